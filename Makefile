@@ -1,0 +1,64 @@
+# Two commands: `make demo` and `make test`. Needs python3.11 or later, pip, cargo, gcc, make; the rest installs itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILT := $(VENV)/.built
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+.PHONY: demo test test-rust test-python lint bench stress dist clean help
+
+help:
+	@echo 'make demo    build, install into .venv, compare strategies on the bundled kernel build'
+	@echo 'make test    build, run the Rust and Python tests'
+	@echo 'make lint    rustfmt, clippy, ruff, mypy'
+	@echo 'make bench   Rust benches, then pytest-benchmark'
+	@echo 'make stress  threads from Rust and from Python, 30 s each'
+	@echo 'make dist    wheel and sdist into dist/, the sdist installed in a clean venv'
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("swapcore needs python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(BUILT): $(RUST) pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,plot]'
+	@touch $@
+
+demo: $(BUILT)
+	$(BIN)/swapcore compare --trace kernel-build
+
+test: test-rust test-python
+
+test-rust:
+	cargo test --locked --workspace --exclude swapcore-py
+
+test-python: $(BUILT)
+	$(BIN)/python -m pytest
+
+lint: $(BUILT)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check python tests benches
+	$(BIN)/mypy
+
+bench: $(BUILT)
+	cargo bench --locked -p swapcore
+	$(BIN)/python -m pytest benches --benchmark-autosave
+
+stress: $(BUILT)
+	$(BIN)/swapcore stress --threads 8 --seconds 30
+	$(BIN)/swapcore stress --threads 8 --seconds 30 --python
+
+dist: | $(BIN)/python
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build --sdist --outdir dist
+	rm -rf $(VENV)-sdist
+	$(PYTHON) -m venv $(VENV)-sdist
+	$(VENV)-sdist/bin/pip install --quiet --disable-pip-version-check dist/*.tar.gz
+	$(VENV)-sdist/bin/swapcore compare --trace kernel-build --rounds 1
+	rm -rf $(VENV)-sdist
+
+clean:
+	rm -rf target $(VENV) dist

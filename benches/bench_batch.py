@@ -1,0 +1,87 @@
+"""What does a slot cost when one call handles many?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import swapcore as sc
+from swapcore.strategy import resolve
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+SIZES = (64, 4096)
+
+
+def note_ns_per_slot(benchmark: BenchmarkFixture, nr_slots: int) -> None:
+    """Adds the median per slot to the result; there is none when timing is off."""
+    if benchmark.stats is not None:
+        benchmark.extra_info["ns_per_slot"] = benchmark.stats.stats.median * 1e9 / nr_slots
+
+
+@pytest.fixture
+def swap() -> sc.Swap:
+    """Returns a subsystem with one slot in use, so that no batch attaches the first table."""
+    made = sc.Swap()
+    made.swapon(sc.Null("256M"))
+    made.alloc()
+    return made
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_batch(benchmark: BenchmarkFixture, swap: sc.Swap, size: int) -> None:
+    """Costs `alloc_batch` and `free_batch` of the batch object."""
+    benchmark.group = f"batch-{size}"
+    alloc_batch, free_batch = swap.alloc_batch, swap.free_batch
+
+    def pair() -> None:
+        free_batch(alloc_batch(size))
+
+    benchmark(pair)
+    note_ns_per_slot(benchmark, size)
+    assert swap.devices[0].inuse_pages == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_batch_through_numpy(benchmark: BenchmarkFixture, swap: sc.Swap, size: int) -> None:
+    """Costs the same with the entries looked at as an array in between."""
+    benchmark.group = f"batch-{size}"
+
+    def pair() -> None:
+        entries = np.asarray(swap.alloc_batch(size))
+        swap.free_batch(entries.data)
+
+    benchmark(pair)
+    note_ns_per_slot(benchmark, size)
+    assert swap.devices[0].inuse_pages == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_list_slice(benchmark: BenchmarkFixture, size: int) -> None:
+    """Costs what taking and giving back a slice of a list of ints costs."""
+    benchmark.group = f"batch-{size}"
+    slots = list(range(65_536))
+
+    def pair() -> None:
+        batch = slots[-size:]
+        del slots[-size:]
+        slots.extend(batch)
+
+    benchmark(pair)
+    note_ns_per_slot(benchmark, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def bench_strategy_batch(benchmark: BenchmarkFixture, strategy: str, size: int) -> None:
+    """Costs the batched form of the trait that comparisons use."""
+    benchmark.group = f"batch-{size}"
+    allocator = resolve(strategy)(65_536, 1)
+    assert allocator.alloc() > 0
+
+    def pair() -> None:
+        allocator.free_batch(allocator.alloc_batch(size))
+
+    benchmark(pair)
+    note_ns_per_slot(benchmark, size)

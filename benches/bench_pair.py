@@ -1,0 +1,70 @@
+"""What do one allocation and one release cost from Python, by order, and what does a call alone?"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+import swapcore as sc
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+ORDERS = (0, 2, 4, 6, 9)
+
+
+@pytest.mark.benchmark(group="baseline")
+def bench_noop_method(benchmark: BenchmarkFixture) -> None:
+    """Costs a call into the extension that does nothing but read a field."""
+    entry = sc.SwpEntry(1)
+    benchmark(entry.__int__)
+
+
+@pytest.mark.benchmark(group="baseline")
+def bench_deque_pair(benchmark: BenchmarkFixture) -> None:
+    """Costs what a free list of Python ints costs."""
+    slots = deque(range(4096))
+    popleft, append = slots.popleft, slots.append
+
+    def pair() -> None:
+        append(popleft())
+
+    benchmark(pair)
+    assert len(slots) == 4096
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def bench_pair(benchmark: BenchmarkFixture, order: int) -> None:
+    """Costs `Swap.alloc` and `Swap.free` of one run."""
+    benchmark.group = f"pair-o{order}"
+    swap = sc.Swap()
+    swap.swapon(sc.Null("256M"))
+    swap.alloc(order)  # so that the pair neither attaches nor releases a table
+    alloc, free = swap.alloc, swap.free
+
+    def pair() -> None:
+        free(alloc(order))
+
+    benchmark(pair)
+    benchmark.extra_info["pages"] = 1 << order
+    assert swap.devices[0].inuse_pages == 1 << order
+    swap.check()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def bench_strategy_pair(benchmark: BenchmarkFixture, strategy: str, order: int) -> None:
+    """Costs the same through the trait that comparisons use."""
+    from swapcore.strategy import resolve
+
+    benchmark.group = f"pair-o{order}"
+    allocator = resolve(strategy)(65_536, 1)
+    if order > allocator.max_order:
+        pytest.skip(f"order {order} is over the largest order {allocator.max_order}")
+    assert allocator.alloc(order) > 0
+    alloc, free, nr = allocator.alloc, allocator.free, 1 << order
+
+    def pair() -> None:
+        free(alloc(order), nr)
+
+    benchmark(pair)

@@ -1,0 +1,49 @@
+"""Options and fixtures of the benchmarks: which strategies run, and on which machine a number was taken."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import swapcore as sc
+from swapcore import report
+from swapcore.comparison import DEFAULT_STRATEGIES
+from swapcore.strategy import name_of
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--strategy``."""
+    parser.addoption(
+        "--strategy",
+        action="append",
+        default=[],
+        metavar="NAME|MODULE:CLASS",
+        help="benchmark this strategy too; may be repeated",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes pytest collect ``bench_*`` here and leaves them alone in a run of the tests."""
+    config.addinivalue_line("python_files", "bench_*.py")
+    config.addinivalue_line("python_functions", "bench_")
+    # A class beside the user is found as with `python -m pytest`.
+    sys.path.insert(0, str(config.invocation_params.dir))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a benchmark that takes ``strategy`` once for each default one and each given."""
+    if "strategy" in metafunc.fixturenames:
+        specs = [*DEFAULT_STRATEGIES, *metafunc.config.getoption("strategy")]
+        metafunc.parametrize("strategy", specs, ids=name_of)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips everything in a debug build: its numbers would be believed by somebody."""
+    if sc.is_debug_build:
+        for item in items:
+            item.add_marker(pytest.mark.skip("swapcore is built with debug assertions; timings mean nothing"))
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> None:
+    """Adds package version and kind of build to saved results."""
+    machine_info["swapcore"] = report.machine()

@@ -1,0 +1,108 @@
+"""Linux's swap slot allocator as a Python package with a Rust core.
+
+>>> import swapcore as sc
+>>> swap = sc.Swap(nr_cpus=2)
+>>> device = swap.swapon(sc.Null("1G"), priority=10)
+>>> entry = swap.alloc(order=4, cpu=0)
+>>> entry.nr_pages
+16
+>>> swap.free(entry)
+>>> swap.check()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._core import (
+    MAX_ORDER,
+    MAX_SWAPFILES,
+    PAGE_SIZE,
+    SWAPFILE_CLUSTER,
+    Folio,
+    Strategy,
+    Swap,
+    SwapBatch,
+    SwapDevice,
+    SwpEntry,
+    Trace,
+    build_swap_header,
+    is_debug_build,
+    parse_swap_header,
+)
+from .exceptions import (
+    AlreadyCachedError,
+    EntryGoneError,
+    InvalidArgumentError,
+    InvariantError,
+    RefOverflowError,
+    SwapBusyError,
+    SwapError,
+    SwapFullError,
+    TooManySwapfilesError,
+)
+from .storage import Null
+
+if TYPE_CHECKING:
+    from .comparison import compare
+
+    __version__: str
+
+__all__ = [
+    "MAX_ORDER",
+    "MAX_SWAPFILES",
+    "PAGE_SIZE",
+    "SWAPFILE_CLUSTER",
+    "AlreadyCachedError",
+    "EntryGoneError",
+    "Folio",
+    "InvalidArgumentError",
+    "InvariantError",
+    "Null",
+    "RefOverflowError",
+    "Strategy",
+    "Swap",
+    "SwapBatch",
+    "SwapBusyError",
+    "SwapDevice",
+    "SwapError",
+    "SwapFullError",
+    "SwpEntry",
+    "TooManySwapfilesError",
+    "Trace",
+    "__version__",
+    "build_swap_header",
+    "compare",
+    "is_debug_build",
+    "parse_swap_header",
+]
+
+if is_debug_build:
+    import warnings
+
+    warnings.warn(
+        "swapcore was built with debug assertions: its timings mean nothing (build it with --release)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def __getattr__(name: str) -> object:
+    """Loads what few programs need on first use: `compare` needs NumPy, the version package metadata."""
+    value: object
+    if name == "compare":
+        from .comparison import compare
+
+        value = compare
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("swapcore")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

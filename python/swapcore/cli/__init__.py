@@ -1,0 +1,78 @@
+"""The command line: one module a verb, each with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
+
+Nothing heavy is imported until a verb runs, so that ``swapcore --help`` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from swapcore.exceptions import SwapError
+
+from . import compare, oracle, show, stress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+COMMANDS = {"compare": compare, "oracle": oracle, "show": show, "stress": stress}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+
+    Returns:
+        The exit status: 0, or 1 after an error, which is one line on standard error. Bad usage exits with 2.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone; Python must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (SwapError, OSError, ModuleNotFoundError) as error:
+        print(f"swapcore: {_message(error)}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    # No abbreviations: a script that uses one breaks when an option is added.
+    parser = argparse.ArgumentParser(
+        prog="swapcore", description="Linux's swap slot allocator, outside the kernel.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        description = f"{module.ABOUT[:1].upper()}{module.ABOUT[1:]}."
+        verb = verbs.add_parser(name, help=module.ABOUT, description=description, allow_abbrev=False)
+        module.configure(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; argparse's own action wants it now, and reading it takes longer than the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import swapcore
+
+        print(f"swapcore {swapcore.__version__}")
+        parser.exit()
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error)

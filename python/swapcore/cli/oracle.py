@@ -1,0 +1,132 @@
+"""``swapcore oracle``: slot for slot against a recorded kernel."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from swapcore.oracle import CaseResult
+
+ABOUT = "replay recorded kernel behaviour and compare every slot"
+
+CLUSTERS_SHOWN = 16
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument(
+        "path", nargs="+", metavar="PATH", help="recorded case (.jsonl, .jsonl.gz), or directory of them"
+    )
+    parser.add_argument(
+        "--profile", default="v618", metavar="P", help="kernel to behave like (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replays the cases; 0 if all agree, 1 if not, 2 if a case cannot be read."""
+    from swapcore import report
+    from swapcore.exceptions import InvalidArgumentError
+    from swapcore.oracle import replay
+
+    try:
+        with report.progress("replaying cases", 1.0) as update:
+            results = replay(
+                args.path, profile=args.profile, progress=lambda done, total: update(done / total)
+            )
+    except InvalidArgumentError as error:
+        print(f"swapcore: {error.strerror}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(
+            json.dumps(
+                {"summary": _summary(results), "cases": [result.to_dict() for result in results]}, indent=2
+            )
+        )
+    else:
+        _print(results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:
+    return {
+        "cases": len(results),
+        "cases_agreed": sum(result.ok for result in results),
+        "allocations": sum(result.allocations for result in results),
+        "frees": sum(result.frees for result in results),
+        "slots": sum(result.slots for result in results),
+        "slots_agreed": sum(result.slots_agreed for result in results),
+        "seconds": sum(result.seconds for result in results),
+        "profile": results[0].profile,
+    }
+
+
+def _print(results: Sequence[CaseResult]) -> None:
+    from swapcore import report
+
+    rows = [
+        [
+            result.case,
+            result.family,
+            "agrees" if result.ok else "DIVERGES",
+            str(result.allocations),
+            str(result.frees),
+            str(result.slots),
+            f"{100 * result.agreement:.2f}",
+            f"{1000 * result.seconds:.0f}",
+        ]
+        for result in results
+    ]
+    headings = [
+        "case",
+        "family",
+        "result",
+        "allocations",
+        "slots freed",
+        "slots allocated",
+        "slots agreed %",
+        "ms",
+    ]
+    report.print_table(headings, rows, nr_left=3)
+    for result in results:
+        if result.divergence is not None:
+            print(f"\n{result.case}: {result.divergence}")
+            for text in _state(result.divergence.dump):
+                print(f"  {text}")
+    total = _summary(results)
+    print(
+        f"\n{total['cases_agreed']} of {total['cases']} cases agree, "
+        f"{total['slots_agreed']} of {total['slots']} slots, "
+        f"{total['allocations']} allocations, {total['frees']} slots freed, profile {total['profile']}, "
+        f"{total['seconds']:.1f} s"
+    )
+
+
+def _state(dump: dict[str, Any]) -> list[str]:
+    """Formats the lists and hints of a dump."""
+    lines = [f"avail={dump['avail']}"]
+    for device in dump["devices"]:
+        lists = [f"{name}={_clusters(device[name])}" for name in ("free", "full", "discard") if device[name]]
+        for name in ("nonfull", "frag"):
+            lists += [
+                f"{name}[{order}]={_clusters(clusters)}" for order, clusters in sorted(device[name].items())
+            ]
+        rotating = f" next={device['next']}" if device["next"] else ""
+        lines.append(
+            f"type {device['type']}: inuse_pages={device['inuse_pages']} {' '.join(lists)}{rotating}"
+        )
+    for cpu, hints in enumerate(dump["hints"]):
+        texts = [f"o{order} swp({kind}:{offset:#x})" for order, (kind, offset) in sorted(hints.items())]
+        lines.append(f"cpu {cpu} hints: {', '.join(texts) or 'none'}")
+    return lines
+
+
+def _clusters(clusters: Sequence[int]) -> str:
+    shown = ", ".join(map(str, clusters[:CLUSTERS_SHOWN]))
+    rest = len(clusters) - CLUSTERS_SHOWN
+    return f"[{shown}, ... {rest} more]" if rest > 0 else f"[{shown}]"

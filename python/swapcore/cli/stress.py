@@ -1,0 +1,67 @@
+"""``swapcore stress``: hammer the allocator from many threads, then prove that nothing was lost."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+ABOUT = "hammer the allocator from many threads, then prove that nothing was lost"
+
+UNITS = {"freed_slots": "slots", "inuse_pages_end": "slots", "seconds": "s"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("--threads", type=int, default=8, metavar="N", help="threads (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="how long (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="X", help="of every choice (default: %(default)s)"
+    )
+    parser.add_argument("--python", action="store_true", help="Python threads instead of Rust threads")
+    parser.add_argument(
+        "--pages", type=int, default=262_144, metavar="N", help="slots in all (default: %(default)s)"
+    )
+    parser.add_argument("--devices", type=int, default=2, metavar="N", help="devices (default: %(default)s)")
+    parser.add_argument(
+        "--profile", default="newest", metavar="P", help="kernel to behave like (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the stress and prints what it did."""
+    from swapcore import report
+
+    if args.python:
+        from swapcore.stress import stress
+    else:
+        from swapcore._core import stress
+
+    kind = "Python" if args.python else "Rust"
+    with report.progress(f"stress, {args.threads} {kind} threads", args.seconds, is_timed=True):
+        result = stress(
+            threads=args.threads,
+            seconds=args.seconds,
+            seed=args.seed,
+            pages=args.pages,
+            devices=args.devices,
+            profile=args.profile,
+        )
+    if args.json:
+        print(json.dumps({"kind": kind.lower(), **result}, indent=2))
+        return 0
+    rows = [
+        [name, f"{value:.2f}" if isinstance(value, float) else str(value), UNITS.get(name, "")]
+        for name, value in result.items()
+    ]
+    report.print_table(["name", "value", "unit"], rows)
+    print(
+        "\nevery slot is accounted for and every invariant holds, "
+        f"{args.threads} {kind} threads, seed {args.seed}"
+    )
+    return 0

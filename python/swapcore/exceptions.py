@@ -1,0 +1,55 @@
+"""The errors swapcore raises: one class per errno the kernel's swap code returns.
+
+Each errno class is also an `OSError`, so ``except OSError as error: error.errno`` works without
+knowing swapcore. The binding raises these classes by name, as ``Class(errno, message)``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyCachedError",
+    "EntryGoneError",
+    "InvalidArgumentError",
+    "InvariantError",
+    "RefOverflowError",
+    "SwapBusyError",
+    "SwapError",
+    "SwapFullError",
+    "TooManySwapfilesError",
+]
+
+
+class SwapError(Exception):
+    """Is the base of every error swapcore raises on purpose."""
+
+
+class SwapFullError(SwapError, OSError):
+    """Says that no run of the order asked for is free (ENOSPC). Kernel: ENOMEM of `folio_alloc_swap`."""
+
+
+class InvalidArgumentError(SwapError, OSError, ValueError):
+    """Says that an argument is outside its range (EINVAL); nothing was changed."""
+
+
+class EntryGoneError(SwapError, FileNotFoundError):
+    """Says that an entry or device is not in use, or no longer (ENOENT)."""
+
+
+class AlreadyCachedError(SwapError, FileExistsError):
+    """Says that a slot or folio is in the swap cache already (EEXIST)."""
+
+
+class SwapBusyError(SwapError, OSError):
+    """Says that somebody still holds what should go (EBUSY)."""
+
+
+class TooManySwapfilesError(SwapError, PermissionError):
+    """Says that all swap types are taken (EPERM). Kernel: `alloc_swap_info`."""
+
+
+class RefOverflowError(SwapError, OSError):
+    """Says that a slot's reference count has no room for one more (EOVERFLOW)."""
+
+
+class InvariantError(SwapError, AssertionError):
+    """Says which invariant of `Swap.check` is broken: a bug in swapcore, never bad input. Has no errno."""

@@ -1,0 +1,566 @@
+"""Replays what a real kernel was recorded to do with its swap slots, and compares every slot and every count.
+
+A case is a file of JSON lines (``.jsonl`` or ``.jsonl.gz``): swapon, allocations with the slots they got,
+references given and taken, frees, swapoff, and the slots in use after each. `replay_case` gives the same
+requests to a `swapcore.Swap` in the same order, so that the two agree on every slot or the first line where
+they do not is found.
+
+What the kernel knows about pages and processes is not in the file, so a cached slot is an order-0 folio that
+stays mapped: the allocator keeps it until it takes it back by itself, and the file says when it did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import gzip
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
+from .exceptions import InvalidArgumentError, InvariantError, SwapError, SwapFullError
+from .storage import Null
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    Line = dict[str, Any]
+    Run = list[int]
+
+__all__ = ["CaseResult", "Divergence", "expand", "replay", "replay_case"]
+
+DEFAULT_PROFILE = "v618"
+"""The kernel the cases were recorded on."""
+
+TYPE_SHIFT = 58
+COUNT_SHIFT = 60
+COUNT_OVERFLOW = 15
+"""An inline count of 15 says that the true one is in the extend table."""
+
+SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
+"""What `SwapDevice.slots` says of slots that are not free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Says where and how a replay first differed from the recording.
+
+    Attributes:
+        line: Line number in the case file, from 1.
+        op: What was recorded there.
+        expected: What the kernel did.
+        got: What swapcore did.
+        dump: `Swap.dump` at that moment: the state of all lists and hints.
+    """
+
+    line: int
+    op: str
+    expected: str
+    got: str
+    dump: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Returns everything but the dump in one line."""
+        return f"line {self.line}, {self.op}: expected {self.expected}, got {self.got}"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """Is the outcome of one case.
+
+    Attributes:
+        case: Its name.
+        family: What kind of workload it is.
+        path: The file.
+        profile: The profile it was replayed with.
+        allocations: Requests recorded, failed ones included.
+        frees: Slots whose release is recorded.
+        slots: Slots handed out in the recording.
+        slots_agreed: How many of them swapcore handed out in the same place, up to the first divergence.
+        seconds: Wall time of the replay.
+        divergence: None if all agreed.
+    """
+
+    case: str
+    family: str
+    path: str
+    profile: str
+    allocations: int
+    frees: int
+    slots: int
+    slots_agreed: int
+    seconds: float
+    divergence: Divergence | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Returns whether every slot and every recorded state agreed."""
+        return self.divergence is None
+
+    @property
+    def agreement(self) -> float:
+        """Returns the part of the slots that agreed, 0 to 1."""
+        return self.slots_agreed / self.slots if self.slots else float(self.ok)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain dicts, lists, strings and numbers."""
+        return {**dataclasses.asdict(self), "ok": self.ok, "agreement": self.agreement}
+
+
+def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Finds the case files that paths mean.
+
+    Args:
+        paths: Files, or directories that hold ``*.jsonl`` and ``*.jsonl.gz``.
+
+    Returns:
+        The files; those of a directory by name.
+
+    Raises:
+        InvalidArgumentError: EINVAL; a path that is no file, or a directory without cases.
+    """
+    cases: list[Path] = []
+    for path in map(Path, paths):
+        found = (
+            sorted(p for p in path.iterdir() if p.name.endswith((".jsonl", ".jsonl.gz")))
+            if path.is_dir()
+            else [path]
+        )
+        if not found or not found[0].is_file():
+            raise InvalidArgumentError(
+                errno.EINVAL, f"path {path} is neither a case file nor a directory of them"
+            )
+        cases += found
+    return cases
+
+
+def replay(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    profile: str = DEFAULT_PROFILE,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[CaseResult]:
+    """Replays many cases.
+
+    Args:
+        paths: Case files, or directories of them.
+        profile: Profile of the `Swap` they run on.
+        progress: Called with cases done and cases in all.
+
+    Returns:
+        One result a case.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not a case file, or an unknown profile.
+    """
+    cases = expand(paths)
+    results = []
+    for number, path in enumerate(cases, 1):
+        results.append(replay_case(path, profile=profile))
+        if progress is not None:
+            progress(number, len(cases))
+    return results
+
+
+def replay_case(path: str | os.PathLike[str], *, profile: str = DEFAULT_PROFILE) -> CaseResult:
+    """Replays one case up to its end or its first divergence.
+
+    Args:
+        path: The case file.
+        profile: Profile of the `Swap` it runs on.
+
+    Returns:
+        The result.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not a case file, or an unknown profile.
+    """
+    lines = _read(Path(path))
+    header = lines[0]
+    start = time.perf_counter()
+    case = _Replay(lines, Swap(nr_cpus=header["ncpu"], profile=profile, workers="inline"))
+    divergence = case.run(path)
+    allocs = [line for line in lines if line["op"] == "alloc"]
+    return CaseResult(
+        case=header["case"],
+        family=header["family"],
+        path=str(path),
+        profile=profile,
+        allocations=sum(line["n"] for line in allocs),
+        frees=sum(_nr_slots(line) for line in lines if line["op"] == "free"),
+        slots=sum(_nr_slots(line) for line in allocs),
+        slots_agreed=case.slots_agreed,
+        seconds=time.perf_counter() - start,
+        divergence=divergence,
+    )
+
+
+class _Diverged(Exception):  # noqa: N818 - it says what happened, and never leaves this module
+    def __init__(self, expected: str, got: str) -> None:
+        super().__init__(expected, got)
+        self.expected = expected
+        self.got = got
+
+
+@dataclass(slots=True)
+class _Device:
+    """What the recording implies about every slot of one device."""
+
+    device: SwapDevice
+    counts: NDArray[np.uint32]
+    is_cached: NDArray[np.bool_]
+    folios: dict[int, Folio] = field(default_factory=dict)
+
+
+class _Replay:
+    def __init__(self, lines: list[Line], swap: Swap) -> None:
+        self.lines = lines
+        self.swap = swap
+        self.devices: dict[int, _Device] = {}
+        self.slots_agreed = 0
+        self.reclaimed: list[Run] = []
+        """Slots that the next allocation is recorded to take back."""
+
+    def run(self, path: str | os.PathLike[str]) -> Divergence | None:
+        operations: dict[str, Callable[[int, Line], None]] = {
+            "swapon": self._swapon,
+            "swapoff": self._swapoff,
+            "alloc": self._alloc,
+            "free": self._free,
+            "put": self._put,
+            "dup": self._dup,
+            "reuse": self._reuse,
+            "settle": self._settle,
+            "end": self._end,
+        }
+        for index, line in enumerate(self.lines):
+            operation = operations.get(line["op"])
+            if operation is None:
+                continue  # what the script did; no swap activity
+            try:
+                operation(index, line)
+            except _Diverged as diverged:
+                return self._divergence(index, diverged.expected, diverged.got)
+            except InvariantError as error:
+                return self._divergence(index, "every invariant to hold", str(error))
+            except SwapError as error:
+                return self._divergence(index, "success", f"{type(error).__name__}: {error}")
+            except (KeyError, IndexError) as error:
+                message = f"{path}, line {index + 1}: {line['op']} names what is not there: {error!r}"
+                raise InvalidArgumentError(errno.EINVAL, message) from error
+        return None
+
+    # Operations: each does what the line says and compares all that the line tells.
+
+    def _swapon(self, _index: int, line: Line) -> None:
+        discard = line["discard"] or None
+        storage = Null(
+            pages=line["pages"],
+            bad_pages=line["bad"],
+            is_rotational=not line["ssd"],
+            can_discard=discard is not None,
+        )
+        device = self.swap.swapon(storage, priority=line["asked_prio"], discard=discard)
+        _expect("type", line["type"], device.type)
+        _expect("priority", line["prio"], device.prio)
+        _expect("usable slots", line["usable"], device.pages)
+        nr = device.max_pages
+        self.devices[device.type] = _Device(device, np.zeros(nr, "u4"), np.zeros(nr, "?"))
+        self._compare_counters(line)
+
+    def _swapoff(self, _index: int, line: Line) -> None:
+        state = self.devices[line["type"]]
+        slots = np.frombuffer(state.device.slots(), dtype="u1")
+        got = np.flatnonzero((slots == SLOT_SWAPPED) | (slots == SLOT_CACHED))
+        expected = np.concatenate([np.arange(0), *(np.arange(off, off + nr) for _, off, nr in line["slots"])])
+        if not np.array_equal(got, expected):
+            odd = np.setxor1d(got, expected)
+            raise _Diverged(
+                f"{expected.size} slots in use at swapoff",
+                f"{got.size}, first difference at {_swp(line['type'], odd[0])}",
+            )
+        self.swap.swapoff(state.device)
+        del self.devices[line["type"]]
+        self._compare_counters(line)
+
+    def _alloc(self, index: int, line: Line) -> None:
+        if line.get("fail"):
+            self._alloc_fails(line)
+        else:
+            self._alloc_slots(line)
+        self._take_back(self.reclaimed)
+        self.reclaimed = []
+        for kind, off, nr in line["slots"]:
+            self.devices[kind].counts[off : off + nr] = 1
+        # reclaim_work has run inside the last request already; the recording has it on the lines after this
+        # one.
+        after = line
+        for later in self._work_lines(index + 1):
+            after = later
+            self._take_back(later["slots"])
+        for run in line["slots"]:
+            self._compare_slots(run)
+        self._compare_counters(after)
+
+    def _alloc_slots(self, line: Line) -> None:
+        order = line["order"]
+        expected = np.concatenate([_values(run, 1 << order) for run in line["slots"]])
+        if expected.size != line["n"]:
+            raise InvalidArgumentError(
+                errno.EINVAL, f"alloc line has {expected.size} slots for {line['n']} requests"
+            )
+        got = np.asarray(self.swap.alloc_batch(line["n"], order, cpu=line["cpu"]))
+        nr_agreed = _nr_agreed(expected, got)
+        self.slots_agreed += nr_agreed << order
+        if nr_agreed < expected.size:
+            answer = _swp_of(got[nr_agreed]) if nr_agreed < got.size else "no room"
+            raise _Diverged(
+                f"{_swp_of(expected[nr_agreed])} (request {nr_agreed + 1} of {expected.size}, order {order})",
+                answer,
+            )
+
+    def _alloc_fails(self, line: Line) -> None:
+        for number in range(line["n"]):
+            try:
+                entry = self.swap.alloc(line["order"], cpu=line["cpu"])
+            except SwapFullError:
+                continue
+            raise _Diverged(
+                f"no room (request {number + 1} of {line['n']}, order {line['order']})",
+                _swp(entry.type, entry.offset),
+            )
+
+    def _free(self, index: int, line: Line) -> None:
+        if line["why"] == "reclaim":
+            self.reclaimed += line["slots"]
+            return
+        if line["why"] == "work":
+            for run in line["slots"]:
+                self._compare_slots(run)
+            if next(self._work_lines(index + 1), None) is None:
+                self._compare_counters(line)
+            return
+        for kind, off, nr in line["slots"]:
+            state = self.devices[kind]
+            if state.is_cached[off : off + nr].any():
+                # One by one: a put that leaves a slot to the cache frees it only in the second call.
+                for slot in range(off, off + nr):
+                    self._free_slot(state, kind, slot, line["cpu"])
+            else:
+                self.swap.put(_value(kind, off), nr, cpu=line["cpu"])
+            state.counts[off : off + nr] = 0
+            self._compare_slots([kind, off, nr])
+        self._compare_counters(line)
+
+    def _free_slot(self, state: _Device, kind: int, slot: int, cpu: int) -> None:
+        if state.counts[slot]:
+            self.swap.put(_value(kind, slot), 1, cpu=cpu)
+        if state.is_cached[slot]:
+            folio = _uncache(state, kind, slot)
+            if folio.entry is not None and not self.swap.folio_free_swap(folio, cpu=cpu):
+                raise _Diverged(f"{_swp(kind, slot)} to be freed", "references left on it")
+
+    def _put(self, _index: int, line: Line) -> None:
+        keeps_cached = bool(line.get("cached"))
+        for kind, off, nr in line["slots"]:
+            state = self.devices[kind]
+            if not line.get("cache") and not keeps_cached:
+                self.swap.put(_value(kind, off), nr, cpu=line["cpu"])
+                state.counts[off : off + nr] -= 1
+            else:
+                for slot in range(off, off + nr):
+                    folio = self._cached_folio(state, kind, slot)
+                    if line["why"].startswith("fault"):
+                        self.swap.folio_put_swap(folio)
+                    else:
+                        # The allocator itself must decide that the mapped folio stays.
+                        self.swap.put(_value(kind, slot), 1, cpu=line["cpu"])
+                    state.counts[slot] -= 1
+            counts = state.counts[off : off + nr]
+            if keeps_cached and counts.any():
+                raise _Diverged("no reference left", f"{counts.max()} by the recording itself")
+            if not keeps_cached and not counts.all():
+                raise _Diverged("references left", "none by the recording itself")
+            self._compare_slots([kind, off, nr])
+        self._compare_counters(line)
+
+    def _dup(self, _index: int, line: Line) -> None:
+        for kind, off, nr in line["slots"]:
+            self.swap.dup(_value(kind, off), nr, cpu=line["cpu"])
+            self.devices[kind].counts[off : off + nr] += 1
+            self._compare_slots([kind, off, nr])
+        self._compare_counters(line)
+
+    def _reuse(self, _index: int, line: Line) -> None:
+        for kind, off, nr in line["slots"]:
+            state = self.devices[kind]
+            for slot in range(off, off + nr):
+                folio = _uncache(state, kind, slot)
+                self.swap.folio_dup_swap(folio)
+                self.swap.swap_cache_del_folio(folio, cpu=line["cpu"])
+            state.counts[off : off + nr] += 1
+            self._compare_slots([kind, off, nr])
+        self._compare_counters(line)
+
+    def _settle(self, _index: int, line: Line) -> None:
+        self.swap.run_workers()
+        self._compare_counters(line)
+
+    def _end(self, _index: int, line: Line) -> None:
+        if self.reclaimed:
+            raise _Diverged("an allocation after the slots taken back", "the end of the recording")
+        for kind, state in self.devices.items():
+            slots = np.frombuffer(state.device.slots(), dtype="u1")
+            is_bad = slots == SLOT_BAD
+            expected = np.where(state.is_cached, SLOT_CACHED, np.where(state.counts > 0, SLOT_SWAPPED, 0))
+            if not np.array_equal(slots[~is_bad], expected[~is_bad]):
+                odd = int(np.flatnonzero((slots != expected) & ~is_bad)[0])
+                raise _Diverged(f"{_swp(kind, odd)} in state {expected[odd]}", f"state {slots[odd]}")
+        self._compare_counters(line)
+        self.swap.check()
+
+    # State that the recording implies.
+
+    def _cached_folio(self, state: _Device, kind: int, slot: int) -> Folio:
+        """Returns the folio of a slot, read into the swap cache now if no line has shown it there before."""
+        folio = state.folios.get(slot)
+        if folio is None:
+            folio = self.swap.folio(0)
+            folio.mapped = True
+            self.swap.swap_cache_add_folio(folio, _value(kind, slot))
+            state.folios[slot] = folio
+            state.is_cached[slot] = True
+        return folio
+
+    def _take_back(self, runs: list[Run]) -> None:
+        """Checks that the allocator took slots back by itself that only the swap cache held."""
+        for kind, off, nr in runs:
+            state = self.devices[kind]
+            for slot in range(off, off + nr):
+                folio = _uncache(state, kind, slot)
+                if state.counts[slot]:
+                    raise _Diverged(
+                        f"{_swp(kind, slot)} to have no reference", f"{state.counts[slot]} by the recording"
+                    )
+                if folio.entry is not None:
+                    raise _Diverged(
+                        f"{_swp(kind, slot)} to be taken back from the swap cache", "still cached"
+                    )
+
+    def _work_lines(self, index: int) -> Iterator[Line]:
+        while index < len(self.lines) and self.lines[index].get("why") == "work":
+            yield self.lines[index]
+            index += 1
+
+    # Comparisons.
+
+    def _compare_counters(self, line: Line) -> None:
+        if self.reclaimed:
+            return  # the line tells a moment inside the allocation that is still to come
+        inuse = {kind: state.device.inuse_pages for kind, state in sorted(self.devices.items())}
+        expected = {int(kind): count for kind, count in sorted(line["inuse"].items())}
+        _expect("slots in use by type", expected, inuse)
+        nr_cached = sum(len(state.folios) for state in self.devices.values())
+        _expect("cached slots", nr_cached, self.swap.nr_swapcache_pages)
+
+    def _compare_slots(self, run: Run) -> None:
+        """Compares the table entries of a run with what they must be: kind and count."""
+        kind, off, nr = run
+        state = self.devices[kind]
+        words = np.frombuffer(self.swap.lookup_many(_values(run, 1).data), dtype="u8")
+        counts = state.counts[off : off + nr]
+        is_cached = state.is_cached[off : off + nr]
+        low_bits = np.where(is_cached, 2, np.where(counts > 0, 1, 0))
+        # A shadow is told by its lowest bit alone; the next one belongs to its value.
+        got_bits = np.where(words & 1, 1, words & 3)
+        is_same = (got_bits == low_bits) & (words >> COUNT_SHIFT == np.minimum(counts, COUNT_OVERFLOW))
+        is_same &= (words == 0) == (low_bits == 0)
+        if not is_same.all():
+            slot = off + int(np.argmin(is_same))
+            got = self.swap.lookup(_value(kind, slot))
+            raise _Diverged(
+                f"{_swp(kind, slot)} {_state(state, slot)}", f"{got['kind']}, count {got['count']}"
+            )
+        for slot in (off + np.flatnonzero(counts >= COUNT_OVERFLOW)).tolist():
+            _expect(
+                f"count of {_swp(kind, slot)}",
+                int(state.counts[slot]),
+                self.swap.swap_count(_value(kind, slot)),
+            )
+
+    def _divergence(self, index: int, expected: str, got: str) -> Divergence:
+        return Divergence(index + 1, self.lines[index]["op"], expected, got, self.swap.dump())
+
+
+def _read(path: Path) -> list[Line]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    lines: list[Line] = []
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            lines += map(json.loads, file)
+    except (ValueError, EOFError, gzip.BadGzipFile) as error:
+        message = f"{path}, line {len(lines) + 1}: not a recorded case: {error}"
+        raise InvalidArgumentError(errno.EINVAL, message) from error
+    if not lines or not isinstance(lines[0], dict) or lines[0].get("op") != "header":
+        raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: not the header of a recorded case")
+    for key, limit in (("cluster", SWAPFILE_CLUSTER), ("page_size", PAGE_SIZE)):
+        if lines[0].get(key) != limit:
+            raise InvalidArgumentError(errno.EINVAL, f"{path}: {key} {lines[0].get(key)} is not {limit}")
+    if lines[-1].get("op") != "end":
+        raise InvalidArgumentError(errno.EINVAL, f"{path}: cut off at line {len(lines)}, no end line")
+    return lines
+
+
+def _uncache(state: _Device, kind: int, slot: int) -> Folio:
+    folio = state.folios.pop(slot, None)
+    if folio is None:
+        raise _Diverged(f"{_swp(kind, slot)} in the swap cache", "not read into it by the recording itself")
+    state.is_cached[slot] = False
+    return folio
+
+
+def _value(kind: int, offset: int) -> int:
+    return kind << TYPE_SHIFT | offset
+
+
+def _values(run: Run, step: int) -> NDArray[np.uint64]:
+    kind, off, nr = run
+    first = _value(kind, off)
+    return np.arange(first, first + nr, step, dtype=np.uint64)
+
+
+def _nr_agreed(expected: NDArray[np.uint64], got: NDArray[np.uint64]) -> int:
+    nr = min(expected.size, got.size)
+    is_same = expected[:nr] == got[:nr]
+    return nr if is_same.all() else int(np.argmin(is_same))
+
+
+def _nr_slots(line: Line) -> int:
+    return sum(nr for _, _, nr in line["slots"])
+
+
+def _expect(what: str, expected: object, got: object) -> None:
+    if expected != got:
+        raise _Diverged(f"{what} {expected}", f"{got}")
+
+
+def _swp(kind: int, offset: int) -> str:
+    return f"swp({kind}:{offset:#x})"
+
+
+def _swp_of(value: np.uint64) -> str:
+    return _swp(int(value) >> TYPE_SHIFT, int(value) & ((1 << TYPE_SHIFT) - 1))
+
+
+def _state(state: _Device, slot: int) -> str:
+    count = int(state.counts[slot])
+    kind = "folio" if state.is_cached[slot] else "shadow" if count else "null"
+    return f"{kind}, count {count}"

@@ -1,0 +1,140 @@
+"""Pictures by matplotlib (extra ``plot``): comparisons as bars, a device as a map of its slots."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._core import SWAPFILE_CLUSTER
+from .exceptions import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from ._core import SwapDevice
+    from .comparison import Comparison
+
+__all__ = ["plot_comparison", "plot_device"]
+
+SLOT_STATES = ("free", "swapped out", "cached", "bad", "pointer")
+"""What `SwapDevice.slots` says, by its byte."""
+
+_SLOT_COLORS = ("#f2f2f2", "#3b6ea8", "#e0a030", "#303030", "#7a4fa0")
+_BAR_COLOR = "#3b6ea8"
+
+
+def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draws time, fallback, memory and fragmentation of every strategy into a picture file.
+
+    Args:
+        comparison: What to draw.
+        path: The file; its suffix is the format (png, svg, pdf).
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        InvalidArgumentError: EINVAL; no such format.
+    """
+    results = comparison.results
+    names = [result.strategy for result in results]
+    figure = _figure(10.0, 1.8 + 0.9 * len(names))
+    time_axes, fallback_axes, bytes_axes, fragmentation_axes = figure.subplots(2, 2).flat
+
+    medians = np.array([result.ns_per_op for result in results])
+    quartiles = np.array([result.ns_per_op_quartiles for result in results])
+    _bars(time_axes, "CPU time, ns per operation", names, medians)
+    time_axes.errorbar(
+        medians,
+        range(len(names)),
+        xerr=np.abs(quartiles.T - medians),
+        fmt="none",
+        ecolor="black",
+        capsize=3,
+    )
+    time_axes.axvline(
+        comparison.floor_ns_per_op, color="grey", linestyle=":", label="replay without allocator"
+    )
+    time_axes.legend(fontsize="x-small")
+    _bars(fallback_axes, "fallback, % of large pages", names, [result.fallback_percent for result in results])
+    _bars(bytes_axes, "bytes per used slot", names, [result.bytes_per_used_slot for result in results])
+    _bars(fragmentation_axes, "fragmentation, 0 to 1", names, [result.fragmentation for result in results])
+    figure.suptitle(f"{comparison.trace} on {comparison.size_pages} slots, {comparison.rounds} rounds")
+    _save(figure, path)
+
+
+def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
+    """Draws every slot of a device as a dot, one line a cluster.
+
+    Args:
+        device: The device; must be on.
+        path: The file; its suffix is the format (png, svg, pdf).
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        InvalidArgumentError: EINVAL; no such format.
+        EntryGoneError: ENOENT; the device is off.
+    """
+    slots = np.frombuffer(device.slots(), dtype="u1")
+    # The last line may be short: what lies beyond the device is drawn as bad.
+    clusters = np.pad(slots, (0, -len(slots) % SWAPFILE_CLUSTER), constant_values=SLOT_STATES.index("bad"))
+    image = clusters.reshape(-1, SWAPFILE_CLUSTER)
+    figure = _figure(9.0, min(2.5 + len(image) * 0.06, 24.0))
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    axes = figure.subplots()
+    axes.imshow(
+        image,
+        cmap=ListedColormap(list(_SLOT_COLORS)),
+        vmin=0,
+        vmax=len(SLOT_STATES) - 1,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    axes.set_xlabel("slot in cluster")
+    axes.set_ylabel("cluster")
+    axes.set_title(f"swap type {device.type}: {device.inuse_pages} of {device.pages} slots in use")
+    present = sorted(set(np.unique(slots).tolist()))
+    figure.legend(
+        handles=[
+            Patch(facecolor=_SLOT_COLORS[state], edgecolor="grey", label=SLOT_STATES[state])
+            for state in present
+        ],
+        loc="outside lower center",
+        ncols=len(present),
+        fontsize="small",
+    )
+    _save(figure, path)
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "plots need matplotlib, which is the extra [plot]: pip install 'swapcore[plot]'", name=error.name
+        ) from error
+    return Figure(figsize=(width_inches, height_inches), layout="constrained")
+
+
+def _bars(axes: Axes, title: str, names: list[str], values: Sequence[float] | NDArray[np.float64]) -> None:
+    axes.barh(range(len(names)), values, color=_BAR_COLOR)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize="medium")
+    # Bars start at 0, and a row of zeros must not be scaled up to look like something.
+    axes.set_xlim(0, max([*values, 1e-9]) * 1.1 if any(values) else 1)
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise InvalidArgumentError(errno.EINVAL, f"plot {path}: {error}") from error

@@ -1,0 +1,199 @@
+"""What every listing shares: tables, units, progress bars, facts about the machine a number came from.
+
+Drawing libraries are imported when something is drawn on a terminal, never before.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["format_size", "fragmentation_map", "machine", "print_table", "progress"]
+
+Style = Literal["table", "raw"]
+
+QUIET_SECONDS = 2.0
+"""Work that is done sooner gets no progress bar."""
+
+KIB = 1024
+
+_SHADES = " .:-=+*#%@"
+
+
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    file: TextIO | None = None,
+    style: Style = "table",
+    nr_left: int = 1,
+    with_headings: bool = True,
+) -> None:
+    """Prints columns for people, the way swapon and zramctl do.
+
+    On a terminal rich lays them out; elsewhere nothing may wrap, so plain padding does.
+
+    Args:
+        headings: One a column, with the unit where there is one.
+        rows: Formatted cells.
+        file: Where to; standard output if None.
+        style: ``raw`` puts one blank between cells and replaces blanks inside them.
+        nr_left: How many leading columns are text and start at the left; the rest are numbers.
+        with_headings: False leaves the heading line out.
+    """
+    file = file if file is not None else sys.stdout
+    if style == "table" and file.isatty():
+        _print_rich(headings, rows, file, nr_left, with_headings=with_headings)
+        return
+    lines = [list(headings), *map(list, rows)] if with_headings else list(map(list, rows))
+    if style == "raw":
+        for line in lines:
+            print(" ".join(cell.replace(" ", "\\x20") for cell in line), file=file)
+        return
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [
+            cell.ljust(width) if index < nr_left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip(), file=file)
+
+
+def _print_rich(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, nr_left: int, *, with_headings: bool
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=with_headings, header_style="bold")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < nr_left else "right")
+    for row in rows:
+        # Text, not str: a strategy may be called "[x]", which rich would read as markup.
+        table.add_row(*map(Text, row))
+    Console(file=file).print(table)
+
+
+def format_size(size_bytes: int) -> str:
+    """Formats bytes as util-linux does: ``4K``, ``16G``, ``1.5M``.
+
+    Args:
+        size_bytes: The size.
+
+    Returns:
+        At most one decimal, binary units.
+    """
+    value, unit = float(size_bytes), "B"
+    for larger in "KMGTP":
+        if value < KIB:
+            break
+        value, unit = value / KIB, larger
+    return f"{value:.1f}".removesuffix(".0") + unit
+
+
+def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[str]:
+    """Draws one character a cluster: blank is free, ``@`` is full.
+
+    Args:
+        used_share: Used part of each cluster, 0 to 1, in index order.
+        width: Clusters in a line.
+
+    Returns:
+        The lines, each headed by the index of its first cluster.
+    """
+    # A cluster that is not quite empty or full must not look so.
+    inner = len(_SHADES) - 2
+    cells = [
+        _SHADES[0]
+        if share <= 0
+        else _SHADES[-1]
+        if share >= 1
+        else _SHADES[1 + min(int(share * inner), inner - 1)]
+        for share in used_share
+    ]
+    digits = len(str(max(len(cells) - 1, 0)))
+    return [
+        f"{start:>{digits}} |{''.join(cells[start : start + width])}|"
+        for start in range(0, len(cells), width)
+    ]
+
+
+def machine() -> dict[str, str | int | bool]:
+    """Returns what a number must be read with: platform, CPU, Python, package version, kind of build."""
+    import swapcore
+
+    return {
+        "platform": platform.platform(),
+        "cpu_model": _cpu_model(),
+        "nr_cpus": os.cpu_count() or 1,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "swapcore": swapcore.__version__,
+        "is_debug_build": swapcore.is_debug_build,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() == "model name":
+                    return value.strip()
+    except OSError:
+        pass  # not Linux: the platform module has to do
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def progress(description: str, total: float, *, is_timed: bool = False) -> Iterator[Callable[[float], None]]:
+    """Shows a progress bar on standard error once the work has taken two seconds, if that is a terminal.
+
+    Args:
+        description: What is going on.
+        total: Steps, or seconds if ``is_timed``.
+        is_timed: The bar follows the clock instead of being told.
+
+    Yields:
+        A function to call with the number of steps done so far.
+    """
+    done = 0.0
+
+    def update(steps: float) -> None:
+        nonlocal done
+        done = steps
+
+    if not sys.stderr.isatty():
+        yield update
+        return
+    start = time.monotonic()
+    finished = threading.Event()
+
+    def draw() -> None:
+        if finished.wait(QUIET_SECONDS):
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(description, total=total)
+            while not finished.wait(0.2):
+                bar.update(task, completed=min(time.monotonic() - start, total) if is_timed else done)
+
+    # A thread, as the work is one long call into Rust most of the time.
+    drawer = threading.Thread(target=draw, name="swapcore-progress", daemon=True)
+    drawer.start()
+    try:
+        yield update
+    finally:
+        finished.set()
+        drawer.join()

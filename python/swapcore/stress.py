@@ -1,0 +1,345 @@
+"""Hammers one subsystem from Python threads, drains it, and proves that nothing was lost.
+
+The counterpart of `swapcore._core.stress` through the public API, one call at a time: it finds what goes
+wrong between interpreter threads, not how fast they are. Every slot has an ownership mark outside the
+allocator, so a slot that is handed out twice, or freed by nobody, is noticed whatever the allocator believes.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import random
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from ._core import MAX_ORDER, Swap, SwpEntry
+from .exceptions import InvalidArgumentError, InvariantError, SwapFullError
+from .storage import Null
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._core import SwapDevice
+
+    Run = tuple[int, int]
+    """Entry value and pages."""
+
+__all__ = ["stress"]
+
+TYPE_SHIFT = 58
+OFFSET_MASK = (1 << TYPE_SHIFT) - 1
+
+SWITCH_SECONDS = 20e-6
+"""Interpreter switch interval while it runs: a thread loses its turn after a few calls."""
+
+BATCH_MAX = 64
+BURST_LOOPS = 1024
+BURST_KEEPS_RUNS = 64
+JOIN_SECONDS = 60.0
+
+
+def stress(
+    *,
+    threads: int,
+    seconds: float,
+    seed: int,
+    pages: int = 262_144,
+    devices: int = 2,
+    nr_cpus: int | None = None,
+    profile: str = "newest",
+) -> dict[str, Any]:
+    """Runs random operations from many Python threads on one `Swap`.
+
+    Each thread allocates runs of all orders singly and in batches, frees whole runs, parts and batches, takes
+    and gives references, hands runs to other threads to free, and now and then allocates until nothing is
+    left.
+
+    Args:
+        threads: Python threads.
+        seconds: How long they run.
+        seed: Of every thread's choices; the interleaving is the machine's.
+        pages: Slots of all devices together, headers included.
+        devices: Devices, the first two of equal priority.
+        nr_cpus: CPUs of the subsystem; None takes one a thread.
+        profile: See `Swap`.
+
+    Returns:
+        ``ops``, ``allocated_runs``, ``freed_slots``, ``failures``, ``dups``, ``seconds``, ``seed``,
+        ``threads``, ``inuse_pages_end`` (0) and ``double_handouts`` (0).
+
+    Raises:
+        InvalidArgumentError: EINVAL; a number that is too small.
+        InvariantError: A slot was handed out twice or lost, or an invariant is broken.
+    """
+    for name, value in (
+        ("threads", threads),
+        ("devices", devices),
+        ("pages per device", pages // max(devices, 1) // 2),
+    ):
+        if value < 1:
+            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is under the least, 1")
+    swap = Swap(nr_cpus=threads if nr_cpus is None else nr_cpus, profile=profile)
+    marks = {}
+    turned_on = []
+    for number in range(devices):
+        device = swap.swapon(Null(pages=pages // devices), priority=10 - max(number - 1, 0))
+        turned_on.append(device)
+        marks[device.type] = bytearray(device.max_pages)
+
+    hammer = _Hammer(swap, marks, threads, seed)
+    start = time.monotonic()
+    with _switch_interval(SWITCH_SECONDS):
+        hammer.run(start + seconds)
+    elapsed = time.monotonic() - start
+    hammer.drain()
+    return {
+        **{key: sum(worker.counts[key] for worker in hammer.workers) for key in _COUNTS},
+        "seconds": elapsed,
+        "seed": seed,
+        "threads": threads,
+        "inuse_pages_end": _prove(swap, turned_on, marks),
+        "double_handouts": 0,
+    }
+
+
+_COUNTS = ("ops", "allocated_runs", "freed_slots", "failures", "dups")
+
+
+class _Hammer:
+    """Holds what the threads share."""
+
+    def __init__(self, swap: Swap, marks: dict[int, bytearray], nr_threads: int, seed: int) -> None:
+        self.swap = swap
+        self.marks = marks
+        self.barrier = threading.Barrier(nr_threads)
+        self.errors: SimpleQueue[BaseException] = SimpleQueue()
+        self.is_stopped = threading.Event()
+        self.workers = [_Worker(self, number, seed) for number in range(nr_threads)]
+
+    def run(self, deadline: float) -> None:
+        running = [
+            threading.Thread(
+                target=worker.run, args=(deadline,), name=f"swapcore-stress-{worker.number}", daemon=True
+            )
+            for worker in self.workers
+        ]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(max(deadline - time.monotonic(), 0.0) + JOIN_SECONDS)
+            if thread.is_alive():
+                raise InvariantError(f"{thread.name} is stuck {JOIN_SECONDS:.0f} s after the end")
+        if not self.errors.empty():
+            raise self.errors.get()
+
+    def drain(self) -> None:
+        for worker in self.workers:
+            worker.drain()
+
+
+class _Worker:
+    def __init__(self, hammer: _Hammer, number: int, seed: int) -> None:
+        self.hammer = hammer
+        self.swap = hammer.swap
+        self.number = number
+        self.cpu = number % hammer.swap.nr_cpus
+        self.mark = number % 255 + 1
+        self.rng = random.Random(f"{seed}/{number}")  # noqa: S311 - choices, not secrets
+        self.held: list[Run] = []
+        self.inbox: SimpleQueue[Run] = SimpleQueue()
+        self.counts = dict.fromkeys(_COUNTS, 0)
+
+    def run(self, deadline: float) -> None:
+        steps = (
+            self._alloc,
+            self._alloc_batch,
+            self._free,
+            self._free_part,
+            self._free_batch,
+            self._dup,
+            self._send,
+        )
+        weights = (30, 4, 24, 8, 3, 12, 10)
+        try:
+            self.hammer.barrier.wait()
+            for loop in itertools.count():
+                if time.monotonic() >= deadline or self.hammer.is_stopped.is_set():
+                    return
+                for step in self.rng.choices(steps, weights, k=32):
+                    step()
+                    self.counts["ops"] += 1
+                self._receive()
+                # The first one early and one after the other, so that a short run has them too.
+                if loop % BURST_LOOPS == self.number % BURST_LOOPS:
+                    self._burst()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that started this one
+            self.hammer.errors.put(error)
+            self.hammer.is_stopped.set()
+
+    def drain(self) -> None:
+        """Frees all that is held or on its way here. For one thread, after all have stopped."""
+        self._receive()
+        while self.held:
+            self._release(*self.held.pop())
+
+    # Steps: each is one operation on the allocator, or a few.
+
+    def _alloc(self) -> None:
+        order = self._order()
+        try:
+            self._own(int(self.swap.alloc(order, cpu=self.cpu)), 1 << order)
+        except SwapFullError:
+            self.counts["failures"] += 1
+            self._free()
+
+    def _alloc_batch(self) -> None:
+        order = self._order()
+        n = self.rng.randint(1, BATCH_MAX)
+        batch = self.swap.alloc_batch(n, order, cpu=self.cpu)
+        for entry in batch:
+            self._own(int(entry), 1 << order)
+        self.counts["failures"] += len(batch) < n
+
+    def _free(self) -> None:
+        if self.held:
+            self._release(*self._take())
+
+    def _free_part(self) -> None:
+        if not self.held:
+            return
+        value, nr = self._take()
+        first = self.rng.randrange(nr)
+        length = self.rng.randint(1, nr - first)
+        self._release(value + first, length)
+        if first:
+            self.held.append((value, first))
+        if first + length < nr:
+            self.held.append((value + first + length, nr - first - length))
+
+    def _free_batch(self) -> None:
+        runs = [self._take() for _ in range(min(len(self.held), self.rng.randint(1, BATCH_MAX)))]
+        singles = [value for value, nr in runs if nr == 1]
+        self.held += [run for run in runs if run[1] > 1]
+        if singles:
+            for value in singles:
+                self._disown(value, 1)
+            self.swap.free_batch(
+                memoryview(b"".join(v.to_bytes(8, sys.byteorder) for v in singles)).cast("Q")
+            )
+            self.counts["freed_slots"] += len(singles)
+
+    def _dup(self) -> None:
+        """Takes up to 40 references, past what an entry counts inline, and gives them back."""
+        if not self.held:
+            return
+        value, nr = self.rng.choice(self.held)
+        times = self.rng.choice((1, 1, 1, 2, 15, 40))
+        for _ in range(times):
+            self.swap.dup(value, nr, cpu=self.cpu)
+        count = self.swap.swap_count(value)
+        if count != times + 1:
+            raise InvariantError(f"{_name(value)} has count {count} after {times} dups of 1")
+        for _ in range(times):
+            self.swap.put(value, nr, cpu=self.cpu)
+        self.counts["dups"] += times
+
+    def _send(self) -> None:
+        if self.held:
+            self.rng.choice(self.hammer.workers).inbox.put(self._take())
+
+    def _receive(self) -> None:
+        """Frees on this CPU what other threads allocated on theirs."""
+        try:
+            while True:
+                value, nr = self.inbox.get_nowait()
+                self._release(value, nr)
+        except Empty:
+            pass
+
+    def _burst(self) -> None:
+        """Allocates until nothing is left, then gives most of it back."""
+        order = self.rng.choice((0, 2, 4, 9))
+        while len(batch := self.swap.alloc_batch(4096, order, cpu=self.cpu)):
+            for entry in batch:
+                self._own(int(entry), 1 << order)
+        self.counts["failures"] += 1
+        while len(self.held) > BURST_KEEPS_RUNS:
+            self._release(*self._take())
+
+    # Bookkeeping outside the allocator.
+
+    def _order(self) -> int:
+        return self.rng.choices((0, 1, 2, 4, 6, MAX_ORDER), (60, 5, 12, 14, 7, 2))[0]
+
+    def _take(self) -> Run:
+        index = self.rng.randrange(len(self.held))
+        self.held[index], self.held[-1] = self.held[-1], self.held[index]
+        return self.held.pop()
+
+    def _own(self, value: int, nr: int) -> None:
+        marks, offset = self._marks(value)
+        # Two owners that come here at once may both pass; then the second one to free finds its mark gone.
+        if marks.count(0, offset, offset + nr) != nr:
+            raise InvariantError(
+                f"{_name(value)} of {nr} slots was handed out while another thread owns a part of it"
+            )
+        marks[offset : offset + nr] = bytes((self.mark,)) * nr
+        self.held.append((value, nr))
+        self.counts["allocated_runs"] += 1
+
+    def _disown(self, value: int, nr: int) -> None:
+        marks, offset = self._marks(value)
+        if 0 in marks[offset : offset + nr]:
+            raise InvariantError(
+                f"{_name(value)} of {nr} slots is about to be freed but nobody owns a part of it"
+            )
+        marks[offset : offset + nr] = bytes(nr)
+
+    def _release(self, value: int, nr: int) -> None:
+        # The mark goes first: the next owner may get the slot before this call returns.
+        self._disown(value, nr)
+        self.swap.free(value, nr, cpu=self.cpu)
+        self.counts["freed_slots"] += nr
+
+    def _marks(self, value: int) -> tuple[bytearray, int]:
+        return self.hammer.marks[value >> TYPE_SHIFT], value & OFFSET_MASK
+
+
+def _prove(swap: Swap, devices: list[SwapDevice], marks: dict[int, bytearray]) -> int:
+    """Proves that the drained subsystem knows every slot to be free; returns the slots in use, 0."""
+    swap.check()
+    for device in devices:
+        owned = len(marks[device.type]) - marks[device.type].count(0)
+        if owned:
+            raise InvariantError(f"{owned} slots of type {device.type} still have an owner after the drain")
+        slots = device.slots()
+        if slots.count(0) != device.pages:
+            raise InvariantError(
+                f"{slots.count(0)} slots of type {device.type} are free, not all {device.pages}"
+            )
+    inuse_pages = sum(device.inuse_pages for device in devices)
+    if inuse_pages or swap.nr_swap_pages != swap.total_swap_pages:
+        raise InvariantError(
+            f"{inuse_pages} slots in use, {swap.nr_swap_pages} of {swap.total_swap_pages} free"
+        )
+    return inuse_pages
+
+
+@contextmanager
+def _switch_interval(seconds: float) -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _name(value: int) -> str:
+    entry = SwpEntry(value)
+    return f"swp({entry.type}:{entry.offset:#x})"

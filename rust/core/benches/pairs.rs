@@ -1,0 +1,85 @@
+//! Single-thread cost of what a Python call would hide: alloc+free pairs by order, batches, lookups, swapon.
+//!
+//! `cargo bench -p swapcore`; medians over interleaved rounds, ns. Absolute values are this machine's.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use swapcore::table::SwapTableEntry;
+use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwpEntry};
+
+const ROUNDS: usize = 41;
+const CPU: CpuId = CpuId(0);
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// Runs `nr` steps, returns ns a step.
+fn time(nr: usize, mut step: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    (0..nr).for_each(|_| step());
+    start.elapsed().as_nanos() as f64 / nr as f64
+}
+
+fn fresh(pages: u32) -> Swap {
+    let swap = Swap::new(1, Profile::Newest).expect("one cpu");
+    swap.swapon(&DeviceSpec::new(pages).priority(1)).expect("a good device");
+    swap
+}
+
+fn main() {
+    let swap = fresh(1 << 20);
+    let orders = [0u8, 2, 4, 6, 9].map(|order| Order::new(order).expect("an order"));
+    let mut pairs = vec![Vec::new(); orders.len()];
+    let mut held = vec![Vec::new(); orders.len()];
+    let mut batches = vec![Vec::new(); 2];
+    let mut lookups = Vec::new();
+    for _ in 0..ROUNDS {
+        for (samples, &order) in pairs.iter_mut().zip(&orders) {
+            let nr = 1 << (16 - order.get());
+            samples.push(time(nr, || {
+                let entry = swap.alloc(order, CPU).expect("room");
+                swap.put(black_box(entry), order.nr_pages(), CPU).expect("just taken");
+            }));
+        }
+        for (samples, &order) in held.iter_mut().zip(&orders) {
+            let mut cpu = swap.on_cpu(CPU).expect("cpu 0");
+            let nr = 1 << (16 - order.get());
+            samples.push(time(nr, || {
+                let entry = cpu.alloc(order).expect("room");
+                cpu.put(black_box(entry), order.nr_pages()).expect("just taken");
+            }));
+        }
+        for (samples, size) in batches.iter_mut().zip([64, 4096]) {
+            let mut out = vec![SwpEntry::NONE; size];
+            samples.push(
+                time((1 << 17) / size, || {
+                    let mut cpu = swap.on_cpu(CPU).expect("cpu 0");
+                    let nr = cpu.alloc_batch(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut out);
+                    assert!(nr == size && cpu.put_batch(Order::ZERO, &out).1.is_ok());
+                }) / size as f64,
+            );
+        }
+        let mut cpu = swap.on_cpu(CPU).expect("cpu 0");
+        let entry = cpu.alloc(Order::ZERO).expect("room");
+        lookups.push(time(1 << 17, || {
+            black_box(cpu.lookup(black_box(entry)).expect("in use"));
+        }));
+        cpu.put(entry, 1).expect("just taken");
+    }
+    for (samples, order) in pairs.into_iter().zip(&orders) {
+        println!("alloc + free, {order}: {:.1} ns", median(samples));
+    }
+    for (samples, order) in held.into_iter().zip(&orders) {
+        println!("alloc + free, {order}, local lock held: {:.1} ns", median(samples));
+    }
+    for (samples, size) in batches.into_iter().zip([64, 4096]) {
+        println!("alloc_batch + free_batch of {size}: {:.2} ns a slot", median(samples));
+    }
+    println!("lookup: {:.1} ns", median(lookups));
+    let swapons = (0..ROUNDS).map(|_| time(1, || drop(fresh(1 << 28)))).collect();
+    println!("swapon + drop of an empty 1 TiB device: {:.3} ms", median(swapons) / 1e6);
+    swap.check().expect("every invariant");
+}

@@ -1,0 +1,200 @@
+//! Handing slots out: the fast path at this CPU's hint, the slow path over the devices, and the calls users make.
+
+mod scan;
+mod search;
+
+use std::sync::Arc;
+
+use crate::device::SwapDevice;
+use crate::error::{Result, SwapError};
+use crate::folio::Folio;
+use crate::profile::{Hibernation, RuleU};
+use crate::swap::{Cx, Event, OnCpu, Swap};
+use crate::table::SwapTableEntry;
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
+
+/// One call's wish: how many runs of which order, what their entries shall hold, and where the answers go.
+#[derive(Debug)]
+pub(crate) struct Request<'r> {
+    order: Order,
+    word: SwapTableEntry,
+    /// The folio that will own the single run.
+    folio: Option<&'r Folio>,
+    out: &'r mut [SwpEntry],
+    taken: usize,
+    /// Where the last scan of a rotational device left off, offset 0 for nowhere.
+    position: Option<SwpOffset>,
+}
+
+impl<'r> Request<'r> {
+    fn new(order: Order, word: SwapTableEntry, out: &'r mut [SwpEntry]) -> Self {
+        Self { order, word, folio: None, out, taken: 0, position: None }
+    }
+
+    /// Returns the runs still wanted.
+    fn wanted(&self) -> usize {
+        self.out.len() - self.taken
+    }
+
+    fn push(&mut self, entry: SwpEntry) {
+        self.out[self.taken] = entry;
+        self.taken += 1;
+    }
+}
+
+impl Cx<'_> {
+    /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
+    ///
+    /// A solid-state cluster serves as many runs as it can in one visit: the next request would come back to it by the
+    /// hint and find the same slots.
+    pub(crate) fn folio_alloc_swap(&mut self, request: &mut Request<'_>) -> bool {
+        loop {
+            if self.alloc_fast(request) || self.alloc_slow(request) {
+                return true;
+            }
+            if request.order != Order::ZERO || !self.sync_discard() {
+                self.counters.count_failure(request.order);
+                return false;
+            }
+        }
+    }
+
+    /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
+    #[inline]
+    fn alloc_fast(&mut self, request: &mut Request<'_>) -> bool {
+        let hint = self.hints[request.order.index()];
+        if hint.offset().0 == 0 {
+            return false;
+        }
+        let Some(device) = self.device(hint.ty()) else { return false };
+        self.alloc_at(device, hint.offset(), request)
+    }
+
+    /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
+    fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
+        let mut ci = device.clusters.lock(offset.cluster());
+        if !ci.is_usable(request.order) {
+            if self.swap.switches.rule_u == RuleU::Relocate {
+                self.leave_cluster(device, &mut ci, request, None);
+            }
+            return false;
+        }
+        let offset = if ci.count() == 0 { ci.idx().base() } else { offset };
+        self.scan(device, ci, offset, request)
+    }
+
+    /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
+    fn alloc_slow(&mut self, request: &mut Request<'_>) -> bool {
+        self.counters.count(Event::SlowPath, 1);
+        let mut visited = 0u32;
+        while let Some(ty) = self.next_device(visited) {
+            visited |= 1 << ty.0;
+            let Some(device) = self.device(ty) else { continue };
+            if self.cluster_alloc(device, request) {
+                return true;
+            }
+            if request.order != Order::ZERO {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Picks the first device not visited yet and puts it behind its equals.
+    fn next_device(&self, visited: u32) -> Option<SwpType> {
+        let mut avail = self.swap.avail.lock();
+        let ty = avail.list.iter().find(|ty| visited & (1 << ty.0) == 0)?;
+        avail.list.requeue(ty);
+        Some(ty)
+    }
+
+    /// Hands out one slot of one device. Kernel: `swap_alloc_hibernation_slot`.
+    fn alloc_hibernation(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
+        let hint = self.hints[Order::ZERO.index()];
+        let at_hint =
+            self.swap.switches.hibernation == Hibernation::Hint && hint.offset().0 != 0 && hint.ty() == device.ty();
+        (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+    }
+}
+
+impl OnCpu<'_> {
+    /// Hands out one aligned run whose entries say "swapped out, one reference".
+    ///
+    /// Errors: `NoSpace` (ENOSPC). Locks: one cluster lock at a time, list and avail locks.
+    /// Kernel: `folio_alloc_swap`, then unmapping and removal from the swap cache.
+    #[inline]
+    pub fn alloc(&mut self, order: Order) -> Result<SwpEntry> {
+        let mut entry = [SwpEntry::NONE];
+        match self.alloc_batch(order, SwapTableEntry::SWAPPED_OUT, &mut entry) {
+            0 => Err(SwapError::NoSpace { nr_pages: order.nr_pages() }),
+            _ => Ok(entry[0]),
+        }
+    }
+
+    /// Hands out up to `out.len()` runs, exactly those that so many calls of `alloc` would give; returns how many.
+    ///
+    /// Entries hold `word`, a swapped-out entry with one reference. Stops at the first failure.
+    #[inline]
+    pub fn alloc_batch(&mut self, order: Order, word: SwapTableEntry, out: &mut [SwpEntry]) -> usize {
+        debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
+        let mut request = Request::new(order, word, out);
+        while request.wanted() > 0 && self.cx().folio_alloc_swap(&mut request) {
+            self.finish();
+        }
+        request.taken
+    }
+
+    /// Gives a folio its slots: their entries hold the folio, count 0.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `AlreadyCached` (EEXIST); `FolioBusy` (EBUSY). Kernel: `folio_alloc_swap`.
+    pub fn folio_alloc_swap(&mut self, folio: &Arc<Folio>) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        if !folio.try_lock() {
+            return Err(SwapError::FolioBusy(SwpEntry::NONE));
+        }
+        let mut cx = self.cx();
+        let word = SwapTableEntry::cached(cx.swap.folios.insert(folio));
+        let mut entry = [SwpEntry::NONE];
+        let mut request = Request::new(folio.order(), word, &mut entry);
+        request.folio = Some(folio);
+        let is_served = cx.folio_alloc_swap(&mut request);
+        if !is_served {
+            cx.swap.folios.remove(folio);
+        }
+        folio.unlock();
+        self.finish();
+        if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages: folio.nr_pages() }) }
+    }
+
+    /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.
+    ///
+    /// Errors: `NoDevice` (ENOENT), `NoSpace` (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
+    pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
+        let mut cx = self.cx();
+        let device = cx.device(ty).ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
+        let mut entry = [SwpEntry::NONE];
+        let is_served =
+            cx.alloc_hibernation(device, &mut Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry));
+        if is_served {
+            // Relaxed: swapoff reads it under this CPU's lock.
+            device.nr_hibernation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.finish();
+        if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages: 1 }) }
+    }
+}
+
+impl Swap {
+    /// Hands out one run on a CPU. Errors: `NoSpace` (ENOSPC), `BadCpu` (EINVAL). See [`OnCpu::alloc`].
+    #[inline]
+    pub fn alloc(&self, order: Order, cpu: CpuId) -> Result<SwpEntry> {
+        self.on_cpu(cpu)?.alloc(order)
+    }
+
+    /// Hands out runs on a CPU; returns how many. Errors: `BadCpu` (EINVAL). See [`OnCpu::alloc_batch`].
+    pub fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpEntry]) -> Result<usize> {
+        Ok(self.on_cpu(cpu)?.alloc_batch(order, SwapTableEntry::SWAPPED_OUT, out))
+    }
+}

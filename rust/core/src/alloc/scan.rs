@@ -1,0 +1,171 @@
+//! Scanning one locked cluster for free runs and taking them.
+
+use crate::cluster::ClusterGuard;
+use crate::device::{SwapDevice, SwpFlags};
+use crate::limits::SWAPFILE_CLUSTER;
+use crate::reclaim::{ReclaimWhen, Reclaimed};
+use crate::swap::Cx;
+use crate::table::{EntryKind, SwapTable};
+use crate::types::{ClusterIdx, Order, SwpOffset};
+
+use super::Request;
+
+/// What a look at one range found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Range {
+    Free,
+    /// Free but for cached slots without references, which swap is full enough to take back.
+    NeedsReclaim,
+    InUse,
+}
+
+impl Cx<'_> {
+    /// Takes runs from a cluster, from `offset` upwards, and puts the cluster where it belongs then. Kernel:
+    /// `alloc_swap_scan_cluster`; differs: it goes on for further runs of the same request while a hint would.
+    ///
+    /// Returns whether at least one run was taken.
+    pub(super) fn scan<'c>(
+        &mut self,
+        device: &'c SwapDevice,
+        mut ci: ClusterGuard<'c>,
+        offset: SwpOffset,
+        request: &mut Request<'_>,
+    ) -> bool {
+        let idx = ci.idx();
+        // A rotational device turns to its equals after every run.
+        let most = if device.has(SwpFlags::SOLIDSTATE) { request.wanted() } else { 1 };
+        let mut next = Some(offset);
+        let mut nr_taken = 0;
+        while nr_taken < most {
+            let Some(start) = next else { break };
+            next = None;
+            let found;
+            (ci, found) = self.find_run(device, ci, start, request.order);
+            let Some(found) = found else { break };
+            if !device.has(SwpFlags::WRITEOK) {
+                break;
+            }
+            self.take_run(device, &mut ci, found, request);
+            nr_taken += 1;
+            next = next_offset(idx, ci.count(), found, request.order);
+        }
+        if nr_taken > 0 {
+            self.counters.count_runs(request.order, nr_taken);
+        }
+        self.leave_cluster(device, &mut ci, request, next);
+        nr_taken > 0
+    }
+
+    /// Relocates a cluster and remembers where the next request of this order goes on.
+    pub(super) fn leave_cluster(
+        &mut self,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        request: &mut Request<'_>,
+        next: Option<SwpOffset>,
+    ) {
+        self.relocate(device, ci);
+        let next = next.unwrap_or(SwpOffset(0));
+        if device.has(SwpFlags::SOLIDSTATE) {
+            self.hints[request.order.index()] = device.entry_at(next);
+        } else {
+            request.position = Some(next);
+        }
+    }
+
+    /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile.
+    fn find_run<'c>(
+        &mut self,
+        device: &'c SwapDevice,
+        mut ci: ClusterGuard<'c>,
+        start: SwpOffset,
+        order: Order,
+    ) -> (ClusterGuard<'c>, Option<SwpOffset>) {
+        let (base, nr_pages) = (ci.idx().base().0, order.nr_pages());
+        if ci.count() + nr_pages > SWAPFILE_CLUSTER {
+            return (ci, None);
+        }
+        let mut at = start.in_cluster() as u32;
+        while at + nr_pages <= SWAPFILE_CLUSTER {
+            let Some(table) = ci.table() else { return (ci, None) };
+            match self.look_at(table, at as usize, nr_pages) {
+                Range::Free => return (ci, Some(SwpOffset(base + at))),
+                Range::InUse => at += nr_pages,
+                Range::NeedsReclaim => {
+                    let idx = ci.idx();
+                    drop(ci);
+                    self.reclaim_range(device, SwpOffset(base + at), nr_pages);
+                    ci = device.clusters.lock(idx);
+                    if !ci.is_usable(order) {
+                        return (ci, None);
+                    }
+                    if ci.count() == 0 {
+                        at = 0;
+                    }
+                    if ci.table().is_some_and(|table| table.is_null_run(at as usize, nr_pages as usize)) {
+                        return (ci, Some(SwpOffset(base + at)));
+                    }
+                    at += nr_pages;
+                }
+            }
+        }
+        (ci, None)
+    }
+
+    #[inline]
+    fn look_at(&self, table: &SwapTable, at: usize, nr_pages: u32) -> Range {
+        let mut range = Range::Free;
+        for slot in at..at + nr_pages as usize {
+            let entry = table.get(slot);
+            match entry.kind() {
+                EntryKind::Null => {}
+                EntryKind::Pfn if entry.is_cache_only() && self.swap.vm_swap_full() => range = Range::NeedsReclaim,
+                _ => return Range::InUse,
+            }
+        }
+        range
+    }
+
+    /// Takes the cached slots of a range back, stopping at the first that resists. Kernel: `cluster_reclaim_range`.
+    fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
+        for offset in (first.0..first.0 + nr_pages).map(SwpOffset) {
+            let entry = device.get(offset);
+            if entry.count() != Some(0) {
+                return;
+            }
+            if entry.is_cached()
+                && let Reclaimed::Kept(_) = self.try_to_reclaim(device, offset, ReclaimWhen::Anyway)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Writes the entries of a run and counts it. Kernel: `__swap_cluster_alloc_entries`.
+    #[inline]
+    fn take_run(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, at: SwpOffset, request: &mut Request<'_>) {
+        let nr_pages = request.order.nr_pages();
+        let entry = device.entry_at(at);
+        if ci.count() == 0 {
+            ci.set_order(request.order);
+        }
+        ci.table().expect("scanned above").fill(at.in_cluster(), nr_pages as usize, request.word);
+        if let Some(folio) = request.folio {
+            folio.set_entry(entry);
+        }
+        if ci.add_count(nr_pages) {
+            self.remove_full(device);
+        }
+        self.counters.add_inuse(device.ty(), nr_pages as i64);
+        request.push(entry);
+    }
+}
+
+/// Returns where the next request of the order goes on after a run; `None` at the cluster's end.
+#[inline]
+fn next_offset(idx: ClusterIdx, count: u32, found: SwpOffset, order: Order) -> Option<SwpOffset> {
+    let nr_pages = order.nr_pages();
+    let fits = found.in_cluster() as u32 + 2 * nr_pages <= SWAPFILE_CLUSTER;
+    debug_assert_eq!(found.cluster(), idx);
+    (count < SWAPFILE_CLUSTER && fits).then_some(SwpOffset(found.0 + nr_pages))
+}

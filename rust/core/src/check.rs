@@ -1,0 +1,188 @@
+//! `check()`: every invariant, numbered, provable at any time. `docs/invariants.md` explains each.
+
+use std::collections::HashSet;
+
+use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
+use crate::device::{SwapDevice, SwpFlags};
+use crate::error::{Result, SwapError};
+use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
+use crate::swap::{Local, Swap};
+use crate::sync::SpinGuard;
+use crate::table::{EntryKind, SwapTableEntry};
+use crate::types::{ClusterIdx, Order, SwpOffset};
+
+/// Every invariant with one line about it.
+pub const INVARIANTS: [(&str, &str); 12] = [
+    ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
+    ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
+    ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
+    ("I4", "an empty cluster has order 0, and one with bad slots keeps it for ever"),
+    ("I5", "slots in use by the counters are those by the tables"),
+    ("I6", "nr_swap_pages is what the enabled devices have free"),
+    ("I7", "a hint is no hint or an aligned place inside its cluster with room for its order"),
+    ("I8", "a slot without references is free or cached"),
+    ("I9", "counts over 14, and only those, have a cell in an extend table"),
+    ("I10", "a cached entry names a folio that owns the slot, and a cached folio owns each of its slots"),
+    ("I11", "a device is tried exactly when it is enabled and not full"),
+    ("I12", "no two clusters share a table, and attached tables are counted"),
+];
+
+fn broken(number: &str, what: String) -> SwapError {
+    SwapError::Invariant(format!("{number} is broken: {what}"))
+}
+
+fn ensure(holds: bool, number: &str, what: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(broken(number, what())) }
+}
+
+impl Swap {
+    /// Proves every invariant, with every CPU stopped meanwhile. Errors: `Invariant`, naming the first broken one.
+    ///
+    /// Locks: `swap_lock`, every CPU's local lock, then cluster and list locks one at a time.
+    pub fn check(&self) -> Result<()> {
+        let active = self.active();
+        let locals = self.locals.lock_all();
+        let mut cached_pages = 0;
+        for device in active.devices.iter().flatten() {
+            cached_pages += self.check_device(device)?;
+        }
+        ensure(cached_pages == self.folios.nr_pages(), "I10", || {
+            format!("{cached_pages} entries are cached, folios own {}", self.folios.nr_pages())
+        })?;
+        let enabled = || active.devices.iter().flatten().filter(|device| device.has(SwpFlags::WRITEOK));
+        let free: i64 = enabled().map(|device| device.pages() as i64 - self.inuse_pages(device.ty()) as i64).sum();
+        let leaving = active.devices.iter().flatten().filter(|device| !device.has(SwpFlags::WRITEOK));
+        let leaving_inuse: i64 = leaving.map(|device| self.inuse_pages(device.ty()) as i64).sum();
+        ensure(self.nr_swap_pages() == free - leaving_inuse, "I6", || {
+            format!("nr_swap_pages {} but {free} slots are free", self.nr_swap_pages())
+        })?;
+        for (cpu, local) in locals.iter().enumerate() {
+            check_hints(cpu, local)?;
+        }
+        let avail = self.avail.lock();
+        for device in active.devices.iter().flatten() {
+            let is_listed = avail.list.iter().any(|ty| ty == device.ty());
+            let is_full = self.inuse_pages(device.ty()) == device.pages() as u64;
+            ensure(is_listed == (device.has(SwpFlags::WRITEOK) && !is_full), "I11", || {
+                format!("type {} listed {is_listed}, full {is_full}", device.ty().0)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Checks one device; returns its cached entries.
+    fn check_device(&self, device: &SwapDevice) -> Result<u64> {
+        let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
+        let mut tables = HashSet::new();
+        let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
+        for idx in (0..device.clusters.len()).map(ClusterIdx) {
+            // Nothing of it was ever written; reading half a million of them would only bring them into memory.
+            if device.clusters.is_untouched(idx) {
+                continue;
+            }
+            let ci = device.clusters.lock(idx);
+            if let Some(list) = ListId::of(ci.flag(), ci.order()) {
+                let (_, members) = expected.iter_mut().find(|(id, _)| *id == list).expect("every list is there");
+                members.insert(idx);
+            }
+            if let Some(number) = ci.table_number() {
+                ensure(tables.insert(number), "I12", || format!("{idx} shares table {number}"))?;
+            }
+            nr_full += u32::from(ci.count() == SWAPFILE_CLUSTER);
+            nr_used += ci.count() as u64;
+            nr_cached += self.check_cluster(device, &ci)?;
+        }
+        for (list, members) in expected {
+            check_list(device, list, &members)?;
+        }
+        let inuse = nr_used - device.nr_bad() as u64;
+        ensure(self.inuse_pages(device.ty()) == inuse, "I5", || {
+            format!("type {}: counters say {} in use, tables {inuse}", device.ty().0, self.inuse_pages(device.ty()))
+        })?;
+        ensure(device.clusters.are_all_full() == (nr_full == device.clusters.len()), "I11", || {
+            format!("type {}: {nr_full} of {} clusters are full", device.ty().0, device.clusters.len())
+        })?;
+        let (attached, _) = device.clusters.nr_tables();
+        ensure(attached as usize == tables.len(), "I12", || {
+            format!("type {}: {attached} tables counted, {} attached", device.ty().0, tables.len())
+        })?;
+        Ok(nr_cached)
+    }
+
+    /// Checks the entries of one cluster; returns how many are cached.
+    fn check_cluster(&self, device: &SwapDevice, ci: &ClusterGuard<'_>) -> Result<u64> {
+        let at = || format!("{} of type {}", ci.idx(), device.ty().0);
+        let (flag, count) = (ci.flag(), ci.count());
+        ensure(flag != ClusterFlag::None, "I1", || format!("{} is isolated by nobody", at()))?;
+        let Some(table) = ci.table() else {
+            ensure(flag == ClusterFlag::Free, "I3", || format!("{} is {} without a table", at(), flag.name()))?;
+            return ensure(count == 0, "I2", || format!("{} counts {count} without a table", at())).map(|()| 0);
+        };
+        ensure(flag != ClusterFlag::Free, "I3", || format!("{} is free with a table", at()))?;
+        let (mut nr_used, mut nr_cached, mut has_bad, mut has_extended) = (0, 0, false, false);
+        for (slot, entry) in table.iter().enumerate() {
+            nr_used += u32::from(!entry.is_null());
+            nr_cached += u64::from(entry.is_cached());
+            has_bad |= entry.kind() == EntryKind::Bad;
+            has_extended |= entry.count() == Some(SWP_TB_COUNT_MAX);
+            self.check_entry(device, ci, slot, entry)?;
+        }
+        ensure(nr_used == count, "I2", || format!("{} counts {count}, {nr_used} entries are in use", at()))?;
+        ensure((count == 0) == (flag == ClusterFlag::Discard), "I1", || {
+            format!("{} counts {count} and is {}", at(), flag.name())
+        })?;
+        ensure((count == SWAPFILE_CLUSTER) <= matches!(flag, ClusterFlag::Full | ClusterFlag::Nonfull), "I1", || {
+            format!("{} has no free slot and is {}", at(), flag.name())
+        })?;
+        ensure(flag != ClusterFlag::Full || count == SWAPFILE_CLUSTER, "I1", || {
+            format!("{} is full with {count} slots in use", at())
+        })?;
+        ensure(!has_bad || ci.order() == Order::ZERO, "I4", || format!("{} has bad slots and {}", at(), ci.order()))?;
+        ensure(has_extended == ci.extend().has(ci.idx()), "I9", || format!("{} has a stray extend table", at()))?;
+        Ok(nr_cached)
+    }
+
+    fn check_entry(
+        &self,
+        device: &SwapDevice,
+        ci: &ClusterGuard<'_>,
+        slot: usize,
+        entry: SwapTableEntry,
+    ) -> Result<()> {
+        let swp = device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+        ensure(entry.kind() != EntryKind::Shadow || entry.count() != Some(0), "I8", || {
+            format!("{swp} is swapped out without a reference")
+        })?;
+        let cell = ci.extend().count(ci.idx(), slot);
+        let is_extended = entry.count() == Some(SWP_TB_COUNT_MAX);
+        let fits = if is_extended { cell >= SWP_TB_COUNT_MAX as u32 } else { cell == 0 };
+        ensure(fits, "I9", || format!("{swp} has inline count {:?} and extend cell {cell}", entry.count()))?;
+        if let Some(pfn) = entry.pfn() {
+            let folio = self.folios.get(pfn);
+            ensure(folio.is_some_and(|folio| folio.covers(swp)), "I10", || format!("{swp} names a foreign folio"))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_list(device: &SwapDevice, list: ListId, members: &HashSet<ClusterIdx>) -> Result<()> {
+    let linked = device.clusters.linked(list);
+    let distinct: HashSet<_> = linked.iter().copied().collect();
+    ensure(distinct.len() == linked.len() && distinct == *members, "I1", || {
+        format!("type {}: {list:?} links {linked:?}, flags say {members:?}", device.ty().0)
+    })
+}
+
+fn check_hints(cpu: usize, local: &SpinGuard<'_, Local>) -> Result<()> {
+    for (order, hint) in Order::all().zip(local.hints.iter()) {
+        let slot = hint.offset().in_cluster() as u32;
+        if hint.offset().0 == 0 {
+            continue;
+        }
+        let fits = slot % order.nr_pages() == 0 && slot + order.nr_pages() <= SWAPFILE_CLUSTER;
+        let device = local.devices[hint.ty().index()].as_ref();
+        let is_on = device.is_some_and(|device| hint.offset().cluster().0 < device.clusters.len());
+        ensure(fits && is_on, "I7", || format!("cpu {cpu} {order}: hint {hint}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! The lists of a device: free, nonfull and frag by order, full, discard. Tail in, head out, unlink in O(1).
+//!
+//! Clusters never used since swapon are on the free list without being linked: a cursor stands for all of them, in
+//! front of those that were freed later. So turning a terabyte on costs nothing.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{ClusterFlag, ClusterGuard, Clusters, SwapCluster};
+use crate::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
+use crate::types::{ClusterIdx, Order};
+
+/// Names one list of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ListId {
+    /// Empty clusters.
+    Free,
+    /// Clusters with a slot freed since the last allocation.
+    Nonfull(Order),
+    /// Clusters allocated from since the last free.
+    Frag(Order),
+    /// Clusters without a free slot.
+    Full,
+    /// Empty clusters that wait for a discard.
+    Discard,
+}
+
+const NR_LISTS: usize = 3 + 2 * SWAP_NR_ORDERS;
+const NIL: u32 = u32::MAX;
+
+impl ListId {
+    const fn index(self) -> usize {
+        match self {
+            Self::Free => 0,
+            Self::Full => 1,
+            Self::Discard => 2,
+            Self::Nonfull(order) => 3 + order.index(),
+            Self::Frag(order) => 3 + SWAP_NR_ORDERS + order.index(),
+        }
+    }
+
+    /// Returns the flag of clusters on this list.
+    pub const fn flag(self) -> ClusterFlag {
+        match self {
+            Self::Free => ClusterFlag::Free,
+            Self::Nonfull(_) => ClusterFlag::Nonfull,
+            Self::Frag(_) => ClusterFlag::Frag,
+            Self::Full => ClusterFlag::Full,
+            Self::Discard => ClusterFlag::Discard,
+        }
+    }
+
+    /// Returns the list a cluster of this flag and order is on.
+    pub const fn of(flag: ClusterFlag, order: Order) -> Option<Self> {
+        match flag {
+            ClusterFlag::None => None,
+            ClusterFlag::Free => Some(Self::Free),
+            ClusterFlag::Nonfull => Some(Self::Nonfull(order)),
+            ClusterFlag::Frag => Some(Self::Frag(order)),
+            ClusterFlag::Full => Some(Self::Full),
+            ClusterFlag::Discard => Some(Self::Discard),
+        }
+    }
+
+    /// Every list there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let by_order = Order::all().flat_map(|order| [Self::Nonfull(order), Self::Frag(order)]);
+        [Self::Free, Self::Full, Self::Discard].into_iter().chain(by_order)
+    }
+}
+
+/// In which order clusters come off the free list of a fresh device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FreeOrder {
+    /// By number; 6.18 and later.
+    Ascending,
+    /// Column by column of a 32-column table; up to 6.17.
+    Columns,
+}
+
+/// The never-used clusters: all from `next` on, in free order.
+#[derive(Debug)]
+struct Untouched {
+    next: Option<ClusterIdx>,
+    nr_clusters: u32,
+    order: FreeOrder,
+}
+
+impl Untouched {
+    fn rank(&self, idx: ClusterIdx) -> (u32, u32) {
+        match self.order {
+            FreeOrder::Ascending => (0, idx.0),
+            FreeOrder::Columns => (idx.0 % SWAP_CLUSTER_COLS, idx.0 / SWAP_CLUSTER_COLS),
+        }
+    }
+
+    fn after(&self, idx: ClusterIdx) -> Option<ClusterIdx> {
+        let below = |candidate: u32| (candidate < self.nr_clusters).then_some(ClusterIdx(candidate));
+        match self.order {
+            FreeOrder::Ascending => below(idx.0 + 1),
+            FreeOrder::Columns => below(idx.0 + SWAP_CLUSTER_COLS).or_else(|| {
+                let column = idx.0 % SWAP_CLUSTER_COLS + 1;
+                if column < SWAP_CLUSTER_COLS { below(column) } else { None }
+            }),
+        }
+    }
+
+    fn contains(&self, idx: ClusterIdx) -> bool {
+        self.next.is_some_and(|next| self.rank(idx) >= self.rank(next))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    first: u32,
+    last: u32,
+    len: u32,
+}
+
+/// All lists of one device; the caller holds the list lock by having `&mut`.
+#[derive(Debug)]
+pub(super) struct Lists {
+    heads: [Head; NR_LISTS],
+    untouched: Untouched,
+}
+
+impl Lists {
+    pub(super) fn new(nr_clusters: u32, order: FreeOrder) -> Self {
+        let next = (nr_clusters > 0).then_some(ClusterIdx(0));
+        Self {
+            heads: [Head { first: NIL, last: NIL, len: 0 }; NR_LISTS],
+            untouched: Untouched { next, nr_clusters, order },
+        }
+    }
+
+    pub(super) fn link_tail(&mut self, all: &Clusters, list: ListId, idx: ClusterIdx) {
+        let head = &mut self.heads[list.index()];
+        let ci = &all.array[idx.index()];
+        ci.prev.store(head.last, Relaxed);
+        ci.next.store(NIL, Relaxed);
+        if head.last == NIL {
+            head.first = idx.0
+        } else {
+            all.array[head.last as usize].next.store(idx.0, Relaxed)
+        }
+        head.last = idx.0;
+        head.len += 1;
+    }
+
+    pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, idx: ClusterIdx) {
+        let head = &mut self.heads[list.index()];
+        let ci = &all.array[idx.index()];
+        let (prev, next) = (ci.prev.load(Relaxed), ci.next.load(Relaxed));
+        if prev == NIL {
+            head.first = next
+        } else {
+            all.array[prev as usize].next.store(next, Relaxed)
+        }
+        if next == NIL {
+            head.last = prev
+        } else {
+            all.array[next as usize].prev.store(prev, Relaxed)
+        }
+        head.len -= 1;
+    }
+
+    /// Unlinks the first cluster whose lock can be had at once and returns it locked.
+    pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
+        if list == ListId::Free {
+            while let Some(idx) = self.next_untouched(all) {
+                match all.try_lock(idx) {
+                    Some(ci) => return Some(ci),
+                    // Somebody looks at it: it is passed over, and from now on an ordinary free cluster.
+                    None => self.link_tail(all, ListId::Free, idx),
+                }
+            }
+        }
+        let mut at = self.heads[list.index()].first;
+        while at != NIL {
+            let idx = ClusterIdx(at);
+            if let Some(ci) = all.try_lock(idx) {
+                self.unlink(all, list, idx);
+                return Some(ci);
+            }
+            at = all.array[idx.index()].next.load(Relaxed);
+        }
+        None
+    }
+
+    pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<ClusterIdx> {
+        let first = self.heads[list.index()].first;
+        if first == NIL {
+            return None;
+        }
+        self.unlink(all, list, ClusterIdx(first));
+        Some(ClusterIdx(first))
+    }
+
+    /// Takes the cursor's cluster. Partly bad clusters never were free: the cursor steps over them.
+    fn next_untouched(&mut self, all: &Clusters) -> Option<ClusterIdx> {
+        while let Some(idx) = self.untouched.next {
+            self.untouched.next = self.untouched.after(idx);
+            if Self::is_free(&all.array[idx.index()]) {
+                return Some(idx);
+            }
+        }
+        None
+    }
+
+    fn is_free(ci: &SwapCluster) -> bool {
+        // Relaxed: a never-used cluster's flag was last written at swapon.
+        ClusterFlag::from_stored(ci.flag.load(Relaxed)) == ClusterFlag::Free
+    }
+
+    pub(super) fn is_untouched(&self, all: &Clusters, idx: ClusterIdx) -> bool {
+        self.untouched.contains(idx) && Self::is_free(&all.array[idx.index()])
+    }
+
+    /// Returns the clusters linked on a list; of the free list this leaves the untouched ones out.
+    pub(super) fn len(&self, list: ListId) -> u32 {
+        self.heads[list.index()].len
+    }
+
+    pub(super) fn iter(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
+        let mut members = Vec::new();
+        if list == ListId::Free {
+            let mut at = self.untouched.next;
+            while let Some(idx) = at {
+                if Self::is_free(&all.array[idx.index()]) {
+                    members.push(idx);
+                }
+                at = self.untouched.after(idx);
+            }
+        }
+        members.extend(self.linked(all, list));
+        members
+    }
+
+    pub(super) fn linked(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
+        let mut members = Vec::with_capacity(self.len(list) as usize);
+        let mut at = self.heads[list.index()].first;
+        while at != NIL {
+            members.push(ClusterIdx(at));
+            at = all.array[at as usize].next.load(Relaxed);
+        }
+        members
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn free_order(nr: u32, order: FreeOrder) -> Vec<u32> {
+        let clusters = Clusters::new(nr, order).expect("memory");
+        std::iter::from_fn(|| clusters.isolate(ListId::Free).map(|ci| ci.idx().0)).collect()
+    }
+
+    #[test]
+    fn fresh_clusters_come_out_ascending() {
+        assert_eq!(free_order(5, FreeOrder::Ascending), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn columns_come_out_column_by_column() {
+        let order = free_order(70, FreeOrder::Columns);
+        assert_eq!(order[..9], [0, 32, 64, 1, 33, 65, 2, 34, 66]);
+        assert_eq!(order.len(), 70);
+    }
+
+    #[test]
+    fn freed_clusters_follow_the_untouched_ones() {
+        let clusters = Clusters::new(4, FreeOrder::Ascending).expect("memory");
+        for _ in 0..2 {
+            let mut ci = clusters.isolate(ListId::Free).expect("free");
+            ci.detach_table();
+            ci.move_to(ListId::Free);
+        }
+        let left: Vec<_> = clusters.list(ListId::Free).iter().map(|idx| idx.0).collect();
+        assert_eq!(left, [2, 3, 0, 1]);
+        assert!(clusters.is_untouched(ClusterIdx(3)) && !clusters.is_untouched(ClusterIdx(0)));
+    }
+
+    #[test]
+    fn unlinking_the_middle_keeps_both_neighbours() {
+        let clusters = Clusters::new(3, FreeOrder::Ascending).expect("memory");
+        let mut guards: Vec<_> = (0..3).map(|_| clusters.isolate(ListId::Free).expect("free")).collect();
+        guards.iter_mut().for_each(|ci| ci.move_to(ListId::Full));
+        guards[1].move_to(ListId::Frag(Order::ZERO));
+        assert_eq!(clusters.list(ListId::Full), [ClusterIdx(0), ClusterIdx(2)]);
+        guards[1].move_to(ListId::Full);
+        assert_eq!(clusters.list(ListId::Full), [ClusterIdx(0), ClusterIdx(2), ClusterIdx(1)]);
+    }
+}

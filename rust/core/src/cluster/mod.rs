@@ -1,0 +1,419 @@
+//! Clusters: 512 slots under one lock, with the lists of a device that hold them.
+//!
+//! `SwapCluster` is plain atomics so that half a million of them can start as untouched zero pages; its lock makes them
+//! consistent, and `ClusterGuard` is the only way to change one.
+
+mod list;
+
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+use bytemuck::Zeroable;
+
+use crate::error::Result;
+use crate::limits::SWAPFILE_CLUSTER;
+use crate::mapped::MappedSlice;
+use crate::sync::{SpinMutex, SpinWord};
+use crate::table::{ExtendTables, SwapTable, SwapTableEntry, TableId, TablePool};
+use crate::types::{ClusterIdx, Order, SwpOffset};
+
+use list::Lists;
+pub use list::{FreeOrder, ListId};
+
+/// Which list a cluster is on, or why on none. Kernel: `enum swap_cluster_flags`; the order of values matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum ClusterFlag {
+    /// Off-list: some CPU has isolated it.
+    None = 0,
+    /// On the free list, without a table.
+    Free = 1,
+    /// A slot was freed in it since the last allocation from it.
+    Nonfull = 2,
+    /// Allocated from, or scanned in vain, since the last free in it.
+    Frag = 3,
+    /// No free slot.
+    Full = 4,
+    /// Empty and waiting for its discard.
+    Discard = 5,
+}
+
+impl ClusterFlag {
+    /// Zero memory reads as `Free`: a cluster never touched is free.
+    const fn stored(self) -> u8 {
+        self as u8 ^ Self::Free as u8
+    }
+
+    const fn from_stored(byte: u8) -> Self {
+        match byte ^ Self::Free as u8 {
+            0 => Self::None,
+            1 => Self::Free,
+            2 => Self::Nonfull,
+            3 => Self::Frag,
+            4 => Self::Full,
+            _ => Self::Discard,
+        }
+    }
+
+    /// Returns the kernel's word in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Free => "free",
+            Self::Nonfull => "nonfull",
+            Self::Frag => "frag",
+            Self::Full => "full",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+/// State of one cluster. Kernel: `struct swap_cluster_info`; differs: list links are cluster numbers, the extend table
+/// is found by number, and the flag is stored so that zero means free.
+///
+/// All fields but the links are changed only under `lock`, so Relaxed accesses suffice; the links belong to the
+/// device's list lock. The table word is also read without the lock, see [`Clusters::entry`].
+#[derive(Debug)]
+#[repr(C, align(32))]
+pub(crate) struct SwapCluster {
+    lock: SpinWord,
+    flag: AtomicU8,
+    order: AtomicU8,
+    count: AtomicU16,
+    prev: AtomicU32,
+    next: AtomicU32,
+    /// Low half: table number, 0 for none. High half: how often a table was attached.
+    table: AtomicU64,
+}
+
+const _: () = assert!(size_of::<SwapCluster>() == 32, "two clusters a cache line, 16 MiB for a terabyte");
+
+// SAFETY: all zero bytes are a free lock, zero counts and no table: an empty cluster on the free list.
+#[expect(unsafe_code, reason = "clusters live in zeroed mappings")]
+unsafe impl Zeroable for SwapCluster {}
+
+const TABLE_ID_MASK: u64 = u32::MAX as u64;
+
+impl SwapCluster {
+    fn table_id(word: u64) -> Option<TableId> {
+        std::num::NonZeroU32::new((word & TABLE_ID_MASK) as u32).map(TableId)
+    }
+}
+
+/// The clusters of one device with their tables and lists.
+#[derive(Debug)]
+pub(crate) struct Clusters {
+    array: MappedSlice<SwapCluster>,
+    tables: TablePool,
+    extend: ExtendTables,
+    /// Kernel: the lists of `swap_info_struct`, under `si->lock`.
+    lists: SpinMutex<Lists>,
+    /// Clusters without a free slot; all of them means a full device.
+    nr_full: AtomicU32,
+}
+
+impl Clusters {
+    /// Makes `nr` clusters, all free. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn new(nr: u32, free_order: FreeOrder) -> Result<Self> {
+        Ok(Self {
+            array: MappedSlice::zeroed(nr as usize)?,
+            tables: TablePool::new(nr),
+            extend: ExtendTables::default(),
+            lists: SpinMutex::new(Lists::new(nr, free_order)),
+            nr_full: AtomicU32::new(0),
+        })
+    }
+
+    /// Returns the number of clusters.
+    pub(crate) fn len(&self) -> u32 {
+        self.array.len() as u32
+    }
+
+    /// Takes a cluster's lock, waiting for it.
+    #[inline]
+    pub(crate) fn lock(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
+        let ci = &self.array[idx.index()];
+        ci.lock.lock();
+        ClusterGuard { all: self, ci, idx }
+    }
+
+    fn try_lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
+        let ci = &self.array[idx.index()];
+        ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx })
+    }
+
+    /// Reads one entry without a lock; a snapshot. Kernel: `swap_table_get` under RCU.
+    #[inline]
+    pub(crate) fn entry(&self, offset: SwpOffset) -> SwapTableEntry {
+        let ci = &self.array[offset.cluster().index()];
+        loop {
+            // Acquire pairs with the Release in `attach_table`: the table was NULL before it was published.
+            let word = ci.table.load(Ordering::Acquire);
+            let Some(id) = SwapCluster::table_id(word) else { return SwapTableEntry::NULL };
+            let entry = self.tables.table(id).get(offset.in_cluster());
+            // Pairs with the Release fence in `attach_table`: an entry of a later owner of this table is seen only
+            // together with the detach before it, and then the words differ.
+            fence(Ordering::Acquire);
+            if ci.table.load(Ordering::Relaxed) == word {
+                return entry;
+            }
+        }
+    }
+
+    /// Says whether no cluster has a free slot.
+    pub(crate) fn are_all_full(&self) -> bool {
+        // SeqCst: with the counter's other accesses, so that of "became full" and "no longer full" one sees the other.
+        self.nr_full.load(Ordering::SeqCst) == self.len()
+    }
+
+    /// Takes the first lockable cluster off a list, locked and with a table. Kernel: `isolate_lock_cluster`.
+    ///
+    /// Returns `None` when the list is empty, every cluster on it is locked, or there is no memory for a table.
+    pub(crate) fn isolate(&self, list: ListId) -> Option<ClusterGuard<'_>> {
+        let mut ci = self.lists.lock().take_first_lockable(self, list)?;
+        ci.set_flag(ClusterFlag::None);
+        if list == ListId::Free && ci.attach_table().is_err() {
+            ci.move_to(ListId::Free);
+            return None;
+        }
+        Some(ci)
+    }
+
+    /// Takes the head off the discard list; its flag stays `Discard` so that hints at it are refused.
+    pub(crate) fn take_discard(&self) -> Option<ClusterIdx> {
+        self.lists.lock().pop_first(self, ListId::Discard)
+    }
+
+    /// Says whether a list has clusters.
+    pub(crate) fn has(&self, list: ListId) -> bool {
+        self.lists.lock().len(list) > 0
+    }
+
+    /// Returns the clusters of a list, head first.
+    pub(crate) fn list(&self, list: ListId) -> Vec<ClusterIdx> {
+        self.lists.lock().iter(self, list)
+    }
+
+    /// Returns the clusters linked on a list, without the untouched ones of the free list.
+    pub(crate) fn linked(&self, list: ListId) -> Vec<ClusterIdx> {
+        self.lists.lock().linked(self, list)
+    }
+
+    /// Says whether a cluster was never used since swapon: free, and nothing of it was ever touched.
+    pub(crate) fn is_untouched(&self, idx: ClusterIdx) -> bool {
+        self.lists.lock().is_untouched(self, idx)
+    }
+
+    /// Puts partly bad clusters on `nonfull[0]`, ascending; called once, at swapon.
+    pub(crate) fn list_bad(&self, idx: ClusterIdx) {
+        let mut ci = self.lock(idx);
+        ci.set_flag(ClusterFlag::None);
+        ci.move_to(ListId::Nonfull(Order::ZERO));
+    }
+
+    /// Returns bytes there from the start: the cluster array and the table index.
+    pub(crate) fn static_bytes(&self) -> u64 {
+        size_of_val(&*self.array) as u64 + self.tables.static_bytes()
+    }
+
+    /// Returns the tables attached and those kept for reuse.
+    pub(crate) fn nr_tables(&self) -> (u32, u32) {
+        (self.tables.attached(), self.tables.hot())
+    }
+
+    /// Returns the bytes of extend tables.
+    pub(crate) fn extend_bytes(&self) -> u64 {
+        self.extend.bytes()
+    }
+}
+
+/// A cluster whose lock is held; dropping it frees the lock.
+#[derive(Debug)]
+pub(crate) struct ClusterGuard<'a> {
+    all: &'a Clusters,
+    ci: &'a SwapCluster,
+    idx: ClusterIdx,
+}
+
+impl Drop for ClusterGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ci.lock.unlock();
+    }
+}
+
+impl<'a> ClusterGuard<'a> {
+    pub(crate) fn idx(&self) -> ClusterIdx {
+        self.idx
+    }
+
+    #[inline]
+    pub(crate) fn count(&self) -> u32 {
+        self.ci.count.load(Ordering::Relaxed) as u32
+    }
+
+    #[inline]
+    pub(crate) fn flag(&self) -> ClusterFlag {
+        ClusterFlag::from_stored(self.ci.flag.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_flag(&mut self, flag: ClusterFlag) {
+        self.ci.flag.store(flag.stored(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn order(&self) -> Order {
+        Order::new(self.ci.order.load(Ordering::Relaxed)).expect("a cluster's order was an order when it was set")
+    }
+
+    pub(crate) fn set_order(&mut self, order: Order) {
+        debug_assert_eq!(self.count(), 0, "the order of a cluster in use is fixed");
+        self.ci.order.store(order.get(), Ordering::Relaxed);
+    }
+
+    /// Returns the cluster's table, if it has one.
+    #[inline]
+    pub(crate) fn table(&self) -> Option<&'a SwapTable> {
+        // Relaxed: the word changes only under the lock that is held.
+        SwapCluster::table_id(self.ci.table.load(Ordering::Relaxed)).map(|id| self.all.tables.table(id))
+    }
+
+    /// Says whether a request may be served from here. Kernel: `cluster_is_usable`.
+    #[inline]
+    pub(crate) fn is_usable(&self, order: Order) -> bool {
+        self.flag() <= ClusterFlag::Frag
+            && SwapCluster::table_id(self.ci.table.load(Ordering::Relaxed)).is_some()
+            && (order == Order::ZERO || self.count() == 0 || self.ci.order.load(Ordering::Relaxed) == order.get())
+    }
+
+    /// Counts `nr` slots as used; returns true when that made the whole device full.
+    #[inline]
+    pub(crate) fn add_count(&mut self, nr: u32) -> bool {
+        let count = self.count() + nr;
+        debug_assert!(count <= SWAPFILE_CLUSTER);
+        self.ci.count.store(count as u16, Ordering::Relaxed);
+        // SeqCst: see `Clusters::are_all_full`.
+        count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_add(1, Ordering::SeqCst) + 1 == self.all.len()
+    }
+
+    /// Counts `nr` slots as free; returns true when the whole device was full before.
+    #[inline]
+    pub(crate) fn sub_count(&mut self, nr: u32) -> bool {
+        let count = self.count();
+        debug_assert!(nr <= count);
+        self.ci.count.store((count - nr) as u16, Ordering::Relaxed);
+        // SeqCst: see `Clusters::are_all_full`.
+        count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_sub(1, Ordering::SeqCst) == self.all.len()
+    }
+
+    /// Gives the cluster a table, all NULL. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn attach_table(&mut self) -> Result<()> {
+        debug_assert!(self.table().is_none());
+        let id = self.all.tables.take()?;
+        // Pairs with the Acquire fence in `Clusters::entry`.
+        fence(Ordering::Release);
+        let attached = (self.ci.table.load(Ordering::Relaxed) & !TABLE_ID_MASK).wrapping_add(TABLE_ID_MASK + 1);
+        // Release pairs with the Acquire in `Clusters::entry`.
+        self.ci.table.store(attached | id.0.get() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes the table of an empty cluster away.
+    pub(crate) fn detach_table(&mut self) {
+        debug_assert_eq!(self.count(), 0);
+        debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
+        let word = self.ci.table.load(Ordering::Relaxed);
+        let Some(id) = SwapCluster::table_id(word) else { return };
+        // Relaxed: the pool's lock orders this before the table's next use, see the fence in `attach_table`.
+        self.ci.table.store(word & !TABLE_ID_MASK, Ordering::Relaxed);
+        self.all.tables.release(id);
+    }
+
+    /// Marks one slot of a device that is being set up as bad; false when it already was. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn mark_bad(&mut self, slot: usize) -> Result<bool> {
+        if self.table().is_none() {
+            self.attach_table()?;
+        }
+        let table = self.table().expect("attached above");
+        if table.get(slot) == SwapTableEntry::BAD {
+            return Ok(false);
+        }
+        table.set(slot, SwapTableEntry::BAD);
+        self.add_count(1);
+        Ok(true)
+    }
+
+    /// Moves the cluster to the tail of a list. Kernel: `move_cluster`. Locks: the list lock.
+    pub(crate) fn move_to(&mut self, list: ListId) {
+        let mut lists = self.all.lists.lock();
+        if let Some(old) = ListId::of(self.flag(), self.order()) {
+            lists.unlink(self.all, old, self.idx);
+        }
+        lists.link_tail(self.all, list, self.idx);
+        drop(lists);
+        self.set_flag(list.flag());
+    }
+
+    /// Puts a cluster that a worker took off the discard list back into use, on the free list's tail.
+    pub(crate) fn finish_discard(&mut self) {
+        debug_assert_eq!(self.flag(), ClusterFlag::Discard);
+        self.set_flag(ClusterFlag::None);
+        self.detach_table();
+        self.set_order(Order::ZERO);
+        self.move_to(ListId::Free);
+    }
+
+    /// Returns the true reference count of a slot whose entry was just read.
+    pub(crate) fn full_count(&self, slot: usize, entry: SwapTableEntry) -> u32 {
+        match entry.count() {
+            Some(crate::limits::SWP_TB_COUNT_MAX) => self.extend().count(self.idx, slot),
+            count => count.unwrap_or(0) as u32,
+        }
+    }
+
+    /// Returns the counts over 14.
+    pub(crate) fn extend(&self) -> &'a ExtendTables {
+        &self.all.extend
+    }
+
+    /// Returns the attached table's number, for the check that no two clusters share one.
+    pub(crate) fn table_number(&self) -> Option<u32> {
+        SwapCluster::table_id(self.ci.table.load(Ordering::Relaxed)).map(|id| id.0.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_memory_is_a_free_cluster() {
+        assert_eq!(ClusterFlag::from_stored(0), ClusterFlag::Free);
+        for flag in [ClusterFlag::None, ClusterFlag::Free, ClusterFlag::Frag, ClusterFlag::Full, ClusterFlag::Discard] {
+            assert_eq!(ClusterFlag::from_stored(flag.stored()), flag);
+        }
+    }
+
+    #[test]
+    fn isolated_cluster_is_locked_off_list_and_has_a_table() {
+        let clusters = Clusters::new(3, FreeOrder::Ascending).expect("memory");
+        let mut ci = clusters.isolate(ListId::Free).expect("three free clusters");
+        assert_eq!((ci.idx(), ci.flag(), ci.table().is_some()), (ClusterIdx(0), ClusterFlag::None, true));
+        assert_eq!(clusters.isolate(ListId::Free).map(|ci| ci.idx()), Some(ClusterIdx(1)));
+        ci.move_to(ListId::Frag(Order::ZERO));
+        assert!(clusters.isolate(ListId::Frag(Order::ZERO)).is_none(), "a locked cluster is passed over");
+        drop(ci);
+        assert!(clusters.isolate(ListId::Frag(Order::ZERO)).is_some());
+    }
+
+    #[test]
+    fn a_lockless_reader_sees_null_without_a_table() {
+        let clusters = Clusters::new(1, FreeOrder::Ascending).expect("memory");
+        assert_eq!(clusters.entry(SwpOffset(5)), SwapTableEntry::NULL);
+        let mut ci = clusters.isolate(ListId::Free).expect("one free cluster");
+        ci.table().expect("attached").set(5, SwapTableEntry::SWAPPED_OUT);
+        assert_eq!(clusters.entry(SwpOffset(5)), SwapTableEntry::SWAPPED_OUT);
+        ci.table().expect("attached").set(5, SwapTableEntry::NULL);
+        ci.detach_table();
+        assert_eq!(clusters.entry(SwpOffset(5)), SwapTableEntry::NULL);
+    }
+}

@@ -1,0 +1,331 @@
+//! One swap device: its size, flags and clusters. Turning it on and off is in `swapon` and `swapoff`.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+use crate::cluster::{Clusters, FreeOrder, ListId};
+use crate::error::{Result, SwapError};
+use crate::limits::{MAX_PRIORITY, SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
+use crate::sync::SpinMutex;
+use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
+
+bitflags::bitflags! {
+    /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct SwpFlags: u32 {
+        /// The device structure is taken.
+        const USED = 1 << 0;
+        /// Slots may be handed out.
+        const WRITEOK = 1 << 1;
+        /// Some form of discard was asked for and is possible.
+        const DISCARDABLE = 1 << 2;
+        /// Not rotational: hints are per CPU.
+        const SOLIDSTATE = 1 << 4;
+        /// A whole block device: large orders are allowed.
+        const BLKDEV = 1 << 6;
+        /// Discard everything at swapon.
+        const AREA_DISCARD = 1 << 9;
+        /// Discard each cluster that empties.
+        const PAGE_DISCARD = 1 << 10;
+    }
+}
+
+/// Which discards are wanted, given a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Discard {
+    /// None.
+    #[default]
+    None,
+    /// Everything at swapon.
+    Once,
+    /// Every cluster that empties.
+    Pages,
+    /// Both.
+    Both,
+}
+
+impl Discard {
+    /// Finds a policy by its mount-option word. Errors: `UnknownName` (EINVAL).
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "none" => Ok(Self::None),
+            "once" => Ok(Self::Once),
+            "pages" => Ok(Self::Pages),
+            "both" => Ok(Self::Both),
+            _ => Err(SwapError::UnknownName { what: "discard", name: name.into(), known: "none, once, pages, both" }),
+        }
+    }
+}
+
+/// What swapon needs to know about a device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceSpec {
+    /// Size in slots, header included.
+    pub max_pages: u32,
+    /// Slots never to be used.
+    pub bad_pages: Vec<u32>,
+    /// Seeks cost: one position for all CPUs.
+    pub is_rotational: bool,
+    /// A whole block device, not a regular file.
+    pub is_block_device: bool,
+    /// The device understands discards.
+    pub can_discard: bool,
+    /// Discards wanted.
+    pub discard: Discard,
+    /// 0..=32767, or `None` for the profile's default rule.
+    pub priority: Option<i16>,
+}
+
+impl DeviceSpec {
+    /// A solid-state block device of a size, with the default priority.
+    pub fn new(max_pages: u32) -> Self {
+        Self {
+            max_pages,
+            bad_pages: Vec::new(),
+            is_rotational: false,
+            is_block_device: true,
+            can_discard: false,
+            discard: Discard::None,
+            priority: None,
+        }
+    }
+
+    /// Sets the priority.
+    pub fn priority(self, priority: i16) -> Self {
+        Self { priority: Some(priority), ..self }
+    }
+
+    fn flags(&self) -> SwpFlags {
+        let mut flags = SwpFlags::USED;
+        flags.set(SwpFlags::SOLIDSTATE, !self.is_rotational);
+        flags.set(SwpFlags::BLKDEV, self.is_block_device);
+        if self.can_discard && self.discard != Discard::None {
+            flags |= SwpFlags::DISCARDABLE;
+            flags.set(SwpFlags::AREA_DISCARD, matches!(self.discard, Discard::Once | Discard::Both));
+            flags.set(SwpFlags::PAGE_DISCARD, matches!(self.discard, Discard::Pages | Discard::Both));
+        }
+        flags
+    }
+
+    fn check(&self) -> Result<()> {
+        let last_page = self.max_pages.saturating_sub(1);
+        if last_page == 0 {
+            return Err(SwapError::DeviceTooSmall(self.max_pages));
+        }
+        if !self.is_block_device && !self.bad_pages.is_empty() {
+            return Err(SwapError::BadPagesOnFile(self.bad_pages.len()));
+        }
+        if let Some(priority) = self.priority.filter(|priority| !(0..=MAX_PRIORITY).contains(priority)) {
+            return Err(SwapError::BadPriority(priority.into()));
+        }
+        match self.bad_pages.iter().find(|&&page| page == 0 || page > last_page) {
+            Some(&page) => Err(SwapError::BadPageOutOfRange { page, last_page }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes that a device holds, exactly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DeviceMemory {
+    /// There from swapon on: the device, its cluster array, the table index.
+    pub static_bytes: u64,
+    /// Tables of clusters in use.
+    pub table_bytes: u64,
+    /// Extend tables.
+    pub extend_bytes: u64,
+    /// Released tables kept for reuse.
+    pub pool_bytes: u64,
+}
+
+impl DeviceMemory {
+    /// Returns the sum.
+    pub fn total_bytes(&self) -> u64 {
+        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes
+    }
+}
+
+/// A device that is on. Kernel: `struct swap_info_struct`; differs: usage is counted per CPU in `Swap`, and "full" is a
+/// count of full clusters, so that a slot costs no shared atomic.
+#[derive(Debug)]
+pub struct SwapDevice {
+    ty: SwpType,
+    max_pages: u32,
+    pages: u32,
+    nr_bad: u32,
+    flags: AtomicU32,
+    prio: AtomicI32,
+    pub(crate) clusters: Clusters,
+    /// A rotational device's next slot by order, 0 for none. Kernel: `global_cluster` under its lock.
+    pub(crate) next: SpinMutex<[u32; SWAP_NR_ORDERS]>,
+    /// Kernel: `reclaim_work`, queued.
+    pub(crate) is_reclaim_queued: AtomicBool,
+    /// Slots of hibernation images: they pin the device.
+    pub(crate) nr_hibernation: AtomicU32,
+}
+
+impl SwapDevice {
+    /// Sets a device up, off the lists. Errors: EINVAL kinds of a bad spec; `NoMemory` (ENOMEM).
+    pub(crate) fn new(ty: SwpType, spec: &DeviceSpec, prio: i32, free_order: FreeOrder) -> Result<Self> {
+        spec.check()?;
+        let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order)?;
+        let mut with_bad = std::collections::BTreeSet::new();
+        let mut mark = |offset: u32| -> Result<bool> {
+            let offset = SwpOffset(offset);
+            with_bad.insert(offset.cluster());
+            clusters.lock(offset.cluster()).mark_bad(offset.in_cluster())
+        };
+        mark(0)?;
+        for &page in &spec.bad_pages {
+            if !mark(page)? {
+                return Err(SwapError::BadPageTwice(page));
+            }
+        }
+        // In 64 bits: the tail of a device near 2^32 slots reaches past them.
+        let tail_end = clusters.len() as u64 * SWAPFILE_CLUSTER as u64;
+        for offset in spec.max_pages as u64..tail_end {
+            mark(offset as u32)?;
+        }
+        let pages = spec.max_pages - 1 - spec.bad_pages.len() as u32;
+        if pages == 0 {
+            return Err(SwapError::NoGoodPages(spec.max_pages));
+        }
+        with_bad.into_iter().for_each(|idx: ClusterIdx| clusters.list_bad(idx));
+        Ok(Self {
+            ty,
+            max_pages: spec.max_pages,
+            pages,
+            nr_bad: (tail_end - pages as u64) as u32,
+            flags: AtomicU32::new(spec.flags().bits()),
+            prio: AtomicI32::new(prio),
+            clusters,
+            next: SpinMutex::new([0; SWAP_NR_ORDERS]),
+            is_reclaim_queued: AtomicBool::new(false),
+            nr_hibernation: AtomicU32::new(0),
+        })
+    }
+
+    /// Returns the device number.
+    pub fn ty(&self) -> SwpType {
+        self.ty
+    }
+
+    /// Returns the size in slots, header included.
+    pub fn max_pages(&self) -> u32 {
+        self.max_pages
+    }
+
+    /// Returns the usable slots.
+    pub fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// Returns the slots marked bad: header, bad pages and the tail of the last cluster.
+    pub fn nr_bad(&self) -> u32 {
+        self.nr_bad
+    }
+
+    /// Returns the flags, a snapshot.
+    #[inline]
+    pub fn flags(&self) -> SwpFlags {
+        // Relaxed: WRITEOK is the only flag that changes; swapoff passes every CPU's lock after clearing it, which orders.
+        SwpFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Says whether a flag is set.
+    #[inline]
+    pub fn has(&self, flag: SwpFlags) -> bool {
+        self.flags().contains(flag)
+    }
+
+    pub(crate) fn set_writeok(&self, is_on: bool) {
+        // Relaxed: see `flags`.
+        if is_on {
+            self.flags.fetch_or(SwpFlags::WRITEOK.bits(), Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!SwpFlags::WRITEOK.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the priority.
+    pub fn prio(&self) -> i32 {
+        // Relaxed: changes only under the device lock of `Swap`; readers elsewhere display it.
+        self.prio.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn raise_prio(&self) {
+        self.prio.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the entry of one of this device's slots.
+    pub fn entry_at(&self, offset: SwpOffset) -> SwpEntry {
+        SwpEntry::new(self.ty, offset)
+    }
+
+    /// Reads one table entry without a lock; a snapshot, NULL when the cluster has no table.
+    #[inline]
+    pub fn get(&self, offset: SwpOffset) -> crate::table::SwapTableEntry {
+        self.clusters.entry(offset)
+    }
+
+    /// Checks that a range lies in 1..max_pages. Errors: `BadRange` (EINVAL).
+    #[inline]
+    pub(crate) fn check_range(&self, offset: SwpOffset, nr_pages: u32) -> Result<()> {
+        if offset.0 == 0 || nr_pages == 0 || offset.0 as u64 + nr_pages as u64 > self.max_pages as u64 {
+            return Err(SwapError::BadRange { entry: self.entry_at(offset), nr_pages, max_pages: self.max_pages });
+        }
+        Ok(())
+    }
+
+    /// Returns exact byte counts.
+    pub fn memory(&self) -> DeviceMemory {
+        let (attached, hot) = self.clusters.nr_tables();
+        let page = crate::limits::PAGE_SIZE as u64;
+        DeviceMemory {
+            static_bytes: size_of::<Self>() as u64 + self.clusters.static_bytes(),
+            table_bytes: attached as u64 * page,
+            extend_bytes: self.clusters.extend_bytes(),
+            pool_bytes: hot as u64 * page,
+        }
+    }
+
+    /// Says whether clusters wait for a discard.
+    pub(crate) fn has_discards(&self) -> bool {
+        self.has(SwpFlags::PAGE_DISCARD) && self.clusters.has(ListId::Discard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
+        SwapDevice::new(SwpType(0), spec, 0, FreeOrder::Ascending)
+    }
+
+    #[test]
+    fn sizes_count_header_bad_pages_and_tail() {
+        let spec = DeviceSpec { bad_pages: vec![600, 1500], ..DeviceSpec::new(4000) };
+        let device = make(&spec).expect("a good spec");
+        assert_eq!((device.pages(), device.nr_bad()), (3997, 1 + 2 + 96));
+        let nonfull = device.clusters.list(ListId::Nonfull(crate::types::Order::ZERO));
+        assert_eq!(nonfull, [ClusterIdx(0), ClusterIdx(1), ClusterIdx(2), ClusterIdx(7)]);
+    }
+
+    #[test]
+    fn bad_specs_name_the_value() {
+        let bad = |bad_pages: Vec<u32>| make(&DeviceSpec { bad_pages, ..DeviceSpec::new(100) }).map(|_| ());
+        assert_eq!(bad(vec![100]), Err(SwapError::BadPageOutOfRange { page: 100, last_page: 99 }));
+        assert_eq!(bad(vec![0]), Err(SwapError::BadPageOutOfRange { page: 0, last_page: 99 }));
+        assert_eq!(bad(vec![5, 6, 5]), Err(SwapError::BadPageTwice(5)));
+        assert_eq!(bad((1..100).collect()), Err(SwapError::NoGoodPages(100)));
+        assert_eq!(make(&DeviceSpec::new(1)).map(|_| ()), Err(SwapError::DeviceTooSmall(1)));
+        let file = DeviceSpec { is_block_device: false, bad_pages: vec![5], ..DeviceSpec::new(100) };
+        assert_eq!(make(&file).map(|_| ()), Err(SwapError::BadPagesOnFile(1)));
+    }
+
+    #[test]
+    fn a_terabyte_costs_at_most_32_mib() {
+        let device = make(&DeviceSpec::new(1 << 28)).expect("lazy memory");
+        assert!(device.memory().static_bytes <= 32 << 20, "{:?}", device.memory());
+    }
+}

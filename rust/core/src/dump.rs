@@ -1,0 +1,87 @@
+//! The state that decides placement, to look at: lists, hints, positions, tables.
+
+use crate::cluster::{ClusterFlag, ListId};
+use crate::device::SwapDevice;
+use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
+use crate::swap::Swap;
+use crate::table::EntryKind;
+use crate::types::{ClusterIdx, Order, SwpEntry, SwpType};
+
+/// Lists and positions of one device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceDump {
+    /// The device number.
+    pub ty: SwpType,
+    /// The priority.
+    pub prio: i32,
+    /// Slots in use.
+    pub inuse_pages: u64,
+    /// Every list that is not empty, head first.
+    pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
+    /// A rotational device's next slots by order, 0 for none.
+    pub next: [u32; SWAP_NR_ORDERS],
+}
+
+/// One cluster to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClusterInfo {
+    /// Slots in use, bad ones included.
+    pub count: u32,
+    /// The list it is on.
+    pub flag: ClusterFlag,
+    /// The order it serves.
+    pub order: Order,
+}
+
+impl Swap {
+    /// Returns the lists of every device that is on.
+    pub fn dump_devices(&self) -> Vec<DeviceDump> {
+        let dump = |device: &SwapDevice| DeviceDump {
+            ty: device.ty(),
+            prio: device.prio(),
+            inuse_pages: self.inuse_pages(device.ty()),
+            lists: ListId::all()
+                .map(|id| (id, device.clusters.list(id)))
+                .filter(|(_, list)| !list.is_empty())
+                .collect(),
+            next: *device.next.lock(),
+        };
+        let active = self.active();
+        active.devices.iter().flatten().map(|device| dump(device)).collect()
+    }
+
+    /// Returns the hints of every CPU, by order.
+    pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
+        let mut hints = Vec::with_capacity(self.nr_cpus());
+        self.locals.for_each(|local| hints.push(local.hints));
+        hints
+    }
+
+    /// Returns the types in the order they are tried.
+    pub fn dump_avail(&self) -> Vec<SwpType> {
+        self.avail.lock().list.iter().collect()
+    }
+}
+
+impl SwapDevice {
+    /// Returns every cluster, in order of their numbers.
+    pub fn cluster_infos(&self) -> impl Iterator<Item = ClusterInfo> {
+        (0..self.clusters.len()).map(ClusterIdx).map(|idx| {
+            if self.clusters.is_untouched(idx) {
+                return ClusterInfo { count: 0, flag: ClusterFlag::Free, order: Order::ZERO };
+            }
+            let ci = self.clusters.lock(idx);
+            ClusterInfo { count: ci.count(), flag: ci.flag(), order: ci.order() }
+        })
+    }
+
+    /// Returns the kind of every slot, in order of their numbers; a snapshot without locks.
+    pub fn slot_kinds(&self) -> impl Iterator<Item = EntryKind> {
+        (0..self.max_pages()).map(|offset| self.get(crate::types::SwpOffset(offset)).kind())
+    }
+
+    /// Returns the number of clusters.
+    pub fn nr_clusters(&self) -> u32 {
+        self.max_pages().div_ceil(SWAPFILE_CLUSTER)
+    }
+}

@@ -1,0 +1,201 @@
+//! The one error enum of the core; each kind has an errno.
+
+use crate::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES};
+use crate::types::{Order, SwpEntry};
+
+/// Result of every fallible call of the core.
+pub type Result<T> = std::result::Result<T, SwapError>;
+
+/// What can go wrong, with the value that was wrong and the limit it broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwapError {
+    /// No device has a run of the order (ENOSPC; the kernel says ENOMEM).
+    #[error("no run of {nr_pages} free slots on any device")]
+    NoSpace {
+        /// Pages of the request.
+        nr_pages: u32,
+    },
+    /// The order is over the largest (EINVAL).
+    #[error("order {0} is over the largest order {MAX_ORDER}")]
+    OrderTooLarge(u8),
+    /// The CPU number is not below the number of CPUs (EINVAL).
+    #[error("cpu {cpu} is not below nr_cpus {nr_cpus}")]
+    BadCpu {
+        /// The number given.
+        cpu: usize,
+        /// CPUs of the subsystem.
+        nr_cpus: usize,
+    },
+    /// The number of CPUs is 0 or too large (EINVAL).
+    #[error("nr_cpus {0} is not in 1..={MAX_CPUS}")]
+    BadNrCpus(usize),
+    /// The entry is beyond its device or no entry at all (EINVAL).
+    #[error("{entry} with {nr_pages} slots does not lie in 1..{max_pages} of its device")]
+    BadRange {
+        /// First slot of the range.
+        entry: SwpEntry,
+        /// Slots of the range.
+        nr_pages: u32,
+        /// Slots of the device, header included; 0 when the word names no device.
+        max_pages: u32,
+    },
+    /// No device of this type is on (ENOENT).
+    #[error("{0} names a swap type that is not on")]
+    NoDevice(SwpEntry),
+    /// The slot has no reference to take, copy or give back (ENOENT).
+    #[error("{0} is not in use")]
+    NotInUse(SwpEntry),
+    /// The slot is the header, a bad page or beyond the end (EINVAL).
+    #[error("{0} is a bad slot")]
+    BadSlot(SwpEntry),
+    /// The count would leave 32 bits (EOVERFLOW).
+    #[error("{0} has 4294967295 references, the most there can be")]
+    CountOverflow(SwpEntry),
+    /// The slot already has a folio, or the folio already has slots (EEXIST).
+    #[error("{0} is already in the swap cache")]
+    AlreadyCached(SwpEntry),
+    /// Another slot of a large range cannot be cached together with the first (EBUSY).
+    #[error("{0} cannot join a large folio: cached, unused or of another kind than the first slot")]
+    NotUniform(SwpEntry),
+    /// The folio is not in the swap cache (EINVAL).
+    #[error("the folio is not in the swap cache")]
+    NotCached,
+    /// The folio does not have that page (EINVAL).
+    #[error("page {page} is not below the folio's {nr_pages} pages")]
+    BadPage {
+        /// The page given.
+        page: u32,
+        /// Pages of the folio.
+        nr_pages: u32,
+    },
+    /// The folio is locked or under writeback (EBUSY).
+    #[error("{0} is locked or under writeback")]
+    FolioBusy(SwpEntry),
+    /// The slot is not a hibernation slot (ENOENT).
+    #[error("{0} is not a hibernation slot")]
+    NotHibernation(SwpEntry),
+    /// The device size is out of range (EINVAL).
+    #[error("{0} pages are too few for a swap device: the header takes one, 2 is the least")]
+    DeviceTooSmall(u32),
+    /// Nothing usable is left (EINVAL).
+    #[error("all {0} pages of the device are bad")]
+    NoGoodPages(u32),
+    /// A bad page lies outside the device (EINVAL).
+    #[error("bad page {page} is not in 1..={last_page}")]
+    BadPageOutOfRange {
+        /// The page listed.
+        page: u32,
+        /// Last page of the device.
+        last_page: u32,
+    },
+    /// A bad page is listed twice (EINVAL).
+    #[error("bad page {0} is listed twice")]
+    BadPageTwice(u32),
+    /// Too many bad pages for a header (EINVAL).
+    #[error("{0} bad pages are over the header's {MAX_SWAP_BADPAGES}")]
+    TooManyBadPages(usize),
+    /// A swap file may not have bad pages (EINVAL).
+    #[error("a regular file may not have bad pages, this one lists {0}")]
+    BadPagesOnFile(usize),
+    /// The priority is out of range (EINVAL).
+    #[error("priority {0} is not in 0..={MAX_PRIORITY}")]
+    BadPriority(i64),
+    /// Every swap type is taken (EPERM).
+    #[error("all {MAX_SWAPFILES} swap types are in use")]
+    TooManySwapfiles,
+    /// The header page is not one of a swap device (EINVAL).
+    #[error("not a swap header: {0}")]
+    BadHeader(&'static str),
+    /// Slots stayed in use, or hibernation pins the device (EBUSY).
+    #[error("swapoff of type {ty}: {inuse_pages} slots stay in use{why}")]
+    StillInUse {
+        /// The swap type.
+        ty: u8,
+        /// Slots in use.
+        inuse_pages: u64,
+        /// More words on the reason.
+        why: &'static str,
+    },
+    /// The unuse hook failed; the binding has the reason (EINTR).
+    #[error("swapoff was interrupted by its unuse hook")]
+    Interrupted,
+    /// A name is not one of those known (EINVAL).
+    #[error("{what} {name:?} is not one of {known}")]
+    UnknownName {
+        /// What kind of name.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: &'static str,
+    },
+    /// A recorded operation does not fit those before it (EINVAL).
+    #[error("operation {index} of the trace: {what}")]
+    BadTrace {
+        /// Index of the operation.
+        index: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// One run of a batch failed; those before it are done (errno of the failure).
+    #[error("run {nr_done} of the batch: {error}; the {nr_done} before it are done")]
+    InBatch {
+        /// Runs done.
+        nr_done: usize,
+        /// Why the next one is not.
+        error: Box<SwapError>,
+    },
+    /// Some other argument is out of range (EINVAL).
+    #[error("{what} {value} is not in {low}..={high}")]
+    OutOfRange {
+        /// What the value is for.
+        what: &'static str,
+        /// The value given.
+        value: u64,
+        /// The least allowed.
+        low: u64,
+        /// The most allowed.
+        high: u64,
+    },
+    /// The system has no memory for it (ENOMEM).
+    #[error("no memory for {0} bytes")]
+    NoMemory(u64),
+    /// An invariant does not hold (no errno: this is our own defect).
+    #[error("invariant {0}")]
+    Invariant(String),
+}
+
+const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
+const EINTR: i32 = 4;
+const ENOMEM: i32 = 12;
+const EBUSY: i32 = 16;
+const EEXIST: i32 = 17;
+const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+const EOVERFLOW: i32 = 75;
+
+impl SwapError {
+    /// Returns the errno that the kernel's own call would give, or the nearest one.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NoSpace { .. } => ENOSPC,
+            Self::NoDevice(_) | Self::NotInUse(_) | Self::NotHibernation(_) => ENOENT,
+            Self::AlreadyCached(_) => EEXIST,
+            Self::NotUniform(_) | Self::FolioBusy(_) | Self::StillInUse { .. } => EBUSY,
+            Self::NoMemory(_) => ENOMEM,
+            Self::TooManySwapfiles => EPERM,
+            Self::CountOverflow(_) => EOVERFLOW,
+            Self::Interrupted => EINTR,
+            Self::InBatch { error, .. } => error.errno(),
+            Self::Invariant(_) => 0,
+            _ => EINVAL,
+        }
+    }
+}
+
+/// Checks an order. Errors: `OrderTooLarge` (EINVAL).
+pub fn order(order: u8) -> Result<Order> {
+    Order::new(order).ok_or(SwapError::OrderTooLarge(order))
+}

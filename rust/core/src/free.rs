@@ -1,0 +1,82 @@
+//! Giving slots back: what happens to the entries, the cluster, the device and the lists.
+
+use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
+use crate::device::{SwapDevice, SwpFlags};
+use crate::limits::SWAPFILE_CLUSTER;
+use crate::swap::Cx;
+use crate::table::SwapTableEntry;
+use crate::types::Order;
+
+impl Cx<'_> {
+    /// Frees slots whose last reference is gone and moves the cluster. Kernel: `swap_entries_free`.
+    ///
+    /// `ci` is locked; the slots lie in it and are in use with at most one reference.
+    pub(crate) fn free_entries(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
+        let was_full = ci.sub_count(nr);
+        ci.table().expect("slots in use have a table").fill(slot, nr as usize, SwapTableEntry::NULL);
+        self.counters.add_inuse(device.ty(), -(nr as i64));
+        if was_full {
+            self.add_to_avail(device);
+        }
+        if ci.count() == 0 {
+            self.free_cluster(device, ci);
+        } else if ci.flag() != ClusterFlag::Nonfull {
+            ci.move_to(ListId::Nonfull(ci.order()));
+        }
+    }
+
+    /// Puts an empty cluster on the free list, or on the discard list. Kernel: `free_cluster`.
+    fn free_cluster(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        if device.has(SwpFlags::WRITEOK | SwpFlags::PAGE_DISCARD) {
+            ci.move_to(ListId::Discard);
+            *self.is_work_queued = true;
+            return;
+        }
+        ci.detach_table();
+        ci.move_to(ListId::Free);
+        ci.set_order(Order::ZERO);
+    }
+
+    /// Puts a cluster where a scan leaves it. Kernel: `relocate_cluster`.
+    pub(crate) fn relocate(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        match (ci.flag(), ci.count()) {
+            (ClusterFlag::Discard, _) | (ClusterFlag::Free, 0) => {}
+            (_, 0) => self.free_cluster(device, ci),
+            (flag, SWAPFILE_CLUSTER) if flag != ClusterFlag::Full => ci.move_to(ListId::Full),
+            (flag, count) if count < SWAPFILE_CLUSTER && flag != ClusterFlag::Frag => {
+                ci.move_to(ListId::Frag(ci.order()));
+            }
+            _ => {}
+        }
+    }
+
+    /// A slot was freed in a full device: it is tried again, behind its equals. Kernel: `add_to_avail_list`.
+    fn add_to_avail(&mut self, device: &SwapDevice) {
+        let mut avail = self.swap.avail.lock();
+        let bit = 1 << device.ty().0;
+        // Checked under the lock: it may be going away, still be listed, or be full again by now.
+        if device.has(SwpFlags::WRITEOK) && avail.offlist & bit != 0 && !device.clusters.are_all_full() {
+            avail.offlist &= !bit;
+            avail.list.add(device.prio(), device.ty());
+        }
+    }
+
+    /// The device has no free slot left: it is not tried any more. Kernel: `del_from_avail_list`.
+    ///
+    /// Called before the slots that filled it are counted, as `vm_swap_full` is asked at that moment.
+    pub(crate) fn remove_full(&mut self, device: &SwapDevice) {
+        {
+            let mut avail = self.swap.avail.lock();
+            // A slot may have been freed meanwhile; then the device stays.
+            if device.clusters.are_all_full() && avail.offlist & (1 << device.ty().0) == 0 {
+                avail.offlist |= 1 << device.ty().0;
+                avail.list.remove(device.ty());
+            }
+        }
+        if self.swap.vm_swap_full() {
+            // Relaxed: the worker takes the cluster locks for whatever it looks at.
+            device.is_reclaim_queued.store(true, std::sync::atomic::Ordering::Relaxed);
+            *self.is_work_queued = true;
+        }
+    }
+}

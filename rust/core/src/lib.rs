@@ -1,0 +1,79 @@
+//! Linux's swap slot allocator in user space: the same structures, the same decisions, slot for slot.
+//!
+//! # Map
+//! Folder order is dependency order: a module uses only those above it. Modules of one line are independent.
+//!
+//! layers:
+//! limits
+//! types
+//! error
+//! sync mapped
+//! percpu
+//! table
+//! cluster
+//! profile folio header plist
+//! device
+//! swap
+//! free
+//! cache
+//! reclaim
+//! alloc
+//! refs
+//! swapon swapoff stats
+//! check dump
+//! strategy
+//! replay stress
+//! end of layers
+//!
+//! # Locks, outer to inner
+//! `swap_lock` ([`swap::Swap`]'s list of devices) > a CPU's local lock > a rotational device's positions > one cluster
+//! lock > one of { list lock, avail lock, pool, extend, folio registry }. A folio lock is only tried, never waited for.
+//!
+//! # One swap-out
+//! ```
+//! use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap};
+//!
+//! let swap = Swap::new(1, Profile::Newest)?;
+//! swap.swapon(&DeviceSpec::new(4096).priority(10))?;
+//! let mut cpu = swap.on_cpu(CpuId(0))?;
+//! let run = cpu.alloc(Order::new(4).expect("an order"))?;   // slots 512..528: cluster 0 has the header
+//! cpu.put(run, 16)?;                                         // the last reference: the run is free again
+//! drop(cpu);
+//! swap.check()?;
+//! # Ok::<(), swapcore::SwapError>(())
+//! ```
+
+mod alloc;
+mod cache;
+pub mod check;
+pub mod cluster;
+pub mod device;
+pub mod dump;
+pub mod error;
+pub mod folio;
+mod free;
+pub mod header;
+pub mod limits;
+mod mapped;
+mod percpu;
+mod plist;
+pub mod profile;
+mod reclaim;
+mod refs;
+pub mod replay;
+mod stats;
+pub mod strategy;
+pub mod stress;
+pub mod swap;
+mod swapoff;
+mod swapon;
+mod sync;
+pub mod table;
+pub mod types;
+
+pub use device::{DeviceSpec, Discard, SwapDevice};
+pub use error::{Result, SwapError};
+pub use folio::Folio;
+pub use profile::{Profile, Switches};
+pub use swap::{OnCpu, Swap, Workers};
+pub use types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};

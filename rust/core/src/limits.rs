@@ -1,0 +1,56 @@
+//! Constants of the allocator and the assertions that tie them together.
+
+/// Bytes in one page and so in one swap slot.
+pub const PAGE_SIZE: usize = 4096;
+/// Slots in a cluster. Kernel: `SWAPFILE_CLUSTER` with `THP_SWAP` on x86-64.
+pub const SWAPFILE_CLUSTER: u32 = 512;
+/// The largest order a request may have; one run of it fills a cluster.
+pub const MAX_ORDER: u8 = 9;
+/// Number of orders, 0..=[`MAX_ORDER`]. Kernel: `SWAP_NR_ORDERS`.
+pub const SWAP_NR_ORDERS: usize = MAX_ORDER as usize + 1;
+/// Bits of an entry that hold the slot offset; the type is above them. Kernel: `SWP_TYPE_SHIFT`.
+pub const SWP_TYPE_SHIFT: u32 = 58;
+/// Swap devices that can be on at one time, everything configured. Kernel: `MAX_SWAPFILES`.
+pub const MAX_SWAPFILES: usize = 24;
+/// The largest device, in slots; `last_page + 1` is clamped to it.
+pub const MAX_DEVICE_PAGES: u32 = u32::MAX;
+/// The largest explicit priority. Kernel: `SWAP_FLAG_PRIO_MASK`.
+pub const MAX_PRIORITY: i16 = 32767;
+/// CPUs one subsystem may be built for.
+pub const MAX_CPUS: usize = 1024;
+
+/// Bits of the swap count inside a table entry. Kernel: `SWP_TB_COUNT_BITS`.
+pub const SWP_TB_COUNT_BITS: u32 = 4;
+/// The inline count that means "the true count is in the extend table". Kernel: `SWP_TB_COUNT_MAX`.
+pub const SWP_TB_COUNT_MAX: u8 = (1 << SWP_TB_COUNT_BITS) - 1;
+/// Count bits and the zero mark together. Kernel: `SWP_TB_FLAGS_BITS`.
+pub const SWP_TB_FLAGS_BITS: u32 = SWP_TB_COUNT_BITS + 1;
+/// Bits of a page frame number in an entry (52-bit physical addresses, 4 KiB pages).
+pub const PFN_BITS: u32 = 40;
+/// NUMA node bits of a shadow.
+pub const NODES_SHIFT: u32 = 6;
+/// Private memcg id bits of a shadow. Kernel: `MEM_CGROUP_ID_SHIFT`.
+pub const MEM_CGROUP_ID_SHIFT: u32 = 16;
+/// Eviction age bits of a shadow: what marker, workingset bit, node, memcg id and flags leave.
+pub const EVICTION_BITS: u32 = 64 - SWP_TB_FLAGS_BITS - 1 - 1 - NODES_SHIFT - MEM_CGROUP_ID_SHIFT;
+
+/// Tables in one pool segment; segments are made on demand and live as long as their device.
+pub const TABLES_PER_SEGMENT: u32 = 512;
+/// Released tables whose memory is kept for reuse; further ones give it back to the system.
+pub const POOL_TABLES_HOT_MAX: usize = 64;
+/// Spins on a taken lock before the thread offers its CPU to others.
+pub const LOCK_SPINS: u32 = 64;
+/// Passes of swapoff over a device before it gives up on slots that stay in use.
+pub const UNUSE_PASSES_MAX: u32 = 16;
+/// Columns of the `columns` free list order. Kernel: `SWAP_CLUSTER_COLS` up to 6.17.
+pub const SWAP_CLUSTER_COLS: u32 = 32;
+/// Bad pages a SWAPSPACE2 header has room for. Kernel: `MAX_SWAP_BADPAGES`.
+pub const MAX_SWAP_BADPAGES: usize = (PAGE_SIZE - 10 - 1536) / 4;
+
+const _: () = assert!(1 << MAX_ORDER == SWAPFILE_CLUSTER, "the largest order fills one cluster exactly");
+const _: () = assert!(SWAPFILE_CLUSTER <= u16::MAX as u32, "a cluster's count is 16 bits wide");
+const _: () = assert!(MAX_SWAPFILES <= 1 << (63 - SWP_TYPE_SHIFT), "5 bits hold the type");
+const _: () = assert!(PFN_BITS + 2 + SWP_TB_FLAGS_BITS <= 64, "a PFN entry fits its word");
+const _: () = assert!(EVICTION_BITS == 41 - NODES_SHIFT, "anon eviction bits are 41 - NODES_SHIFT");
+const _: () = assert!(MAX_SWAP_BADPAGES == 637, "the header page's room for bad pages");
+const _: () = assert!(MAX_DEVICE_PAGES as u64 <= (1 << SWP_TYPE_SHIFT), "an offset fits an entry");

@@ -1,0 +1,209 @@
+//! Which kernel is meant: named switches, and the profiles that set them.
+
+use crate::cluster::FreeOrder;
+use crate::error::{Result, SwapError};
+
+/// Priorities of devices turned on without one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DefaultPriority {
+    /// Every such device gets -1: they are equals and take turns. From 6.19 on.
+    MinusOne,
+    /// -2, -3, ... as they come; a swapoff raises those below. Up to 6.18.
+    Descending,
+}
+
+/// What a CPU does with a hint whose cluster cannot serve the request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuleU {
+    /// Nothing: hint and cluster stay as they are.
+    Leave,
+    /// Clears the hint and puts the cluster where an unsuccessful scan would.
+    Relocate,
+}
+
+/// Whose pending discards a failing order-0 request runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncDiscard {
+    /// Those of devices with room.
+    Avail,
+    /// Those of every device that is on.
+    Active,
+}
+
+/// Which list a request looks at first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirstSearch {
+    /// Clusters with freed slots. From 6.18 on.
+    Nonfull,
+    /// Empty clusters. Up to 6.17, and with per-cluster discard.
+    Free,
+}
+
+/// How a hibernation slot is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hibernation {
+    /// At this CPU's order-0 hint first.
+    Hint,
+    /// By a search of the lists, each time.
+    Search,
+}
+
+/// Every observable choice; start from a named profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Switches {
+    /// Priorities of devices turned on without one.
+    pub default_priority: DefaultPriority,
+    /// Unusable hint clusters.
+    pub rule_u: RuleU,
+    /// Pending discards of a failing request.
+    pub sync_discard: SyncDiscard,
+    /// Order of a fresh device's free list.
+    pub free_order: FreeOrder,
+    /// List searched first.
+    pub first_search: FirstSearch,
+    /// Search for hibernation slots.
+    pub hibernation: Hibernation,
+}
+
+/// A kernel whose choices the switches follow. `Newest` is the default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Profile {
+    /// 6.18 stable.
+    V618,
+    /// Swap table phase III.
+    P3,
+    /// The phase IV series as posted on its base.
+    Series,
+    /// The series with the later repairs.
+    #[default]
+    Newest,
+}
+
+impl Profile {
+    /// Every profile with its name.
+    pub const NAMES: [(&'static str, Self); 4] =
+        [("v618", Self::V618), ("p3", Self::P3), ("series", Self::Series), ("newest", Self::Newest)];
+
+    /// Finds a profile by name. Errors: `UnknownName` (EINVAL).
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, profile)| profile).ok_or_else(|| {
+            SwapError::UnknownName { what: "profile", name: name.into(), known: "v618, p3, series, newest" }
+        })
+    }
+
+    /// Returns the profile's name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, profile)| *profile == self).map_or("newest", |(name, _)| name)
+    }
+
+    /// Returns the profile's choices.
+    pub const fn switches(self) -> Switches {
+        let newest = Switches {
+            default_priority: DefaultPriority::MinusOne,
+            rule_u: RuleU::Leave,
+            sync_discard: SyncDiscard::Active,
+            free_order: FreeOrder::Ascending,
+            first_search: FirstSearch::Nonfull,
+            hibernation: Hibernation::Hint,
+        };
+        match self {
+            Self::Newest => newest,
+            Self::Series => Switches { rule_u: RuleU::Relocate, ..newest },
+            Self::P3 => Switches { sync_discard: SyncDiscard::Avail, ..newest },
+            Self::V618 => Switches {
+                default_priority: DefaultPriority::Descending,
+                sync_discard: SyncDiscard::Avail,
+                hibernation: Hibernation::Search,
+                ..newest
+            },
+        }
+    }
+}
+
+/// Gives a switch enum its words, listed once.
+macro_rules! words {
+    ($field:ident: $kind:ident { $($variant:ident = $word:literal),+ }) => {
+        impl $kind {
+            fn parse(word: &str) -> Result<Self> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(SwapError::UnknownName {
+                        what: stringify!($field),
+                        name: word.into(),
+                        known: concat!($($word, " "),+),
+                    }),
+                }
+            }
+
+            fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+
+words!(default_priority: DefaultPriority { MinusOne = "minus_one", Descending = "descending" });
+words!(rule_u: RuleU { Leave = "leave", Relocate = "relocate" });
+words!(sync_discard: SyncDiscard { Avail = "avail", Active = "active" });
+words!(free_order: FreeOrder { Ascending = "ascending", Columns = "columns" });
+words!(first_search: FirstSearch { Nonfull = "nonfull", Free = "free" });
+words!(hibernation: Hibernation { Hint = "hint", Search = "search" });
+
+impl Switches {
+    /// Sets one switch by name. Errors: `UnknownName` (EINVAL) for an unknown switch or word.
+    pub fn set(&mut self, name: &str, word: &str) -> Result<()> {
+        match name {
+            "default_priority" => self.default_priority = DefaultPriority::parse(word)?,
+            "rule_u" => self.rule_u = RuleU::parse(word)?,
+            "sync_discard" => self.sync_discard = SyncDiscard::parse(word)?,
+            "free_order" => self.free_order = FreeOrder::parse(word)?,
+            "first_search" => self.first_search = FirstSearch::parse(word)?,
+            "hibernation" => self.hibernation = Hibernation::parse(word)?,
+            _ => {
+                return Err(SwapError::UnknownName {
+                    what: "switch",
+                    name: name.into(),
+                    known: "default_priority, rule_u, sync_discard, free_order, first_search, hibernation",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns every switch with its word.
+    pub fn words(&self) -> [(&'static str, &'static str); 6] {
+        [
+            ("default_priority", self.default_priority.word()),
+            ("rule_u", self.rule_u.word()),
+            ("sync_discard", self.sync_discard.word()),
+            ("free_order", self.free_order.word()),
+            ("first_search", self.first_search.word()),
+            ("hibernation", self.hibernation.word()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_every_profile_can_be_set_again() {
+        for (name, profile) in Profile::NAMES {
+            assert_eq!((Profile::from_name(name).ok(), profile.name()), (Some(profile), name));
+            let mut switches = Profile::default().switches();
+            for (switch, word) in profile.switches().words() {
+                switches.set(switch, word).expect("a listed word");
+            }
+            assert_eq!(switches, profile.switches());
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        let mut switches = Profile::Newest.switches();
+        assert!(switches.set("rule_u", "maybe").is_err());
+        assert!(switches.set("rule_v", "leave").is_err());
+        assert!(Profile::from_name("v2.6").is_err());
+    }
+}

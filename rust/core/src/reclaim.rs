@@ -1,0 +1,174 @@
+//! Taking cached slots back: one slot, one full cluster, and the workers.
+
+use std::sync::atomic::Ordering;
+
+use crate::cluster::{ClusterFlag, ListId};
+use crate::device::SwapDevice;
+use crate::limits::SWAPFILE_CLUSTER;
+use crate::profile::SyncDiscard;
+use crate::swap::{Cx, Event, OnCpu, Swap, Workers};
+use crate::types::{SwpOffset, SwpType};
+
+/// When a cached slot may be taken back. Kernel: the `TTRS_*` flags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReclaimWhen {
+    /// Always.
+    Anyway,
+    /// If nothing maps the folio, or swap is over half full.
+    UnmappedOrFull,
+}
+
+/// How many pages `try_to_reclaim` found and what became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reclaimed {
+    /// No folio caches the slot.
+    Nothing,
+    /// A folio of so many pages does, and keeps its slots.
+    Kept(u32),
+    /// A folio of so many pages did; its slots are free.
+    Freed(u32),
+}
+
+/// Budget of a pass over full clusters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Budget {
+    /// One cluster: from a search for room.
+    One,
+    /// As many as the slots in use would fill: from reclaim_work.
+    Force,
+}
+
+impl<'a> Cx<'a> {
+    /// Takes the folio of a cached slot out of the cache if that frees its slots. Kernel: `__try_to_reclaim_swap`.
+    ///
+    /// No cluster lock is held. Never waits for the folio lock.
+    pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
+        let entry = device.entry_at(offset);
+        loop {
+            let Some(pfn) = device.get(offset).pfn() else { return Reclaimed::Nothing };
+            let Some(folio) = self.swap.folios.get(pfn) else { continue };
+            let nr_pages = folio.nr_pages();
+            if !folio.try_lock() {
+                return Reclaimed::Kept(nr_pages);
+            }
+            let covers = folio.covers(entry);
+            let is_wanted = when == ReclaimWhen::Anyway
+                // Relaxed: flags of a locked folio.
+                || !folio.mapped.load(Ordering::Relaxed)
+                || self.swap.vm_swap_full();
+            let first = SwpOffset(offset.0 - offset.0 % nr_pages);
+            let is_freed = covers
+                && is_wanted
+                && !folio.writeback.load(Ordering::Relaxed)
+                && self.del_unreferenced(device, first, &folio);
+            folio.unlock();
+            if is_freed {
+                self.counters.count(Event::ReclaimedPages, nr_pages as u64);
+                return Reclaimed::Freed(nr_pages);
+            }
+            if covers {
+                return Reclaimed::Kept(nr_pages);
+            }
+        }
+    }
+
+    /// Takes cached slots of full clusters back. Kernel: `swap_reclaim_full_clusters`.
+    pub(crate) fn reclaim_full(&mut self, device: &SwapDevice, budget: Budget) {
+        let mut budget = match budget {
+            Budget::One => 1,
+            Budget::Force => self.swap.inuse_pages(device.ty()) / SWAPFILE_CLUSTER as u64,
+        };
+        while let Some(mut ci) = device.clusters.isolate(ListId::Full) {
+            budget = budget.saturating_sub(1);
+            let base = ci.idx().base().0;
+            let end = (base as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
+            let mut offset = SwpOffset(base);
+            while offset.0 < end {
+                let is_cache_only = ci.table().is_some_and(|table| table.get(offset.in_cluster()).is_cache_only());
+                let mut step = 1;
+                if is_cache_only {
+                    drop(ci);
+                    step = match self.try_to_reclaim(device, offset, ReclaimWhen::Anyway) {
+                        Reclaimed::Nothing => 1,
+                        Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => nr,
+                    };
+                    ci = device.clusters.lock(offset.cluster());
+                }
+                offset.0 += step;
+            }
+            if ci.flag() == ClusterFlag::None {
+                self.relocate(device, &mut ci);
+            }
+            drop(ci);
+            if budget == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Discards the clusters that wait for it and frees them; returns how many. Kernel: `swap_do_scheduled_discard`.
+    pub(crate) fn discard_clusters(&mut self, device: &SwapDevice) -> u64 {
+        let mut nr = 0;
+        while let Some(idx) = device.clusters.take_discard() {
+            // A metadata-only device has nothing to discard; storage comes in between here.
+            device.clusters.lock(idx).finish_discard();
+            nr += 1;
+        }
+        self.counters.count(Event::DiscardedClusters, nr);
+        nr
+    }
+
+    /// Discards on the first device, in priority order, that has something to; says whether one had.
+    ///
+    /// Kernel: `swap_sync_discard`.
+    pub(crate) fn sync_discard(&mut self) -> bool {
+        let types: Vec<SwpType> = match self.swap.switches.sync_discard {
+            SyncDiscard::Avail => self.swap.avail.lock().list.iter().collect(),
+            // `swap_lock` comes before the local lock that is held, so the list cannot be had; priorities give the same
+            // order, and at most one device discards, so the turn of equals does not show.
+            SyncDiscard::Active => {
+                let mut devices: Vec<_> = self.devices.iter().flatten().collect();
+                devices.sort_by_key(|device| std::cmp::Reverse(device.prio()));
+                devices.iter().map(|device| device.ty()).collect()
+            }
+        };
+        let device = types.into_iter().filter_map(|ty| self.device(ty)).find(|device| device.has_discards());
+        device.is_some_and(|device| self.discard_clusters(device) > 0)
+    }
+
+    /// Runs queued work of every device; returns slots and clusters released.
+    pub(crate) fn work(&mut self) -> u64 {
+        *self.is_work_queued = false;
+        let mut nr = 0;
+        for device in self.devices.iter().flatten() {
+            // Relaxed: taking the flag says nothing about data; see `remove_full`.
+            if device.is_reclaim_queued.swap(false, Ordering::Relaxed) {
+                let before = self.swap.inuse_pages(device.ty());
+                self.reclaim_full(device, Budget::Force);
+                nr += before.saturating_sub(self.swap.inuse_pages(device.ty()));
+            }
+            if device.has_discards() {
+                nr += self.discard_clusters(device);
+            }
+        }
+        nr
+    }
+}
+
+impl OnCpu<'_> {
+    /// Runs the work that the operation just done has queued, in inline mode.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        if self.has_queued_work() && self.swap().workers == Workers::Inline {
+            self.cx().work();
+        }
+    }
+}
+
+impl Swap {
+    /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
+    pub fn run_workers(&self) -> u64 {
+        let mut on_cpu = self.on_cpu(crate::types::CpuId(0)).expect("there is a CPU 0");
+        on_cpu.cx().work()
+    }
+}

@@ -1,0 +1,340 @@
+//! References to slots: giving back, adding, looking. The last one given back frees the slot.
+
+use std::sync::atomic::Ordering;
+
+use crate::cluster::ClusterGuard;
+use crate::device::SwapDevice;
+use crate::error::{Result, SwapError};
+use crate::limits::SWAPFILE_CLUSTER;
+use crate::reclaim::{ReclaimWhen, Reclaimed};
+use crate::swap::{Cx, OnCpu, Swap};
+use crate::table::{EntryKind, SwapTableEntry};
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset};
+
+/// The part of a range that lies in one cluster.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    first: SwpOffset,
+    nr_pages: u32,
+}
+
+impl Piece {
+    fn slots(self) -> std::ops::Range<usize> {
+        self.first.in_cluster()..self.first.in_cluster() + self.nr_pages as usize
+    }
+}
+
+/// Splits a range at cluster borders.
+fn pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece> {
+    let end = first.0 + nr_pages;
+    let mut at = first.0;
+    std::iter::from_fn(move || {
+        let nr_pages = (SWAPFILE_CLUSTER - at % SWAPFILE_CLUSTER).min(end - at);
+        let piece = (nr_pages > 0).then_some(Piece { first: SwpOffset(at), nr_pages });
+        at += nr_pages;
+        piece
+    })
+}
+
+/// Checks that every slot of a locked piece has a reference. Errors: `BadSlot` (EINVAL), `NotInUse` (ENOENT).
+fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) -> Result<()> {
+    let table = ci.table();
+    for slot in piece.slots() {
+        let entry = table.map_or(SwapTableEntry::NULL, |table| table.get(slot));
+        let at = || device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+        match (entry.kind(), entry.count()) {
+            (EntryKind::Bad | EntryKind::Pointer, _) => return Err(SwapError::BadSlot(at())),
+            (EntryKind::Null, _) | (_, Some(0)) => return Err(SwapError::NotInUse(at())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Cx<'a> {
+    /// Gives one reference to each slot back and frees those at zero. Kernel: `swap_put_entries_direct`.
+    #[inline]
+    fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        let (device, first) = self.resolve(entry, nr_pages)?;
+        let piece = Piece { first, nr_pages };
+        if piece.slots().end <= SWAPFILE_CLUSTER as usize {
+            let ci = device.clusters.lock(first.cluster());
+            return self.put_locked(device, ci, piece);
+        }
+        for piece in pieces(first, nr_pages) {
+            check_referenced(device, &device.clusters.lock(piece.first.cluster()), piece)?;
+        }
+        for piece in pieces(first, nr_pages) {
+            self.put_locked(device, device.clusters.lock(piece.first.cluster()), piece)?;
+        }
+        Ok(())
+    }
+
+    /// Puts one piece of a range; `ci` is its cluster and is unlocked before cached slots are offered to reclaim.
+    #[inline]
+    fn put_locked(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
+        if self.put_uncached(device, &mut ci, piece) {
+            return Ok(());
+        }
+        self.put_mixed(device, ci, piece)
+    }
+
+    /// Frees a piece whose slots are all swapped out with one reference, the common case; says whether it was one.
+    #[inline]
+    fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
+        let is_last =
+            ci.table().is_some_and(|table| table.is_last_swapped_out_run(piece.slots().start, piece.nr_pages as usize));
+        if is_last {
+            self.free_entries(device, ci, piece.slots().start, piece.nr_pages);
+        }
+        is_last
+    }
+
+    fn put_mixed(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
+        check_referenced(device, &ci, piece)?;
+        let table = ci.table().expect("slots with references have a table");
+        let mut need_reclaim = false;
+        // Start of the run of slots whose last reference this is; they are freed together.
+        let mut batch = piece.slots().start;
+        for slot in piece.slots() {
+            let entry = table.get(slot);
+            if entry.is_last_swapped_out() {
+                continue;
+            }
+            need_reclaim |= entry.is_cached() && entry.count() == Some(1);
+            self.put_slot(&ci, slot);
+            if batch < slot {
+                self.free_entries(device, &mut ci, batch, (slot - batch) as u32);
+            }
+            batch = slot + 1;
+        }
+        if batch < piece.slots().end {
+            self.free_entries(device, &mut ci, batch, (piece.slots().end - batch) as u32);
+        }
+        drop(ci);
+        if need_reclaim {
+            self.reclaim_unreferenced(device, piece);
+        }
+        Ok(())
+    }
+
+    /// Offers the cached slots of a piece to reclaim, folio by folio.
+    fn reclaim_unreferenced(&mut self, device: &SwapDevice, piece: Piece) {
+        let end = piece.first.0 + piece.nr_pages;
+        let mut at = piece.first.0;
+        while at < end {
+            at = match self.try_to_reclaim(device, SwpOffset(at), ReclaimWhen::UnmappedOrFull) {
+                Reclaimed::Nothing => at + 1,
+                Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => (at + 1).next_multiple_of(nr),
+            };
+        }
+    }
+
+    /// Adds one reference to each slot of a range, or to none. Kernel: `swap_dup_entry_direct`, for many.
+    fn dup_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        let (device, first) = self.resolve(entry, nr_pages)?;
+        for piece in pieces(first, nr_pages) {
+            check_referenced(device, &device.clusters.lock(piece.first.cluster()), piece)?;
+        }
+        let mut nr_done = 0;
+        for piece in pieces(first, nr_pages) {
+            let ci = device.clusters.lock(piece.first.cluster());
+            // Another CPU may have freed a slot since the check above.
+            let mut result = check_referenced(device, &ci, piece);
+            for slot in piece.slots() {
+                result = result.and_then(|()| self.dup_slot(device, &ci, slot));
+                if result.is_err() {
+                    break;
+                }
+                nr_done += 1;
+            }
+            drop(ci);
+            if let Err(error) = result {
+                self.undo_dup(device, first, nr_done);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
+        for piece in pieces(first, nr_done) {
+            let ci = device.clusters.lock(piece.first.cluster());
+            piece.slots().for_each(|slot| self.put_slot(&ci, slot));
+        }
+    }
+
+    /// Gives back many runs of one order; runs in one cluster share its lock. Returns at the first bad one.
+    fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
+        let nr_pages = order.nr_pages();
+        let mut nr_done = 0;
+        while nr_done < entries.len() {
+            let result = match self.resolve(entries[nr_done], nr_pages) {
+                Ok((device, first)) if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize => {
+                    nr_done += self.put_while_in_cluster(device, first, nr_pages, &entries[nr_done..]);
+                    match entries.get(nr_done) {
+                        // The next one is elsewhere or not of the common case; the general way sorts it out.
+                        Some(&entry) => self.put_entries(entry, nr_pages),
+                        None => return (nr_done, Ok(())),
+                    }
+                }
+                Ok(_) => self.put_entries(entries[nr_done], nr_pages),
+                Err(error) => Err(error),
+            };
+            if result.is_err() {
+                return (nr_done, result);
+            }
+            nr_done += 1;
+        }
+        (nr_done, Ok(()))
+    }
+
+    /// Frees runs as long as they lie in the first one's cluster and are the common case; returns how many.
+    fn put_while_in_cluster(
+        &mut self,
+        device: &SwapDevice,
+        first: SwpOffset,
+        nr_pages: u32,
+        entries: &[SwpEntry],
+    ) -> usize {
+        let base = device.entry_at(first.cluster().base()).value();
+        let mut ci = device.clusters.lock(first.cluster());
+        let last_start = (SWAPFILE_CLUSTER - nr_pages) as u64;
+        let mut at = 0;
+        while at < entries.len() {
+            let slot = entries[at].value().wrapping_sub(base);
+            if slot > last_start {
+                break;
+            }
+            // Neighbours in ascending order are one piece.
+            let most = ((SWAPFILE_CLUSTER as u64 - slot) / nr_pages as u64) as usize;
+            let alike = entries[at..].iter().take(most).zip(0u64..);
+            let nr_runs = alike.take_while(|(e, i)| e.value() == entries[at].value() + i * nr_pages as u64).count();
+            let first = SwpOffset(first.cluster().base().0 + slot as u32);
+            let piece = Piece { first, nr_pages: nr_runs as u32 * nr_pages };
+            if !self.put_uncached(device, &mut ci, piece) {
+                let one = Piece { first, nr_pages };
+                if nr_runs == 1 || !self.put_uncached(device, &mut ci, one) {
+                    break;
+                }
+                at += 1;
+                continue;
+            }
+            at += nr_runs;
+        }
+        at
+    }
+}
+
+impl OnCpu<'_> {
+    /// Gives back one reference to each of `nr_pages` slots and frees those at zero.
+    ///
+    /// Errors: `BadRange`, `BadSlot` (EINVAL); `NoDevice`, `NotInUse` (ENOENT); nothing changed.
+    /// Kernel: `swap_put_entries_direct`.
+    #[inline]
+    pub fn put(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        let result = self.cx().put_entries(entry, nr_pages);
+        self.finish();
+        result
+    }
+
+    /// Gives back many runs; returns how many were, and the error of the one after them. Errors as [`OnCpu::put`].
+    pub fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
+        let result = self.cx().put_batch(order, entries);
+        self.finish();
+        result
+    }
+
+    /// Checks that every run lies on a device that is on. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    fn check_ranges(&mut self, order: Order, entries: &[SwpEntry]) -> Result<()> {
+        let cx = self.cx();
+        entries.iter().try_for_each(|&entry| cx.resolve(entry, order.nr_pages()).map(|_| ()))
+    }
+
+    /// Adds one reference to each of `nr_pages` slots.
+    ///
+    /// Errors: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW); nothing changed. Kernel: `swap_dup_entry_direct`;
+    /// differs: takes a range, and makes an extend table itself where the kernel asks its caller to.
+    pub fn dup(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        self.cx().dup_entries(entry, nr_pages)
+    }
+
+    /// Reads one slot's table word. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no cluster lock.
+    ///
+    /// Kernel: `swap_table_get`.
+    #[inline]
+    pub fn lookup(&mut self, entry: SwpEntry) -> Result<SwapTableEntry> {
+        let (device, offset) = self.cx().resolve_any(entry)?;
+        Ok(device.get(offset))
+    }
+
+    /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
+    pub fn swap_count(&mut self, entry: SwpEntry) -> Result<u32> {
+        let (device, offset) = self.cx().resolve_any(entry)?;
+        let ci = device.clusters.lock(offset.cluster());
+        let slot = offset.in_cluster();
+        Ok(ci.table().map_or(0, |table| ci.full_count(slot, table.get(slot))))
+    }
+
+    /// Gives a hibernation slot back; a folio that readahead cached over it keeps it until it leaves the cache.
+    ///
+    /// Errors: `NotHibernation` (ENOENT); as [`OnCpu::put`]. Kernel: `swap_free_hibernation_slot`.
+    pub fn free_hibernation(&mut self, entry: SwpEntry) -> Result<()> {
+        let (device, _) = self.cx().resolve(entry, 1)?;
+        let is_none = device.nr_hibernation.load(Ordering::Relaxed) == 0;
+        if is_none || self.swap_count(entry)? != 1 {
+            return Err(SwapError::NotHibernation(entry));
+        }
+        self.put(entry, 1)?;
+        let (device, _) = self.cx().resolve(entry, 1)?;
+        // Relaxed: swapoff reads it under this CPU's lock.
+        device.nr_hibernation.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl<'a> Cx<'a> {
+    /// Like `resolve`, for looking only: slot 0 has an entry too.
+    #[inline]
+    fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
+        let bad = |max_pages| SwapError::BadRange { entry, nr_pages: 1, max_pages };
+        let (ty, offset) = entry.parts().ok_or(bad(0))?;
+        let device = self.devices.get(ty.index()).ok_or(bad(0))?.as_deref().ok_or(SwapError::NoDevice(entry))?;
+        if offset.0 >= device.max_pages() { Err(bad(device.max_pages())) } else { Ok((device, offset)) }
+    }
+}
+
+impl Swap {
+    /// Gives back one reference to each slot of a range. See [`OnCpu::put`].
+    #[inline]
+    pub fn put(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.put(entry, nr_pages)
+    }
+
+    /// Adds one reference to each slot of a range. See [`OnCpu::dup`].
+    pub fn dup(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.dup(entry, nr_pages)
+    }
+
+    /// Gives back many runs. See [`OnCpu::put_batch`].
+    ///
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT) of any entry, and nothing changed; else those of the first bad
+    /// run, wrapped in `InBatch`: the runs before it are given back.
+    pub fn put_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.check_ranges(order, entries)?;
+        let (nr_done, result) = on_cpu.put_batch(order, entries);
+        result.map_err(|error| SwapError::InBatch { nr_done, error: Box::new(error) })
+    }
+
+    /// Adds one reference to every slot of many runs. Errors as [`Swap::put_batch`]; runs before keep theirs.
+    pub fn dup_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.check_ranges(order, entries)?;
+        for (nr_done, &entry) in entries.iter().enumerate() {
+            let result = on_cpu.dup(entry, order.nr_pages());
+            result.map_err(|error| SwapError::InBatch { nr_done, error: Box::new(error) })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! Counters by their kernel names, and the exact byte counts of a subsystem.
+
+use crate::device::DeviceMemory;
+use crate::limits::PAGE_SIZE;
+use crate::swap::{Event, Swap};
+use crate::types::Order;
+
+impl Swap {
+    /// Returns every counter with its name: the kernel's where it has one, with the mTHP directory in front.
+    pub fn stats(&self) -> Vec<(String, u64)> {
+        let mut stats = vec![
+            ("nr_swap_pages".into(), self.nr_swap_pages().max(0) as u64),
+            ("total_swap_pages".into(), self.total_swap_pages()),
+            ("nr_swapcached".into(), self.nr_swapcache_pages()),
+            ("slow_path_visits".into(), self.events(Event::SlowPath)),
+            ("reclaimed_cached_pages".into(), self.events(Event::ReclaimedPages)),
+            ("discarded_clusters".into(), self.events(Event::DiscardedClusters)),
+            ("alloc_runs".into(), Order::all().map(|order| self.runs(order)).sum()),
+            ("alloc_failures_order0".into(), self.failures(Order::ZERO)),
+            ("thp_swpout".into(), self.runs(Order::MAX)),
+            ("thp_swpout_fallback".into(), self.failures(Order::MAX)),
+        ];
+        for order in Order::all().skip(1) {
+            let size_kb = order.nr_pages() as usize * PAGE_SIZE / 1024;
+            stats.push((format!("hugepages-{size_kb}kB.swpout"), self.runs(order)));
+            stats.push((format!("hugepages-{size_kb}kB.swpout_fallback"), self.failures(order)));
+        }
+        stats
+    }
+
+    /// Returns the bytes of all devices together; see [`Swap::percpu_bytes`] for what CPUs hold.
+    pub fn memory(&self) -> DeviceMemory {
+        self.devices().iter().map(|device| device.memory()).fold(DeviceMemory::default(), |sum, one| DeviceMemory {
+            static_bytes: sum.static_bytes + one.static_bytes,
+            table_bytes: sum.table_bytes + one.table_bytes,
+            extend_bytes: sum.extend_bytes + one.extend_bytes,
+            pool_bytes: sum.pool_bytes + one.pool_bytes,
+        })
+    }
+}

@@ -1,0 +1,334 @@
+//! The state of one machine's swap: devices and their order, per-CPU hints and counters, cached folios.
+//!
+//! Every operation runs as `OnCpu`: with the local lock of one CPU held. That lock serialises allocation on the CPU as
+//! the kernel's does, lets hints and counters be plain words, and is the read side that swapon and swapoff wait for:
+//! each CPU has its own table of devices, changed only under its lock, so a device seen in it stays for the whole
+//! operation.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::CachePadded;
+
+use crate::device::SwapDevice;
+use crate::error::{Result, SwapError};
+use crate::folio::FolioRegistry;
+use crate::limits::{MAX_SWAPFILES, SWAP_NR_ORDERS};
+use crate::percpu::PerCpu;
+use crate::plist::Plist;
+use crate::profile::{Profile, Switches};
+use crate::sync::{SpinGuard, SpinMutex};
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
+
+/// When queued work (reclaim_work, discard_work) runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Workers {
+    /// Right after the operation that queued it, on the same thread.
+    #[default]
+    Inline,
+    /// Only in [`Swap::run_workers`].
+    Manual,
+}
+
+impl Workers {
+    /// Finds a mode by name. Errors: `UnknownName` (EINVAL).
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "inline" => Ok(Self::Inline),
+            "manual" => Ok(Self::Manual),
+            _ => Err(SwapError::UnknownName { what: "workers", name: name.into(), known: "inline, manual" }),
+        }
+    }
+}
+
+/// Events that are counted per CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum Event {
+    /// Visits to the slow path.
+    SlowPath,
+    /// Cached slots taken back by a scan, by full reclaim or by a put.
+    ReclaimedPages,
+    /// Clusters that went through a discard.
+    DiscardedClusters,
+}
+
+const NR_EVENTS: usize = 3;
+
+/// Counters of one CPU. Written by plain stores under the CPU's local lock, read by anybody, so sums are exact when
+/// nothing is in flight and at most one operation per CPU off otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct CpuCounters {
+    inuse: [AtomicI64; MAX_SWAPFILES],
+    runs: [AtomicU64; SWAP_NR_ORDERS],
+    failures: [AtomicU64; SWAP_NR_ORDERS],
+    events: [AtomicU64; NR_EVENTS],
+}
+
+// Relaxed in both: one writer at a time by the local lock; a reader wants the number, not what it implies.
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+impl CpuCounters {
+    #[inline]
+    pub(crate) fn add_inuse(&self, ty: SwpType, nr: i64) {
+        let counter = &self.inuse[ty.index()];
+        counter.store(counter.load(Ordering::Relaxed) + nr, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn count_runs(&self, order: Order, nr: usize) {
+        bump(&self.runs[order.index()], nr as u64);
+    }
+
+    pub(crate) fn count_failure(&self, order: Order) {
+        bump(&self.failures[order.index()], 1);
+    }
+
+    pub(crate) fn count(&self, event: Event, by: u64) {
+        bump(&self.events[event as usize], by);
+    }
+}
+
+/// Devices as one CPU sees them, by type.
+pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
+/// The next slot by order, offset 0 for none; global across devices. Kernel: `percpu_swap_cluster`.
+pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
+
+/// What the local lock of a CPU protects.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) hints: Hints,
+    pub(crate) devices: DeviceTable,
+    /// Work was queued by the operation that holds the lock.
+    pub(crate) is_work_queued: bool,
+}
+
+/// The devices that are on and the order of all; under `swap_lock`.
+#[derive(Debug, Default)]
+pub(crate) struct Active {
+    pub(crate) devices: DeviceTable,
+    /// Kernel: `swap_active_head`.
+    pub(crate) list: Plist,
+    /// The last automatic priority given out. Kernel: `least_priority`.
+    pub(crate) least_priority: i32,
+}
+
+/// Devices with room, in the order they are tried; under `swap_avail_lock`. Kernel: `swap_avail_head`.
+#[derive(Debug, Default)]
+pub(crate) struct Avail {
+    pub(crate) list: Plist,
+    /// A bit a type: off the list, being full or going away. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
+    pub(crate) offlist: u32,
+}
+
+/// One machine's swap subsystem.
+#[derive(Debug)]
+pub struct Swap {
+    pub(crate) switches: Switches,
+    pub(crate) workers: Workers,
+    profile: Profile,
+    pub(crate) locals: PerCpu<Local>,
+    counters: Box<[CachePadded<CpuCounters>]>,
+    pub(crate) avail: SpinMutex<Avail>,
+    active: Mutex<Active>,
+    pub(crate) total_swap_pages: AtomicU64,
+    /// Types ever used; sums look no further.
+    pub(crate) nr_types: AtomicUsize,
+    pub(crate) folios: FolioRegistry,
+}
+
+impl Swap {
+    /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
+    pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
+        Self::with_switches(nr_cpus, profile, profile.switches(), Workers::default())
+    }
+
+    /// Makes a subsystem whose choices differ from its profile's. Errors: `BadNrCpus` (EINVAL).
+    pub fn with_switches(nr_cpus: usize, profile: Profile, switches: Switches, workers: Workers) -> Result<Self> {
+        let local =
+            |_| Local { hints: [SwpEntry::NONE; SWAP_NR_ORDERS], devices: Default::default(), is_work_queued: false };
+        Ok(Self {
+            switches,
+            workers,
+            profile,
+            locals: PerCpu::new(nr_cpus, local)?,
+            counters: (0..nr_cpus).map(|_| CachePadded::default()).collect(),
+            avail: SpinMutex::default(),
+            active: Mutex::new(Active { least_priority: -1, ..Active::default() }),
+            total_swap_pages: AtomicU64::new(0),
+            nr_types: AtomicUsize::new(0),
+            folios: FolioRegistry::default(),
+        })
+    }
+
+    /// Returns the number of CPUs.
+    pub fn nr_cpus(&self) -> usize {
+        self.locals.len()
+    }
+
+    /// Returns the profile that was asked for.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Returns the choices in force.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// Takes the local lock of a CPU for one or many operations; others on that CPU wait. Errors: `BadCpu` (EINVAL).
+    ///
+    /// Kernel: `local_lock(&percpu_swap_cluster.lock)`.
+    #[inline]
+    pub fn on_cpu(&self, cpu: CpuId) -> Result<OnCpu<'_>> {
+        Ok(OnCpu { local: self.locals.lock(cpu)?, swap: self, counters: &self.counters[cpu.index()] })
+    }
+
+    /// Locks the list of devices. Kernel: `swap_lock`. Order: before every other lock.
+    pub(crate) fn active(&self) -> MutexGuard<'_, Active> {
+        // A panic under it leaves whole entries: each change is one assignment or one list operation.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a device that is on. Errors: `NoDevice` (ENOENT). Locks: `swap_lock`.
+    pub fn device(&self, ty: SwpType) -> Result<Arc<SwapDevice>> {
+        let active = self.active();
+        let device = active.devices.get(ty.index()).and_then(Clone::clone);
+        device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))
+    }
+
+    /// Returns the devices that are on: those with room in the order they are tried, then the others by type.
+    pub fn devices(&self) -> Vec<Arc<SwapDevice>> {
+        let active = self.active();
+        let mut types: Vec<SwpType> = self.avail.lock().list.iter().collect();
+        let rest = active.devices.iter().flatten().map(|device| device.ty()).filter(|ty| !types.contains(ty));
+        let rest: Vec<_> = rest.collect();
+        types.extend(rest);
+        types.into_iter().filter_map(|ty| active.devices[ty.index()].clone()).collect()
+    }
+
+    /// Returns the slots of a type that are in use.
+    pub fn inuse_pages(&self, ty: SwpType) -> u64 {
+        self.counters.iter().map(|cpu| cpu.inuse[ty.index()].load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    }
+
+    /// Returns the free slots of all enabled devices. Kernel: `nr_swap_pages`.
+    ///
+    /// While a device is being turned off its slots in use count negative, as in the kernel.
+    #[inline]
+    pub fn nr_swap_pages(&self) -> i64 {
+        // Relaxed throughout: exact on one thread; a momentary picture on many, as the kernel's is.
+        let types = self.nr_types.load(Ordering::Relaxed);
+        let used = |cpu: &CachePadded<CpuCounters>| -> i64 {
+            cpu.inuse[..types].iter().map(|inuse| inuse.load(Ordering::Relaxed)).sum()
+        };
+        self.total_swap_pages() as i64 - self.counters.iter().map(used).sum::<i64>()
+    }
+
+    /// Returns the usable slots of all enabled devices. Kernel: `total_swap_pages`.
+    #[inline]
+    pub fn total_swap_pages(&self) -> u64 {
+        self.total_swap_pages.load(Ordering::Relaxed)
+    }
+
+    /// Says whether less than half of all slots are free. Kernel: `vm_swap_full`.
+    #[inline]
+    pub fn vm_swap_full(&self) -> bool {
+        self.nr_swap_pages() * 2 < self.total_swap_pages() as i64
+    }
+
+    /// Returns the slots whose entry is a folio. Kernel: `nr_swapcached`, all nodes together.
+    pub fn nr_swapcache_pages(&self) -> u64 {
+        self.folios.nr_pages()
+    }
+
+    /// Sums one counter over the CPUs.
+    fn sum(&self, of: impl Fn(&CpuCounters) -> &AtomicU64) -> u64 {
+        self.counters.iter().map(|cpu| of(cpu).load(Ordering::Relaxed)).sum()
+    }
+
+    /// Returns the runs handed out, by order.
+    pub fn runs(&self, order: Order) -> u64 {
+        self.sum(|cpu| &cpu.runs[order.index()])
+    }
+
+    /// Returns the requests that found no room, by order.
+    pub fn failures(&self, order: Order) -> u64 {
+        self.sum(|cpu| &cpu.failures[order.index()])
+    }
+
+    pub(crate) fn events(&self, event: Event) -> u64 {
+        self.sum(|cpu| &cpu.events[event as usize])
+    }
+
+    /// Returns the bytes of hints, device tables and counters of all CPUs.
+    pub fn percpu_bytes(&self) -> u64 {
+        let local = size_of::<CachePadded<SpinMutex<Local>>>() + size_of::<CachePadded<CpuCounters>>();
+        (local * self.nr_cpus()) as u64
+    }
+}
+
+/// Operations on one CPU, whose local lock is held until this is dropped.
+#[derive(Debug)]
+pub struct OnCpu<'a> {
+    local: SpinGuard<'a, Local>,
+    swap: &'a Swap,
+    counters: &'a CpuCounters,
+}
+
+impl OnCpu<'_> {
+    /// Returns the subsystem.
+    pub fn swap(&self) -> &Swap {
+        self.swap
+    }
+
+    /// Splits the guard into what the layers below work with.
+    #[inline]
+    pub(crate) fn cx(&mut self) -> Cx<'_> {
+        let local = &mut *self.local;
+        Cx {
+            swap: self.swap,
+            devices: &local.devices,
+            hints: &mut local.hints,
+            is_work_queued: &mut local.is_work_queued,
+            counters: self.counters,
+        }
+    }
+
+    /// Says whether the last operation queued work.
+    #[inline]
+    pub(crate) fn has_queued_work(&self) -> bool {
+        self.local.is_work_queued
+    }
+}
+
+/// The context of one operation: shared state, this CPU's hints and counters.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) swap: &'a Swap,
+    pub(crate) devices: &'a DeviceTable,
+    pub(crate) hints: &'a mut Hints,
+    pub(crate) is_work_queued: &'a mut bool,
+    pub(crate) counters: &'a CpuCounters,
+}
+
+impl<'a> Cx<'a> {
+    /// Returns the device of an entry and the slot on it. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    #[inline]
+    pub(crate) fn resolve(&self, entry: SwpEntry, nr_pages: u32) -> Result<(&'a SwapDevice, SwpOffset)> {
+        let bad = SwapError::BadRange { entry, nr_pages, max_pages: 0 };
+        let Some((ty, offset)) = entry.parts() else { return Err(bad) };
+        let Some(device) = self.devices.get(ty.index()) else { return Err(bad) };
+        let device = device.as_deref().ok_or(SwapError::NoDevice(entry))?;
+        device.check_range(offset, nr_pages)?;
+        Ok((device, offset))
+    }
+
+    /// Returns a device by type, if it is on.
+    #[inline]
+    pub(crate) fn device(&self, ty: SwpType) -> Option<&'a SwapDevice> {
+        self.devices.get(ty.index())?.as_deref()
+    }
+}

@@ -1,0 +1,122 @@
+//! Turning a device off: no more allocations, everything read back, then every trace of it gone.
+
+use std::sync::atomic::Ordering;
+
+use crate::cluster::ListId;
+use crate::device::SwapDevice;
+use crate::error::{Result, SwapError};
+use crate::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
+use crate::profile::DefaultPriority;
+use crate::swap::{Active, Swap};
+use crate::table::EntryKind;
+use crate::types::{ClusterIdx, CpuId, SwpEntry, SwpOffset, SwpType};
+
+impl Swap {
+    /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
+    ///
+    /// `unuse` is called with no lock held for every slot that has references, with their number; it gives them back
+    /// with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) slots stayed in use or hibernation pins
+    /// the device; whatever `unuse` fails with. After an error the device is on again, behind its equals.
+    ///
+    /// Differs: the hook stands for the walk over page tables; waiting for allocators is passing every CPU's local lock.
+    pub fn swapoff(&self, ty: SwpType, mut unuse: impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
+        let device = self.device(ty)?;
+        self.disable(&device)?;
+        if let Err(error) = self.try_to_unuse(&device, &mut unuse) {
+            self.enable(&mut self.active(), &device);
+            return Err(error);
+        }
+        let mut active = self.active();
+        active.devices[ty.index()] = None;
+        // A CPU that passed here holds neither the device nor a hint at it.
+        self.locals.for_each(|local| {
+            local.devices[ty.index()] = None;
+            local.hints.iter_mut().filter(|hint| hint.ty() == ty).for_each(|hint| *hint = SwpEntry::NONE);
+        });
+        self.raise_automatic(&mut active, device.prio());
+        Ok(())
+    }
+
+    /// Stops allocation and waits for those under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
+    fn disable(&self, device: &SwapDevice) -> Result<()> {
+        let mut active = self.active();
+        let ty = device.ty();
+        let busy = |why| SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why };
+        if device.nr_hibernation.load(Ordering::Relaxed) > 0 {
+            return Err(busy(": hibernation pins the device"));
+        }
+        if !active.list.remove(ty) {
+            return Err(busy(": another swapoff of it is under way"));
+        }
+        {
+            let mut avail = self.avail.lock();
+            device.set_writeok(false);
+            avail.offlist |= 1 << ty.0;
+            avail.list.remove(ty);
+        }
+        // Relaxed: see `enable`.
+        self.total_swap_pages.fetch_sub(device.pages() as u64, Ordering::Relaxed);
+        drop(active);
+        // An allocator that saw WRITEOK holds its CPU's lock until its slots are counted.
+        self.locals.for_each(|_| {});
+        Ok(())
+    }
+
+    /// Reads everything back. Kernel: `try_to_unuse`; differs: gives up on slots that nobody gives back.
+    fn try_to_unuse(&self, device: &SwapDevice, unuse: &mut impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
+        for _ in 0..UNUSE_PASSES_MAX {
+            if self.inuse_pages(device.ty()) == 0 {
+                break;
+            }
+            for offset in in_use(device) {
+                let entry = device.entry_at(offset);
+                let mut on_cpu = self.on_cpu(CpuId(0))?;
+                let count = on_cpu.swap_count(entry)?;
+                if count > 0 {
+                    drop(on_cpu);
+                    unuse(entry, count)?;
+                    on_cpu = self.on_cpu(CpuId(0))?;
+                }
+                if let Some(folio) = on_cpu.folio_at(entry)? {
+                    // A folio somebody has locked is met again in the next pass.
+                    let _ = on_cpu.folio_free_swap(&folio);
+                }
+            }
+        }
+        match self.inuse_pages(device.ty()) {
+            0 => self.finish_work(device),
+            inuse_pages => Err(SwapError::StillInUse { ty: device.ty().0, inuse_pages, why: "" }),
+        }
+    }
+
+    /// Kernel: the flush of discard_work and reclaim_work.
+    fn finish_work(&self, device: &SwapDevice) -> Result<()> {
+        device.is_reclaim_queued.store(false, Ordering::Relaxed);
+        self.on_cpu(CpuId(0))?.cx().discard_clusters(device);
+        debug_assert!(!device.clusters.has(ListId::Discard));
+        Ok(())
+    }
+
+    /// Raises automatic priorities below one that went away, so that new ones start where they did before.
+    fn raise_automatic(&self, active: &mut Active, prio: i32) {
+        if self.switches.default_priority != DefaultPriority::Descending || prio >= 0 {
+            return;
+        }
+        let devices = active.devices.iter().flatten().filter(|device| device.prio() < prio);
+        devices.for_each(|device| device.raise_prio());
+        active.least_priority += 1;
+        let devices = &active.devices;
+        let prio_of = |ty: SwpType| devices[ty.index()].as_ref().map_or(prio, |device| device.prio());
+        active.list.reprioritise(prio_of);
+        self.avail.lock().list.reprioritise(prio_of);
+    }
+}
+
+/// Returns the slots of a device that hold something, ascending; untouched clusters are passed over.
+fn in_use(device: &SwapDevice) -> Vec<SwpOffset> {
+    let clusters = (0..device.clusters.len()).map(ClusterIdx).filter(|&idx| !device.clusters.is_untouched(idx));
+    clusters
+        .flat_map(|idx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset))
+        .filter(|&offset| !matches!(device.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
+        .collect()
+}

@@ -1,0 +1,60 @@
+//! Turning a device on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::device::{DeviceSpec, SwapDevice};
+use crate::error::{Result, SwapError};
+use crate::limits::MAX_SWAPFILES;
+use crate::profile::DefaultPriority;
+use crate::swap::{Active, Swap};
+use crate::types::SwpType;
+
+impl Swap {
+    /// Turns a device on. Kernel: `swapon`.
+    ///
+    /// Errors: `TooManySwapfiles` (EPERM); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
+    /// Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
+    pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
+        let mut active = self.active();
+        let free = active.devices.iter().position(Option::is_none).ok_or(SwapError::TooManySwapfiles)?;
+        debug_assert!(free < MAX_SWAPFILES);
+        let ty = SwpType(free as u8);
+        let prio = self.priority_for(&active, spec);
+        let device = Arc::new(SwapDevice::new(ty, spec, prio, self.switches.free_order)?);
+        if spec.priority.is_none() {
+            active.least_priority = prio;
+        }
+        active.devices[free] = Some(device.clone());
+        // Relaxed: published to each CPU by its local lock below.
+        self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
+        self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
+        self.enable(&mut active, &device);
+        Ok(device)
+    }
+
+    fn priority_for(&self, active: &Active, spec: &DeviceSpec) -> i32 {
+        match (spec.priority, self.switches.default_priority) {
+            (Some(priority), _) => priority.into(),
+            (None, DefaultPriority::MinusOne) => -1,
+            (None, DefaultPriority::Descending) => active.least_priority - 1,
+        }
+    }
+
+    /// Lets slots be handed out. Kernel: `_enable_swap_info`.
+    pub(crate) fn enable(&self, active: &mut Active, device: &SwapDevice) {
+        let (prio, ty) = (device.prio(), device.ty());
+        // Relaxed: a number that `vm_swap_full` compares; see there.
+        self.total_swap_pages.fetch_add(device.pages() as u64, Ordering::Relaxed);
+        active.list.add(prio, ty);
+        let mut avail = self.avail.lock();
+        device.set_writeok(true);
+        // A device that comes back full, after a swapoff that did not succeed, stays off the list.
+        if device.clusters.are_all_full() {
+            avail.offlist |= 1 << ty.0;
+        } else {
+            avail.offlist &= !(1 << ty.0);
+            avail.list.add(prio, ty);
+        }
+    }
+}

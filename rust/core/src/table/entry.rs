@@ -1,0 +1,326 @@
+//! The 64-bit swap table entry: its kinds and the pure transitions between them.
+//!
+//! ```text
+//! bit   63..60      59   58 ..............................  2  1  0
+//! NULL  0                                                            free slot
+//! Shadow count(4)    Z   shadow value, 58 bits (1..58)            1  in use, swapped out
+//! PFN    count(4)    Z   unused | PFN from bit 2 (40 bits)    1   0  in use, a folio owns it
+//! Pointer                                                   1 0 0  reserved
+//! Bad    all ones, shifted left by 3                               header, bad page, tail
+//! ```
+//!
+//! Transitions take the entry by value; `SwapTable` and the cluster lock apply them.
+
+use crate::limits::{
+    EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, PFN_BITS, SWP_TB_COUNT_BITS, SWP_TB_COUNT_MAX, SWP_TB_FLAGS_BITS,
+};
+use crate::types::{MemcgId, Pfn};
+
+const COUNT_SHIFT: u32 = 64 - SWP_TB_COUNT_BITS;
+const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
+const FLAGS_SHIFT: u32 = 64 - SWP_TB_FLAGS_BITS;
+const FLAGS_MASK: u64 = !0 << FLAGS_SHIFT;
+/// Set when the content is all zeros and was never written. Kernel: the zero flag of phase IV.
+const ZERO_MARK: u64 = 1 << FLAGS_SHIFT;
+const SHADOW_MARK: u64 = 1;
+const PFN_MARK: u64 = 2;
+const PFN_SHIFT: u32 = 2;
+const BAD: u64 = !0 << 3;
+
+const WORKINGSET_SHIFT: u32 = 1;
+const NODE_SHIFT: u32 = WORKINGSET_SHIFT + 1;
+const MEMCG_SHIFT: u32 = NODE_SHIFT + NODES_SHIFT;
+const EVICTION_SHIFT: u32 = MEMCG_SHIFT + MEM_CGROUP_ID_SHIFT;
+
+const _: () = assert!(EVICTION_SHIFT + EVICTION_BITS == FLAGS_SHIFT, "a shadow fills the bits below the flags");
+const _: () = assert!(BAD & 0b111 == 0 && BAD & 0b1000 != 0, "Bad is told from Shadow, PFN and Pointer by low bits");
+
+/// What a table entry says about its slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntryKind {
+    /// Free.
+    Null,
+    /// In use and not cached.
+    Shadow,
+    /// In use and cached by a folio.
+    Pfn,
+    /// Reserved for another layer's pointer.
+    Pointer,
+    /// Never usable.
+    Bad,
+}
+
+/// Workingset data of a page that left memory, with the owner that was charged for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shadow {
+    /// Eviction age; masked to the bits there are, not saturated.
+    pub eviction: u64,
+    /// Private id of the memcg charged; 0 for none.
+    pub memcg: MemcgId,
+    /// NUMA node.
+    pub node: u16,
+    /// The page was part of the working set.
+    pub is_workingset: bool,
+}
+
+/// What giving a reference back did to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PutStep {
+    /// The entry with one reference less.
+    Inline(SwapTableEntry),
+    /// The count is in the extend table: take one there; at 14 it comes back inline.
+    Extended,
+}
+
+/// What taking a reference did to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DupStep {
+    /// The entry with one reference more.
+    Inline(SwapTableEntry),
+    /// The entry goes to the overflow mark and the extend table starts at 15.
+    Overflow(SwapTableEntry),
+    /// The count is in the extend table: add one there.
+    Extended,
+}
+
+/// One word of a swap table. Kernel: the value behind `swp_tb_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct SwapTableEntry(u64);
+
+impl SwapTableEntry {
+    /// A free slot.
+    pub const NULL: Self = Self(0);
+    /// A slot that is never handed out.
+    pub const BAD: Self = Self(BAD);
+    /// Swapped out, one reference, no workingset data: a fresh slot of `alloc` and of hibernation.
+    pub const SWAPPED_OUT: Self = Self(SHADOW_MARK | COUNT_ONE);
+
+    /// Takes a raw word.
+    pub const fn from_raw(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Returns the raw word.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Builds a cached entry without references.
+    pub const fn cached(pfn: Pfn) -> Self {
+        Self((pfn.0 & ((1 << PFN_BITS) - 1)) << PFN_SHIFT | PFN_MARK)
+    }
+
+    /// Builds a swapped-out entry with `count` inline references (0..=14).
+    pub const fn swapped_out(shadow: Shadow, count: u8) -> Self {
+        debug_assert!(count < SWP_TB_COUNT_MAX);
+        Self(shadow.pack() | (count as u64) << COUNT_SHIFT)
+    }
+
+    /// Says what kind of entry this is.
+    pub const fn kind(self) -> EntryKind {
+        if self.0 == 0 {
+            EntryKind::Null
+        } else if self.0 == BAD {
+            EntryKind::Bad
+        } else if self.0 & 0b11 == PFN_MARK {
+            EntryKind::Pfn
+        } else if self.0 & SHADOW_MARK != 0 {
+            EntryKind::Shadow
+        } else {
+            EntryKind::Pointer
+        }
+    }
+
+    /// Says whether the slot is free.
+    pub const fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Says whether a folio owns the slot.
+    pub const fn is_cached(self) -> bool {
+        self.0 & 0b11 == PFN_MARK
+    }
+
+    /// Says whether the slot is swapped out, not cached, with exactly one reference: freeing it is one store.
+    pub const fn is_last_swapped_out(self) -> bool {
+        self.0 & SHADOW_MARK != 0 && self.0 >> COUNT_SHIFT == 1
+    }
+
+    /// Returns the inline count of a countable kind, `None` of Bad and Pointer; 15 means the extend table has it.
+    pub const fn count(self) -> Option<u8> {
+        match self.kind() {
+            EntryKind::Null | EntryKind::Shadow | EntryKind::Pfn => Some((self.0 >> COUNT_SHIFT) as u8),
+            EntryKind::Pointer | EntryKind::Bad => None,
+        }
+    }
+
+    /// Says whether the slot is held by the swap cache alone.
+    pub const fn is_cache_only(self) -> bool {
+        self.is_cached() && self.0 >> COUNT_SHIFT == 0
+    }
+
+    /// Says whether the content is marked as all zeros.
+    pub const fn is_zero(self) -> bool {
+        self.0 != BAD && self.0 & ZERO_MARK != 0
+    }
+
+    /// Returns the folio of a cached entry.
+    pub const fn pfn(self) -> Option<Pfn> {
+        if self.is_cached() { Some(Pfn((self.0 & !FLAGS_MASK) >> PFN_SHIFT)) } else { None }
+    }
+
+    /// Returns the shadow of a swapped-out entry.
+    pub const fn shadow(self) -> Option<Shadow> {
+        match self.kind() {
+            EntryKind::Shadow => Some(Shadow::unpack(self.0)),
+            _ => None,
+        }
+    }
+
+    /// Shadow -> PFN, keeping count and zero mark. `None` when the slot is not swapped out.
+    pub const fn to_cached(self, pfn: Pfn) -> Option<Self> {
+        match self.kind() {
+            EntryKind::Shadow => Some(Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK)),
+            _ => None,
+        }
+    }
+
+    /// PFN -> Shadow, keeping count and zero mark. `None` when the slot is not cached.
+    pub const fn to_swapped_out(self, shadow: Shadow) -> Option<Self> {
+        match self.kind() {
+            EntryKind::Pfn => Some(Self(shadow.pack() | self.0 & FLAGS_MASK)),
+            _ => None,
+        }
+    }
+
+    /// Sets or clears the zero mark of a cached entry. `None` when the slot is not cached.
+    pub const fn with_zero(self, is_zero: bool) -> Option<Self> {
+        match self.kind() {
+            EntryKind::Pfn => Some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK })),
+            _ => None,
+        }
+    }
+
+    /// One reference more; `None` of a kind without a count. Whether 0 may become 1 is the caller's rule.
+    pub const fn dup(self) -> Option<DupStep> {
+        match self.count() {
+            None => None,
+            Some(SWP_TB_COUNT_MAX) => Some(DupStep::Extended),
+            Some(count) => {
+                let more = Self(self.0 + COUNT_ONE);
+                Some(if count + 1 == SWP_TB_COUNT_MAX { DupStep::Overflow(more) } else { DupStep::Inline(more) })
+            }
+        }
+    }
+
+    /// One reference less; `None` when there is none to give back.
+    pub const fn put(self) -> Option<PutStep> {
+        match self.count() {
+            None | Some(0) => None,
+            Some(SWP_TB_COUNT_MAX) => Some(PutStep::Extended),
+            Some(_) => Some(PutStep::Inline(Self(self.0 - COUNT_ONE))),
+        }
+    }
+
+    /// The extend table's count came down to 14: it is inline again.
+    pub const fn back_inline(self) -> Self {
+        debug_assert!(self.0 >> COUNT_SHIFT == SWP_TB_COUNT_MAX as u64);
+        Self(self.0 - COUNT_ONE)
+    }
+}
+
+impl Shadow {
+    /// Packs the shadow into bits 0..58, marker included.
+    pub const fn pack(self) -> u64 {
+        SHADOW_MARK
+            | (self.is_workingset as u64) << WORKINGSET_SHIFT
+            | (self.node as u64 & ((1 << NODES_SHIFT) - 1)) << NODE_SHIFT
+            | (self.memcg.0 as u64) << MEMCG_SHIFT
+            | (self.eviction & ((1 << EVICTION_BITS) - 1)) << EVICTION_SHIFT
+    }
+
+    const fn unpack(word: u64) -> Self {
+        Self {
+            eviction: (word & !FLAGS_MASK) >> EVICTION_SHIFT,
+            memcg: MemcgId((word >> MEMCG_SHIFT) as u16),
+            node: (word >> NODE_SHIFT) as u16 & ((1 << NODES_SHIFT) - 1),
+            is_workingset: word >> WORKINGSET_SHIFT & 1 != 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHADOW: Shadow = Shadow { eviction: 0xabcde, memcg: MemcgId(0x1234), node: 1, is_workingset: true };
+
+    #[test]
+    fn shadow_packs_as_the_reference_vectors() {
+        assert_eq!(SHADOW.pack(), 0xabc_de12_3407);
+        assert_eq!(Shadow { memcg: MemcgId(0x1234), ..Shadow::default() }.pack(), 0x12_3401);
+        let masked = Shadow { eviction: (1 << 35) + 5, memcg: MemcgId(1), ..Shadow::default() };
+        assert_eq!(masked.pack(), 0x500_0101);
+    }
+
+    #[test]
+    fn shadow_with_flags_packs_and_unpacks() {
+        let entry = SwapTableEntry::swapped_out(SHADOW, 3).to_cached(Pfn(9)).and_then(|e| e.with_zero(true));
+        let entry = entry.and_then(|e| e.to_swapped_out(SHADOW)).expect("a cached entry leaves the cache");
+        assert_eq!(entry.raw(), 0x3800_0abc_de12_3407);
+        assert_eq!((entry.count(), entry.is_zero(), entry.shadow()), (Some(3), true, Some(SHADOW)));
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        assert_eq!(SwapTableEntry::NULL.kind(), EntryKind::Null);
+        assert_eq!(SwapTableEntry::BAD.kind(), EntryKind::Bad);
+        assert_eq!(SwapTableEntry::cached(Pfn(u64::MAX)).kind(), EntryKind::Pfn);
+        assert_eq!(SwapTableEntry::from_raw(0b1100).kind(), EntryKind::Pointer);
+        assert_eq!(SwapTableEntry::SWAPPED_OUT.kind(), EntryKind::Shadow);
+        assert_eq!(SwapTableEntry::SWAPPED_OUT.raw(), 0x1000_0000_0000_0001);
+        assert_eq!(SwapTableEntry::BAD.count(), None);
+        assert!(!SwapTableEntry::BAD.is_zero());
+    }
+
+    #[test]
+    fn moving_in_and_out_of_the_cache_keeps_the_flags() {
+        let entry = SwapTableEntry::swapped_out(SHADOW, 7);
+        let cached = entry.to_cached(Pfn(0x55)).expect("swapped out");
+        assert_eq!((cached.pfn(), cached.count()), (Some(Pfn(0x55)), Some(7)));
+        assert_eq!(cached.to_swapped_out(SHADOW), Some(entry));
+        assert_eq!(cached.to_cached(Pfn(1)), None);
+        assert_eq!(entry.to_swapped_out(SHADOW), None);
+        assert_eq!(entry.with_zero(true), None);
+        assert_eq!(SwapTableEntry::NULL.to_cached(Pfn(1)), None);
+    }
+
+    #[test]
+    fn counting_up_and_down_passes_every_step() {
+        let mut entry = SwapTableEntry::cached(Pfn(3));
+        for count in 0..14 {
+            assert_eq!(entry.count(), Some(count));
+            entry = match entry.dup() {
+                Some(DupStep::Inline(more)) => more,
+                step => panic!("{count}: {step:?}"),
+            };
+        }
+        let Some(DupStep::Overflow(full)) = entry.dup() else { panic!("14 overflows") };
+        assert_eq!(
+            (full.count(), full.dup(), full.put()),
+            (Some(15), Some(DupStep::Extended), Some(PutStep::Extended))
+        );
+        assert_eq!(full.back_inline(), entry);
+        for count in (0..14).rev() {
+            entry = match entry.put() {
+                Some(PutStep::Inline(less)) => less,
+                step => panic!("{count}: {step:?}"),
+            };
+            assert_eq!(entry.count(), Some(count));
+        }
+        assert_eq!(entry.put(), None);
+        assert!(entry.is_cache_only());
+        assert_eq!(SwapTableEntry::BAD.dup(), None);
+    }
+}

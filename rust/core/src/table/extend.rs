@@ -1,0 +1,82 @@
+//! Counts of 15 and more, one 32-bit cell a slot, only for clusters that have such a slot.
+
+use std::collections::HashMap;
+
+use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
+use crate::sync::SpinMutex;
+use crate::types::ClusterIdx;
+
+type Cells = [u32; SWAPFILE_CLUSTER as usize];
+
+/// The extend tables of one device. Kernel: `ci->extend_table`; differs: looked up by cluster number, so that a cluster
+/// without one does not carry a pointer. Each call is made with that cluster's lock held.
+#[derive(Debug, Default)]
+pub(crate) struct ExtendTables(SpinMutex<HashMap<ClusterIdx, Box<Cells>>>);
+
+impl ExtendTables {
+    /// The slot's inline count just went to the overflow mark: its cell starts at 15.
+    pub(crate) fn start(&self, cluster: ClusterIdx, slot: usize) {
+        let mut tables = self.0.lock();
+        let cells = tables.entry(cluster).or_insert_with(|| Box::new([0; SWAPFILE_CLUSTER as usize]));
+        debug_assert_eq!(cells[slot], 0, "an overflowing slot already has a cell");
+        cells[slot] = SWP_TB_COUNT_MAX as u32;
+    }
+
+    /// Adds one reference; `false` when the cell is at its most and nothing changed.
+    pub(crate) fn add(&self, cluster: ClusterIdx, slot: usize) -> bool {
+        let mut tables = self.0.lock();
+        let cell = &mut tables.get_mut(&cluster).expect("an overflowed slot has a table")[slot];
+        match cell.checked_add(1) {
+            Some(more) => *cell = more,
+            None => return false,
+        }
+        true
+    }
+
+    /// Takes one reference; returns `true` when the count is 14 and so inline again. The table goes when all cells are 0.
+    pub(crate) fn sub(&self, cluster: ClusterIdx, slot: usize) -> bool {
+        let mut tables = self.0.lock();
+        let cells = tables.get_mut(&cluster).expect("an overflowed slot has a table");
+        cells[slot] -= 1;
+        if cells[slot] >= SWP_TB_COUNT_MAX as u32 {
+            return false;
+        }
+        cells[slot] = 0;
+        if cells.iter().all(|&cell| cell == 0) {
+            tables.remove(&cluster);
+        }
+        true
+    }
+
+    /// Returns the count of a slot; 0 when it has no cell.
+    pub(crate) fn count(&self, cluster: ClusterIdx, slot: usize) -> u32 {
+        self.0.lock().get(&cluster).map_or(0, |cells| cells[slot])
+    }
+
+    /// Says whether a cluster has a table.
+    pub(crate) fn has(&self, cluster: ClusterIdx) -> bool {
+        self.0.lock().contains_key(&cluster)
+    }
+
+    /// Returns the bytes of all tables.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.lock().len() as u64 * size_of::<Cells>() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lives_from_the_fifteenth_reference_to_the_fourteenth() {
+        let (tables, cluster) = (ExtendTables::default(), ClusterIdx(3));
+        tables.start(cluster, 7);
+        assert!(tables.add(cluster, 7));
+        assert_eq!((tables.count(cluster, 7), tables.bytes()), (16, 2048));
+        assert!(!tables.sub(cluster, 7));
+        assert!(tables.sub(cluster, 7));
+        assert!(!tables.has(cluster));
+        assert_eq!(tables.bytes(), 0);
+    }
+}

@@ -1,0 +1,71 @@
+//! Swap tables: 512 atomic entries for one cluster, pooled per device, with counts over 14 beside them.
+//!
+//! A table is attached to a cluster while the cluster is in use and goes back to the pool, all NULL, when it empties.
+
+mod entry;
+mod extend;
+mod pool;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Zeroable;
+
+use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
+
+pub use entry::{DupStep, EntryKind, PutStep, Shadow, SwapTableEntry};
+pub(crate) use extend::ExtendTables;
+pub(crate) use pool::{TableId, TablePool};
+
+/// The entries of one cluster. Kernel: `struct swap_table`.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct SwapTable([AtomicU64; SWAPFILE_CLUSTER as usize]);
+
+const _: () = assert!(size_of::<SwapTable>() == PAGE_SIZE, "a table is one page");
+
+// SAFETY: all zero bytes are 512 atomics of value 0, which are 512 NULL entries.
+#[expect(unsafe_code, reason = "tables live in zeroed mappings")]
+unsafe impl Zeroable for SwapTable {}
+
+impl SwapTable {
+    /// Reads an entry. Without the cluster lock this is a snapshot.
+    #[inline]
+    pub fn get(&self, index: usize) -> SwapTableEntry {
+        // Relaxed: the entry is one self-contained word; whoever needs more takes the cluster lock, which orders.
+        SwapTableEntry::from_raw(self.0[index].load(Ordering::Relaxed))
+    }
+
+    /// Writes an entry; the cluster lock is held.
+    #[inline]
+    pub(crate) fn set(&self, index: usize, entry: SwapTableEntry) {
+        // Relaxed: the cluster lock orders writers and locked readers.
+        self.0[index].store(entry.raw(), Ordering::Relaxed);
+    }
+
+    /// Writes the same entry to a run; the cluster lock is held.
+    #[inline]
+    pub(crate) fn fill(&self, index: usize, nr: usize, entry: SwapTableEntry) {
+        for word in &self.0[index..index + nr] {
+            word.store(entry.raw(), Ordering::Relaxed);
+        }
+    }
+
+    /// Says whether a whole run is free; the cluster lock is held.
+    #[inline]
+    pub(crate) fn is_null_run(&self, index: usize, nr: usize) -> bool {
+        self.0[index..index + nr].iter().all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Says whether every entry of a run is swapped out with exactly one reference; the cluster lock is held.
+    #[inline]
+    pub(crate) fn is_last_swapped_out_run(&self, index: usize, nr: usize) -> bool {
+        self.0[index..index + nr]
+            .iter()
+            .all(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)).is_last_swapped_out())
+    }
+
+    /// Returns every entry, in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = SwapTableEntry> {
+        self.0.iter().map(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)))
+    }
+}

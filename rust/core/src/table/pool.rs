@@ -1,0 +1,144 @@
+//! Tables of one device: made in large segments, handed out by number, reused hottest first.
+//!
+//! The memory of a table stays mapped as long as its device, so a reader without a lock may always look at it and see
+//! entries of some cluster or NULL; it then checks that the cluster still has the same table. Kernel: tables are freed
+//! by RCU or come from a slab of the type-safe kind; this is the second form.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
+
+use super::SwapTable;
+use crate::error::Result;
+use crate::limits::{POOL_TABLES_HOT_MAX, TABLES_PER_SEGMENT};
+use crate::mapped::MappedSlice;
+use crate::sync::SpinMutex;
+
+/// The number of a table in its pool, counted from 1 so that 0 can mean "no table".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TableId(pub(crate) NonZeroU32);
+
+#[derive(Debug, Default)]
+struct Free {
+    /// Tables never used are those from here on.
+    next_fresh: u32,
+    /// Released tables with memory, oldest in front.
+    hot: VecDeque<TableId>,
+    /// Released tables whose memory went back to the system.
+    cold: Vec<TableId>,
+    attached: u32,
+}
+
+/// All tables of one device.
+#[derive(Debug)]
+pub(crate) struct TablePool {
+    segments: Box<[OnceLock<MappedSlice<SwapTable>>]>,
+    free: SpinMutex<Free>,
+}
+
+impl TablePool {
+    /// Makes an empty pool for at most `tables` tables.
+    pub(crate) fn new(tables: u32) -> Self {
+        let segments = (0..tables.div_ceil(TABLES_PER_SEGMENT)).map(|_| OnceLock::new()).collect();
+        Self { segments, free: SpinMutex::default() }
+    }
+
+    /// Takes a table, all NULL. Locks: the pool's. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn take(&self) -> Result<TableId> {
+        let mut free = self.free.lock();
+        let reused = free.hot.pop_back().or_else(|| free.cold.pop());
+        let id = match reused {
+            Some(id) => id,
+            None => {
+                let segment = &self.segments[(free.next_fresh / TABLES_PER_SEGMENT) as usize];
+                if segment.get().is_none() {
+                    // Made under the pool lock, so nobody else can have set it.
+                    let _ = segment.set(MappedSlice::zeroed(TABLES_PER_SEGMENT as usize)?);
+                }
+                free.next_fresh += 1;
+                TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
+            }
+        };
+        free.attached += 1;
+        Ok(id)
+    }
+
+    /// Takes a table back; all its entries are NULL. Locks: the pool's.
+    pub(crate) fn release(&self, id: TableId) {
+        debug_assert!(self.table(id).iter().all(|entry| entry.is_null()), "a released table holds entries");
+        let cooled = {
+            let mut free = self.free.lock();
+            free.attached -= 1;
+            free.hot.push_back(id);
+            if free.hot.len() > POOL_TABLES_HOT_MAX { free.hot.pop_front() } else { None }
+        };
+        // Between the two locks the cooled table belongs to this call alone: its memory can go.
+        if let Some(id) = cooled {
+            let (segment, index) = Self::place(id);
+            if let Some(segment) = self.segments[segment].get() {
+                segment.release(index..index + 1);
+            }
+            self.free.lock().cold.push(id);
+        }
+    }
+
+    /// Returns a table by number.
+    #[inline]
+    pub(crate) fn table(&self, id: TableId) -> &SwapTable {
+        let (segment, index) = Self::place(id);
+        &self.segments[segment].get().expect("a numbered table lies in a made segment")[index]
+    }
+
+    /// Returns the tables attached to clusters.
+    pub(crate) fn attached(&self) -> u32 {
+        self.free.lock().attached
+    }
+
+    /// Returns the released tables that still have memory.
+    pub(crate) fn hot(&self) -> u32 {
+        self.free.lock().hot.len() as u32
+    }
+
+    /// Returns the bytes of the segment index, there from the start.
+    pub(crate) fn static_bytes(&self) -> u64 {
+        size_of_val(&*self.segments) as u64
+    }
+
+    #[inline]
+    fn place(id: TableId) -> (usize, usize) {
+        let index = id.0.get() - 1;
+        ((index / TABLES_PER_SEGMENT) as usize, (index % TABLES_PER_SEGMENT) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::SwapTableEntry;
+
+    #[test]
+    fn a_released_table_is_reused_first() {
+        let pool = TablePool::new(4);
+        let (first, second) = (pool.take().expect("room"), pool.take().expect("room"));
+        assert_ne!(first, second);
+        pool.release(first);
+        assert_eq!(pool.take().expect("room"), first);
+        assert_eq!(pool.attached(), 2);
+    }
+
+    #[test]
+    fn only_the_hottest_released_tables_keep_memory() {
+        let nr = POOL_TABLES_HOT_MAX as u32 + 8;
+        let pool = TablePool::new(nr);
+        let ids: Vec<_> = (0..nr).map(|_| pool.take().expect("room")).collect();
+        for &id in &ids {
+            pool.table(id).set(0, SwapTableEntry::SWAPPED_OUT);
+            pool.table(id).set(0, SwapTableEntry::NULL);
+            pool.release(id);
+        }
+        assert_eq!((pool.attached(), pool.hot()), (0, POOL_TABLES_HOT_MAX as u32));
+        let again: Vec<_> = (0..nr).map(|_| pool.take().expect("room")).collect();
+        assert_eq!(again.len(), ids.len());
+        assert!(again.iter().all(|id| ids.contains(id)), "cold tables come back before fresh ones");
+    }
+}

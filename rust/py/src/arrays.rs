@@ -1,0 +1,154 @@
+//! Batches of entries across the border: a frozen buffer out, any uint64 buffer in. The only unsafe of the binding.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyIndexError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use swapcore::Order;
+
+use crate::entry::SwpEntry;
+use crate::errors::Result;
+
+const FORMAT: &CStr = c"Q";
+
+/// The entries of one `Swap.alloc_batch`, one uint64 a run, as a read-only buffer.
+#[pyclass(frozen, sequence, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct SwapBatch {
+    pub(crate) entries: Box<[swapcore::SwpEntry]>,
+    pub(crate) order: Order,
+    /// Length and stride in the form a buffer request points to.
+    shape: [ffi::Py_ssize_t; 2],
+}
+
+impl SwapBatch {
+    pub(crate) fn new(entries: Vec<swapcore::SwpEntry>, order: Order) -> Self {
+        let shape = [entries.len() as ffi::Py_ssize_t, size_of::<u64>() as ffi::Py_ssize_t];
+        Self { entries: entries.into_boxed_slice(), order, shape }
+    }
+}
+
+#[pymethods]
+impl SwapBatch {
+    #[getter]
+    fn order(&self) -> u8 {
+        self.order.get()
+    }
+
+    #[getter]
+    fn nr_pages(&self) -> u64 {
+        self.entries.len() as u64 * self.order.nr_pages() as u64
+    }
+
+    fn __len__(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn __getitem__(&self, index: isize) -> PyResult<SwpEntry> {
+        let len = self.entries.len() as isize;
+        let at = if index < 0 { index + len } else { index };
+        let entry = usize::try_from(at).ok().and_then(|at| self.entries.get(at));
+        let missing = || PyIndexError::new_err(format!("index {index} is not in a batch of {len}"));
+        entry.map(|&entry| SwpEntry { entry, order: self.order }).ok_or_else(missing)
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> BatchIter {
+        BatchIter { batch: slf.unbind(), at: std::sync::atomic::AtomicUsize::new(0) }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<SwapBatch of {} runs of order {}>", self.entries.len(), self.order.get())
+    }
+
+    #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill in"));
+        }
+        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
+            return Err(PyBufferError::new_err("a batch is read-only"));
+        }
+        let this = slf.get();
+        let shape = this.shape.as_ptr().cast_mut();
+        let wants = |flag: c_int| flags & flag == flag;
+        let filled = ffi::Py_buffer {
+            buf: this.entries.as_ptr().cast_mut().cast::<c_void>(),
+            len: size_of_val(&*this.entries) as ffi::Py_ssize_t,
+            readonly: 1,
+            itemsize: size_of::<u64>() as ffi::Py_ssize_t,
+            format: if wants(ffi::PyBUF_FORMAT) { FORMAT.as_ptr().cast_mut() } else { std::ptr::null_mut() },
+            ndim: 1,
+            shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
+            strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
+            suboffsets: std::ptr::null_mut(),
+            internal: std::ptr::null_mut(),
+            obj: slf.clone().into_any().into_ptr(),
+        };
+        // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. entries, shape and format live as long
+        // as the object, which is frozen, and `obj` owns a reference to it until the view is released.
+        unsafe { view.write(filled) };
+        Ok(())
+    }
+}
+
+/// Iterator over the entries of a batch.
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct BatchIter {
+    batch: Py<SwapBatch>,
+    at: std::sync::atomic::AtomicUsize,
+}
+
+#[pymethods]
+impl BatchIter {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self) -> Option<SwpEntry> {
+        let batch = self.batch.get();
+        // Relaxed: threads that share an iterator get different entries, in no promised order.
+        let at = self.at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        batch.entries.get(at).map(|&entry| SwpEntry { entry, order: batch.order })
+    }
+}
+
+/// Entries coming in: a batch of ours, or any C-contiguous uint64 buffer.
+pub(crate) enum EntriesArg<'py> {
+    /// Ours; nothing is copied.
+    Batch(Bound<'py, SwapBatch>),
+    /// Copied: its owner may change it meanwhile.
+    Copied(Vec<swapcore::SwpEntry>),
+}
+
+impl EntriesArg<'_> {
+    pub(crate) fn entries(&self) -> &[swapcore::SwpEntry] {
+        match self {
+            Self::Batch(batch) => &batch.get().entries,
+            Self::Copied(entries) => entries,
+        }
+    }
+
+    /// Returns the order of the runs; a batch knows its own.
+    pub(crate) fn order(&self, order: u64) -> Result<Order> {
+        match self {
+            Self::Batch(batch) => Ok(batch.get().order),
+            Self::Copied(_) => crate::convert::order(order),
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for EntriesArg<'py> {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(batch) = ob.cast::<SwapBatch>() {
+            return Ok(Self::Batch(batch.to_owned()));
+        }
+        let buffer = PyBuffer::<u64>::get(&ob)?;
+        let entries = buffer.to_vec(ob.py())?;
+        Ok(Self::Copied(entries.into_iter().map(swapcore::SwpEntry::from_value).collect()))
+    }
+}

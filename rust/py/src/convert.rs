@@ -1,0 +1,94 @@
+//! Arguments as Python gives them, as the core takes them.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use pyo3::prelude::*;
+use swapcore::{CpuId, DeviceSpec, Discard, Order, SwapError};
+
+use crate::entry::SwpEntry;
+use crate::errors::{Error, Result};
+
+/// An entry argument: an `SwpEntry`, or an int.
+#[derive(FromPyObject)]
+pub(crate) enum EntryArg<'py> {
+    /// The class; it knows its order.
+    Entry(Bound<'py, SwpEntry>),
+    /// The bare word.
+    Value(u64),
+}
+
+impl EntryArg<'_> {
+    pub(crate) fn entry(&self) -> swapcore::SwpEntry {
+        match self {
+            Self::Entry(entry) => entry.get().entry,
+            Self::Value(value) => swapcore::SwpEntry::from_value(*value),
+        }
+    }
+
+    /// Returns the slots meant: `nr`, or the entry's whole run.
+    pub(crate) fn nr_pages(&self, nr: Option<u32>) -> u32 {
+        nr.unwrap_or_else(|| match self {
+            Self::Entry(entry) => entry.get().order.nr_pages(),
+            Self::Value(_) => 1,
+        })
+    }
+}
+
+/// What `Swap.swapon` reads from a storage object.
+#[derive(FromPyObject)]
+pub(crate) struct StorageArg {
+    pages: u64,
+    bad_pages: Vec<u32>,
+    is_rotational: bool,
+    is_block_device: bool,
+    can_discard: bool,
+}
+
+impl StorageArg {
+    pub(crate) fn spec(self, priority: Option<i64>, discard: Option<&str>) -> Result<DeviceSpec> {
+        let largest = swapcore::limits::MAX_DEVICE_PAGES;
+        let max_pages = u32::try_from(self.pages).map_err(|_| SwapError::OutOfRange {
+            what: "device size in pages",
+            value: self.pages,
+            low: 2,
+            high: largest.into(),
+        })?;
+        let priority = match priority {
+            None => None,
+            Some(prio) => Some(i16::try_from(prio).ok().filter(|&p| p >= 0).ok_or(SwapError::BadPriority(prio))?),
+        };
+        Ok(DeviceSpec {
+            max_pages,
+            bad_pages: self.bad_pages,
+            is_rotational: self.is_rotational,
+            is_block_device: self.is_block_device,
+            can_discard: self.can_discard,
+            discard: discard.map_or(Ok(Discard::None), Discard::from_name)?,
+            priority,
+        })
+    }
+}
+
+/// Checks an order argument.
+pub(crate) fn order(order: u64) -> Result<Order> {
+    Ok(swapcore::error::order(u8::try_from(order).unwrap_or(u8::MAX))?)
+}
+
+/// Returns the CPU meant: the one given, or this thread's own number.
+pub(crate) fn cpu(cpu: Option<usize>, nr_cpus: usize) -> Result<CpuId> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    thread_local!(static STICKY: Cell<u16> = const { Cell::new(u16::MAX) });
+    let Some(cpu) = cpu else {
+        let sticky = STICKY.with(|sticky| {
+            if sticky.get() == u16::MAX {
+                // Relaxed: only the numbers matter, and each is handed out once.
+                sticky.set(NEXT.fetch_add(1, Ordering::Relaxed) % swapcore::limits::MAX_CPUS as u16);
+            }
+            sticky.get()
+        });
+        return Ok(CpuId(sticky % nr_cpus as u16));
+    };
+    let bad = || Error::Core(SwapError::BadCpu { cpu, nr_cpus });
+    u16::try_from(cpu).map(CpuId).map_err(|_| bad())
+}

@@ -1,0 +1,82 @@
+//! `SwpEntry`: one slot or run, int-like and frozen.
+
+use pyo3::basic::CompareOp;
+use pyo3::prelude::*;
+use swapcore::Order;
+
+use crate::convert;
+use crate::errors::Result;
+
+/// One swap slot, or the first of an aligned run of ``1 << order`` slots.
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SwpEntry {
+    pub(crate) entry: swapcore::SwpEntry,
+    pub(crate) order: Order,
+}
+
+#[pymethods]
+impl SwpEntry {
+    #[new]
+    #[pyo3(signature = (value, order = 0))]
+    fn new(value: u64, order: u64) -> Result<Self> {
+        Ok(Self { entry: swapcore::SwpEntry::from_value(value), order: convert::order(order)? })
+    }
+
+    #[getter]
+    fn value(&self) -> u64 {
+        self.entry.value()
+    }
+
+    #[getter]
+    fn r#type(&self) -> u8 {
+        self.entry.ty().0
+    }
+
+    #[getter]
+    fn offset(&self) -> u32 {
+        self.entry.offset().0
+    }
+
+    #[getter]
+    fn order(&self) -> u8 {
+        self.order.get()
+    }
+
+    #[getter]
+    fn nr_pages(&self) -> u32 {
+        self.order.nr_pages()
+    }
+
+    fn __int__(&self) -> u64 {
+        self.entry.value()
+    }
+
+    fn __index__(&self) -> u64 {
+        self.entry.value()
+    }
+
+    fn __hash__(&self) -> u64 {
+        self.entry.value()
+    }
+
+    fn __richcmp__(&self, other: &Bound<'_, PyAny>, op: CompareOp) -> Option<bool> {
+        let other = match other.cast::<Self>() {
+            Ok(other) => other.get().entry.value(),
+            // Equal to the same int, and ordered against entries only.
+            Err(_) if matches!(op, CompareOp::Eq | CompareOp::Ne) => other.extract().ok()?,
+            Err(_) => return None,
+        };
+        Some(op.matches(self.entry.value().cmp(&other)))
+    }
+
+    fn __repr__(&self) -> String {
+        let order = if self.order == Order::ZERO { String::new() } else { self.order.to_string() };
+        format!("{}{order}", self.entry)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyAny>, (u64, u8)) {
+        let this = slf.get();
+        (slf.get_type().into_any(), (this.entry.value(), this.order.get()))
+    }
+}

@@ -1,0 +1,61 @@
+//! Core errors as Python exceptions: OSError subclasses with errno, defined in `swapcore.exceptions`.
+
+use pyo3::PyErr;
+use swapcore::SwapError;
+
+mod py {
+    #![allow(missing_docs, reason = "the classes are documented where they are defined")]
+    pyo3::import_exception!(swapcore.exceptions, AlreadyCachedError);
+    pyo3::import_exception!(swapcore.exceptions, EntryGoneError);
+    pyo3::import_exception!(swapcore.exceptions, InvalidArgumentError);
+    pyo3::import_exception!(swapcore.exceptions, InvariantError);
+    pyo3::import_exception!(swapcore.exceptions, RefOverflowError);
+    pyo3::import_exception!(swapcore.exceptions, SwapBusyError);
+    pyo3::import_exception!(swapcore.exceptions, SwapFullError);
+    pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
+}
+
+/// A core error on its way to Python; every fallible function of the binding returns it.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// From the core.
+    Core(SwapError),
+    /// Raised by Python code that the binding called, or by a conversion.
+    Python(PyErr),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+impl From<SwapError> for Error {
+    fn from(error: SwapError) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl From<PyErr> for Error {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Error> for PyErr {
+    #[cold]
+    fn from(error: Error) -> Self {
+        let error = match error {
+            Error::Python(error) => return error,
+            Error::Core(error) => error,
+        };
+        let args = (error.errno(), error.to_string());
+        match (&error, args.0) {
+            (SwapError::Invariant(what), _) => py::InvariantError::new_err(what.clone()),
+            (SwapError::NoMemory(_), _) => pyo3::exceptions::PyMemoryError::new_err(args.1),
+            (_, 28) => py::SwapFullError::new_err(args),
+            (_, 2) => py::EntryGoneError::new_err(args),
+            (_, 17) => py::AlreadyCachedError::new_err(args),
+            (_, 16) => py::SwapBusyError::new_err(args),
+            (_, 1) => py::TooManySwapfilesError::new_err(args),
+            (_, 75) => py::RefOverflowError::new_err(args),
+            _ => py::InvalidArgumentError::new_err(args),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The SWAPSPACE2 header page, read and built.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use swapcore::header::SwapHeader;
+
+use crate::errors::Result;
+
+/// Reads a SWAPSPACE2 header page.
+#[pyfunction]
+pub(crate) fn parse_swap_header<'py>(py: Python<'py>, page: PyBuffer<u8>) -> Result<Bound<'py, PyDict>> {
+    let header = SwapHeader::parse(&page.to_vec(py)?)?;
+    let fields = PyDict::new(py);
+    fields.set_item("version", 1)?;
+    fields.set_item("last_page", header.last_page)?;
+    fields.set_item("bad_pages", header.bad_pages)?;
+    fields.set_item("uuid", PyBytes::new(py, &header.uuid))?;
+    fields.set_item("label", header.label)?;
+    Ok(fields)
+}
+
+/// Builds the 4096-byte SWAPSPACE2 header page that `mkswap` would write.
+#[pyfunction]
+#[pyo3(signature = (last_page, bad_pages = Vec::new(), uuid = [0; 16], label = String::new()))]
+pub(crate) fn build_swap_header(
+    py: Python<'_>,
+    last_page: u32,
+    bad_pages: Vec<u32>,
+    uuid: [u8; 16],
+    label: String,
+) -> Result<Bound<'_, PyBytes>> {
+    let page = SwapHeader { last_page, bad_pages, uuid, label }.build()?;
+    Ok(PyBytes::new(py, &page))
+}

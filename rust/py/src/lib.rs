@@ -1,0 +1,46 @@
+//! The Python face of swapcore: one file a class; converts, detaches and maps errors, nothing else.
+
+mod arrays;
+mod convert;
+mod device;
+mod entry;
+mod errors;
+mod folio;
+mod header;
+mod strategy;
+mod stress;
+mod swap;
+
+use pyo3::prelude::*;
+
+/// The Rust core of swapcore.
+#[pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::arrays::SwapBatch;
+    #[pymodule_export]
+    use crate::device::SwapDevice;
+    #[pymodule_export]
+    use crate::entry::SwpEntry;
+    #[pymodule_export]
+    use crate::folio::Folio;
+    #[pymodule_export]
+    use crate::header::{build_swap_header, parse_swap_header};
+    #[pymodule_export]
+    use crate::strategy::{Strategy, Trace};
+    #[pymodule_export]
+    use crate::stress::stress;
+    #[pymodule_export]
+    use crate::swap::Swap;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("PAGE_SIZE", swapcore::limits::PAGE_SIZE)?;
+        module.add("SWAPFILE_CLUSTER", swapcore::limits::SWAPFILE_CLUSTER)?;
+        module.add("MAX_ORDER", swapcore::limits::MAX_ORDER)?;
+        module.add("MAX_SWAPFILES", swapcore::limits::MAX_SWAPFILES)?;
+        module.add("is_debug_build", cfg!(debug_assertions))
+    }
+}

@@ -1,0 +1,344 @@
+//! `Strategy` and `Trace`: allocators behind the one trait, and recorded workloads to drive them with.
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::replay::{Columns, Report};
+use swapcore::strategy::StrategyMemory;
+use swapcore::{CpuId, Order, SwapError, SwpOffset};
+
+use crate::arrays::{EntriesArg, SwapBatch};
+use crate::convert;
+use crate::errors::{Error, Result};
+
+/// A strategy written in Python, as the core's trait.
+struct Wrapped {
+    name: String,
+    nr_slots: u32,
+    max_order: Order,
+    object: Py<PyAny>,
+    has_alloc_batch: bool,
+    has_free_batch: bool,
+    has_memory: bool,
+    /// The first exception a method raised; the trait has no place for it.
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl Wrapped {
+    fn new(object: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
+        let (low, high) = (2, swapcore::limits::MAX_DEVICE_PAGES as u64);
+        if !(low..=high).contains(&size_pages) {
+            return Err(SwapError::OutOfRange { what: "size in pages", value: size_pages, low, high }.into());
+        }
+        let name = name.map_or_else(|| object.getattr("name")?.extract(), Ok)?;
+        Ok(Self {
+            name,
+            nr_slots: size_pages as u32,
+            max_order: convert::order(object.getattr("max_order")?.extract()?)?,
+            has_alloc_batch: object.hasattr("alloc_batch")?,
+            has_free_batch: object.hasattr("free_batch")?,
+            has_memory: object.hasattr("memory")?,
+            object: object.clone().unbind(),
+            raised: Mutex::new(None),
+        })
+    }
+
+    /// Calls into Python and keeps the first exception; after one nothing is called any more.
+    fn call<T>(&self, failed: T, call: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
+        let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let result = match raised {
+            None => Python::attach(call).map_err(|error| raised = Some(error)).unwrap_or(failed),
+            Some(_) => failed,
+        };
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = raised;
+        result
+    }
+
+    fn take_raised(&self) -> Option<PyErr> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl swapcore::strategy::Strategy for Wrapped {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn nr_slots(&self) -> u32 {
+        self.nr_slots
+    }
+
+    fn max_order(&self) -> Order {
+        self.max_order
+    }
+
+    fn alloc(&self, order: Order, cpu: CpuId) -> Option<SwpOffset> {
+        let slot = self.call(-1, |py| {
+            self.object.bind(py).call_method1(pyo3::intern!(py, "alloc"), (order.get(), cpu.0))?.extract()
+        });
+        u32::try_from(slot).ok().map(SwpOffset)
+    }
+
+    fn free(&self, first: SwpOffset, nr_pages: u32, cpu: CpuId) -> swapcore::Result<()> {
+        self.call((), |py| {
+            self.object.bind(py).call_method1(pyo3::intern!(py, "free"), (first.0, nr_pages, cpu.0)).map(|_| ())
+        });
+        Ok(())
+    }
+
+    fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpOffset]) -> usize {
+        if !self.has_alloc_batch {
+            let served = out.iter_mut().map_while(|slot| self.alloc(order, cpu).map(|first| *slot = first));
+            return served.count();
+        }
+        let firsts: Vec<u32> = self.call(Vec::new(), |py| {
+            let args = (out.len(), order.get(), cpu.0);
+            let firsts = self.object.bind(py).call_method1(pyo3::intern!(py, "alloc_batch"), args)?;
+            firsts.try_iter()?.map(|first| first?.extract()).collect()
+        });
+        out.iter_mut().zip(&firsts).for_each(|(slot, &first)| *slot = SwpOffset(first));
+        firsts.len().min(out.len())
+    }
+
+    fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> swapcore::Result<()> {
+        if !self.has_free_batch {
+            return firsts.iter().try_for_each(|&first| self.free(first, nr_pages, cpu));
+        }
+        self.call((), |py| {
+            let firsts: Vec<u32> = firsts.iter().map(|first| first.0).collect();
+            self.object.bind(py).call_method1(pyo3::intern!(py, "free_batch"), (firsts, nr_pages, cpu.0)).map(|_| ())
+        });
+        Ok(())
+    }
+
+    fn memory(&self) -> StrategyMemory {
+        if !self.has_memory {
+            return StrategyMemory::default();
+        }
+        self.call(StrategyMemory::default(), |py| {
+            let counts = self.object.bind(py).call_method0(pyo3::intern!(py, "memory"))?;
+            Ok(StrategyMemory {
+                static_bytes: counts.get_item("static_bytes")?.extract()?,
+                dynamic_bytes: counts.get_item("dynamic_bytes")?.extract()?,
+            })
+        })
+    }
+}
+
+enum Kind {
+    BuiltIn(Box<dyn swapcore::strategy::Strategy>),
+    Python(Wrapped),
+}
+
+/// An allocator behind the one trait that replay, comparison and benchmarks drive.
+#[pyclass(frozen, module = "swapcore")]
+pub(crate) struct Strategy(Kind);
+
+impl Strategy {
+    fn get(&self) -> &dyn swapcore::strategy::Strategy {
+        match &self.0 {
+            Kind::BuiltIn(strategy) => &**strategy,
+            Kind::Python(wrapped) => wrapped,
+        }
+    }
+
+    /// Returns a result, or the exception that a Python strategy raised meanwhile.
+    fn or_raised<T>(&self, result: T) -> Result<T> {
+        match &self.0 {
+            Kind::Python(wrapped) => wrapped.take_raised().map_or(Ok(result), |error| Err(Error::Python(error))),
+            Kind::BuiltIn(_) => Ok(result),
+        }
+    }
+
+    fn entry_range(&self, slot: u64, nr: u32) -> Result<SwpOffset> {
+        let high = self.get().nr_slots() as u64 - 1;
+        let bad = |what, value, low, high| Error::Core(SwapError::OutOfRange { what, value, low, high });
+        if slot == 0 || slot > high {
+            return Err(bad("slot", slot, 1, high));
+        }
+        if nr == 0 || slot + nr as u64 - 1 > high {
+            return Err(bad("number of slots", nr.into(), 1, high + 1 - slot));
+        }
+        Ok(SwpOffset(slot as u32))
+    }
+}
+
+fn cpu(cpu: usize) -> Result<CpuId> {
+    convert::cpu(Some(cpu), swapcore::limits::MAX_CPUS)
+}
+
+#[pymethods]
+impl Strategy {
+    #[classattr]
+    fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let names = PyDict::new(py);
+        swapcore::strategy::names().try_for_each(|(name, about)| names.set_item(name, about))?;
+        Ok(names)
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (name, *, size_pages, nr_cpus = 1))]
+    fn create(name: &str, size_pages: u64, nr_cpus: usize) -> Result<Self> {
+        Ok(Self(Kind::BuiltIn(swapcore::strategy::create(name, size_pages, nr_cpus)?)))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (obj, *, size_pages, name = None))]
+    fn wrap(obj: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
+        Ok(Self(Kind::Python(Wrapped::new(obj, size_pages, name)?)))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.get().name()
+    }
+
+    #[getter]
+    fn max_order(&self) -> u8 {
+        self.get().max_order().get()
+    }
+
+    #[pyo3(signature = (order = 0, cpu = 0))]
+    fn alloc(&self, order: u64, cpu: usize) -> Result<i64> {
+        let slot = self.get().alloc(convert::order(order)?, self::cpu(cpu)?);
+        self.or_raised(slot.map_or(-1, |slot| slot.0.into()))
+    }
+
+    #[pyo3(signature = (slot, nr = 1, cpu = 0))]
+    fn free(&self, slot: u64, nr: u32, cpu: usize) -> Result<()> {
+        let first = self.entry_range(slot, nr)?;
+        self.get().free(first, nr, self::cpu(cpu)?)?;
+        self.or_raised(())
+    }
+
+    #[pyo3(signature = (n, order = 0, cpu = 0))]
+    fn alloc_batch(&self, n: usize, order: u64, cpu: usize) -> Result<SwapBatch> {
+        let order = convert::order(order)?;
+        let mut firsts = vec![SwpOffset(0); n.min(self.get().nr_slots() as usize)];
+        let nr = self.get().alloc_batch(order, self::cpu(cpu)?, &mut firsts);
+        let entries = firsts[..nr].iter().map(|first| swapcore::SwpEntry::from_value(first.0.into())).collect();
+        self.or_raised(SwapBatch::new(entries, order))
+    }
+
+    #[pyo3(signature = (batch, cpu = 0))]
+    fn free_batch(&self, batch: EntriesArg<'_>, cpu: usize) -> Result<()> {
+        let order = batch.order(0)?;
+        let firsts: Result<Vec<_>> =
+            batch.entries().iter().map(|entry| self.entry_range(entry.value(), order.nr_pages())).collect();
+        self.get().free_batch(&firsts?, order.nr_pages(), self::cpu(cpu)?)?;
+        self.or_raised(())
+    }
+
+    fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let memory = self.or_raised(self.get().memory())?;
+        let counts = PyDict::new(py);
+        counts.set_item("static_bytes", memory.static_bytes)?;
+        counts.set_item("dynamic_bytes", memory.dynamic_bytes)?;
+        Ok(counts)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Strategy {} of {} slots>", self.name(), self.get().nr_slots())
+    }
+}
+
+/// A recorded list of swap operations, checked once and ready to replay.
+#[pyclass(frozen, module = "swapcore")]
+pub(crate) struct Trace(swapcore::replay::Trace);
+
+#[pymethods]
+impl Trace {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        op: PyBuffer<u8>,
+        cpu: PyBuffer<u8>,
+        folio: PyBuffer<u32>,
+        first: PyBuffer<u16>,
+        nr: PyBuffer<u16>,
+    ) -> Result<Self> {
+        let (op, cpu, folio) = (op.to_vec(py)?, cpu.to_vec(py)?, folio.to_vec(py)?);
+        let (first, nr) = (first.to_vec(py)?, nr.to_vec(py)?);
+        let columns = Columns { op: &op, cpu: &cpu, folio: &folio, first: &first, nr: &nr };
+        Ok(Self(py.detach(|| swapcore::replay::Trace::new(columns))?))
+    }
+
+    #[getter]
+    fn nr_ops(&self) -> usize {
+        self.0.nr_ops()
+    }
+
+    #[getter]
+    fn nr_allocations(&self) -> u64 {
+        self.0.nr_allocations()
+    }
+
+    #[getter]
+    fn nr_cpus(&self) -> usize {
+        self.0.nr_cpus()
+    }
+
+    #[getter]
+    fn peak_pages(&self) -> u64 {
+        self.0.peak_pages()
+    }
+
+    #[getter]
+    fn allocations_by_order<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        by_order(py, self.0.allocations_by_order())
+    }
+
+    #[pyo3(signature = (strategy, *, samples = 0))]
+    fn replay<'py>(
+        &self,
+        py: Python<'py>,
+        strategy: &Bound<'py, Strategy>,
+        samples: usize,
+    ) -> Result<Bound<'py, PyDict>> {
+        let strategy = strategy.get();
+        let report = match &strategy.0 {
+            Kind::BuiltIn(built_in) => py.detach(|| self.0.replay(&**built_in, samples)),
+            // It would attach again for every call.
+            Kind::Python(wrapped) => self.0.replay(wrapped, samples),
+        };
+        strategy.or_raised(())?;
+        report_dict(py, &report?)
+    }
+
+    fn floor(&self, py: Python<'_>) -> Result<u64> {
+        Ok(py.detach(|| self.0.floor())?)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Trace of {} operations, {} pages at its peak>", self.nr_ops(), self.peak_pages())
+    }
+}
+
+/// Counts by order, those of 0 left out.
+fn by_order<'py>(py: Python<'py>, counts: &[u64]) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (order, count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
+        dict.set_item(order, count)?;
+    }
+    Ok(dict)
+}
+
+fn report_dict<'py>(py: Python<'py>, report: &Report) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("ops", report.ops)?;
+    dict.set_item("allocations", report.allocations)?;
+    dict.set_item("cpu_ns", report.cpu_ns)?;
+    dict.set_item("failures", by_order(py, &report.failures)?)?;
+    dict.set_item("fallback_pages", report.fallback_pages)?;
+    dict.set_item("dropped_pages", report.dropped_pages)?;
+    dict.set_item("large_pages", report.large_pages)?;
+    dict.set_item("used_slots_peak", report.used_slots_peak)?;
+    dict.set_item("used_slots_end", report.used_slots_end)?;
+    let memory = report.memory_at_peak;
+    dict.set_item("bytes_at_peak", memory.static_bytes + memory.dynamic_bytes)?;
+    dict.set_item("static_bytes", memory.static_bytes)?;
+    dict.set_item("fragmentation", report.fragmentation)?;
+    Ok(dict)
+}

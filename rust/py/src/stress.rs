@@ -1,0 +1,49 @@
+//! The stress run of the core, detached throughout.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::stress::StressSpec;
+use swapcore::{Profile, SwapError};
+
+use crate::errors::Result;
+
+/// Hammers one subsystem from Rust threads, then drains it and proves that nothing was lost.
+#[pyfunction]
+#[pyo3(signature = (*, threads, seconds, seed, pages = 262_144, devices = 2, nr_cpus = None, profile = "newest"))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments of one call")]
+pub(crate) fn stress<'py>(
+    py: Python<'py>,
+    threads: usize,
+    seconds: f64,
+    seed: u64,
+    pages: u32,
+    devices: u32,
+    nr_cpus: Option<usize>,
+    profile: &str,
+) -> Result<Bound<'py, PyDict>> {
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| SwapError::OutOfRange {
+        what: "seconds",
+        value: seconds as u64,
+        low: 0,
+        high: u64::MAX,
+    })?;
+    let nr_cpus = nr_cpus.unwrap_or(threads);
+    let profile = Profile::from_name(profile)?;
+    let spec = StressSpec { threads, duration, seed, pages, devices, nr_cpus, profile };
+    let report = py.detach(|| swapcore::stress::stress(&spec))?;
+    let dict = PyDict::new(py);
+    dict.set_item("threads", threads)?;
+    dict.set_item("seconds", seconds)?;
+    dict.set_item("seed", seed)?;
+    dict.set_item("ops", report.ops)?;
+    dict.set_item("allocated_runs", report.allocated_runs)?;
+    dict.set_item("freed_slots", report.freed_slots)?;
+    dict.set_item("failures", report.failures)?;
+    dict.set_item("dups", report.dups)?;
+    dict.set_item("cached_folios", report.cached_folios)?;
+    dict.set_item("inuse_pages_end", report.inuse_pages_end)?;
+    dict.set_item("double_handouts", report.double_handouts)?;
+    Ok(dict)
+}

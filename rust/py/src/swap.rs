@@ -1,0 +1,376 @@
+//! `Swap`: one machine's swap subsystem.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use swapcore::cluster::ListId;
+use swapcore::dump::DeviceDump;
+use swapcore::table::{EntryKind, Shadow};
+use swapcore::{Order, Profile, SwapError, SwpOffset, Workers};
+
+use crate::arrays::{EntriesArg, SwapBatch};
+use crate::convert::{self, EntryArg, StorageArg};
+use crate::device::{SwapDevice, memory_dict};
+use crate::entry::SwpEntry;
+use crate::errors::{Error, Result};
+use crate::folio::Folio;
+
+/// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
+const DETACH_SLOTS: usize = 16_384;
+
+/// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct Swap {
+    swap: Arc<swapcore::Swap>,
+}
+
+impl Swap {
+    /// Takes the local lock of the CPU meant.
+    #[inline]
+    fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
+        Ok(self.swap.on_cpu(convert::cpu(cpu, self.swap.nr_cpus())?)?)
+    }
+
+    fn handle(&self, device: &Arc<swapcore::SwapDevice>) -> SwapDevice {
+        SwapDevice::new(self.swap.clone(), device)
+    }
+
+    fn own<'d>(&self, device: &'d SwapDevice) -> Result<(&'d SwapDevice, Arc<swapcore::SwapDevice>)> {
+        let live = device.live()?;
+        if !Arc::ptr_eq(&device.swap, &self.swap) {
+            return Err(SwapError::NoDevice(swapcore::SwpEntry::new(live.ty(), SwpOffset(0))).into());
+        }
+        Ok((device, live))
+    }
+}
+
+/// Runs work with the interpreter detached if it is long enough to be worth it.
+fn detached_if<T: Send>(py: Python<'_>, is_long: bool, work: impl FnOnce() -> T + Send) -> T {
+    if is_long { py.detach(work) } else { work() }
+}
+
+#[pymethods]
+impl Swap {
+    #[new]
+    #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None))]
+    fn new(
+        nr_cpus: usize,
+        profile: &str,
+        workers: &str,
+        switches: Option<std::collections::BTreeMap<String, String>>,
+    ) -> Result<Self> {
+        let profile = Profile::from_name(profile)?;
+        let workers = Workers::from_name(workers)?;
+        let mut choices = profile.switches();
+        for (name, word) in switches.unwrap_or_default() {
+            choices.set(&name, &word)?;
+        }
+        Ok(Self { swap: Arc::new(swapcore::Swap::with_switches(nr_cpus, profile, choices, workers)?) })
+    }
+
+    #[getter]
+    fn nr_cpus(&self) -> usize {
+        self.swap.nr_cpus()
+    }
+
+    #[getter]
+    fn profile(&self) -> &'static str {
+        self.swap.profile().name()
+    }
+
+    #[getter]
+    fn switches<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let words = PyDict::new(py);
+        self.swap.switches().words().iter().try_for_each(|(name, word)| words.set_item(name, word))?;
+        Ok(words)
+    }
+
+    #[getter]
+    fn nr_swap_pages(&self) -> i64 {
+        self.swap.nr_swap_pages()
+    }
+
+    #[getter]
+    fn total_swap_pages(&self) -> u64 {
+        self.swap.total_swap_pages()
+    }
+
+    #[getter]
+    fn nr_swapcache_pages(&self) -> u64 {
+        self.swap.nr_swapcache_pages()
+    }
+
+    #[getter]
+    fn vm_swap_full(&self) -> bool {
+        self.swap.vm_swap_full()
+    }
+
+    #[getter]
+    fn devices(&self) -> Vec<SwapDevice> {
+        self.swap.devices().iter().map(|device| self.handle(device)).collect()
+    }
+
+    #[pyo3(signature = (storage, *, priority = None, discard = None))]
+    fn swapon(
+        &self,
+        py: Python<'_>,
+        storage: StorageArg,
+        priority: Option<i64>,
+        discard: Option<&str>,
+    ) -> Result<SwapDevice> {
+        let spec = storage.spec(priority, discard)?;
+        let device = py.detach(|| self.swap.swapon(&spec))?;
+        Ok(self.handle(&device))
+    }
+
+    #[pyo3(signature = (device, unuse = None))]
+    fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
+        let (_, live) = self.own(device.get())?;
+        let ty = live.ty();
+        drop(live);
+        let mut raised = None;
+        let result = py.detach(|| {
+            self.swap.swapoff(ty, |entry, count| match &unuse {
+                None => (0..count).try_for_each(|_| self.swap.put(entry, 1, swapcore::CpuId(0))),
+                Some(hook) => Python::attach(|py| {
+                    let entry = SwpEntry { entry, order: Order::ZERO };
+                    hook.call1(py, (entry, count)).map(|_| ()).map_err(|error| {
+                        raised = Some(error);
+                        SwapError::Interrupted
+                    })
+                }),
+            })
+        });
+        match raised {
+            Some(error) => Err(Error::Python(error)),
+            None => Ok(result?),
+        }
+    }
+
+    #[pyo3(signature = (order = 0, *, cpu = None))]
+    fn alloc(&self, order: u64, cpu: Option<usize>) -> Result<SwpEntry> {
+        let order = convert::order(order)?;
+        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc(order)?, order })
+    }
+
+    #[pyo3(signature = (n, order = 0, *, cpu = None))]
+    fn alloc_batch(&self, py: Python<'_>, n: usize, order: u64, cpu: Option<usize>) -> Result<SwapBatch> {
+        let order = convert::order(order)?;
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        // No more runs can come than there are slots, whatever was asked for.
+        let n = n.min(self.swap.total_swap_pages() as usize >> order.get());
+        let take = || {
+            let mut entries = vec![swapcore::SwpEntry::NONE; n];
+            let nr = self.swap.alloc_batch(order, cpu, &mut entries)?;
+            entries.truncate(nr);
+            Ok::<_, SwapError>(entries)
+        };
+        let entries = detached_if(py, n << order.get() >= DETACH_SLOTS, take)?;
+        Ok(SwapBatch::new(entries, order))
+    }
+
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn free(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.put(entry.entry(), entry.nr_pages(nr))?)
+    }
+
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn put(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
+        self.free(entry, nr, cpu)
+    }
+
+    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    fn free_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
+        let order = batch.order(order)?;
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let entries = batch.entries();
+        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
+        Ok(detached_if(py, is_long, || self.swap.put_batch(order, entries, cpu))?)
+    }
+
+    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    fn put_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
+        self.free_batch(py, batch, order, cpu)
+    }
+
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn dup(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.dup(entry.entry(), entry.nr_pages(nr))?)
+    }
+
+    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    fn dup_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
+        let order = batch.order(order)?;
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let entries = batch.entries();
+        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
+        Ok(detached_if(py, is_long, || self.swap.dup_batch(order, entries, cpu))?)
+    }
+
+    fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>) -> Result<Bound<'py, PyDict>> {
+        let mut on_cpu = self.on_cpu(None)?;
+        let (word, count) = (on_cpu.lookup(entry.entry())?, on_cpu.swap_count(entry.entry())?);
+        drop(on_cpu);
+        let slot = PyDict::new(py);
+        slot.set_item("kind", kind_name(word.kind()))?;
+        slot.set_item("count", count)?;
+        slot.set_item("zero", word.is_zero())?;
+        slot.set_item("word", word.raw())?;
+        slot.set_item("pfn", word.pfn().map(|pfn| pfn.0))?;
+        Ok(slot)
+    }
+
+    fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyBytes>> {
+        let entries = entries.entries();
+        let look = || {
+            let mut on_cpu = self.on_cpu(None)?;
+            let words = entries.iter().map(|&entry| Ok(on_cpu.lookup(entry)?.raw()));
+            words.collect::<Result<Vec<u64>>>()
+        };
+        let words = if entries.len() >= DETACH_SLOTS { py.detach(look)? } else { look()? };
+        Ok(PyBytes::new_with(py, size_of_val(&*words), |bytes| {
+            bytes.chunks_exact_mut(8).zip(&words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+            Ok(())
+        })?)
+    }
+
+    fn swap_count(&self, entry: EntryArg<'_>) -> Result<u32> {
+        Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
+    }
+
+    #[pyo3(signature = (order = 0))]
+    fn folio(&self, order: u64) -> Result<Folio> {
+        Ok(Folio::new(swapcore::Folio::new(convert::order(order)?)))
+    }
+
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn folio_alloc_swap(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<SwpEntry> {
+        let folio = &folio.get().folio;
+        Ok(SwpEntry { entry: self.on_cpu(cpu)?.folio_alloc_swap(folio)?, order: folio.order() })
+    }
+
+    #[pyo3(signature = (folio, page = None))]
+    fn folio_dup_swap(&self, folio: &Bound<'_, Folio>, page: Option<u32>) -> Result<()> {
+        Ok(self.on_cpu(None)?.folio_dup_swap(&folio.get().folio, page)?)
+    }
+
+    #[pyo3(signature = (folio, page = None))]
+    fn folio_put_swap(&self, folio: &Bound<'_, Folio>, page: Option<u32>) -> Result<()> {
+        Ok(self.on_cpu(None)?.folio_put_swap(&folio.get().folio, page)?)
+    }
+
+    fn swap_cache_add_folio(&self, folio: &Bound<'_, Folio>, entry: EntryArg<'_>) -> Result<()> {
+        Ok(self.on_cpu(None)?.swap_cache_add_folio(&folio.get().folio, entry.entry())?)
+    }
+
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn swap_cache_del_folio(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.swap_cache_del_folio(&folio.get().folio, Shadow::default())?)
+    }
+
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn folio_free_swap(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<bool> {
+        Ok(self.on_cpu(cpu)?.folio_free_swap(&folio.get().folio)?)
+    }
+
+    fn folio_at(&self, entry: EntryArg<'_>) -> Result<Option<Folio>> {
+        Ok(self.on_cpu(None)?.folio_at(entry.entry())?.map(Folio::new))
+    }
+
+    #[pyo3(signature = (device, *, cpu = None))]
+    fn alloc_hibernation(&self, device: &Bound<'_, SwapDevice>, cpu: Option<usize>) -> Result<SwpEntry> {
+        let (_, live) = self.own(device.get())?;
+        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(live.ty())?, order: Order::ZERO })
+    }
+
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn free_hibernation(&self, entry: EntryArg<'_>, cpu: Option<usize>) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
+    }
+
+    fn run_workers(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.swap.run_workers())
+    }
+
+    fn check(&self, py: Python<'_>) -> Result<()> {
+        Ok(py.detach(|| self.swap.check())?)
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        self.swap.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
+        Ok(stats)
+    }
+
+    fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let memory = self.swap.memory();
+        let counts = memory_dict(py, &memory)?;
+        counts.set_item("percpu_bytes", self.swap.percpu_bytes())?;
+        counts.set_item("total_bytes", memory.total_bytes() + self.swap.percpu_bytes())?;
+        Ok(counts)
+    }
+
+    fn dump<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let dump = PyDict::new(py);
+        let devices: Result<Vec<_>> = self.swap.dump_devices().iter().map(|device| device_dict(py, device)).collect();
+        dump.set_item("devices", devices?)?;
+        let hints: Result<Vec<_>> = self.swap.dump_hints().iter().map(|hints| hints_dict(py, hints)).collect();
+        dump.set_item("hints", hints?)?;
+        dump.set_item("avail", self.swap.dump_avail().iter().map(|ty| ty.0 as u32).collect::<Vec<_>>())?;
+        Ok(dump)
+    }
+
+    fn __repr__(&self) -> String {
+        let (free, total) = (self.swap.nr_swap_pages(), self.swap.total_swap_pages());
+        format!("<Swap {}: {} devices, {free} of {total} pages free>", self.profile(), self.swap.devices().len())
+    }
+}
+
+fn kind_name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Null => "null",
+        EntryKind::Shadow => "shadow",
+        EntryKind::Pfn => "folio",
+        EntryKind::Bad => "bad",
+        EntryKind::Pointer => "pointer",
+    }
+}
+
+fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("type", device.ty.0)?;
+    dict.set_item("prio", device.prio)?;
+    dict.set_item("inuse_pages", device.inuse_pages)?;
+    let by_order = [PyDict::new(py), PyDict::new(py)];
+    let mut plain = [("free", Vec::new()), ("full", Vec::new()), ("discard", Vec::new())];
+    for (id, clusters) in &device.lists {
+        let clusters: Vec<u32> = clusters.iter().map(|idx| idx.0).collect();
+        match id {
+            ListId::Free => plain[0].1 = clusters,
+            ListId::Full => plain[1].1 = clusters,
+            ListId::Discard => plain[2].1 = clusters,
+            ListId::Nonfull(order) => by_order[0].set_item(order.get(), clusters)?,
+            ListId::Frag(order) => by_order[1].set_item(order.get(), clusters)?,
+        }
+    }
+    plain.into_iter().try_for_each(|(name, clusters)| dict.set_item(name, clusters))?;
+    let [nonfull, frag] = by_order;
+    dict.set_item("nonfull", nonfull)?;
+    dict.set_item("frag", frag)?;
+    let next = PyDict::new(py);
+    for (order, at) in device.next.iter().enumerate().filter(|&(_, &at)| at != 0) {
+        next.set_item(order, at)?;
+    }
+    dict.set_item("next", next)?;
+    Ok(dict)
+}
+
+fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (order, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0) {
+        dict.set_item(order, (hint.ty().0, hint.offset().0))?;
+    }
+    Ok(dict)
+}

@@ -1,0 +1,67 @@
+"""Facts about importing: it is quick, and pulls in nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import swapcore as sc
+
+BUDGET_SECONDS = 0.050
+ROUNDS = 9
+HEAVY = ("numpy", "rich", "matplotlib", "importlib.metadata")
+
+
+def seconds_of(code: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def loaded_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print('\\n'.join(sys.modules))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_import_takes_under_50_ms_more_than_a_bare_interpreter() -> None:
+    # In turn, so that a slow moment of the machine hits both.
+    pairs = [(seconds_of("pass"), seconds_of("import swapcore")) for _ in range(ROUNDS)]
+    bare, ours = (min(times) for times in zip(*pairs, strict=True))
+    assert ours - bare < BUDGET_SECONDS
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded = loaded_after("import swapcore")
+    assert "swapcore._core" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_command_line_parser_loads_nothing_heavy() -> None:
+    assert loaded_after("import swapcore.cli; swapcore.cli._parser()").isdisjoint(HEAVY)
+
+
+def test_heavy_modules_are_loaded_when_they_are_needed() -> None:
+    assert "numpy" in loaded_after("import swapcore; swapcore.compare")
+
+
+def test_every_public_name_exists_and_the_list_is_sorted() -> None:
+    # As ruff sorts it: constants, then classes, then the rest.
+    assert sorted(set(sc.__all__)) == sorted(sc.__all__)
+    for name in sc.__all__:
+        assert getattr(sc, name) is not None
+    assert set(sc.__all__) <= set(dir(sc))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    assert not hasattr(sc, "no_such_name")
+
+
+def test_public_classes_show_the_public_path() -> None:
+    for public in (sc.Swap, sc.SwapDevice, sc.SwapBatch, sc.SwpEntry, sc.Folio, sc.Trace, sc.Strategy):
+        assert public.__module__ == "swapcore"

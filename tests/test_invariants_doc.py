@@ -1,0 +1,40 @@
+"""The invariants that docs/invariants.md explains are those that check() proves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = (ROOT / "rust/core/src/check.rs").read_text(encoding="utf-8")
+DOC = (ROOT / "docs/invariants.md").read_text(encoding="utf-8")
+
+NUMBER = r"I[1-9]\d*"
+
+
+def listed_in_code() -> list[str]:
+    """Returns the numbers of the `INVARIANTS` table, in its order."""
+    table = re.search(r"const INVARIANTS\b.*?=\s*\[(.*?)^\];", CODE, re.DOTALL | re.MULTILINE)
+    assert table, "check.rs has a table named INVARIANTS"
+    return re.findall(rf'\(\s*"({NUMBER})"', table[1])
+
+
+def explained_in_doc() -> list[str]:
+    """Returns the numbers that begin list items of the document, in its order."""
+    return re.findall(rf"^(?:[-*+]|\d+\.)\s+[*_`]*({NUMBER})\b", DOC, re.MULTILINE)
+
+
+def test_invariants_are_numbered_without_gaps() -> None:
+    numbers = listed_in_code()
+    assert numbers == [f"I{n}" for n in range(1, len(numbers) + 1)]
+    assert len(numbers) >= 8, "the allocator reference has eight"
+
+
+def test_document_explains_exactly_the_listed_invariants_in_order() -> None:
+    assert explained_in_doc() == listed_in_code()
+
+
+def test_every_listed_invariant_is_proven_somewhere() -> None:
+    _, _, code_after_table = CODE.partition("];")
+    proven = set(re.findall(rf'"({NUMBER})"', code_after_table))
+    assert proven == set(listed_in_code())

@@ -1,0 +1,39 @@
+"""Facts about the types: the stub of the Rust core says what is there, and the package is strictly typed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("mypy") is None, reason="mypy is not installed (extra dev)"
+)
+
+
+def run_module(*arguments: str, cwd: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
+    run_module("mypy.stubtest", "swapcore._core", cwd=tmp_path)
+
+
+def test_package_is_strictly_typed(tmp_path: Path) -> None:
+    # From elsewhere, so that the installed package and no configuration is what is checked.
+    run_module("mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "swapcore", cwd=tmp_path)
+
+
+def test_package_tells_type_checkers_that_it_is_typed() -> None:
+    assert files("swapcore").joinpath("py.typed").is_file()
+    assert files("swapcore").joinpath("_core.pyi").is_file()
