@@ -34,7 +34,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs a benchmark that takes ``strategy`` once for each default one and each given."""
     if "strategy" in metafunc.fixturenames:
         specs = [*DEFAULT_STRATEGIES, *metafunc.config.getoption("strategy")]
-        metafunc.parametrize("strategy", specs, ids=name_of)
+        try:
+            names = [name_of(spec) for spec in specs]
+        except sc.InvalidArgumentError as error:
+            raise pytest.UsageError(error.strerror) from error
+        metafunc.parametrize("strategy", specs, ids=names)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

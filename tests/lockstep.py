@@ -185,7 +185,9 @@ class Lockstep:
             lambda: self.model.swapoff(kind, model_unuse if hook else None),
         )
         # The real side comes back to slots that the hook left in use.
-        assert list(dict.fromkeys(calls["real"])) == calls["model"], self.report("unuse was called for other slots")
+        assert list(dict.fromkeys(calls["real"])) == calls["model"], self.report(
+            "unuse was called for other slots"
+        )
         if code is None:
             self.runs = [run for run in self.runs if run[0] != kind]
             self.hibernation = [place for place in self.hibernation if place[0] != kind]
@@ -335,7 +337,10 @@ class Lockstep:
 
     def cached_folios(self) -> list[int]:
         """Returns the indexes of folios in the cache, and forgets the others."""
-        self.folios = [pair for pair in self.folios if pair.model.entry]
+        cached = [pair for pair in self.folios if pair.model.entry]
+        if len(cached) < len(self.folios):
+            self.log.append("side.cached_folios()")
+        self.folios = cached
         return list(range(len(self.folios)))
 
     def set_traits(self, index: int, **traits: bool) -> None:

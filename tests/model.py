@@ -147,7 +147,7 @@ class Model:
         self.avail: list[Device] = []
         self.active: list[Device] = []
         self.hints: list[dict[int, tuple[Device, int]]] = [{} for _ in range(nr_cpus)]
-        self.queue: list[tuple[str, Device]] = []
+        self.reclaim_queue: set[Device] = set()  # discards are queued by being on the discard list
         self.least_priority = -1
 
     # Devices
@@ -206,7 +206,7 @@ class Model:
             if dev.inuse < dev.pages:
                 self.plist_add(self.avail, dev)
             fail(errno.EBUSY)
-        self.queue = [(work, d) for work, d in self.queue if d is not dev]
+        self.reclaim_queue.discard(dev)
         self.hints = [{o: (d, off) for o, (d, off) in hints.items() if d is not dev} for hints in self.hints]
         del self.devices[kind]
         if self.switches.default_priority == "descending" and dev.prio < 0:
@@ -216,11 +216,17 @@ class Model:
 
     def unuse_all(self, dev: Device, unuse: Callable[[int, int, int], None]) -> None:
         """Lets the owners give their references back, then drops what only the swap cache holds."""
+
+        def drop_cached(off: int) -> None:
+            slot = dev.slots.get(off)
+            if slot and slot.folio and not slot.folio.locked:
+                self.drop_idle(slot.folio)
+
         for off in sorted(o for o, s in dev.slots.items() if s.count):
             unuse(dev.type, off, dev.slots[off].count)
+            drop_cached(off)
         for off in sorted(dev.slots):
-            if (slot := dev.slots.get(off)) and slot.folio and not slot.folio.locked:
-                self.drop_idle(slot.folio)
+            drop_cached(off)
 
     # Allocation
 
@@ -364,7 +370,7 @@ class Model:
             self.avail.remove(dev)
             # The kernel tests this before it takes the new slots off nr_swap_pages.
             if self.full_swap:
-                self.enqueue("reclaim", dev)
+                self.reclaim_queue.add(dev)
         dev.inuse += req.nr
 
     def relocate(self, dev: Device, c: int) -> None:
@@ -386,7 +392,6 @@ class Model:
         """Takes an empty cluster back, through the discard list if the device asks for it."""
         if dev.writeok and dev.page_discard:
             dev.move(c, dev.discard, DISCARD)
-            self.enqueue("discard", dev)
         else:
             dev.move(c, dev.free, FREE)
             dev.order[c] = 0
@@ -568,24 +573,18 @@ class Model:
 
     # Workers
 
-    def enqueue(self, work: str, dev: Device) -> None:
-        """Queues a work item unless it is queued already."""
-        if (work, dev) not in self.queue:
-            self.queue.append((work, dev))
-
     def settle(self) -> None:
         """Runs the workers if they run right after the operation that queued them."""
         if self.inline:
             self.run_workers()
 
     def run_workers(self) -> None:
-        """Runs queued work, and the work that it queues."""
-        while self.queue:
-            work, dev = self.queue.pop(0)
-            if work == "discard":
-                self.do_discard(dev)
-            else:
+        """Runs queued work device by device; reclaim first, since it may queue discards."""
+        for _, dev in sorted(self.devices.items()):
+            if dev in self.reclaim_queue:
+                self.reclaim_queue.remove(dev)
                 self.reclaim_full(dev, dev.inuse // C)
+            self.do_discard(dev)
 
     def reclaim_full(self, dev: Device, budget: int) -> None:
         """Takes cached slots of full clusters back; looks at one cluster at least."""

@@ -64,7 +64,16 @@ def test_bad_usage_exits_with_2(arguments: list[str], capsys: Capture) -> None:
         (["compare", "--trace", "nope"], "nope"),
         (["compare", "--strategy", "nope"], "nope"),
         (["compare", "--rounds", "0"], "rounds 0"),
-        (["compare", "--size-pages", "1", "--rounds", "1"], "1"),
+        (["compare", "--size-pages", "1"], "size_pages 1"),
+        (["compare", "--size-pages", "-1"], "size_pages -1"),
+        (["compare", "--size-pages", "99999999999"], "size_pages 99999999999"),
+        (["show", "--size-pages", "-1"], "-1"),
+        (["stress", "--threads", "0"], "threads 0"),
+        (["stress", "--seed", "-1"], "seed -1"),
+        (["stress", "--seconds", "nan"], "seconds nan"),
+        (["stress", "--pages", "99999999999"], "pages 99999999999"),
+        (["stress", "--pages", "1", "--python"], "pages"),
+        (["stress", "--profile", "v9"], "v9"),
         (["stress", "--threads", "0", "--python"], "threads 0"),
         (["show", "-o", "NAME,COLOUR"], "COLOUR"),
         (["show", "--trace", "/"], "/"),
@@ -259,9 +268,12 @@ def test_closed_pipe_is_no_traceback(small_trace: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_table_on_a_terminal_keeps_odd_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", ["80", "10"])
+def test_table_on_a_terminal_keeps_odd_names_as_they_are(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parent, child = os.openpty()
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("TERM", "dumb")
     with os.fdopen(child, "w") as terminal:
         report.print_table(["NAME", "ns/op"], [["[bold]x", "1.5"]], file=terminal)

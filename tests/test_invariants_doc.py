@@ -6,22 +6,25 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = (ROOT / "rust/core/src/check.rs").read_text(encoding="utf-8")
-DOC = (ROOT / "docs/invariants.md").read_text(encoding="utf-8")
-
 NUMBER = r"I[1-9]\d*"
+
+
+def code() -> str:
+    """Returns the source of check()."""
+    return (ROOT / "rust/core/src/check.rs").read_text(encoding="utf-8")
 
 
 def listed_in_code() -> list[str]:
     """Returns the numbers of the `INVARIANTS` table, in its order."""
-    table = re.search(r"const INVARIANTS\b.*?=\s*\[(.*?)^\];", CODE, re.DOTALL | re.MULTILINE)
+    table = re.search(r"const INVARIANTS\b.*?=\s*\[(.*?)^\];", code(), re.DOTALL | re.MULTILINE)
     assert table, "check.rs has a table named INVARIANTS"
     return re.findall(rf'\(\s*"({NUMBER})"', table[1])
 
 
 def explained_in_doc() -> list[str]:
     """Returns the numbers that begin list items of the document, in its order."""
-    return re.findall(rf"^(?:[-*+]|\d+\.)\s+[*_`]*({NUMBER})\b", DOC, re.MULTILINE)
+    doc = (ROOT / "docs/invariants.md").read_text(encoding="utf-8")
+    return re.findall(rf"^(?:[-*+]|\d+\.)\s+[*_`]*({NUMBER})\b", doc, re.MULTILINE)
 
 
 def test_invariants_are_numbered_without_gaps() -> None:
@@ -35,6 +38,6 @@ def test_document_explains_exactly_the_listed_invariants_in_order() -> None:
 
 
 def test_every_listed_invariant_is_proven_somewhere() -> None:
-    _, _, code_after_table = CODE.partition("];")
+    _, _, code_after_table = code().partition("];")
     proven = set(re.findall(rf'"({NUMBER})"', code_after_table))
     assert proven == set(listed_in_code())

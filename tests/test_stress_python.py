@@ -20,6 +20,7 @@ KEYS = {
     "freed_slots",
     "failures",
     "dups",
+    "cached_folios",
     "seconds",
     "seed",
     "threads",
@@ -28,7 +29,7 @@ KEYS = {
 }
 
 
-def run(**changes: Any) -> dict[str, object]:
+def run(**changes: object) -> dict[str, object]:
     arguments: dict[str, Any] = {"threads": 4, "seconds": 0.7, "seed": 11, "pages": 8192, **changes}
     return stress(**arguments)
 
@@ -39,6 +40,7 @@ def test_python_threads_lose_nothing(profile: str) -> None:
     assert set(result) == KEYS
     assert result["inuse_pages_end"] == result["double_handouts"] == 0
     assert min(result["ops"], result["allocated_runs"], result["dups"]) > 100
+    assert result["cached_folios"] > 10
     assert result["failures"] > 0, "the device was never full"
     assert result["freed_slots"] >= result["allocated_runs"]
 
@@ -59,6 +61,12 @@ def test_switch_interval_is_put_back() -> None:
     before = sys.getswitchinterval()
     run(threads=1, seconds=0)
     assert sys.getswitchinterval() == before
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_time_that_is_no_time_is_refused(seconds: float) -> None:
+    with pytest.raises(sc.InvalidArgumentError, match=f"seconds {seconds}"):
+        run(seconds=seconds)
 
 
 @pytest.mark.parametrize("changes", [{"threads": 0}, {"devices": 0}, {"pages": 3}])
@@ -117,4 +125,4 @@ def test_faulty_allocator_is_noticed(
 
     monkeypatch.setattr(stress_module, "Swap", make)
     with pytest.raises((sc.InvariantError, sc.EntryGoneError)):
-        run(threads=2, seconds=5)
+        run(threads=2, seconds=1)

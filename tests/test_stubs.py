@@ -26,7 +26,10 @@ def run_module(*arguments: str, cwd: Path) -> None:
 
 
 def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
-    run_module("mypy.stubtest", "swapcore._core", cwd=tmp_path)
+    allowlist = tmp_path / "allowlist"
+    # Before 3.12 the buffer protocol has no method that could be looked up.
+    allowlist.write_text("" if sys.version_info >= (3, 12) else "swapcore._core.SwapBatch.__buffer__\n")
+    run_module("mypy.stubtest", "--allowlist", str(allowlist), "swapcore._core", cwd=tmp_path)
 
 
 def test_package_is_strictly_typed(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def used_pages(columns: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
     return np.cumsum(np.where(columns["op"] == 0, nr, -nr))
 
 
-def write(path: Path, **changes: Any) -> Path:
+def write(path: Path, **changes: object) -> Path:
     """Writes a trace of one allocation and its release, with changed columns; None leaves one out."""
     columns: dict[str, Any] = {
         "op": [0, 1],

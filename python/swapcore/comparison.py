@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import report
 from ._core import SWAPFILE_CLUSTER, Trace
 from .exceptions import InvalidArgumentError
+from .storage import PAGES_MAX, PAGES_MIN
 from .strategy import name_of, resolve
 from .trace import load
 
@@ -158,8 +159,9 @@ class Comparison:
                 f"{result.ns_per_op:.1f}",
                 f"{result.ratio:.2f}",
                 f"{result.fallback_percent:.1f}",
-                f"{result.static_bytes}",
-                f"{result.bytes_per_used_slot:.2f}",
+                # A strategy that does not tell its memory is not one that needs none.
+                f"{result.static_bytes}" if result.bytes_at_peak else "-",
+                f"{result.bytes_per_used_slot:.2f}" if result.bytes_at_peak else "-",
                 f"{result.fragmentation:.3f}",
             ]
             for result in self.results
@@ -228,6 +230,10 @@ def compare(
         raise InvalidArgumentError(errno.EINVAL, f"rounds {rounds} is under the least, 1")
     loaded = trace if isinstance(trace, Trace) else load(trace)
     size_pages = default_size_pages(loaded) if size_pages is None else size_pages
+    if not PAGES_MIN <= size_pages <= PAGES_MAX:
+        raise InvalidArgumentError(
+            errno.EINVAL, f"size_pages {size_pages} is not in {PAGES_MIN}..={PAGES_MAX}"
+        )
     factories = [resolve(spec) for spec in specs]
 
     nr_replays = len(specs) * (rounds + 1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import gzip
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ TYPE_SHIFT = 58
 COUNT_SHIFT = 60
 COUNT_OVERFLOW = 15
 """An inline count of 15 says that the true one is in the extend table."""
+
+SILENT_OPS = frozenset({"map", "populate", "note", "skip"})
+"""What the script did without any swap activity."""
 
 SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
 """What `SwapDevice.slots` says of slots that are not free."""
@@ -242,11 +246,10 @@ class _Replay:
             "end": self._end,
         }
         for index, line in enumerate(self.lines):
-            operation = operations.get(line["op"])
-            if operation is None:
-                continue  # what the script did; no swap activity
+            if line["op"] in SILENT_OPS or index == 0:
+                continue
             try:
-                operation(index, line)
+                operations[line["op"]](index, line)
             except _Diverged as diverged:
                 return self._divergence(index, diverged.expected, diverged.got)
             except InvariantError as error:
@@ -456,9 +459,12 @@ class _Replay:
                     )
 
     def _work_lines(self, index: int) -> Iterator[Line]:
-        while index < len(self.lines) and self.lines[index].get("why") == "work":
-            yield self.lines[index]
-            index += 1
+        """Yields the lines of the reclaim_work that ran before anything else happened to a slot."""
+        for line in itertools.islice(self.lines, index, None):
+            if line.get("why") == "work":
+                yield line
+            elif line["op"] not in SILENT_OPS:
+                return
 
     # Comparisons.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import threading
 import time
@@ -40,7 +41,7 @@ def print_table(
 ) -> None:
     """Prints columns for people, the way swapon and zramctl do.
 
-    On a terminal rich lays them out; elsewhere nothing may wrap, so plain padding does.
+    On a terminal that is wide enough rich lays them out; elsewhere plain padding does, which cuts nothing off.
 
     Args:
         headings: One a column, with the unit where there is one.
@@ -51,15 +52,15 @@ def print_table(
         with_headings: False leaves the heading line out.
     """
     file = file if file is not None else sys.stdout
-    if style == "table" and file.isatty():
-        _print_rich(headings, rows, file, nr_left, with_headings=with_headings)
-        return
     lines = [list(headings), *map(list, rows)] if with_headings else list(map(list, rows))
     if style == "raw":
         for line in lines:
             print(" ".join(cell.replace(" ", "\\x20") for cell in line), file=file)
         return
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if file.isatty() and sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
+        _print_rich(headings, rows, file, nr_left, with_headings=with_headings)
+        return
     for line in lines:
         cells = [
             cell.ljust(width) if index < nr_left else cell.rjust(width)

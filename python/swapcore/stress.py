@@ -13,7 +13,7 @@ import random
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from .storage import Null
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._core import SwapDevice
+    from ._core import Folio, SwapDevice
 
     Run = tuple[int, int]
     """Entry value and pages."""
@@ -40,6 +40,7 @@ SWITCH_SECONDS = 20e-6
 BATCH_MAX = 64
 BURST_LOOPS = 1024
 BURST_KEEPS_RUNS = 64
+CACHED_MAX = 256
 JOIN_SECONDS = 60.0
 
 
@@ -56,8 +57,8 @@ def stress(
     """Runs random operations from many Python threads on one `Swap`.
 
     Each thread allocates runs of all orders singly and in batches, frees whole runs, parts and batches, takes
-    and gives references, hands runs to other threads to free, and now and then allocates until nothing is
-    left.
+    and gives references, leaves slots to the swap cache alone, hands runs to other threads to free, and now
+    and then allocates until nothing is left.
 
     Args:
         threads: Python threads.
@@ -69,13 +70,15 @@ def stress(
         profile: See `Swap`.
 
     Returns:
-        ``ops``, ``allocated_runs``, ``freed_slots``, ``failures``, ``dups``, ``seconds``, ``seed``,
-        ``threads``, ``inuse_pages_end`` (0) and ``double_handouts`` (0).
+        ``ops``, ``allocated_runs``, ``freed_slots``, ``failures``, ``dups``, ``cached_folios``,
+        ``seconds``, ``seed``, ``threads``, ``inuse_pages_end`` (0) and ``double_handouts`` (0).
 
     Raises:
         InvalidArgumentError: EINVAL; a number that is too small.
         InvariantError: A slot was handed out twice or lost, or an invariant is broken.
     """
+    if not 0 <= seconds < float("inf"):
+        raise InvalidArgumentError(errno.EINVAL, f"seconds {seconds} is neither 0 nor more")
     for name, value in (
         ("threads", threads),
         ("devices", devices),
@@ -107,7 +110,7 @@ def stress(
     }
 
 
-_COUNTS = ("ops", "allocated_runs", "freed_slots", "failures", "dups")
+_COUNTS = ("ops", "allocated_runs", "freed_slots", "failures", "dups", "cached_folios")
 
 
 class _Hammer:
@@ -151,6 +154,7 @@ class _Worker:
         self.mark = number % 255 + 1
         self.rng = random.Random(f"{seed}/{number}")  # noqa: S311 - choices, not secrets
         self.held: list[Run] = []
+        self.cached: list[Folio] = []
         self.inbox: SimpleQueue[Run] = SimpleQueue()
         self.counts = dict.fromkeys(_COUNTS, 0)
 
@@ -162,9 +166,10 @@ class _Worker:
             self._free_part,
             self._free_batch,
             self._dup,
+            self._cache,
             self._send,
         )
-        weights = (30, 4, 24, 8, 3, 12, 10)
+        weights = (30, 4, 24, 8, 3, 12, 6, 10)
         try:
             self.hammer.barrier.wait()
             for loop in itertools.count():
@@ -186,6 +191,8 @@ class _Worker:
         self._receive()
         while self.held:
             self._release(*self.held.pop())
+        while self.cached:
+            self._uncache()
 
     # Steps: each is one operation on the allocator, or a few.
 
@@ -247,6 +254,31 @@ class _Worker:
         for _ in range(times):
             self.swap.put(value, nr, cpu=self.cpu)
         self.counts["dups"] += times
+
+    def _cache(self) -> None:
+        """Leaves a slot to the swap cache alone: from now on the allocator may take it back."""
+        if not self.held:
+            return
+        value, nr = self._take()
+        if nr > 1:
+            self.held.append((value, nr))
+            return
+        folio = self.swap.folio()
+        self.swap.swap_cache_add_folio(folio, value)
+        self.cached.append(folio)
+        self._disown(value, 1)
+        self.swap.folio_put_swap(folio)
+        self.counts["freed_slots"] += 1
+        self.counts["cached_folios"] += 1
+        if len(self.cached) > CACHED_MAX:
+            self._uncache()
+
+    def _uncache(self) -> None:
+        folio = self.cached.pop(self.rng.randrange(len(self.cached)))
+        # The allocator may have been there first, or come there first now.
+        if folio.entry is not None:
+            with suppress(InvalidArgumentError):
+                self.swap.folio_free_swap(folio, cpu=self.cpu)
 
     def _send(self) -> None:
         if self.held:

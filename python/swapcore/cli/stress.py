@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 ABOUT = "hammer the allocator from many threads, then prove that nothing was lost"
 
 UNITS = {"freed_slots": "slots", "inuse_pages_end": "slots", "seconds": "s"}
+
+
+LIMITS = {"threads": 2**32 - 1, "pages": 2**32 - 1, "devices": 2**32 - 1, "seed": 2**64 - 1, "seconds": 1e9}
+"""What the Rust core can be told at all; it knows the closer limits itself."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +41,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the stress and prints what it did."""
     from swapcore import report
+    from swapcore.exceptions import InvalidArgumentError
 
     if args.python:
         from swapcore.stress import stress
     else:
         from swapcore._core import stress
 
+    for name, high in LIMITS.items():
+        value = getattr(args, name)
+        if not 0 <= value <= high:
+            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is not in 0..={high}")
     kind = "Python" if args.python else "Rust"
     with report.progress(f"stress, {args.threads} {kind} threads", args.seconds, is_timed=True):
         result = stress(

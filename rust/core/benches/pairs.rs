@@ -29,22 +29,48 @@ fn fresh(pages: u32) -> Swap {
     swap
 }
 
+/// A device of which the lower half of each cluster is in use: no cluster empties or fills in the pairs below.
+fn half_used(order: Order) -> Swap {
+    let swap = fresh(1 << 16);
+    let runs: Vec<_> = std::iter::from_fn(|| swap.alloc(order, CPU).ok()).collect();
+    for run in runs.into_iter().filter(|run| run.offset().0 % 512 >= 256 || order == Order::MAX) {
+        swap.put(run, order.nr_pages(), CPU).expect("taken above");
+    }
+    swap
+}
+
 fn main() {
     let swap = fresh(1 << 20);
     let orders = [0u8, 2, 4, 6, 9].map(|order| Order::new(order).expect("an order"));
-    let mut pairs = vec![Vec::new(); orders.len()];
+    let half: Vec<_> = orders.iter().map(|&order| half_used(order)).collect();
+    let (mut pairs, mut bulk) = (vec![Vec::new(); orders.len()], [Vec::new(), Vec::new()]);
+    let mut empty = vec![Vec::new(); orders.len()];
     let mut held = vec![Vec::new(); orders.len()];
     let mut batches = vec![Vec::new(); 2];
     let mut lookups = Vec::new();
     for _ in 0..ROUNDS {
-        for (samples, &order) in pairs.iter_mut().zip(&orders) {
+        for ((samples, &order), swap) in pairs.iter_mut().zip(&orders).zip(&half) {
             let nr = 1 << (16 - order.get());
             samples.push(time(nr, || {
                 let entry = swap.alloc(order, CPU).expect("room");
                 swap.put(black_box(entry), order.nr_pages(), CPU).expect("just taken");
             }));
         }
-        for (samples, &order) in held.iter_mut().zip(&orders) {
+        let mut entries = Vec::with_capacity(1 << 16);
+        bulk[0].push(time(1 << 16, || entries.push(swap.alloc(Order::ZERO, CPU).expect("room"))));
+        let mut at = 0;
+        bulk[1].push(time(1 << 16, || {
+            swap.put(entries[at], 1, CPU).expect("taken above");
+            at += 1;
+        }));
+        for (samples, &order) in empty.iter_mut().zip(&orders) {
+            let nr = 1 << (16 - order.get());
+            samples.push(time(nr, || {
+                let entry = swap.alloc(order, CPU).expect("room");
+                swap.put(black_box(entry), order.nr_pages(), CPU).expect("just taken");
+            }));
+        }
+        for ((samples, &order), swap) in held.iter_mut().zip(&orders).zip(&half) {
             let mut cpu = swap.on_cpu(CPU).expect("cpu 0");
             let nr = 1 << (16 - order.get());
             samples.push(time(nr, || {
@@ -70,10 +96,15 @@ fn main() {
         cpu.put(entry, 1).expect("just taken");
     }
     for (samples, order) in pairs.into_iter().zip(&orders) {
-        println!("alloc + free, {order}: {:.1} ns", median(samples));
+        println!("alloc + free of one run, {order}, half used device: {:.1} ns", median(samples));
+    }
+    let [taken, given] = bulk;
+    println!("65536 allocs, then as many frees, o0: {:.1} + {:.1} ns", median(taken), median(given));
+    for (samples, order) in empty.into_iter().zip(&orders) {
+        println!("alloc + free of one run, {order}, empty device (its cluster comes and goes): {:.1} ns", median(samples));
     }
     for (samples, order) in held.into_iter().zip(&orders) {
-        println!("alloc + free, {order}, local lock held: {:.1} ns", median(samples));
+        println!("alloc + free of one run, {order}, half used device, local lock held: {:.1} ns", median(samples));
     }
     for (samples, size) in batches.into_iter().zip([64, 4096]) {
         println!("alloc_batch + free_batch of {size}: {:.2} ns a slot", median(samples));

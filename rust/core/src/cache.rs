@@ -49,11 +49,11 @@ impl<'a> Cx<'a> {
         }
         folio.set_entry(SwpEntry::NONE);
         if nr_unused == nr {
-            self.free_entries(device, ci, slot, nr);
+            self.free_entries(device, ci, table, slot, nr);
         } else if nr_unused > 0 {
             for slot in slot..slot + nr as usize {
                 if table.get(slot).count() == Some(0) {
-                    self.free_entries(device, ci, slot, 1);
+                    self.free_entries(device, ci, table, slot, 1);
                 }
             }
         }

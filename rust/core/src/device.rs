@@ -267,13 +267,10 @@ impl SwapDevice {
         self.clusters.entry(offset)
     }
 
-    /// Checks that a range lies in 1..max_pages. Errors: `BadRange` (EINVAL).
+    /// Says whether a range lies in 1..max_pages.
     #[inline]
-    pub(crate) fn check_range(&self, offset: SwpOffset, nr_pages: u32) -> Result<()> {
-        if offset.0 == 0 || nr_pages == 0 || offset.0 as u64 + nr_pages as u64 > self.max_pages as u64 {
-            return Err(SwapError::BadRange { entry: self.entry_at(offset), nr_pages, max_pages: self.max_pages });
-        }
-        Ok(())
+    pub(crate) fn has_range(&self, offset: SwpOffset, nr_pages: u32) -> bool {
+        offset.0 != 0 && nr_pages != 0 && offset.0 as u64 + nr_pages as u64 <= self.max_pages as u64
     }
 
     /// Returns exact byte counts.

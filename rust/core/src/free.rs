@@ -4,23 +4,39 @@ use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::device::{SwapDevice, SwpFlags};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::swap::Cx;
-use crate::table::SwapTableEntry;
+use crate::table::{SwapTable, SwapTableEntry};
 use crate::types::Order;
 
 impl Cx<'_> {
     /// Frees slots whose last reference is gone and moves the cluster. Kernel: `swap_entries_free`.
     ///
-    /// `ci` is locked; the slots lie in it and are in use with at most one reference.
-    pub(crate) fn free_entries(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
+    /// `ci` is locked and has `table`; the slots lie in it and are in use with at most one reference.
+    #[inline]
+    pub(crate) fn free_entries(
+        &mut self,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        table: &SwapTable,
+        slot: usize,
+        nr: u32,
+    ) {
         let was_full = ci.sub_count(nr);
-        ci.table().expect("slots in use have a table").fill(slot, nr as usize, SwapTableEntry::NULL);
+        table.fill(slot, nr as usize, SwapTableEntry::NULL);
         self.counters.add_inuse(device.ty(), -(nr as i64));
+        if ci.flag() != ClusterFlag::Nonfull || ci.count() == 0 {
+            self.move_freed(device, ci, was_full);
+        }
+    }
+
+    /// Moves a cluster in which slots were freed, and relists a device that was full until now.
+    #[inline(never)]
+    fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool) {
         if was_full {
             self.add_to_avail(device);
         }
         if ci.count() == 0 {
             self.free_cluster(device, ci);
-        } else if ci.flag() != ClusterFlag::Nonfull {
+        } else {
             ci.move_to(ListId::Nonfull(ci.order()));
         }
     }

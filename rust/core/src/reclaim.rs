@@ -87,12 +87,12 @@ impl<'a> Cx<'a> {
                 let is_cache_only = ci.table().is_some_and(|table| table.get(offset.in_cluster()).is_cache_only());
                 let mut step = 1;
                 if is_cache_only {
-                    drop(ci);
-                    step = match self.try_to_reclaim(device, offset, ReclaimWhen::Anyway) {
-                        Reclaimed::Nothing => 1,
-                        Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => nr,
-                    };
-                    ci = device.clusters.lock(offset.cluster());
+                    ci.unlocked(|| {
+                        step = match self.try_to_reclaim(device, offset, ReclaimWhen::Anyway) {
+                            Reclaimed::Nothing => 1,
+                            Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => nr,
+                        };
+                    });
                 }
                 offset.0 += step;
             }

@@ -57,10 +57,16 @@ impl<'a> Cx<'a> {
     fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
         let piece = Piece { first, nr_pages };
-        if piece.slots().end <= SWAPFILE_CLUSTER as usize {
+        if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize {
             let ci = device.clusters.lock(first.cluster());
             return self.put_locked(device, ci, piece);
         }
+        self.put_pieces(device, first, nr_pages)
+    }
+
+    /// Puts a range that reaches over cluster borders, or nothing of it.
+    #[cold]
+    fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
         for piece in pieces(first, nr_pages) {
             check_referenced(device, &device.clusters.lock(piece.first.cluster()), piece)?;
         }
@@ -82,14 +88,16 @@ impl<'a> Cx<'a> {
     /// Frees a piece whose slots are all swapped out with one reference, the common case; says whether it was one.
     #[inline]
     fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
-        let is_last =
-            ci.table().is_some_and(|table| table.is_last_swapped_out_run(piece.slots().start, piece.nr_pages as usize));
-        if is_last {
-            self.free_entries(device, ci, piece.slots().start, piece.nr_pages);
+        let (slot, nr_pages) = (piece.first.in_cluster(), piece.nr_pages);
+        let Some(table) = ci.table() else { return false };
+        if !table.is_last_swapped_out_run(slot, nr_pages as usize) {
+            return false;
         }
-        is_last
+        self.free_entries(device, ci, table, slot, nr_pages);
+        true
     }
 
+    #[inline(never)]
     fn put_mixed(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
         check_referenced(device, &ci, piece)?;
         let table = ci.table().expect("slots with references have a table");
@@ -104,12 +112,12 @@ impl<'a> Cx<'a> {
             need_reclaim |= entry.is_cached() && entry.count() == Some(1);
             self.put_slot(&ci, slot);
             if batch < slot {
-                self.free_entries(device, &mut ci, batch, (slot - batch) as u32);
+                self.free_entries(device, &mut ci, table, batch, (slot - batch) as u32);
             }
             batch = slot + 1;
         }
         if batch < piece.slots().end {
-            self.free_entries(device, &mut ci, batch, (piece.slots().end - batch) as u32);
+            self.free_entries(device, &mut ci, table, batch, (piece.slots().end - batch) as u32);
         }
         drop(ci);
         if need_reclaim {
@@ -297,10 +305,11 @@ impl<'a> Cx<'a> {
     /// Like `resolve`, for looking only: slot 0 has an entry too.
     #[inline]
     fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
-        let bad = |max_pages| SwapError::BadRange { entry, nr_pages: 1, max_pages };
-        let (ty, offset) = entry.parts().ok_or(bad(0))?;
-        let device = self.devices.get(ty.index()).ok_or(bad(0))?.as_deref().ok_or(SwapError::NoDevice(entry))?;
-        if offset.0 >= device.max_pages() { Err(bad(device.max_pages())) } else { Ok((device, offset)) }
+        let slot = entry.parts().and_then(|(ty, offset)| Some((self.device(ty)?, offset)));
+        match slot {
+            Some((device, offset)) if offset.0 < device.max_pages() => Ok((device, offset)),
+            _ => Err(self.unresolved(entry, 1)),
+        }
     }
 }
 

@@ -318,12 +318,23 @@ impl<'a> Cx<'a> {
     /// Returns the device of an entry and the slot on it. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     #[inline]
     pub(crate) fn resolve(&self, entry: SwpEntry, nr_pages: u32) -> Result<(&'a SwapDevice, SwpOffset)> {
-        let bad = SwapError::BadRange { entry, nr_pages, max_pages: 0 };
-        let Some((ty, offset)) = entry.parts() else { return Err(bad) };
-        let Some(device) = self.devices.get(ty.index()) else { return Err(bad) };
-        let device = device.as_deref().ok_or(SwapError::NoDevice(entry))?;
-        device.check_range(offset, nr_pages)?;
-        Ok((device, offset))
+        let slot = entry.parts().and_then(|(ty, offset)| Some((self.device(ty)?, offset)));
+        match slot {
+            Some((device, offset)) if device.has_range(offset, nr_pages) => Ok((device, offset)),
+            _ => Err(self.unresolved(entry, nr_pages)),
+        }
+    }
+
+    /// Says what is wrong with an entry that names no slots.
+    #[cold]
+    pub(crate) fn unresolved(&self, entry: SwpEntry, nr_pages: u32) -> SwapError {
+        let Some(device) = entry.parts().and_then(|(ty, _)| self.devices.get(ty.index())) else {
+            return SwapError::BadRange { entry, nr_pages, max_pages: 0 };
+        };
+        match device {
+            Some(device) => SwapError::BadRange { entry, nr_pages, max_pages: device.max_pages() },
+            None => SwapError::NoDevice(entry),
+        }
     }
 
     /// Returns a device by type, if it is on.

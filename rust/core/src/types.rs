@@ -137,6 +137,13 @@ impl Order {
         if order > MAX_ORDER { None } else { Some(Self(order)) }
     }
 
+    /// Takes a number that came from an order.
+    #[inline]
+    pub(crate) const fn stored(order: u8) -> Self {
+        debug_assert!(order <= MAX_ORDER);
+        Self(order)
+    }
+
     /// Every order, smallest first.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> {
         (0..=MAX_ORDER).map(Self)

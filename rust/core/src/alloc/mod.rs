@@ -5,9 +5,11 @@ mod search;
 
 use std::sync::Arc;
 
-use crate::device::SwapDevice;
+use crate::cluster::ClusterGuard;
+use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::Folio;
+use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::{Hibernation, RuleU};
 use crate::swap::{Cx, Event, OnCpu, Swap};
 use crate::table::SwapTableEntry;
@@ -67,12 +69,70 @@ impl Cx<'_> {
             return false;
         }
         let Some(device) = self.device(hint.ty()) else { return false };
-        self.alloc_at(device, hint.offset(), request)
+        let mut ci = device.clusters.lock(hint.offset().cluster());
+        self.take_at_hint(device, &mut ci, hint.offset(), request)
+            || self.alloc_at(device, ci, hint.offset(), request)
     }
 
-    /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
-    fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
-        let mut ci = device.clusters.lock(offset.cluster());
+    /// Serves from a cluster that does not become full, as long as the very next run is free: no search.
+    ///
+    /// Does what [`Cx::scan`] would, or nothing. Most requests end here.
+    #[inline]
+    fn take_at_hint(
+        &mut self,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        offset: SwpOffset,
+        request: &mut Request<'_>,
+    ) -> bool {
+        let (order, nr_pages) = (request.order, request.order.nr_pages());
+        if ci.count() == 0 || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
+            return false;
+        }
+        let Some(table) = ci.table() else { return false };
+        let first = request.taken;
+        let base = device.entry_at(ci.idx().base());
+        let mut slot = offset.in_cluster() as u32;
+        // The run that fills the cluster may fill the device: not here.
+        let mut room = (SWAPFILE_CLUSTER - 1).saturating_sub(ci.count());
+        while request.wanted() > 0
+            && room >= nr_pages
+            && slot + nr_pages <= SWAPFILE_CLUSTER
+            && table.is_null_run(slot as usize, nr_pages as usize)
+        {
+            table.fill(slot as usize, nr_pages as usize, request.word);
+            request.push(base.plus(slot));
+            slot += nr_pages;
+            room -= nr_pages;
+        }
+        let nr_taken = request.taken - first;
+        if nr_taken == 0 {
+            return false;
+        }
+        if let Some(folio) = request.folio {
+            folio.set_entry(request.out[first]);
+        }
+        let nr_slots = nr_taken as u32 * nr_pages;
+        ci.add_count(nr_slots);
+        self.counters.add_inuse(device.ty(), nr_slots as i64);
+        self.counters.count_runs(order, nr_taken);
+        if !ci.is_settled() {
+            self.relocate(device, ci);
+        }
+        let next = if slot + nr_pages <= SWAPFILE_CLUSTER { slot } else { 0 };
+        self.hints[order.index()] = if next > 0 { base.plus(next) } else { device.entry_at(SwpOffset(0)) };
+        true
+    }
+
+    /// Serves from a locked cluster, from an offset upwards, unless the cluster cannot serve the order.
+    #[inline(never)]
+    fn alloc_at<'c>(
+        &mut self,
+        device: &'c SwapDevice,
+        mut ci: ClusterGuard<'c>,
+        offset: SwpOffset,
+        request: &mut Request<'_>,
+    ) -> bool {
         if !ci.is_usable(request.order) {
             if self.swap.switches.rule_u == RuleU::Relocate {
                 self.leave_cluster(device, &mut ci, request, None);
@@ -83,7 +143,13 @@ impl Cx<'_> {
         self.scan(device, ci, offset, request)
     }
 
+    /// Locks the cluster of an offset and serves from there.
+    fn alloc_at_offset(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
+        self.alloc_at(device, device.clusters.lock(offset.cluster()), offset, request)
+    }
+
     /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
+    #[inline(never)]
     fn alloc_slow(&mut self, request: &mut Request<'_>) -> bool {
         self.counters.count(Event::SlowPath, 1);
         let mut visited = 0u32;
@@ -113,7 +179,7 @@ impl Cx<'_> {
         let hint = self.hints[Order::ZERO.index()];
         let at_hint =
             self.swap.switches.hibernation == Hibernation::Hint && hint.offset().0 != 0 && hint.ty() == device.ty();
-        (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+        (at_hint && self.alloc_at_offset(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
 }
 

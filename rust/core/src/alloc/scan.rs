@@ -6,7 +6,7 @@ use crate::limits::SWAPFILE_CLUSTER;
 use crate::reclaim::{ReclaimWhen, Reclaimed};
 use crate::swap::Cx;
 use crate::table::{EntryKind, SwapTable};
-use crate::types::{ClusterIdx, Order, SwpOffset};
+use crate::types::{Order, SwpOffset};
 
 use super::Request;
 
@@ -31,23 +31,16 @@ impl Cx<'_> {
         offset: SwpOffset,
         request: &mut Request<'_>,
     ) -> bool {
-        let idx = ci.idx();
         // A rotational device turns to its equals after every run.
         let most = if device.has(SwpFlags::SOLIDSTATE) { request.wanted() } else { 1 };
         let mut next = Some(offset);
         let mut nr_taken = 0;
         while nr_taken < most {
-            let Some(start) = next else { break };
-            next = None;
-            let found;
-            (ci, found) = self.find_run(device, ci, start, request.order);
-            let Some(found) = found else { break };
-            if !device.has(SwpFlags::WRITEOK) {
-                break;
-            }
-            self.take_run(device, &mut ci, found, request);
+            let Some(start) = next.take() else { break };
+            let found = self.find_run(device, &mut ci, start, request.order);
+            let Some((table, at)) = found.filter(|_| device.has(SwpFlags::WRITEOK)) else { break };
+            next = self.take_run(device, &mut ci, table, at, request);
             nr_taken += 1;
-            next = next_offset(idx, ci.count(), found, request.order);
         }
         if nr_taken > 0 {
             self.counters.count_runs(request.order, nr_taken);
@@ -64,7 +57,9 @@ impl Cx<'_> {
         request: &mut Request<'_>,
         next: Option<SwpOffset>,
     ) {
-        self.relocate(device, ci);
+        if !ci.is_settled() {
+            self.relocate(device, ci);
+        }
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
             self.hints[request.order.index()] = device.entry_at(next);
@@ -74,42 +69,56 @@ impl Cx<'_> {
     }
 
     /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile.
+    #[inline]
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
-        mut ci: ClusterGuard<'c>,
+        ci: &mut ClusterGuard<'c>,
         start: SwpOffset,
         order: Order,
-    ) -> (ClusterGuard<'c>, Option<SwpOffset>) {
-        let (base, nr_pages) = (ci.idx().base().0, order.nr_pages());
-        if ci.count() + nr_pages > SWAPFILE_CLUSTER {
-            return (ci, None);
+    ) -> Option<(&'c SwapTable, SwpOffset)> {
+        if ci.count() + order.nr_pages() > SWAPFILE_CLUSTER {
+            return None;
         }
+        let table = ci.table()?;
+        if table.is_null_run(start.in_cluster(), order.nr_pages() as usize) {
+            return Some((table, start));
+        }
+        self.find_run_above(device, ci, start, order)
+    }
+
+    /// Looks at range after range; `start` is known not to be free as it is.
+    fn find_run_above<'c>(
+        &mut self,
+        device: &'c SwapDevice,
+        ci: &mut ClusterGuard<'c>,
+        start: SwpOffset,
+        order: Order,
+    ) -> Option<(&'c SwapTable, SwpOffset)> {
+        let (base, nr_pages) = (ci.idx().base(), order.nr_pages());
         let mut at = start.in_cluster() as u32;
+        let mut table = ci.table()?;
         while at + nr_pages <= SWAPFILE_CLUSTER {
-            let Some(table) = ci.table() else { return (ci, None) };
             match self.look_at(table, at as usize, nr_pages) {
-                Range::Free => return (ci, Some(SwpOffset(base + at))),
-                Range::InUse => at += nr_pages,
+                Range::Free => return Some((table, base.plus(at))),
+                Range::InUse => {}
                 Range::NeedsReclaim => {
-                    let idx = ci.idx();
-                    drop(ci);
-                    self.reclaim_range(device, SwpOffset(base + at), nr_pages);
-                    ci = device.clusters.lock(idx);
+                    self.reclaim_range(device, ci, base.plus(at), nr_pages);
                     if !ci.is_usable(order) {
-                        return (ci, None);
+                        return None;
                     }
                     if ci.count() == 0 {
                         at = 0;
                     }
-                    if ci.table().is_some_and(|table| table.is_null_run(at as usize, nr_pages as usize)) {
-                        return (ci, Some(SwpOffset(base + at)));
+                    table = ci.table()?;
+                    if table.is_null_run(at as usize, nr_pages as usize) {
+                        return Some((table, base.plus(at)));
                     }
-                    at += nr_pages;
                 }
             }
+            at += nr_pages;
         }
-        (ci, None)
+        None
     }
 
     #[inline]
@@ -127,7 +136,19 @@ impl Cx<'_> {
     }
 
     /// Takes the cached slots of a range back, stopping at the first that resists. Kernel: `cluster_reclaim_range`.
-    fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
+    ///
+    /// Drops the cluster lock meanwhile: what was known of the cluster is not known any more.
+    fn reclaim_range<'c>(
+        &mut self,
+        device: &'c SwapDevice,
+        ci: &mut ClusterGuard<'c>,
+        first: SwpOffset,
+        nr_pages: u32,
+    ) {
+        ci.unlocked(|| self.reclaim_slots(device, first, nr_pages));
+    }
+
+    fn reclaim_slots(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
         for offset in (first.0..first.0 + nr_pages).map(SwpOffset) {
             let entry = device.get(offset);
             if entry.count() != Some(0) {
@@ -141,15 +162,23 @@ impl Cx<'_> {
         }
     }
 
-    /// Writes the entries of a run and counts it. Kernel: `__swap_cluster_alloc_entries`.
+    /// Writes the entries of a run and counts it; returns where the next request of the order goes on, `None` at the
+    /// cluster's end. Kernel: `__swap_cluster_alloc_entries`.
     #[inline]
-    fn take_run(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, at: SwpOffset, request: &mut Request<'_>) {
-        let nr_pages = request.order.nr_pages();
+    fn take_run(
+        &mut self,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        table: &SwapTable,
+        at: SwpOffset,
+        request: &mut Request<'_>,
+    ) -> Option<SwpOffset> {
+        let (slot, nr_pages) = (at.in_cluster(), request.order.nr_pages());
         let entry = device.entry_at(at);
         if ci.count() == 0 {
             ci.set_order(request.order);
         }
-        ci.table().expect("scanned above").fill(at.in_cluster(), nr_pages as usize, request.word);
+        table.fill(slot, nr_pages as usize, request.word);
         if let Some(folio) = request.folio {
             folio.set_entry(entry);
         }
@@ -158,14 +187,7 @@ impl Cx<'_> {
         }
         self.counters.add_inuse(device.ty(), nr_pages as i64);
         request.push(entry);
+        let fits = slot as u32 + 2 * nr_pages <= SWAPFILE_CLUSTER;
+        (fits && ci.count() < SWAPFILE_CLUSTER).then(|| at.plus(nr_pages))
     }
-}
-
-/// Returns where the next request of the order goes on after a run; `None` at the cluster's end.
-#[inline]
-fn next_offset(idx: ClusterIdx, count: u32, found: SwpOffset, order: Order) -> Option<SwpOffset> {
-    let nr_pages = order.nr_pages();
-    let fits = found.in_cluster() as u32 + 2 * nr_pages <= SWAPFILE_CLUSTER;
-    debug_assert_eq!(found.cluster(), idx);
-    (count < SWAPFILE_CLUSTER && fits).then_some(SwpOffset(found.0 + nr_pages))
 }

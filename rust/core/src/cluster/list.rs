@@ -132,33 +132,35 @@ impl Lists {
         }
     }
 
+    #[inline]
     pub(super) fn link_tail(&mut self, all: &Clusters, list: ListId, idx: ClusterIdx) {
+        let array = &*all.array;
         let head = &mut self.heads[list.index()];
-        let ci = &all.array[idx.index()];
+        let ci = &array[idx.index()];
         ci.prev.store(head.last, Relaxed);
         ci.next.store(NIL, Relaxed);
-        if head.last == NIL {
-            head.first = idx.0
-        } else {
-            all.array[head.last as usize].next.store(idx.0, Relaxed)
+        match array.get(head.last as usize) {
+            Some(last) => last.next.store(idx.0, Relaxed),
+            None => head.first = idx.0,
         }
         head.last = idx.0;
         head.len += 1;
     }
 
+    #[inline]
     pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, idx: ClusterIdx) {
+        let array = &*all.array;
         let head = &mut self.heads[list.index()];
-        let ci = &all.array[idx.index()];
+        let ci = &array[idx.index()];
         let (prev, next) = (ci.prev.load(Relaxed), ci.next.load(Relaxed));
-        if prev == NIL {
-            head.first = next
-        } else {
-            all.array[prev as usize].next.store(next, Relaxed)
+        // NIL is beyond every array.
+        match array.get(prev as usize) {
+            Some(prev) => prev.next.store(next, Relaxed),
+            None => head.first = next,
         }
-        if next == NIL {
-            head.last = prev
-        } else {
-            all.array[next as usize].prev.store(prev, Relaxed)
+        match array.get(next as usize) {
+            Some(next) => next.prev.store(prev, Relaxed),
+            None => head.last = prev,
         }
         head.len -= 1;
     }

@@ -241,7 +241,26 @@ impl Drop for ClusterGuard<'_> {
     }
 }
 
+/// Takes a lock again when dropped.
+struct Relock<'a>(&'a SpinWord);
+
+impl Drop for Relock<'_> {
+    fn drop(&mut self) {
+        self.0.lock();
+    }
+}
+
 impl<'a> ClusterGuard<'a> {
+    /// Runs work with the lock dropped; others may have done anything to the cluster afterwards.
+    pub(crate) fn unlocked(&mut self, work: impl FnOnce()) {
+        self.ci.lock.unlock();
+        // A panic in `work` must not leave the guard thinking that it holds the lock.
+        let relock = Relock(&self.ci.lock);
+        work();
+        drop(relock);
+    }
+
+    #[inline]
     pub(crate) fn idx(&self) -> ClusterIdx {
         self.idx
     }
@@ -262,7 +281,7 @@ impl<'a> ClusterGuard<'a> {
 
     #[inline]
     pub(crate) fn order(&self) -> Order {
-        Order::new(self.ci.order.load(Ordering::Relaxed)).expect("a cluster's order was an order when it was set")
+        Order::stored(self.ci.order.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_order(&mut self, order: Order) {
@@ -342,7 +361,14 @@ impl<'a> ClusterGuard<'a> {
         Ok(true)
     }
 
+    /// Says whether a scan would leave the cluster where it is: partly used and on its frag list.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.flag() == ClusterFlag::Frag && matches!(self.count(), 1..SWAPFILE_CLUSTER)
+    }
+
     /// Moves the cluster to the tail of a list. Kernel: `move_cluster`. Locks: the list lock.
+    #[inline(never)]
     pub(crate) fn move_to(&mut self, list: ListId) {
         let mut lists = self.all.lists.lock();
         if let Some(old) = ListId::of(self.flag(), self.order()) {

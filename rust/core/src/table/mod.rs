@@ -45,6 +45,9 @@ impl SwapTable {
     /// Writes the same entry to a run; the cluster lock is held.
     #[inline]
     pub(crate) fn fill(&self, index: usize, nr: usize, entry: SwapTableEntry) {
+        if nr == 1 {
+            return self.set(index, entry);
+        }
         for word in &self.0[index..index + nr] {
             word.store(entry.raw(), Ordering::Relaxed);
         }
@@ -53,12 +56,18 @@ impl SwapTable {
     /// Says whether a whole run is free; the cluster lock is held.
     #[inline]
     pub(crate) fn is_null_run(&self, index: usize, nr: usize) -> bool {
+        if nr == 1 {
+            return self.get(index).is_null();
+        }
         self.0[index..index + nr].iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
     /// Says whether every entry of a run is swapped out with exactly one reference; the cluster lock is held.
     #[inline]
     pub(crate) fn is_last_swapped_out_run(&self, index: usize, nr: usize) -> bool {
+        if nr == 1 {
+            return self.get(index).is_last_swapped_out();
+        }
         self.0[index..index + nr]
             .iter()
             .all(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)).is_last_swapped_out())
