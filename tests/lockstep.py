@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from model import MAX_ORDER, C, Device, Model, Switches
+from model import MAX_ORDER, C, Device, Disk, Model, Switches
 from model import Folio as ModelFolio
 from swapcore import Folio, Null, Swap, SwapDevice, SwpEntry
 
@@ -30,18 +30,6 @@ def value_of(kind: int, offset: int) -> int:
 def place_of(entry: SwpEntry) -> tuple[int, int]:
     """Returns (type, slot) of an entry."""
     return entry.type, entry.offset
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A device to turn on."""
-
-    pages: int
-    bad: frozenset[int] = frozenset()
-    priority: int | None = None
-    rotational: bool = False
-    blkdev: bool = True
-    page_discard: bool = False
 
 
 @dataclass(eq=False)
@@ -77,7 +65,7 @@ class Lockstep:
     def both(self, call: str, real: Callable[[], Any], modelled: Callable[[], Any]) -> tuple[Any, int | None]:
         """Runs an operation on both sides and compares answer or errno; returns them."""
         self.log.append(call)
-        answers = []
+        answers: list[tuple[Any, int | None]] = []
         for operation in (real, modelled):
             try:
                 answers.append((operation(), None))
@@ -147,14 +135,7 @@ class Lockstep:
         self.both(
             f"side.swapon({disk})",
             real,
-            lambda: self.model.swapon(
-                disk.pages,
-                disk.bad,
-                disk.priority,
-                rotational=disk.rotational,
-                blkdev=disk.blkdev,
-                page_discard=disk.page_discard,
-            ),
+            lambda: self.model.swapon(disk),
         )
 
     def swapoff(self, kind: int, keep_every: int | None = None, *, hook: bool = False) -> None:

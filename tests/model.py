@@ -32,6 +32,18 @@ class Switches:
     hibernation: str = "hint"
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A device to turn on: `pages` slots, header included; no `priority` takes the default rule."""
+
+    pages: int
+    bad: frozenset[int] = frozenset()
+    priority: int | None = None
+    rotational: bool = False
+    blkdev: bool = True
+    page_discard: bool = False
+
+
 @dataclass(eq=False)
 class Folio:
     """What the allocator asks about a folio. `entry` is its first slot while it is in the swap cache."""
@@ -58,12 +70,8 @@ class Device:
     """A device that is on. A slot absent from `slots` is free; lists hold cluster indexes, head first."""
 
     type: int
-    max: int
+    disk: Disk
     prio: int
-    bad: frozenset[int] = frozenset()
-    rotational: bool = False
-    blkdev: bool = True
-    page_discard: bool = False
     writeok: bool = True
     inuse: int = 0
     slots: dict[int, Slot] = field(default_factory=dict)
@@ -71,10 +79,11 @@ class Device:
 
     def __post_init__(self) -> None:
         """Marks bad slots; lays out no list yet."""
-        self.pages = self.max - 1 - len(self.bad)
+        self.max = self.disk.pages
+        self.pages = self.max - 1 - len(self.disk.bad)
         nr_clusters = -(-self.max // C)
         self.count, self.flag, self.order = ([0] * nr_clusters for _ in range(3))
-        for off in {0, *self.bad, *range(self.max, nr_clusters * C)}:
+        for off in {0, *self.disk.bad, *range(self.max, nr_clusters * C)}:
             self.slots[off] = Slot(0, is_bad=True)
             self.count[off // C] += 1
         self.free: list[int] = []
@@ -162,15 +171,16 @@ class Model:
         """The kernel's vm_swap_full."""
         return self.nr_swap_pages * 2 < sum(d.pages for d in self.devices.values() if d.writeok)
 
-    def swapon(self, pages: int, bad: Iterable[int] = (), priority: int | None = None, **traits: bool) -> int:
-        """Turns a device of `pages` slots, header included, on. Returns its type."""
+    def swapon(self, disk: Disk) -> int:
+        """Turns a device on; returns its type."""
+        priority = disk.priority
         if priority is None:
             priority = -1
             if self.switches.default_priority == "descending":
                 self.least_priority -= 1
                 priority = self.least_priority
         kind = next(t for t in range(len(self.devices) + 1) if t not in self.devices)
-        dev = Device(kind, pages, priority, frozenset(bad), **traits)
+        dev = Device(kind, disk, priority)
         clusters: Iterable[int] = range(len(dev.count))
         if self.switches.free_order == "columns":
             clusters = sorted(clusters, key=lambda c: (c % COLUMNS, c))
@@ -282,9 +292,9 @@ class Model:
 
     def cluster_alloc(self, dev: Device, req: Request) -> int:
         """Searches one device; returns a slot or 0."""
-        if req.order > 0 and not dev.blkdev:
+        if req.order > 0 and not dev.disk.blkdev:
             return 0
-        if dev.rotational and (off := dev.next[req.order]):
+        if dev.disk.rotational and (off := dev.next[req.order]):
             if dev.usable(off // C, req.order):
                 if found := self.scan(dev, off, req):
                     return found
@@ -303,7 +313,7 @@ class Model:
     def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
         """Yields lists, and how many clusters of each to try; lazily, since scans change what follows."""
         one, every = 1, len(dev.count)
-        free_first = dev.page_discard or self.switches.first_search == "free"
+        free_first = dev.disk.page_discard or self.switches.first_search == "free"
         if free_first:
             yield dev.free, one
         if order < MAX_ORDER:
@@ -338,7 +348,7 @@ class Model:
             if dev.count[c] < C and off + 2 * nr <= end:
                 hint = off + nr
         self.relocate(dev, c)
-        if dev.rotational:
+        if dev.disk.rotational:
             dev.next[req.order] = hint
         elif hint:
             self.hints[req.cpu][req.order] = (dev, hint)
@@ -390,7 +400,7 @@ class Model:
 
     def free_cluster(self, dev: Device, c: int) -> None:
         """Takes an empty cluster back, through the discard list if the device asks for it."""
-        if dev.writeok and dev.page_discard:
+        if dev.writeok and dev.disk.page_discard:
             dev.move(c, dev.discard, DISCARD)
         else:
             dev.move(c, dev.free, FREE)

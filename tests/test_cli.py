@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -295,3 +296,46 @@ def test_map_shows_free_and_full_only_where_they_are_exact() -> None:
     lines = report.fragmentation_map([0, 1 / 512, 0.5, 511 / 512, 1, 1], width=4)
     assert lines[0] == "0 | .+%|"
     assert lines[1] == "4 |@@|"
+
+
+def progress_text(monkeypatch: pytest.MonkeyPatch, *, quiet_seconds: float, is_timed: bool) -> str:
+    """Returns what 0.7 s of work of which half is done writes to a terminal."""
+    parent, child = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(report, "QUIET_SECONDS", quiet_seconds)
+    with os.fdopen(child, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        with report.progress("busy", 1.4 if is_timed else 10, is_timed=is_timed) as update:
+            update(5)
+            time.sleep(0.7)
+        print("done", file=terminal, flush=True)
+        text = os.read(parent, 65_536).decode()
+    os.close(parent)
+    return text
+
+
+@pytest.mark.parametrize("is_timed", [False, True])
+def test_progress_bar_appears_on_a_terminal_after_a_while(
+    *, is_timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = progress_text(monkeypatch, quiet_seconds=0.05, is_timed=is_timed)
+    assert "busy" in text
+    assert "50%" in text if not is_timed else "%" in text
+
+
+def test_short_work_shows_no_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert progress_text(monkeypatch, quiet_seconds=5, is_timed=False).strip() == "done"
+
+
+def test_progress_off_a_terminal_is_silent(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "QUIET_SECONDS", 0)
+    with report.progress("busy", 1) as update:
+        update(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_show_plots_the_device(capsys: Capture, small_trace: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["show", "--trace", small_trace, "--plot", str(tmp_path / "map.svg")]) == 0
+    assert (tmp_path / "map.svg").stat().st_size > 1000
+    assert "null0" in capsys.readouterr().out

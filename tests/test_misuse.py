@@ -129,7 +129,7 @@ def test_run_that_leaves_the_device_is_refused(swap: Swap, verb: Verb) -> None:
         verb(swap, at(PAGES - 12, order=4))
 
 
-@pytest.mark.parametrize("nr", [0, PAGES, 1 << 40])
+@pytest.mark.parametrize("nr", [0, PAGES, (1 << 32) - 1])
 def test_number_of_slots_out_of_range_is_refused(swap: Swap, nr: int) -> None:
     for call in (swap.free, swap.dup):
         with refused(swap, InvalidArgumentError, errno.EINVAL):
@@ -144,8 +144,12 @@ def test_run_is_freed_only_once(swap: Swap) -> None:
 
 
 def test_batch_with_a_foreign_entry_is_refused_as_a_whole(swap: Swap) -> None:
-    for foreign in (at(1, ABSENT_TYPE), at(PAGES), at(0, 1 << 4)):
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+    for foreign, error, number in (
+        (at(1, ABSENT_TYPE), EntryGoneError, errno.ENOENT),
+        (at(PAGES), InvalidArgumentError, errno.EINVAL),
+        (at(0, 1 << 4), InvalidArgumentError, errno.EINVAL),
+    ):
+        with refused(swap, error, number):
             swap.free_batch(array("Q", [int(at(1)), int(at(2)), int(foreign)]))
 
 
@@ -166,7 +170,7 @@ def test_dup_batch_stops_at_the_first_slot_not_in_use(swap: Swap) -> None:
     assert [swap.swap_count(at(slot)) for slot in (7, 60, 9)] == [2, 0, 1]
 
 
-@pytest.mark.parametrize("order", [-1, MAX_ORDER + 1, 63, 64, 255])
+@pytest.mark.parametrize("order", [MAX_ORDER + 1, 63, 64, 255, 256])
 def test_order_out_of_range_is_refused(swap: Swap, order: int) -> None:
     calls: list[Callable[[], object]] = [
         lambda: swap.alloc(order, cpu=0),
@@ -179,18 +183,36 @@ def test_order_out_of_range_is_refused(swap: Swap, order: int) -> None:
             call()
 
 
-@pytest.mark.parametrize("cpu", [-1, 2, 1 << 20])
+@pytest.mark.parametrize("cpu", [2, 1 << 20])
 def test_cpu_out_of_range_is_refused(swap: Swap, cpu: int) -> None:
     for call in (lambda: swap.alloc(cpu=cpu), lambda: swap.alloc_batch(2, cpu=cpu)):
         with refused(swap, InvalidArgumentError, errno.EINVAL):
             call()
 
 
-@pytest.mark.parametrize("value", [1 << 63, (1 << 64) - 1, -1])
+@pytest.mark.parametrize("value", [1 << 63, (1 << 64) - 1])
 def test_word_that_is_no_entry_is_refused(swap: Swap, value: int) -> None:
     for call in (swap.free, swap.dup, swap.lookup):
         with refused(swap, InvalidArgumentError, errno.EINVAL):
             call(value)
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+def test_number_that_no_word_holds_is_refused(swap: Swap, number: int) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: swap.alloc(number, cpu=0),
+        lambda: swap.alloc(cpu=number),
+        lambda: swap.alloc_batch(number, cpu=0),
+        lambda: swap.free(number),
+        lambda: swap.dup(number),
+        lambda: swap.lookup(number),
+        lambda: swap.free(at(1), number),
+    ]
+    before = state(swap)
+    for call in calls:
+        with pytest.raises((OverflowError, InvalidArgumentError)):
+            call()
+    assert state(swap) == before
 
 
 def test_failing_allocation_takes_no_slot(swap: Swap) -> None:
@@ -275,10 +297,42 @@ def test_exception_of_the_hook_leaves_the_device_on(swap: Swap) -> None:
     assert state(swap) == before
 
 
+def test_swapoff_inside_swapoffs_hook_is_refused(swap: Swap) -> None:
+    device = device_of(swap, 0)
+    refusals = []
+
+    def unuse(entry: SwpEntry, count: int) -> None:
+        with pytest.raises(SwapBusyError) as caught:
+            swap.swapoff(device)
+        refusals.append(caught.value.errno)
+        assert swap.alloc(cpu=1).type != device.type, "a device on its way out serves nobody"
+        swap.check()
+        for _ in range(count):
+            swap.put(entry, 1)
+
+    inuse = device.inuse_pages
+    swap.swapoff(device, unuse)
+    assert refusals == [errno.EBUSY] * inuse
+
+
 def test_ordinary_slot_is_no_hibernation_slot(swap: Swap) -> None:
     for offset in (1, 60, 1024):
         with refused(swap, EntryGoneError, errno.ENOENT):
             swap.free_hibernation(at(offset))
+
+
+def test_ordinary_slot_is_none_beside_a_hibernation_slot_either(swap: Swap) -> None:
+    swap.alloc_hibernation(device_of(swap, 0), cpu=0)
+    for offset in (1, 1024):
+        with refused(swap, EntryGoneError, errno.ENOENT):
+            swap.free_hibernation(at(offset))
+
+
+def test_hibernation_slot_given_back_by_put_pins_no_more(swap: Swap) -> None:
+    device = device_of(swap, 0)
+    swap.put(swap.alloc_hibernation(device, cpu=0))
+    swap.swapoff(device)
+    assert not device.is_on
 
 
 def test_hibernation_slot_is_given_back_only_once(swap: Swap) -> None:
@@ -295,6 +349,35 @@ def test_hibernation_slot_pins_its_device(swap: Swap) -> None:
         swap.swapoff(device)
     swap.free_hibernation(entry)
     swap.swapoff(device)
+
+
+def test_folio_of_another_subsystem_is_refused(swap: Swap) -> None:
+    other = Swap(nr_cpus=1)
+    other.swapon(Null(pages=PAGES))
+    folio = other.folio()
+    other.folio_alloc_swap(folio, cpu=0)
+    calls: list[Callable[[], object]] = [
+        lambda: swap.folio_dup_swap(folio),
+        lambda: swap.folio_put_swap(folio),
+        lambda: swap.swap_cache_del_folio(folio),
+        lambda: swap.folio_free_swap(folio),
+    ]
+    for call in calls:
+        before = state(other)
+        with refused(swap, InvalidArgumentError, errno.EINVAL):
+            call()
+        assert state(other) == before
+    other.check()
+
+
+def test_device_of_another_subsystem_is_refused(swap: Swap) -> None:
+    other = Swap(nr_cpus=1)
+    foreign = other.swapon(Null(pages=PAGES))
+    with refused(swap, EntryGoneError, errno.ENOENT):
+        swap.swapoff(foreign)
+    with refused(swap, EntryGoneError, errno.ENOENT):
+        swap.alloc_hibernation(foreign, cpu=0)
+    assert foreign.is_on
 
 
 def test_cached_folio_takes_no_second_place(swap: Swap) -> None:

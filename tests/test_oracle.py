@@ -204,7 +204,11 @@ def spoil_type(lines: Lines) -> Lines:
     return [*lines[:3], {**lines[3], "slots": [[7, 1, 8]]}, *lines[4:]]
 
 
-@pytest.mark.parametrize("spoil", [spoil_header, spoil_cluster, spoil_end])
+def spoil_ncpu(lines: Lines) -> Lines:
+    return [{key: value for key, value in lines[0].items() if key != "ncpu"}, *lines[1:]]
+
+
+@pytest.mark.parametrize("spoil", [spoil_header, spoil_cluster, spoil_end, spoil_ncpu])
 def test_file_that_is_no_whole_case_is_refused(tmp_path: Path, spoil: Callable[[Lines], Lines]) -> None:
     with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl"):
         replay_case(write(tmp_path / "hand.jsonl", spoil(CASE)))
@@ -219,6 +223,32 @@ def test_line_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 def test_slot_of_a_device_that_is_not_on_diverges(tmp_path: Path) -> None:
     assert first_divergence(replay_case(write(tmp_path / "hand.jsonl", spoil_type(CASE)))) == (4, "alloc")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slots": None},
+        {"slots": [[0, 1, 7]]},
+        {"slots": [[0, -1, 8]]},
+        {"slots": [["0", 1, 8]]},
+        {"slots": [[0, 1]]},
+        {"cpu": -1},
+        {"op": "unheard-of"},
+        {"inuse": 8},
+    ],
+    ids=str,
+)
+def test_malformed_line_is_refused_with_its_number(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(sc.InvalidArgumentError, match="line 4"):
+        replay_case(write(tmp_path / "hand.jsonl", tampered(4, **change)))
+
+
+def test_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "hand.jsonl", CASE)
+    path.write_text(path.read_text() + "3\n")
+    with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl, line 18"):
+        replay_case(path)
 
 
 def test_missing_field_is_refused_with_its_line(tmp_path: Path) -> None:

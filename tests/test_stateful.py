@@ -41,7 +41,7 @@ def random_disk(rng: random.Random) -> Disk:
         rng.choice([None, 0, 5, 5, 7]),
         rotational=rng.random() < 0.2,
         blkdev=blkdev,
-        page_discard=rng.random() < 0.25,
+        page_discard=rng.random() < 0.35,
     )
 
 
@@ -195,18 +195,19 @@ class Program:
                 return
             index = rng.choice(cached)
             page = rng.choice([None, rng.randrange(1 << side.folios[index].model.order)])
-            rng.choice(
-                [
-                    lambda i=index, p=page: side.folio_dup_swap(i, p),
-                    lambda i=index, p=page: side.folio_put_swap(i, p),
-                    lambda i=index: side.swap_cache_del_folio(i),
-                    lambda i=index: side.folio_free_swap(i),
-                    lambda i=index: side.drop_handle(i),
-                    lambda i=index: side.set_traits(
-                        i, locked=False, writeback=False, mapped=rng.random() < 0.5
-                    ),
-                ]
-            )()
+            action = rng.randrange(6)
+            if action == 0:
+                side.folio_dup_swap(index, page)
+            elif action == 1:
+                side.folio_put_swap(index, page)
+            elif action == 2:
+                side.swap_cache_del_folio(index)
+            elif action == 3:
+                side.folio_free_swap(index)
+            elif action == 4:
+                side.drop_handle(index)
+            else:
+                side.set_traits(index, locked=False, writeback=False, mapped=rng.random() < 0.5)
 
     def hibernate(self) -> None:
         """Takes or gives back hibernation slots; readahead sometimes caches one."""

@@ -102,7 +102,8 @@ def assert_lists(swap: Swap, kind: int = A, **expected: list[int] | dict[int, li
 
 def hint(swap: Swap, order: int = 0, cpu: int = 0) -> tuple[int, int] | None:
     """Returns (type, slot) of a CPU's hint, None without one."""
-    return swap.dump()["hints"][cpu].get(order)
+    found: tuple[int, int] | None = swap.dump()["hints"][cpu].get(order)
+    return found
 
 
 def cache_idle(swap: Swap, slot: int, order: int = 0) -> Folio:

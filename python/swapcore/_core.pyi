@@ -5,10 +5,29 @@ thread's own number, handed out in turn and kept for the life of the thread. Cou
 (4 KiB) unless a name says bytes.
 """
 
+import builtins
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol, final
 
 from typing_extensions import Buffer
+
+__all__ = [
+    "MAX_ORDER",
+    "MAX_SWAPFILES",
+    "PAGE_SIZE",
+    "SWAPFILE_CLUSTER",
+    "Folio",
+    "Strategy",
+    "Swap",
+    "SwapBatch",
+    "SwapDevice",
+    "SwpEntry",
+    "Trace",
+    "build_swap_header",
+    "is_debug_build",
+    "parse_swap_header",
+    "stress",
+]
 
 PAGE_SIZE: int
 SWAPFILE_CLUSTER: int
@@ -62,7 +81,7 @@ class SwpEntry:
     def __le__(self, other: SwpEntry, /) -> bool: ...
     def __gt__(self, other: SwpEntry, /) -> bool: ...
     def __ge__(self, other: SwpEntry, /) -> bool: ...
-    def __reduce__(self) -> tuple[type[SwpEntry], tuple[int, int]]: ...
+    def __reduce__(self) -> tuple[builtins.type[SwpEntry], tuple[int, int]]: ...
 
 @final
 class SwapBatch:
@@ -90,8 +109,8 @@ class Folio:
     """
 
     @property
-    def pfn(self) -> int:
-        """The number that table entries hold for this folio."""
+    def pfn(self) -> int | None:
+        """The number that table entries hold for this folio while it is in the swap cache, else None."""
     @property
     def order(self) -> int: ...
     @property
@@ -100,6 +119,7 @@ class Folio:
     def entry(self) -> SwpEntry | None:
         """The first slot this folio owns in the swap cache, or None."""
     locked: bool
+    """Somebody holds the folio lock. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
     mapped: bool
     dirty: bool
@@ -222,8 +242,8 @@ class Swap:
     def free_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers).
 
-        Errors: EINVAL an entry names no device or slot, and nothing changed; ENOENT a slot is not in use: the runs
-        before it are free, the message says how many.
+        Errors: EINVAL an entry lies beyond its device, ENOENT it names no device: nothing changed. ENOENT a slot is
+        not in use: the runs before it are free, the message says how many.
         """
     def put(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """The same as `free`, under the kernel's word for it."""
@@ -239,7 +259,7 @@ class Swap:
         """Adds one reference to every slot of every run. Errors as `dup`; the runs before the failing one keep theirs."""
     def lookup(self, entry: SwpEntry | int) -> dict[str, Any]:
         """Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
-        ``pfn`` (None unless cached) of one slot. Lock-free snapshot. Errors: ENOENT no such device, EINVAL beyond it."""
+        ``pfn`` (None unless cached) of one slot, a snapshot. Errors: ENOENT no such device, EINVAL beyond it."""
     def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
         """Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``)."""
     def swap_count(self, entry: SwpEntry | int) -> int:
@@ -249,7 +269,7 @@ class Swap:
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots: entries hold the folio, count 0. Errors: ENOSPC no room; EEXIST already cached."""
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Adds one reference to all slots of a cached folio, or to that of one page. Errors: EINVAL not cached."""
+        """Adds one reference to all slots of a cached folio, or to that of one page. Errors: EINVAL not cached here."""
     def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
         """Takes one reference from all slots of a cached folio, or from one; never frees. Errors: ENOENT a count is 0."""
     def swap_cache_add_folio(self, folio: Folio, entry: SwpEntry | int) -> None:
@@ -258,7 +278,9 @@ class Swap:
     def swap_cache_del_folio(self, folio: Folio, *, cpu: int | None = None) -> None:
         """Takes a folio out of the cache; slots without references are freed. Errors: EINVAL not cached; EBUSY writeback."""
     def folio_free_swap(self, folio: Folio, *, cpu: int | None = None) -> bool:
-        """Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did."""
+        """Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
+
+        Errors: EBUSY locked; EINVAL cached by another subsystem."""
     def folio_at(self, entry: SwpEntry | int) -> Folio | None:
         """Returns the folio that caches a slot, or None."""
     def alloc_hibernation(self, device: SwapDevice, *, cpu: int | None = None) -> SwpEntry:
@@ -354,7 +376,7 @@ def stress(
     """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a
     full device), then drains it and proves that nothing was lost; detached throughout.
 
-    Returns ``ops``, ``allocated_runs``, ``freed_slots``, ``failures``, ``dups``, ``seconds``, ``seed``, ``threads``,
+    Returns ``ops``, ``allocated_runs``, ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``,
     ``inuse_pages_end`` (0) and ``double_handouts`` (0). Raises `InvariantError` when something was lost.
     """
 

@@ -46,6 +46,9 @@ COUNT_SHIFT = 60
 COUNT_OVERFLOW = 15
 """An inline count of 15 says that the true one is in the extend table."""
 
+MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
+"""What reading a field that is missing or of another type raises."""
+
 SILENT_OPS = frozenset({"map", "populate", "note", "skip"})
 """What the script did without any swap activity."""
 
@@ -189,18 +192,16 @@ def replay_case(path: str | os.PathLike[str], *, profile: str = DEFAULT_PROFILE)
     """
     lines = _read(Path(path))
     header = lines[0]
+    totals = _totals(path, lines)
     start = time.perf_counter()
     case = _Replay(lines, Swap(nr_cpus=header["ncpu"], profile=profile, workers="inline"))
     divergence = case.run(path)
-    allocs = [line for line in lines if line["op"] == "alloc"]
     return CaseResult(
         case=header["case"],
         family=header["family"],
         path=str(path),
         profile=profile,
-        allocations=sum(line["n"] for line in allocs),
-        frees=sum(_nr_slots(line) for line in lines if line["op"] == "free"),
-        slots=sum(_nr_slots(line) for line in allocs),
+        **totals,
         slots_agreed=case.slots_agreed,
         seconds=time.perf_counter() - start,
         divergence=divergence,
@@ -256,8 +257,8 @@ class _Replay:
                 return self._divergence(index, "every invariant to hold", str(error))
             except SwapError as error:
                 return self._divergence(index, "success", f"{type(error).__name__}: {error}")
-            except (KeyError, IndexError) as error:
-                message = f"{path}, line {index + 1}: {line['op']} names what is not there: {error!r}"
+            except MALFORMED as error:
+                message = f"{path}, line {index + 1}: not a recorded {line['op']}: {error!r}"
                 raise InvalidArgumentError(errno.EINVAL, message) from error
         return None
 
@@ -317,9 +318,8 @@ class _Replay:
         order = line["order"]
         expected = np.concatenate([_values(run, 1 << order) for run in line["slots"]])
         if expected.size != line["n"]:
-            raise InvalidArgumentError(
-                errno.EINVAL, f"alloc line has {expected.size} slots for {line['n']} requests"
-            )
+            # Not an `InvalidArgumentError`, which would be taken for an answer of the allocator.
+            raise ValueError(f"{expected.size} runs for {line['n']} requests")
         got = np.asarray(self.swap.alloc_batch(line["n"], order, cpu=line["cpu"]))
         nr_agreed = _nr_agreed(expected, got)
         self.slots_agreed += nr_agreed << order
@@ -515,8 +515,14 @@ def _read(path: Path) -> list[Line]:
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
         message = f"{path}, line {len(lines) + 1}: not a recorded case: {error}"
         raise InvalidArgumentError(errno.EINVAL, message) from error
-    if not lines or not isinstance(lines[0], dict) or lines[0].get("op") != "header":
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, dict):
+            raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: not an object: {line!r}")
+    if not lines or lines[0].get("op") != "header":
         raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: not the header of a recorded case")
+    missing = [key for key in ("case", "family", "ncpu") if key not in lines[0]]
+    if missing:
+        raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: header without {', '.join(missing)}")
     for key, limit in (("cluster", SWAPFILE_CLUSTER), ("page_size", PAGE_SIZE)):
         if lines[0].get(key) != limit:
             raise InvalidArgumentError(errno.EINVAL, f"{path}: {key} {lines[0].get(key)} is not {limit}")
@@ -533,6 +539,22 @@ def _uncache(state: _Device, kind: int, slot: int) -> Folio:
     return folio
 
 
+def _totals(path: str | os.PathLike[str], lines: list[Line]) -> dict[str, int]:
+    """Counts what a case records, whether a replay gets there or not."""
+    totals = dict.fromkeys(("allocations", "frees", "slots"), 0)
+    for number, line in enumerate(lines, 1):
+        try:
+            if line["op"] == "alloc":
+                totals["allocations"] += line["n"]
+                totals["slots"] += sum(nr for _, _, nr in line["slots"])
+            elif line["op"] == "free":
+                totals["frees"] += sum(nr for _, _, nr in line["slots"])
+        except MALFORMED as error:
+            message = f"{path}, line {number}: not a recorded operation: {error!r}"
+            raise InvalidArgumentError(errno.EINVAL, message) from error
+    return totals
+
+
 def _value(kind: int, offset: int) -> int:
     return kind << TYPE_SHIFT | offset
 
@@ -547,10 +569,6 @@ def _nr_agreed(expected: NDArray[np.uint64], got: NDArray[np.uint64]) -> int:
     nr = min(expected.size, got.size)
     is_same = expected[:nr] == got[:nr]
     return nr if is_same.all() else int(np.argmin(is_same))
-
-
-def _nr_slots(line: Line) -> int:
-    return sum(nr for _, _, nr in line["slots"])
 
 
 def _expect(what: str, expected: object, got: object) -> None:

@@ -41,7 +41,7 @@ def print_table(
 ) -> None:
     """Prints columns for people, the way swapon and zramctl do.
 
-    On a terminal that is wide enough rich lays them out; elsewhere plain padding does, which cuts nothing off.
+    On a terminal that is wide enough rich lays them out; elsewhere plain padding does: it cuts nothing off.
 
     Args:
         headings: One a column, with the unit where there is one.

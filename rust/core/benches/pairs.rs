@@ -101,7 +101,10 @@ fn main() {
     let [taken, given] = bulk;
     println!("65536 allocs, then as many frees, o0: {:.1} + {:.1} ns", median(taken), median(given));
     for (samples, order) in empty.into_iter().zip(&orders) {
-        println!("alloc + free of one run, {order}, empty device (its cluster comes and goes): {:.1} ns", median(samples));
+        println!(
+            "alloc + free of one run, {order}, empty device (its cluster comes and goes): {:.1} ns",
+            median(samples)
+        );
     }
     for (samples, order) in held.into_iter().zip(&orders) {
         println!("alloc + free of one run, {order}, half used device, local lock held: {:.1} ns", median(samples));

@@ -1,4 +1,4 @@
-//! The swap cache, in the form the allocator needs: folios that own slots, and how they let go of them.
+//! The swap cache, in the form the allocator needs: folios get slots, lose them, and count references to them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +8,7 @@ use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::folio::Folio;
 use crate::swap::{Cx, OnCpu};
-use crate::table::{DupStep, EntryKind, PutStep, Shadow, SwapTableEntry};
+use crate::table::{EntryKind, Shadow, SwapTableEntry};
 use crate::types::{SwpEntry, SwpOffset};
 
 /// The folio lock, freed on drop.
@@ -24,87 +24,6 @@ impl<'a> LockedFolio<'a> {
 impl Drop for LockedFolio<'_> {
     fn drop(&mut self) {
         self.0.unlock();
-    }
-}
-
-impl<'a> Cx<'a> {
-    /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached` (EINVAL).
-    pub(crate) fn folio_slots(&self, folio: &Folio) -> Result<(&'a SwapDevice, SwpOffset)> {
-        let entry = folio.entry().ok_or(SwapError::NotCached)?;
-        self.resolve(entry, folio.nr_pages())
-    }
-
-    /// Takes a locked folio out of the cache and frees its slots without references. Kernel: `__swap_cache_del_folio`.
-    ///
-    /// `ci` is the locked cluster of its slots. All counts 0: one free; some: one by one, ascending.
-    pub(crate) fn del_folio(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, folio: &Folio, shadow: Shadow) {
-        let entry = folio.entry().expect("the caller checked that the folio is cached");
-        let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
-        let table = ci.table().expect("cached slots have a table");
-        let mut nr_unused = 0;
-        for slot in slot..slot + nr as usize {
-            let word = table.get(slot).to_swapped_out(shadow).expect("a cached folio's slots hold it");
-            nr_unused += u32::from(word.count() == Some(0));
-            table.set(slot, word);
-        }
-        folio.set_entry(SwpEntry::NONE);
-        if nr_unused == nr {
-            self.free_entries(device, ci, table, slot, nr);
-        } else if nr_unused > 0 {
-            for slot in slot..slot + nr as usize {
-                if table.get(slot).count() == Some(0) {
-                    self.free_entries(device, ci, table, slot, 1);
-                }
-            }
-        }
-        self.swap.folios.remove(folio);
-    }
-
-    /// Removes a locked folio if no slot of it has a reference; says whether it did.
-    pub(crate) fn del_unreferenced(&mut self, device: &SwapDevice, offset: SwpOffset, folio: &Folio) -> bool {
-        let mut ci = device.clusters.lock(offset.cluster());
-        let table = ci.table().expect("cached slots have a table");
-        let slots = offset.in_cluster()..offset.in_cluster() + folio.nr_pages() as usize;
-        if !slots.into_iter().all(|slot| table.get(slot).is_cache_only()) {
-            return false;
-        }
-        self.del_folio(device, &mut ci, folio, Shadow::default());
-        // Relaxed: the folio is locked.
-        folio.dirty.store(true, Ordering::Relaxed);
-        true
-    }
-
-    /// Adds one reference to a slot. `ci` is locked and the entry has a count. Errors: `CountOverflow` (EOVERFLOW).
-    pub(crate) fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
-        let table = ci.table().expect("a slot in use has a table");
-        match table.get(slot).dup().expect("the caller checked the kind") {
-            DupStep::Inline(entry) => table.set(slot, entry),
-            DupStep::Overflow(entry) => {
-                ci.extend().start(ci.idx(), slot);
-                table.set(slot, entry);
-            }
-            DupStep::Extended => {
-                if !ci.extend().add(ci.idx(), slot) {
-                    let offset = SwpOffset(ci.idx().base().0 + slot as u32);
-                    return Err(SwapError::CountOverflow(device.entry_at(offset)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes one reference from a slot that has one; frees nothing. `ci` is locked.
-    pub(crate) fn put_slot(&self, ci: &ClusterGuard<'_>, slot: usize) {
-        let table = ci.table().expect("a slot in use has a table");
-        let entry = table.get(slot);
-        match entry.put().expect("the caller checked the count") {
-            PutStep::Inline(entry) => table.set(slot, entry),
-            PutStep::Extended => {
-                if ci.extend().sub(ci.idx(), slot) {
-                    table.set(slot, entry.back_inline());
-                }
-            }
-        }
     }
 }
 
@@ -146,9 +65,9 @@ impl OnCpu<'_> {
 
     /// Puts an uncached folio over swapped-out slots, as a swap-in does.
     ///
-    /// Errors: `AlreadyCached` (EEXIST) the folio or the first slot; `NotInUse` (ENOENT) the first slot is free;
-    /// `NotUniform` (EBUSY) another slot is unsuitable; `BadRange` (EINVAL) misaligned or beyond the device;
-    /// `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`; differs: owners are not compared yet.
+    /// Errors: `AlreadyCached` (EEXIST) the first slot is cached; `NotInUse` (ENOENT) it is free; `NotUniform` (EBUSY)
+    /// another slot is unsuitable; `BadRange` (EINVAL) misaligned or beyond the device; `FolioCached` (EINVAL) the folio
+    /// has slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`; differs: owners are not compared yet.
     pub fn swap_cache_add_folio(&mut self, folio: &Arc<Folio>, entry: SwpEntry) -> Result<()> {
         let cx = self.cx();
         let (device, offset) = cx.resolve(entry, folio.nr_pages())?;
@@ -157,7 +76,7 @@ impl OnCpu<'_> {
         }
         let _locked = LockedFolio::try_lock(folio)?;
         if let Some(owned) = folio.entry() {
-            return Err(SwapError::AlreadyCached(owned));
+            return Err(SwapError::FolioCached(owned));
         }
         let ci = device.clusters.lock(offset.cluster());
         let words = cacheable_words(device, &ci, offset, folio.nr_pages())?;
@@ -182,17 +101,25 @@ impl OnCpu<'_> {
         }
         let mut ci = device.clusters.lock(offset.cluster());
         cx.del_folio(device, &mut ci, folio, shadow);
+        drop(ci);
+        self.finish();
         Ok(())
     }
 
     /// Frees the slots of a cached folio and dirties it, unless a slot has references or it is under writeback.
     ///
-    /// Returns whether it did. Errors: `FolioBusy` (EBUSY) locked. Kernel: `folio_free_swap`.
+    /// Returns whether it did. Errors: `FolioBusy` (EBUSY) locked; `ForeignFolio` (EINVAL). Kernel: `folio_free_swap`.
     pub fn folio_free_swap(&mut self, folio: &Folio) -> Result<bool> {
         let mut cx = self.cx();
         let _locked = LockedFolio::try_lock(folio)?;
-        let Ok((device, offset)) = cx.folio_slots(folio) else { return Ok(false) };
-        Ok(!folio.writeback.load(Ordering::Relaxed) && cx.del_unreferenced(device, offset, folio))
+        let (device, offset) = match cx.folio_slots(folio) {
+            Ok(slots) => slots,
+            Err(SwapError::NotCached) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let is_freed = !folio.writeback.load(Ordering::Relaxed) && cx.del_unreferenced(device, offset, folio);
+        self.finish();
+        Ok(is_freed)
     }
 
     /// Returns the folio that caches a slot. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).

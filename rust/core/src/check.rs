@@ -179,7 +179,7 @@ fn check_hints(cpu: usize, local: &SpinGuard<'_, Local>) -> Result<()> {
         if hint.offset().0 == 0 {
             continue;
         }
-        let fits = slot % order.nr_pages() == 0 && slot + order.nr_pages() <= SWAPFILE_CLUSTER;
+        let fits = slot.is_multiple_of(order.nr_pages()) && slot + order.nr_pages() <= SWAPFILE_CLUSTER;
         let device = local.devices[hint.ty().index()].as_ref();
         let is_on = device.is_some_and(|device| hint.offset().cluster().0 < device.clusters.len());
         ensure(fits && is_on, "I7", || format!("cpu {cpu} {order}: hint {hint}"))?;

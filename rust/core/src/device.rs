@@ -1,5 +1,6 @@
 //! One swap device: its size, flags and clusters. Turning it on and off is in `swapon` and `swapoff`.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use crate::cluster::{Clusters, FreeOrder, ListId};
@@ -160,7 +161,46 @@ pub struct SwapDevice {
     /// Kernel: `reclaim_work`, queued.
     pub(crate) is_reclaim_queued: AtomicBool,
     /// Slots of hibernation images: they pin the device.
-    pub(crate) nr_hibernation: AtomicU32,
+    pub(crate) hibernation: HibernationSlots,
+}
+
+/// The slots of one device that hold a hibernation image. Their entries look like any other's, so they are kept by
+/// number; there are none but around a suspend.
+#[derive(Debug, Default)]
+pub(crate) struct HibernationSlots {
+    slots: SpinMutex<BTreeSet<u32>>,
+    /// How many: what every free looks at.
+    nr: AtomicU32,
+}
+
+impl HibernationSlots {
+    pub(crate) fn add(&self, offset: SwpOffset) {
+        let mut slots = self.slots.lock();
+        slots.insert(offset.0);
+        // Relaxed: a slot in the set is freed by who got it from this CPU, after this.
+        self.nr.store(slots.len() as u32, Ordering::Relaxed);
+    }
+
+    /// Says whether a slot is one.
+    pub(crate) fn has(&self, offset: SwpOffset) -> bool {
+        self.pins() && self.slots.lock().contains(&offset.0)
+    }
+
+    /// Says whether there are any.
+    #[inline]
+    pub(crate) fn pins(&self) -> bool {
+        self.nr.load(Ordering::Relaxed) > 0
+    }
+
+    /// Forgets those of a range that is being freed.
+    #[cold]
+    pub(crate) fn forget(&self, first: SwpOffset, nr_pages: u32) {
+        let mut slots = self.slots.lock();
+        (first.0..first.0 + nr_pages).for_each(|offset| {
+            slots.remove(&offset);
+        });
+        self.nr.store(slots.len() as u32, Ordering::Relaxed);
+    }
 }
 
 impl SwapDevice {
@@ -168,7 +208,7 @@ impl SwapDevice {
     pub(crate) fn new(ty: SwpType, spec: &DeviceSpec, prio: i32, free_order: FreeOrder) -> Result<Self> {
         spec.check()?;
         let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order)?;
-        let mut with_bad = std::collections::BTreeSet::new();
+        let mut with_bad = BTreeSet::new();
         let mut mark = |offset: u32| -> Result<bool> {
             let offset = SwpOffset(offset);
             with_bad.insert(offset.cluster());
@@ -200,7 +240,7 @@ impl SwapDevice {
             clusters,
             next: SpinMutex::new([0; SWAP_NR_ORDERS]),
             is_reclaim_queued: AtomicBool::new(false),
-            nr_hibernation: AtomicU32::new(0),
+            hibernation: HibernationSlots::default(),
         })
     }
 

@@ -40,6 +40,9 @@ pub enum SwapError {
         /// Slots of the device, header included; 0 when the word names no device.
         max_pages: u32,
     },
+    /// The number is no 64-bit word (EINVAL).
+    #[error("entry {0} is not in 0..=18446744073709551615")]
+    NotAWord(String),
     /// No device of this type is on (ENOENT).
     #[error("{0} names a swap type that is not on")]
     NoDevice(SwpEntry),
@@ -55,12 +58,18 @@ pub enum SwapError {
     /// The slot already has a folio, or the folio already has slots (EEXIST).
     #[error("{0} is already in the swap cache")]
     AlreadyCached(SwpEntry),
+    /// The folio already has slots (EINVAL).
+    #[error("the folio already owns {0} in the swap cache")]
+    FolioCached(SwpEntry),
     /// Another slot of a large range cannot be cached together with the first (EBUSY).
     #[error("{0} cannot join a large folio: cached, unused or of another kind than the first slot")]
     NotUniform(SwpEntry),
     /// The folio is not in the swap cache (EINVAL).
     #[error("the folio is not in the swap cache")]
     NotCached,
+    /// The folio is in the swap cache of another subsystem (EINVAL).
+    #[error("the folio owns {0} of another subsystem")]
+    ForeignFolio(SwpEntry),
     /// The folio does not have that page (EINVAL).
     #[error("page {page} is not below the folio's {nr_pages} pages")]
     BadPage {
@@ -146,6 +155,9 @@ pub enum SwapError {
         /// Why the next one is not.
         error: Box<SwapError>,
     },
+    /// The duration is negative, not a number or too long (EINVAL).
+    #[error("seconds {0} is not a duration from 0 up")]
+    BadSeconds(String),
     /// Some other argument is out of range (EINVAL).
     #[error("{what} {value} is not in {low}..={high}")]
     OutOfRange {

@@ -16,6 +16,8 @@ pub struct Folio {
     entry: AtomicU64,
     /// The folio's number while it is in the swap cache, else 0.
     pfn: AtomicU64,
+    /// The registry it is, or was last, in.
+    home: AtomicU64,
     /// Under write to its device.
     pub writeback: AtomicBool,
     /// Mapped by some page table.
@@ -32,6 +34,7 @@ impl Folio {
             lock: SpinWord::default(),
             entry: AtomicU64::new(0),
             pfn: AtomicU64::new(0),
+            home: AtomicU64::new(0),
             writeback: AtomicBool::new(false),
             mapped: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
@@ -97,40 +100,58 @@ struct Slab {
 }
 
 /// Cached folios by PFN. Numbers are reused, so who looks one up without a lock checks that it covers the slot.
-#[derive(Debug, Default)]
-pub(crate) struct FolioRegistry(SpinMutex<Slab>);
+#[derive(Debug)]
+pub(crate) struct FolioRegistry {
+    slab: SpinMutex<Slab>,
+    /// Told apart from the registries of other subsystems, whose folios a caller may mix up.
+    id: u64,
+}
+
+impl Default for FolioRegistry {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only the numbers matter, and each is handed out once.
+        Self { slab: SpinMutex::default(), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+}
 
 impl FolioRegistry {
     /// Registers a folio that is about to enter the cache. Called with the folio locked.
     pub(crate) fn insert(&self, folio: &Arc<Folio>) -> Pfn {
-        let mut slab = self.0.lock();
+        let mut slab = self.slab.lock();
         let index = slab.free.pop().unwrap_or_else(|| {
             slab.folios.push(None);
             slab.folios.len() - 1
         });
         slab.folios[index] = Some(folio.clone());
         slab.pages += folio.nr_pages() as u64;
-        // Relaxed: read again only under the folio lock that is held, or for display.
+        folio.home.store(self.id, Ordering::Relaxed);
+        // Relaxed, both: read again only under the folio lock that is held, or for display.
         folio.pfn.store(index as u64 + 1, Ordering::Relaxed);
         Pfn(index as u64 + 1)
     }
 
     /// Forgets a folio that has left the cache or did not get in. Called with the folio locked.
     pub(crate) fn remove(&self, folio: &Folio) {
-        let mut slab = self.0.lock();
+        let mut slab = self.slab.lock();
         let index = folio.pfn.swap(0, Ordering::Relaxed) as usize - 1;
         slab.folios[index] = None;
         slab.free.push(index);
         slab.pages -= folio.nr_pages() as u64;
     }
 
+    /// Says whether a cached folio is one of this registry's. Called with the folio locked.
+    pub(crate) fn owns(&self, folio: &Folio) -> bool {
+        folio.home.load(Ordering::Relaxed) == self.id
+    }
+
     /// Returns the folio with a number, with a reference.
     pub(crate) fn get(&self, pfn: Pfn) -> Option<Arc<Folio>> {
-        self.0.lock().folios.get((pfn.0 as usize).wrapping_sub(1))?.clone()
+        self.slab.lock().folios.get((pfn.0 as usize).wrapping_sub(1))?.clone()
     }
 
     /// Returns the pages of all folios registered.
     pub(crate) fn nr_pages(&self) -> u64 {
-        self.0.lock().pages
+        self.slab.lock().pages
     }
 }

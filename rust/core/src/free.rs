@@ -23,6 +23,9 @@ impl Cx<'_> {
         let was_full = ci.sub_count(nr);
         table.fill(slot, nr as usize, SwapTableEntry::NULL);
         self.counters.add_inuse(device.ty(), -(nr as i64));
+        if device.hibernation.pins() {
+            device.hibernation.forget(ci.idx().base().plus(slot as u32), nr);
+        }
         if ci.flag() != ClusterFlag::Nonfull || ci.count() == 0 {
             self.move_freed(device, ci, was_full);
         }

@@ -15,10 +15,10 @@
 //! device
 //! swap
 //! free
-//! cache
+//! slots
 //! reclaim
 //! alloc
-//! refs
+//! refs cache
 //! swapon swapoff stats
 //! check dump
 //! strategy
@@ -61,6 +61,7 @@ pub mod profile;
 mod reclaim;
 mod refs;
 pub mod replay;
+mod slots;
 mod stats;
 pub mod strategy;
 pub mod stress;

@@ -109,7 +109,7 @@ impl Profile {
         match self {
             Self::Newest => newest,
             Self::Series => Switches { rule_u: RuleU::Relocate, ..newest },
-            Self::P3 => Switches { sync_discard: SyncDiscard::Avail, ..newest },
+            Self::P3 => Switches { sync_discard: SyncDiscard::Avail, hibernation: Hibernation::Search, ..newest },
             Self::V618 => Switches {
                 default_priority: DefaultPriority::Descending,
                 sync_discard: SyncDiscard::Avail,

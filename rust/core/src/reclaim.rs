@@ -124,13 +124,7 @@ impl<'a> Cx<'a> {
     pub(crate) fn sync_discard(&mut self) -> bool {
         let types: Vec<SwpType> = match self.swap.switches.sync_discard {
             SyncDiscard::Avail => self.swap.avail.lock().list.iter().collect(),
-            // `swap_lock` comes before the local lock that is held, so the list cannot be had; priorities give the same
-            // order, and at most one device discards, so the turn of equals does not show.
-            SyncDiscard::Active => {
-                let mut devices: Vec<_> = self.devices.iter().flatten().collect();
-                devices.sort_by_key(|device| std::cmp::Reverse(device.prio()));
-                devices.iter().map(|device| device.ty()).collect()
-            }
+            SyncDiscard::Active => self.swap.avail.lock().active.iter().collect(),
         };
         let device = types.into_iter().filter_map(|ty| self.device(ty)).find(|device| device.has_discards());
         device.is_some_and(|device| self.discard_clusters(device) > 0)

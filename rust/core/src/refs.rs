@@ -1,7 +1,5 @@
 //! References to slots: giving back, adding, looking. The last one given back frees the slot.
 
-use std::sync::atomic::Ordering;
-
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
@@ -52,8 +50,29 @@ fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) ->
 }
 
 impl<'a> Cx<'a> {
+    /// Frees slots that are swapped out with one reference each, in a cluster that stays in use and was not full: the
+    /// common case of [`Cx::put_entries`], or nothing.
+    #[inline(always)]
+    fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
+        let Some((device, first)) = entry.parts().and_then(|(ty, offset)| Some((self.device(ty)?, offset))) else {
+            return false;
+        };
+        let slot = first.in_cluster();
+        if !device.has_range(first, nr_pages) || slot as u32 + nr_pages > SWAPFILE_CLUSTER {
+            return false;
+        }
+        let mut ci = device.clusters.lock(first.cluster());
+        let Some(table) = ci.table() else { return false };
+        if !(nr_pages + 1..SWAPFILE_CLUSTER).contains(&ci.count())
+            || !table.is_last_swapped_out_run(slot, nr_pages as usize)
+        {
+            return false;
+        }
+        self.free_entries(device, &mut ci, table, slot, nr_pages);
+        true
+    }
+
     /// Gives one reference to each slot back and frees those at zero. Kernel: `swap_put_entries_direct`.
-    #[inline]
     fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
         let piece = Piece { first, nr_pages };
@@ -77,7 +96,6 @@ impl<'a> Cx<'a> {
     }
 
     /// Puts one piece of a range; `ci` is its cluster and is unlocked before cached slots are offered to reclaim.
-    #[inline]
     fn put_locked(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
         if self.put_uncached(device, &mut ci, piece) {
             return Ok(());
@@ -241,6 +259,11 @@ impl OnCpu<'_> {
     /// Kernel: `swap_put_entries_direct`.
     #[inline]
     pub fn put(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        if self.cx().put_in_used_cluster(entry, nr_pages) { Ok(()) } else { self.put_any(entry, nr_pages) }
+    }
+
+    #[inline(never)]
+    fn put_any(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let result = self.cx().put_entries(entry, nr_pages);
         self.finish();
         result
@@ -288,16 +311,11 @@ impl OnCpu<'_> {
     ///
     /// Errors: `NotHibernation` (ENOENT); as [`OnCpu::put`]. Kernel: `swap_free_hibernation_slot`.
     pub fn free_hibernation(&mut self, entry: SwpEntry) -> Result<()> {
-        let (device, _) = self.cx().resolve(entry, 1)?;
-        let is_none = device.nr_hibernation.load(Ordering::Relaxed) == 0;
-        if is_none || self.swap_count(entry)? != 1 {
+        let (device, offset) = self.cx().resolve(entry, 1)?;
+        if !device.hibernation.has(offset) {
             return Err(SwapError::NotHibernation(entry));
         }
-        self.put(entry, 1)?;
-        let (device, _) = self.cx().resolve(entry, 1)?;
-        // Relaxed: swapoff reads it under this CPU's lock.
-        device.nr_hibernation.fetch_sub(1, Ordering::Relaxed);
-        Ok(())
+        self.put(entry, 1)
     }
 }
 

@@ -109,16 +109,17 @@ pub(crate) struct Local {
 #[derive(Debug, Default)]
 pub(crate) struct Active {
     pub(crate) devices: DeviceTable,
-    /// Kernel: `swap_active_head`.
-    pub(crate) list: Plist,
     /// The last automatic priority given out. Kernel: `least_priority`.
     pub(crate) least_priority: i32,
 }
 
-/// Devices with room, in the order they are tried; under `swap_avail_lock`. Kernel: `swap_avail_head`.
+/// The order of devices; under `swap_avail_lock`.
 #[derive(Debug, Default)]
 pub(crate) struct Avail {
+    /// Devices with room, in the order they are tried. Kernel: `swap_avail_head`.
     pub(crate) list: Plist,
+    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; here under the lock that a CPU may take.
+    pub(crate) active: Plist,
     /// A bit a type: off the list, being full or going away. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
     pub(crate) offlist: u32,
 }

@@ -23,7 +23,8 @@ impl Swap {
         let device = self.device(ty)?;
         self.disable(&device)?;
         if let Err(error) = self.try_to_unuse(&device, &mut unuse) {
-            self.enable(&mut self.active(), &device);
+            let _active = self.active();
+            self.enable(&device);
             return Err(error);
         }
         let mut active = self.active();
@@ -39,17 +40,17 @@ impl Swap {
 
     /// Stops allocation and waits for those under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
     fn disable(&self, device: &SwapDevice) -> Result<()> {
-        let mut active = self.active();
+        let active = self.active();
         let ty = device.ty();
         let busy = |why| SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why };
-        if device.nr_hibernation.load(Ordering::Relaxed) > 0 {
+        if device.hibernation.pins() {
             return Err(busy(": hibernation pins the device"));
-        }
-        if !active.list.remove(ty) {
-            return Err(busy(": another swapoff of it is under way"));
         }
         {
             let mut avail = self.avail.lock();
+            if !avail.active.remove(ty) {
+                return Err(busy(": another swapoff of it is under way"));
+            }
             device.set_writeok(false);
             avail.offlist |= 1 << ty.0;
             avail.list.remove(ty);
@@ -70,23 +71,28 @@ impl Swap {
             }
             for offset in in_use(device) {
                 let entry = device.entry_at(offset);
-                let mut on_cpu = self.on_cpu(CpuId(0))?;
-                let count = on_cpu.swap_count(entry)?;
+                let count = self.on_cpu(CpuId(0))?.swap_count(entry)?;
                 if count > 0 {
-                    drop(on_cpu);
                     unuse(entry, count)?;
-                    on_cpu = self.on_cpu(CpuId(0))?;
-                }
-                if let Some(folio) = on_cpu.folio_at(entry)? {
-                    // A folio somebody has locked is met again in the next pass.
-                    let _ = on_cpu.folio_free_swap(&folio);
+                    self.free_cached(entry)?;
                 }
             }
+            // What only the swap cache holds.
+            in_use(device).into_iter().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
         }
         match self.inuse_pages(device.ty()) {
             0 => self.finish_work(device),
             inuse_pages => Err(SwapError::StillInUse { ty: device.ty().0, inuse_pages, why: "" }),
         }
+    }
+
+    /// Takes the folio of a slot out of the cache if it has no references; one that is locked is met again later.
+    fn free_cached(&self, entry: SwpEntry) -> Result<()> {
+        let mut on_cpu = self.on_cpu(CpuId(0))?;
+        if let Some(folio) = on_cpu.folio_at(entry)? {
+            let _ = on_cpu.folio_free_swap(&folio);
+        }
+        Ok(())
     }
 
     /// Kernel: the flush of discard_work and reclaim_work.
@@ -107,8 +113,9 @@ impl Swap {
         active.least_priority += 1;
         let devices = &active.devices;
         let prio_of = |ty: SwpType| devices[ty.index()].as_ref().map_or(prio, |device| device.prio());
-        active.list.reprioritise(prio_of);
-        self.avail.lock().list.reprioritise(prio_of);
+        let mut avail = self.avail.lock();
+        avail.active.reprioritise(prio_of);
+        avail.list.reprioritise(prio_of);
     }
 }
 

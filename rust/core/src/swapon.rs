@@ -29,7 +29,7 @@ impl Swap {
         // Relaxed: published to each CPU by its local lock below.
         self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
-        self.enable(&mut active, &device);
+        self.enable(&device);
         Ok(device)
     }
 
@@ -42,12 +42,12 @@ impl Swap {
     }
 
     /// Lets slots be handed out. Kernel: `_enable_swap_info`.
-    pub(crate) fn enable(&self, active: &mut Active, device: &SwapDevice) {
+    pub(crate) fn enable(&self, device: &SwapDevice) {
         let (prio, ty) = (device.prio(), device.ty());
         // Relaxed: a number that `vm_swap_full` compares; see there.
         self.total_swap_pages.fetch_add(device.pages() as u64, Ordering::Relaxed);
-        active.list.add(prio, ty);
         let mut avail = self.avail.lock();
+        avail.active.add(prio, ty);
         device.set_writeok(true);
         // A device that comes back full, after a swapoff that did not succeed, stays off the list.
         if device.clusters.are_all_full() {

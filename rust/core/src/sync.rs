@@ -66,7 +66,6 @@ pub(crate) struct RawSpin(SpinWord);
 // false to true only by a compare-exchange, and back only by the holder's store.
 #[expect(unsafe_code, reason = "lock_api asks for an unsafe impl of its lock contract")]
 unsafe impl lock_api::RawMutex for RawSpin {
-    #[expect(clippy::declare_interior_mutable_const, reason = "lock_api builds new locks from this constant")]
     const INIT: Self = Self(SpinWord(AtomicBool::new(false)));
     type GuardMarker = lock_api::GuardSend;
 
@@ -80,6 +79,7 @@ unsafe impl lock_api::RawMutex for RawSpin {
         self.0.try_lock()
     }
 
+    // SAFETY: the contract is the trait's: the caller holds the lock. Nothing but the word is touched.
     #[inline]
     unsafe fn unlock(&self) {
         self.0.unlock();

@@ -62,6 +62,7 @@ impl SwapBatch {
         format!("<SwapBatch of {} runs of order {}>", self.entries.len(), self.order.get())
     }
 
+    // SAFETY: the contract is the buffer protocol's: CPython passes a view that it owns, or null.
     #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {

@@ -3,19 +3,38 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use swapcore::{CpuId, DeviceSpec, Discard, Order, SwapError};
 
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
 
 /// An entry argument: an `SwpEntry`, or an int.
-#[derive(FromPyObject)]
 pub(crate) enum EntryArg<'py> {
     /// The class; it knows its order.
     Entry(Bound<'py, SwpEntry>),
     /// The bare word.
     Value(u64),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for EntryArg<'py> {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(entry) = ob.cast::<SwpEntry>() {
+            return Ok(Self::Entry(entry.to_owned()));
+        }
+        if let Ok(value) = ob.extract() {
+            return Ok(Self::Value(value));
+        }
+        if ob.is_instance_of::<PyInt>() {
+            return Err(Error::Core(SwapError::NotAWord(ob.to_string())).into());
+        }
+        let kind = ob.get_type().name()?.to_string();
+        Err(PyTypeError::new_err(format!("an entry is an SwpEntry or an int, not {kind}")))
+    }
 }
 
 impl EntryArg<'_> {

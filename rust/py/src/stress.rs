@@ -23,12 +23,7 @@ pub(crate) fn stress<'py>(
     nr_cpus: Option<usize>,
     profile: &str,
 ) -> Result<Bound<'py, PyDict>> {
-    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| SwapError::OutOfRange {
-        what: "seconds",
-        value: seconds as u64,
-        low: 0,
-        high: u64::MAX,
-    })?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| SwapError::BadSeconds(seconds.to_string()))?;
     let nr_cpus = nr_cpus.unwrap_or(threads);
     let profile = Profile::from_name(profile)?;
     let spec = StressSpec { threads, duration, seed, pages, devices, nr_cpus, profile };

@@ -159,8 +159,8 @@ impl Swap {
     fn alloc_batch(&self, py: Python<'_>, n: usize, order: u64, cpu: Option<usize>) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
-        // No more runs can come than there are slots, whatever was asked for.
-        let n = n.min(self.swap.total_swap_pages() as usize >> order.get());
+        // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
+        let n = n.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let take = || {
             let mut entries = vec![swapcore::SwpEntry::NONE; n];
             let nr = self.swap.alloc_batch(order, cpu, &mut entries)?;

@@ -5,7 +5,6 @@ mod search;
 
 use std::sync::Arc;
 
-use crate::cluster::ClusterGuard;
 use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::Folio;
@@ -62,77 +61,78 @@ impl Cx<'_> {
     }
 
     /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
-    #[inline]
     fn alloc_fast(&mut self, request: &mut Request<'_>) -> bool {
+        let nr_taken = self.take_at_hint(request.order, request.word, |entry| {
+            if let Some(folio) = request.folio {
+                folio.set_entry(entry);
+            }
+            request.push(entry);
+            request.wanted() > 0
+        });
+        if nr_taken > 0 {
+            return true;
+        }
         let hint = self.hints[request.order.index()];
         if hint.offset().0 == 0 {
             return false;
         }
         let Some(device) = self.device(hint.ty()) else { return false };
-        let mut ci = device.clusters.lock(hint.offset().cluster());
-        self.take_at_hint(device, &mut ci, hint.offset(), request)
-            || self.alloc_at(device, ci, hint.offset(), request)
+        self.alloc_at(device, hint.offset(), request)
     }
 
-    /// Serves from a cluster that does not become full, as long as the very next run is free: no search.
+    /// Takes runs from the hint's cluster as long as the very next one is free and the cluster does not become full:
+    /// no search, most often no list. Does what [`Cx::scan`] would, or nothing; most requests end here.
     ///
-    /// Does what [`Cx::scan`] would, or nothing. Most requests end here.
-    #[inline]
-    fn take_at_hint(
-        &mut self,
-        device: &SwapDevice,
-        ci: &mut ClusterGuard<'_>,
-        offset: SwpOffset,
-        request: &mut Request<'_>,
-    ) -> bool {
-        let (order, nr_pages) = (request.order, request.order.nr_pages());
-        if ci.count() == 0 || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
-            return false;
+    /// `take` gets each run and says whether it wants another.
+    #[inline(always)]
+    fn take_at_hint(&mut self, order: Order, word: SwapTableEntry, mut take: impl FnMut(SwpEntry) -> bool) -> u32 {
+        let hint = self.hints[order.index()];
+        let Some(device) = self.device(hint.ty()) else { return 0 };
+        let nr_pages = order.nr_pages();
+        let mut slot = hint.offset().in_cluster() as u32;
+        // No hint: the slot after a taken one is never a cluster's first.
+        if slot == 0 {
+            return 0;
         }
-        let Some(table) = ci.table() else { return false };
-        let first = request.taken;
-        let base = device.entry_at(ci.idx().base());
-        let mut slot = offset.in_cluster() as u32;
+        let mut ci = device.clusters.lock(hint.offset().cluster());
+        let count = ci.count();
         // The run that fills the cluster may fill the device: not here.
-        let mut room = (SWAPFILE_CLUSTER - 1).saturating_sub(ci.count());
-        while request.wanted() > 0
-            && room >= nr_pages
+        let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
+        if count == 0 || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
+            return 0;
+        }
+        let Some(table) = ci.table() else { return 0 };
+        let base = device.entry_at(ci.idx().base());
+        let mut nr_taken = 0;
+        let mut wants_more = true;
+        while wants_more
+            && (nr_taken + 1) * nr_pages <= room
             && slot + nr_pages <= SWAPFILE_CLUSTER
             && table.is_null_run(slot as usize, nr_pages as usize)
         {
-            table.fill(slot as usize, nr_pages as usize, request.word);
-            request.push(base.plus(slot));
+            table.fill(slot as usize, nr_pages as usize, word);
+            wants_more = take(base.plus(slot));
             slot += nr_pages;
-            room -= nr_pages;
+            nr_taken += 1;
         }
-        let nr_taken = request.taken - first;
         if nr_taken == 0 {
-            return false;
+            return 0;
         }
-        if let Some(folio) = request.folio {
-            folio.set_entry(request.out[first]);
-        }
-        let nr_slots = nr_taken as u32 * nr_pages;
-        ci.add_count(nr_slots);
-        self.counters.add_inuse(device.ty(), nr_slots as i64);
-        self.counters.count_runs(order, nr_taken);
+        ci.add_count(nr_taken * nr_pages);
+        self.counters.add_inuse(device.ty(), (nr_taken * nr_pages) as i64);
+        self.counters.count_runs(order, nr_taken as usize);
         if !ci.is_settled() {
-            self.relocate(device, ci);
+            self.relocate(device, &mut ci);
         }
-        let next = if slot + nr_pages <= SWAPFILE_CLUSTER { slot } else { 0 };
-        self.hints[order.index()] = if next > 0 { base.plus(next) } else { device.entry_at(SwpOffset(0)) };
-        true
+        let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };
+        self.hints[order.index()] = next;
+        nr_taken
     }
 
-    /// Serves from a locked cluster, from an offset upwards, unless the cluster cannot serve the order.
+    /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
     #[inline(never)]
-    fn alloc_at<'c>(
-        &mut self,
-        device: &'c SwapDevice,
-        mut ci: ClusterGuard<'c>,
-        offset: SwpOffset,
-        request: &mut Request<'_>,
-    ) -> bool {
+    fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
+        let mut ci = device.clusters.lock(offset.cluster());
         if !ci.is_usable(request.order) {
             if self.swap.switches.rule_u == RuleU::Relocate {
                 self.leave_cluster(device, &mut ci, request, None);
@@ -141,11 +141,6 @@ impl Cx<'_> {
         }
         let offset = if ci.count() == 0 { ci.idx().base() } else { offset };
         self.scan(device, ci, offset, request)
-    }
-
-    /// Locks the cluster of an offset and serves from there.
-    fn alloc_at_offset(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
-        self.alloc_at(device, device.clusters.lock(offset.cluster()), offset, request)
     }
 
     /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
@@ -179,7 +174,7 @@ impl Cx<'_> {
         let hint = self.hints[Order::ZERO.index()];
         let at_hint =
             self.swap.switches.hibernation == Hibernation::Hint && hint.offset().0 != 0 && hint.ty() == device.ty();
-        (at_hint && self.alloc_at_offset(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+        (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
 }
 
@@ -190,6 +185,19 @@ impl OnCpu<'_> {
     /// Kernel: `folio_alloc_swap`, then unmapping and removal from the swap cache.
     #[inline]
     pub fn alloc(&mut self, order: Order) -> Result<SwpEntry> {
+        let mut taken = SwpEntry::NONE;
+        let take = |entry| {
+            taken = entry;
+            false
+        };
+        match self.cx().take_at_hint(order, SwapTableEntry::SWAPPED_OUT, take) {
+            0 => self.alloc_searching(order),
+            _ => Ok(taken),
+        }
+    }
+
+    #[inline(never)]
+    fn alloc_searching(&mut self, order: Order) -> Result<SwpEntry> {
         let mut entry = [SwpEntry::NONE];
         match self.alloc_batch(order, SwapTableEntry::SWAPPED_OUT, &mut entry) {
             0 => Err(SwapError::NoSpace { nr_pages: order.nr_pages() }),
@@ -207,6 +215,8 @@ impl OnCpu<'_> {
         while request.wanted() > 0 && self.cx().folio_alloc_swap(&mut request) {
             self.finish();
         }
+        // A failing search may have emptied clusters on its way.
+        self.finish();
         request.taken
     }
 
@@ -244,8 +254,7 @@ impl OnCpu<'_> {
         let is_served =
             cx.alloc_hibernation(device, &mut Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry));
         if is_served {
-            // Relaxed: swapoff reads it under this CPU's lock.
-            device.nr_hibernation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            device.hibernation.add(entry[0].offset());
         }
         self.finish();
         if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages: 1 }) }

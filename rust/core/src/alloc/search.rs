@@ -21,7 +21,7 @@ impl Cx<'_> {
         // Kernel: `global_cluster_lock`, held over the whole search.
         let mut positions = device.next.lock();
         let position = &mut positions[request.order.index()];
-        let at_position = *position != 0 && self.alloc_at_offset(device, SwpOffset(*position), request);
+        let at_position = *position != 0 && self.alloc_at(device, SwpOffset(*position), request);
         let is_served = at_position || self.search(device, request);
         if let Some(next) = request.position.take() {
             *position = next.0;

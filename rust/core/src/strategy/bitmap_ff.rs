@@ -25,7 +25,7 @@ struct BitmapStrategy {
 pub(super) fn make(nr_slots: u32, _nr_cpus: usize) -> Result<Box<dyn Strategy>> {
     let mut words = vec![0; nr_slots.div_ceil(BITS) as usize].into_boxed_slice();
     words[0] = 1;
-    if nr_slots % BITS != 0 {
+    if !nr_slots.is_multiple_of(BITS) {
         words[(nr_slots / BITS) as usize] |= !0 << (nr_slots % BITS);
     }
     let map = SpinMutex::new(Bitmap { words, first_free: 0, nr_used: 0 });

@@ -1,0 +1,95 @@
+//! Single slots and the slots of one folio: counts, and how a folio lets go of what it owns.
+
+use std::sync::atomic::Ordering;
+
+use crate::cluster::ClusterGuard;
+use crate::device::SwapDevice;
+use crate::error::{Result, SwapError};
+use crate::folio::Folio;
+use crate::swap::Cx;
+use crate::table::{DupStep, PutStep, Shadow};
+use crate::types::{SwpEntry, SwpOffset};
+
+impl<'a> Cx<'a> {
+    /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
+    pub(crate) fn folio_slots(&self, folio: &Folio) -> Result<(&'a SwapDevice, SwpOffset)> {
+        let entry = folio.entry().ok_or(SwapError::NotCached)?;
+        if !self.swap.folios.owns(folio) {
+            return Err(SwapError::ForeignFolio(entry));
+        }
+        self.resolve(entry, folio.nr_pages())
+    }
+
+    /// Takes a locked folio out of the cache and frees its slots without references. Kernel: `__swap_cache_del_folio`.
+    ///
+    /// `ci` is the locked cluster of its slots. All counts 0: one free; some: one by one, ascending.
+    pub(crate) fn del_folio(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, folio: &Folio, shadow: Shadow) {
+        let entry = folio.entry().expect("the caller checked that the folio is cached");
+        let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
+        let table = ci.table().expect("cached slots have a table");
+        let mut nr_unused = 0;
+        for slot in slot..slot + nr as usize {
+            let word = table.get(slot).to_swapped_out(shadow).expect("a cached folio's slots hold it");
+            nr_unused += u32::from(word.count() == Some(0));
+            table.set(slot, word);
+        }
+        folio.set_entry(SwpEntry::NONE);
+        if nr_unused == nr {
+            self.free_entries(device, ci, table, slot, nr);
+        } else if nr_unused > 0 {
+            for slot in slot..slot + nr as usize {
+                if table.get(slot).count() == Some(0) {
+                    self.free_entries(device, ci, table, slot, 1);
+                }
+            }
+        }
+        self.swap.folios.remove(folio);
+    }
+
+    /// Removes a locked folio if no slot of it has a reference; says whether it did.
+    pub(crate) fn del_unreferenced(&mut self, device: &SwapDevice, offset: SwpOffset, folio: &Folio) -> bool {
+        let mut ci = device.clusters.lock(offset.cluster());
+        let table = ci.table().expect("cached slots have a table");
+        let slots = offset.in_cluster()..offset.in_cluster() + folio.nr_pages() as usize;
+        if !slots.into_iter().all(|slot| table.get(slot).is_cache_only()) {
+            return false;
+        }
+        self.del_folio(device, &mut ci, folio, Shadow::default());
+        // Relaxed: the folio is locked.
+        folio.dirty.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Adds one reference to a slot. `ci` is locked and the entry has a count. Errors: `CountOverflow` (EOVERFLOW).
+    pub(crate) fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
+        let table = ci.table().expect("a slot in use has a table");
+        match table.get(slot).dup().expect("the caller checked the kind") {
+            DupStep::Inline(entry) => table.set(slot, entry),
+            DupStep::Overflow(entry) => {
+                ci.extend().start(ci.idx(), slot);
+                table.set(slot, entry);
+            }
+            DupStep::Extended => {
+                if !ci.extend().add(ci.idx(), slot) {
+                    let offset = SwpOffset(ci.idx().base().0 + slot as u32);
+                    return Err(SwapError::CountOverflow(device.entry_at(offset)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one reference from a slot that has one; frees nothing. `ci` is locked.
+    pub(crate) fn put_slot(&self, ci: &ClusterGuard<'_>, slot: usize) {
+        let table = ci.table().expect("a slot in use has a table");
+        let entry = table.get(slot);
+        match entry.put().expect("the caller checked the count") {
+            PutStep::Inline(entry) => table.set(slot, entry),
+            PutStep::Extended => {
+                if ci.extend().sub(ci.idx(), slot) {
+                    table.set(slot, entry.back_inline());
+                }
+            }
+        }
+    }
+}
