@@ -345,7 +345,7 @@ class Strategy:
     def create(name: str, *, size_pages: int, nr_cpus: int = 1) -> Strategy:
         """Makes a built-in strategy over one fresh device. Errors: EINVAL unknown name or bad size."""
     @staticmethod
-    def wrap(obj: Any, *, size_pages: int, name: str | None = None) -> Strategy:
+    def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
         """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
 
         Errors: EINVAL bad size or ``max_order``. An exception that a method raises is raised again by the call, or by

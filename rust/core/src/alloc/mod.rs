@@ -45,9 +45,6 @@ impl<'r> Request<'r> {
 
 impl Cx<'_> {
     /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
-    ///
-    /// A solid-state cluster serves as many runs as it can in one visit: the next request would come back to it by the
-    /// hint and find the same slots.
     pub(crate) fn folio_alloc_swap(&mut self, request: &mut Request<'_>) -> bool {
         loop {
             if self.alloc_fast(request) || self.alloc_slow(request) {

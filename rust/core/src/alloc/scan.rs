@@ -20,10 +20,8 @@ enum Range {
 }
 
 impl Cx<'_> {
-    /// Takes runs from a cluster, from `offset` upwards, and puts the cluster where it belongs then. Kernel:
-    /// `alloc_swap_scan_cluster`; differs: it goes on for further runs of the same request while a hint would.
-    ///
-    /// Returns whether at least one run was taken.
+    /// Takes one run from a cluster, from `offset` upwards, and puts the cluster where it belongs then; says whether it
+    /// did. Kernel: `alloc_swap_scan_cluster`.
     pub(super) fn scan<'c>(
         &mut self,
         device: &'c SwapDevice,
@@ -31,22 +29,11 @@ impl Cx<'_> {
         offset: SwpOffset,
         request: &mut Request<'_>,
     ) -> bool {
-        // A rotational device turns to its equals after every run.
-        let most = if device.has(SwpFlags::SOLIDSTATE) { request.wanted() } else { 1 };
-        let mut next = Some(offset);
-        let mut nr_taken = 0;
-        while nr_taken < most {
-            let Some(start) = next.take() else { break };
-            let found = self.find_run(device, &mut ci, start, request.order);
-            let Some((table, at)) = found.filter(|_| device.has(SwpFlags::WRITEOK)) else { break };
-            next = self.take_run(device, &mut ci, table, at, request);
-            nr_taken += 1;
-        }
-        if nr_taken > 0 {
-            self.counters.count_runs(request.order, nr_taken);
-        }
+        let found = self.find_run(device, &mut ci, offset, request.order);
+        let found = found.filter(|_| device.has(SwpFlags::WRITEOK));
+        let next = found.and_then(|(table, at)| self.take_run(device, &mut ci, table, at, request));
         self.leave_cluster(device, &mut ci, request, next);
-        nr_taken > 0
+        found.is_some()
     }
 
     /// Relocates a cluster and remembers where the next request of this order goes on.
@@ -69,7 +56,6 @@ impl Cx<'_> {
     }
 
     /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile.
-    #[inline]
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
@@ -77,27 +63,15 @@ impl Cx<'_> {
         start: SwpOffset,
         order: Order,
     ) -> Option<(&'c SwapTable, SwpOffset)> {
-        if ci.count() + order.nr_pages() > SWAPFILE_CLUSTER {
+        let (base, nr_pages) = (ci.idx().base(), order.nr_pages());
+        if ci.count() + nr_pages > SWAPFILE_CLUSTER {
             return None;
         }
-        let table = ci.table()?;
-        if table.is_null_run(start.in_cluster(), order.nr_pages() as usize) {
-            return Some((table, start));
-        }
-        self.find_run_above(device, ci, start, order)
-    }
-
-    /// Looks at range after range; `start` is known not to be free as it is.
-    fn find_run_above<'c>(
-        &mut self,
-        device: &'c SwapDevice,
-        ci: &mut ClusterGuard<'c>,
-        start: SwpOffset,
-        order: Order,
-    ) -> Option<(&'c SwapTable, SwpOffset)> {
-        let (base, nr_pages) = (ci.idx().base(), order.nr_pages());
         let mut at = start.in_cluster() as u32;
         let mut table = ci.table()?;
+        if ci.count() == 0 {
+            return Some((table, start));
+        }
         while at + nr_pages <= SWAPFILE_CLUSTER {
             match self.look_at(table, at as usize, nr_pages) {
                 Range::Free => return Some((table, base.plus(at))),
@@ -186,6 +160,7 @@ impl Cx<'_> {
             self.remove_full(device);
         }
         self.counters.add_inuse(device.ty(), nr_pages as i64);
+        self.counters.count_runs(request.order, 1);
         request.push(entry);
         let fits = slot as u32 + 2 * nr_pages <= SWAPFILE_CLUSTER;
         (fits && ci.count() < SWAPFILE_CLUSTER).then(|| at.plus(nr_pages))
