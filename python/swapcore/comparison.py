@@ -41,7 +41,7 @@ FRAGMENTATION_SAMPLES = 64
 NOTES = (
     "one replay loop drives every strategy by one virtual call an operation; all use the same kind of lock",
     "the floor is that loop without an allocator; it is part of every time",
-    "each round builds fresh instances and touches their memory before the clock starts",
+    "each round builds fresh instances: the first touch of their memory is part of their time",
     "the seed shuffles the order inside a round; ratios are taken between runs of one round",
     "time is CPU time of the replaying thread, not wall time",
     "failures, fallback, memory and fragmentation come from an untimed run: time does not decide placement",
