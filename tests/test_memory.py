@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import swapcore as sc
 
 TIB_PAGES = 1 << 28
 
-# Prints the growth of the resident set and the counted bytes of one step in a fresh process, so that nothing that
-# other tests have left behind counts.
+# Prints the growth of the resident set and the counted bytes of one step in a fresh process, so that
+# nothing that other tests have left behind counts.
 PROBE = """
 import swapcore as sc
 

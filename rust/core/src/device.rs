@@ -128,7 +128,7 @@ impl DeviceSpec {
 /// Bytes that a device holds, exactly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeviceMemory {
-    /// There from swapon on: the device, its cluster array, the table index.
+    /// There from swapon on: the device and its cluster array.
     pub static_bytes: u64,
     /// Tables of clusters in use.
     pub table_bytes: u64,
@@ -209,21 +209,21 @@ impl SwapDevice {
         spec.check()?;
         let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order)?;
         let mut with_bad = BTreeSet::new();
-        let mut mark = |offset: u32| -> Result<bool> {
+        let mut mark = |offset: u32| {
             let offset = SwpOffset(offset);
             with_bad.insert(offset.cluster());
             clusters.lock(offset.cluster()).mark_bad(offset.in_cluster())
         };
-        mark(0)?;
+        mark(0);
         for &page in &spec.bad_pages {
-            if !mark(page)? {
+            if !mark(page) {
                 return Err(SwapError::BadPageTwice(page));
             }
         }
         // In 64 bits: the tail of a device near 2^32 slots reaches past them.
         let tail_end = clusters.len() as u64 * SWAPFILE_CLUSTER as u64;
         for offset in spec.max_pages as u64..tail_end {
-            mark(offset as u32)?;
+            mark(offset as u32);
         }
         let pages = spec.max_pages - 1 - spec.bad_pages.len() as u32;
         if pages == 0 {

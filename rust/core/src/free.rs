@@ -20,12 +20,18 @@ impl Cx<'_> {
         slot: usize,
         nr: u32,
     ) {
-        let was_full = ci.sub_count(nr);
         table.fill(slot, nr as usize, SwapTableEntry::NULL);
-        self.counters.add_inuse(device.ty(), -(nr as i64));
         if device.hibernation.pins() {
             device.hibernation.forget(ci.idx().base().plus(slot as u32), nr);
         }
+        self.count_freed(device, ci, nr);
+    }
+
+    /// Counts slots that were just made NULL and moves their cluster.
+    #[inline]
+    pub(crate) fn count_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, nr: u32) {
+        let was_full = ci.sub_count(nr);
+        self.counters.add_inuse(device.ty(), -(nr as i64));
         if ci.flag() != ClusterFlag::Nonfull || ci.count() == 0 {
             self.move_freed(device, ci, was_full);
         }

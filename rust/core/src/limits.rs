@@ -34,8 +34,6 @@ pub const MEM_CGROUP_ID_SHIFT: u32 = 16;
 /// Eviction age bits of a shadow: what marker, workingset bit, node, memcg id and flags leave.
 pub const EVICTION_BITS: u32 = 64 - SWP_TB_FLAGS_BITS - 1 - 1 - NODES_SHIFT - MEM_CGROUP_ID_SHIFT;
 
-/// Tables in one pool segment; segments are made on demand and live as long as their device.
-pub const TABLES_PER_SEGMENT: u32 = 512;
 /// Released tables whose memory is kept for reuse; further ones give it back to the system.
 pub const POOL_TABLES_HOT_MAX: usize = 64;
 /// Spins on a taken lock before the thread offers its CPU to others.

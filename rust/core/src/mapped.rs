@@ -8,7 +8,7 @@ use std::mem::{needs_drop, size_of};
 use std::ops::{Deref, Range};
 
 use bytemuck::Zeroable;
-use memmap2::{MmapMut, MmapRaw, UncheckedAdvice};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::error::{Result, SwapError};
 use crate::limits::PAGE_SIZE;
@@ -29,7 +29,8 @@ impl<T: Zeroable + Send + Sync> MappedSlice<T> {
         let () = Self::PLAIN;
         let no_memory = || SwapError::NoMemory((len as u64).saturating_mul(size_of::<T>() as u64));
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(no_memory)?.max(1);
-        let map = MmapMut::map_anon(bytes).map_err(|_| no_memory())?;
+        // Not reserved: most of a large device is never touched, and a system that counts commitments would refuse it.
+        let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|_| no_memory())?;
         Ok(Self { map: map.into(), len, _elements: PhantomData })
     }
 

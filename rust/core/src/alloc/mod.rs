@@ -59,13 +59,23 @@ impl Cx<'_> {
 
     /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
     fn alloc_fast(&mut self, request: &mut Request<'_>) -> bool {
-        let nr_taken = self.take_at_hint(request.order, request.word, |entry| {
-            if let Some(folio) = request.folio {
+        let (order, word) = (request.order, request.word);
+        let nr_taken = match request.folio {
+            Some(folio) => self.take_at_hint(order, word, |entry| {
                 folio.set_entry(entry);
+                request.push(entry);
+                false
+            }),
+            None => {
+                let mut out = request.out[request.taken..].iter_mut();
+                let nr_taken = self.take_at_hint(order, word, |entry| {
+                    out.next().into_iter().for_each(|slot| *slot = entry);
+                    out.len() > 0
+                });
+                request.taken += nr_taken as usize;
+                nr_taken
             }
-            request.push(entry);
-            request.wanted() > 0
-        });
+        };
         if nr_taken > 0 {
             return true;
         }

@@ -116,7 +116,7 @@ impl Clusters {
     pub(crate) fn new(nr: u32, free_order: FreeOrder) -> Result<Self> {
         Ok(Self {
             array: MappedSlice::zeroed(nr as usize)?,
-            tables: TablePool::new(nr),
+            tables: TablePool::new(nr)?,
             extend: ExtendTables::default(),
             lists: SpinMutex::new(Lists::new(nr, free_order)),
             nr_full: AtomicU32::new(0),
@@ -167,13 +167,12 @@ impl Clusters {
 
     /// Takes the first lockable cluster off a list, locked and with a table. Kernel: `isolate_lock_cluster`.
     ///
-    /// Returns `None` when the list is empty, every cluster on it is locked, or there is no memory for a table.
+    /// Returns `None` when the list is empty or every cluster on it is locked.
     pub(crate) fn isolate(&self, list: ListId) -> Option<ClusterGuard<'_>> {
         let mut ci = self.lists.lock().take_first_lockable(self, list)?;
         ci.set_flag(ClusterFlag::None);
-        if list == ListId::Free && ci.attach_table().is_err() {
-            ci.move_to(ListId::Free);
-            return None;
+        if list == ListId::Free {
+            ci.attach_table();
         }
         Some(ci)
     }
@@ -210,9 +209,9 @@ impl Clusters {
         ci.move_to(ListId::Nonfull(Order::ZERO));
     }
 
-    /// Returns bytes there from the start: the cluster array and the table index.
+    /// Returns bytes there from the start: the cluster array.
     pub(crate) fn static_bytes(&self) -> u64 {
-        size_of_val(&*self.array) as u64 + self.tables.static_bytes()
+        size_of_val(&*self.array) as u64
     }
 
     /// Returns the tables attached and those kept for reuse.
@@ -324,16 +323,15 @@ impl<'a> ClusterGuard<'a> {
         count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_sub(1, Ordering::SeqCst) == self.all.len()
     }
 
-    /// Gives the cluster a table, all NULL. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn attach_table(&mut self) -> Result<()> {
+    /// Gives the cluster a table, all NULL.
+    pub(crate) fn attach_table(&mut self) {
         debug_assert!(self.table().is_none());
-        let id = self.all.tables.take()?;
+        let id = self.all.tables.take();
         // Pairs with the Acquire fence in `Clusters::entry`.
         fence(Ordering::Release);
         let attached = (self.ci.table.load(Ordering::Relaxed) & !TABLE_ID_MASK).wrapping_add(TABLE_ID_MASK + 1);
         // Release pairs with the Acquire in `Clusters::entry`.
         self.ci.table.store(attached | id.0.get() as u64, Ordering::Release);
-        Ok(())
     }
 
     /// Takes the table of an empty cluster away.
@@ -347,18 +345,18 @@ impl<'a> ClusterGuard<'a> {
         self.all.tables.release(id);
     }
 
-    /// Marks one slot of a device that is being set up as bad; false when it already was. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn mark_bad(&mut self, slot: usize) -> Result<bool> {
+    /// Marks one slot of a device that is being set up as bad; false when it already was.
+    pub(crate) fn mark_bad(&mut self, slot: usize) -> bool {
         if self.table().is_none() {
-            self.attach_table()?;
+            self.attach_table();
         }
         let table = self.table().expect("attached above");
         if table.get(slot) == SwapTableEntry::BAD {
-            return Ok(false);
+            return false;
         }
         table.set(slot, SwapTableEntry::BAD);
         self.add_count(1);
-        Ok(true)
+        true
     }
 
     /// Says whether a scan would leave the cluster where it is: partly used and on its frag list.

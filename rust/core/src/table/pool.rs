@@ -1,4 +1,4 @@
-//! Tables of one device: made in large segments, handed out by number, reused hottest first.
+//! Tables of one device: handed out by number, reused hottest first, in memory that exists once it is touched.
 //!
 //! The memory of a table stays mapped as long as its device, so a reader without a lock may always look at it and see
 //! entries of some cluster or NULL; it then checks that the cluster still has the same table. Kernel: tables are freed
@@ -6,17 +6,23 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::OnceLock;
 
 use super::SwapTable;
 use crate::error::Result;
-use crate::limits::{POOL_TABLES_HOT_MAX, TABLES_PER_SEGMENT};
+use crate::limits::POOL_TABLES_HOT_MAX;
 use crate::mapped::MappedSlice;
 use crate::sync::SpinMutex;
 
 /// The number of a table in its pool, counted from 1 so that 0 can mean "no table".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TableId(pub(crate) NonZeroU32);
+
+impl TableId {
+    #[inline]
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 #[derive(Debug, Default)]
 struct Free {
@@ -32,35 +38,26 @@ struct Free {
 /// All tables of one device.
 #[derive(Debug)]
 pub(crate) struct TablePool {
-    segments: Box<[OnceLock<MappedSlice<SwapTable>>]>,
+    tables: MappedSlice<SwapTable>,
     free: SpinMutex<Free>,
 }
 
 impl TablePool {
-    /// Makes an empty pool for at most `tables` tables.
-    pub(crate) fn new(tables: u32) -> Self {
-        let segments = (0..tables.div_ceil(TABLES_PER_SEGMENT)).map(|_| OnceLock::new()).collect();
-        Self { segments, free: SpinMutex::default() }
+    /// Makes a pool of `nr` tables, none of which takes memory yet. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn new(nr: u32) -> Result<Self> {
+        Ok(Self { tables: MappedSlice::zeroed(nr as usize)?, free: SpinMutex::default() })
     }
 
-    /// Takes a table, all NULL. Locks: the pool's. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn take(&self) -> Result<TableId> {
+    /// Takes a table, all NULL. Locks: the pool's. Panics: when more tables are taken than there are.
+    pub(crate) fn take(&self) -> TableId {
         let mut free = self.free.lock();
         let reused = free.hot.pop_back().or_else(|| free.cold.pop());
-        let id = match reused {
-            Some(id) => id,
-            None => {
-                let segment = &self.segments[(free.next_fresh / TABLES_PER_SEGMENT) as usize];
-                if segment.get().is_none() {
-                    // Made under the pool lock, so nobody else can have set it.
-                    let _ = segment.set(MappedSlice::zeroed(TABLES_PER_SEGMENT as usize)?);
-                }
-                free.next_fresh += 1;
-                TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
-            }
-        };
         free.attached += 1;
-        Ok(id)
+        reused.unwrap_or_else(|| {
+            free.next_fresh += 1;
+            debug_assert!(free.next_fresh as usize <= self.tables.len(), "one table a cluster at the most");
+            TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
+        })
     }
 
     /// Takes a table back; all its entries are NULL. Locks: the pool's.
@@ -74,10 +71,7 @@ impl TablePool {
         };
         // Between the two locks the cooled table belongs to this call alone: its memory can go.
         if let Some(id) = cooled {
-            let (segment, index) = Self::place(id);
-            if let Some(segment) = self.segments[segment].get() {
-                segment.release(index..index + 1);
-            }
+            self.tables.release(id.index()..id.index() + 1);
             self.free.lock().cold.push(id);
         }
     }
@@ -85,8 +79,7 @@ impl TablePool {
     /// Returns a table by number.
     #[inline]
     pub(crate) fn table(&self, id: TableId) -> &SwapTable {
-        let (segment, index) = Self::place(id);
-        &self.segments[segment].get().expect("a numbered table lies in a made segment")[index]
+        &self.tables[id.index()]
     }
 
     /// Returns the tables attached to clusters.
@@ -98,17 +91,6 @@ impl TablePool {
     pub(crate) fn hot(&self) -> u32 {
         self.free.lock().hot.len() as u32
     }
-
-    /// Returns the bytes of the segment index, there from the start.
-    pub(crate) fn static_bytes(&self) -> u64 {
-        size_of_val(&*self.segments) as u64
-    }
-
-    #[inline]
-    fn place(id: TableId) -> (usize, usize) {
-        let index = id.0.get() - 1;
-        ((index / TABLES_PER_SEGMENT) as usize, (index % TABLES_PER_SEGMENT) as usize)
-    }
 }
 
 #[cfg(test)]
@@ -118,26 +100,26 @@ mod tests {
 
     #[test]
     fn a_released_table_is_reused_first() {
-        let pool = TablePool::new(4);
-        let (first, second) = (pool.take().expect("room"), pool.take().expect("room"));
+        let pool = TablePool::new(4).expect("memory");
+        let (first, second) = (pool.take(), pool.take());
         assert_ne!(first, second);
         pool.release(first);
-        assert_eq!(pool.take().expect("room"), first);
+        assert_eq!(pool.take(), first);
         assert_eq!(pool.attached(), 2);
     }
 
     #[test]
     fn only_the_hottest_released_tables_keep_memory() {
         let nr = POOL_TABLES_HOT_MAX as u32 + 8;
-        let pool = TablePool::new(nr);
-        let ids: Vec<_> = (0..nr).map(|_| pool.take().expect("room")).collect();
+        let pool = TablePool::new(nr).expect("memory");
+        let ids: Vec<_> = (0..nr).map(|_| pool.take()).collect();
         for &id in &ids {
             pool.table(id).set(0, SwapTableEntry::SWAPPED_OUT);
             pool.table(id).set(0, SwapTableEntry::NULL);
             pool.release(id);
         }
         assert_eq!((pool.attached(), pool.hot()), (0, POOL_TABLES_HOT_MAX as u32));
-        let again: Vec<_> = (0..nr).map(|_| pool.take().expect("room")).collect();
+        let again: Vec<_> = (0..nr).map(|_| pool.take()).collect();
         assert_eq!(again.len(), ids.len());
         assert!(again.iter().all(|id| ids.contains(id)), "cold tables come back before fresh ones");
     }
