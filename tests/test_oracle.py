@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Lines = list[dict[str, Any]]
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "oracle" / "cases"
-CASE_FILES = expand([CASES]) if CASES.is_dir() else []
+SHARED_FILES = expand([CASES]) if CASES.is_dir() else []
+# Recorded for this project: every family with other parameters, each recording the same three times.
+OWN_FILES = expand([Path(__file__).parent / "recordings"])
 
 HEADER = {"op": "header", "case": "hand", "family": "hand", "cluster": 512, "page_size": 4096, "ncpu": 2}
 CASE: Lines = [
@@ -72,18 +74,23 @@ def first_divergence(result: CaseResult) -> tuple[int, str]:
     return result.divergence.line, result.divergence.op
 
 
-@pytest.mark.skipif(not CASE_FILES, reason="no recorded cases in ../shared/oracle/cases")
-def test_all_families_of_cases_are_here() -> None:
-    headers = [path for path in CASE_FILES if path.suffix != ".gz"]
-    families = {json.loads(path.read_text().partition("\n")[0])["family"] for path in headers}
-    assert {"seq", "churn", "forkdup", "lazy", "cacheonly", "overflow", "onoff"} <= families
+@pytest.mark.skipif(not SHARED_FILES, reason="no recorded cases in ../shared/oracle/cases")
+def test_shared_cases_are_all_here() -> None:
+    manifest = json.loads((CASES / "MANIFEST.json").read_text())
+    assert len(SHARED_FILES) >= 58
+    assert {path.name for path in SHARED_FILES} == {case["file"] for case in manifest.values()}
 
 
-@pytest.mark.parametrize(
-    "path",
-    CASE_FILES or [pytest.param(None, marks=pytest.mark.skip("no recorded cases in ../shared/oracle/cases"))],
-    ids=lambda path: path.name if path else "none",
-)
+def test_own_recordings_are_of_every_family() -> None:
+    families = set()
+    for path in OWN_FILES:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            families.add(json.loads(next(lines))["family"])
+    assert len(OWN_FILES) == 33
+    assert {"seq", "churn", "forkdup", "lazy", "cacheonly", "overflow", "onoff", "mixed"} <= families
+
+
+@pytest.mark.parametrize("path", [*OWN_FILES, *SHARED_FILES], ids=lambda path: path.name)
 def test_recorded_case_agrees_on_every_slot_and_state(path: Path) -> None:
     result = replay_case(path)
     assert result.divergence is None, str(result.divergence)
@@ -161,7 +168,7 @@ def test_divergence_tells_both_sides_and_the_lists(tmp_path: Path) -> None:
     assert json.loads(json.dumps(result.to_dict()))["divergence"]["line"] == 4
 
 
-@pytest.mark.skipif(not CASE_FILES, reason="no recorded cases in ../shared/oracle/cases")
+@pytest.mark.skipif(not SHARED_FILES, reason="no recorded cases in ../shared/oracle/cases")
 def test_recorded_case_with_one_slot_changed_is_caught_at_its_line(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (CASES / "steal-a.jsonl").read_text().splitlines()]
     number = [index for index, line in enumerate(lines) if line["op"] == "alloc" and line["slots"]][-1]

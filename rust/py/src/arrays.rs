@@ -32,11 +32,13 @@ impl SwapBatch {
 
 #[pymethods]
 impl SwapBatch {
+    /// log2 of the pages of every run in the batch.
     #[getter]
     fn order(&self) -> u8 {
         self.order.get()
     }
 
+    /// Slots in all runs together.
     #[getter]
     fn nr_pages(&self) -> u64 {
         self.entries.len() as u64 * self.order.nr_pages() as u64

@@ -44,45 +44,56 @@ pub(crate) fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::Devic
 
 #[pymethods]
 impl SwapDevice {
+    /// The swap type (device number).
     #[getter]
     fn r#type(&self) -> Result<u8> {
         Ok(self.live()?.ty().0)
     }
 
+    /// The priority.
     #[getter]
     fn prio(&self) -> Result<i32> {
         Ok(self.live()?.prio())
     }
 
+    /// Usable slots: no header, no bad page.
     #[getter]
     fn pages(&self) -> Result<u32> {
         Ok(self.live()?.pages())
     }
 
+    /// Size in slots, header included.
     #[getter]
     fn max_pages(&self) -> Result<u32> {
         Ok(self.live()?.max_pages())
     }
 
+    /// Slots in use.
     #[getter]
     fn inuse_pages(&self) -> Result<u64> {
         Ok(self.swap.inuse_pages(self.live()?.ty()))
     }
 
+    /// Names of the SWP_* flags that are set.
     #[getter]
     fn flags(&self) -> Result<Vec<String>> {
         Ok(self.live()?.flags().iter_names().map(|(name, _)| format!("SWP_{name}")).collect())
     }
 
+    /// False after swapoff; never raises.
     #[getter]
     fn is_on(&self) -> bool {
         self.live().is_ok()
     }
 
+    /// Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
+    /// tables kept for reuse), ``total_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
     }
 
+    /// Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1), ``order``
+    /// (u1), native byte order, for ``np.frombuffer``.
     fn clusters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let device = self.live()?;
         let infos: Vec<_> = py.detach(|| device.cluster_infos().collect());
@@ -96,6 +107,7 @@ impl SwapDevice {
         Ok(columns)
     }
 
+    /// Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer.
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let kinds: Vec<u8> = py.detach(|| device.slot_kinds().map(code).collect());

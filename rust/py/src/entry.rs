@@ -23,26 +23,31 @@ impl SwpEntry {
         Ok(Self { entry: swapcore::SwpEntry::from_value(value), order: convert::order(order)? })
     }
 
+    /// The whole word, ``type << 58 | offset``.
     #[getter]
     fn value(&self) -> u64 {
         self.entry.value()
     }
 
+    /// The swap type (device number).
     #[getter]
     fn r#type(&self) -> u8 {
         self.entry.ty().0
     }
 
+    /// The slot number on its device.
     #[getter]
     fn offset(&self) -> u32 {
         self.entry.offset().0
     }
 
+    /// log2 of the run's pages, 0..=9.
     #[getter]
     fn order(&self) -> u8 {
         self.order.get()
     }
 
+    /// ``1 << order``.
     #[getter]
     fn nr_pages(&self) -> u32 {
         self.order.nr_pages()

@@ -31,26 +31,31 @@ impl Drop for Folio {
 // Relaxed in all of the flags: each is one independent fact.
 #[pymethods]
 impl Folio {
+    /// The number that table entries hold for this folio while it is in the swap cache, else None.
     #[getter]
     fn pfn(&self) -> Option<u64> {
         self.folio.pfn().map(|pfn| pfn.0)
     }
 
+    /// log2 of the pages.
     #[getter]
     fn order(&self) -> u8 {
         self.folio.order().get()
     }
 
+    /// Pages of the folio.
     #[getter]
     fn nr_pages(&self) -> u32 {
         self.folio.nr_pages()
     }
 
+    /// The first slot this folio owns in the swap cache, or None.
     #[getter]
     fn entry(&self) -> Option<SwpEntry> {
         self.folio.entry().map(|entry| SwpEntry { entry, order: self.folio.order() })
     }
 
+    /// Somebody holds the folio lock; setting it takes or frees the lock on behalf of this object.
     #[getter]
     fn locked(&self) -> bool {
         self.folio.is_locked()
@@ -66,6 +71,7 @@ impl Folio {
         }
     }
 
+    /// Under write to its device.
     #[getter]
     fn writeback(&self) -> bool {
         self.folio.writeback.load(Ordering::Relaxed)
@@ -76,6 +82,7 @@ impl Folio {
         self.folio.writeback.store(writeback, Ordering::Relaxed);
     }
 
+    /// Mapped by some page table.
     #[getter]
     fn mapped(&self) -> bool {
         self.folio.mapped.load(Ordering::Relaxed)
@@ -86,6 +93,7 @@ impl Folio {
         self.folio.mapped.store(mapped, Ordering::Relaxed);
     }
 
+    /// Differs from what the device has.
     #[getter]
     fn dirty(&self) -> bool {
         self.folio.dirty.load(Ordering::Relaxed)

@@ -171,6 +171,7 @@ fn cpu(cpu: usize) -> Result<CpuId> {
 
 #[pymethods]
 impl Strategy {
+    /// Every built-in strategy with one line about it.
     #[classattr]
     fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let names = PyDict::new(py);
@@ -178,34 +179,40 @@ impl Strategy {
         Ok(names)
     }
 
+    /// Makes a built-in strategy over one fresh device.
     #[staticmethod]
     #[pyo3(signature = (name, *, size_pages, nr_cpus = 1))]
     fn create(name: &str, size_pages: u64, nr_cpus: usize) -> Result<Self> {
         Ok(Self(Kind::BuiltIn(swapcore::strategy::create(name, size_pages, nr_cpus)?)))
     }
 
+    /// Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
     #[staticmethod]
     #[pyo3(signature = (obj, *, size_pages, name = None))]
     fn wrap(obj: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
         Ok(Self(Kind::Python(Wrapped::new(obj, size_pages, name)?)))
     }
 
+    /// The name shown in tables.
     #[getter]
     fn name(&self) -> &str {
         self.get().name()
     }
 
+    /// The largest order it serves.
     #[getter]
     fn max_order(&self) -> u8 {
         self.get().max_order().get()
     }
 
+    /// Returns the first slot of a run, or -1 when there is no room.
     #[pyo3(signature = (order = 0, cpu = 0))]
     fn alloc(&self, order: u64, cpu: usize) -> Result<i64> {
         let slot = self.get().alloc(convert::order(order)?, self::cpu(cpu)?);
         self.or_raised(slot.map_or(-1, |slot| slot.0.into()))
     }
 
+    /// Frees ``nr`` slots from ``slot`` on (a part of a run is allowed).
     #[pyo3(signature = (slot, nr = 1, cpu = 0))]
     fn free(&self, slot: u64, nr: u32, cpu: usize) -> Result<()> {
         let first = self.entry_range(slot, nr)?;
@@ -213,6 +220,7 @@ impl Strategy {
         self.or_raised(())
     }
 
+    /// Hands out up to n runs in one call; stops at the first failure.
     #[pyo3(signature = (n, order = 0, cpu = 0))]
     fn alloc_batch(&self, n: usize, order: u64, cpu: usize) -> Result<SwapBatch> {
         let order = convert::order(order)?;
@@ -222,6 +230,7 @@ impl Strategy {
         self.or_raised(SwapBatch::new(entries, order))
     }
 
+    /// Frees every run of a batch.
     #[pyo3(signature = (batch, cpu = 0))]
     fn free_batch(&self, batch: EntriesArg<'_>, cpu: usize) -> Result<()> {
         let order = batch.order(0)?;
@@ -231,6 +240,7 @@ impl Strategy {
         self.or_raised(())
     }
 
+    /// Returns ``static_bytes`` and ``dynamic_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let memory = self.or_raised(self.get().memory())?;
         let counts = PyDict::new(py);
@@ -265,31 +275,37 @@ impl Trace {
         Ok(Self(py.detach(|| swapcore::replay::Trace::new(columns))?))
     }
 
+    /// Operations.
     #[getter]
     fn nr_ops(&self) -> usize {
         self.0.nr_ops()
     }
 
+    /// Allocations among them.
     #[getter]
     fn nr_allocations(&self) -> u64 {
         self.0.nr_allocations()
     }
 
+    /// CPUs that operations name.
     #[getter]
     fn nr_cpus(&self) -> usize {
         self.0.nr_cpus()
     }
 
+    /// Most pages in use at one time.
     #[getter]
     fn peak_pages(&self) -> u64 {
         self.0.peak_pages()
     }
 
+    /// Allocations by order; orders without any are left out.
     #[getter]
     fn allocations_by_order<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         by_order(py, self.0.allocations_by_order())
     }
 
+    /// Replays the whole trace once and drains nothing.
     #[pyo3(signature = (strategy, *, samples = 0))]
     fn replay<'py>(
         &self,
@@ -307,6 +323,7 @@ impl Trace {
         report_dict(py, &report?)
     }
 
+    /// Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call.
     fn floor(&self, py: Python<'_>) -> Result<u64> {
         Ok(py.detach(|| self.0.floor())?)
     }

@@ -70,16 +70,21 @@ impl Swap {
         Ok(Self { swap: Arc::new(swapcore::Swap::with_switches(nr_cpus, profile, choices, workers)?) })
     }
 
+    /// CPUs of the subsystem.
     #[getter]
     fn nr_cpus(&self) -> usize {
         self.swap.nr_cpus()
     }
 
+    /// The profile that was asked for.
     #[getter]
     fn profile(&self) -> &'static str {
         self.swap.profile().name()
     }
 
+    /// Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
+    /// (``leave``/``relocate``), ``sync_discard`` (``avail``/``active``), ``free_order`` (``ascending``/``columns``),
+    /// ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``).
     #[getter]
     fn switches<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let words = PyDict::new(py);
@@ -87,31 +92,37 @@ impl Swap {
         Ok(words)
     }
 
+    /// Free slots of all enabled devices.
     #[getter]
     fn nr_swap_pages(&self) -> i64 {
         self.swap.nr_swap_pages()
     }
 
+    /// Usable slots of all enabled devices.
     #[getter]
     fn total_swap_pages(&self) -> u64 {
         self.swap.total_swap_pages()
     }
 
+    /// Slots whose table entry is a folio.
     #[getter]
     fn nr_swapcache_pages(&self) -> u64 {
         self.swap.nr_swapcache_pages()
     }
 
+    /// True when less than half of all slots are free: ``nr_swap_pages * 2 < total_swap_pages``.
     #[getter]
     fn vm_swap_full(&self) -> bool {
         self.swap.vm_swap_full()
     }
 
+    /// The devices that are on, in the order they are tried (the avail list, then the full ones by type).
     #[getter]
     fn devices(&self) -> Vec<SwapDevice> {
         self.swap.devices().iter().map(|device| self.handle(device)).collect()
     }
 
+    /// Turns a device on and returns it.
     #[pyo3(signature = (storage, *, priority = None, discard = None))]
     fn swapon(
         &self,
@@ -125,6 +136,7 @@ impl Swap {
         Ok(self.handle(&device))
     }
 
+    /// Turns a device off.
     #[pyo3(signature = (device, unuse = None))]
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
         let (_, live) = self.own(device.get())?;
@@ -149,12 +161,14 @@ impl Swap {
         }
     }
 
+    /// Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached).
     #[pyo3(signature = (order = 0, *, cpu = None))]
     fn alloc(&self, order: u64, cpu: Option<usize>) -> Result<SwpEntry> {
         let order = convert::order(order)?;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc(order)?, order })
     }
 
+    /// Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give.
     #[pyo3(signature = (n, order = 0, *, cpu = None))]
     fn alloc_batch(&self, py: Python<'_>, n: usize, order: u64, cpu: Option<usize>) -> Result<SwapBatch> {
         let order = convert::order(order)?;
@@ -171,16 +185,19 @@ impl Swap {
         Ok(SwapBatch::new(entries, order))
     }
 
+    /// Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero.
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
     fn free(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.put(entry.entry(), entry.nr_pages(nr))?)
     }
 
+    /// The same as `free`, under the kernel's word for it.
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
     fn put(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
         self.free(entry, nr, cpu)
     }
 
+    /// Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers).
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
     fn free_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
         let order = batch.order(order)?;
@@ -190,16 +207,19 @@ impl Swap {
         Ok(detached_if(py, is_long, || self.swap.put_batch(order, entries, cpu))?)
     }
 
+    /// The same as `free_batch`, under the kernel's word for it.
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
     fn put_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
         self.free_batch(py, batch, order, cpu)
     }
 
+    /// Adds one reference to each of ``nr`` slots (default: the entry's whole run).
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
     fn dup(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.dup(entry.entry(), entry.nr_pages(nr))?)
     }
 
+    /// Adds one reference to every slot of every run.
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
     fn dup_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
         let order = batch.order(order)?;
@@ -209,6 +229,8 @@ impl Swap {
         Ok(detached_if(py, is_long, || self.swap.dup_batch(order, entries, cpu))?)
     }
 
+    /// Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
+    /// ``pfn`` (None unless cached) of one slot, a snapshot.
     fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>) -> Result<Bound<'py, PyDict>> {
         let mut on_cpu = self.on_cpu(None)?;
         let (word, count) = (on_cpu.lookup(entry.entry())?, on_cpu.swap_count(entry.entry())?);
@@ -222,6 +244,7 @@ impl Swap {
         Ok(slot)
     }
 
+    /// Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``).
     fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyBytes>> {
         let entries = entries.entries();
         let look = || {
@@ -236,74 +259,90 @@ impl Swap {
         })?)
     }
 
+    /// Returns the reference count of one slot, extend table included.
     fn swap_count(&self, entry: EntryArg<'_>) -> Result<u32> {
         Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
     }
 
+    /// Makes a folio: unlocked, clean, not mapped, not cached.
     #[pyo3(signature = (order = 0))]
     fn folio(&self, order: u64) -> Result<Folio> {
         Ok(Folio::new(swapcore::Folio::new(convert::order(order)?)))
     }
 
+    /// Gives a folio its slots: entries hold the folio, count 0.
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_alloc_swap(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<SwpEntry> {
         let folio = &folio.get().folio;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.folio_alloc_swap(folio)?, order: folio.order() })
     }
 
+    /// Adds one reference to all slots of a cached folio, or to that of one page.
     #[pyo3(signature = (folio, page = None))]
     fn folio_dup_swap(&self, folio: &Bound<'_, Folio>, page: Option<u32>) -> Result<()> {
         Ok(self.on_cpu(None)?.folio_dup_swap(&folio.get().folio, page)?)
     }
 
+    /// Takes one reference from all slots of a cached folio, or from one; never frees.
     #[pyo3(signature = (folio, page = None))]
     fn folio_put_swap(&self, folio: &Bound<'_, Folio>, page: Option<u32>) -> Result<()> {
         Ok(self.on_cpu(None)?.folio_put_swap(&folio.get().folio, page)?)
     }
 
+    /// Puts an uncached folio over swapped-out slots (swap-in).
     fn swap_cache_add_folio(&self, folio: &Bound<'_, Folio>, entry: EntryArg<'_>) -> Result<()> {
         Ok(self.on_cpu(None)?.swap_cache_add_folio(&folio.get().folio, entry.entry())?)
     }
 
+    /// Takes a folio out of the cache; slots without references are freed.
     #[pyo3(signature = (folio, *, cpu = None))]
     fn swap_cache_del_folio(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.swap_cache_del_folio(&folio.get().folio, Shadow::default())?)
     }
 
+    /// Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_free_swap(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<bool> {
         Ok(self.on_cpu(cpu)?.folio_free_swap(&folio.get().folio)?)
     }
 
+    /// Returns the folio that caches a slot, or None.
     fn folio_at(&self, entry: EntryArg<'_>) -> Result<Option<Folio>> {
         Ok(self.on_cpu(None)?.folio_at(entry.entry())?.map(Folio::new))
     }
 
+    /// Hands out one slot of one device for a hibernation image (empty shadow, count 1).
     #[pyo3(signature = (device, *, cpu = None))]
     fn alloc_hibernation(&self, device: &Bound<'_, SwapDevice>, cpu: Option<usize>) -> Result<SwpEntry> {
         let (_, live) = self.own(device.get())?;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(live.ty())?, order: Order::ZERO })
     }
 
+    /// Gives a hibernation slot back.
     #[pyo3(signature = (entry, *, cpu = None))]
     fn free_hibernation(&self, entry: EntryArg<'_>, cpu: Option<usize>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
     }
 
+    /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
     fn run_workers(&self, py: Python<'_>) -> u64 {
         py.detach(|| self.swap.run_workers())
     }
 
+    /// Proves every invariant with all CPUs stopped; raises `InvariantError` naming the first broken one.
     fn check(&self, py: Python<'_>) -> Result<()> {
         Ok(py.detach(|| self.swap.check())?)
     }
 
+    /// Returns counters under kernel names where the kernel has one (``thp_swpout_fallback``,
+    /// ``hugepages-64kB.swpout_fallback``, ...).
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let stats = PyDict::new(py);
         self.swap.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
         Ok(stats)
     }
 
+    /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let memory = self.swap.memory();
         let counts = memory_dict(py, &memory)?;
@@ -312,6 +351,7 @@ impl Swap {
         Ok(counts)
     }
 
+    /// Returns the state that decides placement.
     fn dump<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let dump = PyDict::new(py);
         let devices: Result<Vec<_>> = self.swap.dump_devices().iter().map(|device| device_dict(py, device)).collect();
