@@ -186,7 +186,8 @@ impl<'a> Cx<'a> {
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in pieces(first, nr_done) {
             let ci = device.clusters.lock(piece.first.cluster());
-            piece.slots().for_each(|slot| self.put_slot(&ci, slot));
+            // Not a plain decrement: the other references may have gone meanwhile, and then this frees the slots.
+            self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
     }
 

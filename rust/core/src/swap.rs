@@ -181,6 +181,9 @@ impl Swap {
 
     /// Takes the local lock of a CPU for one or many operations; others on that CPU wait. Errors: `BadCpu` (EINVAL).
     ///
+    /// While it is held, this thread must not call what takes local locks itself: `on_cpu`, `check`, `swapon`, `swapoff`,
+    /// `run_workers` and the calls of `Swap` with a `cpu` argument would wait for ever.
+    ///
     /// Kernel: `local_lock(&percpu_swap_cluster.lock)`.
     #[inline]
     pub fn on_cpu(&self, cpu: CpuId) -> Result<OnCpu<'_>> {

@@ -1,5 +1,6 @@
 //! Turning a device off: no more allocations, everything read back, then every trace of it gone.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cluster::ListId;
@@ -19,12 +20,12 @@ impl Swap {
     /// the device; whatever `unuse` fails with. After an error the device is on again, behind its equals.
     ///
     /// Differs: the hook stands for the walk over page tables; waiting for allocators is passing every CPU's local lock.
-    pub fn swapoff(&self, ty: SwpType, mut unuse: impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
-        let device = self.device(ty)?;
-        self.disable(&device)?;
-        if let Err(error) = self.try_to_unuse(&device, &mut unuse) {
+    pub fn swapoff(&self, device: &Arc<SwapDevice>, mut unuse: impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
+        let ty = device.ty();
+        self.disable(device)?;
+        if let Err(error) = self.try_to_unuse(device, &mut unuse) {
             let _active = self.active();
-            self.enable(&device);
+            self.enable(device);
             return Err(error);
         }
         let mut active = self.active();
@@ -39,9 +40,13 @@ impl Swap {
     }
 
     /// Stops allocation and waits for those under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
-    fn disable(&self, device: &SwapDevice) -> Result<()> {
+    fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {
         let active = self.active();
         let ty = device.ty();
+        // The type may be another device's by now.
+        if !active.devices[ty.index()].as_ref().is_some_and(|on| Arc::ptr_eq(on, device)) {
+            return Err(SwapError::NoDevice(device.entry_at(SwpOffset(0))));
+        }
         let busy = |why| SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why };
         if device.hibernation.pins() {
             return Err(busy(": hibernation pins the device"));

@@ -196,6 +196,7 @@ impl Pair {
     }
 
     fn swapoff(&mut self, ty: u8, by_hook: bool) {
+        let device = self.swap.device(SwpType(ty)).expect("it is on");
         let mut unused = Vec::new();
         let swap = &self.swap;
         let mut put_all = |entry: SwpEntry, count| {
@@ -203,18 +204,18 @@ impl Pair {
             (0..count).try_for_each(|_| swap.put(entry, 1, CpuId(0)))
         };
         if by_hook {
-            swap.swapoff(SwpType(ty), &mut put_all).expect("everything was given back");
+            swap.swapoff(&device, &mut put_all).expect("everything was given back");
             let device = &self.model.devices[&ty];
             let in_use: Vec<_> = device.slots.iter().filter(|(_, count)| **count != u32::MAX).collect();
             assert!(unused.iter().map(|(slot, count)| (slot, count)).eq(in_use), "type {ty}: other slots were unused");
         } else if self.model.devices[&ty].inuse > 0 {
             // A hook that gives nothing back: the device stays on, behind its equals.
-            let got = swap.swapoff(SwpType(ty), |_, _| Ok(()));
+            let got = swap.swapoff(&device, |_, _| Ok(()));
             assert!(matches!(got, Err(SwapError::StillInUse { .. })), "{got:?}");
             self.model.fail_swapoff(ty);
             return;
         } else {
-            swap.swapoff(SwpType(ty), |_, _| panic!("nothing is in use")).expect("nothing is in use");
+            swap.swapoff(&device, |_, _| panic!("nothing is in use")).expect("nothing is in use");
         }
         self.model.swapoff(ty);
         self.runs.retain(|run| run.ty != ty);

@@ -140,11 +140,9 @@ impl Swap {
     #[pyo3(signature = (device, unuse = None))]
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
         let (_, live) = self.own(device.get())?;
-        let ty = live.ty();
-        drop(live);
         let mut raised = None;
         let result = py.detach(|| {
-            self.swap.swapoff(ty, |entry, count| match &unuse {
+            self.swap.swapoff(&live, |entry, count| match &unuse {
                 None => (0..count).try_for_each(|_| self.swap.put(entry, 1, swapcore::CpuId(0))),
                 Some(hook) => Python::attach(|py| {
                     let entry = SwpEntry { entry, order: Order::ZERO };
