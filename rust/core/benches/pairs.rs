@@ -43,7 +43,7 @@ fn main() {
     let swap = fresh(1 << 20);
     let orders = [0u8, 2, 4, 6, 9].map(|order| Order::new(order).expect("an order"));
     let half: Vec<_> = orders.iter().map(|&order| half_used(order)).collect();
-    let (mut pairs, mut bulk) = (vec![Vec::new(); orders.len()], [Vec::new(), Vec::new()]);
+    let (mut pairs, mut bulk) = (vec![Vec::new(); orders.len()], [const { Vec::new() }; 4]);
     let mut empty = vec![Vec::new(); orders.len()];
     let mut held = vec![Vec::new(); orders.len()];
     let mut batches = vec![Vec::new(); 2];
@@ -56,13 +56,17 @@ fn main() {
                 swap.put(black_box(entry), order.nr_pages(), CPU).expect("just taken");
             }));
         }
-        let mut entries = Vec::with_capacity(1 << 16);
-        bulk[0].push(time(1 << 16, || entries.push(swap.alloc(Order::ZERO, CPU).expect("room"))));
-        let mut at = 0;
-        bulk[1].push(time(1 << 16, || {
-            swap.put(entries[at], 1, CPU).expect("taken above");
-            at += 1;
-        }));
+        let mut entries = vec![SwpEntry::NONE; 1 << 16];
+        let mut next = entries.iter_mut();
+        bulk[0].push(time(1 << 16, || *next.next().expect("one a step") = swap.alloc(Order::ZERO, CPU).expect("room")));
+        let mut next = entries.iter();
+        bulk[1].push(time(1 << 16, || swap.put(*next.next().expect("one a step"), 1, CPU).expect("taken above")));
+        let mut cpu = swap.on_cpu(CPU).expect("cpu 0");
+        let mut next = entries.iter_mut();
+        bulk[2].push(time(1 << 16, || *next.next().expect("one a step") = cpu.alloc(Order::ZERO).expect("room")));
+        let mut next = entries.iter();
+        bulk[3].push(time(1 << 16, || cpu.put(*next.next().expect("one a step"), 1).expect("taken above")));
+        drop(cpu);
         for (samples, &order) in empty.iter_mut().zip(&orders) {
             let nr = 1 << (16 - order.get());
             samples.push(time(nr, || {
@@ -98,8 +102,9 @@ fn main() {
     for (samples, order) in pairs.into_iter().zip(&orders) {
         println!("alloc + free of one run, {order}, half used device: {:.1} ns", median(samples));
     }
-    let [taken, given] = bulk;
-    println!("65536 allocs, then as many frees, o0: {:.1} + {:.1} ns", median(taken), median(given));
+    let [taken, given, taken_held, given_held] = bulk.map(median);
+    println!("65536 allocs, then as many frees, o0: {taken:.1} + {given:.1} ns");
+    println!("65536 allocs, then as many frees, o0, local lock held: {taken_held:.1} + {given_held:.1} ns");
     for (samples, order) in empty.into_iter().zip(&orders) {
         println!(
             "alloc + free of one run, {order}, empty device (its cluster comes and goes): {:.1} ns",
