@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -339,3 +340,15 @@ def test_show_plots_the_device(capsys: Capture, small_trace: str, tmp_path: Path
     assert main(["show", "--trace", small_trace, "--plot", str(tmp_path / "map.svg")]) == 0
     assert (tmp_path / "map.svg").stat().st_size > 1000
     assert "null0" in capsys.readouterr().out
+
+
+def test_interrupted_stress_stops_at_once_and_says_so() -> None:
+    command = [sys.executable, "-m", "swapcore", "stress", "--threads", "2", "--seconds", "60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        time.sleep(1.5)
+        start = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+        assert time.monotonic() - start < 20
+    assert running.returncode == 130
+    assert "interrupted" in errors

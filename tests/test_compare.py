@@ -155,7 +155,7 @@ def test_plot_without_matplotlib_names_the_extra(
     comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"swapcore\[plot\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"extra \[plot\]"):
         comparison.plot(tmp_path / "x.png")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from swapcore import (
     MAX_ORDER,
@@ -16,6 +17,7 @@ from swapcore import (
     EntryGoneError,
     InvalidArgumentError,
     Null,
+    Strategy,
     Swap,
     SwapBusyError,
     SwapDevice,
@@ -459,3 +461,56 @@ def test_unknown_words_are_refused(options: dict[str, Any]) -> None:
 def test_subsystem_needs_a_cpu() -> None:
     with pytest.raises(InvalidArgumentError):
         Swap(nr_cpus=0)
+
+
+@pytest.mark.parametrize("value", [-1, -(2**70), 2**33, 2**70])
+def test_integers_out_of_range_are_einval_with_name_and_value(swap: Swap, value: int) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "order": lambda: swap.alloc(value),
+        "cpu": lambda: swap.alloc(cpu=value),
+        "number of slots": lambda: swap.free(at(1), value),
+        "size in pages": lambda: Strategy.create("p3", size_pages=value),
+        "nr_cpus": lambda: Swap(nr_cpus=value),
+        "priority": lambda: swap.swapon(Null(pages=512), priority=value),
+    }
+    for name, call in calls.items():
+        with pytest.raises(InvalidArgumentError, match=name) as caught:
+            call()
+        assert caught.value.errno == errno.EINVAL
+        if abs(value) < 2**64:
+            assert str(value) in str(caught.value)
+
+
+def test_what_is_no_integer_is_a_type_error_that_names_the_argument(swap: Swap) -> None:
+    with pytest.raises(TypeError, match="order must be an int, not str"):
+        swap.alloc("4")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"swapcore\.Null\('16G'\)"):
+        swap.swapon("16G")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not as list"):
+        swap.free_batch([at(1)])  # type: ignore[arg-type]
+
+
+def test_buffer_of_the_other_byte_order_is_refused(swap: Swap) -> None:
+    entries = np.array([int(at(1))], dtype=np.dtype(np.uint64).newbyteorder("S"))
+    before = state(swap)
+    with pytest.raises(BufferError, match="byte order"):
+        swap.free_batch(entries.data)
+    assert state(swap) == before
+
+
+def test_entry_equals_entries_and_ints_of_its_value_and_nothing_else() -> None:
+    entry = SwpEntry(5)
+    assert entry == SwpEntry(5, 3)
+    assert entry == 5
+    for other in (6, -1, 2**64, 5.0, "5", None):
+        assert entry != other
+        assert not entry == other  # noqa: SIM201 - both operators are what is tested
+    with pytest.raises(TypeError):
+        entry < 6  # type: ignore[operator]  # noqa: B015
+
+
+def test_handles_of_one_folio_are_equal(swap: Swap) -> None:
+    folio, other = swap.folio(), swap.folio()
+    entry = swap.folio_alloc_swap(folio, cpu=0)
+    assert swap.folio_at(entry) == folio != other
+    assert len({folio, other, swap.folio_at(entry)}) == 2

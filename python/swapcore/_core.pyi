@@ -54,7 +54,8 @@ class SwpEntry:
     """One swap slot, or the first of an aligned run of ``1 << order`` slots.
 
     An int-like value: ``type << 58 | offset``. Kernel: `swp_entry_t`; differs: it remembers the
-    order it was allocated with, so that `Swap.free` needs no length.
+    order it was allocated with, so that `Swap.free` needs no length. Equality and hash are those of the value
+    alone; an int of the same value is equal, anything else is not.
     """
 
     def __new__(cls, value: int, order: int = 0) -> SwpEntry: ...
@@ -105,9 +106,12 @@ class SwapBatch:
 class Folio:
     """A minimal folio: what slot reclaim asks about cached pages (order, locked, writeback, mapped, dirty).
 
-    Made by `Swap.folio`. Kernel: `struct folio`; differs: it carries no data yet.
+    Made by `Swap.folio`. Two handles are equal when they are of one folio. Kernel: `struct folio`; differs: it carries
+    no data yet.
     """
 
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
     @property
     def pfn(self) -> int | None:
         """The number that table entries hold for this folio while it is in the swap cache, else None."""

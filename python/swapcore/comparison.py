@@ -34,6 +34,7 @@ __all__ = ["DEFAULT_STRATEGIES", "Comparison", "StrategyResult", "compare", "def
 
 DEFAULT_STRATEGIES = ("swap_table", "p3", "bitmap_ff")
 DEFAULT_ROUNDS = 11
+ROUNDS_MAX = 10_000
 DEFAULT_SEED = 1
 
 FRAGMENTATION_SAMPLES = 64
@@ -226,8 +227,8 @@ def compare(
     specs = list(strategies)
     if not specs:
         raise InvalidArgumentError(errno.EINVAL, "0 strategies are under the least, 1")
-    if rounds < 1:
-        raise InvalidArgumentError(errno.EINVAL, f"rounds {rounds} is under the least, 1")
+    if not 1 <= rounds <= ROUNDS_MAX:
+        raise InvalidArgumentError(errno.EINVAL, f"rounds {rounds} is not in 1..={ROUNDS_MAX}")
     loaded = trace if isinstance(trace, Trace) else load(trace)
     size_pages = default_size_pages(loaded) if size_pages is None else size_pages
     if not PAGES_MIN <= size_pages <= PAGES_MAX:

@@ -518,6 +518,9 @@ def _read(path: Path) -> list[Line]:
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict):
             raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: not an object: {line!r}")
+        cpu = line.get("cpu", 0)
+        if not isinstance(cpu, int) or cpu < 0:
+            raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: no such cpu: {cpu!r}")
     if not lines or lines[0].get("op") != "header":
         raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: not the header of a recorded case")
     missing = [key for key in ("case", "family", "ncpu") if key not in lines[0]]

@@ -118,7 +118,7 @@ def _figure(width_inches: float, height_inches: float) -> Figure:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "plots need matplotlib, which is the extra [plot]: pip install 'swapcore[plot]'", name=error.name
+            "plots need matplotlib, which the extra [plot] brings: pip install matplotlib", name=error.name
         ) from error
     return Figure(figsize=(width_inches, height_inches), layout="constrained")
 

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
+        print("swapcore: interrupted", file=sys.stderr)
         return 130
     except (SwapError, OSError, ModuleNotFoundError) as error:
         print(f"swapcore: {_message(error)}", file=sys.stderr)

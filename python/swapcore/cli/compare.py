@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.comparison import DEFAULT_ROUNDS, DEFAULT_SEED, DEFAULT_STRATEGIES, compare
 
     if args.list:
-        return _list()
+        return _list(as_json=args.json)
     # A class beside the user is found as with `python -m`; an installed script does not look there.
     here = str(Path.cwd())
     if here not in sys.path:
@@ -70,11 +71,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list() -> int:
+def _list(*, as_json: bool) -> int:
     from swapcore import report
     from swapcore._core import Strategy
     from swapcore.trace import WORKLOADS
 
+    if as_json:
+        workloads = {name: workload.about for name, workload in WORKLOADS.items()}
+        print(json.dumps({"traces": workloads, "strategies": dict(Strategy.names)}, indent=2))
+        return 0
     rows = [["trace", name, workload.about] for name, workload in WORKLOADS.items()]
     rows += [["strategy", name, about] for name, about in Strategy.names.items()]
     report.print_table(["KIND", "NAME", "ABOUT"], rows, nr_left=3)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swapcore.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
     import argparse
@@ -91,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     trace = as_trace(workload)
     swap = Swap(nr_cpus=trace.nr_cpus)
     swap.swapon(Null(pages=default_size_pages(trace) if args.size_pages is None else args.size_pages))
-    nr_ops = trace.nr_ops if args.until is None else max(0, min(args.until, trace.nr_ops))
+    if args.until is not None and args.until < 0:
+        raise InvalidArgumentError(errno.EINVAL, f"until {args.until} is under the least, 0")
+    nr_ops = trace.nr_ops if args.until is None else min(args.until, trace.nr_ops)
     with report.progress(f"replaying {args.trace}", nr_ops) as update:
         _replay(swap, workload, nr_ops, update)
     if args.plot is not None:

@@ -11,14 +11,14 @@ pub type Result<T> = std::result::Result<T, SwapError>;
 #[non_exhaustive]
 pub enum SwapError {
     /// No device has a run of the order (ENOSPC; the kernel says ENOMEM).
-    #[error("no run of {nr_pages} free slots on any device")]
+    #[error("{}", no_space(*.nr_pages))]
     NoSpace {
         /// Pages of the request.
         nr_pages: u32,
     },
     /// The order is over the largest (EINVAL).
     #[error("order {0} is over the largest order {MAX_ORDER}")]
-    OrderTooLarge(u8),
+    OrderTooLarge(u64),
     /// The CPU number is not below the number of CPUs (EINVAL).
     #[error("cpu {cpu} is not below nr_cpus {nr_cpus}")]
     BadCpu {
@@ -46,6 +46,12 @@ pub enum SwapError {
     /// No device of this type is on (ENOENT).
     #[error("{0} names a swap type that is not on")]
     NoDevice(SwpEntry),
+    /// The device was turned off (ENOENT).
+    #[error("the device that was type {0} is off")]
+    DeviceOff(u8),
+    /// The device belongs to another subsystem (ENOENT).
+    #[error("the device of type {0} belongs to another subsystem")]
+    ForeignDevice(u8),
     /// The slot has no reference to take, copy or give back (ENOENT).
     #[error("{0} is not in use")]
     NotInUse(SwpEntry),
@@ -164,7 +170,7 @@ pub enum SwapError {
         /// What the value is for.
         what: &'static str,
         /// The value given.
-        value: u64,
+        value: i128,
         /// The least allowed.
         low: u64,
         /// The most allowed.
@@ -193,7 +199,11 @@ impl SwapError {
     pub fn errno(&self) -> i32 {
         match self {
             Self::NoSpace { .. } => ENOSPC,
-            Self::NoDevice(_) | Self::NotInUse(_) | Self::NotHibernation(_) => ENOENT,
+            Self::NoDevice(_)
+            | Self::DeviceOff(_)
+            | Self::ForeignDevice(_)
+            | Self::NotInUse(_)
+            | Self::NotHibernation(_) => ENOENT,
             Self::AlreadyCached(_) => EEXIST,
             Self::NotUniform(_) | Self::FolioBusy(_) | Self::StillInUse { .. } => EBUSY,
             Self::NoMemory(_) => ENOMEM,
@@ -207,7 +217,16 @@ impl SwapError {
     }
 }
 
+fn no_space(nr_pages: u32) -> String {
+    match nr_pages {
+        1 => "no free slot on any device".into(),
+        _ => format!(
+            "no free run of {nr_pages} slots: a large request tries one device, the next in turn, and no regular file"
+        ),
+    }
+}
+
 /// Checks an order. Errors: `OrderTooLarge` (EINVAL).
 pub fn order(order: u8) -> Result<Order> {
-    Order::new(order).ok_or(SwapError::OrderTooLarge(order))
+    Order::new(order).ok_or(SwapError::OrderTooLarge(order.into()))
 }

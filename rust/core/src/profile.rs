@@ -122,6 +122,7 @@ impl Profile {
 
 /// Gives a switch enum its words, listed once.
 macro_rules! words {
+    (@list $first:literal $(, $more:literal)*) => { concat!($first $(, ", ", $more)*) };
     ($field:ident: $kind:ident { $($variant:ident = $word:literal),+ }) => {
         impl $kind {
             fn parse(word: &str) -> Result<Self> {
@@ -130,7 +131,7 @@ macro_rules! words {
                     _ => Err(SwapError::UnknownName {
                         what: stringify!($field),
                         name: word.into(),
-                        known: concat!($($word, " "),+),
+                        known: words!(@list $($word),+),
                     }),
                 }
             }

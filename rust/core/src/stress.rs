@@ -248,12 +248,18 @@ impl Hammer<'_> {
 }
 
 fn range(what: &'static str, value: u64, low: u64, high: u64) -> Result<()> {
-    if (low..=high).contains(&value) { Ok(()) } else { Err(SwapError::OutOfRange { what, value, low, high }) }
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(SwapError::OutOfRange { what, value: value.into(), low, high })
+    }
 }
 
 /// Runs the threads, drains, and proves. Errors: `Invariant` when a slot was lost or handed out twice; `OutOfRange`,
 /// `BadNrCpus` (EINVAL) of a bad spec.
-pub fn stress(spec: &StressSpec) -> Result<StressReport> {
+///
+/// `keep_going` is asked every 20 ms, with no lock held; once it says no, the threads stop and the drain begins.
+pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<StressReport> {
     range("threads", spec.threads as u64, 1, 1024)?;
     range("devices", spec.devices.into(), 1, 8)?;
     range("pages", spec.pages.into(), (4 * SWAPFILE_CLUSTER * spec.devices).into(), 1 << 28)?;
@@ -272,7 +278,7 @@ pub fn stress(spec: &StressSpec) -> Result<StressReport> {
         exchange: Mutex::default(),
         stop: AtomicBool::new(false),
     };
-    let mut report = run_threads(spec, &shared)?;
+    let mut report = run_threads(spec, &shared, keep_going)?;
     drain_cache(&swap, spec)?;
     swap.check()?;
     report.inuse_pages_end = swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum();
@@ -284,7 +290,7 @@ pub fn stress(spec: &StressSpec) -> Result<StressReport> {
     Ok(report)
 }
 
-fn run_threads(spec: &StressSpec, shared: &Shared<'_>) -> Result<StressReport> {
+fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMut() -> bool) -> Result<StressReport> {
     let barrier = Barrier::new(spec.threads + 1);
     let most_pages = (spec.pages as usize * 4 / 3 / spec.threads).max(1);
     let hammer = |thread: usize| {
@@ -302,7 +308,7 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>) -> Result<StressReport> {
         barrier.wait();
         let end = Instant::now() + spec.duration;
         // In small steps, so that a failed thread ends the run early.
-        while Instant::now() < end && !threads.iter().any(|thread| thread.is_finished()) {
+        while Instant::now() < end && keep_going() && !threads.iter().any(|thread| thread.is_finished()) {
             std::thread::sleep(Duration::from_millis(20).min(spec.duration));
         }
         shared.stop.store(true, Ordering::Relaxed);
@@ -347,9 +353,17 @@ mod tests {
     #[test]
     fn threads_lose_nothing() {
         for (_, profile) in Profile::NAMES {
-            let report = stress(&StressSpec { profile, ..spec() }).expect("nothing lost");
+            let report = stress(&StressSpec { profile, ..spec() }, || true).expect("nothing lost");
             assert!(report.ops > 0 && report.failures > 0 && report.dups > 0 && report.cached_folios > 0, "{report:?}");
         }
+    }
+
+    #[test]
+    fn a_run_that_is_told_to_stops_early_and_proves() {
+        let start = Instant::now();
+        let report = stress(&StressSpec { duration: Duration::from_secs(60), ..spec() }, || false);
+        assert_eq!(report.expect("nothing lost").inuse_pages_end, 0);
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
@@ -365,8 +379,8 @@ mod tests {
 
     #[test]
     fn bad_specs_are_refused() {
-        assert!(stress(&StressSpec { threads: 0, ..spec() }).is_err());
-        assert!(stress(&StressSpec { pages: 100, ..spec() }).is_err());
-        assert!(stress(&StressSpec { nr_cpus: 0, ..spec() }).is_err());
+        assert!(stress(&StressSpec { threads: 0, ..spec() }, || true).is_err());
+        assert!(stress(&StressSpec { pages: 100, ..spec() }, || true).is_err());
+        assert!(stress(&StressSpec { nr_cpus: 0, ..spec() }, || true).is_err());
     }
 }

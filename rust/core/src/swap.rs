@@ -332,10 +332,10 @@ impl<'a> Cx<'a> {
     /// Says what is wrong with an entry that names no slots.
     #[cold]
     pub(crate) fn unresolved(&self, entry: SwpEntry, nr_pages: u32) -> SwapError {
-        let Some(device) = entry.parts().and_then(|(ty, _)| self.devices.get(ty.index())) else {
+        let Some((ty, _)) = entry.parts() else {
             return SwapError::BadRange { entry, nr_pages, max_pages: 0 };
         };
-        match device {
+        match self.device(ty) {
             Some(device) => SwapError::BadRange { entry, nr_pages, max_pages: device.max_pages() },
             None => SwapError::NoDevice(entry),
         }

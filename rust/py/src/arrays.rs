@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_int, c_void};
 
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyIndexError};
+use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use swapcore::Order;
@@ -118,6 +118,17 @@ impl BatchIter {
     }
 }
 
+/// Refuses a buffer of the other byte order, which has the same type code.
+pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&PyBuffer<T>> {
+    let foreign = if cfg!(target_endian = "little") { b">!".as_slice() } else { b"<".as_slice() };
+    match buffer.format().to_bytes().first() {
+        Some(mark) if size_of::<T>() > 1 && foreign.contains(mark) => {
+            Err(PyBufferError::new_err("the buffer is of the other byte order"))
+        }
+        _ => Ok(buffer),
+    }
+}
+
 /// Entries coming in: a batch of ours, or any C-contiguous uint64 buffer.
 pub(crate) enum EntriesArg<'py> {
     /// Ours; nothing is copied.
@@ -150,8 +161,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for EntriesArg<'py> {
         if let Ok(batch) = ob.cast::<SwapBatch>() {
             return Ok(Self::Batch(batch.to_owned()));
         }
-        let buffer = PyBuffer::<u64>::get(&ob)?;
-        let entries = buffer.to_vec(ob.py())?;
+        let Ok(buffer) = PyBuffer::<u64>::get(&ob) else {
+            let kind = ob.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "entries come as a SwapBatch or as a buffer of uint64, such as np.array(entries, np.uint64), not as {kind}"
+            )));
+        };
+        let entries = native(&buffer)?.to_vec(ob.py())?;
         Ok(Self::Copied(entries.into_iter().map(swapcore::SwpEntry::from_value).collect()))
     }
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyInt, PyString};
 use swapcore::{CpuId, DeviceSpec, Discard, Order, SwapError};
 
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
+use crate::number;
 
 /// An entry argument: an `SwpEntry`, or an int.
 pub(crate) enum EntryArg<'py> {
@@ -55,30 +56,36 @@ impl EntryArg<'_> {
 }
 
 /// What `Swap.swapon` reads from a storage object.
-#[derive(FromPyObject)]
 pub(crate) struct StorageArg {
-    pages: u64,
+    max_pages: u32,
     bad_pages: Vec<u32>,
     is_rotational: bool,
     is_block_device: bool,
     can_discard: bool,
 }
 
+impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if ob.is_instance_of::<PyString>() || ob.is_instance_of::<PyInt>() {
+            let given = ob.repr()?;
+            return Err(PyTypeError::new_err(format!("give a storage, such as swapcore.Null({given}), not its size")));
+        }
+        Ok(Self {
+            max_pages: number::pages(&ob.getattr("pages")?)?,
+            bad_pages: number::bad_pages(&ob.getattr("bad_pages")?)?,
+            is_rotational: ob.getattr("is_rotational")?.extract()?,
+            is_block_device: ob.getattr("is_block_device")?.extract()?,
+            can_discard: ob.getattr("can_discard")?.extract()?,
+        })
+    }
+}
+
 impl StorageArg {
-    pub(crate) fn spec(self, priority: Option<i64>, discard: Option<&str>) -> Result<DeviceSpec> {
-        let largest = swapcore::limits::MAX_DEVICE_PAGES;
-        let max_pages = u32::try_from(self.pages).map_err(|_| SwapError::OutOfRange {
-            what: "device size in pages",
-            value: self.pages,
-            low: 2,
-            high: largest.into(),
-        })?;
-        let priority = match priority {
-            None => None,
-            Some(prio) => Some(i16::try_from(prio).ok().filter(|&p| p >= 0).ok_or(SwapError::BadPriority(prio))?),
-        };
+    pub(crate) fn spec(self, priority: Option<i16>, discard: Option<&str>) -> Result<DeviceSpec> {
         Ok(DeviceSpec {
-            max_pages,
+            max_pages: self.max_pages,
             bad_pages: self.bad_pages,
             is_rotational: self.is_rotational,
             is_block_device: self.is_block_device,
@@ -91,7 +98,8 @@ impl StorageArg {
 
 /// Checks an order argument.
 pub(crate) fn order(order: u64) -> Result<Order> {
-    Ok(swapcore::error::order(u8::try_from(order).unwrap_or(u8::MAX))?)
+    let checked = u8::try_from(order).ok().and_then(Order::new);
+    Ok(checked.ok_or(SwapError::OrderTooLarge(order))?)
 }
 
 /// Returns the CPU meant: the one given, or this thread's own number.

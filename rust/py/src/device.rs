@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use swapcore::SwapError;
 use swapcore::table::EntryKind;
-use swapcore::{SwapError, SwpEntry, SwpOffset};
 
 use crate::errors::Result;
 
@@ -26,8 +26,7 @@ impl SwapDevice {
 
     /// Returns the device, if it is still on.
     pub(crate) fn live(&self) -> Result<Arc<swapcore::SwapDevice>> {
-        let gone = || SwapError::NoDevice(SwpEntry::new(self.ty, SwpOffset(0)));
-        Ok(self.device.upgrade().ok_or_else(gone)?)
+        Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
     }
 }
 

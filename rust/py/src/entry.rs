@@ -2,12 +2,17 @@
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use swapcore::Order;
 
 use crate::convert;
 use crate::errors::Result;
+use crate::number;
 
 /// One swap slot, or the first of an aligned run of ``1 << order`` slots.
+///
+/// An int-like value, ``type << 58 | offset``. It remembers the order it was allocated with, so that `Swap.free` needs no
+/// length; equality and hash are those of the value alone.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SwpEntry {
@@ -19,7 +24,7 @@ pub(crate) struct SwpEntry {
 impl SwpEntry {
     #[new]
     #[pyo3(signature = (value, order = 0))]
-    fn new(value: u64, order: u64) -> Result<Self> {
+    fn new(value: u64, #[pyo3(from_py_with = number::order)] order: u64) -> Result<Self> {
         Ok(Self { entry: swapcore::SwpEntry::from_value(value), order: convert::order(order)? })
     }
 
@@ -65,14 +70,22 @@ impl SwpEntry {
         self.entry.value()
     }
 
-    fn __richcmp__(&self, other: &Bound<'_, PyAny>, op: CompareOp) -> Option<bool> {
-        let other = match other.cast::<Self>() {
-            Ok(other) => other.get().entry.value(),
+    fn __richcmp__(&self, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
+        let py = other.py();
+        let value = match other.cast::<Self>() {
+            Ok(other) => Some(other.get().entry.value()),
             // Equal to the same int, and ordered against entries only.
-            Err(_) if matches!(op, CompareOp::Eq | CompareOp::Ne) => other.extract().ok()?,
-            Err(_) => return None,
+            Err(_) if matches!(op, CompareOp::Eq | CompareOp::Ne) && other.is_instance_of::<PyInt>() => {
+                other.extract().ok()
+            }
+            Err(_) => None,
         };
-        Some(op.matches(self.entry.value().cmp(&other)))
+        match value {
+            Some(value) => {
+                Ok(op.matches(self.entry.value().cmp(&value)).into_pyobject(py)?.to_owned().unbind().into_any())
+            }
+            None => Ok(py.NotImplemented()),
+        }
     }
 
     fn __repr__(&self) -> String {

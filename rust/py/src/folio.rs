@@ -104,6 +104,14 @@ impl Folio {
         self.folio.dirty.store(dirty, Ordering::Relaxed);
     }
 
+    fn __eq__(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.folio, &other.folio)
+    }
+
+    fn __hash__(&self) -> usize {
+        Arc::as_ptr(&self.folio).addr()
+    }
+
     fn __repr__(&self) -> String {
         let owns = self.folio.entry().map_or("not cached".into(), |entry| entry.to_string());
         format!("<Folio of order {}, {owns}>", self.order())

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::header::SwapHeader;
 
 use crate::errors::Result;
+use crate::number;
 
 /// Reads a SWAPSPACE2 header page.
 #[pyfunction]
@@ -25,8 +26,8 @@ pub(crate) fn parse_swap_header<'py>(py: Python<'py>, page: PyBuffer<u8>) -> Res
 #[pyo3(signature = (last_page, bad_pages = Vec::new(), uuid = [0; 16], label = String::new()))]
 pub(crate) fn build_swap_header(
     py: Python<'_>,
-    last_page: u32,
-    bad_pages: Vec<u32>,
+    #[pyo3(from_py_with = number::last_page)] last_page: u32,
+    #[pyo3(from_py_with = number::bad_pages)] bad_pages: Vec<u32>,
     uuid: [u8; 16],
     label: String,
 ) -> Result<Bound<'_, PyBytes>> {

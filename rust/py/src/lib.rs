@@ -7,6 +7,7 @@ mod entry;
 mod errors;
 mod folio;
 mod header;
+mod number;
 mod strategy;
 mod stress;
 mod swap;

@@ -3,15 +3,17 @@
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swapcore::replay::{Columns, Report};
 use swapcore::strategy::StrategyMemory;
 use swapcore::{CpuId, Order, SwapError, SwpOffset};
 
-use crate::arrays::{EntriesArg, SwapBatch};
+use crate::arrays::{EntriesArg, SwapBatch, native};
 use crate::convert;
 use crate::errors::{Error, Result};
+use crate::number;
 
 /// A strategy written in Python, as the core's trait.
 struct Wrapped {
@@ -30,7 +32,7 @@ impl Wrapped {
     fn new(object: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
         let (low, high) = (2, swapcore::limits::MAX_DEVICE_PAGES as u64);
         if !(low..=high).contains(&size_pages) {
-            return Err(SwapError::OutOfRange { what: "size in pages", value: size_pages, low, high }.into());
+            return Err(SwapError::OutOfRange { what: "size in pages", value: size_pages.into(), low, high }.into());
         }
         let name = name.map_or_else(|| object.getattr("name")?.extract(), Ok)?;
         Ok(Self {
@@ -75,8 +77,12 @@ impl swapcore::strategy::Strategy for Wrapped {
     }
 
     fn alloc(&self, order: Order, cpu: CpuId) -> Option<SwpOffset> {
-        let slot = self.call(-1, |py| {
-            self.object.bind(py).call_method1(pyo3::intern!(py, "alloc"), (order.get(), cpu.0))?.extract()
+        let slot: i64 = self.call(-1, |py| {
+            let slot = self.object.bind(py).call_method1(pyo3::intern!(py, "alloc"), (order.get(), cpu.0))?;
+            slot.extract().map_err(|_| {
+                let name = &self.name;
+                PyTypeError::new_err(format!("strategy {name}: alloc returned {slot}, which is no slot number"))
+            })
         });
         u32::try_from(slot).ok().map(SwpOffset)
     }
@@ -154,7 +160,8 @@ impl Strategy {
 
     fn entry_range(&self, slot: u64, nr: u32) -> Result<SwpOffset> {
         let high = self.get().nr_slots() as u64 - 1;
-        let bad = |what, value, low, high| Error::Core(SwapError::OutOfRange { what, value, low, high });
+        let bad =
+            |what, value: u64, low, high| Error::Core(SwapError::OutOfRange { what, value: value.into(), low, high });
         if slot == 0 || slot > high {
             return Err(bad("slot", slot, 1, high));
         }
@@ -182,14 +189,22 @@ impl Strategy {
     /// Makes a built-in strategy over one fresh device.
     #[staticmethod]
     #[pyo3(signature = (name, *, size_pages, nr_cpus = 1))]
-    fn create(name: &str, size_pages: u64, nr_cpus: usize) -> Result<Self> {
+    fn create(
+        name: &str,
+        #[pyo3(from_py_with = number::size_pages)] size_pages: u64,
+        #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
+    ) -> Result<Self> {
         Ok(Self(Kind::BuiltIn(swapcore::strategy::create(name, size_pages, nr_cpus)?)))
     }
 
     /// Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
     #[staticmethod]
     #[pyo3(signature = (obj, *, size_pages, name = None))]
-    fn wrap(obj: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
+    fn wrap(
+        obj: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = number::size_pages)] size_pages: u64,
+        name: Option<String>,
+    ) -> Result<Self> {
         Ok(Self(Kind::Python(Wrapped::new(obj, size_pages, name)?)))
     }
 
@@ -207,14 +222,23 @@ impl Strategy {
 
     /// Returns the first slot of a run, or -1 when there is no room.
     #[pyo3(signature = (order = 0, cpu = 0))]
-    fn alloc(&self, order: u64, cpu: usize) -> Result<i64> {
+    fn alloc(
+        &self,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu)] cpu: usize,
+    ) -> Result<i64> {
         let slot = self.get().alloc(convert::order(order)?, self::cpu(cpu)?);
         self.or_raised(slot.map_or(-1, |slot| slot.0.into()))
     }
 
     /// Frees ``nr`` slots from ``slot`` on (a part of a run is allowed).
     #[pyo3(signature = (slot, nr = 1, cpu = 0))]
-    fn free(&self, slot: u64, nr: u32, cpu: usize) -> Result<()> {
+    fn free(
+        &self,
+        #[pyo3(from_py_with = number::slot)] slot: u64,
+        #[pyo3(from_py_with = number::nr_slots)] nr: u32,
+        #[pyo3(from_py_with = number::cpu)] cpu: usize,
+    ) -> Result<()> {
         let first = self.entry_range(slot, nr)?;
         self.get().free(first, nr, self::cpu(cpu)?)?;
         self.or_raised(())
@@ -222,7 +246,12 @@ impl Strategy {
 
     /// Hands out up to n runs in one call; stops at the first failure.
     #[pyo3(signature = (n, order = 0, cpu = 0))]
-    fn alloc_batch(&self, n: usize, order: u64, cpu: usize) -> Result<SwapBatch> {
+    fn alloc_batch(
+        &self,
+        #[pyo3(from_py_with = number::nr_runs)] n: usize,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu)] cpu: usize,
+    ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let mut firsts = vec![SwpOffset(0); n.min(self.get().nr_slots() as usize)];
         let nr = self.get().alloc_batch(order, self::cpu(cpu)?, &mut firsts);
@@ -232,7 +261,7 @@ impl Strategy {
 
     /// Frees every run of a batch.
     #[pyo3(signature = (batch, cpu = 0))]
-    fn free_batch(&self, batch: EntriesArg<'_>, cpu: usize) -> Result<()> {
+    fn free_batch(&self, batch: EntriesArg<'_>, #[pyo3(from_py_with = number::cpu)] cpu: usize) -> Result<()> {
         let order = batch.order(0)?;
         let firsts: Result<Vec<_>> =
             batch.entries().iter().map(|entry| self.entry_range(entry.value(), order.nr_pages())).collect();
@@ -269,8 +298,8 @@ impl Trace {
         first: PyBuffer<u16>,
         nr: PyBuffer<u16>,
     ) -> Result<Self> {
-        let (op, cpu, folio) = (op.to_vec(py)?, cpu.to_vec(py)?, folio.to_vec(py)?);
-        let (first, nr) = (first.to_vec(py)?, nr.to_vec(py)?);
+        let (op, cpu, folio) = (op.to_vec(py)?, cpu.to_vec(py)?, native(&folio)?.to_vec(py)?);
+        let (first, nr) = (native(&first)?.to_vec(py)?, native(&nr)?.to_vec(py)?);
         let columns = Columns { op: &op, cpu: &cpu, folio: &folio, first: &first, nr: &nr };
         Ok(Self(py.detach(|| swapcore::replay::Trace::new(columns))?))
     }
@@ -311,7 +340,7 @@ impl Trace {
         &self,
         py: Python<'py>,
         strategy: &Bound<'py, Strategy>,
-        samples: usize,
+        #[pyo3(from_py_with = number::samples)] samples: usize,
     ) -> Result<Bound<'py, PyDict>> {
         let strategy = strategy.get();
         let report = match &strategy.0 {

@@ -1,4 +1,4 @@
-//! The stress run of the core, detached throughout.
+//! The stress run of the core, detached but for a look at signals now and then.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use pyo3::types::PyDict;
 use swapcore::stress::StressSpec;
 use swapcore::{Profile, SwapError};
 
-use crate::errors::Result;
+use crate::errors::{Error, Result};
+use crate::number;
 
 /// Hammers one subsystem from Rust threads, then drains it and proves that nothing was lost.
 #[pyfunction]
@@ -15,19 +16,28 @@ use crate::errors::Result;
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call")]
 pub(crate) fn stress<'py>(
     py: Python<'py>,
-    threads: usize,
+    #[pyo3(from_py_with = number::threads)] threads: usize,
     seconds: f64,
-    seed: u64,
-    pages: u32,
-    devices: u32,
-    nr_cpus: Option<usize>,
+    #[pyo3(from_py_with = number::seed)] seed: u64,
+    #[pyo3(from_py_with = number::pages)] pages: u32,
+    #[pyo3(from_py_with = number::devices)] devices: u32,
+    #[pyo3(from_py_with = number::nr_cpus_or_none)] nr_cpus: Option<usize>,
     profile: &str,
 ) -> Result<Bound<'py, PyDict>> {
     let duration = Duration::try_from_secs_f64(seconds).map_err(|_| SwapError::BadSeconds(seconds.to_string()))?;
     let nr_cpus = nr_cpus.unwrap_or(threads);
     let profile = Profile::from_name(profile)?;
     let spec = StressSpec { threads, duration, seed, pages, devices, nr_cpus, profile };
-    let report = py.detach(|| swapcore::stress::stress(&spec))?;
+    let mut interrupted = None;
+    let report = py.detach(|| {
+        swapcore::stress::stress(&spec, || {
+            interrupted = Python::attach(|py| py.check_signals()).err();
+            interrupted.is_none()
+        })
+    })?;
+    if let Some(error) = interrupted {
+        return Err(Error::Python(error));
+    }
     let dict = PyDict::new(py);
     dict.set_item("threads", threads)?;
     dict.set_item("seconds", seconds)?;

@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::cluster::ListId;
 use swapcore::dump::DeviceDump;
 use swapcore::table::{EntryKind, Shadow};
-use swapcore::{Order, Profile, SwapError, SwpOffset, Workers};
+use swapcore::{Order, Profile, SwapError, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
 use crate::convert::{self, EntryArg, StorageArg};
@@ -15,11 +15,17 @@ use crate::device::{SwapDevice, memory_dict};
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
 use crate::folio::Folio;
+use crate::number;
 
 /// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
 const DETACH_SLOTS: usize = 16_384;
 
 /// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
+///
+/// ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work
+/// run right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single
+/// choices of the profile by name, see `switches`. ``cpu`` arguments mean the CPU whose hints and local lock are used;
+/// None is this thread's own number.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Swap {
@@ -40,7 +46,7 @@ impl Swap {
     fn own<'d>(&self, device: &'d SwapDevice) -> Result<(&'d SwapDevice, Arc<swapcore::SwapDevice>)> {
         let live = device.live()?;
         if !Arc::ptr_eq(&device.swap, &self.swap) {
-            return Err(SwapError::NoDevice(swapcore::SwpEntry::new(live.ty(), SwpOffset(0))).into());
+            return Err(SwapError::ForeignDevice(live.ty().0).into());
         }
         Ok((device, live))
     }
@@ -56,7 +62,7 @@ impl Swap {
     #[new]
     #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None))]
     fn new(
-        nr_cpus: usize,
+        #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
         profile: &str,
         workers: &str,
         switches: Option<std::collections::BTreeMap<String, String>>,
@@ -128,7 +134,7 @@ impl Swap {
         &self,
         py: Python<'_>,
         storage: StorageArg,
-        priority: Option<i64>,
+        #[pyo3(from_py_with = number::priority_or_none)] priority: Option<i16>,
         discard: Option<&str>,
     ) -> Result<SwapDevice> {
         let spec = storage.spec(priority, discard)?;
@@ -161,14 +167,24 @@ impl Swap {
 
     /// Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached).
     #[pyo3(signature = (order = 0, *, cpu = None))]
-    fn alloc(&self, order: u64, cpu: Option<usize>) -> Result<SwpEntry> {
+    fn alloc(
+        &self,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
         let order = convert::order(order)?;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc(order)?, order })
     }
 
     /// Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give.
     #[pyo3(signature = (n, order = 0, *, cpu = None))]
-    fn alloc_batch(&self, py: Python<'_>, n: usize, order: u64, cpu: Option<usize>) -> Result<SwapBatch> {
+    fn alloc_batch(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::nr_runs)] n: usize,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
         // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
@@ -185,19 +201,35 @@ impl Swap {
 
     /// Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero.
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
-    fn free(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
+    fn free(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         Ok(self.on_cpu(cpu)?.put(entry.entry(), entry.nr_pages(nr))?)
     }
 
     /// The same as `free`, under the kernel's word for it.
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
-    fn put(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
+    fn put(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         self.free(entry, nr, cpu)
     }
 
     /// Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers).
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
-    fn free_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
+    fn free_batch(
+        &self,
+        py: Python<'_>,
+        batch: EntriesArg<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         let order = batch.order(order)?;
         let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
         let entries = batch.entries();
@@ -207,19 +239,36 @@ impl Swap {
 
     /// The same as `free_batch`, under the kernel's word for it.
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
-    fn put_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
+    fn put_batch(
+        &self,
+        py: Python<'_>,
+        batch: EntriesArg<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         self.free_batch(py, batch, order, cpu)
     }
 
     /// Adds one reference to each of ``nr`` slots (default: the entry's whole run).
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
-    fn dup(&self, entry: EntryArg<'_>, nr: Option<u32>, cpu: Option<usize>) -> Result<()> {
+    fn dup(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         Ok(self.on_cpu(cpu)?.dup(entry.entry(), entry.nr_pages(nr))?)
     }
 
     /// Adds one reference to every slot of every run.
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
-    fn dup_batch(&self, py: Python<'_>, batch: EntriesArg<'_>, order: u64, cpu: Option<usize>) -> Result<()> {
+    fn dup_batch(
+        &self,
+        py: Python<'_>,
+        batch: EntriesArg<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         let order = batch.order(order)?;
         let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
         let entries = batch.entries();
@@ -264,26 +313,38 @@ impl Swap {
 
     /// Makes a folio: unlocked, clean, not mapped, not cached.
     #[pyo3(signature = (order = 0))]
-    fn folio(&self, order: u64) -> Result<Folio> {
+    fn folio(&self, #[pyo3(from_py_with = number::order)] order: u64) -> Result<Folio> {
         Ok(Folio::new(swapcore::Folio::new(convert::order(order)?)))
     }
 
     /// Gives a folio its slots: entries hold the folio, count 0.
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn folio_alloc_swap(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<SwpEntry> {
+    fn folio_alloc_swap(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
         let folio = &folio.get().folio;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.folio_alloc_swap(folio)?, order: folio.order() })
     }
 
     /// Adds one reference to all slots of a cached folio, or to that of one page.
     #[pyo3(signature = (folio, page = None))]
-    fn folio_dup_swap(&self, folio: &Bound<'_, Folio>, page: Option<u32>) -> Result<()> {
+    fn folio_dup_swap(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::page_or_none)] page: Option<u32>,
+    ) -> Result<()> {
         Ok(self.on_cpu(None)?.folio_dup_swap(&folio.get().folio, page)?)
     }
 
     /// Takes one reference from all slots of a cached folio, or from one; never frees.
     #[pyo3(signature = (folio, page = None))]
-    fn folio_put_swap(&self, folio: &Bound<'_, Folio>, page: Option<u32>) -> Result<()> {
+    fn folio_put_swap(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::page_or_none)] page: Option<u32>,
+    ) -> Result<()> {
         Ok(self.on_cpu(None)?.folio_put_swap(&folio.get().folio, page)?)
     }
 
@@ -294,13 +355,21 @@ impl Swap {
 
     /// Takes a folio out of the cache; slots without references are freed.
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn swap_cache_del_folio(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<()> {
+    fn swap_cache_del_folio(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         Ok(self.on_cpu(cpu)?.swap_cache_del_folio(&folio.get().folio, Shadow::default())?)
     }
 
     /// Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn folio_free_swap(&self, folio: &Bound<'_, Folio>, cpu: Option<usize>) -> Result<bool> {
+    fn folio_free_swap(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<bool> {
         Ok(self.on_cpu(cpu)?.folio_free_swap(&folio.get().folio)?)
     }
 
@@ -311,14 +380,22 @@ impl Swap {
 
     /// Hands out one slot of one device for a hibernation image (empty shadow, count 1).
     #[pyo3(signature = (device, *, cpu = None))]
-    fn alloc_hibernation(&self, device: &Bound<'_, SwapDevice>, cpu: Option<usize>) -> Result<SwpEntry> {
+    fn alloc_hibernation(
+        &self,
+        device: &Bound<'_, SwapDevice>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
         let (_, live) = self.own(device.get())?;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(live.ty())?, order: Order::ZERO })
     }
 
     /// Gives a hibernation slot back.
     #[pyo3(signature = (entry, *, cpu = None))]
-    fn free_hibernation(&self, entry: EntryArg<'_>, cpu: Option<usize>) -> Result<()> {
+    fn free_hibernation(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
         Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
     }
 

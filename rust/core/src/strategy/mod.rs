@@ -88,7 +88,7 @@ pub fn create(name: &str, nr_slots: u64, nr_cpus: usize) -> Result<Box<dyn Strat
     })?;
     let (low, high) = (2, MAX_DEVICE_PAGES as u64);
     if !(low..=high).contains(&nr_slots) {
-        return Err(SwapError::OutOfRange { what: "size in pages", value: nr_slots, low, high });
+        return Err(SwapError::OutOfRange { what: "size in pages", value: nr_slots.into(), low, high });
     }
     if nr_cpus == 0 || nr_cpus > MAX_CPUS {
         return Err(SwapError::BadNrCpus(nr_cpus));

@@ -1,0 +1,73 @@
+//! Integer arguments: any Python int is taken, and one out of range is EINVAL with its name, value and limits.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+use swapcore::SwapError;
+
+use crate::errors::Error;
+
+/// Converts an int, or says what it is called and what its range is.
+fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64, high: u64) -> PyResult<T> {
+    let value = match ob.extract::<i64>() {
+        Ok(value) => value.into(),
+        Err(_) if ob.is_instance_of::<PyInt>() => match ob.extract::<i128>() {
+            Ok(value) => value,
+            Err(_) if ob.lt(0)? => i128::MIN,
+            Err(_) => i128::MAX,
+        },
+        // Also what has `__index__`, such as the integers of NumPy.
+        Err(_) => match ob.extract::<i128>() {
+            Ok(value) => value,
+            Err(_) => {
+                let kind = ob.get_type().name()?;
+                return Err(PyTypeError::new_err(format!("{what} must be an int, not {kind}")));
+            }
+        },
+    };
+    let bad = || Error::Core(SwapError::OutOfRange { what, value, low, high }).into();
+    T::try_from(value).ok().filter(|_| value >= low.into()).ok_or_else(bad)
+}
+
+/// Defines a converter for `from_py_with`, required or optional.
+macro_rules! argument {
+    ($name:ident: $kind:ty = $what:literal in $low:expr, $high:expr) => {
+        pub(crate) fn $name(ob: &Bound<'_, PyAny>) -> PyResult<$kind> {
+            number(ob, $what, $low, $high)
+        }
+    };
+    ($name:ident?: $kind:ty = $what:literal in $low:expr, $high:expr) => {
+        pub(crate) fn $name(ob: &Bound<'_, PyAny>) -> PyResult<Option<$kind>> {
+            if ob.is_none() { Ok(None) } else { number(ob, $what, $low, $high).map(Some) }
+        }
+    };
+}
+
+const MOST: u64 = u64::MAX;
+const MOST_U32: u64 = u32::MAX as u64;
+const MOST_CPU: u64 = swapcore::limits::MAX_CPUS as u64 - 1;
+const MOST_PRIORITY: u64 = swapcore::limits::MAX_PRIORITY as u64;
+
+argument!(order: u64 = "order" in 0, swapcore::limits::MAX_ORDER.into());
+argument!(cpu: usize = "cpu" in 0, MOST_CPU);
+argument!(cpu_or_none?: usize = "cpu" in 0, MOST_CPU);
+argument!(nr_cpus: usize = "nr_cpus" in 1, MOST_CPU + 1);
+argument!(nr_cpus_or_none?: usize = "nr_cpus" in 1, MOST_CPU + 1);
+argument!(nr_runs: usize = "number of runs" in 0, MOST);
+argument!(nr_slots: u32 = "number of slots" in 1, MOST_U32);
+argument!(nr_slots_or_none?: u32 = "number of slots" in 1, MOST_U32);
+argument!(page_or_none?: u32 = "page" in 0, 511);
+argument!(priority_or_none?: i16 = "priority" in 0, MOST_PRIORITY);
+argument!(slot: u64 = "slot" in 1, MOST_U32);
+argument!(size_pages: u64 = "size in pages" in 2, MOST_U32);
+argument!(samples: usize = "samples" in 0, MOST);
+argument!(threads: usize = "threads" in 1, 1024);
+argument!(devices: u32 = "devices" in 1, 8);
+argument!(pages: u32 = "pages" in 1, MOST_U32);
+argument!(last_page: u32 = "last page" in 1, MOST_U32);
+argument!(seed: u64 = "seed" in 0, MOST);
+
+/// Converts a list of bad pages.
+pub(crate) fn bad_pages(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    ob.try_iter()?.map(|page| number(&page?, "bad page", 0, MOST_U32)).collect()
+}
