@@ -40,6 +40,20 @@ impl P3Strategy {
             self.swap_owner(slot, owner);
         });
     }
+
+    /// Clears the zero marks and owners of slots about to be freed. Errors: `NotInUse` (ENOENT), and nothing changed.
+    fn forget(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
+        for slot in first.0..first.0 + nr_pages {
+            // Relaxed: as in `swap_owner`.
+            self.zero_marks[slot as usize / 64].fetch_and(!(1 << (slot % 64)), Ordering::Relaxed);
+            if self.swap_owner(slot, MemcgId(0)) == MemcgId(0) {
+                // Nobody's: the slots before it get their owner back.
+                self.set_owner(first, slot - first.0, OWNER);
+                return Err(SwapError::NotInUse(SwpEntry::from_value(slot.into())));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Strategy for P3Strategy {
@@ -58,16 +72,17 @@ impl Strategy for P3Strategy {
     }
 
     fn free(&self, first: SwpOffset, nr_pages: u32, cpu: CpuId) -> Result<()> {
-        for slot in first.0..first.0 + nr_pages {
-            // Relaxed: as in `swap_owner`.
-            self.zero_marks[slot as usize / 64].fetch_and(!(1 << (slot % 64)), Ordering::Relaxed);
-            if self.swap_owner(slot, MemcgId(0)) == MemcgId(0) {
-                // Nobody's: the slots before it get their owner back.
-                self.set_owner(first, slot - first.0, OWNER);
-                return Err(SwapError::NotInUse(SwpEntry::from_value(slot.into())));
+        self.forget(first, nr_pages)?;
+        self.inner.free(first, nr_pages, cpu)
+    }
+
+    fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> Result<()> {
+        for (nr_done, &first) in firsts.iter().enumerate() {
+            if let Err(error) = self.forget(first, nr_pages) {
+                return self.inner.free_batch(&firsts[..nr_done], nr_pages, cpu).and(Err(error));
             }
         }
-        self.inner.free(first, nr_pages, cpu)
+        self.inner.free_batch(firsts, nr_pages, cpu)
     }
 
     fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpOffset]) -> usize {

@@ -58,6 +58,15 @@ impl Strategy for SwapTableStrategy {
         nr
     }
 
+    fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> Result<()> {
+        let log2 = nr_pages.is_power_of_two().then(|| nr_pages.trailing_zeros() as u8);
+        let Some(order) = log2.and_then(Order::new) else {
+            return firsts.iter().try_for_each(|&first| self.free(first, nr_pages, cpu));
+        };
+        let entries: Vec<_> = firsts.iter().map(|first| SwpEntry::from_value(first.0 as u64)).collect();
+        self.swap.put_batch(order, &entries, cpu)
+    }
+
     fn memory(&self) -> StrategyMemory {
         let memory = self.swap.memory();
         let static_bytes = memory.static_bytes + self.swap.percpu_bytes();
