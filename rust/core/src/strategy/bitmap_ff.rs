@@ -88,6 +88,20 @@ impl Bitmap {
             self.first_free = self.first_free.min(word);
         }
     }
+
+    fn alloc(&mut self, order: Order) -> Option<SwpOffset> {
+        let first = self.find(order)?;
+        self.mark(first, order.nr_pages(), true);
+        Some(SwpOffset(first))
+    }
+
+    fn free(&mut self, first: SwpOffset, nr_pages: u32) -> Result<()> {
+        if Self::bits(first.0, nr_pages).any(|(word, bits)| self.words[word] & bits != bits) {
+            return Err(SwapError::NotInUse(SwpEntry::from_value(first.0.into())));
+        }
+        self.mark(first.0, nr_pages, false);
+        Ok(())
+    }
 }
 
 impl Strategy for BitmapStrategy {
@@ -100,19 +114,21 @@ impl Strategy for BitmapStrategy {
     }
 
     fn alloc(&self, order: Order, _cpu: CpuId) -> Option<SwpOffset> {
-        let mut map = self.map.lock();
-        let first = map.find(order)?;
-        map.mark(first, order.nr_pages(), true);
-        Some(SwpOffset(first))
+        self.map.lock().alloc(order)
     }
 
     fn free(&self, first: SwpOffset, nr_pages: u32, _cpu: CpuId) -> Result<()> {
+        self.map.lock().free(first, nr_pages)
+    }
+
+    fn alloc_batch(&self, order: Order, _cpu: CpuId, out: &mut [SwpOffset]) -> usize {
         let mut map = self.map.lock();
-        if Bitmap::bits(first.0, nr_pages).any(|(word, bits)| map.words[word] & bits != bits) {
-            return Err(SwapError::NotInUse(SwpEntry::from_value(first.0.into())));
-        }
-        map.mark(first.0, nr_pages, false);
-        Ok(())
+        out.iter_mut().map_while(|slot| map.alloc(order).map(|first| *slot = first)).count()
+    }
+
+    fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, _cpu: CpuId) -> Result<()> {
+        let mut map = self.map.lock();
+        firsts.iter().try_for_each(|&first| map.free(first, nr_pages))
     }
 
     fn memory(&self) -> StrategyMemory {
