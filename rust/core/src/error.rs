@@ -1,7 +1,7 @@
 //! The one error enum of the core; each kind has an errno.
 
 use crate::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES};
-use crate::types::{Order, SwpEntry};
+use crate::types::SwpEntry;
 
 /// Result of every fallible call of the core.
 pub type Result<T> = std::result::Result<T, SwapError>;
@@ -224,9 +224,4 @@ fn no_space(nr_pages: u32) -> String {
             "no free run of {nr_pages} slots: a large request tries one device, the next in turn, and no regular file"
         ),
     }
-}
-
-/// Checks an order. Errors: `OrderTooLarge` (EINVAL).
-pub fn order(order: u8) -> Result<Order> {
-    Order::new(order).ok_or(SwapError::OrderTooLarge(order.into()))
 }

@@ -62,14 +62,8 @@ impl<'a> Cx<'a> {
             return false;
         }
         let mut ci = device.clusters.lock(first.cluster());
-        let Some(table) = ci.table() else { return false };
-        if !(nr_pages + 1..SWAPFILE_CLUSTER).contains(&ci.count())
-            || !table.is_last_swapped_out_run(slot, nr_pages as usize)
-        {
-            return false;
-        }
-        self.free_entries(device, &mut ci, table, slot, nr_pages);
-        true
+        (nr_pages + 1..SWAPFILE_CLUSTER).contains(&ci.count())
+            && self.put_uncached(device, &mut ci, Piece { first, nr_pages })
     }
 
     /// Gives one reference to each slot back and frees those at zero. Kernel: `swap_put_entries_direct`.
