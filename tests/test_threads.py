@@ -7,6 +7,7 @@ its byte, unless the allocator gave the slot away twice, which is what shows.
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections import deque
@@ -191,3 +192,21 @@ def test_rust_threads_lose_nothing(profile: str) -> None:
     assert report["ops"] > 100_000
     assert report["allocated_runs"] > 0
     assert report["dups"] > 0
+
+
+def test_long_batch_is_interrupted_and_gives_everything_back() -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise TimeoutError
+
+    swap = Swap(nr_cpus=1)
+    device = swap.swapon(Null("512G"))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(TimeoutError):
+            swap.alloc_batch(1 << 27)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert device.inuse_pages == 0
+    swap.check()

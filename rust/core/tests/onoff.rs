@@ -52,7 +52,8 @@ fn a_device_goes_and_comes_back_under_load() {
                 scope.spawn(move || hammer(swap, owned, cpu, stop));
             }
             let end = Instant::now() + DURATION / Profile::NAMES.len() as u32;
-            while Instant::now() < end {
+            // However slow the machine is, a few rounds.
+            while Instant::now() < end || nr_off < 4 {
                 let device = swap.swapon(&spec).expect("a free type");
                 std::thread::sleep(Duration::from_millis(5));
                 let unuse = |entry: SwpEntry, _| match take_covering(&owned, entry) {
@@ -68,7 +69,6 @@ fn a_device_goes_and_comes_back_under_load() {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(nr_off > 3, "{nr_off} rounds prove little");
         for (first, nr_pages) in std::mem::take(&mut *owned.lock().expect("no thread panicked")) {
             swap.put(first, nr_pages, CpuId(0)).expect("in use");
         }

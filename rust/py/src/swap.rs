@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::cluster::ListId;
 use swapcore::dump::DeviceDump;
 use swapcore::table::{EntryKind, Shadow};
-use swapcore::{Order, Profile, SwapError, Workers};
+use swapcore::{CpuId, Order, Profile, SwapError, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
 use crate::convert::{self, EntryArg, StorageArg};
@@ -19,6 +19,9 @@ use crate::number;
 
 /// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
 const DETACH_SLOTS: usize = 16_384;
+
+/// Slots a long allocation takes between two looks for signals: a few milliseconds.
+const SIGNAL_SLOTS: usize = 1 << 20;
 
 /// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 ///
@@ -37,6 +40,23 @@ impl Swap {
     #[inline]
     fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(convert::cpu(cpu, self.swap.nr_cpus())?)?)
+    }
+
+    /// Takes runs in pieces, looking for signals between them with no lock held; gives all back when one raises.
+    fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
+        let mut taken = 0;
+        for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
+            let nr = self.swap.alloc_batch(order, cpu, piece)?;
+            taken += nr;
+            if nr < piece.len() {
+                break;
+            }
+            if let Err(error) = Python::attach(|py| py.check_signals()) {
+                self.swap.put_batch(order, &out[..taken], cpu)?;
+                return Err(error.into());
+            }
+        }
+        Ok(taken)
     }
 
     fn handle(&self, device: &Arc<swapcore::SwapDevice>) -> SwapDevice {
@@ -189,13 +209,14 @@ impl Swap {
         let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
         // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
         let n = n.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
-        let take = || {
-            let mut entries = vec![swapcore::SwpEntry::NONE; n];
+        let mut entries = vec![swapcore::SwpEntry::NONE; n];
+        if n << order.get() < DETACH_SLOTS {
             let nr = self.swap.alloc_batch(order, cpu, &mut entries)?;
             entries.truncate(nr);
-            Ok::<_, SwapError>(entries)
-        };
-        let entries = detached_if(py, n << order.get() >= DETACH_SLOTS, take)?;
+        } else {
+            let nr = py.detach(|| self.alloc_interruptible(order, cpu, &mut entries))?;
+            entries.truncate(nr);
+        }
         Ok(SwapBatch::new(entries, order))
     }
 
