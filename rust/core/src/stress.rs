@@ -306,9 +306,9 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..spec.threads).map(|thread| scope.spawn(move || hammer(thread))).collect();
         barrier.wait();
-        let end = Instant::now() + spec.duration;
+        let start = Instant::now();
         // In small steps, so that a failed thread ends the run early.
-        while Instant::now() < end && keep_going() && !threads.iter().any(|thread| thread.is_finished()) {
+        while start.elapsed() < spec.duration && keep_going() && !threads.iter().any(|thread| thread.is_finished()) {
             std::thread::sleep(Duration::from_millis(20).min(spec.duration));
         }
         shared.stop.store(true, Ordering::Relaxed);
@@ -364,6 +364,11 @@ mod tests {
         let report = stress(&StressSpec { duration: Duration::from_secs(60), ..spec() }, || false);
         assert_eq!(report.expect("nothing lost").inuse_pages_end, 0);
         assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_longest_duration_is_no_overflow() {
+        stress(&StressSpec { duration: Duration::MAX, ..spec() }, || false).expect("nothing lost");
     }
 
     #[test]
