@@ -63,7 +63,15 @@ impl Cx<'_> {
     }
 
     /// Puts a cluster where a scan leaves it. Kernel: `relocate_cluster`.
+    #[inline]
     pub(crate) fn relocate(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        if !ci.is_settled() {
+            self.relocate_unsettled(device, ci);
+        }
+    }
+
+    #[inline(never)]
+    fn relocate_unsettled(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
         match (ci.flag(), ci.count()) {
             (ClusterFlag::Discard, _) | (ClusterFlag::Free, 0) => {}
             (_, 0) => self.free_cluster(device, ci),

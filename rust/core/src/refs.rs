@@ -54,9 +54,7 @@ impl<'a> Cx<'a> {
     /// common case of [`Cx::put_entries`], or nothing.
     #[inline(always)]
     fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
-        let Some((device, first)) = entry.parts().and_then(|(ty, offset)| Some((self.device(ty)?, offset))) else {
-            return false;
-        };
+        let Some((device, first)) = self.locate(entry) else { return false };
         let slot = first.in_cluster();
         if !device.has_range(first, nr_pages) || slot as u32 + nr_pages > SWAPFILE_CLUSTER {
             return false;
@@ -226,12 +224,11 @@ impl<'a> Cx<'a> {
         let Some(table) = ci.table().filter(|_| !device.hibernation.pins()) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {
             let slot = entry.value().wrapping_sub(base);
-            let (slot, nr_pages) = (slot as usize, if slot <= last_start { nr_pages as usize } else { 0 });
-            let is_ours = nr_pages > 0 && table.is_last_swapped_out_run(slot, nr_pages);
-            if is_ours {
-                table.fill(slot, nr_pages, SwapTableEntry::NULL);
+            let is_common = slot <= last_start && table.is_last_swapped_out_run(slot as usize, nr_pages as usize);
+            if is_common {
+                table.fill(slot as usize, nr_pages as usize, SwapTableEntry::NULL);
             }
-            is_ours
+            is_common
         };
         let nr_runs = entries.iter().take_while(is_freed).count();
         if nr_runs > 0 {
@@ -312,8 +309,7 @@ impl<'a> Cx<'a> {
     /// Like `resolve`, for looking only: slot 0 has an entry too.
     #[inline]
     fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
-        let slot = entry.parts().and_then(|(ty, offset)| Some((self.device(ty)?, offset)));
-        match slot {
+        match self.locate(entry) {
             Some((device, offset)) if offset.0 < device.max_pages() => Ok((device, offset)),
             _ => Err(self.unresolved(entry, 1)),
         }

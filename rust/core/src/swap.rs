@@ -322,11 +322,17 @@ impl<'a> Cx<'a> {
     /// Returns the device of an entry and the slot on it. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     #[inline]
     pub(crate) fn resolve(&self, entry: SwpEntry, nr_pages: u32) -> Result<(&'a SwapDevice, SwpOffset)> {
-        let slot = entry.parts().and_then(|(ty, offset)| Some((self.device(ty)?, offset)));
-        match slot {
+        match self.locate(entry) {
             Some((device, offset)) if device.has_range(offset, nr_pages) => Ok((device, offset)),
             _ => Err(self.unresolved(entry, nr_pages)),
         }
+    }
+
+    /// Splits an entry into device and slot, if the device is on; whether it has the slot is not looked at.
+    #[inline]
+    pub(crate) fn locate(&self, entry: SwpEntry) -> Option<(&'a SwapDevice, SwpOffset)> {
+        let (ty, offset) = entry.parts()?;
+        Some((self.device(ty)?, offset))
     }
 
     /// Says what is wrong with an entry that names no slots.

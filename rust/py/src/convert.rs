@@ -55,14 +55,8 @@ impl EntryArg<'_> {
     }
 }
 
-/// What `Swap.swapon` reads from a storage object.
-pub(crate) struct StorageArg {
-    max_pages: u32,
-    bad_pages: Vec<u32>,
-    is_rotational: bool,
-    is_block_device: bool,
-    can_discard: bool,
-}
+/// What `Swap.swapon` reads from a storage object; priority and discard are arguments of their own.
+pub(crate) struct StorageArg(DeviceSpec);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
     type Error = PyErr;
@@ -72,27 +66,20 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
             let given = ob.repr()?;
             return Err(PyTypeError::new_err(format!("give a storage, such as swapcore.Null({given}), not its size")));
         }
-        Ok(Self {
-            max_pages: number::pages(&ob.getattr("pages")?)?,
+        Ok(Self(DeviceSpec {
             bad_pages: number::bad_pages(&ob.getattr("bad_pages")?)?,
             is_rotational: ob.getattr("is_rotational")?.extract()?,
             is_block_device: ob.getattr("is_block_device")?.extract()?,
             can_discard: ob.getattr("can_discard")?.extract()?,
-        })
+            ..DeviceSpec::new(number::pages(&ob.getattr("pages")?)?)
+        }))
     }
 }
 
 impl StorageArg {
     pub(crate) fn spec(self, priority: Option<i16>, discard: Option<&str>) -> Result<DeviceSpec> {
-        Ok(DeviceSpec {
-            max_pages: self.max_pages,
-            bad_pages: self.bad_pages,
-            is_rotational: self.is_rotational,
-            is_block_device: self.is_block_device,
-            can_discard: self.can_discard,
-            discard: discard.map_or(Ok(Discard::None), Discard::from_name)?,
-            priority,
-        })
+        let discard = discard.map_or(Ok(Discard::None), Discard::from_name)?;
+        Ok(DeviceSpec { discard, priority, ..self.0 })
     }
 }
 

@@ -11,18 +11,15 @@ use crate::errors::Error;
 fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64, high: u64) -> PyResult<T> {
     let value = match ob.extract::<i64>() {
         Ok(value) => value.into(),
-        Err(_) if ob.is_instance_of::<PyInt>() => match ob.extract::<i128>() {
-            Ok(value) => value,
-            Err(_) if ob.lt(0)? => i128::MIN,
-            Err(_) => i128::MAX,
-        },
-        // Also what has `__index__`, such as the integers of NumPy.
+        // Wider, or no int at all.
         Err(_) => match ob.extract::<i128>() {
             Ok(value) => value,
-            Err(_) => {
+            Err(_) if !ob.is_instance_of::<PyInt>() => {
                 let kind = ob.get_type().name()?;
                 return Err(PyTypeError::new_err(format!("{what} must be an int, not {kind}")));
             }
+            Err(_) if ob.lt(0)? => i128::MIN,
+            Err(_) => i128::MAX,
         },
     };
     let bad = || Error::Core(SwapError::OutOfRange { what, value, low, high }).into();

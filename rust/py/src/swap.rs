@@ -59,6 +59,24 @@ impl Swap {
         Ok(taken)
     }
 
+    /// Runs a call of the core on the runs of a batch, detached if they are many.
+    fn on_batch(
+        &self,
+        py: Python<'_>,
+        batch: &EntriesArg<'_>,
+        order: u64,
+        cpu: Option<usize>,
+        call: fn(&swapcore::Swap, Order, &[swapcore::SwpEntry], CpuId) -> swapcore::Result<()>,
+    ) -> Result<()> {
+        let order = batch.order(order)?;
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let (swap, entries) = (&*self.swap, batch.entries());
+        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
+        let result =
+            if is_long { py.detach(|| call(swap, order, entries, cpu)) } else { call(swap, order, entries, cpu) };
+        Ok(result?)
+    }
+
     fn handle(&self, device: &Arc<swapcore::SwapDevice>) -> SwapDevice {
         SwapDevice::new(self.swap.clone(), device)
     }
@@ -70,11 +88,6 @@ impl Swap {
         }
         Ok((device, live))
     }
-}
-
-/// Runs work with the interpreter detached if it is long enough to be worth it.
-fn detached_if<T: Send>(py: Python<'_>, is_long: bool, work: impl FnOnce() -> T + Send) -> T {
-    if is_long { py.detach(work) } else { work() }
 }
 
 #[pymethods]
@@ -251,11 +264,7 @@ impl Swap {
         #[pyo3(from_py_with = number::order)] order: u64,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<()> {
-        let order = batch.order(order)?;
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
-        let entries = batch.entries();
-        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
-        Ok(detached_if(py, is_long, || self.swap.put_batch(order, entries, cpu))?)
+        self.on_batch(py, &batch, order, cpu, swapcore::Swap::put_batch)
     }
 
     /// The same as `free_batch`, under the kernel's word for it.
@@ -290,11 +299,7 @@ impl Swap {
         #[pyo3(from_py_with = number::order)] order: u64,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<()> {
-        let order = batch.order(order)?;
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
-        let entries = batch.entries();
-        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
-        Ok(detached_if(py, is_long, || self.swap.dup_batch(order, entries, cpu))?)
+        self.on_batch(py, &batch, order, cpu, swapcore::Swap::dup_batch)
     }
 
     /// Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and

@@ -128,9 +128,7 @@ impl Cx<'_> {
         ci.add_count(nr_taken * nr_pages);
         self.counters.add_inuse(device.ty(), (nr_taken * nr_pages) as i64);
         self.counters.count_runs(order, nr_taken as usize);
-        if !ci.is_settled() {
-            self.relocate(device, &mut ci);
-        }
+        self.relocate(device, &mut ci);
         let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };
         self.hints[order.index()] = next;
         nr_taken
@@ -219,11 +217,14 @@ impl OnCpu<'_> {
     pub fn alloc_batch(&mut self, order: Order, word: SwapTableEntry, out: &mut [SwpEntry]) -> usize {
         debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
         let mut request = Request::new(order, word, out);
-        while request.wanted() > 0 && self.cx().folio_alloc_swap(&mut request) {
+        while request.wanted() > 0 {
+            let is_served = self.cx().folio_alloc_swap(&mut request);
+            // A failing search queues work too: it may have emptied clusters on its way.
             self.finish();
+            if !is_served {
+                break;
+            }
         }
-        // A failing search may have emptied clusters on its way.
-        self.finish();
         request.taken
     }
 

@@ -44,9 +44,7 @@ impl Cx<'_> {
         request: &mut Request<'_>,
         next: Option<SwpOffset>,
     ) {
-        if !ci.is_settled() {
-            self.relocate(device, ci);
-        }
+        self.relocate(device, ci);
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
             self.hints[request.order.index()] = device.entry_at(next);
@@ -77,7 +75,8 @@ impl Cx<'_> {
                 Range::Free => return Some((table, base.plus(at))),
                 Range::InUse => {}
                 Range::NeedsReclaim => {
-                    self.reclaim_range(device, ci, base.plus(at), nr_pages);
+                    // What was known of the cluster is not known any more afterwards.
+                    ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
                     if !ci.is_usable(order) {
                         return None;
                     }
@@ -111,18 +110,8 @@ impl Cx<'_> {
 
     /// Takes the cached slots of a range back, stopping at the first that resists. Kernel: `cluster_reclaim_range`.
     ///
-    /// Drops the cluster lock meanwhile: what was known of the cluster is not known any more.
-    fn reclaim_range<'c>(
-        &mut self,
-        device: &'c SwapDevice,
-        ci: &mut ClusterGuard<'c>,
-        first: SwpOffset,
-        nr_pages: u32,
-    ) {
-        ci.unlocked(|| self.reclaim_slots(device, first, nr_pages));
-    }
-
-    fn reclaim_slots(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
+    /// No cluster lock is held.
+    fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
         for offset in (first.0..first.0 + nr_pages).map(SwpOffset) {
             let entry = device.get(offset);
             if entry.count() != Some(0) {
