@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use crate::cluster::{Clusters, FreeOrder, ListId};
 use crate::error::{Result, SwapError};
-use crate::limits::{MAX_PRIORITY, SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
+use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
+use crate::spec::{DeviceSpec, Discard};
 use crate::sync::SpinMutex;
 use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
 
@@ -30,99 +31,16 @@ bitflags::bitflags! {
     }
 }
 
-/// Which discards are wanted, given a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Discard {
-    /// None.
-    #[default]
-    None,
-    /// Everything at swapon.
-    Once,
-    /// Every cluster that empties.
-    Pages,
-    /// Both.
-    Both,
-}
-
-impl Discard {
-    /// Finds a policy by its mount-option word. Errors: `UnknownName` (EINVAL).
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "none" => Ok(Self::None),
-            "once" => Ok(Self::Once),
-            "pages" => Ok(Self::Pages),
-            "both" => Ok(Self::Both),
-            _ => Err(SwapError::UnknownName { what: "discard", name: name.into(), known: "none, once, pages, both" }),
-        }
+fn flags_of(spec: &DeviceSpec) -> SwpFlags {
+    let mut flags = SwpFlags::USED;
+    flags.set(SwpFlags::SOLIDSTATE, !spec.is_rotational);
+    flags.set(SwpFlags::BLKDEV, spec.is_block_device);
+    if spec.can_discard && spec.discard != Discard::None {
+        flags |= SwpFlags::DISCARDABLE;
+        flags.set(SwpFlags::AREA_DISCARD, matches!(spec.discard, Discard::Once | Discard::Both));
+        flags.set(SwpFlags::PAGE_DISCARD, matches!(spec.discard, Discard::Pages | Discard::Both));
     }
-}
-
-/// What swapon needs to know about a device.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeviceSpec {
-    /// Size in slots, header included.
-    pub max_pages: u32,
-    /// Slots never to be used.
-    pub bad_pages: Vec<u32>,
-    /// Seeks cost: one position for all CPUs.
-    pub is_rotational: bool,
-    /// A whole block device, not a regular file.
-    pub is_block_device: bool,
-    /// The device understands discards.
-    pub can_discard: bool,
-    /// Discards wanted.
-    pub discard: Discard,
-    /// 0..=32767, or `None` for the profile's default rule.
-    pub priority: Option<i16>,
-}
-
-impl DeviceSpec {
-    /// A solid-state block device of a size, with the default priority.
-    pub fn new(max_pages: u32) -> Self {
-        Self {
-            max_pages,
-            bad_pages: Vec::new(),
-            is_rotational: false,
-            is_block_device: true,
-            can_discard: false,
-            discard: Discard::None,
-            priority: None,
-        }
-    }
-
-    /// Sets the priority.
-    pub fn priority(self, priority: i16) -> Self {
-        Self { priority: Some(priority), ..self }
-    }
-
-    fn flags(&self) -> SwpFlags {
-        let mut flags = SwpFlags::USED;
-        flags.set(SwpFlags::SOLIDSTATE, !self.is_rotational);
-        flags.set(SwpFlags::BLKDEV, self.is_block_device);
-        if self.can_discard && self.discard != Discard::None {
-            flags |= SwpFlags::DISCARDABLE;
-            flags.set(SwpFlags::AREA_DISCARD, matches!(self.discard, Discard::Once | Discard::Both));
-            flags.set(SwpFlags::PAGE_DISCARD, matches!(self.discard, Discard::Pages | Discard::Both));
-        }
-        flags
-    }
-
-    fn check(&self) -> Result<()> {
-        let last_page = self.max_pages.saturating_sub(1);
-        if last_page == 0 {
-            return Err(SwapError::DeviceTooSmall(self.max_pages));
-        }
-        if !self.is_block_device && !self.bad_pages.is_empty() {
-            return Err(SwapError::BadPagesOnFile(self.bad_pages.len()));
-        }
-        if let Some(priority) = self.priority.filter(|priority| !(0..=MAX_PRIORITY).contains(priority)) {
-            return Err(SwapError::BadPriority(priority.into()));
-        }
-        match self.bad_pages.iter().find(|&&page| page == 0 || page > last_page) {
-            Some(&page) => Err(SwapError::BadPageOutOfRange { page, last_page }),
-            None => Ok(()),
-        }
-    }
+    flags
 }
 
 /// Bytes that a device holds, exactly.
@@ -235,7 +153,7 @@ impl SwapDevice {
             max_pages: spec.max_pages,
             pages,
             nr_bad: (tail_end - pages as u64) as u32,
-            flags: AtomicU32::new(spec.flags().bits()),
+            flags: AtomicU32::new(flags_of(spec).bits()),
             prio: AtomicI32::new(prio),
             clusters,
             next: SpinMutex::new([0; SWAP_NR_ORDERS]),

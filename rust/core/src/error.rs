@@ -179,6 +179,22 @@ pub enum SwapError {
     /// The system has no memory for it (ENOMEM).
     #[error("no memory for {0} bytes")]
     NoMemory(u64),
+    /// A read or write of a storage failed (the errno of the system, EIO where it gives none).
+    #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {errno})")]
+    Io {
+        /// `read`, `write`, `discard` or `open`.
+        op: &'static str,
+        /// The storage: its kind, or the path of a file.
+        storage: String,
+        /// The first slot.
+        first: u32,
+        /// Slots of the call.
+        nr_pages: u32,
+        /// The system's number.
+        errno: i32,
+        /// The system's words, or ours where it gave none.
+        what: String,
+    },
     /// An invariant does not hold (no errno: this is our own defect).
     #[error("invariant {0}")]
     Invariant(String),
@@ -211,6 +227,7 @@ impl SwapError {
             Self::CountOverflow(_) => EOVERFLOW,
             Self::Interrupted => EINTR,
             Self::InBatch { error, .. } => error.errno(),
+            Self::Io { errno, .. } => *errno,
             Self::Invariant(_) => 0,
             _ => EINVAL,
         }

@@ -7,11 +7,11 @@
 //! limits
 //! types
 //! error
-//! sync mapped
+//! sync mapped spec
 //! percpu
 //! table
 //! cluster
-//! profile folio header plist
+//! storage profile folio header plist
 //! device
 //! swap
 //! free
@@ -62,6 +62,8 @@ mod reclaim;
 mod refs;
 pub mod replay;
 mod slots;
+pub mod spec;
+pub mod storage;
 mod stats;
 pub mod strategy;
 pub mod stress;
@@ -72,9 +74,10 @@ mod sync;
 pub mod table;
 pub mod types;
 
-pub use device::{DeviceSpec, Discard, SwapDevice};
+pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::Folio;
 pub use profile::{Profile, Switches};
+pub use spec::{DeviceSpec, Discard};
 pub use swap::{OnCpu, Swap, Workers};
 pub use types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::device::DeviceSpec;
+use crate::spec::DeviceSpec;
 use crate::error::{Result, SwapError};
 use crate::folio::Folio;
 use crate::limits::SWAPFILE_CLUSTER;

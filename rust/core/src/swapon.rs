@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::device::{DeviceSpec, SwapDevice};
+use crate::device::SwapDevice;
+use crate::spec::DeviceSpec;
 use crate::error::{Result, SwapError};
 use crate::limits::MAX_SWAPFILES;
 use crate::profile::DefaultPriority;

@@ -1,7 +1,7 @@
 //! swapcore itself as a strategy.
 
 use super::{Strategy, StrategyMemory};
-use crate::device::DeviceSpec;
+use crate::spec::DeviceSpec;
 use crate::error::Result;
 use crate::profile::Profile;
 use crate::swap::Swap;

@@ -1,0 +1,79 @@
+//! Where the pages of a device go: one trait, and the storages that implement it.
+
+mod null;
+
+use std::fmt::Debug;
+
+pub use null::Null;
+
+use crate::error::Result;
+use crate::spec::DeviceSpec;
+use crate::types::SwpOffset;
+
+bitflags::bitflags! {
+    /// What a storage asks of those who use it.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct StorageTraits: u32 {
+        /// A call is as fast as memory: no readahead, and swap-in drops the slot. Kernel: `SWP_SYNCHRONOUS_IO`.
+        const SYNCHRONOUS_IO = 1 << 0;
+        /// Pages must not change while they are written. Kernel: `SWP_STABLE_WRITES`.
+        const STABLE_WRITES = 1 << 1;
+        /// Wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
+        const FREE_NOTIFY = 1 << 2;
+    }
+}
+
+/// One contiguous run to write: pages for consecutive slots.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRun<'a> {
+    /// The first slot.
+    pub first: SwpOffset,
+    /// Whole pages, page aligned.
+    pub data: &'a [u8],
+}
+
+/// Figures of a storage: kernel name where there is one (units in the name) and value.
+pub type StorageStats = Vec<(&'static str, u64)>;
+
+/// A place for page contents. Kernel: the block device or file behind a `swap_info_struct`.
+///
+/// `data` is always a positive number of whole pages and starts page aligned; the range lies on the device and does not
+/// touch slot 0. Calls come from many threads at once, but never two for the same slot where one writes: who owns the
+/// folio of the slots sees to that. A call may sleep, except [`SwapStorage::slot_free_notify`].
+///
+/// Errors are `Io` with an errno. After a failed write the slots may hold anything; the caller keeps the data. After a
+/// failed read `data` may hold anything; the caller drops it.
+pub trait SwapStorage: Send + Sync + Debug {
+    /// Names the kind: `null`, `ram`, `zram`, `file`.
+    fn kind(&self) -> &'static str;
+
+    /// Returns what makes the device: size, bad pages, properties; discard policy and priority are the caller's choice.
+    fn spec(&self) -> DeviceSpec;
+
+    /// Returns what it asks of those who use it; constant.
+    fn traits(&self) -> StorageTraits;
+
+    /// Writes whole pages to the slots from `first` on. Errors: `Io`.
+    fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()>;
+
+    /// Reads whole pages of the slots from `first` on. Errors: `Io`.
+    fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()>;
+
+    /// Writes many runs, in any order, and returns a result for each; together they may cost less than one by one.
+    fn write_runs(&self, runs: &[WriteRun<'_>]) -> Vec<Result<()>> {
+        runs.iter().map(|run| self.write(run.first, run.data)).collect()
+    }
+
+    /// Forgets slots that were freed. Called under the cluster lock: must not sleep, call back or take long.
+    fn slot_free_notify(&self, _first: SwpOffset, _nr_pages: u32) {}
+
+    /// Gives the space of slots back; they read as zeros or as before. Errors: `Io`.
+    fn discard(&self, _first: SwpOffset, _nr_pages: u32) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns its figures.
+    fn stats(&self) -> StorageStats {
+        Vec::new()
+    }
+}

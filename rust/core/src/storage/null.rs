@@ -1,0 +1,42 @@
+//! A device that keeps metadata only.
+
+use super::{StorageTraits, SwapStorage};
+use crate::error::Result;
+use crate::spec::DeviceSpec;
+use crate::types::SwpOffset;
+
+/// Page contents go nowhere and read back as zeros: for work on slots alone. Kernel: like `null_blk`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Null {
+    spec: DeviceSpec,
+}
+
+impl Null {
+    /// A device as described.
+    pub fn new(spec: DeviceSpec) -> Self {
+        Self { spec }
+    }
+}
+
+impl SwapStorage for Null {
+    fn kind(&self) -> &'static str {
+        "null"
+    }
+
+    fn spec(&self) -> DeviceSpec {
+        self.spec.clone()
+    }
+
+    fn traits(&self) -> StorageTraits {
+        StorageTraits::empty()
+    }
+
+    fn write(&self, _first: SwpOffset, _data: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, _first: SwpOffset, data: &mut [u8]) -> Result<()> {
+        data.fill(0);
+        Ok(())
+    }
+}
