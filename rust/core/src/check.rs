@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
+use crate::folio::FolioFlags;
 use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
 use crate::swap::{Local, Swap};
 use crate::sync::SpinGuard;
@@ -12,7 +13,7 @@ use crate::table::{EntryKind, SwapTableEntry};
 use crate::types::{ClusterIdx, Order, SwpOffset};
 
 /// Every invariant with one line about it.
-pub const INVARIANTS: [(&str, &str); 12] = [
+pub const INVARIANTS: [(&str, &str); 14] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
@@ -25,6 +26,8 @@ pub const INVARIANTS: [(&str, &str); 12] = [
     ("I10", "a cached entry names a folio that owns the slot, and a cached folio owns each of its slots"),
     ("I11", "a device is tried exactly when it is enabled and not full"),
     ("I12", "no two clusters share a table, and attached tables are counted"),
+    ("I13", "a folio is marked as cached exactly while its slots hold it"),
+    ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
 ];
 
 fn broken(number: &str, what: String) -> SwapError {
@@ -46,8 +49,8 @@ impl Swap {
         for device in active.devices.iter().flatten() {
             cached_pages += self.check_device(device)?;
         }
-        ensure(cached_pages == self.folios.nr_pages(), "I10", || {
-            format!("{cached_pages} entries are cached, folios own {}", self.folios.nr_pages())
+        ensure(cached_pages == self.nr_swapcache_pages(), "I10", || {
+            format!("{cached_pages} entries are cached, {} are counted", self.nr_swapcache_pages())
         })?;
         let enabled = || active.devices.iter().flatten().filter(|device| device.has(SwpFlags::WRITEOK));
         let free: i64 = enabled().map(|device| device.pages() as i64 - self.inuse_pages(device.ty()) as i64).sum();
@@ -158,8 +161,12 @@ impl Swap {
         let fits = if is_extended { cell >= SWP_TB_COUNT_MAX as u32 } else { cell == 0 };
         ensure(fits, "I9", || format!("{swp} has inline count {:?} and extend cell {cell}", entry.count()))?;
         if let Some(pfn) = entry.pfn() {
-            let folio = self.folios.get(pfn);
-            ensure(folio.is_some_and(|folio| folio.covers(swp)), "I10", || format!("{swp} names a foreign folio"))?;
+            let folio = self.memory_of_folios().folio(pfn);
+            ensure(folio.covers(swp), "I10", || format!("{swp} names a foreign folio"))?;
+            ensure(folio.has(FolioFlags::SWAPCACHE), "I13", || format!("{swp}: {folio:?} is not marked as cached"))?;
+            ensure(folio.refs() >= folio.nr_pages() + folio.mapcount(), "I14", || {
+                format!("{swp}: {folio:?} lacks references for {} mappings", folio.mapcount())
+            })?;
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! One swap device: its size, flags and clusters. Turning it on and off is in `swapon` and `swapoff`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use crate::cluster::{Clusters, FreeOrder, ListId};
 use crate::error::{Result, SwapError};
 use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::spec::{DeviceSpec, Discard};
+use crate::storage::{StorageTraits, SwapStorage};
 use crate::sync::SpinMutex;
 use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
 
@@ -28,11 +30,17 @@ bitflags::bitflags! {
         const AREA_DISCARD = 1 << 9;
         /// Discard each cluster that empties.
         const PAGE_DISCARD = 1 << 10;
+        /// Pages must not change while they are written.
+        const STABLE_WRITES = 1 << 11;
+        /// As fast as memory: no readahead, and a swapped-in page gives its slot up.
+        const SYNCHRONOUS_IO = 1 << 12;
     }
 }
 
-fn flags_of(spec: &DeviceSpec) -> SwpFlags {
+fn flags_of(spec: &DeviceSpec, traits: StorageTraits) -> SwpFlags {
     let mut flags = SwpFlags::USED;
+    flags.set(SwpFlags::STABLE_WRITES, traits.contains(StorageTraits::STABLE_WRITES));
+    flags.set(SwpFlags::SYNCHRONOUS_IO, traits.contains(StorageTraits::SYNCHRONOUS_IO));
     flags.set(SwpFlags::SOLIDSTATE, !spec.is_rotational);
     flags.set(SwpFlags::BLKDEV, spec.is_block_device);
     if spec.can_discard && spec.discard != Discard::None {
@@ -74,6 +82,9 @@ pub struct SwapDevice {
     flags: AtomicU32,
     prio: AtomicI32,
     pub(crate) clusters: Clusters,
+    storage: Arc<dyn SwapStorage>,
+    /// The storage wants to hear of every slot that is freed.
+    pub(crate) wants_free_notify: bool,
     /// A rotational device's next slot by order, 0 for none. Kernel: `global_cluster` under its lock.
     pub(crate) next: SpinMutex<[u32; SWAP_NR_ORDERS]>,
     /// Kernel: `reclaim_work`, queued.
@@ -123,7 +134,13 @@ impl HibernationSlots {
 
 impl SwapDevice {
     /// Sets a device up, off the lists. Errors: EINVAL kinds of a bad spec; `NoMemory` (ENOMEM).
-    pub(crate) fn new(ty: SwpType, spec: &DeviceSpec, prio: i32, free_order: FreeOrder) -> Result<Self> {
+    pub(crate) fn new(
+        ty: SwpType,
+        spec: &DeviceSpec,
+        storage: Arc<dyn SwapStorage>,
+        prio: i32,
+        free_order: FreeOrder,
+    ) -> Result<Self> {
         spec.check()?;
         let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order)?;
         let mut with_bad = BTreeSet::new();
@@ -153,9 +170,11 @@ impl SwapDevice {
             max_pages: spec.max_pages,
             pages,
             nr_bad: (tail_end - pages as u64) as u32,
-            flags: AtomicU32::new(flags_of(spec).bits()),
+            flags: AtomicU32::new(flags_of(spec, storage.traits()).bits()),
             prio: AtomicI32::new(prio),
             clusters,
+            wants_free_notify: storage.traits().contains(StorageTraits::FREE_NOTIFY),
+            storage,
             next: SpinMutex::new([0; SWAP_NR_ORDERS]),
             is_reclaim_queued: AtomicBool::new(false),
             hibernation: HibernationSlots::default(),
@@ -170,6 +189,11 @@ impl SwapDevice {
     /// Returns the size in slots, header included.
     pub fn max_pages(&self) -> u32 {
         self.max_pages
+    }
+
+    /// Returns where its pages go.
+    pub fn storage(&self) -> &Arc<dyn SwapStorage> {
+        &self.storage
     }
 
     /// Returns the usable slots.
@@ -254,7 +278,7 @@ mod tests {
     use super::*;
 
     fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
-        SwapDevice::new(SwpType(0), spec, 0, FreeOrder::Ascending)
+        SwapDevice::new(SwpType(0), spec, Arc::new(crate::storage::Null::new(spec.clone())), 0, FreeOrder::Ascending)
     }
 
     #[test]

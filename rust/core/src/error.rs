@@ -87,6 +87,26 @@ pub enum SwapError {
     /// The folio is locked or under writeback (EBUSY).
     #[error("{0} is locked or under writeback")]
     FolioBusy(SwpEntry),
+    /// The slot was swapped in and out again while memory was looked for (EAGAIN).
+    #[error("{0} has another shadow than before")]
+    ShadowChanged(SwpEntry),
+    /// The folio's content is nowhere else and its slots have references (EBUSY).
+    #[error("{0} is referenced and its folio is dirty: written first, then dropped")]
+    DirtyFolio(SwpEntry),
+    /// Something else holds the folio, so it stays in memory (EBUSY).
+    #[error("the folio stays in memory: {refs} references where {expected} are expected")]
+    FolioPinned {
+        /// References there are.
+        refs: u32,
+        /// References of the swap cache and the caller.
+        expected: u32,
+    },
+    /// The folio left memory through this handle (ENOENT).
+    #[error("the folio is not in memory: it went to {0}")]
+    FolioGone(SwpEntry),
+    /// The bytes of the folio are in use by views given out (EBUSY).
+    #[error("{0} views of the folio's bytes are in use")]
+    DataInUse(u32),
     /// The slot is not a hibernation slot (ENOENT).
     #[error("{0} is not a hibernation slot")]
     NotHibernation(SwpEntry),
@@ -203,6 +223,7 @@ pub enum SwapError {
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
@@ -219,9 +240,11 @@ impl SwapError {
             | Self::DeviceOff(_)
             | Self::ForeignDevice(_)
             | Self::NotInUse(_)
+            | Self::FolioGone(_)
             | Self::NotHibernation(_) => ENOENT,
             Self::AlreadyCached(_) => EEXIST,
-            Self::NotUniform(_) | Self::FolioBusy(_) | Self::StillInUse { .. } => EBUSY,
+            Self::NotUniform(_) | Self::FolioBusy(_) | Self::DataInUse(_) | Self::DirtyFolio(_) | Self::FolioPinned { .. } | Self::StillInUse { .. } => EBUSY,
+            Self::ShadowChanged(_) => EAGAIN,
             Self::NoMemory(_) => ENOMEM,
             Self::TooManySwapfiles => EPERM,
             Self::CountOverflow(_) => EOVERFLOW,

@@ -7,19 +7,22 @@
 //! limits
 //! types
 //! error
-//! sync mapped spec
+//! sync mapped spec gfp zero readahead
 //! percpu
 //! table
-//! cluster
+//! cluster workingset
 //! storage profile folio header plist
-//! device
+//! device charge
 //! swap
 //! free
 //! slots
 //! reclaim
 //! alloc
 //! refs cache
-//! swapon swapoff stats
+//! io
+//! swapin
+//! swapout
+//! replace shared swapon swapoff stats
 //! check dump
 //! strategy
 //! replay stress
@@ -27,7 +30,8 @@
 //!
 //! # Locks, outer to inner
 //! `swap_lock` ([`swap::Swap`]'s list of devices) > a CPU's local lock > a rotational device's positions > one cluster
-//! lock > one of { list lock, avail lock, pool, extend, folio registry }. A folio lock is only tried, never waited for.
+//! lock > one of { list lock, avail lock, pool, extend, free pages, a storage's own }. Folio locks come before all of
+//! these and are slept for; under a local lock one is only tried.
 //!
 //! # One swap-out
 //! ```
@@ -45,6 +49,7 @@
 
 mod alloc;
 mod cache;
+mod charge;
 pub mod check;
 pub mod cluster;
 pub mod device;
@@ -52,15 +57,20 @@ pub mod dump;
 pub mod error;
 pub mod folio;
 mod free;
+pub mod gfp;
 pub mod header;
+mod io;
 pub mod limits;
 mod mapped;
 mod percpu;
 mod plist;
 pub mod profile;
+pub mod readahead;
 mod reclaim;
 mod refs;
 pub mod replay;
+mod replace;
+pub mod shared;
 mod slots;
 pub mod spec;
 pub mod storage;
@@ -68,16 +78,24 @@ mod stats;
 pub mod strategy;
 pub mod stress;
 pub mod swap;
+pub mod swapin;
 mod swapoff;
 mod swapon;
+pub mod swapout;
 mod sync;
 pub mod table;
 pub mod types;
+pub mod workingset;
+pub mod zero;
 
 pub use device::SwapDevice;
+pub use charge::Charging;
 pub use error::{Result, SwapError};
-pub use folio::Folio;
+pub use folio::{Folio, FolioFlags, FolioRef, Memory};
 pub use profile::{Profile, Switches};
+pub use shared::{SharedFolio, SharedView};
 pub use spec::{DeviceSpec, Discard};
-pub use swap::{OnCpu, Swap, Workers};
+pub use swap::{Config, OnCpu, Swap, Workers};
+pub use swapin::{Orders, Swapin};
+pub use swapout::{Kept, MappedFolio};
 pub use types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};

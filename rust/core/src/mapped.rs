@@ -64,6 +64,27 @@ impl<T: Zeroable + Send + Sync> Deref for MappedSlice<T> {
     }
 }
 
+/// Page frames: raw memory by page number, private, zero until written. Who may touch which is the caller's business.
+#[derive(Debug)]
+pub(crate) struct MappedPages {
+    map: MmapRaw,
+}
+
+impl MappedPages {
+    /// Maps `nr_pages` pages. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn new(nr_pages: usize) -> Result<Self> {
+        let bytes = nr_pages * PAGE_SIZE;
+        let map = MmapOptions::new().len(bytes.max(PAGE_SIZE)).no_reserve_swap().map_anon();
+        Ok(Self { map: map.map_err(|_| SwapError::NoMemory(bytes as u64))?.into() })
+    }
+
+    /// Returns the address of a page that lies in the mapping; `nr_pages` from it on do too, asserted.
+    pub(crate) fn address(&self, page: usize, nr_pages: usize) -> *mut u8 {
+        assert!((page + nr_pages) * PAGE_SIZE <= self.map.len(), "pages beyond the mapping");
+        self.map.as_mut_ptr().wrapping_add(page * PAGE_SIZE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

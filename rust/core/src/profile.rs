@@ -48,6 +48,16 @@ pub enum Hibernation {
     Search,
 }
 
+/// What a large swap-in looks at first: it decides between EBUSY and EEXIST when zero marks are mixed and the target is
+/// cached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SwapinCheck {
+    /// Zero marks of the range, then the target. As posted.
+    ZeroFirst,
+    /// The target, then each slot. As merged.
+    TargetFirst,
+}
+
 /// Every observable choice; start from a named profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Switches {
@@ -63,6 +73,8 @@ pub struct Switches {
     pub first_search: FirstSearch,
     /// Search for hibernation slots.
     pub hibernation: Hibernation,
+    /// Looks of a large swap-in.
+    pub swapin_check: SwapinCheck,
 }
 
 /// A kernel whose choices the switches follow. `Newest` is the default.
@@ -105,6 +117,7 @@ impl Profile {
             free_order: FreeOrder::Ascending,
             first_search: FirstSearch::Nonfull,
             hibernation: Hibernation::Hint,
+            swapin_check: SwapinCheck::ZeroFirst,
         };
         match self {
             Self::Newest => newest,
@@ -149,6 +162,7 @@ words!(sync_discard: SyncDiscard { Avail = "avail", Active = "active" });
 words!(free_order: FreeOrder { Ascending = "ascending", Columns = "columns" });
 words!(first_search: FirstSearch { Nonfull = "nonfull", Free = "free" });
 words!(hibernation: Hibernation { Hint = "hint", Search = "search" });
+words!(swapin_check: SwapinCheck { ZeroFirst = "zero_first", TargetFirst = "target_first" });
 
 impl Switches {
     /// Sets one switch by name. Errors: `UnknownName` (EINVAL) for an unknown switch or word.
@@ -160,11 +174,12 @@ impl Switches {
             "free_order" => self.free_order = FreeOrder::parse(word)?,
             "first_search" => self.first_search = FirstSearch::parse(word)?,
             "hibernation" => self.hibernation = Hibernation::parse(word)?,
+            "swapin_check" => self.swapin_check = SwapinCheck::parse(word)?,
             _ => {
                 return Err(SwapError::UnknownName {
                     what: "switch",
                     name: name.into(),
-                    known: "default_priority, rule_u, sync_discard, free_order, first_search, hibernation",
+                    known: "default_priority, rule_u, sync_discard, free_order, first_search, hibernation, swapin_check",
                 });
             }
         }
@@ -172,7 +187,7 @@ impl Switches {
     }
 
     /// Returns every switch with its word.
-    pub fn words(&self) -> [(&'static str, &'static str); 6] {
+    pub fn words(&self) -> [(&'static str, &'static str); 7] {
         [
             ("default_priority", self.default_priority.word()),
             ("rule_u", self.rule_u.word()),
@@ -180,6 +195,7 @@ impl Switches {
             ("free_order", self.free_order.word()),
             ("first_search", self.first_search.word()),
             ("hibernation", self.hibernation.word()),
+            ("swapin_check", self.swapin_check.word()),
         ]
     }
 }

@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 
 use crate::cluster::{ClusterFlag, ListId};
 use crate::device::SwapDevice;
+use crate::folio::{FolioFlags, FolioRef};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::SyncDiscard;
 use crate::swap::{Cx, Event, OnCpu, Swap, Workers};
+use crate::sync::relax;
 use crate::types::{SwpOffset, SwpType};
 
 /// When a cached slot may be taken back. Kernel: the `TTRS_*` flags.
@@ -38,6 +40,25 @@ pub(crate) enum Budget {
     Force,
 }
 
+/// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
+///
+/// A frozen folio is waited for: who froze it holds the local lock of another CPU and is about to change the entry.
+#[inline]
+pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
+    let mut round = 0;
+    loop {
+        let pfn = device.get(offset).pfn()?;
+        if let Some(folio) = swap.memory_of_folios().folio(pfn).try_get()
+            // The page may have been freed and reused between the two.
+            && device.get(offset).pfn() == Some(pfn)
+        {
+            return Some(folio);
+        }
+        relax(round);
+        round += 1;
+    }
+}
+
 impl<'a> Cx<'a> {
     /// Takes the folio of a cached slot out of the cache if that frees its slots. Kernel: `__try_to_reclaim_swap`.
     ///
@@ -45,23 +66,19 @@ impl<'a> Cx<'a> {
     pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
         let entry = device.entry_at(offset);
         loop {
-            let Some(pfn) = device.get(offset).pfn() else { return Reclaimed::Nothing };
-            let Some(folio) = self.swap.folios.get(pfn) else { continue };
+            let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Nothing };
             let nr_pages = folio.nr_pages();
-            if !folio.try_lock() {
-                return Reclaimed::Kept(nr_pages);
-            }
+            let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(nr_pages) };
             let covers = folio.covers(entry);
-            let is_wanted = when == ReclaimWhen::Anyway
-                // Relaxed: flags of a locked folio.
-                || !folio.mapped.load(Ordering::Relaxed)
-                || self.swap.vm_swap_full();
+            let is_wanted = when == ReclaimWhen::Anyway || !folio.is_mapped() || self.swap.vm_swap_full();
+            // A large folio was split or another is there since it was looked up: then `covers` is false, or this is it.
+            let nr_pages = folio.nr_pages();
             let first = SwpOffset(offset.0 - offset.0 % nr_pages);
             let is_freed = covers
                 && is_wanted
-                && !folio.writeback.load(Ordering::Relaxed)
-                && self.del_unreferenced(device, first, &folio);
-            folio.unlock();
+                && !folio.has(FolioFlags::WRITEBACK)
+                && self.del_unreferenced(device, first, &locked);
+            drop(locked);
             if is_freed {
                 self.counters.count(Event::ReclaimedPages, nr_pages as u64);
                 return Reclaimed::Freed(nr_pages);
@@ -110,7 +127,11 @@ impl<'a> Cx<'a> {
     pub(crate) fn discard_clusters(&mut self, device: &SwapDevice) -> u64 {
         let mut nr = 0;
         while let Some(idx) = device.clusters.take_discard() {
-            // A metadata-only device has nothing to discard; storage comes in between here.
+            let end = (idx.base().0 as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
+            if device.storage().discard(idx.base(), end - idx.base().0).is_err() {
+                // The slots are free either way; only the space stays taken.
+                self.counters.count(Event::DiscardErrors, 1);
+            }
             device.clusters.lock(idx).finish_discard();
             nr += 1;
         }

@@ -221,7 +221,8 @@ impl<'a> Cx<'a> {
         let base = device.entry_at(first.cluster().base()).value();
         let last_start = (SWAPFILE_CLUSTER - nr_pages) as u64;
         let mut ci = device.clusters.lock(first.cluster());
-        let Some(table) = ci.table().filter(|_| !device.hibernation.pins()) else { return 0 };
+        let is_plain = !device.hibernation.pins() && !device.wants_free_notify && self.swap.charging.is_none();
+        let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {
             let slot = entry.value().wrapping_sub(base);
             let is_common = slot <= last_start && table.is_last_swapped_out_run(slot as usize, nr_pages as usize);

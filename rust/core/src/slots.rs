@@ -1,31 +1,48 @@
 //! Single slots and the slots of one folio: counts, and how a folio lets go of what it owns.
 
-use std::sync::atomic::Ordering;
-
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
 use crate::swap::Cx;
 use crate::table::{DupStep, PutStep, Shadow};
 use crate::types::{SwpEntry, SwpOffset};
 
+/// How a folio leaves the swap cache, which decides what its slots remember.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leave {
+    /// Charged to its owner: the slots record who that is, beside what is given.
+    Charged(Shadow),
+    /// Not charged, because its charge failed: the slots get back exactly what is given.
+    Uncharged(Shadow),
+}
+
 impl<'a> Cx<'a> {
     /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
-    pub(crate) fn folio_slots(&self, folio: &Folio) -> Result<(&'a SwapDevice, SwpOffset)> {
+    pub(crate) fn folio_slots(&self, folio: Folio<'_>) -> Result<(&'a SwapDevice, SwpOffset)> {
+        check_home(folio, self.swap.memory_of_folios())?;
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
-        if !self.swap.folios.owns(folio) {
-            return Err(SwapError::ForeignFolio(entry));
-        }
         self.resolve(entry, folio.nr_pages())
     }
 
-    /// Takes a locked folio out of the cache and frees its slots without references. Kernel: `__swap_cache_del_folio`.
+    /// Takes a folio out of the cache and frees its slots without references; the cache's references stay with the
+    /// caller. Kernel: `__swap_cache_del_folio`.
     ///
     /// `ci` is the locked cluster of its slots. All counts 0: one free; some: one by one, ascending.
-    pub(crate) fn del_folio(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, folio: &Folio, shadow: Shadow) {
+    pub(crate) fn del_folio(
+        &mut self,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        folio: &LockedFolio<'_>,
+        leave: Leave,
+    ) {
+        debug_assert!(!folio.has(FolioFlags::WRITEBACK), "a folio under writeback stays cached");
         let entry = folio.entry().expect("the caller checked that the folio is cached");
         let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
+        let shadow = match (leave, &self.swap.charging) {
+            (Leave::Charged(shadow), Some(charging)) => Shadow { memcg: charging.removal_owner(folio.folio()), ..shadow },
+            (Leave::Charged(shadow) | Leave::Uncharged(shadow), _) => shadow,
+        };
         let table = ci.table().expect("cached slots have a table");
         let mut nr_unused = 0;
         for slot in slot..slot + nr as usize {
@@ -34,6 +51,8 @@ impl<'a> Cx<'a> {
             table.set(slot, word);
         }
         folio.set_entry(SwpEntry::NONE);
+        folio.clear(FolioFlags::SWAPCACHE);
+        self.counters.add_cached(-(nr as i64));
         if nr_unused == nr {
             self.free_entries(device, ci, table, slot, nr);
         } else if nr_unused > 0 {
@@ -43,20 +62,22 @@ impl<'a> Cx<'a> {
                 }
             }
         }
-        self.swap.folios.remove(folio);
     }
 
-    /// Removes a locked folio if no slot of it has a reference; says whether it did.
-    pub(crate) fn del_unreferenced(&mut self, device: &SwapDevice, offset: SwpOffset, folio: &Folio) -> bool {
+    /// Removes a folio if no slot of it has a reference, dirties it and drops the cache's references; says whether it
+    /// did. The caller has a reference of its own.
+    pub(crate) fn del_unreferenced(&mut self, device: &SwapDevice, offset: SwpOffset, folio: &LockedFolio<'_>) -> bool {
         let mut ci = device.clusters.lock(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         let slots = offset.in_cluster()..offset.in_cluster() + folio.nr_pages() as usize;
         if !slots.into_iter().all(|slot| table.get(slot).is_cache_only()) {
             return false;
         }
-        self.del_folio(device, &mut ci, folio, Shadow::default());
-        // Relaxed: the folio is locked.
-        folio.dirty.store(true, Ordering::Relaxed);
+        self.del_folio(device, &mut ci, folio, Leave::Charged(Shadow::default()));
+        drop(ci);
+        // Its content is nowhere else any more.
+        folio.set(FolioFlags::DIRTY);
+        folio.put_refs(folio.nr_pages());
         true
     }
 

@@ -2,8 +2,9 @@
 
 use crate::device::DeviceMemory;
 use crate::limits::PAGE_SIZE;
-use crate::swap::{Event, Swap};
+use crate::swap::{Event, OrderEvent, Swap};
 use crate::types::Order;
+use crate::workingset::WorkingsetStat;
 
 impl Swap {
     /// Returns every counter with its name: the kernel's where it has one, with the mTHP directory in front.
@@ -17,13 +18,37 @@ impl Swap {
             ("discarded_clusters".into(), self.events(Event::DiscardedClusters)),
             ("alloc_runs".into(), Order::all().map(|order| self.runs(order)).sum()),
             ("alloc_failures_order0".into(), self.failures(Order::ZERO)),
-            ("thp_swpout".into(), self.runs(Order::MAX)),
-            ("thp_swpout_fallback".into(), self.failures(Order::MAX)),
         ];
+        let events = [
+            ("pswpin", Event::PswpIn),
+            ("pswpout", Event::PswpOut),
+            ("swpin_zero", Event::SwpInZero),
+            ("swpout_zero", Event::SwpOutZero),
+            ("pgmajfault", Event::MajorFaults),
+            ("swap_ra", Event::SwapRa),
+            ("swap_ra_hit", Event::SwapRaHit),
+            ("thp_swpout", Event::ThpSwpOut),
+            ("thp_swpout_fallback", Event::ThpSwpOutFallback),
+            ("read_errors", Event::ReadErrors),
+            ("write_errors", Event::WriteErrors),
+            ("discard_errors", Event::DiscardErrors),
+            ("shadow_retries", Event::ShadowRetries),
+        ];
+        stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
+        let lruvec = self.memory_of_folios().lruvec();
+        stats.extend(WorkingsetStat::ALL.map(|stat| (stat.name().into(), lruvec.stat(stat))));
         for order in Order::all().skip(1) {
             let size_kb = order.nr_pages() as usize * PAGE_SIZE / 1024;
-            stats.push((format!("hugepages-{size_kb}kB.swpout"), self.runs(order)));
-            stats.push((format!("hugepages-{size_kb}kB.swpout_fallback"), self.failures(order)));
+            let by_order = [
+                ("swpin", OrderEvent::SwpIn),
+                ("swpin_fallback", OrderEvent::SwpInFallback),
+                ("swpin_fallback_charge", OrderEvent::SwpInFallbackCharge),
+                ("swpout", OrderEvent::SwpOut),
+                ("swpout_fallback", OrderEvent::SwpOutFallback),
+            ];
+            let named = by_order.map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));
+            stats.extend(named);
+            stats.push((format!("hugepages-{size_kb}kB.alloc_failures"), self.failures(order)));
         }
         stats
     }

@@ -1,7 +1,7 @@
 //! Hammering one subsystem from many threads, then proving that nothing was lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -9,7 +9,6 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::spec::DeviceSpec;
 use crate::error::{Result, SwapError};
-use crate::folio::Folio;
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::Profile;
 use crate::swap::Swap;
@@ -196,9 +195,9 @@ impl Hammer<'_> {
 
     /// Leaves a folio to the swap cache alone, for scans and full reclaim to take back whenever they like.
     fn cache_folio(&mut self) -> Result<()> {
-        let folio = Folio::new(self.order());
+        let folio = self.shared.swap.folio_alloc(self.order())?;
         let mut on_cpu = self.shared.swap.on_cpu(self.cpu)?;
-        match on_cpu.folio_alloc_swap(&folio) {
+        match on_cpu.folio_alloc_swap(folio.folio()) {
             Ok(_) => {}
             Err(SwapError::NoSpace { .. }) => {
                 self.report.failures += 1;
@@ -209,7 +208,7 @@ impl Hammer<'_> {
         self.report.cached_folios += 1;
         if self.rng.random_ratio(1, 4) {
             // The CPU is still ours, but another one may be looking at the folio or have taken it.
-            match on_cpu.swap_cache_del_folio(&folio, Shadow::default()) {
+            match on_cpu.swap_cache_del_folio(folio.folio(), Shadow::default()) {
                 Ok(()) | Err(SwapError::NotCached | SwapError::FolioBusy(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -325,9 +324,8 @@ fn drain_cache(swap: &Swap, spec: &StressSpec) -> Result<()> {
     let mut on_cpu = swap.on_cpu(CpuId((spec.seed % spec.nr_cpus as u64) as u16))?;
     for device in swap.devices() {
         for offset in (1..device.max_pages()).map(crate::types::SwpOffset) {
-            let folio: Option<Arc<Folio>> = on_cpu.folio_at(device.entry_at(offset))?;
-            if let Some(folio) = folio {
-                on_cpu.folio_free_swap(&folio)?;
+            if let Some(folio) = on_cpu.swap_cache_get_folio(device.entry_at(offset))? {
+                on_cpu.folio_free_swap(folio.folio())?;
             }
         }
     }

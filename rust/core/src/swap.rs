@@ -12,13 +12,16 @@ use crossbeam_utils::CachePadded;
 
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
-use crate::folio::FolioRegistry;
-use crate::limits::{MAX_SWAPFILES, SWAP_NR_ORDERS};
+use crate::charge::Charging;
+use crate::folio::{FolioRef, Memory};
+use crate::limits::{MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
 use crate::percpu::PerCpu;
 use crate::plist::Plist;
 use crate::profile::{Profile, Switches};
+use crate::readahead::ClusterReadahead;
 use crate::sync::{SpinGuard, SpinMutex};
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
+use crate::workingset::Workingset;
 
 /// When queued work (reclaim_work, discard_work) runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -51,9 +54,53 @@ pub(crate) enum Event {
     ReclaimedPages,
     /// Clusters that went through a discard.
     DiscardedClusters,
+    /// Discards that the storage refused.
+    DiscardErrors,
+    /// Pages read from a storage. Kernel: `PSWPIN`.
+    PswpIn,
+    /// Pages written to a storage. Kernel: `PSWPOUT`.
+    PswpOut,
+    /// Pages filled with zeros instead of read. Kernel: `SWPIN_ZERO`.
+    SwpInZero,
+    /// Pages marked as zeros instead of written. Kernel: `SWPOUT_ZERO`.
+    SwpOutZero,
+    /// Reads of a storage that failed.
+    ReadErrors,
+    /// Writes to a storage that failed.
+    WriteErrors,
+    /// Faults that had to allocate or read. Kernel: `PGMAJFAULT`.
+    MajorFaults,
+    /// Pages read ahead. Kernel: `SWAP_RA`.
+    SwapRa,
+    /// Pages read ahead that were wanted later. Kernel: `SWAP_RA_HIT`.
+    SwapRaHit,
+    /// Insertions tried again because the shadow had changed meanwhile.
+    ShadowRetries,
+    /// Kernel: `THP_SWPOUT`.
+    ThpSwpOut,
+    /// Kernel: `THP_SWPOUT_FALLBACK`.
+    ThpSwpOutFallback,
 }
 
-const NR_EVENTS: usize = 3;
+const NR_EVENTS: usize = 17;
+
+/// Events that are counted per CPU and order, of large folios. Kernel: `enum mthp_stat_item`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum OrderEvent {
+    /// Kernel: `MTHP_STAT_SWPIN`.
+    SwpIn,
+    /// Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
+    SwpInFallback,
+    /// Kernel: `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
+    SwpInFallbackCharge,
+    /// Kernel: `MTHP_STAT_SWPOUT`.
+    SwpOut,
+    /// Kernel: `MTHP_STAT_SWPOUT_FALLBACK`.
+    SwpOutFallback,
+}
+
+const NR_ORDER_EVENTS: usize = 5;
 
 /// Counters of one CPU. Written by plain stores under the CPU's local lock, read by anybody, so sums are exact when
 /// nothing is in flight and at most one operation per CPU off otherwise.
@@ -63,6 +110,9 @@ pub(crate) struct CpuCounters {
     runs: [AtomicU64; SWAP_NR_ORDERS],
     failures: [AtomicU64; SWAP_NR_ORDERS],
     events: [AtomicU64; NR_EVENTS],
+    order_events: [[AtomicU64; SWAP_NR_ORDERS]; NR_ORDER_EVENTS],
+    /// Slots that a folio owns.
+    cached: AtomicI64,
 }
 
 // Relaxed in both: one writer at a time by the local lock; a reader wants the number, not what it implies.
@@ -88,6 +138,16 @@ impl CpuCounters {
 
     pub(crate) fn count(&self, event: Event, by: u64) {
         bump(&self.events[event as usize], by);
+    }
+
+    pub(crate) fn count_order(&self, event: OrderEvent, order: Order) {
+        bump(&self.order_events[event as usize][order.index()], 1);
+    }
+
+    /// Counts slots that a folio took or let go of.
+    pub(crate) fn add_cached(&self, nr: i64) {
+        // Relaxed: as in `bump`.
+        self.cached.store(self.cached.load(Ordering::Relaxed) + nr, Ordering::Relaxed);
     }
 }
 
@@ -137,17 +197,57 @@ pub struct Swap {
     pub(crate) total_swap_pages: AtomicU64,
     /// Types ever used; sums look no further.
     pub(crate) nr_types: AtomicUsize,
-    pub(crate) folios: FolioRegistry,
+    memory: Memory,
+    /// Who is charged; `None` while memcg is disabled.
+    pub(crate) charging: Option<Box<dyn Charging>>,
+    /// The rule that judges pages that come back.
+    pub(crate) workingset: Workingset,
+    /// Kernel: `swapin_readahead_hits` and its neighbours.
+    pub(crate) readahead: ClusterReadahead,
+}
+
+/// Everything that may be chosen when a subsystem is made; `Default` is one CPU of the newest profile.
+#[derive(Debug)]
+pub struct Config {
+    /// CPUs, 1..=[`crate::limits::MAX_CPUS`].
+    pub nr_cpus: usize,
+    /// Name of the kernel meant.
+    pub profile: Profile,
+    /// Its choices, or others.
+    pub switches: Switches,
+    /// When queued work runs.
+    pub workers: Workers,
+    /// Pages of memory that folios may have together.
+    pub memory_pages: u64,
+    /// Who is charged; `None` is memcg disabled.
+    pub charging: Option<Box<dyn Charging>>,
+    /// Working-set rule: `classic` or `mglru`.
+    pub workingset: String,
+}
+
+impl Config {
+    /// The choices of a profile.
+    pub fn new(nr_cpus: usize, profile: Profile) -> Self {
+        let (switches, workers) = (profile.switches(), Workers::default());
+        Self { nr_cpus, profile, switches, workers, memory_pages: MEMORY_PAGES_DEFAULT, charging: None, workingset: "classic".into() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(1, Profile::default())
+    }
 }
 
 impl Swap {
     /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
     pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
-        Self::with_switches(nr_cpus, profile, profile.switches(), Workers::default())
+        Self::with_config(Config::new(nr_cpus, profile))
     }
 
-    /// Makes a subsystem whose choices differ from its profile's. Errors: `BadNrCpus` (EINVAL).
-    pub fn with_switches(nr_cpus: usize, profile: Profile, switches: Switches, workers: Workers) -> Result<Self> {
+    /// Makes a subsystem with choices of one's own. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
+    pub fn with_config(config: Config) -> Result<Self> {
+        let Config { nr_cpus, profile, switches, workers, memory_pages, charging, workingset } = config;
         let local =
             |_| Local { hints: [SwpEntry::NONE; SWAP_NR_ORDERS], devices: Default::default(), is_work_queued: false };
         Ok(Self {
@@ -160,7 +260,10 @@ impl Swap {
             active: Mutex::new(Active { least_priority: -1, ..Active::default() }),
             total_swap_pages: AtomicU64::new(0),
             nr_types: AtomicUsize::new(0),
-            folios: FolioRegistry::default(),
+            memory: Memory::new(memory_pages)?,
+            charging,
+            workingset: Workingset::from_name(&workingset, memory_pages)?,
+            readahead: ClusterReadahead::default(),
         })
     }
 
@@ -245,7 +348,18 @@ impl Swap {
 
     /// Returns the slots whose entry is a folio. Kernel: `nr_swapcached`, all nodes together.
     pub fn nr_swapcache_pages(&self) -> u64 {
-        self.folios.nr_pages()
+        // Relaxed: as in `inuse_pages`.
+        self.counters.iter().map(|cpu| cpu.cached.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    }
+
+    /// Returns the memory that folios come from.
+    pub fn memory_of_folios(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Makes a folio whose bytes are whatever was there. Errors: `NoMemory` (ENOMEM). Kernel: `folio_alloc`.
+    pub fn folio_alloc(&self, order: Order) -> Result<FolioRef<'_>> {
+        self.memory.alloc(order)
     }
 
     /// Sums one counter over the CPUs.
@@ -267,6 +381,10 @@ impl Swap {
         self.sum(|cpu| &cpu.events[event as usize])
     }
 
+    pub(crate) fn order_events(&self, event: OrderEvent, order: Order) -> u64 {
+        self.sum(|cpu| &cpu.order_events[event as usize][order.index()])
+    }
+
     /// Returns the bytes of hints, device tables and counters of all CPUs.
     pub fn percpu_bytes(&self) -> u64 {
         let local = size_of::<CachePadded<SpinMutex<Local>>>() + size_of::<CachePadded<CpuCounters>>();
@@ -282,10 +400,24 @@ pub struct OnCpu<'a> {
     counters: &'a CpuCounters,
 }
 
-impl OnCpu<'_> {
+impl<'a> OnCpu<'a> {
     /// Returns the subsystem.
-    pub fn swap(&self) -> &Swap {
+    pub fn swap(&self) -> &'a Swap {
         self.swap
+    }
+
+    /// Returns the device of a slot, kept alive beyond this guard. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    ///
+    /// Kernel: `get_swap_device`.
+    pub(crate) fn device_of(&mut self, entry: SwpEntry) -> Result<Arc<SwapDevice>> {
+        let cx = self.cx();
+        cx.resolve(entry, 1)?;
+        Ok(cx.devices[entry.ty().index()].clone().expect("resolved"))
+    }
+
+    /// Returns this CPU's counters.
+    pub(crate) fn counters(&self) -> &'a CpuCounters {
+        self.counters
     }
 
     /// Splits the guard into what the layers below work with.

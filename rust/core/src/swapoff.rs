@@ -91,11 +91,18 @@ impl Swap {
         }
     }
 
-    /// Takes the folio of a slot out of the cache if it has no references; one that is locked is met again later.
+    /// Takes the folio of a slot out of the cache if it has no references.
     fn free_cached(&self, entry: SwpEntry) -> Result<()> {
         let mut on_cpu = self.on_cpu(CpuId(0))?;
-        if let Some(folio) = on_cpu.folio_at(entry)? {
-            let _ = on_cpu.folio_free_swap(&folio);
+        let folio = on_cpu.swap_cache_get_folio(entry)?;
+        drop(on_cpu);
+        if let Some(folio) = folio {
+            // Reads and writes under way are waited for: their end frees the lock.
+            let locked = folio.lock();
+            folio.wait_writeback();
+            if folio.covers(entry) {
+                self.on_cpu(CpuId(0))?.free_swap_locked(&locked)?;
+            }
         }
         Ok(())
     }

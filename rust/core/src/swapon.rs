@@ -3,26 +3,49 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::device::SwapDevice;
-use crate::spec::DeviceSpec;
+use crate::device::{SwapDevice, SwpFlags};
+use crate::spec::{DeviceSpec, Discard};
+use crate::storage::{Null, SwapStorage};
 use crate::error::{Result, SwapError};
 use crate::limits::MAX_SWAPFILES;
 use crate::profile::DefaultPriority;
 use crate::swap::{Active, Swap};
-use crate::types::SwpType;
+use crate::types::{SwpOffset, SwpType};
 
 impl Swap {
+    /// Turns a device on that keeps no data; see [`Swap::swapon_storage`].
+    pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
+        self.swapon_with(spec, Arc::new(Null::new(spec.clone())))
+    }
+
     /// Turns a device on. Kernel: `swapon`.
+    ///
+    /// `priority` and `discard` are what the caller wants; everything else the storage says. A storage may be on once:
+    /// nothing keeps two devices from writing the same slots.
     ///
     /// Errors: `TooManySwapfiles` (EPERM); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
     /// Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
-    pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
+    pub fn swapon_storage(
+        &self,
+        storage: Arc<dyn SwapStorage>,
+        priority: Option<i16>,
+        discard: Discard,
+    ) -> Result<Arc<SwapDevice>> {
+        let spec = DeviceSpec { priority, discard, ..storage.spec() };
+        self.swapon_with(&spec, storage)
+    }
+
+    fn swapon_with(&self, spec: &DeviceSpec, storage: Arc<dyn SwapStorage>) -> Result<Arc<SwapDevice>> {
         let mut active = self.active();
         let free = active.devices.iter().position(Option::is_none).ok_or(SwapError::TooManySwapfiles)?;
         debug_assert!(free < MAX_SWAPFILES);
         let ty = SwpType(free as u8);
         let prio = self.priority_for(&active, spec);
-        let device = Arc::new(SwapDevice::new(ty, spec, prio, self.switches.free_order)?);
+        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, self.switches.free_order)?);
+        if device.has(SwpFlags::AREA_DISCARD) {
+            // A device that cannot after all is none the worse for it.
+            let _ = device.storage().discard(SwpOffset(1), device.max_pages() - 1);
+        }
         if spec.priority.is_none() {
             active.least_priority = prio;
         }

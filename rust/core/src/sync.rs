@@ -6,7 +6,10 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::yield_now;
+
+use crossbeam_utils::CachePadded;
 
 use crate::limits::LOCK_SPINS;
 
@@ -90,6 +93,46 @@ unsafe impl lock_api::RawMutex for RawSpin {
 pub(crate) type SpinMutex<T> = lock_api::Mutex<RawSpin, T>;
 /// The guard of a [`SpinMutex`].
 pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, RawSpin, T>;
+
+/// Waits a moment for something short that another thread does; `round` counts the waits.
+pub(crate) fn relax(round: u32) {
+    if round < LOCK_SPINS { spin_loop() } else { yield_now() }
+}
+
+const NR_WAIT_BUCKETS: usize = 64;
+
+/// Where threads sleep until a condition on some numbered thing holds. Kernel: the hashed folio wait queues.
+#[derive(Debug)]
+pub(crate) struct WaitTable(Box<[CachePadded<(Mutex<()>, Condvar)>]>);
+
+impl Default for WaitTable {
+    fn default() -> Self {
+        Self((0..NR_WAIT_BUCKETS).map(|_| CachePadded::default()).collect())
+    }
+}
+
+impl WaitTable {
+    fn bucket(&self, key: u64) -> &(Mutex<()>, Condvar) {
+        &self.0[key as usize % NR_WAIT_BUCKETS]
+    }
+
+    /// Sleeps until `is_done`. It is asked under the bucket's lock and must first announce the waiter to the waker.
+    pub(crate) fn wait(&self, key: u64, mut is_done: impl FnMut() -> bool) {
+        let (lock, condvar) = self.bucket(key);
+        let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !is_done() {
+            guard = condvar.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wakes who sleeps for a key, and maybe others, who look again.
+    #[cold]
+    pub(crate) fn wake(&self, key: u64) {
+        let (lock, condvar) = self.bucket(key);
+        drop(lock.lock().unwrap_or_else(PoisonError::into_inner));
+        condvar.notify_all();
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use swapcore::cluster::ListId;
 use swapcore::table::EntryKind;
-use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry, SwpOffset, SwpType, Workers};
+use swapcore::{Config, CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry, SwpOffset, SwpType, Workers};
 
 const NR_CPUS: usize = 2;
 const MAX_DEVICES: usize = 3;
@@ -87,7 +87,8 @@ impl Pair {
             relocate: profile == Profile::Series,
             inline: workers == Workers::Inline,
         };
-        let swap = Swap::with_switches(NR_CPUS, profile, profile.switches(), workers).expect("a valid machine");
+        let config = Config { workers, ..Config::new(NR_CPUS, profile) };
+        let swap = Swap::with_config(config).expect("a valid machine");
         Self { swap, model: Model::new(NR_CPUS, rules), runs: Vec::new() }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use swapcore::table::{EntryKind, Shadow};
-use swapcore::{CpuId, DeviceSpec, Folio, MemcgId, Order, Profile, Swap, SwapDevice, SwpOffset};
+use swapcore::{CpuId, DeviceSpec, MemcgId, Order, Profile, Swap, SwapDevice, SwpOffset};
 
 const WRITERS: u16 = 2;
 const CLUSTERS: u32 = 8;
@@ -18,12 +18,12 @@ fn owner_of(offset: SwpOffset) -> MemcgId {
 /// Takes a whole cluster, marks its slots with an owner that says which cluster it is, and gives it back.
 fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        let folio = Folio::new(Order::MAX);
+        let folio = swap.folio_alloc(Order::MAX).expect("memory");
         let mut on_cpu = swap.on_cpu(cpu).expect("a cpu");
-        let entry = on_cpu.folio_alloc_swap(&folio).expect("more clusters than writers");
-        on_cpu.folio_dup_swap(&folio, None).expect("nobody else has the folio");
+        let entry = on_cpu.folio_alloc_swap(folio.folio()).expect("more clusters than writers");
+        on_cpu.folio_dup_swap(folio.folio(), None).expect("nobody else has the folio");
         let shadow = Shadow { memcg: owner_of(entry.offset()), ..Shadow::default() };
-        on_cpu.swap_cache_del_folio(&folio, shadow).expect("nobody else has the folio");
+        on_cpu.swap_cache_del_folio(folio.folio(), shadow).expect("nobody else has the folio");
         on_cpu.put(entry, Order::MAX.nr_pages()).expect("one reference a slot");
     }
 }

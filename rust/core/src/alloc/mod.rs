@@ -3,11 +3,9 @@
 mod scan;
 mod search;
 
-use std::sync::Arc;
-
 use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::{Hibernation, RuleU};
 use crate::swap::{Cx, Event, OnCpu, Swap};
@@ -20,7 +18,7 @@ pub(crate) struct Request<'r> {
     order: Order,
     word: SwapTableEntry,
     /// The folio that will own the single run.
-    folio: Option<&'r Folio>,
+    folio: Option<Folio<'r>>,
     out: &'r mut [SwpEntry],
     taken: usize,
     /// Where the last scan of a rotational device left off, offset 0 for nowhere.
@@ -230,26 +228,39 @@ impl OnCpu<'_> {
 
     /// Gives a folio its slots: their entries hold the folio, count 0.
     ///
-    /// Errors: `NoSpace` (ENOSPC); `AlreadyCached` (EEXIST); `FolioBusy` (EBUSY). Kernel: `folio_alloc_swap`.
-    pub fn folio_alloc_swap(&mut self, folio: &Arc<Folio>) -> Result<SwpEntry> {
+    /// Errors: `NoSpace` (ENOSPC); `AlreadyCached` (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL).
+    /// Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself and charges nobody.
+    pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
         }
-        if !folio.try_lock() {
-            return Err(SwapError::FolioBusy(SwpEntry::NONE));
+        let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        self.alloc_for_folio(&locked)
+    }
+
+    /// Gives a locked folio its slots. Errors: as [`OnCpu::folio_alloc_swap`]. Step O1.
+    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
+        let folio = locked.folio();
+        check_home(folio, self.swap().memory_of_folios())?;
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
         }
+        let nr_pages = folio.nr_pages();
+        // The cache's references, before anybody can meet the folio there.
+        folio.add_refs(nr_pages);
         let mut cx = self.cx();
-        let word = SwapTableEntry::cached(cx.swap.folios.insert(folio));
         let mut entry = [SwpEntry::NONE];
-        let mut request = Request::new(folio.order(), word, &mut entry);
+        let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
         request.folio = Some(folio);
         let is_served = cx.folio_alloc_swap(&mut request);
-        if !is_served {
-            cx.swap.folios.remove(folio);
+        if is_served {
+            folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+            cx.counters.add_cached(nr_pages.into());
+        } else {
+            folio.put_refs(nr_pages);
         }
-        folio.unlock();
         self.finish();
-        if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages: folio.nr_pages() }) }
+        if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages }) }
     }
 
     /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.

@@ -194,6 +194,14 @@ impl SwapTableEntry {
         }
     }
 
+    /// PFN -> another PFN, keeping count and zero mark. `None` when the slot is not cached.
+    pub const fn with_pfn(self, pfn: Pfn) -> Option<Self> {
+        match self.kind() {
+            EntryKind::Pfn => Some(Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK)),
+            _ => None,
+        }
+    }
+
     /// Sets or clears the zero mark of a cached entry. `None` when the slot is not cached.
     pub const fn with_zero(self, is_zero: bool) -> Option<Self> {
         match self.kind() {
@@ -291,6 +299,9 @@ mod tests {
         assert_eq!((cached.pfn(), cached.count()), (Some(Pfn(0x55)), Some(7)));
         assert_eq!(cached.to_swapped_out(SHADOW), Some(entry));
         assert_eq!(cached.to_cached(Pfn(1)), None);
+        let moved = cached.with_pfn(Pfn(0x66)).expect("cached");
+        assert_eq!((moved.pfn(), moved.count()), (Some(Pfn(0x66)), Some(7)));
+        assert_eq!(entry.with_pfn(Pfn(1)), None);
         assert_eq!(entry.to_swapped_out(SHADOW), None);
         assert_eq!(entry.with_zero(true), None);
         assert_eq!(SwapTableEntry::NULL.to_cached(Pfn(1)), None);

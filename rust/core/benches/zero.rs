@@ -1,0 +1,83 @@
+//! How fast zero pages are recognised, against a byte search by memchr and a comparison with a page of zeros.
+//!
+//! `cargo bench -p swapcore --bench zero`; every round runs all three in a drawn order over the same memory, ratios are
+//! medians over rounds of pairs from one round. Absolute values are this machine's.
+
+use std::array;
+use std::hint::black_box;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use swapcore::limits::PAGE_SIZE;
+use swapcore::zero::is_zero_filled;
+
+const ROUNDS: usize = 41;
+const SEED: u64 = 20_261_123;
+const FOLIO_BYTES: usize = 64 << 10;
+/// Bytes scanned in one sample: some milliseconds.
+const SAMPLE_BYTES: usize = 256 << 20;
+
+static ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+fn by_memchr(data: &[u8]) -> bool {
+    memchr::memchr(1, data).is_none()
+}
+
+fn by_comparison(data: &[u8]) -> bool {
+    data.as_chunks::<PAGE_SIZE>().0.iter().all(|page| page[..] == ZERO_PAGE[..])
+}
+
+/// A way to look at a folio.
+type Way = (&'static str, fn(&[u8]) -> bool);
+
+/// Every way, ours first.
+const WAYS: [Way; 3] = [("is_zero_filled", is_zero_filled), ("memchr", by_memchr), ("memcmp", by_comparison)];
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// Scans the memory, folio by folio, again and again; returns GB a second.
+fn bandwidth(memory: &[u8], folio_bytes: usize, is_zero: fn(&[u8]) -> bool) -> f64 {
+    let repeats = SAMPLE_BYTES / memory.len();
+    let start = Instant::now();
+    for _ in 0..repeats {
+        assert!(black_box(memory).chunks_exact(folio_bytes).all(is_zero));
+    }
+    (repeats * memory.len()) as f64 / start.elapsed().as_nanos() as f64
+}
+
+fn main() {
+    println!("seed {SEED}, {ROUNDS} rounds");
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    for (name, memory_bytes, folio_bytes) in [
+        ("4 kB folio in L1", PAGE_SIZE, PAGE_SIZE),
+        ("4 kB folios, 32 kB in L1", 32 << 10, PAGE_SIZE),
+        ("64 kB folio in L2", FOLIO_BYTES, FOLIO_BYTES),
+        ("64 kB folios, 512 kB in L2", 512 << 10, FOLIO_BYTES),
+        ("64 kB folios, 64 MiB", 64 << 20, FOLIO_BYTES),
+    ] {
+        // Written before it is zeroed: memory fresh from the system would all be one zero page.
+        let mut buffer = black_box(vec![1u8; memory_bytes + PAGE_SIZE]);
+        buffer.fill(0);
+        let skip = buffer.as_ptr().align_offset(PAGE_SIZE);
+        let memory = &buffer[skip..skip + memory_bytes];
+        let mut samples: [Vec<f64>; WAYS.len()] = array::from_fn(|_| Vec::new());
+        let mut turns: [usize; WAYS.len()] = array::from_fn(|way| way);
+        for _ in 0..ROUNDS {
+            turns.shuffle(&mut rng);
+            for way in turns {
+                samples[way].push(bandwidth(memory, folio_bytes, WAYS[way].1));
+            }
+        }
+        let ratio = |to: usize| median(samples[0].iter().zip(&samples[to]).map(|(ours, other)| ours / other).collect());
+        let ratios = [ratio(1), ratio(2)];
+        let medians = samples.map(median);
+        println!("{name}:");
+        WAYS.iter().zip(medians).for_each(|((way, _), gb_s)| println!("  {way}: {gb_s:.1} GB/s"));
+        println!("  ratio to memchr {:.2}, to memcmp {:.2}", ratios[0], ratios[1]);
+    }
+}

@@ -1,0 +1,67 @@
+//! May a range of slots be cached by one folio? The look that a swap-in takes before and after it gets memory.
+
+use crate::cluster::ClusterGuard;
+use crate::device::SwapDevice;
+use crate::error::{Result, SwapError};
+use crate::profile::SwapinCheck;
+use crate::table::{EntryKind, Shadow, SwapTable, SwapTableEntry};
+use crate::types::SwpOffset;
+
+fn is_swapped_out(word: SwapTableEntry) -> bool {
+    word.kind() == EntryKind::Shadow && word.count() != Some(0)
+}
+
+/// Looks at the range of `nr_pages` slots from `base` that holds `targ`; returns the target's shadow.
+///
+/// Errors: `NotInUse` (ENOENT) the target is free, bad or has no table; `AlreadyCached` (EEXIST) the target is cached;
+/// `NotUniform` (EBUSY) another slot is cached, free, of another owner, or zero marks are mixed. With
+/// [`SwapinCheck::ZeroFirst`] mixed marks are found before the target is looked at. Kernel: `swap_cache_check_batch`.
+pub(super) fn check_batch(
+    device: &SwapDevice,
+    ci: &ClusterGuard<'_>,
+    base: SwpOffset,
+    targ: SwpOffset,
+    nr_pages: u32,
+    order: SwapinCheck,
+) -> Result<Shadow> {
+    let table = ci.table().ok_or(SwapError::NotInUse(device.entry_at(targ)))?;
+    let slots = base.in_cluster()..base.in_cluster() + nr_pages as usize;
+    let at = |slot: usize| device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+    let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at(slot))));
+    if order == SwapinCheck::ZeroFirst {
+        differs(mixed_zero(table, slots.clone()))?;
+    }
+    let shadow = target_shadow(device, table, targ)?;
+    if order == SwapinCheck::TargetFirst {
+        differs(mixed_zero(table, slots.clone()))?;
+    }
+    let is_alike = |slot: usize| {
+        let word = table.get(slot);
+        is_swapped_out(word) && word.shadow().is_some_and(|other| other.memcg == shadow.memcg)
+    };
+    differs(slots.clone().find(|&slot| !is_alike(slot)))?;
+    Ok(shadow)
+}
+
+fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Result<Shadow> {
+    let (word, entry) = (table.get(targ.in_cluster()), device.entry_at(targ));
+    match word.shadow() {
+        _ if word.is_cached() => Err(SwapError::AlreadyCached(entry)),
+        Some(shadow) if word.count() != Some(0) => Ok(shadow),
+        _ => Err(SwapError::NotInUse(entry)),
+    }
+}
+
+/// Returns the first slot whose zero mark is not that of the first one.
+fn mixed_zero(table: &SwapTable, mut slots: std::ops::Range<usize>) -> Option<usize> {
+    let first = table.get(slots.start).is_zero();
+    slots.find(|&slot| table.get(slot).is_zero() != first)
+}
+
+/// Returns the zero mark of a slot and how many slots from it on, at most `nr_max`, have the same. Kernel:
+/// `swap_zeromap_batch`.
+pub(super) fn zero_batch(table: &SwapTable, slot: usize, nr_max: u32) -> (bool, u32) {
+    let is_zero = table.get(slot).is_zero();
+    let end = slot + nr_max as usize;
+    (is_zero, (mixed_zero(table, slot..end).unwrap_or(end) - slot) as u32)
+}

@@ -1,0 +1,209 @@
+//! The bytes of a folio: who may touch them when. The only file that turns page numbers into slices.
+//!
+//! Inside the core a reader shares and a writer excludes. A view given out (to NumPy) may be read and written by its
+//! holder at any time, so while there is one the core keeps its hands off. All three hold a reference: pages with one
+//! belong to one folio alone, so the bytes of two folios never overlap, and a folio somebody looks at never leaves memory.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
+
+use super::{Folio, FolioRef};
+use crate::error::{Result, SwapError};
+use crate::limits::PAGE_SIZE;
+use crate::sync::relax;
+
+const FREE: i32 = 0;
+const WRITER: i32 = -1;
+const FIRST_READER: i32 = -2;
+
+/// Shared access to the bytes of a folio, from inside.
+#[derive(Debug)]
+pub struct FolioBytes<'a>(FolioRef<'a>);
+
+/// Exclusive access to the bytes of a folio, from inside.
+#[derive(Debug)]
+pub struct FolioBytesMut<'a>(FolioRef<'a>);
+
+/// A view given out: whoever has it may read and write the bytes. It holds a reference.
+#[derive(Debug)]
+pub struct FolioView<'a>(FolioRef<'a>);
+
+impl<'a> Folio<'a> {
+    /// Changes the user count as `next` says, waiting while it says nothing for a count below 0.
+    fn take_data(self, next: impl Fn(i32) -> Option<i32>) -> Result<()> {
+        let users = &self.memory.header(self.pfn).users;
+        let mut round = 0;
+        loop {
+            // Relaxed: the exchange decides.
+            let seen = users.load(Ordering::Relaxed);
+            match next(seen) {
+                // Acquire pairs with the Release in `release_data`: the bytes are those of the last user.
+                Some(to) if users.compare_exchange(seen, to, Ordering::Acquire, Ordering::Relaxed).is_ok() => {
+                    return Ok(());
+                }
+                Some(_) => {}
+                None if seen > FREE => return Err(SwapError::DataInUse(seen as u32)),
+                None => relax(round),
+            }
+            round += 1;
+        }
+    }
+
+    fn release_data(self, next: impl Fn(i32) -> i32) {
+        let users = &self.memory.header(self.pfn).users;
+        let step = |seen| Some(next(seen));
+        // Release pairs with the Acquire in `take_data`.
+        let _ = users.fetch_update(Ordering::Release, Ordering::Relaxed, step);
+    }
+
+    /// Reads the bytes. Waits for a writer inside. Errors: `DataInUse` while views are out, `FolioBusy` frozen (EBUSY).
+    pub fn bytes(self) -> Result<FolioBytes<'a>> {
+        let folio = self.try_get().ok_or_else(|| self.busy())?;
+        self.take_data(|seen| match seen {
+            FREE => Some(FIRST_READER),
+            ..=FIRST_READER => Some(seen - 1),
+            _ => None,
+        })?;
+        Ok(FolioBytes(folio))
+    }
+
+    /// Writes the bytes; the caller marks the folio dirty. Waits for users inside. Errors: as [`Folio::bytes`].
+    pub fn bytes_mut(self) -> Result<FolioBytesMut<'a>> {
+        let folio = self.try_get().ok_or_else(|| self.busy())?;
+        self.take_data(|seen| (seen == FREE).then_some(WRITER))?;
+        Ok(FolioBytesMut(folio))
+    }
+
+    /// Returns the views that are out.
+    pub fn nr_views(self) -> u32 {
+        // Relaxed: a momentary number.
+        self.memory.header(self.pfn).users.load(Ordering::Relaxed).max(0) as u32
+    }
+
+    fn len_bytes(self) -> usize {
+        self.nr_pages() as usize * PAGE_SIZE
+    }
+}
+
+impl<'a> FolioRef<'a> {
+    /// Gives a view out. Waits for users inside.
+    pub fn view(&self) -> FolioView<'a> {
+        let taken = self.take_data(|seen| (seen >= FREE).then_some(seen + 1));
+        debug_assert!(taken.is_ok(), "views do not exclude each other");
+        FolioView(self.clone())
+    }
+}
+
+impl<'a> FolioView<'a> {
+    /// Takes over a view that was kept beyond its handle.
+    pub(crate) fn adopt(folio: FolioRef<'a>) -> Self {
+        Self(folio)
+    }
+
+    /// Returns where the bytes are, page aligned, and how many; good until the view is dropped.
+    pub fn as_raw(&self) -> (*mut u8, usize) {
+        (self.0.memory.address(self.0.pfn, self.0.nr_pages()), self.0.len_bytes())
+    }
+}
+
+impl Deref for FolioBytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
+        // SAFETY: 1. the pages lie in the mapping, asserted by `address`, and every byte pattern is a valid u8. 2. they
+        // are this folio's alone and it keeps its size: we hold a reference. 3. nobody writes them: the user count says
+        // "readers", which keeps writers inside and views out until this is dropped. 4. the mapping lives as long as the
+        // memory, which outlives the handle.
+        #[expect(unsafe_code, reason = "pages are raw memory")]
+        unsafe {
+            std::slice::from_raw_parts(start, self.0.len_bytes())
+        }
+    }
+}
+
+impl Deref for FolioBytesMut<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
+        // SAFETY: as in `FolioBytes::deref`; the user count says "writer", and that is us.
+        #[expect(unsafe_code, reason = "pages are raw memory")]
+        unsafe {
+            std::slice::from_raw_parts(start, self.0.len_bytes())
+        }
+    }
+}
+
+impl DerefMut for FolioBytesMut<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
+        // SAFETY: as in `FolioBytes::deref`; nobody else reads or writes: the user count says "writer", that is us, and
+        // `&mut self` keeps our own borrows apart.
+        #[expect(unsafe_code, reason = "pages are raw memory")]
+        unsafe {
+            std::slice::from_raw_parts_mut(start, self.0.len_bytes())
+        }
+    }
+}
+
+impl Drop for FolioBytes<'_> {
+    fn drop(&mut self) {
+        self.0.release_data(|seen| if seen == FIRST_READER { FREE } else { seen + 1 });
+    }
+}
+
+impl Drop for FolioBytesMut<'_> {
+    fn drop(&mut self) {
+        self.0.release_data(|_| FREE);
+    }
+}
+
+impl Drop for FolioView<'_> {
+    fn drop(&mut self) {
+        self.0.release_data(|seen| seen - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Memory;
+    use super::*;
+    use crate::types::Order;
+
+    #[test]
+    fn readers_share_a_writer_excludes_and_views_keep_the_core_out() {
+        let memory = Memory::new(512).expect("a size");
+        let folio = memory.alloc(Order::new(1).expect("an order")).expect("room");
+        folio.bytes_mut().expect("nobody else").fill(7);
+        let (one, two) = (folio.bytes().expect("readers share"), folio.bytes().expect("readers share"));
+        assert!(one.iter().chain(two.iter()).all(|&byte| byte == 7));
+        drop((one, two));
+        let view = folio.view();
+        assert_eq!((folio.refs(), folio.nr_views(), view.as_raw().1), (2, 1, 8192));
+        assert_eq!(folio.bytes().map(|_| ()), Err(SwapError::DataInUse(1)));
+        assert_eq!(folio.bytes_mut().map(|_| ()), Err(SwapError::DataInUse(1)));
+        drop(view);
+        assert_eq!((folio.refs(), folio.bytes_mut().expect("free again").len()), (1, 8192));
+    }
+
+    #[test]
+    fn a_writer_waits_for_the_one_before() {
+        let memory = Memory::new(512).expect("a size");
+        let folio = memory.alloc(Order::ZERO).expect("room");
+        folio.bytes_mut().expect("nobody else").fill(0);
+        let folio = folio.folio();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let mut bytes = folio.bytes_mut().expect("no views");
+                        bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+                    }
+                });
+            }
+        });
+        let bytes = folio.bytes().expect("no views");
+        assert!(bytes.iter().all(|&byte| byte == (2000 % 256) as u8));
+    }
+}

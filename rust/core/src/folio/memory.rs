@@ -1,0 +1,245 @@
+//! Page frames: where folios come from and where their headers lie. Kernel: the page allocator and `struct page`.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use buddy_system_allocator::FrameAllocator;
+use bytemuck::Zeroable;
+
+use super::{Folio, FolioFlags, FolioRef};
+use crate::error::{Result, SwapError};
+use crate::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
+use crate::mapped::{MappedPages, MappedSlice};
+use crate::sync::{SpinMutex, WaitTable};
+use crate::types::{MemcgId, Order, Pfn};
+use crate::workingset::Lruvec;
+
+/// Pages that are taken from the never used rest at one time; frame numbers start at one such block, so that 0 is none.
+const BLOCK_PAGES: usize = 1 << MAX_ORDER;
+/// Pages of one order kept outside the buddy lists for the next request of that order.
+const HOT_PAGES: usize = 4 * BLOCK_PAGES;
+
+/// What is known of a folio, at the number of its first page. Kernel: `struct folio`, in the page's place.
+///
+/// All zero bytes are a free page. Which lock orders which field is said at the methods of [`Folio`].
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct FolioHeader {
+    /// Swap cache one a page, page table one a mapping, each user one; 0 is free or frozen.
+    pub(super) refs: AtomicU32,
+    pub(super) flags: AtomicU32,
+    /// Page table entries that map pages of the folio.
+    pub(super) mapcount: AtomicU32,
+    /// Who may touch the data: 0 nobody, n > 0 views given out, -1 one writer inside, -(n+1) n readers inside.
+    pub(super) users: AtomicI32,
+    /// First slot owned, 0 when not in the swap cache.
+    pub(super) swap: AtomicU64,
+    /// The reverse map: group of mappings and page in it, as the page table layer packs it; 0 for none.
+    pub(super) anon: AtomicU64,
+    pub(super) order: AtomicU8,
+    /// Uses after the first, 0..=3.
+    pub(super) lru_refs: AtomicU8,
+    /// Owner, a private memcg id; 0 for none.
+    pub(super) memcg: AtomicU32,
+}
+
+// SAFETY: zero is a valid value of every atomic, and all of them together are a free page.
+#[expect(unsafe_code, reason = "headers live in a zeroed mapping")]
+unsafe impl Zeroable for FolioHeader {}
+
+const _: () = assert!(size_of::<FolioHeader>() == 64, "one header a cache line");
+
+/// Free page frames.
+struct FreePages {
+    buddy: FrameAllocator<SWAP_NR_ORDERS>,
+    /// Freed runs by order, the most recently used on top: their memory is warm and needs no splitting.
+    hot: [Vec<u32>; SWAP_NR_ORDERS],
+    /// Never used from here on.
+    next: usize,
+    end: usize,
+    nr_used: u64,
+}
+
+impl FreePages {
+    fn alloc(&mut self, order: Order) -> Option<u32> {
+        let nr_pages = order.nr_pages() as usize;
+        if let Some(pfn) = self.hot[order.index()].pop() {
+            return Some(pfn);
+        }
+        if let Some(pfn) = self.buddy.alloc(nr_pages) {
+            return Some(pfn as u32);
+        }
+        if self.next + BLOCK_PAGES <= self.end {
+            self.buddy.add_frame(self.next, self.next + BLOCK_PAGES);
+            self.next += BLOCK_PAGES;
+        } else {
+            self.drain();
+        }
+        self.buddy.alloc(nr_pages).map(|pfn| pfn as u32)
+    }
+
+    /// Lets hot runs merge with their neighbours.
+    fn drain(&mut self) {
+        for order in Order::all() {
+            for pfn in self.hot[order.index()].drain(..) {
+                self.buddy.dealloc(pfn as usize, order.nr_pages() as usize);
+            }
+        }
+    }
+
+    fn free(&mut self, pfn: u32, order: Order) {
+        let hot = &mut self.hot[order.index()];
+        if hot.len() << order.get() < HOT_PAGES {
+            hot.push(pfn);
+        } else {
+            self.buddy.dealloc(pfn as usize, order.nr_pages() as usize);
+        }
+    }
+}
+
+struct Arena {
+    pages: MappedPages,
+    headers: MappedSlice<FolioHeader>,
+    free: SpinMutex<FreePages>,
+}
+
+/// The memory of one machine. Address space for all of it is taken with the first folio, memory when pages are written.
+pub struct Memory {
+    nr_pages: u32,
+    /// The lists that folios of this memory are counted on: those of root on node 0 while memcg is disabled.
+    lruvec: Arc<Lruvec>,
+    arena: OnceLock<Arena>,
+    pub(super) waiters: WaitTable,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("nr_pages", &self.nr_pages).field("nr_used_pages", &self.nr_used_pages()).finish()
+    }
+}
+
+impl Memory {
+    /// Describes a memory; nothing is mapped yet. Errors: `OutOfRange` (EINVAL).
+    pub(crate) fn new(nr_pages: u64) -> Result<Self> {
+        let (low, high) = (BLOCK_PAGES as u64, 1 << 31);
+        if !(low..=high).contains(&nr_pages) {
+            return Err(SwapError::OutOfRange { what: "memory pages", value: nr_pages.into(), low, high });
+        }
+        let lruvec = Lruvec::new(MemcgId(0), 0, None);
+        Ok(Self { nr_pages: nr_pages as u32, lruvec, arena: OnceLock::new(), waiters: WaitTable::default() })
+    }
+
+    fn arena(&self) -> Result<&Arena> {
+        if let Some(arena) = self.arena.get() {
+            return Ok(arena);
+        }
+        let end = self.nr_pages as usize + BLOCK_PAGES;
+        let free = FreePages {
+            buddy: FrameAllocator::new(),
+            hot: Default::default(),
+            next: BLOCK_PAGES,
+            end: end - end % BLOCK_PAGES,
+            nr_used: 0,
+        };
+        let (pages, headers) = (MappedPages::new(end)?, MappedSlice::zeroed(end)?);
+        Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
+    }
+
+    /// Returns the header of a page that has been handed out once.
+    #[inline]
+    pub(super) fn header(&self, pfn: Pfn) -> &FolioHeader {
+        &self.arena.get().expect("a page number comes from the arena").headers[pfn.0 as usize]
+    }
+
+    /// Returns where pages lie.
+    pub(super) fn address(&self, pfn: Pfn, nr_pages: u32) -> *mut u8 {
+        self.arena.get().expect("a page number comes from the arena").pages.address(pfn.0 as usize, nr_pages as usize)
+    }
+
+    /// Returns the lists that a folio is counted on.
+    pub fn lruvec(&self) -> &Arc<Lruvec> {
+        &self.lruvec
+    }
+
+    /// Returns the pages there are.
+    pub fn nr_pages(&self) -> u64 {
+        self.nr_pages.into()
+    }
+
+    /// Returns the pages that folios have.
+    pub fn nr_used_pages(&self) -> u64 {
+        self.arena.get().map_or(0, |arena| arena.free.lock().nr_used)
+    }
+
+    /// Returns the bytes of headers of pages ever used.
+    pub fn header_bytes(&self) -> u64 {
+        let used = self.arena.get().map_or(0, |arena| arena.free.lock().next - BLOCK_PAGES);
+        (used * size_of::<FolioHeader>()) as u64
+    }
+
+    /// Makes a folio: one reference, no flag, not cached, old bytes in it. Errors: `NoMemory` (ENOMEM).
+    ///
+    /// Kernel: `folio_alloc`; differs: no zones, no reclaim.
+    pub fn alloc(&self, order: Order) -> Result<FolioRef<'_>> {
+        let arena = self.arena()?;
+        let pfn = {
+            let mut free = arena.free.lock();
+            let pfn = free.alloc(order);
+            free.nr_used += if pfn.is_some() { order.nr_pages() as u64 } else { 0 };
+            pfn
+        };
+        let pfn = Pfn(pfn.ok_or(SwapError::NoMemory(order.nr_pages() as u64 * PAGE_SIZE as u64))?.into());
+        let header = self.header(pfn);
+        // Relaxed: nobody knows the page yet; who learns of it does so through an entry or a lock.
+        header.order.store(order.get(), Ordering::Relaxed);
+        header.flags.store(0, Ordering::Relaxed);
+        debug_assert_eq!(header.mapcount.load(Ordering::Relaxed), 0, "a free page is mapped");
+        debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
+        header.anon.store(0, Ordering::Relaxed);
+        header.lru_refs.store(0, Ordering::Relaxed);
+        header.memcg.store(0, Ordering::Relaxed);
+        // Release pairs with the Acquire in `Folio::try_get`: who gets a reference to a reused page sees its new fields.
+        header.refs.store(1, Ordering::Release);
+        Ok(FolioRef::adopt(Folio { memory: self, pfn }))
+    }
+
+    /// Returns a handle to a folio by number, without a reference: the caller sees to it that there is one.
+    #[inline]
+    pub(crate) fn folio(&self, pfn: Pfn) -> Folio<'_> {
+        Folio { memory: self, pfn }
+    }
+
+    /// Takes the pages of a folio back whose references are gone or frozen.
+    pub(super) fn free(&self, folio: Folio<'_>) {
+        debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
+        debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
+        folio.lru_del();
+        let order = folio.order();
+        let mut free = self.arena.get().expect("the folio came from it").free.lock();
+        free.nr_used -= order.nr_pages() as u64;
+        free.free(folio.pfn.0 as u32, order);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_runs_out_and_comes_back() {
+        let memory = Memory::new(1024).expect("a size");
+        assert!(Memory::new(511).is_err());
+        let singles: Vec<_> = (0..512).map(|_| memory.alloc(Order::ZERO).expect("room")).collect();
+        let large = memory.alloc(Order::MAX).expect("room");
+        assert_eq!(large.folio().pfn().0 % 512, 0);
+        assert_eq!(memory.alloc(Order::ZERO).map(|_| ()), Err(SwapError::NoMemory(4096)));
+        assert_eq!(memory.nr_used_pages(), 1024);
+        drop(large);
+        drop(singles);
+        // Single pages merge again when a large folio needs it.
+        let two: Vec<_> = (0..2).map(|_| memory.alloc(Order::MAX).expect("merged")).collect();
+        drop(two);
+        assert_eq!(memory.nr_used_pages(), 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! Allocation flags of a folio, and the rule that keeps a large folio within what its caller may ask for.
+//!
+//! Only the flags that decide something here exist. Bit positions are ours: they never leave the process.
+
+bitflags::bitflags! {
+    /// What a folio allocation may do and where its memory may lie. Kernel: `gfp_t`; differs: bit positions.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Gfp: u32 {
+        /// Memory that old devices reach. Kernel: `__GFP_DMA`.
+        const DMA = 1 << 0;
+        /// Memory above the kernel's direct map. Kernel: `__GFP_HIGHMEM`.
+        const HIGHMEM = 1 << 1;
+        /// Memory below 4 GiB. Kernel: `__GFP_DMA32`.
+        const DMA32 = 1 << 2;
+        /// The page can be migrated. Kernel: `__GFP_MOVABLE`, a zone bit too.
+        const MOVABLE = 1 << 3;
+        /// Starting device transfers is allowed. Kernel: `__GFP_IO`.
+        const IO = 1 << 4;
+        /// Calling into file systems is allowed. Kernel: `__GFP_FS`.
+        const FS = 1 << 5;
+        /// The caller itself may reclaim. Kernel: `__GFP_DIRECT_RECLAIM`.
+        const DIRECT_RECLAIM = 1 << 6;
+        /// kswapd may be woken. Kernel: `__GFP_KSWAPD_RECLAIM`.
+        const KSWAPD_RECLAIM = 1 << 7;
+        /// A failure prints nothing. Kernel: `__GFP_NOWARN`.
+        const NOWARN = 1 << 8;
+        /// Reclaim is tried once, lightly. Kernel: `__GFP_NORETRY`.
+        const NORETRY = 1 << 9;
+        /// The pages form one compound page. Kernel: `__GFP_COMP`.
+        const COMP = 1 << 10;
+        /// Emergency reserves stay untouched. Kernel: `__GFP_NOMEMALLOC`.
+        const NOMEMALLOC = 1 << 11;
+        /// The cpuset policy is enforced. Kernel: `__GFP_HARDWALL`.
+        const HARDWALL = 1 << 12;
+
+        /// The zone bits. Kernel: `GFP_ZONEMASK`.
+        const ZONEMASK = Self::DMA.bits() | Self::HIGHMEM.bits() | Self::DMA32.bits() | Self::MOVABLE.bits();
+        /// Both ways to reclaim. Kernel: `__GFP_RECLAIM`.
+        const RECLAIM = Self::DIRECT_RECLAIM.bits() | Self::KSWAPD_RECLAIM.bits();
+        /// What a large folio gets only if the mask and the limit both have it.
+        const PERMISSIONS = Self::IO.bits() | Self::FS.bits() | Self::RECLAIM.bits();
+        /// What binds a large folio if the mask or the limit has it.
+        const RESTRICTIONS = Self::NOWARN.bits() | Self::NORETRY.bits();
+        /// An ordinary page of a user, movable: the mask of most faults. Kernel: `GFP_HIGHUSER_MOVABLE`.
+        const HIGHUSER_MOVABLE = Self::RECLAIM.bits() | Self::IO.bits() | Self::FS.bits() | Self::HARDWALL.bits()
+            | Self::HIGHMEM.bits() | Self::MOVABLE.bits();
+        /// A large folio that is tried without reclaim. Kernel: `GFP_TRANSHUGE_LIGHT`.
+        const TRANSHUGE_LIGHT = Self::HIGHUSER_MOVABLE.bits() & !Self::RECLAIM.bits()
+            | Self::COMP.bits() | Self::NOMEMALLOC.bits() | Self::NOWARN.bits();
+        /// A large folio worth a direct reclaim. Kernel: `GFP_TRANSHUGE`.
+        const TRANSHUGE = Self::TRANSHUGE_LIGHT.bits() | Self::DIRECT_RECLAIM.bits();
+    }
+}
+
+const _: () = assert!(Gfp::PERMISSIONS.intersection(Gfp::RESTRICTIONS.union(Gfp::ZONEMASK)).is_empty(), "apart");
+const _: () = assert!(Gfp::RESTRICTIONS.intersection(Gfp::ZONEMASK).is_empty(), "restrictions are no zones");
+
+/// Returns the mask of a swap-in of order over 0: `huge`'s, within what the caller's `limit` allows.
+///
+/// Zones come from `limit`, permissions need both, restrictions bind from either, everything else is `huge`'s.
+/// Kernel: `limit_gfp_mask` (mm/shmem.c), for every large swap-in. Differs: not at all.
+pub const fn thp_limit_gfp_mask(huge: Gfp, limit: Gfp) -> Gfp {
+    let kept = huge.difference(Gfp::PERMISSIONS).difference(Gfp::ZONEMASK);
+    kept.union(limit.intersection(Gfp::ZONEMASK.union(Gfp::RESTRICTIONS)))
+        .union(huge.intersection(limit).intersection(Gfp::PERMISSIONS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_follows_the_reference_vector() {
+        let huge = Gfp::IO | Gfp::FS | Gfp::KSWAPD_RECLAIM | Gfp::COMP | Gfp::NOWARN;
+        let limit = Gfp::IO | Gfp::RECLAIM | Gfp::NORETRY | Gfp::DMA32;
+        let limited = Gfp::IO | Gfp::KSWAPD_RECLAIM | Gfp::COMP | Gfp::NOWARN | Gfp::NORETRY | Gfp::DMA32;
+        assert_eq!(thp_limit_gfp_mask(huge, limit), limited);
+    }
+
+    #[test]
+    fn the_user_movable_mask_limits_nothing() {
+        for huge in [Gfp::TRANSHUGE, Gfp::TRANSHUGE_LIGHT, Gfp::TRANSHUGE_LIGHT | Gfp::KSWAPD_RECLAIM] {
+            assert_eq!(thp_limit_gfp_mask(huge, Gfp::HIGHUSER_MOVABLE), huge);
+        }
+        // Any mask of its zones, whatever else it has: exhaustive over the other bits.
+        let zones = Gfp::HIGHUSER_MOVABLE & Gfp::ZONEMASK;
+        for bits in 0..=Gfp::all().bits() {
+            let huge = (Gfp::from_bits_truncate(bits) - Gfp::ZONEMASK) | zones;
+            assert_eq!(thp_limit_gfp_mask(huge, Gfp::HIGHUSER_MOVABLE), huge);
+        }
+    }
+
+    /// Every pair of the bits that the rule tells apart, and one of the rest.
+    #[test]
+    fn each_bit_follows_its_class_for_every_pair_of_masks() {
+        let nr_bits = Gfp::COMP.bits().trailing_zeros() + 1;
+        for pair in 0..1u32 << (2 * nr_bits) {
+            let (huge, limit) = (pair >> nr_bits, pair & ((1 << nr_bits) - 1));
+            let limited = thp_limit_gfp_mask(Gfp::from_bits_truncate(huge), Gfp::from_bits_truncate(limit));
+            // Bits 0..4 are zones, 4..8 permissions, 8..10 restrictions, 10 the rest.
+            let expected = (limit & 0xf) | (huge & limit & 0xf0) | ((huge | limit) & 0x300) | (huge & 0x400);
+            assert_eq!(limited.bits(), expected, "huge {huge:#x} limit {limit:#x}");
+        }
+    }
+
+    #[test]
+    fn limiting_twice_is_limiting_once() {
+        for pair in 0..1u32 << 20 {
+            let (huge, limit) =
+                (Gfp::from_bits_truncate(pair >> 10 << 1), Gfp::from_bits_truncate((pair & 0x3ff) << 1));
+            let once = thp_limit_gfp_mask(huge, limit);
+            assert_eq!(thp_limit_gfp_mask(once, limit), once);
+            assert!((Gfp::PERMISSIONS & once & !limit).is_empty(), "no permission that the limit lacks");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Pages between a folio and its storage: writeout and read. No lock but the folio's is held over a transfer.
+
+use crate::error::{Result, SwapError};
+use crate::folio::{Folio, FolioFlags, LockedFolio};
+use crate::swap::{Event, OrderEvent, Swap};
+use crate::types::{CpuId, Order};
+use crate::zero::is_zero_filled;
+
+/// How a writeout ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Writeout {
+    /// No slot had a reference: they are free, and the folio is dirty and not cached.
+    Freed,
+    /// All zeros: the slots are marked, nothing was written, the folio is clean.
+    Zero,
+    /// Written; the folio is clean.
+    Written,
+}
+
+impl Swap {
+    /// Writes a dirty cached folio out, or finds that it need not be. Steps O6 and O7.
+    ///
+    /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors: `Io`, and the
+    /// folio is dirty; `DataInUse` (EBUSY) somebody got a view of it, and it is dirty. Kernel: `swap_writeout`; differs:
+    /// the transfer is over when it returns.
+    pub(crate) fn swap_writeout<'f>(
+        &self,
+        locked: LockedFolio<'f>,
+        cpu: CpuId,
+    ) -> (LockedFolio<'f>, Result<Writeout>) {
+        match self.prepare_writeout(&locked, cpu) {
+            Ok(None) => self.write_to_storage(locked, cpu),
+            Ok(Some(done)) => (locked, Ok(done)),
+            Err(error) => {
+                locked.set(FolioFlags::DIRTY);
+                (locked, Err(error))
+            }
+        }
+    }
+
+    /// Everything that may make a write unnecessary. Kernel: `swap_writeout` up to `__swap_writepage`.
+    fn prepare_writeout(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<Writeout>> {
+        if self.on_cpu(cpu)?.free_swap_locked(locked)? {
+            return Ok(Some(Writeout::Freed));
+        }
+        let is_zero = is_zero_filled(&locked.bytes()?);
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.mark_zero(locked, is_zero)?;
+        if is_zero {
+            on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
+        }
+        Ok(is_zero.then_some(Writeout::Zero))
+    }
+
+    fn write_to_storage<'f>(
+        &self,
+        locked: LockedFolio<'f>,
+        cpu: CpuId,
+    ) -> (LockedFolio<'f>, Result<Writeout>) {
+        let folio = locked.folio();
+        folio.set(FolioFlags::WRITEBACK);
+        // The cache's references keep the folio, and writeback keeps it in the cache.
+        drop(locked);
+        let result = self.transfer_out(folio, cpu);
+        if result.is_err() {
+            // Before writeback ends: nobody may take it for clean in between.
+            folio.set(FolioFlags::DIRTY);
+            folio.clear(FolioFlags::RECLAIM);
+        }
+        folio.end_writeback();
+        (folio.lock(), result.map(|()| Writeout::Written))
+    }
+
+    fn transfer_out(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
+        let entry = folio.entry().ok_or(SwapError::NotCached)?;
+        let device = self.on_cpu(cpu)?.device_of(entry)?;
+        let result = folio.bytes().and_then(|bytes| device.storage().write(entry.offset(), &bytes));
+        let on_cpu = self.on_cpu(cpu)?;
+        match &result {
+            Ok(()) => {
+                let order = folio.order();
+                on_cpu.counters().count(Event::PswpOut, folio.nr_pages().into());
+                on_cpu.counters().count_order(OrderEvent::SwpOut, order);
+                on_cpu.counters().count(Event::ThpSwpOut, u64::from(order == Order::MAX));
+            }
+            Err(SwapError::Io { .. }) => on_cpu.counters().count(Event::WriteErrors, 1),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Fills a locked folio that was just inserted over its slots and unlocks it, read or not. Step I4.
+    ///
+    /// Errors: `Io`, `NotUniform` (EBUSY) zero marks are mixed; the folio is not up to date then.
+    /// Kernel: `swap_read_folio`; differs: the transfer is over when it returns.
+    pub(crate) fn swap_read_folio(&self, locked: LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let folio = locked.folio();
+        let entry = folio.entry().ok_or(SwapError::NotCached)?;
+        let nr_pages = folio.nr_pages();
+        let (is_zero, nr_alike) = self.on_cpu(cpu)?.zero_batch(entry, nr_pages)?;
+        if nr_alike != nr_pages {
+            // The look before insertion keeps this from happening.
+            return Err(SwapError::NotUniform(entry.plus(nr_alike)));
+        }
+        let event = if is_zero {
+            folio.bytes_mut()?.fill(0);
+            Event::SwpInZero
+        } else {
+            let device = self.on_cpu(cpu)?.device_of(entry)?;
+            let result = folio.bytes_mut().and_then(|mut bytes| device.storage().read(entry.offset(), &mut bytes));
+            if let Err(error) = result {
+                self.on_cpu(cpu)?.counters().count(Event::ReadErrors, 1);
+                return Err(error);
+            }
+            Event::PswpIn
+        };
+        let order = folio.order();
+        folio.set(FolioFlags::UPTODATE);
+        drop(locked);
+        let on_cpu = self.on_cpu(cpu)?;
+        on_cpu.counters().count(event, nr_pages.into());
+        if event == Event::PswpIn {
+            on_cpu.counters().count_order(OrderEvent::SwpIn, order);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! Swap-in: a folio is put over its slots first and charged and read after, so that of any number of faults one does it.
+
+use crate::error::{Result, SwapError};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::gfp::{Gfp, thp_limit_gfp_mask};
+use crate::slots::Leave;
+use crate::swap::{Event, OrderEvent, Swap};
+use crate::table::Shadow;
+use crate::types::{CpuId, Order, SwpEntry};
+use crate::workingset::{Refault, RefaultContext, is_from_eviction};
+
+/// Orders that a swap-in may have, a bit each. Order 0 is always one of them. Kernel: the `orders` mask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Orders(u16);
+
+impl Orders {
+    /// Order 0 alone.
+    pub const ZERO: Self = Self(0);
+
+    /// One order, with order 0 to fall back to.
+    pub const fn one(order: Order) -> Self {
+        Self(1 << order.get())
+    }
+
+    /// Takes a mask, bit k for order k. Errors: `OutOfRange` (EINVAL) a bit over the largest order.
+    pub fn from_bits(bits: u16) -> Result<Self> {
+        let high = (1 << crate::limits::SWAP_NR_ORDERS) - 1;
+        if u64::from(bits) > high {
+            return Err(SwapError::OutOfRange { what: "orders mask", value: bits.into(), low: 0, high });
+        }
+        Ok(Self(bits))
+    }
+
+    /// Returns the mask.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Returns the highest order left, order 0 when there is none.
+    pub(crate) fn highest(self) -> Order {
+        if self.0 == 0 { Order::ZERO } else { Order::stored(self.0.ilog2() as u8) }
+    }
+
+    pub(crate) fn without(self, order: Order) -> Self {
+        Self(self.0 & !(1 << order.get()))
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Where the memory of a swap-in comes from: order and mask in, a folio out. Kernel: the VMA's or the mempolicy.
+pub type Allocate<'r> = &'r dyn Fn(Order, Gfp) -> Result<FolioRef<'r>>;
+
+/// How a slot is to be swapped in.
+#[derive(Clone, Copy)]
+pub struct Swapin<'r> {
+    /// The CPU it happens on.
+    pub cpu: CpuId,
+    /// Orders to try, the highest first.
+    pub orders: Orders,
+    /// What an order-0 allocation may do; larger ones may do no more.
+    pub gfp: Gfp,
+    /// What a larger allocation would do if it were free to. Kernel: `vma_thp_gfp_mask`.
+    pub huge_gfp: Gfp,
+    /// Where memory comes from; `None` is the subsystem's own.
+    pub allocate: Option<Allocate<'r>>,
+    /// Whether a fault asks.
+    pub context: RefaultContext,
+}
+
+impl std::fmt::Debug for Swapin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swapin").field("cpu", &self.cpu).field("orders", &self.orders).finish_non_exhaustive()
+    }
+}
+
+impl Swapin<'_> {
+    /// An ordinary fault of a user on a CPU.
+    pub fn new(cpu: CpuId, orders: Orders) -> Self {
+        let (gfp, huge_gfp) = (Gfp::HIGHUSER_MOVABLE, Gfp::TRANSHUGE_LIGHT);
+        Self { cpu, orders, gfp, huge_gfp, allocate: None, context: RefaultContext::Fault }
+    }
+}
+
+/// A folio that was just inserted: locked, not up to date, known to its maker as the one who must read it.
+#[derive(Debug)]
+pub(crate) struct NewFolio<'r> {
+    pub(crate) folio: FolioRef<'r>,
+    pub(crate) locked: LockedFolio<'r>,
+}
+
+impl Swap {
+    /// Allocates a folio of one order, inserts it, charges it. Step I2 and I3. Kernel: `__swap_cache_alloc`.
+    fn alloc_one<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
+        let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
+        let gfp = if order == Order::ZERO { how.gfp } else { thp_limit_gfp_mask(how.huge_gfp, how.gfp) };
+        // No lock is held: this may sleep and reclaim. The range is looked at again afterwards.
+        let folio = match how.allocate {
+            Some(allocate) => allocate(order, gfp)?,
+            None => self.folio_alloc(order)?,
+        };
+        let locked = folio.folio().lock();
+        self.on_cpu(how.cpu)?.swap_cache_insert(&locked, targ, seen)?;
+        if let Some(charging) = &self.charging {
+            if let Err(error) = charging.charge_swapin(folio.folio(), seen.shadow.memcg) {
+                let mut on_cpu = self.on_cpu(how.cpu)?;
+                on_cpu.del_locked(&locked, Leave::Uncharged(seen.shadow))?;
+                on_cpu.counters().count_order(OrderEvent::SwpInFallbackCharge, order);
+                return Err(error);
+            }
+            charging.swapin(folio.folio(), seen.shadow.memcg);
+        }
+        self.refault(&locked, seen.shadow, how.context);
+        folio.lru_add();
+        Ok(NewFolio { folio, locked })
+    }
+
+    /// Judges a folio by what it left in its slots. Kernel: `workingset_refault`.
+    fn refault(&self, folio: &LockedFolio<'_>, shadow: Shadow, context: RefaultContext) {
+        if !is_from_eviction(shadow) {
+            return;
+        }
+        let lruvec = self.memory_of_folios().lruvec();
+        let verdict = self.workingset.refault(Refault {
+            nr_pages: folio.nr_pages(),
+            shadow,
+            lruvec,
+            evicted_from: Some(lruvec),
+            nr_swap_pages: self.nr_swap_pages(),
+            context,
+        });
+        folio.assign(FolioFlags::ACTIVE, verdict.is_activated);
+        folio.assign(FolioFlags::WORKINGSET, verdict.is_restored);
+        if let Some(lru_refs) = verdict.lru_refs {
+            folio.set_lru_refs(lru_refs);
+        }
+    }
+
+    /// Makes and inserts the folio of a swapped-out slot, the largest of the allowed orders that works.
+    ///
+    /// Errors: `AlreadyCached` (EEXIST) the slot is cached: use that folio. `NotInUse`, `NoDevice` (ENOENT) it is free.
+    /// `NoMemory` (ENOMEM) no memory or charge refused, at order 0 too. EBUSY and EAGAIN are dealt with inside.
+    /// Kernel: `swap_cache_alloc_folio`.
+    pub(crate) fn swap_cache_alloc_folio<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
+        let mut orders = if how.orders.is_empty() { how.orders } else { Orders(how.orders.0 | 1) };
+        let mut order = orders.highest();
+        loop {
+            let error = match self.alloc_one(targ, order, how) {
+                Err(SwapError::ShadowChanged(_)) => {
+                    self.on_cpu(how.cpu)?.counters().count(Event::ShadowRetries, 1);
+                    continue;
+                }
+                Err(error) => error,
+                Ok(new) => return Ok(new),
+            };
+            let is_worth_less = matches!(error, SwapError::NotUniform(_) | SwapError::NoMemory(_));
+            if order == Order::ZERO || !is_worth_less {
+                return Err(error);
+            }
+            self.on_cpu(how.cpu)?.counters().count_order(OrderEvent::SwpInFallback, order);
+            orders = orders.without(order);
+            order = orders.highest();
+        }
+    }
+
+    /// Finds the folio of a slot or makes one and reads it, once however many ask. Errors: those of
+    /// [`Swap::swapin_folio`] but EEXIST.
+    ///
+    /// The folio comes unlocked; that it is up to date and still covers the slot is to be looked at with its lock held.
+    /// Kernel: `swapin_entry`; differs: an error instead of NULL, and a failed read is reported to who read.
+    pub fn swapin_entry<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<FolioRef<'r>> {
+        self.swapin_folio(entry, how).map(|(folio, _)| folio)
+    }
+
+    /// [`Swap::swapin_entry`] that also says whether the folio is new.
+    ///
+    /// Errors: `NotInUse`, `NoDevice` (ENOENT); `NoMemory` (ENOMEM); `BadRange` (EINVAL); `Io` of the read.
+    pub(crate) fn swapin_folio<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<(FolioRef<'r>, bool)> {
+        loop {
+            if let Some(folio) = self.on_cpu(how.cpu)?.swap_cache_get_folio(entry)? {
+                return Ok((folio, false));
+            }
+            match self.swap_cache_alloc_folio(entry, how) {
+                Ok(NewFolio { folio, locked }) => {
+                    if let Err(error) = self.swap_read_folio(locked, how.cpu) {
+                        self.drop_unread(&folio, how.cpu)?;
+                        return Err(error);
+                    }
+                    return Ok((folio, true));
+                }
+                Err(SwapError::AlreadyCached(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes a folio whose read failed out of the cache, so that the next fault reads again.
+    ///
+    /// Kernel: it stays until reclaim drops it, and every fault gets a bus error meanwhile.
+    pub(crate) fn drop_unread(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+        let locked = folio.folio().lock();
+        let flags = folio.flags();
+        if flags.contains(FolioFlags::SWAPCACHE) && !flags.intersects(FolioFlags::UPTODATE | FolioFlags::DIRTY) {
+            let shadow = Shadow { memcg: folio.memcg(), ..Shadow::default() };
+            self.on_cpu(cpu)?.del_locked(&locked, Leave::Charged(shadow))?;
+        }
+        Ok(())
+    }
+
+    /// Finds the folio of a slot or reads it alone; what readahead and asynchronous faults use. `Ok(None)`: the slot is
+    /// free, or there is no memory. Errors: `NoDevice` (ENOENT), `BadRange` (EINVAL), `Io`.
+    ///
+    /// With `is_readahead` a folio that is read is marked and counted. Kernel: `swap_cache_read_folio`.
+    pub(crate) fn swap_cache_read_folio<'r>(
+        &'r self,
+        entry: SwpEntry,
+        how: &Swapin<'r>,
+        is_readahead: bool,
+    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+        if self.on_cpu(how.cpu)?.swap_count(entry)? == 0 {
+            // A slot that only the cache holds has a folio, too.
+            return Ok(self.on_cpu(how.cpu)?.swap_cache_get_folio(entry)?.map(|folio| (folio, false)));
+        }
+        match self.swapin_folio(entry, &Swapin { orders: Orders::ZERO, ..*how }) {
+            Ok((folio, is_new)) => {
+                if is_new && is_readahead {
+                    folio.set(FolioFlags::READAHEAD);
+                    self.on_cpu(how.cpu)?.counters().count(Event::SwapRa, 1);
+                }
+                Ok(Some((folio, is_new)))
+            }
+            Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the aligned block of slots around a target, and the target. Kernel: `swap_cluster_readahead`.
+    ///
+    /// `Ok(None)`: the slot is free, or there is no memory. Errors: as [`Swap::swap_cache_read_folio`] of the target;
+    /// those of neighbours are left to who wants them.
+    pub fn swap_cluster_readahead<'r>(
+        &'r self,
+        targ: SwpEntry,
+        how: &Swapin<'r>,
+    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+        let device = self.on_cpu(how.cpu)?.device_of(targ)?;
+        let window = self.readahead.window(targ.offset(), device.max_pages());
+        let mut was_read = false;
+        if window.nr_pages() > 1 {
+            for offset in window.slots() {
+                let read = self.swap_cache_read_folio(device.entry_at(offset), how, offset != targ.offset());
+                was_read |= offset == targ.offset() && read?.is_some_and(|(_, is_new)| is_new);
+            }
+        }
+        let found = self.swap_cache_read_folio(targ, how, false)?;
+        Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
+    }
+}

@@ -1,0 +1,304 @@
+//! Swap-out of a folio that its holder maps, and the way back: the whole of steps O0 to O8 and I0 to I7 for users who
+//! have no page tables of their own.
+
+use std::ops::Range;
+
+use crate::error::{Result, SwapError};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::io::Writeout;
+use crate::slots::Leave;
+use crate::swap::{Event, OrderEvent, Swap};
+use crate::swapin::{Orders, Swapin};
+use crate::table::Shadow;
+use crate::types::{CpuId, Order, SwpEntry};
+use crate::workingset::RefaultLevel;
+
+/// A folio with the pages of it that its holder maps, as one page table would.
+#[derive(Debug)]
+pub struct MappedFolio<'a> {
+    folio: FolioRef<'a>,
+    pages: Range<u32>,
+}
+
+impl<'a> MappedFolio<'a> {
+    /// Maps a whole folio.
+    pub fn map(folio: FolioRef<'a>) -> Self {
+        folio.add_mappings(folio.nr_pages());
+        Self { pages: 0..folio.nr_pages(), folio }
+    }
+
+    /// Returns the folio.
+    pub fn folio(&self) -> &FolioRef<'a> {
+        &self.folio
+    }
+
+    /// Returns the pages mapped.
+    pub fn pages(&self) -> Range<u32> {
+        self.pages.clone()
+    }
+
+    /// Takes the parts out, still mapped; [`MappedFolio::from_parts`] puts them together again.
+    pub(crate) fn into_parts(self) -> (FolioRef<'a>, Range<u32>) {
+        (self.folio, self.pages)
+    }
+
+    pub(crate) fn from_parts(folio: FolioRef<'a>, pages: Range<u32>) -> Self {
+        Self { folio, pages }
+    }
+}
+
+/// Why a swap-out did not happen, with the folio as it was: mapped, resident, nothing of it lost.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// The folio.
+    pub folio: MappedFolio<'a>,
+    /// The reason.
+    pub error: SwapError,
+}
+
+impl Swap {
+    /// Makes a folio of zeros, mapped by the caller, dirty. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous fault.
+    pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
+        let folio = self.folio_alloc(order)?;
+        folio.bytes_mut()?.fill(0);
+        self.make_anon(&folio);
+        Ok(folio)
+    }
+
+    /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
+    pub fn folio_with(&self, order: Order, data: &[u8]) -> Result<FolioRef<'_>> {
+        let high = order.nr_pages() as u64 * crate::limits::PAGE_SIZE as u64;
+        if data.len() as u64 > high {
+            return Err(SwapError::OutOfRange { what: "data bytes", value: data.len() as i128, low: 0, high });
+        }
+        let folio = self.folio_alloc(order)?;
+        {
+            let mut bytes = folio.bytes_mut()?;
+            let (given, rest) = bytes.split_at_mut(data.len());
+            given.copy_from_slice(data);
+            rest.fill(0);
+        }
+        self.make_anon(&folio);
+        Ok(folio)
+    }
+
+    pub(crate) fn make_anon(&self, folio: &FolioRef<'_>) {
+        folio.set(FolioFlags::UPTODATE | FolioFlags::DIRTY | FolioFlags::SWAPBACKED);
+        folio.lru_add();
+    }
+
+    /// Gives a locked folio slots, charges them and dirties it. Steps O1 to O3. Errors: `NoSpace` (ENOSPC);
+    /// `NoMemory` (ENOMEM) the charge was refused.
+    pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.alloc_for_folio(locked)?;
+        drop(on_cpu);
+        if let Some(charging) = &self.charging
+            && let Err(error) = charging.try_charge_swap(locked.folio())
+        {
+            self.on_cpu(cpu)?.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
+            return Err(error);
+        }
+        locked.set(FolioFlags::DIRTY);
+        Ok(())
+    }
+
+    /// Counts a large folio that did not get its run. Step I.5.
+    pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
+        if order != Order::ZERO {
+            let on_cpu = self.on_cpu(cpu)?;
+            on_cpu.counters().count_order(OrderEvent::SwpOutFallback, order);
+            on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
+        }
+        Ok(())
+    }
+
+    /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
+    /// reference beside the cache's. Steps O5 to O8. Says whether it is gone.
+    ///
+    /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
+    pub(crate) fn pageout<'f>(&self, mut locked: LockedFolio<'f>, cpu: CpuId) -> (Option<LockedFolio<'f>>, Result<()>) {
+        let expected = locked.nr_pages() + 1;
+        let pinned = |refs| SwapError::FolioPinned { refs, expected };
+        if locked.refs() != expected {
+            let refs = locked.refs();
+            return (Some(locked), Err(pinned(refs)));
+        }
+        if locked.has(FolioFlags::DIRTY) {
+            locked.clear(FolioFlags::DIRTY);
+            locked.set(FolioFlags::RECLAIM);
+            let (again, result) = self.swap_writeout(locked, cpu);
+            locked = again;
+            match result {
+                Ok(Writeout::Zero | Writeout::Written) => {}
+                Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
+                Err(error) => return (Some(locked), Err(error)),
+            }
+        }
+        locked.clear(FolioFlags::RECLAIM);
+        match self.drop_clean(&locked, cpu) {
+            Ok(true) => {
+                locked.keep();
+                (None, Ok(()))
+            }
+            Ok(false) => {
+                let refs = locked.refs();
+                (Some(locked), Err(pinned(refs)))
+            }
+            Err(error) => (Some(locked), Err(error)),
+        }
+    }
+
+    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
+    fn drop_clean(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
+        let folio = locked.folio();
+        let evict = || {
+            let lruvec = self.memory_of_folios().lruvec();
+            self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
+        };
+        if !self.on_cpu(cpu)?.remove_mapping(locked, 1, evict) {
+            return Ok(false);
+        }
+        if let Some(charging) = &self.charging {
+            charging.uncharge(folio);
+        }
+        folio.free_frozen();
+        Ok(true)
+    }
+
+    /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.
+    ///
+    /// The slots of the mapped pages have one reference more then, the caller's; the entry is that of the folio's first
+    /// page. Errors, with the folio back as it was: `NoSpace` (ENOSPC) no run of the order; `NoMemory` (ENOMEM) charge
+    /// refused; `FolioPinned`, `DataInUse` (EBUSY) somebody else holds the folio or a view of its bytes; `Io` the write
+    /// failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock.
+    /// Kernel: `shrink_folio_list` of one folio; differs: it is not split here when there is no room.
+    pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, Kept<'s>> {
+        let (folio, pages) = mapped.into_parts();
+        match self.swap_out_parts(&folio, pages.clone(), cpu) {
+            Ok(entry) => {
+                // The reference went with the folio.
+                folio.into_raw();
+                Ok(entry)
+            }
+            Err(error) => Err(Kept { folio: MappedFolio::from_parts(folio, pages), error }),
+        }
+    }
+
+    fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
+        check_home(folio.folio(), self.memory_of_folios())?;
+        let locked = folio.folio().lock();
+        folio.wait_writeback();
+        let is_new = !locked.has(FolioFlags::SWAPCACHE);
+        if is_new && let Err(error) = self.add_to_swap(&locked, cpu) {
+            if matches!(error, SwapError::NoSpace { .. }) {
+                self.count_fallback(folio.order(), cpu)?;
+            }
+            return Err(error);
+        }
+        let entry = locked.entry().expect("cached");
+        self.unmap(&locked, pages.clone(), cpu)?;
+        match self.pageout(locked, cpu) {
+            (None, _) => Ok(entry),
+            (Some(locked), result) => {
+                self.remap(&locked, pages, cpu)?;
+                Err(result.err().unwrap_or_else(|| locked.busy()))
+            }
+        }
+    }
+
+    /// Turns mappings of a locked folio into references to its slots. Step O4. Errors: `CountOverflow` (EOVERFLOW).
+    fn unmap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
+        let nr = pages.len() as u32;
+        self.on_cpu(cpu)?.dup_locked(locked, pages)?;
+        locked.remove_mappings(nr);
+        Ok(())
+    }
+
+    /// Turns references to the slots of a locked folio back into mappings. Step I6.
+    fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
+        let nr = pages.len() as u32;
+        if locked.has(FolioFlags::SWAPCACHE) {
+            self.on_cpu(cpu)?.put_locked_folio(locked, pages)?;
+        }
+        locked.add_mappings(nr);
+        Ok(())
+    }
+
+    /// Swaps in what one reference a slot of `nr_pages` slots from `entry` stands for, and maps it for the caller.
+    ///
+    /// The folio may be smaller than that when the orders did not work out, or larger when it was cached: its mapped
+    /// pages say which slots' references were taken, from `entry` on. Errors: `NotInUse`, `NoDevice` (ENOENT) a slot has
+    /// no reference; `NoMemory` (ENOMEM); `Io` the read failed, and may be tried again; `BadRange` (EINVAL).
+    /// Kernel: `do_swap_page` over `swapin_entry`; differs: there is no page table to look at, a count stands for it.
+    pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
+        loop {
+            let (folio, is_new) = self.swapin_folio(entry, how)?;
+            if is_new {
+                self.on_cpu(how.cpu)?.counters().count(Event::MajorFaults, 1);
+            }
+            let locked = folio.folio().lock();
+            if !folio.covers(entry) {
+                continue;
+            }
+            if !locked.has(FolioFlags::UPTODATE) {
+                // Whoever read it got the reason and takes it out of the cache; read it again.
+                drop(locked);
+                self.drop_unread(&folio, how.cpu)?;
+                continue;
+            }
+            let first = entry.offset().0 - folio.entry().expect("covers").offset().0;
+            let pages = first..(first + nr_pages).min(folio.nr_pages());
+            self.remap(&locked, pages.clone(), how.cpu)?;
+            if self.should_free_swap(entry, how.cpu)? {
+                self.on_cpu(how.cpu)?.free_swap_locked(&locked)?;
+            }
+            drop(locked);
+            return Ok(MappedFolio::from_parts(folio, pages));
+        }
+    }
+
+    /// Swaps everything in that `nr_pages` slots from `entry` stand for, as few folios as the orders allow.
+    ///
+    /// Errors: as [`Swap::swap_in`]; what was mapped before is unmapped again, its content given up only if another
+    /// reference still has it: so it is handed back in `done`.
+    pub fn swap_in_all<'s>(
+        &'s self,
+        entry: SwpEntry,
+        nr_pages: u32,
+        how: &Swapin<'s>,
+        done: &mut Vec<MappedFolio<'s>>,
+    ) -> Result<()> {
+        let mut nr_done = 0;
+        while nr_done < nr_pages {
+            let left = nr_pages - nr_done;
+            let orders = Orders::from_bits(how.orders.bits() & (2u16 << left.ilog2()).wrapping_sub(1))?;
+            let mapped = self.swap_in(entry.plus(nr_done), left, &Swapin { orders, ..*how })?;
+            nr_done += mapped.pages().len() as u32;
+            done.push(mapped);
+        }
+        Ok(())
+    }
+
+    /// Says whether a slot is given up once its page is mapped. Step I7. Kernel: `should_try_to_free_swap`; differs: no
+    /// mlock, no write fault: page tables know of those.
+    fn should_free_swap(&self, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
+        let is_synchronous = self.on_cpu(cpu)?.device_of(entry)?.has(crate::device::SwpFlags::SYNCHRONOUS_IO);
+        Ok(is_synchronous || self.vm_swap_full())
+    }
+
+    /// Unmaps and lets go: the memory is free once nobody else holds it, and slots that only the cache still has too.
+    ///
+    /// Kernel: `zap_pte_range` with `free_swap_cache`.
+    pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let (folio, pages) = mapped.into_parts();
+        folio.remove_mappings(pages.len() as u32);
+        if !folio.is_mapped()
+            && folio.has(FolioFlags::SWAPCACHE)
+            && let Some(locked) = folio.folio().try_lock()
+        {
+            self.on_cpu(cpu)?.free_swap_locked(&locked)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! One memcg's lists on one node: their sizes, the age of what left them, and the counters of what came back.
+
+use std::array;
+use std::iter::successors;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::mglru::Mglru;
+use crate::limits::NODES_SHIFT;
+use crate::sync::SpinMutex;
+use crate::types::MemcgId;
+
+/// A list of a lruvec. Kernel: `enum lru_list`, without the unevictable one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum LruList {
+    /// Anonymous pages next to be evicted.
+    InactiveAnon,
+    /// Anonymous pages in use.
+    ActiveAnon,
+    /// File pages next to be evicted.
+    InactiveFile,
+    /// File pages in use.
+    ActiveFile,
+}
+
+/// Number of [`LruList`]s.
+const NR_LISTS: usize = LruList::ActiveFile as usize + 1;
+
+/// The two kinds of pages that compete for memory. Kernel: `LRU_GEN_ANON`, `LRU_GEN_FILE`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum LruType {
+    /// Backed by swap.
+    Anon,
+    /// Backed by files.
+    File,
+}
+
+impl LruType {
+    /// Both types.
+    pub const ALL: [Self; 2] = [Self::Anon, Self::File];
+}
+
+/// What a lruvec counts of refaults, in pages. Kernel: three of `enum node_stat_item`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum WorkingsetStat {
+    /// Pages that came back. Kernel: `WORKINGSET_REFAULT_ANON`.
+    RefaultAnon,
+    /// Pages that came back so soon that they became active. Kernel: `WORKINGSET_ACTIVATE_ANON`.
+    ActivateAnon,
+    /// Those of them that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
+    RestoreAnon,
+}
+
+impl WorkingsetStat {
+    /// Every counter.
+    pub const ALL: [Self; 3] = [Self::RefaultAnon, Self::ActivateAnon, Self::RestoreAnon];
+
+    /// Returns the name in `memory.stat`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RefaultAnon => "workingset_refault_anon",
+            Self::ActivateAnon => "workingset_activate_anon",
+            Self::RestoreAnon => "workingset_restore_anon",
+        }
+    }
+}
+
+/// What reclaim of each type cost lately, in pages; both halve when their sum is over a quarter of the lists.
+///
+/// Kernel: `anon_cost` and `file_cost` of `struct lruvec`. Differs: not at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LruCost {
+    /// Cost of anonymous pages.
+    pub anon_pages: u64,
+    /// Cost of file pages.
+    pub file_pages: u64,
+}
+
+/// The lists of one memcg on one node. Sizes and counters of a lruvec include those of its descendants.
+///
+/// Kernel: `struct lruvec`. Differs: no folios are linked, the sums are added along the parents at once.
+#[derive(Debug)]
+pub struct Lruvec {
+    memcg: MemcgId,
+    node: u16,
+    parent: Option<Arc<Lruvec>>,
+    nonresident_age: AtomicU64,
+    lru_pages: [AtomicU64; NR_LISTS],
+    stats: [AtomicU64; WorkingsetStat::ALL.len()],
+    stats_local: [AtomicU64; WorkingsetStat::ALL.len()],
+    // A lock, since the two costs halve together.
+    cost: SpinMutex<LruCost>,
+    /// Generations and tiers, for the MGLRU kind of working set.
+    pub lrugen: Mglru,
+}
+
+// Every atomic is Relaxed: each is a statistic by itself; which of two racing pages is older nobody can say.
+impl Lruvec {
+    /// Makes the lruvec of a memcg on a node, empty, below that of the memcg's parent on the same node.
+    ///
+    /// # Panics
+    /// When the node is not below 1 << [`NODES_SHIFT`] or not the parent's.
+    pub fn new(memcg: MemcgId, node: u16, parent: Option<Arc<Self>>) -> Arc<Self> {
+        assert!(u32::from(node) < 1 << NODES_SHIFT, "node {node} does not fit {NODES_SHIFT} bits");
+        assert!(parent.as_ref().is_none_or(|parent| parent.node == node), "the parent's lruvec is of another node");
+        Arc::new(Self {
+            memcg,
+            node,
+            parent,
+            nonresident_age: AtomicU64::new(0),
+            lru_pages: array::from_fn(|_| AtomicU64::new(0)),
+            stats: array::from_fn(|_| AtomicU64::new(0)),
+            stats_local: array::from_fn(|_| AtomicU64::new(0)),
+            cost: SpinMutex::default(),
+            lrugen: Mglru::default(),
+        })
+    }
+
+    /// Returns the private id of the memcg.
+    pub fn memcg(&self) -> MemcgId {
+        self.memcg
+    }
+
+    /// Returns the node.
+    pub fn node(&self) -> u16 {
+        self.node
+    }
+
+    /// Returns the pages that left or became active so far, descendants' included. Kernel: `nonresident_age`.
+    pub fn nonresident_age(&self) -> u64 {
+        self.nonresident_age.load(Ordering::Relaxed)
+    }
+
+    /// Ages this lruvec and all above it by pages that were evicted or became active; returns its own age before.
+    ///
+    /// Kernel: `workingset_age_nonresident` (mm/workingset.c). Differs: not at all.
+    pub fn age_nonresident(&self, nr_pages: u32) -> u64 {
+        let mut ages = self.chain().map(|lruvec| lruvec.nonresident_age.fetch_add(nr_pages.into(), Ordering::Relaxed));
+        let own = ages.next().expect("a chain starts with its own lruvec");
+        ages.for_each(drop);
+        own
+    }
+
+    /// Adds pages to a list's size, here and above; a negative number takes them off again.
+    pub fn add_lru_pages(&self, list: LruList, delta_pages: i64) {
+        for lruvec in self.chain() {
+            let before = lruvec.lru_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
+            debug_assert!(before.checked_add_signed(delta_pages).is_some(), "{list:?} {before} {delta_pages:+}");
+        }
+    }
+
+    /// Returns the pages on a list, descendants' included.
+    pub fn lru_pages(&self, list: LruList) -> u64 {
+        self.lru_pages[list as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts pages, here and above.
+    pub(super) fn count(&self, stat: WorkingsetStat, nr_pages: u32) {
+        self.stats_local[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
+        self.chain().for_each(|lruvec| {
+            lruvec.stats[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
+        });
+    }
+
+    /// Returns a counter in pages, descendants' included.
+    pub fn stat(&self, stat: WorkingsetStat) -> u64 {
+        self.stats[stat as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns a counter in pages, of this lruvec's own folios.
+    pub fn stat_local(&self, stat: WorkingsetStat) -> u64 {
+        self.stats_local[stat as usize].load(Ordering::Relaxed)
+    }
+
+    /// Notes what reclaim of a type cost, here and above. Kernel: `lru_note_cost` (mm/swap.c).
+    pub fn note_cost(&self, ty: LruType, nr_pages: u32) {
+        for lruvec in self.chain() {
+            let all_pages = lruvec.lru_pages.iter().map(|pages| pages.load(Ordering::Relaxed)).sum::<u64>();
+            let mut cost = lruvec.cost.lock();
+            match ty {
+                LruType::Anon => cost.anon_pages += u64::from(nr_pages),
+                LruType::File => cost.file_pages += u64::from(nr_pages),
+            }
+            if cost.anon_pages + cost.file_pages > all_pages / 4 {
+                cost.anon_pages /= 2;
+                cost.file_pages /= 2;
+            }
+        }
+    }
+
+    /// Returns what reclaim cost lately.
+    pub fn cost(&self) -> LruCost {
+        *self.cost.lock()
+    }
+
+    /// This lruvec and all above it.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        successors(Some(self), |lruvec| lruvec.parent.as_deref())
+    }
+}

@@ -1,0 +1,371 @@
+//! Generations and tiers of one lruvec: which type and which folios to evict, by what refaults said of earlier choices.
+//!
+//! Folios themselves are elsewhere; here are the numbers of the live generations, what was evicted, protected and
+//! refaulted by tier, and the decisions drawn from that.
+
+use std::array;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::lruvec::LruType;
+use crate::limits::EVICTION_BITS;
+use crate::sync::SpinMutex;
+
+/// The fewest live generations. Kernel: `MIN_NR_GENS`.
+pub const MIN_NR_GENS: u64 = 2;
+/// The most live generations. Kernel: `MAX_NR_GENS`.
+pub const MAX_NR_GENS: u64 = 4;
+/// Tiers of a generation: how often a folio was used. Kernel: `MAX_NR_TIERS`.
+pub const MAX_NR_TIERS: usize = 4;
+/// Bits of a folio's stored references. Kernel: `LRU_REFS_WIDTH`.
+pub const LRU_REFS_WIDTH: u32 = 2;
+/// Generations whose counters are kept apart; one, as in a kernel without MGLRU's statistics. Kernel: `NR_HIST_GENS`.
+pub const NR_HIST_GENS: usize = 1;
+/// Refaults below which a tier is not judged, in pages, and the damping of its rate. Kernel: `MIN_LRU_BATCH`.
+const MIN_LRU_BATCH: u64 = 64;
+/// The largest swappiness that weighs types. Kernel: `MAX_SWAPPINESS`.
+const MAX_SWAPPINESS: u8 = 200;
+/// Bits of a generation number in a shadow.
+const SEQ_BITS: u32 = EVICTION_BITS - LRU_REFS_WIDTH;
+
+/// Returns the tier of a folio used `refs` times, 0..=4; a folio of the working set is in the last one.
+///
+/// Kernel: `lru_tier_from_refs`. Differs: not at all.
+pub const fn tier_of(refs: u32, is_workingset: bool) -> usize {
+    debug_assert!(refs <= 1 << LRU_REFS_WIDTH);
+    if is_workingset { MAX_NR_TIERS - 1 } else { refs.next_power_of_two().trailing_zeros() as usize }
+}
+
+/// Returns the swappiness (0..=201) to choose a type with: 0 when the memcg cannot swap, or has under 64 free pages.
+///
+/// Kernel: `get_swappiness` of MGLRU. Differs: what may be swapped is the caller's to say.
+pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages: i64) -> u8 {
+    match swapping {
+        Swapping::Allowed if nr_swap_pages >= MIN_LRU_BATCH as i64 => swappiness,
+        _ => 0,
+    }
+}
+
+/// Whether a reclaim may swap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swapping {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Forbidden,
+}
+
+/// The refaults of some tiers, in pages, and the weight they are compared with. Kernel: `struct ctrl_pos`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CtrlPos {
+    /// Pages that came back.
+    pub refaulted: u64,
+    /// Pages that were evicted or protected.
+    pub total: u64,
+    /// The weight.
+    pub gain: u64,
+}
+
+/// Says whether `pv` refaults no more than `sp` by weight, or too little to tell: `pv` may be evicted.
+///
+/// Kernel: `positive_ctrl_err` (mm/vmscan.c). Differs: nothing overflows.
+pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
+    let product = |a: u64, b: u64, gain: u64| u128::from(a).saturating_mul(b.into()).saturating_mul(gain.into());
+    pv.refaulted < MIN_LRU_BATCH
+        || product(pv.refaulted, sp.total + MIN_LRU_BATCH, sp.gain) <= product(sp.refaulted + 1, pv.total, pv.gain)
+}
+
+/// Counters in pages by history, type and tier.
+type Counters = [[[AtomicU64; MAX_NR_TIERS]; LruType::ALL.len()]; NR_HIST_GENS];
+
+/// The halving moving average of a tier over the generations that are gone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Average {
+    refaulted: u64,
+    total: u64,
+}
+
+/// The generations of one lruvec: `min_seq`..=`max_seq` of each type are live, 2..=4 of them.
+///
+/// Kernel: `struct lru_gen_folio`. Differs: holds no folios, so a generation is empty when its owner says so.
+#[derive(Debug)]
+pub struct Mglru {
+    max_seq: AtomicU64,
+    min_seq: [AtomicU64; LruType::ALL.len()],
+    evicted: Counters,
+    protected: Counters,
+    refaulted: Counters,
+    // The lock is also held while a sequence number changes, so that a generation is carried over once.
+    averages: SpinMutex<[[Average; MAX_NR_TIERS]; LruType::ALL.len()]>,
+}
+
+fn counters() -> Counters {
+    array::from_fn(|_| array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))))
+}
+
+impl Default for Mglru {
+    /// Starts with all four generations live, the oldest 0.
+    fn default() -> Self {
+        Self {
+            max_seq: AtomicU64::new(MAX_NR_GENS - 1),
+            min_seq: array::from_fn(|_| AtomicU64::new(0)),
+            evicted: counters(),
+            protected: counters(),
+            refaulted: counters(),
+            averages: SpinMutex::default(),
+        }
+    }
+}
+
+// Every atomic is Relaxed: sequence numbers change under the lock of the averages and are advice to all others, and
+// counters are statistics by themselves.
+impl Mglru {
+    /// Returns the number of the youngest generation.
+    pub fn max_seq(&self) -> u64 {
+        self.max_seq.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of a type's oldest generation.
+    pub fn min_seq(&self, ty: LruType) -> u64 {
+        self.min_seq[ty as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns the live generations of a type, 2..=4.
+    pub fn nr_gens(&self, ty: LruType) -> u64 {
+        // Locked: of numbers read apart, the oldest could be past the youngest.
+        let _averages = self.averages.lock();
+        self.nr_gens_locked(ty)
+    }
+
+    fn nr_gens_locked(&self, ty: LruType) -> u64 {
+        self.max_seq() - self.min_seq(ty) + 1
+    }
+
+    /// Starts a generation. A type that has four gives up its oldest: its folios are those of the next one now.
+    ///
+    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: moving the folios is the caller's.
+    pub fn inc_max_seq(&self) {
+        let mut averages = self.averages.lock();
+        for ty in LruType::ALL {
+            if self.nr_gens_locked(ty) == MAX_NR_GENS {
+                self.retire_oldest(ty, &mut averages[ty as usize]);
+            }
+        }
+        self.max_seq.store(self.max_seq() + 1, Ordering::Relaxed);
+    }
+
+    /// Gives up the oldest generation of a type, which has no folio left; says whether more than two were live.
+    ///
+    /// Kernel: one step of `try_to_inc_min_seq` (mm/vmscan.c). Differs: that it is empty is the caller's to know.
+    pub fn try_to_inc_min_seq(&self, ty: LruType) -> bool {
+        let mut averages = self.averages.lock();
+        let is_more = self.nr_gens_locked(ty) > MIN_NR_GENS;
+        if is_more {
+            self.retire_oldest(ty, &mut averages[ty as usize]);
+        }
+        is_more
+    }
+
+    /// Carries the counters of the oldest generation over into the averages and steps on. Kernel: `reset_ctrl_pos`.
+    fn retire_oldest(&self, ty: LruType, averages: &mut [Average; MAX_NR_TIERS]) {
+        let seq = self.min_seq(ty);
+        for (tier, average) in averages.iter_mut().enumerate() {
+            // A swap, so that a page counted meanwhile is in this generation or the next, not lost.
+            let take = |counters: &Counters| counters[hist_of(seq)][ty as usize][tier].swap(0, Ordering::Relaxed);
+            average.refaulted = (average.refaulted + take(&self.refaulted)) / 2;
+            average.total = (average.total + take(&self.evicted) + take(&self.protected)) / 2;
+        }
+        self.min_seq[ty as usize].store(seq + 1, Ordering::Relaxed);
+    }
+
+    /// Counts an eviction from the oldest generation; returns what the shadow remembers of it.
+    ///
+    /// `refs` is 0..=4. Kernel: `lru_gen_eviction` (mm/workingset.c). Differs: not at all.
+    pub fn evict(&self, ty: LruType, refs: u32, is_workingset: bool, nr_pages: u32) -> u64 {
+        let seq = self.min_seq(ty);
+        add(&self.evicted, seq, ty, tier_of(refs, is_workingset), nr_pages);
+        (seq << LRU_REFS_WIDTH | u64::from(refs.saturating_sub(1))) & ((1 << EVICTION_BITS) - 1)
+    }
+
+    /// Says whether a token's generation is near the youngest. Kernel: `lru_gen_test_recent` (mm/workingset.c).
+    pub fn is_recent(&self, token: u64) -> bool {
+        let max_seq = self.max_seq() & ((1 << SEQ_BITS) - 1);
+        max_seq.abs_diff(token >> LRU_REFS_WIDTH) < MAX_NR_GENS
+    }
+
+    /// Counts a recent refault by its token.
+    pub fn refault(&self, ty: LruType, token: u64, is_workingset: bool, nr_pages: u32) {
+        let refs = stored_refs(token) + 1;
+        add(&self.refaulted, token >> LRU_REFS_WIDTH, ty, tier_of(refs.into(), is_workingset), nr_pages);
+    }
+
+    /// Counts pages that were moved to the next generation instead of evicted. Kernel: `sort_folio`.
+    pub fn protect(&self, ty: LruType, tier: usize, nr_pages: u32) {
+        add(&self.protected, self.min_seq(ty), ty, tier, nr_pages);
+    }
+
+    /// Sums up some tiers of a type, those of generations gone included. Kernel: `read_ctrl_pos` (mm/vmscan.c).
+    pub fn read_ctrl_pos(&self, ty: LruType, tiers: Range<usize>, gain: u64) -> CtrlPos {
+        let averages = self.averages.lock();
+        let hist = hist_of(self.min_seq(ty));
+        tiers.fold(CtrlPos { refaulted: 0, total: 0, gain }, |sum, tier| {
+            let read = |counters: &Counters| counters[hist][ty as usize][tier].load(Ordering::Relaxed);
+            let average = averages[ty as usize][tier];
+            CtrlPos {
+                refaulted: sum.refaulted + average.refaulted + read(&self.refaulted),
+                total: sum.total + average.total + read(&self.evicted) + read(&self.protected),
+                gain,
+            }
+        })
+    }
+
+    /// Chooses the type to evict by swappiness, 0..=201. Kernel: `get_type_to_scan` (mm/vmscan.c).
+    pub fn type_to_evict(&self, swappiness: u8) -> LruType {
+        match swappiness {
+            0..=1 => return LruType::File,
+            MAX_SWAPPINESS.. => return LruType::Anon,
+            _ => {}
+        }
+        let sp = self.read_ctrl_pos(LruType::Anon, 0..MAX_NR_TIERS, swappiness.into());
+        let pv = self.read_ctrl_pos(LruType::File, 0..MAX_NR_TIERS, (MAX_SWAPPINESS - swappiness).into());
+        if positive_ctrl_err(sp, pv) { LruType::File } else { LruType::Anon }
+    }
+
+    /// Chooses the last tier to evict; folios of higher ones are protected. Kernel: `get_tier_idx` (mm/vmscan.c).
+    pub fn tier_to_evict(&self, ty: LruType) -> usize {
+        // A tier has to refault half as much again as tier 0 to be protected: the margin keeps it from flapping.
+        let sp = self.read_ctrl_pos(ty, 0..1, 2);
+        let is_evicted = |&tier: &usize| positive_ctrl_err(sp, self.read_ctrl_pos(ty, tier..tier + 1, 3));
+        (1..MAX_NR_TIERS).take_while(is_evicted).last().unwrap_or(0)
+    }
+}
+
+/// Returns the stored references, 0..=3, that a token remembers.
+pub(super) fn stored_refs(token: u64) -> u8 {
+    (token & ((1 << LRU_REFS_WIDTH) - 1)) as u8
+}
+
+fn hist_of(seq: u64) -> usize {
+    (seq % NR_HIST_GENS as u64) as usize
+}
+
+fn add(counters: &Counters, seq: u64, ty: LruType, tier: usize, nr_pages: u32) {
+    counters[hist_of(seq)][ty as usize][tier].fetch_add(nr_pages.into(), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use LruType::{Anon, File};
+
+    fn pos(refaulted: u64, total: u64, gain: u64) -> CtrlPos {
+        CtrlPos { refaulted, total, gain }
+    }
+
+    #[test]
+    fn tiers_are_logarithms_of_references() {
+        assert_eq!([0, 1, 2, 3, 4].map(|refs| tier_of(refs, false)), [0, 0, 1, 2, 2]);
+        assert_eq!(tier_of(0, true), 3);
+    }
+
+    #[test]
+    fn token_packs_generation_and_references() {
+        let state = Mglru::default();
+        assert!(state.try_to_inc_min_seq(Anon));
+        assert_eq!([0, 1, 2, 4].map(|refs| state.evict(Anon, refs, false, 1)), [4, 4, 5, 7]);
+        assert_eq!(state.evict(File, 3, true, 1), 2, "the file type is still at generation 0");
+        assert_eq!(state.read_ctrl_pos(Anon, 0..1, 1), pos(0, 2, 1));
+        assert_eq!(state.read_ctrl_pos(Anon, 2..3, 1), pos(0, 1, 1));
+        assert_eq!(state.read_ctrl_pos(File, 3..4, 1), pos(0, 1, 1));
+        assert_eq!(stored_refs(7), 3);
+    }
+
+    #[test]
+    fn generations_stay_between_two_and_four() {
+        let state = Mglru::default();
+        assert_eq!((state.nr_gens(Anon), state.max_seq()), (4, 3));
+        assert!(state.try_to_inc_min_seq(Anon) && state.try_to_inc_min_seq(Anon));
+        assert!(!state.try_to_inc_min_seq(Anon), "two have to stay");
+        state.inc_max_seq();
+        assert_eq!((state.nr_gens(Anon), state.min_seq(Anon)), (3, 2));
+        assert_eq!((state.nr_gens(File), state.min_seq(File)), (4, 1), "a fifth generation retires the first");
+    }
+
+    #[test]
+    fn recent_is_fewer_than_four_generations_away() {
+        let state = Mglru::default();
+        assert!(state.is_recent(0) && state.is_recent(3));
+        state.inc_max_seq();
+        assert!(!state.is_recent(3), "generation 0 of 4");
+        assert!(state.is_recent(1 << 2));
+        // Numbers wrap at the bits of the shadow: an old token of the other end is not recent, of this end it is.
+        state.max_seq.store(1 << SEQ_BITS, Ordering::Relaxed);
+        assert!(state.is_recent(0) && state.is_recent(3 << 2));
+        assert!(!state.is_recent(((1 << SEQ_BITS) - 1) << 2));
+    }
+
+    #[test]
+    fn averages_halve_with_each_generation() {
+        let state = Mglru::default();
+        let token = state.evict(Anon, 0, false, 100);
+        state.protect(Anon, 1, 20);
+        state.refault(Anon, token, false, 50);
+        state.inc_max_seq();
+        assert_eq!(state.read_ctrl_pos(Anon, 0..4, 7), pos(25, 60, 7));
+        state.evict(Anon, 0, false, 10);
+        assert_eq!(state.read_ctrl_pos(Anon, 0..1, 7), pos(25, 60, 7), "50 of the average and 10 new");
+        state.inc_max_seq();
+        assert_eq!(state.read_ctrl_pos(Anon, 0..1, 7), pos(12, 30, 7), "(50 + 10) / 2");
+        assert_eq!(state.read_ctrl_pos(Anon, 1..2, 7), pos(0, 5, 7));
+    }
+
+    #[test]
+    fn balance_needs_64_refaults_and_weighs_rates() {
+        assert!(positive_ctrl_err(pos(0, 0, 1), pos(63, 63, 1)));
+        assert!(!positive_ctrl_err(pos(0, 0, 1), pos(64, 63, 1)), "64 * 64 > 1 * 63");
+        assert!(positive_ctrl_err(pos(0, 0, 1), pos(64, 4096, 1)), "64 * 64 <= 4096");
+        assert!(!positive_ctrl_err(pos(0, 0, 1), pos(64, 4095, 1)));
+        assert!(positive_ctrl_err(pos(99, 136, 3), pos(100, 200, 3)), "100 * 200 <= 100 * 200");
+        assert!(!positive_ctrl_err(pos(99, 136, 3), pos(101, 200, 3)));
+        assert!(positive_ctrl_err(pos(u64::MAX / 2, u64::MAX / 2, 200), pos(64, u64::MAX / 2, 200)));
+    }
+
+    #[test]
+    fn type_follows_swappiness_and_refaults() {
+        let state = Mglru::default();
+        assert_eq!([0, 1, 200, 201].map(|s| state.type_to_evict(s)), [File, File, Anon, Anon]);
+        assert_eq!(state.type_to_evict(60), File, "no refaults, no reason to swap");
+        // File: 100 of 1000 came back; anon: none of 1000. 100 * 1064 * 60 > 1 * 1000 * 140.
+        state.evict(Anon, 0, false, 1000);
+        let token = state.evict(File, 0, false, 1000);
+        state.refault(File, token, false, 100);
+        assert_eq!(state.type_to_evict(60), Anon);
+        // Anon comes back as often: 100 * 1064 * 60 <= 101 * 1000 * 140, but 100 * 1064 * 150 > 101 * 1000 * 50.
+        state.refault(Anon, 0, false, 100);
+        assert_eq!([60, 150].map(|s| state.type_to_evict(s)), [File, Anon]);
+    }
+
+    #[test]
+    fn tiers_are_protected_from_the_first_that_refaults_more() {
+        let state = Mglru::default();
+        assert_eq!(state.tier_to_evict(Anon), 3, "nothing came back: evict all");
+        state.evict(Anon, 0, false, 936);
+        state.refault(Anon, 0, false, 99);
+        // Tier 2 comes back at 16 %, against 10 % of tier 0: 160 * 1000 * 2 > 100 * 1000 * 3.
+        state.evict(Anon, 4, false, 1000);
+        state.refault(Anon, 3, false, 150);
+        assert_eq!(state.tier_to_evict(Anon), 3, "150 * 1000 * 2 <= 100 * 1000 * 3");
+        state.refault(Anon, 3, false, 10);
+        assert_eq!(state.tier_to_evict(Anon), 1);
+        state.evict(Anon, 2, false, 100);
+        state.refault(Anon, 1, false, 64);
+        assert_eq!(state.tier_to_evict(Anon), 0);
+    }
+
+    #[test]
+    fn swappiness_is_nothing_without_room_to_swap() {
+        use Swapping::{Allowed, Forbidden};
+        let at = |swapping, nr| mglru_swappiness(60, swapping, nr);
+        assert_eq!([at(Allowed, 64), at(Allowed, 63), at(Allowed, -1), at(Forbidden, 1000)], [60, 0, 0, 0]);
+    }
+}

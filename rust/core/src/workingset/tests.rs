@@ -1,0 +1,225 @@
+//! Widths, the worked example of the two levels, and each way a refault can end.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::types::MemcgId;
+use WorkingsetStat::{ActivateAnon, RefaultAnon, RestoreAnon};
+
+const CLASSIC: Workingset = Workingset::Classic { bucket_order: 0 };
+const PAGE: FolioFacts = FolioFacts { nr_pages: 1, is_workingset: false, is_referenced: false, lru_refs: 0 };
+
+/// W > A, B; 10 active anonymous pages in A, 20 in B.
+fn tree() -> [Arc<Lruvec>; 3] {
+    let w = Lruvec::new(MemcgId(10), 0, None);
+    let a = Lruvec::new(MemcgId(11), 0, Some(w.clone()));
+    let b = Lruvec::new(MemcgId(12), 0, Some(w.clone()));
+    a.add_lru_pages(LruList::ActiveAnon, 10);
+    b.add_lru_pages(LruList::ActiveAnon, 20);
+    [w, a, b]
+}
+
+fn refault<'a>(shadow: Shadow, lruvec: &'a Lruvec, evicted_from: &'a Lruvec) -> Refault<'a> {
+    let context = RefaultContext::Fault;
+    Refault { nr_pages: 1, shadow, lruvec, evicted_from: Some(evicted_from), nr_swap_pages: 1000, context }
+}
+
+fn stats(lruvec: &Lruvec) -> [u64; 3] {
+    [RefaultAnon, ActivateAnon, RestoreAnon].map(|stat| lruvec.stat(stat))
+}
+
+#[test]
+fn widths_follow_the_reference() {
+    let widths = |nodes| [file_eviction_bits(nodes), anon_eviction_bits(nodes, 4), anon_eviction_bits(nodes, 5)];
+    assert_eq!([0, 6, 10].map(widths), [[46, 42, 41], [40, 36, 35], [36, 32, 31]]);
+}
+
+#[test]
+fn ages_are_shortened_only_for_more_pages_than_they_tell_apart() {
+    let sixteen_tib_pages = 1u64 << 32;
+    assert_eq!(bucket_order(sixteen_tib_pages, anon_eviction_bits(10, 5)), 1);
+    assert_eq!(bucket_order(sixteen_tib_pages + 1, anon_eviction_bits(10, 5)), 2);
+    assert_eq!(bucket_order(sixteen_tib_pages / 2, anon_eviction_bits(10, 5)), 0);
+    assert_eq!([0, 1, 2, 1 << 24].map(|pages| bucket_order(pages, EVICTION_BITS)), [0; 4]);
+}
+
+#[test]
+fn owner_level_activates_where_reclaim_root_does_not() {
+    let [w, a, b] = tree();
+    let shadow = CLASSIC.evict(PAGE, &a, RefaultLevel::Owner);
+    assert_eq!(shadow, Shadow { memcg: MemcgId(11), ..Shadow::default() });
+    for _ in 0..50 {
+        CLASSIC.evict(PAGE, &b, RefaultLevel::Owner);
+    }
+    assert_eq!([&w, &a, &b].map(|lruvec| lruvec.nonresident_age()), [51, 1, 50]);
+    let verdict = CLASSIC.refault(refault(shadow, &a, &a));
+    assert!(verdict.is_counted && verdict.is_recent && verdict.is_activated && !verdict.is_restored);
+    assert_eq!((stats(&a), stats(&w), stats(&b)), ([1, 1, 0], [1, 1, 0], [0; 3]));
+    assert_eq!([w.nonresident_age(), a.nonresident_age()], [52, 2], "an activation ages too");
+
+    let [w, a, b] = tree();
+    let shadow = CLASSIC.evict(PAGE, &a, RefaultLevel::ReclaimRoot(&w));
+    assert_eq!(shadow, Shadow { memcg: MemcgId(10), ..Shadow::default() });
+    for _ in 0..50 {
+        CLASSIC.evict(PAGE, &b, RefaultLevel::ReclaimRoot(&w));
+    }
+    assert_eq!([&w, &a, &b].map(|lruvec| lruvec.nonresident_age()), [51, 0, 0]);
+    assert_eq!(w.lru_pages(LruList::ActiveAnon), 30);
+    let verdict = CLASSIC.refault(refault(shadow, &a, &w));
+    assert_eq!(verdict, RefaultVerdict { is_counted: true, ..RefaultVerdict::default() });
+    assert_eq!((stats(&a), stats(&w)), ([1, 0, 0], [1, 0, 0]));
+    assert_eq!(w.stat_local(RefaultAnon), 0);
+}
+
+#[test]
+fn distance_is_compared_with_the_pages_that_could_make_room() {
+    let lruvec = Lruvec::new(MemcgId(1), 3, None);
+    let shadow = CLASSIC.evict(FolioFacts { nr_pages: 16, ..PAGE }, &lruvec, RefaultLevel::Owner);
+    lruvec.add_lru_pages(LruList::ActiveFile, 5);
+    lruvec.add_lru_pages(LruList::InactiveFile, 5);
+    lruvec.add_lru_pages(LruList::ActiveAnon, 6);
+    lruvec.add_lru_pages(LruList::InactiveAnon, 1000);
+    let folio = Refault { nr_pages: 16, ..refault(shadow, &lruvec, &lruvec) };
+    assert!(!CLASSIC.refault(Refault { nr_swap_pages: 0, ..folio }).is_recent, "16 > 10 without swap");
+    assert!(CLASSIC.refault(folio).is_recent, "16 <= 16");
+    assert_eq!((shadow.node, lruvec.nonresident_age()), (3, 32));
+    assert!(!CLASSIC.refault(folio).is_recent, "the activation made it 32");
+    assert_eq!(stats(&lruvec), [48, 16, 0]);
+    lruvec.add_lru_pages(LruList::InactiveFile, -5);
+    assert_eq!(lruvec.lru_pages(LruList::InactiveFile), 0);
+}
+
+#[test]
+fn age_wraps_at_the_bits_of_the_shadow() {
+    let lruvec = Lruvec::new(MemcgId(1), 0, None);
+    lruvec.add_lru_pages(LruList::ActiveAnon, 7);
+    let almost = (1u64 << EVICTION_BITS) - 3;
+    for _ in 0..almost >> 31 {
+        lruvec.age_nonresident(1 << 31);
+    }
+    lruvec.age_nonresident((almost & ((1 << 31) - 1)) as u32);
+    let shadow = CLASSIC.evict(PAGE, &lruvec, RefaultLevel::Owner);
+    assert_eq!(shadow.eviction, almost);
+    lruvec.age_nonresident(6);
+    assert_eq!(lruvec.nonresident_age(), (1 << EVICTION_BITS) + 4);
+    assert!(CLASSIC.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "7 on, over the end");
+    assert!(!CLASSIC.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "8 on");
+    assert_eq!(CLASSIC.evict(PAGE, &lruvec, RefaultLevel::Owner).eviction, 5, "masked, not saturated");
+}
+
+#[test]
+fn buckets_round_the_eviction_down() {
+    let coarse = Workingset::Classic { bucket_order: 2 };
+    let lruvec = Lruvec::new(MemcgId(1), 0, None);
+    lruvec.add_lru_pages(LruList::ActiveAnon, 4);
+    lruvec.age_nonresident(7);
+    let shadow = coarse.evict(PAGE, &lruvec, RefaultLevel::Owner);
+    assert_eq!(shadow.eviction, 1);
+    assert!(coarse.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "8 - 4 <= 4");
+    assert!(!coarse.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "9 - 4 > 4");
+}
+
+#[test]
+fn page_of_the_working_set_is_restored_and_its_cost_noted() {
+    let [w, a, _b] = tree();
+    w.add_lru_pages(LruList::ActiveFile, 100);
+    let shadow = CLASSIC.evict(FolioFacts { is_workingset: true, ..PAGE }, &a, RefaultLevel::Owner);
+    let verdict = CLASSIC.refault(Refault { nr_pages: 2, ..refault(shadow, &a, &a) });
+    assert!(verdict.is_activated && verdict.is_restored && verdict.lru_refs.is_none());
+    assert_eq!((stats(&a), stats(&w)), ([2; 3], [2; 3]));
+    assert_eq!((a.cost().anon_pages, w.cost().anon_pages), (2, 2));
+    a.note_cost(LruType::File, 2);
+    let (own, above) = (a.cost(), w.cost());
+    assert_eq!((own.anon_pages, own.file_pages), (1, 1), "4 > 10 / 4 halves");
+    assert_eq!((above.anon_pages, above.file_pages), (2, 2), "4 <= 130 / 4 does not");
+}
+
+#[test]
+fn refault_of_a_memcg_that_is_gone_is_counted_and_never_recent() {
+    let lruvec = Lruvec::new(MemcgId(1), 0, None);
+    let folio = Refault { evicted_from: None, ..refault(Shadow::default(), &lruvec, &lruvec) };
+    assert_eq!(CLASSIC.refault(folio), RefaultVerdict { is_counted: true, ..RefaultVerdict::default() });
+    assert_eq!(Workingset::Mglru.refault(folio), RefaultVerdict::default());
+    assert_eq!(stats(&lruvec), [1, 0, 0]);
+}
+
+#[test]
+fn mglru_refault_restores_references_or_the_working_set() {
+    let lruvec = Lruvec::new(MemcgId(7), 1, None);
+    let used = FolioFacts { nr_pages: 4, is_workingset: false, is_referenced: true, lru_refs: 3 };
+    let shadow = Workingset::Mglru.evict(used, &lruvec, RefaultLevel::Owner);
+    assert_eq!(shadow, Shadow { eviction: 3, memcg: MemcgId(7), node: 1, is_workingset: false });
+    let verdict = Workingset::Mglru.refault(Refault { nr_pages: 4, ..refault(shadow, &lruvec, &lruvec) });
+    let restored = RefaultVerdict { is_counted: true, is_recent: true, lru_refs: Some(3), ..RefaultVerdict::default() };
+    assert_eq!((verdict, stats(&lruvec)), (restored, [4, 0, 0]));
+    let tier = lruvec.lrugen.read_ctrl_pos(LruType::Anon, 2..3, 1);
+    assert_eq!((tier.refaulted, tier.total), (4, 4));
+
+    let shadow = Workingset::Mglru.evict(FolioFacts { is_workingset: true, ..PAGE }, &lruvec, RefaultLevel::Owner);
+    let folio = refault(shadow, &lruvec, &lruvec);
+    let verdict = Workingset::Mglru.refault(Refault { context: RefaultContext::Other, ..folio });
+    assert!(verdict.is_restored && !verdict.is_activated && verdict.lru_refs.is_none());
+    assert!(Workingset::Mglru.refault(folio).is_activated);
+    assert_eq!(stats(&lruvec), [6, 1, 2]);
+    assert_eq!(lruvec.nonresident_age(), 0, "generations are another clock");
+}
+
+#[test]
+fn mglru_refault_is_counted_but_not_recent_after_four_generations() {
+    let lruvec = Lruvec::new(MemcgId(7), 1, None);
+    let shadow = Workingset::Mglru.evict(PAGE, &lruvec, RefaultLevel::Owner);
+    lruvec.lrugen.inc_max_seq();
+    let verdict = Workingset::Mglru.refault(refault(shadow, &lruvec, &lruvec));
+    assert_eq!(verdict, RefaultVerdict { is_counted: true, ..RefaultVerdict::default() });
+}
+
+#[test]
+fn mglru_remembers_the_owner_whatever_made_reclaim_run_and_counts_only_there() {
+    let [w, a, b] = tree();
+    let shadow = Workingset::Mglru.evict(PAGE, &a, RefaultLevel::ReclaimRoot(&w));
+    assert_eq!(shadow.memcg, MemcgId(11));
+    assert_eq!(Workingset::Mglru.refault(refault(shadow, &b, &a)), RefaultVerdict::default());
+    assert_eq!((stats(&a), stats(&b), stats(&w)), ([0; 3], [0; 3], [0; 3]));
+}
+
+#[test]
+fn references_count_from_the_first_use() {
+    let refs = |is_referenced, lru_refs| FolioFacts { is_referenced, lru_refs, ..PAGE }.refs();
+    assert_eq!([refs(false, 0), refs(true, 0), refs(true, 3), refs(false, 3)], [0, 1, 4, 0]);
+}
+
+#[test]
+fn rules_are_found_by_name() {
+    for name in ["classic", "mglru"] {
+        assert_eq!(Workingset::from_name(name, 1 << 20).map(Workingset::name), Ok(name));
+    }
+    let error = Workingset::from_name("lru", 1).expect_err("no such rule");
+    assert_eq!((error.to_string().as_str(), error.errno()), ("workingset \"lru\" is not one of classic, mglru", 22));
+}
+
+#[test]
+fn shadows_that_no_eviction_left_are_told_apart() {
+    let id_only = Shadow { memcg: MemcgId(9), ..Shadow::default() };
+    assert!(!is_from_eviction(Shadow::default()) && !is_from_eviction(id_only));
+    assert!(is_from_eviction(Shadow { eviction: 1, ..id_only }));
+    assert!(is_from_eviction(Shadow { node: 1, ..id_only }));
+    assert!(is_from_eviction(Shadow { is_workingset: true, ..id_only }));
+}
+
+#[test]
+fn threads_age_and_count_every_page() {
+    let [w, a, b] = tree();
+    std::thread::scope(|scope| {
+        for lruvec in [&a, &a, &b, &b] {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    let shadow = CLASSIC.evict(PAGE, lruvec, RefaultLevel::Owner);
+                    CLASSIC.refault(refault(shadow, lruvec, lruvec));
+                }
+            });
+        }
+    });
+    assert_eq!((a.stat(RefaultAnon), w.stat(RefaultAnon), w.stat_local(RefaultAnon)), (2000, 4000, 0));
+    assert_eq!(w.nonresident_age(), 4000 + w.stat(ActivateAnon));
+    assert_eq!(a.nonresident_age(), 2000 + a.stat_local(ActivateAnon));
+}
