@@ -30,6 +30,7 @@ class Switches:
     free_order: str = "ascending"
     first_search: str = "nonfull"
     hibernation: str = "hint"
+    swapin_check: str = "zero_first"
 
 
 @dataclass(frozen=True)

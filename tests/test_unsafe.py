@@ -15,6 +15,7 @@ CRATES = ("rust/core", "rust/py")
 UNSAFE_PIECES = {
     "rust/core/src/cluster/mod.rs": {"impl": 1},
     "rust/core/src/mapped.rs": {"block": 2},
+    "rust/core/src/storage/uring.rs": {"block": 1},
     "rust/core/src/sync.rs": {"impl": 1, "fn": 1},
     "rust/core/src/table/mod.rs": {"impl": 1},
     "rust/py/src/arrays.rs": {"block": 1, "fn": 1},

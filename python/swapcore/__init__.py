@@ -20,6 +20,7 @@ from ._core import (
     PAGE_SIZE,
     SWAPFILE_CLUSTER,
     Folio,
+    Storage,
     Strategy,
     Swap,
     SwapBatch,
@@ -39,6 +40,7 @@ from .exceptions import (
     SwapBusyError,
     SwapError,
     SwapFullError,
+    SwapIOError,
     TooManySwapfilesError,
 )
 from .storage import Null
@@ -60,6 +62,7 @@ __all__ = [
     "InvariantError",
     "Null",
     "RefOverflowError",
+    "Storage",
     "Strategy",
     "Swap",
     "SwapBatch",
@@ -67,6 +70,7 @@ __all__ = [
     "SwapDevice",
     "SwapError",
     "SwapFullError",
+    "SwapIOError",
     "SwpEntry",
     "TooManySwapfilesError",
     "Trace",

@@ -17,6 +17,7 @@ __all__ = [
     "PAGE_SIZE",
     "SWAPFILE_CLUSTER",
     "Folio",
+    "Storage",
     "Strategy",
     "Swap",
     "SwapBatch",
@@ -35,8 +36,8 @@ MAX_ORDER: int
 MAX_SWAPFILES: int
 is_debug_build: bool
 
-class _Storage(Protocol):
-    """What `Swap.swapon` reads from a storage object such as `swapcore.Null`."""
+class _Geometry(Protocol):
+    """What `Swap.swapon` reads from a description without data, such as `swapcore.Null`."""
 
     @property
     def pages(self) -> int: ...
@@ -48,6 +49,92 @@ class _Storage(Protocol):
     def is_block_device(self) -> bool: ...
     @property
     def can_discard(self) -> bool: ...
+
+class _HasStorage(Protocol):
+    """What `Swap.swapon` reads from `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Faulty`."""
+
+    @property
+    def storage(self) -> Storage: ...
+
+@final
+class Storage:
+    """A place for page contents, that `Swap.swapon` turns into a device. Made by its static methods.
+
+    It may be on once at a time. Kernel: the block device or file behind a `swap_info_struct`.
+    """
+
+    @staticmethod
+    def ram(pages: int) -> Storage:
+        """Uncompressed memory for ``pages`` slots, taken as they are written. Kernel: `brd`."""
+    @staticmethod
+    def zram(
+        pages: int, *, algorithm: str = "lz4", level: int | None = None, mem_limit_bytes: int | None = None
+    ) -> Storage:
+        """Compressed memory for ``pages`` slots. Kernel: `zram`.
+
+        Errors: EINVAL unknown algorithm (the message lists those this build has) or bad level.
+        """
+    @staticmethod
+    def file(
+        path: str,
+        *,
+        direct: bool = False,
+        is_block_device: bool | None = None,
+        is_rotational: bool | None = None,
+    ) -> Storage:
+        """A swap file or block device with the header that mkswap wrote; None asks the system.
+
+        Errors: EINVAL no SWAPSPACE2 header, or more pages promised than there are; `SwapIOError` with the system's errno.
+        """
+    @staticmethod
+    def create_file(
+        path: str,
+        pages: int,
+        *,
+        label: str = "",
+        uuid: bytes,
+        bad_pages: Sequence[int] = (),
+        sparse: bool = False,
+    ) -> None:
+        """Makes a swap file of ``pages`` pages, mode 0600, with its header. Errors: `SwapIOError` (EEXIST it exists, ...);
+        EINVAL bad label or bad page list. After an error there is no new file."""
+    @staticmethod
+    def faulty(inner: Storage, *, seed: int = 0) -> Storage:
+        """Another storage with faults that `set_faults` plans."""
+    def set_faults(
+        self,
+        *,
+        fail_write_in: int | None = None,
+        fail_read_in: int | None = None,
+        write_error_probability: float = 0.0,
+        read_error_probability: float = 0.0,
+        errno: int = 5,
+        tear_write_pages: int | None = None,
+        delay_ns: int = 0,
+    ) -> None:
+        """Replaces the plan of a `faulty` storage: the n-th write or read from now fails (1 is the next); each fails with
+        a probability; of the next write only ``tear_write_pages`` pages arrive; each call takes ``delay_ns`` longer.
+        No arguments: no more faults. Errors: EINVAL not a faulty storage, or a value out of range."""
+    @property
+    def kind(self) -> str:
+        """``ram``, ``zram``, ``file`` or ``faulty``."""
+    @property
+    def pages(self) -> int:
+        """Size in slots, header included."""
+    @property
+    def bad_pages(self) -> list[int]: ...
+    @property
+    def is_rotational(self) -> bool: ...
+    @property
+    def is_block_device(self) -> bool: ...
+    @property
+    def can_discard(self) -> bool: ...
+    @property
+    def is_synchronous(self) -> bool:
+        """As fast as memory: no readahead, and swap-in gives the slot up."""
+    def stats(self) -> dict[str, int]:
+        """Returns its figures under kernel names: of zram those of ``mm_stat`` and ``io_stat``, in bytes and pages as
+        there."""
 
 @final
 class SwpEntry:
@@ -104,11 +191,38 @@ class SwapBatch:
 
 @final
 class Folio:
-    """A minimal folio: what slot reclaim asks about cached pages (order, locked, writeback, mapped, dirty).
+    """Pages with data, in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
 
-    Made by `Swap.folio`. Two handles are equal when they are of one folio. Kernel: `struct folio`; differs: it carries
-    no data yet.
+    Made by `Swap.folio` and `Swap.swap_in`. A handle has one reference to the folio and, when ``mapped``, maps it as one
+    page table would; dropping the handle unmaps it and frees what nobody else has. Two handles are equal when they are of
+    one folio. ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable; they mark it
+    dirty and, while they live, keep it in memory: swap-out raises `SwapBusyError`. Once it is swapped out, split or
+    migrated through this handle, all but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError`.
     """
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int:
+        """Bytes of the folio, ``nr_pages * PAGE_SIZE``."""
+    @property
+    def is_resident(self) -> bool:
+        """The folio is in memory; never raises."""
+    @property
+    def refs(self) -> int:
+        """References: swap cache one a page, each mapping of a page one, each handle and each view one."""
+    @property
+    def mapcount(self) -> int:
+        """Mappings of its pages, all page tables together."""
+    @property
+    def uptodate(self) -> bool:
+        """The data is what it should be."""
+    @property
+    def active(self) -> bool: ...
+    @property
+    def workingset(self) -> bool: ...
+    def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
+        """Copies bytes out (default: to the end). Errors: EINVAL beyond the folio; EBUSY views are out."""
+    def write(self, data: Buffer, offset_bytes: int = 0) -> None:
+        """Copies bytes in and marks the folio dirty. Errors: EINVAL beyond the folio; EBUSY views are out."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -121,7 +235,7 @@ class Folio:
     def nr_pages(self) -> int: ...
     @property
     def entry(self) -> SwpEntry | None:
-        """The first slot this folio owns in the swap cache, or None."""
+        """The first slot this folio owns in the swap cache, the slot it went to once this handle swapped it out, or None."""
     locked: bool
     """Somebody holds the folio lock. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
@@ -153,6 +267,9 @@ class SwapDevice:
     @property
     def is_on(self) -> bool:
         """False after swapoff; never raises."""
+    @property
+    def storage(self) -> Storage | None:
+        """Where its pages go; None for a device that keeps metadata only."""
     def memory(self) -> dict[str, int]:
         """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
         tables kept for reuse), ``total_bytes``."""
@@ -178,7 +295,11 @@ class Swap:
         profile: str = "newest",
         workers: str = "inline",
         switches: dict[str, str] | None = None,
-    ) -> Swap: ...
+        memory_pages: int = 4194304,
+        workingset: str = "classic",
+    ) -> Swap:
+        """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
+        ``workingset`` is ``classic`` or ``mglru``."""
     @property
     def nr_cpus(self) -> int: ...
     @property
@@ -187,7 +308,8 @@ class Swap:
     def switches(self) -> dict[str, str]:
         """Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
         (``leave``/``relocate``), ``sync_discard`` (``avail``/``active``), ``free_order`` (``ascending``/``columns``),
-        ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``)."""
+        ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``), ``swapin_check``
+        (``zero_first``/``target_first``)."""
     @property
     def nr_swap_pages(self) -> int:
         """Free slots of all enabled devices."""
@@ -204,7 +326,7 @@ class Swap:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
     def swapon(
         self,
-        storage: _Storage,
+        storage: Storage | _HasStorage | _Geometry,
         *,
         priority: int | None = None,
         discard: str | None = None,
@@ -268,8 +390,74 @@ class Swap:
         """Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``)."""
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the reference count of one slot, extend table included."""
-    def folio(self, order: int = 0) -> Folio:
-        """Makes a folio: unlocked, clean, not mapped, not cached. It is forgotten once it is dropped and uncached."""
+    def folio(self, order: int = 0, data: Buffer | None = None) -> Folio:
+        """Makes a folio with ``data`` and zeros behind it: dirty, up to date, unlocked, not mapped, not cached.
+
+        Errors: `MemoryError` no memory of that order; EINVAL more data than pages. Kernel: an anonymous fault.
+        """
+    @property
+    def memory_pages(self) -> int:
+        """Pages that folios may have together."""
+    @property
+    def nr_used_pages(self) -> int:
+        """Pages that folios have now."""
+    @property
+    def page_cluster(self) -> int:
+        """log2 of the largest readahead window in pages, 0..=31; settable. Kernel: ``vm.page-cluster``."""
+    @page_cluster.setter
+    def page_cluster(self, page_cluster: int) -> None: ...
+    def swap_out(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
+        """Swaps a folio out: slots, unmap, zero check, write, and its memory is free. Returns the entry, on which the caller
+        has one reference a slot (give it back with `swap_in` or `free`).
+
+        A folio that nothing maps counts as mapped once, by its handle. Errors, and the folio is resident with nothing
+        lost: `SwapFullError` (ENOSPC) no run of its order (`folio_split` helps); `SwapBusyError` (EBUSY) another handle,
+        mapping or view holds it, or it is locked; `SwapIOError` the write failed; `EntryGoneError` it is swapped out.
+        Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio.
+        """
+    def swap_in(
+        self,
+        entry: SwpEntry | int,
+        nr: int | None = None,
+        *,
+        orders: int | None = None,
+        cpu: int | None = None,
+    ) -> Folio:
+        """Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
+
+        ``orders`` is a mask of folio orders to try, bit k for order k (default: the entry's order); order 0 is always
+        tried last. The folio may be smaller than asked: its ``entry`` and ``nr_pages`` say what it covers, and the
+        references of the rest are still the caller's (see `swap_in_batch`). Of a folio that was in the swap cache it is
+        as large as it is. Errors: `EntryGoneError` (ENOENT) a slot has no reference; `MemoryError`; `SwapIOError` the read
+        failed, nothing changed, try again. Detaches. Kernel: `swapin_entry`, `do_swap_page`.
+        """
+    def swap_out_batch(self, folios: Sequence[Folio], *, cpu: int | None = None) -> list[SwpEntry]:
+        """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
+        the index in its message; those before it are out (their ``entry`` says where)."""
+    def swap_in_batch(
+        self,
+        entries: SwapBatch | Buffer | Sequence[SwpEntry],
+        *,
+        order: int = 0,
+        orders: int | None = None,
+        cpu: int | None = None,
+    ) -> list[Folio]:
+        """Swaps every run of every entry in, in order, as few folios as work out (``order`` is for buffers of bare
+        words). At a failure it raises that error with the folios that are in as its ``folios`` attribute."""
+    def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
+        """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then.
+
+        Errors: EINVAL order not smaller; EBUSY somebody else holds it. Kernel: `split_folio_to_order`.
+        """
+    def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
+        """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
+        Kernel: `migrate_folio`."""
+    def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
+        """Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped; None when the
+        slot is free or there is no memory. Kernel: `swap_cluster_readahead`."""
+    def zero_batch(self, entry: SwpEntry | int, nr_max: int) -> tuple[bool, int]:
+        """Returns the zero mark of a slot and how many slots from it on, at most ``nr_max`` within its cluster, share it.
+        Kernel: `swap_zeromap_batch`."""
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots: entries hold the folio, count 0. Errors: ENOSPC no room; EEXIST already cached."""
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
@@ -280,7 +468,8 @@ class Swap:
         """Puts an uncached folio over swapped-out slots (swap-in). Errors: EEXIST the slot is cached; ENOENT it is
         free; EBUSY another slot of the range is unsuitable; EINVAL misaligned or folio already cached."""
     def swap_cache_del_folio(self, folio: Folio, *, cpu: int | None = None) -> None:
-        """Takes a folio out of the cache; slots without references are freed. Errors: EINVAL not cached; EBUSY writeback."""
+        """Takes a folio out of the cache; slots without references are freed. Errors: EINVAL not cached; EBUSY locked,
+        under writeback, or dirty with references to its slots."""
     def folio_free_swap(self, folio: Folio, *, cpu: int | None = None) -> bool:
         """Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
 
@@ -326,6 +515,29 @@ class Trace:
     def peak_pages(self) -> int: ...
     @property
     def allocations_by_order(self) -> dict[int, int]: ...
+    def replay_folios(
+        self,
+        swap: Swap,
+        *,
+        zero_percent: float = 10.0,
+        random_percent: float = 10.0,
+        read_percent: float = 100.0,
+        is_verified: bool = True,
+        seed: int = 1,
+    ) -> dict[str, Any]:
+        """Replays the trace with folios that have data: each allocation makes a folio and swaps it out, each free swaps its
+        pages in and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread.
+
+        ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others compress about 3:1. A large
+        folio that gets no run is split, page by page as in the kernel; a page that gets no slot is dropped and counted.
+        With ``is_verified`` every page read is compared with what was written. Detaches; Ctrl-C is looked for.
+
+        Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages`` (no slot), ``unread_pages``,
+        ``fallback_pages`` (of large folios that were split), ``swap_in_folios``, ``swap_out_ns`` and ``swap_in_ns`` (thread
+        CPU time of the calls), ``peak_pages``, ``end_pages``, and ``peak_stats`` (the storage's figures when the most slots
+        were in use, of the first device). Errors: EINVAL ``swap`` has fewer CPUs than the trace or a percentage is out of
+        range; `InvariantError` a page came back different; `SwapIOError`.
+        """
     def replay(self, strategy: Strategy, *, samples: int = 0) -> dict[str, Any]:
         """Replays the whole trace once and drains nothing. Detached from the interpreter unless the strategy is Python.
 

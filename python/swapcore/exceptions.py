@@ -15,6 +15,7 @@ __all__ = [
     "SwapBusyError",
     "SwapError",
     "SwapFullError",
+    "SwapIOError",
     "TooManySwapfilesError",
 ]
 
@@ -25,6 +26,10 @@ class SwapError(Exception):
 
 class SwapFullError(SwapError, OSError):
     """Says that no run of the order asked for is free (ENOSPC). Kernel: ENOMEM of `folio_alloc_swap`."""
+
+
+class SwapIOError(SwapError, OSError):
+    """Says that a storage could not read or write (the errno is the system's); the data is where it was before."""
 
 
 class InvalidArgumentError(SwapError, OSError, ValueError):

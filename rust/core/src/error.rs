@@ -139,9 +139,25 @@ pub enum SwapError {
     /// Every swap type is taken (EPERM).
     #[error("all {MAX_SWAPFILES} swap types are in use")]
     TooManySwapfiles,
+    /// No mapping has the page (EFAULT).
+    #[error("page {0:#x} is not mapped")]
+    NotMapped(u64),
+    /// The storage is a device already (EBUSY).
+    #[error("the storage is on already, as type {0}")]
+    StorageInUse(u8),
     /// The header page is not one of a swap device (EINVAL).
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
+    /// The header promises more pages than the file or device has (EINVAL).
+    #[error("{path} has {has_pages} pages, its swap header asks for {needs_pages}")]
+    AreaTooShort {
+        /// The file or device.
+        path: String,
+        /// Whole pages there are.
+        has_pages: u64,
+        /// Pages of the header, its own page included.
+        needs_pages: u64,
+    },
     /// Slots stayed in use, or hibernation pins the device (EBUSY).
     #[error("swapoff of type {ty}: {inuse_pages} slots stay in use{why}")]
     StillInUse {
@@ -202,7 +218,7 @@ pub enum SwapError {
     /// A read or write of a storage failed (the errno of the system, EIO where it gives none).
     #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {errno})")]
     Io {
-        /// `read`, `write`, `discard` or `open`.
+        /// `read`, `write`, `discard`, `open` or `create`.
         op: &'static str,
         /// The storage: its kind, or the path of a file.
         storage: String,
@@ -225,6 +241,7 @@ const ENOENT: i32 = 2;
 const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
+const EFAULT: i32 = 14;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
@@ -243,9 +260,16 @@ impl SwapError {
             | Self::FolioGone(_)
             | Self::NotHibernation(_) => ENOENT,
             Self::AlreadyCached(_) => EEXIST,
-            Self::NotUniform(_) | Self::FolioBusy(_) | Self::DataInUse(_) | Self::DirtyFolio(_) | Self::FolioPinned { .. } | Self::StillInUse { .. } => EBUSY,
+            Self::NotUniform(_)
+            | Self::FolioBusy(_)
+            | Self::StorageInUse(_)
+            | Self::DataInUse(_)
+            | Self::DirtyFolio(_)
+            | Self::FolioPinned { .. }
+            | Self::StillInUse { .. } => EBUSY,
             Self::ShadowChanged(_) => EAGAIN,
             Self::NoMemory(_) => ENOMEM,
+            Self::NotMapped(_) => EFAULT,
             Self::TooManySwapfiles => EPERM,
             Self::CountOverflow(_) => EOVERFLOW,
             Self::Interrupted => EINTR,

@@ -124,7 +124,8 @@ impl Cx<'_> {
 /// Uncharges slots that are about to be NULL, one call a run of equal owner. Kernel: in `swap_entries_free`.
 #[cold]
 fn uncharge(charging: &dyn Charging, table: &SwapTable, slot: usize, nr: u32) {
-    let owners: Vec<MemcgId> =
-        (slot..slot + nr as usize).map(|slot| table.get(slot).shadow().map_or(MemcgId(0), |shadow| shadow.memcg)).collect();
+    let owners: Vec<MemcgId> = (slot..slot + nr as usize)
+        .map(|slot| table.get(slot).shadow().map_or(MemcgId(0), |shadow| shadow.memcg))
+        .collect();
     owners.chunk_by(|a, b| a == b).for_each(|run| charging.uncharge_swap(run[0], run.len() as u32));
 }

@@ -23,11 +23,7 @@ impl Swap {
     /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors: `Io`, and the
     /// folio is dirty; `DataInUse` (EBUSY) somebody got a view of it, and it is dirty. Kernel: `swap_writeout`; differs:
     /// the transfer is over when it returns.
-    pub(crate) fn swap_writeout<'f>(
-        &self,
-        locked: LockedFolio<'f>,
-        cpu: CpuId,
-    ) -> (LockedFolio<'f>, Result<Writeout>) {
+    pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),
             Ok(Some(done)) => (locked, Ok(done)),
@@ -52,11 +48,7 @@ impl Swap {
         Ok(is_zero.then_some(Writeout::Zero))
     }
 
-    fn write_to_storage<'f>(
-        &self,
-        locked: LockedFolio<'f>,
-        cpu: CpuId,
-    ) -> (LockedFolio<'f>, Result<Writeout>) {
+    fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
         folio.set(FolioFlags::WRITEBACK);
         // The cache's references keep the folio, and writeback keeps it in the cache.

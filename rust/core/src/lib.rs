@@ -11,7 +11,8 @@
 //! percpu
 //! table
 //! cluster workingset
-//! storage profile folio header plist
+//! profile folio header plist
+//! storage
 //! device charge
 //! swap
 //! free
@@ -22,7 +23,8 @@
 //! io
 //! swapin
 //! swapout
-//! replace shared swapon swapoff stats
+//! replace
+//! shared mm swapon swapoff stats
 //! check dump
 //! strategy
 //! replay stress
@@ -62,19 +64,20 @@ pub mod header;
 mod io;
 pub mod limits;
 mod mapped;
+pub mod mm;
 mod percpu;
 mod plist;
 pub mod profile;
 pub mod readahead;
 mod reclaim;
 mod refs;
-pub mod replay;
 mod replace;
+pub mod replay;
 pub mod shared;
 mod slots;
 pub mod spec;
-pub mod storage;
 mod stats;
+pub mod storage;
 pub mod strategy;
 pub mod stress;
 pub mod swap;
@@ -88,10 +91,11 @@ pub mod types;
 pub mod workingset;
 pub mod zero;
 
-pub use device::SwapDevice;
 pub use charge::Charging;
+pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};
+pub use mm::Mm;
 pub use profile::{Profile, Switches};
 pub use shared::{SharedFolio, SharedView};
 pub use spec::{DeviceSpec, Discard};

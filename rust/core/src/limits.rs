@@ -36,6 +36,8 @@ pub const EVICTION_BITS: u32 = 64 - SWP_TB_FLAGS_BITS - 1 - 1 - NODES_SHIFT - ME
 
 /// Released tables whose memory is kept for reuse; further ones give it back to the system.
 pub const POOL_TABLES_HOT_MAX: usize = 64;
+/// Pages that a zram device keeps of those it freed, for the next it needs: 4 MiB.
+pub const ZRAM_SPARE_PAGES_MAX: usize = 1024;
 /// Pages of memory of a subsystem that does not say: 16 GiB of address space, used as folios are written.
 pub const MEMORY_PAGES_DEFAULT: u64 = 1 << 22;
 /// Spins on a taken lock before the thread offers its CPU to others.

@@ -19,7 +19,12 @@ impl<'a> OnCpu<'a> {
     ///
     /// `mapped` are the pages whose mappings the caller speaks for. Errors: `FolioPinned` (EBUSY) somebody else has a
     /// reference; `FolioBusy` (EBUSY) under writeback. Kernel: `__folio_split`; differs: mappings stay where they are.
-    fn split_locked(&mut self, locked: LockedFolio<'a>, order: Order, mapped: Range<u32>) -> Result<Vec<FolioRef<'a>>> {
+    pub(crate) fn split_locked(
+        &mut self,
+        locked: LockedFolio<'a>,
+        order: Order,
+        mapped: Range<u32>,
+    ) -> Result<Vec<FolioRef<'a>>> {
         let folio = locked.folio();
         if folio.has(FolioFlags::WRITEBACK) {
             return Err(folio.busy());

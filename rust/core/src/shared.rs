@@ -161,13 +161,23 @@ impl SharedFolio {
         if let State::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
                 if let Some(locked) = self.folio().try_lock() {
+                    locked.set(FolioFlags::HELD);
                     locked.keep();
                     *is_locked = true;
                 }
             } else if !wants_lock && mem::take(is_locked) {
+                self.folio().clear(FolioFlags::HELD);
                 self.folio().unlock();
             }
         }
+    }
+
+    /// Says that the folio is under writeback, or not any more. Errors: as `with`.
+    pub fn set_writeback(&self, is_under_writeback: bool) -> Result<()> {
+        self.with(|folio| {
+            folio.hold_writeback(is_under_writeback);
+            Ok(())
+        })
     }
 
     /// Takes the folio out of the handle for a call that may consume it. Errors: as `with`; `FolioBusy` locked here.
@@ -247,6 +257,7 @@ impl Drop for SharedFolio {
         let state = mem::replace(&mut *self.state(), State::Gone { entry: None });
         if let State::Here { mapped, is_locked } = state {
             if is_locked {
+                self.folio().clear(FolioFlags::HELD);
                 self.folio().unlock();
             }
             let folio = FolioRef::adopt(self.folio());

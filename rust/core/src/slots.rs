@@ -40,7 +40,9 @@ impl<'a> Cx<'a> {
         let entry = folio.entry().expect("the caller checked that the folio is cached");
         let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
         let shadow = match (leave, &self.swap.charging) {
-            (Leave::Charged(shadow), Some(charging)) => Shadow { memcg: charging.removal_owner(folio.folio()), ..shadow },
+            (Leave::Charged(shadow), Some(charging)) => {
+                Shadow { memcg: charging.removal_owner(folio.folio()), ..shadow }
+            }
             (Leave::Charged(shadow) | Leave::Uncharged(shadow), _) => shadow,
         };
         let table = ci.table().expect("cached slots have a table");

@@ -46,7 +46,8 @@ impl Swap {
                 ("swpout", OrderEvent::SwpOut),
                 ("swpout_fallback", OrderEvent::SwpOutFallback),
             ];
-            let named = by_order.map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));
+            let named = by_order
+                .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));
             stats.extend(named);
             stats.push((format!("hugepages-{size_kb}kB.alloc_failures"), self.failures(order)));
         }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::spec::DeviceSpec;
 use crate::error::{Result, SwapError};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::Profile;
+use crate::spec::DeviceSpec;
 use crate::swap::Swap;
 use crate::table::Shadow;
 use crate::types::{CpuId, Order, SwpEntry};

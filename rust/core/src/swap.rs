@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
+use crate::charge::Charging;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
-use crate::charge::Charging;
 use crate::folio::{FolioRef, Memory};
 use crate::limits::{MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
 use crate::percpu::PerCpu;
@@ -197,6 +197,8 @@ pub struct Swap {
     pub(crate) total_swap_pages: AtomicU64,
     /// Types ever used; sums look no further.
     pub(crate) nr_types: AtomicUsize,
+    /// Devices that seek. Kernel: `nr_rotate_swap`.
+    pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
     /// Who is charged; `None` while memcg is disabled.
     pub(crate) charging: Option<Box<dyn Charging>>,
@@ -229,7 +231,15 @@ impl Config {
     /// The choices of a profile.
     pub fn new(nr_cpus: usize, profile: Profile) -> Self {
         let (switches, workers) = (profile.switches(), Workers::default());
-        Self { nr_cpus, profile, switches, workers, memory_pages: MEMORY_PAGES_DEFAULT, charging: None, workingset: "classic".into() }
+        Self {
+            nr_cpus,
+            profile,
+            switches,
+            workers,
+            memory_pages: MEMORY_PAGES_DEFAULT,
+            charging: None,
+            workingset: "classic".into(),
+        }
     }
 }
 
@@ -260,6 +270,7 @@ impl Swap {
             active: Mutex::new(Active { least_priority: -1, ..Active::default() }),
             total_swap_pages: AtomicU64::new(0),
             nr_types: AtomicUsize::new(0),
+            nr_rotational: AtomicUsize::new(0),
             memory: Memory::new(memory_pages)?,
             charging,
             workingset: Workingset::from_name(&workingset, memory_pages)?,
@@ -355,6 +366,17 @@ impl Swap {
     /// Returns the memory that folios come from.
     pub fn memory_of_folios(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Says whether a device that seeks is on. Kernel: `nr_rotate_swap`.
+    pub(crate) fn has_rotational(&self) -> bool {
+        // Relaxed: a choice of how to read ahead, right whatever it sees.
+        self.nr_rotational.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns the readahead of neighbouring slots.
+    pub fn readahead(&self) -> &ClusterReadahead {
+        &self.readahead
     }
 
     /// Makes a folio whose bytes are whatever was there. Errors: `NoMemory` (ENOMEM). Kernel: `folio_alloc`.

@@ -45,13 +45,18 @@ impl Orders {
         Self(self.0 & !(1 << order.get()))
     }
 
+    /// Leaves orders of a whole page table out. Kernel: `THP_ORDERS_ALL_ANON` below the PMD's.
+    pub(crate) fn below_pmd(self) -> Self {
+        self.without(Order::MAX)
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
 
 /// Where the memory of a swap-in comes from: order and mask in, a folio out. Kernel: the VMA's or the mempolicy.
-pub type Allocate<'r> = &'r dyn Fn(Order, Gfp) -> Result<FolioRef<'r>>;
+pub type Allocate<'r> = &'r (dyn Fn(Order, Gfp) -> Result<FolioRef<'r>> + Sync);
 
 /// How a slot is to be swapped in.
 #[derive(Clone, Copy)]

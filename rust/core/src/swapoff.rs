@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cluster::ListId;
-use crate::device::SwapDevice;
+use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
+use crate::folio::FolioFlags;
 use crate::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
 use crate::profile::DefaultPriority;
 use crate::swap::{Active, Swap};
@@ -35,6 +36,8 @@ impl Swap {
             local.devices[ty.index()] = None;
             local.hints.iter_mut().filter(|hint| hint.ty() == ty).for_each(|hint| *hint = SwpEntry::NONE);
         });
+        // Relaxed: see `has_rotational`.
+        self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
         Ok(())
     }
@@ -91,12 +94,12 @@ impl Swap {
         }
     }
 
-    /// Takes the folio of a slot out of the cache if it has no references.
+    /// Takes the folio of a slot out of the cache if it has no references; one that a user holds is met again later.
     fn free_cached(&self, entry: SwpEntry) -> Result<()> {
         let mut on_cpu = self.on_cpu(CpuId(0))?;
         let folio = on_cpu.swap_cache_get_folio(entry)?;
         drop(on_cpu);
-        if let Some(folio) = folio {
+        if let Some(folio) = folio.filter(|folio| !folio.has(FolioFlags::HELD)) {
             // Reads and writes under way are waited for: their end frees the lock.
             let locked = folio.lock();
             folio.wait_writeback();

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::device::{SwapDevice, SwpFlags};
-use crate::spec::{DeviceSpec, Discard};
-use crate::storage::{Null, SwapStorage};
 use crate::error::{Result, SwapError};
 use crate::limits::MAX_SWAPFILES;
 use crate::profile::DefaultPriority;
+use crate::spec::{DeviceSpec, Discard};
+use crate::storage::{Null, SwapStorage};
 use crate::swap::{Active, Swap};
 use crate::types::{SwpOffset, SwpType};
 
@@ -20,10 +20,10 @@ impl Swap {
 
     /// Turns a device on. Kernel: `swapon`.
     ///
-    /// `priority` and `discard` are what the caller wants; everything else the storage says. A storage may be on once:
-    /// nothing keeps two devices from writing the same slots.
+    /// `priority` and `discard` are what the caller wants; everything else the storage says. A storage is on once at a
+    /// time; that two subsystems do not share one is the caller's to see to.
     ///
-    /// Errors: `TooManySwapfiles` (EPERM); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
+    /// Errors: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
     /// Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
     pub fn swapon_storage(
         &self,
@@ -37,6 +37,10 @@ impl Swap {
 
     fn swapon_with(&self, spec: &DeviceSpec, storage: Arc<dyn SwapStorage>) -> Result<Arc<SwapDevice>> {
         let mut active = self.active();
+        let is_on = |device: &Arc<SwapDevice>| Arc::ptr_eq(device.storage(), &storage);
+        if let Some(device) = active.devices.iter().flatten().find(|&device| is_on(device)) {
+            return Err(SwapError::StorageInUse(device.ty().0));
+        }
         let free = active.devices.iter().position(Option::is_none).ok_or(SwapError::TooManySwapfiles)?;
         debug_assert!(free < MAX_SWAPFILES);
         let ty = SwpType(free as u8);
@@ -53,6 +57,8 @@ impl Swap {
         // Relaxed: published to each CPU by its local lock below.
         self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
+        // Relaxed: see `has_rotational`.
+        self.nr_rotational.fetch_add(usize::from(spec.is_rotational), Ordering::Relaxed);
         self.enable(&device);
         Ok(device)
     }

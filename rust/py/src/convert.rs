@@ -1,16 +1,21 @@
 //! Arguments as Python gives them, as the core takes them.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
+use swapcore::storage::SwapStorage;
 use swapcore::{CpuId, DeviceSpec, Discard, Order, SwapError};
 
+use crate::arrays::EntriesArg;
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
+use crate::folio::Folio;
 use crate::number;
+use crate::storage::Storage;
 
 /// An entry argument: an `SwpEntry`, or an int.
 pub(crate) enum EntryArg<'py> {
@@ -55,8 +60,13 @@ impl EntryArg<'_> {
     }
 }
 
-/// What `Swap.swapon` reads from a storage object; priority and discard are arguments of their own.
-pub(crate) struct StorageArg(DeviceSpec);
+/// What `Swap.swapon` takes: a storage, an object that has one, or the description of a device without data.
+pub(crate) enum StorageArg {
+    /// With a place for data.
+    Storage(Arc<dyn SwapStorage>),
+    /// Metadata only.
+    Geometry(DeviceSpec),
+}
 
 impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
     type Error = PyErr;
@@ -66,7 +76,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
             let given = ob.repr()?;
             return Err(PyTypeError::new_err(format!("give a storage, such as swapcore.Null({given}), not its size")));
         }
-        Ok(Self(DeviceSpec {
+        if let Ok(storage) = ob.cast::<Storage>() {
+            return Ok(Self::Storage(storage.get().storage.clone()));
+        }
+        if let Ok(storage) = ob.getattr("storage")
+            && let Ok(storage) = storage.cast::<Storage>()
+        {
+            return Ok(Self::Storage(storage.get().storage.clone()));
+        }
+        Ok(Self::Geometry(DeviceSpec {
             bad_pages: number::bad_pages(&ob.getattr("bad_pages")?)?,
             is_rotational: ob.getattr("is_rotational")?.extract()?,
             is_block_device: ob.getattr("is_block_device")?.extract()?,
@@ -77,10 +95,43 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
 }
 
 impl StorageArg {
-    pub(crate) fn spec(self, priority: Option<i16>, discard: Option<&str>) -> Result<DeviceSpec> {
-        let discard = discard.map_or(Ok(Discard::None), Discard::from_name)?;
-        Ok(DeviceSpec { discard, priority, ..self.0 })
+    /// Turns the device on.
+    pub(crate) fn swapon(
+        self,
+        swap: &swapcore::Swap,
+        priority: Option<i16>,
+        discard: Discard,
+    ) -> swapcore::Result<Arc<swapcore::SwapDevice>> {
+        match self {
+            Self::Storage(storage) => swap.swapon_storage(storage, priority, discard),
+            Self::Geometry(spec) => swap.swapon(&DeviceSpec { discard, priority, ..spec }),
+        }
     }
+}
+
+/// Folios in a list or any other sequence.
+pub(crate) fn folios<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
+    ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
+}
+
+/// Runs to swap in: a batch, a buffer of bare words, or a sequence of entries.
+pub(crate) fn runs(ob: &Bound<'_, PyAny>, order: u64) -> Result<Vec<(swapcore::SwpEntry, u32)>> {
+    if let Ok(entries) = ob.extract::<EntriesArg<'_>>() {
+        let nr_pages = entries.order(order)?.nr_pages();
+        return Ok(entries.entries().iter().map(|&entry| (entry, nr_pages)).collect());
+    }
+    let mut runs = Vec::new();
+    for entry in ob.try_iter()? {
+        let entry = entry?;
+        let entry: EntryArg<'_> = entry.extract()?;
+        runs.push((entry.entry(), entry.nr_pages(None)));
+    }
+    Ok(runs)
+}
+
+/// The discard policy of that word.
+pub(crate) fn discard(word: Option<&str>) -> Result<Discard> {
+    Ok(word.map_or(Ok(Discard::None), Discard::from_name)?)
 }
 
 /// Checks an order argument.

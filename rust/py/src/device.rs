@@ -8,6 +8,7 @@ use swapcore::SwapError;
 use swapcore::table::EntryKind;
 
 use crate::errors::Result;
+use crate::storage::Storage;
 
 /// A device that is turned on. Kernel: `struct swap_info_struct`.
 #[pyclass(frozen, module = "swapcore")]
@@ -77,6 +78,13 @@ impl SwapDevice {
     #[getter]
     fn flags(&self) -> Result<Vec<String>> {
         Ok(self.live()?.flags().iter_names().map(|(name, _)| format!("SWP_{name}")).collect())
+    }
+
+    /// Where its pages go; None for a device that keeps metadata only.
+    #[getter]
+    fn storage(&self) -> Result<Option<Storage>> {
+        let storage = self.live()?.storage().clone();
+        Ok((storage.kind() != "null").then(|| Storage::new(storage)))
     }
 
     /// False after swapoff; never raises.

@@ -12,6 +12,7 @@ mod py {
     pyo3::import_exception!(swapcore.exceptions, RefOverflowError);
     pyo3::import_exception!(swapcore.exceptions, SwapBusyError);
     pyo3::import_exception!(swapcore.exceptions, SwapFullError);
+    pyo3::import_exception!(swapcore.exceptions, SwapIOError);
     pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
 }
 
@@ -46,9 +47,14 @@ impl From<Error> for PyErr {
             Error::Core(error) => error,
         };
         let args = (error.errno(), error.to_string());
-        match (&error, args.0) {
+        let root = match &error {
+            SwapError::InBatch { error, .. } => &**error,
+            error => error,
+        };
+        match (root, args.0) {
             (SwapError::Invariant(what), _) => py::InvariantError::new_err(what.clone()),
             (SwapError::NoMemory(_), _) => pyo3::exceptions::PyMemoryError::new_err(args.1),
+            (SwapError::Io { .. }, _) => py::SwapIOError::new_err(args),
             (_, 28) => py::SwapFullError::new_err(args),
             (_, 2) => py::EntryGoneError::new_err(args),
             (_, 17) => py::AlreadyCachedError::new_err(args),

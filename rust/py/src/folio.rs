@@ -1,40 +1,70 @@
-//! `Folio`: a minimal cached folio.
+//! `Folio`: pages with data, in memory.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::{CStr, c_int, c_void};
 
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use swapcore::{CpuId, FolioFlags, SharedFolio, SharedView, SwapError};
 
 use crate::entry::SwpEntry;
+use crate::errors::Result;
+use crate::number;
 
-/// A minimal folio: what slot reclaim asks about cached pages.
+const FORMAT: &CStr = c"B";
+
+/// Pages with data, in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Folio {
-    pub(crate) folio: Arc<swapcore::Folio>,
-    /// The folio lock, as this object took it.
-    is_locked_here: AtomicBool,
+    pub(crate) folio: SharedFolio,
+}
+
+/// What a buffer request points to until it is released.
+struct Export {
+    view: SharedView,
+    shape: [ffi::Py_ssize_t; 2],
 }
 
 impl Folio {
-    pub(crate) fn new(folio: Arc<swapcore::Folio>) -> Self {
-        Self { folio, is_locked_here: AtomicBool::new(false) }
+    pub(crate) fn new(folio: SharedFolio) -> Self {
+        Self { folio }
+    }
+
+    fn flag(&self, flag: FolioFlags) -> Result<bool> {
+        Ok(self.folio.with(|folio| Ok(folio.has(flag)))?)
+    }
+
+    fn assign(&self, flag: FolioFlags, is_set: bool) -> Result<()> {
+        Ok(self.folio.with(|folio| {
+            folio.assign(flag, is_set);
+            Ok(())
+        })?)
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.folio.order().nr_pages() as usize * swapcore::limits::PAGE_SIZE
+    }
+
+    /// Checks a range of bytes.
+    fn range(&self, offset_bytes: u64, nr_bytes: u64) -> Result<std::ops::Range<usize>> {
+        let high = self.len_bytes() as u64;
+        let end = offset_bytes.saturating_add(nr_bytes);
+        if end > high {
+            return Err(SwapError::OutOfRange { what: "end of the bytes", value: end.into(), low: 0, high }.into());
+        }
+        Ok(offset_bytes as usize..end as usize)
     }
 }
 
-impl Drop for Folio {
-    fn drop(&mut self) {
-        self.set_locked(false);
-    }
-}
-
-// Relaxed in all of the flags: each is one independent fact.
 #[pymethods]
 impl Folio {
     /// The number that table entries hold for this folio while it is in the swap cache, else None.
     #[getter]
-    fn pfn(&self) -> Option<u64> {
-        self.folio.pfn().map(|pfn| pfn.0)
+    fn pfn(&self) -> Result<Option<u64>> {
+        Ok(self.folio.with(|folio| Ok(folio.entry().map(|_| folio.pfn().0)))?)
     }
 
     /// log2 of the pages.
@@ -46,74 +76,204 @@ impl Folio {
     /// Pages of the folio.
     #[getter]
     fn nr_pages(&self) -> u32 {
-        self.folio.nr_pages()
+        self.folio.order().nr_pages()
     }
 
-    /// The first slot this folio owns in the swap cache, or None.
+    /// The first slot this folio owns in the swap cache, the slot it went to once this handle swapped it out, or None.
     #[getter]
-    fn entry(&self) -> Option<SwpEntry> {
-        self.folio.entry().map(|entry| SwpEntry { entry, order: self.folio.order() })
+    fn entry(&self) -> Result<Option<SwpEntry>> {
+        let order = self.folio.order();
+        let entry = match self.folio.gone_to() {
+            Some(entry) => Some(entry),
+            None if !self.folio.is_resident() => None,
+            None => self.folio.with(|folio| Ok(folio.entry()))?,
+        };
+        Ok(entry.map(|entry| SwpEntry { entry, order }))
+    }
+
+    /// The folio is in memory; never raises.
+    #[getter]
+    fn is_resident(&self) -> bool {
+        self.folio.is_resident()
+    }
+
+    /// References: swap cache one a page, each mapping of a page one, each handle and each view one.
+    #[getter]
+    fn refs(&self) -> Result<u32> {
+        // The call itself holds one.
+        Ok(self.folio.with(|folio| Ok(folio.refs() - 1))?)
+    }
+
+    /// Mappings of its pages, all page tables together.
+    #[getter]
+    fn mapcount(&self) -> Result<u32> {
+        Ok(self.folio.with(|folio| Ok(folio.mapcount()))?)
     }
 
     /// Somebody holds the folio lock; setting it takes or frees the lock on behalf of this object.
     #[getter]
-    fn locked(&self) -> bool {
-        self.folio.is_locked()
+    fn locked(&self) -> Result<bool> {
+        self.flag(FolioFlags::LOCKED)
     }
 
     #[setter]
     fn set_locked(&self, locked: bool) {
-        let held = self.is_locked_here.load(Ordering::Relaxed);
-        if locked && !held && self.folio.try_lock() {
-            self.is_locked_here.store(true, Ordering::Relaxed);
-        } else if !locked && self.is_locked_here.swap(false, Ordering::Relaxed) {
-            self.folio.unlock();
-        }
+        self.folio.set_locked(locked);
     }
 
     /// Under write to its device.
     #[getter]
-    fn writeback(&self) -> bool {
-        self.folio.writeback.load(Ordering::Relaxed)
+    fn writeback(&self) -> Result<bool> {
+        self.flag(FolioFlags::WRITEBACK)
     }
 
     #[setter]
-    fn set_writeback(&self, writeback: bool) {
-        self.folio.writeback.store(writeback, Ordering::Relaxed);
+    fn set_writeback(&self, writeback: bool) -> Result<()> {
+        Ok(self.folio.set_writeback(writeback)?)
     }
 
-    /// Mapped by some page table.
+    /// Mapped by some page table; setting it maps the folio through this handle, or unmaps it.
     #[getter]
-    fn mapped(&self) -> bool {
-        self.folio.mapped.load(Ordering::Relaxed)
+    fn mapped(&self) -> Result<bool> {
+        Ok(self.folio.with(|folio| Ok(folio.is_mapped()))?)
     }
 
     #[setter]
-    fn set_mapped(&self, mapped: bool) {
-        self.folio.mapped.store(mapped, Ordering::Relaxed);
+    fn set_mapped(&self, mapped: bool) -> Result<()> {
+        Ok(self.folio.set_mapped(mapped, CpuId(0))?)
     }
 
     /// Differs from what the device has.
     #[getter]
-    fn dirty(&self) -> bool {
-        self.folio.dirty.load(Ordering::Relaxed)
+    fn dirty(&self) -> Result<bool> {
+        self.flag(FolioFlags::DIRTY)
     }
 
     #[setter]
-    fn set_dirty(&self, dirty: bool) {
-        self.folio.dirty.store(dirty, Ordering::Relaxed);
+    fn set_dirty(&self, dirty: bool) -> Result<()> {
+        self.assign(FolioFlags::DIRTY, dirty)
+    }
+
+    /// The data is what it should be.
+    #[getter]
+    fn uptodate(&self) -> Result<bool> {
+        self.flag(FolioFlags::UPTODATE)
+    }
+
+    /// On the active list.
+    #[getter]
+    fn active(&self) -> Result<bool> {
+        self.flag(FolioFlags::ACTIVE)
+    }
+
+    /// Part of the working set.
+    #[getter]
+    fn workingset(&self) -> Result<bool> {
+        self.flag(FolioFlags::WORKINGSET)
+    }
+
+    /// Copies bytes out (default: to the end).
+    #[pyo3(signature = (offset_bytes = 0, nr_bytes = None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        #[pyo3(from_py_with = number::offset_bytes)] offset_bytes: u64,
+        #[pyo3(from_py_with = number::bytes_or_none)] nr_bytes: Option<u64>,
+    ) -> Result<Bound<'py, PyBytes>> {
+        let rest = (self.len_bytes() as u64).saturating_sub(offset_bytes);
+        let range = self.range(offset_bytes, nr_bytes.unwrap_or(rest))?;
+        Ok(self.folio.with(|folio| Ok(PyBytes::new(py, &folio.bytes()?[range])))?)
+    }
+
+    /// Copies bytes in and marks the folio dirty.
+    #[pyo3(signature = (data, offset_bytes = 0))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = number::offset_bytes)] offset_bytes: u64,
+    ) -> Result<()> {
+        let data = bytes_of(py, data)?;
+        let range = self.range(offset_bytes, data.len() as u64)?;
+        Ok(self.folio.with(|folio| {
+            folio.bytes_mut()?[range].copy_from_slice(&data);
+            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+            Ok(())
+        })?)
+    }
+
+    fn __len__(&self) -> usize {
+        self.len_bytes()
+    }
+
+    // SAFETY: the contract is the buffer protocol's: CPython passes a view that it owns, or null.
+    #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill in"));
+        }
+        let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::errors::Error::Core(error)))?;
+        let (address, len_bytes) = shared.as_raw();
+        let shape = [len_bytes as ffi::Py_ssize_t, 1];
+        let export = Box::new(Export { view: shared, shape });
+        let shape = export.shape.as_ptr().cast_mut();
+        let wants = |flag: c_int| flags & flag == flag;
+        let filled = ffi::Py_buffer {
+            buf: address.cast::<c_void>(),
+            len: len_bytes as ffi::Py_ssize_t,
+            readonly: 0,
+            itemsize: 1,
+            format: if wants(ffi::PyBUF_FORMAT) { FORMAT.as_ptr().cast_mut() } else { std::ptr::null_mut() },
+            ndim: 1,
+            shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
+            strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
+            suboffsets: std::ptr::null_mut(),
+            internal: Box::into_raw(export).cast::<c_void>(),
+            obj: slf.clone().into_any().into_ptr(),
+        };
+        // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. the bytes stay where they are and are
+        // touched by nobody in the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
+        // strides, which are in it. `obj` owns a reference to the folio object until then.
+        unsafe { view.write(filled) };
+        Ok(())
+    }
+
+    // SAFETY: the contract is the buffer protocol's: CPython passes a view that `__getbuffer__` filled in, once.
+    #[expect(unsafe_code, reason = "the buffer protocol hands our pointer back")]
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: CPython calls this once for each view filled in, with that view.
+        let internal = unsafe { (*view).internal };
+        // SAFETY: `internal` came from `Box::into_raw` of an `Export` and is taken back once.
+        drop(unsafe { Box::from_raw(internal.cast::<Export>()) }.view);
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.folio, &other.folio)
+        self.folio.is_same(&other.folio)
     }
 
-    fn __hash__(&self) -> usize {
-        Arc::as_ptr(&self.folio).addr()
+    fn __hash__(&self) -> u64 {
+        self.folio.pfn().0
     }
 
     fn __repr__(&self) -> String {
-        let owns = self.folio.entry().map_or("not cached".into(), |entry| entry.to_string());
-        format!("<Folio of order {}, {owns}>", self.order())
+        let order = self.order();
+        if let Some(entry) = self.folio.gone_to() {
+            return format!("<Folio of order {order}, swapped out to {entry}>");
+        }
+        match self.folio.with(|folio| Ok(folio.entry())) {
+            Ok(Some(entry)) => format!("<Folio of order {order}, {entry}>"),
+            Ok(None) => format!("<Folio of order {order}, not cached>"),
+            Err(_) => format!("<Folio of order {order}, gone>"),
+        }
     }
+}
+
+/// Copies the bytes of any buffer.
+pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(buffer) = PyBuffer::<u8>::get(data) {
+        return buffer.to_vec(py);
+    }
+    // Of another item type: its bytes as they lie in memory.
+    let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
+    PyBuffer::<u8>::get(&bytes)?.to_vec(py)
 }

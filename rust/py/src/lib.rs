@@ -3,11 +3,13 @@
 mod arrays;
 mod convert;
 mod device;
+mod dump;
 mod entry;
 mod errors;
 mod folio;
 mod header;
 mod number;
+mod storage;
 mod strategy;
 mod stress;
 mod swap;
@@ -29,6 +31,8 @@ mod _core {
     use crate::folio::Folio;
     #[pymodule_export]
     use crate::header::{build_swap_header, parse_swap_header};
+    #[pymodule_export]
+    use crate::storage::Storage;
     #[pymodule_export]
     use crate::strategy::{Strategy, Trace};
     #[pymodule_export]

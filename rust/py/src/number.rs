@@ -62,6 +62,14 @@ argument!(threads: usize = "threads" in 1, 1024);
 argument!(devices: u32 = "devices" in 1, 8);
 argument!(pages: u32 = "pages" in 1, MOST_U32);
 argument!(last_page: u32 = "last page" in 1, MOST_U32);
+argument!(bytes_or_none?: u64 = "number of bytes" in 0, MOST);
+argument!(offset_bytes: u64 = "offset in bytes" in 0, MOST);
+argument!(nth_or_none?: u64 = "number of the call that fails" in 1, MOST);
+argument!(errno: i32 = "errno" in 1, 4095);
+argument!(delay_ns: u64 = "delay in ns" in 0, MOST);
+argument!(memory_pages: u64 = "memory pages" in 512, 1 << 31);
+argument!(orders_or_none?: u16 = "orders mask" in 0, 1023);
+argument!(page_cluster: u32 = "page_cluster" in 0, 31);
 argument!(seed: u64 = "seed" in 0, MOST);
 
 /// Converts a list of bad pages.

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use swapcore::cluster::ListId;
-use swapcore::dump::DeviceDump;
-use swapcore::table::{EntryKind, Shadow};
-use swapcore::{CpuId, Order, Profile, SwapError, Workers};
+use swapcore::table::Shadow;
+use swapcore::{Config, CpuId, Order, Orders, Profile, SharedFolio, SwapError, Swapin, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
 use crate::convert::{self, EntryArg, StorageArg};
 use crate::device::{SwapDevice, memory_dict};
+use crate::dump::{device_dict, hints_dict, kind_name};
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
-use crate::folio::Folio;
+use crate::folio::{Folio, bytes_of};
 use crate::number;
 
 /// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
@@ -81,6 +80,24 @@ impl Swap {
         SwapDevice::new(self.swap.clone(), device)
     }
 
+    /// Returns the class of a folio of this subsystem. Errors: `ForeignFolio` (EINVAL).
+    fn own_folio<'f>(&self, folio: &'f Bound<'_, Folio>) -> Result<&'f Folio> {
+        let folio = folio.get();
+        if !Arc::ptr_eq(folio.folio.swap(), &self.swap) {
+            let entry = folio.folio.gone_to().unwrap_or(swapcore::SwpEntry::NONE);
+            return Err(SwapError::ForeignFolio(entry).into());
+        }
+        Ok(folio)
+    }
+
+    /// Returns how to swap so many slots in: in one folio if that works, unless a mask says otherwise.
+    fn swapin(&self, nr_pages: u32, orders: Option<u16>, cpu: Option<usize>) -> Result<Swapin<'_>> {
+        let largest =
+            u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::limits::MAX_ORDER.into());
+        let orders = Orders::from_bits(orders.unwrap_or(1 << largest))?;
+        Ok(Swapin::new(convert::cpu(cpu, self.swap.nr_cpus())?, orders))
+    }
+
     fn own<'d>(&self, device: &'d SwapDevice) -> Result<(&'d SwapDevice, Arc<swapcore::SwapDevice>)> {
         let live = device.live()?;
         if !Arc::ptr_eq(&device.swap, &self.swap) {
@@ -93,12 +110,15 @@ impl Swap {
 #[pymethods]
 impl Swap {
     #[new]
-    #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None))]
+    #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
+        workingset = "classic"))]
     fn new(
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
         profile: &str,
         workers: &str,
         switches: Option<std::collections::BTreeMap<String, String>>,
+        #[pyo3(from_py_with = number::memory_pages)] memory_pages: u64,
+        workingset: &str,
     ) -> Result<Self> {
         let profile = Profile::from_name(profile)?;
         let workers = Workers::from_name(workers)?;
@@ -106,7 +126,16 @@ impl Swap {
         for (name, word) in switches.unwrap_or_default() {
             choices.set(&name, &word)?;
         }
-        Ok(Self { swap: Arc::new(swapcore::Swap::with_switches(nr_cpus, profile, choices, workers)?) })
+        let config = Config {
+            nr_cpus,
+            profile,
+            switches: choices,
+            workers,
+            memory_pages,
+            charging: None,
+            workingset: workingset.into(),
+        };
+        Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
     }
 
     /// CPUs of the subsystem.
@@ -170,8 +199,8 @@ impl Swap {
         #[pyo3(from_py_with = number::priority_or_none)] priority: Option<i16>,
         discard: Option<&str>,
     ) -> Result<SwapDevice> {
-        let spec = storage.spec(priority, discard)?;
-        let device = py.detach(|| self.swap.swapon(&spec))?;
+        let discard = convert::discard(discard)?;
+        let device = py.detach(|| storage.swapon(&self.swap, priority, discard))?;
         Ok(self.handle(&device))
     }
 
@@ -182,6 +211,12 @@ impl Swap {
         let mut raised = None;
         let result = py.detach(|| {
             self.swap.swapoff(&live, |entry, count| match &unuse {
+                // Content that only its holders know how to read back.
+                None if live.storage().kind() != "null" => Err(SwapError::StillInUse {
+                    ty: live.ty().0,
+                    inuse_pages: self.swap.inuse_pages(live.ty()),
+                    why: ": swap them in, or give unuse= a function that does",
+                }),
                 None => (0..count).try_for_each(|_| self.swap.put(entry, 1, swapcore::CpuId(0))),
                 Some(hook) => Python::attach(|py| {
                     let entry = SwpEntry { entry, order: Order::ZERO };
@@ -337,10 +372,181 @@ impl Swap {
         Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
     }
 
-    /// Makes a folio: unlocked, clean, not mapped, not cached.
-    #[pyo3(signature = (order = 0))]
-    fn folio(&self, #[pyo3(from_py_with = number::order)] order: u64) -> Result<Folio> {
-        Ok(Folio::new(swapcore::Folio::new(convert::order(order)?)))
+    /// Makes a folio with ``data`` and zeros behind it: dirty, up to date, unlocked, not mapped, not cached.
+    #[pyo3(signature = (order = 0, data = None))]
+    fn folio(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        data: Option<&Bound<'_, PyAny>>,
+    ) -> Result<Folio> {
+        let order = convert::order(order)?;
+        let folio = match data {
+            None => self.swap.folio_zeroed(order)?,
+            Some(data) => self.swap.folio_with(order, &bytes_of(py, data)?)?,
+        };
+        Ok(Folio::new(SharedFolio::unmapped(&self.swap, folio)?))
+    }
+
+    /// Pages that folios may have together.
+    #[getter]
+    fn memory_pages(&self) -> u64 {
+        self.swap.memory_of_folios().nr_pages()
+    }
+
+    /// Pages that folios have now.
+    #[getter]
+    fn nr_used_pages(&self) -> u64 {
+        self.swap.memory_of_folios().nr_used_pages()
+    }
+
+    /// log2 of the largest readahead window in pages, 0..=31; settable. Kernel: ``vm.page-cluster``.
+    #[getter]
+    fn page_cluster(&self) -> u32 {
+        self.swap.readahead().page_cluster()
+    }
+
+    #[setter]
+    fn set_page_cluster(&self, #[pyo3(from_py_with = number::page_cluster)] page_cluster: u32) -> Result<()> {
+        Ok(self.swap.readahead().set_page_cluster(page_cluster)?)
+    }
+
+    /// Swaps a folio out: slots, unmap, zero check, write, and its memory is free.
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn swap_out(
+        &self,
+        py: Python<'_>,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let folio = &self.own_folio(folio)?.folio;
+        Ok(SwpEntry { entry: py.detach(|| folio.swap_out(cpu))?, order: folio.order() })
+    }
+
+    /// Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
+    #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None))]
+    fn swap_in(
+        &self,
+        py: Python<'_>,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Folio> {
+        let nr_pages = entry.nr_pages(nr);
+        let how = self.swapin(nr_pages, orders, cpu)?;
+        let entry = entry.entry();
+        let folio = py.detach(|| {
+            let folio = self.swap.swap_in(entry, nr_pages, &how)?;
+            SharedFolio::mapped(&self.swap, folio)
+        })?;
+        Ok(Folio::new(folio))
+    }
+
+    /// Swaps many folios out in one detached call.
+    #[pyo3(signature = (folios, *, cpu = None))]
+    fn swap_out_batch(
+        &self,
+        py: Python<'_>,
+        folios: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Vec<SwpEntry>> {
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let folios = convert::folios(folios)?;
+        let shared: Vec<&SharedFolio> =
+            folios.iter().map(|folio| Ok(&self.own_folio(folio)?.folio)).collect::<Result<_>>()?;
+        let entries = py.detach(|| {
+            let out = |(nr_done, folio): (usize, &&SharedFolio)| match folio.swap_out(cpu) {
+                Ok(entry) => Ok(SwpEntry { entry, order: folio.order() }),
+                Err(error) => Err(SwapError::InBatch { nr_done, error: Box::new(error) }),
+            };
+            shared.iter().enumerate().map(out).collect::<swapcore::Result<Vec<_>>>()
+        })?;
+        Ok(entries)
+    }
+
+    /// Swaps every run of every entry in, in order, as few folios as work out.
+    #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None))]
+    fn swap_in_batch(
+        &self,
+        py: Python<'_>,
+        entries: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Vec<Folio>> {
+        let runs = convert::runs(entries, order)?;
+        let hows: Vec<_> = runs.iter().map(|&(_, nr)| self.swapin(nr, orders, cpu)).collect::<Result<_>>()?;
+        let mut done = Vec::new();
+        let result = py.detach(|| {
+            for (nr_done, (&(entry, nr_pages), how)) in runs.iter().zip(&hows).enumerate() {
+                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
+                self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?;
+            }
+            Ok::<(), SwapError>(())
+        });
+        let folios: Vec<Folio> = done
+            .into_iter()
+            .map(|folio| Ok(Folio::new(SharedFolio::mapped(&self.swap, folio)?)))
+            .collect::<Result<_>>()?;
+        match result {
+            Ok(()) => Ok(folios),
+            Err(error) => {
+                let error = PyErr::from(Error::Core(error));
+                error.value(py).setattr("folios", folios)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then.
+    #[pyo3(signature = (folio, order = 0, *, cpu = None))]
+    fn folio_split(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Vec<Folio>> {
+        let (order, cpu) = (convert::order(order)?, convert::cpu(cpu, self.swap.nr_cpus())?);
+        Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
+    }
+
+    /// Moves a folio's content to other memory; the handle is empty then.
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn folio_migrate(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Folio> {
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
+    }
+
+    /// Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped.
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn swap_cluster_readahead(
+        &self,
+        py: Python<'_>,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Option<Folio>> {
+        let how = self.swapin(1, Some(0), cpu)?;
+        let entry = entry.entry();
+        let found = py.detach(|| {
+            let found = self.swap.swap_cluster_readahead(entry, &how)?;
+            found.map(|(folio, _)| SharedFolio::unmapped(&self.swap, folio)).transpose()
+        })?;
+        Ok(found.map(Folio::new))
+    }
+
+    /// Returns the zero mark of a slot and how many slots from it on, at most ``nr_max`` within its cluster, share it.
+    fn zero_batch(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots)] nr_max: u32,
+    ) -> Result<(bool, u32)> {
+        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), nr_max)?)
     }
 
     /// Gives a folio its slots: entries hold the folio, count 0.
@@ -350,8 +556,10 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<SwpEntry> {
+        let mut on_cpu = self.on_cpu(cpu)?;
         let folio = &folio.get().folio;
-        Ok(SwpEntry { entry: self.on_cpu(cpu)?.folio_alloc_swap(folio)?, order: folio.order() })
+        let entry = folio.with(|folio| on_cpu.folio_alloc_swap(folio.folio()))?;
+        Ok(SwpEntry { entry, order: folio.order() })
     }
 
     /// Adds one reference to all slots of a cached folio, or to that of one page.
@@ -361,7 +569,8 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::page_or_none)] page: Option<u32>,
     ) -> Result<()> {
-        Ok(self.on_cpu(None)?.folio_dup_swap(&folio.get().folio, page)?)
+        let mut on_cpu = self.on_cpu(None)?;
+        Ok(folio.get().folio.with(|folio| on_cpu.folio_dup_swap(folio.folio(), page))?)
     }
 
     /// Takes one reference from all slots of a cached folio, or from one; never frees.
@@ -371,12 +580,14 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::page_or_none)] page: Option<u32>,
     ) -> Result<()> {
-        Ok(self.on_cpu(None)?.folio_put_swap(&folio.get().folio, page)?)
+        let mut on_cpu = self.on_cpu(None)?;
+        Ok(folio.get().folio.with(|folio| on_cpu.folio_put_swap(folio.folio(), page))?)
     }
 
     /// Puts an uncached folio over swapped-out slots (swap-in).
     fn swap_cache_add_folio(&self, folio: &Bound<'_, Folio>, entry: EntryArg<'_>) -> Result<()> {
-        Ok(self.on_cpu(None)?.swap_cache_add_folio(&folio.get().folio, entry.entry())?)
+        let mut on_cpu = self.on_cpu(None)?;
+        Ok(folio.get().folio.with(|folio| on_cpu.swap_cache_add_folio(folio.folio(), entry.entry()))?)
     }
 
     /// Takes a folio out of the cache; slots without references are freed.
@@ -386,7 +597,8 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<()> {
-        Ok(self.on_cpu(cpu)?.swap_cache_del_folio(&folio.get().folio, Shadow::default())?)
+        let mut on_cpu = self.on_cpu(cpu)?;
+        Ok(folio.get().folio.with(|folio| on_cpu.swap_cache_del_folio(folio.folio(), Shadow::default()))?)
     }
 
     /// Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
@@ -396,12 +608,14 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<bool> {
-        Ok(self.on_cpu(cpu)?.folio_free_swap(&folio.get().folio)?)
+        let mut on_cpu = self.on_cpu(cpu)?;
+        Ok(folio.get().folio.with(|folio| on_cpu.folio_free_swap(folio.folio()))?)
     }
 
     /// Returns the folio that caches a slot, or None.
     fn folio_at(&self, entry: EntryArg<'_>) -> Result<Option<Folio>> {
-        Ok(self.on_cpu(None)?.folio_at(entry.entry())?.map(Folio::new))
+        let folio = self.on_cpu(None)?.swap_cache_get_folio(entry.entry())?;
+        Ok(folio.map(|folio| SharedFolio::unmapped(&self.swap, folio)).transpose()?.map(Folio::new))
     }
 
     /// Hands out one slot of one device for a hibernation image (empty shadow, count 1).
@@ -467,51 +681,4 @@ impl Swap {
         let (free, total) = (self.swap.nr_swap_pages(), self.swap.total_swap_pages());
         format!("<Swap {}: {} devices, {free} of {total} pages free>", self.profile(), self.swap.devices().len())
     }
-}
-
-fn kind_name(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Null => "null",
-        EntryKind::Shadow => "shadow",
-        EntryKind::Pfn => "folio",
-        EntryKind::Bad => "bad",
-        EntryKind::Pointer => "pointer",
-    }
-}
-
-fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("type", device.ty.0)?;
-    dict.set_item("prio", device.prio)?;
-    dict.set_item("inuse_pages", device.inuse_pages)?;
-    let by_order = [PyDict::new(py), PyDict::new(py)];
-    let mut plain = [("free", Vec::new()), ("full", Vec::new()), ("discard", Vec::new())];
-    for (id, clusters) in &device.lists {
-        let clusters: Vec<u32> = clusters.iter().map(|idx| idx.0).collect();
-        match id {
-            ListId::Free => plain[0].1 = clusters,
-            ListId::Full => plain[1].1 = clusters,
-            ListId::Discard => plain[2].1 = clusters,
-            ListId::Nonfull(order) => by_order[0].set_item(order.get(), clusters)?,
-            ListId::Frag(order) => by_order[1].set_item(order.get(), clusters)?,
-        }
-    }
-    plain.into_iter().try_for_each(|(name, clusters)| dict.set_item(name, clusters))?;
-    let [nonfull, frag] = by_order;
-    dict.set_item("nonfull", nonfull)?;
-    dict.set_item("frag", frag)?;
-    let next = PyDict::new(py);
-    for (order, at) in device.next.iter().enumerate().filter(|&(_, &at)| at != 0) {
-        next.set_item(order, at)?;
-    }
-    dict.set_item("next", next)?;
-    Ok(dict)
-}
-
-fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (order, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0) {
-        dict.set_item(order, (hint.ty().0, hint.offset().0))?;
-    }
-    Ok(dict)
 }

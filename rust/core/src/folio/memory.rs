@@ -1,8 +1,8 @@
 //! Page frames: where folios come from and where their headers lie. Kernel: the page allocator and `struct page`.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use buddy_system_allocator::FrameAllocator;
 use bytemuck::Zeroable;
@@ -115,7 +115,10 @@ pub struct Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").field("nr_pages", &self.nr_pages).field("nr_used_pages", &self.nr_used_pages()).finish()
+        f.debug_struct("Memory")
+            .field("nr_pages", &self.nr_pages)
+            .field("nr_used_pages", &self.nr_used_pages())
+            .finish()
     }
 }
 

@@ -45,6 +45,9 @@ bitflags::bitflags! {
         const LRU = 1 << 11;
         /// May not leave memory.
         const MLOCKED = 1 << 12;
+        /// The user of a handle holds the lock or says that it is under writeback, for as long as he likes: swapoff does
+        /// not wait for that. Kernel: none.
+        const HELD = 1 << 13;
         /// Read ahead of need and not used since.
         const READAHEAD = 1 << 7;
     }
@@ -135,7 +138,11 @@ impl<'a> Folio<'a> {
 
     /// Sets or clears flags.
     pub fn assign(self, flags: FolioFlags, is_set: bool) {
-        if is_set { self.set(flags) } else { self.clear(flags) };
+        if is_set {
+            self.set(flags)
+        } else {
+            self.clear(flags)
+        };
     }
 
     /// Returns the first slot owned, or `None` when the folio is not in the swap cache. Kernel: `folio->swap`.
@@ -388,6 +395,16 @@ impl<'a> Folio<'a> {
     /// Says whether the folio is locked.
     pub fn is_locked(self) -> bool {
         self.has(FolioFlags::LOCKED)
+    }
+
+    /// Says that the folio is under writeback, or not any more, on behalf of a handle's user.
+    pub(crate) fn hold_writeback(self, is_held: bool) {
+        if is_held {
+            self.set(FolioFlags::WRITEBACK | FolioFlags::HELD);
+        } else if self.has(FolioFlags::WRITEBACK) {
+            self.clear(FolioFlags::HELD);
+            self.end_writeback();
+        }
     }
 
     /// Ends writeback and wakes who waits for it. Kernel: `folio_end_writeback`.

@@ -1,12 +1,25 @@
 //! Where the pages of a device go: one trait, and the storages that implement it.
 
+mod fault;
+mod file;
 mod null;
+mod ram;
+#[cfg(feature = "uring")]
+mod uring;
+mod zram;
 
 use std::fmt::Debug;
 
+pub use fault::{FaultPlan, Faulty};
+pub use file::{File, FileOptions};
 pub use null::Null;
+pub use ram::Ram;
+#[cfg(feature = "uring")]
+pub use uring::Uring;
+pub use zram::{Algorithm, Zram, ZramOptions};
 
-use crate::error::Result;
+use crate::error::{Result, SwapError};
+use crate::limits::PAGE_SIZE;
 use crate::spec::DeviceSpec;
 use crate::types::SwpOffset;
 
@@ -44,7 +57,7 @@ pub type StorageStats = Vec<(&'static str, u64)>;
 /// Errors are `Io` with an errno. After a failed write the slots may hold anything; the caller keeps the data. After a
 /// failed read `data` may hold anything; the caller drops it.
 pub trait SwapStorage: Send + Sync + Debug {
-    /// Names the kind: `null`, `ram`, `zram`, `file`.
+    /// Names the kind: `null`, `ram`, `zram`, `file`, `faulty`.
     fn kind(&self) -> &'static str;
 
     /// Returns what makes the device: size, bad pages, properties; discard policy and priority are the caller's choice.
@@ -75,5 +88,31 @@ pub trait SwapStorage: Send + Sync + Debug {
     /// Returns its figures.
     fn stats(&self) -> StorageStats {
         Vec::new()
+    }
+}
+
+const EIO: i32 = 5;
+const ENOMEM: i32 = 12;
+const EINVAL: i32 = 22;
+
+/// One call on a storage, kept for the words of its error.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    op: &'static str,
+    storage: &'a str,
+    first: SwpOffset,
+    nr_pages: u32,
+}
+
+impl<'a> Call<'a> {
+    fn new(op: &'static str, storage: &'a str, first: SwpOffset, bytes: usize) -> Self {
+        debug_assert!(bytes > 0 && bytes.is_multiple_of(PAGE_SIZE), "a call is of whole pages");
+        Self { op, storage, first, nr_pages: (bytes / PAGE_SIZE) as u32 }
+    }
+
+    #[cold]
+    fn failed(self, errno: i32, what: impl Into<String>) -> SwapError {
+        let Self { op, storage, first, nr_pages } = self;
+        SwapError::Io { op, storage: storage.into(), first: first.0, nr_pages, errno, what: what.into() }
     }
 }

@@ -1,9 +1,9 @@
 //! swapcore itself as a strategy.
 
 use super::{Strategy, StrategyMemory};
-use crate::spec::DeviceSpec;
 use crate::error::Result;
 use crate::profile::Profile;
+use crate::spec::DeviceSpec;
 use crate::swap::Swap;
 use crate::table::{Shadow, SwapTableEntry};
 use crate::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset};

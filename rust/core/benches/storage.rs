@@ -1,0 +1,222 @@
+//! What the storages cost over the work that nobody can avoid: zram over its compressor, a file over its system calls.
+//!
+//! `cargo bench -p swapcore --bench storage`. Both sides run in turns in one process, the order swapped each round; a
+//! ratio is of two neighbours in time, and what is shown is the median of all with its quartiles.
+
+use std::fs;
+use std::hint::black_box;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::{Barrier, Mutex};
+use std::time::Instant;
+
+use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use swapcore::SwpOffset;
+use swapcore::header::SwapHeader;
+use swapcore::limits::PAGE_SIZE;
+use swapcore::storage::{File, FileOptions, SwapStorage, Zram, ZramOptions};
+
+const SEED: u64 = 20_261_123;
+const ROUNDS: usize = 401;
+const RUN_PAGES: usize = 16;
+const RUN_BYTES: usize = RUN_PAGES * PAGE_SIZE;
+const NR_RUNS: usize = 64;
+
+/// Shows the median of the ratios with its quartiles, and the median of each side in us a run.
+fn report(name: &str, ours: &[f64], plain: &[f64]) {
+    let sorted = |mut samples: Vec<f64>| {
+        samples.sort_by(f64::total_cmp);
+        samples
+    };
+    let ratios = sorted(ours.iter().zip(plain).map(|(ours, plain)| ours / plain).collect());
+    let at = |quarter: usize| ratios[ratios.len() * quarter / 4];
+    let median = |samples: &[f64]| sorted(samples.to_vec())[samples.len() / 2] * 1e6 / NR_RUNS as f64;
+    println!(
+        "{name}: ratio {:.4} (quartiles {:.4}..{:.4}); {:.2} us a run of 64 kB, plain {:.2} us",
+        at(2),
+        at(1),
+        at(3),
+        median(ours),
+        median(plain)
+    );
+}
+
+/// Runs both sides in turns.
+fn pairs(name: &str, mut ours: impl FnMut(), mut plain: impl FnMut()) {
+    let time = |body: &mut dyn FnMut()| {
+        let start = Instant::now();
+        body();
+        start.elapsed().as_secs_f64()
+    };
+    (0..10).for_each(|_| {
+        ours();
+        plain();
+    });
+    let (mut samples, mut plain_samples) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        if round % 2 == 0 {
+            samples.push(time(&mut ours));
+            plain_samples.push(time(&mut plain));
+        } else {
+            plain_samples.push(time(&mut plain));
+            samples.push(time(&mut ours));
+        }
+    }
+    report(name, &samples, &plain_samples);
+}
+
+/// Words of a small vocabulary with numbers between them, so many in 16.
+fn runs(rng: &mut ChaCha8Rng, noise_per_16: u32) -> Vec<Vec<u8>> {
+    let words: Vec<[u8; 16]> = (0..64).map(|_| rng.random()).collect();
+    let mut run = || {
+        let mut bytes = Vec::with_capacity(RUN_BYTES);
+        while bytes.len() < RUN_BYTES {
+            if rng.random_ratio(noise_per_16, 16) {
+                bytes.extend_from_slice(&rng.random::<[u8; 16]>());
+            } else {
+                bytes.extend_from_slice(&words[rng.random_range(0..words.len())]);
+            }
+        }
+        bytes
+    };
+    (0..NR_RUNS).map(|_| run()).collect()
+}
+
+fn first(run: usize) -> SwpOffset {
+    SwpOffset(1 + (run * RUN_PAGES) as u32)
+}
+
+/// What a compressed device cannot do without: compress, keep the bytes, decompress.
+struct Plain {
+    out: Vec<u8>,
+    kept: Vec<Vec<u8>>,
+    lengths: Vec<usize>,
+    back: Vec<u8>,
+}
+
+impl Plain {
+    fn new() -> Self {
+        let kept = vec![vec![0; get_maximum_output_size(PAGE_SIZE)]; NR_RUNS * RUN_PAGES];
+        let (out, lengths) = (vec![0; get_maximum_output_size(PAGE_SIZE)], vec![0; NR_RUNS * RUN_PAGES]);
+        Self { out, kept, lengths, back: vec![0; RUN_BYTES] }
+    }
+
+    fn write_and_read(&mut self, runs: &[Vec<u8>]) {
+        for (i, run) in runs.iter().enumerate() {
+            for (page, at) in run.chunks_exact(PAGE_SIZE).zip(i * RUN_PAGES..) {
+                let bytes = compress_into(black_box(page), &mut self.out).expect("room");
+                self.kept[at][..bytes].copy_from_slice(&self.out[..bytes]);
+                self.lengths[at] = bytes;
+            }
+        }
+        for i in 0..runs.len() {
+            for (page, at) in self.back.chunks_exact_mut(PAGE_SIZE).zip(i * RUN_PAGES..) {
+                let bytes = decompress_into(&self.kept[at][..self.lengths[at]], black_box(page)).expect("whole");
+                assert_eq!(bytes, PAGE_SIZE);
+            }
+        }
+    }
+}
+
+/// Writes all runs, reads them all, and frees them when asked.
+fn write_and_read(storage: &dyn SwapStorage, runs: &[Vec<u8>], back: &mut [u8], base: usize, frees: bool) {
+    for (run, i) in runs.iter().zip(base..) {
+        storage.write(first(i), black_box(run)).expect("room");
+    }
+    for i in base..base + runs.len() {
+        storage.read(first(i), black_box(back)).expect("whole");
+    }
+    if frees {
+        storage.slot_free_notify(first(base), (runs.len() * RUN_PAGES) as u32);
+    }
+}
+
+fn zram(rng: &mut ChaCha8Rng) {
+    for (noise, what) in [(1, "very compressible"), (4, "compressible"), (8, "hardly compressible")] {
+        let runs = runs(rng, noise);
+        let zram = Zram::new((2 * NR_RUNS * RUN_PAGES + 1) as u32, &ZramOptions::default()).expect("a size");
+        let (mut plain, mut back) = (Plain::new(), vec![0; RUN_BYTES]);
+        write_and_read(&zram, &runs, &mut back, 0, false);
+        let figures = zram.stats();
+        let factor = figures[0].1 as f64 / figures[1].1 as f64;
+        let name = format!("zram write + read, {what} ({factor:.2} to 1), slots written again");
+        pairs(&name, || write_and_read(&zram, &runs, &mut back, 0, false), || plain.write_and_read(&runs));
+        let name = format!("zram write + read + free, {what}");
+        pairs(&name, || write_and_read(&zram, &runs, &mut back, 0, true), || plain.write_and_read(&runs));
+        let both = |body: &(dyn Fn(usize) + Sync)| {
+            let barrier = Barrier::new(2);
+            std::thread::scope(|scope| {
+                (0..2).for_each(|i| {
+                    drop(scope.spawn({
+                        let barrier = &barrier;
+                        move || {
+                            barrier.wait();
+                            body(i);
+                        }
+                    }))
+                });
+            });
+        };
+        let plains = [(); 2].map(|()| Mutex::new(Plain::new()));
+        pairs(
+            &format!("zram write + read + free by two threads, {what}, over two plain threads"),
+            || {
+                both(&|i| {
+                    let mut back = vec![0; RUN_BYTES];
+                    (0..8).for_each(|_| write_and_read(&zram, &runs, &mut back, i * NR_RUNS, true));
+                });
+            },
+            || {
+                both(&|i| {
+                    let mut plain = plains[i].lock().expect("nobody panics");
+                    (0..8).for_each(|_| plain.write_and_read(&runs));
+                });
+            },
+        );
+    }
+}
+
+fn file(dir: &Path, rng: &mut ChaCha8Rng) {
+    let runs = runs(rng, 8);
+    let dir = dir.join(format!("swapcore-bench-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a directory");
+    let last_page = (NR_RUNS * RUN_PAGES) as u32;
+    let header = SwapHeader { last_page, bad_pages: vec![], uuid: [0; 16], label: String::new() };
+    let (path, plain_path) = (dir.join("swap"), dir.join("plain"));
+    for path in [&path, &plain_path] {
+        File::create(path, &header, false).expect("room");
+    }
+    let file = File::open(&path, &FileOptions::default()).expect("a swap file");
+    let plain = fs::OpenOptions::new().read(true).write(true).open(&plain_path).expect("just made");
+    let (mut back, mut plain_back) = (vec![0; RUN_BYTES], vec![0; RUN_BYTES]);
+    let at = |run: usize| u64::from(first(run).0) * PAGE_SIZE as u64;
+    pairs(
+        &format!("file write + read in the page cache, {}", dir.display()),
+        || write_and_read(&file, &runs, &mut back, 0, false),
+        || {
+            for (i, run) in runs.iter().enumerate() {
+                assert_eq!(plain.write_at(black_box(run), at(i)).expect("room"), RUN_BYTES);
+            }
+            for i in 0..runs.len() {
+                assert_eq!(plain.read_at(black_box(&mut plain_back), at(i)).expect("there"), RUN_BYTES);
+            }
+        },
+    );
+    fs::remove_dir_all(&dir).expect("ours");
+}
+
+fn main() {
+    println!("seed {SEED}, {ROUNDS} rounds of {NR_RUNS} runs");
+    let rng = &mut ChaCha8Rng::seed_from_u64(SEED);
+    zram(rng);
+    let (temporary, current) = (std::env::temp_dir(), std::env::current_dir().expect("a directory"));
+    file(&temporary, rng);
+    let file_system = |dir: &Path| fs::metadata(dir).expect("a directory").dev();
+    if file_system(&temporary) == file_system(&current) {
+        println!("{} is on the same file system", current.display());
+    } else {
+        file(&current, rng);
+    }
+}

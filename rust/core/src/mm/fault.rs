@@ -1,0 +1,316 @@
+//! Faults: the first touch, the way back from swap, and the copy on write.
+
+use super::{Mm, Pte, Vma, index, may_reuse};
+use crate::device::SwpFlags;
+use crate::error::{Result, SwapError};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::limits::PAGE_SIZE;
+use crate::readahead::{ReadaheadFlag, Vpn};
+use crate::slots::Leave;
+use crate::swap::Event;
+use crate::swapin::{Orders, Swapin};
+use crate::table::Shadow;
+use crate::types::{CpuId, Order, SwpEntry};
+
+/// What a look at a folio found that was brought for a fault.
+enum Step {
+    /// The page is mapped, or somebody else did what was needed: look at the entry again.
+    Done,
+    /// The entry changed, or the folio is not the slot's any more: everything again.
+    Retry,
+}
+
+impl Mm {
+    /// Makes a page present, writable if asked, and returns its folio with a reference, and which page of it.
+    ///
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` its data cannot be read: the page stays swapped out.
+    /// Kernel: `handle_mm_fault`, with `get_user_pages` around it.
+    pub fn touch(&self, vpn: Vpn, is_write: bool, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
+        let vma = self.vma_of(vpn)?;
+        loop {
+            let pte = {
+                let table = vma.table(vpn);
+                let pte = table[index(vpn)];
+                if let Pte::Present { pfn, page, is_exclusive } = pte
+                    && (is_exclusive || !is_write)
+                {
+                    let folio = self.folio_of(pfn);
+                    folio.set(FolioFlags::REFERENCED);
+                    return Ok((folio, page));
+                }
+                pte
+            };
+            match pte {
+                Pte::None => self.do_anonymous_page(&vma, vpn)?,
+                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte)?,
+                Pte::Swap { entry, .. } => self.do_swap_page(&vma, vpn, entry, is_write, cpu)?,
+            }
+        }
+    }
+
+    /// Maps zeros, in a folio of the order the mapping wants where that fits.
+    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn) -> Result<()> {
+        let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
+        loop {
+            let nr_pages = order.nr_pages() as u64;
+            let first = vpn.0 - vpn.0 % nr_pages;
+            let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
+            let folio = if fits { self.swap.folio_zeroed(order) } else { Err(SwapError::NoMemory(0)) };
+            match folio {
+                Ok(folio) => {
+                    let mut table = vma.table(vpn);
+                    let start = index(Vpn(first));
+                    let entries = &mut table[start..start + nr_pages as usize];
+                    if entries.iter().all(|pte| *pte == Pte::None) {
+                        folio.add_mappings(nr_pages as u32);
+                        for (page, pte) in entries.iter_mut().enumerate() {
+                            *pte = Pte::Present { pfn: folio.pfn(), page: page as u16, is_exclusive: true };
+                        }
+                        return Ok(());
+                    }
+                    if table[index(vpn)] != Pte::None {
+                        return Ok(());
+                    }
+                }
+                Err(error) if order == Order::ZERO => return Err(error),
+                Err(_) => {}
+            }
+            order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
+        }
+    }
+
+    /// Makes a page writable: in place when nobody else has it, else in a copy. Kernel: `do_wp_page`.
+    fn do_wp_page(&self, vma: &Vma, vpn: Vpn, seen: Pte) -> Result<()> {
+        let Pte::Present { pfn, page, .. } = seen else { return Ok(()) };
+        let old = {
+            let mut table = vma.table(vpn);
+            if table[index(vpn)] != seen {
+                return Ok(());
+            }
+            let old = self.folio_of(pfn);
+            // The slots may have other references; a folio out of the cache has none.
+            if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
+                table[index(vpn)] = Pte::Present { pfn, page, is_exclusive: true };
+                return Ok(());
+            }
+            old
+        };
+        let new = self.swap.folio_alloc(Order::ZERO)?;
+        let from = page as usize * PAGE_SIZE;
+        new.bytes_mut()?.copy_from_slice(&old.bytes()?[from..from + PAGE_SIZE]);
+        self.swap.make_anon(&new);
+        let mut table = vma.table(vpn);
+        if table[index(vpn)] == seen {
+            new.add_mappings(1);
+            table[index(vpn)] = Pte::Present { pfn: new.pfn(), page: 0, is_exclusive: true };
+            old.remove_mappings(1);
+        }
+        Ok(())
+    }
+
+    /// Brings a page back. Kernel: `do_swap_page`.
+    fn do_swap_page(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, is_write: bool, cpu: CpuId) -> Result<()> {
+        let (folio, is_new) = match self.swapin_for_fault(vma, vpn, entry, cpu) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                let unchanged = matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
+                return if unchanged { Err(SwapError::NoMemory(PAGE_SIZE as u64)) } else { Ok(()) };
+            }
+            Err(error) => {
+                let unchanged = matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
+                return if unchanged { Err(error) } else { Ok(()) };
+            }
+        };
+        if is_new {
+            self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+        }
+        let locked = folio.folio().lock();
+        if !folio.covers(entry) {
+            return Ok(());
+        }
+        if !locked.has(FolioFlags::UPTODATE) {
+            // Kernel: a bus error; here whoever reads reports it, and the next fault reads again.
+            drop(locked);
+            return self.swap.drop_unread(&folio, cpu);
+        }
+        match self.map_swapped(vma, vpn, entry, &locked, is_new, is_write, cpu)? {
+            Step::Done => Ok(()),
+            Step::Retry => {
+                // A folio made for a range that has changed since: nobody needs it as it is.
+                let shadow = Shadow { memcg: folio.memcg(), ..Shadow::default() };
+                if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
+                    self.swap.on_cpu(cpu)?.del_locked(&locked, Leave::Charged(shadow))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Finds the folio of a slot or reads it, the way its device asks for; says whether it was read for this.
+    ///
+    /// `Ok(None)`: the slot is free or there is no memory.
+    fn swapin_for_fault<'m>(
+        &'m self,
+        vma: &Vma,
+        vpn: Vpn,
+        entry: SwpEntry,
+        cpu: CpuId,
+    ) -> Result<Option<(FolioRef<'m>, bool)>> {
+        if let Some(folio) = self.swap.on_cpu(cpu)?.swap_cache_get_folio(entry)? {
+            self.update_readahead(vma, vpn, &folio, cpu)?;
+            return Ok(Some((folio, false)));
+        }
+        let device = self.swap.on_cpu(cpu)?.device_of(entry)?;
+        let how = Swapin::new(cpu, Orders::ZERO);
+        if device.has(SwpFlags::SYNCHRONOUS_IO) {
+            let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
+            return match self.swap.swapin_folio(entry, &Swapin { orders, ..how }) {
+                Ok(found) => Ok(Some(found)),
+                Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        if self.swap.has_rotational() {
+            return self.swap.swap_cluster_readahead(entry, &how);
+        }
+        self.swap_vma_readahead(vma, vpn, entry, &how)
+    }
+
+    /// Takes note of a folio found in the cache. Kernel: `swap_update_readahead`.
+    fn update_readahead(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+        if folio.order() != Order::ZERO {
+            return Ok(());
+        }
+        // The same bit means "wanted by reclaim" while the folio goes out.
+        let is_ahead =
+            !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
+        let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
+        if self.swap.has_rotational() {
+            if is_ahead {
+                self.swap.readahead().hit();
+            }
+        } else {
+            vma.readahead.hit(vpn, flag);
+        }
+        if is_ahead {
+            self.swap.on_cpu(cpu)?.counters().count(Event::SwapRaHit, 1);
+        }
+        Ok(())
+    }
+
+    /// Says which orders a swap-in may have: those the mapping allows, whose window lies in it, whose slots are aligned
+    /// as the pages are, and whose entries follow each other. Kernel: `alloc_swap_folio`, up to the allocation.
+    pub(crate) fn alloc_swap_folio_orders(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry) -> Orders {
+        let options = vma.options();
+        if options.is_uffd_armed {
+            return Orders::ZERO;
+        }
+        let mut orders = options.orders.below_pmd();
+        let table = vma.table(vpn);
+        while !orders.is_empty() {
+            let order = orders.highest();
+            let nr_pages = order.nr_pages() as u64;
+            let first = vpn.0 - vpn.0 % nr_pages;
+            let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
+            let is_aligned = vpn.0 % nr_pages == u64::from(entry.offset().0) % nr_pages;
+            if fits && is_aligned && is_swap_run(&table[index(Vpn(first))..][..nr_pages as usize]) {
+                break;
+            }
+            orders = orders.without(order);
+        }
+        orders
+    }
+
+    /// Reads the swapped-out pages around a fault. Kernel: `swap_vma_readahead`.
+    fn swap_vma_readahead<'m>(
+        &'m self,
+        vma: &Vma,
+        vpn: Vpn,
+        entry: SwpEntry,
+        how: &Swapin<'m>,
+    ) -> Result<Option<(FolioRef<'m>, bool)>> {
+        let window = vma.readahead.window(vpn, vma.pages(), self.swap.readahead().page_cluster());
+        let mut was_read = false;
+        if window.end.0 - window.start.0 > 1 {
+            for at in (window.start.0..window.end.0).map(Vpn) {
+                let Pte::Swap { entry: other, .. } = vma.pte(at) else { continue };
+                let read = self.swap.swap_cache_read_folio(other, how, at != vpn);
+                if at == vpn {
+                    was_read = read?.is_some_and(|(_, is_new)| is_new);
+                }
+            }
+        }
+        let found = self.swap.swap_cache_read_folio(entry, how, false)?;
+        Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
+    }
+
+    /// Writes the entries of a folio that is back, all of them if they are still its slots', else the one. Steps I5-I7.
+    #[expect(clippy::too_many_arguments, reason = "the facts of one fault")]
+    fn map_swapped(
+        &self,
+        vma: &Vma,
+        vpn: Vpn,
+        entry: SwpEntry,
+        locked: &LockedFolio<'_>,
+        is_new: bool,
+        is_write: bool,
+        cpu: CpuId,
+    ) -> Result<Step> {
+        let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
+        let nr_pages = locked.nr_pages();
+        let mut table = vma.table(vpn);
+        let Pte::Swap { entry: now, is_exclusive } = table[index(vpn)] else { return Ok(Step::Retry) };
+        if now != entry {
+            return Ok(Step::Retry);
+        }
+        let start = vpn.0.checked_sub(page.into()).filter(|&start| {
+            let here = vma.same_table(vpn);
+            start >= here.start && start + u64::from(nr_pages) <= here.end
+        });
+        let is_whole = start.is_some_and(|start| {
+            let entries = &table[index(Vpn(start))..][..nr_pages as usize];
+            is_swap_run(entries) && entries[0] == (Pte::Swap { entry: locked.entry().expect("cached"), is_exclusive })
+        });
+        let (first, pages) = match start {
+            Some(start) if is_whole => (Vpn(start), 0..nr_pages),
+            _ if nr_pages > 1 && is_new && !locked.is_mapped() => return Ok(Step::Retry),
+            _ => (vpn, page..page + 1),
+        };
+        let nr = pages.len() as u32;
+        self.swap.on_cpu(cpu)?.put_locked_folio(locked, pages.clone())?;
+        locked.add_mappings(nr);
+        // Kept exclusive only if the slot has no other reference left.
+        let is_exclusive = is_exclusive && !self.swap.on_cpu(cpu)?.is_maybe_swapped(locked)?;
+        for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
+            *pte = Pte::Present { pfn: locked.pfn(), page: (pages.start + i as u32) as u16, is_exclusive };
+        }
+        drop(table);
+        if self.should_try_to_free_swap(vma, entry, locked, is_write, cpu)? {
+            self.swap.on_cpu(cpu)?.free_swap_locked(locked)?;
+        }
+        Ok(Step::Done)
+    }
+
+    /// Step I7. Kernel: `should_try_to_free_swap`.
+    fn should_try_to_free_swap(
+        &self,
+        vma: &Vma,
+        entry: SwpEntry,
+        locked: &LockedFolio<'_>,
+        is_write: bool,
+        cpu: CpuId,
+    ) -> Result<bool> {
+        let is_synchronous = self.swap.on_cpu(cpu)?.device_of(entry)?.has(SwpFlags::SYNCHRONOUS_IO);
+        Ok(is_synchronous
+            || self.swap.vm_swap_full()
+            || vma.options().is_locked
+            || locked.has(FolioFlags::MLOCKED)
+            || (is_write && may_reuse(locked.folio(), 1)))
+    }
+}
+
+/// Says whether entries are slots that follow each other, alike in all else. Kernel: `swap_pte_batch`.
+fn is_swap_run(entries: &[Pte]) -> bool {
+    let Some(&Pte::Swap { entry: first, is_exclusive }) = entries.first() else { return false };
+    entries.iter().enumerate().all(|(i, pte)| *pte == Pte::Swap { entry: first.plus(i as u32), is_exclusive })
+}

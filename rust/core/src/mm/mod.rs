@@ -1,0 +1,344 @@
+//! Address spaces: page tables whose entries are pages, slots or nothing. What faults, forks and zaps is here; how a
+//! page comes back is in `fault`, how it goes in `pageout`.
+//!
+//! Locks: folio lock > page table lock > a CPU's local lock. A folio that an entry names is got under the page table
+//! lock, which keeps it: an entry is a reference.
+
+mod fault;
+mod pageout;
+
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use pageout::PageoutReport;
+
+use crate::error::{Result, SwapError};
+use crate::folio::{Folio, FolioFlags, FolioRef};
+use crate::limits::PAGE_SIZE;
+use crate::readahead::{VmaReadahead, Vpn};
+use crate::swap::Swap;
+use crate::swapin::Orders;
+use crate::sync::{SpinGuard, SpinMutex};
+use crate::types::{CpuId, Order, Pfn, SwpEntry, SwpType};
+
+/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
+pub const PTRS_PER_PTE: u64 = 512;
+
+/// One page table entry. Kernel: `pte_t`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pte {
+    /// Nothing there: the first touch makes a page of zeros.
+    #[default]
+    None,
+    /// A page of a folio in memory.
+    Present {
+        /// The folio's first page.
+        pfn: Pfn,
+        /// Which page of it.
+        page: u16,
+        /// Nobody else maps or swaps the page, so a write needs no copy. Kernel: writable and exclusive together.
+        is_exclusive: bool,
+    },
+    /// A page that was swapped out; the entry has one reference for this.
+    Swap {
+        /// The slot.
+        entry: SwpEntry,
+        /// It was exclusive when it went.
+        is_exclusive: bool,
+    },
+}
+
+pub(crate) type PageTable = [Pte; PTRS_PER_PTE as usize];
+
+/// What a mapping allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VmaOptions {
+    /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
+    pub orders: Orders,
+    /// Order of folios that a first touch makes where they fit.
+    pub anon_order: u8,
+    /// Pages may not leave memory. Kernel: `VM_LOCKED`.
+    pub is_locked: bool,
+    /// Faults are handled by a user, page by page: no large folios. Kernel: `userfaultfd_armed`.
+    pub is_uffd_armed: bool,
+}
+
+/// A range of pages with one set of options. Kernel: `struct vm_area_struct`.
+#[derive(Debug)]
+pub struct Vma {
+    pages: Range<Vpn>,
+    options: VmaOptions,
+    /// By page table; the first and last may be used in part.
+    tables: Box<[SpinMutex<Box<PageTable>>]>,
+    pub(crate) readahead: VmaReadahead,
+}
+
+impl Vma {
+    fn new(pages: Range<Vpn>, options: VmaOptions) -> Self {
+        let nr_tables = pages.end.0.div_ceil(PTRS_PER_PTE) - pages.start.0 / PTRS_PER_PTE;
+        let tables = (0..nr_tables).map(|_| SpinMutex::new(Box::new([Pte::None; PTRS_PER_PTE as usize]))).collect();
+        Self { pages, options, tables, readahead: VmaReadahead::default() }
+    }
+
+    /// Returns the pages of the mapping.
+    pub fn pages(&self) -> Range<Vpn> {
+        self.pages.clone()
+    }
+
+    /// Returns what it allows.
+    pub fn options(&self) -> VmaOptions {
+        self.options
+    }
+
+    /// Locks the page table of a page; which entry is the page's is `index`.
+    pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, Box<PageTable>> {
+        self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock()
+    }
+
+    /// Returns the pages that share a page table with one and are mapped here.
+    pub(crate) fn same_table(&self, vpn: Vpn) -> Range<u64> {
+        let first = vpn.0 - vpn.0 % PTRS_PER_PTE;
+        first.max(self.pages.start.0)..(first + PTRS_PER_PTE).min(self.pages.end.0)
+    }
+
+    /// Returns the entry of a page, a snapshot.
+    pub fn pte(&self, vpn: Vpn) -> Pte {
+        self.table(vpn)[index(vpn)]
+    }
+}
+
+/// Returns the place of a page in its page table.
+pub(crate) fn index(vpn: Vpn) -> usize {
+    (vpn.0 % PTRS_PER_PTE) as usize
+}
+
+/// One address space. Kernel: `struct mm_struct`.
+#[derive(Debug)]
+pub struct Mm {
+    swap: Arc<Swap>,
+    vmas: RwLock<Vec<Arc<Vma>>>,
+}
+
+impl Mm {
+    /// Makes an empty address space.
+    pub fn new(swap: Arc<Swap>) -> Self {
+        Self { swap, vmas: RwLock::default() }
+    }
+
+    /// Returns the subsystem.
+    pub fn swap(&self) -> &Arc<Swap> {
+        &self.swap
+    }
+
+    fn vmas(&self) -> RwLockReadGuard<'_, Vec<Arc<Vma>>> {
+        // A panic under it leaves whole mappings: each change is one push.
+        self.vmas.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn vmas_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
+        self.vmas.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Maps `nr_pages` pages and returns the first, aligned to a page table. Errors: `OutOfRange` (EINVAL).
+    pub fn mmap(&self, nr_pages: u64, options: VmaOptions) -> Result<Arc<Vma>> {
+        let high = 1 << 32;
+        if nr_pages == 0 || nr_pages > high {
+            return Err(SwapError::OutOfRange { what: "pages of a mapping", value: nr_pages.into(), low: 1, high });
+        }
+        if Order::new(options.anon_order).is_none() {
+            return Err(SwapError::OrderTooLarge(options.anon_order.into()));
+        }
+        let mut vmas = self.vmas_mut();
+        let last = vmas.last().map_or(0, |vma| vma.pages.end.0);
+        let start = (last + 1).next_multiple_of(PTRS_PER_PTE);
+        let vma = Arc::new(Vma::new(Vpn(start)..Vpn(start + nr_pages), options));
+        vmas.push(vma.clone());
+        Ok(vma)
+    }
+
+    /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT).
+    pub fn vma_of(&self, vpn: Vpn) -> Result<Arc<Vma>> {
+        let vmas = self.vmas();
+        let at = vmas.partition_point(|vma| vma.pages.end <= vpn);
+        vmas.get(at).filter(|vma| vma.pages.contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
+    }
+
+    /// Returns the folio that an entry names, with a reference. Called with its page table locked.
+    pub(crate) fn folio_of(&self, pfn: Pfn) -> FolioRef<'_> {
+        self.swap.memory_of_folios().folio(pfn).try_get().expect("a page table entry is a reference")
+    }
+
+    /// Calls with each piece of a range of bytes that lies in one page: the page in memory, and the bytes in it.
+    fn for_bytes(
+        &self,
+        address: u64,
+        nr_bytes: usize,
+        is_write: bool,
+        cpu: CpuId,
+        mut call: impl FnMut(&FolioRef<'_>, usize, Range<usize>) -> Result<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < nr_bytes {
+            let at = address + done as u64;
+            let vpn = Vpn::of_address(at);
+            let in_page = at as usize % PAGE_SIZE;
+            let len = (PAGE_SIZE - in_page).min(nr_bytes - done);
+            let (folio, page) = self.touch(vpn, is_write, cpu)?;
+            call(&folio, page as usize * PAGE_SIZE + in_page, done..done + len)?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes out of the address space, faulting pages in. Errors: `NotMapped` (EFAULT); those of a fault.
+    pub fn read(&self, address: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
+        let nr_bytes = to.len();
+        self.for_bytes(address, nr_bytes, false, cpu, |folio, at, range| {
+            let len = range.len();
+            to[range].copy_from_slice(&folio.bytes()?[at..at + len]);
+            Ok(())
+        })
+    }
+
+    /// Copies bytes into the address space, faulting pages in and copying shared ones. Errors: as [`Mm::read`].
+    pub fn write(&self, address: u64, from: &[u8], cpu: CpuId) -> Result<()> {
+        self.for_bytes(address, from.len(), true, cpu, |folio, at, range| {
+            let len = range.len();
+            folio.bytes_mut()?[at..at + len].copy_from_slice(&from[range]);
+            // While the reference is held: reclaim that has written the folio already finds the reference or the flag.
+            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+            Ok(())
+        })
+    }
+
+    /// Copies the address space: pages are shared until somebody writes, slots get one reference more.
+    ///
+    /// Errors: `CountOverflow` (EOVERFLOW), and there is no copy. Kernel: `copy_page_range`.
+    pub fn fork(&self, cpu: CpuId) -> Result<Self> {
+        let child = Self::new(self.swap.clone());
+        for vma in self.vmas().iter() {
+            let copy = Arc::new(Vma::new(vma.pages(), vma.options));
+            child.vmas_mut().push(copy.clone());
+            for (from, to) in vma.tables.iter().zip(&copy.tables) {
+                for (from, to) in from.lock().iter_mut().zip(to.lock().iter_mut()) {
+                    self.copy_entry(from, to, cpu)?;
+                }
+            }
+        }
+        Ok(child)
+    }
+
+    fn copy_entry(&self, from: &mut Pte, to: &mut Pte, cpu: CpuId) -> Result<()> {
+        match from {
+            Pte::None => {}
+            Pte::Present { pfn, is_exclusive, .. } => {
+                *is_exclusive = false;
+                self.swap.memory_of_folios().folio(*pfn).add_mappings(1);
+            }
+            Pte::Swap { entry, is_exclusive } => {
+                self.swap.dup(*entry, 1, cpu)?;
+                *is_exclusive = false;
+            }
+        }
+        *to = *from;
+        Ok(())
+    }
+
+    /// Forgets the pages of a range: memory and slots that nobody else has are free. Errors: `NotMapped` (EFAULT).
+    ///
+    /// Slots that follow each other go in one call. Kernel: `zap_pte_range`.
+    pub fn zap(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<()> {
+        let mut vpn = pages.start;
+        while vpn < pages.end {
+            let vma = self.vma_of(vpn)?;
+            let run = vma.same_table(vpn);
+            let end = run.end.min(pages.end.0);
+            let taken: Vec<Pte> = {
+                let mut table = vma.table(vpn);
+                (vpn.0..end).map(|vpn| std::mem::take(&mut table[index(Vpn(vpn))])).collect()
+            };
+            self.drop_entries(&taken, cpu)?;
+            vpn = Vpn(end);
+        }
+        Ok(())
+    }
+
+    fn drop_entries(&self, taken: &[Pte], cpu: CpuId) -> Result<()> {
+        let follows = |a: &Pte, b: &Pte| match (a, b) {
+            (Pte::Swap { entry: a, .. }, Pte::Swap { entry: b, .. }) => a.plus(1) == *b,
+            _ => false,
+        };
+        for run in taken.chunk_by(follows) {
+            match run[0] {
+                Pte::None => {}
+                Pte::Present { pfn, .. } => {
+                    let folio = self.swap.memory_of_folios().folio(pfn).try_get().expect("the entry was a reference");
+                    folio.remove_mappings(1);
+                    self.free_folio_and_swap_cache(&folio, cpu)?;
+                }
+                Pte::Swap { entry, .. } => self.swap.put(entry, run.len() as u32, cpu)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives slots up that only the cache of an unmapped folio still has. Kernel: `free_folio_and_swap_cache`.
+    fn free_folio_and_swap_cache(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+        if !folio.is_mapped()
+            && folio.has(FolioFlags::SWAPCACHE)
+            && let Some(locked) = folio.folio().try_lock()
+        {
+            self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
+        }
+        Ok(())
+    }
+
+    /// Brings every page back that lies on a device; for swapoff. Errors: those of a fault. Kernel: `unuse_mm`.
+    pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
+        let vmas = self.vmas().clone();
+        for vma in vmas {
+            for vpn in (vma.pages.start.0..vma.pages.end.0).map(Vpn) {
+                while matches!(vma.pte(vpn), Pte::Swap { entry, .. } if entry.ty() == ty) {
+                    self.touch(vpn, false, cpu)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the pages in memory and the pages swapped out.
+    pub fn nr_pages(&self) -> (u64, u64) {
+        let mut sum = (0, 0);
+        for vma in self.vmas().iter() {
+            for table in &vma.tables {
+                for pte in table.lock().iter() {
+                    match pte {
+                        Pte::None => {}
+                        Pte::Present { .. } => sum.0 += 1,
+                        Pte::Swap { .. } => sum.1 += 1,
+                    }
+                }
+            }
+        }
+        sum
+    }
+}
+
+impl Drop for Mm {
+    fn drop(&mut self) {
+        let vmas = std::mem::take(&mut *self.vmas_mut());
+        for vma in vmas {
+            for table in &vma.tables {
+                let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
+                // A device that is off took its slots along; nothing is left to give back then.
+                let _ = self.drop_entries(&taken, CpuId(0));
+            }
+        }
+    }
+}
+
+/// Says whether a page of a folio may be written in place by its one mapper: nobody else maps, swaps or holds it.
+pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
+    let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
+    folio.refs() == folio.mapcount() + nr_cached + nr_own_refs && folio.mapcount() <= folio.nr_pages()
+}

@@ -1,0 +1,193 @@
+//! What a file accepts, refuses and survives.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::*;
+
+/// A directory of its own that goes away with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("swapcore-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a temporary directory");
+        Self(dir)
+    }
+
+    fn swap_file(&self, last_page: u32, bad_pages: Vec<u32>) -> PathBuf {
+        let path = self.0.join("swap");
+        let header = SwapHeader { last_page, bad_pages, uuid: [7; 16], label: "spare".into() };
+        File::create(&path, &header, true).expect("a new file");
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(path: &std::path::Path) -> Result<File> {
+    File::open(path, &FileOptions::default())
+}
+
+fn pages(nr_pages: usize, byte: u8) -> Vec<u8> {
+    (0..nr_pages * PAGE_SIZE).map(|at| byte ^ (at / 61) as u8).collect()
+}
+
+#[test]
+fn a_made_file_opens_once_and_says_what_it_is() {
+    let dir = Dir::new("made");
+    let path = dir.swap_file(99, vec![]);
+    assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+    let file = open(&path).expect("a swap file");
+    assert_eq!((file.spec().max_pages, file.header().label.as_str(), file.header().uuid), (100, "spare", [7; 16]));
+    assert!(!file.spec().is_block_device && !file.spec().is_rotational);
+    assert_eq!(open(&path).expect_err("locked").errno(), 11);
+    drop(file);
+    open(&path).expect("free again");
+    let again = SwapHeader { last_page: 9, bad_pages: vec![], uuid: [0; 16], label: String::new() };
+    assert_eq!(File::create(&path, &again, true).expect_err("there is one").errno(), 17);
+    let full = dir.0.join("full");
+    File::create(&full, &again, false).expect("room");
+    assert!(fs::metadata(&full).expect("there").blocks() * 512 >= 10 * 4096, "its space is taken");
+}
+
+#[test]
+fn what_is_no_swap_area_is_refused() {
+    let dir = Dir::new("refused");
+    assert_eq!(open(&dir.0.join("none")).expect_err("not there").errno(), 2);
+    assert_eq!(open(&dir.0).expect_err("a directory").errno(), 21);
+    assert_eq!(open(std::path::Path::new("/dev/null")).expect_err("a character device").errno(), 22);
+    let path = dir.0.join("short");
+    fs::write(&path, [0; 100]).expect("room");
+    assert_eq!(open(&path).expect_err("short"), SwapError::BadHeader("shorter than a page"));
+    fs::write(&path, [0; 8192]).expect("room");
+    assert_eq!(open(&path).expect_err("zeros"), SwapError::BadHeader("no SWAPSPACE2 signature"));
+    let path = dir.swap_file(9, vec![]);
+    fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(10 * 4096 - 1).expect("ours");
+    let SwapError::AreaTooShort { has_pages: 9, needs_pages: 10, .. } = open(&path).expect_err("short") else {
+        panic!()
+    };
+}
+
+#[test]
+fn bad_pages_are_for_block_devices_and_their_images() {
+    let dir = Dir::new("bad");
+    let path = dir.swap_file(99, vec![5, 70]);
+    assert_eq!(open(&path).expect_err("a regular file"), SwapError::BadPagesOnFile(2));
+    let image = FileOptions { is_block_device: Some(true), is_rotational: Some(true), ..FileOptions::default() };
+    let spec = File::open(&path, &image).expect("an image").spec();
+    assert!(spec.is_block_device && spec.is_rotational && spec.bad_pages == [5, 70]);
+}
+
+#[test]
+fn runs_in_any_order_come_back() {
+    let dir = Dir::new("runs");
+    let file = open(&dir.swap_file(4000, vec![])).expect("a swap file");
+    let data: Vec<_> = (0..40).map(|i| pages(1 + i % 3, i as u8)).collect();
+    let firsts: Vec<u32> = data
+        .iter()
+        .scan(10, |at, data| {
+            let first = *at;
+            *at += (data.len() / PAGE_SIZE) as u32 + u32::from(data.len() == PAGE_SIZE);
+            Some(first)
+        })
+        .collect();
+    let mut runs: Vec<_> =
+        data.iter().zip(&firsts).map(|(data, &first)| WriteRun { first: SwpOffset(first), data }).collect();
+    runs.reverse();
+    runs.swap(3, 30);
+    assert!(file.write_runs(&runs).iter().all(Result::is_ok));
+    for run in &runs {
+        let mut back = vec![0; run.data.len()];
+        file.read(run.first, &mut back).expect("there");
+        assert_eq!(back, run.data);
+    }
+    assert!(file.write_runs(&[]).is_empty());
+}
+
+#[test]
+fn more_runs_than_one_call_takes_are_all_written() {
+    let dir = Dir::new("many");
+    let file = open(&dir.swap_file(4000, vec![])).expect("a swap file");
+    let data = pages(2500, 3);
+    let runs: Vec<_> =
+        data.chunks(PAGE_SIZE).zip(1..).map(|(data, i)| WriteRun { first: SwpOffset(i), data }).collect();
+    assert!(file.write_runs(&runs).iter().all(Result::is_ok));
+    let mut back = vec![0; data.len()];
+    file.read(SwpOffset(1), &mut back).expect("there");
+    assert!(back == data);
+}
+
+#[test]
+fn a_file_cut_short_under_us_is_an_error_of_the_read() {
+    let dir = Dir::new("cut");
+    let path = dir.swap_file(99, vec![]);
+    let file = open(&path).expect("a swap file");
+    file.write(SwpOffset(1), &pages(98, 1)).expect("room");
+    fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(5 * 4096 + 100).expect("ours");
+    let mut back = pages(4, 0);
+    file.read(SwpOffset(1), &mut back).expect("still there");
+    let error = file.read(SwpOffset(4), &mut back).expect_err("cut");
+    assert!(error.errno() == 5 && error.to_string().contains("truncated"), "{error}");
+    fs::remove_file(&path).expect("ours");
+    file.write(SwpOffset(50), &pages(1, 9)).expect("a deleted file lives while it is open");
+    file.read(SwpOffset(50), &mut back[..PAGE_SIZE]).expect("as above");
+    assert_eq!(back[..PAGE_SIZE], pages(1, 9));
+}
+
+#[test]
+fn the_errno_of_the_system_comes_through() {
+    let dir = Dir::new("errno");
+    let path = dir.swap_file(99, vec![]);
+    let good = open(&path).expect("a swap file");
+    let (header, spec) = (good.header.clone(), DeviceSpec { can_discard: true, ..good.spec() });
+    let readonly = File { file: fs::File::open(&path).expect("ours"), path: good.path.clone(), header, spec };
+    let data = pages(2, 1);
+    let error = readonly.write(SwpOffset(3), &data).expect_err("not open for writing");
+    let SwapError::Io { op: "write", first: 3, nr_pages: 2, errno: 9, what, .. } = &error else { panic!("{error}") };
+    assert_eq!(what, "Bad file descriptor");
+    let runs = [3u32, 4, 9].map(|first| WriteRun { first: SwpOffset(first), data: &data[..PAGE_SIZE] });
+    let errors: Vec<_> = readonly.write_runs(&runs).into_iter().map(|result| result.expect_err("read only")).collect();
+    assert!(
+        errors.iter().zip([3, 4, 9]).all(|(error, at)| matches!(error, SwapError::Io { first, .. } if *first == at))
+    );
+    assert_eq!(readonly.discard(SwpOffset(3), 1).expect_err("read only").errno(), 9);
+}
+
+#[test]
+fn a_discarded_range_reads_as_zeros_and_takes_no_space() {
+    let dir = Dir::new("punch");
+    let file = open(&dir.swap_file(999, vec![])).expect("a swap file");
+    if !file.spec().can_discard {
+        return println!("skipped: the file system of {} has no holes", file.path());
+    }
+    file.write(SwpOffset(1), &pages(500, 1)).expect("room");
+    file.file.sync_all().expect("a disk");
+    let before = file.stats()[0].1;
+    file.discard(SwpOffset(1), 400).expect("holes");
+    assert!(file.stats()[0].1 + 300 * 4096 < before, "{before}");
+    let mut back = pages(500, 9);
+    file.read(SwpOffset(1), &mut back).expect("there");
+    assert!(back[..400 * PAGE_SIZE].iter().all(|&byte| byte == 0));
+    assert_eq!(file.spec().max_pages, 1000, "the size stays");
+}
+
+#[test]
+fn direct_io_reads_the_header_and_aligned_pages() {
+    #[repr(align(4096))]
+    struct Aligned([u8; PAGE_SIZE]);
+    let dir = Dir::new("direct");
+    let path = dir.swap_file(99, vec![]);
+    let file = match File::open(&path, &FileOptions { direct: true, ..FileOptions::default() }) {
+        Err(error) if error.errno() == 22 => return println!("skipped: {error}"),
+        file => file.expect("a swap file"),
+    };
+    let (data, mut back) = (Box::new(Aligned([5; PAGE_SIZE])), Box::new(Aligned([0; PAGE_SIZE])));
+    file.write(SwpOffset(7), &data.0).expect("room");
+    file.read(SwpOffset(7), &mut back.0).expect("there");
+    assert!(back.0 == data.0);
+}

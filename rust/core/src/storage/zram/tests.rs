@@ -1,0 +1,137 @@
+//! What a zram device keeps, counts and refuses.
+
+use super::*;
+use crate::error::SwapError;
+
+const FIRST: SwpOffset = SwpOffset(1);
+
+fn device(mem_limit_bytes: Option<u64>) -> Zram {
+    Zram::new(1024, &ZramOptions { mem_limit_bytes, ..ZramOptions::default() }).expect("a size")
+}
+
+fn figure(zram: &Zram, name: &str) -> u64 {
+    zram.stats().into_iter().find(|figure| figure.0 == name).expect("a figure").1
+}
+
+fn text() -> Vec<u8> {
+    (0..PAGE_SIZE).map(|i| (i * i / 64) as u8 & 31).collect()
+}
+
+/// Bytes that no algorithm makes smaller.
+fn noise(nr_pages: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 56) as u8
+    };
+    (0..nr_pages * PAGE_SIZE).map(|_| next()).collect()
+}
+
+#[test]
+fn a_state_packs_and_unpacks() {
+    let handle = Handle::from_bits((1 << Handle::BITS) - 1);
+    for state in [State::Empty, State::Same, State::Stored(handle, 1), State::Stored(Handle::from_bits(0), PAGE_SIZE)] {
+        assert_eq!(State::unpack(state.pack()), state);
+    }
+    assert_eq!(State::Empty.pack(), 0, "zero memory is empty slots");
+}
+
+#[test]
+fn same_filled_pages_are_told_from_all_others() {
+    let mut page: Vec<u8> = 0x0123_4567_89ab_cdefu64.to_ne_bytes().repeat(PAGE_SIZE / 8);
+    assert_eq!(same_filled(&page), Some(0x0123_4567_89ab_cdef));
+    assert_eq!(same_filled(&[0; PAGE_SIZE]), Some(0));
+    for at in [0, 7, 8, 2048, PAGE_SIZE - 9, PAGE_SIZE - 1] {
+        page[at] ^= 1;
+        assert_eq!(same_filled(&page), None, "{at}");
+        page[at] ^= 1;
+    }
+}
+
+#[test]
+fn each_kind_of_page_comes_back_and_is_counted() {
+    let zram = device(None);
+    let data = [vec![0; PAGE_SIZE], vec![9; PAGE_SIZE], text(), noise(1)].concat();
+    zram.write(FIRST, &data).expect("room");
+    let mut back = vec![1; 5 * PAGE_SIZE];
+    zram.read(FIRST, &mut back).expect("whole");
+    assert_eq!(back[..4 * PAGE_SIZE], data);
+    assert!(back[4 * PAGE_SIZE..].iter().all(|&byte| byte == 0), "never written");
+    let figures = ["same_pages", "huge_pages", "huge_pages_since"].map(|name| figure(&zram, name));
+    assert_eq!(figures, [2, 1, 1]);
+    assert_eq!(figure(&zram, "orig_data_size"), 4 * 4096);
+    let packed = figure(&zram, "compr_data_size") - 4096;
+    assert!((1..2048).contains(&packed), "{packed}");
+    let used = figure(&zram, "mem_used_total");
+    assert!(used > 4096 && used.is_multiple_of(4096) && used == figure(&zram, "mem_used_max"));
+    zram.slot_free_notify(FIRST, 3);
+    zram.discard(FIRST.plus(3), 2).expect("never fails");
+    assert_eq!(figure(&zram, "notify_free"), 4);
+    for name in ["orig_data_size", "compr_data_size", "mem_used_total", "same_pages", "huge_pages"] {
+        assert_eq!(figure(&zram, name), 0, "{name}");
+    }
+    assert_eq!((figure(&zram, "mem_used_max"), figure(&zram, "huge_pages_since")), (used, 1));
+}
+
+#[test]
+fn a_slot_written_again_holds_the_new_page_only() {
+    let zram = device(None);
+    for page in [noise(1), text(), vec![3; PAGE_SIZE], text(), noise(1), vec![0; PAGE_SIZE]] {
+        zram.write(FIRST, &page).expect("room");
+        let mut back = vec![1; PAGE_SIZE];
+        zram.read(FIRST, &mut back).expect("whole");
+        assert_eq!(back, page);
+        assert_eq!(figure(&zram, "orig_data_size"), 4096);
+    }
+    assert_eq!(figure(&zram, "mem_used_total"), 0);
+}
+
+#[test]
+fn a_write_over_the_limit_leaves_nothing() {
+    let zram = device(Some(5 * 4096 - 1));
+    assert_eq!(figure(&zram, "mem_limit"), 5 * 4096);
+    zram.write(FIRST, &noise(4)).expect("4 pages of 5");
+    let error = zram.write(SwpOffset(10), &noise(2)).expect_err("6 pages of 5");
+    assert_eq!(error.errno(), 12);
+    let SwapError::Io { op: "write", first: 10, nr_pages: 2, .. } = error else { panic!("{error}") };
+    assert_eq!((figure(&zram, "mem_used_total"), figure(&zram, "failed_writes")), (4 * 4096, 1));
+    zram.write(SwpOffset(10), &[7; 2 * PAGE_SIZE]).expect("same-filled pages take none");
+    zram.slot_free_notify(FIRST, 4);
+    zram.write(SwpOffset(20), &noise(5)).expect("room again");
+}
+
+#[test]
+fn compaction_keeps_the_data() {
+    let zram = device(None);
+    let pages: Vec<_> = (0..600u32).map(|i| [&i.to_ne_bytes(), &text()[4..]].concat()).collect();
+    (0..600).for_each(|i| zram.write(SwpOffset(1 + i), &pages[i as usize]).expect("room"));
+    (0..600).filter(|i| i % 5 != 0).for_each(|i| zram.slot_free_notify(SwpOffset(1 + i), 1));
+    let (before, compressed) = (figure(&zram, "mem_used_total"), figure(&zram, "compr_data_size"));
+    let pages_given = zram.compact();
+    assert!(pages_given > 0 && figure(&zram, "pages_compacted") == pages_given);
+    assert_eq!(figure(&zram, "mem_used_total"), before - pages_given * 4096);
+    assert_eq!(figure(&zram, "compr_data_size"), compressed);
+    let mut back = vec![0; PAGE_SIZE];
+    for i in (0..600).step_by(5) {
+        zram.read(SwpOffset(1 + i), &mut back).expect("whole");
+        assert_eq!(back, pages[i as usize], "{i}");
+    }
+    zram.slot_free_notify(FIRST, 600);
+    assert_eq!((figure(&zram, "mem_used_total"), figure(&zram, "compr_data_size")), (0, 0));
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstd_is_smaller_than_lz4() {
+    let of = |algorithm| {
+        let zram = Zram::new(16, &ZramOptions { algorithm, mem_limit_bytes: None }).expect("a size");
+        zram.write(FIRST, &text()).expect("room");
+        let mut back = vec![1; PAGE_SIZE];
+        zram.read(FIRST, &mut back).expect("whole");
+        assert_eq!(back, text());
+        figure(&zram, "compr_data_size")
+    };
+    assert!(of(Algorithm::Zstd { level: 3 }) < of(Algorithm::Lz4));
+    let too_high = ZramOptions { algorithm: Algorithm::Zstd { level: 99 }, mem_limit_bytes: None };
+    assert_eq!(Zram::new(16, &too_high).expect_err("a level").errno(), 22);
+}

@@ -1,0 +1,56 @@
+//! What `Swap.dump` and `Swap.lookup` show, as dicts.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::cluster::ListId;
+use swapcore::dump::DeviceDump;
+use swapcore::table::EntryKind;
+
+use crate::errors::Result;
+
+pub(crate) fn kind_name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Null => "null",
+        EntryKind::Shadow => "shadow",
+        EntryKind::Pfn => "folio",
+        EntryKind::Bad => "bad",
+        EntryKind::Pointer => "pointer",
+    }
+}
+
+pub(crate) fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("type", device.ty.0)?;
+    dict.set_item("prio", device.prio)?;
+    dict.set_item("inuse_pages", device.inuse_pages)?;
+    let by_order = [PyDict::new(py), PyDict::new(py)];
+    let mut plain = [("free", Vec::new()), ("full", Vec::new()), ("discard", Vec::new())];
+    for (id, clusters) in &device.lists {
+        let clusters: Vec<u32> = clusters.iter().map(|idx| idx.0).collect();
+        match id {
+            ListId::Free => plain[0].1 = clusters,
+            ListId::Full => plain[1].1 = clusters,
+            ListId::Discard => plain[2].1 = clusters,
+            ListId::Nonfull(order) => by_order[0].set_item(order.get(), clusters)?,
+            ListId::Frag(order) => by_order[1].set_item(order.get(), clusters)?,
+        }
+    }
+    plain.into_iter().try_for_each(|(name, clusters)| dict.set_item(name, clusters))?;
+    let [nonfull, frag] = by_order;
+    dict.set_item("nonfull", nonfull)?;
+    dict.set_item("frag", frag)?;
+    let next = PyDict::new(py);
+    for (order, at) in device.next.iter().enumerate().filter(|&(_, &at)| at != 0) {
+        next.set_item(order, at)?;
+    }
+    dict.set_item("next", next)?;
+    Ok(dict)
+}
+
+pub(crate) fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (order, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0) {
+        dict.set_item(order, (hint.ty().0, hint.offset().0))?;
+    }
+    Ok(dict)
+}

@@ -1,0 +1,167 @@
+//! `Storage`: where the pages of a device go.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::SwapError;
+use swapcore::header::SwapHeader;
+use swapcore::storage::{
+    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, Zram, ZramOptions,
+};
+
+use crate::errors::Result;
+use crate::number;
+
+/// A place for page contents, that `Swap.swapon` turns into a device.
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct Storage {
+    pub(crate) storage: Arc<dyn SwapStorage>,
+    /// The same, when it has faults to plan.
+    faulty: Option<Arc<Faulty>>,
+}
+
+impl Storage {
+    pub(crate) fn new(storage: Arc<dyn SwapStorage>) -> Self {
+        Self { storage, faulty: None }
+    }
+}
+
+#[pymethods]
+impl Storage {
+    /// Uncompressed memory for ``pages`` slots, taken as they are written. Kernel: `brd`.
+    #[staticmethod]
+    fn ram(#[pyo3(from_py_with = number::size_pages)] pages: u64) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ram::new(pages as u32)?)))
+    }
+
+    /// Compressed memory for ``pages`` slots. Kernel: `zram`.
+    #[staticmethod]
+    #[pyo3(signature = (pages, *, algorithm = "lz4", level = None, mem_limit_bytes = None))]
+    fn zram(
+        #[pyo3(from_py_with = number::size_pages)] pages: u64,
+        algorithm: &str,
+        level: Option<i32>,
+        #[pyo3(from_py_with = number::bytes_or_none)] mem_limit_bytes: Option<u64>,
+    ) -> Result<Self> {
+        let algorithm = Algorithm::from_name(algorithm, level)?;
+        Ok(Self::new(Arc::new(Zram::new(pages as u32, &ZramOptions { algorithm, mem_limit_bytes })?)))
+    }
+
+    /// A swap file or block device with the header that mkswap wrote; None asks the system.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, direct = false, is_block_device = None, is_rotational = None))]
+    fn file(path: &str, direct: bool, is_block_device: Option<bool>, is_rotational: Option<bool>) -> Result<Self> {
+        let options = FileOptions { direct, is_block_device, is_rotational };
+        Ok(Self::new(Arc::new(File::open(Path::new(path), &options)?)))
+    }
+
+    /// Makes a swap file of ``pages`` pages, mode 0600, with its header.
+    #[staticmethod]
+    #[pyo3(signature = (path, pages, *, label = "", uuid, bad_pages = None, sparse = false))]
+    fn create_file(
+        path: &str,
+        #[pyo3(from_py_with = number::size_pages)] pages: u64,
+        label: &str,
+        uuid: [u8; 16],
+        bad_pages: Option<&Bound<'_, PyAny>>,
+        sparse: bool,
+    ) -> Result<()> {
+        let bad_pages = bad_pages.map_or(Ok(Vec::new()), number::bad_pages)?;
+        let header = SwapHeader { last_page: pages as u32 - 1, bad_pages, uuid, label: label.into() };
+        Ok(File::create(Path::new(path), &header, sparse)?)
+    }
+
+    /// Another storage with faults that `set_faults` plans.
+    #[staticmethod]
+    #[pyo3(signature = (inner, *, seed = 0))]
+    fn faulty(inner: &Bound<'_, Self>, #[pyo3(from_py_with = number::seed)] seed: u64) -> Self {
+        let faulty = Arc::new(Faulty::new(inner.get().storage.clone(), seed));
+        Self { storage: faulty.clone(), faulty: Some(faulty) }
+    }
+
+    /// Replaces the plan of a `faulty` storage; no arguments: no more faults.
+    #[pyo3(signature = (*, fail_write_in = None, fail_read_in = None, write_error_probability = 0.0,
+        read_error_probability = 0.0, errno = 5, tear_write_pages = None, delay_ns = 0))]
+    fn set_faults(
+        &self,
+        #[pyo3(from_py_with = number::nth_or_none)] fail_write_in: Option<u64>,
+        #[pyo3(from_py_with = number::nth_or_none)] fail_read_in: Option<u64>,
+        write_error_probability: f64,
+        read_error_probability: f64,
+        #[pyo3(from_py_with = number::errno)] errno: i32,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] tear_write_pages: Option<u32>,
+        #[pyo3(from_py_with = number::delay_ns)] delay_ns: u64,
+    ) -> Result<()> {
+        let unplanned = || SwapError::UnknownName {
+            what: "storage with faults",
+            name: self.storage.kind().into(),
+            known: "faulty",
+        };
+        let faulty = self.faulty.as_ref().ok_or_else(unplanned)?;
+        Ok(faulty.set_plan(FaultPlan {
+            fail_write_in,
+            fail_read_in,
+            write_error_probability,
+            read_error_probability,
+            errno,
+            tear_write_pages,
+            delay_ns,
+        })?)
+    }
+
+    /// ``ram``, ``zram``, ``file`` or ``faulty``.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        if self.faulty.is_some() { "faulty" } else { self.storage.kind() }
+    }
+
+    /// Size in slots, header included.
+    #[getter]
+    fn pages(&self) -> u32 {
+        self.storage.spec().max_pages
+    }
+
+    /// Slots that are never handed out.
+    #[getter]
+    fn bad_pages(&self) -> Vec<u32> {
+        self.storage.spec().bad_pages
+    }
+
+    /// Seeks cost: one allocation position for all CPUs.
+    #[getter]
+    fn is_rotational(&self) -> bool {
+        self.storage.spec().is_rotational
+    }
+
+    /// A block device, as opposed to a regular file.
+    #[getter]
+    fn is_block_device(&self) -> bool {
+        self.storage.spec().is_block_device
+    }
+
+    /// Takes discards.
+    #[getter]
+    fn can_discard(&self) -> bool {
+        self.storage.spec().can_discard
+    }
+
+    /// As fast as memory: no readahead, and swap-in gives the slot up.
+    #[getter]
+    fn is_synchronous(&self) -> bool {
+        self.storage.traits().contains(StorageTraits::SYNCHRONOUS_IO)
+    }
+
+    /// Returns its figures under kernel names.
+    fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        self.storage.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
+        Ok(stats)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Storage {} of {} pages>", self.kind(), self.pages())
+    }
+}
