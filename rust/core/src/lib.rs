@@ -68,6 +68,8 @@ pub mod mm;
 mod percpu;
 mod plist;
 pub mod profile;
+#[cfg(test)]
+mod races;
 pub mod readahead;
 mod reclaim;
 mod refs;

@@ -301,7 +301,15 @@ impl Swap {
     /// Kernel: `local_lock(&percpu_swap_cluster.lock)`.
     #[inline]
     pub fn on_cpu(&self, cpu: CpuId) -> Result<OnCpu<'_>> {
-        Ok(OnCpu { local: self.locals.lock(cpu)?, swap: self, counters: &self.counters[cpu.index()] })
+        #[cfg(debug_assertions)]
+        let depth = Depth::enter(self);
+        Ok(OnCpu {
+            local: self.locals.lock(cpu)?,
+            swap: self,
+            counters: &self.counters[cpu.index()],
+            #[cfg(debug_assertions)]
+            _depth: depth,
+        })
     }
 
     /// Locks the list of devices. Kernel: `swap_lock`. Order: before every other lock.
@@ -420,6 +428,32 @@ pub struct OnCpu<'a> {
     local: SpinGuard<'a, Local>,
     swap: &'a Swap,
     counters: &'a CpuCounters,
+    #[cfg(debug_assertions)]
+    _depth: Depth,
+}
+
+#[cfg(debug_assertions)]
+thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// Says that this thread has a local lock: a second one would wait for itself, or for somebody who waits for the first.
+#[cfg(debug_assertions)]
+#[derive(Debug)]
+struct Depth;
+
+#[cfg(debug_assertions)]
+impl Depth {
+    fn enter(swap: &Swap) -> Self {
+        let address = std::ptr::from_ref(swap).addr();
+        assert_ne!(HELD.replace(address), address, "this thread has a local lock of this subsystem already");
+        Self
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Depth {
+    fn drop(&mut self) {
+        HELD.set(0);
+    }
 }
 
 impl<'a> OnCpu<'a> {

@@ -184,7 +184,7 @@ impl Swap {
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `NoMemory` (ENOMEM); `BadRange` (EINVAL); `Io` of the read.
     pub(crate) fn swapin_folio<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<(FolioRef<'r>, bool)> {
         loop {
-            if let Some(folio) = self.on_cpu(how.cpu)?.swap_cache_get_folio(entry)? {
+            if let Some(folio) = self.swap_cache_get_folio(entry, how.cpu)? {
                 return Ok((folio, false));
             }
             match self.swap_cache_alloc_folio(entry, how) {
@@ -226,7 +226,7 @@ impl Swap {
     ) -> Result<Option<(FolioRef<'r>, bool)>> {
         if self.on_cpu(how.cpu)?.swap_count(entry)? == 0 {
             // A slot that only the cache holds has a folio, too.
-            return Ok(self.on_cpu(how.cpu)?.swap_cache_get_folio(entry)?.map(|folio| (folio, false)));
+            return Ok(self.swap_cache_get_folio(entry, how.cpu)?.map(|folio| (folio, false)));
         }
         match self.swapin_folio(entry, &Swapin { orders: Orders::ZERO, ..*how }) {
             Ok((folio, is_new)) => {

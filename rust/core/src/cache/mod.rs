@@ -10,9 +10,9 @@ use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::reclaim::get_folio;
 use crate::slots::Leave;
-use crate::swap::{Cx, OnCpu};
+use crate::swap::{Cx, OnCpu, Swap};
 use crate::table::{EntryKind, Shadow};
-use crate::types::{Order, SwpEntry, SwpOffset};
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset};
 
 fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
     folio.try_lock().ok_or_else(|| folio.busy())
@@ -37,6 +37,14 @@ impl Cx<'_> {
         }
         new.set_entry(first);
         new.set(FolioFlags::SWAPCACHE);
+    }
+}
+
+impl Swap {
+    /// [`OnCpu::swap_cache_get_folio`] with the local lock of a CPU for as long as the look takes: in the head of
+    /// an `if let` a guard would be held to its end.
+    pub(crate) fn swap_cache_get_folio(&self, entry: SwpEntry, cpu: CpuId) -> Result<Option<FolioRef<'_>>> {
+        self.on_cpu(cpu)?.swap_cache_get_folio(entry)
     }
 }
 

@@ -35,8 +35,6 @@ pub(super) struct FolioHeader {
     pub(super) users: AtomicI32,
     /// First slot owned, 0 when not in the swap cache.
     pub(super) swap: AtomicU64,
-    /// The reverse map: group of mappings and page in it, as the page table layer packs it; 0 for none.
-    pub(super) anon: AtomicU64,
     pub(super) order: AtomicU8,
     /// Uses after the first, 0..=3.
     pub(super) lru_refs: AtomicU8,
@@ -199,7 +197,6 @@ impl Memory {
         header.flags.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.mapcount.load(Ordering::Relaxed), 0, "a free page is mapped");
         debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
-        header.anon.store(0, Ordering::Relaxed);
         header.lru_refs.store(0, Ordering::Relaxed);
         header.memcg.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire in `Folio::try_get`: who gets a reference to a reused page sees its new fields.

@@ -262,16 +262,6 @@ impl<'a> Folio<'a> {
         self.memory.header(self.pfn).memcg.store(id.0.into(), Ordering::Relaxed);
     }
 
-    /// Returns the packed reverse map. Kernel: `folio->mapping` and `folio->index`.
-    pub(crate) fn anon(self) -> u64 {
-        // Relaxed: set once, before the first mapping shows the folio.
-        self.memory.header(self.pfn).anon.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_anon(self, anon: u64) {
-        self.memory.header(self.pfn).anon.store(anon, Ordering::Relaxed);
-    }
-
     /// Makes pages of this frozen folio a folio of their own: frozen, unlocked, flags and owner as here.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));

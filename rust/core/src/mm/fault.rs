@@ -156,7 +156,7 @@ impl Mm {
         entry: SwpEntry,
         cpu: CpuId,
     ) -> Result<Option<(FolioRef<'m>, bool)>> {
-        if let Some(folio) = self.swap.on_cpu(cpu)?.swap_cache_get_folio(entry)? {
+        if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
         }

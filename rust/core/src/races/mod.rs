@@ -1,0 +1,283 @@
+//! Every race and every error of the swap cache, forced: the other side runs inside a step of this one, on one thread
+//! where that is possible. A storage, an allocator and a memory controller of the tests' own are where it gets in.
+
+mod errors;
+mod swapin;
+mod swapout;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::charge::Charging;
+use crate::error::{Result, SwapError};
+use crate::folio::{Folio, FolioFlags, FolioRef};
+use crate::limits::PAGE_SIZE;
+use crate::mm::{Mm, VmaOptions};
+use crate::profile::{Profile, SwapinCheck};
+use crate::readahead::Vpn;
+use crate::spec::{DeviceSpec, Discard};
+use crate::storage::{Ram, StorageTraits, SwapStorage};
+use crate::swap::{Config, Swap};
+use crate::swapin::{Orders, Swapin};
+use crate::swapout::MappedFolio;
+use crate::table::{EntryKind, Shadow};
+use crate::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset};
+
+const CPU: CpuId = CpuId(0);
+const OTHER: CpuId = CpuId(1);
+
+/// Something to happen inside a step, once.
+type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+
+fn fire(hook: &Hook) {
+    let taken = hook.lock().expect("no test panics under it").take();
+    if let Some(call) = taken {
+        call();
+    }
+}
+
+/// Memory that calls back at the start of a read or write, counts them, and fails when told to.
+#[derive(Debug)]
+struct Scripted {
+    ram: Ram,
+    is_synchronous: bool,
+    on_read: HookCell,
+    on_write: HookCell,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    fails: AtomicBool,
+}
+
+#[derive(Default)]
+struct HookCell(Hook);
+
+impl std::fmt::Debug for HookCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hook")
+    }
+}
+
+impl Scripted {
+    fn result(&self, op: &'static str, first: SwpOffset, len: usize) -> Result<()> {
+        if !self.fails.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let nr_pages = (len / PAGE_SIZE) as u32;
+        Err(SwapError::Io { op, storage: "scripted".into(), first: first.0, nr_pages, errno: 5, what: "told to".into() })
+    }
+}
+
+impl SwapStorage for Scripted {
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn spec(&self) -> DeviceSpec {
+        self.ram.spec()
+    }
+
+    fn traits(&self) -> StorageTraits {
+        let mut traits = self.ram.traits();
+        traits.set(StorageTraits::SYNCHRONOUS_IO, self.is_synchronous);
+        traits
+    }
+
+    fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        fire(&self.on_write.0);
+        self.result("write", first, data.len())?;
+        self.ram.write(first, data)
+    }
+
+    fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        fire(&self.on_read.0);
+        self.result("read", first, data.len())?;
+        self.ram.read(first, data)
+    }
+
+    fn slot_free_notify(&self, first: SwpOffset, nr_pages: u32) {
+        self.ram.slot_free_notify(first, nr_pages);
+    }
+}
+
+/// What the memory controller of the tests was told, and what it answers.
+#[derive(Debug, Default)]
+struct Ledger {
+    refuses_swapin: AtomicBool,
+    refuses_swap: AtomicBool,
+    swapin_charges: AtomicU64,
+    swap_charges: AtomicU64,
+    uncharged_slots: AtomicU64,
+    on_charge: HookCell,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Controller(Arc<Ledger>);
+
+fn refused(flag: &AtomicBool) -> Result<()> {
+    if flag.load(Ordering::Relaxed) { Err(SwapError::NoMemory(1)) } else { Ok(()) }
+}
+
+impl Charging for Controller {
+    fn try_charge_swap(&self, _folio: Folio<'_>) -> Result<()> {
+        refused(&self.0.refuses_swap)?;
+        self.0.swap_charges.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn uncharge_swap(&self, _owner: MemcgId, nr_pages: u32) {
+        self.0.uncharged_slots.fetch_add(nr_pages.into(), Ordering::Relaxed);
+    }
+
+    fn charge_swapin(&self, _folio: Folio<'_>, _owner: MemcgId) -> Result<()> {
+        fire(&self.0.on_charge.0);
+        refused(&self.0.refuses_swapin)?;
+        self.0.swapin_charges.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn swapin(&self, _folio: Folio<'_>, _owner: MemcgId) {}
+
+    fn removal_owner(&self, folio: Folio<'_>) -> MemcgId {
+        folio.memcg()
+    }
+
+    fn migrate(&self, _old: Folio<'_>, _new: Folio<'_>) {}
+
+    fn uncharge(&self, _folio: Folio<'_>) {}
+}
+
+struct Machine {
+    swap: Arc<Swap>,
+    storage: Arc<Scripted>,
+    ledger: Arc<Ledger>,
+}
+
+fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
+    let controller = Controller::default();
+    let ledger = controller.0.clone();
+    let config = Config::new(2, Profile::Newest);
+    let switches = crate::profile::Switches { swapin_check, ..config.switches };
+    let config = Config { switches, memory_pages: 8192, charging: Some(Box::new(controller)), ..config };
+    let swap = Arc::new(Swap::with_config(config).expect("a good config"));
+    let storage = Arc::new(Scripted {
+        ram: Ram::new(4096).expect("memory"),
+        is_synchronous,
+        on_read: HookCell::default(),
+        on_write: HookCell::default(),
+        reads: AtomicU64::new(0),
+        writes: AtomicU64::new(0),
+        fails: AtomicBool::new(false),
+    });
+    swap.swapon_storage(storage.clone(), Some(1), Discard::None).expect("a good device");
+    Machine { swap, storage, ledger }
+}
+
+fn machine() -> Machine {
+    machine_with(true, SwapinCheck::ZeroFirst)
+}
+
+fn order(order: u8) -> Order {
+    Order::new(order).expect("an order")
+}
+
+impl Machine {
+    fn hook(&self, hook: &HookCell, call: impl FnOnce() + Send + 'static) {
+        *hook.0.lock().expect("no test panics under it") = Some(Box::new(call));
+    }
+
+    /// Swaps a folio of one byte out; returns its entry.
+    fn out(&self, order: Order, byte: u8) -> SwpEntry {
+        let data = vec![byte; order.nr_pages() as usize * PAGE_SIZE];
+        let folio = self.swap.folio_with(order, &data).expect("memory");
+        self.swap.swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
+    }
+
+    fn try_in(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<MappedFolio<'_>> {
+        self.swap.swap_in(entry, order.nr_pages(), &Swapin::new(cpu, Orders::one(order)))
+    }
+
+    /// Allocates as a swap-in does, with something happening at the moment memory is first asked for, and reads.
+    fn alloc_while(&self, entry: SwpEntry, at: Order, meanwhile: impl Fn() + Sync) -> Result<FolioRef<'_>> {
+        let is_first = AtomicBool::new(true);
+        let allocate = |order: Order, _gfp| {
+            if is_first.swap(false, Ordering::Relaxed) {
+                meanwhile();
+            }
+            self.swap.folio_alloc(order)
+        };
+        let how = Swapin { allocate: Some(&allocate), ..Swapin::new(CPU, Orders::one(at)) };
+        let new = self.swap.swap_cache_alloc_folio(entry, &how)?;
+        self.swap.swap_read_folio(new.locked, CPU)?;
+        let pfn = new.folio.into_raw();
+        Ok(FolioRef::adopt(self.swap.memory_of_folios().folio(pfn)))
+    }
+
+    fn word(&self, entry: SwpEntry) -> crate::table::SwapTableEntry {
+        self.swap.on_cpu(CPU).expect("a cpu").lookup(entry).expect("a slot")
+    }
+
+    fn count(&self, entry: SwpEntry) -> u32 {
+        self.swap.on_cpu(CPU).expect("a cpu").swap_count(entry).expect("a slot")
+    }
+
+    fn reads(&self) -> u64 {
+        self.storage.reads.load(Ordering::Relaxed)
+    }
+
+    fn charges(&self) -> u64 {
+        self.ledger.swapin_charges.load(Ordering::Relaxed)
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        self.swap.stats().iter().find(|(known, _)| known == name).map(|&(_, value)| value).expect("a counter")
+    }
+
+    /// Everything is given back and nothing is left over.
+    fn assert_empty(&self) {
+        self.swap.check().expect("every invariant");
+        let used: u64 = self.swap.devices().iter().map(|device| self.swap.inuse_pages(device.ty())).sum();
+        assert_eq!((used, self.swap.memory_of_folios().nr_used_pages()), (0, 0), "slots and pages in use");
+    }
+}
+
+fn is_all(folio: &FolioRef<'_>, byte: u8) -> bool {
+    folio.bytes().expect("no views").iter().all(|&other| other == byte)
+}
+
+/// An address space with one page swapped out.
+fn space(m: &Machine, orders: Orders, nr_pages: u64, byte: u8) -> (Mm, Vpn) {
+    let mm = Mm::new(m.swap.clone());
+    let anon_order = if orders.bits() == 0 { 0 } else { orders.highest().get() };
+    let vma = mm.mmap(nr_pages, VmaOptions { orders, anon_order, ..VmaOptions::default() }).expect("a mapping");
+    let vpn = vma.pages().start;
+    let data = vec![byte; nr_pages as usize * PAGE_SIZE];
+    mm.write(vpn.0 * PAGE_SIZE as u64, &data, CPU).expect("memory");
+    (mm, vpn)
+}
+
+fn pageout(mm: &Mm, vpn: Vpn, nr_pages: u64) -> u64 {
+    mm.pageout(vpn..Vpn(vpn.0 + nr_pages), CPU).expect("mapped").reclaimed_pages
+}
+
+fn entry_of(mm: &Mm, vpn: Vpn) -> SwpEntry {
+    mm.swap_entry(vpn).expect("mapped").expect("swapped out")
+}
+
+fn byte_at(mm: &Mm, vpn: Vpn, cpu: CpuId) -> Result<u8> {
+    let mut byte = [0];
+    mm.read(vpn.0 * PAGE_SIZE as u64, &mut byte, cpu).map(|()| byte[0])
+}
+
+/// Drops what `alloc_while` brought in, as a user does who maps nothing.
+fn forget(machine: &Machine, folio: FolioRef<'_>, entry: SwpEntry) {
+    let nr_pages = folio.nr_pages();
+    drop(folio);
+    machine.swap.put(entry, nr_pages, CPU).expect("one reference a slot");
+}
+
+/// Gives an order-2 run back unread.
+fn drop_slots(machine: &Machine, entry: SwpEntry) {
+    machine.swap.put(entry, 4, CPU).expect("one reference a slot");
+}
