@@ -3,13 +3,15 @@
 //! `cargo bench -p swapcore --bench storage`. Both sides run in turns in one process, the order swapped each round; a
 //! ratio is of two neighbours in time, and what is shown is the median of all with its quartiles.
 
+mod common;
+
 use std::fs;
 use std::hint::black_box;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
-use std::time::Instant;
 
+use common::{NR_RUNS, RUN_BYTES, RUN_PAGES, SEED, pairs, runs};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,72 +19,6 @@ use swapcore::SwpOffset;
 use swapcore::header::SwapHeader;
 use swapcore::limits::PAGE_SIZE;
 use swapcore::storage::{File, FileOptions, SwapStorage, Zram, ZramOptions};
-
-const SEED: u64 = 20_261_123;
-const ROUNDS: usize = 401;
-const RUN_PAGES: usize = 16;
-const RUN_BYTES: usize = RUN_PAGES * PAGE_SIZE;
-const NR_RUNS: usize = 64;
-
-/// Shows the median of the ratios with its quartiles, and the median of each side in us a run.
-fn report(name: &str, ours: &[f64], plain: &[f64]) {
-    let sorted = |mut samples: Vec<f64>| {
-        samples.sort_by(f64::total_cmp);
-        samples
-    };
-    let ratios = sorted(ours.iter().zip(plain).map(|(ours, plain)| ours / plain).collect());
-    let at = |quarter: usize| ratios[ratios.len() * quarter / 4];
-    let median = |samples: &[f64]| sorted(samples.to_vec())[samples.len() / 2] * 1e6 / NR_RUNS as f64;
-    println!(
-        "{name}: ratio {:.4} (quartiles {:.4}..{:.4}); {:.2} us a run of 64 kB, plain {:.2} us",
-        at(2),
-        at(1),
-        at(3),
-        median(ours),
-        median(plain)
-    );
-}
-
-/// Runs both sides in turns.
-fn pairs(name: &str, mut ours: impl FnMut(), mut plain: impl FnMut()) {
-    let time = |body: &mut dyn FnMut()| {
-        let start = Instant::now();
-        body();
-        start.elapsed().as_secs_f64()
-    };
-    (0..10).for_each(|_| {
-        ours();
-        plain();
-    });
-    let (mut samples, mut plain_samples) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        if round % 2 == 0 {
-            samples.push(time(&mut ours));
-            plain_samples.push(time(&mut plain));
-        } else {
-            plain_samples.push(time(&mut plain));
-            samples.push(time(&mut ours));
-        }
-    }
-    report(name, &samples, &plain_samples);
-}
-
-/// Words of a small vocabulary with numbers between them, so many in 16.
-fn runs(rng: &mut ChaCha8Rng, noise_per_16: u32) -> Vec<Vec<u8>> {
-    let words: Vec<[u8; 16]> = (0..64).map(|_| rng.random()).collect();
-    let mut run = || {
-        let mut bytes = Vec::with_capacity(RUN_BYTES);
-        while bytes.len() < RUN_BYTES {
-            if rng.random_ratio(noise_per_16, 16) {
-                bytes.extend_from_slice(&rng.random::<[u8; 16]>());
-            } else {
-                bytes.extend_from_slice(&words[rng.random_range(0..words.len())]);
-            }
-        }
-        bytes
-    };
-    (0..NR_RUNS).map(|_| run()).collect()
-}
 
 fn first(run: usize) -> SwpOffset {
     SwpOffset(1 + (run * RUN_PAGES) as u32)

@@ -126,4 +126,3 @@ fn no_memory_at_any_order_is_enomem_and_a_refused_charge_restores_the_shadow() {
     m.swap.folio_unmap(mapped, CPU).expect("a cpu");
     m.assert_empty();
 }
-

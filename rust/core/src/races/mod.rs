@@ -63,7 +63,14 @@ impl Scripted {
             return Ok(());
         }
         let nr_pages = (len / PAGE_SIZE) as u32;
-        Err(SwapError::Io { op, storage: "scripted".into(), first: first.0, nr_pages, errno: 5, what: "told to".into() })
+        Err(SwapError::Io {
+            op,
+            storage: "scripted".into(),
+            first: first.0,
+            nr_pages,
+            errno: 5,
+            what: "told to".into(),
+        })
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct TableId(pub(crate) NonZeroU32);
 impl TableId {
     #[inline]
     fn index(self) -> usize {
-        self.0.get() as usize - 1
+        self.0.get() as usize
     }
 }
 
@@ -45,7 +45,8 @@ pub(crate) struct TablePool {
 impl TablePool {
     /// Makes a pool of `nr` tables, none of which takes memory yet. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32) -> Result<Self> {
-        Ok(Self { tables: MappedSlice::zeroed(nr as usize)?, free: SpinMutex::default() })
+        // One more, never touched: a table's number is its index, which shortens every lookup.
+        Ok(Self { tables: MappedSlice::zeroed(nr as usize + 1)?, free: SpinMutex::default() })
     }
 
     /// Takes a table, all NULL. Locks: the pool's. Panics: when more tables are taken than there are.
@@ -55,7 +56,7 @@ impl TablePool {
         free.attached += 1;
         reused.unwrap_or_else(|| {
             free.next_fresh += 1;
-            debug_assert!(free.next_fresh as usize <= self.tables.len(), "one table a cluster at the most");
+            debug_assert!((free.next_fresh as usize) < self.tables.len(), "one table a cluster at the most");
             TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
         })
     }
