@@ -313,8 +313,10 @@ class Lockstep:
     def drop_handle(self, index: int) -> None:
         """Drops the real handle of a cached folio: the cache keeps the folio, a lock goes with its holder."""
         self.log.append(f"side.drop_handle({index})")
-        self.folios[index].real = None
-        self.folios[index].model.locked = False
+        pair = self.folios[index]
+        pair.real = None
+        pair.model.locked = False
+        self.model.unmap(pair.model)
 
     def cached_folios(self) -> list[int]:
         """Returns the indexes of folios in the cache, and forgets the others."""
@@ -328,9 +330,13 @@ class Lockstep:
         """Sets locked, writeback, mapped or dirty on both sides of a folio."""
         self.log.append(f"side.set_traits({index}, **{traits})")
         pair = self.folios[index]
+        real = self.real(pair)
         for name, trait in traits.items():
-            setattr(self.real(pair), name, trait)
-            setattr(pair.model, name, trait)
+            setattr(real, name, trait)
+            if name == "mapped" and not trait:
+                self.model.unmap(pair.model)
+            else:
+                setattr(pair.model, name, trait)
 
     def folio_dup_swap(self, index: int, page: int | None) -> None:
         """Adds references through a folio."""
@@ -375,7 +381,8 @@ class Lockstep:
         while self.hibernation:
             self.free_hibernation(0)
         for index in self.cached_folios():
-            self.set_traits(index, locked=False, writeback=False)
+            # What is dirty and referenced stays; here its content is nobody's.
+            self.set_traits(index, locked=False, writeback=False, dirty=False)
         for index in self.cached_folios():
             if self.folios[index].model.entry:
                 self.swap_cache_del_folio(index)

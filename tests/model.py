@@ -54,7 +54,7 @@ class Folio:
     locked: bool = False
     writeback: bool = False
     mapped: bool = False
-    dirty: bool = False
+    dirty: bool = True
 
 
 @dataclass(eq=False)
@@ -252,9 +252,11 @@ class Model:
         if folio.entry:
             fail(errno.EEXIST)
         not_locked(folio)
+        folio.locked = True
         folio.entry = self.allocate(Request(folio.order, cpu, lambda: Slot(0, folio)))
         found = folio.entry
         self.settle()
+        folio.locked = False
         return (found[0].type, found[1]) if found else None
 
     def allocate(self, req: Request) -> tuple[Device, int] | None:
@@ -412,6 +414,7 @@ class Model:
         c = off // C
         for s in range(off, off + nr):
             del dev.slots[s]
+            dev.hibernation.discard(s)
         dev.count[c] -= nr
         dev.inuse -= nr
         if dev.writeok and dev not in self.avail:
@@ -519,6 +522,7 @@ class Model:
         if any(slot is None or slot.is_bad or slot.folio for slot in others):
             fail(errno.EBUSY)
         folio.entry = (dev, off)
+        folio.dirty = False
         for slot in self.slots_of(folio):
             slot.folio = folio
 
@@ -526,7 +530,7 @@ class Model:
         """Takes a folio out of the cache."""
         not_locked(folio)
         placed(folio)
-        if folio.writeback:
+        if folio.writeback or (folio.dirty and any(slot.count for slot in self.slots_of(folio))):
             fail(errno.EBUSY)
         self.remove_folio(folio)
         self.settle()
@@ -534,9 +538,15 @@ class Model:
     def folio_free_swap(self, folio: Folio) -> bool:
         """Frees the slots of a cached folio unless one has a reference."""
         not_locked(folio)
-        freed = folio.entry is not None and self.drop_idle(folio)
+        freed = folio.entry is not None and not folio.entry[0].hibernation and self.drop_idle(folio)
         self.settle()
         return freed
+
+    def unmap(self, folio: Folio) -> None:
+        """Ends the mapping of a folio; slots that only the cache still has go too unless it is locked."""
+        was_mapped, folio.mapped = folio.mapped, False
+        if was_mapped and folio.entry and not folio.locked:
+            self.folio_free_swap(folio)
 
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
         """Adds a reference to the slots of a cached folio; the only way from 0 to 1."""
@@ -577,10 +587,7 @@ class Model:
         dev = self.devices[kind]
         if off not in dev.hibernation:
             fail(errno.ENOENT)
-        dev.hibernation.remove(off)
-        self.put_one(dev, off)
-        self.try_to_reclaim(dev, off)
-        self.settle()
+        self.put(kind, off, 1)
 
     # Workers
 

@@ -17,6 +17,7 @@ ERRNOS: dict[type[OSError], tuple[int, type[Exception]]] = {
     sc.SwapBusyError: (errno.EBUSY, OSError),
     sc.TooManySwapfilesError: (errno.EPERM, PermissionError),
     sc.RefOverflowError: (errno.EOVERFLOW, OSError),
+    sc.SwapIOError: (errno.EIO, OSError),
 }
 
 

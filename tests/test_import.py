@@ -49,7 +49,8 @@ def test_command_line_parser_loads_nothing_heavy() -> None:
 
 
 def test_heavy_modules_are_loaded_when_they_are_needed() -> None:
-    assert "numpy" in loaded_after("import swapcore; swapcore.compare")
+    for name in ("compare", "replay"):
+        assert "numpy" in loaded_after(f"import swapcore; swapcore.{name}")
 
 
 def test_every_public_name_exists_and_the_list_is_sorted() -> None:
@@ -65,5 +66,6 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_public_classes_show_the_public_path() -> None:
-    for public in (sc.Swap, sc.SwapDevice, sc.SwapBatch, sc.SwpEntry, sc.Folio, sc.Trace, sc.Strategy):
+    classes = (sc.Swap, sc.SwapDevice, sc.SwapBatch, sc.SwpEntry, sc.Folio, sc.Storage, sc.Trace, sc.Strategy)
+    for public in classes:
         assert public.__module__ == "swapcore"

@@ -20,6 +20,7 @@ from ._core import (
     PAGE_SIZE,
     SWAPFILE_CLUSTER,
     Folio,
+    Mm,
     Storage,
     Strategy,
     Swap,
@@ -43,10 +44,11 @@ from .exceptions import (
     SwapIOError,
     TooManySwapfilesError,
 )
-from .storage import Null
+from .storage import Faulty, File, Null, Ram, Zram
 
 if TYPE_CHECKING:
     from .comparison import compare
+    from .replaying import replay
 
     __version__: str
 
@@ -57,10 +59,14 @@ __all__ = [
     "SWAPFILE_CLUSTER",
     "AlreadyCachedError",
     "EntryGoneError",
+    "Faulty",
+    "File",
     "Folio",
     "InvalidArgumentError",
     "InvariantError",
+    "Mm",
     "Null",
+    "Ram",
     "RefOverflowError",
     "Storage",
     "Strategy",
@@ -74,11 +80,13 @@ __all__ = [
     "SwpEntry",
     "TooManySwapfilesError",
     "Trace",
+    "Zram",
     "__version__",
     "build_swap_header",
     "compare",
     "is_debug_build",
     "parse_swap_header",
+    "replay",
 ]
 
 if is_debug_build:
@@ -92,12 +100,16 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Loads what few programs need on first use: `compare` needs NumPy, the version package metadata."""
+    """Loads what few programs need on first use: NumPy for `compare`, `replay`; package metadata."""
     value: object
     if name == "compare":
         from .comparison import compare
 
         value = compare
+    elif name == "replay":
+        from .replaying import replay
+
+        value = replay
     elif name == "__version__":
         from importlib.metadata import version
 

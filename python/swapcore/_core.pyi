@@ -17,6 +17,7 @@ __all__ = [
     "PAGE_SIZE",
     "SWAPFILE_CLUSTER",
     "Folio",
+    "Mm",
     "Storage",
     "Strategy",
     "Swap",
@@ -93,7 +94,7 @@ class Storage:
         *,
         label: str = "",
         uuid: bytes,
-        bad_pages: Sequence[int] = (),
+        bad_pages: Sequence[int] | None = None,
         sparse: bool = False,
     ) -> None:
         """Makes a swap file of ``pages`` pages, mode 0600, with its header. Errors: `SwapIOError` (EEXIST it exists, ...);
@@ -241,6 +242,54 @@ class Folio:
     writeback: bool
     mapped: bool
     dirty: bool
+
+@final
+class Mm:
+    """One address space: pages that fault, are shared after a fork, and go to swap and come back. Made by `Swap.mm`.
+
+    A page number times `PAGE_SIZE` is an address. Dropping it gives everything back. Kernel: `struct mm_struct`.
+    """
+
+    def mmap(
+        self,
+        nr_pages: int,
+        *,
+        orders: int | None = None,
+        anon_order: int = 0,
+        is_locked: bool = False,
+        is_uffd_armed: bool = False,
+    ) -> int:
+        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
+
+        ``orders`` is the mask of folio orders a swap-in may use (None: single pages), ``anon_order`` the order of folios
+        that a first touch makes where they fit; pages that are locked stay in memory; an armed userfaultfd means single
+        pages. Errors: EINVAL. Kernel: `mmap` of anonymous memory.
+        """
+    def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
+        """Copies bytes out, faulting pages in. Errors: EFAULT not mapped; `SwapIOError` a page cannot be read, and stays
+        swapped out; `MemoryError`."""
+    def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
+        """Copies bytes in, faulting pages in and copying those that are shared. Errors: as `read`; what comes before the
+        failing page is written."""
+    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> dict[str, int]:
+        """Swaps the pages of a range out in ascending order, those that others map too excepted; large folios go whole, or
+        are split when there is no run. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
+        failure that kept pages in memory, 0 for none). Errors: EFAULT not mapped. Kernel: ``MADV_PAGEOUT``."""
+    def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
+        """Forgets the pages of a range; they read as zeros from then on. Errors: EFAULT. Kernel: ``MADV_DONTNEED``."""
+    def fork(self, *, cpu: int | None = None) -> Mm:
+        """Returns a copy that shares every page until one of the two writes it. Kernel: `copy_page_range`."""
+    def swap_entry(self, page: int) -> SwpEntry | None:
+        """Returns the slot of a page that is swapped out, else None. Errors: EFAULT not mapped."""
+    def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
+        """Brings every page back that lies on a device; ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
+        Errors: as `read`. Kernel: `unuse_mm`."""
+    @property
+    def resident_pages(self) -> int:
+        """Pages in memory."""
+    @property
+    def swapped_pages(self) -> int:
+        """Pages swapped out."""
 
 @final
 class SwapDevice:
@@ -480,6 +529,14 @@ class Swap:
         """Hands out one slot of one device for a hibernation image (empty shadow, count 1). Errors: ENOSPC."""
     def free_hibernation(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Gives a hibernation slot back. Errors: ENOENT it is not one."""
+    def mm(self) -> Mm:
+        """Makes an empty address space. Kernel: `mm_alloc`."""
+    def record_events(self, capacity: int) -> None:
+        """Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none."""
+    def take_events(self) -> dict[str, Any]:
+        """Takes the records of all CPUs, by time, as columns for ``np.frombuffer`` (native byte order): ``time_ns`` u8
+        (monotonic clock), ``entry`` u8 (0 for none), ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2,
+        ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out. Kernel: tracepoints."""
     def run_workers(self) -> int:
         """Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released."""
     def check(self) -> None:
@@ -524,18 +581,21 @@ class Trace:
         read_percent: float = 100.0,
         is_verified: bool = True,
         seed: int = 1,
+        progress: Callable[[int], object] | None = None,
     ) -> dict[str, Any]:
         """Replays the trace with folios that have data: each allocation makes a folio and swaps it out, each free swaps its
-        pages in and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread.
+        pages in and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. What is left in
+        use at the end is released in the same way: the devices are as empty afterwards as before.
 
         ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others compress about 3:1. A large
         folio that gets no run is split, page by page as in the kernel; a page that gets no slot is dropped and counted.
-        With ``is_verified`` every page read is compared with what was written. Detaches; Ctrl-C is looked for.
+        With ``is_verified`` every page read is compared with what was written. Detaches; every 256 operations Ctrl-C is
+        looked for and ``progress`` called with the operations done; what it raises ends the replay.
 
         Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages`` (no slot), ``unread_pages``,
         ``fallback_pages`` (of large folios that were split), ``swap_in_folios``, ``swap_out_ns`` and ``swap_in_ns`` (thread
-        CPU time of the calls), ``peak_pages``, ``end_pages``, and ``peak_stats`` (the storage's figures when the most slots
-        were in use, of the first device). Errors: EINVAL ``swap`` has fewer CPUs than the trace or a percentage is out of
+        CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (the
+        storage's figures when the trace is at its peak, of the first device). Errors: EINVAL ``swap`` has fewer CPUs than the trace or a percentage is out of
         range; `InvariantError` a page came back different; `SwapIOError`.
         """
     def replay(self, strategy: Strategy, *, samples: int = 0) -> dict[str, Any]:

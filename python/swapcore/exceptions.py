@@ -29,7 +29,7 @@ class SwapFullError(SwapError, OSError):
 
 
 class SwapIOError(SwapError, OSError):
-    """Says that a storage could not read or write (the errno is the system's); the data is where it was before."""
+    """Says that a storage could not read or write (errno of the system); the data is where it was before."""
 
 
 class InvalidArgumentError(SwapError, OSError, ValueError):

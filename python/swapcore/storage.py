@@ -1,180 +1,247 @@
-"""Where the pages of a swap device go. So far: nowhere.
+"""Where the pages of a swap device go: what `swapcore.Swap.swapon` takes.
 
-`Null` gives a device its size, its bad pages and the properties that decide placement, and keeps no
-data. It is what `swapcore.Swap.swapon` takes.
+`Null` keeps no data: slots are handed out, and that is all. `Ram`, `Zram` and `File` keep what
+`swapcore.Swap.swap_out` gives them; `Faulty` is one of these with failures that you plan. Each is turned on
+once at a time.
 """
 
 from __future__ import annotations
 
-import errno
 import operator
 import os
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import _core
-from .exceptions import InvalidArgumentError
+from .null import Null
+from .size import PAGES_MAX, PAGES_MIN, parse_size, size_in_pages, uuid_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-__all__ = ["Null", "parse_size"]
-
-_UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)\s*", re.ASCII | re.IGNORECASE)
-
-PAGES_MIN = 2
-"""The header page and one slot."""
-PAGES_MAX = 2**32 - 1
-"""`swap_info_struct.max` is an unsigned 32-bit count of pages."""
+__all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Null", "Ram", "Zram", "parse_size"]
 
 
-def parse_size(size: str | int) -> int:
-    """Converts a size such as ``"16G"``, ``"512M"``, ``"8192"`` or an int into bytes.
+class _WithData:
+    """What every storage that keeps pages has."""
 
-    Units are binary: K, M, G, T are 2**10, 2**20, 2**30, 2**40 bytes; a bare number is bytes.
+    __slots__ = ("_shown", "storage")
 
-    Args:
-        size: The size; must be a multiple of the page size.
+    storage: _core.Storage
+    """What `swapcore.Swap.swapon` reads."""
 
-    Returns:
-        The size in bytes.
+    def __init__(self, storage: _core.Storage, shown: str) -> None:
+        """Takes the core's storage and what the representation shows."""
+        self.storage = storage
+        self._shown = shown
 
-    Raises:
-        InvalidArgumentError: EINVAL; not a size, or not whole pages.
-    """
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
-        if match is None:
-            raise _invalid(f"size {size!r} is not a number with an optional unit K, M, G or T")
-        size_bytes = int(match[1]) << _UNIT_SHIFT[match[2].upper()]
-    else:
-        size_bytes = operator.index(size)
-    if size_bytes < 0 or size_bytes % _core.PAGE_SIZE:
-        raise _invalid(f"size {size!r} is not a multiple of the page size, {_core.PAGE_SIZE} bytes")
-    return size_bytes
+    @property
+    def pages(self) -> int:
+        """Returns the size in slots, header included."""
+        return self.storage.pages
+
+    @property
+    def bad_pages(self) -> tuple[int, ...]:
+        """Returns the slots that are never handed out."""
+        return tuple(self.storage.bad_pages)
+
+    def stats(self) -> dict[str, int]:
+        """Returns the figures under kernel names, see `Storage.stats`."""
+        return self.storage.stats()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._shown})"
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Null:
-    """A device that keeps metadata only: slots are handed out, page contents go nowhere.
+class Ram(_WithData):
+    """Memory, uncompressed: a page of it is taken when its slot is written, given back when it is freed."""
 
-    Attributes:
-        pages: Size in slots, header included.
-        bad_pages: Slots that are never handed out.
-        is_rotational: True turns off `SWP_SOLIDSTATE`: one allocation position for all CPUs.
-        is_block_device: False makes it a regular file: order 0 only, no bad pages.
-        can_discard: True lets ``swapon(discard=...)`` take effect.
-    """
+    __slots__ = ()
 
-    pages: int
-    bad_pages: tuple[int, ...]
-    is_rotational: bool
-    is_block_device: bool
-    can_discard: bool
+    def __init__(self, size: str | int | None = None, *, pages: int | None = None) -> None:
+        """Makes an empty device; no memory is taken yet.
+
+        Args:
+            size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
+            pages: Size in slots, header included.
+
+        Raises:
+            InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
+        """
+        slots = size_in_pages(size, pages)
+        super().__init__(_core.Storage.ram(slots), f"pages={slots}")
+
+
+class Zram(_WithData):
+    """Memory with every page compressed on its own, as `zram` keeps it."""
+
+    __slots__ = ()
 
     def __init__(
         self,
         size: str | int | None = None,
         *,
         pages: int | None = None,
-        bad_pages: Iterable[int] = (),
-        is_rotational: bool = False,
-        is_block_device: bool = True,
-        can_discard: bool = False,
+        algorithm: str = "lz4",
+        level: int | None = None,
+        mem_limit: str | int | None = None,
     ) -> None:
-        """Describes a device.
+        """Makes an empty device; no memory is taken yet.
 
         Args:
-            size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
-            pages: Size in slots, header included.
-            bad_pages: Slots that are never handed out; `Swap.swapon` checks their range.
-            is_rotational: Whether the device seeks.
-            is_block_device: Whether it is a block device (as opposed to a regular file).
-            can_discard: Whether it takes discards.
+            size: Size of what is stored, uncompressed, with unit or in bytes. Exclusive with ``pages``.
+            pages: The same in slots, header included.
+            algorithm: ``lz4``, or ``zstd`` where the build has it.
+            level: Of the algorithm; None is its default.
+            mem_limit: Most memory for compressed pages, with unit or in bytes; None is no limit. A page that
+                finds no room stays in memory: the swap-out raises `SwapIOError` (ENOMEM).
 
         Raises:
-            InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
+            InvalidArgumentError: EINVAL; a bad size, an unknown algorithm (the message lists those there
+                are), or a bad level.
         """
-        if (size is None) == (pages is None):
-            raise _invalid(f"give either size or pages, not {'both' if pages is not None else 'neither'}")
-        slots = parse_size(size) // _core.PAGE_SIZE if size is not None else operator.index(pages or 0)
-        if not PAGES_MIN <= slots <= PAGES_MAX:
-            raise _invalid(f"size {slots} pages is outside {PAGES_MIN}..={PAGES_MAX} pages")
-        for name, value in (
-            ("pages", slots),
-            ("bad_pages", tuple(map(operator.index, bad_pages))),
-            ("is_rotational", is_rotational),
-            ("is_block_device", is_block_device),
-            ("can_discard", can_discard),
-        ):
-            object.__setattr__(self, name, value)
+        slots = size_in_pages(size, pages)
+        limit_bytes = None if mem_limit is None else parse_size(mem_limit)
+        storage = _core.Storage.zram(slots, algorithm=algorithm, level=level, mem_limit_bytes=limit_bytes)
+        options = {"algorithm": algorithm, "level": level, "mem_limit": mem_limit}
+        given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
+        super().__init__(storage, ", ".join([f"pages={slots}", *given]))
 
-    @classmethod
-    def from_header(
-        cls,
+
+class File(_WithData):
+    """A swap file or a block device with the header that mkswap wrote."""
+
+    __slots__ = ("path",)
+
+    path: str
+    """As it was given."""
+
+    def __init__(
+        self,
         path: str | os.PathLike[str],
         *,
-        is_rotational: bool = False,
-        is_block_device: bool = True,
-        can_discard: bool = False,
-    ) -> Null:
-        """Takes size and bad pages from the header that mkswap wrote to a device or an image of one.
-
-        An image stands for the block device it was taken from; ``is_block_device=False`` says that it is a
-        swap file, which `Swap.swapon` refuses when it has bad pages.
+        direct: bool = False,
+        is_block_device: bool | None = None,
+        is_rotational: bool | None = None,
+    ) -> None:
+        """Opens a file and keeps others from using it as swap until it is dropped.
 
         Args:
-            path: The file; only its first page is read.
-            is_rotational: See `Null`.
-            is_block_device: See `Null`.
-            can_discard: See `Null`.
-
-        Returns:
-            The device.
+            path: The file or device; its header gives size and bad pages.
+            direct: Bypass the page cache (O_DIRECT).
+            is_block_device: None asks the system. True lets large folios and bad pages be on a regular file.
+            is_rotational: Whether it seeks; None asks the system.
 
         Raises:
-            OSError: The file cannot be read.
-            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header.
+            SwapIOError: It cannot be opened or read.
+            SwapBusyError: EBUSY; somebody has it open as swap.
+            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header, or the file ends before its last page.
         """
-        # Not pathlib: importing it takes a sixth of what importing this package may.
-        with open(path, "rb") as file:  # noqa: PTH123
-            header = _core.parse_swap_header(file.read(_core.PAGE_SIZE))
-        return cls(
-            pages=header["last_page"] + 1,
-            bad_pages=header["bad_pages"],
-            is_rotational=is_rotational,
-            is_block_device=is_block_device,
-            can_discard=can_discard,
+        self.path = os.fspath(path)
+        options = {"direct": direct, "is_block_device": is_block_device, "is_rotational": is_rotational}
+        storage = _core.Storage.file(
+            self.path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational
         )
+        given = [f"{name}={value!r}" for name, value in options.items() if value not in (None, False)]
+        super().__init__(storage, ", ".join([repr(self.path), *given]))
 
-    def write_header(
-        self, path: str | os.PathLike[str], *, label: str = "", uuid: UUID | None = None
-    ) -> None:
-        """Writes the header page that mkswap would, and leaves the rest of the file alone.
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        size: str | int | None = None,
+        *,
+        pages: int | None = None,
+        label: str = "",
+        uuid: UUID | None = None,
+        bad_pages: Iterable[int] = (),
+        sparse: bool = False,
+        direct: bool = False,
+        is_block_device: bool | None = None,
+        is_rotational: bool | None = None,
+    ) -> File:
+        """Makes a swap file, as mkswap would, and opens it.
 
         Args:
-            path: A file or device; a file is created if it does not exist.
+            path: The file; it must not exist. Only its owner may read it.
+            size: Size with unit, or in bytes. Exclusive with ``pages``.
+            pages: Size in slots, header included.
             label: Volume label, at most 16 bytes.
             uuid: Volume id; None draws a random one.
+            bad_pages: Slots that are never handed out.
+            sparse: Leave the space to be found when pages are written, which may then fail with ENOSPC.
+            direct: See `File`.
+            is_block_device: See `File`.
+            is_rotational: See `File`.
+
+        Returns:
+            The open file.
 
         Raises:
-            OSError: The file cannot be written.
-            InvalidArgumentError: EINVAL; a label or bad page list that does not fit.
+            SwapIOError: It exists, or there is no room for it; no file is left behind.
+            InvalidArgumentError: EINVAL; a size, label or bad page list that does not fit.
         """
-        if uuid is None:
-            # Importing uuid costs a tenth of the import budget, and few callers come here.
-            from uuid import uuid4
+        slots = size_in_pages(size, pages)
+        _core.Storage.create_file(
+            os.fspath(path),
+            slots,
+            label=label,
+            uuid=uuid_bytes(uuid),
+            bad_pages=tuple(map(operator.index, bad_pages)),
+            sparse=sparse,
+        )
+        return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
 
-            uuid = uuid4()
-        page = _core.build_swap_header(self.pages - 1, self.bad_pages, uuid.bytes, label)
-        # Not "wb": that would cut off what follows the header.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(page)
 
+class Faulty(_WithData):
+    """Another storage whose calls fail as planned: no fault is planned at first."""
 
-def _invalid(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(errno.EINVAL, message)
+    __slots__ = ("inner",)
+
+    inner: Ram | Zram | File | Faulty
+    """The storage below."""
+
+    def __init__(self, inner: Ram | Zram | File | Faulty, *, seed: int = 0) -> None:
+        """Puts the faults over another storage, which must not be turned on beside this one.
+
+        Args:
+            inner: Where pages go that do not fail.
+            seed: Of the dice; equal seeds and equal calls fail alike.
+        """
+        self.inner = inner
+        super().__init__(_core.Storage.faulty(inner.storage, seed=seed), f"{inner!r}, seed={seed}")
+
+    def set_faults(
+        self,
+        *,
+        fail_write_in: int | None = None,
+        fail_read_in: int | None = None,
+        write_error_probability: float = 0.0,
+        read_error_probability: float = 0.0,
+        errno: int = 5,
+        tear_write_pages: int | None = None,
+        delay_ns: int = 0,
+    ) -> None:
+        """Replaces the plan; no arguments: no more faults.
+
+        Args:
+            fail_write_in: The n-th write from now fails, 1 is the next; once.
+            fail_read_in: The same for reads.
+            write_error_probability: Each write fails with this probability, 0 to 1.
+            read_error_probability: The same for reads.
+            errno: Of failures by count or probability; 5 is EIO.
+            tear_write_pages: Of the next write only so many pages arrive, then it fails with EIO; once.
+            delay_ns: Each call takes so much longer.
+
+        Raises:
+            InvalidArgumentError: EINVAL; a value out of range, and the old plan stays.
+        """
+        self.storage.set_faults(
+            fail_write_in=fail_write_in,
+            fail_read_in=fail_read_in,
+            write_error_probability=write_error_probability,
+            read_error_probability=read_error_probability,
+            errno=errno,
+            tear_write_pages=tear_write_pages,
+            delay_ns=delay_ns,
+        )

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from swapcore.exceptions import SwapError
 
-from . import compare, oracle, show, stress
+from . import compare, oracle, replay, show, stress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-COMMANDS = {"compare": compare, "oracle": oracle, "show": show, "stress": stress}
+COMMANDS = {"compare": compare, "oracle": oracle, "replay": replay, "show": show, "stress": stress}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -129,7 +129,8 @@ fn visit(nr: u64, is_chained: bool, mut look: impl FnMut(u64) -> u64) {
     for _ in 0..NR_LOOKUPS {
         let word = look(1024 + at);
         // Not known to be 0 by the compiler.
-        let link = if is_chained { black_box(word) >> 63 } else { black_box(word) & 0 };
+        let top = black_box(word) >> 63;
+        let link = if is_chained { top } else { 0 };
         at = (at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f + link)) & (nr - 1);
     }
     black_box(at);
@@ -191,12 +192,15 @@ fn lookup(_rng: &mut ChaCha8Rng) {
     }
 }
 
+/// One part of the bench.
+type Part = fn(&mut ChaCha8Rng);
+
 fn main() {
     println!("seed {SEED}");
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
     // One part by name, or all.
     let wanted = std::env::args().nth(1).filter(|name| !name.starts_with('-'));
-    let parts: [(&str, fn(&mut ChaCha8Rng)); 3] = [("zram", zram), ("file", file), ("lookup", lookup)];
+    let parts: [(&str, Part); 3] = [("zram", zram), ("file", file), ("lookup", lookup)];
     parts
         .into_iter()
         .filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name))

@@ -11,9 +11,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
 
-use common::{NR_RUNS, RUN_BYTES, RUN_PAGES, SEED, pairs, runs};
+use common::{NR_RUNS, ROUNDS, RUN_BYTES, RUN_PAGES, SEED, pairs, runs};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use swapcore::SwpOffset;
 use swapcore::header::SwapHeader;

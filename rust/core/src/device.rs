@@ -8,7 +8,7 @@ use crate::cluster::{Clusters, FreeOrder, ListId};
 use crate::error::{Result, SwapError};
 use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::spec::{DeviceSpec, Discard};
-use crate::storage::{StorageTraits, SwapStorage};
+use crate::storage::{Claim, StorageTraits, SwapStorage};
 use crate::sync::SpinMutex;
 use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
 
@@ -83,6 +83,7 @@ pub struct SwapDevice {
     prio: AtomicI32,
     pub(crate) clusters: Clusters,
     storage: Arc<dyn SwapStorage>,
+    _claim: Claim,
     /// The storage wants to hear of every slot that is freed.
     pub(crate) wants_free_notify: bool,
     /// A rotational device's next slot by order, 0 for none. Kernel: `global_cluster` under its lock.
@@ -142,6 +143,7 @@ impl SwapDevice {
         free_order: FreeOrder,
     ) -> Result<Self> {
         spec.check()?;
+        let claim = Claim::new(&storage)?;
         let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order)?;
         let mut with_bad = BTreeSet::new();
         let mut mark = |offset: u32| {
@@ -175,6 +177,7 @@ impl SwapDevice {
             clusters,
             wants_free_notify: storage.traits().contains(StorageTraits::FREE_NOTIFY),
             storage,
+            _claim: claim,
             next: SpinMutex::new([0; SWAP_NR_ORDERS]),
             is_reclaim_queued: AtomicBool::new(false),
             hibernation: HibernationSlots::default(),

@@ -143,8 +143,8 @@ pub enum SwapError {
     #[error("page {0:#x} is not mapped")]
     NotMapped(u64),
     /// The storage is a device already (EBUSY).
-    #[error("the storage is on already, as type {0}")]
-    StorageInUse(u8),
+    #[error("the {0} storage is a device already")]
+    StorageInUse(&'static str),
     /// The header page is not one of a swap device (EINVAL).
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
@@ -209,6 +209,16 @@ pub enum SwapError {
         value: i128,
         /// The least allowed.
         low: u64,
+        /// The most allowed.
+        high: u64,
+    },
+    /// A share or probability is out of range or no number (EINVAL).
+    #[error("{what} {value} is not in 0..={high}")]
+    BadShare {
+        /// What the value is for.
+        what: &'static str,
+        /// The value given.
+        value: String,
         /// The most allowed.
         high: u64,
     },

@@ -1,9 +1,10 @@
 //! Pages between a folio and its storage: writeout and read. No lock but the folio's is held over a transfer.
 
 use crate::error::{Result, SwapError};
+use crate::event::EventKind;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::swap::{Event, OrderEvent, Swap};
-use crate::types::{CpuId, Order};
+use crate::types::{CpuId, Order, SwpEntry};
 use crate::zero::is_zero_filled;
 
 /// How a writeout ended.
@@ -44,6 +45,7 @@ impl Swap {
         on_cpu.mark_zero(locked, is_zero)?;
         if is_zero {
             on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
+            on_cpu.note(EventKind::SwapOutZero, locked.entry().unwrap_or(SwpEntry::NONE), locked.order(), 0);
         }
         Ok(is_zero.then_some(Writeout::Zero))
     }
@@ -67,15 +69,19 @@ impl Swap {
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         let result = folio.bytes().and_then(|bytes| device.storage().write(entry.offset(), &bytes));
-        let on_cpu = self.on_cpu(cpu)?;
+        let mut on_cpu = self.on_cpu(cpu)?;
         match &result {
             Ok(()) => {
+                on_cpu.note(EventKind::SwapOut, entry, folio.order(), 0);
                 let order = folio.order();
                 on_cpu.counters().count(Event::PswpOut, folio.nr_pages().into());
-                on_cpu.counters().count_order(OrderEvent::SwpOut, order);
+                on_cpu.counters().count_order(OrderEvent::Out, order);
                 on_cpu.counters().count(Event::ThpSwpOut, u64::from(order == Order::MAX));
             }
-            Err(SwapError::Io { .. }) => on_cpu.counters().count(Event::WriteErrors, 1),
+            Err(SwapError::Io { errno, .. }) => {
+                on_cpu.note(EventKind::WriteError, entry, folio.order(), *errno);
+                on_cpu.counters().count(Event::WriteErrors, 1);
+            }
             Err(_) => {}
         }
         result
@@ -101,7 +107,9 @@ impl Swap {
             let device = self.on_cpu(cpu)?.device_of(entry)?;
             let result = folio.bytes_mut().and_then(|mut bytes| device.storage().read(entry.offset(), &mut bytes));
             if let Err(error) = result {
-                self.on_cpu(cpu)?.counters().count(Event::ReadErrors, 1);
+                let mut on_cpu = self.on_cpu(cpu)?;
+                on_cpu.note(EventKind::ReadError, entry, folio.order(), error.errno());
+                on_cpu.counters().count(Event::ReadErrors, 1);
                 return Err(error);
             }
             Event::PswpIn
@@ -109,10 +117,11 @@ impl Swap {
         let order = folio.order();
         folio.set(FolioFlags::UPTODATE);
         drop(locked);
-        let on_cpu = self.on_cpu(cpu)?;
+        let mut on_cpu = self.on_cpu(cpu)?;
         on_cpu.counters().count(event, nr_pages.into());
+        on_cpu.note(if is_zero { EventKind::SwapInZero } else { EventKind::SwapIn }, entry, order, 0);
         if event == Event::PswpIn {
-            on_cpu.counters().count_order(OrderEvent::SwpIn, order);
+            on_cpu.counters().count_order(OrderEvent::In, order);
         }
         Ok(())
     }

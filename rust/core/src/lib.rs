@@ -7,7 +7,7 @@
 //! limits
 //! types
 //! error
-//! sync mapped spec gfp zero readahead
+//! sync mapped spec gfp zero readahead event
 //! percpu
 //! table
 //! cluster workingset
@@ -28,6 +28,7 @@
 //! check dump
 //! strategy
 //! replay stress
+//! races
 //! end of layers
 //!
 //! # Locks, outer to inner
@@ -57,6 +58,7 @@ pub mod cluster;
 pub mod device;
 pub mod dump;
 pub mod error;
+pub mod event;
 pub mod folio;
 mod free;
 pub mod gfp;

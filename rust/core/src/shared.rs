@@ -203,7 +203,7 @@ impl SharedFolio {
 
     /// Swaps the folio out; a folio that nothing maps counts as mapped once, by the handle. The handle is empty then.
     ///
-    /// Errors: as [`Swap::swap_out`] and `with`; the folio is as before.
+    /// Errors: as [`Swap::swap_out`] and `with`; the folio is resident, mapped by the handle, and keeps slots it got.
     pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
         let taken = self.take()?;
         let taken = if taken.pages().is_empty() && !taken.folio().is_mapped() {

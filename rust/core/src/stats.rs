@@ -40,11 +40,11 @@ impl Swap {
         for order in Order::all().skip(1) {
             let size_kb = order.nr_pages() as usize * PAGE_SIZE / 1024;
             let by_order = [
-                ("swpin", OrderEvent::SwpIn),
-                ("swpin_fallback", OrderEvent::SwpInFallback),
-                ("swpin_fallback_charge", OrderEvent::SwpInFallbackCharge),
-                ("swpout", OrderEvent::SwpOut),
-                ("swpout_fallback", OrderEvent::SwpOutFallback),
+                ("swpin", OrderEvent::In),
+                ("swpin_fallback", OrderEvent::InFallback),
+                ("swpin_fallback_charge", OrderEvent::InFallbackCharge),
+                ("swpout", OrderEvent::Out),
+                ("swpout_fallback", OrderEvent::OutFallback),
             ];
             let named = by_order
                 .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));

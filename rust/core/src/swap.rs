@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use crate::charge::Charging;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
+use crate::event::{EventKind, EventRecord, EventRing};
 use crate::folio::{FolioRef, Memory};
 use crate::limits::{MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
 use crate::percpu::PerCpu;
@@ -89,15 +90,15 @@ const NR_EVENTS: usize = 17;
 #[repr(usize)]
 pub(crate) enum OrderEvent {
     /// Kernel: `MTHP_STAT_SWPIN`.
-    SwpIn,
+    In,
     /// Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
-    SwpInFallback,
+    InFallback,
     /// Kernel: `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
-    SwpInFallbackCharge,
+    InFallbackCharge,
     /// Kernel: `MTHP_STAT_SWPOUT`.
-    SwpOut,
+    Out,
     /// Kernel: `MTHP_STAT_SWPOUT_FALLBACK`.
-    SwpOutFallback,
+    OutFallback,
 }
 
 const NR_ORDER_EVENTS: usize = 5;
@@ -163,6 +164,8 @@ pub(crate) struct Local {
     pub(crate) devices: DeviceTable,
     /// Work was queued by the operation that holds the lock.
     pub(crate) is_work_queued: bool,
+    /// What happened on this CPU, when somebody wants to know.
+    events: EventRing,
 }
 
 /// The devices that are on and the order of all; under `swap_lock`.
@@ -258,8 +261,12 @@ impl Swap {
     /// Makes a subsystem with choices of one's own. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
     pub fn with_config(config: Config) -> Result<Self> {
         let Config { nr_cpus, profile, switches, workers, memory_pages, charging, workingset } = config;
-        let local =
-            |_| Local { hints: [SwpEntry::NONE; SWAP_NR_ORDERS], devices: Default::default(), is_work_queued: false };
+        let local = |_| Local {
+            hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
+            devices: Default::default(),
+            is_work_queued: false,
+            events: EventRing::default(),
+        };
         Ok(Self {
             switches,
             workers,
@@ -307,6 +314,7 @@ impl Swap {
             local: self.locals.lock(cpu)?,
             swap: self,
             counters: &self.counters[cpu.index()],
+            cpu,
             #[cfg(debug_assertions)]
             _depth: depth,
         })
@@ -323,6 +331,25 @@ impl Swap {
         let active = self.active();
         let device = active.devices.get(ty.index()).and_then(Clone::clone);
         device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))
+    }
+
+    /// Keeps the last `capacity` records of each CPU from now on, without those there were; 0 keeps none.
+    ///
+    /// Locks: each CPU's local lock in turn.
+    pub fn record_events(&self, capacity: usize) {
+        self.locals.for_each(|local| local.events.restart(capacity));
+    }
+
+    /// Takes the records of all CPUs, by time, and how many were lost for lack of room. Locks: as `record_events`.
+    pub fn take_events(&self) -> (Vec<EventRecord>, u64) {
+        let (mut records, mut nr_lost) = (Vec::new(), 0);
+        self.locals.for_each(|local| {
+            let (taken, lost) = local.events.take();
+            records.extend(taken);
+            nr_lost += lost;
+        });
+        records.sort_by_key(|record| record.time_ns);
+        (records, nr_lost)
     }
 
     /// Returns the devices that are on: those with room in the order they are tried, then the others by type.
@@ -428,6 +455,7 @@ pub struct OnCpu<'a> {
     local: SpinGuard<'a, Local>,
     swap: &'a Swap,
     counters: &'a CpuCounters,
+    cpu: CpuId,
     #[cfg(debug_assertions)]
     _depth: Depth,
 }
@@ -469,6 +497,14 @@ impl<'a> OnCpu<'a> {
         let cx = self.cx();
         cx.resolve(entry, 1)?;
         Ok(cx.devices[entry.ty().index()].clone().expect("resolved"))
+    }
+
+    /// Notes what happened, if records are wanted.
+    #[inline]
+    pub(crate) fn note(&mut self, kind: EventKind, entry: SwpEntry, order: Order, errno: i32) {
+        if self.local.events.is_on() {
+            self.local.events.push(kind, entry, order, self.cpu, errno);
+        }
     }
 
     /// Returns this CPU's counters.

@@ -1,6 +1,7 @@
 //! Swap-in: a folio is put over its slots first and charged and read after, so that of any number of faults one does it.
 
 use crate::error::{Result, SwapError};
+use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::gfp::{Gfp, thp_limit_gfp_mask};
 use crate::slots::Leave;
@@ -112,7 +113,7 @@ impl Swap {
             if let Err(error) = charging.charge_swapin(folio.folio(), seen.shadow.memcg) {
                 let mut on_cpu = self.on_cpu(how.cpu)?;
                 on_cpu.del_locked(&locked, Leave::Uncharged(seen.shadow))?;
-                on_cpu.counters().count_order(OrderEvent::SwpInFallbackCharge, order);
+                on_cpu.counters().count_order(OrderEvent::InFallbackCharge, order);
                 return Err(error);
             }
             charging.swapin(folio.folio(), seen.shadow.memcg);
@@ -164,7 +165,10 @@ impl Swap {
             if order == Order::ZERO || !is_worth_less {
                 return Err(error);
             }
-            self.on_cpu(how.cpu)?.counters().count_order(OrderEvent::SwpInFallback, order);
+            let mut on_cpu = self.on_cpu(how.cpu)?;
+            on_cpu.counters().count_order(OrderEvent::InFallback, order);
+            on_cpu.note(EventKind::SwapInFallback, targ, order, error.errno());
+            drop(on_cpu);
             orders = orders.without(order);
             order = orders.highest();
         }

@@ -21,7 +21,7 @@ impl Swap {
     /// Turns a device on. Kernel: `swapon`.
     ///
     /// `priority` and `discard` are what the caller wants; everything else the storage says. A storage is on once at a
-    /// time; that two subsystems do not share one is the caller's to see to.
+    /// time in this process, in whatever subsystem.
     ///
     /// Errors: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
     /// Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
@@ -37,10 +37,6 @@ impl Swap {
 
     fn swapon_with(&self, spec: &DeviceSpec, storage: Arc<dyn SwapStorage>) -> Result<Arc<SwapDevice>> {
         let mut active = self.active();
-        let is_on = |device: &Arc<SwapDevice>| Arc::ptr_eq(device.storage(), &storage);
-        if let Some(device) = active.devices.iter().flatten().find(|&device| is_on(device)) {
-            return Err(SwapError::StorageInUse(device.ty().0));
-        }
         let free = active.devices.iter().position(Option::is_none).ok_or(SwapError::TooManySwapfiles)?;
         debug_assert!(free < MAX_SWAPFILES);
         let ty = SwpType(free as u8);

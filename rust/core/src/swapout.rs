@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::error::{Result, SwapError};
+use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::io::Writeout;
 use crate::slots::Leave;
@@ -47,7 +48,7 @@ impl<'a> MappedFolio<'a> {
     }
 }
 
-/// Why a swap-out did not happen, with the folio as it was: mapped, resident, nothing of it lost.
+/// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
 #[derive(Debug)]
 pub struct Kept<'a> {
     /// The folio.
@@ -106,8 +107,9 @@ impl Swap {
     /// Counts a large folio that did not get its run. Step I.5.
     pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
         if order != Order::ZERO {
-            let on_cpu = self.on_cpu(cpu)?;
-            on_cpu.counters().count_order(OrderEvent::SwpOutFallback, order);
+            let mut on_cpu = self.on_cpu(cpu)?;
+            on_cpu.note(EventKind::SwapOutFallback, SwpEntry::NONE, order, 0);
+            on_cpu.counters().count_order(OrderEvent::OutFallback, order);
             on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
         }
         Ok(())
@@ -156,9 +158,13 @@ impl Swap {
             let lruvec = self.memory_of_folios().lruvec();
             self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
         };
-        if !self.on_cpu(cpu)?.remove_mapping(locked, 1, evict) {
+        let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
+        let mut on_cpu = self.on_cpu(cpu)?;
+        if !on_cpu.remove_mapping(locked, 1, evict) {
             return Ok(false);
         }
+        on_cpu.note(EventKind::Evict, entry, order, 0);
+        drop(on_cpu);
         if let Some(charging) = &self.charging {
             charging.uncharge(folio);
         }
@@ -169,9 +175,10 @@ impl Swap {
     /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.
     ///
     /// The slots of the mapped pages have one reference more then, the caller's; the entry is that of the folio's first
-    /// page. Errors, with the folio back as it was: `NoSpace` (ENOSPC) no run of the order; `NoMemory` (ENOMEM) charge
-    /// refused; `FolioPinned`, `DataInUse` (EBUSY) somebody else holds the folio or a view of its bytes; `Io` the write
-    /// failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock.
+    /// page. Errors, with the folio back, mapped and resident, with the slots it got: `NoSpace` (ENOSPC) no run of the
+    /// order; `NoMemory` (ENOMEM) charge refused; `FolioPinned`, `DataInUse` (EBUSY) somebody else holds the folio or a
+    /// view of its bytes; `Io` the write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the
+    /// folio lock.
     /// Kernel: `shrink_folio_list` of one folio; differs: it is not split here when there is no room.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, Kept<'s>> {
         let (folio, pages) = mapped.into_parts();
@@ -271,9 +278,11 @@ impl Swap {
     ) -> Result<()> {
         let mut nr_done = 0;
         while nr_done < nr_pages {
-            let left = nr_pages - nr_done;
-            let orders = Orders::from_bits(how.orders.bits() & (2u16 << left.ilog2()).wrapping_sub(1))?;
-            let mapped = self.swap_in(entry.plus(nr_done), left, &Swapin { orders, ..*how })?;
+            let (at, left) = (entry.plus(nr_done), nr_pages - nr_done);
+            // A folio lies over an aligned range: one that begins before the slots asked for would cache others' too.
+            let fits = at.offset().0.trailing_zeros().min(left.ilog2()).min(Order::MAX.get().into());
+            let orders = Orders::from_bits(how.orders.bits() & ((2 << fits) - 1))?;
+            let mapped = self.swap_in(at, left, &Swapin { orders, ..*how })?;
             nr_done += mapped.pages().len() as u32;
             done.push(mapped);
         }

@@ -103,7 +103,10 @@ const NR_WAIT_BUCKETS: usize = 64;
 
 /// Where threads sleep until a condition on some numbered thing holds. Kernel: the hashed folio wait queues.
 #[derive(Debug)]
-pub(crate) struct WaitTable(Box<[CachePadded<(Mutex<()>, Condvar)>]>);
+pub(crate) struct WaitTable(Box<[CachePadded<Bucket>]>);
+
+/// Those whose keys fall together.
+type Bucket = (Mutex<()>, Condvar);
 
 impl Default for WaitTable {
     fn default() -> Self {
@@ -112,7 +115,7 @@ impl Default for WaitTable {
 }
 
 impl WaitTable {
-    fn bucket(&self, key: u64) -> &(Mutex<()>, Condvar) {
+    fn bucket(&self, key: u64) -> &Bucket {
         &self.0[key as usize % NR_WAIT_BUCKETS]
     }
 

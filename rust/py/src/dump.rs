@@ -1,9 +1,10 @@
 //! What `Swap.dump` and `Swap.lookup` show, as dicts.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use swapcore::cluster::ListId;
 use swapcore::dump::DeviceDump;
+use swapcore::event::{EventKind, EventRecord};
 use swapcore::table::EntryKind;
 
 use crate::errors::Result;
@@ -52,5 +53,20 @@ pub(crate) fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> 
     for (order, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0) {
         dict.set_item(order, (hint.ty().0, hint.offset().0))?;
     }
+    Ok(dict)
+}
+
+/// Columns of records, native byte order.
+pub(crate) fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let column = |name: &str, bytes: Vec<u8>| dict.set_item(name, PyBytes::new(py, &bytes));
+    column("time_ns", records.iter().flat_map(|record| record.time_ns.to_ne_bytes()).collect())?;
+    column("entry", records.iter().flat_map(|record| record.entry.value().to_ne_bytes()).collect())?;
+    column("kind", records.iter().map(|record| record.kind as u8).collect())?;
+    column("order", records.iter().map(|record| record.order.get()).collect())?;
+    column("cpu", records.iter().flat_map(|record| record.cpu.0.to_ne_bytes()).collect())?;
+    column("errno", records.iter().flat_map(|record| record.errno.to_ne_bytes()).collect())?;
+    dict.set_item("kinds", EventKind::NAMES.map(|(_, name)| name))?;
+    dict.set_item("nr_lost", nr_lost)?;
     Ok(dict)
 }

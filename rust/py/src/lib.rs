@@ -1,6 +1,7 @@
 //! The Python face of swapcore: one file a class; converts, detaches and maps errors, nothing else.
 
 mod arrays;
+mod batch;
 mod convert;
 mod device;
 mod dump;
@@ -8,11 +9,13 @@ mod entry;
 mod errors;
 mod folio;
 mod header;
+mod mm;
 mod number;
 mod storage;
 mod strategy;
 mod stress;
 mod swap;
+mod trace;
 
 use pyo3::prelude::*;
 
@@ -32,13 +35,17 @@ mod _core {
     #[pymodule_export]
     use crate::header::{build_swap_header, parse_swap_header};
     #[pymodule_export]
+    use crate::mm::Mm;
+    #[pymodule_export]
     use crate::storage::Storage;
     #[pymodule_export]
-    use crate::strategy::{Strategy, Trace};
+    use crate::strategy::Strategy;
     #[pymodule_export]
     use crate::stress::stress;
     #[pymodule_export]
     use crate::swap::Swap;
+    #[pymodule_export]
+    use crate::trace::Trace;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -54,6 +54,7 @@ argument!(nr_runs: usize = "number of runs" in 0, MOST);
 argument!(nr_slots: u32 = "number of slots" in 1, MOST_U32);
 argument!(nr_slots_or_none?: u32 = "number of slots" in 1, MOST_U32);
 argument!(page_or_none?: u32 = "page" in 0, 511);
+argument!(torn_pages_or_none?: u32 = "pages of a torn write" in 0, MOST_U32);
 argument!(priority_or_none?: i16 = "priority" in 0, MOST_PRIORITY);
 argument!(slot: u64 = "slot" in 1, MOST_U32);
 argument!(size_pages: u64 = "size in pages" in 2, MOST_U32);
@@ -70,6 +71,11 @@ argument!(delay_ns: u64 = "delay in ns" in 0, MOST);
 argument!(memory_pages: u64 = "memory pages" in 512, 1 << 31);
 argument!(orders_or_none?: u16 = "orders mask" in 0, 1023);
 argument!(page_cluster: u32 = "page_cluster" in 0, 31);
+argument!(nr_pages: u64 = "number of pages" in 1, 1 << 32);
+argument!(page_number: u64 = "page number" in 0, 1 << 52);
+argument!(address_bytes: u64 = "address" in 0, i64::MAX as u64);
+argument!(copy_bytes: usize = "number of bytes" in 0, i64::MAX as u64);
+argument!(nr_records: usize = "number of records" in 0, 1 << 32);
 argument!(seed: u64 = "seed" in 0, MOST);
 
 /// Converts a list of bad pages.

@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 use swapcore::SwapError;
 use swapcore::header::SwapHeader;
 use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, Zram, ZramOptions,
+    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageStats, StorageTraits, SwapStorage, Zram, ZramOptions,
 };
 
 use crate::errors::Result;
@@ -92,7 +92,7 @@ impl Storage {
         write_error_probability: f64,
         read_error_probability: f64,
         #[pyo3(from_py_with = number::errno)] errno: i32,
-        #[pyo3(from_py_with = number::nr_slots_or_none)] tear_write_pages: Option<u32>,
+        #[pyo3(from_py_with = number::torn_pages_or_none)] tear_write_pages: Option<u32>,
         #[pyo3(from_py_with = number::delay_ns)] delay_ns: u64,
     ) -> Result<()> {
         let unplanned = || SwapError::UnknownName {
@@ -156,12 +156,17 @@ impl Storage {
 
     /// Returns its figures under kernel names.
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let stats = PyDict::new(py);
-        self.storage.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
-        Ok(stats)
+        stats_dict(py, &self.storage.stats())
     }
 
     fn __repr__(&self) -> String {
         format!("<Storage {} of {} pages>", self.kind(), self.pages())
     }
+}
+
+/// Figures as a dict.
+pub(crate) fn stats_dict<'py>(py: Python<'py>, stats: &StorageStats) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    stats.iter().try_for_each(|(name, value)| dict.set_item(name, value))?;
+    Ok(dict)
 }

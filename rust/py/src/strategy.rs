@@ -1,16 +1,14 @@
-//! `Strategy` and `Trace`: allocators behind the one trait, and recorded workloads to drive them with.
+//! `Strategy`: allocators behind the one trait.
 
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::replay::{Columns, Report};
 use swapcore::strategy::StrategyMemory;
 use swapcore::{CpuId, Order, SwapError, SwpOffset};
 
-use crate::arrays::{EntriesArg, SwapBatch, native};
+use crate::arrays::{EntriesArg, SwapBatch};
 use crate::convert;
 use crate::errors::{Error, Result};
 use crate::number;
@@ -150,6 +148,20 @@ impl Strategy {
         }
     }
 
+    /// Calls with the allocator, detached from the interpreter unless it would attach again for every call.
+    pub(crate) fn drive<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&dyn swapcore::strategy::Strategy) -> swapcore::Result<T> + Send,
+    ) -> Result<T> {
+        let result = match &self.0 {
+            Kind::BuiltIn(built_in) => py.detach(|| call(&**built_in)),
+            Kind::Python(wrapped) => call(wrapped),
+        };
+        self.or_raised(())?;
+        Ok(result?)
+    }
+
     /// Returns a result, or the exception that a Python strategy raised meanwhile.
     fn or_raised<T>(&self, result: T) -> Result<T> {
         match &self.0 {
@@ -281,110 +293,4 @@ impl Strategy {
     fn __repr__(&self) -> String {
         format!("<Strategy {} of {} slots>", self.name(), self.get().nr_slots())
     }
-}
-
-/// A recorded list of swap operations, checked once and ready to replay.
-#[pyclass(frozen, module = "swapcore")]
-pub(crate) struct Trace(swapcore::replay::Trace);
-
-#[pymethods]
-impl Trace {
-    #[new]
-    fn new(
-        py: Python<'_>,
-        op: PyBuffer<u8>,
-        cpu: PyBuffer<u8>,
-        folio: PyBuffer<u32>,
-        first: PyBuffer<u16>,
-        nr: PyBuffer<u16>,
-    ) -> Result<Self> {
-        let (op, cpu, folio) = (op.to_vec(py)?, cpu.to_vec(py)?, native(&folio)?.to_vec(py)?);
-        let (first, nr) = (native(&first)?.to_vec(py)?, native(&nr)?.to_vec(py)?);
-        let columns = Columns { op: &op, cpu: &cpu, folio: &folio, first: &first, nr: &nr };
-        Ok(Self(py.detach(|| swapcore::replay::Trace::new(columns))?))
-    }
-
-    /// Operations.
-    #[getter]
-    fn nr_ops(&self) -> usize {
-        self.0.nr_ops()
-    }
-
-    /// Allocations among them.
-    #[getter]
-    fn nr_allocations(&self) -> u64 {
-        self.0.nr_allocations()
-    }
-
-    /// CPUs that operations name.
-    #[getter]
-    fn nr_cpus(&self) -> usize {
-        self.0.nr_cpus()
-    }
-
-    /// Most pages in use at one time.
-    #[getter]
-    fn peak_pages(&self) -> u64 {
-        self.0.peak_pages()
-    }
-
-    /// Allocations by order; orders without any are left out.
-    #[getter]
-    fn allocations_by_order<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        by_order(py, self.0.allocations_by_order())
-    }
-
-    /// Replays the whole trace once and drains nothing.
-    #[pyo3(signature = (strategy, *, samples = 0))]
-    fn replay<'py>(
-        &self,
-        py: Python<'py>,
-        strategy: &Bound<'py, Strategy>,
-        #[pyo3(from_py_with = number::samples)] samples: usize,
-    ) -> Result<Bound<'py, PyDict>> {
-        let strategy = strategy.get();
-        let report = match &strategy.0 {
-            Kind::BuiltIn(built_in) => py.detach(|| self.0.replay(&**built_in, samples)),
-            // It would attach again for every call.
-            Kind::Python(wrapped) => self.0.replay(wrapped, samples),
-        };
-        strategy.or_raised(())?;
-        report_dict(py, &report?)
-    }
-
-    /// Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call.
-    fn floor(&self, py: Python<'_>) -> Result<u64> {
-        Ok(py.detach(|| self.0.floor())?)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<Trace of {} operations, {} pages at its peak>", self.nr_ops(), self.peak_pages())
-    }
-}
-
-/// Counts by order, those of 0 left out.
-fn by_order<'py>(py: Python<'py>, counts: &[u64]) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (order, count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
-        dict.set_item(order, count)?;
-    }
-    Ok(dict)
-}
-
-fn report_dict<'py>(py: Python<'py>, report: &Report) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("ops", report.ops)?;
-    dict.set_item("allocations", report.allocations)?;
-    dict.set_item("cpu_ns", report.cpu_ns)?;
-    dict.set_item("failures", by_order(py, &report.failures)?)?;
-    dict.set_item("fallback_pages", report.fallback_pages)?;
-    dict.set_item("dropped_pages", report.dropped_pages)?;
-    dict.set_item("large_pages", report.large_pages)?;
-    dict.set_item("used_slots_peak", report.used_slots_peak)?;
-    dict.set_item("used_slots_end", report.used_slots_end)?;
-    let memory = report.memory_at_peak;
-    dict.set_item("bytes_at_peak", memory.static_bytes + memory.dynamic_bytes)?;
-    dict.set_item("static_bytes", memory.static_bytes)?;
-    dict.set_item("fragmentation", report.fragmentation)?;
-    Ok(dict)
 }

@@ -5,22 +5,18 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::table::Shadow;
-use swapcore::{Config, CpuId, Order, Orders, Profile, SharedFolio, SwapError, Swapin, Workers};
+use swapcore::{Config, Order, Orders, Profile, SharedFolio, SwapError, Swapin, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
+use crate::batch::DETACH_SLOTS;
 use crate::convert::{self, EntryArg, StorageArg};
 use crate::device::{SwapDevice, memory_dict};
-use crate::dump::{device_dict, hints_dict, kind_name};
+use crate::dump::{device_dict, events_dict, hints_dict, kind_name};
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
 use crate::folio::{Folio, bytes_of};
+use crate::mm::Mm;
 use crate::number;
-
-/// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
-const DETACH_SLOTS: usize = 16_384;
-
-/// Slots a long allocation takes between two looks for signals: a few milliseconds.
-const SIGNAL_SLOTS: usize = 1 << 20;
 
 /// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 ///
@@ -31,7 +27,7 @@ const SIGNAL_SLOTS: usize = 1 << 20;
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Swap {
-    swap: Arc<swapcore::Swap>,
+    pub(crate) swap: Arc<swapcore::Swap>,
 }
 
 impl Swap {
@@ -39,41 +35,6 @@ impl Swap {
     #[inline]
     fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(convert::cpu(cpu, self.swap.nr_cpus())?)?)
-    }
-
-    /// Takes runs in pieces, looking for signals between them with no lock held; gives all back when one raises.
-    fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
-        let mut taken = 0;
-        for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
-            let nr = self.swap.alloc_batch(order, cpu, piece)?;
-            taken += nr;
-            if nr < piece.len() {
-                break;
-            }
-            if let Err(error) = Python::attach(|py| py.check_signals()) {
-                self.swap.put_batch(order, &out[..taken], cpu)?;
-                return Err(error.into());
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Runs a call of the core on the runs of a batch, detached if they are many.
-    fn on_batch(
-        &self,
-        py: Python<'_>,
-        batch: &EntriesArg<'_>,
-        order: u64,
-        cpu: Option<usize>,
-        call: fn(&swapcore::Swap, Order, &[swapcore::SwpEntry], CpuId) -> swapcore::Result<()>,
-    ) -> Result<()> {
-        let order = batch.order(order)?;
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
-        let (swap, entries) = (&*self.swap, batch.entries());
-        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
-        let result =
-            if is_long { py.detach(|| call(swap, order, entries, cpu)) } else { call(swap, order, entries, cpu) };
-        Ok(result?)
     }
 
     fn handle(&self, device: &Arc<swapcore::SwapDevice>) -> SwapDevice {
@@ -637,6 +598,22 @@ impl Swap {
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<()> {
         Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
+    }
+
+    /// Makes an empty address space.
+    fn mm(&self) -> Mm {
+        Mm::new(&self.swap)
+    }
+
+    /// Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none.
+    fn record_events(&self, #[pyo3(from_py_with = number::nr_records)] capacity: usize) {
+        self.swap.record_events(capacity);
+    }
+
+    /// Takes the records of all CPUs, by time, as columns.
+    fn take_events<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let (records, nr_lost) = py.detach(|| self.swap.take_events());
+        events_dict(py, &records, nr_lost)
     }
 
     /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.

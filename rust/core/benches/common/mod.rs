@@ -14,7 +14,8 @@ pub(crate) const RUN_PAGES: usize = 16;
 pub(crate) const RUN_BYTES: usize = RUN_PAGES * PAGE_SIZE;
 /// Runs that one round works on.
 pub(crate) const NR_RUNS: usize = 64;
-const ROUNDS: usize = 401;
+/// Rounds of a comparison.
+pub(crate) const ROUNDS: usize = 401;
 
 /// Shows the median of the ratios with its quartiles, and the median of each side in us: of a
 /// run, or of a 64th of a round.

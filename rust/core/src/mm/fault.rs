@@ -3,6 +3,7 @@
 use super::{Mm, Pte, Vma, index, may_reuse};
 use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
+use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::limits::PAGE_SIZE;
 use crate::readahead::{ReadaheadFlag, Vpn};
@@ -193,7 +194,9 @@ impl Mm {
             vma.readahead.hit(vpn, flag);
         }
         if is_ahead {
-            self.swap.on_cpu(cpu)?.counters().count(Event::SwapRaHit, 1);
+            let mut on_cpu = self.swap.on_cpu(cpu)?;
+            on_cpu.counters().count(Event::SwapRaHit, 1);
+            on_cpu.note(EventKind::ReadaheadHit, folio.entry().unwrap_or(SwpEntry::NONE), folio.order(), 0);
         }
         Ok(())
     }

@@ -131,8 +131,7 @@ impl Faulty {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
             if !(0.0..=1.0).contains(&p) {
-                // Whole numbers fit the error; what lies between 0 and 1 is no error.
-                return out_of_range("error probability", p.floor() as i128, 0, 1);
+                return Err(SwapError::BadShare { what: "error probability", value: p.to_string(), high: 1 });
             }
         }
         if plan.errno <= 0 {

@@ -8,7 +8,9 @@ mod ram;
 mod uring;
 mod zram;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use fault::{FaultPlan, Faulty};
 pub use file::{File, FileOptions};
@@ -114,5 +116,28 @@ impl<'a> Call<'a> {
     fn failed(self, errno: i32, what: impl Into<String>) -> SwapError {
         let Self { op, storage, first, nr_pages } = self;
         SwapError::Io { op, storage: storage.into(), first: first.0, nr_pages, errno, what: what.into() }
+    }
+}
+
+/// Storages that are devices, of any subsystem of this process, by address.
+static CLAIMED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+
+/// The right to be the one device on a storage: two would write the same slots. Kernel: the claim of `bdev_open`.
+#[derive(Debug)]
+pub(crate) struct Claim(usize);
+
+impl Claim {
+    /// Claims a storage. Errors: `StorageInUse` (EBUSY).
+    pub(crate) fn new(storage: &Arc<dyn SwapStorage>) -> Result<Self> {
+        let address = Arc::as_ptr(storage).addr();
+        // A panic under it leaves a whole set: each change is one insertion or removal.
+        let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
+        if is_new { Ok(Self(address)) } else { Err(SwapError::StorageInUse(storage.kind())) }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }

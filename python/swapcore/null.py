@@ -1,0 +1,126 @@
+"""`Null`: a device that keeps metadata only."""
+
+from __future__ import annotations
+
+import operator
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import _core
+from .size import size_in_pages, uuid_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+__all__ = ["Null"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Null:
+    """A device that keeps metadata only: slots are handed out, page contents go nowhere.
+
+    Attributes:
+        pages: Size in slots, header included.
+        bad_pages: Slots that are never handed out.
+        is_rotational: True turns off `SWP_SOLIDSTATE`: one allocation position for all CPUs.
+        is_block_device: False makes it a regular file: order 0 only, no bad pages.
+        can_discard: True lets ``swapon(discard=...)`` take effect.
+    """
+
+    pages: int
+    bad_pages: tuple[int, ...]
+    is_rotational: bool
+    is_block_device: bool
+    can_discard: bool
+
+    def __init__(
+        self,
+        size: str | int | None = None,
+        *,
+        pages: int | None = None,
+        bad_pages: Iterable[int] = (),
+        is_rotational: bool = False,
+        is_block_device: bool = True,
+        can_discard: bool = False,
+    ) -> None:
+        """Describes a device.
+
+        Args:
+            size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
+            pages: Size in slots, header included.
+            bad_pages: Slots that are never handed out; `Swap.swapon` checks their range.
+            is_rotational: Whether the device seeks.
+            is_block_device: Whether it is a block device (as opposed to a regular file).
+            can_discard: Whether it takes discards.
+
+        Raises:
+            InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
+        """
+        for name, value in (
+            ("pages", size_in_pages(size, pages)),
+            ("bad_pages", tuple(map(operator.index, bad_pages))),
+            ("is_rotational", is_rotational),
+            ("is_block_device", is_block_device),
+            ("can_discard", can_discard),
+        ):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_header(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        is_rotational: bool = False,
+        is_block_device: bool = True,
+        can_discard: bool = False,
+    ) -> Null:
+        """Takes size and bad pages from the header that mkswap wrote to a device or an image of one.
+
+        An image stands for the block device it was taken from; ``is_block_device=False`` says that it is a
+        swap file, which `Swap.swapon` refuses when it has bad pages.
+
+        Args:
+            path: The file; only its first page is read.
+            is_rotational: See `Null`.
+            is_block_device: See `Null`.
+            can_discard: See `Null`.
+
+        Returns:
+            The device.
+
+        Raises:
+            OSError: The file cannot be read.
+            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header.
+        """
+        # Not pathlib: importing it takes a sixth of what importing this package may.
+        with open(path, "rb") as file:  # noqa: PTH123
+            header = _core.parse_swap_header(file.read(_core.PAGE_SIZE))
+        return cls(
+            pages=header["last_page"] + 1,
+            bad_pages=header["bad_pages"],
+            is_rotational=is_rotational,
+            is_block_device=is_block_device,
+            can_discard=can_discard,
+        )
+
+    def write_header(
+        self, path: str | os.PathLike[str], *, label: str = "", uuid: UUID | None = None
+    ) -> None:
+        """Writes the header page that mkswap would, and leaves the rest of the file alone.
+
+        Args:
+            path: A file or device; a file is created if it does not exist.
+            label: Volume label, at most 16 bytes.
+            uuid: Volume id; None draws a random one.
+
+        Raises:
+            OSError: The file cannot be written.
+            InvalidArgumentError: EINVAL; a label or bad page list that does not fit.
+        """
+        page = _core.build_swap_header(self.pages - 1, self.bad_pages, uuid_bytes(uuid), label)
+        # Not "wb": that would cut off what follows the header.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(page)

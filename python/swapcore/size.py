@@ -1,0 +1,92 @@
+"""Sizes and volume ids as every storage takes them."""
+
+from __future__ import annotations
+
+import errno
+import operator
+import re
+from typing import TYPE_CHECKING
+
+from . import _core
+from .exceptions import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+__all__ = ["PAGES_MAX", "PAGES_MIN", "parse_size", "size_in_pages", "uuid_bytes"]
+
+_UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)\s*", re.ASCII | re.IGNORECASE)
+
+PAGES_MIN = 2
+"""The header page and one slot."""
+PAGES_MAX = 2**32 - 1
+"""`swap_info_struct.max` is an unsigned 32-bit count of pages."""
+
+
+def parse_size(size: str | int) -> int:
+    """Converts a size such as ``"16G"``, ``"512M"``, ``"8192"`` or an int into bytes.
+
+    Units are binary: K, M, G, T are 2**10, 2**20, 2**30, 2**40 bytes; a bare number is bytes.
+
+    Args:
+        size: The size; must be a multiple of the page size.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not a size, or not whole pages.
+    """
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match is None:
+            raise _invalid(f"size {size!r} is not a number with an optional unit K, M, G or T")
+        size_bytes = int(match[1]) << _UNIT_SHIFT[match[2].upper()]
+    else:
+        size_bytes = operator.index(size)
+    if size_bytes < 0 or size_bytes % _core.PAGE_SIZE:
+        raise _invalid(f"size {size!r} is not a multiple of the page size, {_core.PAGE_SIZE} bytes")
+    return size_bytes
+
+
+def size_in_pages(size: str | int | None, pages: int | None) -> int:
+    """Converts the size of a storage, given in one of two ways, into pages.
+
+    Args:
+        size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
+        pages: Size in slots, header included.
+
+    Returns:
+        The size in slots, header included.
+
+    Raises:
+        InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
+    """
+    if (size is None) == (pages is None):
+        raise _invalid(f"give either size or pages, not {'both' if pages is not None else 'neither'}")
+    slots = parse_size(size) // _core.PAGE_SIZE if size is not None else operator.index(pages or 0)
+    if not PAGES_MIN <= slots <= PAGES_MAX:
+        raise _invalid(f"size {slots} pages is outside {PAGES_MIN}..={PAGES_MAX} pages")
+    return slots
+
+
+def uuid_bytes(uuid: UUID | None) -> bytes:
+    """Returns the bytes of a volume id.
+
+    Args:
+        uuid: The id; None draws a random one.
+
+    Returns:
+        16 bytes.
+    """
+    if uuid is None:
+        # Importing uuid costs a tenth of the import budget, and few callers come here.
+        from uuid import uuid4
+
+        uuid = uuid4()
+    return uuid.bytes
+
+
+def _invalid(message: str) -> InvalidArgumentError:
+    return InvalidArgumentError(errno.EINVAL, message)

@@ -1,0 +1,57 @@
+//! Long batches: let other Python threads run, and look for signals on the way.
+
+use pyo3::prelude::*;
+use swapcore::{CpuId, Order};
+
+use crate::arrays::EntriesArg;
+use crate::convert;
+use crate::errors::Result;
+use crate::swap::Swap;
+
+/// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
+pub(crate) const DETACH_SLOTS: usize = 16_384;
+
+/// Slots a long allocation takes between two looks for signals: a few milliseconds.
+const SIGNAL_SLOTS: usize = 1 << 20;
+
+impl Swap {
+    /// Takes runs in pieces, looking for signals between them with no lock held; gives all back when one raises.
+    pub(crate) fn alloc_interruptible(
+        &self,
+        order: Order,
+        cpu: CpuId,
+        out: &mut [swapcore::SwpEntry],
+    ) -> Result<usize> {
+        let mut taken = 0;
+        for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
+            let nr = self.swap.alloc_batch(order, cpu, piece)?;
+            taken += nr;
+            if nr < piece.len() {
+                break;
+            }
+            if let Err(error) = Python::attach(|py| py.check_signals()) {
+                self.swap.put_batch(order, &out[..taken], cpu)?;
+                return Err(error.into());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Runs a call of the core on the runs of a batch, detached if they are many.
+    pub(crate) fn on_batch(
+        &self,
+        py: Python<'_>,
+        batch: &EntriesArg<'_>,
+        order: u64,
+        cpu: Option<usize>,
+        call: fn(&swapcore::Swap, Order, &[swapcore::SwpEntry], CpuId) -> swapcore::Result<()>,
+    ) -> Result<()> {
+        let order = batch.order(order)?;
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let (swap, entries) = (&*self.swap, batch.entries());
+        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
+        let result =
+            if is_long { py.detach(|| call(swap, order, entries, cpu)) } else { call(swap, order, entries, cpu) };
+        Ok(result?)
+    }
+}

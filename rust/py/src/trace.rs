@@ -1,0 +1,163 @@
+//! `Trace`: recorded workloads, replayed through a strategy or with folios that have data.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::SwapError;
+use swapcore::replay::{Columns, FolioReplay, FolioReport, Report};
+
+use crate::arrays::native;
+use crate::errors::{Error, Result};
+use crate::number;
+use crate::strategy::Strategy;
+use crate::swap::Swap;
+
+/// A recorded list of swap operations, checked once and ready to replay.
+#[pyclass(frozen, module = "swapcore")]
+pub(crate) struct Trace(swapcore::replay::Trace);
+
+#[pymethods]
+impl Trace {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        op: PyBuffer<u8>,
+        cpu: PyBuffer<u8>,
+        folio: PyBuffer<u32>,
+        first: PyBuffer<u16>,
+        nr: PyBuffer<u16>,
+    ) -> Result<Self> {
+        let (op, cpu, folio) = (op.to_vec(py)?, cpu.to_vec(py)?, native(&folio)?.to_vec(py)?);
+        let (first, nr) = (native(&first)?.to_vec(py)?, native(&nr)?.to_vec(py)?);
+        let columns = Columns { op: &op, cpu: &cpu, folio: &folio, first: &first, nr: &nr };
+        Ok(Self(py.detach(|| swapcore::replay::Trace::new(columns))?))
+    }
+
+    /// Operations.
+    #[getter]
+    fn nr_ops(&self) -> usize {
+        self.0.nr_ops()
+    }
+
+    /// Allocations among them.
+    #[getter]
+    fn nr_allocations(&self) -> u64 {
+        self.0.nr_allocations()
+    }
+
+    /// CPUs that operations name.
+    #[getter]
+    fn nr_cpus(&self) -> usize {
+        self.0.nr_cpus()
+    }
+
+    /// Most pages in use at one time.
+    #[getter]
+    fn peak_pages(&self) -> u64 {
+        self.0.peak_pages()
+    }
+
+    /// Allocations by order; orders without any are left out.
+    #[getter]
+    fn allocations_by_order<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        by_order(py, self.0.allocations_by_order())
+    }
+
+    /// Replays the whole trace once and drains nothing.
+    #[pyo3(signature = (strategy, *, samples = 0))]
+    fn replay<'py>(
+        &self,
+        py: Python<'py>,
+        strategy: &Bound<'py, Strategy>,
+        #[pyo3(from_py_with = number::samples)] samples: usize,
+    ) -> Result<Bound<'py, PyDict>> {
+        report_dict(py, &strategy.get().drive(py, |strategy| self.0.replay(strategy, samples))?)
+    }
+
+    /// Replays the trace with folios that have data.
+    #[pyo3(signature = (swap, *, zero_percent = 10.0, random_percent = 10.0, read_percent = 100.0, is_verified = true,
+        seed = 1, progress = None))]
+    fn replay_folios<'py>(
+        &self,
+        py: Python<'py>,
+        swap: &Bound<'py, Swap>,
+        zero_percent: f64,
+        random_percent: f64,
+        read_percent: f64,
+        is_verified: bool,
+        #[pyo3(from_py_with = number::seed)] seed: u64,
+        progress: Option<Py<PyAny>>,
+    ) -> Result<Bound<'py, PyDict>> {
+        let how = FolioReplay { zero_percent, random_percent, read_percent, is_verified, seed };
+        let swap = &swap.get().swap;
+        let mut raised = None;
+        let tick = |nr_ops: usize| {
+            let told = Python::attach(|py| {
+                py.check_signals()?;
+                progress.as_ref().map(|progress| progress.call1(py, (nr_ops,))).transpose()
+            });
+            told.map(|_| ()).map_err(|error| {
+                raised = Some(error);
+                SwapError::Interrupted
+            })
+        };
+        let report = py.detach(|| self.0.replay_folios(swap, &how, tick));
+        match raised {
+            Some(error) => Err(Error::Python(error)),
+            None => folio_report_dict(py, &report?),
+        }
+    }
+
+    /// Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call.
+    fn floor(&self, py: Python<'_>) -> Result<u64> {
+        Ok(py.detach(|| self.0.floor())?)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Trace of {} operations, {} pages at its peak>", self.nr_ops(), self.peak_pages())
+    }
+}
+
+/// Counts by order, those of 0 left out.
+fn by_order<'py>(py: Python<'py>, counts: &[u64]) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (order, count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
+        dict.set_item(order, count)?;
+    }
+    Ok(dict)
+}
+
+fn report_dict<'py>(py: Python<'py>, report: &Report) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("ops", report.ops)?;
+    dict.set_item("allocations", report.allocations)?;
+    dict.set_item("cpu_ns", report.cpu_ns)?;
+    dict.set_item("failures", by_order(py, &report.failures)?)?;
+    dict.set_item("fallback_pages", report.fallback_pages)?;
+    dict.set_item("dropped_pages", report.dropped_pages)?;
+    dict.set_item("large_pages", report.large_pages)?;
+    dict.set_item("used_slots_peak", report.used_slots_peak)?;
+    dict.set_item("used_slots_end", report.used_slots_end)?;
+    let memory = report.memory_at_peak;
+    dict.set_item("bytes_at_peak", memory.static_bytes + memory.dynamic_bytes)?;
+    dict.set_item("static_bytes", memory.static_bytes)?;
+    dict.set_item("fragmentation", report.fragmentation)?;
+    Ok(dict)
+}
+
+fn folio_report_dict<'py>(py: Python<'py>, report: &FolioReport) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("ops", report.ops)?;
+    dict.set_item("swapped_out_pages", report.swapped_out_pages)?;
+    dict.set_item("swapped_in_pages", report.swapped_in_pages)?;
+    dict.set_item("dropped_pages", report.dropped_pages)?;
+    dict.set_item("unread_pages", report.unread_pages)?;
+    dict.set_item("fallback_pages", report.fallback_pages)?;
+    dict.set_item("swap_in_folios", report.swap_in_folios)?;
+    dict.set_item("swap_out_ns", report.swap_out_ns)?;
+    dict.set_item("swap_in_ns", report.swap_in_ns)?;
+    dict.set_item("peak_pages", report.peak_pages)?;
+    dict.set_item("end_pages", report.end_pages)?;
+    dict.set_item("peak_stats", crate::storage::stats_dict(py, &report.peak_stats)?)?;
+    Ok(dict)
+}
