@@ -155,5 +155,5 @@ pub(crate) fn cpu(cpu: Option<usize>, nr_cpus: usize) -> Result<CpuId> {
         return Ok(CpuId(sticky % nr_cpus as u16));
     };
     let bad = || Error::Core(SwapError::BadCpu { cpu, nr_cpus });
-    u16::try_from(cpu).map(CpuId).map_err(|_| bad())
+    u16::try_from(cpu).ok().filter(|_| cpu < nr_cpus).map(CpuId).ok_or_else(bad)
 }

@@ -85,6 +85,7 @@ impl Storage {
     /// Replaces the plan of a `faulty` storage; no arguments: no more faults.
     #[pyo3(signature = (*, fail_write_in = None, fail_read_in = None, write_error_probability = 0.0,
         read_error_probability = 0.0, errno = 5, tear_write_pages = None, delay_ns = 0))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn set_faults(
         &self,
         #[pyo3(from_py_with = number::nth_or_none)] fail_write_in: Option<u64>,

@@ -77,6 +77,7 @@ impl Trace {
     /// Replays the trace with folios that have data.
     #[pyo3(signature = (swap, *, zero_percent = 10.0, random_percent = 10.0, read_percent = 100.0, is_verified = true,
         seed = 1, progress = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn replay_folios<'py>(
         &self,
         py: Python<'py>,
