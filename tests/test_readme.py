@@ -18,8 +18,10 @@ def test_python_block_runs_as_it_stands() -> None:
 
 def test_recipes_of_the_folio_page_run_as_they_stand() -> None:
     text = (ROOT / "docs/folios.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    exec(compile(block, "docs/folios.md", "exec"), {})
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/folios.md", "exec"), {})
 
 
 def test_linked_files_exist() -> None:
