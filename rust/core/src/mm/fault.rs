@@ -139,8 +139,12 @@ impl Mm {
             Step::Retry => {
                 // A folio made for a range that has changed since: nobody needs it as it is.
                 let shadow = Shadow { memcg: folio.memcg(), ..Shadow::default() };
+                let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
-                    self.swap.on_cpu(cpu)?.del_locked(&locked, Leave::Charged(shadow))?;
+                    on_cpu.del_locked(&locked, Leave::Charged(shadow))?;
+                } else {
+                    // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
+                    on_cpu.free_swap_locked(&locked)?;
                 }
                 Ok(())
             }

@@ -6,11 +6,13 @@
 
 mod fault;
 mod pageout;
+mod shmem;
 
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use pageout::PageoutReport;
+pub use shmem::{Shmem, ShmemEntry};
 
 use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, FolioRef};

@@ -2,6 +2,7 @@
 //! where that is possible. A storage, an allocator and a memory controller of the tests' own are where it gets in.
 
 mod errors;
+mod shmem;
 mod swapin;
 mod swapout;
 

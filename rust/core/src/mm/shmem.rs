@@ -1,0 +1,316 @@
+//! A file in memory: pages by index, in memory or swapped out, with no page table. Its swap-ins differ from those of
+//! anonymous memory: the order is the one the pages went out with, and the slots are given up at once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::device::SwpFlags;
+use crate::error::{Result, SwapError};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::limits::PAGE_SIZE;
+use crate::slots::Leave;
+use crate::swap::{Event, Swap};
+use crate::swapin::{Orders, Swapin};
+use crate::sync::SpinMutex;
+use crate::table::Shadow;
+use crate::types::{CpuId, Order, Pfn, SwpEntry};
+
+/// What the file has at an index. Kernel: a value of the mapping's XArray; differs: a large entry stands at each index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ShmemEntry {
+    /// Nothing: zeros.
+    #[default]
+    None,
+    /// A page of a folio in memory.
+    Page {
+        /// The folio's first page.
+        pfn: Pfn,
+        /// Which page of it.
+        page: u16,
+    },
+    /// A page swapped out with others of an aligned range.
+    Swap {
+        /// The slot of this page.
+        entry: SwpEntry,
+        /// log2 of the pages that went out together.
+        order: Order,
+    },
+}
+
+/// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: its size is fixed, and it has one lock.
+#[derive(Debug)]
+pub struct Shmem {
+    swap: Arc<Swap>,
+    /// By index. Order: folio lock > this > a CPU's local lock. Kernel: `i_pages`.
+    entries: SpinMutex<Box<[ShmemEntry]>>,
+    /// Order of folios that a first touch makes where they fit.
+    order: Order,
+}
+
+impl Shmem {
+    /// Makes a file of zeros. Errors: `OutOfRange` (EINVAL).
+    pub fn new(swap: Arc<Swap>, nr_pages: u64, order: Order) -> Result<Self> {
+        let high = 1 << 32;
+        if nr_pages == 0 || nr_pages > high {
+            return Err(SwapError::OutOfRange { what: "pages of a file", value: nr_pages.into(), low: 1, high });
+        }
+        let entries = vec![ShmemEntry::None; nr_pages as usize].into_boxed_slice();
+        Ok(Self { swap, entries: SpinMutex::new(entries), order })
+    }
+
+    /// Returns what the file has at an index, a snapshot. Errors: `NotMapped` (EFAULT) beyond its end.
+    pub fn entry(&self, index: u64) -> Result<ShmemEntry> {
+        self.entries.lock().get(index as usize).copied().ok_or(SwapError::NotMapped(index))
+    }
+
+    /// Returns the folio of an index with a reference, and which page of it; swapped in or made if need be.
+    ///
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` it cannot be read, and stays swapped out.
+    /// Kernel: `shmem_get_folio_gfp`.
+    pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
+        loop {
+            let seen = {
+                let entries = self.entries.lock();
+                let seen = *entries.get(index as usize).ok_or(SwapError::NotMapped(index))?;
+                if let ShmemEntry::Page { pfn, page } = seen {
+                    let folio = self.swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference");
+                    return Ok((folio, page));
+                }
+                seen
+            };
+            match seen {
+                ShmemEntry::Swap { entry, order } => self.swapin(index, entry, order, cpu)?,
+                _ => self.add_zeros(index)?,
+            }
+        }
+    }
+
+    fn add_zeros(&self, index: u64) -> Result<()> {
+        let mut order = self.order;
+        loop {
+            let nr_pages = order.nr_pages() as usize;
+            let first = index as usize - index as usize % nr_pages;
+            let folio = self.swap.folio_zeroed(order);
+            let mut entries = self.entries.lock();
+            if entries[index as usize] != ShmemEntry::None {
+                return Ok(());
+            }
+            let range = entries.get_mut(first..first + nr_pages);
+            match (folio, range.filter(|range| range.iter().all(|e| *e == ShmemEntry::None))) {
+                (Ok(folio), Some(range)) => {
+                    fill(range, &folio);
+                    return Ok(());
+                }
+                (Err(error), _) if order == Order::ZERO => return Err(error),
+                _ => order = Order::new(order.get().saturating_sub(1)).expect("smaller"),
+            }
+        }
+    }
+
+    /// Brings the folio of a swapped-out index back. Kernel: `shmem_swapin_folio`.
+    fn swapin(&self, index: u64, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<()> {
+        let found = self.find_or_read(entry, order, cpu);
+        let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
+        let (folio, is_new) = match found {
+            Ok(Some(found)) => found,
+            // The entry changed: somebody else was quicker, look again.
+            Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
+            Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
+            Err(error) => return Err(error),
+        };
+        if is_new {
+            self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+        }
+        let locked = folio.folio().lock();
+        if !folio.covers(entry) || !is_unchanged() {
+            // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
+            self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
+            return Ok(());
+        }
+        if !locked.has(FolioFlags::UPTODATE) {
+            drop(locked);
+            return self.swap.drop_unread(&folio, cpu);
+        }
+        folio.wait_writeback();
+        self.add_to_mapping(index, entry, &locked, cpu)
+    }
+
+    fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<(FolioRef<'_>, bool)>> {
+        let how = Swapin::new(cpu, Orders::one(order));
+        if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
+            return Ok(Some((folio, false)));
+        }
+        let is_synchronous = self.swap.on_cpu(cpu)?.device_of(entry)?.has(SwpFlags::SYNCHRONOUS_IO);
+        if !is_synchronous {
+            return self.swap.swap_cluster_readahead(entry, &how);
+        }
+        match self.swap.swapin_folio(entry, &how) {
+            Ok(found) => Ok(Some(found)),
+            Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a locked folio in the place of its slots, which are free then. A smaller folio than went out leaves the
+    /// others of its range swapped out, as entries of their own size. Kernel: `shmem_add_to_page_cache`,
+    /// `shmem_split_large_entry`.
+    fn add_to_mapping(&self, index: u64, entry: SwpEntry, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let first_slot = locked.entry().expect("covers the slot");
+        let page = entry.offset().0 - first_slot.offset().0;
+        let nr_pages = locked.nr_pages();
+        let mut entries = self.entries.lock();
+        let start = (index as usize).checked_sub(page as usize);
+        let range = start.map(|start| start..start + nr_pages as usize).filter(|range| range.end <= entries.len());
+        let is_at = |(i, e): (usize, &ShmemEntry)| matches!(*e, ShmemEntry::Swap { entry, .. } if entry == first_slot.plus(i as u32));
+        let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
+            drop(entries);
+            // Read for a range that has changed since: of no use as it is.
+            let shadow = Shadow { memcg: locked.memcg(), ..Shadow::default() };
+            return match self.swap.on_cpu(cpu)?.del_locked(locked, Leave::Charged(shadow)) {
+                Ok(()) | Err(SwapError::DirtyFolio(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+        };
+        split_entries(&mut entries, range.clone(), locked.order());
+        fill(&mut entries[range], locked);
+        drop(entries);
+        let mut on_cpu = self.swap.on_cpu(cpu)?;
+        on_cpu.put_locked_folio(locked, 0..nr_pages)?;
+        // No slot has a reference now, so the folio is no loss to the cache, dirty or not.
+        on_cpu.del_locked(locked, Leave::Charged(Shadow::default()))?;
+        locked.set(FolioFlags::DIRTY);
+        Ok(())
+    }
+
+    /// Copies bytes out of the file. Errors: as [`Shmem::get_folio`].
+    pub fn read(&self, offset_bytes: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
+        for (at, range) in pieces(offset_bytes, to.len()) {
+            let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
+            let from = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
+            let len = range.len();
+            to[range].copy_from_slice(&folio.bytes()?[from..from + len]);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes into the file. Errors: as [`Shmem::get_folio`].
+    pub fn write(&self, offset_bytes: u64, from: &[u8], cpu: CpuId) -> Result<()> {
+        for (at, range) in pieces(offset_bytes, from.len()) {
+            let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
+            let to = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
+            folio.bytes_mut()?[to..to + range.len()].copy_from_slice(&from[range]);
+            // While the reference is held: see `Mm::write`.
+            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+        }
+        Ok(())
+    }
+
+    /// Swaps the folio of an index out whole. Errors: `NotMapped` (EFAULT); those of [`Swap::swap_out`]; nothing is lost.
+    ///
+    /// A page that is not in memory is none of its business. Kernel: `shmem_writeout`.
+    pub fn writeout(&self, index: u64, cpu: CpuId) -> Result<()> {
+        let ShmemEntry::Page { .. } = self.entry(index)? else { return Ok(()) };
+        let (folio, page) = self.get_folio(index, cpu)?;
+        let first = index as usize - page as usize;
+        let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
+        if folio.has(FolioFlags::WRITEBACK) {
+            return Err(folio.busy());
+        }
+        if !locked.has(FolioFlags::SWAPCACHE) {
+            self.swap.add_to_swap(&locked, cpu)?;
+        }
+        let entry = locked.entry().expect("cached");
+        let nr_pages = locked.nr_pages();
+        {
+            let mut entries = self.entries.lock();
+            let range = &mut entries[first..first + nr_pages as usize];
+            let is_here = |e: &ShmemEntry| matches!(*e, ShmemEntry::Page { pfn, .. } if pfn == locked.pfn());
+            if !range.iter().all(is_here) {
+                return Err(folio.busy());
+            }
+            self.swap.on_cpu(cpu)?.dup_locked(&locked, 0..nr_pages)?;
+            for (i, e) in range.iter_mut().enumerate() {
+                *e = ShmemEntry::Swap { entry: entry.plus(i as u32), order: locked.order() };
+            }
+            locked.remove_mappings(nr_pages);
+        }
+        match self.swap.pageout(locked, cpu) {
+            (None, _) => {
+                folio.into_raw();
+                Ok(())
+            }
+            // It stays in the swap cache, where the next look finds it.
+            (Some(locked), result) => Err(result.err().unwrap_or_else(|| locked.busy())),
+        }
+    }
+
+    /// Forgets the pages of a range; they read as zeros. Errors: `NotMapped` (EFAULT). Kernel: `shmem_undo_range`;
+    /// differs: a large entry that lies in the range in part is split, as is a folio's place in the file.
+    pub fn truncate(&self, range: Range<u64>, cpu: CpuId) -> Result<()> {
+        let taken: Vec<ShmemEntry> = {
+            let mut entries = self.entries.lock();
+            let end = entries.len() as u64;
+            if range.start > range.end || range.end > end {
+                return Err(SwapError::NotMapped(range.end));
+            }
+            let range = range.start as usize..range.end as usize;
+            split_entries(&mut entries, range.clone(), Order::ZERO);
+            entries[range].iter_mut().map(std::mem::take).collect()
+        };
+        for taken in taken {
+            match taken {
+                ShmemEntry::None => {}
+                ShmemEntry::Page { pfn, .. } => {
+                    let folio = self.swap.memory_of_folios().folio(pfn).try_get().expect("the entry was a reference");
+                    folio.remove_mappings(1);
+                }
+                ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Shmem {
+    fn drop(&mut self) {
+        let end = self.entries.lock().len() as u64;
+        // A device that is off took its slots along.
+        let _ = self.truncate(0..end, CpuId(0));
+    }
+}
+
+/// Splits bytes at page borders: where each piece is, and which bytes of the caller's it is.
+fn pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = offset_bytes + done as u64;
+        let nr = (PAGE_SIZE - at as usize % PAGE_SIZE).min(len - done);
+        let piece = (nr > 0).then_some((at, done..done + nr));
+        done += nr;
+        piece
+    })
+}
+
+/// Writes the pages of a folio, each with a reference.
+fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
+    folio.add_mappings(range.len() as u32);
+    for (page, entry) in range.iter_mut().enumerate() {
+        *entry = ShmemEntry::Page { pfn: folio.pfn(), page: page as u16 };
+    }
+}
+
+/// Makes large entries that a range touches small enough to be parted from it.
+fn split_entries(entries: &mut [ShmemEntry], range: Range<usize>, order: Order) {
+    let largest = entries[range.clone()].iter().map(|entry| match entry {
+        ShmemEntry::Swap { order, .. } => *order,
+        _ => Order::ZERO,
+    });
+    let nr_large = largest.max().unwrap_or(Order::ZERO).nr_pages() as usize;
+    let first = range.start - range.start % nr_large;
+    let end = range.end.next_multiple_of(nr_large).min(entries.len());
+    for entry in &mut entries[first..end] {
+        if let ShmemEntry::Swap { order: large, .. } = entry {
+            *large = (*large).min(order);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Swap-in for files in memory: the order the pages went out with, slots given up at once, entries split and changed.
+
+use super::*;
+use crate::mm::{Shmem, ShmemEntry};
+
+/// A file of 16 pages in folios of order 2, page `i` full of `i + 1`, all swapped out.
+fn file(m: &Machine) -> Shmem {
+    let file = Shmem::new(m.swap.clone(), 16, order(2)).expect("a size");
+    for page in 0..16u64 {
+        file.write(page * PAGE_SIZE as u64, &[page as u8 + 1; PAGE_SIZE], CPU).expect("memory");
+    }
+    (0..16).step_by(4).for_each(|index| file.writeout(index, CPU).expect("room"));
+    file
+}
+
+fn byte_of(file: &Shmem, index: u64) -> Result<u8> {
+    let mut byte = [0];
+    file.read(index * PAGE_SIZE as u64, &mut byte, CPU).map(|()| byte[0])
+}
+
+fn slot_of(file: &Shmem, index: u64) -> Option<(SwpEntry, Order)> {
+    match file.entry(index).expect("in the file") {
+        ShmemEntry::Swap { entry, order } => Some((entry, order)),
+        _ => None,
+    }
+}
+
+#[test]
+fn pages_come_back_in_the_order_they_went_and_give_their_slots_up() {
+    let m = machine();
+    let file = file(&m);
+    let (entry, large) = slot_of(&file, 6).expect("swapped out");
+    assert_eq!((large, m.count(entry)), (order(2), 1));
+    assert_eq!(byte_of(&file, 6), Ok(7));
+    assert_eq!((m.reads(), m.charges(), m.stat("hugepages-16kB.swpin")), (1, 1, 1));
+    assert!(m.word(entry).is_null(), "no matter what the device is like");
+    for index in 0..16 {
+        assert_eq!(byte_of(&file, index), Ok(index as u8 + 1));
+    }
+    assert_eq!(m.reads(), 4);
+    drop(file);
+    m.assert_empty();
+}
+
+#[test]
+fn a_smaller_folio_leaves_the_rest_of_its_range_swapped_out() {
+    // On a device with readahead every page comes alone.
+    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    m.swap.readahead().set_page_cluster(0).expect("in range");
+    let file = file(&m);
+    assert_eq!(byte_of(&file, 5), Ok(6));
+    let orders = [4, 6, 7].map(|index| slot_of(&file, index).expect("still out").1);
+    assert_eq!(
+        (orders, slot_of(&file, 5), slot_of(&file, 8).map(|slot| slot.1)),
+        ([order(0); 3], None, Some(order(2)))
+    );
+    assert!((0..16).all(|index| byte_of(&file, index) == Ok(index as u8 + 1)));
+    drop(file);
+    m.assert_empty();
+}
+
+#[test]
+fn a_truncation_during_the_read_is_a_silent_retry() {
+    let m = machine();
+    let file = Arc::new(file(&m));
+    let theirs = file.clone();
+    m.hook(&m.storage.on_read, move || theirs.truncate(4..8, OTHER).expect("in the file"));
+    assert_eq!(byte_of(&file, 5), Ok(0), "nothing is there any more");
+    assert_eq!((byte_of(&file, 3), byte_of(&file, 8)), (Ok(4), Ok(9)));
+    drop(file);
+    m.assert_empty();
+}
+
+#[test]
+fn no_memory_is_enomem_unless_the_entry_changed() {
+    let m = machine();
+    let file = file(&m);
+    m.ledger.refuses_swapin.store(true, Ordering::Relaxed);
+    assert!(matches!(byte_of(&file, 5), Err(SwapError::NoMemory(_))));
+    m.ledger.refuses_swapin.store(false, Ordering::Relaxed);
+    assert_eq!(byte_of(&file, 5), Ok(6), "it is still there");
+    drop(file);
+    m.assert_empty();
+}
+
+#[test]
+fn a_failed_write_or_read_loses_nothing() {
+    let m = machine();
+    let file = file(&m);
+    assert_eq!(byte_of(&file, 5), Ok(6));
+    m.storage.fails.store(true, Ordering::Relaxed);
+    assert!(matches!(file.writeout(5, CPU), Err(SwapError::Io { .. })));
+    assert!(matches!(byte_of(&file, 9), Err(SwapError::Io { .. })));
+    m.storage.fails.store(false, Ordering::Relaxed);
+    assert!((0..16).all(|index| byte_of(&file, index) == Ok(index as u8 + 1)));
+    m.swap.check().expect("every invariant");
+    drop(file);
+    m.assert_empty();
+}
+
+#[test]
+fn threads_write_read_and_page_out_one_file() {
+    let m = machine();
+    let file = Shmem::new(m.swap.clone(), 256, order(3)).expect("a size");
+    std::thread::scope(|scope| {
+        for (thread, cpu) in [(0u64, CPU), (1, OTHER)] {
+            let file = &file;
+            scope.spawn(move || {
+                let mut state = thread + 1;
+                let mut last = [0u8; 256];
+                for step in 0..20_000u64 {
+                    state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                    // Neighbouring pages belong to different threads, so that every folio has both.
+                    let index = (state >> 40) % 128 * 2 + thread;
+                    match (state >> 33) % 4 {
+                        0 => {
+                            last[index as usize] = step as u8;
+                            file.write(index * PAGE_SIZE as u64, &[step as u8; 64], cpu).expect("memory");
+                        }
+                        1 => drop(file.writeout(index, cpu)),
+                        _ => {
+                            let mut bytes = [0; 64];
+                            file.read(index * PAGE_SIZE as u64, &mut bytes, cpu).expect("readable");
+                            assert_eq!(bytes, [last[index as usize]; 64], "page {index} at step {step}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert!(m.stat("pswpin") > 100, "{:?}", m.swap.stats());
+    drop(file);
+    m.assert_empty();
+}
