@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
 import swapcore as sc
 
 if TYPE_CHECKING:
@@ -75,7 +74,9 @@ def test_a_range_that_ends_within_a_folio_splits_it(swap: sc.Swap) -> None:
     report = mm.pageout(first, 10)
     assert (report["reclaimed_pages"], report["split_folios"]) == (10, 1)
     assert (mm.resident_pages, mm.swapped_pages) == (6, 10)
-    assert [mm.read((first + page) * PAGE, PAGE) for page in range(16)] == [pattern(page) for page in range(16)]
+    assert [mm.read((first + page) * PAGE, PAGE) for page in range(16)] == [
+        pattern(page) for page in range(16)
+    ]
 
 
 def test_fork_shares_until_a_write_in_memory_and_in_swap(swap: sc.Swap) -> None:
@@ -130,7 +131,9 @@ def test_swapoff_reads_everything_back(swap: sc.Swap) -> None:
         swap.swapoff(device)
     swap.swapoff(device, lambda _entry, _count: mm.unuse(device))
     assert not device.is_on
-    assert [mm.read((first + page) * PAGE, PAGE) for page in range(40)] == [pattern(page) for page in range(40)]
+    assert [mm.read((first + page) * PAGE, PAGE) for page in range(40)] == [
+        pattern(page) for page in range(40)
+    ]
 
 
 def test_a_page_that_cannot_be_read_stays_swapped_out_and_is_read_later() -> None:
