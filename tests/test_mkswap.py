@@ -74,3 +74,27 @@ def test_device_with_bad_pages_of_mkswap_never_hands_them_out(shim: Path, tmp_pa
     assert {swap.alloc().offset for _ in good} == good
     with pytest.raises(sc.SwapFullError):
         swap.alloc()
+
+
+@needs_tools
+def test_data_never_goes_to_the_bad_pages_of_mkswap(shim: Path, tmp_path: Path) -> None:
+    bad_pages = [3, 17, 512, 513, PAGES - 1]
+    path = tmp_path / "image"
+    check_and_make(shim, path, bad_pages)
+    before = path.read_bytes()
+    swap = sc.Swap()
+    device = swap.swapon(sc.File(path, is_block_device=True))
+    assert device.pages == PAGES - 1 - len(bad_pages)
+    entries = [swap.swap_out(swap.folio(0, b"\xff" * sc.PAGE_SIZE)) for _ in range(device.pages)]
+    with pytest.raises(sc.SwapFullError):
+        swap.swap_out(swap.folio(0, b"\xff"))
+    after = path.read_bytes()
+    changed = {
+        page
+        for page in range(PAGES)
+        if after[page * sc.PAGE_SIZE : (page + 1) * sc.PAGE_SIZE]
+        != before[page * sc.PAGE_SIZE : (page + 1) * sc.PAGE_SIZE]
+    }
+    assert changed == set(range(1, PAGES)) - set(bad_pages)
+    assert {swap.swap_in(entry).read() for entry in entries} == {b"\xff" * sc.PAGE_SIZE}
+    swap.check()

@@ -12,6 +12,7 @@ import swapcore as sc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PAGE = sc.PAGE_SIZE
 
@@ -243,3 +244,59 @@ def test_events_that_find_no_room_push_the_oldest_out() -> None:
     swap.record_events(0)
     swap.swap_out(swap.folio(0, b"x"))
     assert swap.take_events()["kind"] == b""
+
+
+def test_pages_read_ahead_make_room_when_memory_runs_out(tmp_path: Path) -> None:
+    swap = sc.Swap(memory_pages=512)
+    device = swap.swapon(sc.File.create(tmp_path / "swap", "16M"))
+    mm = swap.mm()
+    first = mm.mmap(1500)
+    for page in range(1500):
+        mm.write((first + page) * PAGE, pattern(page))
+        mm.pageout(first + page, 1)
+    for page in range(1500):
+        entry = mm.swap_entry(first + page)
+        assert entry is not None
+        # More than there is memory for, and nobody wants them.
+        assert swap.swap_cluster_readahead(entry) is not None
+    assert swap.stats()["pswpin"] >= 1500
+    assert all(mm.read((first + page) * PAGE, PAGE) == pattern(page) for page in range(0, 1500, 7))
+    mm.pageout(first, 1500)
+    swap.shrink_swap_cache()
+    assert (swap.nr_used_pages, swap.nr_swapcache_pages) == (0, 0)
+    assert swap.folio().read() == bytes(PAGE)
+    mm.zap(first, 1200)
+    swap.swapoff(device, lambda _entry, _count: mm.unuse(device))
+    assert mm.read((first + 1499) * PAGE, PAGE) == pattern(1499)
+    swap.check()
+
+
+def test_a_page_whose_write_failed_is_written_by_the_next_pageout() -> None:
+    swap = sc.Swap()
+    storage = sc.Faulty(sc.Ram("4M"))
+    swap.swapon(storage)
+    mm = swap.mm()
+    first = mm.mmap(100)
+    mm.write(first * PAGE, b"x" * (100 * PAGE))
+    storage.set_faults(fail_write_in=50)
+    assert mm.pageout(first, 100) == {"reclaimed_pages": 99, "kept_pages": 1, "split_folios": 0, "errno": 5}
+    assert (mm.resident_pages, swap.nr_used_pages) == (0, 1)
+    assert mm.pageout(first, 100) == {"reclaimed_pages": 1, "kept_pages": 0, "split_folios": 0, "errno": 0}
+    assert swap.nr_used_pages == 0
+    assert mm.read(first * PAGE, 100 * PAGE) == b"x" * (100 * PAGE)
+    swap.check()
+
+
+def test_absurd_sizes_are_refused_and_large_mappings_cost_little(swap: sc.Swap) -> None:
+    mm = swap.mm()
+    first = mm.mmap(64)
+    with pytest.raises(OSError, match="is not mapped") as caught:
+        mm.read(first * PAGE, 1 << 40)
+    assert caught.value.errno == 14
+    with pytest.raises(sc.InvalidArgumentError, match="1000000000000 is not in"):
+        swap.record_events(10**12)
+    huge = mm.mmap(1 << 28)
+    mm.write((huge + (1 << 27)) * PAGE, b"far")
+    assert mm.fork().read((huge + (1 << 27)) * PAGE, 3) == b"far"
+    with pytest.raises(sc.InvalidArgumentError, match="pages of a mapping"):
+        mm.mmap((1 << 28) + 1)

@@ -252,3 +252,10 @@ def test_bundled_kernel_build_is_proven_page_by_page() -> None:
     assert result.is_verified
     assert result.swapped_in_pages == result.swapped_out_pages == 177_240
     assert result.dropped_pages == 0
+
+
+def test_size_of_a_file_that_exists_is_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "swap"
+    sc.File.create(path, "1M")
+    assert main(["replay", "--storage", "file", "--path", str(path), "--size", "2M"]) == 1
+    assert "has its own" in capsys.readouterr().err

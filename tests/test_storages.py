@@ -177,3 +177,28 @@ def test_delays_are_counted() -> None:
     storage.set_faults(delay_ns=1000)
     swap.swap_in(swap.swap_out(swap.folio(data=b"x")))
     assert storage.stats()["delayed_calls"] == 2
+
+
+def test_faults_need_a_storage_with_data() -> None:
+    with pytest.raises(TypeError, match="with data"):
+        sc.Faulty(sc.Null("1M"))  # type: ignore[arg-type]
+
+
+def test_zram_limit_of_zero_is_no_limit() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Zram("1M", mem_limit=0))
+    entry = swap.swap_out(swap.folio(0, b"x"))
+    assert swap.swap_in(entry).read(0, 1) == b"x"
+
+
+def test_faults_have_an_errno_that_exists() -> None:
+    with pytest.raises(sc.InvalidArgumentError, match="99999"):
+        sc.Faulty(sc.Ram("1M")).set_faults(errno=99999)
+
+
+def test_file_is_open_once(tmp_path: Path) -> None:
+    path = tmp_path / "swap"
+    storage = sc.File.create(path, "1M")
+    with pytest.raises(sc.SwapBusyError, match="is a device already"):
+        sc.File(path)
+    assert storage.storage.pages == 256

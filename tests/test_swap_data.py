@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import signal
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -422,3 +423,46 @@ def test_storage_is_on_once_at_a_time_and_may_be_turned_on_again() -> None:
             other.swapon(storage)
     swap.swapoff(device)
     assert swap.swapon(storage).is_on
+
+
+def test_wrapped_storage_is_the_same_storage() -> None:
+    storage = sc.Zram("16M")
+    swap = sc.Swap()
+    swap.swapon(storage)
+    for other in (sc.Faulty(storage), sc.Faulty(sc.Faulty(storage))):
+        with pytest.raises(sc.SwapBusyError, match="zram storage is a device already"):
+            swap.swapon(other)
+
+
+def test_interrupted_batches_lose_nothing() -> None:
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise InterruptError
+
+    swap = sc.Swap()
+    storage = sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    folios = [swap.folio(0, i.to_bytes(4, "little")) for i in range(1500)]
+    storage.set_faults(delay_ns=1_000_000)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(InterruptError):
+            swap.swap_out_batch(folios)
+        storage.set_faults()
+        entries = [folio.entry if not folio.is_resident else swap.swap_out(folio) for folio in folios]
+        storage.set_faults(delay_ns=1_000_000)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(InterruptError) as caught:
+            swap.swap_in_batch([entry for entry in entries if entry is not None])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    storage.set_faults()
+    done = caught.value.folios  # type: ignore[attr-defined]
+    assert 0 < len(done) < len(folios)
+    rest = swap.swap_in_batch([entry for entry in entries[len(done) :] if entry is not None])
+    assert [int.from_bytes(folio.read(0, 4), "little") for folio in done + rest] == list(range(1500))
+    swap.check()

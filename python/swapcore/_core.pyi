@@ -273,7 +273,7 @@ class Mm:
         failing page is written."""
     def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> dict[str, int]:
         """Swaps the pages of a range out in ascending order, those that others map too excepted; large folios go whole, or
-        are split when there is no run. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
+        are split when there is no run; pages that an earlier call unmapped but could not write are tried again. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
         failure that kept pages in memory, 0 for none). Errors: EFAULT not mapped. Kernel: ``MADV_PAGEOUT``."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
         """Forgets the pages of a range; they read as zeros from then on. Errors: EFAULT. Kernel: ``MADV_DONTNEED``."""
@@ -482,7 +482,7 @@ class Swap:
         """
     def swap_out_batch(self, folios: Sequence[Folio], *, cpu: int | None = None) -> list[SwpEntry]:
         """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
-        the index in its message; those before it are out (their ``entry`` says where)."""
+        the index in its message; those before it are out (their ``entry`` says where). Signals are looked for on the way."""
     def swap_in_batch(
         self,
         entries: SwapBatch | Buffer | Sequence[SwpEntry],
@@ -492,7 +492,8 @@ class Swap:
         cpu: int | None = None,
     ) -> list[Folio]:
         """Swaps every run of every entry in, in order, as few folios as work out (``order`` is for buffers of bare
-        words). At a failure it raises that error with the folios that are in as its ``folios`` attribute."""
+        words). At a failure, or when a signal handler raises, it raises that error with the folios that are in as its
+        ``folios`` attribute."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
         """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then.
 
@@ -501,6 +502,10 @@ class Swap:
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
         """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
         Kernel: `migrate_folio`."""
+    def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
+        """Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all (None) were looked at; returns
+        how many are. Clean ones leave their slots as they are, those whose slots nobody refers to give them up, dirty ones
+        stay. Swap-in and `folio` do it by themselves when memory has run out. Kernel: `shrink_folio_list`."""
     def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped; None when the
         slot is free or there is no memory. Kernel: `swap_cluster_readahead`."""
@@ -545,7 +550,8 @@ class Swap:
         """Returns counters under kernel names where the kernel has one (``thp_swpout_fallback``,
         ``hugepages-64kB.swpout_fallback``, ...)."""
     def memory(self) -> dict[str, int]:
-        """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes``."""
+        """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
+        ``folio_header_bytes`` (64 for each page of memory that a folio ever had)."""
     def dump(self) -> dict[str, Any]:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes

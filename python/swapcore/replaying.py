@@ -132,7 +132,7 @@ class FolioReplay:
             ["pages in", f"{self.swapped_in_pages}", "pages"],
             ["given up unread", f"{self.unread_pages}", "pages"],
             ["without a slot", f"{self.dropped_pages}", "pages"],
-            ["split for want of a run", f"{self.fallback_pages}", "pages"],
+            ["of large folios that got no run", f"{self.fallback_pages}", "pages"],
             ["swap-out", f"{self.ns_per_page_out:.0f}", "ns/page"],
             ["swap-in", f"{self.ns_per_page_in:.0f}", "ns/page"],
             ["slots in use at the peak", f"{self.peak_pages}", "pages"],
@@ -142,6 +142,8 @@ class FolioReplay:
         ]
         report.print_table(["NAME", "VALUE", "UNIT"], rows, file=file)
         proof = "every page read is what was written" if self.is_verified else "no page was verified"
+        if self.dropped_pages:
+            proof = f"{proof}, but {self.dropped_pages} pages found no slot and took no part"
         print(
             f"\n{self.trace}: {self.ops} operations on {self.storage}; {proof}. "
             "Times are CPU time of the calls, contents and comparison apart.",

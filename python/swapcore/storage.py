@@ -202,12 +202,15 @@ class Faulty(_WithData):
     """The storage below."""
 
     def __init__(self, inner: Ram | Zram | File | Faulty, *, seed: int = 0) -> None:
-        """Puts the faults over another storage, which must not be turned on beside this one.
+        """Puts the faults over another storage; only one of the two can be on.
 
         Args:
             inner: Where pages go that do not fail.
             seed: Of the dice; equal seeds and equal calls fail alike.
         """
+        if not isinstance(inner, _WithData):
+            message = f"faults go over a storage with data, such as Ram, not over {inner!r}"
+            raise TypeError(message)
         self.inner = inner
         super().__init__(_core.Storage.faulty(inner.storage, seed=seed), f"{inner!r}, seed={seed}")
 

@@ -74,7 +74,7 @@ pub enum SwapError {
     #[error("the folio is not in the swap cache")]
     NotCached,
     /// The folio is in the swap cache of another subsystem (EINVAL).
-    #[error("the folio owns {0} of another subsystem")]
+    #[error("{} is of another subsystem", folio_at(*.0))]
     ForeignFolio(SwpEntry),
     /// The folio does not have that page (EINVAL).
     #[error("page {page} is not below the folio's {nr_pages} pages")]
@@ -85,7 +85,7 @@ pub enum SwapError {
         nr_pages: u32,
     },
     /// The folio is locked or under writeback (EBUSY).
-    #[error("{0} is locked or under writeback")]
+    #[error("{} is locked or under writeback", folio_at(*.0))]
     FolioBusy(SwpEntry),
     /// The slot was swapped in and out again while memory was looked for (EAGAIN).
     #[error("{0} has another shadow than before")]
@@ -102,7 +102,7 @@ pub enum SwapError {
         expected: u32,
     },
     /// The folio left memory through this handle (ENOENT).
-    #[error("the folio is not in memory: it went to {0}")]
+    #[error("{}", gone(*.0))]
     FolioGone(SwpEntry),
     /// The bytes of the folio are in use by views given out (EBUSY).
     #[error("{0} views of the folio's bytes are in use")]
@@ -143,8 +143,8 @@ pub enum SwapError {
     #[error("page {0:#x} is not mapped")]
     NotMapped(u64),
     /// The storage is a device already (EBUSY).
-    #[error("the {0} storage is a device already")]
-    StorageInUse(&'static str),
+    #[error("{0} is a device already")]
+    StorageInUse(String),
     /// The header page is not one of a swap device (EINVAL).
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
@@ -288,6 +288,17 @@ impl SwapError {
             Self::Invariant(_) => 0,
             _ => EINVAL,
         }
+    }
+}
+
+fn folio_at(entry: SwpEntry) -> String {
+    if entry == SwpEntry::NONE { "the folio".into() } else { format!("the folio of {entry}") }
+}
+
+fn gone(entry: SwpEntry) -> String {
+    match entry {
+        SwpEntry::NONE => "the handle has no folio any more: it was split, moved or dropped".into(),
+        _ => format!("the folio is not in memory: it went to {entry}"),
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) struct EventRing {
 impl EventRing {
     /// Starts anew with room for so many records; 0 turns it off.
     pub(crate) fn restart(&mut self, capacity: usize) {
-        *self = Self { records: VecDeque::with_capacity(capacity), capacity, nr_lost: 0 };
+        *self = Self { records: VecDeque::new(), capacity, nr_lost: 0 };
     }
 
     /// Says whether records are wanted.

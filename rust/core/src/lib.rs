@@ -21,6 +21,7 @@
 //! alloc
 //! refs cache
 //! io
+//! shrink
 //! swapin
 //! swapout
 //! replace
@@ -78,6 +79,7 @@ mod refs;
 mod replace;
 pub mod replay;
 pub mod shared;
+mod shrink;
 mod slots;
 pub mod spec;
 mod stats;

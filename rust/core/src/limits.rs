@@ -40,6 +40,10 @@ pub const POOL_TABLES_HOT_MAX: usize = 64;
 pub const ZRAM_SPARE_PAGES_MAX: usize = 1024;
 /// Pages of memory of a subsystem that does not say: 16 GiB of address space, used as folios are written.
 pub const MEMORY_PAGES_DEFAULT: u64 = 1 << 22;
+/// Records of events that a CPU may keep: 640 MiB of them.
+pub const EVENT_RECORDS_MAX: usize = 1 << 24;
+/// Pages that a look through the swap cache for memory tries to free at the least.
+pub const SHRINK_PAGES_MIN: u64 = 64;
 /// Spins on a taken lock before the thread offers its CPU to others.
 pub const LOCK_SPINS: u32 = 64;
 /// Passes of swapoff over a device before it gives up on slots that stay in use.

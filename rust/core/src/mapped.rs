@@ -36,7 +36,7 @@ impl<T: Zeroable + Send + Sync> MappedSlice<T> {
 
     /// Gives the memory of a range back to the system; its elements read as zero bytes from then on.
     ///
-    /// The caller owns the elements and has already made them zero: then nothing changes but memory use.
+    /// The caller owns the elements, and nobody expects anything of them but zeros from now on.
     pub(crate) fn release(&self, elements: Range<usize>) {
         assert!(elements.start <= elements.end && elements.end <= self.len, "release beyond the array");
         let (offset, bytes) = (elements.start * size_of::<T>(), elements.len() * size_of::<T>());
@@ -61,27 +61,6 @@ impl<T: Zeroable + Send + Sync> Deref for MappedSlice<T> {
         unsafe {
             std::slice::from_raw_parts(self.map.as_mut_ptr().cast::<T>(), self.len)
         }
-    }
-}
-
-/// Page frames: raw memory by page number, private, zero until written. Who may touch which is the caller's business.
-#[derive(Debug)]
-pub(crate) struct MappedPages {
-    map: MmapRaw,
-}
-
-impl MappedPages {
-    /// Maps `nr_pages` pages. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn new(nr_pages: usize) -> Result<Self> {
-        let bytes = nr_pages * PAGE_SIZE;
-        let map = MmapOptions::new().len(bytes.max(PAGE_SIZE)).no_reserve_swap().map_anon();
-        Ok(Self { map: map.map_err(|_| SwapError::NoMemory(bytes as u64))?.into() })
-    }
-
-    /// Returns the address of a page that lies in the mapping; `nr_pages` from it on do too, asserted.
-    pub(crate) fn address(&self, page: usize, nr_pages: usize) -> *mut u8 {
-        assert!((page + nr_pages) * PAGE_SIZE <= self.map.len(), "pages beyond the mapping");
-        self.map.as_mut_ptr().wrapping_add(page * PAGE_SIZE)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::event::{EventKind, EventRecord, EventRing};
 use crate::folio::{FolioRef, Memory};
-use crate::limits::{MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
+use crate::limits::{EVENT_RECORDS_MAX, MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
 use crate::percpu::PerCpu;
 use crate::plist::Plist;
 use crate::profile::{Profile, Switches};
@@ -335,9 +335,14 @@ impl Swap {
 
     /// Keeps the last `capacity` records of each CPU from now on, without those there were; 0 keeps none.
     ///
-    /// Locks: each CPU's local lock in turn.
-    pub fn record_events(&self, capacity: usize) {
+    /// Errors: `OutOfRange` (EINVAL) over [`EVENT_RECORDS_MAX`]. Locks: each CPU's local lock in turn.
+    pub fn record_events(&self, capacity: usize) -> Result<()> {
+        if capacity > EVENT_RECORDS_MAX {
+            let (value, high) = (capacity as i128, EVENT_RECORDS_MAX as u64);
+            return Err(SwapError::OutOfRange { what: "number of records", value, low: 0, high });
+        }
         self.locals.for_each(|local| local.events.restart(capacity));
+        Ok(())
     }
 
     /// Takes the records of all CPUs, by time, and how many were lost for lack of room. Locks: as `record_events`.

@@ -105,6 +105,8 @@ impl Swap {
         // No lock is held: this may sleep and reclaim. The range is looked at again afterwards.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
+            // A large order is not worth what the cache holds.
+            None if order == Order::ZERO => self.folio_alloc_shrinking(order, how.cpu)?,
             None => self.folio_alloc(order)?,
         };
         let locked = folio.folio().lock();

@@ -12,7 +12,6 @@ use crate::swap::{Event, OrderEvent, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::table::Shadow;
 use crate::types::{CpuId, Order, SwpEntry};
-use crate::workingset::RefaultLevel;
 
 /// A folio with the pages of it that its holder maps, as one page table would.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ pub struct Kept<'a> {
 impl Swap {
     /// Makes a folio of zeros, mapped by the caller, dirty. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous fault.
     pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
-        let folio = self.folio_alloc(order)?;
+        let folio = self.folio_alloc_shrinking(order, CpuId(0))?;
         folio.bytes_mut()?.fill(0);
         self.make_anon(&folio);
         Ok(folio)
@@ -72,7 +71,7 @@ impl Swap {
         if data.len() as u64 > high {
             return Err(SwapError::OutOfRange { what: "data bytes", value: data.len() as i128, low: 0, high });
         }
-        let folio = self.folio_alloc(order)?;
+        let folio = self.folio_alloc_shrinking(order, CpuId(0))?;
         {
             let mut bytes = folio.bytes_mut()?;
             let (given, rest) = bytes.split_at_mut(data.len());
@@ -121,7 +120,11 @@ impl Swap {
     /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
     pub(crate) fn pageout<'f>(&self, mut locked: LockedFolio<'f>, cpu: CpuId) -> (Option<LockedFolio<'f>>, Result<()>) {
         let expected = locked.nr_pages() + 1;
-        let pinned = |refs| SwapError::FolioPinned { refs, expected };
+        let nr_views = locked.nr_views();
+        let pinned = |refs| match nr_views {
+            0 => SwapError::FolioPinned { refs, expected },
+            _ => SwapError::DataInUse(nr_views),
+        };
         if locked.refs() != expected {
             let refs = locked.refs();
             return (Some(locked), Err(pinned(refs)));
@@ -149,27 +152,6 @@ impl Swap {
             }
             Err(error) => (Some(locked), Err(error)),
         }
-    }
-
-    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
-    fn drop_clean(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
-        let folio = locked.folio();
-        let evict = || {
-            let lruvec = self.memory_of_folios().lruvec();
-            self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
-        };
-        let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
-        let mut on_cpu = self.on_cpu(cpu)?;
-        if !on_cpu.remove_mapping(locked, 1, evict) {
-            return Ok(false);
-        }
-        on_cpu.note(EventKind::Evict, entry, order, 0);
-        drop(on_cpu);
-        if let Some(charging) = &self.charging {
-            charging.uncharge(folio);
-        }
-        folio.free_frozen();
-        Ok(true)
     }
 
     /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.

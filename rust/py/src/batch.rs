@@ -1,5 +1,7 @@
 //! Long batches: let other Python threads run, and look for signals on the way.
 
+use std::time::{Duration, Instant};
+
 use pyo3::prelude::*;
 use swapcore::{CpuId, Order};
 
@@ -53,5 +55,28 @@ impl Swap {
         let result =
             if is_long { py.detach(|| call(swap, order, entries, cpu)) } else { call(swap, order, entries, cpu) };
         Ok(result?)
+    }
+}
+
+/// Looks for signals now and then in a long call that runs detached, with no lock held.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    looked: Instant,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self { looked: Instant::now() }
+    }
+}
+
+impl Signals {
+    /// Raises what a signal handler raised, if it is time to look: every 20 ms.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        if self.looked.elapsed() < Duration::from_millis(20) {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        Ok(Python::attach(|py| py.check_signals())?)
     }
 }

@@ -143,7 +143,7 @@ impl Folio {
         Ok(self.folio.set_mapped(mapped, CpuId(0))?)
     }
 
-    /// Differs from what the device has.
+    /// Differs from what the device has. Clearing it says that its slots have the data; if they do not, it is lost.
     #[getter]
     fn dirty(&self) -> Result<bool> {
         self.flag(FolioFlags::DIRTY)

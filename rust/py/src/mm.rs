@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use swapcore::mm::VmaOptions;
+use swapcore::mm::{PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::{CpuId, Order, Orders};
+use swapcore::{CpuId, Order, Orders, SwapError};
 
+use crate::batch::Signals;
 use crate::convert;
 use crate::device::SwapDevice;
 use crate::entry::SwpEntry;
-use crate::errors::Result;
+use crate::errors::{Error, Result};
 use crate::folio::bytes_of;
 use crate::number;
+
+/// Bytes copied between two looks for signals.
+const PIECE_BYTES: usize = 1 << 18;
 
 /// One address space: pages that fault, are shared after a fork, and go to swap and come back.
 #[pyclass(frozen, module = "swapcore")]
@@ -38,7 +42,10 @@ fn pages(first_page: u64, nr_pages: u64) -> std::ops::Range<Vpn> {
 
 #[pymethods]
 impl Mm {
-    /// Maps ``nr_pages`` pages of zeros and returns the number of the first.
+    /// Maps ``nr_pages`` pages of zeros and returns the number of the first; times `PAGE_SIZE` it is an address.
+    ///
+    /// ``orders`` is the mask of folio orders, bit k for order k, that a swap-in may use (None: single pages), ``anon_order`` the
+    /// order of folios that a first touch makes where they fit; locked pages stay in memory.
     #[pyo3(signature = (nr_pages, *, orders = None, anon_order = 0, is_locked = false, is_uffd_armed = false))]
     fn mmap(
         &self,
@@ -64,9 +71,19 @@ impl Mm {
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Bound<'py, PyBytes>> {
         let cpu = self.cpu(cpu)?;
-        let mut bytes = vec![0; nr_bytes];
+        self.mm.check_mapped(address_bytes, nr_bytes as u64)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
+        bytes.resize(nr_bytes, 0);
+        let mut signals = Signals::default();
         // A fault may read a device, however few bytes are asked for.
-        py.detach(|| self.mm.read(address_bytes, &mut bytes, cpu))?;
+        py.detach(|| {
+            for (at, piece) in (address_bytes..).step_by(PIECE_BYTES).zip(bytes.chunks_mut(PIECE_BYTES)) {
+                signals.check()?;
+                self.mm.read(at, piece, cpu)?;
+            }
+            Ok::<(), Error>(())
+        })?;
         Ok(PyBytes::new(py, &bytes))
     }
 
@@ -80,10 +97,20 @@ impl Mm {
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<()> {
         let (cpu, data) = (self.cpu(cpu)?, bytes_of(py, data)?);
-        Ok(py.detach(|| self.mm.write(address_bytes, &data, cpu))?)
+        self.mm.check_mapped(address_bytes, data.len() as u64)?;
+        let mut signals = Signals::default();
+        py.detach(|| {
+            for (at, piece) in (address_bytes..).step_by(PIECE_BYTES).zip(data.chunks(PIECE_BYTES)) {
+                signals.check()?;
+                self.mm.write(at, piece, cpu)?;
+            }
+            Ok(())
+        })
     }
 
-    /// Swaps the pages of a range out, those that others map too excepted.
+    /// Swaps the pages of a range out, those that others map too excepted; what an earlier call could not write is tried again.
+    ///
+    /// Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` of the last failure that kept pages, or 0.
     #[pyo3(signature = (first_page, nr_pages, *, cpu = None))]
     fn pageout<'py>(
         &self,
@@ -93,7 +120,20 @@ impl Mm {
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Bound<'py, PyDict>> {
         let cpu = self.cpu(cpu)?;
-        let report = py.detach(|| self.mm.pageout(pages(first_page, nr_pages), cpu))?;
+        let mut report = PageoutReport::default();
+        let mut signals = Signals::default();
+        py.detach(|| {
+            let end = first_page.saturating_add(nr_pages);
+            let mut at = first_page;
+            while at < end {
+                signals.check()?;
+                // Up to the end of a page table: a folio that would be split by that does not exist.
+                let next = (at + 1).next_multiple_of(PTRS_PER_PTE).min(end);
+                report.add(self.mm.pageout(Vpn(at)..Vpn(next), cpu)?);
+                at = next;
+            }
+            Ok::<(), Error>(())
+        })?;
         let dict = PyDict::new(py);
         dict.set_item("reclaimed_pages", report.reclaimed_pages)?;
         dict.set_item("kept_pages", report.kept_pages)?;
@@ -128,7 +168,7 @@ impl Mm {
         Ok(entry.map(|entry| SwpEntry { entry, order: Order::ZERO }))
     }
 
-    /// Brings every page back that lies on a device, for `Swap.swapoff`.
+    /// Brings every page back that lies on a device: ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
     #[pyo3(signature = (device, *, cpu = None))]
     fn unuse(
         &self,

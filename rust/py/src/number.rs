@@ -71,11 +71,12 @@ argument!(delay_ns: u64 = "delay in ns" in 0, MOST);
 argument!(memory_pages: u64 = "memory pages" in 512, 1 << 31);
 argument!(orders_or_none?: u16 = "orders mask" in 0, 1023);
 argument!(page_cluster: u32 = "page_cluster" in 0, 31);
-argument!(nr_pages: u64 = "number of pages" in 1, 1 << 32);
+argument!(nr_pages: u64 = "number of pages" in 1, swapcore::mm::MMAP_PAGES_MAX);
+argument!(nr_pages_or_none?: u64 = "number of pages" in 1, MOST);
 argument!(page_number: u64 = "page number" in 0, 1 << 52);
 argument!(address_bytes: u64 = "address" in 0, i64::MAX as u64);
 argument!(copy_bytes: usize = "number of bytes" in 0, i64::MAX as u64);
-argument!(nr_records: usize = "number of records" in 0, 1 << 32);
+argument!(nr_records: usize = "number of records" in 0, swapcore::limits::EVENT_RECORDS_MAX as u64);
 argument!(seed: u64 = "seed" in 0, MOST);
 
 /// Converts a list of bad pages.

@@ -8,7 +8,7 @@ use swapcore::table::Shadow;
 use swapcore::{Config, Order, Orders, Profile, SharedFolio, SwapError, Swapin, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
-use crate::batch::DETACH_SLOTS;
+use crate::batch::{DETACH_SLOTS, Signals};
 use crate::convert::{self, EntryArg, StorageArg};
 use crate::device::{SwapDevice, memory_dict};
 use crate::dump::{device_dict, events_dict, hints_dict, kind_name};
@@ -22,7 +22,8 @@ use crate::number;
 ///
 /// ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work
 /// run right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single
-/// choices of the profile by name, see `switches`. ``cpu`` arguments mean the CPU whose hints and local lock are used;
+/// choices of the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together, used as it
+/// is written; ``workingset`` is ``classic`` or ``mglru``. ``cpu`` arguments mean the CPU whose hints and local lock are used;
 /// None is this thread's own number.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
@@ -151,7 +152,8 @@ impl Swap {
         self.swap.devices().iter().map(|device| self.handle(device)).collect()
     }
 
-    /// Turns a device on and returns it.
+    /// Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Faulty` or `Null`; ``priority`` is
+    /// 0..=32767, or None for the profile's default rule; ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``.
     #[pyo3(signature = (storage, *, priority = None, discard = None))]
     fn swapon(
         &self,
@@ -166,6 +168,11 @@ impl Swap {
     }
 
     /// Turns a device off.
+    ///
+    /// ``unuse(entry, count)`` is called, with no lock held, for every slot that still has references and must give all
+    /// ``count`` of them back: by `swap_in`, `put`, or for an address space ``lambda entry, count: mm.unuse(device)``. It is
+    /// called again for slots that are still in use, up to 16 times. None gives references of a `Null` device back itself;
+    /// any other device with references is `SwapBusyError` then, and stays on.
     #[pyo3(signature = (device, unuse = None))]
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
         let (_, live) = self.own(device.get())?;
@@ -417,14 +424,17 @@ impl Swap {
         let folios = convert::folios(folios)?;
         let shared: Vec<&SharedFolio> =
             folios.iter().map(|folio| Ok(&self.own_folio(folio)?.folio)).collect::<Result<_>>()?;
-        let entries = py.detach(|| {
-            let out = |(nr_done, folio): (usize, &&SharedFolio)| match folio.swap_out(cpu) {
-                Ok(entry) => Ok(SwpEntry { entry, order: folio.order() }),
-                Err(error) => Err(SwapError::InBatch { nr_done, error: Box::new(error) }),
-            };
-            shared.iter().enumerate().map(out).collect::<swapcore::Result<Vec<_>>>()
-        })?;
-        Ok(entries)
+        let mut entries = Vec::with_capacity(shared.len());
+        let mut signals = Signals::default();
+        py.detach(|| {
+            for (nr_done, folio) in shared.iter().enumerate() {
+                signals.check()?;
+                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
+                let entry = folio.swap_out(cpu).map_err(in_batch)?;
+                entries.push(SwpEntry { entry, order: folio.order() });
+            }
+            Ok(entries)
+        })
     }
 
     /// Swaps every run of every entry in, in order, as few folios as work out.
@@ -440,12 +450,14 @@ impl Swap {
         let runs = convert::runs(entries, order)?;
         let hows: Vec<_> = runs.iter().map(|&(_, nr)| self.swapin(nr, orders, cpu)).collect::<Result<_>>()?;
         let mut done = Vec::new();
-        let result = py.detach(|| {
+        let mut signals = Signals::default();
+        let result: Result<()> = py.detach(|| {
             for (nr_done, (&(entry, nr_pages), how)) in runs.iter().zip(&hows).enumerate() {
+                signals.check()?;
                 let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
                 self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?;
             }
-            Ok::<(), SwapError>(())
+            Ok(())
         });
         let folios: Vec<Folio> = done
             .into_iter()
@@ -454,7 +466,7 @@ impl Swap {
         match result {
             Ok(()) => Ok(folios),
             Err(error) => {
-                let error = PyErr::from(Error::Core(error));
+                let error = PyErr::from(error);
                 error.value(py).setattr("folios", folios)?;
                 Err(error.into())
             }
@@ -482,6 +494,18 @@ impl Swap {
     ) -> Result<Folio> {
         let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
         Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
+    }
+
+    /// Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all were looked at.
+    #[pyo3(signature = (nr_pages = None, *, cpu = None))]
+    fn shrink_swap_cache(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::nr_pages_or_none)] nr_pages: Option<u64>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<u64> {
+        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        Ok(py.detach(|| self.swap.shrink_swap_cache(nr_pages.unwrap_or(u64::MAX), cpu))?)
     }
 
     /// Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped.
@@ -606,11 +630,16 @@ impl Swap {
     }
 
     /// Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none.
-    fn record_events(&self, #[pyo3(from_py_with = number::nr_records)] capacity: usize) {
-        self.swap.record_events(capacity);
+    fn record_events(&self, #[pyo3(from_py_with = number::nr_records)] capacity: usize) -> Result<()> {
+        Ok(self.swap.record_events(capacity)?)
     }
 
-    /// Takes the records of all CPUs, by time, as columns.
+    /// Takes the records of all CPUs, by time, as columns for ``np.frombuffer``: ``time_ns`` u8, ``entry`` u8 (0 for none),
+    /// ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2, ``errno`` i4; and ``nr_lost``.
+    ///
+    /// Kinds: ``swap_out`` written, ``swap_out_zero`` marked as zeros, ``swap_out_fallback`` no run for a large folio,
+    /// ``write_error``, ``swap_in`` read, ``swap_in_zero``, ``swap_in_fallback`` a large order given up, ``read_error``,
+    /// ``readahead_hit`` a page read ahead was wanted, ``evict`` a folio left memory.
     fn take_events<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let (records, nr_lost) = py.detach(|| self.swap.take_events());
         events_dict(py, &records, nr_lost)
@@ -634,12 +663,15 @@ impl Swap {
         Ok(stats)
     }
 
-    /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes``.
+    /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
+    /// ``folio_header_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let memory = self.swap.memory();
         let counts = memory_dict(py, &memory)?;
         counts.set_item("percpu_bytes", self.swap.percpu_bytes())?;
-        counts.set_item("total_bytes", memory.total_bytes() + self.swap.percpu_bytes())?;
+        let header_bytes = self.swap.memory_of_folios().header_bytes();
+        counts.set_item("folio_header_bytes", header_bytes)?;
+        counts.set_item("total_bytes", memory.total_bytes() + self.swap.percpu_bytes() + header_bytes)?;
         Ok(counts)
     }
 

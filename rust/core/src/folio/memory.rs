@@ -10,7 +10,7 @@ use bytemuck::Zeroable;
 use super::{Folio, FolioFlags, FolioRef};
 use crate::error::{Result, SwapError};
 use crate::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
-use crate::mapped::{MappedPages, MappedSlice};
+use crate::mapped::MappedSlice;
 use crate::sync::{SpinMutex, WaitTable};
 use crate::types::{MemcgId, Order, Pfn};
 use crate::workingset::Lruvec;
@@ -86,18 +86,22 @@ impl FreePages {
         }
     }
 
-    fn free(&mut self, pfn: u32, order: Order) {
+    /// Keeps a freed run for the next request of its order, if there is room; says whether there was.
+    fn keep_hot(&mut self, pfn: u32, order: Order) -> bool {
         let hot = &mut self.hot[order.index()];
-        if hot.len() << order.get() < HOT_PAGES {
+        let has_room = hot.len() << order.get() < HOT_PAGES;
+        if has_room {
             hot.push(pfn);
-        } else {
-            self.buddy.dealloc(pfn as usize, order.nr_pages() as usize);
         }
+        has_room
     }
 }
 
+/// The bytes of one page: of atomics, as their owner changes them through a shared reference.
+type PageBytes = [AtomicU8; PAGE_SIZE];
+
 struct Arena {
-    pages: MappedPages,
+    pages: MappedSlice<PageBytes>,
     headers: MappedSlice<FolioHeader>,
     free: SpinMutex<FreePages>,
 }
@@ -143,7 +147,7 @@ impl Memory {
             end: end - end % BLOCK_PAGES,
             nr_used: 0,
         };
-        let (pages, headers) = (MappedPages::new(end)?, MappedSlice::zeroed(end)?);
+        let (pages, headers) = (MappedSlice::zeroed(end)?, MappedSlice::zeroed(end)?);
         Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
     }
 
@@ -155,7 +159,10 @@ impl Memory {
 
     /// Returns where pages lie.
     pub(super) fn address(&self, pfn: Pfn, nr_pages: u32) -> *mut u8 {
-        self.arena.get().expect("a page number comes from the arena").pages.address(pfn.0 as usize, nr_pages as usize)
+        let first = pfn.0 as usize;
+        let pages =
+            &self.arena.get().expect("a page number comes from the arena").pages[first..first + nr_pages as usize];
+        pages.as_ptr().cast::<u8>().cast_mut()
     }
 
     /// Returns the lists that a folio is counted on.
@@ -215,10 +222,19 @@ impl Memory {
         debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
         folio.lru_del();
-        let order = folio.order();
-        let mut free = self.arena.get().expect("the folio came from it").free.lock();
-        free.nr_used -= order.nr_pages() as u64;
-        free.free(folio.pfn.0 as u32, order);
+        let (order, pfn) = (folio.order(), folio.pfn.0 as u32);
+        let arena = self.arena.get().expect("the folio came from it");
+        {
+            let mut free = arena.free.lock();
+            free.nr_used -= order.nr_pages() as u64;
+            if free.keep_hot(pfn, order) {
+                return;
+            }
+        }
+        // Between the locks the pages are nobody's but ours: their memory goes back to the system.
+        let (first, nr_pages) = (pfn as usize, order.nr_pages() as usize);
+        arena.pages.release(first..first + nr_pages);
+        arena.free.lock().buddy.dealloc(first, nr_pages);
     }
 }
 

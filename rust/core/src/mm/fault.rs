@@ -43,7 +43,7 @@ impl Mm {
             };
             match pte {
                 Pte::None => self.do_anonymous_page(&vma, vpn)?,
-                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte)?,
+                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => self.do_swap_page(&vma, vpn, entry, is_write, cpu)?,
             }
         }
@@ -81,7 +81,7 @@ impl Mm {
     }
 
     /// Makes a page writable: in place when nobody else has it, else in a copy. Kernel: `do_wp_page`.
-    fn do_wp_page(&self, vma: &Vma, vpn: Vpn, seen: Pte) -> Result<()> {
+    fn do_wp_page(&self, vma: &Vma, vpn: Vpn, seen: Pte, cpu: CpuId) -> Result<()> {
         let Pte::Present { pfn, page, .. } = seen else { return Ok(()) };
         let old = {
             let mut table = vma.table(vpn);
@@ -96,7 +96,7 @@ impl Mm {
             }
             old
         };
-        let new = self.swap.folio_alloc(Order::ZERO)?;
+        let new = self.swap.folio_alloc_shrinking(Order::ZERO, cpu)?;
         let from = page as usize * PAGE_SIZE;
         new.bytes_mut()?.copy_from_slice(&old.bytes()?[from..from + PAGE_SIZE]);
         self.swap.make_anon(&new);

@@ -26,6 +26,9 @@ use crate::types::{CpuId, Order, Pfn, SwpEntry, SwpType};
 /// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
 pub const PTRS_PER_PTE: u64 = 512;
 
+/// The most pages of one mapping: 1 TiB. Page tables are made as they are used; a lock for each is there from the start.
+pub const MMAP_PAGES_MAX: u64 = 1 << 28;
+
 /// One page table entry. Kernel: `pte_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Pte {
@@ -50,7 +53,8 @@ pub enum Pte {
     },
 }
 
-pub(crate) type PageTable = [Pte; PTRS_PER_PTE as usize];
+/// The entries of one page table: none of them until one is looked at, then all.
+pub(crate) type PageTable = Vec<Pte>;
 
 /// What a mapping allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,14 +75,14 @@ pub struct Vma {
     pages: Range<Vpn>,
     options: VmaOptions,
     /// By page table; the first and last may be used in part.
-    tables: Box<[SpinMutex<Box<PageTable>>]>,
+    tables: Box<[SpinMutex<PageTable>]>,
     pub(crate) readahead: VmaReadahead,
 }
 
 impl Vma {
     fn new(pages: Range<Vpn>, options: VmaOptions) -> Self {
         let nr_tables = pages.end.0.div_ceil(PTRS_PER_PTE) - pages.start.0 / PTRS_PER_PTE;
-        let tables = (0..nr_tables).map(|_| SpinMutex::new(Box::new([Pte::None; PTRS_PER_PTE as usize]))).collect();
+        let tables = (0..nr_tables).map(|_| SpinMutex::default()).collect();
         Self { pages, options, tables, readahead: VmaReadahead::default() }
     }
 
@@ -93,8 +97,12 @@ impl Vma {
     }
 
     /// Locks the page table of a page; which entry is the page's is `index`.
-    pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, Box<PageTable>> {
-        self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock()
+    pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
+        let mut table = self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock();
+        if table.is_empty() {
+            table.resize(PTRS_PER_PTE as usize, Pte::None);
+        }
+        table
     }
 
     /// Returns the pages that share a page table with one and are mapped here.
@@ -143,7 +151,7 @@ impl Mm {
 
     /// Maps `nr_pages` pages and returns the first, aligned to a page table. Errors: `OutOfRange` (EINVAL).
     pub fn mmap(&self, nr_pages: u64, options: VmaOptions) -> Result<Arc<Vma>> {
-        let high = 1 << 32;
+        let high = MMAP_PAGES_MAX;
         if nr_pages == 0 || nr_pages > high {
             return Err(SwapError::OutOfRange { what: "pages of a mapping", value: nr_pages.into(), low: 1, high });
         }
@@ -192,6 +200,16 @@ impl Mm {
         Ok(())
     }
 
+    /// Checks that every page of a range of bytes is mapped. Errors: `NotMapped` (EFAULT), naming the first that is not.
+    pub fn check_mapped(&self, address: u64, nr_bytes: u64) -> Result<()> {
+        let end = address.saturating_add(nr_bytes).div_ceil(PAGE_SIZE as u64);
+        let mut vpn = Vpn::of_address(address);
+        while vpn.0 < end {
+            vpn = self.vma_of(vpn)?.pages.end;
+        }
+        Ok(())
+    }
+
     /// Copies bytes out of the address space, faulting pages in. Errors: `NotMapped` (EFAULT); those of a fault.
     pub fn read(&self, address: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
         let nr_bytes = to.len();
@@ -222,7 +240,10 @@ impl Mm {
             let copy = Arc::new(Vma::new(vma.pages(), vma.options));
             child.vmas_mut().push(copy.clone());
             for (from, to) in vma.tables.iter().zip(&copy.tables) {
-                for (from, to) in from.lock().iter_mut().zip(to.lock().iter_mut()) {
+                let mut from = from.lock();
+                let mut to = to.lock();
+                to.resize(from.len(), Pte::None);
+                for (from, to) in from.iter_mut().zip(to.iter_mut()) {
                     self.copy_entry(from, to, cpu)?;
                 }
             }

@@ -21,6 +21,16 @@ pub struct PageoutReport {
     pub errno: i32,
 }
 
+impl PageoutReport {
+    /// Adds what became of further pages.
+    pub fn add(&mut self, other: Self) {
+        self.reclaimed_pages += other.reclaimed_pages;
+        self.kept_pages += other.kept_pages;
+        self.split_folios += other.split_folios;
+        self.errno = if other.errno == 0 { self.errno } else { other.errno };
+    }
+}
+
 /// The pages of one folio that one page table maps, from a page on.
 #[derive(Debug)]
 struct Mapped<'m> {
@@ -44,10 +54,38 @@ impl Mm {
                     vpn = Vpn(mapped.first.0 + u64::from(mapped.nr_pages));
                 }
                 Some(mapped) => vpn = self.pageout_folio(&vma, mapped, &pages, &mut report, cpu)?,
-                None => vpn.0 += 1,
+                None => {
+                    self.pageout_cached(&vma, vpn, &mut report, cpu)?;
+                    vpn.0 += 1;
+                }
             }
         }
         Ok(report)
+    }
+
+    /// Goes on with a page that was unmapped before but stayed in the swap cache: its write failed, or it was read ahead.
+    ///
+    /// Kernel: it is on an inactive list, and reclaim comes by again.
+    fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
+        let Pte::Swap { entry, .. } = vma.pte(vpn) else { return Ok(()) };
+        let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
+        let Some(locked) = folio.folio().try_lock() else { return Ok(()) };
+        let nr_pages = folio.nr_pages();
+        let is_idle = folio.covers(entry) && !folio.is_mapped() && !folio.has(FolioFlags::WRITEBACK);
+        if !is_idle || !folio.has(FolioFlags::UPTODATE) {
+            return Ok(());
+        }
+        match self.swap.pageout(locked, cpu) {
+            (None, _) => {
+                report.reclaimed_pages += u64::from(nr_pages);
+                folio.into_raw();
+            }
+            (Some(_locked), Err(error)) => {
+                keep(report, &error, nr_pages, vpn);
+            }
+            (Some(_locked), Ok(())) => {}
+        }
+        Ok(())
     }
 
     /// Returns the folio of a page with what the page table maps of it.

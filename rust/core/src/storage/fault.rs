@@ -134,7 +134,7 @@ impl Faulty {
                 return Err(SwapError::BadShare { what: "error probability", value: p.to_string(), high: 1 });
             }
         }
-        if plan.errno <= 0 {
+        if !(1..=4095).contains(&plan.errno) {
             return out_of_range("errno", plan.errno.into(), 1, 4095);
         }
         if plan.fail_write_in == Some(0) || plan.fail_read_in == Some(0) {
@@ -156,6 +156,10 @@ impl Faulty {
 }
 
 impl SwapStorage for Faulty {
+    fn wrapped(&self) -> Option<&Arc<dyn SwapStorage>> {
+        Some(&self.inner)
+    }
+
     fn kind(&self) -> &'static str {
         "faulty"
     }

@@ -87,6 +87,11 @@ pub trait SwapStorage: Send + Sync + Debug {
         Ok(())
     }
 
+    /// Returns the storage that this one wraps, if it is a wrapper: that is what a device has a claim to.
+    fn wrapped(&self) -> Option<&Arc<dyn SwapStorage>> {
+        None
+    }
+
     /// Returns its figures.
     fn stats(&self) -> StorageStats {
         Vec::new()
@@ -129,10 +134,18 @@ pub(crate) struct Claim(usize);
 impl Claim {
     /// Claims a storage. Errors: `StorageInUse` (EBUSY).
     pub(crate) fn new(storage: &Arc<dyn SwapStorage>) -> Result<Self> {
-        let address = Arc::as_ptr(storage).addr();
+        let mut innermost = storage;
+        while let Some(wrapped) = innermost.wrapped() {
+            innermost = wrapped;
+        }
+        let address = Arc::as_ptr(innermost).addr();
         // A panic under it leaves a whole set: each change is one insertion or removal.
         let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
-        if is_new { Ok(Self(address)) } else { Err(SwapError::StorageInUse(storage.kind())) }
+        if is_new {
+            Ok(Self(address))
+        } else {
+            Err(SwapError::StorageInUse(format!("the {} storage", innermost.kind())))
+        }
     }
 }
 

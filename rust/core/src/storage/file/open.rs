@@ -76,7 +76,7 @@ struct SwapHeaderBytes {
 impl File {
     /// Opens a swap file or block device that has a SWAPSPACE2 header, and locks it until it is dropped.
     ///
-    /// Errors: `Io` with the errno of the system (EWOULDBLOCK: somebody else has it open as swap; EINVAL: neither a
+    /// Errors: `StorageInUse` (EBUSY) somebody has it open as swap; `Io` with the errno of the system (EINVAL: neither a
     /// regular file nor a block device, or no `O_DIRECT` there); `BadHeader`, `TooManyBadPages`, `AreaTooShort`,
     /// `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange` (EINVAL). Kernel: the first half of `swapon`; differs: the
     /// lock is `flock`, and a regular file does not take over whether the disk under it rotates.
@@ -94,7 +94,7 @@ impl File {
             return Err(failed("open", path, EINVAL, "neither a regular file nor a block device".into()));
         }
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno.raw_os_error() {
-            EWOULDBLOCK => failed("open", path, EWOULDBLOCK, "in use by another swap subsystem (EWOULDBLOCK)".into()),
+            EWOULDBLOCK => SwapError::StorageInUse(path.display().to_string()),
             errno => os_failed("open", path, &io::Error::from_raw_os_error(errno)),
         })?;
         let SwapHeaderBytes { page, read } = read_header(&file).map_err(|error| os_failed("read", path, &error))?;

@@ -45,7 +45,7 @@ fn a_made_file_opens_once_and_says_what_it_is() {
     let file = open(&path).expect("a swap file");
     assert_eq!((file.spec().max_pages, file.header().label.as_str(), file.header().uuid), (100, "spare", [7; 16]));
     assert!(!file.spec().is_block_device && !file.spec().is_rotational);
-    assert_eq!(open(&path).expect_err("locked").errno(), 11);
+    assert_eq!(open(&path).expect_err("locked").errno(), 16);
     drop(file);
     open(&path).expect("free again");
     let again = SwapHeader { last_page: 9, bad_pages: vec![], uuid: [0; 16], label: String::new() };

@@ -24,7 +24,7 @@ use crate::types::SwpOffset;
 pub struct ZramOptions {
     /// How pages are compressed. Kernel: `comp_algorithm`.
     pub algorithm: Algorithm,
-    /// The most memory of the pool in bytes, rounded up to pages; `None` for no limit. Kernel: `mem_limit`.
+    /// The most memory of the pool in bytes, rounded up to pages; `None` or 0 for no limit. Kernel: `mem_limit`.
     pub mem_limit_bytes: Option<u64>,
 }
 
@@ -106,13 +106,19 @@ impl Zram {
     /// (ENOMEM).
     pub fn new(max_pages: u32, options: &ZramOptions) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
-        let limit_pages = options.mem_limit_bytes.map_or(u64::MAX, |bytes| bytes.div_ceil(PAGE_SIZE as u64));
+        let limit_pages = options
+            .mem_limit_bytes
+            .filter(|&bytes| bytes > 0)
+            .map_or(u64::MAX, |bytes| bytes.div_ceil(PAGE_SIZE as u64));
         let [nr_same, nr_huge_since, nr_failed_reads, nr_failed_writes, nr_notify_free] =
             [const { AtomicU64::new(0) }; 5];
         Ok(Self {
             max_pages,
             algorithm: options.algorithm.checked()?,
-            mem_limit_bytes: options.mem_limit_bytes.map_or(0, |_| limit_pages.saturating_mul(PAGE_SIZE as u64)),
+            mem_limit_bytes: options
+                .mem_limit_bytes
+                .filter(|&bytes| bytes > 0)
+                .map_or(0, |_| limit_pages.saturating_mul(PAGE_SIZE as u64)),
             slots: MappedSlice::zeroed(max_pages as usize)?,
             pool: Pool::new(limit_pages),
             nr_same,
