@@ -122,15 +122,15 @@ fn fill(swap: &Swap, pages: u32, order: Order) {
 const NR_LOOKUPS: usize = 1 << 14;
 
 /// Visits slots `1024..1024 + nr` in an order that a CPU does not foresee. `look` returns a word whose top bit is clear;
-/// with `is_chained` the next slot depends on it, so that what is measured is how long a lookup takes, not how many
+/// with `IS_CHAINED` the next slot depends on it, so that what is measured is how long a lookup takes, not how many
 /// a CPU can have under way.
-fn visit(nr: u64, is_chained: bool, mut look: impl FnMut(u64) -> u64) {
+fn visit<const IS_CHAINED: bool>(nr: u64, mut look: impl FnMut(u64) -> u64) {
     let mut at = 0u64;
     for _ in 0..NR_LOOKUPS {
         let word = look(1024 + at);
         // Not known to be 0 by the compiler.
         let top = black_box(word) >> 63;
-        let link = if is_chained { top } else { 0 };
+        let link = if IS_CHAINED { top } else { 0 };
         at = (at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f + link)) & (nr - 1);
     }
     black_box(at);
@@ -147,6 +147,7 @@ fn lookup(_rng: &mut ChaCha8Rng) {
         let array: Vec<AtomicU64> =
             (0..pages).map(|slot| AtomicU64::new(SwapTableEntry::cached(Pfn(slot.into())).raw())).collect();
         let counts: Vec<AtomicU64> = (0..pages).map(|_| AtomicU64::new(1)).collect();
+        println!("{what} slots:");
         let mut on_cpu = swap.on_cpu(CPU).expect("a cpu");
         // Relaxed: a bench on one thread.
         let plain = |slot: u64| {
@@ -154,31 +155,29 @@ fn lookup(_rng: &mut ChaCha8Rng) {
             entry.pfn().expect("cached").0
         };
         let entry = |slot: u64| SwpEntry::new(device.ty(), SwpOffset(slot as u32));
-        for (is_chained, how) in [(true, "one after the other"), (false, "many under way")] {
-            pairs(
-                &format!("swap cache lookup hit, {what} slots, {how}, over a flat atomic array of entries"),
-                || visit(nr.into(), is_chained, |slot| device.get(SwpOffset(slot as u32)).pfn().expect("cached").0),
-                || visit(nr.into(), is_chained, plain),
-            );
-            pairs(
-                &format!("the same through the local lock's checks, {what} slots, {how}"),
-                || {
-                    visit(nr.into(), is_chained, |slot| {
-                        on_cpu.swap_cache_lookup(entry(slot)).expect("on").expect("cached").0
-                    })
-                },
-                || visit(nr.into(), is_chained, plain),
-            );
-        }
+        let ours = |slot: u64| device.get(SwpOffset(slot as u32)).pfn().expect("cached").0;
+        let mut checked = |slot: u64| on_cpu.swap_cache_lookup(entry(slot)).expect("on").expect("cached").0;
+        let name =
+            |what: &str, how: &str| format!("swap cache lookup hit{what}, {how}, over a flat atomic array of entries");
+        let one = "one after the other";
+        pairs(&name("", one), || visit::<true>(nr.into(), ours), || visit::<true>(nr.into(), plain));
+        pairs(&name(" by entry", one), || visit::<true>(nr.into(), &mut checked), || visit::<true>(nr.into(), plain));
+        let many = "many under way";
+        pairs(&name("", many), || visit::<false>(nr.into(), ours), || visit::<false>(nr.into(), plain));
+        pairs(
+            &name(" by entry", many),
+            || visit::<false>(nr.into(), &mut checked),
+            || visit::<false>(nr.into(), plain),
+        );
         pairs(
             &format!("swap_cache_get_folio + put, {what} slots, over array index + a reference taken and put"),
             || {
-                visit(nr.into(), true, |slot| {
+                visit::<true>(nr.into(), |slot| {
                     on_cpu.swap_cache_get_folio(entry(slot)).expect("on").expect("cached").pfn().0
                 })
             },
             || {
-                visit(nr.into(), true, |slot| {
+                visit::<true>(nr.into(), |slot| {
                     let found = plain(slot);
                     let count = &counts[found as usize];
                     let seen = count.load(Ordering::Relaxed);

@@ -282,8 +282,10 @@ impl OnCpu<'_> {
     /// Kernel: `swap_table_get`.
     #[inline]
     pub fn lookup(&mut self, entry: SwpEntry) -> Result<SwapTableEntry> {
-        let (device, offset) = self.cx().resolve_any(entry)?;
-        Ok(device.get(offset))
+        match self.slot_of(entry) {
+            Some((device, offset)) => Ok(device.get(offset)),
+            None => Err(self.cx().unresolved(entry, 1)),
+        }
     }
 
     /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.

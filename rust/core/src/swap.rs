@@ -495,6 +495,14 @@ impl<'a> OnCpu<'a> {
         self.swap
     }
 
+    /// Returns the device of an entry and the slot on it, slot 0 too, or `None` when there is no such slot.
+    #[inline(always)]
+    pub(crate) fn slot_of(&self, entry: SwpEntry) -> Option<(&SwapDevice, SwpOffset)> {
+        let (ty, offset) = entry.parts()?;
+        let device = self.local.devices.get(ty.index())?.as_deref()?;
+        (offset.0 < device.max_pages()).then_some((device, offset))
+    }
+
     /// Returns the device of a slot, kept alive beyond this guard. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     ///
     /// Kernel: `get_swap_device`.
