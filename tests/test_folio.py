@@ -13,6 +13,7 @@ import swapcore as sc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PAGE = sc.PAGE_SIZE
 
@@ -381,4 +382,31 @@ def test_swap_in_batch_hands_over_what_is_in_when_it_fails(swap: sc.Swap) -> Non
         swap.swap_in_batch([good, free])
     (folio,) = caught.value.folios  # type: ignore[attr-defined]
     assert folio.read(0, 4) == b"good"
+    swap.check()
+
+
+def test_folio_that_another_handle_keeps_locked_is_busy_and_nobody_waits(tmp_path: Path) -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.File.create(tmp_path / "swap", "1M"))
+    entry = swap.swap_out(swap.folio(0, b"data"))
+    swap.dup(entry)
+    folio = swap.swap_in(entry)
+    other = swap.folio_at(entry)
+    assert other is not None
+    other.locked = True
+    for call in (
+        lambda: swap.swap_out(folio),
+        lambda: swap.swap_in(entry),
+        lambda: swap.folio_migrate(folio),
+    ):
+        with pytest.raises(sc.SwapBusyError, match="locked or under writeback"):
+            call()
+    other.locked = False
+    other.writeback = True
+    with pytest.raises(sc.SwapBusyError, match="locked or under writeback"):
+        swap.swap_out(folio)
+    other.writeback = False
+    del other
+    assert swap.swap_out(folio) == entry
+    assert swap.swap_in(entry).read(0, 4) == b"data"
     swap.check()

@@ -202,3 +202,23 @@ def test_file_is_open_once(tmp_path: Path) -> None:
     with pytest.raises(sc.SwapBusyError, match="is a device already"):
         sc.File(path)
     assert storage.storage.pages == 256
+
+
+def test_freed_clusters_of_a_file_are_punched_when_asked(tmp_path: Path) -> None:
+    for discard, punched_bytes in (("pages", 512 * sc.PAGE_SIZE), (None, 0)):
+        swap = sc.Swap()
+        storage = sc.File.create(tmp_path / f"swap-{discard}", "8M")
+        device = swap.swapon(storage, discard=discard)
+        if discard is not None and "SWP_PAGE_DISCARD" not in device.flags:
+            pytest.skip("the file system has no hole punching")
+        entries = [swap.swap_out(swap.folio(0, b"x" * sc.PAGE_SIZE)) for _ in range(1500)]
+        before = storage.stats()["allocated_bytes"]
+        cluster = [entry for entry in entries if entry.offset // sc.SWAPFILE_CLUSTER == 1]
+        assert len(cluster) == sc.SWAPFILE_CLUSTER
+        for entry in cluster:
+            swap.free(entry)
+        assert before - storage.stats()["allocated_bytes"] == punched_bytes
+        assert swap.stats()["discarded_clusters"] == (1 if discard else 0)
+        rest = [entry for entry in entries if entry not in set(cluster)]
+        assert {swap.swap_in(entry).read() for entry in rest} == {b"x" * sc.PAGE_SIZE}
+        swap.check()

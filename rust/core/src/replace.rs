@@ -105,8 +105,7 @@ impl Swap {
             let (what, high) = ("order after the split", u64::from(folio.order().get()).saturating_sub(1));
             return Err(SwapError::OutOfRange { what, value: order.get().into(), low: 0, high });
         }
-        let locked = folio.folio().lock();
-        folio.wait_writeback();
+        let locked = folio.folio().lock_for_io()?;
         self.on_cpu(cpu)?.split_locked(locked, order, pages)
     }
 
@@ -131,8 +130,7 @@ impl Swap {
 
     fn migrate_parts<'s>(&'s self, old: &FolioRef<'s>, pages: Range<u32>, cpu: CpuId) -> Result<FolioRef<'s>> {
         crate::folio::check_home(old.folio(), self.memory_of_folios())?;
-        let locked = old.folio().lock();
-        old.wait_writeback();
+        let locked = old.folio().lock_for_io()?;
         let new = self.folio_alloc(old.order())?;
         new.bytes_mut()?.copy_from_slice(&old.bytes()?);
         let new_locked = new.folio().lock();

@@ -176,8 +176,7 @@ impl Swap {
 
     fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
-        let locked = folio.folio().lock();
-        folio.wait_writeback();
+        let locked = folio.folio().lock_for_io()?;
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
         if is_new && let Err(error) = self.add_to_swap(&locked, cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
@@ -226,7 +225,7 @@ impl Swap {
             if is_new {
                 self.on_cpu(how.cpu)?.counters().count(Event::MajorFaults, 1);
             }
-            let locked = folio.folio().lock();
+            let locked = folio.folio().lock_for_fault()?;
             if !folio.covers(entry) {
                 continue;
             }

@@ -349,6 +349,26 @@ impl<'a> Folio<'a> {
         self.wait_for(FolioFlags::LOCKED, || self.try_lock())
     }
 
+    /// Locks the folio as a fault does: whatever writeback is under way, but not while the user of a handle keeps the lock.
+    /// Errors: `FolioBusy` (EBUSY).
+    pub(crate) fn lock_for_fault(self) -> Result<LockedFolio<'a>> {
+        if self.has(FolioFlags::HELD | FolioFlags::LOCKED) { Err(self.busy()) } else { Ok(self.lock()) }
+    }
+
+    /// Locks the folio as [`Folio::lock`] does, but not while the user of a handle keeps its lock or says that it is under
+    /// writeback: that may be for ever. Errors: `FolioBusy` (EBUSY).
+    pub(crate) fn lock_for_io(self) -> Result<LockedFolio<'a>> {
+        if self.has(FolioFlags::HELD) {
+            return Err(self.busy());
+        }
+        let locked = self.lock();
+        if self.has(FolioFlags::HELD) {
+            return Err(self.busy());
+        }
+        self.wait_writeback();
+        Ok(locked)
+    }
+
     /// Sleeps until the folio is not under writeback. Kernel: `folio_wait_writeback`.
     pub fn wait_writeback(self) {
         self.wait_for(FolioFlags::WRITEBACK, || (!self.has(FolioFlags::WRITEBACK)).then_some(()));

@@ -125,7 +125,7 @@ impl Mm {
         if is_new {
             self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
         }
-        let locked = folio.folio().lock();
+        let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) {
             return Ok(());
         }

@@ -199,8 +199,7 @@ impl Mm {
 
     /// Splits a folio that one page table maps whole into single pages, mapped where they were.
     fn split_mapped(&self, vma: &Vma, first: Vpn, folio: FolioRef<'_>, cpu: CpuId) -> Result<()> {
-        let locked = folio.folio().lock();
-        folio.wait_writeback();
+        let locked = folio.folio().lock_for_io()?;
         let mut table = vma.table(first);
         let nr_pages = folio.nr_pages();
         let entries = &mut table[index(first)..][..nr_pages as usize];

@@ -121,7 +121,7 @@ impl Shmem {
         if is_new {
             self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
         }
-        let locked = folio.folio().lock();
+        let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
             // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
             self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
