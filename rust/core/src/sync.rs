@@ -13,6 +13,11 @@ use crossbeam_utils::CachePadded;
 
 use crate::limits::LOCK_SPINS;
 
+/// The atomics of the two protocols that `tests/loom.rs` puts under a memory model, with others in their place.
+pub(crate) mod atomics {
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+}
+
 /// A one-byte lock word. Kernel: `spinlock_t`; differs: a waiter yields instead of spinning for ever.
 #[derive(Debug, Default)]
 pub(crate) struct SpinWord(AtomicBool);

@@ -5,7 +5,7 @@
 
 mod list;
 
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use bytemuck::Zeroable;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::mapped::MappedSlice;
 use crate::sync::{SpinMutex, SpinWord};
-use crate::table::{ExtendTables, SwapTable, SwapTableEntry, TableId, TablePool};
+use crate::table::{ExtendTables, ShownTable, SwapTable, SwapTableEntry, TableId, TablePool};
 use crate::types::{ClusterIdx, Order, SwpOffset};
 
 use list::Lists;
@@ -92,8 +92,6 @@ const _: () =
 #[expect(unsafe_code, reason = "clusters live in zeroed mappings")]
 unsafe impl Zeroable for SwapCluster {}
 
-const TABLE_ID_MASK: u64 = u32::MAX as u64;
-
 impl SwapCluster {
     /// Returns the number of the table, if there is one; the cluster is locked.
     #[inline]
@@ -107,8 +105,8 @@ impl SwapCluster {
 #[derive(Debug)]
 pub(crate) struct Clusters {
     array: MappedSlice<SwapCluster>,
-    /// The table numbers again, for lookups without a lock: low half the number, high half how often a table was attached.
-    /// Lookups need nothing else of a cluster, and find four times as many here in a cache line.
+    /// The table numbers again, for lookups without a lock: they need nothing else of a cluster, and find four times as many
+    /// here in a cache line.
     words: MappedSlice<AtomicU64>,
     tables: TablePool,
     extend: ExtendTables,
@@ -152,21 +150,11 @@ impl Clusters {
     /// Reads one entry without a lock; a snapshot. Kernel: `swap_table_get` under RCU.
     #[inline]
     pub(crate) fn entry(&self, offset: SwpOffset) -> SwapTableEntry {
-        let shown = &self.words[offset.cluster().index()];
-        loop {
-            // Acquire pairs with the Release in `attach_table`: the table was NULL before it was published.
-            let word = shown.load(Ordering::Acquire);
-            let Some(id) = std::num::NonZeroU32::new((word & TABLE_ID_MASK) as u32) else {
-                return SwapTableEntry::NULL;
-            };
-            let entry = self.tables.table(TableId(id)).get(offset.in_cluster());
-            // Pairs with the Release fence in `attach_table`: an entry of a later owner of this table is seen only
-            // together with the detach before it, and then the words differ.
-            fence(Ordering::Acquire);
-            if shown.load(Ordering::Relaxed) == word {
-                return entry;
-            }
-        }
+        let look = |id| {
+            let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
+            self.tables.table(id).get(offset.in_cluster())
+        };
+        ShownTable(&self.words[offset.cluster().index()]).read(look).unwrap_or(SwapTableEntry::NULL)
     }
 
     /// Says whether no cluster has a free slot.
@@ -260,8 +248,8 @@ impl Drop for Relock<'_> {
 }
 
 impl<'a> ClusterGuard<'a> {
-    fn word(&self) -> &'a AtomicU64 {
-        &self.all.words[self.idx.index()]
+    fn shown(&self) -> ShownTable<'a> {
+        ShownTable(&self.all.words[self.idx.index()])
     }
 
     /// Runs work with the lock dropped; others may have done anything to the cluster afterwards.
@@ -340,12 +328,9 @@ impl<'a> ClusterGuard<'a> {
     pub(crate) fn attach_table(&mut self) {
         debug_assert!(self.table().is_none());
         let id = self.all.tables.take();
-        // Pairs with the Acquire fence in `Clusters::entry`.
-        fence(Ordering::Release);
+        // Relaxed: see `SwapCluster::table_id`.
         self.ci.table.store(id.0.get(), Ordering::Relaxed);
-        let attached = (self.word().load(Ordering::Relaxed) & !TABLE_ID_MASK).wrapping_add(TABLE_ID_MASK + 1);
-        // Release pairs with the Acquire in `Clusters::entry`.
-        self.word().store(attached | id.0.get() as u64, Ordering::Release);
+        self.shown().attach(id.0.get());
     }
 
     /// Takes the table of an empty cluster away.
@@ -354,8 +339,7 @@ impl<'a> ClusterGuard<'a> {
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
         let Some(id) = self.ci.table_id() else { return };
         self.ci.table.store(0, Ordering::Relaxed);
-        // Relaxed: the pool's lock orders this before the table's next use, see the fence in `attach_table`.
-        self.word().store(self.word().load(Ordering::Relaxed) & !TABLE_ID_MASK, Ordering::Relaxed);
+        self.shown().detach();
         self.all.tables.release(id);
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use buddy_system_allocator::FrameAllocator;
 use bytemuck::Zeroable;
 
+use super::refs::FolioRefs;
 use super::{Folio, FolioFlags, FolioRef};
 use crate::error::{Result, SwapError};
 use crate::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
@@ -27,7 +28,7 @@ const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 #[repr(C, align(64))]
 pub(super) struct FolioHeader {
     /// Swap cache one a page, page table one a mapping, each user one; 0 is free or frozen.
-    pub(super) refs: AtomicU32,
+    pub(super) refs: FolioRefs,
     pub(super) flags: AtomicU32,
     /// Page table entries that map pages of the folio.
     pub(super) mapcount: AtomicU32,
@@ -206,8 +207,8 @@ impl Memory {
         debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
         header.lru_refs.store(0, Ordering::Relaxed);
         header.memcg.store(0, Ordering::Relaxed);
-        // Release pairs with the Acquire in `Folio::try_get`: who gets a reference to a reused page sees its new fields.
-        header.refs.store(1, Ordering::Release);
+        // Who gets a reference to a reused page sees its new fields.
+        header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))
     }
 

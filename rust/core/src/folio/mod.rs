@@ -2,6 +2,7 @@
 
 mod data;
 mod memory;
+mod refs;
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 pub use data::{FolioBytes, FolioBytesMut, FolioView};
 pub use memory::Memory;
+use refs::FolioRefs;
 
 use crate::error::{Result, SwapError};
 use crate::sync::relax;
@@ -166,57 +168,41 @@ impl<'a> Folio<'a> {
             .is_some_and(|first| (first.value()..first.value() + self.nr_pages() as u64).contains(&slot.value()))
     }
 
+    fn counted(self) -> &'a FolioRefs {
+        &self.memory.header(self.pfn).refs
+    }
+
     /// Returns the references: swap cache one a page, page tables one a mapping, each user one. 0 is frozen or free.
     pub fn refs(self) -> u32 {
-        // Relaxed: a momentary number; who acts on it freezes.
-        self.memory.header(self.pfn).refs.load(Ordering::Relaxed)
+        self.counted().get()
     }
 
     /// Takes a reference unless the folio is frozen or free. Kernel: `folio_try_get`.
     #[inline]
     pub(crate) fn try_get(self) -> Option<FolioRef<'a>> {
-        let refs = &self.memory.header(self.pfn).refs;
-        // Relaxed: the exchange decides.
-        let mut seen = refs.load(Ordering::Relaxed);
-        while seen != 0 {
-            // Acquire pairs with the Release in `Memory::alloc` and `unfreeze`: the fields are those of this use.
-            match refs.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(FolioRef::adopt(self)),
-                Err(now) => seen = now,
-            }
-        }
-        None
+        self.counted().try_get().then(|| FolioRef::adopt(self))
     }
 
     /// Takes references beside one that is held. Kernel: `folio_ref_add`.
     pub(crate) fn add_refs(self, nr: u32) {
-        // Relaxed: whoever adds has a reference already.
-        let old = self.memory.header(self.pfn).refs.fetch_add(nr, Ordering::Relaxed);
-        debug_assert!(old > 0, "a reference to a free folio");
+        self.counted().add(nr);
     }
 
     /// Gives references back; the last one frees the pages. Kernel: `folio_put_refs`.
     pub(crate) fn put_refs(self, nr: u32) {
-        // Release pairs with the Acquire below: what others did with the folio is done before its pages are reused.
-        let old = self.memory.header(self.pfn).refs.fetch_sub(nr, Ordering::Release);
-        debug_assert!(old >= nr, "{nr} references put, {old} are there");
-        if old == nr {
-            std::sync::atomic::fence(Ordering::Acquire);
+        if self.counted().put(nr) {
             self.memory.free(self);
         }
     }
 
     /// Replaces exactly `nr` references by none, so that nobody can take one, or fails. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(self, nr: u32) -> bool {
-        let refs = &self.memory.header(self.pfn).refs;
-        // Acquire pairs with the Release in `put_refs`: nobody is still at it.
-        refs.compare_exchange(nr, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.counted().freeze(nr)
     }
 
     /// Ends a freeze with `nr` references. Kernel: `folio_ref_unfreeze`.
     pub(crate) fn unfreeze(self, nr: u32) {
-        // Release pairs with the Acquire in `try_get`.
-        self.memory.header(self.pfn).refs.store(nr, Ordering::Release);
+        self.counted().publish(nr);
     }
 
     /// Frees the pages of a frozen folio.

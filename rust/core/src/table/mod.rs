@@ -5,6 +5,7 @@
 mod entry;
 mod extend;
 mod pool;
+mod shown;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,7 @@ use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
 pub use entry::{DupStep, EntryKind, PutStep, Shadow, SwapTableEntry};
 pub(crate) use extend::ExtendTables;
 pub(crate) use pool::{TableId, TablePool};
+pub(crate) use shown::ShownTable;
 
 /// The entries of one cluster. Kernel: `struct swap_table`.
 #[derive(Debug)]

@@ -1,0 +1,108 @@
+//! Two protocols of the core under a memory model: every interleaving and every stale read that the language allows.
+//!
+//! The very files of the core are compiled here again, with atomics that the model drives in place of the real ones.
+
+/// What the core's `sync` is to those files.
+mod sync {
+    pub(crate) mod atomics {
+        pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    }
+}
+
+#[path = "../src/folio/refs.rs"]
+#[expect(dead_code, reason = "the models use a part of it")]
+mod refs;
+#[path = "../src/table/shown.rs"]
+mod shown;
+
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use refs::FolioRefs;
+use shown::ShownTable;
+
+/// A table of one entry goes from cluster 0 to cluster 1 while somebody looks cluster 0's entry up.
+#[test]
+fn a_lookup_never_sees_another_clusters_entry() {
+    loom::model(|| {
+        let words = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let entry = Arc::new(AtomicU64::new(0));
+        // The pool's lock, which a table passes on its way.
+        let pool = Arc::new(Mutex::new(()));
+        ShownTable(&words[0]).attach(1);
+        entry.store(100, Ordering::Relaxed);
+        let writer = {
+            let (words, entry, pool) = (words.clone(), entry.clone(), pool.clone());
+            thread::spawn(move || {
+                entry.store(0, Ordering::Relaxed);
+                ShownTable(&words[0]).detach();
+                drop(pool.lock().expect("no panic"));
+                drop(pool.lock().expect("no panic"));
+                ShownTable(&words[1]).attach(1);
+                entry.store(200, Ordering::Relaxed);
+            })
+        };
+        let look = |_| entry.load(Ordering::Relaxed);
+        let (mine, other) = (ShownTable(&words[0]).read(look), ShownTable(&words[1]).read(look));
+        assert!(matches!(mine, None | Some(0 | 100)), "cluster 0 shows {mine:?}");
+        assert!(matches!(other, None | Some(0 | 200)), "cluster 1 shows {other:?}");
+        writer.join().expect("no panic");
+    });
+}
+
+/// A folio is frozen, leaves slot 0, is freed and becomes the folio of slot 1, while somebody looks slot 0 up.
+#[test]
+fn a_lookup_with_a_reference_has_the_slots_folio() {
+    loom::model(|| {
+        let slots = Arc::new([AtomicU64::new(7), AtomicU64::new(0)]);
+        // The cache's reference alone, and which slot the page is for: a plain field of the header.
+        let (refs, owner) = (Arc::new(FolioRefs(AtomicU32::new(1))), Arc::new(AtomicU32::new(0)));
+        let remover = {
+            let (slots, refs, owner) = (slots.clone(), refs.clone(), owner.clone());
+            thread::spawn(move || {
+                if !refs.freeze(1) {
+                    return;
+                }
+                slots[0].store(0, Ordering::Relaxed);
+                // The page is free; its next user writes the header and shows it.
+                owner.store(1, Ordering::Relaxed);
+                refs.publish(1);
+                slots[1].store(7, Ordering::Relaxed);
+            })
+        };
+        let found = slots[0].load(Ordering::Relaxed) == 7 && refs.try_get();
+        if found {
+            // The second look: without it this may be the next user's folio.
+            if slots[0].load(Ordering::Relaxed) == 7 {
+                assert_eq!(owner.load(Ordering::Relaxed), 0, "a foreign folio was taken for the slot's");
+            }
+            assert!(!refs.put(1), "the cache has a reference of its own");
+        }
+        remover.join().expect("no panic");
+        assert_eq!(refs.get(), 1);
+    });
+}
+
+/// Two users give their references back; the last one alone frees, and sees what the other did.
+#[test]
+fn the_last_reference_frees_once_and_sees_everything() {
+    loom::model(|| {
+        let refs = Arc::new(FolioRefs(AtomicU32::new(2)));
+        let done = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        let put = |me: usize, refs: &FolioRefs, done: &[AtomicU32; 2]| {
+            done[me].store(1, Ordering::Relaxed);
+            let is_last = refs.put(1);
+            if is_last {
+                assert_eq!(done[1 - me].load(Ordering::Relaxed), 1, "freed under its user");
+            }
+            is_last
+        };
+        let other = {
+            let (refs, done) = (refs.clone(), done.clone());
+            thread::spawn(move || put(1, &refs, &done))
+        };
+        let mine = put(0, &refs, &done);
+        assert!(mine != other.join().expect("no panic"), "exactly one frees");
+        assert!(!refs.try_get(), "nobody takes a reference to a free page");
+    });
+}
