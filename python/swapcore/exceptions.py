@@ -6,6 +6,8 @@ knowing swapcore. The binding raises these classes by name, as ``Class(errno, me
 
 from __future__ import annotations
 
+import errno
+
 __all__ = [
     "AlreadyCachedError",
     "EntryGoneError",
@@ -58,3 +60,8 @@ class RefOverflowError(SwapError, OSError):
 
 class InvariantError(SwapError, AssertionError):
     """Says which invariant of `Swap.check` is broken: a bug in swapcore, never bad input. Has no errno."""
+
+
+def invalid(message: str) -> InvalidArgumentError:
+    """Makes the error of an argument that is out of its range, for the modules of this package to raise."""
+    return InvalidArgumentError(errno.EINVAL, message)

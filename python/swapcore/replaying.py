@@ -7,7 +7,6 @@ holds is a function of seed and page, so each page that comes back is compared w
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import report
 from ._core import Swap, Trace
 from .comparison import default_size_pages
-from .exceptions import InvalidArgumentError
+from .exceptions import invalid
 from .storage import Faulty, File, Null, Ram, Zram
 from .trace import load
 
@@ -248,10 +247,10 @@ def make_storage(
         SwapIOError: The file cannot be made or opened.
     """
     if kind not in STORAGES:
-        raise _invalid(f"storage {kind!r} is none of {', '.join(STORAGES)}")
+        raise invalid(f"storage {kind!r} is none of {', '.join(STORAGES)}")
     for option, value, owner in (("algorithm", algorithm, "zram"), ("path", path, "file")):
         if value is not None and kind != owner:
-            raise _invalid(f"{option} {value!s} is for storage {owner}, not for {kind}")
+            raise invalid(f"{option} {value!s} is for storage {owner}, not for {kind}")
     if kind == "zram":
         yield Zram(pages=size_pages) if algorithm is None else Zram(pages=size_pages, algorithm=algorithm)
     elif kind == "ram":
@@ -275,7 +274,3 @@ def _counters(stats: dict[str, int]) -> dict[str, int]:
     counters = {name: stats[name] for name in COUNTERS}
     by_size = {name: value for name, value in stats.items() if name.startswith("hugepages-") and value}
     return counters | {name: value for name, value in by_size.items() if not name.endswith("alloc_failures")}
-
-
-def _invalid(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(errno.EINVAL, message)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import operator
 import re
 from typing import TYPE_CHECKING
 
 from . import _core
-from .exceptions import InvalidArgumentError
+from .exceptions import invalid
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -41,12 +40,12 @@ def parse_size(size: str | int) -> int:
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         if match is None:
-            raise _invalid(f"size {size!r} is not a number with an optional unit K, M, G or T")
+            raise invalid(f"size {size!r} is not a number with an optional unit K, M, G or T")
         size_bytes = int(match[1]) << _UNIT_SHIFT[match[2].upper()]
     else:
         size_bytes = operator.index(size)
     if size_bytes < 0 or size_bytes % _core.PAGE_SIZE:
-        raise _invalid(f"size {size!r} is not a multiple of the page size, {_core.PAGE_SIZE} bytes")
+        raise invalid(f"size {size!r} is not a multiple of the page size, {_core.PAGE_SIZE} bytes")
     return size_bytes
 
 
@@ -64,10 +63,10 @@ def size_in_pages(size: str | int | None, pages: int | None) -> int:
         InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
     """
     if (size is None) == (pages is None):
-        raise _invalid(f"give either size or pages, not {'both' if pages is not None else 'neither'}")
+        raise invalid(f"give either size or pages, not {'both' if pages is not None else 'neither'}")
     slots = parse_size(size) // _core.PAGE_SIZE if size is not None else operator.index(pages or 0)
     if not PAGES_MIN <= slots <= PAGES_MAX:
-        raise _invalid(f"size {slots} pages is outside {PAGES_MIN}..={PAGES_MAX} pages")
+        raise invalid(f"size {slots} pages is outside {PAGES_MIN}..={PAGES_MAX} pages")
     return slots
 
 
@@ -86,7 +85,3 @@ def uuid_bytes(uuid: UUID | None) -> bytes:
 
         uuid = uuid4()
     return uuid.bytes
-
-
-def _invalid(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(errno.EINVAL, message)

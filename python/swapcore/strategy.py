@@ -6,12 +6,11 @@ A strategy hands out and takes back aligned runs of slots of one device. Built-i
 
 from __future__ import annotations
 
-import errno
 import importlib
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ._core import Strategy
-from .exceptions import InvalidArgumentError
+from .exceptions import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +78,7 @@ def resolve(spec: Spec) -> Factory:
         return lambda size_pages, nr_cpus: Strategy.create(spec, size_pages=size_pages, nr_cpus=nr_cpus)
     make = _import(spec) if isinstance(spec, str) else spec
     if not callable(make):
-        raise _invalid(f"strategy {spec!r} is not a class")
+        raise invalid(f"strategy {spec!r} is not a class")
     name = name_of(spec)
     return lambda size_pages, nr_cpus: Strategy.wrap(
         make(size_pages=size_pages, nr_cpus=nr_cpus), size_pages=size_pages, name=name
@@ -108,7 +107,7 @@ def name_of(spec: Spec) -> str:
 def _import(spec: str) -> Callable[..., AllocatorStrategy]:
     module_name, colon, class_name = spec.partition(":")
     if not colon or not module_name or not class_name:
-        raise _invalid(
+        raise invalid(
             f"strategy {spec!r} is none of {', '.join(sorted(Strategy.names))}, nor of the form module:Class"
         )
     try:
@@ -116,9 +115,5 @@ def _import(spec: str) -> Callable[..., AllocatorStrategy]:
         for part in class_name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise _invalid(f"strategy {spec!r} cannot be imported: {error}") from error
+        raise invalid(f"strategy {spec!r} cannot be imported: {error}") from error
     return cast("Callable[..., AllocatorStrategy]", found)
-
-
-def _invalid(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(errno.EINVAL, message)

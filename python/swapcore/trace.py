@@ -9,7 +9,6 @@ replay.
 
 from __future__ import annotations
 
-import errno
 import os
 import zipfile
 from array import array
@@ -21,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ._core import Trace
-from .exceptions import InvalidArgumentError
+from .exceptions import InvalidArgumentError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,11 +114,11 @@ def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
     """
     workload = WORKLOADS.get(os.fspath(name_or_path))
     if parameters and (workload is None or workload.is_recorded):
-        raise _invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
+        raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
     if workload is not None:
         return workload.make(**parameters)
     if not Path(name_or_path).is_file():
-        raise _invalid(f"trace {name_or_path!s} is neither a file nor one of {', '.join(WORKLOADS)}")
+        raise invalid(f"trace {name_or_path!s} is neither a file nor one of {', '.join(WORKLOADS)}")
     # Opened here, as np.load leaves a file open that turns out not to be an archive.
     with Path(name_or_path).open("rb") as file:
         return _read(file, os.fspath(name_or_path))
@@ -217,7 +216,7 @@ class _Draft:
 
     def __init__(self, rng: np.random.Generator, nr_ops: int) -> None:
         if nr_ops < 1:
-            raise _invalid(f"nr_ops {nr_ops} is under the least, 1")
+            raise invalid(f"nr_ops {nr_ops} is under the least, 1")
         self.used_pages = 0
         self._picks: list[float] = rng.random(nr_ops).tolist()
         self._splits: list[bool] = (rng.random(nr_ops) < SPLIT_SHARE).tolist()
@@ -290,25 +289,21 @@ def _read(file: IO[bytes], name: str) -> Columns:
         with np.load(file, allow_pickle=False) as archive:
             missing = [column for column in COLUMNS if column not in archive]
             if missing:
-                raise _invalid(f"trace {name} has no column {', '.join(missing)}")
+                raise invalid(f"trace {name} has no column {', '.join(missing)}")
             return {column: _as_type(archive[column], column, dtype) for column, dtype in COLUMNS.items()}
     except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError) as error:
         if isinstance(error, InvalidArgumentError):
             raise
-        raise _invalid(f"trace {name} is not an .npz file of columns: {error}") from error
+        raise invalid(f"trace {name} is not an .npz file of columns: {error}") from error
 
 
 def _as_type(values: NDArray[Any], column: str, dtype: str) -> NDArray[Any]:
     limit = np.iinfo(dtype).max
     if values.dtype.kind not in "iub":
-        raise _invalid(f"trace column {column} is {values.dtype}, not an integer")
+        raise invalid(f"trace column {column} is {values.dtype}, not an integer")
     if values.size and not 0 <= int(values.min()) <= int(values.max()) <= limit:
-        raise _invalid(f"trace column {column} has values {values.min()}..{values.max()} outside 0..={limit}")
+        raise invalid(f"trace column {column} has values {values.min()}..{values.max()} outside 0..={limit}")
     return np.ascontiguousarray(values, dtype=dtype)
-
-
-def _invalid(message: str) -> InvalidArgumentError:
-    return InvalidArgumentError(errno.EINVAL, message)
 
 
 WORKLOADS: dict[str, Workload] = {

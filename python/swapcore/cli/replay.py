@@ -49,19 +49,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replays the workload and prints what it cost."""
-    import errno
     from pathlib import Path
 
-    from swapcore import InvalidArgumentError, report
+    from swapcore import report
     from swapcore.comparison import default_size_pages
+    from swapcore.exceptions import invalid
     from swapcore.replaying import make_storage, replay
     from swapcore.size import size_in_pages
     from swapcore.trace import load
 
     if args.size is not None and args.path is not None and Path(args.path).exists():
-        raise InvalidArgumentError(
-            errno.EINVAL, f"--size {args.size} is for a new file: {args.path} has its own"
-        )
+        raise invalid(f"--size {args.size} is for a new file: {args.path} has its own")
     trace = load(args.trace)
     size_pages = default_size_pages(trace) if args.size is None else size_in_pages(args.size, None)
     options = {"size_pages": size_pages, "algorithm": args.algorithm, "path": args.path}

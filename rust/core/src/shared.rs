@@ -22,6 +22,16 @@ enum State {
     Gone { entry: Option<SwpEntry> },
 }
 
+impl State {
+    /// Says why a handle has no folio to work with.
+    fn absent(&self) -> SwapError {
+        match self {
+            Self::Gone { entry } => SwapError::FolioGone(entry.unwrap_or(SwpEntry::NONE)),
+            Self::Here { .. } | Self::Moving => SwapError::FolioBusy(SwpEntry::NONE),
+        }
+    }
+}
+
 /// A counted handle to a folio. It may map the folio, as a page table would; dropping it unmaps.
 pub struct SharedFolio {
     swap: Arc<Swap>,
@@ -115,8 +125,7 @@ impl SharedFolio {
             let state = self.state();
             match &*state {
                 State::Here { .. } => self.folio().try_get().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?,
-                State::Moving => return Err(SwapError::FolioBusy(SwpEntry::NONE)),
-                State::Gone { entry } => return Err(SwapError::FolioGone(entry.unwrap_or(SwpEntry::NONE))),
+                state => return Err(state.absent()),
             }
         };
         call(&folio)
@@ -136,10 +145,7 @@ impl SharedFolio {
     /// Maps the whole folio through this handle, or unmaps it. Errors: as `with`.
     pub fn set_mapped(&self, is_mapped: bool, cpu: CpuId) -> Result<()> {
         let mut state = self.state();
-        let State::Here { mapped, .. } = &mut *state else {
-            drop(state);
-            return self.with(|_| Ok(()));
-        };
+        let State::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
         let folio = self.folio();
         match (is_mapped, mapped.start == mapped.end) {
             (true, true) => {
@@ -166,10 +172,15 @@ impl SharedFolio {
                     *is_locked = true;
                 }
             } else if !wants_lock && mem::take(is_locked) {
-                self.folio().clear(FolioFlags::HELD);
-                self.folio().unlock();
+                self.let_go();
             }
         }
+    }
+
+    /// Frees the folio lock that this handle took.
+    fn let_go(&self) {
+        self.folio().clear(FolioFlags::HELD);
+        self.folio().unlock();
     }
 
     /// Says that the folio is under writeback, or not any more. Errors: as `with`.
@@ -190,8 +201,7 @@ impl SharedFolio {
                 *state = State::Moving;
                 Ok(MappedFolio::from_parts(FolioRef::adopt(self.folio()), mapped))
             }
-            State::Moving => Err(SwapError::FolioBusy(SwpEntry::NONE)),
-            State::Gone { entry } => Err(SwapError::FolioGone(entry.unwrap_or(SwpEntry::NONE))),
+            state => Err(state.absent()),
         }
     }
 
@@ -257,8 +267,7 @@ impl Drop for SharedFolio {
         let state = mem::replace(&mut *self.state(), State::Gone { entry: None });
         if let State::Here { mapped, is_locked } = state {
             if is_locked {
-                self.folio().clear(FolioFlags::HELD);
-                self.folio().unlock();
+                self.let_go();
             }
             let folio = FolioRef::adopt(self.folio());
             if !mapped.is_empty() {

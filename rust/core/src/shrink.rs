@@ -53,7 +53,7 @@ impl Swap {
     }
 
     /// Drops one cached folio if nobody else has it; returns the pages freed.
-    pub(crate) fn shrink_folio(&self, folio: FolioRef<'_>, cpu: CpuId) -> Result<u64> {
+    fn shrink_folio(&self, folio: FolioRef<'_>, cpu: CpuId) -> Result<u64> {
         let Some(locked) = folio.folio().try_lock() else { return Ok(0) };
         let flags = folio.flags();
         let nr_pages = folio.nr_pages();

@@ -112,15 +112,15 @@ impl Swap {
         let locked = folio.folio().lock();
         self.on_cpu(how.cpu)?.swap_cache_insert(&locked, targ, seen)?;
         if let Some(charging) = &self.charging {
-            if let Err(error) = charging.charge_swapin(folio.folio(), seen.shadow.memcg) {
+            if let Err(error) = charging.charge_swapin(folio.folio(), seen.memcg) {
                 let mut on_cpu = self.on_cpu(how.cpu)?;
-                on_cpu.del_locked(&locked, Leave::Uncharged(seen.shadow))?;
+                on_cpu.del_locked(&locked, Leave::Uncharged(seen))?;
                 on_cpu.counters().count_order(OrderEvent::InFallbackCharge, order);
                 return Err(error);
             }
-            charging.swapin(folio.folio(), seen.shadow.memcg);
+            charging.swapin(folio.folio(), seen.memcg);
         }
-        self.refault(&locked, seen.shadow, how.context);
+        self.refault(&locked, seen, how.context);
         folio.lru_add();
         Ok(NewFolio { folio, locked })
     }
@@ -207,6 +207,19 @@ impl Swap {
         }
     }
 
+    /// [`Swap::swapin_folio`] for those to whom a slot that is free and memory that has run out are no folio, not an error.
+    pub(crate) fn swapin_folio_or_none<'r>(
+        &'r self,
+        entry: SwpEntry,
+        how: &Swapin<'r>,
+    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+        match self.swapin_folio(entry, how) {
+            Ok(found) => Ok(Some(found)),
+            Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes a folio whose read failed out of the cache, so that the next fault reads again.
     ///
     /// Kernel: it stays until reclaim drops it, and every fault gets a bus error meanwhile.
@@ -234,17 +247,32 @@ impl Swap {
             // A slot that only the cache holds has a folio, too.
             return Ok(self.swap_cache_get_folio(entry, how.cpu)?.map(|folio| (folio, false)));
         }
-        match self.swapin_folio(entry, &Swapin { orders: Orders::ZERO, ..*how }) {
-            Ok((folio, is_new)) => {
-                if is_new && is_readahead {
-                    folio.set(FolioFlags::READAHEAD);
-                    self.on_cpu(how.cpu)?.counters().count(Event::SwapRa, 1);
-                }
-                Ok(Some((folio, is_new)))
-            }
-            Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
-            Err(error) => Err(error),
+        let found = self.swapin_folio_or_none(entry, &Swapin { orders: Orders::ZERO, ..*how })?;
+        if let Some((folio, true)) = &found
+            && is_readahead
+        {
+            folio.set(FolioFlags::READAHEAD);
+            self.on_cpu(how.cpu)?.counters().count(Event::SwapRa, 1);
         }
+        Ok(found)
+    }
+
+    /// Reads the slots of a window, each with whether it is the target's, and then the target, most often a hit.
+    ///
+    /// Errors: those of the target; those of neighbours are left to who wants them.
+    pub(crate) fn read_window<'r>(
+        &'r self,
+        targ: SwpEntry,
+        window: impl Iterator<Item = (SwpEntry, bool)>,
+        how: &Swapin<'r>,
+    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+        let mut was_read = false;
+        for (entry, is_target) in window {
+            let read = self.swap_cache_read_folio(entry, how, !is_target);
+            was_read |= is_target && read?.is_some_and(|(_, is_new)| is_new);
+        }
+        let found = self.swap_cache_read_folio(targ, how, false)?;
+        Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
     }
 
     /// Reads the aligned block of slots around a target, and the target. Kernel: `swap_cluster_readahead`.
@@ -258,14 +286,12 @@ impl Swap {
     ) -> Result<Option<(FolioRef<'r>, bool)>> {
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;
         let window = self.readahead.window(targ.offset(), device.max_pages());
-        let mut was_read = false;
-        if window.nr_pages() > 1 {
-            for offset in window.slots() {
-                let read = self.swap_cache_read_folio(device.entry_at(offset), how, offset != targ.offset());
-                was_read |= offset == targ.offset() && read?.is_some_and(|(_, is_new)| is_new);
+        match window.nr_pages() {
+            0 | 1 => self.swap_cache_read_folio(targ, how, false),
+            _ => {
+                let slots = window.slots().map(|offset| (device.entry_at(offset), offset == targ.offset()));
+                self.read_window(targ, slots, how)
             }
         }
-        let found = self.swap_cache_read_folio(targ, how, false)?;
-        Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
     }
 }

@@ -272,7 +272,7 @@ impl Swap {
 
     /// Says whether a slot is given up once its page is mapped. Step I7. Kernel: `should_try_to_free_swap`; differs: no
     /// mlock, no write fault: page tables know of those.
-    fn should_free_swap(&self, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
+    pub(crate) fn should_free_swap(&self, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
         let is_synchronous = self.on_cpu(cpu)?.device_of(entry)?.has(crate::device::SwpFlags::SYNCHRONOUS_IO);
         Ok(is_synchronous || self.vm_swap_full())
     }
@@ -283,6 +283,11 @@ impl Swap {
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
         let (folio, pages) = mapped.into_parts();
         folio.remove_mappings(pages.len() as u32);
+        self.free_folio_and_swap_cache(&folio, cpu)
+    }
+
+    /// Gives slots up that only the cache of an unmapped folio still has. Kernel: `free_folio_and_swap_cache`.
+    pub(crate) fn free_folio_and_swap_cache(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         if !folio.is_mapped()
             && folio.has(FolioFlags::SWAPCACHE)
             && let Some(locked) = folio.folio().try_lock()

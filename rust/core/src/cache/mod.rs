@@ -60,15 +60,6 @@ struct FolioSlots<'a> {
     slots: Range<usize>,
 }
 
-/// What a look at a range found, before memory is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Batch {
-    /// The first slot of the range.
-    pub(crate) base: SwpEntry,
-    /// The target's shadow.
-    pub(crate) shadow: Shadow,
-}
-
 impl<'a> Cx<'a> {
     /// Returns the slots of some pages. Called with the folio locked. Errors: `NotCached`, `BadPage` (EINVAL).
     fn pages_of(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
@@ -160,26 +151,25 @@ impl<'a> OnCpu<'a> {
         Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
     }
 
-    /// Looks whether the range of an order around a slot can be cached by one folio. Step I2, first and second look.
+    /// Looks whether the range of an order around a slot can be cached by one folio; returns the slot's shadow. Step I2.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
-    pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<Batch> {
+    pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<Shadow> {
         let cx = self.cx();
         let (device, base, offset) = cx.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster());
-        let looked = check::check_batch(device, &ci, base, offset, order.nr_pages(), cx.swap.switches.swapin_check)?;
-        Ok(Batch { base: device.entry_at(base), shadow: looked })
+        check::check_batch(device, &ci, base, offset, order.nr_pages(), cx.swap.switches.swapin_check)
     }
 
     /// Looks again and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and `ShadowChanged`
     /// (EAGAIN) the target was swapped in and out again meanwhile.
-    pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: Batch) -> Result<()> {
+    pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: Shadow) -> Result<()> {
         let mut cx = self.cx();
         let order = folio.order();
         let (device, base, offset) = cx.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster());
         let shadow = check::check_batch(device, &ci, base, offset, order.nr_pages(), cx.swap.switches.swapin_check)?;
-        if shadow != seen.shadow {
+        if shadow != seen {
             return Err(SwapError::ShadowChanged(targ));
         }
         cx.insert(device, &ci, base, folio);

@@ -111,16 +111,13 @@ impl Mm {
 
     /// Brings a page back. Kernel: `do_swap_page`.
     fn do_swap_page(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, is_write: bool, cpu: CpuId) -> Result<()> {
+        let is_unchanged = || matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
         let (folio, is_new) = match self.swapin_for_fault(vma, vpn, entry, cpu) {
             Ok(Some(found)) => found,
-            Ok(None) => {
-                let unchanged = matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
-                return if unchanged { Err(SwapError::NoMemory(PAGE_SIZE as u64)) } else { Ok(()) };
-            }
-            Err(error) => {
-                let unchanged = matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
-                return if unchanged { Err(error) } else { Ok(()) };
-            }
+            // The entry changed: somebody else was quicker, look again.
+            Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
+            Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
+            Err(error) => return Err(error),
         };
         if is_new {
             self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
@@ -169,11 +166,7 @@ impl Mm {
         let how = Swapin::new(cpu, Orders::ZERO);
         if device.has(SwpFlags::SYNCHRONOUS_IO) {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
-            return match self.swap.swapin_folio(entry, &Swapin { orders, ..how }) {
-                Ok(found) => Ok(Some(found)),
-                Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
-                Err(error) => Err(error),
-            };
+            return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
         }
         if self.swap.has_rotational() {
             return self.swap.swap_cluster_readahead(entry, &how);
@@ -237,18 +230,14 @@ impl Mm {
         how: &Swapin<'m>,
     ) -> Result<Option<(FolioRef<'m>, bool)>> {
         let window = vma.readahead.window(vpn, vma.pages(), self.swap.readahead().page_cluster());
-        let mut was_read = false;
-        if window.end.0 - window.start.0 > 1 {
-            for at in (window.start.0..window.end.0).map(Vpn) {
-                let Pte::Swap { entry: other, .. } = vma.pte(at) else { continue };
-                let read = self.swap.swap_cache_read_folio(other, how, at != vpn);
-                if at == vpn {
-                    was_read = read?.is_some_and(|(_, is_new)| is_new);
-                }
-            }
+        let swapped = |at| match vma.pte(at) {
+            Pte::Swap { entry, .. } => Some((entry, at == vpn)),
+            _ => None,
+        };
+        match window.end.0 - window.start.0 {
+            0 | 1 => self.swap.swap_cache_read_folio(entry, how, false),
+            _ => self.swap.read_window(entry, (window.start.0..window.end.0).map(Vpn).filter_map(swapped), how),
         }
-        let found = self.swap.swap_cache_read_folio(entry, how, false)?;
-        Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
     }
 
     /// Writes the entries of a folio that is back, all of them if they are still its slots', else the one. Steps I5-I7.
@@ -284,10 +273,12 @@ impl Mm {
             _ => (vpn, page..page + 1),
         };
         let nr = pages.len() as u32;
-        self.swap.on_cpu(cpu)?.put_locked_folio(locked, pages.clone())?;
+        let mut on_cpu = self.swap.on_cpu(cpu)?;
+        on_cpu.put_locked_folio(locked, pages.clone())?;
         locked.add_mappings(nr);
         // Kept exclusive only if the slot has no other reference left.
-        let is_exclusive = is_exclusive && !self.swap.on_cpu(cpu)?.is_maybe_swapped(locked)?;
+        let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
+        drop(on_cpu);
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
             *pte = Pte::Present { pfn: locked.pfn(), page: (pages.start + i as u32) as u16, is_exclusive };
         }
@@ -307,9 +298,7 @@ impl Mm {
         is_write: bool,
         cpu: CpuId,
     ) -> Result<bool> {
-        let is_synchronous = self.swap.on_cpu(cpu)?.device_of(entry)?.has(SwpFlags::SYNCHRONOUS_IO);
-        Ok(is_synchronous
-            || self.swap.vm_swap_full()
+        Ok(self.swap.should_free_swap(entry, cpu)?
             || vma.options().is_locked
             || locked.has(FolioFlags::MLOCKED)
             || (is_write && may_reuse(locked.folio(), 1)))

@@ -175,7 +175,7 @@ impl Mm {
 
     /// Returns the folio that an entry names, with a reference. Called with its page table locked.
     pub(crate) fn folio_of(&self, pfn: Pfn) -> FolioRef<'_> {
-        self.swap.memory_of_folios().folio(pfn).try_get().expect("a page table entry is a reference")
+        folio_of(&self.swap, pfn)
     }
 
     /// Calls with each piece of a range of bytes that lies in one page: the page in memory, and the bytes in it.
@@ -187,15 +187,9 @@ impl Mm {
         cpu: CpuId,
         mut call: impl FnMut(&FolioRef<'_>, usize, Range<usize>) -> Result<()>,
     ) -> Result<()> {
-        let mut done = 0;
-        while done < nr_bytes {
-            let at = address + done as u64;
-            let vpn = Vpn::of_address(at);
-            let in_page = at as usize % PAGE_SIZE;
-            let len = (PAGE_SIZE - in_page).min(nr_bytes - done);
-            let (folio, page) = self.touch(vpn, is_write, cpu)?;
-            call(&folio, page as usize * PAGE_SIZE + in_page, done..done + len)?;
-            done += len;
+        for (at, range) in pieces(address, nr_bytes) {
+            let (folio, page) = self.touch(Vpn::of_address(at), is_write, cpu)?;
+            call(&folio, page as usize * PAGE_SIZE + at as usize % PAGE_SIZE, range)?;
         }
         Ok(())
     }
@@ -295,23 +289,12 @@ impl Mm {
             match run[0] {
                 Pte::None => {}
                 Pte::Present { pfn, .. } => {
-                    let folio = self.swap.memory_of_folios().folio(pfn).try_get().expect("the entry was a reference");
+                    let folio = self.folio_of(pfn);
                     folio.remove_mappings(1);
-                    self.free_folio_and_swap_cache(&folio, cpu)?;
+                    self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
                 Pte::Swap { entry, .. } => self.swap.put(entry, run.len() as u32, cpu)?,
             }
-        }
-        Ok(())
-    }
-
-    /// Gives slots up that only the cache of an unmapped folio still has. Kernel: `free_folio_and_swap_cache`.
-    fn free_folio_and_swap_cache(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
-        if !folio.is_mapped()
-            && folio.has(FolioFlags::SWAPCACHE)
-            && let Some(locked) = folio.folio().try_lock()
-        {
-            self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
         }
         Ok(())
     }
@@ -364,4 +347,21 @@ impl Drop for Mm {
 pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     folio.refs() == folio.mapcount() + nr_cached + nr_own_refs && folio.mapcount() <= folio.nr_pages()
+}
+
+/// Returns the folio of an entry that is a reference to it, with one more. Called with the entry locked, or taken out.
+fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
+    swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference")
+}
+
+/// Splits bytes at page borders: where each piece is, and which bytes of the caller's it is.
+fn pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = offset_bytes + done as u64;
+        let nr = (PAGE_SIZE - at as usize % PAGE_SIZE).min(len - done);
+        let piece = (nr > 0).then_some((at, done..done + nr));
+        done += nr;
+        piece
+    })
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::{folio_of, pieces};
 use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
@@ -73,7 +74,7 @@ impl Shmem {
                 let entries = self.entries.lock();
                 let seen = *entries.get(index as usize).ok_or(SwapError::NotMapped(index))?;
                 if let ShmemEntry::Page { pfn, page } = seen {
-                    let folio = self.swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference");
+                    let folio = folio_of(&self.swap, pfn);
                     return Ok((folio, page));
                 }
                 seen
@@ -144,11 +145,7 @@ impl Shmem {
         if !is_synchronous {
             return self.swap.swap_cluster_readahead(entry, &how);
         }
-        match self.swap.swapin_folio(entry, &how) {
-            Ok(found) => Ok(Some(found)),
-            Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.swap.swapin_folio_or_none(entry, &how)
     }
 
     /// Puts a locked folio in the place of its slots, which are free then. A smaller folio than went out leaves the
@@ -261,7 +258,7 @@ impl Shmem {
             match taken {
                 ShmemEntry::None => {}
                 ShmemEntry::Page { pfn, .. } => {
-                    let folio = self.swap.memory_of_folios().folio(pfn).try_get().expect("the entry was a reference");
+                    let folio = folio_of(&self.swap, pfn);
                     folio.remove_mappings(1);
                 }
                 ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,
@@ -277,18 +274,6 @@ impl Drop for Shmem {
         // A device that is off took its slots along.
         let _ = self.truncate(0..end, CpuId(0));
     }
-}
-
-/// Splits bytes at page borders: where each piece is, and which bytes of the caller's it is.
-fn pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset_bytes + done as u64;
-        let nr = (PAGE_SIZE - at as usize % PAGE_SIZE).min(len - done);
-        let piece = (nr > 0).then_some((at, done..done + nr));
-        done += nr;
-        piece
-    })
 }
 
 /// Writes the pages of a folio, each with a reference.
