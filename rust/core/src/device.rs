@@ -10,6 +10,7 @@ use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::spec::{DeviceSpec, Discard};
 use crate::storage::{Claim, StorageTraits, SwapStorage};
 use crate::sync::SpinMutex;
+use crate::table::OwnerForm;
 use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
 
 bitflags::bitflags! {
@@ -62,12 +63,16 @@ pub struct DeviceMemory {
     pub extend_bytes: u64,
     /// Released tables kept for reuse.
     pub pool_bytes: u64,
+    /// Owners of slots, where entries do not say: of every slot from swapon on, which `static_bytes` has too.
+    pub owner_static_bytes: u64,
+    /// Owners of slots of clusters in use.
+    pub owner_bytes: u64,
 }
 
 impl DeviceMemory {
     /// Returns the sum.
     pub fn total_bytes(&self) -> u64 {
-        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes
+        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes + self.owner_bytes
     }
 }
 
@@ -140,11 +145,11 @@ impl SwapDevice {
         spec: &DeviceSpec,
         storage: Arc<dyn SwapStorage>,
         prio: i32,
-        free_order: FreeOrder,
+        (free_order, owners): (FreeOrder, OwnerForm),
     ) -> Result<Self> {
         spec.check()?;
         let claim = Claim::new(&storage)?;
-        let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order)?;
+        let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order, owners)?;
         let mut with_bad = BTreeSet::new();
         let mut mark = |offset: u32| {
             let offset = SwpOffset(offset);
@@ -262,11 +267,14 @@ impl SwapDevice {
     pub fn memory(&self) -> DeviceMemory {
         let (attached, hot) = self.clusters.nr_tables();
         let page = crate::limits::PAGE_SIZE as u64;
+        let (owner_static_bytes, owner_bytes) = self.clusters.owner_bytes();
         DeviceMemory {
-            static_bytes: size_of::<Self>() as u64 + self.clusters.static_bytes(),
+            static_bytes: size_of::<Self>() as u64 + self.clusters.static_bytes() + owner_static_bytes,
             table_bytes: attached as u64 * page,
             extend_bytes: self.clusters.extend_bytes(),
             pool_bytes: hot as u64 * page,
+            owner_static_bytes,
+            owner_bytes,
         }
     }
 
@@ -281,7 +289,13 @@ mod tests {
     use super::*;
 
     fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
-        SwapDevice::new(SwpType(0), spec, Arc::new(crate::storage::Null::new(spec.clone())), 0, FreeOrder::Ascending)
+        SwapDevice::new(
+            SwpType(0),
+            spec,
+            Arc::new(crate::storage::Null::new(spec.clone())),
+            0,
+            (FreeOrder::Ascending, OwnerForm::Entry),
+        )
     }
 
     #[test]

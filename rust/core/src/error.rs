@@ -222,6 +222,31 @@ pub enum SwapError {
         /// The most allowed.
         high: u64,
     },
+    /// Choices that cannot be had together (EINVAL).
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// A memory cgroup, or a file of one, cannot do that (the errno of the kernel's own file or directory).
+    #[error("{what}")]
+    Cgroup {
+        /// The errno.
+        errno: i32,
+        /// What cannot be done, with the value and the limit.
+        what: String,
+    },
+    /// A charge would pass a limit, and reclaim did not make room (ENOMEM).
+    #[error("{nr_pages} pages more are over {limit} of {group:?}, {max_pages} pages, of which {usage_pages} are used")]
+    OverLimit {
+        /// The file of the limit.
+        limit: &'static str,
+        /// Path of the group whose limit it is.
+        group: String,
+        /// Pages of the charge.
+        nr_pages: u64,
+        /// Pages charged.
+        usage_pages: u64,
+        /// The limit.
+        max_pages: u64,
+    },
     /// The system has no memory for it (ENOMEM).
     #[error("no memory for {0} bytes")]
     NoMemory(u64),
@@ -259,6 +284,16 @@ const ENOSPC: i32 = 28;
 const EOVERFLOW: i32 = 75;
 
 impl SwapError {
+    /// Says what a memory cgroup cannot do.
+    pub(crate) fn cgroup(errno: rustix::io::Errno, what: String) -> Self {
+        Self::Cgroup { errno: errno.raw_os_error(), what }
+    }
+
+    /// Says whether memory or the right to it was missing: a smaller folio may do.
+    pub(crate) fn is_no_memory(&self) -> bool {
+        matches!(self, Self::NoMemory(_) | Self::OverLimit { .. })
+    }
+
     /// Returns the errno that the kernel's own call would give, or the nearest one.
     pub fn errno(&self) -> i32 {
         match self {
@@ -278,13 +313,13 @@ impl SwapError {
             | Self::FolioPinned { .. }
             | Self::StillInUse { .. } => EBUSY,
             Self::ShadowChanged(_) => EAGAIN,
-            Self::NoMemory(_) => ENOMEM,
+            Self::NoMemory(_) | Self::OverLimit { .. } => ENOMEM,
             Self::NotMapped(_) => EFAULT,
             Self::TooManySwapfiles => EPERM,
             Self::CountOverflow(_) => EOVERFLOW,
             Self::Interrupted => EINTR,
             Self::InBatch { error, .. } => error.errno(),
-            Self::Io { errno, .. } => *errno,
+            Self::Io { errno, .. } | Self::Cgroup { errno, .. } => *errno,
             Self::Invariant(_) => 0,
             _ => EINVAL,
         }

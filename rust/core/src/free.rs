@@ -1,12 +1,11 @@
 //! Giving slots back: what happens to the entries, the cluster, the device and the lists.
 
-use crate::charge::Charging;
 use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::device::{SwapDevice, SwpFlags};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::swap::Cx;
 use crate::table::{SwapTable, SwapTableEntry};
-use crate::types::{MemcgId, Order};
+use crate::types::Order;
 
 impl Cx<'_> {
     /// Frees slots whose last reference is gone and moves the cluster. Kernel: `swap_entries_free`.
@@ -21,8 +20,8 @@ impl Cx<'_> {
         slot: usize,
         nr: u32,
     ) {
-        if let Some(charging) = &self.swap.charging {
-            uncharge(&**charging, table, slot, nr);
+        if let Some(groups) = self.swap.memcg() {
+            self.uncharge_slots(groups, ci, table, slot, nr);
         }
         table.fill(slot, nr as usize, SwapTableEntry::NULL);
         if device.hibernation.pins() {
@@ -119,13 +118,4 @@ impl Cx<'_> {
             *self.is_work_queued = true;
         }
     }
-}
-
-/// Uncharges slots that are about to be NULL, one call a run of equal owner. Kernel: in `swap_entries_free`.
-#[cold]
-fn uncharge(charging: &dyn Charging, table: &SwapTable, slot: usize, nr: u32) {
-    let owners: Vec<MemcgId> = (slot..slot + nr as usize)
-        .map(|slot| table.get(slot).shadow().map_or(MemcgId(0), |shadow| shadow.memcg))
-        .collect();
-    owners.chunk_by(|a, b| a == b).for_each(|run| charging.uncharge_swap(run[0], run.len() as u32));
 }

@@ -11,17 +11,20 @@
 //! percpu
 //! table
 //! cluster workingset
+//! memcg
 //! profile folio header plist
 //! storage
-//! device charge
+//! device
 //! swap
+//! charge
 //! free
 //! slots
 //! reclaim
 //! alloc
 //! refs cache
 //! io
-//! shrink
+//! shrink policies
+//! memcharge
 //! swapin
 //! swapout
 //! replace
@@ -67,9 +70,12 @@ pub mod header;
 mod io;
 pub mod limits;
 mod mapped;
+pub mod memcg;
+mod memcharge;
 pub mod mm;
 mod percpu;
 mod plist;
+mod policies;
 pub mod profile;
 #[cfg(test)]
 mod races;
@@ -97,7 +103,6 @@ pub mod types;
 pub mod workingset;
 pub mod zero;
 
-pub use charge::Charging;
 pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};

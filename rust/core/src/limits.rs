@@ -44,6 +44,12 @@ pub const MEMORY_PAGES_DEFAULT: u64 = 1 << 22;
 pub const EVENT_RECORDS_MAX: usize = 1 << 24;
 /// Pages that a look through the swap cache for memory tries to free at the least.
 pub const SHRINK_PAGES_MIN: u64 = 64;
+/// Pages of memory that a charge takes from the counters at once, for this and the next. Kernel: `MEMCG_CHARGE_BATCH`.
+pub const MEMCG_CHARGE_BATCH: u64 = 64;
+/// Passes of reclaim without success before a charge fails, beside two for stocks and limits. Kernel: of that name.
+pub const MAX_RECLAIM_RETRIES: u32 = 16;
+/// log2 of the pages that are worth every effort. Kernel: of that name.
+pub const PAGE_ALLOC_COSTLY_ORDER: u32 = 3;
 /// Spins on a taken lock before the thread offers its CPU to others.
 pub const LOCK_SPINS: u32 = 64;
 /// Passes of swapoff over a device before it gives up on slots that stay in use.

@@ -2,6 +2,7 @@
 
 use crate::cluster::FreeOrder;
 use crate::error::{Result, SwapError};
+use crate::memcg::{DeadSwapin, IdOnlyRefault, MemcgWish, OwnerStore, RefaultJudge};
 
 /// Priorities of devices turned on without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +76,8 @@ pub struct Switches {
     pub hibernation: Hibernation,
     /// Looks of a large swap-in.
     pub swapin_check: SwapinCheck,
+    /// Owners of slots and what follows from them.
+    pub memcg: MemcgWish,
 }
 
 /// A kernel whose choices the switches follow. `Newest` is the default.
@@ -118,6 +121,7 @@ impl Profile {
             first_search: FirstSearch::Nonfull,
             hibernation: Hibernation::Hint,
             swapin_check: SwapinCheck::ZeroFirst,
+            memcg: MemcgWish::CANON,
         };
         match self {
             Self::Newest => newest,
@@ -162,11 +166,38 @@ words!(sync_discard: SyncDiscard { Avail = "avail", Active = "active" });
 words!(free_order: FreeOrder { Ascending = "ascending", Columns = "columns" });
 words!(first_search: FirstSearch { Nonfull = "nonfull", Free = "free" });
 words!(hibernation: Hibernation { Hint = "hint", Search = "search" });
+words!(owner_store: OwnerStore {
+    Shadow = "shadow", Array = "array", ClusterTable = "cluster_table", Trampoline = "trampoline"
+});
+words!(idonly_refault: IdOnlyRefault { Skip = "skip", Count = "count" });
+words!(dead_swapin: DeadSwapin { Reparent = "reparent", FaultMm = "fault_mm", ReparentIfShared = "reparent_if_shared" });
+words!(refault_level: RefaultJudge { Owner = "owner", ReclaimRoot = "reclaim_root" });
 words!(swapin_check: SwapinCheck { ZeroFirst = "zero_first", TargetFirst = "target_first" });
 
+/// Words of choices that the owner store makes unless told otherwise.
+const DEFAULT: &str = "default";
+
+/// Reads a switch that is on or off.
+fn parse_bool(what: &'static str, word: &str) -> Result<bool> {
+    match word {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(SwapError::UnknownName { what, name: word.into(), known: "on, off" }),
+    }
+}
+
+fn bool_word(is_on: bool) -> String {
+    if is_on { "on" } else { "off" }.into()
+}
+
+/// Every switch, in the order they are listed.
+const KNOWN: &str = "default_priority, rule_u, sync_discard, free_order, first_search, hibernation, swapin_check, \
+    owner_store, dead_swapin, shared_count, refault_level, idonly_refault, rfc_literal, lru_reparent, memcg_stock";
+
 impl Switches {
-    /// Sets one switch by name. Errors: `UnknownName` (EINVAL) for an unknown switch or word.
+    /// Sets one switch by name. Errors: `UnknownName`, `OutOfRange` (EINVAL) for an unknown switch or word.
     pub fn set(&mut self, name: &str, word: &str) -> Result<()> {
+        let is_given = word != DEFAULT;
         match name {
             "default_priority" => self.default_priority = DefaultPriority::parse(word)?,
             "rule_u" => self.rule_u = RuleU::parse(word)?,
@@ -175,28 +206,49 @@ impl Switches {
             "first_search" => self.first_search = FirstSearch::parse(word)?,
             "hibernation" => self.hibernation = Hibernation::parse(word)?,
             "swapin_check" => self.swapin_check = SwapinCheck::parse(word)?,
-            _ => {
-                return Err(SwapError::UnknownName {
-                    what: "switch",
-                    name: name.into(),
-                    known: "default_priority, rule_u, sync_discard, free_order, first_search, hibernation, swapin_check",
-                });
-            }
+            "owner_store" => self.memcg.owner_store = OwnerStore::parse(word)?,
+            "dead_swapin" => self.memcg.dead_swapin = is_given.then(|| DeadSwapin::parse(word)).transpose()?,
+            "refault_level" => self.memcg.refault_level = is_given.then(|| RefaultJudge::parse(word)).transpose()?,
+            "idonly_refault" => self.memcg.idonly_refault = IdOnlyRefault::parse(word)?,
+            "shared_count" => self.memcg.shared_count = parse_shared_count(word)?,
+            "rfc_literal" => self.memcg.is_rfc_literal = parse_bool("rfc_literal", word)?,
+            "lru_reparent" => self.memcg.has_lru_reparent = parse_bool("lru_reparent", word)?,
+            "memcg_stock" => self.memcg.has_stock = parse_bool("memcg_stock", word)?,
+            _ => return Err(SwapError::UnknownName { what: "switch", name: name.into(), known: KNOWN }),
         }
         Ok(())
     }
 
     /// Returns every switch with its word.
-    pub fn words(&self) -> [(&'static str, &'static str); 7] {
-        [
-            ("default_priority", self.default_priority.word()),
-            ("rule_u", self.rule_u.word()),
-            ("sync_discard", self.sync_discard.word()),
-            ("free_order", self.free_order.word()),
-            ("first_search", self.first_search.word()),
-            ("hibernation", self.hibernation.word()),
-            ("swapin_check", self.swapin_check.word()),
+    pub fn words(&self) -> Vec<(&'static str, String)> {
+        let memcg = self.memcg;
+        vec![
+            ("default_priority", self.default_priority.word().into()),
+            ("rule_u", self.rule_u.word().into()),
+            ("sync_discard", self.sync_discard.word().into()),
+            ("free_order", self.free_order.word().into()),
+            ("first_search", self.first_search.word().into()),
+            ("hibernation", self.hibernation.word().into()),
+            ("swapin_check", self.swapin_check.word().into()),
+            ("owner_store", memcg.owner_store.word().into()),
+            ("dead_swapin", memcg.dead_swapin.map_or(DEFAULT, DeadSwapin::word).into()),
+            ("shared_count", memcg.shared_count.to_string()),
+            ("refault_level", memcg.refault_level.map_or(DEFAULT, RefaultJudge::word).into()),
+            ("idonly_refault", memcg.idonly_refault.word().into()),
+            ("rfc_literal", bool_word(memcg.is_rfc_literal)),
+            ("lru_reparent", bool_word(memcg.has_lru_reparent)),
+            ("memcg_stock", bool_word(memcg.has_stock)),
         ]
+    }
+}
+
+/// Reads the references from which on a slot is shared.
+fn parse_shared_count(word: &str) -> Result<u32> {
+    let (low, high) = (2, u64::from(crate::limits::SWP_TB_COUNT_MAX));
+    match word.parse::<u32>() {
+        Ok(count) if (low..=high).contains(&u64::from(count)) => Ok(count),
+        Ok(count) => Err(SwapError::OutOfRange { what: "shared_count", value: count.into(), low, high }),
+        Err(_) => Err(SwapError::UnknownName { what: "shared_count", name: word.into(), known: "a number" }),
     }
 }
 
@@ -210,7 +262,7 @@ mod tests {
             assert_eq!((Profile::from_name(name).ok(), profile.name()), (Some(profile), name));
             let mut switches = Profile::default().switches();
             for (switch, word) in profile.switches().words() {
-                switches.set(switch, word).expect("a listed word");
+                switches.set(switch, &word).expect("a listed word");
             }
             assert_eq!(switches, profile.switches());
         }

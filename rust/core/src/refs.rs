@@ -4,6 +4,7 @@ use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::limits::SWAPFILE_CLUSTER;
+use crate::memcg::OwnerStore;
 use crate::reclaim::{ReclaimWhen, Reclaimed};
 use crate::swap::{Cx, OnCpu, Swap};
 use crate::table::{EntryKind, SwapTableEntry};
@@ -221,11 +222,14 @@ impl<'a> Cx<'a> {
         let base = device.entry_at(first.cluster().base()).value();
         let last_start = (SWAPFILE_CLUSTER - nr_pages) as u64;
         let mut ci = device.clusters.lock(first.cluster());
-        let is_plain = !device.hibernation.pins() && !device.wants_free_notify && self.swap.charging.is_none();
+        let owner_store = self.swap.memcg().map(|groups| groups.options().owner_store);
+        let is_plain = !device.hibernation.pins()
+            && !device.wants_free_notify
+            && matches!(owner_store, None | Some(OwnerStore::Shadow));
         let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {
             let slot = entry.value().wrapping_sub(base);
-            let is_common = slot <= last_start && table.is_last_swapped_out_run(slot as usize, nr_pages as usize);
+            let is_common = slot <= last_start && table.is_last_unowned_run(slot as usize, nr_pages as usize);
             if is_common {
                 table.fill(slot as usize, nr_pages as usize, SwapTableEntry::NULL);
             }

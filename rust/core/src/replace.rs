@@ -38,6 +38,9 @@ impl<'a> OnCpu<'a> {
         if !folio.freeze(expected) {
             return Err(SwapError::FolioPinned { refs: folio.refs(), expected });
         }
+        if let Some(groups) = cx.swap.memcg() {
+            folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
+        }
         let ci = slots.map(|(device, offset)| device.clusters.lock(offset.cluster()));
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
@@ -164,9 +167,6 @@ impl OnCpu<'_> {
         }
         old.forget_mappings();
         new.add_mappings(mapped.len() as u32);
-        if let Some(charging) = &cx.swap.charging {
-            charging.migrate(old.folio(), new.folio());
-        }
         Ok(())
     }
 }

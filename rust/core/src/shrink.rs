@@ -4,10 +4,11 @@ use crate::error::Result;
 use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::limits::{SHRINK_PAGES_MIN, SWAPFILE_CLUSTER};
+use crate::memcg::{MemCgroup, RefaultJudge};
 use crate::reclaim::get_folio;
 use crate::swap::Swap;
 use crate::types::{ClusterIdx, CpuId, Order, SwpEntry, SwpOffset};
-use crate::workingset::RefaultLevel;
+use crate::workingset::{Lruvec, RefaultLevel};
 
 impl Swap {
     /// Makes a folio, at the expense of the swap cache if memory has run out. Errors: `NoMemory` (ENOMEM).
@@ -67,7 +68,7 @@ impl Swap {
             // Ours was the last reference beside the cache's.
             return Ok(nr_pages.into());
         }
-        if !self.drop_clean(&locked, cpu)? {
+        if !self.drop_clean(&locked, None, cpu)? {
             return Ok(0);
         }
         locked.keep();
@@ -76,22 +77,27 @@ impl Swap {
     }
 
     /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
-    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
+    ///
+    /// `target` are the lists of the group whose limit asks for it, `None` for everybody's.
+    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, target: Option<&Lruvec>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
-        let evict = || {
-            let lruvec = self.memory_of_folios().lruvec();
-            self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
+        let evict = |owner: Option<&MemCgroup>| {
+            let lruvec = owner.map_or(self.memory_of_folios().lruvec(), MemCgroup::lruvec);
+            let judge = self.memcg().map(|groups| groups.options().refault_level);
+            let level = match (judge, target) {
+                (Some(RefaultJudge::ReclaimRoot), Some(target)) => RefaultLevel::ReclaimRoot(target),
+                (Some(RefaultJudge::ReclaimRoot), None) => RefaultLevel::ReclaimRoot(self.memory_of_folios().lruvec()),
+                _ => RefaultLevel::Owner,
+            };
+            self.workingset.evict(folio.facts(), lruvec, level)
         };
         let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
         let mut on_cpu = self.on_cpu(cpu)?;
-        if !on_cpu.remove_mapping(locked, 1, evict) {
+        if !on_cpu.remove_mapping(locked, 1, &evict) {
             return Ok(false);
         }
         on_cpu.note(EventKind::Evict, entry, order, 0);
         drop(on_cpu);
-        if let Some(charging) = &self.charging {
-            charging.uncharge(folio);
-        }
         folio.free_frozen();
         Ok(true)
     }

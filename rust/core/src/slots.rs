@@ -1,5 +1,6 @@
 //! Single slots and the slots of one folio: counts, and how a folio lets go of what it owns.
 
+use crate::charge::Leave;
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
@@ -7,15 +8,6 @@ use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
 use crate::swap::Cx;
 use crate::table::{DupStep, PutStep, Shadow};
 use crate::types::{SwpEntry, SwpOffset};
-
-/// How a folio leaves the swap cache, which decides what its slots remember.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Leave {
-    /// Charged to its owner: the slots record who that is, beside what is given.
-    Charged(Shadow),
-    /// Not charged, because its charge failed: the slots get back exactly what is given.
-    Uncharged(Shadow),
-}
 
 impl<'a> Cx<'a> {
     /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
@@ -34,22 +26,20 @@ impl<'a> Cx<'a> {
         device: &SwapDevice,
         ci: &mut ClusterGuard<'_>,
         folio: &LockedFolio<'_>,
-        leave: Leave,
+        leave: Leave<'_>,
     ) {
         debug_assert!(!folio.has(FolioFlags::WRITEBACK), "a folio under writeback stays cached");
         let entry = folio.entry().expect("the caller checked that the folio is cached");
         let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
-        let shadow = match (leave, &self.swap.charging) {
-            (Leave::Charged(shadow), Some(charging)) => {
-                Shadow { memcg: charging.removal_owner(folio.folio()), ..shadow }
-            }
-            (Leave::Charged(shadow) | Leave::Uncharged(shadow), _) => shadow,
-        };
+        let records = self.removal_records(ci, slot..slot + nr as usize, folio, leave);
         let table = ci.table().expect("cached slots have a table");
         let mut nr_unused = 0;
         for slot in slot..slot + nr as usize {
-            let word = table.get(slot).to_swapped_out(shadow).expect("a cached folio's slots hold it");
-            nr_unused += u32::from(word.count() == Some(0));
+            let word = table.get(slot);
+            let is_unused = word.is_cache_only();
+            nr_unused += u32::from(is_unused);
+            let shadow = if is_unused { records.unreferenced } else { records.referenced };
+            let word = word.to_swapped_out(shadow).expect("a cached folio's slots hold it");
             table.set(slot, word);
         }
         folio.set_entry(SwpEntry::NONE);
@@ -75,7 +65,7 @@ impl<'a> Cx<'a> {
         if !slots.into_iter().all(|slot| table.get(slot).is_cache_only()) {
             return false;
         }
-        self.del_folio(device, &mut ci, folio, Leave::Charged(Shadow::default()));
+        self.del_folio(device, &mut ci, folio, Leave::Dropped(Shadow::default()));
         drop(ci);
         // Its content is nowhere else any more.
         folio.set(FolioFlags::DIRTY);

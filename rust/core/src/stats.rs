@@ -33,6 +33,7 @@ impl Swap {
             ("write_errors", Event::WriteErrors),
             ("discard_errors", Event::DiscardErrors),
             ("shadow_retries", Event::ShadowRetries),
+            ("rfc_null_memcg", Event::RfcNullMemcg),
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
         let lruvec = self.memory_of_folios().lruvec();
@@ -61,6 +62,8 @@ impl Swap {
             table_bytes: sum.table_bytes + one.table_bytes,
             extend_bytes: sum.extend_bytes + one.extend_bytes,
             pool_bytes: sum.pool_bytes + one.pool_bytes,
+            owner_static_bytes: sum.owner_static_bytes + one.owner_static_bytes,
+            owner_bytes: sum.owner_bytes + one.owner_bytes,
         })
     }
 }

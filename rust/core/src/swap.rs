@@ -10,17 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
-use crate::charge::Charging;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::event::{EventKind, EventRecord, EventRing};
 use crate::folio::{FolioRef, Memory};
 use crate::limits::{EVENT_RECORDS_MAX, MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
+use crate::memcg::{Hierarchy, MemCgroups, OwnerStore, Policies};
 use crate::percpu::PerCpu;
 use crate::plist::Plist;
 use crate::profile::{Profile, Switches};
 use crate::readahead::ClusterReadahead;
 use crate::sync::{SpinGuard, SpinMutex};
+use crate::table::OwnerForm;
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::workingset::Workingset;
 
@@ -77,13 +78,15 @@ pub(crate) enum Event {
     SwapRaHit,
     /// Insertions tried again because the shadow had changed meanwhile.
     ShadowRetries,
+    /// Swap-ins of slots without an owner whose pins the series as posted would have put.
+    RfcNullMemcg,
     /// Kernel: `THP_SWPOUT`.
     ThpSwpOut,
     /// Kernel: `THP_SWPOUT_FALLBACK`.
     ThpSwpOutFallback,
 }
 
-const NR_EVENTS: usize = 17;
+const NR_EVENTS: usize = Event::ThpSwpOutFallback as usize + 1;
 
 /// Events that are counted per CPU and order, of large folios. Kernel: `enum mthp_stat_item`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,7 +104,7 @@ pub(crate) enum OrderEvent {
     OutFallback,
 }
 
-const NR_ORDER_EVENTS: usize = 5;
+const NR_ORDER_EVENTS: usize = OrderEvent::OutFallback as usize + 1;
 
 /// Counters of one CPU. Written by plain stores under the CPU's local lock, read by anybody, so sums are exact when
 /// nothing is in flight and at most one operation per CPU off otherwise.
@@ -203,8 +206,7 @@ pub struct Swap {
     /// Devices that seek. Kernel: `nr_rotate_swap`.
     pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
-    /// Who is charged; `None` while memcg is disabled.
-    pub(crate) charging: Option<Box<dyn Charging>>,
+    pub(crate) policies: Policies,
     /// The rule that judges pages that come back.
     pub(crate) workingset: Workingset,
     /// Kernel: `swapin_readahead_hits` and its neighbours.
@@ -224,8 +226,8 @@ pub struct Config {
     pub workers: Workers,
     /// Pages of memory that folios may have together.
     pub memory_pages: u64,
-    /// Who is charged; `None` is memcg disabled.
-    pub charging: Option<Box<dyn Charging>>,
+    /// The hierarchy of the memory controller; `None` is memcg disabled.
+    pub memcg: Option<Hierarchy>,
     /// Working-set rule: `classic` or `mglru`.
     pub workingset: String,
 }
@@ -240,7 +242,7 @@ impl Config {
             switches,
             workers,
             memory_pages: MEMORY_PAGES_DEFAULT,
-            charging: None,
+            memcg: None,
             workingset: "classic".into(),
         }
     }
@@ -260,7 +262,8 @@ impl Swap {
 
     /// Makes a subsystem with choices of one's own. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
     pub fn with_config(config: Config) -> Result<Self> {
-        let Config { nr_cpus, profile, switches, workers, memory_pages, charging, workingset } = config;
+        let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset } = config;
+        let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
         let local = |_| Local {
             hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
             devices: Default::default(),
@@ -278,8 +281,8 @@ impl Swap {
             total_swap_pages: AtomicU64::new(0),
             nr_types: AtomicUsize::new(0),
             nr_rotational: AtomicUsize::new(0),
-            memory: Memory::new(memory_pages)?,
-            charging,
+            memory: Memory::new(memory_pages, memcg)?,
+            policies: Policies::default(),
             workingset: Workingset::from_name(&workingset, memory_pages)?,
             readahead: ClusterReadahead::default(),
         })
@@ -417,6 +420,16 @@ impl Swap {
     /// Returns the readahead of neighbouring slots.
     pub fn readahead(&self) -> &ClusterReadahead {
         &self.readahead
+    }
+
+    /// Returns where the owners of slots are kept, beside the entries or in them.
+    pub(crate) fn owner_form(&self) -> OwnerForm {
+        match self.memory.memcg().map(|groups| groups.options().owner_store) {
+            None | Some(OwnerStore::Shadow) => OwnerForm::Entry,
+            Some(OwnerStore::Array) => OwnerForm::Array,
+            Some(OwnerStore::ClusterTable) => OwnerForm::Table,
+            Some(OwnerStore::Trampoline) => OwnerForm::Sparse,
+        }
     }
 
     /// Makes a folio whose bytes are whatever was there. Errors: `NoMemory` (ENOMEM). Kernel: `folio_alloc`.

@@ -1,14 +1,15 @@
 //! Swap-in: a folio is put over its slots first and charged and read after, so that of any number of faults one does it.
 
+use crate::charge::{Leave, SeenSlots};
 use crate::error::{Result, SwapError};
 use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::gfp::{Gfp, thp_limit_gfp_mask};
-use crate::slots::Leave;
+use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::table::Shadow;
-use crate::types::{CpuId, Order, SwpEntry};
-use crate::workingset::{Refault, RefaultContext, is_from_eviction};
+use crate::types::{CpuId, CssId, Order, SwpEntry};
+use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 
 /// Orders that a swap-in may have, a bit each. Order 0 is always one of them. Kernel: the `orders` mask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -74,6 +75,8 @@ pub struct Swapin<'r> {
     pub allocate: Option<Allocate<'r>>,
     /// Whether a fault asks.
     pub context: RefaultContext,
+    /// The group of who faults; it pays where the slots have no owner.
+    pub faulting: CssId,
 }
 
 impl std::fmt::Debug for Swapin<'_> {
@@ -86,7 +89,7 @@ impl Swapin<'_> {
     /// An ordinary fault of a user on a CPU.
     pub fn new(cpu: CpuId, orders: Orders) -> Self {
         let (gfp, huge_gfp) = (Gfp::HIGHUSER_MOVABLE, Gfp::TRANSHUGE_LIGHT);
-        Self { cpu, orders, gfp, huge_gfp, allocate: None, context: RefaultContext::Fault }
+        Self { cpu, orders, gfp, huge_gfp, allocate: None, context: RefaultContext::Fault, faulting: CssId::ROOT }
     }
 }
 
@@ -95,6 +98,8 @@ impl Swapin<'_> {
 pub(crate) struct NewFolio<'r> {
     pub(crate) folio: FolioRef<'r>,
     pub(crate) locked: LockedFolio<'r>,
+    /// What to ask the policy about once the folio is read.
+    pub(crate) notice: Option<RefaultNotice>,
 }
 
 impl Swap {
@@ -102,6 +107,7 @@ impl Swap {
     fn alloc_one<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         let gfp = if order == Order::ZERO { how.gfp } else { thp_limit_gfp_mask(how.huge_gfp, how.gfp) };
+        let payer = self.payer(seen, how.faulting, order.nr_pages());
         // No lock is held: this may sleep and reclaim. The range is looked at again afterwards.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
@@ -111,39 +117,62 @@ impl Swap {
         };
         let locked = folio.folio().lock();
         self.on_cpu(how.cpu)?.swap_cache_insert(&locked, targ, seen)?;
-        if let Some(charging) = &self.charging {
-            if let Err(error) = charging.charge_swapin(folio.folio(), seen.memcg) {
-                let mut on_cpu = self.on_cpu(how.cpu)?;
-                on_cpu.del_locked(&locked, Leave::Uncharged(seen))?;
-                on_cpu.counters().count_order(OrderEvent::InFallbackCharge, order);
-                return Err(error);
-            }
-            charging.swapin(folio.folio(), seen.memcg);
+        if let Some(payer) = payer
+            && let Err(error) = self.charge_swapin(&locked, seen, payer, gfp, how.cpu)
+        {
+            let mut on_cpu = self.on_cpu(how.cpu)?;
+            on_cpu.del_locked(&locked, Leave::Uncharged(seen.shadow))?;
+            on_cpu.counters().count_order(OrderEvent::InFallbackCharge, order);
+            return Err(error);
         }
-        self.refault(&locked, seen, how.context);
+        let notice = self.refault(&locked, seen, how.context);
         folio.lru_add();
-        Ok(NewFolio { folio, locked })
+        Ok(NewFolio { folio, locked, notice })
     }
 
-    /// Judges a folio by what it left in its slots. Kernel: `workingset_refault`.
-    fn refault(&self, folio: &LockedFolio<'_>, shadow: Shadow, context: RefaultContext) {
-        if !is_from_eviction(shadow) {
-            return;
+    /// Judges a folio by what it left in its slots; returns what a policy may be asked about. Kernel: `workingset_refault`.
+    fn refault(&self, folio: &LockedFolio<'_>, seen: SeenSlots, context: RefaultContext) -> Option<RefaultNotice> {
+        let shadow = seen.shadow;
+        let options = self.memcg().map(|groups| groups.options());
+        let is_judged = match options {
+            Some(options) if options.owner_store.is_record() => shadow != Shadow::default(),
+            Some(options) if options.idonly_refault == IdOnlyRefault::Count => true,
+            _ => is_from_eviction(shadow),
+        };
+        if !is_judged {
+            return None;
         }
-        let lruvec = self.memory_of_folios().lruvec();
-        let verdict = self.workingset.refault(Refault {
+        let root = self.memory_of_folios().lruvec();
+        let lruvec = self.memory_of_folios().lruvec_of(folio.folio());
+        let (evicted_from, nr_swap_pages) = match self.memcg() {
+            Some(groups) => {
+                let group = groups.lookup(shadow.memcg);
+                let nr_swap_pages = |group| groups.nr_swap_pages(group, self.nr_swap_pages());
+                (group.map(MemCgroup::lruvec), group.map_or(0, nr_swap_pages))
+            }
+            None => (Some(root), self.nr_swap_pages()),
+        };
+        // A group that is gone is root to the rule of generations.
+        let evicted_from = evicted_from.or((self.workingset == Workingset::Mglru).then_some(root));
+        let age = evicted_from.map_or(0, |lruvec| lruvec.nonresident_age());
+        let refault = Refault {
             nr_pages: folio.nr_pages(),
             shadow,
             lruvec,
-            evicted_from: Some(lruvec),
-            nr_swap_pages: self.nr_swap_pages(),
+            evicted_from: evicted_from.map(|of| &**of),
+            nr_swap_pages,
             context,
-        });
-        folio.assign(FolioFlags::ACTIVE, verdict.is_activated);
+        };
+        let verdict = self.workingset.refault(refault);
+        let rule = self.group_of(folio.folio()).and_then(|group| group.policy().refault);
+        let is_activated = rule.map_or(verdict.is_activated, |rule| rule == RefaultRule::Activate);
+        folio.assign(FolioFlags::ACTIVE, is_activated);
         folio.assign(FolioFlags::WORKINGSET, verdict.is_restored);
         if let Some(lru_refs) = verdict.lru_refs {
             folio.set_lru_refs(lru_refs);
         }
+        let distance_pages = self.workingset.distance_pages(age, shadow);
+        self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
     /// Makes and inserts the folio of a swapped-out slot, the largest of the allowed orders that works.
@@ -163,7 +192,7 @@ impl Swap {
                 Err(error) => error,
                 Ok(new) => return Ok(new),
             };
-            let is_worth_less = matches!(error, SwapError::NotUniform(_) | SwapError::NoMemory(_));
+            let is_worth_less = matches!(error, SwapError::NotUniform(_)) || error.is_no_memory();
             if order == Order::ZERO || !is_worth_less {
                 return Err(error);
             }
@@ -194,10 +223,13 @@ impl Swap {
                 return Ok((folio, false));
             }
             match self.swap_cache_alloc_folio(entry, how) {
-                Ok(NewFolio { folio, locked }) => {
+                Ok(NewFolio { folio, locked, notice }) => {
                     if let Err(error) = self.swap_read_folio(locked, how.cpu) {
                         self.drop_unread(&folio, how.cpu)?;
                         return Err(error);
+                    }
+                    if let Some(notice) = notice {
+                        self.ask_refault(&folio, notice);
                     }
                     return Ok((folio, true));
                 }
@@ -215,7 +247,8 @@ impl Swap {
     ) -> Result<Option<(FolioRef<'r>, bool)>> {
         match self.swapin_folio(entry, how) {
             Ok(found) => Ok(Some(found)),
-            Err(SwapError::NotInUse(_) | SwapError::NoMemory(_)) => Ok(None),
+            Err(SwapError::NotInUse(_)) => Ok(None),
+            Err(error) if error.is_no_memory() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -227,8 +260,7 @@ impl Swap {
         let locked = folio.folio().lock();
         let flags = folio.flags();
         if flags.contains(FolioFlags::SWAPCACHE) && !flags.intersects(FolioFlags::UPTODATE | FolioFlags::DIRTY) {
-            let shadow = Shadow { memcg: folio.memcg(), ..Shadow::default() };
-            self.on_cpu(cpu)?.del_locked(&locked, Leave::Charged(shadow))?;
+            self.on_cpu(cpu)?.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Swap {
         debug_assert!(free < MAX_SWAPFILES);
         let ty = SwpType(free as u8);
         let prio = self.priority_for(&active, spec);
-        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, self.switches.free_order)?);
+        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, (self.switches.free_order, self.owner_form()))?);
         if device.has(SwpFlags::AREA_DISCARD) {
             // A device that cannot after all is none the worse for it.
             let _ = device.storage().discard(SwpOffset(1), device.max_pages() - 1);

@@ -5,13 +5,12 @@ use std::ops::Range;
 
 use crate::error::{Result, SwapError};
 use crate::event::EventKind;
-use crate::folio::{FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::gfp::Gfp;
 use crate::io::Writeout;
-use crate::slots::Leave;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::swapin::{Orders, Swapin};
-use crate::table::Shadow;
-use crate::types::{CpuId, Order, SwpEntry};
+use crate::types::{CpuId, CssId, Order, SwpEntry, SwpType};
 
 /// A folio with the pages of it that its holder maps, as one page table would.
 #[derive(Debug)]
@@ -59,19 +58,36 @@ pub struct Kept<'a> {
 impl Swap {
     /// Makes a folio of zeros, mapped by the caller, dirty. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous fault.
     pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
-        let folio = self.folio_alloc_shrinking(order, CpuId(0))?;
+        self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
+    }
+
+    /// Makes a folio of zeros that a group is charged for. Errors: `NoMemory`, `OverLimit` (ENOMEM).
+    pub fn folio_zeroed_in(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let folio = self.folio_charged(order, css, gfp, cpu)?;
         folio.bytes_mut()?.fill(0);
         self.make_anon(&folio);
         Ok(folio)
     }
 
+    /// Makes a folio that a group is charged for, with whatever bytes. Kernel: `alloc_anon_folio`.
+    pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let folio = self.folio_alloc_shrinking(order, cpu)?;
+        self.mem_cgroup_charge(&folio, css, gfp, cpu)?;
+        Ok(folio)
+    }
+
     /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
     pub fn folio_with(&self, order: Order, data: &[u8]) -> Result<FolioRef<'_>> {
+        self.folio_with_in(order, data, CssId::ROOT, CpuId(0))
+    }
+
+    /// [`Swap::folio_with`] charged to a group. Errors: as there, and `OverLimit` (ENOMEM).
+    pub fn folio_with_in(&self, order: Order, data: &[u8], css: CssId, cpu: CpuId) -> Result<FolioRef<'_>> {
         let high = order.nr_pages() as u64 * crate::limits::PAGE_SIZE as u64;
         if data.len() as u64 > high {
             return Err(SwapError::OutOfRange { what: "data bytes", value: data.len() as i128, low: 0, high });
         }
-        let folio = self.folio_alloc_shrinking(order, CpuId(0))?;
+        let folio = self.folio_charged(order, css, Gfp::HIGHUSER_MOVABLE, cpu)?;
         {
             let mut bytes = folio.bytes_mut()?;
             let (given, rest) = bytes.split_at_mut(data.len());
@@ -88,17 +104,9 @@ impl Swap {
     }
 
     /// Gives a locked folio slots, charges them and dirties it. Steps O1 to O3. Errors: `NoSpace` (ENOSPC);
-    /// `NoMemory` (ENOMEM) the charge was refused.
-    pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
-        let mut on_cpu = self.on_cpu(cpu)?;
-        on_cpu.alloc_for_folio(locked)?;
-        drop(on_cpu);
-        if let Some(charging) = &self.charging
-            && let Err(error) = charging.try_charge_swap(locked.folio())
-        {
-            self.on_cpu(cpu)?.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
-            return Err(error);
-        }
+    /// `OverLimit` (ENOMEM) the charge was refused.
+    pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.alloc_for_folio_on(locked, types)?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }
@@ -141,7 +149,7 @@ impl Swap {
             }
         }
         locked.clear(FolioFlags::RECLAIM);
-        match self.drop_clean(&locked, cpu) {
+        match self.drop_clean(&locked, None, cpu) {
             Ok(true) => {
                 locked.keep();
                 (None, Ok(()))
@@ -176,9 +184,10 @@ impl Swap {
 
     fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
+        let types = if folio.entry().is_none() { self.ask_swap(folio)? } else { None };
         let locked = folio.folio().lock_for_io()?;
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
-        if is_new && let Err(error) = self.add_to_swap(&locked, cpu) {
+        if is_new && let Err(error) = self.add_to_swap(&locked, types.as_deref(), cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
                 self.count_fallback(folio.order(), cpu)?;
             }
@@ -238,7 +247,7 @@ impl Swap {
             let first = entry.offset().0 - folio.entry().expect("covers").offset().0;
             let pages = first..(first + nr_pages).min(folio.nr_pages());
             self.remap(&locked, pages.clone(), how.cpu)?;
-            if self.should_free_swap(entry, how.cpu)? {
+            if self.should_free_swap(folio.folio(), entry, how.cpu)? {
                 self.on_cpu(how.cpu)?.free_swap_locked(&locked)?;
             }
             drop(locked);
@@ -272,9 +281,15 @@ impl Swap {
 
     /// Says whether a slot is given up once its page is mapped. Step I7. Kernel: `should_try_to_free_swap`; differs: no
     /// mlock, no write fault: page tables know of those.
-    pub(crate) fn should_free_swap(&self, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
+    pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
         let is_synchronous = self.on_cpu(cpu)?.device_of(entry)?.has(crate::device::SwpFlags::SYNCHRONOUS_IO);
-        Ok(is_synchronous || self.vm_swap_full())
+        Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
+    }
+
+    /// Says whether a folio's slots are wanted for others. Kernel: `mem_cgroup_swap_full`.
+    pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
+        let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
+        self.vm_swap_full() || is_full().unwrap_or(false)
     }
 
     /// Unmaps and lets go: the memory is free once nobody else holds it, and slots that only the cache still has too.

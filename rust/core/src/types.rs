@@ -188,6 +188,23 @@ impl CpuId {
 #[repr(transparent)]
 pub struct MemcgId(pub u16);
 
+/// The number of a memory cgroup, counted from 1; 0 means none. Kernel: a pointer to `struct mem_cgroup`.
+///
+/// Beside it a group has a [`MemcgId`], which is released earlier and given to others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(transparent)]
+pub struct CssId(pub u32);
+
+impl CssId {
+    /// The root.
+    pub const ROOT: Self = Self(1);
+
+    /// Returns the number as an array index, root being 0.
+    pub const fn index(self) -> usize {
+        self.0 as usize - 1
+    }
+}
+
 /// A page frame number: here the number of a folio in its registry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]

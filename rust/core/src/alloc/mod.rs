@@ -3,13 +3,14 @@
 mod scan;
 mod search;
 
+use crate::charge::Leave;
 use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::{Hibernation, RuleU};
 use crate::swap::{Cx, Event, OnCpu, Swap};
-use crate::table::SwapTableEntry;
+use crate::table::{Shadow, SwapTableEntry};
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 
 /// One call's wish: how many runs of which order, what their entries shall hold, and where the answers go.
@@ -172,6 +173,14 @@ impl Cx<'_> {
         Some(ty)
     }
 
+    /// Hands out a run on one device, at this CPU's hint if it is there. Kernel: none; a tier is one priority there.
+    fn alloc_on(&mut self, ty: SwpType, request: &mut Request<'_>) -> bool {
+        let Some(device) = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK)) else { return false };
+        let hint = self.hints[request.order.index()];
+        let at_hint = hint.offset().0 != 0 && hint.ty() == ty;
+        (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+    }
+
     /// Hands out one slot of one device. Kernel: `swap_alloc_hibernation_slot`.
     fn alloc_hibernation(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
         let hint = self.hints[Order::ZERO.index()];
@@ -228,8 +237,8 @@ impl OnCpu<'_> {
 
     /// Gives a folio its slots: their entries hold the folio, count 0.
     ///
-    /// Errors: `NoSpace` (ENOSPC); `AlreadyCached` (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL).
-    /// Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself and charges nobody.
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the swap charge was refused; `AlreadyCached` (EEXIST); `FolioBusy`
+    /// (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
     pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
@@ -238,8 +247,17 @@ impl OnCpu<'_> {
         self.alloc_for_folio(&locked)
     }
 
-    /// Gives a locked folio its slots. Errors: as [`OnCpu::folio_alloc_swap`]. Step O1.
+    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps O1 and O2.
     pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
+        self.alloc_for_folio_on(locked, None)
+    }
+
+    /// [`OnCpu::alloc_for_folio`] on some devices only, the first of them that has room.
+    pub(crate) fn alloc_for_folio_on(
+        &mut self,
+        locked: &LockedFolio<'_>,
+        types: Option<&[SwpType]>,
+    ) -> Result<SwpEntry> {
         let folio = locked.folio();
         check_home(folio, self.swap().memory_of_folios())?;
         if let Some(entry) = folio.entry() {
@@ -252,15 +270,25 @@ impl OnCpu<'_> {
         let mut entry = [SwpEntry::NONE];
         let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
         request.folio = Some(folio);
-        let is_served = cx.folio_alloc_swap(&mut request);
-        if is_served {
-            folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
-            cx.counters.add_cached(nr_pages.into());
-        } else {
+        let is_served = match types {
+            None => cx.folio_alloc_swap(&mut request),
+            Some(types) => types.iter().any(|&ty| cx.alloc_on(ty, &mut request)),
+        };
+        cx.bind_to_root(folio);
+        if !is_served {
+            cx.fail_swap(folio);
             folio.put_refs(nr_pages);
+            self.finish();
+            return Err(SwapError::NoSpace { nr_pages });
+        }
+        folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+        cx.counters.add_cached(nr_pages.into());
+        if let Err(error) = cx.try_charge_swap(locked) {
+            self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
+            return Err(error);
         }
         self.finish();
-        if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages }) }
+        Ok(entry[0])
     }
 
     /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.

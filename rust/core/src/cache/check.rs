@@ -1,9 +1,11 @@
 //! May a range of slots be cached by one folio? The look that a swap-in takes before and after it gets memory.
 
+use crate::charge::SeenSlots;
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::profile::SwapinCheck;
+use crate::swap::Cx;
 use crate::table::{EntryKind, Shadow, SwapTable, SwapTableEntry};
 use crate::types::SwpOffset;
 
@@ -11,19 +13,20 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
     word.kind() == EntryKind::Shadow && word.count() != Some(0)
 }
 
-/// Looks at the range of `nr_pages` slots from `base` that holds `targ`; returns the target's shadow.
+/// Looks at the range of `nr_pages` slots from `base` that holds `targ`; returns what it saw of it.
 ///
 /// Errors: `NotInUse` (ENOENT) the target is free, bad or has no table; `AlreadyCached` (EEXIST) the target is cached;
 /// `NotUniform` (EBUSY) another slot is cached, free, of another owner, or zero marks are mixed. With
 /// [`SwapinCheck::ZeroFirst`] mixed marks are found before the target is looked at. Kernel: `swap_cache_check_batch`.
 pub(super) fn check_batch(
+    cx: &Cx<'_>,
     device: &SwapDevice,
     ci: &ClusterGuard<'_>,
     base: SwpOffset,
     targ: SwpOffset,
     nr_pages: u32,
-    order: SwapinCheck,
-) -> Result<Shadow> {
+) -> Result<SeenSlots> {
+    let order = cx.swap.switches.swapin_check;
     let table = ci.table().ok_or(SwapError::NotInUse(device.entry_at(targ)))?;
     let slots = base.in_cluster()..base.in_cluster() + nr_pages as usize;
     let at = |slot: usize| device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
@@ -35,12 +38,13 @@ pub(super) fn check_batch(
     if order == SwapinCheck::TargetFirst {
         differs(mixed_zero(table, slots.clone()))?;
     }
-    let is_alike = |slot: usize| {
-        let word = table.get(slot);
-        is_swapped_out(word) && word.shadow().is_some_and(|other| other.memcg == shadow.memcg)
-    };
+    let owner = cx.slot_owner(ci, table, targ.in_cluster());
+    let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && cx.slot_owner(ci, table, slot) == owner;
     differs(slots.clone().find(|&slot| !is_alike(slot)))?;
-    Ok(shadow)
+    let shared_count = cx.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
+    let is_shared =
+        slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
+    Ok(SeenSlots { shadow, owner, is_shared })
 }
 
 fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Result<Shadow> {

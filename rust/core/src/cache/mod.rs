@@ -4,12 +4,13 @@ mod check;
 
 use std::ops::Range;
 
+use crate::charge::{Leave, SeenSlots};
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::memcg::MemCgroup;
 use crate::reclaim::get_folio;
-use crate::slots::Leave;
 use crate::swap::{Cx, OnCpu, Swap};
 use crate::table::{EntryKind, Shadow};
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset};
@@ -151,25 +152,25 @@ impl<'a> OnCpu<'a> {
         Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
     }
 
-    /// Looks whether the range of an order around a slot can be cached by one folio; returns the slot's shadow. Step I2.
+    /// Looks whether the range of an order around a slot can be cached by one folio; returns what is there. Step I2.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
-    pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<Shadow> {
+    pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
         let cx = self.cx();
         let (device, base, offset) = cx.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster());
-        check::check_batch(device, &ci, base, offset, order.nr_pages(), cx.swap.switches.swapin_check)
+        check::check_batch(&cx, device, &ci, base, offset, order.nr_pages())
     }
 
     /// Looks again and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and `ShadowChanged`
     /// (EAGAIN) the target was swapped in and out again meanwhile.
-    pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: Shadow) -> Result<()> {
+    pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {
         let mut cx = self.cx();
         let order = folio.order();
         let (device, base, offset) = cx.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster());
-        let shadow = check::check_batch(device, &ci, base, offset, order.nr_pages(), cx.swap.switches.swapin_check)?;
-        if shadow != seen {
+        let now = check::check_batch(&cx, device, &ci, base, offset, order.nr_pages())?;
+        if (now.shadow, now.owner) != (seen.shadow, seen.owner) {
             return Err(SwapError::ShadowChanged(targ));
         }
         cx.insert(device, &ci, base, folio);
@@ -197,21 +198,26 @@ impl<'a> OnCpu<'a> {
         if ci.table().is_some_and(|table| table.get(offset.in_cluster()).kind() == EntryKind::Bad) {
             return Err(SwapError::BadSlot(entry));
         }
-        check::check_batch(device, &ci, offset, offset, nr_pages, cx.swap.switches.swapin_check)?;
+        let seen = check::check_batch(&cx, device, &ci, offset, offset, nr_pages)?;
         cx.insert(device, &ci, offset, &locked);
-        Ok(())
+        drop(ci);
+        match cx.bind_to_root(folio) {
+            Some(group) => cx.settle_swapin(&locked, seen.owner, group, false),
+            None => Ok(()),
+        }
     }
 
-    /// Takes a folio out of the cache, leaving `shadow`; slots without references are freed.
+    /// Takes a folio out of the cache, leaving who pays for its slots, or `shadow` when nobody does; slots without
+    /// references are freed.
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked or under writeback; `DirtyFolio` (EBUSY) its content is
     /// nowhere else and somebody refers to it. Kernel: `swap_cache_del_folio`; differs: takes the folio lock itself.
     pub fn swap_cache_del_folio(&mut self, folio: Folio<'_>, shadow: Shadow) -> Result<()> {
-        self.del_locked(&try_lock(folio)?, Leave::Charged(shadow))
+        self.del_locked(&try_lock(folio)?, Leave::Dropped(shadow))
     }
 
     /// [`OnCpu::swap_cache_del_folio`] of a folio that is locked; the caller has a reference of its own.
-    pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: Leave) -> Result<()> {
+    pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: Leave<'_>) -> Result<()> {
         let mut cx = self.cx();
         let (device, offset) = cx.folio_slots(folio.folio())?;
         if folio.has(FolioFlags::WRITEBACK) {
@@ -228,7 +234,12 @@ impl<'a> OnCpu<'a> {
         }
         cx.del_folio(device, &mut ci, folio, leave);
         drop(ci);
-        folio.put_refs(nr_pages);
+        // As posted, the cache's references stay for ever when a charge fails.
+        let is_leaked = matches!(leave, Leave::Uncharged(_))
+            && cx.swap.memcg().is_some_and(|groups| groups.options().is_rfc_literal);
+        if !is_leaked {
+            folio.put_refs(nr_pages);
+        }
         self.finish();
         Ok(())
     }
@@ -236,13 +247,13 @@ impl<'a> OnCpu<'a> {
     /// Takes a clean folio out of the cache for good if nobody but the cache and `nr_refs` others know it; says whether
     /// it did. It stays frozen then. Kernel: `__remove_mapping`. Step O8.
     ///
-    /// `shadow` is asked for once the folio is frozen: making one ages the LRU. Frozen within this local lock, so that
+    /// `evict` is asked for a shadow once the folio is frozen: making one ages the LRU. Frozen within this local lock, so that
     /// who meets it frozen, under the lock of another CPU, never waits for a sleeper.
     pub(crate) fn remove_mapping(
         &mut self,
         folio: &LockedFolio<'_>,
         nr_refs: u32,
-        shadow: impl FnOnce() -> Shadow,
+        evict: &dyn Fn(Option<&MemCgroup>) -> Shadow,
     ) -> bool {
         let mut cx = self.cx();
         let Ok((device, offset)) = cx.folio_slots(folio.folio()) else { return false };
@@ -256,7 +267,7 @@ impl<'a> OnCpu<'a> {
             return false;
         }
         let mut ci = device.clusters.lock(offset.cluster());
-        cx.del_folio(device, &mut ci, folio, Leave::Charged(shadow()));
+        cx.del_folio(device, &mut ci, folio, Leave::Reclaimed(evict));
         drop(ci);
         self.finish();
         true

@@ -251,9 +251,10 @@ impl Lists {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::OwnerForm;
 
     fn free_order(nr: u32, order: FreeOrder) -> Vec<u32> {
-        let clusters = Clusters::new(nr, order).expect("memory");
+        let clusters = Clusters::new(nr, order, OwnerForm::Entry).expect("memory");
         std::iter::from_fn(|| clusters.isolate(ListId::Free).map(|ci| ci.idx().0)).collect()
     }
 
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn freed_clusters_follow_the_untouched_ones() {
-        let clusters = Clusters::new(4, FreeOrder::Ascending).expect("memory");
+        let clusters = Clusters::new(4, FreeOrder::Ascending, OwnerForm::Entry).expect("memory");
         for _ in 0..2 {
             let mut ci = clusters.isolate(ListId::Free).expect("free");
             ci.detach_table();
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn unlinking_the_middle_keeps_both_neighbours() {
-        let clusters = Clusters::new(3, FreeOrder::Ascending).expect("memory");
+        let clusters = Clusters::new(3, FreeOrder::Ascending, OwnerForm::Entry).expect("memory");
         let mut guards: Vec<_> = (0..3).map(|_| clusters.isolate(ListId::Free).expect("free")).collect();
         guards.iter_mut().for_each(|ci| ci.move_to(ListId::Full));
         guards[1].move_to(ListId::Frag(Order::ZERO));

@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::mapped::MappedSlice;
 use crate::sync::{SpinMutex, SpinWord};
-use crate::table::{ExtendTables, ShownTable, SwapTable, SwapTableEntry, TableId, TablePool};
-use crate::types::{ClusterIdx, Order, SwpOffset};
+use crate::table::{Cell, ExtendTables, OwnerForm, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, TablePool};
+use crate::types::{ClusterIdx, MemcgId, Order, SwpOffset};
 
 use list::Lists;
 pub use list::{FreeOrder, ListId};
@@ -110,6 +110,7 @@ pub(crate) struct Clusters {
     words: MappedSlice<AtomicU64>,
     tables: TablePool,
     extend: ExtendTables,
+    owners: Owners,
     /// Kernel: the lists of `swap_info_struct`, under `si->lock`.
     lists: SpinMutex<Lists>,
     /// Clusters without a free slot; all of them means a full device.
@@ -118,12 +119,13 @@ pub(crate) struct Clusters {
 
 impl Clusters {
     /// Makes `nr` clusters, all free. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn new(nr: u32, free_order: FreeOrder) -> Result<Self> {
+    pub(crate) fn new(nr: u32, free_order: FreeOrder, owners: OwnerForm) -> Result<Self> {
         Ok(Self {
             array: MappedSlice::zeroed(nr as usize)?,
             words: MappedSlice::zeroed(nr as usize)?,
             tables: TablePool::new(nr)?,
             extend: ExtendTables::default(),
+            owners: Owners::new(owners, nr)?,
             lists: SpinMutex::new(Lists::new(nr, free_order)),
             nr_full: AtomicU32::new(0),
         })
@@ -215,6 +217,11 @@ impl Clusters {
     /// Returns the tables attached and those kept for reuse.
     pub(crate) fn nr_tables(&self) -> (u32, u32) {
         (self.tables.attached(), self.tables.hot())
+    }
+
+    /// Returns the bytes of owners beside the entries: those from the start, and those of clusters in use.
+    pub(crate) fn owner_bytes(&self) -> (u64, u64) {
+        self.owners.bytes(self.tables.attached())
     }
 
     /// Returns the bytes of extend tables.
@@ -397,6 +404,25 @@ impl<'a> ClusterGuard<'a> {
         &self.all.extend
     }
 
+    fn cell(&self, slot: usize) -> Option<Cell> {
+        Some(Cell { cluster: self.idx, table: self.ci.table_id()?, slot })
+    }
+
+    /// Returns the owner that is recorded for a slot beside its entry, 0 for none.
+    #[inline]
+    pub(crate) fn owner(&self, slot: usize) -> MemcgId {
+        match &self.all.owners {
+            Owners::Entry => MemcgId(0),
+            owners => self.cell(slot).map_or(MemcgId(0), |cell| owners.get(cell)),
+        }
+    }
+
+    /// Records the owner of slots beside their entries, where owners are kept there.
+    pub(crate) fn set_owner(&mut self, slot: usize, nr: usize, id: MemcgId) {
+        let cell = self.cell(slot).expect("slots in use have a table");
+        self.all.owners.fill(cell, nr, id);
+    }
+
     /// Returns the attached table's number, for the check that no two clusters share one.
     pub(crate) fn table_number(&self) -> Option<u32> {
         self.ci.table_id().map(|id| id.0.get())
@@ -417,7 +443,7 @@ mod tests {
 
     #[test]
     fn isolated_cluster_is_locked_off_list_and_has_a_table() {
-        let clusters = Clusters::new(3, FreeOrder::Ascending).expect("memory");
+        let clusters = Clusters::new(3, FreeOrder::Ascending, OwnerForm::Entry).expect("memory");
         let mut ci = clusters.isolate(ListId::Free).expect("three free clusters");
         assert_eq!((ci.idx(), ci.flag(), ci.table().is_some()), (ClusterIdx(0), ClusterFlag::None, true));
         assert_eq!(clusters.isolate(ListId::Free).map(|ci| ci.idx()), Some(ClusterIdx(1)));
@@ -429,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_lockless_reader_sees_null_without_a_table() {
-        let clusters = Clusters::new(1, FreeOrder::Ascending).expect("memory");
+        let clusters = Clusters::new(1, FreeOrder::Ascending, OwnerForm::Entry).expect("memory");
         assert_eq!(clusters.entry(SwpOffset(5)), SwapTableEntry::NULL);
         let mut ci = clusters.isolate(ListId::Free).expect("one free cluster");
         ci.table().expect("attached").set(5, SwapTableEntry::SWAPPED_OUT);

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn readers_share_a_writer_excludes_and_views_keep_the_core_out() {
-        let memory = Memory::new(512).expect("a size");
+        let memory = Memory::new(512, None).expect("a size");
         let folio = memory.alloc(Order::new(1).expect("an order")).expect("room");
         folio.bytes_mut().expect("nobody else").fill(7);
         let (one, two) = (folio.bytes().expect("readers share"), folio.bytes().expect("readers share"));
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_writer_waits_for_the_one_before() {
-        let memory = Memory::new(512).expect("a size");
+        let memory = Memory::new(512, None).expect("a size");
         let folio = memory.alloc(Order::ZERO).expect("room");
         folio.bytes_mut().expect("nobody else").fill(0);
         let folio = folio.folio();

@@ -12,8 +12,9 @@ use super::{Folio, FolioFlags, FolioRef};
 use crate::error::{Result, SwapError};
 use crate::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::mapped::MappedSlice;
+use crate::memcg::MemCgroups;
 use crate::sync::{SpinMutex, WaitTable};
-use crate::types::{MemcgId, Order, Pfn};
+use crate::types::{CssId, MemcgId, Order, Pfn};
 use crate::workingset::Lruvec;
 
 /// Pages that are taken from the never used rest at one time; frame numbers start at one such block, so that 0 is none.
@@ -39,8 +40,8 @@ pub(super) struct FolioHeader {
     pub(super) order: AtomicU8,
     /// Uses after the first, 0..=3.
     pub(super) lru_refs: AtomicU8,
-    /// Owner, a private memcg id; 0 for none.
-    pub(super) memcg: AtomicU32,
+    /// The group that is charged, by number; 0 for none.
+    pub(super) css: AtomicU32,
 }
 
 // SAFETY: zero is a valid value of every atomic, and all of them together are a free page.
@@ -110,8 +111,9 @@ struct Arena {
 /// The memory of one machine. Address space for all of it is taken with the first folio, memory when pages are written.
 pub struct Memory {
     nr_pages: u32,
-    /// The lists that folios of this memory are counted on: those of root on node 0 while memcg is disabled.
+    /// The lists of folios that no group is charged for: root's.
     lruvec: Arc<Lruvec>,
+    memcg: Option<MemCgroups>,
     arena: OnceLock<Arena>,
     pub(super) waiters: WaitTable,
 }
@@ -127,13 +129,16 @@ impl fmt::Debug for Memory {
 
 impl Memory {
     /// Describes a memory; nothing is mapped yet. Errors: `OutOfRange` (EINVAL).
-    pub(crate) fn new(nr_pages: u64) -> Result<Self> {
+    pub(crate) fn new(nr_pages: u64, memcg: Option<MemCgroups>) -> Result<Self> {
         let (low, high) = (BLOCK_PAGES as u64, 1 << 31);
         if !(low..=high).contains(&nr_pages) {
             return Err(SwapError::OutOfRange { what: "memory pages", value: nr_pages.into(), low, high });
         }
-        let lruvec = Lruvec::new(MemcgId(0), 0, None);
-        Ok(Self { nr_pages: nr_pages as u32, lruvec, arena: OnceLock::new(), waiters: WaitTable::default() })
+        let lruvec = match &memcg {
+            Some(groups) => groups.root().lruvec().clone(),
+            None => Lruvec::new(MemcgId(0), 0, None),
+        };
+        Ok(Self { nr_pages: nr_pages as u32, lruvec, memcg, arena: OnceLock::new(), waiters: WaitTable::default() })
     }
 
     fn arena(&self) -> Result<&Arena> {
@@ -166,9 +171,36 @@ impl Memory {
         pages.as_ptr().cast::<u8>().cast_mut()
     }
 
-    /// Returns the lists that a folio is counted on.
+    /// Returns the lists of root, all others' being below.
     pub fn lruvec(&self) -> &Arc<Lruvec> {
         &self.lruvec
+    }
+
+    /// Returns the lists that a folio is counted on. Kernel: `folio_lruvec`.
+    #[inline]
+    pub(crate) fn lruvec_of(&self, folio: Folio<'_>) -> &Arc<Lruvec> {
+        match (&self.memcg, folio.css()) {
+            (Some(groups), Some(css)) => groups.get(css).lruvec(),
+            _ => &self.lruvec,
+        }
+    }
+
+    /// Returns the memory controller, `None` while it is disabled.
+    #[inline]
+    pub(crate) fn memcg(&self) -> Option<&MemCgroups> {
+        self.memcg.as_ref()
+    }
+
+    /// Calls with every folio that a group is charged for, by frame number; what changes meanwhile may be missed.
+    pub(crate) fn for_each_charged(&self, mut call: impl FnMut(Folio<'_>, CssId)) {
+        let Some(arena) = self.arena.get() else { return };
+        let end = arena.free.lock().next;
+        for pfn in BLOCK_PAGES..end {
+            let folio = self.folio(Pfn(pfn as u64));
+            if let Some(css) = folio.css() {
+                call(folio, css);
+            }
+        }
     }
 
     /// Returns the pages there are.
@@ -206,7 +238,7 @@ impl Memory {
         debug_assert_eq!(header.mapcount.load(Ordering::Relaxed), 0, "a free page is mapped");
         debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
         header.lru_refs.store(0, Ordering::Relaxed);
-        header.memcg.store(0, Ordering::Relaxed);
+        debug_assert_eq!(header.css.load(Ordering::Relaxed), 0, "a free page is charged");
         // Who gets a reference to a reused page sees its new fields.
         header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))
@@ -223,6 +255,9 @@ impl Memory {
         debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
         folio.lru_del();
+        if let Some(groups) = &self.memcg {
+            folio.uncharge(groups);
+        }
         let (order, pfn) = (folio.order(), folio.pfn.0 as u32);
         let arena = self.arena.get().expect("the folio came from it");
         {
@@ -245,8 +280,8 @@ mod tests {
 
     #[test]
     fn memory_runs_out_and_comes_back() {
-        let memory = Memory::new(1024).expect("a size");
-        assert!(Memory::new(511).is_err());
+        let memory = Memory::new(1024, None).expect("a size");
+        assert!(Memory::new(511, None).is_err());
         let singles: Vec<_> = (0..512).map(|_| memory.alloc(Order::ZERO).expect("room")).collect();
         let large = memory.alloc(Order::MAX).expect("room");
         assert_eq!(large.folio().pfn().0 % 512, 0);

@@ -1,5 +1,6 @@
 //! Folios: runs of pages with data, flags, a lock and counted references.
 
+mod charged;
 mod data;
 mod memory;
 mod refs;
@@ -14,7 +15,7 @@ use refs::FolioRefs;
 
 use crate::error::{Result, SwapError};
 use crate::sync::relax;
-use crate::types::{MemcgId, Order, Pfn, SwpEntry};
+use crate::types::{Order, Pfn, SwpEntry};
 use crate::workingset::{FolioFacts, LruList};
 
 bitflags::bitflags! {
@@ -50,6 +51,8 @@ bitflags::bitflags! {
         /// The user of a handle holds the lock or says that it is under writeback, for as long as he likes: swapoff does
         /// not wait for that. Kernel: none.
         const HELD = 1 << 13;
+        /// Its slots are charged to nobody: they were handed out without a folio. Kernel: none.
+        const SWAP_UNCHARGED = 1 << 14;
         /// Read ahead of need and not used since.
         const READAHEAD = 1 << 7;
     }
@@ -237,17 +240,6 @@ impl<'a> Folio<'a> {
         self.put_refs(nr);
     }
 
-    /// Returns the owner's private id. Needs the folio lock.
-    pub fn memcg(self) -> MemcgId {
-        // Relaxed: changes only with the folio locked.
-        MemcgId(self.memory.header(self.pfn).memcg.load(Ordering::Relaxed) as u16)
-    }
-
-    /// Sets the owner's private id. Needs the folio lock.
-    pub(crate) fn set_memcg(self, id: MemcgId) {
-        self.memory.header(self.pfn).memcg.store(id.0.into(), Ordering::Relaxed);
-    }
-
     /// Makes pages of this frozen folio a folio of their own: frozen, unlocked, flags and owner as here.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));
@@ -256,7 +248,7 @@ impl<'a> Folio<'a> {
         to.order.store(as_part.order.get(), Ordering::Relaxed);
         to.flags.store(flags.bits(), Ordering::Relaxed);
         to.mapcount.store(as_part.mapcount, Ordering::Relaxed);
-        to.memcg.store(from.memcg.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.css.store(from.css.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
@@ -272,7 +264,7 @@ impl<'a> Folio<'a> {
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
         self.set(old.flags() - mine);
-        self.set_memcg(old.memcg());
+        self.take_charge(old);
         // Counted here before it is uncounted there: the lists never lack its pages.
         if old.has(FolioFlags::LRU) {
             self.lru_add();
@@ -298,14 +290,14 @@ impl<'a> Folio<'a> {
     /// Counts the folio on the list that its active flag names. Needs the folio lock. Kernel: `folio_add_lru`.
     pub(crate) fn lru_add(self) {
         if !self.set(FolioFlags::LRU).contains(FolioFlags::LRU) {
-            self.memory.lruvec().add_lru_pages(self.lru_list(), self.nr_pages().into());
+            self.memory.lruvec_of(self).add_lru_pages(self.lru_list(), self.nr_pages().into());
         }
     }
 
     /// Uncounts the folio. Needs the folio lock, or to be its last user. Kernel: `lruvec_del_folio`.
     pub(crate) fn lru_del(self) {
         if self.clear(FolioFlags::LRU).contains(FolioFlags::LRU) {
-            self.memory.lruvec().add_lru_pages(self.lru_list(), -i64::from(self.nr_pages()));
+            self.memory.lruvec_of(self).add_lru_pages(self.lru_list(), -i64::from(self.nr_pages()));
         }
     }
 
@@ -503,7 +495,7 @@ mod tests {
     use super::*;
 
     fn memory() -> Memory {
-        Memory::new(1024).expect("a size")
+        Memory::new(1024, None).expect("a size")
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Faults: the first touch, the way back from swap, and the copy on write.
 
 use super::{Mm, Pte, Vma, index, may_reuse};
+use crate::charge::Leave;
 use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
 use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::gfp::Gfp;
 use crate::limits::PAGE_SIZE;
 use crate::readahead::{ReadaheadFlag, Vpn};
-use crate::slots::Leave;
 use crate::swap::Event;
 use crate::swapin::{Orders, Swapin};
 use crate::table::Shadow;
@@ -42,7 +43,7 @@ impl Mm {
                 pte
             };
             match pte {
-                Pte::None => self.do_anonymous_page(&vma, vpn)?,
+                Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => self.do_swap_page(&vma, vpn, entry, is_write, cpu)?,
             }
@@ -50,13 +51,15 @@ impl Mm {
     }
 
     /// Maps zeros, in a folio of the order the mapping wants where that fits.
-    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn) -> Result<()> {
+    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
             let nr_pages = order.nr_pages() as u64;
             let first = vpn.0 - vpn.0 % nr_pages;
             let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
-            let folio = if fits { self.swap.folio_zeroed(order) } else { Err(SwapError::NoMemory(0)) };
+            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
+            let folio =
+                if fits { self.swap.folio_zeroed_in(order, self.css(), gfp, cpu) } else { Err(SwapError::NoMemory(0)) };
             match folio {
                 Ok(folio) => {
                     let mut table = vma.table(vpn);
@@ -96,7 +99,7 @@ impl Mm {
             }
             old
         };
-        let new = self.swap.folio_alloc_shrinking(Order::ZERO, cpu)?;
+        let new = self.swap.folio_charged(Order::ZERO, self.css(), Gfp::HIGHUSER_MOVABLE, cpu)?;
         let from = page as usize * PAGE_SIZE;
         new.bytes_mut()?.copy_from_slice(&old.bytes()?[from..from + PAGE_SIZE]);
         self.swap.make_anon(&new);
@@ -135,10 +138,9 @@ impl Mm {
             Step::Done => Ok(()),
             Step::Retry => {
                 // A folio made for a range that has changed since: nobody needs it as it is.
-                let shadow = Shadow { memcg: folio.memcg(), ..Shadow::default() };
                 let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
-                    on_cpu.del_locked(&locked, Leave::Charged(shadow))?;
+                    on_cpu.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
                 } else {
                     // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
                     on_cpu.free_swap_locked(&locked)?;
@@ -163,7 +165,7 @@ impl Mm {
             return Ok(Some((folio, false)));
         }
         let device = self.swap.on_cpu(cpu)?.device_of(entry)?;
-        let how = Swapin::new(cpu, Orders::ZERO);
+        let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
         if device.has(SwpFlags::SYNCHRONOUS_IO) {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
@@ -298,7 +300,7 @@ impl Mm {
         is_write: bool,
         cpu: CpuId,
     ) -> Result<bool> {
-        Ok(self.swap.should_free_swap(entry, cpu)?
+        Ok(self.swap.should_free_swap(locked.folio(), entry, cpu)?
             || vma.options().is_locked
             || locked.has(FolioFlags::MLOCKED)
             || (is_write && may_reuse(locked.folio(), 1)))

@@ -21,7 +21,7 @@ use crate::readahead::{VmaReadahead, Vpn};
 use crate::swap::Swap;
 use crate::swapin::Orders;
 use crate::sync::{SpinGuard, SpinMutex};
-use crate::types::{CpuId, Order, Pfn, SwpEntry, SwpType};
+use crate::types::{CpuId, CssId, Order, Pfn, SwpEntry, SwpType};
 
 /// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
 pub const PTRS_PER_PTE: u64 = 512;
@@ -127,12 +127,28 @@ pub(crate) fn index(vpn: Vpn) -> usize {
 pub struct Mm {
     swap: Arc<Swap>,
     vmas: RwLock<Vec<Arc<Vma>>>,
+    css: CssId,
 }
 
 impl Mm {
-    /// Makes an empty address space.
+    /// Makes an empty address space of a task in the root group.
     pub fn new(swap: Arc<Swap>) -> Self {
-        Self { swap, vmas: RwLock::default() }
+        Self::in_group(swap, CssId::ROOT).expect("root takes every task")
+    }
+
+    /// Makes an empty address space of a task in a group, which pays for its pages and stays while it is there.
+    ///
+    /// Errors: `Cgroup` (ENODEV) the group is removed. Kernel: `get_mem_cgroup_from_mm`.
+    pub fn in_group(swap: Arc<Swap>, css: CssId) -> Result<Self> {
+        if let Some(groups) = swap.memcg() {
+            groups.enter(css)?;
+        }
+        Ok(Self { swap, vmas: RwLock::default(), css })
+    }
+
+    /// Returns the group of its task.
+    pub fn css(&self) -> CssId {
+        self.css
     }
 
     /// Returns the subsystem.
@@ -229,7 +245,7 @@ impl Mm {
     ///
     /// Errors: `CountOverflow` (EOVERFLOW), and there is no copy. Kernel: `copy_page_range`.
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
-        let child = Self::new(self.swap.clone());
+        let child = Self::in_group(self.swap.clone(), self.css)?;
         for vma in self.vmas().iter() {
             let copy = Arc::new(Vma::new(vma.pages(), vma.options));
             child.vmas_mut().push(copy.clone());
@@ -339,6 +355,9 @@ impl Drop for Mm {
                 // A device that is off took its slots along; nothing is left to give back then.
                 let _ = self.drop_entries(&taken, CpuId(0));
             }
+        }
+        if let Some(groups) = self.swap.memcg() {
+            groups.leave(self.css);
         }
     }
 }

@@ -159,7 +159,7 @@ impl Mm {
             return Err((folio.busy(), None));
         }
         if !locked.has(FolioFlags::SWAPCACHE)
-            && let Err(error) = self.swap.add_to_swap(&locked, cpu)
+            && let Err(error) = self.swap.add_to_swap(&locked, None, cpu)
         {
             drop(locked);
             return Err((error, Some(folio)));

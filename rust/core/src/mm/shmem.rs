@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{folio_of, pieces};
+use crate::charge::Leave;
 use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::limits::PAGE_SIZE;
-use crate::slots::Leave;
 use crate::swap::{Event, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::sync::SpinMutex;
@@ -162,8 +162,7 @@ impl Shmem {
         let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
             drop(entries);
             // Read for a range that has changed since: of no use as it is.
-            let shadow = Shadow { memcg: locked.memcg(), ..Shadow::default() };
-            return match self.swap.on_cpu(cpu)?.del_locked(locked, Leave::Charged(shadow)) {
+            return match self.swap.on_cpu(cpu)?.del_locked(locked, Leave::Dropped(Shadow::default())) {
                 Ok(()) | Err(SwapError::DirtyFolio(_)) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -174,7 +173,7 @@ impl Shmem {
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, 0..nr_pages)?;
         // No slot has a reference now, so the folio is no loss to the cache, dirty or not.
-        on_cpu.del_locked(locked, Leave::Charged(Shadow::default()))?;
+        on_cpu.del_locked(locked, Leave::Dropped(Shadow::default()))?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }
@@ -214,7 +213,7 @@ impl Shmem {
             return Err(folio.busy());
         }
         if !locked.has(FolioFlags::SWAPCACHE) {
-            self.swap.add_to_swap(&locked, cpu)?;
+            self.swap.add_to_swap(&locked, None, cpu)?;
         }
         let entry = locked.entry().expect("cached");
         let nr_pages = locked.nr_pages();

@@ -1,6 +1,10 @@
 //! The errors of a swap-in, each forced under its exact condition.
 
 use super::*;
+use crate::charge::Leave;
+use crate::folio::LockedFolio;
+use crate::memcg::{MemcgStat, Which};
+use crate::types::CssId;
 
 #[test]
 fn a_cached_target_is_eexist() {
@@ -29,6 +33,23 @@ fn a_free_target_is_enoent_with_and_without_a_table() {
     m.assert_empty();
 }
 
+/// Makes a cached folio and its slot those of a new group.
+fn change_group(m: &Machine, locked: &LockedFolio<'_>) {
+    let groups = m.swap.memcg().expect("enabled");
+    let (root, other) = (groups.root(), groups.create(CssId::ROOT, "other").expect("a group"));
+    locked.lru_del();
+    locked.unbind(groups);
+    groups.css_put(root, 1);
+    for which in [Which::Memory, Which::Swap] {
+        groups.charge(other, which, 1);
+    }
+    for stat in [MemcgStat::Swap, MemcgStat::Swapcached] {
+        root.count(stat, -1);
+        other.count(stat, 1);
+    }
+    locked.bind(groups, other);
+}
+
 #[test]
 fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_taken() {
     for spoil in ["cached", "free", "owner", "zero"] {
@@ -47,9 +68,9 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
                 if spoil == "zero" {
                     on_cpu.mark_zero(&locked, true).expect("cached");
                 } else {
-                    folio.set_memcg(MemcgId(7));
+                    change_group(&m, &locked);
                 }
-                on_cpu.del_locked(&locked, crate::slots::Leave::Charged(Shadow::default())).expect("clean");
+                on_cpu.del_locked(&locked, Leave::Dropped(Shadow::default())).expect("clean");
             }
         }
         let checked = m.swap.on_cpu(CPU).expect("a cpu").swap_cache_check_batch(entry, order(2));

@@ -9,10 +9,10 @@ mod swapout;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::charge::Charging;
 use crate::error::{Result, SwapError};
-use crate::folio::{Folio, FolioFlags, FolioRef};
+use crate::folio::{FolioFlags, FolioRef};
 use crate::limits::PAGE_SIZE;
+use crate::memcg::{Hierarchy, MemcgPolicy, MemcgStat};
 use crate::mm::{Mm, VmaOptions};
 use crate::profile::{Profile, SwapinCheck};
 use crate::readahead::Vpn;
@@ -22,7 +22,7 @@ use crate::swap::{Config, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::swapout::MappedFolio;
 use crate::table::{EntryKind, Shadow};
-use crate::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset};
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset};
 
 const CPU: CpuId = CpuId(0);
 const OTHER: CpuId = CpuId(1);
@@ -109,51 +109,26 @@ impl SwapStorage for Scripted {
     }
 }
 
-/// What the memory controller of the tests was told, and what it answers.
+/// What a swap-in's charge of memory answers, and how many there were.
 #[derive(Debug, Default)]
 struct Ledger {
     refuses_swapin: AtomicBool,
-    refuses_swap: AtomicBool,
     swapin_charges: AtomicU64,
-    swap_charges: AtomicU64,
-    uncharged_slots: AtomicU64,
     on_charge: HookCell,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Controller(Arc<Ledger>);
 
-fn refused(flag: &AtomicBool) -> Result<()> {
-    if flag.load(Ordering::Relaxed) { Err(SwapError::NoMemory(1)) } else { Ok(()) }
-}
-
-impl Charging for Controller {
-    fn try_charge_swap(&self, _folio: Folio<'_>) -> Result<()> {
-        refused(&self.0.refuses_swap)?;
-        self.0.swap_charges.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn uncharge_swap(&self, _owner: MemcgId, nr_pages: u32) {
-        self.0.uncharged_slots.fetch_add(nr_pages.into(), Ordering::Relaxed);
-    }
-
-    fn charge_swapin(&self, _folio: Folio<'_>, _owner: MemcgId) -> Result<()> {
+impl MemcgPolicy for Controller {
+    fn at_swapin_charge(&self) -> Result<()> {
         fire(&self.0.on_charge.0);
-        refused(&self.0.refuses_swapin)?;
+        if self.0.refuses_swapin.load(Ordering::Relaxed) {
+            return Err(SwapError::NoMemory(1));
+        }
         self.0.swapin_charges.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
-
-    fn swapin(&self, _folio: Folio<'_>, _owner: MemcgId) {}
-
-    fn removal_owner(&self, folio: Folio<'_>) -> MemcgId {
-        folio.memcg()
-    }
-
-    fn migrate(&self, _old: Folio<'_>, _new: Folio<'_>) {}
-
-    fn uncharge(&self, _folio: Folio<'_>) {}
 }
 
 struct Machine {
@@ -167,8 +142,9 @@ fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
     let ledger = controller.0.clone();
     let config = Config::new(2, Profile::Newest);
     let switches = crate::profile::Switches { swapin_check, ..config.switches };
-    let config = Config { switches, memory_pages: 8192, charging: Some(Box::new(controller)), ..config };
+    let config = Config { switches, memory_pages: 8192, memcg: Some(Hierarchy::V2), ..config };
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));
+    swap.set_policy(Some(Arc::new(controller)));
     let storage = Arc::new(Scripted {
         ram: Ram::new(4096).expect("memory"),
         is_synchronous,
@@ -238,6 +214,11 @@ impl Machine {
         self.ledger.swapin_charges.load(Ordering::Relaxed)
     }
 
+    /// Pages of swap that root owns, whose tasks the tests are.
+    fn owned_pages(&self) -> i64 {
+        self.swap.memcg().expect("enabled").root().stat_local(MemcgStat::Swap)
+    }
+
     fn stat(&self, name: &str) -> u64 {
         self.swap.stats().iter().find(|(known, _)| known == name).map(|&(_, value)| value).expect("a counter")
     }
@@ -246,6 +227,8 @@ impl Machine {
     fn assert_empty(&self) {
         self.swap.check().expect("every invariant");
         let used: u64 = self.swap.devices().iter().map(|device| self.swap.inuse_pages(device.ty())).sum();
+        self.swap.memcg().expect("enabled").drain_stocks();
+        assert_eq!((self.owned_pages(), self.swap.memcg().expect("enabled").root().id_refs()), (0, 1), "swap of root");
         assert_eq!((used, self.swap.memory_of_folios().nr_used_pages()), (0, 0), "slots and pages in use");
     }
 }

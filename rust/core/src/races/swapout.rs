@@ -1,6 +1,7 @@
 //! Swap-out, split, migration, fork and swapoff against faults and lookups.
 
 use super::*;
+use crate::memcg::MemCgroup;
 use crate::mm::Pte;
 
 #[test]
@@ -9,7 +10,7 @@ fn before_it_is_unmapped_a_page_on_its_way_out_does_not_fault() {
     let (mm, vpn) = space(&m, Orders::ZERO, 1, 3);
     let (folio, _) = mm.touch(vpn, false, CPU).expect("present");
     // Slots are there, and the page table still has the page.
-    m.swap.add_to_swap(&folio.folio().lock(), CPU).expect("room");
+    m.swap.add_to_swap(&folio.folio().lock(), None, CPU).expect("room");
     assert_eq!((byte_at(&mm, vpn, OTHER), m.stat("pgmajfault")), (Ok(3), 0));
     assert_eq!(m.swap.on_cpu(CPU).expect("a cpu").folio_free_swap(folio.folio()), Ok(true));
     drop(folio);
@@ -79,7 +80,7 @@ fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
     let m = machine();
     let folio = m.swap.folio_with(order(0), &[3]).expect("memory");
     let locked = folio.folio().lock();
-    m.swap.add_to_swap(&locked, CPU).expect("room");
+    m.swap.add_to_swap(&locked, None, CPU).expect("room");
     let entry = locked.entry().expect("cached");
     m.swap.on_cpu(CPU).expect("a cpu").dup_locked(&locked, 0..1).expect("room");
     locked.clear(FolioFlags::DIRTY);
@@ -91,9 +92,9 @@ fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
             has_looked.store(true, Ordering::Relaxed);
             found.is_none()
         };
-        let mut handle = None;
-        let is_gone = m.swap.on_cpu(CPU).expect("a cpu").remove_mapping(&locked, 1, || {
-            handle = Some(scope.spawn(looker));
+        let handle = std::cell::RefCell::new(None);
+        let is_gone = m.swap.on_cpu(CPU).expect("a cpu").remove_mapping(&locked, 1, &|_| {
+            *handle.borrow_mut() = Some(scope.spawn(looker));
             while !is_looking.load(Ordering::Relaxed) {
                 std::thread::yield_now();
             }
@@ -102,7 +103,7 @@ fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
             Shadow { eviction: 77, ..Shadow::default() }
         });
         assert!(is_gone);
-        assert!(handle.expect("started").join().expect("no panic"), "then it sees the shadow");
+        assert!(handle.take().expect("started").join().expect("no panic"), "then it sees the shadow");
     });
     assert_eq!(m.word(entry).shadow().map(|shadow| shadow.eviction), Some(77));
     locked.keep();
@@ -117,13 +118,13 @@ fn a_lookup_that_comes_first_keeps_the_folio() {
     let m = machine();
     let folio = m.swap.folio_with(order(2), &[3]).expect("memory");
     let locked = folio.folio().lock();
-    m.swap.add_to_swap(&locked, CPU).expect("room");
+    m.swap.add_to_swap(&locked, None, CPU).expect("room");
     let entry = locked.entry().expect("cached");
     m.swap.on_cpu(CPU).expect("a cpu").dup_locked(&locked, 0..4).expect("room");
     locked.clear(FolioFlags::DIRTY);
     let seen = m.swap.on_cpu(OTHER).expect("a cpu").swap_cache_get_folio(entry.plus(3)).expect("a slot");
-    let asks = || panic!("no shadow is made for a folio that stays");
-    assert!(!m.swap.on_cpu(CPU).expect("a cpu").remove_mapping(&locked, 1, asks));
+    let asks = |_: Option<&MemCgroup>| panic!("no shadow is made for a folio that stays");
+    assert!(!m.swap.on_cpu(CPU).expect("a cpu").remove_mapping(&locked, 1, &asks));
     assert_eq!((locked.refs(), locked.has(FolioFlags::SWAPCACHE)), (6, true));
     drop((seen, locked));
     drop(folio);
@@ -135,7 +136,7 @@ fn a_lookup_that_comes_first_keeps_the_folio() {
 fn who_waited_for_the_lock_of_a_folio_that_is_split_finds_the_part_with_its_slot() {
     let m = machine();
     let folio = m.swap.folio_with(order(2), &[7; 4 * PAGE_SIZE]).expect("memory");
-    m.swap.add_to_swap(&folio.folio().lock(), CPU).expect("room");
+    m.swap.add_to_swap(&folio.folio().lock(), None, CPU).expect("room");
     let entry = folio.entry().expect("cached");
     m.swap.on_cpu(CPU).expect("a cpu").folio_dup_swap(folio.folio(), None).expect("room");
     // Looked up before the split; its reference is dropped for the lock and taken again, as a fault's retry does.
@@ -166,7 +167,7 @@ fn a_folio_that_moves_keeps_counts_marks_flags_and_bytes() {
     let m = machine();
     let folio = m.swap.folio_with(order(1), &[7; 2 * PAGE_SIZE]).expect("memory");
     let locked = folio.folio().lock();
-    m.swap.add_to_swap(&locked, CPU).expect("room");
+    m.swap.add_to_swap(&locked, None, CPU).expect("room");
     let entry = locked.entry().expect("cached");
     let mut on_cpu = m.swap.on_cpu(CPU).expect("a cpu");
     on_cpu.dup_locked(&locked, 0..1).expect("room");

@@ -32,6 +32,9 @@ const NODE_SHIFT: u32 = WORKINGSET_SHIFT + 1;
 const MEMCG_SHIFT: u32 = NODE_SHIFT + NODES_SHIFT;
 const EVICTION_SHIFT: u32 = MEMCG_SHIFT + MEM_CGROUP_ID_SHIFT;
 
+const COUNT_MASK: u64 = !0 << COUNT_SHIFT;
+const MEMCG_MASK: u64 = ((1 << MEM_CGROUP_ID_SHIFT) - 1) << MEMCG_SHIFT;
+
 const _: () = assert!(EVICTION_SHIFT + EVICTION_BITS == FLAGS_SHIFT, "a shadow fills the bits below the flags");
 const _: () = assert!(BAD & 0b111 == 0 && BAD & 0b1000 != 0, "Bad is told from Shadow, PFN and Pointer by low bits");
 
@@ -145,6 +148,11 @@ impl SwapTableEntry {
     /// Says whether the slot is swapped out, not cached, with exactly one reference: freeing it is one store.
     pub const fn is_last_swapped_out(self) -> bool {
         self.0 & SHADOW_MARK != 0 && self.0 >> COUNT_SHIFT == 1
+    }
+
+    /// Says whether the slot is swapped out with exactly one reference and its shadow names no owner.
+    pub const fn is_last_unowned(self) -> bool {
+        self.0 & (COUNT_MASK | MEMCG_MASK | SHADOW_MARK) == COUNT_ONE | SHADOW_MARK
     }
 
     /// Returns the inline count of a countable kind, `None` of Bad and Pointer; 15 means the extend table has it.
@@ -288,6 +296,11 @@ mod tests {
         assert_eq!(SwapTableEntry::from_raw(0b1100).kind(), EntryKind::Pointer);
         assert_eq!(SwapTableEntry::SWAPPED_OUT.kind(), EntryKind::Shadow);
         assert_eq!(SwapTableEntry::SWAPPED_OUT.raw(), 0x1000_0000_0000_0001);
+        let owned = SwapTableEntry::swapped_out(Shadow { memcg: MemcgId(7), ..SHADOW }, 1);
+        assert!(
+            SwapTableEntry::SWAPPED_OUT.is_last_unowned() && !owned.is_last_unowned() && owned.is_last_swapped_out()
+        );
+        assert!(!SwapTableEntry::BAD.is_last_unowned());
         assert_eq!(SwapTableEntry::BAD.count(), None);
         assert!(!SwapTableEntry::BAD.is_zero());
     }

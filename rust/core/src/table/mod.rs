@@ -4,6 +4,7 @@
 
 mod entry;
 mod extend;
+mod owners;
 mod pool;
 mod shown;
 
@@ -15,6 +16,7 @@ use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
 
 pub use entry::{DupStep, EntryKind, PutStep, Shadow, SwapTableEntry};
 pub(crate) use extend::ExtendTables;
+pub(crate) use owners::{Cell, OwnerForm, Owners};
 pub(crate) use pool::{TableId, TablePool};
 pub(crate) use shown::ShownTable;
 
@@ -73,6 +75,18 @@ impl SwapTable {
         self.0[index..index + nr]
             .iter()
             .all(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)).is_last_swapped_out())
+    }
+
+    /// Says whether every entry of a run is swapped out with exactly one reference and charged to nobody; the cluster lock
+    /// is held.
+    #[inline]
+    pub(crate) fn is_last_unowned_run(&self, index: usize, nr: usize) -> bool {
+        if nr == 1 {
+            return self.get(index).is_last_unowned();
+        }
+        self.0[index..index + nr]
+            .iter()
+            .all(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)).is_last_unowned())
     }
 
     /// Returns every entry, in slot order.

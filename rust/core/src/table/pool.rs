@@ -19,7 +19,7 @@ pub(crate) struct TableId(pub(crate) NonZeroU32);
 
 impl TableId {
     #[inline]
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         self.0.get() as usize
     }
 }

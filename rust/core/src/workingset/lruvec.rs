@@ -3,7 +3,7 @@
 use std::array;
 use std::iter::successors;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mglru::Mglru;
 use crate::limits::NODES_SHIFT;
@@ -84,7 +84,7 @@ pub struct LruCost {
 /// Kernel: `struct lruvec`. Differs: no folios are linked, the sums are added along the parents at once.
 #[derive(Debug)]
 pub struct Lruvec {
-    memcg: MemcgId,
+    memcg: AtomicU32,
     node: u16,
     parent: Option<Arc<Lruvec>>,
     nonresident_age: AtomicU64,
@@ -107,7 +107,7 @@ impl Lruvec {
         assert!(u32::from(node) < 1 << NODES_SHIFT, "node {node} does not fit {NODES_SHIFT} bits");
         assert!(parent.as_ref().is_none_or(|parent| parent.node == node), "the parent's lruvec is of another node");
         Arc::new(Self {
-            memcg,
+            memcg: AtomicU32::new(memcg.0.into()),
             node,
             parent,
             nonresident_age: AtomicU64::new(0),
@@ -121,7 +121,19 @@ impl Lruvec {
 
     /// Returns the private id of the memcg.
     pub fn memcg(&self) -> MemcgId {
-        self.memcg
+        MemcgId(self.memcg.load(Ordering::Relaxed) as u16)
+    }
+
+    /// Says which private id the memcg has now, 0 once it is released.
+    pub(crate) fn set_memcg(&self, memcg: MemcgId) {
+        self.memcg.store(memcg.0.into(), Ordering::Relaxed);
+    }
+
+    /// Makes the lists as new, for another memcg with the same parent; nothing is on them.
+    pub(crate) fn renew(&self) {
+        self.nonresident_age.store(0, Ordering::Relaxed);
+        self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));
+        *self.cost.lock() = LruCost::default();
     }
 
     /// Returns the node.

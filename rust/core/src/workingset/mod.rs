@@ -154,6 +154,15 @@ impl Workingset {
         }
     }
 
+    /// Returns the pages that were evicted or became active between an eviction and an age of the same lists; 0 for
+    /// generations, which have no such distance.
+    pub fn distance_pages(self, age: u64, shadow: Shadow) -> u64 {
+        match self {
+            Self::Classic { bucket_order } => age.wrapping_sub(shadow.eviction << bucket_order) & EVICTION_MASK_ANON,
+            Self::Mglru => 0,
+        }
+    }
+
     /// Counts an eviction and returns what the folio leaves in its slots.
     ///
     /// `owner` is the lruvec of the folio's memcg, or of the nearest one above whose id lives, on the folio's node.
@@ -193,7 +202,7 @@ impl Refault<'_> {
         let counted = RefaultVerdict { is_counted: true, ..RefaultVerdict::default() };
         let Some(evicted_from) = self.evicted_from else { return counted };
         let age = evicted_from.nonresident_age();
-        let distance_pages = age.wrapping_sub(shadow.eviction << bucket_order) & EVICTION_MASK_ANON;
+        let distance_pages = Workingset::Classic { bucket_order }.distance_pages(age, shadow);
         if distance_pages > self.workingset_pages(evicted_from) {
             return counted;
         }

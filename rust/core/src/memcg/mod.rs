@@ -1,0 +1,503 @@
+//! Memory cgroups: who has how much memory and swap, and may have. Nothing here knows of folios or slots; what is charged
+//! for them, and when, is in `charge` and above.
+//!
+//! Groups live in an arena and are found by [`CssId`] without a lock. A group that is freed stays in its place of the
+//! tree for the next one made there: so a reference to one is good for ever, and its lists keep their parent.
+//!
+//! Locks: the tree, the ids and the stocks each have a leaf lock. Everything else is atomic.
+
+mod counter;
+mod group;
+mod hooks;
+mod options;
+mod policy;
+mod stock;
+#[cfg(test)]
+mod tests;
+
+use std::array;
+use std::collections::{BTreeMap, HashMap};
+use std::iter::successors;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use counter::{PAGE_COUNTER_MAX, PageCounter};
+use group::{Life, NR_STATS};
+pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
+pub(crate) use hooks::{LimitNotice, Policies};
+pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgWish, OwnerStore, RefaultJudge};
+pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
+use stock::Stocks;
+
+use crate::error::{Result, SwapError};
+use crate::mapped::MappedSlice;
+use crate::sync::SpinMutex;
+use crate::types::{CpuId, CssId, MemcgId};
+
+/// Groups below each other, root's depth being 0.
+pub const MEMCG_DEPTH_MAX: u32 = 64;
+/// Private ids, 1..=65,535. Kernel: `MEM_CGROUP_ID_MAX`.
+const NR_IDS: usize = 1 << 16;
+/// Groups of the first segment of the arena; each further one has twice as many.
+const SEGMENT_GROUPS: usize = 64;
+const NR_SEGMENTS: usize = 20;
+
+/// Which counter of a group. Kernel: `memcg->memory`, `memcg->swap` and `memcg->memsw`, the last two being one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// Memory.
+    Memory,
+    /// v2 swap, v1 memory and swap.
+    Swap,
+}
+
+/// The tree as people see it; what is charged along is in the groups.
+#[derive(Debug, Default)]
+struct Node {
+    name: String,
+    /// The place among its parent's children.
+    serial: u64,
+    /// Groups below that are not freed, in the order they were made.
+    children: BTreeMap<u64, CssId>,
+    /// Those of them that are online, by name.
+    names: HashMap<String, CssId>,
+    /// Freed ones, to be used again.
+    spare: Vec<CssId>,
+}
+
+/// Places of the arena in use.
+#[derive(Debug, Default)]
+struct Tree {
+    /// By place; root is 0.
+    nodes: Vec<Node>,
+}
+
+/// The memory controller of one machine.
+#[derive(Debug)]
+pub struct MemCgroups {
+    options: MemcgOptions,
+    segments: [OnceLock<Box<[OnceLock<MemCgroup>]>>; NR_SEGMENTS],
+    tree: SpinMutex<Tree>,
+    /// Group by private id, 0 for none.
+    ids: MappedSlice<AtomicU32>,
+    /// No id below is free.
+    lowest_free: SpinMutex<u32>,
+    stocks: Stocks,
+}
+
+fn place(css: CssId) -> (usize, usize) {
+    let index = css.0 as usize - 1;
+    let segment = (index / SEGMENT_GROUPS + 1).ilog2() as usize;
+    (segment, index - SEGMENT_GROUPS * ((1 << segment) - 1))
+}
+
+impl MemCgroups {
+    /// Makes the controller with its root. Errors: `NoMemory` (ENOMEM), `BadNrCpus` (EINVAL).
+    pub fn new(options: MemcgOptions, nr_cpus: usize) -> Result<Self> {
+        let groups = Self {
+            options,
+            segments: array::from_fn(|_| OnceLock::new()),
+            tree: SpinMutex::default(),
+            ids: MappedSlice::zeroed(NR_IDS)?,
+            lowest_free: SpinMutex::new(1),
+            stocks: Stocks::new(nr_cpus)?,
+        };
+        let root = groups.place_group(None, &mut groups.tree.lock())?;
+        groups.bring_online(root)?;
+        Ok(groups)
+    }
+
+    /// Returns the choices in force.
+    #[inline]
+    pub fn options(&self) -> &MemcgOptions {
+        &self.options
+    }
+
+    /// Says whether memory and swap are counted together. Kernel: `do_memsw_account`.
+    #[inline]
+    pub fn do_memsw_account(&self) -> bool {
+        self.options.hierarchy == Hierarchy::V1
+    }
+
+    /// Returns the root. Kernel: `root_mem_cgroup`.
+    pub fn root(&self) -> &MemCgroup {
+        self.get(CssId::ROOT)
+    }
+
+    /// Returns a group by number. Panics: when there was never one.
+    #[inline]
+    pub fn get(&self, css: CssId) -> &MemCgroup {
+        let (segment, index) = place(css);
+        let group = self.segments[segment].get().and_then(|groups| groups[index].get());
+        group.expect("a number comes from a group")
+    }
+
+    /// Returns a group and those above it, up to but not including the root, which is never charged.
+    ///
+    /// Kernel: charges reach root's own counters; nothing shows those.
+    pub fn charged_levels<'a>(&'a self, group: &'a MemCgroup) -> impl Iterator<Item = &'a MemCgroup> {
+        self.levels(group).filter(|level| !level.is_root())
+    }
+
+    /// Returns a group and all above it.
+    pub fn levels<'a>(&'a self, group: &'a MemCgroup) -> impl Iterator<Item = &'a MemCgroup> {
+        successors(Some(group), |level| level.parent().map(|parent| self.get(parent)))
+    }
+
+    fn counter(group: &MemCgroup, which: Which) -> &PageCounter {
+        match which {
+            Which::Memory => &group.memory,
+            Which::Swap => &group.swap,
+        }
+    }
+
+    /// Charges a group and all above it whatever their limits. Kernel: `page_counter_charge`.
+    pub(crate) fn charge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
+        self.charged_levels(group).for_each(|level| Self::counter(level, which).charge(nr_pages));
+    }
+
+    /// Takes a charge back. Kernel: `page_counter_uncharge`.
+    pub(crate) fn uncharge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
+        self.charged_levels(group).for_each(|level| Self::counter(level, which).uncharge(nr_pages));
+    }
+
+    /// Charges a group and all above it, or none of them; the error is the level that refused. Kernel:
+    /// `page_counter_try_charge`.
+    pub(crate) fn try_charge<'a>(
+        &'a self,
+        group: &'a MemCgroup,
+        which: Which,
+        nr_pages: u64,
+    ) -> std::result::Result<(), &'a MemCgroup> {
+        for level in self.charged_levels(group) {
+            if !Self::counter(level, which).try_charge(nr_pages) {
+                let below = self.charged_levels(group).take_while(|below| below.css() != level.css());
+                below.for_each(|below| Self::counter(below, which).uncharge(nr_pages));
+                return Err(level);
+            }
+        }
+        Ok(())
+    }
+
+    /// Raises an event at a group and, on v2, at all above it but the root. Kernel: `memcg_memory_event`.
+    pub(crate) fn raise(&self, group: &MemCgroup, event: MemcgEvent) {
+        group.raise_local(event);
+        if self.do_memsw_account() {
+            return group.raise_here(event);
+        }
+        self.charged_levels(group).for_each(|level| level.raise_here(event));
+    }
+
+    /// Returns a statistic of a group and all below it, dead and freed ones too. Kernel: `memcg_page_state`.
+    pub fn stat(&self, group: &MemCgroup, stat: MemcgStat) -> i64 {
+        let own = |css: &CssId| {
+            let group = self.get(*css);
+            group.stat_local(stat) + group.stat_gone(stat)
+        };
+        self.subtree(group.css()).iter().map(own).sum()
+    }
+
+    /// Returns a group and all below it that are not freed, each before those below it, in the order they were made.
+    ///
+    /// Kernel: `mem_cgroup_iter`.
+    pub fn subtree(&self, top: CssId) -> Vec<CssId> {
+        let tree = self.tree.lock();
+        let (mut found, mut todo) = (Vec::new(), vec![top]);
+        while let Some(css) = todo.pop() {
+            found.push(css);
+            todo.extend(tree.nodes[css.index()].children.values().rev());
+        }
+        found
+    }
+
+    /// Returns the groups right below one that are not freed.
+    pub fn children(&self, css: CssId) -> Vec<CssId> {
+        self.tree.lock().nodes[css.index()].children.values().copied().collect()
+    }
+
+    /// Returns the name a group was made with; "" for root.
+    pub fn name(&self, css: CssId) -> String {
+        self.tree.lock().nodes[css.index()].name.clone()
+    }
+
+    /// Returns the names from root down, as a path.
+    pub fn path(&self, css: CssId) -> String {
+        let mut names: Vec<_> = self.levels(self.get(css)).map(|level| self.name(level.css())).collect();
+        names.reverse();
+        if names.len() == 1 { "/".into() } else { names.join("/") }
+    }
+
+    /// Takes a place of the arena below a parent: a freed one if there is, else a new one.
+    fn place_group(&self, parent: Option<&MemCgroup>, tree: &mut Tree) -> Result<&MemCgroup> {
+        if let Some(spare) = parent.and_then(|parent| tree.nodes[parent.css().index()].spare.pop()) {
+            return Ok(self.get(spare));
+        }
+        let css = CssId(tree.nodes.len() as u32 + 1);
+        let (segment, index) = place(css);
+        let groups = self.segments.get(segment).ok_or(SwapError::NoMemory(size_of::<MemCgroup>() as u64))?;
+        let groups = groups.get_or_init(|| (0..SEGMENT_GROUPS << segment).map(|_| OnceLock::new()).collect());
+        tree.nodes.push(Node::default());
+        Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent)))
+    }
+
+    /// Gives a group an id and its first references. Errors: `Cgroup` (ENOSPC) every id is in use.
+    fn bring_online(&self, group: &MemCgroup) -> Result<()> {
+        let id = self.alloc_id(group.css())?;
+        group.renew(group.parent().map(|parent| self.get(parent)));
+        group.lruvec().set_memcg(id);
+        // Relaxed: nobody knows the group before it is in the tree, which is locked.
+        group.id.store(id.0.into(), Ordering::Relaxed);
+        group.id_refs.store(1, Ordering::Relaxed);
+        // One for being online, one for the id.
+        group.css_refs.store(2, Ordering::Relaxed);
+        group.set_life(Life::Online);
+        Ok(())
+    }
+
+    /// Makes a group below another one. Kernel: `mkdir`.
+    ///
+    /// Errors, all `Cgroup`: EINVAL no name for a directory; ENODEV the parent is removed; EEXIST the name is taken; EAGAIN
+    /// deeper than [`MEMCG_DEPTH_MAX`]; ENOSPC every private id is in use. Locks: the tree's.
+    pub fn create(&self, parent: CssId, name: &str) -> Result<&MemCgroup> {
+        let parent = self.get(parent);
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\n', '\0']) || name.len() > 255 {
+            let what = format!("{name:?} is no name for a group: 1 to 255 bytes without / and newline, not . or ..");
+            return Err(SwapError::cgroup(rustix::io::Errno::INVAL, what));
+        }
+        let mut tree = self.tree.lock();
+        if !parent.is_online() {
+            return Err(Self::removed(&tree.nodes[parent.css().index()].name));
+        }
+        if tree.nodes[parent.css().index()].names.contains_key(name) {
+            return Err(SwapError::cgroup(rustix::io::Errno::EXIST, format!("there is a group {name:?} already")));
+        }
+        if parent.depth() >= MEMCG_DEPTH_MAX {
+            let what =
+                format!("a group at depth {} would be over the {MEMCG_DEPTH_MAX} there may be", parent.depth() + 1);
+            return Err(SwapError::cgroup(rustix::io::Errno::AGAIN, what));
+        }
+        let group = self.place_group(Some(parent), &mut tree)?;
+        if let Err(error) = self.bring_online(group) {
+            tree.nodes[parent.css().index()].spare.push(group.css());
+            return Err(error);
+        }
+        self.css_get(parent, 1);
+        let above = &mut tree.nodes[parent.css().index()];
+        let serial = above.children.last_key_value().map_or(0, |(last, _)| last + 1);
+        above.children.insert(serial, group.css());
+        above.names.insert(name.into(), group.css());
+        let node = &mut tree.nodes[group.css().index()];
+        (node.name, node.serial) = (name.into(), serial);
+        Ok(group)
+    }
+
+    /// Says that a group is removed (ENODEV).
+    pub(crate) fn removed(name: &str) -> SwapError {
+        SwapError::cgroup(rustix::io::Errno::NODEV, format!("the group {name:?} is removed"))
+    }
+
+    /// Takes a group offline: nobody enters it any more, and it lives on while something is charged to it. Kernel: `rmdir`,
+    /// `mem_cgroup_css_offline`.
+    ///
+    /// Errors, all `Cgroup`: EINVAL root; ENODEV removed already; EBUSY groups below it or tasks in it. Locks: the tree's.
+    pub fn remove(&self, css: CssId) -> Result<()> {
+        let group = self.get(css);
+        if group.is_root() {
+            return Err(SwapError::cgroup(rustix::io::Errno::INVAL, "the root cannot be removed".into()));
+        }
+        {
+            let mut tree = self.tree.lock();
+            let node = &tree.nodes[css.index()];
+            if !group.is_online() {
+                return Err(Self::removed(&node.name));
+            }
+            let nr_children = node.names.len();
+            let nr_tasks = group.nr_tasks();
+            if nr_children > 0 || nr_tasks > 0 {
+                let what = format!("{:?} has {nr_children} groups below it and {nr_tasks} tasks in it", node.name);
+                return Err(SwapError::cgroup(rustix::io::Errno::BUSY, what));
+            }
+            group.set_life(Life::Offline);
+            let name = node.name.clone();
+            let parent = group.parent().expect("not root");
+            tree.nodes[parent.index()].names.remove(&name);
+        }
+        group.min_pages.store(0, Ordering::Relaxed);
+        group.low_pages.store(0, Ordering::Relaxed);
+        self.drain_stocks();
+        self.id_put(group, 1);
+        self.css_put(group, 1);
+        Ok(())
+    }
+
+    /// Enters a task. Errors: `Cgroup` (ENODEV) the group is removed. Locks: the tree's.
+    pub fn enter(&self, css: CssId) -> Result<()> {
+        let tree = self.tree.lock();
+        let group = self.get(css);
+        if !group.is_online() {
+            return Err(Self::removed(&tree.nodes[css.index()].name));
+        }
+        group.nr_tasks.fetch_add(1, Ordering::Relaxed);
+        self.css_get(group, 1);
+        Ok(())
+    }
+
+    /// Lets a task leave.
+    pub fn leave(&self, css: CssId) {
+        let group = self.get(css);
+        group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
+        self.css_put(group, 1);
+    }
+
+    /// Takes references to a group that has one. Kernel: `css_get_many`.
+    #[inline]
+    pub(crate) fn css_get(&self, group: &MemCgroup, nr: u64) {
+        // Relaxed: the caller has one, or keeps the group from going by other means.
+        group.css_refs.fetch_add(nr, Ordering::Relaxed);
+    }
+
+    /// Gives references back; the last one frees the group. Kernel: `css_put_many`.
+    #[inline]
+    pub(crate) fn css_put(&self, group: &MemCgroup, nr: u64) {
+        // AcqRel: what others did with the group is done before its place is used again.
+        let old = group.css_refs.fetch_sub(nr, Ordering::AcqRel);
+        debug_assert!(old >= nr, "{nr} references put, {old} are there");
+        if old == nr {
+            self.free(group);
+        }
+    }
+
+    #[cold]
+    fn free(&self, group: &MemCgroup) {
+        let parent = self.get(group.parent().expect("root has a reference for ever"));
+        {
+            let mut tree = self.tree.lock();
+            group.set_life(Life::Free);
+            group.hand_over(parent);
+            let serial = tree.nodes[group.css().index()].serial;
+            let node = &mut tree.nodes[parent.css().index()];
+            node.children.remove(&serial);
+            node.spare.push(group.css());
+        }
+        self.css_put(parent, 1);
+    }
+
+    /// Gives a group the lowest free id. Errors: `Cgroup` (ENOSPC).
+    fn alloc_id(&self, css: CssId) -> Result<MemcgId> {
+        let mut lowest = self.lowest_free.lock();
+        // Relaxed: ids are given out and taken back under the lock; lookups check what they find.
+        let free = (*lowest..NR_IDS as u32).find(|&id| self.ids[id as usize].load(Ordering::Relaxed) == 0);
+        let Some(id) = free else {
+            let what = format!("all {} private ids are in use", NR_IDS - 1);
+            return Err(SwapError::cgroup(rustix::io::Errno::NOSPC, what));
+        };
+        self.ids[id as usize].store(css.0, Ordering::Relaxed);
+        *lowest = id + 1;
+        Ok(MemcgId(id as u16))
+    }
+
+    /// Finds the group of a private id; `None` for 0 and for one that is released. Kernel: `mem_cgroup_from_private_id`.
+    #[inline]
+    pub fn lookup(&self, id: MemcgId) -> Option<&MemCgroup> {
+        // Relaxed: who acts on it has pinned the id by a slot, or takes what it finds for a hint.
+        match self.ids[usize::from(id.0)].load(Ordering::Relaxed) {
+            0 => None,
+            css => Some(self.get(CssId(css))),
+        }
+    }
+
+    /// Pins the id of a group, or of the nearest one above it whose id is not released, `nr` times. Kernel:
+    /// `mem_cgroup_private_id_get_online`. It looks at the pins, not at whether the group is online.
+    pub(crate) fn id_get_online<'a>(&'a self, group: &'a MemCgroup, nr: u64) -> &'a MemCgroup {
+        let pin = |level: &&MemCgroup| {
+            let more = |refs: u64| (refs > 0).then_some(refs + nr);
+            // Relaxed: a count; the id stays what it is while it is not 0.
+            level.id_refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        };
+        self.levels(group).find(pin).expect("root's id is never released")
+    }
+
+    /// Gives pins of an id back; the last one releases it, to be given to another group at once. Kernel:
+    /// `mem_cgroup_private_id_put`.
+    pub(crate) fn id_put(&self, group: &MemCgroup, nr: u64) {
+        let old = group.id_refs.fetch_sub(nr, Ordering::Relaxed);
+        debug_assert!(old >= nr, "{nr} pins put, {old} are there");
+        if old == nr {
+            let mut lowest = self.lowest_free.lock();
+            let id = group.id.swap(0, Ordering::Relaxed);
+            self.ids[id as usize].store(0, Ordering::Relaxed);
+            group.lruvec().set_memcg(MemcgId(0));
+            *lowest = (*lowest).min(id);
+            drop(lowest);
+            self.css_put(group, 1);
+        }
+    }
+
+    /// Returns a group, or the nearest one above it, that is online. Kernel: `mem_cgroup_tryget_online`, climbing.
+    pub(crate) fn nearest_online<'a>(&'a self, group: &'a MemCgroup) -> &'a MemCgroup {
+        self.levels(group).find(|level| level.is_online()).expect("root is online")
+    }
+
+    /// Takes pages of memory for a group out of this CPU's stock, if it has them. Kernel: `consume_stock`.
+    #[inline]
+    pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
+        self.options.has_stock && self.stocks.consume(group.css(), nr_pages, cpu)
+    }
+
+    /// Keeps pages that are charged already for the next charges of this CPU. Kernel: `refill_stock`.
+    pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
+        self.css_get(group, 1);
+        if let Some(old) = self.stocks.refill(group.css(), nr_pages, cpu) {
+            self.return_stock(old);
+        }
+    }
+
+    /// Gives every CPU's stock back to the counters. Kernel: `drain_all_stock`.
+    pub fn drain_stocks(&self) {
+        self.stocks.take_all().into_iter().for_each(|stock| self.return_stock(stock));
+    }
+
+    fn return_stock(&self, stock: stock::Stock) {
+        let group = self.get(stock.css);
+        if stock.nr_pages > 0 {
+            self.uncharge_memory(group, stock.nr_pages);
+        }
+        self.css_put(group, 1);
+    }
+
+    /// Takes a charge of memory back, on v1 of memsw too. Kernel: `memcg_uncharge`.
+    pub(crate) fn uncharge_memory(&self, group: &MemCgroup, nr_pages: u64) {
+        self.uncharge(group, Which::Memory, nr_pages);
+        if self.do_memsw_account() {
+            self.uncharge(group, Which::Swap, nr_pages);
+        }
+    }
+
+    /// Returns the pages of swap a group may still use: the least that any level leaves. Kernel:
+    /// `mem_cgroup_get_nr_swap_pages`. May be negative.
+    pub fn nr_swap_pages(&self, group: &MemCgroup, nr_free_pages: i64) -> i64 {
+        if self.do_memsw_account() {
+            return nr_free_pages;
+        }
+        self.charged_levels(group).map(|level| level.swap.margin_pages()).fold(nr_free_pages, i64::min)
+    }
+
+    /// Says whether more than half of what some level of a group may swap is used. Kernel: the memcg part of
+    /// `mem_cgroup_swap_full`.
+    pub fn is_swap_full(&self, group: &MemCgroup) -> bool {
+        !self.do_memsw_account()
+            && self.charged_levels(group).any(|level| {
+                let twice = level.swap.usage_pages() * 2;
+                twice >= level.swap.high_pages() || twice >= level.swap.max_pages()
+            })
+    }
+
+    /// Returns the bytes of groups ever made and of the map of ids as far as it is used.
+    pub fn bytes(&self) -> u64 {
+        let nr_groups = self.tree.lock().nodes.len();
+        let group = size_of::<MemCgroup>() + size_of::<crate::workingset::Lruvec>() + size_of::<Node>();
+        (nr_groups * group + usize::min(nr_groups + 1, NR_IDS) * size_of::<AtomicU32>()) as u64
+    }
+}
+
+const _: () = assert!(NR_STATS < 32, "a group is small");

@@ -1,0 +1,160 @@
+//! Who is charged for a slot, where its entry does not say: one private id a slot, 0 for none.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use bytemuck::Zeroable;
+
+use super::TableId;
+use crate::error::Result;
+use crate::limits::SWAPFILE_CLUSTER;
+use crate::mapped::MappedSlice;
+use crate::sync::SpinMutex;
+use crate::types::{ClusterIdx, MemcgId, SwpOffset};
+
+/// The ids of one cluster. Kernel: `struct swap_memcg_table`.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct OwnerCells([AtomicU16; SWAPFILE_CLUSTER as usize]);
+
+const _: () = assert!(size_of::<OwnerCells>() == 1024, "2 bytes a slot");
+
+// SAFETY: all zero bytes are 512 atomics of value 0, which is no owner.
+#[expect(unsafe_code, reason = "cells live in zeroed mappings")]
+unsafe impl Zeroable for OwnerCells {}
+
+/// How the ids of a device's slots are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OwnerForm {
+    /// In the entries; there is nothing here.
+    Entry,
+    /// For every slot from the start.
+    Array,
+    /// For the slots of clusters that have a table.
+    Table,
+    /// For single clusters, while one of their slots has an id.
+    Sparse,
+}
+
+/// The ids of one device's slots beside their entries. Each call is made with the slots' cluster locked.
+#[derive(Debug)]
+pub(crate) enum Owners {
+    /// See [`OwnerForm::Entry`].
+    Entry,
+    /// Kernel: `swap_cgroup_ctrl`.
+    Array(MappedSlice<AtomicU16>),
+    /// By table number: the cells live and go with the table.
+    Table(MappedSlice<OwnerCells>),
+    /// By cluster number.
+    Sparse(SpinMutex<HashMap<ClusterIdx, Box<[u16; SWAPFILE_CLUSTER as usize]>>>),
+}
+
+/// Where a slot is: all three ways to name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    pub(crate) cluster: ClusterIdx,
+    pub(crate) table: TableId,
+    pub(crate) slot: usize,
+}
+
+impl Cell {
+    fn offset(self) -> usize {
+        SwpOffset(self.cluster.base().0 + self.slot as u32).0 as usize
+    }
+}
+
+impl Owners {
+    /// Makes room for the ids of `nr_clusters`. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn new(form: OwnerForm, nr_clusters: u32) -> Result<Self> {
+        Ok(match form {
+            OwnerForm::Entry => Self::Entry,
+            OwnerForm::Array => Self::Array(MappedSlice::zeroed(nr_clusters as usize * SWAPFILE_CLUSTER as usize)?),
+            OwnerForm::Table => Self::Table(MappedSlice::zeroed(nr_clusters as usize + 1)?),
+            OwnerForm::Sparse => Self::Sparse(SpinMutex::default()),
+        })
+    }
+
+    /// Returns the id of a slot, 0 for none. Kernel: `lookup_swap_cgroup_id`.
+    #[inline]
+    pub(crate) fn get(&self, at: Cell) -> MemcgId {
+        // Relaxed: the cluster lock orders.
+        MemcgId(match self {
+            Self::Entry => 0,
+            Self::Array(ids) => ids[at.offset()].load(Ordering::Relaxed),
+            Self::Table(tables) => tables[at.table.index()].0[at.slot].load(Ordering::Relaxed),
+            Self::Sparse(clusters) => clusters.lock().get(&at.cluster).map_or(0, |ids| ids[at.slot]),
+        })
+    }
+
+    /// Writes the id of `nr` slots. Kernel: `swap_cgroup_record`.
+    pub(crate) fn fill(&self, at: Cell, nr: usize, id: MemcgId) {
+        match self {
+            Self::Entry => {}
+            Self::Array(ids) => {
+                ids[at.offset()..at.offset() + nr].iter().for_each(|cell| cell.store(id.0, Ordering::Relaxed));
+            }
+            Self::Table(tables) => {
+                let cells = &tables[at.table.index()].0[at.slot..at.slot + nr];
+                cells.iter().for_each(|cell| cell.store(id.0, Ordering::Relaxed));
+            }
+            Self::Sparse(clusters) => {
+                let mut clusters = clusters.lock();
+                if id.0 == 0 && !clusters.contains_key(&at.cluster) {
+                    return;
+                }
+                let ids = clusters.entry(at.cluster).or_insert_with(|| Box::new([0; SWAPFILE_CLUSTER as usize]));
+                ids[at.slot..at.slot + nr].fill(id.0);
+                if ids.iter().all(|&id| id == 0) {
+                    clusters.remove(&at.cluster);
+                }
+            }
+        }
+    }
+
+    /// Returns the bytes there are from swapon on, and those of the clusters in use, of which `nr_tables` have a table.
+    pub(crate) fn bytes(&self, nr_tables: u32) -> (u64, u64) {
+        match self {
+            Self::Entry => (0, 0),
+            Self::Array(ids) => (size_of_val(&**ids) as u64, 0),
+            Self::Table(_) => (0, u64::from(nr_tables) * size_of::<OwnerCells>() as u64),
+            Self::Sparse(clusters) => (0, clusters.lock().len() as u64 * size_of::<OwnerCells>() as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(slot: usize) -> Cell {
+        Cell { cluster: ClusterIdx(3), table: TableId(std::num::NonZeroU32::MIN), slot }
+    }
+
+    #[test]
+    fn every_form_keeps_what_it_is_given() {
+        for form in [OwnerForm::Array, OwnerForm::Table, OwnerForm::Sparse] {
+            let owners = Owners::new(form, 8).expect("memory");
+            owners.fill(at(5), 3, MemcgId(9));
+            let ids: Vec<_> = (4..9).map(|slot| owners.get(at(slot)).0).collect();
+            assert_eq!(ids, [0, 9, 9, 9, 0], "{form:?}");
+            owners.fill(at(5), 3, MemcgId(0));
+            assert_eq!(owners.get(at(6)), MemcgId(0), "{form:?}");
+        }
+        let entry = Owners::new(OwnerForm::Entry, 8).expect("nothing");
+        entry.fill(at(5), 3, MemcgId(9));
+        assert_eq!(entry.get(at(5)), MemcgId(0));
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_reference() {
+        let of = |form| Owners::new(form, 1 << 19).expect("memory").bytes(7);
+        // A terabyte has half a million clusters.
+        assert_eq!((of(OwnerForm::Entry), of(OwnerForm::Array)), ((0, 0), (512 << 20, 0)));
+        assert_eq!((of(OwnerForm::Table), of(OwnerForm::Sparse)), ((0, 7 << 10), (0, 0)));
+        let sparse = Owners::new(OwnerForm::Sparse, 8).expect("memory");
+        sparse.fill(at(0), 1, MemcgId(2));
+        assert_eq!(sparse.bytes(7), (0, 1024));
+        sparse.fill(at(0), 1, MemcgId(0));
+        assert_eq!(sparse.bytes(7), (0, 0), "gone with its last id");
+    }
+}
