@@ -1,5 +1,7 @@
 //! `check()`: every invariant, numbered, provable at any time. `docs/invariants.md` explains each.
 
+mod memcg;
+
 use std::collections::HashSet;
 
 use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
@@ -13,7 +15,7 @@ use crate::table::{EntryKind, SwapTableEntry};
 use crate::types::{ClusterIdx, Order, SwpOffset};
 
 /// Every invariant with one line about it.
-pub const INVARIANTS: [(&str, &str); 14] = [
+pub const INVARIANTS: [(&str, &str); 19] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
@@ -28,6 +30,11 @@ pub const INVARIANTS: [(&str, &str); 14] = [
     ("I12", "no two clusters share a table, and attached tables are counted"),
     ("I13", "a folio is marked as cached exactly while its slots hold it"),
     ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
+    ("I16", "swap usage of a group, on v1 memsw, is what it and those below it own, and never went below nothing"),
+    ("I17", "memory usage of a group is the pages of folios charged to it and to those below it"),
+    ("I18", "MEMCG_SWAP of a group is the slots that are its own, and every owner is a group"),
+    ("I19", "the id of a group is pinned once while it is online and once a slot that records it"),
+    ("I20", "a cached folio has a group, and swapcached of a group is its cached pages"),
 ];
 
 fn broken(number: &str, what: String) -> SwapError {
@@ -62,6 +69,7 @@ impl Swap {
         for (cpu, local) in locals.iter().enumerate() {
             check_hints(cpu, local)?;
         }
+        self.check_memcg(active.devices.iter().flatten().map(|device| &**device))?;
         let avail = self.avail.lock();
         for device in active.devices.iter().flatten() {
             let is_listed = avail.list.iter().any(|ty| ty == device.ty());

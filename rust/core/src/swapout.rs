@@ -72,8 +72,9 @@ impl Swap {
     /// Makes a folio that a group is charged for, with whatever bytes. Kernel: `alloc_anon_folio`.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = self.folio_alloc_shrinking(order, cpu)?;
-        self.mem_cgroup_charge(&folio, css, gfp, cpu)?;
-        Ok(folio)
+        let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
+        self.tell_limits();
+        charged.map(|()| folio)
     }
 
     /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
@@ -172,7 +173,9 @@ impl Swap {
     /// Kernel: `shrink_folio_list` of one folio; differs: it is not split here when there is no room.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, Kept<'s>> {
         let (folio, pages) = mapped.into_parts();
-        match self.swap_out_parts(&folio, pages.clone(), cpu) {
+        let result = self.swap_out_parts(&folio, pages.clone(), cpu);
+        self.tell_limits();
+        match result {
             Ok(entry) => {
                 // The reference went with the folio.
                 folio.into_raw();
@@ -230,7 +233,9 @@ impl Swap {
     /// Kernel: `do_swap_page` over `swapin_entry`; differs: there is no page table to look at, a count stands for it.
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
         loop {
-            let (folio, is_new) = self.swapin_folio(entry, how)?;
+            let found = self.swapin_folio(entry, how);
+            self.tell_limits();
+            let (folio, is_new) = found?;
             if is_new {
                 self.on_cpu(how.cpu)?.counters().count(Event::MajorFaults, 1);
             }

@@ -45,7 +45,11 @@ impl Mm {
             match pte {
                 Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
-                Pte::Swap { entry, .. } => self.do_swap_page(&vma, vpn, entry, is_write, cpu)?,
+                Pte::Swap { entry, .. } => {
+                    let result = self.do_swap_page(&vma, vpn, entry, is_write, cpu);
+                    self.swap.tell_limits();
+                    result?;
+                }
             }
         }
     }
