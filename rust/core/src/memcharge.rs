@@ -26,11 +26,6 @@ pub(crate) struct Payer<'s> {
 }
 
 impl Swap {
-    /// Returns the group that a number names, or root. `None` while memcg is disabled.
-    pub(crate) fn group(&self, css: CssId) -> Option<&MemCgroup> {
-        self.memcg().map(|groups| groups.get(css))
-    }
-
     /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM). Locks: none may be held but the
     /// folio's. Kernel: `mem_cgroup_charge`.
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
@@ -109,7 +104,7 @@ impl Swap {
     ///
     /// Errors: `OverLimit` (ENOMEM). No lock may be held but that of a folio nobody reclaims. Kernel: `try_charge_memcg`;
     /// differs: no task is killed when nothing can be reclaimed, the charge fails and its caller decides.
-    pub(crate) fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
+    pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
         if group.is_root() {
             return Ok(());

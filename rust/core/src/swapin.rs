@@ -106,7 +106,14 @@ impl Swap {
     /// Allocates a folio of one order, inserts it, charges it. Step I2 and I3. Kernel: `__swap_cache_alloc`.
     fn alloc_one<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
-        let gfp = if order == Order::ZERO { how.gfp } else { thp_limit_gfp_mask(how.huge_gfp, how.gfp) };
+        // As posted, a large folio without a fault is not held to what its caller may do.
+        let is_unlimited =
+            how.context == RefaultContext::Other && self.memcg().is_some_and(|groups| groups.options().is_rfc_literal);
+        let gfp = match order {
+            Order::ZERO => how.gfp,
+            _ if is_unlimited => how.huge_gfp,
+            _ => thp_limit_gfp_mask(how.huge_gfp, how.gfp),
+        };
         let payer = self.payer(seen, how.faulting, order.nr_pages());
         // No lock is held: this may sleep and reclaim. The range is looked at again afterwards.
         let folio = match how.allocate {

@@ -9,7 +9,7 @@ use swapcore::spec::Discard;
 use swapcore::storage::Ram;
 use swapcore::swapout::MappedFolio;
 use swapcore::types::CssId;
-use swapcore::{Config, CpuId, Order, Orders, Profile, Swap, SwpEntry, Swapin, Switches};
+use swapcore::{Config, CpuId, Order, Orders, Profile, Swap, Swapin, Switches, SwpEntry};
 
 const CPU: CpuId = CpuId(0);
 
@@ -218,7 +218,10 @@ fn run(hierarchy: Hierarchy, wish: MemcgWish, ops: &[Op]) -> Result<(), TestCase
     let used: u64 = swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum();
     prop_assert_eq!((used, swap.memory_of_folios().nr_used_pages()), (0, 0));
     let groups = swap.memcg().expect("enabled");
-    prop_assert!(groups.subtree(CssId::ROOT).into_iter().all(|css| groups.get(css).is_online()), "a dead group is left");
+    prop_assert!(
+        groups.subtree(CssId::ROOT).into_iter().all(|css| groups.get(css).is_online()),
+        "a dead group is left"
+    );
     Ok(())
 }
 

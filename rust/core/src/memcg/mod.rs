@@ -30,6 +30,7 @@ pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule
 use stock::Stocks;
 
 use crate::error::{Result, SwapError};
+use crate::limits::MEMCG_CHARGE_BATCH;
 use crate::mapped::MappedSlice;
 use crate::sync::SpinMutex;
 use crate::types::{CpuId, CssId, MemcgId};
@@ -152,18 +153,18 @@ impl MemCgroups {
     }
 
     /// Charges a group and all above it whatever their limits. Kernel: `page_counter_charge`.
-    pub(crate) fn charge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
+    pub fn charge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
         self.charged_levels(group).for_each(|level| Self::counter(level, which).charge(nr_pages));
     }
 
     /// Takes a charge back. Kernel: `page_counter_uncharge`.
-    pub(crate) fn uncharge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
+    pub fn uncharge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
         self.charged_levels(group).for_each(|level| Self::counter(level, which).uncharge(nr_pages));
     }
 
     /// Charges a group and all above it, or none of them; the error is the level that refused. Kernel:
     /// `page_counter_try_charge`.
-    pub(crate) fn try_charge<'a>(
+    pub fn try_charge<'a>(
         &'a self,
         group: &'a MemCgroup,
         which: Which,
@@ -441,7 +442,8 @@ impl MemCgroups {
     /// Takes pages of memory for a group out of this CPU's stock, if it has them. Kernel: `consume_stock`.
     #[inline]
     pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
-        self.options.has_stock && self.stocks.consume(group.css(), nr_pages, cpu)
+        // A stock is what is left of a batch: a whole batch is never there.
+        self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.stocks.consume(group.css(), nr_pages, cpu)
     }
 
     /// Keeps pages that are charged already for the next charges of this CPU. Kernel: `refill_stock`.
@@ -466,7 +468,7 @@ impl MemCgroups {
     }
 
     /// Takes a charge of memory back, on v1 of memsw too. Kernel: `memcg_uncharge`.
-    pub(crate) fn uncharge_memory(&self, group: &MemCgroup, nr_pages: u64) {
+    pub fn uncharge_memory(&self, group: &MemCgroup, nr_pages: u64) {
         self.uncharge(group, Which::Memory, nr_pages);
         if self.do_memsw_account() {
             self.uncharge(group, Which::Swap, nr_pages);

@@ -38,7 +38,7 @@ impl Stocks {
     pub(super) fn refill(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Option<Stock> {
         let Ok(mut stock) = self.0.lock(cpu) else { return Some(Stock { css, nr_pages }) };
         match &mut *stock {
-            Some(mine) if mine.css == css && mine.nr_pages + nr_pages <= MEMCG_CHARGE_BATCH => {
+            Some(mine) if mine.css == css && mine.nr_pages + nr_pages < MEMCG_CHARGE_BATCH => {
                 mine.nr_pages += nr_pages;
                 Some(Stock { css, nr_pages: 0 })
             }

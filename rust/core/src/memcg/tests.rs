@@ -121,10 +121,10 @@ fn stocks_serve_small_charges_and_are_drained() {
     assert!(!groups.consume_stock(group, 1, cpu));
     groups.charge(group, Which::Memory, 64);
     groups.refill_stock(group, 60, cpu);
-    groups.refill_stock(group, 4, cpu);
+    groups.refill_stock(group, 3, cpu);
     assert!(!groups.consume_stock(group, 1, CpuId(1)));
     groups.drain_stocks();
-    assert_eq!((group.memory.usage_pages(), group.css_refs()), (64, 2));
+    assert_eq!((group.memory.usage_pages(), group.css_refs()), (65, 2));
 }
 
 #[test]
