@@ -11,9 +11,10 @@ use crate::swap::{Local, Swap};
 use crate::sync::SpinGuard;
 use crate::table::{EntryKind, SwapTableEntry};
 use crate::types::{ClusterIdx, Order, SwpOffset};
+use crate::workingset::Lruvec;
 
 /// Every invariant with one line about it.
-pub const INVARIANTS: [(&str, &str); 14] = [
+pub const INVARIANTS: [(&str, &str); 15] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
@@ -28,6 +29,7 @@ pub const INVARIANTS: [(&str, &str); 14] = [
     ("I12", "no two clusters share a table, and attached tables are counted"),
     ("I13", "a folio is marked as cached exactly while its slots hold it"),
     ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
+    ("I15", "an LRU list links the pages that it counts, of folios whose flags name that list"),
 ];
 
 fn broken(number: &str, what: String) -> SwapError {
@@ -41,7 +43,7 @@ fn ensure(holds: bool, number: &str, what: impl FnOnce() -> String) -> Result<()
 impl Swap {
     /// Proves every invariant, with every CPU stopped meanwhile. Errors: `Invariant`, naming the first broken one.
     ///
-    /// Locks: `swap_lock`, every CPU's local lock, then cluster and list locks one at a time.
+    /// Locks: `swap_lock`, every CPU's local lock, then cluster, list and LRU locks one at a time.
     pub fn check(&self) -> Result<()> {
         let active = self.active();
         let locals = self.locals.lock_all();
@@ -59,6 +61,7 @@ impl Swap {
         ensure(self.nr_swap_pages() == free - leaving_inuse, "I6", || {
             format!("nr_swap_pages {} but {free} slots are free", self.nr_swap_pages())
         })?;
+        self.check_lruvec(self.memory_of_folios().lruvec())?;
         for (cpu, local) in locals.iter().enumerate() {
             check_hints(cpu, local)?;
         }
@@ -71,6 +74,11 @@ impl Swap {
             })?;
         }
         Ok(())
+    }
+
+    /// Checks the lists of one lruvec. Locks: its lists.
+    fn check_lruvec(&self, lruvec: &Lruvec) -> Result<()> {
+        self.memory_of_folios().check_lru(lruvec).map_err(|what| broken("I15", what))
     }
 
     /// Checks one device; returns its cached entries.

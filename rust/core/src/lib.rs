@@ -7,12 +7,12 @@
 //! limits
 //! types
 //! error
-//! sync mapped spec gfp zero readahead event
+//! sync mapped spec gfp zero readahead event orders
 //! percpu
 //! table
 //! cluster workingset
 //! profile folio header plist
-//! storage
+//! storage rmap
 //! device charge
 //! swap
 //! free
@@ -20,11 +20,11 @@
 //! reclaim
 //! alloc
 //! refs cache
-//! io
+//! io replace
+//! vmscan
 //! shrink
 //! swapin
 //! swapout
-//! replace
 //! shared mm swapon swapoff stats
 //! check dump
 //! strategy
@@ -68,6 +68,7 @@ mod io;
 pub mod limits;
 mod mapped;
 pub mod mm;
+mod orders;
 mod percpu;
 mod plist;
 pub mod profile;
@@ -78,6 +79,7 @@ mod reclaim;
 mod refs;
 mod replace;
 pub mod replay;
+pub mod rmap;
 pub mod shared;
 mod shrink;
 mod slots;
@@ -94,6 +96,7 @@ pub mod swapout;
 mod sync;
 pub mod table;
 pub mod types;
+mod vmscan;
 pub mod workingset;
 pub mod zero;
 
@@ -102,10 +105,11 @@ pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};
 pub use mm::Mm;
+pub use orders::Orders;
 pub use profile::{Profile, Switches};
 pub use shared::{SharedFolio, SharedView};
 pub use spec::{DeviceSpec, Discard};
 pub use swap::{Config, OnCpu, Swap, Workers};
-pub use swapin::{Orders, Swapin};
+pub use swapin::Swapin;
 pub use swapout::{Kept, MappedFolio};
 pub use types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};

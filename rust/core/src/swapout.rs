@@ -4,48 +4,11 @@
 use std::ops::Range;
 
 use crate::error::{Result, SwapError};
-use crate::event::EventKind;
+pub use crate::folio::MappedFolio;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio, check_home};
-use crate::io::Writeout;
-use crate::slots::Leave;
-use crate::swap::{Event, OrderEvent, Swap};
+use crate::swap::{Event, Swap};
 use crate::swapin::{Orders, Swapin};
-use crate::table::Shadow;
 use crate::types::{CpuId, Order, SwpEntry};
-
-/// A folio with the pages of it that its holder maps, as one page table would.
-#[derive(Debug)]
-pub struct MappedFolio<'a> {
-    folio: FolioRef<'a>,
-    pages: Range<u32>,
-}
-
-impl<'a> MappedFolio<'a> {
-    /// Maps a whole folio.
-    pub fn map(folio: FolioRef<'a>) -> Self {
-        folio.add_mappings(folio.nr_pages());
-        Self { pages: 0..folio.nr_pages(), folio }
-    }
-
-    /// Returns the folio.
-    pub fn folio(&self) -> &FolioRef<'a> {
-        &self.folio
-    }
-
-    /// Returns the pages mapped.
-    pub fn pages(&self) -> Range<u32> {
-        self.pages.clone()
-    }
-
-    /// Takes the parts out, still mapped; [`MappedFolio::from_parts`] puts them together again.
-    pub(crate) fn into_parts(self) -> (FolioRef<'a>, Range<u32>) {
-        (self.folio, self.pages)
-    }
-
-    pub(crate) fn from_parts(folio: FolioRef<'a>, pages: Range<u32>) -> Self {
-        Self { folio, pages }
-    }
-}
 
 /// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
 #[derive(Debug)]
@@ -85,73 +48,6 @@ impl Swap {
     pub(crate) fn make_anon(&self, folio: &FolioRef<'_>) {
         folio.set(FolioFlags::UPTODATE | FolioFlags::DIRTY | FolioFlags::SWAPBACKED);
         folio.lru_add();
-    }
-
-    /// Gives a locked folio slots, charges them and dirties it. Steps O1 to O3. Errors: `NoSpace` (ENOSPC);
-    /// `NoMemory` (ENOMEM) the charge was refused.
-    pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
-        let mut on_cpu = self.on_cpu(cpu)?;
-        on_cpu.alloc_for_folio(locked)?;
-        drop(on_cpu);
-        if let Some(charging) = &self.charging
-            && let Err(error) = charging.try_charge_swap(locked.folio())
-        {
-            self.on_cpu(cpu)?.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
-            return Err(error);
-        }
-        locked.set(FolioFlags::DIRTY);
-        Ok(())
-    }
-
-    /// Counts a large folio that did not get its run. Step I.5.
-    pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
-        if order != Order::ZERO {
-            let mut on_cpu = self.on_cpu(cpu)?;
-            on_cpu.note(EventKind::SwapOutFallback, SwpEntry::NONE, order, 0);
-            on_cpu.counters().count_order(OrderEvent::OutFallback, order);
-            on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
-        }
-        Ok(())
-    }
-
-    /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
-    /// reference beside the cache's. Steps O5 to O8. Says whether it is gone.
-    ///
-    /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
-    pub(crate) fn pageout<'f>(&self, mut locked: LockedFolio<'f>, cpu: CpuId) -> (Option<LockedFolio<'f>>, Result<()>) {
-        let expected = locked.nr_pages() + 1;
-        let nr_views = locked.nr_views();
-        let pinned = |refs| match nr_views {
-            0 => SwapError::FolioPinned { refs, expected },
-            _ => SwapError::DataInUse(nr_views),
-        };
-        if locked.refs() != expected {
-            let refs = locked.refs();
-            return (Some(locked), Err(pinned(refs)));
-        }
-        if locked.has(FolioFlags::DIRTY) {
-            locked.clear(FolioFlags::DIRTY);
-            locked.set(FolioFlags::RECLAIM);
-            let (again, result) = self.swap_writeout(locked, cpu);
-            locked = again;
-            match result {
-                Ok(Writeout::Zero | Writeout::Written) => {}
-                Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
-                Err(error) => return (Some(locked), Err(error)),
-            }
-        }
-        locked.clear(FolioFlags::RECLAIM);
-        match self.drop_clean(&locked, cpu) {
-            Ok(true) => {
-                locked.keep();
-                (None, Ok(()))
-            }
-            Ok(false) => {
-                let refs = locked.refs();
-                (Some(locked), Err(pinned(refs)))
-            }
-            Err(error) => (Some(locked), Err(error)),
-        }
     }
 
     /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.

@@ -41,6 +41,13 @@ pub(super) struct FolioHeader {
     pub(super) lru_refs: AtomicU8,
     /// Owner, a private memcg id; 0 for none.
     pub(super) memcg: AtomicU32,
+    /// Neighbours on the LRU list, towards its head and its tail; 0 at the ends.
+    pub(super) lru_prev: AtomicU32,
+    pub(super) lru_next: AtomicU32,
+    /// Number of the mappings whose page tables may name the folio, 0 for none.
+    pub(super) anon_vma: AtomicU32,
+    /// Where in these mappings the first page is.
+    pub(super) index: AtomicU32,
 }
 
 // SAFETY: zero is a valid value of every atomic, and all of them together are a free page.
@@ -114,6 +121,8 @@ pub struct Memory {
     lruvec: Arc<Lruvec>,
     arena: OnceLock<Arena>,
     pub(super) waiters: WaitTable,
+    /// Pages that reclaim has off the lists.
+    pub(super) nr_isolated: AtomicU64,
 }
 
 impl fmt::Debug for Memory {
@@ -133,7 +142,13 @@ impl Memory {
             return Err(SwapError::OutOfRange { what: "memory pages", value: nr_pages.into(), low, high });
         }
         let lruvec = Lruvec::new(MemcgId(0), 0, None);
-        Ok(Self { nr_pages: nr_pages as u32, lruvec, arena: OnceLock::new(), waiters: WaitTable::default() })
+        Ok(Self {
+            nr_pages: nr_pages as u32,
+            lruvec,
+            arena: OnceLock::new(),
+            waiters: WaitTable::default(),
+            nr_isolated: AtomicU64::new(0),
+        })
     }
 
     fn arena(&self) -> Result<&Arena> {
@@ -207,6 +222,7 @@ impl Memory {
         debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
         header.lru_refs.store(0, Ordering::Relaxed);
         header.memcg.store(0, Ordering::Relaxed);
+        header.anon_vma.store(0, Ordering::Relaxed);
         // Who gets a reference to a reused page sees its new fields.
         header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))

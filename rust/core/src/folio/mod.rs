@@ -1,6 +1,8 @@
 //! Folios: runs of pages with data, flags, a lock and counted references.
 
 mod data;
+mod lru;
+mod mapped;
 mod memory;
 mod refs;
 
@@ -9,13 +11,14 @@ use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
 pub use data::{FolioBytes, FolioBytesMut, FolioView};
+pub use mapped::MappedFolio;
 pub use memory::Memory;
 use refs::FolioRefs;
 
 use crate::error::{Result, SwapError};
 use crate::sync::relax;
 use crate::types::{MemcgId, Order, Pfn, SwpEntry};
-use crate::workingset::{FolioFacts, LruList};
+use crate::workingset::FolioFacts;
 
 bitflags::bitflags! {
     /// State of a folio. Kernel: the `PG_*` flags of these names.
@@ -39,17 +42,19 @@ bitflags::bitflags! {
         const RECLAIM = 1 << 7;
         /// Was used since it was last looked at.
         const REFERENCED = 1 << 8;
-        /// On the active list.
+        /// On the active list, or on its way there.
         const ACTIVE = 1 << 9;
         /// Part of the working set.
         const WORKINGSET = 1 << 10;
-        /// Counted on an LRU list.
+        /// On an LRU list.
         const LRU = 1 << 11;
         /// May not leave memory.
         const MLOCKED = 1 << 12;
         /// The user of a handle holds the lock or says that it is under writeback, for as long as he likes: swapoff does
         /// not wait for that. Kernel: none.
         const HELD = 1 << 13;
+        /// On the list of those that may not leave memory.
+        const UNEVICTABLE = 1 << 14;
         /// Read ahead of need and not used since.
         const READAHEAD = 1 << 7;
     }
@@ -237,6 +242,26 @@ impl<'a> Folio<'a> {
         self.put_refs(nr);
     }
 
+    /// Returns the number of the mappings whose page tables may name the folio; 0 for none. Kernel: `folio_anon_vma`.
+    pub(crate) fn anon_vma(self) -> u32 {
+        // Relaxed: written before an entry names the folio, which is seen under its page table lock.
+        self.memory.header(self.pfn).anon_vma.load(Ordering::Relaxed)
+    }
+
+    /// Returns where in these mappings the folio's first page is, in pages. Kernel: `folio->index`.
+    pub(crate) fn page_index(self) -> u32 {
+        // Relaxed: as in `anon_vma`.
+        self.memory.header(self.pfn).index.load(Ordering::Relaxed)
+    }
+
+    /// Sets what may name the folio, and where. Nothing maps it yet. Kernel: `__folio_set_anon`.
+    pub(crate) fn set_anon_rmap(self, anon_vma: u32, index: u32) {
+        let header = self.memory.header(self.pfn);
+        // Relaxed: as in `anon_vma`.
+        header.anon_vma.store(anon_vma, Ordering::Relaxed);
+        header.index.store(index, Ordering::Relaxed);
+    }
+
     /// Returns the owner's private id. Needs the folio lock.
     pub fn memcg(self) -> MemcgId {
         // Relaxed: changes only with the folio locked.
@@ -258,6 +283,7 @@ impl<'a> Folio<'a> {
         to.mapcount.store(as_part.mapcount, Ordering::Relaxed);
         to.memcg.store(from.memcg.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
+        part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
     /// Makes this frozen folio the first of its parts.
@@ -273,6 +299,7 @@ impl<'a> Folio<'a> {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
         self.set(old.flags() - mine);
         self.set_memcg(old.memcg());
+        self.set_anon_rmap(old.anon_vma(), old.page_index());
         // Counted here before it is uncounted there: the lists never lack its pages.
         if old.has(FolioFlags::LRU) {
             self.lru_add();
@@ -289,24 +316,6 @@ impl<'a> Folio<'a> {
     pub(crate) fn forget_mappings(self) {
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.store(0, Ordering::Relaxed);
-    }
-
-    fn lru_list(self) -> LruList {
-        if self.has(FolioFlags::ACTIVE) { LruList::ActiveAnon } else { LruList::InactiveAnon }
-    }
-
-    /// Counts the folio on the list that its active flag names. Needs the folio lock. Kernel: `folio_add_lru`.
-    pub(crate) fn lru_add(self) {
-        if !self.set(FolioFlags::LRU).contains(FolioFlags::LRU) {
-            self.memory.lruvec().add_lru_pages(self.lru_list(), self.nr_pages().into());
-        }
-    }
-
-    /// Uncounts the folio. Needs the folio lock, or to be its last user. Kernel: `lruvec_del_folio`.
-    pub(crate) fn lru_del(self) {
-        if self.clear(FolioFlags::LRU).contains(FolioFlags::LRU) {
-            self.memory.lruvec().add_lru_pages(self.lru_list(), -i64::from(self.nr_pages()));
-        }
     }
 
     /// Returns what working-set detection asks of the folio.

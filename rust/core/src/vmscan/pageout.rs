@@ -1,0 +1,101 @@
+//! The steps of a folio's way out, one by one: slots, write, and out of memory.
+
+use crate::error::{Result, SwapError};
+use crate::event::EventKind;
+use crate::folio::{FolioFlags, LockedFolio};
+use crate::io::Writeout;
+use crate::slots::Leave;
+use crate::swap::{Event, OrderEvent, Swap};
+use crate::table::Shadow;
+use crate::types::{CpuId, Order, SwpEntry};
+use crate::workingset::RefaultLevel;
+
+impl Swap {
+    /// Gives a locked folio slots, charges them and dirties it. Steps O1 to O3. Errors: `NoSpace` (ENOSPC);
+    /// `NoMemory` (ENOMEM) the charge was refused.
+    pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.alloc_for_folio(locked)?;
+        drop(on_cpu);
+        if let Some(charging) = &self.charging
+            && let Err(error) = charging.try_charge_swap(locked.folio())
+        {
+            self.on_cpu(cpu)?.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
+            return Err(error);
+        }
+        locked.set(FolioFlags::DIRTY);
+        Ok(())
+    }
+
+    /// Counts a large folio that did not get its run. Step I.5.
+    pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
+        if order != Order::ZERO {
+            let mut on_cpu = self.on_cpu(cpu)?;
+            on_cpu.note(EventKind::SwapOutFallback, SwpEntry::NONE, order, 0);
+            on_cpu.counters().count_order(OrderEvent::OutFallback, order);
+            on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
+        }
+        Ok(())
+    }
+
+    /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
+    /// reference beside the cache's. Steps O5 to O8. Says whether it is gone.
+    ///
+    /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
+    pub(crate) fn pageout<'f>(&self, mut locked: LockedFolio<'f>, cpu: CpuId) -> (Option<LockedFolio<'f>>, Result<()>) {
+        let expected = locked.nr_pages() + 1;
+        let nr_views = locked.nr_views();
+        let pinned = |refs| match nr_views {
+            0 => SwapError::FolioPinned { refs, expected },
+            _ => SwapError::DataInUse(nr_views),
+        };
+        if locked.refs() != expected {
+            let refs = locked.refs();
+            return (Some(locked), Err(pinned(refs)));
+        }
+        if locked.has(FolioFlags::DIRTY) {
+            locked.clear(FolioFlags::DIRTY);
+            locked.set(FolioFlags::RECLAIM);
+            let (again, result) = self.swap_writeout(locked, cpu);
+            locked = again;
+            match result {
+                Ok(Writeout::Zero | Writeout::Written) => {}
+                Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
+                Err(error) => return (Some(locked), Err(error)),
+            }
+        }
+        locked.clear(FolioFlags::RECLAIM);
+        match self.drop_clean(&locked, cpu) {
+            Ok(true) => {
+                locked.keep();
+                (None, Ok(()))
+            }
+            Ok(false) => {
+                let refs = locked.refs();
+                (Some(locked), Err(pinned(refs)))
+            }
+            Err(error) => (Some(locked), Err(error)),
+        }
+    }
+
+    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
+    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
+        let folio = locked.folio();
+        let evict = || {
+            let lruvec = self.memory_of_folios().lruvec();
+            self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
+        };
+        let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
+        let mut on_cpu = self.on_cpu(cpu)?;
+        if !on_cpu.remove_mapping(locked, 1, evict) {
+            return Ok(false);
+        }
+        on_cpu.note(EventKind::Evict, entry, order, 0);
+        drop(on_cpu);
+        if let Some(charging) = &self.charging {
+            charging.uncharge(folio);
+        }
+        folio.free_frozen();
+        Ok(true)
+    }
+}
