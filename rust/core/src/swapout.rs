@@ -23,9 +23,15 @@ impl Swap {
     /// Makes a folio of zeros, mapped by the caller, dirty. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous fault.
     pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
         let folio = self.folio_alloc_shrinking(order, CpuId(0))?;
-        folio.bytes_mut()?.fill(0);
-        self.make_anon(&folio);
+        self.zero_anon(&folio)?;
         Ok(folio)
+    }
+
+    /// Fills a new folio with zeros and puts it on its list. Errors: those of [`crate::folio::Folio::bytes_mut`].
+    pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
+        folio.bytes_mut()?.fill(0);
+        self.make_anon(folio);
+        Ok(())
     }
 
     /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).

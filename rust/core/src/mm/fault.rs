@@ -41,7 +41,7 @@ impl Mm {
                 *pte
             };
             match pte {
-                Pte::None => self.do_anonymous_page(&vma, vpn)?,
+                Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => self.do_swap_page(&vma, vpn, entry, is_write, cpu)?,
             }
@@ -49,15 +49,21 @@ impl Mm {
     }
 
     /// Maps zeros, in a folio of the order the mapping wants where that fits.
-    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn) -> Result<()> {
+    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
             let nr_pages = order.nr_pages() as u64;
             let first = vpn.0 - vpn.0 % nr_pages;
             let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
-            let folio = if fits { self.swap.folio_zeroed(order) } else { Err(SwapError::NoMemory(0)) };
+            let folio = match order {
+                Order::ZERO => self.swap.folio_alloc_shrinking(order, cpu),
+                // A large folio is not worth what others have.
+                _ if fits => self.swap.folio_alloc(order),
+                _ => Err(SwapError::NoMemory(0)),
+            };
             match folio {
                 Ok(folio) => {
+                    self.swap.zero_anon(&folio)?;
                     let mut table = vma.table(vpn);
                     let start = index(Vpn(first));
                     let entries = &mut table[start..start + nr_pages as usize];

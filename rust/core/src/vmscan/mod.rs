@@ -187,12 +187,8 @@ impl<'s> Reclaim<'s, '_> {
 
     /// Has each group its turn. A partial walk goes on where the one before it ended. Kernel: `shrink_node_memcgs`.
     fn shrink_node(&mut self, groups: &[ReclaimGroup]) {
-        let cursor = self.target.reclaim_cursor();
-        let after = |group: &ReclaimGroup| group.lruvec.memcg() == cursor;
-        let first = match self.now.is_full_walk || cursor == MemcgId(0) {
-            true => 0,
-            false => groups.iter().position(after).map_or(0, |at| at + 1),
-        };
+        let cursor = if self.now.is_full_walk { MemcgId(0) } else { self.target.reclaim_cursor() };
+        let first = first_turn(groups, cursor);
         for group in groups[first..].iter().chain(&groups[..first]) {
             if !self.is_protected(group) {
                 self.shrink_lruvec(group);
@@ -295,6 +291,12 @@ impl<'s> Reclaim<'s, '_> {
         self.memory().add_isolated(-(isolated.nr_taken_pages as i64));
         lruvec.count(LruvecStat::Pgdeactivate, isolated.nr_taken_pages as u32);
     }
+}
+
+/// Returns the group after the one that a partial walk came to, as a place in the tree; 0 when it is gone.
+fn first_turn(groups: &[ReclaimGroup], cursor: MemcgId) -> usize {
+    let is_there = |group: &ReclaimGroup| cursor != MemcgId(0) && group.lruvec.memcg() == cursor;
+    groups.iter().position(is_there).map_or(0, |at| at + 1)
 }
 
 /// Says whether a lruvec's own inactive anonymous pages are few.
