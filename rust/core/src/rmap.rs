@@ -12,12 +12,10 @@ use std::sync::{Arc, Weak};
 
 use crate::folio::Folio;
 use crate::orders::Orders;
+pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
 use crate::sync::{SpinGuard, SpinMutex};
 use crate::types::{Pfn, SwpEntry};
-
-/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
-pub const PTRS_PER_PTE: u64 = 512;
 
 /// One page table entry. Kernel: `pte_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -281,4 +281,27 @@ mod tests {
         assert_eq!(memory.lruvec().own_pages(), [0; 5]);
         assert_eq!(memory.nr_used_pages(), 0);
     }
+
+    #[test]
+    fn parts_of_a_split_folio_follow_it() {
+        let memory = Memory::new(512).expect("a size");
+        let (before, large, after) = (cached(&memory, 0), cached(&memory, 1), cached(&memory, 0));
+        let (head, tail) = (large.folio(), large.at(1));
+        assert!(head.freeze(1));
+        let single = super::super::Part { order: Order::ZERO, mapcount: 0 };
+        head.make_part(tail, single);
+        head.shrink(single);
+        head.lru_add_parts([tail].into_iter());
+        head.unfreeze(1);
+        tail.unfreeze(1);
+        let tail = FolioRef::adopt(tail);
+        let expected = [&before, &tail, &large, &after].map(|folio| folio.pfn().0);
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), expected);
+        assert_eq!((tail.anon_vma(), tail.page_index()), (1, 1));
+        assert_eq!(memory.lruvec().lru_pages(LruList::InactiveAnon), 4);
+        drop(large);
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), [expected[0], expected[1], expected[3]]);
+        drop((before, tail, after));
+        assert_eq!((memory.lruvec().own_pages(), memory.nr_used_pages()), ([0; 5], 0));
+    }
 }

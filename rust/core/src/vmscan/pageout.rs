@@ -82,7 +82,7 @@ impl Swap {
     pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
         let evict = || {
-            let lruvec = self.memory_of_folios().lruvec();
+            let lruvec = self.memory_of_folios().lruvec_of(folio);
             self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
         };
         let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
