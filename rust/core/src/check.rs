@@ -12,10 +12,11 @@ use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
 use crate::swap::{Local, Swap};
 use crate::sync::SpinGuard;
 use crate::table::{EntryKind, SwapTableEntry};
-use crate::types::{ClusterIdx, Order, SwpOffset};
+use crate::types::{ClusterIdx, CssId, Order, SwpOffset};
+use crate::workingset::Lruvec;
 
 /// Every invariant with one line about it.
-pub const INVARIANTS: [(&str, &str); 19] = [
+pub const INVARIANTS: [(&str, &str); 20] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
@@ -30,6 +31,7 @@ pub const INVARIANTS: [(&str, &str); 19] = [
     ("I12", "no two clusters share a table, and attached tables are counted"),
     ("I13", "a folio is marked as cached exactly while its slots hold it"),
     ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
+    ("I15", "an LRU list links the pages that it counts, of folios whose flags name that list"),
     ("I16", "swap usage of a group, on v1 memsw, is what it and those below it own, and never went below nothing"),
     ("I17", "memory usage of a group is the pages of folios charged to it and to those below it"),
     ("I18", "MEMCG_SWAP of a group is the slots that are its own, and every owner is a group"),
@@ -48,7 +50,7 @@ fn ensure(holds: bool, number: &str, what: impl FnOnce() -> String) -> Result<()
 impl Swap {
     /// Proves every invariant, with every CPU stopped meanwhile. Errors: `Invariant`, naming the first broken one.
     ///
-    /// Locks: `swap_lock`, every CPU's local lock, then cluster and list locks one at a time.
+    /// Locks: `swap_lock`, every CPU's local lock, then cluster, list and LRU locks one at a time.
     pub fn check(&self) -> Result<()> {
         let active = self.active();
         let locals = self.locals.lock_all();
@@ -66,6 +68,7 @@ impl Swap {
         ensure(self.nr_swap_pages() == free - leaving_inuse, "I6", || {
             format!("nr_swap_pages {} but {free} slots are free", self.nr_swap_pages())
         })?;
+        self.check_lists()?;
         for (cpu, local) in locals.iter().enumerate() {
             check_hints(cpu, local)?;
         }
@@ -79,6 +82,15 @@ impl Swap {
             })?;
         }
         Ok(())
+    }
+
+    /// Checks the lists of every group, one after the other. Locks: each group's lists.
+    fn check_lists(&self) -> Result<()> {
+        let check = |lruvec: &Lruvec| self.memory_of_folios().check_lru(lruvec).map_err(|what| broken("I15", what));
+        match self.memcg() {
+            Some(groups) => groups.subtree(CssId::ROOT).into_iter().try_for_each(|css| check(groups.get(css).lruvec())),
+            None => check(self.memory_of_folios().lruvec()),
+        }
     }
 
     /// Checks one device; returns its cached entries.

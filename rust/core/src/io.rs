@@ -62,6 +62,10 @@ impl Swap {
             folio.clear(FolioFlags::RECLAIM);
         }
         folio.end_writeback();
+        if folio.has(FolioFlags::RECLAIM) {
+            // Clean by now: the next one to go. Kernel: `folio_rotate_reclaimable`.
+            folio.lru_move_tail();
+        }
         (folio.lock(), result.map(|()| Writeout::Written))
     }
 

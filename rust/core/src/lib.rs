@@ -7,13 +7,13 @@
 //! limits
 //! types
 //! error
-//! sync mapped spec gfp zero readahead event
+//! sync mapped spec gfp zero readahead event orders
 //! percpu
 //! table
 //! cluster workingset
 //! memcg
 //! profile folio header plist
-//! storage
+//! storage rmap
 //! device
 //! swap
 //! charge
@@ -22,12 +22,12 @@
 //! reclaim
 //! alloc
 //! refs cache
-//! io
-//! shrink policies
-//! memcharge
+//! io replace
+//! policies
+//! vmscan
+//! shrink memcharge
 //! swapin
 //! swapout
-//! replace
 //! shared mm swapon swapoff stats
 //! check dump
 //! strategy
@@ -37,8 +37,8 @@
 //!
 //! # Locks, outer to inner
 //! `swap_lock` ([`swap::Swap`]'s list of devices) > a CPU's local lock > a rotational device's positions > one cluster
-//! lock > one of { list lock, avail lock, pool, extend, free pages, a storage's own }. Folio locks come before all of
-//! these and are slept for; under a local lock one is only tried.
+//! lock > one of { list lock, avail lock, pool, extend, free pages, LRU lists, reverse map, a storage's own }. Folio locks
+//! come before all of these and are slept for; under a local lock one is only tried. Page table locks are between.
 //!
 //! # One swap-out
 //! ```
@@ -73,6 +73,7 @@ mod mapped;
 pub mod memcg;
 mod memcharge;
 pub mod mm;
+mod orders;
 mod percpu;
 mod plist;
 mod policies;
@@ -84,6 +85,7 @@ mod reclaim;
 mod refs;
 mod replace;
 pub mod replay;
+pub mod rmap;
 pub mod shared;
 mod shrink;
 mod slots;
@@ -100,6 +102,7 @@ pub mod swapout;
 mod sync;
 pub mod table;
 pub mod types;
+mod vmscan;
 pub mod workingset;
 pub mod zero;
 
@@ -107,10 +110,11 @@ pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};
 pub use mm::Mm;
+pub use orders::Orders;
 pub use profile::{Profile, Switches};
 pub use shared::{SharedFolio, SharedView};
 pub use spec::{DeviceSpec, Discard};
 pub use swap::{Config, OnCpu, Swap, Workers};
-pub use swapin::{Orders, Swapin};
+pub use swapin::Swapin;
 pub use swapout::{Kept, MappedFolio};
 pub use types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};

@@ -42,14 +42,17 @@ pub const ZRAM_SPARE_PAGES_MAX: usize = 1024;
 pub const MEMORY_PAGES_DEFAULT: u64 = 1 << 22;
 /// Records of events that a CPU may keep: 640 MiB of them.
 pub const EVENT_RECORDS_MAX: usize = 1 << 24;
-/// Pages that a look through the swap cache for memory tries to free at the least.
-pub const SHRINK_PAGES_MIN: u64 = 64;
 /// Pages of memory that a charge takes from the counters at once, for this and the next. Kernel: `MEMCG_CHARGE_BATCH`.
 pub const MEMCG_CHARGE_BATCH: u64 = 64;
-/// Passes of reclaim without success before a charge fails, beside two for stocks and limits. Kernel: of that name.
-pub const MAX_RECLAIM_RETRIES: u32 = 16;
 /// log2 of the pages that are worth every effort. Kernel: of that name.
 pub const PAGE_ALLOC_COSTLY_ORDER: u32 = 3;
+/// Pages that reclaim looks at in one go. Kernel: `SWAP_CLUSTER_MAX`.
+pub const SWAP_CLUSTER_MAX: u64 = 32;
+/// The first priority of reclaim: a list is looked at shifted right by it. Kernel: `DEF_PRIORITY`.
+pub const DEF_PRIORITY: u8 = 12;
+/// Attempts at memory that others take as soon as reclaim frees it, and at a charge beside two for stocks and limits.
+/// Kernel: of that name.
+pub const MAX_RECLAIM_RETRIES: u32 = 16;
 /// Spins on a taken lock before the thread offers its CPU to others.
 pub const LOCK_SPINS: u32 = 64;
 /// Passes of swapoff over a device before it gives up on slots that stay in use.

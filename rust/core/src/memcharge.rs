@@ -11,6 +11,7 @@ use crate::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_COSTLY_O
 use crate::memcg::{DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore, Which};
 use crate::swap::Swap;
 use crate::types::{CpuId, CssId};
+use crate::vmscan::ScanControl;
 
 thread_local! {
     /// This thread reclaims: what it charges meanwhile is not refused, or it would wait for itself.
@@ -72,7 +73,7 @@ impl Swap {
             .get()
             .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
             .filter(can_keep)
-            .or_else(|| owner.policy().dead_owner.filter(can_keep))
+            .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
             .unwrap_or(options.dead_swapin)
     }
 
@@ -169,24 +170,34 @@ impl Swap {
         if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
     }
 
-    /// Reclaims on behalf of a limit; returns the pages that came free. Kernel: `try_to_free_mem_cgroup_pages`.
+    /// Reclaims on behalf of a limit; returns the pages that came free.
     pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: bool, cpu: CpuId) -> Result<u64> {
-        let was_reclaiming = IS_RECLAIMING.replace(true);
-        let result = self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu);
-        IS_RECLAIMING.set(was_reclaiming);
-        result
+        self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
     }
 
-    /// Kernel: of that name.
+    /// Reclaims pages of a group and of all below it; returns how many came free. `swappiness` is for this time only, 201
+    /// for anonymous pages alone. Errors: `BadCpu` (EINVAL). No lock may be held. Kernel: of that name.
     pub(crate) fn try_to_free_mem_cgroup_pages(
         &self,
-        _level: &MemCgroup,
-        _nr_pages: u64,
-        _may_swap: bool,
-        _swappiness: Option<u8>,
-        _cpu: CpuId,
+        level: &MemCgroup,
+        nr_pages: u64,
+        may_swap: bool,
+        swappiness: Option<u8>,
+        cpu: CpuId,
     ) -> Result<u64> {
-        Ok(0)
+        let groups = self.memcg().expect("a group has a controller");
+        let sc = ScanControl {
+            target_lruvec: Some(level.lruvec().clone()),
+            may_swap,
+            swappiness_override: swappiness,
+            nr_to_reclaim_pages: nr_pages,
+            cpu,
+            on_low: Some(&|group| groups.raise(groups.get(group.css), MemcgEvent::Low)),
+        };
+        let was_reclaiming = IS_RECLAIMING.replace(true);
+        let result = self.try_to_free_pages(&|| self.reclaim_groups(level.css()), &sc);
+        IS_RECLAIMING.set(was_reclaiming);
+        result
     }
 
     /// Reclaims and slows down where a charge took a level over its high limit. Kernel: `mem_cgroup_handle_over_high`.

@@ -3,10 +3,18 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::folio::{FolioFlags, FolioRef};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice, Which};
 use crate::swap::Swap;
-use crate::types::SwpType;
+use crate::types::{CpuId, SwpType};
+
+/// What tables and hooks say about the swap-out of one folio.
+#[derive(Debug, Default)]
+pub(crate) struct SwapWish {
+    is_refused: bool,
+    /// Devices it may go to, the best first; `None` is all.
+    devices: Option<Vec<SwpType>>,
+}
 
 impl Swap {
     /// Hangs hooks in, in the place of those there are; `None` takes them away. Operations under way may still call those.
@@ -14,24 +22,32 @@ impl Swap {
         self.policies.set(policy);
     }
 
-    /// Asks whether a folio may be swapped out, and to which devices; no limit on them is `None`. Errors: `OverLimit`
-    /// (ENOMEM) it may not, as if its group's `memory.swap.max` refused.
-    pub(crate) fn ask_swap(&self, folio: &FolioRef<'_>) -> Result<Option<Vec<SwpType>>> {
-        let Some(group) = self.group_of(folio.folio()) else { return Ok(None) };
-        let hook = self.policies.get();
-        let table = group.policy();
-        let allows = hook.as_ref().and_then(|hook| hook.on_swap_charge(group.css(), folio.nr_pages()));
-        if !allows.unwrap_or(table.may_swap) {
-            let groups = self.memcg().expect("the folio has a group");
+    /// Asks whether a folio may be swapped out, and to which devices. One that has its slots is not asked about.
+    pub(crate) fn ask_swap(&self, folio: &FolioRef<'_>) -> SwapWish {
+        let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
+        let Some(group) = group else { return SwapWish::default() };
+        let (may_swap, devices) = group.with_policy(|policy| (policy.may_swap, policy.devices.clone()));
+        let Some(hook) = self.policies.get() else { return SwapWish { is_refused: !may_swap, devices } };
+        let allows = hook.on_swap_charge(group.css(), folio.nr_pages());
+        if !allows.unwrap_or(may_swap) {
+            return SwapWish { is_refused: true, devices: None };
+        }
+        let types: Vec<_> = self.avail.lock().list.iter().collect();
+        let chosen = hook.choose_device(group.css(), folio.order(), &types);
+        SwapWish { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
+    }
+
+    /// Gives a locked folio slots as was wished. Errors: as [`Swap::add_to_swap`]; `OverLimit` (ENOMEM) it was refused, as
+    /// if its group's `memory.swap.max` did.
+    pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapWish, cpu: CpuId) -> Result<()> {
+        if wish.is_refused
+            && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
+        {
             groups.raise(group, MemcgEvent::SwapMax);
             groups.raise(group, MemcgEvent::SwapFail);
-            return Err(self.over_limit(group, Which::Swap, folio.nr_pages().into()));
+            return Err(self.over_limit(group, Which::Swap, locked.nr_pages().into()));
         }
-        let chosen = hook.and_then(|hook| {
-            let types: Vec<_> = self.avail.lock().list.iter().collect();
-            hook.choose_device(group.css(), folio.order(), &types)
-        });
-        Ok(chosen.map(|ty| vec![ty]).or(table.devices))
+        self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }
 
     /// Tells the hooks of limits that refused charges. At the end of an operation.

@@ -21,8 +21,8 @@ pub const PAGE_CLUSTER_MAX: u32 = 31;
 pub const SWAP_RA_ORDER_CEILING: u32 = 5;
 /// Hits that readahead starts with, so that the first window is a full one.
 const HITS_AT_START: u32 = 4;
-/// Pages that one page table of the lowest level maps. Kernel: `PTRS_PER_PTE`.
-const PTRS_PER_PTE: u64 = 512;
+/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
+pub const PTRS_PER_PTE: u64 = 512;
 
 /// Bits of the hits, and of the window, in the word of a VMA. Kernel: `SWAP_RA_WIN_SHIFT`, half of `PAGE_SHIFT`.
 const SWAP_RA_WIN_SHIFT: u32 = PAGE_SIZE.ilog2() / 2;

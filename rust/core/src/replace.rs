@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use crate::error::{Result, SwapError};
-use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, Part};
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
 use crate::swap::{OnCpu, Swap};
-use crate::swapout::MappedFolio;
 use crate::types::{CpuId, Order};
 
 /// Returns how many references a folio has whose mappings and one user are known.
@@ -15,15 +14,15 @@ fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
 }
 
 impl<'a> OnCpu<'a> {
-    /// Splits a locked folio into folios of `order`, each with one reference for the caller and the lock freed.
+    /// Splits a locked folio into folios of `order`, each with one reference for the caller; the first stays locked.
     ///
-    /// `mapped` are the pages whose mappings the caller speaks for. Errors: `FolioPinned` (EBUSY) somebody else has a
+    /// `nr_mapped` says how many mappings pages have, for all of which the caller speaks. Errors: `FolioPinned` (EBUSY) somebody else has a
     /// reference; `FolioBusy` (EBUSY) under writeback. Kernel: `__folio_split`; differs: mappings stay where they are.
     pub(crate) fn split_locked(
         &mut self,
-        locked: LockedFolio<'a>,
+        locked: &LockedFolio<'a>,
         order: Order,
-        mapped: Range<u32>,
+        nr_mapped: impl Fn(Range<u32>) -> u32,
     ) -> Result<Vec<FolioRef<'a>>> {
         let folio = locked.folio();
         if folio.has(FolioFlags::WRITEBACK) {
@@ -34,7 +33,7 @@ impl<'a> OnCpu<'a> {
             Some(_) => Some(cx.folio_slots(folio)?),
             None => None,
         };
-        let expected = expected_refs(folio, mapped.len() as u32);
+        let expected = expected_refs(folio, nr_mapped(0..folio.nr_pages()));
         if !folio.freeze(expected) {
             return Err(SwapError::FolioPinned { refs: folio.refs(), expected });
         }
@@ -47,23 +46,23 @@ impl<'a> OnCpu<'a> {
         // From the end: the head keeps its number, and is found by it until it is the last one left.
         for page in starts.clone().rev() {
             let part = folio.at(page);
-            let nr_mapped = mapped.end.clamp(page, page + nr_part) - mapped.start.clamp(page, page + nr_part);
+            let mapcount = nr_mapped(page..page + nr_part);
             if page > 0 {
-                folio.make_part(part, Part { order, mapcount: nr_mapped });
+                folio.make_part(part, Part { order, mapcount });
             } else {
-                folio.shrink(Part { order, mapcount: nr_mapped });
+                folio.shrink(Part { order, mapcount });
             }
             if let (Some(ci), Some(first)) = (&ci, first) {
                 cx.swap_cache_replace_folio(ci, folio, part, first.plus(page));
             }
         }
         drop(ci);
+        folio.lru_add_parts(starts.clone().skip(1).map(|page| folio.at(page)));
         starts.clone().for_each(|page| {
             let part = folio.at(page);
             let nr_mapped = part.mapcount();
             part.unfreeze(expected_refs(part, nr_mapped));
         });
-        drop(locked);
         Ok(starts.map(|page| FolioRef::adopt(folio.at(page))).collect())
     }
 }
@@ -109,7 +108,9 @@ impl Swap {
             return Err(SwapError::OutOfRange { what, value: order.get().into(), low: 0, high });
         }
         let locked = folio.folio().lock_for_io()?;
-        self.on_cpu(cpu)?.split_locked(locked, order, pages)
+        let nr_mapped =
+            |part: Range<u32>| pages.end.clamp(part.start, part.end) - pages.start.clamp(part.start, part.end);
+        self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped)
     }
 
     /// Moves the content of a folio that its holder maps to other memory; mapped and cached as before.

@@ -1,26 +1,41 @@
-//! Memory back from the swap cache: folios that nobody maps and that their slots can replace.
+//! Memory when it has run out: reclaim, and folios of the swap cache that nobody maps and that their slots can replace.
 
 use crate::error::Result;
-use crate::event::EventKind;
-use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::limits::{SHRINK_PAGES_MIN, SWAPFILE_CLUSTER};
-use crate::memcg::{MemCgroup, RefaultJudge};
+use crate::folio::{FolioFlags, FolioRef};
+use crate::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
 use crate::reclaim::get_folio;
 use crate::swap::Swap;
-use crate::types::{ClusterIdx, CpuId, Order, SwpEntry, SwpOffset};
-use crate::workingset::{Lruvec, RefaultLevel};
+use crate::types::{ClusterIdx, CpuId, Order, SwpOffset};
+use crate::vmscan::ScanControl;
 
 impl Swap {
-    /// Makes a folio, at the expense of the swap cache if memory has run out. Errors: `NoMemory` (ENOMEM).
+    /// Makes a folio, at the expense of others if memory has run out: single pages as long as that gets anywhere, larger
+    /// folios with one attempt. Errors: `NoMemory` (ENOMEM).
     ///
-    /// No lock may be held. Kernel: direct reclaim; differs: it takes from the swap cache only.
+    /// No lock may be held. Kernel: `__alloc_pages_slowpath`; differs: nothing is compacted, nobody is killed.
     pub(crate) fn folio_alloc_shrinking(&self, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
-        self.folio_alloc(order).or_else(|error| {
-            match self.shrink_swap_cache(u64::from(order.nr_pages()).max(SHRINK_PAGES_MIN), cpu)? {
-                0 => Err(error),
-                _ => self.folio_alloc(order),
+        let sc = ScanControl::global(order.nr_pages().into(), cpu);
+        let mut retries = if order == Order::ZERO { MAX_RECLAIM_RETRIES } else { 1 };
+        loop {
+            let error = match self.folio_alloc(order) {
+                Ok(folio) => return Ok(folio),
+                Err(error) => error,
+            };
+            if retries == 0 {
+                return Err(error);
             }
-        })
+            let nr_isolated = self.memory_of_folios().nr_isolated_pages();
+            let nr_reclaimed = self.try_to_free_pages(&|| self.all_groups(), &sc)?;
+            // Folios that are on no list: put over slots by hand.
+            if nr_reclaimed == 0 && self.shrink_swap_cache(sc.nr_to_reclaim_pages, cpu)? == 0 {
+                if nr_isolated == 0 {
+                    // Nobody else is at it either.
+                    retries = 1;
+                }
+                std::thread::yield_now();
+            }
+            retries -= 1;
+        }
     }
 
     /// Drops folios that only the swap cache holds, until `nr_pages` pages are free or all were looked at; returns how many
@@ -74,31 +89,5 @@ impl Swap {
         locked.keep();
         folio.into_raw();
         Ok(nr_pages.into())
-    }
-
-    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
-    ///
-    /// `target` are the lists of the group whose limit asks for it, `None` for everybody's.
-    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, target: Option<&Lruvec>, cpu: CpuId) -> Result<bool> {
-        let folio = locked.folio();
-        let evict = |owner: Option<&MemCgroup>| {
-            let lruvec = owner.map_or(self.memory_of_folios().lruvec(), MemCgroup::lruvec);
-            let judge = self.memcg().map(|groups| groups.options().refault_level);
-            let level = match (judge, target) {
-                (Some(RefaultJudge::ReclaimRoot), Some(target)) => RefaultLevel::ReclaimRoot(target),
-                (Some(RefaultJudge::ReclaimRoot), None) => RefaultLevel::ReclaimRoot(self.memory_of_folios().lruvec()),
-                _ => RefaultLevel::Owner,
-            };
-            self.workingset.evict(folio.facts(), lruvec, level)
-        };
-        let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
-        let mut on_cpu = self.on_cpu(cpu)?;
-        if !on_cpu.remove_mapping(locked, 1, &evict) {
-            return Ok(false);
-        }
-        on_cpu.note(EventKind::Evict, entry, order, 0);
-        drop(on_cpu);
-        folio.free_frozen();
-        Ok(true)
     }
 }

@@ -4,7 +4,7 @@ use crate::device::DeviceMemory;
 use crate::limits::PAGE_SIZE;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::types::Order;
-use crate::workingset::WorkingsetStat;
+use crate::workingset::LruvecStat;
 
 impl Swap {
     /// Returns every counter with its name: the kernel's where it has one, with the mTHP directory in front.
@@ -37,7 +37,7 @@ impl Swap {
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
         let lruvec = self.memory_of_folios().lruvec();
-        stats.extend(WorkingsetStat::ALL.map(|stat| (stat.name().into(), lruvec.stat(stat))));
+        stats.extend(LruvecStat::ALL.map(|stat| (stat.name().into(), lruvec.stat(stat))));
         for order in Order::all().skip(1) {
             let size_kb = order.nr_pages() as usize * PAGE_SIZE / 1024;
             let by_order = [

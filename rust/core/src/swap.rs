@@ -20,6 +20,7 @@ use crate::percpu::PerCpu;
 use crate::plist::Plist;
 use crate::profile::{Profile, Switches};
 use crate::readahead::ClusterReadahead;
+use crate::rmap::AnonVmas;
 use crate::sync::{SpinGuard, SpinMutex};
 use crate::table::OwnerForm;
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
@@ -211,6 +212,8 @@ pub struct Swap {
     pub(crate) workingset: Workingset,
     /// Kernel: `swapin_readahead_hits` and its neighbours.
     pub(crate) readahead: ClusterReadahead,
+    /// Which page tables may name a folio.
+    pub(crate) anon_vmas: Arc<AnonVmas>,
 }
 
 /// Everything that may be chosen when a subsystem is made; `Default` is one CPU of the newest profile.
@@ -285,6 +288,7 @@ impl Swap {
             policies: Policies::default(),
             workingset: Workingset::from_name(&workingset, memory_pages)?,
             readahead: ClusterReadahead::default(),
+            anon_vmas: Arc::default(),
         })
     }
 

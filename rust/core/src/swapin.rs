@@ -6,56 +6,11 @@ use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::gfp::{Gfp, thp_limit_gfp_mask};
 use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};
+pub use crate::orders::Orders;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::table::Shadow;
 use crate::types::{CpuId, CssId, Order, SwpEntry};
 use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
-
-/// Orders that a swap-in may have, a bit each. Order 0 is always one of them. Kernel: the `orders` mask.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Orders(u16);
-
-impl Orders {
-    /// Order 0 alone.
-    pub const ZERO: Self = Self(0);
-
-    /// One order, with order 0 to fall back to.
-    pub const fn one(order: Order) -> Self {
-        Self(1 << order.get())
-    }
-
-    /// Takes a mask, bit k for order k. Errors: `OutOfRange` (EINVAL) a bit over the largest order.
-    pub fn from_bits(bits: u16) -> Result<Self> {
-        let high = (1 << crate::limits::SWAP_NR_ORDERS) - 1;
-        if u64::from(bits) > high {
-            return Err(SwapError::OutOfRange { what: "orders mask", value: bits.into(), low: 0, high });
-        }
-        Ok(Self(bits))
-    }
-
-    /// Returns the mask.
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
-
-    /// Returns the highest order left, order 0 when there is none.
-    pub(crate) fn highest(self) -> Order {
-        if self.0 == 0 { Order::ZERO } else { Order::stored(self.0.ilog2() as u8) }
-    }
-
-    pub(crate) fn without(self, order: Order) -> Self {
-        Self(self.0 & !(1 << order.get()))
-    }
-
-    /// Leaves orders of a whole page table out. Kernel: `THP_ORDERS_ALL_ANON` below the PMD's.
-    pub(crate) fn below_pmd(self) -> Self {
-        self.without(Order::MAX)
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
 
 /// Where the memory of a swap-in comes from: order and mask in, a folio out. Kernel: the VMA's or the mempolicy.
 pub type Allocate<'r> = &'r (dyn Fn(Order, Gfp) -> Result<FolioRef<'r>> + Sync);
@@ -171,7 +126,7 @@ impl Swap {
             context,
         };
         let verdict = self.workingset.refault(refault);
-        let rule = self.group_of(folio.folio()).and_then(|group| group.policy().refault);
+        let rule = self.group_of(folio.folio()).and_then(|group| group.with_policy(|policy| policy.refault));
         let is_activated = rule.map_or(verdict.is_activated, |rule| rule == RefaultRule::Activate);
         folio.assign(FolioFlags::ACTIVE, is_activated);
         folio.assign(FolioFlags::WORKINGSET, verdict.is_restored);
@@ -188,7 +143,7 @@ impl Swap {
     /// `NoMemory` (ENOMEM) no memory or charge refused, at order 0 too. EBUSY and EAGAIN are dealt with inside.
     /// Kernel: `swap_cache_alloc_folio`.
     pub(crate) fn swap_cache_alloc_folio<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
-        let mut orders = if how.orders.is_empty() { how.orders } else { Orders(how.orders.0 | 1) };
+        let mut orders = if how.orders.is_empty() { how.orders } else { how.orders.with_zero() };
         let mut order = orders.highest();
         loop {
             let error = match self.alloc_one(targ, order, how) {

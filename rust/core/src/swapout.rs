@@ -4,47 +4,12 @@
 use std::ops::Range;
 
 use crate::error::{Result, SwapError};
-use crate::event::EventKind;
+pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::gfp::Gfp;
-use crate::io::Writeout;
-use crate::swap::{Event, OrderEvent, Swap};
+use crate::swap::{Event, Swap};
 use crate::swapin::{Orders, Swapin};
-use crate::types::{CpuId, CssId, Order, SwpEntry, SwpType};
-
-/// A folio with the pages of it that its holder maps, as one page table would.
-#[derive(Debug)]
-pub struct MappedFolio<'a> {
-    folio: FolioRef<'a>,
-    pages: Range<u32>,
-}
-
-impl<'a> MappedFolio<'a> {
-    /// Maps a whole folio.
-    pub fn map(folio: FolioRef<'a>) -> Self {
-        folio.add_mappings(folio.nr_pages());
-        Self { pages: 0..folio.nr_pages(), folio }
-    }
-
-    /// Returns the folio.
-    pub fn folio(&self) -> &FolioRef<'a> {
-        &self.folio
-    }
-
-    /// Returns the pages mapped.
-    pub fn pages(&self) -> Range<u32> {
-        self.pages.clone()
-    }
-
-    /// Takes the parts out, still mapped; [`MappedFolio::from_parts`] puts them together again.
-    pub(crate) fn into_parts(self) -> (FolioRef<'a>, Range<u32>) {
-        (self.folio, self.pages)
-    }
-
-    pub(crate) fn from_parts(folio: FolioRef<'a>, pages: Range<u32>) -> Self {
-        Self { folio, pages }
-    }
-}
+use crate::types::{CpuId, CssId, Order, SwpEntry};
 
 /// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
 #[derive(Debug)]
@@ -64,17 +29,27 @@ impl Swap {
     /// Makes a folio of zeros that a group is charged for. Errors: `NoMemory`, `OverLimit` (ENOMEM).
     pub fn folio_zeroed_in(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = self.folio_charged(order, css, gfp, cpu)?;
-        folio.bytes_mut()?.fill(0);
-        self.make_anon(&folio);
+        self.zero_anon(&folio)?;
         Ok(folio)
     }
 
-    /// Makes a folio that a group is charged for, with whatever bytes. Kernel: `alloc_anon_folio`.
+    /// Makes a folio that a group is charged for, with whatever bytes. Kernel: `alloc_anon_folio`; differs: a large folio
+    /// that may not reclaim is made of what is free.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
-        let folio = self.folio_alloc_shrinking(order, cpu)?;
+        let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
+            true => self.folio_alloc_shrinking(order, cpu)?,
+            false => self.folio_alloc(order)?,
+        };
         let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
         self.tell_limits();
         charged.map(|()| folio)
+    }
+
+    /// Fills a new folio with zeros and puts it on its list. Errors: those of [`crate::folio::Folio::bytes_mut`].
+    pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
+        folio.bytes_mut()?.fill(0);
+        self.make_anon(folio);
+        Ok(())
     }
 
     /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
@@ -104,65 +79,6 @@ impl Swap {
         folio.lru_add();
     }
 
-    /// Gives a locked folio slots, charges them and dirties it. Steps O1 to O3. Errors: `NoSpace` (ENOSPC);
-    /// `OverLimit` (ENOMEM) the charge was refused.
-    pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
-        self.on_cpu(cpu)?.alloc_for_folio_on(locked, types)?;
-        locked.set(FolioFlags::DIRTY);
-        Ok(())
-    }
-
-    /// Counts a large folio that did not get its run. Step I.5.
-    pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
-        if order != Order::ZERO {
-            let mut on_cpu = self.on_cpu(cpu)?;
-            on_cpu.note(EventKind::SwapOutFallback, SwpEntry::NONE, order, 0);
-            on_cpu.counters().count_order(OrderEvent::OutFallback, order);
-            on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
-        }
-        Ok(())
-    }
-
-    /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
-    /// reference beside the cache's. Steps O5 to O8. Says whether it is gone.
-    ///
-    /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
-    pub(crate) fn pageout<'f>(&self, mut locked: LockedFolio<'f>, cpu: CpuId) -> (Option<LockedFolio<'f>>, Result<()>) {
-        let expected = locked.nr_pages() + 1;
-        let nr_views = locked.nr_views();
-        let pinned = |refs| match nr_views {
-            0 => SwapError::FolioPinned { refs, expected },
-            _ => SwapError::DataInUse(nr_views),
-        };
-        if locked.refs() != expected {
-            let refs = locked.refs();
-            return (Some(locked), Err(pinned(refs)));
-        }
-        if locked.has(FolioFlags::DIRTY) {
-            locked.clear(FolioFlags::DIRTY);
-            locked.set(FolioFlags::RECLAIM);
-            let (again, result) = self.swap_writeout(locked, cpu);
-            locked = again;
-            match result {
-                Ok(Writeout::Zero | Writeout::Written) => {}
-                Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
-                Err(error) => return (Some(locked), Err(error)),
-            }
-        }
-        locked.clear(FolioFlags::RECLAIM);
-        match self.drop_clean(&locked, None, cpu) {
-            Ok(true) => {
-                locked.keep();
-                (None, Ok(()))
-            }
-            Ok(false) => {
-                let refs = locked.refs();
-                (Some(locked), Err(pinned(refs)))
-            }
-            Err(error) => (Some(locked), Err(error)),
-        }
-    }
-
     /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.
     ///
     /// The slots of the mapped pages have one reference more then, the caller's; the entry is that of the folio's first
@@ -187,10 +103,10 @@ impl Swap {
 
     fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
-        let types = if folio.entry().is_none() { self.ask_swap(folio)? } else { None };
+        let wish = self.ask_swap(folio);
         let locked = folio.folio().lock_for_io()?;
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
-        if is_new && let Err(error) = self.add_to_swap(&locked, types.as_deref(), cpu) {
+        if is_new && let Err(error) = self.add_to_swap_as(&locked, &wish, cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
                 self.count_fallback(folio.order(), cpu)?;
             }
@@ -198,7 +114,7 @@ impl Swap {
         }
         let entry = locked.entry().expect("cached");
         self.unmap(&locked, pages.clone(), cpu)?;
-        match self.pageout(locked, cpu) {
+        match self.pageout(locked, None, cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
                 self.remap(&locked, pages, cpu)?;

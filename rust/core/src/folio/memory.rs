@@ -42,6 +42,13 @@ pub(super) struct FolioHeader {
     pub(super) lru_refs: AtomicU8,
     /// The group that is charged, by number; 0 for none.
     pub(super) css: AtomicU32,
+    /// Neighbours on the LRU list, towards its head and its tail; 0 at the ends.
+    pub(super) lru_prev: AtomicU32,
+    pub(super) lru_next: AtomicU32,
+    /// Number of the mappings whose page tables may name the folio, 0 for none.
+    pub(super) anon_vma: AtomicU32,
+    /// Where in these mappings the first page is.
+    pub(super) index: AtomicU32,
 }
 
 // SAFETY: zero is a valid value of every atomic, and all of them together are a free page.
@@ -116,6 +123,8 @@ pub struct Memory {
     memcg: Option<MemCgroups>,
     arena: OnceLock<Arena>,
     pub(super) waiters: WaitTable,
+    /// Pages that reclaim has off the lists.
+    pub(super) nr_isolated: AtomicU64,
 }
 
 impl fmt::Debug for Memory {
@@ -138,7 +147,14 @@ impl Memory {
             Some(groups) => groups.root().lruvec().clone(),
             None => Lruvec::new(MemcgId(0), 0, None),
         };
-        Ok(Self { nr_pages: nr_pages as u32, lruvec, memcg, arena: OnceLock::new(), waiters: WaitTable::default() })
+        Ok(Self {
+            nr_pages: nr_pages as u32,
+            lruvec,
+            memcg,
+            arena: OnceLock::new(),
+            waiters: WaitTable::default(),
+            nr_isolated: AtomicU64::new(0),
+        })
     }
 
     fn arena(&self) -> Result<&Arena> {
@@ -239,6 +255,7 @@ impl Memory {
         debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
         header.lru_refs.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.css.load(Ordering::Relaxed), 0, "a free page is charged");
+        header.anon_vma.store(0, Ordering::Relaxed);
         // Who gets a reference to a reused page sees its new fields.
         header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))

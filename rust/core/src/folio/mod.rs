@@ -2,6 +2,8 @@
 
 mod charged;
 mod data;
+mod lru;
+mod mapped;
 mod memory;
 mod refs;
 
@@ -10,13 +12,14 @@ use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
 pub use data::{FolioBytes, FolioBytesMut, FolioView};
+pub use mapped::MappedFolio;
 pub use memory::Memory;
 use refs::FolioRefs;
 
 use crate::error::{Result, SwapError};
 use crate::sync::relax;
 use crate::types::{Order, Pfn, SwpEntry};
-use crate::workingset::{FolioFacts, LruList};
+use crate::workingset::FolioFacts;
 
 bitflags::bitflags! {
     /// State of a folio. Kernel: the `PG_*` flags of these names.
@@ -40,19 +43,21 @@ bitflags::bitflags! {
         const RECLAIM = 1 << 7;
         /// Was used since it was last looked at.
         const REFERENCED = 1 << 8;
-        /// On the active list.
+        /// On the active list, or on its way there.
         const ACTIVE = 1 << 9;
         /// Part of the working set.
         const WORKINGSET = 1 << 10;
-        /// Counted on an LRU list.
+        /// On an LRU list.
         const LRU = 1 << 11;
         /// May not leave memory.
         const MLOCKED = 1 << 12;
         /// The user of a handle holds the lock or says that it is under writeback, for as long as he likes: swapoff does
         /// not wait for that. Kernel: none.
         const HELD = 1 << 13;
+        /// On the list of those that may not leave memory.
+        const UNEVICTABLE = 1 << 14;
         /// Its slots are charged to nobody: they were handed out without a folio. Kernel: none.
-        const SWAP_UNCHARGED = 1 << 14;
+        const SWAP_UNCHARGED = 1 << 15;
         /// Read ahead of need and not used since.
         const READAHEAD = 1 << 7;
     }
@@ -240,6 +245,26 @@ impl<'a> Folio<'a> {
         self.put_refs(nr);
     }
 
+    /// Returns the number of the mappings whose page tables may name the folio; 0 for none. Kernel: `folio_anon_vma`.
+    pub(crate) fn anon_vma(self) -> u32 {
+        // Relaxed: written before an entry names the folio, which is seen under its page table lock.
+        self.memory.header(self.pfn).anon_vma.load(Ordering::Relaxed)
+    }
+
+    /// Returns where in these mappings the folio's first page is, in pages. Kernel: `folio->index`.
+    pub(crate) fn page_index(self) -> u32 {
+        // Relaxed: as in `anon_vma`.
+        self.memory.header(self.pfn).index.load(Ordering::Relaxed)
+    }
+
+    /// Sets what may name the folio, and where. Nothing maps it yet. Kernel: `__folio_set_anon`.
+    pub(crate) fn set_anon_rmap(self, anon_vma: u32, index: u32) {
+        let header = self.memory.header(self.pfn);
+        // Relaxed: as in `anon_vma`.
+        header.anon_vma.store(anon_vma, Ordering::Relaxed);
+        header.index.store(index, Ordering::Relaxed);
+    }
+
     /// Makes pages of this frozen folio a folio of their own: frozen, unlocked, flags and owner as here.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));
@@ -250,6 +275,7 @@ impl<'a> Folio<'a> {
         to.mapcount.store(as_part.mapcount, Ordering::Relaxed);
         to.css.store(from.css.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
+        part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
     /// Makes this frozen folio the first of its parts.
@@ -264,9 +290,11 @@ impl<'a> Folio<'a> {
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
         self.set(old.flags() - mine);
+        self.set_anon_rmap(old.anon_vma(), old.page_index());
+        // Off the list while it still says whose list that is.
+        let was_listed = old.lru_del();
         self.take_charge(old);
-        // Counted here before it is uncounted there: the lists never lack its pages.
-        if old.has(FolioFlags::LRU) {
+        if was_listed {
             self.lru_add();
         }
     }
@@ -281,24 +309,6 @@ impl<'a> Folio<'a> {
     pub(crate) fn forget_mappings(self) {
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.store(0, Ordering::Relaxed);
-    }
-
-    fn lru_list(self) -> LruList {
-        if self.has(FolioFlags::ACTIVE) { LruList::ActiveAnon } else { LruList::InactiveAnon }
-    }
-
-    /// Counts the folio on the list that its active flag names. Needs the folio lock. Kernel: `folio_add_lru`.
-    pub(crate) fn lru_add(self) {
-        if !self.set(FolioFlags::LRU).contains(FolioFlags::LRU) {
-            self.memory.lruvec_of(self).add_lru_pages(self.lru_list(), self.nr_pages().into());
-        }
-    }
-
-    /// Uncounts the folio. Needs the folio lock, or to be its last user. Kernel: `lruvec_del_folio`.
-    pub(crate) fn lru_del(self) {
-        if self.clear(FolioFlags::LRU).contains(FolioFlags::LRU) {
-            self.memory.lruvec_of(self).add_lru_pages(self.lru_list(), -i64::from(self.nr_pages()));
-        }
     }
 
     /// Returns what working-set detection asks of the folio.

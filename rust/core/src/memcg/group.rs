@@ -235,6 +235,16 @@ impl MemCgroup {
         self.policy.lock().clone()
     }
 
+    /// Looks at what decides for the group, which is locked meanwhile.
+    pub(crate) fn with_policy<T>(&self, look: impl FnOnce(&GroupPolicy) -> T) -> T {
+        look(&self.policy.lock())
+    }
+
+    /// Sets what decides for the group, and for groups made below it later.
+    pub fn set_policy(&self, policy: GroupPolicy) {
+        *self.policy.lock() = policy;
+    }
+
     /// Counts for this group itself. Kernel: `mod_memcg_state`, `count_memcg_events`.
     #[inline]
     pub(crate) fn count(&self, stat: MemcgStat, delta: i64) {

@@ -31,16 +31,15 @@ impl Mm {
         let vma = self.vma_of(vpn)?;
         loop {
             let pte = {
-                let table = vma.table(vpn);
-                let pte = table[index(vpn)];
-                if let Pte::Present { pfn, page, is_exclusive } = pte
-                    && (is_exclusive || !is_write)
+                let mut table = vma.table(vpn);
+                let pte = &mut table[index(vpn)];
+                if let Pte::Present { pfn, page, is_exclusive, is_young } = pte
+                    && (*is_exclusive || !is_write)
                 {
-                    let folio = self.folio_of(pfn);
-                    folio.set(FolioFlags::REFERENCED);
-                    return Ok((folio, page));
+                    *is_young = true;
+                    return Ok((self.folio_of(*pfn), *page));
                 }
-                pte
+                *pte
             };
             match pte {
                 Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
@@ -63,16 +62,18 @@ impl Mm {
             let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
             let folio =
-                if fits { self.swap.folio_zeroed_in(order, self.css(), gfp, cpu) } else { Err(SwapError::NoMemory(0)) };
+                if fits { self.swap.folio_charged(order, self.css(), gfp, cpu) } else { Err(SwapError::NoMemory(0)) };
             match folio {
                 Ok(folio) => {
+                    self.swap.zero_anon(&folio)?;
                     let mut table = vma.table(vpn);
                     let start = index(Vpn(first));
                     let entries = &mut table[start..start + nr_pages as usize];
                     if entries.iter().all(|pte| *pte == Pte::None) {
+                        vma.set_anon_rmap(folio.folio(), Some(Vpn(first)));
                         folio.add_mappings(nr_pages as u32);
                         for (page, pte) in entries.iter_mut().enumerate() {
-                            *pte = Pte::Present { pfn: folio.pfn(), page: page as u16, is_exclusive: true };
+                            *pte = Pte::present(folio.pfn(), page as u16, true);
                         }
                         return Ok(());
                     }
@@ -98,7 +99,7 @@ impl Mm {
             let old = self.folio_of(pfn);
             // The slots may have other references; a folio out of the cache has none.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
-                table[index(vpn)] = Pte::Present { pfn, page, is_exclusive: true };
+                table[index(vpn)] = Pte::present(pfn, page, true);
                 return Ok(());
             }
             old
@@ -109,8 +110,9 @@ impl Mm {
         self.swap.make_anon(&new);
         let mut table = vma.table(vpn);
         if table[index(vpn)] == seen {
+            vma.set_anon_rmap(new.folio(), Some(vpn));
             new.add_mappings(1);
-            table[index(vpn)] = Pte::Present { pfn: new.pfn(), page: 0, is_exclusive: true };
+            table[index(vpn)] = Pte::present(new.pfn(), 0, true);
             old.remove_mappings(1);
         }
         Ok(())
@@ -281,12 +283,13 @@ impl Mm {
         let nr = pages.len() as u32;
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, pages.clone())?;
+        vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
         locked.add_mappings(nr);
         // Kept exclusive only if the slot has no other reference left.
         let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
-            *pte = Pte::Present { pfn: locked.pfn(), page: (pages.start + i as u32) as u16, is_exclusive };
+            *pte = Pte::present(locked.pfn(), (pages.start + i as u32) as u16, is_exclusive);
         }
         drop(table);
         if self.should_try_to_free_swap(vma, entry, locked, is_write, cpu)? {

@@ -17,110 +17,14 @@ pub use shmem::{Shmem, ShmemEntry};
 use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::limits::PAGE_SIZE;
-use crate::readahead::{VmaReadahead, Vpn};
+use crate::readahead::Vpn;
+use crate::rmap::index;
+pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
 use crate::swap::Swap;
-use crate::swapin::Orders;
-use crate::sync::{SpinGuard, SpinMutex};
-use crate::types::{CpuId, CssId, Order, Pfn, SwpEntry, SwpType};
-
-/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
-pub const PTRS_PER_PTE: u64 = 512;
+use crate::types::{CpuId, CssId, Order, Pfn, SwpType};
 
 /// The most pages of one mapping: 1 TiB. Page tables are made as they are used; a lock for each is there from the start.
 pub const MMAP_PAGES_MAX: u64 = 1 << 28;
-
-/// One page table entry. Kernel: `pte_t`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Pte {
-    /// Nothing there: the first touch makes a page of zeros.
-    #[default]
-    None,
-    /// A page of a folio in memory.
-    Present {
-        /// The folio's first page.
-        pfn: Pfn,
-        /// Which page of it.
-        page: u16,
-        /// Nobody else maps or swaps the page, so a write needs no copy. Kernel: writable and exclusive together.
-        is_exclusive: bool,
-    },
-    /// A page that was swapped out; the entry has one reference for this.
-    Swap {
-        /// The slot.
-        entry: SwpEntry,
-        /// It was exclusive when it went.
-        is_exclusive: bool,
-    },
-}
-
-/// The entries of one page table: none of them until one is looked at, then all.
-pub(crate) type PageTable = Vec<Pte>;
-
-/// What a mapping allows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct VmaOptions {
-    /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
-    pub orders: Orders,
-    /// Order of folios that a first touch makes where they fit.
-    pub anon_order: u8,
-    /// Pages may not leave memory. Kernel: `VM_LOCKED`.
-    pub is_locked: bool,
-    /// Faults are handled by a user, page by page: no large folios. Kernel: `userfaultfd_armed`.
-    pub is_uffd_armed: bool,
-}
-
-/// A range of pages with one set of options. Kernel: `struct vm_area_struct`.
-#[derive(Debug)]
-pub struct Vma {
-    pages: Range<Vpn>,
-    options: VmaOptions,
-    /// By page table; the first and last may be used in part.
-    tables: Box<[SpinMutex<PageTable>]>,
-    pub(crate) readahead: VmaReadahead,
-}
-
-impl Vma {
-    fn new(pages: Range<Vpn>, options: VmaOptions) -> Self {
-        let nr_tables = pages.end.0.div_ceil(PTRS_PER_PTE) - pages.start.0 / PTRS_PER_PTE;
-        let tables = (0..nr_tables).map(|_| SpinMutex::default()).collect();
-        Self { pages, options, tables, readahead: VmaReadahead::default() }
-    }
-
-    /// Returns the pages of the mapping.
-    pub fn pages(&self) -> Range<Vpn> {
-        self.pages.clone()
-    }
-
-    /// Returns what it allows.
-    pub fn options(&self) -> VmaOptions {
-        self.options
-    }
-
-    /// Locks the page table of a page; which entry is the page's is `index`.
-    pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
-        let mut table = self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock();
-        if table.is_empty() {
-            table.resize(PTRS_PER_PTE as usize, Pte::None);
-        }
-        table
-    }
-
-    /// Returns the pages that share a page table with one and are mapped here.
-    pub(crate) fn same_table(&self, vpn: Vpn) -> Range<u64> {
-        let first = vpn.0 - vpn.0 % PTRS_PER_PTE;
-        first.max(self.pages.start.0)..(first + PTRS_PER_PTE).min(self.pages.end.0)
-    }
-
-    /// Returns the entry of a page, a snapshot.
-    pub fn pte(&self, vpn: Vpn) -> Pte {
-        self.table(vpn)[index(vpn)]
-    }
-}
-
-/// Returns the place of a page in its page table.
-pub(crate) fn index(vpn: Vpn) -> usize {
-    (vpn.0 % PTRS_PER_PTE) as usize
-}
 
 /// One address space. Kernel: `struct mm_struct`.
 #[derive(Debug)]
@@ -175,9 +79,9 @@ impl Mm {
             return Err(SwapError::OrderTooLarge(options.anon_order.into()));
         }
         let mut vmas = self.vmas_mut();
-        let last = vmas.last().map_or(0, |vma| vma.pages.end.0);
+        let last = vmas.last().map_or(0, |vma| vma.pages().end.0);
         let start = (last + 1).next_multiple_of(PTRS_PER_PTE);
-        let vma = Arc::new(Vma::new(Vpn(start)..Vpn(start + nr_pages), options));
+        let vma = Vma::new(Vpn(start)..Vpn(start + nr_pages), options, &self.swap.anon_vmas.alloc());
         vmas.push(vma.clone());
         Ok(vma)
     }
@@ -185,8 +89,8 @@ impl Mm {
     /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT).
     pub fn vma_of(&self, vpn: Vpn) -> Result<Arc<Vma>> {
         let vmas = self.vmas();
-        let at = vmas.partition_point(|vma| vma.pages.end <= vpn);
-        vmas.get(at).filter(|vma| vma.pages.contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
+        let at = vmas.partition_point(|vma| vma.pages().end <= vpn);
+        vmas.get(at).filter(|vma| vma.pages().contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
     }
 
     /// Returns the folio that an entry names, with a reference. Called with its page table locked.
@@ -215,7 +119,7 @@ impl Mm {
         let end = address.saturating_add(nr_bytes).div_ceil(PAGE_SIZE as u64);
         let mut vpn = Vpn::of_address(address);
         while vpn.0 < end {
-            vpn = self.vma_of(vpn)?.pages.end;
+            vpn = self.vma_of(vpn)?.pages().end;
         }
         Ok(())
     }
@@ -247,9 +151,9 @@ impl Mm {
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
         let child = Self::in_group(self.swap.clone(), self.css)?;
         for vma in self.vmas().iter() {
-            let copy = Arc::new(Vma::new(vma.pages(), vma.options));
+            let copy = vma.fork();
             child.vmas_mut().push(copy.clone());
-            for (from, to) in vma.tables.iter().zip(&copy.tables) {
+            for (from, to) in vma.tables().iter().zip(copy.tables()) {
                 let mut from = from.lock();
                 let mut to = to.lock();
                 to.resize(from.len(), Pte::None);
@@ -274,6 +178,8 @@ impl Mm {
             }
         }
         *to = *from;
+        // The child has not touched it.
+        to.test_and_clear_young();
         Ok(())
     }
 
@@ -319,7 +225,7 @@ impl Mm {
     pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
         let vmas = self.vmas().clone();
         for vma in vmas {
-            for vpn in (vma.pages.start.0..vma.pages.end.0).map(Vpn) {
+            for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
                 while matches!(vma.pte(vpn), Pte::Swap { entry, .. } if entry.ty() == ty) {
                     self.touch(vpn, false, cpu)?;
                 }
@@ -332,7 +238,7 @@ impl Mm {
     pub fn nr_pages(&self) -> (u64, u64) {
         let mut sum = (0, 0);
         for vma in self.vmas().iter() {
-            for table in &vma.tables {
+            for table in vma.tables() {
                 for pte in table.lock().iter() {
                     match pte {
                         Pte::None => {}
@@ -350,7 +256,7 @@ impl Drop for Mm {
     fn drop(&mut self) {
         let vmas = std::mem::take(&mut *self.vmas_mut());
         for vma in vmas {
-            for table in &vma.tables {
+            for table in vma.tables() {
                 let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
                 // A device that is off took its slots along; nothing is left to give back then.
                 let _ = self.drop_entries(&taken, CpuId(0));

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::{Mm, Pte, Vma, index};
 use crate::error::{Result, SwapError};
-use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::folio::{FolioFlags, FolioRef};
 use crate::readahead::Vpn;
-use crate::types::{CpuId, Order, SwpEntry};
+use crate::types::{CpuId, SwpEntry};
+use crate::vmscan::{ReclaimStat, References};
 
 /// What became of the pages of a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,6 +45,8 @@ impl Mm {
     ///
     /// Large folios that lie in the range go whole, or split when there is no run for them. Kernel: `madvise_pageout`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
+        // An unknown CPU is found out before anything is taken off a list.
+        drop(self.swap.on_cpu(cpu)?);
         let mut report = PageoutReport::default();
         let mut vpn = pages.start;
         while vpn < pages.end {
@@ -69,23 +72,36 @@ impl Mm {
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
         let Pte::Swap { entry, .. } = vma.pte(vpn) else { return Ok(()) };
         let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
-        let Some(locked) = folio.folio().try_lock() else { return Ok(()) };
-        let nr_pages = folio.nr_pages();
-        let is_idle = folio.covers(entry) && !folio.is_mapped() && !folio.has(FolioFlags::WRITEBACK);
-        if !is_idle || !folio.has(FolioFlags::UPTODATE) {
-            return Ok(());
-        }
-        match self.swap.pageout(locked, cpu) {
-            (None, _) => {
-                report.reclaimed_pages += u64::from(nr_pages);
-                folio.into_raw();
-            }
-            (Some(_locked), Err(error)) => {
-                keep(report, &error, nr_pages, vpn);
-            }
-            (Some(_locked), Ok(())) => {}
+        let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
+        if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
+            self.reclaim_folio(folio, report, cpu);
         }
         Ok(())
+    }
+
+    /// Takes a folio off its list and puts it out, or its pages one by one if there is no run for it. Kernel:
+    /// `reclaim_pages` of one folio.
+    fn reclaim_folio<'m>(&'m self, folio: FolioRef<'m>, report: &mut PageoutReport, cpu: CpuId) {
+        let memory = self.swap.memory_of_folios();
+        let nr_pages = u64::from(folio.nr_pages());
+        let mut stat = ReclaimStat::default();
+        if folio.lru_del() {
+            memory.add_isolated(nr_pages as i64);
+            folio.clear(FolioFlags::REFERENCED);
+            if folio.has(FolioFlags::ACTIVE) {
+                folio.set(FolioFlags::WORKINGSET);
+            }
+            let kept = self.swap.shrink_folio_list(vec![folio], References::Ignored, None, cpu, &mut stat);
+            memory.add_isolated(-(nr_pages as i64));
+            kept.iter().for_each(|folio| folio.lru_add());
+        } else {
+            // Somebody else's reclaim has it.
+            stat.error = Some(folio.busy());
+        }
+        report.reclaimed_pages += stat.nr_reclaimed;
+        report.split_folios += stat.nr_split_folios;
+        report.kept_pages += nr_pages - stat.nr_reclaimed;
+        report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
     /// Returns the folio of a page with what the page table maps of it.
@@ -120,103 +136,29 @@ impl Mm {
         let is_inside = first >= pages.start && end <= pages.end;
         // Somebody else maps it, or parts of it are gone.
         let is_whole = folio.mapcount() == folio.nr_pages() && nr_pages == folio.nr_pages();
-        let result = match (is_whole, is_inside) {
-            (true, true) => self.shrink_folio(vma, first, folio, cpu),
-            (true, false) => Err((SwapError::NoSpace { nr_pages }, Some(folio))),
-            (false, _) => Err((SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 }, None)),
-        };
-        match result {
-            Ok(()) => {
-                report.reclaimed_pages += u64::from(nr_pages);
-                Ok(end)
-            }
-            Err((SwapError::NoSpace { .. }, Some(folio))) if nr_pages > 1 => {
-                if is_inside {
-                    self.swap.count_fallback(folio.order(), cpu)?;
-                }
-                match self.split_mapped(vma, first, folio, cpu) {
-                    Ok(()) => {
-                        report.split_folios += 1;
-                        Ok(if is_inside { first } else { Vpn(first.0.max(pages.start.0)) })
-                    }
-                    Err(error) => Ok(keep(report, &error, nr_pages, end)),
-                }
-            }
-            Err((error, _)) => Ok(keep(report, &error, nr_pages, end)),
+        if !is_whole {
+            let error = SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 };
+            return Ok(keep(report, &error, nr_pages, end));
         }
-    }
-
-    /// Steps O1 to O8 for a folio that one page table maps whole.
-    fn shrink_folio<'m>(
-        &'m self,
-        vma: &Vma,
-        first: Vpn,
-        folio: FolioRef<'m>,
-        cpu: CpuId,
-    ) -> std::result::Result<(), (SwapError, Option<FolioRef<'m>>)> {
-        let Some(locked) = folio.folio().try_lock() else { return Err((folio.busy(), None)) };
-        if folio.has(FolioFlags::WRITEBACK) {
-            return Err((folio.busy(), None));
+        if is_inside {
+            let mut table = vma.table(first);
+            table[index(first)..][..nr_pages as usize].iter_mut().for_each(|pte| {
+                pte.test_and_clear_young();
+            });
+            drop(table);
+            self.reclaim_folio(folio, report, cpu);
+            return Ok(end);
         }
-        if !locked.has(FolioFlags::SWAPCACHE)
-            && let Err(error) = self.swap.add_to_swap(&locked, None, cpu)
-        {
-            drop(locked);
-            return Err((error, Some(folio)));
-        }
-        if let Err(error) = self.try_to_unmap(vma, first, &locked, cpu) {
-            return Err((error, None));
-        }
-        match self.swap.pageout(locked, cpu) {
-            (None, _) => {
+        let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
+        match split {
+            Ok(_parts) => {
+                // The reference went to the first part, which has one of its own from the split.
                 folio.into_raw();
-                Ok(())
+                report.split_folios += 1;
+                Ok(Vpn(first.0.max(pages.start.0)))
             }
-            // It stays in the swap cache, where the next fault finds it.
-            (Some(locked), result) => Err((result.err().unwrap_or_else(|| locked.busy()), None)),
+            Err(error) => Ok(keep(report, &error, nr_pages, end)),
         }
-    }
-
-    /// Turns the entries of a locked cached folio into slots, one reference each. Step O4. Errors: `CountOverflow`
-    /// (EOVERFLOW), and the entries are as before; `FolioPinned` they changed. Kernel: `try_to_unmap`.
-    fn try_to_unmap(&self, vma: &Vma, first: Vpn, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
-        let entry = locked.entry().expect("cached");
-        let nr_pages = locked.nr_pages();
-        let mut table = vma.table(first);
-        let entries = &mut table[index(first)..][..nr_pages as usize];
-        let is_here = |(i, pte): (usize, &Pte)| matches!(*pte, Pte::Present { pfn, page, .. } if pfn == locked.pfn() && usize::from(page) == i);
-        if !entries.iter().enumerate().all(is_here) {
-            return Err(SwapError::FolioPinned { refs: locked.refs(), expected: nr_pages + 1 });
-        }
-        self.swap.on_cpu(cpu)?.dup_locked(locked, 0..nr_pages)?;
-        for (i, pte) in entries.iter_mut().enumerate() {
-            let is_exclusive = matches!(pte, Pte::Present { is_exclusive: true, .. });
-            *pte = Pte::Swap { entry: entry.plus(i as u32), is_exclusive };
-        }
-        locked.remove_mappings(nr_pages);
-        Ok(())
-    }
-
-    /// Splits a folio that one page table maps whole into single pages, mapped where they were.
-    fn split_mapped(&self, vma: &Vma, first: Vpn, folio: FolioRef<'_>, cpu: CpuId) -> Result<()> {
-        let locked = folio.folio().lock_for_io()?;
-        let mut table = vma.table(first);
-        let nr_pages = folio.nr_pages();
-        let entries = &mut table[index(first)..][..nr_pages as usize];
-        let is_here = |pte: &Pte| matches!(*pte, Pte::Present { pfn, .. } if pfn == folio.pfn());
-        if !entries.iter().all(is_here) {
-            return Err(folio.busy());
-        }
-        let parts = self.swap.on_cpu(cpu)?.split_locked(locked, Order::ZERO, 0..nr_pages)?;
-        for (pte, part) in entries.iter_mut().zip(&parts) {
-            if let Pte::Present { pfn, page, .. } = pte {
-                (*pfn, *page) = (part.pfn(), 0);
-            }
-        }
-        drop(table);
-        // The reference went to the first part, which has one of its own from the split.
-        folio.into_raw();
-        Ok(())
     }
 
     /// Returns the slot of a page that is swapped out. Errors: `NotMapped` (EFAULT).

@@ -230,7 +230,7 @@ impl Shmem {
             }
             locked.remove_mappings(nr_pages);
         }
-        match self.swap.pageout(locked, cpu) {
+        match self.swap.pageout(locked, None, cpu) {
             (None, _) => {
                 folio.into_raw();
                 Ok(())

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mglru::Mglru;
 use crate::limits::NODES_SHIFT;
-use crate::sync::SpinMutex;
-use crate::types::MemcgId;
+use crate::sync::{SpinGuard, SpinMutex};
+use crate::types::{CssId, MemcgId};
 
-/// A list of a lruvec. Kernel: `enum lru_list`, without the unevictable one.
+/// A list of a lruvec. Kernel: `enum lru_list`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum LruList {
@@ -22,10 +22,44 @@ pub enum LruList {
     InactiveFile,
     /// File pages in use.
     ActiveFile,
+    /// Pages that may not leave memory.
+    Unevictable,
 }
 
-/// Number of [`LruList`]s.
-const NR_LISTS: usize = LruList::ActiveFile as usize + 1;
+impl LruList {
+    /// Every list.
+    pub const ALL: [Self; 5] =
+        [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile, Self::Unevictable];
+    /// The lists that reclaim looks at, in its order. Kernel: `for_each_evictable_lru`.
+    pub const EVICTABLE: [Self; 4] = [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile];
+
+    /// Says whether it is one of the two of pages in use.
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::ActiveAnon | Self::ActiveFile)
+    }
+
+    /// Returns what is on the list; what may not leave memory is backed by swap here.
+    pub const fn ty(self) -> LruType {
+        match self {
+            Self::InactiveFile | Self::ActiveFile => LruType::File,
+            _ => LruType::Anon,
+        }
+    }
+}
+
+/// Both ends of one list and the pages on it. Links are in the folios.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LruHead {
+    /// The folio that came last, by the number of its first page; 0 for none.
+    pub(crate) first: u32,
+    /// The folio that is looked at next.
+    pub(crate) last: u32,
+    /// Pages on the list, descendants' not included.
+    pub(crate) nr_pages: u64,
+}
+
+/// The lists of one lruvec, by [`LruList`].
+pub(crate) type LruHeads = [LruHead; LruList::ALL.len()];
 
 /// The two kinds of pages that compete for memory. Kernel: `LRU_GEN_ANON`, `LRU_GEN_FILE`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,28 +76,52 @@ impl LruType {
     pub const ALL: [Self; 2] = [Self::Anon, Self::File];
 }
 
-/// What a lruvec counts of refaults, in pages. Kernel: three of `enum node_stat_item`.
+/// What a lruvec counts, in pages. Kernel: those of `enum node_stat_item` and `enum vm_event_item` of these names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
-pub enum WorkingsetStat {
+pub enum LruvecStat {
     /// Pages that came back. Kernel: `WORKINGSET_REFAULT_ANON`.
     RefaultAnon,
     /// Pages that came back so soon that they became active. Kernel: `WORKINGSET_ACTIVATE_ANON`.
     ActivateAnon,
     /// Those of them that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
     RestoreAnon,
+    /// Pages that reclaim looked at. Kernel: `PGSCAN`.
+    Pgscan,
+    /// Pages that reclaim freed. Kernel: `PGSTEAL`.
+    Pgsteal,
+    /// Active pages that reclaim looked at. Kernel: `PGREFILL`.
+    Pgrefill,
+    /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
+    Pgactivate,
+    /// Pages that reclaim made inactive. Kernel: `PGDEACTIVATE`.
+    Pgdeactivate,
 }
 
-impl WorkingsetStat {
+impl LruvecStat {
     /// Every counter.
-    pub const ALL: [Self; 3] = [Self::RefaultAnon, Self::ActivateAnon, Self::RestoreAnon];
+    pub const ALL: [Self; 8] = [
+        Self::RefaultAnon,
+        Self::ActivateAnon,
+        Self::RestoreAnon,
+        Self::Pgscan,
+        Self::Pgsteal,
+        Self::Pgrefill,
+        Self::Pgactivate,
+        Self::Pgdeactivate,
+    ];
 
-    /// Returns the name in `memory.stat`.
+    /// Returns the kernel's name of the counter.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RefaultAnon => "workingset_refault_anon",
             Self::ActivateAnon => "workingset_activate_anon",
             Self::RestoreAnon => "workingset_restore_anon",
+            Self::Pgscan => "pgscan",
+            Self::Pgsteal => "pgsteal",
+            Self::Pgrefill => "pgrefill",
+            Self::Pgactivate => "pgactivate",
+            Self::Pgdeactivate => "pgdeactivate",
         }
     }
 }
@@ -81,18 +139,24 @@ pub struct LruCost {
 
 /// The lists of one memcg on one node. Sizes and counters of a lruvec include those of its descendants.
 ///
-/// Kernel: `struct lruvec`. Differs: no folios are linked, the sums are added along the parents at once.
+/// Kernel: `struct lruvec`. Differs: links are page numbers; the sums are added along the parents at once.
 #[derive(Debug)]
 pub struct Lruvec {
     memcg: AtomicU32,
     node: u16,
     parent: Option<Arc<Lruvec>>,
     nonresident_age: AtomicU64,
-    lru_pages: [AtomicU64; NR_LISTS],
-    stats: [AtomicU64; WorkingsetStat::ALL.len()],
-    stats_local: [AtomicU64; WorkingsetStat::ALL.len()],
+    lru_pages: [AtomicU64; LruList::ALL.len()],
+    /// Kernel: `lists`, under `lru_lock`. A leaf lock.
+    heads: SpinMutex<LruHeads>,
+    stats: [AtomicU64; LruvecStat::ALL.len()],
+    stats_local: [AtomicU64; LruvecStat::ALL.len()],
     // A lock, since the two costs halve together.
     cost: SpinMutex<LruCost>,
+    /// [`LruvecStat::ActivateAnon`] when reclaim was here last. Kernel: `refaults`.
+    refaults: AtomicU64,
+    /// Who of the tree below reclaim looked at last. Kernel: `struct mem_cgroup_reclaim_iter`.
+    reclaim_cursor: AtomicU32,
     /// Generations and tiers, for the MGLRU kind of working set.
     pub lrugen: Mglru,
 }
@@ -112,9 +176,12 @@ impl Lruvec {
             parent,
             nonresident_age: AtomicU64::new(0),
             lru_pages: array::from_fn(|_| AtomicU64::new(0)),
+            heads: SpinMutex::default(),
             stats: array::from_fn(|_| AtomicU64::new(0)),
             stats_local: array::from_fn(|_| AtomicU64::new(0)),
             cost: SpinMutex::default(),
+            refaults: AtomicU64::new(0),
+            reclaim_cursor: AtomicU32::new(0),
             lrugen: Mglru::default(),
         })
     }
@@ -169,8 +236,38 @@ impl Lruvec {
         self.lru_pages[list as usize].load(Ordering::Relaxed)
     }
 
+    /// Locks the lists. Nothing is locked under it. Kernel: `lru_lock`.
+    pub(crate) fn lists(&self) -> SpinGuard<'_, LruHeads> {
+        self.heads.lock()
+    }
+
+    /// Returns the pages that this lruvec's own lists link, by [`LruList`].
+    pub(crate) fn own_pages(&self) -> [u64; LruList::ALL.len()] {
+        self.lists().map(|head| head.nr_pages)
+    }
+
+    /// Says whether refaults made pages active since [`Lruvec::snapshot_refaults`]. Of file pages there are none.
+    pub(crate) fn has_new_refaults(&self) -> bool {
+        self.stat(LruvecStat::ActivateAnon) != self.refaults.load(Ordering::Relaxed)
+    }
+
+    /// Remembers how many pages refaults made active so far. Kernel: `snapshot_refaults`.
+    pub(crate) fn snapshot_refaults(&self) {
+        self.refaults.store(self.stat(LruvecStat::ActivateAnon), Ordering::Relaxed);
+    }
+
+    /// Returns the memcg after which the next partial walk of the tree begins, 0 for its start.
+    pub(crate) fn reclaim_cursor(&self) -> CssId {
+        CssId(self.reclaim_cursor.load(Ordering::Relaxed))
+    }
+
+    /// Remembers how far a partial walk came.
+    pub(crate) fn set_reclaim_cursor(&self, memcg: CssId) {
+        self.reclaim_cursor.store(memcg.0.into(), Ordering::Relaxed);
+    }
+
     /// Counts pages, here and above.
-    pub(super) fn count(&self, stat: WorkingsetStat, nr_pages: u32) {
+    pub(crate) fn count(&self, stat: LruvecStat, nr_pages: u32) {
         self.stats_local[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
         self.chain().for_each(|lruvec| {
             lruvec.stats[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
@@ -178,19 +275,19 @@ impl Lruvec {
     }
 
     /// Returns a counter in pages, descendants' included.
-    pub fn stat(&self, stat: WorkingsetStat) -> u64 {
+    pub fn stat(&self, stat: LruvecStat) -> u64 {
         self.stats[stat as usize].load(Ordering::Relaxed)
     }
 
     /// Returns a counter in pages, of this lruvec's own folios.
-    pub fn stat_local(&self, stat: WorkingsetStat) -> u64 {
+    pub fn stat_local(&self, stat: LruvecStat) -> u64 {
         self.stats_local[stat as usize].load(Ordering::Relaxed)
     }
 
     /// Notes what reclaim of a type cost, here and above. Kernel: `lru_note_cost` (mm/swap.c).
     pub fn note_cost(&self, ty: LruType, nr_pages: u32) {
         for lruvec in self.chain() {
-            let all_pages = lruvec.lru_pages.iter().map(|pages| pages.load(Ordering::Relaxed)).sum::<u64>();
+            let all_pages = LruList::EVICTABLE.map(|list| lruvec.lru_pages(list)).iter().sum::<u64>();
             let mut cost = lruvec.cost.lock();
             match ty {
                 LruType::Anon => cost.anon_pages += u64::from(nr_pages),

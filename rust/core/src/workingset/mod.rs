@@ -10,7 +10,8 @@ pub mod mglru;
 
 use std::ptr;
 
-pub use lruvec::{LruCost, LruList, LruType, Lruvec, WorkingsetStat};
+pub(crate) use lruvec::LruHead;
+pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat};
 
 use crate::error::{Result, SwapError};
 use crate::limits::{EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, SWP_TB_FLAGS_BITS};
@@ -198,7 +199,7 @@ impl Workingset {
 impl Refault<'_> {
     fn classic(self, bucket_order: u32) -> RefaultVerdict {
         let Self { nr_pages, shadow, lruvec, .. } = self;
-        lruvec.count(WorkingsetStat::RefaultAnon, nr_pages);
+        lruvec.count(LruvecStat::RefaultAnon, nr_pages);
         let counted = RefaultVerdict { is_counted: true, ..RefaultVerdict::default() };
         let Some(evicted_from) = self.evicted_from else { return counted };
         let age = evicted_from.nonresident_age();
@@ -207,10 +208,10 @@ impl Refault<'_> {
             return counted;
         }
         lruvec.age_nonresident(nr_pages);
-        lruvec.count(WorkingsetStat::ActivateAnon, nr_pages);
+        lruvec.count(LruvecStat::ActivateAnon, nr_pages);
         if shadow.is_workingset {
             lruvec.note_cost(LruType::Anon, nr_pages);
-            lruvec.count(WorkingsetStat::RestoreAnon, nr_pages);
+            lruvec.count(LruvecStat::RestoreAnon, nr_pages);
         }
         RefaultVerdict { is_recent: true, is_activated: true, is_restored: shadow.is_workingset, ..counted }
     }
@@ -228,7 +229,7 @@ impl Refault<'_> {
         if !self.evicted_from.is_some_and(|evicted_from| ptr::eq(evicted_from, lruvec)) {
             return RefaultVerdict::default();
         }
-        lruvec.count(WorkingsetStat::RefaultAnon, nr_pages);
+        lruvec.count(LruvecStat::RefaultAnon, nr_pages);
         let counted = RefaultVerdict { is_counted: true, ..RefaultVerdict::default() };
         if !lruvec.lrugen.is_recent(shadow.eviction) {
             return counted;
@@ -240,9 +241,9 @@ impl Refault<'_> {
         }
         let is_activated = self.context == RefaultContext::Fault;
         if is_activated {
-            lruvec.count(WorkingsetStat::ActivateAnon, nr_pages);
+            lruvec.count(LruvecStat::ActivateAnon, nr_pages);
         }
-        lruvec.count(WorkingsetStat::RestoreAnon, nr_pages);
+        lruvec.count(LruvecStat::RestoreAnon, nr_pages);
         RefaultVerdict { is_activated, is_restored: true, ..recent }
     }
 }

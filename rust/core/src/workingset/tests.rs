@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::types::MemcgId;
-use WorkingsetStat::{ActivateAnon, RefaultAnon, RestoreAnon};
+use LruvecStat::{ActivateAnon, RefaultAnon, RestoreAnon};
 
 const CLASSIC: Workingset = Workingset::Classic { bucket_order: 0 };
 const PAGE: FolioFacts = FolioFacts { nr_pages: 1, is_workingset: false, is_referenced: false, lru_refs: 0 };

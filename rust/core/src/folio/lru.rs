@@ -1,0 +1,302 @@
+//! The LRU lists: folios linked through their headers by page number, under the lock of their lruvec.
+//!
+//! The LRU flag, the links and the sizes change together, under that lock. ACTIVE changes only while a folio is on no
+//! list: new, or isolated. The lock is a leaf: nothing is freed or locked under it.
+
+use std::sync::atomic::Ordering;
+
+use super::{Folio, FolioFlags, FolioRef, Memory};
+use crate::types::Pfn;
+use crate::workingset::{LruHead, LruList, Lruvec};
+
+/// Folios taken off the tail of a list, each with a reference, in the order they were met.
+#[derive(Debug)]
+pub(crate) struct Isolated<'m> {
+    pub(crate) folios: Vec<FolioRef<'m>>,
+    /// Pages looked at, those that stay on the list included.
+    pub(crate) nr_scanned_pages: u64,
+    /// Pages taken.
+    pub(crate) nr_taken_pages: u64,
+}
+
+impl<'a> Folio<'a> {
+    fn lru_list(self) -> LruList {
+        let flags = self.flags();
+        if flags.contains(FolioFlags::UNEVICTABLE) {
+            LruList::Unevictable
+        } else if flags.contains(FolioFlags::ACTIVE) {
+            LruList::ActiveAnon
+        } else {
+            LruList::InactiveAnon
+        }
+    }
+
+    // Relaxed throughout: the links of a folio are its list's, and change under the lock of the lists.
+    fn prev(self) -> u32 {
+        self.memory.header(self.pfn).lru_prev.load(Ordering::Relaxed)
+    }
+
+    fn next(self) -> u32 {
+        self.memory.header(self.pfn).lru_next.load(Ordering::Relaxed)
+    }
+
+    fn set_prev(self, pfn: u32) {
+        self.memory.header(self.pfn).lru_prev.store(pfn, Ordering::Relaxed);
+    }
+
+    fn set_next(self, pfn: u32) {
+        self.memory.header(self.pfn).lru_next.store(pfn, Ordering::Relaxed);
+    }
+
+    /// Puts this folio between two that are neighbours, 0 for an end of the list.
+    fn link(self, head: &mut LruHead, prev: u32, next: u32) {
+        let own = self.pfn.0 as u32;
+        self.set_prev(prev);
+        self.set_next(next);
+        match prev {
+            0 => head.first = own,
+            _ => self.memory.folio(Pfn(prev.into())).set_next(own),
+        }
+        match next {
+            0 => head.last = own,
+            _ => self.memory.folio(Pfn(next.into())).set_prev(own),
+        }
+    }
+
+    fn unlink(self, head: &mut LruHead) {
+        let (prev, next) = (self.prev(), self.next());
+        match prev {
+            0 => head.first = next,
+            _ => self.memory.folio(Pfn(prev.into())).set_next(next),
+        }
+        match next {
+            0 => head.last = prev,
+            _ => self.memory.folio(Pfn(next.into())).set_prev(prev),
+        }
+    }
+
+    /// Puts the folio at the head of the list that its flags name; one that may not leave memory goes onto the list of
+    /// those. It is on none. Kernel: `lruvec_add_folio`.
+    pub(crate) fn lru_add(self) {
+        let lruvec = self.memory.lruvec_of(self);
+        let mut heads = lruvec.lists();
+        let old = self.set(FolioFlags::LRU);
+        debug_assert!(!old.contains(FolioFlags::LRU), "{self:?} is on a list already");
+        if old.contains(FolioFlags::LRU) {
+            return;
+        }
+        self.assign(FolioFlags::UNEVICTABLE, old.contains(FolioFlags::MLOCKED));
+        let list = self.lru_list();
+        let head = &mut heads[list as usize];
+        let first = head.first;
+        self.link(head, 0, first);
+        head.nr_pages += u64::from(self.nr_pages());
+        lruvec.add_lru_pages(list, self.nr_pages().into());
+    }
+
+    /// Takes the folio off its list, if it is on one; says whether it was. Kernel: `lruvec_del_folio`.
+    pub(crate) fn lru_del(self) -> bool {
+        // Most often the last user of a folio that is on no list: only who set the flag could set it again.
+        if !self.has(FolioFlags::LRU) {
+            return false;
+        }
+        let lruvec = self.memory.lruvec_of(self);
+        let mut heads = lruvec.lists();
+        let was_listed = self.clear(FolioFlags::LRU).contains(FolioFlags::LRU);
+        if was_listed {
+            let list = self.lru_list();
+            let head = &mut heads[list as usize];
+            self.unlink(head);
+            head.nr_pages -= u64::from(self.nr_pages());
+            lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
+        }
+        was_listed
+    }
+
+    /// Makes the folio the next that is looked at, unless it is active or isolated. Kernel: `lru_move_tail`.
+    pub(crate) fn lru_move_tail(self) {
+        let mut heads = self.memory.lruvec_of(self).lists();
+        if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
+            let head = &mut heads[LruList::InactiveAnon as usize];
+            self.unlink(head);
+            let last = head.last;
+            self.link(head, last, 0);
+        }
+    }
+
+    /// Links the parts of a folio that was just split behind it, if it is on a list. All are frozen, flags are copied, and
+    /// the sizes stay. Kernel: `lru_add_split_folio`.
+    pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
+        let mut heads = self.memory.lruvec_of(self).lists();
+        if self.has(FolioFlags::LRU) {
+            let head = &mut heads[self.lru_list() as usize];
+            let mut before = self;
+            for part in parts {
+                part.link(head, before.pfn.0 as u32, before.next());
+                before = part;
+            }
+        }
+    }
+
+    /// Says whether a user of its own has the folio, by a handle or in a file: no page table names it, so that reclaim
+    /// cannot take it from him, and a reference of reclaim's would only be in his way.
+    fn is_held_by_user(self) -> bool {
+        self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
+    }
+}
+
+impl Memory {
+    /// Takes folios off the tail of a list until so many pages were looked at. Those that are going, or that only their
+    /// user can put out, go to the head. Kernel: `isolate_lru_folios`.
+    pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {
+        let folios = Vec::with_capacity(nr_to_scan_pages as usize);
+        let mut isolated = Isolated { folios, nr_scanned_pages: 0, nr_taken_pages: 0 };
+        let mut heads = lruvec.lists();
+        let head = &mut heads[list as usize];
+        let nr_to_scan_pages = nr_to_scan_pages.min(head.nr_pages);
+        while isolated.nr_scanned_pages < nr_to_scan_pages {
+            let folio = self.folio(Pfn(head.last.into()));
+            let nr_pages = u64::from(folio.nr_pages());
+            isolated.nr_scanned_pages += nr_pages;
+            folio.unlink(head);
+            match if folio.is_held_by_user() { None } else { folio.try_get() } {
+                Some(taken) => {
+                    folio.clear(FolioFlags::LRU);
+                    head.nr_pages -= nr_pages;
+                    lruvec.add_lru_pages(list, -(nr_pages as i64));
+                    isolated.nr_taken_pages += nr_pages;
+                    isolated.folios.push(taken);
+                }
+                None => {
+                    let first = head.first;
+                    folio.link(head, 0, first);
+                }
+            }
+        }
+        self.add_isolated(isolated.nr_taken_pages as i64);
+        isolated
+    }
+
+    /// Counts pages that reclaim took off the lists, or put back or freed. Kernel: `NR_ISOLATED_ANON`.
+    pub(crate) fn add_isolated(&self, delta_pages: i64) {
+        // Relaxed: a number by itself.
+        self.nr_isolated.fetch_add(delta_pages as u64, Ordering::Relaxed);
+    }
+
+    /// Returns the pages that somebody's reclaim has off the lists.
+    pub(crate) fn nr_isolated_pages(&self) -> u64 {
+        self.nr_isolated.load(Ordering::Relaxed)
+    }
+
+    /// Looks through the lists of a lruvec; says what is wrong with the first folio that is.
+    pub(crate) fn check_lru(&self, lruvec: &Lruvec) -> Result<(), String> {
+        let heads = lruvec.lists();
+        for list in LruList::ALL {
+            let head = heads[list as usize];
+            let (mut at, mut before, mut nr_pages) = (head.first, 0, 0);
+            while at != 0 {
+                let folio = self.folio(Pfn(at.into()));
+                nr_pages += u64::from(folio.nr_pages());
+                if folio.prev() != before || nr_pages > head.nr_pages {
+                    return Err(format!("{list:?} counts {} pages; its links are wrong at {folio:?}", head.nr_pages));
+                }
+                if !folio.has(FolioFlags::LRU) || folio.lru_list() != list {
+                    return Err(format!("{folio:?} is on {list:?}"));
+                }
+                (before, at) = (at, folio.next());
+            }
+            if before != head.last || nr_pages != head.nr_pages || nr_pages > lruvec.lru_pages(list) {
+                let counted = (head.nr_pages, lruvec.lru_pages(list));
+                return Err(format!("{list:?} links {nr_pages} pages and counts {counted:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Order;
+
+    fn pages_on(memory: &Memory, list: LruList) -> Vec<u64> {
+        let (mut at, mut pages) = (memory.lruvec().lists()[list as usize].last, Vec::new());
+        while at != 0 {
+            pages.push(at.into());
+            at = memory.folio(Pfn(at.into())).prev();
+        }
+        memory.check_lru(memory.lruvec()).expect("whole lists");
+        pages
+    }
+
+    fn cached(memory: &Memory, order: u8) -> FolioRef<'_> {
+        let folio = memory.alloc(Order::new(order).expect("an order")).expect("room");
+        // What reclaim may have: mapped by a page table.
+        folio.set_anon_rmap(1, 0);
+        folio.lru_add();
+        folio
+    }
+
+    #[test]
+    fn the_tail_is_isolated_first_and_put_back_at_the_head() {
+        let memory = Memory::new(512, None).expect("a size");
+        let all: Vec<_> = (0..4).map(|_| cached(&memory, 0)).collect();
+        let numbers: Vec<u64> = all.iter().map(|folio| folio.pfn().0).collect();
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), numbers);
+        let two = memory.isolate_lru_folios(memory.lruvec(), LruList::InactiveAnon, 2);
+        assert_eq!((two.nr_scanned_pages, two.nr_taken_pages, memory.nr_isolated_pages()), (2, 2, 2));
+        assert_eq!(two.folios.iter().map(|folio| folio.pfn().0).collect::<Vec<_>>(), numbers[..2]);
+        two.folios[0].set(FolioFlags::ACTIVE);
+        two.folios[1].set(FolioFlags::MLOCKED);
+        two.folios.iter().for_each(|folio| folio.lru_add());
+        assert_eq!(pages_on(&memory, LruList::ActiveAnon), numbers[..1]);
+        assert_eq!(pages_on(&memory, LruList::Unevictable), numbers[1..2]);
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), numbers[2..]);
+        all[3].lru_move_tail();
+        all[0].lru_move_tail();
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), [numbers[3], numbers[2]]);
+        assert_eq!(pages_on(&memory, LruList::ActiveAnon), numbers[..1], "an active folio does not move");
+    }
+
+    #[test]
+    fn a_frozen_folio_and_one_of_a_handle_are_passed_over() {
+        let memory = Memory::new(512, None).expect("a size");
+        let frozen = cached(&memory, 0);
+        let handle = memory.alloc(Order::ZERO).expect("room");
+        handle.lru_add();
+        let plain = cached(&memory, 0);
+        assert!(frozen.freeze(1));
+        let all = memory.isolate_lru_folios(memory.lruvec(), LruList::InactiveAnon, 32);
+        frozen.unfreeze(1);
+        assert_eq!((all.nr_scanned_pages, all.folios.len()), (3, 1));
+        assert_eq!(all.folios[0].pfn(), plain.pfn());
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), [frozen.pfn().0, handle.pfn().0]);
+        assert_eq!(memory.lruvec().lru_pages(LruList::InactiveAnon), 2);
+        drop((frozen, handle, all, plain));
+        assert_eq!(memory.lruvec().own_pages(), [0; 5]);
+        assert_eq!(memory.nr_used_pages(), 0);
+    }
+
+    #[test]
+    fn parts_of_a_split_folio_follow_it() {
+        let memory = Memory::new(512, None).expect("a size");
+        let (before, large, after) = (cached(&memory, 0), cached(&memory, 1), cached(&memory, 0));
+        let (head, tail) = (large.folio(), large.at(1));
+        assert!(head.freeze(1));
+        let single = super::super::Part { order: Order::ZERO, mapcount: 0 };
+        head.make_part(tail, single);
+        head.shrink(single);
+        head.lru_add_parts([tail].into_iter());
+        head.unfreeze(1);
+        tail.unfreeze(1);
+        let tail = FolioRef::adopt(tail);
+        let expected = [&before, &tail, &large, &after].map(|folio| folio.pfn().0);
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), expected);
+        assert_eq!((tail.anon_vma(), tail.page_index()), (1, 1));
+        assert_eq!(memory.lruvec().lru_pages(LruList::InactiveAnon), 4);
+        drop(large);
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), [expected[0], expected[1], expected[3]]);
+        drop((before, tail, after));
+        assert_eq!((memory.lruvec().own_pages(), memory.nr_used_pages()), ([0; 5], 0));
+    }
+}

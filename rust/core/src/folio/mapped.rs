@@ -1,0 +1,39 @@
+//! A folio that a holder without page tables maps.
+
+use std::ops::Range;
+
+use super::FolioRef;
+
+/// A folio with the pages of it that its holder maps, as one page table would.
+#[derive(Debug)]
+pub struct MappedFolio<'a> {
+    folio: FolioRef<'a>,
+    pages: Range<u32>,
+}
+
+impl<'a> MappedFolio<'a> {
+    /// Maps a whole folio.
+    pub fn map(folio: FolioRef<'a>) -> Self {
+        folio.add_mappings(folio.nr_pages());
+        Self { pages: 0..folio.nr_pages(), folio }
+    }
+
+    /// Returns the folio.
+    pub fn folio(&self) -> &FolioRef<'a> {
+        &self.folio
+    }
+
+    /// Returns the pages mapped.
+    pub fn pages(&self) -> Range<u32> {
+        self.pages.clone()
+    }
+
+    /// Takes the parts out, still mapped; [`MappedFolio::from_parts`] puts them together again.
+    pub(crate) fn into_parts(self) -> (FolioRef<'a>, Range<u32>) {
+        (self.folio, self.pages)
+    }
+
+    pub(crate) fn from_parts(folio: FolioRef<'a>, pages: Range<u32>) -> Self {
+        Self { folio, pages }
+    }
+}
