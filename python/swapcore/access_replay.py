@@ -17,7 +17,7 @@ from ._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses, Swap
 from .exceptions import invalid
 from .size import parse_size
 from .storage import Null, Zram
-from .workloads import Exit, Fork, Spawn, Touch, Workload, load, recorded
+from .workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
     Storage = Null | Ram | Zram | File | Faulty
 
-__all__ = ["AccessReplay", "LimitSweep", "Runner", "replay_accesses", "replay_over_limits"]
+__all__ = [
+    "AccessReplay",
+    "LimitSweep",
+    "Runner",
+    "default_size_pages",
+    "replay_accesses",
+    "replay_over_limits",
+    "workload_of",
+]
 
 DEFAULT_SEED = 1
 DEFAULT_SWAPPINESS = 60
@@ -75,7 +83,7 @@ class AccessReplay:
         swap_max: Limit on swap in bytes, or ``max``.
         swappiness: 0 to 200.
         switches: Every switch of the subsystem with its value.
-        seed: Of the contents.
+        seed: Of the contents, and of the accesses of a workload with a name.
         is_verified: Each page that came back from swap was compared with what went out, and was the same.
         accesses: Accesses done.
         writes: Those that wrote.
@@ -155,13 +163,13 @@ class LimitSweep:
         """
         runs = self.runs
         rows = [
-            ["memory limit", *(_size(run.memory_max) for run in runs), ""],
-            ["swap limit", *(_size(run.swap_max) for run in runs), ""],
+            ["memory limit", *(report.format_limit(run.memory_max) for run in runs), ""],
+            ["swap limit", *(report.format_limit(run.swap_max) for run in runs), ""],
             ["accesses", *(f"{run.accesses}" for run in runs), "count"],
             ["first touches", *(f"{run.first_touches}" for run in runs), "pages"],
             ["access", *(f"{run.ns_per_access:.0f}" for run in runs), "ns"],
-            ["memory at the peak", *(_size(run.memory_peak_bytes) for run in runs), ""],
-            ["swap at the peak", *(_size(run.swap_peak_bytes) for run in runs), ""],
+            ["memory at the peak", *(report.format_limit(run.memory_peak_bytes) for run in runs), ""],
+            ["swap at the peak", *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
             ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
         ]
         for name in runs[0].counters:
@@ -310,7 +318,7 @@ def replay_accesses(
         zero_percent: Pages that are zeros until they are written.
         random_percent: Pages that do not compress; the others compress about 3:1.
         is_verified: Compare each page that comes back from swap with what went out.
-        seed: Of the contents. Accesses that are made up have a seed of their own.
+        seed: Of the contents, and of the accesses of a workload that is given by name.
         progress: Called with accesses done and accesses in all.
 
     Returns:
@@ -321,10 +329,10 @@ def replay_accesses(
         InvariantError: A page came back different: the storage lost data.
         SwapIOError: The storage could not read or write.
     """
-    work = _workload(workload)
+    work = workload_of(workload, seed)
     limits = {"memory_max": memory_max, "memory_high": memory_high, "swap_max": swap_max}
     files = _files(limits, memcg)
-    storage = Zram(pages=_size_pages(work)) if storage is None else storage
+    storage = Zram(pages=default_size_pages(work)) if storage is None else storage
     is_verified = is_verified and not isinstance(storage, Null)
     swap, group = _subsystem(work.nr_cpus, switches, memcg, swappiness, policy, files)
     device = swap.swapon(storage)
@@ -389,7 +397,7 @@ def replay_over_limits(
     """
     if not memory_max:
         raise invalid("0 limits are under the least, 1")
-    work = _workload(workload)
+    work = workload_of(workload, options.get("seed", DEFAULT_SEED))
     runs: list[AccessReplay] = []
 
     def tell(done: int, total: int) -> None:
@@ -402,14 +410,35 @@ def replay_over_limits(
     return LimitSweep(tuple(runs))
 
 
-def _workload(workload: str | os.PathLike[str] | Accesses | Workload) -> Workload:
+def workload_of(workload: str | os.PathLike[str] | Accesses | Workload, seed: int = DEFAULT_SEED) -> Workload:
+    """Returns the workload that is meant.
+
+    Args:
+        workload: As for `replay_accesses`.
+        seed: Of a workload that is made up.
+
+    Returns:
+        The workload.
+
+    Raises:
+        InvalidArgumentError: EINVAL; no such workload.
+    """
     if isinstance(workload, Workload):
         return workload
-    return recorded(workload) if isinstance(workload, Accesses) else load(workload)
+    if isinstance(workload, Accesses):
+        return recorded(workload)
+    return load(workload, seed=seed) if workload in WORKLOADS else load(workload)
 
 
-def _size_pages(work: Workload) -> int:
-    """Returns the size of a device with room for twice the pages that live at one time, in whole clusters."""
+def default_size_pages(work: Workload) -> int:
+    """Returns the size of a device with room for twice the pages that live at one time, in whole clusters.
+
+    Args:
+        work: The workload.
+
+    Returns:
+        Slots, header included.
+    """
     return -(-2 * work.peak_pages // SWAPFILE_CLUSTER) * SWAPFILE_CLUSTER
 
 
@@ -466,8 +495,3 @@ def _peak(usage: dict[str, int], *names: str) -> int | None:
     pages = next((usage[name] for name in names if name in usage), None)
     return None if pages is None else pages * PAGE_SIZE
 
-
-def _size(size: int | str | None) -> str:
-    if size is None:
-        return "-"
-    return size if isinstance(size, str) else report.format_size(size)
