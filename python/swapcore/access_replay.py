@@ -1,14 +1,13 @@
 """Replaying page accesses under the limits of a memory cgroup: what they cost, and proof of each page.
 
-`replay_accesses` runs a workload of `swapcore.workloads`, or recorded accesses, in one group of a fresh subsystem.
-`replay_over_limits` does so for several limits, for a table or a picture of what a limit costs.
+`replay_accesses` runs a workload of `swapcore.workloads`, or recorded accesses, in one group of a fresh
+subsystem. `replay_over_limits` does so for several limits, for a table or a picture of what a limit costs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -20,6 +19,7 @@ from .storage import Null, Zram
 from .workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Sequence
 
     from ._core import MemCgroup, Mm
@@ -172,10 +172,8 @@ class LimitSweep:
             ["swap at the peak", *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
             ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
         ]
-        for name in runs[0].counters:
-            rows.append([name, *(f"{run.counters[name]}" for run in runs), "count"])
-        for name in runs[0].events:
-            rows.append([name, *(f"{run.events[name]}" for run in runs), "count"])
+        found = [run.counters | run.events for run in runs]
+        rows += [[name, *(f"{counts[name]}" for counts in found), "count"] for name in found[0]]
         report.print_table(["NAME", *["VALUE"] * len(runs), "UNIT"], rows, file=file)
         first = runs[0]
         proof = "no page was verified"
@@ -218,8 +216,8 @@ class Runner:
 
         Args:
             swap: The subsystem, with as many CPUs as the workload names.
-            group_of: Returns the group a process is in, by its number; None is the root. Forks stay in that of
-                their parent.
+            group_of: Returns the group a process is in, by its number; None is the root. Forks stay in
+                that of their parent.
             zero_percent: Pages that are zeros until they are written.
             random_percent: Pages that do not compress; the others compress about 3:1.
             is_verified: Compare each page that comes back from swap with what went out.
@@ -305,12 +303,12 @@ def replay_accesses(
 
     Args:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
-        storage: Where pages go; None is a `Zram` with room for twice the workload. It is turned on for the replay
-            and turned off again. With `Null` nothing is verified.
+        storage: Where pages go; None is a `Zram` with room for twice the workload. It is turned on for the
+            replay and turned off again. With `Null` nothing is verified.
         memory_max: Limit on memory, with unit or in bytes; None or ``"max"`` is none.
         memory_high: Throttle limit on memory, the same; not with ``v1``.
-        swap_max: Limit on swap, the same. With ``v1`` it needs ``memory_max``: the two together are the limit on
-            memory and swap.
+        swap_max: Limit on swap, the same. With ``v1`` it needs ``memory_max``: the two together are the limit
+            on memory and swap.
         swappiness: 0 to 200; the limit's reclaim swaps nothing with 0.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
@@ -334,8 +332,16 @@ def replay_accesses(
     files = _files(limits, memcg)
     storage = Zram(pages=default_size_pages(work)) if storage is None else storage
     is_verified = is_verified and not isinstance(storage, Null)
-    swap, group = _subsystem(work.nr_cpus, switches, memcg, swappiness, policy, files)
+    # A build without the memory controller has no limits.
+    has_memcg = hasattr(Swap, "memcg")
+    swap = Swap(nr_cpus=work.nr_cpus, switches=switches, **({"memcg": memcg} if has_memcg else {}))
     device = swap.swapon(storage)
+    group = None
+    if has_memcg and memcg != "disabled":
+        # Before the group, which inherits it with v1.
+        swap.swappiness = swappiness
+        group = swap.memcg.create("workload", **files)
+        swap.set_memcg_policy(policy)
     runner = Runner(
         swap,
         lambda _process: group,
@@ -457,30 +463,11 @@ def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | s
     if "memory_high" in given:
         raise invalid(f"memory_high {given['memory_high']} is for memcg v2, v1 has no such file")
     if swap is not None and memory is None:
-        raise invalid(f"swap_max {swap} of memcg v1 needs memory_max: the limit is on memory and swap together")
+        raise invalid(f"swap_max {swap} of memcg v1 needs memory_max: the limit is on both together")
     files = {} if memory is None else {"memory_limit_in_bytes": memory}
     if isinstance(memory, int) and isinstance(swap, int):
         files["memory_memsw_limit_in_bytes"] = memory + swap
     return files
-
-
-def _subsystem(
-    nr_cpus: int,
-    switches: dict[str, str] | None,
-    memcg: str,
-    swappiness: int,
-    policy: MemcgHooks | None,
-    files: dict[str, int | str],
-) -> tuple[Swap, MemCgroup | None]:
-    """Makes a subsystem and the group of the workload."""
-    if not hasattr(Swap, "memcg"):  # a build without the memory controller: no limits
-        return Swap(nr_cpus=nr_cpus, switches=switches), None
-    swap = Swap(nr_cpus=nr_cpus, switches=switches, memcg=memcg)
-    if memcg == "disabled":
-        return swap, None
-    swap.swappiness = swappiness
-    swap.set_memcg_policy(policy)
-    return swap, swap.memcg.create("workload", **files)
 
 
 def _figures(swap: Swap, group: MemCgroup | None) -> tuple[dict[str, int], dict[str, int]]:
@@ -494,4 +481,3 @@ def _figures(swap: Swap, group: MemCgroup | None) -> tuple[dict[str, int], dict[
 def _peak(usage: dict[str, int], *names: str) -> int | None:
     pages = next((usage[name] for name in names if name in usage), None)
     return None if pages is None else pages * PAGE_SIZE
-

@@ -1,4 +1,4 @@
-"""Pictures by matplotlib (extra ``plot``): comparisons as bars, a device as a map of its slots, traffic over limits."""
+"""Pictures by matplotlib (extra ``plot``): comparisons as bars, a device as a map, traffic over limits."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Policies of the memory controller in Python: hooks that are asked, or told, when a group swaps.
 
-`swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below; those it lacks cost
-nothing. No lock of the core is held while a hook runs, so it may call anything. What a hook raises is raised by the
-call that led to it, once that is done as if the hook had returned None.
+`swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below; those it lacks
+cost nothing. No lock of the core is held while a hook runs, so it may call anything. What a hook raises is
+raised by the call that led to it, once that is done as if the hook had returned None.
 
 Each hook costs a call into the interpreter. Where a fixed answer will do, the table form,
 `swapcore.MemCgroup.set_policy`, gives it without one.
@@ -33,8 +33,8 @@ Limit = Literal["memory", "swap", "memsw"]
 """Which limit refused: ``memsw`` is that on memory and swap together, which ``v1`` has."""
 
 DeadOwner = Literal["reparent", "fault_mm"]
-"""Who is charged when a page comes back whose group is gone: its nearest ancestor that is online, or the group of the
-task that faults."""
+"""Who is charged when a page comes back whose group is gone: its nearest ancestor that is online, or the
+group of the task that faults."""
 
 
 class OnSwapCharge(Protocol):
@@ -48,8 +48,8 @@ class OnSwapCharge(Protocol):
             nr_pages: Its pages.
 
         Returns:
-            False: it may not, and the group counts the events ``max`` and ``fail`` as if ``memory.swap.max`` had
-            refused it. True or None: as the limits say.
+            False: it may not, and the group counts the events ``max`` and ``fail`` as if
+            ``memory.swap.max`` had refused it. True or None: as the limits say.
         """
 
 
@@ -65,8 +65,8 @@ class OnDeadOwner(Protocol):
             nr_pages: Pages of the folio.
 
         Returns:
-            Who; None: as the switch ``dead_swapin`` says. ``fault_mm`` only where the switch ``owner_store`` can
-            keep an owner who is not the folio's.
+            Who; None: as the switch ``dead_swapin`` says. ``fault_mm`` only where the switch
+            ``owner_store`` can keep an owner who is not the folio's.
         """
 
 

@@ -161,9 +161,9 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
         root: The topmost group.
 
     Returns:
-        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes`` and ``swap_max`` (bytes or
-        ``"max"``; with ``v1`` swap is memory and swap together), ``events`` of the group itself by name, and
-        ``children``, a list of the same.
+        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes`` and ``swap_max``
+        (bytes or ``"max"``; with ``v1`` swap is memory and swap together), ``events`` of the group itself by
+        name, and ``children``, a list of the same.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
 

@@ -6,8 +6,8 @@ page of the folio that goes) and ``nr`` (pages: a power of two for an allocation
 a free). Which slot an allocation gets is the allocator's business. `load` checks one and makes it ready to
 replay.
 
-Page accesses are another kind: columns ``page`` and ``write``, which `load_accesses` checks. They come from files
-only; those that are made up are in `swapcore.workloads`.
+Page accesses are another kind: columns ``page`` and ``write``, which `load_accesses` checks. They come from
+files only; those that are made up are in `swapcore.workloads`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Workloads of page accesses: programs that touch pages, write them, fork and exit, made up from a seed.
 
-A workload is a list of steps over numbered processes. One process that touches pages is the simplest, and what a
-recorded list of accesses makes; several of them overlap, fork and end, as those of a build or a server do.
+A workload is a list of steps over numbered processes. One process that touches pages is the simplest, and
+what a recorded list of accesses makes; several overlap, fork and end, as those of a build or a server do.
 `swapcore.access_replay.replay_accesses` replays one under the limits of a memory cgroup.
 """
 
@@ -258,7 +258,7 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
             if not turns and len(sizes) < nr_processes and not is_late:
                 accesses = _compiler(rng)
                 steps.append(Spawn(len(sizes), accesses.span_pages))
-                turns += _in_pieces(len(sizes), accesses, cpu)
+                turns.extend(_in_pieces(len(sizes), accesses, cpu))
                 sizes.append(accesses.nr_pages)
             if turns:
                 steps.append(turns.pop(0))
@@ -269,7 +269,7 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
 def fork_heavy(
     *, nr_pages: int = 4096, nr_children: int = 12, parallel: int = 4, seed: int = DEFAULT_SEED
 ) -> Workload:
-    """Forks children off a parent with a working set, as a server does that saves its state: each writes a part.
+    """Forks children off a parent with a working set, as a server that saves its state: each writes a part.
 
     Args:
         nr_pages: Pages of the parent.
@@ -336,7 +336,7 @@ def _accesses(pages: Sequence[int], writes: bytes) -> Accesses:
 
 
 def _compiler(rng: random.Random) -> Accesses:
-    """Returns the accesses of one short process: mostly near the last page, sometimes anywhere it has been."""
+    """Returns the accesses of one short process: mostly near the last page, sometimes far back."""
     nr_pages = rng.randint(*BUILD_PAGES)
     pages: list[int] = []
     here = 0
@@ -353,7 +353,5 @@ def _compiler(rng: random.Random) -> Accesses:
 def _in_pieces(process: int, accesses: Accesses, cpu: int) -> list[Step]:
     """Returns the turns of a process, its exit included."""
     marks = [accesses.nr_accesses * piece // BUILD_PIECES for piece in range(BUILD_PIECES + 1)]
-    turns: list[Step] = [
-        Touch(process, accesses, start, stop, cpu) for start, stop in pairwise(marks)
-    ]
+    turns: list[Step] = [Touch(process, accesses, start, stop, cpu) for start, stop in pairwise(marks)]
     return [*turns, Exit(process)]

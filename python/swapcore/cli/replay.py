@@ -12,18 +12,12 @@ if TYPE_CHECKING:
 
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
 
-ACCESS_OPTIONS = {
-    "memory_max": None,
-    "memory_high": None,
-    "swap_max": None,
-    "swappiness": 60,
-    "memcg": "v2",
-    "switch": None,
-    "plot": None,
-}
-"""Options of page accesses by what they are without a word from the user; swap operations know no groups."""
+ACCESS_OPTIONS = ("memory_max", "memory_high", "swap_max", "swappiness", "memcg", "switch", "plot")
+"""Options of page accesses: swap operations know no groups."""
 
 DEFAULT_READ_PERCENT = 100.0
+DEFAULT_SWAPPINESS = 60
+DEFAULT_MEMCG = "v2"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +115,8 @@ def _operations(args: argparse.Namespace) -> int:
     for name in ACCESS_OPTIONS:
         if getattr(args, name) is not None:
             raise invalid(
-                f"--{name.replace('_', '-')} is for page accesses: {args.trace} lists swap operations, which say what "
-                "was swapped already and not who touched what"
+                f"--{name.replace('_', '-')} is for page accesses: {args.trace} lists swap operations, "
+                "which say what was swapped and not who touched what"
             )
     with (
         _storage(args, default_size_pages(trace)) as storage,
@@ -151,8 +145,7 @@ def _accesses(args: argparse.Namespace) -> int:
 
     if args.read_percent is not None:
         raise invalid(f"--read-percent {args.read_percent:g} is for swap operations, not for {args.trace}")
-    chosen = {name: default if (value := getattr(args, name)) is None else value for name, default in ACCESS_OPTIONS.items()}
-    limits = [None] if chosen["memory_max"] is None else chosen["memory_max"].split(",")
+    limits = [None] if args.memory_max is None else args.memory_max.split(",")
     work = workload_of(args.trace, args.seed)
     with ExitStack() as stack, report.progress(f"replaying {args.trace}", 1.0) as update:
         sweep = replay_over_limits(
@@ -160,8 +153,11 @@ def _accesses(args: argparse.Namespace) -> int:
             limits,
             make_storage=lambda: stack.enter_context(_storage(args, default_size_pages(work))),
             progress=lambda done, total: update(done / total),
-            switches=_switches(chosen["switch"]),
-            **{name: chosen[name] for name in ("memory_high", "swap_max", "swappiness", "memcg")},
+            memory_high=args.memory_high,
+            swap_max=args.swap_max,
+            swappiness=DEFAULT_SWAPPINESS if args.swappiness is None else args.swappiness,
+            memcg=DEFAULT_MEMCG if args.memcg is None else args.memcg,
+            switches=_switches(args.switch),
             **_shared(args),
         )
     if args.plot is not None:
