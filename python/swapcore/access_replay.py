@@ -200,7 +200,7 @@ class LimitSweep:
 
 
 class Runner:
-    """Runs the steps of workloads in one subsystem; processes that do not exit live until it is dropped."""
+    """Runs the steps of workloads in one subsystem; processes that do not exit live until `exit_all`."""
 
     def __init__(
         self,
@@ -258,6 +258,10 @@ class Runner:
                     self._touch(step, progress)
                 case Exit(process):
                     self._processes.pop(process, None)
+
+    def exit_all(self) -> None:
+        """Ends every process that lives: memory and slots are free."""
+        self._processes.clear()
 
     def _mm(self, process: int) -> Mm:
         group = self._group_of(process)
@@ -334,7 +338,8 @@ def replay_accesses(
     is_verified = is_verified and not isinstance(storage, Null)
     # A build without the memory controller has no limits.
     has_memcg = hasattr(Swap, "memcg")
-    swap = Swap(nr_cpus=work.nr_cpus, switches=switches, **({"memcg": memcg} if has_memcg else {}))
+    hierarchy: dict[str, Any] = {"memcg": memcg} if has_memcg else {}
+    swap = Swap(nr_cpus=work.nr_cpus, switches=switches, **hierarchy)
     device = swap.swapon(storage)
     group = None
     if has_memcg and memcg != "disabled":
@@ -352,6 +357,7 @@ def replay_accesses(
     )
     nr_accesses = work.nr_accesses
     runner.run(work.steps, None if progress is None else lambda done: progress(done, nr_accesses))
+    runner.exit_all()
     swap.check()
     stats, usage = _figures(swap, group)
     swap.swapoff(device)
