@@ -1,8 +1,8 @@
 """Limits swap by age: a group whose swapped pages nobody has come back for may swap no more.
 
 The age of a slot is what its group evicted and activated since the page went there. Old slots are data that
-the group could do without; with more of them than its budget it keeps new pages in memory, and its own limit on
-memory makes it pay, by death if it has nothing to give up.
+the group could do without; with more of them than its budget it keeps new pages in memory, and its own limit
+on memory makes it pay, by death if it has nothing to give up.
 """
 
 from __future__ import annotations
