@@ -135,10 +135,10 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
     assert counters["workingset_refault_anon"] >= in_pages * 0.99
 
 
-def test_a_scan_over_the_limit_swaps_every_page_of_every_sweep() -> None:
+def test_a_scan_gains_little_from_memory_and_popular_pages_much() -> None:
     counters = replay_accesses(sweeps(), memory_max="4M").counters
-    # Least recently used is the worst to keep: of 2,048 pages half are in memory, and always the wrong half.
-    assert counters["pswpin"] + counters["swpin_zero"] > 0.9 * 2 * PAGES
+    # Half of the pages fit: whichever they are, the others come in during each sweep after the first.
+    assert counters["pswpin"] + counters["swpin_zero"] > 0.45 * 2 * PAGES
     kept = replay_accesses(popular(), memory_max="4M").counters
     assert kept["pswpin"] + kept["swpin_zero"] < 0.3 * 20_000
 
@@ -210,6 +210,7 @@ def test_a_policy_is_asked() -> None:
 
     policy = Counts()
     result = replay_accesses(sweeps(), memory_max="4M", policy=policy)
+    assert policy.pages > 0
     assert policy.pages == result.counters["pswpout"] + result.counters["swpout_zero"]
 
 
@@ -254,7 +255,8 @@ def test_command_prints_a_column_for_each_limit(capsys: Capture, tmp_path: Path)
 
 
 def test_json_has_every_run(capsys: Capture) -> None:
-    assert main(["replay", "build-like", "--memory-max", "4M,8M", "--json", "--switch", "owner_store=array"]) == 0
+    limits = ["--memory-max", "4M,8M", "--switch", "owner_store=array"]
+    assert main(["replay", "build-like", *limits, "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [run["memory_max"] for run in runs] == [4 * MIB, 8 * MIB]
     assert {run["switches"]["owner_store"] for run in runs} == {"array"}

@@ -47,7 +47,8 @@ def test_limit_swap_by_age_bounds_the_hoard_and_leaves_the_cache_alone() -> None
     )
     cache, hoard = done.stdout.splitlines()
     assert re.match(r"cache: 50000 accesses, \d+ pages of swap at the peak, \d+ refused, 0 killed", cache)
-    found = re.match(r"hoard: (\d+) accesses, (\d+) pages of swap at the peak, (\d+) refused, 1 killed", hoard)
+    figures = r"(\d+) accesses, (\d+) pages of swap at the peak, (\d+) refused, 1 killed"
+    found = re.match(f"hoard: {figures}", hoard)
     assert found is not None, hoard
     accesses, peak_pages, refused_pages = map(int, found.groups())
     assert accesses < 8192

@@ -1,4 +1,4 @@
-"""Facts about policies: what hooks are called with, what their answers do, what they raise; and the table form."""
+"""Facts about policies: what hooks are called with, what their answers do, what they raise; the table form."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HOOKS = {
 class Recorder:
     """Has every hook, writes down each call and answers as planned."""
 
-    def __init__(self, **answers: Any) -> None:
+    def __init__(self, **answers: object) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.answers = answers
 
-    def _answer(self, name: str, *arguments: Any) -> Any:
+    def _answer(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - what the test plans
         self.calls.append((name, *arguments))
         answer = self.answers.get(name)
         if isinstance(answer, Exception):
@@ -172,7 +172,7 @@ def test_memory_limit_is_told_with_its_name() -> None:
 
 
 @pytest.mark.parametrize("answer", [True, False, None])
-def test_refault_decides_about_the_active_list(answer: bool | None) -> None:  # noqa: FBT001
+def test_refault_decides_about_the_active_list(answer: bool | None) -> None:
     swap, group = machine()
     recorder = Recorder(on_refault=answer)
     swap.set_memcg_policy(recorder)

@@ -29,7 +29,7 @@ TREE: dict[str, dict[str, str]] = {
     "job0": {"memory_max": "3M"},
     "job1": {"memory_max": "4M", "swap_max": "1M"},
 }
-"""The groups of ``--memcg`` with their limits: the first above the others, which have the processes in turn."""
+"""The groups of ``--memcg`` with their limits: one above the others, which have the processes in turn."""
 
 SHOWN_PART = 0.75
 """Where in the workload ``--memcg`` looks: at its end every process has left."""
@@ -172,9 +172,8 @@ def _show_memcg(trace: str, *, as_json: bool) -> int:
         print(json.dumps(shown))
         return 0
     report.memcg_tree(swap.memcg)
-    print(
-        f"\n{trace}, {runner.totals['accesses']} accesses; {runner.oom_kills} processes killed for want of memory"
-    )
+    nr_accesses, nr_killed = runner.totals["accesses"], runner.oom_kills
+    print(f"\n{trace}, {nr_accesses} accesses; {nr_killed} processes killed for want of memory")
     return 0
 
 
