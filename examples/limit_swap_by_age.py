@@ -38,25 +38,26 @@ class LimitSwapByAge:
         return not self.is_over[group]
 
 
+def run(swap: sc.Swap, policy: LimitSwapByAge, name: str, work: Workload) -> None:
+    """Runs a program in a group of 8 MiB."""
+    group = swap.memcg.create(name, memory_max="8M")
+    runner = Runner(swap, lambda _process: group)
+    runner.run(work.steps)
+    peak_pages = group.counters()["swap_watermark_pages"]
+    print(
+        f"{name}: {runner.totals['accesses']} accesses, {peak_pages} pages of swap at the peak, "
+        f"{policy.refused_pages[group]} refused, {runner.oom_kills} killed"
+    )
+
+
 def main() -> None:
     """Runs a program that comes back to its pages and one that does not."""
     swap = sc.Swap()
     swap.swapon(sc.Zram("128M"))
     policy = LimitSwapByAge(swap)
     swap.set_memcg_policy(policy)
-    programs: dict[str, Workload] = {
-        "cache": zipf(nr_pages=2560, nr_accesses=50_000, seed=1),
-        "hoard": scan(nr_pages=8192, nr_sweeps=1, seed=1),
-    }
-    for name, work in programs.items():
-        group = swap.memcg.create(name, memory_max="8M")
-        runner = Runner(swap, lambda _process, group=group: group)
-        runner.run(work.steps)
-        peak_pages = group.counters()["swap_watermark_pages"]
-        print(
-            f"{name}: {runner.totals['accesses']} accesses, {peak_pages} pages of swap at the peak, "
-            f"{policy.refused_pages[group]} refused, {runner.oom_kills} killed"
-        )
+    run(swap, policy, "cache", zipf(nr_pages=2560, nr_accesses=50_000, seed=1))
+    run(swap, policy, "hoard", scan(nr_pages=8192, nr_sweeps=1, seed=1))
     swap.check()
 
 

@@ -1,4 +1,4 @@
-"""Facts about policies: what hooks are called with, what their answers do, what they raise; the table form."""
+"""Facts about policies: what hooks are called with, what their answers do, what they raise; the table."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_object_without_a_hook_is_refused_and_none_takes_the_policy_away() -> No
     swap.swap_out(swap.folio(data=b"x", memcg=group))
     assert recorder.calls == []
     with pytest.raises((TypeError, sc.InvalidArgumentError)):
-        swap.set_memcg_policy(object())  # type: ignore[arg-type]
+        swap.set_memcg_policy(object())
 
 
 # The table

@@ -58,16 +58,11 @@ COUNTERS = (
 )
 """Counters that are told, where there are any, even when they are 0."""
 
-EVENTS = (
-    "events_high",
-    "events_max",
-    "events_oom",
-    "events_oom_kill",
-    "swap_events_high",
-    "swap_events_max",
-    "swap_events_fail",
-)
-"""Events of a group, as `MemCgroup.counters` calls them."""
+MEMORY_EVENTS = ("high", "max", "oom", "oom_kill")
+"""Lines of ``memory.events`` that are told."""
+
+SWAP_EVENTS = ("high", "max", "fail")
+"""Lines of ``memory.swap.events``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,8 @@ class AccessReplay:
         memory_peak_bytes: Most memory charged at one time; None without a group.
         swap_peak_bytes: Most swap charged at one time (``v1``: memory and swap); None without a group.
         counters: Counters of the subsystem and its group by kernel name.
-        events: Events of the group; empty without one.
+        memory_events: What ``memory.events`` counts, with ``v1`` too; empty without a group.
+        swap_events: The same of ``memory.swap.events``.
         machine: See `swapcore.report.machine`.
     """
 
@@ -117,7 +113,8 @@ class AccessReplay:
     memory_peak_bytes: int | None
     swap_peak_bytes: int | None
     counters: dict[str, int]
-    events: dict[str, int]
+    memory_events: dict[str, int]
+    swap_events: dict[str, int]
     machine: dict[str, str | int | bool]
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,7 +169,7 @@ class LimitSweep:
             ["swap at the peak", *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
             ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
         ]
-        found = [run.counters | run.events for run in runs]
+        found = [_counts(run) for run in runs]
         rows += [[name, *(f"{counts[name]}" for counts in found), "count"] for name in found[0]]
         report.print_table(["NAME", *["VALUE"] * len(runs), "UNIT"], rows, file=file)
         first = runs[0]
@@ -378,7 +375,8 @@ def replay_accesses(
         memory_peak_bytes=_peak(usage, "memory_watermark_pages"),
         swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
         counters={name: stats[name] for name in COUNTERS if name in stats},
-        events={name: usage[name] for name in EVENTS if name in usage},
+        memory_events={name: usage[f"events_{name}"] for name in MEMORY_EVENTS if usage},
+        swap_events={name: usage[f"swap_events_{name}"] for name in SWAP_EVENTS if usage},
         machine=report.machine(),
         **totals,
     )
@@ -482,6 +480,13 @@ def _figures(swap: Swap, group: MemCgroup | None) -> tuple[dict[str, int], dict[
         return swap.stats(), {}
     of_group = {name: value for name, value in group.stat_local().items() if name in COUNTERS}
     return swap.stats() | of_group, group.counters()
+
+
+def _counts(run: AccessReplay) -> dict[str, int]:
+    """Returns every count of a run by the name it has in a table."""
+    events = {f"memory.events {name}": count for name, count in run.memory_events.items()}
+    events |= {f"memory.swap.events {name}": count for name, count in run.swap_events.items()}
+    return run.counters | events
 
 
 def _peak(usage: dict[str, int], *names: str) -> int | None:

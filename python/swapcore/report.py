@@ -162,8 +162,8 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
 
     Returns:
         ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes`` and ``swap_max``
-        (bytes or ``"max"``; with ``v1`` swap is memory and swap together), ``events`` of the group itself by
-        name, and ``children``, a list of the same.
+        (bytes or ``"max"``; None for the root, which has no such files; with ``v1`` swap is memory and swap
+        together), ``events`` of the group itself by name, and ``children``, a list of the same.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
 
@@ -177,7 +177,7 @@ def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
     """
     rows = [
         [
-            f"{'  ' * depth}{facts['name']}",
+            f"{'  ' * depth}{facts['name'] or facts['path']}",
             "online" if facts["is_online"] else "offline",
             f"{format_limit(facts['memory_bytes'])} / {format_limit(facts['memory_max'])}",
             f"{format_limit(facts['swap_bytes'])} / {format_limit(facts['swap_max'])}",
@@ -198,36 +198,35 @@ _MEMCG_EVENTS = {
 """Events of a group that are shown, and what `MemCgroup.counters` calls them."""
 
 _MEMCG_LIMITS = (
-    ("memory_max", ("memory.max", "memory.limit_in_bytes")),
-    ("swap_max", ("memory.swap.max", "memory.memsw.limit_in_bytes")),
+    ("memory", "memory_pages", ("memory.max", "memory.limit_in_bytes")),
+    ("swap", "swap_pages", ("memory.swap.max",)),
+    ("swap", "memsw_pages", ("memory.memsw.limit_in_bytes",)),
 )
-"""Limits and the files that have them, by hierarchy."""
+"""What is charged, by which counter, and the files that have its limit, by hierarchy."""
+
+_V1_UNLIMITED_BYTES = 9223372036854771712
+"""How the older hierarchy writes "no limit": all there can be."""
 
 
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
     from ._core import PAGE_SIZE
 
     counters, files = group.counters(), set(group.files)
-    swap_pages = counters.get("swap_pages", counters.get("memsw_pages", 0))
-    limits: dict[str, int | str] = {}
-    for name, candidates in _MEMCG_LIMITS:
-        # The root has no limits.
-        text = next((group.read(file).strip() for file in candidates if file in files), "max")
-        # How the older hierarchy writes "no limit": all there can be.
-        is_unlimited = text == "max" or int(text) >= _V1_UNLIMITED_BYTES
-        limits[name] = "max" if is_unlimited else int(text)
+    names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")
+    amounts: dict[str, int | str | None] = dict.fromkeys(names)
+    for name, counter, candidates in _MEMCG_LIMITS:
+        for file in files.intersection(candidates):
+            text = group.read(file).strip()
+            is_unlimited = text == "max" or int(text) >= _V1_UNLIMITED_BYTES
+            amounts[f"{name}_max"] = "max" if is_unlimited else int(text)
+            amounts[f"{name}_bytes"] = counters[counter] * PAGE_SIZE
     return {
         "name": group.name,
         "path": group.path,
         "is_online": group.is_online,
-        "memory_bytes": counters["memory_pages"] * PAGE_SIZE,
-        "swap_bytes": swap_pages * PAGE_SIZE,
-        **limits,
+        **amounts,
         "events": {name: counters[counter] for name, counter in _MEMCG_EVENTS.items()},
     }
-
-
-_V1_UNLIMITED_BYTES = 9223372036854771712
 
 
 def _memcg_lines(group: MemCgroup, depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
