@@ -38,7 +38,7 @@ test-python: $(BUILT)
 lint: $(BUILT)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 
 bench: $(BUILT)

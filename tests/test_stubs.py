@@ -45,7 +45,8 @@ def test_package_tells_type_checkers_that_it_is_typed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Folio", "Storage", "Strategy", "Swap", "SwapBatch", "SwapDevice", "SwpEntry", "Trace"]
+    "name",
+    ["Accesses", "Folio", "Storage", "Strategy", "Swap", "SwapBatch", "SwapDevice", "SwpEntry", "Trace"],
 )
 def test_every_public_member_says_at_run_time_what_it_is(name: str) -> None:
     cls = getattr(_core, name)

@@ -1,8 +1,7 @@
 """Typed face of the Rust core: the swap allocator, its devices and the replay engine.
 
-Every call that takes ``cpu`` means the CPU whose hints and local lock are used; ``None`` is this
-thread's own number, handed out in turn and kept for the life of the thread. Counts are pages
-(4 KiB) unless a name says bytes.
+``cpu`` is the CPU whose hints and local lock are used; None is this thread's own number, handed out in turn and kept for
+the life of the thread. Counts are pages (4 KiB) unless a name says bytes.
 """
 
 import builtins
@@ -16,6 +15,7 @@ __all__ = [
     "MAX_SWAPFILES",
     "PAGE_SIZE",
     "SWAPFILE_CLUSTER",
+    "Accesses",
     "Folio",
     "Mm",
     "Storage",
@@ -59,10 +59,8 @@ class _HasStorage(Protocol):
 
 @final
 class Storage:
-    """A place for page contents, that `Swap.swapon` turns into a device. Made by its static methods.
-
-    It may be on once at a time. Kernel: the block device or file behind a `swap_info_struct`.
-    """
+    """A place for page contents, that `Swap.swapon` turns into a device, once at a time. Made by its static methods.
+    Kernel: the block device or file behind a `swap_info_struct`."""
 
     @staticmethod
     def ram(pages: int) -> Storage:
@@ -71,31 +69,17 @@ class Storage:
     def zram(
         pages: int, *, algorithm: str = "lz4", level: int | None = None, mem_limit_bytes: int | None = None
     ) -> Storage:
-        """Compressed memory for ``pages`` slots. Kernel: `zram`.
-
-        Errors: EINVAL unknown algorithm (the message lists those this build has) or bad level.
-        """
+        """Compressed memory for ``pages`` slots. Errors: EINVAL unknown algorithm (the message lists those this build has)
+        or bad level. Kernel: `zram`."""
     @staticmethod
     def file(
-        path: str,
-        *,
-        direct: bool = False,
-        is_block_device: bool | None = None,
-        is_rotational: bool | None = None,
+        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None
     ) -> Storage:
-        """A swap file or block device with the header that mkswap wrote; None asks the system.
-
-        Errors: EINVAL no SWAPSPACE2 header, or more pages promised than there are; `SwapIOError` with the system's errno.
-        """
+        """A swap file or block device with the header that mkswap wrote; None asks the system. Errors: EINVAL no SWAPSPACE2
+        header, or more pages promised than there are; `SwapIOError` with the system's errno."""
     @staticmethod
     def create_file(
-        path: str,
-        pages: int,
-        *,
-        label: str = "",
-        uuid: bytes,
-        bad_pages: Sequence[int] | None = None,
-        sparse: bool = False,
+        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
     ) -> None:
         """Makes a swap file of ``pages`` pages, mode 0600, with its header. Errors: `SwapIOError` (EEXIST it exists, ...);
         EINVAL bad label or bad page list. After an error there is no new file."""
@@ -134,17 +118,14 @@ class Storage:
     def is_synchronous(self) -> bool:
         """As fast as memory: no readahead, and swap-in gives the slot up."""
     def stats(self) -> dict[str, int]:
-        """Returns its figures under kernel names: of zram those of ``mm_stat`` and ``io_stat``, in bytes and pages as
-        there."""
+        """Returns its figures under kernel names: of zram those of ``mm_stat`` and ``io_stat``, in their units."""
 
 @final
 class SwpEntry:
-    """One swap slot, or the first of an aligned run of ``1 << order`` slots.
+    """One swap slot, or the first of an aligned run of ``1 << order`` slots: an int-like value, ``type << 58 | offset``.
 
-    An int-like value: ``type << 58 | offset``. Kernel: `swp_entry_t`; differs: it remembers the
-    order it was allocated with, so that `Swap.free` needs no length. Equality and hash are those of the value
-    alone; an int of the same value is equal, anything else is not.
-    """
+    Kernel: `swp_entry_t`; differs: it remembers the order it was allocated with, so that `Swap.free` needs no length.
+    Equality and hash are those of the value alone; an int of the same value is equal, anything else is not."""
 
     def __new__(cls, value: int, order: int = 0) -> SwpEntry: ...
     @property
@@ -174,10 +155,8 @@ class SwpEntry:
 
 @final
 class SwapBatch:
-    """The entries of one `Swap.alloc_batch`, one uint64 a run, as a read-only buffer.
-
-    ``np.asarray(batch)`` is a view without a copy. Kernel: none.
-    """
+    """The entries of one `Swap.alloc_batch`, one uint64 a run, as a read-only buffer: ``np.asarray(batch)`` is a view
+    without a copy. Kernel: none."""
 
     @property
     def order(self) -> int:
@@ -198,8 +177,7 @@ class Folio:
     page table would; dropping the handle unmaps it and frees what nobody else has. Two handles are equal when they are of
     one folio. ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable; they mark it
     dirty and, while they live, keep it in memory: swap-out raises `SwapBusyError`. Once it is swapped out, split or
-    migrated through this handle, all but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError`.
-    """
+    migrated through this handle, all but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError`."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __len__(self) -> int:
@@ -247,24 +225,16 @@ class Folio:
 class Mm:
     """One address space: pages that fault, are shared after a fork, and go to swap and come back. Made by `Swap.mm`.
 
-    A page number times `PAGE_SIZE` is an address. Dropping it gives everything back. Kernel: `struct mm_struct`.
-    """
+    A page number times `PAGE_SIZE` is an address. Dropping it gives everything back. Kernel: `struct mm_struct`."""
 
     def mmap(
-        self,
-        nr_pages: int,
-        *,
-        orders: int | None = None,
-        anon_order: int = 0,
-        is_locked: bool = False,
-        is_uffd_armed: bool = False,
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
 
         ``orders`` is the mask of folio orders a swap-in may use (None: single pages), ``anon_order`` the order of folios
         that a first touch makes where they fit; pages that are locked stay in memory; an armed userfaultfd means single
-        pages. Errors: EINVAL. Kernel: `mmap` of anonymous memory.
-        """
+        pages. Errors: EINVAL. Kernel: `mmap` of anonymous memory."""
     def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
         """Copies bytes out, faulting pages in. Errors: EFAULT not mapped; `SwapIOError` a page cannot be read, and stays
         swapped out; `MemoryError`."""
@@ -293,10 +263,8 @@ class Mm:
 
 @final
 class SwapDevice:
-    """A device that is turned on. Kernel: `struct swap_info_struct`.
-
-    Every property raises `EntryGoneError` (ENOENT) once the device is turned off.
-    """
+    """A device that is turned on. Every property raises `EntryGoneError` (ENOENT) once it is turned off.
+    Kernel: `struct swap_info_struct`."""
 
     @property
     def type(self) -> int: ...
@@ -320,11 +288,11 @@ class SwapDevice:
     def storage(self) -> Storage | None:
         """Where its pages go; None for a device that keeps metadata only."""
     def memory(self) -> dict[str, int]:
-        """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
-        tables kept for reuse), ``total_bytes``."""
+        """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released tables
+        kept for reuse), ``total_bytes``."""
     def clusters(self) -> dict[str, bytes]:
-        """Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1),
-        ``order`` (u1), native byte order, for ``np.frombuffer``."""
+        """Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1), ``order``
+        (u1), native byte order, for ``np.frombuffer``."""
     def slots(self) -> bytes:
         """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. Takes every CPU's lock."""
 
@@ -332,10 +300,8 @@ class SwapDevice:
 class Swap:
     """One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 
-    ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and
-    discard_work run right after the operation that queued them) or ``manual`` (only in `run_workers`).
-    ``switches`` overrides single choices of the profile by name, see `switches`.
-    """
+    ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``; ``switches`` overrides single choices of it. ``workers``
+    is ``inline`` (reclaim_work and discard_work run right after what queued them) or ``manual`` (only in `run_workers`)."""
 
     def __new__(
         cls,
@@ -374,60 +340,36 @@ class Swap:
     def devices(self) -> list[SwapDevice]:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
     def swapon(
-        self,
-        storage: Storage | _HasStorage | _Geometry,
-        *,
-        priority: int | None = None,
-        discard: str | None = None,
+        self, storage: Storage | _HasStorage | _Geometry, *, priority: int | None = None, discard: str | None = None
     ) -> SwapDevice:
-        """Turns a device on and returns it. ``priority`` 0..=32767, or None for the profile's default rule.
-        ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``.
-
-        Errors: EINVAL bad size, bad page list, priority or discard word; EPERM all types in use.
-        Kernel: `swapon`.
-        """
-    def swapoff(
-        self,
-        device: SwapDevice,
-        unuse: Callable[[SwpEntry, int], None] | None = None,
-    ) -> None:
+        """Turns a device on and returns it. ``priority`` 0..=32767, or None for the profile's default rule; ``discard``
+        None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
+        EPERM all types in use. Kernel: `swapon`."""
+    def swapoff(self, device: SwapDevice, unuse: Callable[[SwpEntry, int], None] | None = None) -> None:
         """Turns a device off. ``unuse(entry, count)`` is called, with no lock held, for every slot that still has
-        references and must give all ``count`` of them back with `put`; None gives them back itself (the pages are
-        read back and forgotten).
+        references and must give all ``count`` of them back with `put`; None reads the pages back and forgets them.
 
         Errors: ENOENT it is off; EBUSY ``unuse`` left slots in use, or hibernation slots pin it: the device is on
-        again. An exception from ``unuse`` turns the device on again and is raised. Kernel: `swapoff`, `try_to_unuse`.
-        """
+        again. An exception from ``unuse`` turns the device on again and is raised. Kernel: `swapoff`, `try_to_unuse`."""
     def alloc(self, order: int = 0, *, cpu: int | None = None) -> SwpEntry:
-        """Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached).
-
-        Errors: `SwapFullError` (ENOSPC) no run of that order; EINVAL bad order or cpu.
-        Kernel: `folio_alloc_swap` followed by unmap and removal from the cache.
-        """
+        """Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached). Errors:
+        `SwapFullError` (ENOSPC) no run of that order; EINVAL bad order or cpu. Kernel: `folio_alloc_swap` followed by unmap
+        and removal from the cache."""
     def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give.
-
-        The batch is shorter than ``n`` when there was no room for more; it stops at the first failure.
-        """
+        """Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give: fewer when there was
+        no room for more, as it stops at the first failure."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
-        """Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero.
-
-        Errors: ENOENT a slot is not in use, and nothing changed. Kernel: `swap_put_entries_direct`.
-        """
+        """Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero. Errors:
+        ENOENT a slot is not in use, and nothing changed. Kernel: `swap_put_entries_direct`."""
     def free_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
-        """Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers).
-
-        Errors: EINVAL an entry lies beyond its device, ENOENT it names no device: nothing changed. ENOENT a slot is
-        not in use: the runs before it are free, the message says how many.
-        """
+        """Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers). Errors:
+        EINVAL an entry lies beyond its device, ENOENT it names no device: nothing changed. ENOENT a slot is not in use: the
+        runs before it are free, the message says how many."""
     def put(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """The same as `free`, under the kernel's word for it."""
     def dup(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
-        """Adds one reference to each of ``nr`` slots (default: the entry's whole run).
-
-        Errors: ENOENT a slot has no reference, EINVAL a slot is bad, and nothing changed.
-        Kernel: `swap_dup_entry_direct`.
-        """
+        """Adds one reference to each of ``nr`` slots (default: the entry's whole run). Errors: ENOENT a slot has no
+        reference, EINVAL a slot is bad, and nothing changed. Kernel: `swap_dup_entry_direct`."""
     def put_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """The same as `free_batch`, under the kernel's word for it."""
     def dup_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
@@ -440,10 +382,8 @@ class Swap:
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the reference count of one slot, extend table included."""
     def folio(self, order: int = 0, data: Buffer | None = None) -> Folio:
-        """Makes a folio with ``data`` and zeros behind it: dirty, up to date, unlocked, not mapped, not cached.
-
-        Errors: `MemoryError` no memory of that order; EINVAL more data than pages. Kernel: an anonymous fault.
-        """
+        """Makes a folio with ``data`` and zeros behind it: dirty, up to date, unlocked, not mapped, not cached. Errors:
+        `MemoryError` no memory of that order; EINVAL more data than pages. Kernel: an anonymous fault."""
     @property
     def memory_pages(self) -> int:
         """Pages that folios may have together."""
@@ -462,15 +402,9 @@ class Swap:
         A folio that nothing maps counts as mapped once, by its handle. Errors, and the folio is resident with nothing
         lost: `SwapFullError` (ENOSPC) no run of its order (`folio_split` helps); `SwapBusyError` (EBUSY) another handle,
         mapping or view holds it, or it is locked; `SwapIOError` the write failed; `EntryGoneError` it is swapped out.
-        Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio.
-        """
+        Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
-        self,
-        entry: SwpEntry | int,
-        nr: int | None = None,
-        *,
-        orders: int | None = None,
-        cpu: int | None = None,
+        self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None, cpu: int | None = None
     ) -> Folio:
         """Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
 
@@ -478,8 +412,7 @@ class Swap:
         tried last. The folio may be smaller than asked: its ``entry`` and ``nr_pages`` say what it covers, and the
         references of the rest are still the caller's (see `swap_in_batch`). Of a folio that was in the swap cache it is
         as large as it is. Errors: `EntryGoneError` (ENOENT) a slot has no reference; `MemoryError`; `SwapIOError` the read
-        failed, nothing changed, try again. Detaches. Kernel: `swapin_entry`, `do_swap_page`.
-        """
+        failed, nothing changed, try again. Detaches. Kernel: `swapin_entry`, `do_swap_page`."""
     def swap_out_batch(self, folios: Sequence[Folio], *, cpu: int | None = None) -> list[SwpEntry]:
         """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
         the index in its message; those before it are out (their ``entry`` says where). Signals are looked for on the way."""
@@ -495,10 +428,8 @@ class Swap:
         words). At a failure, or when a signal handler raises, it raises that error with the folios that are in as its
         ``folios`` attribute."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
-        """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then.
-
-        Errors: EINVAL order not smaller; EBUSY somebody else holds it. Kernel: `split_folio_to_order`.
-        """
+        """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then. Errors:
+        EINVAL order not smaller; EBUSY somebody else holds it. Kernel: `split_folio_to_order`."""
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
         """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
         Kernel: `migrate_folio`."""
@@ -525,9 +456,8 @@ class Swap:
         """Takes a folio out of the cache; slots without references are freed. Errors: EINVAL not cached; EBUSY locked,
         under writeback, or dirty with references to its slots."""
     def folio_free_swap(self, folio: Folio, *, cpu: int | None = None) -> bool:
-        """Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
-
-        Errors: EBUSY locked; EINVAL cached by another subsystem."""
+        """Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did. Errors:
+        EBUSY locked; EINVAL cached by another subsystem."""
     def folio_at(self, entry: SwpEntry | int) -> Folio | None:
         """Returns the folio that caches a slot, or None."""
     def alloc_hibernation(self, device: SwapDevice, *, cpu: int | None = None) -> SwpEntry:
@@ -556,16 +486,14 @@ class Swap:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes
         head first, ``nonfull``/``frag`` dicts from order to such a list (empty ones left out) and ``next`` the rotating
-        device's positions by order (empty when solid state). ``hints``: a list per CPU of ``{order: (type, offset)}``.
-        ``avail``: types in the order they are tried."""
+        device's positions by order. ``hints``: by CPU ``{order: (type, offset)}``. ``avail``: types in the order tried."""
 
 @final
 class Trace:
     """A recorded list of swap operations, checked once and ready to replay.
 
     Columns as in a trace file, any C-contiguous buffers of equal length: ``op`` u1 (0 allocate, 1 free), ``cpu`` u1,
-    ``folio`` u4, ``first`` u2, ``nr`` u2 (pages).
-    """
+    ``folio`` u4, ``first`` u2, ``nr`` u2 (pages)."""
 
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
@@ -589,32 +517,75 @@ class Trace:
         seed: int = 1,
         progress: Callable[[int], object] | None = None,
     ) -> dict[str, Any]:
-        """Replays the trace with folios that have data: each allocation makes a folio and swaps it out, each free swaps its
-        pages in and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. What is left in
-        use at the end is released in the same way: the devices are as empty afterwards as before.
+        """Replays the trace with folios that have data: each allocation swaps a folio out, each free swaps its pages in
+        and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. What is in use at the end
+        is released in the same way.
 
-        ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others compress about 3:1. A large
-        folio that gets no run is split, page by page as in the kernel; a page that gets no slot is dropped and counted.
-        With ``is_verified`` every page read is compared with what was written. Detaches; every 256 operations Ctrl-C is
-        looked for and ``progress`` called with the operations done; what it raises ends the replay.
+        ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others about 3:1. A large folio that
+        gets no run is split as in the kernel; a page that gets no slot is dropped. With ``is_verified`` every page read is
+        compared with what was written. Detaches; every 256 operations Ctrl-C is looked for and ``progress`` called with the
+        operations done; what it raises ends the replay.
 
-        Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages`` (no slot), ``unread_pages``,
+        Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages``, ``unread_pages``,
         ``fallback_pages`` (of large folios that were split), ``swap_in_folios``, ``swap_out_ns`` and ``swap_in_ns`` (thread
-        CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (the
-        storage's figures when the trace is at its peak, of the first device). Errors: EINVAL ``swap`` has fewer CPUs than the trace or a percentage is out of
-        range; `InvariantError` a page came back different; `SwapIOError`.
-        """
+        CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (figures
+        of the first device's storage at the peak). Errors: EINVAL fewer CPUs than the trace or a percentage out of range;
+        `InvariantError` a page came back different; `SwapIOError`."""
     def replay(self, strategy: Strategy, *, samples: int = 0) -> dict[str, Any]:
         """Replays the whole trace once and drains nothing. Detached from the interpreter unless the strategy is Python.
 
-        A failing request of order > 0 is split into order-0 requests (head page first, then last to second), as the
-        kernel does; a failing order-0 request drops its page. ``samples`` > 0 stops the clock that many times, evenly,
-        to look at fragmentation. Returns ``ops``, ``allocations``, ``cpu_ns`` (thread CPU time of all calls, sampling
-        excluded), ``failures`` (by order, requests), ``fallback_pages`` and ``dropped_pages``, ``large_pages`` (asked
-        for with order > 0), ``used_slots_peak``, ``used_slots_end``, ``bytes_at_peak``, ``static_bytes``, and
-        ``fragmentation`` (mean over the samples of 1 - free slots in aligned free runs of 16 / free slots)."""
+        A failing request of order > 0 is split into order-0 requests as in the kernel; a failing order-0 request drops its
+        page. ``samples`` > 0 stops the clock that many times, evenly, to look at fragmentation. Returns ``ops``,
+        ``allocations``, ``cpu_ns`` (thread CPU time of all calls), ``failures`` (requests by order), ``fallback_pages``,
+        ``dropped_pages``, ``large_pages`` (asked for with order > 0), ``used_slots_peak``, ``used_slots_end``,
+        ``bytes_at_peak``, ``static_bytes``, and ``fragmentation`` (mean over the samples of 1 - free slots in aligned free
+        runs of 16 / free slots)."""
     def floor(self) -> int:
-        """Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call."""
+        """Returns the CPU ns of a replay without an allocator: the loop, the bookkeeping, the virtual call."""
+
+@final
+class Accesses:
+    """A list of page accesses, checked once and ready to replay.
+
+    Columns are C-contiguous buffers of equal length: ``page`` u4, below 2**28, and ``write`` u1 (1 writes, else 0).
+    Errors: EINVAL names the access."""
+
+    def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
+    @property
+    def nr_accesses(self) -> int: ...
+    @property
+    def nr_writes(self) -> int: ...
+    @property
+    def nr_pages(self) -> int:
+        """Pages that are accessed at all."""
+    @property
+    def span_pages(self) -> int:
+        """Pages to map for a replay: one more than the largest page number."""
+    def replay(
+        self,
+        mm: Mm,
+        first_page: int,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        zero_percent: float = 10.0,
+        random_percent: float = 10.0,
+        is_verified: bool = True,
+        seed: int = 1,
+        cpu: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> dict[str, Any]:
+        """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed
+        there, or in what ``mm`` was forked from, with the same seed: what a page holds follows from them.
+
+        The first access of a page fills it, ``zero_percent`` with zeros, ``random_percent`` so that they do not compress;
+        each write after that changes its last word. With ``is_verified`` each access compares that word, and the whole page
+        when it was swapped out. Detaches; every 1,024 accesses Ctrl-C is looked for and ``progress`` called with the
+        accesses done; what it raises ends the replay.
+
+        Returns ``accesses``, ``writes``, ``first_touches``, ``verified_pages`` (compared whole), ``cpu_ns`` (thread CPU time
+        without contents and whole comparisons) and ``is_oom``: it ended early, for want of memory. Errors: EINVAL a value out
+        of range; EFAULT not mapped; `InvariantError` a page came back different; `SwapIOError`."""
 
 @final
 class Strategy:
@@ -628,10 +599,8 @@ class Strategy:
         """Makes a built-in strategy over one fresh device. Errors: EINVAL unknown name or bad size."""
     @staticmethod
     def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
-        """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
-
-        Errors: EINVAL bad size or ``max_order``. An exception that a method raises is raised again by the call, or by
-        the replay, that led to it."""
+        """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`. Errors: EINVAL bad
+        size or ``max_order``. What a method raises is raised by the call, or the replay, that led to it."""
     @property
     def name(self) -> str: ...
     @property
@@ -655,18 +624,15 @@ def stress(
     nr_cpus: int | None = None,
     profile: str = "newest",
 ) -> dict[str, Any]:
-    """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a
-    full device), then drains it and proves that nothing was lost; detached throughout.
-
-    Returns ``ops``, ``allocated_runs``, ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``,
-    ``inuse_pages_end`` (0) and ``double_handouts`` (0). Raises `InvariantError` when something was lost.
-    """
+    """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
+    device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
+    ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``, ``inuse_pages_end`` (0)
+    and ``double_handouts`` (0). Errors: `InvariantError` something was lost."""
 
 def parse_swap_header(page: Buffer) -> dict[str, Any]:
     """Reads a SWAPSPACE2 header page: ``version``, ``last_page``, ``bad_pages``, ``uuid`` (bytes), ``label``.
 
-    Errors: EINVAL no signature, bad version, last_page 0, more than 637 bad pages. Either byte order is read.
-    """
+    Errors: EINVAL no signature, bad version, last_page 0, more than 637 bad pages. Either byte order is read."""
 
 def build_swap_header(
     last_page: int, bad_pages: Sequence[int] = ..., uuid: bytes = ..., label: str = ...

@@ -1,4 +1,4 @@
-"""Pictures by matplotlib (extra ``plot``): comparisons as bars, a device as a map of its slots."""
+"""Pictures by matplotlib (extra ``plot``): comparisons as bars, a device as a map, traffic over limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._core import SWAPFILE_CLUSTER
+from ._core import PAGE_SIZE, SWAPFILE_CLUSTER
 from .exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._core import SwapDevice
+    from .access_replay import LimitSweep
     from .comparison import Comparison
 
-__all__ = ["plot_comparison", "plot_device"]
+__all__ = ["plot_comparison", "plot_device", "plot_limits"]
 
 SLOT_STATES = ("free", "swapped out", "cached", "bad", "pointer")
 """What `SwapDevice.slots` says, by its byte."""
@@ -110,6 +111,39 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
         ncols=len(present),
         fontsize="small",
     )
+    _save(figure, path)
+
+
+def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
+    """Draws pages swapped out and in, and the time of an access, over the limit on memory.
+
+    Args:
+        sweep: What to draw; a run without a limit is drawn at the peak of its memory.
+        path: The file; its suffix is the format (png, svg, pdf).
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        InvalidArgumentError: EINVAL; no such format.
+    """
+    points = [
+        (run.memory_max if isinstance(run.memory_max, int) else run.memory_peak_bytes or 0, run)
+        for run in sweep.runs
+    ]
+    points.sort(key=lambda point: point[0])
+    limits_mib = [limit_bytes / 2**20 for limit_bytes, _ in points]
+    figure = _figure(8.0, 6.0)
+    traffic_axes, time_axes = figure.subplots(2, 1, sharex=True)
+    for label, written, zero in (("out", "pswpout", "swpout_zero"), ("in", "pswpin", "swpin_zero")):
+        pages = [run.counters[written] + run.counters[zero] for _, run in points]
+        traffic_axes.plot(limits_mib, [nr * PAGE_SIZE / 2**20 for nr in pages], marker="o", label=label)
+    traffic_axes.set_ylabel("swapped, MiB")
+    traffic_axes.legend(fontsize="small")
+    time_axes.plot(limits_mib, [run.ns_per_access for _, run in points], marker="o", color=_BAR_COLOR)
+    time_axes.set_ylabel("CPU time, ns per access")
+    time_axes.set_xlabel("limit on memory, MiB")
+    for axes in (traffic_axes, time_axes):
+        axes.set_ylim(bottom=0)
+    figure.suptitle(f"{points[0][1].workload}: what a limit costs")
     _save(figure, path)
 
 

@@ -13,12 +13,23 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["format_size", "fragmentation_map", "machine", "print_table", "progress"]
+    from ._core import MemCgroup
+
+__all__ = [
+    "format_limit",
+    "format_size",
+    "fragmentation_map",
+    "machine",
+    "memcg_dict",
+    "memcg_tree",
+    "print_table",
+    "progress",
+]
 
 Style = Literal["table", "raw"]
 
@@ -102,6 +113,20 @@ def format_size(size_bytes: int) -> str:
     return f"{value:.1f}".removesuffix(".0") + unit
 
 
+def format_limit(size: int | str | None) -> str:
+    """Formats bytes, or the word ``max`` for no limit, or nothing known.
+
+    Args:
+        size: Bytes, the word, or None.
+
+    Returns:
+        As `format_size`, the word, or a dash.
+    """
+    if size is None:
+        return "-"
+    return size if isinstance(size, str) else format_size(size)
+
+
 def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[str]:
     """Draws one character a cluster: blank is free, ``@`` is full.
 
@@ -127,6 +152,87 @@ def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[s
         f"{start:>{digits}} |{''.join(cells[start : start + width])}|"
         for start in range(0, len(cells), width)
     ]
+
+
+def memcg_dict(root: MemCgroup) -> dict[str, Any]:
+    """Returns a group and those below it, with what each uses and may use.
+
+    Args:
+        root: The topmost group.
+
+    Returns:
+        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes`` and ``swap_max``
+        (bytes or ``"max"``; None for the root, which has no such files; with ``v1`` swap is memory and swap
+        together), ``events`` of the group itself by name, and ``children``, a list of the same.
+    """
+    return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
+
+
+def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
+    """Prints a group and those below it, one line each.
+
+    Args:
+        root: The topmost group.
+        file: Where to; standard output if None.
+    """
+    rows = [
+        [
+            f"{'  ' * depth}{facts['name'] or facts['path']}",
+            "online" if facts["is_online"] else "offline",
+            f"{format_limit(facts['memory_bytes'])} / {format_limit(facts['memory_max'])}",
+            f"{format_limit(facts['swap_bytes'])} / {format_limit(facts['swap_max'])}",
+            *(str(facts["events"][name]) for name in _MEMCG_EVENTS),
+        ]
+        for depth, facts in _memcg_lines(root, 0)
+    ]
+    headings = ["NAME", "STATE", "MEMORY / MAX", "SWAP / MAX", *(name.upper() for name in _MEMCG_EVENTS)]
+    print_table(headings, rows, file=file, nr_left=2)
+
+
+_MEMCG_EVENTS = {
+    "max": "events_max",
+    "oom": "events_oom",
+    "swap-max": "swap_events_max",
+    "swap-fail": "swap_events_fail",
+}
+"""Events of a group that are shown, and what `MemCgroup.counters` calls them."""
+
+_MEMCG_LIMITS = (
+    ("memory", "memory_pages", ("memory.max", "memory.limit_in_bytes")),
+    ("swap", "swap_pages", ("memory.swap.max",)),
+    ("swap", "memsw_pages", ("memory.memsw.limit_in_bytes",)),
+)
+"""What is charged, by which counter, and the files that have its limit, by hierarchy."""
+
+_V1_UNLIMITED_BYTES = 9223372036854771712
+"""How the older hierarchy writes "no limit": all there can be."""
+
+
+def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
+    from ._core import PAGE_SIZE
+
+    counters, files = group.counters(), set(group.files)
+    names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")
+    amounts: dict[str, int | str | None] = dict.fromkeys(names)
+    for name, counter, candidates in _MEMCG_LIMITS:
+        for file in files.intersection(candidates):
+            text = group.read(file).strip()
+            is_unlimited = text == "max" or int(text) >= _V1_UNLIMITED_BYTES
+            amounts[f"{name}_max"] = "max" if is_unlimited else int(text)
+            amounts[f"{name}_bytes"] = counters[counter] * PAGE_SIZE
+    return {
+        "name": group.name,
+        "path": group.path,
+        "is_online": group.is_online,
+        **amounts,
+        "events": {name: counters[counter] for name, counter in _MEMCG_EVENTS.items()},
+    }
+
+
+def _memcg_lines(group: MemCgroup, depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    yield depth, _memcg_facts(group)
+    for child in group.children:
+        yield from _memcg_lines(child, depth + 1)
 
 
 def machine() -> dict[str, str | int | bool]:

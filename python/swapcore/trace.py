@@ -5,6 +5,9 @@ allocate, 1 free), ``cpu``, ``folio`` (allocations are numbered 0, 1, 2 ... in o
 page of the folio that goes) and ``nr`` (pages: a power of two for an allocation, any run inside the folio for
 a free). Which slot an allocation gets is the allocator's business. `load` checks one and makes it ready to
 replay.
+
+Page accesses are another kind: columns ``page`` and ``write``, which `load_accesses` checks. They come from
+files only; those that are made up are in `swapcore.workloads`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._core import Trace
+from ._core import Accesses, Trace
 from .exceptions import InvalidArgumentError, invalid
 
 if TYPE_CHECKING:
@@ -30,19 +33,25 @@ if TYPE_CHECKING:
     Columns = dict[str, NDArray[Any]]
 
 __all__ = [
+    "ACCESS_COLUMNS",
     "COLUMNS",
     "WORKLOADS",
     "Workload",
     "as_trace",
     "columns",
     "fragment",
+    "has_accesses",
     "load",
+    "load_accesses",
     "mthp_mix",
     "order0_churn",
 ]
 
 COLUMNS: dict[str, str] = {"op": "u1", "cpu": "u1", "folio": "u4", "first": "u2", "nr": "u2"}
 """Every column that a replay reads, with its type."""
+
+ACCESS_COLUMNS: dict[str, str] = {"page": "u4", "write": "u1"}
+"""Every column that a replay of page accesses reads, with its type."""
 
 SPLIT_SHARE = 0.25
 """Part of the releases of large folios that come in two halves, where a workload splits at all."""
@@ -84,6 +93,35 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Trace:
     return as_trace(found)
 
 
+def load_accesses(path: str | os.PathLike[str]) -> Accesses:
+    """Makes recorded page accesses ready to replay.
+
+    Args:
+        path: An .npz file with the columns of `ACCESS_COLUMNS`.
+
+    Returns:
+        The checked list.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not such a file.
+    """
+    found = _read_path(path, ACCESS_COLUMNS)
+    return Accesses(*(found[name].data for name in ACCESS_COLUMNS))
+
+
+def has_accesses(path: str | os.PathLike[str]) -> bool:
+    """Says whether a file has the columns of page accesses.
+
+    Args:
+        path: Any path; False where there is no .npz file.
+    """
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return all(column in archive for column in ACCESS_COLUMNS)
+    except (OSError, *_NOT_COLUMNS):
+        return False
+
+
 def as_trace(workload: Columns) -> Trace:
     """Checks columns and makes them ready to replay.
 
@@ -117,11 +155,7 @@ def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
         raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
     if workload is not None:
         return workload.make(**parameters)
-    if not Path(name_or_path).is_file():
-        raise invalid(f"trace {name_or_path!s} is neither a file nor one of {', '.join(WORKLOADS)}")
-    # Opened here, as np.load leaves a file open that turns out not to be an archive.
-    with Path(name_or_path).open("rb") as file:
-        return _read(file, os.fspath(name_or_path))
+    return _read_path(name_or_path, COLUMNS)
 
 
 def mthp_mix(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) -> Columns:
@@ -280,18 +314,30 @@ class _Draft:
 def _kernel_build() -> Columns:
     # importlib.resources also serves a package that is imported from a zip file.
     with files(__package__).joinpath("data/kernel-build.npz").open("rb") as file:
-        return _read(file, "kernel-build")
+        return _read(file, "kernel-build", COLUMNS)
 
 
-def _read(file: IO[bytes], name: str) -> Columns:
+def _read_path(path: str | os.PathLike[str], wanted: dict[str, str]) -> Columns:
+    if not Path(path).is_file():
+        raise invalid(f"trace {path!s} is neither a file nor one of {', '.join(WORKLOADS)}")
+    # Opened here, as np.load leaves a file open that turns out not to be an archive.
+    with Path(path).open("rb") as file:
+        return _read(file, os.fspath(path), wanted)
+
+
+_NOT_COLUMNS = (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError)
+"""What reading a file raises that is no archive of columns."""
+
+
+def _read(file: IO[bytes], name: str, wanted: dict[str, str]) -> Columns:
     """Reads the columns of an .npz file and converts them to the types a replay takes, never losing a bit."""
     try:
         with np.load(file, allow_pickle=False) as archive:
-            missing = [column for column in COLUMNS if column not in archive]
+            missing = [column for column in wanted if column not in archive]
             if missing:
                 raise invalid(f"trace {name} has no column {', '.join(missing)}")
-            return {column: _as_type(archive[column], column, dtype) for column, dtype in COLUMNS.items()}
-    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError) as error:
+            return {column: _as_type(archive[column], column, dtype) for column, dtype in wanted.items()}
+    except _NOT_COLUMNS as error:
         if isinstance(error, InvalidArgumentError):
             raise
         raise invalid(f"trace {name} is not an .npz file of columns: {error}") from error

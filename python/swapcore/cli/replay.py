@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
+
+    from swapcore.replaying import Storage
 
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
+
+ACCESS_OPTIONS = ("memory_max", "memory_high", "swap_max", "swappiness", "memcg", "switch", "plot")
+"""Options of page accesses: swap operations know no groups."""
+
+DEFAULT_READ_PERCENT = 100.0
+DEFAULT_SWAPPINESS = 60
+DEFAULT_MEMCG = "v2"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument(
-        "--trace",
-        default="kernel-build",
-        metavar="NAME|PATH",
-        help="workload, or .npz file (default: %(default)s)",
+        "workload",
+        nargs="?",
+        metavar="TRACE",
+        help="swap operations: a name (see compare --list) or .npz file with op, cpu, folio, first, nr; page "
+        "accesses: zipf, scan, build-like, fork-heavy, or .npz file with page, write (default: kernel-build)",
     )
+    parser.add_argument("--trace", metavar="TRACE", help="the same as TRACE")
     parser.add_argument(
         "--storage", default="zram", metavar="KIND", help="zram, ram, file or null (default: %(default)s)"
     )
     parser.add_argument(
-        "--size", metavar="SIZE", help="of the device, such as 1G (default: the workload fills it to 90 %%)"
+        "--size", metavar="SIZE", help="of the device, such as 1G (default: what the workload needs)"
     )
     parser.add_argument("--algorithm", metavar="A", help="of zram: lz4, or zstd where the build has it")
     parser.add_argument(
@@ -31,7 +43,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, default, about in (
         ("zero", 10.0, "pages that are zeros"),
         ("random", 10.0, "pages that do not compress; the others do, about 3:1"),
-        ("read", 100.0, "releases that read their pages, the others give them up unread"),
     ):
         parser.add_argument(
             f"--{name}-percent",
@@ -42,43 +53,144 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     parser.add_argument("--no-verify", action="store_true", help="do not compare what comes back")
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="X", help="of contents and reads (default: %(default)s)"
+        "--seed", type=int, default=1, metavar="X", help="of whatever is drawn (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    _configure_kinds(parser)
+
+
+def _configure_kinds(parser: argparse.ArgumentParser) -> None:
+    """Adds what only one kind of workload has."""
+    operations = parser.add_argument_group("swap operations")
+    operations.add_argument(
+        "--read-percent",
+        type=float,
+        metavar="P",
+        help="releases that read their pages, the others give them up unread (default: 100)",
+    )
+    accesses = parser.add_argument_group("page accesses, in a memory cgroup with limits")
+    accesses.add_argument(
+        "--memory-max", metavar="SIZE[,...]", help="limit on memory, such as 16M; several give a column each"
+    )
+    accesses.add_argument("--memory-high", metavar="SIZE", help="limit that throttles")
+    accesses.add_argument("--swap-max", metavar="SIZE", help="limit on swap")
+    accesses.add_argument("--swappiness", type=int, metavar="N", help="0 to 200 (default: 60)")
+    accesses.add_argument("--memcg", metavar="V", help="hierarchy: v2, v1 or disabled (default: v2)")
+    accesses.add_argument(
+        "--switch", action="append", metavar="NAME=WORD", help="a choice of the subsystem, may be repeated"
+    )
+    accesses.add_argument(
+        "--plot", metavar="FILE", help="draw traffic over the limit (png, svg, pdf; needs matplotlib)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Replays the workload and prints what it cost."""
     from pathlib import Path
 
+    from swapcore import workloads
+    from swapcore.exceptions import invalid
+
+    if args.workload is not None and args.trace is not None:
+        raise invalid(f"trace {args.workload} and --trace {args.trace} are two, give one")
+    if args.size is not None and args.path is not None and Path(args.path).exists():
+        raise invalid(f"--size {args.size} is for a new file: {args.path} has its own")
+    args.trace = args.workload or args.trace or "kernel-build"
+    if args.trace in workloads.WORKLOADS:
+        return _accesses(args)
+    # NumPy is loaded where a trace is.
+    from swapcore.trace import has_accesses
+
+    return _accesses(args) if has_accesses(args.trace) else _operations(args)
+
+
+def _operations(args: argparse.Namespace) -> int:
     from swapcore import report
     from swapcore.comparison import default_size_pages
     from swapcore.exceptions import invalid
-    from swapcore.replaying import make_storage, replay
-    from swapcore.size import size_in_pages
+    from swapcore.replaying import replay
     from swapcore.trace import load
 
-    if args.size is not None and args.path is not None and Path(args.path).exists():
-        raise invalid(f"--size {args.size} is for a new file: {args.path} has its own")
     trace = load(args.trace)
-    size_pages = default_size_pages(trace) if args.size is None else size_in_pages(args.size, None)
-    options = {"size_pages": size_pages, "algorithm": args.algorithm, "path": args.path}
+    for name in ACCESS_OPTIONS:
+        if getattr(args, name) is not None:
+            raise invalid(
+                f"--{name.replace('_', '-')} is for page accesses: {args.trace} lists swap operations, "
+                "which say what was swapped and not who touched what"
+            )
     with (
-        make_storage(args.storage, **options) as storage,
+        _storage(args, default_size_pages(trace)) as storage,
         report.progress(f"replaying {args.trace}", trace.nr_ops) as update,
     ):
         result = replay(
             args.trace,
             storage,
-            zero_percent=args.zero_percent,
-            random_percent=args.random_percent,
-            read_percent=args.read_percent,
-            is_verified=not args.no_verify,
-            seed=args.seed,
+            read_percent=DEFAULT_READ_PERCENT if args.read_percent is None else args.read_percent,
             progress=lambda done, _total: update(done),
+            **_shared(args),
         )
     if args.json:
         print(result.to_json())
     else:
         result.table()
     return 0
+
+
+def _accesses(args: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+
+    from swapcore import report
+    from swapcore.access_replay import default_size_pages, replay_over_limits, workload_of
+    from swapcore.exceptions import invalid
+
+    if args.read_percent is not None:
+        raise invalid(f"--read-percent {args.read_percent:g} is for swap operations, not for {args.trace}")
+    limits = [None] if args.memory_max is None else args.memory_max.split(",")
+    work = workload_of(args.trace, args.seed)
+    with ExitStack() as stack, report.progress(f"replaying {args.trace}", 1.0) as update:
+        sweep = replay_over_limits(
+            work,
+            limits,
+            make_storage=lambda: stack.enter_context(_storage(args, default_size_pages(work))),
+            progress=lambda done, total: update(done / total),
+            memory_high=args.memory_high,
+            swap_max=args.swap_max,
+            swappiness=DEFAULT_SWAPPINESS if args.swappiness is None else args.swappiness,
+            memcg=DEFAULT_MEMCG if args.memcg is None else args.memcg,
+            switches=_switches(args.switch),
+            **_shared(args),
+        )
+    if args.plot is not None:
+        sweep.plot(args.plot)
+    if args.json:
+        print(sweep.to_json())
+    else:
+        sweep.table()
+    return 0
+
+
+def _shared(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what both kinds of replay are told."""
+    return {
+        "zero_percent": args.zero_percent,
+        "random_percent": args.random_percent,
+        "is_verified": not args.no_verify,
+        "seed": args.seed,
+    }
+
+
+def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextManager[Storage]:
+    from swapcore.replaying import make_storage
+    from swapcore.size import size_in_pages
+
+    size_pages = default_pages if args.size is None else size_in_pages(args.size, None)
+    return make_storage(args.storage, size_pages=size_pages, algorithm=args.algorithm, path=args.path)
+
+
+def _switches(given: list[str] | None) -> dict[str, str] | None:
+    from swapcore.exceptions import invalid
+
+    for text in given or ():
+        if "=" not in text:
+            raise invalid(f"switch {text!r} is not of the form NAME=WORD")
+    return dict(text.split("=", 1) for text in given) if given else None

@@ -1,4 +1,7 @@
-"""``swapcore show``: what swapon --show would tell after a workload, cluster lists, a map of the device."""
+"""``swapcore show``: what swapon --show would tell after a workload, cluster lists, a map of the device.
+
+With ``--memcg``: the tree of memory cgroups in the middle of one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,20 @@ if TYPE_CHECKING:
     from swapcore._core import Swap, SwapDevice
     from swapcore.trace import Columns
 
-ABOUT = "show devices, cluster lists and fragmentation after a workload"
+ABOUT = "show devices, cluster lists and fragmentation after a workload, or its memory cgroups"
+
+DEFAULT_TRACE = "kernel-build"
+DEFAULT_ACCESSES = "build-like"
+
+TREE: dict[str, dict[str, str]] = {
+    "build": {"memory_max": "8M"},
+    "job0": {"memory_max": "3M"},
+    "job1": {"memory_max": "4M", "swap_max": "1M"},
+}
+"""The groups of ``--memcg`` with their limits: one above the others, which have the processes in turn."""
+
+SHOWN_PART = 0.75
+"""Where in the workload ``--memcg`` looks: at its end every process has left."""
 
 
 class _Column(NamedTuple):
@@ -50,9 +66,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument(
         "--trace",
-        default="kernel-build",
         metavar="NAME|PATH",
-        help="workload, or .npz file (default: %(default)s)",
+        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; with --memcg {DEFAULT_ACCESSES})",
     )
     parser.add_argument(
         "--until", type=int, metavar="OPS", help="stop after so many operations (default: all)"
@@ -62,6 +77,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="slots of the device (default: the workload fills it to 90 %%)",
+    )
+    parser.add_argument(
+        "--memcg",
+        action="store_true",
+        help="print a tree of memory cgroups with limits instead, three quarters through page accesses",
     )
     parser.add_argument("--plot", metavar="FILE", help="draw every slot into a picture (needs matplotlib)")
     parser.add_argument("--bytes", action="store_true", help="print sizes in bytes")
@@ -89,6 +109,9 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 
+    if args.memcg:
+        return _show_memcg(args.trace or DEFAULT_ACCESSES, as_json=args.json)
+    args.trace = args.trace or DEFAULT_TRACE
     chosen = _chosen(args.output)
     workload = columns(args.trace)
     trace = as_trace(workload)
@@ -116,6 +139,41 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.raw and not args.noheadings:
         _print_lists_and_map(swap, args.trace, nr_ops)
+    return 0
+
+
+def _show_memcg(trace: str, *, as_json: bool) -> int:
+    """Runs most of a workload in a tree of groups and prints the tree."""
+    from math import ceil
+
+    from swapcore import report
+    from swapcore._core import Swap
+    from swapcore.access_replay import Runner, default_size_pages, workload_of
+    from swapcore.storage import Zram
+    from swapcore.workloads import Touch
+
+    work = workload_of(trace)
+    swap = Swap(nr_cpus=work.nr_cpus)
+    swap.swapon(Zram(pages=default_size_pages(work)))
+    parent, *names = TREE
+    above = swap.memcg.create(parent, **TREE[parent])
+    groups = [above.create(name, **TREE[name]) for name in names]
+    touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
+    last = touches[ceil(SHOWN_PART * len(touches)) - 1]
+    runner = Runner(swap, lambda process: groups[process % len(groups)])
+    with report.progress(f"replaying {trace}", work.nr_accesses) as update:
+        runner.run(work.steps[: last + 1], update)
+    if as_json:
+        shown = {
+            "trace": trace,
+            "accesses": runner.totals["accesses"],
+            "memcg": report.memcg_dict(swap.memcg),
+        }
+        print(json.dumps(shown))
+        return 0
+    report.memcg_tree(swap.memcg)
+    nr_accesses, nr_killed = runner.totals["accesses"], runner.oom_kills
+    print(f"\n{trace}, {nr_accesses} accesses; {nr_killed} processes killed for want of memory")
     return 0
 
 

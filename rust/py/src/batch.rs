@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use swapcore::{CpuId, Order};
+use swapcore::{CpuId, Order, SwapError};
 
 use crate::arrays::EntriesArg;
 use crate::convert;
-use crate::errors::Result;
+use crate::errors::{Error, Result};
 use crate::swap::Swap;
 
 /// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
@@ -78,5 +78,36 @@ impl Signals {
         }
         self.looked = Instant::now();
         Ok(Python::attach(|py| py.check_signals())?)
+    }
+}
+
+/// Tells a function of the caller's how far a long call is, and looks for signals: the `tick` of a replay.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    told: Option<Py<PyAny>>,
+    raised: Option<PyErr>,
+}
+
+impl Progress {
+    pub(crate) fn new(told: Option<Py<PyAny>>) -> Self {
+        Self { told, raised: None }
+    }
+
+    /// Ends the call with `Interrupted` when a signal handler or the function raises.
+    pub(crate) fn tick(&mut self, nr_done: usize) -> swapcore::Result<()> {
+        let told = Python::attach(|py| {
+            py.check_signals()?;
+            self.told.as_ref().map(|told| told.call1(py, (nr_done,))).transpose()
+        });
+        told.map(|_| ()).map_err(|error| {
+            self.raised = Some(error);
+            SwapError::Interrupted
+        })
+    }
+
+    /// Returns the result of the call, or what was raised on the way.
+    pub(crate) fn result<T>(self, result: swapcore::Result<T>) -> Result<T> {
+        self.raised.map_or(Ok(()), |error| Err(Error::Python(error)))?;
+        Ok(result?)
     }
 }

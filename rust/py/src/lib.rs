@@ -1,5 +1,6 @@
 //! The Python face of swapcore: one file a class; converts, detaches and maps errors, nothing else.
 
+mod accesses;
 mod arrays;
 mod batch;
 mod convert;
@@ -24,6 +25,8 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::accesses::Accesses;
     #[pymodule_export]
     use crate::arrays::SwapBatch;
     #[pymodule_export]

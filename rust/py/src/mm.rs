@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 1 << 18;
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Mm {
-    mm: swapcore::Mm,
+    pub(crate) mm: swapcore::Mm,
 }
 
 impl Mm {
@@ -31,7 +31,7 @@ impl Mm {
         Self { mm: swapcore::Mm::new(swap.clone()) }
     }
 
-    fn cpu(&self, cpu: Option<usize>) -> Result<CpuId> {
+    pub(crate) fn cpu(&self, cpu: Option<usize>) -> Result<CpuId> {
         convert::cpu(cpu, self.mm.swap().nr_cpus())
     }
 }

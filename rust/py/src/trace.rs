@@ -3,11 +3,11 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::SwapError;
 use swapcore::replay::{Columns, FolioReplay, FolioReport, Report};
 
 use crate::arrays::native;
-use crate::errors::{Error, Result};
+use crate::batch::Progress;
+use crate::errors::Result;
 use crate::number;
 use crate::strategy::Strategy;
 use crate::swap::Swap;
@@ -91,22 +91,9 @@ impl Trace {
     ) -> Result<Bound<'py, PyDict>> {
         let how = FolioReplay { zero_percent, random_percent, read_percent, is_verified, seed };
         let swap = &swap.get().swap;
-        let mut raised = None;
-        let tick = |nr_ops: usize| {
-            let told = Python::attach(|py| {
-                py.check_signals()?;
-                progress.as_ref().map(|progress| progress.call1(py, (nr_ops,))).transpose()
-            });
-            told.map(|_| ()).map_err(|error| {
-                raised = Some(error);
-                SwapError::Interrupted
-            })
-        };
-        let report = py.detach(|| self.0.replay_folios(swap, &how, tick));
-        match raised {
-            Some(error) => Err(Error::Python(error)),
-            None => folio_report_dict(py, &report?),
-        }
+        let mut progress = Progress::new(progress);
+        let report = py.detach(|| self.0.replay_folios(swap, &how, |nr_ops| progress.tick(nr_ops)));
+        folio_report_dict(py, &progress.result(report)?)
     }
 
     /// Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call.

@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::folios::FolioReplay;
+use crate::error::{Result, SwapError};
 use crate::limits::PAGE_SIZE;
 
 /// A compressible page is random for the first bytes of each block and repeats one word in the rest: lz4 makes it about
@@ -11,23 +11,26 @@ use crate::limits::PAGE_SIZE;
 const BLOCK_BYTES: usize = 128;
 const RANDOM_BYTES: usize = 36;
 
-/// Contents by page number, and which releases read their pages. Each draws from a stream of its own.
+/// Contents by page number, and yes-or-no choices by number. Each draws from a stream of its own.
 #[derive(Debug)]
 pub(super) struct Contents {
     rng: ChaCha8Rng,
     zero_share: f64,
     random_share: f64,
-    read_share: f64,
 }
 
 impl Contents {
-    pub(super) fn new(how: &FolioReplay) -> Self {
-        Self {
-            rng: ChaCha8Rng::seed_from_u64(how.seed),
-            zero_share: how.zero_percent / 100.0,
-            random_share: how.random_percent / 100.0,
-            read_share: how.read_percent / 100.0,
-        }
+    /// Errors: `BadShare` (EINVAL) a percentage, or both together, out of 0..=100.
+    pub(super) fn new(seed: u64, zero_percent: f64, random_percent: f64) -> Result<Self> {
+        let sum = zero_percent + random_percent;
+        let shares = [
+            ("zero percent", zero_percent),
+            ("random percent", random_percent),
+            ("zero and random percent together", sum),
+        ];
+        shares.into_iter().try_for_each(|(what, percent)| check_percent(what, percent))?;
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Ok(Self { rng, zero_share: zero_percent / 100.0, random_share: random_percent / 100.0 })
     }
 
     fn stream(&self, stream: u64) -> ChaCha8Rng {
@@ -36,7 +39,7 @@ impl Contents {
         rng
     }
 
-    /// Writes what a page holds, pages being numbered through all folios of the trace.
+    /// Writes what a page holds when it is new; its number is that in the whole workload.
     pub(super) fn fill(&self, page: u64, bytes: &mut [u8]) {
         debug_assert_eq!(bytes.len(), PAGE_SIZE, "one page");
         let mut rng = self.stream(page);
@@ -55,9 +58,17 @@ impl Contents {
         }
     }
 
-    /// Says whether a release, by its number, reads its pages before it gives them up.
-    pub(super) fn is_read(&self, release: u64) -> bool {
+    /// Says yes to so many percent of the choices; which ones is up to the seed.
+    pub(super) fn is_chosen(&self, choice: u64, percent: f64) -> bool {
         // Counted from the end: no page has that stream.
-        self.stream(u64::MAX - release).random_bool(self.read_share)
+        self.stream(u64::MAX - choice).random_bool(percent / 100.0)
     }
+}
+
+/// Errors: `BadShare` (EINVAL) out of 0..=100, or no number.
+pub(super) fn check_percent(what: &'static str, percent: f64) -> Result<()> {
+    if (0.0..=100.0).contains(&percent) {
+        return Ok(());
+    }
+    Err(SwapError::BadShare { what, value: percent.to_string(), high: 100 })
 }

@@ -1,7 +1,7 @@
 //! A trace with folios that have data: every allocation is a swap-out, every release a swap-in.
 
-use super::contents::Contents;
-use super::{Op, Trace, cpu_ns, split_order};
+use super::contents::{Contents, check_percent};
+use super::{Clock, Op, Trace, split_order};
 use crate::error::{Result, SwapError};
 use crate::limits::{MAX_CPUS, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::storage::StorageStats;
@@ -12,8 +12,6 @@ use crate::types::{CpuId, Order, SwpEntry};
 
 /// Operations between two calls of the caller's function.
 const TICK_OPS: usize = 256;
-/// Looks at the clock that tell what a look costs.
-const CLOCK_LOOKS: usize = 64;
 
 /// What a replay with folios is told beside the trace.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,22 +31,6 @@ pub struct FolioReplay {
 impl Default for FolioReplay {
     fn default() -> Self {
         Self { zero_percent: 10.0, random_percent: 10.0, read_percent: 100.0, is_verified: true, seed: 1 }
-    }
-}
-
-impl FolioReplay {
-    fn check(&self) -> Result<()> {
-        let sum = self.zero_percent + self.random_percent;
-        let shares = [
-            ("zero percent", self.zero_percent),
-            ("random percent", self.random_percent),
-            ("zero and random percent together", sum),
-            ("read percent", self.read_percent),
-        ];
-        match shares.into_iter().find(|(_, percent)| !(0.0..=100.0).contains(percent)) {
-            Some((what, percent)) => Err(SwapError::BadShare { what, value: percent.to_string(), high: 100 }),
-            None => Ok(()),
-        }
     }
 }
 
@@ -82,34 +64,12 @@ pub struct FolioReport {
     pub peak_stats: StorageStats,
 }
 
-/// The clock of this thread, without what looking at it costs.
-struct Clock {
-    look_ns: u64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let looks = (0..CLOCK_LOOKS).map(|_| {
-            let start = cpu_ns();
-            cpu_ns() - start
-        });
-        Self { look_ns: looks.min().unwrap_or(0) }
-    }
-
-    /// Adds to `total_ns` what a call takes.
-    fn time<T>(&self, total_ns: &mut u64, call: impl FnOnce() -> T) -> T {
-        let start = cpu_ns();
-        let result = call();
-        *total_ns += (cpu_ns() - start).saturating_sub(self.look_ns);
-        result
-    }
-}
-
 /// The state of one replay: which slots the pages have.
 struct Run<'a> {
     trace: &'a Trace,
     swap: &'a Swap,
     is_verified: bool,
+    read_percent: f64,
     contents: Contents,
     clock: Clock,
     /// Slots of all pages of the trace; `NONE` for none.
@@ -131,12 +91,13 @@ impl Trace {
         how: &FolioReplay,
         mut tick: impl FnMut(usize) -> Result<()>,
     ) -> Result<FolioReport> {
-        how.check()?;
+        check_percent("read percent", how.read_percent)?;
+        let contents = Contents::new(how.seed, how.zero_percent, how.random_percent)?;
         if swap.nr_cpus() < self.nr_cpus {
             let (value, low, high) = (swap.nr_cpus() as i128, self.nr_cpus as u64, MAX_CPUS as u64);
             return Err(SwapError::OutOfRange { what: "nr_cpus for this trace:", value, low, high });
         }
-        let mut run = Run::new(self, swap, how);
+        let mut run = Run::new(self, swap, how, contents);
         for (index, &op) in self.ops.iter().enumerate() {
             if index % TICK_OPS == 0 {
                 tick(index)?;
@@ -165,12 +126,13 @@ impl Trace {
 }
 
 impl<'a> Run<'a> {
-    fn new(trace: &'a Trace, swap: &'a Swap, how: &FolioReplay) -> Self {
+    fn new(trace: &'a Trace, swap: &'a Swap, how: &FolioReplay, contents: Contents) -> Self {
         Self {
             trace,
             swap,
             is_verified: how.is_verified,
-            contents: Contents::new(how),
+            read_percent: how.read_percent,
+            contents,
             clock: Clock::new(),
             entries: vec![SwpEntry::NONE; trace.nr_pages as usize],
             used_pages: 0,
@@ -250,7 +212,8 @@ impl<'a> Run<'a> {
         let pages = first as usize..(first + nr_pages) as usize;
         let entries = self.entries[pages.clone()].to_vec();
         self.entries[pages].fill(SwpEntry::NONE);
-        let is_read = entries.iter().any(|&entry| entry != SwpEntry::NONE) && self.contents.is_read(number);
+        let is_read =
+            entries.iter().any(|&entry| entry != SwpEntry::NONE) && self.contents.is_chosen(number, self.read_percent);
         let mut page = first;
         for run in entries.chunk_by(|a, b| *a != SwpEntry::NONE && *b == a.plus(1)) {
             let nr_run = run.len() as u32;

@@ -1,12 +1,15 @@
-//! Replaying a recorded list of allocations and frees: through a strategy, or with folios that have data.
+//! Replaying a recorded list of allocations and frees, through a strategy or with folios that have data, and a list of
+//! page accesses in an address space.
 //!
 //! A trace does not say which slot an allocation got; that is the business of what it is replayed through. A large
 //! request that fails is split as the kernel splits a folio: head page first, then the last page down to the second.
 
+mod accesses;
 mod contents;
 mod folios;
 mod strategies;
 
+pub use accesses::{AccessReplay, AccessReport, Accesses};
 pub use folios::{FolioReplay, FolioReport};
 use rustix::time::{ClockId, clock_gettime};
 pub use strategies::Report;
@@ -14,6 +17,9 @@ pub use strategies::Report;
 use crate::error::{Result, SwapError};
 use crate::limits::SWAP_NR_ORDERS;
 use crate::types::{CpuId, Order};
+
+/// Looks at the clock that tell what a look costs.
+const CLOCK_LOOKS: usize = 64;
 
 /// One recorded operation.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +161,29 @@ impl Trace {
     /// Returns the allocations of each order.
     pub fn allocations_by_order(&self) -> &[u64; SWAP_NR_ORDERS] {
         &self.by_order
+    }
+}
+
+/// The clock of this thread, without what looking at it costs.
+struct Clock {
+    look_ns: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let looks = (0..CLOCK_LOOKS).map(|_| {
+            let start = cpu_ns();
+            cpu_ns() - start
+        });
+        Self { look_ns: looks.min().unwrap_or(0) }
+    }
+
+    /// Adds to `total_ns` what a call takes.
+    fn time<T>(&self, total_ns: &mut u64, call: impl FnOnce() -> T) -> T {
+        let start = cpu_ns();
+        let result = call();
+        *total_ns += (cpu_ns() - start).saturating_sub(self.look_ns);
+        result
     }
 }
 

@@ -1,0 +1,109 @@
+"""What does a policy cost: none, the table form, a Python hook for every event?"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import swapcore as sc
+from swapcore.access_replay import Runner, default_size_pages
+from swapcore.workloads import Exit, zipf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+ROUNDS = 7
+SEED = 1
+WORK = zipf(nr_pages=8192, nr_accesses=60_000, seed=SEED)
+MEMORY_MAX = "16M"
+
+
+class Hooks:
+    """Is asked, or told, at every event; answers as the kernel would."""
+
+    def __init__(self) -> None:
+        """Starts at 0 calls."""
+        self.nr_calls = 0
+
+    def on_swap_charge(self, _group: sc.MemCgroup, _nr_pages: int) -> None:
+        """Counts."""
+        self.nr_calls += 1
+
+    def on_limit(self, _group: sc.MemCgroup, _limit: str, _nr_pages: int) -> None:
+        """Counts."""
+        self.nr_calls += 1
+
+    def on_refault(
+        self, _group: sc.MemCgroup, _nr_pages: int, _distance_pages: int, _is_activated: object
+    ) -> None:
+        """Counts."""
+        self.nr_calls += 1
+
+    def choose_device(self, _group: sc.MemCgroup, _order: int, _devices: Sequence[int]) -> None:
+        """Counts."""
+        self.nr_calls += 1
+
+
+def no_policy(_swap: sc.Swap, _group: sc.MemCgroup) -> None:
+    """Leaves everything as it is."""
+
+
+def table(swap: sc.Swap, group: sc.MemCgroup) -> None:
+    """Says in the table what the kernel would do."""
+    group.set_policy(allow_swap=True, devices=[device.type for device in swap.devices])
+
+
+def hooks(swap: sc.Swap, _group: sc.MemCgroup) -> None:
+    """Asks Python."""
+    swap.set_memcg_policy(Hooks())
+
+
+POLICIES: dict[str, Callable[[sc.Swap, sc.MemCgroup], None]] = {
+    "none": no_policy,
+    "table": table,
+    "hooks": hooks,
+}
+
+
+def replay(set_policy: Callable[[sc.Swap, sc.MemCgroup], None]) -> tuple[int, int]:
+    """Returns CPU ns of a replay and its events: swap charges, refaults, limits that refused."""
+    swap = sc.Swap()
+    swap.swapon(sc.Zram(pages=default_size_pages(WORK)))
+    group = swap.memcg.create("workload", memory_max=MEMORY_MAX)
+    set_policy(swap, group)
+    runner = Runner(swap, lambda _process: group, is_verified=False, seed=SEED)
+    runner.run(step for step in WORK.steps if not isinstance(step, Exit))
+    stats: dict[str, Any] = swap.stats()
+    events = stats["pswpout"] + stats["swpout_zero"] + stats["workingset_refault_anon"]
+    return runner.totals["cpu_ns"], events + group.counters()["events_max"]
+
+
+def bench_policy(benchmark: BenchmarkFixture) -> None:
+    """Costs each policy, in ns an event, by rounds of all three in a shuffled order."""
+    benchmark.group = "policy"
+    rng = random.Random(SEED)
+    times_ns: dict[str, list[float]] = {name: [] for name in POLICIES}
+    nr_events: set[int] = set()
+
+    def one_round() -> None:
+        order = list(POLICIES)
+        rng.shuffle(order)
+        for name in order:
+            cpu_ns, events = replay(POLICIES[name])
+            times_ns[name].append(cpu_ns / events)
+            nr_events.add(events)
+
+    benchmark.pedantic(one_round, rounds=ROUNDS, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    # The same decisions, whoever makes them.
+    assert len(nr_events) == 1
+    bare = times_ns["none"]
+    for name, times in times_ns.items():
+        benchmark.extra_info[f"{name}_ns_per_event"] = statistics.median(times)
+        over = [time - base for time, base in zip(times, bare, strict=True)]
+        benchmark.extra_info[f"{name}_extra_ns_per_event"] = statistics.median(over)
+    benchmark.extra_info["events"] = nr_events.pop()
+    benchmark.extra_info["seed"] = SEED
+    print({name: round(value) for name, value in benchmark.extra_info.items()})

@@ -1,0 +1,89 @@
+//! `Accesses`: which pages a program touches, replayed in an address space.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::readahead::Vpn;
+use swapcore::replay::AccessReplay;
+
+use crate::arrays::native;
+use crate::batch::Progress;
+use crate::errors::Result;
+use crate::mm::Mm;
+use crate::number;
+
+/// A list of page accesses, checked once and ready to replay.
+#[pyclass(frozen, module = "swapcore")]
+pub(crate) struct Accesses(swapcore::replay::Accesses);
+
+#[pymethods]
+impl Accesses {
+    #[new]
+    fn new(py: Python<'_>, page: PyBuffer<u32>, write: PyBuffer<u8>) -> Result<Self> {
+        let (pages, writes) = (native(&page)?.to_vec(py)?, write.to_vec(py)?);
+        Ok(Self(py.detach(|| swapcore::replay::Accesses::new(pages, writes))?))
+    }
+
+    /// Accesses in the list.
+    #[getter]
+    fn nr_accesses(&self) -> usize {
+        self.0.nr_accesses()
+    }
+
+    /// Those that write.
+    #[getter]
+    fn nr_writes(&self) -> u64 {
+        self.0.nr_writes()
+    }
+
+    /// Pages that are accessed at all.
+    #[getter]
+    fn nr_pages(&self) -> u64 {
+        self.0.nr_pages()
+    }
+
+    /// Pages to map for a replay: one more than the largest page number.
+    #[getter]
+    fn span_pages(&self) -> u64 {
+        self.0.span_pages()
+    }
+
+    /// Makes one page after the other present, as the list says.
+    #[pyo3(signature = (mm, first_page, start = 0, stop = None, *, zero_percent = 10.0, random_percent = 10.0,
+        is_verified = true, seed = 1, cpu = None, progress = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn replay<'py>(
+        &self,
+        py: Python<'py>,
+        mm: &Bound<'py, Mm>,
+        #[pyo3(from_py_with = number::page_number)] first_page: u64,
+        #[pyo3(from_py_with = number::access)] start: usize,
+        #[pyo3(from_py_with = number::access_or_none)] stop: Option<usize>,
+        zero_percent: f64,
+        random_percent: f64,
+        is_verified: bool,
+        #[pyo3(from_py_with = number::seed)] seed: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        progress: Option<Py<PyAny>>,
+    ) -> Result<Bound<'py, PyDict>> {
+        let mm = mm.get();
+        let range = start..stop.unwrap_or(self.0.nr_accesses());
+        let (first, cpu) = (Vpn(first_page), mm.cpu(cpu)?);
+        let how = AccessReplay { first, range, cpu, zero_percent, random_percent, is_verified, seed };
+        let mut progress = Progress::new(progress);
+        let report = py.detach(|| self.0.replay(&mm.mm, &how, |nr_accesses| progress.tick(nr_accesses)));
+        let report = progress.result(report)?;
+        let dict = PyDict::new(py);
+        dict.set_item("accesses", report.accesses)?;
+        dict.set_item("writes", report.writes)?;
+        dict.set_item("first_touches", report.first_touches)?;
+        dict.set_item("verified_pages", report.verified_pages)?;
+        dict.set_item("cpu_ns", report.cpu_ns)?;
+        dict.set_item("is_oom", report.is_oom)?;
+        Ok(dict)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Accesses: {} to {} pages>", self.nr_accesses(), self.nr_pages())
+    }
+}
