@@ -1,6 +1,6 @@
 """Reads a subsystem with memory control from outside and recomputes what its counters must be.
 
-Written from the behaviour reference (sections 0.2 and F.8), not from the Rust code: the words of every slot, the
+Written from the behaviour reference (0.2 and F.8), not from the Rust code: the words of every slot, the
 folios that the test and the table know, and sums over the tree. Invariants have the numbers of F.8.
 """
 
