@@ -1,7 +1,7 @@
 """A stage for small deterministic programs over memory control: groups, named folios, and rows to compare.
 
-A row is what the reference's tables show of a group: ``memory/swap/MEMCG_SWAP/id references`` (v1: memsw for swap),
-as text, as many columns as the table has.
+A row is what the reference's tables show of a group, as text, as many columns as the table has:
+``memory/swap/MEMCG_SWAP/id references`` (v1: memsw for swap).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Row = str | tuple[str, str]
 
 
 class Scene:
-    """A subsystem on one storage that is not synchronous, so that slots stay with the folios they are read into."""
+    """A subsystem on a storage that is not synchronous, so that slots stay with what is read from them."""
 
     def __init__(
         self, mode: str = "canon", hierarchy: str = "v2", *, size: str = "64M", **switches: str
@@ -111,8 +111,8 @@ class Scene:
         if word.kind == "folio":
             return f"F{flags}"
         number = word.memcg_id if self.mode == "canon" else self.swap.slot_owner(entry)
-        owner = next((group for group in self.world.groups if group.counters()["id"] == number), None)
-        return f"S({owner.name if owner else ''}){flags}"
+        names = [group.name for group in self.world.groups if number and group.counters()["id"] == number]
+        return f"S({''.join(names)}){flags}"
 
     def stat(self, name: str, order: int | None = None) -> int:
         """Returns a counter of the subsystem, of an order if it is counted by order."""

@@ -1,6 +1,6 @@
 """The worked scenarios J1 to J9 of the reference, every counter at every step that can be seen from outside.
 
-Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all of these.
+Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def test_j5_no_charge_works_and_nothing_changed(mode: str) -> None:
     assert scene.swap.nr_used_pages == used_pages
     assert a.counters()["events_max"] >= 1
     assert scene.stat("swpin_fallback_charge", 4) == 1
-    # That slots are zapped while the folio is inserted, and go when its charge fails, takes a race: see the threads.
+    # That slots are zapped while the folio is inserted, and go when its charge fails, takes threads.
     scene.end()
 
 
