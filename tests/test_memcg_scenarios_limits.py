@@ -196,7 +196,7 @@ def test_j14_every_state_of_one_slot(mode: str) -> None:
 
 @every_mode
 def test_refault_counts_for_who_is_charged(mode: str) -> None:
-    """Who puts pages out by address has no limit to be judged at; reclaim by a limit is tested in the core."""
+    """Who puts pages out by address has no limit to be judged at; limits are tested in the core."""
     scene = Scene(mode)
     w = scene.group("W")
     a, b = scene.group("A", w), scene.group("B", w)
