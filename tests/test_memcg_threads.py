@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections import deque
+from typing import NamedTuple
 
 import pytest
 import swapcore as sc
@@ -31,6 +32,22 @@ STORES = [
     ("array", "default"),
     ("trampoline", "default"),
 ]
+
+
+class Run(NamedTuple):
+    """Slots with a reference each that any thread may take; whole if one folio had them all, and nobody else."""
+
+    entry: int
+    nr_pages: int
+    is_whole: bool
+
+
+class Held(NamedTuple):
+    """A folio with the pages of it that its handle maps."""
+
+    folio: sc.Folio
+    page: int
+    nr_pages: int
 
 
 class Hammer:
@@ -53,10 +70,12 @@ class Hammer:
         self.world = World(self.swap)
         self.stay = [self.world.add(self.swap.memcg, name) for name in ("A", "B")]
         self.stay.append(self.world.add(self.stay[0], "C"))
+        # Tasks have groups of their own: so no large folio has pages of a task and others.
+        self.of_tasks = [self.world.add(self.swap.memcg, name) for name in ("S", "T")]
         self.css_base = [group.counters()["css_refs"] for group in self.stay]
         self.mortal: list[sc.MemCgroup] = []
-        self.runs: deque[tuple[int, int]] = deque()  # slots with a reference that anybody may take
-        self.folios: list[list[sc.Folio]] = [[] for _ in range(THREADS)]
+        self.runs: deque[Run] = deque()
+        self.held: list[list[Held]] = [[] for _ in range(THREADS)]
         self.spaces: list[list[Space]] = [[] for _ in range(THREADS)]
         self.done = [0] * THREADS
         self.nr_refused = [0] * THREADS
@@ -86,48 +105,48 @@ class Hammer:
     def make(self, thread: int, rng: random.Random) -> None:
         """Makes a folio of any group."""
         group = self.group(rng)
-        folio = self.swap.folio(
-            rng.choice([0, 0, 1, 2, 4]), rng.choice([None, b"x" * 5000]), memcg=group, cpu=thread
-        )
-        self.folios[thread].append(folio)
+        order = rng.choice([0, 0, 1, 2, 4])
+        folio = self.swap.folio(order, rng.choice([None, b"x" * 4000]), memcg=group, cpu=thread)
+        self.held[thread].append(Held(folio, 0, 1 << order))
 
     def out(self, thread: int, rng: random.Random) -> None:
         """Swaps a folio out and leaves its slots to whoever wants them."""
-        held = self.folios[thread]
-        folio = held[rng.randrange(len(held))]
-        entry = self.swap.swap_out(folio, cpu=thread)
-        held.remove(folio)
-        if rng.random() < 0.3:
-            self.swap.dup(entry, cpu=thread)
-            self.runs.append((int(entry), entry.nr_pages))
-        self.runs.append((int(entry), entry.nr_pages))
+        index = rng.randrange(len(self.held[thread]))
+        folio, page, nr_pages = self.held[thread][index]
+        entry = int(self.swap.swap_out(folio, cpu=thread)) + page
+        del self.held[thread][index]
+        is_shared = rng.random() < 0.3
+        if is_shared:
+            self.swap.dup(entry, nr_pages, cpu=thread)
+            self.runs.append(Run(entry, nr_pages, is_whole=False))
+        self.runs.append(Run(entry, nr_pages, not is_shared and nr_pages == folio.nr_pages))
 
     def bring_in(self, thread: int, rng: random.Random) -> None:
-        """Swaps a run in, or a part of it, as a task of any group."""
-        entry, nr_pages = self.runs.popleft()
+        """Swaps a run in, or its first page, as a task of any group."""
+        run = self.runs.popleft()
+        entry, nr_asked = run.entry, run.nr_pages if run.is_whole else 1
         try:
             folio = self.swap.swap_in(
-                entry, nr_pages, orders=rng.randrange(32), cpu=thread, memcg=self.group(rng)
+                entry, nr_asked, orders=rng.randrange(32), cpu=thread, memcg=self.group(rng)
             )
         except BaseException:
-            self.runs.append((entry, nr_pages))
+            self.runs.append(run)
             raise
-        # It took the references of the pages it maps, of those that were asked for.
-        first = folio.entry
-        nr_mapped = min(nr_pages, folio.nr_pages if first is None else int(first) + folio.nr_pages - entry)
-        if nr_mapped < nr_pages:
-            self.runs.append((entry + nr_mapped, nr_pages - nr_mapped))
-        self.folios[thread].append(folio)
+        # It may be larger than asked for, or smaller; it lies over an aligned range.
+        nr_mapped = min(nr_asked, folio.nr_pages)
+        if nr_mapped < run.nr_pages:
+            self.runs.append(Run(entry + nr_mapped, run.nr_pages - nr_mapped, is_whole=False))
+        self.held[thread].append(Held(folio, entry & (folio.nr_pages - 1), nr_mapped))
 
     def give_up(self, thread: int, _rng: random.Random) -> None:
         """Frees a run unread."""
-        entry, nr_pages = self.runs.pop()
-        self.swap.free(entry, nr_pages, cpu=thread)
+        run = self.runs.pop()
+        self.swap.free(run.entry, run.nr_pages, cpu=thread)
 
     def drop(self, thread: int, rng: random.Random) -> None:
         """Lets a folio go, with or without its slots."""
-        held = self.folios[thread]
-        folio = held.pop(rng.randrange(len(held)))
+        held = self.held[thread]
+        folio = held.pop(rng.randrange(len(held))).folio
         if rng.random() < 0.5:
             self.swap.folio_free_swap(folio, cpu=thread)
 
@@ -135,7 +154,7 @@ class Hammer:
         """Works as a task: writes, puts pages out, forks, exits."""
         spaces = self.spaces[thread]
         if not spaces or (len(spaces) < 3 and rng.random() < 0.1):
-            group = self.group(rng)
+            group = rng.choice(self.of_tasks)
             mm = self.swap.mm(group)
             spaces.append(Space(mm, group, mm.mmap(SPACE_PAGES)))
         space = rng.choice(spaces)
@@ -159,7 +178,7 @@ class Hammer:
         self.start.wait()
         while time.monotonic() < deadline:
             self.done[thread] += 1
-            held = self.folios[thread]
+            held = self.held[thread]
             step = rng.choice(
                 [self.make, self.out, self.out, self.bring_in, self.drop, self.give_up, self.task]
             )
@@ -202,18 +221,18 @@ class Hammer:
     def balance(self) -> None:
         """Compares the books with what there is, while it is there. Stocks have to be off."""
         gc.collect()
-        self.world.folios = [folio for held in self.folios for folio in held]
+        self.world.folios = [held.folio for all_held in self.held for held in all_held]
         self.world.spaces = [space for spaces in self.spaces for space in spaces]
         self.world.verify()
 
     def give_everything_back(self) -> None:
         """Drops all handles and tasks and frees all slots."""
         self.world.folios, self.world.spaces = [], []
-        for held in (*self.folios, *self.spaces):
+        for held in (*self.held, *self.spaces):
             held.clear()
         gc.collect()
         while self.runs:
-            self.swap.free(*self.runs.popleft())
+            self.give_up(0, random.Random())
         self.swap.shrink_swap_cache()
         assert [device.inuse_pages for device in self.devices] == [0, 0], f"seed {self.seed}"
         assert self.swap.nr_used_pages == 0, f"seed {self.seed}"
@@ -262,10 +281,10 @@ def test_stocks_are_given_back(hierarchy: str) -> None:
     hammer = Hammer(hierarchy, "shadow", "default", "on", random.SystemRandom().randrange(1 << 32))
     hammer.run()
     hammer.give_everything_back()
-    for group in hammer.stay:
+    for group in hammer.stay + hammer.of_tasks:
         assert 0 <= group.counters()["memory_pages"] <= 64 * THREADS * len(hammer.world.groups)
     kill_all(hammer)
-    for group in reversed(hammer.stay):
+    for group in reversed(hammer.stay + hammer.of_tasks):
         group.remove()
     hammer.expect_nothing()
     hammer.swap.check()
