@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from memcg_programs import CONFIGS, LITERAL_CONFIGS, STEPS, Config, Program
 
 PROGRAMS = int(os.environ.get("SWAPCORE_MEMCG_PROGRAMS", "60"))
-NR_STEPS = 24
+NR_STEPS = 32
 LITERAL_PROGRAMS = 150
 
 numbers = st.integers(0, 1 << 16)

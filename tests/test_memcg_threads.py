@@ -35,7 +35,7 @@ STORES = [
 
 
 class Run(NamedTuple):
-    """Slots with a reference each that any thread may take; whole if one folio had them all, and nobody else."""
+    """Slots with a reference each that any thread may take; whole if one folio had them, and nobody else."""
 
     entry: int
     nr_pages: int
