@@ -6,8 +6,10 @@ folios that the test and the table know, and sums over the tree. Invariants have
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,18 @@ BAD = 0xFFFF_FFFF_FFFF_FFF8
 UNLIMITED = 1 << 62
 TOKEN = 0x746F_6B65 << 32  # the first eight bytes of a page that a `Space` wrote: this plus a number
 CELLS = ("array", "cluster_table", "trampoline")  # stores that keep owners beside the words
+
+
+def file_storage(pages: int) -> sc.Faulty:
+    """Returns a storage that takes large folios, can fail, and is not synchronous: slots stay with folios.
+
+    It is a file without a name by then; nothing is left of it when it is dropped.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "swap"
+        return sc.Faulty(
+            sc.File.create(path, pages=pages, sparse=True, is_block_device=True, is_rotational=False)
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import gc
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import swapcore as sc
-from memcg_facts import PAGE, Space, World, word_at
+from memcg_facts import PAGE, Space, World, file_storage, word_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ class Program:
             memory_pages=1024,
             workingset=pick(("classic", "classic", "mglru"), variant // 3),
         )
-        self.faulty = sc.Faulty(sc.Ram(pages=DEVICE_PAGES))
+        self.faulty = file_storage(DEVICE_PAGES)
         storages = (self.faulty, sc.Zram(pages=DEVICE_PAGES), self.faulty, sc.Ram(pages=DEVICE_PAGES))
         self.device = self.swap.swapon(pick(storages, variant))
         self.world = World(self.swap)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 import swapcore as sc
-from memcg_facts import PAGE, World, word_at
+from memcg_facts import PAGE, World, file_storage, word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 STORES = {"canon": "shadow", "main": "cluster_table", "pre": "array"}
 MODES = tuple(STORES)
@@ -23,15 +24,33 @@ Row = str | tuple[str, str]
 """One row for all, or that of CANON and that of MAIN and PRE."""
 
 
+def errno_of(call: Callable[[], object]) -> int | None:
+    """Calls what must fail and returns why."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        call()
+    return caught.value.errno
+
+
+def keys(text: str) -> list[str]:
+    """Returns the keys of a file of ``key value`` lines."""
+    assert text.endswith("\n")
+    return [line.split()[0] for line in text.splitlines()]
+
+
+def values(text: str) -> dict[str, int]:
+    """Returns such a file as a dict."""
+    return {key: int(value) for key, value in (line.split() for line in text.splitlines())}
+
+
 class Scene:
     """A subsystem on a storage that is not synchronous, so that slots stay with what is read from them."""
 
     def __init__(
-        self, mode: str = "canon", hierarchy: str = "v2", *, size: str = "64M", **switches: str
+        self, mode: str = "canon", hierarchy: str = "v2", *, pages: int = 16_384, **switches: str
     ) -> None:
         """Makes the subsystem; ``switches`` come on top of the mode's."""
         self.mode = mode
-        self.storage = sc.Faulty(sc.Ram(size))
+        self.storage = file_storage(pages)
         self.swap = sc.Swap(
             memcg=hierarchy,
             switches={"owner_store": STORES[mode], "memcg_stock": "off", **switches},

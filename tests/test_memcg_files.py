@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
 from memcg_facts import PAGE
-from memcg_scenes import Scene
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from memcg_scenes import Scene, errno_of, keys, values
 
 
 def split(names: str) -> list[str]:
@@ -84,24 +80,6 @@ def v2() -> Scene:
 @pytest.fixture
 def v1() -> Scene:
     return Scene(hierarchy="v1")
-
-
-def errno_of(call: Callable[[], object]) -> int | None:
-    """Calls what must fail and returns why."""
-    with pytest.raises(OSError) as caught:  # noqa: PT011
-        call()
-    return caught.value.errno
-
-
-def keys(text: str) -> list[str]:
-    """Returns the keys of a file of ``key value`` lines."""
-    assert text.endswith("\n")
-    return [line.split()[0] for line in text.splitlines()]
-
-
-def values(text: str) -> dict[str, int]:
-    """Returns such a file as a dict."""
-    return {key: int(value) for key, value in (line.split() for line in text.splitlines())}
 
 
 def test_files_of_v2(v2: Scene) -> None:

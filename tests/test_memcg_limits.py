@@ -7,8 +7,7 @@ import errno
 import pytest
 import swapcore as sc
 from memcg_facts import PAGE
-from memcg_scenes import Scene
-from test_memcg_files import errno_of, values
+from memcg_scenes import Scene, errno_of, values
 
 LIMIT, MEMSW = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from memcg_programs import CONFIGS, LITERAL_CONFIGS, STEPS, Config, Program
 
-PROGRAMS = int(os.environ.get("SWAPCORE_MEMCG_PROGRAMS", "60"))
+PROGRAMS = int(os.environ.get("SWAPCORE_MEMCG_PROGRAMS", "40"))
 NR_STEPS = 32
-LITERAL_PROGRAMS = 150
+LITERAL_PROGRAMS = 80
 
 numbers = st.integers(0, 1 << 16)
 

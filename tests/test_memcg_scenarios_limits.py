@@ -34,7 +34,7 @@ def test_j10_swap_max_splits_a_folio_of_a_page_table(mode: str) -> None:
 
 @every_mode
 def test_j10_no_room_on_the_device_counts_failures_only(mode: str) -> None:
-    scene = Scene(mode, size="64K")
+    scene = Scene(mode, pages=16)
     a = scene.group("A")
     scene.swap.alloc_batch(100)
     scene.world.ownerless.update(scene.device.type << 58 | slot for slot in range(1, 16))
@@ -49,7 +49,7 @@ def test_j10_no_room_on_the_device_counts_failures_only(mode: str) -> None:
 
 @every_mode
 def test_j10_v1_has_no_swap_events(mode: str) -> None:
-    scene = Scene(mode, "v1", size="64K")
+    scene = Scene(mode, "v1", pages=16)
     a = scene.group("A")
     scene.swap.alloc_batch(100)
     scene.fault_in("f", 0, a)

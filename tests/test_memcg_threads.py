@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 import swapcore as sc
-from memcg_facts import PAGE, Space, World
+from memcg_facts import PAGE, Space, World, file_storage
 from memcg_programs import refusal
 
 THREADS = 8
@@ -64,7 +64,7 @@ class Hammer:
             switches={"owner_store": store, "dead_swapin": dead_swapin, "memcg_stock": stock},
         )
         self.devices = [
-            self.swap.swapon(sc.Faulty(sc.Ram(pages=DEVICE_PAGES)), priority=1),
+            self.swap.swapon(file_storage(DEVICE_PAGES), priority=1),
             self.swap.swapon(sc.Zram(pages=DEVICE_PAGES), priority=1),
         ]
         self.world = World(self.swap)
@@ -293,7 +293,7 @@ def test_stocks_are_given_back(hierarchy: str) -> None:
 def test_slots_zapped_while_their_charge_fails() -> None:
     """What J5 says of two slots of sixteen: whoever comes last frees them, and nobody is charged for them."""
     swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
-    device = swap.swapon(sc.Faulty(sc.Ram("8M")))
+    device = swap.swapon(file_storage(2048))
     world = World(swap)
     a = world.add(swap.memcg, "A")
     in_the_way = [swap.folio(0, b"x", memcg=a) for _ in range(12)]
@@ -330,7 +330,7 @@ def test_slots_zapped_while_their_charge_fails() -> None:
 def test_faults_race_with_the_death_of_the_owner() -> None:
     """Whoever wins, the pages are charged once, and to somebody who is alive."""
     swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
-    swap.swapon(sc.Faulty(sc.Ram("8M")))
+    swap.swapon(file_storage(2048))
     world = World(swap)
     p, b = world.add(swap.memcg, "P"), world.add(swap.memcg, "B")
     deadline = time.monotonic() + SECONDS / 2

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import swapcore as sc
-from memcg_scenes import Scene
-from test_memcg_files import errno_of
+from memcg_scenes import Scene, errno_of
 
 
 @pytest.fixture
