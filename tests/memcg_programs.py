@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEVICE_PAGES = 2048
+DEVICE_PAGES = 3072
 MAX_GROUPS = 6
 MAX_GROUPS_EVER = 14
 MAX_DEPTH = 4
@@ -338,7 +338,10 @@ class Program:
 
     def alloc(self, _a: int, b: int, _c: int) -> None:
         """Takes slots that nobody is charged for."""
-        entry = self.swap.alloc(b % 3)
+        try:
+            entry = self.swap.alloc(b % 3)
+        except sc.SwapFullError:
+            return  # every cluster has runs of another order
         self.world.ownerless.update(range(int(entry), int(entry) + entry.nr_pages))
 
     def hibernate(self, a: int, _b: int, c: int) -> None:
@@ -419,7 +422,7 @@ class Program:
 
     def set_faults(self, _a: int, b: int, _c: int) -> None:
         """Plans what fails next, where the storage can fail."""
-        plan: dict[str, int] = pick(({}, {}, {"fail_write_in": 1}, {"fail_read_in": 1}), b)
+        plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
             # What could not be read leaves the cache, and there nobody remembers whose it was.
             plan.pop("fail_read_in", None)
@@ -480,6 +483,6 @@ STEPS: dict[str, int] = {
     "pageout": 4,
     "zap": 1,
     "exit": 1,
-    "set_faults": 1,
+    "set_faults": 3,
 }
 """Names of the steps, each with how often it comes."""
