@@ -196,7 +196,7 @@ class Program:
 
     def make_folio(self, a: int, b: int, c: int) -> None:
         """Makes a folio of a group, with data or zeros, mapped or not."""
-        group, order = pick(self.online(), a), pick((0, 0, 0, 1, 2, 2, 3, 4), b)
+        group, order = pick(self.online(), a), pick((0, 0, 1, 2, 2, 3, 3, 4), b)
         if self.swap.nr_used_pages > MAX_FOLIO_PAGES:
             return
         before = group.counters()["memory_pages"]
