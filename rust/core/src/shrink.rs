@@ -7,6 +7,7 @@ use crate::reclaim::get_folio;
 use crate::swap::Swap;
 use crate::types::{ClusterIdx, CpuId, Order, SwpOffset};
 use crate::vmscan::ScanControl;
+use crate::workingset::RefaultLevel;
 
 impl Swap {
     /// Makes a folio, at the expense of others if memory has run out: single pages as long as that gets anywhere, larger
@@ -83,7 +84,7 @@ impl Swap {
             // Ours was the last reference beside the cache's.
             return Ok(nr_pages.into());
         }
-        if !self.drop_clean(&locked, cpu)? {
+        if !self.drop_clean(&locked, RefaultLevel::Owner, cpu)? {
             return Ok(0);
         }
         locked.keep();

@@ -9,6 +9,7 @@ use crate::folio::{FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::swap::{Event, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::types::{CpuId, Order, SwpEntry};
+use crate::workingset::RefaultLevel;
 
 /// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl Swap {
         }
         let entry = locked.entry().expect("cached");
         self.unmap(&locked, pages.clone(), cpu)?;
-        match self.pageout(locked, cpu) {
+        match self.pageout(locked, RefaultLevel::Owner, cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
                 self.remap(&locked, pages, cpu)?;

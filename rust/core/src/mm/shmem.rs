@@ -15,6 +15,7 @@ use crate::swapin::{Orders, Swapin};
 use crate::sync::SpinMutex;
 use crate::table::Shadow;
 use crate::types::{CpuId, Order, Pfn, SwpEntry};
+use crate::workingset::RefaultLevel;
 
 /// What the file has at an index. Kernel: a value of the mapping's XArray; differs: a large entry stands at each index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -231,7 +232,7 @@ impl Shmem {
             }
             locked.remove_mappings(nr_pages);
         }
-        match self.swap.pageout(locked, cpu) {
+        match self.swap.pageout(locked, RefaultLevel::Owner, cpu) {
             (None, _) => {
                 folio.into_raw();
                 Ok(())

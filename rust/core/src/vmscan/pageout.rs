@@ -39,10 +39,15 @@ impl Swap {
     }
 
     /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
-    /// reference beside the cache's. Steps O5 to O8. Says whether it is gone.
+    /// reference beside the cache's; `level` is where its eviction is remembered. Steps O5 to O8. Says whether it is gone.
     ///
     /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
-    pub(crate) fn pageout<'f>(&self, mut locked: LockedFolio<'f>, cpu: CpuId) -> (Option<LockedFolio<'f>>, Result<()>) {
+    pub(crate) fn pageout<'f>(
+        &self,
+        mut locked: LockedFolio<'f>,
+        level: RefaultLevel<'_>,
+        cpu: CpuId,
+    ) -> (Option<LockedFolio<'f>>, Result<()>) {
         let expected = locked.nr_pages() + 1;
         let nr_views = locked.nr_views();
         let pinned = |refs| match nr_views {
@@ -65,7 +70,7 @@ impl Swap {
             }
         }
         locked.clear(FolioFlags::RECLAIM);
-        match self.drop_clean(&locked, cpu) {
+        match self.drop_clean(&locked, level, cpu) {
             Ok(true) => {
                 locked.keep();
                 (None, Ok(()))
@@ -79,11 +84,11 @@ impl Swap {
     }
 
     /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
-    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
+    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, level: RefaultLevel<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
         let evict = || {
             let lruvec = self.memory_of_folios().lruvec_of(folio);
-            self.workingset.evict(folio.facts(), lruvec, RefaultLevel::Owner)
+            self.workingset.evict(folio.facts(), lruvec, level)
         };
         let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
         let mut on_cpu = self.on_cpu(cpu)?;
