@@ -1,7 +1,7 @@
 //! The reverse map: from a folio to the page table entries that name it. Entries, page tables and mappings are here, so
 //! that reclaim, which lies below faults, can change them.
 //!
-//! All mappings that one has become by forks have the same addresses and share an [`AnonVma`]; a folio remembers its
+//! All mappings that one has become by forks have the same addresses and share an `AnonVma`; a folio remembers its
 //! number and where in the mapping it lies. Which entries really name the folio is seen by looking, with the page table
 //! locked: whoever needs all of them compares with the folio's count of mappings.
 //!

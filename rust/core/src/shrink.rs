@@ -83,7 +83,7 @@ impl Swap {
             // Ours was the last reference beside the cache's.
             return Ok(nr_pages.into());
         }
-        if !self.drop_clean(&locked, None, cpu)? {
+        if !self.drop_clean(&locked, self.refault_level(None), cpu)? {
             return Ok(0);
         }
         locked.keep();

@@ -114,7 +114,7 @@ impl Swap {
         }
         let entry = locked.entry().expect("cached");
         self.unmap(&locked, pages.clone(), cpu)?;
-        match self.pageout(locked, None, cpu) {
+        match self.pageout(locked, self.refault_level(None), cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
                 self.remap(&locked, pages, cpu)?;

@@ -132,7 +132,8 @@ impl<'a> Folio<'a> {
         self.flags().contains(flags)
     }
 
-    /// Sets flags; returns those there were. Needs the folio lock for all but REFERENCED, READAHEAD and WAITERS.
+    /// Sets flags; returns those there were. Needs the folio lock for all but REFERENCED, READAHEAD and WAITERS; LRU and
+    /// UNEVICTABLE are the lists', ACTIVE and WORKINGSET belong to who isolated the folio.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of whoever changed them last.
         let old = self.memory.header(self.pfn).flags.fetch_or(flags.bits(), Ordering::AcqRel);

@@ -7,7 +7,7 @@ use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef};
 use crate::readahead::Vpn;
 use crate::types::{CpuId, SwpEntry};
-use crate::vmscan::{ReclaimStat, References};
+use crate::vmscan::{ReclaimStat, Shrink};
 
 /// What became of the pages of a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -91,7 +91,8 @@ impl Mm {
             if folio.has(FolioFlags::ACTIVE) {
                 folio.set(FolioFlags::WORKINGSET);
             }
-            let kept = self.swap.shrink_folio_list(vec![folio], References::Ignored, None, cpu, &mut stat);
+            let how = Shrink::by_user(self.swap.refault_level(None), cpu);
+            let kept = self.swap.shrink_folio_list(vec![folio], how, &mut stat);
             memory.add_isolated(-(nr_pages as i64));
             kept.iter().for_each(|folio| folio.lru_add());
         } else {

@@ -151,7 +151,7 @@ impl Shmem {
     /// Puts a locked folio in the place of its slots, which are free then. A smaller folio than went out leaves the
     /// others of its range swapped out, as entries of their own size. Kernel: `shmem_add_to_page_cache`,
     /// `shmem_split_large_entry`.
-    fn add_to_mapping(&self, index: u64, entry: SwpEntry, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+    fn add_to_mapping<'s>(&'s self, index: u64, entry: SwpEntry, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let first_slot = locked.entry().expect("covers the slot");
         let page = entry.offset().0 - first_slot.offset().0;
         let nr_pages = locked.nr_pages();
@@ -162,9 +162,11 @@ impl Shmem {
         let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
             drop(entries);
             // Read for a range that has changed since: of no use as it is.
-            return match self.swap.on_cpu(cpu)?.del_locked(locked, Leave::Dropped(Shadow::default())) {
-                Ok(()) | Err(SwapError::DirtyFolio(_)) => Ok(()),
-                Err(error) => Err(error),
+            let removed = self.swap.on_cpu(cpu)?.del_locked(locked, Leave::Dropped(Shadow::default()));
+            return match removed {
+                // Never written, so what is left of its range must come from it, page by page.
+                Err(SwapError::DirtyFolio(_)) => self.split_cached(locked, cpu),
+                removed => removed,
             };
         };
         split_entries(&mut entries, range.clone(), locked.order());
@@ -176,6 +178,21 @@ impl Shmem {
         on_cpu.del_locked(locked, Leave::Dropped(Shadow::default()))?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
+    }
+
+    /// Splits a locked cached folio that nothing maps, so that the next look finds a single page. Somebody else may have
+    /// it at the moment; he lets go of it.
+    fn split_cached<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
+        let Ok(parts) = self.swap.split_folio(locked, cpu) else {
+            std::thread::yield_now();
+            return Ok(());
+        };
+        let mut parts = parts.into_iter();
+        // The caller has the reference of the first part already.
+        parts.next().expect("a folio has a page").into_raw();
+        // Parts whose slots the file has given up.
+        parts.try_for_each(|part| self.swap.free_folio_and_swap_cache(&part, cpu))?;
+        self.swap.on_cpu(cpu)?.free_swap_locked(locked).map(|_| ())
     }
 
     /// Copies bytes out of the file. Errors: as [`Shmem::get_folio`].
@@ -230,7 +247,7 @@ impl Shmem {
             }
             locked.remove_mappings(nr_pages);
         }
-        match self.swap.pageout(locked, None, cpu) {
+        match self.swap.pageout(locked, self.swap.refault_level(None), cpu) {
             (None, _) => {
                 folio.into_raw();
                 Ok(())

@@ -132,3 +132,20 @@ fn threads_write_read_and_page_out_one_file() {
     drop(file);
     m.assert_empty();
 }
+
+#[test]
+fn a_range_that_lost_a_page_while_its_folio_was_dirty_comes_back_page_by_page() {
+    let m = machine();
+    let file = Shmem::new(m.swap.clone(), 16, order(2)).expect("a size");
+    for page in 0..16u64 {
+        file.write(page * PAGE_SIZE as u64, &[page as u8 + 1; PAGE_SIZE], CPU).expect("memory");
+    }
+    m.storage.fails.store(true, Ordering::Relaxed);
+    assert!(file.writeout(4, CPU).is_err());
+    file.truncate(5..6, CPU).expect("in the file");
+    let bytes: Vec<_> = (4..8).map(|index| byte_of(&file, index)).collect();
+    assert_eq!(bytes, [Ok(5), Ok(0), Ok(7), Ok(8)]);
+    assert_eq!(m.reads(), 0, "nothing of it was ever written");
+    drop(file);
+    m.assert_empty();
+}

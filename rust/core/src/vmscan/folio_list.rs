@@ -5,7 +5,7 @@ use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::policies::SwapWish;
 use crate::swap::Swap;
 use crate::types::{CpuId, Order};
-use crate::workingset::{Lruvec, LruvecStat};
+use crate::workingset::{LruvecStat, RefaultLevel};
 
 /// What became of folios, in pages but for the splits. Kernel: `struct reclaim_stat`.
 #[derive(Debug, Default)]
@@ -31,6 +31,23 @@ pub(crate) enum References {
     Ignored,
 }
 
+/// How isolated folios are to be put out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shrink<'l> {
+    pub(crate) references: References,
+    /// Where evictions are remembered.
+    pub(crate) level: RefaultLevel<'l>,
+    /// The CPU it happens on, one that there is.
+    pub(crate) cpu: CpuId,
+}
+
+impl<'l> Shrink<'l> {
+    /// As a user asks who says that the pages are not needed. No memcg is the reason.
+    pub(crate) fn by_user(level: RefaultLevel<'l>, cpu: CpuId) -> Self {
+        Self { references: References::Ignored, level, cpu }
+    }
+}
+
 /// What one look at a folio comes to.
 enum Fate {
     /// Its memory is free.
@@ -44,9 +61,7 @@ enum Fate {
 /// Where one look stands.
 struct Look<'s, 'l> {
     swap: &'s Swap,
-    cpu: CpuId,
-    references: References,
-    target: Option<&'l Lruvec>,
+    how: Shrink<'l>,
     stat: &'l mut ReclaimStat,
     /// Folios still to be looked at, the next one last.
     work: &'l mut Vec<FolioRef<'s>>,
@@ -56,20 +71,18 @@ impl Swap {
     /// Puts isolated folios out, in the order given; returns those that stay, for the caller to put back.
     ///
     /// A large folio without a run of slots is split; its pages are looked at next, the first one at once and the others
-    /// from the last on. The CPU is one that there is. Locks: folio locks are tried. Kernel: `shrink_folio_list`;
+    /// from the last on. Locks: folio locks are tried. Kernel: `shrink_folio_list`;
     /// differs: a write is over when it returns.
     pub(crate) fn shrink_folio_list<'s>(
         &'s self,
         mut folios: Vec<FolioRef<'s>>,
-        references: References,
-        target: Option<&Lruvec>,
-        cpu: CpuId,
+        how: Shrink<'_>,
         stat: &mut ReclaimStat,
     ) -> Vec<FolioRef<'s>> {
         folios.reverse();
         let mut kept = Vec::new();
         while let Some(folio) = folios.pop() {
-            let mut look = Look { swap: self, cpu, references, target, stat, work: &mut folios };
+            let mut look = Look { swap: self, how, stat, work: &mut folios };
             match look.at(&folio) {
                 // The reference went with the folio.
                 Fate::Gone => {
@@ -105,10 +118,12 @@ impl<'s> Look<'s, '_> {
         // A slot that nobody needs is no use to a folio that stays, the less when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            false => !locked.is_mapped(),
+            // Its last entry may just have been zapped, by somebody who found it locked.
+            false => !locked.is_mapped() && locked.anon_vma() != 0,
         };
-        if wants_free && locked.has(FolioFlags::SWAPCACHE) {
-            self.free_swap(&locked);
+        if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
+            // A look: who still has references to the slots keeps them.
+            let _ = on_cpu.free_swap_locked(&locked);
         }
         if is_activated {
             let lruvec = self.swap.memory_of_folios().lruvec_of(locked.folio());
@@ -124,11 +139,6 @@ impl<'s> Look<'s, '_> {
             return Fate::Gone;
         }
         fate
-    }
-
-    fn free_swap(&self, locked: &LockedFolio<'s>) -> bool {
-        let on_cpu = self.swap.on_cpu(self.cpu);
-        on_cpu.and_then(|mut on_cpu| on_cpu.free_swap_locked(locked)).unwrap_or(false)
     }
 
     /// Takes the folio through every step it gets through; takes the lock out when the folio is gone.
@@ -148,7 +158,7 @@ impl<'s> Look<'s, '_> {
             }
             return Err((locked.busy(), Fate::Keep));
         }
-        if self.references == References::Checked
+        if self.how.references == References::Checked
             && let Some(fate) = self.check_references(locked)
         {
             return Ok(fate);
@@ -158,14 +168,15 @@ impl<'s> Look<'s, '_> {
             return Ok(Fate::Keep);
         }
         if locked.is_mapped() {
-            let unmapped = self.swap.try_to_unmap(locked, self.cpu);
+            let unmapped = self.swap.try_to_unmap(locked, self.how.cpu);
             if locked.is_mapped() {
                 return Err((unmapped.err().unwrap_or_else(|| locked.busy()), Fate::Activate));
             }
         }
         let nr_pages = u64::from(locked.nr_pages());
         let was_dirty = locked.has(FolioFlags::DIRTY);
-        let (locked, result) = self.swap.pageout(rest.take().expect("locked by the caller"), self.target, self.cpu);
+        let (locked, result) =
+            self.swap.pageout(rest.take().expect("locked by the caller"), self.how.level, self.how.cpu);
         let is_written = was_dirty && locked.as_ref().is_none_or(|locked| !locked.has(FolioFlags::DIRTY));
         self.stat.nr_pageout += if is_written { nr_pages } else { 0 };
         *rest = locked;
@@ -222,20 +233,20 @@ impl<'s> Look<'s, '_> {
         if !locked.is_mapped() {
             return Ok(false);
         }
-        let Err(error) = self.swap.add_to_swap_as(locked, wish, self.cpu) else { return Ok(true) };
+        let Err(error) = self.swap.add_to_swap_as(locked, wish, self.how.cpu) else { return Ok(true) };
         if locked.order() == Order::ZERO {
             return Err((error, Fate::Activate));
         }
         self.split(locked)?;
         self.stat.nr_split_folios += 1;
         // The CPU is one that there is.
-        let _ = self.swap.count_fallback(order, self.cpu);
-        self.swap.add_to_swap_as(locked, wish, self.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
+        let _ = self.swap.count_fallback(order, self.how.cpu);
+        self.swap.add_to_swap_as(locked, wish, self.how.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
     }
 
     /// Makes single pages of a folio; all but the first are to be looked at next, from the last on.
     fn split(&mut self, locked: &LockedFolio<'s>) -> std::result::Result<(), (SwapError, Fate)> {
-        match self.swap.split_folio(locked, self.cpu) {
+        match self.swap.split_folio(locked, self.how.cpu) {
             Ok(parts) => {
                 let mut parts = parts.into_iter();
                 // The caller has the reference of the first one already.

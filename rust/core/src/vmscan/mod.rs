@@ -12,7 +12,8 @@ mod rmap;
 use std::sync::Arc;
 
 use balance::{Balance, get_scan_count, inactive_is_low};
-pub(crate) use folio_list::{ReclaimStat, References};
+use folio_list::References;
+pub(crate) use folio_list::{ReclaimStat, Shrink};
 
 use crate::error::Result;
 use crate::folio::{FolioFlags, Memory};
@@ -296,13 +297,9 @@ impl<'s> Reclaim<'s, '_> {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
         let mut stat = ReclaimStat::default();
-        let kept = self.swap.shrink_folio_list(
-            isolated.folios,
-            References::Checked,
-            Some(&self.target),
-            self.sc.cpu,
-            &mut stat,
-        );
+        let level = self.swap.refault_level(Some(&self.target));
+        let how = Shrink { references: References::Checked, level, cpu: self.sc.cpu };
+        let kept = self.swap.shrink_folio_list(isolated.folios, how, &mut stat);
         self.memory().add_isolated(-(isolated.nr_taken_pages as i64));
         kept.iter().for_each(|folio| folio.lru_add());
         lruvec.count(LruvecStat::Pgsteal, stat.nr_reclaimed as u32);

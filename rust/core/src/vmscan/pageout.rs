@@ -30,14 +30,13 @@ impl Swap {
     }
 
     /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
-    /// reference beside the cache's. Steps O5 to O8. Says whether it is gone.
+    /// reference beside the cache's; `level` is where its eviction is remembered. Steps O5 to O8. Says whether it is gone.
     ///
-    /// `target` are the lists of the group whose limit asks for it, `None` for everybody's.
     /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
     pub(crate) fn pageout<'f>(
         &self,
         mut locked: LockedFolio<'f>,
-        target: Option<&Lruvec>,
+        level: RefaultLevel<'_>,
         cpu: CpuId,
     ) -> (Option<LockedFolio<'f>>, Result<()>) {
         let expected = locked.nr_pages() + 1;
@@ -62,7 +61,7 @@ impl Swap {
             }
         }
         locked.clear(FolioFlags::RECLAIM);
-        match self.drop_clean(&locked, target, cpu) {
+        match self.drop_clean(&locked, level, cpu) {
             Ok(true) => {
                 locked.keep();
                 (None, Ok(()))
@@ -75,17 +74,21 @@ impl Swap {
         }
     }
 
+    /// Returns where evictions are remembered that the limit of `target`'s group asks for, or that nobody's does.
+    pub(crate) fn refault_level<'l>(&'l self, target: Option<&'l Lruvec>) -> RefaultLevel<'l> {
+        match self.memcg().map(|groups| groups.options().refault_level) {
+            Some(RefaultJudge::ReclaimRoot) => {
+                RefaultLevel::ReclaimRoot(target.unwrap_or_else(|| self.memory_of_folios().lruvec()))
+            }
+            _ => RefaultLevel::Owner,
+        }
+    }
+
     /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
-    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, target: Option<&Lruvec>, cpu: CpuId) -> Result<bool> {
+    pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, level: RefaultLevel<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
-        let root = self.memory_of_folios().lruvec();
         let evict = |owner: Option<&MemCgroup>| {
-            let lruvec = owner.map_or(root, MemCgroup::lruvec);
-            let judge = self.memcg().map_or(RefaultJudge::Owner, |groups| groups.options().refault_level);
-            let level = match judge {
-                RefaultJudge::ReclaimRoot => RefaultLevel::ReclaimRoot(target.unwrap_or(root)),
-                RefaultJudge::Owner => RefaultLevel::Owner,
-            };
+            let lruvec = owner.map_or(self.memory_of_folios().lruvec(), MemCgroup::lruvec);
             self.workingset.evict(folio.facts(), lruvec, level)
         };
         let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());

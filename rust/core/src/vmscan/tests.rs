@@ -67,9 +67,7 @@ fn shrink(folio: Folio<'_>, swap: &Swap) -> (ReclaimStat, Vec<Pfn>) {
     let taken = folio.try_get().expect("mapped");
     let kept = swap.shrink_folio_list(
         vec![FolioRef::adopt(swap.memory_of_folios().folio(taken.into_raw()))],
-        References::Checked,
-        None,
-        CPU,
+        Shrink { references: References::Checked, level: crate::workingset::RefaultLevel::Owner, cpu: CPU },
         &mut stat,
     );
     kept.iter().for_each(|folio| folio.lru_add());
