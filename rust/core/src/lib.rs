@@ -25,6 +25,7 @@
 //! io
 //! shrink policies
 //! memcharge
+//! cgroupfs
 //! swapin
 //! swapout
 //! replace
@@ -56,6 +57,7 @@
 
 mod alloc;
 mod cache;
+pub mod cgroupfs;
 mod charge;
 pub mod check;
 pub mod cluster;
@@ -103,6 +105,7 @@ pub mod types;
 pub mod workingset;
 pub mod zero;
 
+pub use cgroupfs::GroupHandle;
 pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};

@@ -176,8 +176,20 @@ impl Swap {
 
     /// Reclaims on behalf of a limit; returns the pages that came free. Kernel: `try_to_free_mem_cgroup_pages`.
     pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: bool, cpu: CpuId) -> Result<u64> {
+        self.reclaim_with_swappiness(level, nr_pages, may_swap, None, cpu)
+    }
+
+    /// [`Swap::reclaim_for`] with another swappiness than the group's own, 201 for anonymous memory only.
+    pub(crate) fn reclaim_with_swappiness(
+        &self,
+        level: &MemCgroup,
+        nr_pages: u64,
+        may_swap: bool,
+        swappiness: Option<u8>,
+        cpu: CpuId,
+    ) -> Result<u64> {
         let was_reclaiming = IS_RECLAIMING.replace(true);
-        let result = self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu);
+        let result = self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, swappiness, cpu);
         IS_RECLAIMING.set(was_reclaiming);
         result
     }

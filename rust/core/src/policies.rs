@@ -34,9 +34,10 @@ impl Swap {
         Ok(chosen.map(|ty| vec![ty]).or(table.devices))
     }
 
-    /// Tells the hooks of limits that refused charges. At the end of an operation.
+    /// Tells the hooks of limits that refused charges. Whoever drives the subsystem calls it at the end of an operation, with
+    /// no lock held.
     #[inline]
-    pub(crate) fn tell_limits(&self) {
+    pub fn tell_limits(&self) {
         if let Some(policy) = self.policies.get() {
             for notice in self.policies.take_notices() {
                 policy.on_limit(notice.group, notice.limit, notice.nr_pages);

@@ -8,6 +8,7 @@ use crate::event::EventKind;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::gfp::Gfp;
 use crate::io::Writeout;
+use crate::memcg::MemcgStat;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::types::{CpuId, CssId, Order, SwpEntry, SwpType};
@@ -111,13 +112,30 @@ impl Swap {
         Ok(())
     }
 
+    /// Gives a folio slots that may have some, charges them and dirties it: what a swap-out does before it unmaps.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the charge or a policy refused; `AlreadyCached` (EEXIST); `FolioBusy`
+    /// (EBUSY); `ForeignFolio` (EINVAL). Steps O1 to O3. Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        check_home(folio.folio(), self.memory_of_folios())?;
+        let types = self.ask_swap(folio)?;
+        let locked = folio.folio().try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        self.add_to_swap(&locked, types.as_deref(), cpu)?;
+        Ok(locked.entry().expect("it was given slots"))
+    }
+
     /// Counts a large folio that did not get its run. Step I.5.
-    pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
+    pub(crate) fn count_fallback(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
+        let order = folio.order();
         if order != Order::ZERO {
             let mut on_cpu = self.on_cpu(cpu)?;
             on_cpu.note(EventKind::SwapOutFallback, SwpEntry::NONE, order, 0);
             on_cpu.counters().count_order(OrderEvent::OutFallback, order);
             on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
+            self.count_memcg(folio, MemcgStat::ThpSwpOutFallback, u32::from(order == Order::MAX));
         }
         Ok(())
     }
@@ -189,7 +207,7 @@ impl Swap {
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
         if is_new && let Err(error) = self.add_to_swap(&locked, types.as_deref(), cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
-                self.count_fallback(folio.order(), cpu)?;
+                self.count_fallback(folio.folio(), cpu)?;
             }
             return Err(error);
         }
@@ -222,6 +240,15 @@ impl Swap {
         Ok(())
     }
 
+    /// Counts a fault of a task of a group that had to allocate or read. Kernel: `count_memcg_event_mm`.
+    pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+        if let Some(group) = self.group(css) {
+            group.count(MemcgStat::PgMajFault, 1);
+        }
+        Ok(())
+    }
+
     /// Swaps in what one reference a slot of `nr_pages` slots from `entry` stands for, and maps it for the caller.
     ///
     /// The folio may be smaller than that when the orders did not work out, or larger when it was cached: its mapped
@@ -232,7 +259,7 @@ impl Swap {
         loop {
             let (folio, is_new) = self.swapin_folio(entry, how)?;
             if is_new {
-                self.on_cpu(how.cpu)?.counters().count(Event::MajorFaults, 1);
+                self.count_major_fault(how.faulting, how.cpu)?;
             }
             let locked = folio.folio().lock_for_fault()?;
             if !folio.covers(entry) {

@@ -38,6 +38,8 @@ pub(crate) fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::Devic
     counts.set_item("table_bytes", memory.table_bytes)?;
     counts.set_item("extend_bytes", memory.extend_bytes)?;
     counts.set_item("pool_bytes", memory.pool_bytes)?;
+    counts.set_item("owner_static_bytes", memory.owner_static_bytes)?;
+    counts.set_item("owner_bytes", memory.owner_bytes)?;
     counts.set_item("total_bytes", memory.total_bytes())?;
     Ok(counts)
 }

@@ -9,6 +9,7 @@ use swapcore::replay::{Columns, FolioReplay, FolioReport, Report};
 use crate::arrays::native;
 use crate::errors::{Error, Result};
 use crate::number;
+use crate::policy::watched;
 use crate::strategy::Strategy;
 use crate::swap::Swap;
 
@@ -102,8 +103,8 @@ impl Trace {
                 SwapError::Interrupted
             })
         };
-        let report = py.detach(|| self.0.replay_folios(swap, &how, tick));
-        match raised {
+        let (report, hook_raised) = py.detach(|| watched(swap, || self.0.replay_folios(swap, &how, tick)));
+        match hook_raised.or(raised) {
             Some(error) => Err(Error::Python(error)),
             None => folio_report_dict(py, &report?),
         }

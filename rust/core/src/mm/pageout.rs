@@ -132,7 +132,7 @@ impl Mm {
             }
             Err((SwapError::NoSpace { .. }, Some(folio))) if nr_pages > 1 => {
                 if is_inside {
-                    self.swap.count_fallback(folio.order(), cpu)?;
+                    self.swap.count_fallback(folio.folio(), cpu)?;
                 }
                 match self.split_mapped(vma, first, folio, cpu) {
                     Ok(()) => {
