@@ -50,6 +50,10 @@ pub const MEMCG_CHARGE_BATCH: u64 = 64;
 pub const MAX_RECLAIM_RETRIES: u32 = 16;
 /// log2 of the pages that are worth every effort. Kernel: of that name.
 pub const PAGE_ALLOC_COSTLY_ORDER: u32 = 3;
+/// The largest swappiness that weighs anonymous against file pages. Kernel: of that name.
+pub const MAX_SWAPPINESS: u8 = 200;
+/// The swappiness that means anonymous pages only. Kernel: of that name.
+pub const SWAPPINESS_ANON_ONLY: u8 = 201;
 /// Spins on a taken lock before the thread offers its CPU to others.
 pub const LOCK_SPINS: u32 = 64;
 /// Passes of swapoff over a device before it gives up on slots that stay in use.

@@ -77,7 +77,7 @@ argument!(page_number: u64 = "page number" in 0, 1 << 52);
 argument!(address_bytes: u64 = "address" in 0, i64::MAX as u64);
 argument!(copy_bytes: usize = "number of bytes" in 0, i64::MAX as u64);
 argument!(nr_records: usize = "number of records" in 0, swapcore::limits::EVENT_RECORDS_MAX as u64);
-argument!(swappiness: u8 = "swappiness" in 0, 200);
+argument!(swappiness: u8 = "swappiness" in 0, swapcore::limits::MAX_SWAPPINESS.into());
 argument!(seed: u64 = "seed" in 0, MOST);
 
 /// Converts a list of bad pages.

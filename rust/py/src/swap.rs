@@ -379,7 +379,6 @@ impl Swap {
 
     /// Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
     #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None, memcg = None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn swap_in(
         &self,
         py: Python<'_>,
@@ -405,7 +404,6 @@ impl Swap {
 
     /// Swaps every run of every entry in, in order, as few folios as work out.
     #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None, memcg = None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn swap_in_batch(
         &self,
         py: Python<'_>,

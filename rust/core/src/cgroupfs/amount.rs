@@ -13,7 +13,7 @@ const SUFFIXES: &str = "KMGTPE";
 /// Kernel: `memparse`; differs: decimal numbers only, an empty text is none, and too many bytes do not wrap.
 fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].as_bytes() {
+    let shift = match &text.as_bytes()[digits.len()..] {
         [] => 0,
         [letter] => 10 * (SUFFIXES.find(letter.to_ascii_uppercase() as char)? + 1),
         _ => return None,
@@ -23,7 +23,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     }
     // Digits only: what does not fit is too large.
     let number: u128 = digits.parse().unwrap_or(u128::MAX);
-    let bytes = number.checked_mul(1 << shift).unwrap_or(u128::MAX);
+    let bytes = number.saturating_mul(1 << shift);
     Some(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 

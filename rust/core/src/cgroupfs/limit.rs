@@ -2,15 +2,10 @@
 
 use rustix::io::Errno;
 
-use super::{Write, counter_name};
+use super::Write;
 use crate::error::Result;
-use crate::limits::{MAX_RECLAIM_RETRIES, PAGE_SIZE};
+use crate::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
 use crate::memcg::{MemcgEvent, PageCounter, Which};
-
-/// The swappiness that means anonymous memory only. Kernel: `SWAPPINESS_ANON_ONLY`.
-const SWAPPINESS_ANON_ONLY: u8 = 201;
-/// Kernel: `MAX_SWAPPINESS`.
-pub(super) const SWAPPINESS_MAX: u8 = 200;
 
 impl Write<'_> {
     fn counter(&self, which: Which) -> &PageCounter {
@@ -94,7 +89,8 @@ impl Write<'_> {
                 self.at.groups.drain_stocks();
                 is_drained = true;
             } else if self.at.swap.reclaim_for(group, 1, which == Which::Memory, self.cpu)? == 0 {
-                let (what, usage_pages) = (counter_name(which, true), counter.usage_pages());
+                let what = if which == Which::Memory { "memory" } else { "memory and swap" };
+                let usage_pages = counter.usage_pages();
                 let why = format!("{} bytes of {what} are in use", usage_pages * PAGE_SIZE as u64);
                 return Err(self.refused(Errno::BUSY, &why));
             }
@@ -130,7 +126,7 @@ impl Write<'_> {
     fn swappiness_of(&self, word: &str) -> Result<u8> {
         let value = match word.strip_prefix("swappiness=") {
             Some("max") => Some(SWAPPINESS_ANON_ONLY),
-            Some(number) => number.parse().ok().filter(|&number| number <= SWAPPINESS_MAX),
+            Some(number) => number.parse().ok().filter(|&number| number <= MAX_SWAPPINESS),
             None => None,
         };
         value.ok_or_else(|| self.bad("bytes and then nothing or swappiness=, 0..=200 or max,"))

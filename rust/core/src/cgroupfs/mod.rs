@@ -13,11 +13,11 @@ mod v1;
 mod v2;
 
 pub use handle::GroupHandle;
-use limit::SWAPPINESS_MAX;
 use rustix::io::Errno;
 
 use crate::error::{Result, SwapError};
-use crate::memcg::{Hierarchy, MemCgroup, MemCgroups, Which};
+use crate::limits::MAX_SWAPPINESS;
+use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
 use crate::swap::Swap;
 use crate::types::{CpuId, CssId};
 
@@ -92,15 +92,6 @@ impl Write<'_> {
     }
 }
 
-/// Returns the name that the pages of a counter have in messages.
-const fn counter_name(which: Which, is_v1: bool) -> &'static str {
-    match (which, is_v1) {
-        (Which::Memory, _) => "memory",
-        (Which::Swap, false) => "swap",
-        (Which::Swap, true) => "memory and swap",
-    }
-}
-
 impl Swap {
     /// Returns the memory controller. Errors: `Cgroup` (EINVAL) memcg is disabled.
     pub fn memcg_enabled(&self) -> Result<&MemCgroups> {
@@ -116,8 +107,8 @@ impl Swap {
 
     /// Sets it, 0..=200. Errors: `Cgroup` (EINVAL) memcg is disabled; `OutOfRange` (EINVAL).
     pub fn set_swappiness(&self, swappiness: u8) -> Result<()> {
-        if swappiness > SWAPPINESS_MAX {
-            let high = SWAPPINESS_MAX.into();
+        if swappiness > MAX_SWAPPINESS {
+            let high = MAX_SWAPPINESS.into();
             return Err(SwapError::OutOfRange { what: "swappiness", value: swappiness.into(), low: 0, high });
         }
         self.memcg_enabled()?.root().set_swappiness(swappiness);

@@ -2,6 +2,7 @@
 
 use super::At;
 use super::amount::bytes_line;
+use crate::error::Result;
 use crate::limits::PAGE_SIZE;
 use crate::memcg::{Hierarchy, MemCgroup, MemcgStat};
 use crate::swap::Swap;
@@ -174,7 +175,7 @@ impl Swap {
     /// Returns the keys of `memory.stat` with the part of the group itself, which the file of v2 does not show.
     ///
     /// Errors: `Cgroup` (EINVAL) memcg is disabled.
-    pub fn memcg_stat_local(&self, css: CssId) -> crate::error::Result<Vec<(&'static str, i64)>> {
+    pub fn memcg_stat_local(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {
         let at = self.at(css)?;
         Ok(at.keys().iter().map(|&(key, source)| (key, at.number(source, Part::Local))).collect())
     }

@@ -4,10 +4,10 @@ use rustix::io::Errno;
 
 use super::On::All;
 use super::amount::bytes_line;
-use super::limit::SWAPPINESS_MAX;
 use super::stat::text_v1;
 use super::{At, File, Write};
 use crate::error::Result;
+use crate::limits::MAX_SWAPPINESS;
 use crate::memcg::{MemcgEvent, MemcgStat, PageCounter, Which};
 
 /// Every file, in the order they are listed.
@@ -55,7 +55,7 @@ pub(super) const FILES: &[File] = &[
         All,
         Some(|at| line(at.group.swappiness().into())),
         Some(|write| {
-            write.at.group.set_swappiness(write.number(SWAPPINESS_MAX)?);
+            write.at.group.set_swappiness(write.number(MAX_SWAPPINESS)?);
             Ok(())
         }),
     ),
