@@ -7,7 +7,7 @@ thread's own number, handed out in turn and kept for the life of the thread. Cou
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Final, Protocol, final
 
 from typing_extensions import Buffer
 
@@ -249,27 +249,23 @@ class Folio:
 
 @final
 class MemCgroup:
-    """One memory cgroup, made by `create` from `Swap.memcg`; it keeps its group alive, not online. Hashable by identity.
+    """One memory cgroup, made by `create` from `Swap.memcg`; it keeps its group alive, not online. Kernel: `struct mem_cgroup`.
 
-    Each file is an attribute, dots as underscores: ``group.memory_max = "1G"``; read, a number is an int, ``key value`` lines
-    are a dict, anything else (``"max"``) a str. Kernel: `struct mem_cgroup`.
+    Each file is an attribute, dots as underscores: ``group.memory_max = "1G"``; a number reads as an int, ``key value`` lines
+    as a dict, anything else (``"max"``) as a str. Writing raises the kernel's errno.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def parent(self) -> MemCgroup | None: ...
+    name: Final[str]
+    path: Final[str]
+    parent: Final[MemCgroup | None]
+    files: Final[list[str]]
     @property
     def children(self) -> list[MemCgroup]: ...
     @property
     def is_online(self) -> bool: ...
-    @property
-    def files(self) -> list[str]: ...
     def create(self, name: str, **files: str | int) -> MemCgroup:
-        """Makes a group below; ``files`` are written first, such as ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST;
-        EINVAL no name; ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
+        """Makes a group below, with ``files`` written, such as ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
+        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
     def remove(self) -> None:
         """Takes the group offline. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
     def read(self, file: str) -> str:
@@ -288,8 +284,8 @@ class MemCgroup:
         devices: Sequence[int] | None = None,
         refault: str | None = None,
     ) -> None:
-        """Sets what decides without calling anybody, inherited by groups made later: ``dead_owner`` as the switch
-        ``dead_swapin``, ``devices`` the swap types allowed, best first, ``refault`` ``activate`` or ``never``."""
+        """Sets what groups made later inherit: ``dead_owner`` a word of ``dead_swapin``, ``devices`` the swap types allowed, best
+        first, ``refault`` ``activate`` or ``never``. Kernel: none."""
     def __getattr__(self, name: str, /) -> Any: ...  # noqa: ANN401
     def __setattr__(self, name: str, value: str | int, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
@@ -382,7 +378,8 @@ class SwapDevice:
         """Where its pages go; None for a device that keeps metadata only."""
     def memory(self) -> dict[str, int]:
         """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
-        tables kept for reuse), ``total_bytes``."""
+        tables kept for reuse), ``owner_bytes`` (owners of slots of clusters in use), ``owner_static_bytes`` (owners that are
+        there from the start, a part of ``static_bytes``), ``total_bytes``."""
     def clusters(self) -> dict[str, bytes]:
         """Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1),
         ``order`` (u1), native byte order, for ``np.frombuffer``."""

@@ -96,7 +96,8 @@ impl SwapDevice {
     }
 
     /// Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
-    /// tables kept for reuse), ``total_bytes``.
+    /// tables kept for reuse), ``owner_bytes`` and ``owner_static_bytes`` (owners of slots beside their entries; the latter are a
+    /// part of ``static_bytes``), ``total_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
     }

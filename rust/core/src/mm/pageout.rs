@@ -154,12 +154,17 @@ impl Mm {
         folio: FolioRef<'m>,
         cpu: CpuId,
     ) -> std::result::Result<(), (SwapError, Option<FolioRef<'m>>)> {
+        let types = if folio.has(FolioFlags::SWAPCACHE) { Ok(None) } else { self.swap.ask_swap(&folio) };
+        let types = match types {
+            Ok(types) => types,
+            Err(error) => return Err((error, Some(folio))),
+        };
         let Some(locked) = folio.folio().try_lock() else { return Err((folio.busy(), None)) };
         if folio.has(FolioFlags::WRITEBACK) {
             return Err((folio.busy(), None));
         }
         if !locked.has(FolioFlags::SWAPCACHE)
-            && let Err(error) = self.swap.add_to_swap(&locked, None, cpu)
+            && let Err(error) = self.swap.add_to_swap(&locked, types.as_deref(), cpu)
         {
             drop(locked);
             return Err((error, Some(folio)));
