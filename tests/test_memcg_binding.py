@@ -283,6 +283,25 @@ def test_a_hook_may_call_back_and_other_threads_do_not_see_what_it_raises() -> N
     assert len(done) == 4
 
 
+def test_an_address_space_asks_for_its_group() -> None:
+    swap = machine(memcg_stock="off")
+    group = swap.memcg.create("a")
+    mm = swap.mm(group)
+    first = mm.mmap(2)
+    mm.touch_pages(first, np.arange(2, dtype=np.uint64), b"\1\1")
+    policy = Policy(on_swap_charge=False)
+    swap.set_memcg_policy(policy)
+    assert mm.pageout(first, 2)["kept_pages"] == 2
+    assert policy.asked == [("on_swap_charge", group, 1)] * 2
+    policy.answers = {"on_swap_charge": ValueError("why"), "on_refault": ValueError("back")}
+    with pytest.raises(ValueError, match="why"):
+        mm.pageout(first, 2)
+    assert (mm.resident_pages, mm.swapped_pages) == (0, 2)
+    with pytest.raises(ValueError, match="back"):
+        mm.read(first * sc.PAGE_SIZE, 2 * sc.PAGE_SIZE)
+    assert mm.resident_pages == 2
+
+
 def test_hooks_do_not_keep_the_subsystem() -> None:
     swap = machine()
     policy = Policy()

@@ -620,7 +620,8 @@ class Swap:
     def swappiness(self, swappiness: int) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
         """Hangs the hooks of an object in (see `swapcore.policy.MemcgPolicy`); None takes them away. What a hook raises, the
-        call raises that led to it, once it is done (`swap_in` with the folio in its ``folios``)."""
+        call raises that led to it, once it is done (`swap_in` with the folio in its ``folios``). Hooks that refer to the subsystem keep it until they are
+        taken away."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the
         owner store keeps it beside the entry."""
