@@ -55,7 +55,7 @@ class Lockstep:
         """Starts both without a device. The whole dump is compared on every `dump_every`-th step."""
         self.log = [f"side = Lockstep({nr_cpus=}, {profile=}, {workers=}, {switches=})"]
         self.swap = Swap(nr_cpus=nr_cpus, profile=profile, workers=workers, switches=switches)
-        self.model = Model(nr_cpus, workers, Switches(**self.swap.switches))
+        self.model = Model(nr_cpus, workers, Switches.of(self.swap.switches))
         self.devices: dict[int, SwapDevice] = {}
         self.runs: list[tuple[int, int, int]] = []  # (type, first slot, slots) once handed out
         self.folios: list[Pair] = []

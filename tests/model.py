@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Switches:
     first_search: str = "nonfull"
     hibernation: str = "hint"
     swapin_check: str = "zero_first"
+
+    @classmethod
+    def of(cls, words: dict[str, str]) -> Switches:
+        """Returns those of a subsystem's choices that the model knows; owners of slots it does not."""
+        return cls(**{field.name: words[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ the life of the thread. Counts are pages (4 KiB) unless a name says bytes.
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Final, Protocol, final
 
 from typing_extensions import Buffer
 
@@ -17,6 +17,7 @@ __all__ = [
     "SWAPFILE_CLUSTER",
     "Accesses",
     "Folio",
+    "MemCgroup",
     "Mm",
     "Storage",
     "Strategy",
@@ -215,11 +216,59 @@ class Folio:
     @property
     def entry(self) -> SwpEntry | None:
         """The first slot this folio owns in the swap cache, the slot it went to once this handle swapped it out, or None."""
+    @property
+    def memcg(self) -> MemCgroup | None:
+        """The group that is charged for the folio."""
     locked: bool
     """Somebody holds the folio lock. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
     mapped: bool
     dirty: bool
+
+@final
+class MemCgroup:
+    """One memory cgroup, made by `create` from `Swap.memcg`; it keeps its group alive, not online. Kernel: `struct mem_cgroup`.
+
+    Each file is an attribute, dots as underscores: ``group.memory_max = "1G"``; a number reads as an int, ``key value`` lines
+    as a dict, anything else (``"max"``) as a str. Writing raises the kernel's errno.
+    """
+
+    name: Final[str]
+    path: Final[str]
+    parent: Final[MemCgroup | None]
+    files: Final[list[str]]
+    @property
+    def children(self) -> list[MemCgroup]: ...
+    @property
+    def is_online(self) -> bool: ...
+    def create(self, name: str, **files: str | int) -> MemCgroup:
+        """Makes a group below, with ``files`` written, such as ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
+        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
+    def remove(self) -> None:
+        """Takes the group offline. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
+    def read(self, file: str) -> str:
+        """Returns the text of a file. Errors: ENOENT; EINVAL it can only be written."""
+    def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
+        """Writes to a file. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
+    def counters(self) -> dict[str, int]:
+        """Returns the exact counters in pages, references and local events, also of a removed group."""
+    def stat_local(self) -> dict[str, int]:
+        """Returns the keys of ``memory.stat`` with the group's own part."""
+    def set_policy(
+        self,
+        *,
+        allow_swap: bool = True,
+        dead_owner: str | None = None,
+        devices: Sequence[int] | None = None,
+        refault: str | None = None,
+    ) -> None:
+        """Sets what groups made later inherit: ``dead_owner`` a word of ``dead_swapin``, ``devices`` the swap types allowed, best
+        first, ``refault`` ``activate`` or ``never``. Kernel: none."""
+    def __getattr__(self, name: str, /) -> Any: ...  # noqa: ANN401
+    def __setattr__(self, name: str, value: str | int, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Mm:
@@ -241,6 +290,11 @@ class Mm:
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
         """Copies bytes in, faulting pages in and copying those that are shared. Errors: as `read`; what comes before the
         failing page is written."""
+    def touch_pages(
+        self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
+    ) -> None:
+        """Makes pages present, given by their distance from ``first_page`` (uint32 or uint64); those whose byte in ``writes``
+        is not 0 are written. Detaches. Errors: as `read`; the pages before the failing one are present."""
     def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> dict[str, int]:
         """Swaps the pages of a range out in ascending order, those that others map too excepted; large folios go whole, or
         are split when there is no run; pages that an earlier call unmapped but could not write are tried again. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
@@ -254,6 +308,9 @@ class Mm:
     def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
         """Brings every page back that lies on a device; ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
         Errors: as `read`. Kernel: `unuse_mm`."""
+    @property
+    def memcg(self) -> MemCgroup:
+        """The group of its task. Errors: EINVAL memcg is disabled."""
     @property
     def resident_pages(self) -> int:
         """Pages in memory."""
@@ -288,8 +345,9 @@ class SwapDevice:
     def storage(self) -> Storage | None:
         """Where its pages go; None for a device that keeps metadata only."""
     def memory(self) -> dict[str, int]:
-        """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released tables
-        kept for reuse), ``total_bytes``."""
+        """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
+        tables kept for reuse), ``owner_bytes`` (owners of slots of clusters in use), ``owner_static_bytes`` (owners that are
+        there from the start, a part of ``static_bytes``), ``total_bytes``."""
     def clusters(self) -> dict[str, bytes]:
         """Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1), ``order``
         (u1), native byte order, for ``np.frombuffer``."""
@@ -312,9 +370,10 @@ class Swap:
         switches: dict[str, str] | None = None,
         memory_pages: int = 4194304,
         workingset: str = "classic",
+        memcg: str = "v2",
     ) -> Swap:
         """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
-        ``workingset`` is ``classic`` or ``mglru``."""
+        ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``."""
     @property
     def nr_cpus(self) -> int: ...
     @property
@@ -324,7 +383,10 @@ class Swap:
         """Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
         (``leave``/``relocate``), ``sync_discard`` (``avail``/``active``), ``free_order`` (``ascending``/``columns``),
         ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``), ``swapin_check``
-        (``zero_first``/``target_first``)."""
+        (``zero_first``/``target_first``), ``owner_store`` (``shadow``/``array``/``cluster_table``/``trampoline``),
+        ``dead_swapin`` (``default``/``reparent``/``fault_mm``/``reparent_if_shared``), ``shared_count`` (2..=15),
+        ``refault_level`` (``default``/``owner``/``reclaim_root``), ``idonly_refault`` (``skip``/``count``), and ``on``/``off``:
+        ``rfc_literal``, ``lru_reparent``, ``memcg_stock``."""
     @property
     def nr_swap_pages(self) -> int:
         """Free slots of all enabled devices."""
@@ -381,9 +443,17 @@ class Swap:
         """Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``)."""
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the reference count of one slot, extend table included."""
-    def folio(self, order: int = 0, data: Buffer | None = None) -> Folio:
-        """Makes a folio with ``data`` and zeros behind it: dirty, up to date, unlocked, not mapped, not cached. Errors:
-        `MemoryError` no memory of that order; EINVAL more data than pages. Kernel: an anonymous fault."""
+    def folio(
+        self,
+        order: int = 0,
+        data: Buffer | None = None,
+        *,
+        memcg: MemCgroup | None = None,
+        cpu: int | None = None,
+    ) -> Folio:
+        """Makes a folio with ``data`` and zeros behind it, charged to ``memcg`` (None: root): dirty, up to date, unlocked,
+        not mapped, not cached. Errors: `MemoryError` no memory of that order, or the charge was refused; EINVAL more data
+        than pages. Kernel: an anonymous fault."""
     @property
     def memory_pages(self) -> int:
         """Pages that folios may have together."""
@@ -404,7 +474,13 @@ class Swap:
         mapping or view holds it, or it is locked; `SwapIOError` the write failed; `EntryGoneError` it is swapped out.
         Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
-        self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None, cpu: int | None = None
+        self,
+        entry: SwpEntry | int,
+        nr: int | None = None,
+        *,
+        orders: int | None = None,
+        cpu: int | None = None,
+        memcg: MemCgroup | None = None,
     ) -> Folio:
         """Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
 
@@ -412,7 +488,8 @@ class Swap:
         tried last. The folio may be smaller than asked: its ``entry`` and ``nr_pages`` say what it covers, and the
         references of the rest are still the caller's (see `swap_in_batch`). Of a folio that was in the swap cache it is
         as large as it is. Errors: `EntryGoneError` (ENOENT) a slot has no reference; `MemoryError`; `SwapIOError` the read
-        failed, nothing changed, try again. Detaches. Kernel: `swapin_entry`, `do_swap_page`."""
+        failed, nothing changed, try again. ``memcg`` is the group whose task faults (None: root). Detaches. Kernel:
+        `swapin_entry`, `do_swap_page`."""
     def swap_out_batch(self, folios: Sequence[Folio], *, cpu: int | None = None) -> list[SwpEntry]:
         """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
         the index in its message; those before it are out (their ``entry`` says where). Signals are looked for on the way."""
@@ -423,6 +500,7 @@ class Swap:
         order: int = 0,
         orders: int | None = None,
         cpu: int | None = None,
+        memcg: MemCgroup | None = None,
     ) -> list[Folio]:
         """Swaps every run of every entry in, in order, as few folios as work out (``order`` is for buffers of bare
         words). At a failure, or when a signal handler raises, it raises that error with the folios that are in as its
@@ -444,7 +522,8 @@ class Swap:
         """Returns the zero mark of a slot and how many slots from it on, at most ``nr_max`` within its cluster, share it.
         Kernel: `swap_zeromap_batch`."""
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
-        """Gives a folio its slots: entries hold the folio, count 0. Errors: ENOSPC no room; EEXIST already cached."""
+        """Gives a folio its slots, charges them and dirties it: entries hold the folio, count 0. Errors: ENOSPC no room; EEXIST
+        already cached; `MemoryError` the charge was refused."""
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
         """Adds one reference to all slots of a cached folio, or to that of one page. Errors: EINVAL not cached here."""
     def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
@@ -464,8 +543,26 @@ class Swap:
         """Hands out one slot of one device for a hibernation image (empty shadow, count 1). Errors: ENOSPC."""
     def free_hibernation(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Gives a hibernation slot back. Errors: ENOENT it is not one."""
-    def mm(self) -> Mm:
-        """Makes an empty address space. Kernel: `mm_alloc`."""
+    def mm(self, memcg: MemCgroup | None = None) -> Mm:
+        """Makes an empty address space of a task in ``memcg`` (None: root), which cannot be removed meanwhile. Errors: ENODEV
+        removed. Kernel: `mm_alloc`."""
+    @property
+    def memcg(self) -> MemCgroup:
+        """The root of the memory cgroups. Errors: EINVAL memcg is disabled."""
+    @property
+    def swappiness(self) -> int:
+        """How readily anonymous pages are reclaimed, 0..=200; settable; on v1 root's. Kernel: ``vm.swappiness``."""
+    @swappiness.setter
+    def swappiness(self, swappiness: int) -> None: ...
+    def set_memcg_policy(self, policy: object | None) -> None:
+        """Hangs the hooks of an object in (see `swapcore.policy.MemcgPolicy`); None takes them away. What a hook raises, the
+        call raises that led to it, once it is done (`swap_in` with the folio in its ``folios``). Hooks that refer to the subsystem keep it until they are
+        taken away."""
+    def slot_owner(self, entry: SwpEntry | int) -> int:
+        """Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the
+        owner store keeps it beside the entry."""
+    def swap_ages(self, group: MemCgroup) -> bytes:
+        """Returns, for each slot of a group that was evicted, the pages evicted or activated since (uint64, native order)."""
     def record_events(self, capacity: int) -> None:
         """Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none."""
     def take_events(self) -> dict[str, Any]:

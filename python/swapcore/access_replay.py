@@ -333,13 +333,10 @@ def replay_accesses(
     files = _files(limits, memcg)
     storage = Zram(pages=default_size_pages(work)) if storage is None else storage
     is_verified = is_verified and not isinstance(storage, Null)
-    # A build without the memory controller has no limits.
-    has_memcg = hasattr(Swap, "memcg")
-    hierarchy: dict[str, Any] = {"memcg": memcg} if has_memcg else {}
-    swap = Swap(nr_cpus=work.nr_cpus, switches=switches, **hierarchy)
+    swap = Swap(nr_cpus=work.nr_cpus, switches=switches, memcg=memcg)
     device = swap.swapon(storage)
     group = None
-    if has_memcg and memcg != "disabled":
+    if memcg != "disabled":
         # Before the group, which inherits it with v1.
         swap.swappiness = swappiness
         group = swap.memcg.create("workload", **files)

@@ -60,6 +60,13 @@ impl Swap {
         Some(self.memcg()?.get(css))
     }
 
+    /// Counts at the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
+    pub(crate) fn count_memcg(&self, folio: Folio<'_>, stat: MemcgStat, nr: u32) {
+        if let Some(group) = self.group_of(folio) {
+            group.count(stat, nr.into());
+        }
+    }
+
     /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
     pub(crate) fn over_limit(&self, level: &MemCgroup, which: Which, nr_pages: u64) -> SwapError {
         let groups = self.memcg().expect("a charge was tried");

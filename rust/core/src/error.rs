@@ -233,6 +233,9 @@ pub enum SwapError {
         /// What cannot be done, with the value and the limit.
         what: String,
     },
+    /// The memory cgroup belongs to another subsystem (EINVAL).
+    #[error("the group {0:?} belongs to another subsystem")]
+    ForeignGroup(String),
     /// A charge would pass a limit, and reclaim did not make room (ENOMEM).
     #[error("{nr_pages} pages more are over {limit} of {group:?}, {max_pages} pages, of which {usage_pages} are used")]
     OverLimit {

@@ -3,6 +3,7 @@
 use crate::error::{Result, SwapError};
 use crate::event::EventKind;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
+use crate::memcg::MemcgStat;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::types::{CpuId, Order, SwpEntry};
 use crate::zero::is_zero_filled;
@@ -45,6 +46,7 @@ impl Swap {
         on_cpu.mark_zero(locked, is_zero)?;
         if is_zero {
             on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
+            self.count_memcg(locked.folio(), MemcgStat::SwpOutZero, locked.nr_pages());
             on_cpu.note(EventKind::SwapOutZero, locked.entry().unwrap_or(SwpEntry::NONE), locked.order(), 0);
         }
         Ok(is_zero.then_some(Writeout::Zero))
@@ -81,6 +83,8 @@ impl Swap {
                 on_cpu.counters().count(Event::PswpOut, folio.nr_pages().into());
                 on_cpu.counters().count_order(OrderEvent::Out, order);
                 on_cpu.counters().count(Event::ThpSwpOut, u64::from(order == Order::MAX));
+                self.count_memcg(folio, MemcgStat::PswpOut, folio.nr_pages());
+                self.count_memcg(folio, MemcgStat::ThpSwpOut, u32::from(order == Order::MAX));
             }
             Err(SwapError::Io { errno, .. }) => {
                 on_cpu.note(EventKind::WriteError, entry, folio.order(), *errno);
@@ -104,9 +108,9 @@ impl Swap {
             // The look before insertion keeps this from happening.
             return Err(SwapError::NotUniform(entry.plus(nr_alike)));
         }
-        let event = if is_zero {
+        let (event, stat) = if is_zero {
             folio.bytes_mut()?.fill(0);
-            Event::SwpInZero
+            (Event::SwpInZero, MemcgStat::SwpInZero)
         } else {
             let device = self.on_cpu(cpu)?.device_of(entry)?;
             let result = folio.bytes_mut().and_then(|mut bytes| device.storage().read(entry.offset(), &mut bytes));
@@ -116,9 +120,10 @@ impl Swap {
                 on_cpu.counters().count(Event::ReadErrors, 1);
                 return Err(error);
             }
-            Event::PswpIn
+            (Event::PswpIn, MemcgStat::PswpIn)
         };
         let order = folio.order();
+        self.count_memcg(folio, stat, nr_pages);
         folio.set(FolioFlags::UPTODATE);
         drop(locked);
         let mut on_cpu = self.on_cpu(cpu)?;

@@ -26,6 +26,7 @@
 //! policies
 //! vmscan
 //! shrink memcharge
+//! cgroupfs
 //! swapin
 //! swapout
 //! shared mm swapon swapoff stats
@@ -56,6 +57,7 @@
 
 mod alloc;
 mod cache;
+pub mod cgroupfs;
 mod charge;
 pub mod check;
 pub mod cluster;
@@ -106,6 +108,7 @@ mod vmscan;
 pub mod workingset;
 pub mod zero;
 
+pub use cgroupfs::GroupHandle;
 pub use device::SwapDevice;
 pub use error::{Result, SwapError};
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};

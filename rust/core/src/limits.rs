@@ -53,6 +53,10 @@ pub const DEF_PRIORITY: u8 = 12;
 /// Attempts at memory that others take as soon as reclaim frees it, and at a charge beside two for stocks and limits.
 /// Kernel: of that name.
 pub const MAX_RECLAIM_RETRIES: u32 = 16;
+/// The largest swappiness that weighs anonymous against file pages. Kernel: of that name.
+pub const MAX_SWAPPINESS: u8 = 200;
+/// The swappiness that means anonymous pages only. Kernel: of that name.
+pub const SWAPPINESS_ANON_ONLY: u8 = 201;
 /// Spins on a taken lock before the thread offers its CPU to others.
 pub const LOCK_SPINS: u32 = 64;
 /// Passes of swapoff over a device before it gives up on slots that stay in use.

@@ -50,7 +50,8 @@ impl Swap {
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }
 
-    /// Tells the hooks of limits that refused charges. At the end of an operation.
+    /// Tells the hooks of limits that refused charges. Whoever drives the subsystem calls it at the end of an operation, with
+    /// no lock held.
     #[inline]
     pub(crate) fn tell_limits(&self) {
         if let Some(policy) = self.policies.get() {

@@ -174,6 +174,13 @@ words!(dead_swapin: DeadSwapin { Reparent = "reparent", FaultMm = "fault_mm", Re
 words!(refault_level: RefaultJudge { Owner = "owner", ReclaimRoot = "reclaim_root" });
 words!(swapin_check: SwapinCheck { ZeroFirst = "zero_first", TargetFirst = "target_first" });
 
+impl DeadSwapin {
+    /// Finds a rule by name. Errors: `UnknownName` (EINVAL).
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::parse(name)
+    }
+}
+
 /// Words of choices that the owner store makes unless told otherwise.
 const DEFAULT: &str = "default";
 

@@ -7,6 +7,7 @@ use crate::error::{Result, SwapError};
 pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::gfp::Gfp;
+use crate::memcg::MemcgStat;
 use crate::swap::{Event, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::types::{CpuId, CssId, Order, SwpEntry};
@@ -79,6 +80,24 @@ impl Swap {
         folio.lru_add();
     }
 
+    /// Gives a folio slots that may have some, charges them and dirties it: what a swap-out does before it unmaps.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the charge or a policy refused; `AlreadyCached` (EEXIST); `FolioBusy`
+    /// (EBUSY); `ForeignFolio` (EINVAL). Steps O1 to O3. Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        check_home(folio.folio(), self.memory_of_folios())?;
+        let wish = self.ask_swap(folio);
+        let locked = folio.folio().try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        let result = self.add_to_swap_as(&locked, &wish, cpu);
+        let entry = locked.entry();
+        drop(locked);
+        self.tell_limits();
+        result.map(|()| entry.expect("it was given slots"))
+    }
+
     /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.
     ///
     /// The slots of the mapped pages have one reference more then, the caller's; the entry is that of the folio's first
@@ -108,7 +127,7 @@ impl Swap {
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
         if is_new && let Err(error) = self.add_to_swap_as(&locked, &wish, cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
-                self.count_fallback(folio.order(), cpu)?;
+                self.count_fallback(folio.folio(), folio.order(), cpu)?;
             }
             return Err(error);
         }
@@ -141,6 +160,15 @@ impl Swap {
         Ok(())
     }
 
+    /// Counts a fault of a task of a group that had to allocate or read. Kernel: `count_memcg_event_mm`.
+    pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+        if let Some(group) = self.group(css) {
+            group.count(MemcgStat::PgMajFault, 1);
+        }
+        Ok(())
+    }
+
     /// Swaps in what one reference a slot of `nr_pages` slots from `entry` stands for, and maps it for the caller.
     ///
     /// The folio may be smaller than that when the orders did not work out, or larger when it was cached: its mapped
@@ -153,7 +181,7 @@ impl Swap {
             self.tell_limits();
             let (folio, is_new) = found?;
             if is_new {
-                self.on_cpu(how.cpu)?.counters().count(Event::MajorFaults, 1);
+                self.count_major_fault(how.faulting, how.cpu)?;
             }
             let locked = folio.folio().lock_for_fault()?;
             if !folio.covers(entry) {

@@ -129,6 +129,18 @@ pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult
     }
 }
 
+/// Page numbers coming in: any C-contiguous buffer of uint32 or uint64.
+pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    if let Ok(buffer) = PyBuffer::<u64>::get(ob) {
+        return native(&buffer)?.to_vec(ob.py());
+    }
+    let Ok(buffer) = PyBuffer::<u32>::get(ob) else {
+        let kind = ob.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("pages come as a buffer of uint32 or uint64, not as {kind}")));
+    };
+    Ok(native(&buffer)?.to_vec(ob.py())?.into_iter().map(u64::from).collect())
+}
+
 /// Entries coming in: a batch of ours, or any C-contiguous uint64 buffer.
 pub(crate) enum EntriesArg<'py> {
     /// Ours; nothing is copied.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString};
+use pyo3::types::{PyBytes, PyInt, PyString};
 use swapcore::storage::SwapStorage;
 use swapcore::{CpuId, DeviceSpec, Discard, Order, SwapError};
 
@@ -127,6 +127,14 @@ pub(crate) fn runs(ob: &Bound<'_, PyAny>, order: u64) -> Result<Vec<(swapcore::S
         runs.push((entry.entry(), entry.nr_pages(None)));
     }
     Ok(runs)
+}
+
+/// Words as bytes in native order.
+pub(crate) fn words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new_with(py, size_of_val(words), |bytes| {
+        bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+        Ok(())
+    })?)
 }
 
 /// The discard policy of that word.

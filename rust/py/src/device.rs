@@ -38,6 +38,8 @@ pub(crate) fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::Devic
     counts.set_item("table_bytes", memory.table_bytes)?;
     counts.set_item("extend_bytes", memory.extend_bytes)?;
     counts.set_item("pool_bytes", memory.pool_bytes)?;
+    counts.set_item("owner_static_bytes", memory.owner_static_bytes)?;
+    counts.set_item("owner_bytes", memory.owner_bytes)?;
     counts.set_item("total_bytes", memory.total_bytes())?;
     Ok(counts)
 }
@@ -94,7 +96,8 @@ impl SwapDevice {
     }
 
     /// Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
-    /// tables kept for reuse), ``total_bytes``.
+    /// tables kept for reuse), ``owner_bytes`` and ``owner_static_bytes`` (owners of slots beside their entries; the latter are a
+    /// part of ``static_bytes``), ``total_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
     }

@@ -53,7 +53,9 @@ impl From<Error> for PyErr {
         };
         match (root, args.0) {
             (SwapError::Invariant(what), _) => py::InvariantError::new_err(what.clone()),
-            (SwapError::NoMemory(_), _) => pyo3::exceptions::PyMemoryError::new_err(args.1),
+            (SwapError::NoMemory(_) | SwapError::OverLimit { .. }, _) => {
+                pyo3::exceptions::PyMemoryError::new_err(args.1)
+            }
             (SwapError::Io { .. }, _) => py::SwapIOError::new_err(args),
             (_, 28) => py::SwapFullError::new_err(args),
             (_, 2) => py::EntryGoneError::new_err(args),

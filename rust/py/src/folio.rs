@@ -11,6 +11,7 @@ use swapcore::{CpuId, FolioFlags, SharedFolio, SharedView, SwapError};
 
 use crate::entry::SwpEntry;
 use crate::errors::Result;
+use crate::memcg::MemCgroup;
 use crate::number;
 
 const FORMAT: &CStr = c"B";
@@ -170,6 +171,13 @@ impl Folio {
     #[getter]
     fn workingset(&self) -> Result<bool> {
         self.flag(FolioFlags::WORKINGSET)
+    }
+
+    /// The group that is charged for the folio, or None.
+    #[getter]
+    fn memcg(&self) -> Result<Option<MemCgroup>> {
+        let css = self.folio.with(|folio| Ok(folio.css()))?;
+        Ok(css.and_then(|css| MemCgroup::of(self.folio.swap(), css)))
     }
 
     /// Copies bytes out (default: to the end).

@@ -10,12 +10,15 @@ mod entry;
 mod errors;
 mod folio;
 mod header;
+mod memcg;
 mod mm;
 mod number;
+mod policy;
 mod storage;
 mod strategy;
 mod stress;
 mod swap;
+mod swapping;
 mod trace;
 
 use pyo3::prelude::*;
@@ -37,6 +40,8 @@ mod _core {
     use crate::folio::Folio;
     #[pymodule_export]
     use crate::header::{build_swap_header, parse_swap_header};
+    #[pymodule_export]
+    use crate::memcg::MemCgroup;
     #[pymodule_export]
     use crate::mm::Mm;
     #[pymodule_export]

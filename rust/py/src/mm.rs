@@ -6,15 +6,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::mm::{PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::{CpuId, Order, Orders, SwapError};
+use swapcore::types::CssId;
+use swapcore::{CpuId, FolioFlags, Order, Orders, SwapError};
 
+use crate::arrays::page_numbers;
 use crate::batch::Signals;
 use crate::convert;
 use crate::device::SwapDevice;
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
 use crate::folio::bytes_of;
+use crate::memcg::MemCgroup;
 use crate::number;
+use crate::policy::detached;
 
 /// Bytes copied between two looks for signals.
 const PIECE_BYTES: usize = 1 << 18;
@@ -27,8 +31,8 @@ pub(crate) struct Mm {
 }
 
 impl Mm {
-    pub(crate) fn new(swap: &Arc<swapcore::Swap>) -> Self {
-        Self { mm: swapcore::Mm::new(swap.clone()) }
+    pub(crate) fn new(swap: &Arc<swapcore::Swap>, css: CssId) -> Result<Self> {
+        Ok(Self { mm: swapcore::Mm::in_group(swap.clone(), css)? })
     }
 
     pub(crate) fn cpu(&self, cpu: Option<usize>) -> Result<CpuId> {
@@ -77,7 +81,7 @@ impl Mm {
         bytes.resize(nr_bytes, 0);
         let mut signals = Signals::default();
         // A fault may read a device, however few bytes are asked for.
-        py.detach(|| {
+        detached(py, || {
             for (at, piece) in (address_bytes..).step_by(PIECE_BYTES).zip(bytes.chunks_mut(PIECE_BYTES)) {
                 signals.check()?;
                 self.mm.read(at, piece, cpu)?;
@@ -99,12 +103,42 @@ impl Mm {
         let (cpu, data) = (self.cpu(cpu)?, bytes_of(py, data)?);
         self.mm.check_mapped(address_bytes, data.len() as u64)?;
         let mut signals = Signals::default();
-        py.detach(|| {
+        detached(py, || {
             for (at, piece) in (address_bytes..).step_by(PIECE_BYTES).zip(data.chunks(PIECE_BYTES)) {
                 signals.check()?;
                 self.mm.write(at, piece, cpu)?;
             }
-            Ok(())
+            Ok::<(), Error>(())
+        })
+    }
+
+    /// Makes pages present, given by their distance from ``first_page``; those that ``writes`` says are written.
+    #[pyo3(signature = (first_page, pages, writes = None, *, cpu = None))]
+    fn touch_pages(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::page_number)] first_page: u64,
+        pages: &Bound<'_, PyAny>,
+        writes: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        let (cpu, pages) = (self.cpu(cpu)?, page_numbers(pages)?);
+        let writes = writes.map_or_else(|| Ok(vec![0; pages.len()]), |writes| bytes_of(py, writes))?;
+        if writes.len() != pages.len() {
+            let nr = pages.len() as u64;
+            let (what, value) = ("number of writes", writes.len() as i128);
+            return Err(SwapError::OutOfRange { what, value, low: nr, high: nr }.into());
+        }
+        let mut signals = Signals::default();
+        detached(py, || {
+            for (page, is_write) in pages.iter().zip(&writes) {
+                signals.check()?;
+                let (folio, _) = self.mm.touch(Vpn(first_page.saturating_add(*page)), *is_write != 0, cpu)?;
+                if *is_write != 0 {
+                    folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+                }
+            }
+            Ok::<(), Error>(())
         })
     }
 
@@ -122,7 +156,7 @@ impl Mm {
         let cpu = self.cpu(cpu)?;
         let mut report = PageoutReport::default();
         let mut signals = Signals::default();
-        py.detach(|| {
+        detached(py, || {
             let end = first_page.saturating_add(nr_pages);
             let mut at = first_page;
             while at < end {
@@ -177,7 +211,14 @@ impl Mm {
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<()> {
         let (cpu, ty) = (self.cpu(cpu)?, device.get().live()?.ty());
-        Ok(py.detach(|| self.mm.unuse(ty, cpu))?)
+        detached(py, || self.mm.unuse(ty, cpu))
+    }
+
+    /// The group of its task.
+    #[getter]
+    fn memcg(&self) -> Result<MemCgroup> {
+        self.mm.swap().memcg_enabled()?;
+        Ok(MemCgroup::of(self.mm.swap(), self.mm.css()).expect("its task keeps it"))
     }
 
     /// Pages in memory.

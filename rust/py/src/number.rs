@@ -79,6 +79,7 @@ argument!(copy_bytes: usize = "number of bytes" in 0, i64::MAX as u64);
 argument!(nr_records: usize = "number of records" in 0, swapcore::limits::EVENT_RECORDS_MAX as u64);
 argument!(access: usize = "start" in 0, MOST);
 argument!(access_or_none?: usize = "stop" in 0, MOST);
+argument!(swappiness: u8 = "swappiness" in 0, swapcore::limits::MAX_SWAPPINESS.into());
 argument!(seed: u64 = "seed" in 0, MOST);
 
 /// Converts a list of bad pages.

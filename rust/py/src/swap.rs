@@ -4,26 +4,30 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use swapcore::memcg::{Hierarchy, MemcgPolicy};
 use swapcore::table::Shadow;
-use swapcore::{Config, Order, Orders, Profile, SharedFolio, SwapError, Swapin, Workers};
+use swapcore::{Config, Order, Profile, SharedFolio, SwapError, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
-use crate::batch::{DETACH_SLOTS, Signals};
+use crate::batch::DETACH_SLOTS;
 use crate::convert::{self, EntryArg, StorageArg};
 use crate::device::{SwapDevice, memory_dict};
 use crate::dump::{device_dict, events_dict, hints_dict, kind_name};
 use crate::entry::SwpEntry;
 use crate::errors::{Error, Result};
-use crate::folio::{Folio, bytes_of};
+use crate::folio::Folio;
+use crate::memcg::MemCgroup;
 use crate::mm::Mm;
 use crate::number;
+use crate::policy::{Hooks, detached};
+use crate::swapping::How;
 
 /// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 ///
 /// ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work
 /// run right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single
 /// choices of the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together, used as it
-/// is written; ``workingset`` is ``classic`` or ``mglru``. ``cpu`` arguments mean the CPU whose hints and local lock are used;
+/// is written; ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``. ``cpu`` arguments mean the CPU whose hints and local lock are used;
 /// None is this thread's own number.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
@@ -35,29 +39,15 @@ impl Swap {
     /// Takes the local lock of the CPU meant.
     #[inline]
     fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
-        Ok(self.swap.on_cpu(convert::cpu(cpu, self.swap.nr_cpus())?)?)
+        Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
+    }
+
+    fn cpu(&self, cpu: Option<usize>) -> Result<swapcore::CpuId> {
+        convert::cpu(cpu, self.swap.nr_cpus())
     }
 
     fn handle(&self, device: &Arc<swapcore::SwapDevice>) -> SwapDevice {
         SwapDevice::new(self.swap.clone(), device)
-    }
-
-    /// Returns the class of a folio of this subsystem. Errors: `ForeignFolio` (EINVAL).
-    fn own_folio<'f>(&self, folio: &'f Bound<'_, Folio>) -> Result<&'f Folio> {
-        let folio = folio.get();
-        if !Arc::ptr_eq(folio.folio.swap(), &self.swap) {
-            let entry = folio.folio.gone_to().unwrap_or(swapcore::SwpEntry::NONE);
-            return Err(SwapError::ForeignFolio(entry).into());
-        }
-        Ok(folio)
-    }
-
-    /// Returns how to swap so many slots in: in one folio if that works, unless a mask says otherwise.
-    fn swapin(&self, nr_pages: u32, orders: Option<u16>, cpu: Option<usize>) -> Result<Swapin<'_>> {
-        let largest =
-            u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::limits::MAX_ORDER.into());
-        let orders = Orders::from_bits(orders.unwrap_or(1 << largest))?;
-        Ok(Swapin::new(convert::cpu(cpu, self.swap.nr_cpus())?, orders))
     }
 
     fn own<'d>(&self, device: &'d SwapDevice) -> Result<(&'d SwapDevice, Arc<swapcore::SwapDevice>)> {
@@ -73,7 +63,7 @@ impl Swap {
 impl Swap {
     #[new]
     #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
-        workingset = "classic"))]
+        workingset = "classic", memcg = "v2"))]
     fn new(
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
         profile: &str,
@@ -81,6 +71,7 @@ impl Swap {
         switches: Option<std::collections::BTreeMap<String, String>>,
         #[pyo3(from_py_with = number::memory_pages)] memory_pages: u64,
         workingset: &str,
+        memcg: &str,
     ) -> Result<Self> {
         let profile = Profile::from_name(profile)?;
         let workers = Workers::from_name(workers)?;
@@ -94,7 +85,7 @@ impl Swap {
             switches: choices,
             workers,
             memory_pages,
-            charging: None,
+            memcg: Hierarchy::from_name(memcg)?,
             workingset: workingset.into(),
         };
         Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
@@ -177,7 +168,7 @@ impl Swap {
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
         let (_, live) = self.own(device.get())?;
         let mut raised = None;
-        let result = py.detach(|| {
+        let result = detached(py, || {
             self.swap.swapoff(&live, |entry, count| match &unuse {
                 // Content that only its holders know how to read back.
                 None if live.storage().kind() != "null" => Err(SwapError::StillInUse {
@@ -197,7 +188,7 @@ impl Swap {
         });
         match raised {
             Some(error) => Err(Error::Python(error)),
-            None => Ok(result?),
+            None => result,
         }
     }
 
@@ -222,7 +213,7 @@ impl Swap {
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let cpu = self.cpu(cpu)?;
         // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
         let n = n.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let mut entries = vec![swapcore::SwpEntry::NONE; n];
@@ -329,10 +320,7 @@ impl Swap {
             words.collect::<Result<Vec<u64>>>()
         };
         let words = if entries.len() >= DETACH_SLOTS { py.detach(look)? } else { look()? };
-        Ok(PyBytes::new_with(py, size_of_val(&*words), |bytes| {
-            bytes.chunks_exact_mut(8).zip(&words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
-            Ok(())
-        })?)
+        convert::words(py, &words)
     }
 
     /// Returns the reference count of one slot, extend table included.
@@ -340,20 +328,19 @@ impl Swap {
         Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
     }
 
-    /// Makes a folio with ``data`` and zeros behind it: dirty, up to date, unlocked, not mapped, not cached.
-    #[pyo3(signature = (order = 0, data = None))]
+    /// Makes a folio with ``data`` and zeros behind it, charged to ``memcg`` (None: root): dirty, up to date, unlocked, not
+    /// mapped, not cached.
+    #[pyo3(signature = (order = 0, data = None, *, memcg = None, cpu = None))]
     fn folio(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = number::order)] order: u64,
         data: Option<&Bound<'_, PyAny>>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Folio> {
-        let order = convert::order(order)?;
-        let folio = match data {
-            None => self.swap.folio_zeroed(order)?,
-            Some(data) => self.swap.folio_with(order, &bytes_of(py, data)?)?,
-        };
-        Ok(Folio::new(SharedFolio::unmapped(&self.swap, folio)?))
+        let css = MemCgroup::css_of(memcg, &self.swap)?;
+        self.make_folio(py, convert::order(order)?, data, css, self.cpu(cpu)?)
     }
 
     /// Pages that folios may have together.
@@ -387,13 +374,11 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<SwpEntry> {
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
-        let folio = &self.own_folio(folio)?.folio;
-        Ok(SwpEntry { entry: py.detach(|| folio.swap_out(cpu))?, order: folio.order() })
+        self.swap_out_one(py, folio, self.cpu(cpu)?)
     }
 
     /// Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
-    #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None))]
+    #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None, memcg = None))]
     fn swap_in(
         &self,
         py: Python<'_>,
@@ -401,15 +386,9 @@ impl Swap {
         #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
         #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Folio> {
-        let nr_pages = entry.nr_pages(nr);
-        let how = self.swapin(nr_pages, orders, cpu)?;
-        let entry = entry.entry();
-        let folio = py.detach(|| {
-            let folio = self.swap.swap_in(entry, nr_pages, &how)?;
-            SharedFolio::mapped(&self.swap, folio)
-        })?;
-        Ok(Folio::new(folio))
+        self.swap_in_one(py, entry, nr, How { orders, cpu, memcg })
     }
 
     /// Swaps many folios out in one detached call.
@@ -420,25 +399,11 @@ impl Swap {
         folios: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Vec<SwpEntry>> {
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
-        let folios = convert::folios(folios)?;
-        let shared: Vec<&SharedFolio> =
-            folios.iter().map(|folio| Ok(&self.own_folio(folio)?.folio)).collect::<Result<_>>()?;
-        let mut entries = Vec::with_capacity(shared.len());
-        let mut signals = Signals::default();
-        py.detach(|| {
-            for (nr_done, folio) in shared.iter().enumerate() {
-                signals.check()?;
-                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
-                let entry = folio.swap_out(cpu).map_err(in_batch)?;
-                entries.push(SwpEntry { entry, order: folio.order() });
-            }
-            Ok(entries)
-        })
+        self.swap_out_many(py, folios, self.cpu(cpu)?)
     }
 
     /// Swaps every run of every entry in, in order, as few folios as work out.
-    #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None))]
+    #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None, memcg = None))]
     fn swap_in_batch(
         &self,
         py: Python<'_>,
@@ -446,31 +411,9 @@ impl Swap {
         #[pyo3(from_py_with = number::order)] order: u64,
         #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Vec<Folio>> {
-        let runs = convert::runs(entries, order)?;
-        let hows: Vec<_> = runs.iter().map(|&(_, nr)| self.swapin(nr, orders, cpu)).collect::<Result<_>>()?;
-        let mut done = Vec::new();
-        let mut signals = Signals::default();
-        let result: Result<()> = py.detach(|| {
-            for (nr_done, (&(entry, nr_pages), how)) in runs.iter().zip(&hows).enumerate() {
-                signals.check()?;
-                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
-                self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?;
-            }
-            Ok(())
-        });
-        let folios: Vec<Folio> = done
-            .into_iter()
-            .map(|folio| Ok(Folio::new(SharedFolio::mapped(&self.swap, folio)?)))
-            .collect::<Result<_>>()?;
-        match result {
-            Ok(()) => Ok(folios),
-            Err(error) => {
-                let error = PyErr::from(error);
-                error.value(py).setattr("folios", folios)?;
-                Err(error.into())
-            }
-        }
+        self.swap_in_many(py, entries, order, How { orders, cpu, memcg })
     }
 
     /// Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then.
@@ -481,7 +424,7 @@ impl Swap {
         #[pyo3(from_py_with = number::order)] order: u64,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Vec<Folio>> {
-        let (order, cpu) = (convert::order(order)?, convert::cpu(cpu, self.swap.nr_cpus())?);
+        let (order, cpu) = (convert::order(order)?, self.cpu(cpu)?);
         Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
     }
 
@@ -492,7 +435,7 @@ impl Swap {
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Folio> {
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let cpu = self.cpu(cpu)?;
         Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
     }
 
@@ -504,7 +447,7 @@ impl Swap {
         #[pyo3(from_py_with = number::nr_pages_or_none)] nr_pages: Option<u64>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<u64> {
-        let cpu = convert::cpu(cpu, self.swap.nr_cpus())?;
+        let cpu = self.cpu(cpu)?;
         Ok(py.detach(|| self.swap.shrink_swap_cache(nr_pages.unwrap_or(u64::MAX), cpu))?)
     }
 
@@ -516,13 +459,7 @@ impl Swap {
         entry: EntryArg<'_>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<Option<Folio>> {
-        let how = self.swapin(1, Some(0), cpu)?;
-        let entry = entry.entry();
-        let found = py.detach(|| {
-            let found = self.swap.swap_cluster_readahead(entry, &how)?;
-            found.map(|(folio, _)| SharedFolio::unmapped(&self.swap, folio)).transpose()
-        })?;
-        Ok(found.map(Folio::new))
+        self.read_around(py, entry, cpu)
     }
 
     /// Returns the zero mark of a slot and how many slots from it on, at most ``nr_max`` within its cluster, share it.
@@ -534,17 +471,15 @@ impl Swap {
         Ok(self.on_cpu(None)?.zero_batch(entry.entry(), nr_max)?)
     }
 
-    /// Gives a folio its slots: entries hold the folio, count 0.
+    /// Gives a folio its slots, charges them and dirties it: entries hold the folio, count 0.
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_alloc_swap(
         &self,
+        py: Python<'_>,
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<SwpEntry> {
-        let mut on_cpu = self.on_cpu(cpu)?;
-        let folio = &folio.get().folio;
-        let entry = folio.with(|folio| on_cpu.folio_alloc_swap(folio.folio()))?;
-        Ok(SwpEntry { entry, order: folio.order() })
+        self.give_slots(py, folio, self.cpu(cpu)?)
     }
 
     /// Adds one reference to all slots of a cached folio, or to that of one page.
@@ -624,9 +559,47 @@ impl Swap {
         Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
     }
 
-    /// Makes an empty address space.
-    fn mm(&self) -> Mm {
-        Mm::new(&self.swap)
+    /// Makes an empty address space of a task in ``memcg`` (None: root).
+    #[pyo3(signature = (memcg = None))]
+    fn mm(&self, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Mm> {
+        Mm::new(&self.swap, MemCgroup::css_of(memcg, &self.swap)?)
+    }
+
+    /// The root of the memory cgroups; EINVAL while memcg is disabled.
+    #[getter]
+    fn memcg(&self) -> Result<MemCgroup> {
+        MemCgroup::root(&self.swap)
+    }
+
+    /// How readily anonymous pages are reclaimed, 0..=200; on v1 root's. Kernel: ``vm.swappiness``.
+    #[getter]
+    fn swappiness(&self) -> Result<u8> {
+        Ok(self.swap.swappiness()?)
+    }
+
+    #[setter]
+    fn set_swappiness(&self, #[pyo3(from_py_with = number::swappiness)] swappiness: u8) -> Result<()> {
+        Ok(self.swap.set_swappiness(swappiness)?)
+    }
+
+    /// Hangs the hooks of an object in, in the place of those there are; None takes them away.
+    fn set_memcg_policy(&self, policy: Option<&Bound<'_, PyAny>>) -> Result<()> {
+        let hooks = policy.map(|policy| Hooks::new(&self.swap, policy)).transpose()?;
+        self.swap.set_policy(hooks.map(|hooks| Arc::new(hooks) as Arc<dyn MemcgPolicy>));
+        Ok(())
+    }
+
+    /// Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the owner
+    /// store keeps it beside the entry.
+    fn slot_owner(&self, entry: EntryArg<'_>) -> Result<u16> {
+        Ok(self.swap.slot_owner_id(entry.entry())?.0)
+    }
+
+    /// Returns, for each slot of a group that is swapped out, the pages evicted or activated since it went (uint64, native
+    /// order, for ``np.frombuffer``).
+    fn swap_ages<'py>(&self, py: Python<'py>, group: &Bound<'_, MemCgroup>) -> Result<Bound<'py, PyBytes>> {
+        let css = MemCgroup::css_of(Some(group), &self.swap)?;
+        convert::words(py, &py.detach(|| self.swap.swap_ages(css))?)
     }
 
     /// Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none.

@@ -230,6 +230,27 @@ impl MemCgroup {
         self.low_pages.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_swappiness(&self, swappiness: u8) {
+        self.swappiness.store(swappiness, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_min_pages(&self, pages: u64) {
+        self.min_pages.store(pages, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_low_pages(&self, pages: u64) {
+        self.low_pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// Says whether the OOM killer is off for the group, as v1 lets users say.
+    pub fn is_oom_kill_disabled(&self) -> bool {
+        self.is_oom_kill_disabled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_oom_kill_disabled(&self, is_disabled: bool) {
+        self.is_oom_kill_disabled.store(is_disabled, Ordering::Relaxed);
+    }
+
     /// Returns what decides for the group without asking anybody.
     pub fn policy(&self) -> GroupPolicy {
         self.policy.lock().clone()

@@ -250,7 +250,8 @@ impl MemCgroups {
         group.id.store(id.0.into(), Ordering::Relaxed);
         group.id_refs.store(1, Ordering::Relaxed);
         // One for being online, one for the id.
-        group.css_refs.store(2, Ordering::Relaxed);
+        // Release pairs with the Acquire in `css_tryget`.
+        group.css_refs.store(2, Ordering::Release);
         group.set_life(Life::Online);
         Ok(())
     }
@@ -355,6 +356,13 @@ impl MemCgroups {
     pub(crate) fn css_get(&self, group: &MemCgroup, nr: u64) {
         // Relaxed: the caller has one, or keeps the group from going by other means.
         group.css_refs.fetch_add(nr, Ordering::Relaxed);
+    }
+
+    /// Takes a reference to a group unless it is freed; says whether it did. Kernel: `css_tryget`.
+    pub(crate) fn css_tryget(&self, group: &MemCgroup) -> bool {
+        let more = |refs: u64| (refs > 0).then_some(refs + 1);
+        // Acquire pairs with the Release in `bring_online`: a group whose place is used again is seen as it was made anew.
+        group.css_refs.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
     }
 
     /// Gives references back; the last one frees the group. Kernel: `css_put_many`.

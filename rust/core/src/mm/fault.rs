@@ -8,6 +8,7 @@ use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::gfp::Gfp;
 use crate::limits::PAGE_SIZE;
+use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
 use crate::swap::Event;
 use crate::swapin::{Orders, Swapin};
@@ -41,6 +42,9 @@ impl Mm {
                 }
                 *pte
             };
+            if let Some(group) = self.swap.group(self.css()) {
+                group.count(MemcgStat::PgFault, 1);
+            }
             match pte {
                 Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
@@ -129,7 +133,7 @@ impl Mm {
             Err(error) => return Err(error),
         };
         if is_new {
-            self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+            self.swap.count_major_fault(self.css(), cpu)?;
         }
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) {

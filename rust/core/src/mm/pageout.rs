@@ -63,6 +63,7 @@ impl Mm {
                 }
             }
         }
+        self.swap.tell_limits();
         Ok(report)
     }
 

@@ -10,11 +10,11 @@ use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::limits::PAGE_SIZE;
-use crate::swap::{Event, Swap};
+use crate::swap::Swap;
 use crate::swapin::{Orders, Swapin};
 use crate::sync::SpinMutex;
 use crate::table::Shadow;
-use crate::types::{CpuId, Order, Pfn, SwpEntry};
+use crate::types::{CpuId, CssId, Order, Pfn, SwpEntry};
 
 /// What the file has at an index. Kernel: a value of the mapping's XArray; differs: a large entry stands at each index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -120,7 +120,7 @@ impl Shmem {
             Err(error) => return Err(error),
         };
         if is_new {
-            self.swap.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+            self.swap.count_major_fault(CssId::ROOT, cpu)?;
         }
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {

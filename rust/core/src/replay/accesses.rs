@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         }
         self.report.cpu_ns += (cpu_ns() - start_ns).saturating_sub(self.aside_ns - aside_ns);
         match result {
-            Err(SwapError::NoMemory(_)) => self.report.is_oom = true,
+            Err(error) if error.is_no_memory() => self.report.is_oom = true,
             result => result?,
         }
         Ok(())

@@ -240,7 +240,7 @@ impl<'s> Look<'s, '_> {
         self.split(locked)?;
         self.stat.nr_split_folios += 1;
         // The CPU is one that there is.
-        let _ = self.swap.count_fallback(order, self.how.cpu);
+        let _ = self.swap.count_fallback(locked.folio(), order, self.how.cpu);
         self.swap.add_to_swap_as(locked, wish, self.how.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
     }
 

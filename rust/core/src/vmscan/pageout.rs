@@ -2,9 +2,9 @@
 
 use crate::error::{Result, SwapError};
 use crate::event::EventKind;
-use crate::folio::{FolioFlags, LockedFolio};
+use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::io::Writeout;
-use crate::memcg::{MemCgroup, RefaultJudge};
+use crate::memcg::{MemCgroup, MemcgStat, RefaultJudge};
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::types::{CpuId, Order, SwpEntry, SwpType};
 use crate::workingset::{Lruvec, RefaultLevel};
@@ -18,13 +18,14 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a large folio that did not get its run. Step I.5.
-    pub(crate) fn count_fallback(&self, order: Order, cpu: CpuId) -> Result<()> {
+    /// Counts a folio that did not get its run when it was of an order over 0. Step I.5.
+    pub(crate) fn count_fallback(&self, folio: Folio<'_>, order: Order, cpu: CpuId) -> Result<()> {
         if order != Order::ZERO {
             let mut on_cpu = self.on_cpu(cpu)?;
             on_cpu.note(EventKind::SwapOutFallback, SwpEntry::NONE, order, 0);
             on_cpu.counters().count_order(OrderEvent::OutFallback, order);
             on_cpu.counters().count(Event::ThpSwpOutFallback, u64::from(order == Order::MAX));
+            self.count_memcg(folio, MemcgStat::ThpSwpOutFallback, u32::from(order == Order::MAX));
         }
         Ok(())
     }

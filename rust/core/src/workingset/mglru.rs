@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lruvec::LruType;
-use crate::limits::EVICTION_BITS;
+use crate::limits::{EVICTION_BITS, MAX_SWAPPINESS};
 use crate::sync::SpinMutex;
 
 /// The fewest live generations. Kernel: `MIN_NR_GENS`.
@@ -23,8 +23,6 @@ pub const LRU_REFS_WIDTH: u32 = 2;
 pub const NR_HIST_GENS: usize = 1;
 /// Refaults below which a tier is not judged, in pages, and the damping of its rate. Kernel: `MIN_LRU_BATCH`.
 const MIN_LRU_BATCH: u64 = 64;
-/// The largest swappiness that weighs types. Kernel: `MAX_SWAPPINESS`.
-const MAX_SWAPPINESS: u8 = 200;
 /// Bits of a generation number in a shadow.
 const SEQ_BITS: u32 = EVICTION_BITS - LRU_REFS_WIDTH;
 

@@ -1,0 +1,56 @@
+//! Who owns single slots, and how long ago they were evicted: the working set as the slots of a group tell it.
+
+use super::At;
+use crate::error::Result;
+use crate::swap::Swap;
+use crate::table::Shadow;
+use crate::types::{ClusterIdx, CpuId, CssId, MemcgId, SwpEntry};
+use crate::workingset::is_from_eviction;
+
+impl Swap {
+    /// Returns the private id of who is charged for a slot, 0 for nobody. A slot that a folio caches has none, unless the
+    /// owner store keeps one beside it: its owner is the folio's.
+    ///
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Locks: CPU 0's local lock, the slot's cluster.
+    pub fn slot_owner_id(&self, entry: SwpEntry) -> Result<MemcgId> {
+        let mut on_cpu = self.on_cpu(CpuId(0))?;
+        let cx = on_cpu.cx();
+        let (device, offset) = cx.resolve(entry, 1)?;
+        let ci = device.clusters.lock(offset.cluster());
+        Ok(ci.table().map_or(MemcgId(0), |table| cx.slot_owner(&ci, table, offset.in_cluster())))
+    }
+
+    /// Returns, for each slot of a group that is swapped out and was evicted, the pages that were evicted or became active
+    /// since, where its eviction is remembered. In no order; with `mglru`, which has no such distance, all 0.
+    ///
+    /// Errors: `Cgroup` (EINVAL) memcg is disabled. Locks: CPU 0's local lock for each cluster anew, the clusters in turn.
+    /// Kernel: what `workingset_refault` would find.
+    pub fn swap_ages(&self, css: CssId) -> Result<Vec<u64>> {
+        let at = self.at(css)?;
+        let id = at.group.id();
+        let mut ages = Vec::new();
+        if id.0 == 0 {
+            // No slot records a released id.
+            return Ok(ages);
+        }
+        for device in self.devices() {
+            let idle = |idx: &ClusterIdx| device.clusters.is_untouched(*idx);
+            for idx in (0..device.clusters.len()).map(ClusterIdx).filter(|idx| !idle(idx)) {
+                let mut on_cpu = self.on_cpu(CpuId(0))?;
+                let cx = on_cpu.cx();
+                let ci = device.clusters.lock(idx);
+                let Some(table) = ci.table() else { continue };
+                let owned = table.iter().enumerate().filter(|&(slot, _)| cx.slot_owner(&ci, table, slot) == id);
+                let shadows = owned.filter_map(|(_, word)| word.shadow()).filter(|&shadow| is_from_eviction(shadow));
+                ages.extend(shadows.filter_map(|shadow| self.age(at, shadow)));
+            }
+        }
+        Ok(ages)
+    }
+
+    /// Returns the pages since an eviction; `None` if the group that remembers it is gone.
+    fn age(&self, at: At<'_>, shadow: Shadow) -> Option<u64> {
+        let lruvec = at.groups.lookup(shadow.memcg)?.lruvec();
+        Some(self.workingset.distance_pages(lruvec.nonresident_age(), shadow))
+    }
+}

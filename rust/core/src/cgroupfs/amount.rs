@@ -1,0 +1,100 @@
+//! Amounts of memory as text: bytes when written and shown, pages inside.
+
+use super::Write;
+use crate::error::Result;
+use crate::limits::PAGE_SIZE;
+use crate::memcg::{Hierarchy, PAGE_COUNTER_MAX};
+
+/// Letters behind a number, each 1024 times the one before, large or small.
+const SUFFIXES: &str = "KMGTPE";
+
+/// Returns the bytes that a text says, the most there can be if they are more. `None`: it is no amount.
+///
+/// Kernel: `memparse`; differs: decimal numbers only, an empty text is none, and too many bytes do not wrap.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match &text.as_bytes()[digits.len()..] {
+        [] => 0,
+        [letter] => 10 * (SUFFIXES.find(letter.to_ascii_uppercase() as char)? + 1),
+        _ => return None,
+    };
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    // Digits only: what does not fit is too large.
+    let number: u128 = digits.parse().unwrap_or(u128::MAX);
+    let bytes = number.saturating_mul(1 << shift);
+    Some(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+/// Returns the pages that a text says, rounded down, or no limit for the hierarchy's word. `None`: it is no amount.
+///
+/// Kernel: `page_counter_memparse`.
+pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
+    if text == unlimited(hierarchy) {
+        return Some(PAGE_COUNTER_MAX);
+    }
+    Some((parse_bytes(text)? / PAGE_SIZE as u64).min(PAGE_COUNTER_MAX))
+}
+
+/// Returns what is written for no limit.
+const fn unlimited(hierarchy: Hierarchy) -> &'static str {
+    match hierarchy {
+        Hierarchy::V1 => "-1",
+        Hierarchy::V2 => "max",
+    }
+}
+
+impl Write<'_> {
+    /// Reads a limit. Errors: EINVAL.
+    pub(super) fn limit_pages(&self) -> Result<u64> {
+        let hierarchy = self.at.groups.options().hierarchy;
+        let expected = || self.bad(&format!("bytes, with K, M, G, T, P or E behind them, or {}", unlimited(hierarchy)));
+        parse_pages(self.text, hierarchy).ok_or_else(expected)
+    }
+
+    /// Reads an amount that has to be one. Errors: EINVAL.
+    pub(super) fn amount_pages(&self, text: &str) -> Result<u64> {
+        let bytes = parse_bytes(text).ok_or_else(|| self.bad("bytes, with K, M, G, T, P or E behind them,"))?;
+        Ok(bytes / PAGE_SIZE as u64)
+    }
+}
+
+/// Shows pages as a line of bytes.
+pub(super) fn bytes_line(pages: u64) -> String {
+    format!("{}\n", pages * PAGE_SIZE as u64)
+}
+
+/// Shows a limit of v2 as a line.
+pub(super) fn limit_line(pages: u64) -> String {
+    if pages == PAGE_COUNTER_MAX { "max\n".into() } else { bytes_line(pages) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_bytes_with_a_letter_and_nothing_behind() {
+        let v2 = |text| parse_pages(text, Hierarchy::V2);
+        assert_eq!(["0", "4095", "4096", "8191"].map(v2), [Some(0), Some(0), Some(1), Some(1)]);
+        assert_eq!(["4K", "4k", "1M", "1g"].map(v2), [Some(1), Some(1), Some(256), Some(1 << 18)]);
+        assert_eq!(["1T", "1p", "1E"].map(v2), [Some(1 << 28), Some(1 << 38), Some(1 << 48)]);
+        for text in ["", "K", "1KB", "1 K", "1.5M", "0x10", "+1", "-4096", "1Z", "max ", "Max", "1é"] {
+            assert_eq!(v2(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_limit_is_a_word_of_the_hierarchy_and_the_most_there_is() {
+        assert_eq!(parse_pages("max", Hierarchy::V2), Some(PAGE_COUNTER_MAX));
+        assert_eq!((parse_pages("-1", Hierarchy::V2), parse_pages("max", Hierarchy::V1)), (None, None));
+        assert_eq!(parse_pages("-1", Hierarchy::V1), Some(PAGE_COUNTER_MAX));
+        for text in ["8E", "16E", "99999999999999999999999999999999999999999999E", "9223372036854771712"] {
+            assert_eq!(parse_pages(text, Hierarchy::V2), Some(PAGE_COUNTER_MAX), "{text}");
+        }
+        assert_eq!(limit_line(PAGE_COUNTER_MAX), "max\n");
+        assert_eq!(bytes_line(PAGE_COUNTER_MAX), "9223372036854771712\n");
+        assert_eq!(limit_line(PAGE_COUNTER_MAX - 1), "9223372036854767616\n");
+    }
+}

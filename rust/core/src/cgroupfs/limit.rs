@@ -1,0 +1,150 @@
+//! What setting a limit does beside setting it: the memory that is over it is reclaimed, or the limit is refused.
+
+use rustix::io::Errno;
+
+use super::Write;
+use crate::error::Result;
+use crate::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
+use crate::memcg::{MemcgEvent, PageCounter, Which};
+
+impl Write<'_> {
+    fn counter(&self, which: Which) -> &PageCounter {
+        match which {
+            Which::Memory => &self.at.group.memory,
+            Which::Swap => &self.at.group.swap,
+        }
+    }
+
+    /// Reclaims until the group's memory fits a limit; says whether it does, which it does not after
+    /// [`MAX_RECLAIM_RETRIES`] rounds without success.
+    fn reclaim_to(&self, limit_pages: u64) -> Result<bool> {
+        let (mut retries, mut is_drained) = (MAX_RECLAIM_RETRIES, false);
+        loop {
+            let over_pages = self.at.group.memory.usage_pages().saturating_sub(limit_pages);
+            if over_pages == 0 {
+                return Ok(true);
+            }
+            if !is_drained {
+                self.at.groups.drain_stocks();
+                is_drained = true;
+            } else if retries == 0 {
+                return Ok(false);
+            } else if self.at.swap.reclaim_for(self.at.group, over_pages, true, self.cpu)? == 0 {
+                retries -= 1;
+            }
+        }
+    }
+
+    /// Sets `memory.max`; what is over it is reclaimed. Kernel: `memory_max_write`; differs: no task is killed when that
+    /// does not do, the event is raised and usage stays above.
+    pub(super) fn set_memory_max(self) -> Result<()> {
+        let pages = self.limit_pages()?;
+        self.at.group.memory.set_max(pages);
+        if !self.nonblock && !self.reclaim_to(pages)? {
+            self.at.groups.raise(self.at.group, MemcgEvent::Oom);
+        }
+        Ok(())
+    }
+
+    /// Sets `memory.high`; what is over it is reclaimed as far as that goes. Kernel: `memory_high_write`.
+    pub(super) fn set_memory_high(self) -> Result<()> {
+        let pages = self.limit_pages()?;
+        self.at.group.memory.set_high(pages);
+        if !self.nonblock {
+            self.reclaim_to(pages)?;
+        }
+        Ok(())
+    }
+
+    /// Sets a limit of v1, which usage never exceeds: what is over it is reclaimed first, of memsw without swapping.
+    ///
+    /// Errors: EINVAL root, or memory would have a higher limit than memory and swap; EBUSY usage stays above. Kernel:
+    /// `mem_cgroup_resize_max`.
+    pub(super) fn set_v1_limit(self, which: Which) -> Result<()> {
+        let pages = self.limit_pages()?;
+        let group = self.at.group;
+        if group.is_root() {
+            return Err(self.refused(Errno::INVAL, "root has no limits"));
+        }
+        let counter = self.counter(which);
+        let mut is_drained = false;
+        loop {
+            let (memory_pages, memsw_pages) = match which {
+                Which::Memory => (pages, group.swap.max_pages()),
+                Which::Swap => (group.memory.max_pages(), pages),
+            };
+            if memory_pages > memsw_pages {
+                let bytes = |pages: u64| pages * PAGE_SIZE as u64;
+                let why = format!(
+                    "the limit of memory would be {} bytes, over that of memory and swap, {}",
+                    bytes(memory_pages),
+                    bytes(memsw_pages)
+                );
+                return Err(self.refused(Errno::INVAL, &why));
+            }
+            if counter.try_set_max(pages) {
+                return Ok(());
+            }
+            if !is_drained {
+                self.at.groups.drain_stocks();
+                is_drained = true;
+            } else if self.at.swap.reclaim_for(group, 1, which == Which::Memory, self.cpu)? == 0 {
+                let what = if which == Which::Memory { "memory" } else { "memory and swap" };
+                let usage_pages = counter.usage_pages();
+                let why = format!("{} bytes of {what} are in use", usage_pages * PAGE_SIZE as u64);
+                return Err(self.refused(Errno::BUSY, &why));
+            }
+        }
+    }
+
+    /// Reclaims as much as is asked for. Errors: EINVAL; EAGAIN less was found. Kernel: `memory.reclaim`.
+    pub(super) fn reclaim(self) -> Result<()> {
+        let mut words = self.text.split_ascii_whitespace();
+        let target_pages = self.amount_pages(words.next().unwrap_or(""))?;
+        let mut swappiness = None;
+        for word in words {
+            swappiness = Some(self.swappiness_of(word)?);
+        }
+        let (mut done_pages, mut retries) = (0, MAX_RECLAIM_RETRIES);
+        while done_pages < target_pages {
+            let left_pages = target_pages - done_pages;
+            let got_pages =
+                self.at.swap.try_to_free_mem_cgroup_pages(self.at.group, left_pages, true, swappiness, self.cpu)?;
+            done_pages += got_pages;
+            if got_pages == 0 {
+                if retries == 0 {
+                    let why = format!("{done_pages} of {target_pages} pages could be reclaimed");
+                    return Err(self.refused(Errno::AGAIN, &why));
+                }
+                retries -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the one option of `memory.reclaim`. Errors: EINVAL.
+    fn swappiness_of(&self, word: &str) -> Result<u8> {
+        let value = match word.strip_prefix("swappiness=") {
+            Some("max") => Some(SWAPPINESS_ANON_ONLY),
+            Some(number) => number.parse().ok().filter(|&number| number <= MAX_SWAPPINESS),
+            None => None,
+        };
+        value.ok_or_else(|| self.bad("bytes and then nothing or swappiness=, 0..=200 or max,"))
+    }
+
+    /// Reclaims all it can. Kernel: `memory.force_empty`.
+    pub(super) fn force_empty(self) -> Result<()> {
+        let group = self.at.group;
+        if group.is_root() {
+            return Err(self.refused(Errno::INVAL, "root cannot be emptied"));
+        }
+        self.at.groups.drain_stocks();
+        let mut retries = MAX_RECLAIM_RETRIES;
+        while retries > 0 && group.memory.usage_pages() > 0 {
+            if self.at.swap.reclaim_for(group, 1, true, self.cpu)? == 0 {
+                retries -= 1;
+            }
+        }
+        Ok(())
+    }
+}

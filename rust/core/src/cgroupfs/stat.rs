@@ -1,0 +1,182 @@
+//! `memory.stat`: its keys in their order, and where the numbers come from.
+
+use super::At;
+use super::amount::bytes_line;
+use crate::error::Result;
+use crate::limits::PAGE_SIZE;
+use crate::memcg::{Hierarchy, MemCgroup, MemcgStat};
+use crate::swap::Swap;
+use crate::types::CssId;
+use crate::workingset::{LruList, LruvecStat};
+
+/// Whose numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// The group's own.
+    Local,
+    /// The group's and those of all groups below.
+    Sum,
+}
+
+/// Where a number comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Pages that a group counts, shown in bytes.
+    Bytes(MemcgStat),
+    /// What a group counts, shown as it is.
+    Count(MemcgStat),
+    /// Pages on a list, shown in bytes.
+    List(LruList),
+    /// Pages that came back.
+    Lists(LruvecStat),
+    /// There are no such pages and nothing of the kind happens: every folio is anonymous, swap is not compressed here.
+    Zero,
+}
+
+use Source::{Bytes, Count, List, Lists, Zero};
+
+/// The keys of v2.
+const V2: &[(&str, Source)] = &[
+    ("anon", Bytes(MemcgStat::Anon)),
+    ("file", Zero),
+    ("shmem", Zero),
+    ("zswap", Zero),
+    ("zswapped", Zero),
+    ("swapcached", Bytes(MemcgStat::Swapcached)),
+    ("anon_thp", Bytes(MemcgStat::AnonThp)),
+    ("inactive_anon", List(LruList::InactiveAnon)),
+    ("active_anon", List(LruList::ActiveAnon)),
+    ("inactive_file", List(LruList::InactiveFile)),
+    ("active_file", List(LruList::ActiveFile)),
+    ("unevictable", List(LruList::Unevictable)),
+    ("workingset_refault_anon", Lists(LruvecStat::RefaultAnon)),
+    ("workingset_refault_file", Zero),
+    ("workingset_activate_anon", Lists(LruvecStat::ActivateAnon)),
+    ("workingset_activate_file", Zero),
+    ("workingset_restore_anon", Lists(LruvecStat::RestoreAnon)),
+    ("workingset_restore_file", Zero),
+    ("pgscan", Lists(LruvecStat::Pgscan)),
+    ("pgsteal", Lists(LruvecStat::Pgsteal)),
+    ("pgscan_kswapd", Zero),
+    ("pgscan_direct", Lists(LruvecStat::Pgscan)),
+    ("pgscan_khugepaged", Zero),
+    ("pgscan_proactive", Zero),
+    ("pgsteal_kswapd", Zero),
+    ("pgsteal_direct", Lists(LruvecStat::Pgsteal)),
+    ("pgsteal_khugepaged", Zero),
+    ("pgsteal_proactive", Zero),
+    ("pswpin", Count(MemcgStat::PswpIn)),
+    ("pswpout", Count(MemcgStat::PswpOut)),
+    ("pgfault", Count(MemcgStat::PgFault)),
+    ("pgmajfault", Count(MemcgStat::PgMajFault)),
+    ("pgrefill", Lists(LruvecStat::Pgrefill)),
+    ("pgactivate", Lists(LruvecStat::Pgactivate)),
+    ("pgdeactivate", Lists(LruvecStat::Pgdeactivate)),
+    ("swpin_zero", Count(MemcgStat::SwpInZero)),
+    ("swpout_zero", Count(MemcgStat::SwpOutZero)),
+    ("zswpin", Zero),
+    ("zswpout", Zero),
+    ("zswpwb", Zero),
+    ("thp_swpout", Count(MemcgStat::ThpSwpOut)),
+    ("thp_swpout_fallback", Count(MemcgStat::ThpSwpOutFallback)),
+];
+
+/// The keys of v1, which come a second time with `total_` in front.
+const V1: &[(&str, Source)] = &[
+    ("cache", Zero),
+    ("rss", Bytes(MemcgStat::Anon)),
+    ("rss_huge", Bytes(MemcgStat::AnonThp)),
+    ("shmem", Zero),
+    ("mapped_file", Zero),
+    ("dirty", Zero),
+    ("writeback", Zero),
+    ("workingset_refault_anon", Lists(LruvecStat::RefaultAnon)),
+    ("workingset_refault_file", Zero),
+    ("swap", Bytes(MemcgStat::Swap)),
+    ("swapcached", Bytes(MemcgStat::Swapcached)),
+    ("pgpgin", Count(MemcgStat::PgPgIn)),
+    ("pgpgout", Count(MemcgStat::PgPgOut)),
+    ("pgfault", Count(MemcgStat::PgFault)),
+    ("pgmajfault", Count(MemcgStat::PgMajFault)),
+    ("inactive_anon", List(LruList::InactiveAnon)),
+    ("active_anon", List(LruList::ActiveAnon)),
+    ("inactive_file", List(LruList::InactiveFile)),
+    ("active_file", List(LruList::ActiveFile)),
+    ("unevictable", List(LruList::Unevictable)),
+];
+
+impl At<'_> {
+    /// Returns a number as it is shown; the group's own part of pages may be below 0 with the defects of the posted series.
+    fn number(self, source: Source, part: Part) -> i64 {
+        let page_bytes = PAGE_SIZE as i64;
+        match source {
+            Bytes(stat) => self.count(stat, part) * page_bytes,
+            Count(stat) => self.count(stat, part),
+            List(list) => self.list_pages(list, part) * page_bytes,
+            Lists(stat) => match part {
+                Part::Local => self.group.lruvec().stat_local(stat) as i64,
+                Part::Sum => self.group.lruvec().stat(stat) as i64,
+            },
+            Zero => 0,
+        }
+    }
+
+    fn count(self, stat: MemcgStat, part: Part) -> i64 {
+        match part {
+            Part::Local => self.group.stat_local(stat),
+            Part::Sum => self.groups.stat(self.group, stat),
+        }
+    }
+
+    /// Returns the pages on a list. What the group has itself is what the groups right below do not have.
+    fn list_pages(self, list: LruList, part: Part) -> i64 {
+        let pages = |group: &MemCgroup| group.lruvec().lru_pages(list);
+        let all_pages = pages(self.group);
+        let below_pages =
+            || self.groups.children(self.group.css()).iter().map(|&css| pages(self.groups.get(css))).sum();
+        let own_pages = match part {
+            Part::Local => all_pages.saturating_sub(below_pages()),
+            Part::Sum => all_pages,
+        };
+        own_pages as i64
+    }
+
+    fn keys(self) -> &'static [(&'static str, Source)] {
+        match self.groups.options().hierarchy {
+            Hierarchy::V1 => V1,
+            Hierarchy::V2 => V2,
+        }
+    }
+
+    /// Shows the keys as lines; what is below 0 is shown as 0.
+    fn lines(self, prefix: &str, part: Part) -> String {
+        let line = |(key, source): &(&str, Source)| format!("{prefix}{key} {}\n", self.number(*source, part).max(0));
+        self.keys().iter().map(line).collect()
+    }
+}
+
+/// Shows `memory.stat` of v2.
+pub(super) fn text_v2(at: At<'_>) -> String {
+    at.lines("", Part::Sum)
+}
+
+/// Shows `memory.stat` of v1: the group's own part, the limits in force, and the sums.
+pub(super) fn text_v1(at: At<'_>) -> String {
+    let least = |pages: fn(&MemCgroup) -> u64| {
+        bytes_line(at.groups.levels(at.group).map(pages).min().expect("a group is a level"))
+    };
+    let memory = least(|level| level.memory.max_pages());
+    let memsw = least(|level| level.swap.max_pages());
+    let limits = format!("hierarchical_memory_limit {memory}hierarchical_memsw_limit {memsw}");
+    at.lines("", Part::Local) + &limits + &at.lines("total_", Part::Sum)
+}
+
+impl Swap {
+    /// Returns the keys of `memory.stat` with the part of the group itself, which the file of v2 does not show.
+    ///
+    /// Errors: `Cgroup` (EINVAL) memcg is disabled.
+    pub fn memcg_stat_local(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {
+        let at = self.at(css)?;
+        Ok(at.keys().iter().map(|&(key, source)| (key, at.number(source, Part::Local))).collect())
+    }
+}

@@ -1,0 +1,264 @@
+//! `MemCgroup`: one memory cgroup, its files and its counters.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyInt, PyString};
+use swapcore::limits::MAX_SWAPFILES;
+use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, MemcgEvent, MemcgStat, RefaultRule};
+use swapcore::types::CssId;
+use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
+
+use crate::convert;
+use crate::errors::Result;
+use crate::policy::detached;
+
+/// One memory cgroup. Kernel: `struct mem_cgroup`.
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct MemCgroup {
+    handle: GroupHandle,
+}
+
+impl MemCgroup {
+    /// Returns the class of a group, unless nothing holds that any more or memcg is disabled.
+    pub(crate) fn of(swap: &Arc<swapcore::Swap>, css: CssId) -> Option<Self> {
+        Some(Self { handle: GroupHandle::get(swap, css)? })
+    }
+
+    /// Returns the root. Errors: EINVAL memcg is disabled.
+    pub(crate) fn root(swap: &Arc<swapcore::Swap>) -> Result<Self> {
+        Ok(Self { handle: GroupHandle::root(swap)? })
+    }
+
+    /// Returns the group that an argument means, root when there is none. Errors: EINVAL of another subsystem.
+    pub(crate) fn css_of(memcg: Option<&Bound<'_, Self>>, swap: &Arc<swapcore::Swap>) -> Result<CssId> {
+        let Some(memcg) = memcg else { return Ok(CssId::ROOT) };
+        let handle = &memcg.get().handle;
+        if !Arc::ptr_eq(handle.swap(), swap) {
+            return Err(SwapError::ForeignGroup(handle.groups().path(handle.css())).into());
+        }
+        Ok(handle.css())
+    }
+
+    /// Returns the file whose name has dots where an attribute has underscores.
+    fn file_of(&self, attribute: &str) -> Result<Option<&'static str>> {
+        let files = self.handle.swap().memcg_files(self.handle.css())?;
+        Ok(files.into_iter().find(|file| file.replace('.', "_") == attribute))
+    }
+
+    fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool) -> Result<()> {
+        let (swap, css) = (self.handle.swap(), self.handle.css());
+        let cpu: CpuId = convert::cpu(None, swap.nr_cpus())?;
+        detached(py, || swap.memcg_write(css, file, text, nonblock, cpu))
+    }
+}
+
+/// Returns what is written for a value: a text, or a number as one.
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if value.is_instance_of::<PyString>() {
+        return value.extract();
+    }
+    if value.is_instance_of::<PyInt>() {
+        // A bool too is the number it is.
+        return Ok(value.call_method0("__index__")?.str()?.to_string());
+    }
+    let kind = value.get_type().name()?;
+    Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
+}
+
+/// Returns what a text says: an int for a number, a dict for `key value` lines, else the text without its newline.
+fn value_of<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    let text = text.trim_end();
+    if let Ok(number) = text.parse::<u64>() {
+        return Ok(number.into_pyobject(py)?.into_any());
+    }
+    if !text.contains(' ') {
+        return Ok(PyString::new(py, text).into_any());
+    }
+    let values = PyDict::new(py);
+    for (key, value) in text.lines().filter_map(|line| line.split_once(' ')) {
+        values.set_item(key, value_of(py, value)?)?;
+    }
+    Ok(values.into_any())
+}
+
+#[pymethods]
+impl MemCgroup {
+    /// The name it was made with; "" for root.
+    #[getter]
+    fn name(&self) -> String {
+        self.handle.groups().name(self.handle.css())
+    }
+
+    /// The names from root down.
+    #[getter]
+    fn path(&self) -> String {
+        self.handle.groups().path(self.handle.css())
+    }
+
+    /// The group above; None for root.
+    #[getter]
+    fn parent(&self) -> Option<Self> {
+        self.handle.parent().map(|handle| Self { handle })
+    }
+
+    /// The groups right below that are online, in the order they were made.
+    #[getter]
+    fn children(&self) -> Vec<Self> {
+        self.handle.children().into_iter().map(|handle| Self { handle }).collect()
+    }
+
+    /// Made and not removed.
+    #[getter]
+    fn is_online(&self) -> bool {
+        self.handle.group().is_online()
+    }
+
+    /// Names of the files the group has.
+    #[getter]
+    fn files(&self) -> Result<Vec<&'static str>> {
+        Ok(self.handle.swap().memcg_files(self.handle.css())?)
+    }
+
+    /// Makes a group below. Keywords are files with underscores for dots, ``memory_`` in front or not.
+    #[pyo3(signature = (name, **files))]
+    fn create(&self, py: Python<'_>, name: &str, files: Option<&Bound<'_, PyDict>>) -> Result<Self> {
+        let made = Self { handle: self.handle.create(name)? };
+        let fill = || {
+            for (keyword, value) in files.into_iter().flatten() {
+                let keyword: String = keyword.extract()?;
+                let file = match made.file_of(&keyword)? {
+                    Some(file) => Some(file),
+                    None => made.file_of(&format!("memory_{keyword}"))?,
+                };
+                let unknown = || PyTypeError::new_err(format!("create() got {keyword:?}, which no file is named like"));
+                made.write_text(py, file.ok_or_else(unknown)?, &text_of(&value)?, false)?;
+            }
+            Ok(())
+        };
+        match fill() {
+            Ok(()) => Ok(made),
+            Err(error) => {
+                made.handle.remove()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the group offline; what is charged to it lives on.
+    fn remove(&self) -> Result<()> {
+        Ok(self.handle.remove()?)
+    }
+
+    /// Returns the text of a file, also of a removed group.
+    fn read(&self, file: &str) -> Result<String> {
+        Ok(self.handle.swap().memcg_read(self.handle.css(), file)?)
+    }
+
+    /// Writes to a file; ``nonblock`` sets a limit without reclaiming what is over it.
+    #[pyo3(signature = (file, value, *, nonblock = false))]
+    fn write(&self, py: Python<'_>, file: &str, value: &Bound<'_, PyAny>, nonblock: bool) -> Result<()> {
+        self.write_text(py, file, &text_of(value)?, nonblock)
+    }
+
+    /// Returns the exact counters in pages, also of a group that is offline.
+    fn counters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let group = self.handle.group();
+        let is_v1 = self.handle.groups().options().hierarchy == Hierarchy::V1;
+        let swap = |v1: &'static str, v2: &'static str| if is_v1 { v1 } else { v2 };
+        let counters = PyDict::new(py);
+        counters.set_item("memory_pages", group.memory.usage_pages())?;
+        counters.set_item(swap("memsw_pages", "swap_pages"), group.swap.usage_pages())?;
+        counters.set_item("memcg_swap_pages", group.stat_local(MemcgStat::Swap))?;
+        counters.set_item("memory_watermark_pages", group.memory.watermark_pages())?;
+        counters.set_item(swap("memsw_watermark_pages", "swap_watermark_pages"), group.swap.watermark_pages())?;
+        counters.set_item("memory_failcnt", group.memory.failcnt())?;
+        counters.set_item("swap_failcnt", group.swap.failcnt())?;
+        counters.set_item("swapcached_pages", group.stat_local(MemcgStat::Swapcached))?;
+        counters.set_item("id", group.id().0)?;
+        counters.set_item("id_refs", group.id_refs())?;
+        // The handle of this object is one of them.
+        counters.set_item("css_refs", group.css_refs())?;
+        counters.set_item("memory_underflow_pages", group.memory.underflow_pages())?;
+        counters.set_item("swap_underflow_pages", group.swap.underflow_pages())?;
+        let events = [
+            ("events_max", MemcgEvent::Max),
+            ("events_oom", MemcgEvent::Oom),
+            ("events_oom_kill", MemcgEvent::OomKill),
+            ("events_high", MemcgEvent::High),
+            ("swap_events_max", MemcgEvent::SwapMax),
+            ("swap_events_fail", MemcgEvent::SwapFail),
+            ("swap_events_high", MemcgEvent::SwapHigh),
+        ];
+        events.iter().try_for_each(|(name, event)| counters.set_item(name, group.events_local(*event)))?;
+        Ok(counters)
+    }
+
+    /// Returns the keys of ``memory.stat`` with the group's own part.
+    fn stat_local<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let stat = PyDict::new(py);
+        let values = self.handle.swap().memcg_stat_local(self.handle.css())?;
+        values.iter().try_for_each(|(key, value)| stat.set_item(key, value))?;
+        Ok(stat)
+    }
+
+    /// Sets what decides for the group without calling anybody; groups made below it from now on begin with the same.
+    #[pyo3(signature = (*, allow_swap = true, dead_owner = None, devices = None, refault = None))]
+    fn set_policy(
+        &self,
+        allow_swap: bool,
+        dead_owner: Option<&str>,
+        devices: Option<Vec<i64>>,
+        refault: Option<&str>,
+    ) -> Result<()> {
+        let refault = match refault {
+            None => None,
+            Some("activate") => Some(RefaultRule::Activate),
+            Some("never") => Some(RefaultRule::Never),
+            Some(name) => {
+                let known = "activate, never";
+                return Err(SwapError::UnknownName { what: "refault", name: name.into(), known }.into());
+            }
+        };
+        let dead_owner = dead_owner.map(DeadSwapin::from_name).transpose()?;
+        let high = MAX_SWAPFILES as u64 - 1;
+        let bad = |value: i64| SwapError::OutOfRange { what: "swap type", value: value.into(), low: 0, high };
+        let ty =
+            |&ty: &i64| u8::try_from(ty).ok().filter(|&ty| u64::from(ty) <= high).map(SwpType).ok_or_else(|| bad(ty));
+        let devices =
+            devices.map(|devices| devices.iter().map(ty).collect::<swapcore::Result<Vec<_>>>()).transpose()?;
+        Ok(self.handle.set_policy(GroupPolicy { may_swap: allow_swap, dead_owner, devices, refault })?)
+    }
+
+    fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>> {
+        let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {name:?}"));
+        let file = self.file_of(name)?.ok_or_else(missing)?;
+        Ok(value_of(py, &self.read(file)?)?)
+    }
+
+    fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> Result<()> {
+        let missing = || PyAttributeError::new_err(format!("the group has no file {name:?} to set"));
+        let file = self.file_of(name)?.ok_or_else(missing)?;
+        self.write_text(py, file, &text_of(value)?, false)
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.handle.swap(), other.handle.swap()) && self.handle.css() == other.handle.css()
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (Arc::as_ptr(self.handle.swap()).addr(), self.handle.css()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn __repr__(&self) -> String {
+        let group = self.handle.group();
+        let (memory, swap) = (group.memory.usage_pages(), group.swap.usage_pages());
+        let state = if group.is_online() { "" } else { ", removed" };
+        format!("<MemCgroup {}: {memory} pages of memory, {swap} of swap{state}>", self.path())
+    }
+}

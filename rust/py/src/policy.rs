@@ -1,0 +1,176 @@
+//! Hooks written in Python, as the core's trait, and the way of what they raise to the call that led to it.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use swapcore::memcg::{DeadSwapin, LimitKind, MemcgPolicy, RefaultNotice};
+use swapcore::types::CssId;
+use swapcore::{Order, SwapError, SwpType};
+
+use crate::errors::{Error, Result};
+use crate::memcg::MemCgroup;
+
+thread_local! {
+    /// What hooks raised, for each call of the binding that this thread is in, the innermost last. A hook runs on the
+    /// thread of the call that led to it, so nobody else's exception can be here.
+    static CALLS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One call of the binding in which hooks may be called.
+struct Call;
+
+impl Call {
+    fn enter() -> Self {
+        CALLS.with_borrow_mut(|calls| calls.push(None));
+        Self
+    }
+
+    fn raised(&self) -> Option<PyErr> {
+        CALLS.with_borrow_mut(|calls| calls.last_mut().and_then(Option::take))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        CALLS.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Keeps the first exception of a call; later ones are most often the same again.
+fn keep(py: Python<'_>, error: PyErr) {
+    let left = CALLS.with_borrow_mut(|calls| match calls.last_mut() {
+        Some(raised) => {
+            raised.get_or_insert(error);
+            None
+        }
+        None => Some(error),
+    });
+    // Nobody to raise it: a handle was dropped.
+    if let Some(error) = left {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// Calls the core where hooks may be called, and returns what they raised besides.
+pub(crate) fn watched<T>(work: impl FnOnce() -> T) -> (T, Option<PyErr>) {
+    let call = Call::enter();
+    let result = work();
+    (result, call.raised())
+}
+
+/// [`watched`], detached; what a hook raised comes before what the core says.
+pub(crate) fn detached<T: Send, E: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> std::result::Result<T, E> + Send,
+) -> Result<T>
+where
+    Error: From<E>,
+{
+    match py.detach(|| watched(work)) {
+        (_, Some(raised)) => Err(Error::Python(raised)),
+        (result, None) => Ok(result?),
+    }
+}
+
+/// The hooks that an object has, bound to it.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    /// Weak: the subsystem has the hooks.
+    swap: Weak<swapcore::Swap>,
+    on_swap_charge: Option<Py<PyAny>>,
+    on_dead_owner: Option<Py<PyAny>>,
+    on_limit: Option<Py<PyAny>>,
+    on_refault: Option<Py<PyAny>>,
+    choose_device: Option<Py<PyAny>>,
+}
+
+impl Hooks {
+    /// Looks the hooks of an object up. Errors: TypeError it has none.
+    pub(crate) fn new(swap: &Arc<swapcore::Swap>, object: &Bound<'_, PyAny>) -> Result<Self> {
+        let hook = |name: &str| {
+            let found = object.getattr_opt(name)?.filter(|hook| !hook.is_none());
+            Ok::<_, PyErr>(found.map(Bound::unbind))
+        };
+        let hooks = Self {
+            swap: Arc::downgrade(swap),
+            on_swap_charge: hook("on_swap_charge")?,
+            on_dead_owner: hook("on_dead_owner")?,
+            on_limit: hook("on_limit")?,
+            on_refault: hook("on_refault")?,
+            choose_device: hook("choose_device")?,
+        };
+        let all =
+            [&hooks.on_swap_charge, &hooks.on_dead_owner, &hooks.on_limit, &hooks.on_refault, &hooks.choose_device];
+        if all.iter().all(|hook| hook.is_none()) {
+            let kind = object.get_type().name()?;
+            let why = format!(
+                "{kind} has no hook: a policy has one or more of on_swap_charge, on_dead_owner, on_limit, on_refault, \
+                 choose_device"
+            );
+            return Err(PyTypeError::new_err(why).into());
+        }
+        Ok(hooks)
+    }
+
+    /// Calls a hook that is there with a group that still is; what it raises is kept, and it answers nothing then.
+    fn ask<T>(
+        &self,
+        hook: Option<&Py<PyAny>>,
+        group: CssId,
+        call: impl for<'py> FnOnce(&Bound<'py, PyAny>, MemCgroup, &Arc<swapcore::Swap>) -> Result<Option<T>>,
+    ) -> Option<T> {
+        let (hook, swap) = (hook?, self.swap.upgrade()?);
+        let group = MemCgroup::of(&swap, group)?;
+        Python::attach(|py| {
+            call(hook.bind(py), group, &swap).unwrap_or_else(|error| {
+                keep(py, error.into());
+                None
+            })
+        })
+    }
+}
+
+impl MemcgPolicy for Hooks {
+    fn on_swap_charge(&self, group: CssId, nr_pages: u32) -> Option<bool> {
+        self.ask(self.on_swap_charge.as_ref(), group, |hook, group, _| Ok(hook.call1((group, nr_pages))?.extract()?))
+    }
+
+    fn on_dead_owner(&self, owner: CssId, faulting: CssId, nr_pages: u32) -> Option<DeadSwapin> {
+        self.ask(self.on_dead_owner.as_ref(), owner, |hook, owner, swap| {
+            let word: Option<String> = hook.call1((owner, MemCgroup::of(swap, faulting), nr_pages))?.extract()?;
+            Ok(word.map(|word| DeadSwapin::from_name(&word)).transpose()?)
+        })
+    }
+
+    fn on_limit(&self, group: CssId, limit: LimitKind, nr_pages: u64) {
+        self.ask(self.on_limit.as_ref(), group, |hook, group, _| {
+            hook.call1((group, limit.name(), nr_pages))?;
+            Ok(None::<()>)
+        });
+    }
+
+    fn on_refault(&self, group: CssId, notice: RefaultNotice) -> Option<bool> {
+        let RefaultNotice { nr_pages, distance_pages, is_activated } = notice;
+        self.ask(self.on_refault.as_ref(), group, |hook, group, _| {
+            Ok(hook.call1((group, nr_pages, distance_pages, is_activated))?.extract()?)
+        })
+    }
+
+    fn choose_device(&self, group: CssId, order: Order, devices: &[SwpType]) -> Option<SwpType> {
+        self.ask(self.choose_device.as_ref(), group, |hook, group, _| {
+            let types: Vec<u32> = devices.iter().map(|ty| ty.0.into()).collect();
+            let chosen: Option<i128> = hook.call1((group, order.get(), types))?.extract()?;
+            let Some(value) = chosen else { return Ok(None) };
+            let found = devices.iter().find(|ty| i128::from(ty.0) == value);
+            let bad = SwapError::OutOfRange {
+                what: "swap type of a device with room",
+                value,
+                low: devices.iter().map(|ty| ty.0.into()).min().unwrap_or(0),
+                high: devices.iter().map(|ty| ty.0.into()).max().unwrap_or(0),
+            };
+            Ok(Some(*found.ok_or(bad)?))
+        })
+    }
+}
