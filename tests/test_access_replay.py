@@ -131,7 +131,8 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
     assert result.memory_peak_bytes == 4 * MIB
     assert result.oom_kills == 0
     assert result.swap_peak_bytes is not None
-    assert result.swap_peak_bytes >= (PAGES * sc.PAGE_SIZE - 4 * MIB) * (2 if memcg == "v1" else 1) * 0.9
+    kept_bytes = 0 if memcg == "v1" else 4 * MIB
+    assert result.swap_peak_bytes >= (result.first_touches * sc.PAGE_SIZE - kept_bytes) * 0.9
     assert counters["workingset_refault_anon"] >= in_pages * 0.99
 
 
@@ -170,10 +171,13 @@ def test_equal_seeds_do_the_same() -> None:
 
 
 def test_swap_max_refuses_and_the_task_is_killed() -> None:
-    result = replay_accesses(sweeps(), memory_max="2M", swap_max="1M")
+    # One page more than reclaim's batches fill: the last batch meets the limit.
+    result = replay_accesses(sweeps(), memory_max="2M", swap_max=MIB + sc.PAGE_SIZE)
     assert result.oom_kills == 1
     assert result.accesses < PAGES
-    assert result.swap_peak_bytes == MIB
+    assert result.swap_peak_bytes is not None
+    # A charge that is refused raises the mark for a moment.
+    assert result.swap_peak_bytes - MIB in (sc.PAGE_SIZE, 2 * sc.PAGE_SIZE)
     assert result.swap_events["max"] == result.swap_events["fail"] > 0
     assert result.memory_events["oom"] >= 1
     assert result.memory_events["max"] > 0

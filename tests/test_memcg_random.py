@@ -86,7 +86,8 @@ def literal_faults(hierarchy: str) -> set[int]:
 
 
 def test_literal_text_breaks_the_local_statistic_in_v2() -> None:
-    assert literal_faults("v2") == {4}
+    # 3 is K1 as seen from outside: a folio whose charge failed stays for ever, charged and held by nobody.
+    assert literal_faults("v2") == {3, 4}
 
 
 def test_literal_text_breaks_memsw_and_the_statistic_in_v1() -> None:

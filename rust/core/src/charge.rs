@@ -189,6 +189,16 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// Says whether the slots of a locked cached folio are charged to the folio's own group, and nobody else is recorded.
+    pub(crate) fn is_slot_owner(&self, folio: &LockedFolio<'_>) -> bool {
+        let Some(groups) = self.swap.memcg() else { return false };
+        let Ok((device, offset)) = self.folio_slots(folio.folio()) else { return false };
+        !groups.do_memsw_account()
+            && !groups.options().owner_store.is_record()
+            && !folio.has(FolioFlags::SWAP_UNCHARGED)
+            && device.clusters.lock(offset.cluster()).owner(offset.in_cluster()) == MemcgId(0)
+    }
+
     /// Writes who pays for the slots of a locked cached folio beside their entries.
     fn record_owner(&mut self, folio: Folio<'_>, id: MemcgId) -> Result<()> {
         let (device, offset) = self.folio_slots(folio)?;

@@ -26,6 +26,7 @@
 //! policies
 //! vmscan
 //! shrink memcharge
+//! reparent
 //! cgroupfs
 //! swapin
 //! swapout
@@ -85,6 +86,7 @@ mod races;
 pub mod readahead;
 mod reclaim;
 mod refs;
+mod reparent;
 mod replace;
 pub mod replay;
 pub mod rmap;

@@ -32,11 +32,15 @@ impl Swap {
         self.memcg().map(|groups| groups.get(css))
     }
 
-    /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM). Locks: none may be held but the
+    /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV) the group is
+    /// removed. Locks: none may be held but the
     /// folio's. Kernel: `mem_cgroup_charge`.
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
-        let group = groups.nearest_online(groups.get(css));
+        let group = groups.get(css);
+        if !group.is_online() {
+            return Err(MemCgroups::removed(&groups.name(css)));
+        }
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);
         Ok(())
@@ -73,7 +77,7 @@ impl Swap {
         nr_pages: u32,
     ) -> DeadSwapin {
         let options = groups.options();
-        let can_keep = |rule: &DeadSwapin| *rule != DeadSwapin::FaultMm || options.owner_store != OwnerStore::Shadow;
+        let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
         self.policies
             .get()
             .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))

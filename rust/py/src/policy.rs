@@ -140,7 +140,11 @@ impl MemcgPolicy for Hooks {
     fn on_dead_owner(&self, owner: CssId, faulting: CssId, nr_pages: u32) -> Option<DeadSwapin> {
         self.ask(self.on_dead_owner.as_ref(), owner, |hook, owner, swap| {
             let word: Option<String> = hook.call1((owner, MemCgroup::of(swap, faulting), nr_pages))?.extract()?;
-            Ok(word.map(|word| DeadSwapin::from_name(&word)).transpose()?)
+            let rule = word.map(|word| DeadSwapin::from_name(&word)).transpose()?;
+            if let (Some(rule), Some(groups)) = (rule, swap.memcg()) {
+                groups.options().check_dead_owner(rule)?;
+            }
+            Ok(rule)
         })
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::error::{Result, SwapError};
-use crate::memcg::{DeadSwapin, GroupPolicy, MemCgroup, MemCgroups, OwnerStore};
+use crate::memcg::{GroupPolicy, MemCgroup, MemCgroups};
 use crate::swap::Swap;
-use crate::types::CssId;
+use crate::types::{CpuId, CssId};
 
 /// Keeps a group from being freed, and its subsystem with it; it may be removed all the same. Kernel: a css reference.
 #[derive(Debug)]
@@ -67,20 +67,26 @@ impl GroupHandle {
         Self::get(&self.swap, css).ok_or_else(|| MemCgroups::removed(name))
     }
 
-    /// Takes the group offline. Errors: as [`MemCgroups::remove`].
+    /// Takes the group offline. Errors: as [`Swap::remove_group`].
     pub fn remove(&self) -> Result<()> {
-        self.groups().remove(self.css)
+        self.swap.remove_group(self.css, CpuId(0))
     }
 
     /// Sets what decides for the group without asking anybody, and for groups made below it from now on.
     ///
-    /// Errors, all `Cgroup`: ENODEV the group is removed; EINVAL the owner store cannot keep what is to happen to dead owners.
+    /// Errors, all EINVAL but for ENODEV: the group is removed; the owner store cannot keep what is to happen to dead owners;
+    /// there are no devices to go to, or one is not on.
     pub fn set_policy(&self, policy: GroupPolicy) -> Result<()> {
-        let options = self.groups().options();
-        if policy.dead_owner == Some(DeadSwapin::FaultMm) && options.owner_store == OwnerStore::Shadow {
-            let what = "dead_owner=fault_mm needs another owner_store than shadow, which cannot keep slots of a dead group \
-                        its own under a folio of another";
-            return Err(SwapError::cgroup(Errno::INVAL, what.into()));
+        if let Some(rule) = policy.dead_owner {
+            self.groups().options().check_dead_owner(rule)?;
+        }
+        if let Some(types) = &policy.devices {
+            if types.is_empty() {
+                return Err(SwapError::cgroup(Errno::INVAL, "devices= names none: allow_swap=False says so".into()));
+            }
+            if let Some(ty) = types.iter().find(|&&ty| self.swap.device(ty).is_err()) {
+                return Err(SwapError::cgroup(Errno::INVAL, format!("devices= names type {}, which is not on", ty.0)));
+            }
         }
         if !self.group().is_online() {
             return Err(MemCgroups::removed(&self.groups().name(self.css)));

@@ -48,6 +48,15 @@ impl Folio<'_> {
         }
     }
 
+    /// Binds a locked folio to the group above its own, without a charge. Kernel: `memcg_reparent_objcgs` of one folio.
+    pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
+        self.count_anon(from, -1);
+        groups.css_get(to, 1);
+        self.set_css(to.css());
+        self.count_anon(to, 1);
+        groups.css_put(from, 1);
+    }
+
     /// Uncharges a folio that is freed. Kernel: `mem_cgroup_uncharge`.
     pub(super) fn uncharge(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {

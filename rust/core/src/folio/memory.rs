@@ -145,7 +145,11 @@ impl Memory {
         }
         let lruvec = match &memcg {
             Some(groups) => groups.root().lruvec().clone(),
-            None => Lruvec::new(MemcgId(0), 0, None),
+            None => {
+                let lruvec = Lruvec::new(MemcgId(0), 0, None);
+                lruvec.renew();
+                lruvec
+            }
         };
         Ok(Self {
             nr_pages: nr_pages as u32,

@@ -107,12 +107,13 @@ impl PageCounter {
         self.raise_watermark(usage);
     }
 
-    /// Charges this level if its limit allows. Kernel: one step of `page_counter_try_charge`.
-    pub(super) fn try_charge(&self, nr_pages: u64) -> bool {
+    /// Charges this level if its limit allows, and counts when it does not if somebody wants to know. Kernel: one step of
+    /// `page_counter_try_charge`.
+    pub(super) fn try_charge(&self, nr_pages: u64, tracks_failcnt: bool) -> bool {
         let usage = self.usage.fetch_add(nr_pages as i64, Ordering::Relaxed) + nr_pages as i64;
         if usage > self.max_pages() as i64 {
             self.usage.fetch_sub(nr_pages as i64, Ordering::Relaxed);
-            self.failcnt.fetch_add(1, Ordering::Relaxed);
+            self.failcnt.fetch_add(u64::from(tracks_failcnt), Ordering::Relaxed);
             return false;
         }
         self.raise_watermark(usage);
@@ -161,8 +162,8 @@ mod tests {
     fn the_limit_itself_is_allowed_and_one_more_refused() {
         let counter = PageCounter::default();
         counter.set_max(8);
-        assert!(counter.try_charge(8));
-        assert!(!counter.try_charge(1));
+        assert!(counter.try_charge(8, true));
+        assert!(!counter.try_charge(1, true));
         assert_eq!((counter.usage_pages(), counter.watermark_pages(), counter.failcnt()), (8, 8, 1));
         counter.charge(4);
         assert_eq!((counter.usage_pages(), counter.margin_pages()), (12, -4));

@@ -171,7 +171,7 @@ impl MemCgroups {
         nr_pages: u64,
     ) -> std::result::Result<(), &'a MemCgroup> {
         for level in self.charged_levels(group) {
-            if !Self::counter(level, which).try_charge(nr_pages) {
+            if !Self::counter(level, which).try_charge(nr_pages, self.do_memsw_account()) {
                 let below = self.charged_levels(group).take_while(|below| below.css() != level.css());
                 below.for_each(|below| Self::counter(below, which).uncharge(nr_pages));
                 return Err(level);

@@ -103,6 +103,20 @@ pub struct MemcgOptions {
     pub has_stock: bool,
 }
 
+impl MemcgOptions {
+    /// Checks that the owner store can do what is asked of it for dead owners. Errors: `Conflict` (EINVAL).
+    pub fn check_dead_owner(&self, rule: DeadSwapin) -> Result<()> {
+        if rule == DeadSwapin::FaultMm && self.owner_store == OwnerStore::Shadow {
+            return Err(SwapError::Conflict(FAULT_MM_NEEDS_A_RECORD));
+        }
+        Ok(())
+    }
+}
+
+const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm for slots of dead groups needs another owner_store than shadow: while a \
+    folio is cached its slots have no owner but the folio's, so they cannot stay the dead group's under a folio of the \
+    faulting one";
+
 /// What was asked for; `None` is the owner store's own rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemcgWish {
@@ -152,11 +166,7 @@ impl MemcgWish {
                 "refault_level=reclaim_root needs owner_store=array or cluster_table: the id in a shadow must be the slot's \
                  owner, and cannot be that of the group whose limit reclaimed it as well",
             ),
-            (
-                self.owner_store == OwnerStore::Shadow && dead_swapin == DeadSwapin::FaultMm,
-                "dead_swapin=fault_mm needs another owner_store than shadow: while a folio is cached its slots have no owner \
-                 but the folio's, so slots of a dead group cannot stay its own under a folio of the faulting one",
-            ),
+            (self.owner_store == OwnerStore::Shadow && dead_swapin == DeadSwapin::FaultMm, FAULT_MM_NEEDS_A_RECORD),
             (
                 self.is_rfc_literal && self.owner_store != OwnerStore::Shadow,
                 "rfc_literal=on needs owner_store=shadow: that is what was posted",

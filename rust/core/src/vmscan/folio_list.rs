@@ -98,14 +98,12 @@ impl Swap {
 impl<'s> Look<'s, '_> {
     /// Looks at one folio. I.4.
     fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
-        // Hooks are asked while no lock is held; what follows may need the answer.
-        let wish = self.swap.ask_swap(folio);
         let Some(locked) = folio.folio().try_lock() else {
             self.stat.error = Some(folio.busy());
             return Fate::Keep;
         };
         let mut rest = Some(locked);
-        let fate = match self.shrink(&mut rest, &wish) {
+        let fate = match self.shrink(&mut rest, folio) {
             Ok(fate) => fate,
             Err((error, fate)) => {
                 self.stat.error = Some(error);
@@ -145,7 +143,7 @@ impl<'s> Look<'s, '_> {
     fn shrink(
         &mut self,
         rest: &mut Option<LockedFolio<'s>>,
-        wish: &SwapWish,
+        folio: &FolioRef<'s>,
     ) -> std::result::Result<Fate, (SwapError, Fate)> {
         let locked = rest.as_ref().expect("locked by the caller");
         if locked.has(FolioFlags::MLOCKED) {
@@ -164,9 +162,13 @@ impl<'s> Look<'s, '_> {
             return Ok(fate);
         }
         self.check_pins(locked).map_err(|error| (error, Fate::Keep))?;
-        if !locked.has(FolioFlags::SWAPCACHE) && !self.get_slots(locked, wish)? {
-            return Ok(Fate::Keep);
+        if !locked.has(FolioFlags::SWAPCACHE) {
+            let wish = self.ask(rest, folio)?;
+            if !self.get_slots(rest.as_ref().expect("locked again"), &wish)? {
+                return Ok(Fate::Keep);
+            }
         }
+        let locked = rest.as_ref().expect("locked by the caller");
         if locked.is_mapped() {
             let unmapped = self.swap.try_to_unmap(locked, self.how.cpu);
             if locked.is_mapped() {
@@ -187,6 +189,30 @@ impl<'s> Look<'s, '_> {
             }
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
             (Some(_), _) => Ok(Fate::Keep),
+        }
+    }
+
+    /// Asks what people want to decide about the folio's way out. Hooks are called with no lock held: the folio's is given
+    /// up meanwhile.
+    fn ask(
+        &self,
+        rest: &mut Option<LockedFolio<'s>>,
+        folio: &FolioRef<'s>,
+    ) -> std::result::Result<SwapWish, (SwapError, Fate)> {
+        if !self.swap.policies.is_set() {
+            return Ok(self.swap.ask_swap(folio));
+        }
+        drop(rest.take());
+        let wish = self.swap.ask_swap(folio);
+        let busy = || (folio.busy(), Fate::Keep);
+        let locked = folio.folio().try_lock().ok_or_else(busy)?;
+        let is_as_before = !locked.flags().intersects(FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK);
+        let pins = self.check_pins(&locked);
+        *rest = Some(locked);
+        match pins {
+            Ok(()) if is_as_before => Ok(wish),
+            Ok(()) => Err(busy()),
+            Err(error) => Err((error, Fate::Keep)),
         }
     }
 

@@ -197,8 +197,11 @@ impl Lruvec {
     }
 
     /// Makes the lists as new, for another memcg with the same parent; nothing is on them.
+    ///
+    /// Their age begins at 1: only differences of ages are looked at, and no eviction leaves the shadow of a folio that was
+    /// not evicted.
     pub(crate) fn renew(&self) {
-        self.nonresident_age.store(0, Ordering::Relaxed);
+        self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));
         *self.cost.lock() = LruCost::default();
     }
