@@ -169,6 +169,11 @@ class World:
         self.groups.append(group)
         return group
 
+    def forget_removed(self) -> None:
+        """Lets groups go that are removed: one that somebody holds lives on below its parent."""
+        self.groups = [group for group in self.groups if group.is_online]
+        self._swap_pages = Counter({group: self._swap_pages[group] for group in self.groups})
+
     def verify(self) -> None:
         """Proves the core's own invariants, those of F.8, and the statistics."""
         self.swap.check()

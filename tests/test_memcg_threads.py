@@ -271,8 +271,8 @@ def test_books_balance_after_eight_threads(hierarchy: str, store: str, dead_swap
     kill_all(hammer)
     hammer.expect_nothing()
     assert sum(not group.is_online for group in hammer.world.groups) > 0
-    # A group that is removed lives on below its parent as long as somebody holds it.
-    hammer.world.groups = [group for group in hammer.world.groups if group.is_online]
+    hammer.world.forget_removed()
+    hammer.mortal.clear()
     gc.collect()
     assert [group.counters()["css_refs"] for group in hammer.stay] == hammer.css_base
     assert hammer.swap.memcg.counters()["memcg_swap_pages"] == 0

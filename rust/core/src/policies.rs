@@ -27,9 +27,10 @@ impl Swap {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
         let Some(group) = group else { return SwapWish::default() };
         let (may_swap, devices) = group.with_policy(|policy| (policy.may_swap, policy.devices.clone()));
-        let Some(hook) = self.policies.get() else { return SwapWish { is_refused: !may_swap, devices } };
-        let allows = hook.on_swap_charge(group.css(), folio.nr_pages());
-        if !allows.unwrap_or(may_swap) {
+        let Some(hook) = self.policies.get().filter(|_| may_swap) else {
+            return SwapWish { is_refused: !may_swap, devices };
+        };
+        if hook.on_swap_charge(group.css(), folio.nr_pages()) == Some(false) {
             return SwapWish { is_refused: true, devices: None };
         }
         let types: Vec<_> = self.avail.lock().list.iter().collect();

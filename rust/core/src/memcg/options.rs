@@ -113,7 +113,7 @@ impl MemcgOptions {
     }
 }
 
-const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm for slots of dead groups needs another owner_store than shadow: while a \
+const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm (dead_swapin) for slots of dead groups needs another owner_store than shadow: while a \
     folio is cached its slots have no owner but the folio's, so they cannot stay the dead group's under a folio of the \
     faulting one";
 

@@ -71,8 +71,8 @@ pub struct RefaultNotice {
 ///
 /// Kernel: none.
 pub trait MemcgPolicy: Send + Sync + Debug {
-    /// May `nr_pages` of a group be swapped out? `Some(false)` is as if `memory.swap.max` refused. Before slots are looked
-    /// for.
+    /// May `nr_pages` of a group be swapped out, whose table allows it? `Some(false)` is as if `memory.swap.max` refused.
+    /// Before slots are looked for.
     fn on_swap_charge(&self, _group: CssId, _nr_pages: u32) -> Option<bool> {
         None
     }
