@@ -1,6 +1,6 @@
 """``swapcore show``: what swapon --show would tell after a workload, cluster lists, a map of the device.
 
-With ``--memcg``: the tree of memory cgroups in the middle of one.
+With ``--memcg``: the tree of memory cgroups in the middle of one; with ``--owner-stores``: what owners cost.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print a tree of memory cgroups with limits instead, three quarters through page accesses",
     )
+    parser.add_argument(
+        "--owner-stores",
+        action="store_true",
+        help="print what each way to remember who is charged for a slot costs instead, on a device of 1T",
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw every slot into a picture (needs matplotlib)")
     parser.add_argument("--bytes", action="store_true", help="print sizes in bytes")
     parser.add_argument("--noheadings", action="store_true", help="print the devices only, without headings")
@@ -109,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 
+    if args.owner_stores:
+        return _show_owner_stores(as_json=args.json)
     if args.memcg:
         return _show_memcg(args.trace or DEFAULT_ACCESSES, as_json=args.json)
     args.trace = args.trace or DEFAULT_TRACE
@@ -139,6 +146,20 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.raw and not args.noheadings:
         _print_lists_and_map(swap, args.trace, nr_ops)
+    return 0
+
+
+def _show_owner_stores(*, as_json: bool) -> int:
+    """Measures every owner store and prints what it costs."""
+    import dataclasses
+
+    from swapcore.owners import OWNER_STORES, owner_memory, print_owner_memory
+
+    rows = [owner_memory(store) for store in OWNER_STORES]
+    if as_json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+    else:
+        print_owner_memory(rows)
     return 0
 
 

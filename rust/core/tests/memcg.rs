@@ -1,10 +1,16 @@
 //! Random programs over groups, folios and slots: after every step the counters are what tables and folios say.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use swapcore::limits::PAGE_SIZE;
 use swapcore::memcg::{DeadSwapin, Hierarchy, MemcgWish, OwnerStore};
+use swapcore::mm::{Mm, VmaOptions};
+use swapcore::readahead::Vpn;
 use swapcore::spec::Discard;
 use swapcore::storage::Ram;
 use swapcore::swapout::MappedFolio;
@@ -246,5 +252,105 @@ proptest! {
     #[test]
     fn counters_of_v1_are_what_tables_and_folios_say(ops in ops()) {
         wishes().into_iter().try_for_each(|wish| run(Hierarchy::V1, wish, &ops))?;
+    }
+}
+
+/// Seconds of the thread test: 2, or what SWAPCORE_STRESS_SECONDS says.
+fn stress_time() -> Duration {
+    let given = std::env::var("SWAPCORE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs_f64(given.unwrap_or(2.0))
+}
+
+/// What one thread does until the time is over: makes, fills, empties and removes groups, swaps folios of whatever
+/// group, and leaves slots to others.
+fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Instant) -> u64 {
+    let groups = swap.memcg().expect("enabled");
+    let mut rng = ChaCha8Rng::seed_from_u64(u64::from(cpu.0));
+    let mut steps = 0;
+    while Instant::now() < until {
+        let parent = groups.create(CssId::ROOT, &format!("parent {cpu:?} {steps}")).expect("an id");
+        parent.memory.set_max(200);
+        parent.swap.set_max(if rng.random_ratio(1, 4) { 100 } else { u64::MAX });
+        let child = groups.create(parent.css(), "child").expect("an id");
+        let mm = Mm::in_group(swap.clone(), child.css()).expect("online");
+        let vma = mm.mmap(256, VmaOptions { anon_order: 2, ..VmaOptions::default() }).expect("a mapping");
+        for _ in 0..300 {
+            steps += 1;
+            let page = Vpn(vma.pages().start.0 + rng.random_range(0..256));
+            // Refused when neither memory nor swap has room: nothing changes then.
+            let _ = mm.write(page.0 * PAGE_SIZE as u64, &[cpu.0 as u8 + 1], cpu);
+        }
+        for _ in 0..30 {
+            steps += 1;
+            let owner = if rng.random() { child.css() } else { parent.css() };
+            let log2 = rng.random_range(0..5);
+            let Ok(folio) = swap.folio_with_in(order(log2), &[1; 99], owner, cpu) else { continue };
+            match swap.swap_out(MappedFolio::map(folio), cpu) {
+                Ok(entry) => {
+                    let mut slots = slots.lock().expect("no thread panicked");
+                    slots.extend((0..1 << log2).map(|page| entry.plus(page)));
+                }
+                Err(kept) => swap.folio_unmap(kept.folio, cpu).expect("a cpu"),
+            }
+        }
+        drop(mm);
+        drop(vma);
+        // Slots of theirs live on with others, who bring them back.
+        groups.remove(child.css()).expect("nobody is in it");
+        groups.remove(parent.css()).expect("its child is gone");
+        for _ in 0..40 {
+            steps += 1;
+            let taken = {
+                let mut slots = slots.lock().expect("no thread panicked");
+                let nr = slots.len();
+                (nr > 0).then(|| slots.swap_remove(rng.random_range(0..nr)))
+            };
+            let Some(entry) = taken else { break };
+            let how = Swapin::new(cpu, Orders::one(order(rng.random_range(0..4))));
+            if rng.random_ratio(1, 2)
+                && let Ok(mapped) = swap.swap_in(entry, 1, &how)
+            {
+                swap.folio_unmap(mapped, cpu).expect("a cpu");
+            } else {
+                swap.put(entry, 1, cpu).expect("one reference");
+            }
+        }
+    }
+    steps
+}
+
+#[test]
+fn eight_threads_charge_swap_and_remove_groups() {
+    for (number, wish) in wishes().into_iter().enumerate() {
+        for hierarchy in [Hierarchy::V2, Hierarchy::V1] {
+            let switches = Switches { memcg: wish, ..Profile::Newest.switches() };
+            let config =
+                Config { memcg: Some(hierarchy), memory_pages: 16384, switches, ..Config::new(8, Profile::Newest) };
+            let swap = Arc::new(Swap::with_config(config).expect("these go together"));
+            swap.swapon_storage(Arc::new(Ram::new(1 << 16).expect("a size")), None, Discard::None).expect("a device");
+            let slots = Mutex::default();
+            let until = Instant::now() + stress_time() / (2 * wishes().len() as u32);
+            let steps: u64 = std::thread::scope(|scope| {
+                let spawn = |cpu| {
+                    scope.spawn({
+                        let (swap, slots) = (&swap, &slots);
+                        move || hammer(swap, CpuId(cpu), slots, until)
+                    })
+                };
+                let running: Vec<_> = (0..8).map(spawn).collect();
+                running.into_iter().map(|thread| thread.join().expect("no thread panicked")).sum()
+            });
+            swap.check().expect("counters are what tables and folios say");
+            for slot in slots.into_inner().expect("no thread panicked") {
+                swap.put(slot, 1, CPU).expect("one reference");
+            }
+            swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
+            swap.check().expect("every invariant");
+            let groups = swap.memcg().expect("enabled");
+            assert_eq!(groups.subtree(CssId::ROOT), [CssId::ROOT], "a dead group is left");
+            let used: u64 = swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum();
+            assert_eq!((used, swap.memory_of_folios().nr_used_pages(), groups.root().id_refs()), (0, 0, 1));
+            println!("{number} {hierarchy:?} {:?}: {steps} steps", wish.owner_store);
+        }
     }
 }
