@@ -13,8 +13,8 @@ use swapcore::memcg::{Hierarchy, Which};
 use swapcore::types::CssId;
 use swapcore::{Config, CpuId, Profile, Swap};
 
-const ROUNDS: usize = 101;
-const PAIRS: usize = 2000;
+const ROUNDS: usize = 61;
+const PAIRS: usize = 10_000;
 const NR_PAGES: u64 = 64;
 
 /// Runs a body on threads of their own; returns ns a call and thread.

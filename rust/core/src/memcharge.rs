@@ -212,7 +212,7 @@ impl Swap {
     /// Reclaims and slows down where a charge took a level over its high limit. Kernel: `mem_cgroup_handle_over_high`.
     fn check_high(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
-        if groups.do_memsw_account() || IS_RECLAIMING.get() {
+        if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
             return Ok(());
         }
         let over = |usage: u64, high: u64| usage > high;

@@ -49,7 +49,7 @@ impl Write<'_> {
     /// Sets `memory.high`; what is over it is reclaimed as far as that goes. Kernel: `memory_high_write`.
     pub(super) fn set_memory_high(self) -> Result<()> {
         let pages = self.limit_pages()?;
-        self.at.group.memory.set_high(pages);
+        self.at.groups.set_high(self.at.group, Which::Memory, pages);
         if !self.nonblock {
             self.reclaim_to(pages)?;
         }

@@ -6,7 +6,7 @@ use super::On::{All, NonRoot};
 use super::amount::{bytes_line, limit_line};
 use super::stat::text_v2;
 use super::{At, File};
-use crate::memcg::{MemCgroup, MemcgEvent};
+use crate::memcg::{MemCgroup, MemcgEvent, Which};
 
 /// Every file, in the order they are listed.
 pub(super) const FILES: &[File] = &[
@@ -60,7 +60,7 @@ pub(super) const FILES: &[File] = &[
         NonRoot,
         Some(|at| limit_line(at.group.swap.high_pages())),
         Some(|write| {
-            write.at.group.swap.set_high(write.limit_pages()?);
+            write.at.groups.set_high(write.at.group, Which::Swap, write.limit_pages()?);
             Ok(())
         }),
     ),

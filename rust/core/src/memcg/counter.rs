@@ -67,7 +67,7 @@ impl PageCounter {
     }
 
     /// Sets the usage from which on the group is slowed down.
-    pub fn set_high(&self, pages: u64) {
+    pub(super) fn set_high(&self, pages: u64) {
         self.high.store(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
     }
 

@@ -19,7 +19,7 @@ use std::array;
 use std::collections::{BTreeMap, HashMap};
 use std::iter::successors;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
 use group::{Life, NR_STATS};
@@ -84,6 +84,8 @@ pub struct MemCgroups {
     /// No id below is free.
     lowest_free: SpinMutex<u32>,
     stocks: Stocks,
+    /// Some group had a high limit once: who charges looks at them.
+    has_high: AtomicBool,
 }
 
 fn place(css: CssId) -> (usize, usize) {
@@ -102,6 +104,7 @@ impl MemCgroups {
             ids: MappedSlice::zeroed(NR_IDS)?,
             lowest_free: SpinMutex::new(1),
             stocks: Stocks::new(nr_cpus)?,
+            has_high: AtomicBool::new(false),
         };
         let root = groups.place_group(None, &mut groups.tree.lock())?;
         groups.bring_online(root)?;
@@ -137,7 +140,9 @@ impl MemCgroups {
     ///
     /// Kernel: charges reach root's own counters; nothing shows those.
     pub fn charged_levels<'a>(&'a self, group: &'a MemCgroup) -> impl Iterator<Item = &'a MemCgroup> {
-        self.levels(group).filter(|level| !level.is_root())
+        let not_root = |level: &MemCgroup| level.parent().filter(|&parent| parent != CssId::ROOT);
+        let first = Some(group).filter(|group| !group.is_root());
+        successors(first, move |level| not_root(level).map(|parent| self.get(parent)))
     }
 
     /// Returns a group and all above it.
@@ -481,6 +486,19 @@ impl MemCgroups {
         if self.do_memsw_account() {
             self.uncharge(group, Which::Swap, nr_pages);
         }
+    }
+
+    /// Sets the usage from which on a group is slowed down.
+    pub fn set_high(&self, group: &MemCgroup, which: Which, pages: u64) {
+        // Relaxed: a charge that misses it is one that came before.
+        self.has_high.store(true, Ordering::Relaxed);
+        Self::counter(group, which).set_high(pages);
+    }
+
+    /// Says whether any group ever had a high limit.
+    #[inline]
+    pub(crate) fn has_high(&self) -> bool {
+        self.has_high.load(Ordering::Relaxed)
     }
 
     /// Returns the pages of swap a group may still use: the least that any level leaves. Kernel:
