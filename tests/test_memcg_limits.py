@@ -215,7 +215,7 @@ def test_memory_max_below_usage_puts_pages_out(v2: Scene) -> None:
 
 
 def test_memory_max_below_usage_kills_nobody_where_there_is_no_swap(v2: Scene) -> None:
-    """The kernel would kill a task here. Data is never given up by itself: usage stays, and the event says so."""
+    """The kernel would kill a task. No data is given up here: usage stays, and the event says so."""
     a = v2.group("A", swap_max=0)
     mm = v2.swap.mm(a)
     first = mm.mmap(8)

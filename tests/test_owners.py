@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from swapcore.cli import main
 from swapcore.owners import OWNER_STORES, owner_memory
 

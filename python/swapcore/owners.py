@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from . import report
-from ._core import SWAPFILE_CLUSTER, Swap
+from ._core import PAGE_SIZE, SWAPFILE_CLUSTER, Swap
 from .null import Null
 
 __all__ = ["OWNER_STORES", "OwnerMemory", "owner_memory", "print_owner_memory"]
@@ -65,7 +65,7 @@ def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
     static = empty["owner_static_bytes"]
     return OwnerMemory(
         owner_store=owner_store,
-        size_bytes=(device.pages + 1) * 4096,
+        size_bytes=device.max_pages * PAGE_SIZE,
         static_bytes=static,
         bytes_per_used_cluster=owners // NR_CLUSTERS,
         bytes_per_used_slot=(tables + owners) / nr_slots,
@@ -91,8 +91,8 @@ def print_owner_memory(rows: list[OwnerMemory], file: TextIO | None = None) -> N
     ]
     report.print_table(headings, cells, file=file)
     print(
-        f"\nA device of {report.format_size(rows[0].size_bytes)}, {NR_CLUSTERS} clusters of it full. STATIC is there "
-        "from swapon on; a used slot has its table entry of 8 bytes besides. trampoline: while no slot of a dead group "
-        "is cached for another.",
+        f"\nA device of {report.format_size(rows[0].size_bytes)}, {NR_CLUSTERS} clusters of it full. STATIC "
+        "is there from swapon on; a used slot is its table entry, 8 bytes, and its owner. trampoline: while "
+        "no slot of a dead group is cached for another.",
         file=file,
     )

@@ -266,7 +266,7 @@ impl Lruvec {
 
     /// Remembers how far a partial walk came.
     pub(crate) fn set_reclaim_cursor(&self, memcg: CssId) {
-        self.reclaim_cursor.store(memcg.0.into(), Ordering::Relaxed);
+        self.reclaim_cursor.store(memcg.0, Ordering::Relaxed);
     }
 
     /// Counts pages, here and above.
