@@ -6,8 +6,6 @@ subsystem. `replay_over_limits` does so for several limits, for a table or a pic
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -66,7 +64,7 @@ SWAP_EVENTS = ("high", "max", "fail")
 
 
 @dataclass(frozen=True, slots=True)
-class AccessReplay:
+class AccessReplay(report.Record):
     """Is what `replay_accesses` returns.
 
     Attributes:
@@ -117,14 +115,6 @@ class AccessReplay:
     swap_events: dict[str, int]
     machine: dict[str, str | int | bool]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain dicts, strings and numbers."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Returns everything as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
-
     def table(self, file: TextIO | None = None) -> None:
         """Prints the result for people.
 
@@ -135,7 +125,7 @@ class AccessReplay:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitSweep:
+class LimitSweep(report.Record):
     """Is what `replay_over_limits` returns.
 
     Attributes:
@@ -143,14 +133,6 @@ class LimitSweep:
     """
 
     runs: tuple[AccessReplay, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain dicts, lists, strings and numbers."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Returns everything as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
 
     def table(self, file: TextIO | None = None) -> None:
         """Prints a column a limit.

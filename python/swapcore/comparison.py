@@ -6,9 +6,7 @@ machine hits all of them; ratios are taken inside a round, then their median.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import json
 import os
 import random
 import statistics
@@ -96,7 +94,7 @@ class StrategyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(report.Record):
     """Is what `compare` returns.
 
     Attributes:
@@ -122,14 +120,6 @@ class Comparison:
     results: tuple[StrategyResult, ...]
     machine: dict[str, str | int | bool]
     notes: tuple[str, ...] = NOTES
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain dicts, lists, strings and numbers."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Returns everything as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
 
     def to_numpy(self) -> NDArray[Any]:
         """Returns one structured row a strategy, without failures and single rounds."""

@@ -6,14 +6,12 @@ holds is a function of seed and page, so each page that comes back is compared w
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from . import report
 from ._core import Swap, Trace
@@ -55,7 +53,7 @@ COUNTERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class FolioReplay:
+class FolioReplay(report.Record):
     """Is what `replay` returns. A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages``.
 
     Attributes:
@@ -109,14 +107,6 @@ class FolioReplay:
     compression_ratio: float | None
     counters: dict[str, int]
     machine: dict[str, str | int | bool]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain dicts, strings and numbers."""
-        return dataclasses.asdict(self)
-
-    def to_json(self) -> str:
-        """Returns everything as JSON text."""
-        return json.dumps(self.to_dict(), indent=2)
 
     def table(self, file: TextIO | None = None) -> None:
         """Prints the result for people.

@@ -5,6 +5,8 @@ Drawing libraries are imported when something is drawn on a terminal, never befo
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import platform
 import shutil
@@ -13,7 +15,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ._core import MemCgroup
 
 __all__ = [
+    "Record",
     "format_limit",
     "format_size",
     "fragmentation_map",
@@ -32,6 +35,22 @@ __all__ = [
 ]
 
 Style = Literal["table", "raw"]
+
+
+class Record:
+    """Gives a dataclass of results the forms that programs read."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain dicts, lists, strings and numbers."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Returns everything as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
 
 QUIET_SECONDS = 2.0
 """Work that is done sooner gets no progress bar."""
