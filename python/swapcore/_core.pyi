@@ -74,23 +74,13 @@ class Storage:
         or bad level. Kernel: `zram`."""
     @staticmethod
     def file(
-        path: str,
-        *,
-        direct: bool = False,
-        is_block_device: bool | None = None,
-        is_rotational: bool | None = None,
+        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None
     ) -> Storage:
         """A swap file or block device with the header that mkswap wrote; None asks the system. Errors: EINVAL no SWAPSPACE2
         header, or more pages promised than there are; `SwapIOError` with the system's errno."""
     @staticmethod
     def create_file(
-        path: str,
-        pages: int,
-        *,
-        label: str = "",
-        uuid: bytes,
-        bad_pages: Sequence[int] | None = None,
-        sparse: bool = False,
+        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
     ) -> None:
         """Makes a swap file of ``pages`` pages, mode 0600, with its header. Errors: `SwapIOError` (EEXIST it exists, ...);
         EINVAL bad label or bad page list. After an error there is no new file."""
@@ -98,15 +88,9 @@ class Storage:
     def faulty(inner: Storage, *, seed: int = 0) -> Storage:
         """Another storage with faults that `set_faults` plans."""
     def set_faults(
-        self,
-        *,
-        fail_write_in: int | None = None,
-        fail_read_in: int | None = None,
-        write_error_probability: float = 0.0,
-        read_error_probability: float = 0.0,
-        errno: int = 5,
-        tear_write_pages: int | None = None,
-        delay_ns: int = 0,
+        self, *, fail_write_in: int | None = None, fail_read_in: int | None = None,
+        write_error_probability: float = 0.0, read_error_probability: float = 0.0, errno: int = 5,
+        tear_write_pages: int | None = None, delay_ns: int = 0
     ) -> None:
         """Replaces the plan of a `faulty` storage: the n-th write or read from now fails (1 is the next); each fails with
         a probability; of the next write only ``tear_write_pages`` pages arrive; each call takes ``delay_ns`` longer.
@@ -265,12 +249,8 @@ class MemCgroup:
     def stat_local(self) -> dict[str, int]:
         """Returns the keys of ``memory.stat`` with the group's own part."""
     def set_policy(
-        self,
-        *,
-        allow_swap: bool = True,
-        dead_owner: str | None = None,
-        devices: Sequence[int] | None = None,
-        refault: str | None = None,
+        self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
+        refault: str | None = None
     ) -> None:
         """Sets what groups made later inherit: ``dead_owner`` a word of ``dead_swapin``, ``devices`` the swap types allowed, best
         first, ``refault`` ``activate`` or ``never``. Kernel: none."""
@@ -287,13 +267,7 @@ class Mm:
     A page number times `PAGE_SIZE` is an address. Dropping it gives everything back. Kernel: `struct mm_struct`."""
 
     def mmap(
-        self,
-        nr_pages: int,
-        *,
-        orders: int | None = None,
-        anon_order: int = 0,
-        is_locked: bool = False,
-        is_uffd_armed: bool = False,
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
 
@@ -378,15 +352,9 @@ class Swap:
     is ``inline`` (reclaim_work and discard_work run right after what queued them) or ``manual`` (only in `run_workers`)."""
 
     def __new__(
-        cls,
-        *,
-        nr_cpus: int = 1,
-        profile: str = "newest",
-        workers: str = "inline",
-        switches: dict[str, str] | None = None,
-        memory_pages: int = 4194304,
-        workingset: str = "classic",
-        memcg: str = "v2",
+        cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
+        switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
+        memcg: str = "v2"
     ) -> Swap:
         """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
         ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``."""
@@ -418,11 +386,7 @@ class Swap:
     def devices(self) -> list[SwapDevice]:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
     def swapon(
-        self,
-        storage: Storage | _HasStorage | _Geometry,
-        *,
-        priority: int | None = None,
-        discard: str | None = None,
+        self, storage: Storage | _HasStorage | _Geometry, *, priority: int | None = None, discard: str | None = None
     ) -> SwapDevice:
         """Turns a device on and returns it. ``priority`` 0..=32767, or None for the profile's default rule; ``discard``
         None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
@@ -464,12 +428,8 @@ class Swap:
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the reference count of one slot, extend table included."""
     def folio(
-        self,
-        order: int = 0,
-        data: Buffer | None = None,
-        *,
-        memcg: MemCgroup | None = None,
-        cpu: int | None = None,
+        self, order: int = 0, data: Buffer | None = None, *, memcg: MemCgroup | None = None,
+        cpu: int | None = None
     ) -> Folio:
         """Makes a folio with ``data`` and zeros behind it, charged to ``memcg`` (None: root): dirty, up to date, unlocked,
         not mapped, not cached. Errors: `MemoryError` no memory of that order, or the charge was refused; EINVAL more data
@@ -494,13 +454,8 @@ class Swap:
         mapping or view holds it, or it is locked; `SwapIOError` the write failed; `EntryGoneError` it is swapped out.
         Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
-        self,
-        entry: SwpEntry | int,
-        nr: int | None = None,
-        *,
-        orders: int | None = None,
-        cpu: int | None = None,
-        memcg: MemCgroup | None = None,
+        self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None,
+        cpu: int | None = None, memcg: MemCgroup | None = None
     ) -> Folio:
         """Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
 
@@ -514,13 +469,8 @@ class Swap:
         """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
         the index in its message; those before it are out (their ``entry`` says where). Signals are looked for on the way."""
     def swap_in_batch(
-        self,
-        entries: SwapBatch | Buffer | Sequence[SwpEntry],
-        *,
-        order: int = 0,
-        orders: int | None = None,
-        cpu: int | None = None,
-        memcg: MemCgroup | None = None,
+        self, entries: SwapBatch | Buffer | Sequence[SwpEntry], *, order: int = 0, orders: int | None = None,
+        cpu: int | None = None, memcg: MemCgroup | None = None
     ) -> list[Folio]:
         """Swaps every run of every entry in, in order, as few folios as work out (``order`` is for buffers of bare
         words). At a failure, or when a signal handler raises, it raises that error with the folios that are in as its
@@ -624,15 +574,9 @@ class Trace:
     @property
     def allocations_by_order(self) -> dict[int, int]: ...
     def replay_folios(
-        self,
-        swap: Swap,
-        *,
-        zero_percent: float = 10.0,
-        random_percent: float = 10.0,
-        read_percent: float = 100.0,
-        is_verified: bool = True,
-        seed: int = 1,
-        progress: Callable[[int], object] | None = None,
+        self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
+        read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
+        progress: Callable[[int], object] | None = None
     ) -> dict[str, Any]:
         """Replays the trace with folios that have data: each allocation swaps a folio out, each free swaps its pages in
         and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. What is in use at the end
@@ -679,18 +623,9 @@ class Accesses:
     def span_pages(self) -> int:
         """Pages to map for a replay: one more than the largest page number."""
     def replay(
-        self,
-        mm: Mm,
-        first_page: int,
-        start: int = 0,
-        stop: int | None = None,
-        *,
-        zero_percent: float = 10.0,
-        random_percent: float = 10.0,
-        is_verified: bool = True,
-        seed: int = 1,
-        cpu: int | None = None,
-        progress: Callable[[int], object] | None = None,
+        self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
+        random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
+        progress: Callable[[int], object] | None = None
     ) -> dict[str, Any]:
         """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed
         there, or in what ``mm`` was forked from, with the same seed: what a page holds follows from them.
@@ -732,14 +667,8 @@ class Strategy:
         """Returns ``static_bytes`` and ``dynamic_bytes``."""
 
 def stress(
-    *,
-    threads: int,
-    seconds: float,
-    seed: int,
-    pages: int = 262144,
-    devices: int = 2,
-    nr_cpus: int | None = None,
-    profile: str = "newest",
+    *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
+    nr_cpus: int | None = None, profile: str = "newest"
 ) -> dict[str, Any]:
     """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
     device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
