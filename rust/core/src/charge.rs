@@ -372,6 +372,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Uncharges slots that are about to be NULL, one call a run of equal owner. Kernel: in `swap_entries_free`.
+    #[inline(never)]
     pub(crate) fn uncharge_slots(
         &self,
         groups: &MemCgroups,

@@ -147,12 +147,17 @@ impl SwapTableEntry {
 
     /// Says whether the slot is swapped out, not cached, with exactly one reference: freeing it is one store.
     pub const fn is_last_swapped_out(self) -> bool {
-        self.0 & SHADOW_MARK != 0 && self.0 >> COUNT_SHIFT == 1
+        self.differs_from_last() == 0
     }
 
-    /// Says whether the slot is swapped out with exactly one reference and its shadow names no owner.
-    pub const fn is_last_unowned(self) -> bool {
-        self.0 & (COUNT_MASK | MEMCG_MASK | SHADOW_MARK) == COUNT_ONE | SHADOW_MARK
+    /// Returns the bits in which this is not swapped out with exactly one reference.
+    pub(crate) const fn differs_from_last(self) -> u64 {
+        (self.0 ^ (COUNT_ONE | SHADOW_MARK)) & (COUNT_MASK | SHADOW_MARK)
+    }
+
+    /// Returns the bits in which this is not swapped out with exactly one reference and without an owner in its shadow.
+    pub(crate) const fn differs_from_last_unowned(self) -> u64 {
+        (self.0 ^ (COUNT_ONE | SHADOW_MARK)) & (COUNT_MASK | SHADOW_MARK | MEMCG_MASK)
     }
 
     /// Returns the inline count of a countable kind, `None` of Bad and Pointer; 15 means the extend table has it.

@@ -69,24 +69,24 @@ impl SwapTable {
     /// Says whether every entry of a run is swapped out with exactly one reference; the cluster lock is held.
     #[inline]
     pub(crate) fn is_last_swapped_out_run(&self, index: usize, nr: usize) -> bool {
-        if nr == 1 {
-            return self.get(index).is_last_swapped_out();
-        }
-        self.0[index..index + nr]
-            .iter()
-            .all(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)).is_last_swapped_out())
+        self.is_run(index, nr, SwapTableEntry::differs_from_last)
     }
 
     /// Says whether every entry of a run is swapped out with exactly one reference and charged to nobody; the cluster lock
     /// is held.
     #[inline]
     pub(crate) fn is_last_unowned_run(&self, index: usize, nr: usize) -> bool {
+        self.is_run(index, nr, SwapTableEntry::differs_from_last_unowned)
+    }
+
+    /// Says whether no entry of a run has a bit that differs. All are looked at: a branch for each costs more.
+    #[inline(always)]
+    fn is_run(&self, index: usize, nr: usize, differs: impl Fn(SwapTableEntry) -> u64) -> bool {
         if nr == 1 {
-            return self.get(index).is_last_unowned();
+            return differs(self.get(index)) == 0;
         }
-        self.0[index..index + nr]
-            .iter()
-            .all(|word| SwapTableEntry::from_raw(word.load(Ordering::Relaxed)).is_last_unowned())
+        let words = self.0[index..index + nr].iter();
+        words.fold(0, |bits, word| bits | differs(SwapTableEntry::from_raw(word.load(Ordering::Relaxed)))) == 0
     }
 
     /// Returns every entry, in slot order.
