@@ -302,10 +302,9 @@ mod tests {
         assert_eq!(SwapTableEntry::SWAPPED_OUT.kind(), EntryKind::Shadow);
         assert_eq!(SwapTableEntry::SWAPPED_OUT.raw(), 0x1000_0000_0000_0001);
         let owned = SwapTableEntry::swapped_out(Shadow { memcg: MemcgId(7), ..SHADOW }, 1);
-        assert!(
-            SwapTableEntry::SWAPPED_OUT.is_last_unowned() && !owned.is_last_unowned() && owned.is_last_swapped_out()
-        );
-        assert!(!SwapTableEntry::BAD.is_last_unowned());
+        let is_unowned = |entry: SwapTableEntry| entry.differs_from_last_unowned() == 0;
+        assert!(is_unowned(SwapTableEntry::SWAPPED_OUT) && !is_unowned(owned) && owned.is_last_swapped_out());
+        assert!(!is_unowned(SwapTableEntry::BAD) && !SwapTableEntry::BAD.is_last_swapped_out());
         assert_eq!(SwapTableEntry::BAD.count(), None);
         assert!(!SwapTableEntry::BAD.is_zero());
     }
