@@ -80,7 +80,7 @@ def test_one_hook_is_a_policy_and_all_are_one() -> None:
 
 def test_words_are_those_of_the_files() -> None:
     assert get_args(policy.Limit) == ("memory", "swap", "memsw")
-    assert get_args(policy.DeadOwner) == ("reparent", "fault_mm")
+    assert get_args(policy.DeadOwner) == ("reparent", "fault_mm", "reparent_if_shared")
     names = {"MemCgroup": sc.MemCgroup, "Sequence": list}
     for name in HOOKS:
         assert "return" in get_type_hints(getattr(policy.MemcgPolicy, name), localns=names)

@@ -32,9 +32,9 @@ __all__ = [
 Limit = Literal["memory", "swap", "memsw"]
 """Which limit refused: ``memsw`` is that on memory and swap together, which ``v1`` has."""
 
-DeadOwner = Literal["reparent", "fault_mm"]
-"""Who is charged when a page comes back whose group is gone: its nearest ancestor that is online, or the
-group of the task that faults."""
+DeadOwner = Literal["reparent", "fault_mm", "reparent_if_shared"]
+"""Who is charged when a page comes back whose group is gone: its nearest ancestor that is online, the group
+of the task that faults, or the latter unless somebody else refers to the slots."""
 
 
 class OnSwapCharge(Protocol):
@@ -71,7 +71,7 @@ class OnDeadOwner(Protocol):
 
 
 class OnLimit(Protocol):
-    """Is told, after the operation, that a limit refused a charge."""
+    """Is told, after the operation, that a limit refused a charge; with threads it may be another's."""
 
     def on_limit(self, group: MemCgroup, limit: Limit, nr_pages: int, /) -> None:
         """Takes note.

@@ -250,6 +250,14 @@ pub enum SwapError {
         /// The limit.
         max_pages: u64,
     },
+    /// The policy of a group, or a hook, does not let a folio go to swap (ENOMEM).
+    #[error("the policy of {group:?} refuses to swap {nr_pages} pages")]
+    PolicyRefused {
+        /// Path of the group.
+        group: String,
+        /// Pages of the folio.
+        nr_pages: u64,
+    },
     /// The system has no memory for it (ENOMEM).
     #[error("no memory for {0} bytes")]
     NoMemory(u64),
@@ -294,7 +302,7 @@ impl SwapError {
 
     /// Says whether memory or the right to it was missing: a smaller folio may do.
     pub(crate) fn is_no_memory(&self) -> bool {
-        matches!(self, Self::NoMemory(_) | Self::OverLimit { .. })
+        matches!(self, Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. })
     }
 
     /// Returns the errno that the kernel's own call would give, or the nearest one.
@@ -316,7 +324,7 @@ impl SwapError {
             | Self::FolioPinned { .. }
             | Self::StillInUse { .. } => EBUSY,
             Self::ShadowChanged(_) => EAGAIN,
-            Self::NoMemory(_) | Self::OverLimit { .. } => ENOMEM,
+            Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => ENOMEM,
             Self::NotMapped(_) => EFAULT,
             Self::TooManySwapfiles => EPERM,
             Self::CountOverflow(_) => EOVERFLOW,

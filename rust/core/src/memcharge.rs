@@ -33,8 +33,7 @@ impl Swap {
     }
 
     /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV) the group is
-    /// removed. Locks: none may be held but the
-    /// folio's. Kernel: `mem_cgroup_charge`.
+    /// removed. Locks: none may be held but the folio's. Kernel: `mem_cgroup_charge`.
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         let group = groups.get(css);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice, Which};
+use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice};
 use crate::swap::Swap;
 use crate::types::{CpuId, SwpType};
 
@@ -38,15 +38,18 @@ impl Swap {
         SwapWish { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
     }
 
-    /// Gives a locked folio slots as was wished. Errors: as [`Swap::add_to_swap`]; `OverLimit` (ENOMEM) it was refused, as
-    /// if its group's `memory.swap.max` did.
+    /// Gives a locked folio slots as was wished. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM), which on v2 is
+    /// counted as if the group's `memory.swap.max` had refused.
     pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapWish, cpu: CpuId) -> Result<()> {
         if wish.is_refused
             && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
         {
-            groups.raise(group, MemcgEvent::SwapMax);
-            groups.raise(group, MemcgEvent::SwapFail);
-            return Err(self.over_limit(group, Which::Swap, locked.nr_pages().into()));
+            if !groups.do_memsw_account() {
+                groups.raise(group, MemcgEvent::SwapMax);
+                groups.raise(group, MemcgEvent::SwapFail);
+            }
+            let nr_pages = locked.nr_pages().into();
+            return Err(SwapError::PolicyRefused { group: groups.path(group.css()), nr_pages });
         }
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }

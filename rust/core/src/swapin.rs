@@ -99,6 +99,8 @@ impl Swap {
         let is_judged = match options {
             Some(options) if options.owner_store.is_record() => shadow != Shadow::default(),
             Some(options) if options.idonly_refault == IdOnlyRefault::Count => true,
+            // The first generation leaves no bit either, and nothing tells it from no eviction.
+            Some(_) if self.workingset == Workingset::Mglru => true,
             _ => is_from_eviction(shadow),
         };
         if !is_judged {

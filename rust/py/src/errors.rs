@@ -53,7 +53,7 @@ impl From<Error> for PyErr {
         };
         match (root, args.0) {
             (SwapError::Invariant(what), _) => py::InvariantError::new_err(what.clone()),
-            (SwapError::NoMemory(_) | SwapError::OverLimit { .. }, _) => {
+            (SwapError::NoMemory(_) | SwapError::OverLimit { .. } | SwapError::PolicyRefused { .. }, _) => {
                 pyo3::exceptions::PyMemoryError::new_err(args.1)
             }
             (SwapError::Io { .. }, _) => py::SwapIOError::new_err(args),

@@ -30,7 +30,11 @@ impl Policies {
         let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         // Relaxed: who misses the change asks nobody, as if it had been a moment earlier.
         self.is_set.store(policy.is_some(), Ordering::Relaxed);
-        *place = policy;
+        let old = std::mem::replace(&mut *place, policy);
+        drop(place);
+        // Not under the lock: what its end does may come back here. What it was not told of nobody else is.
+        drop(old);
+        self.take_notices();
     }
 
     /// Says whether there are hooks.

@@ -4,7 +4,8 @@
 //! Groups live in an arena and are found by [`CssId`] without a lock. A group that is freed stays in its place of the
 //! tree for the next one made there: so a reference to one is good for ever, and its lists keep their parent.
 //!
-//! Locks: the tree, the ids and the stocks each have a leaf lock. Everything else is atomic.
+//! Locks: the tree > { the ids, a group's policy }; each CPU's stock, the place of the hooks and what they are to be told by
+//! themselves. Everything else is atomic.
 
 mod counter;
 mod group;

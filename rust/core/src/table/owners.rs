@@ -43,7 +43,8 @@ pub(crate) enum Owners {
     Entry,
     /// Kernel: `swap_cgroup_ctrl`.
     Array(MappedSlice<AtomicU16>),
-    /// By table number: the cells live and go with the table.
+    /// By table number: the cells of a table that is released are zeros, and their memory waits for the next table of that
+    /// number.
     Table(MappedSlice<OwnerCells>),
     /// By cluster number.
     Sparse(SpinMutex<HashMap<ClusterIdx, Box<[u16; SWAPFILE_CLUSTER as usize]>>>),

@@ -203,6 +203,8 @@ impl Lruvec {
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));
+        self.refaults.store(0, Ordering::Relaxed);
+        self.reclaim_cursor.store(0, Ordering::Relaxed);
         *self.cost.lock() = LruCost::default();
     }
 
