@@ -548,7 +548,8 @@ class Swap:
         ``hugepages-64kB.swpout_fallback``, ...)."""
     def memory(self) -> dict[str, int]:
         """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
-        ``folio_header_bytes`` (64 for each page of memory that a folio ever had)."""
+        ``folio_header_bytes`` (64 for each page of memory that a folio ever had) and ``memcg_bytes`` (groups
+        and the map of ids)."""
     def dump(self) -> dict[str, Any]:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes

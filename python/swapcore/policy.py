@@ -1,7 +1,8 @@
 """Policies of the memory controller in Python: hooks that are asked, or told, when a group swaps.
 
 `swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below; those it lacks
-cost nothing. No lock of the core is held while a hook runs, so it may call anything. What a hook raises is
+cost nothing. No lock of the core is held while a hook runs, so it may call anything; but a hook that
+touches pages of a group for which reclaim asks it works against that reclaim, which may then never end. What a hook raises is
 raised by the call that led to it, once that is done as if the hook had returned None.
 
 Each hook costs a call into the interpreter. Where a fixed answer will do, the table form,

@@ -637,14 +637,17 @@ impl Swap {
     }
 
     /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
-    /// ``folio_header_bytes``.
+    /// ``folio_header_bytes`` and ``memcg_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let memory = self.swap.memory();
         let counts = memory_dict(py, &memory)?;
         counts.set_item("percpu_bytes", self.swap.percpu_bytes())?;
         let header_bytes = self.swap.memory_of_folios().header_bytes();
         counts.set_item("folio_header_bytes", header_bytes)?;
-        counts.set_item("total_bytes", memory.total_bytes() + self.swap.percpu_bytes() + header_bytes)?;
+        let memcg_bytes = self.swap.memcg().map_or(0, swapcore::memcg::MemCgroups::bytes);
+        counts.set_item("memcg_bytes", memcg_bytes)?;
+        let total_bytes = memory.total_bytes() + self.swap.percpu_bytes() + header_bytes + memcg_bytes;
+        counts.set_item("total_bytes", total_bytes)?;
         Ok(counts)
     }
 
