@@ -32,7 +32,9 @@ def test_files_are_attributes() -> None:
     group = swap.memcg.create("a", memory_max="1M", swap_max=8192)
     assert (group.memory_max, group.memory_swap_max, group.memory_high) == (1 << 20, 8192, "max")
     group.memory_max = "max"
-    group.memory_high = True
+    with pytest.raises(TypeError):
+        group.memory_high = True
+    group.memory_high = 1
     assert (group.memory_max, group.memory_high) == ("max", 0)
     assert list(group.memory_events)[:3] == ["low", "high", "max"]
     assert group.read("memory.current") == "0\n"
@@ -239,7 +241,9 @@ def test_what_a_hook_raises_at_a_swap_in_comes_with_the_folio() -> None:
     assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\2"]  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="no") as raised:
         swap.swap_in_batch([entries[0], entries[2]])
-    assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\1", b"\3"]  # type: ignore[attr-defined]
+    # The second one is not begun.
+    assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\1"]  # type: ignore[attr-defined]
+    assert swap.swap_count(entries[2]) == 1
 
 
 def test_answers_of_another_type_are_errors_and_count_as_none() -> None:

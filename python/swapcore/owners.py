@@ -92,7 +92,7 @@ def print_owner_memory(rows: list[OwnerMemory], file: TextIO | None = None) -> N
     report.print_table(headings, cells, file=file)
     print(
         f"\nA device of {report.format_size(rows[0].size_bytes)}, {NR_CLUSTERS} clusters of it full. STATIC "
-        "is there from swapon on; a used slot is its table entry, 8 bytes, and its owner. trampoline: while "
-        "no slot of a dead group is cached for another.",
+        "is there from swapon on; a used slot is its table entry, 8 bytes, and an owner that is not in "
+        "STATIC. trampoline: while no slot of a dead group is cached for another.",
         file=file,
     )

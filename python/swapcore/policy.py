@@ -2,8 +2,10 @@
 
 `swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below; those it lacks
 cost nothing. No lock of the core is held while a hook runs, so it may call anything; but a hook that
-touches pages of a group for which reclaim asks it works against that reclaim, which may then never end. What a hook raises is
-raised by the call that led to it, once that is done as if the hook had returned None.
+touches pages of a group for which reclaim asks it works against that reclaim, which may then never end.
+What a hook raises is raised by the call that led to it, once that is done as if the hook had returned None:
+`swap_in` has done it then, and its folio is in the exception's ``folios``; of `swap_out` the entry is in its
+``entry``. Calls that work page by page stop at the next look for signals.
 
 Each hook costs a call into the interpreter. Where a fixed answer will do, the table form,
 `swapcore.MemCgroup.set_policy`, gives it without one.

@@ -319,7 +319,11 @@ def _kernel_build() -> Columns:
 
 def _read_path(path: str | os.PathLike[str], wanted: dict[str, str]) -> Columns:
     if not Path(path).is_file():
-        raise invalid(f"trace {path!s} is neither a file nor one of {', '.join(WORKLOADS)}")
+        known = ", ".join(WORKLOADS)
+        raise invalid(
+            f"trace {path!s} is neither a file nor one of {known} (swap operations); "
+            "those of page accesses are zipf, scan, build-like, fork-heavy"
+        )
     # Opened here, as np.load leaves a file open that turns out not to be an archive.
     with Path(path).open("rb") as file:
         return _read(file, os.fspath(path), wanted)

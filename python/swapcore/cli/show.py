@@ -114,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 
+    _refuse_mixed(args)
     if args.owner_stores:
         return _show_owner_stores(as_json=args.json)
     if args.memcg:
@@ -147,6 +148,21 @@ def run(args: argparse.Namespace) -> int:
     if not args.raw and not args.noheadings:
         _print_lists_and_map(swap, args.trace, nr_ops)
     return 0
+
+
+def _refuse_mixed(args: argparse.Namespace) -> None:
+    """Refuses what means nothing where no device is shown."""
+    chosen = [name for name in ("memcg", "owner_stores") if getattr(args, name)]
+    of_devices = ["until", "size_pages", "plot", "bytes", "noheadings", "raw"]
+    if args.output != DEFAULT_COLUMNS:
+        of_devices.append("output")
+    wrong = [name for name in of_devices if getattr(args, name) not in (None, False)]
+    wrong += ["trace"] if args.owner_stores and args.trace is not None else []
+    if len(chosen) > 1:
+        raise InvalidArgumentError(errno.EINVAL, "--memcg and --owner-stores: one of them at a time")
+    if chosen and wrong:
+        option, of = wrong[0].replace("_", "-"), chosen[0].replace("_", "-")
+        raise InvalidArgumentError(errno.EINVAL, f"--{option} is for devices, not for --{of}")
 
 
 def _show_owner_stores(*, as_json: bool) -> int:

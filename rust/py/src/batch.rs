@@ -8,6 +8,7 @@ use swapcore::{CpuId, Order, SwapError};
 use crate::arrays::EntriesArg;
 use crate::convert;
 use crate::errors::{Error, Result};
+use crate::policy::has_raised;
 use crate::swap::Swap;
 
 /// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
@@ -73,6 +74,10 @@ impl Default for Signals {
 impl Signals {
     /// Raises what a signal handler raised, if it is time to look: every 20 ms.
     pub(crate) fn check(&mut self) -> Result<()> {
+        if has_raised() {
+            // A hook did, and it may have been a signal's: who called has it.
+            return Err(SwapError::Interrupted.into());
+        }
         if self.looked.elapsed() < Duration::from_millis(20) {
             return Ok(());
         }

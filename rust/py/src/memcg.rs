@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use swapcore::limits::MAX_SWAPFILES;
 use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, MemcgEvent, MemcgStat, RefaultRule};
 use swapcore::types::CssId;
@@ -61,8 +61,7 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if value.is_instance_of::<PyString>() {
         return value.extract();
     }
-    if value.is_instance_of::<PyInt>() {
-        // A bool too is the number it is.
+    if value.is_instance_of::<PyInt>() && !value.is_instance_of::<PyBool>() {
         return Ok(value.call_method0("__index__")?.str()?.to_string());
     }
     let kind = value.get_type().name()?;
@@ -259,6 +258,7 @@ impl MemCgroup {
         let group = self.handle.group();
         let (memory, swap) = (group.memory.usage_pages(), group.swap.usage_pages());
         let state = if group.is_online() { "" } else { ", removed" };
-        format!("<MemCgroup {}: {memory} pages of memory, {swap} of swap{state}>", self.path())
+        let what = if self.handle.groups().do_memsw_account() { "memory and swap" } else { "swap" };
+        format!("<MemCgroup {}: {memory} pages of memory, {swap} of {what}{state}>", self.path())
     }
 }

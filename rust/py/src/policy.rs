@@ -38,6 +38,11 @@ impl Drop for Call {
     }
 }
 
+/// Says whether a hook raised in the call that this thread is in: there is no use in going on.
+pub(crate) fn has_raised() -> bool {
+    CALLS.with_borrow(|calls| calls.last().is_some_and(Option::is_some))
+}
+
 /// Keeps the first exception of a call; later ones are most often the same again.
 fn keep(py: Python<'_>, error: PyErr) {
     let left = CALLS.with_borrow_mut(|calls| match calls.last_mut() {

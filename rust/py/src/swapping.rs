@@ -71,8 +71,14 @@ impl Swap {
 
     pub(crate) fn swap_out_one(&self, py: Python<'_>, folio: &Bound<'_, Folio>, cpu: CpuId) -> Result<SwpEntry> {
         let folio = &self.own_folio(folio)?.folio;
-        let entry = detached(py, || folio.swap_out(cpu))?;
-        Ok(SwpEntry { entry, order: folio.order() })
+        let (result, raised) = py.detach(|| watched(|| folio.swap_out(cpu)));
+        let entry = result.map(|entry| SwpEntry { entry, order: folio.order() });
+        let Some(error) = raised else { return Ok(entry?) };
+        // What was done is done: the exception says where the folio is.
+        if let Ok(entry) = entry {
+            error.value(py).setattr("entry", entry)?;
+        }
+        Err(Error::Python(error))
     }
 
     pub(crate) fn swap_out_many(&self, py: Python<'_>, folios: &Bound<'_, PyAny>, cpu: CpuId) -> Result<Vec<SwpEntry>> {
