@@ -70,11 +70,12 @@ impl Swap {
     /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
     pub(crate) fn over_limit(&self, level: &MemCgroup, which: Which, nr_pages: u64) -> SwapError {
         let groups = self.memcg().expect("a charge was tried");
-        let (counter, limit) = match (which, groups.do_memsw_account()) {
-            (Which::Memory, false) => (&level.memory, "memory.max"),
-            (Which::Memory, true) => (&level.memory, "memory.limit_in_bytes"),
-            (Which::Swap, false) => (&level.swap, "memory.swap.max"),
-            (Which::Swap, true) => (&level.swap, "memory.memsw.limit_in_bytes"),
+        let counter = level.counter(which);
+        let limit = match (which, groups.do_memsw_account()) {
+            (Which::Memory, false) => "memory.max",
+            (Which::Memory, true) => "memory.limit_in_bytes",
+            (Which::Swap, false) => "memory.swap.max",
+            (Which::Swap, true) => "memory.memsw.limit_in_bytes",
         };
         SwapError::OverLimit {
             limit,
@@ -89,16 +90,14 @@ impl Swap {
 impl MemCgroups {
     /// Moves a charge of swap to another group; nobody's limit is asked. Kernel: the charge and uncharge around
     /// `mem_cgroup_private_id_get_online`.
-    fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
+    fn move_swap_charge(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
         self.charge(to, Which::Swap, nr_pages);
         self.uncharge(from, Which::Swap, nr_pages);
-        // As posted, the statistic stays behind.
-        if !self.options().is_rfc_literal {
-            self.move_swap_stat(from, to, nr_pages);
-        }
     }
 
-    fn move_swap_stat(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
+    /// Moves a charge of swap and what is counted of it.
+    fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
+        self.move_swap_charge(from, to, nr_pages);
         to.count(MemcgStat::Swap, nr_pages as i64);
         from.count(MemcgStat::Swap, -(nr_pages as i64));
     }
@@ -121,8 +120,7 @@ impl MemCgroups {
         folio.unbind(self);
         self.uncharge(owner, Which::Memory, nr_pages);
         if payer.css() != owner.css() {
-            self.charge(payer, Which::Swap, nr_pages);
-            self.uncharge(owner, Which::Swap, nr_pages);
+            self.move_swap_charge(owner, payer, nr_pages);
         }
         self.css_put(owner, 1);
     }
@@ -174,7 +172,7 @@ impl<'a> Cx<'a> {
     pub(crate) fn bind_to_root(&self, folio: Folio<'_>) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg()?;
         if folio.css().is_none() {
-            // Lists are found by the group: off root's, which has those that nobody pays for, and on it again.
+            // Root's lists have those that nobody pays for, too: the folio stays where it is.
             folio.bind(groups, groups.root());
         }
         self.swap.group_of(folio)
@@ -261,10 +259,6 @@ impl<'a> Cx<'a> {
             (false, is_v1) => {
                 if payer.css() != owner.css() {
                     groups.move_swap(owner, payer, nr_pages);
-                    if groups.options().is_rfc_literal {
-                        // Swap-in did move the statistic as posted; removal did not.
-                        groups.move_swap_stat(owner, payer, nr_pages);
-                    }
                 }
                 if is_v1 {
                     groups.uncharge(payer, Which::Swap, nr_pages);
@@ -351,7 +345,11 @@ impl<'a> Cx<'a> {
         if is_v1 && evict.is_some() {
             groups.memcg1_swapout(folio.folio(), own, payer);
         } else if payer.css() != own.css() {
-            groups.move_swap(own, payer, nr_pages);
+            // As posted, the statistic stays behind here.
+            match groups.options().is_rfc_literal {
+                true => groups.move_swap_charge(own, payer, nr_pages),
+                false => groups.move_swap(own, payer, nr_pages),
+            }
         }
         records
     }

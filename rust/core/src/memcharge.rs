@@ -214,17 +214,16 @@ impl Swap {
         if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
             return Ok(());
         }
-        let over = |usage: u64, high: u64| usage > high;
         let (mut memory_delay, mut swap_delay) = (Duration::ZERO, Duration::ZERO);
         for level in groups.charged_levels(group) {
-            if over(level.memory.usage_pages(), level.memory.high_pages()) {
+            if level.memory.usage_pages() > level.memory.high_pages() {
                 groups.raise(level, MemcgEvent::High);
                 self.reclaim_for(level, nr_pages, true, cpu)?;
                 let (usage, high) = (level.memory.usage_pages(), level.memory.high_pages());
                 memory_delay = memory_delay.max(high_delay(usage, high, nr_pages));
             }
             let (usage, high) = (level.swap.usage_pages(), level.swap.high_pages());
-            if over(usage, high) {
+            if usage > high {
                 groups.raise(level, MemcgEvent::SwapHigh);
                 swap_delay = swap_delay.max(high_delay(usage, high, nr_pages));
             }
@@ -279,7 +278,7 @@ fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
 }
 
 /// Returns the limit that a counter stands for.
-pub(crate) fn limit_kind(which: Which, groups: &MemCgroups) -> LimitKind {
+fn limit_kind(which: Which, groups: &MemCgroups) -> LimitKind {
     match (which, groups.do_memsw_account()) {
         (Which::Memory, _) => LimitKind::Memory,
         (Which::Swap, false) => LimitKind::Swap,

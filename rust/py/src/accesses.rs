@@ -8,7 +8,7 @@ use swapcore::replay::AccessReplay;
 
 use crate::arrays::native;
 use crate::batch::Progress;
-use crate::errors::{Error, Result};
+use crate::errors::Result;
 use crate::mm::Mm;
 use crate::number;
 use crate::policy::watched;
@@ -72,12 +72,8 @@ impl Accesses {
         let (first, cpu) = (Vpn(first_page), mm.cpu(cpu)?);
         let how = AccessReplay { first, range, cpu, zero_percent, random_percent, is_verified, seed };
         let mut progress = Progress::new(progress);
-        let (report, raised) =
-            py.detach(|| watched(|| self.0.replay(&mm.mm, &how, |nr_accesses| progress.tick(nr_accesses))));
-        let report = match raised {
-            Some(error) => return Err(Error::Python(error)),
-            None => progress.result(report)?,
-        };
+        let outcome = py.detach(|| watched(|| self.0.replay(&mm.mm, &how, |nr_accesses| progress.tick(nr_accesses))));
+        let report = progress.result(outcome)?;
         let dict = PyDict::new(py);
         dict.set_item("accesses", report.accesses)?;
         dict.set_item("writes", report.writes)?;

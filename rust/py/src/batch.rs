@@ -110,9 +110,9 @@ impl Progress {
         })
     }
 
-    /// Returns the result of the call, or what was raised on the way.
-    pub(crate) fn result<T>(self, result: swapcore::Result<T>) -> Result<T> {
-        self.raised.map_or(Ok(()), |error| Err(Error::Python(error)))?;
+    /// Returns the result of a watched call, or what a hook, a signal handler or the function raised on the way.
+    pub(crate) fn result<T>(self, (result, raised): (swapcore::Result<T>, Option<PyErr>)) -> Result<T> {
+        raised.or(self.raised).map_or(Ok(()), |error| Err(Error::Python(error)))?;
         Ok(result?)
     }
 }

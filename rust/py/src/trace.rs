@@ -7,7 +7,7 @@ use swapcore::replay::{Columns, FolioReplay, FolioReport, Report};
 
 use crate::arrays::native;
 use crate::batch::Progress;
-use crate::errors::{Error, Result};
+use crate::errors::Result;
 use crate::number;
 use crate::policy::watched;
 use crate::strategy::Strategy;
@@ -93,12 +93,8 @@ impl Trace {
         let how = FolioReplay { zero_percent, random_percent, read_percent, is_verified, seed };
         let swap = &swap.get().swap;
         let mut progress = Progress::new(progress);
-        let (report, raised) =
-            py.detach(|| watched(|| self.0.replay_folios(swap, &how, |nr_ops| progress.tick(nr_ops))));
-        match raised {
-            Some(error) => Err(Error::Python(error)),
-            None => folio_report_dict(py, &progress.result(report)?),
-        }
+        let outcome = py.detach(|| watched(|| self.0.replay_folios(swap, &how, |nr_ops| progress.tick(nr_ops))));
+        folio_report_dict(py, &progress.result(outcome)?)
     }
 
     /// Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call.

@@ -173,20 +173,19 @@ impl Cx<'_> {
         Some(ty)
     }
 
-    /// Hands out a run on one device, at this CPU's hint if it is there. Kernel: none; a tier is one priority there.
-    fn alloc_on(&mut self, ty: SwpType, request: &mut Request<'_>) -> bool {
-        let Some(device) = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK)) else { return false };
+    /// Hands out a run on one device, at this CPU's hint if that is to be looked at and lies there.
+    fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
         let hint = self.hints[request.order.index()];
-        let at_hint = hint.offset().0 != 0 && hint.ty() == ty;
+        let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
 
-    /// Hands out one slot of one device. Kernel: `swap_alloc_hibernation_slot`.
-    fn alloc_hibernation(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
-        let hint = self.hints[Order::ZERO.index()];
-        let at_hint =
-            self.swap.switches.hibernation == Hibernation::Hint && hint.offset().0 != 0 && hint.ty() == device.ty();
-        (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+    /// Hands out a run on the first of some devices that has room. Kernel: none; a tier is one priority there.
+    fn alloc_on_types(&mut self, types: &[SwpType], request: &mut Request<'_>) -> bool {
+        types.iter().any(|&ty| {
+            let device = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK));
+            device.is_some_and(|device| self.alloc_on(device, true, request))
+        })
     }
 }
 
@@ -272,7 +271,7 @@ impl OnCpu<'_> {
         request.folio = Some(folio);
         let is_served = match types {
             None => cx.folio_alloc_swap(&mut request),
-            Some(types) => types.iter().any(|&ty| cx.alloc_on(ty, &mut request)),
+            Some(types) => cx.alloc_on_types(types, &mut request),
         };
         cx.bind_to_root(folio);
         if !is_served {
@@ -298,8 +297,9 @@ impl OnCpu<'_> {
         let mut cx = self.cx();
         let device = cx.device(ty).ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
         let mut entry = [SwpEntry::NONE];
-        let is_served =
-            cx.alloc_hibernation(device, &mut Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry));
+        let uses_hint = cx.swap.switches.hibernation == Hibernation::Hint;
+        let mut request = Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry);
+        let is_served = cx.alloc_on(device, uses_hint, &mut request);
         if is_served {
             device.hibernation.add(entry[0].offset());
         }

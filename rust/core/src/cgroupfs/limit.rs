@@ -5,16 +5,9 @@ use rustix::io::Errno;
 use super::Write;
 use crate::error::Result;
 use crate::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
-use crate::memcg::{MemcgEvent, PageCounter, Which};
+use crate::memcg::{MemcgEvent, Which};
 
 impl Write<'_> {
-    fn counter(&self, which: Which) -> &PageCounter {
-        match which {
-            Which::Memory => &self.at.group.memory,
-            Which::Swap => &self.at.group.swap,
-        }
-    }
-
     /// Reclaims until the group's memory fits a limit; says whether it does, which it does not after
     /// [`MAX_RECLAIM_RETRIES`] rounds without success.
     fn reclaim_to(&self, limit_pages: u64) -> Result<bool> {
@@ -66,7 +59,7 @@ impl Write<'_> {
         if group.is_root() {
             return Err(self.refused(Errno::INVAL, "root has no limits"));
         }
-        let counter = self.counter(which);
+        let counter = group.counter(which);
         let mut is_drained = false;
         loop {
             let (memory_pages, memsw_pages) = match which {

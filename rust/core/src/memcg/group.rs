@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::Which;
 use super::counter::PageCounter;
 use super::policy::GroupPolicy;
 use crate::sync::SpinMutex;
@@ -254,6 +255,15 @@ impl MemCgroup {
     /// Returns what decides for the group without asking anybody.
     pub fn policy(&self) -> GroupPolicy {
         self.policy.lock().clone()
+    }
+
+    /// Returns one of the two counters.
+    #[inline]
+    pub fn counter(&self, which: Which) -> &PageCounter {
+        match which {
+            Which::Memory => &self.memory,
+            Which::Swap => &self.swap,
+        }
     }
 
     /// Looks at what decides for the group, which is locked meanwhile.

@@ -151,21 +151,14 @@ impl MemCgroups {
         successors(Some(group), |level| level.parent().map(|parent| self.get(parent)))
     }
 
-    fn counter(group: &MemCgroup, which: Which) -> &PageCounter {
-        match which {
-            Which::Memory => &group.memory,
-            Which::Swap => &group.swap,
-        }
-    }
-
     /// Charges a group and all above it whatever their limits. Kernel: `page_counter_charge`.
     pub fn charge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
-        self.charged_levels(group).for_each(|level| Self::counter(level, which).charge(nr_pages));
+        self.charged_levels(group).for_each(|level| level.counter(which).charge(nr_pages));
     }
 
     /// Takes a charge back. Kernel: `page_counter_uncharge`.
     pub fn uncharge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
-        self.charged_levels(group).for_each(|level| Self::counter(level, which).uncharge(nr_pages));
+        self.charged_levels(group).for_each(|level| level.counter(which).uncharge(nr_pages));
     }
 
     /// Charges a group and all above it, or none of them; the error is the level that refused. Kernel:
@@ -177,9 +170,9 @@ impl MemCgroups {
         nr_pages: u64,
     ) -> std::result::Result<(), &'a MemCgroup> {
         for level in self.charged_levels(group) {
-            if !Self::counter(level, which).try_charge(nr_pages, self.do_memsw_account()) {
+            if !level.counter(which).try_charge(nr_pages, self.do_memsw_account()) {
                 let below = self.charged_levels(group).take_while(|below| below.css() != level.css());
-                below.for_each(|below| Self::counter(below, which).uncharge(nr_pages));
+                below.for_each(|below| below.counter(which).uncharge(nr_pages));
                 return Err(level);
             }
         }
@@ -493,7 +486,7 @@ impl MemCgroups {
     pub fn set_high(&self, group: &MemCgroup, which: Which, pages: u64) {
         // Relaxed: a charge that misses it is one that came before.
         self.has_high.store(true, Ordering::Relaxed);
-        Self::counter(group, which).set_high(pages);
+        group.counter(which).set_high(pages);
     }
 
     /// Says whether any group ever had a high limit.
