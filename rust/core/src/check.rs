@@ -98,12 +98,9 @@ impl Swap {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
-        for idx in (0..device.clusters.len()).map(ClusterIdx) {
-            // Nothing of it was ever written; reading half a million of them would only bring them into memory.
-            if device.clusters.is_untouched(idx) {
-                continue;
-            }
-            let ci = device.clusters.lock(idx);
+        // Of the others nothing was ever written; reading half a million of them would only bring them into memory.
+        for idx in device.clusters.live() {
+            let ci = device.clusters.lock_used(idx);
             if let Some(list) = ListId::of(ci.flag(), ci.order()) {
                 let (_, members) = expected.iter_mut().find(|(id, _)| *id == list).expect("every list is there");
                 members.insert(idx);

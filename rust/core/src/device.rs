@@ -154,7 +154,7 @@ impl SwapDevice {
         let mut mark = |offset: u32| {
             let offset = SwpOffset(offset);
             with_bad.insert(offset.cluster());
-            clusters.lock(offset.cluster()).mark_bad(offset.in_cluster())
+            clusters.lock_used(offset.cluster()).mark_bad(offset.in_cluster())
         };
         mark(0);
         for &page in &spec.bad_pages {

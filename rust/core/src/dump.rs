@@ -70,7 +70,7 @@ impl SwapDevice {
             if self.clusters.is_untouched(idx) {
                 return ClusterInfo { count: 0, flag: ClusterFlag::Free, order: Order::ZERO };
             }
-            let ci = self.clusters.lock(idx);
+            let ci = self.clusters.lock_used(idx);
             ClusterInfo { count: ci.count(), flag: ci.flag(), order: ci.order() }
         })
     }

@@ -11,7 +11,7 @@ use crate::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
 use crate::profile::DefaultPriority;
 use crate::swap::{Active, Swap};
 use crate::table::EntryKind;
-use crate::types::{ClusterIdx, CpuId, SwpEntry, SwpOffset, SwpType};
+use crate::types::{CpuId, SwpEntry, SwpOffset, SwpType};
 
 impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
@@ -136,7 +136,7 @@ impl Swap {
 
 /// Returns the slots of a device that hold something, ascending; untouched clusters are passed over.
 fn in_use(device: &SwapDevice) -> Vec<SwpOffset> {
-    let clusters = (0..device.clusters.len()).map(ClusterIdx).filter(|&idx| !device.clusters.is_untouched(idx));
+    let clusters = device.clusters.live();
     clusters
         .flat_map(|idx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset))
         .filter(|&offset| !matches!(device.get(offset).kind(), EntryKind::Null | EntryKind::Bad))

@@ -100,7 +100,7 @@ impl Cx<'_> {
         if slot == 0 {
             return 0;
         }
-        let mut ci = device.clusters.lock(hint.offset().cluster());
+        let Some(mut ci) = device.clusters.lock(hint.offset().cluster()) else { return 0 };
         let count = ci.count();
         // The run that fills the cluster may fill the device: not here.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
@@ -136,7 +136,7 @@ impl Cx<'_> {
     /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
     #[inline(never)]
     fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
-        let mut ci = device.clusters.lock(offset.cluster());
+        let Some(mut ci) = device.clusters.lock(offset.cluster()) else { return false };
         if !ci.is_usable(request.order) {
             if self.swap.switches.rule_u == RuleU::Relocate {
                 self.leave_cluster(device, &mut ci, request, None);

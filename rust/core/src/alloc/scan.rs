@@ -25,11 +25,15 @@ impl Cx<'_> {
     pub(super) fn scan<'c>(
         &mut self,
         device: &'c SwapDevice,
-        mut ci: ClusterGuard<'c>,
+        ci: ClusterGuard<'c>,
         offset: SwpOffset,
         request: &mut Request<'_>,
     ) -> bool {
-        let found = self.find_run(device, &mut ci, offset, request.order);
+        let (ci, found) = self.find_run(device, ci, offset, request.order);
+        let Some(mut ci) = ci else {
+            self.leave_position(device, request, None);
+            return false;
+        };
         let found = found.filter(|_| device.has(SwpFlags::WRITEOK));
         let next = found.and_then(|(table, at)| self.take_run(device, &mut ci, table, at, request));
         self.leave_cluster(device, &mut ci, request, next);
@@ -45,6 +49,11 @@ impl Cx<'_> {
         next: Option<SwpOffset>,
     ) {
         self.relocate(device, ci);
+        self.leave_position(device, request, next);
+    }
+
+    /// Remembers where the next request of this order goes on.
+    fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
             self.hints[request.order.index()] = device.entry_at(next);
@@ -53,45 +62,47 @@ impl Cx<'_> {
         }
     }
 
-    /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile.
+    /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile: the cluster
+    /// comes back locked, or not at all when it is gone.
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
-        ci: &mut ClusterGuard<'c>,
+        mut ci: ClusterGuard<'c>,
         start: SwpOffset,
         order: Order,
-    ) -> Option<(&'c SwapTable, SwpOffset)> {
+    ) -> (Option<ClusterGuard<'c>>, Option<(&'c SwapTable, SwpOffset)>) {
         let (base, nr_pages) = (ci.idx().base(), order.nr_pages());
         if ci.count() + nr_pages > SWAPFILE_CLUSTER {
-            return None;
+            return (Some(ci), None);
         }
         let mut at = start.in_cluster() as u32;
-        let mut table = ci.table()?;
+        let Some(mut table) = ci.table() else { return (Some(ci), None) };
         if ci.count() == 0 {
-            return Some((table, start));
+            return (Some(ci), Some((table, start)));
         }
         while at + nr_pages <= SWAPFILE_CLUSTER {
             match self.look_at(table, at as usize, nr_pages) {
-                Range::Free => return Some((table, base.plus(at))),
+                Range::Free => return (Some(ci), Some((table, base.plus(at)))),
                 Range::InUse => {}
                 Range::NeedsReclaim => {
                     // What was known of the cluster is not known any more afterwards.
-                    ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
-                    if !ci.is_usable(order) {
-                        return None;
+                    let again = ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
+                    match again {
+                        Some(again) if again.is_usable(order) => ci = again,
+                        again => return (again, None),
                     }
                     if ci.count() == 0 {
                         at = 0;
                     }
-                    table = ci.table()?;
+                    table = ci.table().expect("a usable cluster has a table");
                     if table.is_null_run(at as usize, nr_pages as usize) {
-                        return Some((table, base.plus(at)));
+                        return (Some(ci), Some((table, base.plus(at))));
                     }
                 }
             }
             at += nr_pages;
         }
-        None
+        (Some(ci), None)
     }
 
     #[inline]

@@ -136,12 +136,24 @@ impl Clusters {
         self.array.len() as u32
     }
 
-    /// Takes a cluster's lock, waiting for it.
+    /// Takes a cluster's lock, waiting for it; `None` when there is no such cluster. Kernel: `swap_cluster_lock`.
     #[inline]
-    pub(crate) fn lock(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
+    pub(crate) fn lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
         let ci = &self.array[idx.index()];
         ci.lock.lock();
-        ClusterGuard { all: self, ci, idx }
+        Some(ClusterGuard { all: self, ci, idx })
+    }
+
+    /// Takes the lock of a cluster that cannot go away: the caller holds a counted slot of it, or the lock of a folio that
+    /// is cached there. Panics: when it is gone all the same.
+    #[inline]
+    pub(crate) fn lock_used(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
+        self.lock(idx).expect("a cluster with slots in use stays")
+    }
+
+    /// Returns the clusters that were ever used, ascending: what others may change meanwhile.
+    pub(crate) fn live(&self) -> impl Iterator<Item = ClusterIdx> {
+        (0..self.len()).map(ClusterIdx).filter(|&idx| !self.is_untouched(idx))
     }
 
     fn try_lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
@@ -204,7 +216,7 @@ impl Clusters {
 
     /// Puts partly bad clusters on `nonfull[0]`, ascending; called once, at swapon.
     pub(crate) fn list_bad(&self, idx: ClusterIdx) {
-        let mut ci = self.lock(idx);
+        let mut ci = self.lock_used(idx);
         ci.set_flag(ClusterFlag::None);
         ci.move_to(ListId::Nonfull(Order::ZERO));
     }
@@ -245,27 +257,18 @@ impl Drop for ClusterGuard<'_> {
     }
 }
 
-/// Takes a lock again when dropped.
-struct Relock<'a>(&'a SpinWord);
-
-impl Drop for Relock<'_> {
-    fn drop(&mut self) {
-        self.0.lock();
-    }
-}
-
 impl<'a> ClusterGuard<'a> {
     fn shown(&self) -> ShownTable<'a> {
         ShownTable(&self.all.words[self.idx.index()])
     }
 
-    /// Runs work with the lock dropped; others may have done anything to the cluster afterwards.
-    pub(crate) fn unlocked(&mut self, work: impl FnOnce()) {
-        self.ci.lock.unlock();
-        // A panic in `work` must not leave the guard thinking that it holds the lock.
-        let relock = Relock(&self.ci.lock);
+    /// Runs work with the lock dropped; others may have done anything to the cluster afterwards, and `None` is that it is
+    /// gone. Kernel: the lookup after every drop of `ci->lock`.
+    pub(crate) fn unlocked(self, work: impl FnOnce()) -> Option<Self> {
+        let (all, idx) = (self.all, self.idx);
+        drop(self);
         work();
-        drop(relock);
+        all.lock(idx)
     }
 
     #[inline]
