@@ -34,10 +34,11 @@ impl Swap {
         // A CPU that passed here holds neither the device nor a hint at it.
         self.locals.for_each(|local| {
             local.devices[ty.index()] = None;
-            local.hints.iter_mut().filter(|hint| hint.ty() == ty).for_each(|hint| *hint = SwpEntry::NONE);
+            local.flush_hints(|hint| hint.ty() == ty);
         });
         // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
+        self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
         Ok(())
     }
@@ -60,11 +61,9 @@ impl Swap {
                 return Err(busy(": another swapoff of it is under way"));
             }
             device.set_writeok(false);
-            avail.offlist |= 1 << ty.0;
-            avail.list.remove(ty);
+            avail.remove(device);
         }
-        // Relaxed: see `enable`.
-        self.total_swap_pages.fetch_sub(device.pages() as u64, Ordering::Relaxed);
+        self.uncount_pages(device);
         drop(active);
         // An allocator that saw WRITEOK holds its CPU's lock until its slots are counted.
         self.locals.for_each(|_| {});
@@ -131,6 +130,7 @@ impl Swap {
         let mut avail = self.avail.lock();
         avail.active.reprioritise(prio_of);
         avail.list.reprioritise(prio_of);
+        avail.virtuals.reprioritise(prio_of);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::swap::Cx;
 use crate::table::{EntryKind, SwapTable};
 use crate::types::{Order, SwpOffset};
 
-use super::Request;
+use super::{DeviceKind, Request};
 
 /// What a look at one range found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +56,7 @@ impl Cx<'_> {
     fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
-            self.hints[request.order.index()] = device.entry_at(next);
+            self.hints(DeviceKind::of(device))[request.order.index()] = device.entry_at(next);
         } else {
             request.position = Some(next);
         }
@@ -81,7 +81,7 @@ impl Cx<'_> {
             return (Some(ci), Some((table, start)));
         }
         while at + nr_pages <= SWAPFILE_CLUSTER {
-            match self.look_at(table, at as usize, nr_pages) {
+            match self.look_at(device, table, at as usize, nr_pages) {
                 Range::Free => return (Some(ci), Some((table, base.plus(at)))),
                 Range::InUse => {}
                 Range::NeedsReclaim => {
@@ -106,17 +106,22 @@ impl Cx<'_> {
     }
 
     #[inline]
-    fn look_at(&self, table: &SwapTable, at: usize, nr_pages: u32) -> Range {
+    fn look_at(&self, device: &SwapDevice, table: &SwapTable, at: usize, nr_pages: u32) -> Range {
         let mut range = Range::Free;
         for slot in at..at + nr_pages as usize {
             let entry = table.get(slot);
             match entry.kind() {
                 EntryKind::Null => {}
-                EntryKind::Pfn if entry.is_cache_only() && self.swap.vm_swap_full() => range = Range::NeedsReclaim,
+                EntryKind::Pfn if entry.is_cache_only() && self.takes_back(device) => range = Range::NeedsReclaim,
                 _ => return Range::InUse,
             }
         }
         range
+    }
+
+    /// Says whether cached slots without references are taken back for room: not where room is no matter.
+    pub(super) fn takes_back(&self, device: &SwapDevice) -> bool {
+        !device.is_virtual() && self.swap.vm_swap_full()
     }
 
     /// Takes the cached slots of a range back, stopping at the first that resists. Kernel: `cluster_reclaim_range`.
