@@ -474,7 +474,19 @@ class Swap:
         """Adds one reference to every slot of every run. Errors as `dup`; the runs before the failing one keep theirs."""
     def lookup(self, entry: SwpEntry | int) -> dict[str, Any]:
         """Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
-        ``pfn`` (None unless cached) of one slot, a snapshot. Errors: ENOENT no such device, EINVAL beyond it."""
+        ``pfn`` (None unless cached) of one slot, a snapshot; of a ``pointer`` also its ``owner`` (the virtual slot) and
+        ``cache_only``, of a slot of a virtual device also ``backing``. Errors: ENOENT no such device, EINVAL beyond it."""
+    def backing(self, entry: SwpEntry | int, nr: int = 1) -> dict[str, Any]:
+        """Returns where the page of a slot is: ``type`` (``none``, ``zero``, ``zswap``, ``swapfile``, ``folio``: in memory and
+        nowhere else), ``entry`` (the slot of a ``swapfile``, else None) and ``nr_pages``, how many from it on, at most ``nr``
+        in its cluster, are there too, on a device in one run. Errors: as `lookup`. Kernel: `vswap_check_backing`."""
+    def folio_realloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
+        """Gives the virtual slots of a cached folio a run of slots of another device, and returns it; the folio is dirty then.
+        Errors: `SwapFullError` no run; `MemoryError` the swap charge was refused; EBUSY; EINVAL not cached. Kernel: the same."""
+    def move_backing(self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None) -> str:
+        """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (nobody
+        has the slot any more), ``skipped`` (busy, or not on a device) or ``no_room``. Errors: `SwapIOError`, and it is where it
+        was; `MemoryError`; ENOENT, EINVAL no such slot; ENOSPC the device is a ghost. Kernel: none."""
     def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
         """Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``)."""
     def swap_count(self, entry: SwpEntry | int) -> int:
@@ -625,7 +637,8 @@ class ZswapHandle:
     def stats(self) -> dict[str, int]:
         """Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events."""
     def pools(self) -> list[dict[str, Any]]:
-        """Returns ``compressor``, ``stored_pages`` and ``pool_bytes`` of each pool, that of ``compressor`` first."""
+        """Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool,
+        the one that pages go to first."""
     def set_faults(
         self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
         seed: int = 0

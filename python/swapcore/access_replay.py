@@ -93,8 +93,9 @@ class AccessReplay(report.Record):
         memory_events: What ``memory.events`` counts, with ``v1`` too; empty without a group.
         swap_events: The same of ``memory.swap.events``.
         machine: See `swapcore.report.machine`.
-        zswap_at_end: Figures of zswap when the last access is done, under kernel names; empty without.
-        zswap_ratio: Bytes of the pages in zswap then by those of its pools; None when it holds nothing.
+        zswap_at_peak: Figures of zswap when it held most pages, under kernel names; empty without. They are
+            looked at every 1,024 accesses.
+        zswap_ratio: Bytes of the pages in zswap then by those of its pools; None when it held nothing.
         broken_invariant: What `Swap.check` says at the end; None: every invariant holds. Only with the
             switch ``rfc_literal``, whose defects show so: anything else raises.
     """
@@ -123,7 +124,7 @@ class AccessReplay(report.Record):
     memory_events: dict[str, int]
     swap_events: dict[str, int]
     machine: dict[str, str | int | bool]
-    zswap_at_end: dict[str, int]
+    zswap_at_peak: dict[str, int]
     zswap_ratio: float | None
     broken_invariant: str | None = None
 
@@ -363,9 +364,17 @@ def replay_accesses(
         is_verified=is_verified,
         seed=seed,
     )
-    nr_accesses = work.nr_accesses
-    runner.run(work.steps, None if progress is None else lambda done: progress(done, nr_accesses))
-    zswap_at_end = {} if zswap is None else swap.zswap.stats()
+    zswap_at_peak: dict[str, int] = {}
+
+    def tell(done: int) -> None:
+        if zswap is not None:
+            now = swap.zswap.stats()
+            if now["stored_pages"] >= zswap_at_peak.get("stored_pages", 0):
+                zswap_at_peak.update(now)
+        if progress is not None:
+            progress(done, work.nr_accesses)
+
+    runner.run(work.steps, tell)
     runner.exit_all()
     broken = _broken_invariant(swap)
     stats, usage = _figures(swap, group)
@@ -390,8 +399,8 @@ def replay_accesses(
         ns_per_access=totals.pop("cpu_ns") / max(totals["accesses"], 1),
         memory_peak_bytes=_peak(usage, "memory_watermark_pages"),
         swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
-        zswap_at_end=zswap_at_end,
-        zswap_ratio=zswap_ratio(zswap_at_end),
+        zswap_at_peak=zswap_at_peak,
+        zswap_ratio=zswap_ratio(zswap_at_peak),
         counters={name: stats[name] for name in _counters(is_zswap=zswap is not None) if name in stats},
         memory_events={name: usage[f"events_{name}"] for name in MEMORY_EVENTS if usage},
         swap_events={name: usage[f"swap_events_{name}"] for name in SWAP_EVENTS if usage},
@@ -506,15 +515,15 @@ def _counters(*, is_zswap: bool) -> tuple[str, ...]:
 
 
 def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
-    """Returns what zswap holds at the end, where there is one."""
+    """Returns what zswap held at most, where there is one."""
     if runs[0].zswap is None:
         return []
     ratios = ["-" if run.zswap_ratio is None else f"{run.zswap_ratio:.2f}" for run in runs]
-    pools = [report.format_size(run.zswap_at_end["pool_total_size"]) for run in runs]
+    pools = [report.format_size(run.zswap_at_peak["pool_total_size"]) for run in runs]
     return [
-        ["zswap pages at the end", *(f"{run.zswap_at_end['stored_pages']}" for run in runs), "pages"],
-        ["zswap pool at the end", *pools, ""],
-        ["zswap ratio at the end", *ratios, ""],
+        ["zswap pages at the peak", *(f"{run.zswap_at_peak['stored_pages']}" for run in runs), "pages"],
+        ["zswap pool at the peak", *pools, ""],
+        ["zswap ratio at the peak", *ratios, ""],
     ]
 
 

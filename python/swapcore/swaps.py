@@ -122,7 +122,7 @@ def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
     report.print_table(headings, rows, file=file, nr_left=2)
     print(file=file)
     counters = [
-        [name, str(value), "bytes" if name == "pool_total_size" else "count"]
+        [name, str(value), "bytes" if name in {"pool_total_size", "entry_bytes"} else "count"]
         for name, value in facts["stats"].items()
     ]
     report.print_table(["COUNTER", "VALUE", "UNIT"], counters, file=file)

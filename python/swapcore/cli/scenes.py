@@ -27,9 +27,9 @@ SHOWN_PART = 0.75
 """Where in the workload groups are looked at: at its end every process has left."""
 
 DEFAULT_GHOST = "15T"
-MEMORY = "64M"
-POOL_PERCENT = 5
-"""Of `MEMORY`, for zswap: little, so that some pages are written back."""
+VIRTUAL_ACCESSES = "zipf"
+VIRTUAL_TREE: dict[str, dict[str, str]] = {"job": {"memory_max": "8M", "zswap_max": "2M"}}
+"""The group of ``--swaps`` and ``--zswap``: it has more cold pages than it may have in zswap."""
 
 
 class _Scene(NamedTuple):
@@ -88,8 +88,8 @@ def _owner_stores(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_most(swap: Swap, trace: str) -> Runner:
-    """Runs most of a workload in a tree of groups."""
+def _run_most(swap: Swap, trace: str, tree: dict[str, dict[str, str]]) -> Runner:
+    """Runs most of a workload in a tree of groups, or in its only group."""
     from math import ceil
 
     from swapcore import report
@@ -97,9 +97,9 @@ def _run_most(swap: Swap, trace: str) -> Runner:
     from swapcore.workloads import Touch
 
     work = workload_of(trace)
-    parent, *names = TREE
-    above = swap.memcg.create(parent, **TREE[parent])
-    groups = [above.create(name, **TREE[name]) for name in names]
+    parent, *names = tree
+    above = swap.memcg.create(parent, **tree[parent])
+    groups = [above.create(name, **tree[name]) for name in names] or [above]
     touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
     last = touches[ceil(SHOWN_PART * len(touches)) - 1]
     runner = Runner(swap, lambda process: groups[process % len(groups)])
@@ -119,7 +119,7 @@ def _memcg(args: argparse.Namespace) -> int:
     work = workload_of(trace)
     swap = Swap(nr_cpus=work.nr_cpus)
     swap.swapon(Zram(pages=default_size_pages(work)))
-    runner = _run_most(swap, trace)
+    runner = _run_most(swap, trace, TREE)
     facts = {"memcg": report.memcg_dict(swap.memcg)}
     _finish(args, runner, trace, facts, lambda: report.memcg_tree(swap.memcg))
     return 0
@@ -147,18 +147,15 @@ def _virtual_machine(args: argparse.Namespace) -> tuple[Swap, Runner, str]:
     """Runs most of a workload on a ghost with a table, zswap, and a device behind them."""
     from swapcore._core import Swap
     from swapcore.access_replay import default_size_pages, workload_of
-    from swapcore.size import memory_pages
     from swapcore.storage import Ghost, Ram
-    from swapcore.zswap import Zswap
 
-    trace = args.trace or DEFAULT_ACCESSES
+    trace = args.trace or VIRTUAL_ACCESSES
     work = workload_of(trace)
-    zswap = Zswap(compressor=args.algorithm or "lz4", max_pool_percent=POOL_PERCENT)
-    swap = Swap(nr_cpus=work.nr_cpus, zswap=zswap, memory_pages=memory_pages(MEMORY))
+    swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
     visibility = args.visibility or "visible"
     swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, visibility=visibility))
     swap.swapon(Ram(pages=default_size_pages(work)), priority=10)
-    return swap, _run_most(swap, trace), trace
+    return swap, _run_most(swap, trace, VIRTUAL_TREE), trace
 
 
 def _finish(
@@ -207,9 +204,9 @@ SCENES = {
         "what each way to remember who is charged for a slot costs, on a device of 1T", _owner_stores, ()
     ),
     "swaps": _Scene(
-        "a ghost and a device as swapon --show has them, at the same place", _swaps, _OF_VIRTUAL
+        "a ghost and a device as swapon --show has them, after most of page accesses", _swaps, _OF_VIRTUAL
     ),
-    "zswap": _Scene("zswap as zramctl would show it, there, and its counters", _zswap, _OF_VIRTUAL),
+    "zswap": _Scene("zswap then, as zramctl would show it, and its counters", _zswap, _OF_VIRTUAL),
     "memory_report": _Scene(
         "bytes a slot of every configuration at 0 to 100 %% of a size, beside published figures",
         _memory_report,

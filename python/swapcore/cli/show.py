@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace",
         metavar="NAME|PATH",
-        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; where groups run {scenes.DEFAULT_ACCESSES})",
+        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES})",
     )
     parser.add_argument(
         "--until", type=int, metavar="OPS", help="stop after so many operations (default: all)"

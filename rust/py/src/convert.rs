@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString};
-use swapcore::storage::SwapStorage;
+use swapcore::storage::{Algorithm, SwapStorage};
 use swapcore::{CpuId, DeviceSpec, Discard, Order, SwapError};
 
 use crate::arrays::EntriesArg;
@@ -135,6 +135,11 @@ pub(crate) fn words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, Py
         bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
         Ok(())
     })?)
+}
+
+/// The compressor of that name, at its default level.
+pub(crate) fn compressor(name: &str) -> Result<Algorithm> {
+    Ok(Algorithm::from_name(name, None)?)
 }
 
 /// The discard policy of that word.

@@ -34,17 +34,32 @@ impl SwapDevice {
 }
 
 /// Byte counts as a dict.
-pub(crate) fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
+fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
     let counts = PyDict::new(py);
     counts.set_item("static_bytes", memory.static_bytes)?;
     counts.set_item("table_bytes", memory.table_bytes)?;
     counts.set_item("extend_bytes", memory.extend_bytes)?;
     counts.set_item("pool_bytes", memory.pool_bytes)?;
     counts.set_item("index_bytes", memory.index_bytes)?;
-    counts.set_item("virtual_table_bytes", 0)?;
+    counts.set_item("virtual_table_bytes", memory.virtual_table_bytes)?;
     counts.set_item("owner_static_bytes", memory.owner_static_bytes)?;
     counts.set_item("owner_bytes", memory.owner_bytes)?;
     counts.set_item("total_bytes", memory.total_bytes())?;
+    Ok(counts)
+}
+
+/// Byte counts of all devices together, and of what the subsystem itself has.
+pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Result<Bound<'py, PyDict>> {
+    let memory = swap.memory();
+    let counts = memory_dict(py, &memory)?;
+    let others = [
+        ("percpu_bytes", swap.percpu_bytes()),
+        ("folio_header_bytes", swap.memory_of_folios().header_bytes()),
+        ("memcg_bytes", swap.memcg().map_or(0, swapcore::memcg::MemCgroups::bytes)),
+    ];
+    others.iter().try_for_each(|(name, bytes)| counts.set_item(name, bytes))?;
+    let total_bytes = memory.total_bytes() + others.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    counts.set_item("total_bytes", total_bytes)?;
     Ok(counts)
 }
 

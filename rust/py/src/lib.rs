@@ -2,6 +2,7 @@
 
 mod accesses;
 mod arrays;
+mod backing;
 mod batch;
 mod convert;
 mod device;
@@ -20,6 +21,7 @@ mod stress;
 mod swap;
 mod swapping;
 mod trace;
+mod zswap;
 
 use pyo3::prelude::*;
 
@@ -54,6 +56,8 @@ mod _core {
     use crate::swap::Swap;
     #[pymodule_export]
     use crate::trace::Trace;
+    #[pymodule_export]
+    use crate::zswap::ZswapHandle;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -82,6 +82,8 @@ argument!(nr_records: usize = "number of records" in 0, swapcore::limits::EVENT_
 argument!(access: usize = "start" in 0, MOST);
 argument!(access_or_none?: usize = "stop" in 0, MOST);
 argument!(swappiness: u8 = "swappiness" in 0, swapcore::limits::MAX_SWAPPINESS.into());
+argument!(max_pool_percent: u32 = "max_pool_percent" in 0, 100);
+argument!(accept_threshold_percent: u32 = "accept_threshold_percent" in 0, 100);
 argument!(seed: u64 = "seed" in 0, MOST);
 
 /// Converts the size of a device without pages: text with a unit, or slots.

@@ -11,8 +11,8 @@ use swapcore::{Config, Order, Profile, SharedFolio, SwapError, Workers};
 use crate::arrays::{EntriesArg, SwapBatch};
 use crate::batch::DETACH_SLOTS;
 use crate::convert::{self, EntryArg, StorageArg};
-use crate::device::{SwapDevice, memory_dict};
-use crate::dump::{device_dict, events_dict, hints_dict, slot_dict};
+use crate::device::{SwapDevice, all_memory_dict};
+use crate::dump::{device_dict, events_dict, hints_dict};
 use crate::entry::SwpEntry;
 use crate::errors::Result;
 use crate::folio::Folio;
@@ -21,6 +21,7 @@ use crate::mm::Mm;
 use crate::number;
 use crate::policy::Hooks;
 use crate::swapping::How;
+use crate::zswap::{ZswapArg, ZswapHandle};
 
 /// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 ///
@@ -39,7 +40,7 @@ pub(crate) struct Swap {
 impl Swap {
     /// Takes the local lock of the CPU meant.
     #[inline]
-    fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
+    pub(crate) fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
     }
 
@@ -51,7 +52,7 @@ impl Swap {
         SwapDevice::new(self.swap.clone(), device)
     }
 
-    fn own(&self, device: &SwapDevice) -> Result<Arc<swapcore::SwapDevice>> {
+    pub(crate) fn own(&self, device: &SwapDevice) -> Result<Arc<swapcore::SwapDevice>> {
         let live = device.live()?;
         if !Arc::ptr_eq(&device.swap, &self.swap) {
             return Err(SwapError::ForeignDevice(live.ty().0).into());
@@ -74,11 +75,8 @@ impl Swap {
         #[pyo3(from_py_with = number::memory_pages)] memory_pages: u64,
         workingset: &str,
         memcg: &str,
-        zswap: Option<&str>,
+        zswap: Option<ZswapArg>,
     ) -> Result<Self> {
-        if let Some(name) = zswap {
-            return Err(SwapError::UnknownName { what: "zswap", name: name.into(), known: "" }.into());
-        }
         let profile = Profile::from_name(profile)?;
         let workers = Workers::from_name(workers)?;
         let mut choices = profile.switches();
@@ -93,6 +91,7 @@ impl Swap {
             memory_pages,
             memcg: Hierarchy::from_name(memcg)?,
             workingset: workingset.into(),
+            zswap: zswap.map(|zswap| zswap.0),
         };
         Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
     }
@@ -147,6 +146,12 @@ impl Swap {
     #[getter]
     fn devices(&self) -> Vec<SwapDevice> {
         self.swap.devices().iter().map(|device| self.handle(device)).collect()
+    }
+
+    /// Compressed memory in front of the devices.
+    #[getter]
+    fn zswap(&self) -> ZswapHandle {
+        ZswapHandle::new(self.swap.clone())
     }
 
     /// Devices with room that have a place for pages: 0 turns writeback of zswap off.
@@ -301,12 +306,10 @@ impl Swap {
     }
 
     /// Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
-    /// ``pfn`` (None unless cached) of one slot, a snapshot.
+    /// ``pfn`` (None unless cached) of one slot, a snapshot; of a ``pointer`` also ``owner`` and ``cache_only``, of a slot of a
+    /// virtual device also ``backing``.
     fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>) -> Result<Bound<'py, PyDict>> {
-        let mut on_cpu = self.on_cpu(None)?;
-        let (word, count) = (on_cpu.lookup(entry.entry())?, on_cpu.swap_count(entry.entry())?);
-        drop(on_cpu);
-        slot_dict(py, word, count)
+        self.look_at(py, &entry)
     }
 
     /// Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``).
@@ -324,6 +327,40 @@ impl Swap {
     /// Returns the reference count of one slot, extend table included.
     fn swap_count(&self, entry: EntryArg<'_>) -> Result<u32> {
         Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
+    }
+
+    /// Says where the page of a slot is, and of how many from it on, at most ``nr`` in its cluster, it is there too.
+    #[pyo3(signature = (entry, nr = 1))]
+    fn backing<'py>(
+        &self,
+        py: Python<'py>,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots)] nr: u32,
+    ) -> Result<Bound<'py, PyDict>> {
+        self.backing_of(py, &entry, nr)
+    }
+
+    /// Gives the virtual slots of a cached folio a run of slots of another device, which is returned.
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn folio_realloc_swap(
+        &self,
+        py: Python<'_>,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
+        self.realloc(py, folio, self.cpu(cpu)?)
+    }
+
+    /// Moves the page behind a virtual slot, with those of its folio, to another device; returns what became of it.
+    #[pyo3(signature = (entry, device, *, cpu = None))]
+    fn move_backing(
+        &self,
+        py: Python<'_>,
+        entry: EntryArg<'_>,
+        device: &Bound<'_, SwapDevice>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<&'static str> {
+        self.move_to(py, &entry, device.get(), self.cpu(cpu)?)
     }
 
     /// Makes a folio with ``data`` and zeros behind it, charged to ``memcg`` (None: root): dirty, up to date, unlocked, not
@@ -637,16 +674,7 @@ impl Swap {
     /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
     /// ``folio_header_bytes`` and ``memcg_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let memory = self.swap.memory();
-        let counts = memory_dict(py, &memory)?;
-        counts.set_item("percpu_bytes", self.swap.percpu_bytes())?;
-        let header_bytes = self.swap.memory_of_folios().header_bytes();
-        counts.set_item("folio_header_bytes", header_bytes)?;
-        let memcg_bytes = self.swap.memcg().map_or(0, swapcore::memcg::MemCgroups::bytes);
-        counts.set_item("memcg_bytes", memcg_bytes)?;
-        let total_bytes = memory.total_bytes() + self.swap.percpu_bytes() + header_bytes + memcg_bytes;
-        counts.set_item("total_bytes", total_bytes)?;
-        Ok(counts)
+        all_memory_dict(py, &self.swap)
     }
 
     /// Returns the state that decides placement.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use swapcore::SwapError;
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 
 use crate::convert::{self, EntryArg};
@@ -133,16 +134,18 @@ impl ZswapHandle {
         Ok(stats)
     }
 
-    /// Returns ``compressor``, ``stored_pages`` and ``pool_bytes`` of each pool, that of `compressor` first.
+    /// Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool, the
+    /// one that pages go to first.
     fn pools<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let pools = self.swap.zswap().pools();
         pools
             .iter()
             .map(|pool| {
                 let dict = PyDict::new(py);
-                dict.set_item("compressor", pool.compressor)?;
+                dict.set_item("compressor", pool.compressor.name())?;
                 dict.set_item("stored_pages", pool.stored_pages)?;
                 dict.set_item("pool_bytes", pool.pool_bytes)?;
+                dict.set_item("compressed_bytes", pool.compressed_bytes)?;
                 Ok(dict)
             })
             .collect()
@@ -159,8 +162,12 @@ impl ZswapHandle {
         decompress: f64,
         #[pyo3(from_py_with = number::seed)] seed: u64,
     ) -> Result<()> {
-        let faults = ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed };
-        Ok(self.swap.zswap().set_faults(faults)?)
+        let all = [entry_alloc, pool_alloc, compress, decompress];
+        if let Some(bad) = all.iter().find(|probability| !(0.0..=1.0).contains(*probability)) {
+            return Err(SwapError::BadShare { what: "fault probability", value: bad.to_string(), high: 1 }.into());
+        }
+        self.swap.zswap().set_faults(ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed });
+        Ok(())
     }
 
     /// Writes the page of one slot to a device and drops it from zswap.

@@ -117,6 +117,7 @@ impl Trace {
                 let devices = swap.devices();
                 let device = devices.iter().find(|device| !device.is_ghost());
                 run.report.peak_stats = device.map(|device| device.storage().stats()).unwrap_or_default();
+                run.report.peak_zswap = swap.zswap().stats();
             }
         }
         run.report.end_pages = run.used_pages;
