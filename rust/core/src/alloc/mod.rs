@@ -22,10 +22,11 @@ pub(crate) struct Request<'r> {
     word: SwapTableEntry,
     /// The folio that will own the single run.
     folio: Option<Folio<'r>>,
+    /// The run will back slots of a virtual device, so it is one on a device with storage: `word` is the Pointer to the first
+    /// of them.
+    is_backing: bool,
     out: &'r mut [SwpEntry],
     taken: usize,
-    /// The run is to back slots of a virtual device: one on a device with storage.
-    is_backing: bool,
     /// Where the last scan of a rotational device left off, offset 0 for nowhere.
     position: Option<SwpOffset>,
 }
@@ -72,8 +73,18 @@ impl Cx<'_> {
     /// Tries virtual devices, for folios and for whatever no other device has room for.
     #[inline(never)]
     fn alloc_virtual(&mut self, request: &mut Request<'_>) -> bool {
-        let is_meant = request.folio.is_some() || self.swap.avail.lock().list.iter().next().is_none();
-        is_meant && !request.is_backing && (self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request))
+        let has_folio = request.folio.is_some();
+        if request.is_backing || !(has_folio || self.swap.avail.lock().list.iter().next().is_none()) {
+            return false;
+        }
+        let word = request.word;
+        if !has_folio {
+            // Nobody will write the slots: what stands behind them is zeros.
+            request.word = word.never_written();
+        }
+        let is_served = self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request);
+        request.word = word;
+        is_served
     }
 
     /// Returns this CPU's hints at virtual devices, or at all others.
@@ -89,6 +100,8 @@ impl Cx<'_> {
             return false;
         }
         let nr_taken = match request.folio {
+            // Each of its entries is another: not for the way of most requests.
+            _ if request.is_backing => 0,
             Some(folio) => self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
                 folio.set_entry(entry);
                 request.push(entry);
@@ -219,6 +232,24 @@ impl Cx<'_> {
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
 
+    /// Takes one run of real slots whose entries say that they back the slots of a virtual device from `owner` on; only on
+    /// `types` of devices if there are. Kernel: the allocation in `folio_realloc_swap`.
+    pub(crate) fn alloc_backing(
+        &mut self,
+        owner: SwpEntry,
+        order: Order,
+        types: Option<&[SwpType]>,
+    ) -> Option<SwpEntry> {
+        let mut entry = [SwpEntry::NONE];
+        let mut request = Request::new(order, SwapTableEntry::pointer(owner), &mut entry);
+        request.is_backing = true;
+        let is_served = match types {
+            None => self.folio_alloc_swap(&mut request),
+            Some(types) => self.alloc_on_types(types, &mut request),
+        };
+        is_served.then(|| entry[0])
+    }
+
     /// Hands out a run on the first of some devices that has room. Kernel: none; a tier is one priority there.
     fn alloc_on_types(&mut self, types: &[SwpType], request: &mut Request<'_>) -> bool {
         types.iter().any(|&ty| {
@@ -320,6 +351,10 @@ impl OnCpu<'_> {
             return Err(SwapError::NoSpace { nr_pages });
         }
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+        if cx.device(entry[0].ty()).is_some_and(SwapDevice::is_virtual) {
+            // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
+            folio.set(FolioFlags::DIRTY);
+        }
         cx.counters.add_cached(nr_pages.into());
         if let Err(error) = cx.try_charge_swap(locked) {
             self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
