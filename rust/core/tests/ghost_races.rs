@@ -1,7 +1,7 @@
 //! Clusters that go while others look at them, and sizes that change under load.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -13,6 +13,8 @@ use swapcore::{CpuId, Discard, GhostSpec, MemcgId, Order, Profile, Swap, SwapDev
 const C: u32 = 512;
 const SEED: u64 = 20_261_126;
 const WRITERS: u16 = 2;
+const ROUNDS: u64 = 1500;
+const STEPS_A_ROUND: u64 = 100;
 const DURATION: Duration = Duration::from_secs(1);
 
 fn with_ghost(nr_cpus: u16, max_pages: u32) -> (Swap, Arc<SwapDevice>) {
@@ -91,17 +93,15 @@ fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
 }
 
 /// Takes and gives back at random; what it holds at the end it gives back.
-fn churn(swap: &Swap, cpu: CpuId, seed: u64, stop: &AtomicBool) -> u64 {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut held, mut nr_taken) = (Vec::new(), 0);
+fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED + u64::from(cpu.0));
+    let mut held = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        nr_steps.fetch_add(1, Ordering::Relaxed);
         let order = Order::new([0, 0, 0, 2, 4, 9][rng.random_range(0..6)]).expect("an order");
         if held.len() < 400 && rng.random_ratio(5, 9) {
             match swap.alloc(order, cpu) {
-                Ok(entry) => {
-                    held.push((entry, order));
-                    nr_taken += 1;
-                }
+                Ok(entry) => held.push((entry, order)),
                 Err(error) => assert_eq!(error, SwapError::NoSpace { nr_pages: order.nr_pages() }),
             }
         } else if !held.is_empty() {
@@ -110,40 +110,38 @@ fn churn(swap: &Swap, cpu: CpuId, seed: u64, stop: &AtomicBool) -> u64 {
         }
     }
     held.into_iter().for_each(|(entry, order)| swap.put(entry, order.nr_pages(), cpu).expect("taken above"));
-    nr_taken
 }
 
 /// 7.3: what is in use fits the size, and what the clusters count is what the device counts, before, during and after.
 #[test]
 fn sizes_change_under_load() {
     let (swap, device) = with_ghost(2, 40 * C);
-    let stop = AtomicBool::new(false);
-    let (nr_shrunk, nr_held) = (AtomicU32::new(0), AtomicU32::new(0));
+    let (stop, nr_steps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (mut nr_shrunk, mut nr_held) = (0, 0);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..2)
-            .map(|cpu| {
-                let (swap, stop) = (&swap, &stop);
-                scope.spawn(move || churn(swap, CpuId(cpu), SEED + u64::from(cpu), stop))
-            })
-            .collect();
+        let workers = [0, 1].map(|cpu| {
+            let (swap, nr_steps, stop) = (&swap, &nr_steps, &stop);
+            scope.spawn(move || churn(swap, CpuId(cpu), nr_steps, stop))
+        });
         let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-        let end = Instant::now() + DURATION;
-        while Instant::now() < end && workers.iter().all(|worker| !worker.is_finished()) {
+        for round in 1..=ROUNDS {
+            // One size after the other would leave the workers no lock to get.
+            while nr_steps.load(Ordering::Relaxed) < round * STEPS_A_ROUND && workers.iter().all(|w| !w.is_finished()) {
+                std::thread::yield_now();
+            }
             let wanted = rng.random_range(1..60) * C;
             let before = device.max_pages();
             let resize = swap.resize(&device, wanted).expect("the device is on");
             assert_eq!(resize.limit_pages, wanted);
             assert!(resize.max_pages == wanted || (resize.max_pages == before && wanted < before), "{resize:?}");
-            let counter = if resize.max_pages == wanted { &nr_shrunk } else { &nr_held };
-            counter.fetch_add(u32::from(wanted < before), Ordering::Relaxed);
+            let counter = if resize.max_pages == wanted { &mut nr_shrunk } else { &mut nr_held };
+            *counter += u32::from(wanted < before);
             assert_eq!(swap.total_swap_pages(), u64::from(device.max_pages() - 1));
             swap.check().expect("every invariant");
         }
         stop.store(true, Ordering::Relaxed);
-        let nr_taken: u64 = workers.into_iter().map(|worker| worker.join().expect("no error but no room")).sum();
-        assert!(nr_taken > 1000, "{nr_taken} runs prove little");
+        workers.into_iter().for_each(|worker| worker.join().expect("no error but no room"));
     });
-    let (nr_shrunk, nr_held) = (nr_shrunk.into_inner(), nr_held.into_inner());
     assert!(nr_shrunk > 10 && nr_held > 10, "{nr_shrunk} times smaller, {nr_held} times held to less");
     assert_eq!((swap.inuse_pages(device.ty()), device.nr_live_clusters()), (0, 1));
     let resize = swap.resize(&device, 4 * C).expect("the device is on");
