@@ -156,23 +156,20 @@ impl Cx<'_> {
         }
         let Some(table) = ci.table() else { return 0 };
         let base = device.entry_at(ci.idx().base());
-        let mut nr_taken = 0;
+        let first = slot;
+        let end = SWAPFILE_CLUSTER.min(slot + room);
         let mut wants_more = true;
-        while wants_more
-            && (nr_taken + 1) * nr_pages <= room
-            && slot + nr_pages <= SWAPFILE_CLUSTER
-            && table.is_null_run(slot as usize, nr_pages as usize)
-        {
+        while wants_more && slot + nr_pages <= end && table.is_null_run(slot as usize, nr_pages as usize) {
             table.fill(slot as usize, nr_pages as usize, word);
             wants_more = take(base.plus(slot));
             slot += nr_pages;
-            nr_taken += 1;
         }
-        if nr_taken == 0 {
+        if slot == first {
             return 0;
         }
-        ci.add_count(nr_taken * nr_pages);
-        self.counters.add_inuse(device.ty(), (nr_taken * nr_pages) as i64);
+        let nr_taken = (slot - first) >> order.get();
+        ci.add_count(slot - first);
+        self.counters.add_inuse(device.ty(), (slot - first).into());
         self.counters.count_runs(order, nr_taken as usize);
         self.relocate(device, &mut ci);
         let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };

@@ -7,6 +7,8 @@
 //! both from one pool, and stays mapped as long as the device: who comes late to one finds it dead, or another's.
 
 mod index;
+#[cfg(test)]
+mod index_model;
 mod list;
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
