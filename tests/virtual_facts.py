@@ -52,9 +52,9 @@ def noise(seed: int, nr_pages: int = 1) -> bytes:
     return random.Random(seed).randbytes(PAGE * nr_pages)
 
 
-def errno_of(call: Callable[[], object]) -> int:
+def errno_of(call: Callable[..., object], *args: object) -> int:
     """Calls what must fail and returns why; no memory is ENOMEM."""
-    code = refusal(call)
+    code = refusal(lambda: call(*args))
     assert code != 0, "it was not refused"
     return code
 
