@@ -15,6 +15,7 @@ from memcg_facts import PAGE, file_storage
 from virtual_facts import C, errno_of, noise, refusal, text, zeros
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 EINVAL, ENOSPC, EIO = 22, 28, 5
@@ -272,11 +273,12 @@ def test_item_2_worker_is_not_queued_while_the_real_device_is_full() -> None:
     swap.run_workers()
     assert swap.zswap.stats()["reject_reclaim_fail"] == 0
     swap.free(runs[0])
+    swap.free(runs[1])
     folio = swap.folio(0, noise(1 << 20))
     refusal(lambda: swap.swap_out(folio))
     swap.run_workers()
     refused = swap.zswap.stats()["reject_reclaim_fail"]
-    assert 0 < refused <= 16, "entries of ghost slots are refused, and the worker gives up"
+    assert 0 < refused <= 16 * 32, "entries of ghost slots are refused, and the worker gives up"
     assert swap.zswap.stats()["written_back_pages"] == 0
     assert [swap.swap_in(entry).read() for entry in entries] == [noise(n) for n in range(len(entries))]
 
@@ -420,6 +422,33 @@ def test_shrink_stops_above_the_highest_slot_in_use(has_table: bool) -> None:
     swap.check()
 
 
+def alloc_and_free(swap: sc.Swap, thread: int, deadline: float, done: list[int]) -> None:
+    """Takes and gives slots, many at once when there are none."""
+    rng = random.Random(thread)
+    mine: list[sc.SwpEntry] = []
+    while time.monotonic() < deadline:
+        done[thread] += 1
+        if rng.random() < 0.52 and len(mine) < 4000:
+            try:
+                mine.append(swap.alloc(rng.choice([0, 0, 0, 4, 9]), cpu=thread))
+            except sc.SwapFullError:
+                rng.shuffle(mine)
+                while len(mine) > 10:
+                    swap.free(mine.pop(), cpu=thread)
+        elif mine:
+            swap.free(mine.pop(rng.randrange(len(mine))), cpu=thread)
+    for entry in mine:
+        swap.free(entry, cpu=thread)
+
+
+def guarded(raised: list[BaseException], work: Callable[..., None], *args: object) -> None:
+    """Does what a thread does and keeps what it raises."""
+    try:
+        work(*args)
+    except BaseException as error:  # noqa: BLE001
+        raised.append(error)
+
+
 @pytest.mark.parametrize("has_table", [False, True])
 def test_item_15_resize_under_load(has_table: bool) -> None:
     """Used slots never exceed what there is, and those of the clusters add up, while all of it changes."""
@@ -428,24 +457,10 @@ def test_item_15_resize_under_load(has_table: bool) -> None:
     deadline = time.monotonic() + SECONDS / 2
     raised: list[BaseException] = []
     done = [0] * 4
-
-    def work(thread: int) -> None:
-        rng = random.Random(thread)
-        mine: list[sc.SwpEntry] = []
-        try:
-            while time.monotonic() < deadline:
-                if rng.random() < 0.52 and len(mine) < 4000:
-                    if refusal(lambda: mine.append(swap.alloc(rng.choice([0, 0, 0, 4, 9]), cpu=thread))):
-                        mine = [entry for entry in mine if rng.random() < 0.5 or swap.free(entry)]
-                elif mine:
-                    swap.free(mine.pop(rng.randrange(len(mine))), cpu=thread)
-                done[thread] += 1
-            for entry in mine:
-                swap.free(entry, cpu=thread)
-        except BaseException as error:  # noqa: BLE001
-            raised.append(error)
-
-    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
+    threads = [
+        threading.Thread(target=guarded, args=(raised, alloc_and_free, swap, thread, deadline, done))
+        for thread in range(4)
+    ]
     for thread in threads:
         thread.start()
     rng = random.Random(9)
@@ -453,9 +468,7 @@ def test_item_15_resize_under_load(has_table: bool) -> None:
     while time.monotonic() < deadline and not raised:
         asked = rng.randrange(1, 128) * C
         found = swap.resize(device, asked)
-        assert found["limit_pages"] == asked
-        assert asked <= found["max_pages"]
-        assert found["max_pages"] == device.max_pages
+        assert found["limit_pages"] == asked <= found["max_pages"] == device.max_pages
         assert device.inuse_pages <= device.max_pages - 1
         swap.check()
         sizes.add(found["max_pages"] == asked)
@@ -466,7 +479,6 @@ def test_item_15_resize_under_load(has_table: bool) -> None:
     assert min(done) > 100
     assert sizes == {True, False}
     assert device.inuse_pages == 0
-    found = swap.resize(device, 3 * C)
-    assert found == {"max_pages": 3 * C, "limit_pages": 3 * C}
+    assert swap.resize(device, 3 * C) == {"max_pages": 3 * C, "limit_pages": 3 * C}
     assert (swap.total_swap_pages, swap.nr_swap_pages) == (3 * C - 1, 3 * C - 1)
     swap.check()
