@@ -1,7 +1,7 @@
 """zswap from outside: parameters, limit, outcomes of compression, loads, order of writeback, pools.
 
-Items 7, 8 and 9 of the list are here, and of item 5 what concerns stores; the rest is in test_realloc.py. What
-groups see and set is in test_zswap_groups.py.
+Items 7, 8 and 9 of the list are here, and of item 5 what concerns stores; the rest is in test_realloc.py.
+What groups see and set is in test_zswap_groups.py.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit() -> None:
         filler += 1
         entries.append(machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), a))
     folio = machine.swap.folio(0, text(99), memcg=a)
-    assert refusal(lambda: machine.swap.swap_out(folio)) != 0
+    assert errno_of(machine.swap.swap_out, folio) != 0
     assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
     assert (machine.physical_pages, machine.stat("written_back_pages")) == (0, 0)
     folio.write(bytes(PAGE))
