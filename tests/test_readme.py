@@ -24,6 +24,15 @@ def test_recipes_of_the_folio_page_run_as_they_stand() -> None:
         exec(compile(block, "docs/folios.md", "exec"), {})
 
 
+def test_recipes_of_the_page_on_virtual_swap_run_as_they_stand() -> None:
+    text = (ROOT / "docs/virtual.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/virtual.md", "exec"), names)
+
+
 def test_linked_files_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert "docs/compare.png" in links

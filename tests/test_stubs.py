@@ -44,12 +44,24 @@ def test_package_is_strictly_typed(tmp_path: Path) -> None:
 
 def test_package_tells_type_checkers_that_it_is_typed() -> None:
     assert files("swapcore").joinpath("py.typed").is_file()
-    assert files("swapcore").joinpath("_core.pyi").is_file()
+    for stub in ("_core.pyi", "_core_replay.pyi"):
+        assert files("swapcore").joinpath(stub).is_file()
 
 
 @pytest.mark.parametrize(
     "name",
-    ["Accesses", "Folio", "Storage", "Strategy", "Swap", "SwapBatch", "SwapDevice", "SwpEntry", "Trace"],
+    [
+        "Accesses",
+        "Folio",
+        "Storage",
+        "Strategy",
+        "Swap",
+        "SwapBatch",
+        "SwapDevice",
+        "SwpEntry",
+        "Trace",
+        "ZswapHandle",
+    ],
 )
 def test_every_public_member_says_at_run_time_what_it_is(name: str) -> None:
     cls = getattr(_core, name)

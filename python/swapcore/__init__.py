@@ -46,7 +46,8 @@ from .exceptions import (
     SwapIOError,
     TooManySwapfilesError,
 )
-from .storage import Faulty, File, Null, Ram, Zram
+from .storage import Faulty, File, Ghost, Null, Ram, Zram
+from .zswap import Zswap
 
 if TYPE_CHECKING:
     from .comparison import compare
@@ -65,6 +66,7 @@ __all__ = [
     "Faulty",
     "File",
     "Folio",
+    "Ghost",
     "InvalidArgumentError",
     "InvariantError",
     "MemCgroup",
@@ -85,6 +87,7 @@ __all__ = [
     "TooManySwapfilesError",
     "Trace",
     "Zram",
+    "Zswap",
     "__version__",
     "build_swap_header",
     "compare",

@@ -6,9 +6,12 @@ the life of the thread. Counts are pages (4 KiB) unless a name says bytes.
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from typing_extensions import Buffer
+
+# A part of the core, in a file of its own for length.
+from ._core_replay import Accesses, Strategy, Trace, stress
 
 __all__ = [
     "MAX_ORDER",
@@ -26,6 +29,7 @@ __all__ = [
     "SwapDevice",
     "SwpEntry",
     "Trace",
+    "ZswapHandle",
     "build_swap_header",
     "is_debug_build",
     "parse_swap_header",
@@ -52,8 +56,22 @@ class _Geometry(Protocol):
     @property
     def can_discard(self) -> bool: ...
 
+class _ZswapOptions(Protocol):
+    """What `Swap` reads from `swapcore.Zswap`."""
+
+    @property
+    def compressor(self) -> str: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def max_pool_percent(self) -> int: ...
+    @property
+    def accept_threshold_percent(self) -> int: ...
+    @property
+    def shrinker_enabled(self) -> bool: ...
+
 class _HasStorage(Protocol):
-    """What `Swap.swapon` reads from `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Faulty`."""
+    """What `Swap.swapon` reads from `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Ghost`, `swapcore.Faulty`."""
 
     @property
     def storage(self) -> Storage: ...
@@ -95,9 +113,23 @@ class Storage:
         """Replaces the plan of a `faulty` storage: the n-th write or read from now fails (1 is the next); each fails with
         a probability; of the next write only ``tear_write_pages`` pages arrive; each call takes ``delay_ns`` longer.
         No arguments: no more faults. Errors: EINVAL not a faulty storage, or a value out of range."""
+    @staticmethod
+    def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
+        """Slots without a place for pages. ``visibility`` is ``visible``, ``listed`` or ``hidden``. Errors: EINVAL. Kernel: a
+        header-only swap file of the series."""
+    @staticmethod
+    def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
+        """The same, of eight times ``ram_pages`` in whole clusters. Errors: EINVAL. Kernel: ``/dev/ghostswap`` of the series."""
+    @staticmethod
+    def ghost_open(path: str, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
+        """The same, of the size that the header in a file of exactly one page says. Errors: EINVAL no such file;
+        `SwapIOError`."""
     @property
     def kind(self) -> str:
-        """``ram``, ``zram``, ``file`` or ``faulty``."""
+        """``ram``, ``zram``, ``file``, ``ghost`` or ``faulty``."""
+    @property
+    def has_virtual_table(self) -> bool:
+        """A ghost whose slots know where their pages lie."""
     @property
     def pages(self) -> int:
         """Size in slots, header included."""
@@ -316,6 +348,15 @@ class SwapDevice:
     @property
     def type(self) -> int: ...
     @property
+    def kind(self) -> str:
+        """What ``/proc/swaps`` shows as its type: ``partition``, ``file`` or ``ghost``."""
+    @property
+    def visibility(self) -> str | None:
+        """How a ghost is shown and counted: ``visible``, ``listed`` or ``hidden``; None for other devices."""
+    @property
+    def is_virtual(self) -> bool:
+        """A ghost whose slots know where their pages lie."""
+    @property
     def prio(self) -> int: ...
     @property
     def pages(self) -> int:
@@ -337,7 +378,8 @@ class SwapDevice:
     def memory(self) -> dict[str, int]:
         """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
         tables kept for reuse), ``owner_bytes`` (owners of slots of clusters in use), ``owner_static_bytes`` (owners that are
-        there from the start, a part of ``static_bytes``), ``total_bytes``."""
+        there from the start, a part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them),
+        ``virtual_table_bytes`` (where pages of a ghost lie), ``total_bytes``."""
     def clusters(self) -> dict[str, bytes]:
         """Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1), ``order``
         (u1), native byte order, for ``np.frombuffer``."""
@@ -354,10 +396,11 @@ class Swap:
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        memcg: str = "v2"
+        memcg: str = "v2", zswap: str | _ZswapOptions | None = None
     ) -> Swap:
         """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
-        ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``."""
+        ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` the name of a
+        compressor or a `swapcore.Zswap`, None: off until it is turned on."""
     @property
     def nr_cpus(self) -> int: ...
     @property
@@ -385,6 +428,15 @@ class Swap:
     @property
     def devices(self) -> list[SwapDevice]:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
+    @property
+    def zswap(self) -> ZswapHandle:
+        """Compressed memory in front of the devices."""
+    @property
+    def nr_real_swapfiles(self) -> int:
+        """Devices with room that have a place for pages: 0 turns writeback of zswap off."""
+    def resize(self, device: SwapDevice, size: str | int) -> dict[str, int]:
+        """Gives a ghost another size: with unit, or in slots; whole clusters. Returns ``max_pages``, its size, and
+        ``limit_pages``, where allocation ends: slots in use above it keep a device from shrinking. Errors: EINVAL. Kernel: none."""
     def swapon(
         self, storage: Storage | _HasStorage | _Geometry, *, priority: int | None = None, discard: str | None = None
     ) -> SwapDevice:
@@ -557,124 +609,38 @@ class Swap:
         device's positions by order. ``hints``: by CPU ``{order: (type, offset)}``. ``avail``: types in the order tried."""
 
 @final
-class Trace:
-    """A recorded list of swap operations, checked once and ready to replay.
+class ZswapHandle:
+    """Compressed memory in front of all devices, `Swap.zswap`; its parameters can be set. Kernel: `mm/zswap.c`."""
 
-    Columns as in a trace file, any C-contiguous buffers of equal length: ``op`` u1 (0 allocate, 1 free), ``cpu`` u1,
-    ``folio`` u4, ``first`` u2, ``nr`` u2 (pages)."""
-
-    def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
-    @property
-    def nr_ops(self) -> int: ...
-    @property
-    def nr_allocations(self) -> int: ...
-    @property
-    def nr_cpus(self) -> int: ...
-    @property
-    def peak_pages(self) -> int: ...
-    @property
-    def allocations_by_order(self) -> dict[int, int]: ...
-    def replay_folios(
-        self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
-        read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
-        progress: Callable[[int], object] | None = None
-    ) -> dict[str, Any]:
-        """Replays the trace with folios that have data: each allocation swaps a folio out, each free swaps its pages in
-        and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. What is in use at the end
-        is released in the same way.
-
-        ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others about 3:1. A large folio that
-        gets no run is split as in the kernel; a page that gets no slot is dropped. With ``is_verified`` every page read is
-        compared with what was written. Detaches; every 256 operations Ctrl-C is looked for and ``progress`` called with the
-        operations done; what it raises ends the replay.
-
-        Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages``, ``unread_pages``,
-        ``fallback_pages`` (of large folios that were split), ``swap_in_folios``, ``swap_out_ns`` and ``swap_in_ns`` (thread
-        CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (figures
-        of the first device's storage at the peak). Errors: EINVAL fewer CPUs than the trace or a percentage out of range;
-        `InvariantError` a page came back different; `SwapIOError`."""
-    def replay(self, strategy: Strategy, *, samples: int = 0) -> dict[str, Any]:
-        """Replays the whole trace once and drains nothing. Detached from the interpreter unless the strategy is Python.
-
-        A failing request of order > 0 is split into order-0 requests as in the kernel; a failing order-0 request drops its
-        page. ``samples`` > 0 stops the clock that many times, evenly, to look at fragmentation. Returns ``ops``,
-        ``allocations``, ``cpu_ns`` (thread CPU time of all calls), ``failures`` (requests by order), ``fallback_pages``,
-        ``dropped_pages``, ``large_pages`` (asked for with order > 0), ``used_slots_peak``, ``used_slots_end``,
-        ``bytes_at_peak``, ``static_bytes``, and ``fragmentation`` (mean over the samples of 1 - free slots in aligned free
-        runs of 16 / free slots)."""
-    def floor(self) -> int:
-        """Returns the CPU ns of a replay without an allocator: the loop, the bookkeeping, the virtual call."""
-
-@final
-class Accesses:
-    """A list of page accesses, checked once and ready to replay.
-
-    Columns are C-contiguous buffers of equal length: ``page`` u4, below 2**28, and ``write`` u1 (1 writes, else 0).
-    Errors: EINVAL names the access."""
-
-    def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
-    @property
-    def nr_accesses(self) -> int: ...
-    @property
-    def nr_writes(self) -> int: ...
-    @property
-    def nr_pages(self) -> int:
-        """Pages that are accessed at all."""
-    @property
-    def span_pages(self) -> int:
-        """Pages to map for a replay: one more than the largest page number."""
-    def replay(
-        self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
-        random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
-        progress: Callable[[int], object] | None = None
-    ) -> dict[str, Any]:
-        """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed
-        there, or in what ``mm`` was forked from, with the same seed: what a page holds follows from them.
-
-        The first access of a page fills it, ``zero_percent`` with zeros, ``random_percent`` so that they do not compress;
-        each write after that changes its last word. With ``is_verified`` each access compares that word, and the whole page
-        when it was swapped out. Detaches; every 1,024 accesses Ctrl-C is looked for and ``progress`` called with the
-        accesses done; what it raises ends the replay.
-
-        Returns ``accesses``, ``writes``, ``first_touches``, ``verified_pages`` (compared whole), ``cpu_ns`` (thread CPU time
-        without contents and whole comparisons) and ``is_oom``: it ended early, for want of memory. Errors: EINVAL a value out
-        of range; EFAULT not mapped; `InvariantError` a page came back different; `SwapIOError`."""
-
-@final
-class Strategy:
-    """An allocator behind the one trait that replay, comparison and benchmarks drive."""
-
-    names: ClassVar[dict[str, str]]
-    """Every built-in strategy with one line about it."""
-
-    @staticmethod
-    def create(name: str, *, size_pages: int, nr_cpus: int = 1) -> Strategy:
-        """Makes a built-in strategy over one fresh device. Errors: EINVAL unknown name or bad size."""
-    @staticmethod
-    def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
-        """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`. Errors: EINVAL bad
-        size or ``max_order``. What a method raises is raised by the call, or the replay, that led to it."""
-    @property
-    def name(self) -> str: ...
-    @property
-    def max_order(self) -> int: ...
-    def alloc(self, order: int = 0, cpu: int = 0) -> int:
-        """Returns the first slot of a run, or -1 when there is no room."""
-    def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
-        """Frees ``nr`` slots from ``slot`` on (a part of a run is allowed)."""
-    def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch: ...
-    def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None: ...
-    def memory(self) -> dict[str, int]:
-        """Returns ``static_bytes`` and ``dynamic_bytes``."""
-
-def stress(
-    *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
-    nr_cpus: int | None = None, profile: str = "newest"
-) -> dict[str, Any]:
-    """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
-    device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
-    ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``, ``inuse_pages_end`` (0)
-    and ``double_handouts`` (0). Errors: `InvariantError` something was lost."""
+    enabled: bool
+    """Takes pages; what is in stays in until it is read, freed or written back."""
+    compressor: str
+    """Of pages stored from now on: ``lz4``, or ``zstd`` where the build has it."""
+    max_pool_percent: int
+    """Most of ``Swap(memory_pages=...)`` that compressed pages may have, 0 to 100."""
+    accept_threshold_percent: int
+    """Once full, nothing is taken until the pools have shrunk to this part of the most, 0 to 100."""
+    shrinker_enabled: bool
+    """Writes cold pages back when memory runs out, before the pools are full."""
+    def stats(self) -> dict[str, int]:
+        """Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events."""
+    def pools(self) -> list[dict[str, Any]]:
+        """Returns ``compressor``, ``stored_pages`` and ``pool_bytes`` of each pool, that of ``compressor`` first."""
+    def set_faults(
+        self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
+        seed: int = 0
+    ) -> None:
+        """Replaces the failures to inject, each with a probability; no arguments: no more of them. Errors: EINVAL."""
+    def writeback(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
+        """Writes the page of one slot to a device and drops it here. Errors: EEXIST it is cached; ENOENT it is not here;
+        `MemoryError` no memory, or no slot behind it; EINVAL a ghost without a table; `SwapIOError`. Kernel:
+        `zswap_writeback_entry`."""
+    def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
+        """Writes up to 32 of a group's coldest pages (None: root's) to devices; returns how many. Errors: EAGAIN none could
+        be; ENOENT none may be, or there are none. Kernel: `shrink_memcg`."""
+    def shrink_worker(self, *, cpu: int | None = None) -> int:
+        """Writes pages of all groups in turn to devices until the pools are down to the threshold; returns how many.
+        Kernel: `shrink_worker`."""
 
 def parse_swap_header(page: Buffer) -> dict[str, Any]:
     """Reads a SWAPSPACE2 header page: ``version``, ``last_page``, ``bad_pages``, ``uuid`` (bytes), ``label``.

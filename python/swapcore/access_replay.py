@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import report
 from ._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses, Swap
 from .exceptions import InvariantError, invalid
-from .size import parse_size
+from .replaying import ZSWAP_COUNTERS, stack, zswap_ratio
+from .size import DEFAULT_MEMORY_PAGES, memory_pages, parse_size
 from .storage import Null, Zram
 from .workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
     from ._core import MemCgroup, Mm
     from .policy import MemcgHooks
-    from .storage import Faulty, File, Ram
+    from .replaying import Storage
+    from .storage import Ghost
     from .workloads import Step
-
-    Storage = Null | Ram | Zram | File | Faulty
+    from .zswap import Zswap
 
 __all__ = [
     "AccessReplay",
@@ -69,7 +70,9 @@ class AccessReplay(report.Record):
 
     Attributes:
         workload: Its name or path.
-        storage: The storage, as its representation shows it.
+        storage: The storage, as its representation shows it; None with a ghost alone.
+        ghost: The ghost, the same; None without.
+        zswap: Compressor of zswap; None without.
         memcg: The hierarchy: ``v2``, ``v1`` or ``disabled``.
         memory_max: Limit on memory in bytes, or ``max``.
         memory_high: Throttle limit in bytes, or ``max``.
@@ -90,12 +93,16 @@ class AccessReplay(report.Record):
         memory_events: What ``memory.events`` counts, with ``v1`` too; empty without a group.
         swap_events: The same of ``memory.swap.events``.
         machine: See `swapcore.report.machine`.
+        zswap_at_end: Figures of zswap when the last access is done, under kernel names; empty without.
+        zswap_ratio: Bytes of the pages in zswap then by those of its pools; None when it holds nothing.
         broken_invariant: What `Swap.check` says at the end; None: every invariant holds. Only with the
             switch ``rfc_literal``, whose defects show so: anything else raises.
     """
 
     workload: str
-    storage: str
+    storage: str | None
+    ghost: str | None
+    zswap: str | None
     memcg: str
     memory_max: int | str
     memory_high: int | str
@@ -116,6 +123,8 @@ class AccessReplay(report.Record):
     memory_events: dict[str, int]
     swap_events: dict[str, int]
     machine: dict[str, str | int | bool]
+    zswap_at_end: dict[str, int]
+    zswap_ratio: float | None
     broken_invariant: str | None = None
 
     def table(self, file: TextIO | None = None) -> None:
@@ -155,6 +164,7 @@ class LimitSweep(report.Record):
             [peak_of, *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
             ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
         ]
+        rows += _zswap_rows(runs)
         found = [_counts(run) for run in runs]
         rows += [[name, *(f"{counts[name]}" for counts in found), "count"] for name in found[0]]
         report.print_table(["NAME", *["VALUE"] * len(runs), "UNIT"], rows, file=file)
@@ -163,8 +173,9 @@ class LimitSweep(report.Record):
         if first.is_verified:
             verified = ", ".join(f"{run.verified_pages}" for run in runs)
             proof = f"every page that came back is what was written ({verified} compared whole)"
+        devices = ", ".join(filter(None, (first.ghost, first.storage)))
         print(
-            f"\n{first.workload} on {first.storage}, memcg {first.memcg}, swappiness {first.swappiness}, "
+            f"\n{first.workload} on {devices}, memcg {first.memcg}, swappiness {first.swappiness}, "
             f"seed {first.seed}; {proof}. Times are CPU time, contents and comparison apart.",
             file=file,
         )
@@ -277,6 +288,9 @@ def replay_accesses(
     workload: str | os.PathLike[str] | Accesses | Workload = "zipf",
     storage: Storage | None = None,
     *,
+    ghost: Ghost | None = None,
+    zswap: Zswap | str | None = None,
+    memory: str | int = DEFAULT_MEMORY_PAGES,
     memory_max: str | int | None = None,
     memory_high: str | int | None = None,
     swap_max: str | int | None = None,
@@ -294,8 +308,11 @@ def replay_accesses(
 
     Args:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
-        storage: Where pages go; None is a `Zram` with room for twice the workload. It is turned on for the
-            replay and turned off again. With `Null` nothing is verified.
+        storage: Where pages go; None is a `Zram` with room for twice the workload, and nothing with a
+            ``ghost``. It is turned on for the replay and turned off again. With `Null` nothing is verified.
+        ghost: A device in front of it, see `swapcore.Ghost`; pages that nobody takes stay in memory.
+        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
+        memory: Memory of the subsystem, with unit or in pages.
         memory_max: Limit on memory, with unit or in bytes; None or ``"max"`` is none.
         memory_high: Throttle limit on memory, the same; not with ``v1``.
         swap_max: Limit on swap, the same. With ``v1`` it needs ``memory_max``: the two together are the limit
@@ -321,10 +338,17 @@ def replay_accesses(
     work = workload_of(workload, seed)
     limits = {"memory_max": memory_max, "memory_high": memory_high, "swap_max": swap_max}
     files = _files(limits, memcg)
-    storage = Zram(pages=default_size_pages(work)) if storage is None else storage
+    if storage is None and ghost is None:
+        storage = Zram(pages=default_size_pages(work))
     is_verified = is_verified and not isinstance(storage, Null)
-    swap = Swap(nr_cpus=work.nr_cpus, switches=switches, memcg=memcg)
-    device = swap.swapon(storage)
+    swap = Swap(
+        nr_cpus=work.nr_cpus,
+        switches=switches,
+        memcg=memcg,
+        zswap=zswap,
+        memory_pages=memory_pages(memory),
+    )
+    devices = [swap.swapon(one) for one in stack(storage, ghost)]
     group = None
     if memcg != "disabled":
         # Before the group, which inherits it with v1.
@@ -341,15 +365,19 @@ def replay_accesses(
     )
     nr_accesses = work.nr_accesses
     runner.run(work.steps, None if progress is None else lambda done: progress(done, nr_accesses))
+    zswap_at_end = {} if zswap is None else swap.zswap.stats()
     runner.exit_all()
     broken = _broken_invariant(swap)
     stats, usage = _figures(swap, group)
-    swap.swapoff(device)
+    for device in devices:
+        swap.swapoff(device)
     totals = runner.totals
     return AccessReplay(
         broken_invariant=broken,
         workload=work.name,
-        storage=repr(storage),
+        storage=None if storage is None else repr(storage),
+        ghost=None if ghost is None else repr(ghost),
+        zswap=None if zswap is None else swap.zswap.compressor,
         memcg=memcg,
         memory_max=_limit(memory_max),
         memory_high=_limit(memory_high),
@@ -362,7 +390,9 @@ def replay_accesses(
         ns_per_access=totals.pop("cpu_ns") / max(totals["accesses"], 1),
         memory_peak_bytes=_peak(usage, "memory_watermark_pages"),
         swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
-        counters={name: stats[name] for name in COUNTERS if name in stats},
+        zswap_at_end=zswap_at_end,
+        zswap_ratio=zswap_ratio(zswap_at_end),
+        counters={name: stats[name] for name in _counters(is_zswap=zswap is not None) if name in stats},
         memory_events={name: usage[f"events_{name}"] for name in MEMORY_EVENTS if usage},
         swap_events={name: usage[f"swap_events_{name}"] for name in SWAP_EVENTS if usage},
         machine=report.machine(),
@@ -466,8 +496,26 @@ def _figures(swap: Swap, group: MemCgroup | None) -> tuple[dict[str, int], dict[
     """Returns counters by kernel name, the group's where it has them, and its usage and events."""
     if group is None:
         return swap.stats(), {}
-    of_group = {name: value for name, value in group.stat_local().items() if name in COUNTERS}
+    wanted = _counters(is_zswap=True)
+    of_group = {name: value for name, value in group.stat_local().items() if name in wanted}
     return swap.stats() | of_group, group.counters()
+
+
+def _counters(*, is_zswap: bool) -> tuple[str, ...]:
+    return COUNTERS + (ZSWAP_COUNTERS if is_zswap else ())
+
+
+def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
+    """Returns what zswap holds at the end, where there is one."""
+    if runs[0].zswap is None:
+        return []
+    ratios = ["-" if run.zswap_ratio is None else f"{run.zswap_ratio:.2f}" for run in runs]
+    pools = [report.format_size(run.zswap_at_end["pool_total_size"]) for run in runs]
+    return [
+        ["zswap pages at the end", *(f"{run.zswap_at_end['stored_pages']}" for run in runs), "pages"],
+        ["zswap pool at the end", *pools, ""],
+        ["zswap ratio at the end", *ratios, ""],
+    ]
 
 
 def _counts(run: AccessReplay) -> dict[str, int]:

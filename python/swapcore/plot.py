@@ -1,4 +1,4 @@
-"""Pictures by matplotlib (extra ``plot``): comparisons as bars, a device as a map, traffic over limits."""
+"""Pictures by matplotlib (extra ``plot``): comparisons, a device, traffic over limits, memory of slots."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from ._core import SwapDevice
     from .access_replay import LimitSweep
     from .comparison import Comparison
+    from .memory_report import MemoryReport
 
-__all__ = ["plot_comparison", "plot_device", "plot_limits"]
+__all__ = ["plot_comparison", "plot_device", "plot_limits", "plot_memory"]
 
 SLOT_STATES = ("free", "swapped out", "cached", "bad", "pointer")
 """What `SwapDevice.slots` says, by its byte."""
 
 _SLOT_COLORS = ("#f2f2f2", "#3b6ea8", "#e0a030", "#303030", "#7a4fa0")
 _BAR_COLOR = "#3b6ea8"
+_PUBLISHED_BYTES = 32 << 30
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -144,6 +146,37 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
     for axes in (traffic_axes, time_axes):
         axes.set_ylim(bottom=0)
     figure.suptitle(f"{points[0][1].workload}: what a limit costs")
+    _save(figure, path)
+
+
+def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
+    """Draws what slots cost over the part of them in use: ours as lines, what others published dashed.
+
+    Args:
+        memory: What to draw; published figures are drawn for a report of 32 GiB, which they are of.
+        path: The file; its suffix is the format (png, svg, pdf).
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+        InvalidArgumentError: EINVAL; no such format.
+    """
+    figure = _figure(9.0, 5.5)
+    axes = figure.subplots()
+    for use in memory.uses:
+        mib = [total / 2**20 for total in use.total_bytes]
+        axes.plot(memory.used_percent, mib, marker="o", label=f"{use.configuration}: {use.about}")
+    if memory.size_bytes == _PUBLISHED_BYTES:
+        for one in memory.published:
+            known = [
+                (x, y) for x, y in zip(memory.used_percent, one.megabytes, strict=True) if y is not None
+            ]
+            label = f"{one.about} ({one.id}, {one.source}), MB"
+            axes.plot(*zip(*known, strict=True), linestyle="--", marker="x", linewidth=0.8, label=label)
+    axes.set_xlabel("slots in use, %")
+    axes.set_ylabel("memory, MiB")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize="xx-small")
+    axes.set_title(f"what {memory.size_bytes / 2**30:g} GiB of slots cost, owner store {memory.owner_store}")
     _save(figure, path)
 
 

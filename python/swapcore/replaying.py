@@ -14,18 +14,21 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TextIO
 
 from . import report
-from ._core import Swap, Trace
+from ._core import PAGE_SIZE, Swap, Trace
 from .comparison import default_size_pages
 from .exceptions import invalid
-from .storage import Faulty, File, Null, Ram, Zram
+from .size import DEFAULT_MEMORY_PAGES, memory_pages
+from .storage import Faulty, File, Ghost, Null, Ram, Zram
 from .trace import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Storage = Null | Ram | Zram | File | Faulty
+    from .zswap import Zswap
 
-__all__ = ["STORAGES", "FolioReplay", "make_storage", "replay"]
+    Storage = Null | Ram | Zram | File | Faulty | Ghost
+
+__all__ = ["STORAGES", "ZSWAP_COUNTERS", "FolioReplay", "make_storage", "replay", "stack", "zswap_ratio"]
 
 DEFAULT_ZERO_PERCENT = 10.0
 DEFAULT_RANDOM_PERCENT = 10.0
@@ -51,15 +54,23 @@ COUNTERS = (
 )
 """Counters that are told even when they are 0."""
 
+ZSWAP_COUNTERS = ("zswpin", "zswpout", "zswpwb")
+"""Counters that are told with zswap, even when they are 0: pages in, out, and written back to a device."""
+
 
 @dataclass(frozen=True, slots=True)
 class FolioReplay(report.Record):
-    """Is what `replay` returns. A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages``.
+    """Is what `replay` returns.
+
+    A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages`` and ``refused_pages``.
 
     Attributes:
         trace: Name or path of the workload.
-        storage: The storage, as its representation shows it.
-        size_pages: Slots of the device, header included.
+        storage: The storage, as its representation shows it; None with a ghost alone.
+        ghost: The ghost, the same; None without.
+        zswap: Compressor of zswap; None without.
+        memory_pages: Memory of the subsystem; the limit of zswap is a part of it.
+        size_pages: Slots of the device that is tried first, header included.
         seed: Of contents, and of which releases read.
         zero_percent: Pages that are zeros.
         random_percent: Pages that do not compress.
@@ -70,6 +81,8 @@ class FolioReplay(report.Record):
         swapped_in_pages: Pages that were read back, those left at the end of the workload included.
         unread_pages: Pages that were given up unread.
         dropped_pages: Pages that got no slot.
+        refused_pages: Pages that got a slot and no place: zswap did not take them, and nothing is behind the
+            ghost. They stay in memory, as in the kernel, and take no further part.
         fallback_pages: Pages of large folios that were split, as there was no run.
         swap_in_folios: Folios that the pages read came in.
         ns_per_page_out: CPU time of the swap-outs by pages; making the contents is not part of it.
@@ -79,12 +92,17 @@ class FolioReplay(report.Record):
         peak_stats: Figures of the storage when the workload is at its peak, under kernel names.
         memory_bytes_at_peak: What the pages took there: memory or file space; None where nobody knows.
         compression_ratio: Bytes of the pages stored at the peak by memory for them; None if not compressed.
+        zswap_at_peak: Figures of zswap when the workload is at its peak, under kernel names; empty without.
+        zswap_ratio: Bytes of the pages in zswap at the peak by those of its pools; None if it holds nothing.
         counters: Counters of the subsystem by kernel name; those by page size only where they are not 0.
         machine: See `swapcore.report.machine`.
     """
 
     trace: str
-    storage: str
+    storage: str | None
+    ghost: str | None
+    zswap: str | None
+    memory_pages: int
     size_pages: int
     seed: int
     zero_percent: float
@@ -96,6 +114,7 @@ class FolioReplay(report.Record):
     swapped_in_pages: int
     unread_pages: int
     dropped_pages: int
+    refused_pages: int
     fallback_pages: int
     swap_in_folios: int
     ns_per_page_out: float
@@ -105,6 +124,8 @@ class FolioReplay(report.Record):
     peak_stats: dict[str, int]
     memory_bytes_at_peak: int | None
     compression_ratio: float | None
+    zswap_at_peak: dict[str, int]
+    zswap_ratio: float | None
     counters: dict[str, int]
     machine: dict[str, str | int | bool]
 
@@ -121,31 +142,50 @@ class FolioReplay(report.Record):
             ["pages in", f"{self.swapped_in_pages}", "pages"],
             ["given up unread", f"{self.unread_pages}", "pages"],
             ["without a slot", f"{self.dropped_pages}", "pages"],
+            *([["refused, stayed in memory", f"{self.refused_pages}", "pages"]] if self.ghost else []),
             ["of large folios that got no run", f"{self.fallback_pages}", "pages"],
             ["swap-out", f"{self.ns_per_page_out:.0f}", "ns/page"],
             ["swap-in", f"{self.ns_per_page_in:.0f}", "ns/page"],
             ["slots in use at the peak", f"{self.peak_pages}", "pages"],
             ["space at the peak", "-" if used is None else report.format_size(used), ""],
             ["compression ratio at the peak", "-" if ratio is None else f"{ratio:.2f}", ""],
+            *self._zswap_rows(),
             *([name, f"{value}", "count"] for name, value in self.counters.items()),
         ]
         report.print_table(["NAME", "VALUE", "UNIT"], rows, file=file)
         proof = "every page read is what was written" if self.is_verified else "no page was verified"
         if self.dropped_pages:
             proof = f"{proof}, but {self.dropped_pages} pages found no slot and took no part"
+        if self.refused_pages:
+            proof = f"{proof}; {self.refused_pages} pages had nowhere to go but memory"
+        devices = ", ".join(filter(None, (self.ghost, self.storage)))
         print(
-            f"\n{self.trace}: {self.ops} operations on {self.storage}; {proof}. "
+            f"\n{self.trace}: {self.ops} operations on {devices}; {proof}. "
             "Times are CPU time of the calls, contents and comparison apart.",
             file=file,
         )
         if self.machine["is_debug_build"]:
             print("Debug build: the times mean nothing.", file=file)
 
+    def _zswap_rows(self) -> list[list[str]]:
+        if self.zswap is None:
+            return []
+        pool_bytes = self.zswap_at_peak["pool_total_size"]
+        ratio = self.zswap_ratio
+        return [
+            ["zswap pages at the peak", f"{self.zswap_at_peak['stored_pages']}", "pages"],
+            ["zswap pool at the peak", report.format_size(pool_bytes), ""],
+            ["zswap ratio at the peak", "-" if ratio is None else f"{ratio:.2f}", ""],
+        ]
+
 
 def replay(
     trace: str | os.PathLike[str] | Trace = "kernel-build",
     storage: Storage | None = None,
     *,
+    ghost: Ghost | None = None,
+    zswap: Zswap | str | None = None,
+    memory: str | int = DEFAULT_MEMORY_PAGES,
     zero_percent: float = DEFAULT_ZERO_PERCENT,
     random_percent: float = DEFAULT_RANDOM_PERCENT,
     read_percent: float = DEFAULT_READ_PERCENT,
@@ -157,8 +197,11 @@ def replay(
 
     Args:
         trace: A workload as for `swapcore.trace.load`, or one already loaded.
-        storage: Where the pages go; None is a `Zram` that the workload fills to 90 %. It is turned on for the
-            replay and turned off again. With `Null` nothing is verified.
+        storage: Where the pages go; None is a `Zram` that the workload fills to 90 %, and nothing with a
+            ``ghost``. It is turned on for the replay and turned off again. With `Null` nothing is verified.
+        ghost: A device in front of it, see `swapcore.Ghost`.
+        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
+        memory: Memory of the subsystem, with unit or in pages.
         zero_percent: Pages that are zeros.
         random_percent: Pages that do not compress; the others compress about 3:1.
         read_percent: Releases that read their pages back; the others give them up unread.
@@ -175,9 +218,10 @@ def replay(
         SwapIOError: The storage could not read or write.
     """
     loaded = trace if isinstance(trace, Trace) else load(trace)
-    storage = Zram(pages=default_size_pages(loaded)) if storage is None else storage
-    swap = Swap(nr_cpus=loaded.nr_cpus)
-    device = swap.swapon(storage)
+    if storage is None and ghost is None:
+        storage = Zram(pages=default_size_pages(loaded))
+    swap = Swap(nr_cpus=loaded.nr_cpus, zswap=zswap, memory_pages=memory_pages(memory))
+    devices = [swap.swapon(one) for one in stack(storage, ghost)]
     is_verified = is_verified and not isinstance(storage, Null)
     outcome = loaded.replay_folios(
         swap,
@@ -190,12 +234,16 @@ def replay(
     )
     swap.check()
     stats = swap.stats()
-    size_pages = device.max_pages
-    swap.swapoff(device)
-    peak = outcome["peak_stats"]
+    size_pages = devices[0].max_pages
+    for device in devices:
+        swap.swapoff(device)
+    peak, zswap_at_peak = outcome["peak_stats"], outcome.pop("peak_zswap")
     return FolioReplay(
         trace="trace" if isinstance(trace, Trace) else os.fspath(trace),
-        storage=repr(storage),
+        storage=None if storage is None else repr(storage),
+        ghost=None if ghost is None else repr(ghost),
+        zswap=swap.zswap.compressor if zswap is not None else None,
+        memory_pages=swap.memory_pages,
         size_pages=size_pages,
         seed=seed,
         zero_percent=zero_percent,
@@ -206,10 +254,44 @@ def replay(
         ns_per_page_in=outcome.pop("swap_in_ns") / max(outcome["swapped_in_pages"], 1),
         memory_bytes_at_peak=peak.get("mem_used_total", peak.get("allocated_bytes")),
         compression_ratio=_ratio(peak),
-        counters=_counters(stats),
+        zswap_at_peak=zswap_at_peak if zswap is not None else {},
+        zswap_ratio=zswap_ratio(zswap_at_peak),
+        counters=_counters(stats, is_zswap=zswap is not None),
         machine=report.machine(),
         **outcome,
     )
+
+
+def stack(storage: Storage | None, ghost: Ghost | None) -> list[Storage]:
+    """Returns the devices of a replay in the order they are turned on.
+
+    Args:
+        storage: Where pages go; None is nowhere.
+        ghost: What is in front of it.
+
+    Returns:
+        One or two.
+
+    Raises:
+        InvalidArgumentError: EINVAL; a ghost that knows nothing of devices behind it, and one behind it.
+    """
+    if storage is not None and ghost is not None and not ghost.virtual_table:
+        raise invalid(f"{ghost!r} has no virtual table: its pages cannot go to {storage!r}")
+    return [one for one in (ghost, storage) if one is not None]
+
+
+def zswap_ratio(stats: dict[str, int]) -> float | None:
+    """Returns how many bytes of pages a byte of zswap's pools holds.
+
+    Args:
+        stats: What `Swap.zswap` counts.
+
+    Returns:
+        The ratio; None while it holds nothing.
+    """
+    if not stats.get("stored_pages"):
+        return None
+    return stats["stored_pages"] * PAGE_SIZE / stats["pool_total_size"]
 
 
 @contextmanager
@@ -260,7 +342,7 @@ def _ratio(peak: dict[str, int]) -> float | None:
     return peak["orig_data_size"] / peak["mem_used_total"]
 
 
-def _counters(stats: dict[str, int]) -> dict[str, int]:
-    counters = {name: stats[name] for name in COUNTERS}
+def _counters(stats: dict[str, int], *, is_zswap: bool) -> dict[str, int]:
+    counters = {name: stats[name] for name in COUNTERS + (ZSWAP_COUNTERS if is_zswap else ())}
     by_size = {name: value for name, value in stats.items() if name.startswith("hugepages-") and value}
     return counters | {name: value for name, value in by_size.items() if not name.endswith("alloc_failures")}

@@ -12,7 +12,15 @@ from .exceptions import invalid
 if TYPE_CHECKING:
     from uuid import UUID
 
-__all__ = ["PAGES_MAX", "PAGES_MIN", "parse_size", "size_in_pages", "uuid_bytes"]
+__all__ = [
+    "DEFAULT_MEMORY_PAGES",
+    "PAGES_MAX",
+    "PAGES_MIN",
+    "memory_pages",
+    "parse_size",
+    "size_in_pages",
+    "uuid_bytes",
+]
 
 _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)\s*", re.ASCII | re.IGNORECASE)
@@ -21,6 +29,8 @@ PAGES_MIN = 2
 """The header page and one slot."""
 PAGES_MAX = 2**32 - 1
 """`swap_info_struct.max` is an unsigned 32-bit count of pages."""
+DEFAULT_MEMORY_PAGES = 1 << 22
+"""Memory of a subsystem, 16 GiB."""
 
 
 def parse_size(size: str | int) -> int:
@@ -68,6 +78,21 @@ def size_in_pages(size: str | int | None, pages: int | None) -> int:
     if not PAGES_MIN <= slots <= PAGES_MAX:
         raise invalid(f"size {slots} pages is outside {PAGES_MIN}..={PAGES_MAX} pages")
     return slots
+
+
+def memory_pages(memory: str | int) -> int:
+    """Converts an amount of memory, or of what nothing is behind, into pages.
+
+    Args:
+        memory: With unit, see `parse_size`; a number is pages.
+
+    Returns:
+        The pages; their range is checked where they are used.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not a size, or not whole pages.
+    """
+    return parse_size(memory) // _core.PAGE_SIZE if isinstance(memory, str) else operator.index(memory)
 
 
 def uuid_bytes(uuid: UUID | None) -> bytes:

@@ -1,8 +1,9 @@
 """Where the pages of a swap device go: what `swapcore.Swap.swapon` takes.
 
 `Null` keeps no data: slots are handed out, and that is all. `Ram`, `Zram` and `File` keep what
-`swapcore.Swap.swap_out` gives them; `Faulty` is one of these with failures that you plan. Each is turned on
-once at a time.
+`swapcore.Swap.swap_out` gives them; `Faulty` is one of these with failures that you plan. `Ghost` refuses
+what it is given: its slots are for zeros and zswap, and with a virtual table for what lies on other devices.
+Each is turned on once at a time.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from . import _core
 from .null import Null
-from .size import PAGES_MAX, PAGES_MIN, parse_size, size_in_pages, uuid_bytes
+from .size import PAGES_MAX, PAGES_MIN, memory_pages, parse_size, size_in_pages, uuid_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-__all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Null", "Ram", "Zram", "parse_size"]
+__all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Ghost", "Null", "Ram", "Zram", "parse_size"]
 
 
-class _WithData:
-    """What every storage that keeps pages has."""
+class _WithStorage:
+    """What every storage that the core knows has."""
 
     __slots__ = ("_shown", "storage")
 
@@ -53,7 +54,7 @@ class _WithData:
         return f"{type(self).__name__}({self._shown})"
 
 
-class Ram(_WithData):
+class Ram(_WithStorage):
     """Memory, uncompressed: a page of it is taken when its slot is written, given back when it is freed."""
 
     __slots__ = ()
@@ -72,7 +73,7 @@ class Ram(_WithData):
         super().__init__(_core.Storage.ram(slots), f"pages={slots}")
 
 
-class Zram(_WithData):
+class Zram(_WithStorage):
     """Memory with every page compressed on its own, as `zram` keeps it."""
 
     __slots__ = ()
@@ -108,7 +109,7 @@ class Zram(_WithData):
         super().__init__(storage, ", ".join([f"pages={slots}", *given]))
 
 
-class File(_WithData):
+class File(_WithStorage):
     """A swap file or a block device with the header that mkswap wrote."""
 
     __slots__ = ("path",)
@@ -193,7 +194,7 @@ class File(_WithData):
         return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
 
 
-class Faulty(_WithData):
+class Faulty(_WithStorage):
     """Another storage whose calls fail as planned: no fault is planned at first."""
 
     __slots__ = ("inner",)
@@ -208,7 +209,7 @@ class Faulty(_WithData):
             inner: Where pages go that do not fail.
             seed: Of the dice; equal seeds and equal calls fail alike.
         """
-        if not isinstance(inner, _WithData):
+        if not isinstance(inner, (Ram, Zram, File, Faulty)):
             message = f"faults go over a storage with data, such as Ram, not over {inner!r}"
             raise TypeError(message)
         self.inner = inner
@@ -248,3 +249,89 @@ class Faulty(_WithData):
             tear_write_pages=tear_write_pages,
             delay_ns=delay_ns,
         )
+
+
+class Ghost(_WithStorage):
+    """A device with slots and no place for pages, which costs no memory until slots of it are used.
+
+    Pages that are zeros, or that zswap takes, live there; all others stay in memory. With a virtual table
+    every slot also knows where its page lies: its swap-outs go to zswap first and then to the devices behind
+    it, and what lies there can be moved without touching a page table.
+    """
+
+    __slots__ = ("virtual_table", "visibility")
+
+    virtual_table: bool
+    """Each slot has a second word that says where its page lies."""
+    visibility: str
+    """``visible``, ``listed`` or ``hidden``."""
+
+    def __init__(self, size: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> None:
+        """Describes a device; nothing is taken from anywhere.
+
+        Args:
+            size: With unit, such as ``"15T"``; a number is slots, header included: no bytes are behind.
+            virtual_table: Have other devices behind it, see `docs/virtual.md`.
+            visibility: ``visible`` is listed and counted in the totals, ``listed`` is listed without a size,
+                ``hidden`` is neither.
+
+        Raises:
+            InvalidArgumentError: EINVAL; a size out of range or an unknown word.
+        """
+        slots = size_in_pages(None, memory_pages(size))
+        self._make(_core.Storage.ghost(slots, virtual_table=virtual_table, visibility=visibility), visibility)
+
+    @classmethod
+    def for_ram(cls, ram: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> Ghost:
+        """Describes what the character device of the proposal is: eight times memory, in whole clusters.
+
+        Args:
+            ram: Size of memory with unit, or in pages.
+            virtual_table: See `Ghost`.
+            visibility: See `Ghost`.
+
+        Returns:
+            The device.
+
+        Raises:
+            InvalidArgumentError: EINVAL; a size out of range or an unknown word.
+        """
+        ghost = cls.__new__(cls)
+        storage = _core.Storage.ghost_for_ram(
+            memory_pages(ram), virtual_table=virtual_table, visibility=visibility
+        )
+        ghost._make(storage, visibility)
+        return ghost
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, virtual_table: bool = False, visibility: str = "visible"
+    ) -> Ghost:
+        """Takes the size from a file of exactly one page that holds a swap header.
+
+        Args:
+            path: The file, as `Null.write_header` makes it.
+            virtual_table: See `Ghost`.
+            visibility: See `Ghost`.
+
+        Returns:
+            The device.
+
+        Raises:
+            SwapIOError: The file cannot be read.
+            InvalidArgumentError: EINVAL; it is no such file, or an unknown word.
+        """
+        ghost = cls.__new__(cls)
+        storage = _core.Storage.ghost_open(
+            os.fspath(path), virtual_table=virtual_table, visibility=visibility
+        )
+        ghost._make(storage, visibility)
+        return ghost
+
+    def _make(self, storage: _core.Storage, visibility: str) -> None:
+        self.virtual_table = storage.has_virtual_table
+        self.visibility = visibility
+        given = [f"pages={storage.pages}"]
+        given += ["virtual_table=True"] if self.virtual_table else []
+        given += [f"visibility={visibility!r}"] if visibility != "visible" else []
+        _WithStorage.__init__(self, storage, ", ".join(given))

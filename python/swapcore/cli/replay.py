@@ -31,11 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trace", metavar="TRACE", help="the same as TRACE")
     parser.add_argument(
-        "--storage", default="zram", metavar="KIND", help="zram, ram, file or null (default: %(default)s)"
+        "--storage",
+        metavar="KIND",
+        help="zram, ram, file or null (default: zram, and nothing with --ghost)",
     )
     parser.add_argument(
         "--size", metavar="SIZE", help="of the device, such as 1G (default: what the workload needs)"
     )
+    _configure_virtual(parser)
     parser.add_argument("--algorithm", metavar="A", help="of zram: lz4, or zstd where the build has it")
     parser.add_argument(
         "--path", metavar="FILE", help="of file: made if it does not exist (default: a temporary one)"
@@ -57,6 +60,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     _configure_kinds(parser)
+
+
+def _configure_virtual(parser: argparse.ArgumentParser) -> None:
+    """Adds what stands in front of the storage."""
+    virtual = parser.add_argument_group("in front of the storage")
+    virtual.add_argument(
+        "--ghost", metavar="SIZE", help="a device that keeps no pages, such as 15T; before --storage if given"
+    )
+    virtual.add_argument(
+        "--virtual-table",
+        action="store_true",
+        help="the ghost knows where each page lies; so it is whenever --storage is given too",
+    )
+    virtual.add_argument("--zswap", metavar="ALGO", help="lz4, or zstd where the build has it")
+    virtual.add_argument(
+        "--memory", metavar="SIZE", help="of the machine; zswap may have a fifth of it (default: 16G)"
+    )
 
 
 def _configure_kinds(parser: argparse.ArgumentParser) -> None:
@@ -176,15 +196,41 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
         "random_percent": args.random_percent,
         "is_verified": not args.no_verify,
         "seed": args.seed,
+        **_in_front(args),
     }
 
 
-def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextManager[Storage]:
+def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextManager[Storage | None]:
+    from contextlib import nullcontext
+
+    from swapcore.exceptions import invalid
     from swapcore.replaying import make_storage
     from swapcore.size import size_in_pages
 
+    if args.storage is None and args.ghost is not None:
+        for name in ("size", "algorithm", "path"):
+            if getattr(args, name) is not None:
+                raise invalid(f"--{name} {getattr(args, name)} is of a storage: with --ghost give --storage")
+        return nullcontext()
     size_pages = default_pages if args.size is None else size_in_pages(args.size, None)
-    return make_storage(args.storage, size_pages=size_pages, algorithm=args.algorithm, path=args.path)
+    kind = args.storage or "zram"
+    return make_storage(kind, size_pages=size_pages, algorithm=args.algorithm, path=args.path)
+
+
+def _in_front(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what stands in front of the storage; a new ghost each time, as one is on once at a time."""
+    from swapcore.exceptions import invalid
+    from swapcore.storage import Ghost
+
+    if args.virtual_table and args.ghost is None:
+        raise invalid("--virtual-table is of a ghost: give --ghost SIZE")
+    front: dict[str, Any] = {"zswap": args.zswap}
+    if args.ghost is not None:
+        has_table = args.virtual_table or args.storage is not None
+        front["ghost"] = Ghost(args.ghost, virtual_table=has_table)
+    if args.memory is not None:
+        front["memory"] = args.memory
+    return front
 
 
 def _switches(given: list[str] | None) -> dict[str, str] | None:

@@ -1,6 +1,6 @@
 """``swapcore show``: what swapon --show would tell after a workload, cluster lists, a map of the device.
 
-With ``--memcg``: the tree of memory cgroups in the middle of one; with ``--owner-stores``: what owners cost.
+What it shows instead with ``--memcg``, ``--swaps`` and so on is in `swapcore.cli.scenes`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapcore.exceptions import InvalidArgumentError
 
+from . import scenes
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
@@ -19,20 +21,9 @@ if TYPE_CHECKING:
     from swapcore._core import Swap, SwapDevice
     from swapcore.trace import Columns
 
-ABOUT = "show devices, cluster lists and fragmentation after a workload, or its memory cgroups"
+ABOUT = "show devices, cluster lists and fragmentation after a workload, or groups, ghosts, zswap, memory"
 
 DEFAULT_TRACE = "kernel-build"
-DEFAULT_ACCESSES = "build-like"
-
-TREE: dict[str, dict[str, str]] = {
-    "build": {"memory_max": "8M"},
-    "job0": {"memory_max": "3M"},
-    "job1": {"memory_max": "4M", "swap_max": "1M"},
-}
-"""The groups of ``--memcg`` with their limits: one above the others, which have the processes in turn."""
-
-SHOWN_PART = 0.75
-"""Where in the workload ``--memcg`` looks: at its end every process has left."""
 
 
 class _Column(NamedTuple):
@@ -49,7 +40,7 @@ def _page_size() -> int:
 
 COLUMNS: dict[str, _Column] = {
     "NAME": _Column("device", lambda device: f"null{device.type}"),
-    "TYPE": _Column("kind of device", lambda device: "partition" if "SWP_BLKDEV" in device.flags else "file"),
+    "TYPE": _Column("kind of device", lambda device: device.kind),
     "SIZE": _Column("usable size", lambda device: device.pages * _page_size(), is_bytes=True),
     "USED": _Column("bytes in use", lambda device: device.inuse_pages * _page_size(), is_bytes=True),
     "PRIO": _Column("priority", lambda device: device.prio),
@@ -67,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace",
         metavar="NAME|PATH",
-        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; with --memcg {DEFAULT_ACCESSES})",
+        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; where groups run {scenes.DEFAULT_ACCESSES})",
     )
     parser.add_argument(
         "--until", type=int, metavar="OPS", help="stop after so many operations (default: all)"
@@ -78,17 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="slots of the device (default: the workload fills it to 90 %%)",
     )
-    parser.add_argument(
-        "--memcg",
-        action="store_true",
-        help="print a tree of memory cgroups with limits instead, three quarters through page accesses",
-    )
-    parser.add_argument(
-        "--owner-stores",
-        action="store_true",
-        help="print what each way to remember who is charged for a slot costs instead, on a device of 1T",
-    )
-    parser.add_argument("--plot", metavar="FILE", help="draw every slot into a picture (needs matplotlib)")
+    parser.add_argument("--plot", metavar="FILE", help="draw what is shown (needs matplotlib)")
     parser.add_argument("--bytes", action="store_true", help="print sizes in bytes")
     parser.add_argument("--noheadings", action="store_true", help="print the devices only, without headings")
     parser.add_argument(
@@ -98,12 +79,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        default=DEFAULT_COLUMNS,
         metavar="COLS",
         help="columns: "
         + ", ".join(f"{name} ({column.about})" for name, column in COLUMNS.items())
-        + " (default: %(default)s)",
+        + f" (default: {DEFAULT_COLUMNS})",
     )
+    scenes.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,13 +95,11 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 
-    _refuse_mixed(args)
-    if args.owner_stores:
-        return _show_owner_stores(as_json=args.json)
-    if args.memcg:
-        return _show_memcg(args.trace or DEFAULT_ACCESSES, as_json=args.json)
+    scene = scenes.chosen(args)
+    if scene is not None:
+        return scene(args)
     args.trace = args.trace or DEFAULT_TRACE
-    chosen = _chosen(args.output)
+    chosen = _chosen(args.output or DEFAULT_COLUMNS)
     workload = columns(args.trace)
     trace = as_trace(workload)
     swap = Swap(nr_cpus=trace.nr_cpus)
@@ -147,70 +126,6 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.raw and not args.noheadings:
         _print_lists_and_map(swap, args.trace, nr_ops)
-    return 0
-
-
-def _refuse_mixed(args: argparse.Namespace) -> None:
-    """Refuses what means nothing where no device is shown."""
-    chosen = [name for name in ("memcg", "owner_stores") if getattr(args, name)]
-    of_devices = ["until", "size_pages", "plot", "bytes", "noheadings", "raw"]
-    if args.output != DEFAULT_COLUMNS:
-        of_devices.append("output")
-    wrong = [name for name in of_devices if getattr(args, name) not in (None, False)]
-    wrong += ["trace"] if args.owner_stores and args.trace is not None else []
-    if len(chosen) > 1:
-        raise InvalidArgumentError(errno.EINVAL, "--memcg and --owner-stores: one of them at a time")
-    if chosen and wrong:
-        option, of = wrong[0].replace("_", "-"), chosen[0].replace("_", "-")
-        raise InvalidArgumentError(errno.EINVAL, f"--{option} is for devices, not for --{of}")
-
-
-def _show_owner_stores(*, as_json: bool) -> int:
-    """Measures every owner store and prints what it costs."""
-    import dataclasses
-
-    from swapcore.owners import OWNER_STORES, owner_memory, print_owner_memory
-
-    rows = [owner_memory(store) for store in OWNER_STORES]
-    if as_json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows]))
-    else:
-        print_owner_memory(rows)
-    return 0
-
-
-def _show_memcg(trace: str, *, as_json: bool) -> int:
-    """Runs most of a workload in a tree of groups and prints the tree."""
-    from math import ceil
-
-    from swapcore import report
-    from swapcore._core import Swap
-    from swapcore.access_replay import Runner, default_size_pages, workload_of
-    from swapcore.storage import Zram
-    from swapcore.workloads import Touch
-
-    work = workload_of(trace)
-    swap = Swap(nr_cpus=work.nr_cpus)
-    swap.swapon(Zram(pages=default_size_pages(work)))
-    parent, *names = TREE
-    above = swap.memcg.create(parent, **TREE[parent])
-    groups = [above.create(name, **TREE[name]) for name in names]
-    touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
-    last = touches[ceil(SHOWN_PART * len(touches)) - 1]
-    runner = Runner(swap, lambda process: groups[process % len(groups)])
-    with report.progress(f"replaying {trace}", work.nr_accesses) as update:
-        runner.run(work.steps[: last + 1], update)
-    if as_json:
-        shown = {
-            "trace": trace,
-            "accesses": runner.totals["accesses"],
-            "memcg": report.memcg_dict(swap.memcg),
-        }
-        print(json.dumps(shown))
-        return 0
-    report.memcg_tree(swap.memcg)
-    nr_accesses, nr_killed = runner.totals["accesses"], runner.oom_kills
-    print(f"\n{trace}, {nr_accesses} accesses; {nr_killed} processes killed for want of memory")
     return 0
 
 

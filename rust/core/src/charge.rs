@@ -194,13 +194,13 @@ impl<'a> Cx<'a> {
         !groups.do_memsw_account()
             && !groups.options().owner_store.is_record()
             && !folio.has(FolioFlags::SWAP_UNCHARGED)
-            && device.clusters.lock(offset.cluster()).owner(offset.in_cluster()) == MemcgId(0)
+            && device.clusters.lock_used(offset.cluster()).owner(offset.in_cluster()) == MemcgId(0)
     }
 
     /// Writes who pays for the slots of a locked cached folio beside their entries.
     fn record_owner(&mut self, folio: Folio<'_>, id: MemcgId) -> Result<()> {
         let (device, offset) = self.folio_slots(folio)?;
-        let mut ci = device.clusters.lock(offset.cluster());
+        let mut ci = device.clusters.lock_used(offset.cluster());
         ci.set_owner(offset.in_cluster(), folio.nr_pages() as usize, id);
         Ok(())
     }

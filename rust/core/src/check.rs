@@ -9,7 +9,7 @@ use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::FolioFlags;
 use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
-use crate::swap::{Local, Swap};
+use crate::swap::{Hints, Local, Swap};
 use crate::sync::SpinGuard;
 use crate::table::{EntryKind, SwapTableEntry};
 use crate::types::{ClusterIdx, CssId, Order, SwpOffset};
@@ -28,7 +28,7 @@ pub const INVARIANTS: [(&str, &str); 20] = [
     ("I9", "counts over 14, and only those, have a cell in an extend table"),
     ("I10", "a cached entry names a folio that owns the slot, and a cached folio owns each of its slots"),
     ("I11", "a device is tried exactly when it is enabled and not full"),
-    ("I12", "no two clusters share a table, and attached tables are counted"),
+    ("I12", "no two clusters share a table, attached tables are counted, and an index names live clusters only"),
     ("I13", "a folio is marked as cached exactly while its slots hold it"),
     ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
     ("I15", "an LRU list links the pages that it counts, of folios whose flags name that list"),
@@ -61,21 +61,24 @@ impl Swap {
         ensure(cached_pages == self.nr_swapcache_pages(), "I10", || {
             format!("{cached_pages} entries are cached, {} are counted", self.nr_swapcache_pages())
         })?;
-        let enabled = || active.devices.iter().flatten().filter(|device| device.has(SwpFlags::WRITEOK));
-        let free: i64 = enabled().map(|device| device.pages() as i64 - self.inuse_pages(device.ty()) as i64).sum();
-        let leaving = active.devices.iter().flatten().filter(|device| !device.has(SwpFlags::WRITEOK));
+        let counted = || active.devices.iter().flatten().filter(|device| device.is_counted());
+        let enabled = counted().filter(|device| device.has(SwpFlags::WRITEOK));
+        let free: i64 = enabled.map(|device| device.pages() as i64 - self.inuse_pages(device.ty()) as i64).sum();
+        let leaving = counted().filter(|device| !device.has(SwpFlags::WRITEOK));
         let leaving_inuse: i64 = leaving.map(|device| self.inuse_pages(device.ty()) as i64).sum();
         ensure(self.nr_swap_pages() == free - leaving_inuse, "I6", || {
             format!("nr_swap_pages {} but {free} slots are free", self.nr_swap_pages())
         })?;
         self.check_lists()?;
         for (cpu, local) in locals.iter().enumerate() {
-            check_hints(cpu, local)?;
+            check_hints(cpu, local, &local.hints, false)?;
+            check_hints(cpu, local, &local.virtual_hints, true)?;
         }
         self.check_memcg(active.devices.iter().flatten().map(|device| &**device))?;
         let avail = self.avail.lock();
         for device in active.devices.iter().flatten() {
-            let is_listed = avail.list.iter().any(|ty| ty == device.ty());
+            let list = if device.is_virtual() { &avail.virtuals } else { &avail.list };
+            let is_listed = list.iter().any(|ty| ty == device.ty());
             let is_full = self.inuse_pages(device.ty()) == device.pages() as u64;
             ensure(is_listed == (device.has(SwpFlags::WRITEOK) && !is_full), "I11", || {
                 format!("type {} listed {is_listed}, full {is_full}", device.ty().0)
@@ -98,12 +101,13 @@ impl Swap {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
-        for idx in (0..device.clusters.len()).map(ClusterIdx) {
-            // Nothing of it was ever written; reading half a million of them would only bring them into memory.
-            if device.clusters.is_untouched(idx) {
-                continue;
-            }
+        // Of the others nothing was ever written; reading half a million of them would only bring them into memory.
+        for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
+            ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {
+                format!("{idx} of type {} has no record, or lies beyond the end", device.ty().0)
+            })?;
+            let ci = ci.expect("checked");
             if let Some(list) = ListId::of(ci.flag(), ci.order()) {
                 let (_, members) = expected.iter_mut().find(|(id, _)| *id == list).expect("every list is there");
                 members.insert(idx);
@@ -118,12 +122,15 @@ impl Swap {
         for (list, members) in expected {
             check_list(device, list, &members)?;
         }
-        let inuse = nr_used - device.nr_bad() as u64;
+        let inuse = nr_used.saturating_sub(device.nr_bad().into());
         ensure(self.inuse_pages(device.ty()) == inuse, "I5", || {
             format!("type {}: counters say {} in use, tables {inuse}", device.ty().0, self.inuse_pages(device.ty()))
         })?;
         ensure(device.clusters.are_all_full() == (nr_full == device.clusters.len()), "I11", || {
             format!("type {}: {nr_full} of {} clusters are full", device.ty().0, device.clusters.len())
+        })?;
+        ensure(inuse <= device.pages().into(), "I5", || {
+            format!("type {}: {inuse} in use of {} pages", device.ty().0, device.pages())
         })?;
         let (attached, _) = device.clusters.nr_tables();
         ensure(attached as usize == tables.len(), "I12", || {
@@ -136,7 +143,8 @@ impl Swap {
     fn check_cluster(&self, device: &SwapDevice, ci: &ClusterGuard<'_>) -> Result<u64> {
         let at = || format!("{} of type {}", ci.idx(), device.ty().0);
         let (flag, count) = (ci.flag(), ci.count());
-        ensure(flag != ClusterFlag::None, "I1", || format!("{} is isolated by nobody", at()))?;
+        let may_be_unlisted = device.clusters.is_dynamic() && ci.idx() == ClusterIdx(0);
+        ensure(flag != ClusterFlag::None || may_be_unlisted, "I1", || format!("{} is isolated by nobody", at()))?;
         let Some(table) = ci.table() else {
             ensure(flag == ClusterFlag::Free, "I3", || format!("{} is {} without a table", at(), flag.name()))?;
             return ensure(count == 0, "I2", || format!("{} counts {count} without a table", at())).map(|()| 0);
@@ -157,7 +165,7 @@ impl Swap {
         ensure((count == SWAPFILE_CLUSTER) <= matches!(flag, ClusterFlag::Full | ClusterFlag::Nonfull), "I1", || {
             format!("{} has no free slot and is {}", at(), flag.name())
         })?;
-        ensure(flag != ClusterFlag::Full || count == SWAPFILE_CLUSTER, "I1", || {
+        ensure(flag != ClusterFlag::Full || count == SWAPFILE_CLUSTER || ci.is_closed(), "I1", || {
             format!("{} is full with {count} slots in use", at())
         })?;
         ensure(!has_bad || ci.order() == Order::ZERO, "I4", || format!("{} has bad slots and {}", at(), ci.order()))?;
@@ -200,15 +208,17 @@ fn check_list(device: &SwapDevice, list: ListId, members: &HashSet<ClusterIdx>) 
     })
 }
 
-fn check_hints(cpu: usize, local: &SpinGuard<'_, Local>) -> Result<()> {
-    for (order, hint) in Order::all().zip(local.hints.iter()) {
+fn check_hints(cpu: usize, local: &SpinGuard<'_, Local>, hints: &Hints, is_virtual: bool) -> Result<()> {
+    for (order, hint) in Order::all().zip(hints) {
         let slot = hint.offset().in_cluster() as u32;
         if hint.offset().0 == 0 {
             continue;
         }
         let fits = slot.is_multiple_of(order.nr_pages()) && slot + order.nr_pages() <= SWAPFILE_CLUSTER;
         let device = local.devices[hint.ty().index()].as_ref();
-        let is_on = device.is_some_and(|device| hint.offset().cluster().0 < device.clusters.len());
+        let is_on = device.is_some_and(|device| {
+            device.is_virtual() == is_virtual && hint.offset().cluster().0 < device.clusters.len()
+        });
         ensure(fits && is_on, "I7", || format!("cpu {cpu} {order}: hint {hint}"))?;
     }
     Ok(())

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
-use crate::cluster::{Clusters, FreeOrder, ListId};
+use crate::cluster::{ClusterGuard, Clusters, ListId};
 use crate::error::{Result, SwapError};
 use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
-use crate::spec::{DeviceSpec, Discard};
+use crate::profile::{GhostCluster0, Switches};
+use crate::spec::{DeviceSpec, Discard, GhostSpec, Visibility};
 use crate::storage::{Claim, StorageTraits, SwapStorage};
 use crate::sync::SpinMutex;
-use crate::table::OwnerForm;
-use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
+use crate::table::{EntryKind, OwnerForm};
+use crate::types::{SwpEntry, SwpOffset, SwpType};
 
 bitflags::bitflags! {
     /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
@@ -35,6 +36,10 @@ bitflags::bitflags! {
         const STABLE_WRITES = 1 << 11;
         /// As fast as memory: no readahead, and a swapped-in page gives its slot up.
         const SYNCHRONOUS_IO = 1 << 12;
+        /// No storage, and clusters that come and go.
+        const GHOST = 1 << 13;
+        /// A ghost whose slots say where their pages are. Ours.
+        const VIRTUAL = 1 << 14;
     }
 }
 
@@ -44,12 +49,22 @@ fn flags_of(spec: &DeviceSpec, traits: StorageTraits) -> SwpFlags {
     flags.set(SwpFlags::SYNCHRONOUS_IO, traits.contains(StorageTraits::SYNCHRONOUS_IO));
     flags.set(SwpFlags::SOLIDSTATE, !spec.is_rotational);
     flags.set(SwpFlags::BLKDEV, spec.is_block_device);
+    flags.set(SwpFlags::GHOST, spec.ghost.is_some());
+    flags.set(SwpFlags::VIRTUAL, spec.ghost.is_some_and(|ghost| ghost.has_virtual_table));
     if spec.can_discard && spec.discard != Discard::None {
         flags |= SwpFlags::DISCARDABLE;
         flags.set(SwpFlags::AREA_DISCARD, matches!(spec.discard, Discard::Once | Discard::Both));
         flags.set(SwpFlags::PAGE_DISCARD, matches!(spec.discard, Discard::Pages | Discard::Both));
     }
     flags
+}
+
+/// Marks the slots of a cluster that lie beyond the end of its device.
+fn mark_tail(ci: &mut ClusterGuard<'_>, max_pages: u32) {
+    let nr_slots = (max_pages - ci.idx().base().0).min(SWAPFILE_CLUSTER);
+    for slot in nr_slots..SWAPFILE_CLUSTER {
+        ci.mark_bad(slot as usize);
+    }
 }
 
 /// Bytes that a device holds, exactly.
@@ -67,12 +82,14 @@ pub struct DeviceMemory {
     pub owner_static_bytes: u64,
     /// Owners of slots of clusters in use.
     pub owner_bytes: u64,
+    /// Index and cluster records of a dynamic device: the pages that they ever touched.
+    pub index_bytes: u64,
 }
 
 impl DeviceMemory {
     /// Returns the sum.
     pub fn total_bytes(&self) -> u64 {
-        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes + self.owner_bytes
+        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes + self.owner_bytes + self.index_bytes
     }
 }
 
@@ -81,9 +98,11 @@ impl DeviceMemory {
 #[derive(Debug)]
 pub struct SwapDevice {
     ty: SwpType,
-    max_pages: u32,
-    pages: u32,
-    nr_bad: u32,
+    /// Of a ghost it changes, while every CPU is stopped.
+    max_pages: AtomicU32,
+    /// Slots that are neither the header nor bad pages.
+    pages: AtomicU32,
+    ghost: Option<GhostSpec>,
     flags: AtomicU32,
     prio: AtomicI32,
     pub(crate) clusters: Clusters,
@@ -145,16 +164,22 @@ impl SwapDevice {
         spec: &DeviceSpec,
         storage: Arc<dyn SwapStorage>,
         prio: i32,
-        (free_order, owners): (FreeOrder, OwnerForm),
+        (switches, owners): (&Switches, OwnerForm),
     ) -> Result<Self> {
         spec.check()?;
         let claim = Claim::new(&storage)?;
-        let clusters = Clusters::new(spec.max_pages.div_ceil(SWAPFILE_CLUSTER), free_order, owners)?;
+        let nr_clusters = spec.max_pages.div_ceil(SWAPFILE_CLUSTER);
+        let clusters = match spec.ghost {
+            None => Clusters::new(nr_clusters, switches.free_order, owners)?,
+            Some(_) => Clusters::dynamic(nr_clusters, owners)?,
+        };
+        // The first cluster is there from the start, and has the header for ever.
+        drop(clusters.is_dynamic().then(|| clusters.create()));
         let mut with_bad = BTreeSet::new();
         let mut mark = |offset: u32| {
             let offset = SwpOffset(offset);
             with_bad.insert(offset.cluster());
-            clusters.lock(offset.cluster()).mark_bad(offset.in_cluster())
+            clusters.lock_used(offset.cluster()).mark_bad(offset.in_cluster())
         };
         mark(0);
         for &page in &spec.bad_pages {
@@ -162,21 +187,24 @@ impl SwapDevice {
                 return Err(SwapError::BadPageTwice(page));
             }
         }
-        // In 64 bits: the tail of a device near 2^32 slots reaches past them.
-        let tail_end = clusters.len() as u64 * SWAPFILE_CLUSTER as u64;
-        for offset in spec.max_pages as u64..tail_end {
-            mark(offset as u32);
+        // On a dynamic device the last cluster is made later, unless it is the first one.
+        let last = SwpOffset(spec.max_pages - 1).cluster();
+        if let Some(mut ci) = clusters.lock(last).filter(|_| !spec.max_pages.is_multiple_of(SWAPFILE_CLUSTER)) {
+            mark_tail(&mut ci, spec.max_pages);
+            with_bad.insert(last);
         }
         let pages = spec.max_pages - 1 - spec.bad_pages.len() as u32;
         if pages == 0 {
             return Err(SwapError::NoGoodPages(spec.max_pages));
         }
-        with_bad.into_iter().for_each(|idx: ClusterIdx| clusters.list_bad(idx));
+        if spec.ghost.is_none() || switches.ghost_cluster0 == GhostCluster0::Listed {
+            with_bad.into_iter().for_each(|idx| clusters.list_bad(idx));
+        }
         Ok(Self {
             ty,
-            max_pages: spec.max_pages,
-            pages,
-            nr_bad: (tail_end - pages as u64) as u32,
+            max_pages: AtomicU32::new(spec.max_pages),
+            pages: AtomicU32::new(pages),
+            ghost: spec.ghost,
             flags: AtomicU32::new(flags_of(spec, storage.traits()).bits()),
             prio: AtomicI32::new(prio),
             clusters,
@@ -194,9 +222,62 @@ impl SwapDevice {
         self.ty
     }
 
-    /// Returns the size in slots, header included.
+    /// Returns the size in slots, header included; of a ghost as it is now.
+    #[inline]
     pub fn max_pages(&self) -> u32 {
-        self.max_pages
+        // Relaxed: changes only while every CPU is stopped, whose lock orders.
+        self.max_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes the size of a ghost. Every CPU is stopped.
+    pub(crate) fn set_max_pages(&self, max_pages: u32) {
+        self.clusters.set_len(max_pages.div_ceil(SWAPFILE_CLUSTER));
+        self.max_pages.store(max_pages, Ordering::Relaxed);
+        self.pages.store(max_pages - 1, Ordering::Relaxed);
+    }
+
+    /// Returns the slot from which on none is handed out: the size, or less while the device shrinks.
+    pub fn limit_pages(&self) -> u32 {
+        self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
+    }
+
+    /// Returns how many clusters exist; of a device with storage all of them do.
+    pub fn nr_live_clusters(&self) -> u32 {
+        self.clusters.nr_live()
+    }
+
+    /// Says whether the device has no storage. Kernel: `SWP_GHOST`.
+    #[inline]
+    pub fn is_ghost(&self) -> bool {
+        self.ghost.is_some()
+    }
+
+    /// Says whether its slots say where their pages are.
+    #[inline]
+    pub fn is_virtual(&self) -> bool {
+        self.has(SwpFlags::VIRTUAL)
+    }
+
+    /// Returns who counts a ghost's slots, `None` of a device with storage.
+    pub fn visibility(&self) -> Option<Visibility> {
+        self.ghost.map(|ghost| ghost.visibility)
+    }
+
+    /// Says whether the slots count as swap space.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.visibility().is_none_or(|visibility| visibility == Visibility::Visible)
+    }
+
+    /// Makes a cluster of a dynamic device, locked; see [`Clusters::create`].
+    pub(crate) fn new_cluster(&self) -> Option<ClusterGuard<'_>> {
+        let mut ci = self.clusters.create()?;
+        mark_tail(&mut ci, self.max_pages());
+        Some(ci)
+    }
+
+    /// Lets at most `nr` clusters of a ghost exist from now on: memory that runs out, for tests.
+    pub fn limit_clusters(&self, nr: u32) {
+        self.clusters.set_max_live(nr);
     }
 
     /// Returns where its pages go.
@@ -206,12 +287,16 @@ impl SwapDevice {
 
     /// Returns the usable slots.
     pub fn pages(&self) -> u32 {
-        self.pages
+        // Relaxed: as in `max_pages`.
+        self.pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the slots marked bad: header, bad pages and the tail of the last cluster.
+    /// Returns the slots marked bad: header, bad pages and the tail of the last cluster, on a dynamic device if it exists.
     pub fn nr_bad(&self) -> u32 {
-        self.nr_bad
+        let (max_pages, pages) = (self.max_pages(), self.pages());
+        let nr_tail = max_pages.wrapping_neg() % SWAPFILE_CLUSTER;
+        let has_tail = nr_tail > 0 && self.get(SwpOffset(max_pages)).kind() == EntryKind::Bad;
+        max_pages - pages + if has_tail { nr_tail } else { 0 }
     }
 
     /// Returns the flags, a snapshot.
@@ -260,7 +345,7 @@ impl SwapDevice {
     /// Says whether a range lies in 1..max_pages.
     #[inline]
     pub(crate) fn has_range(&self, offset: SwpOffset, nr_pages: u32) -> bool {
-        offset.0 != 0 && nr_pages != 0 && offset.0 as u64 + nr_pages as u64 <= self.max_pages as u64
+        offset.0 != 0 && nr_pages != 0 && offset.0 as u64 + nr_pages as u64 <= self.max_pages() as u64
     }
 
     /// Returns exact byte counts.
@@ -275,6 +360,7 @@ impl SwapDevice {
             pool_bytes: hot as u64 * page,
             owner_static_bytes,
             owner_bytes,
+            index_bytes: self.clusters.index_bytes(),
         }
     }
 
@@ -287,6 +373,7 @@ impl SwapDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ClusterIdx;
 
     fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
         SwapDevice::new(
@@ -294,7 +381,7 @@ mod tests {
             spec,
             Arc::new(crate::storage::Null::new(spec.clone())),
             0,
-            (FreeOrder::Ascending, OwnerForm::Entry),
+            (&crate::profile::Profile::Newest.switches(), OwnerForm::Entry),
         )
     }
 

@@ -25,6 +25,8 @@ pub struct DeviceDump {
 /// One cluster to look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClusterInfo {
+    /// Its number.
+    pub idx: ClusterIdx,
     /// Slots in use, bad ones included.
     pub count: u32,
     /// The list it is on.
@@ -64,14 +66,17 @@ impl Swap {
 }
 
 impl SwapDevice {
-    /// Returns every cluster, in order of their numbers.
+    /// Returns every cluster, of a dynamic device those that exist, in order of their numbers.
     pub fn cluster_infos(&self) -> impl Iterator<Item = ClusterInfo> {
-        (0..self.clusters.len()).map(ClusterIdx).map(|idx| {
+        let nr_fixed = if self.clusters.is_dynamic() { 0 } else { self.clusters.len() };
+        let fixed = (0..nr_fixed).map(ClusterIdx);
+        let dynamic = self.clusters.is_dynamic().then(|| self.clusters.live()).into_iter().flatten();
+        fixed.chain(dynamic).filter_map(|idx| {
             if self.clusters.is_untouched(idx) {
-                return ClusterInfo { count: 0, flag: ClusterFlag::Free, order: Order::ZERO };
+                return Some(ClusterInfo { idx, count: 0, flag: ClusterFlag::Free, order: Order::ZERO });
             }
-            let ci = self.clusters.lock(idx);
-            ClusterInfo { count: ci.count(), flag: ci.flag(), order: ci.order() }
+            let ci = self.clusters.lock(idx)?;
+            Some(ClusterInfo { idx, count: ci.count(), flag: ci.flag(), order: ci.order() })
         })
     }
 
@@ -80,7 +85,7 @@ impl SwapDevice {
         (0..self.max_pages()).map(|offset| self.get(crate::types::SwpOffset(offset)).kind())
     }
 
-    /// Returns the number of clusters.
+    /// Returns the number of clusters; a dynamic device may have so many, and has those of [`SwapDevice::cluster_infos`].
     pub fn nr_clusters(&self) -> u32 {
         self.max_pages().div_ceil(SWAPFILE_CLUSTER)
     }

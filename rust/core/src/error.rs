@@ -1,6 +1,6 @@
 //! The one error enum of the core; each kind has an errno.
 
-use crate::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES};
+use crate::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER};
 use crate::types::SwpEntry;
 
 /// Result of every fallible call of the core.
@@ -277,6 +277,20 @@ pub enum SwapError {
         /// The system's words, or ours where it gave none.
         what: String,
     },
+    /// A ghost device has no place for pages (ENOSPC).
+    #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
+    GhostWrite {
+        /// The first slot.
+        first: u32,
+        /// Slots of the call.
+        nr_pages: u32,
+    },
+    /// The new size is no whole number of clusters (EINVAL).
+    #[error("size {0} is not a positive multiple of the {SWAPFILE_CLUSTER} slots of a cluster")]
+    BadSize(u32),
+    /// The device has as many clusters as it was made with (EINVAL).
+    #[error("the device of type {0} cannot change its size: its clusters are all there from the start")]
+    FixedSize(u8),
     /// An invariant does not hold (no errno: this is our own defect).
     #[error("invariant {0}")]
     Invariant(String),
@@ -308,7 +322,7 @@ impl SwapError {
     /// Returns the errno that the kernel's own call would give, or the nearest one.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::NoSpace { .. } => ENOSPC,
+            Self::NoSpace { .. } | Self::GhostWrite { .. } => ENOSPC,
             Self::NoDevice(_)
             | Self::DeviceOff(_)
             | Self::ForeignDevice(_)

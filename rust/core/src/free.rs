@@ -51,13 +51,19 @@ impl Cx<'_> {
         }
         if ci.count() == 0 {
             self.free_cluster(device, ci);
-        } else {
+        } else if !ci.is_closed() {
             ci.move_to(ListId::Nonfull(ci.order()));
+        } else if ci.flag() != ClusterFlag::Full {
+            ci.move_to(ListId::Full);
         }
     }
 
-    /// Puts an empty cluster on the free list, or on the discard list. Kernel: `free_cluster`.
+    /// Puts an empty cluster on the free list, or on the discard list; one that comes and goes, goes. Kernel:
+    /// `free_cluster`.
     fn free_cluster(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        if device.clusters.is_dynamic() {
+            return ci.destroy();
+        }
         if device.has(SwpFlags::WRITEOK | SwpFlags::PAGE_DISCARD) {
             ci.move_to(ListId::Discard);
             *self.is_work_queued = true;
@@ -81,7 +87,10 @@ impl Cx<'_> {
         match (ci.flag(), ci.count()) {
             (ClusterFlag::Discard, _) | (ClusterFlag::Free, 0) => {}
             (_, 0) => self.free_cluster(device, ci),
-            (flag, SWAPFILE_CLUSTER) if flag != ClusterFlag::Full => ci.move_to(ListId::Full),
+            (flag, count) if flag != ClusterFlag::Full && (count == SWAPFILE_CLUSTER || ci.is_closed()) => {
+                ci.move_to(ListId::Full);
+            }
+            (ClusterFlag::Full, _) if ci.is_closed() => {}
             (flag, count) if count < SWAPFILE_CLUSTER && flag != ClusterFlag::Frag => {
                 ci.move_to(ListId::Frag(ci.order()));
             }
@@ -95,8 +104,7 @@ impl Cx<'_> {
         let bit = 1 << device.ty().0;
         // Checked under the lock: it may be going away, still be listed, or be full again by now.
         if device.has(SwpFlags::WRITEOK) && avail.offlist & bit != 0 && !device.clusters.are_all_full() {
-            avail.offlist &= !bit;
-            avail.list.add(device.prio(), device.ty());
+            avail.add(device);
         }
     }
 
@@ -108,8 +116,7 @@ impl Cx<'_> {
             let mut avail = self.swap.avail.lock();
             // A slot may have been freed meanwhile; then the device stays.
             if device.clusters.are_all_full() && avail.offlist & (1 << device.ty().0) == 0 {
-                avail.offlist |= 1 << device.ty().0;
-                avail.list.remove(device.ty());
+                avail.remove(device);
             }
         }
         if self.swap.vm_swap_full() {

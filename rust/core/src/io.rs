@@ -22,8 +22,8 @@ pub(crate) enum Writeout {
 impl Swap {
     /// Writes a dirty cached folio out, or finds that it need not be. Steps O6 and O7.
     ///
-    /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors: `Io`, and the
-    /// folio is dirty; `DataInUse` (EBUSY) somebody got a view of it, and it is dirty. Kernel: `swap_writeout`; differs:
+    /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors: `Io` and
+    /// `GhostWrite` (ENOSPC), and the folio is dirty; `DataInUse` (EBUSY) somebody got a view of it, and it is dirty. Kernel: `swap_writeout`; differs:
     /// the transfer is over when it returns.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         match self.prepare_writeout(&locked, cpu) {
@@ -90,6 +90,7 @@ impl Swap {
                 on_cpu.note(EventKind::WriteError, entry, folio.order(), *errno);
                 on_cpu.counters().count(Event::WriteErrors, 1);
             }
+            // No fault of a device: there is none.
             Err(_) => {}
         }
         result

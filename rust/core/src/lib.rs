@@ -30,7 +30,7 @@
 //! cgroupfs
 //! swapin
 //! swapout
-//! shared mm swapon swapoff stats
+//! shared mm swapon swapoff resize stats
 //! check dump
 //! strategy
 //! replay stress
@@ -89,6 +89,7 @@ mod refs;
 mod reparent;
 mod replace;
 pub mod replay;
+mod resize;
 pub mod rmap;
 pub mod shared;
 mod shrink;
@@ -117,8 +118,9 @@ pub use folio::{Folio, FolioFlags, FolioRef, Memory};
 pub use mm::Mm;
 pub use orders::Orders;
 pub use profile::{Profile, Switches};
+pub use resize::Resize;
 pub use shared::{SharedFolio, SharedView};
-pub use spec::{DeviceSpec, Discard};
+pub use spec::{DeviceSpec, Discard, GhostSpec, Visibility};
 pub use swap::{Config, OnCpu, Swap, Workers};
 pub use swapin::Swapin;
 pub use swapout::{Kept, MappedFolio};

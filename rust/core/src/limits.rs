@@ -14,6 +14,8 @@ pub const SWP_TYPE_SHIFT: u32 = 58;
 pub const MAX_SWAPFILES: usize = 24;
 /// The largest device, in slots; `last_page + 1` is clamped to it.
 pub const MAX_DEVICE_PAGES: u32 = u32::MAX;
+/// Clusters of the largest device: what a dynamic device has address space for.
+pub const MAX_DEVICE_CLUSTERS: u32 = MAX_DEVICE_PAGES.div_ceil(SWAPFILE_CLUSTER);
 /// The largest explicit priority. Kernel: `SWAP_FLAG_PRIO_MASK`.
 pub const MAX_PRIORITY: i16 = 32767;
 /// CPUs one subsystem may be built for.

@@ -64,6 +64,11 @@ impl<T: Zeroable + Send + Sync> Deref for MappedSlice<T> {
     }
 }
 
+/// Returns the bytes that the first `len` elements of an array take once they are touched: whole pages.
+pub(crate) fn page_bytes<T>(len: usize) -> u64 {
+    (len * size_of::<T>()).next_multiple_of(PAGE_SIZE) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

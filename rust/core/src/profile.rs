@@ -59,6 +59,24 @@ pub enum SwapinCheck {
     TargetFirst,
 }
 
+/// Whether the first cluster of a ghost device is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GhostCluster0 {
+    /// It starts on the list of partly used clusters, as on any device. As merged.
+    Listed,
+    /// It is on no list: its slots are counted and never handed out. As posted.
+    Unlisted,
+}
+
+/// Whether a ghost device takes large folios.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GhostLargeOrders {
+    /// Like a block device. As merged.
+    Allowed,
+    /// Like a regular file. As posted. A device with a virtual table takes them all the same.
+    Refused,
+}
+
 /// Every observable choice; start from a named profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Switches {
@@ -76,6 +94,10 @@ pub struct Switches {
     pub hibernation: Hibernation,
     /// Looks of a large swap-in.
     pub swapin_check: SwapinCheck,
+    /// First cluster of a ghost device.
+    pub ghost_cluster0: GhostCluster0,
+    /// Large folios on ghost devices.
+    pub ghost_large_orders: GhostLargeOrders,
     /// Owners of slots and what follows from them.
     pub memcg: MemcgWish,
 }
@@ -121,11 +143,18 @@ impl Profile {
             first_search: FirstSearch::Nonfull,
             hibernation: Hibernation::Hint,
             swapin_check: SwapinCheck::ZeroFirst,
+            ghost_cluster0: GhostCluster0::Listed,
+            ghost_large_orders: GhostLargeOrders::Allowed,
             memcg: MemcgWish::CANON,
         };
         match self {
             Self::Newest => newest,
-            Self::Series => Switches { rule_u: RuleU::Relocate, ..newest },
+            Self::Series => Switches {
+                rule_u: RuleU::Relocate,
+                ghost_cluster0: GhostCluster0::Unlisted,
+                ghost_large_orders: GhostLargeOrders::Refused,
+                ..newest
+            },
             Self::P3 => Switches { sync_discard: SyncDiscard::Avail, hibernation: Hibernation::Search, ..newest },
             Self::V618 => Switches {
                 default_priority: DefaultPriority::Descending,
@@ -166,6 +195,8 @@ words!(sync_discard: SyncDiscard { Avail = "avail", Active = "active" });
 words!(free_order: FreeOrder { Ascending = "ascending", Columns = "columns" });
 words!(first_search: FirstSearch { Nonfull = "nonfull", Free = "free" });
 words!(hibernation: Hibernation { Hint = "hint", Search = "search" });
+words!(ghost_cluster0: GhostCluster0 { Listed = "listed", Unlisted = "unlisted" });
+words!(ghost_large_orders: GhostLargeOrders { Allowed = "allowed", Refused = "refused" });
 words!(owner_store: OwnerStore {
     Shadow = "shadow", Array = "array", ClusterTable = "cluster_table", Trampoline = "trampoline"
 });
@@ -199,7 +230,7 @@ fn bool_word(is_on: bool) -> String {
 
 /// Every switch, in the order they are listed.
 const KNOWN: &str = "default_priority, rule_u, sync_discard, free_order, first_search, hibernation, swapin_check, \
-    owner_store, dead_swapin, shared_count, refault_level, idonly_refault, rfc_literal, lru_reparent, memcg_stock";
+    ghost_cluster0, ghost_large_orders, owner_store, dead_swapin, shared_count, refault_level, idonly_refault, rfc_literal, lru_reparent, memcg_stock";
 
 impl Switches {
     /// Sets one switch by name. Errors: `UnknownName`, `OutOfRange` (EINVAL) for an unknown switch or word.
@@ -213,6 +244,8 @@ impl Switches {
             "first_search" => self.first_search = FirstSearch::parse(word)?,
             "hibernation" => self.hibernation = Hibernation::parse(word)?,
             "swapin_check" => self.swapin_check = SwapinCheck::parse(word)?,
+            "ghost_cluster0" => self.ghost_cluster0 = GhostCluster0::parse(word)?,
+            "ghost_large_orders" => self.ghost_large_orders = GhostLargeOrders::parse(word)?,
             "owner_store" => self.memcg.owner_store = OwnerStore::parse(word)?,
             "dead_swapin" => self.memcg.dead_swapin = is_given.then(|| DeadSwapin::parse(word)).transpose()?,
             "refault_level" => self.memcg.refault_level = is_given.then(|| RefaultJudge::parse(word)).transpose()?,
@@ -237,6 +270,8 @@ impl Switches {
             ("first_search", self.first_search.word().into()),
             ("hibernation", self.hibernation.word().into()),
             ("swapin_check", self.swapin_check.word().into()),
+            ("ghost_cluster0", self.ghost_cluster0.word().into()),
+            ("ghost_large_orders", self.ghost_large_orders.word().into()),
             ("owner_store", memcg.owner_store.word().into()),
             ("dead_swapin", memcg.dead_swapin.map_or(DEFAULT, DeadSwapin::word).into()),
             ("shared_count", memcg.shared_count.to_string()),

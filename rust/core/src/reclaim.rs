@@ -95,28 +95,29 @@ impl<'a> Cx<'a> {
             Budget::One => 1,
             Budget::Force => self.swap.inuse_pages(device.ty()) / SWAPFILE_CLUSTER as u64,
         };
-        while let Some(mut ci) = device.clusters.isolate(ListId::Full) {
+        while let Some(ci) = device.clusters.isolate(ListId::Full) {
             budget = budget.saturating_sub(1);
             let base = ci.idx().base().0;
             let end = (base as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
-            let mut offset = SwpOffset(base);
-            while offset.0 < end {
-                let is_cache_only = ci.table().is_some_and(|table| table.get(offset.in_cluster()).is_cache_only());
+            let (mut offset, mut ci) = (SwpOffset(base), Some(ci));
+            while let Some(held) = ci.take_if(|_| offset.0 < end) {
+                let is_cache_only = held.table().is_some_and(|table| table.get(offset.in_cluster()).is_cache_only());
                 let mut step = 1;
-                if is_cache_only {
-                    ci.unlocked(|| {
+                ci = if is_cache_only {
+                    held.unlocked(|| {
                         step = match self.try_to_reclaim(device, offset, ReclaimWhen::Anyway) {
                             Reclaimed::Nothing => 1,
                             Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => nr,
                         };
-                    });
-                }
+                    })
+                } else {
+                    Some(held)
+                };
                 offset.0 += step;
             }
-            if ci.flag() == ClusterFlag::None {
+            if let Some(mut ci) = ci.filter(|ci| ci.flag() == ClusterFlag::None) {
                 self.relocate(device, &mut ci);
             }
-            drop(ci);
             if budget == 0 {
                 return;
             }
@@ -132,7 +133,7 @@ impl<'a> Cx<'a> {
                 // The slots are free either way; only the space stays taken.
                 self.counters.count(Event::DiscardErrors, 1);
             }
-            device.clusters.lock(idx).finish_discard();
+            device.clusters.lock_used(idx).finish_discard();
             nr += 1;
         }
         self.counters.count(Event::DiscardedClusters, nr);

@@ -35,6 +35,13 @@ fn pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece> {
     })
 }
 
+/// Takes the lock of a piece's cluster. Errors: `NotInUse` (ENOENT) there is no such cluster.
+#[inline]
+fn lock_piece(device: &SwapDevice, piece: Piece) -> Result<ClusterGuard<'_>> {
+    let gone = || SwapError::NotInUse(device.entry_at(piece.first));
+    device.clusters.lock(piece.first.cluster()).ok_or_else(gone)
+}
+
 /// Checks that every slot of a locked piece has a reference. Errors: `BadSlot` (EINVAL), `NotInUse` (ENOENT).
 fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) -> Result<()> {
     let table = ci.table();
@@ -60,7 +67,7 @@ impl<'a> Cx<'a> {
         if !device.has_range(first, nr_pages) || slot as u32 + nr_pages > SWAPFILE_CLUSTER {
             return false;
         }
-        let mut ci = device.clusters.lock(first.cluster());
+        let Some(mut ci) = device.clusters.lock(first.cluster()) else { return false };
         (nr_pages + 1..SWAPFILE_CLUSTER).contains(&ci.count())
             && self.put_uncached(device, &mut ci, Piece { first, nr_pages })
     }
@@ -70,7 +77,7 @@ impl<'a> Cx<'a> {
         let (device, first) = self.resolve(entry, nr_pages)?;
         let piece = Piece { first, nr_pages };
         if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize {
-            let ci = device.clusters.lock(first.cluster());
+            let ci = lock_piece(device, piece)?;
             return self.put_locked(device, ci, piece);
         }
         self.put_pieces(device, first, nr_pages)
@@ -80,10 +87,10 @@ impl<'a> Cx<'a> {
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
         for piece in pieces(first, nr_pages) {
-            check_referenced(device, &device.clusters.lock(piece.first.cluster()), piece)?;
+            check_referenced(device, &lock_piece(device, piece)?, piece)?;
         }
         for piece in pieces(first, nr_pages) {
-            self.put_locked(device, device.clusters.lock(piece.first.cluster()), piece)?;
+            self.put_locked(device, lock_piece(device, piece)?, piece)?;
         }
         Ok(())
     }
@@ -153,21 +160,12 @@ impl<'a> Cx<'a> {
     fn dup_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
         for piece in pieces(first, nr_pages) {
-            check_referenced(device, &device.clusters.lock(piece.first.cluster()), piece)?;
+            check_referenced(device, &lock_piece(device, piece)?, piece)?;
         }
         let mut nr_done = 0;
         for piece in pieces(first, nr_pages) {
-            let ci = device.clusters.lock(piece.first.cluster());
-            // Another CPU may have freed a slot since the check above.
-            let mut result = check_referenced(device, &ci, piece);
-            for slot in piece.slots() {
-                result = result.and_then(|()| self.dup_slot(device, &ci, slot));
-                if result.is_err() {
-                    break;
-                }
-                nr_done += 1;
-            }
-            drop(ci);
+            let (nr_piece, result) = self.dup_piece(device, piece);
+            nr_done += nr_piece;
             if let Err(error) = result {
                 self.undo_dup(device, first, nr_done);
                 return Err(error);
@@ -176,9 +174,25 @@ impl<'a> Cx<'a> {
         Ok(())
     }
 
+    /// Adds one reference to each slot of a piece; returns to how many.
+    fn dup_piece(&self, device: &SwapDevice, piece: Piece) -> (u32, Result<()>) {
+        // Another CPU may have freed a slot, or the cluster, since the caller's check.
+        let ci = match lock_piece(device, piece).and_then(|ci| check_referenced(device, &ci, piece).map(|()| ci)) {
+            Ok(ci) => ci,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut nr_done = 0;
+        let result = piece.slots().try_for_each(|slot| {
+            self.dup_slot(device, &ci, slot)?;
+            nr_done += 1;
+            Ok(())
+        });
+        (nr_done, result)
+    }
+
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in pieces(first, nr_done) {
-            let ci = device.clusters.lock(piece.first.cluster());
+            let ci = device.clusters.lock_used(piece.first.cluster());
             // Not a plain decrement: the other references may have gone meanwhile, and then this frees the slots.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
@@ -221,7 +235,7 @@ impl<'a> Cx<'a> {
     ) -> usize {
         let base = device.entry_at(first.cluster().base()).value();
         let last_start = (SWAPFILE_CLUSTER - nr_pages) as u64;
-        let mut ci = device.clusters.lock(first.cluster());
+        let Some(mut ci) = device.clusters.lock(first.cluster()) else { return 0 };
         let owner_store = self.swap.memcg().map(|groups| groups.options().owner_store);
         let is_plain = !device.hibernation.pins()
             && !device.wants_free_notify
@@ -295,7 +309,7 @@ impl OnCpu<'_> {
     /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
     pub fn swap_count(&mut self, entry: SwpEntry) -> Result<u32> {
         let (device, offset) = self.cx().resolve_any(entry)?;
-        let ci = device.clusters.lock(offset.cluster());
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(0) };
         let slot = offset.in_cluster();
         Ok(ci.table().map_or(0, |table| ci.full_count(slot, table.get(slot))))
     }

@@ -40,7 +40,7 @@ impl<'a> OnCpu<'a> {
         if let Some(groups) = cx.swap.memcg() {
             folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
         }
-        let ci = slots.map(|(device, offset)| device.clusters.lock(offset.cluster()));
+        let ci = slots.map(|(device, offset)| device.clusters.lock_used(offset.cluster()));
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
         // From the end: the head keeps its number, and is found by it until it is the last one left.
@@ -160,7 +160,7 @@ impl OnCpu<'_> {
         }
         new.take_over(old.folio());
         if let (Some((device, offset)), Some(first)) = (slots, old.entry()) {
-            let ci = device.clusters.lock(offset.cluster());
+            let ci = device.clusters.lock_used(offset.cluster());
             new.add_refs(new.nr_pages());
             cx.swap_cache_replace_folio(&ci, old.folio(), new.folio(), first);
             drop(ci);

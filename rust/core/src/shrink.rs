@@ -5,7 +5,7 @@ use crate::folio::{FolioFlags, FolioRef};
 use crate::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
 use crate::reclaim::get_folio;
 use crate::swap::Swap;
-use crate::types::{ClusterIdx, CpuId, Order, SwpOffset};
+use crate::types::{CpuId, Order, SwpOffset};
 use crate::vmscan::ScanControl;
 
 impl Swap {
@@ -45,7 +45,7 @@ impl Swap {
     pub fn shrink_swap_cache(&self, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         let mut nr_freed = 0;
         for device in self.devices() {
-            for idx in (0..device.clusters.len()).map(ClusterIdx).filter(|&idx| !device.clusters.is_untouched(idx)) {
+            for idx in device.clusters.live() {
                 let mut slot = 0;
                 while slot < SWAPFILE_CLUSTER {
                     let offset = SwpOffset(idx.base().0 + slot);

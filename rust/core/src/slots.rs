@@ -59,7 +59,7 @@ impl<'a> Cx<'a> {
     /// Removes a folio if no slot of it has a reference, dirties it and drops the cache's references; says whether it
     /// did. The caller has a reference of its own.
     pub(crate) fn del_unreferenced(&mut self, device: &SwapDevice, offset: SwpOffset, folio: &LockedFolio<'_>) -> bool {
-        let mut ci = device.clusters.lock(offset.cluster());
+        let mut ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         let slots = offset.in_cluster()..offset.in_cluster() + folio.nr_pages() as usize;
         if !slots.into_iter().all(|slot| table.get(slot).is_cache_only()) {

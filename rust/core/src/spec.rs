@@ -30,6 +30,51 @@ impl Discard {
     }
 }
 
+/// Who counts a ghost device's slots as swap space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Visibility {
+    /// Shown, and counted in every total. Kernel: as posted.
+    #[default]
+    Visible,
+    /// Shown without a size, counted nowhere.
+    Listed,
+    /// Neither shown nor counted. Kernel: as merged.
+    Hidden,
+}
+
+impl Visibility {
+    /// Finds a visibility by name. Errors: `UnknownName` (EINVAL).
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "visible" => Ok(Self::Visible),
+            "listed" => Ok(Self::Listed),
+            "hidden" => Ok(Self::Hidden),
+            _ => {
+                let (what, known) = ("visibility", "visible, listed, hidden");
+                Err(SwapError::UnknownName { what, name: name.into(), known })
+            }
+        }
+    }
+
+    /// Returns its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Visible => "visible",
+            Self::Listed => "listed",
+            Self::Hidden => "hidden",
+        }
+    }
+}
+
+/// What a device without storage is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GhostSpec {
+    /// Each slot has a second word that says where its page is: the device is virtual, and folios go there first.
+    pub has_virtual_table: bool,
+    /// Who counts its slots.
+    pub visibility: Visibility,
+}
+
 /// What swapon needs to know about a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceSpec {
@@ -47,6 +92,8 @@ pub struct DeviceSpec {
     pub discard: Discard,
     /// 0..=32767, or `None` for the profile's default rule.
     pub priority: Option<i16>,
+    /// No storage, and clusters that come and go.
+    pub ghost: Option<GhostSpec>,
 }
 
 impl DeviceSpec {
@@ -60,6 +107,7 @@ impl DeviceSpec {
             can_discard: false,
             discard: Discard::None,
             priority: None,
+            ghost: None,
         }
     }
 
@@ -72,6 +120,9 @@ impl DeviceSpec {
         let last_page = self.max_pages.saturating_sub(1);
         if last_page == 0 {
             return Err(SwapError::DeviceTooSmall(self.max_pages));
+        }
+        if self.ghost.is_some() && (self.is_block_device || self.is_rotational || self.can_discard) {
+            return Err(SwapError::Conflict("a ghost device is no block device, does not rotate and discards nothing"));
         }
         if !self.is_block_device && !self.bad_pages.is_empty() {
             return Err(SwapError::BadPagesOnFile(self.bad_pages.len()));

@@ -64,6 +64,7 @@ impl Swap {
             pool_bytes: sum.pool_bytes + one.pool_bytes,
             owner_static_bytes: sum.owner_static_bytes + one.owner_static_bytes,
             owner_bytes: sum.owner_bytes + one.owner_bytes,
+            index_bytes: sum.index_bytes + one.index_bytes,
         })
     }
 }

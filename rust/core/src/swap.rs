@@ -5,7 +5,7 @@
 //! each CPU has its own table of devices, changed only under its lock, so a device seen in it stays for the whole
 //! operation.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -165,11 +165,21 @@ pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) hints: Hints,
+    /// Those of virtual devices.
+    pub(crate) virtual_hints: Hints,
     pub(crate) devices: DeviceTable,
     /// Work was queued by the operation that holds the lock.
     pub(crate) is_work_queued: bool,
     /// What happened on this CPU, when somebody wants to know.
     events: EventRing,
+}
+
+impl Local {
+    /// Forgets hints.
+    pub(crate) fn flush_hints(&mut self, is_meant: impl Fn(SwpEntry) -> bool) {
+        let hints = self.hints.iter_mut().chain(&mut self.virtual_hints);
+        hints.filter(|hint| is_meant(**hint)).for_each(|hint| *hint = SwpEntry::NONE);
+    }
 }
 
 /// The devices that are on and the order of all; under `swap_lock`.
@@ -185,10 +195,35 @@ pub(crate) struct Active {
 pub(crate) struct Avail {
     /// Devices with room, in the order they are tried. Kernel: `swap_avail_head`.
     pub(crate) list: Plist,
+    /// Virtual devices with room: folios try them before all others. Kernel: the one `vswap` device.
+    pub(crate) virtuals: Plist,
+    /// Devices of `list` that have storage. Kernel: `nr_real_swapfiles`.
+    nr_real: u64,
     /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; here under the lock that a CPU may take.
     pub(crate) active: Plist,
     /// A bit a type: off the list, being full or going away. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
     pub(crate) offlist: u32,
+}
+
+impl Avail {
+    fn list_of(&mut self, device: &SwapDevice) -> &mut Plist {
+        if device.is_virtual() { &mut self.virtuals } else { &mut self.list }
+    }
+
+    /// Lets a device be tried, behind its equals.
+    pub(crate) fn add(&mut self, device: &SwapDevice) {
+        self.offlist &= !(1 << device.ty().0);
+        self.list_of(device).add(device.prio(), device.ty());
+        self.nr_real += u64::from(!device.is_ghost());
+    }
+
+    /// Keeps a device from being tried, if it is not kept already.
+    pub(crate) fn remove(&mut self, device: &SwapDevice) {
+        self.offlist |= 1 << device.ty().0;
+        if self.list_of(device).remove(device.ty()) {
+            self.nr_real -= u64::from(!device.is_ghost());
+        }
+    }
 }
 
 /// One machine's swap subsystem.
@@ -201,7 +236,13 @@ pub struct Swap {
     counters: Box<[CachePadded<CpuCounters>]>,
     pub(crate) avail: SpinMutex<Avail>,
     active: Mutex<Active>,
-    pub(crate) total_swap_pages: AtomicU64,
+    total_swap_pages: AtomicU64,
+    /// Slots of enabled devices that are not counted as swap space.
+    uncounted_pages: AtomicU64,
+    /// A bit a type: its slots are not counted as swap space.
+    uncounted: AtomicU32,
+    /// Virtual devices that are on.
+    pub(crate) nr_virtual: AtomicUsize,
     /// Types ever used; sums look no further.
     pub(crate) nr_types: AtomicUsize,
     /// Devices that seek. Kernel: `nr_rotate_swap`.
@@ -269,6 +310,7 @@ impl Swap {
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
         let local = |_| Local {
             hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
+            virtual_hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
             devices: Default::default(),
             is_work_queued: false,
             events: EventRing::default(),
@@ -282,6 +324,9 @@ impl Swap {
             avail: SpinMutex::default(),
             active: Mutex::new(Active { least_priority: -1, ..Active::default() }),
             total_swap_pages: AtomicU64::new(0),
+            uncounted_pages: AtomicU64::new(0),
+            uncounted: AtomicU32::new(0),
+            nr_virtual: AtomicUsize::new(0),
             nr_types: AtomicUsize::new(0),
             nr_rotational: AtomicUsize::new(0),
             memory: Memory::new(memory_pages, memcg)?,
@@ -367,7 +412,10 @@ impl Swap {
     /// Returns the devices that are on: those with room in the order they are tried, then the others by type.
     pub fn devices(&self) -> Vec<Arc<SwapDevice>> {
         let active = self.active();
-        let mut types: Vec<SwpType> = self.avail.lock().list.iter().collect();
+        let mut types: Vec<SwpType> = {
+            let avail = self.avail.lock();
+            avail.virtuals.iter().chain(avail.list.iter()).collect()
+        };
         let rest = active.devices.iter().flatten().map(|device| device.ty()).filter(|ty| !types.contains(ty));
         let rest: Vec<_> = rest.collect();
         types.extend(rest);
@@ -379,7 +427,7 @@ impl Swap {
         self.counters.iter().map(|cpu| cpu.inuse[ty.index()].load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
-    /// Returns the free slots of all enabled devices. Kernel: `nr_swap_pages`.
+    /// Returns the free slots of all enabled devices that count as swap space. Kernel: `nr_swap_pages`.
     ///
     /// While a device is being turned off its slots in use count negative, as in the kernel.
     #[inline]
@@ -389,7 +437,58 @@ impl Swap {
         let used = |cpu: &CachePadded<CpuCounters>| -> i64 {
             cpu.inuse[..types].iter().map(|inuse| inuse.load(Ordering::Relaxed)).sum()
         };
-        self.total_swap_pages() as i64 - self.counters.iter().map(used).sum::<i64>()
+        let free = self.total_swap_pages() as i64 - self.counters.iter().map(used).sum::<i64>();
+        match self.uncounted.load(Ordering::Relaxed) {
+            0 => free,
+            types => free + self.inuse_of(types),
+        }
+    }
+
+    /// Returns the slots in use of the types in a mask.
+    #[cold]
+    fn inuse_of(&self, types: u32) -> i64 {
+        let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
+        types.map(|ty| self.inuse_pages(SwpType(ty)) as i64).sum()
+    }
+
+    /// Returns the pages that may still go to swap: the free slots of every enabled device, counted as swap space or not.
+    pub(crate) fn nr_swappable_pages(&self) -> i64 {
+        // Relaxed: as in `nr_swap_pages`.
+        self.nr_swap_pages() + self.uncounted_pages.load(Ordering::Relaxed) as i64
+            - self.inuse_of(self.uncounted.load(Ordering::Relaxed))
+    }
+
+    /// Adds the slots of a device that is enabled, or was resized, to what there is; see [`Swap::uncount_pages`].
+    pub(crate) fn count_pages(&self, device: &SwapDevice) {
+        // Relaxed: numbers that `vm_swap_full` and its like compare; see there.
+        self.total_of(device).fetch_add(device.pages().into(), Ordering::Relaxed);
+    }
+
+    /// Takes the slots of a device from what there is.
+    pub(crate) fn uncount_pages(&self, device: &SwapDevice) {
+        // Relaxed: as in `count_pages`.
+        self.total_of(device).fetch_sub(device.pages().into(), Ordering::Relaxed);
+    }
+
+    fn total_of(&self, device: &SwapDevice) -> &AtomicU64 {
+        if device.is_counted() { &self.total_swap_pages } else { &self.uncounted_pages }
+    }
+
+    /// Notes what kind of device a type is from now on; it is not enabled.
+    pub(crate) fn note_kind(&self, device: &SwapDevice) {
+        let bit = 1 << device.ty().0;
+        // Relaxed: nothing of the type is in use yet, so that whoever sees it late adds nothing.
+        match device.is_counted() {
+            true => self.uncounted.fetch_and(!bit, Ordering::Relaxed),
+            false => self.uncounted.fetch_or(bit, Ordering::Relaxed),
+        };
+    }
+
+    /// Returns how many devices with storage are tried for slots: a full one does not count. Kernel: `nr_real_swapfiles`.
+    ///
+    /// Locks: the avail lock.
+    pub fn nr_real_swapfiles(&self) -> u64 {
+        self.avail.lock().nr_real
     }
 
     /// Returns the usable slots of all enabled devices. Kernel: `total_swap_pages`.
@@ -550,6 +649,7 @@ impl<'a> OnCpu<'a> {
             swap: self.swap,
             devices: &local.devices,
             hints: &mut local.hints,
+            virtual_hints: &mut local.virtual_hints,
             is_work_queued: &mut local.is_work_queued,
             counters: self.counters,
         }
@@ -568,6 +668,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) swap: &'a Swap,
     pub(crate) devices: &'a DeviceTable,
     pub(crate) hints: &'a mut Hints,
+    pub(crate) virtual_hints: &'a mut Hints,
     pub(crate) is_work_queued: &'a mut bool,
     pub(crate) counters: &'a CpuCounters,
 }

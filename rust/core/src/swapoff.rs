@@ -11,7 +11,7 @@ use crate::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
 use crate::profile::DefaultPriority;
 use crate::swap::{Active, Swap};
 use crate::table::EntryKind;
-use crate::types::{ClusterIdx, CpuId, SwpEntry, SwpOffset, SwpType};
+use crate::types::{CpuId, SwpEntry, SwpOffset, SwpType};
 
 impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
@@ -34,10 +34,11 @@ impl Swap {
         // A CPU that passed here holds neither the device nor a hint at it.
         self.locals.for_each(|local| {
             local.devices[ty.index()] = None;
-            local.hints.iter_mut().filter(|hint| hint.ty() == ty).for_each(|hint| *hint = SwpEntry::NONE);
+            local.flush_hints(|hint| hint.ty() == ty);
         });
         // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
+        self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
         Ok(())
     }
@@ -60,11 +61,9 @@ impl Swap {
                 return Err(busy(": another swapoff of it is under way"));
             }
             device.set_writeok(false);
-            avail.offlist |= 1 << ty.0;
-            avail.list.remove(ty);
+            avail.remove(device);
         }
-        // Relaxed: see `enable`.
-        self.total_swap_pages.fetch_sub(device.pages() as u64, Ordering::Relaxed);
+        self.uncount_pages(device);
         drop(active);
         // An allocator that saw WRITEOK holds its CPU's lock until its slots are counted.
         self.locals.for_each(|_| {});
@@ -131,12 +130,13 @@ impl Swap {
         let mut avail = self.avail.lock();
         avail.active.reprioritise(prio_of);
         avail.list.reprioritise(prio_of);
+        avail.virtuals.reprioritise(prio_of);
     }
 }
 
 /// Returns the slots of a device that hold something, ascending; untouched clusters are passed over.
 fn in_use(device: &SwapDevice) -> Vec<SwpOffset> {
-    let clusters = (0..device.clusters.len()).map(ClusterIdx).filter(|&idx| !device.clusters.is_untouched(idx));
+    let clusters = device.clusters.live();
     clusters
         .flat_map(|idx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset))
         .filter(|&offset| !matches!(device.get(offset).kind(), EntryKind::Null | EntryKind::Bad))

@@ -8,14 +8,18 @@ use crate::error::{Result, SwapError};
 use crate::limits::MAX_SWAPFILES;
 use crate::profile::DefaultPriority;
 use crate::spec::{DeviceSpec, Discard};
-use crate::storage::{Null, SwapStorage};
+use crate::storage::{Ghost, Null, SwapStorage};
 use crate::swap::{Active, Swap};
 use crate::types::{SwpOffset, SwpType};
 
 impl Swap {
     /// Turns a device on that keeps no data; see [`Swap::swapon_storage`].
     pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
-        self.swapon_with(spec, Arc::new(Null::new(spec.clone())))
+        let storage: Arc<dyn SwapStorage> = match spec.ghost {
+            None => Arc::new(Null::new(spec.clone())),
+            Some(ghost) => Arc::new(Ghost::new(spec.max_pages, ghost)?),
+        };
+        self.swapon_with(spec, storage)
     }
 
     /// Turns a device on. Kernel: `swapon`.
@@ -41,7 +45,7 @@ impl Swap {
         debug_assert!(free < MAX_SWAPFILES);
         let ty = SwpType(free as u8);
         let prio = self.priority_for(&active, spec);
-        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, (self.switches.free_order, self.owner_form()))?);
+        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, (&self.switches, self.owner_form()))?);
         if device.has(SwpFlags::AREA_DISCARD) {
             // A device that cannot after all is none the worse for it.
             let _ = device.storage().discard(SwpOffset(1), device.max_pages() - 1);
@@ -50,11 +54,14 @@ impl Swap {
             active.least_priority = prio;
         }
         active.devices[free] = Some(device.clone());
+        self.note_kind(&device);
         // Relaxed: published to each CPU by its local lock below.
         self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
         // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_add(usize::from(spec.is_rotational), Ordering::Relaxed);
+        // Relaxed: a request that does not see it yet goes elsewhere.
+        self.nr_virtual.fetch_add(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.enable(&device);
         Ok(device)
     }
@@ -70,17 +77,15 @@ impl Swap {
     /// Lets slots be handed out. Kernel: `_enable_swap_info`.
     pub(crate) fn enable(&self, device: &SwapDevice) {
         let (prio, ty) = (device.prio(), device.ty());
-        // Relaxed: a number that `vm_swap_full` compares; see there.
-        self.total_swap_pages.fetch_add(device.pages() as u64, Ordering::Relaxed);
+        self.count_pages(device);
         let mut avail = self.avail.lock();
         avail.active.add(prio, ty);
         device.set_writeok(true);
         // A device that comes back full, after a swapoff that did not succeed, stays off the list.
         if device.clusters.are_all_full() {
-            avail.offlist |= 1 << ty.0;
+            avail.remove(device);
         } else {
-            avail.offlist &= !(1 << ty.0);
-            avail.list.add(prio, ty);
+            avail.add(device);
         }
     }
 }

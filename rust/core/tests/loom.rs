@@ -13,6 +13,7 @@ mod sync {
 #[expect(dead_code, reason = "the models use a part of it")]
 mod refs;
 #[path = "../src/table/shown.rs"]
+#[expect(dead_code, reason = "the models use a part of it")]
 mod shown;
 
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};

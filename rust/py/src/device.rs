@@ -4,6 +4,8 @@ use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use swapcore::device::SwpFlags;
+use swapcore::spec::Visibility;
 use swapcore::SwapError;
 use swapcore::table::EntryKind;
 
@@ -38,6 +40,8 @@ pub(crate) fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::Devic
     counts.set_item("table_bytes", memory.table_bytes)?;
     counts.set_item("extend_bytes", memory.extend_bytes)?;
     counts.set_item("pool_bytes", memory.pool_bytes)?;
+    counts.set_item("index_bytes", memory.index_bytes)?;
+    counts.set_item("virtual_table_bytes", 0)?;
     counts.set_item("owner_static_bytes", memory.owner_static_bytes)?;
     counts.set_item("owner_bytes", memory.owner_bytes)?;
     counts.set_item("total_bytes", memory.total_bytes())?;
@@ -50,6 +54,29 @@ impl SwapDevice {
     #[getter]
     fn r#type(&self) -> Result<u8> {
         Ok(self.live()?.ty().0)
+    }
+
+    /// What ``/proc/swaps`` shows as its type: ``partition``, ``file`` or ``ghost``.
+    #[getter]
+    fn kind(&self) -> Result<&'static str> {
+        let device = self.live()?;
+        Ok(match device.has(SwpFlags::BLKDEV) {
+            _ if device.is_ghost() => "ghost",
+            true => "partition",
+            false => "file",
+        })
+    }
+
+    /// How a ghost is shown and counted: ``visible``, ``listed`` or ``hidden``; None for other devices.
+    #[getter]
+    fn visibility(&self) -> Result<Option<&'static str>> {
+        Ok(self.live()?.visibility().map(Visibility::name))
+    }
+
+    /// A ghost whose slots know where their pages lie.
+    #[getter]
+    fn is_virtual(&self) -> Result<bool> {
+        Ok(self.live()?.is_virtual())
     }
 
     /// The priority.
@@ -97,7 +124,8 @@ impl SwapDevice {
 
     /// Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
     /// tables kept for reuse), ``owner_bytes`` and ``owner_static_bytes`` (owners of slots beside their entries; the latter are a
-    /// part of ``static_bytes``), ``total_bytes``.
+    /// part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them), ``virtual_table_bytes`` (where
+    /// pages of a ghost lie), ``total_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
     }

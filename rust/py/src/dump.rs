@@ -5,11 +5,11 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::cluster::ListId;
 use swapcore::dump::DeviceDump;
 use swapcore::event::{EventKind, EventRecord};
-use swapcore::table::EntryKind;
+use swapcore::table::{EntryKind, SwapTableEntry};
 
 use crate::errors::Result;
 
-pub(crate) fn kind_name(kind: EntryKind) -> &'static str {
+fn kind_name(kind: EntryKind) -> &'static str {
     match kind {
         EntryKind::Null => "null",
         EntryKind::Shadow => "shadow",
@@ -17,6 +17,17 @@ pub(crate) fn kind_name(kind: EntryKind) -> &'static str {
         EntryKind::Bad => "bad",
         EntryKind::Pointer => "pointer",
     }
+}
+
+/// One slot by its word.
+pub(crate) fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<Bound<'py, PyDict>> {
+    let slot = PyDict::new(py);
+    slot.set_item("kind", kind_name(word.kind()))?;
+    slot.set_item("count", count)?;
+    slot.set_item("zero", word.is_zero())?;
+    slot.set_item("word", word.raw())?;
+    slot.set_item("pfn", word.pfn().map(|pfn| pfn.0))?;
+    Ok(slot)
 }
 
 pub(crate) fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyInt, PyString};
 use swapcore::SwapError;
 
 use crate::errors::Error;
@@ -69,6 +69,8 @@ argument!(nth_or_none?: u64 = "number of the call that fails" in 1, MOST);
 argument!(errno: i32 = "errno" in 1, 4095);
 argument!(delay_ns: u64 = "delay in ns" in 0, MOST);
 argument!(memory_pages: u64 = "memory pages" in 512, 1 << 31);
+argument!(ram_pages: u64 = "pages of memory" in 1, MOST);
+argument!(max_pages: u32 = "size in pages" in 2, MOST_U32);
 argument!(orders_or_none?: u16 = "orders mask" in 0, 1023);
 argument!(page_cluster: u32 = "page_cluster" in 0, 31);
 argument!(nr_pages: u64 = "number of pages" in 1, swapcore::mm::MMAP_PAGES_MAX);
@@ -81,6 +83,15 @@ argument!(access: usize = "start" in 0, MOST);
 argument!(access_or_none?: usize = "stop" in 0, MOST);
 argument!(swappiness: u8 = "swappiness" in 0, swapcore::limits::MAX_SWAPPINESS.into());
 argument!(seed: u64 = "seed" in 0, MOST);
+
+/// Converts the size of a device without pages: text with a unit, or slots.
+pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<u32> {
+    if !ob.is_instance_of::<PyString>() {
+        return max_pages(ob);
+    }
+    // The package knows units, for storages that are made there.
+    max_pages(&ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?)
+}
 
 /// Converts a list of bad pages.
 pub(crate) fn bad_pages(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {

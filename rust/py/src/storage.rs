@@ -8,8 +8,9 @@ use pyo3::types::PyDict;
 use swapcore::SwapError;
 use swapcore::header::SwapHeader;
 use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageStats, StorageTraits, SwapStorage, Zram, ZramOptions,
+    Algorithm, FaultPlan, Faulty, File, FileOptions, Ghost, Ram, StorageStats, StorageTraits, SwapStorage, Zram, ZramOptions,
 };
+use swapcore::spec::{GhostSpec, Visibility};
 
 use crate::errors::Result;
 use crate::number;
@@ -82,6 +83,36 @@ impl Storage {
         Self { storage: faulty.clone(), faulty: Some(faulty) }
     }
 
+    /// Slots without a place for pages; ``pages`` with the header's. Kernel: a header-only swap file.
+    #[staticmethod]
+    #[pyo3(signature = (pages, *, virtual_table = false, visibility = "visible"))]
+    fn ghost(
+        #[pyo3(from_py_with = number::size_pages)] pages: u64,
+        virtual_table: bool,
+        visibility: &str,
+    ) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::new(pages as u32, ghost_spec(virtual_table, visibility)?)?)))
+    }
+
+    /// The same of the size that a memory of ``ram_pages`` gets: eight times that, in whole clusters. Kernel: the character
+    /// device of the series.
+    #[staticmethod]
+    #[pyo3(signature = (ram_pages, *, virtual_table = false, visibility = "visible"))]
+    fn ghost_for_ram(
+        #[pyo3(from_py_with = number::ram_pages)] ram_pages: u64,
+        virtual_table: bool,
+        visibility: &str,
+    ) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::for_ram(ram_pages, ghost_spec(virtual_table, visibility)?)?)))
+    }
+
+    /// The same of the size that the header in a file of one page says.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, virtual_table = false, visibility = "visible"))]
+    fn ghost_open(path: &str, virtual_table: bool, visibility: &str) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::open(Path::new(path), ghost_spec(virtual_table, visibility)?)?)))
+    }
+
     /// Replaces the plan of a `faulty` storage; no arguments: no more faults.
     #[pyo3(signature = (*, fail_write_in = None, fail_read_in = None, write_error_probability = 0.0,
         read_error_probability = 0.0, errno = 5, tear_write_pages = None, delay_ns = 0))]
@@ -113,7 +144,7 @@ impl Storage {
         })?)
     }
 
-    /// ``ram``, ``zram``, ``file`` or ``faulty``.
+    /// ``ram``, ``zram``, ``file``, ``ghost`` or ``faulty``.
     #[getter]
     fn kind(&self) -> &'static str {
         if self.faulty.is_some() { "faulty" } else { self.storage.kind() }
@@ -143,6 +174,12 @@ impl Storage {
         self.storage.spec().is_block_device
     }
 
+    /// A ghost whose slots know where their pages lie.
+    #[getter]
+    fn has_virtual_table(&self) -> bool {
+        self.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table)
+    }
+
     /// Takes discards.
     #[getter]
     fn can_discard(&self) -> bool {
@@ -163,6 +200,10 @@ impl Storage {
     fn __repr__(&self) -> String {
         format!("<Storage {} of {} pages>", self.kind(), self.pages())
     }
+}
+
+fn ghost_spec(has_virtual_table: bool, visibility: &str) -> Result<GhostSpec> {
+    Ok(GhostSpec { has_virtual_table, visibility: Visibility::from_name(visibility)? })
 }
 
 /// Figures as a dict.

@@ -12,14 +12,14 @@ use crate::arrays::{EntriesArg, SwapBatch};
 use crate::batch::DETACH_SLOTS;
 use crate::convert::{self, EntryArg, StorageArg};
 use crate::device::{SwapDevice, memory_dict};
-use crate::dump::{device_dict, events_dict, hints_dict, kind_name};
+use crate::dump::{device_dict, events_dict, hints_dict, slot_dict};
 use crate::entry::SwpEntry;
-use crate::errors::{Error, Result};
+use crate::errors::Result;
 use crate::folio::Folio;
 use crate::memcg::MemCgroup;
 use crate::mm::Mm;
 use crate::number;
-use crate::policy::{Hooks, detached};
+use crate::policy::Hooks;
 use crate::swapping::How;
 
 /// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
@@ -27,7 +27,8 @@ use crate::swapping::How;
 /// ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work
 /// run right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single
 /// choices of the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together, used as it
-/// is written; ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``. ``cpu`` arguments mean the CPU whose hints and local lock are used;
+/// is written; ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
+/// a compressor, a `swapcore.Zswap`, or None for no zswap until it is turned on. ``cpu`` arguments mean the CPU whose hints and local lock are used;
 /// None is this thread's own number.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
@@ -50,12 +51,12 @@ impl Swap {
         SwapDevice::new(self.swap.clone(), device)
     }
 
-    fn own<'d>(&self, device: &'d SwapDevice) -> Result<(&'d SwapDevice, Arc<swapcore::SwapDevice>)> {
+    fn own(&self, device: &SwapDevice) -> Result<Arc<swapcore::SwapDevice>> {
         let live = device.live()?;
         if !Arc::ptr_eq(&device.swap, &self.swap) {
             return Err(SwapError::ForeignDevice(live.ty().0).into());
         }
-        Ok((device, live))
+        Ok(live)
     }
 }
 
@@ -63,7 +64,8 @@ impl Swap {
 impl Swap {
     #[new]
     #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
-        workingset = "classic", memcg = "v2"))]
+        workingset = "classic", memcg = "v2", zswap = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
         profile: &str,
@@ -72,7 +74,11 @@ impl Swap {
         #[pyo3(from_py_with = number::memory_pages)] memory_pages: u64,
         workingset: &str,
         memcg: &str,
+        zswap: Option<&str>,
     ) -> Result<Self> {
+        if let Some(name) = zswap {
+            return Err(SwapError::UnknownName { what: "zswap", name: name.into(), known: "" }.into());
+        }
         let profile = Profile::from_name(profile)?;
         let workers = Workers::from_name(workers)?;
         let mut choices = profile.switches();
@@ -143,7 +149,28 @@ impl Swap {
         self.swap.devices().iter().map(|device| self.handle(device)).collect()
     }
 
-    /// Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Faulty` or `Null`; ``priority`` is
+    /// Devices with room that have a place for pages: 0 turns writeback of zswap off.
+    #[getter]
+    fn nr_real_swapfiles(&self) -> u64 {
+        self.swap.nr_real_swapfiles()
+    }
+
+    /// Gives a device without pages another size; returns ``max_pages``, its size, and ``limit_pages``, where allocation ends.
+    fn resize<'py>(
+        &self,
+        py: Python<'py>,
+        device: &Bound<'py, SwapDevice>,
+        #[pyo3(from_py_with = number::slots_or_size)] size: u32,
+    ) -> Result<Bound<'py, PyDict>> {
+        let live = self.own(device.get())?;
+        let resize = py.detach(|| self.swap.resize(&live, size))?;
+        let sizes = PyDict::new(py);
+        sizes.set_item("max_pages", resize.max_pages)?;
+        sizes.set_item("limit_pages", resize.limit_pages)?;
+        Ok(sizes)
+    }
+
+    /// Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Ghost`, `Faulty` or `Null`; ``priority`` is
     /// 0..=32767, or None for the profile's default rule; ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``.
     #[pyo3(signature = (storage, *, priority = None, discard = None))]
     fn swapon(
@@ -166,30 +193,7 @@ impl Swap {
     /// any other device with references is `SwapBusyError` then, and stays on.
     #[pyo3(signature = (device, unuse = None))]
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
-        let (_, live) = self.own(device.get())?;
-        let mut raised = None;
-        let result = detached(py, || {
-            self.swap.swapoff(&live, |entry, count| match &unuse {
-                // Content that only its holders know how to read back.
-                None if live.storage().kind() != "null" => Err(SwapError::StillInUse {
-                    ty: live.ty().0,
-                    inuse_pages: self.swap.inuse_pages(live.ty()),
-                    why: ": swap them in, or give unuse= a function that does",
-                }),
-                None => (0..count).try_for_each(|_| self.swap.put(entry, 1, swapcore::CpuId(0))),
-                Some(hook) => Python::attach(|py| {
-                    let entry = SwpEntry { entry, order: Order::ZERO };
-                    hook.call1(py, (entry, count)).map(|_| ()).map_err(|error| {
-                        raised = Some(error);
-                        SwapError::Interrupted
-                    })
-                }),
-            })
-        });
-        match raised {
-            Some(error) => Err(Error::Python(error)),
-            None => result,
-        }
+        self.turn_off(py, &self.own(device.get())?, unuse.as_ref())
     }
 
     /// Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached).
@@ -302,13 +306,7 @@ impl Swap {
         let mut on_cpu = self.on_cpu(None)?;
         let (word, count) = (on_cpu.lookup(entry.entry())?, on_cpu.swap_count(entry.entry())?);
         drop(on_cpu);
-        let slot = PyDict::new(py);
-        slot.set_item("kind", kind_name(word.kind()))?;
-        slot.set_item("count", count)?;
-        slot.set_item("zero", word.is_zero())?;
-        slot.set_item("word", word.raw())?;
-        slot.set_item("pfn", word.pfn().map(|pfn| pfn.0))?;
-        Ok(slot)
+        slot_dict(py, word, count)
     }
 
     /// Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``).
@@ -545,8 +543,8 @@ impl Swap {
         device: &Bound<'_, SwapDevice>,
         #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
     ) -> Result<SwpEntry> {
-        let (_, live) = self.own(device.get())?;
-        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(live.ty())?, order: Order::ZERO })
+        let ty = self.own(device.get())?.ty();
+        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(ty)?, order: Order::ZERO })
     }
 
     /// Gives a hibernation slot back.

@@ -149,6 +149,38 @@ impl Swap {
         }
     }
 
+    /// Turns a device off, with a function of Python that gives references back.
+    pub(crate) fn turn_off(
+        &self,
+        py: Python<'_>,
+        device: &Arc<swapcore::SwapDevice>,
+        unuse: Option<&Py<PyAny>>,
+    ) -> Result<()> {
+        let mut raised = None;
+        let result = detached(py, || {
+            self.swap.swapoff(device, |entry, count| match unuse {
+                // Content that only its holders know how to read back.
+                None if device.storage().kind() != "null" => Err(SwapError::StillInUse {
+                    ty: device.ty().0,
+                    inuse_pages: self.swap.inuse_pages(device.ty()),
+                    why: ": swap them in, or give unuse= a function that does",
+                }),
+                None => (0..count).try_for_each(|_| self.swap.put(entry, 1, CpuId(0))),
+                Some(hook) => Python::attach(|py| {
+                    let entry = SwpEntry { entry, order: Order::ZERO };
+                    hook.call1(py, (entry, count)).map(|_| ()).map_err(|error| {
+                        raised = Some(error);
+                        SwapError::Interrupted
+                    })
+                }),
+            })
+        });
+        match raised {
+            Some(error) => Err(Error::Python(error)),
+            None => result,
+        }
+    }
+
     pub(crate) fn read_around(&self, py: Python<'_>, entry: EntryArg<'_>, cpu: Option<usize>) -> Result<Option<Folio>> {
         let how = self.swapin(1, How { orders: Some(0), cpu, memcg: None })?;
         let entry = entry.entry();

@@ -140,6 +140,7 @@ fn folio_report_dict<'py>(py: Python<'py>, report: &FolioReport) -> Result<Bound
     dict.set_item("swapped_out_pages", report.swapped_out_pages)?;
     dict.set_item("swapped_in_pages", report.swapped_in_pages)?;
     dict.set_item("dropped_pages", report.dropped_pages)?;
+    dict.set_item("refused_pages", report.refused_pages)?;
     dict.set_item("unread_pages", report.unread_pages)?;
     dict.set_item("fallback_pages", report.fallback_pages)?;
     dict.set_item("swap_in_folios", report.swap_in_folios)?;
@@ -148,5 +149,6 @@ fn folio_report_dict<'py>(py: Python<'py>, report: &FolioReport) -> Result<Bound
     dict.set_item("peak_pages", report.peak_pages)?;
     dict.set_item("end_pages", report.end_pages)?;
     dict.set_item("peak_stats", crate::storage::stats_dict(py, &report.peak_stats)?)?;
+    dict.set_item("peak_zswap", crate::storage::stats_dict(py, &report.peak_zswap)?)?;
     Ok(dict)
 }

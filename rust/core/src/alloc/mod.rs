@@ -3,13 +3,15 @@
 mod scan;
 mod search;
 
+use std::sync::atomic::Ordering;
+
 use crate::charge::Leave;
 use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
 use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::{Hibernation, RuleU};
-use crate::swap::{Cx, Event, OnCpu, Swap};
+use crate::swap::{Cx, Event, Hints, OnCpu, Swap};
 use crate::table::{Shadow, SwapTableEntry};
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 
@@ -22,13 +24,15 @@ pub(crate) struct Request<'r> {
     folio: Option<Folio<'r>>,
     out: &'r mut [SwpEntry],
     taken: usize,
+    /// The run is to back slots of a virtual device: one on a device with storage.
+    is_backing: bool,
     /// Where the last scan of a rotational device left off, offset 0 for nowhere.
     position: Option<SwpOffset>,
 }
 
 impl<'r> Request<'r> {
     fn new(order: Order, word: SwapTableEntry, out: &'r mut [SwpEntry]) -> Self {
-        Self { order, word, folio: None, out, taken: 0, position: None }
+        Self { order, word, folio: None, out, taken: 0, is_backing: false, position: None }
     }
 
     /// Returns the runs still wanted.
@@ -42,11 +46,29 @@ impl<'r> Request<'r> {
     }
 }
 
+/// Devices that have an order and hints of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum DeviceKind {
+    Ordinary,
+    Virtual,
+}
+
+impl DeviceKind {
+    #[inline]
+    fn of(device: &SwapDevice) -> Self {
+        if device.is_virtual() { Self::Virtual } else { Self::Ordinary }
+    }
+}
+
 impl Cx<'_> {
     /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
     pub(crate) fn folio_alloc_swap(&mut self, request: &mut Request<'_>) -> bool {
+        let (virtuals, ordinary) = (DeviceKind::Virtual, DeviceKind::Ordinary);
+        if self.is_for_virtuals(request) && (self.alloc_fast(virtuals, request) || self.alloc_slow(virtuals, request)) {
+            return true;
+        }
         loop {
-            if self.alloc_fast(request) || self.alloc_slow(request) {
+            if self.alloc_fast(ordinary, request) || self.alloc_slow(ordinary, request) {
                 return true;
             }
             if request.order != Order::ZERO || !self.sync_discard() {
@@ -56,18 +78,40 @@ impl Cx<'_> {
         }
     }
 
+    /// Says whether virtual devices are to be tried first: for folios, and for whatever no other device has room for.
+    #[inline]
+    fn is_for_virtuals(&self, request: &Request<'_>) -> bool {
+        // Relaxed: see `swapon`.
+        self.swap.nr_virtual.load(Ordering::Relaxed) > 0
+            && !request.is_backing
+            && (request.folio.is_some() || self.swap.avail.lock().list.iter().next().is_none())
+    }
+
+    /// Returns this CPU's hints at devices of a kind.
+    #[inline(always)]
+    fn hints(&mut self, kind: DeviceKind) -> &mut Hints {
+        match kind {
+            DeviceKind::Ordinary => self.hints,
+            DeviceKind::Virtual => self.virtual_hints,
+        }
+    }
+
     /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
-    fn alloc_fast(&mut self, request: &mut Request<'_>) -> bool {
+    fn alloc_fast(&mut self, kind: DeviceKind, request: &mut Request<'_>) -> bool {
         let (order, word) = (request.order, request.word);
+        let hint = self.hints(kind)[order.index()];
+        if request.is_backing && self.device(hint.ty()).is_none_or(SwapDevice::is_ghost) {
+            return false;
+        }
         let nr_taken = match request.folio {
-            Some(folio) => self.take_at_hint(order, word, |entry| {
+            Some(folio) => self.take_at_hint(kind, order, word, |entry| {
                 folio.set_entry(entry);
                 request.push(entry);
                 false
             }),
             None => {
                 let mut out = request.out[request.taken..].iter_mut();
-                let nr_taken = self.take_at_hint(order, word, |entry| {
+                let nr_taken = self.take_at_hint(kind, order, word, |entry| {
                     out.next().into_iter().for_each(|slot| *slot = entry);
                     out.len() > 0
                 });
@@ -78,7 +122,6 @@ impl Cx<'_> {
         if nr_taken > 0 {
             return true;
         }
-        let hint = self.hints[request.order.index()];
         if hint.offset().0 == 0 {
             return false;
         }
@@ -91,8 +134,14 @@ impl Cx<'_> {
     ///
     /// `take` gets each run and says whether it wants another.
     #[inline(always)]
-    fn take_at_hint(&mut self, order: Order, word: SwapTableEntry, mut take: impl FnMut(SwpEntry) -> bool) -> u32 {
-        let hint = self.hints[order.index()];
+    fn take_at_hint(
+        &mut self,
+        kind: DeviceKind,
+        order: Order,
+        word: SwapTableEntry,
+        mut take: impl FnMut(SwpEntry) -> bool,
+    ) -> u32 {
+        let hint = self.hints(kind)[order.index()];
         let Some(device) = self.device(hint.ty()) else { return 0 };
         let nr_pages = order.nr_pages();
         let mut slot = hint.offset().in_cluster() as u32;
@@ -100,7 +149,7 @@ impl Cx<'_> {
         if slot == 0 {
             return 0;
         }
-        let mut ci = device.clusters.lock(hint.offset().cluster());
+        let Some(mut ci) = device.clusters.lock(hint.offset().cluster()) else { return 0 };
         let count = ci.count();
         // The run that fills the cluster may fill the device: not here.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
@@ -129,14 +178,14 @@ impl Cx<'_> {
         self.counters.count_runs(order, nr_taken as usize);
         self.relocate(device, &mut ci);
         let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };
-        self.hints[order.index()] = next;
+        self.hints(kind)[order.index()] = next;
         nr_taken
     }
 
     /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
     #[inline(never)]
     fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
-        let mut ci = device.clusters.lock(offset.cluster());
+        let Some(mut ci) = device.clusters.lock(offset.cluster()) else { return false };
         if !ci.is_usable(request.order) {
             if self.swap.switches.rule_u == RuleU::Relocate {
                 self.leave_cluster(device, &mut ci, request, None);
@@ -149,12 +198,15 @@ impl Cx<'_> {
 
     /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
     #[inline(never)]
-    fn alloc_slow(&mut self, request: &mut Request<'_>) -> bool {
+    fn alloc_slow(&mut self, kind: DeviceKind, request: &mut Request<'_>) -> bool {
         self.counters.count(Event::SlowPath, 1);
         let mut visited = 0u32;
-        while let Some(ty) = self.next_device(visited) {
+        while let Some(ty) = self.next_device(kind, visited) {
             visited |= 1 << ty.0;
             let Some(device) = self.device(ty) else { continue };
+            if request.is_backing && device.is_ghost() {
+                continue;
+            }
             if self.cluster_alloc(device, request) {
                 return true;
             }
@@ -166,16 +218,20 @@ impl Cx<'_> {
     }
 
     /// Picks the first device not visited yet and puts it behind its equals.
-    fn next_device(&self, visited: u32) -> Option<SwpType> {
+    fn next_device(&self, kind: DeviceKind, visited: u32) -> Option<SwpType> {
         let mut avail = self.swap.avail.lock();
-        let ty = avail.list.iter().find(|ty| visited & (1 << ty.0) == 0)?;
-        avail.list.requeue(ty);
+        let list = match kind {
+            DeviceKind::Ordinary => &mut avail.list,
+            DeviceKind::Virtual => &mut avail.virtuals,
+        };
+        let ty = list.iter().find(|ty| visited & (1 << ty.0) == 0)?;
+        list.requeue(ty);
         Some(ty)
     }
 
     /// Hands out a run on one device, at this CPU's hint if that is to be looked at and lies there.
     fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
-        let hint = self.hints[request.order.index()];
+        let hint = self.hints(DeviceKind::of(device))[request.order.index()];
         let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
@@ -201,7 +257,7 @@ impl OnCpu<'_> {
             taken = entry;
             false
         };
-        match self.cx().take_at_hint(order, SwapTableEntry::SWAPPED_OUT, take) {
+        match self.cx().take_at_hint(DeviceKind::Ordinary, order, SwapTableEntry::SWAPPED_OUT, take) {
             0 => self.alloc_searching(order),
             _ => Ok(taken),
         }
@@ -292,10 +348,13 @@ impl OnCpu<'_> {
 
     /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.
     ///
-    /// Errors: `NoDevice` (ENOENT), `NoSpace` (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
+    /// Errors: `NoDevice` (ENOENT) of a virtual device too; `NoSpace` (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
     pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
         let mut cx = self.cx();
-        let device = cx.device(ty).ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
+        let device = cx
+            .device(ty)
+            .filter(|device| !device.is_virtual())
+            .ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
         let mut entry = [SwpEntry::NONE];
         let uses_hint = cx.swap.switches.hibernation == Hibernation::Hint;
         let mut request = Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry);

@@ -8,7 +8,7 @@ use crate::swap::Cx;
 use crate::table::{EntryKind, SwapTable};
 use crate::types::{Order, SwpOffset};
 
-use super::Request;
+use super::{DeviceKind, Request};
 
 /// What a look at one range found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,11 +25,15 @@ impl Cx<'_> {
     pub(super) fn scan<'c>(
         &mut self,
         device: &'c SwapDevice,
-        mut ci: ClusterGuard<'c>,
+        ci: ClusterGuard<'c>,
         offset: SwpOffset,
         request: &mut Request<'_>,
     ) -> bool {
-        let found = self.find_run(device, &mut ci, offset, request.order);
+        let (ci, found) = self.find_run(device, ci, offset, request.order);
+        let Some(mut ci) = ci else {
+            self.leave_position(device, request, None);
+            return false;
+        };
         let found = found.filter(|_| device.has(SwpFlags::WRITEOK));
         let next = found.and_then(|(table, at)| self.take_run(device, &mut ci, table, at, request));
         self.leave_cluster(device, &mut ci, request, next);
@@ -45,67 +49,79 @@ impl Cx<'_> {
         next: Option<SwpOffset>,
     ) {
         self.relocate(device, ci);
+        self.leave_position(device, request, next);
+    }
+
+    /// Remembers where the next request of this order goes on.
+    fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
-            self.hints[request.order.index()] = device.entry_at(next);
+            self.hints(DeviceKind::of(device))[request.order.index()] = device.entry_at(next);
         } else {
             request.position = Some(next);
         }
     }
 
-    /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile.
+    /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile: the cluster
+    /// comes back locked, or not at all when it is gone.
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
-        ci: &mut ClusterGuard<'c>,
+        mut ci: ClusterGuard<'c>,
         start: SwpOffset,
         order: Order,
-    ) -> Option<(&'c SwapTable, SwpOffset)> {
+    ) -> (Option<ClusterGuard<'c>>, Option<(&'c SwapTable, SwpOffset)>) {
         let (base, nr_pages) = (ci.idx().base(), order.nr_pages());
         if ci.count() + nr_pages > SWAPFILE_CLUSTER {
-            return None;
+            return (Some(ci), None);
         }
         let mut at = start.in_cluster() as u32;
-        let mut table = ci.table()?;
+        let Some(mut table) = ci.table() else { return (Some(ci), None) };
         if ci.count() == 0 {
-            return Some((table, start));
+            return (Some(ci), Some((table, start)));
         }
         while at + nr_pages <= SWAPFILE_CLUSTER {
-            match self.look_at(table, at as usize, nr_pages) {
-                Range::Free => return Some((table, base.plus(at))),
+            match self.look_at(device, table, at as usize, nr_pages) {
+                Range::Free => return (Some(ci), Some((table, base.plus(at)))),
                 Range::InUse => {}
                 Range::NeedsReclaim => {
                     // What was known of the cluster is not known any more afterwards.
-                    ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
-                    if !ci.is_usable(order) {
-                        return None;
+                    let again = ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
+                    match again {
+                        Some(again) if again.is_usable(order) => ci = again,
+                        again => return (again, None),
                     }
                     if ci.count() == 0 {
                         at = 0;
                     }
-                    table = ci.table()?;
+                    table = ci.table().expect("a usable cluster has a table");
                     if table.is_null_run(at as usize, nr_pages as usize) {
-                        return Some((table, base.plus(at)));
+                        return (Some(ci), Some((table, base.plus(at))));
                     }
                 }
             }
             at += nr_pages;
         }
-        None
+        (Some(ci), None)
     }
 
     #[inline]
-    fn look_at(&self, table: &SwapTable, at: usize, nr_pages: u32) -> Range {
+    fn look_at(&self, device: &SwapDevice, table: &SwapTable, at: usize, nr_pages: u32) -> Range {
         let mut range = Range::Free;
         for slot in at..at + nr_pages as usize {
             let entry = table.get(slot);
             match entry.kind() {
                 EntryKind::Null => {}
-                EntryKind::Pfn if entry.is_cache_only() && self.swap.vm_swap_full() => range = Range::NeedsReclaim,
+                EntryKind::Pfn if entry.is_cache_only() && self.takes_back(device) => range = Range::NeedsReclaim,
                 _ => return Range::InUse,
             }
         }
         range
+    }
+
+    /// Says whether cached slots without references are taken back for room: not where room is no matter.
+    pub(super) fn takes_back(&self, device: &SwapDevice) -> bool {
+        !device.is_virtual() && self.swap.vm_swap_full()
     }
 
     /// Takes the cached slots of a range back, stopping at the first that resists. Kernel: `cluster_reclaim_range`.

@@ -2,7 +2,7 @@
 
 use crate::cluster::ListId;
 use crate::device::{SwapDevice, SwpFlags};
-use crate::profile::FirstSearch;
+use crate::profile::{FirstSearch, GhostLargeOrders};
 use crate::reclaim::Budget;
 use crate::swap::Cx;
 use crate::types::{Order, SwpOffset};
@@ -12,7 +12,7 @@ use super::Request;
 impl Cx<'_> {
     /// Serves a request from one device. Kernel: `cluster_alloc_swap_entry`.
     pub(super) fn cluster_alloc(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
-        if request.order != Order::ZERO && !device.has(SwpFlags::BLKDEV) {
+        if request.order != Order::ZERO && !self.takes_large_orders(device) {
             return false;
         }
         if device.has(SwpFlags::SOLIDSTATE) {
@@ -29,6 +29,12 @@ impl Cx<'_> {
         is_served
     }
 
+    /// Step 1.
+    fn takes_large_orders(&self, device: &SwapDevice) -> bool {
+        let is_refused = self.swap.switches.ghost_large_orders == GhostLargeOrders::Refused;
+        device.has(SwpFlags::BLKDEV) || device.is_virtual() || (device.is_ghost() && !is_refused)
+    }
+
     /// The lists, in the order that decides placement; the numbers are the steps of the reference.
     fn search(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
         let order = request.order;
@@ -41,12 +47,16 @@ impl Cx<'_> {
         if order < Order::MAX && self.alloc_all(device, ListId::Nonfull(order), request) {
             return true;
         }
+        // 5
+        if device.clusters.is_dynamic() && self.alloc_dynamic(device, request) {
+            return true;
+        }
         // 6
         if !free_first && self.alloc_one(device, ListId::Free, request) {
             return true;
         }
         // 7: serves later requests, never this one.
-        if self.swap.vm_swap_full() {
+        if self.takes_back(device) {
             self.reclaim_full(device, Budget::One);
         }
         // 8
@@ -58,6 +68,13 @@ impl Cx<'_> {
             && Order::all().skip(1).any(|o| {
                 self.alloc_all(device, ListId::Frag(o), request) || self.alloc_all(device, ListId::Nonfull(o), request)
             })
+    }
+
+    /// Tries a cluster made for it, of the lowest number that is free. Kernel: `alloc_swap_scan_dynamic`.
+    fn alloc_dynamic(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
+        let Some(ci) = device.new_cluster() else { return false };
+        let base = ci.idx().base();
+        self.scan(device, ci, base, request)
     }
 
     /// Tries the first cluster of a list.

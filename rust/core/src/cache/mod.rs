@@ -111,7 +111,7 @@ impl<'a> OnCpu<'a> {
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let cx = self.cx();
         let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), pages)?;
-        let ci = device.clusters.lock(offset.cluster());
+        let ci = device.clusters.lock_used(offset.cluster());
         for slot in slots.clone() {
             if let Err(error) = cx.dup_slot(device, &ci, slot) {
                 slots.take_while(|&done| done < slot).for_each(|done| cx.put_slot(&ci, done));
@@ -133,7 +133,7 @@ impl<'a> OnCpu<'a> {
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let cx = self.cx();
         let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), pages)?;
-        let ci = device.clusters.lock(offset.cluster());
+        let ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         if let Some(slot) = slots.clone().find(|&slot| table.get(slot).is_cache_only()) {
             return Err(SwapError::NotInUse(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32))));
@@ -147,7 +147,7 @@ impl<'a> OnCpu<'a> {
     pub(crate) fn is_maybe_swapped(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
         let cx = self.cx();
         let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), 0..folio.nr_pages())?;
-        let ci = device.clusters.lock(offset.cluster());
+        let ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
     }
@@ -158,7 +158,7 @@ impl<'a> OnCpu<'a> {
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
         let cx = self.cx();
         let (device, base, offset) = cx.aligned(targ, order)?;
-        let ci = device.clusters.lock(base.cluster());
+        let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
         check::check_batch(&cx, device, &ci, base, offset, order.nr_pages())
     }
 
@@ -168,7 +168,7 @@ impl<'a> OnCpu<'a> {
         let mut cx = self.cx();
         let order = folio.order();
         let (device, base, offset) = cx.aligned(targ, order)?;
-        let ci = device.clusters.lock(base.cluster());
+        let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
         let now = check::check_batch(&cx, device, &ci, base, offset, order.nr_pages())?;
         if (now.shadow, now.owner) != (seen.shadow, seen.owner) {
             return Err(SwapError::ShadowChanged(targ));
@@ -194,7 +194,7 @@ impl<'a> OnCpu<'a> {
         if let Some(owned) = folio.entry() {
             return Err(SwapError::FolioCached(owned));
         }
-        let ci = device.clusters.lock(offset.cluster());
+        let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
         if ci.table().is_some_and(|table| table.get(offset.in_cluster()).kind() == EntryKind::Bad) {
             return Err(SwapError::BadSlot(entry));
         }
@@ -224,7 +224,7 @@ impl<'a> OnCpu<'a> {
             return Err(folio.busy());
         }
         let nr_pages = folio.nr_pages();
-        let mut ci = device.clusters.lock(offset.cluster());
+        let mut ci = device.clusters.lock_used(offset.cluster());
         if folio.has(FolioFlags::DIRTY) {
             let table = ci.table().expect("cached slots have a table");
             let mut slots = offset.in_cluster()..offset.in_cluster() + nr_pages as usize;
@@ -266,7 +266,7 @@ impl<'a> OnCpu<'a> {
             folio.unfreeze(nr_expected);
             return false;
         }
-        let mut ci = device.clusters.lock(offset.cluster());
+        let mut ci = device.clusters.lock_used(offset.cluster());
         cx.del_folio(device, &mut ci, folio, Leave::Reclaimed(evict));
         drop(ci);
         self.finish();
@@ -318,7 +318,7 @@ impl<'a> OnCpu<'a> {
     pub fn zero_batch(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(bool, u32)> {
         let cx = self.cx();
         let (device, offset) = cx.resolve(entry, 1)?;
-        let ci = device.clusters.lock(offset.cluster());
+        let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
         let table = ci.table().ok_or(SwapError::NotInUse(entry))?;
         let room = crate::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;
         Ok(check::zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
@@ -328,7 +328,7 @@ impl<'a> OnCpu<'a> {
     pub(crate) fn mark_zero(&mut self, folio: &LockedFolio<'_>, is_zero: bool) -> Result<()> {
         let cx = self.cx();
         let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), 0..folio.nr_pages())?;
-        let ci = device.clusters.lock(offset.cluster());
+        let ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         for slot in slots {
             let word = table.get(slot);

@@ -4,7 +4,7 @@ use super::At;
 use crate::error::Result;
 use crate::swap::Swap;
 use crate::table::Shadow;
-use crate::types::{ClusterIdx, CpuId, CssId, MemcgId, SwpEntry};
+use crate::types::{CpuId, CssId, MemcgId, SwpEntry};
 use crate::workingset::is_from_eviction;
 
 impl Swap {
@@ -16,7 +16,7 @@ impl Swap {
         let mut on_cpu = self.on_cpu(CpuId(0))?;
         let cx = on_cpu.cx();
         let (device, offset) = cx.resolve(entry, 1)?;
-        let ci = device.clusters.lock(offset.cluster());
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(MemcgId(0)) };
         Ok(ci.table().map_or(MemcgId(0), |table| cx.slot_owner(&ci, table, offset.in_cluster())))
     }
 
@@ -34,11 +34,10 @@ impl Swap {
             return Ok(ages);
         }
         for device in self.devices() {
-            let idle = |idx: &ClusterIdx| device.clusters.is_untouched(*idx);
-            for idx in (0..device.clusters.len()).map(ClusterIdx).filter(|idx| !idle(idx)) {
+            for idx in device.clusters.live() {
                 let mut on_cpu = self.on_cpu(CpuId(0))?;
                 let cx = on_cpu.cx();
-                let ci = device.clusters.lock(idx);
+                let Some(ci) = device.clusters.lock(idx) else { continue };
                 let Some(table) = ci.table() else { continue };
                 let owned = table.iter().enumerate().filter(|&(slot, _)| cx.slot_owner(&ci, table, slot) == id);
                 let shadows = owned.filter_map(|(_, word)| word.shadow()).filter(|&shadow| is_from_eviction(shadow));

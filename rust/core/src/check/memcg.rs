@@ -9,7 +9,7 @@ use crate::folio::FolioFlags;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, PageCounter};
 use crate::swap::Swap;
 use crate::table::EntryKind;
-use crate::types::{ClusterIdx, CssId, MemcgId, SwpOffset};
+use crate::types::{CssId, MemcgId, SwpOffset};
 
 /// What a walk over tables and folios found of each group, in pages.
 #[derive(Debug, Default)]
@@ -49,8 +49,8 @@ impl Swap {
 
     fn find_owners(&self, groups: &MemCgroups, device: &SwapDevice, found: &mut Found) -> Result<()> {
         let keeps_records = groups.options().owner_store.is_record();
-        for idx in (0..device.clusters.len()).map(ClusterIdx).filter(|&idx| !device.clusters.is_untouched(idx)) {
-            let ci = device.clusters.lock(idx);
+        for idx in device.clusters.live() {
+            let ci = device.clusters.lock_used(idx);
             let Some(table) = ci.table() else { continue };
             for (slot, entry) in table.iter().enumerate() {
                 let swp = device.entry_at(SwpOffset(idx.base().0 + slot as u32));

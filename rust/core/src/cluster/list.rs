@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{ClusterFlag, ClusterGuard, Clusters, SwapCluster};
+use super::{ClusterFlag, ClusterGuard, Clusters, RecordId, SwapCluster};
 use crate::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
 use crate::types::{ClusterIdx, Order};
 
@@ -52,7 +52,7 @@ impl ListId {
     /// Returns the list a cluster of this flag and order is on.
     pub const fn of(flag: ClusterFlag, order: Order) -> Option<Self> {
         match flag {
-            ClusterFlag::None => None,
+            ClusterFlag::None | ClusterFlag::Dead => None,
             ClusterFlag::Free => Some(Self::Free),
             ClusterFlag::Nonfull => Some(Self::Nonfull(order)),
             ClusterFlag::Frag => Some(Self::Frag(order)),
@@ -133,25 +133,25 @@ impl Lists {
     }
 
     #[inline]
-    pub(super) fn link_tail(&mut self, all: &Clusters, list: ListId, idx: ClusterIdx) {
+    pub(super) fn link_tail(&mut self, all: &Clusters, list: ListId, record: RecordId) {
         let array = &*all.array;
         let head = &mut self.heads[list.index()];
-        let ci = &array[idx.index()];
+        let ci = &array[record.0 as usize];
         ci.prev.store(head.last, Relaxed);
         ci.next.store(NIL, Relaxed);
         match array.get(head.last as usize) {
-            Some(last) => last.next.store(idx.0, Relaxed),
-            None => head.first = idx.0,
+            Some(last) => last.next.store(record.0, Relaxed),
+            None => head.first = record.0,
         }
-        head.last = idx.0;
+        head.last = record.0;
         head.len += 1;
     }
 
     #[inline]
-    pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, idx: ClusterIdx) {
+    pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, record: RecordId) {
         let array = &*all.array;
         let head = &mut self.heads[list.index()];
-        let ci = &array[idx.index()];
+        let ci = &array[record.0 as usize];
         let (prev, next) = (ci.prev.load(Relaxed), ci.next.load(Relaxed));
         // NIL is beyond every array.
         match array.get(prev as usize) {
@@ -169,32 +169,34 @@ impl Lists {
     pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
         if list == ListId::Free {
             while let Some(idx) = self.next_untouched(all) {
-                match all.try_lock(idx) {
+                // Where clusters come and go none is untouched.
+                let record = RecordId(idx.0);
+                match all.try_lock(record) {
                     Some(ci) => return Some(ci),
                     // Somebody looks at it: it is passed over, and from now on an ordinary free cluster.
-                    None => self.link_tail(all, ListId::Free, idx),
+                    None => self.link_tail(all, ListId::Free, record),
                 }
             }
         }
         let mut at = self.heads[list.index()].first;
         while at != NIL {
-            let idx = ClusterIdx(at);
-            if let Some(ci) = all.try_lock(idx) {
-                self.unlink(all, list, idx);
+            let record = RecordId(at);
+            if let Some(ci) = all.try_lock(record) {
+                self.unlink(all, list, record);
                 return Some(ci);
             }
-            at = all.array[idx.index()].next.load(Relaxed);
+            at = all.array[at as usize].next.load(Relaxed);
         }
         None
     }
 
-    pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<ClusterIdx> {
+    pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<RecordId> {
         let first = self.heads[list.index()].first;
         if first == NIL {
             return None;
         }
-        self.unlink(all, list, ClusterIdx(first));
-        Some(ClusterIdx(first))
+        self.unlink(all, list, RecordId(first));
+        Some(RecordId(first))
     }
 
     /// Takes the cursor's cluster. Partly bad clusters never were free: the cursor steps over them.
@@ -241,7 +243,7 @@ impl Lists {
         let mut members = Vec::with_capacity(self.len(list) as usize);
         let mut at = self.heads[list.index()].first;
         while at != NIL {
-            members.push(ClusterIdx(at));
+            members.push(all.idx_of(RecordId(at)));
             at = all.array[at as usize].next.load(Relaxed);
         }
         members

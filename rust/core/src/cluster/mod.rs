@@ -2,20 +2,25 @@
 //!
 //! `SwapCluster` is plain atomics so that half a million of them can start as untouched zero pages; its lock makes them
 //! consistent, and `ClusterGuard` is the only way to change one.
+//!
+//! On a dynamic device clusters come and go: the index says which there are. A record then has the number of its table,
+//! both from one pool, and stays mapped as long as the device: who comes late to one finds it dead, or another's.
 
+mod index;
 mod list;
 
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use bytemuck::Zeroable;
 
 use crate::error::Result;
-use crate::limits::SWAPFILE_CLUSTER;
-use crate::mapped::MappedSlice;
+use crate::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
+use crate::mapped::{MappedSlice, page_bytes};
 use crate::sync::{SpinMutex, SpinWord};
 use crate::table::{Cell, ExtendTables, OwnerForm, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, TablePool};
 use crate::types::{ClusterIdx, MemcgId, Order, SwpOffset};
 
+use index::Index;
 use list::Lists;
 pub use list::{FreeOrder, ListId};
 
@@ -35,6 +40,8 @@ pub enum ClusterFlag {
     Full = 4,
     /// Empty and waiting for its discard.
     Discard = 5,
+    /// Gone, on a dynamic device: nothing of the record counts any more.
+    Dead = 6,
 }
 
 impl ClusterFlag {
@@ -50,7 +57,8 @@ impl ClusterFlag {
             2 => Self::Nonfull,
             3 => Self::Frag,
             4 => Self::Full,
-            _ => Self::Discard,
+            5 => Self::Discard,
+            _ => Self::Dead,
         }
     }
 
@@ -63,15 +71,21 @@ impl ClusterFlag {
             Self::Frag => "frag",
             Self::Full => "full",
             Self::Discard => "discard",
+            Self::Dead => "dead",
         }
     }
 }
 
-/// State of one cluster. Kernel: `struct swap_cluster_info`; differs: list links are cluster numbers, the extend table
+/// The place of a cluster's record: the cluster's number where all are there, the number of its table where they come
+/// and go. List links name records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct RecordId(u32);
+
+/// State of one cluster. Kernel: `struct swap_cluster_info`; differs: list links are record numbers, the extend table
 /// is found by number, and the flag is stored so that zero means free.
 ///
 /// All fields but the links are changed only under `lock`, so Relaxed accesses suffice; the links belong to the
-/// device's list lock. Lookups without the lock read `Clusters::words` instead.
+/// device's list lock. Lookups without the lock read `Clusters::index` instead.
 #[derive(Debug)]
 #[repr(C, align(32))]
 pub(crate) struct SwapCluster {
@@ -83,6 +97,8 @@ pub(crate) struct SwapCluster {
     next: AtomicU32,
     /// Table number, 0 for none.
     table: AtomicU32,
+    /// The cluster's number, on a dynamic device. Kernel: `struct swap_cluster_info_dynamic`.
+    index: AtomicU32,
 }
 
 const _: () =
@@ -107,7 +123,7 @@ pub(crate) struct Clusters {
     array: MappedSlice<SwapCluster>,
     /// The table numbers again, for lookups without a lock: they need nothing else of a cluster, and find four times as many
     /// here in a cache line.
-    words: MappedSlice<AtomicU64>,
+    index: Index,
     tables: TablePool,
     extend: ExtendTables,
     owners: Owners,
@@ -115,6 +131,12 @@ pub(crate) struct Clusters {
     lists: SpinMutex<Lists>,
     /// Clusters without a free slot; all of them means a full device.
     nr_full: AtomicU32,
+    /// Numbers that clusters may have.
+    nr: AtomicU32,
+    /// Those below this number may be allocated from: fewer than `nr` while a device shrinks.
+    nr_open: AtomicU32,
+    /// Clusters that may exist at a time: memory that runs out, for tests.
+    max_live: AtomicU32,
 }
 
 impl Clusters {
@@ -122,31 +144,166 @@ impl Clusters {
     pub(crate) fn new(nr: u32, free_order: FreeOrder, owners: OwnerForm) -> Result<Self> {
         Ok(Self {
             array: MappedSlice::zeroed(nr as usize)?,
-            words: MappedSlice::zeroed(nr as usize)?,
+            index: Index::fixed(nr)?,
             tables: TablePool::new(nr)?,
             extend: ExtendTables::default(),
             owners: Owners::new(owners, nr)?,
             lists: SpinMutex::new(Lists::new(nr, free_order)),
             nr_full: AtomicU32::new(0),
+            nr: AtomicU32::new(nr),
+            nr_open: AtomicU32::new(nr),
+            max_live: AtomicU32::new(u32::MAX),
         })
     }
 
-    /// Returns the number of clusters.
-    pub(crate) fn len(&self) -> u32 {
-        self.array.len() as u32
+    /// Makes an empty device of up to `nr` clusters that come and go; there is address space for as many as a device can
+    /// have, and nothing else. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn dynamic(nr: u32, owners: OwnerForm) -> Result<Self> {
+        let owners = match owners {
+            // A cell for every slot from the start is what such a device does without.
+            OwnerForm::Array => OwnerForm::Table,
+            form => form,
+        };
+        let mut clusters = Self::new(0, FreeOrder::Ascending, OwnerForm::Entry)?;
+        clusters.array = MappedSlice::zeroed(MAX_DEVICE_CLUSTERS as usize + 1)?;
+        clusters.index = Index::dynamic(MAX_DEVICE_CLUSTERS)?;
+        clusters.tables = TablePool::new(MAX_DEVICE_CLUSTERS)?;
+        clusters.owners = Owners::new(owners, MAX_DEVICE_CLUSTERS)?;
+        clusters.set_len(nr);
+        clusters.set_open(nr);
+        Ok(clusters)
     }
 
-    /// Takes a cluster's lock, waiting for it.
+    /// Says whether clusters come and go.
     #[inline]
-    pub(crate) fn lock(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.index.is_dynamic()
+    }
+
+    /// Returns the number of clusters, of a dynamic device how many it may have.
+    pub(crate) fn len(&self) -> u32 {
+        // Relaxed: changes only while every CPU is stopped.
+        self.nr.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many clusters a dynamic device may have. Every CPU is stopped.
+    pub(crate) fn set_len(&self, nr: u32) {
+        self.nr.store(nr, Ordering::Relaxed);
+    }
+
+    /// Returns the number below which clusters may be allocated from.
+    pub(crate) fn nr_open(&self) -> u32 {
+        // Relaxed: as in `len`.
+        self.nr_open.load(Ordering::Relaxed)
+    }
+
+    /// Lets only clusters below a number be allocated from: those above are taken for full. Every CPU is stopped.
+    pub(crate) fn set_open(&self, nr: u32) {
+        self.nr_open.store(nr, Ordering::Relaxed);
+        for idx in self.live() {
+            let mut ci = self.lock_used(idx);
+            match (ci.is_closed(), ci.flag()) {
+                (_, ClusterFlag::None) | (true, ClusterFlag::Full) => {}
+                (true, _) => ci.move_to(ListId::Full),
+                (false, ClusterFlag::Full) if ci.count() < SWAPFILE_CLUSTER => ci.move_to(ListId::Nonfull(ci.order())),
+                (false, _) => {}
+            }
+        }
+    }
+
+    /// Lets at most `nr` clusters exist from now on, as if memory for more ran out.
+    pub(crate) fn set_max_live(&self, nr: u32) {
+        // Relaxed: a number on its own.
+        self.max_live.store(nr, Ordering::Relaxed);
+    }
+
+    /// Makes a cluster of the lowest number that is free, locked, with a table, on no list; `None` when every number is
+    /// taken or memory ran out. Kernel: `alloc_swap_scan_dynamic` up to its scan; differs: locked before it is published.
+    ///
+    /// No cluster lock is held. Locks: the new cluster's, the pool's and the index's.
+    pub(crate) fn create(&self) -> Option<ClusterGuard<'_>> {
+        // Relaxed: a number on its own.
+        if self.tables.attached() >= self.max_live.load(Ordering::Relaxed) {
+            return None;
+        }
+        let id = self.tables.take();
+        let (record, ci) = (RecordId(id.0.get()), &self.array[id.0.get() as usize]);
+        // A late comer of the record's last use may have it for a moment.
+        ci.lock.lock();
+        let prepare = |idx: ClusterIdx| {
+            ci.index.store(idx.0, Ordering::Relaxed);
+            ci.flag.store(ClusterFlag::None.stored(), Ordering::Relaxed);
+            ci.table.store(id.0.get(), Ordering::Relaxed);
+        };
+        match self.index.store_lowest(0..self.nr_open(), id.0.get(), prepare) {
+            Some(idx) => Some(ClusterGuard { all: self, ci, idx, record }),
+            None => {
+                ci.lock.unlock();
+                self.tables.release(id);
+                None
+            }
+        }
+    }
+
+    /// Takes a cluster's lock, waiting for it; `None` when there is no such cluster. Kernel: `swap_cluster_lock`.
+    #[inline]
+    pub(crate) fn lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
+        if self.is_dynamic() {
+            return self.lock_dynamic(idx);
+        }
         let ci = &self.array[idx.index()];
         ci.lock.lock();
-        ClusterGuard { all: self, ci, idx }
+        Some(ClusterGuard { all: self, ci, idx, record: RecordId(idx.0) })
     }
 
-    fn try_lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
-        let ci = &self.array[idx.index()];
-        ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx })
+    #[inline]
+    fn lock_dynamic(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
+        self.index.find(idx, |table| {
+            let ci = &self.array[table as usize];
+            ci.lock.lock();
+            let guard = ClusterGuard { all: self, ci, idx, record: RecordId(table) };
+            // Relaxed: changes only under the lock.
+            (guard.flag() != ClusterFlag::Dead && ci.index.load(Ordering::Relaxed) == idx.0).then_some(guard)
+        })
+    }
+
+    /// Takes the lock of a cluster that cannot go away: the caller holds a counted slot of it, or the lock of a folio that
+    /// is cached there. Panics: when it is gone all the same.
+    #[inline]
+    pub(crate) fn lock_used(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
+        self.lock(idx).expect("a cluster with slots in use stays")
+    }
+
+    /// Returns the clusters that were ever used, of a dynamic device those that there are, ascending; others may come and
+    /// go meanwhile. Locks: the list lock or the index's for each.
+    pub(crate) fn live(&self) -> impl Iterator<Item = ClusterIdx> {
+        self.live_from(0)
+    }
+
+    /// [`Clusters::live`] from a number on.
+    pub(crate) fn live_from(&self, from: u32) -> impl Iterator<Item = ClusterIdx> {
+        let mut from = from;
+        std::iter::from_fn(move || {
+            let idx = match self.is_dynamic() {
+                true => self.index.next(from),
+                false => (from..self.len()).map(ClusterIdx).find(|&idx| !self.is_untouched(idx)),
+            };
+            from = idx?.0 + 1;
+            idx
+        })
+    }
+
+    /// Returns the number of the cluster whose record is on a list; the list lock is held.
+    fn idx_of(&self, record: RecordId) -> ClusterIdx {
+        // Relaxed: a cluster leaves its list before its record is another's.
+        let dynamic = || self.array[record.0 as usize].index.load(Ordering::Relaxed);
+        ClusterIdx(if self.is_dynamic() { dynamic() } else { record.0 })
+    }
+
+    /// Takes the lock of a cluster on a list if it is free; the list lock is held.
+    fn try_lock(&self, record: RecordId) -> Option<ClusterGuard<'_>> {
+        let ci = &self.array[record.0 as usize];
+        ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
     /// Reads one entry without a lock; a snapshot. Kernel: `swap_table_get` under RCU.
@@ -156,7 +313,7 @@ impl Clusters {
             let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
             self.tables.table(id).get(offset.in_cluster())
         };
-        ShownTable(&self.words[offset.cluster().index()]).read(look).unwrap_or(SwapTableEntry::NULL)
+        self.index.shown(offset.cluster()).read(look).unwrap_or(SwapTableEntry::NULL)
     }
 
     /// Says whether no cluster has a free slot.
@@ -179,7 +336,7 @@ impl Clusters {
 
     /// Takes the head off the discard list; its flag stays `Discard` so that hints at it are refused.
     pub(crate) fn take_discard(&self) -> Option<ClusterIdx> {
-        self.lists.lock().pop_first(self, ListId::Discard)
+        self.lists.lock().pop_first(self, ListId::Discard).map(|record| self.idx_of(record))
     }
 
     /// Says whether a list has clusters.
@@ -204,14 +361,31 @@ impl Clusters {
 
     /// Puts partly bad clusters on `nonfull[0]`, ascending; called once, at swapon.
     pub(crate) fn list_bad(&self, idx: ClusterIdx) {
-        let mut ci = self.lock(idx);
+        let mut ci = self.lock_used(idx);
         ci.set_flag(ClusterFlag::None);
         ci.move_to(ListId::Nonfull(Order::ZERO));
     }
 
-    /// Returns bytes there from the start: the clusters and their table words.
+    /// Returns bytes there from the start, the clusters and their table words; a dynamic device has none.
     pub(crate) fn static_bytes(&self) -> u64 {
-        (size_of_val(&*self.array) + size_of_val(&*self.words)) as u64
+        match self.is_dynamic() {
+            true => 0,
+            false => size_of_val(&*self.array) as u64 + self.index.fixed_bytes(),
+        }
+    }
+
+    /// Returns the bytes of the index of a dynamic device and of the records that were ever in use, in whole pages.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        match self.is_dynamic() {
+            // The record that would go with no table is in the first page.
+            true => self.index.touched_bytes() + page_bytes::<SwapCluster>(self.tables.ever_used() as usize + 1),
+            false => 0,
+        }
+    }
+
+    /// Returns how many clusters exist. Locks: the index's.
+    pub(crate) fn nr_live(&self) -> u32 {
+        if self.is_dynamic() { self.index.len() } else { self.len() }
     }
 
     /// Returns the tables attached and those kept for reuse.
@@ -236,6 +410,7 @@ pub(crate) struct ClusterGuard<'a> {
     all: &'a Clusters,
     ci: &'a SwapCluster,
     idx: ClusterIdx,
+    record: RecordId,
 }
 
 impl Drop for ClusterGuard<'_> {
@@ -245,27 +420,18 @@ impl Drop for ClusterGuard<'_> {
     }
 }
 
-/// Takes a lock again when dropped.
-struct Relock<'a>(&'a SpinWord);
-
-impl Drop for Relock<'_> {
-    fn drop(&mut self) {
-        self.0.lock();
-    }
-}
-
 impl<'a> ClusterGuard<'a> {
     fn shown(&self) -> ShownTable<'a> {
-        ShownTable(&self.all.words[self.idx.index()])
+        self.all.index.shown(self.idx)
     }
 
-    /// Runs work with the lock dropped; others may have done anything to the cluster afterwards.
-    pub(crate) fn unlocked(&mut self, work: impl FnOnce()) {
-        self.ci.lock.unlock();
-        // A panic in `work` must not leave the guard thinking that it holds the lock.
-        let relock = Relock(&self.ci.lock);
+    /// Runs work with the lock dropped; others may have done anything to the cluster afterwards, and `None` is that it is
+    /// gone. Kernel: the lookup after every drop of `ci->lock`.
+    pub(crate) fn unlocked(self, work: impl FnOnce()) -> Option<Self> {
+        let (all, idx) = (self.all, self.idx);
+        drop(self);
         work();
-        drop(relock);
+        all.lock(idx)
     }
 
     #[inline]
@@ -350,6 +516,37 @@ impl<'a> ClusterGuard<'a> {
         self.all.tables.release(id);
     }
 
+    /// Ends an empty cluster of a dynamic device: nobody finds it from here on, and its record and table serve the next.
+    /// Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the index's, the pool's, one after the other.
+    pub(crate) fn destroy(&mut self) {
+        debug_assert_eq!(self.count(), 0);
+        debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
+        let id = self.ci.table_id().expect("a cluster that comes and goes has a table meanwhile");
+        if let Some(list) = ListId::of(self.flag(), self.order()) {
+            self.all.lists.lock().unlink(self.all, list, self.record);
+        }
+        self.all.index.erase(self.idx);
+        self.set_flag(ClusterFlag::Dead);
+        self.set_order(Order::ZERO);
+        // Relaxed: see `SwapCluster::table_id`.
+        self.ci.table.store(0, Ordering::Relaxed);
+        // Last: who takes the record next waits for this lock, and finds all of the above done.
+        self.all.tables.release(id);
+    }
+
+    /// Says whether the cluster may not be allocated from, as the device shrinks.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.idx.0 >= self.all.nr_open()
+    }
+
+    /// Makes bad slots of a tail free again, as the device grew over them; the cluster may be left empty.
+    pub(crate) fn clear_bad(&mut self, slots: std::ops::Range<usize>) {
+        let table = self.table().expect("bad slots have a table");
+        let nr = slots.len() as u32;
+        table.fill(slots.start, slots.len(), SwapTableEntry::NULL);
+        self.sub_count(nr);
+    }
+
     /// Marks one slot of a device that is being set up as bad; false when it already was.
     pub(crate) fn mark_bad(&mut self, slot: usize) -> bool {
         if self.table().is_none() {
@@ -375,9 +572,9 @@ impl<'a> ClusterGuard<'a> {
     pub(crate) fn move_to(&mut self, list: ListId) {
         let mut lists = self.all.lists.lock();
         if let Some(old) = ListId::of(self.flag(), self.order()) {
-            lists.unlink(self.all, old, self.idx);
+            lists.unlink(self.all, old, self.record);
         }
-        lists.link_tail(self.all, list, self.idx);
+        lists.link_tail(self.all, list, self.record);
         drop(lists);
         self.set_flag(list.flag());
     }
@@ -436,7 +633,14 @@ mod tests {
     #[test]
     fn zero_memory_is_a_free_cluster() {
         assert_eq!(ClusterFlag::from_stored(0), ClusterFlag::Free);
-        for flag in [ClusterFlag::None, ClusterFlag::Free, ClusterFlag::Frag, ClusterFlag::Full, ClusterFlag::Discard] {
+        for flag in [
+            ClusterFlag::None,
+            ClusterFlag::Free,
+            ClusterFlag::Frag,
+            ClusterFlag::Full,
+            ClusterFlag::Discard,
+            ClusterFlag::Dead,
+        ] {
             assert_eq!(ClusterFlag::from_stored(flag.stored()), flag);
         }
     }

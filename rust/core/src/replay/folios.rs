@@ -34,8 +34,8 @@ impl Default for FolioReplay {
     }
 }
 
-/// What one replay with folios did. Every page of the trace is in one of `swapped_in_pages`, `unread_pages` and
-/// `dropped_pages`.
+/// What one replay with folios did. Every page of the trace is in one of `swapped_in_pages`, `unread_pages`,
+/// `dropped_pages` and `refused_pages`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct FolioReport {
     /// Operations replayed.
@@ -46,6 +46,8 @@ pub struct FolioReport {
     pub swapped_in_pages: u64,
     /// Pages that got no slot.
     pub dropped_pages: u64,
+    /// Pages that got a slot and no place: nothing is behind the ghost that has it.
+    pub refused_pages: u64,
     /// Pages that were given up unread.
     pub unread_pages: u64,
     /// Pages of large folios that were split.
@@ -60,8 +62,10 @@ pub struct FolioReport {
     pub peak_pages: u64,
     /// Slots in use at the end of the trace, before the rest is released.
     pub end_pages: u64,
-    /// Figures of the first device's storage when the trace is at its peak.
+    /// Figures of the storage of the first device that has a place for pages when the trace is at its peak.
     pub peak_stats: StorageStats,
+    /// Figures of zswap then.
+    pub peak_zswap: StorageStats,
 }
 
 /// The state of one replay: which slots the pages have.
@@ -110,7 +114,9 @@ impl Trace {
                 }
             }
             if index == self.peak_at {
-                run.report.peak_stats = swap.devices().first().map(|on| on.storage().stats()).unwrap_or_default();
+                let devices = swap.devices();
+                let device = devices.iter().find(|device| !device.is_ghost());
+                run.report.peak_stats = device.map(|device| device.storage().stats()).unwrap_or_default();
             }
         }
         run.report.end_pages = run.used_pages;
@@ -196,14 +202,16 @@ impl<'a> Run<'a> {
         self.report.peak_pages = self.report.peak_pages.max(self.used_pages);
     }
 
-    /// Gives a folio up that stayed in memory: for want of a slot it is counted, all else ends the replay.
+    /// Gives a folio up that stayed in memory: for want of a slot, or of a place behind it, it is counted, all else ends the
+    /// replay.
     fn drop_kept(&mut self, Kept { folio, error }: Kept<'a>, cpu: CpuId) -> Result<()> {
         let nr_pages = folio.folio().nr_pages();
         self.swap.folio_unmap(folio, cpu)?;
-        if !matches!(error, SwapError::NoSpace { .. }) {
-            return Err(error);
+        match error {
+            SwapError::NoSpace { .. } => self.report.dropped_pages += u64::from(nr_pages),
+            SwapError::GhostWrite { .. } => self.report.refused_pages += u64::from(nr_pages),
+            error => return Err(error),
         }
-        self.report.dropped_pages += u64::from(nr_pages);
         Ok(())
     }
 

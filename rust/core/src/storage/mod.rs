@@ -2,6 +2,7 @@
 
 mod fault;
 mod file;
+mod ghost;
 mod null;
 mod ram;
 #[cfg(feature = "uring")]
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use fault::{FaultPlan, Faulty};
 pub use file::{File, FileOptions};
+pub use ghost::Ghost;
 pub use null::Null;
 pub use ram::Ram;
 #[cfg(feature = "uring")]
@@ -59,7 +61,7 @@ pub type StorageStats = Vec<(&'static str, u64)>;
 /// Errors are `Io` with an errno. After a failed write the slots may hold anything; the caller keeps the data. After a
 /// failed read `data` may hold anything; the caller drops it.
 pub trait SwapStorage: Send + Sync + Debug {
-    /// Names the kind: `null`, `ram`, `zram`, `file`, `faulty`.
+    /// Names the kind: `null`, `ram`, `zram`, `file`, `ghost`, `faulty`.
     fn kind(&self) -> &'static str;
 
     /// Returns what makes the device: size, bad pages, properties; discard policy and priority are the caller's choice.
@@ -68,7 +70,7 @@ pub trait SwapStorage: Send + Sync + Debug {
     /// Returns what it asks of those who use it; constant.
     fn traits(&self) -> StorageTraits;
 
-    /// Writes whole pages to the slots from `first` on. Errors: `Io`.
+    /// Writes whole pages to the slots from `first` on. Errors: `Io`; `GhostWrite` (ENOSPC) there is no place for pages.
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()>;
 
     /// Reads whole pages of the slots from `first` on. Errors: `Io`.

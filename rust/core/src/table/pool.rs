@@ -88,6 +88,11 @@ impl TablePool {
         self.free.lock().attached
     }
 
+    /// Returns how many tables were ever taken: the numbers up to that.
+    pub(crate) fn ever_used(&self) -> u32 {
+        self.free.lock().next_fresh
+    }
+
     /// Returns the released tables that still have memory.
     pub(crate) fn hot(&self) -> u32 {
         self.free.lock().hot.len() as u32

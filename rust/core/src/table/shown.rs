@@ -4,7 +4,8 @@ use crate::sync::atomics::{AtomicU64, Ordering, fence};
 
 const ID_MASK: u64 = u32::MAX as u64;
 
-/// The number of a cluster's table, and how often one was attached. Written under the cluster lock.
+/// The number of a cluster's table, and how often one was attached. Written under the cluster lock; that of a cluster that
+/// comes and goes under the lock of the index.
 ///
 /// Tables go from cluster to cluster: who looked at one while it went sees that this word has changed. Low half: the
 /// number, 0 for none; high half: attachments. Zero memory is a cluster without a table.
@@ -17,7 +18,7 @@ impl ShownTable<'_> {
         // Pairs with the Acquire fence in `read`: an entry that is written from now on is seen only with the detach from
         // the table's last owner before it.
         fence(Ordering::Release);
-        // Relaxed: only the holder of the cluster lock writes.
+        // Relaxed: only the holder of the lock writes.
         let attached = (self.0.load(Ordering::Relaxed) & !ID_MASK).wrapping_add(ID_MASK + 1);
         // Release pairs with the Acquire in `read`.
         self.0.store(attached | u64::from(id), Ordering::Release);
@@ -27,6 +28,14 @@ impl ShownTable<'_> {
     pub(crate) fn detach(self) {
         // Relaxed: the pool's lock orders this before the table's next use, see the fence in `attach`.
         self.0.store(self.0.load(Ordering::Relaxed) & !ID_MASK, Ordering::Relaxed);
+    }
+
+    /// Returns the number of the table as it was a moment ago, `None` without one.
+    #[inline]
+    pub(crate) fn table(self) -> Option<u32> {
+        // Relaxed: whoever goes on from here takes a lock and looks there whether it is still so.
+        let id = (self.0.load(Ordering::Relaxed) & ID_MASK) as u32;
+        (id != 0).then_some(id)
     }
 
     /// Reads something of the table with `look`, again if the table went meanwhile; `None` without a table.

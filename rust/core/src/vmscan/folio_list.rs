@@ -187,6 +187,8 @@ impl<'s> Look<'s, '_> {
                 self.stat.nr_reclaimed += nr_pages;
                 Ok(Fate::Gone)
             }
+            // It has nowhere to go: not looked at again soon. Kernel: `AOP_WRITEPAGE_ACTIVATE`.
+            (Some(_), Err(error @ SwapError::GhostWrite { .. })) => Err((error, Fate::Activate)),
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
             (Some(_), _) => Ok(Fate::Keep),
         }

@@ -118,7 +118,7 @@ impl Swap {
     /// Returns the groups that a reclaim on behalf of one looks at: it and all below, dead ones too.
     pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
         let Some(groups) = self.memcg() else { return self.lists_of_all() };
-        let free_pages = self.nr_swap_pages();
+        let free_pages = self.nr_swappable_pages();
         let as_seen = |css: CssId| {
             let group = groups.get(css);
             let usage = group.memory.usage_pages();
@@ -147,7 +147,7 @@ impl Swap {
             css: CssId::ROOT,
             lruvec: self.memory_of_folios().lruvec().clone(),
             swappiness: SWAPPINESS_DEFAULT,
-            nr_swap_pages: self.nr_swap_pages(),
+            nr_swap_pages: self.nr_swappable_pages(),
             is_online: true,
             is_below_min: false,
             is_below_low: false,

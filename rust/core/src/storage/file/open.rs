@@ -133,6 +133,7 @@ impl File {
             can_discard,
             discard: Discard::None,
             priority: None,
+            ghost: None,
         }
     }
 

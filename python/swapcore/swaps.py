@@ -1,0 +1,128 @@
+"""The swap of a subsystem as util-linux would list it: devices by `swapon --show`, zswap by `zramctl`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TextIO
+
+from . import report
+from ._core import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from ._core import Swap, SwapDevice
+
+__all__ = ["device_name", "swaps", "swaps_table", "zswap", "zswap_table"]
+
+
+def device_name(device: SwapDevice) -> str:
+    """Returns what a device is called in listings.
+
+    Args:
+        device: The device; must be on.
+
+    Returns:
+        The kind of its storage and its type: ``zram0``, ``ghost1``.
+    """
+    storage = device.storage
+    return f"{'null' if storage is None else storage.kind}{device.type}"
+
+
+def swaps(swap: Swap) -> list[dict[str, Any]]:
+    """Returns the devices as ``/proc/swaps`` has them; hidden ones are left out.
+
+    Args:
+        swap: The subsystem.
+
+    Returns:
+        ``name``, ``type`` (``partition``, ``file`` or ``ghost``), ``size_bytes`` (None where it counts for
+        nothing), ``used_bytes`` and ``prio`` of each, in the order of their types.
+    """
+    shown = [device for device in swap.devices if device.visibility != "hidden"]
+    return [
+        {
+            "name": device_name(device),
+            "type": device.kind,
+            "size_bytes": None if device.visibility == "listed" else device.pages * PAGE_SIZE,
+            "used_bytes": device.inuse_pages * PAGE_SIZE,
+            "prio": device.prio,
+        }
+        for device in sorted(shown, key=lambda device: device.type)
+    ]
+
+
+def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
+    """Prints the devices as ``swapon --show`` does.
+
+    Args:
+        swap: The subsystem.
+        file: Where to; standard output if None.
+    """
+    rows = [
+        [
+            row["name"],
+            row["type"],
+            report.format_limit(row["size_bytes"]),
+            report.format_size(row["used_bytes"]),
+            str(row["prio"]),
+        ]
+        for row in swaps(swap)
+    ]
+    report.print_table(["NAME", "TYPE", "SIZE", "USED", "PRIO"], rows, file=file, nr_left=2)
+
+
+def zswap(swap: Swap) -> dict[str, Any]:
+    """Returns what zswap holds and did.
+
+    Args:
+        swap: The subsystem.
+
+    Returns:
+        ``pools``, a list with ``compressor``, ``data_bytes`` (of the pages as they were), ``pool_bytes`` and
+        ``ratio`` of each (None while it is empty), the one that pages go to first; ``written_back_bytes``,
+        all pools together; ``stats``, every counter by its kernel name.
+    """
+    stats = swap.zswap.stats()
+    pools = [
+        {
+            "compressor": pool["compressor"],
+            "data_bytes": pool["stored_pages"] * PAGE_SIZE,
+            "pool_bytes": pool["pool_bytes"],
+            "ratio": pool["stored_pages"] * PAGE_SIZE / pool["pool_bytes"] if pool["pool_bytes"] else None,
+        }
+        for pool in swap.zswap.pools()
+    ]
+    return {
+        "pools": pools,
+        "written_back_bytes": stats["written_back_pages"] * PAGE_SIZE,
+        "stats": stats,
+    }
+
+
+def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
+    """Prints zswap as ``zramctl`` prints its devices, a line a pool, and its counters.
+
+    Args:
+        swap: The subsystem.
+        file: Where to; standard output if None.
+    """
+    facts = zswap(swap)
+    # Which pool a page that was written back came from nobody knows: it is told once.
+    written_back = [report.format_size(facts["written_back_bytes"])]
+    rows = [
+        [
+            f"zswap{number}",
+            pool["compressor"],
+            report.format_size(pool["data_bytes"]),
+            report.format_size(pool["pool_bytes"]),
+            "-" if pool["ratio"] is None else f"{pool['ratio']:.2f}",
+            *(written_back if number == 0 else ["-"]),
+        ]
+        for number, pool in enumerate(facts["pools"])
+    ]
+    headings = ["NAME", "ALGORITHM", "DATA", "TOTAL", "RATIO", "WRITTEN-BACK"]
+    report.print_table(headings, rows, file=file, nr_left=2)
+    print(file=file)
+    counters = [
+        [name, str(value), "bytes" if name == "pool_total_size" else "count"]
+        for name, value in facts["stats"].items()
+    ]
+    report.print_table(["COUNTER", "VALUE", "UNIT"], counters, file=file)

@@ -1,0 +1,199 @@
+//! The index of a device's clusters: the table that each number stands for, and on a dynamic device which numbers there
+//! are. `tests/loom.rs` and `tests/shuttle.rs` check it.
+//!
+//! The words are one flat array that takes memory as it is touched: the page tables of the machine are the radix tree.
+//! Beside it three levels of bits find the lowest number that is free. Kernel: an allocating xarray; the newest work has
+//! such a sparse array instead.
+
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::mapped::MappedSlice;
+use crate::sync::SpinMutex;
+use crate::sync::atomics::{AtomicU64, Ordering};
+use crate::table::ShownTable;
+use crate::types::ClusterIdx;
+
+const WORD_BITS: u32 = u64::BITS;
+const NR_LEVELS: usize = 3;
+
+/// The numbers that are taken. Level 0 has a bit for each; a bit of the levels above says that a whole word below is
+/// taken. Zero memory is a set without members. The holder of the lock around it alone uses it.
+#[derive(Debug)]
+struct Taken {
+    levels: [MappedSlice<AtomicU64>; NR_LEVELS],
+    len: u32,
+    /// One more than the highest number that was ever taken.
+    end: u32,
+}
+
+// Relaxed throughout: the lock orders.
+impl Taken {
+    fn new(capacity: u32) -> Result<Self> {
+        let mut nr_bits = capacity;
+        let mut level = || {
+            nr_bits = nr_bits.div_ceil(WORD_BITS);
+            MappedSlice::zeroed(nr_bits as usize)
+        };
+        Ok(Self { levels: [level()?, level()?, level()?], len: 0, end: 0 })
+    }
+
+    fn word(&self, level: usize, at: u32) -> Option<u64> {
+        Some(self.levels[level].get(at as usize)?.load(Ordering::Relaxed))
+    }
+
+    /// Returns the first clear bit of a level from one on.
+    fn first_clear(&self, level: usize, from: u32) -> Option<u32> {
+        let at = from / WORD_BITS;
+        let clear = !self.word(level, at)? & (u64::MAX << (from % WORD_BITS));
+        if clear != 0 {
+            return Some(at * WORD_BITS + clear.trailing_zeros());
+        }
+        let at = if level + 1 < NR_LEVELS {
+            self.first_clear(level + 1, at + 1)?
+        } else {
+            (at + 1..self.levels[level].len() as u32).find(|&at| self.word(level, at) != Some(u64::MAX))?
+        };
+        Some(at * WORD_BITS + (!self.word(level, at)?).trailing_zeros())
+    }
+
+    fn insert(&mut self, number: u32) {
+        let mut at = number;
+        for level in &self.levels {
+            let word = &level[(at / WORD_BITS) as usize];
+            let bits = word.load(Ordering::Relaxed) | 1 << (at % WORD_BITS);
+            word.store(bits, Ordering::Relaxed);
+            if bits != u64::MAX {
+                break;
+            }
+            at /= WORD_BITS;
+        }
+        self.len += 1;
+        self.end = self.end.max(number + 1);
+    }
+
+    fn remove(&mut self, number: u32) {
+        let mut at = number;
+        for level in &self.levels {
+            let word = &level[(at / WORD_BITS) as usize];
+            let bits = word.load(Ordering::Relaxed);
+            word.store(bits & !(1 << (at % WORD_BITS)), Ordering::Relaxed);
+            if bits != u64::MAX {
+                break;
+            }
+            at /= WORD_BITS;
+        }
+        self.len -= 1;
+    }
+
+    /// Returns the first member from a number on.
+    fn next(&self, from: u32) -> Option<u32> {
+        let mut mask = u64::MAX << (from % WORD_BITS);
+        (from / WORD_BITS..self.end.div_ceil(WORD_BITS)).find_map(|at| {
+            let bits = self.word(0, at)? & std::mem::replace(&mut mask, u64::MAX);
+            (bits != 0).then(|| at * WORD_BITS + bits.trailing_zeros())
+        })
+    }
+}
+
+/// What lookups read of the clusters, and the numbers in use where they come and go.
+#[derive(Debug)]
+pub(crate) struct Index {
+    words: MappedSlice<AtomicU64>,
+    /// `None`: every cluster is there from the start. Kernel: the lock of the xarray.
+    taken: Option<SpinMutex<Taken>>,
+}
+
+impl Index {
+    /// An index of clusters that are all there. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn fixed(nr: u32) -> Result<Self> {
+        Ok(Self { words: MappedSlice::zeroed(nr as usize)?, taken: None })
+    }
+
+    /// An index without clusters, with room for numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn dynamic(capacity: u32) -> Result<Self> {
+        let words = MappedSlice::zeroed(capacity as usize)?;
+        Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
+    }
+
+    /// Says whether clusters come and go.
+    #[inline]
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    fn taken(&self) -> &SpinMutex<Taken> {
+        self.taken.as_ref().expect("only a dynamic index knows who is there")
+    }
+
+    /// Returns what lookups see of a cluster's table.
+    #[inline]
+    pub(crate) fn shown(&self, idx: ClusterIdx) -> ShownTable<'_> {
+        ShownTable(&self.words[idx.index()])
+    }
+
+    /// Takes the lowest number of a range that is free and shows a table under it; `None` when there is no such number.
+    ///
+    /// The caller has the lock of the record that goes with the table: who finds it here waits for that. Locks: the
+    /// index's. Kernel: `xa_alloc` with limits.
+    pub(crate) fn store_lowest(
+        &self,
+        range: Range<u32>,
+        table: u32,
+        prepare: impl FnOnce(ClusterIdx),
+    ) -> Option<ClusterIdx> {
+        let mut taken = self.taken().lock();
+        let idx = ClusterIdx(taken.first_clear(0, range.start).filter(|number| range.contains(number))?);
+        taken.insert(idx.0);
+        prepare(idx);
+        self.shown(idx).attach(table);
+        Some(idx)
+    }
+
+    /// Frees a number; its cluster's lock is held and its table all NULL. Locks: the index's. Kernel: `xa_erase`.
+    pub(crate) fn erase(&self, idx: ClusterIdx) {
+        let mut taken = self.taken().lock();
+        self.shown(idx).detach();
+        taken.remove(idx.0);
+    }
+
+    /// Finds a cluster and locks it: `lock` gets the number of its table, takes the lock of the record that goes with it
+    /// and says `None` if that is another cluster's by now. Takes no lock of its own. Kernel: `swap_cluster_lock`.
+    #[inline]
+    pub(crate) fn find<G>(&self, idx: ClusterIdx, lock: impl Fn(u32) -> Option<G>) -> Option<G> {
+        loop {
+            let table = ShownTable(self.words.get(idx.index())?).table()?;
+            // Whoever took the record away changed the word before; having had its lock, the next look shows that.
+            if let Some(guard) = lock(table) {
+                return Some(guard);
+            }
+        }
+    }
+
+    /// Returns the first cluster from a number on, of those that there were at some moment. Locks: the index's.
+    pub(crate) fn next(&self, from: u32) -> Option<ClusterIdx> {
+        self.taken().lock().next(from).map(ClusterIdx)
+    }
+
+    /// Returns how many clusters there are. Locks: the index's.
+    pub(crate) fn len(&self) -> u32 {
+        self.taken().lock().len
+    }
+
+    /// Returns the bytes that words and bits have touched, in whole pages: what the numbers once in use need.
+    pub(crate) fn touched_bytes(&self) -> u64 {
+        let end = self.taken().lock().end;
+        let mut nr_words = end;
+        let bits = (0..NR_LEVELS).map(|_| {
+            nr_words = nr_words.div_ceil(WORD_BITS);
+            nr_words
+        });
+        let words = std::iter::once(end).chain(bits);
+        words.map(|nr| crate::mapped::page_bytes::<AtomicU64>(nr as usize)).sum()
+    }
+
+    /// Returns the bytes of the words of an index of clusters that are all there.
+    pub(crate) fn fixed_bytes(&self) -> u64 {
+        size_of_val(&*self.words) as u64
+    }
+}

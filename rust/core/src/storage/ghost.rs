@@ -1,0 +1,106 @@
+//! Slots without a place for pages: what they hold is elsewhere, in zswap or in zero marks.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use super::file::cause;
+use super::{Call, EIO, StorageTraits, SwapStorage};
+use crate::error::{Result, SwapError};
+use crate::header::SwapHeader;
+use crate::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::spec::{DeviceSpec, GhostSpec};
+use crate::types::SwpOffset;
+
+/// A virtual device has so many times the slots that the machine has pages of memory.
+const RAM_FACTOR: u64 = 8;
+
+/// The storage of a ghost device. Kernel: a swap file of one page, or `/dev/ghostswap`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ghost {
+    spec: DeviceSpec,
+}
+
+impl Ghost {
+    /// A ghost of `max_pages` slots, header included. Errors: `DeviceTooSmall` (EINVAL).
+    pub fn new(max_pages: u32, spec: GhostSpec) -> Result<Self> {
+        let spec = DeviceSpec { is_block_device: false, ghost: Some(spec), ..DeviceSpec::new(max_pages) };
+        spec.check()?;
+        Ok(Self { spec })
+    }
+
+    /// A ghost for a machine with so much memory: whole clusters of it, eight times, as far as slots have numbers. Errors:
+    /// `DeviceTooSmall` (EINVAL). Kernel: `setup_ghost_swap`.
+    pub fn for_ram(ram_pages: u64, spec: GhostSpec) -> Result<Self> {
+        let cluster = u64::from(SWAPFILE_CLUSTER);
+        let wanted = ram_pages.div_ceil(cluster).saturating_mul(cluster * RAM_FACTOR);
+        let most = u64::from(MAX_DEVICE_PAGES) / cluster * cluster;
+        Self::new(wanted.min(most) as u32, spec)
+    }
+
+    /// A ghost of the size that a swap header says, in a file of nothing but that page.
+    ///
+    /// Errors: `Io`; `BadHeader`, `TooManyBadPages`, `BadPagesOnFile` (EINVAL).
+    pub fn open(path: &Path, spec: GhostSpec) -> Result<Self> {
+        let name = path.display().to_string();
+        let mut page = Vec::with_capacity(PAGE_SIZE + 1);
+        let read = fs::File::open(path).and_then(|file| file.take(PAGE_SIZE as u64 + 1).read_to_end(&mut page));
+        read.map_err(|error| {
+            let (errno, words) = cause(&error);
+            Call::new("open", &name, SwpOffset(0), PAGE_SIZE).failed(errno, words)
+        })?;
+        if page.len() != PAGE_SIZE {
+            return Err(SwapError::BadHeader("a ghost's file is one page, its header"));
+        }
+        let header = SwapHeader::parse(&page)?;
+        if !header.bad_pages.is_empty() {
+            return Err(SwapError::BadPagesOnFile(header.bad_pages.len()));
+        }
+        Self::new(header.last_page.saturating_add(1), spec)
+    }
+}
+
+impl SwapStorage for Ghost {
+    fn kind(&self) -> &'static str {
+        "ghost"
+    }
+
+    fn spec(&self) -> DeviceSpec {
+        self.spec.clone()
+    }
+
+    fn traits(&self) -> StorageTraits {
+        StorageTraits::empty()
+    }
+
+    /// Refuses: every write passes here, whoever wants it. Errors: `GhostWrite` (ENOSPC).
+    fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
+        Err(SwapError::GhostWrite { first: first.0, nr_pages: (data.len() / PAGE_SIZE) as u32 })
+    }
+
+    /// There is nothing to read: what asks here has lost its page. Errors: `Io` (EIO).
+    fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
+        Err(Call::new("read", self.kind(), first, data.len()).failed(EIO, "a ghost keeps no pages"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_follows_from_memory() {
+        let size = |ram| Ghost::for_ram(ram, GhostSpec::default()).map(|ghost| ghost.spec().max_pages);
+        assert_eq!((size(1), size(512), size(513)), (Ok(4096), Ok(4096), Ok(8192)));
+        assert_eq!(size(0), Err(SwapError::DeviceTooSmall(0)));
+        assert_eq!(size(u64::MAX / 2), Ok(u32::MAX - 511), "the last whole cluster that slots have numbers for");
+    }
+
+    #[test]
+    fn nothing_can_be_written_or_read() {
+        let ghost = Ghost::new(64, GhostSpec::default()).expect("a size");
+        let error = ghost.write(SwpOffset(5), &[0; 2 * PAGE_SIZE]).expect_err("no place");
+        assert_eq!((error.errno(), error), (28, SwapError::GhostWrite { first: 5, nr_pages: 2 }));
+        assert_eq!(ghost.read(SwpOffset(5), &mut [0; PAGE_SIZE]).map_err(|error| error.errno()), Err(5));
+    }
+}

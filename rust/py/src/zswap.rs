@@ -1,0 +1,206 @@
+//! `ZswapHandle`: the zswap of a subsystem, and what `Swap(zswap=...)` takes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use swapcore::zswap::{ZswapFaults, ZswapOptions};
+
+use crate::convert::{self, EntryArg};
+use crate::errors::Result;
+use crate::memcg::MemCgroup;
+use crate::number;
+use crate::policy::detached;
+
+/// What a subsystem is made with: the name of a compressor, or an object with every parameter.
+pub(crate) struct ZswapArg(pub(crate) ZswapOptions);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if ob.is_instance_of::<PyString>() {
+            let compressor = convert::compressor(ob.extract()?)?;
+            return Ok(Self(ZswapOptions { compressor, ..ZswapOptions::default() }));
+        }
+        Ok(Self(ZswapOptions {
+            is_enabled: ob.getattr("enabled")?.extract()?,
+            compressor: convert::compressor(ob.getattr("compressor")?.extract()?)?,
+            max_pool_percent: number::max_pool_percent(&ob.getattr("max_pool_percent")?)?,
+            accept_threshold_percent: number::accept_threshold_percent(&ob.getattr("accept_threshold_percent")?)?,
+            is_shrinker_enabled: ob.getattr("shrinker_enabled")?.extract()?,
+        }))
+    }
+}
+
+/// Compressed memory in front of all devices of a subsystem. Kernel: `mm/zswap.c`, its module parameters and debugfs files.
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct ZswapHandle {
+    swap: Arc<swapcore::Swap>,
+}
+
+/// One parameter at a time: two threads that set different ones both succeed.
+static SETTING: Mutex<()> = Mutex::new(());
+
+impl ZswapHandle {
+    pub(crate) fn new(swap: Arc<swapcore::Swap>) -> Self {
+        Self { swap }
+    }
+
+    fn options(&self) -> ZswapOptions {
+        self.swap.zswap().options()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut ZswapOptions)) -> Result<()> {
+        // It guards nothing of its own: a panic under it leaves nothing half done.
+        let _one = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut options = self.options();
+        change(&mut options);
+        Ok(self.swap.zswap().set_options(options)?)
+    }
+
+    fn cpu(&self, cpu: Option<usize>) -> Result<swapcore::CpuId> {
+        convert::cpu(cpu, self.swap.nr_cpus())
+    }
+}
+
+#[pymethods]
+impl ZswapHandle {
+    /// Takes pages; what is in stays in until it is read, freed or written back. Settable.
+    #[getter]
+    fn enabled(&self) -> bool {
+        self.options().is_enabled
+    }
+
+    #[setter]
+    fn set_enabled(&self, enabled: bool) -> Result<()> {
+        self.set(|options| options.is_enabled = enabled)
+    }
+
+    /// The compressor of pages stored from now on. Settable; what is in stays in the pool of the old one.
+    #[getter]
+    fn compressor(&self) -> &'static str {
+        self.options().compressor.name()
+    }
+
+    #[setter]
+    fn set_compressor(&self, compressor: &str) -> Result<()> {
+        let compressor = convert::compressor(compressor)?;
+        self.set(|options| options.compressor = compressor)
+    }
+
+    /// Most of memory that compressed pages may have, in percent. Settable.
+    #[getter]
+    fn max_pool_percent(&self) -> u32 {
+        self.options().max_pool_percent
+    }
+
+    #[setter]
+    fn set_max_pool_percent(&self, #[pyo3(from_py_with = number::max_pool_percent)] percent: u32) -> Result<()> {
+        self.set(|options| options.max_pool_percent = percent)
+    }
+
+    /// Once full, nothing is taken until the pools have shrunk to this part of the most, in percent. Settable.
+    #[getter]
+    fn accept_threshold_percent(&self) -> u32 {
+        self.options().accept_threshold_percent
+    }
+
+    #[setter]
+    fn set_accept_threshold_percent(
+        &self,
+        #[pyo3(from_py_with = number::accept_threshold_percent)] percent: u32,
+    ) -> Result<()> {
+        self.set(|options| options.accept_threshold_percent = percent)
+    }
+
+    /// Writes cold pages back when memory runs out, before the pools are full. Settable.
+    #[getter]
+    fn shrinker_enabled(&self) -> bool {
+        self.options().is_shrinker_enabled
+    }
+
+    #[setter]
+    fn set_shrinker_enabled(&self, enabled: bool) -> Result<()> {
+        self.set(|options| options.is_shrinker_enabled = enabled)
+    }
+
+    /// Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events.
+    fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        self.swap.zswap().stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
+        Ok(stats)
+    }
+
+    /// Returns ``compressor``, ``stored_pages`` and ``pool_bytes`` of each pool, that of `compressor` first.
+    fn pools<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
+        let pools = self.swap.zswap().pools();
+        pools
+            .iter()
+            .map(|pool| {
+                let dict = PyDict::new(py);
+                dict.set_item("compressor", pool.compressor)?;
+                dict.set_item("stored_pages", pool.stored_pages)?;
+                dict.set_item("pool_bytes", pool.pool_bytes)?;
+                Ok(dict)
+            })
+            .collect()
+    }
+
+    /// Replaces the failures to inject, each with a probability; no arguments: no more of them. Equal seeds and equal calls
+    /// fail alike.
+    #[pyo3(signature = (*, entry_alloc = 0.0, pool_alloc = 0.0, compress = 0.0, decompress = 0.0, seed = 0))]
+    fn set_faults(
+        &self,
+        entry_alloc: f64,
+        pool_alloc: f64,
+        compress: f64,
+        decompress: f64,
+        #[pyo3(from_py_with = number::seed)] seed: u64,
+    ) -> Result<()> {
+        let faults = ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed };
+        Ok(self.swap.zswap().set_faults(faults)?)
+    }
+
+    /// Writes the page of one slot to a device and drops it from zswap.
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn writeback(
+        &self,
+        py: Python<'_>,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        let (entry, cpu) = (entry.entry(), self.cpu(cpu)?);
+        detached(py, || self.swap.zswap_writeback_entry(entry, cpu))
+    }
+
+    /// Writes up to 32 of a group's coldest pages (None: root's) to devices; returns how many.
+    #[pyo3(signature = (memcg = None, *, cpu = None))]
+    fn shrink(
+        &self,
+        py: Python<'_>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<u64> {
+        let (css, cpu) = (MemCgroup::css_of(memcg, &self.swap)?, self.cpu(cpu)?);
+        detached(py, || self.swap.shrink_memcg(css, cpu))
+    }
+
+    /// Writes pages of all groups in turn to devices until the pools are down to the threshold; returns how many.
+    #[pyo3(signature = (*, cpu = None))]
+    fn shrink_worker(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<u64> {
+        let cpu = self.cpu(cpu)?;
+        detached(py, || self.swap.zswap_shrink_worker(cpu))
+    }
+
+    fn __repr__(&self) -> String {
+        let options = self.options();
+        let state = if options.is_enabled { "enabled" } else { "disabled" };
+        format!("<ZswapHandle {}, {state}>", options.compressor.name())
+    }
+}
