@@ -8,7 +8,7 @@ use crate::swap::Cx;
 use crate::table::{EntryKind, SwapTable};
 use crate::types::{Order, SwpOffset};
 
-use super::{DeviceKind, Request};
+use super::Request;
 
 /// What a look at one range found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +56,7 @@ impl Cx<'_> {
     fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
-            self.hints(DeviceKind::of(device))[request.order.index()] = device.entry_at(next);
+            self.hints_at(device.is_virtual())[request.order.index()] = device.entry_at(next);
         } else {
             request.position = Some(next);
         }

@@ -120,6 +120,8 @@ impl SwapCluster {
 /// The clusters of one device with their tables and lists.
 #[derive(Debug)]
 pub(crate) struct Clusters {
+    /// Clusters come and go.
+    is_dynamic: bool,
     array: MappedSlice<SwapCluster>,
     /// The table numbers again, for lookups without a lock: they need nothing else of a cluster, and find four times as many
     /// here in a cache line.
@@ -143,6 +145,7 @@ impl Clusters {
     /// Makes `nr` clusters, all free. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32, free_order: FreeOrder, owners: OwnerForm) -> Result<Self> {
         Ok(Self {
+            is_dynamic: false,
             array: MappedSlice::zeroed(nr as usize)?,
             index: Index::fixed(nr)?,
             tables: TablePool::new(nr)?,
@@ -165,6 +168,7 @@ impl Clusters {
             form => form,
         };
         let mut clusters = Self::new(0, FreeOrder::Ascending, OwnerForm::Entry)?;
+        clusters.is_dynamic = true;
         clusters.array = MappedSlice::zeroed(MAX_DEVICE_CLUSTERS as usize + 1)?;
         clusters.index = Index::dynamic(MAX_DEVICE_CLUSTERS)?;
         clusters.tables = TablePool::new(MAX_DEVICE_CLUSTERS)?;
@@ -177,7 +181,7 @@ impl Clusters {
     /// Says whether clusters come and go.
     #[inline]
     pub(crate) fn is_dynamic(&self) -> bool {
-        self.index.is_dynamic()
+        self.is_dynamic
     }
 
     /// Returns the number of clusters, of a dynamic device how many it may have.
