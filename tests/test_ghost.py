@@ -46,8 +46,8 @@ def test_item_3_header_only_file_is_a_ghost(tmp_path: Path) -> None:
     swap = sc.Swap()
     device = swap.swapon(sc.Ghost.open(header_file(tmp_path / "ghost", 4095)))
     assert (device.kind, device.max_pages, device.pages) == ("ghost", 4096, 4095)
-    assert {"GHOST", "SOLIDSTATE"} <= set(device.flags)
-    assert "BLKDEV" not in device.flags
+    assert {"SWP_GHOST", "SWP_SOLIDSTATE"} <= set(device.flags)
+    assert "SWP_BLKDEV" not in device.flags
 
 
 def test_item_3_header_promises_more_than_a_device_can_have(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_item_3_cluster_0_stays_and_the_others_vanish() -> None:
         swap.free(entry)
     now = device.memory()
     assert now["table_bytes"] == empty["table_bytes"] == PAGE
-    assert now["index_bytes"] <= 20 * (64 + 600), "records of clusters that are gone are few"
+    assert now["index_bytes"] == empty["index_bytes"] < 64 * 1024
     assert device.inuse_pages == 0
 
 
@@ -130,7 +130,7 @@ def test_e12_ghost_of_the_series() -> None:
     assert errno_of(swap.alloc, 4) == ENOSPC
     rest = list(itertools.takewhile(bool, (refusal(swap.alloc) == 0 for _ in range(3072))))
     assert device.inuse_pages == 2560 == 600 - 512 + 1000 + len(rest)
-    assert device in swap.devices
+    assert swap.dump()["avail"] == [device.type], "it can never be full"
     assert swap.nr_swap_pages == 3071 - 2560
     swap.check()
 
@@ -408,9 +408,9 @@ def test_shrink_stops_above_the_highest_slot_in_use(has_table: bool) -> None:
     for entry in entries:
         if entry.offset // C != 4:
             swap.free(entry)
-    assert swap.resize(device, 2 * C) == {"max_pages": 5 * C, "limit_pages": 2 * C}, (
-        "what is left is reported"
-    )
+    found = swap.resize(device, 2 * C)
+    assert found["limit_pages"] == 2 * C
+    assert 5 * C <= found["max_pages"] == device.max_pages, "what is left is reported"
     room = list(itertools.takewhile(bool, (refusal(swap.alloc) == 0 for _ in range(8 * C))))
     assert len(room) == 2 * C - 1, "no new slot is above the limit"
     swap.check()
