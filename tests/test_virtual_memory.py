@@ -26,7 +26,7 @@ def clusters_of(percent: int) -> int:
 
 
 def owners_of(percent: int, store: str) -> set[int]:
-    """Returns the bytes of owners there may be; those of the one cluster without users may be there or not."""
+    """Returns the bytes of owners there may be; of the one cluster without users there may be some."""
     owners = clusters_of(percent) * C * OWNER_BYTES
     return {0} if store == "shadow" else {owners} if percent else {0, owners}
 
