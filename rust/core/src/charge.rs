@@ -4,7 +4,10 @@
 //! may reclaim, the charge of memory itself, is in `memcharge`. Which rule holds the options say; `docs/memcg.md` has them
 //! side by side.
 
+use std::ops::Range;
+
 use crate::cluster::ClusterGuard;
+use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::memcg::{LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore, Which};
@@ -105,10 +108,26 @@ impl MemCgroups {
     /// Uncharges slots of one recorded owner and gives their pins back. Kernel: `mem_cgroup_uncharge_swap`.
     pub(crate) fn uncharge_swap(&self, owner: MemcgId, nr_pages: u64) {
         if let Some(group) = self.lookup(owner) {
-            self.uncharge(group, Which::Swap, nr_pages);
-            group.count(MemcgStat::Swap, -(nr_pages as i64));
+            self.uncharge_slots_of(group, nr_pages);
             self.id_put(group, nr_pages);
         }
+    }
+
+    /// Uncharges slots of a group, which stays recorded as their owner.
+    fn uncharge_slots_of(&self, group: &MemCgroup, nr_pages: u64) {
+        self.uncharge(group, Which::Swap, nr_pages);
+        group.count(MemcgStat::Swap, -(nr_pages as i64));
+    }
+
+    /// Charges slots of a group, or says which level refused, which the group is told. Kernel:
+    /// `mem_cgroup_try_charge_swap`.
+    fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
+        self.try_charge(group, Which::Swap, nr_pages).inspect_err(|_| {
+            self.raise(group, MemcgEvent::SwapMax);
+            self.raise(group, MemcgEvent::SwapFail);
+        })?;
+        group.count(MemcgStat::Swap, nr_pages as i64);
+        Ok(())
     }
 
     /// Hands what a folio is charged with over to its slots. Kernel: `memcg1_swapout`. v1 only.
@@ -150,22 +169,96 @@ impl<'a> Cx<'a> {
         if !groups.do_memsw_account() {
             let is_record = groups.options().owner_store.is_record();
             let payer = if is_record { groups.id_get_online(own, nr_pages) } else { own };
-            if let Err(level) = groups.try_charge(payer, Which::Swap, nr_pages) {
-                self.swap.policies.note(LimitNotice { group: level.css(), limit: LimitKind::Swap, nr_pages });
-                groups.raise(payer, MemcgEvent::SwapMax);
-                groups.raise(payer, MemcgEvent::SwapFail);
+            // Virtual slots have an owner who is charged once there are real ones behind them.
+            let is_virtual = self.folio_slots(folio.folio())?.0.is_virtual();
+            if !is_virtual && let Err(level) = groups.try_charge_slots(payer, nr_pages) {
+                let error = self.refused_swap(level, nr_pages);
                 if is_record {
                     groups.id_put(payer, nr_pages);
                 }
-                return Err(self.swap.over_limit(level, Which::Swap, nr_pages));
+                return Err(error);
             }
-            payer.count(MemcgStat::Swap, nr_pages as i64);
             if is_record {
                 self.record_owner(folio.folio(), payer.id())?;
             }
         }
         own.count(MemcgStat::Swapcached, nr_pages as i64);
         Ok(())
+    }
+
+    /// Says, to hooks too, that a charge of swap was refused.
+    fn refused_swap(&self, level: &MemCgroup, nr_pages: u64) -> SwapError {
+        self.swap.policies.note(LimitNotice { group: level.css(), limit: LimitKind::Swap, nr_pages });
+        self.swap.over_limit(level, Which::Swap, nr_pages)
+    }
+
+    /// Returns how many slots of a locked cluster their owner is charged for: of virtual ones those that have a real one
+    /// behind them. On v1 all are, as memory and swap are one charge.
+    pub(crate) fn nr_charged(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, mut slots: Range<usize>) -> u64 {
+        if !device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
+            return slots.len() as u64;
+        }
+        let mut nr = 0;
+        slots.all(|slot| {
+            nr += u64::from(ci.virtual_word(slot).is_swapfile());
+            true
+        });
+        nr
+    }
+
+    /// [`Cx::nr_charged`] of the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
+    fn nr_charged_of(&self, folio: Folio<'_>) -> Result<u64> {
+        let (device, offset) = self.folio_slots(folio)?;
+        let slot = offset.in_cluster();
+        if !device.is_virtual() {
+            return Ok(folio.nr_pages().into());
+        }
+        let ci = device.clusters.lock_used(offset.cluster());
+        Ok(self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize))
+    }
+
+    /// Returns who is charged when a slot of a virtual device gets a real one behind it, and when it loses it. `ci` is its
+    /// locked cluster. v2 only; on v1 nobody is.
+    fn backing_payer(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> Option<&'a MemCgroup> {
+        let groups = self.swap.memcg().filter(|groups| !groups.do_memsw_account())?;
+        match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
+            (MemcgId(0), Some(pfn)) if !groups.options().owner_store.is_record() => {
+                let folio = self.swap.memory_of_folios().folio(pfn);
+                if folio.has(FolioFlags::SWAP_UNCHARGED) { None } else { self.swap.group_of(folio) }
+            }
+            (owner, _) => groups.lookup(owner),
+        }
+    }
+
+    /// Charges the owner of a locked cached folio's virtual slots for the real ones they are about to get. Errors:
+    /// `OverLimit` (ENOMEM), nothing changed; `NotCached` (EINVAL). Kernel: the second step of vswap's charging.
+    pub(crate) fn try_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        let nr_pages = u64::from(folio.nr_pages());
+        let Some(payer) = self.payer_of(folio)? else { return Ok(()) };
+        let groups = self.swap.memcg().expect("it has the payer");
+        groups.try_charge_slots(payer, nr_pages).map_err(|level| self.refused_swap(level, nr_pages))
+    }
+
+    /// Takes back what [`Cx::try_charge_backing`] charged. Errors: `NotCached` (EINVAL).
+    pub(crate) fn cancel_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        if let (Some(payer), Some(groups)) = (self.payer_of(folio)?, self.swap.memcg()) {
+            groups.uncharge_slots_of(payer, folio.nr_pages().into());
+        }
+        Ok(())
+    }
+
+    fn payer_of(&self, folio: &LockedFolio<'_>) -> Result<Option<&'a MemCgroup>> {
+        let (device, offset) = self.folio_slots(folio.folio())?;
+        let ci = device.clusters.lock_used(offset.cluster());
+        let table = ci.table().expect("cached slots have a table");
+        Ok(self.backing_payer(&ci, table, offset.in_cluster()))
+    }
+
+    /// Uncharges the owner of a virtual slot for the real one that it loses. `ci` is its locked cluster.
+    pub(crate) fn uncharge_backing(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) {
+        if let (Some(payer), Some(groups)) = (self.backing_payer(ci, table, slot), self.swap.memcg()) {
+            groups.uncharge_slots_of(payer, 1);
+        }
     }
 
     /// Gives a folio that nobody pays for to root, which is never charged; returns who pays. A cached folio has a group.
@@ -187,14 +280,21 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Says whether the slots of a locked cached folio are charged to the folio's own group, and nobody else is recorded.
-    pub(crate) fn is_slot_owner(&self, folio: &LockedFolio<'_>) -> bool {
-        let Some(groups) = self.swap.memcg() else { return false };
-        let Ok((device, offset)) = self.folio_slots(folio.folio()) else { return false };
-        !groups.do_memsw_account()
-            && !groups.options().owner_store.is_record()
-            && !folio.has(FolioFlags::SWAP_UNCHARGED)
-            && device.clusters.lock_used(offset.cluster()).owner(offset.in_cluster()) == MemcgId(0)
+    /// Returns how many slots of a locked cached folio are charged to the folio's own group because nobody else is recorded.
+    pub(crate) fn nr_owned_slots(&self, folio: &LockedFolio<'_>) -> u64 {
+        let Some(groups) = self.swap.memcg() else { return 0 };
+        let Ok((device, offset)) = self.folio_slots(folio.folio()) else { return 0 };
+        if groups.do_memsw_account()
+            || groups.options().owner_store.is_record()
+            || folio.has(FolioFlags::SWAP_UNCHARGED)
+        {
+            return 0;
+        }
+        let (ci, slot) = (device.clusters.lock_used(offset.cluster()), offset.in_cluster());
+        match ci.owner(slot) {
+            MemcgId(0) => self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize),
+            _ => 0,
+        }
     }
 
     /// Writes who pays for the slots of a locked cached folio beside their entries.
@@ -258,7 +358,7 @@ impl<'a> Cx<'a> {
             }
             (false, is_v1) => {
                 if payer.css() != owner.css() {
-                    groups.move_swap(owner, payer, nr_pages);
+                    groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
                 }
                 if is_v1 {
                     groups.uncharge(payer, Which::Swap, nr_pages);
@@ -285,7 +385,7 @@ impl<'a> Cx<'a> {
             groups.uncharge_swap(owner.id(), nr_pages);
         } else if !keeps_owner && payer.css() != owner.css() {
             groups.id_get_online(payer, nr_pages);
-            groups.move_swap(owner, payer, nr_pages);
+            groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
             self.record_owner(folio.folio(), payer.id())?;
             groups.id_put(owner, nr_pages);
         }
@@ -296,8 +396,8 @@ impl<'a> Cx<'a> {
     /// is their locked cluster. Kernel: the owner step of `__swap_cache_del_folio`.
     pub(crate) fn removal_records(
         &mut self,
-        ci: &mut ClusterGuard<'_>,
-        slots: std::ops::Range<usize>,
+        (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
+        slots: Range<usize>,
         folio: &LockedFolio<'_>,
         leave: Leave<'_>,
     ) -> Records {
@@ -345,17 +445,18 @@ impl<'a> Cx<'a> {
         if is_v1 && evict.is_some() {
             groups.memcg1_swapout(folio.folio(), own, payer);
         } else if payer.css() != own.css() {
+            let nr_charged = self.nr_charged(device, ci, slots);
             // As posted, the statistic stays behind here.
             match groups.options().is_rfc_literal {
-                true => groups.move_swap_charge(own, payer, nr_pages),
-                false => groups.move_swap(own, payer, nr_pages),
+                true => groups.move_swap_charge(own, payer, nr_charged),
+                false => groups.move_swap(own, payer, nr_charged),
             }
         }
         records
     }
 
     /// v1, not reclaimed: the folio keeps its charge, so slots that live on need one of their own.
-    fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: std::ops::Range<usize>, own: &MemCgroup) -> Records {
+    fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: Range<usize>, own: &MemCgroup) -> Records {
         let groups = self.swap.memcg().expect("the folio has a group");
         let table = ci.table().expect("cached slots have a table");
         let nr_referenced = slots.filter(|&slot| !table.get(slot).is_cache_only()).count() as u64;
@@ -369,26 +470,33 @@ impl<'a> Cx<'a> {
         Records { referenced: Shadow { memcg: payer.id(), ..Shadow::default() }, unreferenced }
     }
 
-    /// Uncharges slots that are about to be NULL, one call a run of equal owner. Kernel: in `swap_entries_free`.
+    /// Uncharges slots that are about to be NULL, one call a run of equal owner; virtual ones have lost what was behind
+    /// them. Kernel: in `swap_entries_free`.
     #[inline(never)]
     pub(crate) fn uncharge_slots(
         &self,
         groups: &MemCgroups,
-        ci: &mut ClusterGuard<'_>,
+        (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
         table: &SwapTable,
         slot: usize,
         nr: u32,
     ) {
+        let is_charged = !device.is_virtual() || groups.do_memsw_account();
+        let let_go = |owner, nr_run| match (is_charged, groups.lookup(owner)) {
+            (true, _) => groups.uncharge_swap(owner, nr_run),
+            (false, Some(group)) => groups.id_put(group, nr_run),
+            (false, None) => {}
+        };
         let (mut owner, mut nr_run) = (MemcgId(0), 0);
         for slot in slot..slot + nr as usize {
             let this = self.slot_owner(ci, table, slot);
             if this != owner {
-                groups.uncharge_swap(owner, nr_run);
+                let_go(owner, nr_run);
                 (owner, nr_run) = (this, 0);
             }
             nr_run += 1;
         }
-        groups.uncharge_swap(owner, nr_run);
+        let_go(owner, nr_run);
         if groups.options().owner_store != OwnerStore::Shadow {
             ci.set_owner(slot, nr as usize, MemcgId(0));
         }

@@ -1,6 +1,8 @@
 //! `check()`: every invariant, numbered, provable at any time. `docs/invariants.md` explains each.
 
 mod memcg;
+mod virtuals;
+mod zswap;
 
 use std::collections::HashSet;
 
@@ -9,14 +11,14 @@ use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::FolioFlags;
 use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
-use crate::swap::{Hints, Local, Swap};
+use crate::swap::{DeviceTable, Hints, Local, Swap};
 use crate::sync::SpinGuard;
 use crate::table::{EntryKind, SwapTableEntry};
 use crate::types::{ClusterIdx, CssId, Order, SwpOffset};
 use crate::workingset::Lruvec;
 
 /// Every invariant with one line about it.
-pub const INVARIANTS: [(&str, &str); 20] = [
+pub const INVARIANTS: [(&str, &str); 23] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
@@ -37,6 +39,9 @@ pub const INVARIANTS: [(&str, &str); 20] = [
     ("I18", "MEMCG_SWAP of a group is the slots that are its own, and every owner is a group"),
     ("I19", "the id of a group is pinned once while it is online and once a slot that records it"),
     ("I20", "a cached folio has a group, and swapcached of a group is its cached pages"),
+    ("I21", "each entry of zswap is named by the slot that it names, and entries, groups and pools agree on the bytes"),
+    ("I22", "the second word of a virtual slot is one that its entry allows, and no data is nowhere"),
+    ("I23", "a real slot that backs a virtual one is the one that it names, and says whether only the cache has it"),
 ];
 
 fn broken(number: &str, what: String) -> SwapError {
@@ -56,7 +61,7 @@ impl Swap {
         let locals = self.locals.lock_all();
         let mut cached_pages = 0;
         for device in active.devices.iter().flatten() {
-            cached_pages += self.check_device(device)?;
+            cached_pages += self.check_device(device, &active.devices)?;
         }
         ensure(cached_pages == self.nr_swapcache_pages(), "I10", || {
             format!("{cached_pages} entries are cached, {} are counted", self.nr_swapcache_pages())
@@ -74,6 +79,7 @@ impl Swap {
             check_hints(cpu, local, &local.hints, false)?;
             check_hints(cpu, local, &local.virtual_hints, true)?;
         }
+        self.check_zswap(&active.devices)?;
         self.check_memcg(active.devices.iter().flatten().map(|device| &**device))?;
         let avail = self.avail.lock();
         for device in active.devices.iter().flatten() {
@@ -97,7 +103,7 @@ impl Swap {
     }
 
     /// Checks one device; returns its cached entries.
-    fn check_device(&self, device: &SwapDevice) -> Result<u64> {
+    fn check_device(&self, device: &SwapDevice, devices: &DeviceTable) -> Result<u64> {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
@@ -117,7 +123,7 @@ impl Swap {
             }
             nr_full += u32::from(ci.count() == SWAPFILE_CLUSTER);
             nr_used += ci.count() as u64;
-            nr_cached += self.check_cluster(device, &ci)?;
+            nr_cached += self.check_cluster(device, &ci, devices)?;
         }
         for (list, members) in expected {
             check_list(device, list, &members)?;
@@ -140,7 +146,7 @@ impl Swap {
     }
 
     /// Checks the entries of one cluster; returns how many are cached.
-    fn check_cluster(&self, device: &SwapDevice, ci: &ClusterGuard<'_>) -> Result<u64> {
+    fn check_cluster(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, devices: &DeviceTable) -> Result<u64> {
         let at = || format!("{} of type {}", ci.idx(), device.ty().0);
         let (flag, count) = (ci.flag(), ci.count());
         let may_be_unlisted = device.clusters.is_dynamic() && ci.idx() == ClusterIdx(0);
@@ -157,6 +163,8 @@ impl Swap {
             has_bad |= entry.kind() == EntryKind::Bad;
             has_extended |= entry.count() == Some(SWP_TB_COUNT_MAX);
             self.check_entry(device, ci, slot, entry)?;
+            self.check_backing(device, ci, slot, entry, devices)?;
+            self.check_pointer(device.entry_at(ci.idx().base().plus(slot as u32)), entry, devices)?;
         }
         ensure(nr_used == count, "I2", || format!("{} counts {count}, {nr_used} entries are in use", at()))?;
         ensure((count == 0) == (flag == ClusterFlag::Discard), "I1", || {

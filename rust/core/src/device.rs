@@ -171,7 +171,7 @@ impl SwapDevice {
         let nr_clusters = spec.max_pages.div_ceil(SWAPFILE_CLUSTER);
         let clusters = match spec.ghost {
             None => Clusters::new(nr_clusters, switches.free_order, owners)?,
-            Some(_) => Clusters::dynamic(nr_clusters, owners)?,
+            Some(ghost) => Clusters::dynamic(nr_clusters, owners, ghost.has_virtual_table)?,
         };
         // The first cluster is there from the start, and has the header for ever.
         drop(clusters.is_dynamic().then(|| clusters.create()));

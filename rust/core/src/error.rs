@@ -277,6 +277,26 @@ pub enum SwapError {
         /// The system's words, or ours where it gave none.
         what: String,
     },
+    /// zswap has no page of the slot (ENOENT).
+    #[error("{0} has no page in zswap")]
+    NotInZswap(SwpEntry),
+    /// A page of a ghost device without virtual table can go nowhere from zswap (EINVAL).
+    #[error("{0} is a slot of a ghost device without a virtual table: its page cannot be written back")]
+    NoWriteback(SwpEntry),
+    /// zswap refused a page of a group that lets none go on to a device (ENOSPC).
+    #[error("zswap has no room for {nr_pages} pages, and memory.zswap.writeback of {group:?} or a group above it is 0")]
+    WritebackForbidden {
+        /// Path of the group.
+        group: String,
+        /// Pages of the folio.
+        nr_pages: u32,
+    },
+    /// A group has nothing in zswap that may be written back (ENOENT).
+    #[error("nothing to write back from zswap: the group has no pages there, is gone, or memory.zswap.writeback is 0")]
+    NothingToShrink,
+    /// None of the pages of a group that were looked at in zswap was written back (EAGAIN).
+    #[error("no page was written back from zswap: those looked at had a second chance left, or no place to go")]
+    NoneWritten,
     /// A ghost device has no place for pages (ENOSPC).
     #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
     GhostWrite {
@@ -300,6 +320,8 @@ const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const EINTR: i32 = 4;
 const EAGAIN: i32 = 11;
+/// What a storage says that gives no errno of its own.
+pub(crate) const EIO: i32 = 5;
 const ENOMEM: i32 = 12;
 const EFAULT: i32 = 14;
 const EBUSY: i32 = 16;
@@ -319,16 +341,28 @@ impl SwapError {
         matches!(self, Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. })
     }
 
+    /// Says whether a page was not written because nothing takes it: it is worth staying in memory. Kernel:
+    /// `AOP_WRITEPAGE_ACTIVATE`.
+    pub(crate) fn is_write_refused(&self) -> bool {
+        matches!(
+            self,
+            Self::GhostWrite { .. } | Self::WritebackForbidden { .. } | Self::NoSpace { .. } | Self::OverLimit { .. }
+        )
+    }
+
     /// Returns the errno that the kernel's own call would give, or the nearest one.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::NoSpace { .. } | Self::GhostWrite { .. } => ENOSPC,
+            Self::NoSpace { .. } | Self::GhostWrite { .. } | Self::WritebackForbidden { .. } => ENOSPC,
+            Self::NoneWritten => EAGAIN,
             Self::NoDevice(_)
             | Self::DeviceOff(_)
             | Self::ForeignDevice(_)
             | Self::NotInUse(_)
             | Self::FolioGone(_)
-            | Self::NotHibernation(_) => ENOENT,
+            | Self::NotHibernation(_)
+            | Self::NotInZswap(_)
+            | Self::NothingToShrink => ENOENT,
             Self::AlreadyCached(_) => EEXIST,
             Self::NotUniform(_)
             | Self::FolioBusy(_)

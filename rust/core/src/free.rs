@@ -1,5 +1,7 @@
 //! Giving slots back: what happens to the entries, the cluster, the device and the lists.
 
+mod backing;
+
 use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::device::{SwapDevice, SwpFlags};
 use crate::limits::SWAPFILE_CLUSTER;
@@ -20,9 +22,27 @@ impl Cx<'_> {
         slot: usize,
         nr: u32,
     ) {
-        if let Some(groups) = self.swap.memcg() {
-            self.uncharge_slots(groups, ci, table, slot, nr);
+        if device.is_virtual() {
+            self.release_backing(device, ci, slot..slot + nr as usize);
+        } else {
+            self.zswap_invalidate_slots(device, ci, slot, nr);
         }
+        if let Some(groups) = self.swap.memcg() {
+            self.uncharge_slots(groups, (device, ci), table, slot, nr);
+        }
+        self.clear_entries(device, ci, table, slot, nr);
+    }
+
+    /// Makes slots NULL that nobody is charged for any more.
+    #[inline]
+    fn clear_entries(
+        &mut self,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        table: &SwapTable,
+        slot: usize,
+        nr: u32,
+    ) {
         table.fill(slot, nr as usize, SwapTableEntry::NULL);
         if device.hibernation.pins() {
             device.hibernation.forget(ci.idx().base().plus(slot as u32), nr);

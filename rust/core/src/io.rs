@@ -15,6 +15,8 @@ pub(crate) enum Writeout {
     Freed,
     /// All zeros: the slots are marked, nothing was written, the folio is clean.
     Zero,
+    /// Kept by zswap; the folio is clean.
+    Zswap,
     /// Written; the folio is clean.
     Written,
 }
@@ -22,9 +24,9 @@ pub(crate) enum Writeout {
 impl Swap {
     /// Writes a dirty cached folio out, or finds that it need not be. Steps O6 and O7.
     ///
-    /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors: `Io` and
-    /// `GhostWrite` (ENOSPC), and the folio is dirty; `DataInUse` (EBUSY) somebody got a view of it, and it is dirty. Kernel: `swap_writeout`; differs:
-    /// the transfer is over when it returns.
+    /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors, and the folio is
+    /// dirty: `Io`; `DataInUse` (EBUSY) somebody got a view of it; nobody takes it: `GhostWrite`, `WritebackForbidden`,
+    /// `NoSpace` (ENOSPC), `OverLimit` (ENOMEM). Kernel: `swap_writeout`; differs: the transfer is over when it returns.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),
@@ -43,21 +45,49 @@ impl Swap {
         }
         let is_zero = is_zero_filled(&locked.bytes()?);
         let mut on_cpu = self.on_cpu(cpu)?;
-        on_cpu.mark_zero(locked, is_zero)?;
+        on_cpu.begin_writeout(locked, is_zero)?;
         if is_zero {
             on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
             self.count_memcg(locked.folio(), MemcgStat::SwpOutZero, locked.nr_pages());
             on_cpu.note(EventKind::SwapOutZero, locked.entry().unwrap_or(SwpEntry::NONE), locked.order(), 0);
         }
-        Ok(is_zero.then_some(Writeout::Zero))
+        drop(on_cpu);
+        if is_zero {
+            return Ok(Some(Writeout::Zero));
+        }
+        if self.zswap_store(locked, cpu)? {
+            return Ok(Some(Writeout::Zswap));
+        }
+        let group = self.group_of(locked.folio());
+        if let (Some(group), false) = (group, self.is_zswap_writeback_enabled(group)) {
+            let group = self.memcg().map_or_else(String::new, |groups| groups.path(group.css()));
+            return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
+        }
+        // What a store that failed half way left behind, too.
+        self.on_cpu(cpu)?.begin_writeout(locked, false)?;
+        Ok(None)
     }
 
-    fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
+    /// Writes a locked cached folio to the real slots that are behind it, or that it gets now. Errors: those of
+    /// [`Swap::swap_writeout`] and of [`crate::swap::OnCpu::realloc_locked`], and the folio is dirty.
+    pub(crate) fn write_to_storage<'f>(
+        &self,
+        locked: LockedFolio<'f>,
+        cpu: CpuId,
+    ) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
+        let real = match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked, None)) {
+            Ok(real) => real,
+            Err(error) => {
+                folio.set(FolioFlags::DIRTY);
+                folio.clear(FolioFlags::RECLAIM);
+                return (locked, Err(error));
+            }
+        };
         folio.set(FolioFlags::WRITEBACK);
         // The cache's references keep the folio, and writeback keeps it in the cache.
         drop(locked);
-        let result = self.transfer_out(folio, cpu);
+        let result = self.transfer_out(folio, real, cpu);
         if result.is_err() {
             // Before writeback ends: nobody may take it for clean in between.
             folio.set(FolioFlags::DIRTY);
@@ -71,10 +101,11 @@ impl Swap {
         (folio.lock(), result.map(|()| Writeout::Written))
     }
 
-    fn transfer_out(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
+    /// Writes a folio to the real slots from `real` on. Every write of a page to a device passes here.
+    fn transfer_out(&self, folio: Folio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
-        let device = self.on_cpu(cpu)?.device_of(entry)?;
-        let result = folio.bytes().and_then(|bytes| device.storage().write(entry.offset(), &bytes));
+        let device = self.on_cpu(cpu)?.device_of(real)?;
+        let result = folio.bytes().and_then(|bytes| device.storage().write(real.offset(), &bytes));
         let mut on_cpu = self.on_cpu(cpu)?;
         match &result {
             Ok(()) => {
@@ -112,9 +143,10 @@ impl Swap {
         let (event, stat) = if is_zero {
             folio.bytes_mut()?.fill(0);
             (Event::SwpInZero, MemcgStat::SwpInZero)
+        } else if self.zswap_load(&locked, cpu)? {
+            (Event::ZswpIn, MemcgStat::ZswpIn)
         } else {
-            let device = self.on_cpu(cpu)?.device_of(entry)?;
-            let result = folio.bytes_mut().and_then(|mut bytes| device.storage().read(entry.offset(), &mut bytes));
+            let result = self.transfer_in(folio, entry, cpu);
             if let Err(error) = result {
                 let mut on_cpu = self.on_cpu(cpu)?;
                 on_cpu.note(EventKind::ReadError, entry, folio.order(), error.errno());
@@ -134,5 +166,15 @@ impl Swap {
             on_cpu.counters().count_order(OrderEvent::In, order);
         }
         Ok(())
+    }
+
+    /// Reads a folio from the real slots that its data is on.
+    fn transfer_in(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        // Nothing has it: the device of the slot says so.
+        let real = on_cpu.real_run(folio)?.unwrap_or(entry);
+        let device = on_cpu.device_of(real)?;
+        drop(on_cpu);
+        folio.bytes_mut().and_then(|mut bytes| device.storage().read(real.offset(), &mut bytes))
     }
 }

@@ -13,6 +13,8 @@
 //! cluster workingset
 //! memcg
 //! profile folio header plist
+//! zsmalloc compress
+//! zswap
 //! storage rmap
 //! device
 //! swap
@@ -22,7 +24,10 @@
 //! reclaim
 //! alloc
 //! refs cache
-//! io replace
+//! replace
+//! zstore
+//! realloc
+//! io
 //! policies
 //! vmscan
 //! shrink memcharge
@@ -62,6 +67,7 @@ pub mod cgroupfs;
 mod charge;
 pub mod check;
 pub mod cluster;
+mod compress;
 pub mod device;
 pub mod dump;
 pub mod error;
@@ -84,6 +90,7 @@ pub mod profile;
 #[cfg(test)]
 mod races;
 pub mod readahead;
+mod realloc;
 mod reclaim;
 mod refs;
 mod reparent;
@@ -110,6 +117,10 @@ pub mod types;
 mod vmscan;
 pub mod workingset;
 pub mod zero;
+mod zshrink;
+mod zsmalloc;
+mod zstore;
+pub mod zswap;
 
 pub use cgroupfs::GroupHandle;
 pub use device::SwapDevice;
@@ -118,6 +129,7 @@ pub use folio::{Folio, FolioFlags, FolioRef, Memory};
 pub use mm::Mm;
 pub use orders::Orders;
 pub use profile::{Profile, Switches};
+pub use realloc::Moved;
 pub use resize::Resize;
 pub use shared::{SharedFolio, SharedView};
 pub use spec::{DeviceSpec, Discard, GhostSpec, Visibility};

@@ -75,3 +75,13 @@ const _: () = assert!(PFN_BITS + 2 + SWP_TB_FLAGS_BITS <= 64, "a PFN entry fits 
 const _: () = assert!(EVICTION_BITS == 41 - NODES_SHIFT, "anon eviction bits are 41 - NODES_SHIFT");
 const _: () = assert!(MAX_SWAP_BADPAGES == 637, "the header page's room for bad pages");
 const _: () = assert!(MAX_DEVICE_PAGES as u64 <= (1 << SWP_TYPE_SHIFT), "an offset fits an entry");
+/// Slots of one tree of zswap entries, 64 MiB. Kernel: `ZSWAP_ADDRESS_SPACE_PAGES`.
+pub const ZSWAP_TREE_PAGES: u64 = 1 << 14;
+/// Maps that the trees share.
+pub(crate) const ZSWAP_MAP_SHARDS: usize = 64;
+/// Pools that there may be at one time. Kernel: the number in an entry is 8 bits.
+pub(crate) const ZSWAP_POOLS_MAX: usize = 255;
+/// Entries that one look at a group writes back at the most. Kernel: `SWAP_CLUSTER_MAX` a node.
+pub(crate) const ZSWAP_SHRINK_BATCH: u64 = 32;
+/// Failures after which the shrink worker gives up. Kernel: `MAX_RECLAIM_RETRIES` of the worker.
+pub(crate) const ZSWAP_SHRINK_FAILURES_MAX: u32 = 16;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice};
-use crate::swap::Swap;
+use crate::swap::{Swap, Workers};
 use crate::types::{CpuId, SwpType};
 
 /// What tables and hooks say about the swap-out of one folio.
@@ -54,14 +54,17 @@ impl Swap {
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }
 
-    /// Tells the hooks of limits that refused charges. Whoever drives the subsystem calls it at the end of an operation, with
-    /// no lock held.
+    /// Does what may not be done under locks: tells the hooks of limits that refused charges, and runs zswap's worker if it was
+    /// queued. Whoever drives the subsystem calls it at the end of an operation, with no lock held.
     #[inline]
-    pub(crate) fn tell_limits(&self) {
+    pub(crate) fn end_operation(&self) {
         if let Some(policy) = self.policies.get() {
             for notice in self.policies.take_notices() {
                 policy.on_limit(notice.group, notice.limit, notice.nr_pages);
             }
+        }
+        if self.workers == Workers::Inline && self.zswap().is_shrink_queued() {
+            self.run_zswap_worker();
         }
     }
 

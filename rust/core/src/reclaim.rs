@@ -9,7 +9,8 @@ use crate::limits::SWAPFILE_CLUSTER;
 use crate::profile::SyncDiscard;
 use crate::swap::{Cx, Event, OnCpu, Swap, Workers};
 use crate::sync::relax;
-use crate::types::{SwpOffset, SwpType};
+use crate::table::SwapTableEntry;
+use crate::types::{SwpEntry, SwpOffset, SwpType};
 
 /// When a cached slot may be taken back. Kernel: the `TTRS_*` flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +66,9 @@ impl<'a> Cx<'a> {
     /// No cluster lock is held. Never waits for the folio lock.
     pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
         let entry = device.entry_at(offset);
+        if let Some(owner) = device.get(offset).owner() {
+            return self.try_to_reclaim_owner(owner, entry);
+        }
         loop {
             let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Nothing };
             let nr_pages = folio.nr_pages();
@@ -89,6 +93,26 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// Takes the folio over the virtual slot that a real slot backs out of the cache if that frees them. Counts the one real
+    /// slot only: the others of its run may be elsewhere. Kernel: the scanner's way through the reverse map.
+    fn try_to_reclaim_owner(&mut self, owner: SwpEntry, entry: SwpEntry) -> Reclaimed {
+        let Some((device, offset)) = self.locate(owner) else { return Reclaimed::Kept(1) };
+        let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Kept(1) };
+        let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(1) };
+        let nr_pages = folio.nr_pages();
+        let first = SwpOffset(offset.0 - offset.0 % nr_pages);
+        let is_freed = folio.covers(owner)
+            && !folio.has(FolioFlags::WRITEBACK)
+            && self.is_backed_by(owner, entry)
+            && self.del_unreferenced(device, first, &locked);
+        drop(locked);
+        if !is_freed {
+            return Reclaimed::Kept(1);
+        }
+        self.counters.count(Event::ReclaimedPages, nr_pages as u64);
+        Reclaimed::Freed(1)
+    }
+
     /// Takes cached slots of full clusters back. Kernel: `swap_reclaim_full_clusters`.
     pub(crate) fn reclaim_full(&mut self, device: &SwapDevice, budget: Budget) {
         let mut budget = match budget {
@@ -101,7 +125,8 @@ impl<'a> Cx<'a> {
             let end = (base as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
             let (mut offset, mut ci) = (SwpOffset(base), Some(ci));
             while let Some(held) = ci.take_if(|_| offset.0 < end) {
-                let is_cache_only = held.table().is_some_and(|table| table.get(offset.in_cluster()).is_cache_only());
+                let word = held.table().map_or(SwapTableEntry::NULL, |table| table.get(offset.in_cluster()));
+                let is_cache_only = word.is_cache_only() || word.is_cache_only_pointer();
                 let mut step = 1;
                 ci = if is_cache_only {
                     held.unlocked(|| {
@@ -185,6 +210,8 @@ impl Swap {
     /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
     pub fn run_workers(&self) -> u64 {
         let mut on_cpu = self.on_cpu(crate::types::CpuId(0)).expect("there is a CPU 0");
-        on_cpu.cx().work()
+        let nr_done = on_cpu.cx().work();
+        drop(on_cpu);
+        nr_done + self.run_zswap_worker()
     }
 }

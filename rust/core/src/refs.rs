@@ -128,7 +128,7 @@ impl<'a> Cx<'a> {
                 continue;
             }
             need_reclaim |= entry.is_cached() && entry.count() == Some(1);
-            self.put_slot(&ci, slot);
+            self.put_slot(device, &ci, slot);
             if batch < slot {
                 self.free_entries(device, &mut ci, table, batch, (slot - batch) as u32);
             }
@@ -239,6 +239,8 @@ impl<'a> Cx<'a> {
         let owner_store = self.swap.memcg().map(|groups| groups.options().owner_store);
         let is_plain = !device.hibernation.pins()
             && !device.wants_free_notify
+            && !device.is_virtual()
+            && !self.swap.zswap().may_have_entries()
             && matches!(owner_store, None | Some(OwnerStore::Shadow));
         let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {

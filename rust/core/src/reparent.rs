@@ -54,15 +54,13 @@ impl Swap {
     ) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let nr_pages = i64::from(locked.nr_pages());
-        let move_stat = |stat| {
+        let move_stat = |stat, nr_pages: i64| {
             group.count(stat, -nr_pages);
             parent.count(stat, nr_pages);
         };
         if locked.has(FolioFlags::SWAPCACHE) {
-            move_stat(MemcgStat::Swapcached);
-            if self.on_cpu(cpu)?.cx().is_slot_owner(locked) {
-                move_stat(MemcgStat::Swap);
-            }
+            move_stat(MemcgStat::Swapcached, nr_pages);
+            move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.cx().nr_owned_slots(locked) as i64);
         }
         // Off the list while the folio still says whose list that is.
         let was_listed = locked.lru_del();

@@ -31,7 +31,7 @@ impl<'a> Cx<'a> {
         debug_assert!(!folio.has(FolioFlags::WRITEBACK), "a folio under writeback stays cached");
         let entry = folio.entry().expect("the caller checked that the folio is cached");
         let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
-        let records = self.removal_records(ci, slot..slot + nr as usize, folio, leave);
+        let records = self.removal_records((device, ci), slot..slot + nr as usize, folio, leave);
         let table = ci.table().expect("cached slots have a table");
         let mut nr_unused = 0;
         for slot in slot..slot + nr as usize {
@@ -76,6 +76,9 @@ impl<'a> Cx<'a> {
     /// Adds one reference to a slot. `ci` is locked and the entry has a count. Errors: `CountOverflow` (EOVERFLOW).
     pub(crate) fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
         let table = ci.table().expect("a slot in use has a table");
+        if table.get(slot).is_cache_only() {
+            self.mark_backing(device, ci, slot, false);
+        }
         match table.get(slot).dup().expect("the caller checked the kind") {
             DupStep::Inline(entry) => table.set(slot, entry),
             DupStep::Overflow(entry) => {
@@ -93,11 +96,16 @@ impl<'a> Cx<'a> {
     }
 
     /// Takes one reference from a slot that has one; frees nothing. `ci` is locked.
-    pub(crate) fn put_slot(&self, ci: &ClusterGuard<'_>, slot: usize) {
+    pub(crate) fn put_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) {
         let table = ci.table().expect("a slot in use has a table");
         let entry = table.get(slot);
         match entry.put().expect("the caller checked the count") {
-            PutStep::Inline(entry) => table.set(slot, entry),
+            PutStep::Inline(entry) => {
+                table.set(slot, entry);
+                if entry.is_cache_only() {
+                    self.mark_backing(device, ci, slot, true);
+                }
+            }
             PutStep::Extended => {
                 if ci.extend().sub(ci.idx(), slot) {
                     table.set(slot, entry.back_inline());

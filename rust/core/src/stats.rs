@@ -5,6 +5,7 @@ use crate::limits::PAGE_SIZE;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::types::Order;
 use crate::workingset::LruvecStat;
+use crate::zswap::ZswapStat;
 
 impl Swap {
     /// Returns every counter with its name: the kernel's where it has one, with the mTHP directory in front.
@@ -24,6 +25,9 @@ impl Swap {
             ("pswpout", Event::PswpOut),
             ("swpin_zero", Event::SwpInZero),
             ("swpout_zero", Event::SwpOutZero),
+            ("zswpin", Event::ZswpIn),
+            ("zswpout", Event::ZswpOut),
+            ("zswpwb", Event::ZswpWb),
             ("pgmajfault", Event::MajorFaults),
             ("swap_ra", Event::SwapRa),
             ("swap_ra_hit", Event::SwapRaHit),
@@ -34,8 +38,14 @@ impl Swap {
             ("discard_errors", Event::DiscardErrors),
             ("shadow_retries", Event::ShadowRetries),
             ("rfc_null_memcg", Event::RfcNullMemcg),
+            ("swapoff_rmap_slots", Event::SwapoffRmap),
+            ("swapoff_ptes_visited", Event::SwapoffPtes),
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
+        // meminfo: the memory of the pools, and of the pages in them.
+        let zswap = self.zswap();
+        stats.push(("Zswap".into(), zswap.total_pages() * PAGE_SIZE as u64));
+        stats.push(("Zswapped".into(), zswap.stat(ZswapStat::StoredPages) * PAGE_SIZE as u64));
         let lruvec = self.memory_of_folios().lruvec();
         stats.extend(LruvecStat::ALL.map(|stat| (stat.name().into(), lruvec.stat(stat))));
         for order in Order::all().skip(1) {
@@ -46,6 +56,7 @@ impl Swap {
                 ("swpin_fallback_charge", OrderEvent::InFallbackCharge),
                 ("swpout", OrderEvent::Out),
                 ("swpout_fallback", OrderEvent::OutFallback),
+                ("zswpout", OrderEvent::ZswpOut),
             ];
             let named = by_order
                 .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));

@@ -5,7 +5,10 @@
 //! each CPU has its own table of devices, changed only under its lock, so a device seen in it stays for the whole
 //! operation.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+mod counters;
+mod space;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -25,6 +28,11 @@ use crate::sync::{SpinGuard, SpinMutex};
 use crate::table::OwnerForm;
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::workingset::Workingset;
+use crate::zswap::{Zswap, ZswapOptions};
+
+use counters::CpuCounters;
+pub(crate) use counters::{Event, OrderEvent};
+use space::Space;
 
 /// When queued work (reclaim_work, discard_work) runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,115 +52,6 @@ impl Workers {
             "manual" => Ok(Self::Manual),
             _ => Err(SwapError::UnknownName { what: "workers", name: name.into(), known: "inline, manual" }),
         }
-    }
-}
-
-/// Events that are counted per CPU.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
-pub(crate) enum Event {
-    /// Visits to the slow path.
-    SlowPath,
-    /// Cached slots taken back by a scan, by full reclaim or by a put.
-    ReclaimedPages,
-    /// Clusters that went through a discard.
-    DiscardedClusters,
-    /// Discards that the storage refused.
-    DiscardErrors,
-    /// Pages read from a storage. Kernel: `PSWPIN`.
-    PswpIn,
-    /// Pages written to a storage. Kernel: `PSWPOUT`.
-    PswpOut,
-    /// Pages filled with zeros instead of read. Kernel: `SWPIN_ZERO`.
-    SwpInZero,
-    /// Pages marked as zeros instead of written. Kernel: `SWPOUT_ZERO`.
-    SwpOutZero,
-    /// Reads of a storage that failed.
-    ReadErrors,
-    /// Writes to a storage that failed.
-    WriteErrors,
-    /// Faults that had to allocate or read. Kernel: `PGMAJFAULT`.
-    MajorFaults,
-    /// Pages read ahead. Kernel: `SWAP_RA`.
-    SwapRa,
-    /// Pages read ahead that were wanted later. Kernel: `SWAP_RA_HIT`.
-    SwapRaHit,
-    /// Insertions tried again because the shadow had changed meanwhile.
-    ShadowRetries,
-    /// Swap-ins of slots without an owner whose pins the series as posted would have put.
-    RfcNullMemcg,
-    /// Kernel: `THP_SWPOUT`.
-    ThpSwpOut,
-    /// Kernel: `THP_SWPOUT_FALLBACK`.
-    ThpSwpOutFallback,
-}
-
-const NR_EVENTS: usize = Event::ThpSwpOutFallback as usize + 1;
-
-/// Events that are counted per CPU and order, of large folios. Kernel: `enum mthp_stat_item`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
-pub(crate) enum OrderEvent {
-    /// Kernel: `MTHP_STAT_SWPIN`.
-    In,
-    /// Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
-    InFallback,
-    /// Kernel: `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
-    InFallbackCharge,
-    /// Kernel: `MTHP_STAT_SWPOUT`.
-    Out,
-    /// Kernel: `MTHP_STAT_SWPOUT_FALLBACK`.
-    OutFallback,
-}
-
-const NR_ORDER_EVENTS: usize = OrderEvent::OutFallback as usize + 1;
-
-/// Counters of one CPU. Written by plain stores under the CPU's local lock, read by anybody, so sums are exact when
-/// nothing is in flight and at most one operation per CPU off otherwise.
-#[derive(Debug, Default)]
-pub(crate) struct CpuCounters {
-    inuse: [AtomicI64; MAX_SWAPFILES],
-    runs: [AtomicU64; SWAP_NR_ORDERS],
-    failures: [AtomicU64; SWAP_NR_ORDERS],
-    events: [AtomicU64; NR_EVENTS],
-    order_events: [[AtomicU64; SWAP_NR_ORDERS]; NR_ORDER_EVENTS],
-    /// Slots that a folio owns.
-    cached: AtomicI64,
-}
-
-// Relaxed in both: one writer at a time by the local lock; a reader wants the number, not what it implies.
-fn bump(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-}
-
-impl CpuCounters {
-    #[inline]
-    pub(crate) fn add_inuse(&self, ty: SwpType, nr: i64) {
-        let counter = &self.inuse[ty.index()];
-        counter.store(counter.load(Ordering::Relaxed) + nr, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn count_runs(&self, order: Order, nr: usize) {
-        bump(&self.runs[order.index()], nr as u64);
-    }
-
-    pub(crate) fn count_failure(&self, order: Order) {
-        bump(&self.failures[order.index()], 1);
-    }
-
-    pub(crate) fn count(&self, event: Event, by: u64) {
-        bump(&self.events[event as usize], by);
-    }
-
-    pub(crate) fn count_order(&self, event: OrderEvent, order: Order) {
-        bump(&self.order_events[event as usize][order.index()], 1);
-    }
-
-    /// Counts slots that a folio took or let go of.
-    pub(crate) fn add_cached(&self, nr: i64) {
-        // Relaxed: as in `bump`.
-        self.cached.store(self.cached.load(Ordering::Relaxed) + nr, Ordering::Relaxed);
     }
 }
 
@@ -236,11 +135,7 @@ pub struct Swap {
     counters: Box<[CachePadded<CpuCounters>]>,
     pub(crate) avail: SpinMutex<Avail>,
     active: Mutex<Active>,
-    total_swap_pages: AtomicU64,
-    /// Slots of enabled devices that are not counted as swap space.
-    uncounted_pages: AtomicU64,
-    /// A bit a type: its slots are not counted as swap space.
-    uncounted: AtomicU32,
+    space: Space,
     /// Virtual devices that are on.
     pub(crate) nr_virtual: AtomicUsize,
     /// Types ever used; sums look no further.
@@ -248,6 +143,7 @@ pub struct Swap {
     /// Devices that seek. Kernel: `nr_rotate_swap`.
     pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
+    pub(crate) zswap: Zswap,
     pub(crate) policies: Policies,
     /// The rule that judges pages that come back.
     pub(crate) workingset: Workingset,
@@ -274,6 +170,8 @@ pub struct Config {
     pub memcg: Option<Hierarchy>,
     /// Working-set rule: `classic` or `mglru`.
     pub workingset: String,
+    /// zswap from the start; `None` is zswap that is off until it is turned on.
+    pub zswap: Option<ZswapOptions>,
 }
 
 impl Config {
@@ -288,6 +186,7 @@ impl Config {
             memory_pages: MEMORY_PAGES_DEFAULT,
             memcg: None,
             workingset: "classic".into(),
+            zswap: None,
         }
     }
 }
@@ -306,7 +205,7 @@ impl Swap {
 
     /// Makes a subsystem with choices of one's own. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
     pub fn with_config(config: Config) -> Result<Self> {
-        let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset } = config;
+        let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap } = config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
         let local = |_| Local {
             hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
@@ -323,13 +222,12 @@ impl Swap {
             counters: (0..nr_cpus).map(|_| CachePadded::default()).collect(),
             avail: SpinMutex::default(),
             active: Mutex::new(Active { least_priority: -1, ..Active::default() }),
-            total_swap_pages: AtomicU64::new(0),
-            uncounted_pages: AtomicU64::new(0),
-            uncounted: AtomicU32::new(0),
+            space: Space::default(),
             nr_virtual: AtomicUsize::new(0),
             nr_types: AtomicUsize::new(0),
             nr_rotational: AtomicUsize::new(0),
             memory: Memory::new(memory_pages, memcg)?,
+            zswap: Zswap::new(memory_pages, zswap)?,
             policies: Policies::default(),
             workingset: Workingset::from_name(&workingset, memory_pages)?,
             readahead: ClusterReadahead::default(),
@@ -420,87 +318,6 @@ impl Swap {
         let rest: Vec<_> = rest.collect();
         types.extend(rest);
         types.into_iter().filter_map(|ty| active.devices[ty.index()].clone()).collect()
-    }
-
-    /// Returns the slots of a type that are in use.
-    pub fn inuse_pages(&self, ty: SwpType) -> u64 {
-        self.counters.iter().map(|cpu| cpu.inuse[ty.index()].load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
-    }
-
-    /// Returns the free slots of all enabled devices that count as swap space. Kernel: `nr_swap_pages`.
-    ///
-    /// While a device is being turned off its slots in use count negative, as in the kernel.
-    #[inline]
-    pub fn nr_swap_pages(&self) -> i64 {
-        // Relaxed throughout: exact on one thread; a momentary picture on many, as the kernel's is.
-        let types = self.nr_types.load(Ordering::Relaxed);
-        let used = |cpu: &CachePadded<CpuCounters>| -> i64 {
-            cpu.inuse[..types].iter().map(|inuse| inuse.load(Ordering::Relaxed)).sum()
-        };
-        let free = self.total_swap_pages() as i64 - self.counters.iter().map(used).sum::<i64>();
-        match self.uncounted.load(Ordering::Relaxed) {
-            0 => free,
-            types => free + self.inuse_of(types),
-        }
-    }
-
-    /// Returns the slots in use of the types in a mask.
-    #[cold]
-    fn inuse_of(&self, types: u32) -> i64 {
-        let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
-        types.map(|ty| self.inuse_pages(SwpType(ty)) as i64).sum()
-    }
-
-    /// Returns the pages that may still go to swap: the free slots of every enabled device, counted as swap space or not.
-    pub(crate) fn nr_swappable_pages(&self) -> i64 {
-        // Relaxed: as in `nr_swap_pages`.
-        self.nr_swap_pages() + self.uncounted_pages.load(Ordering::Relaxed) as i64
-            - self.inuse_of(self.uncounted.load(Ordering::Relaxed))
-    }
-
-    /// Adds the slots of a device that is enabled, or was resized, to what there is; see [`Swap::uncount_pages`].
-    pub(crate) fn count_pages(&self, device: &SwapDevice) {
-        // Relaxed: numbers that `vm_swap_full` and its like compare; see there.
-        self.total_of(device).fetch_add(device.pages().into(), Ordering::Relaxed);
-    }
-
-    /// Takes the slots of a device from what there is.
-    pub(crate) fn uncount_pages(&self, device: &SwapDevice) {
-        // Relaxed: as in `count_pages`.
-        self.total_of(device).fetch_sub(device.pages().into(), Ordering::Relaxed);
-    }
-
-    fn total_of(&self, device: &SwapDevice) -> &AtomicU64 {
-        if device.is_counted() { &self.total_swap_pages } else { &self.uncounted_pages }
-    }
-
-    /// Notes what kind of device a type is from now on; it is not enabled.
-    pub(crate) fn note_kind(&self, device: &SwapDevice) {
-        let bit = 1 << device.ty().0;
-        // Relaxed: nothing of the type is in use yet, so that whoever sees it late adds nothing.
-        match device.is_counted() {
-            true => self.uncounted.fetch_and(!bit, Ordering::Relaxed),
-            false => self.uncounted.fetch_or(bit, Ordering::Relaxed),
-        };
-    }
-
-    /// Returns how many devices with storage are tried for slots: a full one does not count. Kernel: `nr_real_swapfiles`.
-    ///
-    /// Locks: the avail lock.
-    pub fn nr_real_swapfiles(&self) -> u64 {
-        self.avail.lock().nr_real
-    }
-
-    /// Returns the usable slots of all enabled devices. Kernel: `total_swap_pages`.
-    #[inline]
-    pub fn total_swap_pages(&self) -> u64 {
-        self.total_swap_pages.load(Ordering::Relaxed)
-    }
-
-    /// Says whether less than half of all slots are free. Kernel: `vm_swap_full`.
-    #[inline]
-    pub fn vm_swap_full(&self) -> bool {
-        self.nr_swap_pages() * 2 < self.total_swap_pages() as i64
     }
 
     /// Returns the slots whose entry is a folio. Kernel: `nr_swapcached`, all nodes together.

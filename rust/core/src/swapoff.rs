@@ -9,9 +9,10 @@ use crate::error::{Result, SwapError};
 use crate::folio::FolioFlags;
 use crate::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
 use crate::profile::DefaultPriority;
-use crate::swap::{Active, Swap};
+use crate::swap::{Active, Event, Swap};
+use crate::swapin::{Orders, Swapin};
 use crate::table::EntryKind;
-use crate::types::{CpuId, SwpEntry, SwpOffset, SwpType};
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 
 impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
@@ -78,6 +79,10 @@ impl Swap {
             }
             for offset in in_use(device) {
                 let entry = device.entry_at(offset);
+                if device.get(offset).kind() == EntryKind::Pointer {
+                    self.unuse_backing(device, offset)?;
+                    continue;
+                }
                 let count = self.on_cpu(CpuId(0))?.swap_count(entry)?;
                 if count > 0 {
                     unuse(entry, count)?;
@@ -91,6 +96,55 @@ impl Swap {
             0 => self.finish_work(device),
             inuse_pages => Err(SwapError::StillInUse { ty: device.ty().0, inuse_pages, why: "" }),
         }
+    }
+
+    /// Reads the data of a real slot that backs a virtual one back into memory, with all that its folio has, and frees it. Page
+    /// tables go on naming the virtual slot: none is looked at. Kernel: the fast half of `try_to_unuse` under vswap.
+    fn unuse_backing(&self, device: &SwapDevice, offset: SwpOffset) -> Result<()> {
+        let cpu = CpuId(0);
+        let real = device.entry_at(offset);
+        // Freed, moved or given to another owner meanwhile: the next pass meets it if it is still in use.
+        while let Some(owner) = device.get(offset).owner() {
+            let folio = match self.swapin_entry(owner, &Swapin::new(cpu, self.orders_of_run(device, offset))) {
+                Ok(folio) => folio,
+                Err(SwapError::NotInUse(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if folio.has(FolioFlags::HELD) {
+                return Ok(());
+            }
+            // Reads and writes under way are waited for: their end frees the lock.
+            let locked = folio.folio().lock();
+            folio.wait_writeback();
+            let mut on_cpu = self.on_cpu(cpu)?;
+            if !folio.covers(owner) || !on_cpu.cx().is_backed_by(owner, real) {
+                continue;
+            }
+            if !locked.has(FolioFlags::UPTODATE) {
+                // Whoever read it got the reason and takes it out of the cache.
+                drop((on_cpu, locked));
+                self.drop_unread(&folio, cpu)?;
+                continue;
+            }
+            // The only copy from here on.
+            locked.set(FolioFlags::DIRTY);
+            on_cpu.release_folio_backing(&locked)?;
+            on_cpu.counters().count(Event::SwapoffRmap, locked.nr_pages().into());
+            on_cpu.finish();
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Returns the orders that a folio may have which is to read a real slot: up to the largest whose aligned virtual slots
+    /// have their data in one run there, with this slot the first of it.
+    fn orders_of_run(&self, device: &SwapDevice, offset: SwpOffset) -> Orders {
+        let Some(owner) = device.get(offset).owner() else { return Orders::ZERO };
+        let room = SWAPFILE_CLUSTER - offset.in_cluster() as u32;
+        let is_next = |&i: &u32| device.get(offset.plus(i)).owner() == Some(owner.plus(i));
+        let nr_run = 1 + (1..room).take_while(is_next).count() as u32;
+        let fits = nr_run.ilog2().min(owner.offset().0.trailing_zeros());
+        Order::new(fits.min(Order::MAX.get().into()) as u8).map_or(Orders::ZERO, Orders::one)
     }
 
     /// Takes the folio of a slot out of the cache if it has no references; one that a user holds is met again later.

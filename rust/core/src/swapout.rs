@@ -42,7 +42,7 @@ impl Swap {
             false => self.folio_alloc(order)?,
         };
         let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
-        self.tell_limits();
+        self.end_operation();
         charged.map(|()| folio)
     }
 
@@ -94,7 +94,7 @@ impl Swap {
         let result = self.add_to_swap_as(&locked, &wish, cpu);
         let entry = locked.entry();
         drop(locked);
-        self.tell_limits();
+        self.end_operation();
         result.map(|()| entry.expect("it was given slots"))
     }
 
@@ -109,7 +109,7 @@ impl Swap {
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, Kept<'s>> {
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
-        self.tell_limits();
+        self.end_operation();
         match result {
             Ok(entry) => {
                 // The reference went with the folio.
@@ -178,7 +178,7 @@ impl Swap {
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
         loop {
             let found = self.swapin_folio(entry, how);
-            self.tell_limits();
+            self.end_operation();
             let (folio, is_new) = found?;
             if is_new {
                 self.count_major_fault(how.faulting, how.cpu)?;
@@ -231,7 +231,7 @@ impl Swap {
     /// Says whether a slot is given up once its page is mapped. Step I7. Kernel: `should_try_to_free_swap`; differs: no
     /// mlock, no write fault: page tables know of those.
     pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
-        let is_synchronous = self.on_cpu(cpu)?.device_of(entry)?.has(crate::device::SwpFlags::SYNCHRONOUS_IO);
+        let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 

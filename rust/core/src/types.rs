@@ -64,6 +64,11 @@ impl fmt::Debug for SwpEntry {
     }
 }
 
+/// The number of a zswap entry, from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct ZswapId(pub std::num::NonZeroU32);
+
 /// A device number, 0..[`crate::limits::MAX_SWAPFILES`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]

@@ -1,25 +1,38 @@
-//! Two protocols of the core under a memory model: every interleaving and every stale read that the language allows.
+//! Protocols of the core under a memory model: every interleaving and every stale read that the language allows.
 //!
 //! The very files of the core are compiled here again, with atomics that the model drives in place of the real ones.
 
-/// What the core's `sync` is to those files.
-mod sync {
+mod shim;
+
+/// The primitives that the model drives.
+mod model {
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+
     pub(crate) mod atomics {
         pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
     }
 }
 
+/// What the core's `table` is to the index.
+mod table {
+    pub(crate) use super::shown::ShownTable;
+}
+
+#[path = "../src/cluster/index.rs"]
+#[expect(dead_code, reason = "the models use a part of it")]
+mod index;
 #[path = "../src/folio/refs.rs"]
 #[expect(dead_code, reason = "the models use a part of it")]
 mod refs;
 #[path = "../src/table/shown.rs"]
-#[expect(dead_code, reason = "the models use a part of it")]
 mod shown;
 
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use refs::FolioRefs;
+use shim::device::Device;
+use shim::{error, mapped, sync, types};
 use shown::ShownTable;
 
 /// A table of one entry goes from cluster 0 to cluster 1 while somebody looks cluster 0's entry up.
@@ -105,5 +118,73 @@ fn the_last_reference_frees_once_and_sees_everything() {
         let mine = put(0, &refs, &done);
         assert!(mine != other.join().expect("no panic"), "exactly one frees");
         assert!(!refs.try_get(), "nobody takes a reference to a free page");
+    });
+}
+
+/// A cluster goes and its record becomes another cluster's, while somebody looks both up, with the lock and without.
+#[test]
+fn a_cluster_that_is_found_is_the_one_looked_for() {
+    loom::model(|| {
+        let device = Arc::new(Device::new(1, 4));
+        device.create(1..4).expect("a free number").set(101);
+        let mover = {
+            let device = device.clone();
+            thread::spawn(move || {
+                device.lock(1).expect("made above").destroy();
+                let ci = device.create(2..4).expect("a free number");
+                assert_eq!(ci.idx(), 2);
+                ci.set(102);
+            })
+        };
+        assert!(matches!(device.entry(1), 0 | 101) && matches!(device.entry(2), 0 | 102));
+        for idx in [1, 2] {
+            if let Some(ci) = device.lock(idx) {
+                // Not 0: the lock of a cluster is free only when it is whole.
+                assert_eq!((ci.idx(), ci.get()), (idx, 100 + u64::from(idx)));
+            }
+        }
+        mover.join().expect("no panic");
+        assert!(device.lock(1).is_none() && device.lock(2).is_some());
+    });
+}
+
+/// A cluster goes and comes back under its old number, with the same record, while somebody looks it up.
+#[test]
+fn a_cluster_made_again_is_whole() {
+    loom::model(|| {
+        let device = Arc::new(Device::new(1, 4));
+        device.create(1..4).expect("a free number").set(7);
+        let maker = {
+            let device = device.clone();
+            thread::spawn(move || {
+                device.lock(1).expect("made above").destroy();
+                device.create(1..4).expect("a free number").set(8);
+            })
+        };
+        if let Some(ci) = device.lock(1) {
+            assert!(matches!(ci.get(), 7 | 8));
+        }
+        assert!(matches!(device.entry(1), 0 | 7 | 8));
+        maker.join().expect("no panic");
+        assert_eq!(device.lock(1).map(|ci| ci.get()), Some(8));
+    });
+}
+
+/// Two make clusters at the same time: they get the two lowest numbers, one each; the next gets what one gives back.
+#[test]
+fn two_makers_get_the_lowest_numbers() {
+    loom::model(|| {
+        let device = Arc::new(Device::new(2, 2));
+        let make = |device: &Device| device.create(0..2).expect("a number for each").idx();
+        let other = {
+            let device = device.clone();
+            thread::spawn(move || make(&device))
+        };
+        let mine = make(&device);
+        let theirs = other.join().expect("no panic");
+        assert_eq!(mine + theirs, 1);
+        assert!(device.create(0..2).is_none(), "every number is taken");
+        device.lock(mine).expect("made above").destroy();
+        assert_eq!(device.create(0..2).map(|ci| ci.idx()), Some(mine));
     });
 }

@@ -11,10 +11,11 @@ use swapcore::limits::PAGE_SIZE;
 use swapcore::memcg::{DeadSwapin, Hierarchy, MemcgWish, OwnerStore};
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::spec::Discard;
-use swapcore::storage::Ram;
+use swapcore::spec::{Discard, GhostSpec, Visibility};
+use swapcore::storage::{Ghost, Ram};
 use swapcore::swapout::MappedFolio;
 use swapcore::types::CssId;
+use swapcore::zswap::ZswapOptions;
 use swapcore::{Config, CpuId, Order, Orders, Profile, Swap, Swapin, Switches, SwpEntry};
 
 const CPU: CpuId = CpuId(0);
@@ -201,10 +202,24 @@ impl<'s> Machine<'s> {
     }
 }
 
-fn run(hierarchy: Hierarchy, wish: MemcgWish, ops: &[Op]) -> Result<(), TestCaseError> {
+/// What stands in front of the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Front {
+    Nothing,
+    /// A virtual device with zswap.
+    Virtual,
+}
+
+fn run(hierarchy: Hierarchy, wish: MemcgWish, front: Front, ops: &[Op]) -> Result<(), TestCaseError> {
     let switches = Switches { memcg: wish, ..Profile::Newest.switches() };
-    let config = Config { memcg: Some(hierarchy), memory_pages: 1024, switches, ..Config::default() };
+    let zswap = (front == Front::Virtual).then(|| ZswapOptions { max_pool_percent: 1, ..ZswapOptions::default() });
+    let config = Config { memcg: Some(hierarchy), memory_pages: 1024, switches, zswap, ..Config::default() };
     let swap = Swap::with_config(config).expect("these go together");
+    if front == Front::Virtual {
+        let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Hidden };
+        let ghost = Arc::new(Ghost::new(1 << 16, spec).expect("a size"));
+        swap.swapon_storage(ghost, Some(10), Discard::None).expect("a virtual device");
+    }
     swap.swapon_storage(Arc::new(Ram::new(2048).expect("a size")), None, Discard::None).expect("a device");
     let mut machine = Machine { swap: &swap, groups: vec![CssId::ROOT], folios: Vec::new(), slots: Vec::new() };
     for (number, op) in ops.iter().enumerate() {
@@ -246,12 +261,22 @@ proptest! {
 
     #[test]
     fn counters_of_v2_are_what_tables_and_folios_say(ops in ops()) {
-        wishes().into_iter().try_for_each(|wish| run(Hierarchy::V2, wish, &ops))?;
+        wishes().into_iter().try_for_each(|wish| run(Hierarchy::V2, wish, Front::Nothing, &ops))?;
     }
 
     #[test]
     fn counters_of_v1_are_what_tables_and_folios_say(ops in ops()) {
-        wishes().into_iter().try_for_each(|wish| run(Hierarchy::V1, wish, &ops))?;
+        wishes().into_iter().try_for_each(|wish| run(Hierarchy::V1, wish, Front::Nothing, &ops))?;
+    }
+
+    #[test]
+    fn counters_of_v2_with_virtual_slots_are_what_tables_and_folios_say(ops in ops()) {
+        wishes().into_iter().try_for_each(|wish| run(Hierarchy::V2, wish, Front::Virtual, &ops))?;
+    }
+
+    #[test]
+    fn counters_of_v1_with_virtual_slots_are_what_tables_and_folios_say(ops in ops()) {
+        wishes().into_iter().try_for_each(|wish| run(Hierarchy::V1, wish, Front::Virtual, &ops))?;
     }
 }
 

@@ -22,10 +22,11 @@ pub(crate) struct Request<'r> {
     word: SwapTableEntry,
     /// The folio that will own the single run.
     folio: Option<Folio<'r>>,
+    /// The run will back slots of a virtual device, so it is one on a device with storage: `word` is the Pointer to the first
+    /// of them.
+    is_backing: bool,
     out: &'r mut [SwpEntry],
     taken: usize,
-    /// The run is to back slots of a virtual device: one on a device with storage.
-    is_backing: bool,
     /// Where the last scan of a rotational device left off, offset 0 for nowhere.
     position: Option<SwpOffset>,
 }
@@ -46,29 +47,20 @@ impl<'r> Request<'r> {
     }
 }
 
-/// Devices that have an order and hints of their own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum DeviceKind {
-    Ordinary,
-    Virtual,
-}
-
-impl DeviceKind {
-    #[inline]
-    fn of(device: &SwapDevice) -> Self {
-        if device.is_virtual() { Self::Virtual } else { Self::Ordinary }
-    }
-}
+/// Virtual devices have an order and hints of their own.
+const VIRTUAL: bool = true;
+/// All other devices.
+const ORDINARY: bool = false;
 
 impl Cx<'_> {
     /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
     pub(crate) fn folio_alloc_swap(&mut self, request: &mut Request<'_>) -> bool {
-        let (virtuals, ordinary) = (DeviceKind::Virtual, DeviceKind::Ordinary);
-        if self.is_for_virtuals(request) && (self.alloc_fast(virtuals, request) || self.alloc_slow(virtuals, request)) {
+        // Relaxed: see `swapon`.
+        if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
             return true;
         }
         loop {
-            if self.alloc_fast(ordinary, request) || self.alloc_slow(ordinary, request) {
+            if self.alloc_fast::<ORDINARY>(request) || self.alloc_slow(ORDINARY, request) {
                 return true;
             }
             if request.order != Order::ZERO || !self.sync_discard() {
@@ -78,40 +70,46 @@ impl Cx<'_> {
         }
     }
 
-    /// Says whether virtual devices are to be tried first: for folios, and for whatever no other device has room for.
-    #[inline]
-    fn is_for_virtuals(&self, request: &Request<'_>) -> bool {
-        // Relaxed: see `swapon`.
-        self.swap.nr_virtual.load(Ordering::Relaxed) > 0
-            && !request.is_backing
-            && (request.folio.is_some() || self.swap.avail.lock().list.iter().next().is_none())
+    /// Tries virtual devices, for folios and for whatever no other device has room for.
+    #[inline(never)]
+    fn alloc_virtual(&mut self, request: &mut Request<'_>) -> bool {
+        let has_folio = request.folio.is_some();
+        if request.is_backing || !(has_folio || self.swap.avail.lock().list.iter().next().is_none()) {
+            return false;
+        }
+        let word = request.word;
+        if !has_folio {
+            // Nobody will write the slots: what stands behind them is zeros.
+            request.word = word.never_written();
+        }
+        let is_served = self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request);
+        request.word = word;
+        is_served
     }
 
-    /// Returns this CPU's hints at devices of a kind.
+    /// Returns this CPU's hints at virtual devices, or at all others.
     #[inline(always)]
-    fn hints(&mut self, kind: DeviceKind) -> &mut Hints {
-        match kind {
-            DeviceKind::Ordinary => self.hints,
-            DeviceKind::Virtual => self.virtual_hints,
-        }
+    fn hints_at(&mut self, is_virtual: bool) -> &mut Hints {
+        if is_virtual { self.virtual_hints } else { self.hints }
     }
 
     /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
-    fn alloc_fast(&mut self, kind: DeviceKind, request: &mut Request<'_>) -> bool {
+    fn alloc_fast<const IS_VIRTUAL: bool>(&mut self, request: &mut Request<'_>) -> bool {
         let (order, word) = (request.order, request.word);
-        let hint = self.hints(kind)[order.index()];
-        if request.is_backing && self.device(hint.ty()).is_none_or(SwapDevice::is_ghost) {
+        if request.is_backing && self.device(self.hints[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
         let nr_taken = match request.folio {
-            Some(folio) => self.take_at_hint(kind, order, word, |entry| {
+            // Each of its entries is another: not for the way of most requests.
+            _ if request.is_backing => 0,
+            Some(folio) => self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
                 folio.set_entry(entry);
                 request.push(entry);
                 false
             }),
             None => {
                 let mut out = request.out[request.taken..].iter_mut();
-                let nr_taken = self.take_at_hint(kind, order, word, |entry| {
+                let nr_taken = self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
                     out.next().into_iter().for_each(|slot| *slot = entry);
                     out.len() > 0
                 });
@@ -122,6 +120,7 @@ impl Cx<'_> {
         if nr_taken > 0 {
             return true;
         }
+        let hint = self.hints_at(IS_VIRTUAL)[order.index()];
         if hint.offset().0 == 0 {
             return false;
         }
@@ -134,14 +133,13 @@ impl Cx<'_> {
     ///
     /// `take` gets each run and says whether it wants another.
     #[inline(always)]
-    fn take_at_hint(
+    fn take_at_hint<const IS_VIRTUAL: bool>(
         &mut self,
-        kind: DeviceKind,
         order: Order,
         word: SwapTableEntry,
         mut take: impl FnMut(SwpEntry) -> bool,
     ) -> u32 {
-        let hint = self.hints(kind)[order.index()];
+        let hint = self.hints_at(IS_VIRTUAL)[order.index()];
         let Some(device) = self.device(hint.ty()) else { return 0 };
         let nr_pages = order.nr_pages();
         let mut slot = hint.offset().in_cluster() as u32;
@@ -158,27 +156,24 @@ impl Cx<'_> {
         }
         let Some(table) = ci.table() else { return 0 };
         let base = device.entry_at(ci.idx().base());
-        let mut nr_taken = 0;
+        let first = slot;
+        let end = SWAPFILE_CLUSTER.min(slot + room);
         let mut wants_more = true;
-        while wants_more
-            && (nr_taken + 1) * nr_pages <= room
-            && slot + nr_pages <= SWAPFILE_CLUSTER
-            && table.is_null_run(slot as usize, nr_pages as usize)
-        {
+        while wants_more && slot + nr_pages <= end && table.is_null_run(slot as usize, nr_pages as usize) {
             table.fill(slot as usize, nr_pages as usize, word);
             wants_more = take(base.plus(slot));
             slot += nr_pages;
-            nr_taken += 1;
         }
-        if nr_taken == 0 {
+        if slot == first {
             return 0;
         }
-        ci.add_count(nr_taken * nr_pages);
-        self.counters.add_inuse(device.ty(), (nr_taken * nr_pages) as i64);
+        let nr_taken = (slot - first) >> order.get();
+        ci.add_count(slot - first);
+        self.counters.add_inuse(device.ty(), (slot - first).into());
         self.counters.count_runs(order, nr_taken as usize);
         self.relocate(device, &mut ci);
         let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };
-        self.hints(kind)[order.index()] = next;
+        self.hints_at(IS_VIRTUAL)[order.index()] = next;
         nr_taken
     }
 
@@ -198,10 +193,10 @@ impl Cx<'_> {
 
     /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
     #[inline(never)]
-    fn alloc_slow(&mut self, kind: DeviceKind, request: &mut Request<'_>) -> bool {
+    fn alloc_slow(&mut self, is_virtual: bool, request: &mut Request<'_>) -> bool {
         self.counters.count(Event::SlowPath, 1);
         let mut visited = 0u32;
-        while let Some(ty) = self.next_device(kind, visited) {
+        while let Some(ty) = self.next_device(is_virtual, visited) {
             visited |= 1 << ty.0;
             let Some(device) = self.device(ty) else { continue };
             if request.is_backing && device.is_ghost() {
@@ -218,12 +213,10 @@ impl Cx<'_> {
     }
 
     /// Picks the first device not visited yet and puts it behind its equals.
-    fn next_device(&self, kind: DeviceKind, visited: u32) -> Option<SwpType> {
+    fn next_device(&self, is_virtual: bool, visited: u32) -> Option<SwpType> {
         let mut avail = self.swap.avail.lock();
-        let list = match kind {
-            DeviceKind::Ordinary => &mut avail.list,
-            DeviceKind::Virtual => &mut avail.virtuals,
-        };
+        let avail = &mut *avail;
+        let list = if is_virtual { &mut avail.virtuals } else { &mut avail.list };
         let ty = list.iter().find(|ty| visited & (1 << ty.0) == 0)?;
         list.requeue(ty);
         Some(ty)
@@ -231,9 +224,27 @@ impl Cx<'_> {
 
     /// Hands out a run on one device, at this CPU's hint if that is to be looked at and lies there.
     fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
-        let hint = self.hints(DeviceKind::of(device))[request.order.index()];
+        let hint = self.hints_at(device.is_virtual())[request.order.index()];
         let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+    }
+
+    /// Takes one run of real slots whose entries say that they back the slots of a virtual device from `owner` on; only on
+    /// `types` of devices if there are. Kernel: the allocation in `folio_realloc_swap`.
+    pub(crate) fn alloc_backing(
+        &mut self,
+        owner: SwpEntry,
+        order: Order,
+        types: Option<&[SwpType]>,
+    ) -> Option<SwpEntry> {
+        let mut entry = [SwpEntry::NONE];
+        let mut request = Request::new(order, SwapTableEntry::pointer(owner), &mut entry);
+        request.is_backing = true;
+        let is_served = match types {
+            None => self.folio_alloc_swap(&mut request),
+            Some(types) => self.alloc_on_types(types, &mut request),
+        };
+        is_served.then(|| entry[0])
     }
 
     /// Hands out a run on the first of some devices that has room. Kernel: none; a tier is one priority there.
@@ -257,7 +268,7 @@ impl OnCpu<'_> {
             taken = entry;
             false
         };
-        match self.cx().take_at_hint(DeviceKind::Ordinary, order, SwapTableEntry::SWAPPED_OUT, take) {
+        match self.cx().take_at_hint::<ORDINARY>(order, SwapTableEntry::SWAPPED_OUT, take) {
             0 => self.alloc_searching(order),
             _ => Ok(taken),
         }
@@ -337,6 +348,10 @@ impl OnCpu<'_> {
             return Err(SwapError::NoSpace { nr_pages });
         }
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+        if cx.device(entry[0].ty()).is_some_and(SwapDevice::is_virtual) {
+            // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
+            folio.set(FolioFlags::DIRTY);
+        }
         cx.counters.add_cached(nr_pages.into());
         if let Err(error) = cx.try_charge_swap(locked) {
             self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;

@@ -8,7 +8,7 @@ use crate::swap::Cx;
 use crate::table::{EntryKind, SwapTable};
 use crate::types::{Order, SwpOffset};
 
-use super::{DeviceKind, Request};
+use super::Request;
 
 /// What a look at one range found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +56,7 @@ impl Cx<'_> {
     fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
-            self.hints(DeviceKind::of(device))[request.order.index()] = device.entry_at(next);
+            self.hints_at(device.is_virtual())[request.order.index()] = device.entry_at(next);
         } else {
             request.position = Some(next);
         }
@@ -113,6 +113,9 @@ impl Cx<'_> {
             match entry.kind() {
                 EntryKind::Null => {}
                 EntryKind::Pfn if entry.is_cache_only() && self.takes_back(device) => range = Range::NeedsReclaim,
+                EntryKind::Pointer if entry.is_cache_only_pointer() && self.takes_back(device) => {
+                    range = Range::NeedsReclaim;
+                }
                 _ => return Range::InUse,
             }
         }
@@ -130,10 +133,10 @@ impl Cx<'_> {
     fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
         for offset in (first.0..first.0 + nr_pages).map(SwpOffset) {
             let entry = device.get(offset);
-            if entry.count() != Some(0) {
+            if entry.count() != Some(0) && !entry.is_cache_only_pointer() {
                 return;
             }
-            if entry.is_cached()
+            if !entry.is_null()
                 && let Reclaimed::Kept(_) = self.try_to_reclaim(device, offset, ReclaimWhen::Anyway)
             {
                 return;
@@ -157,7 +160,11 @@ impl Cx<'_> {
         if ci.count() == 0 {
             ci.set_order(request.order);
         }
-        table.fill(slot, nr_pages as usize, request.word);
+        if request.is_backing {
+            table.fill_pointers(slot, nr_pages as usize, request.word);
+        } else {
+            table.fill(slot, nr_pages as usize, request.word);
+        }
         if let Some(folio) = request.folio {
             folio.set_entry(entry);
         }

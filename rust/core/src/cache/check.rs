@@ -1,12 +1,14 @@
 //! May a range of slots be cached by one folio? The look that a swap-in takes before and after it gets memory.
 
+use std::ops::Range;
+
 use crate::charge::SeenSlots;
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::profile::SwapinCheck;
 use crate::swap::Cx;
-use crate::table::{EntryKind, Shadow, SwapTable, SwapTableEntry};
+use crate::table::{Backing, EntryKind, Shadow, SwapTable, SwapTableEntry};
 use crate::types::SwpOffset;
 
 fn is_swapped_out(word: SwapTableEntry) -> bool {
@@ -41,6 +43,7 @@ pub(super) fn check_batch(
     let owner = cx.slot_owner(ci, table, targ.in_cluster());
     let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && cx.slot_owner(ci, table, slot) == owner;
     differs(slots.clone().find(|&slot| !is_alike(slot)))?;
+    differs(mixed_backing(cx, device, ci, table, slots.clone()))?;
     let shared_count = cx.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
     let is_shared =
         slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
@@ -56,8 +59,31 @@ fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Res
     }
 }
 
+/// Returns the first slot that one read does not reach together with the first one: its data is elsewhere, or in zswap, which
+/// loads single pages. Kernel: `vswap_can_swapin_thp`, and the look at zswap beside it.
+fn mixed_backing(
+    cx: &Cx<'_>,
+    device: &SwapDevice,
+    ci: &ClusterGuard<'_>,
+    table: &SwapTable,
+    mut slots: Range<usize>,
+) -> Option<usize> {
+    if slots.len() == 1 {
+        return None;
+    }
+    if !device.is_virtual() {
+        let base = ci.idx().base();
+        let is_stored = |slot: usize| cx.zswap_id(device, base.plus(slot as u32)).is_some();
+        return if cx.swap.zswap().may_have_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
+    }
+    let backing = |slot: usize| ci.virtual_word(slot).backing(table.get(slot));
+    let (start, first) = (slots.start, backing(slots.start));
+    let is_read_alone = first == Backing::Zswap;
+    slots.find(|&slot| is_read_alone || !first.continues((slot - start) as u32, backing(slot)))
+}
+
 /// Returns the first slot whose zero mark is not that of the first one.
-fn mixed_zero(table: &SwapTable, mut slots: std::ops::Range<usize>) -> Option<usize> {
+fn mixed_zero(table: &SwapTable, mut slots: Range<usize>) -> Option<usize> {
     let first = table.get(slots.start).is_zero();
     slots.find(|&slot| table.get(slot).is_zero() != first)
 }

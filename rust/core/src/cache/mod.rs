@@ -114,7 +114,7 @@ impl<'a> OnCpu<'a> {
         let ci = device.clusters.lock_used(offset.cluster());
         for slot in slots.clone() {
             if let Err(error) = cx.dup_slot(device, &ci, slot) {
-                slots.take_while(|&done| done < slot).for_each(|done| cx.put_slot(&ci, done));
+                slots.take_while(|&done| done < slot).for_each(|done| cx.put_slot(device, &ci, done));
                 return Err(error);
             }
         }
@@ -138,7 +138,7 @@ impl<'a> OnCpu<'a> {
         if let Some(slot) = slots.clone().find(|&slot| table.get(slot).is_cache_only()) {
             return Err(SwapError::NotInUse(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32))));
         }
-        slots.for_each(|slot| cx.put_slot(&ci, slot));
+        slots.for_each(|slot| cx.put_slot(device, &ci, slot));
         Ok(())
     }
 
@@ -322,20 +322,5 @@ impl<'a> OnCpu<'a> {
         let table = ci.table().ok_or(SwapError::NotInUse(entry))?;
         let room = crate::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;
         Ok(check::zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
-    }
-
-    /// Sets or clears the zero marks of all slots of a locked cached folio. Errors: `NotCached` (EINVAL).
-    pub(crate) fn mark_zero(&mut self, folio: &LockedFolio<'_>, is_zero: bool) -> Result<()> {
-        let cx = self.cx();
-        let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), 0..folio.nr_pages())?;
-        let ci = device.clusters.lock_used(offset.cluster());
-        let table = ci.table().expect("cached slots have a table");
-        for slot in slots {
-            let word = table.get(slot);
-            if word.is_zero() != is_zero {
-                table.set(slot, word.with_zero(is_zero).expect("a cached folio's slots hold it"));
-            }
-        }
-        Ok(())
     }
 }

@@ -161,7 +161,7 @@ impl Swap {
             return Err(MemCgroups::removed(&at.groups.name(css)));
         }
         let result = write(Write { at, file: file.name, text: text.trim(), nonblock, cpu });
-        self.tell_limits();
+        self.end_operation();
         result
     }
 }

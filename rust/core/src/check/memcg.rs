@@ -6,6 +6,7 @@ use super::ensure;
 use crate::device::SwapDevice;
 use crate::error::Result;
 use crate::folio::FolioFlags;
+use crate::limits::PAGE_SIZE;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, PageCounter};
 use crate::swap::Swap;
 use crate::table::EntryKind;
@@ -52,6 +53,9 @@ impl Swap {
         for idx in device.clusters.live() {
             let ci = device.clusters.lock_used(idx);
             let Some(table) = ci.table() else { continue };
+            // On v2 a virtual slot is charged for while there is a real one behind it.
+            let is_two_step = device.is_virtual() && !groups.do_memsw_account();
+            let charged = |slot| u64::from(!is_two_step || ci.virtual_word(slot).is_swapfile());
             for (slot, entry) in table.iter().enumerate() {
                 let swp = device.entry_at(SwpOffset(idx.base().0 + slot as u32));
                 let recorded = match (ci.owner(slot), entry.shadow()) {
@@ -65,14 +69,14 @@ impl Swap {
                     let group = groups.lookup(recorded);
                     ensure(group.is_some(), "I18", || format!("{swp} names id {}, which nobody has", recorded.0))?;
                     let css = group.expect("checked").css();
-                    *found.owned.entry(css).or_default() += 1;
+                    *found.owned.entry(css).or_default() += charged(slot);
                     *found.pins.entry(css).or_default() += 1;
                 } else if let Some(pfn) = entry.pfn() {
                     let folio = self.memory_of_folios().folio(pfn);
                     ensure(folio.css().is_some(), "I20", || format!("{swp}: {folio:?} is cached and nobody's"))?;
                     let is_charged = !groups.do_memsw_account() && !folio.has(FolioFlags::SWAP_UNCHARGED);
                     if let (Some(css), true, false) = (folio.css(), is_charged, keeps_records) {
-                        *found.owned.entry(css).or_default() += 1;
+                        *found.owned.entry(css).or_default() += charged(slot);
                     }
                 }
             }
@@ -98,7 +102,13 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &Found) -> Result<
         };
         let swap = if groups.do_memsw_account() { owned + resident } else { owned };
         usage("I16", &group.swap, swap, if groups.do_memsw_account() { "memsw" } else { "swap" })?;
-        usage("I17", &group.memory, resident, "memory")?;
+        // What a group itself has in zswap counts as whole pages.
+        let zswap_pages = |css: &CssId| {
+            let bytes = groups.get(*css).stat_local(MemcgStat::ZswapB).max(0) as u64;
+            bytes.div_ceil(PAGE_SIZE as u64)
+        };
+        let zswap: u64 = below.iter().map(zswap_pages).sum();
+        usage("I17", &group.memory, resident + zswap, "memory")?;
     }
     ensure(group.stat_local(MemcgStat::Swap) == of(&found.owned, css) as i64, "I18", || {
         let counted = group.stat_local(MemcgStat::Swap);

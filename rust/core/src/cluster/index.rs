@@ -116,12 +116,6 @@ impl Index {
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
     }
 
-    /// Says whether clusters come and go.
-    #[inline]
-    pub(crate) fn is_dynamic(&self) -> bool {
-        self.taken.is_some()
-    }
-
     fn taken(&self) -> &SpinMutex<Taken> {
         self.taken.as_ref().expect("only a dynamic index knows who is there")
     }

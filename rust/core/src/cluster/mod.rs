@@ -7,6 +7,8 @@
 //! both from one pool, and stays mapped as long as the device: who comes late to one finds it dead, or another's.
 
 mod index;
+#[cfg(test)]
+mod index_model;
 mod list;
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
@@ -17,7 +19,9 @@ use crate::error::Result;
 use crate::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
 use crate::mapped::{MappedSlice, page_bytes};
 use crate::sync::{SpinMutex, SpinWord};
-use crate::table::{Cell, ExtendTables, OwnerForm, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, TablePool};
+use crate::table::{
+    Cell, ExtendTables, OwnerForm, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, TablePool, VirtualWord,
+};
 use crate::types::{ClusterIdx, MemcgId, Order, SwpOffset};
 
 use index::Index;
@@ -120,6 +124,8 @@ impl SwapCluster {
 /// The clusters of one device with their tables and lists.
 #[derive(Debug)]
 pub(crate) struct Clusters {
+    /// Clusters come and go.
+    is_dynamic: bool,
     array: MappedSlice<SwapCluster>,
     /// The table numbers again, for lookups without a lock: they need nothing else of a cluster, and find four times as many
     /// here in a cache line.
@@ -143,9 +149,10 @@ impl Clusters {
     /// Makes `nr` clusters, all free. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32, free_order: FreeOrder, owners: OwnerForm) -> Result<Self> {
         Ok(Self {
+            is_dynamic: false,
             array: MappedSlice::zeroed(nr as usize)?,
             index: Index::fixed(nr)?,
-            tables: TablePool::new(nr)?,
+            tables: TablePool::new(nr, false)?,
             extend: ExtendTables::default(),
             owners: Owners::new(owners, nr)?,
             lists: SpinMutex::new(Lists::new(nr, free_order)),
@@ -157,17 +164,18 @@ impl Clusters {
     }
 
     /// Makes an empty device of up to `nr` clusters that come and go; there is address space for as many as a device can
-    /// have, and nothing else. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn dynamic(nr: u32, owners: OwnerForm) -> Result<Self> {
+    /// have, and nothing else. With second words if it is virtual. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn dynamic(nr: u32, owners: OwnerForm, is_virtual: bool) -> Result<Self> {
         let owners = match owners {
             // A cell for every slot from the start is what such a device does without.
             OwnerForm::Array => OwnerForm::Table,
             form => form,
         };
         let mut clusters = Self::new(0, FreeOrder::Ascending, OwnerForm::Entry)?;
+        clusters.is_dynamic = true;
         clusters.array = MappedSlice::zeroed(MAX_DEVICE_CLUSTERS as usize + 1)?;
         clusters.index = Index::dynamic(MAX_DEVICE_CLUSTERS)?;
-        clusters.tables = TablePool::new(MAX_DEVICE_CLUSTERS)?;
+        clusters.tables = TablePool::new(MAX_DEVICE_CLUSTERS, is_virtual)?;
         clusters.owners = Owners::new(owners, MAX_DEVICE_CLUSTERS)?;
         clusters.set_len(nr);
         clusters.set_open(nr);
@@ -177,7 +185,7 @@ impl Clusters {
     /// Says whether clusters come and go.
     #[inline]
     pub(crate) fn is_dynamic(&self) -> bool {
-        self.index.is_dynamic()
+        self.is_dynamic
     }
 
     /// Returns the number of clusters, of a dynamic device how many it may have.
@@ -314,6 +322,25 @@ impl Clusters {
             self.tables.table(id).get(offset.in_cluster())
         };
         self.index.shown(offset.cluster()).read(look).unwrap_or(SwapTableEntry::NULL)
+    }
+
+    /// Reads the second word of a slot without a lock; a hint, NONE when the cluster has no table or the device no such words.
+    pub(crate) fn virtual_word(&self, offset: SwpOffset) -> VirtualWord {
+        let look = |id| {
+            let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
+            self.tables.virtual_table(id).map(|table| table.get(offset.in_cluster()))
+        };
+        self.index.shown(offset.cluster()).read(look).flatten().unwrap_or(VirtualWord::NONE)
+    }
+
+    /// Says in a Pointer whether its owner is held by the swap cache alone. Called with the lock of the owner's cluster, which
+    /// keeps the slot in use. Kernel: the atomic or / and-not on the reverse map.
+    pub(crate) fn mark_cache_only(&self, offset: SwpOffset, is_cache_only: bool) {
+        let mark = |id| {
+            let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
+            self.tables.table(id).mark_cache_only(offset.in_cluster(), is_cache_only);
+        };
+        self.index.shown(offset.cluster()).read(mark).expect("a slot in use has a table");
     }
 
     /// Says whether no cluster has a free slot.
@@ -599,6 +626,20 @@ impl<'a> ClusterGuard<'a> {
     /// Returns the counts over 14.
     pub(crate) fn extend(&self) -> &'a ExtendTables {
         &self.all.extend
+    }
+
+    /// Returns the second word of a slot; NONE on a device without.
+    #[inline]
+    pub(crate) fn virtual_word(&self, slot: usize) -> VirtualWord {
+        let table = self.ci.table_id().and_then(|id| self.all.tables.virtual_table(id));
+        table.map_or(VirtualWord::NONE, |table| table.get(slot))
+    }
+
+    /// Writes the second word of a slot in use, of a virtual device.
+    #[inline]
+    pub(crate) fn set_virtual_word(&mut self, slot: usize, word: VirtualWord) {
+        let table = self.ci.table_id().and_then(|id| self.all.tables.virtual_table(id));
+        table.expect("a slot in use of a virtual device has two words").set(slot, word);
     }
 
     fn cell(&self, slot: usize) -> Option<Cell> {

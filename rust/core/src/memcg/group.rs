@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Which;
 use super::counter::PageCounter;
 use super::policy::GroupPolicy;
+use crate::limits::PAGE_SIZE;
 use crate::sync::SpinMutex;
 use crate::types::{CssId, MemcgId};
 use crate::workingset::Lruvec;
@@ -41,6 +42,16 @@ pub enum MemcgStat {
     ThpSwpOut,
     /// Kernel: `THP_SWPOUT_FALLBACK`.
     ThpSwpOutFallback,
+    /// Bytes of compressed pages. Kernel: `MEMCG_ZSWAP_B`.
+    ZswapB,
+    /// Pages that they are. Kernel: `MEMCG_ZSWAPPED`.
+    Zswapped,
+    /// Kernel: `ZSWPIN`.
+    ZswpIn,
+    /// Kernel: `ZSWPOUT`.
+    ZswpOut,
+    /// Kernel: `ZSWPWB`.
+    ZswpWb,
     /// Folios charged, v1. Kernel: `PGPGIN` of a memcg.
     PgPgIn,
     /// Folios uncharged, v1. Kernel: `PGPGOUT` of a memcg.
@@ -117,6 +128,10 @@ pub struct MemCgroup {
     pub(super) swappiness: AtomicU8,
     pub(super) min_pages: AtomicU64,
     pub(super) low_pages: AtomicU64,
+    /// Bytes of compressed pages that the group and all below it may have. Kernel: `zswap_max`.
+    zswap_max_bytes: AtomicU64,
+    /// Pages of it may go on from zswap to a device. Kernel: `zswap_writeback`.
+    may_zswap_writeback: AtomicBool,
     /// v1: the OOM killer is off for the group. Kept and shown.
     pub(super) is_oom_kill_disabled: AtomicBool,
     pub(super) policy: SpinMutex<GroupPolicy>,
@@ -147,6 +162,8 @@ impl MemCgroup {
             swappiness: AtomicU8::new(SWAPPINESS_DEFAULT),
             min_pages: AtomicU64::new(0),
             low_pages: AtomicU64::new(0),
+            zswap_max_bytes: AtomicU64::new(u64::MAX),
+            may_zswap_writeback: AtomicBool::new(true),
             is_oom_kill_disabled: AtomicBool::new(false),
             policy: SpinMutex::default(),
             throttled_ms: AtomicU64::new(0),
@@ -189,6 +206,36 @@ impl MemCgroup {
     /// Says whether the group was made and not removed yet. Kernel: `mem_cgroup_online`.
     pub fn is_online(&self) -> bool {
         self.life() == Life::Online
+    }
+
+    /// Returns the bytes of compressed pages that the group and all below it may have; `u64::MAX` is no limit. Kernel:
+    /// `memory.zswap.max`.
+    pub fn zswap_max_bytes(&self) -> u64 {
+        self.zswap_max_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets what [`MemCgroup::zswap_max_bytes`] returns; what is there stays.
+    pub fn set_zswap_max_bytes(&self, bytes: u64) {
+        self.zswap_max_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Says whether pages of it may go on from zswap to a device, as far as it is asked itself. Kernel:
+    /// `memory.zswap.writeback`.
+    pub fn may_zswap_writeback(&self) -> bool {
+        self.may_zswap_writeback.load(Ordering::Relaxed)
+    }
+
+    /// Sets what [`MemCgroup::may_zswap_writeback`] returns.
+    pub fn set_zswap_writeback(&self, may_writeback: bool) {
+        self.may_zswap_writeback.store(may_writeback, Ordering::Relaxed);
+    }
+
+    /// Changes the bytes of compressed pages that the group has itself; returns how many pages of memory more they round up
+    /// to, below 0 for less.
+    pub(crate) fn add_zswap_bytes(&self, bytes: i64) -> i64 {
+        let before = self.stats[MemcgStat::ZswapB as usize].fetch_add(bytes, Ordering::Relaxed);
+        let pages = |bytes: i64| (bytes + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;
+        pages(before + bytes) - pages(before)
     }
 
     /// Returns the private id that slots record; 0 once it is released.
@@ -336,6 +383,8 @@ impl MemCgroup {
         self.min_pages.store(0, Ordering::Relaxed);
         self.low_pages.store(0, Ordering::Relaxed);
         self.is_oom_kill_disabled.store(false, Ordering::Relaxed);
+        self.zswap_max_bytes.store(u64::MAX, Ordering::Relaxed);
+        self.may_zswap_writeback.store(true, Ordering::Relaxed);
         self.swappiness.store(parent.map_or(SWAPPINESS_DEFAULT, Self::swappiness), Ordering::Relaxed);
         *self.policy.lock() = parent.map_or_else(GroupPolicy::default, Self::policy);
         self.throttled_ms.store(0, Ordering::Relaxed);

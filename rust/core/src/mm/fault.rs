@@ -2,7 +2,6 @@
 
 use super::{Mm, Pte, Vma, index, may_reuse};
 use crate::charge::Leave;
-use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
 use crate::event::EventKind;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
@@ -50,7 +49,7 @@ impl Mm {
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => {
                     let result = self.do_swap_page(&vma, vpn, entry, is_write, cpu);
-                    self.swap.tell_limits();
+                    self.swap.end_operation();
                     result?;
                 }
             }
@@ -174,9 +173,9 @@ impl Mm {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
         }
-        let device = self.swap.on_cpu(cpu)?.device_of(entry)?;
+        let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
         let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
-        if device.has(SwpFlags::SYNCHRONOUS_IO) {
+        if is_synchronous {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
         }

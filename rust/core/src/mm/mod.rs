@@ -20,7 +20,7 @@ use crate::limits::PAGE_SIZE;
 use crate::readahead::Vpn;
 use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
-use crate::swap::Swap;
+use crate::swap::{Event, Swap};
 use crate::types::{CpuId, CssId, Order, Pfn, SwpType};
 
 /// The most pages of one mapping: 1 TiB. Page tables are made as they are used; a lock for each is there from the start.
@@ -225,6 +225,8 @@ impl Mm {
     pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
         let vmas = self.vmas().clone();
         for vma in vmas {
+            let nr_ptes = vma.pages().end.0 - vma.pages().start.0;
+            self.swap.on_cpu(cpu)?.counters().count(Event::SwapoffPtes, nr_ptes);
             for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
                 while matches!(vma.pte(vpn), Pte::Swap { entry, .. } if entry.ty() == ty) {
                     self.touch(vpn, false, cpu)?;

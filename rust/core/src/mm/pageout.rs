@@ -63,7 +63,7 @@ impl Mm {
                 }
             }
         }
-        self.swap.tell_limits();
+        self.swap.end_operation();
         Ok(report)
     }
 

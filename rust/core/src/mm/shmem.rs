@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::{folio_of, pieces};
 use crate::charge::Leave;
-use crate::device::SwpFlags;
 use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::limits::PAGE_SIZE;
@@ -141,7 +140,7 @@ impl Shmem {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             return Ok(Some((folio, false)));
         }
-        let is_synchronous = self.swap.on_cpu(cpu)?.device_of(entry)?.has(SwpFlags::SYNCHRONOUS_IO);
+        let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
         if !is_synchronous {
             return self.swap.swap_cluster_readahead(entry, &how);
         }

@@ -171,7 +171,7 @@ fn a_folio_that_moves_keeps_counts_marks_flags_and_bytes() {
     let entry = locked.entry().expect("cached");
     let mut on_cpu = m.swap.on_cpu(CPU).expect("a cpu");
     on_cpu.dup_locked(&locked, 0..1).expect("room");
-    on_cpu.mark_zero(&locked, true).expect("cached");
+    on_cpu.begin_writeout(&locked, true).expect("cached");
     drop((on_cpu, locked));
     let old = folio.pfn();
     let moved = m.swap.folio_migrate(MappedFolio::map(folio), CPU).map_err(|(_, error)| error).expect("memory");

@@ -22,7 +22,7 @@ pub use ram::Ram;
 pub use uring::Uring;
 pub use zram::{Algorithm, Zram, ZramOptions};
 
-use crate::error::{Result, SwapError};
+use crate::error::{EIO, Result, SwapError};
 use crate::limits::PAGE_SIZE;
 use crate::spec::DeviceSpec;
 use crate::types::SwpOffset;
@@ -100,7 +100,6 @@ pub trait SwapStorage: Send + Sync + Debug {
     }
 }
 
-const EIO: i32 = 5;
 const ENOMEM: i32 = 12;
 const EINVAL: i32 = 22;
 

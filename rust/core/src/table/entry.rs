@@ -5,7 +5,7 @@
 //! NULL  0                                                            free slot
 //! Shadow count(4)    Z   shadow value, 58 bits (1..58)            1  in use, swapped out
 //! PFN    count(4)    Z   unused | PFN from bit 2 (40 bits)    1   0  in use, a folio owns it
-//! Pointer                                                   1 0 0  reserved
+//! Pointer cache-only(63)  8 bits 43..51: type | 40 bits 3..43: slot  1 0 0  backs that slot of a virtual device
 //! Bad    all ones, shifted left by 3                               header, bad page, tail
 //! ```
 //!
@@ -14,7 +14,7 @@
 use crate::limits::{
     EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, PFN_BITS, SWP_TB_COUNT_BITS, SWP_TB_COUNT_MAX, SWP_TB_FLAGS_BITS,
 };
-use crate::types::{MemcgId, Pfn};
+use crate::types::{MemcgId, Pfn, SwpEntry, SwpOffset, SwpType};
 
 const COUNT_SHIFT: u32 = 64 - SWP_TB_COUNT_BITS;
 const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
@@ -25,6 +25,13 @@ const ZERO_MARK: u64 = 1 << FLAGS_SHIFT;
 const SHADOW_MARK: u64 = 1;
 const PFN_MARK: u64 = 2;
 const PFN_SHIFT: u32 = 2;
+const POINTER_MARK: u64 = 0b100;
+const POINTER_MASK: u64 = 0b111;
+const OWNER_SHIFT: u32 = 3;
+const OWNER_OFFSET_BITS: u32 = 40;
+const OWNER_TYPE_SHIFT: u32 = OWNER_SHIFT + OWNER_OFFSET_BITS;
+/// Set while the slot that a Pointer backs is held by the swap cache alone.
+const POINTER_CACHE_ONLY: u64 = 1 << 63;
 const BAD: u64 = !0 << 3;
 
 const WORKINGSET_SHIFT: u32 = 1;
@@ -47,7 +54,7 @@ pub enum EntryKind {
     Shadow,
     /// In use and cached by a folio.
     Pfn,
-    /// Reserved for another layer's pointer.
+    /// The backing of a virtual slot.
     Pointer,
     /// Never usable.
     Bad,
@@ -112,6 +119,34 @@ impl SwapTableEntry {
     /// Builds a cached entry without references.
     pub const fn cached(pfn: Pfn) -> Self {
         Self((pfn.0 & ((1 << PFN_BITS) - 1)) << PFN_SHIFT | PFN_MARK)
+    }
+
+    /// Builds the entry of a slot that backs a virtual one. Kernel: the reverse map; differs: it names the device too.
+    pub const fn pointer(owner: SwpEntry) -> Self {
+        let (ty, offset) = (owner.ty().0 as u64, owner.offset().0 as u64);
+        Self(ty << OWNER_TYPE_SHIFT | offset << OWNER_SHIFT | POINTER_MARK)
+    }
+
+    /// Returns what is added to a Pointer for the next slot of a run.
+    pub(crate) const POINTER_STEP: u64 = 1 << OWNER_SHIFT;
+
+    /// The bit that says of a Pointer that its owner is held by the swap cache alone.
+    pub(crate) const CACHE_ONLY_BIT: u64 = POINTER_CACHE_ONLY;
+
+    /// Returns the virtual slot that a Pointer backs.
+    pub const fn owner(self) -> Option<SwpEntry> {
+        match self.kind() {
+            EntryKind::Pointer => {
+                let ty = SwpType((self.0 >> OWNER_TYPE_SHIFT) as u8);
+                Some(SwpEntry::new(ty, SwpOffset((self.0 >> OWNER_SHIFT) as u32)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Says whether this is a Pointer whose owner is held by the swap cache alone: the slot could be free.
+    pub const fn is_cache_only_pointer(self) -> bool {
+        self.0 & POINTER_MASK == POINTER_MARK && self.0 & POINTER_CACHE_ONLY != 0
     }
 
     /// Builds a swapped-out entry with `count` inline references (0..=14).
@@ -223,6 +258,12 @@ impl SwapTableEntry {
         }
     }
 
+    /// Marks a swapped-out entry whose slot was never written as all zeros: nothing else would stand behind it.
+    pub(crate) const fn never_written(self) -> Self {
+        debug_assert!(matches!(self.kind(), EntryKind::Shadow));
+        Self(self.0 | ZERO_MARK)
+    }
+
     /// One reference more; `None` of a kind without a count. Whether 0 may become 1 is the caller's rule.
     pub const fn dup(self) -> Option<DupStep> {
         match self.count() {
@@ -307,6 +348,21 @@ mod tests {
         assert!(!is_unowned(SwapTableEntry::BAD) && !SwapTableEntry::BAD.is_last_swapped_out());
         assert_eq!(SwapTableEntry::BAD.count(), None);
         assert!(!SwapTableEntry::BAD.is_zero());
+    }
+
+    #[test]
+    fn pointers_name_their_owner() {
+        for owner in [SwpEntry::new(SwpType(0), SwpOffset(1)), SwpEntry::new(SwpType(23), SwpOffset(u32::MAX))] {
+            let pointer = SwapTableEntry::pointer(owner);
+            assert_eq!((pointer.kind(), pointer.owner(), pointer.count()), (EntryKind::Pointer, Some(owner), None));
+            assert!(!pointer.is_cache_only_pointer() && !pointer.is_zero() && !pointer.is_cached());
+            let cache_only = SwapTableEntry::from_raw(pointer.raw() | SwapTableEntry::CACHE_ONLY_BIT);
+            assert_eq!((cache_only.is_cache_only_pointer(), cache_only.owner()), (true, Some(owner)));
+            let next = SwapTableEntry::from_raw(pointer.raw() + SwapTableEntry::POINTER_STEP);
+            assert_ne!(next.owner(), Some(owner));
+        }
+        assert!(!SwapTableEntry::BAD.is_cache_only_pointer() && SwapTableEntry::BAD.owner().is_none());
+        assert_eq!(SwapTableEntry::pointer(SwpEntry::new(SwpType(2), SwpOffset(5))).raw(), 2 << 43 | 5 << 3 | 4);
     }
 
     #[test]

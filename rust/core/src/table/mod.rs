@@ -7,6 +7,7 @@ mod extend;
 mod owners;
 mod pool;
 mod shown;
+mod virtual_word;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,8 @@ pub(crate) use extend::ExtendTables;
 pub(crate) use owners::{Cell, OwnerForm, Owners};
 pub(crate) use pool::{TableId, TablePool};
 pub(crate) use shown::ShownTable;
+pub use virtual_word::Backing;
+pub(crate) use virtual_word::{Stored, VirtualTable, VirtualWord};
 
 /// The entries of one cluster. Kernel: `struct swap_table`.
 #[derive(Debug)]
@@ -54,6 +57,23 @@ impl SwapTable {
         }
         for word in &self.0[index..index + nr] {
             word.store(entry.raw(), Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the Pointers of a run that backs consecutive slots, from the one in `first` on; the cluster lock is held.
+    pub(crate) fn fill_pointers(&self, index: usize, nr: usize, first: SwapTableEntry) {
+        for (i, word) in self.0[index..index + nr].iter().enumerate() {
+            word.store(first.raw() + i as u64 * SwapTableEntry::POINTER_STEP, Ordering::Relaxed);
+        }
+    }
+
+    /// Says in a Pointer whether its owner is held by the swap cache alone; the owner's cluster lock is held, not this one's.
+    pub(crate) fn mark_cache_only(&self, index: usize, is_cache_only: bool) {
+        // Relaxed: others only look at the bit; what they do about it is checked again under the owner's locks.
+        if is_cache_only {
+            self.0[index].fetch_or(SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed);
+        } else {
+            self.0[index].fetch_and(!SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed);
         }
     }
 

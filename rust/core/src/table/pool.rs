@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use super::SwapTable;
+use super::{SwapTable, VirtualTable};
 use crate::error::Result;
 use crate::limits::POOL_TABLES_HOT_MAX;
 use crate::mapped::MappedSlice;
@@ -39,14 +39,19 @@ struct Free {
 #[derive(Debug)]
 pub(crate) struct TablePool {
     tables: MappedSlice<SwapTable>,
+    /// Second words, of the tables of a virtual device, by the same numbers.
+    virtuals: Option<MappedSlice<VirtualTable>>,
     free: SpinMutex<Free>,
 }
 
 impl TablePool {
-    /// Makes a pool of `nr` tables, none of which takes memory yet. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn new(nr: u32) -> Result<Self> {
+    /// Makes a pool of `nr` tables, with second words if they are virtual, none of which takes memory yet. Errors:
+    /// `NoMemory` (ENOMEM).
+    pub(crate) fn new(nr: u32, is_virtual: bool) -> Result<Self> {
         // One more, never touched: a table's number is its index, which shortens every lookup.
-        Ok(Self { tables: MappedSlice::zeroed(nr as usize + 1)?, free: SpinMutex::default() })
+        let len = nr as usize + 1;
+        let virtuals = is_virtual.then(|| MappedSlice::zeroed(len)).transpose()?;
+        Ok(Self { tables: MappedSlice::zeroed(len)?, virtuals, free: SpinMutex::default() })
     }
 
     /// Takes a table, all NULL. Locks: the pool's. Panics: when more tables are taken than there are.
@@ -64,6 +69,7 @@ impl TablePool {
     /// Takes a table back; all its entries are NULL. Locks: the pool's.
     pub(crate) fn release(&self, id: TableId) {
         debug_assert!(self.table(id).iter().all(|entry| entry.is_null()), "a released table holds entries");
+        debug_assert!(self.virtual_table(id).is_none_or(VirtualTable::is_empty), "a released table has backings");
         let cooled = {
             let mut free = self.free.lock();
             free.attached -= 1;
@@ -73,6 +79,7 @@ impl TablePool {
         // Between the two locks the cooled table belongs to this call alone: its memory can go.
         if let Some(id) = cooled {
             self.tables.release(id.index()..id.index() + 1);
+            self.virtuals.iter().for_each(|virtuals| virtuals.release(id.index()..id.index() + 1));
             self.free.lock().cold.push(id);
         }
     }
@@ -81,6 +88,12 @@ impl TablePool {
     #[inline]
     pub(crate) fn table(&self, id: TableId) -> &SwapTable {
         &self.tables[id.index()]
+    }
+
+    /// Returns the second words of a table, on a virtual device.
+    #[inline]
+    pub(crate) fn virtual_table(&self, id: TableId) -> Option<&VirtualTable> {
+        self.virtuals.as_ref().map(|virtuals| &virtuals[id.index()])
     }
 
     /// Returns the tables attached to clusters.
@@ -106,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_released_table_is_reused_first() {
-        let pool = TablePool::new(4).expect("memory");
+        let pool = TablePool::new(4, true).expect("memory");
         let (first, second) = (pool.take(), pool.take());
         assert_ne!(first, second);
         pool.release(first);
@@ -117,7 +130,7 @@ mod tests {
     #[test]
     fn only_the_hottest_released_tables_keep_memory() {
         let nr = POOL_TABLES_HOT_MAX as u32 + 8;
-        let pool = TablePool::new(nr).expect("memory");
+        let pool = TablePool::new(nr, false).expect("memory");
         let ids: Vec<_> = (0..nr).map(|_| pool.take()).collect();
         for &id in &ids {
             pool.table(id).set(0, SwapTableEntry::SWAPPED_OUT);

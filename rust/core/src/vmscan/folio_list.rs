@@ -188,7 +188,7 @@ impl<'s> Look<'s, '_> {
                 Ok(Fate::Gone)
             }
             // It has nowhere to go: not looked at again soon. Kernel: `AOP_WRITEPAGE_ACTIVATE`.
-            (Some(_), Err(error @ SwapError::GhostWrite { .. })) => Err((error, Fate::Activate)),
+            (Some(_), Err(error)) if error.is_write_refused() => Err((error, Fate::Activate)),
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
             (Some(_), _) => Ok(Fate::Keep),
         }

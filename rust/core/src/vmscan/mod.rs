@@ -219,6 +219,7 @@ impl<'s> Reclaim<'s, '_> {
         for group in groups[first..].iter().chain(&groups[..first]) {
             if !self.is_protected(group) {
                 self.shrink_lruvec(group);
+                self.shrink_zswap(group);
             }
             if !self.now.is_full_walk {
                 self.target.set_reclaim_cursor(group.css);
@@ -226,6 +227,15 @@ impl<'s> Reclaim<'s, '_> {
                     break;
                 }
             }
+        }
+    }
+
+    /// Has zswap give memory back that cold pages of a group take there. Kernel: `shrink_slab` with zswap's shrinker.
+    fn shrink_zswap(&mut self, group: &ReclaimGroup) {
+        let css = self.swap.memcg().map(|_| group.css);
+        let before = self.swap.zswap().total_pages();
+        if self.swap.shrink_zswap_for_reclaim(css, self.now.priority, self.sc.cpu).nr_written > 0 {
+            self.now.nr_reclaimed += before.saturating_sub(self.swap.zswap().total_pages());
         }
     }
 

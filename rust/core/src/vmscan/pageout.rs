@@ -56,7 +56,7 @@ impl Swap {
             let (again, result) = self.swap_writeout(locked, cpu);
             locked = again;
             match result {
-                Ok(Writeout::Zero | Writeout::Written) => {}
+                Ok(Writeout::Zero | Writeout::Zswap | Writeout::Written) => {}
                 Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
                 Err(error) => return (Some(locked), Err(error)),
             }

@@ -1,23 +1,16 @@
 //! Compressed memory: each page on its own, in a pool of size classes.
 
-mod class;
-mod codec;
-mod pool;
-mod zspage;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use codec::Algorithm;
-use codec::{decompress, with_scratch};
-use pool::{Handle, Pool};
-use zspage::Full;
-
 use super::{Call, EIO, ENOMEM, StorageStats, StorageTraits, SwapStorage};
+pub use crate::compress::Algorithm;
+use crate::compress::{Scratch, decompress, with_scratch};
 use crate::error::Result;
 use crate::limits::PAGE_SIZE;
 use crate::mapped::MappedSlice;
 use crate::spec::DeviceSpec;
 use crate::types::SwpOffset;
+use crate::zsmalloc::{Full, Handle, Pool};
 
 /// What a [`Zram`] is made from, beside its size.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -167,7 +160,7 @@ impl Zram {
         (0..nr_pages).map(|i| u64::from(self.put(first.plus(i), State::Empty))).sum()
     }
 
-    fn write_page(&self, slot: SwpOffset, page: &[u8], scratch: &mut codec::Scratch) -> std::result::Result<(), Full> {
+    fn write_page(&self, slot: SwpOffset, page: &[u8], scratch: &mut Scratch) -> std::result::Result<(), Full> {
         if let Some(word) = same_filled(page) {
             // Relaxed: ordered by the Release of the state that follows.
             self.slots[slot.0 as usize][1].store(word, Ordering::Relaxed);

@@ -13,7 +13,7 @@ const NR_GROUPS: usize = 10;
 
 /// Why nothing could be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// The pool would go over its limit.
     Limit,
     /// The system has no memory.

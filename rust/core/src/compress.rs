@@ -60,7 +60,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn checked(self) -> Result<Self> {
+    pub(crate) fn checked(self) -> Result<Self> {
         match self {
             #[cfg(feature = "zstd")]
             Self::Zstd { level } if !(1..=ZSTD_LEVEL_MAX).contains(&level) => Err(SwapError::OutOfRange {
@@ -75,7 +75,7 @@ impl Algorithm {
 }
 
 /// What a thread keeps between pages, so that compressing allocates nothing and takes no lock.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     table: CompressTable,
     out: Box<[u8]>,
     #[cfg(feature = "zstd")]
@@ -94,7 +94,7 @@ impl Scratch {
 
     /// Compresses a page, or returns `None` when it grows over the room there is.
     #[inline]
-    pub(super) fn compress(&mut self, algorithm: Algorithm, page: &[u8]) -> Option<&[u8]> {
+    pub(crate) fn compress(&mut self, algorithm: Algorithm, page: &[u8]) -> Option<&[u8]> {
         let bytes = match algorithm {
             Algorithm::Lz4 => compress_into_with_table(page, &mut self.out, &mut self.table).ok()?,
             #[cfg(feature = "zstd")]
@@ -116,13 +116,13 @@ thread_local! {
 }
 
 /// Lends this thread's scratch memory. Kernel: `zcomp_stream_get`, per CPU; ours is per thread.
-pub(super) fn with_scratch<R>(body: impl FnOnce(&mut Scratch) -> R) -> R {
+pub(crate) fn with_scratch<R>(body: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(body)
 }
 
 /// Decompresses a whole page; says whether the data was one.
 #[inline]
-pub(super) fn decompress(algorithm: Algorithm, data: &[u8], page: &mut [u8]) -> bool {
+pub(crate) fn decompress(algorithm: Algorithm, data: &[u8], page: &mut [u8]) -> bool {
     let bytes = match algorithm {
         Algorithm::Lz4 => decompress_into(data, page).ok(),
         #[cfg(feature = "zstd")]

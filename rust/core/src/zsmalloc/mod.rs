@@ -2,23 +2,27 @@
 //! lock a zspage for what is stored. Neither is held while the other is waited for: [`Pool::compact`], which has a class
 //! lock, only tries those of two zspages.
 
+mod class;
+mod zspage;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_utils::CachePadded;
 
-use super::class::{CHAIN_PAGES_MAX, Classes, Geometry, HANDLE_SIZE, OBJECTS_MAX};
-use super::zspage::{Class, Full, Memory, Spare};
 use crate::limits::PAGE_SIZE;
 use crate::sync::SpinMutex;
+use class::{CHAIN_PAGES_MAX, Classes, Geometry, HANDLE_SIZE, OBJECTS_MAX};
+pub(crate) use zspage::Full;
+use zspage::{Class, Memory, Spare};
 
 /// Names an object: class, zspage, place in it; 47 bits. Kernel: the handle that `zs_malloc` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Handle(u64);
+pub(crate) struct Handle(u64);
 
 impl Handle {
     /// Bits of [`Handle::bits`].
-    pub(super) const BITS: u32 = 32 + 8 + 7;
+    pub(crate) const BITS: u32 = 32 + 8 + 7;
 
     fn new(class: usize, zspage: u32, object: usize) -> Self {
         debug_assert!(class < 128 && object < OBJECTS_MAX, "a handle has no room");
@@ -26,12 +30,12 @@ impl Handle {
     }
 
     /// The handle as a number, to be kept.
-    pub(super) fn bits(self) -> u64 {
+    pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
     /// The other way round.
-    pub(super) fn from_bits(bits: u64) -> Self {
+    pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
@@ -50,25 +54,25 @@ impl Handle {
 
 /// What a pool holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct PoolTotals {
+pub(crate) struct PoolTotals {
     /// Objects.
-    pub(super) nr_objects: u64,
+    pub(crate) nr_objects: u64,
     /// Objects of a whole page.
-    pub(super) nr_huge: u64,
+    pub(crate) nr_huge: u64,
     /// Bytes of data in objects, without rounding.
-    pub(super) data_bytes: u64,
+    pub(crate) data_bytes: u64,
     /// Pages of zspages.
-    pub(super) nr_pages: u64,
+    pub(crate) nr_pages: u64,
     /// The most pages there ever were.
-    pub(super) nr_pages_max: u64,
+    pub(crate) nr_pages_max: u64,
     /// Pages that compaction gave back.
-    pub(super) nr_compacted_pages: u64,
+    pub(crate) nr_compacted_pages: u64,
 }
 
 /// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that no object
 /// is copied together before it is read.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     sizes: Classes,
     classes: Box<[CachePadded<SpinMutex<Class>>]>,
     spare: CachePadded<SpinMutex<Spare>>,
@@ -81,7 +85,7 @@ pub(super) struct Pool {
 // Every counter is Relaxed: each is a number of its own; what memory it speaks of is ordered by the class locks.
 impl Pool {
     /// An empty pool that never has more pages than the limit.
-    pub(super) fn new(limit_pages: u64) -> Self {
+    pub(crate) fn new(limit_pages: u64) -> Self {
         let sizes = Classes::new(CHAIN_PAGES_MAX);
         let classes =
             sizes.distinct.iter().map(|geometry| CachePadded::new(SpinMutex::new(Class::new(*geometry)))).collect();
@@ -90,14 +94,19 @@ impl Pool {
         Self { sizes, classes, spare, limit_pages, nr_pages, nr_pages_max, nr_compacted_pages }
     }
 
+    /// Returns the pages of zspages.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.nr_pages.load(Relaxed)
+    }
+
     /// Returns the largest data in bytes that an object smaller than a page can hold.
-    pub(super) fn data_bytes_max(&self) -> usize {
+    pub(crate) fn data_bytes_max(&self) -> usize {
         self.sizes.data_bytes_max()
     }
 
     /// Stores data of a slot. Kernel: `zs_malloc` and `zs_obj_write`.
     #[inline]
-    pub(super) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
+    pub(crate) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
         let class = self.sizes.for_bytes(data.len());
         let geometry = self.sizes.distinct[class];
         let mut held = self.classes[class].lock();
@@ -135,7 +144,7 @@ impl Pool {
     /// Reads an object of a length in bytes in place, if the caller still has it. `still_there` is asked once the
     /// object cannot be moved or overwritten any more; when it says no, nothing is read. Kernel: `zs_obj_read_begin`.
     #[inline]
-    pub(super) fn read<R>(
+    pub(crate) fn read<R>(
         &self,
         handle: Handle,
         bytes: usize,
@@ -150,7 +159,7 @@ impl Pool {
     }
 
     /// Frees an object that holds data of a length. Waits for no data to be copied. Kernel: `zs_free`.
-    pub(super) fn free(&self, handle: Handle, bytes: usize) {
+    pub(crate) fn free(&self, handle: Handle, bytes: usize) {
         let mut held = self.classes[handle.class()].lock();
         held.nr_objects -= 1;
         held.data_bytes -= bytes as u64;
@@ -164,7 +173,7 @@ impl Pool {
     /// Moves objects from the emptiest zspages to the fullest and gives back what gets empty; returns those pages.
     ///
     /// `moved` is told the owner, the old and the new place, and says whether the owner follows. Kernel: `zs_compact`.
-    pub(super) fn compact(&self, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
+    pub(crate) fn compact(&self, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
         let pages = self.classes.iter().enumerate().map(|(i, class)| self.compact_class(i, class, &moved)).sum();
         self.nr_compacted_pages.fetch_add(pages, Relaxed);
         pages
@@ -214,7 +223,7 @@ impl Pool {
     }
 
     /// Returns what the pool holds; exact when nobody is at work.
-    pub(super) fn totals(&self) -> PoolTotals {
+    pub(crate) fn totals(&self) -> PoolTotals {
         let mut totals = PoolTotals {
             nr_pages: self.nr_pages.load(Relaxed),
             nr_pages_max: self.nr_pages_max.load(Relaxed),
@@ -254,6 +263,3 @@ impl Pool {
         drop(too_much);
     }
 }
-
-#[cfg(test)]
-mod tests;

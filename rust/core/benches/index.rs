@@ -1,0 +1,165 @@
+//! Clusters that come and go against what else could hold them: lookups (R14), and making and destroying one (R15).
+//!
+//! `cargo bench -p swapcore --bench index`; medians of ratios over interleaved rounds. Lookups read entries of tables that
+//! are all in use, at random: chained, each knows its slot from the one before; or independent, as many as the machine
+//! overlaps. The peers keep numbers of tables in one flat array, so that only the index differs. With `large` as an
+//! argument also a million clusters, which takes 9 GiB.
+
+#[path = "common/pairs.rs"]
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
+use std::sync::{Arc, Mutex, RwLock};
+
+use common::pairs;
+use memmap2::{MmapMut, MmapOptions};
+use swapcore::storage::Ghost;
+use swapcore::{CpuId, Discard, GhostSpec, Order, Profile, Swap, SwapDevice, SwpOffset};
+
+const CPU: CpuId = CpuId(0);
+const C: usize = 512;
+const LOOKUPS: usize = 20_000;
+
+/// An array of words for every slot, mapped as it is touched: the machine's page tables are the index.
+struct Flat(MmapMut);
+
+impl Flat {
+    fn new(nr_slots: usize, fill: u64) -> Self {
+        let map = MmapOptions::new().len(nr_slots * 8).no_reserve_swap().map_anon().expect("address space");
+        let mut flat = Self(map);
+        flat.0.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&fill.to_ne_bytes()));
+        flat
+    }
+
+    #[inline(always)]
+    fn get(&self, slot: usize) -> u64 {
+        bytemuck::cast_slice::<u8, u64>(&self.0)[slot]
+    }
+}
+
+/// A device all of whose clusters are in use.
+fn full(nr_clusters: usize) -> (Swap, Arc<SwapDevice>) {
+    let swap = Swap::new(1, Profile::Newest).expect("a CPU");
+    // Room for one more beside them.
+    let ghost = Ghost::new(((nr_clusters + 1) * C) as u32, GhostSpec::default()).expect("a size");
+    let device = swap.swapon_storage(Arc::new(ghost), Some(1), Discard::None).expect("a good device");
+    (1..nr_clusters).for_each(|_| _ = swap.alloc(Order::MAX, CPU).expect("room"));
+    (1..C).for_each(|_| _ = swap.alloc(Order::ZERO, CPU).expect("room"));
+    (swap, device)
+}
+
+/// Steps through slots in a scrambled order; what was read is mixed in and never changes it.
+#[inline(always)]
+fn scramble(at: usize, read: u64) -> usize {
+    at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407 + (read as usize & 2))
+}
+
+fn chained(nr_slots: usize, get: impl Fn(usize) -> u64) {
+    let mut at = 1;
+    for _ in 0..LOOKUPS {
+        at = scramble(at, get((at >> 20) % nr_slots));
+    }
+    black_box(at);
+}
+
+fn independent(nr_slots: usize, get: impl Fn(usize) -> u64) {
+    let (mut at, mut sum) = (1, 0u64);
+    for _ in 0..LOOKUPS {
+        at = scramble(at, 0);
+        sum = sum.wrapping_add(get((at >> 20) % nr_slots));
+    }
+    black_box(sum);
+}
+
+fn compare(name: &str, nr_slots: usize, ours: impl Fn(usize) -> u64, peer: impl Fn(usize) -> u64) {
+    pairs(&format!("get, chained, {name}"), || chained(nr_slots, &ours), || chained(nr_slots, &peer));
+    pairs(&format!("get, independent, {name}"), || independent(nr_slots, &ours), || independent(nr_slots, &peer));
+}
+
+/// R14.
+fn lookups(nr_clusters: usize) {
+    let (_swap, device) = full(nr_clusters);
+    let nr_slots = nr_clusters * C;
+    let word = device.get(SwpOffset(nr_slots as u32 - 1)).raw();
+    let flat = Flat::new(nr_slots, word);
+    let ours = |slot: usize| device.get(SwpOffset(slot as u32)).raw();
+    let title = |peer: &str| format!("{nr_clusters} clusters, against {peer}");
+    compare(&title("a flat mapped array"), nr_slots, ours, |slot| flat.get(slot));
+
+    let tables = 0..nr_clusters as u32;
+    let tree = scc::TreeIndex::new();
+    tables.clone().for_each(|at| assert!(tree.insert_sync(at, at).is_ok()));
+    let by_tree = |slot: usize| {
+        let at = tree.peek_with(&((slot / C) as u32), |_, &at| at as usize);
+        flat.get(at.expect("in use") * C + slot % C)
+    };
+    compare(&title("scc::TreeIndex"), nr_slots, ours, by_tree);
+    drop(tree);
+
+    let map = papaya::HashMap::new();
+    tables.clone().for_each(|at| _ = map.pin().insert(at, at));
+    let by_hash = |slot: usize| {
+        let at = *map.pin().get(&((slot / C) as u32)).expect("in use") as usize;
+        flat.get(at * C + slot % C)
+    };
+    compare(&title("papaya::HashMap"), nr_slots, ours, by_hash);
+    drop(map);
+
+    let map = RwLock::new(tables.map(|at| (at, at)).collect::<BTreeMap<_, _>>());
+    let by_lock = |slot: usize| {
+        let at = map.read().expect("no panic")[&((slot / C) as u32)] as usize;
+        flat.get(at * C + slot % C)
+    };
+    compare(&title("RwLock<BTreeMap>"), nr_slots, ours, by_lock);
+}
+
+/// The plain way to have clusters that come and go.
+struct Plain {
+    tables: BTreeMap<u32, Box<[u64; C]>>,
+    free: BTreeSet<u32>,
+}
+
+/// R15: ours is the whole of an allocation that finds no other room and of the put that frees its slot.
+fn create_and_destroy(nr_clusters: usize) {
+    let (swap, _device) = full(nr_clusters);
+    let used = 0..nr_clusters as u32;
+    let plain = Mutex::new(Plain {
+        tables: used.clone().map(|idx| (idx, Box::new([1; C]))).collect(),
+        free: (used.end..(1 << 23)).collect(),
+    });
+    let ours = || {
+        for _ in 0..LOOKUPS / 20 {
+            let entry = swap.alloc(Order::ZERO, CPU).expect("one number is free");
+            swap.put(black_box(entry), 1, CPU).expect("in use");
+        }
+    };
+    let theirs = || {
+        for _ in 0..LOOKUPS / 20 {
+            let mut table = Box::new([0; C]);
+            let idx = {
+                let mut plain = plain.lock().expect("no panic");
+                let idx = plain.free.pop_first().expect("millions");
+                table[0] = 1;
+                plain.tables.insert(idx, table);
+                idx
+            };
+            let mut plain = plain.lock().expect("no panic");
+            let mut table = plain.tables.remove(&black_box(idx)).expect("made above");
+            table[0] = 0;
+            plain.free.insert(idx);
+        }
+    };
+    pairs(&format!("create + destroy beside {nr_clusters} clusters, against Mutex<BTreeMap> + BTreeSet"), ours, theirs);
+}
+
+fn main() {
+    let is_large = std::env::args().any(|arg| arg == "large");
+    for nr_clusters in [1 << 10, 1 << 16] {
+        lookups(nr_clusters);
+        create_and_destroy(nr_clusters);
+    }
+    if is_large {
+        lookups(1 << 20);
+    }
+}

@@ -1,0 +1,123 @@
+//! The index against a set that is plainly right.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::index::Index;
+use crate::types::ClusterIdx;
+
+/// Takes the lowest number of a range from both.
+fn store(index: &Index, model: &mut BTreeSet<u32>, range: Range<u32>) -> Result<(), TestCaseError> {
+    let lowest = range.clone().find(|number| !model.contains(number));
+    let mut prepared = None;
+    let stored = index.store_lowest(range, 7, |idx| prepared = Some(idx));
+    prop_assert_eq!(stored.map(|idx| idx.0), lowest);
+    prop_assert_eq!(prepared, stored, "prepared exactly when stored");
+    model.extend(lowest);
+    Ok(())
+}
+
+fn erase(index: &Index, model: &mut BTreeSet<u32>, nth: usize) {
+    if let Some(&number) = model.iter().nth(nth % model.len().max(1)) {
+        index.erase(ClusterIdx(number));
+        model.remove(&number);
+    }
+}
+
+fn members(index: &Index) -> Vec<u32> {
+    let mut from = 0;
+    std::iter::from_fn(|| {
+        let idx = index.next(from)?;
+        from = idx.0 + 1;
+        Some(idx.0)
+    })
+    .collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many numbers of a range.
+    Store(u32, u32, u32),
+    /// So many members, by rank.
+    Erase(u32, usize),
+    Find(u32),
+    Next(u32),
+}
+
+fn step(capacity: u32) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        // Past the end too: a range is a limit, not a promise.
+        (1..200u32, 0..capacity, 0..capacity + 100).prop_map(|(nr, start, end)| Step::Store(nr, start, end)),
+        (1..200u32, Just(0), Just(capacity)).prop_map(|(nr, start, end)| Step::Store(nr, start, end)),
+        (1..150u32, any::<usize>()).prop_map(|(nr, nth)| Step::Erase(nr, nth)),
+        (0..capacity + 10).prop_map(Step::Find),
+        (0..capacity + 10).prop_map(Step::Next),
+    ]
+}
+
+fn run(capacity: u32, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (index, mut model) = (Index::dynamic(capacity).expect("memory"), BTreeSet::new());
+    for step in steps {
+        match step {
+            Step::Store(nr, start, end) => {
+                let range = start..end.min(capacity);
+                (0..nr).try_for_each(|_| store(&index, &mut model, range.clone()))?;
+            }
+            Step::Erase(nr, nth) => (0..nr).for_each(|_| erase(&index, &mut model, nth)),
+            Step::Find(number) => {
+                prop_assert_eq!(index.find(ClusterIdx(number), Some), model.contains(&number).then_some(7));
+            }
+            Step::Next(from) => {
+                prop_assert_eq!(index.next(from).map(|idx| idx.0), model.range(from..).next().copied());
+            }
+        }
+        prop_assert_eq!(index.len() as usize, model.len());
+    }
+    prop_assert_eq!(members(&index), model.into_iter().collect::<Vec<_>>());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_small_index_is_a_set(steps in prop::collection::vec(step(100), 1..60)) {
+        run(100, steps)?;
+    }
+
+    #[test]
+    fn an_index_of_two_levels_is_a_set(steps in prop::collection::vec(step(4100), 1..60)) {
+        run(4100, steps)?;
+    }
+}
+
+#[test]
+fn a_full_index_of_every_level_finds_what_is_given_back() {
+    let capacity = 64 * 64 * 64 + 70;
+    let index = Index::dynamic(capacity).expect("memory");
+    let store = || index.store_lowest(0..capacity, 1, |_| ()).map(|idx| idx.0);
+    assert!((0..capacity).all(|number| store() == Some(number)));
+    assert_eq!((store(), index.len()), (None, capacity));
+    for gone in [capacity - 1, 64 * 64 * 64, 64 * 64 * 64 - 1, 64 * 64, 4095, 64, 63, 0] {
+        index.erase(ClusterIdx(gone));
+    }
+    assert_eq!(index.store_lowest(4096..5000, 1, |_| ()), Some(ClusterIdx(4096)));
+    assert_eq!(index.store_lowest(65..4095, 1, |_| ()), None, "none is free in that range");
+    let again: Vec<_> = std::iter::from_fn(store).collect();
+    assert_eq!(again, [0, 63, 64, 4095, 64 * 64 * 64 - 1, 64 * 64 * 64, capacity - 1]);
+}
+
+#[test]
+fn bytes_are_those_of_the_pages_touched() {
+    let index = Index::dynamic(1 << 23).expect("memory");
+    assert_eq!(index.touched_bytes(), 0);
+    let store = || index.store_lowest(0..1 << 23, 1, |_| ()).expect("room");
+    store();
+    assert_eq!(index.touched_bytes(), 4 * 4096, "words and three levels");
+    (1..513).for_each(|_| _ = store());
+    assert_eq!(index.touched_bytes(), 5 * 4096);
+    index.erase(ClusterIdx(512));
+    assert_eq!(index.touched_bytes(), 5 * 4096, "words count how often they were used, for ever");
+}

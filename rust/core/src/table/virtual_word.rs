@@ -1,0 +1,213 @@
+//! The second word of a virtual slot: where its data is now. Encodings and what they mean together with the table entry.
+//!
+//! ```text
+//! bit       63..59   58 .......................  3   2  1  0
+//! NONE      0                                                  no backing of its own
+//! ZSWAP              number of the zswap entry       0  0  1
+//! SWAPFILE  type(5)  slot of a real device (56)      0  1  0
+//! ```
+//!
+//! That a slot is zero-backed or has its data in a folio only is never stored here: the table entry says so.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::Zeroable;
+
+use super::SwapTableEntry;
+use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::types::{SwpEntry, SwpOffset, SwpType, ZswapId};
+
+const TAG_BITS: u32 = 3;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+const ZSWAP: u64 = 1;
+const SWAPFILE: u64 = 2;
+const TYPE_BITS: u32 = 5;
+const TYPE_SHIFT: u32 = 64 - TYPE_BITS;
+
+const _: () = assert!(crate::limits::MAX_SWAPFILES <= 1 << TYPE_BITS, "a device type fits");
+
+/// Where the data of a virtual slot is. Kernel: the effective type of a vswap entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backing {
+    /// Nowhere: the slot is free.
+    None,
+    /// It is all zeros, and nothing is kept.
+    Zero,
+    /// Compressed, in zswap.
+    Zswap,
+    /// On this slot of a real device.
+    Swapfile(SwpEntry),
+    /// In the folio that caches the slot, and nowhere else.
+    Folio,
+}
+
+impl Backing {
+    /// Returns the kernel's word in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Zero => "zero",
+            Self::Zswap => "zswap",
+            Self::Swapfile(_) => "swapfile",
+            Self::Folio => "folio",
+        }
+    }
+
+    /// Says whether the data of the slot `nr` further on is where it would be if both lie in one run.
+    pub const fn continues(self, nr: u32, next: Self) -> bool {
+        match (self, next) {
+            (Self::Swapfile(first), Self::Swapfile(at)) => at.value() == first.value() + nr as u64,
+            (Self::None, Self::None)
+            | (Self::Zero, Self::Zero)
+            | (Self::Zswap, Self::Zswap)
+            | (Self::Folio, Self::Folio) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What the second word of a slot holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stored {
+    None,
+    Zswap(ZswapId),
+    Swapfile(SwpEntry),
+}
+
+/// The second word of a virtual slot. Kernel: the entry of a virtual table, tags of `enum vswap_type`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct VirtualWord(u64);
+
+impl VirtualWord {
+    /// No backing of its own.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The data is in zswap, under this number.
+    pub(crate) const fn zswap(id: ZswapId) -> Self {
+        Self((id.0.get() as u64) << TAG_BITS | ZSWAP)
+    }
+
+    /// The data is on a slot of a real device.
+    pub(crate) fn swapfile(entry: SwpEntry) -> Self {
+        Self(u64::from(entry.ty().0) << TYPE_SHIFT | u64::from(entry.offset().0) << TAG_BITS | SWAPFILE)
+    }
+
+    /// Reads the word. Panics: on a tag that nothing stores.
+    pub(crate) fn stored(self) -> Stored {
+        let payload = self.0 >> TAG_BITS;
+        match self.0 & TAG_MASK {
+            0 => Stored::None,
+            ZSWAP => Stored::Zswap(ZswapId(NonZeroU32::new(payload as u32).expect("zswap numbers its entries from 1"))),
+            SWAPFILE => {
+                Stored::Swapfile(SwpEntry::new(SwpType((self.0 >> TYPE_SHIFT) as u8), SwpOffset(payload as u32)))
+            }
+            tag => unreachable!("tag {tag} of a virtual word"),
+        }
+    }
+
+    /// Says whether the data is on a slot of a real device.
+    pub(crate) const fn is_swapfile(self) -> bool {
+        self.0 & TAG_MASK == SWAPFILE
+    }
+
+    /// Returns where the data is, with what the table entry says. Kernel: `vswap_type` of a slot; zero wins over folio.
+    pub(crate) fn backing(self, entry: SwapTableEntry) -> Backing {
+        match self.stored() {
+            Stored::Zswap(_) => Backing::Zswap,
+            Stored::Swapfile(entry) => Backing::Swapfile(entry),
+            Stored::None if entry.is_zero() => Backing::Zero,
+            Stored::None if entry.is_cached() => Backing::Folio,
+            Stored::None => Backing::None,
+        }
+    }
+}
+
+/// The second words of one cluster.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct VirtualTable([AtomicU64; SWAPFILE_CLUSTER as usize]);
+
+const _: () = assert!(size_of::<VirtualTable>() == PAGE_SIZE, "a virtual table is one page");
+
+// SAFETY: all zero bytes are 512 atomics of value 0, which are 512 words NONE.
+#[expect(unsafe_code, reason = "virtual tables live in zeroed mappings")]
+unsafe impl Zeroable for VirtualTable {}
+
+impl VirtualTable {
+    /// Reads a word. Without the cluster lock this is a hint.
+    #[inline]
+    pub(crate) fn get(&self, slot: usize) -> VirtualWord {
+        // Relaxed: one self-contained word; whoever acts on it holds the folio lock and the cluster lock, which order.
+        VirtualWord(self.0[slot].load(Ordering::Relaxed))
+    }
+
+    /// Writes a word; the cluster lock is held, and the lock of the folio over the slot, if there is one.
+    #[inline]
+    pub(crate) fn set(&self, slot: usize, word: VirtualWord) {
+        // Relaxed: see `get`.
+        self.0[slot].store(word.0, Ordering::Relaxed);
+    }
+
+    /// Says whether no slot has a backing of its own.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Pfn;
+
+    fn at(ty: u8, offset: u32) -> SwpEntry {
+        SwpEntry::new(SwpType(ty), SwpOffset(offset))
+    }
+
+    #[test]
+    fn words_keep_what_they_are_given() {
+        assert_eq!(VirtualWord::NONE.stored(), Stored::None);
+        for id in [1, 77, u32::MAX] {
+            let id = ZswapId(NonZeroU32::new(id).expect("not 0"));
+            assert_eq!(VirtualWord::zswap(id).stored(), Stored::Zswap(id));
+        }
+        for entry in [at(0, 1), at(7, 511), at(27, u32::MAX)] {
+            let word = VirtualWord::swapfile(entry);
+            assert!(word.is_swapfile());
+            assert_eq!(word.stored(), Stored::Swapfile(entry));
+        }
+        assert_eq!(VirtualWord::swapfile(at(31, 5)).0, 31 << 59 | 5 << 3 | 2);
+    }
+
+    /// Every row of the state table that is legal, and how an entry and a word say it.
+    #[test]
+    fn rows_of_the_state_table() {
+        let (cached, swapped_out) = (SwapTableEntry::cached(Pfn(9)), SwapTableEntry::SWAPPED_OUT);
+        let zero = swapped_out.to_cached(Pfn(9)).and_then(|entry| entry.with_zero(true)).expect("cached");
+        let zero_out = zero.to_swapped_out(Default::default()).expect("cached");
+        let (zswap, swapfile) = (VirtualWord::zswap(ZswapId(NonZeroU32::MIN)), VirtualWord::swapfile(at(1, 8)));
+        let rows = [
+            (VirtualWord::NONE, SwapTableEntry::NULL, Backing::None),
+            (VirtualWord::NONE, cached, Backing::Folio),
+            (VirtualWord::NONE, zero, Backing::Zero),
+            (VirtualWord::NONE, zero_out, Backing::Zero),
+            (zswap, cached, Backing::Zswap),
+            (zswap, swapped_out, Backing::Zswap),
+            (swapfile, cached, Backing::Swapfile(at(1, 8))),
+            (swapfile, swapped_out, Backing::Swapfile(at(1, 8))),
+        ];
+        for (word, entry, backing) in rows {
+            assert_eq!(word.backing(entry), backing, "{word:?} {entry:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_on_a_device_needs_consecutive_slots() {
+        let first = Backing::Swapfile(at(1, 8));
+        assert!(first.continues(2, Backing::Swapfile(at(1, 10))));
+        assert!(!first.continues(2, Backing::Swapfile(at(1, 11))));
+        assert!(!first.continues(1, Backing::Swapfile(at(2, 9))));
+        assert!(Backing::Zero.continues(5, Backing::Zero) && !Backing::Zero.continues(1, Backing::Zswap));
+    }
+}

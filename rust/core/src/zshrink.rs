@@ -1,0 +1,236 @@
+//! Pages out of zswap to a device, the oldest first: one entry, one group, the worker, and the share that reclaim asks for.
+
+use crate::charge::Leave;
+use crate::error::{EIO, Result, SwapError};
+use crate::folio::{FolioFlags, LockedFolio};
+use crate::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
+use crate::memcg::{MemCgroup, MemcgStat};
+use crate::swap::{Event, Swap};
+use crate::swapin::{NewFolio, Orders, Swapin};
+use crate::table::Shadow;
+use crate::types::{CpuId, CssId, SwpEntry, ZswapId};
+use crate::zswap::ZswapStat;
+
+/// What became of one entry that was to be written back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Written {
+    Yes,
+    /// Somebody else is at the slot: it is being faulted in now.
+    IsFaulted,
+    No,
+}
+
+/// What a look at the oldest entries of a group came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Shrunk {
+    pub(crate) nr_scanned: u64,
+    pub(crate) nr_written: u64,
+}
+
+impl Swap {
+    /// Writes the page of one slot back from zswap to a device: its own, or the real slot that its virtual one gets.
+    ///
+    /// Errors: `AlreadyCached` (EEXIST) somebody loads it; `NotInUse` (ENOENT) it was freed; `NotInZswap` (ENOENT) zswap does
+    /// not have it; `NoMemory` (ENOMEM) no folio, no real slot, or another entry is there by now; `NoWriteback` (EINVAL) a
+    /// ghost without virtual table; `Io` (EIO) the data is damaged, and stays, or the write failed, and the page is in memory,
+    /// dirty. No lock may be held but those of folios that are on no slot. Kernel: `zswap_writeback_entry`.
+    pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        let device = on_cpu.device_of(entry)?;
+        let id = on_cpu.cx().zswap_id(&device, entry.offset()).ok_or(SwapError::NotInZswap(entry))?;
+        drop(on_cpu);
+        self.writeback(id, entry, cpu)
+    }
+
+    /// The steps of a writeback, in the order that loses nothing.
+    fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+        let device = self.on_cpu(cpu)?.device_of(entry)?;
+        if device.is_ghost() && !device.is_virtual() {
+            // Before any folio is made: there is nothing to write to.
+            return Err(SwapError::NoWriteback(entry));
+        }
+        // 1: whoever has the folio over the slot owns the entry.
+        let allocate = |order, _| self.folio_alloc(order);
+        let how = Swapin { allocate: Some(&allocate), ..Swapin::new(cpu, Orders::ZERO) };
+        let NewFolio { folio, locked, .. } = self.swap_cache_alloc_folio(entry, &how)?;
+        let locked = match self.writeback_locked(locked, id, cpu) {
+            Ok(locked) => locked,
+            Err((locked, error)) => {
+                // Clean and not read: the slot gets back what it was.
+                self.on_cpu(cpu)?.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
+                return Err(error);
+            }
+        };
+        let (locked, result) = self.write_to_storage(locked, cpu);
+        drop(locked);
+        if result.is_ok() && !folio.has(FolioFlags::DIRTY) {
+            // Nobody asked for it: it goes again at once if nobody does by now. Kernel: dropbehind.
+            if let Some(locked) = folio.folio().try_lock()
+                && self.drop_clean(&locked, self.refault_level(None), cpu)?
+            {
+                locked.keep();
+                folio.into_raw();
+            }
+        }
+        result.map(|_| ())
+    }
+
+    /// Steps 2 to 5 with the folio locked: it holds the page then, and the entry is gone.
+    fn writeback_locked<'f>(
+        &self,
+        locked: LockedFolio<'f>,
+        id: ZswapId,
+        cpu: CpuId,
+    ) -> std::result::Result<LockedFolio<'f>, (LockedFolio<'f>, SwapError)> {
+        let steps = || {
+            let mut on_cpu = self.on_cpu(cpu)?;
+            let cx = on_cpu.cx();
+            let (device, offset) = cx.folio_slots(locked.folio())?;
+            // 2: freed and stored again in between, it would be another page's data.
+            if cx.zswap_id(device, offset) != Some(id) {
+                return Err(SwapError::NoMemory(PAGE_SIZE as u64));
+            }
+            // 3: a page without a place to go stays where it is.
+            on_cpu.realloc_locked(&locked, None).map_err(|_| SwapError::NoMemory(PAGE_SIZE as u64))?;
+            let swp = locked.entry().ok_or(SwapError::NotCached)?;
+            drop(on_cpu);
+            // 4
+            let is_whole = self.zswap().load_page(id, &mut locked.bytes_mut()?);
+            let mut on_cpu = self.on_cpu(cpu)?;
+            if !is_whole {
+                on_cpu.put_back_in_zswap(&locked, id)?;
+                let (op, first, what) = ("read", swp.offset().0, "its data is damaged".into());
+                return Err(SwapError::Io { op, storage: "zswap".into(), first, nr_pages: 1, errno: EIO, what });
+            }
+            // 5
+            on_cpu.forget_in_zswap(&locked, id)?;
+            on_cpu.counters().count(Event::ZswpWb, 1);
+            Ok(())
+        };
+        match steps() {
+            Ok(()) => {
+                self.zswap().count(ZswapStat::WrittenBackPages);
+                self.count_memcg(locked.folio(), MemcgStat::ZswpWb, 1);
+                locked.set(FolioFlags::UPTODATE | FolioFlags::RECLAIM);
+                Ok(locked)
+            }
+            Err(error) => Err((locked, error)),
+        }
+    }
+
+    /// Looks at the oldest entry of a group and writes it back if it had its second chance. `None`: there is none.
+    fn shrink_one(&self, css: Option<CssId>, cpu: CpuId) -> Option<Option<Written>> {
+        let scanned = self.zswap().scan_oldest(css)?;
+        Some(scanned.map(|(id, entry)| match self.writeback(id, entry, cpu) {
+            Ok(()) => Written::Yes,
+            Err(error) => {
+                self.zswap().count(ZswapStat::RejectReclaimFail);
+                if matches!(error, SwapError::AlreadyCached(_)) { Written::IsFaulted } else { Written::No }
+            }
+        }))
+    }
+
+    /// Looks at up to so many entries of a group.
+    fn shrink_entries(&self, css: Option<CssId>, nr: u64, stops_at_fault: bool, cpu: CpuId) -> Shrunk {
+        let mut shrunk = Shrunk::default();
+        while shrunk.nr_scanned < nr {
+            let Some(look) = self.shrink_one(css, cpu) else { break };
+            shrunk.nr_scanned += 1;
+            shrunk.nr_written += u64::from(look == Some(Written::Yes));
+            if stops_at_fault && look == Some(Written::IsFaulted) {
+                break;
+            }
+        }
+        shrunk
+    }
+
+    /// Writes back up to 32 of the oldest pages of a group; returns how many.
+    ///
+    /// Errors: `NothingToShrink` (ENOENT) writeback is off for it, it is gone or has no pages; `NoneWritten` (EAGAIN) it has,
+    /// and none was written. Kernel: `shrink_memcg`.
+    pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
+        let group = self.memcg().map(|groups| groups.get(css));
+        let is_dead = group.is_some_and(|group| !group.is_online());
+        let key = group.map(MemCgroup::css);
+        if is_dead || !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
+            return Err(SwapError::NothingToShrink);
+        }
+        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, false, cpu).nr_written {
+            0 => Err(SwapError::NoneWritten),
+            nr => Ok(nr),
+        }
+    }
+
+    /// Writes pages back, group by group, until the pools are down at the threshold or it failed 16 times; returns how many.
+    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`.
+    pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
+        drop(self.on_cpu(cpu)?);
+        let (mut nr_written, mut nr_failures) = (0, 0);
+        while self.zswap().total_pages() > self.zswap().accept_pages() {
+            let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(CssId::ROOT));
+            let mut nr_candidates = 0;
+            for css in groups {
+                match self.shrink_memcg(css, cpu) {
+                    Ok(nr) => {
+                        nr_written += nr;
+                        nr_candidates += 1;
+                    }
+                    Err(SwapError::NothingToShrink) => continue,
+                    Err(_) => {
+                        nr_candidates += 1;
+                        nr_failures += 1;
+                    }
+                }
+                if nr_failures >= ZSWAP_SHRINK_FAILURES_MAX {
+                    return Ok(nr_written);
+                }
+                if self.zswap().total_pages() <= self.zswap().accept_pages() {
+                    return Ok(nr_written);
+                }
+            }
+            if nr_candidates == 0 {
+                nr_failures += 1;
+                if nr_failures >= ZSWAP_SHRINK_FAILURES_MAX {
+                    break;
+                }
+            }
+        }
+        Ok(nr_written)
+    }
+
+    /// Runs the worker if it was queued, where no lock is held; returns the pages written back.
+    #[cold]
+    pub(crate) fn run_zswap_worker(&self) -> u64 {
+        if self.zswap().take_shrink() { self.zswap_shrink_worker(CpuId(0)).unwrap_or(0) } else { 0 }
+    }
+
+    /// Estimates how many pages of a group reclaim should write back: the better they are compressed, the fewer. Kernel:
+    /// `zswap_shrinker_count`.
+    pub(crate) fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
+        let zswap = self.zswap();
+        let group = css.and_then(|css| self.memcg().map(|groups| groups.get(css)));
+        if !zswap.options().is_shrinker_enabled
+            || !self.is_zswap_writeback_enabled(group)
+            || self.nr_real_swapfiles() == 0
+        {
+            return 0;
+        }
+        let freeable = zswap.lru_len(css).saturating_sub(zswap.consume_disk_swapins(css));
+        let (compressed_pages, stored) = match (group, self.memcg()) {
+            (Some(group), Some(groups)) if !groups.do_memsw_account() => {
+                let stat = |stat| groups.stat(group, stat).max(0) as u64;
+                (stat(MemcgStat::ZswapB) / PAGE_SIZE as u64, stat(MemcgStat::Zswapped))
+            }
+            _ => (zswap.total_pages(), zswap.stat(ZswapStat::StoredPages)),
+        };
+        if stored == 0 { 0 } else { freeable * compressed_pages / stored }
+    }
+
+    /// Writes a share of a group's pages back, as reclaim looks at it with a priority. Kernel: `zswap_shrinker_scan`.
+    pub(crate) fn shrink_zswap_for_reclaim(&self, css: Option<CssId>, priority: u8, cpu: CpuId) -> Shrunk {
+        match self.zswap_shrinker_count(css) >> priority {
+            0 => Shrunk::default(),
+            nr => self.shrink_entries(css, nr, true, cpu),
+        }
+    }
+}

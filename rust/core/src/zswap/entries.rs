@@ -1,0 +1,248 @@
+//! The entries of zswap and the order of their ages: numbers for entries, a list for each group.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
+use crate::types::{CssId, SwpEntry, ZswapId};
+use crate::zsmalloc::Handle;
+
+const CHUNK: usize = 1024;
+const NIL: u32 = 0;
+
+/// One page in zswap. Kernel: `struct zswap_entry`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// The slot whose page it is.
+    pub(crate) swp: SwpEntry,
+    /// Where its data is in the pool.
+    pub(super) handle: Handle,
+    /// Who is charged for it; `None` without memcg.
+    pub(crate) css: Option<CssId>,
+    /// Bytes of data; a whole page is raw.
+    pub(crate) bytes: u16,
+    /// The pool its data is in.
+    pub(super) pool: u8,
+    is_referenced: bool,
+    is_listed: bool,
+    /// Numbers of its neighbours, the older one and the younger one; free ones are linked by `younger`.
+    older: u32,
+    younger: u32,
+}
+
+impl Entry {
+    /// An entry that is on no list.
+    pub(super) fn new(swp: SwpEntry, handle: Handle, bytes: usize, pool: u8, css: Option<CssId>) -> Self {
+        let bytes = bytes as u16;
+        Self { swp, handle, css, bytes, pool, is_referenced: false, is_listed: false, older: NIL, younger: NIL }
+    }
+}
+
+const _: () = assert!(size_of::<Entry>() <= 40, "forty bytes a page in zswap");
+
+/// The entries of one group by age. Kernel: a `list_lru_one`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lru {
+    oldest: u32,
+    youngest: u32,
+    len: u64,
+    /// Swap-ins of the group that went to a device and were not accounted for yet. Kernel: `nr_disk_swapins`.
+    nr_disk_swapins: u64,
+}
+
+/// All entries; the caller holds the lock around it.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    chunks: Vec<Box<[Entry]>>,
+    first_free: u32,
+    /// Numbers ever given out; the next fresh one is one more.
+    nr_numbers: u32,
+    nr_used: u64,
+    lrus: HashMap<Option<CssId>, Lru>,
+}
+
+/// What stands at a free number: the next free one, and no slot.
+fn free_link(next: u32) -> Entry {
+    Entry { younger: next, ..Entry::new(SwpEntry::NONE, Handle::from_bits(0), 0, 0, None) }
+}
+
+impl Entries {
+    fn entry(&mut self, number: u32) -> &mut Entry {
+        let at = number as usize - 1;
+        &mut self.chunks[at / CHUNK][at % CHUNK]
+    }
+
+    /// Numbers an entry. `None`: there are no numbers left, or no memory.
+    pub(super) fn add(&mut self, entry: Entry) -> Option<ZswapId> {
+        let number = match self.first_free {
+            NIL => {
+                let number = self.nr_numbers.checked_add(1)?;
+                if number as usize > self.chunks.len() * CHUNK {
+                    let mut chunk = Vec::new();
+                    chunk.try_reserve_exact(CHUNK).ok()?;
+                    chunk.resize(CHUNK, free_link(NIL));
+                    self.chunks.push(chunk.into());
+                }
+                self.nr_numbers = number;
+                number
+            }
+            number => {
+                self.first_free = self.entry(number).younger;
+                number
+            }
+        };
+        *self.entry(number) = entry;
+        self.nr_used += 1;
+        NonZeroU32::new(number).map(ZswapId)
+    }
+
+    /// Takes an entry out, off its list; its number is free.
+    pub(super) fn remove(&mut self, id: ZswapId) -> Entry {
+        let number = id.0.get();
+        self.unlink(number);
+        let entry = *self.entry(number);
+        *self.entry(number) = free_link(self.first_free);
+        self.first_free = number;
+        self.nr_used -= 1;
+        entry
+    }
+
+    /// Returns a copy of an entry.
+    pub(super) fn get(&mut self, id: ZswapId) -> Entry {
+        *self.entry(id.0.get())
+    }
+
+    /// Puts an entry on the young end of its group's list, referenced: it survives the first look at it.
+    pub(super) fn list(&mut self, id: ZswapId) {
+        self.entry(id.0.get()).is_referenced = true;
+        self.link_young(id.0.get());
+    }
+
+    fn link_young(&mut self, number: u32) {
+        let css = self.entry(number).css;
+        let lru = self.lrus.entry(css).or_default();
+        let youngest = std::mem::replace(&mut lru.youngest, number);
+        if youngest == NIL {
+            lru.oldest = number;
+        }
+        lru.len += 1;
+        let entry = self.entry(number);
+        (entry.older, entry.younger, entry.is_listed) = (youngest, NIL, true);
+        if youngest != NIL {
+            self.entry(youngest).younger = number;
+        }
+    }
+
+    fn unlink(&mut self, number: u32) {
+        let Entry { older, younger, css, is_listed, .. } = *self.entry(number);
+        if !is_listed {
+            return;
+        }
+        let lru = self.lrus.get_mut(&css).expect("a listed entry is on its group's list");
+        lru.len -= 1;
+        if older == NIL {
+            lru.oldest = younger;
+        }
+        if younger == NIL {
+            lru.youngest = older;
+        }
+        if (lru.len, lru.nr_disk_swapins) == (0, 0) {
+            self.lrus.remove(&css);
+        }
+        if older != NIL {
+            self.entry(older).younger = younger;
+        }
+        if younger != NIL {
+            self.entry(younger).older = older;
+        }
+        self.entry(number).is_listed = false;
+    }
+
+    /// Looks at the oldest entry of a group. One that was referenced is so no more, goes to the young end and gets its second
+    /// chance: `Some(None)`. Else it goes there too, so that who fails at it is not given it again, and is returned.
+    /// `None`: the list is empty.
+    pub(super) fn scan_oldest(&mut self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
+        let number = self.lrus.get(&css).map_or(NIL, |lru| lru.oldest);
+        let id = ZswapId(NonZeroU32::new(number)?);
+        let entry = self.entry(number);
+        let (swp, had_chance) = (entry.swp, !std::mem::replace(&mut entry.is_referenced, false));
+        self.unlink(number);
+        self.link_young(number);
+        Some(had_chance.then_some((id, swp)))
+    }
+
+    /// Returns the entries on a group's list.
+    pub(super) fn len(&self, css: Option<CssId>) -> u64 {
+        self.lrus.get(&css).map_or(0, |lru| lru.len)
+    }
+
+    /// Counts a swap-in of a group that had to go to a device.
+    pub(super) fn note_disk_swapin(&mut self, css: Option<CssId>) {
+        self.lrus.entry(css).or_default().nr_disk_swapins += 1;
+    }
+
+    /// Takes up to as many noted swap-ins away as there are entries and returns how many; the rest waits for the next look.
+    pub(super) fn consume_disk_swapins(&mut self, css: Option<CssId>) -> u64 {
+        let Some(lru) = self.lrus.get_mut(&css) else { return 0 };
+        let taken = lru.nr_disk_swapins.min(lru.len);
+        lru.nr_disk_swapins -= taken;
+        taken
+    }
+
+    /// Returns the entries in use, and the bytes of all that there is room for.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.nr_used, (self.chunks.len() * CHUNK * size_of::<Entry>()) as u64)
+    }
+
+    /// Calls for every entry in use, for `check()`.
+    pub(super) fn for_each(&self, mut body: impl FnMut(ZswapId, &Entry)) {
+        let numbered = self.chunks.iter().flat_map(|chunk| chunk.iter()).zip(1..=self.nr_numbers);
+        for (entry, number) in numbered {
+            if let Some(number) = NonZeroU32::new(number).filter(|_| entry.swp != SwpEntry::NONE) {
+                body(ZswapId(number), entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(value: u64) -> Entry {
+        Entry::new(SwpEntry::from_value(value), Handle::from_bits(0), 100, 0, None)
+    }
+
+    #[test]
+    fn numbers_are_used_again_and_lists_keep_their_order() {
+        let mut entries = Entries::default();
+        let ids: Vec<ZswapId> = (1..=3).map(|value| entries.add(entry(value)).expect("memory")).collect();
+        ids.iter().for_each(|&id| entries.list(id));
+        entries.remove(ids[1]);
+        assert_eq!((entries.totals().0, entries.len(None)), (2, 2));
+        let again = entries.add(entry(4)).expect("memory");
+        assert_eq!(again, ids[1], "its number");
+        entries.list(again);
+        // Every one gets its second chance before the first is taken.
+        assert!((0..3).all(|_| entries.scan_oldest(None) == Some(None)));
+        let taken: Vec<u64> =
+            (0..3).filter_map(|_| entries.scan_oldest(None).flatten()).map(|(_, swp)| swp.value()).collect();
+        assert_eq!(taken, [1, 3, 4], "oldest first");
+        let mut seen = Vec::new();
+        entries.for_each(|_, entry| seen.push(entry.swp.value()));
+        assert_eq!(seen, [1, 4, 3]);
+        [ids[0], ids[2], again].into_iter().for_each(|id| {
+            entries.remove(id);
+        });
+        assert_eq!((entries.scan_oldest(None), entries.totals().0), (None, 0));
+    }
+
+    #[test]
+    fn noted_swapins_are_consumed_up_to_the_length_of_the_list() {
+        let mut entries = Entries::default();
+        (0..3).for_each(|_| entries.note_disk_swapin(None));
+        let ids: Vec<ZswapId> = (1..=2).map(|value| entries.add(entry(value)).expect("memory")).collect();
+        ids.iter().for_each(|&id| entries.list(id));
+        assert_eq!((entries.consume_disk_swapins(None), entries.consume_disk_swapins(None)), (2, 1));
+        assert_eq!(entries.consume_disk_swapins(Some(CssId::ROOT)), 0);
+    }
+}

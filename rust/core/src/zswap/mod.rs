@@ -1,0 +1,490 @@
+//! zswap: compressed pages in memory, in front of every device. What is here knows pages, pools and ages; who may store, and
+//! what a page is written back to, is in `zstore` and `zshrink`.
+
+mod entries;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+pub use crate::compress::Algorithm;
+use crate::compress::{decompress, with_scratch};
+use crate::error::{Result, SwapError};
+use crate::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
+use crate::sync::SpinMutex;
+use crate::types::{CssId, SwpEntry, ZswapId};
+use crate::zsmalloc::Pool;
+
+use entries::Entries;
+pub(crate) use entries::Entry;
+
+/// What can be chosen. Kernel: the parameters of the module `zswap`, and their defaults but for `is_enabled`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZswapOptions {
+    /// New pages are stored. Kernel: `enabled`.
+    pub is_enabled: bool,
+    /// How pages are compressed. Kernel: `compressor`.
+    pub compressor: Algorithm,
+    /// The most memory of all pools, in percent of RAM, 0..=100. Kernel: `max_pool_percent`.
+    pub max_pool_percent: u32,
+    /// Once the pools were full, how far they must empty, in percent of the most, 0..=100. Kernel:
+    /// `accept_threshold_percent`.
+    pub accept_threshold_percent: u32,
+    /// Reclaim writes cold pages back. Kernel: `shrinker_enabled`.
+    pub is_shrinker_enabled: bool,
+}
+
+impl Default for ZswapOptions {
+    fn default() -> Self {
+        Self {
+            is_enabled: true,
+            compressor: Algorithm::default(),
+            max_pool_percent: 20,
+            accept_threshold_percent: 90,
+            is_shrinker_enabled: false,
+        }
+    }
+}
+
+impl ZswapOptions {
+    fn check(self) -> Result<Self> {
+        let percents =
+            [("max_pool_percent", self.max_pool_percent), ("accept_threshold_percent", self.accept_threshold_percent)];
+        self.compressor.checked()?;
+        match percents.into_iter().find(|&(_, percent)| percent > 100) {
+            Some((what, value)) => Err(SwapError::OutOfRange { what, value: value.into(), low: 0, high: 100 }),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Failures to inject, each with a probability, 0.0..=1.0; the default is none.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ZswapFaults {
+    /// There is no memory for an entry.
+    pub entry_alloc: f64,
+    /// There is no memory for data.
+    pub pool_alloc: f64,
+    /// The compressor fails.
+    pub compress: f64,
+    /// The decompressor fails.
+    pub decompress: f64,
+    /// Of the dice.
+    pub seed: u64,
+}
+
+/// What zswap counts. Kernel: the files in debugfs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum ZswapStat {
+    PoolLimitHit,
+    RejectReclaimFail,
+    RejectAllocFail,
+    RejectKmemcacheFail,
+    RejectCompressFail,
+    RejectCompressPoor,
+    DecompressFail,
+    WrittenBackPages,
+    StoredPages,
+    StoredIncompressiblePages,
+}
+
+const NR_STATS: usize = ZswapStat::StoredIncompressiblePages as usize + 1;
+
+/// Figures of one pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZpoolStats {
+    /// How its pages are compressed.
+    pub compressor: Algorithm,
+    /// Pages stored in it.
+    pub stored_pages: u64,
+    /// Bytes of its memory, whole pages.
+    pub pool_bytes: u64,
+    /// Bytes of data in it.
+    pub compressed_bytes: u64,
+    /// New pages go there.
+    pub is_current: bool,
+}
+
+/// Memory for pages that one compressor made. Kernel: `struct zswap_pool`.
+#[derive(Debug)]
+struct Zpool {
+    number: u8,
+    compressor: Algorithm,
+    memory: Pool,
+    nr_stored: AtomicU64,
+}
+
+/// Why a page was not stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rejected;
+
+#[derive(Debug)]
+struct Dice {
+    faults: ZswapFaults,
+    rng: ChaCha8Rng,
+}
+
+/// Numbers of entries by slot, those of devices that are not virtual: one map for several trees of 2^14 slots.
+type Shard = SpinMutex<HashMap<u64, ZswapId>>;
+
+/// Kernel: the globals of `mm/zswap.c`.
+#[derive(Debug)]
+pub struct Zswap {
+    ram_pages: u64,
+    options: SpinMutex<ZswapOptions>,
+    /// Of the options, looked at by every swap-out.
+    is_enabled: AtomicBool,
+    /// It was enabled at some time: before that nothing can be in it.
+    was_enabled: AtomicBool,
+    /// The limit was hit and the pools are not below the threshold yet. Kernel: `zswap_pool_reached_full`.
+    is_full: AtomicBool,
+    /// The shrink worker is to run.
+    is_shrink_queued: AtomicBool,
+    /// The current one first. Kernel: `zswap_pools`.
+    pools: SpinMutex<Vec<Arc<Zpool>>>,
+    entries: SpinMutex<Entries>,
+    map: Box<[Shard]>,
+    stats: [AtomicU64; NR_STATS],
+    has_faults: AtomicBool,
+    dice: SpinMutex<Option<Dice>>,
+}
+
+// Relaxed throughout: flags and counters are numbers by themselves. What an entry speaks of is ordered by the lock of the
+// folio over its slot, or by the cluster lock of who frees the slot.
+impl Zswap {
+    /// zswap for a machine with so many pages of memory. Errors: `OutOfRange` (EINVAL) a percentage over 100.
+    pub(crate) fn new(ram_pages: u64, options: Option<ZswapOptions>) -> Result<Self> {
+        let options = options.unwrap_or(ZswapOptions { is_enabled: false, ..ZswapOptions::default() }).check()?;
+        Ok(Self {
+            ram_pages,
+            options: SpinMutex::new(options),
+            is_enabled: AtomicBool::new(options.is_enabled),
+            was_enabled: AtomicBool::new(options.is_enabled),
+            is_full: AtomicBool::new(false),
+            is_shrink_queued: AtomicBool::new(false),
+            pools: SpinMutex::default(),
+            entries: SpinMutex::default(),
+            map: (0..ZSWAP_MAP_SHARDS).map(|_| Shard::default()).collect(),
+            stats: Default::default(),
+            has_faults: AtomicBool::new(false),
+            dice: SpinMutex::default(),
+        })
+    }
+
+    /// Returns the choices in force.
+    pub fn options(&self) -> ZswapOptions {
+        *self.options.lock()
+    }
+
+    /// Makes other choices. With another compressor new pages go to a new pool; the old one goes when it is empty. Turned
+    /// off, zswap stores nothing more and keeps what it has. Errors: `OutOfRange` (EINVAL), nothing changed.
+    pub fn set_options(&self, options: ZswapOptions) -> Result<()> {
+        let options = options.check()?;
+        *self.options.lock() = options;
+        self.was_enabled.fetch_or(options.is_enabled, Relaxed);
+        self.is_enabled.store(options.is_enabled, Relaxed);
+        Ok(())
+    }
+
+    /// Plans failures, in place of those planned before.
+    pub fn set_faults(&self, faults: ZswapFaults) {
+        let has_faults = faults != ZswapFaults { seed: faults.seed, ..ZswapFaults::default() };
+        let dice = Dice { faults, rng: ChaCha8Rng::seed_from_u64(faults.seed) };
+        *self.dice.lock() = has_faults.then_some(dice);
+        self.has_faults.store(has_faults, Relaxed);
+    }
+
+    /// Throws the dice for one kind of failure.
+    fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
+        self.has_faults.load(Relaxed)
+            && self.dice.lock().as_mut().is_some_and(|dice| {
+                let probability = probability(&dice.faults).clamp(0.0, 1.0);
+                dice.rng.random_bool(probability)
+            })
+    }
+
+    /// Says whether new pages are stored.
+    #[inline]
+    pub fn is_enabled(&self) -> bool {
+        self.is_enabled.load(Relaxed)
+    }
+
+    /// Says whether a page may be stored.
+    #[inline]
+    pub(crate) fn may_have_entries(&self) -> bool {
+        self.was_enabled.load(Relaxed)
+    }
+
+    pub(crate) fn count(&self, stat: ZswapStat) {
+        self.stats[stat as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn stat(&self, stat: ZswapStat) -> u64 {
+        self.stats[stat as usize].load(Relaxed)
+    }
+
+    /// Returns the pages of memory that all pools have. Kernel: `zswap_total_pages`.
+    pub fn total_pages(&self) -> u64 {
+        self.pools.lock().iter().map(|pool| pool.memory.nr_pages()).sum()
+    }
+
+    /// Returns the most pages that the pools may have. Kernel: `zswap_max_pages`.
+    pub fn max_pages(&self) -> u64 {
+        self.ram_pages * u64::from(self.options().max_pool_percent) / 100
+    }
+
+    /// Returns the pages down to which full pools must come. Kernel: `zswap_accept_thr_pages`.
+    pub fn accept_pages(&self) -> u64 {
+        self.max_pages() * u64::from(self.options().accept_threshold_percent) / 100
+    }
+
+    /// Returns how many pages more could be stored if they compress like those that are; none while it is off.
+    pub(crate) fn room_pages(&self) -> u64 {
+        if !self.is_enabled() {
+            return 0;
+        }
+        let (total, stored) = (self.total_pages(), self.stat(ZswapStat::StoredPages));
+        let left = self.max_pages().saturating_sub(total);
+        if total == 0 { left } else { (left as f64 * stored as f64 / total as f64) as u64 }
+    }
+
+    /// Looks whether the pools have room. Full once they hit the limit, and until they are down at the threshold. Kernel:
+    /// `zswap_check_limits`.
+    pub(crate) fn check_limits(&self) -> bool {
+        let total = self.total_pages();
+        if total >= self.max_pages() {
+            self.count(ZswapStat::PoolLimitHit);
+            self.is_full.store(true, Relaxed);
+        } else if self.is_full() && total <= self.accept_pages() {
+            self.is_full.store(false, Relaxed);
+        }
+        self.is_full()
+    }
+
+    /// Says whether the pools were full when last looked at.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Relaxed)
+    }
+
+    pub(crate) fn queue_shrink(&self) {
+        self.is_shrink_queued.store(true, Relaxed);
+    }
+
+    /// Says whether the worker is to run.
+    #[inline]
+    pub(crate) fn is_shrink_queued(&self) -> bool {
+        self.is_shrink_queued.load(Relaxed)
+    }
+
+    /// Takes the worker off the queue; says whether it was there.
+    pub(crate) fn take_shrink(&self) -> bool {
+        self.is_shrink_queued.swap(false, Relaxed)
+    }
+
+    /// Returns the pool that new pages go to, a new one if the compressor changed. Kernel: `zswap_pool_current_get`.
+    fn current_pool(&self) -> Option<Arc<Zpool>> {
+        let compressor = self.options().compressor;
+        if let Some(pool) = self.pools.lock().first().filter(|pool| pool.compressor == compressor) {
+            return Some(pool.clone());
+        }
+        let memory = Pool::new(u64::MAX);
+        let mut pools = self.pools.lock();
+        if let Some(at) = pools.iter().position(|pool| pool.compressor == compressor) {
+            pools[..=at].rotate_right(1);
+        } else {
+            // Only what is empty may go: entries name pools by number.
+            pools.retain(|pool| pool.nr_stored.load(Relaxed) > 0 || Arc::strong_count(pool) > 1);
+            let number = (0..ZSWAP_POOLS_MAX as u8).find(|&number| pools.iter().all(|pool| pool.number != number))?;
+            pools.insert(0, Arc::new(Zpool { number, compressor, memory, nr_stored: AtomicU64::new(0) }));
+        }
+        pools.first().cloned()
+    }
+
+    fn pool(&self, number: u8) -> Arc<Zpool> {
+        let pools = self.pools.lock();
+        pools.iter().find(|pool| pool.number == number).expect("a pool stays while it has entries").clone()
+    }
+
+    /// Compresses a page and keeps it; nobody finds it yet. With `takes_raw` what does not shrink is kept as it is. Kernel:
+    /// `zswap_store_page`, up to where the entry is published.
+    pub(crate) fn store_page(
+        &self,
+        page: &[u8],
+        swp: SwpEntry,
+        css: Option<CssId>,
+        takes_raw: bool,
+    ) -> std::result::Result<ZswapId, Rejected> {
+        let reject = |stat| {
+            self.count(stat);
+            Rejected
+        };
+        if self.fails(|faults| faults.entry_alloc) {
+            return Err(reject(ZswapStat::RejectKmemcacheFail));
+        }
+        let pool = self.current_pool().ok_or_else(|| reject(ZswapStat::RejectAllocFail))?;
+        let has_failed = self.fails(|faults| faults.compress);
+        let (handle, bytes) = with_scratch(|scratch| {
+            let packed = scratch.compress(pool.compressor, page).filter(|data| data.len() < PAGE_SIZE && !has_failed);
+            let data = match packed {
+                Some(data) => data,
+                None if takes_raw => page,
+                None if has_failed => return Err(reject(ZswapStat::RejectCompressFail)),
+                None => return Err(reject(ZswapStat::RejectCompressPoor)),
+            };
+            let no_memory = |_| reject(ZswapStat::RejectAllocFail);
+            if self.fails(|faults| faults.pool_alloc) {
+                return Err(no_memory(()));
+            }
+            let handle = pool.memory.store(swp.offset().0, data).map_err(|_| no_memory(()))?;
+            Ok((handle, data.len()))
+        })?;
+        // Before the entry: a pool with entries is never taken for empty.
+        pool.nr_stored.fetch_add(1, Relaxed);
+        let added = self.entries.lock().add(Entry::new(swp, handle, bytes, pool.number, css));
+        added.ok_or_else(|| {
+            pool.memory.free(handle, bytes);
+            pool.nr_stored.fetch_sub(1, Relaxed);
+            reject(ZswapStat::RejectKmemcacheFail)
+        })
+    }
+
+    /// Counts an entry that is about to be published.
+    pub(crate) fn count_stored(&self, entry: &Entry) {
+        self.count(ZswapStat::StoredPages);
+        if usize::from(entry.bytes) == PAGE_SIZE {
+            self.count(ZswapStat::StoredIncompressiblePages);
+        }
+    }
+
+    /// Lets a published entry grow old: from now on it may be written back.
+    pub(crate) fn list(&self, id: ZswapId) {
+        self.entries.lock().list(id);
+    }
+
+    /// Frees an entry that was counted and that nobody finds any more, with its data, and returns what it was. Takes spin
+    /// locks only, one after the other.
+    pub(crate) fn remove(&self, id: ZswapId) -> Entry {
+        let entry = self.entries.lock().remove(id);
+        let pool = self.pool(entry.pool);
+        pool.memory.free(entry.handle, entry.bytes.into());
+        pool.nr_stored.fetch_sub(1, Relaxed);
+        self.stats[ZswapStat::StoredPages as usize].fetch_sub(1, Relaxed);
+        if usize::from(entry.bytes) == PAGE_SIZE {
+            self.stats[ZswapStat::StoredIncompressiblePages as usize].fetch_sub(1, Relaxed);
+        }
+        entry
+    }
+
+    /// Returns a copy of an entry that the caller keeps from going.
+    pub(crate) fn entry(&self, id: ZswapId) -> Entry {
+        self.entries.lock().get(id)
+    }
+
+    /// Decompresses the page of an entry that the caller keeps from going; says whether its data was whole.
+    pub(crate) fn load_page(&self, id: ZswapId, page: &mut [u8]) -> bool {
+        let entry = self.entry(id);
+        let pool = self.pool(entry.pool);
+        let bytes = usize::from(entry.bytes);
+        let is_whole = !self.fails(|faults| faults.decompress)
+            && pool.memory.read(
+                entry.handle,
+                bytes,
+                || true,
+                |data| match bytes {
+                    PAGE_SIZE => {
+                        page.copy_from_slice(data);
+                        true
+                    }
+                    _ => decompress(pool.compressor, data, page),
+                },
+            ) == Some(true);
+        if !is_whole {
+            self.count(ZswapStat::DecompressFail);
+        }
+        is_whole
+    }
+
+    fn shard(&self, swp: SwpEntry) -> &Shard {
+        &self.map[(swp.value() / ZSWAP_TREE_PAGES) as usize % ZSWAP_MAP_SHARDS]
+    }
+
+    /// Finds the entry of a slot of a device that is not virtual.
+    pub(crate) fn map_get(&self, swp: SwpEntry) -> Option<ZswapId> {
+        self.shard(swp).lock().get(&swp.value()).copied()
+    }
+
+    /// Puts another entry, or none, in the place of the one of a slot, which is returned.
+    pub(crate) fn map_replace(&self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
+        let mut map = self.shard(swp).lock();
+        match new {
+            Some(id) => map.insert(swp.value(), id),
+            None if map.is_empty() => None,
+            None => map.remove(&swp.value()),
+        }
+    }
+
+    /// Returns the slots of devices that are not virtual with a page here.
+    pub(crate) fn map_len(&self) -> u64 {
+        self.map.iter().map(|shard| shard.lock().len() as u64).sum()
+    }
+
+    /// Looks at the oldest entry of a group; see [`Entries::scan_oldest`].
+    pub(crate) fn scan_oldest(&self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
+        self.entries.lock().scan_oldest(css)
+    }
+
+    /// Returns the entries of a group that may be written back.
+    pub(crate) fn lru_len(&self, css: Option<CssId>) -> u64 {
+        self.entries.lock().len(css)
+    }
+
+    pub(crate) fn note_disk_swapin(&self, css: Option<CssId>) {
+        self.entries.lock().note_disk_swapin(css);
+    }
+
+    pub(crate) fn consume_disk_swapins(&self, css: Option<CssId>) -> u64 {
+        self.entries.lock().consume_disk_swapins(css)
+    }
+
+    /// Calls for every entry, with the lock of all held.
+    pub(crate) fn for_each(&self, body: impl FnMut(ZswapId, &Entry)) {
+        self.entries.lock().for_each(body);
+    }
+
+    /// Returns the figures of each pool, the current one first; old ones that are empty are left out.
+    pub fn pools(&self) -> Vec<ZpoolStats> {
+        let compressor = self.options().compressor;
+        let stats = |pool: &Arc<Zpool>| ZpoolStats {
+            compressor: pool.compressor,
+            stored_pages: pool.nr_stored.load(Relaxed),
+            pool_bytes: pool.memory.nr_pages() * PAGE_SIZE as u64,
+            compressed_bytes: pool.memory.totals().data_bytes,
+            is_current: pool.compressor == compressor,
+        };
+        self.pools.lock().iter().map(stats).filter(|pool| pool.is_current || pool.stored_pages > 0).collect()
+    }
+
+    /// Returns every counter by its kernel name, and what the entries themselves take.
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        let stat = |stat| self.stat(stat);
+        let (_, entry_bytes) = self.entries.lock().totals();
+        vec![
+            ("pool_limit_hit", stat(ZswapStat::PoolLimitHit)),
+            ("reject_reclaim_fail", stat(ZswapStat::RejectReclaimFail)),
+            ("reject_alloc_fail", stat(ZswapStat::RejectAllocFail)),
+            ("reject_kmemcache_fail", stat(ZswapStat::RejectKmemcacheFail)),
+            ("reject_compress_fail", stat(ZswapStat::RejectCompressFail)),
+            ("reject_compress_poor", stat(ZswapStat::RejectCompressPoor)),
+            ("decompress_fail", stat(ZswapStat::DecompressFail)),
+            ("written_back_pages", stat(ZswapStat::WrittenBackPages)),
+            ("pool_total_size", self.total_pages() * PAGE_SIZE as u64),
+            ("stored_pages", stat(ZswapStat::StoredPages)),
+            ("stored_incompressible_pages", stat(ZswapStat::StoredIncompressiblePages)),
+            ("entry_bytes", entry_bytes),
+        ]
+    }
+}

@@ -1,0 +1,158 @@
+//! What files of the core find in place of their neighbours when a test compiles them under a model: `crate::model` has
+//! the primitives that the model drives.
+
+pub(crate) mod sync {
+    use crate::model::{Mutex, MutexGuard};
+
+    pub(crate) mod atomics {
+        pub(crate) use crate::model::atomics::*;
+    }
+
+    /// The core's spin lock.
+    #[derive(Debug)]
+    pub(crate) struct SpinMutex<T>(Mutex<T>);
+
+    impl<T> SpinMutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().expect("no panic under a lock")
+        }
+    }
+}
+
+pub(crate) mod error {
+    pub(crate) type Result<T> = std::result::Result<T, std::convert::Infallible>;
+}
+
+pub(crate) mod mapped {
+    use super::error::Result;
+    use crate::model::atomics::AtomicU64;
+
+    /// The core's lazy array.
+    #[derive(Debug)]
+    pub(crate) struct MappedSlice<T>(Vec<T>);
+
+    impl MappedSlice<AtomicU64> {
+        pub(crate) fn zeroed(len: usize) -> Result<Self> {
+            Ok(Self((0..len).map(|_| AtomicU64::new(0)).collect()))
+        }
+    }
+
+    impl<T> std::ops::Deref for MappedSlice<T> {
+        type Target = [T];
+
+        fn deref(&self) -> &[T] {
+            &self.0
+        }
+    }
+
+    pub(crate) fn page_bytes<T>(len: usize) -> u64 {
+        (len * size_of::<T>()).next_multiple_of(4096) as u64
+    }
+}
+
+pub(crate) mod types {
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub(crate) struct ClusterIdx(pub(crate) u32);
+
+    impl ClusterIdx {
+        pub(crate) fn index(self) -> usize {
+            self.0 as usize
+        }
+    }
+}
+
+/// A device of clusters that come and go, as `cluster/mod.rs` has it: records with one entry each, over the core's index.
+pub(crate) mod device {
+    use super::sync::SpinMutex;
+    use super::types::ClusterIdx;
+    use crate::index::Index;
+    use crate::model::MutexGuard;
+    use crate::model::atomics::{AtomicU64, Ordering};
+
+    /// What a record's lock protects.
+    #[derive(Debug)]
+    pub(crate) struct Record {
+        pub(crate) index: u32,
+        pub(crate) is_dead: bool,
+    }
+
+    /// Records and tables are numbered from 1.
+    #[derive(Debug)]
+    pub(crate) struct Device {
+        pub(crate) index: Index,
+        records: Vec<SpinMutex<Record>>,
+        /// One word of each table.
+        entries: Vec<AtomicU64>,
+        pool: SpinMutex<Vec<u32>>,
+    }
+
+    pub(crate) struct Guard<'a> {
+        record: MutexGuard<'a, Record>,
+        device: &'a Device,
+        table: u32,
+    }
+
+    impl Device {
+        pub(crate) fn new(nr_records: u32, capacity: u32) -> Self {
+            Self {
+                index: Index::dynamic(capacity).expect("memory"),
+                records: (0..=nr_records).map(|_| SpinMutex::new(Record { index: 0, is_dead: false })).collect(),
+                entries: (0..=nr_records).map(|_| AtomicU64::new(0)).collect(),
+                pool: SpinMutex::new((1..=nr_records).rev().collect()),
+            }
+        }
+
+        /// `Clusters::create`.
+        pub(crate) fn create(&self, range: std::ops::Range<u32>) -> Option<Guard<'_>> {
+            let table = self.pool.lock().pop()?;
+            let mut record = self.records[table as usize].lock();
+            let prepare = |idx: ClusterIdx| *record = Record { index: idx.0, is_dead: false };
+            if self.index.store_lowest(range, table, prepare).is_none() {
+                drop(record);
+                self.pool.lock().push(table);
+                return None;
+            }
+            Some(Guard { record, device: self, table })
+        }
+
+        /// `Clusters::lock`.
+        pub(crate) fn lock(&self, idx: u32) -> Option<Guard<'_>> {
+            self.index.find(ClusterIdx(idx), |table| {
+                let record = self.records[table as usize].lock();
+                (!record.is_dead && record.index == idx).then_some(Guard { record, device: self, table })
+            })
+        }
+
+        /// `Clusters::entry`.
+        pub(crate) fn entry(&self, idx: u32) -> u64 {
+            let look = |table| self.entries[table as usize].load(Ordering::Relaxed);
+            self.index.shown(ClusterIdx(idx)).read(look).unwrap_or(0)
+        }
+    }
+
+    impl Guard<'_> {
+        pub(crate) fn idx(&self) -> u32 {
+            self.record.index
+        }
+
+        pub(crate) fn get(&self) -> u64 {
+            self.device.entries[self.table as usize].load(Ordering::Relaxed)
+        }
+
+        pub(crate) fn set(&self, entry: u64) {
+            self.device.entries[self.table as usize].store(entry, Ordering::Relaxed);
+        }
+
+        /// `ClusterGuard::destroy`, after the last slot was freed.
+        pub(crate) fn destroy(mut self) {
+            self.set(0);
+            self.device.index.erase(ClusterIdx(self.record.index));
+            self.record.is_dead = true;
+            self.device.pool.lock().push(self.table);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The index of clusters under long random schedules: more threads and more steps than every interleaving allows.
+//!
+//! The very files of the core are compiled here again, with primitives that the scheduler drives.
+
+mod shim;
+
+/// The primitives that the scheduler drives.
+mod model {
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+
+    pub(crate) mod atomics {
+        pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
+    }
+}
+
+/// What the core's `table` is to the index.
+mod table {
+    pub(crate) use super::shown::ShownTable;
+}
+
+#[path = "../src/cluster/index.rs"]
+#[expect(dead_code, reason = "the schedules use a part of it")]
+mod index;
+#[path = "../src/table/shown.rs"]
+mod shown;
+
+use shim::device::Device;
+use shim::{error, mapped, sync, types};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::Arc;
+use shuttle::thread;
+
+const NR_SCHEDULES: usize = 3000;
+const NR_RECORDS: u32 = 6;
+const CAPACITY: u32 = 8;
+const STEPS: u32 = 40;
+
+/// The entry of a cluster: its number, and who wrote it when.
+fn entry_of(idx: u32, stamp: u64) -> u64 {
+    u64::from(idx) + 1 + (stamp << 8)
+}
+
+fn assert_own(idx: u32, entry: u64) {
+    assert!(entry == 0 || entry & 0xff == u64::from(idx) + 1, "cluster {idx} shows {entry:#x}");
+}
+
+/// Makes, destroys and looks up; whoever destroys a cluster found it whole.
+fn wander(device: &Device, me: u64) {
+    let mut rng = thread_rng();
+    for step in 0..STEPS {
+        let idx = rng.gen_range(0..CAPACITY);
+        match rng.gen_range(0..4) {
+            0 => {
+                if let Some(ci) = device.create(1..CAPACITY) {
+                    assert_eq!(ci.get(), 0, "a new cluster is empty");
+                    ci.set(entry_of(ci.idx(), me << 16 | u64::from(step)));
+                }
+            }
+            1 => {
+                if let Some(ci) = device.lock(idx) {
+                    assert_eq!(ci.idx(), idx);
+                    assert_ne!(ci.get(), 0, "cluster {idx} was found half made");
+                    ci.destroy();
+                }
+            }
+            2 => {
+                if let Some(ci) = device.lock(idx) {
+                    assert_eq!(ci.get() & 0xff, u64::from(idx) + 1);
+                    ci.set(entry_of(idx, me << 16 | u64::from(step)));
+                }
+            }
+            _ => assert_own(idx, device.entry(idx)),
+        }
+    }
+}
+
+#[test]
+fn lookups_find_their_own_cluster_or_none() {
+    shuttle::check_random(
+        || {
+            let device = Arc::new(Device::new(NR_RECORDS, CAPACITY));
+            let threads: Vec<_> = (1..=4)
+                .map(|me| {
+                    let device = device.clone();
+                    thread::spawn(move || wander(&device, me))
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
+            // What is left is whole, and numbered as the index says.
+            let left: Vec<u32> = (0..CAPACITY).filter(|&idx| device.lock(idx).is_some()).collect();
+            let mut from = 0;
+            let listed: Vec<u32> = std::iter::from_fn(|| {
+                let idx = device.index.next(from)?;
+                from = idx.0 + 1;
+                Some(idx.0)
+            })
+            .collect();
+            assert_eq!((left.len() as u32, left), (device.index.len(), listed));
+        },
+        NR_SCHEDULES,
+    );
+}
+
+/// Numbers are handed out lowest first, by whatever schedule: with all in use, the one given back is the next.
+#[test]
+fn the_number_given_back_is_the_next_one() {
+    shuttle::check_random(
+        || {
+            let device = Arc::new(Device::new(4, 4));
+            let makers: Vec<_> = (0..4)
+                .map(|me| {
+                    let device = device.clone();
+                    thread::spawn(move || {
+                        let ci = device.create(0..4).expect("one for each");
+                        ci.set(entry_of(ci.idx(), me));
+                        ci.idx()
+                    })
+                })
+                .collect();
+            let mut taken: Vec<u32> = makers.into_iter().map(|maker| maker.join().expect("no panic")).collect();
+            taken.sort_unstable();
+            assert_eq!(taken, [0, 1, 2, 3]);
+            let gone = thread_rng().gen_range(0..4);
+            device.lock(gone).expect("in use").destroy();
+            assert_eq!(device.create(0..4).map(|ci| ci.idx()), Some(gone));
+        },
+        NR_SCHEDULES,
+    );
+}
