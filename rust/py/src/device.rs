@@ -4,9 +4,9 @@ use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use swapcore::SwapError;
 use swapcore::device::SwpFlags;
 use swapcore::spec::Visibility;
-use swapcore::SwapError;
 use swapcore::table::EntryKind;
 
 use crate::errors::Result;
