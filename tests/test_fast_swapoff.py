@@ -125,7 +125,11 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
     folio = machine.swap.folio(0, text(1))
     machine.storage.set_faults(delay_ns=300_000_000)
     codes: list[int] = []
-    writer = threading.Thread(target=lambda: codes.append(refusal(lambda: machine.swap.swap_out(folio))))
+
+    def write(folio: sc.Folio = folio) -> None:
+        codes.append(refusal(lambda: machine.swap.swap_out(folio)))
+
+    writer = threading.Thread(target=write)
     writer.start()
     while machine.physical_pages == 0:
         time.sleep(0.001)

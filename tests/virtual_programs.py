@@ -312,7 +312,7 @@ class Program:
         ("drop", 3),
         ("give_up", 3),
         ("dup", 2),
-        ("peek", 2),
+        ("peek", 3),
         ("writeback", 4),
         ("shrink", 2),
         ("move", 3),
@@ -352,7 +352,6 @@ class Program:
 
     def verify(self) -> None:
         """Proves all invariants, and that folios in memory hold their bytes."""
-        gc.collect()
         self.world.folios = [held.folio for held in self.held]
         try:
             self.world.verify()
