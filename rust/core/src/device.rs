@@ -275,6 +275,13 @@ impl SwapDevice {
         Some(ci)
     }
 
+    /// Makes a cluster of a ghost and destroys it, what the search and the last free do to one, and says whether there was
+    /// room: for measurements.
+    pub fn probe_cluster(&self) -> bool {
+        let ci = if self.clusters.is_dynamic() { self.clusters.create() } else { None };
+        ci.map(|mut ci| ci.destroy()).is_some()
+    }
+
     /// Lets at most `nr` clusters of a ghost exist from now on: memory that runs out, for tests.
     pub fn limit_clusters(&self, nr: u32) {
         self.clusters.set_max_live(nr);

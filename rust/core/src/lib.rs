@@ -15,6 +15,7 @@
 //! profile folio header plist
 //! storage rmap
 //! device
+//! avail
 //! swap
 //! charge
 //! free
@@ -57,6 +58,7 @@
 //! ```
 
 mod alloc;
+mod avail;
 mod cache;
 pub mod cgroupfs;
 mod charge;
