@@ -12,7 +12,7 @@ use crate::spec::{DeviceSpec, Discard, GhostSpec, Visibility};
 use crate::storage::{Claim, StorageTraits, SwapStorage};
 use crate::sync::SpinMutex;
 use crate::table::{EntryKind, OwnerForm};
-use crate::types::{SwpEntry, SwpOffset, SwpType};
+use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
 
 bitflags::bitflags! {
     /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
@@ -349,6 +349,13 @@ impl SwapDevice {
         self.clusters.entry(offset)
     }
 
+    /// Returns the slots that hold something, ascending, without locks: clusters never used, or not there, are passed over.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = SwpOffset> {
+        let slots = |idx: ClusterIdx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset);
+        let slots = self.clusters.live().flat_map(slots);
+        slots.filter(|&offset| !matches!(self.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
+    }
+
     /// Says whether a range lies in 1..max_pages.
     #[inline]
     pub(crate) fn has_range(&self, offset: SwpOffset, nr_pages: u32) -> bool {
@@ -380,7 +387,6 @@ impl SwapDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ClusterIdx;
 
     fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
         SwapDevice::new(

@@ -415,8 +415,13 @@ impl Swap {
     /// Returns the pages that may still go to swap: the free slots of every enabled device, counted as swap space or not.
     pub(crate) fn nr_swappable_pages(&self) -> i64 {
         // Relaxed: as in `nr_swap_pages`.
-        self.nr_swap_pages() + self.uncounted_pages.load(Ordering::Relaxed) as i64
-            - self.inuse_of(self.uncounted.load(Ordering::Relaxed))
+        match self.uncounted.load(Ordering::Relaxed) {
+            0 => self.nr_swap_pages(),
+            types => {
+                let total = self.uncounted_pages.load(Ordering::Relaxed) as i64;
+                self.nr_swap_pages() + total - self.inuse_of(types)
+            }
+        }
     }
 
     /// Adds the slots of a device that is enabled, or was resized, to what there is; see [`Swap::uncount_pages`].

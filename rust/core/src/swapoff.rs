@@ -7,10 +7,9 @@ use crate::cluster::ListId;
 use crate::device::{SwapDevice, SwpFlags};
 use crate::error::{Result, SwapError};
 use crate::folio::FolioFlags;
-use crate::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
+use crate::limits::UNUSE_PASSES_MAX;
 use crate::profile::DefaultPriority;
 use crate::swap::{Active, Swap};
-use crate::table::EntryKind;
 use crate::types::{CpuId, SwpEntry, SwpOffset, SwpType};
 
 impl Swap {
@@ -76,7 +75,7 @@ impl Swap {
             if self.inuse_pages(device.ty()) == 0 {
                 break;
             }
-            for offset in in_use(device) {
+            for offset in device.in_use() {
                 let entry = device.entry_at(offset);
                 let count = self.on_cpu(CpuId(0))?.swap_count(entry)?;
                 if count > 0 {
@@ -85,7 +84,7 @@ impl Swap {
                 }
             }
             // What only the swap cache holds.
-            in_use(device).into_iter().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
+            device.in_use().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
         }
         match self.inuse_pages(device.ty()) {
             0 => self.finish_work(device),
@@ -132,13 +131,4 @@ impl Swap {
         avail.list.reprioritise(prio_of);
         avail.virtuals.reprioritise(prio_of);
     }
-}
-
-/// Returns the slots of a device that hold something, ascending; untouched clusters are passed over.
-fn in_use(device: &SwapDevice) -> Vec<SwpOffset> {
-    let clusters = device.clusters.live();
-    clusters
-        .flat_map(|idx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset))
-        .filter(|&offset| !matches!(device.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
-        .collect()
 }
