@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swapcore::limits::PAGE_SIZE;
 
-pub(crate) use pairs::{NR_RUNS, ROUNDS, pairs};
+pub(crate) use pairs::*;
 
 /// Seed of every bench that draws.
 pub(crate) const SEED: u64 = 20_261_123;

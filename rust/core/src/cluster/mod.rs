@@ -231,10 +231,7 @@ impl Clusters {
     /// No cluster lock is held. Locks: the new cluster's, the pool's and the index's.
     pub(crate) fn create(&self) -> Option<ClusterGuard<'_>> {
         // Relaxed: a number on its own.
-        if self.tables.attached() >= self.max_live.load(Ordering::Relaxed) {
-            return None;
-        }
-        let id = self.tables.take();
+        let id = self.tables.take_below(self.max_live.load(Ordering::Relaxed))?;
         let (record, ci) = (RecordId(id.0.get()), &self.array[id.0.get() as usize]);
         // A late comer of the record's last use may have it for a moment.
         ci.lock.lock();
