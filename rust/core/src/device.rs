@@ -74,9 +74,11 @@ pub struct DeviceMemory {
     pub static_bytes: u64,
     /// Tables of clusters in use.
     pub table_bytes: u64,
+    /// Their second words, on a virtual device.
+    pub virtual_table_bytes: u64,
     /// Extend tables.
     pub extend_bytes: u64,
-    /// Released tables kept for reuse.
+    /// Released tables kept for reuse, with their second words.
     pub pool_bytes: u64,
     /// Owners of slots, where entries do not say: of every slot from swapon on, which `static_bytes` has too.
     pub owner_static_bytes: u64,
@@ -89,7 +91,8 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     /// Returns the sum.
     pub fn total_bytes(&self) -> u64 {
-        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes + self.owner_bytes + self.index_bytes
+        let tables = self.table_bytes + self.virtual_table_bytes + self.extend_bytes + self.pool_bytes;
+        self.static_bytes + tables + self.owner_bytes + self.index_bytes
     }
 }
 
@@ -356,8 +359,9 @@ impl SwapDevice {
         DeviceMemory {
             static_bytes: size_of::<Self>() as u64 + self.clusters.static_bytes() + owner_static_bytes,
             table_bytes: attached as u64 * page,
+            virtual_table_bytes: self.clusters.virtual_tables(attached) as u64 * page,
             extend_bytes: self.clusters.extend_bytes(),
-            pool_bytes: hot as u64 * page,
+            pool_bytes: (hot + self.clusters.virtual_tables(hot)) as u64 * page,
             owner_static_bytes,
             owner_bytes,
             index_bytes: self.clusters.index_bytes(),

@@ -7,10 +7,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swapcore::SwapError;
 use swapcore::header::SwapHeader;
-use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ghost, Ram, StorageStats, StorageTraits, SwapStorage, Zram, ZramOptions,
-};
 use swapcore::spec::{GhostSpec, Visibility};
+use swapcore::storage::{
+    Algorithm, FaultPlan, Faulty, File, FileOptions, Ghost, Ram, StorageStats, StorageTraits, SwapStorage, Zram,
+    ZramOptions,
+};
 
 use crate::errors::Result;
 use crate::number;
