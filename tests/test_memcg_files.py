@@ -16,7 +16,7 @@ def split(names: str) -> list[str]:
 
 
 V1_UNLIMITED = 9223372036854771712
-V2_LIMITS = ("memory.max", "memory.high", "memory.swap.max", "memory.swap.high")
+V2_LIMITS = ("memory.max", "memory.high", "memory.swap.max", "memory.swap.high", "memory.zswap.max")
 V2_FILES = {
     *V2_LIMITS,
     "memory.current",
@@ -28,6 +28,8 @@ V2_FILES = {
     "memory.swap.current",
     "memory.swap.peak",
     "memory.swap.events",
+    "memory.zswap.current",
+    "memory.zswap.writeback",
 }
 V1_LIMITS = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 V1_FILES = {
@@ -51,6 +53,7 @@ READ_ONLY = {
         "memory.stat",
         "memory.swap.current",
         "memory.swap.events",
+        "memory.zswap.current",
     ),
     "v1": ("memory.usage_in_bytes", "memory.memsw.usage_in_bytes", "memory.stat"),
 }

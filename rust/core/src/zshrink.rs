@@ -161,6 +161,22 @@ impl Swap {
         }
     }
 
+    /// Writes up to so many pages of a group and of all below it back, a batch of each group in turn; returns how many; none is
+    /// no error. Kernel: `memory.reclaim` with `source=zswap`.
+    pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
+        drop(self.on_cpu(cpu)?);
+        let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
+        let mut nr_written = 0;
+        for css in groups {
+            let group = self.memcg().map(|groups| groups.get(css));
+            if nr_written < nr_pages && self.is_zswap_writeback_enabled(group) {
+                let nr = (nr_pages - nr_written).min(ZSWAP_SHRINK_BATCH);
+                nr_written += self.shrink_entries(group.map(MemCgroup::css), nr, false, cpu).nr_written;
+            }
+        }
+        Ok(nr_written)
+    }
+
     /// Writes pages back, group by group, until the pools are down at the threshold or it failed 16 times; returns how many.
     /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {

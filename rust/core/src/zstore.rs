@@ -5,7 +5,7 @@ use crate::device::SwapDevice;
 use crate::error::{EIO, Result, SwapError};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::limits::PAGE_SIZE;
-use crate::memcg::{MemCgroup, MemcgStat, Which};
+use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX, Which};
 use crate::swap::{Cx, Event, OnCpu, OrderEvent, Swap};
 use crate::table::{Stored, VirtualWord};
 use crate::types::{CpuId, Order, SwpOffset, ZswapId};
@@ -131,12 +131,9 @@ impl Swap {
     /// Says whether a group and all above it have room for compressed pages. Kernel: `obj_cgroup_may_zswap`.
     pub(crate) fn may_zswap(&self, group: &MemCgroup) -> bool {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return true };
-        groups.charged_levels(group).all(|level| match level.zswap_max_bytes() {
-            u64::MAX => true,
-            max => {
-                let page = PAGE_SIZE as u64;
-                (groups.stat(level, MemcgStat::ZswapB).max(0) as u64) / page < max / page
-            }
+        groups.charged_levels(group).all(|level| match level.zswap_max_pages() {
+            PAGE_COUNTER_MAX => true,
+            max => groups.stat(level, MemcgStat::ZswapB).max(0) as u64 / (PAGE_SIZE as u64) < max,
         })
     }
 

@@ -103,10 +103,16 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
             "memory.swap.max",
             "memory.swap.peak",
             "memory.swap.events",
+            "memory.zswap.current",
+            "memory.zswap.max",
+            "memory.zswap.writeback",
         ]
     );
     let root = GroupHandle::root(&swap).expect("enabled");
-    assert_eq!(swap.memcg_files(root.css()).expect("enabled"), ["memory.stat", "memory.reclaim"]);
+    assert_eq!(
+        swap.memcg_files(root.css()).expect("enabled"),
+        ["memory.stat", "memory.reclaim", "memory.zswap.writeback"]
+    );
     let (number, what) = refused(swap.memcg_read(root.css(), "memory.current"));
     assert_eq!((number, what.as_str()), (2, "the group \"/\" has no file \"memory.current\""));
     assert_eq!(errno(write(&root, "memory.max", "1G")), 2);

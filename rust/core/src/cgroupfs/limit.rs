@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::Write;
+use super::{At, Write};
 use crate::error::Result;
 use crate::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
 use crate::memcg::{MemcgEvent, Which};
@@ -94,15 +94,21 @@ impl Write<'_> {
     pub(super) fn reclaim(self) -> Result<()> {
         let mut words = self.text.split_ascii_whitespace();
         let target_pages = self.amount_pages(words.next().unwrap_or(""))?;
-        let mut swappiness = None;
+        let (mut swappiness, mut is_from_zswap) = (None, false);
         for word in words {
-            swappiness = Some(self.swappiness_of(word)?);
+            match word {
+                "source=zswap" => is_from_zswap = true,
+                _ => swappiness = Some(self.swappiness_of(word)?),
+            }
         }
         let (mut done_pages, mut retries) = (0, MAX_RECLAIM_RETRIES);
         while done_pages < target_pages {
             let left_pages = target_pages - done_pages;
-            let got_pages =
-                self.at.swap.try_to_free_mem_cgroup_pages(self.at.group, left_pages, true, swappiness, self.cpu)?;
+            let At { swap, group, .. } = self.at;
+            let got_pages = match is_from_zswap {
+                true => swap.zswap_shrink_groups(group.css(), left_pages, self.cpu)?,
+                false => swap.try_to_free_mem_cgroup_pages(group, left_pages, true, swappiness, self.cpu)?,
+            };
             done_pages += got_pages;
             if got_pages == 0 {
                 if retries == 0 {
@@ -115,14 +121,14 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Reads the one option of `memory.reclaim`. Errors: EINVAL.
+    /// Reads an option of `memory.reclaim`. Errors: EINVAL.
     fn swappiness_of(&self, word: &str) -> Result<u8> {
         let value = match word.strip_prefix("swappiness=") {
             Some("max") => Some(SWAPPINESS_ANON_ONLY),
             Some(number) => number.parse().ok().filter(|&number| number <= MAX_SWAPPINESS),
             None => None,
         };
-        value.ok_or_else(|| self.bad("bytes and then nothing or swappiness=, 0..=200 or max,"))
+        value.ok_or_else(|| self.bad("bytes and then nothing, source=zswap, or swappiness=, 0..=200 or max,"))
     }
 
     /// Reclaims all it can. Kernel: `memory.force_empty`.

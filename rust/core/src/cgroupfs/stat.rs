@@ -29,7 +29,7 @@ enum Source {
     List(LruList),
     /// Pages that came back.
     Lists(LruvecStat),
-    /// There are no such pages and nothing of the kind happens: every folio is anonymous, swap is not compressed here.
+    /// There are no such pages and nothing of the kind happens: every folio is anonymous.
     Zero,
 }
 
@@ -40,8 +40,8 @@ const V2: &[(&str, Source)] = &[
     ("anon", Bytes(MemcgStat::Anon)),
     ("file", Zero),
     ("shmem", Zero),
-    ("zswap", Zero),
-    ("zswapped", Zero),
+    ("zswap", Count(MemcgStat::ZswapB)),
+    ("zswapped", Bytes(MemcgStat::Zswapped)),
     ("swapcached", Bytes(MemcgStat::Swapcached)),
     ("anon_thp", Bytes(MemcgStat::AnonThp)),
     ("inactive_anon", List(LruList::InactiveAnon)),
@@ -74,9 +74,9 @@ const V2: &[(&str, Source)] = &[
     ("pgdeactivate", Lists(LruvecStat::Pgdeactivate)),
     ("swpin_zero", Count(MemcgStat::SwpInZero)),
     ("swpout_zero", Count(MemcgStat::SwpOutZero)),
-    ("zswpin", Zero),
-    ("zswpout", Zero),
-    ("zswpwb", Zero),
+    ("zswpin", Count(MemcgStat::ZswpIn)),
+    ("zswpout", Count(MemcgStat::ZswpOut)),
+    ("zswpwb", Count(MemcgStat::ZswpWb)),
     ("thp_swpout", Count(MemcgStat::ThpSwpOut)),
     ("thp_swpout_fallback", Count(MemcgStat::ThpSwpOutFallback)),
 ];
@@ -119,6 +119,11 @@ impl At<'_> {
             },
             Zero => 0,
         }
+    }
+
+    /// Returns the bytes of compressed pages of the group and of all below it.
+    pub(super) fn zswap_bytes(self) -> i64 {
+        self.count(MemcgStat::ZswapB, Part::Sum).max(0)
     }
 
     fn count(self, stat: MemcgStat, part: Part) -> i64 {

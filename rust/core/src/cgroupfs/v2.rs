@@ -1,6 +1,4 @@
 //! The files of v2.
-//!
-//! Those of zswap are not there, as in a kernel that is built without it: nothing compresses before it swaps.
 
 use super::On::{All, NonRoot};
 use super::amount::{bytes_line, limit_line};
@@ -84,6 +82,26 @@ pub(super) const FILES: &[File] = &[
         }),
     ),
     File::new("memory.swap.events", NonRoot, Some(swap_events), None),
+    File::new("memory.zswap.current", NonRoot, Some(|at| format!("{}\n", at.zswap_bytes())), None),
+    File::new(
+        "memory.zswap.max",
+        NonRoot,
+        Some(|at| limit_line(at.group.zswap_max_pages())),
+        Some(|write| {
+            // What is there stays: only new pages are refused.
+            write.at.group.set_zswap_max_pages(write.limit_pages()?);
+            Ok(())
+        }),
+    ),
+    File::new(
+        "memory.zswap.writeback",
+        All,
+        Some(|at| format!("{}\n", u8::from(at.group.may_zswap_writeback()))),
+        Some(|write| {
+            write.at.group.set_zswap_writeback(write.number(1)? == 1);
+            Ok(())
+        }),
+    ),
 ];
 
 /// Shows `memory.events`; nothing throttles sockets here.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, O
 use std::time::Duration;
 
 use super::Which;
-use super::counter::PageCounter;
+use super::counter::{PAGE_COUNTER_MAX, PageCounter};
 use super::policy::GroupPolicy;
 use crate::limits::PAGE_SIZE;
 use crate::sync::SpinMutex;
@@ -128,8 +128,8 @@ pub struct MemCgroup {
     pub(super) swappiness: AtomicU8,
     pub(super) min_pages: AtomicU64,
     pub(super) low_pages: AtomicU64,
-    /// Bytes of compressed pages that the group and all below it may have. Kernel: `zswap_max`.
-    zswap_max_bytes: AtomicU64,
+    /// Pages of memory that compressed pages of the group and of all below it may fill. Kernel: `zswap_max`.
+    zswap_max_pages: AtomicU64,
     /// Pages of it may go on from zswap to a device. Kernel: `zswap_writeback`.
     may_zswap_writeback: AtomicBool,
     /// v1: the OOM killer is off for the group. Kept and shown.
@@ -162,7 +162,7 @@ impl MemCgroup {
             swappiness: AtomicU8::new(SWAPPINESS_DEFAULT),
             min_pages: AtomicU64::new(0),
             low_pages: AtomicU64::new(0),
-            zswap_max_bytes: AtomicU64::new(u64::MAX),
+            zswap_max_pages: AtomicU64::new(PAGE_COUNTER_MAX),
             may_zswap_writeback: AtomicBool::new(true),
             is_oom_kill_disabled: AtomicBool::new(false),
             policy: SpinMutex::default(),
@@ -208,15 +208,15 @@ impl MemCgroup {
         self.life() == Life::Online
     }
 
-    /// Returns the bytes of compressed pages that the group and all below it may have; `u64::MAX` is no limit. Kernel:
-    /// `memory.zswap.max`.
-    pub fn zswap_max_bytes(&self) -> u64 {
-        self.zswap_max_bytes.load(Ordering::Relaxed)
+    /// Returns the pages of memory that compressed pages of the group and of all below it may fill;
+    /// [`super::PAGE_COUNTER_MAX`] is no limit. Kernel: `memory.zswap.max`.
+    pub fn zswap_max_pages(&self) -> u64 {
+        self.zswap_max_pages.load(Ordering::Relaxed)
     }
 
-    /// Sets what [`MemCgroup::zswap_max_bytes`] returns; what is there stays.
-    pub fn set_zswap_max_bytes(&self, bytes: u64) {
-        self.zswap_max_bytes.store(bytes, Ordering::Relaxed);
+    /// Sets what [`MemCgroup::zswap_max_pages`] returns; what is there stays.
+    pub fn set_zswap_max_pages(&self, pages: u64) {
+        self.zswap_max_pages.store(pages, Ordering::Relaxed);
     }
 
     /// Says whether pages of it may go on from zswap to a device, as far as it is asked itself. Kernel:
@@ -383,7 +383,7 @@ impl MemCgroup {
         self.min_pages.store(0, Ordering::Relaxed);
         self.low_pages.store(0, Ordering::Relaxed);
         self.is_oom_kill_disabled.store(false, Ordering::Relaxed);
-        self.zswap_max_bytes.store(u64::MAX, Ordering::Relaxed);
+        self.zswap_max_pages.store(PAGE_COUNTER_MAX, Ordering::Relaxed);
         self.may_zswap_writeback.store(true, Ordering::Relaxed);
         self.swappiness.store(parent.map_or(SWAPPINESS_DEFAULT, Self::swappiness), Ordering::Relaxed);
         *self.policy.lock() = parent.map_or_else(GroupPolicy::default, Self::policy);
