@@ -74,11 +74,11 @@ pub struct DeviceMemory {
     pub static_bytes: u64,
     /// Tables of clusters in use.
     pub table_bytes: u64,
-    /// Their second words, on a virtual device.
+    /// Second words of clusters in use, on a virtual device.
     pub virtual_table_bytes: u64,
     /// Extend tables.
     pub extend_bytes: u64,
-    /// Released tables kept for reuse, with their second words.
+    /// Released tables kept for reuse.
     pub pool_bytes: u64,
     /// Owners of slots, where entries do not say: of every slot from swapon on, which `static_bytes` has too.
     pub owner_static_bytes: u64,
@@ -355,13 +355,14 @@ impl SwapDevice {
     pub fn memory(&self) -> DeviceMemory {
         let (attached, hot) = self.clusters.nr_tables();
         let page = crate::limits::PAGE_SIZE as u64;
+        let second = if self.is_virtual() { page } else { 0 };
         let (owner_static_bytes, owner_bytes) = self.clusters.owner_bytes();
         DeviceMemory {
             static_bytes: size_of::<Self>() as u64 + self.clusters.static_bytes() + owner_static_bytes,
             table_bytes: attached as u64 * page,
-            virtual_table_bytes: self.clusters.virtual_tables(attached) as u64 * page,
+            virtual_table_bytes: attached as u64 * second,
             extend_bytes: self.clusters.extend_bytes(),
-            pool_bytes: (hot + self.clusters.virtual_tables(hot)) as u64 * page,
+            pool_bytes: hot as u64 * (page + second),
             owner_static_bytes,
             owner_bytes,
             index_bytes: self.clusters.index_bytes(),

@@ -420,11 +420,6 @@ impl Clusters {
         (self.tables.attached(), self.tables.hot())
     }
 
-    /// Returns the pages of second words that go with so many tables.
-    pub(crate) fn virtual_tables(&self, nr_tables: u32) -> u32 {
-        self.tables.virtual_tables(nr_tables)
-    }
-
     /// Returns the bytes of owners beside the entries: those from the start, and those of clusters in use.
     pub(crate) fn owner_bytes(&self) -> (u64, u64) {
         self.owners.bytes(self.tables.attached())

@@ -96,11 +96,6 @@ impl TablePool {
         self.virtuals.as_ref().map(|virtuals| &virtuals[id.index()])
     }
 
-    /// Returns the pages of second words that go with so many tables.
-    pub(crate) fn virtual_tables(&self, nr_tables: u32) -> u32 {
-        if self.virtuals.is_some() { nr_tables } else { 0 }
-    }
-
     /// Returns the tables attached to clusters.
     pub(crate) fn attached(&self) -> u32 {
         self.free.lock().attached
