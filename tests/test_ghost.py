@@ -303,7 +303,8 @@ def test_visibility_decides_what_is_counted(visibility: str, is_counted: bool, h
     assert swap.nr_swap_pages == 1000 + counted - (is_counted or entry.type != device.type)
     runs = [swap.alloc(0) for _ in range(600)]
     on_null = sum(run.type != device.type for run in runs) + (entry.type != device.type)
-    assert swap.vm_swap_full == (not is_counted and on_null > 500)
+    # Of virtual slots there are as many as one wants: "nearly full" is not about them (2.6).
+    assert swap.vm_swap_full == ((has_table or not is_counted) and on_null > 500)
     swap.check()
     swap.free(entry)
     for run in runs:

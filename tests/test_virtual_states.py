@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import swapcore as sc
 from memcg_facts import word_at
@@ -13,7 +14,7 @@ ZSWAP_OFF = None
 
 def raw(machine: Machine, entry: int) -> int:
     """Returns the raw word of any slot."""
-    return int.from_bytes(machine.swap.lookup_many(entry.to_bytes(8, "little")), "little")
+    return int.from_bytes(machine.swap.lookup_many(np.array([entry], np.uint64)), "little")
 
 
 # Every row of 2.2.

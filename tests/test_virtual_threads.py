@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import swapcore as sc
 from memcg_facts import BAD, PAGE, file_storage, unpack
-from virtual_facts import C, Reader, VirtualWorld, noise, pointer_of, refusal, text, zeros
+from virtual_facts import C, Reader, VirtualWorld, data_at, noise, parts_of, pointer_of, refusal, text, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,16 +104,18 @@ class Hammer:
         order = (len(data) // PAGE).bit_length() - 1
         orders = rng.choice([1, (1 << order) | 1])
         folios = self.swap.swap_in_batch([sc.SwpEntry(entry, order)], orders=orders, cpu=thread)
-        assert b"".join(folio.read() for folio in folios) == data, f"run {number} came back different"
+        parts = parts_of(folios, entry, 1 << order)
+        assert b"".join(part.read() for part in parts) == data, f"run {number} came back different"
         if len(folios) == 1 and rng.random() < 0.6:
-            folio = folios.pop()
+            folio, page, _ = parts.pop()
+            folios.clear()
             slots: list[int] = []
             code = refusal(lambda: slots.append(int(self.swap.swap_out(folio, cpu=thread))))
             assert code in (0, ENOSPC, ENOMEM, EBUSY), code
             if slots:
-                self.runs.append((slots[0], number))
+                self.runs.append((slots[0] + page, number))
             else:
-                assert folio.read() == data
+                assert folio.read(page * PAGE, len(data)) == data
             self.outcomes.add(f"again {code}")
 
     def give_up(self, thread: int, _rng: random.Random) -> None:
@@ -181,10 +183,7 @@ class Hammer:
         self.world.verify()
         for entry, number in self.runs:
             data = data_of(number)
-            order = (len(data) // PAGE).bit_length() - 1
-            folios = self.swap.swap_in_batch([sc.SwpEntry(entry, order)])
-            assert b"".join(folio.read() for folio in folios) == data, f"seed {self.seed}: run {number}"
-            del folios
+            assert data_at(self.swap, entry, len(data) // PAGE) == data, f"seed {self.seed}: run {number}"
         gc.collect()
         self.swap.shrink_swap_cache()
         assert [device.inuse_pages for device in self.swap.devices] == [0] * len(self.swap.devices)

@@ -70,6 +70,37 @@ def refusal(call: Callable[[], object]) -> int:
     return 0
 
 
+class Part(NamedTuple):
+    """Pages of a folio: all of it, or those that a handle maps of one that is larger."""
+
+    folio: sc.Folio
+    page: int
+    nr_pages: int
+
+    def read(self) -> bytes:
+        """Returns their bytes."""
+        return self.folio.read(self.page * PAGE, self.nr_pages * PAGE)
+
+
+def parts_of(folios: list[sc.Folio], entry: int, nr_pages: int) -> list[Part]:
+    """Returns what of folios that were swapped in one after the other lies over a run of slots."""
+    parts: list[Part] = []
+    at = 0
+    for folio in folios:
+        page = (entry + at) & (folio.nr_pages - 1)
+        parts.append(Part(folio, page, min(nr_pages - at, folio.nr_pages - page)))
+        at += parts[-1].nr_pages
+    return parts
+
+
+def data_at(swap: sc.Swap, entry: int, nr_pages: int = 1) -> bytes:
+    """Swaps slots in and returns their bytes. The folio may be larger where it was cached."""
+    folios = swap.swap_in_batch([sc.SwpEntry(entry + page) for page in range(nr_pages)])
+    return b"".join(
+        part.read() for page, folio in enumerate(folios) for part in parts_of([folio], entry + page, 1)
+    )
+
+
 class Pointer(NamedTuple):
     """A physical slot's word, taken apart."""
 

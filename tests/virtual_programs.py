@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import swapcore as sc
 from memcg_facts import PAGE, file_storage
-from virtual_facts import C, Reader, VirtualWorld, noise, refusal, text, zeros
+from virtual_facts import C, Part, Reader, VirtualWorld, data_at, noise, parts_of, refusal, text, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,22 @@ class Run:
 
 
 class Held(NamedTuple):
-    """A folio in memory and its bytes."""
+    """Pages in memory that a handle maps, and their bytes."""
 
-    folio: sc.Folio
+    part: Part
     data: bytes
+
+    @property
+    def folio(self) -> sc.Folio:
+        """The folio they are in."""
+        return self.part.folio
+
+    @property
+    def slots(self) -> range:
+        """Their slots, none if they have none."""
+        first = self.folio.entry
+        start = 0 if first is None else int(first) + self.part.page
+        return range(start, start + self.part.nr_pages * (first is not None))
 
 
 @dataclass
@@ -104,7 +116,7 @@ class Program:
         code = refusal(lambda: made.append(self.swap.folio(order, data, memcg=self.groups[c % 2])))
         assert code in (0, ENOMEM), code
         if made:
-            self.held.append(Held(made.pop(), data))
+            self.held.append(Held(Part(made.pop(), 0, 1 << order), data))
             if c % 4:
                 self._out(len(self.held) - 1, c)
 
@@ -121,15 +133,16 @@ class Program:
         self.seen[f"swap_out {code}"] += 1
         if not slots:
             assert held.folio.is_resident
-            assert held.folio.read() == held.data
+            assert held.part.read() == held.data
             self.held.append(held)
             return
+        entry = slots[0] + held.part.page
         for run in self.runs:
-            if run.entry == slots[0] and run.nr_pages == held.folio.nr_pages:
+            if run.entry == entry and run.nr_pages == held.part.nr_pages:
                 assert run.data == held.data
                 run.refs += 1
                 return
-        self.runs.append(Run(slots[0], held.data))
+        self.runs.append(Run(entry, held.data))
 
     def swap_in(self, a: int, b: int, c: int) -> None:
         """Swaps a run in; what a failure leaves is still there."""
@@ -145,11 +158,11 @@ class Program:
             code = ENOMEM if isinstance(error, MemoryError) else EIO
         self.seen[f"swap_in {code}"] += 1
         at = 0
-        for folio in folios:
-            data = run.data[at : at + len(folio)]
-            assert folio.read() == data, self.explain("a folio came back different")
-            self.held.append(Held(folio, data))
-            at += len(folio)
+        for part in parts_of(folios, run.entry, run.nr_pages):
+            data = run.data[at : at + part.nr_pages * PAGE]
+            assert part.read() == data, self.explain("a folio came back different")
+            self.held.append(Held(part, data))
+            at += len(data)
         if run.refs > 1:
             self.runs.append(Run(run.entry, run.data, run.refs - (not code)))
         else:
@@ -166,14 +179,15 @@ class Program:
             return
         index = a % len(self.held)
         held = self.held[index]
-        is_shared = sum(other.folio == held.folio for other in self.held) > 1
-        entry = held.folio.entry
-        if is_shared or (entry is not None and any(run.entry == entry for run in self.runs)):
+        slots = set(held.slots)
+        others = [other for other in self.held if other.part is not held.part and slots & set(other.slots)]
+        if others or any(slots & set(range(run.entry, run.entry + run.nr_pages)) for run in self.runs):
             return
-        page = b % held.folio.nr_pages * PAGE
+        page = b % held.part.nr_pages
         patch = (text(b), noise(b), zeros())[b % 3]
-        held.folio.write(patch, page)
-        self.held[index] = Held(held.folio, held.data[:page] + patch + held.data[page + PAGE :])
+        held.folio.write(patch, (held.part.page + page) * PAGE)
+        at = page * PAGE
+        self.held[index] = Held(held.part, held.data[:at] + patch + held.data[at + PAGE :])
 
     def drop(self, a: int, _b: int, _c: int) -> None:
         """Forgets a folio."""
@@ -298,7 +312,7 @@ class Program:
         ("drop", 3),
         ("give_up", 3),
         ("dup", 2),
-        ("peek", 2),
+        ("peek", 3),
         ("writeback", 4),
         ("shrink", 2),
         ("move", 3),
@@ -338,13 +352,12 @@ class Program:
 
     def verify(self) -> None:
         """Proves all invariants, and that folios in memory hold their bytes."""
-        gc.collect()
         self.world.folios = [held.folio for held in self.held]
         try:
             self.world.verify()
             self.observe()
             for held in self.held[-3:]:
-                assert held.folio.read() == held.data
+                assert held.part.read() == held.data
         except AssertionError as error:
             error.add_note(self.explain("after these steps"))
             raise
@@ -355,17 +368,13 @@ class Program:
             storage.set_faults()
         self.swap.zswap.set_faults()
         try:
-            assert all(held.folio.read() == held.data for held in self.held)
+            assert all(held.part.read() == held.data for held in self.held)
             self.world.folios.clear()
             self.held.clear()
             gc.collect()
             for run in self.runs:
                 for _ in range(run.refs):
-                    folios = self.swap.swap_in_batch(
-                        [sc.SwpEntry(run.entry + page) for page in range(run.nr_pages)]
-                    )
-                    assert b"".join(folio.read() for folio in folios) == run.data
-                    del folios
+                    assert data_at(self.swap, run.entry, run.nr_pages) == run.data
             self.runs.clear()
             gc.collect()
             self.swap.shrink_swap_cache()
