@@ -240,7 +240,7 @@ impl Swap {
             }
             _ => (zswap.total_pages(), zswap.stat(ZswapStat::StoredPages)),
         };
-        if stored == 0 { 0 } else { freeable * compressed_pages / stored }
+        (freeable * compressed_pages).checked_div(stored).unwrap_or(0)
     }
 
     /// Writes a share of a group's pages back, as reclaim looks at it with a priority. Kernel: `zswap_shrinker_scan`.
