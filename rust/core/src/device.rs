@@ -74,6 +74,8 @@ pub struct DeviceMemory {
     pub static_bytes: u64,
     /// Tables of clusters in use.
     pub table_bytes: u64,
+    /// Second words of clusters in use, on a virtual device.
+    pub virtual_table_bytes: u64,
     /// Extend tables.
     pub extend_bytes: u64,
     /// Released tables kept for reuse.
@@ -89,7 +91,8 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     /// Returns the sum.
     pub fn total_bytes(&self) -> u64 {
-        self.static_bytes + self.table_bytes + self.extend_bytes + self.pool_bytes + self.owner_bytes + self.index_bytes
+        let tables = self.table_bytes + self.virtual_table_bytes + self.extend_bytes + self.pool_bytes;
+        self.static_bytes + tables + self.owner_bytes + self.index_bytes
     }
 }
 
@@ -352,12 +355,14 @@ impl SwapDevice {
     pub fn memory(&self) -> DeviceMemory {
         let (attached, hot) = self.clusters.nr_tables();
         let page = crate::limits::PAGE_SIZE as u64;
+        let second = if self.is_virtual() { page } else { 0 };
         let (owner_static_bytes, owner_bytes) = self.clusters.owner_bytes();
         DeviceMemory {
             static_bytes: size_of::<Self>() as u64 + self.clusters.static_bytes() + owner_static_bytes,
             table_bytes: attached as u64 * page,
+            virtual_table_bytes: attached as u64 * second,
             extend_bytes: self.clusters.extend_bytes(),
-            pool_bytes: hot as u64 * page,
+            pool_bytes: hot as u64 * (page + second),
             owner_static_bytes,
             owner_bytes,
             index_bytes: self.clusters.index_bytes(),

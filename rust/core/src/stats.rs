@@ -71,6 +71,7 @@ impl Swap {
         self.devices().iter().map(|device| device.memory()).fold(DeviceMemory::default(), |sum, one| DeviceMemory {
             static_bytes: sum.static_bytes + one.static_bytes,
             table_bytes: sum.table_bytes + one.table_bytes,
+            virtual_table_bytes: sum.virtual_table_bytes + one.virtual_table_bytes,
             extend_bytes: sum.extend_bytes + one.extend_bytes,
             pool_bytes: sum.pool_bytes + one.pool_bytes,
             owner_static_bytes: sum.owner_static_bytes + one.owner_static_bytes,
