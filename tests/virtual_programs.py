@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import swapcore as sc
 from memcg_facts import PAGE, file_storage
-from virtual_facts import C, Part, Reader, VirtualWorld, data_at, noise, parts_of, refusal, text, zeros
+from virtual_facts import C, Part, Reader, VirtualWorld, data_at, hard, noise, parts_of, refusal, text, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,15 @@ class Size:
 class Program:
     """Two virtual devices, two physical ones that can fail, zswap, two groups; and a dict of bytes."""
 
-    def __init__(self, size: Size, *, hierarchy: str = "v2", seed: int = 0, has_faults: bool = True) -> None:
+    def __init__(
+        self,
+        size: Size,
+        *,
+        hierarchy: str = "v2",
+        store: str = "shadow",
+        seed: int = 0,
+        has_faults: bool = True,
+    ) -> None:
         """Turns everything on."""
         self.size = size
         self.has_faults = has_faults
@@ -81,7 +89,7 @@ class Program:
             nr_cpus=2,
             memory_pages=size.memory_pages,
             memcg=hierarchy,
-            switches={"memcg_stock": "off"},
+            switches={"memcg_stock": "off", "owner_store": store},
             zswap=sc.Zswap(max_pool_percent=size.zswap_percent),
         )
         self.swap.page_cluster = 0
@@ -98,7 +106,7 @@ class Program:
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
         """Rows of 2.2 that slots were in after a step, and outcomes of steps."""
-        self.log = [f"{size}, {hierarchy}, {seed=}"]
+        self.log = [f"{size}, {hierarchy}, {store}, {seed=}"]
         self.rng = random.Random(seed)
 
     # Steps
@@ -108,7 +116,7 @@ class Program:
         order = ORDERS[a % len(ORDERS)]
         if len(self.held) >= self.size.max_held:
             return
-        maker = (text, text, noise, zeros)[b % 4]
+        maker = (text, hard, noise, zeros)[b % 4]
         data = maker(1 << order) if maker is zeros else maker(b, 1 << order)  # type: ignore[operator]
         if b % 8 == 0 and order:
             data = zeros() + data[PAGE:]
