@@ -409,8 +409,11 @@ def test_item_1_random_programs_reach_every_row_and_no_other(hierarchy: str, see
     program.finish()
 
 
-@pytest.mark.parametrize("hierarchy", ["v2", "v1"])
-@pytest.mark.parametrize("store", ["cluster_table", "array", "trampoline"])
+# On v1 the slots of a clean folio that is dropped have no owner where cells keep owners: MAIN's way, see `World`.
+@pytest.mark.parametrize(
+    ("store", "hierarchy"),
+    [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],
+)
 def test_books_of_groups_are_right_wherever_owners_are_kept(store: str, hierarchy: str) -> None:
     size = Size(memory_pages=512, physical_pages=64, zswap_percent=2)
     for seed in range(3):
