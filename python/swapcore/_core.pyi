@@ -612,8 +612,8 @@ class Swap:
         ``hugepages-64kB.swpout_fallback``, ...)."""
     def memory(self) -> dict[str, int]:
         """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
-        ``folio_header_bytes`` (64 for each page of memory that a folio ever had) and ``memcg_bytes`` (groups
-        and the map of ids)."""
+        ``folio_header_bytes`` (64 for each page of memory that a folio ever had), ``memcg_bytes`` (groups and the map of ids),
+        ``zswap_entry_bytes`` and ``zswap_map_bytes`` (what finds entries of slots that have no virtual word)."""
     def dump(self) -> dict[str, Any]:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes

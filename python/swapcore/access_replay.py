@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from . import report
 from ._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses, Swap
 from .exceptions import InvariantError, invalid
-from .replaying import ZSWAP_COUNTERS, stack, zswap_ratio
+from .replaying import front_counters, stack, zswap_ratio
 from .size import DEFAULT_MEMORY_PAGES, memory_pages, parse_size
 from .storage import Null, Zram
 from .workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
@@ -377,7 +377,8 @@ def replay_accesses(
     runner.run(work.steps, tell)
     runner.exit_all()
     broken = _broken_invariant(swap)
-    stats, usage = _figures(swap, group)
+    told = COUNTERS + front_counters(ghost, zswap)
+    stats, usage = _figures(swap, group, told)
     for device in devices:
         swap.swapoff(device)
     totals = runner.totals
@@ -401,7 +402,7 @@ def replay_accesses(
         swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
         zswap_at_peak=zswap_at_peak,
         zswap_ratio=zswap_ratio(zswap_at_peak),
-        counters={name: stats[name] for name in _counters(is_zswap=zswap is not None) if name in stats},
+        counters={name: stats[name] for name in told if name in stats},
         memory_events={name: usage[f"events_{name}"] for name in MEMORY_EVENTS if usage},
         swap_events={name: usage[f"swap_events_{name}"] for name in SWAP_EVENTS if usage},
         machine=report.machine(),
@@ -501,17 +502,14 @@ def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | s
     return files
 
 
-def _figures(swap: Swap, group: MemCgroup | None) -> tuple[dict[str, int], dict[str, int]]:
+def _figures(
+    swap: Swap, group: MemCgroup | None, wanted: tuple[str, ...]
+) -> tuple[dict[str, int], dict[str, int]]:
     """Returns counters by kernel name, the group's where it has them, and its usage and events."""
     if group is None:
         return swap.stats(), {}
-    wanted = _counters(is_zswap=True)
     of_group = {name: value for name, value in group.stat_local().items() if name in wanted}
     return swap.stats() | of_group, group.counters()
-
-
-def _counters(*, is_zswap: bool) -> tuple[str, ...]:
-    return COUNTERS + (ZSWAP_COUNTERS if is_zswap else ())
 
 
 def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Storage = Null | Ram | Zram | File | Faulty | Ghost
 
-__all__ = ["STORAGES", "ZSWAP_COUNTERS", "FolioReplay", "make_storage", "replay", "stack", "zswap_ratio"]
+__all__ = ["STORAGES", "FolioReplay", "front_counters", "make_storage", "replay", "stack", "zswap_ratio"]
 
 DEFAULT_ZERO_PERCENT = 10.0
 DEFAULT_RANDOM_PERCENT = 10.0
@@ -56,6 +56,9 @@ COUNTERS = (
 
 ZSWAP_COUNTERS = ("zswpin", "zswpout", "zswpwb")
 """Counters that are told with zswap, even when they are 0: pages in, out, and written back to a device."""
+
+GHOST_COUNTERS = ("swpout_refused",)
+"""The same with a ghost: pages that stayed in memory each time that nobody took them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,7 @@ def replay(
         compression_ratio=_ratio(peak),
         zswap_at_peak=zswap_at_peak if zswap is not None else {},
         zswap_ratio=zswap_ratio(zswap_at_peak),
-        counters=_counters(stats, is_zswap=zswap is not None),
+        counters=_counters(stats, front_counters(ghost, zswap)),
         machine=report.machine(),
         **outcome,
     )
@@ -278,6 +281,19 @@ def stack(storage: Storage | None, ghost: Ghost | None) -> list[Storage]:
     if storage is not None and ghost is not None and not ghost.virtual_table:
         raise invalid(f"{ghost!r} has no virtual table: its pages cannot go to {storage!r}")
     return [one for one in (ghost, storage) if one is not None]
+
+
+def front_counters(ghost: Ghost | None, zswap: Zswap | str | None) -> tuple[str, ...]:
+    """Returns the counters that are told for what stands in front of a storage.
+
+    Args:
+        ghost: A ghost, or None.
+        zswap: What zswap is made with, or None.
+
+    Returns:
+        Kernel names, and ``swpout_refused``.
+    """
+    return (ZSWAP_COUNTERS if zswap is not None else ()) + (GHOST_COUNTERS if ghost is not None else ())
 
 
 def zswap_ratio(stats: dict[str, int]) -> float | None:
@@ -342,7 +358,7 @@ def _ratio(peak: dict[str, int]) -> float | None:
     return peak["orig_data_size"] / peak["mem_used_total"]
 
 
-def _counters(stats: dict[str, int], *, is_zswap: bool) -> dict[str, int]:
-    counters = {name: stats[name] for name in COUNTERS + (ZSWAP_COUNTERS if is_zswap else ())}
+def _counters(stats: dict[str, int], front: tuple[str, ...]) -> dict[str, int]:
+    counters = {name: stats[name] for name in COUNTERS + front}
     by_size = {name: value for name, value in stats.items() if name.startswith("hugepages-") and value}
     return counters | {name: value for name, value in by_size.items() if not name.endswith("alloc_failures")}

@@ -55,26 +55,53 @@ fn scramble(at: usize, read: u64) -> usize {
     at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407 + (read as usize & 2))
 }
 
-fn chained(nr_slots: usize, get: impl Fn(usize) -> u64) {
+/// Which slots are looked up.
+#[derive(Clone, Copy)]
+enum Slots {
+    /// Any.
+    All,
+    /// One cache line of each table: what a lookup takes is the index more than the entry's own miss.
+    OneLine,
+}
+
+impl Slots {
+    #[inline(always)]
+    fn pick(self, at: usize, nr_clusters: usize) -> usize {
+        match self {
+            Self::All => (at >> 20) % (nr_clusters * C),
+            Self::OneLine => {
+                let cluster = (at >> 20) % nr_clusters;
+                // Another line in each: the same one would be the same few sets of the cache.
+                cluster * C + cluster * 8 % C
+            }
+        }
+    }
+}
+
+fn chained(slots: Slots, nr_clusters: usize, get: impl Fn(usize) -> u64) {
     let mut at = 1;
     for _ in 0..LOOKUPS {
-        at = scramble(at, get((at >> 20) % nr_slots));
+        at = scramble(at, get(slots.pick(at, nr_clusters)));
     }
     black_box(at);
 }
 
-fn independent(nr_slots: usize, get: impl Fn(usize) -> u64) {
+fn independent(slots: Slots, nr_clusters: usize, get: impl Fn(usize) -> u64) {
     let (mut at, mut sum) = (1, 0u64);
     for _ in 0..LOOKUPS {
         at = scramble(at, 0);
-        sum = sum.wrapping_add(get((at >> 20) % nr_slots));
+        sum = sum.wrapping_add(get(slots.pick(at, nr_clusters)));
     }
     black_box(sum);
 }
 
-fn compare(name: &str, nr_slots: usize, ours: impl Fn(usize) -> u64, peer: impl Fn(usize) -> u64) {
-    pairs(&format!("get, chained, {name}"), || chained(nr_slots, &ours), || chained(nr_slots, &peer));
-    pairs(&format!("get, independent, {name}"), || independent(nr_slots, &ours), || independent(nr_slots, &peer));
+fn compare(name: &str, nr_clusters: usize, ours: impl Fn(usize) -> u64, peer: impl Fn(usize) -> u64) {
+    for (slots, which) in [(Slots::All, "any slot"), (Slots::OneLine, "a line a cluster")] {
+        let ours_chained = || chained(slots, nr_clusters, &ours);
+        pairs(&format!("get, {which}, chained, {name}"), ours_chained, || chained(slots, nr_clusters, &peer));
+        let ours_apart = || independent(slots, nr_clusters, &ours);
+        pairs(&format!("get, {which}, independent, {name}"), ours_apart, || independent(slots, nr_clusters, &peer));
+    }
 }
 
 /// R14.
@@ -85,7 +112,7 @@ fn lookups(nr_clusters: usize) {
     let flat = Flat::new(nr_slots, word);
     let ours = |slot: usize| device.get(SwpOffset(slot as u32)).raw();
     let title = |peer: &str| format!("{nr_clusters} clusters, against {peer}");
-    compare(&title("a flat mapped array"), nr_slots, ours, |slot| flat.get(slot));
+    compare(&title("a flat mapped array"), nr_clusters, ours, |slot| flat.get(slot));
 
     let tables = 0..nr_clusters as u32;
     let tree = scc::TreeIndex::new();
@@ -94,7 +121,7 @@ fn lookups(nr_clusters: usize) {
         let at = tree.peek_with(&((slot / C) as u32), |_, &at| at as usize);
         flat.get(at.expect("in use") * C + slot % C)
     };
-    compare(&title("scc::TreeIndex"), nr_slots, ours, by_tree);
+    compare(&title("scc::TreeIndex"), nr_clusters, ours, by_tree);
     drop(tree);
 
     let map = papaya::HashMap::new();
@@ -103,7 +130,7 @@ fn lookups(nr_clusters: usize) {
         let at = *map.pin().get(&((slot / C) as u32)).expect("in use") as usize;
         flat.get(at * C + slot % C)
     };
-    compare(&title("papaya::HashMap"), nr_slots, ours, by_hash);
+    compare(&title("papaya::HashMap"), nr_clusters, ours, by_hash);
     drop(map);
 
     let map = RwLock::new(tables.map(|at| (at, at)).collect::<BTreeMap<_, _>>());
@@ -111,7 +138,7 @@ fn lookups(nr_clusters: usize) {
         let at = map.read().expect("no panic")[&((slot / C) as u32)] as usize;
         flat.get(at * C + slot % C)
     };
-    compare(&title("RwLock<BTreeMap>"), nr_slots, ours, by_lock);
+    compare(&title("RwLock<BTreeMap>"), nr_clusters, ours, by_lock);
 }
 
 /// The plain way to have clusters that come and go.
@@ -120,9 +147,9 @@ struct Plain {
     free: BTreeSet<u32>,
 }
 
-/// R15: ours is the whole of an allocation that finds no other room and of the put that frees its slot.
+/// R15, and beside it the whole of an allocation that finds no other room and of the put that frees its slot.
 fn create_and_destroy(nr_clusters: usize) {
-    let (swap, _device) = full(nr_clusters);
+    let (swap, device) = full(nr_clusters);
     let used = 0..nr_clusters as u32;
     let plain = Mutex::new(Plain {
         tables: used.clone().map(|idx| (idx, Box::new([1; C]))).collect(),
@@ -130,8 +157,14 @@ fn create_and_destroy(nr_clusters: usize) {
     });
     let ours = || {
         for _ in 0..LOOKUPS / 20 {
-            let entry = swap.alloc(Order::ZERO, CPU).expect("one number is free");
-            swap.put(black_box(entry), 1, CPU).expect("in use");
+            assert!(device.probe_cluster(), "one number is free");
+        }
+    };
+    let alloc_and_put = || {
+        for _ in 0..LOOKUPS / 20 {
+            let mut cpu = swap.on_cpu(CPU).expect("a CPU");
+            let entry = cpu.alloc(Order::ZERO).expect("one number is free");
+            cpu.put(black_box(entry), 1).expect("in use");
         }
     };
     let theirs = || {
@@ -150,7 +183,9 @@ fn create_and_destroy(nr_clusters: usize) {
             plain.free.insert(idx);
         }
     };
-    pairs(&format!("create + destroy beside {nr_clusters} clusters, against Mutex<BTreeMap> + BTreeSet"), ours, theirs);
+    let title = |what: &str| format!("{what} beside {nr_clusters} clusters, against Mutex<BTreeMap> + BTreeSet");
+    pairs(&title("create + destroy"), ours, theirs);
+    pairs(&title("alloc + put, which do it"), alloc_and_put, theirs);
 }
 
 fn main() {

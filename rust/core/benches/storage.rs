@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
 
-use common::{NR_RUNS, ROUNDS, RUN_BYTES, RUN_PAGES, SEED, pairs, runs};
+use common::pairs::ROUNDS;
+use common::{NR_RUNS, RUN_BYTES, RUN_PAGES, SEED, pairs, runs};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -12,7 +12,7 @@ use crate::spec::{DeviceSpec, Discard, GhostSpec, Visibility};
 use crate::storage::{Claim, StorageTraits, SwapStorage};
 use crate::sync::SpinMutex;
 use crate::table::{EntryKind, OwnerForm};
-use crate::types::{SwpEntry, SwpOffset, SwpType};
+use crate::types::{ClusterIdx, SwpEntry, SwpOffset, SwpType};
 
 bitflags::bitflags! {
     /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
@@ -110,7 +110,8 @@ pub struct SwapDevice {
     prio: AtomicI32,
     pub(crate) clusters: Clusters,
     storage: Arc<dyn SwapStorage>,
-    _claim: Claim,
+    /// Until the device is off. Kernel: the opened block device.
+    claim: SpinMutex<Option<Claim>>,
     /// The storage wants to hear of every slot that is freed.
     pub(crate) wants_free_notify: bool,
     /// A rotational device's next slot by order, 0 for none. Kernel: `global_cluster` under its lock.
@@ -213,7 +214,7 @@ impl SwapDevice {
             clusters,
             wants_free_notify: storage.traits().contains(StorageTraits::FREE_NOTIFY),
             storage,
-            _claim: claim,
+            claim: SpinMutex::new(Some(claim)),
             next: SpinMutex::new([0; SWAP_NR_ORDERS]),
             is_reclaim_queued: AtomicBool::new(false),
             hibernation: HibernationSlots::default(),
@@ -278,9 +279,22 @@ impl SwapDevice {
         Some(ci)
     }
 
+    /// Makes a cluster of a ghost and destroys it, what the search and the last free do to one, and says whether there was
+    /// room: for measurements.
+    pub fn probe_cluster(&self) -> bool {
+        let ci = if self.clusters.is_dynamic() { self.clusters.create() } else { None };
+        ci.map(|mut ci| ci.destroy()).is_some()
+    }
+
     /// Lets at most `nr` clusters of a ghost exist from now on: memory that runs out, for tests.
     pub fn limit_clusters(&self, nr: u32) {
         self.clusters.set_max_live(nr);
+    }
+
+    /// Lets the storage be another device's from now on.
+    pub(crate) fn release_claim(&self) {
+        let claim = self.claim.lock().take();
+        drop(claim);
     }
 
     /// Returns where its pages go.
@@ -345,6 +359,13 @@ impl SwapDevice {
         self.clusters.entry(offset)
     }
 
+    /// Returns the slots that hold something, ascending, without locks: clusters never used, or not there, are passed over.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = SwpOffset> {
+        let slots = |idx: ClusterIdx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset);
+        let slots = self.clusters.live().flat_map(slots);
+        slots.filter(|&offset| !matches!(self.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
+    }
+
     /// Says whether a range lies in 1..max_pages.
     #[inline]
     pub(crate) fn has_range(&self, offset: SwpOffset, nr_pages: u32) -> bool {
@@ -378,7 +399,6 @@ impl SwapDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ClusterIdx;
 
     fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
         SwapDevice::new(

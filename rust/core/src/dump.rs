@@ -59,9 +59,16 @@ impl Swap {
         hints
     }
 
-    /// Returns the types in the order they are tried.
+    /// Returns the hints of every CPU at virtual devices, by order.
+    pub fn dump_virtual_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
+        let mut hints = Vec::with_capacity(self.nr_cpus());
+        self.locals.for_each(|local| hints.push(local.virtual_hints));
+        hints
+    }
+
+    /// Returns the types in the order a folio tries them: virtual devices first.
     pub fn dump_avail(&self) -> Vec<SwpType> {
-        self.avail.lock().list.iter().collect()
+        self.avail.lock().in_order()
     }
 }
 

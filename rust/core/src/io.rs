@@ -28,14 +28,20 @@ impl Swap {
     /// dirty: `Io`; `DataInUse` (EBUSY) somebody got a view of it; nobody takes it: `GhostWrite`, `WritebackForbidden`,
     /// `NoSpace` (ENOSPC), `OverLimit` (ENOMEM). Kernel: `swap_writeout`; differs: the transfer is over when it returns.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
-        match self.prepare_writeout(&locked, cpu) {
+        let (locked, result) = match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),
             Ok(Some(done)) => (locked, Ok(done)),
             Err(error) => {
                 locked.set(FolioFlags::DIRTY);
                 (locked, Err(error))
             }
+        };
+        if let (Err(error), Ok(on_cpu)) = (&result, self.on_cpu(cpu))
+            && error.is_write_refused()
+        {
+            on_cpu.counters().count(Event::SwpOutRefused, locked.nr_pages().into());
         }
+        (locked, result)
     }
 
     /// Everything that may make a write unnecessary. Kernel: `swap_writeout` up to `__swap_writepage`.

@@ -17,6 +17,7 @@
 //! zswap
 //! storage rmap
 //! device
+//! avail
 //! swap
 //! charge
 //! free
@@ -62,6 +63,7 @@
 //! ```
 
 mod alloc;
+mod avail;
 mod cache;
 pub mod cgroupfs;
 mod charge;

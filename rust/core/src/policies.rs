@@ -16,6 +16,16 @@ pub(crate) struct SwapWish {
     devices: Option<Vec<SwpType>>,
 }
 
+/// Moves a locked folio to the active list of its group, or from it. Kernel: `folio_activate`, `folio_deactivate`.
+pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
+    // The flag names the list: off the one, on the other.
+    let was_listed = locked.lru_del();
+    locked.assign(FolioFlags::ACTIVE, is_active);
+    if was_listed {
+        locked.lru_add();
+    }
+}
+
 impl Swap {
     /// Hangs hooks in, in the place of those there are; `None` takes them away. Operations under way may still call those.
     pub fn set_policy(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
@@ -73,11 +83,7 @@ impl Swap {
         let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
         let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
         if is_active != folio.has(FolioFlags::ACTIVE) {
-            let locked = folio.folio().lock();
-            // The flag names the list: off the one, on the other.
-            locked.lru_del();
-            locked.assign(FolioFlags::ACTIVE, is_active);
-            locked.lru_add();
+            set_active(&folio.folio().lock(), is_active);
         }
     }
 }

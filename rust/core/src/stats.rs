@@ -40,6 +40,7 @@ impl Swap {
             ("rfc_null_memcg", Event::RfcNullMemcg),
             ("swapoff_rmap_slots", Event::SwapoffRmap),
             ("swapoff_ptes_visited", Event::SwapoffPtes),
+            ("swpout_refused", Event::SwpOutRefused),
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
         // meminfo: the memory of the pools, and of the pages in them.

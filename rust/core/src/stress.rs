@@ -323,7 +323,7 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
 fn drain_cache(swap: &Swap, spec: &StressSpec) -> Result<()> {
     let mut on_cpu = swap.on_cpu(CpuId((spec.seed % spec.nr_cpus as u64) as u16))?;
     for device in swap.devices() {
-        for offset in (1..device.max_pages()).map(crate::types::SwpOffset) {
+        for offset in device.in_use() {
             if let Some(folio) = on_cpu.swap_cache_get_folio(device.entry_at(offset))? {
                 on_cpu.folio_free_swap(folio.folio())?;
             }

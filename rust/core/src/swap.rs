@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
+use crate::avail::Avail;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::event::{EventKind, EventRecord, EventRing};
@@ -20,7 +21,6 @@ use crate::folio::{FolioRef, Memory};
 use crate::limits::{EVENT_RECORDS_MAX, MAX_SWAPFILES, MEMORY_PAGES_DEFAULT, SWAP_NR_ORDERS};
 use crate::memcg::{Hierarchy, MemCgroups, OwnerStore, Policies};
 use crate::percpu::PerCpu;
-use crate::plist::Plist;
 use crate::profile::{Profile, Switches};
 use crate::readahead::ClusterReadahead;
 use crate::rmap::AnonVmas;
@@ -87,42 +87,6 @@ pub(crate) struct Active {
     pub(crate) devices: DeviceTable,
     /// The last automatic priority given out. Kernel: `least_priority`.
     pub(crate) least_priority: i32,
-}
-
-/// The order of devices; under `swap_avail_lock`.
-#[derive(Debug, Default)]
-pub(crate) struct Avail {
-    /// Devices with room, in the order they are tried. Kernel: `swap_avail_head`.
-    pub(crate) list: Plist,
-    /// Virtual devices with room: folios try them before all others. Kernel: the one `vswap` device.
-    pub(crate) virtuals: Plist,
-    /// Devices of `list` that have storage. Kernel: `nr_real_swapfiles`.
-    nr_real: u64,
-    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; here under the lock that a CPU may take.
-    pub(crate) active: Plist,
-    /// A bit a type: off the list, being full or going away. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
-    pub(crate) offlist: u32,
-}
-
-impl Avail {
-    fn list_of(&mut self, device: &SwapDevice) -> &mut Plist {
-        if device.is_virtual() { &mut self.virtuals } else { &mut self.list }
-    }
-
-    /// Lets a device be tried, behind its equals.
-    pub(crate) fn add(&mut self, device: &SwapDevice) {
-        self.offlist &= !(1 << device.ty().0);
-        self.list_of(device).add(device.prio(), device.ty());
-        self.nr_real += u64::from(!device.is_ghost());
-    }
-
-    /// Keeps a device from being tried, if it is not kept already.
-    pub(crate) fn remove(&mut self, device: &SwapDevice) {
-        self.offlist |= 1 << device.ty().0;
-        if self.list_of(device).remove(device.ty()) {
-            self.nr_real -= u64::from(!device.is_ghost());
-        }
-    }
 }
 
 /// One machine's swap subsystem.
@@ -310,10 +274,7 @@ impl Swap {
     /// Returns the devices that are on: those with room in the order they are tried, then the others by type.
     pub fn devices(&self) -> Vec<Arc<SwapDevice>> {
         let active = self.active();
-        let mut types: Vec<SwpType> = {
-            let avail = self.avail.lock();
-            avail.virtuals.iter().chain(avail.list.iter()).collect()
-        };
+        let mut types = self.avail.lock().in_order();
         let rest = active.devices.iter().flatten().map(|device| device.ty()).filter(|ty| !types.contains(ty));
         let rest: Vec<_> = rest.collect();
         types.extend(rest);

@@ -111,10 +111,10 @@ impl Swap {
         let (evicted_from, nr_swap_pages) = match self.memcg() {
             Some(groups) => {
                 let group = groups.lookup(shadow.memcg);
-                let nr_swap_pages = |group| groups.nr_swap_pages(group, self.nr_swap_pages());
+                let nr_swap_pages = |group| groups.nr_swap_pages(group, self.nr_swappable_pages());
                 (group.map(MemCgroup::lruvec), group.map_or(0, nr_swap_pages))
             }
-            None => (Some(root), self.nr_swap_pages()),
+            None => (Some(root), self.nr_swappable_pages()),
         };
         // A group that is gone is root to the rule of generations.
         let evicted_from = evicted_from.or((self.workingset == Workingset::Mglru).then_some(root));

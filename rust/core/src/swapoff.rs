@@ -41,6 +41,8 @@ impl Swap {
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
         self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
+        // Nothing reads or writes it any more: each transfer had a slot in use. Who still has the device keeps no storage.
+        device.release_claim();
         Ok(())
     }
 
@@ -77,7 +79,7 @@ impl Swap {
             if self.inuse_pages(device.ty()) == 0 {
                 break;
             }
-            for offset in in_use(device) {
+            for offset in device.in_use() {
                 let entry = device.entry_at(offset);
                 if device.get(offset).kind() == EntryKind::Pointer {
                     self.unuse_backing(device, offset)?;
@@ -90,7 +92,7 @@ impl Swap {
                 }
             }
             // What only the swap cache holds.
-            in_use(device).into_iter().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
+            device.in_use().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
         }
         match self.inuse_pages(device.ty()) {
             0 => self.finish_work(device),
@@ -186,13 +188,4 @@ impl Swap {
         avail.list.reprioritise(prio_of);
         avail.virtuals.reprioritise(prio_of);
     }
-}
-
-/// Returns the slots of a device that hold something, ascending; untouched clusters are passed over.
-fn in_use(device: &SwapDevice) -> Vec<SwpOffset> {
-    let clusters = device.clusters.live();
-    clusters
-        .flat_map(|idx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset))
-        .filter(|&offset| !matches!(device.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
-        .collect()
 }

@@ -8,6 +8,7 @@ pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::gfp::Gfp;
 use crate::memcg::MemcgStat;
+use crate::policies::set_active;
 use crate::swap::{Event, Swap};
 use crate::swapin::{Orders, Swapin};
 use crate::types::{CpuId, CssId, Order, SwpEntry};
@@ -136,6 +137,9 @@ impl Swap {
         match self.pageout(locked, self.refault_level(None), cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
+                if result.as_ref().is_err_and(SwapError::is_write_refused) {
+                    set_active(&locked, true);
+                }
                 self.remap(&locked, pages, cpu)?;
                 Err(result.err().unwrap_or_else(|| locked.busy()))
             }

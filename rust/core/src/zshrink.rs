@@ -130,9 +130,10 @@ impl Swap {
         }))
     }
 
-    /// Looks at up to so many entries of a group.
+    /// Looks at up to so many entries of a group, at each once: what gets its second chance has it until the next look.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, stops_at_fault: bool, cpu: CpuId) -> Shrunk {
         let mut shrunk = Shrunk::default();
+        let nr = nr.min(self.zswap().lru_len(css));
         while shrunk.nr_scanned < nr {
             let Some(look) = self.shrink_one(css, cpu) else { break };
             shrunk.nr_scanned += 1;
@@ -239,7 +240,7 @@ impl Swap {
             }
             _ => (zswap.total_pages(), zswap.stat(ZswapStat::StoredPages)),
         };
-        if stored == 0 { 0 } else { freeable * compressed_pages / stored }
+        (freeable * compressed_pages).checked_div(stored).unwrap_or(0)
     }
 
     /// Writes a share of a group's pages back, as reclaim looks at it with a priority. Kernel: `zswap_shrinker_scan`.

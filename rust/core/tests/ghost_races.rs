@@ -8,7 +8,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::storage::Ghost;
 use swapcore::table::{EntryKind, Shadow};
-use swapcore::{CpuId, Discard, GhostSpec, MemcgId, Order, Profile, Swap, SwapDevice, SwapError, SwpOffset};
+use swapcore::{
+    CpuId, DeviceSpec, Discard, GhostSpec, MemcgId, Order, Profile, Swap, SwapDevice, SwapError, SwpOffset, Visibility,
+};
 
 const C: u32 = 512;
 const SEED: u64 = 20_261_126;
@@ -110,6 +112,47 @@ fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
         }
     }
     held.into_iter().for_each(|(entry, order)| swap.put(entry, order.nr_pages(), cpu).expect("taken above"));
+}
+
+/// Ghosts and a device with storage, while one of the ghosts is turned off again and again: refused while somebody needs
+/// it, which puts it back behind its equals.
+#[test]
+fn a_ghost_is_turned_off_and_on_under_load() {
+    let (swap, mut ghost) = with_ghost(2, 64 * C);
+    swap.swapon(&DeviceSpec::new(64 * C).priority(1)).expect("a good device");
+    let hidden = GhostSpec { visibility: Visibility::Hidden, ..GhostSpec::default() };
+    let other = Ghost::new(16 * C, hidden).expect("a size");
+    swap.swapon_storage(Arc::new(other), Some(1), Discard::None).expect("a good device");
+    let (stop, nr_steps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (mut nr_off, mut nr_refused) = (0, 0);
+    std::thread::scope(|scope| {
+        let workers = [0, 1].map(|cpu| {
+            let (swap, nr_steps, stop) = (&swap, &nr_steps, &stop);
+            scope.spawn(move || churn(swap, CpuId(cpu), nr_steps, stop))
+        });
+        for round in 1..=ROUNDS / 5 {
+            while nr_steps.load(Ordering::Relaxed) < round * STEPS_A_ROUND && workers.iter().all(|w| !w.is_finished()) {
+                std::thread::yield_now();
+            }
+            match swap.swapoff(&ghost, |_, _| Err(SwapError::Interrupted)) {
+                Ok(()) => {
+                    nr_off += 1;
+                    let again = Arc::new(Ghost::new(64 * C, GhostSpec::default()).expect("a size"));
+                    ghost = swap.swapon_storage(again, Some(1), Discard::None).expect("a free type");
+                }
+                Err(error) => {
+                    nr_refused += 1;
+                    assert!(matches!(error, SwapError::Interrupted | SwapError::StillInUse { .. }), "{error}");
+                }
+            }
+            swap.check().expect("every invariant");
+        }
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().for_each(|worker| worker.join().expect("no error but no room"));
+    });
+    assert!(nr_refused > 10, "{nr_refused} times refused, {nr_off} times off");
+    swap.swapoff(&ghost, |_, _| Err(SwapError::Interrupted)).expect("nothing in use");
+    swap.check().expect("every invariant");
 }
 
 /// 7.3: what is in use fits the size, and what the clusters count is what the device counts, before, during and after.

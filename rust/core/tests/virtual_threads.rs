@@ -39,7 +39,7 @@ fn fill(page: &mut [u8], tag: u64) {
 fn hammer(swap: &Arc<Swap>, css: CssId, cpu: CpuId, until: Instant) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
     let mm = Mm::in_group(swap.clone(), css).expect("online");
-    let is_large = cpu.0 % 2 == 0;
+    let is_large = cpu.0.is_multiple_of(2);
     let orders = Orders::from_bits(if is_large { 0b1_0001_0100 } else { 0 }).expect("a mask");
     let options = VmaOptions { orders, anon_order: if is_large { 4 } else { 0 }, ..VmaOptions::default() };
     let start = mm.mmap(PAGES, options).expect("a mapping").pages().start;

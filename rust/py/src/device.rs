@@ -56,6 +56,8 @@ pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Re
         ("percpu_bytes", swap.percpu_bytes()),
         ("folio_header_bytes", swap.memory_of_folios().header_bytes()),
         ("memcg_bytes", swap.memcg().map_or(0, swapcore::memcg::MemCgroups::bytes)),
+        ("zswap_map_bytes", swap.zswap().map_bytes()),
+        ("zswap_entry_bytes", swap.zswap().entry_bytes()),
     ];
     others.iter().try_for_each(|(name, bytes)| counts.set_item(name, bytes))?;
     let total_bytes = memory.total_bytes() + others.iter().map(|(_, bytes)| bytes).sum::<u64>();

@@ -672,7 +672,7 @@ impl Swap {
     }
 
     /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
-    /// ``folio_header_bytes`` and ``memcg_bytes``.
+    /// ``folio_header_bytes``, ``memcg_bytes``, ``zswap_entry_bytes`` and ``zswap_map_bytes``.
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         all_memory_dict(py, &self.swap)
     }

@@ -1,12 +1,12 @@
 //! Interleaved rounds of two sides, and data that compresses as asked.
 
-mod pairs;
+pub(crate) mod pairs;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use swapcore::limits::PAGE_SIZE;
 
-pub(crate) use pairs::{NR_RUNS, ROUNDS, pairs};
+pub(crate) use pairs::{NR_RUNS, pairs};
 
 /// Seed of every bench that draws.
 pub(crate) const SEED: u64 = 20_261_123;

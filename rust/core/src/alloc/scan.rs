@@ -160,6 +160,7 @@ impl Cx<'_> {
         if ci.count() == 0 {
             ci.set_order(request.order);
         }
+        ci.note_use(request.is_backing);
         if request.is_backing {
             table.fill_pointers(slot, nr_pages as usize, request.word);
         } else {

@@ -206,11 +206,11 @@ impl<'a> Run<'a> {
     /// Gives a folio up that stayed in memory: for want of a slot, or of a place behind it, it is counted, all else ends the
     /// replay.
     fn drop_kept(&mut self, Kept { folio, error }: Kept<'a>, cpu: CpuId) -> Result<()> {
-        let nr_pages = folio.folio().nr_pages();
+        let (nr_pages, has_slots) = (u64::from(folio.folio().nr_pages()), folio.folio().entry().is_some());
         self.swap.folio_unmap(folio, cpu)?;
         match error {
-            SwapError::NoSpace { .. } => self.report.dropped_pages += u64::from(nr_pages),
-            SwapError::GhostWrite { .. } => self.report.refused_pages += u64::from(nr_pages),
+            error if has_slots && error.is_write_refused() => self.report.refused_pages += nr_pages,
+            SwapError::NoSpace { .. } => self.report.dropped_pages += nr_pages,
             error => return Err(error),
         }
         Ok(())

@@ -49,6 +49,8 @@ pub(crate) enum Event {
     SwapoffRmap,
     /// Page table entries that a swapoff looked at.
     SwapoffPtes,
+    /// Pages whose slots are there and whose place is not: zswap refused, and no device is behind it.
+    SwpOutRefused,
     /// Kernel: `THP_SWPOUT`.
     ThpSwpOut,
     /// Kernel: `THP_SWPOUT_FALLBACK`.

@@ -56,14 +56,26 @@ impl TablePool {
 
     /// Takes a table, all NULL. Locks: the pool's. Panics: when more tables are taken than there are.
     pub(crate) fn take(&self) -> TableId {
+        self.take_below(u32::MAX).expect("one table a cluster at the most")
+    }
+
+    /// Takes a table unless `max` are taken or no more are there. Locks: the pool's.
+    pub(crate) fn take_below(&self, max: u32) -> Option<TableId> {
         let mut free = self.free.lock();
+        if free.attached >= max {
+            return None;
+        }
         let reused = free.hot.pop_back().or_else(|| free.cold.pop());
+        let id = match reused {
+            Some(id) => id,
+            None if free.next_fresh as usize + 1 < self.tables.len() => {
+                free.next_fresh += 1;
+                TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
+            }
+            None => return None,
+        };
         free.attached += 1;
-        reused.unwrap_or_else(|| {
-            free.next_fresh += 1;
-            debug_assert!((free.next_fresh as usize) < self.tables.len(), "one table a cluster at the most");
-            TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
-        })
+        Some(id)
     }
 
     /// Takes a table back; all its entries are NULL. Locks: the pool's.

@@ -7,8 +7,8 @@ use crate::folio::{Folio, FolioRef};
 use crate::profile::Profile;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
-use crate::spec::Discard;
-use crate::storage::Ram;
+use crate::spec::{Discard, GhostSpec, Visibility};
+use crate::storage::{Ghost, Ram};
 use crate::swap::Config;
 use crate::types::{Order, Pfn};
 
@@ -174,6 +174,45 @@ fn a_split_folio_goes_head_first_and_then_from_its_end() {
         })
         .collect();
     assert!(slots[0] < slots[3] && slots[3] < slots[2] && slots[2] < slots[1], "{slots:?}");
+}
+
+fn ghost_machine(visibility: Visibility) -> Swap {
+    let swap = machine(0);
+    let ghost = Ghost::new(4096, GhostSpec { visibility, ..GhostSpec::default() }).expect("a size");
+    swap.swapon_storage(Arc::new(ghost), Some(1), Discard::None).expect("a device");
+    swap
+}
+
+#[test]
+fn a_page_that_a_ghost_refuses_becomes_active_and_comes_back_without_a_read() {
+    let swap = ghost_machine(Visibility::Visible);
+    let mapped = Mapped::new(&swap, VmaOptions::default());
+    let folio = mapped.map(0, 0);
+    let (stat, kept) = shrink(folio, &swap);
+    assert_eq!((stat.nr_reclaimed, stat.nr_activate, kept.len()), (0, 1, 1));
+    assert_eq!(stat.error, Some(crate::error::SwapError::GhostWrite { first: 1, nr_pages: 1 }));
+    assert!(folio.has(FolioFlags::ACTIVE | FolioFlags::DIRTY | FolioFlags::SWAPCACHE));
+    assert!(!folio.has(FolioFlags::RECLAIM) && !folio.has(FolioFlags::WRITEBACK));
+    let Pte::Swap { entry, .. } = mapped.pte(0) else { panic!("{:?}", mapped.pte(0)) };
+    let found = swap.swap_cache_get_folio(entry, CPU).expect("on the device").expect("cached");
+    assert_eq!((found.pfn(), &found.bytes().expect("no views")[..64]), (folio.pfn(), &[1; 64][..]));
+    drop(found);
+    swap.check().expect("every invariant");
+}
+
+#[test]
+fn devices_that_are_in_no_total_are_room_for_reclaim_all_the_same() {
+    for visibility in [Visibility::Visible, Visibility::Listed, Visibility::Hidden] {
+        let swap = ghost_machine(visibility);
+        let mapped = Mapped::new(&swap, VmaOptions::default());
+        (0..64).for_each(|page| {
+            let folio = mapped.map(page, 0);
+            folio.bytes_mut().expect("no views").fill(0);
+        });
+        let freed = swap.try_to_free_pages(&|| swap.all_groups(), &ScanControl::global(1, CPU)).expect("a CPU");
+        assert!(freed >= 32, "{visibility:?}: {freed} pages of zeros");
+        swap.check().expect("every invariant");
+    }
 }
 
 #[test]

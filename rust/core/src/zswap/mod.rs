@@ -2,8 +2,8 @@
 //! what a page is written back to, is in `zstore` and `zshrink`.
 
 mod entries;
+mod map;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -20,6 +20,7 @@ use crate::zsmalloc::Pool;
 
 use entries::Entries;
 pub(crate) use entries::Entry;
+use map::Map;
 
 /// What can be chosen. Kernel: the parameters of the module `zswap`, and their defaults but for `is_enabled`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,7 +130,7 @@ struct Dice {
 }
 
 /// Numbers of entries by slot, those of devices that are not virtual: one map for several trees of 2^14 slots.
-type Shard = SpinMutex<HashMap<u64, ZswapId>>;
+type Shard = SpinMutex<Map>;
 
 /// Kernel: the globals of `mm/zswap.c`.
 #[derive(Debug)]
@@ -414,22 +415,27 @@ impl Zswap {
 
     /// Finds the entry of a slot of a device that is not virtual.
     pub(crate) fn map_get(&self, swp: SwpEntry) -> Option<ZswapId> {
-        self.shard(swp).lock().get(&swp.value()).copied()
+        self.shard(swp).lock().get(swp)
     }
 
     /// Puts another entry, or none, in the place of the one of a slot, which is returned.
     pub(crate) fn map_replace(&self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
-        let mut map = self.shard(swp).lock();
-        match new {
-            Some(id) => map.insert(swp.value(), id),
-            None if map.is_empty() => None,
-            None => map.remove(&swp.value()),
-        }
+        self.shard(swp).lock().replace(swp, new)
     }
 
     /// Returns the slots of devices that are not virtual with a page here.
     pub(crate) fn map_len(&self) -> u64 {
-        self.map.iter().map(|shard| shard.lock().len() as u64).sum()
+        self.map.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Returns the bytes that it takes to find the entries of slots of devices that are not virtual.
+    pub fn map_bytes(&self) -> u64 {
+        self.map.iter().map(|shard| shard.lock().bytes()).sum()
+    }
+
+    /// Returns the bytes of the entries themselves.
+    pub fn entry_bytes(&self) -> u64 {
+        self.entries.lock().totals().1
     }
 
     /// Looks at the oldest entry of a group; see [`Entries::scan_oldest`].
@@ -471,7 +477,6 @@ impl Zswap {
     /// Returns every counter by its kernel name, and what the entries themselves take.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let stat = |stat| self.stat(stat);
-        let (_, entry_bytes) = self.entries.lock().totals();
         vec![
             ("pool_limit_hit", stat(ZswapStat::PoolLimitHit)),
             ("reject_reclaim_fail", stat(ZswapStat::RejectReclaimFail)),
@@ -484,7 +489,7 @@ impl Zswap {
             ("pool_total_size", self.total_pages() * PAGE_SIZE as u64),
             ("stored_pages", stat(ZswapStat::StoredPages)),
             ("stored_incompressible_pages", stat(ZswapStat::StoredIncompressiblePages)),
-            ("entry_bytes", entry_bytes),
+            ("entry_bytes", self.entry_bytes()),
         ]
     }
 }

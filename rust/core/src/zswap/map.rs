@@ -1,0 +1,91 @@
+//! Where zswap keeps the entries of slots that have no virtual word: leaves of 64 slots, there while one of them has an entry.
+
+use std::collections::HashMap;
+
+use crate::types::{SwpEntry, ZswapId};
+
+/// Kernel: the slots of one xarray node.
+const LEAF_SLOTS: usize = 64;
+
+#[derive(Debug)]
+struct Leaf {
+    ids: [Option<ZswapId>; LEAF_SLOTS],
+    nr: usize,
+}
+
+const _: () = assert!(size_of::<Option<ZswapId>>() == 4, "a slot without an entry costs no word more");
+
+/// Entries by slot. Kernel: `zswap_trees`; differs: one map has the leaves of several trees.
+#[derive(Debug, Default)]
+pub(super) struct Map {
+    leaves: HashMap<u64, Box<Leaf>>,
+    nr: u64,
+}
+
+fn place(swp: SwpEntry) -> (u64, usize) {
+    (swp.value() / LEAF_SLOTS as u64, (swp.value() % LEAF_SLOTS as u64) as usize)
+}
+
+impl Map {
+    /// Finds the entry of a slot.
+    pub(super) fn get(&self, swp: SwpEntry) -> Option<ZswapId> {
+        let (number, slot) = place(swp);
+        self.leaves.get(&number)?.ids[slot]
+    }
+
+    /// Puts another entry, or none, in the place of the one of a slot, which is returned.
+    pub(super) fn replace(&mut self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
+        let (number, slot) = place(swp);
+        if new.is_none() && (self.nr == 0 || !self.leaves.contains_key(&number)) {
+            return None;
+        }
+        let leaf = self.leaves.entry(number).or_insert_with(|| Box::new(Leaf { ids: [None; LEAF_SLOTS], nr: 0 }));
+        let old = std::mem::replace(&mut leaf.ids[slot], new);
+        let (more, less) = (usize::from(new.is_some()), usize::from(old.is_some()));
+        leaf.nr = leaf.nr + more - less;
+        self.nr = self.nr + more as u64 - less as u64;
+        if leaf.nr == 0 {
+            self.leaves.remove(&number);
+        }
+        old
+    }
+
+    /// Returns the slots that have an entry.
+    pub(super) fn len(&self) -> u64 {
+        self.nr
+    }
+
+    /// Returns the bytes of leaves and of what finds them.
+    pub(super) fn bytes(&self) -> u64 {
+        // A table of buckets, at most 7 of 8 in use, with a byte each beside them.
+        let buckets = match self.leaves.capacity() {
+            0 => 0,
+            capacity => (capacity * 8).div_ceil(7).next_power_of_two(),
+        };
+        (self.leaves.len() * size_of::<Leaf>() + buckets * (size_of::<(u64, Box<Leaf>)>() + 1)) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::types::{SwpOffset, SwpType};
+
+    #[test]
+    fn a_leaf_is_there_while_it_has_entries() {
+        let at = |offset| SwpEntry::new(SwpType(3), SwpOffset(offset));
+        let id = |number| NonZeroU32::new(number).map(ZswapId);
+        let mut map = Map::default();
+        assert_eq!((map.replace(at(5), None), map.bytes()), (None, 0));
+        assert_eq!(
+            (map.replace(at(5), id(1)), map.replace(at(5), id(2)), map.replace(at(64), id(3))),
+            (None, id(1), None)
+        );
+        assert_eq!((map.get(at(5)), map.get(at(6)), map.get(at(64)), map.len()), (id(2), None, id(3), 2));
+        let full = map.bytes();
+        assert_eq!((map.replace(at(64), None), map.get(at(64)), map.len()), (id(3), None, 1));
+        assert_eq!(full - map.bytes(), size_of::<Leaf>() as u64);
+    }
+}
