@@ -409,7 +409,7 @@ def test_item_1_random_programs_reach_every_row_and_no_other(hierarchy: str, see
     program.finish()
 
 
-# On v1 the slots of a clean folio that is dropped have no owner where cells keep owners: MAIN's way, see `World`.
+# On v1 the slots of a clean folio that is dropped have no owner where owners are in cells: MAIN, see `World`.
 @pytest.mark.parametrize(
     ("store", "hierarchy"),
     [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],
