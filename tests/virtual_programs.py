@@ -50,6 +50,11 @@ class Held(NamedTuple):
         """The folio they are in."""
         return self.part.folio
 
+    def overlaps(self, other: Held) -> bool:
+        """Says if another handle maps one of them too; their slots may be gone by then."""
+        ends = (self.part.page + self.part.nr_pages, other.part.page + other.part.nr_pages)
+        return self.folio == other.folio and self.part.page < ends[1] and other.part.page < ends[0]
+
     @property
     def slots(self) -> range:
         """Their slots, none if they have none."""
@@ -188,7 +193,7 @@ class Program:
         index = a % len(self.held)
         held = self.held[index]
         slots = set(held.slots)
-        others = [other for other in self.held if other.part is not held.part and slots & set(other.slots)]
+        others = [other for other in self.held if other is not held and held.overlaps(other)]
         if others or any(slots & set(range(run.entry, run.entry + run.nr_pages)) for run in self.runs):
             return
         page = b % held.part.nr_pages
