@@ -27,7 +27,6 @@
 //! refs cache
 //! replace
 //! zstore
-//! realloc
 //! io
 //! policies
 //! vmscan
@@ -35,6 +34,7 @@
 //! reparent
 //! cgroupfs
 //! swapin
+//! realloc zshrink
 //! swapout
 //! shared mm swapon swapoff resize stats
 //! check dump

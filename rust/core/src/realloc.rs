@@ -66,14 +66,16 @@ impl OnCpu<'_> {
     /// Locks: the cluster lock. Kernel: `vswap_check_backing`.
     pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
         let cx = self.cx();
-        let (device, offset) = cx.resolve(entry, 1)?;
+        let (device, offset) = cx.resolve_any(entry)?;
         let first = offset.in_cluster();
         let end = (first + nr_max.max(1) as usize).min(SWAPFILE_CLUSTER as usize);
         let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok((Backing::None, 1)) };
         let at = |slot: usize| {
             let word = ci.table().map_or(SwapTableEntry::NULL, |table| table.get(slot));
-            let own = || Backing::Swapfile(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32)));
+            let own = || Backing::Swapfile(device.entry_at(ci.idx().base().plus(slot as u32)));
+            let offset = ci.idx().base().plus(slot as u32);
             match ci.virtual_word(slot).backing(word) {
+                _ if !device.is_virtual() && cx.zswap_id(device, offset).is_some() => Backing::Zswap,
                 // Who has no second word has its data in the folio alone while that is dirty; this cannot be seen here.
                 Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
                 backing => backing,

@@ -331,7 +331,7 @@ impl OnCpu<'_> {
 impl<'a> Cx<'a> {
     /// Like `resolve`, for looking only: slot 0 has an entry too.
     #[inline]
-    fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
+    pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
         match self.locate(entry) {
             Some((device, offset)) if offset.0 < device.max_pages() => Ok((device, offset)),
             _ => Err(self.unresolved(entry, 1)),

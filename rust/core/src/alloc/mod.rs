@@ -151,7 +151,7 @@ impl Cx<'_> {
         let count = ci.count();
         // The run that fills the cluster may fill the device: not here.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
-        if count == 0 || ci.is_backing_only() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
+        if count == 0 || !ci.is_direct() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
             return 0;
         }
         let Some(table) = ci.table() else { return 0 };

@@ -160,10 +160,10 @@ impl Cx<'_> {
         if ci.count() == 0 {
             ci.set_order(request.order);
         }
-        ci.note_use(request.is_backing);
         if request.is_backing {
             table.fill_pointers(slot, nr_pages as usize, request.word);
         } else {
+            ci.set_direct(true);
             table.fill(slot, nr_pages as usize, request.word);
         }
         if let Some(folio) = request.folio {

@@ -80,22 +80,23 @@ impl<'a> ClusterGuard<'a> {
             && (order == Order::ZERO || self.count() == 0 || self.ci.order.load(Ordering::Relaxed) == order.get())
     }
 
-    /// Says whether every slot of the cluster in use backs a virtual one, and always did.
+    /// Says whether slots of the cluster in use were handed out for something else than to back virtual ones.
     #[inline]
-    pub(crate) fn is_backing_only(&self) -> bool {
-        self.ci.is_backing_only.load(Ordering::Relaxed) != 0
+    pub(crate) fn is_direct(&self) -> bool {
+        // Relaxed: the cluster lock orders.
+        self.ci.is_direct.load(Ordering::Relaxed) != 0
     }
 
-    /// Notes that slots are about to be taken, before they are counted: to back virtual ones, or for direct use.
+    /// Notes that slots are handed out directly, or that none is any more.
     #[inline]
-    pub(crate) fn note_use(&mut self, is_backing: bool) {
-        if is_backing == self.is_backing_only() || (is_backing && self.count() > 0) {
+    pub(crate) fn set_direct(&mut self, is_direct: bool) {
+        if is_direct == self.is_direct() {
             return;
         }
-        self.ci.is_backing_only.store(is_backing.into(), Ordering::Relaxed);
-        match is_backing {
-            true => self.all.nr_backing_only.fetch_add(1, Ordering::Relaxed),
-            false => self.all.nr_backing_only.fetch_sub(1, Ordering::Relaxed),
+        self.ci.is_direct.store(is_direct.into(), Ordering::Relaxed);
+        match is_direct {
+            true => self.all.nr_direct.fetch_add(1, Ordering::Relaxed),
+            false => self.all.nr_direct.fetch_sub(1, Ordering::Relaxed),
         };
     }
 
@@ -132,7 +133,7 @@ impl<'a> ClusterGuard<'a> {
     pub(crate) fn detach_table(&mut self) {
         debug_assert_eq!(self.count(), 0);
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
-        self.note_use(false);
+        self.set_direct(false);
         let Some(id) = self.ci.table_id() else { return };
         self.ci.table.store(0, Ordering::Relaxed);
         self.shown().detach();
@@ -144,6 +145,7 @@ impl<'a> ClusterGuard<'a> {
     pub(crate) fn destroy(&mut self) {
         debug_assert_eq!(self.count(), 0);
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
+        self.set_direct(false);
         let id = self.ci.table_id().expect("a cluster that comes and goes has a table meanwhile");
         if let Some(list) = ListId::of(self.flag(), self.order()) {
             self.all.lists.lock().unlink(self.all, list, self.record);

@@ -101,8 +101,8 @@ pub(crate) struct SwapCluster {
     next: AtomicU32,
     /// Table number, 0 for none.
     table: AtomicU32,
-    /// 1 while the cluster in use has only ever served slots that back virtual ones: nobody owns any of it.
-    is_backing_only: AtomicU8,
+    /// 1 once the cluster in use has served slots that do not back virtual ones: they may have owners.
+    is_direct: AtomicU8,
     /// The cluster's number, on a dynamic device. Kernel: `struct swap_cluster_info_dynamic`.
     index: AtomicU32,
 }
@@ -145,8 +145,8 @@ pub(crate) struct Clusters {
     nr_open: AtomicU32,
     /// Clusters that may exist at a time: memory that runs out, for tests.
     max_live: AtomicU32,
-    /// Clusters whose slots all back virtual ones: they need no owners of their own.
-    nr_backing_only: AtomicU32,
+    /// Clusters in direct use: the others, whose slots back virtual ones, need no owners of their own.
+    nr_direct: AtomicU32,
 }
 
 impl Clusters {
@@ -164,7 +164,7 @@ impl Clusters {
             nr: AtomicU32::new(nr),
             nr_open: AtomicU32::new(nr),
             max_live: AtomicU32::new(u32::MAX),
-            nr_backing_only: AtomicU32::new(0),
+            nr_direct: AtomicU32::new(0),
         })
     }
 
@@ -424,9 +424,8 @@ impl Clusters {
 
     /// Returns the bytes of owners beside the entries: those from the start, and those of clusters in use.
     pub(crate) fn owner_bytes(&self) -> (u64, u64) {
-        // Relaxed: numbers for display.
-        let backing_only = self.nr_backing_only.load(Ordering::Relaxed);
-        self.owners.bytes(self.tables.attached().saturating_sub(backing_only))
+        // Relaxed: a number for display.
+        self.owners.bytes(self.nr_direct.load(Ordering::Relaxed))
     }
 
     /// Returns the bytes of extend tables.

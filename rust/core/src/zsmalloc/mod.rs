@@ -132,7 +132,7 @@ impl Pool {
         let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
         let object_memory = &mut memory[start..start + geometry.size_bytes];
         if geometry.is_huge() {
-            object_memory.copy_from_slice(data);
+            object_memory[..data.len()].copy_from_slice(data);
         } else {
             let (handle, rest) = object_memory.split_at_mut(HANDLE_SIZE);
             handle.copy_from_slice(&u64::from(owner).to_ne_bytes());
