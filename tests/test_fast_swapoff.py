@@ -145,7 +145,7 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
         assert codes == [0]
         assert row_of(machine.swap, int(folio.entry)) == "folio folio"
         assert data_at(machine.swap, int(folio.entry)) == text(1)
-    del folio
+    del folio, write
     machine.end()
 
 
