@@ -146,7 +146,7 @@ fn come_and_go(clusters: &Clusters, stop: &AtomicBool) {
 
 #[test]
 fn a_lock_by_number_is_that_clusters_or_there_is_none() {
-    let clusters = Clusters::dynamic(64, OwnerForm::Entry).expect("memory");
+    let clusters = Clusters::dynamic(64, OwnerForm::Entry, false).expect("memory");
     let (stop, mut nr_found, mut nr_none) = (AtomicBool::new(false), 0u32, 0u32);
     std::thread::scope(|scope| {
         (0..2).for_each(|_| _ = scope.spawn(|| come_and_go(&clusters, &stop)));
@@ -176,7 +176,7 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
 /// What a lookup finds that read the index just before the cluster went.
 #[test]
 fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
-    let clusters = Clusters::dynamic(2, OwnerForm::Entry).expect("memory");
+    let clusters = Clusters::dynamic(2, OwnerForm::Entry, false).expect("memory");
     let (mut first, mut second) = (clusters.create().expect("room"), clusters.create().expect("room"));
     let (stale, old) = (second.record, second.idx());
     first.destroy();
