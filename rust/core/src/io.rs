@@ -61,7 +61,8 @@ impl Swap {
         if is_zero {
             return Ok(Some(Writeout::Zero));
         }
-        if self.zswap_store(locked, cpu)? {
+        let is_asked = self.zswap().may_have_entries();
+        if is_asked && self.zswap_store(locked, cpu)? {
             return Ok(Some(Writeout::Zswap));
         }
         let group = self.group_of(locked.folio());
@@ -69,8 +70,10 @@ impl Swap {
             let group = self.memcg().map_or_else(String::new, |groups| groups.path(group.css()));
             return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
         }
-        // What a store that failed half way left behind, too.
-        self.on_cpu(cpu)?.begin_writeout(locked, false)?;
+        if is_asked {
+            // What a store that failed half way left behind.
+            self.on_cpu(cpu)?.begin_writeout(locked, false)?;
+        }
         Ok(None)
     }
 

@@ -48,7 +48,7 @@ impl Cx<'_> {
     #[inline]
     pub(crate) fn zswap_invalidate_slots(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, nr: u32) {
         let zswap = self.swap.zswap();
-        if zswap.may_have_entries() {
+        if zswap.has_entries() {
             self.swap.zswap_invalidate_run(device, ci.idx().base().plus(slot as u32), nr);
         }
     }

@@ -220,6 +220,12 @@ impl Zswap {
         self.was_enabled.load(Relaxed)
     }
 
+    /// Says whether a page is stored. Counted before it can be found: who sees none finds none.
+    #[inline]
+    pub(crate) fn has_entries(&self) -> bool {
+        self.stat(ZswapStat::StoredPages) > 0
+    }
+
     pub(crate) fn count(&self, stat: ZswapStat) {
         self.stats[stat as usize].fetch_add(1, Relaxed);
     }
