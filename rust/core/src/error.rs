@@ -277,6 +277,20 @@ pub enum SwapError {
         /// The system's words, or ours where it gave none.
         what: String,
     },
+    /// No real slots can be put behind virtual ones, and zswap did not take the pages (ENOSPC).
+    #[error(
+        "no real device has a run of {nr_pages} slots to put behind the virtual ones, and zswap is off or refused the pages"
+    )]
+    NoBacking {
+        /// Slots of the run.
+        nr_pages: u32,
+    },
+    /// A page cannot leave zswap: another one is there by now, or there is no slot for it, or no charge (ENOMEM).
+    #[error("the page of {0} cannot leave zswap: no slot on a real device, memory.swap.max, or it changed meanwhile")]
+    NoWayOut(SwpEntry),
+    /// A ghost cannot be behind virtual slots (EINVAL).
+    #[error("device type {0} is a ghost: only a device with storage can be behind virtual slots")]
+    GhostBacking(u8),
     /// zswap has no page of the slot (ENOENT).
     #[error("{0} has no page in zswap")]
     NotInZswap(SwpEntry),
@@ -346,14 +360,22 @@ impl SwapError {
     pub(crate) fn is_write_refused(&self) -> bool {
         matches!(
             self,
-            Self::GhostWrite { .. } | Self::WritebackForbidden { .. } | Self::NoSpace { .. } | Self::OverLimit { .. }
+            Self::GhostWrite { .. }
+                | Self::WritebackForbidden { .. }
+                | Self::NoBacking { .. }
+                | Self::NoSpace { .. }
+                | Self::OverLimit { .. }
         )
     }
 
     /// Returns the errno that the kernel's own call would give, or the nearest one.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::NoSpace { .. } | Self::GhostWrite { .. } | Self::WritebackForbidden { .. } => ENOSPC,
+            Self::NoSpace { .. }
+            | Self::NoBacking { .. }
+            | Self::GhostWrite { .. }
+            | Self::WritebackForbidden { .. } => ENOSPC,
+            Self::NoWayOut(_) => ENOMEM,
             Self::NoneWritten => EAGAIN,
             Self::NoDevice(_)
             | Self::DeviceOff(_)

@@ -26,7 +26,7 @@ impl Swap {
     ///
     /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors, and the folio is
     /// dirty: `Io`; `DataInUse` (EBUSY) somebody got a view of it; nobody takes it: `GhostWrite`, `WritebackForbidden`,
-    /// `NoSpace` (ENOSPC), `OverLimit` (ENOMEM). Kernel: `swap_writeout`; differs: the transfer is over when it returns.
+    /// `NoBacking` (ENOSPC), `OverLimit` (ENOMEM). Kernel: `swap_writeout`; differs: the transfer is over when it returns.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let (locked, result) = match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),

@@ -141,7 +141,7 @@ impl OnCpu<'_> {
     /// Puts a run of real slots behind the virtual slots of a locked cached folio, on `types` of devices only if there are, and
     /// returns it; one that is there already stays. What was behind the slots is the caller's to let go of.
     ///
-    /// Errors: `NoSpace` (ENOSPC) no run; `OverLimit` (ENOMEM) the swap charge was refused; nothing changed; `NotCached`
+    /// Errors: `NoBacking` (ENOSPC) no run; `OverLimit` (ENOMEM) the swap charge was refused; nothing changed; `NotCached`
     /// (EINVAL). Locks: the real device's, then the virtual cluster's. Kernel: `folio_realloc_swap`; differs: the words are
     /// written after the run is taken, which the folio lock allows.
     pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
@@ -159,7 +159,7 @@ impl OnCpu<'_> {
         let Some(first) = cx.alloc_backing(device.entry_at(offset), folio.order(), types) else {
             cx.cancel_charge_backing(folio)?;
             self.finish();
-            return Err(SwapError::NoSpace { nr_pages });
+            return Err(SwapError::NoBacking { nr_pages });
         };
         let mut ci = device.clusters.lock_used(offset.cluster());
         cx.set_swapfile(&mut ci, offset.in_cluster(), nr_pages, first);
@@ -191,7 +191,7 @@ impl Swap {
     /// Puts a run of real slots behind the virtual slots of a cached folio and returns it; the folio is dirty then, as nothing
     /// is written yet. A run that is there already stays, and so does the folio's state.
     ///
-    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked, under writeback or not read yet; `NoSpace` (ENOSPC) no run of
+    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked, under writeback or not read yet; `NoBacking` (ENOSPC) no run of
     /// the folio's order; `OverLimit` (ENOMEM) the swap charge was refused; `GhostWrite` (ENOSPC) a ghost without virtual
     /// table. After a failure the folio is as it was, but for a mix of backings, which is released.
     /// Kernel: `folio_realloc_swap`; differs: it takes the folio lock itself, and lets go of what was there.
@@ -215,12 +215,12 @@ impl Swap {
     /// Moves the data of a virtual slot, with that of the folio over it, to another real device.
     ///
     /// The old slots are kept until the data is on the new ones: a failure leaves everything as it was. Errors: `Io` of the
-    /// read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` no such real device; `NoMemory`
+    /// read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` no such device; `GhostBacking` (EINVAL); `NoMemory`
     /// (ENOMEM). The folio lock is tried. Kernel: none.
     pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
         let target = self.device(to)?;
         if target.is_ghost() {
-            return Err(SwapError::GhostWrite { first: entry.offset().0, nr_pages: 1 });
+            return Err(SwapError::GhostBacking(to.0));
         }
         loop {
             if !matches!(self.backing(entry, 1, cpu)?.0, Backing::Swapfile(first) if first != entry) {

@@ -31,7 +31,8 @@ impl Swap {
     /// Writes the page of one slot back from zswap to a device: its own, or the real slot that its virtual one gets.
     ///
     /// Errors: `AlreadyCached` (EEXIST) somebody loads it; `NotInUse` (ENOENT) it was freed; `NotInZswap` (ENOENT) zswap does
-    /// not have it; `NoMemory` (ENOMEM) no folio, no real slot, or another entry is there by now; `NoWriteback` (EINVAL) a
+    /// not have it; `NoMemory` (ENOMEM) no folio; `NoWayOut` (ENOMEM) no real slot,
+    /// no charge for it, or another entry is there by now; `NoWriteback` (EINVAL) a
     /// ghost without virtual table; `Io` (EIO) the data is damaged, and stays, or the write failed, and the page is in memory,
     /// dirty. No lock may be held but those of folios that are on no slot. Kernel: `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
@@ -86,12 +87,13 @@ impl Swap {
             let mut on_cpu = self.on_cpu(cpu)?;
             let cx = on_cpu.cx();
             let (device, offset) = cx.folio_slots(locked.folio())?;
+            let no_way_out = SwapError::NoWayOut(device.entry_at(offset));
             // 2: freed and stored again in between, it would be another page's data.
             if cx.zswap_id(device, offset) != Some(id) {
-                return Err(SwapError::NoMemory(PAGE_SIZE as u64));
+                return Err(no_way_out);
             }
             // 3: a page without a place to go stays where it is.
-            on_cpu.realloc_locked(&locked, None).map_err(|_| SwapError::NoMemory(PAGE_SIZE as u64))?;
+            on_cpu.realloc_locked(&locked, None).map_err(|_| no_way_out)?;
             let swp = locked.entry().ok_or(SwapError::NotCached)?;
             drop(on_cpu);
             // 4

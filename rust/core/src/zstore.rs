@@ -191,25 +191,41 @@ impl Swap {
         let takes_raw = self.is_zswap_writeback_enabled(group);
         let bytes = locked.bytes()?;
         for (page, i) in bytes.chunks_exact(PAGE_SIZE).zip(0..) {
-            let swp = locked.entry().ok_or(SwapError::NotCached)?.plus(i);
-            let Ok(id) = self.zswap.store_page(page, swp, group.map(MemCgroup::css), takes_raw) else {
+            self.zswap.begin_store();
+            let stored = self.zswap_store_page(locked, page, i, (group, takes_raw), cpu);
+            self.zswap.end_store();
+            if !stored? {
                 return Ok(false);
-            };
-            let entry = self.zswap.entry(id);
-            if let (Some(group), Some(groups)) = (group, self.memcg()) {
-                groups.css_get(group, 1);
-                self.charge_zswap(group, entry.bytes.into());
             }
-            self.zswap.count_stored(&entry);
-            let mut on_cpu = self.on_cpu(cpu)?;
-            let mut cx = on_cpu.cx();
-            let (device, offset) = cx.folio_slots(locked.folio())?;
-            cx.zswap_replace(device, offset.plus(i), Some(id));
-            on_cpu.finish();
-            drop(on_cpu);
-            // Last: from here on it may be written back, by whoever can insert a folio over the slot.
-            self.zswap.list(id);
         }
+        Ok(true)
+    }
+
+    /// Stores one page of a locked folio and lets its slot name the entry; says whether it was taken.
+    fn zswap_store_page(
+        &self,
+        locked: &LockedFolio<'_>,
+        page: &[u8],
+        i: u32,
+        (group, takes_raw): (Option<&MemCgroup>, bool),
+        cpu: CpuId,
+    ) -> Result<bool> {
+        let swp = locked.entry().ok_or(SwapError::NotCached)?.plus(i);
+        let Ok(id) = self.zswap.store_page(page, swp, group.map(MemCgroup::css), takes_raw) else { return Ok(false) };
+        let entry = self.zswap.entry(id);
+        if let (Some(group), Some(groups)) = (group, self.memcg()) {
+            groups.css_get(group, 1);
+            self.charge_zswap(group, entry.bytes.into());
+        }
+        self.zswap.count_stored(&entry);
+        let mut on_cpu = self.on_cpu(cpu)?;
+        let mut cx = on_cpu.cx();
+        let (device, offset) = cx.folio_slots(locked.folio())?;
+        cx.zswap_replace(device, offset.plus(i), Some(id));
+        on_cpu.finish();
+        drop(on_cpu);
+        // Last: from here on it may be written back, by whoever can insert a folio over the slot.
+        self.zswap.list(id);
         Ok(true)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use swapcore::SwapError;
@@ -23,6 +24,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
         if ob.is_instance_of::<PyString>() {
             let compressor = convert::compressor(ob.extract()?)?;
             return Ok(Self(ZswapOptions { compressor, ..ZswapOptions::default() }));
+        }
+        if !ob.hasattr("compressor")? {
+            let kind = ob.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "zswap is the name of a compressor, a swapcore.Zswap, or None for off, not {kind}"
+            )));
         }
         Ok(Self(ZswapOptions {
             is_enabled: ob.getattr("enabled")?.extract()?,

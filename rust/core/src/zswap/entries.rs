@@ -23,7 +23,8 @@ pub(crate) struct Entry {
     /// The pool its data is in.
     pub(super) pool: u8,
     is_referenced: bool,
-    is_listed: bool,
+    /// On its group's list: it is published.
+    pub(crate) is_listed: bool,
     /// Numbers of its neighbours, the older one and the younger one; free ones are linked by `younger`.
     older: u32,
     younger: u32,

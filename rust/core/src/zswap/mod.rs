@@ -5,7 +5,8 @@ mod entries;
 mod map;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -150,6 +151,9 @@ pub struct Zswap {
     entries: SpinMutex<Entries>,
     map: Box<[Shard]>,
     stats: [AtomicU64; NR_STATS],
+    /// Stores of a page that began, and that ended: in between entries are not named yet.
+    nr_begun: AtomicU64,
+    nr_ended: AtomicU64,
     has_faults: AtomicBool,
     dice: SpinMutex<Option<Dice>>,
 }
@@ -171,6 +175,8 @@ impl Zswap {
             entries: SpinMutex::default(),
             map: (0..ZSWAP_MAP_SHARDS).map(|_| Shard::default()).collect(),
             stats: Default::default(),
+            nr_begun: AtomicU64::new(0),
+            nr_ended: AtomicU64::new(0),
             has_faults: AtomicBool::new(false),
             dice: SpinMutex::default(),
         })
@@ -357,6 +363,22 @@ impl Zswap {
             pool.nr_stored.fetch_sub(1, Relaxed);
             reject(ZswapStat::RejectKmemcacheFail)
         })
+    }
+
+    /// Says that the store of a page begins.
+    pub(crate) fn begin_store(&self) {
+        // SeqCst, as in the two below: who sees a change of what a store changes sees that it began.
+        self.nr_begun.fetch_add(1, SeqCst);
+    }
+
+    /// Says that the store of a page is over: its entry is listed, or there is none.
+    pub(crate) fn end_store(&self) {
+        self.nr_ended.fetch_add(1, SeqCst);
+    }
+
+    /// Returns the stores that began and those that ended.
+    pub(crate) fn stores(&self) -> (u64, u64) {
+        (self.nr_begun.load(SeqCst), self.nr_ended.load(SeqCst))
     }
 
     /// Counts an entry that is about to be published.
