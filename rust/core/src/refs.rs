@@ -240,7 +240,7 @@ impl<'a> Cx<'a> {
         let is_plain = !device.hibernation.pins()
             && !device.wants_free_notify
             && !device.is_virtual()
-            && !self.swap.zswap().may_have_entries()
+            && !self.swap.zswap().has_entries()
             && matches!(owner_store, None | Some(OwnerStore::Shadow));
         let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {

@@ -74,7 +74,7 @@ fn mixed_backing(
     if !device.is_virtual() {
         let base = ci.idx().base();
         let is_stored = |slot: usize| cx.zswap_id(device, base.plus(slot as u32)).is_some();
-        return if cx.swap.zswap().may_have_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
+        return if cx.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
     }
     let backing = |slot: usize| ci.virtual_word(slot).backing(table.get(slot));
     let (start, first) = (slots.start, backing(slots.start));
