@@ -126,10 +126,10 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
     machine.storage.set_faults(delay_ns=300_000_000)
     codes: list[int] = []
 
-    def write(folio: sc.Folio = folio) -> None:
+    def write(folio: sc.Folio) -> None:
         codes.append(refusal(lambda: machine.swap.swap_out(folio)))
 
-    writer = threading.Thread(target=write)
+    writer = threading.Thread(target=write, args=(folio,))
     writer.start()
     while machine.physical_pages == 0:
         time.sleep(0.001)
@@ -145,7 +145,7 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
         assert codes == [0]
         assert row_of(machine.swap, int(folio.entry)) == "folio folio"
         assert data_at(machine.swap, int(folio.entry)) == text(1)
-    del folio
+    del folio, write
     machine.end()
 
 

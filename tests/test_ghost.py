@@ -349,15 +349,21 @@ def test_ghosts_take_turns_as_other_devices_of_their_priority_do() -> None:
     assert swap.alloc(0).type == low.type
 
 
-def test_swapoff_of_a_ghost_brings_its_pages_back() -> None:
-    swap, device = ghost_swap(zswap="lz4")
+@pytest.mark.parametrize("has_table", [False, True])
+def test_swapoff_of_a_ghost_brings_its_pages_back(has_table: bool) -> None:
+    swap = sc.Swap(zswap="lz4")
+    device = swap.swapon(sc.Ghost(8 * C, virtual_table=has_table), priority=5)
+    real = swap.swapon(file_storage(C))
     mm = swap.mm()
     first = mm.mmap(64)
     for page in range(64):
         mm.write((first + page) * PAGE, text(page) if page % 3 else zeros())
     assert mm.pageout(first, 64)["reclaimed_pages"] == 64
+    for page in range(1, 64, 6 if has_table else 64):
+        refusal(lambda page=page: swap.zswap.writeback(mm.swap_entry(first + page)))
+    assert real.inuse_pages == (11 if has_table else 0)
     swap.swapoff(device, lambda _entry, _count: mm.unuse(device))
-    assert swap.zswap.stats()["stored_pages"] == 0
+    assert (swap.zswap.stats()["stored_pages"], real.inuse_pages) == (0, 0)
     for page in range(64):
         assert mm.read((first + page) * PAGE, PAGE) == (text(page) if page % 3 else zeros())
     swap.check()

@@ -407,3 +407,16 @@ def test_item_1_random_programs_reach_every_row_and_no_other(hierarchy: str, see
     # Nothing puts a folio over an entry of zswap without reading it on v1.
     assert reached == LEGAL_ROWS - ({"zswap folio"} if hierarchy == "v1" else set())
     program.finish()
+
+
+# On v1 the slots of a clean folio that is dropped have no owner where owners are in cells: MAIN, see `World`.
+@pytest.mark.parametrize(
+    ("store", "hierarchy"),
+    [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],
+)
+def test_books_of_groups_are_right_wherever_owners_are_kept(store: str, hierarchy: str) -> None:
+    size = Size(memory_pages=512, physical_pages=64, zswap_percent=2)
+    for seed in range(3):
+        program = Program(size, hierarchy=hierarchy, store=store, seed=seed)
+        program.run(120, verify_every=3)
+        program.finish()

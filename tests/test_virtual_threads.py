@@ -52,6 +52,15 @@ def run_threads(seed: int, works: list[Callable[[], None]], seconds: float) -> N
         raise raised[0]
 
 
+def on_again(swap: sc.Swap, storage: sc.Faulty) -> sc.SwapDevice:
+    """Turns a device on that was turned off: who was looking at it just then lets its storage go soon."""
+    made: list[sc.SwapDevice] = []
+    deadline = time.monotonic() + 10
+    while refusal(lambda: made.append(swap.swapon(storage, priority=5))):
+        assert time.monotonic() < deadline, "somebody keeps the storage"
+    return made[0]
+
+
 def data_of(number: int) -> bytes:
     """Returns the bytes of a run, which follow from its number: zeros, text or noise, of 1 to 4 pages."""
     order = (0, 0, 0, 1, 2)[number % 5]
@@ -167,7 +176,7 @@ class Hammer:
         """Turns the first file off and on."""
         while time.monotonic() < deadline:
             if self.device is None:
-                self.device = self.swap.swapon(self.storage, priority=5)
+                self.device = on_again(self.swap, self.storage)
                 time.sleep(0.01)
             else:
                 code = refusal(lambda: self.swap.swapoff(self.device))
@@ -275,7 +284,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
         device = None
         while time.monotonic() < deadline:
             if device is None:
-                device = swap.swapon(storage, priority=5)
+                device = on_again(swap, storage)
                 time.sleep(0.02)
             else:
                 code = refusal(lambda device=device: swap.swapoff(device))

@@ -15,7 +15,7 @@ import swapcore as sc
 from memcg_facts import BAD, PAGE, TYPE_SHIFT, Word, World, file_storage, slots_in_use, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 C = sc.SWAPFILE_CLUSTER
 CACHE_ONLY_SHIFT = 63
@@ -50,6 +50,13 @@ def text(seed: int, nr_pages: int = 1) -> bytes:
 def noise(seed: int, nr_pages: int = 1) -> bytes:
     """Returns pages that do not compress."""
     return random.Random(seed).randbytes(PAGE * nr_pages)
+
+
+def hard(seed: int, nr_pages: int = 1) -> bytes:
+    """Returns pages that compress to a little less than they are."""
+    rng = random.Random(seed)
+    nr_bytes = rng.choice([3570, 3600, 3900, 4040])
+    return b"".join(rng.randbytes(nr_bytes) + bytes(PAGE - nr_bytes) for _ in range(nr_pages))
 
 
 def errno_of(call: Callable[..., object], *args: object) -> int:
@@ -224,6 +231,11 @@ class VirtualWorld(World):
             own, _ = super().owners(ids, cached)
         self.used = everything
         return own, pins
+
+    def _check_words(self, cached: dict[int, sc.Folio], before: Iterable[int]) -> None:
+        """Leaves slots out that were on a device that is off now: nobody can be asked about them."""
+        types = {device.type for device in self.swap.devices}
+        super()._check_words(cached, {entry for entry in before if entry >> TYPE_SHIFT in types})
 
     def resident(self, cached: dict[int, sc.Folio]) -> Counter[sc.MemCgroup]:
         """Returns the pages in memory that each group is charged for, those of zswap included, rounded up."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import swapcore as sc
 from memcg_facts import PAGE, file_storage
-from virtual_facts import C, Part, Reader, VirtualWorld, data_at, noise, parts_of, refusal, text, zeros
+from virtual_facts import C, Part, Reader, VirtualWorld, data_at, hard, noise, parts_of, refusal, text, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,11 @@ class Held(NamedTuple):
         """The folio they are in."""
         return self.part.folio
 
+    def overlaps(self, other: Held) -> bool:
+        """Says if another handle maps one of them too; their slots may be gone by then."""
+        ends = (self.part.page + self.part.nr_pages, other.part.page + other.part.nr_pages)
+        return self.folio == other.folio and self.part.page < ends[1] and other.part.page < ends[0]
+
     @property
     def slots(self) -> range:
         """Their slots, none if they have none."""
@@ -73,7 +78,15 @@ class Size:
 class Program:
     """Two virtual devices, two physical ones that can fail, zswap, two groups; and a dict of bytes."""
 
-    def __init__(self, size: Size, *, hierarchy: str = "v2", seed: int = 0, has_faults: bool = True) -> None:
+    def __init__(
+        self,
+        size: Size,
+        *,
+        hierarchy: str = "v2",
+        store: str = "shadow",
+        seed: int = 0,
+        has_faults: bool = True,
+    ) -> None:
         """Turns everything on."""
         self.size = size
         self.has_faults = has_faults
@@ -81,7 +94,7 @@ class Program:
             nr_cpus=2,
             memory_pages=size.memory_pages,
             memcg=hierarchy,
-            switches={"memcg_stock": "off"},
+            switches={"memcg_stock": "off", "owner_store": store},
             zswap=sc.Zswap(max_pool_percent=size.zswap_percent),
         )
         self.swap.page_cluster = 0
@@ -98,7 +111,7 @@ class Program:
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
         """Rows of 2.2 that slots were in after a step, and outcomes of steps."""
-        self.log = [f"{size}, {hierarchy}, {seed=}"]
+        self.log = [f"{size}, {hierarchy}, {store}, {seed=}"]
         self.rng = random.Random(seed)
 
     # Steps
@@ -108,7 +121,7 @@ class Program:
         order = ORDERS[a % len(ORDERS)]
         if len(self.held) >= self.size.max_held:
             return
-        maker = (text, text, noise, zeros)[b % 4]
+        maker = (text, hard, noise, zeros)[b % 4]
         data = maker(1 << order) if maker is zeros else maker(b, 1 << order)  # type: ignore[operator]
         if b % 8 == 0 and order:
             data = zeros() + data[PAGE:]
@@ -180,7 +193,7 @@ class Program:
         index = a % len(self.held)
         held = self.held[index]
         slots = set(held.slots)
-        others = [other for other in self.held if other.part is not held.part and slots & set(other.slots)]
+        others = [other for other in self.held if other is not held and held.overlaps(other)]
         if others or any(slots & set(range(run.entry, run.entry + run.nr_pages)) for run in self.runs):
             return
         page = b % held.part.nr_pages

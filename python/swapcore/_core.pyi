@@ -424,7 +424,7 @@ class Swap:
         """Slots whose table entry is a folio."""
     @property
     def vm_swap_full(self) -> bool:
-        """True when less than half of all slots are free: ``nr_swap_pages * 2 < total_swap_pages``."""
+        """True when less than half of all slots are free; those of virtual ghosts do not count."""
     @property
     def devices(self) -> list[SwapDevice]:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""

@@ -138,11 +138,12 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the orders that a folio may have which is to read a real slot: up to the largest whose aligned virtual slots
-    /// have their data in one run there, with this slot the first of it.
+    /// Returns the orders that a folio may have which is to read a real slot: up to that of its cluster, as it went out, if the
+    /// aligned virtual slots have their data in one run there, with this slot the first of it.
     fn orders_of_run(&self, device: &SwapDevice, offset: SwpOffset) -> Orders {
         let Some(owner) = device.get(offset).owner() else { return Orders::ZERO };
-        let room = SWAPFILE_CLUSTER - offset.in_cluster() as u32;
+        let went_out = device.clusters.lock(offset.cluster()).map_or(Order::ZERO, |ci| ci.order());
+        let room = (SWAPFILE_CLUSTER - offset.in_cluster() as u32).min(went_out.nr_pages());
         let is_next = |&i: &u32| device.get(offset.plus(i)).owner() == Some(owner.plus(i));
         let nr_run = 1 + (1..room).take_while(is_next).count() as u32;
         let fits = nr_run.ilog2().min(owner.offset().0.trailing_zeros());

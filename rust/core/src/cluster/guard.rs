@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{ClusterFlag, Clusters, ListId, RecordId, SwapCluster};
 use crate::limits::SWAPFILE_CLUSTER;
-use crate::table::{Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, VirtualWord};
+use crate::table::{Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, VirtualTable, VirtualWord};
 use crate::types::{ClusterIdx, MemcgId, Order};
 
 /// A cluster whose lock is held; dropping it frees the lock.
@@ -226,18 +226,22 @@ impl<'a> ClusterGuard<'a> {
         &self.all.extend
     }
 
+    /// Returns the second words of the cluster, on a virtual device.
+    #[inline]
+    pub(crate) fn virtual_table(&self) -> Option<&'a VirtualTable> {
+        self.all.tables.virtual_table(self.ci.table_id()?)
+    }
+
     /// Returns the second word of a slot; NONE on a device without.
     #[inline]
     pub(crate) fn virtual_word(&self, slot: usize) -> VirtualWord {
-        let table = self.ci.table_id().and_then(|id| self.all.tables.virtual_table(id));
-        table.map_or(VirtualWord::NONE, |table| table.get(slot))
+        self.virtual_table().map_or(VirtualWord::NONE, |table| table.get(slot))
     }
 
     /// Writes the second word of a slot in use, of a virtual device.
     #[inline]
     pub(crate) fn set_virtual_word(&mut self, slot: usize, word: VirtualWord) {
-        let table = self.ci.table_id().and_then(|id| self.all.tables.virtual_table(id));
-        table.expect("a slot in use of a virtual device has two words").set(slot, word);
+        self.virtual_table().expect("a slot in use of a virtual device has two words").set(slot, word);
     }
 
     fn cell(&self, slot: usize) -> Option<Cell> {

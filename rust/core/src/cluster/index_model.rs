@@ -1,12 +1,16 @@
-//! The index against a set that is plainly right.
+//! The index against a set that is plainly right, and clusters found by number while they come and go.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::index::Index;
-use crate::types::ClusterIdx;
+use super::{ClusterFlag, Clusters};
+use crate::table::{OwnerForm, Shadow, SwapTableEntry};
+use crate::types::{ClusterIdx, MemcgId};
 
 /// Takes the lowest number of a range from both.
 fn store(index: &Index, model: &mut BTreeSet<u32>, range: Range<u32>) -> Result<(), TestCaseError> {
@@ -120,4 +124,69 @@ fn bytes_are_those_of_the_pages_touched() {
     assert_eq!(index.touched_bytes(), 5 * 4096);
     index.erase(ClusterIdx(512));
     assert_eq!(index.touched_bytes(), 5 * 4096, "words count how often they were used, for ever");
+}
+
+/// Makes a cluster, marks its first slot with its number, and destroys it again.
+fn come_and_go(clusters: &Clusters, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let mut ci = clusters.create().expect("more numbers than threads");
+        let (idx, slot) = (ci.idx(), ci.table().expect("made with one"));
+        let shadow = Shadow { memcg: MemcgId(idx.0 as u16 + 1), ..Shadow::default() };
+        assert!(slot.get(0).is_null(), "a new cluster is empty");
+        slot.set(0, SwapTableEntry::swapped_out(shadow, 1));
+        ci.add_count(1);
+        drop(ci);
+        std::thread::yield_now();
+        let mut ci = clusters.lock(idx).expect("a counted slot keeps it");
+        ci.table().expect("in use").set(0, SwapTableEntry::NULL);
+        ci.sub_count(1);
+        ci.destroy();
+    }
+}
+
+#[test]
+fn a_lock_by_number_is_that_clusters_or_there_is_none() {
+    let clusters = Clusters::dynamic(64, OwnerForm::Entry, false).expect("memory");
+    let (stop, mut nr_found, mut nr_none) = (AtomicBool::new(false), 0u32, 0u32);
+    std::thread::scope(|scope| {
+        (0..2).for_each(|_| _ = scope.spawn(|| come_and_go(&clusters, &stop)));
+        let end = Instant::now() + Duration::from_millis(500);
+        let mut idx = ClusterIdx(0);
+        while Instant::now() < end {
+            idx.0 = (idx.0 + 1) % 3;
+            let Some(ci) = clusters.lock(idx) else {
+                nr_none += 1;
+                continue;
+            };
+            nr_found += 1;
+            let word = ci.table().map(|table| table.get(0));
+            let owner = word.and_then(|word| word.shadow()).map(|shadow| shadow.memcg);
+            // Not in an assertion yet: the threads would never stop.
+            if (owner, ci.flag()) != (Some(MemcgId(idx.0 as u16 + 1)), ClusterFlag::None) {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{idx} is {word:?}, {:?}", ci.flag());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(nr_found > 1000 && nr_none > 1000, "{nr_found} found and {nr_none} not prove little");
+    assert_eq!((clusters.nr_live(), clusters.nr_tables().0), (0, 0));
+}
+
+/// What a lookup finds that read the index just before the cluster went.
+#[test]
+fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
+    let clusters = Clusters::dynamic(2, OwnerForm::Entry, false).expect("memory");
+    let (mut first, mut second) = (clusters.create().expect("room"), clusters.create().expect("room"));
+    let (stale, old) = (second.record, second.idx());
+    first.destroy();
+    second.destroy();
+    drop((first, second));
+    assert!(clusters.lock_record(stale, old).is_none(), "dead");
+    // The lowest number, and the record that died last.
+    let again = clusters.create().expect("room");
+    assert_eq!((again.record, again.idx()), (stale, ClusterIdx(0)));
+    drop(again);
+    assert!(clusters.lock_record(stale, old).is_none(), "cluster 0's by now");
+    assert!(clusters.lock_record(stale, ClusterIdx(0)).is_some_and(|ci| ci.count() == 0));
 }

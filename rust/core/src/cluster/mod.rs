@@ -268,13 +268,17 @@ impl Clusters {
 
     #[inline]
     fn lock_dynamic(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
-        self.index.find(idx, |table| {
-            let ci = &self.array[table as usize];
-            ci.lock.lock();
-            let guard = ClusterGuard { all: self, ci, idx, record: RecordId(table) };
-            // Relaxed: changes only under the lock.
-            (guard.flag() != ClusterFlag::Dead && ci.index.load(Ordering::Relaxed) == idx.0).then_some(guard)
-        })
+        self.index.find(idx, |table| self.lock_record(RecordId(table), idx))
+    }
+
+    /// Takes the lock of a record, if it is still that of a cluster.
+    #[inline]
+    fn lock_record(&self, record: RecordId, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
+        let ci = &self.array[record.0 as usize];
+        ci.lock.lock();
+        let guard = ClusterGuard { all: self, ci, idx, record };
+        // Relaxed: changes only under the lock.
+        (guard.flag() != ClusterFlag::Dead && ci.index.load(Ordering::Relaxed) == idx.0).then_some(guard)
     }
 
     /// Takes the lock of a cluster that cannot go away: the caller holds a counted slot of it, or the lock of a folio that

@@ -7,65 +7,48 @@ use std::ops::Range;
 
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
+use crate::limits::SWAPFILE_CLUSTER;
 use crate::swap::Cx;
 use crate::table::{Stored, VirtualWord};
 use crate::types::SwpEntry;
-
-/// Consecutive slots of one real device that virtual slots let go of.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: SwpEntry,
-    nr_pages: u32,
-}
-
-impl Run {
-    /// Says whether a slot is the next of the run, in its cluster.
-    fn is_next(self, entry: SwpEntry) -> bool {
-        entry.value() == self.first.value() + u64::from(self.nr_pages)
-            && entry.offset().cluster() == self.first.offset().cluster()
-    }
-}
 
 impl Cx<'_> {
     /// Lets go of what is behind slots of a virtual device: real slots are free, and uncharged on v2, zswap entries are gone,
     /// the words are NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel: `vswap_release_backing`.
     pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
         debug_assert!(device.is_virtual());
-        let mut run: Option<Run> = None;
-        for slot in slots {
-            let stored = ci.virtual_word(slot).stored();
-            match stored {
-                Stored::None => continue,
-                Stored::Zswap(id) => self.swap.zswap_free(id),
-                Stored::Swapfile(entry) => {
-                    let table = ci.table().expect("a slot with a backing is in use");
-                    self.uncharge_backing(ci, table, slot);
-                    match &mut run {
-                        Some(run) if run.is_next(entry) => run.nr_pages += 1,
-                        _ => {
-                            self.free_run(run.replace(Run { first: entry, nr_pages: 1 }));
-                        }
+        let (Some(words), Some(table)) = (ci.virtual_table(), ci.table()) else { return };
+        let mut slot = slots.start;
+        while slot < slots.end {
+            let mut nr = 1;
+            match words.get(slot).stored() {
+                Stored::None => {}
+                Stored::Zswap(id) => {
+                    self.swap.zswap_free(id);
+                    words.set(slot, VirtualWord::NONE);
+                }
+                Stored::Swapfile(first) => {
+                    let room = (SWAPFILE_CLUSTER as usize - first.offset().in_cluster()).min(slots.end - slot);
+                    let is_next = |&i: &usize| words.get(slot + i) == VirtualWord::swapfile(first.plus(i as u32));
+                    nr += (1..room).take_while(is_next).count();
+                    for slot in slot..slot + nr {
+                        self.uncharge_backing(ci, table, slot);
+                        words.set(slot, VirtualWord::NONE);
                     }
+                    self.free_unnamed_run(first, nr as u32);
                 }
             }
-            ci.set_virtual_word(slot, VirtualWord::NONE);
+            slot += nr;
         }
-        self.free_run(run);
     }
 
-    /// Frees real slots in one cluster that backed virtual ones.
-    fn free_run(&mut self, run: Option<Run>) {
-        let Some(Run { first, nr_pages }) = run else { return };
+    /// Frees a run of real slots, in one cluster, that no virtual slot names. Whoever was charged for it is not asked.
+    pub(crate) fn free_unnamed_run(&mut self, first: SwpEntry, nr_pages: u32) {
         let device = self.device(first.ty()).expect("a device stays on while it backs a slot");
         let offset = first.offset();
         let mut ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("slots in use have a table");
         self.clear_entries(device, &mut ci, table, offset.in_cluster(), nr_pages);
-    }
-
-    /// Frees a run of real slots, in one cluster, that no virtual slot names. Whoever was charged for it is not asked.
-    pub(crate) fn free_unnamed_run(&mut self, first: SwpEntry, nr_pages: u32) {
-        self.free_run(Some(Run { first, nr_pages }));
     }
 
     /// Puts real slots behind `nr` consecutive slots of a virtual device; what was there is the caller's, to let go of first or
