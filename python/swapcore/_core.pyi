@@ -381,8 +381,8 @@ class SwapDevice:
         there from the start, a part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them),
         ``virtual_table_bytes`` (where pages of a ghost lie), ``total_bytes``."""
     def clusters(self) -> dict[str, bytes]:
-        """Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1), ``order``
-        (u1), native byte order, for ``np.frombuffer``."""
+        """Returns one column per property of every cluster, of a ghost those that exist, in index order: ``index`` (u4),
+        ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``."""
     def slots(self) -> bytes:
         """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. Takes every CPU's lock."""
 

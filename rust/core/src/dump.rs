@@ -5,7 +5,7 @@ use crate::device::SwapDevice;
 use crate::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::swap::Swap;
 use crate::table::EntryKind;
-use crate::types::{ClusterIdx, Order, SwpEntry, SwpType};
+use crate::types::{ClusterIdx, Order, SwpEntry, SwpOffset, SwpType};
 
 /// Lists and positions of one device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,9 +87,14 @@ impl SwapDevice {
         })
     }
 
-    /// Returns the kind of every slot, in order of their numbers; a snapshot without locks.
-    pub fn slot_kinds(&self) -> impl Iterator<Item = EntryKind> {
-        (0..self.max_pages()).map(|offset| self.get(crate::types::SwpOffset(offset)).kind())
+    /// Returns every slot that is not free with its kind, in order of their numbers, bad ones too; a snapshot without locks.
+    /// Costs what exists, not what the device could have.
+    pub fn slot_kinds(&self) -> impl Iterator<Item = (SwpOffset, EntryKind)> {
+        let max_pages = self.max_pages();
+        let slots = |idx: ClusterIdx| (0..SWAPFILE_CLUSTER).map(move |slot| idx.base().plus(slot));
+        let within = move |offset: &SwpOffset| offset.0 < max_pages;
+        let kinds = self.clusters.live().flat_map(slots).filter(within).map(|offset| (offset, self.get(offset).kind()));
+        kinds.filter(|(_, kind)| *kind != EntryKind::Null)
     }
 
     /// Returns the number of clusters; a dynamic device may have so many, and has those of [`SwapDevice::cluster_infos`].

@@ -147,15 +147,17 @@ impl SwapDevice {
         memory_dict(py, &self.live()?.memory())
     }
 
-    /// Returns one column per property of every cluster, in index order: ``count`` (u2), ``flags`` (u1), ``order``
-    /// (u1), native byte order, for ``np.frombuffer``.
+    /// Returns one column per property of every cluster, of a ghost those that exist, in index order: ``index`` (u4),
+    /// ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``.
     fn clusters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let device = self.live()?;
         let infos: Vec<_> = py.detach(|| device.cluster_infos().collect());
         let counts: Vec<u8> = infos.iter().flat_map(|info| (info.count as u16).to_ne_bytes()).collect();
         let flags: Vec<u8> = infos.iter().map(|info| info.flag as u8).collect();
         let orders: Vec<u8> = infos.iter().map(|info| info.order.get()).collect();
+        let indexes: Vec<u8> = infos.iter().flat_map(|info| info.idx.0.to_ne_bytes()).collect();
         let columns = PyDict::new(py);
+        columns.set_item("index", PyBytes::new(py, &indexes))?;
         columns.set_item("count", PyBytes::new(py, &counts))?;
         columns.set_item("flags", PyBytes::new(py, &flags))?;
         columns.set_item("order", PyBytes::new(py, &orders))?;
@@ -165,8 +167,12 @@ impl SwapDevice {
     /// Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer.
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
-        let kinds: Vec<u8> = py.detach(|| device.slot_kinds().map(code).collect());
-        Ok(PyBytes::new(py, &kinds))
+        let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
+        // Memory of zeros is free slots: what is not written is not touched.
+        Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
+            used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = code(kind));
+            Ok(())
+        })?)
     }
 
     fn __repr__(&self) -> String {
