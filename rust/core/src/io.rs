@@ -7,6 +7,7 @@ use crate::memcg::MemcgStat;
 use crate::swap::{Event, OrderEvent, Swap};
 use crate::types::{CpuId, Order, SwpEntry};
 use crate::zero::is_zero_filled;
+use crate::zstore::ZswapStore;
 
 /// How a writeout ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,8 +37,8 @@ impl Swap {
                 (locked, Err(error))
             }
         };
-        if let (Err(error), Ok(on_cpu)) = (&result, self.on_cpu(cpu))
-            && error.is_write_refused()
+        if result.as_ref().is_err_and(SwapError::is_write_refused)
+            && let Ok(on_cpu) = self.on_cpu(cpu)
         {
             on_cpu.counters().count(Event::SwpOutRefused, locked.nr_pages().into());
         }
@@ -61,8 +62,8 @@ impl Swap {
         if is_zero {
             return Ok(Some(Writeout::Zero));
         }
-        let is_asked = self.zswap().may_have_entries();
-        if is_asked && self.zswap_store(locked, cpu)? {
+        let store = self.zswap_store(locked, cpu)?;
+        if store == ZswapStore::Stored {
             return Ok(Some(Writeout::Zswap));
         }
         let group = self.group_of(locked.folio());
@@ -70,7 +71,7 @@ impl Swap {
             let group = self.memcg().map_or_else(String::new, |groups| groups.path(group.css()));
             return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
         }
-        if is_asked {
+        if store == ZswapStore::Refused {
             // What a store that failed half way left behind.
             self.on_cpu(cpu)?.begin_writeout(locked, false)?;
         }
@@ -85,14 +86,23 @@ impl Swap {
         cpu: CpuId,
     ) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
-        let real = match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked, None)) {
-            Ok(real) => real,
+        match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked, None)) {
+            Ok(real) => {
+                let result = self.write_and_unlock(locked, real, cpu);
+                (folio.lock(), result.map(|()| Writeout::Written))
+            }
             Err(error) => {
                 folio.set(FolioFlags::DIRTY);
                 folio.clear(FolioFlags::RECLAIM);
-                return (locked, Err(error));
+                (locked, Err(error))
             }
-        };
+        }
+    }
+
+    /// Writes a locked cached folio to the real slots from `real` on, which are its own or behind it, and leaves it unlocked,
+    /// written or dirty. Waits for no lock of a folio. Errors: `Io`; `DataInUse` (EBUSY).
+    pub(crate) fn write_and_unlock(&self, locked: LockedFolio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
+        let folio = locked.folio();
         folio.set(FolioFlags::WRITEBACK);
         // The cache's references keep the folio, and writeback keeps it in the cache.
         drop(locked);
@@ -100,14 +110,15 @@ impl Swap {
         if result.is_err() {
             // Before writeback ends: nobody may take it for clean in between.
             folio.set(FolioFlags::DIRTY);
-            folio.clear(FolioFlags::RECLAIM);
         }
+        // Before writeback ends, too: later the bit says that the folio was read ahead.
+        let is_wanted = folio.clear(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM) && result.is_ok();
         folio.end_writeback();
-        if folio.has(FolioFlags::RECLAIM) {
+        if is_wanted {
             // Clean by now: the next one to go. Kernel: `folio_rotate_reclaimable`.
             folio.lru_move_tail();
         }
-        (folio.lock(), result.map(|()| Writeout::Written))
+        result
     }
 
     /// Writes a folio to the real slots from `real` on. Every write of a page to a device passes here.

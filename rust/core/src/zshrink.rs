@@ -9,6 +9,7 @@ use crate::swap::{Event, Swap};
 use crate::swapin::{NewFolio, Orders, Swapin};
 use crate::table::Shadow;
 use crate::types::{CpuId, CssId, SwpEntry, ZswapId};
+use crate::workingset::RefaultContext;
 use crate::zswap::ZswapStat;
 
 /// What became of one entry that was to be written back.
@@ -34,7 +35,7 @@ impl Swap {
     /// not have it; `NoMemory` (ENOMEM) no folio; `NoWayOut` (ENOMEM) no real slot,
     /// no charge for it, or another entry is there by now; `NoWriteback` (EINVAL) a
     /// ghost without virtual table; `Io` (EIO) the data is damaged, and stays, or the write failed, and the page is in memory,
-    /// dirty. No lock may be held but those of folios that are on no slot. Kernel: `zswap_writeback_entry`.
+    /// dirty. Waits for no folio lock; no other lock may be held. Kernel: `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;
@@ -44,7 +45,7 @@ impl Swap {
     }
 
     /// The steps of a writeback, in the order that loses nothing.
-    fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+    pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
             // Before any folio is made: there is nothing to write to.
@@ -52,72 +53,61 @@ impl Swap {
         }
         // 1: whoever has the folio over the slot owns the entry.
         let allocate = |order, _| self.folio_alloc(order);
-        let how = Swapin { allocate: Some(&allocate), ..Swapin::new(cpu, Orders::ZERO) };
+        let context = RefaultContext::Other;
+        let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
         let NewFolio { folio, locked, .. } = self.swap_cache_alloc_folio(entry, &how)?;
-        let locked = match self.writeback_locked(locked, id, cpu) {
-            Ok(locked) => locked,
-            Err((locked, error)) => {
+        let real = match self.take_out(&locked, id, cpu) {
+            Ok(real) => real,
+            Err(error) => {
                 // Clean and not read: the slot gets back what it was.
                 self.on_cpu(cpu)?.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
                 return Err(error);
             }
         };
-        let (locked, result) = self.write_to_storage(locked, cpu);
-        drop(locked);
-        if result.is_ok() && !folio.has(FolioFlags::DIRTY) {
-            // Nobody asked for it: it goes again at once if nobody does by now. Kernel: dropbehind.
-            if let Some(locked) = folio.folio().try_lock()
-                && self.drop_clean(&locked, self.refault_level(None), cpu)?
-            {
+        self.write_and_unlock(locked, real, cpu)?;
+        self.zswap().count(ZswapStat::WrittenBackPages);
+        // Nobody asked for it: it goes again at once if nobody does by now. Who has its lock does; a store that is short of
+        // room may have come here with that of its own folio. Kernel: dropbehind.
+        if let Some(locked) = folio.folio().try_lock() {
+            locked.clear(FolioFlags::RECLAIM);
+            if self.drop_clean(&locked, self.refault_level(None), cpu)? {
                 locked.keep();
                 folio.into_raw();
             }
         }
-        result.map(|_| ())
+        Ok(())
     }
 
-    /// Steps 2 to 5 with the folio locked: it holds the page then, and the entry is gone.
-    fn writeback_locked<'f>(
-        &self,
-        locked: LockedFolio<'f>,
-        id: ZswapId,
-        cpu: CpuId,
-    ) -> std::result::Result<LockedFolio<'f>, (LockedFolio<'f>, SwapError)> {
-        let steps = || {
-            let mut on_cpu = self.on_cpu(cpu)?;
-            let cx = on_cpu.cx();
-            let (device, offset) = cx.folio_slots(locked.folio())?;
-            let no_way_out = SwapError::NoWayOut(device.entry_at(offset));
-            // 2: freed and stored again in between, it would be another page's data.
-            if cx.zswap_id(device, offset) != Some(id) {
-                return Err(no_way_out);
-            }
-            // 3: a page without a place to go stays where it is.
-            on_cpu.realloc_locked(&locked, None).map_err(|_| no_way_out)?;
-            let swp = locked.entry().ok_or(SwapError::NotCached)?;
-            drop(on_cpu);
-            // 4
-            let is_whole = self.zswap().load_page(id, &mut locked.bytes_mut()?);
-            let mut on_cpu = self.on_cpu(cpu)?;
-            if !is_whole {
-                on_cpu.put_back_in_zswap(&locked, id)?;
-                let (op, first, what) = ("read", swp.offset().0, "its data is damaged".into());
-                return Err(SwapError::Io { op, storage: "zswap".into(), first, nr_pages: 1, errno: EIO, what });
-            }
-            // 5
-            on_cpu.forget_in_zswap(&locked, id)?;
-            on_cpu.counters().count(Event::ZswpWb, 1);
-            Ok(())
-        };
-        match steps() {
-            Ok(()) => {
-                self.zswap().count(ZswapStat::WrittenBackPages);
-                self.count_memcg(locked.folio(), MemcgStat::ZswpWb, 1);
-                locked.set(FolioFlags::UPTODATE | FolioFlags::RECLAIM);
-                Ok(locked)
-            }
-            Err(error) => Err((locked, error)),
+    /// Steps 2 to 5 with the folio locked: it holds the page then, and the entry is gone. Returns the real slot to write to.
+    fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        let cx = on_cpu.cx();
+        let (device, offset) = cx.folio_slots(locked.folio())?;
+        let no_way_out = SwapError::NoWayOut(device.entry_at(offset));
+        // 2: freed and stored again in between, it would be another page's data.
+        if cx.zswap_id(device, offset) != Some(id) {
+            return Err(no_way_out);
         }
+        // 3: a page without a place to go stays where it is.
+        let real = on_cpu.realloc_locked(locked, None).map_err(|_| no_way_out)?;
+        let swp = locked.entry().ok_or(SwapError::NotCached)?;
+        drop(on_cpu);
+        // 4
+        let loaded = locked.bytes_mut().map(|mut bytes| self.zswap().load_page(id, &mut bytes));
+        let mut on_cpu = self.on_cpu(cpu)?;
+        if loaded != Ok(true) {
+            on_cpu.put_back_in_zswap(locked, id)?;
+            let (op, first, what) = ("read", swp.offset().0, "its data is damaged".into());
+            let damaged = SwapError::Io { op, storage: "zswap".into(), first, nr_pages: 1, errno: EIO, what };
+            return Err(loaded.err().unwrap_or(damaged));
+        }
+        // 5
+        on_cpu.forget_in_zswap(locked, id)?;
+        on_cpu.counters().count(Event::ZswpWb, 1);
+        drop(on_cpu);
+        self.count_memcg(locked.folio(), MemcgStat::ZswpWb, 1);
+        locked.set(FolioFlags::UPTODATE | FolioFlags::RECLAIM);
+        Ok(real)
     }
 
     /// Looks at the oldest entry of a group and writes it back if it had its second chance. `None`: there is none.
@@ -152,10 +142,15 @@ impl Swap {
     /// Errors: `NothingToShrink` (ENOENT) writeback is off for it, it is gone or has no pages; `NoneWritten` (EAGAIN) it has,
     /// and none was written. Kernel: `shrink_memcg`.
     pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
+        let is_dead = self.memcg().is_some_and(|groups| !groups.get(css).is_online());
+        if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
+    }
+
+    /// [`Swap::shrink_memcg`] of a group that may be dead.
+    fn shrink_batch(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let group = self.memcg().map(|groups| groups.get(css));
-        let is_dead = group.is_some_and(|group| !group.is_online());
         let key = group.map(MemCgroup::css);
-        if is_dead || !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
+        if !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
             return Err(SwapError::NothingToShrink);
         }
         match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, false, cpu).nr_written {
@@ -180,41 +175,44 @@ impl Swap {
         Ok(nr_written)
     }
 
-    /// Writes pages back, group by group, until the pools are down at the threshold or it failed 16 times; returns how many.
-    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`.
+    /// Writes pages back, a batch of each group in turn, until the pools are down at the threshold or it failed 16 times; returns
+    /// how many. The next call goes on after the group where this one ended.
+    ///
+    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: what dead groups left has its turn like that of others,
+    /// where the kernel hands it to the group above.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
+        let is_over = || self.zswap().total_pages() > self.zswap().accept_pages();
         let (mut nr_written, mut nr_failures) = (0, 0);
-        while self.zswap().total_pages() > self.zswap().accept_pages() {
-            let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(CssId::ROOT));
-            let mut nr_candidates = 0;
-            for css in groups {
-                match self.shrink_memcg(css, cpu) {
-                    Ok(nr) => {
-                        nr_written += nr;
-                        nr_candidates += 1;
-                    }
-                    Err(SwapError::NothingToShrink) => continue,
-                    Err(_) => {
-                        nr_candidates += 1;
-                        nr_failures += 1;
-                    }
-                }
-                if nr_failures >= ZSWAP_SHRINK_FAILURES_MAX {
-                    return Ok(nr_written);
-                }
-                if self.zswap().total_pages() <= self.zswap().accept_pages() {
-                    return Ok(nr_written);
-                }
-            }
-            if nr_candidates == 0 {
-                nr_failures += 1;
-                if nr_failures >= ZSWAP_SHRINK_FAILURES_MAX {
+        while is_over() && nr_failures < ZSWAP_SHRINK_FAILURES_MAX {
+            let mut has_pages = false;
+            for css in self.groups_to_shrink() {
+                if !is_over() || nr_failures == ZSWAP_SHRINK_FAILURES_MAX {
                     break;
                 }
+                let shrunk = self.shrink_batch(css, cpu);
+                self.zswap().set_shrink_cursor(css);
+                has_pages |= shrunk != Err(SwapError::NothingToShrink);
+                match shrunk {
+                    Ok(nr) => nr_written += nr,
+                    Err(SwapError::NothingToShrink) => {}
+                    Err(_) => nr_failures += 1,
+                }
             }
+            // Nobody has anything: all the rest is not to be had, or is just coming in.
+            nr_failures += u32::from(!has_pages);
         }
         Ok(nr_written)
+    }
+
+    /// Returns all groups, dead ones too, from the one on that has its turn.
+    fn groups_to_shrink(&self) -> Vec<CssId> {
+        let Some(groups) = self.memcg() else { return vec![CssId::ROOT] };
+        let mut all = groups.subtree(CssId::ROOT);
+        let cursor = self.zswap().shrink_cursor();
+        let first = all.iter().position(|&css| css == cursor).map_or(0, |at| at + 1);
+        all.rotate_left(first);
+        all
     }
 
     /// Runs the worker if it was queued, where no lock is held; returns the pages written back.

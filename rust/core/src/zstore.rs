@@ -8,7 +8,7 @@ use crate::limits::PAGE_SIZE;
 use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX, Which};
 use crate::swap::{Cx, Event, OnCpu, OrderEvent, Swap};
 use crate::table::{Stored, VirtualWord};
-use crate::types::{CpuId, Order, SwpOffset, ZswapId};
+use crate::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
 use crate::zswap::Zswap;
 
 impl Cx<'_> {
@@ -47,8 +47,7 @@ impl Cx<'_> {
     /// their locked cluster. Kernel: `zswap_invalidate`.
     #[inline]
     pub(crate) fn zswap_invalidate_slots(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, nr: u32) {
-        let zswap = self.swap.zswap();
-        if zswap.has_entries() {
+        if self.swap.zswap().has_entries() {
             self.swap.zswap_invalidate_run(device, ci.idx().base().plus(slot as u32), nr);
         }
     }
@@ -84,6 +83,17 @@ impl OnCpu<'_> {
     }
 }
 
+/// What zswap says to a folio.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ZswapStore {
+    /// Nothing: it is off and has nothing of any slot. Nothing changed.
+    NotAsked,
+    /// It has no page of the folio; of a virtual one some slots may have lost what was behind them.
+    Refused,
+    /// It has all pages of it.
+    Stored,
+}
+
 /// Whether pages of a folio may be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Room {
@@ -99,11 +109,7 @@ impl Swap {
 
     #[cold]
     fn zswap_invalidate_run(&self, device: &SwapDevice, first: SwpOffset, nr: u32) {
-        for i in 0..nr {
-            if let Some(old) = self.zswap.map_replace(device.entry_at(first.plus(i)), None) {
-                self.zswap_free(old);
-            }
-        }
+        self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
     }
 
     /// Frees an entry that no slot names any more, and uncharges it. Takes spin locks only.
@@ -144,25 +150,23 @@ impl Swap {
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
     }
 
-    /// Stores a locked cached folio, all of it or nothing; says whether it did. What zswap had of its slots is gone in either
-    /// case. Locks: the folio's; nothing else is held while a page is compressed. Kernel: `zswap_store`.
-    pub(crate) fn zswap_store(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
-        if !self.zswap.may_have_entries() {
-            return Ok(false);
+    /// Stores a locked cached folio, all of it or nothing. What zswap had of its slots is gone in either case. Locks: the
+    /// folio's; nothing else is held while a page is compressed. Kernel: `zswap_store`.
+    pub(crate) fn zswap_store(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<ZswapStore> {
+        let is_enabled = self.zswap.is_enabled();
+        if !is_enabled && !self.zswap.has_entries() {
+            return Ok(ZswapStore::NotAsked);
         }
         let nr_pages = locked.nr_pages();
-        if self.zswap.is_enabled()
-            && self.zswap_room(locked, cpu)? == Room::Yes
-            && self.zswap_store_pages(locked, cpu)?
-        {
+        if is_enabled && self.zswap_room(locked, cpu)? == Room::Yes && self.zswap_store_pages(locked, cpu)? {
             let on_cpu = self.on_cpu(cpu)?;
             on_cpu.counters().count(Event::ZswpOut, nr_pages.into());
             on_cpu.counters().count_order(OrderEvent::ZswpOut, locked.order());
             drop(on_cpu);
             self.count_memcg(locked.folio(), MemcgStat::ZswpOut, nr_pages);
-            return Ok(true);
+            return Ok(ZswapStore::Stored);
         }
-        if self.zswap.is_full() && self.nr_real_swapfiles() > 0 {
+        if is_enabled && self.zswap.is_full() && self.nr_real_swapfiles() > 0 {
             self.zswap.queue_shrink();
         }
         // A stale older copy must never be read back.
@@ -171,7 +175,7 @@ impl Swap {
         let (device, offset) = cx.folio_slots(locked.folio())?;
         (0..nr_pages).for_each(|i| cx.zswap_replace(device, offset.plus(i), None));
         on_cpu.finish();
-        Ok(false)
+        Ok(ZswapStore::Refused)
     }
 
     /// Asks the limits: those of the group, which is shrunk once for it, and that of the pools.
@@ -229,22 +233,27 @@ impl Swap {
         Ok(true)
     }
 
-    /// Fills a locked folio of one page that was just inserted from zswap and forgets the copy there; the folio is dirty then,
-    /// being the only one. Says whether zswap had it.
-    ///
-    /// Errors: `Io` (EIO) the data is damaged, and stays. Kernel: `zswap_load`.
-    pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
-        if !self.zswap.may_have_entries() {
-            return Ok(false);
+    /// Finds the first entry that the slots of a locked cached folio have, and the folio's first slot.
+    fn find_in_zswap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<(ZswapId, SwpEntry)>> {
+        if !self.zswap.has_entries() {
+            return Ok(None);
         }
         let mut on_cpu = self.on_cpu(cpu)?;
         let cx = on_cpu.cx();
         let (device, offset) = cx.folio_slots(locked.folio())?;
         let found = (0..locked.nr_pages()).find_map(|i| cx.zswap_id(device, offset.plus(i)));
-        let swp = device.entry_at(offset);
-        drop(on_cpu);
-        let Some(id) = found else {
-            self.zswap.note_disk_swapin(self.group_of(locked.folio()).map(MemCgroup::css));
+        Ok(found.map(|id| (id, device.entry_at(offset))))
+    }
+
+    /// Fills a locked folio of one page that was just inserted from zswap and forgets the copy there; the folio is dirty then,
+    /// being the only one. Says whether zswap had it.
+    ///
+    /// Errors: `Io` (EIO) the data is damaged, and stays. Kernel: `zswap_load`.
+    pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
+        let Some((id, swp)) = self.find_in_zswap(locked, cpu)? else {
+            if self.zswap.is_enabled() {
+                self.zswap.note_disk_swapin(self.group_of(locked.folio()).map(MemCgroup::css));
+            }
             return Ok(false);
         };
         // The look before insertion keeps large folios away.

@@ -5,6 +5,7 @@ mod errors;
 mod shmem;
 mod swapin;
 mod swapout;
+mod zswap;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

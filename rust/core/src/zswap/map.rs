@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::types::{SwpEntry, ZswapId};
 
 /// Kernel: the slots of one xarray node.
-const LEAF_SLOTS: usize = 64;
+pub(super) const LEAF_SLOTS: usize = 64;
 
 #[derive(Debug)]
 struct Leaf {
@@ -50,6 +50,21 @@ impl Map {
         old
     }
 
+    /// Takes the entries of a run of slots that lies in one leaf; returns them, and how many they are.
+    pub(super) fn take_run(&mut self, first: SwpEntry, nr: usize) -> ([Option<ZswapId>; LEAF_SLOTS], usize) {
+        let (number, slot) = place(first);
+        let mut taken = [None; LEAF_SLOTS];
+        let Some(leaf) = self.leaves.get_mut(&number) else { return (taken, 0) };
+        taken[..nr].swap_with_slice(&mut leaf.ids[slot..slot + nr]);
+        let nr_taken = taken.iter().flatten().count();
+        leaf.nr -= nr_taken;
+        self.nr -= nr_taken as u64;
+        if leaf.nr == 0 {
+            self.leaves.remove(&number);
+        }
+        (taken, nr_taken)
+    }
+
     /// Returns the slots that have an entry.
     pub(super) fn len(&self) -> u64 {
         self.nr
@@ -87,5 +102,9 @@ mod tests {
         let full = map.bytes();
         assert_eq!((map.replace(at(64), None), map.get(at(64)), map.len()), (id(3), None, 1));
         assert_eq!(full - map.bytes(), size_of::<Leaf>() as u64);
+        assert_eq!(map.replace(at(63), id(4)), None);
+        let (taken, nr) = map.take_run(at(6), 58);
+        assert_eq!((taken[57], nr, map.get(at(5)), map.len()), (id(4), 1, id(2), 1), "only those of the run");
+        assert_eq!((map.take_run(at(5), 1).1, map.take_run(at(5), 1).1, map.leaves.len()), (1, 0, 0));
     }
 }

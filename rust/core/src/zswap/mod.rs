@@ -6,7 +6,7 @@ mod map;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +21,7 @@ use crate::zsmalloc::Pool;
 
 use entries::Entries;
 pub(crate) use entries::Entry;
-use map::Map;
+use map::{LEAF_SLOTS, Map};
 
 /// What can be chosen. Kernel: the parameters of the module `zswap`, and their defaults but for `is_enabled`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,12 +140,12 @@ pub struct Zswap {
     options: SpinMutex<ZswapOptions>,
     /// Of the options, looked at by every swap-out.
     is_enabled: AtomicBool,
-    /// It was enabled at some time: before that nothing can be in it.
-    was_enabled: AtomicBool,
     /// The limit was hit and the pools are not below the threshold yet. Kernel: `zswap_pool_reached_full`.
     is_full: AtomicBool,
     /// The shrink worker is to run.
     is_shrink_queued: AtomicBool,
+    /// The group that the worker looked at last, 0 for none. Kernel: `zswap_next_shrink`.
+    shrink_cursor: AtomicU32,
     /// The current one first. Kernel: `zswap_pools`.
     pools: SpinMutex<Vec<Arc<Zpool>>>,
     entries: SpinMutex<Entries>,
@@ -168,9 +168,9 @@ impl Zswap {
             ram_pages,
             options: SpinMutex::new(options),
             is_enabled: AtomicBool::new(options.is_enabled),
-            was_enabled: AtomicBool::new(options.is_enabled),
             is_full: AtomicBool::new(false),
             is_shrink_queued: AtomicBool::new(false),
+            shrink_cursor: AtomicU32::new(0),
             pools: SpinMutex::default(),
             entries: SpinMutex::default(),
             map: (0..ZSWAP_MAP_SHARDS).map(|_| Shard::default()).collect(),
@@ -192,7 +192,6 @@ impl Zswap {
     pub fn set_options(&self, options: ZswapOptions) -> Result<()> {
         let options = options.check()?;
         *self.options.lock() = options;
-        self.was_enabled.fetch_or(options.is_enabled, Relaxed);
         self.is_enabled.store(options.is_enabled, Relaxed);
         Ok(())
     }
@@ -220,13 +219,8 @@ impl Zswap {
         self.is_enabled.load(Relaxed)
     }
 
-    /// Says whether a page may be stored.
-    #[inline]
-    pub(crate) fn may_have_entries(&self) -> bool {
-        self.was_enabled.load(Relaxed)
-    }
-
-    /// Says whether a page is stored. Counted before it can be found: who sees none finds none.
+    /// Says whether some slot has an entry. Who has a slot locked, by its folio or its cluster, learns of that slot's: it was
+    /// counted before the slot named it, under one of the same locks, and is until the slot does not.
     #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.stat(ZswapStat::StoredPages) > 0
@@ -291,6 +285,15 @@ impl Zswap {
     #[inline]
     pub(crate) fn is_shrink_queued(&self) -> bool {
         self.is_shrink_queued.load(Relaxed)
+    }
+
+    /// Returns the group that the worker looked at last; it may be gone.
+    pub(crate) fn shrink_cursor(&self) -> CssId {
+        CssId(self.shrink_cursor.load(Relaxed))
+    }
+
+    pub(crate) fn set_shrink_cursor(&self, css: CssId) {
+        self.shrink_cursor.store(css.0, Relaxed);
     }
 
     /// Takes the worker off the queue; says whether it was there.
@@ -449,6 +452,20 @@ impl Zswap {
     /// Puts another entry, or none, in the place of the one of a slot, which is returned.
     pub(crate) fn map_replace(&self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
         self.shard(swp).lock().replace(swp, new)
+    }
+
+    /// Takes the entries of a run of slots, leaf by leaf, and hands each to `body` with no lock held.
+    pub(crate) fn map_take_run(&self, first: SwpEntry, nr_pages: u32, body: impl Fn(ZswapId)) {
+        let (mut at, end) = (first.value(), first.value() + u64::from(nr_pages));
+        while at < end {
+            let swp = SwpEntry::from_value(at);
+            let nr = (LEAF_SLOTS as u64 - at % LEAF_SLOTS as u64).min(end - at);
+            let (taken, nr_taken) = self.shard(swp).lock().take_run(swp, nr as usize);
+            if nr_taken > 0 {
+                taken.into_iter().flatten().for_each(&body);
+            }
+            at += nr;
+        }
     }
 
     /// Returns the slots of devices that are not virtual with a page here.
