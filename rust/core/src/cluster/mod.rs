@@ -266,7 +266,7 @@ impl Clusters {
         Some(ClusterGuard { all: self, ci, idx, record: RecordId(idx.0) })
     }
 
-    #[inline]
+    #[inline(never)]
     fn lock_dynamic(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
         self.index.find(idx, |table| self.lock_record(RecordId(table), idx))
     }

@@ -15,6 +15,7 @@ use crate::types::SwpEntry;
 impl Cx<'_> {
     /// Lets go of what is behind slots of a virtual device: real slots are free, and uncharged on v2, zswap entries are gone,
     /// the words are NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel: `vswap_release_backing`.
+    #[inline(never)]
     pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
         debug_assert!(device.is_virtual());
         let (Some(words), Some(table)) = (ci.virtual_table(), ci.table()) else { return };
@@ -75,6 +76,7 @@ impl Cx<'_> {
         }
     }
 
+    #[inline(never)]
     fn mark_pointer(&self, entry: SwpEntry, is_cache_only: bool) {
         let device = self.device(entry.ty()).expect("a device stays on while it backs a slot");
         device.clusters.mark_cache_only(entry.offset(), is_cache_only);

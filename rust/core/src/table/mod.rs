@@ -61,6 +61,7 @@ impl SwapTable {
     }
 
     /// Writes the Pointers of a run that backs consecutive slots, from the one in `first` on; the cluster lock is held.
+    #[inline(never)]
     pub(crate) fn fill_pointers(&self, index: usize, nr: usize, first: SwapTableEntry) {
         for (i, word) in self.0[index..index + nr].iter().enumerate() {
             word.store(first.raw() + i as u64 * SwapTableEntry::POINTER_STEP, Ordering::Relaxed);
