@@ -86,7 +86,7 @@ impl Swap {
         cpu: CpuId,
     ) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
-        match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked, None)) {
+        match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
             Ok(real) => {
                 let result = self.write_and_unlock(locked, real, cpu);
                 (folio.lock(), result.map(|()| Writeout::Written))

@@ -72,8 +72,8 @@ impl OnCpu<'_> {
         let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok((Backing::None, 1)) };
         let at = |slot: usize| {
             let word = ci.table().map_or(SwapTableEntry::NULL, |table| table.get(slot));
-            let own = || Backing::Swapfile(device.entry_at(ci.idx().base().plus(slot as u32)));
             let offset = ci.idx().base().plus(slot as u32);
+            let own = || Backing::Swapfile(device.entry_at(offset));
             match ci.virtual_word(slot).backing(word) {
                 _ if !device.is_virtual() && cx.zswap_id(device, offset).is_some() => Backing::Zswap,
                 // Who has no second word has its data in the folio alone while that is dirty; this cannot be seen here.
@@ -138,25 +138,25 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Puts a run of real slots behind the virtual slots of a locked cached folio, on `types` of devices only if there are, and
-    /// returns it; one that is there already stays. What was behind the slots is the caller's to let go of.
+    /// Puts a run of real slots behind the virtual slots of a locked cached folio and returns it; one that is there already
+    /// stays, and a folio without virtual slots has its own. What was behind the slots is the caller's to let go of.
     ///
     /// Errors: `NoBacking` (ENOSPC) no run; `OverLimit` (ENOMEM) the swap charge was refused; nothing changed; `NotCached`
-    /// (EINVAL). Locks: the real device's, then the virtual cluster's. Kernel: `folio_realloc_swap`; differs: the words are
+    /// (EINVAL). `GhostWrite` (ENOSPC) a ghost without virtual table. Locks: the real device's, then the virtual
+    /// cluster's. Kernel: `folio_realloc_swap`; differs: the words are
     /// written after the run is taken, which the folio lock allows.
-    pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
+    pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
+        if let Some(first) = self.real_run(folio.folio())? {
+            return Ok(first);
+        }
         let mut cx = self.cx();
         let (device, offset) = cx.folio_slots(folio.folio())?;
         let nr_pages = folio.nr_pages();
         if !device.is_virtual() {
-            let own = (!device.is_ghost()).then(|| device.entry_at(offset));
-            return own.ok_or(SwapError::GhostWrite { first: offset.0, nr_pages });
-        }
-        if let Some(first) = run_behind(&device.clusters.lock_used(offset.cluster()), offset, nr_pages) {
-            return Ok(first);
+            return Err(SwapError::GhostWrite { first: offset.0, nr_pages });
         }
         cx.try_charge_backing(folio)?;
-        let Some(first) = cx.alloc_backing(device.entry_at(offset), folio.order(), types) else {
+        let Some(first) = cx.alloc_backing(device.entry_at(offset), folio.order(), None) else {
             cx.cancel_charge_backing(folio)?;
             self.finish();
             return Err(SwapError::NoBacking { nr_pages });
@@ -209,7 +209,7 @@ impl Swap {
         // The only copy from here on, whatever becomes of the rest.
         locked.set(FolioFlags::DIRTY);
         on_cpu.begin_writeout(&locked, false)?;
-        on_cpu.realloc_locked(&locked, None)
+        on_cpu.realloc_locked(&locked)
     }
 
     /// Moves the data of a virtual slot, with that of the folio over it, to another real device.

@@ -1,7 +1,7 @@
 //! Pages out of zswap to a device, the oldest first: one entry, one group, the worker, and the share that reclaim asks for.
 
 use crate::charge::Leave;
-use crate::error::{EIO, Result, SwapError};
+use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::memcg::{MemCgroup, MemcgStat};
@@ -10,7 +10,7 @@ use crate::swapin::{NewFolio, Orders, Swapin};
 use crate::table::Shadow;
 use crate::types::{CpuId, CssId, SwpEntry, ZswapId};
 use crate::workingset::RefaultContext;
-use crate::zswap::ZswapStat;
+use crate::zswap::{ZswapStat, damaged};
 
 /// What became of one entry that was to be written back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,13 +19,6 @@ enum Written {
     /// Somebody else is at the slot: it is being faulted in now.
     IsFaulted,
     No,
-}
-
-/// What a look at the oldest entries of a group came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Shrunk {
-    pub(crate) nr_scanned: u64,
-    pub(crate) nr_written: u64,
 }
 
 impl Swap {
@@ -83,23 +76,21 @@ impl Swap {
         let mut on_cpu = self.on_cpu(cpu)?;
         let cx = on_cpu.cx();
         let (device, offset) = cx.folio_slots(locked.folio())?;
-        let no_way_out = SwapError::NoWayOut(device.entry_at(offset));
+        let swp = device.entry_at(offset);
+        let no_way_out = SwapError::NoWayOut(swp);
         // 2: freed and stored again in between, it would be another page's data.
         if cx.zswap_id(device, offset) != Some(id) {
             return Err(no_way_out);
         }
         // 3: a page without a place to go stays where it is.
-        let real = on_cpu.realloc_locked(locked, None).map_err(|_| no_way_out)?;
-        let swp = locked.entry().ok_or(SwapError::NotCached)?;
+        let real = on_cpu.realloc_locked(locked).map_err(|_| no_way_out)?;
         drop(on_cpu);
         // 4
         let loaded = locked.bytes_mut().map(|mut bytes| self.zswap().load_page(id, &mut bytes));
         let mut on_cpu = self.on_cpu(cpu)?;
         if loaded != Ok(true) {
             on_cpu.put_back_in_zswap(locked, id)?;
-            let (op, first, what) = ("read", swp.offset().0, "its data is damaged".into());
-            let damaged = SwapError::Io { op, storage: "zswap".into(), first, nr_pages: 1, errno: EIO, what };
-            return Err(loaded.err().unwrap_or(damaged));
+            return Err(loaded.err().unwrap_or_else(|| damaged(swp, 1)));
         }
         // 5
         on_cpu.forget_in_zswap(locked, id)?;
@@ -122,19 +113,18 @@ impl Swap {
         }))
     }
 
-    /// Looks at up to so many entries of a group, at each once: what gets its second chance has it until the next look.
-    fn shrink_entries(&self, css: Option<CssId>, nr: u64, stops_at_fault: bool, cpu: CpuId) -> Shrunk {
-        let mut shrunk = Shrunk::default();
-        let nr = nr.min(self.zswap().lru_len(css));
-        while shrunk.nr_scanned < nr {
+    /// Looks at up to so many entries of a group, at each once, and returns how many it wrote back: what gets its second chance
+    /// has it until the next look.
+    fn shrink_entries(&self, css: Option<CssId>, nr: u64, stops_at_fault: bool, cpu: CpuId) -> u64 {
+        let mut nr_written = 0;
+        for _ in 0..nr.min(self.zswap().lru_len(css)) {
             let Some(look) = self.shrink_one(css, cpu) else { break };
-            shrunk.nr_scanned += 1;
-            shrunk.nr_written += u64::from(look == Some(Written::Yes));
+            nr_written += u64::from(look == Some(Written::Yes));
             if stops_at_fault && look == Some(Written::IsFaulted) {
                 break;
             }
         }
-        shrunk
+        nr_written
     }
 
     /// Writes back up to 32 of the oldest pages of a group; returns how many.
@@ -153,7 +143,7 @@ impl Swap {
         if !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
             return Err(SwapError::NothingToShrink);
         }
-        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, false, cpu).nr_written {
+        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, false, cpu) {
             0 => Err(SwapError::NoneWritten),
             nr => Ok(nr),
         }
@@ -169,7 +159,7 @@ impl Swap {
             let group = self.memcg().map(|groups| groups.get(css));
             if nr_written < nr_pages && self.is_zswap_writeback_enabled(group) {
                 let nr = (nr_pages - nr_written).min(ZSWAP_SHRINK_BATCH);
-                nr_written += self.shrink_entries(group.map(MemCgroup::css), nr, false, cpu).nr_written;
+                nr_written += self.shrink_entries(group.map(MemCgroup::css), nr, false, cpu);
             }
         }
         Ok(nr_written)
@@ -223,7 +213,7 @@ impl Swap {
 
     /// Estimates how many pages of a group reclaim should write back: the better they are compressed, the fewer. Kernel:
     /// `zswap_shrinker_count`.
-    pub(crate) fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
+    fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
         let zswap = self.zswap();
         let group = css.and_then(|css| self.memcg().map(|groups| groups.get(css)));
         if !zswap.options().is_shrinker_enabled
@@ -243,11 +233,9 @@ impl Swap {
         (freeable * compressed_pages).checked_div(stored).unwrap_or(0)
     }
 
-    /// Writes a share of a group's pages back, as reclaim looks at it with a priority. Kernel: `zswap_shrinker_scan`.
-    pub(crate) fn shrink_zswap_for_reclaim(&self, css: Option<CssId>, priority: u8, cpu: CpuId) -> Shrunk {
-        match self.zswap_shrinker_count(css) >> priority {
-            0 => Shrunk::default(),
-            nr => self.shrink_entries(css, nr, true, cpu),
-        }
+    /// Writes a share of a group's pages back, as reclaim looks at it with a priority; returns how many. Kernel:
+    /// `zswap_shrinker_scan`.
+    pub(crate) fn shrink_zswap_for_reclaim(&self, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64 {
+        self.shrink_entries(css, self.zswap_shrinker_count(css) >> priority, true, cpu)
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
-use crate::error::{EIO, Result, SwapError};
+use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::limits::PAGE_SIZE;
 use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX, Which};
 use crate::swap::{Cx, Event, OnCpu, OrderEvent, Swap};
 use crate::table::{Stored, VirtualWord};
 use crate::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
-use crate::zswap::Zswap;
+use crate::zswap::{Zswap, damaged};
 
 impl Cx<'_> {
     /// Returns the number of a slot's entry. A look: only the lock of the folio over the slot keeps it. Kernel: `xa_load` of
@@ -259,15 +259,7 @@ impl Swap {
         // The look before insertion keeps large folios away.
         let is_one = locked.order() == Order::ZERO;
         if !is_one || !self.zswap.load_page(id, &mut locked.bytes_mut()?) {
-            let (op, first, what) = ("read", swp.offset().0, "its data is damaged".into());
-            return Err(SwapError::Io {
-                op,
-                storage: "zswap".into(),
-                first,
-                nr_pages: locked.nr_pages(),
-                errno: EIO,
-                what,
-            });
+            return Err(damaged(swp, locked.nr_pages()));
         }
         locked.set(FolioFlags::DIRTY);
         let mut on_cpu = self.on_cpu(cpu)?;

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 
 pub use crate::compress::Algorithm;
 use crate::compress::{decompress, with_scratch};
-use crate::error::{Result, SwapError};
+use crate::error::{EIO, Result, SwapError};
 use crate::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
 use crate::sync::SpinMutex;
 use crate::types::{CssId, SwpEntry, ZswapId};
@@ -118,6 +118,12 @@ struct Zpool {
     compressor: Algorithm,
     memory: Pool,
     nr_stored: AtomicU64,
+}
+
+/// Says that the data of a slot's page is damaged.
+pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
+    let (op, storage, what) = ("read", "zswap".into(), "its data is damaged".into());
+    SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: EIO, what }
 }
 
 /// Why a page was not stored.
