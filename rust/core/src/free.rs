@@ -22,15 +22,24 @@ impl Cx<'_> {
         slot: usize,
         nr: u32,
     ) {
-        if device.is_virtual() {
-            self.release_backing(device, ci, slot..slot + nr as usize);
-        } else {
-            self.zswap_invalidate_slots(device, ci, slot, nr);
+        if device.is_virtual() || self.swap.zswap().has_entries() {
+            self.release_data(device, ci, slot, nr);
         }
         if let Some(groups) = self.swap.memcg() {
             self.uncharge_slots(groups, (device, ci), table, slot, nr);
         }
         self.clear_entries(device, ci, table, slot, nr);
+    }
+
+    /// Lets go of what the slots have elsewhere: out of line, as most devices have nothing.
+    #[cold]
+    #[inline(never)]
+    fn release_data(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
+        if device.is_virtual() {
+            self.release_backing(device, ci, slot..slot + nr as usize);
+        } else {
+            self.swap.zswap_invalidate_run(device, ci.idx().base().plus(slot as u32), nr);
+        }
     }
 
     /// Makes slots NULL that nobody is charged for any more.

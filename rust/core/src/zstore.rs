@@ -1,6 +1,5 @@
 //! Pages into zswap and out of it: who may store, where the number of a slot's entry is kept, who is charged.
 
-use crate::cluster::ClusterGuard;
 use crate::device::SwapDevice;
 use crate::error::{Result, SwapError};
 use crate::folio::{FolioFlags, LockedFolio};
@@ -40,15 +39,6 @@ impl Cx<'_> {
         if new.is_some() || is_stored {
             self.release_backing(device, &mut ci, slot..slot + 1);
             ci.set_virtual_word(slot, new.map_or(VirtualWord::NONE, VirtualWord::zswap));
-        }
-    }
-
-    /// Forgets what slots that are being freed have in zswap; those of a virtual device are [`Cx::release_backing`]'s. `ci` is
-    /// their locked cluster. Kernel: `zswap_invalidate`.
-    #[inline]
-    pub(crate) fn zswap_invalidate_slots(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, nr: u32) {
-        if self.swap.zswap().has_entries() {
-            self.swap.zswap_invalidate_run(device, ci.idx().base().plus(slot as u32), nr);
         }
     }
 }
@@ -107,8 +97,8 @@ impl Swap {
         &self.zswap
     }
 
-    #[cold]
-    fn zswap_invalidate_run(&self, device: &SwapDevice, first: SwpOffset, nr: u32) {
+    /// Forgets what slots of a device that is not virtual have in zswap. Their cluster is locked. Kernel: `zswap_invalidate`.
+    pub(crate) fn zswap_invalidate_run(&self, device: &SwapDevice, first: SwpOffset, nr: u32) {
         self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
     }
 
