@@ -11,7 +11,7 @@ NUMBER = r"I[1-9]\d*"
 
 def code() -> str:
     """Returns the source of check()."""
-    return (ROOT / "rust/core/src/check.rs").read_text(encoding="utf-8")
+    return (ROOT / "rust/core/src/show/check/mod.rs").read_text(encoding="utf-8")
 
 
 def listed_in_code() -> list[str]:

@@ -16,11 +16,11 @@ use common::{NR_RUNS, RUN_BYTES, RUN_PAGES, SEED, pairs, runs};
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use swapcore::header::SwapHeader;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::Pfn;
+use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{File, FileOptions, SwapStorage, Zram, ZramOptions};
 use swapcore::table::SwapTableEntry;
-use swapcore::types::Pfn;
 use swapcore::{
     Config, CpuId, DeviceSpec, Discard, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry,
     SwpOffset,

@@ -8,9 +8,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use swapcore::gfp::Gfp;
+use swapcore::base::gfp::Gfp;
+use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, Which};
-use swapcore::types::CssId;
 use swapcore::{Config, CpuId, Profile, Swap};
 
 const ROUNDS: usize = 61;

@@ -17,8 +17,8 @@ use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use swapcore::SwpOffset;
-use swapcore::header::SwapHeader;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{File, FileOptions, SwapStorage, Zram, ZramOptions};
 
 fn first(run: usize) -> SwpOffset {

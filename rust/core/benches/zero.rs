@@ -10,8 +10,8 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
-use swapcore::zero::is_zero_filled;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::zero::is_zero_filled;
 
 const ROUNDS: usize = 41;
 const SEED: u64 = 20_261_123;

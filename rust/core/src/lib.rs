@@ -1,45 +1,26 @@
 //! Linux's swap slot allocator in user space: the same structures, the same decisions, slot for slot.
 //!
 //! # Map
-//! Folder order is dependency order: a module uses only those above it. Modules of one line are independent.
+//! Each folder has one duty. The order of the folders is the order of a call: a folder calls only those above it in this list.
+//! Folders of one line are independent of each other. `tests/house` checks the list against paths and method calls.
 //!
 //! layers:
-//! limits
-//! types
-//! error
-//! sync mapped spec gfp zero readahead event orders
-//! percpu
-//! table
-//! cluster workingset
-//! memcg
-//! profile folio header plist
-//! zsmalloc compress
+//! base
+//! compress table
+//! cluster storage workingset
 //! zswap
-//! storage rmap
-//! device
-//! avail
-//! swap
-//! charge
-//! free
+//! memcg
+//! folio
+//! readahead
+//! rmap
+//! machine
 //! slots
+//! show cache
+//! datapath
 //! reclaim
-//! alloc
-//! refs cache
-//! replace
-//! zstore
-//! io
-//! policies
-//! vmscan
-//! shrink memcharge
-//! reparent
-//! cgroupfs
-//! swapin
-//! realloc zshrink
-//! swapout
-//! shared mm swapon swapoff resize stats
-//! check dump
-//! strategy
-//! replay stress
+//! swapping
+//! cgroupfs handles lifecycle mm
+//! workload
 //! races
 //! end of layers
 //!
@@ -62,80 +43,44 @@
 //! # Ok::<(), swapcore::SwapError>(())
 //! ```
 
-mod alloc;
-mod avail;
+pub mod base;
 mod cache;
 pub mod cgroupfs;
-mod charge;
-pub mod check;
 pub mod cluster;
 mod compress;
-pub mod device;
-pub mod dump;
-pub mod error;
-pub mod event;
+mod datapath;
 pub mod folio;
-mod free;
-pub mod gfp;
-pub mod header;
-mod io;
-pub mod limits;
-mod mapped;
+pub mod handles;
+mod lifecycle;
+pub mod machine;
 pub mod memcg;
-mod memcharge;
 pub mod mm;
-mod orders;
-mod percpu;
-mod plist;
-mod policies;
-pub mod profile;
 #[cfg(test)]
 mod races;
 pub mod readahead;
-mod realloc;
 mod reclaim;
-mod refs;
-mod reparent;
-mod replace;
-pub mod replay;
-mod resize;
 pub mod rmap;
-pub mod shared;
-mod shrink;
+pub mod show;
 mod slots;
-pub mod spec;
-mod stats;
 pub mod storage;
-pub mod strategy;
-pub mod stress;
-pub mod swap;
-pub mod swapin;
-mod swapoff;
-mod swapon;
-pub mod swapout;
-mod sync;
+pub mod swapping;
 pub mod table;
-pub mod types;
-mod vmscan;
 pub mod workingset;
-pub mod zero;
-mod zshrink;
-mod zsmalloc;
-mod zstore;
+pub mod workload;
 pub mod zswap;
 
-pub use cgroupfs::GroupHandle;
-pub use device::SwapDevice;
-pub use error::{Result, SwapError};
+pub use base::error::{Result, SwapError};
+pub use base::orders::Orders;
+pub use base::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};
+pub use datapath::backing::Moved;
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};
+pub use handles::GroupHandle;
+pub use handles::folio::{SharedFolio, SharedView};
+pub use lifecycle::resize::Resize;
+pub use machine::device::SwapDevice;
+pub use machine::profile::{Profile, Switches};
+pub use machine::{Config, OnCpu, Swap, Workers};
 pub use mm::Mm;
-pub use orders::Orders;
-pub use profile::{Profile, Switches};
-pub use realloc::Moved;
-pub use resize::Resize;
-pub use shared::{SharedFolio, SharedView};
-pub use spec::{DeviceSpec, Discard, GhostSpec, Visibility};
-pub use swap::{Config, OnCpu, Swap, Workers};
-pub use swapin::Swapin;
-pub use swapout::{Kept, MappedFolio};
-pub use types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};
+pub use storage::spec::{DeviceSpec, Discard, GhostSpec, Visibility};
+pub use swapping::swapin::Swapin;
+pub use swapping::swapout::{Kept, MappedFolio};

@@ -6,7 +6,7 @@ use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, PAGE_COUNTER_MAX, SWAP
 use swapcore::mm::VmaOptions;
 use swapcore::readahead::Vpn;
 use swapcore::storage::Ram;
-use swapcore::swapout::MappedFolio;
+use swapcore::swapping::swapout::MappedFolio;
 use swapcore::{
     Config, CpuId, Discard, FolioRef, GroupHandle, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin,
     SwpEntry,
@@ -128,7 +128,7 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
 #[test]
 fn without_memcg_there_are_no_files() {
     let swap = Arc::new(Swap::new(1, Profile::Newest).expect("memory"));
-    let root = swapcore::types::CssId::ROOT;
+    let root = swapcore::base::types::CssId::ROOT;
     assert_eq!(refused(swap.memcg_files(root)), (22, "memcg is disabled".into()));
     assert_eq!(errno(swap.memcg_read(root, "memory.stat")), 22);
     assert_eq!(errno(GroupHandle::root(&swap)), 22);
@@ -301,8 +301,9 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     assert_eq!(local(&parent, "inactive_anon") + local(&parent, "active_anon"), 1 << 12);
     assert_eq!((local(&parent, "anon"), local(&child, "anon")), (1 << 12, 512 << 12));
     let entry = swap_out(&child, huge);
-    let zeros =
-        swap.folio_zeroed_in(Order::ZERO, child.css(), swapcore::gfp::Gfp::HIGHUSER_MOVABLE, CPU).expect("memory");
+    let zeros = swap
+        .folio_zeroed_in(Order::ZERO, child.css(), swapcore::base::gfp::Gfp::HIGHUSER_MOVABLE, CPU)
+        .expect("memory");
     let zero_entry = swap_out(&child, zeros);
     assert_eq!(
         ["anon", "pswpout", "thp_swpout", "swpout_zero", "pswpin"].map(|key| stat(&parent, key)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use swapcore::cluster::ListId;
-use swapcore::header::SwapHeader;
+use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{Ghost, SwapStorage};
 use swapcore::table::EntryKind;
 use swapcore::{

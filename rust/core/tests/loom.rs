@@ -13,6 +13,11 @@ mod model {
     }
 }
 
+/// What the core's `base` is to the files.
+mod base {
+    pub(crate) use crate::shim::{error, sync, types, zeroed};
+}
+
 /// What the core's `table` is to the index.
 mod table {
     pub(crate) use super::shown::ShownTable;
@@ -32,7 +37,6 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use refs::FolioRefs;
 use shim::device::Device;
-use shim::{error, mapped, sync, types};
 use shown::ShownTable;
 
 /// A table of one entry goes from cluster 0 to cluster 1 while somebody looks cluster 0's entry up.

@@ -7,14 +7,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::CssId;
 use swapcore::memcg::{DeadSwapin, Hierarchy, MemcgWish, OwnerStore};
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::spec::{Discard, GhostSpec, Visibility};
+use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
 use swapcore::storage::{Ghost, Ram};
-use swapcore::swapout::MappedFolio;
-use swapcore::types::CssId;
+use swapcore::swapping::swapout::MappedFolio;
 use swapcore::zswap::ZswapOptions;
 use swapcore::{Config, CpuId, Order, Orders, Profile, Swap, Swapin, Switches, SwpEntry};
 

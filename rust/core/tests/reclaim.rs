@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
 use swapcore::mm::{Mm, Pte, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram, SwapStorage};

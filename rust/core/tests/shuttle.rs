@@ -13,6 +13,11 @@ mod model {
     }
 }
 
+/// What the core's `base` is to the files.
+mod base {
+    pub(crate) use crate::shim::{error, sync, types, zeroed};
+}
+
 /// What the core's `table` is to the index.
 mod table {
     pub(crate) use super::shown::ShownTable;
@@ -25,7 +30,6 @@ mod index;
 mod shown;
 
 use shim::device::Device;
-use shim::{error, mapped, sync, types};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::thread;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::SwpOffset;
-use swapcore::header::SwapHeader;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{
     Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, WriteRun, Zram, ZramOptions,
 };

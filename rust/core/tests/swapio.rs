@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram, SwapStorage, Zram, ZramOptions};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
-use swapcore::spec::{Discard, GhostSpec, Visibility};
+use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
 use swapcore::storage::{Ghost, Ram};
 use swapcore::table::{Backing, EntryKind};
-use swapcore::types::CssId;
 use swapcore::{
     Config, CpuId, FolioFlags, MappedFolio, Moved, Order, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry,
 };

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::{CssId, SwpType};
 use swapcore::memcg::Hierarchy;
-use swapcore::spec::{Discard, GhostSpec, Visibility};
+use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
 use swapcore::storage::{FaultPlan, Faulty, Ghost, Ram};
-use swapcore::types::{CssId, SwpType};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{Config, CpuId, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::spec::{Discard, GhostSpec, Visibility};
+use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
 use swapcore::storage::{Ghost, Ram};
-use swapcore::types::CssId;
 use swapcore::zswap::ZswapOptions;
 use swapcore::{Config, CpuId, Orders, Profile, Swap};
 

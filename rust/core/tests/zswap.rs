@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgWish};
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram};
-use swapcore::types::CssId;
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{
     Config, CpuId, Discard, FolioFlags, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, SwapError, Swapin,

@@ -4,7 +4,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swapcore::readahead::Vpn;
-use swapcore::replay::AccessReplay;
+use swapcore::workload::replay::AccessReplay;
 
 use crate::arrays::native;
 use crate::batch::Progress;
@@ -15,14 +15,14 @@ use crate::policy::watched;
 
 /// A list of page accesses, checked once and ready to replay.
 #[pyclass(frozen, module = "swapcore")]
-pub(crate) struct Accesses(swapcore::replay::Accesses);
+pub(crate) struct Accesses(swapcore::workload::replay::Accesses);
 
 #[pymethods]
 impl Accesses {
     #[new]
     fn new(py: Python<'_>, page: PyBuffer<u32>, write: PyBuffer<u8>) -> Result<Self> {
         let (pages, writes) = (native(&page)?.to_vec(py)?, write.to_vec(py)?);
-        Ok(Self(py.detach(|| swapcore::replay::Accesses::new(pages, writes))?))
+        Ok(Self(py.detach(|| swapcore::workload::replay::Accesses::new(pages, writes))?))
     }
 
     /// Accesses in the list.

@@ -161,7 +161,7 @@ pub(crate) fn cpu(cpu: Option<usize>, nr_cpus: usize) -> Result<CpuId> {
         let sticky = STICKY.with(|sticky| {
             if sticky.get() == u16::MAX {
                 // Relaxed: only the numbers matter, and each is handed out once.
-                sticky.set(NEXT.fetch_add(1, Ordering::Relaxed) % swapcore::limits::MAX_CPUS as u16);
+                sticky.set(NEXT.fetch_add(1, Ordering::Relaxed) % swapcore::base::limits::MAX_CPUS as u16);
             }
             sticky.get()
         });

@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::SwapError;
-use swapcore::device::SwpFlags;
-use swapcore::spec::Visibility;
+use swapcore::machine::device::SwpFlags;
+use swapcore::storage::spec::Visibility;
 use swapcore::table::EntryKind;
 
 use crate::errors::Result;
@@ -34,7 +34,7 @@ impl SwapDevice {
 }
 
 /// Byte counts as a dict.
-fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
+fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::machine::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
     let counts = PyDict::new(py);
     counts.set_item("static_bytes", memory.static_bytes)?;
     counts.set_item("table_bytes", memory.table_bytes)?;

@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use swapcore::base::event::{EventKind, EventRecord};
 use swapcore::cluster::ListId;
-use swapcore::dump::DeviceDump;
-use swapcore::event::{EventKind, EventRecord};
+use swapcore::show::dump::DeviceDump;
 use swapcore::table::{EntryKind, SwapTableEntry};
 
 use crate::errors::Result;

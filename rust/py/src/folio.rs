@@ -46,7 +46,7 @@ impl Folio {
     }
 
     fn len_bytes(&self) -> usize {
-        self.folio.order().nr_pages() as usize * swapcore::limits::PAGE_SIZE
+        self.folio.order().nr_pages() as usize * swapcore::base::limits::PAGE_SIZE
     }
 
     /// Checks a range of bytes.

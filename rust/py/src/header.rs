@@ -3,7 +3,7 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use swapcore::header::SwapHeader;
+use swapcore::storage::header::SwapHeader;
 
 use crate::errors::Result;
 use crate::number;

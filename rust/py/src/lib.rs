@@ -61,10 +61,10 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("PAGE_SIZE", swapcore::limits::PAGE_SIZE)?;
-        module.add("SWAPFILE_CLUSTER", swapcore::limits::SWAPFILE_CLUSTER)?;
-        module.add("MAX_ORDER", swapcore::limits::MAX_ORDER)?;
-        module.add("MAX_SWAPFILES", swapcore::limits::MAX_SWAPFILES)?;
+        module.add("PAGE_SIZE", swapcore::base::limits::PAGE_SIZE)?;
+        module.add("SWAPFILE_CLUSTER", swapcore::base::limits::SWAPFILE_CLUSTER)?;
+        module.add("MAX_ORDER", swapcore::base::limits::MAX_ORDER)?;
+        module.add("MAX_SWAPFILES", swapcore::base::limits::MAX_SWAPFILES)?;
         module.add("is_debug_build", cfg!(debug_assertions))
     }
 }

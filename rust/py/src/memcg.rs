@@ -6,9 +6,9 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyString};
-use swapcore::limits::MAX_SWAPFILES;
+use swapcore::base::limits::MAX_SWAPFILES;
+use swapcore::base::types::CssId;
 use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, MemcgEvent, MemcgStat, RefaultRule};
-use swapcore::types::CssId;
 use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
 
 use crate::convert;

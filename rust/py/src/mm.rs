@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use swapcore::base::types::CssId;
 use swapcore::mm::{PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::types::CssId;
 use swapcore::{CpuId, FolioFlags, Order, Orders, SwapError};
 
 use crate::arrays::page_numbers;

@@ -42,10 +42,10 @@ macro_rules! argument {
 
 const MOST: u64 = u64::MAX;
 const MOST_U32: u64 = u32::MAX as u64;
-const MOST_CPU: u64 = swapcore::limits::MAX_CPUS as u64 - 1;
-const MOST_PRIORITY: u64 = swapcore::limits::MAX_PRIORITY as u64;
+const MOST_CPU: u64 = swapcore::base::limits::MAX_CPUS as u64 - 1;
+const MOST_PRIORITY: u64 = swapcore::base::limits::MAX_PRIORITY as u64;
 
-argument!(order: u64 = "order" in 0, swapcore::limits::MAX_ORDER.into());
+argument!(order: u64 = "order" in 0, swapcore::base::limits::MAX_ORDER.into());
 argument!(cpu: usize = "cpu" in 0, MOST_CPU);
 argument!(cpu_or_none?: usize = "cpu" in 0, MOST_CPU);
 argument!(nr_cpus: usize = "nr_cpus" in 1, MOST_CPU + 1);
@@ -78,10 +78,10 @@ argument!(nr_pages_or_none?: u64 = "number of pages" in 1, MOST);
 argument!(page_number: u64 = "page number" in 0, 1 << 52);
 argument!(address_bytes: u64 = "address" in 0, i64::MAX as u64);
 argument!(copy_bytes: usize = "number of bytes" in 0, i64::MAX as u64);
-argument!(nr_records: usize = "number of records" in 0, swapcore::limits::EVENT_RECORDS_MAX as u64);
+argument!(nr_records: usize = "number of records" in 0, swapcore::base::limits::EVENT_RECORDS_MAX as u64);
 argument!(access: usize = "start" in 0, MOST);
 argument!(access_or_none?: usize = "stop" in 0, MOST);
-argument!(swappiness: u8 = "swappiness" in 0, swapcore::limits::MAX_SWAPPINESS.into());
+argument!(swappiness: u8 = "swappiness" in 0, swapcore::base::limits::MAX_SWAPPINESS.into());
 argument!(max_pool_percent: u32 = "max_pool_percent" in 0, 100);
 argument!(accept_threshold_percent: u32 = "accept_threshold_percent" in 0, 100);
 argument!(seed: u64 = "seed" in 0, MOST);

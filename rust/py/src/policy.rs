@@ -5,8 +5,8 @@ use std::sync::{Arc, Weak};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use swapcore::base::types::CssId;
 use swapcore::memcg::{DeadSwapin, LimitKind, MemcgPolicy, RefaultNotice};
-use swapcore::types::CssId;
 use swapcore::{Order, SwapError, SwpType};
 
 use crate::errors::{Error, Result};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swapcore::SwapError;
-use swapcore::header::SwapHeader;
-use swapcore::spec::{GhostSpec, Visibility};
+use swapcore::storage::header::SwapHeader;
+use swapcore::storage::spec::{GhostSpec, Visibility};
 use swapcore::storage::{
     Algorithm, FaultPlan, Faulty, File, FileOptions, Ghost, Ram, StorageStats, StorageTraits, SwapStorage, Zram,
     ZramOptions,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::strategy::StrategyMemory;
+use swapcore::workload::strategy::StrategyMemory;
 use swapcore::{CpuId, Order, SwapError, SwpOffset};
 
 use crate::arrays::{EntriesArg, SwapBatch};
@@ -28,7 +28,7 @@ struct Wrapped {
 
 impl Wrapped {
     fn new(object: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
-        let (low, high) = (2, swapcore::limits::MAX_DEVICE_PAGES as u64);
+        let (low, high) = (2, swapcore::base::limits::MAX_DEVICE_PAGES as u64);
         if !(low..=high).contains(&size_pages) {
             return Err(SwapError::OutOfRange { what: "size in pages", value: size_pages.into(), low, high }.into());
         }
@@ -61,7 +61,7 @@ impl Wrapped {
     }
 }
 
-impl swapcore::strategy::Strategy for Wrapped {
+impl swapcore::workload::strategy::Strategy for Wrapped {
     fn name(&self) -> &str {
         &self.name
     }
@@ -132,7 +132,7 @@ impl swapcore::strategy::Strategy for Wrapped {
 }
 
 enum Kind {
-    BuiltIn(Box<dyn swapcore::strategy::Strategy>),
+    BuiltIn(Box<dyn swapcore::workload::strategy::Strategy>),
     Python(Wrapped),
 }
 
@@ -141,7 +141,7 @@ enum Kind {
 pub(crate) struct Strategy(Kind);
 
 impl Strategy {
-    fn get(&self) -> &dyn swapcore::strategy::Strategy {
+    fn get(&self) -> &dyn swapcore::workload::strategy::Strategy {
         match &self.0 {
             Kind::BuiltIn(strategy) => &**strategy,
             Kind::Python(wrapped) => wrapped,
@@ -152,7 +152,7 @@ impl Strategy {
     pub(crate) fn drive<T: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&dyn swapcore::strategy::Strategy) -> swapcore::Result<T> + Send,
+        call: impl FnOnce(&dyn swapcore::workload::strategy::Strategy) -> swapcore::Result<T> + Send,
     ) -> Result<T> {
         let result = match &self.0 {
             Kind::BuiltIn(built_in) => py.detach(|| call(&**built_in)),
@@ -185,7 +185,7 @@ impl Strategy {
 }
 
 fn cpu(cpu: usize) -> Result<CpuId> {
-    convert::cpu(Some(cpu), swapcore::limits::MAX_CPUS)
+    convert::cpu(Some(cpu), swapcore::base::limits::MAX_CPUS)
 }
 
 #[pymethods]
@@ -194,7 +194,7 @@ impl Strategy {
     #[classattr]
     fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let names = PyDict::new(py);
-        swapcore::strategy::names().try_for_each(|(name, about)| names.set_item(name, about))?;
+        swapcore::workload::strategy::names().try_for_each(|(name, about)| names.set_item(name, about))?;
         Ok(names)
     }
 
@@ -206,7 +206,7 @@ impl Strategy {
         #[pyo3(from_py_with = number::size_pages)] size_pages: u64,
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
     ) -> Result<Self> {
-        Ok(Self(Kind::BuiltIn(swapcore::strategy::create(name, size_pages, nr_cpus)?)))
+        Ok(Self(Kind::BuiltIn(swapcore::workload::strategy::create(name, size_pages, nr_cpus)?)))
     }
 
     /// Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::stress::StressSpec;
+use swapcore::workload::stress::StressSpec;
 use swapcore::{Profile, SwapError};
 
 use crate::errors::{Error, Result};
@@ -30,7 +30,7 @@ pub(crate) fn stress<'py>(
     let spec = StressSpec { threads, duration, seed, pages, devices, nr_cpus, profile };
     let mut interrupted = None;
     let report = py.detach(|| {
-        swapcore::stress::stress(&spec, || {
+        swapcore::workload::stress::stress(&spec, || {
             interrupted = Python::attach(|py| py.check_signals()).err();
             interrupted.is_none()
         })

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use swapcore::gfp::Gfp;
-use swapcore::types::CssId;
+use swapcore::base::gfp::Gfp;
+use swapcore::base::types::CssId;
 use swapcore::{CpuId, Order, Orders, SharedFolio, SwapError, Swapin};
 
 use crate::batch::Signals;
@@ -44,7 +44,7 @@ impl Swap {
     /// Returns how to swap so many slots in: in one folio if that works, unless a mask says otherwise.
     fn swapin(&self, nr_pages: u32, how: How<'_, '_>) -> Result<Swapin<'_>> {
         let largest =
-            u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::limits::MAX_ORDER.into());
+            u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::base::limits::MAX_ORDER.into());
         let orders = Orders::from_bits(how.orders.unwrap_or(1 << largest))?;
         let cpu = convert::cpu(how.cpu, self.swap.nr_cpus())?;
         Ok(Swapin { faulting: MemCgroup::css_of(how.memcg, &self.swap)?, ..Swapin::new(cpu, orders) })

@@ -3,7 +3,7 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::replay::{Columns, FolioReplay, FolioReport, Report};
+use swapcore::workload::replay::{Columns, FolioReplay, FolioReport, Report};
 
 use crate::arrays::native;
 use crate::batch::Progress;
@@ -15,7 +15,7 @@ use crate::swap::Swap;
 
 /// A recorded list of swap operations, checked once and ready to replay.
 #[pyclass(frozen, module = "swapcore")]
-pub(crate) struct Trace(swapcore::replay::Trace);
+pub(crate) struct Trace(swapcore::workload::replay::Trace);
 
 #[pymethods]
 impl Trace {
@@ -31,7 +31,7 @@ impl Trace {
         let (op, cpu, folio) = (op.to_vec(py)?, cpu.to_vec(py)?, native(&folio)?.to_vec(py)?);
         let (first, nr) = (native(&first)?.to_vec(py)?, native(&nr)?.to_vec(py)?);
         let columns = Columns { op: &op, cpu: &cpu, folio: &folio, first: &first, nr: &nr };
-        Ok(Self(py.detach(|| swapcore::replay::Trace::new(columns))?))
+        Ok(Self(py.detach(|| swapcore::workload::replay::Trace::new(columns))?))
     }
 
     /// Operations.

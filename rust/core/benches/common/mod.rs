@@ -4,7 +4,7 @@ pub(crate) mod pairs;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use swapcore::limits::PAGE_SIZE;
+use swapcore::base::limits::PAGE_SIZE;
 
 pub(crate) use pairs::{NR_RUNS, pairs};
 

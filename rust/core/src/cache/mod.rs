@@ -1,19 +1,20 @@
 //! The swap cache: which folio holds which slots. Every call here is short and holds one CPU's local lock.
 
-mod check;
+mod replace;
+mod validate;
 
 use std::ops::Range;
 
-use crate::charge::{Leave, SeenSlots};
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
-use crate::device::SwapDevice;
-use crate::error::{Result, SwapError};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::machine::device::SwapDevice;
+use crate::machine::{Cx, OnCpu, Swap};
 use crate::memcg::MemCgroup;
-use crate::reclaim::get_folio;
-use crate::swap::{Cx, OnCpu, Swap};
+use crate::slots::owner::{Leave, SeenSlots};
+use crate::slots::take_back::get_folio;
 use crate::table::{EntryKind, Shadow};
-use crate::types::{CpuId, Order, SwpEntry, SwpOffset};
 
 fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
     folio.try_lock().ok_or_else(|| folio.busy())
@@ -159,7 +160,7 @@ impl<'a> OnCpu<'a> {
         let cx = self.cx();
         let (device, base, offset) = cx.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        check::check_batch(&cx, device, &ci, base, offset, order.nr_pages())
+        validate::check_batch(&cx, device, &ci, base, offset, order.nr_pages())
     }
 
     /// Looks again and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and `ShadowChanged`
@@ -169,7 +170,7 @@ impl<'a> OnCpu<'a> {
         let order = folio.order();
         let (device, base, offset) = cx.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        let now = check::check_batch(&cx, device, &ci, base, offset, order.nr_pages())?;
+        let now = validate::check_batch(&cx, device, &ci, base, offset, order.nr_pages())?;
         if (now.shadow, now.owner) != (seen.shadow, seen.owner) {
             return Err(SwapError::ShadowChanged(targ));
         }
@@ -198,7 +199,7 @@ impl<'a> OnCpu<'a> {
         if ci.table().is_some_and(|table| table.get(offset.in_cluster()).kind() == EntryKind::Bad) {
             return Err(SwapError::BadSlot(entry));
         }
-        let seen = check::check_batch(&cx, device, &ci, offset, offset, nr_pages)?;
+        let seen = validate::check_batch(&cx, device, &ci, offset, offset, nr_pages)?;
         cx.insert(device, &ci, offset, &locked);
         drop(ci);
         match cx.bind_to_root(folio) {
@@ -308,7 +309,7 @@ impl<'a> OnCpu<'a> {
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no lock. Kernel: `swap_cache_has_folio`.
     #[inline]
-    pub fn swap_cache_lookup(&mut self, entry: SwpEntry) -> Result<Option<crate::types::Pfn>> {
+    pub fn swap_cache_lookup(&mut self, entry: SwpEntry) -> Result<Option<crate::base::types::Pfn>> {
         Ok(self.lookup(entry)?.pfn())
     }
 
@@ -320,7 +321,7 @@ impl<'a> OnCpu<'a> {
         let (device, offset) = cx.resolve(entry, 1)?;
         let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
         let table = ci.table().ok_or(SwapError::NotInUse(entry))?;
-        let room = crate::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;
-        Ok(check::zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
+        let room = crate::base::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;
+        Ok(validate::zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
     }
 }

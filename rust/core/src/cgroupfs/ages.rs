@@ -1,10 +1,10 @@
 //! Who owns single slots, and how long ago they were evicted: the working set as the slots of a group tell it.
 
 use super::At;
-use crate::error::Result;
-use crate::swap::Swap;
+use crate::base::error::Result;
+use crate::base::types::{CpuId, CssId, MemcgId, SwpEntry};
+use crate::machine::Swap;
 use crate::table::Shadow;
-use crate::types::{CpuId, CssId, MemcgId, SwpEntry};
 use crate::workingset::is_from_eviction;
 
 impl Swap {

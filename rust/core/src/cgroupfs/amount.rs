@@ -1,8 +1,8 @@
 //! Amounts of memory as text: bytes when written and shown, pages inside.
 
 use super::Write;
-use crate::error::Result;
-use crate::limits::PAGE_SIZE;
+use crate::base::error::Result;
+use crate::base::limits::PAGE_SIZE;
 use crate::memcg::{Hierarchy, PAGE_COUNTER_MAX};
 
 /// Letters behind a number, each 1024 times the one before, large or small.

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 
 use super::{At, Write};
-use crate::error::Result;
-use crate::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
+use crate::base::error::Result;
+use crate::base::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
 use crate::memcg::{MemcgEvent, Which};
 
 impl Write<'_> {

@@ -6,20 +6,18 @@
 
 mod ages;
 mod amount;
-mod handle;
 mod limit;
 mod stat;
 mod v1;
 mod v2;
 
-pub use handle::GroupHandle;
 use rustix::io::Errno;
 
-use crate::error::{Result, SwapError};
-use crate::limits::MAX_SWAPPINESS;
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::MAX_SWAPPINESS;
+use crate::base::types::{CpuId, CssId};
+use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
-use crate::swap::Swap;
-use crate::types::{CpuId, CssId};
 
 /// A group whose file is read or written.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,11 @@
 
 use super::At;
 use super::amount::bytes_line;
-use crate::error::Result;
-use crate::limits::PAGE_SIZE;
+use crate::base::error::Result;
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::CssId;
+use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemcgStat};
-use crate::swap::Swap;
-use crate::types::CssId;
 use crate::workingset::{LruList, LruvecStat};
 
 /// Whose numbers.

@@ -6,8 +6,8 @@ use super::On::All;
 use super::amount::bytes_line;
 use super::stat::text_v1;
 use super::{At, File, Write};
-use crate::error::Result;
-use crate::limits::MAX_SWAPPINESS;
+use crate::base::error::Result;
+use crate::base::limits::MAX_SWAPPINESS;
 use crate::memcg::{MemcgEvent, MemcgStat, PageCounter, Which};
 
 /// Every file, in the order they are listed.

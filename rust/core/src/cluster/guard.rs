@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::{ClusterFlag, Clusters, ListId, RecordId, SwapCluster};
-use crate::limits::SWAPFILE_CLUSTER;
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::{ClusterIdx, MemcgId, Order};
 use crate::table::{Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, VirtualTable, VirtualWord};
-use crate::types::{ClusterIdx, MemcgId, Order};
 
 /// A cluster whose lock is held; dropping it frees the lock.
 #[derive(Debug)]
@@ -216,7 +216,7 @@ impl<'a> ClusterGuard<'a> {
     /// Returns the true reference count of a slot whose entry was just read.
     pub(crate) fn full_count(&self, slot: usize, entry: SwapTableEntry) -> u32 {
         match entry.count() {
-            Some(crate::limits::SWP_TB_COUNT_MAX) => self.extend().count(self.idx, slot),
+            Some(crate::base::limits::SWP_TB_COUNT_MAX) => self.extend().count(self.idx, slot),
             count => count.unwrap_or(0) as u32,
         }
     }

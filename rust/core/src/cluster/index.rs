@@ -7,12 +7,12 @@
 
 use std::ops::Range;
 
-use crate::error::Result;
-use crate::mapped::MappedSlice;
-use crate::sync::SpinMutex;
-use crate::sync::atomics::{AtomicU64, Ordering};
+use crate::base::error::Result;
+use crate::base::sync::SpinMutex;
+use crate::base::sync::atomics::{AtomicU64, Ordering};
+use crate::base::types::ClusterIdx;
+use crate::base::zeroed::MappedSlice;
 use crate::table::ShownTable;
-use crate::types::ClusterIdx;
 
 const WORD_BITS: u32 = u64::BITS;
 const NR_LEVELS: usize = 3;
@@ -183,7 +183,7 @@ impl Index {
             nr_words
         });
         let words = std::iter::once(end).chain(bits);
-        words.map(|nr| crate::mapped::page_bytes::<AtomicU64>(nr as usize)).sum()
+        words.map(|nr| crate::base::zeroed::page_bytes::<AtomicU64>(nr as usize)).sum()
     }
 
     /// Returns the bytes of the words of an index of clusters that are all there.

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::index::Index;
 use super::{ClusterFlag, Clusters};
+use crate::base::types::{ClusterIdx, MemcgId};
 use crate::table::{OwnerForm, Shadow, SwapTableEntry};
-use crate::types::{ClusterIdx, MemcgId};
 
 /// Takes the lowest number of a range from both.
 fn store(index: &Index, model: &mut BTreeSet<u32>, range: Range<u32>) -> Result<(), TestCaseError> {

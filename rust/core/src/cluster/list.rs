@@ -6,8 +6,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ClusterFlag, ClusterGuard, Clusters, RecordId, SwapCluster};
-use crate::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
-use crate::types::{ClusterIdx, Order};
+use crate::base::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
+use crate::base::types::{ClusterIdx, Order};
 
 /// Names one list of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

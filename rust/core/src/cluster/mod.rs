@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use bytemuck::Zeroable;
 
-use crate::error::Result;
-use crate::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
-use crate::mapped::{MappedSlice, page_bytes};
-use crate::sync::{SpinMutex, SpinWord};
+use crate::base::error::Result;
+use crate::base::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
+use crate::base::sync::{SpinMutex, SpinWord};
+use crate::base::types::{ClusterIdx, Order, SwpOffset};
+use crate::base::zeroed::{MappedSlice, page_bytes};
 use crate::table::{ExtendTables, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
-use crate::types::{ClusterIdx, Order, SwpOffset};
 
 pub(crate) use guard::ClusterGuard;
 use index::Index;

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Folio;
+use crate::base::types::{CssId, Order};
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat};
-use crate::types::{CssId, Order};
 
 impl Folio<'_> {
     /// Returns the group that is charged for the folio; `None` if none is. Needs the folio lock. Kernel: `folio_memcg`.

@@ -8,9 +8,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 
 use super::{Folio, FolioRef};
-use crate::error::{Result, SwapError};
-use crate::limits::PAGE_SIZE;
-use crate::sync::relax;
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::sync::relax;
 
 const FREE: i32 = 0;
 const WRITER: i32 = -1;
@@ -169,7 +169,7 @@ impl Drop for FolioView<'_> {
 mod tests {
     use super::super::Memory;
     use super::*;
-    use crate::types::Order;
+    use crate::base::types::Order;
 
     #[test]
     fn readers_share_a_writer_excludes_and_views_keep_the_core_out() {

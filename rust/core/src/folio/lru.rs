@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Folio, FolioFlags, FolioRef, Memory};
-use crate::types::Pfn;
+use crate::base::types::Pfn;
 use crate::workingset::{LruHead, LruList, Lruvec};
 
 /// Folios taken off the tail of a list, each with a reference, in the order they were met.
@@ -217,7 +217,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Order;
+    use crate::base::types::Order;
 
     fn pages_on(memory: &Memory, list: LruList) -> Vec<u64> {
         let (mut at, mut pages) = (memory.lruvec().lists()[list as usize].last, Vec::new());

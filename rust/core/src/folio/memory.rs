@@ -9,12 +9,12 @@ use bytemuck::Zeroable;
 
 use super::refs::FolioRefs;
 use super::{Folio, FolioFlags, FolioRef};
-use crate::error::{Result, SwapError};
-use crate::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
-use crate::mapped::MappedSlice;
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
+use crate::base::sync::{SpinMutex, WaitTable};
+use crate::base::types::{CssId, MemcgId, Order, Pfn};
+use crate::base::zeroed::MappedSlice;
 use crate::memcg::MemCgroups;
-use crate::sync::{SpinMutex, WaitTable};
-use crate::types::{CssId, MemcgId, Order, Pfn};
 use crate::workingset::Lruvec;
 
 /// Pages that are taken from the never used rest at one time; frame numbers start at one such block, so that 0 is none.

@@ -16,9 +16,9 @@ pub use mapped::MappedFolio;
 pub use memory::Memory;
 use refs::FolioRefs;
 
-use crate::error::{Result, SwapError};
-use crate::sync::relax;
-use crate::types::{Order, Pfn, SwpEntry};
+use crate::base::error::{Result, SwapError};
+use crate::base::sync::relax;
+use crate::base::types::{Order, Pfn, SwpEntry};
 use crate::workingset::FolioFacts;
 
 bitflags::bitflags! {
@@ -364,7 +364,7 @@ impl<'a> Folio<'a> {
     }
 
     fn wait_for<T>(self, flag: FolioFlags, mut attempt: impl FnMut() -> Option<T>) -> T {
-        for round in 0..2 * crate::limits::LOCK_SPINS {
+        for round in 0..2 * crate::base::limits::LOCK_SPINS {
             if let Some(done) = attempt() {
                 return done;
             }

@@ -1,6 +1,6 @@
 //! The reference count of a folio, and the freeze that keeps lookups out. `tests/loom.rs` checks it under a memory model.
 
-use crate::sync::atomics::{AtomicU32, Ordering, fence};
+use crate::base::sync::atomics::{AtomicU32, Ordering, fence};
 
 /// Counted references; 0 is frozen or free. Kernel: `_refcount` of a folio.
 #[derive(Debug)]

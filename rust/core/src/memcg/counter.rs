@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::limits::PAGE_SIZE;
+use crate::base::limits::PAGE_SIZE;
 
 /// The limit that is none: the most pages whose bytes fit a signed word. Kernel: `PAGE_COUNTER_MAX`.
 pub const PAGE_COUNTER_MAX: u64 = i64::MAX as u64 / PAGE_SIZE as u64;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Which;
 use super::counter::{PAGE_COUNTER_MAX, PageCounter};
 use super::policy::GroupPolicy;
-use crate::limits::PAGE_SIZE;
-use crate::sync::SpinMutex;
-use crate::types::{CssId, MemcgId};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::sync::SpinMutex;
+use crate::base::types::{CssId, MemcgId};
 use crate::workingset::Lruvec;
 
 /// What a group counts of pages and happenings for itself; sums over descendants are made when asked for.

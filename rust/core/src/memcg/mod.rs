@@ -9,9 +9,9 @@
 
 mod counter;
 mod group;
-mod hooks;
 mod options;
 mod policy;
+mod registry;
 mod stock;
 #[cfg(test)]
 mod tests;
@@ -25,16 +25,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
 use group::{Life, NR_STATS};
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
-pub(crate) use hooks::{LimitNotice, Policies};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgWish, OwnerStore, RefaultJudge};
 pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
+pub(crate) use registry::{LimitNotice, Policies};
 use stock::Stocks;
 
-use crate::error::{Result, SwapError};
-use crate::limits::MEMCG_CHARGE_BATCH;
-use crate::mapped::MappedSlice;
-use crate::sync::SpinMutex;
-use crate::types::{CpuId, CssId, MemcgId};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::MEMCG_CHARGE_BATCH;
+use crate::base::sync::SpinMutex;
+use crate::base::types::{CpuId, CssId, MemcgId};
+use crate::base::zeroed::MappedSlice;
 
 /// Groups below each other, root's depth being 0.
 pub const MEMCG_DEPTH_MAX: u32 = 64;

@@ -1,6 +1,6 @@
 //! What may be chosen of memcg: the hierarchy, where a slot's owner is kept, and who pays when the owner is dead.
 
-use crate::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError};
 
 /// Which interface the memory controller is on. Kernel: the mount; `do_memsw_account` is true on v1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

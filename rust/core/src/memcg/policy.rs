@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::DeadSwapin;
-use crate::types::{CssId, Order, SwpType};
+use crate::base::types::{CssId, Order, SwpType};
 
 /// What a group does with refaults, whatever the rule says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ pub trait MemcgPolicy: Send + Sync + Debug {
 
     /// What a swap-in's charge of memory answers, the folio being in the cache already: tests get in here.
     #[cfg(test)]
-    fn at_swapin_charge(&self) -> crate::error::Result<()> {
+    fn at_swapin_charge(&self) -> crate::base::error::Result<()> {
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Pages of memory that are charged to a group in advance, a batch a CPU, so that most charges touch nothing shared.
 
-use crate::error::Result;
-use crate::limits::MEMCG_CHARGE_BATCH;
-use crate::percpu::PerCpu;
-use crate::types::{CpuId, CssId};
+use crate::base::error::Result;
+use crate::base::limits::MEMCG_CHARGE_BATCH;
+use crate::base::percpu::PerCpu;
+use crate::base::types::{CpuId, CssId};
 
 /// What one CPU has in advance for one group. Kernel: `struct memcg_stock_pcp`, with one group instead of several.
 #[derive(Clone, Copy, Debug)]

@@ -1,18 +1,18 @@
 //! Faults: the first touch, the way back from swap, and the copy on write.
 
 use super::{Mm, Pte, Vma, index, may_reuse};
-use crate::charge::Leave;
-use crate::error::{Result, SwapError};
-use crate::event::EventKind;
+use crate::base::error::{Result, SwapError};
+use crate::base::event::EventKind;
+use crate::base::gfp::Gfp;
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::gfp::Gfp;
-use crate::limits::PAGE_SIZE;
+use crate::machine::Event;
 use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
-use crate::swap::Event;
-use crate::swapin::{Orders, Swapin};
+use crate::slots::owner::Leave;
+use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
-use crate::types::{CpuId, Order, SwpEntry};
 
 /// What a look at a folio found that was brought for a fault.
 enum Step {

@@ -5,23 +5,23 @@
 //! lock, which keeps it: an entry is a reference.
 
 mod fault;
-mod pageout;
+mod madvise;
 mod shmem;
 
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use pageout::PageoutReport;
+pub use madvise::PageoutReport;
 pub use shmem::{Shmem, ShmemEntry};
 
-use crate::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
 use crate::folio::{Folio, FolioFlags, FolioRef};
-use crate::limits::PAGE_SIZE;
+use crate::machine::{Event, Swap};
 use crate::readahead::Vpn;
 use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
-use crate::swap::{Event, Swap};
-use crate::types::{CpuId, CssId, Order, Pfn, SwpType};
 
 /// The most pages of one mapping: 1 TiB. Page tables are made as they are used; a lock for each is there from the start.
 pub const MMAP_PAGES_MAX: u64 = 1 << 28;

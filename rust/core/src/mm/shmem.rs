@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{folio_of, pieces};
-use crate::charge::Leave;
-use crate::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::sync::SpinMutex;
+use crate::base::types::{CpuId, CssId, Order, Pfn, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::limits::PAGE_SIZE;
-use crate::swap::Swap;
-use crate::swapin::{Orders, Swapin};
-use crate::sync::SpinMutex;
+use crate::machine::Swap;
+use crate::slots::owner::Leave;
+use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
-use crate::types::{CpuId, CssId, Order, Pfn, SwpEntry};
 
 /// What the file has at an index. Kernel: a value of the mapping's XArray; differs: a large entry stands at each index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,10 +1,10 @@
 //! The errors of a swap-in, each forced under its exact condition.
 
 use super::*;
-use crate::charge::Leave;
+use crate::base::types::CssId;
 use crate::folio::LockedFolio;
 use crate::memcg::{MemcgStat, Which};
-use crate::types::CssId;
+use crate::slots::owner::Leave;
 
 #[test]
 fn a_cached_target_is_eexist() {
@@ -20,12 +20,12 @@ fn a_cached_target_is_eexist() {
 #[test]
 fn a_free_target_is_enoent_with_and_without_a_table() {
     let m = machine();
-    let far = SwpEntry::new(crate::types::SwpType(0), SwpOffset(2000));
+    let far = SwpEntry::new(crate::base::types::SwpType(0), SwpOffset(2000));
     assert_eq!(m.alloc_while(far, order(0), || {}).map(|_| ()), Err(SwapError::NotInUse(far)));
     let entry = m.out(order(0), 1);
     assert_eq!(m.alloc_while(entry.plus(1), order(0), || {}).map(|_| ()), Err(SwapError::NotInUse(entry.plus(1))));
     // A slot that only the cache has, or a bad one, is as good as free.
-    let header = SwpEntry::new(crate::types::SwpType(0), SwpOffset(0));
+    let header = SwpEntry::new(crate::base::types::SwpType(0), SwpOffset(0));
     let checked = m.swap.on_cpu(CPU).expect("a cpu").swap_cache_check_batch(entry, order(9));
     assert_eq!(checked, Err(SwapError::NotUniform(header)), "the header is in the range");
     assert_eq!(m.charges(), 0);

@@ -10,20 +10,20 @@ mod zswap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::folio::{FolioFlags, FolioRef};
-use crate::limits::PAGE_SIZE;
+use crate::machine::profile::{Profile, SwapinCheck};
+use crate::machine::{Config, Swap};
 use crate::memcg::{Hierarchy, MemcgPolicy, MemcgStat};
 use crate::mm::{Mm, VmaOptions};
-use crate::profile::{Profile, SwapinCheck};
 use crate::readahead::Vpn;
-use crate::spec::{DeviceSpec, Discard};
+use crate::storage::spec::{DeviceSpec, Discard};
 use crate::storage::{Ram, StorageTraits, SwapStorage};
-use crate::swap::{Config, Swap};
-use crate::swapin::{Orders, Swapin};
-use crate::swapout::MappedFolio;
+use crate::swapping::swapin::{Orders, Swapin};
+use crate::swapping::swapout::MappedFolio;
 use crate::table::{EntryKind, Shadow};
-use crate::types::{CpuId, Order, SwpEntry, SwpOffset};
 
 const CPU: CpuId = CpuId(0);
 const OTHER: CpuId = CpuId(1);
@@ -142,7 +142,7 @@ fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
     let controller = Controller::default();
     let ledger = controller.0.clone();
     let config = Config::new(2, Profile::Newest);
-    let switches = crate::profile::Switches { swapin_check, ..config.switches };
+    let switches = crate::machine::profile::Switches { swapin_check, ..config.switches };
     let config = Config { switches, memory_pages: 8192, memcg: Some(Hierarchy::V2), ..config };
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));
     swap.set_policy(Some(Arc::new(controller)));

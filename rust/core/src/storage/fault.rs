@@ -7,11 +7,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Call, EIO, StorageStats, StorageTraits, SwapStorage};
-use crate::error::{Result, SwapError};
-use crate::limits::PAGE_SIZE;
-use crate::spec::DeviceSpec;
-use crate::sync::SpinMutex;
-use crate::types::SwpOffset;
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::sync::SpinMutex;
+use crate::base::types::SwpOffset;
+use crate::storage::spec::DeviceSpec;
 
 /// A delay shorter than this is spun, as a sleep would take this long at the least.
 const SLEEP_NS_MIN: u64 = 100_000;

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::file::cause;
 use super::{Call, EIO, StorageTraits, SwapStorage};
-use crate::error::{Result, SwapError};
-use crate::header::SwapHeader;
-use crate::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
-use crate::spec::{DeviceSpec, GhostSpec};
-use crate::types::SwpOffset;
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::base::types::SwpOffset;
+use crate::storage::header::SwapHeader;
+use crate::storage::spec::{DeviceSpec, GhostSpec};
 
 /// A virtual device has so many times the slots that the machine has pages of memory.
 const RAM_FACTOR: u64 = 8;

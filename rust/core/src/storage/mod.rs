@@ -3,8 +3,10 @@
 mod fault;
 mod file;
 mod ghost;
+pub mod header;
 mod null;
 mod ram;
+pub mod spec;
 #[cfg(feature = "uring")]
 mod uring;
 mod zram;
@@ -22,10 +24,10 @@ pub use ram::Ram;
 pub use uring::Uring;
 pub use zram::{Algorithm, Zram, ZramOptions};
 
-use crate::error::{EIO, Result, SwapError};
-use crate::limits::PAGE_SIZE;
-use crate::spec::DeviceSpec;
-use crate::types::SwpOffset;
+use crate::base::error::{EIO, Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::SwpOffset;
+use crate::storage::spec::DeviceSpec;
 
 bitflags::bitflags! {
     /// What a storage asks of those who use it.

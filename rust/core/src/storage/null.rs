@@ -1,9 +1,9 @@
 //! A device that keeps metadata only.
 
 use super::{StorageTraits, SwapStorage};
-use crate::error::Result;
-use crate::spec::DeviceSpec;
-use crate::types::SwpOffset;
+use crate::base::error::Result;
+use crate::base::types::SwpOffset;
+use crate::storage::spec::DeviceSpec;
 
 /// Page contents go nowhere and read back as zeros: for work on slots alone. Kernel: like `null_blk`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Call, ENOMEM, StorageStats, StorageTraits, SwapStorage};
-use crate::error::{Result, SwapError};
-use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
-use crate::spec::DeviceSpec;
-use crate::sync::SpinMutex;
-use crate::types::SwpOffset;
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::base::sync::SpinMutex;
+use crate::base::types::SwpOffset;
+use crate::storage::spec::DeviceSpec;
 
 const SLOTS: usize = SWAPFILE_CLUSTER as usize;
 

@@ -10,9 +10,9 @@ use io_uring::{IoUring, opcode, types};
 
 use super::file::{at_byte, cause};
 use super::{File, FileOptions, StorageStats, StorageTraits, SwapStorage, WriteRun};
-use crate::error::{Result, SwapError};
-use crate::spec::DeviceSpec;
-use crate::types::SwpOffset;
+use crate::base::error::{Result, SwapError};
+use crate::base::types::SwpOffset;
+use crate::storage::spec::DeviceSpec;
 
 /// The most entries that the system allows a ring.
 const ENTRIES_MAX: u32 = 32_768;
@@ -159,8 +159,8 @@ impl SwapStorage for Uring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::SwapHeader;
-    use crate::limits::PAGE_SIZE;
+    use crate::base::limits::PAGE_SIZE;
+    use crate::storage::header::SwapHeader;
 
     #[test]
     fn more_runs_than_entries_are_all_written() {

@@ -11,10 +11,10 @@
 //!
 //! Transitions take the entry by value; `SwapTable` and the cluster lock apply them.
 
-use crate::limits::{
+use crate::base::limits::{
     EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, PFN_BITS, SWP_TB_COUNT_BITS, SWP_TB_COUNT_MAX, SWP_TB_FLAGS_BITS,
 };
-use crate::types::{MemcgId, Pfn, SwpEntry, SwpOffset, SwpType};
+use crate::base::types::{MemcgId, Pfn, SwpEntry, SwpOffset, SwpType};
 
 const COUNT_SHIFT: u32 = 64 - SWP_TB_COUNT_BITS;
 const COUNT_ONE: u64 = 1 << COUNT_SHIFT;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
-use crate::sync::SpinMutex;
-use crate::types::ClusterIdx;
+use crate::base::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
+use crate::base::sync::SpinMutex;
+use crate::base::types::ClusterIdx;
 
 type Cells = [u32; SWAPFILE_CLUSTER as usize];
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Zeroable;
 
-use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::base::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
 
 pub use entry::{DupStep, EntryKind, PutStep, Shadow, SwapTableEntry};
 pub(crate) use extend::ExtendTables;

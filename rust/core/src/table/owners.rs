@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use bytemuck::Zeroable;
 
 use super::TableId;
-use crate::error::Result;
-use crate::limits::SWAPFILE_CLUSTER;
-use crate::mapped::MappedSlice;
-use crate::sync::SpinMutex;
-use crate::types::{ClusterIdx, MemcgId, SwpOffset};
+use crate::base::error::Result;
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::sync::SpinMutex;
+use crate::base::types::{ClusterIdx, MemcgId, SwpOffset};
+use crate::base::zeroed::MappedSlice;
 
 /// The ids of one cluster. Kernel: `struct swap_memcg_table`.
 #[derive(Debug)]

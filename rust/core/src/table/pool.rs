@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::{SwapTable, VirtualTable};
-use crate::error::Result;
-use crate::limits::POOL_TABLES_HOT_MAX;
-use crate::mapped::MappedSlice;
-use crate::sync::SpinMutex;
+use crate::base::error::Result;
+use crate::base::limits::POOL_TABLES_HOT_MAX;
+use crate::base::sync::SpinMutex;
+use crate::base::zeroed::MappedSlice;
 
 /// The number of a table in its pool, counted from 1 so that 0 can mean "no table".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,6 @@
 //! What a lookup without a lock sees of a cluster: which table it has. `tests/loom.rs` checks it under a memory model.
 
-use crate::sync::atomics::{AtomicU64, Ordering, fence};
+use crate::base::sync::atomics::{AtomicU64, Ordering, fence};
 
 const ID_MASK: u64 = u32::MAX as u64;
 

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytemuck::Zeroable;
 
 use super::SwapTableEntry;
-use crate::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
-use crate::types::{SwpEntry, SwpOffset, SwpType, ZswapId};
+use crate::base::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::base::types::{SwpEntry, SwpOffset, SwpType, ZswapId};
 
 const TAG_BITS: u32 = 3;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
@@ -25,7 +25,7 @@ const SWAPFILE: u64 = 2;
 const TYPE_BITS: u32 = 5;
 const TYPE_SHIFT: u32 = 64 - TYPE_BITS;
 
-const _: () = assert!(crate::limits::MAX_SWAPFILES <= 1 << TYPE_BITS, "a device type fits");
+const _: () = assert!(crate::base::limits::MAX_SWAPFILES <= 1 << TYPE_BITS, "a device type fits");
 
 /// Where the data of a virtual slot is. Kernel: the effective type of a vswap entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,7 +159,7 @@ impl VirtualTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Pfn;
+    use crate::base::types::Pfn;
 
     fn at(ty: u8, offset: u32) -> SwpEntry {
         SwpEntry::new(SwpType(ty), SwpOffset(offset))

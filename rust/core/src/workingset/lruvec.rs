@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mglru::Mglru;
-use crate::limits::NODES_SHIFT;
-use crate::sync::{SpinGuard, SpinMutex};
-use crate::types::{CssId, MemcgId};
+use crate::base::limits::NODES_SHIFT;
+use crate::base::sync::{SpinGuard, SpinMutex};
+use crate::base::types::{CssId, MemcgId};
 
 /// A list of a lruvec. Kernel: `enum lru_list`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

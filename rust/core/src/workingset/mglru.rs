@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lruvec::LruType;
-use crate::limits::{EVICTION_BITS, MAX_SWAPPINESS};
-use crate::sync::SpinMutex;
+use crate::base::limits::{EVICTION_BITS, MAX_SWAPPINESS};
+use crate::base::sync::SpinMutex;
 
 /// The fewest live generations. Kernel: `MIN_NR_GENS`.
 pub const MIN_NR_GENS: u64 = 2;

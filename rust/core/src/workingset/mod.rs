@@ -13,8 +13,8 @@ use std::ptr;
 pub(crate) use lruvec::LruHead;
 pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat};
 
-use crate::error::{Result, SwapError};
-use crate::limits::{EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, SWP_TB_FLAGS_BITS};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::{EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, SWP_TB_FLAGS_BITS};
 use crate::table::Shadow;
 
 const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::types::MemcgId;
+use crate::base::types::MemcgId;
 use LruvecStat::{ActivateAnon, RefaultAnon, RestoreAnon};
 
 const CLASSIC: Workingset = Workingset::Classic { bucket_order: 0 };

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use crate::types::{CssId, SwpEntry, ZswapId};
-use crate::zsmalloc::Handle;
+use crate::base::types::{CssId, SwpEntry, ZswapId};
+use crate::compress::zsmalloc::Handle;
 
 const CHUNK: usize = 1024;
 const NIL: u32 = 0;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::types::{SwpEntry, ZswapId};
+use crate::base::types::{SwpEntry, ZswapId};
 
 /// Kernel: the slots of one xarray node.
 pub(super) const LEAF_SLOTS: usize = 64;
@@ -86,7 +86,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::types::{SwpOffset, SwpType};
+    use crate::base::types::{SwpOffset, SwpType};
 
     #[test]
     fn a_leaf_is_there_while_it_has_entries() {

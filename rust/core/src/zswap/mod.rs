@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::base::error::{EIO, Result, SwapError};
+use crate::base::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
+use crate::base::sync::SpinMutex;
+use crate::base::types::{CssId, SwpEntry, ZswapId};
 pub use crate::compress::Algorithm;
+use crate::compress::zsmalloc::Pool;
 use crate::compress::{decompress, with_scratch};
-use crate::error::{EIO, Result, SwapError};
-use crate::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
-use crate::sync::SpinMutex;
-use crate::types::{CssId, SwpEntry, ZswapId};
-use crate::zsmalloc::Pool;
 
 use entries::Entries;
 pub(crate) use entries::Entry;

@@ -27,7 +27,7 @@ pub(crate) mod error {
     pub(crate) type Result<T> = std::result::Result<T, std::convert::Infallible>;
 }
 
-pub(crate) mod mapped {
+pub(crate) mod zeroed {
     use super::error::Result;
     use crate::model::atomics::AtomicU64;
 

@@ -8,11 +8,11 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock, major, minor};
 
 use super::{EOPNOTSUPP, File, cause, punch};
-use crate::error::{Result, SwapError};
-use crate::header::SwapHeader;
-use crate::limits::PAGE_SIZE;
-use crate::spec::{DeviceSpec, Discard};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
 use crate::storage::EINVAL;
+use crate::storage::header::SwapHeader;
+use crate::storage::spec::{DeviceSpec, Discard};
 
 const EWOULDBLOCK: i32 = 11;
 

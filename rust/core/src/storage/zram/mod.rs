@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Call, EIO, ENOMEM, StorageStats, StorageTraits, SwapStorage};
+use crate::base::error::Result;
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::SwpOffset;
+use crate::base::zeroed::MappedSlice;
 pub use crate::compress::Algorithm;
+use crate::compress::zsmalloc::{Full, Handle, Pool};
 use crate::compress::{Scratch, decompress, with_scratch};
-use crate::error::Result;
-use crate::limits::PAGE_SIZE;
-use crate::mapped::MappedSlice;
-use crate::spec::DeviceSpec;
-use crate::types::SwpOffset;
-use crate::zsmalloc::{Full, Handle, Pool};
+use crate::storage::spec::DeviceSpec;
 
 /// What a [`Zram`] is made from, beside its size.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -1,7 +1,7 @@
 //! What a zram device keeps, counts and refuses.
 
 use super::*;
-use crate::error::SwapError;
+use crate::base::error::SwapError;
 
 const FIRST: SwpOffset = SwpOffset(1);
 

@@ -1,0 +1,428 @@
+//! The one error enum of the core; each kind has an errno.
+
+use crate::base::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER};
+use crate::base::types::SwpEntry;
+
+/// Result of every fallible call of the core.
+pub type Result<T> = std::result::Result<T, SwapError>;
+
+/// What can go wrong, with the value that was wrong and the limit it broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwapError {
+    /// No device has a run of the order (ENOSPC; the kernel says ENOMEM).
+    #[error("{}", no_space(*.nr_pages))]
+    NoSpace {
+        /// Pages of the request.
+        nr_pages: u32,
+    },
+    /// The order is over the largest (EINVAL).
+    #[error("order {0} is over the largest order {MAX_ORDER}")]
+    OrderTooLarge(u64),
+    /// The CPU number is not below the number of CPUs (EINVAL).
+    #[error("cpu {cpu} is not below nr_cpus {nr_cpus}")]
+    BadCpu {
+        /// The number given.
+        cpu: usize,
+        /// CPUs of the subsystem.
+        nr_cpus: usize,
+    },
+    /// The number of CPUs is 0 or too large (EINVAL).
+    #[error("nr_cpus {0} is not in 1..={MAX_CPUS}")]
+    BadNrCpus(usize),
+    /// The entry is beyond its device or no entry at all (EINVAL).
+    #[error("{entry} with {nr_pages} slots does not lie in 1..{max_pages} of its device")]
+    BadRange {
+        /// First slot of the range.
+        entry: SwpEntry,
+        /// Slots of the range.
+        nr_pages: u32,
+        /// Slots of the device, header included; 0 when the word names no device.
+        max_pages: u32,
+    },
+    /// The number is no 64-bit word (EINVAL).
+    #[error("entry {0} is not in 0..=18446744073709551615")]
+    NotAWord(String),
+    /// No device of this type is on (ENOENT).
+    #[error("{0} names a swap type that is not on")]
+    NoDevice(SwpEntry),
+    /// The device was turned off (ENOENT).
+    #[error("the device that was type {0} is off")]
+    DeviceOff(u8),
+    /// The device belongs to another subsystem (ENOENT).
+    #[error("the device of type {0} belongs to another subsystem")]
+    ForeignDevice(u8),
+    /// The slot has no reference to take, copy or give back (ENOENT).
+    #[error("{0} is not in use")]
+    NotInUse(SwpEntry),
+    /// The slot is the header, a bad page or beyond the end (EINVAL).
+    #[error("{0} is a bad slot")]
+    BadSlot(SwpEntry),
+    /// The count would leave 32 bits (EOVERFLOW).
+    #[error("{0} has 4294967295 references, the most there can be")]
+    CountOverflow(SwpEntry),
+    /// The slot already has a folio, or the folio already has slots (EEXIST).
+    #[error("{0} is already in the swap cache")]
+    AlreadyCached(SwpEntry),
+    /// The folio already has slots (EINVAL).
+    #[error("the folio already owns {0} in the swap cache")]
+    FolioCached(SwpEntry),
+    /// Another slot of a large range cannot be cached together with the first (EBUSY).
+    #[error("{0} cannot join a large folio: cached, unused or of another kind than the first slot")]
+    NotUniform(SwpEntry),
+    /// The folio is not in the swap cache (EINVAL).
+    #[error("the folio is not in the swap cache")]
+    NotCached,
+    /// The folio is in the swap cache of another subsystem (EINVAL).
+    #[error("{} is of another subsystem", folio_at(*.0))]
+    ForeignFolio(SwpEntry),
+    /// The folio does not have that page (EINVAL).
+    #[error("page {page} is not below the folio's {nr_pages} pages")]
+    BadPage {
+        /// The page given.
+        page: u32,
+        /// Pages of the folio.
+        nr_pages: u32,
+    },
+    /// The folio is locked or under writeback (EBUSY).
+    #[error("{} is locked or under writeback", folio_at(*.0))]
+    FolioBusy(SwpEntry),
+    /// The slot was swapped in and out again while memory was looked for (EAGAIN).
+    #[error("{0} has another shadow than before")]
+    ShadowChanged(SwpEntry),
+    /// The folio's content is nowhere else and its slots have references (EBUSY).
+    #[error("{0} is referenced and its folio is dirty: written first, then dropped")]
+    DirtyFolio(SwpEntry),
+    /// Something else holds the folio, so it stays in memory (EBUSY).
+    #[error("the folio stays in memory: {refs} references where {expected} are expected")]
+    FolioPinned {
+        /// References there are.
+        refs: u32,
+        /// References of the swap cache and the caller.
+        expected: u32,
+    },
+    /// The folio left memory through this handle (ENOENT).
+    #[error("{}", gone(*.0))]
+    FolioGone(SwpEntry),
+    /// The bytes of the folio are in use by views given out (EBUSY).
+    #[error("{0} views of the folio's bytes are in use")]
+    DataInUse(u32),
+    /// The slot is not a hibernation slot (ENOENT).
+    #[error("{0} is not a hibernation slot")]
+    NotHibernation(SwpEntry),
+    /// The device size is out of range (EINVAL).
+    #[error("{0} pages are too few for a swap device: the header takes one, 2 is the least")]
+    DeviceTooSmall(u32),
+    /// Nothing usable is left (EINVAL).
+    #[error("all {0} pages of the device are bad")]
+    NoGoodPages(u32),
+    /// A bad page lies outside the device (EINVAL).
+    #[error("bad page {page} is not in 1..={last_page}")]
+    BadPageOutOfRange {
+        /// The page listed.
+        page: u32,
+        /// Last page of the device.
+        last_page: u32,
+    },
+    /// A bad page is listed twice (EINVAL).
+    #[error("bad page {0} is listed twice")]
+    BadPageTwice(u32),
+    /// Too many bad pages for a header (EINVAL).
+    #[error("{0} bad pages are over the header's {MAX_SWAP_BADPAGES}")]
+    TooManyBadPages(usize),
+    /// A swap file may not have bad pages (EINVAL).
+    #[error("a regular file may not have bad pages, this one lists {0}")]
+    BadPagesOnFile(usize),
+    /// The priority is out of range (EINVAL).
+    #[error("priority {0} is not in 0..={MAX_PRIORITY}")]
+    BadPriority(i64),
+    /// Every swap type is taken (EPERM).
+    #[error("all {MAX_SWAPFILES} swap types are in use")]
+    TooManySwapfiles,
+    /// No mapping has the page (EFAULT).
+    #[error("page {0:#x} is not mapped")]
+    NotMapped(u64),
+    /// The storage is a device already (EBUSY).
+    #[error("{0} is a device already")]
+    StorageInUse(String),
+    /// The header page is not one of a swap device (EINVAL).
+    #[error("not a swap header: {0}")]
+    BadHeader(&'static str),
+    /// The header promises more pages than the file or device has (EINVAL).
+    #[error("{path} has {has_pages} pages, its swap header asks for {needs_pages}")]
+    AreaTooShort {
+        /// The file or device.
+        path: String,
+        /// Whole pages there are.
+        has_pages: u64,
+        /// Pages of the header, its own page included.
+        needs_pages: u64,
+    },
+    /// Slots stayed in use, or hibernation pins the device (EBUSY).
+    #[error("swapoff of type {ty}: {inuse_pages} slots stay in use{why}")]
+    StillInUse {
+        /// The swap type.
+        ty: u8,
+        /// Slots in use.
+        inuse_pages: u64,
+        /// More words on the reason.
+        why: &'static str,
+    },
+    /// The unuse hook failed; the binding has the reason (EINTR).
+    #[error("swapoff was interrupted by its unuse hook")]
+    Interrupted,
+    /// A name is not one of those known (EINVAL).
+    #[error("{what} {name:?} is not one of {known}")]
+    UnknownName {
+        /// What kind of name.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: &'static str,
+    },
+    /// A recorded operation does not fit those before it (EINVAL).
+    #[error("operation {index} of the trace: {what}")]
+    BadTrace {
+        /// Index of the operation.
+        index: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// One run of a batch failed; those before it are done (errno of the failure).
+    #[error("run {nr_done} of the batch: {error}; the {nr_done} before it are done")]
+    InBatch {
+        /// Runs done.
+        nr_done: usize,
+        /// Why the next one is not.
+        error: Box<SwapError>,
+    },
+    /// The duration is negative, not a number or too long (EINVAL).
+    #[error("seconds {0} is not a duration from 0 up")]
+    BadSeconds(String),
+    /// Some other argument is out of range (EINVAL).
+    #[error("{what} {value} is not in {low}..={high}")]
+    OutOfRange {
+        /// What the value is for.
+        what: &'static str,
+        /// The value given.
+        value: i128,
+        /// The least allowed.
+        low: u64,
+        /// The most allowed.
+        high: u64,
+    },
+    /// A share or probability is out of range or no number (EINVAL).
+    #[error("{what} {value} is not in 0..={high}")]
+    BadShare {
+        /// What the value is for.
+        what: &'static str,
+        /// The value given.
+        value: String,
+        /// The most allowed.
+        high: u64,
+    },
+    /// Choices that cannot be had together (EINVAL).
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// A memory cgroup, or a file of one, cannot do that (the errno of the kernel's own file or directory).
+    #[error("{what}")]
+    Cgroup {
+        /// The errno.
+        errno: i32,
+        /// What cannot be done, with the value and the limit.
+        what: String,
+    },
+    /// The memory cgroup belongs to another subsystem (EINVAL).
+    #[error("the group {0:?} belongs to another subsystem")]
+    ForeignGroup(String),
+    /// A charge would pass a limit, and reclaim did not make room (ENOMEM).
+    #[error("{nr_pages} pages more are over {limit} of {group:?}, {max_pages} pages, of which {usage_pages} are used")]
+    OverLimit {
+        /// The file of the limit.
+        limit: &'static str,
+        /// Path of the group whose limit it is.
+        group: String,
+        /// Pages of the charge.
+        nr_pages: u64,
+        /// Pages charged.
+        usage_pages: u64,
+        /// The limit.
+        max_pages: u64,
+    },
+    /// The policy of a group, or a hook, does not let a folio go to swap (ENOMEM).
+    #[error("the policy of {group:?} refuses to swap {nr_pages} pages")]
+    PolicyRefused {
+        /// Path of the group.
+        group: String,
+        /// Pages of the folio.
+        nr_pages: u64,
+    },
+    /// The system has no memory for it (ENOMEM).
+    #[error("no memory for {0} bytes")]
+    NoMemory(u64),
+    /// A read or write of a storage failed (the errno of the system, EIO where it gives none).
+    #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {errno})")]
+    Io {
+        /// `read`, `write`, `discard`, `open` or `create`.
+        op: &'static str,
+        /// The storage: its kind, or the path of a file.
+        storage: String,
+        /// The first slot.
+        first: u32,
+        /// Slots of the call.
+        nr_pages: u32,
+        /// The system's number.
+        errno: i32,
+        /// The system's words, or ours where it gave none.
+        what: String,
+    },
+    /// No real slots can be put behind virtual ones, and zswap did not take the pages (ENOSPC).
+    #[error(
+        "no real device has a run of {nr_pages} slots to put behind the virtual ones, and zswap is off or refused the pages"
+    )]
+    NoBacking {
+        /// Slots of the run.
+        nr_pages: u32,
+    },
+    /// A page cannot leave zswap: another one is there by now, or there is no slot for it, or no charge (ENOMEM).
+    #[error("the page of {0} cannot leave zswap: no slot on a real device, memory.swap.max, or it changed meanwhile")]
+    NoWayOut(SwpEntry),
+    /// A ghost cannot be behind virtual slots (EINVAL).
+    #[error("device type {0} is a ghost: only a device with storage can be behind virtual slots")]
+    GhostBacking(u8),
+    /// zswap has no page of the slot (ENOENT).
+    #[error("{0} has no page in zswap")]
+    NotInZswap(SwpEntry),
+    /// A page of a ghost device without virtual table can go nowhere from zswap (EINVAL).
+    #[error("{0} is a slot of a ghost device without a virtual table: its page cannot be written back")]
+    NoWriteback(SwpEntry),
+    /// zswap refused a page of a group that lets none go on to a device (ENOSPC).
+    #[error("zswap has no room for {nr_pages} pages, and memory.zswap.writeback of {group:?} or a group above it is 0")]
+    WritebackForbidden {
+        /// Path of the group.
+        group: String,
+        /// Pages of the folio.
+        nr_pages: u32,
+    },
+    /// A group has nothing in zswap that may be written back (ENOENT).
+    #[error("nothing to write back from zswap: the group has no pages there, is gone, or memory.zswap.writeback is 0")]
+    NothingToShrink,
+    /// None of the pages of a group that were looked at in zswap was written back (EAGAIN).
+    #[error("no page was written back from zswap: those looked at had a second chance left, or no place to go")]
+    NoneWritten,
+    /// A ghost device has no place for pages (ENOSPC).
+    #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
+    GhostWrite {
+        /// The first slot.
+        first: u32,
+        /// Slots of the call.
+        nr_pages: u32,
+    },
+    /// The new size is no whole number of clusters (EINVAL).
+    #[error("size {0} is not a positive multiple of the {SWAPFILE_CLUSTER} slots of a cluster")]
+    BadSize(u32),
+    /// The device has as many clusters as it was made with (EINVAL).
+    #[error("the device of type {0} cannot change its size: its clusters are all there from the start")]
+    FixedSize(u8),
+    /// An invariant does not hold (no errno: this is our own defect).
+    #[error("invariant {0}")]
+    Invariant(String),
+}
+
+const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
+const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
+/// What a storage says that gives no errno of its own.
+pub(crate) const EIO: i32 = 5;
+const ENOMEM: i32 = 12;
+const EFAULT: i32 = 14;
+const EBUSY: i32 = 16;
+const EEXIST: i32 = 17;
+const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+const EOVERFLOW: i32 = 75;
+
+impl SwapError {
+    /// Says what a memory cgroup cannot do.
+    pub(crate) fn cgroup(errno: rustix::io::Errno, what: String) -> Self {
+        Self::Cgroup { errno: errno.raw_os_error(), what }
+    }
+
+    /// Says whether memory or the right to it was missing: a smaller folio may do.
+    pub(crate) fn is_no_memory(&self) -> bool {
+        matches!(self, Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. })
+    }
+
+    /// Says whether a page was not written because nothing takes it: it is worth staying in memory. Kernel:
+    /// `AOP_WRITEPAGE_ACTIVATE`.
+    pub(crate) fn is_write_refused(&self) -> bool {
+        matches!(
+            self,
+            Self::GhostWrite { .. }
+                | Self::WritebackForbidden { .. }
+                | Self::NoBacking { .. }
+                | Self::NoSpace { .. }
+                | Self::OverLimit { .. }
+        )
+    }
+
+    /// Returns the errno that the kernel's own call would give, or the nearest one.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NoSpace { .. }
+            | Self::NoBacking { .. }
+            | Self::GhostWrite { .. }
+            | Self::WritebackForbidden { .. } => ENOSPC,
+            Self::NoWayOut(_) => ENOMEM,
+            Self::NoneWritten => EAGAIN,
+            Self::NoDevice(_)
+            | Self::DeviceOff(_)
+            | Self::ForeignDevice(_)
+            | Self::NotInUse(_)
+            | Self::FolioGone(_)
+            | Self::NotHibernation(_)
+            | Self::NotInZswap(_)
+            | Self::NothingToShrink => ENOENT,
+            Self::AlreadyCached(_) => EEXIST,
+            Self::NotUniform(_)
+            | Self::FolioBusy(_)
+            | Self::StorageInUse(_)
+            | Self::DataInUse(_)
+            | Self::DirtyFolio(_)
+            | Self::FolioPinned { .. }
+            | Self::StillInUse { .. } => EBUSY,
+            Self::ShadowChanged(_) => EAGAIN,
+            Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => ENOMEM,
+            Self::NotMapped(_) => EFAULT,
+            Self::TooManySwapfiles => EPERM,
+            Self::CountOverflow(_) => EOVERFLOW,
+            Self::Interrupted => EINTR,
+            Self::InBatch { error, .. } => error.errno(),
+            Self::Io { errno, .. } | Self::Cgroup { errno, .. } => *errno,
+            Self::Invariant(_) => 0,
+            _ => EINVAL,
+        }
+    }
+}
+
+fn folio_at(entry: SwpEntry) -> String {
+    if entry == SwpEntry::NONE { "the folio".into() } else { format!("the folio of {entry}") }
+}
+
+fn gone(entry: SwpEntry) -> String {
+    match entry {
+        SwpEntry::NONE => "the handle has no folio any more: it was split, moved or dropped".into(),
+        _ => format!("the folio is not in memory: it went to {entry}"),
+    }
+}
+
+fn no_space(nr_pages: u32) -> String {
+    match nr_pages {
+        1 => "no free slot on any device".into(),
+        _ => format!(
+            "no free run of {nr_pages} slots: a large request tries one device, the next in turn, and no regular file"
+        ),
+    }
+}

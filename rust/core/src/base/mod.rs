@@ -1,0 +1,13 @@
+//! Ground floor: limits, index newtypes, the one error type, locks, and small containers that know nothing of swap.
+
+pub mod error;
+pub mod event;
+pub mod gfp;
+pub mod limits;
+pub(crate) mod orders;
+pub(crate) mod percpu;
+pub(crate) mod plist;
+pub(crate) mod sync;
+pub mod types;
+pub mod zero;
+pub(crate) mod zeroed;

@@ -1,0 +1,46 @@
+//! One value per CPU behind one lock per CPU; "this CPU" is an argument, never thread-local magic.
+
+use crossbeam_utils::CachePadded;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::MAX_CPUS;
+use crate::base::sync::{SpinGuard, SpinMutex};
+use crate::base::types::CpuId;
+
+/// A `T` for each CPU, each on cache lines of its own.
+#[derive(Debug)]
+pub(crate) struct PerCpu<T>(Box<[CachePadded<SpinMutex<T>>]>);
+
+impl<T> PerCpu<T> {
+    /// Makes the values. Errors: `BadNrCpus` (EINVAL).
+    pub(crate) fn new(nr_cpus: usize, mut init: impl FnMut(CpuId) -> T) -> Result<Self> {
+        if nr_cpus == 0 || nr_cpus > MAX_CPUS {
+            return Err(SwapError::BadNrCpus(nr_cpus));
+        }
+        Ok(Self((0..nr_cpus).map(|cpu| CachePadded::new(SpinMutex::new(init(CpuId(cpu as u16))))).collect()))
+    }
+
+    /// Returns the number of CPUs.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes the local lock of a CPU. Errors: `BadCpu` (EINVAL).
+    #[inline]
+    pub(crate) fn lock(&self, cpu: CpuId) -> Result<SpinGuard<'_, T>> {
+        match self.0.get(cpu.index()) {
+            Some(slot) => Ok(slot.lock()),
+            None => Err(SwapError::BadCpu { cpu: cpu.index(), nr_cpus: self.len() }),
+        }
+    }
+
+    /// Takes the lock of every CPU, ascending, and keeps them all: the world stands still.
+    pub(crate) fn lock_all(&self) -> Vec<SpinGuard<'_, T>> {
+        self.0.iter().map(|slot| slot.lock()).collect()
+    }
+
+    /// Visits the value of every CPU, one lock at a time, ascending: a grace period when the visitor does nothing.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&mut T)) {
+        self.0.iter().for_each(|slot| visit(&mut slot.lock()));
+    }
+}

@@ -1,0 +1,173 @@
+//! One folio in the place of another: split and migration. Counts, zero marks and owners of the slots stay.
+
+use std::ops::Range;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, Order};
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
+use crate::machine::{OnCpu, Swap};
+
+/// Returns how many references a folio has whose mappings and one user are known.
+fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
+    let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
+    1 + nr_mapped + nr_cached
+}
+
+impl<'a> OnCpu<'a> {
+    /// Splits a locked folio into folios of `order`, each with one reference for the caller; the first stays locked.
+    ///
+    /// `nr_mapped` says how many mappings pages have, for all of which the caller speaks. Errors: `FolioPinned` (EBUSY) somebody else has a
+    /// reference; `FolioBusy` (EBUSY) under writeback. Kernel: `__folio_split`; differs: mappings stay where they are.
+    pub(crate) fn split_locked(
+        &mut self,
+        locked: &LockedFolio<'a>,
+        order: Order,
+        nr_mapped: impl Fn(Range<u32>) -> u32,
+    ) -> Result<Vec<FolioRef<'a>>> {
+        let folio = locked.folio();
+        if folio.has(FolioFlags::WRITEBACK) {
+            return Err(folio.busy());
+        }
+        let cx = self.cx();
+        let slots = match folio.entry() {
+            Some(_) => Some(cx.folio_slots(folio)?),
+            None => None,
+        };
+        let expected = expected_refs(folio, nr_mapped(0..folio.nr_pages()));
+        if !folio.freeze(expected) {
+            return Err(SwapError::FolioPinned { refs: folio.refs(), expected });
+        }
+        if let Some(groups) = cx.swap.memcg() {
+            folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
+        }
+        let ci = slots.map(|(device, offset)| device.clusters.lock_used(offset.cluster()));
+        let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
+        let starts = (0..nr_pages).step_by(nr_part as usize);
+        // From the end: the head keeps its number, and is found by it until it is the last one left.
+        for page in starts.clone().rev() {
+            let part = folio.at(page);
+            let mapcount = nr_mapped(page..page + nr_part);
+            if page > 0 {
+                folio.make_part(part, Part { order, mapcount });
+            } else {
+                folio.shrink(Part { order, mapcount });
+            }
+            if let (Some(ci), Some(first)) = (&ci, first) {
+                cx.swap_cache_replace_folio(ci, folio, part, first.plus(page));
+            }
+        }
+        drop(ci);
+        folio.lru_add_parts(starts.clone().skip(1).map(|page| folio.at(page)));
+        starts.clone().for_each(|page| {
+            let part = folio.at(page);
+            let nr_mapped = part.mapcount();
+            part.unfreeze(expected_refs(part, nr_mapped));
+        });
+        Ok(starts.map(|page| FolioRef::adopt(folio.at(page))).collect())
+    }
+}
+
+impl Swap {
+    /// Splits a folio that its holder maps into folios of a smaller order; the parts stay mapped and cached.
+    ///
+    /// Errors, with the folio back: `OutOfRange` (EINVAL) the order is not smaller; `FolioPinned`, `FolioBusy` (EBUSY).
+    /// Kernel: `split_folio_to_order`.
+    pub fn folio_split<'s>(
+        &'s self,
+        mapped: MappedFolio<'s>,
+        order: Order,
+        cpu: CpuId,
+    ) -> std::result::Result<Vec<MappedFolio<'s>>, (MappedFolio<'s>, SwapError)> {
+        let (folio, pages) = mapped.into_parts();
+        match self.split_parts(&folio, pages.clone(), order, cpu) {
+            Ok(parts) => {
+                // The reference went to the first part.
+                folio.into_raw();
+                let nr_part = order.nr_pages();
+                let part_of = |(i, part)| {
+                    let first = i as u32 * nr_part;
+                    let within = |page: u32| page.clamp(first, first + nr_part) - first;
+                    MappedFolio::from_parts(part, within(pages.start)..within(pages.end))
+                };
+                Ok(parts.into_iter().enumerate().map(part_of).collect())
+            }
+            Err(error) => Err((MappedFolio::from_parts(folio, pages), error)),
+        }
+    }
+
+    fn split_parts<'s>(
+        &'s self,
+        folio: &FolioRef<'s>,
+        pages: Range<u32>,
+        order: Order,
+        cpu: CpuId,
+    ) -> Result<Vec<FolioRef<'s>>> {
+        crate::folio::check_home(folio.folio(), self.memory_of_folios())?;
+        if order >= folio.order() {
+            let (what, high) = ("order after the split", u64::from(folio.order().get()).saturating_sub(1));
+            return Err(SwapError::OutOfRange { what, value: order.get().into(), low: 0, high });
+        }
+        let locked = folio.folio().lock_for_io()?;
+        let nr_mapped =
+            |part: Range<u32>| pages.end.clamp(part.start, part.end) - pages.start.clamp(part.start, part.end);
+        self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped)
+    }
+
+    /// Moves the content of a folio that its holder maps to other memory; mapped and cached as before.
+    ///
+    /// Errors, with the folio back: `NoMemory` (ENOMEM); `FolioPinned`, `FolioBusy`, `DataInUse` (EBUSY).
+    /// Kernel: `migrate_folio`, `folio_migrate_mapping`.
+    pub fn folio_migrate<'s>(
+        &'s self,
+        mapped: MappedFolio<'s>,
+        cpu: CpuId,
+    ) -> std::result::Result<MappedFolio<'s>, (MappedFolio<'s>, SwapError)> {
+        let (old, pages) = mapped.into_parts();
+        match self.migrate_parts(&old, pages.clone(), cpu) {
+            Ok(new) => {
+                old.into_raw();
+                Ok(MappedFolio::from_parts(new, pages))
+            }
+            Err(error) => Err((MappedFolio::from_parts(old, pages), error)),
+        }
+    }
+
+    fn migrate_parts<'s>(&'s self, old: &FolioRef<'s>, pages: Range<u32>, cpu: CpuId) -> Result<FolioRef<'s>> {
+        crate::folio::check_home(old.folio(), self.memory_of_folios())?;
+        let locked = old.folio().lock_for_io()?;
+        let new = self.folio_alloc(old.order())?;
+        new.bytes_mut()?.copy_from_slice(&old.bytes()?);
+        let new_locked = new.folio().lock();
+        self.on_cpu(cpu)?.migrate_locked(&locked, &new_locked, pages)?;
+        drop(new_locked);
+        locked.keep();
+        old.folio().free_frozen();
+        Ok(new)
+    }
+}
+
+impl OnCpu<'_> {
+    /// Gives a new locked folio the place of a locked one, which stays frozen.
+    fn migrate_locked(&mut self, old: &LockedFolio<'_>, new: &LockedFolio<'_>, mapped: Range<u32>) -> Result<()> {
+        let cx = self.cx();
+        let expected = expected_refs(old.folio(), mapped.len() as u32);
+        let slots = match old.entry() {
+            Some(_) => Some(cx.folio_slots(old.folio())?),
+            None => None,
+        };
+        if !old.freeze(expected) {
+            return Err(SwapError::FolioPinned { refs: old.refs(), expected });
+        }
+        new.take_over(old.folio());
+        if let (Some((device, offset)), Some(first)) = (slots, old.entry()) {
+            let ci = device.clusters.lock_used(offset.cluster());
+            new.add_refs(new.nr_pages());
+            cx.swap_cache_replace_folio(&ci, old.folio(), new.folio(), first);
+            drop(ci);
+            old.leave_cache();
+        }
+        old.forget_mappings();
+        new.add_mappings(mapped.len() as u32);
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! May a range of slots be cached by one folio? The look that a swap-in takes before and after it gets memory.
+
+use std::ops::Range;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::SwpOffset;
+use crate::cluster::ClusterGuard;
+use crate::machine::Cx;
+use crate::machine::device::SwapDevice;
+use crate::machine::profile::SwapinCheck;
+use crate::slots::owner::SeenSlots;
+use crate::table::{Backing, EntryKind, Shadow, SwapTable, SwapTableEntry};
+
+fn is_swapped_out(word: SwapTableEntry) -> bool {
+    word.kind() == EntryKind::Shadow && word.count() != Some(0)
+}
+
+/// Looks at the range of `nr_pages` slots from `base` that holds `targ`; returns what it saw of it.
+///
+/// Errors: `NotInUse` (ENOENT) the target is free, bad or has no table; `AlreadyCached` (EEXIST) the target is cached;
+/// `NotUniform` (EBUSY) another slot is cached, free, of another owner, or zero marks are mixed. With
+/// [`SwapinCheck::ZeroFirst`] mixed marks are found before the target is looked at. Kernel: `swap_cache_check_batch`.
+pub(super) fn check_batch(
+    cx: &Cx<'_>,
+    device: &SwapDevice,
+    ci: &ClusterGuard<'_>,
+    base: SwpOffset,
+    targ: SwpOffset,
+    nr_pages: u32,
+) -> Result<SeenSlots> {
+    let order = cx.swap.switches.swapin_check;
+    let table = ci.table().ok_or(SwapError::NotInUse(device.entry_at(targ)))?;
+    let slots = base.in_cluster()..base.in_cluster() + nr_pages as usize;
+    let at = |slot: usize| device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+    let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at(slot))));
+    if order == SwapinCheck::ZeroFirst {
+        differs(mixed_zero(table, slots.clone()))?;
+    }
+    let shadow = target_shadow(device, table, targ)?;
+    if order == SwapinCheck::TargetFirst {
+        differs(mixed_zero(table, slots.clone()))?;
+    }
+    let owner = cx.slot_owner(ci, table, targ.in_cluster());
+    let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && cx.slot_owner(ci, table, slot) == owner;
+    differs(slots.clone().find(|&slot| !is_alike(slot)))?;
+    differs(mixed_backing(cx, device, ci, table, slots.clone()))?;
+    let shared_count = cx.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
+    let is_shared =
+        slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
+    Ok(SeenSlots { shadow, owner, is_shared })
+}
+
+fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Result<Shadow> {
+    let (word, entry) = (table.get(targ.in_cluster()), device.entry_at(targ));
+    match word.shadow() {
+        _ if word.is_cached() => Err(SwapError::AlreadyCached(entry)),
+        Some(shadow) if word.count() != Some(0) => Ok(shadow),
+        _ => Err(SwapError::NotInUse(entry)),
+    }
+}
+
+/// Returns the first slot that one read does not reach together with the first one: its data is elsewhere, or in zswap, which
+/// loads single pages. Kernel: `vswap_can_swapin_thp`, and the look at zswap beside it.
+fn mixed_backing(
+    cx: &Cx<'_>,
+    device: &SwapDevice,
+    ci: &ClusterGuard<'_>,
+    table: &SwapTable,
+    mut slots: Range<usize>,
+) -> Option<usize> {
+    if slots.len() == 1 {
+        return None;
+    }
+    if !device.is_virtual() {
+        let base = ci.idx().base();
+        let is_stored = |slot: usize| cx.zswap_id(device, base.plus(slot as u32)).is_some();
+        return if cx.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
+    }
+    let backing = |slot: usize| ci.virtual_word(slot).backing(table.get(slot));
+    let (start, first) = (slots.start, backing(slots.start));
+    let is_read_alone = first == Backing::Zswap;
+    slots.find(|&slot| is_read_alone || !first.continues((slot - start) as u32, backing(slot)))
+}
+
+/// Returns the first slot whose zero mark is not that of the first one.
+fn mixed_zero(table: &SwapTable, mut slots: Range<usize>) -> Option<usize> {
+    let first = table.get(slots.start).is_zero();
+    slots.find(|&slot| table.get(slot).is_zero() != first)
+}
+
+/// Returns the zero mark of a slot and how many slots from it on, at most `nr_max`, have the same. Kernel:
+/// `swap_zeromap_batch`.
+pub(super) fn zero_batch(table: &SwapTable, slot: usize, nr_max: u32) -> (bool, u32) {
+    let is_zero = table.get(slot).is_zero();
+    let end = slot + nr_max as usize;
+    (is_zero, (mixed_zero(table, slot..end).unwrap_or(end) - slot) as u32)
+}

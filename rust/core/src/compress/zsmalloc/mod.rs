@@ -1,0 +1,265 @@
+//! Memory of compressed pages: objects of fixed sizes in zspages, a spin lock a class for what is free and a shared
+//! lock a zspage for what is stored. Neither is held while the other is waited for: [`Pool::compact`], which has a class
+//! lock, only tries those of two zspages.
+
+mod class;
+mod zspage;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crossbeam_utils::CachePadded;
+
+use crate::base::limits::PAGE_SIZE;
+use crate::base::sync::SpinMutex;
+use class::{CHAIN_PAGES_MAX, Classes, Geometry, HANDLE_SIZE, OBJECTS_MAX};
+pub(crate) use zspage::Full;
+use zspage::{Class, Memory, Spare};
+
+/// Names an object: class, zspage, place in it; 47 bits. Kernel: the handle that `zs_malloc` returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Handle(u64);
+
+impl Handle {
+    /// Bits of [`Handle::bits`].
+    pub(crate) const BITS: u32 = 32 + 8 + 7;
+
+    fn new(class: usize, zspage: u32, object: usize) -> Self {
+        debug_assert!(class < 128 && object < OBJECTS_MAX, "a handle has no room");
+        Self(u64::from(zspage) << 15 | (object as u64) << 7 | class as u64)
+    }
+
+    /// The handle as a number, to be kept.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The other way round.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    fn class(self) -> usize {
+        (self.0 & 127) as usize
+    }
+
+    fn object(self) -> usize {
+        (self.0 >> 7 & 255) as usize
+    }
+
+    fn zspage(self) -> u32 {
+        (self.0 >> 15) as u32
+    }
+}
+
+/// What a pool holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct PoolTotals {
+    /// Objects.
+    pub(crate) nr_objects: u64,
+    /// Objects of a whole page.
+    pub(crate) nr_huge: u64,
+    /// Bytes of data in objects, without rounding.
+    pub(crate) data_bytes: u64,
+    /// Pages of zspages.
+    pub(crate) nr_pages: u64,
+    /// The most pages there ever were.
+    pub(crate) nr_pages_max: u64,
+    /// Pages that compaction gave back.
+    pub(crate) nr_compacted_pages: u64,
+}
+
+/// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that no object
+/// is copied together before it is read.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    sizes: Classes,
+    classes: Box<[CachePadded<SpinMutex<Class>>]>,
+    spare: CachePadded<SpinMutex<Spare>>,
+    limit_pages: u64,
+    nr_pages: AtomicU64,
+    nr_pages_max: AtomicU64,
+    nr_compacted_pages: AtomicU64,
+}
+
+// Every counter is Relaxed: each is a number of its own; what memory it speaks of is ordered by the class locks.
+impl Pool {
+    /// An empty pool that never has more pages than the limit.
+    pub(crate) fn new(limit_pages: u64) -> Self {
+        let sizes = Classes::new(CHAIN_PAGES_MAX);
+        let classes =
+            sizes.distinct.iter().map(|geometry| CachePadded::new(SpinMutex::new(Class::new(*geometry)))).collect();
+        let [nr_pages, nr_pages_max, nr_compacted_pages] = [const { AtomicU64::new(0) }; 3];
+        let spare = CachePadded::new(SpinMutex::new(Spare::new()));
+        Self { sizes, classes, spare, limit_pages, nr_pages, nr_pages_max, nr_compacted_pages }
+    }
+
+    /// Returns the pages of zspages.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.nr_pages.load(Relaxed)
+    }
+
+    /// Returns the largest data in bytes that an object smaller than a page can hold.
+    pub(crate) fn data_bytes_max(&self) -> usize {
+        self.sizes.data_bytes_max()
+    }
+
+    /// Stores data of a slot. Kernel: `zs_malloc` and `zs_obj_write`.
+    #[inline]
+    pub(crate) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
+        let class = self.sizes.for_bytes(data.len());
+        let geometry = self.sizes.distinct[class];
+        let mut held = self.classes[class].lock();
+        let (zspage, object, memory) = match held.take() {
+            Some(taken) => taken,
+            None => {
+                drop(held);
+                let memory = self.new_memory(geometry)?;
+                held = self.classes[class].lock();
+                if let Err(full) = held.add(memory) {
+                    drop(held);
+                    self.nr_pages.fetch_sub(geometry.nr_pages as u64, Relaxed);
+                    return Err(full);
+                }
+                held.take().expect("a zspage was just added")
+            }
+        };
+        held.nr_objects += 1;
+        held.data_bytes += data.len() as u64;
+        drop(held);
+        let start = object * geometry.size_bytes;
+        // Bytes are whole whatever thread panicked: the lock is used all the same.
+        let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
+        let object_memory = &mut memory[start..start + geometry.size_bytes];
+        if geometry.is_huge() {
+            object_memory[..data.len()].copy_from_slice(data);
+        } else {
+            let (handle, rest) = object_memory.split_at_mut(HANDLE_SIZE);
+            handle.copy_from_slice(&u64::from(owner).to_ne_bytes());
+            rest[..data.len()].copy_from_slice(data);
+        }
+        Ok(Handle::new(class, zspage, object))
+    }
+
+    /// Reads an object of a length in bytes in place, if the caller still has it. `still_there` is asked once the
+    /// object cannot be moved or overwritten any more; when it says no, nothing is read. Kernel: `zs_obj_read_begin`.
+    #[inline]
+    pub(crate) fn read<R>(
+        &self,
+        handle: Handle,
+        bytes: usize,
+        still_there: impl FnOnce() -> bool,
+        body: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
+        let geometry = self.sizes.distinct[handle.class()];
+        let memory = self.classes[handle.class()].lock().memory_of(handle.zspage())?;
+        let start = handle.object() * geometry.size_bytes + if geometry.is_huge() { 0 } else { HANDLE_SIZE };
+        let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
+        still_there().then(|| body(&memory[start..start + bytes]))
+    }
+
+    /// Frees an object that holds data of a length. Waits for no data to be copied. Kernel: `zs_free`.
+    pub(crate) fn free(&self, handle: Handle, bytes: usize) {
+        let mut held = self.classes[handle.class()].lock();
+        held.nr_objects -= 1;
+        held.data_bytes -= bytes as u64;
+        let emptied = held.give(handle.zspage(), handle.object());
+        drop(held);
+        if let Some(memory) = emptied {
+            self.give_back(self.sizes.distinct[handle.class()].nr_pages, memory);
+        }
+    }
+
+    /// Moves objects from the emptiest zspages to the fullest and gives back what gets empty; returns those pages.
+    ///
+    /// `moved` is told the owner, the old and the new place, and says whether the owner follows. Kernel: `zs_compact`.
+    pub(crate) fn compact(&self, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
+        let pages = self.classes.iter().enumerate().map(|(i, class)| self.compact_class(i, class, &moved)).sum();
+        self.nr_compacted_pages.fetch_add(pages, Relaxed);
+        pages
+    }
+
+    fn compact_class(&self, i: usize, class: &SpinMutex<Class>, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
+        let Geometry { size_bytes, nr_pages, nr_objects } = self.sizes.distinct[i];
+        let mut pages = 0;
+        loop {
+            let mut held = class.lock();
+            let Some((from, to)) = held.ends().filter(|_| held.can_compact()) else { return pages };
+            let Some(from_memory) = held.memory_of(from) else { return pages };
+            // Whoever is at work in either zspage comes first: what cannot be had at once is left for another time.
+            let Ok(from_bytes) = from_memory.try_write() else { return pages };
+            let mut nr_moved = 0;
+            for object in 0..nr_objects {
+                if !held.is_used(from, object) {
+                    continue;
+                }
+                if held.is_full(to) {
+                    break;
+                }
+                let old = &from_bytes[object * size_bytes..][..size_bytes];
+                let owner = u64::from_ne_bytes(old[..HANDLE_SIZE].try_into().expect("8 bytes"));
+                let (place, to_memory) = held.take_of(to);
+                let Ok(mut to_bytes) = to_memory.try_write() else {
+                    held.give(to, place);
+                    break;
+                };
+                to_bytes[place * size_bytes..][..size_bytes].copy_from_slice(old);
+                let (old, new) = (Handle::new(i, from, object), Handle::new(i, to, place));
+                if moved(owner as u32, old, new) {
+                    nr_moved += 1;
+                    if let Some(memory) = held.give(from, object) {
+                        pages += nr_pages as u64;
+                        self.give_back(nr_pages, memory);
+                        break;
+                    }
+                } else {
+                    held.give(to, place);
+                }
+            }
+            if nr_moved == 0 {
+                return pages;
+            }
+        }
+    }
+
+    /// Returns what the pool holds; exact when nobody is at work.
+    pub(crate) fn totals(&self) -> PoolTotals {
+        let mut totals = PoolTotals {
+            nr_pages: self.nr_pages.load(Relaxed),
+            nr_pages_max: self.nr_pages_max.load(Relaxed),
+            nr_compacted_pages: self.nr_compacted_pages.load(Relaxed),
+            ..PoolTotals::default()
+        };
+        for class in &self.classes {
+            let held = class.lock();
+            totals.nr_objects += held.nr_objects;
+            totals.data_bytes += held.data_bytes;
+            totals.nr_huge += if held.geometry.is_huge() { held.nr_objects } else { 0 };
+        }
+        totals
+    }
+
+    fn new_memory(&self, geometry: Geometry) -> Result<Memory, Full> {
+        let more = |pages: u64| Some(pages + geometry.nr_pages as u64).filter(|&pages| pages <= self.limit_pages);
+        let before = self.nr_pages.fetch_update(Relaxed, Relaxed, more).map_err(|_| Full::Limit)?;
+        self.nr_pages_max.fetch_max(before + geometry.nr_pages as u64, Relaxed);
+        if let Some(memory) = self.spare.lock().take(geometry.nr_pages) {
+            return Ok(memory);
+        }
+        let (mut bytes, size) = (Vec::new(), geometry.nr_pages * PAGE_SIZE);
+        if bytes.try_reserve_exact(size).is_err() {
+            self.nr_pages.fetch_sub(geometry.nr_pages as u64, Relaxed);
+            return Err(Full::System);
+        }
+        bytes.resize(size, 0);
+        Ok(Arc::new(RwLock::new(bytes.into())))
+    }
+
+    /// Takes memory that no zspage has any more; a reader that came too late may still look at it, and see that it did.
+    fn give_back(&self, nr_pages: usize, memory: Memory) {
+        self.nr_pages.fetch_sub(nr_pages as u64, Relaxed);
+        // The lock is free again when what is too much goes to the system.
+        let too_much = self.spare.lock().keep(nr_pages, memory);
+        drop(too_much);
+    }
+}

@@ -1,0 +1,227 @@
+//! Zspages of one class: which have room, how full they are, and which of their objects are free; and the memory of
+//! freed ones.
+
+use std::sync::{Arc, RwLock};
+
+use super::class::{CHAIN_PAGES_MAX, Geometry, OBJECTS_MAX};
+use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
+
+const WORDS: usize = OBJECTS_MAX / 64;
+const NO_ZSPAGE: u32 = u32::MAX;
+/// Fullness groups of 10 % each; full zspages are in none. Kernel: `enum fullness_group`.
+const NR_GROUPS: usize = 10;
+
+/// Why nothing could be stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Full {
+    /// The pool would go over its limit.
+    Limit,
+    /// The system has no memory.
+    System,
+}
+
+/// The bytes of a zspage, its pages in one piece, under its own lock. Readers share it, as they hold it while a page is
+/// decompressed; it may sleep, so it is only tried by who holds a spin lock.
+pub(super) type Memory = Arc<RwLock<Box<[u8]>>>;
+
+/// Kernel: `struct zspage`; differs: free objects are bits here, not links in the memory itself, so that taking and
+/// freeing touch no data.
+#[derive(Debug)]
+struct Zspage {
+    memory: Option<Memory>,
+    used: [u64; WORDS],
+    inuse: u16,
+    /// The list it is on: a fullness group, or `NR_GROUPS` for none.
+    group: u8,
+    prev: u32,
+    next: u32,
+}
+
+/// The zspages of a class and their lists. Kernel: `struct size_class`.
+#[derive(Debug)]
+pub(super) struct Class {
+    pub(super) geometry: Geometry,
+    zspages: Vec<Zspage>,
+    /// Numbers of zspages without memory, linked by `next`.
+    vacant: u32,
+    groups: [u32; NR_GROUPS],
+    /// Zspages with memory.
+    nr_zspages: u64,
+    /// Objects in use, counted by the pool.
+    pub(super) nr_objects: u64,
+    /// Bytes of data in them, counted by the pool.
+    pub(super) data_bytes: u64,
+}
+
+impl Class {
+    /// A class without zspages.
+    pub(super) fn new(geometry: Geometry) -> Self {
+        let groups = [NO_ZSPAGE; NR_GROUPS];
+        let (zspages, vacant) = (Vec::new(), NO_ZSPAGE);
+        Self { geometry, zspages, vacant, groups, nr_zspages: 0, nr_objects: 0, data_bytes: 0 }
+    }
+
+    /// Returns the memory of a zspage, unless it was freed.
+    pub(super) fn memory_of(&self, zspage: u32) -> Option<Memory> {
+        self.zspages[zspage as usize].memory.clone()
+    }
+
+    /// Says whether an object is in use.
+    pub(super) fn is_used(&self, zspage: u32, object: usize) -> bool {
+        self.zspages[zspage as usize].used[object / 64] >> (object % 64) & 1 == 1
+    }
+
+    /// Says whether a zspage has no free object.
+    pub(super) fn is_full(&self, zspage: u32) -> bool {
+        usize::from(self.zspages[zspage as usize].inuse) == self.geometry.nr_objects
+    }
+
+    fn at(&mut self, zspage: u32) -> &mut Zspage {
+        &mut self.zspages[zspage as usize]
+    }
+
+    fn unlink(&mut self, zspage: u32) {
+        let Zspage { group, prev, next, .. } = *self.at(zspage);
+        if usize::from(group) == NR_GROUPS {
+            return;
+        }
+        match prev {
+            NO_ZSPAGE => self.groups[usize::from(group)] = next,
+            prev => self.at(prev).next = next,
+        }
+        if next != NO_ZSPAGE {
+            self.at(next).prev = prev;
+        }
+        self.at(zspage).group = NR_GROUPS as u8;
+    }
+
+    /// Puts a zspage on the list that its fullness asks for. Kernel: `fix_fullness_group`.
+    fn regroup(&mut self, zspage: u32) {
+        let wanted = usize::from(self.at(zspage).inuse) * NR_GROUPS / self.geometry.nr_objects;
+        if wanted == usize::from(self.at(zspage).group) {
+            return;
+        }
+        self.unlink(zspage);
+        if wanted < NR_GROUPS {
+            let head = std::mem::replace(&mut self.groups[wanted], zspage);
+            if head != NO_ZSPAGE {
+                self.at(head).prev = zspage;
+            }
+            let here = self.at(zspage);
+            (here.group, here.prev, here.next) = (wanted as u8, NO_ZSPAGE, head);
+        }
+    }
+
+    /// Adds an empty zspage.
+    pub(super) fn add(&mut self, memory: Memory) -> Result<(), Full> {
+        let zspage = match self.vacant {
+            NO_ZSPAGE => {
+                let new = u32::try_from(self.zspages.len()).ok().filter(|&new| new != NO_ZSPAGE).ok_or(Full::System)?;
+                self.zspages.try_reserve(1).map_err(|_| Full::System)?;
+                self.zspages.push(Zspage {
+                    memory: None,
+                    used: [0; WORDS],
+                    inuse: 0,
+                    group: NR_GROUPS as u8,
+                    prev: NO_ZSPAGE,
+                    next: NO_ZSPAGE,
+                });
+                new
+            }
+            vacant => {
+                self.vacant = self.at(vacant).next;
+                vacant
+            }
+        };
+        self.at(zspage).memory = Some(memory);
+        self.nr_zspages += 1;
+        self.regroup(zspage);
+        Ok(())
+    }
+
+    /// Takes an object of one zspage, which has a free one.
+    pub(super) fn take_of(&mut self, zspage: u32) -> (usize, Memory) {
+        let here = self.at(zspage);
+        let word = here.used.iter().position(|&word| word != u64::MAX).expect("a listed zspage has a free object");
+        let object = word * 64 + here.used[word].trailing_ones() as usize;
+        here.used[word] |= 1 << (object % 64);
+        here.inuse += 1;
+        let memory = here.memory.clone().expect("a listed zspage has memory");
+        debug_assert!(object < self.geometry.nr_objects, "a listed zspage has a free object");
+        self.regroup(zspage);
+        (object, memory)
+    }
+
+    /// Takes an object of the fullest zspage that is not full.
+    pub(super) fn take(&mut self) -> Option<(u32, usize, Memory)> {
+        let zspage = self.groups.iter().rev().copied().find(|&head| head != NO_ZSPAGE)?;
+        let (object, memory) = self.take_of(zspage);
+        Some((zspage, object, memory))
+    }
+
+    /// Frees an object; returns the memory of a zspage that is empty now.
+    pub(super) fn give(&mut self, zspage: u32, object: usize) -> Option<Memory> {
+        debug_assert!(self.is_used(zspage, object), "free of a free object");
+        let here = self.at(zspage);
+        here.used[object / 64] &= !(1 << (object % 64));
+        here.inuse -= 1;
+        if here.inuse > 0 {
+            self.regroup(zspage);
+            return None;
+        }
+        self.unlink(zspage);
+        self.nr_zspages -= 1;
+        let vacant = std::mem::replace(&mut self.vacant, zspage);
+        let here = self.at(zspage);
+        here.next = vacant;
+        here.memory.take()
+    }
+
+    /// Says whether moving objects together would empty a zspage. Kernel: `zs_can_compact`.
+    pub(super) fn can_compact(&self) -> bool {
+        let objects_each = self.geometry.nr_objects as u64;
+        self.nr_zspages * objects_each - self.nr_objects >= objects_each
+    }
+
+    /// Returns the emptiest and the fullest of the zspages that are not full, if they are two.
+    pub(super) fn ends(&self) -> Option<(u32, u32)> {
+        let mut heads = self.groups.iter().copied().filter(|&head| head != NO_ZSPAGE);
+        let emptiest = heads.next()?;
+        let fullest = heads.next_back().unwrap_or(self.zspages[emptiest as usize].next);
+        (fullest != NO_ZSPAGE).then_some((emptiest, fullest))
+    }
+}
+
+/// Memory of freed zspages by its pages, for the next ones: a free then asks nothing of the system's allocator. It is
+/// not the pool's any more and in none of its figures. Kernel: the per-CPU page lists under the page allocator.
+#[derive(Debug)]
+pub(super) struct Spare {
+    by_pages: [Vec<Memory>; CHAIN_PAGES_MAX],
+    nr_pages: usize,
+}
+
+impl Spare {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        // All the room is taken now: a free must not grow a list.
+        let list = |pages: usize| Vec::with_capacity(ZRAM_SPARE_PAGES_MAX / pages);
+        Self { by_pages: std::array::from_fn(|i| list(i + 1)), nr_pages: 0 }
+    }
+
+    /// Takes memory of so many pages, with what was in it before.
+    pub(super) fn take(&mut self, nr_pages: usize) -> Option<Memory> {
+        let memory = self.by_pages[nr_pages - 1].pop()?;
+        self.nr_pages -= nr_pages;
+        Some(memory)
+    }
+
+    /// Keeps the memory, or hands it back when there is enough.
+    pub(super) fn keep(&mut self, nr_pages: usize, memory: Memory) -> Option<Memory> {
+        if self.nr_pages + nr_pages > ZRAM_SPARE_PAGES_MAX {
+            return Some(memory);
+        }
+        self.nr_pages += nr_pages;
+        self.by_pages[nr_pages - 1].push(memory);
+        None
+    }
+}

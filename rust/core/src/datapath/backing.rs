@@ -1,0 +1,264 @@
+//! Moving what is behind virtual slots: to real slots, from one device to another, and back into memory.
+//!
+//! Everything here holds the lock of the folio over the slots, which owns their backing. `docs/virtual.md` has the recipes.
+
+use std::ops::Range;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::{CpuId, SwpEntry, SwpOffset, SwpType};
+use crate::cluster::ClusterGuard;
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::machine::device::SwpFlags;
+use crate::machine::{OnCpu, Swap};
+use crate::swapping::swapin::{Orders, Swapin};
+use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
+
+/// What became of a slot whose data was to go to another device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moved {
+    /// The data is there, and the slots it was in are free.
+    Done,
+    /// The virtual slot was freed: nothing is left to move.
+    Freed,
+    /// The folio is locked or under writeback, or the data is on no real slots, or not on a run of them.
+    Skipped,
+    /// The other device has no run for it.
+    NoRoom,
+}
+
+impl Moved {
+    /// Returns the word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Freed => "freed",
+            Self::Skipped => "skipped",
+            Self::NoRoom => "no_room",
+        }
+    }
+}
+
+/// Returns the run of real slots that is behind all of a range of virtual slots. `ci` is their locked cluster.
+fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option<SwpEntry> {
+    let slot = offset.in_cluster();
+    let Stored::Swapfile(first) = ci.virtual_word(slot).stored() else { return None };
+    let is_run = |i: u32| ci.virtual_word(slot + i as usize) == VirtualWord::swapfile(first.plus(i));
+    (1..nr_pages).all(is_run).then_some(first)
+}
+
+/// Sets or clears the zero marks of cached slots. `ci` is their locked cluster.
+fn mark_zero(ci: &ClusterGuard<'_>, slots: Range<usize>, is_zero: bool) {
+    let table = ci.table().expect("cached slots have a table");
+    for slot in slots {
+        let word = table.get(slot);
+        if word.is_zero() != is_zero {
+            table.set(slot, word.with_zero(is_zero).expect("a cached folio's slots hold it"));
+        }
+    }
+}
+
+impl OnCpu<'_> {
+    /// Says where the data of a slot is, and of how many slots from it on, at most `nr_max` in its cluster, it is there too: on
+    /// a device, in one run. A slot of a device that is not virtual is its own place.
+    ///
+    /// Without the lock of the folio over the slot the answer is a hint. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    /// Locks: the cluster lock. Kernel: `vswap_check_backing`.
+    pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
+        let cx = self.cx();
+        let (device, offset) = cx.resolve_any(entry)?;
+        let first = offset.in_cluster();
+        let end = (first + nr_max.max(1) as usize).min(SWAPFILE_CLUSTER as usize);
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok((Backing::None, 1)) };
+        let at = |slot: usize| {
+            let word = ci.table().map_or(SwapTableEntry::NULL, |table| table.get(slot));
+            let offset = ci.idx().base().plus(slot as u32);
+            let own = || Backing::Swapfile(device.entry_at(offset));
+            match ci.virtual_word(slot).backing(word) {
+                _ if !device.is_virtual() && cx.zswap_id(device, offset).is_some() => Backing::Zswap,
+                // Who has no second word has its data in the folio alone while that is dirty; this cannot be seen here.
+                Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
+                backing => backing,
+            }
+        };
+        let backing = at(first);
+        let nr = (first + 1..end).take_while(|&slot| backing.continues((slot - first) as u32, at(slot))).count();
+        Ok((backing, 1 + nr as u32))
+    }
+
+    /// Returns the run of real slots that a locked cached folio's data is on or goes to: its own, or the one behind all of its
+    /// virtual slots. `None`: there is no such run. Errors: `NotCached` (EINVAL).
+    pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
+        let (device, offset) = self.cx().folio_slots(folio)?;
+        if !device.is_virtual() {
+            return Ok((!device.is_ghost()).then(|| device.entry_at(offset)));
+        }
+        Ok(run_behind(&device.clusters.lock_used(offset.cluster()), offset, folio.nr_pages()))
+    }
+
+    /// Says whether reading a slot is as fast as memory, which its data's device knows; zswap, zeros and nothing are not asked.
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel: `swap_synchronous_io` of the backing.
+    pub(crate) fn is_synchronous(&mut self, entry: SwpEntry) -> Result<bool> {
+        let device = match self.device_of(entry)? {
+            device if !device.is_virtual() => device,
+            _ => match self.backing(entry, 1)?.0 {
+                Backing::Swapfile(real) => self.device_of(real)?,
+                _ => return Ok(false),
+            },
+        };
+        Ok(device.has(SwpFlags::SYNCHRONOUS_IO))
+    }
+
+    /// Lets go of what a writeout of a locked cached folio makes stale, and sets or clears its zero marks: on a virtual device
+    /// of everything, but for one run of real slots that is written over. Errors: `NotCached` (EINVAL).
+    pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, is_zero: bool) -> Result<()> {
+        let mut cx = self.cx();
+        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let (slot, nr_pages) = (offset.in_cluster(), folio.nr_pages());
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        if device.is_virtual() && (is_zero || run_behind(&ci, offset, nr_pages).is_none()) {
+            cx.release_backing(device, &mut ci, slot..slot + nr_pages as usize);
+        }
+        mark_zero(&ci, slot..slot + nr_pages as usize, is_zero);
+        drop(ci);
+        self.finish();
+        Ok(())
+    }
+
+    /// Lets go of everything behind the slots of a locked cached folio, on a virtual device; its content is nowhere else then.
+    /// Errors: `NotCached` (EINVAL).
+    pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        let mut cx = self.cx();
+        let (device, offset) = cx.folio_slots(folio.folio())?;
+        if device.is_virtual() {
+            let slot = offset.in_cluster();
+            let mut ci = device.clusters.lock_used(offset.cluster());
+            cx.release_backing(device, &mut ci, slot..slot + folio.nr_pages() as usize);
+        }
+        Ok(())
+    }
+
+    /// Puts a run of real slots behind the virtual slots of a locked cached folio and returns it; one that is there already
+    /// stays, and a folio without virtual slots has its own. What was behind the slots is the caller's to let go of.
+    ///
+    /// Errors: `NoBacking` (ENOSPC) no run; `OverLimit` (ENOMEM) the swap charge was refused; nothing changed; `NotCached`
+    /// (EINVAL). `GhostWrite` (ENOSPC) a ghost without virtual table. Locks: the real device's, then the virtual
+    /// cluster's. Kernel: `folio_realloc_swap`; differs: the words are
+    /// written after the run is taken, which the folio lock allows.
+    pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
+        if let Some(first) = self.real_run(folio.folio())? {
+            return Ok(first);
+        }
+        let mut cx = self.cx();
+        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let nr_pages = folio.nr_pages();
+        if !device.is_virtual() {
+            return Err(SwapError::GhostWrite { first: offset.0, nr_pages });
+        }
+        cx.try_charge_backing(folio)?;
+        let Some(first) = cx.alloc_backing(device.entry_at(offset), folio.order(), None) else {
+            cx.cancel_charge_backing(folio)?;
+            self.finish();
+            return Err(SwapError::NoBacking { nr_pages });
+        };
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        cx.set_swapfile(&mut ci, offset.in_cluster(), nr_pages, first);
+        drop(ci);
+        self.finish();
+        Ok(first)
+    }
+
+    /// Puts another run behind the virtual slots of a locked cached folio and frees the one there was. Nobody is asked for a
+    /// charge: as many slots as before. Errors: `NotCached` (EINVAL).
+    fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
+        let mut cx = self.cx();
+        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        cx.set_swapfile(&mut ci, offset.in_cluster(), folio.nr_pages(), new);
+        cx.free_unnamed_run(old, folio.nr_pages());
+        drop(ci);
+        self.finish();
+        Ok(())
+    }
+}
+
+impl Swap {
+    /// Says where the data of virtual slots is; see [`OnCpu::backing`].
+    pub fn backing(&self, entry: SwpEntry, nr_max: u32, cpu: CpuId) -> Result<(Backing, u32)> {
+        self.on_cpu(cpu)?.backing(entry, nr_max)
+    }
+
+    /// Puts a run of real slots behind the virtual slots of a cached folio and returns it; the folio is dirty then, as nothing
+    /// is written yet. A run that is there already stays, and so does the folio's state.
+    ///
+    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked, under writeback or not read yet; `NoBacking` (ENOSPC) no run of
+    /// the folio's order; `OverLimit` (ENOMEM) the swap charge was refused; `GhostWrite` (ENOSPC) a ghost without virtual
+    /// table. After a failure the folio is as it was, but for a mix of backings, which is released.
+    /// Kernel: `folio_realloc_swap`; differs: it takes the folio lock itself, and lets go of what was there.
+    pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
+        check_home(folio.folio(), self.memory_of_folios())?;
+        let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
+        let flags = locked.flags();
+        if !flags.contains(FolioFlags::UPTODATE) || flags.contains(FolioFlags::WRITEBACK) {
+            return Err(locked.busy());
+        }
+        let mut on_cpu = self.on_cpu(cpu)?;
+        if let Some(first) = on_cpu.real_run(locked.folio())? {
+            return Ok(first);
+        }
+        // The only copy from here on, whatever becomes of the rest.
+        locked.set(FolioFlags::DIRTY);
+        on_cpu.begin_writeout(&locked, false)?;
+        on_cpu.realloc_locked(&locked)
+    }
+
+    /// Moves the data of a virtual slot, with that of the folio over it, to another real device.
+    ///
+    /// The old slots are kept until the data is on the new ones: a failure leaves everything as it was. Errors: `Io` of the
+    /// read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` no such device; `GhostBacking` (EINVAL); `NoMemory`
+    /// (ENOMEM). The folio lock is tried. Kernel: none.
+    pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
+        let target = self.device(to)?;
+        if target.is_ghost() {
+            return Err(SwapError::GhostBacking(to.0));
+        }
+        loop {
+            if !matches!(self.backing(entry, 1, cpu)?.0, Backing::Swapfile(first) if first != entry) {
+                let is_used = self.on_cpu(cpu)?.lookup(entry)?;
+                return Ok(if is_used.is_null() { Moved::Freed } else { Moved::Skipped });
+            }
+            let folio = match self.swapin_entry(entry, &Swapin::new(cpu, Orders::ZERO)) {
+                Ok(folio) => folio,
+                Err(SwapError::NotInUse(_)) => return Ok(Moved::Freed),
+                Err(error) => return Err(error),
+            };
+            let Some(locked) = folio.folio().try_lock() else { return Ok(Moved::Skipped) };
+            if !folio.covers(entry) {
+                continue;
+            }
+            let flags = locked.flags();
+            if !flags.contains(FolioFlags::UPTODATE) || flags.contains(FolioFlags::WRITEBACK) {
+                return Ok(Moved::Skipped);
+            }
+            let Some(old) = self.on_cpu(cpu)?.real_run(locked.folio())? else { return Ok(Moved::Skipped) };
+            if old.ty() == to {
+                return Ok(Moved::Done);
+            }
+            let owner = locked.entry().ok_or(SwapError::NotCached)?;
+            let mut on_cpu = self.on_cpu(cpu)?;
+            let new = on_cpu.cx().alloc_backing(owner, locked.order(), Some(&[to]));
+            on_cpu.finish();
+            drop(on_cpu);
+            let Some(new) = new else { return Ok(Moved::NoRoom) };
+            let written = locked.bytes().and_then(|bytes| target.storage().write(new.offset(), &bytes));
+            let mut on_cpu = self.on_cpu(cpu)?;
+            if let Err(error) = written {
+                on_cpu.cx().free_unnamed_run(new, locked.nr_pages());
+                on_cpu.finish();
+                return Err(error);
+            }
+            on_cpu.replace_run(&locked, old, new)?;
+            return Ok(Moved::Done);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Folio handles that keep their subsystem alive: for bindings, which cannot borrow.
+
+use std::fmt;
+use std::mem;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, Order, Pfn, SwpEntry};
+use crate::folio::{Folio, FolioFlags, FolioRef, FolioView};
+use crate::machine::Swap;
+use crate::swapping::swapout::{Kept, MappedFolio};
+
+/// What a handle stands for.
+#[derive(Debug)]
+enum State {
+    /// A folio in memory: one reference, the pages this handle maps, and whether it took the lock.
+    Here { mapped: Range<u32>, is_locked: bool },
+    /// Another thread is swapping it out, splitting it or moving it.
+    Moving,
+    /// Swapped out, split or dropped; `entry` is where it went, if it was swapped out.
+    Gone { entry: Option<SwpEntry> },
+}
+
+impl State {
+    /// Says why a handle has no folio to work with.
+    fn absent(&self) -> SwapError {
+        match self {
+            Self::Gone { entry } => SwapError::FolioGone(entry.unwrap_or(SwpEntry::NONE)),
+            Self::Here { .. } | Self::Moving => SwapError::FolioBusy(SwpEntry::NONE),
+        }
+    }
+}
+
+/// A counted handle to a folio. It may map the folio, as a page table would; dropping it unmaps.
+pub struct SharedFolio {
+    swap: Arc<Swap>,
+    pfn: Pfn,
+    order: Order,
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for SharedFolio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedFolio").field("order", &self.order).field("state", &*self.state()).finish_non_exhaustive()
+    }
+}
+
+impl SharedFolio {
+    fn with_state(swap: Arc<Swap>, pfn: Pfn, mapped: Range<u32>) -> Self {
+        let order = swap.memory_of_folios().folio(pfn).order();
+        Self { swap, pfn, order, state: Mutex::new(State::Here { mapped, is_locked: false }) }
+    }
+
+    /// Takes a folio that nobody maps through this handle.
+    pub fn unmapped(swap: &Arc<Swap>, folio: FolioRef<'_>) -> Result<Self> {
+        crate::folio::check_home(folio.folio(), swap.memory_of_folios())?;
+        Ok(Self::with_state(swap.clone(), folio.into_raw(), 0..0))
+    }
+
+    /// Takes a folio with the pages that its holder maps. Errors: `ForeignFolio` (EINVAL).
+    pub fn mapped(swap: &Arc<Swap>, folio: MappedFolio<'_>) -> Result<Self> {
+        crate::folio::check_home(folio.folio().folio(), swap.memory_of_folios())?;
+        let (folio, pages) = folio.into_parts();
+        Ok(Self::with_state(swap.clone(), folio.into_raw(), pages))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under it leaves a whole state: each change is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the subsystem.
+    pub fn swap(&self) -> &Arc<Swap> {
+        &self.swap
+    }
+
+    /// Returns log2 of the pages, also once the folio is gone.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Returns the number of the folio's first page, also once it is gone: then it may be another folio's.
+    pub fn pfn(&self) -> Pfn {
+        self.pfn
+    }
+
+    /// Says whether two handles are of one folio that is in memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || (Arc::ptr_eq(&self.swap, &other.swap)
+                && self.pfn == other.pfn
+                && self.is_resident()
+                && other.is_resident())
+    }
+
+    /// Says whether the folio is in memory and nobody is moving it through this handle.
+    pub fn is_resident(&self) -> bool {
+        matches!(*self.state(), State::Here { .. })
+    }
+
+    /// Returns where the folio went when it was swapped out through this handle.
+    pub fn gone_to(&self) -> Option<SwpEntry> {
+        match *self.state() {
+            State::Gone { entry } => entry,
+            _ => None,
+        }
+    }
+
+    /// Returns the pages that this handle maps.
+    pub fn mapped_pages(&self) -> Range<u32> {
+        match &*self.state() {
+            State::Here { mapped, .. } => mapped.clone(),
+            _ => 0..0,
+        }
+    }
+
+    fn folio(&self) -> Folio<'_> {
+        self.swap.memory_of_folios().folio(self.pfn)
+    }
+
+    /// Calls with the folio. Errors: `FolioGone` (ENOENT); `FolioBusy` (EBUSY) another thread is moving it.
+    pub fn with<T>(&self, call: impl FnOnce(&FolioRef<'_>) -> Result<T>) -> Result<T> {
+        let folio = {
+            let state = self.state();
+            match &*state {
+                State::Here { .. } => self.folio().try_get().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?,
+                state => return Err(state.absent()),
+            }
+        };
+        call(&folio)
+    }
+
+    /// Gives a view of the bytes out and dirties the folio: its holder may write at any time. Errors: as `with`.
+    pub fn view(&self) -> Result<SharedView> {
+        self.with(|folio| {
+            let view = folio.view();
+            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+            let (address, len_bytes) = view.as_raw();
+            mem::forget(view);
+            Ok(SharedView { swap: self.swap.clone(), pfn: self.pfn, address: address.expose_provenance(), len_bytes })
+        })
+    }
+
+    /// Maps the whole folio through this handle, or unmaps it. Errors: as `with`.
+    pub fn set_mapped(&self, is_mapped: bool, cpu: CpuId) -> Result<()> {
+        let mut state = self.state();
+        let State::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
+        let folio = self.folio();
+        match (is_mapped, mapped.start == mapped.end) {
+            (true, true) => {
+                folio.add_mappings(folio.nr_pages());
+                *mapped = 0..folio.nr_pages();
+            }
+            (false, false) => {
+                let pages = mem::replace(mapped, 0..0);
+                let folio = folio.try_get().expect("the handle has a reference");
+                self.swap.folio_unmap(MappedFolio::from_parts(folio, pages), cpu)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the folio lock for this handle if it is free, or frees what this handle took.
+    pub fn set_locked(&self, wants_lock: bool) {
+        if let State::Here { is_locked, .. } = &mut *self.state() {
+            if wants_lock && !*is_locked {
+                if let Some(locked) = self.folio().try_lock() {
+                    locked.set(FolioFlags::HELD);
+                    locked.keep();
+                    *is_locked = true;
+                }
+            } else if !wants_lock && mem::take(is_locked) {
+                self.let_go();
+            }
+        }
+    }
+
+    /// Frees the folio lock that this handle took.
+    fn let_go(&self) {
+        self.folio().clear(FolioFlags::HELD);
+        self.folio().unlock();
+    }
+
+    /// Says that the folio is under writeback, or not any more. Errors: as `with`.
+    pub fn set_writeback(&self, is_under_writeback: bool) -> Result<()> {
+        self.with(|folio| {
+            folio.hold_writeback(is_under_writeback);
+            Ok(())
+        })
+    }
+
+    /// Takes the folio out of the handle for a call that may consume it. Errors: as `with`; `FolioBusy` locked here.
+    fn take(&self) -> Result<MappedFolio<'_>> {
+        let mut state = self.state();
+        match &*state {
+            State::Here { is_locked: true, .. } => Err(self.folio().busy()),
+            State::Here { mapped, .. } => {
+                let mapped = mapped.clone();
+                *state = State::Moving;
+                Ok(MappedFolio::from_parts(FolioRef::adopt(self.folio()), mapped))
+            }
+            state => Err(state.absent()),
+        }
+    }
+
+    fn give_back(&self, folio: MappedFolio<'_>) {
+        let (folio, mapped) = folio.into_parts();
+        folio.into_raw();
+        *self.state() = State::Here { mapped, is_locked: false };
+    }
+
+    /// Swaps the folio out; a folio that nothing maps counts as mapped once, by the handle. The handle is empty then.
+    ///
+    /// Errors: as [`Swap::swap_out`] and `with`; the folio is resident, mapped by the handle, and keeps slots it got.
+    pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
+        let taken = self.take()?;
+        let taken = if taken.pages().is_empty() && !taken.folio().is_mapped() {
+            MappedFolio::map(taken.into_parts().0)
+        } else {
+            taken
+        };
+        match self.swap.swap_out(taken, cpu) {
+            Ok(entry) => {
+                *self.state() = State::Gone { entry: Some(entry) };
+                Ok(entry)
+            }
+            Err(Kept { folio, error }) => {
+                self.give_back(folio);
+                Err(error)
+            }
+        }
+    }
+
+    /// Splits the folio; this handle is empty then. Errors: as [`Swap::folio_split`] and `with`; the folio is as before.
+    pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
+        match self.swap.folio_split(self.take()?, order, cpu) {
+            Ok(parts) => {
+                *self.state() = State::Gone { entry: None };
+                parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
+            }
+            Err((folio, error)) => {
+                self.give_back(folio);
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves the content to other memory; this handle is empty then. Errors: as [`Swap::folio_migrate`] and `with`.
+    pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
+        match self.swap.folio_migrate(self.take()?, cpu) {
+            Ok(folio) => {
+                *self.state() = State::Gone { entry: None };
+                Self::mapped(&self.swap, folio)
+            }
+            Err((folio, error)) => {
+                self.give_back(folio);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for SharedFolio {
+    fn drop(&mut self) {
+        let state = mem::replace(&mut *self.state(), State::Gone { entry: None });
+        if let State::Here { mapped, is_locked } = state {
+            if is_locked {
+                self.let_go();
+            }
+            let folio = FolioRef::adopt(self.folio());
+            if !mapped.is_empty() {
+                // A CPU there always is; what cannot be freed now is freed when the cache is looked through.
+                let _ = self.swap.folio_unmap(MappedFolio::from_parts(folio, mapped), CpuId(0));
+            }
+        }
+    }
+}
+
+/// A view of a folio's bytes that keeps its subsystem alive. See [`FolioView`].
+#[derive(Debug)]
+pub struct SharedView {
+    swap: Arc<Swap>,
+    pfn: Pfn,
+    /// An address with exposed provenance: a number can go from thread to thread.
+    address: usize,
+    len_bytes: usize,
+}
+
+impl SharedView {
+    /// Returns where the bytes are, page aligned, and how many; good until the view is dropped.
+    pub fn as_raw(&self) -> (*mut u8, usize) {
+        (std::ptr::with_exposed_provenance_mut(self.address), self.len_bytes)
+    }
+}
+
+impl Drop for SharedView {
+    fn drop(&mut self) {
+        drop(FolioView::adopt(FolioRef::adopt(self.swap.memory_of_folios().folio(self.pfn))));
+    }
+}

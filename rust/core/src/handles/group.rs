@@ -1,0 +1,103 @@
+//! A counted handle to a group: for bindings, which cannot borrow.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, CssId};
+use crate::machine::Swap;
+use crate::memcg::{GroupPolicy, MemCgroup, MemCgroups};
+
+/// Keeps a group from being freed, and its subsystem with it; it may be removed all the same. Kernel: a css reference.
+#[derive(Debug)]
+pub struct GroupHandle {
+    swap: Arc<Swap>,
+    css: CssId,
+}
+
+impl GroupHandle {
+    /// Takes a handle to root. Errors: `Cgroup` (EINVAL) memcg is disabled.
+    pub fn root(swap: &Arc<Swap>) -> Result<Self> {
+        swap.memcg_enabled()?;
+        Ok(Self::get(swap, CssId::ROOT).expect("root is never freed"))
+    }
+
+    /// Takes a handle to a group, unless nothing holds it any more or memcg is disabled. Kernel: `css_tryget`.
+    pub fn get(swap: &Arc<Swap>, css: CssId) -> Option<Self> {
+        let groups = swap.memcg()?;
+        groups.css_tryget(groups.get(css)).then(|| Self { swap: swap.clone(), css })
+    }
+
+    /// Returns the subsystem.
+    pub fn swap(&self) -> &Arc<Swap> {
+        &self.swap
+    }
+
+    /// Returns the group's number.
+    pub fn css(&self) -> CssId {
+        self.css
+    }
+
+    /// Returns the controller.
+    pub fn groups(&self) -> &MemCgroups {
+        self.swap.memcg().expect("a handle is of a group")
+    }
+
+    /// Returns the group.
+    pub fn group(&self) -> &MemCgroup {
+        self.groups().get(self.css)
+    }
+
+    /// Returns the group above; `None` for root.
+    pub fn parent(&self) -> Option<Self> {
+        Self::get(&self.swap, self.group().parent()?)
+    }
+
+    /// Returns the groups right below that are online, in the order they were made.
+    pub fn children(&self) -> Vec<Self> {
+        let handles = self.groups().children(self.css).into_iter().filter_map(|css| Self::get(&self.swap, css));
+        handles.filter(|handle| handle.group().is_online()).collect()
+    }
+
+    /// Makes a group below. Errors: as [`MemCgroups::create`].
+    pub fn create(&self, name: &str) -> Result<Self> {
+        let css = self.groups().create(self.css, name)?.css();
+        // Online, unless somebody was quick to remove it.
+        Self::get(&self.swap, css).ok_or_else(|| MemCgroups::removed(name))
+    }
+
+    /// Takes the group offline. Errors: as [`Swap::remove_group`].
+    pub fn remove(&self) -> Result<()> {
+        self.swap.remove_group(self.css, CpuId(0))
+    }
+
+    /// Sets what decides for the group without asking anybody, and for groups made below it from now on.
+    ///
+    /// Errors, all EINVAL but for ENODEV: the group is removed; the owner store cannot keep what is to happen to dead owners;
+    /// there are no devices to go to, or one is not on.
+    pub fn set_policy(&self, policy: GroupPolicy) -> Result<()> {
+        if let Some(rule) = policy.dead_owner {
+            self.groups().options().check_dead_owner(rule)?;
+        }
+        if let Some(types) = &policy.devices {
+            if types.is_empty() {
+                return Err(SwapError::cgroup(Errno::INVAL, "devices= names none: allow_swap=False says so".into()));
+            }
+            if let Some(ty) = types.iter().find(|&&ty| self.swap.device(ty).is_err()) {
+                return Err(SwapError::cgroup(Errno::INVAL, format!("devices= names type {}, which is not on", ty.0)));
+            }
+        }
+        if !self.group().is_online() {
+            return Err(MemCgroups::removed(&self.groups().name(self.css)));
+        }
+        self.group().set_policy(policy);
+        Ok(())
+    }
+}
+
+impl Drop for GroupHandle {
+    fn drop(&mut self) {
+        self.groups().css_put(self.group(), 1);
+    }
+}

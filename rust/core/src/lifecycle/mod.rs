@@ -1,0 +1,5 @@
+//! Devices come, go and change their size.
+
+pub(crate) mod resize;
+pub(crate) mod swapoff;
+pub(crate) mod swapon;

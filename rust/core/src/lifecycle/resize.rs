@@ -1,0 +1,118 @@
+//! Changing the size of a device whose clusters come and go, while it is on and in use.
+
+use std::sync::Arc;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::{ClusterIdx, CpuId, SwpOffset};
+use crate::cluster::ListId;
+use crate::machine::Swap;
+use crate::machine::device::{SwapDevice, SwpFlags};
+use crate::slots::take_back::ReclaimWhen;
+
+/// What came of a resize.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resize {
+    /// The size now, header included.
+    pub max_pages: u32,
+    /// No slot from here on is handed out: less than the size as long as slots in use keep it from shrinking.
+    pub limit_pages: u32,
+}
+
+impl Swap {
+    /// Gives a ghost another size, a whole number of clusters. Kernel: none; the resizing of `xswap` comes nearest.
+    ///
+    /// Growing happens at once. To shrink, no slot beyond the new size is handed out from now on, and those that only the
+    /// swap cache holds are freed; if none is left in use there, the size is the new one, else it stays and the answer says
+    /// what allocation is held to: ask again later, or for more. Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice`
+    /// (ENOENT); `StillInUse` (EBUSY) a swapoff of it is under way. Locks: `swap_lock`, and every CPU's local lock at once.
+    pub fn resize(&self, device: &Arc<SwapDevice>, max_pages: u32) -> Result<Resize> {
+        if !device.clusters.is_dynamic() {
+            return Err(SwapError::FixedSize(device.ty().0));
+        }
+        if max_pages == 0 || !max_pages.is_multiple_of(SWAPFILE_CLUSTER) {
+            return Err(SwapError::BadSize(max_pages));
+        }
+        let active = self.active();
+        if !active.devices[device.ty().index()].as_ref().is_some_and(|on| Arc::ptr_eq(on, device)) {
+            return Err(SwapError::NoDevice(device.entry_at(SwpOffset(0))));
+        }
+        if !device.has(SwpFlags::WRITEOK) {
+            let (ty, inuse_pages) = (device.ty(), self.inuse_pages(device.ty()));
+            return Err(SwapError::StillInUse { ty: ty.0, inuse_pages, why: ": a swapoff of it is under way" });
+        }
+        if max_pages >= device.max_pages() {
+            let _locals = self.locals.lock_all();
+            self.set_size(device, max_pages);
+        } else {
+            self.close_above(device, max_pages);
+            self.drain_closed(device)?;
+            let _locals = self.locals.lock_all();
+            if closed(device).all(|idx| is_unused(device, idx)) {
+                self.set_size(device, max_pages);
+            }
+        }
+        Ok(Resize { max_pages: device.max_pages(), limit_pages: device.limit_pages() })
+    }
+
+    /// Keeps slots beyond a size from being handed out.
+    fn close_above(&self, device: &SwapDevice, max_pages: u32) {
+        let mut locals = self.locals.lock_all();
+        device.clusters.set_open(max_pages / SWAPFILE_CLUSTER);
+        let is_beyond = |offset: SwpOffset| offset.0 >= max_pages;
+        locals
+            .iter_mut()
+            .for_each(|local| local.flush_hints(|hint| hint.ty() == device.ty() && is_beyond(hint.offset())));
+    }
+
+    /// Frees the slots that only the swap cache holds, of clusters that are closed.
+    fn drain_closed(&self, device: &SwapDevice) -> Result<()> {
+        for idx in closed(device) {
+            let mut on_cpu = self.on_cpu(CpuId(0))?;
+            for slot in 0..SWAPFILE_CLUSTER {
+                let offset = SwpOffset(idx.base().0 + slot);
+                if device.get(offset).is_cache_only() {
+                    on_cpu.cx().try_to_reclaim(device, offset, ReclaimWhen::Anyway);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the size and all that follows from it; nothing beyond it is in use. Every CPU is stopped.
+    fn set_size(&self, device: &SwapDevice, max_pages: u32) {
+        let tail = SwpOffset(device.max_pages() - 1).cluster();
+        let first_bad = device.max_pages() % SWAPFILE_CLUSTER;
+        if let Some(mut ci) = device.clusters.lock(tail).filter(|_| first_bad != 0) {
+            ci.clear_bad(first_bad as usize..SWAPFILE_CLUSTER as usize);
+            match ci.count() {
+                0 => ci.destroy(),
+                _ if ListId::of(ci.flag(), ci.order()) == Some(ListId::Full) => ci.move_to(ListId::Nonfull(ci.order())),
+                _ => {}
+            }
+        }
+        self.uncount_pages(device);
+        device.set_max_pages(max_pages);
+        device.clusters.set_open(device.clusters.len());
+        self.count_pages(device);
+        let mut avail = self.avail.lock();
+        let is_off = avail.offlist & (1 << device.ty().0) != 0;
+        match device.clusters.are_all_full() {
+            true => avail.remove(device),
+            false if is_off => avail.add(device),
+            false => {}
+        }
+    }
+}
+
+/// Returns the clusters that may not be allocated from.
+fn closed(device: &SwapDevice) -> impl Iterator<Item = ClusterIdx> {
+    device.clusters.live_from(device.clusters.nr_open())
+}
+
+/// Says whether a cluster has nothing but bad slots of a tail. Every CPU is stopped.
+fn is_unused(device: &SwapDevice, idx: ClusterIdx) -> bool {
+    let end = idx.base().0 as u64 + u64::from(SWAPFILE_CLUSTER);
+    let nr_bad = end.saturating_sub(device.max_pages().into());
+    device.clusters.lock(idx).is_none_or(|ci| u64::from(ci.count()) == nr_bad)
+}

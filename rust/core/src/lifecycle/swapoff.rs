@@ -1,0 +1,192 @@
+//! Turning a device off: no more allocations, everything read back, then every trace of it gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::{SWAPFILE_CLUSTER, UNUSE_PASSES_MAX};
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
+use crate::cluster::ListId;
+use crate::folio::FolioFlags;
+use crate::machine::device::{SwapDevice, SwpFlags};
+use crate::machine::profile::DefaultPriority;
+use crate::machine::{Active, Event, Swap};
+use crate::swapping::swapin::{Orders, Swapin};
+use crate::table::EntryKind;
+
+impl Swap {
+    /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
+    ///
+    /// `unuse` is called with no lock held for every slot that has references, with their number; it gives them back
+    /// with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) slots stayed in use or hibernation pins
+    /// the device; whatever `unuse` fails with. After an error the device is on again, behind its equals.
+    ///
+    /// Differs: the hook stands for the walk over page tables; waiting for allocators is passing every CPU's local lock.
+    pub fn swapoff(&self, device: &Arc<SwapDevice>, mut unuse: impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
+        let ty = device.ty();
+        self.disable(device)?;
+        if let Err(error) = self.try_to_unuse(device, &mut unuse) {
+            let _active = self.active();
+            self.enable(device);
+            return Err(error);
+        }
+        let mut active = self.active();
+        active.devices[ty.index()] = None;
+        // A CPU that passed here holds neither the device nor a hint at it.
+        self.locals.for_each(|local| {
+            local.devices[ty.index()] = None;
+            local.flush_hints(|hint| hint.ty() == ty);
+        });
+        // Relaxed: see `has_rotational`.
+        self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
+        self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
+        self.raise_automatic(&mut active, device.prio());
+        // Nothing reads or writes it any more: each transfer had a slot in use. Who still has the device keeps no storage.
+        device.release_claim();
+        Ok(())
+    }
+
+    /// Stops allocation and waits for those under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
+    fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {
+        let active = self.active();
+        let ty = device.ty();
+        // The type may be another device's by now.
+        if !active.devices[ty.index()].as_ref().is_some_and(|on| Arc::ptr_eq(on, device)) {
+            return Err(SwapError::NoDevice(device.entry_at(SwpOffset(0))));
+        }
+        let busy = |why| SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why };
+        if device.hibernation.pins() {
+            return Err(busy(": hibernation pins the device"));
+        }
+        {
+            let mut avail = self.avail.lock();
+            if !avail.active.remove(ty) {
+                return Err(busy(": another swapoff of it is under way"));
+            }
+            device.set_writeok(false);
+            avail.remove(device);
+        }
+        self.uncount_pages(device);
+        drop(active);
+        // An allocator that saw WRITEOK holds its CPU's lock until its slots are counted.
+        self.locals.for_each(|_| {});
+        Ok(())
+    }
+
+    /// Reads everything back. Kernel: `try_to_unuse`; differs: gives up on slots that nobody gives back.
+    fn try_to_unuse(&self, device: &SwapDevice, unuse: &mut impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
+        for _ in 0..UNUSE_PASSES_MAX {
+            if self.inuse_pages(device.ty()) == 0 {
+                break;
+            }
+            for offset in device.in_use() {
+                let entry = device.entry_at(offset);
+                if device.get(offset).kind() == EntryKind::Pointer {
+                    self.unuse_backing(device, offset)?;
+                    continue;
+                }
+                let count = self.on_cpu(CpuId(0))?.swap_count(entry)?;
+                if count > 0 {
+                    unuse(entry, count)?;
+                    self.free_cached(entry)?;
+                }
+            }
+            // What only the swap cache holds.
+            device.in_use().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
+        }
+        match self.inuse_pages(device.ty()) {
+            0 => self.finish_work(device),
+            inuse_pages => Err(SwapError::StillInUse { ty: device.ty().0, inuse_pages, why: "" }),
+        }
+    }
+
+    /// Reads the data of a real slot that backs a virtual one back into memory, with all that its folio has, and frees it. Page
+    /// tables go on naming the virtual slot: none is looked at. Kernel: the fast half of `try_to_unuse` under vswap.
+    fn unuse_backing(&self, device: &SwapDevice, offset: SwpOffset) -> Result<()> {
+        let cpu = CpuId(0);
+        let real = device.entry_at(offset);
+        // Freed, moved or given to another owner meanwhile: the next pass meets it if it is still in use.
+        while let Some(owner) = device.get(offset).owner() {
+            let folio = match self.swapin_entry(owner, &Swapin::new(cpu, self.orders_of_run(device, offset))) {
+                Ok(folio) => folio,
+                Err(SwapError::NotInUse(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if folio.has(FolioFlags::HELD) {
+                return Ok(());
+            }
+            // Reads and writes under way are waited for: their end frees the lock.
+            let locked = folio.folio().lock();
+            folio.wait_writeback();
+            let mut on_cpu = self.on_cpu(cpu)?;
+            if !folio.covers(owner) || !on_cpu.cx().is_backed_by(owner, real) {
+                continue;
+            }
+            if !locked.has(FolioFlags::UPTODATE) {
+                // Whoever read it got the reason and takes it out of the cache.
+                drop((on_cpu, locked));
+                self.drop_unread(&folio, cpu)?;
+                continue;
+            }
+            // The only copy from here on.
+            locked.set(FolioFlags::DIRTY);
+            on_cpu.release_folio_backing(&locked)?;
+            on_cpu.counters().count(Event::SwapoffRmap, locked.nr_pages().into());
+            on_cpu.finish();
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Returns the orders that a folio may have which is to read a real slot: up to that of its cluster, as it went out, if the
+    /// aligned virtual slots have their data in one run there, with this slot the first of it.
+    fn orders_of_run(&self, device: &SwapDevice, offset: SwpOffset) -> Orders {
+        let Some(owner) = device.get(offset).owner() else { return Orders::ZERO };
+        let went_out = device.clusters.lock(offset.cluster()).map_or(Order::ZERO, |ci| ci.order());
+        let room = (SWAPFILE_CLUSTER - offset.in_cluster() as u32).min(went_out.nr_pages());
+        let is_next = |&i: &u32| device.get(offset.plus(i)).owner() == Some(owner.plus(i));
+        let nr_run = 1 + (1..room).take_while(is_next).count() as u32;
+        let fits = nr_run.ilog2().min(owner.offset().0.trailing_zeros());
+        Order::new(fits.min(Order::MAX.get().into()) as u8).map_or(Orders::ZERO, Orders::one)
+    }
+
+    /// Takes the folio of a slot out of the cache if it has no references; one that a user holds is met again later.
+    fn free_cached(&self, entry: SwpEntry) -> Result<()> {
+        let mut on_cpu = self.on_cpu(CpuId(0))?;
+        let folio = on_cpu.swap_cache_get_folio(entry)?;
+        drop(on_cpu);
+        if let Some(folio) = folio.filter(|folio| !folio.has(FolioFlags::HELD)) {
+            // Reads and writes under way are waited for: their end frees the lock.
+            let locked = folio.lock();
+            folio.wait_writeback();
+            if folio.covers(entry) {
+                self.on_cpu(CpuId(0))?.free_swap_locked(&locked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kernel: the flush of discard_work and reclaim_work.
+    fn finish_work(&self, device: &SwapDevice) -> Result<()> {
+        device.is_reclaim_queued.store(false, Ordering::Relaxed);
+        self.on_cpu(CpuId(0))?.cx().discard_clusters(device);
+        debug_assert!(!device.clusters.has(ListId::Discard));
+        Ok(())
+    }
+
+    /// Raises automatic priorities below one that went away, so that new ones start where they did before.
+    fn raise_automatic(&self, active: &mut Active, prio: i32) {
+        if self.switches.default_priority != DefaultPriority::Descending || prio >= 0 {
+            return;
+        }
+        let devices = active.devices.iter().flatten().filter(|device| device.prio() < prio);
+        devices.for_each(|device| device.raise_prio());
+        active.least_priority += 1;
+        let devices = &active.devices;
+        let prio_of = |ty: SwpType| devices[ty.index()].as_ref().map_or(prio, |device| device.prio());
+        let mut avail = self.avail.lock();
+        avail.active.reprioritise(prio_of);
+        avail.list.reprioritise(prio_of);
+        avail.virtuals.reprioritise(prio_of);
+    }
+}

@@ -1,0 +1,91 @@
+//! Turning a device on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::MAX_SWAPFILES;
+use crate::base::types::{SwpOffset, SwpType};
+use crate::machine::device::{SwapDevice, SwpFlags};
+use crate::machine::profile::DefaultPriority;
+use crate::machine::{Active, Swap};
+use crate::storage::spec::{DeviceSpec, Discard};
+use crate::storage::{Ghost, Null, SwapStorage};
+
+impl Swap {
+    /// Turns a device on that keeps no data; see [`Swap::swapon_storage`].
+    pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
+        let storage: Arc<dyn SwapStorage> = match spec.ghost {
+            None => Arc::new(Null::new(spec.clone())),
+            Some(ghost) => Arc::new(Ghost::new(spec.max_pages, ghost)?),
+        };
+        self.swapon_with(spec, storage)
+    }
+
+    /// Turns a device on. Kernel: `swapon`.
+    ///
+    /// `priority` and `discard` are what the caller wants; everything else the storage says. A storage is on once at a
+    /// time in this process, in whatever subsystem.
+    ///
+    /// Errors: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
+    /// Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
+    pub fn swapon_storage(
+        &self,
+        storage: Arc<dyn SwapStorage>,
+        priority: Option<i16>,
+        discard: Discard,
+    ) -> Result<Arc<SwapDevice>> {
+        let spec = DeviceSpec { priority, discard, ..storage.spec() };
+        self.swapon_with(&spec, storage)
+    }
+
+    fn swapon_with(&self, spec: &DeviceSpec, storage: Arc<dyn SwapStorage>) -> Result<Arc<SwapDevice>> {
+        let mut active = self.active();
+        let free = active.devices.iter().position(Option::is_none).ok_or(SwapError::TooManySwapfiles)?;
+        debug_assert!(free < MAX_SWAPFILES);
+        let ty = SwpType(free as u8);
+        let prio = self.priority_for(&active, spec);
+        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, (&self.switches, self.owner_form()))?);
+        if device.has(SwpFlags::AREA_DISCARD) {
+            // A device that cannot after all is none the worse for it.
+            let _ = device.storage().discard(SwpOffset(1), device.max_pages() - 1);
+        }
+        if spec.priority.is_none() {
+            active.least_priority = prio;
+        }
+        active.devices[free] = Some(device.clone());
+        self.note_kind(&device);
+        // Relaxed: published to each CPU by its local lock below.
+        self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
+        self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
+        // Relaxed: see `has_rotational`.
+        self.nr_rotational.fetch_add(usize::from(spec.is_rotational), Ordering::Relaxed);
+        // Relaxed: a request that does not see it yet goes elsewhere.
+        self.nr_virtual.fetch_add(usize::from(device.is_virtual()), Ordering::Relaxed);
+        self.enable(&device);
+        Ok(device)
+    }
+
+    fn priority_for(&self, active: &Active, spec: &DeviceSpec) -> i32 {
+        match (spec.priority, self.switches.default_priority) {
+            (Some(priority), _) => priority.into(),
+            (None, DefaultPriority::MinusOne) => -1,
+            (None, DefaultPriority::Descending) => active.least_priority - 1,
+        }
+    }
+
+    /// Lets slots be handed out. Kernel: `_enable_swap_info`.
+    pub(crate) fn enable(&self, device: &SwapDevice) {
+        let (prio, ty) = (device.prio(), device.ty());
+        self.count_pages(device);
+        let mut avail = self.avail.lock();
+        avail.active.add(prio, ty);
+        device.set_writeok(true);
+        // A device that comes back full, after a swapoff that did not succeed, stays off the list.
+        if device.clusters.are_all_full() {
+            avail.remove(device);
+        } else {
+            avail.add(device);
+        }
+    }
+}

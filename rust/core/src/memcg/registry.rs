@@ -1,0 +1,66 @@
+//! Where the hooks of people hang, and what they are to be told once no lock is held.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::policy::{LimitKind, MemcgPolicy};
+use crate::base::sync::SpinMutex;
+use crate::base::types::CssId;
+
+/// A limit that refused a charge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LimitNotice {
+    pub(crate) group: CssId,
+    pub(crate) limit: LimitKind,
+    pub(crate) nr_pages: u64,
+}
+
+/// The hooks in force.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    /// Looked at first: most subsystems have no hooks.
+    is_set: AtomicBool,
+    policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
+    notices: SpinMutex<Vec<LimitNotice>>,
+}
+
+impl Policies {
+    /// Hangs hooks in, in the place of those there are.
+    pub(crate) fn set(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
+        let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        // Relaxed: who misses the change asks nobody, as if it had been a moment earlier.
+        self.is_set.store(policy.is_some(), Ordering::Relaxed);
+        let old = std::mem::replace(&mut *place, policy);
+        drop(place);
+        // Not under the lock: what its end does may come back here. What it was not told of nobody else is.
+        drop(old);
+        self.take_notices();
+    }
+
+    /// Says whether there are hooks.
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        // Relaxed: see `set`.
+        self.is_set.load(Ordering::Relaxed)
+    }
+
+    /// Returns the hooks.
+    pub(crate) fn get(&self) -> Option<Arc<dyn MemcgPolicy>> {
+        if !self.is_set() {
+            return None;
+        }
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps something to tell.
+    pub(crate) fn note(&self, notice: LimitNotice) {
+        if self.is_set() {
+            self.notices.lock().push(notice);
+        }
+    }
+
+    /// Takes what there is to tell.
+    pub(crate) fn take_notices(&self) -> Vec<LimitNotice> {
+        std::mem::take(&mut *self.notices.lock())
+    }
+}

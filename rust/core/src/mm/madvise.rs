@@ -1,0 +1,179 @@
+//! Putting the pages of a range out, as a user asks for. Kernel: `MADV_PAGEOUT`.
+
+use std::ops::Range;
+
+use super::{Mm, Pte, Vma, index};
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, SwpEntry};
+use crate::folio::{FolioFlags, FolioRef};
+use crate::readahead::Vpn;
+use crate::reclaim::{ReclaimStat, Shrink};
+
+/// What became of the pages of a range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PageoutReport {
+    /// Pages that left memory.
+    pub reclaimed_pages: u64,
+    /// Pages that stay: shared, held by somebody, without a slot, or not written.
+    pub kept_pages: u64,
+    /// Large folios that were split for lack of a run or because the range ends within them.
+    pub split_folios: u64,
+    /// The last failure that kept pages in memory, by errno; 0 for none.
+    pub errno: i32,
+}
+
+impl PageoutReport {
+    /// Adds what became of further pages.
+    pub fn add(&mut self, other: Self) {
+        self.reclaimed_pages += other.reclaimed_pages;
+        self.kept_pages += other.kept_pages;
+        self.split_folios += other.split_folios;
+        self.errno = if other.errno == 0 { self.errno } else { other.errno };
+    }
+}
+
+/// The pages of one folio that one page table maps, from a page on.
+#[derive(Debug)]
+struct Mapped<'m> {
+    folio: FolioRef<'m>,
+    first: Vpn,
+    nr_pages: u32,
+}
+
+impl Mm {
+    /// Swaps the pages of a range out, in ascending order: not those that others map too. Errors: `NotMapped` (EFAULT).
+    ///
+    /// Large folios that lie in the range go whole, or split when there is no run for them. Kernel: `madvise_pageout`.
+    pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
+        // An unknown CPU is found out before anything is taken off a list.
+        drop(self.swap.on_cpu(cpu)?);
+        let mut report = PageoutReport::default();
+        let mut vpn = pages.start;
+        while vpn < pages.end {
+            let vma = self.vma_of(vpn)?;
+            match self.mapped_at(&vma, vpn) {
+                Some(mapped) if vma.options().is_locked => {
+                    report.kept_pages += u64::from(mapped.nr_pages);
+                    vpn = Vpn(mapped.first.0 + u64::from(mapped.nr_pages));
+                }
+                Some(mapped) => vpn = self.pageout_folio(&vma, mapped, &pages, &mut report, cpu)?,
+                None => {
+                    self.pageout_cached(&vma, vpn, &mut report, cpu)?;
+                    vpn.0 += 1;
+                }
+            }
+        }
+        self.swap.end_operation();
+        Ok(report)
+    }
+
+    /// Goes on with a page that was unmapped before but stayed in the swap cache: its write failed, or it was read ahead.
+    ///
+    /// Kernel: it is on an inactive list, and reclaim comes by again.
+    fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
+        let Pte::Swap { entry, .. } = vma.pte(vpn) else { return Ok(()) };
+        let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
+        let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
+        if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
+            self.reclaim_folio(folio, report, cpu);
+        }
+        Ok(())
+    }
+
+    /// Takes a folio off its list and puts it out, or its pages one by one if there is no run for it. Kernel:
+    /// `reclaim_pages` of one folio.
+    fn reclaim_folio<'m>(&'m self, folio: FolioRef<'m>, report: &mut PageoutReport, cpu: CpuId) {
+        let memory = self.swap.memory_of_folios();
+        let nr_pages = u64::from(folio.nr_pages());
+        let mut stat = ReclaimStat::default();
+        if folio.lru_del() {
+            memory.add_isolated(nr_pages as i64);
+            folio.clear(FolioFlags::REFERENCED);
+            if folio.has(FolioFlags::ACTIVE) {
+                folio.set(FolioFlags::WORKINGSET);
+            }
+            let how = Shrink::by_user(self.swap.refault_level(None), cpu);
+            let kept = self.swap.shrink_folio_list(vec![folio], how, &mut stat);
+            memory.add_isolated(-(nr_pages as i64));
+            kept.iter().for_each(|folio| folio.lru_add());
+        } else {
+            // Somebody else's reclaim has it.
+            stat.error = Some(folio.busy());
+        }
+        report.reclaimed_pages += stat.nr_reclaimed;
+        report.split_folios += stat.nr_split_folios;
+        report.kept_pages += nr_pages - stat.nr_reclaimed;
+        report.errno = stat.error.map_or(report.errno, |error| error.errno());
+    }
+
+    /// Returns the folio of a page with what the page table maps of it.
+    fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
+        let table = vma.table(vpn);
+        let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
+        let folio = self.folio_of(pfn);
+        let here = vma.same_table(vpn);
+        let is_same = |at: u64, page: u64| {
+            matches!(table[index(Vpn(at))], Pte::Present { pfn: other, page: other_page, .. }
+                if other == pfn && u64::from(other_page) == page)
+        };
+        let page = u64::from(page);
+        let before = (1..=page).take_while(|&i| vpn.0 - i >= here.start && is_same(vpn.0 - i, page - i)).count() as u64;
+        let after = (1..u64::from(folio.nr_pages()) - page)
+            .take_while(|&i| vpn.0 + i < here.end && is_same(vpn.0 + i, page + i))
+            .count() as u64;
+        Some(Mapped { folio, first: Vpn(vpn.0 - before), nr_pages: (before + 1 + after) as u32 })
+    }
+
+    /// Puts one folio out, or its pages one by one; returns the page after it.
+    fn pageout_folio(
+        &self,
+        vma: &Vma,
+        mapped: Mapped<'_>,
+        pages: &Range<Vpn>,
+        report: &mut PageoutReport,
+        cpu: CpuId,
+    ) -> Result<Vpn> {
+        let Mapped { folio, first, nr_pages } = mapped;
+        let end = Vpn(first.0 + u64::from(nr_pages));
+        let is_inside = first >= pages.start && end <= pages.end;
+        // Somebody else maps it, or parts of it are gone.
+        let is_whole = folio.mapcount() == folio.nr_pages() && nr_pages == folio.nr_pages();
+        if !is_whole {
+            let error = SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 };
+            return Ok(keep(report, &error, nr_pages, end));
+        }
+        if is_inside {
+            let mut table = vma.table(first);
+            table[index(first)..][..nr_pages as usize].iter_mut().for_each(|pte| {
+                pte.test_and_clear_young();
+            });
+            drop(table);
+            self.reclaim_folio(folio, report, cpu);
+            return Ok(end);
+        }
+        let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
+        match split {
+            Ok(_parts) => {
+                // The reference went to the first part, which has one of its own from the split.
+                folio.into_raw();
+                report.split_folios += 1;
+                Ok(Vpn(first.0.max(pages.start.0)))
+            }
+            Err(error) => Ok(keep(report, &error, nr_pages, end)),
+        }
+    }
+
+    /// Returns the slot of a page that is swapped out. Errors: `NotMapped` (EFAULT).
+    pub fn swap_entry(&self, vpn: Vpn) -> Result<Option<SwpEntry>> {
+        match self.vma_of(vpn)?.pte(vpn) {
+            Pte::Swap { entry, .. } => Ok(Some(entry)),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn keep(report: &mut PageoutReport, error: &SwapError, nr_pages: u32, end: Vpn) -> Vpn {
+    report.kept_pages += u64::from(nr_pages);
+    report.errno = error.errno();
+    end
+}

@@ -1,0 +1,280 @@
+//! How many neighbours a swap fault reads with its page: by slot number on the device, or by page number in the VMA.
+//!
+//! Both kinds share [`swap_ra_window`] and differ in where their state lives: cluster readahead has one set for the
+//! whole system, VMA readahead one word per VMA. State is only advice: threads that race lose a hit, never more.
+
+use std::cmp::{max, min};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::SwpOffset;
+
+/// log2 of the slots of a cluster window unless the system is told otherwise. Kernel: `page_cluster` from 16 MB RAM up.
+pub const PAGE_CLUSTER_DEFAULT: u32 = 3;
+/// The largest `page_cluster`. Kernel: the bound of the sysctl `vm.page-cluster`.
+pub const PAGE_CLUSTER_MAX: u32 = 31;
+/// The largest log2 of the pages of a VMA window. Kernel: `SWAP_RA_ORDER_CEILING`.
+pub const SWAP_RA_ORDER_CEILING: u32 = 5;
+/// Hits that readahead starts with, so that the first window is a full one.
+const HITS_AT_START: u32 = 4;
+/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
+pub const PTRS_PER_PTE: u64 = 512;
+
+/// Bits of the hits, and of the window, in the word of a VMA. Kernel: `SWAP_RA_WIN_SHIFT`, half of `PAGE_SHIFT`.
+const SWAP_RA_WIN_SHIFT: u32 = PAGE_SIZE.ilog2() / 2;
+const SWAP_RA_HITS_MAX: u64 = (1 << SWAP_RA_WIN_SHIFT) - 1;
+
+const _: () = assert!(1 << SWAP_RA_ORDER_CEILING <= SWAP_RA_HITS_MAX, "the largest window fits its field");
+const _: () = assert!(2 * SWAP_RA_WIN_SHIFT == PAGE_SIZE.ilog2(), "window and hits fill the page offset");
+
+/// Returns the pages of the next window, a power of two when `max_pages` and `prev_window_pages` are.
+///
+/// `prev` and `offset` are slot or page numbers; `hits` are pages read ahead and used since the last window. No hit and
+/// no step to a neighbour means 1; the window at most halves from one time to the next, even over `max_pages`.
+/// Kernel: `__swapin_nr_pages` (mm/swap_state.c). Differs: nothing overflows.
+pub fn swap_ra_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
+    let wanted = match hits {
+        0 if offset == prev.wrapping_add(1) || offset == prev.wrapping_sub(1) => 2,
+        0 => 1,
+        _ => (u64::from(hits) + 2).next_power_of_two().max(4),
+    };
+    // The smaller of a number and a u32 is a u32.
+    let window_pages = min(wanted, u64::from(max_pages)) as u32;
+    max(window_pages, prev_window_pages / 2)
+}
+
+/// The slots that a fault reads, both ends included. The target is among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClusterWindow {
+    /// The first slot.
+    pub first: SwpOffset,
+    /// The last slot.
+    pub last: SwpOffset,
+}
+
+impl ClusterWindow {
+    /// Returns the slots of the window, the target's included.
+    pub fn nr_pages(self) -> u32 {
+        self.last.0 - self.first.0 + 1
+    }
+
+    /// Returns the slots in the order they are read.
+    pub fn slots(self) -> impl Iterator<Item = SwpOffset> {
+        (self.first.0..=self.last.0).map(SwpOffset)
+    }
+}
+
+/// Readahead of neighbouring slots, one state for the whole system and all threads.
+///
+/// Kernel: `swap_cluster_readahead`, `swapin_nr_pages` and their globals (mm/swap_state.c). Differs: reads nothing.
+#[derive(Debug)]
+pub struct ClusterReadahead {
+    /// Every hit of every thread writes here, so it has a line of its own.
+    hits: CachePadded<AtomicU32>,
+    prev_offset: AtomicU32,
+    last_window_pages: AtomicU32,
+    page_cluster: AtomicU32,
+}
+
+impl Default for ClusterReadahead {
+    fn default() -> Self {
+        Self {
+            hits: CachePadded::new(AtomicU32::new(HITS_AT_START)),
+            prev_offset: AtomicU32::new(0),
+            last_window_pages: AtomicU32::new(0),
+            page_cluster: AtomicU32::new(PAGE_CLUSTER_DEFAULT),
+        }
+    }
+}
+
+// Every access is Relaxed: each word is advice by itself and guards no other data. Kernel: plain or relaxed there too.
+impl ClusterReadahead {
+    /// Returns log2 of the largest window. Kernel: `page_cluster`.
+    pub fn page_cluster(&self) -> u32 {
+        self.page_cluster.load(Ordering::Relaxed)
+    }
+
+    /// Sets log2 of the largest window in slots, 0..=31; 0 turns readahead off.
+    ///
+    /// Errors: `OutOfRange` (EINVAL). Kernel: the sysctl `vm.page-cluster`.
+    pub fn set_page_cluster(&self, page_cluster: u32) -> Result<()> {
+        if page_cluster > PAGE_CLUSTER_MAX {
+            return Err(SwapError::OutOfRange {
+                what: "page_cluster",
+                value: page_cluster.into(),
+                low: 0,
+                high: PAGE_CLUSTER_MAX.into(),
+            });
+        }
+        self.page_cluster.store(page_cluster, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts a page that was read ahead and then used. Kernel: the global half of `swap_update_readahead`.
+    pub fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Decides what a fault on `target` reads and remembers it: the aligned block of the window around the target,
+    /// without the header slot and cut at `max_pages`, the slots of the device. `target` is in 1..`max_pages`.
+    ///
+    /// Kernel: `swap_cluster_readahead` before its first read. Differs: not at all.
+    pub fn window(&self, target: SwpOffset, max_pages: u32) -> ClusterWindow {
+        debug_assert!((1..max_pages).contains(&target.0), "slot {} of {max_pages}", target.0);
+        let mask = self.window_pages(target) - 1;
+        ClusterWindow {
+            first: SwpOffset((target.0 & !mask).max(1)),
+            last: SwpOffset((target.0 | mask).min(max_pages - 1)),
+        }
+    }
+
+    fn window_pages(&self, target: SwpOffset) -> u32 {
+        let max_pages = 1 << self.page_cluster();
+        if max_pages == 1 {
+            return 1;
+        }
+        let hits = self.hits.swap(0, Ordering::Relaxed);
+        let prev = self.prev_offset.load(Ordering::Relaxed);
+        let last_pages = self.last_window_pages.load(Ordering::Relaxed);
+        let window_pages = swap_ra_window(prev.into(), target.0.into(), hits, max_pages, last_pages);
+        // While hits come, the pattern is known and the previous target does not matter: it stays.
+        if hits == 0 {
+            self.prev_offset.store(target.0, Ordering::Relaxed);
+        }
+        self.last_window_pages.store(window_pages, Ordering::Relaxed);
+        window_pages
+    }
+}
+
+/// A virtual page number: an address over the page size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct Vpn(pub u64);
+
+impl Vpn {
+    /// Returns the page that an address in bytes lies in.
+    pub const fn of_address(address_bytes: u64) -> Self {
+        Self(address_bytes / PAGE_SIZE as u64)
+    }
+}
+
+/// Whether a folio found in the swap cache had been read ahead and was not used since. Kernel: the readahead flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadaheadFlag {
+    /// It was: this is a hit of readahead.
+    Set,
+    /// It was not.
+    Clear,
+}
+
+/// What one VMA remembers: page of the last fault, pages of the last window, hits since. Word 0 is a VMA without a
+/// fault and reads as page 0, no window and 4 hits.
+///
+/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c). Differs: not at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct VmaRaWord(u64);
+
+impl VmaRaWord {
+    /// Packs the page of a fault, the window it got (0..=63 pages) and the hits since (0..=63).
+    pub const fn new(fault: Vpn, window_pages: u32, hits: u32) -> Self {
+        debug_assert!(window_pages as u64 <= SWAP_RA_HITS_MAX && hits as u64 <= SWAP_RA_HITS_MAX);
+        Self((fault.0 * PAGE_SIZE as u64) | ((window_pages as u64) << SWAP_RA_WIN_SHIFT) | hits as u64)
+    }
+
+    /// Takes a word as it is.
+    pub const fn from_raw(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Returns the whole word.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the page of the last fault or hit.
+    pub const fn fault(self) -> Vpn {
+        Vpn::of_address(self.0)
+    }
+
+    /// Returns the pages of the last window.
+    pub const fn window_pages(self) -> u32 {
+        (self.0 >> SWAP_RA_WIN_SHIFT & SWAP_RA_HITS_MAX) as u32
+    }
+
+    /// Returns the pages read ahead and used since the last window.
+    pub const fn hits(self) -> u32 {
+        if self.0 == 0 { HITS_AT_START } else { (self.0 & SWAP_RA_HITS_MAX) as u32 }
+    }
+
+    /// Returns the word after a folio of order 0 was found in the swap cache at `page`: the address moves there, and a
+    /// page that had been read ahead is one hit more, 63 at most.
+    ///
+    /// Kernel: the VMA half of `swap_update_readahead` (mm/swap_state.c). Differs: the flag is tested by the caller.
+    pub const fn after_hit(self, page: Vpn, flag: ReadaheadFlag) -> Self {
+        let hits = match flag {
+            ReadaheadFlag::Set if (self.hits() as u64) < SWAP_RA_HITS_MAX => self.hits() + 1,
+            _ => self.hits(),
+        };
+        Self::new(page, self.window_pages(), hits)
+    }
+
+    /// Returns the pages that a fault reads, and the word to remember. See [`VmaReadahead::window`].
+    pub fn after_fault(self, fault: Vpn, vma: Range<Vpn>, page_cluster: u32) -> (Range<Vpn>, Self) {
+        let max_pages = 1 << min(page_cluster, SWAP_RA_ORDER_CEILING);
+        if max_pages == 1 {
+            return (fault..Vpn(fault.0 + 1), self);
+        }
+        let prev = self.fault();
+        let window_pages = swap_ra_window(prev.0, fault.0, self.hits(), max_pages, self.window_pages());
+        let word = Self::new(fault, window_pages, 0);
+        let pages_before = if fault.0 == prev.0.wrapping_add(1) {
+            0
+        } else if fault.0.wrapping_add(1) == prev.0 {
+            window_pages - 1
+        } else {
+            (window_pages - 1) / 2
+        };
+        let pages_after = window_pages - pages_before;
+        let table = fault.0 / PTRS_PER_PTE * PTRS_PER_PTE;
+        let start = fault.0.saturating_sub(pages_before.into()).max(vma.start.0).max(table);
+        let end = (fault.0 + u64::from(pages_after)).min(vma.end.0).min(table + PTRS_PER_PTE);
+        (Vpn(start)..Vpn(end), word)
+    }
+}
+
+/// Readahead of neighbouring pages of one VMA.
+///
+/// Kernel: `swap_vma_readahead`, `swap_vma_ra_win` (mm/swap_state.c). Differs: reads nothing.
+#[derive(Debug, Default)]
+pub struct VmaReadahead(AtomicU64);
+
+// Relaxed: the word is whole by itself. Reading and writing it are two steps, as in the kernel: of two faults that
+// race, one's hits are lost, which only makes a window smaller.
+impl VmaReadahead {
+    /// Returns the word as it is now.
+    pub fn word(&self) -> VmaRaWord {
+        VmaRaWord(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Decides what a fault reads and remembers it: pages in the direction of the last step, within the VMA and the
+    /// page table (512 pages) of the fault. `vma` holds `fault`; `page_cluster` is log2 of pages, 5 at most count.
+    pub fn window(&self, fault: Vpn, vma: Range<Vpn>, page_cluster: u32) -> Range<Vpn> {
+        debug_assert!(vma.contains(&fault), "{fault:?} is not in {vma:?}");
+        let (pages, word) = self.word().after_fault(fault, vma, page_cluster);
+        self.0.store(word.0, Ordering::Relaxed);
+        pages
+    }
+
+    /// Takes note of a folio of order 0 found in the swap cache. Kernel: `swap_update_readahead`.
+    pub fn hit(&self, page: Vpn, flag: ReadaheadFlag) {
+        self.0.store(self.word().after_hit(page, flag).0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

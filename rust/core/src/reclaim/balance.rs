@@ -1,0 +1,181 @@
+//! How many pages of each list a pass looks at: numbers in, numbers out.
+
+use crate::base::limits::SWAP_CLUSTER_MAX;
+use crate::workingset::{LruCost, LruList, LruType};
+
+/// Swappiness that asks for anonymous pages only. Kernel: `SWAPPINESS_ANON_ONLY`.
+pub(crate) const SWAPPINESS_ANON_ONLY: u8 = 201;
+/// The highest swappiness that weighs. Kernel: `MAX_SWAPPINESS`.
+const MAX_SWAPPINESS: u64 = 200;
+
+/// What the balance between the lists of one lruvec depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Balance {
+    /// Pages of the four lists, in the order of [`LruList::EVICTABLE`].
+    pub(crate) list_pages: [u64; 4],
+    /// 0..=200, or [`SWAPPINESS_ANON_ONLY`].
+    pub(crate) swappiness: u8,
+    pub(crate) may_swap: bool,
+    /// Pages that the memcg may still swap.
+    pub(crate) nr_swap_pages: i64,
+    /// Memory ran out, rather than the limit of a memcg.
+    pub(crate) is_global: bool,
+    /// Lists are looked at shifted right by this.
+    pub(crate) priority: u8,
+    /// There are hardly file pages. Kernel: `file_is_tiny`.
+    pub(crate) is_file_tiny: bool,
+    /// There are inactive file pages enough and they stay so. Kernel: `cache_trim_mode`.
+    pub(crate) is_cache_trim: bool,
+    /// What both types cost lately where pressure is.
+    pub(crate) cost: LruCost,
+    /// The memcg is not on its way out.
+    pub(crate) is_online: bool,
+}
+
+/// What to scan of the two types.
+enum ScanBalance {
+    Anon,
+    File,
+    Equal,
+    Fractions { anon: u128, file: u128 },
+    Nothing,
+}
+
+impl Balance {
+    fn can_reclaim_anon(&self) -> bool {
+        self.may_swap && self.nr_swap_pages > 0
+    }
+
+    fn choose(&self) -> ScanBalance {
+        if self.swappiness == SWAPPINESS_ANON_ONLY {
+            return if self.can_reclaim_anon() { ScanBalance::Anon } else { ScanBalance::Nothing };
+        }
+        if !self.can_reclaim_anon() || (!self.is_global && self.swappiness == 0) {
+            return ScanBalance::File;
+        }
+        if self.priority == 0 && self.swappiness > 0 {
+            return ScanBalance::Equal;
+        }
+        if self.is_global && self.is_file_tiny {
+            return ScanBalance::Anon;
+        }
+        if self.is_cache_trim {
+            return ScanBalance::File;
+        }
+        let total = u128::from(self.cost.anon_pages) + u128::from(self.cost.file_pages);
+        // Each cost counts half for the other type, so that neither weight falls below a third.
+        let (anon_cost, file_cost) =
+            (total + u128::from(self.cost.anon_pages), total + u128::from(self.cost.file_pages));
+        let both = anon_cost + file_cost;
+        let swappiness = u128::from(self.swappiness);
+        ScanBalance::Fractions {
+            anon: swappiness * (both + 1) / (anon_cost + 1),
+            file: (u128::from(MAX_SWAPPINESS) - swappiness) * (both + 1) / (file_cost + 1),
+        }
+    }
+}
+
+/// Returns the pages of each list to look at, in the order of [`LruList::EVICTABLE`]. Kernel: `get_scan_count`.
+pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
+    let chosen = balance.choose();
+    LruList::EVICTABLE.map(|list| {
+        let size = balance.list_pages[list as usize];
+        let shifted = size >> balance.priority;
+        // What a dead memcg has goes soon, however few pages.
+        let scan = if balance.is_online { shifted } else { shifted.max(size.min(SWAP_CLUSTER_MAX)) };
+        let is_anon = list.ty() == LruType::Anon;
+        match chosen {
+            ScanBalance::Anon if is_anon => scan,
+            ScanBalance::File if !is_anon => scan,
+            ScanBalance::Equal => scan,
+            ScanBalance::Fractions { anon, file } => {
+                let part = if is_anon { anon } else { file };
+                (u128::from(scan) * part / (anon + file)) as u64
+            }
+            ScanBalance::Anon | ScanBalance::File | ScanBalance::Nothing => 0,
+        }
+    })
+}
+
+/// Says whether so few pages are inactive that active ones become it: the more memory, the smaller a share will do.
+///
+/// Kernel: `inactive_is_low`.
+pub(crate) fn inactive_is_low(inactive_pages: u64, active_pages: u64) -> bool {
+    let size_gib = (inactive_pages + active_pages) >> (30 - 12);
+    let ratio = (10 * size_gib).isqrt().max(1);
+    inactive_pages * ratio < active_pages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Balance = Balance {
+        list_pages: [4096, 8192, 40960, 81920],
+        swappiness: 60,
+        may_swap: true,
+        nr_swap_pages: 1,
+        is_global: true,
+        priority: 2,
+        is_file_tiny: false,
+        is_cache_trim: false,
+        cost: LruCost { anon_pages: 0, file_pages: 0 },
+        is_online: true,
+    };
+    const ANON: [u64; 4] = [1024, 2048, 0, 0];
+    const FILE: [u64; 4] = [0, 0, 10240, 20480];
+
+    #[test]
+    fn the_first_test_that_holds_decides() {
+        let only_anon = Balance { swappiness: 201, is_cache_trim: true, ..PLAIN };
+        assert_eq!(get_scan_count(&only_anon), ANON);
+        assert_eq!(get_scan_count(&Balance { may_swap: false, ..only_anon }), [0; 4]);
+        assert_eq!(get_scan_count(&Balance { nr_swap_pages: 0, ..only_anon }), [0; 4]);
+        let tiny = Balance { is_file_tiny: true, is_cache_trim: true, ..PLAIN };
+        assert_eq!(get_scan_count(&Balance { may_swap: false, ..tiny }), FILE);
+        assert_eq!(get_scan_count(&Balance { nr_swap_pages: -3, ..tiny }), FILE);
+        assert_eq!(get_scan_count(&tiny), ANON);
+        // Tiny file lists are a matter of global reclaim.
+        assert_eq!(get_scan_count(&Balance { is_global: false, ..tiny }), FILE);
+        assert_eq!(get_scan_count(&Balance { is_global: false, swappiness: 0, ..PLAIN }), FILE);
+        let last = Balance { priority: 0, ..tiny };
+        assert_eq!(get_scan_count(&last), PLAIN.list_pages);
+        assert_eq!(get_scan_count(&Balance { swappiness: 0, ..last })[0], 4096, "tiny comes next");
+        assert_eq!(get_scan_count(&Balance { is_cache_trim: true, ..PLAIN }), FILE);
+    }
+
+    #[test]
+    fn swappiness_and_costs_weigh_the_types() {
+        // No costs: 60 to 140 of 200.
+        assert_eq!(get_scan_count(&PLAIN), [307, 614, 7168, 14336]);
+        // Costs 300 and 100: T'a 700, T'f 500, T 1200; ap 60 * 1201 / 701 = 102, fp 140 * 1201 / 501 = 335, sum 437.
+        let cost = LruCost { anon_pages: 300, file_pages: 100 };
+        assert_eq!(
+            get_scan_count(&Balance { cost, ..PLAIN }),
+            [1024 * 102 / 437, 2048 * 102 / 437, 10240 * 335 / 437, 20480 * 335 / 437]
+        );
+        // Global reclaim without swappiness: file pages only, by weight.
+        assert_eq!(get_scan_count(&Balance { swappiness: 0, ..PLAIN }), FILE);
+    }
+
+    #[test]
+    fn what_a_dead_memcg_has_left_is_looked_at_from_the_start() {
+        let few = Balance { list_pages: [40, 20, 0, 0], swappiness: 201, priority: 12, ..PLAIN };
+        assert_eq!(get_scan_count(&few), [0; 4]);
+        assert_eq!(get_scan_count(&Balance { is_online: false, ..few }), [32, 20, 0, 0]);
+        let many = Balance { list_pages: [1 << 20, 0, 0, 0], is_online: false, ..few };
+        assert_eq!(get_scan_count(&many), [256, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_inactive_share_falls_with_the_size() {
+        assert!(!inactive_is_low(10, 10) && inactive_is_low(9, 10));
+        // 1 GiB: a quarter is enough. 10 GiB: an eleventh.
+        let gib = 1 << 18;
+        assert!(!inactive_is_low(gib / 4, gib * 3 / 4) && inactive_is_low(gib / 4 - 1, gib * 3 / 4 + 1));
+        let eleventh = 10 * gib / 11 + 1;
+        assert!(
+            !inactive_is_low(eleventh, 10 * gib - eleventh) && inactive_is_low(eleventh - 2, 10 * gib - eleventh + 2)
+        );
+    }
+}

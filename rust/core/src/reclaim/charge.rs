@@ -1,0 +1,300 @@
+//! The charge of memory: from the CPU's stock, from the counters, and where a limit refuses, after reclaim.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::base::error::Result;
+use crate::base::gfp::Gfp;
+use crate::base::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_COSTLY_ORDER};
+use crate::base::types::{CpuId, CssId};
+use crate::folio::{FolioRef, LockedFolio};
+use crate::machine::Swap;
+use crate::memcg::{DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore, Which};
+use crate::reclaim::ScanControl;
+use crate::slots::owner::SeenSlots;
+
+thread_local! {
+    /// This thread reclaims: what it charges meanwhile is not refused, or it would wait for itself.
+    static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Who pays for a folio that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payer<'s> {
+    pub(crate) group: &'s MemCgroup,
+    /// The slots stay their dead owner's.
+    pub(crate) keeps_owner: bool,
+}
+
+impl Swap {
+    /// Returns the group that a number names; `None` while memcg is disabled.
+    pub(crate) fn group(&self, css: CssId) -> Option<&MemCgroup> {
+        self.memcg().map(|groups| groups.get(css))
+    }
+
+    /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV) the group is
+    /// removed. Locks: none may be held but the folio's. Kernel: `mem_cgroup_charge`.
+    pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
+        let Some(groups) = self.memcg() else { return Ok(()) };
+        let group = groups.get(css);
+        if !group.is_online() {
+            return Err(MemCgroups::removed(&groups.name(css)));
+        }
+        self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
+        folio.bind(groups, group);
+        Ok(())
+    }
+
+    /// Says who pays for slots that `faulting` brings in. No lock is held. Kernel: the first lines of
+    /// `mem_cgroup_swapin_charge_folio`.
+    pub(crate) fn payer(&self, seen: SeenSlots, faulting: CssId, nr_pages: u32) -> Option<Payer<'_>> {
+        let groups = self.memcg()?;
+        let faulting = groups.nearest_online(groups.get(faulting));
+        let Some(owner) = groups.lookup(seen.owner) else {
+            return Some(Payer { group: faulting, keeps_owner: false });
+        };
+        if owner.is_online() {
+            return Some(Payer { group: owner, keeps_owner: false });
+        }
+        let rule = self.dead_owner_rule(groups, owner, faulting, nr_pages);
+        let pays_faulting = match rule {
+            DeadSwapin::Reparent => false,
+            DeadSwapin::FaultMm => true,
+            DeadSwapin::ReparentIfShared => !seen.is_shared,
+        };
+        let group = if pays_faulting { faulting } else { groups.nearest_online(owner) };
+        let keeps_owner = rule == DeadSwapin::FaultMm && groups.options().owner_store != OwnerStore::Shadow;
+        Some(Payer { group, keeps_owner })
+    }
+
+    /// Asks the hook, the owner's table and the switch, in this order, for a rule that the owner store can keep.
+    fn dead_owner_rule(
+        &self,
+        groups: &MemCgroups,
+        owner: &MemCgroup,
+        faulting: &MemCgroup,
+        nr_pages: u32,
+    ) -> DeadSwapin {
+        let options = groups.options();
+        let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
+        self.policies
+            .get()
+            .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
+            .filter(can_keep)
+            .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
+            .unwrap_or(options.dead_swapin)
+    }
+
+    /// Charges the memory of a folio that was just inserted over slots and settles what they were charged with. Step I3.
+    ///
+    /// Errors: `OverLimit` (ENOMEM), and nothing is charged. Locks: none is held but the folio's. Kernel:
+    /// `mem_cgroup_swapin_charge_folio`.
+    pub(crate) fn charge_swapin(
+        &self,
+        folio: &LockedFolio<'_>,
+        seen: SeenSlots,
+        payer: Payer<'_>,
+        gfp: Gfp,
+        cpu: CpuId,
+    ) -> Result<()> {
+        let groups = self.memcg().expect("somebody pays");
+        #[cfg(test)]
+        if let Some(policy) = self.policies.get() {
+            policy.at_swapin_charge()?;
+        }
+        // It may have been removed since it was chosen; who was online then is an ancestor of who is online now.
+        let group = groups.nearest_online(payer.group);
+        self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
+        folio.bind(groups, group);
+        self.on_cpu(cpu)?.cx().settle_swapin(folio, seen.owner, group, payer.keeps_owner)
+    }
+
+    /// Charges pages of memory to a group, from this CPU's stock or from the counters, and reclaims where a limit refuses.
+    ///
+    /// Errors: `OverLimit` (ENOMEM). No lock may be held but that of a folio nobody reclaims. Kernel: `try_charge_memcg`;
+    /// differs: no task is killed when nothing can be reclaimed, the charge fails and its caller decides.
+    pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
+        let groups = self.memcg().expect("a group has a controller");
+        if group.is_root() {
+            return Ok(());
+        }
+        let has_stock = groups.options().has_stock;
+        let mut batch = if has_stock { nr_pages.max(MEMCG_CHARGE_BATCH) } else { nr_pages };
+        let (mut retries, mut is_drained) = (MAX_RECLAIM_RETRIES, false);
+        loop {
+            if groups.consume_stock(group, nr_pages, cpu) {
+                return Ok(());
+            }
+            let Err((level, which)) = try_charge_counters(groups, group, batch) else {
+                if batch > nr_pages {
+                    groups.refill_stock(group, batch - nr_pages, cpu);
+                }
+                self.check_high(group, nr_pages, cpu)?;
+                return Ok(());
+            };
+            if batch > nr_pages {
+                batch = nr_pages;
+                continue;
+            }
+            if IS_RECLAIMING.get() {
+                force_charge(groups, group, nr_pages);
+                return Ok(());
+            }
+            let refused = || Err(self.over_limit(level, which, nr_pages));
+            if !gfp.contains(Gfp::DIRECT_RECLAIM) {
+                return refused();
+            }
+            groups.raise(level, MemcgEvent::Max);
+            self.policies.note(LimitNotice { group: level.css(), limit: limit_kind(which, groups), nr_pages });
+            let got_pages = self.reclaim_for(level, nr_pages, which == Which::Memory, cpu)?;
+            if self.margin_pages(groups, level) >= nr_pages as i64 {
+                continue;
+            }
+            if !is_drained {
+                groups.drain_stocks();
+                is_drained = true;
+                continue;
+            }
+            if gfp.contains(Gfp::NORETRY) {
+                return refused();
+            }
+            if got_pages > 0 && nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER {
+                continue;
+            }
+            if retries > 0 {
+                retries -= 1;
+                continue;
+            }
+            if nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER {
+                groups.raise(level, MemcgEvent::Oom);
+            }
+            return refused();
+        }
+    }
+
+    /// Returns the pages that may still be charged at a level. Kernel: `mem_cgroup_margin`.
+    fn margin_pages(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
+        let memory = level.memory.margin_pages();
+        if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
+    }
+
+    /// Reclaims on behalf of a limit; returns the pages that came free.
+    pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: bool, cpu: CpuId) -> Result<u64> {
+        self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
+    }
+
+    /// Reclaims pages of a group and of all below it; returns how many came free. `swappiness` is for this time only, 201
+    /// for anonymous pages alone. Errors: `BadCpu` (EINVAL). No lock may be held. Kernel: of that name.
+    pub(crate) fn try_to_free_mem_cgroup_pages(
+        &self,
+        level: &MemCgroup,
+        nr_pages: u64,
+        may_swap: bool,
+        swappiness: Option<u8>,
+        cpu: CpuId,
+    ) -> Result<u64> {
+        let groups = self.memcg().expect("a group has a controller");
+        let sc = ScanControl {
+            target_lruvec: Some(level.lruvec().clone()),
+            may_swap,
+            swappiness_override: swappiness,
+            nr_to_reclaim_pages: nr_pages,
+            cpu,
+            on_low: Some(&|group| groups.raise(groups.get(group.css), MemcgEvent::Low)),
+        };
+        let was_reclaiming = IS_RECLAIMING.replace(true);
+        let result = self.try_to_free_pages(&|| self.reclaim_groups(level.css()), &sc);
+        IS_RECLAIMING.set(was_reclaiming);
+        result
+    }
+
+    /// Reclaims and slows down where a charge took a level over its high limit. Kernel: `mem_cgroup_handle_over_high`.
+    fn check_high(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> Result<()> {
+        let groups = self.memcg().expect("a group has a controller");
+        if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
+            return Ok(());
+        }
+        let (mut memory_delay, mut swap_delay) = (Duration::ZERO, Duration::ZERO);
+        for level in groups.charged_levels(group) {
+            if level.memory.usage_pages() > level.memory.high_pages() {
+                groups.raise(level, MemcgEvent::High);
+                self.reclaim_for(level, nr_pages, true, cpu)?;
+                let (usage, high) = (level.memory.usage_pages(), level.memory.high_pages());
+                memory_delay = memory_delay.max(high_delay(usage, high, nr_pages));
+            }
+            let (usage, high) = (level.swap.usage_pages(), level.swap.high_pages());
+            if usage > high {
+                groups.raise(level, MemcgEvent::SwapHigh);
+                swap_delay = swap_delay.max(high_delay(usage, high, nr_pages));
+            }
+        }
+        let delay = (memory_delay + swap_delay).min(HIGH_DELAY_MAX);
+        if delay > HIGH_DELAY_IGNORED {
+            group.throttle(delay);
+        }
+        Ok(())
+    }
+}
+
+/// The longest that a task sleeps at once for being over a high limit. Kernel: `MEMCG_MAX_HIGH_DELAY_JIFFIES`.
+const HIGH_DELAY_MAX: Duration = Duration::from_secs(2);
+/// Shorter delays are not worth a sleep.
+const HIGH_DELAY_IGNORED: Duration = Duration::from_millis(10);
+/// Ticks a second that delays are counted in. Kernel: `HZ`.
+const HZ: u64 = 1000;
+
+/// Returns how long a task that charged `nr_pages` sleeps at a level that is over its limit. Kernel: `calculate_high_delay`.
+fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
+    let overage = u128::from(usage_pages.saturating_sub(high_pages) << 20) / u128::from(high_pages.max(1));
+    let ticks = (overage * overage * u128::from(HZ)) >> 34;
+    let ticks = ticks * u128::from(nr_pages) / u128::from(MEMCG_CHARGE_BATCH);
+    Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
+}
+
+/// Charges memory, on v1 memsw first; the error is the level that refused, and which of its limits.
+fn try_charge_counters<'g>(
+    groups: &'g MemCgroups,
+    group: &'g MemCgroup,
+    nr_pages: u64,
+) -> std::result::Result<(), (&'g MemCgroup, Which)> {
+    let is_v1 = groups.do_memsw_account();
+    if is_v1 {
+        groups.try_charge(group, Which::Swap, nr_pages).map_err(|level| (level, Which::Swap))?;
+    }
+    groups.try_charge(group, Which::Memory, nr_pages).map_err(|level| {
+        if is_v1 {
+            groups.uncharge(group, Which::Swap, nr_pages);
+        }
+        (level, Which::Memory)
+    })
+}
+
+/// Charges memory whatever the limits.
+fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
+    groups.charge(group, Which::Memory, nr_pages);
+    if groups.do_memsw_account() {
+        groups.charge(group, Which::Swap, nr_pages);
+    }
+}
+
+/// Returns the limit that a counter stands for.
+fn limit_kind(which: Which, groups: &MemCgroups) -> LimitKind {
+    match (which, groups.do_memsw_account()) {
+        (Which::Memory, _) => LimitKind::Memory,
+        (Which::Swap, false) => LimitKind::Swap,
+        (Which::Swap, true) => LimitKind::Memsw,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_those_of_the_reference() {
+        let mib = |mib: u64| mib << 8;
+        let ms = |usage: u64| high_delay(mib(usage), mib(100), 64).min(HIGH_DELAY_MAX).as_millis();
+        assert_eq!([101, 102, 110, 120].map(ms), [6, 25, 639, 2000]);
+        assert_eq!(high_delay(5, 0, 64).min(HIGH_DELAY_MAX), HIGH_DELAY_MAX, "a limit of nothing");
+    }
+}

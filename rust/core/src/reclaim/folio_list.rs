@@ -1,0 +1,288 @@
+//! Isolated folios out of memory, one after the other. Kernel: `shrink_folio_list`.
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, Order};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::machine::Swap;
+use crate::reclaim::hooks::SwapWish;
+use crate::workingset::{LruvecStat, RefaultLevel};
+
+/// What became of folios, in pages but for the splits. Kernel: `struct reclaim_stat`.
+#[derive(Debug, Default)]
+pub(crate) struct ReclaimStat {
+    /// Pages whose memory is free.
+    pub(crate) nr_reclaimed: u64,
+    /// Pages written, or marked as zeros.
+    pub(crate) nr_pageout: u64,
+    /// Pages that became active.
+    pub(crate) nr_activate: u64,
+    /// Large folios made single pages of for lack of a run.
+    pub(crate) nr_split_folios: u64,
+    /// The last failure that kept a folio in memory.
+    pub(crate) error: Option<SwapError>,
+}
+
+/// Whether it matters that a folio was used. Kernel: `ignore_references`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum References {
+    /// A folio that was used gets another round.
+    Checked,
+    /// The user says that it is not needed.
+    Ignored,
+}
+
+/// How isolated folios are to be put out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shrink<'l> {
+    pub(crate) references: References,
+    /// Where evictions are remembered.
+    pub(crate) level: RefaultLevel<'l>,
+    /// The CPU it happens on, one that there is.
+    pub(crate) cpu: CpuId,
+}
+
+impl<'l> Shrink<'l> {
+    /// As a user asks who says that the pages are not needed. No memcg is the reason.
+    pub(crate) fn by_user(level: RefaultLevel<'l>, cpu: CpuId) -> Self {
+        Self { references: References::Ignored, level, cpu }
+    }
+}
+
+/// What one look at a folio comes to.
+enum Fate {
+    /// Its memory is free.
+    Gone,
+    /// It stays; its lock is still to be freed.
+    Keep,
+    /// It stays, and is worth staying.
+    Activate,
+}
+
+/// Where one look stands.
+struct Look<'s, 'l> {
+    swap: &'s Swap,
+    how: Shrink<'l>,
+    stat: &'l mut ReclaimStat,
+    /// Folios still to be looked at, the next one last.
+    work: &'l mut Vec<FolioRef<'s>>,
+}
+
+impl Swap {
+    /// Puts isolated folios out, in the order given; returns those that stay, for the caller to put back.
+    ///
+    /// A large folio without a run of slots is split; its pages are looked at next, the first one at once and the others
+    /// from the last on. Locks: folio locks are tried. Kernel: `shrink_folio_list`;
+    /// differs: a write is over when it returns.
+    pub(crate) fn shrink_folio_list<'s>(
+        &'s self,
+        mut folios: Vec<FolioRef<'s>>,
+        how: Shrink<'_>,
+        stat: &mut ReclaimStat,
+    ) -> Vec<FolioRef<'s>> {
+        folios.reverse();
+        let mut kept = Vec::new();
+        while let Some(folio) = folios.pop() {
+            let mut look = Look { swap: self, how, stat, work: &mut folios };
+            match look.at(&folio) {
+                // The reference went with the folio.
+                Fate::Gone => {
+                    folio.into_raw();
+                }
+                Fate::Keep | Fate::Activate => kept.push(folio),
+            }
+        }
+        kept
+    }
+}
+
+impl<'s> Look<'s, '_> {
+    /// Looks at one folio. I.4.
+    fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
+        let Some(locked) = folio.folio().try_lock() else {
+            self.stat.error = Some(folio.busy());
+            return Fate::Keep;
+        };
+        let mut rest = Some(locked);
+        let fate = match self.shrink(&mut rest, folio) {
+            Ok(fate) => fate,
+            Err((error, fate)) => {
+                self.stat.error = Some(error);
+                fate
+            }
+        };
+        let Some(locked) = rest else { return fate };
+        let nr_pages = locked.nr_pages();
+        let is_activated = matches!(fate, Fate::Activate);
+        // A slot that nobody needs is no use to a folio that stays, the less when slots are short.
+        let wants_free = match is_activated {
+            true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
+            // Its last entry may just have been zapped, by somebody who found it locked.
+            false => !locked.is_mapped() && locked.anon_vma() != 0,
+        };
+        if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
+            // A look: who still has references to the slots keeps them.
+            let _ = on_cpu.free_swap_locked(&locked);
+        }
+        if is_activated {
+            let lruvec = self.swap.memory_of_folios().lruvec_of(locked.folio());
+            locked.set(FolioFlags::ACTIVE);
+            lruvec.age_nonresident(nr_pages);
+            lruvec.count(LruvecStat::Pgactivate, nr_pages);
+            self.stat.nr_activate += u64::from(nr_pages);
+        } else if !locked.is_mapped() && !locked.has(FolioFlags::SWAPCACHE) && locked.refs() == 1 {
+            // Nobody else knows it: its memory is free when our reference is gone.
+            self.stat.nr_reclaimed += u64::from(nr_pages);
+            drop(locked);
+            folio.put_refs(1);
+            return Fate::Gone;
+        }
+        fate
+    }
+
+    /// Takes the folio through every step it gets through; takes the lock out when the folio is gone.
+    fn shrink(
+        &mut self,
+        rest: &mut Option<LockedFolio<'s>>,
+        folio: &FolioRef<'s>,
+    ) -> std::result::Result<Fate, (SwapError, Fate)> {
+        let locked = rest.as_ref().expect("locked by the caller");
+        if locked.has(FolioFlags::MLOCKED) {
+            return Ok(Fate::Activate);
+        }
+        if locked.has(FolioFlags::WRITEBACK) {
+            if !locked.has(FolioFlags::HELD) {
+                // Who writes it makes it the next to be looked at.
+                locked.set(FolioFlags::RECLAIM);
+            }
+            return Err((locked.busy(), Fate::Keep));
+        }
+        if self.how.references == References::Checked
+            && let Some(fate) = self.check_references(locked)
+        {
+            return Ok(fate);
+        }
+        self.check_pins(locked).map_err(|error| (error, Fate::Keep))?;
+        if !locked.has(FolioFlags::SWAPCACHE) {
+            let wish = self.ask(rest, folio)?;
+            if !self.get_slots(rest.as_ref().expect("locked again"), &wish)? {
+                return Ok(Fate::Keep);
+            }
+        }
+        let locked = rest.as_ref().expect("locked by the caller");
+        if locked.is_mapped() {
+            let unmapped = self.swap.try_to_unmap(locked, self.how.cpu);
+            if locked.is_mapped() {
+                return Err((unmapped.err().unwrap_or_else(|| locked.busy()), Fate::Activate));
+            }
+        }
+        let nr_pages = u64::from(locked.nr_pages());
+        let was_dirty = locked.has(FolioFlags::DIRTY);
+        let (locked, result) =
+            self.swap.pageout(rest.take().expect("locked by the caller"), self.how.level, self.how.cpu);
+        let is_written = was_dirty && locked.as_ref().is_none_or(|locked| !locked.has(FolioFlags::DIRTY));
+        self.stat.nr_pageout += if is_written { nr_pages } else { 0 };
+        *rest = locked;
+        match (rest, result) {
+            (None, _) => {
+                self.stat.nr_reclaimed += nr_pages;
+                Ok(Fate::Gone)
+            }
+            // It has nowhere to go: not looked at again soon. Kernel: `AOP_WRITEPAGE_ACTIVATE`.
+            (Some(_), Err(error)) if error.is_write_refused() => Err((error, Fate::Activate)),
+            (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
+            (Some(_), _) => Ok(Fate::Keep),
+        }
+    }
+
+    /// Asks what people want to decide about the folio's way out. Hooks are called with no lock held: the folio's is given
+    /// up meanwhile.
+    fn ask(
+        &self,
+        rest: &mut Option<LockedFolio<'s>>,
+        folio: &FolioRef<'s>,
+    ) -> std::result::Result<SwapWish, (SwapError, Fate)> {
+        if !self.swap.policies.is_set() {
+            return Ok(self.swap.ask_swap(folio));
+        }
+        drop(rest.take());
+        let wish = self.swap.ask_swap(folio);
+        let busy = || (folio.busy(), Fate::Keep);
+        let locked = folio.folio().try_lock().ok_or_else(busy)?;
+        let is_as_before = !locked.flags().intersects(FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK);
+        let pins = self.check_pins(&locked);
+        *rest = Some(locked);
+        match pins {
+            Ok(()) if is_as_before => Ok(wish),
+            Ok(()) => Err(busy()),
+            Err(error) => Err((error, Fate::Keep)),
+        }
+    }
+
+    /// Gives a folio that was used another round, a longer one if it is used often or by many. Kernel:
+    /// `folio_check_references`.
+    fn check_references(&mut self, locked: &LockedFolio<'s>) -> Option<Fate> {
+        let nr_vmas = self.swap.folio_referenced(locked);
+        if locked.has(FolioFlags::MLOCKED) {
+            return Some(Fate::Activate);
+        }
+        let was_referenced = locked.has(FolioFlags::REFERENCED);
+        locked.assign(FolioFlags::REFERENCED, nr_vmas > 0);
+        match nr_vmas {
+            0 => None,
+            1 if !was_referenced => Some(Fate::Keep),
+            _ => Some(Fate::Activate),
+        }
+    }
+
+    /// Sees to it that nobody has the folio but page tables, the cache and us. Errors: `DataInUse`, `FolioPinned` (EBUSY).
+    fn check_pins(&self, locked: &LockedFolio<'s>) -> Result<()> {
+        let nr_cached = if locked.has(FolioFlags::SWAPCACHE) { locked.nr_pages() } else { 0 };
+        let (refs, expected) = (locked.refs(), locked.mapcount() + nr_cached + 1);
+        let has_rmap = !locked.is_mapped() || locked.anon_vma() != 0;
+        match locked.nr_views() {
+            0 if refs == expected && has_rmap => Ok(()),
+            0 => Err(SwapError::FolioPinned { refs, expected: nr_cached + 1 }),
+            nr_views => Err(SwapError::DataInUse(nr_views)),
+        }
+    }
+
+    /// Steps O1 to O3, with a single page of the folio if there is no run for all of it; not for what nobody maps: says
+    /// whether it has slots. I.5.
+    fn get_slots(&mut self, locked: &LockedFolio<'s>, wish: &SwapWish) -> std::result::Result<bool, (SwapError, Fate)> {
+        if !locked.has(FolioFlags::SWAPBACKED) {
+            return Err((locked.busy(), Fate::Keep));
+        }
+        let order = locked.order();
+        // Part of it is mapped by nobody: no use to write that.
+        let is_partly_mapped = locked.mapcount() < locked.nr_pages();
+        if order != Order::ZERO && is_partly_mapped {
+            self.split(locked)?;
+        }
+        if !locked.is_mapped() {
+            return Ok(false);
+        }
+        let Err(error) = self.swap.add_to_swap_as(locked, wish, self.how.cpu) else { return Ok(true) };
+        if locked.order() == Order::ZERO {
+            return Err((error, Fate::Activate));
+        }
+        self.split(locked)?;
+        self.stat.nr_split_folios += 1;
+        // The CPU is one that there is.
+        let _ = self.swap.count_fallback(locked.folio(), order, self.how.cpu);
+        self.swap.add_to_swap_as(locked, wish, self.how.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
+    }
+
+    /// Makes single pages of a folio; all but the first are to be looked at next, from the last on.
+    fn split(&mut self, locked: &LockedFolio<'s>) -> std::result::Result<(), (SwapError, Fate)> {
+        match self.swap.split_folio(locked, self.how.cpu) {
+            Ok(parts) => {
+                let mut parts = parts.into_iter();
+                // The caller has the reference of the first one already.
+                parts.next().expect("a folio has a page").into_raw();
+                self.work.extend(parts);
+                Ok(())
+            }
+            Err(error) => Err((error, Fate::Activate)),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! When the hooks of people are asked and told: always with no lock held.
+
+use std::sync::Arc;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{CpuId, SwpType};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::machine::{Swap, Workers};
+use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice};
+
+/// What tables and hooks say about the swap-out of one folio.
+#[derive(Debug, Default)]
+pub(crate) struct SwapWish {
+    is_refused: bool,
+    /// Devices it may go to, the best first; `None` is all.
+    devices: Option<Vec<SwpType>>,
+}
+
+/// Moves a locked folio to the active list of its group, or from it. Kernel: `folio_activate`, `folio_deactivate`.
+pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
+    // The flag names the list: off the one, on the other.
+    let was_listed = locked.lru_del();
+    locked.assign(FolioFlags::ACTIVE, is_active);
+    if was_listed {
+        locked.lru_add();
+    }
+}
+
+impl Swap {
+    /// Hangs hooks in, in the place of those there are; `None` takes them away. Operations under way may still call those.
+    pub fn set_policy(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
+        self.policies.set(policy);
+    }
+
+    /// Asks whether a folio may be swapped out, and to which devices. One that has its slots is not asked about.
+    pub(crate) fn ask_swap(&self, folio: &FolioRef<'_>) -> SwapWish {
+        let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
+        let Some(group) = group else { return SwapWish::default() };
+        let (may_swap, devices) = group.with_policy(|policy| (policy.may_swap, policy.devices.clone()));
+        let Some(hook) = self.policies.get().filter(|_| may_swap) else {
+            return SwapWish { is_refused: !may_swap, devices };
+        };
+        if hook.on_swap_charge(group.css(), folio.nr_pages()) == Some(false) {
+            return SwapWish { is_refused: true, devices: None };
+        }
+        let types: Vec<_> = self.avail.lock().list.iter().collect();
+        let chosen = hook.choose_device(group.css(), folio.order(), &types);
+        SwapWish { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
+    }
+
+    /// Gives a locked folio slots as was wished. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM), which on v2 is
+    /// counted as if the group's `memory.swap.max` had refused.
+    pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapWish, cpu: CpuId) -> Result<()> {
+        if wish.is_refused
+            && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
+        {
+            if !groups.do_memsw_account() {
+                groups.raise(group, MemcgEvent::SwapMax);
+                groups.raise(group, MemcgEvent::SwapFail);
+            }
+            let nr_pages = locked.nr_pages().into();
+            return Err(SwapError::PolicyRefused { group: groups.path(group.css()), nr_pages });
+        }
+        self.add_to_swap(locked, wish.devices.as_deref(), cpu)
+    }
+
+    /// Does what may not be done under locks: tells the hooks of limits that refused charges, and runs zswap's worker if it was
+    /// queued. Whoever drives the subsystem calls it at the end of an operation, with no lock held.
+    #[inline]
+    pub(crate) fn end_operation(&self) {
+        if let Some(policy) = self.policies.get() {
+            for notice in self.policies.take_notices() {
+                policy.on_limit(notice.group, notice.limit, notice.nr_pages);
+            }
+        }
+        if self.workers == Workers::Inline && self.zswap().is_shrink_queued() {
+            self.run_zswap_worker();
+        }
+    }
+
+    /// Asks whether a folio that came back and was read shall be active.
+    pub(crate) fn ask_refault(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
+        let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
+        let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
+        if is_active != folio.has(FolioFlags::ACTIVE) {
+            set_active(&folio.folio().lock(), is_active);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Reclaim: which folios leave memory when it is short, and how they go. Kernel: `mm/vmscan.c`.
+//!
+//! From the bottom: `pageout` has the steps of one folio, `rmap` its page table entries, `folio_list` the whole way of
+//! isolated folios, `balance` how many pages of which list, and this file the lists and the loop over groups.
+//! Everything is decided by the order of the lists, so the same inputs end the same.
+
+pub(crate) mod alloc_slow;
+mod balance;
+pub(crate) mod charge;
+mod folio_list;
+pub(crate) mod hooks;
+mod pageout;
+mod reparent;
+mod unmap;
+
+use std::sync::Arc;
+
+use balance::{Balance, get_scan_count, inactive_is_low};
+use folio_list::References;
+pub(crate) use folio_list::{ReclaimStat, Shrink};
+
+use crate::base::error::Result;
+use crate::base::limits::{DEF_PRIORITY, SWAP_CLUSTER_MAX};
+use crate::base::types::{CpuId, CssId};
+use crate::folio::{FolioFlags, Memory};
+use crate::machine::Swap;
+use crate::memcg::SWAPPINESS_DEFAULT;
+use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
+
+/// One memcg as reclaim sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct ReclaimGroup {
+    pub(crate) css: CssId,
+    pub(crate) lruvec: Arc<Lruvec>,
+    /// 0..=200.
+    pub(crate) swappiness: u8,
+    /// Pages that it may still swap. Kernel: `mem_cgroup_get_nr_swap_pages`.
+    pub(crate) nr_swap_pages: i64,
+    pub(crate) is_online: bool,
+    /// It is protected, whatever happens. Kernel: `mem_cgroup_below_min`.
+    pub(crate) is_below_min: bool,
+    /// It is protected as long as others have pages. Kernel: `mem_cgroup_below_low`.
+    pub(crate) is_below_low: bool,
+}
+
+/// What is asked of reclaim. Kernel: `struct scan_control`.
+#[derive(Clone)]
+pub(crate) struct ScanControl<'c> {
+    /// The lists of the memcg whose limit is the reason; `None` when memory ran out.
+    pub(crate) target_lruvec: Option<Arc<Lruvec>>,
+    pub(crate) may_swap: bool,
+    /// For all groups; 201 is anonymous pages only.
+    pub(crate) swappiness_override: Option<u8>,
+    pub(crate) nr_to_reclaim_pages: u64,
+    pub(crate) cpu: CpuId,
+    /// Called with a group that is reclaimed from although it is protected by its `low`.
+    pub(crate) on_low: Option<&'c dyn Fn(&ReclaimGroup)>,
+}
+
+impl ScanControl<'_> {
+    /// Memory ran out.
+    pub(crate) fn global(nr_to_reclaim_pages: u64, cpu: CpuId) -> Self {
+        Self { target_lruvec: None, may_swap: true, swappiness_override: None, nr_to_reclaim_pages, cpu, on_low: None }
+    }
+}
+
+/// How hard one call tries, and how far it came. Kernel: the rest of `struct scan_control`.
+#[derive(Debug, Default)]
+struct Progress {
+    nr_to_reclaim: u64,
+    nr_reclaimed: u64,
+    priority: u8,
+    /// Every group has its turn, from the first on. Kernel: `memcg_full_walk`.
+    is_full_walk: bool,
+    is_deactivation_forced: bool,
+    /// Kernel: `memcg_low_reclaim`.
+    is_low_ignored: bool,
+    was_deactivation_skipped: bool,
+    /// Kernel: `memcg_low_skipped`.
+    was_low_skipped: bool,
+    /// By [`LruType`].
+    may_deactivate: [bool; 2],
+    is_file_tiny: bool,
+    is_cache_trim: bool,
+}
+
+/// One call of reclaim.
+struct Reclaim<'s, 'c> {
+    swap: &'s Swap,
+    sc: &'c ScanControl<'c>,
+    /// The lists where pressure is.
+    target: Arc<Lruvec>,
+    now: Progress,
+}
+
+impl Swap {
+    /// Frees memory of a tree of groups, in preorder, until there are as many pages as wanted or nothing helps; returns
+    /// the pages freed. `groups` is asked anew for each look at the tree.
+    ///
+    /// Errors: `BadCpu` (EINVAL). No lock may be held. Kernel: `do_try_to_free_pages`.
+    pub(crate) fn try_to_free_pages(
+        &self,
+        groups: &dyn Fn() -> Vec<ReclaimGroup>,
+        sc: &ScanControl<'_>,
+    ) -> Result<u64> {
+        // An unknown CPU is found out before anything is taken off a list.
+        drop(self.on_cpu(sc.cpu)?);
+        let root = || self.memory_of_folios().lruvec().clone();
+        let target = sc.target_lruvec.clone().unwrap_or_else(root);
+        let nr_to_reclaim = sc.nr_to_reclaim_pages.max(SWAP_CLUSTER_MAX);
+        let mut reclaim = Reclaim { swap: self, sc, target, now: Progress { nr_to_reclaim, ..Progress::default() } };
+        loop {
+            reclaim.drop_priority(groups);
+            reclaim.target.snapshot_refaults();
+            let now = &mut reclaim.now;
+            if now.nr_reclaimed > 0 || !now.try_harder() {
+                return Ok(now.nr_reclaimed);
+            }
+        }
+    }
+
+    /// Returns the groups that a reclaim on behalf of one looks at: it and all below, dead ones too.
+    pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
+        let Some(groups) = self.memcg() else { return self.lists_of_all() };
+        let free_pages = self.nr_swappable_pages();
+        let as_seen = |css: CssId| {
+            let group = groups.get(css);
+            let usage = group.memory.usage_pages();
+            let is_inner = css != top && usage > 0;
+            ReclaimGroup {
+                css,
+                lruvec: group.lruvec().clone(),
+                swappiness: if groups.do_memsw_account() { group } else { groups.root() }.swappiness(),
+                nr_swap_pages: groups.nr_swap_pages(group, free_pages),
+                is_online: group.is_online(),
+                is_below_min: is_inner && usage <= group.min_pages(),
+                is_below_low: is_inner && usage <= group.low_pages(),
+            }
+        };
+        groups.subtree(top).into_iter().map(as_seen).collect()
+    }
+
+    /// Returns the groups of a reclaim of the whole machine.
+    pub(crate) fn all_groups(&self) -> Vec<ReclaimGroup> {
+        self.reclaim_groups(CssId::ROOT)
+    }
+
+    /// Without groups all folios are on one set of lists.
+    fn lists_of_all(&self) -> Vec<ReclaimGroup> {
+        vec![ReclaimGroup {
+            css: CssId::ROOT,
+            lruvec: self.memory_of_folios().lruvec().clone(),
+            swappiness: SWAPPINESS_DEFAULT,
+            nr_swap_pages: self.nr_swappable_pages(),
+            is_online: true,
+            is_below_min: false,
+            is_below_low: false,
+        }]
+    }
+}
+
+impl Progress {
+    /// Finds the next thing to try after nothing was reclaimed; says whether there is one.
+    fn try_harder(&mut self) -> bool {
+        if !self.is_full_walk {
+            self.is_full_walk = true;
+        } else if self.was_deactivation_skipped && !self.is_deactivation_forced {
+            self.is_deactivation_forced = true;
+        } else if self.was_low_skipped && !self.is_low_ignored {
+            self.is_low_ignored = true;
+            self.is_deactivation_forced = false;
+        } else {
+            return false;
+        }
+        self.was_deactivation_skipped = false;
+        self.was_low_skipped &= !self.is_low_ignored;
+        true
+    }
+
+    fn is_done(&self) -> bool {
+        self.nr_reclaimed >= self.nr_to_reclaim
+    }
+}
+
+impl<'s> Reclaim<'s, '_> {
+    fn memory(&self) -> &'s Memory {
+        self.swap.memory_of_folios()
+    }
+
+    /// Looks at the tree with less and less patience.
+    fn drop_priority(&mut self, groups: &dyn Fn() -> Vec<ReclaimGroup>) {
+        for priority in (0..=DEF_PRIORITY).rev() {
+            self.now.priority = priority;
+            self.prepare_scan_control();
+            self.shrink_node(&groups());
+            if self.now.is_done() {
+                break;
+            }
+        }
+    }
+
+    /// Decides what holds for every group of this look. Kernel: `prepare_scan_control`.
+    fn prepare_scan_control(&mut self) {
+        let pages = |list| self.target.lru_pages(list);
+        let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));
+        let may_deactivate = [
+            self.target.has_new_refaults() || is_low(LruList::InactiveAnon, LruList::ActiveAnon),
+            is_low(LruList::InactiveFile, LruList::ActiveFile),
+        ];
+        let inactive_file = pages(LruList::InactiveFile);
+        // Tiny: not worth one batch.
+        let is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
+        let may_deactivate_file = may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
+        self.now.is_cache_trim = inactive_file >> self.now.priority > 0 && !may_deactivate_file;
+        self.now.is_file_tiny = is_file_tiny;
+        self.now.may_deactivate = may_deactivate;
+    }
+
+    /// Has each group its turn. A partial walk goes on where the one before it ended. Kernel: `shrink_node_memcgs`.
+    fn shrink_node(&mut self, groups: &[ReclaimGroup]) {
+        let cursor = if self.now.is_full_walk { CssId::default() } else { self.target.reclaim_cursor() };
+        let first = first_turn(groups, cursor);
+        for group in groups[first..].iter().chain(&groups[..first]) {
+            if !self.is_protected(group) {
+                self.shrink_lruvec(group);
+                self.shrink_zswap(group);
+            }
+            if !self.now.is_full_walk {
+                self.target.set_reclaim_cursor(group.css);
+                if self.now.is_done() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Has zswap give memory back that cold pages of a group take there. Kernel: `shrink_slab` with zswap's shrinker.
+    fn shrink_zswap(&mut self, group: &ReclaimGroup) {
+        let css = self.swap.memcg().map(|_| group.css);
+        let before = self.swap.zswap().total_pages();
+        if self.swap.shrink_zswap_for_reclaim(css, self.now.priority, self.sc.cpu) > 0 {
+            self.now.nr_reclaimed += before.saturating_sub(self.swap.zswap().total_pages());
+        }
+    }
+
+    fn is_protected(&mut self, group: &ReclaimGroup) -> bool {
+        if group.is_below_min {
+            return true;
+        }
+        if group.is_below_low {
+            if !self.now.is_low_ignored {
+                self.now.was_low_skipped = true;
+                return true;
+            }
+            if let Some(on_low) = self.sc.on_low {
+                on_low(group);
+            }
+        }
+        false
+    }
+
+    /// Looks at the lists of one group. Kernel: `shrink_lruvec`.
+    fn shrink_lruvec(&mut self, group: &ReclaimGroup) {
+        let lruvec = &*group.lruvec;
+        let own_pages = lruvec.own_pages();
+        let mut left = get_scan_count(&Balance {
+            list_pages: LruList::EVICTABLE.map(|list| own_pages[list as usize]),
+            swappiness: self.sc.swappiness_override.unwrap_or(group.swappiness),
+            may_swap: self.sc.may_swap,
+            nr_swap_pages: group.nr_swap_pages,
+            is_global: self.sc.target_lruvec.is_none(),
+            priority: self.now.priority,
+            is_file_tiny: self.now.is_file_tiny,
+            is_cache_trim: self.now.is_cache_trim,
+            cost: self.target.cost(),
+            is_online: group.is_online,
+        });
+        let is_left = |left: &[u64; 4]| {
+            let of = |list: LruList| left[list as usize];
+            of(LruList::InactiveAnon) + of(LruList::ActiveFile) + of(LruList::InactiveFile) > 0
+        };
+        while is_left(&left) && !self.now.is_done() {
+            for list in LruList::EVICTABLE {
+                let nr_to_scan = left[list as usize].min(SWAP_CLUSTER_MAX);
+                left[list as usize] -= nr_to_scan;
+                if nr_to_scan > 0 {
+                    self.shrink_list(lruvec, list, nr_to_scan);
+                }
+            }
+        }
+        // Anonymous pages age even while nothing of them is wanted, so that there are candidates when it is.
+        let may_age = self.sc.may_swap && group.nr_swap_pages > 0;
+        if may_age && is_anon_low(lruvec) {
+            self.shrink_active_list(lruvec, LruList::ActiveAnon, SWAP_CLUSTER_MAX);
+        }
+    }
+
+    /// Kernel: `shrink_list`.
+    fn shrink_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        if !list.is_active() {
+            self.shrink_inactive_list(lruvec, list, nr_to_scan_pages);
+        } else if self.now.may_deactivate[list.ty() as usize] || self.now.is_deactivation_forced {
+            self.shrink_active_list(lruvec, list, nr_to_scan_pages);
+        } else {
+            self.now.was_deactivation_skipped = true;
+        }
+    }
+
+    /// Puts pages of the tail out; those that stay go to the head of their list. Kernel: `shrink_inactive_list`.
+    fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
+        lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
+        let mut stat = ReclaimStat::default();
+        let level = self.swap.refault_level(Some(&self.target));
+        let how = Shrink { references: References::Checked, level, cpu: self.sc.cpu };
+        let kept = self.swap.shrink_folio_list(isolated.folios, how, &mut stat);
+        self.memory().add_isolated(-(isolated.nr_taken_pages as i64));
+        kept.iter().for_each(|folio| folio.lru_add());
+        lruvec.count(LruvecStat::Pgsteal, stat.nr_reclaimed as u32);
+        let cost = stat.nr_pageout * SWAP_CLUSTER_MAX + stat.nr_activate;
+        lruvec.note_cost(list.ty(), cost as u32);
+        self.now.nr_reclaimed += stat.nr_reclaimed;
+    }
+
+    /// Makes pages of the tail inactive; they have been part of the working set. Kernel: `shrink_active_list`.
+    fn shrink_active_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
+        lruvec.count(LruvecStat::Pgrefill, isolated.nr_scanned_pages as u32);
+        for folio in isolated.folios {
+            folio.clear(FolioFlags::ACTIVE);
+            folio.set(FolioFlags::WORKINGSET);
+            folio.lru_add();
+        }
+        self.memory().add_isolated(-(isolated.nr_taken_pages as i64));
+        lruvec.count(LruvecStat::Pgdeactivate, isolated.nr_taken_pages as u32);
+    }
+}
+
+/// Returns the group after the one that a partial walk came to, as a place in the tree; 0 when it is gone.
+fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
+    groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
+}
+
+/// Says whether a lruvec's own inactive anonymous pages are few.
+fn is_anon_low(lruvec: &Lruvec) -> bool {
+    let pages = lruvec.own_pages();
+    inactive_is_low(pages[LruList::InactiveAnon as usize], pages[LruList::ActiveAnon as usize])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! The reverse map: from a folio to the page table entries that name it. Entries, page tables and mappings are here, so
+//! that reclaim, which lies below faults, can change them.
+//!
+//! All mappings that one has become by forks have the same addresses and share an `AnonVma`; a folio remembers its
+//! number and where in the mapping it lies. Which entries really name the folio is seen by looking, with the page table
+//! locked: whoever needs all of them compares with the folio's count of mappings.
+//!
+//! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The lists here are leaves.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use crate::base::orders::Orders;
+use crate::base::sync::{SpinGuard, SpinMutex};
+use crate::base::types::{Pfn, SwpEntry};
+use crate::folio::Folio;
+pub use crate::readahead::PTRS_PER_PTE;
+use crate::readahead::{VmaReadahead, Vpn};
+
+/// One page table entry. Kernel: `pte_t`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pte {
+    /// Nothing there: the first touch makes a page of zeros.
+    #[default]
+    None,
+    /// A page of a folio in memory.
+    Present {
+        /// The folio's first page.
+        pfn: Pfn,
+        /// Which page of it.
+        page: u16,
+        /// Nobody else maps or swaps the page, so a write needs no copy. Kernel: writable and exclusive together.
+        is_exclusive: bool,
+        /// Touched since reclaim looked last. Kernel: the accessed bit.
+        is_young: bool,
+    },
+    /// A page that was swapped out; the entry has one reference for this.
+    Swap {
+        /// The slot.
+        entry: SwpEntry,
+        /// It was exclusive when it went.
+        is_exclusive: bool,
+    },
+}
+
+impl Pte {
+    /// Makes the entry of a page that is touched by the fault that maps it.
+    pub(crate) fn present(pfn: Pfn, page: u16, is_exclusive: bool) -> Self {
+        Self::Present { pfn, page, is_exclusive, is_young: true }
+    }
+
+    /// Says whether the entry names one page of a folio.
+    pub(crate) fn names(&self, folio: Folio<'_>, page: u32) -> bool {
+        matches!(*self, Self::Present { pfn, page: own, .. } if pfn == folio.pfn() && u32::from(own) == page)
+    }
+
+    /// Forgets that the page was touched; says whether it was. Kernel: `ptep_test_and_clear_young`.
+    pub(crate) fn test_and_clear_young(&mut self) -> bool {
+        match self {
+            Self::Present { is_young, .. } => std::mem::take(is_young),
+            _ => false,
+        }
+    }
+}
+
+/// The entries of one page table: none of them until one is looked at, then all.
+pub(crate) type PageTable = Vec<Pte>;
+
+/// What a mapping allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VmaOptions {
+    /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
+    pub orders: Orders,
+    /// Order of folios that a first touch makes where they fit.
+    pub anon_order: u8,
+    /// Pages may not leave memory. Kernel: `VM_LOCKED`.
+    pub is_locked: bool,
+    /// Faults are handled by a user, page by page: no large folios. Kernel: `userfaultfd_armed`.
+    pub is_uffd_armed: bool,
+}
+
+/// A range of pages with one set of options. Kernel: `struct vm_area_struct`.
+#[derive(Debug)]
+pub struct Vma {
+    pages: Range<Vpn>,
+    options: VmaOptions,
+    /// By page table; the first and last may be used in part.
+    tables: Box<[SpinMutex<PageTable>]>,
+    anon_vma: Arc<AnonVma>,
+    pub(crate) readahead: VmaReadahead,
+}
+
+impl Vma {
+    /// Makes a mapping that the reverse map knows, until it is dropped.
+    pub(crate) fn new(pages: Range<Vpn>, options: VmaOptions, anon_vma: &Arc<AnonVma>) -> Arc<Self> {
+        let nr_tables = pages.end.0.div_ceil(PTRS_PER_PTE) - pages.start.0 / PTRS_PER_PTE;
+        let tables = (0..nr_tables).map(|_| SpinMutex::default()).collect();
+        let readahead = VmaReadahead::default();
+        let vma = Arc::new(Self { pages, options, tables, anon_vma: anon_vma.clone(), readahead });
+        anon_vma.vmas.lock().push(Arc::downgrade(&vma));
+        vma
+    }
+
+    /// Makes the child's mapping of a fork, without pages yet. Kernel: `anon_vma_fork`.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        Self::new(self.pages(), self.options, &self.anon_vma)
+    }
+
+    /// Returns the pages of the mapping.
+    pub fn pages(&self) -> Range<Vpn> {
+        self.pages.clone()
+    }
+
+    /// Returns what it allows.
+    pub fn options(&self) -> VmaOptions {
+        self.options
+    }
+
+    /// Returns the page tables, each behind its lock.
+    pub(crate) fn tables(&self) -> &[SpinMutex<PageTable>] {
+        &self.tables
+    }
+
+    fn locked_table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
+        self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock()
+    }
+
+    /// Locks the page table of a page; which entry is the page's is `index`.
+    pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
+        let mut table = self.locked_table(vpn);
+        if table.is_empty() {
+            table.resize(PTRS_PER_PTE as usize, Pte::None);
+        }
+        table
+    }
+
+    /// Returns the pages that share a page table with one and are mapped here.
+    pub(crate) fn same_table(&self, vpn: Vpn) -> Range<u64> {
+        let first = vpn.0 - vpn.0 % PTRS_PER_PTE;
+        first.max(self.pages.start.0)..(first + PTRS_PER_PTE).min(self.pages.end.0)
+    }
+
+    /// Returns the entry of a page, a snapshot.
+    pub fn pte(&self, vpn: Vpn) -> Pte {
+        self.table(vpn)[index(vpn)]
+    }
+
+    /// Tells a folio that this mapping is about to map it, with its first page at `first` if there is such an address.
+    ///
+    /// Called with the folio locked or known to nobody else. A folio that something maps keeps what it was told first.
+    /// Kernel: `folio_add_new_anon_rmap`, `__folio_set_anon`.
+    pub(crate) fn set_anon_rmap(&self, folio: Folio<'_>, first: Option<Vpn>) {
+        let index = first.and_then(|first| first.0.checked_sub(self.pages.start.0));
+        if let Some(index) = index
+            && !folio.is_mapped()
+        {
+            folio.set_anon_rmap(self.anon_vma.number, index as u32);
+        }
+    }
+
+    /// Returns the pages of the mapping that a folio's pages would be at.
+    fn range_of(&self, folio: Folio<'_>) -> Range<u64> {
+        let first = self.pages.start.0 + u64::from(folio.page_index());
+        first..(first + u64::from(folio.nr_pages())).min(self.pages.end.0)
+    }
+}
+
+/// Returns the place of a page in its page table.
+pub(crate) fn index(vpn: Vpn) -> usize {
+    (vpn.0 % PTRS_PER_PTE) as usize
+}
+
+/// The mappings that one has become by forks. Kernel: `struct anon_vma`; differs: one for a whole tree of forks.
+#[derive(Debug)]
+pub(crate) struct AnonVma {
+    /// What folios remember, from 1.
+    number: u32,
+    home: Arc<AnonVmas>,
+    /// Parents before children.
+    vmas: SpinMutex<Vec<Weak<Vma>>>,
+}
+
+impl AnonVma {
+    /// Returns the mappings that are still there, parents before children.
+    fn vmas(&self) -> Vec<Arc<Vma>> {
+        let mut vmas = self.vmas.lock();
+        vmas.retain(|vma| vma.strong_count() > 0);
+        vmas.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Drop for AnonVma {
+    fn drop(&mut self) {
+        let mut slots = self.home.slots.lock();
+        slots.by_number[self.number as usize - 1] = Weak::new();
+        slots.free.push(self.number);
+    }
+}
+
+/// Every [`AnonVma`] by number. A folio that outlives its mappings may find another's there, which names it nowhere.
+#[derive(Debug, Default)]
+pub(crate) struct AnonVmas {
+    slots: SpinMutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    by_number: Vec<Weak<AnonVma>>,
+    free: Vec<u32>,
+}
+
+impl AnonVmas {
+    /// Makes one without mappings. Kernel: `anon_vma_alloc`.
+    pub(crate) fn alloc(self: &Arc<Self>) -> Arc<AnonVma> {
+        let mut slots = self.slots.lock();
+        let number = slots.free.pop().unwrap_or_else(|| {
+            slots.by_number.push(Weak::new());
+            slots.by_number.len() as u32
+        });
+        let anon_vma = Arc::new(AnonVma { number, home: self.clone(), vmas: SpinMutex::default() });
+        slots.by_number[number as usize - 1] = Arc::downgrade(&anon_vma);
+        anon_vma
+    }
+
+    /// Returns the mappings that may have a folio, parents before children.
+    fn vmas_of(&self, folio: Folio<'_>) -> Vec<Arc<Vma>> {
+        let number = folio.anon_vma() as usize;
+        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at].upgrade());
+        anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
+    }
+
+    /// Calls with the entries where a folio's pages may be, page table by page table, each locked meanwhile, and which
+    /// page of the folio the first of them would be; stops at an error. Called with the folio locked.
+    ///
+    /// Kernel: `rmap_walk`.
+    pub(crate) fn rmap_walk<E>(
+        &self,
+        folio: Folio<'_>,
+        mut call: impl FnMut(&Vma, &mut [Pte], u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for vma in self.vmas_of(folio) {
+            let range = vma.range_of(folio);
+            let mut at = range.start;
+            while at < range.end {
+                let end = vma.same_table(Vpn(at)).end.min(range.end);
+                let mut table = vma.locked_table(Vpn(at));
+                if !table.is_empty() {
+                    let first = index(Vpn(at));
+                    call(&vma, &mut table[first..first + (end - at) as usize], (at - range.start) as u32)?;
+                }
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls with every entry that names a folio at once, each with its page, all page tables locked. `None` when they
+    /// are not all there are, or lie in more than one page table of a mapping. Called with the folio locked.
+    ///
+    /// Kernel: `unmap_folio` and `remap_page` of `__folio_split` around what is done in between.
+    pub(crate) fn with_all_entries<R>(
+        &self,
+        folio: Folio<'_>,
+        call: impl FnOnce(&mut [(u32, &mut Pte)]) -> R,
+    ) -> Option<R> {
+        let vmas = self.vmas_of(folio);
+        let mut tables = Vec::with_capacity(vmas.len());
+        for vma in &vmas {
+            let range = vma.range_of(folio);
+            if range.is_empty() {
+                continue;
+            }
+            if range.end > vma.same_table(Vpn(range.start)).end {
+                return None;
+            }
+            tables.push((range, vma.locked_table(Vpn(vma.range_of(folio).start))));
+        }
+        let mut entries: Vec<(u32, &mut Pte)> = Vec::with_capacity(folio.mapcount() as usize);
+        for (range, table) in tables.iter_mut().filter(|(_, table)| !table.is_empty()) {
+            let first = index(Vpn(range.start));
+            let here = table[first..].iter_mut().take((range.end - range.start) as usize);
+            entries.extend((0..).zip(here).filter(|(page, pte)| pte.names(folio, *page)));
+        }
+        (entries.len() == folio.mapcount() as usize).then(|| call(&mut entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::types::Order;
+    use crate::folio::Memory;
+
+    fn vma_of(home: &Arc<AnonVmas>) -> Arc<Vma> {
+        Vma::new(Vpn(512)..Vpn(1600), VmaOptions::default(), &home.alloc())
+    }
+
+    fn map(vma: &Vma, folio: Folio<'_>, first: Vpn) {
+        vma.set_anon_rmap(folio, Some(first));
+        folio.add_mappings(folio.nr_pages());
+        let mut table = vma.table(first);
+        for page in 0..folio.nr_pages() {
+            table[index(first) + page as usize] = Pte::present(folio.pfn(), page as u16, false);
+        }
+    }
+
+    fn unmap(vma: &Vma, folio: Folio<'_>, first: Vpn) {
+        vma.table(first)[index(first)..][..folio.nr_pages() as usize].fill(Pte::None);
+        folio.remove_mappings(folio.nr_pages());
+    }
+
+    #[test]
+    fn every_fork_is_walked_and_a_dropped_one_is_not() {
+        let (memory, home) = (Memory::new(512, None).expect("a size"), Arc::new(AnonVmas::default()));
+        let parent = vma_of(&home);
+        let folio = memory.alloc(Order::new(2).expect("an order")).expect("room");
+        map(&parent, folio.folio(), Vpn(1024));
+        let child = parent.fork();
+        map(&child, folio.folio(), Vpn(1024));
+        assert_eq!((folio.anon_vma(), folio.page_index()), (1, 512));
+        let walk = || {
+            let mut seen = 0;
+            let walked: Result<(), ()> = home.rmap_walk(folio.folio(), |_, entries, first| {
+                let named = |(i, pte): (usize, &Pte)| pte.names(folio.folio(), first + i as u32);
+                seen += entries.iter().enumerate().filter(|&entry| named(entry)).count();
+                Ok(())
+            });
+            assert_eq!(walked, Ok(()));
+            seen
+        };
+        assert_eq!(walk(), 8);
+        let pages = home.with_all_entries(folio.folio(), |all| all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
+        assert_eq!(pages, Some(vec![0, 1, 2, 3, 0, 1, 2, 3]));
+        // An entry elsewhere: those that are found are not all.
+        folio.add_mappings(1);
+        assert_eq!(home.with_all_entries(folio.folio(), |_| ()), None);
+        folio.remove_mappings(1);
+        unmap(&parent, folio.folio(), Vpn(1024));
+        drop(parent);
+        assert_eq!(walk(), 4);
+        unmap(&child, folio.folio(), Vpn(1024));
+        drop(child);
+        assert_eq!(walk(), 0);
+        // The number is free again, and names another mapping, which knows nothing of the folio.
+        let other = vma_of(&home);
+        assert_eq!((other.anon_vma.number, walk()), (1, 0));
+    }
+}

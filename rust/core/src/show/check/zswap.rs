@@ -1,0 +1,102 @@
+//! The invariants of zswap: entries, the slots that name them, and who is charged.
+
+use std::collections::HashMap;
+
+use super::{broken, ensure};
+use crate::base::error::Result;
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::{CssId, SwpEntry, ZswapId};
+use crate::machine::{DeviceTable, Swap};
+use crate::memcg::MemcgStat;
+use crate::table::Stored;
+use crate::zswap::ZswapStat;
+
+impl Swap {
+    /// Compares the entries of zswap with the slots and the groups. Every CPU is stopped. A store under way may have an entry that
+    /// no slot names yet, and numbers that do not add up: those are looked at when there is none.
+    pub(super) fn check_zswap(&self, devices: &DeviceTable) -> Result<()> {
+        self.check_zswap_names(devices)?;
+        let (nr_begun, nr_ended) = self.zswap().stores();
+        match self.check_zswap_numbers(devices) {
+            Err(_) if nr_begun != nr_ended || self.zswap().stores() != (nr_begun, nr_ended) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Compares entries with the slots that name them.
+    fn check_zswap_names(&self, devices: &DeviceTable) -> Result<()> {
+        let mut found: Vec<(ZswapId, SwpEntry)> = Vec::new();
+        self.zswap().for_each(|id, entry| {
+            if entry.is_listed {
+                found.push((id, entry.swp));
+            }
+        });
+        for (id, swp) in found {
+            let device = devices.get(swp.ty().index()).and_then(Option::as_ref);
+            let named = device.and_then(|device| match device.is_virtual() {
+                false => self.zswap().map_get(swp),
+                true => match device.clusters.virtual_word(swp.offset()).stored() {
+                    Stored::Zswap(id) => Some(id),
+                    _ => None,
+                },
+            });
+            ensure(named == Some(id), "I21", || format!("{id:?} is the page of {swp}, which names {named:?}"))?;
+            let is_used = device.is_some_and(|device| !device.get(swp.offset()).is_null());
+            ensure(is_used, "I21", || format!("{id:?} is the page of {swp}, which is free"))?;
+        }
+        Ok(())
+    }
+
+    /// Compares what is counted with what is there.
+    fn check_zswap_numbers(&self, devices: &DeviceTable) -> Result<()> {
+        let mut bytes: HashMap<Option<CssId>, (i64, i64)> = HashMap::new();
+        let (mut nr, mut nr_raw) = (0, 0);
+        self.zswap().for_each(|_, entry| {
+            nr += 1;
+            nr_raw += u64::from(usize::from(entry.bytes) == PAGE_SIZE);
+            let of = bytes.entry(entry.css).or_default();
+            *of = (of.0 + i64::from(entry.bytes), of.1 + 1);
+        });
+        let nr_named = self.zswap().map_len() + self.count_virtual_words(devices);
+        let (stored, raw) = (ZswapStat::StoredPages, ZswapStat::StoredIncompressiblePages);
+        let counted = (self.zswap().stat(stored), self.zswap().stat(raw));
+        ensure(counted == (nr, nr_raw) && nr_named == nr, "I21", || {
+            format!("{nr} entries, {nr_raw} of them raw; counted {counted:?}, named by {nr_named} slots")
+        })?;
+        let pools = self.zswap().pools();
+        let in_pools: (u64, u64) =
+            pools.iter().fold((0, 0), |sum, pool| (sum.0 + pool.stored_pages, sum.1 + pool.compressed_bytes));
+        let in_entries = bytes.values().map(|of| of.0).sum::<i64>() as u64;
+        ensure(in_pools == (nr, in_entries), "I21", || {
+            format!("pools have {in_pools:?} pages and bytes, entries {nr} and {in_entries}")
+        })?;
+        let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return Ok(()) };
+        for css in groups.subtree(CssId::ROOT) {
+            let group = groups.get(css);
+            let counted = (group.stat_local(MemcgStat::ZswapB), group.stat_local(MemcgStat::Zswapped));
+            let expected = bytes.remove(&Some(css)).unwrap_or_default();
+            ensure(counted == expected, "I21", || {
+                format!(
+                    "{}: bytes and pages in zswap are counted {counted:?}, entries say {expected:?}",
+                    groups.path(css)
+                )
+            })?;
+        }
+        match bytes.keys().next() {
+            Some(css) => Err(broken("I21", format!("entries of {css:?}, which is no group"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the slots of virtual devices whose data is in zswap.
+    fn count_virtual_words(&self, devices: &DeviceTable) -> u64 {
+        let mut nr = 0;
+        for device in devices.iter().flatten().filter(|device| device.is_virtual()) {
+            for ci in device.clusters.live().filter_map(|idx| device.clusters.lock(idx)) {
+                let is_stored = |&slot: &usize| matches!(ci.virtual_word(slot).stored(), Stored::Zswap(_));
+                nr += (0..crate::base::limits::SWAPFILE_CLUSTER as usize).filter(is_stored).count() as u64;
+            }
+        }
+        nr
+    }
+}

@@ -1,0 +1,104 @@
+//! The state that decides placement, to look at: lists, hints, positions, tables.
+
+use crate::base::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
+use crate::base::types::{ClusterIdx, Order, SwpEntry, SwpOffset, SwpType};
+use crate::cluster::{ClusterFlag, ListId};
+use crate::machine::Swap;
+use crate::machine::device::SwapDevice;
+use crate::table::EntryKind;
+
+/// Lists and positions of one device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceDump {
+    /// The device number.
+    pub ty: SwpType,
+    /// The priority.
+    pub prio: i32,
+    /// Slots in use.
+    pub inuse_pages: u64,
+    /// Every list that is not empty, head first.
+    pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
+    /// A rotational device's next slots by order, 0 for none.
+    pub next: [u32; SWAP_NR_ORDERS],
+}
+
+/// One cluster to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClusterInfo {
+    /// Its number.
+    pub idx: ClusterIdx,
+    /// Slots in use, bad ones included.
+    pub count: u32,
+    /// The list it is on.
+    pub flag: ClusterFlag,
+    /// The order it serves.
+    pub order: Order,
+}
+
+impl Swap {
+    /// Returns the lists of every device that is on.
+    pub fn dump_devices(&self) -> Vec<DeviceDump> {
+        let dump = |device: &SwapDevice| DeviceDump {
+            ty: device.ty(),
+            prio: device.prio(),
+            inuse_pages: self.inuse_pages(device.ty()),
+            lists: ListId::all()
+                .map(|id| (id, device.clusters.list(id)))
+                .filter(|(_, list)| !list.is_empty())
+                .collect(),
+            next: *device.next.lock(),
+        };
+        let active = self.active();
+        active.devices.iter().flatten().map(|device| dump(device)).collect()
+    }
+
+    /// Returns the hints of every CPU, by order.
+    pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
+        let mut hints = Vec::with_capacity(self.nr_cpus());
+        self.locals.for_each(|local| hints.push(local.hints));
+        hints
+    }
+
+    /// Returns the hints of every CPU at virtual devices, by order.
+    pub fn dump_virtual_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
+        let mut hints = Vec::with_capacity(self.nr_cpus());
+        self.locals.for_each(|local| hints.push(local.virtual_hints));
+        hints
+    }
+
+    /// Returns the types in the order a folio tries them: virtual devices first.
+    pub fn dump_avail(&self) -> Vec<SwpType> {
+        self.avail.lock().in_order()
+    }
+}
+
+impl SwapDevice {
+    /// Returns every cluster, of a dynamic device those that exist, in order of their numbers.
+    pub fn cluster_infos(&self) -> impl Iterator<Item = ClusterInfo> {
+        let nr_fixed = if self.clusters.is_dynamic() { 0 } else { self.clusters.len() };
+        let fixed = (0..nr_fixed).map(ClusterIdx);
+        let dynamic = self.clusters.is_dynamic().then(|| self.clusters.live()).into_iter().flatten();
+        fixed.chain(dynamic).filter_map(|idx| {
+            if self.clusters.is_untouched(idx) {
+                return Some(ClusterInfo { idx, count: 0, flag: ClusterFlag::Free, order: Order::ZERO });
+            }
+            let ci = self.clusters.lock(idx)?;
+            Some(ClusterInfo { idx, count: ci.count(), flag: ci.flag(), order: ci.order() })
+        })
+    }
+
+    /// Returns every slot that is not free with its kind, in order of their numbers, bad ones too; a snapshot without locks.
+    /// Costs what exists, not what the device could have.
+    pub fn slot_kinds(&self) -> impl Iterator<Item = (SwpOffset, EntryKind)> {
+        let max_pages = self.max_pages();
+        let slots = |idx: ClusterIdx| (0..SWAPFILE_CLUSTER).map(move |slot| idx.base().plus(slot));
+        let within = move |offset: &SwpOffset| offset.0 < max_pages;
+        let kinds = self.clusters.live().flat_map(slots).filter(within).map(|offset| (offset, self.get(offset).kind()));
+        kinds.filter(|(_, kind)| *kind != EntryKind::Null)
+    }
+
+    /// Returns the number of clusters; a dynamic device may have so many, and has those of [`SwapDevice::cluster_infos`].
+    pub fn nr_clusters(&self) -> u32 {
+        self.max_pages().div_ceil(SWAPFILE_CLUSTER)
+    }
+}

@@ -1,0 +1,83 @@
+//! Counters by their kernel names, and the exact byte counts of a subsystem.
+
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::Order;
+use crate::machine::device::DeviceMemory;
+use crate::machine::{Event, OrderEvent, Swap};
+use crate::workingset::LruvecStat;
+use crate::zswap::ZswapStat;
+
+impl Swap {
+    /// Returns every counter with its name: the kernel's where it has one, with the mTHP directory in front.
+    pub fn stats(&self) -> Vec<(String, u64)> {
+        let mut stats = vec![
+            ("nr_swap_pages".into(), self.nr_swap_pages().max(0) as u64),
+            ("total_swap_pages".into(), self.total_swap_pages()),
+            ("nr_swapcached".into(), self.nr_swapcache_pages()),
+            ("slow_path_visits".into(), self.events(Event::SlowPath)),
+            ("reclaimed_cached_pages".into(), self.events(Event::ReclaimedPages)),
+            ("discarded_clusters".into(), self.events(Event::DiscardedClusters)),
+            ("alloc_runs".into(), Order::all().map(|order| self.runs(order)).sum()),
+            ("alloc_failures_order0".into(), self.failures(Order::ZERO)),
+        ];
+        let events = [
+            ("pswpin", Event::PswpIn),
+            ("pswpout", Event::PswpOut),
+            ("swpin_zero", Event::SwpInZero),
+            ("swpout_zero", Event::SwpOutZero),
+            ("zswpin", Event::ZswpIn),
+            ("zswpout", Event::ZswpOut),
+            ("zswpwb", Event::ZswpWb),
+            ("pgmajfault", Event::MajorFaults),
+            ("swap_ra", Event::SwapRa),
+            ("swap_ra_hit", Event::SwapRaHit),
+            ("thp_swpout", Event::ThpSwpOut),
+            ("thp_swpout_fallback", Event::ThpSwpOutFallback),
+            ("read_errors", Event::ReadErrors),
+            ("write_errors", Event::WriteErrors),
+            ("discard_errors", Event::DiscardErrors),
+            ("shadow_retries", Event::ShadowRetries),
+            ("rfc_null_memcg", Event::RfcNullMemcg),
+            ("swapoff_rmap_slots", Event::SwapoffRmap),
+            ("swapoff_ptes_visited", Event::SwapoffPtes),
+            ("swpout_refused", Event::SwpOutRefused),
+        ];
+        stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
+        // meminfo: the memory of the pools, and of the pages in them.
+        let zswap = self.zswap();
+        stats.push(("Zswap".into(), zswap.total_pages() * PAGE_SIZE as u64));
+        stats.push(("Zswapped".into(), zswap.stat(ZswapStat::StoredPages) * PAGE_SIZE as u64));
+        let lruvec = self.memory_of_folios().lruvec();
+        stats.extend(LruvecStat::ALL.map(|stat| (stat.name().into(), lruvec.stat(stat))));
+        for order in Order::all().skip(1) {
+            let size_kb = order.nr_pages() as usize * PAGE_SIZE / 1024;
+            let by_order = [
+                ("swpin", OrderEvent::In),
+                ("swpin_fallback", OrderEvent::InFallback),
+                ("swpin_fallback_charge", OrderEvent::InFallbackCharge),
+                ("swpout", OrderEvent::Out),
+                ("swpout_fallback", OrderEvent::OutFallback),
+                ("zswpout", OrderEvent::ZswpOut),
+            ];
+            let named = by_order
+                .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));
+            stats.extend(named);
+            stats.push((format!("hugepages-{size_kb}kB.alloc_failures"), self.failures(order)));
+        }
+        stats
+    }
+
+    /// Returns the bytes of all devices together; see [`Swap::percpu_bytes`] for what CPUs hold.
+    pub fn memory(&self) -> DeviceMemory {
+        self.devices().iter().map(|device| device.memory()).fold(DeviceMemory::default(), |sum, one| DeviceMemory {
+            static_bytes: sum.static_bytes + one.static_bytes,
+            table_bytes: sum.table_bytes + one.table_bytes,
+            virtual_table_bytes: sum.virtual_table_bytes + one.virtual_table_bytes,
+            extend_bytes: sum.extend_bytes + one.extend_bytes,
+            pool_bytes: sum.pool_bytes + one.pool_bytes,
+            owner_static_bytes: sum.owner_static_bytes + one.owner_static_bytes,
+            owner_bytes: sum.owner_bytes + one.owner_bytes,
+            index_bytes: sum.index_bytes + one.index_bytes,
+        })
+    }
+}

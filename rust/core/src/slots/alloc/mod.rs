@@ -1,0 +1,396 @@
+//! Handing slots out: the fast path at this CPU's hint, the slow path over the devices, and the calls users make.
+
+mod scan;
+mod search;
+
+use std::sync::atomic::Ordering;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
+use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
+use crate::machine::device::{SwapDevice, SwpFlags};
+use crate::machine::profile::{Hibernation, RuleU};
+use crate::machine::{Cx, Event, Hints, OnCpu, Swap};
+use crate::slots::owner::Leave;
+use crate::table::{Shadow, SwapTableEntry};
+
+/// One call's wish: how many runs of which order, what their entries shall hold, and where the answers go.
+#[derive(Debug)]
+pub(crate) struct Request<'r> {
+    order: Order,
+    word: SwapTableEntry,
+    /// The folio that will own the single run.
+    folio: Option<Folio<'r>>,
+    /// The run will back slots of a virtual device, so it is one on a device with storage: `word` is the Pointer to the first
+    /// of them.
+    is_backing: bool,
+    out: &'r mut [SwpEntry],
+    taken: usize,
+    /// Where the last scan of a rotational device left off, offset 0 for nowhere.
+    position: Option<SwpOffset>,
+}
+
+impl<'r> Request<'r> {
+    fn new(order: Order, word: SwapTableEntry, out: &'r mut [SwpEntry]) -> Self {
+        Self { order, word, folio: None, out, taken: 0, is_backing: false, position: None }
+    }
+
+    /// Returns the runs still wanted.
+    fn wanted(&self) -> usize {
+        self.out.len() - self.taken
+    }
+
+    fn push(&mut self, entry: SwpEntry) {
+        self.out[self.taken] = entry;
+        self.taken += 1;
+    }
+}
+
+/// Virtual devices have an order and hints of their own.
+const VIRTUAL: bool = true;
+/// All other devices.
+const ORDINARY: bool = false;
+
+impl Cx<'_> {
+    /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
+    pub(crate) fn folio_alloc_swap(&mut self, request: &mut Request<'_>) -> bool {
+        // Relaxed: see `swapon`.
+        if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
+            return true;
+        }
+        loop {
+            if self.alloc_fast::<ORDINARY>(request) || self.alloc_slow(ORDINARY, request) {
+                return true;
+            }
+            if request.order != Order::ZERO || !self.sync_discard() {
+                self.counters.count_failure(request.order);
+                return false;
+            }
+        }
+    }
+
+    /// Tries virtual devices, for folios and for whatever no other device has room for.
+    #[inline(never)]
+    fn alloc_virtual(&mut self, request: &mut Request<'_>) -> bool {
+        let has_folio = request.folio.is_some();
+        if request.is_backing || !(has_folio || self.swap.avail.lock().list.iter().next().is_none()) {
+            return false;
+        }
+        let word = request.word;
+        if !has_folio {
+            // Nobody will write the slots: what stands behind them is zeros.
+            request.word = word.never_written();
+        }
+        let is_served = self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request);
+        request.word = word;
+        is_served
+    }
+
+    /// Returns this CPU's hints at virtual devices, or at all others.
+    #[inline(always)]
+    fn hints_at(&mut self, is_virtual: bool) -> &mut Hints {
+        if is_virtual { self.virtual_hints } else { self.hints }
+    }
+
+    /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
+    fn alloc_fast<const IS_VIRTUAL: bool>(&mut self, request: &mut Request<'_>) -> bool {
+        let (order, word) = (request.order, request.word);
+        if request.is_backing && self.device(self.hints[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
+            return false;
+        }
+        let nr_taken = match request.folio {
+            // Each of its entries is another: not for the way of most requests.
+            _ if request.is_backing => 0,
+            Some(folio) => self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
+                folio.set_entry(entry);
+                request.push(entry);
+                false
+            }),
+            None => {
+                let mut out = request.out[request.taken..].iter_mut();
+                let nr_taken = self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
+                    out.next().into_iter().for_each(|slot| *slot = entry);
+                    out.len() > 0
+                });
+                request.taken += nr_taken as usize;
+                nr_taken
+            }
+        };
+        if nr_taken > 0 {
+            return true;
+        }
+        let hint = self.hints_at(IS_VIRTUAL)[order.index()];
+        if hint.offset().0 == 0 {
+            return false;
+        }
+        let Some(device) = self.device(hint.ty()) else { return false };
+        self.alloc_at(device, hint.offset(), request)
+    }
+
+    /// Takes runs from the hint's cluster as long as the very next one is free and the cluster does not become full:
+    /// no search, most often no list. Does what [`Cx::scan`] would, or nothing; most requests end here.
+    ///
+    /// `take` gets each run and says whether it wants another.
+    #[inline(always)]
+    fn take_at_hint<const IS_VIRTUAL: bool>(
+        &mut self,
+        order: Order,
+        word: SwapTableEntry,
+        mut take: impl FnMut(SwpEntry) -> bool,
+    ) -> u32 {
+        let hint = self.hints_at(IS_VIRTUAL)[order.index()];
+        let Some(device) = self.device(hint.ty()) else { return 0 };
+        let nr_pages = order.nr_pages();
+        let mut slot = hint.offset().in_cluster() as u32;
+        // No hint: the slot after a taken one is never a cluster's first.
+        if slot == 0 {
+            return 0;
+        }
+        let Some(mut ci) = device.clusters.lock(hint.offset().cluster()) else { return 0 };
+        let count = ci.count();
+        // The run that fills the cluster may fill the device: not here.
+        let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
+        if count == 0 || !ci.is_direct() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
+            return 0;
+        }
+        let Some(table) = ci.table() else { return 0 };
+        let base = device.entry_at(ci.idx().base());
+        let first = slot;
+        let end = SWAPFILE_CLUSTER.min(slot + room);
+        let mut wants_more = true;
+        while wants_more && slot + nr_pages <= end && table.is_null_run(slot as usize, nr_pages as usize) {
+            table.fill(slot as usize, nr_pages as usize, word);
+            wants_more = take(base.plus(slot));
+            slot += nr_pages;
+        }
+        if slot == first {
+            return 0;
+        }
+        let nr_taken = (slot - first) >> order.get();
+        ci.add_count(slot - first);
+        self.counters.add_inuse(device.ty(), (slot - first).into());
+        self.counters.count_runs(order, nr_taken as usize);
+        self.relocate(device, &mut ci);
+        let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };
+        self.hints_at(IS_VIRTUAL)[order.index()] = next;
+        nr_taken
+    }
+
+    /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
+    #[inline(never)]
+    fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
+        let Some(mut ci) = device.clusters.lock(offset.cluster()) else { return false };
+        if !ci.is_usable(request.order) {
+            if self.swap.switches.rule_u == RuleU::Relocate {
+                self.leave_cluster(device, &mut ci, request, None);
+            }
+            return false;
+        }
+        let offset = if ci.count() == 0 { ci.idx().base() } else { offset };
+        self.scan(device, ci, offset, request)
+    }
+
+    /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
+    #[inline(never)]
+    fn alloc_slow(&mut self, is_virtual: bool, request: &mut Request<'_>) -> bool {
+        self.counters.count(Event::SlowPath, 1);
+        let mut visited = 0u32;
+        while let Some(ty) = self.next_device(is_virtual, visited) {
+            visited |= 1 << ty.0;
+            let Some(device) = self.device(ty) else { continue };
+            if request.is_backing && device.is_ghost() {
+                continue;
+            }
+            if self.cluster_alloc(device, request) {
+                return true;
+            }
+            if request.order != Order::ZERO {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Picks the first device not visited yet and puts it behind its equals.
+    fn next_device(&self, is_virtual: bool, visited: u32) -> Option<SwpType> {
+        let mut avail = self.swap.avail.lock();
+        let avail = &mut *avail;
+        let list = if is_virtual { &mut avail.virtuals } else { &mut avail.list };
+        let ty = list.iter().find(|ty| visited & (1 << ty.0) == 0)?;
+        list.requeue(ty);
+        Some(ty)
+    }
+
+    /// Hands out a run on one device, at this CPU's hint if that is to be looked at and lies there.
+    fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
+        let hint = self.hints_at(device.is_virtual())[request.order.index()];
+        let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
+        (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
+    }
+
+    /// Takes one run of real slots whose entries say that they back the slots of a virtual device from `owner` on; only on
+    /// `types` of devices if there are. Kernel: the allocation in `folio_realloc_swap`.
+    pub(crate) fn alloc_backing(
+        &mut self,
+        owner: SwpEntry,
+        order: Order,
+        types: Option<&[SwpType]>,
+    ) -> Option<SwpEntry> {
+        let mut entry = [SwpEntry::NONE];
+        let mut request = Request::new(order, SwapTableEntry::pointer(owner), &mut entry);
+        request.is_backing = true;
+        let is_served = match types {
+            None => self.folio_alloc_swap(&mut request),
+            Some(types) => self.alloc_on_types(types, &mut request),
+        };
+        is_served.then(|| entry[0])
+    }
+
+    /// Hands out a run on the first of some devices that has room. Kernel: none; a tier is one priority there.
+    fn alloc_on_types(&mut self, types: &[SwpType], request: &mut Request<'_>) -> bool {
+        types.iter().any(|&ty| {
+            let device = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK));
+            device.is_some_and(|device| self.alloc_on(device, true, request))
+        })
+    }
+}
+
+impl OnCpu<'_> {
+    /// Hands out one aligned run whose entries say "swapped out, one reference".
+    ///
+    /// Errors: `NoSpace` (ENOSPC). Locks: one cluster lock at a time, list and avail locks.
+    /// Kernel: `folio_alloc_swap`, then unmapping and removal from the swap cache.
+    #[inline]
+    pub fn alloc(&mut self, order: Order) -> Result<SwpEntry> {
+        let mut taken = SwpEntry::NONE;
+        let take = |entry| {
+            taken = entry;
+            false
+        };
+        match self.cx().take_at_hint::<ORDINARY>(order, SwapTableEntry::SWAPPED_OUT, take) {
+            0 => self.alloc_searching(order),
+            _ => Ok(taken),
+        }
+    }
+
+    #[inline(never)]
+    fn alloc_searching(&mut self, order: Order) -> Result<SwpEntry> {
+        let mut entry = [SwpEntry::NONE];
+        match self.alloc_batch(order, SwapTableEntry::SWAPPED_OUT, &mut entry) {
+            0 => Err(SwapError::NoSpace { nr_pages: order.nr_pages() }),
+            _ => Ok(entry[0]),
+        }
+    }
+
+    /// Hands out up to `out.len()` runs, exactly those that so many calls of `alloc` would give; returns how many.
+    ///
+    /// Entries hold `word`, a swapped-out entry with one reference. Stops at the first failure.
+    #[inline]
+    pub fn alloc_batch(&mut self, order: Order, word: SwapTableEntry, out: &mut [SwpEntry]) -> usize {
+        debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
+        let mut request = Request::new(order, word, out);
+        while request.wanted() > 0 {
+            let is_served = self.cx().folio_alloc_swap(&mut request);
+            // A failing search queues work too: it may have emptied clusters on its way.
+            self.finish();
+            if !is_served {
+                break;
+            }
+        }
+        request.taken
+    }
+
+    /// Gives a folio its slots: their entries hold the folio, count 0.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the swap charge was refused; `AlreadyCached` (EEXIST); `FolioBusy`
+    /// (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        self.alloc_for_folio(&locked)
+    }
+
+    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps O1 and O2.
+    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
+        self.alloc_for_folio_on(locked, None)
+    }
+
+    /// [`OnCpu::alloc_for_folio`] on some devices only, the first of them that has room.
+    pub(crate) fn alloc_for_folio_on(
+        &mut self,
+        locked: &LockedFolio<'_>,
+        types: Option<&[SwpType]>,
+    ) -> Result<SwpEntry> {
+        let folio = locked.folio();
+        check_home(folio, self.swap().memory_of_folios())?;
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        let nr_pages = folio.nr_pages();
+        // The cache's references, before anybody can meet the folio there.
+        folio.add_refs(nr_pages);
+        let mut cx = self.cx();
+        let mut entry = [SwpEntry::NONE];
+        let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
+        request.folio = Some(folio);
+        let is_served = match types {
+            None => cx.folio_alloc_swap(&mut request),
+            Some(types) => cx.alloc_on_types(types, &mut request),
+        };
+        cx.bind_to_root(folio);
+        if !is_served {
+            cx.fail_swap(folio);
+            folio.put_refs(nr_pages);
+            self.finish();
+            return Err(SwapError::NoSpace { nr_pages });
+        }
+        folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+        if cx.device(entry[0].ty()).is_some_and(SwapDevice::is_virtual) {
+            // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
+            folio.set(FolioFlags::DIRTY);
+        }
+        cx.counters.add_cached(nr_pages.into());
+        if let Err(error) = cx.try_charge_swap(locked) {
+            self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
+            return Err(error);
+        }
+        self.finish();
+        Ok(entry[0])
+    }
+
+    /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.
+    ///
+    /// Errors: `NoDevice` (ENOENT) of a virtual device too; `NoSpace` (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
+    pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
+        let mut cx = self.cx();
+        let device = cx
+            .device(ty)
+            .filter(|device| !device.is_virtual())
+            .ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
+        let mut entry = [SwpEntry::NONE];
+        let uses_hint = cx.swap.switches.hibernation == Hibernation::Hint;
+        let mut request = Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry);
+        let is_served = cx.alloc_on(device, uses_hint, &mut request);
+        if is_served {
+            device.hibernation.add(entry[0].offset());
+        }
+        self.finish();
+        if is_served { Ok(entry[0]) } else { Err(SwapError::NoSpace { nr_pages: 1 }) }
+    }
+}
+
+impl Swap {
+    /// Hands out one run on a CPU. Errors: `NoSpace` (ENOSPC), `BadCpu` (EINVAL). See [`OnCpu::alloc`].
+    #[inline]
+    pub fn alloc(&self, order: Order, cpu: CpuId) -> Result<SwpEntry> {
+        self.on_cpu(cpu)?.alloc(order)
+    }
+
+    /// Hands out runs on a CPU; returns how many. Errors: `BadCpu` (EINVAL). See [`OnCpu::alloc_batch`].
+    pub fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpEntry]) -> Result<usize> {
+        Ok(self.on_cpu(cpu)?.alloc_batch(order, SwapTableEntry::SWAPPED_OUT, out))
+    }
+}

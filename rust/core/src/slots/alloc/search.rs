@@ -1,0 +1,98 @@
+//! The search for a cluster on one device: which lists, in which order.
+
+use crate::base::types::{Order, SwpOffset};
+use crate::cluster::ListId;
+use crate::machine::Cx;
+use crate::machine::device::{SwapDevice, SwpFlags};
+use crate::machine::profile::{FirstSearch, GhostLargeOrders};
+use crate::slots::take_back::Budget;
+
+use super::Request;
+
+impl Cx<'_> {
+    /// Serves a request from one device. Kernel: `cluster_alloc_swap_entry`.
+    pub(super) fn cluster_alloc(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
+        if request.order != Order::ZERO && !self.takes_large_orders(device) {
+            return false;
+        }
+        if device.has(SwpFlags::SOLIDSTATE) {
+            return self.search(device, request);
+        }
+        // Kernel: `global_cluster_lock`, held over the whole search.
+        let mut positions = device.next.lock();
+        let position = &mut positions[request.order.index()];
+        let at_position = *position != 0 && self.alloc_at(device, SwpOffset(*position), request);
+        let is_served = at_position || self.search(device, request);
+        if let Some(next) = request.position.take() {
+            *position = next.0;
+        }
+        is_served
+    }
+
+    /// Step 1.
+    fn takes_large_orders(&self, device: &SwapDevice) -> bool {
+        let is_refused = self.swap.switches.ghost_large_orders == GhostLargeOrders::Refused;
+        device.has(SwpFlags::BLKDEV) || device.is_virtual() || (device.is_ghost() && !is_refused)
+    }
+
+    /// The lists, in the order that decides placement; the numbers are the steps of the reference.
+    fn search(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
+        let order = request.order;
+        let free_first = device.has(SwpFlags::PAGE_DISCARD) || self.swap.switches.first_search == FirstSearch::Free;
+        // 3: clusters that need no discard before use.
+        if free_first && self.alloc_one(device, ListId::Free, request) {
+            return true;
+        }
+        // 4
+        if order < Order::MAX && self.alloc_all(device, ListId::Nonfull(order), request) {
+            return true;
+        }
+        // 5
+        if device.clusters.is_dynamic() && self.alloc_dynamic(device, request) {
+            return true;
+        }
+        // 6
+        if !free_first && self.alloc_one(device, ListId::Free, request) {
+            return true;
+        }
+        // 7: serves later requests, never this one.
+        if self.takes_back(device) {
+            self.reclaim_full(device, Budget::One);
+        }
+        // 8
+        if order < Order::MAX && self.alloc_one(device, ListId::Frag(order), request) {
+            return true;
+        }
+        // 9, 10: a single page may go into any cluster.
+        order == Order::ZERO
+            && Order::all().skip(1).any(|o| {
+                self.alloc_all(device, ListId::Frag(o), request) || self.alloc_all(device, ListId::Nonfull(o), request)
+            })
+    }
+
+    /// Tries a cluster made for it, of the lowest number that is free. Kernel: `alloc_swap_scan_dynamic`.
+    fn alloc_dynamic(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
+        let Some(ci) = device.new_cluster() else { return false };
+        let base = ci.idx().base();
+        self.scan(device, ci, base, request)
+    }
+
+    /// Tries the first cluster of a list.
+    fn alloc_one(&mut self, device: &SwapDevice, list: ListId, request: &mut Request<'_>) -> bool {
+        let Some(ci) = device.clusters.isolate(list) else { return false };
+        let base = ci.idx().base();
+        self.scan(device, ci, base, request)
+    }
+
+    /// Tries cluster after cluster of a list. Ends early when the device is going away, as every scan would fail.
+    fn alloc_all(&mut self, device: &SwapDevice, list: ListId, request: &mut Request<'_>) -> bool {
+        while device.has(SwpFlags::WRITEOK) {
+            let Some(ci) = device.clusters.isolate(list) else { return false };
+            let base = ci.idx().base();
+            if self.scan(device, ci, base, request) {
+                return true;
+            }
+        }
+        false
+    }
+}

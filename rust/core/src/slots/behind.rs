@@ -1,0 +1,91 @@
+//! What is behind the slots of a virtual device: reading it, letting go of it, and the reverse map's cache-only bit.
+//!
+//! Backing changes only in the hands of who has the folio over the slots locked, or who frees slots that no folio covers; the
+//! lock of the virtual cluster makes each step one. Order: virtual cluster, then the real one's.
+
+use std::ops::Range;
+
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::SwpEntry;
+use crate::cluster::ClusterGuard;
+use crate::machine::Cx;
+use crate::machine::device::SwapDevice;
+use crate::table::{Stored, VirtualWord};
+
+impl Cx<'_> {
+    /// Lets go of what is behind slots of a virtual device: real slots are free, and uncharged on v2, zswap entries are gone,
+    /// the words are NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel: `vswap_release_backing`.
+    #[inline(never)]
+    pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
+        debug_assert!(device.is_virtual());
+        let (Some(words), Some(table)) = (ci.virtual_table(), ci.table()) else { return };
+        let mut slot = slots.start;
+        while slot < slots.end {
+            let mut nr = 1;
+            match words.get(slot).stored() {
+                Stored::None => {}
+                Stored::Zswap(id) => {
+                    self.swap.zswap_free(id);
+                    words.set(slot, VirtualWord::NONE);
+                }
+                Stored::Swapfile(first) => {
+                    let room = (SWAPFILE_CLUSTER as usize - first.offset().in_cluster()).min(slots.end - slot);
+                    let is_next = |&i: &usize| words.get(slot + i) == VirtualWord::swapfile(first.plus(i as u32));
+                    nr += (1..room).take_while(is_next).count();
+                    for slot in slot..slot + nr {
+                        self.uncharge_backing(ci, table, slot);
+                        words.set(slot, VirtualWord::NONE);
+                    }
+                    self.free_unnamed_run(first, nr as u32);
+                }
+            }
+            slot += nr;
+        }
+    }
+
+    /// Frees a run of real slots, in one cluster, that no virtual slot names. Whoever was charged for it is not asked.
+    pub(crate) fn free_unnamed_run(&mut self, first: SwpEntry, nr_pages: u32) {
+        let device = self.device(first.ty()).expect("a device stays on while it backs a slot");
+        let offset = first.offset();
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        let table = ci.table().expect("slots in use have a table");
+        self.clear_entries(device, &mut ci, table, offset.in_cluster(), nr_pages);
+    }
+
+    /// Puts real slots behind `nr` consecutive slots of a virtual device; what was there is the caller's, to let go of first or
+    /// to keep as the source of the data. `ci` is the locked cluster of the slots; their folio is locked.
+    pub(crate) fn set_swapfile(&self, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32, first: SwpEntry) {
+        let table = ci.table().expect("cached slots have a table");
+        for i in 0..nr {
+            let (slot, entry) = (slot + i as usize, first.plus(i));
+            ci.set_virtual_word(slot, VirtualWord::swapfile(entry));
+            if table.get(slot).is_cache_only() {
+                self.mark_pointer(entry, true);
+            }
+        }
+    }
+
+    /// Says in the reverse map that a cached slot of a virtual device lost its last reference, or got its first. `ci` is its
+    /// locked cluster.
+    #[inline]
+    pub(crate) fn mark_backing(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, is_cache_only: bool) {
+        if device.is_virtual()
+            && let Stored::Swapfile(entry) = ci.virtual_word(slot).stored()
+        {
+            self.mark_pointer(entry, is_cache_only);
+        }
+    }
+
+    #[inline(never)]
+    fn mark_pointer(&self, entry: SwpEntry, is_cache_only: bool) {
+        let device = self.device(entry.ty()).expect("a device stays on while it backs a slot");
+        device.clusters.mark_cache_only(entry.offset(), is_cache_only);
+    }
+
+    /// Says whether a virtual slot names a real one as its backing. Kernel: the check of the reverse map.
+    pub(crate) fn is_backed_by(&self, owner: SwpEntry, entry: SwpEntry) -> bool {
+        let Some((device, offset)) = self.locate(owner) else { return false };
+        let ci = device.clusters.lock(offset.cluster());
+        ci.is_some_and(|ci| ci.virtual_word(offset.in_cluster()) == VirtualWord::swapfile(entry))
+    }
+}

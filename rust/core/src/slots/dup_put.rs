@@ -1,0 +1,375 @@
+//! References to slots: giving back, adding, looking. The last one given back frees the slot.
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::cluster::ClusterGuard;
+use crate::machine::device::SwapDevice;
+use crate::machine::{Cx, OnCpu, Swap};
+use crate::memcg::OwnerStore;
+use crate::slots::take_back::{ReclaimWhen, Reclaimed};
+use crate::table::{EntryKind, SwapTableEntry};
+
+/// The part of a range that lies in one cluster.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    first: SwpOffset,
+    nr_pages: u32,
+}
+
+impl Piece {
+    fn slots(self) -> std::ops::Range<usize> {
+        self.first.in_cluster()..self.first.in_cluster() + self.nr_pages as usize
+    }
+}
+
+/// Splits a range at cluster borders.
+fn pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece> {
+    let end = first.0 + nr_pages;
+    let mut at = first.0;
+    std::iter::from_fn(move || {
+        let nr_pages = (SWAPFILE_CLUSTER - at % SWAPFILE_CLUSTER).min(end - at);
+        let piece = (nr_pages > 0).then_some(Piece { first: SwpOffset(at), nr_pages });
+        at += nr_pages;
+        piece
+    })
+}
+
+/// Takes the lock of a piece's cluster. Errors: `NotInUse` (ENOENT) there is no such cluster.
+#[inline]
+fn lock_piece(device: &SwapDevice, piece: Piece) -> Result<ClusterGuard<'_>> {
+    let gone = || SwapError::NotInUse(device.entry_at(piece.first));
+    device.clusters.lock(piece.first.cluster()).ok_or_else(gone)
+}
+
+/// Checks that every slot of a locked piece has a reference. Errors: `BadSlot` (EINVAL), `NotInUse` (ENOENT).
+fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) -> Result<()> {
+    let table = ci.table();
+    for slot in piece.slots() {
+        let entry = table.map_or(SwapTableEntry::NULL, |table| table.get(slot));
+        let at = || device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+        match (entry.kind(), entry.count()) {
+            (EntryKind::Bad | EntryKind::Pointer, _) => return Err(SwapError::BadSlot(at())),
+            (EntryKind::Null, _) | (_, Some(0)) => return Err(SwapError::NotInUse(at())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Cx<'a> {
+    /// Frees slots that are swapped out with one reference each, in a cluster that stays in use and was not full: the
+    /// common case of [`Cx::put_entries`], or nothing.
+    #[inline(always)]
+    fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
+        let Some((device, first)) = self.locate(entry) else { return false };
+        let slot = first.in_cluster();
+        if !device.has_range(first, nr_pages) || slot as u32 + nr_pages > SWAPFILE_CLUSTER {
+            return false;
+        }
+        let Some(mut ci) = device.clusters.lock(first.cluster()) else { return false };
+        (nr_pages + 1..SWAPFILE_CLUSTER).contains(&ci.count())
+            && self.put_uncached(device, &mut ci, Piece { first, nr_pages })
+    }
+
+    /// Gives one reference to each slot back and frees those at zero. Kernel: `swap_put_entries_direct`.
+    fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        let (device, first) = self.resolve(entry, nr_pages)?;
+        let piece = Piece { first, nr_pages };
+        if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize {
+            let ci = lock_piece(device, piece)?;
+            return self.put_locked(device, ci, piece);
+        }
+        self.put_pieces(device, first, nr_pages)
+    }
+
+    /// Puts a range that reaches over cluster borders, or nothing of it.
+    #[cold]
+    fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
+        for piece in pieces(first, nr_pages) {
+            check_referenced(device, &lock_piece(device, piece)?, piece)?;
+        }
+        for piece in pieces(first, nr_pages) {
+            self.put_locked(device, lock_piece(device, piece)?, piece)?;
+        }
+        Ok(())
+    }
+
+    /// Puts one piece of a range; `ci` is its cluster and is unlocked before cached slots are offered to reclaim.
+    fn put_locked(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
+        if self.put_uncached(device, &mut ci, piece) {
+            return Ok(());
+        }
+        self.put_mixed(device, ci, piece)
+    }
+
+    /// Frees a piece whose slots are all swapped out with one reference, the common case; says whether it was one.
+    #[inline]
+    fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
+        let (slot, nr_pages) = (piece.first.in_cluster(), piece.nr_pages);
+        let Some(table) = ci.table() else { return false };
+        if !table.is_last_swapped_out_run(slot, nr_pages as usize) {
+            return false;
+        }
+        self.free_entries(device, ci, table, slot, nr_pages);
+        true
+    }
+
+    #[inline(never)]
+    fn put_mixed(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
+        check_referenced(device, &ci, piece)?;
+        let table = ci.table().expect("slots with references have a table");
+        let mut need_reclaim = false;
+        // Start of the run of slots whose last reference this is; they are freed together.
+        let mut batch = piece.slots().start;
+        for slot in piece.slots() {
+            let entry = table.get(slot);
+            if entry.is_last_swapped_out() {
+                continue;
+            }
+            need_reclaim |= entry.is_cached() && entry.count() == Some(1);
+            self.put_slot(device, &ci, slot);
+            if batch < slot {
+                self.free_entries(device, &mut ci, table, batch, (slot - batch) as u32);
+            }
+            batch = slot + 1;
+        }
+        if batch < piece.slots().end {
+            self.free_entries(device, &mut ci, table, batch, (piece.slots().end - batch) as u32);
+        }
+        drop(ci);
+        if need_reclaim {
+            self.reclaim_unreferenced(device, piece);
+        }
+        Ok(())
+    }
+
+    /// Offers the cached slots of a piece to reclaim, folio by folio.
+    fn reclaim_unreferenced(&mut self, device: &SwapDevice, piece: Piece) {
+        let end = piece.first.0 + piece.nr_pages;
+        let mut at = piece.first.0;
+        while at < end {
+            at = match self.try_to_reclaim(device, SwpOffset(at), ReclaimWhen::UnmappedOrFull) {
+                Reclaimed::Nothing => at + 1,
+                Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => (at + 1).next_multiple_of(nr),
+            };
+        }
+    }
+
+    /// Adds one reference to each slot of a range, or to none. Kernel: `swap_dup_entry_direct`, for many.
+    fn dup_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        let (device, first) = self.resolve(entry, nr_pages)?;
+        for piece in pieces(first, nr_pages) {
+            check_referenced(device, &lock_piece(device, piece)?, piece)?;
+        }
+        let mut nr_done = 0;
+        for piece in pieces(first, nr_pages) {
+            let (nr_piece, result) = self.dup_piece(device, piece);
+            nr_done += nr_piece;
+            if let Err(error) = result {
+                self.undo_dup(device, first, nr_done);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one reference to each slot of a piece; returns to how many.
+    fn dup_piece(&self, device: &SwapDevice, piece: Piece) -> (u32, Result<()>) {
+        // Another CPU may have freed a slot, or the cluster, since the caller's check.
+        let ci = match lock_piece(device, piece).and_then(|ci| check_referenced(device, &ci, piece).map(|()| ci)) {
+            Ok(ci) => ci,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut nr_done = 0;
+        let result = piece.slots().try_for_each(|slot| {
+            self.dup_slot(device, &ci, slot)?;
+            nr_done += 1;
+            Ok(())
+        });
+        (nr_done, result)
+    }
+
+    fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
+        for piece in pieces(first, nr_done) {
+            let ci = device.clusters.lock_used(piece.first.cluster());
+            // Not a plain decrement: the other references may have gone meanwhile, and then this frees the slots.
+            self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
+        }
+    }
+
+    /// Gives back many runs of one order; runs in one cluster share its lock. Returns at the first bad one.
+    fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
+        let nr_pages = order.nr_pages();
+        let mut nr_done = 0;
+        while nr_done < entries.len() {
+            let result = match self.resolve(entries[nr_done], nr_pages) {
+                Ok((device, first)) if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize => {
+                    nr_done += self.put_while_in_cluster(device, first, nr_pages, &entries[nr_done..]);
+                    match entries.get(nr_done) {
+                        // The next one is elsewhere or not of the common case; the general way sorts it out.
+                        Some(&entry) => self.put_entries(entry, nr_pages),
+                        None => return (nr_done, Ok(())),
+                    }
+                }
+                Ok(_) => self.put_entries(entries[nr_done], nr_pages),
+                Err(error) => Err(error),
+            };
+            if result.is_err() {
+                return (nr_done, result);
+            }
+            nr_done += 1;
+        }
+        (nr_done, Ok(()))
+    }
+
+    /// Frees runs as long as they lie in the first one's cluster and are the common case; returns how many.
+    ///
+    /// Counting and moving the cluster once at the end comes to the same as doing it run by run: nobody sees it between.
+    fn put_while_in_cluster(
+        &mut self,
+        device: &SwapDevice,
+        first: SwpOffset,
+        nr_pages: u32,
+        entries: &[SwpEntry],
+    ) -> usize {
+        let base = device.entry_at(first.cluster().base()).value();
+        let last_start = (SWAPFILE_CLUSTER - nr_pages) as u64;
+        let Some(mut ci) = device.clusters.lock(first.cluster()) else { return 0 };
+        let owner_store = self.swap.memcg().map(|groups| groups.options().owner_store);
+        let is_plain = !device.hibernation.pins()
+            && !device.wants_free_notify
+            && !device.is_virtual()
+            && !self.swap.zswap().has_entries()
+            && matches!(owner_store, None | Some(OwnerStore::Shadow));
+        let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
+        let is_freed = |entry: &&SwpEntry| {
+            let slot = entry.value().wrapping_sub(base);
+            let is_common = slot <= last_start && table.is_last_unowned_run(slot as usize, nr_pages as usize);
+            if is_common {
+                table.fill(slot as usize, nr_pages as usize, SwapTableEntry::NULL);
+            }
+            is_common
+        };
+        let nr_runs = entries.iter().take_while(is_freed).count();
+        if nr_runs > 0 {
+            self.count_freed(device, &mut ci, nr_runs as u32 * nr_pages);
+        }
+        nr_runs
+    }
+}
+
+impl OnCpu<'_> {
+    /// Gives back one reference to each of `nr_pages` slots and frees those at zero.
+    ///
+    /// Errors: `BadRange`, `BadSlot` (EINVAL); `NoDevice`, `NotInUse` (ENOENT); nothing changed.
+    /// Kernel: `swap_put_entries_direct`.
+    #[inline]
+    pub fn put(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        if self.cx().put_in_used_cluster(entry, nr_pages) { Ok(()) } else { self.put_any(entry, nr_pages) }
+    }
+
+    #[inline(never)]
+    fn put_any(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        let result = self.cx().put_entries(entry, nr_pages);
+        self.finish();
+        result
+    }
+
+    /// Gives back many runs; returns how many were, and the error of the one after them. Errors as [`OnCpu::put`].
+    pub fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
+        let result = self.cx().put_batch(order, entries);
+        self.finish();
+        result
+    }
+
+    /// Checks that every run lies on a device that is on. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    fn check_ranges(&mut self, order: Order, entries: &[SwpEntry]) -> Result<()> {
+        let cx = self.cx();
+        entries.iter().try_for_each(|&entry| cx.resolve(entry, order.nr_pages()).map(|_| ()))
+    }
+
+    /// Adds one reference to each of `nr_pages` slots.
+    ///
+    /// Errors: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW); nothing changed. Kernel: `swap_dup_entry_direct`;
+    /// differs: takes a range, and makes an extend table itself where the kernel asks its caller to.
+    pub fn dup(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
+        self.cx().dup_entries(entry, nr_pages)
+    }
+
+    /// Reads one slot's table word. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no cluster lock.
+    ///
+    /// Kernel: `swap_table_get`.
+    #[inline]
+    pub fn lookup(&mut self, entry: SwpEntry) -> Result<SwapTableEntry> {
+        match self.slot_of(entry) {
+            Some((device, offset)) => Ok(device.get(offset)),
+            None => Err(self.cx().unresolved(entry, 1)),
+        }
+    }
+
+    /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
+    pub fn swap_count(&mut self, entry: SwpEntry) -> Result<u32> {
+        let (device, offset) = self.cx().resolve_any(entry)?;
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(0) };
+        let slot = offset.in_cluster();
+        Ok(ci.table().map_or(0, |table| ci.full_count(slot, table.get(slot))))
+    }
+
+    /// Gives a hibernation slot back; a folio that readahead cached over it keeps it until it leaves the cache.
+    ///
+    /// Errors: `NotHibernation` (ENOENT); as [`OnCpu::put`]. Kernel: `swap_free_hibernation_slot`.
+    pub fn free_hibernation(&mut self, entry: SwpEntry) -> Result<()> {
+        let (device, offset) = self.cx().resolve(entry, 1)?;
+        if !device.hibernation.has(offset) {
+            return Err(SwapError::NotHibernation(entry));
+        }
+        self.put(entry, 1)
+    }
+}
+
+impl<'a> Cx<'a> {
+    /// Like `resolve`, for looking only: slot 0 has an entry too.
+    #[inline]
+    pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
+        match self.locate(entry) {
+            Some((device, offset)) if offset.0 < device.max_pages() => Ok((device, offset)),
+            _ => Err(self.unresolved(entry, 1)),
+        }
+    }
+}
+
+impl Swap {
+    /// Gives back one reference to each slot of a range. See [`OnCpu::put`].
+    #[inline]
+    pub fn put(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.put(entry, nr_pages)
+    }
+
+    /// Adds one reference to each slot of a range. See [`OnCpu::dup`].
+    pub fn dup(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.dup(entry, nr_pages)
+    }
+
+    /// Gives back many runs. See [`OnCpu::put_batch`].
+    ///
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT) of any entry, and nothing changed; else those of the first bad
+    /// run, wrapped in `InBatch`: the runs before it are given back.
+    pub fn put_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.check_ranges(order, entries)?;
+        let (nr_done, result) = on_cpu.put_batch(order, entries);
+        result.map_err(|error| SwapError::InBatch { nr_done, error: Box::new(error) })
+    }
+
+    /// Adds one reference to every slot of many runs. Errors as [`Swap::put_batch`]; runs before keep theirs.
+    pub fn dup_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.check_ranges(order, entries)?;
+        for (nr_done, &entry) in entries.iter().enumerate() {
+            let result = on_cpu.dup(entry, order.nr_pages());
+            result.map_err(|error| SwapError::InBatch { nr_done, error: Box::new(error) })?;
+        }
+        Ok(())
+    }
+}

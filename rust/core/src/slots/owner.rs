@@ -1,0 +1,504 @@
+//! Who pays for slots: what each step of swap-out, swap-in, removal and free does to the counters of groups.
+//!
+//! Everything here adds, subtracts and pins: nothing sleeps or reclaims, so all of it may run under a cluster lock. What
+//! may reclaim, the charge of memory itself, is in `memcharge`. Which rule holds the options say; `docs/memcg.md` has them
+//! side by side.
+
+use std::ops::Range;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::MemcgId;
+use crate::cluster::ClusterGuard;
+use crate::folio::{Folio, FolioFlags, LockedFolio};
+use crate::machine::device::SwapDevice;
+use crate::machine::{Cx, Event, Swap};
+use crate::memcg::{LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore, Which};
+use crate::table::{Shadow, SwapTable};
+
+/// What a swap-in saw of its slots before it took them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SeenSlots {
+    /// The target's shadow.
+    pub(crate) shadow: Shadow,
+    /// Private id of who is charged for the slots, 0 for nobody.
+    pub(crate) owner: MemcgId,
+    /// Some slot of the range has as many references as make it shared.
+    pub(crate) is_shared: bool,
+}
+
+/// How a folio leaves the swap cache, which decides what its slots remember.
+#[derive(Clone, Copy)]
+pub(crate) enum Leave<'l> {
+    /// Reclaimed: the slots record its eviction, at the group given, and who pays.
+    Reclaimed(&'l dyn Fn(Option<&MemCgroup>) -> Shadow),
+    /// Not reclaimed: the slots record who pays, or what is given when nobody does.
+    Dropped(Shadow),
+    /// Not charged, because its charge failed: the slots get back exactly what is given.
+    Uncharged(Shadow),
+}
+
+/// What slots record that a folio leaves: those that somebody refers to, and those that are freed at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Records {
+    pub(crate) referenced: Shadow,
+    pub(crate) unreferenced: Shadow,
+}
+
+impl Records {
+    fn both(shadow: Shadow) -> Self {
+        Self { referenced: shadow, unreferenced: shadow }
+    }
+}
+
+impl Swap {
+    /// Returns the memory controller, `None` while it is disabled.
+    #[inline]
+    pub fn memcg(&self) -> Option<&MemCgroups> {
+        self.memory_of_folios().memcg()
+    }
+
+    /// Returns the group that is charged for a folio.
+    pub fn group_of(&self, folio: Folio<'_>) -> Option<&MemCgroup> {
+        let css = folio.css()?;
+        Some(self.memcg()?.get(css))
+    }
+
+    /// Counts at the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
+    pub(crate) fn count_memcg(&self, folio: Folio<'_>, stat: MemcgStat, nr: u32) {
+        if let Some(group) = self.group_of(folio) {
+            group.count(stat, nr.into());
+        }
+    }
+
+    /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
+    pub(crate) fn over_limit(&self, level: &MemCgroup, which: Which, nr_pages: u64) -> SwapError {
+        let groups = self.memcg().expect("a charge was tried");
+        let counter = level.counter(which);
+        let limit = match (which, groups.do_memsw_account()) {
+            (Which::Memory, false) => "memory.max",
+            (Which::Memory, true) => "memory.limit_in_bytes",
+            (Which::Swap, false) => "memory.swap.max",
+            (Which::Swap, true) => "memory.memsw.limit_in_bytes",
+        };
+        SwapError::OverLimit {
+            limit,
+            group: groups.path(level.css()),
+            nr_pages,
+            usage_pages: counter.usage_pages(),
+            max_pages: counter.max_pages(),
+        }
+    }
+}
+
+impl MemCgroups {
+    /// Moves a charge of swap to another group; nobody's limit is asked. Kernel: the charge and uncharge around
+    /// `mem_cgroup_private_id_get_online`.
+    fn move_swap_charge(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
+        self.charge(to, Which::Swap, nr_pages);
+        self.uncharge(from, Which::Swap, nr_pages);
+    }
+
+    /// Moves a charge of swap and what is counted of it.
+    fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
+        self.move_swap_charge(from, to, nr_pages);
+        to.count(MemcgStat::Swap, nr_pages as i64);
+        from.count(MemcgStat::Swap, -(nr_pages as i64));
+    }
+
+    /// Uncharges slots of one recorded owner and gives their pins back. Kernel: `mem_cgroup_uncharge_swap`.
+    pub(crate) fn uncharge_swap(&self, owner: MemcgId, nr_pages: u64) {
+        if let Some(group) = self.lookup(owner) {
+            self.uncharge_slots_of(group, nr_pages);
+            self.id_put(group, nr_pages);
+        }
+    }
+
+    /// Uncharges slots of a group, which stays recorded as their owner.
+    fn uncharge_slots_of(&self, group: &MemCgroup, nr_pages: u64) {
+        self.uncharge(group, Which::Swap, nr_pages);
+        group.count(MemcgStat::Swap, -(nr_pages as i64));
+    }
+
+    /// Charges slots of a group, or says which level refused, which the group is told. Kernel:
+    /// `mem_cgroup_try_charge_swap`.
+    fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
+        self.try_charge(group, Which::Swap, nr_pages).inspect_err(|_| {
+            self.raise(group, MemcgEvent::SwapMax);
+            self.raise(group, MemcgEvent::SwapFail);
+        })?;
+        group.count(MemcgStat::Swap, nr_pages as i64);
+        Ok(())
+    }
+
+    /// Hands what a folio is charged with over to its slots. Kernel: `memcg1_swapout`. v1 only.
+    fn memcg1_swapout(&self, folio: Folio<'_>, owner: &MemCgroup, payer: &MemCgroup) {
+        let nr_pages = u64::from(folio.nr_pages());
+        payer.count(MemcgStat::Swap, nr_pages as i64);
+        // Off its list first: the list is found by the group.
+        folio.lru_del();
+        folio.unbind(self);
+        self.uncharge(owner, Which::Memory, nr_pages);
+        if payer.css() != owner.css() {
+            self.move_swap_charge(owner, payer, nr_pages);
+        }
+        self.css_put(owner, 1);
+    }
+}
+
+impl<'a> Cx<'a> {
+    /// Says who pays for a slot that is swapped out, 0 for nobody. `ci` is its locked cluster.
+    #[inline]
+    pub(crate) fn slot_owner(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> MemcgId {
+        let recorded = ci.owner(slot);
+        let in_shadow = || table.get(slot).shadow().map_or(MemcgId(0), |shadow| shadow.memcg);
+        match self.swap.memcg().map(|groups| groups.options().owner_store) {
+            Some(store) if store.is_record() => recorded,
+            Some(_) if recorded.0 != 0 => recorded,
+            Some(_) => in_shadow(),
+            None => MemcgId(0),
+        }
+    }
+
+    /// Charges the slots that a locked folio just got to its group. Step O2. Errors: `OverLimit` (ENOMEM), nothing changed.
+    ///
+    /// Kernel: `mem_cgroup_try_charge_swap`.
+    pub(crate) fn try_charge_swap(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        let Some(groups) = self.swap.memcg() else { return Ok(()) };
+        let Some(own) = self.swap.group_of(folio.folio()) else { return Ok(()) };
+        let nr_pages = u64::from(folio.nr_pages());
+        if !groups.do_memsw_account() {
+            let is_record = groups.options().owner_store.is_record();
+            let payer = if is_record { groups.id_get_online(own, nr_pages) } else { own };
+            // Virtual slots have an owner who is charged once there are real ones behind them.
+            let is_virtual = self.folio_slots(folio.folio())?.0.is_virtual();
+            if !is_virtual && let Err(level) = groups.try_charge_slots(payer, nr_pages) {
+                let error = self.refused_swap(level, nr_pages);
+                if is_record {
+                    groups.id_put(payer, nr_pages);
+                }
+                return Err(error);
+            }
+            if is_record {
+                self.record_owner(folio.folio(), payer.id())?;
+            }
+        }
+        own.count(MemcgStat::Swapcached, nr_pages as i64);
+        Ok(())
+    }
+
+    /// Says, to hooks too, that a charge of swap was refused.
+    fn refused_swap(&self, level: &MemCgroup, nr_pages: u64) -> SwapError {
+        self.swap.policies.note(LimitNotice { group: level.css(), limit: LimitKind::Swap, nr_pages });
+        self.swap.over_limit(level, Which::Swap, nr_pages)
+    }
+
+    /// Returns how many slots of a locked cluster their owner is charged for: of virtual ones those that have a real one
+    /// behind them. On v1 all are, as memory and swap are one charge.
+    pub(crate) fn nr_charged(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, mut slots: Range<usize>) -> u64 {
+        if !device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
+            return slots.len() as u64;
+        }
+        let mut nr = 0;
+        slots.all(|slot| {
+            nr += u64::from(ci.virtual_word(slot).is_swapfile());
+            true
+        });
+        nr
+    }
+
+    /// [`Cx::nr_charged`] of the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
+    fn nr_charged_of(&self, folio: Folio<'_>) -> Result<u64> {
+        let (device, offset) = self.folio_slots(folio)?;
+        let slot = offset.in_cluster();
+        if !device.is_virtual() {
+            return Ok(folio.nr_pages().into());
+        }
+        let ci = device.clusters.lock_used(offset.cluster());
+        Ok(self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize))
+    }
+
+    /// Returns who is charged when a slot of a virtual device gets a real one behind it, and when it loses it. `ci` is its
+    /// locked cluster. v2 only; on v1 nobody is.
+    fn backing_payer(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> Option<&'a MemCgroup> {
+        let groups = self.swap.memcg().filter(|groups| !groups.do_memsw_account())?;
+        match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
+            (MemcgId(0), Some(pfn)) if !groups.options().owner_store.is_record() => {
+                let folio = self.swap.memory_of_folios().folio(pfn);
+                if folio.has(FolioFlags::SWAP_UNCHARGED) { None } else { self.swap.group_of(folio) }
+            }
+            (owner, _) => groups.lookup(owner),
+        }
+    }
+
+    /// Charges the owner of a locked cached folio's virtual slots for the real ones they are about to get. Errors:
+    /// `OverLimit` (ENOMEM), nothing changed; `NotCached` (EINVAL). Kernel: the second step of vswap's charging.
+    pub(crate) fn try_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        let nr_pages = u64::from(folio.nr_pages());
+        let Some(payer) = self.payer_of(folio)? else { return Ok(()) };
+        let groups = self.swap.memcg().expect("it has the payer");
+        groups.try_charge_slots(payer, nr_pages).map_err(|level| self.refused_swap(level, nr_pages))
+    }
+
+    /// Takes back what [`Cx::try_charge_backing`] charged. Errors: `NotCached` (EINVAL).
+    pub(crate) fn cancel_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        if let (Some(payer), Some(groups)) = (self.payer_of(folio)?, self.swap.memcg()) {
+            groups.uncharge_slots_of(payer, folio.nr_pages().into());
+        }
+        Ok(())
+    }
+
+    fn payer_of(&self, folio: &LockedFolio<'_>) -> Result<Option<&'a MemCgroup>> {
+        let (device, offset) = self.folio_slots(folio.folio())?;
+        let ci = device.clusters.lock_used(offset.cluster());
+        let table = ci.table().expect("cached slots have a table");
+        Ok(self.backing_payer(&ci, table, offset.in_cluster()))
+    }
+
+    /// Uncharges the owner of a virtual slot for the real one that it loses. `ci` is its locked cluster.
+    pub(crate) fn uncharge_backing(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) {
+        if let (Some(payer), Some(groups)) = (self.backing_payer(ci, table, slot), self.swap.memcg()) {
+            groups.uncharge_slots_of(payer, 1);
+        }
+    }
+
+    /// Gives a folio that nobody pays for to root, which is never charged; returns who pays. A cached folio has a group.
+    pub(crate) fn bind_to_root(&self, folio: Folio<'_>) -> Option<&'a MemCgroup> {
+        let groups = self.swap.memcg()?;
+        if folio.css().is_none() {
+            // Root's lists have those that nobody pays for, too: the folio stays where it is.
+            folio.bind(groups, groups.root());
+        }
+        self.swap.group_of(folio)
+    }
+
+    /// Says that a folio found no slot. Kernel: the other half of `mem_cgroup_try_charge_swap`.
+    pub(crate) fn fail_swap(&self, folio: Folio<'_>) {
+        if let (Some(groups), Some(group)) = (self.swap.memcg(), self.swap.group_of(folio))
+            && !groups.do_memsw_account()
+        {
+            groups.raise(group, MemcgEvent::SwapFail);
+        }
+    }
+
+    /// Returns how many slots of a locked cached folio are charged to the folio's own group because nobody else is recorded.
+    pub(crate) fn nr_owned_slots(&self, folio: &LockedFolio<'_>) -> u64 {
+        let Some(groups) = self.swap.memcg() else { return 0 };
+        let Ok((device, offset)) = self.folio_slots(folio.folio()) else { return 0 };
+        if groups.do_memsw_account()
+            || groups.options().owner_store.is_record()
+            || folio.has(FolioFlags::SWAP_UNCHARGED)
+        {
+            return 0;
+        }
+        let (ci, slot) = (device.clusters.lock_used(offset.cluster()), offset.in_cluster());
+        match ci.owner(slot) {
+            MemcgId(0) => self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize),
+            _ => 0,
+        }
+    }
+
+    /// Writes who pays for the slots of a locked cached folio beside their entries.
+    fn record_owner(&mut self, folio: Folio<'_>, id: MemcgId) -> Result<()> {
+        let (device, offset) = self.folio_slots(folio)?;
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        ci.set_owner(offset.in_cluster(), folio.nr_pages() as usize, id);
+        Ok(())
+    }
+
+    /// Settles what the slots of a folio were charged with, now that its memory is charged to `payer` and it is bound.
+    ///
+    /// With `keeps_owner` the slots of a dead group stay its own although another one pays for the memory.
+    /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step I3. Errors: `NotCached`.
+    pub(crate) fn settle_swapin(
+        &mut self,
+        folio: &LockedFolio<'_>,
+        owner: MemcgId,
+        payer: &MemCgroup,
+        keeps_owner: bool,
+    ) -> Result<()> {
+        let groups = self.swap.memcg().expect("it was charged");
+        let nr_pages = u64::from(folio.nr_pages());
+        let options = groups.options();
+        match groups.lookup(owner) {
+            None => {
+                if options.is_rfc_literal {
+                    // As posted, the pins of no group are put.
+                    self.counters.count(Event::RfcNullMemcg, 1);
+                }
+                if !options.owner_store.is_record() && !groups.do_memsw_account() {
+                    folio.set(FolioFlags::SWAP_UNCHARGED);
+                }
+            }
+            Some(owner) if options.owner_store.is_record() => self.settle_record(folio, owner, payer, keeps_owner)?,
+            Some(owner) => self.settle_shadow(folio, owner, payer, keeps_owner)?,
+        }
+        // As posted, it was counted before the folio had a group.
+        if !options.is_rfc_literal {
+            payer.count(MemcgStat::Swapcached, nr_pages as i64);
+        }
+        Ok(())
+    }
+
+    /// The owner was in the shadow: from now on it is the folio's.
+    fn settle_shadow(
+        &mut self,
+        folio: &LockedFolio<'_>,
+        owner: &MemCgroup,
+        payer: &MemCgroup,
+        keeps_owner: bool,
+    ) -> Result<()> {
+        let groups = self.swap.memcg().expect("it was charged");
+        let nr_pages = u64::from(folio.nr_pages());
+        match (keeps_owner, groups.do_memsw_account()) {
+            // The slots stay the dead owner's, pins and all, under a folio of another group.
+            (true, false) => self.record_owner(folio.folio(), owner.id()),
+            (true, true) => {
+                groups.uncharge_swap(owner.id(), nr_pages);
+                Ok(())
+            }
+            (false, is_v1) => {
+                if payer.css() != owner.css() {
+                    groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
+                }
+                if is_v1 {
+                    groups.uncharge(payer, Which::Swap, nr_pages);
+                    payer.count(MemcgStat::Swap, -(nr_pages as i64));
+                }
+                groups.id_put(owner, nr_pages);
+                Ok(())
+            }
+        }
+    }
+
+    /// The owner is recorded beside the entries, where it stays on v2.
+    fn settle_record(
+        &mut self,
+        folio: &LockedFolio<'_>,
+        owner: &MemCgroup,
+        payer: &MemCgroup,
+        keeps_owner: bool,
+    ) -> Result<()> {
+        let groups = self.swap.memcg().expect("it was charged");
+        let nr_pages = u64::from(folio.nr_pages());
+        if groups.do_memsw_account() {
+            self.record_owner(folio.folio(), MemcgId(0))?;
+            groups.uncharge_swap(owner.id(), nr_pages);
+        } else if !keeps_owner && payer.css() != owner.css() {
+            groups.id_get_online(payer, nr_pages);
+            groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
+            self.record_owner(folio.folio(), payer.id())?;
+            groups.id_put(owner, nr_pages);
+        }
+        Ok(())
+    }
+
+    /// Decides what the slots of a locked folio record that leaves the cache, and moves charges and pins accordingly. `ci`
+    /// is their locked cluster. Kernel: the owner step of `__swap_cache_del_folio`.
+    pub(crate) fn removal_records(
+        &mut self,
+        (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
+        slots: Range<usize>,
+        folio: &LockedFolio<'_>,
+        leave: Leave<'_>,
+    ) -> Records {
+        let (evict, shadow) = match leave {
+            Leave::Uncharged(shadow) => return Records::both(shadow),
+            Leave::Reclaimed(evict) => (Some(evict), Shadow::default()),
+            Leave::Dropped(shadow) => (None, shadow),
+        };
+        let evicted = |group: Option<&MemCgroup>| Records::both(evict.map_or(shadow, |evict| evict(group)));
+        let (Some(groups), Some(own)) = (self.swap.memcg(), self.swap.group_of(folio.folio())) else {
+            return evicted(None);
+        };
+        own.count(MemcgStat::Swapcached, -i64::from(folio.nr_pages()));
+        let recorded = |group: &MemCgroup| {
+            let evicted = evict.map_or(Shadow::default(), |evict| evict(Some(group)));
+            Records::both(Shadow { memcg: group.id(), ..evicted })
+        };
+        let nr_pages = u64::from(folio.nr_pages());
+        let is_v1 = groups.do_memsw_account();
+        let store = groups.options().owner_store;
+        if store.is_record() {
+            let records = evicted(Some(own));
+            if is_v1 && evict.is_some() {
+                let payer = groups.id_get_online(own, nr_pages);
+                ci.set_owner(slots.start, slots.len(), payer.id());
+                groups.memcg1_swapout(folio.folio(), own, payer);
+            }
+            return records;
+        }
+        let kept = ci.owner(slots.start);
+        if kept.0 != 0 {
+            // Pins and charge are there since the folio came in: they go on in the shadow.
+            ci.set_owner(slots.start, slots.len(), MemcgId(0));
+            return recorded(groups.lookup(kept).expect("pinned by the slots"));
+        }
+        if folio.has(FolioFlags::SWAP_UNCHARGED) {
+            folio.clear(FolioFlags::SWAP_UNCHARGED);
+            return Records::both(Shadow::default());
+        }
+        if is_v1 && evict.is_none() && !groups.options().is_rfc_literal {
+            return self.removal_v1(ci, slots, own);
+        }
+        let payer = groups.id_get_online(own, nr_pages);
+        let records = recorded(payer);
+        if is_v1 && evict.is_some() {
+            groups.memcg1_swapout(folio.folio(), own, payer);
+        } else if payer.css() != own.css() {
+            let nr_charged = self.nr_charged(device, ci, slots);
+            // As posted, the statistic stays behind here.
+            match groups.options().is_rfc_literal {
+                true => groups.move_swap_charge(own, payer, nr_charged),
+                false => groups.move_swap(own, payer, nr_charged),
+            }
+        }
+        records
+    }
+
+    /// v1, not reclaimed: the folio keeps its charge, so slots that live on need one of their own.
+    fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: Range<usize>, own: &MemCgroup) -> Records {
+        let groups = self.swap.memcg().expect("the folio has a group");
+        let table = ci.table().expect("cached slots have a table");
+        let nr_referenced = slots.filter(|&slot| !table.get(slot).is_cache_only()).count() as u64;
+        let unreferenced = Shadow::default();
+        if nr_referenced == 0 {
+            return Records::both(unreferenced);
+        }
+        let payer = groups.id_get_online(own, nr_referenced);
+        groups.charge(payer, Which::Swap, nr_referenced);
+        payer.count(MemcgStat::Swap, nr_referenced as i64);
+        Records { referenced: Shadow { memcg: payer.id(), ..Shadow::default() }, unreferenced }
+    }
+
+    /// Uncharges slots that are about to be NULL, one call a run of equal owner; virtual ones have lost what was behind
+    /// them. Kernel: in `swap_entries_free`.
+    #[inline(never)]
+    pub(crate) fn uncharge_slots(
+        &self,
+        groups: &MemCgroups,
+        (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
+        table: &SwapTable,
+        slot: usize,
+        nr: u32,
+    ) {
+        let is_charged = !device.is_virtual() || groups.do_memsw_account();
+        let let_go = |owner, nr_run| match (is_charged, groups.lookup(owner)) {
+            (true, _) => groups.uncharge_swap(owner, nr_run),
+            (false, Some(group)) => groups.id_put(group, nr_run),
+            (false, None) => {}
+        };
+        let (mut owner, mut nr_run) = (MemcgId(0), 0);
+        for slot in slot..slot + nr as usize {
+            let this = self.slot_owner(ci, table, slot);
+            if this != owner {
+                let_go(owner, nr_run);
+                (owner, nr_run) = (this, 0);
+            }
+            nr_run += 1;
+        }
+        let_go(owner, nr_run);
+        if groups.options().owner_store != OwnerStore::Shadow {
+            ci.set_owner(slot, nr as usize, MemcgId(0));
+        }
+    }
+}

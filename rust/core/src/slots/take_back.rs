@@ -1,0 +1,217 @@
+//! Taking cached slots back: one slot, one full cluster, and the workers.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::sync::relax;
+use crate::base::types::{SwpEntry, SwpOffset, SwpType};
+use crate::cluster::{ClusterFlag, ListId};
+use crate::folio::{FolioFlags, FolioRef};
+use crate::machine::device::SwapDevice;
+use crate::machine::profile::SyncDiscard;
+use crate::machine::{Cx, Event, OnCpu, Swap, Workers};
+use crate::table::SwapTableEntry;
+
+/// When a cached slot may be taken back. Kernel: the `TTRS_*` flags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReclaimWhen {
+    /// Always.
+    Anyway,
+    /// If nothing maps the folio, or swap is over half full.
+    UnmappedOrFull,
+}
+
+/// How many pages `try_to_reclaim` found and what became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reclaimed {
+    /// No folio caches the slot.
+    Nothing,
+    /// A folio of so many pages does, and keeps its slots.
+    Kept(u32),
+    /// A folio of so many pages did; its slots are free.
+    Freed(u32),
+}
+
+/// Budget of a pass over full clusters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Budget {
+    /// One cluster: from a search for room.
+    One,
+    /// As many as the slots in use would fill: from reclaim_work.
+    Force,
+}
+
+/// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
+///
+/// A frozen folio is waited for: who froze it holds the local lock of another CPU and is about to change the entry.
+#[inline]
+pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
+    let mut round = 0;
+    loop {
+        let pfn = device.get(offset).pfn()?;
+        if let Some(folio) = swap.memory_of_folios().folio(pfn).try_get()
+            // The page may have been freed and reused between the two.
+            && device.get(offset).pfn() == Some(pfn)
+        {
+            return Some(folio);
+        }
+        relax(round);
+        round += 1;
+    }
+}
+
+impl<'a> Cx<'a> {
+    /// Takes the folio of a cached slot out of the cache if that frees its slots. Kernel: `__try_to_reclaim_swap`.
+    ///
+    /// No cluster lock is held. Never waits for the folio lock.
+    pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
+        let entry = device.entry_at(offset);
+        if let Some(owner) = device.get(offset).owner() {
+            return self.try_to_reclaim_owner(owner, entry);
+        }
+        loop {
+            let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Nothing };
+            let nr_pages = folio.nr_pages();
+            let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(nr_pages) };
+            let covers = folio.covers(entry);
+            let is_wanted = when == ReclaimWhen::Anyway || !folio.is_mapped() || self.swap.vm_swap_full();
+            // A large folio was split or another is there since it was looked up: then `covers` is false, or this is it.
+            let nr_pages = folio.nr_pages();
+            let first = SwpOffset(offset.0 - offset.0 % nr_pages);
+            let is_freed = covers
+                && is_wanted
+                && !folio.has(FolioFlags::WRITEBACK)
+                && self.del_unreferenced(device, first, &locked);
+            drop(locked);
+            if is_freed {
+                self.counters.count(Event::ReclaimedPages, nr_pages as u64);
+                return Reclaimed::Freed(nr_pages);
+            }
+            if covers {
+                return Reclaimed::Kept(nr_pages);
+            }
+        }
+    }
+
+    /// Takes the folio over the virtual slot that a real slot backs out of the cache if that frees them. Counts the one real
+    /// slot only: the others of its run may be elsewhere. Kernel: the scanner's way through the reverse map.
+    fn try_to_reclaim_owner(&mut self, owner: SwpEntry, entry: SwpEntry) -> Reclaimed {
+        let Some((device, offset)) = self.locate(owner) else { return Reclaimed::Kept(1) };
+        let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Kept(1) };
+        let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(1) };
+        let nr_pages = folio.nr_pages();
+        let first = SwpOffset(offset.0 - offset.0 % nr_pages);
+        let is_freed = folio.covers(owner)
+            && !folio.has(FolioFlags::WRITEBACK)
+            && self.is_backed_by(owner, entry)
+            && self.del_unreferenced(device, first, &locked);
+        drop(locked);
+        if !is_freed {
+            return Reclaimed::Kept(1);
+        }
+        self.counters.count(Event::ReclaimedPages, nr_pages as u64);
+        Reclaimed::Freed(1)
+    }
+
+    /// Takes cached slots of full clusters back. Kernel: `swap_reclaim_full_clusters`.
+    pub(crate) fn reclaim_full(&mut self, device: &SwapDevice, budget: Budget) {
+        let mut budget = match budget {
+            Budget::One => 1,
+            Budget::Force => self.swap.inuse_pages(device.ty()) / SWAPFILE_CLUSTER as u64,
+        };
+        while let Some(ci) = device.clusters.isolate(ListId::Full) {
+            budget = budget.saturating_sub(1);
+            let base = ci.idx().base().0;
+            let end = (base as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
+            let (mut offset, mut ci) = (SwpOffset(base), Some(ci));
+            while let Some(held) = ci.take_if(|_| offset.0 < end) {
+                let word = held.table().map_or(SwapTableEntry::NULL, |table| table.get(offset.in_cluster()));
+                let is_cache_only = word.is_cache_only() || word.is_cache_only_pointer();
+                let mut step = 1;
+                ci = if is_cache_only {
+                    held.unlocked(|| {
+                        step = match self.try_to_reclaim(device, offset, ReclaimWhen::Anyway) {
+                            Reclaimed::Nothing => 1,
+                            Reclaimed::Kept(nr) | Reclaimed::Freed(nr) => nr,
+                        };
+                    })
+                } else {
+                    Some(held)
+                };
+                offset.0 += step;
+            }
+            if let Some(mut ci) = ci.filter(|ci| ci.flag() == ClusterFlag::None) {
+                self.relocate(device, &mut ci);
+            }
+            if budget == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Discards the clusters that wait for it and frees them; returns how many. Kernel: `swap_do_scheduled_discard`.
+    pub(crate) fn discard_clusters(&mut self, device: &SwapDevice) -> u64 {
+        let mut nr = 0;
+        while let Some(idx) = device.clusters.take_discard() {
+            let end = (idx.base().0 as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
+            if device.storage().discard(idx.base(), end - idx.base().0).is_err() {
+                // The slots are free either way; only the space stays taken.
+                self.counters.count(Event::DiscardErrors, 1);
+            }
+            device.clusters.lock_used(idx).finish_discard();
+            nr += 1;
+        }
+        self.counters.count(Event::DiscardedClusters, nr);
+        nr
+    }
+
+    /// Discards on the first device, in priority order, that has something to; says whether one had.
+    ///
+    /// Kernel: `swap_sync_discard`.
+    pub(crate) fn sync_discard(&mut self) -> bool {
+        let types: Vec<SwpType> = match self.swap.switches.sync_discard {
+            SyncDiscard::Avail => self.swap.avail.lock().list.iter().collect(),
+            SyncDiscard::Active => self.swap.avail.lock().active.iter().collect(),
+        };
+        let device = types.into_iter().filter_map(|ty| self.device(ty)).find(|device| device.has_discards());
+        device.is_some_and(|device| self.discard_clusters(device) > 0)
+    }
+
+    /// Runs queued work of every device; returns slots and clusters released.
+    pub(crate) fn work(&mut self) -> u64 {
+        *self.is_work_queued = false;
+        let mut nr = 0;
+        for device in self.devices.iter().flatten() {
+            // Relaxed: taking the flag says nothing about data; see `remove_full`.
+            if device.is_reclaim_queued.swap(false, Ordering::Relaxed) {
+                let before = self.swap.inuse_pages(device.ty());
+                self.reclaim_full(device, Budget::Force);
+                nr += before.saturating_sub(self.swap.inuse_pages(device.ty()));
+            }
+            if device.has_discards() {
+                nr += self.discard_clusters(device);
+            }
+        }
+        nr
+    }
+}
+
+impl OnCpu<'_> {
+    /// Runs the work that the operation just done has queued, in inline mode.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        if self.has_queued_work() && self.swap().workers == Workers::Inline {
+            self.cx().work();
+        }
+    }
+}
+
+impl Swap {
+    /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
+    pub fn run_workers(&self) -> u64 {
+        let mut on_cpu = self.on_cpu(crate::base::types::CpuId(0)).expect("there is a CPU 0");
+        let nr_done = on_cpu.cx().work();
+        drop(on_cpu);
+        nr_done + self.run_zswap_worker()
+    }
+}

@@ -1,0 +1,200 @@
+//! A swap file or a block device.
+
+mod open;
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+
+pub use open::FileOptions;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::{Call, EIO, StorageStats, StorageTraits, SwapStorage, WriteRun};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::SwpOffset;
+use crate::storage::header::SwapHeader;
+use crate::storage::spec::DeviceSpec;
+
+/// Most buffers of one vectored call. Kernel: `UIO_MAXIOV`.
+const BUFFERS_MAX: usize = 1024;
+const EOPNOTSUPP: i32 = 95;
+
+/// A swap file or block device with a SWAPSPACE2 header, locked against a second user while it is open.
+///
+/// One system call for each run, at the slot's place, so calls of many threads go side by side. Writes go to the page
+/// cache unless opened `direct`; nothing is flushed, as swap does not outlive its user. Kernel: the file behind a
+/// `swap_info_struct`; differs: I/O goes through the file system, so holes are no error and extents are not mapped.
+#[derive(Debug)]
+pub struct File {
+    file: fs::File,
+    path: String,
+    header: SwapHeader,
+    spec: DeviceSpec,
+}
+
+/// Returns the system's number and its words.
+#[cold]
+pub(super) fn cause(error: &io::Error) -> (i32, String) {
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or_default().to_owned();
+    (error.raw_os_error().unwrap_or(EIO), words)
+}
+
+pub(super) fn at_byte(slot: SwpOffset) -> u64 {
+    u64::from(slot.0) * PAGE_SIZE as u64
+}
+
+const TRUNCATED: &str = "the file ends before it, truncated";
+const WROTE_NOTHING: &str = "the system took no byte";
+
+impl File {
+    /// Returns what the header says.
+    pub fn header(&self) -> &SwapHeader {
+        &self.header
+    }
+
+    /// Returns the path it was opened by.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    #[cfg(feature = "uring")]
+    pub(super) fn inner(&self) -> &fs::File {
+        &self.file
+    }
+
+    pub(super) fn call(&self, op: &'static str, first: SwpOffset, bytes: usize) -> Call<'_> {
+        Call::new(op, &self.path, first, bytes)
+    }
+
+    #[cold]
+    fn failed(&self, op: &'static str, first: SwpOffset, bytes: usize, error: &io::Error) -> SwapError {
+        let (errno, words) = cause(error);
+        self.call(op, first, bytes).failed(errno, words)
+    }
+
+    /// Writes runs that follow each other with one call, and what the system left over with more; a run that fails does
+    /// not keep those behind it from being written.
+    fn write_merged(&self, runs: &[WriteRun<'_>], mut done: impl FnMut(usize, Result<()>)) {
+        let (mut i, mut written) = (0, 0);
+        while let Some(run) = runs.get(i) {
+            let rest = runs[i + 1..].iter().map(|run| IoSlice::new(run.data)).take(BUFFERS_MAX - 1);
+            let buffers: Vec<_> = [IoSlice::new(&run.data[written..])].into_iter().chain(rest).collect();
+            let result = rustix::io::pwritev(&self.file, &buffers, at_byte(run.first) + written as u64);
+            match result.map_err(io::Error::from) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => {
+                    done(i, Err(self.call("write", run.first, run.data.len()).failed(EIO, WROTE_NOTHING)));
+                    (i, written) = (i + 1, 0);
+                }
+                Ok(bytes) => {
+                    written += bytes;
+                    while runs.get(i).is_some_and(|run| written >= run.data.len()) {
+                        written -= runs[i].data.len();
+                        done(i, Ok(()));
+                        i += 1;
+                    }
+                }
+                Err(error) => {
+                    done(i, Err(self.failed("write", run.first, run.data.len(), &error)));
+                    (i, written) = (i + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+impl SwapStorage for File {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    fn spec(&self) -> DeviceSpec {
+        self.spec.clone()
+    }
+
+    fn traits(&self) -> StorageTraits {
+        StorageTraits::empty()
+    }
+
+    fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
+        let mut written = 0;
+        while written < data.len() {
+            match self.file.write_at(&data[written..], at_byte(first) + written as u64) {
+                Ok(0) => return Err(self.call("write", first, data.len()).failed(EIO, WROTE_NOTHING)),
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed("write", first, data.len(), &error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
+        let mut read = 0;
+        while read < data.len() {
+            match self.file.read_at(&mut data[read..], at_byte(first) + read as u64) {
+                Ok(0) => return Err(self.call("read", first, data.len()).failed(EIO, TRUNCATED)),
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed("read", first, data.len(), &error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_runs(&self, runs: &[WriteRun<'_>]) -> Vec<Result<()>> {
+        merged(runs, |group, done| self.write_merged(group, done))
+    }
+
+    /// Punches a hole, which a block device takes as a discard. Errors: `Io`, EOPNOTSUPP where the file system has no
+    /// holes or the device no discards: then `can_discard` is false.
+    fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
+        let bytes = nr_pages as usize * PAGE_SIZE;
+        if !self.spec.can_discard {
+            return Err(self.call("discard", first, bytes).failed(EOPNOTSUPP, "no holes here"));
+        }
+        punch(&self.file, at_byte(first), bytes as u64).map_err(|error| self.failed("discard", first, bytes, &error))
+    }
+
+    /// `allocated_bytes` that the file takes on its file system; nothing for a block device.
+    fn stats(&self) -> StorageStats {
+        use std::os::unix::fs::MetadataExt;
+        match self.file.metadata() {
+            Ok(meta) if meta.is_file() => vec![("allocated_bytes", meta.blocks() * 512)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Sorts the runs, hands over groups that follow each other and have room in one call, and returns a result for each
+/// run in the order given.
+pub(super) fn merged<'a>(
+    runs: &[WriteRun<'a>],
+    mut write: impl FnMut(&[WriteRun<'a>], &mut dyn FnMut(usize, Result<()>)),
+) -> Vec<Result<()>> {
+    let mut order: Vec<usize> = (0..runs.len()).collect();
+    order.sort_by_key(|&i| runs[i].first);
+    let sorted: Vec<_> = order.iter().map(|&i| runs[i]).collect();
+    let mut results = vec![Ok(()); runs.len()];
+    let mut start = 0;
+    for group in sorted.chunk_by(|a, b| at_byte(a.first) + a.data.len() as u64 == at_byte(b.first)) {
+        let order = &order[start..start + group.len()];
+        write(group, &mut |i, result| results[order[i]] = result);
+        start += group.len();
+    }
+    results
+}
+
+fn punch(file: &fs::File, start_bytes: u64, bytes: u64) -> io::Result<()> {
+    loop {
+        match fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start_bytes, bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(Into::into),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! Swap-out of a folio that its holder maps, and the way back: the whole of steps O0 to O8 and I0 to I7 for users who
+//! have no page tables of their own.
+
+use std::ops::Range;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::gfp::Gfp;
+use crate::base::types::{CpuId, CssId, Order, SwpEntry};
+pub use crate::folio::MappedFolio;
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::machine::{Event, Swap};
+use crate::memcg::MemcgStat;
+use crate::reclaim::hooks::set_active;
+use crate::swapping::swapin::{Orders, Swapin};
+
+/// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// The folio.
+    pub folio: MappedFolio<'a>,
+    /// The reason.
+    pub error: SwapError,
+}
+
+impl Swap {
+    /// Makes a folio of zeros, mapped by the caller, dirty. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous fault.
+    pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
+        self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
+    }
+
+    /// Makes a folio of zeros that a group is charged for. Errors: `NoMemory`, `OverLimit` (ENOMEM).
+    pub fn folio_zeroed_in(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let folio = self.folio_charged(order, css, gfp, cpu)?;
+        self.zero_anon(&folio)?;
+        Ok(folio)
+    }
+
+    /// Makes a folio that a group is charged for, with whatever bytes. Kernel: `alloc_anon_folio`; differs: a large folio
+    /// that may not reclaim is made of what is free.
+    pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
+            true => self.folio_alloc_shrinking(order, cpu)?,
+            false => self.folio_alloc(order)?,
+        };
+        let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
+        self.end_operation();
+        charged.map(|()| folio)
+    }
+
+    /// Fills a new folio with zeros and puts it on its list. Errors: those of [`crate::folio::Folio::bytes_mut`].
+    pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
+        folio.bytes_mut()?.fill(0);
+        self.make_anon(folio);
+        Ok(())
+    }
+
+    /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
+    pub fn folio_with(&self, order: Order, data: &[u8]) -> Result<FolioRef<'_>> {
+        self.folio_with_in(order, data, CssId::ROOT, CpuId(0))
+    }
+
+    /// [`Swap::folio_with`] charged to a group. Errors: as there, and `OverLimit` (ENOMEM).
+    pub fn folio_with_in(&self, order: Order, data: &[u8], css: CssId, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let high = order.nr_pages() as u64 * crate::base::limits::PAGE_SIZE as u64;
+        if data.len() as u64 > high {
+            return Err(SwapError::OutOfRange { what: "data bytes", value: data.len() as i128, low: 0, high });
+        }
+        let folio = self.folio_charged(order, css, Gfp::HIGHUSER_MOVABLE, cpu)?;
+        {
+            let mut bytes = folio.bytes_mut()?;
+            let (given, rest) = bytes.split_at_mut(data.len());
+            given.copy_from_slice(data);
+            rest.fill(0);
+        }
+        self.make_anon(&folio);
+        Ok(folio)
+    }
+
+    pub(crate) fn make_anon(&self, folio: &FolioRef<'_>) {
+        folio.set(FolioFlags::UPTODATE | FolioFlags::DIRTY | FolioFlags::SWAPBACKED);
+        folio.lru_add();
+    }
+
+    /// Gives a folio slots that may have some, charges them and dirties it: what a swap-out does before it unmaps.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the charge or a policy refused; `AlreadyCached` (EEXIST); `FolioBusy`
+    /// (EBUSY); `ForeignFolio` (EINVAL). Steps O1 to O3. Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        check_home(folio.folio(), self.memory_of_folios())?;
+        let wish = self.ask_swap(folio);
+        let locked = folio.folio().try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        let result = self.add_to_swap_as(&locked, &wish, cpu);
+        let entry = locked.entry();
+        drop(locked);
+        self.end_operation();
+        result.map(|()| entry.expect("it was given slots"))
+    }
+
+    /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.
+    ///
+    /// The slots of the mapped pages have one reference more then, the caller's; the entry is that of the folio's first
+    /// page. Errors, with the folio back, mapped and resident, with the slots it got: `NoSpace` (ENOSPC) no run of the
+    /// order; `NoMemory` (ENOMEM) charge refused; `FolioPinned`, `DataInUse` (EBUSY) somebody else holds the folio or a
+    /// view of its bytes; `Io` the write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the
+    /// folio lock.
+    /// Kernel: `shrink_folio_list` of one folio; differs: it is not split here when there is no room.
+    pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, Kept<'s>> {
+        let (folio, pages) = mapped.into_parts();
+        let result = self.swap_out_parts(&folio, pages.clone(), cpu);
+        self.end_operation();
+        match result {
+            Ok(entry) => {
+                // The reference went with the folio.
+                folio.into_raw();
+                Ok(entry)
+            }
+            Err(error) => Err(Kept { folio: MappedFolio::from_parts(folio, pages), error }),
+        }
+    }
+
+    fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
+        check_home(folio.folio(), self.memory_of_folios())?;
+        let wish = self.ask_swap(folio);
+        let locked = folio.folio().lock_for_io()?;
+        let is_new = !locked.has(FolioFlags::SWAPCACHE);
+        if is_new && let Err(error) = self.add_to_swap_as(&locked, &wish, cpu) {
+            if matches!(error, SwapError::NoSpace { .. }) {
+                self.count_fallback(folio.folio(), folio.order(), cpu)?;
+            }
+            return Err(error);
+        }
+        let entry = locked.entry().expect("cached");
+        self.unmap(&locked, pages.clone(), cpu)?;
+        match self.pageout(locked, self.refault_level(None), cpu) {
+            (None, _) => Ok(entry),
+            (Some(locked), result) => {
+                if result.as_ref().is_err_and(SwapError::is_write_refused) {
+                    set_active(&locked, true);
+                }
+                self.remap(&locked, pages, cpu)?;
+                Err(result.err().unwrap_or_else(|| locked.busy()))
+            }
+        }
+    }
+
+    /// Turns mappings of a locked folio into references to its slots. Step O4. Errors: `CountOverflow` (EOVERFLOW).
+    fn unmap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
+        let nr = pages.len() as u32;
+        self.on_cpu(cpu)?.dup_locked(locked, pages)?;
+        locked.remove_mappings(nr);
+        Ok(())
+    }
+
+    /// Turns references to the slots of a locked folio back into mappings. Step I6.
+    fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
+        let nr = pages.len() as u32;
+        if locked.has(FolioFlags::SWAPCACHE) {
+            self.on_cpu(cpu)?.put_locked_folio(locked, pages)?;
+        }
+        locked.add_mappings(nr);
+        Ok(())
+    }
+
+    /// Counts a fault of a task of a group that had to allocate or read. Kernel: `count_memcg_event_mm`.
+    pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
+        self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
+        if let Some(group) = self.group(css) {
+            group.count(MemcgStat::PgMajFault, 1);
+        }
+        Ok(())
+    }
+
+    /// Swaps in what one reference a slot of `nr_pages` slots from `entry` stands for, and maps it for the caller.
+    ///
+    /// The folio may be smaller than that when the orders did not work out, or larger when it was cached: its mapped
+    /// pages say which slots' references were taken, from `entry` on. Errors: `NotInUse`, `NoDevice` (ENOENT) a slot has
+    /// no reference; `NoMemory` (ENOMEM); `Io` the read failed, and may be tried again; `BadRange` (EINVAL).
+    /// Kernel: `do_swap_page` over `swapin_entry`; differs: there is no page table to look at, a count stands for it.
+    pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
+        loop {
+            let found = self.swapin_folio(entry, how);
+            self.end_operation();
+            let (folio, is_new) = found?;
+            if is_new {
+                self.count_major_fault(how.faulting, how.cpu)?;
+            }
+            let locked = folio.folio().lock_for_fault()?;
+            if !folio.covers(entry) {
+                continue;
+            }
+            if !locked.has(FolioFlags::UPTODATE) {
+                // Whoever read it got the reason and takes it out of the cache; read it again.
+                drop(locked);
+                self.drop_unread(&folio, how.cpu)?;
+                continue;
+            }
+            let first = entry.offset().0 - folio.entry().expect("covers").offset().0;
+            let pages = first..(first + nr_pages).min(folio.nr_pages());
+            self.remap(&locked, pages.clone(), how.cpu)?;
+            if self.should_free_swap(folio.folio(), entry, how.cpu)? {
+                self.on_cpu(how.cpu)?.free_swap_locked(&locked)?;
+            }
+            drop(locked);
+            return Ok(MappedFolio::from_parts(folio, pages));
+        }
+    }
+
+    /// Swaps everything in that `nr_pages` slots from `entry` stand for, as few folios as the orders allow.
+    ///
+    /// Errors: as [`Swap::swap_in`]; what was mapped before is unmapped again, its content given up only if another
+    /// reference still has it: so it is handed back in `done`.
+    pub fn swap_in_all<'s>(
+        &'s self,
+        entry: SwpEntry,
+        nr_pages: u32,
+        how: &Swapin<'s>,
+        done: &mut Vec<MappedFolio<'s>>,
+    ) -> Result<()> {
+        let mut nr_done = 0;
+        while nr_done < nr_pages {
+            let (at, left) = (entry.plus(nr_done), nr_pages - nr_done);
+            // A folio lies over an aligned range: one that begins before the slots asked for would cache others' too.
+            let fits = at.offset().0.trailing_zeros().min(left.ilog2()).min(Order::MAX.get().into());
+            let orders = Orders::from_bits(how.orders.bits() & ((2 << fits) - 1))?;
+            let mapped = self.swap_in(at, left, &Swapin { orders, ..*how })?;
+            nr_done += mapped.pages().len() as u32;
+            done.push(mapped);
+        }
+        Ok(())
+    }
+
+    /// Says whether a slot is given up once its page is mapped. Step I7. Kernel: `should_try_to_free_swap`; differs: no
+    /// mlock, no write fault: page tables know of those.
+    pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
+        let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
+        Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
+    }
+
+    /// Says whether a folio's slots are wanted for others. Kernel: `mem_cgroup_swap_full`.
+    pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
+        let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
+        self.vm_swap_full() || is_full().unwrap_or(false)
+    }
+
+    /// Unmaps and lets go: the memory is free once nobody else holds it, and slots that only the cache still has too.
+    ///
+    /// Kernel: `zap_pte_range` with `free_swap_cache`.
+    pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let (folio, pages) = mapped.into_parts();
+        folio.remove_mappings(pages.len() as u32);
+        self.free_folio_and_swap_cache(&folio, cpu)
+    }
+
+    /// Gives slots up that only the cache of an unmapped folio still has. Kernel: `free_folio_and_swap_cache`.
+    pub(crate) fn free_folio_and_swap_cache(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+        if !folio.is_mapped()
+            && folio.has(FolioFlags::SWAPCACHE)
+            && let Some(locked) = folio.folio().try_lock()
+        {
+            self.on_cpu(cpu)?.free_swap_locked(&locked)?;
+        }
+        Ok(())
+    }
+}

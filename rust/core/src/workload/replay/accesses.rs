@@ -1,0 +1,385 @@
+//! Page accesses in an address space: which pages a program touches, in order, with contents that prove each page.
+//!
+//! What a page holds is a function of the accesses before: its first touch fills it by seed and number, each write after
+//! that adds to its last word. So a replay may stop anywhere and go on in another call, in a copy after a fork too.
+
+use std::ops::Range;
+
+use super::contents::Contents;
+use super::{Clock, cpu_ns};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+use crate::base::types::CpuId;
+use crate::folio::{FolioFlags, FolioRef};
+use crate::mm::{MMAP_PAGES_MAX, Mm, Pte};
+use crate::readahead::Vpn;
+
+/// Accesses between two calls of the caller's function.
+const TICK_ACCESSES: usize = 1024;
+/// Where the last word of a page starts: the stamp that writes change.
+const STAMP_AT: usize = PAGE_SIZE - size_of::<u64>();
+/// What a write adds to the stamp. Odd: no number of writes that can happen gives an old stamp again.
+const STAMP_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A checked list of page accesses, ready to replay.
+#[derive(Debug)]
+pub struct Accesses {
+    pages: Vec<u32>,
+    writes: Vec<u8>,
+    span_pages: u64,
+    nr_pages: u64,
+    nr_writes: u64,
+}
+
+/// What a replay of page accesses is told beside the list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AccessReplay {
+    /// Where page 0 of the list is in the address space.
+    pub first: Vpn,
+    /// Which accesses; those before were replayed in the same place, or in what it was forked from.
+    pub range: Range<usize>,
+    /// Whose hints and local lock are used.
+    pub cpu: CpuId,
+    /// Pages that are zeros until they are written, of 100.
+    pub zero_percent: f64,
+    /// Pages that do not compress; the others are about 3:1 for lz4.
+    pub random_percent: f64,
+    /// Compare the stamp at each access, and the whole page at each that finds it swapped out.
+    pub is_verified: bool,
+    /// Of the contents.
+    pub seed: u64,
+}
+
+/// What one replay of page accesses did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AccessReport {
+    /// Accesses replayed.
+    pub accesses: u64,
+    /// Those among them that wrote.
+    pub writes: u64,
+    /// Those that were the first of their page.
+    pub first_touches: u64,
+    /// Pages that were swapped out and compared as a whole when they were back; 0 unless verified.
+    pub verified_pages: u64,
+    /// CPU time of this thread; making contents and comparing whole pages is not part of it.
+    pub cpu_ns: u64,
+    /// The replay ended early: the next access found no memory, or its memory cgroup none to charge.
+    pub is_oom: bool,
+}
+
+impl Accesses {
+    /// Checks the columns and takes them over: page numbers, and 1 for each access that writes, else 0.
+    ///
+    /// Errors: `BadTrace` (EINVAL), naming the access.
+    pub fn new(pages: Vec<u32>, writes: Vec<u8>) -> Result<Self> {
+        let bad = |index, what| Err(SwapError::BadTrace { index, what });
+        if pages.len() != writes.len() {
+            return bad(0, "columns differ in length");
+        }
+        if let Some(index) = pages.iter().position(|&page| u64::from(page) >= MMAP_PAGES_MAX) {
+            return bad(index, "the page number is not below 2^28, the most pages of a mapping");
+        }
+        if let Some(index) = writes.iter().position(|&write| write > 1) {
+            return bad(index, "write must be 0 or 1");
+        }
+        let span_pages = pages.iter().max().map_or(0, |&page| u64::from(page) + 1);
+        let mut is_seen = vec![false; span_pages as usize];
+        let is_new = |&&page: &&u32| !std::mem::replace(&mut is_seen[page as usize], true);
+        let nr_pages = pages.iter().filter(is_new).count() as u64;
+        let nr_writes = writes.iter().map(|&write| u64::from(write)).sum();
+        Ok(Self { pages, writes, span_pages, nr_pages, nr_writes })
+    }
+
+    /// Returns the number of accesses.
+    pub fn nr_accesses(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Returns the accesses that write.
+    pub fn nr_writes(&self) -> u64 {
+        self.nr_writes
+    }
+
+    /// Returns the pages that are accessed at all.
+    pub fn nr_pages(&self) -> u64 {
+        self.nr_pages
+    }
+
+    /// Returns the pages a mapping must have: one more than the largest page number.
+    pub fn span_pages(&self) -> u64 {
+        self.span_pages
+    }
+
+    /// Makes one page after the other present, as the list says.
+    ///
+    /// `tick` is called with the accesses done, every thousand; its error ends the replay. No memory ends it too, and the
+    /// report says so: the kernel would kill the task. Errors: `OutOfRange` (EINVAL) a range beyond the list; `BadShare`
+    /// (EINVAL); `NotMapped` (EFAULT); `Invariant` a page came back different; `Io`; `BadCpu`.
+    pub fn replay(
+        &self,
+        mm: &Mm,
+        how: &AccessReplay,
+        mut tick: impl FnMut(usize) -> Result<()>,
+    ) -> Result<AccessReport> {
+        let (Range { start, end }, high) = (how.range.clone(), self.pages.len() as u64);
+        for (what, value, low) in [("start", start, 0), ("stop", end, start)] {
+            if value < low || value as u64 > high {
+                return Err(SwapError::OutOfRange { what, value: value as i128, low: low as u64, high });
+            }
+        }
+        let mut run = Run::new(self, mm, how)?;
+        self.pages[..start].iter().zip(&self.writes).for_each(|(&page, &write)| run.replayed(page, write == 1));
+        tick(0)?;
+        for range in (start..end).step_by(TICK_ACCESSES).map(|at| at..(at + TICK_ACCESSES).min(end)) {
+            run.accesses(range.clone())?;
+            if run.report.is_oom {
+                break;
+            }
+            tick(range.end - start)?;
+        }
+        Ok(run.report)
+    }
+}
+
+/// The state of one replay: what each page holds.
+struct Run<'a> {
+    list: &'a Accesses,
+    mm: &'a Mm,
+    how: &'a AccessReplay,
+    contents: Contents,
+    clock: Clock,
+    /// By page; None before its first touch.
+    stamps: Vec<Option<u64>>,
+    page_bytes: Vec<u8>,
+    /// CPU time that was no part of an access.
+    aside_ns: u64,
+    report: AccessReport,
+}
+
+impl<'a> Run<'a> {
+    fn new(list: &'a Accesses, mm: &'a Mm, how: &'a AccessReplay) -> Result<Self> {
+        Ok(Self {
+            list,
+            mm,
+            how,
+            contents: Contents::new(how.seed, how.zero_percent, how.random_percent)?,
+            clock: Clock::new(),
+            stamps: vec![None; list.span_pages as usize],
+            page_bytes: vec![0; PAGE_SIZE],
+            aside_ns: 0,
+            report: AccessReport::default(),
+        })
+    }
+
+    /// Takes note of an access of an earlier call.
+    fn replayed(&mut self, page: u32, is_write: bool) {
+        match &mut self.stamps[page as usize] {
+            Some(stamp) => *stamp = stamp.wrapping_add(if is_write { STAMP_STEP } else { 0 }),
+            new @ None => {
+                self.contents.fill(page.into(), &mut self.page_bytes);
+                *new = Some(stamp_of(&self.page_bytes));
+            }
+        }
+    }
+
+    /// Replays some accesses and adds what they took.
+    fn accesses(&mut self, range: Range<usize>) -> Result<()> {
+        let (start_ns, aside_ns) = (cpu_ns(), self.aside_ns);
+        let list = self.list;
+        let mut result = Ok(());
+        for (&page, &write) in list.pages[range.clone()].iter().zip(&list.writes[range]) {
+            result = self.access(page, write == 1);
+            if result.is_err() {
+                break;
+            }
+            self.report.accesses += 1;
+            self.report.writes += u64::from(write);
+        }
+        self.report.cpu_ns += (cpu_ns() - start_ns).saturating_sub(self.aside_ns - aside_ns);
+        match result {
+            Err(error) if error.is_no_memory() => self.report.is_oom = true,
+            result => result?,
+        }
+        Ok(())
+    }
+
+    fn access(&mut self, page: u32, is_write: bool) -> Result<()> {
+        let (mm, how) = (self.mm, self.how);
+        let vpn = Vpn(how.first.0.saturating_add(page.into()));
+        let Some(stamp) = self.stamps[page as usize] else {
+            return self.first_touch(vpn, page);
+        };
+        let was_out = how.is_verified && matches!(mm.vma_of(vpn)?.pte(vpn), Pte::Swap { .. });
+        let (folio, at) = mm.touch(vpn, is_write, how.cpu)?;
+        let bytes = range_of(at);
+        if how.is_verified {
+            let page_now = folio.bytes()?;
+            self.check(page, stamp, &page_now[bytes.clone()], was_out)?;
+        }
+        if is_write {
+            let stamp = stamp.wrapping_add(STAMP_STEP);
+            write(&folio, bytes.start + STAMP_AT, &stamp.to_ne_bytes())?;
+            self.stamps[page as usize] = Some(stamp);
+        }
+        Ok(())
+    }
+
+    /// Fills a page: what a program would compute or read from a file.
+    fn first_touch(&mut self, vpn: Vpn, page: u32) -> Result<()> {
+        let (folio, at) = self.mm.touch(vpn, true, self.how.cpu)?;
+        self.aside(|run| {
+            run.contents.fill(page.into(), &mut run.page_bytes);
+            write(&folio, range_of(at).start, &run.page_bytes)
+        })?;
+        self.stamps[page as usize] = Some(stamp_of(&self.page_bytes));
+        self.report.first_touches += 1;
+        Ok(())
+    }
+
+    /// Compares the stamp, or all of a page that was out, with what was written.
+    fn check(&mut self, page: u32, stamp: u64, bytes: &[u8], was_out: bool) -> Result<()> {
+        let is_same = stamp_of(bytes) == stamp
+            && (!was_out
+                || self.aside(|run| {
+                    run.report.verified_pages += 1;
+                    run.contents.fill(page.into(), &mut run.page_bytes);
+                    bytes[..STAMP_AT] == run.page_bytes[..STAMP_AT]
+                }));
+        if is_same {
+            return Ok(());
+        }
+        let which = self.report.accesses as usize + self.how.range.start;
+        Err(SwapError::Invariant(format!("page {page} is not what was written when access {which} looks at it")))
+    }
+
+    /// Does something that is no part of what an access costs.
+    fn aside<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        let start_ns = cpu_ns();
+        let result = call(self);
+        // The look at the clock that the difference leaves out is none of the access's either.
+        self.aside_ns += cpu_ns() - start_ns + self.clock.look_ns;
+        result
+    }
+}
+
+/// Returns the bytes of a folio that are one of its pages.
+fn range_of(page: u16) -> Range<usize> {
+    let start = usize::from(page) * PAGE_SIZE;
+    start..start + PAGE_SIZE
+}
+
+fn stamp_of(page_bytes: &[u8]) -> u64 {
+    u64::from_ne_bytes(page_bytes[STAMP_AT..].try_into().expect("the last eight bytes"))
+}
+
+/// Writes to a page that was made writable, while its reference is held.
+fn write(folio: &FolioRef<'_>, at: usize, bytes: &[u8]) -> Result<()> {
+    folio.bytes_mut()?[at..at + bytes.len()].copy_from_slice(bytes);
+    // Before the reference goes: reclaim that has written the folio already finds the reference or the flag.
+    folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::machine::Swap;
+    use crate::machine::profile::Profile;
+    use crate::mm::VmaOptions;
+    use crate::storage::Ram;
+    use crate::storage::spec::Discard;
+
+    /// Pages 0, 2 and 5 of a span of six, touched, written and read.
+    const PAGES: [u32; 8] = [0, 2, 0, 5, 0, 2, 5, 0];
+    const WRITES: [u8; 8] = [1, 0, 1, 0, 1, 1, 0, 0];
+
+    fn list() -> Accesses {
+        Accesses::new(PAGES.to_vec(), WRITES.to_vec()).expect("a good list")
+    }
+
+    fn mapped(nr_pages: u64) -> (Mm, Vpn) {
+        let swap = Arc::new(Swap::new(1, Profile::Newest).expect("one CPU"));
+        swap.swapon_storage(Arc::new(Ram::new(4096).expect("a size")), None, Discard::None).expect("a device");
+        let mm = Mm::new(swap);
+        let first = mm.mmap(nr_pages, VmaOptions::default()).expect("room").pages().start;
+        (mm, first)
+    }
+
+    fn how(first: Vpn, range: Range<usize>) -> AccessReplay {
+        let (zero_percent, random_percent) = (10.0, 10.0);
+        AccessReplay { first, range, cpu: CpuId(0), zero_percent, random_percent, is_verified: true, seed: 1 }
+    }
+
+    fn page_out(mm: &Mm, first: Vpn) {
+        let report = mm.pageout(first..Vpn(first.0 + 6), CpuId(0)).expect("mapped");
+        assert_eq!(report.errno, 0, "all that may go goes");
+    }
+
+    #[test]
+    fn accesses_are_counted() {
+        let (list, (mm, first)) = (list(), mapped(6));
+        assert_eq!((list.nr_accesses(), list.nr_writes(), list.nr_pages(), list.span_pages()), (8, 4, 3, 6));
+        let mut ticks = Vec::new();
+        let tick = |done| {
+            ticks.push(done);
+            Ok(())
+        };
+        let report = list.replay(&mm, &how(first, 0..8), tick).expect("replays");
+        assert_eq!((report.accesses, report.writes, report.first_touches, report.verified_pages), (8, 4, 3, 0));
+        assert_eq!((mm.nr_pages(), ticks, report.is_oom), ((3, 0), vec![0, 8], false));
+    }
+
+    #[test]
+    fn a_page_is_known_again_wherever_the_replay_goes_on() {
+        let (list, (mm, first)) = (list(), mapped(6));
+        let mut verified_pages = 0;
+        for at in 0..8 {
+            verified_pages += list.replay(&mm, &how(first, at..at + 1), |_| Ok(())).expect("as written").verified_pages;
+            page_out(&mm, first);
+        }
+        assert_eq!(verified_pages, 5, "each access but the three first touches");
+        let child = mm.fork(CpuId(0)).expect("no counts overflow");
+        let more = Accesses::new([&PAGES[..], &[5, 0]].concat(), [&WRITES[..], &[1, 1]].concat()).expect("good");
+        assert_eq!(more.replay(&child, &how(first, 8..10), |_| Ok(())).expect("as written").verified_pages, 2);
+        // What the child wrote is its own.
+        assert_eq!(list.replay(&mm, &how(first, 7..8), |_| Ok(())).expect("as written").verified_pages, 1);
+        mm.swap().check().expect("nothing lost");
+    }
+
+    #[test]
+    fn a_page_somebody_else_wrote_is_caught() {
+        let (list, (mm, first)) = (list(), mapped(6));
+        list.replay(&mm, &how(first, 0..4), |_| Ok(())).expect("replays");
+        let caught = |at: usize| {
+            mm.write(first.0 * PAGE_SIZE as u64 + at as u64, &[0xa5], CpuId(0)).expect("mapped");
+            let seen = list.replay(&mm, &how(first, 4..5), |_| Ok(()));
+            seen.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(caught(0), "", "a page that stays in memory is only looked at by its stamp");
+        page_out(&mm, first);
+        assert!(caught(0).contains("page 0 is not what was written when access 4"), "the whole page once it was out");
+        assert!(caught(PAGE_SIZE - 1).contains("page 0"), "the stamp at any time");
+        let trusting = AccessReplay { is_verified: false, ..how(first, 4..8) };
+        assert!(list.replay(&mm, &trusting, |_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let bad = |pages: &[u32], writes: &[u8]| {
+            Accesses::new(pages.to_vec(), writes.to_vec()).map(|_| ()).expect_err("refused").to_string()
+        };
+        assert!(bad(&[1, 2], &[0]).contains("differ in length"));
+        assert!(bad(&[0, 1 << 28], &[0, 0]).contains("operation 1 of the trace: the page number"));
+        assert!(bad(&[0, 0], &[0, 2]).contains("operation 1 of the trace: write must be 0 or 1"));
+        let (list, (mm, first)) = (list(), mapped(5));
+        let errno = |how: &AccessReplay| list.replay(&mm, how, |_| Ok(())).map_err(|error| error.errno()).err();
+        assert_eq!(errno(&how(first, 0..9)), Some(22));
+        #[expect(clippy::reversed_empty_ranges, reason = "what is refused")]
+        let backwards = 5..4;
+        assert_eq!(errno(&how(first, backwards)), Some(22));
+        assert_eq!(errno(&AccessReplay { zero_percent: 100.5, ..how(first, 0..1) }), Some(22));
+        assert_eq!(errno(&how(first, 0..8)), Some(14), "page 5 of five");
+    }
+}

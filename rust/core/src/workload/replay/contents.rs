@@ -1,0 +1,74 @@
+//! What the pages of a replay hold: a function of seed and page, so that nobody has to keep it to know it again.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::PAGE_SIZE;
+
+/// A compressible page is random for the first bytes of each block and repeats one word in the rest: lz4 makes it about
+/// 3 times smaller.
+const BLOCK_BYTES: usize = 128;
+const RANDOM_BYTES: usize = 36;
+
+/// Contents by page number, and yes-or-no choices by number. Each draws from a stream of its own.
+#[derive(Debug)]
+pub(super) struct Contents {
+    rng: ChaCha8Rng,
+    zero_share: f64,
+    random_share: f64,
+}
+
+impl Contents {
+    /// Errors: `BadShare` (EINVAL) a percentage, or both together, out of 0..=100.
+    pub(super) fn new(seed: u64, zero_percent: f64, random_percent: f64) -> Result<Self> {
+        let sum = zero_percent + random_percent;
+        let shares = [
+            ("zero percent", zero_percent),
+            ("random percent", random_percent),
+            ("zero and random percent together", sum),
+        ];
+        shares.into_iter().try_for_each(|(what, percent)| check_percent(what, percent))?;
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Ok(Self { rng, zero_share: zero_percent / 100.0, random_share: random_percent / 100.0 })
+    }
+
+    fn stream(&self, stream: u64) -> ChaCha8Rng {
+        let mut rng = self.rng.clone();
+        rng.set_stream(stream);
+        rng
+    }
+
+    /// Writes what a page holds when it is new; its number is that in the whole workload.
+    pub(super) fn fill(&self, page: u64, bytes: &mut [u8]) {
+        debug_assert_eq!(bytes.len(), PAGE_SIZE, "one page");
+        let mut rng = self.stream(page);
+        let drawn: f64 = rng.random();
+        if drawn < self.zero_share {
+            bytes.fill(0);
+        } else if drawn < self.zero_share + self.random_share {
+            rng.fill_bytes(bytes);
+        } else {
+            let word = rng.random::<u64>().to_ne_bytes();
+            for block in bytes.chunks_exact_mut(BLOCK_BYTES) {
+                let (random, same) = block.split_at_mut(RANDOM_BYTES);
+                rng.fill_bytes(random);
+                same.chunks_mut(word.len()).for_each(|chunk| chunk.copy_from_slice(&word[..chunk.len()]));
+            }
+        }
+    }
+
+    /// Says yes to so many percent of the choices; which ones is up to the seed.
+    pub(super) fn is_chosen(&self, choice: u64, percent: f64) -> bool {
+        // Counted from the end: no page has that stream.
+        self.stream(u64::MAX - choice).random_bool(percent / 100.0)
+    }
+}
+
+/// Errors: `BadShare` (EINVAL) out of 0..=100, or no number.
+pub(super) fn check_percent(what: &'static str, percent: f64) -> Result<()> {
+    if (0.0..=100.0).contains(&percent) {
+        return Ok(());
+    }
+    Err(SwapError::BadShare { what, value: percent.to_string(), high: 100 })
+}

@@ -1,0 +1,383 @@
+//! A trace with folios that have data: every allocation is a swap-out, every release a swap-in.
+
+use super::contents::{Contents, check_percent};
+use super::{Clock, Op, Trace, split_order};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::{MAX_CPUS, PAGE_SIZE, SWAP_NR_ORDERS};
+use crate::base::types::{CpuId, Order, SwpEntry};
+use crate::machine::Swap;
+use crate::storage::StorageStats;
+use crate::swapping::swapin::{Orders, Swapin};
+use crate::swapping::swapout::{Kept, MappedFolio};
+
+/// Operations between two calls of the caller's function.
+const TICK_OPS: usize = 256;
+
+/// What a replay with folios is told beside the trace.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FolioReplay {
+    /// Pages that are zeros, of 100.
+    pub zero_percent: f64,
+    /// Pages that do not compress; the others are about 3:1 for lz4.
+    pub random_percent: f64,
+    /// Releases that read their pages before they give them up; the others do not look.
+    pub read_percent: f64,
+    /// Compare each page read with what was written.
+    pub is_verified: bool,
+    /// Of contents, and of which releases read.
+    pub seed: u64,
+}
+
+impl Default for FolioReplay {
+    fn default() -> Self {
+        Self { zero_percent: 10.0, random_percent: 10.0, read_percent: 100.0, is_verified: true, seed: 1 }
+    }
+}
+
+/// What one replay with folios did. Every page of the trace is in one of `swapped_in_pages`, `unread_pages`,
+/// `dropped_pages` and `refused_pages`.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FolioReport {
+    /// Operations replayed.
+    pub ops: usize,
+    /// Pages that got a slot.
+    pub swapped_out_pages: u64,
+    /// Pages that were read back, those left at the end of the trace included.
+    pub swapped_in_pages: u64,
+    /// Pages that got no slot.
+    pub dropped_pages: u64,
+    /// Pages that got a slot and no place: nothing is behind the ghost that has it.
+    pub refused_pages: u64,
+    /// Pages that were given up unread.
+    pub unread_pages: u64,
+    /// Pages of large folios that were split.
+    pub fallback_pages: u64,
+    /// Folios that the pages read came in.
+    pub swap_in_folios: u64,
+    /// CPU time of this thread in swap-outs, splits included.
+    pub swap_out_ns: u64,
+    /// CPU time of this thread in swap-ins.
+    pub swap_in_ns: u64,
+    /// Most slots in use at one time.
+    pub peak_pages: u64,
+    /// Slots in use at the end of the trace, before the rest is released.
+    pub end_pages: u64,
+    /// Figures of the storage of the first device that has a place for pages when the trace is at its peak.
+    pub peak_stats: StorageStats,
+    /// Figures of zswap then.
+    pub peak_zswap: StorageStats,
+}
+
+/// The state of one replay: which slots the pages have.
+struct Run<'a> {
+    trace: &'a Trace,
+    swap: &'a Swap,
+    is_verified: bool,
+    read_percent: f64,
+    contents: Contents,
+    clock: Clock,
+    /// Slots of all pages of the trace; `NONE` for none.
+    entries: Vec<SwpEntry>,
+    used_pages: u64,
+    folio_bytes: Vec<u8>,
+    page_bytes: Vec<u8>,
+    report: FolioReport,
+}
+
+impl Trace {
+    /// Replays everything with folios that have data and releases what the trace leaves in use at its end.
+    ///
+    /// `tick` is called with the operations done, every few hundred; its error ends the replay. Errors: `OutOfRange`
+    /// (EINVAL) fewer CPUs than the trace; `BadShare` (EINVAL); `Invariant` a page came back different; `Io`; `NoMemory`.
+    pub fn replay_folios(
+        &self,
+        swap: &Swap,
+        how: &FolioReplay,
+        mut tick: impl FnMut(usize) -> Result<()>,
+    ) -> Result<FolioReport> {
+        check_percent("read percent", how.read_percent)?;
+        let contents = Contents::new(how.seed, how.zero_percent, how.random_percent)?;
+        if swap.nr_cpus() < self.nr_cpus {
+            let (value, low, high) = (swap.nr_cpus() as i128, self.nr_cpus as u64, MAX_CPUS as u64);
+            return Err(SwapError::OutOfRange { what: "nr_cpus for this trace:", value, low, high });
+        }
+        let mut run = Run::new(self, swap, how, contents);
+        for (index, &op) in self.ops.iter().enumerate() {
+            if index % TICK_OPS == 0 {
+                tick(index)?;
+            }
+            match op {
+                Op::Alloc { order, cpu, folio } => run.swap_out(order, cpu, folio)?,
+                Op::Free { folio, first, nr_pages, cpu } => {
+                    let first = self.page_base[folio as usize] + first as u32;
+                    run.release(index as u64, first, nr_pages.into(), cpu)?;
+                }
+            }
+            if index == self.peak_at {
+                let devices = swap.devices();
+                let device = devices.iter().find(|device| !device.is_ghost());
+                run.report.peak_stats = device.map(|device| device.storage().stats()).unwrap_or_default();
+                run.report.peak_zswap = swap.zswap().stats();
+            }
+        }
+        run.report.end_pages = run.used_pages;
+        let folios = self.page_base.iter().zip(self.page_base.iter().skip(1).chain([&self.nr_pages]));
+        for (number, (&first, &end)) in folios.enumerate() {
+            if number % TICK_OPS == 0 {
+                tick(self.ops.len())?;
+            }
+            run.release((self.ops.len() + number) as u64, first, end - first, CpuId(0))?;
+        }
+        Ok(run.report)
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(trace: &'a Trace, swap: &'a Swap, how: &FolioReplay, contents: Contents) -> Self {
+        Self {
+            trace,
+            swap,
+            is_verified: how.is_verified,
+            read_percent: how.read_percent,
+            contents,
+            clock: Clock::new(),
+            entries: vec![SwpEntry::NONE; trace.nr_pages as usize],
+            used_pages: 0,
+            folio_bytes: vec![0; Order::MAX.nr_pages() as usize * PAGE_SIZE],
+            page_bytes: vec![0; PAGE_SIZE],
+            report: FolioReport { ops: trace.ops.len(), ..FolioReport::default() },
+        }
+    }
+
+    fn swap_out(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
+        let (first, nr_pages) = (self.trace.page_base[folio as usize], order.nr_pages());
+        let bytes = &mut self.folio_bytes[..nr_pages as usize * PAGE_SIZE];
+        for (page, bytes) in (first.into()..).zip(bytes.chunks_exact_mut(PAGE_SIZE)) {
+            self.contents.fill(page, bytes);
+        }
+        let swap = self.swap;
+        let mapped = MappedFolio::map(swap.folio_with(order, bytes)?);
+        let Err(kept) = self.clock.time(&mut self.report.swap_out_ns, || swap.swap_out(mapped, cpu)).map(|entry| {
+            (0..nr_pages).for_each(|page| self.entries[(first + page) as usize] = entry.plus(page));
+            self.count_out(nr_pages);
+        }) else {
+            return Ok(());
+        };
+        match kept.error {
+            SwapError::NoSpace { .. } if order > Order::ZERO => self.swap_out_split(kept.folio, first, cpu),
+            _ => self.drop_kept(kept, cpu),
+        }
+    }
+
+    /// Swaps a large folio out that got no run: page by page.
+    #[cold]
+    fn swap_out_split(&mut self, mapped: MappedFolio<'a>, first: u32, cpu: CpuId) -> Result<()> {
+        let (swap, nr_pages) = (self.swap, mapped.folio().nr_pages());
+        self.report.fallback_pages += u64::from(nr_pages);
+        let split = self.clock.time(&mut self.report.swap_out_ns, || swap.folio_split(mapped, Order::ZERO, cpu));
+        let mut parts: Vec<_> = match split {
+            Ok(parts) => parts.into_iter().map(Some).collect(),
+            Err((folio, error)) => return self.drop_kept(Kept { folio, error }, cpu),
+        };
+        let mut result = Ok(());
+        for page in split_order(nr_pages) {
+            let part = parts[page as usize].take().expect("each page once");
+            if result.is_err() {
+                swap.folio_unmap(part, cpu)?;
+                continue;
+            }
+            match self.clock.time(&mut self.report.swap_out_ns, || swap.swap_out(part, cpu)) {
+                Ok(entry) => {
+                    self.entries[(first + page) as usize] = entry;
+                    self.count_out(1);
+                }
+                Err(kept) => result = self.drop_kept(kept, cpu),
+            }
+        }
+        result
+    }
+
+    fn count_out(&mut self, nr_pages: u32) {
+        self.report.swapped_out_pages += u64::from(nr_pages);
+        self.used_pages += u64::from(nr_pages);
+        self.report.peak_pages = self.report.peak_pages.max(self.used_pages);
+    }
+
+    /// Gives a folio up that stayed in memory: for want of a slot, or of a place behind it, it is counted, all else ends the
+    /// replay.
+    fn drop_kept(&mut self, Kept { folio, error }: Kept<'a>, cpu: CpuId) -> Result<()> {
+        let (nr_pages, has_slots) = (u64::from(folio.folio().nr_pages()), folio.folio().entry().is_some());
+        self.swap.folio_unmap(folio, cpu)?;
+        match error {
+            error if has_slots && error.is_write_refused() => self.report.refused_pages += nr_pages,
+            SwapError::NoSpace { .. } => self.report.dropped_pages += nr_pages,
+            error => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Releases pages: slots that follow each other go together, as at a fault or an unmap of their range.
+    fn release(&mut self, number: u64, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        let pages = first as usize..(first + nr_pages) as usize;
+        let entries = self.entries[pages.clone()].to_vec();
+        self.entries[pages].fill(SwpEntry::NONE);
+        let is_read =
+            entries.iter().any(|&entry| entry != SwpEntry::NONE) && self.contents.is_chosen(number, self.read_percent);
+        let mut page = first;
+        for run in entries.chunk_by(|a, b| *a != SwpEntry::NONE && *b == a.plus(1)) {
+            let nr_run = run.len() as u32;
+            if run[0] != SwpEntry::NONE {
+                self.used_pages -= u64::from(nr_run);
+                if is_read {
+                    self.swap_in(run[0], nr_run, page, cpu)?;
+                } else {
+                    self.swap.put(run[0], nr_run, cpu)?;
+                    self.report.unread_pages += u64::from(nr_run);
+                }
+            }
+            page += nr_run;
+        }
+        Ok(())
+    }
+
+    /// Swaps a run in, looks at it and drops it.
+    fn swap_in(&mut self, entry: SwpEntry, nr_pages: u32, page: u32, cpu: CpuId) -> Result<()> {
+        let (swap, mut done) = (self.swap, Vec::new());
+        let how = Swapin::new(cpu, Orders::from_bits((1 << SWAP_NR_ORDERS) - 1)?);
+        let time_ns = &mut self.report.swap_in_ns;
+        let mut result = self.clock.time(time_ns, || swap.swap_in_all(entry, nr_pages, &how, &mut done));
+        self.report.swap_in_folios += done.len() as u64;
+        let mut page = page;
+        for mapped in done {
+            let nr_mapped = mapped.pages().len() as u32;
+            if result.is_ok() && self.is_verified {
+                result = self.verify(&mapped, page);
+            }
+            page += nr_mapped;
+            self.report.swapped_in_pages += u64::from(nr_mapped);
+            swap.folio_unmap(mapped, cpu)?;
+        }
+        result
+    }
+
+    /// Compares the mapped pages of a folio with what was written.
+    fn verify(&mut self, mapped: &MappedFolio<'_>, first: u32) -> Result<()> {
+        let bytes = mapped.folio().bytes()?;
+        for (at, page) in mapped.pages().zip(first..) {
+            self.contents.fill(page.into(), &mut self.page_bytes);
+            if bytes[at as usize * PAGE_SIZE..][..PAGE_SIZE] != self.page_bytes {
+                let folio = self.trace.page_base.partition_point(|&base| base <= page) - 1;
+                let page = page - self.trace.page_base[folio];
+                let what = format!("page {page} of folio {folio} came back different from what was swapped out");
+                return Err(SwapError::Invariant(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::tests::columns;
+    use super::*;
+    use crate::base::types::SwpOffset;
+    use crate::machine::profile::Profile;
+    use crate::storage::spec::{DeviceSpec, Discard};
+    use crate::storage::{Ram, StorageTraits, SwapStorage};
+
+    fn swap(storage: Arc<dyn SwapStorage>) -> Swap {
+        let swap = Swap::new(1, Profile::Newest).expect("one CPU");
+        swap.swapon_storage(storage, None, Discard::None).expect("a device");
+        swap
+    }
+
+    fn ram(pages: u32) -> Arc<Ram> {
+        Arc::new(Ram::new(pages).expect("a size"))
+    }
+
+    #[test]
+    fn every_page_is_swapped_out_and_in() {
+        // The whole, two parts of it, and one that stays until the end.
+        let ops = [(0, 0, 0, 16), (0, 1, 0, 16), (0, 2, 0, 4), (1, 0, 0, 16), (1, 1, 5, 9), (1, 1, 0, 5)];
+        let trace = columns(&ops).expect("a good trace");
+        let swap = swap(ram(4096));
+        let mut nr_ticks = 0;
+        let count = |_| {
+            nr_ticks += 1;
+            Ok(())
+        };
+        let report = trace.replay_folios(&swap, &FolioReplay::default(), count).expect("replays");
+        assert_eq!((report.swapped_out_pages, report.swapped_in_pages, report.unread_pages), (36, 36, 0));
+        assert_eq!((report.peak_pages, report.end_pages, report.fallback_pages), (36, 6, 0));
+        assert!(report.peak_stats.iter().any(|&(name, value)| name == "mem_used_total" && value > 0));
+        assert_eq!((swap.nr_swap_pages(), swap.memory_of_folios().nr_used_pages(), nr_ticks), (4095, 0, 2));
+        swap.check().expect("nothing lost");
+    }
+
+    #[test]
+    fn a_folio_without_a_run_is_split_and_a_page_without_a_slot_dropped() {
+        // 15 slots in the only cluster, whose slot 0 keeps it from serving the 16.
+        let trace = columns(&[(0, 0, 0, 16), (0, 1, 0, 1), (1, 0, 0, 16)]).expect("a good trace");
+        let swap = swap(ram(16));
+        let how = FolioReplay { read_percent: 0.0, ..FolioReplay::default() };
+        let report = trace.replay_folios(&swap, &how, |_| Ok(())).expect("replays");
+        assert_eq!((report.fallback_pages, report.dropped_pages, report.swapped_out_pages), (16, 2, 15));
+        assert_eq!((report.unread_pages, report.swapped_in_pages), (15, 0));
+        assert_eq!((swap.nr_swap_pages(), swap.memory_of_folios().nr_used_pages()), (15, 0));
+        swap.check().expect("nothing lost");
+    }
+
+    /// Turns a bit over in every page it reads.
+    #[derive(Debug)]
+    struct Flips(Arc<Ram>);
+
+    impl SwapStorage for Flips {
+        fn kind(&self) -> &'static str {
+            "flips"
+        }
+
+        fn spec(&self) -> DeviceSpec {
+            self.0.spec()
+        }
+
+        fn traits(&self) -> StorageTraits {
+            self.0.traits()
+        }
+
+        fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
+            self.0.write(first, data)
+        }
+
+        fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
+            self.0.read(first, data)?;
+            data[PAGE_SIZE - 1] ^= 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_storage_that_changes_a_bit_is_caught() {
+        let trace = columns(&[(0, 0, 0, 1), (0, 1, 0, 4), (1, 1, 0, 4)]).expect("a good trace");
+        let swap = swap(Arc::new(Flips(ram(4096))));
+        let how = FolioReplay { zero_percent: 0.0, ..FolioReplay::default() };
+        let error = trace.replay_folios(&swap, &how, |_| Ok(())).expect_err("caught");
+        assert!(matches!(&error, SwapError::Invariant(what) if what.contains("page 0 of folio 1")), "{error}");
+        assert_eq!(swap.memory_of_folios().nr_used_pages(), 0, "nothing stays mapped");
+        let unverified = FolioReplay { is_verified: false, ..how };
+        assert!(trace.replay_folios(&swap, &unverified, |_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn shares_that_cannot_be_are_refused() {
+        let trace = columns(&[(0, 0, 0, 1)]).expect("a good trace");
+        let swap = swap(ram(16));
+        for (zero_percent, random_percent, read_percent) in
+            [(-0.5, 0.0, 0.0), (60.0, 40.5, 0.0), (f64::NAN, 0.0, 0.0), (0.0, 0.0, 100.5)]
+        {
+            let how = FolioReplay { zero_percent, random_percent, read_percent, ..FolioReplay::default() };
+            assert_eq!(trace.replay_folios(&swap, &how, |_| Ok(())).map_err(|error| error.errno()).err(), Some(22));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! A trace through a strategy: time, failures, memory, fragmentation.
+
+use super::{Op, Trace, cpu_ns, split_order};
+use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWAP_NR_ORDERS;
+use crate::base::types::{CpuId, Order, SwpOffset};
+use crate::workload::strategy::{Strategy, StrategyMemory};
+
+/// Pages of the aligned runs that fragmentation is measured by: 64 kB folios.
+const FRAGMENTATION_RUN_PAGES: u32 = 16;
+
+impl Trace {
+    /// Replays everything once. Errors: `OutOfRange` (EINVAL) when the strategy hands out a slot beyond its device;
+    /// `Invariant` when it hands one out twice or its own check fails (looked at only with `samples` > 0).
+    pub fn replay(&self, strategy: &dyn Strategy, samples: usize) -> Result<Report> {
+        let mut run = Run::new(self, strategy, samples > 0);
+        let mut not_timed_ns = 0;
+        let every = if samples > 0 { self.ops.len().div_ceil(samples).max(1) } else { usize::MAX };
+        let start = cpu_ns();
+        for (index, &op) in self.ops.iter().enumerate() {
+            run.step(op)?;
+            let is_peak = samples > 0 && index == self.peak_at;
+            if is_peak || index % every == every - 1 {
+                let paused = cpu_ns();
+                run.sample(is_peak);
+                not_timed_ns += cpu_ns() - paused;
+            }
+        }
+        run.report.cpu_ns = cpu_ns() - start - not_timed_ns;
+        if samples > 0 {
+            strategy.check()?;
+        }
+        Ok(run.finish(samples))
+    }
+
+    /// Returns the CPU ns of the replay itself, with a strategy that does nothing behind the same virtual call.
+    pub fn floor(&self) -> Result<u64> {
+        Ok(self.replay(&Floor, 0)?.cpu_ns)
+    }
+}
+
+/// Hands out the same slot for ever.
+struct Floor;
+
+impl Strategy for Floor {
+    fn name(&self) -> &str {
+        "floor"
+    }
+
+    fn nr_slots(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn alloc(&self, _order: Order, _cpu: CpuId) -> Option<SwpOffset> {
+        Some(SwpOffset(512))
+    }
+
+    fn free(&self, _first: SwpOffset, _nr_pages: u32, _cpu: CpuId) -> Result<()> {
+        Ok(())
+    }
+
+    fn memory(&self) -> StrategyMemory {
+        StrategyMemory::default()
+    }
+}
+
+/// What one replay did.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Report {
+    /// Operations replayed.
+    pub ops: usize,
+    /// Allocations among them.
+    pub allocations: u64,
+    /// CPU time of this thread, sampling excluded.
+    pub cpu_ns: u64,
+    /// Requests that failed, by order; order 0 includes pages of split folios.
+    pub failures: [u64; SWAP_NR_ORDERS],
+    /// Pages of large folios that were split.
+    pub fallback_pages: u64,
+    /// Pages that got no slot at all.
+    pub dropped_pages: u64,
+    /// Pages asked for in large folios.
+    pub large_pages: u64,
+    /// Slots in use when the trace is at its peak.
+    pub used_slots_peak: u64,
+    /// Slots in use at the end.
+    pub used_slots_end: u64,
+    /// Bytes of the strategy at the peak; only with samples.
+    pub memory_at_peak: StrategyMemory,
+    /// Mean over the samples of the part of free slots outside aligned free runs of 16.
+    pub fragmentation: f64,
+}
+
+/// The state of one replay: which slots the folios have.
+struct Run<'a> {
+    trace: &'a Trace,
+    strategy: &'a dyn Strategy,
+    max_order: Order,
+    /// First slot of a folio that was served whole; 0 of one that was split.
+    first_slot: Vec<u32>,
+    /// Slots of the pages of split folios; 0 for none.
+    page_slot: Vec<u32>,
+    /// A bit a slot, only when sampling.
+    used: Option<Vec<u64>>,
+    used_slots: u64,
+    fragmentation_sum: f64,
+    report: Report,
+}
+
+impl<'a> Run<'a> {
+    fn new(trace: &'a Trace, strategy: &'a dyn Strategy, is_sampling: bool) -> Self {
+        // Written once, so that the first touch of a page is not timed.
+        let touched = |len: usize| {
+            let mut slots = vec![u32::MAX; len];
+            slots.fill(0);
+            slots
+        };
+        let report = Report { ops: trace.ops.len(), allocations: trace.nr_allocations(), ..Report::default() };
+        Self {
+            trace,
+            strategy,
+            max_order: strategy.max_order(),
+            first_slot: touched(trace.page_base.len()),
+            page_slot: touched(trace.nr_pages as usize),
+            used: is_sampling.then(|| vec![0; strategy.nr_slots().div_ceil(64) as usize]),
+            used_slots: 0,
+            fragmentation_sum: 0.0,
+            report,
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, op: Op) -> Result<()> {
+        match op {
+            Op::Alloc { order, cpu, folio } => self.alloc(order, cpu, folio),
+            Op::Free { folio, first, nr_pages, cpu } => self.free(folio, first.into(), nr_pages.into(), cpu),
+        }
+    }
+
+    #[inline]
+    fn alloc(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
+        if order != Order::ZERO {
+            self.report.large_pages += order.nr_pages() as u64;
+        }
+        let served = if order <= self.max_order { self.strategy.alloc(order, cpu) } else { None };
+        match served {
+            Some(first) => {
+                self.first_slot[folio as usize] = first.0;
+                self.mark(first.0, order.nr_pages(), true)
+            }
+            None => self.split(order, cpu, folio),
+        }
+    }
+
+    /// The folio did not get its run: single slots, in the kernel's order.
+    #[cold]
+    fn split(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
+        self.report.failures[order.index()] += 1;
+        let nr_pages = order.nr_pages();
+        if order == Order::ZERO {
+            self.report.dropped_pages += 1;
+            return Ok(());
+        }
+        self.report.fallback_pages += nr_pages as u64;
+        let base = self.trace.page_base[folio as usize];
+        for page in split_order(nr_pages) {
+            match self.strategy.alloc(Order::ZERO, cpu) {
+                Some(slot) => {
+                    self.page_slot[(base + page) as usize] = slot.0;
+                    self.mark(slot.0, 1, true)?;
+                }
+                None => {
+                    self.report.failures[0] += 1;
+                    self.report.dropped_pages += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn free(&mut self, folio: u32, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        match self.first_slot[folio as usize] {
+            0 => self.free_split(folio, first, nr_pages, cpu),
+            slot => {
+                self.strategy.free(SwpOffset(slot + first), nr_pages, cpu)?;
+                self.mark(slot + first, nr_pages, false)
+            }
+        }
+    }
+
+    /// Frees pages of a split folio; slots that follow each other go in one call, as at an unmap.
+    #[cold]
+    fn free_split(&mut self, folio: u32, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
+        let from = (self.trace.page_base[folio as usize] + first) as usize;
+        let slots: Vec<u32> = self.page_slot[from..from + nr_pages as usize].to_vec();
+        for run in slots.chunk_by(|&a, &b| a != 0 && b == a + 1).filter(|run| run[0] != 0) {
+            self.strategy.free(SwpOffset(run[0]), run.len() as u32, cpu)?;
+            self.mark(run[0], run.len() as u32, false)?;
+        }
+        Ok(())
+    }
+
+    /// Counts slots, and when sampling proves that no slot is handed out twice.
+    #[inline]
+    fn mark(&mut self, first: u32, nr_pages: u32, is_used: bool) -> Result<()> {
+        if is_used {
+            self.used_slots += nr_pages as u64
+        } else {
+            self.used_slots -= nr_pages as u64
+        }
+        if self.used.is_some() { self.mark_bits(first, nr_pages, is_used) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn mark_bits(&mut self, first: u32, nr_pages: u32, is_used: bool) -> Result<()> {
+        let nr_slots = self.strategy.nr_slots() as u64;
+        if first == 0 || first as u64 + nr_pages as u64 > nr_slots {
+            let what = "slot of the strategy";
+            return Err(SwapError::OutOfRange { what, value: first.into(), low: 1, high: nr_slots - 1 });
+        }
+        let used = self.used.as_mut().expect("called when sampling");
+        for slot in first..first + nr_pages {
+            let (word, bit) = (&mut used[slot as usize / 64], 1 << (slot % 64));
+            if (*word & bit != 0) == is_used {
+                let name = self.strategy.name();
+                return Err(SwapError::Invariant(format!("{name} handed slot {slot} out twice")));
+            }
+            *word ^= bit;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn sample(&mut self, is_peak: bool) {
+        if is_peak {
+            self.report.memory_at_peak = self.strategy.memory();
+            self.report.used_slots_peak = self.used_slots;
+            return;
+        }
+        let Some(used) = &self.used else { return };
+        let (mut free, mut in_runs) = (0u64, 0u64);
+        let nr_runs = self.strategy.nr_slots() / FRAGMENTATION_RUN_PAGES;
+        for run in 0..nr_runs {
+            let first = run * FRAGMENTATION_RUN_PAGES;
+            let bits = used[first as usize / 64] >> (first % 64) & ((1 << FRAGMENTATION_RUN_PAGES) - 1);
+            let nr_free = (FRAGMENTATION_RUN_PAGES - bits.count_ones()) as u64;
+            free += nr_free;
+            in_runs += if nr_free == FRAGMENTATION_RUN_PAGES as u64 { nr_free } else { 0 };
+        }
+        self.fragmentation_sum += if free > 0 { 1.0 - in_runs as f64 / free as f64 } else { 0.0 };
+    }
+
+    fn finish(self, samples: usize) -> Report {
+        let taken = samples.min(self.trace.ops.len()).max(1);
+        Report { used_slots_end: self.used_slots, fragmentation: self.fragmentation_sum / taken as f64, ..self.report }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::columns;
+    use super::*;
+    use crate::workload::strategy;
+
+    #[test]
+    fn a_split_folio_is_freed_page_by_page() {
+        // 512 slots: only cluster 0, which serves no large folio.
+        let trace = columns(&[(0, 0, 0, 4), (0, 1, 0, 1), (1, 0, 1, 2), (1, 0, 0, 1)]).expect("a good trace");
+        let strategy = strategy::create("swap_table", 512, 1).expect("a strategy");
+        let report = trace.replay(&*strategy, 4).expect("replays");
+        assert_eq!((report.failures[2], report.fallback_pages, report.dropped_pages), (1, 4, 0));
+        assert_eq!((report.used_slots_peak, report.used_slots_end), (5, 2));
+        assert_eq!(report.large_pages, 4);
+    }
+
+    #[test]
+    fn a_strategy_that_hands_a_slot_out_twice_is_caught() {
+        let trace = columns(&[(0, 0, 0, 1), (0, 1, 0, 1)]).expect("a good trace");
+        assert!(matches!(trace.replay(&Floor, 1), Err(SwapError::Invariant(_))));
+    }
+}
