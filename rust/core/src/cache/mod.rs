@@ -1,5 +1,6 @@
 //! The swap cache: which folio holds which slots. Every call here is short and holds one CPU's local lock.
 
+mod alloc;
 mod replace;
 mod validate;
 

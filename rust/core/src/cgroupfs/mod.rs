@@ -91,11 +91,6 @@ impl Write<'_> {
 }
 
 impl Swap {
-    /// Returns the memory controller. Errors: `Cgroup` (EINVAL) memcg is disabled.
-    pub fn memcg_enabled(&self) -> Result<&MemCgroups> {
-        self.memcg().ok_or_else(|| SwapError::cgroup(Errno::INVAL, "memcg is disabled".into()))
-    }
-
     /// Returns how readily anonymous pages are reclaimed: on v2 everybody's, on v1 root's. Kernel: `vm.swappiness`.
     ///
     /// Errors: `Cgroup` (EINVAL) memcg is disabled.

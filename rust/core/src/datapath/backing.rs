@@ -6,38 +6,12 @@ use std::ops::Range;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
-use crate::base::types::{CpuId, SwpEntry, SwpOffset, SwpType};
+use crate::base::types::{CpuId, SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
-use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::folio::{Folio, LockedFolio};
 use crate::machine::device::SwpFlags;
 use crate::machine::{OnCpu, Swap};
-use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
-
-/// What became of a slot whose data was to go to another device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Moved {
-    /// The data is there, and the slots it was in are free.
-    Done,
-    /// The virtual slot was freed: nothing is left to move.
-    Freed,
-    /// The folio is locked or under writeback, or the data is on no real slots, or not on a run of them.
-    Skipped,
-    /// The other device has no run for it.
-    NoRoom,
-}
-
-impl Moved {
-    /// Returns the word for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Freed => "freed",
-            Self::Skipped => "skipped",
-            Self::NoRoom => "no_room",
-        }
-    }
-}
 
 /// Returns the run of real slots that is behind all of a range of virtual slots. `ci` is their locked cluster.
 fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option<SwpEntry> {
@@ -170,7 +144,7 @@ impl OnCpu<'_> {
 
     /// Puts another run behind the virtual slots of a locked cached folio and frees the one there was. Nobody is asked for a
     /// charge: as many slots as before. Errors: `NotCached` (EINVAL).
-    fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
+    pub(crate) fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
         let mut cx = self.cx();
         let (device, offset) = cx.folio_slots(folio.folio())?;
         let mut ci = device.clusters.lock_used(offset.cluster());
@@ -186,79 +160,5 @@ impl Swap {
     /// Says where the data of virtual slots is; see [`OnCpu::backing`].
     pub fn backing(&self, entry: SwpEntry, nr_max: u32, cpu: CpuId) -> Result<(Backing, u32)> {
         self.on_cpu(cpu)?.backing(entry, nr_max)
-    }
-
-    /// Puts a run of real slots behind the virtual slots of a cached folio and returns it; the folio is dirty then, as nothing
-    /// is written yet. A run that is there already stays, and so does the folio's state.
-    ///
-    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked, under writeback or not read yet; `NoBacking` (ENOSPC) no run of
-    /// the folio's order; `OverLimit` (ENOMEM) the swap charge was refused; `GhostWrite` (ENOSPC) a ghost without virtual
-    /// table. After a failure the folio is as it was, but for a mix of backings, which is released.
-    /// Kernel: `folio_realloc_swap`; differs: it takes the folio lock itself, and lets go of what was there.
-    pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
-        check_home(folio.folio(), self.memory_of_folios())?;
-        let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
-        let flags = locked.flags();
-        if !flags.contains(FolioFlags::UPTODATE) || flags.contains(FolioFlags::WRITEBACK) {
-            return Err(locked.busy());
-        }
-        let mut on_cpu = self.on_cpu(cpu)?;
-        if let Some(first) = on_cpu.real_run(locked.folio())? {
-            return Ok(first);
-        }
-        // The only copy from here on, whatever becomes of the rest.
-        locked.set(FolioFlags::DIRTY);
-        on_cpu.begin_writeout(&locked, false)?;
-        on_cpu.realloc_locked(&locked)
-    }
-
-    /// Moves the data of a virtual slot, with that of the folio over it, to another real device.
-    ///
-    /// The old slots are kept until the data is on the new ones: a failure leaves everything as it was. Errors: `Io` of the
-    /// read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` no such device; `GhostBacking` (EINVAL); `NoMemory`
-    /// (ENOMEM). The folio lock is tried. Kernel: none.
-    pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
-        let target = self.device(to)?;
-        if target.is_ghost() {
-            return Err(SwapError::GhostBacking(to.0));
-        }
-        loop {
-            if !matches!(self.backing(entry, 1, cpu)?.0, Backing::Swapfile(first) if first != entry) {
-                let is_used = self.on_cpu(cpu)?.lookup(entry)?;
-                return Ok(if is_used.is_null() { Moved::Freed } else { Moved::Skipped });
-            }
-            let folio = match self.swapin_entry(entry, &Swapin::new(cpu, Orders::ZERO)) {
-                Ok(folio) => folio,
-                Err(SwapError::NotInUse(_)) => return Ok(Moved::Freed),
-                Err(error) => return Err(error),
-            };
-            let Some(locked) = folio.folio().try_lock() else { return Ok(Moved::Skipped) };
-            if !folio.covers(entry) {
-                continue;
-            }
-            let flags = locked.flags();
-            if !flags.contains(FolioFlags::UPTODATE) || flags.contains(FolioFlags::WRITEBACK) {
-                return Ok(Moved::Skipped);
-            }
-            let Some(old) = self.on_cpu(cpu)?.real_run(locked.folio())? else { return Ok(Moved::Skipped) };
-            if old.ty() == to {
-                return Ok(Moved::Done);
-            }
-            let owner = locked.entry().ok_or(SwapError::NotCached)?;
-            let mut on_cpu = self.on_cpu(cpu)?;
-            let new = on_cpu.cx().alloc_backing(owner, locked.order(), Some(&[to]));
-            on_cpu.finish();
-            drop(on_cpu);
-            let Some(new) = new else { return Ok(Moved::NoRoom) };
-            let written = locked.bytes().and_then(|bytes| target.storage().write(new.offset(), &bytes));
-            let mut on_cpu = self.on_cpu(cpu)?;
-            if let Err(error) = written {
-                on_cpu.cx().free_unnamed_run(new, locked.nr_pages());
-                on_cpu.finish();
-                return Err(error);
-            }
-            on_cpu.replace_run(&locked, old, new)?;
-            return Ok(Moved::Done);
-        }
     }
 }

@@ -6,23 +6,11 @@ use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
 use crate::machine::{Cx, Event, OnCpu, OrderEvent, Swap};
-use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX, Which};
+use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX};
 use crate::table::{Stored, VirtualWord};
-use crate::zswap::{Zswap, damaged};
+use crate::zswap::damaged;
 
 impl Cx<'_> {
-    /// Returns the number of a slot's entry. A look: only the lock of the folio over the slot keeps it. Kernel: `xa_load` of
-    /// the slot's tree, or the virtual word.
-    pub(crate) fn zswap_id(&self, device: &SwapDevice, offset: SwpOffset) -> Option<ZswapId> {
-        if !device.is_virtual() {
-            return self.swap.zswap().map_get(device.entry_at(offset));
-        }
-        match device.clusters.virtual_word(offset).stored() {
-            Stored::Zswap(id) => Some(id),
-            _ => None,
-        }
-    }
-
     /// Puts another entry, or none, in the place of what a slot has in zswap and frees that; of a virtual slot whatever is
     /// behind it. The folio over the slot is locked. Locks: the cluster's.
     fn zswap_replace(&mut self, device: &SwapDevice, offset: SwpOffset, new: Option<ZswapId>) {
@@ -92,38 +80,6 @@ enum Room {
 }
 
 impl Swap {
-    /// Returns zswap.
-    pub fn zswap(&self) -> &Zswap {
-        &self.zswap
-    }
-
-    /// Forgets what slots of a device that is not virtual have in zswap. Their cluster is locked. Kernel: `zswap_invalidate`.
-    pub(crate) fn zswap_invalidate_run(&self, device: &SwapDevice, first: SwpOffset, nr: u32) {
-        self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
-    }
-
-    /// Frees an entry that no slot names any more, and uncharges it. Takes spin locks only.
-    pub(crate) fn zswap_free(&self, id: ZswapId) {
-        let entry = self.zswap.remove(id);
-        if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
-            let group = groups.get(css);
-            self.charge_zswap(group, -i64::from(entry.bytes));
-            groups.css_put(group, 1);
-        }
-    }
-
-    /// Charges a group for compressed bytes, or uncharges it; memory in whole pages, and no limit is asked. Nobody on v1.
-    /// Kernel: `obj_cgroup_charge_zswap`.
-    fn charge_zswap(&self, group: &MemCgroup, bytes: i64) {
-        let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return };
-        group.count(MemcgStat::Zswapped, bytes.signum());
-        match group.add_zswap_bytes(bytes) {
-            0 => {}
-            pages if pages > 0 => groups.charge(group, Which::Memory, pages as u64),
-            pages => groups.uncharge(group, Which::Memory, pages.unsigned_abs()),
-        }
-    }
-
     /// Says whether a group and all above it have room for compressed pages. Kernel: `obj_cgroup_may_zswap`.
     pub(crate) fn may_zswap(&self, group: &MemCgroup) -> bool {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return true };
@@ -172,7 +128,7 @@ impl Swap {
     fn zswap_room(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Room> {
         if let Some(group) = self.group_of(locked.folio())
             && !self.may_zswap(group)
-            && self.shrink_memcg(group.css(), cpu).unwrap_or(0) == 0
+            && self.zswap_shrinker.make_room(self, group.css(), cpu).unwrap_or(0) == 0
         {
             return Ok(Room::No);
         }

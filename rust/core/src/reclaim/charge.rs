@@ -27,11 +27,6 @@ pub(crate) struct Payer<'s> {
 }
 
 impl Swap {
-    /// Returns the group that a number names; `None` while memcg is disabled.
-    pub(crate) fn group(&self, css: CssId) -> Option<&MemCgroup> {
-        self.memcg().map(|groups| groups.get(css))
-    }
-
     /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV) the group is
     /// removed. Locks: none may be held but the folio's. Kernel: `mem_cgroup_charge`.
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {

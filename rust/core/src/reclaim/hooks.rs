@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpType};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::machine::{Swap, Workers};
+use crate::machine::Swap;
 use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice};
 
 /// What tables and hooks say about the swap-out of one folio.
@@ -62,20 +62,6 @@ impl Swap {
             return Err(SwapError::PolicyRefused { group: groups.path(group.css()), nr_pages });
         }
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
-    }
-
-    /// Does what may not be done under locks: tells the hooks of limits that refused charges, and runs zswap's worker if it was
-    /// queued. Whoever drives the subsystem calls it at the end of an operation, with no lock held.
-    #[inline]
-    pub(crate) fn end_operation(&self) {
-        if let Some(policy) = self.policies.get() {
-            for notice in self.policies.take_notices() {
-                policy.on_limit(notice.group, notice.limit, notice.nr_pages);
-            }
-        }
-        if self.workers == Workers::Inline && self.zswap().is_shrink_queued() {
-            self.run_zswap_worker();
-        }
     }
 
     /// Asks whether a folio that came back and was read shall be active.

@@ -238,7 +238,7 @@ impl<'s> Reclaim<'s, '_> {
     fn shrink_zswap(&mut self, group: &ReclaimGroup) {
         let css = self.swap.memcg().map(|_| group.css);
         let before = self.swap.zswap().total_pages();
-        if self.swap.shrink_zswap_for_reclaim(css, self.now.priority, self.sc.cpu) > 0 {
+        if self.swap.zswap_shrinker.shrink_for_reclaim(self.swap, css, self.now.priority, self.sc.cpu) > 0 {
             self.now.nr_reclaimed += before.saturating_sub(self.swap.zswap().total_pages());
         }
     }

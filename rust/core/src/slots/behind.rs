@@ -6,13 +6,26 @@
 use std::ops::Range;
 
 use crate::base::limits::SWAPFILE_CLUSTER;
-use crate::base::types::SwpEntry;
+use crate::base::types::{SwpEntry, SwpOffset, ZswapId};
 use crate::cluster::ClusterGuard;
-use crate::machine::Cx;
 use crate::machine::device::SwapDevice;
+use crate::machine::{Cx, Swap};
+use crate::memcg::{MemCgroup, MemcgStat, Which};
 use crate::table::{Stored, VirtualWord};
 
 impl Cx<'_> {
+    /// Returns the number of a slot's entry. A look: only the lock of the folio over the slot keeps it. Kernel: `xa_load` of
+    /// the slot's tree, or the virtual word.
+    pub(crate) fn zswap_id(&self, device: &SwapDevice, offset: SwpOffset) -> Option<ZswapId> {
+        if !device.is_virtual() {
+            return self.swap.zswap().map_get(device.entry_at(offset));
+        }
+        match device.clusters.virtual_word(offset).stored() {
+            Stored::Zswap(id) => Some(id),
+            _ => None,
+        }
+    }
+
     /// Lets go of what is behind slots of a virtual device: real slots are free, and uncharged on v2, zswap entries are gone,
     /// the words are NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel: `vswap_release_backing`.
     #[inline(never)]
@@ -87,5 +100,34 @@ impl Cx<'_> {
         let Some((device, offset)) = self.locate(owner) else { return false };
         let ci = device.clusters.lock(offset.cluster());
         ci.is_some_and(|ci| ci.virtual_word(offset.in_cluster()) == VirtualWord::swapfile(entry))
+    }
+}
+
+impl Swap {
+    /// Forgets what slots of a device that is not virtual have in zswap. Their cluster is locked. Kernel: `zswap_invalidate`.
+    pub(crate) fn zswap_invalidate_run(&self, device: &SwapDevice, first: SwpOffset, nr: u32) {
+        self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
+    }
+
+    /// Frees an entry that no slot names any more, and uncharges it. Takes spin locks only.
+    pub(crate) fn zswap_free(&self, id: ZswapId) {
+        let entry = self.zswap.remove(id);
+        if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
+            let group = groups.get(css);
+            self.charge_zswap(group, -i64::from(entry.bytes));
+            groups.css_put(group, 1);
+        }
+    }
+
+    /// Charges a group for compressed bytes, or uncharges it; memory in whole pages, and no limit is asked. Nobody on v1.
+    /// Kernel: `obj_cgroup_charge_zswap`.
+    pub(crate) fn charge_zswap(&self, group: &MemCgroup, bytes: i64) {
+        let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return };
+        group.count(MemcgStat::Zswapped, bytes.signum());
+        match group.add_zswap_bytes(bytes) {
+            0 => {}
+            pages if pages > 0 => groups.charge(group, Which::Memory, pages as u64),
+            pages => groups.uncharge(group, Which::Memory, pages.unsigned_abs()),
+        }
     }
 }

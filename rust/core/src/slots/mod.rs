@@ -10,20 +10,13 @@ pub(crate) mod take_back;
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
-use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
+use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::Cx;
 use crate::machine::device::SwapDevice;
 use crate::slots::owner::Leave;
 use crate::table::{DupStep, PutStep, Shadow};
 
 impl<'a> Cx<'a> {
-    /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
-    pub(crate) fn folio_slots(&self, folio: Folio<'_>) -> Result<(&'a SwapDevice, SwpOffset)> {
-        check_home(folio, self.swap.memory_of_folios())?;
-        let entry = folio.entry().ok_or(SwapError::NotCached)?;
-        self.resolve(entry, folio.nr_pages())
-    }
-
     /// Takes a folio out of the cache and frees its slots without references; the cache's references stay with the
     /// caller. Kernel: `__swap_cache_del_folio`.
     ///

@@ -11,7 +11,7 @@ use crate::base::types::MemcgId;
 use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
-use crate::machine::{Cx, Event, Swap};
+use crate::machine::{Cx, Event};
 use crate::memcg::{LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore, Which};
 use crate::table::{Shadow, SwapTable};
 
@@ -47,46 +47,6 @@ pub(crate) struct Records {
 impl Records {
     fn both(shadow: Shadow) -> Self {
         Self { referenced: shadow, unreferenced: shadow }
-    }
-}
-
-impl Swap {
-    /// Returns the memory controller, `None` while it is disabled.
-    #[inline]
-    pub fn memcg(&self) -> Option<&MemCgroups> {
-        self.memory_of_folios().memcg()
-    }
-
-    /// Returns the group that is charged for a folio.
-    pub fn group_of(&self, folio: Folio<'_>) -> Option<&MemCgroup> {
-        let css = folio.css()?;
-        Some(self.memcg()?.get(css))
-    }
-
-    /// Counts at the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
-    pub(crate) fn count_memcg(&self, folio: Folio<'_>, stat: MemcgStat, nr: u32) {
-        if let Some(group) = self.group_of(folio) {
-            group.count(stat, nr.into());
-        }
-    }
-
-    /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
-    pub(crate) fn over_limit(&self, level: &MemCgroup, which: Which, nr_pages: u64) -> SwapError {
-        let groups = self.memcg().expect("a charge was tried");
-        let counter = level.counter(which);
-        let limit = match (which, groups.do_memsw_account()) {
-            (Which::Memory, false) => "memory.max",
-            (Which::Memory, true) => "memory.limit_in_bytes",
-            (Which::Swap, false) => "memory.swap.max",
-            (Which::Swap, true) => "memory.memsw.limit_in_bytes",
-        };
-        SwapError::OverLimit {
-            limit,
-            group: groups.path(level.css()),
-            nr_pages,
-            usage_pages: counter.usage_pages(),
-            max_pages: counter.max_pages(),
-        }
     }
 }
 

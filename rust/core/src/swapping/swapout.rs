@@ -239,12 +239,6 @@ impl Swap {
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 
-    /// Says whether a folio's slots are wanted for others. Kernel: `mem_cgroup_swap_full`.
-    pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
-        let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
-        self.vm_swap_full() || is_full().unwrap_or(false)
-    }
-
     /// Unmaps and lets go: the memory is free once nobody else holds it, and slots that only the cache still has too.
     ///
     /// Kernel: `zap_pte_range` with `free_swap_cache`.

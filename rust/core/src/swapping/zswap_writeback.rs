@@ -4,7 +4,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
-use crate::machine::{Event, Swap};
+use crate::machine::{Event, Swap, ZswapShrinker};
 use crate::memcg::{MemCgroup, MemcgStat};
 use crate::slots::owner::Leave;
 use crate::swapping::swapin::{NewFolio, Orders, Swapin};
@@ -205,12 +205,6 @@ impl Swap {
         all
     }
 
-    /// Runs the worker if it was queued, where no lock is held; returns the pages written back.
-    #[cold]
-    pub(crate) fn run_zswap_worker(&self) -> u64 {
-        if self.zswap().take_shrink() { self.zswap_shrink_worker(CpuId(0)).unwrap_or(0) } else { 0 }
-    }
-
     /// Estimates how many pages of a group reclaim should write back: the better they are compressed, the fewer. Kernel:
     /// `zswap_shrinker_count`.
     fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
@@ -232,10 +226,22 @@ impl Swap {
         };
         (freeable * compressed_pages).checked_div(stored).unwrap_or(0)
     }
+}
 
-    /// Writes a share of a group's pages back, as reclaim looks at it with a priority; returns how many. Kernel:
-    /// `zswap_shrinker_scan`.
-    pub(crate) fn shrink_zswap_for_reclaim(&self, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64 {
-        self.shrink_entries(css, self.zswap_shrinker_count(css) >> priority, true, cpu)
+/// Writeback as the folders below call it.
+#[derive(Debug)]
+pub(crate) struct ZswapWriteback;
+
+/// The writeback that every [`Swap`] is made with.
+pub(crate) static ZSWAP_WRITEBACK: ZswapWriteback = ZswapWriteback;
+
+impl ZswapShrinker for ZswapWriteback {
+    fn make_room(&self, swap: &Swap, css: CssId, cpu: CpuId) -> Result<u64> {
+        swap.shrink_memcg(css, cpu)
+    }
+
+    /// Kernel: `zswap_shrinker_scan`.
+    fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64 {
+        swap.shrink_entries(css, swap.zswap_shrinker_count(css) >> priority, true, cpu)
     }
 }

@@ -8,12 +8,11 @@ use std::sync::atomic::Ordering;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
-use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
+use crate::folio::Folio;
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::machine::profile::{Hibernation, RuleU};
 use crate::machine::{Cx, Event, Hints, OnCpu, Swap};
-use crate::slots::owner::Leave;
-use crate::table::{Shadow, SwapTableEntry};
+use crate::table::SwapTableEntry;
 
 /// One call's wish: how many runs of which order, what their entries shall hold, and where the answers go.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ const ORDINARY: bool = false;
 
 impl Cx<'_> {
     /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
-    pub(crate) fn folio_alloc_swap(&mut self, request: &mut Request<'_>) -> bool {
+    fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
         // Relaxed: see `swapon`.
         if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
             return true;
@@ -240,11 +239,23 @@ impl Cx<'_> {
         let mut entry = [SwpEntry::NONE];
         let mut request = Request::new(order, SwapTableEntry::pointer(owner), &mut entry);
         request.is_backing = true;
-        let is_served = match types {
-            None => self.folio_alloc_swap(&mut request),
-            Some(types) => self.alloc_on_types(types, &mut request),
-        };
-        is_served.then(|| entry[0])
+        self.alloc_run_on(types, &mut request).then(|| entry[0])
+    }
+
+    /// Takes one run whose entries hold a folio, and sets the folio's entry; only on `types` of devices if there are.
+    pub(crate) fn alloc_cached(&mut self, folio: Folio<'_>, types: Option<&[SwpType]>) -> Option<SwpEntry> {
+        let mut entry = [SwpEntry::NONE];
+        let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
+        request.folio = Some(folio);
+        self.alloc_run_on(types, &mut request).then(|| entry[0])
+    }
+
+    /// Serves a request on any device, or on some only.
+    fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
+        match types {
+            None => self.alloc_run(request),
+            Some(types) => self.alloc_on_types(types, request),
+        }
     }
 
     /// Hands out a run on the first of some devices that has room. Kernel: none; a tier is one priority there.
@@ -291,7 +302,7 @@ impl OnCpu<'_> {
         debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
         let mut request = Request::new(order, word, out);
         while request.wanted() > 0 {
-            let is_served = self.cx().folio_alloc_swap(&mut request);
+            let is_served = self.cx().alloc_run(&mut request);
             // A failing search queues work too: it may have emptied clusters on its way.
             self.finish();
             if !is_served {
@@ -299,66 +310,6 @@ impl OnCpu<'_> {
             }
         }
         request.taken
-    }
-
-    /// Gives a folio its slots: their entries hold the folio, count 0.
-    ///
-    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the swap charge was refused; `AlreadyCached` (EEXIST); `FolioBusy`
-    /// (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
-    pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
-        if let Some(entry) = folio.entry() {
-            return Err(SwapError::AlreadyCached(entry));
-        }
-        let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
-        self.alloc_for_folio(&locked)
-    }
-
-    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps O1 and O2.
-    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
-        self.alloc_for_folio_on(locked, None)
-    }
-
-    /// [`OnCpu::alloc_for_folio`] on some devices only, the first of them that has room.
-    pub(crate) fn alloc_for_folio_on(
-        &mut self,
-        locked: &LockedFolio<'_>,
-        types: Option<&[SwpType]>,
-    ) -> Result<SwpEntry> {
-        let folio = locked.folio();
-        check_home(folio, self.swap().memory_of_folios())?;
-        if let Some(entry) = folio.entry() {
-            return Err(SwapError::AlreadyCached(entry));
-        }
-        let nr_pages = folio.nr_pages();
-        // The cache's references, before anybody can meet the folio there.
-        folio.add_refs(nr_pages);
-        let mut cx = self.cx();
-        let mut entry = [SwpEntry::NONE];
-        let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
-        request.folio = Some(folio);
-        let is_served = match types {
-            None => cx.folio_alloc_swap(&mut request),
-            Some(types) => cx.alloc_on_types(types, &mut request),
-        };
-        cx.bind_to_root(folio);
-        if !is_served {
-            cx.fail_swap(folio);
-            folio.put_refs(nr_pages);
-            self.finish();
-            return Err(SwapError::NoSpace { nr_pages });
-        }
-        folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
-        if cx.device(entry[0].ty()).is_some_and(SwapDevice::is_virtual) {
-            // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
-            folio.set(FolioFlags::DIRTY);
-        }
-        cx.counters.add_cached(nr_pages.into());
-        if let Err(error) = cx.try_charge_swap(locked) {
-            self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
-            return Err(error);
-        }
-        self.finish();
-        Ok(entry[0])
     }
 
     /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.

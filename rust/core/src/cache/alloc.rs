@@ -1,0 +1,65 @@
+//! Slots for a folio: allocation, insertion into the cache and the charge, in one hold of the local lock.
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::{SwpEntry, SwpType};
+use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
+use crate::machine::OnCpu;
+use crate::machine::device::SwapDevice;
+use crate::slots::owner::Leave;
+use crate::table::Shadow;
+
+impl OnCpu<'_> {
+    /// Gives a folio its slots: their entries hold the folio, count 0.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the swap charge was refused; `AlreadyCached` (EEXIST); `FolioBusy`
+    /// (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        self.alloc_for_folio(&locked)
+    }
+
+    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps O1 and O2.
+    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
+        self.alloc_for_folio_on(locked, None)
+    }
+
+    /// [`OnCpu::alloc_for_folio`] on some devices only, the first of them that has room.
+    pub(crate) fn alloc_for_folio_on(
+        &mut self,
+        locked: &LockedFolio<'_>,
+        types: Option<&[SwpType]>,
+    ) -> Result<SwpEntry> {
+        let folio = locked.folio();
+        check_home(folio, self.swap().memory_of_folios())?;
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        let nr_pages = folio.nr_pages();
+        // The cache's references, before anybody can meet the folio there.
+        folio.add_refs(nr_pages);
+        let mut cx = self.cx();
+        let run = cx.alloc_cached(folio, types);
+        cx.bind_to_root(folio);
+        let Some(entry) = run else {
+            cx.fail_swap(folio);
+            folio.put_refs(nr_pages);
+            self.finish();
+            return Err(SwapError::NoSpace { nr_pages });
+        };
+        folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+        if cx.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
+            // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
+            folio.set(FolioFlags::DIRTY);
+        }
+        cx.counters.add_cached(nr_pages.into());
+        if let Err(error) = cx.try_charge_swap(locked) {
+            self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
+            return Err(error);
+        }
+        self.finish();
+        Ok(entry)
+    }
+}

@@ -1,0 +1,65 @@
+//! The memory controller as a subsystem has it: the group that pays for a folio, and the words for a limit that refused.
+
+use super::Swap;
+use rustix::io::Errno;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::types::CssId;
+use crate::folio::Folio;
+use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, Which};
+
+impl Swap {
+    /// Returns the memory controller, `None` while it is disabled.
+    #[inline]
+    pub fn memcg(&self) -> Option<&MemCgroups> {
+        self.memory_of_folios().memcg()
+    }
+
+    /// Returns the group that is charged for a folio.
+    pub fn group_of(&self, folio: Folio<'_>) -> Option<&MemCgroup> {
+        let css = folio.css()?;
+        Some(self.memcg()?.get(css))
+    }
+
+    /// Counts at the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
+    pub(crate) fn count_memcg(&self, folio: Folio<'_>, stat: MemcgStat, nr: u32) {
+        if let Some(group) = self.group_of(folio) {
+            group.count(stat, nr.into());
+        }
+    }
+
+    /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
+    pub(crate) fn over_limit(&self, level: &MemCgroup, which: Which, nr_pages: u64) -> SwapError {
+        let groups = self.memcg().expect("a charge was tried");
+        let counter = level.counter(which);
+        let limit = match (which, groups.do_memsw_account()) {
+            (Which::Memory, false) => "memory.max",
+            (Which::Memory, true) => "memory.limit_in_bytes",
+            (Which::Swap, false) => "memory.swap.max",
+            (Which::Swap, true) => "memory.memsw.limit_in_bytes",
+        };
+        SwapError::OverLimit {
+            limit,
+            group: groups.path(level.css()),
+            nr_pages,
+            usage_pages: counter.usage_pages(),
+            max_pages: counter.max_pages(),
+        }
+    }
+
+    /// Returns the memory controller. Errors: `Cgroup` (EINVAL) memcg is disabled.
+    pub fn memcg_enabled(&self) -> Result<&MemCgroups> {
+        self.memcg().ok_or_else(|| SwapError::cgroup(Errno::INVAL, "memcg is disabled".into()))
+    }
+
+    /// Says whether a folio's slots are wanted for others. Kernel: `mem_cgroup_swap_full`.
+    pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
+        let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
+        self.vm_swap_full() || is_full().unwrap_or(false)
+    }
+
+    /// Returns the group that a number names; `None` while memcg is disabled.
+    pub(crate) fn group(&self, css: CssId) -> Option<&MemCgroup> {
+        self.memcg().map(|groups| groups.get(css))
+    }
+}

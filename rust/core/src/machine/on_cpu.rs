@@ -1,0 +1,241 @@
+//! One operation: the local lock of its CPU, with that CPU's hints, device table, counters and records.
+
+use std::sync::Arc;
+
+use super::Swap;
+use super::counters::CpuCounters;
+use super::device::SwapDevice;
+use crate::base::error::{Result, SwapError};
+use crate::base::event::{EventKind, EventRecord, EventRing};
+use crate::base::limits::{EVENT_RECORDS_MAX, MAX_SWAPFILES, SWAP_NR_ORDERS};
+use crate::base::sync::SpinGuard;
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
+use crate::folio::{Folio, check_home};
+
+/// Devices as one CPU sees them, by type.
+pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
+/// The next slot by order, offset 0 for none; global across devices. Kernel: `percpu_swap_cluster`.
+pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
+
+/// What the local lock of a CPU protects.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) hints: Hints,
+    /// Those of virtual devices.
+    pub(crate) virtual_hints: Hints,
+    pub(crate) devices: DeviceTable,
+    /// Work was queued by the operation that holds the lock.
+    pub(crate) is_work_queued: bool,
+    /// What happened on this CPU, when somebody wants to know.
+    events: EventRing,
+}
+
+impl Local {
+    pub(super) fn new() -> Self {
+        Self {
+            hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
+            virtual_hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
+            devices: Default::default(),
+            is_work_queued: false,
+            events: EventRing::default(),
+        }
+    }
+
+    /// Forgets hints.
+    pub(crate) fn flush_hints(&mut self, is_meant: impl Fn(SwpEntry) -> bool) {
+        let hints = self.hints.iter_mut().chain(&mut self.virtual_hints);
+        hints.filter(|hint| is_meant(**hint)).for_each(|hint| *hint = SwpEntry::NONE);
+    }
+}
+
+impl Swap {
+    /// Takes the local lock of a CPU for one or many operations; others on that CPU wait. Errors: `BadCpu` (EINVAL).
+    ///
+    /// While it is held, this thread must not call what takes local locks itself: `on_cpu`, `check`, `swapon`, `swapoff`,
+    /// `run_workers` and the calls of `Swap` with a `cpu` argument would wait for ever.
+    ///
+    /// Kernel: `local_lock(&percpu_swap_cluster.lock)`.
+    #[inline]
+    pub fn on_cpu(&self, cpu: CpuId) -> Result<OnCpu<'_>> {
+        #[cfg(debug_assertions)]
+        let depth = Depth::enter(self);
+        Ok(OnCpu {
+            local: self.locals.lock(cpu)?,
+            swap: self,
+            counters: &self.counters[cpu.index()],
+            cpu,
+            #[cfg(debug_assertions)]
+            _depth: depth,
+        })
+    }
+
+    /// Keeps the last `capacity` records of each CPU from now on, without those there were; 0 keeps none.
+    ///
+    /// Errors: `OutOfRange` (EINVAL) over [`EVENT_RECORDS_MAX`]. Locks: each CPU's local lock in turn.
+    pub fn record_events(&self, capacity: usize) -> Result<()> {
+        if capacity > EVENT_RECORDS_MAX {
+            let (value, high) = (capacity as i128, EVENT_RECORDS_MAX as u64);
+            return Err(SwapError::OutOfRange { what: "number of records", value, low: 0, high });
+        }
+        self.locals.for_each(|local| local.events.restart(capacity));
+        Ok(())
+    }
+
+    /// Takes the records of all CPUs, by time, and how many were lost for lack of room. Locks: as `record_events`.
+    pub fn take_events(&self) -> (Vec<EventRecord>, u64) {
+        let (mut records, mut nr_lost) = (Vec::new(), 0);
+        self.locals.for_each(|local| {
+            let (taken, lost) = local.events.take();
+            records.extend(taken);
+            nr_lost += lost;
+        });
+        records.sort_by_key(|record| record.time_ns);
+        (records, nr_lost)
+    }
+}
+
+/// Operations on one CPU, whose local lock is held until this is dropped.
+#[derive(Debug)]
+pub struct OnCpu<'a> {
+    local: SpinGuard<'a, Local>,
+    swap: &'a Swap,
+    counters: &'a CpuCounters,
+    cpu: CpuId,
+    #[cfg(debug_assertions)]
+    _depth: Depth,
+}
+
+#[cfg(debug_assertions)]
+thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// Says that this thread has a local lock: a second one would wait for itself, or for somebody who waits for the first.
+#[cfg(debug_assertions)]
+#[derive(Debug)]
+struct Depth;
+
+#[cfg(debug_assertions)]
+impl Depth {
+    fn enter(swap: &Swap) -> Self {
+        let address = std::ptr::from_ref(swap).addr();
+        assert_ne!(HELD.replace(address), address, "this thread has a local lock of this subsystem already");
+        Self
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Depth {
+    fn drop(&mut self) {
+        HELD.set(0);
+    }
+}
+
+impl<'a> OnCpu<'a> {
+    /// Returns the subsystem.
+    pub fn swap(&self) -> &'a Swap {
+        self.swap
+    }
+
+    /// Returns the device of an entry and the slot on it, slot 0 too, or `None` when there is no such slot.
+    #[inline(always)]
+    pub(crate) fn slot_of(&self, entry: SwpEntry) -> Option<(&SwapDevice, SwpOffset)> {
+        let (ty, offset) = entry.parts()?;
+        let device = self.local.devices.get(ty.index())?.as_deref()?;
+        (offset.0 < device.max_pages()).then_some((device, offset))
+    }
+
+    /// Returns the device of a slot, kept alive beyond this guard. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    ///
+    /// Kernel: `get_swap_device`.
+    pub(crate) fn device_of(&mut self, entry: SwpEntry) -> Result<Arc<SwapDevice>> {
+        let cx = self.cx();
+        cx.resolve(entry, 1)?;
+        Ok(cx.devices[entry.ty().index()].clone().expect("resolved"))
+    }
+
+    /// Notes what happened, if records are wanted.
+    #[inline]
+    pub(crate) fn note(&mut self, kind: EventKind, entry: SwpEntry, order: Order, errno: i32) {
+        if self.local.events.is_on() {
+            self.local.events.push(kind, entry, order, self.cpu, errno);
+        }
+    }
+
+    /// Returns this CPU's counters.
+    pub(crate) fn counters(&self) -> &'a CpuCounters {
+        self.counters
+    }
+
+    /// Splits the guard into what the layers below work with.
+    #[inline]
+    pub(crate) fn cx(&mut self) -> Cx<'_> {
+        let local = &mut *self.local;
+        Cx {
+            swap: self.swap,
+            devices: &local.devices,
+            hints: &mut local.hints,
+            virtual_hints: &mut local.virtual_hints,
+            is_work_queued: &mut local.is_work_queued,
+            counters: self.counters,
+        }
+    }
+
+    /// Says whether the last operation queued work.
+    #[inline]
+    pub(crate) fn has_queued_work(&self) -> bool {
+        self.local.is_work_queued
+    }
+}
+
+/// The context of one operation: shared state, this CPU's hints and counters.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) swap: &'a Swap,
+    pub(crate) devices: &'a DeviceTable,
+    pub(crate) hints: &'a mut Hints,
+    pub(crate) virtual_hints: &'a mut Hints,
+    pub(crate) is_work_queued: &'a mut bool,
+    pub(crate) counters: &'a CpuCounters,
+}
+
+impl<'a> Cx<'a> {
+    /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
+    pub(crate) fn folio_slots(&self, folio: Folio<'_>) -> Result<(&'a SwapDevice, SwpOffset)> {
+        check_home(folio, self.swap.memory_of_folios())?;
+        let entry = folio.entry().ok_or(SwapError::NotCached)?;
+        self.resolve(entry, folio.nr_pages())
+    }
+
+    /// Returns the device of an entry and the slot on it. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    #[inline]
+    pub(crate) fn resolve(&self, entry: SwpEntry, nr_pages: u32) -> Result<(&'a SwapDevice, SwpOffset)> {
+        match self.locate(entry) {
+            Some((device, offset)) if device.has_range(offset, nr_pages) => Ok((device, offset)),
+            _ => Err(self.unresolved(entry, nr_pages)),
+        }
+    }
+
+    /// Splits an entry into device and slot, if the device is on; whether it has the slot is not looked at.
+    #[inline]
+    pub(crate) fn locate(&self, entry: SwpEntry) -> Option<(&'a SwapDevice, SwpOffset)> {
+        let (ty, offset) = entry.parts()?;
+        Some((self.device(ty)?, offset))
+    }
+
+    /// Says what is wrong with an entry that names no slots.
+    #[cold]
+    pub(crate) fn unresolved(&self, entry: SwpEntry, nr_pages: u32) -> SwapError {
+        let Some((ty, _)) = entry.parts() else {
+            return SwapError::BadRange { entry, nr_pages, max_pages: 0 };
+        };
+        match self.device(ty) {
+            Some(device) => SwapError::BadRange { entry, nr_pages, max_pages: device.max_pages() },
+            None => SwapError::NoDevice(entry),
+        }
+    }
+
+    /// Returns a device by type, if it is on.
+    #[inline]
+    pub(crate) fn device(&self, ty: SwpType) -> Option<&'a SwapDevice> {
+        self.devices.get(ty.index())?.as_deref()
+    }
+}
