@@ -10,7 +10,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
-use swapcore::memcg::{Hierarchy, MemcgWish};
+use swapcore::memcg::{Hierarchy, MemcgSwitches};
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram};
@@ -49,7 +49,7 @@ fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
     // No charges in advance: what a group is charged for can be read off.
-    let memcg = MemcgWish { has_stock: false, ..config.switches.memcg };
+    let memcg = MemcgSwitches { has_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
         switches,

@@ -9,7 +9,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order, Pfn, SwpEntry};
 use crate::folio::{Folio, FolioFlags, FolioRef, FolioView};
 use crate::machine::Swap;
-use crate::swapping::swapout::{Kept, MappedFolio};
+use crate::swapping::swapout::{KeptFolio, MappedFolio};
 
 /// What a handle stands for.
 #[derive(Debug)]
@@ -33,20 +33,20 @@ impl State {
 }
 
 /// A counted handle to a folio. It may map the folio, as a page table would; dropping it unmaps.
-pub struct SharedFolio {
+pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
     order: Order,
     state: Mutex<State>,
 }
 
-impl fmt::Debug for SharedFolio {
+impl fmt::Debug for FolioHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedFolio").field("order", &self.order).field("state", &*self.state()).finish_non_exhaustive()
+        f.debug_struct("FolioHandle").field("order", &self.order).field("state", &*self.state()).finish_non_exhaustive()
     }
 }
 
-impl SharedFolio {
+impl FolioHandle {
     fn with_state(swap: Arc<Swap>, pfn: Pfn, mapped: Range<u32>) -> Self {
         let order = swap.memory_of_folios().folio(pfn).order();
         Self { swap, pfn, order, state: Mutex::new(State::Here { mapped, is_locked: false }) }
@@ -132,13 +132,18 @@ impl SharedFolio {
     }
 
     /// Gives a view of the bytes out and dirties the folio: its holder may write at any time. Errors: as `with`.
-    pub fn view(&self) -> Result<SharedView> {
+    pub fn view(&self) -> Result<FolioViewHandle> {
         self.with(|folio| {
             let view = folio.view();
             folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
             let (address, len_bytes) = view.as_raw();
             mem::forget(view);
-            Ok(SharedView { swap: self.swap.clone(), pfn: self.pfn, address: address.expose_provenance(), len_bytes })
+            Ok(FolioViewHandle {
+                swap: self.swap.clone(),
+                pfn: self.pfn,
+                address: address.expose_provenance(),
+                len_bytes,
+            })
         })
     }
 
@@ -226,7 +231,7 @@ impl SharedFolio {
                 *self.state() = State::Gone { entry: Some(entry) };
                 Ok(entry)
             }
-            Err(Kept { folio, error }) => {
+            Err(KeptFolio { folio, error }) => {
                 self.give_back(folio);
                 Err(error)
             }
@@ -262,7 +267,7 @@ impl SharedFolio {
     }
 }
 
-impl Drop for SharedFolio {
+impl Drop for FolioHandle {
     fn drop(&mut self) {
         let state = mem::replace(&mut *self.state(), State::Gone { entry: None });
         if let State::Here { mapped, is_locked } = state {
@@ -280,7 +285,7 @@ impl Drop for SharedFolio {
 
 /// A view of a folio's bytes that keeps its subsystem alive. See [`FolioView`].
 #[derive(Debug)]
-pub struct SharedView {
+pub struct FolioViewHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
     /// An address with exposed provenance: a number can go from thread to thread.
@@ -288,14 +293,14 @@ pub struct SharedView {
     len_bytes: usize,
 }
 
-impl SharedView {
+impl FolioViewHandle {
     /// Returns where the bytes are, page aligned, and how many; good until the view is dropped.
     pub fn as_raw(&self) -> (*mut u8, usize) {
         (std::ptr::with_exposed_provenance_mut(self.address), self.len_bytes)
     }
 }
 
-impl Drop for SharedView {
+impl Drop for FolioViewHandle {
     fn drop(&mut self) {
         drop(FolioView::adopt(FolioRef::adopt(self.swap.memory_of_folios().folio(self.pfn))));
     }

@@ -8,7 +8,7 @@ use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};
-use crate::slots::owner::{Leave, SeenSlots};
+use crate::slots::owner::{CacheExit, SeenSlots};
 use crate::table::Shadow;
 use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 
@@ -83,7 +83,7 @@ impl Swap {
             && let Err(error) = self.charge_swapin(&locked, seen, payer, gfp, how.cpu)
         {
             let mut on_cpu = self.on_cpu(how.cpu)?;
-            on_cpu.del_locked(&locked, Leave::Uncharged(seen.shadow))?;
+            on_cpu.del_locked(&locked, CacheExit::Uncharged(seen.shadow))?;
             on_cpu.counters().count_order(OrderEvent::InFallbackCharge, order);
             return Err(error);
         }
@@ -193,7 +193,7 @@ impl Swap {
                         return Err(error);
                     }
                     if let Some(notice) = notice {
-                        self.ask_refault(&folio, notice);
+                        self.ask_refault_policy(&folio, notice);
                     }
                     return Ok((folio, true));
                 }
@@ -224,7 +224,7 @@ impl Swap {
         let locked = folio.folio().lock();
         let flags = folio.flags();
         if flags.contains(FolioFlags::SWAPCACHE) && !flags.intersects(FolioFlags::UPTODATE | FolioFlags::DIRTY) {
-            self.on_cpu(cpu)?.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
+            self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
         }
         Ok(())
     }
