@@ -13,7 +13,7 @@ use crate::swapping::swapout::{KeptFolio, MappedFolio};
 
 /// What a handle stands for.
 #[derive(Debug)]
-enum State {
+enum HandleState {
     /// A folio in memory: one reference, the pages this handle maps, and whether it took the lock.
     Here { mapped: Range<u32>, is_locked: bool },
     /// Another thread is swapping it out, splitting it or moving it.
@@ -22,7 +22,7 @@ enum State {
     Gone { entry: Option<SwpEntry> },
 }
 
-impl State {
+impl HandleState {
     /// Says why a handle has no folio to work with.
     fn absent(&self) -> SwapError {
         match self {
@@ -37,7 +37,7 @@ pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
     order: Order,
-    state: Mutex<State>,
+    state: Mutex<HandleState>,
 }
 
 impl fmt::Debug for FolioHandle {
@@ -49,7 +49,7 @@ impl fmt::Debug for FolioHandle {
 impl FolioHandle {
     fn with_state(swap: Arc<Swap>, pfn: Pfn, mapped: Range<u32>) -> Self {
         let order = swap.memory_of_folios().folio(pfn).order();
-        Self { swap, pfn, order, state: Mutex::new(State::Here { mapped, is_locked: false }) }
+        Self { swap, pfn, order, state: Mutex::new(HandleState::Here { mapped, is_locked: false }) }
     }
 
     /// Takes a folio that nobody maps through this handle.
@@ -65,7 +65,7 @@ impl FolioHandle {
         Ok(Self::with_state(swap.clone(), folio.into_raw(), pages))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HandleState> {
         // A panic under it leaves a whole state: each change is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,13 +96,13 @@ impl FolioHandle {
 
     /// Says whether the folio is in memory and nobody is moving it through this handle.
     pub fn is_resident(&self) -> bool {
-        matches!(*self.state(), State::Here { .. })
+        matches!(*self.state(), HandleState::Here { .. })
     }
 
     /// Returns where the folio went when it was swapped out through this handle.
     pub fn gone_to(&self) -> Option<SwpEntry> {
         match *self.state() {
-            State::Gone { entry } => entry,
+            HandleState::Gone { entry } => entry,
             _ => None,
         }
     }
@@ -110,7 +110,7 @@ impl FolioHandle {
     /// Returns the pages that this handle maps.
     pub fn mapped_pages(&self) -> Range<u32> {
         match &*self.state() {
-            State::Here { mapped, .. } => mapped.clone(),
+            HandleState::Here { mapped, .. } => mapped.clone(),
             _ => 0..0,
         }
     }
@@ -124,7 +124,7 @@ impl FolioHandle {
         let folio = {
             let state = self.state();
             match &*state {
-                State::Here { .. } => self.folio().try_get().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?,
+                HandleState::Here { .. } => self.folio().try_get().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?,
                 state => return Err(state.absent()),
             }
         };
@@ -150,7 +150,7 @@ impl FolioHandle {
     /// Maps the whole folio through this handle, or unmaps it. Errors: as `with`.
     pub fn set_mapped(&self, is_mapped: bool, cpu: CpuId) -> Result<()> {
         let mut state = self.state();
-        let State::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
+        let HandleState::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
         let folio = self.folio();
         match (is_mapped, mapped.start == mapped.end) {
             (true, true) => {
@@ -169,7 +169,7 @@ impl FolioHandle {
 
     /// Takes the folio lock for this handle if it is free, or frees what this handle took.
     pub fn set_locked(&self, wants_lock: bool) {
-        if let State::Here { is_locked, .. } = &mut *self.state() {
+        if let HandleState::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
                 if let Some(locked) = self.folio().try_lock() {
                     locked.set(FolioFlags::HELD);
@@ -200,10 +200,10 @@ impl FolioHandle {
     fn take(&self) -> Result<MappedFolio<'_>> {
         let mut state = self.state();
         match &*state {
-            State::Here { is_locked: true, .. } => Err(self.folio().busy()),
-            State::Here { mapped, .. } => {
+            HandleState::Here { is_locked: true, .. } => Err(self.folio().busy()),
+            HandleState::Here { mapped, .. } => {
                 let mapped = mapped.clone();
-                *state = State::Moving;
+                *state = HandleState::Moving;
                 Ok(MappedFolio::from_parts(FolioRef::adopt(self.folio()), mapped))
             }
             state => Err(state.absent()),
@@ -213,7 +213,7 @@ impl FolioHandle {
     fn give_back(&self, folio: MappedFolio<'_>) {
         let (folio, mapped) = folio.into_parts();
         folio.into_raw();
-        *self.state() = State::Here { mapped, is_locked: false };
+        *self.state() = HandleState::Here { mapped, is_locked: false };
     }
 
     /// Swaps the folio out; a folio that nothing maps counts as mapped once, by the handle. The handle is empty then.
@@ -228,7 +228,7 @@ impl FolioHandle {
         };
         match self.swap.swap_out(taken, cpu) {
             Ok(entry) => {
-                *self.state() = State::Gone { entry: Some(entry) };
+                *self.state() = HandleState::Gone { entry: Some(entry) };
                 Ok(entry)
             }
             Err(KeptFolio { folio, error }) => {
@@ -242,7 +242,7 @@ impl FolioHandle {
     pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
         match self.swap.folio_split(self.take()?, order, cpu) {
             Ok(parts) => {
-                *self.state() = State::Gone { entry: None };
+                *self.state() = HandleState::Gone { entry: None };
                 parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
             }
             Err((folio, error)) => {
@@ -256,7 +256,7 @@ impl FolioHandle {
     pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
         match self.swap.folio_migrate(self.take()?, cpu) {
             Ok(folio) => {
-                *self.state() = State::Gone { entry: None };
+                *self.state() = HandleState::Gone { entry: None };
                 Self::mapped(&self.swap, folio)
             }
             Err((folio, error)) => {
@@ -269,8 +269,8 @@ impl FolioHandle {
 
 impl Drop for FolioHandle {
     fn drop(&mut self) {
-        let state = mem::replace(&mut *self.state(), State::Gone { entry: None });
-        if let State::Here { mapped, is_locked } = state {
+        let state = mem::replace(&mut *self.state(), HandleState::Gone { entry: None });
+        if let HandleState::Here { mapped, is_locked } = state {
             if is_locked {
                 self.let_go();
             }

@@ -142,7 +142,7 @@ impl Swap {
             groups.raise(level, MemcgEvent::Max);
             self.policies.note(LimitNotice { group: level.css(), limit: limit_kind(which, groups), nr_pages });
             let got_pages = self.reclaim_for(level, nr_pages, which == CounterKind::Memory, cpu)?;
-            if self.margin_pages(groups, level) >= nr_pages as i64 {
+            if self.mem_cgroup_margin(groups, level) >= nr_pages as i64 {
                 continue;
             }
             if !is_drained {
@@ -168,7 +168,7 @@ impl Swap {
     }
 
     /// Returns the pages that may still be charged at a level. Kernel: `mem_cgroup_margin`.
-    fn margin_pages(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
+    fn mem_cgroup_margin(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
         let memory = level.memory.margin_pages();
         if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
     }

@@ -19,7 +19,7 @@ impl Operation<'_> {
         nr: u32,
     ) {
         if device.is_virtual() || self.swap.zswap().has_entries() {
-            self.release_data(device, ci, slot, nr);
+            self.release_stored(device, ci, slot, nr);
         }
         if let Some(groups) = self.swap.memcg() {
             self.uncharge_slots(groups, (device, ci), table, slot, nr);
@@ -30,7 +30,7 @@ impl Operation<'_> {
     /// Lets go of what the slots have elsewhere: out of line, as most devices have nothing.
     #[cold]
     #[inline(never)]
-    fn release_data(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
+    fn release_stored(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
         if device.is_virtual() {
             self.release_backing(device, ci, slot..slot + nr as usize);
         } else {

@@ -59,7 +59,7 @@ pub(crate) struct NewFolio<'r> {
 
 impl Swap {
     /// Allocates a folio of one order, inserts it, charges it. Step I2 and I3. Kernel: `__swap_cache_alloc`.
-    fn alloc_one<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
+    fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         // As posted, a large folio without a fault is not held to what its caller may do.
         let is_unlimited =
@@ -148,7 +148,7 @@ impl Swap {
         let mut orders = if how.orders.is_empty() { how.orders } else { how.orders.with_zero() };
         let mut order = orders.highest();
         loop {
-            let error = match self.alloc_one(targ, order, how) {
+            let error = match self.alloc_and_insert(targ, order, how) {
                 Err(SwapError::ShadowChanged(_)) => {
                     self.on_cpu(how.cpu)?.counters().count(Event::ShadowRetries, 1);
                     continue;

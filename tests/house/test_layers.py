@@ -1,0 +1,147 @@
+"""A room of the core, the binding or the package calls only rooms below it, in the order that each states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.rust_layers import Crate, code_of, receiver_of, use_paths
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CORE = Crate.read(
+    ROOT / "rust/core/src",
+    test_only=frozenset({"tests.rs", "races", "index_model.rs"}),
+    receivers={
+        "swap": "Swap",
+        "on_cpu": "OnCpu",
+        "op": "Operation",
+        "operation": "Operation",
+        "mm": "Mm",
+        "groups": "MemCgroups",
+        "memcg": "MemCgroups",
+    },
+    followed=frozenset({"Mm"}),
+    # Methods of vectors, iterators, paths and other types outside the crate.
+    foreign_names=frozenset({"resize", "path"}),
+)
+
+# The one call upward: a full zswap and reclaim have pages written back by a room above them.
+TRAITS_FILLED_ABOVE = {"ZswapShrinker"}
+
+# Methods of `Swap`, `OnCpu`, `Operation`, `Mm` and of other types in several rooms that share a name with a
+# method of another room. The receiver resolves calls of them. A new name here weakens the test, so a new method
+# takes a name of its own.
+# fmt: off
+SHARED_NAMES = {
+    "alloc", "alloc_batch", "backing", "bytes", "check", "children", "create", "css", "drop", "dup",
+    "enter", "events", "finish", "flags", "folio_alloc_swap", "for_bytes", "fork", "free", "get",
+    "group", "has", "insert", "limit_pages", "lookup", "max_pages", "memcg", "memory", "name", "new",
+    "note", "nr_cpus", "nr_pages", "nr_swap_pages", "options", "pageout", "pages", "path", "put", "read",
+    "refault", "remove", "resolve", "root", "set_policy", "set_swappiness", "stat", "stats", "swap",
+    "swap_in", "swap_out", "swappiness", "take_run", "try_charge", "ty", "uncharge", "vmas", "write",
+    "zswap",
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("crate", [CORE], ids=["core"])
+def test_every_room_has_its_layer(crate: Crate) -> None:
+    stated = [room for line in crate.layers for room in line]
+    assert len(stated) == len(set(stated)), "a room is stated once"
+    assert set(stated) == crate.rooms
+
+
+@pytest.mark.parametrize("crate", [CORE], ids=["core"])
+def test_no_path_and_no_method_call_goes_upward(crate: Crate) -> None:
+    assert not crate.upward(), "\n".join(map(str, crate.upward()))
+
+
+def test_the_core_has_folders_only() -> None:
+    assert {file for file in CORE.texts if "/" not in file} == {"lib.rs"}
+
+
+def test_one_registered_trait_calls_upward() -> None:
+    assert CORE.traits_filled_above() == TRAITS_FILLED_ABOVE
+
+
+def test_types_in_several_rooms_are_known() -> None:
+    assert {"Swap", "OnCpu", "Operation"} <= CORE.spread_types
+
+
+def test_method_names_are_unique_among_rooms() -> None:
+    assert CORE.shared_names == SHARED_NAMES
+
+
+# The test of the test: each sort of upward call, seeded into the real sources, is found.
+
+SEEDED_IN_CORE = {
+    "path in code": ("base/types.rs", "fn f() { crate::reclaim::hooks::go(); }"),
+    "use": ("table/entry.rs", "use crate::mm::Mm;"),
+    "use group": ("cluster/guard.rs", "use crate::{base::types, swapping::{swapin::Swapin, swapout}};"),
+    "super": ("slots/free.rs", "use super::super::cache::replace;"),
+    "room beside it": ("cluster/list.rs", "use crate::storage::Null;"),
+    "name that the root re-exports": ("folio/lru.rs", "use crate::OnCpu;"),
+    "method of Swap": ("slots/take_back.rs", "fn f(s: &Swap) { s.end_operation(); }"),
+    "method of OnCpu": (
+        "slots/dup_put.rs",
+        "fn f(s: &Swap) { s.on_cpu(CpuId(0)).unwrap().alloc_for_folio(folio); }",
+    ),
+    "method of Operation": (
+        "machine/space.rs",
+        "fn f(op: &mut Operation<'_>) { op.try_to_reclaim(device, offset, when); }",
+    ),
+    "method of Mm": ("reclaim/mod.rs", "fn f(mm: &Mm) { mm.check_mapped(vpn); }"),
+    "method by path": ("datapath/transfer.rs", "fn f(s: &Swap) { Swap::swap_out(s, folio, cpu); }"),
+    "method of a shared name, by its receiver": (
+        "memcg/group.rs",
+        "fn f(swap: &Swap) { swap.swap_in(entry, 1, how); }",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "line"), SEEDED_IN_CORE.values(), ids=SEEDED_IN_CORE.keys())
+def test_a_seeded_upward_call_in_the_core_is_found(file: str, line: str) -> None:
+    assert file in CORE.texts
+    assert CORE.with_line(file, line).upward(file)
+
+
+def test_a_comment_a_string_and_a_test_may_name_anything() -> None:
+    line = (
+        '// crate::mm::Mm\nconst S: &str = "crate::mm::Mm";\n#[cfg(test)]\nmod tests { use crate::mm::Mm; }'
+    )
+    assert not CORE.with_line("base/types.rs", line).upward("base/types.rs")
+
+
+def test_a_second_trait_filled_from_above_is_found() -> None:
+    seeded = CORE.with_line("slots/mod.rs", "trait Hook { fn go(&self); }")
+    seeded = seeded.with_line("mm/mod.rs", "impl crate::slots::Hook for Mm { fn go(&self) {} }")
+    assert seeded.traits_filled_above() == {*TRAITS_FILLED_ABOVE, "Hook"}
+
+
+def test_a_new_duplicate_of_a_method_name_is_found() -> None:
+    seeded = CORE.with_line("table/entry.rs", "impl Shadow { fn end_operation(&self) {} }")
+    assert seeded.shared_names == SHARED_NAMES | {"end_operation"}
+
+
+def test_use_groups_are_taken_apart() -> None:
+    assert use_paths("crate::{limits::{A, B as C}, types, table::pool::*}") == [
+        ("crate", "limits", "A"),
+        ("crate", "limits", "B"),
+        ("crate", "types"),
+        ("crate", "table", "pool", "*"),
+    ]
+
+
+def test_receivers_are_told_apart() -> None:
+    for expression, receiver in {
+        "self.swap.on_cpu(f(1)[2])?.": "on_cpu",
+        "swap\n    .": "swap",
+        "self.op().": "op",
+        "f(a.b, c)?.d.": "d",
+    }.items():
+        assert receiver_of(expression, len(expression) - 1) == receiver
+
+
+def test_lifetimes_are_no_characters() -> None:
+    assert code_of("fn f<'a>(x: &'a str) -> char { 'b' } // c") == "fn f<'a>(x: &'a str) -> char { \"\" } "
