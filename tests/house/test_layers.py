@@ -29,8 +29,8 @@ CORE = Crate.read(
 # The one call upward: a full zswap and reclaim have pages written back by a room above them.
 TRAITS_FILLED_ABOVE = {"ZswapShrinker"}
 
-# Methods of `Swap`, `OnCpu`, `Operation`, `Mm` and of other types in several rooms that share a name with a
-# method of another room. The receiver resolves calls of them. A new name here weakens the test, so a new method
+# Methods of `Swap`, `OnCpu`, `Operation`, `Mm` and other types in several rooms that share a name with a
+# method of another room. The receiver resolves calls of them. A new name here weakens the test: a new method
 # takes a name of its own.
 # fmt: off
 SHARED_NAMES = {
