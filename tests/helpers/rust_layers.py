@@ -204,7 +204,7 @@ class Crate:
         return {path for path in (self.absolute(file, path) for path in trees + plain) if path}
 
     def upward_paths(self, files: Iterable[str] | None = None) -> list[Upward]:
-        """Returns the paths to rooms that are not below. Names that the root re-exports count: they hide rooms."""
+        """Returns the paths to rooms that are not below. Names that the root re-exports count too."""
         found = []
         for file in files or self.code:
             room = self.room_of(file)
