@@ -1,0 +1,1 @@
+"""What several test files share: models, readers of state, random programs, and where files are."""

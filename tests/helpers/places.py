@@ -1,0 +1,11 @@
+"""Where the repository's files are, wherever a test stands and whatever the current folder is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = next(path for path in Path(__file__).resolve().parents if (path / "pyproject.toml").is_file())
+"""The folder of a checkout or of an unpacked sdist."""
+
+DOCS = ROOT / "docs"
+RECORDINGS = ROOT / "tests" / "recordings"
