@@ -1,14 +1,14 @@
 //! Random programs on the allocator and on a naive model: every slot, count, list, hint and priority must agree.
 
-mod common;
-
-use common::{C, Model, NR_ORDERS, Place, Rules};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use swapcore::cluster::ListId;
 use swapcore::table::EntryKind;
 use swapcore::{Config, CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry, SwpOffset, SwpType, Workers};
+
+use super::model::{Model, NR_ORDERS, Place, Rules};
+use crate::common::C;
 
 const NR_CPUS: usize = 2;
 const MAX_DEVICES: usize = 3;

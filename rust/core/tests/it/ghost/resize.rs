@@ -1,23 +1,9 @@
 //! Sizes of ghosts that change while they are on, step by step.
 
-use std::sync::Arc;
-
-use swapcore::storage::Ghost;
 use swapcore::table::Shadow;
-use swapcore::{
-    CpuId, DeviceSpec, Discard, FolioFlags, GhostSpec, Order, Profile, Resize, Swap, SwapDevice, SwapError, SwpEntry,
-    SwpOffset,
-};
+use swapcore::{DeviceSpec, FolioFlags, Order, Profile, Resize, Swap, SwapError, SwpEntry, SwpOffset};
 
-const CPU: CpuId = CpuId(0);
-const C: u32 = 512;
-
-fn with_ghost(max_pages: u32) -> (Swap, Arc<SwapDevice>) {
-    let swap = Swap::new(1, Profile::Newest).expect("a CPU");
-    let ghost = Arc::new(Ghost::new(max_pages, GhostSpec::default()).expect("a size"));
-    let device = swap.swapon_storage(ghost, Some(1), Discard::None).expect("a good device");
-    (swap, device)
-}
+use crate::common::{C, CPU, with_ghost};
 
 fn fill(swap: &Swap) -> Vec<SwpEntry> {
     std::iter::from_fn(|| swap.alloc(Order::ZERO, CPU).ok()).collect()
@@ -29,7 +15,7 @@ fn sizes(max_pages: u32, limit_pages: u32) -> Result<Resize, SwapError> {
 
 #[test]
 fn a_full_device_grows_and_serves_again() {
-    let (swap, device) = with_ghost(2 * C);
+    let (swap, device) = with_ghost(1, Profile::Newest, 2 * C);
     assert_eq!(fill(&swap).len() as u32, 2 * C - 1);
     assert!(swap.dump_avail().is_empty());
     assert_eq!(swap.resize(&device, 3 * C), sizes(3 * C, 3 * C));
@@ -41,7 +27,7 @@ fn a_full_device_grows_and_serves_again() {
 
 #[test]
 fn a_tail_becomes_usable_when_the_device_grows_over_it() {
-    let (swap, device) = with_ghost(C + 100);
+    let (swap, device) = with_ghost(1, Profile::Newest, C + 100);
     let slots = fill(&swap);
     assert_eq!((slots.len() as u32, device.nr_bad()), (C + 99, 1 + 412));
     assert_eq!(swap.resize(&device, 2 * C), sizes(2 * C, 2 * C));
@@ -49,7 +35,7 @@ fn a_tail_becomes_usable_when_the_device_grows_over_it() {
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap).first().map(|slot| slot.offset()), Some(SwpOffset(C + 100)));
     // A tail cluster of which nothing is in use goes.
-    let (swap, device) = with_ghost(C + 100);
+    let (swap, device) = with_ghost(1, Profile::Newest, C + 100);
     fill(&swap).into_iter().for_each(|slot| swap.put(slot, 1, CPU).expect("in use"));
     assert_eq!((device.nr_live_clusters(), swap.resize(&device, 4 * C)), (2, sizes(4 * C, 4 * C)));
     assert_eq!(device.nr_live_clusters(), 1);
@@ -58,7 +44,7 @@ fn a_tail_becomes_usable_when_the_device_grows_over_it() {
 
 #[test]
 fn slots_in_use_keep_a_device_from_shrinking() {
-    let (swap, device) = with_ghost(4 * C);
+    let (swap, device) = with_ghost(1, Profile::Newest, 4 * C);
     let slots = fill(&swap);
     let put = |offset: u32| swap.put(device.entry_at(SwpOffset(offset)), 1, CPU).expect("in use");
     put(5);
@@ -80,7 +66,7 @@ fn slots_in_use_keep_a_device_from_shrinking() {
 
 #[test]
 fn a_limit_is_lifted_by_growing_again() {
-    let (swap, device) = with_ghost(4 * C);
+    let (swap, device) = with_ghost(1, Profile::Newest, 4 * C);
     let slots = fill(&swap);
     swap.put(slots[3 * C as usize], 1, CPU).expect("in use");
     assert_eq!(swap.resize(&device, C), sizes(4 * C, C));
@@ -93,7 +79,7 @@ fn a_limit_is_lifted_by_growing_again() {
 /// What only the swap cache holds is freed to make the device smaller.
 #[test]
 fn cached_slots_without_references_do_not_keep_a_device_large() {
-    let (swap, device) = with_ghost(4 * C);
+    let (swap, device) = with_ghost(1, Profile::Newest, 4 * C);
     let folio = swap.folio_zeroed(Order::MAX).expect("memory");
     let entry = swap.folio_alloc_swap(&folio, CPU).expect("room");
     assert_eq!(entry.offset(), SwpOffset(C));
@@ -114,7 +100,7 @@ fn cached_slots_without_references_do_not_keep_a_device_large() {
 
 #[test]
 fn what_cannot_be_resized_says_so() {
-    let (swap, ghost) = with_ghost(4 * C);
+    let (swap, ghost) = with_ghost(1, Profile::Newest, 4 * C);
     let disk = swap.swapon(&DeviceSpec::new(4 * C).priority(1)).expect("a good device");
     assert_eq!(swap.resize(&disk, 8 * C), Err(SwapError::FixedSize(disk.ty().0)));
     assert_eq!(swap.resize(&ghost, 1000), Err(SwapError::BadSize(1000)));

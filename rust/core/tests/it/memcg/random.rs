@@ -1,7 +1,7 @@
 //! Random programs over groups, folios and slots: after every step the counters are what tables and folios say.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,13 +12,13 @@ use swapcore::base::types::CssId;
 use swapcore::memcg::{DeadSwapin, Hierarchy, MemcgWish, OwnerStore};
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
-use swapcore::storage::{Ghost, Ram};
-use swapcore::swapping::swapout::MappedFolio;
+use swapcore::storage::Ram;
 use swapcore::zswap::ZswapOptions;
-use swapcore::{Config, CpuId, Order, Orders, Profile, Swap, Swapin, Switches, SwpEntry};
+use swapcore::{
+    Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap, Swapin, Switches, SwpEntry, Visibility,
+};
 
-const CPU: CpuId = CpuId(0);
+use crate::common::{CPU, ghost_on, order, stress_time, used_slots, virtual_spec};
 
 /// One step; numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -72,10 +72,6 @@ struct Machine<'s> {
     folios: Vec<MappedFolio<'s>>,
     /// One reference each.
     slots: Vec<SwpEntry>,
-}
-
-fn order(order: u8) -> Order {
-    Order::new(order).expect("a small one")
 }
 
 impl<'s> Machine<'s> {
@@ -216,9 +212,7 @@ fn run(hierarchy: Hierarchy, wish: MemcgWish, front: Front, ops: &[Op]) -> Resul
     let config = Config { memcg: Some(hierarchy), memory_pages: 1024, switches, zswap, ..Config::default() };
     let swap = Swap::with_config(config).expect("these go together");
     if front == Front::Virtual {
-        let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Hidden };
-        let ghost = Arc::new(Ghost::new(1 << 16, spec).expect("a size"));
-        swap.swapon_storage(ghost, Some(10), Discard::None).expect("a virtual device");
+        ghost_on(&swap, 1 << 16, virtual_spec(Visibility::Hidden), 10);
     }
     swap.swapon_storage(Arc::new(Ram::new(2048).expect("a size")), None, Discard::None).expect("a device");
     let mut machine = Machine { swap: &swap, groups: vec![CssId::ROOT], folios: Vec::new(), slots: Vec::new() };
@@ -236,8 +230,7 @@ fn run(hierarchy: Hierarchy, wish: MemcgWish, front: Front, ops: &[Op]) -> Resul
     }
     swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
     swap.check().expect("every invariant");
-    let used: u64 = swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum();
-    prop_assert_eq!((used, swap.memory_of_folios().nr_used_pages()), (0, 0));
+    prop_assert_eq!((used_slots(&swap), swap.memory_of_folios().nr_used_pages()), (0, 0));
     let groups = swap.memcg().expect("enabled");
     prop_assert!(
         groups.subtree(CssId::ROOT).into_iter().all(|css| groups.get(css).is_online()),
@@ -278,12 +271,6 @@ proptest! {
     fn counters_of_v1_with_virtual_slots_are_what_tables_and_folios_say(ops in ops()) {
         wishes().into_iter().try_for_each(|wish| run(Hierarchy::V1, wish, Front::Virtual, &ops))?;
     }
-}
-
-/// Seconds of the thread test: 2, or what SWAPCORE_STRESS_SECONDS says.
-fn stress_time() -> Duration {
-    let given = std::env::var("SWAPCORE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs_f64(given.unwrap_or(2.0))
 }
 
 /// What one thread does until the time is over: makes, fills, empties and removes groups, swaps folios of whatever
@@ -373,8 +360,10 @@ fn eight_threads_charge_swap_and_remove_groups() {
             swap.check().expect("every invariant");
             let groups = swap.memcg().expect("enabled");
             assert_eq!(groups.subtree(CssId::ROOT), [CssId::ROOT], "a dead group is left");
-            let used: u64 = swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum();
-            assert_eq!((used, swap.memory_of_folios().nr_used_pages(), groups.root().id_refs()), (0, 0, 1));
+            assert_eq!(
+                (used_slots(&swap), swap.memory_of_folios().nr_used_pages(), groups.root().id_refs()),
+                (0, 0, 1)
+            );
             println!("{number} {hierarchy:?} {:?}: {steps} steps", wish.owner_store);
         }
     }

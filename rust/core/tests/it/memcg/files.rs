@@ -6,13 +6,13 @@ use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, PAGE_COUNTER_MAX, SWAP
 use swapcore::mm::VmaOptions;
 use swapcore::readahead::Vpn;
 use swapcore::storage::Ram;
-use swapcore::swapping::swapout::MappedFolio;
 use swapcore::{
-    Config, CpuId, Discard, FolioRef, GroupHandle, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin,
+    Config, Discard, FolioRef, GroupHandle, MappedFolio, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin,
     SwpEntry,
 };
 
-const CPU: CpuId = CpuId(0);
+use crate::common::CPU;
+
 const UNLIMITED: &str = "9223372036854771712\n";
 
 fn machine_with(hierarchy: Hierarchy, switches: &[(&str, &str)]) -> Arc<Swap> {

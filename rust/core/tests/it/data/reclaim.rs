@@ -9,24 +9,18 @@ use swapcore::mm::{Mm, Pte, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram, SwapStorage};
 use swapcore::workingset::LruList;
-use swapcore::{Config, CpuId, Discard, Order, Orders, Profile, Swap, SwpEntry};
+use swapcore::{Config, CpuId, Order, Orders, Profile, Swap, SwpEntry};
 
-const CPU: CpuId = CpuId(0);
+use crate::common::{CPU, stat, swap_on, used_slots};
+
 const MEMORY_PAGES: u64 = 1024;
 
 fn swap_with(nr_cpus: usize, device_pages: u32) -> Arc<Swap> {
-    swap_on(nr_cpus, Arc::new(Ram::new(device_pages).expect("memory")))
+    short_of_memory(nr_cpus, Arc::new(Ram::new(device_pages).expect("memory")))
 }
 
-fn swap_on(nr_cpus: usize, storage: Arc<dyn SwapStorage>) -> Arc<Swap> {
-    let config = Config { memory_pages: MEMORY_PAGES, ..Config::new(nr_cpus, Profile::Newest) };
-    let swap = Arc::new(Swap::with_config(config).expect("a good config"));
-    swap.swapon_storage(storage, Some(1), Discard::None).expect("a good device");
-    swap
-}
-
-fn stat(swap: &Swap, name: &str) -> u64 {
-    swap.stats().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a counter")
+fn short_of_memory(nr_cpus: usize, storage: Arc<dyn SwapStorage>) -> Arc<Swap> {
+    swap_on(Config { memory_pages: MEMORY_PAGES, ..Config::new(nr_cpus, Profile::Newest) }, storage)
 }
 
 /// An address space with one mapping; its first page.
@@ -69,8 +63,11 @@ fn assert_empty(swap: &Swap) {
     swap.shrink_swap_cache(u64::MAX, CPU).expect("a CPU");
     swap.check().expect("every invariant");
     let memory = swap.memory_of_folios();
-    let used: u64 = swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum();
-    assert_eq!((used, memory.nr_used_pages(), swap.nr_swapcache_pages()), (0, 0, 0), "slots, pages, cached");
+    assert_eq!(
+        (used_slots(swap), memory.nr_used_pages(), swap.nr_swapcache_pages()),
+        (0, 0, 0),
+        "slots, pages, cached"
+    );
     assert_eq!(LruList::ALL.map(|list| memory.lruvec().lru_pages(list)), [0; 5]);
 }
 
@@ -128,7 +125,7 @@ fn writes_that_fail_cost_a_round_and_no_content() {
     let faulty = Faulty::new(Arc::new(Ram::new(8192).expect("memory")), 3);
     let plan = FaultPlan { write_error_probability: 0.3, ..FaultPlan::default() };
     faulty.set_plan(plan).expect("a good plan");
-    let swap = swap_on(1, Arc::new(faulty));
+    let swap = short_of_memory(1, Arc::new(faulty));
     let (mm, first) = space(&swap, 3000, VmaOptions { anon_order: 2, ..VmaOptions::default() });
     for round in 0..2 {
         for page in 0..3000 {

@@ -7,35 +7,15 @@ use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{Ghost, SwapStorage};
 use swapcore::table::EntryKind;
 use swapcore::{
-    CpuId, DeviceSpec, Discard, FolioFlags, GhostSpec, MappedFolio, Order, Orders, Profile, Swap, SwapDevice,
-    SwapError, Swapin, SwpEntry, SwpOffset, Visibility,
+    DeviceSpec, Discard, FolioFlags, GhostSpec, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, SwapError,
+    Swapin, SwpEntry, SwpOffset, Visibility,
 };
 
-const CPU: CpuId = CpuId(0);
-const C: u32 = 512;
-
-fn order(order: u8) -> Order {
-    Order::new(order).expect("an order")
-}
-
-fn ghost_on(swap: &Swap, max_pages: u32, spec: GhostSpec, priority: i16) -> Arc<SwapDevice> {
-    let ghost = Arc::new(Ghost::new(max_pages, spec).expect("a size"));
-    swap.swapon_storage(ghost, Some(priority), Discard::None).expect("a good device")
-}
-
-fn with_ghost(profile: Profile, max_pages: u32) -> (Swap, Arc<SwapDevice>) {
-    let swap = Swap::new(2, profile).expect("two CPUs");
-    let device = ghost_on(&swap, max_pages, GhostSpec::default(), 1);
-    (swap, device)
-}
+use crate::common::{C, CPU, Dir, ghost_on, order, stat, virtual_spec, with_ghost};
 
 /// Slots of `nr` requests of one page.
 fn take(swap: &Swap, nr: usize) -> Vec<u32> {
     (0..nr).map_while(|_| swap.alloc(Order::ZERO, CPU).ok()).map(|entry| entry.offset().0).collect()
-}
-
-fn stat(swap: &Swap, name: &str) -> u64 {
-    swap.stats().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a counter")
 }
 
 fn entry(device: &SwapDevice, offset: u32) -> SwpEntry {
@@ -65,7 +45,7 @@ fn ranges(slots: &[u32]) -> Vec<(u32, u32)> {
 /// E12 as posted: the first cluster is on no list, large orders are refused.
 #[test]
 fn e12_series() {
-    let (swap, device) = with_ghost(Profile::Series, 3072);
+    let (swap, device) = with_ghost(2, Profile::Series, 3072);
     assert_eq!(live(&device), [0]);
     assert_eq!(ranges(&take(&swap, 600)), [(512, 1111)]);
     (512..1024).for_each(|slot| swap.put(entry(&device, slot), 1, CPU).expect("in use"));
@@ -81,7 +61,7 @@ fn e12_series() {
 /// E12 as merged.
 #[test]
 fn e12_newest() {
-    let (swap, device) = with_ghost(Profile::Newest, 3072);
+    let (swap, device) = with_ghost(2, Profile::Newest, 3072);
     assert_eq!(lists(&swap, &device), [(ListId::Nonfull(Order::ZERO), vec![0])]);
     assert_eq!(ranges(&take(&swap, 600)), [(1, 600)]);
     assert_eq!(swap.alloc(order(4), CPU).map(|entry| entry.offset()), Ok(SwpOffset(1024)));
@@ -95,7 +75,7 @@ fn e12_newest() {
 
 #[test]
 fn slot_0_is_never_handed_out_and_its_cluster_stays() {
-    let (swap, device) = with_ghost(Profile::Newest, 4 * C);
+    let (swap, device) = with_ghost(2, Profile::Newest, 4 * C);
     let slots = take(&swap, usize::MAX);
     assert_eq!(ranges(&slots), [(1, 4 * C - 1)]);
     slots.iter().for_each(|&slot| swap.put(entry(&device, slot), 1, CPU).expect("in use"));
@@ -106,7 +86,7 @@ fn slot_0_is_never_handed_out_and_its_cluster_stays() {
 
 #[test]
 fn a_tail_is_bad_once_its_cluster_exists_and_the_cluster_stays() {
-    let (swap, device) = with_ghost(Profile::Newest, 2 * C + 100);
+    let (swap, device) = with_ghost(2, Profile::Newest, 2 * C + 100);
     assert_eq!((live(&device), device.nr_bad()), (vec![0], 1));
     let slots = take(&swap, usize::MAX);
     assert_eq!((ranges(&slots), device.nr_bad()), (vec![(1, 2 * C + 99)], 1 + 412));
@@ -120,7 +100,7 @@ fn a_tail_is_bad_once_its_cluster_exists_and_the_cluster_stays() {
 
 #[test]
 fn the_lowest_free_index_is_the_next_one_used() {
-    let (swap, device) = with_ghost(Profile::Newest, 64 * C);
+    let (swap, device) = with_ghost(2, Profile::Newest, 64 * C);
     let runs: Vec<_> = (0..63).map(|_| swap.alloc(Order::MAX, CPU).expect("a cluster each")).collect();
     assert_eq!(live(&device), (0..64).collect::<Vec<_>>());
     for idx in [40, 7, 22] {
@@ -135,7 +115,7 @@ fn the_lowest_free_index_is_the_next_one_used() {
 /// Step 5 fails like a search without room, and what there is goes on serving.
 #[test]
 fn a_cluster_that_cannot_be_made_is_no_room() {
-    let (swap, device) = with_ghost(Profile::Newest, 64 * C);
+    let (swap, device) = with_ghost(2, Profile::Newest, 64 * C);
     device.limit_clusters(2);
     assert_eq!(ranges(&take(&swap, usize::MAX)), [(1, 2 * C - 1)]);
     swap.put(entry(&device, 3), 1, CPU).expect("in use");
@@ -149,7 +129,7 @@ fn a_cluster_that_cannot_be_made_is_no_room() {
 /// A page that nothing keeps stays where it is: dirty, mapped, active.
 #[test]
 fn a_write_is_refused_and_the_folio_stays() {
-    let (swap, device) = with_ghost(Profile::Newest, 8 * C);
+    let (swap, device) = with_ghost(2, Profile::Newest, 8 * C);
     let folio = MappedFolio::map(swap.folio_with(Order::ZERO, b"not zeros").expect("memory"));
     let kept = swap.swap_out(folio, CPU).expect_err("there is no place for it");
     assert_eq!(kept.error, SwapError::GhostWrite { first: 1, nr_pages: 1 });
@@ -167,7 +147,7 @@ fn a_write_is_refused_and_the_folio_stays() {
 /// A slot whose page nobody keeps: the read says so, and the slot can be given back.
 #[test]
 fn a_read_of_nothing_is_an_error() {
-    let (swap, device) = with_ghost(Profile::Newest, 8 * C);
+    let (swap, device) = with_ghost(2, Profile::Newest, 8 * C);
     let slot = swap.alloc(Order::ZERO, CPU).expect("room");
     let error = swap.swap_in(slot, 1, &Swapin::new(CPU, Orders::ZERO)).map(|_| ()).expect_err("nothing there");
     assert_eq!((error.errno(), swap.inuse_pages(device.ty())), (5, 1));
@@ -177,7 +157,7 @@ fn a_read_of_nothing_is_an_error() {
 
 #[test]
 fn nr_real_swapfiles_counts_devices_with_storage_and_room() {
-    let (swap, ghost) = with_ghost(Profile::Newest, 8 * C);
+    let (swap, ghost) = with_ghost(2, Profile::Newest, 8 * C);
     assert_eq!(swap.nr_real_swapfiles(), 0);
     let disk = swap.swapon(&DeviceSpec::new(C).priority(5)).expect("a good device");
     assert_eq!(swap.nr_real_swapfiles(), 1);
@@ -217,7 +197,7 @@ fn ghosts_that_are_not_visible_are_in_no_total() {
 fn virtual_devices_come_first_for_folios() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
     let disk = swap.swapon(&DeviceSpec::new(4 * C).priority(100)).expect("a good device");
-    let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Hidden };
+    let spec = virtual_spec(Visibility::Hidden);
     let [low, high] = [1, 7].map(|priority| ghost_on(&swap, 2 * C, spec, priority));
     assert_eq!((swap.nr_real_swapfiles(), swap.alloc(Order::ZERO, CPU).map(|slot| slot.ty())), (1, Ok(disk.ty())));
     let mut folios = Vec::new();
@@ -242,7 +222,7 @@ fn virtual_devices_come_first_for_folios() {
 #[test]
 fn slots_alone_go_to_virtual_devices_when_there_are_no_others() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
-    let spec = GhostSpec { has_virtual_table: true, ..GhostSpec::default() };
+    let spec = virtual_spec(GhostSpec::default().visibility);
     let ghost = ghost_on(&swap, 4 * C, spec, 1);
     assert_eq!(ranges(&take(&swap, usize::MAX)), [(1, 4 * C - 1)]);
     assert!(swap.alloc_batch(Order::ZERO, CPU, &mut [SwpEntry::NONE; 4]) == Ok(0));
@@ -281,9 +261,8 @@ fn ghosts_and_others_together() {
 
 #[test]
 fn a_ghost_is_opened_by_its_header_page() {
-    let dir = std::env::temp_dir().join(format!("swapcore-ghost-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a place for files");
-    let path = dir.join("header");
+    let dir = Dir::new("ghost");
+    let path = dir.path().join("header");
     let open = |bytes: &[u8]| {
         std::fs::write(&path, bytes).expect("a file");
         Ghost::open(&path, GhostSpec::default())
@@ -298,8 +277,7 @@ fn a_ghost_is_opened_by_its_header_page() {
     assert_eq!(open(&[header, vec![0]].concat()).map_err(|error| error.errno()), Err(22), "more than a page");
     assert_eq!(open(&[0; 4096]).map_err(|error| error.errno()), Err(22), "no header");
     assert_eq!(open(&[0; 100]).map_err(|error| error.errno()), Err(22), "less than a page");
-    assert_eq!(Ghost::open(&dir.join("none"), GhostSpec::default()).map_err(|error| error.errno()), Err(2));
-    std::fs::remove_dir_all(&dir).expect("ours");
+    assert_eq!(Ghost::open(&dir.path().join("none"), GhostSpec::default()).map_err(|error| error.errno()), Err(2));
 }
 
 /// M2: nothing static, 1 % in use costs little more than its tables.
@@ -325,7 +303,7 @@ fn memory_follows_what_is_in_use() {
 
 #[test]
 fn an_unlisted_first_cluster_counts_as_used_memory_only() {
-    let (swap, device) = with_ghost(Profile::Series, 3 * C);
+    let (swap, device) = with_ghost(2, Profile::Series, 3 * C);
     assert_eq!((device.pages(), swap.nr_swap_pages()), (3 * C - 1, i64::from(3 * C - 1)));
     assert_eq!(lists(&swap, &device), []);
     assert_eq!(take(&swap, usize::MAX).len() as u32, 2 * C);

@@ -14,33 +14,19 @@ use swapcore::storage::{
     Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, WriteRun, Zram, ZramOptions,
 };
 
+use crate::common::Dir;
+
 const THREADS: u32 = 4;
 const SLOTS_EACH: u32 = 600;
 const MAX_PAGES: u32 = 1 + THREADS * SLOTS_EACH;
 const STEPS: usize = 2_000;
 
-/// A directory of its own that goes away with the test.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("swapcore-storage-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a temporary directory");
-        Self(dir)
-    }
-
-    fn swap_file(&self) -> PathBuf {
-        let path = self.0.join("swap");
-        let header = SwapHeader { last_page: MAX_PAGES - 1, bad_pages: vec![], uuid: [1; 16], label: "t".into() };
-        File::create(&path, &header, true).expect("room");
-        path
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Makes a swap file of the tests' size.
+fn swap_file(dir: &Dir) -> PathBuf {
+    let path = dir.path().join("swap");
+    let header = SwapHeader { last_page: MAX_PAGES - 1, bad_pages: vec![], uuid: [1; 16], label: "t".into() };
+    File::create(&path, &header, true).expect("room");
+    path
 }
 
 /// A page of one of four kinds: zeros, one word, compressible, noise.
@@ -234,15 +220,15 @@ fn a_zram_limit_holds_under_threads() {
 
 #[test]
 fn a_file_keeps_every_page() {
-    let dir = Dir::new("hammer");
-    hammer(&File::open(&dir.swap_file(), &FileOptions::default()).expect("a swap file"), 3);
+    let dir = Dir::new("storage-hammer");
+    hammer(&File::open(&swap_file(&dir), &FileOptions::default()).expect("a swap file"), 3);
 }
 
 #[cfg(feature = "uring")]
 #[test]
 fn a_file_by_io_uring_keeps_every_page() {
-    let dir = Dir::new("uring");
-    match swapcore::storage::Uring::open(&dir.swap_file(), &FileOptions::default(), 64) {
+    let dir = Dir::new("storage-uring");
+    match swapcore::storage::Uring::open(&swap_file(&dir), &FileOptions::default(), 64) {
         Ok(uring) => hammer(&uring, 4),
         Err(error) => println!("skipped: {error}"),
     }
@@ -277,8 +263,8 @@ fn what_failed_to_be_written_can_be_written_again() {
 
 #[test]
 fn a_file_that_shrinks_while_threads_read_is_an_error_and_no_panic() {
-    let dir = Dir::new("shrink");
-    let path = dir.swap_file();
+    let dir = Dir::new("storage-shrink");
+    let path = swap_file(&dir);
     let file = File::open(&path, &FileOptions::default()).expect("a swap file");
     file.write(SwpOffset(1), &vec![3; (MAX_PAGES as usize - 1) * PAGE_SIZE]).expect("room");
     let errors: Vec<i32> = std::thread::scope(|scope| {
@@ -320,8 +306,8 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn real_tools_accept_what_create_makes() {
-    let dir = Dir::new("tools");
-    let path = dir.0.join("ours");
+    let dir = Dir::new("storage-tools");
+    let path = dir.path().join("ours");
     let uuid = *b"\x12\x34\x56\x78\x12\x34\x56\x78\x12\x34\x56\x78\x12\x34\x56\x78";
     let header = SwapHeader { last_page: 2559, bad_pages: vec![], uuid, label: "a label".into() };
     File::create(&path, &header, false).expect("room");
@@ -343,8 +329,8 @@ fn real_tools_accept_what_create_makes() {
 
 #[test]
 fn what_mkswap_makes_opens_with_its_size_label_and_uuid() {
-    let dir = Dir::new("mkswap");
-    let path = dir.0.join("theirs");
+    let dir = Dir::new("storage-mkswap");
+    let path = dir.path().join("theirs");
     fs::File::create(&path).expect("room").set_len(1000 * 4096 + 123).expect("room");
     let uuid = "aabbccdd-0011-2233-4455-66778899aabb";
     let Some(output) = tool("mkswap", &["-L", "sixteen-letters!", "-U", uuid, text(&path)]) else { return };

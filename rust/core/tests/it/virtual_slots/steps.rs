@@ -5,14 +5,13 @@ use std::sync::Arc;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
-use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
-use swapcore::storage::{Ghost, Ram};
+use swapcore::storage::Ram;
 use swapcore::table::{Backing, EntryKind};
 use swapcore::{
-    Config, CpuId, FolioFlags, MappedFolio, Moved, Order, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry,
+    Config, Discard, FolioFlags, MappedFolio, Moved, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry, Visibility,
 };
 
-const CPU: CpuId = CpuId(0);
+use crate::common::{CPU, ghost_on, order, virtual_spec};
 
 struct Machine {
     swap: Swap,
@@ -20,16 +19,10 @@ struct Machine {
     real: Arc<SwapDevice>,
 }
 
-fn order(order: u8) -> Order {
-    Order::new(order).expect("an order")
-}
-
 fn machine(real_pages: u32) -> Machine {
     let config = Config { memcg: Some(Hierarchy::V2), ..Config::new(1, Profile::Newest) };
     let swap = Swap::with_config(config).expect("a good config");
-    let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Visible };
-    let ghost = Arc::new(Ghost::new(1 << 20, spec).expect("a size"));
-    let ghost = swap.swapon_storage(ghost, Some(10), Discard::None).expect("a virtual device");
+    let ghost = ghost_on(&swap, 1 << 20, virtual_spec(Visibility::Visible), 10);
     let real = Arc::new(Ram::new(real_pages).expect("a size"));
     let real = swap.swapon_storage(real, Some(1), Discard::None).expect("a real device");
     Machine { swap, ghost, real }

@@ -9,26 +9,16 @@ use rand_chacha::ChaCha8Rng;
 use swapcore::storage::Ghost;
 use swapcore::table::{EntryKind, Shadow};
 use swapcore::{
-    CpuId, DeviceSpec, Discard, GhostSpec, MemcgId, Order, Profile, Swap, SwapDevice, SwapError, SwpOffset, Visibility,
+    CpuId, DeviceSpec, Discard, GhostSpec, Order, Profile, Swap, SwapDevice, SwapError, SwpOffset, Visibility,
 };
 
-const C: u32 = 512;
+use crate::common::{C, owner_of, with_ghost};
+
 const SEED: u64 = 20_261_126;
 const WRITERS: u16 = 2;
 const ROUNDS: u64 = 1500;
 const STEPS_A_ROUND: u64 = 100;
 const DURATION: Duration = Duration::from_secs(1);
-
-fn with_ghost(nr_cpus: u16, max_pages: u32) -> (Swap, Arc<SwapDevice>) {
-    let swap = Swap::new(nr_cpus.into(), Profile::Newest).expect("CPUs");
-    let ghost = Arc::new(Ghost::new(max_pages, GhostSpec::default()).expect("a size"));
-    let device = swap.swapon_storage(ghost, Some(1), Discard::None).expect("a good device");
-    (swap, device)
-}
-
-fn owner_of(offset: SwpOffset) -> MemcgId {
-    MemcgId(offset.cluster().0 as u16 + 1)
-}
 
 /// Makes a cluster, marks its slots with an owner that says which it is, and destroys it.
 fn come_and_go(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
@@ -69,7 +59,7 @@ fn look(swap: &Swap, device: &SwapDevice, cpu: CpuId, stop: &AtomicBool) -> u64 
 /// The DEAD race: the last slot of a cluster is freed while a reader holds its number.
 #[test]
 fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
-    let (swap, device) = with_ghost(WRITERS + 2, 6 * C);
+    let (swap, device) = with_ghost(usize::from(WRITERS) + 2, Profile::Newest, 6 * C);
     let stop = AtomicBool::new(false);
     let seen: u64 = std::thread::scope(|scope| {
         for cpu in (0..WRITERS).map(CpuId) {
@@ -118,7 +108,7 @@ fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
 /// it, which puts it back behind its equals.
 #[test]
 fn a_ghost_is_turned_off_and_on_under_load() {
-    let (swap, mut ghost) = with_ghost(2, 64 * C);
+    let (swap, mut ghost) = with_ghost(2, Profile::Newest, 64 * C);
     swap.swapon(&DeviceSpec::new(64 * C).priority(1)).expect("a good device");
     let hidden = GhostSpec { visibility: Visibility::Hidden, ..GhostSpec::default() };
     let other = Ghost::new(16 * C, hidden).expect("a size");
@@ -158,7 +148,7 @@ fn a_ghost_is_turned_off_and_on_under_load() {
 /// 7.3: what is in use fits the size, and what the clusters count is what the device counts, before, during and after.
 #[test]
 fn sizes_change_under_load() {
-    let (swap, device) = with_ghost(2, 40 * C);
+    let (swap, device) = with_ghost(2, Profile::Newest, 40 * C);
     let (stop, nr_steps) = (AtomicBool::new(false), AtomicU64::new(0));
     let (mut nr_shrunk, mut nr_held) = (0, 0);
     std::thread::scope(|scope| {

@@ -3,27 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram, SwapStorage, Zram, ZramOptions};
-use swapcore::{Config, CpuId, DeviceSpec, Discard, Kept, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
+use swapcore::{Config, CpuId, DeviceSpec, Kept, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
 
-fn swap_on(storage: Arc<dyn SwapStorage>, nr_cpus: usize) -> Arc<Swap> {
-    let swap = Arc::new(Swap::with_config(Config::new(nr_cpus, Profile::Newest)).expect("a good config"));
-    swap.swapon_storage(storage, Some(1), Discard::None).expect("a good device");
-    swap
-}
-
-fn order(order: u8) -> Order {
-    Order::new(order).expect("an order")
-}
-
-fn stat(swap: &Swap, name: &str) -> u64 {
-    swap.stats().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a counter")
-}
+use crate::common::{options_of, order, page_of, stat, swap_on};
 
 fn out(swap: &Swap, order: Order, data: &[u8], cpu: CpuId) -> SwpEntry {
     let folio = swap.folio_with(order, data).expect("memory");
@@ -34,7 +22,7 @@ fn out(swap: &Swap, order: Order, data: &[u8], cpu: CpuId) -> SwpEntry {
 fn eight_faults_on_one_large_entry_read_it_once() {
     const THREADS: u16 = 8;
     const ROUNDS: u64 = 1000;
-    let swap = swap_on(Arc::new(Ram::new(4096).expect("memory")), THREADS as usize);
+    let swap = swap_on(Config::new(THREADS.into(), Profile::Newest), Arc::new(Ram::new(4096).expect("memory")));
     let data: Vec<u8> = (0..64 * PAGE_SIZE).map(|i| (i / 7 % 251) as u8 | 1).collect();
     let barrier = Barrier::new(THREADS as usize + 1);
     let entry = AtomicU64::new(0);
@@ -68,40 +56,27 @@ fn eight_faults_on_one_large_entry_read_it_once() {
     assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
 }
 
-/// What a page of a test holds: who wrote it, which time, and something that does not compress.
-fn fill(page: &mut [u8], tag: u64) {
-    match tag % 3 {
-        0 => page.fill(0),
-        1 => page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&(tag % 1009).to_ne_bytes())),
-        _ => ChaCha8Rng::seed_from_u64(tag).fill_bytes(page),
-    }
-}
-
 /// Each thread writes, pages out, forks and reads its own mapping; all share devices.
 fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
     const THREADS: u16 = 4;
     const PAGES: u64 = 1536;
-    let swap = swap_on(storage, THREADS as usize);
+    let swap = swap_on(Config::new(THREADS.into(), Profile::Newest), storage);
     std::thread::scope(|scope| {
         for cpu in (0..THREADS).map(CpuId) {
             let swap = swap.clone();
             scope.spawn(move || {
                 let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
                 let mm = Mm::new(swap.clone());
-                let orders = Orders::from_bits(if cpu.0 % 2 == 0 { 0b1_0001_0100 } else { 0 }).expect("a mask");
-                let anon_order = if cpu.0 % 2 == 0 { 4 } else { 0 };
-                let options = VmaOptions { orders, anon_order, ..VmaOptions::default() };
-                let start = mm.mmap(PAGES, options).expect("a mapping").pages().start;
+                let start = mm.mmap(PAGES, options_of(cpu)).expect("a mapping").pages().start;
                 let mut tags = vec![0u64; PAGES as usize];
-                let (mut page, mut expected) = (vec![0; PAGE_SIZE], vec![0; PAGE_SIZE]);
+                let mut page = vec![0; PAGE_SIZE];
                 for step in 0..6000u64 {
                     let at = rng.random_range(0..PAGES);
                     let address = (start.0 + at) * PAGE_SIZE as u64;
                     match rng.random_range(0..8) {
                         0..3 => {
-                            let tag = (step + 1) * 3 + rng.random_range(0..3);
-                            fill(&mut page, tag);
-                            if mm.write(address, &page, cpu).is_ok() {
+                            let tag = (step + 1) << 2 | rng.random_range(0..4);
+                            if mm.write(address, &page_of(tag), cpu).is_ok() {
                                 tags[at as usize] = tag;
                             } else {
                                 assert!(may_fail, "a write fails only when its page cannot be read");
@@ -109,8 +84,7 @@ fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
                         }
                         3..6 => match mm.read(address, &mut page, cpu) {
                             Ok(()) => {
-                                fill(&mut expected, tags[at as usize]);
-                                assert!(page == expected, "page {at} at step {step} on {cpu:?}");
+                                assert!(page == page_of(tags[at as usize]), "page {at} at step {step} on {cpu:?}");
                             }
                             Err(error) => assert!(may_fail, "{error}"),
                         },
@@ -121,8 +95,7 @@ fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
                         _ if rng.random_ratio(1, 40) => {
                             let child = mm.fork(cpu).expect("room");
                             if child.read(address, &mut page, cpu).is_ok() {
-                                fill(&mut expected, tags[at as usize]);
-                                assert!(page == expected, "the child's page {at} at step {step}");
+                                assert!(page == page_of(tags[at as usize]), "the child's page {at} at step {step}");
                             }
                             // A write in one is not seen in the other; what is left of the child is dropped.
                             let _ = child.write(address, &[1, 2, 3], cpu);
@@ -168,7 +141,7 @@ fn address_spaces_on_a_failing_device_lose_nothing() {
 #[test]
 fn a_failed_write_leaves_the_folio_mapped_dirty_and_as_it_was() {
     let faulty = Arc::new(Faulty::new(Arc::new(Ram::new(4096).expect("memory")), 7));
-    let swap = swap_on(faulty.clone(), 1);
+    let swap = swap_on(Config::new(1, Profile::Newest), faulty.clone());
     let data = vec![9; 4 * PAGE_SIZE];
     for plan in [
         FaultPlan { fail_write_in: Some(1), errno: 28, ..FaultPlan::default() },

@@ -1,18 +1,14 @@
 //! zswap in front of a device with storage, where its entries are found by slot number.
-//!
-//! `SWAPCORE_STRESS_SECONDS` says for how long the threads run; 2 unless it is given.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::seq::IndexedRandom;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgWish};
-use swapcore::mm::{Mm, VmaOptions};
-use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{
@@ -20,7 +16,8 @@ use swapcore::{
     Switches, SwpEntry, Workers,
 };
 
-const CPU: CpuId = CpuId(0);
+use crate::common::{CPU, hammer_mapping, noise, order, page_of, stress_time, text};
+
 const EXIST: i32 = 17;
 const NOENT: i32 = 2;
 const AGAIN: i32 = 11;
@@ -31,10 +28,6 @@ struct Machine {
     swap: Arc<Swap>,
     device: Arc<SwapDevice>,
     storage: Arc<Faulty>,
-}
-
-fn order(order: u8) -> Order {
-    Order::new(order).expect("an order")
 }
 
 fn machine_with(config: Config) -> Machine {
@@ -59,18 +52,6 @@ fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
         workers: Workers::Manual,
         ..config
     })
-}
-
-/// A page that compresses.
-fn text(tag: u64) -> Vec<u8> {
-    (0..PAGE_SIZE as u64 / 8).flat_map(|i| (tag << 8 | (i / 64 + 1)).to_ne_bytes()).collect()
-}
-
-/// A page that does not.
-fn noise(tag: u64) -> Vec<u8> {
-    let mut page = vec![0; PAGE_SIZE];
-    ChaCha8Rng::seed_from_u64(tag).fill_bytes(&mut page);
-    page
 }
 
 impl Machine {
@@ -484,15 +465,6 @@ impl OrAgain for Result<(), i32> {
     }
 }
 
-/// What a page of a test holds.
-fn page_of(tag: u64) -> Vec<u8> {
-    match tag % 4 {
-        0 => vec![0; PAGE_SIZE],
-        1 | 2 => text(tag),
-        _ => noise(tag),
-    }
-}
-
 #[test]
 fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
     for seed in 0..40 {
@@ -561,55 +533,10 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
     }
 }
 
-/// Writes, pages out and reads a mapping of its own; every page read is compared. Returns its steps.
-fn hammer(m: &Machine, css: CssId, cpu: CpuId, until: Instant) -> u64 {
-    const PAGES: u64 = 1024;
-    let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
-    let mm = Mm::in_group(m.swap.clone(), css).expect("online");
-    let is_large = cpu.0.is_multiple_of(2);
-    let orders = Orders::from_bits(if is_large { 0b1_0001_0100 } else { 0 }).expect("a mask");
-    let options = VmaOptions { orders, anon_order: if is_large { 4 } else { 0 }, ..VmaOptions::default() };
-    let start = mm.mmap(PAGES, options).expect("a mapping").pages().start;
-    let mut tags = vec![0u64; PAGES as usize];
-    let mut page = vec![0; PAGE_SIZE];
-    let mut step = 0;
-    let address = |at: u64| (start.0 + at) * PAGE_SIZE as u64;
-    while Instant::now() < until {
-        step += 1;
-        let at = rng.random_range(0..PAGES);
-        match rng.random_range(0..8) {
-            0..3 => {
-                let tag = step << 2 | rng.random_range(0..4);
-                mm.write(address(at), &page_of(tag), cpu).expect("memory enough for all");
-                tags[at as usize] = tag;
-            }
-            3..6 => {
-                mm.read(address(at), &mut page, cpu).expect("memory enough for all");
-                assert!(page == page_of(tags[at as usize]), "page {at} of cpu {} is not what was written", cpu.0);
-            }
-            6 => {
-                let nr = rng.random_range(1..200).min(PAGES - at);
-                mm.pageout(Vpn(start.0 + at)..Vpn(start.0 + at + nr), cpu).expect("mapped");
-            }
-            _ => {
-                let nr = rng.random_range(1..20).min(PAGES - at);
-                mm.zap(Vpn(start.0 + at)..Vpn(start.0 + at + nr), cpu).expect("mapped");
-                tags[at as usize..(at + nr) as usize].fill(0);
-            }
-        }
-    }
-    for (at, &tag) in tags.iter().enumerate() {
-        mm.read(address(at as u64), &mut page, cpu).expect("memory enough for all");
-        assert!(page == page_of(tag), "page {at} of cpu {} is not what was written", cpu.0);
-    }
-    step
-}
-
 #[test]
 fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     const THREADS: u16 = 4;
-    let given = std::env::var("SWAPCORE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
-    let until = Instant::now() + Duration::from_secs_f64(given.unwrap_or(2.0));
+    let until = Instant::now() + stress_time();
     let zswap = ZswapOptions { max_pool_percent: 1, is_shrinker_enabled: true, ..ZswapOptions::default() };
     let m = machine_with(Config {
         memcg: Some(Hierarchy::V2),
@@ -624,7 +551,7 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     let (steps, written): (u64, u64) = std::thread::scope(|scope| {
         let spawn = |(&css, cpu)| {
             let m = &m;
-            scope.spawn(move || hammer(m, css, CpuId(cpu), until))
+            scope.spawn(move || hammer_mapping(&m.swap, css, CpuId(cpu), 1024, until))
         };
         let threads: Vec<_> = groups.iter().zip(0..).map(spawn).collect();
         let mut written = 0;

@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use swapcore::table::{EntryKind, Shadow};
-use swapcore::{CpuId, DeviceSpec, MemcgId, Order, Profile, Swap, SwapDevice, SwpOffset};
+use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapDevice, SwpOffset};
+
+use crate::common::{C, owner_of};
 
 const WRITERS: u16 = 2;
 const CLUSTERS: u32 = 8;
 const DURATION: Duration = Duration::from_secs(1);
-
-fn owner_of(offset: SwpOffset) -> MemcgId {
-    MemcgId(offset.cluster().0 as u16 + 1)
-}
 
 /// Takes a whole cluster, marks its slots with an owner that says which cluster it is, and gives it back.
 fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
@@ -32,7 +30,7 @@ fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
 fn read(device: &Arc<SwapDevice>, stop: &AtomicBool) -> u64 {
     let (mut seen, mut slot) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
-        slot = (slot + 509) % (CLUSTERS * 512);
+        slot = (slot + 509) % (CLUSTERS * C);
         let entry = device.get(SwpOffset(slot));
         if let Some(shadow) = entry.shadow() {
             assert_eq!(shadow.memcg, owner_of(SwpOffset(slot)), "slot {slot} shows another cluster's entry");
@@ -47,7 +45,7 @@ fn read(device: &Arc<SwapDevice>, stop: &AtomicBool) -> u64 {
 #[test]
 fn a_reader_never_sees_another_clusters_entry() {
     let swap = Swap::new(WRITERS as usize, Profile::Newest).expect("cpus");
-    let device = swap.swapon(&DeviceSpec::new(CLUSTERS * 512).priority(1)).expect("a good device");
+    let device = swap.swapon(&DeviceSpec::new(CLUSTERS * C).priority(1)).expect("a good device");
     let stop = AtomicBool::new(false);
     let seen: u64 = std::thread::scope(|scope| {
         for cpu in (0..WRITERS).map(CpuId) {

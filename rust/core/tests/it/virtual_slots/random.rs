@@ -6,30 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
-use swapcore::base::types::{CssId, SwpType};
+use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
-use swapcore::storage::spec::{Discard, GhostSpec, Visibility};
-use swapcore::storage::{FaultPlan, Faulty, Ghost, Ram};
+use swapcore::storage::{FaultPlan, Faulty, Ram};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
-use swapcore::{Config, CpuId, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
+use swapcore::{Config, Discard, MappedFolio, Orders, Profile, Swap, Swapin, SwpEntry, SwpType, Visibility};
 
-const CPU: CpuId = CpuId(0);
-
-fn order(order: u8) -> Order {
-    Order::new(order).expect("a small one")
-}
-
-/// What a page of a program holds: zeros, something that compresses, or something that does not.
-fn fill(page: &mut [u8], tag: u64) {
-    match tag % 4 {
-        0 => page.fill(0),
-        1 | 2 => page.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&(tag | 1).to_ne_bytes())),
-        _ => ChaCha8Rng::seed_from_u64(tag).fill_bytes(page),
-    }
-}
+use crate::common::{CPU, ghost_on, order, page_of, virtual_spec};
 
 /// A real device that can be turned off and on, and made to fail.
 struct Real {
@@ -73,8 +59,7 @@ impl<'s> Machine<'s> {
                 self.next_tag + if kind == 0 { 0 } else { self.rng.random_range(0..4) }
             })
             .collect();
-        let mut data = vec![0; nr_pages * PAGE_SIZE];
-        data.chunks_exact_mut(PAGE_SIZE).zip(&tags).for_each(|(page, &tag)| fill(page, tag));
+        let data: Vec<u8> = tags.iter().flat_map(|&tag| page_of(tag)).collect();
         let group = self.groups[self.rng.random_range(0..self.groups.len())];
         let folio = self.swap.folio_with_in(order(log2), &data, group, CPU);
         if let Some(folio) = self.note("new", folio) {
@@ -122,7 +107,7 @@ impl<'s> Machine<'s> {
         self.next_tag += 4;
         let (page, tag) = (folio.pages().start, self.next_tag + 3);
         let mut bytes = folio.folio().bytes_mut().expect("no views");
-        fill(&mut bytes[page as usize * PAGE_SIZE..][..PAGE_SIZE], tag);
+        bytes[page as usize * PAGE_SIZE..][..PAGE_SIZE].copy_from_slice(&page_of(tag));
         drop(bytes);
         folio.folio().set(swapcore::FolioFlags::DIRTY);
         tags[page as usize] = tag;
@@ -284,10 +269,8 @@ impl<'s> Machine<'s> {
 }
 
 fn check_page(folio: &MappedFolio<'_>, page: u32, tag: u64) {
-    let mut expected = vec![0; PAGE_SIZE];
-    fill(&mut expected, tag);
     let bytes = folio.folio().bytes().expect("no views");
-    assert!(bytes[page as usize * PAGE_SIZE..][..PAGE_SIZE] == expected, "page {page} of tag {tag} changed");
+    assert!(bytes[page as usize * PAGE_SIZE..][..PAGE_SIZE] == page_of(tag), "page {page} of tag {tag} changed");
 }
 
 fn run(seed: u64) -> BTreeMap<&'static str, u64> {
@@ -297,9 +280,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let config =
         Config { memcg: Some(hierarchy), memory_pages: 512, zswap: Some(zswap), ..Config::new(1, Profile::Newest) };
     let swap = Swap::with_config(config).expect("these go together");
-    let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Visible };
-    let ghost = Arc::new(Ghost::new(1 << 20, spec).expect("a size"));
-    swap.swapon_storage(ghost, Some(10), Discard::None).expect("a virtual device");
+    ghost_on(&swap, 1 << 20, virtual_spec(Visibility::Visible), 10);
     let groups = swap.memcg().expect("enabled");
     let groups = vec![
         CssId::ROOT,
