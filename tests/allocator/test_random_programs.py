@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers.lockstep import MAX_ORDER, C, Disk, Lockstep
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -402,6 +402,4 @@ class LockstepMachine(RuleBasedStateMachine):
 
 
 TestLockstepMachine = LockstepMachine.TestCase
-TestLockstepMachine.settings = settings(
-    max_examples=150, stateful_step_count=35, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLockstepMachine.settings = settings(max_examples=150, stateful_step_count=35)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
 from collections import deque
 
 import pytest
+from helpers.load import SECONDS, Load, new_seed
 from swapcore import Null, Swap, SwapFullError, SwpEntry, _core
 
 THREADS = 8
-SECONDS = 2.0
 DEVICE_PAGES = (6000, 3000, 4096 + 77)
 NOBODY = 0
 
@@ -35,6 +34,12 @@ class Hammer:
         self.allocations = [0] * THREADS
         self.failures = [0] * THREADS
         self.remote_frees = [0] * THREADS
+        self.load = Load(seed, is_enough=self.is_enough)
+
+    def is_enough(self) -> bool:
+        """Tells whether a slot was given away twice, or the threads did something."""
+        is_done = sum(self.allocations) > THREADS * 100 and sum(self.remote_frees) > 0
+        return is_done or bool(self.faults)
 
     def claim(self, entry: SwpEntry, owner: int) -> None:
         """Notes the slots of a fresh run; they must have been nobody's."""
@@ -79,13 +84,13 @@ class Hammer:
         else:
             self.swap.free(entry, cpu=cpu)
 
-    def work(self, thread: int, deadline: float) -> None:
-        """Is one thread."""
+    def work(self, thread: int) -> None:
+        """Takes and frees runs until the load ends."""
         rng = random.Random(self.seed * THREADS + thread)
         owner = thread + 1
         held: list[SwpEntry] = []
         self.start.wait()
-        while time.monotonic() < deadline and not self.faults:
+        while self.load.goes_on() and not self.faults:
             cpu = rng.randrange(self.swap.nr_cpus)
             # Bursts, so that the devices are full some of the time and nearly empty at others.
             if rng.random() < 0.5:
@@ -115,23 +120,7 @@ class Hammer:
 
     def run(self) -> None:
         """Runs all threads to their end and frees what is left."""
-        deadline = time.monotonic() + SECONDS
-        raised: list[BaseException] = []
-
-        def guarded(thread: int) -> None:
-            try:
-                self.work(thread, deadline)
-            except BaseException as error:
-                raised.append(error)
-                raise
-
-        threads = [threading.Thread(target=guarded, args=(thread,)) for thread in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-            assert not thread.is_alive(), f"seed {self.seed}: a thread hangs"
-        assert not raised, f"seed {self.seed}: {raised[0]!r}"
+        self.load.run([lambda thread=thread: self.work(thread) for thread in range(THREADS)])
         assert not self.faults, self.faults[0]
         rng = random.Random(self.seed)
         while self.handed_over:
@@ -143,11 +132,9 @@ def test_threads_never_share_a_slot(nr_cpus: int) -> None:
     swap = Swap(nr_cpus=nr_cpus)
     for index, pages in enumerate(DEVICE_PAGES):
         swap.swapon(Null(pages=pages, is_rotational=index == 1), priority=index // 2)
-    hammer = Hammer(swap, seed=random.SystemRandom().randrange(1 << 32))
+    hammer = Hammer(swap, seed=new_seed())
     hammer.run()
     swap.check()
-    assert sum(hammer.allocations) > THREADS * 100, "the threads did something"
-    assert sum(hammer.remote_frees) > 0
     assert [device.inuse_pages for device in swap.devices] == [0] * len(DEVICE_PAGES)
     assert swap.nr_swap_pages == swap.total_swap_pages == sum(DEVICE_PAGES) - len(DEVICE_PAGES)
     assert not any(any(owners) for owners in hammer.owners.values())
@@ -182,7 +169,7 @@ def test_threads_fill_a_device_to_the_last_slot() -> None:
 
 @pytest.mark.parametrize("profile", ["v618", "newest"])
 def test_rust_threads_lose_nothing(profile: str) -> None:
-    seed = random.SystemRandom().randrange(1 << 32)
+    seed = new_seed()
     report = _core.stress(threads=THREADS, seconds=SECONDS, seed=seed, pages=65_536, profile=profile)
     assert report["seed"] == seed
     assert report["threads"] == THREADS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def small_trace(tmp_path: Path) -> str:
-    import numpy as np
-
-    columns: dict[str, Any] = trace.mthp_mix(5_000, size_pages=8192)
-    np.savez(tmp_path / "small.npz", **columns)
-    return str(tmp_path / "small.npz")
 
 
 def run_json(capsys: Capture, *arguments: str) -> dict[str, object]:
@@ -92,19 +84,19 @@ def test_error_is_one_line_and_exit_1(arguments: list[str], words: str, capsys: 
     assert words in err
 
 
-def test_compare_prints_a_row_a_strategy(capsys: Capture, small_trace: str) -> None:
-    assert main(["compare", "--trace", small_trace, "--rounds", "1"]) == 0
+def test_compare_prints_a_row_a_strategy(capsys: Capture, small_path: str) -> None:
+    assert main(["compare", "--trace", small_path, "--rounds", "1"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[1:4]] == ["swap_table", "p3", "bitmap_ff"]
     assert "seed 1" in out
 
 
-def test_compare_json_has_the_strategies_asked_for(capsys: Capture, small_trace: str) -> None:
+def test_compare_json_has_the_strategies_asked_for(capsys: Capture, small_path: str) -> None:
     data = run_json(
         capsys,
         "compare",
         "--trace",
-        small_trace,
+        small_path,
         "--strategy",
         "p3",
         "--strategy",
@@ -112,14 +104,14 @@ def test_compare_json_has_the_strategies_asked_for(capsys: Capture, small_trace:
         "--rounds=2",
         "--seed=9",
     )
-    assert (data["rounds"], data["seed"], data["trace"]) == (2, 9, small_trace)
+    assert (data["rounds"], data["seed"], data["trace"]) == (2, 9, small_path)
     results = data["results"]
     assert isinstance(results, list)
     assert [row["strategy"] for row in results] == ["p3", "swap_table"]
 
 
 def test_compare_finds_a_class_in_the_working_directory(
-    capsys: Capture, small_trace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: Capture, small_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bump_allocator.py").write_text(
         "class Bump:\n"
@@ -133,7 +125,7 @@ def test_compare_finds_a_class_in_the_working_directory(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in {"", str(tmp_path)}])
     data = run_json(
-        capsys, "compare", "--trace", small_trace, "--strategy", "bump_allocator:Bump", "--rounds", "1"
+        capsys, "compare", "--trace", small_path, "--strategy", "bump_allocator:Bump", "--rounds", "1"
     )
     results = data["results"]
     assert isinstance(results, list)
@@ -141,9 +133,9 @@ def test_compare_finds_a_class_in_the_working_directory(
     assert results[0]["failures"]["0"] > 0, "nothing is ever freed"
 
 
-def test_compare_plots(capsys: Capture, small_trace: str, tmp_path: Path) -> None:
+def test_compare_plots(capsys: Capture, small_path: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert main(["compare", "--trace", small_trace, "--rounds", "1", "--plot", str(tmp_path / "c.svg")]) == 0
+    assert main(["compare", "--trace", small_path, "--rounds", "1", "--plot", str(tmp_path / "c.svg")]) == 0
     assert (tmp_path / "c.svg").stat().st_size > 1000
     assert "swap_table" in capsys.readouterr().out
 
@@ -225,8 +217,8 @@ def test_stress_prints_seed_and_units(capsys: Capture) -> None:
     assert next(line for line in out.splitlines() if line.startswith("freed_slots")).endswith("slots")
 
 
-def test_show_prints_the_columns_of_swapon_lists_and_map(capsys: Capture, small_trace: str) -> None:
-    assert main(["show", "--trace", small_trace]) == 0
+def test_show_prints_the_columns_of_swapon_lists_and_map(capsys: Capture, small_path: str) -> None:
+    assert main(["show", "--trace", small_path]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["NAME", "TYPE", "SIZE", "USED", "PRIO"]
     assert lines[1].split()[:2] == ["null0", "partition"]
@@ -234,19 +226,19 @@ def test_show_prints_the_columns_of_swapon_lists_and_map(capsys: Capture, small_
     assert any(line.lstrip().startswith("0 |") for line in lines)
 
 
-def test_show_raw_noheadings_and_columns_work_as_in_util_linux(capsys: Capture, small_trace: str) -> None:
-    options = ["show", "--trace", small_trace, "--raw", "--noheadings", "--bytes"]
+def test_show_raw_noheadings_and_columns_work_as_in_util_linux(capsys: Capture, small_path: str) -> None:
+    options = ["show", "--trace", small_path, "--raw", "--noheadings", "--bytes"]
     assert main([*options, "-o", "name,pages,size"]) == 0
     name, pages, size = capsys.readouterr().out.split(" ")
     assert name == "null0"
     assert int(size) == int(pages) * sc.PAGE_SIZE
 
 
-def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_trace: str) -> None:
-    columns = trace.columns(small_trace)
+def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_path: str) -> None:
+    columns = trace.columns(small_path)
     used_pages = int(columns["nr"][:100].sum())
     assert not columns["op"][:100].any(), "the first operations only allocate"
-    data = run_json(capsys, "show", "--trace", small_trace, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
+    data = run_json(capsys, "show", "--trace", small_path, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
     assert data["operations"] == 100
     assert data["swapdevices"] == [{"inuse-pages": used_pages, "used": used_pages * sc.PAGE_SIZE, "prio": -1}]
     by_cluster = data["used_slots_by_cluster"]
@@ -256,16 +248,17 @@ def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_trace: st
 
 
 def test_show_splits_what_does_not_fit_and_still_ends_with_the_right_pages(
-    capsys: Capture, small_trace: str
+    capsys: Capture, small_path: str
 ) -> None:
-    columns = trace.columns(small_trace)
+    columns = trace.columns(small_path)
     signs = 1 - 2 * columns["op"].astype(int)
-    data = run_json(capsys, "show", "--trace", small_trace, "--size-pages", "8192", "-o", "INUSE-PAGES")
+    data = run_json(capsys, "show", "--trace", small_path, "--size-pages", "8192", "-o", "INUSE-PAGES")
     assert data["swapdevices"] == [{"inuse-pages": int((signs * columns["nr"]).sum())}]
 
 
-def test_closed_pipe_is_no_traceback(small_trace: str) -> None:
-    command = f"{sys.executable} -m swapcore show --trace {small_trace} --json | head -c 1"
+def test_closed_pipe_is_no_traceback(small_path: str) -> None:
+    program = shlex.join([sys.executable, "-m", "swapcore", "show", "--trace", small_path, "--json"])
+    command = f"{program} | head -c 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
 
@@ -338,20 +331,32 @@ def test_progress_off_a_terminal_is_silent(capsys: Capture, monkeypatch: pytest.
     assert capsys.readouterr().err == ""
 
 
-def test_show_plots_the_device(capsys: Capture, small_trace: str, tmp_path: Path) -> None:
+def test_show_plots_the_device(capsys: Capture, small_path: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert main(["show", "--trace", small_trace, "--plot", str(tmp_path / "map.svg")]) == 0
+    assert main(["show", "--trace", small_path, "--plot", str(tmp_path / "map.svg")]) == 0
     assert (tmp_path / "map.svg").stat().st_size > 1000
     assert "null0" in capsys.readouterr().out
 
 
+# A shell ignores SIGINT in commands that it starts in the background, and children inherit that.
+INTERRUPTIBLE = """
+import signal
+import sys
+from swapcore.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("ready", flush=True)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_interrupted_stress_stops_at_once_and_says_so() -> None:
-    command = [sys.executable, "-m", "swapcore", "stress", "--threads", "2", "--seconds", "60"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(1.5)
-        start = time.monotonic()
+    command = [sys.executable, "-c", INTERRUPTIBLE, "stress", "--threads", "2", "--seconds", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        time.sleep(0.5)
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=30)
-        assert time.monotonic() - start < 20
+        _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "interrupted" in errors

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import swapcore as sc
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -201,6 +201,4 @@ class SwapDataMachine(RuleBasedStateMachine):
 
 
 TestSwapDataMachine = SwapDataMachine.TestCase
-TestSwapDataMachine.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestSwapDataMachine.settings = settings(max_examples=150, stateful_step_count=30)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helpers.places import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CRATES = ("rust/core", "rust/py")
 

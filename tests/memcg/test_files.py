@@ -75,16 +75,6 @@ V1_STAT = split(
 )
 
 
-@pytest.fixture
-def v2() -> Scene:
-    return Scene()
-
-
-@pytest.fixture
-def v1() -> Scene:
-    return Scene(hierarchy="v1")
-
-
 def test_files_of_v2(v2: Scene) -> None:
     a = v2.group("A")
     assert set(a.files) >= V2_FILES

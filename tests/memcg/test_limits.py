@@ -12,16 +12,6 @@ from helpers.memcg_scenes import Scene, errno_of, values
 LIMIT, MEMSW = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 
 
-@pytest.fixture
-def v2() -> Scene:
-    return Scene()
-
-
-@pytest.fixture
-def v1() -> Scene:
-    return Scene(hierarchy="v1")
-
-
 def test_usage_may_equal_the_limit(v2: Scene) -> None:
     a = v2.group("A", memory_max=4 * PAGE)
     v2.fault_in("f", 2, a)

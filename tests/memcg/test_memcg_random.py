@@ -11,7 +11,7 @@ import random
 
 import pytest
 from helpers.memcg_programs import CONFIGS, LITERAL_CONFIGS, STEPS, Config, Program
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -136,6 +136,4 @@ class MemcgMachine(RuleBasedStateMachine):
 
 
 TestMemcgMachine = MemcgMachine.TestCase
-TestMemcgMachine.settings = settings(
-    max_examples=100, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestMemcgMachine.settings = settings(max_examples=100, stateful_step_count=20)

@@ -7,10 +7,9 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import swapcore as sc
-from swapcore import replaying, trace
+from swapcore import replaying
 from swapcore.cli import main
 
 if TYPE_CHECKING:
@@ -20,18 +19,6 @@ if TYPE_CHECKING:
 Capture = pytest.CaptureFixture[str]
 
 SMALL_PAGES = 8192
-
-
-@pytest.fixture(scope="module")
-def small() -> sc.Trace:
-    return trace.as_trace(trace.mthp_mix(5_000, size_pages=SMALL_PAGES))
-
-
-@pytest.fixture
-def small_path(tmp_path: Path) -> str:
-    columns: dict[str, Any] = trace.mthp_mix(5_000, size_pages=SMALL_PAGES)
-    np.savez(tmp_path / "small.npz", **columns)
-    return str(tmp_path / "small.npz")
 
 
 def make(kind: str, path: Path) -> replaying.Storage:

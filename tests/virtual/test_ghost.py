@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
+from helpers.load import Load
 from helpers.memcg_facts import PAGE, file_storage
 from helpers.virtual_facts import C, errno_of, noise, refusal, text, zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 EINVAL, ENOSPC, EIO = 22, 28, 5
-SECONDS = float(os.environ.get("SWAPCORE_SECONDS", "5"))
 
 
 def offsets(entries: list[sc.SwpEntry]) -> list[int]:
@@ -429,11 +425,11 @@ def test_shrink_stops_above_the_highest_slot_in_use(has_table: bool) -> None:
     swap.check()
 
 
-def alloc_and_free(swap: sc.Swap, thread: int, deadline: float, done: list[int]) -> None:
+def alloc_and_free(swap: sc.Swap, thread: int, load: Load, done: list[int]) -> None:
     """Takes and gives slots, many at once when there are none."""
     rng = random.Random(thread)
     mine: list[sc.SwpEntry] = []
-    while time.monotonic() < deadline:
+    while load.goes_on():
         done[thread] += 1
         if rng.random() < 0.52 and len(mine) < 4000:
             try:
@@ -448,43 +444,27 @@ def alloc_and_free(swap: sc.Swap, thread: int, deadline: float, done: list[int])
         swap.free(entry, cpu=thread)
 
 
-def guarded(raised: list[BaseException], work: Callable[..., None], *args: object) -> None:
-    """Does what a thread does and keeps what it raises."""
-    try:
-        work(*args)
-    except BaseException as error:  # noqa: BLE001
-        raised.append(error)
-
-
 @pytest.mark.parametrize("has_table", [False, True])
 def test_item_15_resize_under_load(has_table: bool) -> None:
     """Used slots never exceed what there is, and those of the clusters add up, while all of it changes."""
     swap = sc.Swap(nr_cpus=4)
     device = swap.swapon(sc.Ghost(64 * C, virtual_table=has_table))
-    deadline = time.monotonic() + SECONDS / 2
-    raised: list[BaseException] = []
     done = [0] * 4
-    threads = [
-        threading.Thread(target=guarded, args=(raised, alloc_and_free, swap, thread, deadline, done))
-        for thread in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    rng = random.Random(9)
-    sizes = set()
-    while time.monotonic() < deadline and not raised:
-        asked = rng.randrange(1, 128) * C
-        found = swap.resize(device, asked)
-        assert found["limit_pages"] == asked <= found["max_pages"] == device.max_pages
-        assert device.inuse_pages <= device.max_pages - 1
-        swap.check()
-        sizes.add(found["max_pages"] == asked)
-    for thread in threads:
-        thread.join(SECONDS + 60)
-    if raised:
-        raise raised[0]
-    assert min(done) > 100
-    assert sizes == {True, False}
+    sizes: set[bool] = set()
+    load = Load(9, is_enough=lambda: min(done) > 100 and sizes == {True, False})
+
+    def change_size() -> None:
+        rng = random.Random(9)
+        while load.goes_on():
+            asked = rng.randrange(1, 128) * C
+            found = swap.resize(device, asked)
+            assert found["limit_pages"] == asked <= found["max_pages"] == device.max_pages
+            assert device.inuse_pages <= device.max_pages - 1
+            swap.check()
+            sizes.add(found["max_pages"] == asked)
+
+    users = [lambda thread=thread: alloc_and_free(swap, thread, load, done) for thread in range(4)]
+    load.run([change_size, *users])
     assert device.inuse_pages == 0
     assert swap.resize(device, 3 * C) == {"max_pages": 3 * C, "limit_pages": 3 * C}
     assert (swap.total_swap_pages, swap.nr_swap_pages) == (3 * C - 1, 3 * C - 1)

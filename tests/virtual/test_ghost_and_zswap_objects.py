@@ -6,10 +6,9 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import swapcore as sc
-from swapcore import memory_report, replaying, swaps, trace
+from swapcore import memory_report, replaying, swaps
 from swapcore.access_replay import replay_accesses
 from swapcore.cli import main
 from swapcore.workloads import zipf
@@ -21,18 +20,6 @@ if TYPE_CHECKING:
 Capture = pytest.CaptureFixture[str]
 
 SMALL_PAGES = 8192
-
-
-@pytest.fixture(scope="module")
-def small() -> sc.Trace:
-    return trace.as_trace(trace.mthp_mix(5_000, size_pages=SMALL_PAGES))
-
-
-@pytest.fixture
-def small_path(tmp_path: Path) -> str:
-    columns: dict[str, Any] = trace.mthp_mix(5_000, size_pages=SMALL_PAGES)
-    np.savez(tmp_path / "small.npz", **columns)
-    return str(tmp_path / "small.npz")
 
 
 def run_json(capsys: Capture, *arguments: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helpers.virtual_facts import C
 from helpers.virtual_programs import Program, Size
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -63,6 +63,4 @@ class VirtualMachine(RuleBasedStateMachine):
 
 
 TestVirtualMachine = VirtualMachine.TestCase
-TestVirtualMachine.settings = settings(
-    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestVirtualMachine.settings = settings(max_examples=80, stateful_step_count=30)

@@ -1,15 +1,10 @@
-"""Threads over virtual slots, with the physical device going off and on; item 4: a reader of what is gone.
-
-`SWAPCORE_SECONDS` says for how long; the seed is in the message of a failure.
-"""
+"""Threads over virtual slots while the device behind goes off and on; readers of clusters that are gone."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import random
-import threading
 import time
 from collections import deque
 from errno import EBUSY, EEXIST, ENOENT, ENOMEM, ENOSPC
@@ -18,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import swapcore as sc
+from helpers.load import Load, new_seed
 from helpers.memcg_facts import BAD, PAGE, file_storage, unpack
 from helpers.virtual_facts import (
     C,
@@ -36,31 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 THREADS = 4
-SECONDS = float(os.environ.get("SWAPCORE_SECONDS", "5"))
 MAX_HELD = 64
 MAX_RUNS = 900
 EAGAIN = 11
-
-
-def run_threads(seed: int, works: list[Callable[[], None]], seconds: float) -> None:
-    """Runs all to their end and raises what one of them raised."""
-    raised: list[BaseException] = []
-
-    def guarded(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001
-            raised.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(seconds + 60)
-        assert not thread.is_alive(), f"seed {seed}: a thread hangs"
-    if raised:
-        raised[0].add_note(f"seed {seed}")
-        raise raised[0]
 
 
 def on_again(swap: sc.Swap, storage: sc.Faulty) -> sc.SwapDevice:
@@ -97,6 +71,13 @@ class Hammer:
         self.numbers = iter(range(1 << 62))
         self.done = [0] * THREADS
         self.outcomes: set[str] = set()
+        self.load = Load(seed, share=2.0, is_enough=self.is_enough)
+
+    def is_enough(self) -> bool:
+        """Tells whether each thread did something and the device went off while it was in use."""
+        wanted = {"swapoff 0", "out 0", "again 0"}
+        is_done = min(self.done) > 100 and wanted <= self.outcomes
+        return is_done and self.swap.stats()["swapoff_rmap_slots"] > 0
 
     def out(self, thread: int, rng: random.Random) -> None:
         """Makes a folio and swaps it out."""
@@ -167,10 +148,10 @@ class Hammer:
             code = 0
         self.outcomes.add(f"disturb {kind} {code}")
 
-    def work(self, thread: int, deadline: float) -> None:
+    def work(self, thread: int) -> None:
         """Does what comes up."""
         rng = random.Random(self.seed + thread)
-        while time.monotonic() < deadline:
+        while self.load.goes_on():
             self.done[thread] += 1
             # There may be no run at the moment, or the list of them changes under a copy of it.
             with contextlib.suppress(IndexError, RuntimeError):
@@ -183,9 +164,9 @@ class Hammer:
                 else:
                     self.disturb(thread, rng)
 
-    def toggle(self, deadline: float) -> None:
+    def toggle(self) -> None:
         """Turns the first file off and on."""
-        while time.monotonic() < deadline:
+        while self.load.goes_on():
             if self.device is None:
                 self.device = on_again(self.swap, self.storage)
                 time.sleep(0.01)
@@ -217,16 +198,9 @@ class Hammer:
 
 @pytest.mark.parametrize("has_zswap", [False, True])
 def test_data_survives_four_threads_and_a_device_that_goes_off_and_on(has_zswap: bool) -> None:
-    seed = random.SystemRandom().randrange(1 << 32)
-    hammer = Hammer(seed, sc.Zswap(max_pool_percent=2) if has_zswap else None)
-    deadline = time.monotonic() + SECONDS
-    works: list[Callable[[], None]] = [
-        lambda thread=thread: hammer.work(thread, deadline) for thread in range(THREADS)
-    ]
-    run_threads(seed, [*works, lambda: hammer.toggle(deadline)], SECONDS)
-    assert min(hammer.done) > 100
-    assert {"swapoff 0", "out 0", "again 0"} <= hammer.outcomes
-    assert hammer.swap.stats()["swapoff_rmap_slots"] > 0
+    hammer = Hammer(new_seed(), sc.Zswap(max_pool_percent=2) if has_zswap else None)
+    works: list[Callable[[], None]] = [lambda thread=thread: hammer.work(thread) for thread in range(THREADS)]
+    hammer.load.run([*works, hammer.toggle])
     assert hammer.swap.stats()["swapoff_ptes_visited"] == 0
     hammer.finish()
 
@@ -271,9 +245,9 @@ class Task:
         else:
             self.expect(self.mm.fork(cpu=self.thread), page)
 
-    def work(self, deadline: float) -> None:
-        """Goes on until then, and reads all."""
-        while time.monotonic() < deadline:
+    def work(self, load: Load) -> None:
+        """Makes steps until the load ends, then reads all pages."""
+        while load.goes_on():
             self.step()
         for page in range(self.NR_PAGES):
             self.expect(self.mm, page)
@@ -282,18 +256,18 @@ class Task:
 
 def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
     """Faults of tasks, forks and exits race with reclaim, zswap and swapoff."""
-    seed = random.SystemRandom().randrange(1 << 32)
+    seed = new_seed()
     swap = sc.Swap(nr_cpus=THREADS, memory_pages=2048, zswap=sc.Zswap(max_pool_percent=5))
     swap.swapon(sc.Ghost(64 * C, virtual_table=True))
     storage = file_storage(16 * C)
     swap.swapon(file_storage(16 * C), priority=1)
-    deadline = time.monotonic() + SECONDS / 2
     tasks = [Task(swap, thread, seed) for thread in range(THREADS)]
-    outcomes = set()
+    outcomes: set[int] = set()
+    load = Load(seed, is_enough=lambda: 0 in outcomes and min(task.nr_done for task in tasks) > 50)
 
     def toggle() -> None:
         device = None
-        while time.monotonic() < deadline:
+        while load.goes_on():
             if device is None:
                 device = on_again(swap, storage)
                 time.sleep(0.02)
@@ -303,9 +277,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
                 outcomes.add(code)
                 device = device if code else None
 
-    run_threads(seed, [*(lambda task=task: task.work(deadline) for task in tasks), toggle], SECONDS)
-    assert min(task.nr_done for task in tasks) > 50
-    assert 0 in outcomes
+    load.run([*(lambda task=task: task.work(load) for task in tasks), toggle])
     tasks.clear()
     gc.collect()
     swap.shrink_swap_cache()
@@ -321,14 +293,14 @@ def test_item_4_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
     device = swap.swapon(sc.Ghost(8 * C, virtual_table=has_table))
     hold = [swap.alloc(0) for _ in range(C - 1)]
     assert {entry.offset // C for entry in hold} == {0}
-    deadline = time.monotonic() + SECONDS / 2
     entries = np.arange(C, 4 * C, dtype=np.uint64)
     seen: list[set[str]] = [set() for _ in range(2)]
     rounds = [0]
+    load = Load(9, is_enough=lambda: rounds[0] > 10 and seen[0] | seen[1] == {"null", "shadow"})
 
     def read(thread: int) -> None:
         rng = random.Random(thread)
-        while time.monotonic() < deadline:
+        while load.goes_on():
             words = np.frombuffer(swap.lookup_many(entries), np.uint64)
             for word in np.unique(words):
                 assert int(word) != BAD
@@ -338,7 +310,7 @@ def test_item_4_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
 
     def create_and_destroy() -> None:
         rng = random.Random(9)
-        while time.monotonic() < deadline:
+        while load.goes_on():
             rounds[0] += 1
             mine = [swap.alloc(0, cpu=2) for _ in range(rng.choice([1, 2, 600]))]
             assert all(swap.lookup(entry)["kind"] == "shadow" for entry in mine)
@@ -347,9 +319,8 @@ def test_item_4_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
                 swap.free(entry, cpu=3)
                 assert swap.lookup(entry)["kind"] == "null", "stale, whether its cluster is there or not"
 
-    run_threads(9, [lambda: read(0), lambda: read(1), create_and_destroy], SECONDS)
-    assert rounds[0] > 10
-    assert seen[0] | seen[1] == {"null", "shadow"}
+    load.run([lambda: read(0), lambda: read(1), create_and_destroy])
+    assert seen[0] | seen[1] == {"null", "shadow"}, "no other word was ever seen"
     assert not np.frombuffer(swap.lookup_many(entries), np.uint64).any()
     assert device.memory()["table_bytes"] == PAGE, "cluster 0 alone is there"
     swap.check()
@@ -360,12 +331,12 @@ def test_item_4_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None
     swap = sc.Swap(nr_cpus=THREADS)
     ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))
     device = swap.swapon(file_storage(C))
-    deadline = time.monotonic() + SECONDS / 4
     slots = np.arange(C, dtype=np.uint64) + np.uint64(device.type << 58)
-    seen = set()
+    seen: set[str] = set()
+    load = Load(0, share=0.5, is_enough=lambda: {"null", "pointer"} <= seen)
 
     def read() -> None:
-        while time.monotonic() < deadline:
+        while load.goes_on():
             for word in np.frombuffer(swap.lookup_many(slots), np.uint64):
                 kind = unpack(int(word)).kind
                 seen.add(kind)
@@ -376,14 +347,14 @@ def test_item_4_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None
 
     def churn() -> None:
         number = 0
-        while time.monotonic() < deadline:
+        while load.goes_on():
             number += 1
             entries = [swap.swap_out(swap.folio(0, text(number + page)), cpu=1) for page in range(40)]
             for entry in entries:
                 swap.free(entry, cpu=2)
 
-    run_threads(0, [read, churn], SECONDS)
-    assert {"null", "pointer"} <= seen <= {"null", "pointer", "bad"}
+    load.run([read, churn])
+    assert seen <= {"null", "pointer", "bad"}
     assert Reader(swap).errors() == []
     assert device.inuse_pages == ghost.inuse_pages == 0
     swap.check()
