@@ -41,7 +41,9 @@ def test_new_folio_is_zeros_dirty_and_nobody_elses(swap: sc.Swap) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"abc", bytearray(b"abc"), memoryview(b"xabcx")[1:4], array.array("B", b"abc")], ids=repr
+    "data",
+    [b"abc", bytearray(b"abc"), memoryview(b"xabcx")[1:4], array.array("B", b"abc")],
+    ids=lambda data: type(data).__name__,
 )
 def test_data_comes_first_and_zeros_behind_it(swap: sc.Swap, data: bytes) -> None:
     assert swap.folio(data=data).read() == b"abc" + bytes(PAGE - 3)

@@ -34,10 +34,10 @@ pub(crate) fn used_slots(swap: &Swap) -> u64 {
     swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum()
 }
 
-/// The duration of a test with threads: 2 seconds, or `SWAPCORE_STRESS_SECONDS`.
+/// The duration of a load: one second, or `SWAPCORE_STRESS_SECONDS`.
 pub(crate) fn stress_time() -> Duration {
     let given = std::env::var("SWAPCORE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs_f64(given.unwrap_or(2.0))
+    Duration::from_secs_f64(given.unwrap_or(1.0))
 }
 
 /// A subsystem of `config` with one device of priority 1 on `storage`.
@@ -91,9 +91,23 @@ pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     }
 }
 
-/// Writes, pages out, zaps and reads a new mapping until the time is over. Every page that is read is compared with what
-/// was written last. Returns the number of steps.
-pub(crate) fn hammer_mapping(swap: &Arc<Swap>, css: CssId, cpu: CpuId, nr_pages: u64, until: Instant) -> u64 {
+/// The time of a load, which goes on for up to a minute more until it has done enough, because a thread of a busy machine
+/// may get no CPU time for seconds.
+pub(crate) fn load(is_enough: impl Fn() -> bool) -> impl Fn() -> bool {
+    let start = Instant::now();
+    let time = stress_time();
+    move || start.elapsed() < time || (start.elapsed() < time + Duration::from_secs(60) && !is_enough())
+}
+
+/// Writes, pages out, zaps and reads a new mapping as long as `goes_on` says so. Every page that is read is compared with
+/// what was written last. Returns the number of steps.
+pub(crate) fn hammer_mapping(
+    swap: &Arc<Swap>,
+    css: CssId,
+    cpu: CpuId,
+    nr_pages: u64,
+    goes_on: impl Fn() -> bool,
+) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
     let mm = Mm::in_group(swap.clone(), css).expect("online");
     let start = mm.mmap(nr_pages, options_of(cpu)).expect("a mapping").pages().start;
@@ -101,7 +115,7 @@ pub(crate) fn hammer_mapping(swap: &Arc<Swap>, css: CssId, cpu: CpuId, nr_pages:
     let mut tags = vec![0u64; nr_pages as usize];
     let mut page = vec![0; PAGE_SIZE];
     let mut step = 0;
-    while Instant::now() < until {
+    while goes_on() {
         step += 1;
         let at = rng.random_range(0..nr_pages);
         match rng.random_range(0..8) {

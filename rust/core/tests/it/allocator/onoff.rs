@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry};
 
+use crate::common::stress_time;
+
 const THREADS: u16 = 4;
-const DURATION: Duration = Duration::from_secs(2);
 
 /// Runs in use, by first entry. Whoever takes a run out of the map gives its reference back, nobody else.
 type Owned = Mutex<BTreeMap<SwpEntry, u32>>;
@@ -51,7 +52,7 @@ fn a_device_goes_and_comes_back_under_load() {
                 let (swap, owned, stop) = (&swap, &owned, &stop);
                 scope.spawn(move || hammer(swap, owned, cpu, stop));
             }
-            let end = Instant::now() + DURATION / Profile::NAMES.len() as u32;
+            let end = Instant::now() + stress_time() / Profile::NAMES.len() as u32;
             // However slow the machine is, a few rounds.
             while Instant::now() < end || nr_off < 4 {
                 let device = swap.swapon(&spec).expect("a free type");

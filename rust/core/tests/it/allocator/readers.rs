@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use swapcore::table::{EntryKind, Shadow};
 use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapDevice, SwpOffset};
 
-use crate::common::{C, owner_of};
+use crate::common::{C, owner_of, stress_time};
 
 const WRITERS: u16 = 2;
 const CLUSTERS: u32 = 8;
-const DURATION: Duration = Duration::from_secs(1);
 
 /// Takes a whole cluster, marks its slots with an owner that says which cluster it is, and gives it back.
 fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
@@ -53,7 +52,7 @@ fn a_reader_never_sees_another_clusters_entry() {
             scope.spawn(move || write(swap, cpu, stop));
         }
         let readers: Vec<_> = (0..2).map(|_| scope.spawn(|| read(&device, &stop))).collect();
-        let end = Instant::now() + DURATION;
+        let end = Instant::now() + stress_time();
         while Instant::now() < end && readers.iter().all(|reader| !reader.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,7 +1,7 @@
 //! zswap in front of a device with storage, where its entries are found by slot number.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -16,7 +16,7 @@ use swapcore::{
     Switches, SwpEntry, Workers,
 };
 
-use crate::common::{CPU, hammer_mapping, noise, order, page_of, stress_time, text};
+use crate::common::{CPU, hammer_mapping, load, noise, order, page_of, text};
 
 const EXIST: i32 = 17;
 const NOENT: i32 = 2;
@@ -536,7 +536,6 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
 #[test]
 fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     const THREADS: u16 = 4;
-    let until = Instant::now() + stress_time();
     let zswap = ZswapOptions { max_pool_percent: 1, is_shrinker_enabled: true, ..ZswapOptions::default() };
     let m = machine_with(Config {
         memcg: Some(Hierarchy::V2),
@@ -544,27 +543,29 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
         zswap: Some(zswap),
         ..Config::new(usize::from(THREADS) + 1, Profile::Newest)
     });
+    let written = AtomicU64::new(0);
+    let is_enough = || m.stat("zswpin") > 0 && m.stat("pool_limit_hit") > 0 && written.load(Ordering::Relaxed) > 0;
+    let goes_on = load(is_enough);
     let groups: Vec<CssId> = (0..THREADS).map(|cpu| m.group(CssId::ROOT, &format!("cpu {cpu}"))).collect();
     // One is held to a part of its pages in memory, one to a part in zswap.
     m.write(groups[0], "memory.max", "2M");
     m.write(groups[1], "memory.zswap.max", "256K");
-    let (steps, written): (u64, u64) = std::thread::scope(|scope| {
+    let steps: u64 = std::thread::scope(|scope| {
         let spawn = |(&css, cpu)| {
-            let m = &m;
-            scope.spawn(move || hammer_mapping(&m.swap, css, CpuId(cpu), 1024, until))
+            let (m, goes_on) = (&m, &goes_on);
+            scope.spawn(move || hammer_mapping(&m.swap, css, CpuId(cpu), 1024, goes_on))
         };
         let threads: Vec<_> = groups.iter().zip(0..).map(spawn).collect();
-        let mut written = 0;
-        while Instant::now() < until {
+        while goes_on() {
             for &css in &groups {
-                written += m.swap.shrink_memcg(css, CpuId(THREADS)).unwrap_or(0);
+                written.fetch_add(m.swap.shrink_memcg(css, CpuId(THREADS)).unwrap_or(0), Ordering::Relaxed);
             }
             std::thread::yield_now();
         }
-        (threads.into_iter().map(|thread| thread.join().expect("no thread panicked")).sum(), written)
+        threads.into_iter().map(|thread| thread.join().expect("no thread panicked")).sum()
     });
-    println!("{steps} steps, {written} pages written back");
-    assert!(m.stat("zswpin") > 0 && m.stat("pool_limit_hit") > 0 && written > 0, "every way was taken");
+    println!("{steps} steps, {} pages written back", written.load(Ordering::Relaxed));
+    assert!(is_enough(), "every way was taken");
     m.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
     m.assert_empty();
 }

@@ -12,13 +12,12 @@ use swapcore::{
     CpuId, DeviceSpec, Discard, GhostSpec, Order, Profile, Swap, SwapDevice, SwapError, SwpOffset, Visibility,
 };
 
-use crate::common::{C, owner_of, with_ghost};
+use crate::common::{C, owner_of, stress_time, with_ghost};
 
 const SEED: u64 = 20_261_126;
 const WRITERS: u16 = 2;
 const ROUNDS: u64 = 1500;
 const STEPS_A_ROUND: u64 = 100;
-const DURATION: Duration = Duration::from_secs(1);
 
 /// Makes a cluster, marks its slots with an owner that says which it is, and destroys it.
 fn come_and_go(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
@@ -72,7 +71,7 @@ fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
                 scope.spawn(move || look(swap, device, CpuId(cpu), stop))
             })
             .collect();
-        let end = Instant::now() + DURATION;
+        let end = Instant::now() + stress_time();
         while Instant::now() < end && lookers.iter().all(|looker| !looker.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
@@ -10,14 +10,14 @@ use swapcore::storage::Ram;
 use swapcore::zswap::ZswapOptions;
 use swapcore::{Config, CpuId, Discard, Profile, Swap, Visibility};
 
-use crate::common::{ghost_on, hammer_mapping, stat, stress_time, virtual_spec};
+use crate::common::{ghost_on, hammer_mapping, load, stat, virtual_spec};
 
 const THREADS: u16 = 4;
 const PAGES: u64 = 1536;
 
 #[test]
 fn four_threads_keep_every_byte_while_the_real_device_goes_off_and_on() {
-    let zswap = ZswapOptions { max_pool_percent: 2, ..ZswapOptions::default() };
+    let zswap = ZswapOptions { max_pool_percent: 1, ..ZswapOptions::default() };
     let config = Config {
         memcg: Some(Hierarchy::V2),
         memory_pages: 3 * u64::from(THREADS) * PAGES,
@@ -29,13 +29,13 @@ fn four_threads_keep_every_byte_while_the_real_device_goes_off_and_on() {
     let groups = swap.memcg().expect("enabled");
     let css: Vec<CssId> =
         (0..THREADS).map(|cpu| groups.create(CssId::ROOT, &format!("cpu {cpu}")).expect("a name").css()).collect();
-    let until = Instant::now() + stress_time();
+    let goes_on = load(|| stat(&swap, "swapoff_rmap_slots") > 0);
     let is_over = AtomicBool::new(false);
     let (steps, rounds) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|cpu| {
-                let (swap, css) = (&swap, css[usize::from(cpu)]);
-                scope.spawn(move || hammer_mapping(swap, css, CpuId(cpu), PAGES, until))
+                let (swap, css, goes_on) = (&swap, css[usize::from(cpu)], &goes_on);
+                scope.spawn(move || hammer_mapping(swap, css, CpuId(cpu), PAGES, goes_on))
             })
             .collect();
         let (swap, is_over) = (&swap, &is_over);
