@@ -1,7 +1,18 @@
 """Reads a subsystem with memory control from outside and recomputes what its counters must be.
 
-Written from the behaviour reference (0.2 and F.8), not from the Rust code: the words of every slot, the
-folios that the test and the table know, and sums over the tree. Invariants have the numbers of F.8.
+Written from a description of the kernel and not from the Rust code: the words of every slot, the folios that
+the test and the table know, and sums over the tree. `World.broken` numbers the balances that must hold while
+no operation runs:
+
+1. v2: the swap usage of a group is the number of slots that the group and its descendants own.
+2. v1: the memsw usage of a group is those slots plus the resident pages charged below the group.
+3. The memory usage of a group is the number of resident pages charged below the group.
+4. The local MEMCG_SWAP statistic of a group is the number of slots that the group owns.
+5. A group id has one reference while the group is online, and one for each slot that records the id.
+6. A cached folio fills aligned slots of its size, and a slot without references is empty or cached.
+7. v2: each cached folio has an owner.
+8. Each used slot has an owner, unless the slot was swapped out without one.
+9. v2: swap usage rises above swap.max only if the limit was lowered, or by ``reparent_if_shared``.
 """
 
 from __future__ import annotations
@@ -57,7 +68,7 @@ class Word:
 
 
 def unpack(word: int) -> Word:
-    """Takes a word apart by the layout of section 0.2."""
+    """Takes a table word apart."""
     if word == 0:
         return Word("null")
     if word == BAD:
@@ -164,24 +175,24 @@ class World:
         return self.groups[0]
 
     def add(self, parent: sc.MemCgroup, name: str, **files: str | int) -> sc.MemCgroup:
-        """Makes a group that the sums know of, also once it is dead."""
+        """Makes a group that stays in the sums after its removal."""
         group = parent.create(name, **files)
         self.groups.append(group)
         return group
 
     def forget_removed(self) -> None:
-        """Lets groups go that are removed: one that somebody holds lives on below its parent."""
+        """Drops the handles of removed groups; a removed group lives as long as a handle exists."""
         self.groups = [group for group in self.groups if group.is_online]
         self._swap_pages = Counter({group: self._swap_pages[group] for group in self.groups})
 
     def verify(self) -> None:
-        """Proves the core's own invariants, those of F.8, and the statistics."""
+        """Proves the core's own invariants, the balances, and the statistics."""
         self.swap.check()
         assert self.broken() == [], self.reasons
         assert self.swapcached_errors() == []
 
     def broken(self) -> list[int]:
-        """Returns the numbers of the invariants that do not hold; `reasons` says more."""
+        """Returns the numbers of the balances that do not hold; `reasons` has one sentence for each."""
         self.reasons = []
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
@@ -229,7 +240,7 @@ class World:
         for entry, word in self.used.items():
             number = self._recorded_id(entry, word)
             if number and number not in ids:
-                self.reasons.append(f"5: slot {entry:#x} is of id {number}, which nobody has")
+                self.reasons.append(f"5: slot {entry:#x} is of id {number}, which no group has")
                 continue
             recorded = ids.get(number)
             if recorded is not None:
@@ -242,7 +253,7 @@ class World:
             if owner is not None:
                 own[owner] += 1
             elif entry not in self.ownerless:
-                self.reasons.append(f"8: nobody owns slot {entry:#x}, {word}")
+                self.reasons.append(f"8: slot {entry:#x} has no owner, {word}")
         return own, pins
 
     def _recorded_id(self, entry: int, word: Word) -> int:
@@ -254,7 +265,7 @@ class World:
     def _owner_of_cached(
         self, entry: int, word: Word, bound: dict[int, sc.MemCgroup | None]
     ) -> sc.MemCgroup | None:
-        """Returns who a folio belongs to, where its slots belong to the same group."""
+        """Returns the owner of a cached folio, for stores where its slots have the same owner."""
         if word.kind != "folio" or self.store not in ("shadow", "trampoline") or entry in self.ownerless:
             return None
         if bound.get(entry) is None:
@@ -277,7 +288,7 @@ class World:
                     self.reasons.append(f"5: slot {entry:#x} is free and has an owner")
 
     def known_folios(self, cached: dict[int, sc.Folio]) -> set[sc.Folio]:
-        """Returns every folio in memory that is the test's or the table's, once."""
+        """Returns every resident folio that the test or the table has, once."""
         return {folio for folio in self.folios if folio.is_resident} | set(cached.values())
 
     def resident(self, cached: dict[int, sc.Folio]) -> Counter[sc.MemCgroup]:
@@ -293,7 +304,7 @@ class World:
         return resident
 
     def cached_tokens(self, cached: dict[int, sc.Folio]) -> Iterator[int]:
-        """Returns the tokens of the pages that cached folios have."""
+        """Returns the tokens in the pages of cached folios."""
         for folio in cached.values():
             for page in range(folio.nr_pages):
                 start = int.from_bytes(folio.read(page * PAGE, 8), "little")
@@ -301,7 +312,7 @@ class World:
                     yield start - TOKEN
 
     def sums(self, local: Counter[sc.MemCgroup]) -> Counter[sc.MemCgroup]:
-        """Adds what groups have to all their ancestors."""
+        """Adds the pages of each group to all its ancestors."""
         total: Counter[sc.MemCgroup] = Counter()
         for group, pages in local.items():
             level: sc.MemCgroup | None = group
@@ -333,7 +344,7 @@ class World:
             self.reasons.append(f"{number}: {what} of {group.path} is {is_}, should be {should}")
 
     def hierarchical_swap_errors(self) -> list[str]:
-        """Compares the sums of MEMCG_SWAP with the slots owned: all that literal RFC promises in v2."""
+        """Compares the sums of MEMCG_SWAP with the slots owned: ``rfc_literal`` promises no more in v2."""
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
         self.used = slots_in_use(self.swap)
@@ -346,7 +357,7 @@ class World:
         ]
 
     def swapcached_errors(self) -> list[str]:
-        """Compares the statistic of cached pages with the table. K4."""
+        """Compares the statistic of cached pages with the table (the defect K4 breaks it)."""
         self.used = slots_in_use(self.swap)
         cached: Counter[sc.MemCgroup | None] = Counter()
         for folio in self.cached_folios().values():

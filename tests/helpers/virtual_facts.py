@@ -1,7 +1,7 @@
 """Reads virtual devices and what backs them from outside, and recomputes what must hold.
 
-Written from the behaviour reference (virtual-swap.md 2 and 3.5), not from the Rust code: raw words of the
-tables, the type of each slot, and the books of groups, which `World` compares.
+Written from a description of the kernel and not from the Rust code: raw words of the tables, the type of each
+slot, and the counters of groups, which `World` compares.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OWNER_OFFSET_MASK = (1 << 40) - 1
 POINTER_TAG = 0b100
 
 LEGAL_ROWS = {
-    "folio folio",  # cached, nothing behind it
+    "folio folio",  # cached, without backing
     "zero folio zero",
     "zero shadow zero",
     "zswap folio",
@@ -34,7 +34,7 @@ LEGAL_ROWS = {
     "swapfile folio",
     "swapfile shadow",
 }
-"""What a used virtual slot may be at rest: its type, its word, its zero mark (2.2)."""
+"""The states of a used virtual slot at rest: type of backing, kind of word, zero mark."""
 
 
 def zeros(nr_pages: int = 1) -> bytes:
@@ -131,7 +131,7 @@ def raw_words(swap: sc.Swap, device: sc.SwapDevice) -> dict[int, int]:
 
 
 def row_of(swap: sc.Swap, entry: int) -> str:
-    """Returns the row of 2.2 that a virtual slot is in, as in `LEGAL_ROWS`, ``free`` for a free one."""
+    """Returns the state of a virtual slot as in `LEGAL_ROWS`, or ``free``."""
     found, backing = swap.lookup(entry), swap.backing(entry)
     if found["kind"] == "null" and backing["type"] == "none":
         return "free"
@@ -247,7 +247,7 @@ class VirtualWorld(World):
         return resident
 
     def verify(self) -> None:
-        """Proves the core's own invariants, those of F.8, and those of virtual slots."""
+        """Proves the core's own invariants, the balances of groups, and the invariants of virtual slots."""
         super().verify()
         reader = Reader(self.swap)
         assert reader.errors() == [], reader.reasons

@@ -123,7 +123,7 @@ class Program:
         self.runs: list[Run] = []
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
-        """Rows of 2.2 that slots were in after a step, and outcomes of steps."""
+        """States that slots had after a step, and outcomes of steps."""
         self.log = [f"{size}, {hierarchy}, {store}, {seed=}"]
         self.rng = random.Random(seed)
 

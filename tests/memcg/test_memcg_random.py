@@ -1,4 +1,4 @@
-"""Random programs over memory control in every combination of switches: after each step all books balance.
+"""Random programs over memory control in every combination of switches: each step leaves all balances right.
 
 Two drivers share `Program`: hypothesis, which shrinks what it finds, and seeded programs, which are cheap
 enough to run by the thousand. A failure prints the program; `run_program(config, seed)` repeats a seeded one.
@@ -48,7 +48,7 @@ def test_books_balance_after_every_step(config: Config) -> None:
 
 
 def test_programs_do_what_they_are_for() -> None:
-    """A driver that never got anywhere would prove nothing."""
+    """The programs swap out and in, fail, remove groups and use large folios; else they prove nothing."""
     totals = dict.fromkeys(("pswpin", "pswpout", "swpout_zero", "write_errors"), 0)
     nr_dead, nr_refused, nr_large = 0, 0, 0
     for seed in range(150):
@@ -68,7 +68,7 @@ LITERAL_STEPS = {name: weight for name, weight in STEPS.items() if name not in (
 
 
 def literal_faults(hierarchy: str) -> set[int]:
-    """Runs the mailed text over many programs and returns the invariants of F.8 that broke in any."""
+    """Runs programs with ``rfc_literal`` and returns the numbers of the balances that broke in any."""
     broken: set[int] = set()
     for seed in range(LITERAL_PROGRAMS):
         rng = random.Random(seed)
@@ -86,7 +86,7 @@ def literal_faults(hierarchy: str) -> set[int]:
 
 
 def test_literal_text_breaks_the_local_statistic_in_v2() -> None:
-    # 3 is K1 as seen from outside: a folio whose charge failed stays for ever, charged and held by nobody.
+    # 3 is broken by the defect K1: a folio whose charge failed stays charged for ever, without a handle.
     assert literal_faults("v2") == {3, 4}
 
 

@@ -272,7 +272,7 @@ def test_stocks_are_given_back(hierarchy: str) -> None:
 
 
 def test_slots_zapped_while_their_charge_fails() -> None:
-    """What J5 says of two slots of sixteen: whoever comes last frees them, and nobody is charged for them."""
+    """J5 with two of sixteen slots zapped meanwhile: the last user frees both, and no group pays for them."""
     swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
     device = swap.swapon(file_storage(2048))
     world = World(swap)

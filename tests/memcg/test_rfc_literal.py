@@ -1,6 +1,6 @@
-"""The defects of section K, one small program each: what `rfc_literal` does, and that CANON does not.
+"""The defects K1 to K8 of the posted series: `rfc_literal` has each of them, the default has none.
 
-K7 (which memory policy an allocation takes) has no face here; what CANON does about it is tested in the core.
+K7 (the memory policy of an allocation) cannot be seen from Python; tests of the core cover it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ both = pytest.mark.parametrize("is_literal", [False, True], ids=["canon", "liter
 
 
 def scene_of(hierarchy: str, *, is_literal: bool) -> Scene:
-    """Returns a stage, of the text as it was mailed or repaired."""
+    """Returns a scene, with ``rfc_literal`` or without."""
     return Scene("canon", hierarchy, **(LITERAL if is_literal else {}))
 
 
@@ -128,7 +128,7 @@ def test_k6_refault_of_a_folio_that_was_not_reclaimed(is_literal: bool) -> None:
 
 @both
 def test_k8_retries_are_counted(is_literal: bool) -> None:
-    """A slot must be freed and swapped out again while memory is allocated: one thread never does that."""
+    """A retry needs a slot that is freed and used again during an allocation, which takes two threads."""
     scene = scene_of("v2", is_literal=is_literal)
     a = scene.group("A")
     scene.bring_in("f", scene.fresh_out(3, a), 8, orders=1 << 3, memcg=a)

@@ -1,4 +1,4 @@
-"""The worked scenarios J1 to J9 of the reference, every counter at every step that can be seen from outside.
+"""The scenarios J1 to J9, with every counter that is visible after each step.
 
 Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
 """

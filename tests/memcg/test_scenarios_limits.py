@@ -1,4 +1,4 @@
-"""The worked scenarios J10 to J14 of the reference, and where refaults are judged (G.4).
+"""The scenarios J10 to J14, and the group at which a refault is judged.
 
 Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
 """
@@ -83,7 +83,7 @@ def test_j11_limit_of_an_ancestor(mode: str) -> None:
     assert b.counters()["swap_watermark_pages"] == 4
     assert b.read("memory.swap.peak") == f"{4 * PAGE}\n"
     assert p.read("memory.swap.peak") == f"{4 * PAGE}\n"
-    # Two pages have room where four have not.
+    # Two pages fit below the limit, four do not.
     scene.swap.swap_out_batch([scene.swap.folio(0, b"x", memcg=b) for _ in range(2)])
     scene.expect({b: "4/2/2/3", p: "4/6/0/1"})
     scene.end()
@@ -109,7 +109,7 @@ def test_j12_clean_folio_is_dropped_without_reclaim(mode: str) -> None:
     scene.swap.swap_cache_del_folio(scene.folios["read ahead"])
     scene.expect({a: "1/1/1/2"})
     word = word_at(scene.swap, entry)
-    # An id and nothing else; MAIN has the id elsewhere.
+    # The shadow has an id and no age; MAIN keeps the id beside the word.
     assert (word.kind, word.count, word.eviction, word.node, word.is_workingset) == ("shadow", 1, 0, 0, False)
     assert word.memcg_id == (a.counters()["id"] if mode == "canon" else 0)
     scene.drop("read ahead")
@@ -196,7 +196,7 @@ def test_j14_every_state_of_one_slot(mode: str) -> None:
 
 @every_mode
 def test_refault_counts_for_who_is_charged(mode: str) -> None:
-    """Who puts pages out by address has no limit to be judged at; limits are tested in the core."""
+    """`pageout` reclaims without a limit, so refaults are judged at root; tests of the core cover limits."""
     scene = Scene(mode)
     w = scene.group("W")
     a, b = scene.group("A", w), scene.group("B", w)

@@ -1,4 +1,4 @@
-"""Item 6: turning off a physical device whose users are virtual: no page table is looked at.
+"""Swapoff of a physical device behind virtual slots: the reverse map is walked, and no page table is.
 
 Cached, uncached, held, under writeback, freed meanwhile, direct users; and the classic walk on the same data.
 """
@@ -19,7 +19,7 @@ EBUSY, EIO, ENOMEM = 16, 5, 12
 
 
 def walked(swap: sc.Swap) -> tuple[int, int]:
-    """Returns the slots freed through the reverse map, and the page table entries looked at."""
+    """Returns the number of slots freed through the reverse map and of page table entries visited."""
     stats = swap.stats()
     return stats["swapoff_rmap_slots"], stats["swapoff_ptes_visited"]
 
@@ -48,7 +48,7 @@ def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0, group: sc.MemCgr
     return Tasks(mm, first, data)
 
 
-def test_item_6_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
+def test_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
     machine = Machine()
     tasks = swapped_out(machine.swap, 700)
     entries = [tasks.mm.swap_entry(tasks.first + page) for page in range(700)]
@@ -65,7 +65,7 @@ def test_item_6_no_page_table_entry_is_visited_when_all_users_are_virtual() -> N
     machine.end()
 
 
-def test_item_6_the_classic_walk_on_the_same_data_visits_them_all() -> None:
+def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     swap = sc.Swap(memory_pages=8192)
     device = swap.swapon(file_storage(4 * C))
     tasks = swapped_out(swap, 700)
@@ -78,7 +78,7 @@ def test_item_6_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     swap.check()
 
 
-def test_item_6_uncached_cached_and_held_folios() -> None:
+def test_uncached_cached_and_held_folios() -> None:
     machine = Machine()
     a = machine.world.add(machine.swap.memcg, "A")
     entries = [machine.out(text(number), a) for number in range(6)]
@@ -107,7 +107,7 @@ def test_item_6_uncached_cached_and_held_folios() -> None:
     machine.end()
 
 
-def test_item_6_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
+def test_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     folio = machine.swap.swap_in(entry)
@@ -120,7 +120,7 @@ def test_item_6_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
     machine.end()
 
 
-def test_item_6_waits_for_a_write_that_is_under_way() -> None:
+def test_waits_for_a_write_that_is_under_way() -> None:
     machine = Machine()
     folio = machine.swap.folio(0, text(1))
     machine.storage.set_faults(delay_ns=300_000_000)
@@ -138,7 +138,7 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
     assert walked(machine.swap)[1] == 0
     assert not machine.physical.is_on
     machine.physical = None
-    # It found the folio in memory before or after who writes had finished with it.
+    # Swapoff found the folio in memory before or after the writer had finished.
     if codes == [EBUSY]:
         assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
     else:
@@ -150,8 +150,8 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("trait", ["locked", "writeback"])
-def test_item_6_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
-    """Who holds the lock may be the caller: it is not waited for without end."""
+def test_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
+    """Swapoff gives up after a while, because the caller itself may hold the lock of the folio."""
     machine = Machine()
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
@@ -173,7 +173,7 @@ def test_item_6_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> N
     machine.end()
 
 
-def test_item_6_slots_freed_meanwhile_are_no_matter() -> None:
+def test_slots_freed_meanwhile_are_no_matter() -> None:
     machine = Machine()
     entries = [machine.out(text(number)) for number in range(1500)]
     machine.storage.set_faults(delay_ns=100_000)
@@ -193,7 +193,7 @@ def test_item_6_slots_freed_meanwhile_are_no_matter() -> None:
     machine.end()
 
 
-def test_item_6_slots_read_meanwhile_are_no_matter() -> None:
+def test_slots_read_meanwhile_are_no_matter() -> None:
     machine = Machine()
     tasks = swapped_out(machine.swap, 800)
     machine.storage.set_faults(delay_ns=50_000)
@@ -210,7 +210,7 @@ def test_item_6_slots_read_meanwhile_are_no_matter() -> None:
     machine.end()
 
 
-def test_item_6_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
+def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
     swap = sc.Swap(memory_pages=8192)
     swap.page_cluster = 0
     device = swap.swapon(file_storage(4 * C))
@@ -228,7 +228,7 @@ def test_item_6_direct_users_take_the_classic_walk_and_the_others_do_not() -> No
     virtual.expect()
 
 
-def test_item_6_a_direct_user_that_stays_turns_the_device_on_again() -> None:
+def test_a_direct_user_that_stays_turns_the_device_on_again() -> None:
     machine = Machine()
     bare = machine.swap.alloc(0)
     entry = machine.out(text(1))
@@ -243,7 +243,7 @@ def test_item_6_a_direct_user_that_stays_turns_the_device_on_again() -> None:
     machine.end()
 
 
-def test_item_6_read_error_turns_the_device_on_again_with_all_its_data() -> None:
+def test_read_error_turns_the_device_on_again_with_all_its_data() -> None:
     machine = Machine()
     entries = [machine.out(text(number)) for number in range(50)]
     machine.storage.set_faults(read_error_probability=0.9)
@@ -258,7 +258,7 @@ def test_item_6_read_error_turns_the_device_on_again_with_all_its_data() -> None
     machine.end()
 
 
-def test_item_6_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
+def test_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
     machine = Machine(memory_pages=512, physical_pages=4 * C)
     entries = [machine.out(text(number)) for number in range(600)]
     assert errno_of(machine.swap.swapoff, machine.physical) == ENOMEM
@@ -269,7 +269,7 @@ def test_item_6_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
 
 
 @pytest.mark.parametrize("way_out", ["zswap", "other device"])
-def test_item_6_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
+def test_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
     machine = Machine(memory_pages=512)
     tasks = swapped_out(machine.swap, 400)
     more = swapped_out(machine.swap, 400, seed=400)
@@ -278,7 +278,7 @@ def test_item_6_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> 
         machine.swap.zswap.max_pool_percent = 100
     else:
         machine.swap.swapon(file_storage(4 * C))
-    # They are of address spaces: reclaim finds them, and puts them where there is room.
+    # The pages belong to address spaces, so reclaim finds them and swaps them out where slots are free.
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap)[1] == 0
     machine.swap.check()
@@ -290,7 +290,7 @@ def test_item_6_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> 
     machine.end()
 
 
-def test_item_6_zswap_and_zero_slots_are_left_alone() -> None:
+def test_zswap_and_zero_slots_are_left_alone() -> None:
     machine = Machine(zswap="lz4")
     stored, zero = machine.out(text(1)), machine.out(zeros())
     machine.swap.zswap.enabled = False
@@ -304,8 +304,8 @@ def test_item_6_zswap_and_zero_slots_are_left_alone() -> None:
     machine.end()
 
 
-def test_item_6_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
-    # Folios of each order want a cluster of their own.
+def test_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
+    # Each order allocates from a cluster of its own.
     machine = Machine(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
     storage = machine.storage

@@ -1,4 +1,4 @@
-"""Item 14 and 2.5: the bytes of every table, to the byte, at 0, 25, 50, 75 and 100 % of a small size."""
+"""The bytes of every table, to the byte, at 0, 25, 50, 75 and 100 % of a small device."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ PERCENT = [0, 25, 50, 75, 100]
 
 
 def slots_of(percent: int) -> int:
-    """Returns the slots in use when whole clusters are: slot 0 is bad, and its cluster always there."""
+    """Returns the slots in use when clusters are full: slot 0 is bad, and cluster 0 always exists."""
     clusters = CLUSTERS * percent // 100
     return clusters * C - 1 if clusters else 0
 
 
 def clusters_of(percent: int) -> int:
-    """Returns the clusters that are there."""
+    """Returns the number of clusters that exist."""
     return max(1, CLUSTERS * percent // 100)
 
 
 def owners_of(percent: int, store: str) -> set[int]:
-    """Returns the bytes of owners there may be; of the one cluster without users there may be some."""
+    """Returns the possible bytes of owners: the cluster without users may have an array of owners or none."""
     owners = clusters_of(percent) * C * OWNER_BYTES
     return {0} if store == "shadow" else {owners} if percent else {0, owners}
 
 
 def fill(swap: sc.Swap, nr_slots: int, how: str, memcg: sc.MemCgroup) -> list[sc.SwpEntry]:
-    """Takes slots of the device that comes first, with data."""
+    """Swaps folios out to the device of the highest priority."""
     return [
         swap.swap_out(swap.folio(0, zeros() if how == "zero" else text(number), memcg=memcg))
         for number in range(nr_slots)
@@ -41,7 +41,7 @@ def fill(swap: sc.Swap, nr_slots: int, how: str, memcg: sc.MemCgroup) -> list[sc
 
 @pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 @pytest.mark.parametrize("percent", PERCENT)
-def test_item_14_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) -> None:
+def test_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
     device = swap.swapon(sc.Zram(pages=SLOTS))
     fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
@@ -55,7 +55,7 @@ def test_item_14_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) 
 @pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 @pytest.mark.parametrize("how", ["zero", "zswap"])
 @pytest.mark.parametrize("percent", PERCENT)
-def test_item_14_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
+def test_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
     percent: int, how: str, store: str
 ) -> None:
     swap = sc.Swap(memory_pages=512, zswap=sc.Zswap(max_pool_percent=100), switches={"owner_store": store})
@@ -70,7 +70,7 @@ def test_item_14_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
 
 @pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 @pytest.mark.parametrize("percent", PERCENT)
-def test_item_14_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store: str) -> None:
+def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
     ghost = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
     device = swap.swapon(sc.Zram(pages=SLOTS))

@@ -1,7 +1,6 @@
 """zswap from outside: parameters, limit, outcomes of compression, loads, order of writeback, pools.
 
-Items 7, 8 and 9 of the list are here, and of item 5 what concerns stores; the rest is in test_realloc.py.
-What groups see and set is in test_zswap_groups.py.
+Writeback of one entry is in virtual/test_realloc.py; files and limits of groups are in test_zswap_groups.py.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SCAN = 32  # entries that one shrink of a group looks at
 
 
 def swap_out_or_none(swap: sc.Swap, data: bytes, memcg: sc.MemCgroup | None = None) -> sc.SwpEntry | None:
-    """Swaps a folio out unless nobody takes it."""
+    """Swaps a folio out; returns None when neither zswap nor a device takes it."""
     folio = swap.folio((len(data) // PAGE - 1).bit_length(), data, memcg=memcg)
     try:
         return swap.swap_out(folio)
@@ -41,13 +40,13 @@ def swap_out_or_none(swap: sc.Swap, data: bytes, memcg: sc.MemCgroup | None = No
 
 
 def shrunk_pages(swap: sc.Swap, group: sc.MemCgroup | None = None) -> int:
-    """Shrinks a group once; that it wrote nothing is 0."""
+    """Shrinks a group once and returns the pages written back."""
     written: list[int] = []
     assert refusal(lambda: written.append(swap.zswap.shrink(group))) in (0, EAGAIN)
     return sum(written)
 
 
-# 4.1
+# Parameters.
 
 
 def test_parameters_have_the_kernel_s_defaults() -> None:
@@ -86,11 +85,11 @@ def test_zswap_can_be_turned_on_later_and_off_again(has_table: bool) -> None:
     assert swap.swap_in(entry).read() == text(1), "what is stored can be read"
 
 
-# 4.2
+# The limit, which opens again at nine tenths.
 
 
 @pytest.mark.parametrize("has_table", [False, True])
-def test_item_7_hysteresis_between_100_and_90_percent(has_table: bool) -> None:
+def test_hysteresis_between_100_and_90_percent(has_table: bool) -> None:
     swap = sc.Swap(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=5))
     swap.swapon(sc.Ghost(4096, virtual_table=has_table))
     max_pages = 4096 * 5 // 100
@@ -134,7 +133,7 @@ def test_a_full_pool_makes_room_when_there_is_a_real_device() -> None:
     machine.end()
 
 
-# 4.3 and 4.4
+# Stores and the outcomes of compression.
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -160,7 +159,7 @@ def test_a_store_that_fails_is_counted_and_goes_on_to_the_device(
 
 
 @pytest.mark.parametrize("is_failure", [False, True])
-def test_item_8_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_failure: bool) -> None:
+def test_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_failure: bool) -> None:
     machine = Machine(zswap="lz4")
     machine.swap.zswap.set_faults(compress=1.0 if is_failure else 0.0)
     data = text(1) if is_failure else noise(1)
@@ -179,7 +178,7 @@ def test_item_8_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_
 @pytest.mark.parametrize(
     ("is_failure", "counter"), [(False, "reject_compress_poor"), (True, "reject_compress_fail")]
 )
-def test_item_8_incompressible_page_stays_where_writeback_is_not(
+def test_incompressible_page_stays_where_writeback_is_not(
     has_table: bool, is_failure: bool, counter: str
 ) -> None:
     swap = sc.Swap(zswap="lz4")
@@ -200,7 +199,7 @@ def test_item_8_incompressible_page_stays_where_writeback_is_not(
     swap.check()
 
 
-def test_item_8_reclaim_of_pages_that_nobody_takes_ends() -> None:
+def test_reclaim_of_pages_that_nobody_takes_ends() -> None:
     machine = Machine(zswap="lz4")
     a = machine.world.add(machine.swap.memcg, "A")
     a.write("memory.zswap.writeback", 0)
@@ -215,14 +214,14 @@ def test_item_8_reclaim_of_pages_that_nobody_takes_ends() -> None:
     machine.end()
 
 
-def test_item_8_raw_pages_keep_their_place_in_the_lru() -> None:
+def test_raw_pages_keep_their_place_in_the_lru() -> None:
     machine = Machine(zswap="lz4")
     a = machine.world.add(machine.swap.memcg, "A")
     data = [noise(number) if number % 5 == 2 else text(number) for number in range(SCAN + 8)]
     entries = [machine.out(page, a) for page in data]
     assert machine.stat("stored_incompressible_pages") == 8
     assert shrunk_pages(machine.swap, a) == 0, "all 32 that it saw had a second chance"
-    # The last 8 have theirs now, then the oldest 24 go, by age: raw ones not before others.
+    # The last 8 use their second chance now; then the oldest 24 go by age, raw pages like others.
     assert shrunk_pages(machine.swap, a) == SCAN - 8
     rows = [row_of(machine.swap, entry) for entry in entries]
     assert rows == ["swapfile shadow"] * (SCAN - 8) + ["zswap shadow"] * 16
@@ -275,7 +274,7 @@ def test_a_large_folio_is_stored_whole_or_not_at_all(fault: str, has_table: bool
 @pytest.mark.parametrize("why", ["disabled", "full", "group", "entry_alloc"])
 @pytest.mark.parametrize("has_table", [False, True])
 def test_a_refused_store_drops_the_older_copy(why: str, has_table: bool) -> None:
-    """What is read later is never the older data."""
+    """A read after the second write never returns the first data."""
     swap = sc.Swap(zswap="lz4", memory_pages=4096)
     if has_table:
         swap.swapon(sc.Ghost(4096, virtual_table=True))
@@ -312,7 +311,7 @@ def test_a_store_replaces_the_older_copy() -> None:
     machine.end()
 
 
-# 4.6
+# Loads.
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -346,10 +345,10 @@ def test_a_load_that_does_not_decompress_is_an_io_error_and_can_be_tried_again(h
     assert swap.swap_in(entry).read() == text(1)
 
 
-# 4.7
+# Order of writeback.
 
 
-def test_item_9_first_scan_writes_nothing_and_the_second_all() -> None:
+def test_first_scan_writes_nothing_and_the_second_all() -> None:
     machine = Machine(zswap="lz4")
     a = machine.world.add(machine.swap.memcg, "A")
     entries = [machine.out(text(number), a) for number in range(SCAN)]
@@ -428,7 +427,7 @@ def test_the_dynamic_shrinker_works_only_when_it_is_on() -> None:
     assert written[False] == 0 < written[True]
 
 
-# 4.8
+# Pools and counters.
 
 
 def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty() -> None:
@@ -451,7 +450,7 @@ def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty() ->
 
 @pytest.mark.parametrize(("nr_bytes", "class_bytes"), [(3570, 3632), (3900, 4096)])
 def test_nothing_above_3624_bytes_saves_memory(nr_bytes: int, class_bytes: int) -> None:
-    """4.9: the class of 3632 is the last below a page, and its pages are chained."""
+    """The largest size class below a page is 3632 bytes; its objects lie in chained pages."""
     machine = Machine(zswap="lz4")
     nr_stored = 256
     for number in range(nr_stored):

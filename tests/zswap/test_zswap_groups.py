@@ -1,4 +1,4 @@
-"""What a group sees of zswap and sets: its three files, its statistics, `memory.reclaim`, and J12."""
+"""zswap and groups: three files, statistics, `memory.reclaim`, and the aborted writeback of J12."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EINVAL, EIO, EAGAIN, ENOSPC = 22, 5, 11, 28
 
 
 def current_bytes(group: sc.MemCgroup) -> int:
-    """Returns what a group has in zswap."""
+    """Returns the usage of a group in zswap."""
     return int(group.read("memory.zswap.current"))
 
 
@@ -217,7 +217,7 @@ def test_a_removed_group_takes_its_entries_along() -> None:
     machine.end()
 
 
-# J12: writeback that gives up half way.
+# J12: a writeback that is aborted.
 
 
 @pytest.mark.parametrize(("idonly_refault", "nr_refaults"), [("skip", 0), ("count", 1)])

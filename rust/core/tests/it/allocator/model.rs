@@ -166,7 +166,7 @@ impl Device {
 pub(crate) struct Rules {
     /// Priorities -2, -3, ... for devices without one, instead of -1 for all.
     pub(crate) descending: bool,
-    /// An unusable hint is cleared and its cluster moved (rule U of the series).
+    /// An unusable hint is cleared and its cluster moved (E13; profile `series` only).
     pub(crate) relocate: bool,
     /// Workers run after the operation that queued them.
     pub(crate) inline: bool,

@@ -112,7 +112,7 @@ fn the_lowest_free_index_is_the_next_one_used() {
     swap.check().expect("every invariant");
 }
 
-/// Step 5 fails like a search without room, and what there is goes on serving.
+/// A cluster that cannot be made is a search without room, and existing clusters go on serving.
 #[test]
 fn a_cluster_that_cannot_be_made_is_no_room() {
     let (swap, device) = with_ghost(2, Profile::Newest, 64 * C);
@@ -280,7 +280,7 @@ fn a_ghost_is_opened_by_its_header_page() {
     assert_eq!(Ghost::open(&dir.path().join("none"), GhostSpec::default()).map_err(|error| error.errno()), Err(2));
 }
 
-/// M2: nothing static, 1 % in use costs little more than its tables.
+/// An empty device has no static memory, and 1 % in use costs little more than the tables of that 1 %.
 #[test]
 fn memory_follows_what_is_in_use() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");

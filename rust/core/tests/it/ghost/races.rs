@@ -144,7 +144,7 @@ fn a_ghost_is_turned_off_and_on_under_load() {
     swap.check().expect("every invariant");
 }
 
-/// 7.3: what is in use fits the size, and what the clusters count is what the device counts, before, during and after.
+/// Slots in use fit the size, and the counts of the clusters add up to the count of the device, before, during and after.
 #[test]
 fn sizes_change_under_load() {
     let (swap, device) = with_ghost(2, Profile::Newest, 40 * C);
