@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers.lockstep import MAX_ORDER, C, Disk, Lockstep
+from helpers.programs import nr_programs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 PROFILES = ("v618", "p3", "series", "newest")
 WORKERS = ("inline", "manual")
-NR_BLOCKS = 24
-PROGRAMS_IN_BLOCK = 100
+NR_BLOCKS = 8
+PROGRAMS_IN_BLOCK = nr_programs(60)
 STEPS = 45
 MAX_DEVICES = 3
 

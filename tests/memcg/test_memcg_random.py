@@ -6,16 +6,16 @@ enough to run by the thousand. A failure prints the program; `run_program(config
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 from helpers.memcg_programs import CONFIGS, LITERAL_CONFIGS, STEPS, Config, Program
+from helpers.programs import nr_programs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-PROGRAMS = int(os.environ.get("SWAPCORE_MEMCG_PROGRAMS", "40"))
+PROGRAMS = nr_programs(12)
 NR_STEPS = 32
 LITERAL_PROGRAMS = 80
 

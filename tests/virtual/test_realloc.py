@@ -5,7 +5,6 @@ Whatever fails: the data is equal, no physical slot is lost, and the counters sa
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import swapcore as sc
 from helpers.memcg_facts import PAGE, file_storage, word_at
+from helpers.programs import nr_programs
 from helpers.virtual_facts import C, Machine, errno_of, refusal, row_of, text
 from helpers.virtual_programs import Program, Size
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EEXIST, ENOENT, ENOMEM, EIO, EINVAL, ENOSPC = 17, 2, 12, 5, 22, 28
-RUNS = int(os.environ.get("SWAPCORE_RUNS", "40"))
+PROGRAMS = nr_programs(40)
 
 
 def fill_memory(machine: Machine) -> list[sc.Folio]:
@@ -453,10 +453,9 @@ def test_relocation_old_slot_is_valid_until_the_write_is_complete() -> None:
 
 
 def test_random_programs_with_faults_lose_nothing() -> None:
-    """As many as SWAPCORE_RUNS says: full devices, little memory, limits, failing storages, failing zswap."""
-    first = int(os.environ.get("SWAPCORE_SEED", "0"))
+    """Programs with full devices, little memory, limits, failing storages and failing zswap."""
     seen: set[str] = set()
-    for seed in range(first, first + RUNS):
+    for seed in range(PROGRAMS):
         size = Size(
             ghost_pages=(C, 4 * C)[seed % 2],
             physical_pages=(24, 64, C)[seed % 3],
@@ -469,5 +468,4 @@ def test_random_programs_with_faults_lose_nothing() -> None:
         program.finish()
         seen |= program.seen.keys()
     failures = {"swap_out 5", "swap_out 28", "swap_in 5", "writeback 5", "writeback 12", "move 5"}
-    if RUNS >= 40:
-        assert failures <= seen, failures - seen
+    assert failures <= seen, failures - seen

@@ -40,6 +40,12 @@ pub(crate) fn stress_time() -> Duration {
     Duration::from_secs_f64(given.unwrap_or(1.0))
 }
 
+/// The number of random programs of a test: the usual one times `SWAPCORE_PROGRAMS`.
+pub(crate) fn nr_programs(usual: u64) -> u64 {
+    let factor = std::env::var("SWAPCORE_PROGRAMS").ok().and_then(|text| text.parse().ok());
+    usual * factor.unwrap_or(1)
+}
+
 /// A subsystem of `config` with one device of priority 1 on `storage`.
 pub(crate) fn swap_on(config: Config, storage: Arc<dyn SwapStorage>) -> Arc<Swap> {
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));

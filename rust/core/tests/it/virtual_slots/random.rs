@@ -1,7 +1,5 @@
 //! Random programs over a virtual device with zswap and two real devices behind it, with failures of every kind at every
 //! step: data is never lost, nothing leaks, and every invariant holds.
-//!
-//! `SWAPCORE_RUNS` says how many programs; 300 unless it is given.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use swapcore::storage::{FaultPlan, Faulty, Ram};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{Config, Discard, MappedFolio, Orders, Profile, Swap, Swapin, SwpEntry, SwpType, Visibility};
 
-use crate::common::{CPU, ghost_on, order, page_of, virtual_spec};
+use crate::common::{CPU, ghost_on, nr_programs, order, page_of, virtual_spec};
 
 /// A real device that can be turned off and on, and made to fail.
 struct Real {
@@ -307,7 +305,7 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
 
 #[test]
 fn nothing_is_lost_or_leaked_whatever_fails() {
-    let runs: u64 = std::env::var("SWAPCORE_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    let runs = nr_programs(300);
     let mut failed: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 0..runs {
         let one = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("seed {seed}"));
