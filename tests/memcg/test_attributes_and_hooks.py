@@ -57,7 +57,8 @@ def test_a_group_whose_file_refuses_is_not_made() -> None:
         root.create("a", memory_mox=1)
     assert errno_of(root.create, "a", memory_max="much") == 22
     assert root.children == []
-    assert root.create("a").path == "/a"
+    made = root.create("a")
+    assert (made.path, made.counters()["id"]) == ("/a", 2), "the id of the refused group is free again"
     assert errno_of(root.create, "a") == 17
 
 

@@ -109,23 +109,22 @@ def test_fresh_group_of_v1(v1: Scene) -> None:
     assert a.read("memory.swappiness") == "60\n"
 
 
-@pytest.mark.parametrize("file", V2_LIMITS)
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("file", "text", "shown"),
     [
-        ("0", 0),
-        ("4096", 4096),
-        ("4095", 0),
-        ("12287", 8192),
-        ("12K", 12288),
-        ("5K", 4096),
-        ("3M", 3 << 20),
-        ("2G", 2 << 30),
-        ("1T", 1 << 40),
-        ("1P", 1 << 50),
-        ("1E", 1 << 60),
-        ("8192\n", 8192),
-        (20480, 20480),
+        *((file, "5K", 4096) for file in V2_LIMITS),
+        ("memory.max", "0", 0),
+        ("memory.max", "4096", 4096),
+        ("memory.max", "4095", 0),
+        ("memory.max", "12287", 8192),
+        ("memory.max", "12K", 12288),
+        ("memory.max", "3M", 3 << 20),
+        ("memory.max", "2G", 2 << 30),
+        ("memory.max", "1T", 1 << 40),
+        ("memory.max", "1P", 1 << 50),
+        ("memory.max", "1E", 1 << 60),
+        ("memory.max", "8192\n", 8192),
+        ("memory.max", 20480, 20480),
     ],
 )
 def test_limits_are_bytes_in_whole_pages(v2: Scene, file: str, text: str | int, shown: int) -> None:
@@ -146,9 +145,13 @@ def test_limits_of_v1(v1: Scene, file: str, text: str | int, shown: int) -> None
     assert a.read(file) == f"{shown}\n"
 
 
-@pytest.mark.parametrize("text", ["abc", "1Mx", "1 M", "4096 4096", "maximum", "1KK", "1.5M"])
 @pytest.mark.parametrize(
-    ("hierarchy", "file"), [*(("v2", file) for file in V2_LIMITS), *(("v1", file) for file in V1_LIMITS)]
+    ("hierarchy", "file", "text"),
+    [
+        *(("v2", "memory.max", text) for text in ("abc", "1 M", "4096 4096", "maximum", "1KK", "1.5M")),
+        *(("v2", file, "1Mx") for file in V2_LIMITS),
+        *(("v1", file, "1Mx") for file in V1_LIMITS),
+    ],
 )
 def test_bad_amounts_change_nothing(hierarchy: str, file: str, text: str) -> None:
     a = Scene(hierarchy=hierarchy).group("A")
@@ -169,11 +172,6 @@ def test_files_that_are_only_read_or_only_written_or_not_there(hierarchy: str) -
     for file in ("memory.nonsense", "", "cpu.max", "memory"):
         assert errno_of(lambda file=file: a.read(file)) == errno.ENOENT
         assert errno_of(lambda file=file: a.write(file, "0")) == errno.ENOENT
-
-
-def test_root_of_v2_has_no_usage(v2: Scene) -> None:
-    for file in ("memory.current", "memory.max", "memory.swap.current"):
-        assert errno_of(lambda file=file: v2.root.read(file)) == errno.ENOENT
 
 
 def test_usage_is_that_of_the_subtree(v2: Scene) -> None:
@@ -210,14 +208,6 @@ def test_peak_of_v1_is_reset_by_writing(v1: Scene) -> None:
         assert a.read(file) == "0\n"
 
 
-def test_events_have_their_order(v2: Scene) -> None:
-    a = v2.group("A")
-    names = ["low", "high", "max", "oom", "oom_kill", "oom_group_kill", "sock_throttled"]
-    for file in ("memory.events", "memory.events.local"):
-        assert keys(a.read(file)) in (names, names[:-1])
-        assert set(values(a.read(file)).values()) == {0}
-
-
 def test_stat_of_v2_has_every_key_in_its_unit(v2: Scene) -> None:
     p = v2.group("P")
     a = v2.group("A", p)
@@ -238,20 +228,6 @@ def test_stat_of_v2_has_every_key_in_its_unit(v2: Scene) -> None:
     local = p.stat_local()
     assert (local["anon"], local["swapcached"], local["pswpout"]) == (PAGE, 0, 0)
     assert a.memory_stat == stat
-
-
-def test_stat_of_v2_does_not_show_swap(v2: Scene) -> None:
-    a = v2.group("A")
-    v2.fresh_out(2, a)
-    assert "swap" not in values(a.read("memory.stat"))
-
-
-def test_stat_keeps_what_dead_children_did(v2: Scene) -> None:
-    p = v2.group("P")
-    a = v2.group("A", p)
-    v2.swap.free(v2.fresh_out(2, a))
-    a.remove()
-    assert p.memory_stat["pswpout"] == 4
 
 
 def test_stat_of_v1(v1: Scene) -> None:
@@ -275,13 +251,6 @@ def test_stat_of_v1(v1: Scene) -> None:
         assert (facts["hierarchical_memory_limit"], facts["hierarchical_memsw_limit"]) == (8 << 20, 16 << 20)
 
 
-def test_root_of_v1_shows_what_nobody_is_charged_for(v1: Scene) -> None:
-    v1.fault_in("f", 1)
-    v1.fresh_out(2)
-    assert v1.root.read("memory.usage_in_bytes") == f"{2 * PAGE}\n"
-    assert v1.root.read("memory.memsw.usage_in_bytes") == f"{6 * PAGE}\n"
-
-
 def test_swappiness(v1: Scene, v2: Scene) -> None:
     v2.swap.swappiness = 100
     assert v2.swap.swappiness == 100
@@ -298,57 +267,6 @@ def test_swappiness(v1: Scene, v2: Scene) -> None:
     assert [group.read("memory.swappiness") for group in (v1.root, a, b)] == ["30\n", "200\n", "200\n"]
     assert v1.swap.swappiness == 30
     assert errno_of(lambda: a.write("memory.swappiness", "201")) == errno.EINVAL
-
-
-def test_files_are_attributes_too(v2: Scene) -> None:
-    a = v2.group("A", memory_max="1G", swap_max="2M", memory_high="512M", swap_high=8192)
-    assert (a.memory_max, a.memory_swap_max, a.memory_high, a.memory_swap_high) == (
-        1 << 30,
-        2 << 20,
-        512 << 20,
-        8192,
-    )
-    a.memory_max = "max"
-    a.memory_swap_max = 4096
-    assert (a.memory_max, a.read("memory.swap.max")) == ("max", "4096\n")
-    v2.fault_in("f", 0, a)
-    assert (a.memory_current, a.memory_swap_current) == (PAGE, 0)
-    assert a.memory_swap_events == {"high": 0, "max": 0, "fail": 0}
-    assert a.memory_events["oom"] == 0
-    with pytest.raises(AttributeError):
-        _ = a.memory_nonsense
-    with pytest.raises(OSError, match=r"memory\.current"):
-        a.memory_current = 0
-
-
-def test_keywords_of_v1(v1: Scene) -> None:
-    a = v1.group("A", memory_limit_in_bytes="1M", memory_memsw_limit_in_bytes="2M", memory_swappiness=5)
-    assert [a.read(file) for file in V1_LIMITS] == [f"{1 << 20}\n", f"{2 << 20}\n"]
-    assert a.memory_swappiness == 5
-
-
-@pytest.mark.parametrize("files", [{"memory_max": "junk"}, {"memory_max": "1M", "swap_max": "1Q"}])
-def test_group_whose_file_refuses_its_value_is_not_made(v2: Scene, files: dict[str, str]) -> None:
-    assert errno_of(lambda: v2.root.create("A", **files)) == errno.EINVAL
-    assert v2.root.children == []
-    assert v2.group("A").counters()["id"] == 2, "its id is free"
-
-
-@pytest.mark.parametrize(
-    "text", ["junk", "4096 swappiness=201", "4096 swappiness=x", "4096 nonsense=1", "4096 swappiness="]
-)
-def test_reclaim_refuses_bad_text(v2: Scene, text: str) -> None:
-    a = v2.group("A")
-    assert errno_of(lambda: a.write("memory.reclaim", text)) == errno.EINVAL
-
-
-@pytest.mark.parametrize("text", ["1M", "1M swappiness=0", "1M swappiness=200", "1M swappiness=max"])
-def test_reclaim_that_finds_too_little_says_so(v2: Scene, text: str) -> None:
-    a = v2.group("A")
-    v2.fault_in("f", 0, a)
-    for group in (a, v2.root):
-        assert errno_of(lambda group=group: group.write("memory.reclaim", text)) == errno.EAGAIN
-    v2.expect({a: "1/0/0/1"})
 
 
 @pytest.mark.parametrize("suffix", ["", " swappiness=max"])

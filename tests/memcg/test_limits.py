@@ -237,36 +237,6 @@ def test_memory_high_is_told(v2: Scene) -> None:
     assert values(a.read("memory.events"))["high"] >= 1
 
 
-def test_limit_of_v1_is_not_over_that_of_memsw(v1: Scene) -> None:
-    a = v1.group("A")
-    assert errno_of(lambda: a.write(MEMSW, "1M")) == errno.EINVAL
-    a.write(LIMIT, "1M")
-    a.write(MEMSW, "2M")
-    assert errno_of(lambda: a.write(LIMIT, "3M")) == errno.EINVAL
-    assert errno_of(lambda: a.write(MEMSW, "512K")) == errno.EINVAL
-    assert errno_of(lambda: a.write(LIMIT, -1)) == errno.EINVAL
-    assert [a.read(file) for file in (LIMIT, MEMSW)] == [f"{1 << 20}\n", f"{2 << 20}\n"]
-    a.write(LIMIT, "2M")
-    a.write(MEMSW, -1)
-    a.write(LIMIT, -1)
-
-
-@pytest.mark.parametrize("file", [LIMIT, MEMSW])
-def test_root_of_v1_has_no_limits(v1: Scene, file: str) -> None:
-    assert errno_of(lambda: v1.root.write(file, "1M")) == errno.EINVAL
-
-
-def test_limit_of_v1_below_what_stays_is_busy(v1: Scene) -> None:
-    a = v1.group("A")
-    v1.fault_in("f", 2, a)
-    assert errno_of(lambda: a.write(LIMIT, 3 * PAGE)) == errno.EBUSY
-    assert a.read(LIMIT) == "9223372036854771712\n"
-    a.write(LIMIT, 4 * PAGE)
-    assert errno_of(lambda: a.write(MEMSW, 3 * PAGE)) == errno.EINVAL
-    a.write(MEMSW, 4 * PAGE)
-    v1.expect({a: "4/4/0/1"})
-
-
 def test_limit_of_v1_below_usage_reclaims(v1: Scene) -> None:
     a = v1.group("A")
     mm = v1.swap.mm(a)

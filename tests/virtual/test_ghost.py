@@ -178,12 +178,6 @@ def test_swap_out_order_zero_mark_comes_before_zswap_and_the_write() -> None:
     assert device.inuse_pages <= 5
 
 
-def test_zeros_need_no_zswap() -> None:
-    swap, _ = ghost_swap()
-    entry = swap.swap_out(swap.folio(0, zeros()))
-    assert swap.swap_in(entry).read() == zeros()
-
-
 def test_swap_in_that_nobody_has_is_an_io_error() -> None:
     swap, _ = ghost_swap(zswap="lz4")
     entry = swap.alloc(0)
