@@ -45,7 +45,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes what the starting shell says about its terminal."""
+    """Removes the variables by which the starting shell describes its terminal."""
     for name in TERMINAL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 

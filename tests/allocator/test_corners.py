@@ -48,7 +48,7 @@ PROFILE_SWITCHES = {
         "hibernation": "hint",
     },
 }
-"""What the reference fixes. It does not say whose discards `p3` runs synchronously."""
+"""The switches that each profile fixes. `p3` leaves open which discards run synchronously."""
 
 
 @pytest.mark.parametrize(("profile", "fixed"), PROFILE_SWITCHES.items())

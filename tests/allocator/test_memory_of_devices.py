@@ -1,4 +1,4 @@
-"""What a device costs: the package's own byte counters, and what the system says of the process."""
+"""The memory of a device: the byte counters of the package, and the resident set of the process."""
 
 from __future__ import annotations
 

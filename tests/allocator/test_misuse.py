@@ -75,7 +75,7 @@ def refused(swap: Swap, error: type[Exception], code: int) -> Iterator[None]:
     assert isinstance(caught.value, SwapError)
     assert isinstance(caught.value, OSError)
     assert caught.value.errno == code
-    assert caught.value.strerror, "an error says what was wrong"
+    assert caught.value.strerror, "an error has a message"
     assert state(swap) == before
     swap.check()
 
@@ -307,7 +307,7 @@ def test_swapoff_inside_swapoffs_hook_is_refused(swap: Swap) -> None:
         with pytest.raises(SwapBusyError) as caught:
             swap.swapoff(device)
         refusals.append(caught.value.errno)
-        assert swap.alloc(cpu=1).type != device.type, "a device on its way out serves nobody"
+        assert swap.alloc(cpu=1).type != device.type, "a device that is being turned off serves no allocation"
         swap.check()
         for _ in range(count):
             swap.put(entry, 1)
@@ -504,7 +504,7 @@ def test_entry_equals_entries_and_ints_of_its_value_and_nothing_else() -> None:
     assert entry == 5
     for other in (6, -1, 2**64, 5.0, "5", None):
         assert entry != other
-        assert not entry == other  # noqa: SIM201 - both operators are what is tested
+        assert not entry == other  # noqa: SIM201 - both operators are tested
     with pytest.raises(TypeError):
         entry < 6  # type: ignore[operator]  # noqa: B015
 

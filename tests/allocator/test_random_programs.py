@@ -127,12 +127,12 @@ class Program:
         self.side.alloc_batch(self.rng.randint(1, max(2, 700 >> order)), order, self.cpu())
 
     def fill(self) -> None:
-        """Allocates until there is room no more; rarely, since it takes the variety out of what follows."""
+        """Allocates until the devices are full; rarely, because later steps then have little variety."""
         if self.rng.random() < 0.3:
             self.side.alloc_batch(20_000, 0, self.cpu())
 
     def put_part(self) -> None:
-        """Takes references from what is left of a run."""
+        """Drops references of the remaining part of a run."""
         for _ in range(self.rng.randint(1, 6)):
             if run := self.a_run():
                 for piece, nr in self.side.referenced_pieces(*run):
@@ -150,7 +150,7 @@ class Program:
             self.side.free_batch(self.rng.sample(slots, self.rng.randint(1, min(len(slots), 400))), 0)
 
     def dup(self) -> None:
-        """Adds references, sometimes beyond what an entry can hold inline."""
+        """Adds references, sometimes more than an entry can hold inline."""
         if run := self.a_run():
             for _ in range(self.rng.choice([1, 1, 2, 15, 17])):
                 for piece, nr in self.side.referenced_pieces(*run):
@@ -271,7 +271,7 @@ indexes = st.integers(0, 1 << 16)
 
 
 class LockstepMachine(RuleBasedStateMachine):
-    """Hypothesis' view of `Lockstep`: it chooses the operations and shrinks what fails."""
+    """Hypothesis' view of `Lockstep`: it chooses the operations and shrinks a failing program."""
 
     side: Lockstep
 

@@ -1,7 +1,7 @@
 """Threads on one subsystem: no slot is handed out twice, none is lost, and the invariants hold at the end.
 
-Owners are kept in one byte a slot, tested and set without a lock: while a slot is ours nobody else touches
-its byte, unless the allocator gave the slot away twice, which is what shows.
+Owners are kept in one byte a slot, tested and set without a lock: only the owner of a slot touches its byte,
+unless the allocator gave the slot away twice, which the byte then shows.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Hammer:
         return is_done or bool(self.faults)
 
     def claim(self, entry: SwpEntry, owner: int) -> None:
-        """Notes the slots of a fresh run; they must have been nobody's."""
+        """Notes the owner of a fresh run, whose slots must have had none."""
         owners = self.owners[entry.type]
         for slot in range(entry.offset, entry.offset + entry.nr_pages):
             if owners[slot] != NOBODY:
@@ -52,7 +52,7 @@ class Hammer:
             owners[slot] = owner
 
     def give_up(self, entry: SwpEntry, owner: int) -> None:
-        """Forgets the slots of a run, before it is freed: after it they may be somebody else's."""
+        """Clears the owner of a run before the run is freed, because another thread may get it at once."""
         owners = self.owners[entry.type]
         for slot in range(entry.offset, entry.offset + entry.nr_pages):
             if owners[slot] != owner:
@@ -119,7 +119,7 @@ class Hammer:
             self.free(entry, owner, rng, cpu=0)
 
     def run(self) -> None:
-        """Runs all threads to their end and frees what is left."""
+        """Runs all threads to their end and frees the remaining runs."""
         self.load.run([lambda thread=thread: self.work(thread) for thread in range(THREADS)])
         assert not self.faults, self.faults[0]
         rng = random.Random(self.seed)

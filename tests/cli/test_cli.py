@@ -296,7 +296,7 @@ def test_map_shows_free_and_full_only_where_they_are_exact() -> None:
 
 
 def progress_text(monkeypatch: pytest.MonkeyPatch, *, quiet_seconds: float, is_timed: bool) -> str:
-    """Returns what 0.7 s of work of which half is done writes to a terminal."""
+    """Returns the terminal output of 0.7 s of work, of which half is done."""
     parent, child = os.openpty()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(report, "QUIET_SECONDS", quiet_seconds)

@@ -1,4 +1,4 @@
-"""Address spaces: what is written is read, wherever the page is by then."""
+"""Address spaces: a read returns the bytes written last, wherever the page is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def swap() -> Iterator[sc.Swap]:
 
 
 def pattern(page: int, generation: int = 0) -> bytes:
-    """Returns what a page of a test holds: it compresses, and says which page it is."""
+    """Returns bytes that compress and contain the number of the page."""
     return np.full(PAGE // 8, page * 1000 + generation + 1, np.uint64).tobytes()
 
 
@@ -257,7 +257,7 @@ def test_pages_read_ahead_make_room_when_memory_runs_out(tmp_path: Path) -> None
     for page in range(1500):
         entry = mm.swap_entry(first + page)
         assert entry is not None
-        # More than there is memory for, and nobody wants them.
+        # More pages than memory has, and no task accesses them.
         assert swap.swap_cluster_readahead(entry) is not None
     assert swap.stats()["pswpin"] >= 1500
     assert all(mm.read((first + page) * PAGE, PAGE) == pattern(page) for page in range(0, 1500, 7))

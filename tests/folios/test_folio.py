@@ -115,7 +115,7 @@ def test_a_view_keeps_the_folio_in_memory(swap: sc.Swap) -> None:
     assert folio.is_resident
     assert bytes(view[:4]) == b"kept"
     swap.check()
-    assert folio.refs == 4, "handle, view, and what the attempt left: its slot in the cache, its mapping"
+    assert folio.refs == 4, "handle, view, and from the attempt the swap cache and the mapping"
     view.release()
     assert folio.refs == 3
     entry = swap.swap_out(folio)

@@ -1,4 +1,4 @@
-"""Data through every storage: nothing is lost, whatever fails, and every failure is counted."""
+"""Data through every storage: no failure loses data, and every failure is counted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Worker:
             self.swap_in(entry, hashes, mask=1 << entry.order)
 
     def swap_out(self, folio: sc.Folio, data: bytes) -> list[tuple[sc.SwpEntry, list[bytes]]]:
-        """Swaps out until it works; splits what gets no run."""
+        """Swaps out until it works; splits a folio that gets no run."""
         while True:
             try:
                 return [(self.swap.swap_out(folio), page_hashes(data))]
@@ -308,7 +308,7 @@ def test_file_that_is_cut_off_under_us_is_an_error_and_no_wrong_data(tmp_path: P
 def test_write_errors_that_last_keep_the_folio_however_often_it_is_tried() -> None:
     swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
     swap.swapon(storage)
-    # What every write to a full file system gives, without filling one.
+    # Every write to a full file system gives this error; no file system is filled here.
     storage.set_faults(write_error_probability=1.0, errno=errno.ENOSPC)
     folio = swap.folio(data=b"x")
     for _ in range(3):

@@ -37,7 +37,7 @@ def content(seed: int, order: int) -> bytes:
 
 @dataclass
 class Run:
-    """Slots in use and what they hold."""
+    """Slots in use and their content."""
 
     entry: int
     data: bytes
@@ -94,7 +94,7 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(index=indexes, mask=st.integers(0, 1023), cpu=st.integers(0, 1))
     def swap_in(self, index: int, mask: int, cpu: int) -> None:
-        """Swaps a run in; what a failure leaves is still there."""
+        """Swaps a run in; after a failure the slots still have their data."""
         run = self.runs.pop(index % len(self.runs))
         nr_pages = len(run.data) // PAGE
         try:
@@ -162,7 +162,7 @@ class SwapDataMachine(RuleBasedStateMachine):
 
     @rule(plan=st.sampled_from(["none", "write", "read", "torn", "dice"]))
     def set_faults(self, plan: str) -> None:
-        """Plans what fails next on the second device."""
+        """Plans the next failures of the second device."""
         plans: dict[str, dict[str, float]] = {
             "none": {},
             "write": {"fail_write_in": 1},

@@ -1,1 +1,1 @@
-"""What several test files share: models, readers of state, random programs, and where files are."""
+"""Code for several test files: models, readers of state, random programs, loads, and paths."""

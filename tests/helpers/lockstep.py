@@ -1,4 +1,4 @@
-"""Drives the real allocator and the naive model through the same operations and compares what they do.
+"""Drives the real allocator and the naive model through the same operations and compares the results.
 
 Every method of `Lockstep` is one operation. It raises AssertionError with a replayable list of the operations
 so far when the two disagree, and calls `Swap.check` after each.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 TYPE_SHIFT = 58
-FREE, SWAPPED_OUT, CACHED, BAD = range(4)  # what `SwapDevice.slots` says of a slot
+FREE, SWAPPED_OUT, CACHED, BAD = range(4)  # bytes of `SwapDevice.slots`
 
 
 def value_of(kind: int, offset: int) -> int:
@@ -382,7 +382,7 @@ class Lockstep:
         while self.hibernation:
             self.free_hibernation(0)
         for index in self.cached_folios():
-            # What is dirty and referenced stays; here its content is nobody's.
+            # A dirty folio with a reference stays; its content does not matter here.
             self.set_traits(index, locked=False, writeback=False, dirty=False)
         for index in self.cached_folios():
             if self.folios[index].model.entry:
@@ -398,7 +398,7 @@ class Lockstep:
 
 
 def states_of(device: Device) -> bytes:
-    """Returns what `SwapDevice.slots` should say: one byte a slot."""
+    """Returns the expected bytes of `SwapDevice.slots`, one a slot."""
     states = bytearray([FREE]) * device.max
     for slot, state in device.slots.items():
         if slot < device.max:
@@ -427,7 +427,7 @@ def contiguous(slots: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def full() -> NoReturn:
-    """Raises what the real side raises when there is no room."""
+    """Raises the error that the real side raises when there is no room."""
     raise OSError(errno.ENOSPC, "no room")
 
 

@@ -1,4 +1,4 @@
-"""Reads a subsystem with memory control from outside and recomputes what its counters must be.
+"""Reads a subsystem with memory control from outside and recomputes its counters.
 
 Written from a description of the kernel and not from the Rust code: the words of every slot, the folios that
 the test and the table know, and sums over the tree. `World.broken` numbers the balances that must hold while
@@ -150,10 +150,10 @@ class Space:
 
 
 class World:
-    """A subsystem, and what a test knows of it."""
+    """A subsystem with the groups, folios and address spaces of a test."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Takes a subsystem whose tree is the root alone; say what is made later with `add` and the lists."""
+        """Takes a subsystem with the root group alone; `add` and the lists take later groups and folios."""
         self.swap = swap
         switches = swap.switches
         self.store = switches["owner_store"]
@@ -164,7 +164,7 @@ class World:
         self.folios: list[sc.Folio] = []
         self.spaces: list[Space] = []
         self.ownerless: set[int] = set()
-        """Slots nobody was charged for: of `Swap.alloc`, of hibernation, and (v1, cells) of clean drops."""
+        """Slots charged to no group: of `Swap.alloc`, of hibernation, and (v1, cells) of clean drops."""
         self.used: dict[int, Word] = {}
         self.reasons: list[str] = []
         self._swap_pages: Counter[sc.MemCgroup] = Counter()

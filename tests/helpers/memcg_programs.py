@@ -1,4 +1,4 @@
-"""Random programs over memory control: what they do, one step a method, drawn by hypothesis or by a seed.
+"""Random programs over memory control, with one method a step, drawn by hypothesis or by a seed.
 
 A step takes three numbers and makes of them whatever there is to choose from. That the subsystem refuses one
 is fine as long as the refusal is one that it may give; whether the books are right is for `World` to say.
@@ -25,7 +25,7 @@ MAX_GROUPS_EVER = 14
 MAX_DEPTH = 4
 MAX_SPACES = 3
 SPACE_PAGES = 24
-MAX_COUNT = 18  # beyond what a word holds
+MAX_COUNT = 18  # more than a word holds
 MAX_FOLIO_PAGES = 240
 
 
@@ -116,7 +116,7 @@ class Program:
         return [group for group in self.world.groups if group.is_online]
 
     def folio(self, number: int) -> sc.Folio | None:
-        """Chooses a folio that somebody here holds."""
+        """Chooses one of the folios of the program."""
         self.world.folios = [folio for folio in self.world.folios if folio.is_resident]
         return pick(self.world.folios, number) if self.world.folios else None
 
@@ -165,7 +165,7 @@ class Program:
         assert group.is_online == is_busy
 
     def set_memory_max(self, a: int, b: int, _c: int) -> None:
-        """Sets a limit of memory near to what is used, or takes it away."""
+        """Sets a limit of memory near to the usage, or removes the limit."""
         self._set_limit(a, b, "memory.max", "memory.limit_in_bytes", "memory_pages")
 
     def set_swap_max(self, a: int, b: int, _c: int) -> None:
@@ -178,12 +178,12 @@ class Program:
             return
         group = pick(online, a)
         used = group.counters()["memsw_pages" if self.is_v1 and usage == "swap_pages" else usage]
-        # Under what is used only now and then: it ends in the OOM killer.
+        # Rarely below the usage, because such a limit ends in the OOM killer.
         pages = max(0, used + pick((0, 1, 4, 4, 9, 20, -2), b))
         unlimited = -1 if self.is_v1 else "max"
         limit = unlimited if b % 3 == 0 else pages * PAGE
         number = refusal(lambda: group.write(v1 if self.is_v1 else v2, limit))
-        # v1 refuses a limit under what is used, and one of memory over that of both.
+        # v1 refuses a limit below the usage, and a memory limit above the memsw limit.
         assert number in ((0, errno.EBUSY, errno.EINVAL) if self.is_v1 else (0,))
 
     def reclaim(self, a: int, b: int, _c: int) -> None:
@@ -267,7 +267,7 @@ class Program:
         return orders
 
     def free_swap(self, a: int, _b: int, _c: int) -> None:
-        """Frees the slots of a folio that nobody refers to."""
+        """Frees the slots of a folio when the slots have no reference."""
         folio = self.folio(a)
         if folio is not None:
             self.swap.folio_free_swap(folio)
@@ -338,7 +338,7 @@ class Program:
             self.swap.free(*run)
 
     def alloc(self, _a: int, b: int, _c: int) -> None:
-        """Takes slots that nobody is charged for."""
+        """Allocates slots that are charged to no group."""
         try:
             entry = self.swap.alloc(b % 3)
         except sc.SwapFullError:
@@ -354,7 +354,7 @@ class Program:
             self.world.ownerless.add(self.hibernation[-1])
 
     def readahead(self, a: int, b: int, c: int) -> None:
-        """Reads the slots around one into the cache, for nobody."""
+        """Reads the slots around one into the cache, without mapping any."""
         slots = self.shared_slots()
         if not slots or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
             return
@@ -367,7 +367,7 @@ class Program:
             self.world.folios.append(folio)
 
     def shrink(self, _a: int, b: int, _c: int) -> None:
-        """Drops what only the cache holds."""
+        """Drops folios that only the cache holds."""
         self.swap.shrink_swap_cache(pick((None, 1, 4), b))
 
     # Address spaces.
@@ -422,10 +422,10 @@ class Program:
             self.world.spaces.pop(a % len(self.world.spaces))
 
     def set_faults(self, _a: int, b: int, _c: int) -> None:
-        """Plans what fails next, where the storage can fail."""
+        """Plans the next failures, where the storage can fail."""
         plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
-            # What could not be read leaves the cache, and there nobody remembers whose it was.
+            # A folio that could not be read leaves the cache, and v1 keeps no owner for its slots.
             plan.pop("fail_read_in", None)
         self.faulty.set_faults(**plan)
 

@@ -1,6 +1,6 @@
 """A stage for small deterministic programs over memory control: groups, named folios, and rows to compare.
 
-A row is what the reference's tables show of a group, as text, as many columns as the table has:
+A row has the counters of a group as text, with as many columns as the scenario states:
 ``memory/swap/MEMCG_SWAP/id references`` (v1: memsw for swap).
 """
 
@@ -26,7 +26,7 @@ Row = str | tuple[str, str]
 
 
 def errno_of(call: Callable[[], object]) -> int | None:
-    """Calls what must fail and returns why."""
+    """Makes a call that must fail and returns its errno."""
     with pytest.raises(OSError) as caught:  # noqa: PT011
         call()
     return caught.value.errno
@@ -44,7 +44,7 @@ def values(text: str) -> dict[str, int]:
 
 
 class Scene:
-    """A subsystem on a storage that is not synchronous, so that slots stay with what is read from them."""
+    """A subsystem on a storage that is not synchronous, so that a folio keeps its slots after a read."""
 
     def __init__(
         self, mode: str = "canon", hierarchy: str = "v2", *, pages: int = 16_384, **switches: str
@@ -76,7 +76,7 @@ class Scene:
         return folio
 
     def drop(self, *names: str) -> None:
-        """Lets folios go: nobody else here holds one."""
+        """Drops the only handles of folios."""
         for name in names:
             del self.folios[name]
         self.world.folios = list(self.folios.values())
@@ -120,7 +120,7 @@ class Scene:
             self.world.verify()
 
     def words(self, entry: int, nr: int = 1) -> list[str]:
-        """Returns what slots hold, in the notation of the reference: ``S(A)|1,Z``, ``F|0``, ``0``."""
+        """Returns the words of slots in short notation: ``S(A)|1,Z``, ``F|0``, ``0``."""
         return [self._word(int(entry) + slot) for slot in range(nr)]
 
     def _word(self, entry: int) -> str:
@@ -140,7 +140,7 @@ class Scene:
         return self.swap.stats()[prefix + name]
 
     def end(self) -> None:
-        """Gives up what is left and expects every group to be as it was made."""
+        """Drops all folios and slots, and expects every group to be as it was made."""
         self.drop(*list(self.folios))
         for entry, word in self.world.used.items():
             if word.kind in ("shadow", "folio"):

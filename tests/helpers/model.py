@@ -52,7 +52,7 @@ class Disk:
 
 @dataclass(eq=False)
 class Folio:
-    """What the allocator asks about a folio. `entry` is its first slot while it is in the swap cache."""
+    """A folio as the allocator sees it. `entry` is the first slot while the folio is in the swap cache."""
 
     order: int = 0
     entry: tuple[Device, int] | None = None
@@ -123,7 +123,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Request:
-    """What an allocation asks for; `make` makes the content of each of its slots."""
+    """The parameters of an allocation; `make` makes the content of each slot."""
 
     order: int
     cpu: int
@@ -141,7 +141,7 @@ def fail(code: int) -> NoReturn:
 
 
 def not_locked(folio: Folio) -> None:
-    """Refuses a folio that somebody has locked: EBUSY."""
+    """Refuses a locked folio with EBUSY."""
     if folio.locked:
         fail(errno.EBUSY)
 
@@ -169,7 +169,7 @@ class Model:
 
     @property
     def nr_swap_pages(self) -> int:
-        """Free slots of all enabled devices; a device that is being turned off counts with what it holds."""
+        """Free slots of all enabled devices; a device that is being turned off counts with its used slots."""
         return sum((d.pages if d.writeok else 0) - d.inuse for d in self.devices.values())
 
     @property
@@ -231,7 +231,7 @@ class Model:
             self.least_priority += 1
 
     def unuse_all(self, dev: Device, unuse: Callable[[int, int, int], None]) -> None:
-        """Lets the owners give their references back, then drops what only the swap cache holds."""
+        """Lets the owners drop their references, then drops the slots that only the swap cache holds."""
 
         def drop_cached(off: int) -> None:
             slot = dev.slots.get(off)
@@ -319,7 +319,7 @@ class Model:
         return 0
 
     def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
-        """Yields lists, and how many clusters of each to try; lazily, since scans change what follows."""
+        """Yields lists and the number of clusters to try; lazily, because a scan changes the lists."""
         one, every = 1, len(dev.count)
         free_first = dev.disk.page_discard or self.switches.first_search == "free"
         if free_first:

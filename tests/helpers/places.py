@@ -1,4 +1,4 @@
-"""Where the repository's files are, wherever a test stands and whatever the current folder is."""
+"""Paths of the repository, independent of the folder of a test and of the current folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads virtual devices and what backs them from outside, and recomputes what must hold.
+"""Reads virtual devices and their backing from outside, and recomputes the values that must hold.
 
 Written from a description of the kernel and not from the Rust code: raw words of the tables, the type of each
 slot, and the counters of groups, which `World` compares.
@@ -61,7 +61,7 @@ def hard(seed: int, nr_pages: int = 1) -> bytes:
 
 
 def errno_of(call: Callable[..., object], *args: object) -> int:
-    """Calls what must fail and returns why; no memory is ENOMEM."""
+    """Makes a call that must fail and returns its errno; MemoryError is ENOMEM."""
     code = refusal(lambda: call(*args))
     assert code != 0, "it was not refused"
     return code
@@ -79,7 +79,7 @@ def refusal(call: Callable[[], object]) -> int:
 
 
 class Part(NamedTuple):
-    """Pages of a folio: all of it, or those that a handle maps of one that is larger."""
+    """Pages of a folio: all pages, or the pages that a handle maps."""
 
     folio: sc.Folio
     page: int
@@ -91,7 +91,7 @@ class Part(NamedTuple):
 
 
 def parts_of(folios: list[sc.Folio], entry: int, nr_pages: int) -> list[Part]:
-    """Returns what of folios that were swapped in one after the other lies over a run of slots."""
+    """Returns the parts over a run of slots of folios that were swapped in one after the other."""
     parts: list[Part] = []
     at = 0
     for folio in folios:
@@ -142,7 +142,7 @@ class Reader:
     """One look at all devices of a subsystem, at rest."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Reads every word, and of each used virtual slot what backs it."""
+        """Reads every word, and the backing of each used virtual slot."""
         self.swap = swap
         self.words = {device.type: raw_words(swap, device) for device in swap.devices}
         self.virtual = {device.type for device in swap.devices if device.is_virtual}
@@ -234,7 +234,7 @@ class VirtualWorld(World):
         return own, pins
 
     def _check_words(self, cached: dict[int, sc.Folio], before: Iterable[int]) -> None:
-        """Leaves slots out that were on a device that is off now: nobody can be asked about them."""
+        """Leaves out slots of a device that is off, because no call answers for such a slot."""
         types = {device.type for device in self.swap.devices}
         super()._check_words(cached, {entry for entry in before if entry >> TYPE_SHIFT in types})
 
@@ -254,7 +254,7 @@ class VirtualWorld(World):
 
 
 class Machine:
-    """A virtual device over a file that can fail and is not synchronous: slots stay with what is read."""
+    """A virtual device over a file that can fail and is not synchronous: folios keep slots after a read."""
 
     def __init__(
         self,

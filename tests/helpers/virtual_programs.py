@@ -1,4 +1,4 @@
-"""Random programs over virtual slots: what they do, one step a method, drawn by hypothesis or by a seed.
+"""Random programs over virtual slots, with one method a step, drawn by hypothesis or by a seed.
 
 A step takes three numbers and makes of them whatever there is to choose from. A refusal must be one that the
 step may give, and leaves data where it was; what a slot may be, and who pays, is for `VirtualWorld` to say.
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ORDERS = (0, 0, 0, 1, 2, 3)
-MAX_REFS = 18  # beyond what a word holds
+MAX_REFS = 18  # more than a word holds
 EAGAIN = 11
 
 
 @dataclass
 class Run:
-    """Slots of the program's with what they hold; only single slots have more than one reference."""
+    """Slots of the program and their content; only single slots have more than one reference."""
 
     entry: int
     data: bytes
@@ -171,7 +171,7 @@ class Program:
         self.runs.append(Run(entry, held.data))
 
     def swap_in(self, a: int, b: int, c: int) -> None:
-        """Swaps a run in; what a failure leaves is still there."""
+        """Swaps a run in; after a failure the slots still have their data."""
         if not self.runs or len(self.held) >= self.size.max_held:
             return
         run = self.runs.pop(a % len(self.runs))
@@ -200,7 +200,7 @@ class Program:
             self.runs.append(Run(run.entry + page, run.data[page * PAGE : (page + 1) * PAGE]))
 
     def write(self, a: int, b: int, _c: int) -> None:
-        """Changes a folio that nobody else has."""
+        """Changes a folio that no other handle has."""
         if not self.held:
             return
         index = a % len(self.held)
@@ -238,7 +238,7 @@ class Program:
             run.refs += 1
 
     def peek(self, a: int, b: int, _c: int) -> None:
-        """Puts a clean folio over slots that nobody reads, and takes it away again, or not."""
+        """Caches a clean folio over slots without a read, and may remove it again."""
         if not self.runs or len(self.held) >= self.size.max_held:
             return
         run = self.runs[a % len(self.runs)]
@@ -304,7 +304,7 @@ class Program:
             assert device.is_on
 
     def reclaim(self, _a: int, _b: int, _c: int) -> None:
-        """Drops what only the swap cache has."""
+        """Drops folios that only the swap cache has."""
         self.swap.shrink_swap_cache()
 
     def set_zswap(self, a: int, b: int, _c: int) -> None:
@@ -315,7 +315,7 @@ class Program:
             self.swap.zswap.compressor = ("lz4", "zstd")[b % 2]
 
     def set_faults(self, a: int, b: int, c: int) -> None:
-        """Plans what fails next."""
+        """Plans the next failures."""
         if not self.has_faults:
             return
         plans: list[dict[str, float]] = [

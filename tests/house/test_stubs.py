@@ -1,4 +1,4 @@
-"""Facts about the types: the stub of the Rust core says what is there, and the package is strictly typed."""
+"""Facts about the types: the stub agrees with the Rust core, and the package is strictly typed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
 
 
 def test_package_is_strictly_typed(tmp_path: Path) -> None:
-    # From elsewhere, so that the installed package and no configuration is what is checked.
+    # From another folder, so that mypy checks the installed package without our configuration.
     run_module("mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "swapcore", cwd=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What the binding adds to memory cgroups: files as attributes, hooks of policies, and what those raise."""
+"""Memory cgroups in Python: files as attributes, hooks of policies, and errors of hooks."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
 
 
 class Recorder:
-    """Answers what it is told to and keeps what it was asked."""
+    """A policy that gives planned answers and keeps the arguments of each call."""
 
     def __init__(self, **answers: object) -> None:
         self.answers = answers

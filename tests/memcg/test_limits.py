@@ -1,4 +1,4 @@
-"""Limits: the charge loop and its events, what lowering a limit does, and the rules of v1."""
+"""Limits: the charge loop and its events, limits that are lowered, and the rules of v1."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_memory_max_below_usage_is_stored_all_the_same(v2: Scene, nonblock: bool
     assert (a.read("memory.max"), a.read("memory.current")) == (f"{PAGE}\n", f"{4 * PAGE}\n")
     facts = a.counters()
     assert (facts["events_oom"] > 0) == (not nonblock)
-    assert facts["events_oom_kill"] == 0, "nobody is there to be killed"
+    assert facts["events_oom_kill"] == 0, "no task exists that could be killed"
     v2.expect({a: "4/0/0/1"})
 
 

@@ -30,7 +30,7 @@ STORES = [
 
 
 class Run(NamedTuple):
-    """Slots with a reference each that any thread may take; whole if one folio had them, and nobody else."""
+    """Slots with one reference each for any thread; whole if they are the unshared slots of one folio."""
 
     entry: int
     nr_pages: int
@@ -46,7 +46,7 @@ class Held(NamedTuple):
 
 
 class Hammer:
-    """Threads on one subsystem, and what each of them holds."""
+    """Threads on one subsystem, with the folios, slots and address spaces of each."""
 
     def __init__(self, hierarchy: str, store: str, dead_swapin: str, stock: str, seed: int) -> None:
         """Makes the subsystem with two devices and a tree of a few groups."""
@@ -83,7 +83,7 @@ class Hammer:
         return rng.choice([self.swap.memcg, *self.stay, *mortal[-4:]])
 
     def rule(self, rng: random.Random) -> None:
-        """Makes groups, kills groups, and moves limits: what one thread does beside the rest."""
+        """Makes groups, removes groups, and moves limits; one thread does this beside its other steps."""
         parent = rng.choice(self.stay)
         if len(self.mortal) < MAX_GROUPS_EVER and rng.random() < 0.5:
             self.mortal.append(self.world.add(parent, f"m{len(self.mortal)}"))
@@ -106,7 +106,7 @@ class Hammer:
         self.held[thread].append(Held(folio, 0, 1 << order))
 
     def out(self, thread: int, rng: random.Random) -> None:
-        """Swaps a folio out and leaves its slots to whoever wants them."""
+        """Swaps a folio out and leaves its slots to any thread."""
         index = rng.randrange(len(self.held[thread]))
         folio, page, nr_pages = self.held[thread][index]
         entry = int(self.swap.swap_out(folio, cpu=thread)) + page
@@ -197,7 +197,7 @@ class Hammer:
         self.load.run([lambda thread=thread: self.work(thread) for thread in range(THREADS)])
 
     def balance(self) -> None:
-        """Compares the books with what there is, while it is there. Stocks have to be off."""
+        """Compares the counters with the folios and slots in use. Stocks have to be off."""
         gc.collect()
         self.world.folios = [held.folio for all_held in self.held for held in all_held]
         self.world.spaces = [space for spaces in self.spaces for space in spaces]
@@ -232,7 +232,7 @@ class Hammer:
 
 
 def kill_all(hammer: Hammer) -> None:
-    """Removes what is left of the groups that come and go."""
+    """Removes the remaining groups that come and go."""
     for group in hammer.mortal:
         if group.is_online:
             group.remove()
@@ -307,7 +307,7 @@ def test_slots_zapped_while_their_charge_fails() -> None:
 
 
 def test_faults_race_with_the_death_of_the_owner() -> None:
-    """Whoever wins, the pages are charged once, and to somebody who is alive."""
+    """The pages are charged once, and to a living group, whether the fault or the removal comes first."""
     swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
     swap.swapon(file_storage(2048))
     world = World(swap)

@@ -1,4 +1,4 @@
-"""What owners of slots cost, as the reference says, and as the command shows."""
+"""The memory that each owner store costs, by calculation and in the output of the command."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_j1_round_trip_in_v2(mode: str) -> None:
     entry = scene.swap.folio_alloc_swap(scene.folios["f"])
     scene.expect({a: ("8/8/8/1", "8/8/8/9")})
     assert scene.words(entry, 8) == ["F|0"] * 8
-    # An unmap is a reference a slot; what the handle maps goes when it is swapped out.
+    # An unmap adds a reference to each slot; swap-out unmaps the pages of the handle.
     scene.swap.folio_dup_swap(scene.folios["f"])
     scene.expect({a: ("8/8/8/1", "8/8/8/9")})
     assert scene.words(entry, 8) == ["F|1"] * 8
@@ -173,7 +173,7 @@ def test_j3_limit_of_the_new_owner_applies(mode: str) -> None:
 
 
 def two_owners(scene: Scene) -> tuple[sc.MemCgroup, sc.MemCgroup, int]:
-    """Returns A and B, who own slots 0-3 and 4-7 of an aligned run of eight, and its first slot."""
+    """Returns A and B, the owners of slots 0-3 and 4-7 of an aligned run, and the first slot of the run."""
     while (scene.fresh_out(2) & 7) != 4:
         pass
     a, b = scene.group("A"), scene.group("B")
@@ -274,7 +274,7 @@ def test_j6_raced_swap_in_charges_and_reads_once(mode: str, limit: str) -> None:
 
 
 def three_owners(scene: Scene) -> tuple[list[sc.MemCgroup], int]:
-    """Returns A, B and C, who own ten slots in a row, and the first of those."""
+    """Returns A, B and C, the owners of ten slots in a row, and the first slot."""
     groups = {name: scene.group(name) for name in "ABC"}
     entries = [scene.fresh_out(0, groups[name]) for name in "AAABBBBACC"]
     assert entries == list(range(entries[0], entries[0] + 10))

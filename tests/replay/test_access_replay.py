@@ -126,7 +126,7 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
     out_pages = counters["pswpout"] + counters["swpout_zero"]
     in_pages = counters["pswpin"] + counters["swpin_zero"]
     assert out_pages >= in_pages > 0
-    # Whatever came in was touched, as memory has no readahead.
+    # Every page that came in was touched, because a storage in memory has no readahead.
     assert result.verified_pages == in_pages
     assert result.memory_peak_bytes == 4 * MIB
     assert result.oom_kills == 0

@@ -1,4 +1,4 @@
-"""Facts about workloads: the bundled one, the made-up ones, and what is refused."""
+"""Facts about workloads: the bundled one, the made-up ones, and refused files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad pages in a header that the real `mkswap -c` wrote: what it could not read is what we never use."""
+"""Bad pages in a header of the real `mkswap -c`: pages that mkswap could not read are never allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about `Null` and sizes: what is accepted, what is refused, what a header file says."""
+"""Facts about `Null` and sizes: accepted and refused values, and sizes in header files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about comparisons: what they hold, that placement repeats, how they print, plot and refuse."""
+"""Facts about comparisons: contents, repeatable placement, printing, plotting and refusals."""
 
 from __future__ import annotations
 

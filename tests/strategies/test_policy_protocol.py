@@ -1,4 +1,4 @@
-"""Facts about policies: what hooks are called with, what their answers do, what they raise; the table."""
+"""Facts about policies: the arguments of hooks, the effect of answers, errors of hooks, and the table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Recorder:
         self.calls: list[tuple[Any, ...]] = []
         self.answers = answers
 
-    def _answer(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - what the test plans
+    def _answer(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - as the test plans
         self.calls.append((name, *arguments))
         answer = self.answers.get(name)
         if isinstance(answer, Exception):
@@ -86,7 +86,7 @@ def test_words_are_those_of_the_files() -> None:
         assert "return" in get_type_hints(getattr(policy.MemcgPolicy, name), localns=names)
 
 
-# What they are called with, and what they do
+# Arguments and answers.
 
 
 def test_swap_charge_is_asked_before_slots_are_taken() -> None:
@@ -196,7 +196,7 @@ def test_device_is_chosen_from_those_there_are() -> None:
     assert swap.swap_out(swap.folio(data=b"x", memcg=group)).type == fast.type
 
 
-# What they raise
+# Errors.
 
 
 @pytest.mark.parametrize("hook", ["on_swap_charge", "choose_device"])

@@ -1,4 +1,4 @@
-"""What a hook raises is raised by the call that led to it, and nothing that was done is lost."""
+"""An error of a hook is raised by the call that led to the hook, and finished work is kept."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_python_strategy_replays_the_whole_workload(
     assert outcome["allocations"] == workload.nr_allocations
     assert outcome["dropped_pages"] == outcome["fallback_pages"] == 0
     assert outcome["used_slots_peak"] == workload.peak_pages
-    # One for the header, which counts as nobody's.
+    # One slot is the header, which no operation owns.
     assert own.used.count(1) == outcome["used_slots_end"] + 1
 
 

@@ -91,7 +91,7 @@ def test_uncached_cached_and_held_folios() -> None:
     machine.world.verify()
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap) == (10, 0)
-    assert cached.dirty, "what has nothing behind it must stay"
+    assert cached.dirty, "a folio without backing must stay dirty"
     assert whole.dirty
     rows = [row_of(machine.swap, entry) for entry in entries]
     assert rows == ["folio folio"] * 6

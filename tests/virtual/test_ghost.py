@@ -147,7 +147,7 @@ def test_e12_hints_of_virtual_devices_are_their_own() -> None:
     folios = [swap.folio(0, text(number)) for number in range(20)]
     for number, folio in enumerate(folios):
         entry = swap.folio_alloc_swap(folio)
-        assert (entry.type, entry.offset) == (ghost.type, 1 + number), "as if nobody else allocated"
+        assert (entry.type, entry.offset) == (ghost.type, 1 + number), "as without other allocations"
         bare = swap.alloc(0)
         assert (bare.type, bare.offset) == (1 - ghost.type, 1 + number)
 
@@ -407,7 +407,7 @@ def test_shrink_stops_above_the_highest_slot_in_use(has_table: bool) -> None:
             swap.free(entry)
     found = swap.resize(device, 2 * C)
     assert found["limit_pages"] == 2 * C
-    assert 5 * C <= found["max_pages"] == device.max_pages, "what is left is reported"
+    assert 5 * C <= found["max_pages"] == device.max_pages, "the remaining size is reported"
     room = list(itertools.takewhile(bool, (refusal(swap.alloc) == 0 for _ in range(8 * C))))
     assert len(room) == 2 * C - 1, "no new slot is above the limit"
     swap.check()

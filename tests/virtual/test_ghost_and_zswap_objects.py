@@ -290,7 +290,7 @@ def test_what_does_not_go_together_is_one_line(arguments: list[str], words: str,
     assert words in err
 
 
-# What slots cost
+# Memory of slots.
 
 
 def test_words_of_a_slot_are_8_16_and_24_bytes() -> None:

@@ -206,7 +206,7 @@ def test_edge_swap_in_of_zswap_is_exclusive() -> None:
     assert machine.stat("stored_pages") == 0
     machine.world.folios.clear()
     del folio
-    assert machine.row(entry) == "folio folio", "somebody still refers to it, and it must not be dropped"
+    assert machine.row(entry) == "folio folio", "the slot has a reference, so the folio stays"
     machine.swap.shrink_swap_cache()
     assert machine.swap.swap_in(entry).read() == text(1)
     machine.end()

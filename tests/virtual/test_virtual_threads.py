@@ -38,11 +38,11 @@ EAGAIN = 11
 
 
 def on_again(swap: sc.Swap, storage: sc.Faulty) -> sc.SwapDevice:
-    """Turns a device on that was turned off: who was looking at it just then lets its storage go soon."""
+    """Turns a device on again; a thread that looks at the old device keeps the storage busy for a moment."""
     made: list[sc.SwapDevice] = []
     deadline = time.monotonic() + 10
     while refusal(lambda: made.append(swap.swapon(storage, priority=5))):
-        assert time.monotonic() < deadline, "somebody keeps the storage"
+        assert time.monotonic() < deadline, "the storage stays busy"
     return made[0]
 
 
@@ -67,7 +67,7 @@ class Hammer:
         self.world = VirtualWorld(self.swap)
         self.groups = [self.world.add(self.swap.memcg, name) for name in "AB"]
         self.runs: deque[tuple[int, int]] = deque()
-        """First slot and number; whoever takes one out of here has its references."""
+        """First slot and number; the thread that takes an element has the references of its slots."""
         self.numbers = iter(range(1 << 62))
         self.done = [0] * THREADS
         self.outcomes: set[str] = set()
@@ -125,7 +125,7 @@ class Hammer:
         self.swap.free(entry, len(data_of(number)) // PAGE, cpu=thread)
 
     def disturb(self, thread: int, rng: random.Random) -> None:
-        """Moves what backs somebody's run, or tries to, without holding it."""
+        """Tries to move the backing of a run without holding the run."""
         runs = list(self.runs)
         if not runs:
             return
@@ -149,7 +149,7 @@ class Hammer:
         self.outcomes.add(f"disturb {kind} {code}")
 
     def work(self, thread: int) -> None:
-        """Does what comes up."""
+        """Makes random steps until the load ends."""
         rng = random.Random(self.seed + thread)
         while self.load.goes_on():
             self.done[thread] += 1
@@ -173,7 +173,7 @@ class Hammer:
             else:
                 code = refusal(lambda: self.swap.swapoff(self.device))
                 self.outcomes.add(f"swapoff {code}")
-                # Folios that found no virtual slot may be on it, for nobody to give back.
+                # A folio without a virtual slot may be on the device, and the hook gives no reference back.
                 assert code in (0, EBUSY, ENOMEM), code
                 if not code:
                     self.device = None
@@ -220,7 +220,7 @@ class Task:
         self.nr_done = 0
 
     def data(self, page: int) -> bytes:
-        """Returns what a page should hold."""
+        """Returns the expected bytes of a page."""
         return (text, noise)[page % 2](self.numbers[page]) if page in self.numbers else zeros()
 
     def expect(self, mm: sc.Mm, page: int) -> None:
@@ -327,7 +327,7 @@ def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
 
 
 def test_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
-    """Who reads the word of a physical slot sees its owner or nothing."""
+    """A reader of the word of a physical slot sees the owner of the slot or an empty word."""
     swap = sc.Swap(nr_cpus=THREADS)
     ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))
     device = swap.swapon(file_storage(C))

@@ -82,7 +82,7 @@ def test_zswap_can_be_turned_on_later_and_off_again(has_table: bool) -> None:
     assert entry is not None
     swap.zswap.enabled = False
     assert swap_out_or_none(swap, text(2)) is None
-    assert swap.swap_in(entry).read() == text(1), "what is stored can be read"
+    assert swap.swap_in(entry).read() == text(1), "a stored page can be read"
 
 
 # The limit, which opens again at nine tenths.

@@ -1,4 +1,4 @@
-//! What tests of several subjects share: machines, page contents, counters, and the load of one thread.
+//! Code for tests of several subjects: machines, page contents, counters, and the load of one thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,16 +97,16 @@ pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     }
 }
 
-/// The time of a load, which goes on for up to a minute more until it has done enough, because a thread of a busy machine
-/// may get no CPU time for seconds.
+/// Tells threads whether to go on: for the time of a load, then for up to a minute until enough is done, because a
+/// thread of a busy machine may get no CPU time for seconds.
 pub(crate) fn load(is_enough: impl Fn() -> bool) -> impl Fn() -> bool {
     let start = Instant::now();
     let time = stress_time();
     move || start.elapsed() < time || (start.elapsed() < time + Duration::from_secs(60) && !is_enough())
 }
 
-/// Writes, pages out, zaps and reads a new mapping as long as `goes_on` says so. Every page that is read is compared with
-/// what was written last. Returns the number of steps.
+/// Writes, pages out, zaps and reads a new mapping as long as `goes_on` returns true. Every page read is compared with
+/// the last write. Returns the number of steps.
 pub(crate) fn hammer_mapping(
     swap: &Arc<Swap>,
     css: CssId,

@@ -1,7 +1,7 @@
 //! Tests of the core through its public items, in one binary so that the crate is linked once.
 //!
-//! A module stands for a subject. `loom` and `shuttle` are binaries of their own because each compiles files of the core
-//! with other atomics. `SWAPCORE_STRESS_SECONDS` is the duration of each load by threads, and `SWAPCORE_PROGRAMS`
+//! A module is a subject. `loom` and `shuttle` are binaries of their own because each compiles files of the core with
+//! other atomics. `SWAPCORE_STRESS_SECONDS` is the duration of each load by threads, and `SWAPCORE_PROGRAMS`
 //! multiplies the number of random programs.
 
 mod common;

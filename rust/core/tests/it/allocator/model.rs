@@ -161,7 +161,7 @@ impl Device {
     }
 }
 
-/// What differs between kernels here.
+/// The differences between kernels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// Priorities -2, -3, ... for devices without one, instead of -1 for all.

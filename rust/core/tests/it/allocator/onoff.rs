@@ -11,7 +11,7 @@ use crate::common::stress_time;
 
 const THREADS: u16 = 4;
 
-/// Runs in use, by first entry. Whoever takes a run out of the map gives its reference back, nobody else.
+/// Runs in use, by first entry. The thread that takes a run out of the map drops its reference.
 type Owned = Mutex<BTreeMap<SwpEntry, u32>>;
 
 fn take_covering(owned: &Owned, slot: SwpEntry) -> Option<(SwpEntry, u32)> {

@@ -73,7 +73,7 @@ fn entry(ty: u8, slot: u32) -> SwpEntry {
     SwpEntry::new(SwpType(ty), SwpOffset(slot))
 }
 
-/// Both sides, and what was handed out.
+/// Both sides, and the runs that were allocated.
 struct Pair {
     swap: Swap,
     model: Model,

@@ -18,9 +18,9 @@ fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
         let folio = swap.folio_alloc(Order::MAX).expect("memory");
         let mut on_cpu = swap.on_cpu(cpu).expect("a cpu");
         let entry = on_cpu.folio_alloc_swap(folio.folio()).expect("more clusters than writers");
-        on_cpu.folio_dup_swap(folio.folio(), None).expect("nobody else has the folio");
+        on_cpu.folio_dup_swap(folio.folio(), None).expect("no other handle has the folio");
         let shadow = Shadow { memcg: owner_of(entry.offset()), ..Shadow::default() };
-        on_cpu.swap_cache_del_folio(folio.folio(), shadow).expect("nobody else has the folio");
+        on_cpu.swap_cache_del_folio(folio.folio(), shadow).expect("no other handle has the folio");
         on_cpu.put(entry, Order::MAX.nr_pages()).expect("one reference a slot");
     }
 }

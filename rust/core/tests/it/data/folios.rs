@@ -97,7 +97,7 @@ fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
                             if child.read(address, &mut page, cpu).is_ok() {
                                 assert!(page == page_of(tags[at as usize]), "the child's page {at} at step {step}");
                             }
-                            // A write in one is not seen in the other; what is left of the child is dropped.
+                            // A write in the child is invisible in the parent; the child is dropped.
                             let _ = child.write(address, &[1, 2, 3], cpu);
                         }
                         _ => {
@@ -114,7 +114,7 @@ fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
     swap.check().expect("every invariant");
     // Slots that only the cache has, left by reads ahead of need, go with the device.
     for device in swap.devices() {
-        swap.swapoff(&device, |_, _| unreachable!("nobody has a reference")).expect("nothing is in use");
+        swap.swapoff(&device, |_, _| unreachable!("no slot has a reference")).expect("nothing is in use");
     }
     assert_eq!(swap.memory_of_folios().nr_used_pages(), 0, "no page leaks");
     swap.check().expect("every invariant");

@@ -287,7 +287,7 @@ fn threads_fault_while_memory_is_short_and_large_folios_are_split() {
     assert_empty(&swap);
 }
 
-/// Four threads write, read, fork and page out more than there is memory for, and know what they wrote.
+/// Four threads write, read, fork and page out more pages than memory has, and compare every page.
 fn hammer(swap: &Arc<Swap>) {
     const THREADS: u16 = 4;
     const PAGES: u64 = 800;

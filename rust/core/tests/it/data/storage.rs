@@ -1,4 +1,4 @@
-//! Every storage keeps what is written, under threads; devices that shrink are errors; real swap tools agree with us.
+//! Every storage keeps written pages, under threads; devices that shrink are errors; real swap tools agree with us.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn page(rng: &mut ChaCha8Rng) -> Vec<u8> {
     }
 }
 
-/// One thread's slots and what they hold; `None` for what may read as anything.
+/// The slots of one thread and their content; `None` if a read may return anything.
 struct Owner<'a> {
     storage: &'a dyn SwapStorage,
     rng: ChaCha8Rng,

@@ -41,7 +41,7 @@ fn machine_with(config: Config) -> Machine {
 fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
-    // No charges in advance: what a group is charged for can be read off.
+    // No charges in advance, so that usage is the number of charged pages.
     let memcg = MemcgWish { has_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
@@ -79,7 +79,7 @@ impl Machine {
     }
 
     fn out(&self, data: &[u8], css: CssId) -> SwpEntry {
-        self.try_out(data, css).expect("somebody takes it")
+        self.try_out(data, css).expect("zswap or the device takes it")
     }
 
     fn swap_in(&self, entry: SwpEntry, log2: u8) -> Result<MappedFolio<'_>, SwapError> {
@@ -167,10 +167,10 @@ fn a_page_that_does_not_shrink_is_kept_raw_or_refused() {
     let failed = m.out(&text(2), a);
     assert_eq!(m.stats(["stored_incompressible_pages", "reject_compress_fail"]), [2, 0], "raw all the same");
     m.write(a, "memory.zswap.writeback", "0");
-    let refused = m.try_out(&text(3), a).expect_err("nobody takes it");
+    let refused = m.try_out(&text(3), a).expect_err("neither zswap nor the device takes it");
     assert!(matches!(refused, SwapError::WritebackForbidden { .. }) && refused.errno() == 28, "{refused}");
     m.faults(ZswapFaults::default());
-    m.try_out(&noise(4), a).expect_err("nobody takes it");
+    m.try_out(&noise(4), a).expect_err("neither zswap nor the device takes it");
     assert_eq!(m.stats(["reject_compress_fail", "reject_compress_poor", "pswpout"]), [1, 1, 0]);
     assert_eq!(m.stat("swpout_refused"), 2);
     m.take_back(raw, &noise(1));
@@ -283,7 +283,7 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let a = m.group(CssId::ROOT, "a");
     let entry = m.out(&text(1), a);
     let used = || m.swap.memory_of_folios().nr_used_pages();
-    // 1: somebody loads it; it is in memory then, and not here.
+    // 1: the page was loaded, so it is in memory and not in zswap.
     let folio = m.swap.folio_with_in(Order::ZERO, &text(1), a, CPU).expect("memory");
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
     assert_eq!(m.writeback(entry), Err(EXIST));
@@ -397,7 +397,7 @@ fn what_a_dead_group_left_does_not_keep_the_pools_full() {
     let disk = m.out(&noise(64), CssId::ROOT);
     assert_eq!(m.stats(["stored_pages", "pool_limit_hit"]), [64, 1]);
     m.swap.remove_group(a, CPU).expect("no tasks");
-    assert_eq!(m.swap.shrink_memcg(a, CPU), Err(SwapError::NothingToShrink), "nobody asks for it by name");
+    assert_eq!(m.swap.shrink_memcg(a, CPU), Err(SwapError::NothingToShrink), "a removed group is not shrunk by name");
     // Queued by the store that was refused.
     assert!(m.swap.run_workers() > 0);
     assert!(m.stat("stored_pages") <= 57, "at the threshold");
@@ -416,7 +416,7 @@ fn the_worker_runs_only_for_a_store_that_was_refused_and_gives_up() {
     let a = m.group(CssId::ROOT, "a");
     let entries: Vec<_> = (0..64).map(|tag| m.out(&noise(tag), a)).collect();
     m.swap.run_workers();
-    assert_eq!(m.stats(["written_back_pages", "stored_pages"]), [0, 64], "nobody was refused");
+    assert_eq!(m.stats(["written_back_pages", "stored_pages"]), [0, 64], "no store was refused");
     m.write(a, "memory.zswap.writeback", "0");
     m.try_out(&noise(64), a).expect_err("full, and it may go nowhere else");
     m.swap.run_workers();

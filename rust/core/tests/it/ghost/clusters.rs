@@ -1,4 +1,4 @@
-//! Ghost devices: clusters that come and go, placement, size, and what happens where nothing can be written.
+//! Ghost devices: clusters that come and go, placement, size, and refused writes.
 
 use std::sync::Arc;
 
@@ -144,7 +144,7 @@ fn a_write_is_refused_and_the_folio_stays() {
     swap.check().expect("every invariant");
 }
 
-/// A slot whose page nobody keeps: the read says so, and the slot can be given back.
+/// The page of a slot is nowhere: the read fails, and the slot can be freed.
 #[test]
 fn a_read_of_nothing_is_an_error() {
     let (swap, device) = with_ghost(2, Profile::Newest, 8 * C);
@@ -192,7 +192,7 @@ fn ghosts_that_are_not_visible_are_in_no_total() {
     }
 }
 
-/// Folios go to virtual devices before all others, whatever the priorities; slots alone do not.
+/// Folios go to virtual devices before all others, at any priority; slots without a folio do not.
 #[test]
 fn virtual_devices_come_first_for_folios() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");

@@ -25,9 +25,9 @@ fn come_and_go(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
         let folio = swap.folio_alloc(Order::MAX).expect("memory");
         let mut on_cpu = swap.on_cpu(cpu).expect("a cpu");
         let entry = on_cpu.folio_alloc_swap(folio.folio()).expect("more numbers than writers");
-        on_cpu.folio_dup_swap(folio.folio(), None).expect("nobody else has the folio");
+        on_cpu.folio_dup_swap(folio.folio(), None).expect("no other handle has the folio");
         let shadow = Shadow { memcg: owner_of(entry.offset()), ..Shadow::default() };
-        on_cpu.swap_cache_del_folio(folio.folio(), shadow).expect("nobody else has the folio");
+        on_cpu.swap_cache_del_folio(folio.folio(), shadow).expect("no other handle has the folio");
         drop(on_cpu);
         std::thread::yield_now();
         swap.put(entry, Order::MAX.nr_pages(), cpu).expect("one reference a slot");
@@ -83,7 +83,7 @@ fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
     swap.check().expect("every invariant");
 }
 
-/// Takes and gives back at random; what it holds at the end it gives back.
+/// Allocates and frees at random, and frees the rest at the end.
 fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED + u64::from(cpu.0));
     let mut held = Vec::new();
@@ -103,7 +103,7 @@ fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
     held.into_iter().for_each(|(entry, order)| swap.put(entry, order.nr_pages(), cpu).expect("taken above"));
 }
 
-/// Ghosts and a device with storage, while one of the ghosts is turned off again and again: refused while somebody needs
+/// Ghosts and a device with storage, while one of the ghosts is turned off again and again: refused while a folio needs
 /// it, which puts it back behind its equals.
 #[test]
 fn a_ghost_is_turned_off_and_on_under_load() {
@@ -144,7 +144,7 @@ fn a_ghost_is_turned_off_and_on_under_load() {
     swap.check().expect("every invariant");
 }
 
-/// Slots in use fit the size, and the counts of the clusters add up to the count of the device, before, during and after.
+/// Slots in use fit the size, and the counts of the clusters add up to the count of the device, also during a resize.
 #[test]
 fn sizes_change_under_load() {
     let (swap, device) = with_ghost(2, Profile::Newest, 40 * C);

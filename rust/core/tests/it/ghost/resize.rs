@@ -76,7 +76,7 @@ fn a_limit_is_lifted_by_growing_again() {
     assert_eq!(fill(&swap), [slots[3 * C as usize]]);
 }
 
-/// What only the swap cache holds is freed to make the device smaller.
+/// Slots that only the swap cache holds are freed when the device shrinks.
 #[test]
 fn cached_slots_without_references_do_not_keep_a_device_large() {
     let (swap, device) = with_ghost(1, Profile::Newest, 4 * C);

@@ -1,4 +1,4 @@
-//! The files of groups, each by its name: what they show after charges and what they take.
+//! The files of groups, each by its name: their text after charges, and the writes that they accept.
 
 use std::sync::Arc;
 
@@ -224,11 +224,11 @@ fn a_limit_below_usage_reclaims_what_it_can_and_ends_with_an_event() {
     let group = group(&swap, "a");
     let resident = folio(&group, 2);
     assert_eq!(read(&group, "memory.current"), "262144\n", "a stock is charged in advance");
-    write(&group, "memory.high", "8K").expect("it is set whatever is in use");
+    write(&group, "memory.high", "8K").expect("a limit below the usage is stored");
     assert_eq!((read(&group, "memory.current"), value(&group, "memory.events", "oom")), ("16384\n".into(), 0));
-    swap.memcg_write(group.css(), "memory.max", "4K", true, CPU).expect("it is set whatever is in use");
+    swap.memcg_write(group.css(), "memory.max", "4K", true, CPU).expect("a limit below the usage is stored");
     assert_eq!((read(&group, "memory.max"), value(&group, "memory.events", "oom")), ("4096\n".into(), 0));
-    write(&group, "memory.max", "4K").expect("it is set whatever is in use");
+    write(&group, "memory.max", "4K").expect("a limit below the usage is stored");
     assert_eq!((read(&group, "memory.current"), value(&group, "memory.events", "oom")), ("16384\n".into(), 1));
     write(&group, "memory.max", "16K").expect("usage may be at the limit");
     assert_eq!(value(&group, "memory.events", "oom"), 1);
@@ -313,9 +313,9 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     drop(swap.swap_in(entry, 512, &how).map(|mapped| swap.folio_unmap(mapped, CPU)).expect("there"));
     let zeros = swap.swap_in(zero_entry, 1, &Swapin { orders: Orders::ZERO, ..how }).expect("there");
     assert_eq!(["pswpin", "swpin_zero", "pgmajfault"].map(|key| local(&child, key)), [512, 1, 0]);
-    assert_eq!(local(&parent, "pgmajfault"), 2, "faults are those of who faults");
+    assert_eq!(local(&parent, "pgmajfault"), 2, "faults count for the faulting group");
     swap.folio_unmap(zeros, CPU).expect("mapped");
-    // What a freed group counted stays with the sum above it.
+    // The statistics of a freed group stay in the sums of its ancestors.
     child.remove().expect("empty");
     drop(child);
     assert_eq!((stat(&parent, "pswpout"), local(&parent, "pswpout")), (512, 0));
@@ -470,7 +470,7 @@ fn the_other_files_of_v1() {
         (22, 22)
     );
     let resident = folio(&group, 0);
-    write(&group, "memory.force_empty", "0").expect("whatever it finds");
+    write(&group, "memory.force_empty", "0").expect("any text is accepted");
     assert_eq!(read(&group, "memory.usage_in_bytes"), "4096\n", "the stock went, the page cannot");
     assert_eq!(
         (errno(write(&root, "memory.force_empty", "0")), errno(swap.memcg_read(group.css(), "memory.force_empty"))),

@@ -20,7 +20,7 @@ use swapcore::{
 
 use crate::common::{CPU, ghost_on, order, stress_time, used_slots, virtual_spec};
 
-/// One step; numbers are taken modulo what there is.
+/// One step; numbers are taken modulo the number of choices.
 #[derive(Clone, Debug)]
 enum Op {
     Create { parent: usize, swap_max: Option<u64>, memory_max: Option<u64> },
@@ -65,7 +65,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     vec(op, 1..60)
 }
 
-/// A subsystem with what a program holds of it.
+/// A subsystem with the groups, folios and slots of a program.
 struct Machine<'s> {
     swap: &'s Swap,
     groups: Vec<CssId>,
@@ -83,7 +83,7 @@ impl<'s> Machine<'s> {
         (!self.folios.is_empty()).then(|| self.folios.swap_remove(number % self.folios.len()))
     }
 
-    /// Whatever fails changes nothing but what the program holds.
+    /// A step that fails changes only what the program holds.
     fn step(&mut self, op: &Op) {
         let groups = self.swap.memcg().expect("enabled");
         match *op {
@@ -198,7 +198,7 @@ impl<'s> Machine<'s> {
     }
 }
 
-/// What stands in front of the device.
+/// The devices in front of the device with storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Front {
     Nothing,
@@ -273,8 +273,8 @@ proptest! {
     }
 }
 
-/// What one thread does until the time is over: makes, fills, empties and removes groups, swaps folios of whatever
-/// group, and leaves slots to others.
+/// The load of one thread: makes, fills, empties and removes groups, swaps folios of any group, and leaves slots to
+/// other threads.
 fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Instant) -> u64 {
     let groups = swap.memcg().expect("enabled");
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(cpu.0));
@@ -307,8 +307,8 @@ fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Ins
         }
         drop(mm);
         drop(vma);
-        // Slots of theirs live on with others, who bring them back.
-        groups.remove(child.css()).expect("nobody is in it");
+        // Slots of the removed groups stay in use; other threads swap them in.
+        groups.remove(child.css()).expect("no task is in it");
         groups.remove(parent.css()).expect("its child is gone");
         for _ in 0..40 {
             steps += 1;

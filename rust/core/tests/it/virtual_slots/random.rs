@@ -21,7 +21,7 @@ struct Real {
     ty: Option<SwpType>,
 }
 
-/// What a program holds: references to slots, and folios that it maps, each page with the tag of its content.
+/// The state of a program: references to slots, and mapped folios with the tag of each page.
 struct Machine<'s> {
     swap: &'s Swap,
     rng: ChaCha8Rng,
@@ -30,7 +30,7 @@ struct Machine<'s> {
     folios: Vec<(MappedFolio<'s>, Vec<u64>)>,
     slots: Vec<(SwpEntry, u64)>,
     next_tag: u64,
-    /// How often something was refused or failed, by what was tried.
+    /// The number of refusals and failures, by step.
     failed: BTreeMap<&'static str, u64>,
 }
 
@@ -131,7 +131,7 @@ impl<'s> Machine<'s> {
         self.slots.push(slot);
     }
 
-    /// A slot of somebody, uncached or cached, and what its data is made to do.
+    /// Moves the data of a slot, cached or not: to zswap, to another device, or back.
     fn move_about(&mut self) {
         let Some(at) = self.pick(self.slots.len()) else { return };
         let (entry, _) = self.slots[at];
@@ -239,7 +239,7 @@ impl<'s> Machine<'s> {
             let mapped = loop {
                 match self.swap.swap_in(entry, 1, &Swapin::new(CPU, Orders::ZERO)) {
                     Ok(mapped) => break mapped,
-                    // Memory is short: somebody else has to go.
+                    // Memory is short, so a folio is dropped.
                     Err(error) if error.errno() == 12 && !self.folios.is_empty() => self.drop_folio(),
                     Err(error) => panic!("{entry} does not come back: {error}"),
                 }

@@ -1,4 +1,4 @@
-//! The virtual layer step by step: what is behind a slot, who is charged, and what the reverse map says.
+//! The virtual layer step by step: the backing of a slot, charges, and the reverse map.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ fn a_folio_goes_out_to_a_run_that_names_it_back() {
     }
     assert_eq!(machine.inuse(), (16, 16));
     machine.swap.put(entry, 16, CPU).expect("one reference a slot");
-    assert_eq!(machine.inuse(), (0, 0), "what was behind goes with the slots");
+    assert_eq!(machine.inuse(), (0, 0), "the backing goes with the slots");
     machine.swap.check().expect("every invariant");
 }
 

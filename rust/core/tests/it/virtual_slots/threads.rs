@@ -48,7 +48,7 @@ fn four_threads_keep_every_byte_while_the_real_device_goes_off_and_on() {
                 loop {
                     match swap.swapoff(&real, |entry, _| panic!("{entry} has a reference")) {
                         Ok(()) => break,
-                        // Somebody was at it throughout; it is on again.
+                        // The device stayed in use, so it is on again.
                         Err(error) => assert_eq!(error.errno(), 16, "{error}"),
                     }
                 }
