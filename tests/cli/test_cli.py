@@ -191,7 +191,7 @@ def test_oracle_json_has_summary_and_cases(capsys: Capture, tmp_path: Path) -> N
     assert data["cases"][1]["divergence"]["line"] == 3
 
 
-@pytest.mark.parametrize("arguments", [["/nonexistent"], ["--profile", "v9"]])
+@pytest.mark.parametrize("arguments", [["/dev/null/case"], ["--profile", "v9"]])
 def test_oracle_exits_2_when_a_case_cannot_be_replayed(
     arguments: list[str], capsys: Capture, tmp_path: Path
 ) -> None:

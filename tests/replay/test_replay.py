@@ -217,7 +217,7 @@ def test_new_file_stays_and_is_used_again(small_path: str, tmp_path: Path, capsy
         (["--algorithm", "zip"], "zip"),
         (["--storage", "ram", "--algorithm", "lz4"], "algorithm lz4 is for storage zram"),
         (["--path", "there"], "path there is for storage file"),
-        (["--storage", "file", "--path", "/nonexistent/swap"], "/nonexistent/swap"),
+        (["--storage", "file", "--path", "/dev/null/swap"], "/dev/null/swap"),
         (["--zero-percent", "101"], "zero percent 101"),
         (["--seed", "-1"], "seed -1"),
     ],

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use swapcore::base::gfp::Gfp;
 use swapcore::base::types::CssId;
-use swapcore::memcg::{Hierarchy, Which};
+use swapcore::memcg::{CounterKind, Hierarchy};
 use swapcore::{Config, CpuId, Profile, Swap};
 
 const ROUNDS: usize = 61;
@@ -96,8 +96,8 @@ fn main() {
             groups.uncharge_memory(group, NR_PAGES);
         });
         compare("swap", threads, |_| {
-            assert!(groups.try_charge(group, Which::Swap, NR_PAGES).is_ok(), "no limit is met");
-            groups.uncharge(group, Which::Swap, NR_PAGES);
+            assert!(groups.try_charge(group, CounterKind::Swap, NR_PAGES).is_ok(), "no limit is met");
+            groups.uncharge(group, CounterKind::Swap, NR_PAGES);
         });
     }
     groups.drain_stocks();

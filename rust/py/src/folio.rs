@@ -7,7 +7,7 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use swapcore::{CpuId, FolioFlags, SharedFolio, SharedView, SwapError};
+use swapcore::{CpuId, FolioFlags, FolioHandle, FolioViewHandle, SwapError};
 
 use crate::entry::SwpEntry;
 use crate::errors::Result;
@@ -20,17 +20,17 @@ const FORMAT: &CStr = c"B";
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Folio {
-    pub(crate) folio: SharedFolio,
+    pub(crate) folio: FolioHandle,
 }
 
 /// What a buffer request points to until it is released.
 struct Export {
-    view: SharedView,
+    view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
 }
 
 impl Folio {
-    pub(crate) fn new(folio: SharedFolio) -> Self {
+    pub(crate) fn new(folio: FolioHandle) -> Self {
         Self { folio }
     }
 

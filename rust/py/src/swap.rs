@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::memcg::{Hierarchy, MemcgPolicy};
 use swapcore::table::Shadow;
-use swapcore::{Config, Order, Profile, SharedFolio, SwapError, Workers};
+use swapcore::{Config, FolioHandle, Order, Profile, SwapError, Workers};
 
 use crate::arrays::{EntriesArg, SwapBatch};
 use crate::batch::DETACH_SLOTS;
@@ -570,7 +570,7 @@ impl Swap {
     /// Returns the folio that caches a slot, or None.
     fn folio_at(&self, entry: EntryArg<'_>) -> Result<Option<Folio>> {
         let folio = self.on_cpu(None)?.swap_cache_get_folio(entry.entry())?;
-        Ok(folio.map(|folio| SharedFolio::unmapped(&self.swap, folio)).transpose()?.map(Folio::new))
+        Ok(folio.map(|folio| FolioHandle::unmapped(&self.swap, folio)).transpose()?.map(Folio::new))
     }
 
     /// Hands out one slot of one device for a hibernation image (empty shadow, count 1).

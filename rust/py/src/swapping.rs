@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use swapcore::base::gfp::Gfp;
 use swapcore::base::types::CssId;
-use swapcore::{CpuId, Order, Orders, SharedFolio, SwapError, Swapin};
+use swapcore::{CpuId, FolioHandle, Order, Orders, SwapError, Swapin};
 
 use crate::batch::Signals;
 use crate::convert::{self, EntryArg};
@@ -64,7 +64,7 @@ impl Swap {
                 None => self.swap.folio_zeroed_in(order, css, Gfp::HIGHUSER_MOVABLE, cpu)?,
                 Some(data) => self.swap.folio_with_in(order, data, css, cpu)?,
             };
-            SharedFolio::unmapped(&self.swap, folio)
+            FolioHandle::unmapped(&self.swap, folio)
         })?;
         Ok(Folio::new(folio))
     }
@@ -83,7 +83,7 @@ impl Swap {
 
     pub(crate) fn swap_out_many(&self, py: Python<'_>, folios: &Bound<'_, PyAny>, cpu: CpuId) -> Result<Vec<SwpEntry>> {
         let folios = convert::folios(folios)?;
-        let shared: Vec<&SharedFolio> =
+        let shared: Vec<&FolioHandle> =
             folios.iter().map(|folio| Ok(&self.own_folio(folio)?.folio)).collect::<Result<_>>()?;
         let mut entries = Vec::with_capacity(shared.len());
         let mut signals = Signals::default();
@@ -111,7 +111,7 @@ impl Swap {
         let (result, raised) = py.detach(|| {
             watched(|| {
                 let folio = self.swap.swap_in(entry, nr_pages, &how)?;
-                SharedFolio::mapped(&self.swap, folio)
+                FolioHandle::mapped(&self.swap, folio)
             })
         });
         match raised {
@@ -141,7 +141,7 @@ impl Swap {
         });
         let folios: Vec<Folio> = done
             .into_iter()
-            .map(|folio| Ok(Folio::new(SharedFolio::mapped(&self.swap, folio)?)))
+            .map(|folio| Ok(Folio::new(FolioHandle::mapped(&self.swap, folio)?)))
             .collect::<Result<_>>()?;
         match result {
             Ok(()) => Ok(folios),
@@ -186,7 +186,7 @@ impl Swap {
         let entry = entry.entry();
         let found = detached(py, || {
             let found = self.swap.swap_cluster_readahead(entry, &how)?;
-            found.map(|(folio, _)| SharedFolio::unmapped(&self.swap, folio)).transpose()
+            found.map(|(folio, _)| FolioHandle::unmapped(&self.swap, folio)).transpose()
         })?;
         Ok(found.map(Folio::new))
     }

@@ -5,7 +5,7 @@ use crate::base::types::{SwpEntry, SwpType};
 use crate::folio::{Folio, FolioFlags, LockedFolio, check_home};
 use crate::machine::OnCpu;
 use crate::machine::device::SwapDevice;
-use crate::slots::owner::Leave;
+use crate::slots::owner::CacheExit;
 use crate::table::Shadow;
 
 impl OnCpu<'_> {
@@ -40,23 +40,23 @@ impl OnCpu<'_> {
         let nr_pages = folio.nr_pages();
         // The cache's references, before anybody can meet the folio there.
         folio.add_refs(nr_pages);
-        let mut cx = self.cx();
-        let run = cx.alloc_cached(folio, types);
-        cx.bind_to_root(folio);
+        let mut op = self.operation();
+        let run = op.alloc_cached(folio, types);
+        op.bind_to_root(folio);
         let Some(entry) = run else {
-            cx.fail_swap(folio);
+            op.fail_swap(folio);
             folio.put_refs(nr_pages);
             self.finish();
             return Err(SwapError::NoSpace { nr_pages });
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
-        if cx.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
+        if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
             // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
             folio.set(FolioFlags::DIRTY);
         }
-        cx.counters.add_cached(nr_pages.into());
-        if let Err(error) = cx.try_charge_swap(locked) {
-            self.del_locked(locked, Leave::Uncharged(Shadow::default()))?;
+        op.counters.add_cached(nr_pages.into());
+        if let Err(error) = op.try_charge_swap(locked) {
+            self.del_locked(locked, CacheExit::Uncharged(Shadow::default()))?;
             return Err(error);
         }
         self.finish();

@@ -11,9 +11,9 @@ use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::machine::device::SwapDevice;
-use crate::machine::{Cx, OnCpu, Swap};
+use crate::machine::{OnCpu, Operation, Swap};
 use crate::memcg::MemCgroup;
-use crate::slots::owner::{Leave, SeenSlots};
+use crate::slots::owner::{CacheExit, SeenSlots};
 use crate::slots::take_back::get_folio;
 use crate::table::{EntryKind, Shadow};
 
@@ -21,7 +21,7 @@ fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
     folio.try_lock().ok_or_else(|| folio.busy())
 }
 
-impl Cx<'_> {
+impl Operation<'_> {
     /// Puts another folio, or a part of a split one, in the place of a frozen one in the slots from `first` on, as many
     /// as `new` has pages; counts and zero marks stay. Kernel: `__swap_cache_replace_folio`.
     pub(crate) fn swap_cache_replace_folio(
@@ -52,7 +52,7 @@ impl Swap {
 }
 
 /// Returns the pages meant: one, or all.
-fn which(folio: Folio<'_>, page: Option<u32>) -> Range<u32> {
+fn page_range(folio: Folio<'_>, page: Option<u32>) -> Range<u32> {
     page.map_or(0..folio.nr_pages(), |page| page..page.saturating_add(1))
 }
 
@@ -63,7 +63,7 @@ struct FolioSlots<'a> {
     slots: Range<usize>,
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Returns the slots of some pages. Called with the folio locked. Errors: `NotCached`, `BadPage` (EINVAL).
     fn pages_of(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
         let (device, offset) = self.folio_slots(folio)?;
@@ -106,17 +106,17 @@ impl<'a> OnCpu<'a> {
     /// Errors: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `CountOverflow` (EOVERFLOW), and nothing changed.
     /// Kernel: `folio_dup_swap`; differs: it takes the folio lock itself. Only this may take a count from 0 to 1.
     pub fn folio_dup_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
-        self.dup_locked(&try_lock(folio)?, which(folio, page))
+        self.dup_locked(&try_lock(folio)?, page_range(folio, page))
     }
 
     /// [`OnCpu::folio_dup_swap`] of a folio that is locked. Step O4.
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
-        let cx = self.cx();
-        let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), pages)?;
+        let op = self.operation();
+        let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
         let ci = device.clusters.lock_used(offset.cluster());
         for slot in slots.clone() {
-            if let Err(error) = cx.dup_slot(device, &ci, slot) {
-                slots.take_while(|&done| done < slot).for_each(|done| cx.put_slot(device, &ci, done));
+            if let Err(error) = op.dup_slot(device, &ci, slot) {
+                slots.take_while(|&done| done < slot).for_each(|done| op.put_slot(device, &ci, done));
                 return Err(error);
             }
         }
@@ -128,27 +128,27 @@ impl<'a> OnCpu<'a> {
     /// Errors: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) a count is 0, nothing changed.
     /// Kernel: `folio_put_swap`; differs: it takes the folio lock itself.
     pub fn folio_put_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
-        self.put_locked_folio(&try_lock(folio)?, which(folio, page))
+        self.put_locked_folio(&try_lock(folio)?, page_range(folio, page))
     }
 
     /// [`OnCpu::folio_put_swap`] of a folio that is locked. Step I6.
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
-        let cx = self.cx();
-        let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), pages)?;
+        let op = self.operation();
+        let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
         let ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         if let Some(slot) = slots.clone().find(|&slot| table.get(slot).is_cache_only()) {
             return Err(SwapError::NotInUse(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32))));
         }
-        slots.for_each(|slot| cx.put_slot(device, &ci, slot));
+        slots.for_each(|slot| op.put_slot(device, &ci, slot));
         Ok(())
     }
 
     /// Says whether some slot of a cached folio has references. Called with the folio locked. Kernel:
     /// `folio_maybe_swapped`.
     pub(crate) fn is_maybe_swapped(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
-        let cx = self.cx();
-        let FolioSlots { device, offset, slots } = cx.pages_of(folio.folio(), 0..folio.nr_pages())?;
+        let op = self.operation();
+        let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), 0..folio.nr_pages())?;
         let ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
         Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
@@ -158,24 +158,24 @@ impl<'a> OnCpu<'a> {
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
-        let cx = self.cx();
-        let (device, base, offset) = cx.aligned(targ, order)?;
+        let op = self.operation();
+        let (device, base, offset) = op.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        validate::check_batch(&cx, device, &ci, base, offset, order.nr_pages())
+        validate::check_batch(&op, device, &ci, base, offset, order.nr_pages())
     }
 
     /// Looks again and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and `ShadowChanged`
     /// (EAGAIN) the target was swapped in and out again meanwhile.
     pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {
-        let mut cx = self.cx();
+        let mut op = self.operation();
         let order = folio.order();
-        let (device, base, offset) = cx.aligned(targ, order)?;
+        let (device, base, offset) = op.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        let now = validate::check_batch(&cx, device, &ci, base, offset, order.nr_pages())?;
+        let now = validate::check_batch(&op, device, &ci, base, offset, order.nr_pages())?;
         if (now.shadow, now.owner) != (seen.shadow, seen.owner) {
             return Err(SwapError::ShadowChanged(targ));
         }
-        cx.insert(device, &ci, base, folio);
+        op.insert(device, &ci, base, folio);
         Ok(())
     }
 
@@ -185,10 +185,10 @@ impl<'a> OnCpu<'a> {
     /// another slot is unsuitable; `BadRange` (EINVAL) misaligned or beyond the device; `BadSlot` (EINVAL) it is bad;
     /// `FolioCached` (EINVAL) the folio has slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
     pub fn swap_cache_add_folio(&mut self, folio: Folio<'_>, entry: SwpEntry) -> Result<()> {
-        let mut cx = self.cx();
-        check_home(folio, cx.swap.memory_of_folios())?;
+        let mut op = self.operation();
+        check_home(folio, op.swap.memory_of_folios())?;
         let nr_pages = folio.nr_pages();
-        let (device, offset) = cx.resolve(entry, nr_pages)?;
+        let (device, offset) = op.resolve(entry, nr_pages)?;
         if offset.0 % nr_pages != 0 {
             return Err(SwapError::BadRange { entry, nr_pages, max_pages: device.max_pages() });
         }
@@ -200,11 +200,11 @@ impl<'a> OnCpu<'a> {
         if ci.table().is_some_and(|table| table.get(offset.in_cluster()).kind() == EntryKind::Bad) {
             return Err(SwapError::BadSlot(entry));
         }
-        let seen = validate::check_batch(&cx, device, &ci, offset, offset, nr_pages)?;
-        cx.insert(device, &ci, offset, &locked);
+        let seen = validate::check_batch(&op, device, &ci, offset, offset, nr_pages)?;
+        op.insert(device, &ci, offset, &locked);
         drop(ci);
-        match cx.bind_to_root(folio) {
-            Some(group) => cx.settle_swapin(&locked, seen.owner, group, false),
+        match op.bind_to_root(folio) {
+            Some(group) => op.settle_swapin(&locked, seen.owner, group, false),
             None => Ok(()),
         }
     }
@@ -215,13 +215,13 @@ impl<'a> OnCpu<'a> {
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked or under writeback; `DirtyFolio` (EBUSY) its content is
     /// nowhere else and somebody refers to it. Kernel: `swap_cache_del_folio`; differs: takes the folio lock itself.
     pub fn swap_cache_del_folio(&mut self, folio: Folio<'_>, shadow: Shadow) -> Result<()> {
-        self.del_locked(&try_lock(folio)?, Leave::Dropped(shadow))
+        self.del_locked(&try_lock(folio)?, CacheExit::Dropped(shadow))
     }
 
     /// [`OnCpu::swap_cache_del_folio`] of a folio that is locked; the caller has a reference of its own.
-    pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: Leave<'_>) -> Result<()> {
-        let mut cx = self.cx();
-        let (device, offset) = cx.folio_slots(folio.folio())?;
+    pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: CacheExit<'_>) -> Result<()> {
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
         if folio.has(FolioFlags::WRITEBACK) {
             return Err(folio.busy());
         }
@@ -234,11 +234,11 @@ impl<'a> OnCpu<'a> {
                 return Err(SwapError::DirtyFolio(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32))));
             }
         }
-        cx.del_folio(device, &mut ci, folio, leave);
+        op.del_folio(device, &mut ci, folio, leave);
         drop(ci);
         // As posted, the cache's references stay for ever when a charge fails.
-        let is_leaked = matches!(leave, Leave::Uncharged(_))
-            && cx.swap.memcg().is_some_and(|groups| groups.options().is_rfc_literal);
+        let is_leaked = matches!(leave, CacheExit::Uncharged(_))
+            && op.swap.memcg().is_some_and(|groups| groups.options().is_rfc_literal);
         if !is_leaked {
             folio.put_refs(nr_pages);
         }
@@ -257,8 +257,8 @@ impl<'a> OnCpu<'a> {
         nr_refs: u32,
         evict: &dyn Fn(Option<&MemCgroup>) -> Shadow,
     ) -> bool {
-        let mut cx = self.cx();
-        let Ok((device, offset)) = cx.folio_slots(folio.folio()) else { return false };
+        let mut op = self.operation();
+        let Ok((device, offset)) = op.folio_slots(folio.folio()) else { return false };
         let nr_expected = folio.nr_pages() + nr_refs;
         if folio.has(FolioFlags::WRITEBACK) || !folio.freeze(nr_expected) {
             return false;
@@ -269,7 +269,7 @@ impl<'a> OnCpu<'a> {
             return false;
         }
         let mut ci = device.clusters.lock_used(offset.cluster());
-        cx.del_folio(device, &mut ci, folio, Leave::Reclaimed(evict));
+        op.del_folio(device, &mut ci, folio, CacheExit::Reclaimed(evict));
         drop(ci);
         self.finish();
         true
@@ -284,15 +284,15 @@ impl<'a> OnCpu<'a> {
 
     /// [`OnCpu::folio_free_swap`] of a folio that is locked; the caller has a reference of its own.
     pub(crate) fn free_swap_locked(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
-        let mut cx = self.cx();
-        let (device, offset) = match cx.folio_slots(folio.folio()) {
+        let mut op = self.operation();
+        let (device, offset) = match op.folio_slots(folio.folio()) {
             Ok(slots) => slots,
             Err(SwapError::NotCached) => return Ok(false),
             Err(error) => return Err(error),
         };
         let is_freed = !folio.has(FolioFlags::WRITEBACK)
             && !device.hibernation.pins()
-            && cx.del_unreferenced(device, offset, folio);
+            && op.del_unreferenced(device, offset, folio);
         self.finish();
         Ok(is_freed)
     }
@@ -302,7 +302,7 @@ impl<'a> OnCpu<'a> {
     /// Takes no lock; waits for a frozen folio. Kernel: `swap_cache_get_folio`.
     pub fn swap_cache_get_folio(&mut self, entry: SwpEntry) -> Result<Option<FolioRef<'a>>> {
         let swap = self.swap();
-        let (device, offset) = self.cx().resolve(entry, 1)?;
+        let (device, offset) = self.operation().resolve(entry, 1)?;
         Ok(get_folio(swap, device, offset))
     }
 
@@ -318,8 +318,8 @@ impl<'a> OnCpu<'a> {
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice`, `NotInUse` no table (ENOENT). Kernel: `swap_zeromap_batch`.
     pub fn zero_batch(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(bool, u32)> {
-        let cx = self.cx();
-        let (device, offset) = cx.resolve(entry, 1)?;
+        let op = self.operation();
+        let (device, offset) = op.resolve(entry, 1)?;
         let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
         let table = ci.table().ok_or(SwapError::NotInUse(entry))?;
         let room = crate::base::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;

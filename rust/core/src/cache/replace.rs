@@ -28,16 +28,16 @@ impl<'a> OnCpu<'a> {
         if folio.has(FolioFlags::WRITEBACK) {
             return Err(folio.busy());
         }
-        let cx = self.cx();
+        let op = self.operation();
         let slots = match folio.entry() {
-            Some(_) => Some(cx.folio_slots(folio)?),
+            Some(_) => Some(op.folio_slots(folio)?),
             None => None,
         };
         let expected = expected_refs(folio, nr_mapped(0..folio.nr_pages()));
         if !folio.freeze(expected) {
             return Err(SwapError::FolioPinned { refs: folio.refs(), expected });
         }
-        if let Some(groups) = cx.swap.memcg() {
+        if let Some(groups) = op.swap.memcg() {
             folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
         }
         let ci = slots.map(|(device, offset)| device.clusters.lock_used(offset.cluster()));
@@ -53,7 +53,7 @@ impl<'a> OnCpu<'a> {
                 folio.shrink(Part { order, mapcount });
             }
             if let (Some(ci), Some(first)) = (&ci, first) {
-                cx.swap_cache_replace_folio(ci, folio, part, first.plus(page));
+                op.swap_cache_replace_folio(ci, folio, part, first.plus(page));
             }
         }
         drop(ci);
@@ -149,10 +149,10 @@ impl Swap {
 impl OnCpu<'_> {
     /// Gives a new locked folio the place of a locked one, which stays frozen.
     fn migrate_locked(&mut self, old: &LockedFolio<'_>, new: &LockedFolio<'_>, mapped: Range<u32>) -> Result<()> {
-        let cx = self.cx();
+        let op = self.operation();
         let expected = expected_refs(old.folio(), mapped.len() as u32);
         let slots = match old.entry() {
-            Some(_) => Some(cx.folio_slots(old.folio())?),
+            Some(_) => Some(op.folio_slots(old.folio())?),
             None => None,
         };
         if !old.freeze(expected) {
@@ -162,7 +162,7 @@ impl OnCpu<'_> {
         if let (Some((device, offset)), Some(first)) = (slots, old.entry()) {
             let ci = device.clusters.lock_used(offset.cluster());
             new.add_refs(new.nr_pages());
-            cx.swap_cache_replace_folio(&ci, old.folio(), new.folio(), first);
+            op.swap_cache_replace_folio(&ci, old.folio(), new.folio(), first);
             drop(ci);
             old.leave_cache();
         }

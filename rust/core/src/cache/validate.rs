@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::base::error::{Result, SwapError};
 use crate::base::types::SwpOffset;
 use crate::cluster::ClusterGuard;
-use crate::machine::Cx;
+use crate::machine::Operation;
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::SwapinCheck;
 use crate::slots::owner::SeenSlots;
@@ -21,14 +21,14 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
 /// `NotUniform` (EBUSY) another slot is cached, free, of another owner, or zero marks are mixed. With
 /// [`SwapinCheck::ZeroFirst`] mixed marks are found before the target is looked at. Kernel: `swap_cache_check_batch`.
 pub(super) fn check_batch(
-    cx: &Cx<'_>,
+    op: &Operation<'_>,
     device: &SwapDevice,
     ci: &ClusterGuard<'_>,
     base: SwpOffset,
     targ: SwpOffset,
     nr_pages: u32,
 ) -> Result<SeenSlots> {
-    let order = cx.swap.switches.swapin_check;
+    let order = op.swap.switches.swapin_check;
     let table = ci.table().ok_or(SwapError::NotInUse(device.entry_at(targ)))?;
     let slots = base.in_cluster()..base.in_cluster() + nr_pages as usize;
     let at = |slot: usize| device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
@@ -40,11 +40,11 @@ pub(super) fn check_batch(
     if order == SwapinCheck::TargetFirst {
         differs(mixed_zero(table, slots.clone()))?;
     }
-    let owner = cx.slot_owner(ci, table, targ.in_cluster());
-    let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && cx.slot_owner(ci, table, slot) == owner;
+    let owner = op.slot_owner(ci, table, targ.in_cluster());
+    let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && op.slot_owner(ci, table, slot) == owner;
     differs(slots.clone().find(|&slot| !is_alike(slot)))?;
-    differs(mixed_backing(cx, device, ci, table, slots.clone()))?;
-    let shared_count = cx.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
+    differs(mixed_backing(op, device, ci, table, slots.clone()))?;
+    let shared_count = op.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
     let is_shared =
         slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
     Ok(SeenSlots { shadow, owner, is_shared })
@@ -62,7 +62,7 @@ fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Res
 /// Returns the first slot that one read does not reach together with the first one: its data is elsewhere, or in zswap, which
 /// loads single pages. Kernel: `vswap_can_swapin_thp`, and the look at zswap beside it.
 fn mixed_backing(
-    cx: &Cx<'_>,
+    op: &Operation<'_>,
     device: &SwapDevice,
     ci: &ClusterGuard<'_>,
     table: &SwapTable,
@@ -73,8 +73,8 @@ fn mixed_backing(
     }
     if !device.is_virtual() {
         let base = ci.idx().base();
-        let is_stored = |slot: usize| cx.zswap_id(device, base.plus(slot as u32)).is_some();
-        return if cx.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
+        let is_stored = |slot: usize| op.zswap_id(device, base.plus(slot as u32)).is_some();
+        return if op.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
     }
     let backing = |slot: usize| ci.virtual_word(slot).backing(table.get(slot));
     let (start, first) = (slots.start, backing(slots.start));

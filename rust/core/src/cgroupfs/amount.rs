@@ -1,6 +1,6 @@
 //! Amounts of memory as text: bytes when written and shown, pages inside.
 
-use super::Write;
+use super::FileWrite;
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::memcg::{Hierarchy, PAGE_COUNTER_MAX};
@@ -45,10 +45,10 @@ const fn unlimited(hierarchy: Hierarchy) -> &'static str {
     }
 }
 
-impl Write<'_> {
+impl FileWrite<'_> {
     /// Reads a limit. Errors: EINVAL.
     pub(super) fn limit_pages(&self) -> Result<u64> {
-        let hierarchy = self.at.groups.options().hierarchy;
+        let hierarchy = self.target.groups.options().hierarchy;
         let expected = || self.bad(&format!("bytes, with K, M, G, T, P or E behind them, or {}", unlimited(hierarchy)));
         parse_pages(self.text, hierarchy).ok_or_else(expected)
     }

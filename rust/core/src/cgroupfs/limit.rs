@@ -2,27 +2,27 @@
 
 use rustix::io::Errno;
 
-use super::{At, Write};
+use super::{FileWrite, TargetGroup};
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
-use crate::memcg::{MemcgEvent, Which};
+use crate::memcg::{CounterKind, MemcgEvent};
 
-impl Write<'_> {
+impl FileWrite<'_> {
     /// Reclaims until the group's memory fits a limit; says whether it does, which it does not after
     /// [`MAX_RECLAIM_RETRIES`] rounds without success.
     fn reclaim_to(&self, limit_pages: u64) -> Result<bool> {
         let (mut retries, mut is_drained) = (MAX_RECLAIM_RETRIES, false);
         loop {
-            let over_pages = self.at.group.memory.usage_pages().saturating_sub(limit_pages);
+            let over_pages = self.target.group.memory.usage_pages().saturating_sub(limit_pages);
             if over_pages == 0 {
                 return Ok(true);
             }
             if !is_drained {
-                self.at.groups.drain_stocks();
+                self.target.groups.drain_stocks();
                 is_drained = true;
             } else if retries == 0 {
                 return Ok(false);
-            } else if self.at.swap.reclaim_for(self.at.group, over_pages, true, self.cpu)? == 0 {
+            } else if self.target.swap.reclaim_for(self.target.group, over_pages, true, self.cpu)? == 0 {
                 retries -= 1;
             }
         }
@@ -32,9 +32,9 @@ impl Write<'_> {
     /// does not do, the event is raised and usage stays above.
     pub(super) fn set_memory_max(self) -> Result<()> {
         let pages = self.limit_pages()?;
-        self.at.group.memory.set_max(pages);
+        self.target.group.memory.set_max(pages);
         if !self.nonblock && !self.reclaim_to(pages)? {
-            self.at.groups.raise(self.at.group, MemcgEvent::Oom);
+            self.target.groups.raise(self.target.group, MemcgEvent::Oom);
         }
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Write<'_> {
     /// Sets `memory.high`; what is over it is reclaimed as far as that goes. Kernel: `memory_high_write`.
     pub(super) fn set_memory_high(self) -> Result<()> {
         let pages = self.limit_pages()?;
-        self.at.groups.set_high(self.at.group, Which::Memory, pages);
+        self.target.groups.set_high(self.target.group, CounterKind::Memory, pages);
         if !self.nonblock {
             self.reclaim_to(pages)?;
         }
@@ -53,9 +53,9 @@ impl Write<'_> {
     ///
     /// Errors: EINVAL root, or memory would have a higher limit than memory and swap; EBUSY usage stays above. Kernel:
     /// `mem_cgroup_resize_max`.
-    pub(super) fn set_v1_limit(self, which: Which) -> Result<()> {
+    pub(super) fn set_v1_limit(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
-        let group = self.at.group;
+        let group = self.target.group;
         if group.is_root() {
             return Err(self.refused(Errno::INVAL, "root has no limits"));
         }
@@ -63,8 +63,8 @@ impl Write<'_> {
         let mut is_drained = false;
         loop {
             let (memory_pages, memsw_pages) = match which {
-                Which::Memory => (pages, group.swap.max_pages()),
-                Which::Swap => (group.memory.max_pages(), pages),
+                CounterKind::Memory => (pages, group.swap.max_pages()),
+                CounterKind::Swap => (group.memory.max_pages(), pages),
             };
             if memory_pages > memsw_pages {
                 let bytes = |pages: u64| pages * PAGE_SIZE as u64;
@@ -79,10 +79,10 @@ impl Write<'_> {
                 return Ok(());
             }
             if !is_drained {
-                self.at.groups.drain_stocks();
+                self.target.groups.drain_stocks();
                 is_drained = true;
-            } else if self.at.swap.reclaim_for(group, 1, which == Which::Memory, self.cpu)? == 0 {
-                let what = if which == Which::Memory { "memory" } else { "memory and swap" };
+            } else if self.target.swap.reclaim_for(group, 1, which == CounterKind::Memory, self.cpu)? == 0 {
+                let what = if which == CounterKind::Memory { "memory" } else { "memory and swap" };
                 let usage_pages = counter.usage_pages();
                 let why = format!("{} bytes of {what} are in use", usage_pages * PAGE_SIZE as u64);
                 return Err(self.refused(Errno::BUSY, &why));
@@ -104,7 +104,7 @@ impl Write<'_> {
         let (mut done_pages, mut retries) = (0, MAX_RECLAIM_RETRIES);
         while done_pages < target_pages {
             let left_pages = target_pages - done_pages;
-            let At { swap, group, .. } = self.at;
+            let TargetGroup { swap, group, .. } = self.target;
             let got_pages = match is_from_zswap {
                 true => swap.zswap_shrink_groups(group.css(), left_pages, self.cpu)?,
                 false => swap.try_to_free_mem_cgroup_pages(group, left_pages, true, swappiness, self.cpu)?,
@@ -133,14 +133,14 @@ impl Write<'_> {
 
     /// Reclaims all it can. Kernel: `memory.force_empty`.
     pub(super) fn force_empty(self) -> Result<()> {
-        let group = self.at.group;
+        let group = self.target.group;
         if group.is_root() {
             return Err(self.refused(Errno::INVAL, "root cannot be emptied"));
         }
-        self.at.groups.drain_stocks();
+        self.target.groups.drain_stocks();
         let mut retries = MAX_RECLAIM_RETRIES;
         while retries > 0 && group.memory.usage_pages() > 0 {
-            if self.at.swap.reclaim_for(group, 1, true, self.cpu)? == 0 {
+            if self.target.swap.reclaim_for(group, 1, true, self.cpu)? == 0 {
                 retries -= 1;
             }
         }

@@ -21,7 +21,7 @@ use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
 
 /// A group whose file is read or written.
 #[derive(Clone, Copy, Debug)]
-struct At<'a> {
+struct TargetGroup<'a> {
     swap: &'a Swap,
     groups: &'a MemCgroups,
     group: &'a MemCgroup,
@@ -29,8 +29,8 @@ struct At<'a> {
 
 /// One write to a file.
 #[derive(Clone, Copy, Debug)]
-struct Write<'a> {
-    at: At<'a>,
+struct FileWrite<'a> {
+    target: TargetGroup<'a>,
     file: &'static str,
     /// Without the white space around it.
     text: &'a str,
@@ -40,38 +40,38 @@ struct Write<'a> {
 }
 
 /// What makes the text of a file.
-type Read = fn(At<'_>) -> String;
+type ReadFile = fn(TargetGroup<'_>) -> String;
 /// What takes a text that is written.
-type Take = fn(Write<'_>) -> Result<()>;
+type WriteFile = fn(FileWrite<'_>) -> Result<()>;
 
 /// One file that groups have.
 #[derive(Clone, Copy, Debug)]
-struct File {
+struct CgroupFile {
     name: &'static str,
     /// Root has it too.
     on_root: bool,
     /// `None`: it can only be written.
-    read: Option<Read>,
+    read: Option<ReadFile>,
     /// `None`: it can only be read.
-    write: Option<Take>,
+    write: Option<WriteFile>,
 }
 
 /// Where a file is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum On {
+enum Presence {
     /// In every group.
     All,
     /// In every group but root.
     NonRoot,
 }
 
-impl File {
-    const fn new(name: &'static str, on: On, read: Option<Read>, write: Option<Take>) -> Self {
-        Self { name, on_root: matches!(on, On::All), read, write }
+impl CgroupFile {
+    const fn new(name: &'static str, on: Presence, read: Option<ReadFile>, write: Option<WriteFile>) -> Self {
+        Self { name, on_root: matches!(on, Presence::All), read, write }
     }
 }
 
-impl Write<'_> {
+impl FileWrite<'_> {
     /// Says that the text is none for this file (EINVAL).
     fn bad(&self, expected: &str) -> SwapError {
         self.refused(Errno::INVAL, &format!("{expected} expected"))
@@ -79,7 +79,7 @@ impl Write<'_> {
 
     /// Says why the text is not taken.
     fn refused(&self, errno: Errno, why: &str) -> SwapError {
-        let path = self.at.groups.path(self.at.group.css());
+        let path = self.target.groups.path(self.target.group.css());
         SwapError::cgroup(errno, format!("{} of {path:?}: {:?} refused: {why}", self.file, self.text))
     }
 
@@ -108,24 +108,24 @@ impl Swap {
         Ok(())
     }
 
-    fn at(&self, css: CssId) -> Result<At<'_>> {
+    fn target_group(&self, css: CssId) -> Result<TargetGroup<'_>> {
         let groups = self.memcg_enabled()?;
-        Ok(At { swap: self, groups, group: groups.get(css) })
+        Ok(TargetGroup { swap: self, groups, group: groups.get(css) })
     }
 
     /// Finds a file of a group. Errors: `Cgroup` (ENOENT) it has none of that name.
-    fn file_at(&self, css: CssId, name: &str) -> Result<(At<'_>, &'static File)> {
-        let at = self.at(css)?;
-        let file = files(at).find(|file| file.name == name).ok_or_else(|| {
-            let path = at.groups.path(css);
+    fn find_file(&self, css: CssId, name: &str) -> Result<(TargetGroup<'_>, &'static CgroupFile)> {
+        let target = self.target_group(css)?;
+        let file = files(target).find(|file| file.name == name).ok_or_else(|| {
+            let path = target.groups.path(css);
             SwapError::cgroup(Errno::NOENT, format!("the group {path:?} has no file {name:?}"))
         })?;
-        Ok((at, file))
+        Ok((target, file))
     }
 
     /// Returns the names of the files that a group has. Errors: `Cgroup` (EINVAL) memcg is disabled.
     pub fn memcg_files(&self, css: CssId) -> Result<Vec<&'static str>> {
-        Ok(files(self.at(css)?).map(|file| file.name).collect())
+        Ok(files(self.target_group(css)?).map(|file| file.name).collect())
     }
 
     /// Returns the text of a file of a group, also of a removed one.
@@ -133,11 +133,14 @@ impl Swap {
     /// Errors, all `Cgroup`: ENOENT no such file; EINVAL it can only be written. Kernel: `read`; differs: a group that is
     /// removed has no files there.
     pub fn memcg_read(&self, css: CssId, file: &str) -> Result<String> {
-        let (at, file) = self.file_at(css, file)?;
+        let (target, file) = self.find_file(css, file)?;
         let read = file.read.ok_or_else(|| {
-            SwapError::cgroup(Errno::INVAL, format!("{} of {:?} can only be written", file.name, at.groups.path(css)))
+            SwapError::cgroup(
+                Errno::INVAL,
+                format!("{} of {:?} can only be written", file.name, target.groups.path(css)),
+            )
         })?;
-        Ok(read(at))
+        Ok(read(target))
     }
 
     /// Writes a text to a file of a group; white space around it does not count.
@@ -146,25 +149,25 @@ impl Swap {
     /// the group is removed; EINVAL the text is none for this file; EBUSY a v1 limit would stay below usage; EAGAIN
     /// `memory.reclaim` found too little. Locks: none may be held. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
-        let (at, file) = self.file_at(css, file)?;
+        let (target, file) = self.find_file(css, file)?;
         let write = file.write.ok_or_else(|| {
-            SwapError::cgroup(Errno::ACCESS, format!("{} of {:?} can only be read", file.name, at.groups.path(css)))
+            SwapError::cgroup(Errno::ACCESS, format!("{} of {:?} can only be read", file.name, target.groups.path(css)))
         })?;
-        if !at.group.is_online() {
-            return Err(MemCgroups::removed(&at.groups.name(css)));
+        if !target.group.is_online() {
+            return Err(MemCgroups::removed(&target.groups.name(css)));
         }
-        let result = write(Write { at, file: file.name, text: text.trim(), nonblock, cpu });
+        let result = write(FileWrite { target, file: file.name, text: text.trim(), nonblock, cpu });
         self.end_operation();
         result
     }
 }
 
 /// Returns the files that a group has.
-fn files(at: At<'_>) -> impl Iterator<Item = &'static File> {
-    let table = match at.groups.options().hierarchy {
+fn files(target: TargetGroup<'_>) -> impl Iterator<Item = &'static CgroupFile> {
+    let table = match target.groups.options().hierarchy {
         Hierarchy::V1 => v1::FILES,
         Hierarchy::V2 => v2::FILES,
     };
-    let is_root = at.group.is_root();
+    let is_root = target.group.is_root();
     table.iter().filter(move |file| file.on_root || !is_root)
 }

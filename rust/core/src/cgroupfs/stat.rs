@@ -1,6 +1,6 @@
 //! `memory.stat`: its keys in their order, and where the numbers come from.
 
-use super::At;
+use super::TargetGroup;
 use super::amount::bytes_line;
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
@@ -105,7 +105,7 @@ const V1: &[(&str, Source)] = &[
     ("unevictable", List(LruList::Unevictable)),
 ];
 
-impl At<'_> {
+impl TargetGroup<'_> {
     /// Returns a number as it is shown; the group's own part of pages may be below 0 with the defects of the posted series.
     fn number(self, source: Source, part: Part) -> i64 {
         let page_bytes = PAGE_SIZE as i64;
@@ -161,19 +161,19 @@ impl At<'_> {
 }
 
 /// Shows `memory.stat` of v2.
-pub(super) fn text_v2(at: At<'_>) -> String {
-    at.lines("", Part::Sum)
+pub(super) fn text_v2(target: TargetGroup<'_>) -> String {
+    target.lines("", Part::Sum)
 }
 
 /// Shows `memory.stat` of v1: the group's own part, the limits in force, and the sums.
-pub(super) fn text_v1(at: At<'_>) -> String {
+pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
     let least = |pages: fn(&MemCgroup) -> u64| {
-        bytes_line(at.groups.levels(at.group).map(pages).min().expect("a group is a level"))
+        bytes_line(target.groups.levels(target.group).map(pages).min().expect("a group is a level"))
     };
     let memory = least(|level| level.memory.max_pages());
     let memsw = least(|level| level.swap.max_pages());
     let limits = format!("hierarchical_memory_limit {memory}hierarchical_memsw_limit {memsw}");
-    at.lines("", Part::Local) + &limits + &at.lines("total_", Part::Sum)
+    target.lines("", Part::Local) + &limits + &target.lines("total_", Part::Sum)
 }
 
 impl Swap {
@@ -181,7 +181,7 @@ impl Swap {
     ///
     /// Errors: `Cgroup` (EINVAL) memcg is disabled.
     pub fn memcg_stat_local(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {
-        let at = self.at(css)?;
-        Ok(at.keys().iter().map(|&(key, source)| (key, at.number(source, Part::Local))).collect())
+        let target = self.target_group(css)?;
+        Ok(target.keys().iter().map(|&(key, source)| (key, target.number(source, Part::Local))).collect())
     }
 }

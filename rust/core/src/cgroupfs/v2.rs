@@ -1,111 +1,111 @@
 //! The files of v2.
 
-use super::On::{All, NonRoot};
+use super::Presence::{All, NonRoot};
 use super::amount::{bytes_line, limit_line};
 use super::stat::text_v2;
-use super::{At, File};
-use crate::memcg::{MemCgroup, MemcgEvent, Which};
+use super::{CgroupFile, TargetGroup};
+use crate::memcg::{CounterKind, MemCgroup, MemcgEvent};
 
 /// Every file, in the order they are listed.
-pub(super) const FILES: &[File] = &[
-    File::new("memory.current", NonRoot, Some(|at| bytes_line(at.group.memory.usage_pages())), None),
-    File::new(
+pub(super) const FILES: &[CgroupFile] = &[
+    CgroupFile::new("memory.current", NonRoot, Some(|target| bytes_line(target.group.memory.usage_pages())), None),
+    CgroupFile::new(
         "memory.peak",
         NonRoot,
-        Some(|at| bytes_line(at.group.memory.watermark_pages())),
+        Some(|target| bytes_line(target.group.memory.watermark_pages())),
         Some(|write| {
-            write.at.group.memory.reset_watermark();
+            write.target.group.memory.reset_watermark();
             Ok(())
         }),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.min",
         NonRoot,
-        Some(|at| limit_line(at.group.min_pages())),
+        Some(|target| limit_line(target.group.min_pages())),
         Some(|write| {
-            write.at.group.set_min_pages(write.limit_pages()?);
+            write.target.group.set_min_pages(write.limit_pages()?);
             Ok(())
         }),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.low",
         NonRoot,
-        Some(|at| limit_line(at.group.low_pages())),
+        Some(|target| limit_line(target.group.low_pages())),
         Some(|write| {
-            write.at.group.set_low_pages(write.limit_pages()?);
+            write.target.group.set_low_pages(write.limit_pages()?);
             Ok(())
         }),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.high",
         NonRoot,
-        Some(|at| limit_line(at.group.memory.high_pages())),
+        Some(|target| limit_line(target.group.memory.high_pages())),
         Some(|write| write.set_memory_high()),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.max",
         NonRoot,
-        Some(|at| limit_line(at.group.memory.max_pages())),
+        Some(|target| limit_line(target.group.memory.max_pages())),
         Some(|write| write.set_memory_max()),
     ),
-    File::new("memory.events", NonRoot, Some(|at| events(at, MemCgroup::events)), None),
-    File::new("memory.events.local", NonRoot, Some(|at| events(at, MemCgroup::events_local)), None),
-    File::new("memory.stat", All, Some(text_v2), None),
-    File::new("memory.reclaim", All, None, Some(|write| write.reclaim())),
-    File::new("memory.swap.current", NonRoot, Some(|at| bytes_line(at.group.swap.usage_pages())), None),
-    File::new(
+    CgroupFile::new("memory.events", NonRoot, Some(|target| events(target, MemCgroup::events)), None),
+    CgroupFile::new("memory.events.local", NonRoot, Some(|target| events(target, MemCgroup::events_local)), None),
+    CgroupFile::new("memory.stat", All, Some(text_v2), None),
+    CgroupFile::new("memory.reclaim", All, None, Some(|write| write.reclaim())),
+    CgroupFile::new("memory.swap.current", NonRoot, Some(|target| bytes_line(target.group.swap.usage_pages())), None),
+    CgroupFile::new(
         "memory.swap.high",
         NonRoot,
-        Some(|at| limit_line(at.group.swap.high_pages())),
+        Some(|target| limit_line(target.group.swap.high_pages())),
         Some(|write| {
-            write.at.groups.set_high(write.at.group, Which::Swap, write.limit_pages()?);
+            write.target.groups.set_high(write.target.group, CounterKind::Swap, write.limit_pages()?);
             Ok(())
         }),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.swap.max",
         NonRoot,
-        Some(|at| limit_line(at.group.swap.max_pages())),
+        Some(|target| limit_line(target.group.swap.max_pages())),
         Some(|write| {
             // What is swapped out already stays: only new charges are refused.
-            write.at.group.swap.set_max(write.limit_pages()?);
+            write.target.group.swap.set_max(write.limit_pages()?);
             Ok(())
         }),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.swap.peak",
         NonRoot,
-        Some(|at| bytes_line(at.group.swap.watermark_pages())),
+        Some(|target| bytes_line(target.group.swap.watermark_pages())),
         Some(|write| {
-            write.at.group.swap.reset_watermark();
+            write.target.group.swap.reset_watermark();
             Ok(())
         }),
     ),
-    File::new("memory.swap.events", NonRoot, Some(swap_events), None),
-    File::new("memory.zswap.current", NonRoot, Some(|at| format!("{}\n", at.zswap_bytes())), None),
-    File::new(
+    CgroupFile::new("memory.swap.events", NonRoot, Some(swap_events), None),
+    CgroupFile::new("memory.zswap.current", NonRoot, Some(|target| format!("{}\n", target.zswap_bytes())), None),
+    CgroupFile::new(
         "memory.zswap.max",
         NonRoot,
-        Some(|at| limit_line(at.group.zswap_max_pages())),
+        Some(|target| limit_line(target.group.zswap_max_pages())),
         Some(|write| {
             // What is there stays: only new pages are refused.
-            write.at.group.set_zswap_max_pages(write.limit_pages()?);
+            write.target.group.set_zswap_max_pages(write.limit_pages()?);
             Ok(())
         }),
     ),
-    File::new(
+    CgroupFile::new(
         "memory.zswap.writeback",
         All,
-        Some(|at| format!("{}\n", u8::from(at.group.may_zswap_writeback()))),
+        Some(|target| format!("{}\n", u8::from(target.group.may_zswap_writeback()))),
         Some(|write| {
-            write.at.group.set_zswap_writeback(write.number(1)? == 1);
+            write.target.group.set_zswap_writeback(write.number(1)? == 1);
             Ok(())
         }),
     ),
 ];
 
 /// Shows `memory.events`; nothing throttles sockets here.
-fn events(at: At<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
+fn events(target: TargetGroup<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
     use MemcgEvent::{High, Low, Max, Oom, OomGroupKill, OomKill};
     let named = [
         ("low", Low),
@@ -115,13 +115,14 @@ fn events(at: At<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
         ("oom_kill", OomKill),
         ("oom_group_kill", OomGroupKill),
     ];
-    let mut text: String = named.iter().map(|(name, event)| format!("{name} {}\n", count(at.group, *event))).collect();
+    let mut text: String =
+        named.iter().map(|(name, event)| format!("{name} {}\n", count(target.group, *event))).collect();
     text.push_str("sock_throttled 0\n");
     text
 }
 
-fn swap_events(at: At<'_>) -> String {
+fn swap_events(target: TargetGroup<'_>) -> String {
     use MemcgEvent::{SwapFail, SwapHigh, SwapMax};
     let named = [("high", SwapHigh), ("max", SwapMax), ("fail", SwapFail)];
-    named.iter().map(|(name, event)| format!("{name} {}\n", at.group.events(*event))).collect()
+    named.iter().map(|(name, event)| format!("{name} {}\n", target.group.events(*event))).collect()
 }

@@ -39,8 +39,8 @@ impl OnCpu<'_> {
     /// Without the lock of the folio over the slot the answer is a hint. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     /// Locks: the cluster lock. Kernel: `vswap_check_backing`.
     pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
-        let cx = self.cx();
-        let (device, offset) = cx.resolve_any(entry)?;
+        let op = self.operation();
+        let (device, offset) = op.resolve_any(entry)?;
         let first = offset.in_cluster();
         let end = (first + nr_max.max(1) as usize).min(SWAPFILE_CLUSTER as usize);
         let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok((Backing::None, 1)) };
@@ -49,7 +49,7 @@ impl OnCpu<'_> {
             let offset = ci.idx().base().plus(slot as u32);
             let own = || Backing::Swapfile(device.entry_at(offset));
             match ci.virtual_word(slot).backing(word) {
-                _ if !device.is_virtual() && cx.zswap_id(device, offset).is_some() => Backing::Zswap,
+                _ if !device.is_virtual() && op.zswap_id(device, offset).is_some() => Backing::Zswap,
                 // Who has no second word has its data in the folio alone while that is dirty; this cannot be seen here.
                 Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
                 backing => backing,
@@ -63,7 +63,7 @@ impl OnCpu<'_> {
     /// Returns the run of real slots that a locked cached folio's data is on or goes to: its own, or the one behind all of its
     /// virtual slots. `None`: there is no such run. Errors: `NotCached` (EINVAL).
     pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
-        let (device, offset) = self.cx().folio_slots(folio)?;
+        let (device, offset) = self.operation().folio_slots(folio)?;
         if !device.is_virtual() {
             return Ok((!device.is_ghost()).then(|| device.entry_at(offset)));
         }
@@ -86,12 +86,12 @@ impl OnCpu<'_> {
     /// Lets go of what a writeout of a locked cached folio makes stale, and sets or clears its zero marks: on a virtual device
     /// of everything, but for one run of real slots that is written over. Errors: `NotCached` (EINVAL).
     pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, is_zero: bool) -> Result<()> {
-        let mut cx = self.cx();
-        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
         let (slot, nr_pages) = (offset.in_cluster(), folio.nr_pages());
         let mut ci = device.clusters.lock_used(offset.cluster());
         if device.is_virtual() && (is_zero || run_behind(&ci, offset, nr_pages).is_none()) {
-            cx.release_backing(device, &mut ci, slot..slot + nr_pages as usize);
+            op.release_backing(device, &mut ci, slot..slot + nr_pages as usize);
         }
         mark_zero(&ci, slot..slot + nr_pages as usize, is_zero);
         drop(ci);
@@ -102,12 +102,12 @@ impl OnCpu<'_> {
     /// Lets go of everything behind the slots of a locked cached folio, on a virtual device; its content is nowhere else then.
     /// Errors: `NotCached` (EINVAL).
     pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
-        let mut cx = self.cx();
-        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
         if device.is_virtual() {
             let slot = offset.in_cluster();
             let mut ci = device.clusters.lock_used(offset.cluster());
-            cx.release_backing(device, &mut ci, slot..slot + folio.nr_pages() as usize);
+            op.release_backing(device, &mut ci, slot..slot + folio.nr_pages() as usize);
         }
         Ok(())
     }
@@ -123,20 +123,20 @@ impl OnCpu<'_> {
         if let Some(first) = self.real_run(folio.folio())? {
             return Ok(first);
         }
-        let mut cx = self.cx();
-        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
         let nr_pages = folio.nr_pages();
         if !device.is_virtual() {
             return Err(SwapError::GhostWrite { first: offset.0, nr_pages });
         }
-        cx.try_charge_backing(folio)?;
-        let Some(first) = cx.alloc_backing(device.entry_at(offset), folio.order(), None) else {
-            cx.cancel_charge_backing(folio)?;
+        op.try_charge_backing(folio)?;
+        let Some(first) = op.alloc_backing(device.entry_at(offset), folio.order(), None) else {
+            op.cancel_charge_backing(folio)?;
             self.finish();
             return Err(SwapError::NoBacking { nr_pages });
         };
         let mut ci = device.clusters.lock_used(offset.cluster());
-        cx.set_swapfile(&mut ci, offset.in_cluster(), nr_pages, first);
+        op.set_swapfile(&mut ci, offset.in_cluster(), nr_pages, first);
         drop(ci);
         self.finish();
         Ok(first)
@@ -145,11 +145,11 @@ impl OnCpu<'_> {
     /// Puts another run behind the virtual slots of a locked cached folio and frees the one there was. Nobody is asked for a
     /// charge: as many slots as before. Errors: `NotCached` (EINVAL).
     pub(crate) fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
-        let mut cx = self.cx();
-        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
         let mut ci = device.clusters.lock_used(offset.cluster());
-        cx.set_swapfile(&mut ci, offset.in_cluster(), folio.nr_pages(), new);
-        cx.free_unnamed_run(old, folio.nr_pages());
+        op.set_swapfile(&mut ci, offset.in_cluster(), folio.nr_pages(), new);
+        op.free_unnamed_run(old, folio.nr_pages());
         drop(ci);
         self.finish();
         Ok(())

@@ -5,12 +5,12 @@ use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
-use crate::machine::{Cx, Event, OnCpu, OrderEvent, Swap};
+use crate::machine::{Event, OnCpu, Operation, OrderEvent, Swap};
 use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX};
 use crate::table::{Stored, VirtualWord};
 use crate::zswap::damaged;
 
-impl Cx<'_> {
+impl Operation<'_> {
     /// Puts another entry, or none, in the place of what a slot has in zswap and frees that; of a virtual slot whatever is
     /// behind it. The folio over the slot is locked. Locks: the cluster's.
     fn zswap_replace(&mut self, device: &SwapDevice, offset: SwpOffset, new: Option<ZswapId>) {
@@ -36,7 +36,7 @@ impl OnCpu<'_> {
     /// one behind it already. Errors: `NotCached` (EINVAL).
     pub(crate) fn forget_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let swap = self.swap();
-        let (device, offset) = self.cx().folio_slots(folio.folio())?;
+        let (device, offset) = self.operation().folio_slots(folio.folio())?;
         if !device.is_virtual() {
             let old = swap.zswap().map_replace(device.entry_at(offset), None);
             debug_assert_eq!(old, Some(id), "who has the folio locked owns the entry");
@@ -48,12 +48,12 @@ impl OnCpu<'_> {
     /// Gives a slot back the entry that it was to give up; a real slot that was put behind a virtual one meanwhile is free.
     /// Errors: `NotCached` (EINVAL).
     pub(crate) fn put_back_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
-        let mut cx = self.cx();
-        let (device, offset) = cx.folio_slots(folio.folio())?;
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
         if device.is_virtual() {
             let slot = offset.in_cluster();
             let mut ci = device.clusters.lock_used(offset.cluster());
-            cx.release_backing(device, &mut ci, slot..slot + 1);
+            op.release_backing(device, &mut ci, slot..slot + 1);
             ci.set_virtual_word(slot, VirtualWord::zswap(id));
         }
         self.finish();
@@ -117,9 +117,9 @@ impl Swap {
         }
         // A stale older copy must never be read back.
         let mut on_cpu = self.on_cpu(cpu)?;
-        let mut cx = on_cpu.cx();
-        let (device, offset) = cx.folio_slots(locked.folio())?;
-        (0..nr_pages).for_each(|i| cx.zswap_replace(device, offset.plus(i), None));
+        let mut op = on_cpu.operation();
+        let (device, offset) = op.folio_slots(locked.folio())?;
+        (0..nr_pages).for_each(|i| op.zswap_replace(device, offset.plus(i), None));
         on_cpu.finish();
         Ok(ZswapStore::Refused)
     }
@@ -169,9 +169,9 @@ impl Swap {
         }
         self.zswap.count_stored(&entry);
         let mut on_cpu = self.on_cpu(cpu)?;
-        let mut cx = on_cpu.cx();
-        let (device, offset) = cx.folio_slots(locked.folio())?;
-        cx.zswap_replace(device, offset.plus(i), Some(id));
+        let mut op = on_cpu.operation();
+        let (device, offset) = op.folio_slots(locked.folio())?;
+        op.zswap_replace(device, offset.plus(i), Some(id));
         on_cpu.finish();
         drop(on_cpu);
         // Last: from here on it may be written back, by whoever can insert a folio over the slot.
@@ -185,9 +185,9 @@ impl Swap {
             return Ok(None);
         }
         let mut on_cpu = self.on_cpu(cpu)?;
-        let cx = on_cpu.cx();
-        let (device, offset) = cx.folio_slots(locked.folio())?;
-        let found = (0..locked.nr_pages()).find_map(|i| cx.zswap_id(device, offset.plus(i)));
+        let op = on_cpu.operation();
+        let (device, offset) = op.folio_slots(locked.folio())?;
+        let found = (0..locked.nr_pages()).find_map(|i| op.zswap_id(device, offset.plus(i)));
         Ok(found.map(|id| (id, device.entry_at(offset))))
     }
 
@@ -209,9 +209,9 @@ impl Swap {
         }
         locked.set(FolioFlags::DIRTY);
         let mut on_cpu = self.on_cpu(cpu)?;
-        let mut cx = on_cpu.cx();
-        let (device, offset) = cx.folio_slots(locked.folio())?;
-        cx.zswap_replace(device, offset, None);
+        let mut op = on_cpu.operation();
+        let (device, offset) = op.folio_slots(locked.folio())?;
+        op.zswap_replace(device, offset, None);
         on_cpu.finish();
         Ok(true)
     }

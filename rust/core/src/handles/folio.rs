@@ -9,11 +9,11 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order, Pfn, SwpEntry};
 use crate::folio::{Folio, FolioFlags, FolioRef, FolioView};
 use crate::machine::Swap;
-use crate::swapping::swapout::{Kept, MappedFolio};
+use crate::swapping::swapout::{KeptFolio, MappedFolio};
 
 /// What a handle stands for.
 #[derive(Debug)]
-enum State {
+enum HandleState {
     /// A folio in memory: one reference, the pages this handle maps, and whether it took the lock.
     Here { mapped: Range<u32>, is_locked: bool },
     /// Another thread is swapping it out, splitting it or moving it.
@@ -22,7 +22,7 @@ enum State {
     Gone { entry: Option<SwpEntry> },
 }
 
-impl State {
+impl HandleState {
     /// Says why a handle has no folio to work with.
     fn absent(&self) -> SwapError {
         match self {
@@ -33,23 +33,23 @@ impl State {
 }
 
 /// A counted handle to a folio. It may map the folio, as a page table would; dropping it unmaps.
-pub struct SharedFolio {
+pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
     order: Order,
-    state: Mutex<State>,
+    state: Mutex<HandleState>,
 }
 
-impl fmt::Debug for SharedFolio {
+impl fmt::Debug for FolioHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedFolio").field("order", &self.order).field("state", &*self.state()).finish_non_exhaustive()
+        f.debug_struct("FolioHandle").field("order", &self.order).field("state", &*self.state()).finish_non_exhaustive()
     }
 }
 
-impl SharedFolio {
+impl FolioHandle {
     fn with_state(swap: Arc<Swap>, pfn: Pfn, mapped: Range<u32>) -> Self {
         let order = swap.memory_of_folios().folio(pfn).order();
-        Self { swap, pfn, order, state: Mutex::new(State::Here { mapped, is_locked: false }) }
+        Self { swap, pfn, order, state: Mutex::new(HandleState::Here { mapped, is_locked: false }) }
     }
 
     /// Takes a folio that nobody maps through this handle.
@@ -65,7 +65,7 @@ impl SharedFolio {
         Ok(Self::with_state(swap.clone(), folio.into_raw(), pages))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HandleState> {
         // A panic under it leaves a whole state: each change is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,13 +96,13 @@ impl SharedFolio {
 
     /// Says whether the folio is in memory and nobody is moving it through this handle.
     pub fn is_resident(&self) -> bool {
-        matches!(*self.state(), State::Here { .. })
+        matches!(*self.state(), HandleState::Here { .. })
     }
 
     /// Returns where the folio went when it was swapped out through this handle.
     pub fn gone_to(&self) -> Option<SwpEntry> {
         match *self.state() {
-            State::Gone { entry } => entry,
+            HandleState::Gone { entry } => entry,
             _ => None,
         }
     }
@@ -110,7 +110,7 @@ impl SharedFolio {
     /// Returns the pages that this handle maps.
     pub fn mapped_pages(&self) -> Range<u32> {
         match &*self.state() {
-            State::Here { mapped, .. } => mapped.clone(),
+            HandleState::Here { mapped, .. } => mapped.clone(),
             _ => 0..0,
         }
     }
@@ -124,7 +124,7 @@ impl SharedFolio {
         let folio = {
             let state = self.state();
             match &*state {
-                State::Here { .. } => self.folio().try_get().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?,
+                HandleState::Here { .. } => self.folio().try_get().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?,
                 state => return Err(state.absent()),
             }
         };
@@ -132,20 +132,25 @@ impl SharedFolio {
     }
 
     /// Gives a view of the bytes out and dirties the folio: its holder may write at any time. Errors: as `with`.
-    pub fn view(&self) -> Result<SharedView> {
+    pub fn view(&self) -> Result<FolioViewHandle> {
         self.with(|folio| {
             let view = folio.view();
             folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
             let (address, len_bytes) = view.as_raw();
             mem::forget(view);
-            Ok(SharedView { swap: self.swap.clone(), pfn: self.pfn, address: address.expose_provenance(), len_bytes })
+            Ok(FolioViewHandle {
+                swap: self.swap.clone(),
+                pfn: self.pfn,
+                address: address.expose_provenance(),
+                len_bytes,
+            })
         })
     }
 
     /// Maps the whole folio through this handle, or unmaps it. Errors: as `with`.
     pub fn set_mapped(&self, is_mapped: bool, cpu: CpuId) -> Result<()> {
         let mut state = self.state();
-        let State::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
+        let HandleState::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
         let folio = self.folio();
         match (is_mapped, mapped.start == mapped.end) {
             (true, true) => {
@@ -164,7 +169,7 @@ impl SharedFolio {
 
     /// Takes the folio lock for this handle if it is free, or frees what this handle took.
     pub fn set_locked(&self, wants_lock: bool) {
-        if let State::Here { is_locked, .. } = &mut *self.state() {
+        if let HandleState::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
                 if let Some(locked) = self.folio().try_lock() {
                     locked.set(FolioFlags::HELD);
@@ -195,10 +200,10 @@ impl SharedFolio {
     fn take(&self) -> Result<MappedFolio<'_>> {
         let mut state = self.state();
         match &*state {
-            State::Here { is_locked: true, .. } => Err(self.folio().busy()),
-            State::Here { mapped, .. } => {
+            HandleState::Here { is_locked: true, .. } => Err(self.folio().busy()),
+            HandleState::Here { mapped, .. } => {
                 let mapped = mapped.clone();
-                *state = State::Moving;
+                *state = HandleState::Moving;
                 Ok(MappedFolio::from_parts(FolioRef::adopt(self.folio()), mapped))
             }
             state => Err(state.absent()),
@@ -208,7 +213,7 @@ impl SharedFolio {
     fn give_back(&self, folio: MappedFolio<'_>) {
         let (folio, mapped) = folio.into_parts();
         folio.into_raw();
-        *self.state() = State::Here { mapped, is_locked: false };
+        *self.state() = HandleState::Here { mapped, is_locked: false };
     }
 
     /// Swaps the folio out; a folio that nothing maps counts as mapped once, by the handle. The handle is empty then.
@@ -223,10 +228,10 @@ impl SharedFolio {
         };
         match self.swap.swap_out(taken, cpu) {
             Ok(entry) => {
-                *self.state() = State::Gone { entry: Some(entry) };
+                *self.state() = HandleState::Gone { entry: Some(entry) };
                 Ok(entry)
             }
-            Err(Kept { folio, error }) => {
+            Err(KeptFolio { folio, error }) => {
                 self.give_back(folio);
                 Err(error)
             }
@@ -237,7 +242,7 @@ impl SharedFolio {
     pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
         match self.swap.folio_split(self.take()?, order, cpu) {
             Ok(parts) => {
-                *self.state() = State::Gone { entry: None };
+                *self.state() = HandleState::Gone { entry: None };
                 parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
             }
             Err((folio, error)) => {
@@ -251,7 +256,7 @@ impl SharedFolio {
     pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
         match self.swap.folio_migrate(self.take()?, cpu) {
             Ok(folio) => {
-                *self.state() = State::Gone { entry: None };
+                *self.state() = HandleState::Gone { entry: None };
                 Self::mapped(&self.swap, folio)
             }
             Err((folio, error)) => {
@@ -262,10 +267,10 @@ impl SharedFolio {
     }
 }
 
-impl Drop for SharedFolio {
+impl Drop for FolioHandle {
     fn drop(&mut self) {
-        let state = mem::replace(&mut *self.state(), State::Gone { entry: None });
-        if let State::Here { mapped, is_locked } = state {
+        let state = mem::replace(&mut *self.state(), HandleState::Gone { entry: None });
+        if let HandleState::Here { mapped, is_locked } = state {
             if is_locked {
                 self.let_go();
             }
@@ -280,7 +285,7 @@ impl Drop for SharedFolio {
 
 /// A view of a folio's bytes that keeps its subsystem alive. See [`FolioView`].
 #[derive(Debug)]
-pub struct SharedView {
+pub struct FolioViewHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
     /// An address with exposed provenance: a number can go from thread to thread.
@@ -288,14 +293,14 @@ pub struct SharedView {
     len_bytes: usize,
 }
 
-impl SharedView {
+impl FolioViewHandle {
     /// Returns where the bytes are, page aligned, and how many; good until the view is dropped.
     pub fn as_raw(&self) -> (*mut u8, usize) {
         (std::ptr::with_exposed_provenance_mut(self.address), self.len_bytes)
     }
 }
 
-impl Drop for SharedView {
+impl Drop for FolioViewHandle {
     fn drop(&mut self) {
         drop(FolioView::adopt(FolioRef::adopt(self.swap.memory_of_folios().folio(self.pfn))));
     }

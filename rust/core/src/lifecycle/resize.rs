@@ -72,7 +72,7 @@ impl Swap {
             for slot in 0..SWAPFILE_CLUSTER {
                 let offset = SwpOffset(idx.base().0 + slot);
                 if device.get(offset).is_cache_only() {
-                    on_cpu.cx().try_to_reclaim(device, offset, ReclaimWhen::Anyway);
+                    on_cpu.operation().try_to_reclaim(device, offset, ReclaimWhen::Anyway);
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::cluster::ListId;
 use crate::folio::FolioFlags;
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::machine::profile::DefaultPriority;
-use crate::machine::{Active, Event, Swap};
+use crate::machine::{ActiveDevices, Event, Swap};
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::EntryKind;
 
@@ -119,7 +119,7 @@ impl Swap {
             let locked = folio.folio().lock();
             folio.wait_writeback();
             let mut on_cpu = self.on_cpu(cpu)?;
-            if !folio.covers(owner) || !on_cpu.cx().is_backed_by(owner, real) {
+            if !folio.covers(owner) || !on_cpu.operation().is_backed_by(owner, real) {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
@@ -169,13 +169,13 @@ impl Swap {
     /// Kernel: the flush of discard_work and reclaim_work.
     fn finish_work(&self, device: &SwapDevice) -> Result<()> {
         device.is_reclaim_queued.store(false, Ordering::Relaxed);
-        self.on_cpu(CpuId(0))?.cx().discard_clusters(device);
+        self.on_cpu(CpuId(0))?.operation().discard_clusters(device);
         debug_assert!(!device.clusters.has(ListId::Discard));
         Ok(())
     }
 
     /// Raises automatic priorities below one that went away, so that new ones start where they did before.
-    fn raise_automatic(&self, active: &mut Active, prio: i32) {
+    fn raise_automatic(&self, active: &mut ActiveDevices, prio: i32) {
         if self.switches.default_priority != DefaultPriority::Descending || prio >= 0 {
             return;
         }

@@ -8,7 +8,7 @@ use crate::base::limits::MAX_SWAPFILES;
 use crate::base::types::{SwpOffset, SwpType};
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::machine::profile::DefaultPriority;
-use crate::machine::{Active, Swap};
+use crate::machine::{ActiveDevices, Swap};
 use crate::storage::spec::{DeviceSpec, Discard};
 use crate::storage::{Ghost, Null, SwapStorage};
 
@@ -66,7 +66,7 @@ impl Swap {
         Ok(device)
     }
 
-    fn priority_for(&self, active: &Active, spec: &DeviceSpec) -> i32 {
+    fn priority_for(&self, active: &ActiveDevices, spec: &DeviceSpec) -> i32 {
         match (spec.priority, self.switches.default_priority) {
             (Some(priority), _) => priority.into(),
             (None, DefaultPriority::MinusOne) => -1,

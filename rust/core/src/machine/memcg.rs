@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use crate::base::error::{Result, SwapError};
 use crate::base::types::CssId;
 use crate::folio::Folio;
-use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, Which};
+use crate::memcg::{CounterKind, MemCgroup, MemCgroups, MemcgStat};
 
 impl Swap {
     /// Returns the memory controller, `None` while it is disabled.
@@ -29,14 +29,14 @@ impl Swap {
     }
 
     /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
-    pub(crate) fn over_limit(&self, level: &MemCgroup, which: Which, nr_pages: u64) -> SwapError {
+    pub(crate) fn over_limit(&self, level: &MemCgroup, which: CounterKind, nr_pages: u64) -> SwapError {
         let groups = self.memcg().expect("a charge was tried");
         let counter = level.counter(which);
         let limit = match (which, groups.do_memsw_account()) {
-            (Which::Memory, false) => "memory.max",
-            (Which::Memory, true) => "memory.limit_in_bytes",
-            (Which::Swap, false) => "memory.swap.max",
-            (Which::Swap, true) => "memory.memsw.limit_in_bytes",
+            (CounterKind::Memory, false) => "memory.max",
+            (CounterKind::Memory, true) => "memory.limit_in_bytes",
+            (CounterKind::Swap, false) => "memory.swap.max",
+            (CounterKind::Swap, true) => "memory.memsw.limit_in_bytes",
         };
         SwapError::OverLimit {
             limit,

@@ -39,13 +39,13 @@ pub use config::{Config, Workers};
 use counters::CpuCounters;
 pub(crate) use counters::{Event, OrderEvent};
 pub use on_cpu::OnCpu;
-pub(crate) use on_cpu::{Cx, DeviceTable, Hints, Local};
+pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub(crate) use shrinker::ZswapShrinker;
-use space::Space;
+use space::SpaceTotals;
 
 /// The devices that are on and the order of all; under `swap_lock`.
 #[derive(Debug, Default)]
-pub(crate) struct Active {
+pub(crate) struct ActiveDevices {
     pub(crate) devices: DeviceTable,
     /// The last automatic priority given out. Kernel: `least_priority`.
     pub(crate) least_priority: i32,
@@ -57,11 +57,11 @@ pub struct Swap {
     pub(crate) switches: Switches,
     pub(crate) workers: Workers,
     profile: Profile,
-    pub(crate) locals: PerCpu<Local>,
+    pub(crate) locals: PerCpu<CpuLocal>,
     counters: Box<[CachePadded<CpuCounters>]>,
     pub(crate) avail: SpinMutex<Avail>,
-    active: Mutex<Active>,
-    space: Space,
+    active: Mutex<ActiveDevices>,
+    space: SpaceTotals,
     /// Virtual devices that are on.
     pub(crate) nr_virtual: AtomicUsize,
     /// Types ever used; sums look no further.
@@ -90,11 +90,11 @@ impl Swap {
             switches,
             workers,
             profile,
-            locals: PerCpu::new(nr_cpus, |_| Local::new())?,
+            locals: PerCpu::new(nr_cpus, |_| CpuLocal::new())?,
             counters: (0..nr_cpus).map(|_| CachePadded::default()).collect(),
             avail: SpinMutex::default(),
-            active: Mutex::new(Active { least_priority: -1, ..Active::default() }),
-            space: Space::default(),
+            active: Mutex::new(ActiveDevices { least_priority: -1, ..ActiveDevices::default() }),
+            space: SpaceTotals::default(),
             nr_virtual: AtomicUsize::new(0),
             nr_types: AtomicUsize::new(0),
             nr_rotational: AtomicUsize::new(0),
@@ -129,7 +129,7 @@ impl Swap {
     }
 
     /// Locks the list of devices. Kernel: `swap_lock`. Order: before every other lock.
-    pub(crate) fn active(&self) -> MutexGuard<'_, Active> {
+    pub(crate) fn active(&self) -> MutexGuard<'_, ActiveDevices> {
         // A panic under it leaves whole entries: each change is one assignment or one list operation.
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,7 +213,7 @@ impl Swap {
 
     /// Returns the bytes of hints, device tables and counters of all CPUs.
     pub fn percpu_bytes(&self) -> u64 {
-        let local = size_of::<CachePadded<SpinMutex<Local>>>() + size_of::<CachePadded<CpuCounters>>();
+        let local = size_of::<CachePadded<SpinMutex<CpuLocal>>>() + size_of::<CachePadded<CpuCounters>>();
         (local * self.nr_cpus()) as u64
     }
 }

@@ -19,7 +19,7 @@ pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 
 /// What the local lock of a CPU protects.
 #[derive(Debug)]
-pub(crate) struct Local {
+pub(crate) struct CpuLocal {
     pub(crate) hints: Hints,
     /// Those of virtual devices.
     pub(crate) virtual_hints: Hints,
@@ -30,7 +30,7 @@ pub(crate) struct Local {
     events: EventRing,
 }
 
-impl Local {
+impl CpuLocal {
     pub(super) fn new() -> Self {
         Self {
             hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
@@ -58,7 +58,7 @@ impl Swap {
     #[inline]
     pub fn on_cpu(&self, cpu: CpuId) -> Result<OnCpu<'_>> {
         #[cfg(debug_assertions)]
-        let depth = Depth::enter(self);
+        let depth = LocalLockHeld::enter(self);
         Ok(OnCpu {
             local: self.locals.lock(cpu)?,
             swap: self,
@@ -97,12 +97,12 @@ impl Swap {
 /// Operations on one CPU, whose local lock is held until this is dropped.
 #[derive(Debug)]
 pub struct OnCpu<'a> {
-    local: SpinGuard<'a, Local>,
+    local: SpinGuard<'a, CpuLocal>,
     swap: &'a Swap,
     counters: &'a CpuCounters,
     cpu: CpuId,
     #[cfg(debug_assertions)]
-    _depth: Depth,
+    _depth: LocalLockHeld,
 }
 
 #[cfg(debug_assertions)]
@@ -111,10 +111,10 @@ thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new
 /// Says that this thread has a local lock: a second one would wait for itself, or for somebody who waits for the first.
 #[cfg(debug_assertions)]
 #[derive(Debug)]
-struct Depth;
+struct LocalLockHeld;
 
 #[cfg(debug_assertions)]
-impl Depth {
+impl LocalLockHeld {
     fn enter(swap: &Swap) -> Self {
         let address = std::ptr::from_ref(swap).addr();
         assert_ne!(HELD.replace(address), address, "this thread has a local lock of this subsystem already");
@@ -123,7 +123,7 @@ impl Depth {
 }
 
 #[cfg(debug_assertions)]
-impl Drop for Depth {
+impl Drop for LocalLockHeld {
     fn drop(&mut self) {
         HELD.set(0);
     }
@@ -147,9 +147,9 @@ impl<'a> OnCpu<'a> {
     ///
     /// Kernel: `get_swap_device`.
     pub(crate) fn device_of(&mut self, entry: SwpEntry) -> Result<Arc<SwapDevice>> {
-        let cx = self.cx();
-        cx.resolve(entry, 1)?;
-        Ok(cx.devices[entry.ty().index()].clone().expect("resolved"))
+        let op = self.operation();
+        op.resolve(entry, 1)?;
+        Ok(op.devices[entry.ty().index()].clone().expect("resolved"))
     }
 
     /// Notes what happened, if records are wanted.
@@ -167,9 +167,9 @@ impl<'a> OnCpu<'a> {
 
     /// Splits the guard into what the layers below work with.
     #[inline]
-    pub(crate) fn cx(&mut self) -> Cx<'_> {
+    pub(crate) fn operation(&mut self) -> Operation<'_> {
         let local = &mut *self.local;
-        Cx {
+        Operation {
             swap: self.swap,
             devices: &local.devices,
             hints: &mut local.hints,
@@ -188,7 +188,7 @@ impl<'a> OnCpu<'a> {
 
 /// The context of one operation: shared state, this CPU's hints and counters.
 #[derive(Debug)]
-pub(crate) struct Cx<'a> {
+pub(crate) struct Operation<'a> {
     pub(crate) swap: &'a Swap,
     pub(crate) devices: &'a DeviceTable,
     pub(crate) hints: &'a mut Hints,
@@ -197,7 +197,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) counters: &'a CpuCounters,
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
     pub(crate) fn folio_slots(&self, folio: Folio<'_>) -> Result<(&'a SwapDevice, SwpOffset)> {
         check_home(folio, self.swap.memory_of_folios())?;

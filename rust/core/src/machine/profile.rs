@@ -2,7 +2,7 @@
 
 use crate::base::error::{Result, SwapError};
 use crate::cluster::FreeOrder;
-use crate::memcg::{DeadSwapin, IdOnlyRefault, MemcgWish, OwnerStore, RefaultJudge};
+use crate::memcg::{DeadSwapin, IdOnlyRefault, MemcgSwitches, OwnerStore, RefaultJudge};
 
 /// Priorities of devices turned on without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub enum DefaultPriority {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RuleU {
     /// Nothing: hint and cluster stay as they are.
-    Leave,
+    CacheExit,
     /// Clears the hint and puts the cluster where an unsuccessful scan would.
     Relocate,
 }
@@ -99,7 +99,7 @@ pub struct Switches {
     /// Large folios on ghost devices.
     pub ghost_large_orders: GhostLargeOrders,
     /// Owners of slots and what follows from them.
-    pub memcg: MemcgWish,
+    pub memcg: MemcgSwitches,
 }
 
 /// A kernel whose choices the switches follow. `Newest` is the default.
@@ -137,7 +137,7 @@ impl Profile {
     pub const fn switches(self) -> Switches {
         let newest = Switches {
             default_priority: DefaultPriority::MinusOne,
-            rule_u: RuleU::Leave,
+            rule_u: RuleU::CacheExit,
             sync_discard: SyncDiscard::Active,
             free_order: FreeOrder::Ascending,
             first_search: FirstSearch::Nonfull,
@@ -145,7 +145,7 @@ impl Profile {
             swapin_check: SwapinCheck::ZeroFirst,
             ghost_cluster0: GhostCluster0::Listed,
             ghost_large_orders: GhostLargeOrders::Allowed,
-            memcg: MemcgWish::CANON,
+            memcg: MemcgSwitches::CANON,
         };
         match self {
             Self::Newest => newest,
@@ -190,7 +190,7 @@ macro_rules! words {
 }
 
 words!(default_priority: DefaultPriority { MinusOne = "minus_one", Descending = "descending" });
-words!(rule_u: RuleU { Leave = "leave", Relocate = "relocate" });
+words!(rule_u: RuleU { CacheExit = "leave", Relocate = "relocate" });
 words!(sync_discard: SyncDiscard { Avail = "avail", Active = "active" });
 words!(free_order: FreeOrder { Ascending = "ascending", Columns = "columns" });
 words!(first_search: FirstSearch { Nonfull = "nonfull", Free = "free" });

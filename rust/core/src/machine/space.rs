@@ -12,7 +12,7 @@ use crate::machine::device::SwapDevice;
 
 /// Slots of enabled devices, and which types are of what kind, a bit each.
 #[derive(Debug, Default)]
-pub(super) struct Space {
+pub(super) struct SpaceTotals {
     /// Of those that count as swap space.
     total_swap_pages: AtomicU64,
     /// Of those that do not.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Which;
+use super::CounterKind;
 use super::counter::{PAGE_COUNTER_MAX, PageCounter};
 use super::policy::GroupPolicy;
 use crate::base::limits::PAGE_SIZE;
@@ -306,10 +306,10 @@ impl MemCgroup {
 
     /// Returns one of the two counters.
     #[inline]
-    pub fn counter(&self, which: Which) -> &PageCounter {
+    pub fn counter(&self, which: CounterKind) -> &PageCounter {
         match which {
-            Which::Memory => &self.memory,
-            Which::Swap => &self.swap,
+            CounterKind::Memory => &self.memory,
+            CounterKind::Swap => &self.swap,
         }
     }
 

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
 use group::{Life, NR_STATS};
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
-pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgWish, OwnerStore, RefaultJudge};
+pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
 pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
 pub(crate) use registry::{LimitNotice, Policies};
 use stock::Stocks;
@@ -46,7 +46,7 @@ const NR_SEGMENTS: usize = 20;
 
 /// Which counter of a group. Kernel: `memcg->memory`, `memcg->swap` and `memcg->memsw`, the last two being one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
+pub enum CounterKind {
     /// Memory.
     Memory,
     /// v2 swap, v1 memory and swap.
@@ -152,12 +152,12 @@ impl MemCgroups {
     }
 
     /// Charges a group and all above it whatever their limits. Kernel: `page_counter_charge`.
-    pub fn charge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
+    pub fn charge(&self, group: &MemCgroup, which: CounterKind, nr_pages: u64) {
         self.charged_levels(group).for_each(|level| level.counter(which).charge(nr_pages));
     }
 
     /// Takes a charge back. Kernel: `page_counter_uncharge`.
-    pub fn uncharge(&self, group: &MemCgroup, which: Which, nr_pages: u64) {
+    pub fn uncharge(&self, group: &MemCgroup, which: CounterKind, nr_pages: u64) {
         self.charged_levels(group).for_each(|level| level.counter(which).uncharge(nr_pages));
     }
 
@@ -166,7 +166,7 @@ impl MemCgroups {
     pub fn try_charge<'a>(
         &'a self,
         group: &'a MemCgroup,
-        which: Which,
+        which: CounterKind,
         nr_pages: u64,
     ) -> std::result::Result<(), &'a MemCgroup> {
         for level in self.charged_levels(group) {
@@ -476,14 +476,14 @@ impl MemCgroups {
 
     /// Takes a charge of memory back, on v1 of memsw too. Kernel: `memcg_uncharge`.
     pub fn uncharge_memory(&self, group: &MemCgroup, nr_pages: u64) {
-        self.uncharge(group, Which::Memory, nr_pages);
+        self.uncharge(group, CounterKind::Memory, nr_pages);
         if self.do_memsw_account() {
-            self.uncharge(group, Which::Swap, nr_pages);
+            self.uncharge(group, CounterKind::Swap, nr_pages);
         }
     }
 
     /// Sets the usage from which on a group is slowed down.
-    pub fn set_high(&self, group: &MemCgroup, which: Which, pages: u64) {
+    pub fn set_high(&self, group: &MemCgroup, which: CounterKind, pages: u64) {
         // Relaxed: a charge that misses it is one that came before.
         self.has_high.store(true, Ordering::Relaxed);
         group.counter(which).set_high(pages);

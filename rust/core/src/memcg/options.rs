@@ -119,7 +119,7 @@ const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm (dead_swapin) for slots of dead 
 
 /// What was asked for; `None` is the owner store's own rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MemcgWish {
+pub struct MemcgSwitches {
     /// See [`OwnerStore`].
     pub owner_store: OwnerStore,
     /// See [`DeadSwapin`].
@@ -138,7 +138,7 @@ pub struct MemcgWish {
     pub has_stock: bool,
 }
 
-impl MemcgWish {
+impl MemcgSwitches {
     /// The series with its defects repaired.
     pub const CANON: Self = Self {
         owner_store: OwnerStore::Shadow,

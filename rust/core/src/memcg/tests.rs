@@ -3,7 +3,7 @@
 use super::*;
 
 fn options(hierarchy: Hierarchy) -> MemcgOptions {
-    MemcgWish::CANON.resolve(hierarchy).expect("the default goes together")
+    MemcgSwitches::CANON.resolve(hierarchy).expect("the default goes together")
 }
 
 fn groups() -> MemCgroups {
@@ -21,8 +21,8 @@ fn a_charge_reaches_every_level_or_none() {
     let (a, b) =
         (groups.create(parent.css(), "a").expect("a group"), groups.create(parent.css(), "b").expect("a group"));
     parent.swap.set_max(6);
-    assert!(groups.try_charge(a, Which::Swap, 4).is_ok());
-    let refused = groups.try_charge(b, Which::Swap, 4).expect_err("6 are allowed");
+    assert!(groups.try_charge(a, CounterKind::Swap, 4).is_ok());
+    let refused = groups.try_charge(b, CounterKind::Swap, 4).expect_err("6 are allowed");
     assert_eq!(refused.css(), parent.css());
     // The level below was charged before the refusal: its watermark remembers.
     assert_eq!((a.swap.usage_pages(), b.swap.usage_pages(), parent.swap.usage_pages()), (4, 0, 4));
@@ -34,7 +34,7 @@ fn a_charge_reaches_every_level_or_none() {
     groups.raise(b, MemcgEvent::SwapMax);
     let seen = |group: &MemCgroup| (group.events(MemcgEvent::SwapMax), group.events_local(MemcgEvent::SwapMax));
     assert_eq!((seen(a), seen(b), seen(parent), seen(groups.root())), ((0, 0), (1, 1), (1, 0), (0, 0)));
-    groups.uncharge(a, Which::Swap, 4);
+    groups.uncharge(a, CounterKind::Swap, 4);
     assert_eq!((a.swap.usage_pages(), parent.swap.usage_pages()), (0, 0));
 }
 
@@ -119,11 +119,11 @@ fn stocks_serve_small_charges_and_are_drained() {
     let group = groups.create(CssId::ROOT, "a").expect("a group");
     let cpu = CpuId(0);
     assert!(!groups.consume_stock(group, 1, cpu));
-    groups.charge(group, Which::Memory, 64);
+    groups.charge(group, CounterKind::Memory, 64);
     groups.refill_stock(group, 63, cpu);
     assert!((0..63).all(|_| groups.consume_stock(group, 1, cpu)));
     assert!(!groups.consume_stock(group, 1, cpu));
-    groups.charge(group, Which::Memory, 64);
+    groups.charge(group, CounterKind::Memory, 64);
     groups.refill_stock(group, 60, cpu);
     groups.refill_stock(group, 3, cpu);
     assert!(!groups.consume_stock(group, 1, CpuId(1)));
@@ -138,7 +138,7 @@ fn swap_left_is_the_least_of_any_level() {
     let child = groups.create(parent.css(), "c").expect("a group");
     assert_eq!(groups.nr_swap_pages(child, 100), 100);
     parent.swap.set_max(10);
-    groups.charge(child, Which::Swap, 12);
+    groups.charge(child, CounterKind::Swap, 12);
     assert_eq!((groups.nr_swap_pages(child, 100), groups.is_swap_full(child)), (-2, true));
     let v1 = MemCgroups::new(options(Hierarchy::V1), 1).expect("memory");
     assert_eq!((v1.nr_swap_pages(v1.root(), 100), v1.is_swap_full(v1.root())), (100, false));
@@ -146,8 +146,8 @@ fn swap_left_is_the_least_of_any_level() {
 
 #[test]
 fn choices_that_exclude_each_other_are_refused() {
-    let refused = |change: fn(&mut MemcgWish)| {
-        let mut wish = MemcgWish::CANON;
+    let refused = |change: fn(&mut MemcgSwitches)| {
+        let mut wish = MemcgSwitches::CANON;
         change(&mut wish);
         errno(wish.resolve(Hierarchy::V2))
     };
@@ -164,7 +164,8 @@ fn choices_that_exclude_each_other_are_refused() {
         refused(|wish| (wish.dead_swapin, wish.is_rfc_literal) = (Some(DeadSwapin::ReparentIfShared), true)),
         22
     );
-    let main =
-        MemcgWish { owner_store: OwnerStore::ClusterTable, ..MemcgWish::CANON }.resolve(Hierarchy::V2).expect("fine");
+    let main = MemcgSwitches { owner_store: OwnerStore::ClusterTable, ..MemcgSwitches::CANON }
+        .resolve(Hierarchy::V2)
+        .expect("fine");
     assert_eq!((main.dead_swapin, main.refault_level), (DeadSwapin::FaultMm, RefaultJudge::ReclaimRoot));
 }

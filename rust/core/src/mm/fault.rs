@@ -10,7 +10,7 @@ use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Event;
 use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
-use crate::slots::owner::Leave;
+use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
 
@@ -149,7 +149,7 @@ impl Mm {
                 // A folio made for a range that has changed since: nobody needs it as it is.
                 let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
-                    on_cpu.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
+                    on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 } else {
                     // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
                     on_cpu.free_swap_locked(&locked)?;

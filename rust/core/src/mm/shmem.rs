@@ -11,7 +11,7 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::slots::owner::Leave;
+use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
 
@@ -161,7 +161,7 @@ impl Shmem {
         let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
             drop(entries);
             // Read for a range that has changed since: of no use as it is.
-            let removed = self.swap.on_cpu(cpu)?.del_locked(locked, Leave::Dropped(Shadow::default()));
+            let removed = self.swap.on_cpu(cpu)?.del_locked(locked, CacheExit::Dropped(Shadow::default()));
             return match removed {
                 // Never written, so what is left of its range must come from it, page by page.
                 Err(SwapError::DirtyFolio(_)) => self.split_cached(locked, cpu),
@@ -174,7 +174,7 @@ impl Shmem {
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, 0..nr_pages)?;
         // No slot has a reference now, so the folio is no loss to the cache, dirty or not.
-        on_cpu.del_locked(locked, Leave::Dropped(Shadow::default()))?;
+        on_cpu.del_locked(locked, CacheExit::Dropped(Shadow::default()))?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }

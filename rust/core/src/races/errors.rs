@@ -3,8 +3,8 @@
 use super::*;
 use crate::base::types::CssId;
 use crate::folio::LockedFolio;
-use crate::memcg::{MemcgStat, Which};
-use crate::slots::owner::Leave;
+use crate::memcg::{CounterKind, MemcgStat};
+use crate::slots::owner::CacheExit;
 
 #[test]
 fn a_cached_target_is_eexist() {
@@ -40,7 +40,7 @@ fn change_group(m: &Machine, locked: &LockedFolio<'_>) {
     locked.lru_del();
     locked.unbind(groups);
     groups.css_put(root, 1);
-    for which in [Which::Memory, Which::Swap] {
+    for which in [CounterKind::Memory, CounterKind::Swap] {
         groups.charge(other, which, 1);
     }
     for stat in [MemcgStat::Swap, MemcgStat::Swapcached] {
@@ -70,7 +70,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
                 } else {
                     change_group(&m, &locked);
                 }
-                on_cpu.del_locked(&locked, Leave::Dropped(Shadow::default())).expect("clean");
+                on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default())).expect("clean");
             }
         }
         let checked = m.swap.on_cpu(CPU).expect("a cpu").swap_cache_check_batch(entry, order(2));

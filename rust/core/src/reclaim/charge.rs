@@ -9,7 +9,7 @@ use crate::base::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_CO
 use crate::base::types::{CpuId, CssId};
 use crate::folio::{FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::memcg::{DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore, Which};
+use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
 use crate::reclaim::ScanControl;
 use crate::slots::owner::SeenSlots;
 
@@ -101,7 +101,7 @@ impl Swap {
         let group = groups.nearest_online(payer.group);
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);
-        self.on_cpu(cpu)?.cx().settle_swapin(folio, seen.owner, group, payer.keeps_owner)
+        self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, group, payer.keeps_owner)
     }
 
     /// Charges pages of memory to a group, from this CPU's stock or from the counters, and reclaims where a limit refuses.
@@ -141,8 +141,8 @@ impl Swap {
             }
             groups.raise(level, MemcgEvent::Max);
             self.policies.note(LimitNotice { group: level.css(), limit: limit_kind(which, groups), nr_pages });
-            let got_pages = self.reclaim_for(level, nr_pages, which == Which::Memory, cpu)?;
-            if self.margin_pages(groups, level) >= nr_pages as i64 {
+            let got_pages = self.reclaim_for(level, nr_pages, which == CounterKind::Memory, cpu)?;
+            if self.mem_cgroup_margin(groups, level) >= nr_pages as i64 {
                 continue;
             }
             if !is_drained {
@@ -168,7 +168,7 @@ impl Swap {
     }
 
     /// Returns the pages that may still be charged at a level. Kernel: `mem_cgroup_margin`.
-    fn margin_pages(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
+    fn mem_cgroup_margin(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
         let memory = level.memory.margin_pages();
         if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
     }
@@ -251,33 +251,33 @@ fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,
     nr_pages: u64,
-) -> std::result::Result<(), (&'g MemCgroup, Which)> {
+) -> std::result::Result<(), (&'g MemCgroup, CounterKind)> {
     let is_v1 = groups.do_memsw_account();
     if is_v1 {
-        groups.try_charge(group, Which::Swap, nr_pages).map_err(|level| (level, Which::Swap))?;
+        groups.try_charge(group, CounterKind::Swap, nr_pages).map_err(|level| (level, CounterKind::Swap))?;
     }
-    groups.try_charge(group, Which::Memory, nr_pages).map_err(|level| {
+    groups.try_charge(group, CounterKind::Memory, nr_pages).map_err(|level| {
         if is_v1 {
-            groups.uncharge(group, Which::Swap, nr_pages);
+            groups.uncharge(group, CounterKind::Swap, nr_pages);
         }
-        (level, Which::Memory)
+        (level, CounterKind::Memory)
     })
 }
 
 /// Charges memory whatever the limits.
 fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
-    groups.charge(group, Which::Memory, nr_pages);
+    groups.charge(group, CounterKind::Memory, nr_pages);
     if groups.do_memsw_account() {
-        groups.charge(group, Which::Swap, nr_pages);
+        groups.charge(group, CounterKind::Swap, nr_pages);
     }
 }
 
 /// Returns the limit that a counter stands for.
-fn limit_kind(which: Which, groups: &MemCgroups) -> LimitKind {
+fn limit_kind(which: CounterKind, groups: &MemCgroups) -> LimitKind {
     match (which, groups.do_memsw_account()) {
-        (Which::Memory, _) => LimitKind::Memory,
-        (Which::Swap, false) => LimitKind::Swap,
-        (Which::Swap, true) => LimitKind::Memsw,
+        (CounterKind::Memory, _) => LimitKind::Memory,
+        (CounterKind::Swap, false) => LimitKind::Swap,
+        (CounterKind::Swap, true) => LimitKind::Memsw,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::reclaim::hooks::SwapWish;
+use crate::reclaim::hooks::SwapOutDecision;
 use crate::workingset::{LruvecStat, RefaultLevel};
 
 /// What became of folios, in pages but for the splits. Kernel: `struct reclaim_stat`.
@@ -59,7 +59,7 @@ enum Fate {
 }
 
 /// Where one look stands.
-struct Look<'s, 'l> {
+struct FolioListScan<'s, 'l> {
     swap: &'s Swap,
     how: Shrink<'l>,
     stat: &'l mut ReclaimStat,
@@ -82,7 +82,7 @@ impl Swap {
         folios.reverse();
         let mut kept = Vec::new();
         while let Some(folio) = folios.pop() {
-            let mut look = Look { swap: self, how, stat, work: &mut folios };
+            let mut look = FolioListScan { swap: self, how, stat, work: &mut folios };
             match look.at(&folio) {
                 // The reference went with the folio.
                 Fate::Gone => {
@@ -95,7 +95,7 @@ impl Swap {
     }
 }
 
-impl<'s> Look<'s, '_> {
+impl<'s> FolioListScan<'s, '_> {
     /// Looks at one folio. I.4.
     fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
         let Some(locked) = folio.folio().try_lock() else {
@@ -200,12 +200,12 @@ impl<'s> Look<'s, '_> {
         &self,
         rest: &mut Option<LockedFolio<'s>>,
         folio: &FolioRef<'s>,
-    ) -> std::result::Result<SwapWish, (SwapError, Fate)> {
+    ) -> std::result::Result<SwapOutDecision, (SwapError, Fate)> {
         if !self.swap.policies.is_set() {
-            return Ok(self.swap.ask_swap(folio));
+            return Ok(self.swap.ask_swap_policy(folio));
         }
         drop(rest.take());
-        let wish = self.swap.ask_swap(folio);
+        let wish = self.swap.ask_swap_policy(folio);
         let busy = || (folio.busy(), Fate::Keep);
         let locked = folio.folio().try_lock().ok_or_else(busy)?;
         let is_as_before = !locked.flags().intersects(FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK);
@@ -248,7 +248,11 @@ impl<'s> Look<'s, '_> {
 
     /// Steps O1 to O3, with a single page of the folio if there is no run for all of it; not for what nobody maps: says
     /// whether it has slots. I.5.
-    fn get_slots(&mut self, locked: &LockedFolio<'s>, wish: &SwapWish) -> std::result::Result<bool, (SwapError, Fate)> {
+    fn get_slots(
+        &mut self,
+        locked: &LockedFolio<'s>,
+        wish: &SwapOutDecision,
+    ) -> std::result::Result<bool, (SwapError, Fate)> {
         if !locked.has(FolioFlags::SWAPBACKED) {
             return Err((locked.busy(), Fate::Keep));
         }

@@ -10,7 +10,7 @@ use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice};
 
 /// What tables and hooks say about the swap-out of one folio.
 #[derive(Debug, Default)]
-pub(crate) struct SwapWish {
+pub(crate) struct SwapOutDecision {
     is_refused: bool,
     /// Devices it may go to, the best first; `None` is all.
     devices: Option<Vec<SwpType>>,
@@ -33,24 +33,24 @@ impl Swap {
     }
 
     /// Asks whether a folio may be swapped out, and to which devices. One that has its slots is not asked about.
-    pub(crate) fn ask_swap(&self, folio: &FolioRef<'_>) -> SwapWish {
+    pub(crate) fn ask_swap_policy(&self, folio: &FolioRef<'_>) -> SwapOutDecision {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
-        let Some(group) = group else { return SwapWish::default() };
+        let Some(group) = group else { return SwapOutDecision::default() };
         let (may_swap, devices) = group.with_policy(|policy| (policy.may_swap, policy.devices.clone()));
         let Some(hook) = self.policies.get().filter(|_| may_swap) else {
-            return SwapWish { is_refused: !may_swap, devices };
+            return SwapOutDecision { is_refused: !may_swap, devices };
         };
         if hook.on_swap_charge(group.css(), folio.nr_pages()) == Some(false) {
-            return SwapWish { is_refused: true, devices: None };
+            return SwapOutDecision { is_refused: true, devices: None };
         }
         let types: Vec<_> = self.avail.lock().list.iter().collect();
         let chosen = hook.choose_device(group.css(), folio.order(), &types);
-        SwapWish { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
+        SwapOutDecision { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
     }
 
     /// Gives a locked folio slots as was wished. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM), which on v2 is
     /// counted as if the group's `memory.swap.max` had refused.
-    pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapWish, cpu: CpuId) -> Result<()> {
+    pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapOutDecision, cpu: CpuId) -> Result<()> {
         if wish.is_refused
             && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
         {
@@ -65,7 +65,7 @@ impl Swap {
     }
 
     /// Asks whether a folio that came back and was read shall be active.
-    pub(crate) fn ask_refault(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
+    pub(crate) fn ask_refault_policy(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
         let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
         let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
         if is_active != folio.has(FolioFlags::ACTIVE) {

@@ -60,7 +60,7 @@ impl Swap {
         };
         if locked.has(FolioFlags::SWAPCACHE) {
             move_stat(MemcgStat::Swapcached, nr_pages);
-            move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.cx().nr_owned_slots(locked) as i64);
+            move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.operation().nr_owned_slots(locked) as i64);
         }
         // Off the list while the folio still says whose list that is.
         let was_listed = locked.lru_del();

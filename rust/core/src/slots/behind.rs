@@ -9,11 +9,11 @@ use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{SwpEntry, SwpOffset, ZswapId};
 use crate::cluster::ClusterGuard;
 use crate::machine::device::SwapDevice;
-use crate::machine::{Cx, Swap};
-use crate::memcg::{MemCgroup, MemcgStat, Which};
+use crate::machine::{Operation, Swap};
+use crate::memcg::{CounterKind, MemCgroup, MemcgStat};
 use crate::table::{Stored, VirtualWord};
 
-impl Cx<'_> {
+impl Operation<'_> {
     /// Returns the number of a slot's entry. A look: only the lock of the folio over the slot keeps it. Kernel: `xa_load` of
     /// the slot's tree, or the virtual word.
     pub(crate) fn zswap_id(&self, device: &SwapDevice, offset: SwpOffset) -> Option<ZswapId> {
@@ -126,8 +126,8 @@ impl Swap {
         group.count(MemcgStat::Zswapped, bytes.signum());
         match group.add_zswap_bytes(bytes) {
             0 => {}
-            pages if pages > 0 => groups.charge(group, Which::Memory, pages as u64),
-            pages => groups.uncharge(group, Which::Memory, pages.unsigned_abs()),
+            pages if pages > 0 => groups.charge(group, CounterKind::Memory, pages as u64),
+            pages => groups.uncharge(group, CounterKind::Memory, pages.unsigned_abs()),
         }
     }
 }

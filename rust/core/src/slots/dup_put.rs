@@ -5,7 +5,7 @@ use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
 use crate::machine::device::SwapDevice;
-use crate::machine::{Cx, OnCpu, Swap};
+use crate::machine::{OnCpu, Operation, Swap};
 use crate::memcg::OwnerStore;
 use crate::slots::take_back::{ReclaimWhen, Reclaimed};
 use crate::table::{EntryKind, SwapTableEntry};
@@ -57,9 +57,9 @@ fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) ->
     Ok(())
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Frees slots that are swapped out with one reference each, in a cluster that stays in use and was not full: the
-    /// common case of [`Cx::put_entries`], or nothing.
+    /// common case of [`Operation::put_entries`], or nothing.
     #[inline(always)]
     fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
         let Some((device, first)) = self.locate(entry) else { return false };
@@ -266,27 +266,27 @@ impl OnCpu<'_> {
     /// Kernel: `swap_put_entries_direct`.
     #[inline]
     pub fn put(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
-        if self.cx().put_in_used_cluster(entry, nr_pages) { Ok(()) } else { self.put_any(entry, nr_pages) }
+        if self.operation().put_in_used_cluster(entry, nr_pages) { Ok(()) } else { self.put_any(entry, nr_pages) }
     }
 
     #[inline(never)]
     fn put_any(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
-        let result = self.cx().put_entries(entry, nr_pages);
+        let result = self.operation().put_entries(entry, nr_pages);
         self.finish();
         result
     }
 
     /// Gives back many runs; returns how many were, and the error of the one after them. Errors as [`OnCpu::put`].
     pub fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
-        let result = self.cx().put_batch(order, entries);
+        let result = self.operation().put_batch(order, entries);
         self.finish();
         result
     }
 
     /// Checks that every run lies on a device that is on. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     fn check_ranges(&mut self, order: Order, entries: &[SwpEntry]) -> Result<()> {
-        let cx = self.cx();
-        entries.iter().try_for_each(|&entry| cx.resolve(entry, order.nr_pages()).map(|_| ()))
+        let op = self.operation();
+        entries.iter().try_for_each(|&entry| op.resolve(entry, order.nr_pages()).map(|_| ()))
     }
 
     /// Adds one reference to each of `nr_pages` slots.
@@ -294,7 +294,7 @@ impl OnCpu<'_> {
     /// Errors: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW); nothing changed. Kernel: `swap_dup_entry_direct`;
     /// differs: takes a range, and makes an extend table itself where the kernel asks its caller to.
     pub fn dup(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
-        self.cx().dup_entries(entry, nr_pages)
+        self.operation().dup_entries(entry, nr_pages)
     }
 
     /// Reads one slot's table word. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no cluster lock.
@@ -304,13 +304,13 @@ impl OnCpu<'_> {
     pub fn lookup(&mut self, entry: SwpEntry) -> Result<SwapTableEntry> {
         match self.slot_of(entry) {
             Some((device, offset)) => Ok(device.get(offset)),
-            None => Err(self.cx().unresolved(entry, 1)),
+            None => Err(self.operation().unresolved(entry, 1)),
         }
     }
 
     /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
     pub fn swap_count(&mut self, entry: SwpEntry) -> Result<u32> {
-        let (device, offset) = self.cx().resolve_any(entry)?;
+        let (device, offset) = self.operation().resolve_any(entry)?;
         let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(0) };
         let slot = offset.in_cluster();
         Ok(ci.table().map_or(0, |table| ci.full_count(slot, table.get(slot))))
@@ -320,7 +320,7 @@ impl OnCpu<'_> {
     ///
     /// Errors: `NotHibernation` (ENOENT); as [`OnCpu::put`]. Kernel: `swap_free_hibernation_slot`.
     pub fn free_hibernation(&mut self, entry: SwpEntry) -> Result<()> {
-        let (device, offset) = self.cx().resolve(entry, 1)?;
+        let (device, offset) = self.operation().resolve(entry, 1)?;
         if !device.hibernation.has(offset) {
             return Err(SwapError::NotHibernation(entry));
         }
@@ -328,7 +328,7 @@ impl OnCpu<'_> {
     }
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Like `resolve`, for looking only: slot 0 has an entry too.
     #[inline]
     pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {

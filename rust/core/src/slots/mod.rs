@@ -4,6 +4,7 @@ pub(crate) mod alloc;
 mod behind;
 mod dup_put;
 mod free;
+mod lists;
 pub(crate) mod owner;
 pub(crate) mod take_back;
 
@@ -11,12 +12,12 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
 use crate::folio::{FolioFlags, LockedFolio};
-use crate::machine::Cx;
+use crate::machine::Operation;
 use crate::machine::device::SwapDevice;
-use crate::slots::owner::Leave;
+use crate::slots::owner::CacheExit;
 use crate::table::{DupStep, PutStep, Shadow};
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Takes a folio out of the cache and frees its slots without references; the cache's references stay with the
     /// caller. Kernel: `__swap_cache_del_folio`.
     ///
@@ -26,12 +27,12 @@ impl<'a> Cx<'a> {
         device: &SwapDevice,
         ci: &mut ClusterGuard<'_>,
         folio: &LockedFolio<'_>,
-        leave: Leave<'_>,
+        leave: CacheExit<'_>,
     ) {
         debug_assert!(!folio.has(FolioFlags::WRITEBACK), "a folio under writeback stays cached");
         let entry = folio.entry().expect("the caller checked that the folio is cached");
         let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
-        let records = self.removal_records((device, ci), slot..slot + nr as usize, folio, leave);
+        let records = self.removal_shadows((device, ci), slot..slot + nr as usize, folio, leave);
         let table = ci.table().expect("cached slots have a table");
         let mut nr_unused = 0;
         for slot in slot..slot + nr as usize {
@@ -65,7 +66,7 @@ impl<'a> Cx<'a> {
         if !slots.into_iter().all(|slot| table.get(slot).is_cache_only()) {
             return false;
         }
-        self.del_folio(device, &mut ci, folio, Leave::Dropped(Shadow::default()));
+        self.del_folio(device, &mut ci, folio, CacheExit::Dropped(Shadow::default()));
         drop(ci);
         // Its content is nowhere else any more.
         folio.set(FolioFlags::DIRTY);

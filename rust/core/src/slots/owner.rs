@@ -11,8 +11,8 @@ use crate::base::types::MemcgId;
 use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
-use crate::machine::{Cx, Event};
-use crate::memcg::{LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore, Which};
+use crate::machine::{Event, Operation};
+use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore};
 use crate::table::{Shadow, SwapTable};
 
 /// What a swap-in saw of its slots before it took them.
@@ -28,7 +28,7 @@ pub(crate) struct SeenSlots {
 
 /// How a folio leaves the swap cache, which decides what its slots remember.
 #[derive(Clone, Copy)]
-pub(crate) enum Leave<'l> {
+pub(crate) enum CacheExit<'l> {
     /// Reclaimed: the slots record its eviction, at the group given, and who pays.
     Reclaimed(&'l dyn Fn(Option<&MemCgroup>) -> Shadow),
     /// Not reclaimed: the slots record who pays, or what is given when nobody does.
@@ -39,12 +39,12 @@ pub(crate) enum Leave<'l> {
 
 /// What slots record that a folio leaves: those that somebody refers to, and those that are freed at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Records {
+pub(crate) struct SlotShadows {
     pub(crate) referenced: Shadow,
     pub(crate) unreferenced: Shadow,
 }
 
-impl Records {
+impl SlotShadows {
     fn both(shadow: Shadow) -> Self {
         Self { referenced: shadow, unreferenced: shadow }
     }
@@ -54,8 +54,8 @@ impl MemCgroups {
     /// Moves a charge of swap to another group; nobody's limit is asked. Kernel: the charge and uncharge around
     /// `mem_cgroup_private_id_get_online`.
     fn move_swap_charge(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
-        self.charge(to, Which::Swap, nr_pages);
-        self.uncharge(from, Which::Swap, nr_pages);
+        self.charge(to, CounterKind::Swap, nr_pages);
+        self.uncharge(from, CounterKind::Swap, nr_pages);
     }
 
     /// Moves a charge of swap and what is counted of it.
@@ -75,14 +75,14 @@ impl MemCgroups {
 
     /// Uncharges slots of a group, which stays recorded as their owner.
     fn uncharge_slots_of(&self, group: &MemCgroup, nr_pages: u64) {
-        self.uncharge(group, Which::Swap, nr_pages);
+        self.uncharge(group, CounterKind::Swap, nr_pages);
         group.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
     /// Charges slots of a group, or says which level refused, which the group is told. Kernel:
     /// `mem_cgroup_try_charge_swap`.
     fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
-        self.try_charge(group, Which::Swap, nr_pages).inspect_err(|_| {
+        self.try_charge(group, CounterKind::Swap, nr_pages).inspect_err(|_| {
             self.raise(group, MemcgEvent::SwapMax);
             self.raise(group, MemcgEvent::SwapFail);
         })?;
@@ -97,7 +97,7 @@ impl MemCgroups {
         // Off its list first: the list is found by the group.
         folio.lru_del();
         folio.unbind(self);
-        self.uncharge(owner, Which::Memory, nr_pages);
+        self.uncharge(owner, CounterKind::Memory, nr_pages);
         if payer.css() != owner.css() {
             self.move_swap_charge(owner, payer, nr_pages);
         }
@@ -105,7 +105,7 @@ impl MemCgroups {
     }
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Says who pays for a slot that is swapped out, 0 for nobody. `ci` is its locked cluster.
     #[inline]
     pub(crate) fn slot_owner(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> MemcgId {
@@ -149,7 +149,7 @@ impl<'a> Cx<'a> {
     /// Says, to hooks too, that a charge of swap was refused.
     fn refused_swap(&self, level: &MemCgroup, nr_pages: u64) -> SwapError {
         self.swap.policies.note(LimitNotice { group: level.css(), limit: LimitKind::Swap, nr_pages });
-        self.swap.over_limit(level, Which::Swap, nr_pages)
+        self.swap.over_limit(level, CounterKind::Swap, nr_pages)
     }
 
     /// Returns how many slots of a locked cluster their owner is charged for: of virtual ones those that have a real one
@@ -166,7 +166,7 @@ impl<'a> Cx<'a> {
         nr
     }
 
-    /// [`Cx::nr_charged`] of the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
+    /// [`Operation::nr_charged`] of the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
     fn nr_charged_of(&self, folio: Folio<'_>) -> Result<u64> {
         let (device, offset) = self.folio_slots(folio)?;
         let slot = offset.in_cluster();
@@ -199,7 +199,7 @@ impl<'a> Cx<'a> {
         groups.try_charge_slots(payer, nr_pages).map_err(|level| self.refused_swap(level, nr_pages))
     }
 
-    /// Takes back what [`Cx::try_charge_backing`] charged. Errors: `NotCached` (EINVAL).
+    /// Takes back what [`Operation::try_charge_backing`] charged. Errors: `NotCached` (EINVAL).
     pub(crate) fn cancel_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         if let (Some(payer), Some(groups)) = (self.payer_of(folio)?, self.swap.memcg()) {
             groups.uncharge_slots_of(payer, folio.nr_pages().into());
@@ -321,7 +321,7 @@ impl<'a> Cx<'a> {
                     groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
                 }
                 if is_v1 {
-                    groups.uncharge(payer, Which::Swap, nr_pages);
+                    groups.uncharge(payer, CounterKind::Swap, nr_pages);
                     payer.count(MemcgStat::Swap, -(nr_pages as i64));
                 }
                 groups.id_put(owner, nr_pages);
@@ -354,26 +354,26 @@ impl<'a> Cx<'a> {
 
     /// Decides what the slots of a locked folio record that leaves the cache, and moves charges and pins accordingly. `ci`
     /// is their locked cluster. Kernel: the owner step of `__swap_cache_del_folio`.
-    pub(crate) fn removal_records(
+    pub(crate) fn removal_shadows(
         &mut self,
         (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
         slots: Range<usize>,
         folio: &LockedFolio<'_>,
-        leave: Leave<'_>,
-    ) -> Records {
+        leave: CacheExit<'_>,
+    ) -> SlotShadows {
         let (evict, shadow) = match leave {
-            Leave::Uncharged(shadow) => return Records::both(shadow),
-            Leave::Reclaimed(evict) => (Some(evict), Shadow::default()),
-            Leave::Dropped(shadow) => (None, shadow),
+            CacheExit::Uncharged(shadow) => return SlotShadows::both(shadow),
+            CacheExit::Reclaimed(evict) => (Some(evict), Shadow::default()),
+            CacheExit::Dropped(shadow) => (None, shadow),
         };
-        let evicted = |group: Option<&MemCgroup>| Records::both(evict.map_or(shadow, |evict| evict(group)));
+        let evicted = |group: Option<&MemCgroup>| SlotShadows::both(evict.map_or(shadow, |evict| evict(group)));
         let (Some(groups), Some(own)) = (self.swap.memcg(), self.swap.group_of(folio.folio())) else {
             return evicted(None);
         };
         own.count(MemcgStat::Swapcached, -i64::from(folio.nr_pages()));
         let recorded = |group: &MemCgroup| {
             let evicted = evict.map_or(Shadow::default(), |evict| evict(Some(group)));
-            Records::both(Shadow { memcg: group.id(), ..evicted })
+            SlotShadows::both(Shadow { memcg: group.id(), ..evicted })
         };
         let nr_pages = u64::from(folio.nr_pages());
         let is_v1 = groups.do_memsw_account();
@@ -395,7 +395,7 @@ impl<'a> Cx<'a> {
         }
         if folio.has(FolioFlags::SWAP_UNCHARGED) {
             folio.clear(FolioFlags::SWAP_UNCHARGED);
-            return Records::both(Shadow::default());
+            return SlotShadows::both(Shadow::default());
         }
         if is_v1 && evict.is_none() && !groups.options().is_rfc_literal {
             return self.removal_v1(ci, slots, own);
@@ -416,18 +416,18 @@ impl<'a> Cx<'a> {
     }
 
     /// v1, not reclaimed: the folio keeps its charge, so slots that live on need one of their own.
-    fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: Range<usize>, own: &MemCgroup) -> Records {
+    fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: Range<usize>, own: &MemCgroup) -> SlotShadows {
         let groups = self.swap.memcg().expect("the folio has a group");
         let table = ci.table().expect("cached slots have a table");
         let nr_referenced = slots.filter(|&slot| !table.get(slot).is_cache_only()).count() as u64;
         let unreferenced = Shadow::default();
         if nr_referenced == 0 {
-            return Records::both(unreferenced);
+            return SlotShadows::both(unreferenced);
         }
         let payer = groups.id_get_online(own, nr_referenced);
-        groups.charge(payer, Which::Swap, nr_referenced);
+        groups.charge(payer, CounterKind::Swap, nr_referenced);
         payer.count(MemcgStat::Swap, nr_referenced as i64);
-        Records { referenced: Shadow { memcg: payer.id(), ..Shadow::default() }, unreferenced }
+        SlotShadows { referenced: Shadow { memcg: payer.id(), ..Shadow::default() }, unreferenced }
     }
 
     /// Uncharges slots that are about to be NULL, one call a run of equal owner; virtual ones have lost what was behind

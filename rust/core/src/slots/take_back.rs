@@ -9,7 +9,7 @@ use crate::cluster::{ClusterFlag, ListId};
 use crate::folio::{FolioFlags, FolioRef};
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::SyncDiscard;
-use crate::machine::{Cx, Event, OnCpu, Swap, Workers};
+use crate::machine::{Event, OnCpu, Operation, Swap, Workers};
 use crate::table::SwapTableEntry;
 
 /// When a cached slot may be taken back. Kernel: the `TTRS_*` flags.
@@ -60,7 +60,7 @@ pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffs
     }
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Operation<'a> {
     /// Takes the folio of a cached slot out of the cache if that frees its slots. Kernel: `__try_to_reclaim_swap`.
     ///
     /// No cluster lock is held. Never waits for the folio lock.
@@ -201,7 +201,7 @@ impl OnCpu<'_> {
     #[inline]
     pub(crate) fn finish(&mut self) {
         if self.has_queued_work() && self.swap().workers == Workers::Inline {
-            self.cx().work();
+            self.operation().work();
         }
     }
 }

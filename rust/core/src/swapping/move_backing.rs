@@ -91,14 +91,14 @@ impl Swap {
             }
             let owner = locked.entry().ok_or(SwapError::NotCached)?;
             let mut on_cpu = self.on_cpu(cpu)?;
-            let new = on_cpu.cx().alloc_backing(owner, locked.order(), Some(&[to]));
+            let new = on_cpu.operation().alloc_backing(owner, locked.order(), Some(&[to]));
             on_cpu.finish();
             drop(on_cpu);
             let Some(new) = new else { return Ok(Moved::NoRoom) };
             let written = locked.bytes().and_then(|bytes| target.storage().write(new.offset(), &bytes));
             let mut on_cpu = self.on_cpu(cpu)?;
             if let Err(error) = written {
-                on_cpu.cx().free_unnamed_run(new, locked.nr_pages());
+                on_cpu.operation().free_unnamed_run(new, locked.nr_pages());
                 on_cpu.finish();
                 return Err(error);
             }

@@ -8,7 +8,7 @@ use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};
-use crate::slots::owner::{Leave, SeenSlots};
+use crate::slots::owner::{CacheExit, SeenSlots};
 use crate::table::Shadow;
 use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 
@@ -59,7 +59,7 @@ pub(crate) struct NewFolio<'r> {
 
 impl Swap {
     /// Allocates a folio of one order, inserts it, charges it. Step I2 and I3. Kernel: `__swap_cache_alloc`.
-    fn alloc_one<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
+    fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         // As posted, a large folio without a fault is not held to what its caller may do.
         let is_unlimited =
@@ -83,7 +83,7 @@ impl Swap {
             && let Err(error) = self.charge_swapin(&locked, seen, payer, gfp, how.cpu)
         {
             let mut on_cpu = self.on_cpu(how.cpu)?;
-            on_cpu.del_locked(&locked, Leave::Uncharged(seen.shadow))?;
+            on_cpu.del_locked(&locked, CacheExit::Uncharged(seen.shadow))?;
             on_cpu.counters().count_order(OrderEvent::InFallbackCharge, order);
             return Err(error);
         }
@@ -148,7 +148,7 @@ impl Swap {
         let mut orders = if how.orders.is_empty() { how.orders } else { how.orders.with_zero() };
         let mut order = orders.highest();
         loop {
-            let error = match self.alloc_one(targ, order, how) {
+            let error = match self.alloc_and_insert(targ, order, how) {
                 Err(SwapError::ShadowChanged(_)) => {
                     self.on_cpu(how.cpu)?.counters().count(Event::ShadowRetries, 1);
                     continue;
@@ -193,7 +193,7 @@ impl Swap {
                         return Err(error);
                     }
                     if let Some(notice) = notice {
-                        self.ask_refault(&folio, notice);
+                        self.ask_refault_policy(&folio, notice);
                     }
                     return Ok((folio, true));
                 }
@@ -224,7 +224,7 @@ impl Swap {
         let locked = folio.folio().lock();
         let flags = folio.flags();
         if flags.contains(FolioFlags::SWAPCACHE) && !flags.intersects(FolioFlags::UPTODATE | FolioFlags::DIRTY) {
-            self.on_cpu(cpu)?.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
+            self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::swapping::swapin::{Orders, Swapin};
 
 /// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
 #[derive(Debug)]
-pub struct Kept<'a> {
+pub struct KeptFolio<'a> {
     /// The folio.
     pub folio: MappedFolio<'a>,
     /// The reason.
@@ -90,7 +90,7 @@ impl Swap {
             return Err(SwapError::AlreadyCached(entry));
         }
         check_home(folio.folio(), self.memory_of_folios())?;
-        let wish = self.ask_swap(folio);
+        let wish = self.ask_swap_policy(folio);
         let locked = folio.folio().try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
         let result = self.add_to_swap_as(&locked, &wish, cpu);
         let entry = locked.entry();
@@ -107,7 +107,7 @@ impl Swap {
     /// view of its bytes; `Io` the write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the
     /// folio lock.
     /// Kernel: `shrink_folio_list` of one folio; differs: it is not split here when there is no room.
-    pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, Kept<'s>> {
+    pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
         self.end_operation();
@@ -117,13 +117,13 @@ impl Swap {
                 folio.into_raw();
                 Ok(entry)
             }
-            Err(error) => Err(Kept { folio: MappedFolio::from_parts(folio, pages), error }),
+            Err(error) => Err(KeptFolio { folio: MappedFolio::from_parts(folio, pages), error }),
         }
     }
 
     fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
-        let wish = self.ask_swap(folio);
+        let wish = self.ask_swap_policy(folio);
         let locked = folio.folio().lock_for_io()?;
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
         if is_new && let Err(error) = self.add_to_swap_as(&locked, &wish, cpu) {

@@ -7,7 +7,7 @@ impl Swap {
     /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
     pub fn run_workers(&self) -> u64 {
         let mut on_cpu = self.on_cpu(crate::base::types::CpuId(0)).expect("there is a CPU 0");
-        let nr_done = on_cpu.cx().work();
+        let nr_done = on_cpu.operation().work();
         drop(on_cpu);
         nr_done + self.run_zswap_worker()
     }

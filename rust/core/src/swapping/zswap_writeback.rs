@@ -6,7 +6,7 @@ use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::{Event, Swap, ZswapShrinker};
 use crate::memcg::{MemCgroup, MemcgStat};
-use crate::slots::owner::Leave;
+use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{NewFolio, Orders, Swapin};
 use crate::table::Shadow;
 use crate::workingset::RefaultContext;
@@ -32,7 +32,7 @@ impl Swap {
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;
-        let id = on_cpu.cx().zswap_id(&device, entry.offset()).ok_or(SwapError::NotInZswap(entry))?;
+        let id = on_cpu.operation().zswap_id(&device, entry.offset()).ok_or(SwapError::NotInZswap(entry))?;
         drop(on_cpu);
         self.writeback(id, entry, cpu)
     }
@@ -53,7 +53,7 @@ impl Swap {
             Ok(real) => real,
             Err(error) => {
                 // Clean and not read: the slot gets back what it was.
-                self.on_cpu(cpu)?.del_locked(&locked, Leave::Dropped(Shadow::default()))?;
+                self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 return Err(error);
             }
         };
@@ -74,12 +74,12 @@ impl Swap {
     /// Steps 2 to 5 with the folio locked: it holds the page then, and the entry is gone. Returns the real slot to write to.
     fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
         let mut on_cpu = self.on_cpu(cpu)?;
-        let cx = on_cpu.cx();
-        let (device, offset) = cx.folio_slots(locked.folio())?;
+        let op = on_cpu.operation();
+        let (device, offset) = op.folio_slots(locked.folio())?;
         let swp = device.entry_at(offset);
         let no_way_out = SwapError::NoWayOut(swp);
         // 2: freed and stored again in between, it would be another page's data.
-        if cx.zswap_id(device, offset) != Some(id) {
+        if op.zswap_id(device, offset) != Some(id) {
             return Err(no_way_out);
         }
         // 3: a page without a place to go stays where it is.

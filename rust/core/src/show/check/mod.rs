@@ -13,7 +13,7 @@ use crate::base::types::{ClusterIdx, CssId, Order, SwpOffset};
 use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::folio::FolioFlags;
 use crate::machine::device::{SwapDevice, SwpFlags};
-use crate::machine::{DeviceTable, Hints, Local, Swap};
+use crate::machine::{CpuLocal, DeviceTable, Hints, Swap};
 use crate::table::{EntryKind, SwapTableEntry};
 use crate::workingset::Lruvec;
 
@@ -216,7 +216,7 @@ fn check_list(device: &SwapDevice, list: ListId, members: &HashSet<ClusterIdx>) 
     })
 }
 
-fn check_hints(cpu: usize, local: &SpinGuard<'_, Local>, hints: &Hints, is_virtual: bool) -> Result<()> {
+fn check_hints(cpu: usize, local: &SpinGuard<'_, CpuLocal>, hints: &Hints, is_virtual: bool) -> Result<()> {
     for (order, hint) in Order::all().zip(hints) {
         let slot = hint.offset().in_cluster() as u32;
         if hint.offset().0 == 0 {

@@ -11,7 +11,7 @@ use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::folio::Folio;
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::machine::profile::{Hibernation, RuleU};
-use crate::machine::{Cx, Event, Hints, OnCpu, Swap};
+use crate::machine::{Event, Hints, OnCpu, Operation, Swap};
 use crate::table::SwapTableEntry;
 
 /// One call's wish: how many runs of which order, what their entries shall hold, and where the answers go.
@@ -51,7 +51,7 @@ const VIRTUAL: bool = true;
 /// All other devices.
 const ORDINARY: bool = false;
 
-impl Cx<'_> {
+impl Operation<'_> {
     /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
     fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
         // Relaxed: see `swapon`.
@@ -128,7 +128,7 @@ impl Cx<'_> {
     }
 
     /// Takes runs from the hint's cluster as long as the very next one is free and the cluster does not become full:
-    /// no search, most often no list. Does what [`Cx::scan`] would, or nothing; most requests end here.
+    /// no search, most often no list. Does what [`Operation::scan`] would, or nothing; most requests end here.
     ///
     /// `take` gets each run and says whether it wants another.
     #[inline(always)]
@@ -279,7 +279,7 @@ impl OnCpu<'_> {
             taken = entry;
             false
         };
-        match self.cx().take_at_hint::<ORDINARY>(order, SwapTableEntry::SWAPPED_OUT, take) {
+        match self.operation().take_at_hint::<ORDINARY>(order, SwapTableEntry::SWAPPED_OUT, take) {
             0 => self.alloc_searching(order),
             _ => Ok(taken),
         }
@@ -302,7 +302,7 @@ impl OnCpu<'_> {
         debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
         let mut request = Request::new(order, word, out);
         while request.wanted() > 0 {
-            let is_served = self.cx().alloc_run(&mut request);
+            let is_served = self.operation().alloc_run(&mut request);
             // A failing search queues work too: it may have emptied clusters on its way.
             self.finish();
             if !is_served {
@@ -316,15 +316,15 @@ impl OnCpu<'_> {
     ///
     /// Errors: `NoDevice` (ENOENT) of a virtual device too; `NoSpace` (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
     pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
-        let mut cx = self.cx();
-        let device = cx
+        let mut op = self.operation();
+        let device = op
             .device(ty)
             .filter(|device| !device.is_virtual())
             .ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
         let mut entry = [SwpEntry::NONE];
-        let uses_hint = cx.swap.switches.hibernation == Hibernation::Hint;
+        let uses_hint = op.swap.switches.hibernation == Hibernation::Hint;
         let mut request = Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry);
-        let is_served = cx.alloc_on(device, uses_hint, &mut request);
+        let is_served = op.alloc_on(device, uses_hint, &mut request);
         if is_served {
             device.hibernation.add(entry[0].offset());
         }

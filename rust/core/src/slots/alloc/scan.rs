@@ -3,7 +3,7 @@
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{Order, SwpOffset};
 use crate::cluster::ClusterGuard;
-use crate::machine::Cx;
+use crate::machine::Operation;
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::slots::take_back::{ReclaimWhen, Reclaimed};
 use crate::table::{EntryKind, SwapTable};
@@ -19,7 +19,7 @@ enum Range {
     InUse,
 }
 
-impl Cx<'_> {
+impl Operation<'_> {
     /// Takes one run from a cluster, from `offset` upwards, and puts the cluster where it belongs then; says whether it
     /// did. Kernel: `alloc_swap_scan_cluster`.
     pub(super) fn scan<'c>(

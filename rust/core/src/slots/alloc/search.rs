@@ -2,14 +2,14 @@
 
 use crate::base::types::{Order, SwpOffset};
 use crate::cluster::ListId;
-use crate::machine::Cx;
+use crate::machine::Operation;
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::machine::profile::{FirstSearch, GhostLargeOrders};
 use crate::slots::take_back::Budget;
 
 use super::Request;
 
-impl Cx<'_> {
+impl Operation<'_> {
     /// Serves a request from one device. Kernel: `cluster_alloc_swap_entry`.
     pub(super) fn cluster_alloc(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
         if request.order != Order::ZERO && !self.takes_large_orders(device) {

@@ -8,7 +8,7 @@ use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::machine::Swap;
 use crate::storage::StorageStats;
 use crate::swapping::swapin::{Orders, Swapin};
-use crate::swapping::swapout::{Kept, MappedFolio};
+use crate::swapping::swapout::{KeptFolio, MappedFolio};
 
 /// Operations between two calls of the caller's function.
 const TICK_OPS: usize = 256;
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
         let split = self.clock.time(&mut self.report.swap_out_ns, || swap.folio_split(mapped, Order::ZERO, cpu));
         let mut parts: Vec<_> = match split {
             Ok(parts) => parts.into_iter().map(Some).collect(),
-            Err((folio, error)) => return self.drop_kept(Kept { folio, error }, cpu),
+            Err((folio, error)) => return self.drop_kept(KeptFolio { folio, error }, cpu),
         };
         let mut result = Ok(());
         for page in split_order(nr_pages) {
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
 
     /// Gives a folio up that stayed in memory: for want of a slot, or of a place behind it, it is counted, all else ends the
     /// replay.
-    fn drop_kept(&mut self, Kept { folio, error }: Kept<'a>, cpu: CpuId) -> Result<()> {
+    fn drop_kept(&mut self, KeptFolio { folio, error }: KeptFolio<'a>, cpu: CpuId) -> Result<()> {
         let (nr_pages, has_slots) = (u64::from(folio.folio().nr_pages()), folio.folio().entry().is_some());
         self.swap.folio_unmap(folio, cpu)?;
         match error {

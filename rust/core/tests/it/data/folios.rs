@@ -9,7 +9,7 @@ use swapcore::base::limits::PAGE_SIZE;
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::{FaultPlan, Faulty, Ram, SwapStorage, Zram, ZramOptions};
-use swapcore::{Config, CpuId, DeviceSpec, Kept, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
+use swapcore::{Config, CpuId, DeviceSpec, KeptFolio, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
 
 use crate::common::{options_of, order, page_of, stat, swap_on};
 
@@ -149,7 +149,7 @@ fn a_failed_write_leaves_the_folio_mapped_dirty_and_as_it_was() {
     ] {
         faulty.set_plan(plan).expect("a good plan");
         let folio = MappedFolio::map(swap.folio_with(order(2), &data).expect("memory"));
-        let Err(Kept { folio, error }) = swap.swap_out(folio, CpuId(0)) else { panic!("the write fails") };
+        let Err(KeptFolio { folio, error }) = swap.swap_out(folio, CpuId(0)) else { panic!("the write fails") };
         assert!(matches!(error.errno(), 5 | 28), "{error}");
         let flags = folio.folio().flags();
         assert!(flags.contains(swapcore::FolioFlags::DIRTY | swapcore::FolioFlags::SWAPCACHE));

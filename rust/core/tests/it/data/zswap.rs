@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
-use swapcore::memcg::{Hierarchy, MemcgWish};
+use swapcore::memcg::{Hierarchy, MemcgSwitches};
 use swapcore::storage::{FaultPlan, Faulty, Ram};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{
@@ -42,7 +42,7 @@ fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
     // No charges in advance, so that usage is the number of charged pages.
-    let memcg = MemcgWish { has_stock: false, ..config.switches.memcg };
+    let memcg = MemcgSwitches { has_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
         switches,

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
-use swapcore::memcg::{DeadSwapin, Hierarchy, MemcgWish, OwnerStore};
+use swapcore::memcg::{DeadSwapin, Hierarchy, MemcgSwitches, OwnerStore};
 use swapcore::mm::{Mm, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::Ram;
@@ -206,7 +206,7 @@ enum Front {
     Virtual,
 }
 
-fn run(hierarchy: Hierarchy, wish: MemcgWish, front: Front, ops: &[Op]) -> Result<(), TestCaseError> {
+fn run(hierarchy: Hierarchy, wish: MemcgSwitches, front: Front, ops: &[Op]) -> Result<(), TestCaseError> {
     let switches = Switches { memcg: wish, ..Profile::Newest.switches() };
     let zswap = (front == Front::Virtual).then(|| ZswapOptions { max_pool_percent: 1, ..ZswapOptions::default() });
     let config = Config { memcg: Some(hierarchy), memory_pages: 1024, switches, zswap, ..Config::default() };
@@ -240,12 +240,12 @@ fn run(hierarchy: Hierarchy, wish: MemcgWish, front: Front, ops: &[Op]) -> Resul
 }
 
 /// Every owner store with every rule for dead owners that it can keep.
-fn wishes() -> Vec<MemcgWish> {
+fn wishes() -> Vec<MemcgSwitches> {
     let stores = [OwnerStore::Shadow, OwnerStore::Array, OwnerStore::ClusterTable, OwnerStore::Trampoline];
     let rules = [DeadSwapin::Reparent, DeadSwapin::FaultMm, DeadSwapin::ReparentIfShared];
     let both = stores.into_iter().flat_map(|owner_store| rules.into_iter().map(move |rule| (owner_store, rule)));
     both.filter(|&(store, rule)| store != OwnerStore::Shadow || rule != DeadSwapin::FaultMm)
-        .map(|(owner_store, rule)| MemcgWish { owner_store, dead_swapin: Some(rule), ..MemcgWish::CANON })
+        .map(|(owner_store, rule)| MemcgSwitches { owner_store, dead_swapin: Some(rule), ..MemcgSwitches::CANON })
         .collect()
 }
 
