@@ -9,7 +9,8 @@ import sys
 import swapcore as sc
 
 BUDGET_SECONDS = 0.050
-ROUNDS = 9
+MIN_ROUNDS = 9
+MAX_ROUNDS = 60
 HEAVY = ("numpy", "rich", "matplotlib", "importlib.metadata")
 
 
@@ -32,9 +33,13 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_import_takes_under_50_ms_more_than_a_bare_interpreter() -> None:
-    # In turn, so that a slow moment of the machine hits both.
-    pairs = [(seconds_of("pass"), seconds_of("import swapcore")) for _ in range(ROUNDS)]
-    bare, ours = (min(times) for times in zip(*pairs, strict=True))
+    bare = ours = float("inf")
+    for nr_done in range(1, MAX_ROUNDS + 1):
+        # In turn, so that a slow moment of the machine hits both. Other processes only add time, so the
+        # least of many rounds is the cost without other load.
+        bare, ours = min(bare, seconds_of("pass")), min(ours, seconds_of("import swapcore"))
+        if nr_done >= MIN_ROUNDS and ours - bare < BUDGET_SECONDS:
+            break
     assert ours - bare < BUDGET_SECONDS
 
 
