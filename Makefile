@@ -33,7 +33,7 @@ test-rust:
 	cargo test --locked --workspace --exclude swapcore-py
 
 test-python: $(BUILT)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(BUILT)
 	cargo fmt --all --check

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from helpers.places import ROOT
 from helpers.rust_layers import Crate, code_of, receiver_of, use_paths
-
-ROOT = Path(__file__).resolve().parents[2]
 
 CORE = Crate.read(
     ROOT / "rust/core/src",

@@ -13,12 +13,12 @@ mod model {
     }
 }
 
-/// What the core's `base` is to the files.
+/// Stands in for the core's `base`.
 mod base {
     pub(crate) use crate::shim::{error, sync, types, zeroed};
 }
 
-/// What the core's `table` is to the index.
+/// Stands in for the core's `table`.
 mod table {
     pub(crate) use super::shown::ShownTable;
 }
@@ -39,7 +39,7 @@ use refs::FolioRefs;
 use shim::device::Device;
 use shown::ShownTable;
 
-/// A table of one entry goes from cluster 0 to cluster 1 while somebody looks cluster 0's entry up.
+/// A table of one entry goes from cluster 0 to cluster 1 while a reader looks cluster 0's entry up.
 #[test]
 fn a_lookup_never_sees_another_clusters_entry() {
     loom::model(|| {
@@ -68,7 +68,7 @@ fn a_lookup_never_sees_another_clusters_entry() {
     });
 }
 
-/// A folio is frozen, leaves slot 0, is freed and becomes the folio of slot 1, while somebody looks slot 0 up.
+/// A folio is frozen, leaves slot 0, is freed and becomes the folio of slot 1, while a reader looks slot 0 up.
 #[test]
 fn a_lookup_with_a_reference_has_the_slots_folio() {
     loom::model(|| {
@@ -121,11 +121,11 @@ fn the_last_reference_frees_once_and_sees_everything() {
         };
         let mine = put(0, &refs, &done);
         assert!(mine != other.join().expect("no panic"), "exactly one frees");
-        assert!(!refs.try_get(), "nobody takes a reference to a free page");
+        assert!(!refs.try_get(), "a free page gives no reference");
     });
 }
 
-/// A cluster goes and its record becomes another cluster's, while somebody looks both up, with the lock and without.
+/// A cluster goes and its record becomes another cluster's, while a reader looks both up, with the lock and without.
 #[test]
 fn a_cluster_that_is_found_is_the_one_looked_for() {
     loom::model(|| {
@@ -152,7 +152,7 @@ fn a_cluster_that_is_found_is_the_one_looked_for() {
     });
 }
 
-/// A cluster goes and comes back under its old number, with the same record, while somebody looks it up.
+/// A cluster goes and comes back under its old number, with the same record, while a reader looks it up.
 #[test]
 fn a_cluster_made_again_is_whole() {
     loom::model(|| {
@@ -174,7 +174,7 @@ fn a_cluster_made_again_is_whole() {
     });
 }
 
-/// Two make clusters at the same time: they get the two lowest numbers, one each; the next gets what one gives back.
+/// Two threads make clusters at the same time and get the two lowest numbers; a number given back is the next one.
 #[test]
 fn two_makers_get_the_lowest_numbers() {
     loom::model(|| {

@@ -13,12 +13,12 @@ mod model {
     }
 }
 
-/// What the core's `base` is to the files.
+/// Stands in for the core's `base`.
 mod base {
     pub(crate) use crate::shim::{error, sync, types, zeroed};
 }
 
-/// What the core's `table` is to the index.
+/// Stands in for the core's `table`.
 mod table {
     pub(crate) use super::shown::ShownTable;
 }
@@ -39,7 +39,7 @@ const NR_RECORDS: u32 = 6;
 const CAPACITY: u32 = 8;
 const STEPS: u32 = 40;
 
-/// The entry of a cluster: its number, and who wrote it when.
+/// The entry of a cluster: its number, the writer, and the time.
 fn entry_of(idx: u32, stamp: u64) -> u64 {
     u64::from(idx) + 1 + (stamp << 8)
 }
@@ -48,7 +48,7 @@ fn assert_own(idx: u32, entry: u64) {
     assert!(entry == 0 || entry & 0xff == u64::from(idx) + 1, "cluster {idx} shows {entry:#x}");
 }
 
-/// Makes, destroys and looks up; whoever destroys a cluster found it whole.
+/// Makes, destroys and looks up; a thread that destroys a cluster found it whole.
 fn wander(device: &Device, me: u64) {
     let mut rng = thread_rng();
     for step in 0..STEPS {
@@ -90,7 +90,7 @@ fn lookups_find_their_own_cluster_or_none() {
                 })
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
-            // What is left is whole, and numbered as the index says.
+            // Each remaining cluster is whole and has its number in the index.
             let left: Vec<u32> = (0..CAPACITY).filter(|&idx| device.lock(idx).is_some()).collect();
             let mut from = 0;
             let listed: Vec<u32> = std::iter::from_fn(|| {
@@ -105,7 +105,7 @@ fn lookups_find_their_own_cluster_or_none() {
     );
 }
 
-/// Numbers are handed out lowest first, by whatever schedule: with all in use, the one given back is the next.
+/// Numbers are handed out lowest first, under any schedule: with all in use, the one given back is the next.
 #[test]
 fn the_number_given_back_is_the_next_one() {
     shuttle::check_random(

@@ -1,4 +1,4 @@
-//! What files of the core find in place of their neighbours when a test compiles them under a model: `crate::model` has
+//! Stand-ins for the neighbours of core files that a test compiles under a model: `crate::model` has
 //! the primitives that the model drives.
 
 pub(crate) mod sync {
@@ -73,7 +73,7 @@ pub(crate) mod device {
     use crate::model::MutexGuard;
     use crate::model::atomics::{AtomicU64, Ordering};
 
-    /// What a record's lock protects.
+    /// The data that the lock of a record protects.
     #[derive(Debug)]
     pub(crate) struct Record {
         pub(crate) index: u32,

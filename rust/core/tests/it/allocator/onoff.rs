@@ -1,0 +1,79 @@
+//! Devices turned off and on while threads allocate and free: nothing is lost, nothing is handed out twice.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry};
+
+use crate::common::stress_time;
+
+const THREADS: u16 = 4;
+
+/// Runs in use, by first entry. The thread that takes a run out of the map drops its reference.
+type Owned = Mutex<BTreeMap<SwpEntry, u32>>;
+
+fn take_covering(owned: &Owned, slot: SwpEntry) -> Option<(SwpEntry, u32)> {
+    let mut owned = owned.lock().expect("no thread panicked");
+    let (&first, &nr_pages) = owned.range(..=slot).next_back()?;
+    let is_covered = slot.value() < first.value() + nr_pages as u64;
+    is_covered.then(|| (first, owned.remove(&first).expect("just seen")))
+}
+
+fn hammer(swap: &Swap, owned: &Owned, cpu: CpuId, stop: &AtomicBool) {
+    let mut seed = 0x9e37_79b9_7f4a_7c15 ^ cpu.0 as u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let order = Order::new([0, 0, 0, 2, 4, 9][random(6) as usize]).expect("an order");
+        if let Ok(entry) = swap.alloc(order, cpu) {
+            let before = owned.lock().expect("no thread panicked").insert(entry, order.nr_pages());
+            assert_eq!(before, None, "{entry} handed out twice");
+        }
+        let some = SwpEntry::from_value(random(2) << 58 | random(8192));
+        if let Some((first, nr_pages)) = take_covering(owned, some) {
+            swap.put(first, nr_pages, cpu).expect("the reference was this map's");
+        }
+    }
+}
+
+#[test]
+fn a_device_goes_and_comes_back_under_load() {
+    for (_, profile) in Profile::NAMES {
+        let swap = Swap::new(THREADS as usize, profile).expect("cpus");
+        let spec = DeviceSpec::new(8000).priority(5);
+        swap.swapon(&spec).expect("a good device");
+        let (owned, stop, mut nr_off) = (Owned::default(), AtomicBool::new(false), 0);
+        std::thread::scope(|scope| {
+            for cpu in (0..THREADS).map(CpuId) {
+                let (swap, owned, stop) = (&swap, &owned, &stop);
+                scope.spawn(move || hammer(swap, owned, cpu, stop));
+            }
+            let end = Instant::now() + stress_time() / Profile::NAMES.len() as u32;
+            // However slow the machine is, a few rounds.
+            while Instant::now() < end || nr_off < 4 {
+                let device = swap.swapon(&spec).expect("a free type");
+                std::thread::sleep(Duration::from_millis(5));
+                let unuse = |entry: SwpEntry, _| match take_covering(&owned, entry) {
+                    Some((first, nr_pages)) => swap.put(first, nr_pages, CpuId(0)),
+                    // Its owner is about to record it or to give it back: the next pass will see.
+                    None => Ok(()),
+                };
+                while let Err(error) = swap.swapoff(&device, unuse) {
+                    assert!(matches!(error, SwapError::StillInUse { .. }), "{error}");
+                }
+                assert!(matches!(swap.swapoff(&device, |_, _| Ok(())), Err(SwapError::NoDevice(_))));
+                nr_off += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        for (first, nr_pages) in std::mem::take(&mut *owned.lock().expect("no thread panicked")) {
+            swap.put(first, nr_pages, CpuId(0)).expect("in use");
+        }
+        assert_eq!(swap.nr_swap_pages() as u64, swap.total_swap_pages());
+        swap.check().expect("every invariant");
+    }
+}

@@ -1,0 +1,38 @@
+//! Tests of the core through its public items, in one binary so that the crate is linked once.
+//!
+//! A module is a subject. `loom` and `shuttle` are binaries of their own because each compiles files of the core with
+//! other atomics. `SWAPCORE_STRESS_SECONDS` is the duration of each load by threads, and `SWAPCORE_PROGRAMS`
+//! multiplies the number of random programs.
+
+mod common;
+
+mod allocator {
+    mod model;
+    mod onoff;
+    mod random;
+    mod readers;
+}
+
+mod data {
+    mod folios;
+    mod reclaim;
+    mod storage;
+    mod zswap;
+}
+
+mod ghost {
+    mod clusters;
+    mod races;
+    mod resize;
+}
+
+mod memcg {
+    mod files;
+    mod random;
+}
+
+mod virtual_slots {
+    mod random;
+    mod steps;
+    mod threads;
+}

@@ -1,0 +1,406 @@
+"""Random programs on the real allocator and on a naive model: every slot, counter, list and hint must agree.
+
+Two drivers share `Lockstep`: hypothesis, which shrinks what it finds, and seeded programs, which are cheap
+enough to run by the thousand. A failure prints the program; `run_program(seed)` repeats a seeded one.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers.lockstep import MAX_ORDER, C, Disk, Lockstep
+from helpers.programs import nr_programs
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROFILES = ("v618", "p3", "series", "newest")
+WORKERS = ("inline", "manual")
+NR_BLOCKS = 8
+PROGRAMS_IN_BLOCK = nr_programs(60)
+STEPS = 45
+MAX_DEVICES = 3
+
+
+def random_disk(rng: random.Random) -> Disk:
+    """Draws a device: a few clusters, often with a short last one, sometimes with bad pages."""
+    pages = rng.choice([rng.randint(4, 600), rng.randint(513, 3 * C), C * rng.randint(1, 5)])
+    blkdev = rng.random() < 0.9
+    bad: set[int] = set()
+    if blkdev and rng.random() < 0.3:
+        bad = {rng.randint(1, pages - 1) for _ in range(rng.randint(1, min(12, pages // 2)))}
+        if pages > 3 * C and rng.random() < 0.2:
+            bad |= set(range(C, 2 * C))  # a cluster without any usable slot
+    return Disk(
+        pages,
+        frozenset(bad),
+        rng.choice([None, 0, 5, 5, 7]),
+        rotational=rng.random() < 0.2,
+        blkdev=blkdev,
+        page_discard=rng.random() < 0.35,
+    )
+
+
+class Program:
+    """One seeded random program."""
+
+    def __init__(self, seed: int) -> None:
+        """Draws the machine and its devices."""
+        self.rng = rng = random.Random(seed)
+        self.nr_cpus = rng.randint(1, 3)
+        switches = {}
+        if rng.random() < 0.1:
+            switches["free_order"] = "columns"
+        if rng.random() < 0.1:
+            switches["first_search"] = "free"
+        self.side = Lockstep(
+            nr_cpus=self.nr_cpus,
+            profile=PROFILES[seed % len(PROFILES)],
+            workers=rng.choice(WORKERS),
+            switches=switches,
+            dump_every=4,
+        )
+        self.side.log.insert(0, f"# seed {seed}")
+        for _ in range(rng.randint(1, MAX_DEVICES)):
+            self.side.swapon(random_disk(rng))
+        # Each program leans on a few operations, so that some fill devices and some shred them.
+        self.weights = [rng.choice([1, 1, 2, 6]) for _ in self.operations()]
+
+    def operations(self) -> list[Callable[[], None]]:
+        """Returns the steps to draw from."""
+        return [
+            self.alloc,
+            self.alloc_batch,
+            self.fill,
+            self.put_part,
+            self.free_batch,
+            self.dup,
+            self.add_folio,
+            self.alloc_folio,
+            self.use_folio,
+            self.hibernate,
+            self.work,
+            self.switch_device,
+        ]
+
+    def run(self) -> None:
+        """Runs the program to its end."""
+        operations = self.operations()
+        for _ in range(STEPS):
+            self.rng.choices(operations, self.weights)[0]()
+        self.side.drain()
+
+    def cpu(self) -> int:
+        """Draws a CPU."""
+        return self.rng.randrange(self.nr_cpus)
+
+    def order(self) -> int:
+        """Draws an order; order 0 is as frequent as all others together."""
+        return self.rng.choice([0, self.rng.randint(0, MAX_ORDER)])
+
+    def a_run(self) -> tuple[int, int, int] | None:
+        """Draws a run that was handed out, or a part of it, of which something is still in use."""
+        if not self.side.runs or not self.side.is_in_use(run := self.rng.choice(self.side.runs)):
+            self.side.prune_runs()
+            if not self.side.runs:
+                return None
+            run = self.rng.choice(self.side.runs)
+        kind, first, nr = run
+        if self.rng.random() < 0.5:
+            skip = self.rng.randrange(nr)
+            first, nr = first + skip, self.rng.randint(1, nr - skip)
+        return kind, first, nr
+
+    def alloc(self) -> None:
+        """Allocates a few runs."""
+        for _ in range(self.rng.randint(1, 4)):
+            self.side.alloc(self.order(), self.cpu())
+
+    def alloc_batch(self) -> None:
+        """Allocates many runs of one order."""
+        order = self.order()
+        self.side.alloc_batch(self.rng.randint(1, max(2, 700 >> order)), order, self.cpu())
+
+    def fill(self) -> None:
+        """Allocates until the devices are full; rarely, because later steps then have little variety."""
+        if self.rng.random() < 0.3:
+            self.side.alloc_batch(20_000, 0, self.cpu())
+
+    def put_part(self) -> None:
+        """Drops references of the remaining part of a run."""
+        for _ in range(self.rng.randint(1, 6)):
+            if run := self.a_run():
+                for piece, nr in self.side.referenced_pieces(*run):
+                    self.side.put(run[0], piece, nr)
+
+    def free_batch(self) -> None:
+        """Takes references from many single slots in random order."""
+        slots = [
+            (kind, slot)
+            for kind, device in self.side.model.devices.items()
+            for slot, state in device.slots.items()
+            if state.count and slot not in device.hibernation
+        ]
+        if slots:
+            self.side.free_batch(self.rng.sample(slots, self.rng.randint(1, min(len(slots), 400))), 0)
+
+    def dup(self) -> None:
+        """Adds references, sometimes more than an entry can hold inline."""
+        if run := self.a_run():
+            for _ in range(self.rng.choice([1, 1, 2, 15, 17])):
+                for piece, nr in self.side.referenced_pieces(*run):
+                    self.side.dup(run[0], piece, nr)
+
+    def add_folio(self) -> None:
+        """Reads slots back into the swap cache; drops references so that some are held by it alone."""
+        for _ in range(self.rng.randint(1, 8)):
+            if run := self.a_run():
+                kind, first, nr = run
+                order = self.rng.randint(0, nr.bit_length() - 1)
+                first = first >> order << order
+                if not self.side.model.devices[kind].hibernation.isdisjoint(
+                    range(first, first + (1 << order))
+                ):
+                    continue
+                if self.side.swap_cache_add_folio(kind, first, order) is None:
+                    self.random_traits(len(self.side.folios) - 1)
+                    if self.rng.random() < 0.7:
+                        self.side.folio_put_swap(len(self.side.folios) - 1, None)
+
+    def alloc_folio(self) -> None:
+        """Swaps folios out and leaves them cached, mostly without a reference."""
+        for _ in range(self.rng.randint(1, 8)):
+            known = len(self.side.folios)
+            self.side.folio_alloc_swap(self.order(), self.cpu())
+            if len(self.side.folios) > known and self.side.folios[-1].model.entry:
+                self.random_traits(known)
+                if self.rng.random() < 0.3:
+                    self.side.folio_dup_swap(known, None)
+
+    def random_traits(self, index: int) -> None:
+        """Makes some folios hard to reclaim."""
+        trait = self.rng.choice(["locked", "writeback", "mapped", "mapped", None, None, None, None])
+        if trait:
+            self.side.set_traits(index, **{trait: True})
+
+    def use_folio(self) -> None:
+        """Does something with a cached folio."""
+        rng, side = self.rng, self.side
+        for _ in range(rng.randint(1, 4)):
+            if not (cached := side.cached_folios()):
+                return
+            index = rng.choice(cached)
+            page = rng.choice([None, rng.randrange(1 << side.folios[index].model.order)])
+            action = rng.randrange(6)
+            if action == 0:
+                side.folio_dup_swap(index, page)
+            elif action == 1:
+                side.folio_put_swap(index, page)
+            elif action == 2:
+                side.swap_cache_del_folio(index)
+            elif action == 3:
+                side.folio_free_swap(index)
+            elif action == 4:
+                side.drop_handle(index)
+            else:
+                side.set_traits(index, locked=False, writeback=False, mapped=rng.random() < 0.5)
+
+    def hibernate(self) -> None:
+        """Takes or gives back hibernation slots; readahead sometimes caches one."""
+        rng, side = self.rng, self.side
+        for _ in range(rng.randint(1, 3)):
+            if side.hibernation and rng.random() < 0.6:
+                index = rng.randrange(len(side.hibernation))
+                if rng.random() < 0.2:
+                    side.swap_cache_add_folio(*side.hibernation[index], 0)
+                side.free_hibernation(index)
+            elif side.devices:
+                side.alloc_hibernation(rng.choice(sorted(side.devices)), self.cpu())
+
+    def work(self) -> None:
+        """Runs the workers."""
+        self.side.run_workers()
+
+    def switch_device(self) -> None:
+        """Turns a device on or off, sometimes with a hook, sometimes one that keeps slots in use."""
+        rng, side = self.rng, self.side
+        if len(side.devices) < MAX_DEVICES and rng.random() < 0.5:
+            side.swapon(random_disk(rng))
+        elif side.devices and rng.random() < 0.4:
+            if rng.random() < 0.8:
+                self.unlock_folios()
+            hook = rng.random() < 0.5
+            side.swapoff(rng.choice(sorted(side.devices)), rng.choice([None, 3]) if hook else None, hook=hook)
+
+    def unlock_folios(self) -> None:
+        """Makes every cached folio ready to leave: swapoff would wait for it."""
+        for index in self.side.cached_folios():
+            model = self.side.folios[index].model
+            if model.locked or model.writeback:
+                self.side.set_traits(index, locked=False, writeback=False)
+
+
+def run_program(seed: int) -> None:
+    """Runs one seeded program."""
+    Program(seed).run()
+
+
+@pytest.mark.parametrize("block", range(NR_BLOCKS))
+def test_seeded_programs_agree_with_the_model(block: int) -> None:
+    for seed in range(block * PROGRAMS_IN_BLOCK, (block + 1) * PROGRAMS_IN_BLOCK):
+        run_program(seed)
+
+
+disks = st.builds(
+    Disk,
+    pages=st.one_of(st.integers(2, 600), st.integers(1, 4).map(lambda n: n * C), st.integers(C + 1, 4 * C)),
+    bad=st.just(frozenset()),
+    priority=st.sampled_from([None, 0, 5]),
+    rotational=st.booleans(),
+    blkdev=st.sampled_from([True, True, True, False]),
+    page_discard=st.booleans(),
+)
+cpus = st.integers(0, 1)
+orders = st.one_of(st.just(0), st.integers(0, MAX_ORDER))
+indexes = st.integers(0, 1 << 16)
+
+
+class LockstepMachine(RuleBasedStateMachine):
+    """Hypothesis' view of `Lockstep`: it chooses the operations and shrinks a failing program."""
+
+    side: Lockstep
+
+    @initialize(profile=st.sampled_from(PROFILES), workers=st.sampled_from(WORKERS), disk=disks)
+    def start(self, profile: str, workers: str, disk: Disk) -> None:
+        """Starts with one device."""
+        self.side = Lockstep(nr_cpus=2, profile=profile, workers=workers)
+        self.side.swapon(disk)
+
+    def pick_run(self, index: int) -> tuple[int, int, int]:
+        """Chooses one of the runs in use."""
+        return self.side.runs[index % len(self.side.runs)]
+
+    def has_runs(self) -> bool:
+        """Says if a run is in use."""
+        self.side.prune_runs()
+        return bool(self.side.runs)
+
+    def has_cached(self) -> bool:
+        """Says if a folio is cached."""
+        return bool(self.side.cached_folios())
+
+    def pick_folio(self, index: int) -> int:
+        """Chooses one of the cached folios."""
+        return index % len(self.side.cached_folios())
+
+    @precondition(lambda self: len(self.side.devices) < MAX_DEVICES)
+    @rule(disk=disks)
+    def swapon(self, disk: Disk) -> None:
+        """Turns a device on."""
+        self.side.swapon(disk)
+
+    @precondition(lambda self: self.side.devices)
+    @rule(index=indexes, hook=st.booleans())
+    def swapoff(self, index: int, hook: bool) -> None:
+        """Turns a device off, by a hook or not."""
+        for cached in self.side.cached_folios():
+            self.side.set_traits(cached, locked=False, writeback=False)
+        kinds = sorted(self.side.devices)
+        self.side.swapoff(kinds[index % len(kinds)], hook=hook)
+
+    @rule(order=orders, cpu=cpus)
+    def alloc(self, order: int, cpu: int) -> None:
+        """Allocates one run."""
+        self.side.alloc(order, cpu)
+
+    @rule(n=st.integers(1, 1200), order=orders, cpu=cpus)
+    def alloc_batch(self, n: int, order: int, cpu: int) -> None:
+        """Allocates runs until one fails."""
+        self.side.alloc_batch(n, order, cpu)
+
+    @precondition(has_runs)
+    @rule(index=indexes, skip=indexes, nr=indexes)
+    def put(self, index: int, skip: int, nr: int) -> None:
+        """Takes references from a part of a run."""
+        kind, first, size = self.pick_run(index)
+        skip %= size
+        for piece, length in self.side.referenced_pieces(kind, first + skip, nr % (size - skip) + 1):
+            self.side.put(kind, piece, length)
+
+    @precondition(has_runs)
+    @rule(index=indexes, times=st.sampled_from([1, 2, 16]))
+    def dup(self, index: int, times: int) -> None:
+        """Adds references to a run."""
+        kind, first, size = self.pick_run(index)
+        for _ in range(times):
+            for piece, length in self.side.referenced_pieces(kind, first, size):
+                self.side.dup(kind, piece, length)
+
+    @precondition(has_runs)
+    @rule(index=indexes, order=orders, forget=st.booleans())
+    def swap_cache_add_folio(self, index: int, order: int, forget: bool) -> None:
+        """Reads slots back, and maybe leaves them to the cache alone."""
+        kind, first, size = self.pick_run(index)
+        order = min(order, size.bit_length() - 1)
+        added = self.side.swap_cache_add_folio(kind, first, order) is None
+        if added and forget:
+            self.side.folio_put_swap(len(self.side.folios) - 1, None)
+
+    @rule(order=orders, cpu=cpus)
+    def folio_alloc_swap(self, order: int, cpu: int) -> None:
+        """Swaps a folio out and leaves it cached."""
+        self.side.folio_alloc_swap(order, cpu)
+
+    @precondition(has_cached)
+    @rule(
+        index=indexes,
+        what=st.sampled_from(["folio_dup_swap", "folio_put_swap", "swap_cache_del_folio", "folio_free_swap"]),
+    )
+    def use_folio(self, index: int, what: str) -> None:
+        """Calls one of the methods of a cached folio."""
+        args = [None] if what in ("folio_dup_swap", "folio_put_swap") else []
+        getattr(self.side, what)(self.pick_folio(index), *args)
+
+    @precondition(has_cached)
+    @rule(index=indexes, locked=st.booleans(), writeback=st.booleans(), mapped=st.booleans())
+    def set_traits(self, index: int, locked: bool, writeback: bool, mapped: bool) -> None:
+        """Makes a folio easy or hard to reclaim."""
+        self.side.set_traits(self.pick_folio(index), locked=locked, writeback=writeback, mapped=mapped)
+
+    @precondition(lambda self: self.side.devices)
+    @rule(index=indexes, cpu=cpus)
+    def alloc_hibernation(self, index: int, cpu: int) -> None:
+        """Takes a hibernation slot."""
+        kinds = sorted(self.side.devices)
+        self.side.alloc_hibernation(kinds[index % len(kinds)], cpu)
+
+    @precondition(lambda self: self.side.hibernation)
+    @rule(index=indexes)
+    def free_hibernation(self, index: int) -> None:
+        """Gives a hibernation slot back."""
+        self.side.free_hibernation(index % len(self.side.hibernation))
+
+    @rule()
+    def run_workers(self) -> None:
+        """Runs queued work."""
+        self.side.run_workers()
+
+    @invariant()
+    def is_consistent(self) -> None:
+        """Compares counters after every step."""
+        if hasattr(self, "side"):
+            self.side.compare()
+
+    def teardown(self) -> None:
+        """Empties both sides."""
+        if hasattr(self, "side"):
+            self.side.drain()
+
+
+TestLockstepMachine = LockstepMachine.TestCase
+TestLockstepMachine.settings = settings(max_examples=150, stateful_step_count=35)

@@ -1,0 +1,468 @@
+"""Data through every storage: no failure loses data, and every failure is counted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import pytest
+import swapcore as sc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    WithData = sc.Ram | sc.Zram | sc.File | sc.Faulty
+
+PAGE = sc.PAGE_SIZE
+NR_FOLIOS = 3_000
+NR_THREADS = 4
+ALIVE = 200
+"""Folios a thread has swapped out at one time."""
+SIZE = "512M"
+
+ORDERS = range(10)
+ORDER_WEIGHTS = [40, 20, 12, 9, 7, 5, 3, 2, 1, 1]
+"""About 17 pages a folio, 200 MiB in all."""
+
+
+def page_hashes(data: bytes) -> list[bytes]:
+    """Returns one hash a page."""
+    return [
+        blake2b(data[start : start + PAGE], digest_size=16).digest() for start in range(0, len(data), PAGE)
+    ]
+
+
+def make_data(rng: random.Random, order: int) -> tuple[str, bytes]:
+    """Returns the kind of a folio's data, each a third of the folios, and the data."""
+    kind = rng.choice(["zero", "compressible", "random"])
+    nr_pages = 1 << order
+    if kind == "zero":
+        return kind, bytes(nr_pages * PAGE)
+    if kind == "random":
+        return kind, rng.randbytes(nr_pages * PAGE)
+    words = [rng.randbytes(16) for _ in range(nr_pages)]
+    return kind, b"".join(word * (PAGE // 32) + rng.randbytes(64) + bytes(PAGE // 2 - 64) for word in words)
+
+
+@dataclass
+class Worker:
+    """One thread's folios: swaps out, swaps in at random, compares every page."""
+
+    swap: sc.Swap
+    seed: int
+    nr_folios: int
+    pages: Counter[str] = field(default_factory=Counter)
+    nr_failed: Counter[str] = field(default_factory=Counter)
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except BaseException as error:  # noqa: BLE001 - told by the thread that joins
+            self.error = error
+
+    def work(self) -> None:
+        rng = random.Random(self.seed)
+        alive: list[tuple[sc.SwpEntry, list[bytes]]] = []
+        orders = rng.choices(ORDERS, ORDER_WEIGHTS, k=self.nr_folios)
+        for order in orders:
+            kind, data = make_data(rng, order)
+            self.pages[kind] += 1 << order
+            self.pages["zero" if kind == "zero" else "stored"] += (1 << order) * (kind != "zero")
+            alive += self.swap_out(self.swap.folio(order, data), data)
+            while len(alive) > ALIVE:
+                self.swap_in(*alive.pop(rng.randrange(len(alive))), mask=rng.randrange(1024))
+        rng.shuffle(alive)
+        for entry, hashes in alive:
+            self.swap_in(entry, hashes, mask=1 << entry.order)
+
+    def swap_out(self, folio: sc.Folio, data: bytes) -> list[tuple[sc.SwpEntry, list[bytes]]]:
+        """Swaps out until it works; splits a folio that gets no run."""
+        while True:
+            try:
+                return [(self.swap.swap_out(folio), page_hashes(data))]
+            except sc.SwapIOError:
+                self.nr_failed["write"] += 1
+                assert folio.is_resident
+            except sc.SwapFullError:
+                if folio.order == 0:
+                    raise
+                break
+        parts = self.swap.folio_split(folio)
+        out = []
+        for page, part in enumerate(parts):
+            out += self.swap_out(part, data[page * PAGE : (page + 1) * PAGE])
+        return out
+
+    def swap_in(self, entry: sc.SwpEntry, hashes: Sequence[bytes], mask: int) -> None:
+        """Swaps in until it works and compares."""
+        nr_done = 0
+        while nr_done < entry.nr_pages:
+            left = entry.nr_pages - nr_done
+            try:
+                folio = self.swap.swap_in(int(entry) + nr_done, left, orders=fitting(entry, nr_done, mask))
+            except sc.SwapIOError:
+                self.nr_failed["read"] += 1
+                continue
+            got = page_hashes(folio.read())
+            assert got == list(hashes[nr_done : nr_done + folio.nr_pages]), f"{entry} page {nr_done}"
+            nr_done += folio.nr_pages
+
+
+def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
+    """Returns the orders of a mask whose aligned range begins where the rest of a run does and ends in it."""
+    at, left = entry.offset + nr_done, entry.nr_pages - nr_done
+    return sum(
+        1 << order for order in ORDERS if mask >> order & 1 and at % (1 << order) == 0 and 1 << order <= left
+    )
+
+
+def run_workers(swap: sc.Swap, nr_folios: int, seed: int) -> list[Worker]:
+    """Runs the folios in threads, then proves that nothing is left and nothing broken."""
+    print(f"seed {seed}")
+    workers = [Worker(swap, seed + number, nr_folios // NR_THREADS) for number in range(NR_THREADS)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for worker in workers:
+        if worker.error is not None:
+            raise worker.error
+    swap.check()
+    assert [device.inuse_pages for device in swap.devices] == [0] * len(swap.devices)
+    assert (swap.nr_used_pages, swap.nr_swapcache_pages) == (0, 0)
+    return workers
+
+
+def total(workers: Sequence[Worker], key: str) -> int:
+    return sum(worker.pages[key] for worker in workers)
+
+
+def direct_file(path: Path) -> sc.File:
+    try:
+        return sc.File.create(path, SIZE, sparse=True, direct=True, is_block_device=True)
+    except sc.SwapIOError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        pytest.skip("this file system does no direct I/O")
+
+
+STORAGES: dict[str, Callable[[Path], WithData]] = {
+    "ram": lambda _: sc.Ram(SIZE),
+    "zram": lambda _: sc.Zram(SIZE),
+    "file": lambda path: sc.File.create(path, SIZE, sparse=True),
+    "file-large-folios": lambda path: sc.File.create(path, SIZE, sparse=True, is_block_device=True),
+    "file-direct": direct_file,
+}
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_thousands_of_folios_from_four_threads_come_back_as_they_went(kind: str, tmp_path: Path) -> None:
+    swap = sc.Swap(nr_cpus=NR_THREADS)
+    storage = STORAGES[kind](tmp_path / "swap")
+    swap.swapon(storage)
+    workers = run_workers(swap, NR_FOLIOS, seed=1)
+    stats = swap.stats()
+    assert (stats["pswpout"], stats["swpout_zero"]) == (total(workers, "stored"), total(workers, "zero"))
+    # A folio that is read in parts reads each part once.
+    assert (stats["pswpin"], stats["swpin_zero"]) == (total(workers, "stored"), total(workers, "zero"))
+    assert (stats["read_errors"], stats["write_errors"]) == (0, 0)
+    if kind in ("ram", "zram"):
+        assert storage.stats()["orig_data_size"] == 0, "a freed slot costs nothing"
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_nothing_is_lost_when_writes_and_reads_fail(kind: str, tmp_path: Path) -> None:
+    swap = sc.Swap(nr_cpus=NR_THREADS)
+    storage = sc.Faulty(STORAGES[kind](tmp_path / "swap"), seed=7)
+    swap.swapon(storage)
+    storage.set_faults(write_error_probability=0.05, read_error_probability=0.05)
+    workers = run_workers(swap, NR_FOLIOS, seed=2)
+    stats, injected = swap.stats(), storage.stats()
+    failed = sum((worker.nr_failed for worker in workers), Counter[str]())
+    assert min(failed["write"], failed["read"]) > 20
+    assert stats["write_errors"] == injected["injected_write_errors"] == failed["write"]
+    assert stats["read_errors"] == injected["injected_read_errors"] == failed["read"]
+    assert (stats["pswpout"], stats["pswpin"]) == (total(workers, "stored"), total(workers, "stored"))
+
+
+# One failure at a time
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.ENODEV])
+def test_failed_write_leaves_the_folio_dirty_and_in_memory(number: int) -> None:
+    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    folio = swap.folio(order=2, data=b"precious")
+    storage.set_faults(fail_write_in=1, errno=number)
+    with pytest.raises(sc.SwapIOError, match="injected") as caught:
+        swap.swap_out(folio)
+    assert caught.value.errno == number
+    assert (folio.is_resident, folio.dirty, folio.read(0, 8)) == (True, True, b"precious")
+    assert swap.stats()["write_errors"] == 1
+    swap.check()
+    assert swap.swap_in(swap.swap_out(folio)).read(0, 8) == b"precious"
+    swap.check()
+
+
+def test_failed_read_may_be_tried_again() -> None:
+    swap, storage = sc.Swap(), sc.Faulty(sc.Zram("16M"))
+    swap.swapon(storage)
+    entry = swap.swap_out(swap.folio(order=2, data=b"precious"))
+    storage.set_faults(fail_read_in=1)
+    with pytest.raises(sc.SwapIOError):
+        swap.swap_in(entry)
+    assert [swap.swap_count(int(entry) + page) for page in range(4)] == [1] * 4
+    assert (swap.nr_swapcache_pages, swap.nr_used_pages, swap.stats()["read_errors"]) == (0, 0, 1)
+    swap.check()
+    assert swap.swap_in(entry).read(0, 8) == b"precious"
+
+
+@pytest.mark.parametrize("nr_pages", [0, 1, 3])
+def test_torn_write_is_written_again_as_a_whole(nr_pages: int) -> None:
+    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    data = b"".join(bytes([page + 1]) * PAGE for page in range(4))
+    folio = swap.folio(order=2, data=data)
+    storage.set_faults(tear_write_pages=nr_pages)
+    with pytest.raises(sc.SwapIOError, match="torn"):
+        swap.swap_out(folio)
+    assert (storage.stats()["torn_writes"], swap.stats()["write_errors"]) == (1, 1)
+    assert swap.swap_in(swap.swap_out(folio)).read() == data
+
+
+def test_zram_without_room_keeps_the_folio() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Zram("4M", mem_limit="64K"))
+    rng = random.Random(5)
+    kept: list[tuple[sc.Folio, bytes]] = []
+    out: list[tuple[sc.SwpEntry, bytes]] = []
+    for _ in range(40):
+        data = rng.randbytes(PAGE)
+        folio = swap.folio(data=data)
+        try:
+            out.append((swap.swap_out(folio), data))
+        except sc.SwapIOError as error:
+            assert error.errno == errno.ENOMEM  # noqa: PT017
+            kept.append((folio, data))
+    assert len(out) == 16
+    assert all(folio.read() == data for folio, data in kept)
+    assert swap.stats()["write_errors"] == len(kept) == 24
+    assert all(swap.swap_in(entry).read() == data for entry, data in out)
+    swap.check()
+
+
+def test_full_device_keeps_the_folio() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Ram(pages=4))
+    entries = swap.swap_out_batch([swap.folio(data=bytes([number])) for number in range(3)])
+    folio = swap.folio(data=b"fourth")
+    with pytest.raises(sc.SwapFullError):
+        swap.swap_out(folio)
+    assert folio.read(0, 6) == b"fourth"
+    assert swap.swap_in(entries[1]).read(0, 1) == b"\1"
+    assert swap.swap_in(swap.swap_out(folio)).read(0, 6) == b"fourth"
+    swap.check()
+
+
+def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Ram(pages=300))
+    folio = swap.folio(order=4, data=bytes(range(1, 17)) * PAGE)
+    with pytest.raises(sc.SwapFullError):
+        swap.swap_out(folio)
+    assert swap.stats()["hugepages-64kB.swpout_fallback"] == 1
+    entries = swap.swap_out_batch(swap.folio_split(folio))
+    back = b"".join(folio.read() for folio in swap.swap_in_batch(entries))
+    assert back == bytes(range(1, 17)) * PAGE
+    swap.check()
+
+
+def test_file_that_is_cut_off_under_us_is_an_error_and_no_wrong_data(tmp_path: Path) -> None:
+    path = tmp_path / "swap"
+    swap = sc.Swap()
+    swap.swapon(sc.File.create(path, "1M"))
+    entries = swap.swap_out_batch([swap.folio(data=bytes([page + 1]) * PAGE) for page in range(8)])
+    os.truncate(path, 4 * PAGE)
+    lost = 0
+    for page, entry in enumerate(entries):
+        try:
+            assert swap.swap_in(entry).read() == bytes([page + 1]) * PAGE
+        except sc.SwapIOError as error:
+            assert "truncated" in str(error)  # noqa: PT017
+            lost += 1
+    assert lost == 5
+    assert swap.stats()["read_errors"] == lost
+    swap.check()
+
+
+def test_write_errors_that_last_keep_the_folio_however_often_it_is_tried() -> None:
+    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    # Every write to a full file system gives this error; no file system is filled here.
+    storage.set_faults(write_error_probability=1.0, errno=errno.ENOSPC)
+    folio = swap.folio(data=b"x")
+    for _ in range(3):
+        with pytest.raises(sc.SwapIOError) as caught:
+            swap.swap_out(folio)
+        assert caught.value.errno == errno.ENOSPC
+    assert swap.stats()["write_errors"] == 3
+    assert folio.read(0, 1) == b"x"
+    swap.check()
+
+
+def test_zero_pages_cost_no_io_and_are_counted_exactly() -> None:
+    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    storage.set_faults(write_error_probability=1.0, read_error_probability=1.0)
+    entries = [swap.swap_out(swap.folio(order)) for order in (0, 2, 9)]
+    assert [swap.zero_batch(entry, 512) for entry in entries[1:]] == [(True, 4), (True, 512)]
+    assert all(swap.lookup(entry)["zero"] for entry in entries)
+    for entry in entries:
+        folio = swap.swap_in(entry)
+        assert folio.read() == bytes(len(folio))
+    stats = swap.stats()
+    assert (stats["swpout_zero"], stats["swpin_zero"], stats["pswpout"], stats["pswpin"]) == (517, 517, 0, 0)
+    assert (stats["write_errors"], stats["read_errors"]) == (0, 0)
+
+
+def test_one_byte_makes_a_folio_no_zero_folio() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Zram("4M"))
+    for at in (0, PAGE - 1, 16 * PAGE - 1):
+        data = bytes(at) + b"\1" + bytes(16 * PAGE - 1 - at)
+        assert swap.swap_in(swap.swap_out(swap.folio(4, data))).read() == data
+    assert swap.stats()["swpout_zero"] == 0
+
+
+def test_shared_slot_is_read_by_each_who_has_it() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Zram("4M"))
+    entry = swap.swap_out(swap.folio(order=1, data=b"shared"))
+    swap.dup(entry)
+    one = swap.swap_in(entry)
+    other = swap.swap_in(entry)
+    assert one == other
+    assert one.mapcount == 4
+    assert one.read(0, 6) == b"shared"
+    swap.check()
+    del one, other
+    assert swap.devices[0].inuse_pages == 0
+
+
+# swapoff
+
+
+@pytest.mark.parametrize("make", [sc.Ram, sc.Zram], ids=["ram", "zram"])
+def test_swapoff_of_a_device_with_data_is_refused(make: Callable[[str], WithData]) -> None:
+    swap = sc.Swap()
+    device = swap.swapon(make("1M"))
+    entry = swap.swap_out(swap.folio(data=b"data"))
+    with pytest.raises(sc.SwapBusyError, match="unuse="):
+        swap.swapoff(device)
+    assert device.is_on
+    assert swap.swap_in(entry).read(0, 4) == b"data"
+    swap.swapoff(device)
+    assert not device.is_on
+
+
+def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(tmp_path: Path) -> None:
+    swap = sc.Swap()
+    device = swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True))
+    rng = random.Random(3)
+    data = {order: make_data(rng, order)[1] for order in range(8)}
+    entries = {order: swap.swap_out(swap.folio(order, content)) for order, content in data.items()}
+    swap.dup(entries[3])
+    found: dict[int, list[sc.Folio]] = {}
+
+    def unuse(entry: sc.SwpEntry, count: int) -> None:
+        found[int(entry)] = [swap.swap_in(entry, 1) for _ in range(count)]
+
+    swap.swapoff(device, unuse=unuse)
+    assert not device.is_on
+    for order, entry in entries.items():
+        folios = [found[int(entry) + page] for page in range(1 << order)]
+        assert b"".join(folio[0].read() for folio in folios) == data[order]
+        assert {len(folio) for folio in folios} == {2 if order == 3 else 1}
+    swap.check()
+    # The folios outlive the device and go to the next one.
+    swap.swapon(sc.Zram("4M"))
+    again = swap.swap_out(found[int(entries[0])][0])
+    assert swap.swap_in(again).read() == data[0]
+
+
+def test_device_with_data_goes_to_another_device(tmp_path: Path) -> None:
+    swap = sc.Swap()
+    first = swap.swapon(sc.Ram("4M"), priority=9)
+    entries = [swap.swap_out(swap.folio(2, bytes([number]) * 4 * PAGE)) for number in range(1, 60)]
+    swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True), priority=1)
+    folios: list[sc.Folio] = []
+    swap.swapoff(first, unuse=lambda entry, _count: folios.append(swap.swap_in(entry, 1)))
+    moved = swap.swap_out_batch(folios)
+    back = swap.swap_in_batch(moved)
+    assert len(back) == 4 * len(entries)
+    assert sorted(folio.read(0, 1)[0] for folio in back) == sorted(list(range(1, 60)) * 4)
+    swap.check()
+
+
+def test_storage_is_on_once_at_a_time_and_may_be_turned_on_again() -> None:
+    storage = sc.Ram("1M")
+    swap = sc.Swap()
+    device = swap.swapon(storage)
+    for other in (swap, sc.Swap()):
+        with pytest.raises(sc.SwapBusyError, match="ram storage is a device already"):
+            other.swapon(storage)
+    swap.swapoff(device)
+    assert swap.swapon(storage).is_on
+
+
+def test_wrapped_storage_is_the_same_storage() -> None:
+    storage = sc.Zram("16M")
+    swap = sc.Swap()
+    swap.swapon(storage)
+    for other in (sc.Faulty(storage), sc.Faulty(sc.Faulty(storage))):
+        with pytest.raises(sc.SwapBusyError, match="zram storage is a device already"):
+            swap.swapon(other)
+
+
+def test_interrupted_batches_lose_nothing() -> None:
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise InterruptError
+
+    swap = sc.Swap()
+    storage = sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    folios = [swap.folio(0, i.to_bytes(4, "little")) for i in range(1500)]
+    storage.set_faults(delay_ns=1_000_000)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(InterruptError):
+            swap.swap_out_batch(folios)
+        storage.set_faults()
+        entries = [folio.entry if not folio.is_resident else swap.swap_out(folio) for folio in folios]
+        storage.set_faults(delay_ns=1_000_000)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(InterruptError) as caught:
+            swap.swap_in_batch([entry for entry in entries if entry is not None])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    storage.set_faults()
+    done = caught.value.folios  # type: ignore[attr-defined]
+    assert 0 < len(done) < len(folios)
+    rest = swap.swap_in_batch([entry for entry in entries[len(done) :] if entry is not None])
+    assert [int.from_bytes(folio.read(0, 4), "little") for folio in done + rest] == list(range(1500))
+    swap.check()

@@ -1,0 +1,76 @@
+"""Threads of a test that run for a time: `Load` starts them, tells each when to end, and raises their errors.
+
+`SWAPCORE_STRESS_SECONDS` is the time of one load. One second is enough for each race here; more makes a rare
+interleaving likelier.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SECONDS = float(os.environ.get("SWAPCORE_STRESS_SECONDS", "1"))
+LIMIT_SECONDS = 120.0
+"""On a busy machine a load goes on for so long until it has done enough; a thread that runs longer hangs."""
+
+
+def new_seed() -> int:
+    """Returns a seed that differs from run to run, because each run shall try other interleavings."""
+    return random.SystemRandom().randrange(1 << 32)
+
+
+class Load:
+    """Threads that run until the time is over and enough is done."""
+
+    def __init__(
+        self, seed: int, *, share: float = 1.0, is_enough: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Prepares a load of ``share`` times `SECONDS`.
+
+        ``is_enough`` tells whether the test can judge what was done. The load ends only then, because a
+        thread of a busy machine may get no CPU time for seconds.
+        """
+        self.seed = seed
+        self.seconds = share * SECONDS
+        self.is_enough = is_enough
+        self.end = self.limit = 0.0
+        self.raised: list[BaseException] = []
+
+    def goes_on(self) -> bool:
+        """Tells a thread whether to make another step."""
+        now = time.monotonic()
+        if self.raised or now >= self.limit:
+            return False
+        return now < self.end or not self.is_enough()
+
+    def start_clock(self) -> None:
+        """Starts the time of the load."""
+        self.end = time.monotonic() + self.seconds
+        self.limit = self.end + LIMIT_SECONDS / 2
+
+    def run(self, works: Iterable[Callable[[], object]]) -> None:
+        """Runs each function in a thread of its own and raises the first error, with the seed as a note."""
+        self.start_clock()
+        threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(self.seconds + LIMIT_SECONDS)
+            assert not thread.is_alive(), f"seed {self.seed}: a thread hangs"
+        if self.raised:
+            self.raised[0].add_note(f"seed {self.seed}")
+            raise self.raised[0]
+        assert self.is_enough(), f"seed {self.seed}: the threads did too little in {LIMIT_SECONDS / 2:.0f} s"
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        """Runs one function and keeps its error for `run`."""
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001
+            self.raised.append(error)

@@ -1,0 +1,489 @@
+"""Random programs over memory control, with one method a step, drawn by hypothesis or by a seed.
+
+A step takes three numbers and makes of them whatever there is to choose from. That the subsystem refuses one
+is fine as long as the refusal is one that it may give; whether the books are right is for `World` to say.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import swapcore as sc
+
+from helpers.memcg_facts import PAGE, Space, World, file_storage, word_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+DEVICE_PAGES = 3072
+MAX_GROUPS = 6
+MAX_GROUPS_EVER = 14
+MAX_DEPTH = 4
+MAX_SPACES = 3
+SPACE_PAGES = 24
+MAX_COUNT = 18  # more than a word holds
+MAX_FOLIO_PAGES = 240
+
+
+class Config(NamedTuple):
+    """A combination of switches."""
+
+    store: str
+    hierarchy: str
+    dead_swapin: str
+    is_literal: bool = False
+    lru_reparent: str = "off"
+
+    def __str__(self) -> str:
+        """Returns a short name."""
+        return "-".join(str(word) for word in self if word not in (False, "off"))
+
+
+DEAD_SWAPIN = {
+    "shadow": ("reparent", "reparent_if_shared"),
+    "array": ("reparent", "fault_mm", "reparent_if_shared"),
+    "cluster_table": ("reparent", "fault_mm", "reparent_if_shared"),
+    "trampoline": ("reparent", "fault_mm", "reparent_if_shared"),
+}
+CONFIGS = [
+    Config(store, hierarchy, dead_swapin)
+    for store, rules in DEAD_SWAPIN.items()
+    for hierarchy in ("v2", "v1")
+    for dead_swapin in ("default", *rules)
+] + [
+    Config("shadow", "v2", "default", lru_reparent="on"),
+    Config("cluster_table", "v2", "default", lru_reparent="on"),
+]
+LITERAL_CONFIGS = {
+    hierarchy: Config("shadow", hierarchy, "reparent", is_literal=True) for hierarchy in ("v2", "v1")
+}
+
+
+def pick(items: Sequence[T], number: int) -> T:
+    """Chooses one of some things."""
+    return items[number % len(items)]
+
+
+def refusal(call: Callable[[], object]) -> int:
+    """Calls, and returns the errno of the refusal, 0 for none."""
+    try:
+        call()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+class Program:
+    """A subsystem and the steps of a program on it."""
+
+    def __init__(self, config: Config, variant: int = 0) -> None:
+        """Makes the subsystem; ``variant`` chooses the storage and how the working set is kept."""
+        self.config = config
+        self.is_v1 = config.hierarchy == "v1"
+        switches = {
+            "owner_store": config.store,
+            "dead_swapin": config.dead_swapin,
+            "rfc_literal": "on" if config.is_literal else "off",
+            "lru_reparent": config.lru_reparent,
+            "memcg_stock": "off",
+        }
+        self.swap = sc.Swap(
+            nr_cpus=2,
+            memcg=config.hierarchy,
+            switches=switches,
+            memory_pages=1024,
+            workingset=pick(("classic", "classic", "mglru"), variant // 3),
+        )
+        self.faulty = file_storage(DEVICE_PAGES)
+        storages = (self.faulty, sc.Zram(pages=DEVICE_PAGES), self.faulty, sc.Ram(pages=DEVICE_PAGES))
+        self.device = self.swap.swapon(pick(storages, variant))
+        self.world = World(self.swap)
+        self.hibernation: list[int] = []
+        self.tokens = 0
+        self.log: list[str] = [f"# {config}, variant {variant}"]
+
+    def step(self, name: str, a: int, b: int, c: int) -> None:
+        """Does one step."""
+        self.log.append(f"program.step({name!r}, {a}, {b}, {c})")
+        getattr(self, name)(a, b, c)
+
+    def online(self) -> list[sc.MemCgroup]:
+        """Returns the groups that are online, root first."""
+        return [group for group in self.world.groups if group.is_online]
+
+    def folio(self, number: int) -> sc.Folio | None:
+        """Chooses one of the folios of the program."""
+        self.world.folios = [folio for folio in self.world.folios if folio.is_resident]
+        return pick(self.world.folios, number) if self.world.folios else None
+
+    def shared_slots(self) -> list[int]:
+        """Returns the slots with references that a program may give away: no address space's, no image's."""
+        taken = {entry for space in self.world.spaces for entry in space.entries().values()}
+        taken.update(self.hibernation)
+        return [
+            entry
+            for entry, word in self.world.used.items()
+            if word.count and word.kind != "bad" and entry not in taken
+        ]
+
+    def shared_run(self, a: int, b: int) -> tuple[int, int] | None:
+        """Chooses up to 24 such slots that follow each other."""
+        slots = self.shared_slots()
+        if not slots:
+            return None
+        first, free_for_all = pick(slots, a), set(slots)
+        nr_slots = 1
+        while nr_slots <= b % 24 and first + nr_slots in free_for_all:
+            nr_slots += 1
+        return first, nr_slots
+
+    # Groups.
+
+    def create_group(self, a: int, _b: int, _c: int) -> None:
+        """Makes a group below any other."""
+        online = self.online()
+        parent = pick(online, a)
+        if (
+            len(online) < MAX_GROUPS
+            and len(self.world.groups) < MAX_GROUPS_EVER
+            and parent.path.count("/") < MAX_DEPTH
+        ):
+            self.world.add(parent, f"g{len(self.world.groups)}")
+
+    def remove_group(self, a: int, _b: int, _c: int) -> None:
+        """Removes a group that has no children and no tasks; others refuse."""
+        online = self.online()[1:]
+        if not online:
+            return
+        group = pick(online, a)
+        is_busy = bool(group.children) or any(space.group == group for space in self.world.spaces)
+        assert refusal(group.remove) == (errno.EBUSY if is_busy else 0)
+        assert group.is_online == is_busy
+
+    def set_memory_max(self, a: int, b: int, _c: int) -> None:
+        """Sets a limit of memory near to the usage, or removes the limit."""
+        self._set_limit(a, b, "memory.max", "memory.limit_in_bytes", "memory_pages")
+
+    def set_swap_max(self, a: int, b: int, _c: int) -> None:
+        """Sets a limit of swap, or of both together."""
+        self._set_limit(a, b, "memory.swap.max", "memory.memsw.limit_in_bytes", "swap_pages")
+
+    def _set_limit(self, a: int, b: int, v2: str, v1: str, usage: str) -> None:
+        online = self.online()[1:]
+        if not online:
+            return
+        group = pick(online, a)
+        used = group.counters()["memsw_pages" if self.is_v1 and usage == "swap_pages" else usage]
+        # Rarely below the usage, because such a limit ends in the OOM killer.
+        pages = max(0, used + pick((0, 1, 4, 4, 9, 20, -2), b))
+        unlimited = -1 if self.is_v1 else "max"
+        limit = unlimited if b % 3 == 0 else pages * PAGE
+        number = refusal(lambda: group.write(v1 if self.is_v1 else v2, limit))
+        # v1 refuses a limit below the usage, and a memory limit above the memsw limit.
+        assert number in ((0, errno.EBUSY, errno.EINVAL) if self.is_v1 else (0,))
+
+    def reclaim(self, a: int, b: int, _c: int) -> None:
+        """Asks a group for memory."""
+        group = pick(self.online(), a)
+        if not self.is_v1:
+            number = refusal(lambda: group.write("memory.reclaim", (1 + b % 8) * PAGE))
+            assert number in (0, errno.EAGAIN)
+
+    # Folios.
+
+    def make_folio(self, a: int, b: int, c: int) -> None:
+        """Makes a folio of a group, with data or zeros, mapped or not."""
+        group, order = pick(self.online(), a), pick((0, 0, 1, 2, 2, 3, 3, 4), b)
+        if self.swap.nr_used_pages > MAX_FOLIO_PAGES:
+            return
+        before = group.counters()["memory_pages"]
+        try:
+            folio = self.swap.folio(order, pick((None, b"text" * 1000), c), memcg=group)
+        except MemoryError:
+            # Less may be used now: the charge reclaimed and still had not enough.
+            assert group.counters()["memory_pages"] <= before
+            return
+        assert folio.memcg == group
+        folio.mapped = c % 3 != 0
+        self.world.folios.append(folio)
+
+    def folio_alloc_swap(self, a: int, _b: int, _c: int) -> None:
+        """Gives a folio its slots."""
+        folio = self.folio(a)
+        if folio is None or folio.entry is not None:
+            return
+        refs = folio.refs
+        try:
+            self.swap.folio_alloc_swap(folio)
+        except (MemoryError, sc.SwapFullError):
+            assert folio.entry is None
+            assert folio.refs == refs or self.config.is_literal
+
+    def swap_out(self, a: int, _b: int, c: int) -> None:
+        """Swaps a folio out."""
+        folio = self.folio(a)
+        if folio is None:
+            return
+        try:
+            self.swap.swap_out(folio, cpu=c % 2)
+        except (MemoryError, sc.SwapFullError, sc.SwapBusyError, sc.SwapIOError):
+            assert folio.is_resident
+
+    def swap_in(self, a: int, b: int, c: int) -> None:
+        """Swaps a few slots in as the task of any group; slots whose charge fails are as they were."""
+        run = self.shared_run(a, pick((0, 0, 1, 3, 7, 15), c))
+        if run is None or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
+            return
+        first, nr_slots = run
+        before = word_at(self.swap, first)
+        try:
+            folio = self.swap.swap_in(
+                first,
+                nr_slots,
+                orders=self.orders_beside_spaces(first, b % 32),
+                cpu=c % 2,
+                memcg=pick(self.online(), b),
+            )
+        except MemoryError:
+            after = word_at(self.swap, first)
+            facts = [(word.kind, word.count, word.is_zero, word.memcg_id) for word in (before, after)]
+            assert facts[0] == facts[1]
+            return
+        except sc.SwapIOError:
+            return
+        self.world.folios.append(folio)
+
+    def orders_beside_spaces(self, entry: int, orders: int) -> int:
+        """Takes the orders away that would bring pages of address spaces in, in folios with others."""
+        taken = {slot for space in self.world.spaces for slot in space.entries().values()}
+        for order in range(1, 5):
+            base = entry & -(1 << order)
+            if taken & set(range(base, base + (1 << order))):
+                return orders & ((1 << order) - 1)
+        return orders
+
+    def free_swap(self, a: int, _b: int, _c: int) -> None:
+        """Frees the slots of a folio when the slots have no reference."""
+        folio = self.folio(a)
+        if folio is not None:
+            self.swap.folio_free_swap(folio)
+
+    def drop_clean(self, a: int, _b: int, c: int) -> None:
+        """Takes a folio out of the cache without reclaiming it."""
+        folio = self.folio(a)
+        if folio is None or folio.entry is None:
+            return
+        if c % 2:
+            folio.dirty = False
+        slots = range(int(folio.entry), int(folio.entry) + folio.nr_pages)
+        try:
+            self.swap.swap_cache_del_folio(folio)
+        except sc.SwapBusyError:
+            assert folio.dirty
+        else:
+            if self.is_v1 and self.config.store != "shadow":
+                self.world.ownerless.update(slots)
+
+    def split(self, a: int, b: int, _c: int) -> None:
+        """Splits a folio."""
+        folio = self.folio(a)
+        if folio is None or folio.order == 0:
+            return
+        try:
+            self.world.folios += self.swap.folio_split(folio, b % folio.order)
+        except sc.SwapBusyError:
+            assert folio.is_resident
+
+    def migrate(self, a: int, _b: int, _c: int) -> None:
+        """Moves a folio to other memory."""
+        folio = self.folio(a)
+        if folio is None:
+            return
+        try:
+            self.world.folios.append(self.swap.folio_migrate(folio))
+        except (sc.SwapBusyError, MemoryError):
+            assert folio.is_resident
+
+    def drop_handle(self, a: int, b: int, _c: int) -> None:
+        """Lets go of folios."""
+        for number in range(1 + b % 3):
+            folio = self.folio(a + number)
+            if folio is not None:
+                self.world.folios.remove(folio)
+
+    def map_or_unmap(self, a: int, _b: int, c: int) -> None:
+        """Maps a folio by its handle, or unmaps it."""
+        folio = self.folio(a)
+        if folio is not None:
+            folio.mapped = bool(c % 2)
+
+    # Slots.
+
+    def dup(self, a: int, b: int, _c: int) -> None:
+        """Adds references, as forks do."""
+        run = self.shared_run(a, b)
+        if run is not None and all(
+            self.swap.swap_count(entry) < MAX_COUNT for entry in range(run[0], run[0] + run[1])
+        ):
+            self.swap.dup(*run)
+
+    def free(self, a: int, b: int, _c: int) -> None:
+        """Takes references from slots of any owners."""
+        run = self.shared_run(a, b)
+        if run is not None:
+            self.swap.free(*run)
+
+    def alloc(self, _a: int, b: int, _c: int) -> None:
+        """Allocates slots that are charged to no group."""
+        try:
+            entry = self.swap.alloc(b % 3)
+        except sc.SwapFullError:
+            return  # every cluster has runs of another order
+        self.world.ownerless.update(range(int(entry), int(entry) + entry.nr_pages))
+
+    def hibernate(self, a: int, _b: int, c: int) -> None:
+        """Takes a slot for an image, or gives one back."""
+        if c % 2 and self.hibernation:
+            self.swap.free_hibernation(self.hibernation.pop(a % len(self.hibernation)))
+        elif len(self.hibernation) < 3:
+            self.hibernation.append(int(self.swap.alloc_hibernation(self.device)))
+            self.world.ownerless.add(self.hibernation[-1])
+
+    def readahead(self, a: int, b: int, c: int) -> None:
+        """Reads the slots around one into the cache, without mapping any."""
+        slots = self.shared_slots()
+        if not slots or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
+            return
+        self.swap.page_cluster = b % 4
+        try:
+            folio = self.swap.swap_cluster_readahead(pick(slots, a))
+        except sc.SwapIOError:
+            return
+        if folio is not None and c % 2:
+            self.world.folios.append(folio)
+
+    def shrink(self, _a: int, b: int, _c: int) -> None:
+        """Drops folios that only the cache holds."""
+        self.swap.shrink_swap_cache(pick((None, 1, 4), b))
+
+    # Address spaces.
+
+    def space(self, number: int) -> Space | None:
+        """Chooses an address space."""
+        return pick(self.world.spaces, number) if self.world.spaces else None
+
+    def spawn(self, a: int, _b: int, _c: int) -> None:
+        """Starts a task in a group."""
+        if len(self.world.spaces) < MAX_SPACES:
+            group = pick(self.online(), a)
+            mm = self.swap.mm(group)
+            assert mm.memcg == group
+            self.world.spaces.append(Space(mm, group, mm.mmap(SPACE_PAGES)))
+
+    def touch(self, a: int, b: int, c: int) -> None:
+        """Writes a few pages of a task."""
+        space = self.space(a)
+        if space is None or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
+            return
+        for page in range(1 + c % 6):
+            self.tokens += 1
+            try:
+                space.write((b + page) % SPACE_PAGES, self.tokens)
+            except (MemoryError, sc.SwapIOError):
+                return
+
+    def fork(self, a: int, _b: int, _c: int) -> None:
+        """Forks a task."""
+        space = self.space(a)
+        if space is not None and len(self.world.spaces) < MAX_SPACES:
+            self.world.spaces.append(space.fork())
+
+    def pageout(self, a: int, b: int, c: int) -> None:
+        """Puts pages of a task out."""
+        space = self.space(a)
+        if space is not None:
+            first = b % SPACE_PAGES
+            space.mm.pageout(space.first + first, min(SPACE_PAGES - first, 1 + c % 12))
+
+    def zap(self, a: int, b: int, c: int) -> None:
+        """Forgets pages of a task."""
+        space = self.space(a)
+        if space is not None:
+            first = b % SPACE_PAGES
+            space.zap(first, min(SPACE_PAGES - first, 1 + c % 8))
+
+    def exit(self, a: int, _b: int, _c: int) -> None:
+        """Ends a task."""
+        if self.world.spaces:
+            self.world.spaces.pop(a % len(self.world.spaces))
+
+    def set_faults(self, _a: int, b: int, _c: int) -> None:
+        """Plans the next failures, where the storage can fail."""
+        plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
+        if self.is_v1 and self.config.store != "shadow":
+            # A folio that could not be read leaves the cache, and v1 keeps no owner for its slots.
+            plan.pop("fail_read_in", None)
+        self.faulty.set_faults(**plan)
+
+    def end(self) -> None:
+        """Gives everything up and expects nothing to be charged to anybody."""
+        self.log.append("program.end()")
+        self.faulty.set_faults()
+        self.world.spaces.clear()
+        self.world.folios.clear()
+        gc.collect()  # an error that was caught has its folios until its frames are gone
+        for entry in self.hibernation:
+            self.swap.free_hibernation(entry)
+        self.hibernation.clear()
+        self.world.broken()
+        for entry in self.shared_slots():
+            for _ in range(self.swap.swap_count(entry)):
+                self.swap.free(entry, 1)
+        self.swap.shrink_swap_cache()
+        assert self.device.inuse_pages == 0
+        if self.config.is_literal:
+            return
+        self.world.verify()
+        assert self.swap.nr_used_pages == 0
+        for group in self.world.groups if self.config.lru_reparent == "off" else self.online():
+            facts = group.counters()
+            swap_pages = facts["memsw_pages" if self.is_v1 else "swap_pages"]
+            found = (facts["memory_pages"], swap_pages, facts["memcg_swap_pages"], facts["id_refs"])
+            assert found == (0, 0, 0, int(group.is_online)), group.path
+
+
+STEPS: dict[str, int] = {
+    "create_group": 4,
+    "remove_group": 4,
+    "set_memory_max": 2,
+    "set_swap_max": 2,
+    "reclaim": 1,
+    "make_folio": 10,
+    "folio_alloc_swap": 3,
+    "swap_out": 12,
+    "swap_in": 12,
+    "free_swap": 2,
+    "drop_clean": 3,
+    "split": 2,
+    "migrate": 1,
+    "drop_handle": 3,
+    "map_or_unmap": 1,
+    "dup": 3,
+    "free": 3,
+    "alloc": 1,
+    "hibernate": 1,
+    "readahead": 2,
+    "shrink": 2,
+    "spawn": 2,
+    "touch": 4,
+    "fork": 1,
+    "pageout": 4,
+    "zap": 1,
+    "exit": 1,
+    "set_faults": 3,
+}
+"""Names of the steps, each with how often it comes."""

@@ -1,0 +1,658 @@
+"""A naive model of the kernel's swap slot allocator, for tests to compare the real one with.
+
+Written from a description of the kernel and not from the Rust code: plain lists, one dict of slots for each
+device, no bit packing, no locks. Each operation is done in the slow and obvious way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+C = 512  # slots in a cluster
+MAX_ORDER = 9
+NONE, FREE, NONFULL, FRAG, FULL, DISCARD = range(6)
+COLUMNS = 32  # columns of the free list before 6.18
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The choices in which kernels differ; the defaults are the newest kernel's."""
+
+    default_priority: str = "minus_one"
+    rule_u: str = "leave"
+    sync_discard: str = "active"
+    free_order: str = "ascending"
+    first_search: str = "nonfull"
+    hibernation: str = "hint"
+    swapin_check: str = "zero_first"
+
+    @classmethod
+    def of(cls, words: dict[str, str]) -> Switches:
+        """Returns those of a subsystem's choices that the model knows; owners of slots it does not."""
+        return cls(**{field.name: words[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A device to turn on: `pages` slots, header included; no `priority` takes the default rule."""
+
+    pages: int
+    bad: frozenset[int] = frozenset()
+    priority: int | None = None
+    rotational: bool = False
+    blkdev: bool = True
+    page_discard: bool = False
+
+
+@dataclass(eq=False)
+class Folio:
+    """A folio as the allocator sees it. `entry` is the first slot while the folio is in the swap cache."""
+
+    order: int = 0
+    entry: tuple[Device, int] | None = None
+    locked: bool = False
+    writeback: bool = False
+    mapped: bool = False
+    dirty: bool = True
+
+
+@dataclass(eq=False)
+class Slot:
+    """A slot that is not free. `count` excludes the swap cache; `folio` is set while the slot is cached."""
+
+    count: int
+    folio: Folio | None = None
+    is_bad: bool = False
+
+
+@dataclass(eq=False)
+class Device:
+    """A device that is on. A slot absent from `slots` is free; lists hold cluster indexes, head first."""
+
+    type: int
+    disk: Disk
+    prio: int
+    writeok: bool = True
+    inuse: int = 0
+    slots: dict[int, Slot] = field(default_factory=dict)
+    hibernation: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Marks bad slots; lays out no list yet."""
+        self.max = self.disk.pages
+        self.pages = self.max - 1 - len(self.disk.bad)
+        nr_clusters = -(-self.max // C)
+        self.count, self.flag, self.order = ([0] * nr_clusters for _ in range(3))
+        for off in {0, *self.disk.bad, *range(self.max, nr_clusters * C)}:
+            self.slots[off] = Slot(0, is_bad=True)
+            self.count[off // C] += 1
+        self.free: list[int] = []
+        self.full: list[int] = []
+        self.discard: list[int] = []
+        self.nonfull: list[list[int]] = [[] for _ in range(MAX_ORDER + 1)]
+        self.frag: list[list[int]] = [[] for _ in range(MAX_ORDER + 1)]
+        self.next = [0] * (MAX_ORDER + 1)
+
+    def move(self, c: int, to: list[int], flag: int) -> None:
+        """Unlinks a cluster from wherever it is and appends it to a list."""
+        for where in (self.free, self.full, self.discard, *self.nonfull, *self.frag):
+            if c in where:
+                where.remove(c)
+        to.append(c)
+        self.flag[c] = flag
+
+    def isolate(self, where: list[int]) -> int | None:
+        """Takes the head of a list."""
+        if not where:
+            return None
+        c = where.pop(0)
+        self.flag[c] = NONE
+        return c
+
+    def usable(self, c: int, order: int) -> bool:
+        """Says if an allocation of this order may use the cluster; a free one has no table."""
+        in_use = self.flag[c] in (NONE, NONFULL, FRAG)
+        return in_use and (order == 0 or self.count[c] == 0 or self.order[c] == order)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parameters of an allocation; `make` makes the content of each slot."""
+
+    order: int
+    cpu: int
+    make: Callable[[], Slot]
+
+    @property
+    def nr(self) -> int:
+        """Slots of the run."""
+        return 1 << self.order
+
+
+def fail(code: int) -> NoReturn:
+    """Raises the OSError of an errno."""
+    raise OSError(code, os.strerror(code))
+
+
+def not_locked(folio: Folio) -> None:
+    """Refuses a locked folio with EBUSY."""
+    if folio.locked:
+        fail(errno.EBUSY)
+
+
+def placed(folio: Folio) -> tuple[Device, int]:
+    """Returns where a folio is cached; EINVAL when it is not."""
+    return folio.entry or fail(errno.EINVAL)
+
+
+class Model:
+    """One machine's swap subsystem. Entries are pairs (type, slot)."""
+
+    def __init__(self, nr_cpus: int = 1, workers: str = "inline", switches: Switches | None = None) -> None:
+        """Starts without a device."""
+        self.switches = switches or Switches()
+        self.inline = workers == "inline"
+        self.devices: dict[int, Device] = {}
+        self.avail: list[Device] = []
+        self.active: list[Device] = []
+        self.hints: list[dict[int, tuple[Device, int]]] = [{} for _ in range(nr_cpus)]
+        self.reclaim_queue: set[Device] = set()  # discards are queued by being on the discard list
+        self.least_priority = -1
+
+    # Devices
+
+    @property
+    def nr_swap_pages(self) -> int:
+        """Free slots of all enabled devices; a device that is being turned off counts with its used slots."""
+        return sum((d.pages if d.writeok else 0) - d.inuse for d in self.devices.values())
+
+    @property
+    def full_swap(self) -> bool:
+        """The kernel's vm_swap_full."""
+        return self.nr_swap_pages * 2 < sum(d.pages for d in self.devices.values() if d.writeok)
+
+    def swapon(self, disk: Disk) -> int:
+        """Turns a device on; returns its type."""
+        priority = disk.priority
+        if priority is None:
+            priority = -1
+            if self.switches.default_priority == "descending":
+                self.least_priority -= 1
+                priority = self.least_priority
+        kind = next(t for t in range(len(self.devices) + 1) if t not in self.devices)
+        dev = Device(kind, disk, priority)
+        clusters: Iterable[int] = range(len(dev.count))
+        if self.switches.free_order == "columns":
+            clusters = sorted(clusters, key=lambda c: (c % COLUMNS, c))
+        for c in clusters:
+            if dev.count[c] == 0:
+                dev.move(c, dev.free, FREE)
+        for c in range(len(dev.count)):
+            if dev.count[c] > 0:
+                dev.move(c, dev.nonfull[0], NONFULL)
+        self.devices[kind] = dev
+        for plist in (self.avail, self.active):
+            self.plist_add(plist, dev)
+        return kind
+
+    @staticmethod
+    def plist_add(plist: list[Device], dev: Device) -> None:
+        """Adds a device behind all of its priority."""
+        plist.insert(sum(d.prio >= dev.prio for d in plist), dev)
+
+    def swapoff(self, kind: int, unuse: Callable[[int, int, int], None] | None = None) -> None:
+        """Turns a device off; `unuse(type, slot, count)` gives references back, None drops them all."""
+        dev = self.devices[kind]
+        if dev.hibernation:
+            fail(errno.EBUSY)
+        dev.writeok = False
+        for plist in (self.avail, self.active):
+            if dev in plist:
+                plist.remove(dev)
+        self.unuse_all(dev, unuse or self.put_all)
+        if dev.inuse:
+            dev.writeok = True
+            self.plist_add(self.active, dev)
+            if dev.inuse < dev.pages:
+                self.plist_add(self.avail, dev)
+            fail(errno.EBUSY)
+        self.reclaim_queue.discard(dev)
+        self.hints = [{o: (d, off) for o, (d, off) in hints.items() if d is not dev} for hints in self.hints]
+        del self.devices[kind]
+        if self.switches.default_priority == "descending" and dev.prio < 0:
+            for d in self.active:
+                d.prio += d.prio < dev.prio
+            self.least_priority += 1
+
+    def unuse_all(self, dev: Device, unuse: Callable[[int, int, int], None]) -> None:
+        """Lets the owners drop their references, then drops the slots that only the swap cache holds."""
+
+        def drop_cached(off: int) -> None:
+            slot = dev.slots.get(off)
+            if slot and slot.folio and not slot.folio.locked:
+                self.drop_idle(slot.folio)
+
+        for off in sorted(o for o, s in dev.slots.items() if s.count):
+            unuse(dev.type, off, dev.slots[off].count)
+            drop_cached(off)
+        for off in sorted(dev.slots):
+            drop_cached(off)
+
+    # Allocation
+
+    def alloc(self, order: int = 0, cpu: int = 0) -> tuple[int, int] | None:
+        """Hands out a run that is swapped out at once; None when there is no room."""
+        found = self.allocate(Request(order, cpu, lambda: Slot(1)))
+        self.settle()
+        return (found[0].type, found[1]) if found else None
+
+    def folio_alloc_swap(self, folio: Folio, cpu: int = 0) -> tuple[int, int] | None:
+        """Gives a folio its slots, cached, count 0."""
+        if folio.entry:
+            fail(errno.EEXIST)
+        not_locked(folio)
+        folio.locked = True
+        folio.entry = self.allocate(Request(folio.order, cpu, lambda: Slot(0, folio)))
+        found = folio.entry
+        self.settle()
+        folio.locked = False
+        return (found[0].type, found[1]) if found else None
+
+    def allocate(self, req: Request) -> tuple[Device, int] | None:
+        """Tries the hint, then the devices; a single slot again after pending discards."""
+        while True:
+            found = self.fast_path(req) or self.slow_path(req)
+            if found or req.order > 0 or not self.sync_discard():
+                return found
+
+    def fast_path(self, req: Request) -> tuple[Device, int] | None:
+        """Goes on after this CPU's last slot of the order."""
+        hints = self.hints[req.cpu]
+        if req.order not in hints:
+            return None
+        dev, off = hints[req.order]
+        if not dev.usable(off // C, req.order):
+            if self.switches.rule_u == "relocate":
+                self.relocate(dev, off // C)
+                del hints[req.order]
+            return None
+        found = self.scan(dev, off, req)
+        return (dev, found) if found else None
+
+    def slow_path(self, req: Request) -> tuple[Device, int] | None:
+        """Tries every available device once; a large order only one."""
+        tried: list[Device] = []
+        while dev := next((d for d in self.avail if d not in tried), None):
+            tried.append(dev)
+            self.avail.remove(dev)
+            self.plist_add(self.avail, dev)
+            if found := self.cluster_alloc(dev, req):
+                return dev, found
+            if req.order > 0:
+                return None
+        return None
+
+    def cluster_alloc(self, dev: Device, req: Request) -> int:
+        """Searches one device; returns a slot or 0."""
+        if req.order > 0 and not dev.disk.blkdev:
+            return 0
+        if dev.disk.rotational and (off := dev.next[req.order]):
+            if dev.usable(off // C, req.order):
+                if found := self.scan(dev, off, req):
+                    return found
+            elif self.switches.rule_u == "relocate":
+                self.relocate(dev, off // C)
+                dev.next[req.order] = 0
+        for clusters, limit in self.search_order(dev, req.order):
+            for _ in range(limit):
+                c = dev.isolate(clusters)
+                if c is None:
+                    break
+                if found := self.scan(dev, c * C, req):
+                    return found
+        return 0
+
+    def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
+        """Yields lists and the number of clusters to try; lazily, because a scan changes the lists."""
+        one, every = 1, len(dev.count)
+        free_first = dev.disk.page_discard or self.switches.first_search == "free"
+        if free_first:
+            yield dev.free, one
+        if order < MAX_ORDER:
+            yield dev.nonfull[order], every
+        if not free_first:
+            yield dev.free, one
+        if self.full_swap:
+            self.reclaim_full(dev, budget=1)
+        if order < MAX_ORDER:
+            yield dev.frag[order], one
+        if order == 0:
+            for other in range(1, MAX_ORDER + 1):
+                yield dev.frag[other], every
+                yield dev.nonfull[other], every
+
+    def scan(self, dev: Device, off: int, req: Request) -> int:
+        """Looks for an aligned run from `off` to its cluster's end; sets the hint; returns the slot or 0."""
+        c, nr = off // C, req.nr
+        end = (c + 1) * C
+        found = hint = 0
+        while dev.count[c] + nr <= C and off + nr <= end:
+            slots = [s for s in range(off, off + nr) if s in dev.slots]
+            if all(self.is_idle_cached(dev.slots[s]) for s in slots):
+                if slots and not self.reclaim_range(dev, off, req):
+                    break
+                if not any(s in dev.slots for s in slots):
+                    found = off if dev.writeok else 0
+                    break
+            off += nr
+        if found:
+            self.commit(dev, off, req)
+            if dev.count[c] < C and off + 2 * nr <= end:
+                hint = off + nr
+        self.relocate(dev, c)
+        if dev.disk.rotational:
+            dev.next[req.order] = hint
+        elif hint:
+            self.hints[req.cpu][req.order] = (dev, hint)
+        else:
+            self.hints[req.cpu].pop(req.order, None)
+        return found
+
+    def is_idle_cached(self, slot: Slot) -> bool:
+        """Says if a scan may try to take a cached slot back."""
+        return slot.folio is not None and slot.count == 0 and self.full_swap
+
+    def reclaim_range(self, dev: Device, off: int, req: Request) -> bool:
+        """Takes cached slots back; says if the cluster is still usable."""
+        for s in range(off, off + req.nr):
+            slot = dev.slots.get(s)
+            if slot and (slot.count or self.try_to_reclaim(dev, s) < 0):
+                break
+        return dev.usable(off // C, req.order)
+
+    def commit(self, dev: Device, off: int, req: Request) -> None:
+        """Writes the slots of an allocation."""
+        c = off // C
+        for s in range(off, off + req.nr):
+            dev.slots[s] = req.make()
+        if dev.count[c] == 0:
+            dev.order[c] = req.order
+        dev.count[c] += req.nr
+        if dev.inuse + req.nr == dev.pages:
+            self.avail.remove(dev)
+            # The kernel tests this before it takes the new slots off nr_swap_pages.
+            if self.full_swap:
+                self.reclaim_queue.add(dev)
+        dev.inuse += req.nr
+
+    def relocate(self, dev: Device, c: int) -> None:
+        """Puts a cluster on the list its fill asks for after an allocation attempt."""
+        if dev.flag[c] == DISCARD:
+            return
+        if dev.count[c] == 0:
+            if dev.flag[c] != FREE:
+                self.free_cluster(dev, c)
+        elif dev.count[c] < C:
+            if dev.flag[c] != FRAG:
+                dev.move(c, dev.frag[dev.order[c]], FRAG)
+        elif dev.flag[c] != FULL:
+            dev.move(c, dev.full, FULL)
+
+    # Freeing
+
+    def free_cluster(self, dev: Device, c: int) -> None:
+        """Takes an empty cluster back, through the discard list if the device asks for it."""
+        if dev.writeok and dev.disk.page_discard:
+            dev.move(c, dev.discard, DISCARD)
+        else:
+            dev.move(c, dev.free, FREE)
+            dev.order[c] = 0
+
+    def free_slots(self, dev: Device, off: int, nr: int) -> None:
+        """Frees slots of one cluster."""
+        c = off // C
+        for s in range(off, off + nr):
+            del dev.slots[s]
+            dev.hibernation.discard(s)
+        dev.count[c] -= nr
+        dev.inuse -= nr
+        if dev.writeok and dev not in self.avail:
+            self.plist_add(self.avail, dev)
+        if dev.count[c] == 0:
+            self.free_cluster(dev, c)
+        elif dev.flag[c] != NONFULL:
+            dev.move(c, dev.nonfull[dev.order[c]], NONFULL)
+
+    def put_one(self, dev: Device, off: int) -> None:
+        """Takes one reference; frees the slot when nothing holds it."""
+        slot = dev.slots[off]
+        slot.count -= 1
+        if slot.count == 0 and slot.folio is None:
+            self.free_slots(dev, off, 1)
+
+    def referenced(self, kind: int, off: int, nr: int) -> Device:
+        """Returns the device of a range in which every slot has a reference; ENOENT or EINVAL otherwise."""
+        dev = self.devices.get(kind) or fail(errno.ENOENT)
+        if nr < 1 or off + nr > dev.max:
+            fail(errno.EINVAL)
+        slots = [dev.slots.get(s) for s in range(off, off + nr)]
+        for slot in slots:
+            if slot is None or slot.count == 0:
+                fail(errno.EINVAL if slot and slot.is_bad else errno.ENOENT)
+        return dev
+
+    def put(self, kind: int, off: int, nr: int = 1) -> None:
+        """Takes one reference from each slot, as a page table that goes away does."""
+        dev = self.referenced(kind, off, nr)
+        end = off + nr
+        while off < end:
+            piece_end = min(end, (off // C + 1) * C)
+            only_cached = [s for s in range(off, piece_end) if dev.slots[s].count == 1 and dev.slots[s].folio]
+            for s in range(off, piece_end):
+                self.put_one(dev, s)
+            while only_cached and off < piece_end:
+                n = abs(self.try_to_reclaim(dev, off, anyway=False))
+                off += 1
+                if n:
+                    off = -(-off // n) * n
+            off = piece_end
+        self.settle()
+
+    def put_all(self, kind: int, off: int, count: int) -> None:
+        """Takes all references from a slot."""
+        for _ in range(count):
+            self.put(kind, off)
+
+    def dup(self, kind: int, off: int, nr: int = 1) -> None:
+        """Adds one reference to each slot."""
+        dev = self.referenced(kind, off, nr)
+        for s in range(off, off + nr):
+            dev.slots[s].count += 1
+
+    # The swap cache
+
+    def try_to_reclaim(self, dev: Device, off: int, *, anyway: bool = True) -> int:
+        """Returns the pages of the folio over a slot, 0: none; negative if its slots could not be freed."""
+        folio = dev.slots[off].folio if off in dev.slots else None
+        if folio is None:
+            return 0
+        nr = 1 << folio.order
+        wanted = anyway or not folio.mapped or self.full_swap
+        if folio.locked or not wanted or not self.drop_idle(folio):
+            return -nr
+        return nr
+
+    def drop_idle(self, folio: Folio) -> bool:
+        """Takes a folio out of the cache if no slot of it has a reference."""
+        if folio.writeback or any(slot.count for slot in self.slots_of(folio)):
+            return False
+        self.remove_folio(folio)
+        folio.dirty = True
+        return True
+
+    def slots_of(self, folio: Folio) -> list[Slot]:
+        """Returns all slots of a cached folio."""
+        dev, first = placed(folio)
+        return [dev.slots[s] for s in range(first, first + (1 << folio.order))]
+
+    def remove_folio(self, folio: Folio) -> None:
+        """Takes a folio out of the cache and frees the slots without a reference."""
+        dev, first = placed(folio)
+        nr = 1 << folio.order
+        idle = [s for s in range(first, first + nr) if dev.slots[s].count == 0]
+        for slot in self.slots_of(folio):
+            slot.folio = None
+        folio.entry = None
+        for s in idle:
+            self.free_slots(dev, s, 1)
+
+    def swap_cache_add_folio(self, folio: Folio, kind: int, off: int) -> None:
+        """Puts a folio over swapped-out slots."""
+        not_locked(folio)
+        nr = 1 << folio.order
+        dev = self.devices.get(kind) or fail(errno.ENOENT)
+        if folio.entry or off % nr or off >= dev.max:
+            fail(errno.EINVAL)
+        first, *others = (dev.slots.get(s) for s in range(off, off + nr))
+        if first is None or first.is_bad:
+            fail(errno.ENOENT if first is None else errno.EINVAL)
+        if first.folio:
+            fail(errno.EEXIST)
+        if any(slot is None or slot.is_bad or slot.folio for slot in others):
+            fail(errno.EBUSY)
+        folio.entry = (dev, off)
+        folio.dirty = False
+        for slot in self.slots_of(folio):
+            slot.folio = folio
+
+    def swap_cache_del_folio(self, folio: Folio) -> None:
+        """Takes a folio out of the cache."""
+        not_locked(folio)
+        placed(folio)
+        if folio.writeback or (folio.dirty and any(slot.count for slot in self.slots_of(folio))):
+            fail(errno.EBUSY)
+        self.remove_folio(folio)
+        self.settle()
+
+    def folio_free_swap(self, folio: Folio) -> bool:
+        """Frees the slots of a cached folio unless one has a reference."""
+        not_locked(folio)
+        freed = folio.entry is not None and not folio.entry[0].hibernation and self.drop_idle(folio)
+        self.settle()
+        return freed
+
+    def unmap(self, folio: Folio) -> None:
+        """Ends the mapping of a folio; slots that only the cache still has go too unless it is locked."""
+        was_mapped, folio.mapped = folio.mapped, False
+        if was_mapped and folio.entry and not folio.locked:
+            self.folio_free_swap(folio)
+
+    def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
+        """Adds a reference to the slots of a cached folio; the only way from 0 to 1."""
+        not_locked(folio)
+        slots = self.slots_of(folio)
+        for slot in slots if page is None else [slots[page]]:
+            slot.count += 1
+
+    def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
+        """Takes a reference from the slots of a cached folio; frees nothing."""
+        not_locked(folio)
+        slots = self.slots_of(folio)
+        if page is not None:
+            slots = [slots[page]]
+        if any(slot.count == 0 for slot in slots):
+            fail(errno.ENOENT)
+        for slot in slots:
+            slot.count -= 1
+
+    # Hibernation
+
+    def alloc_hibernation(self, kind: int, cpu: int = 0) -> tuple[int, int] | None:
+        """Hands out one slot of one device for a hibernation image."""
+        dev = self.devices[kind]
+        req = Request(0, cpu, lambda: Slot(1))
+        found = None
+        hinted = self.hints[cpu].get(0)
+        if self.switches.hibernation == "hint" and hinted and hinted[0] is dev:
+            found = self.fast_path(req)
+        off = found[1] if found else self.cluster_alloc(dev, req)
+        if off:
+            dev.hibernation.add(off)
+        self.settle()
+        return (kind, off) if off else None
+
+    def free_hibernation(self, kind: int, off: int) -> None:
+        """Gives a hibernation slot back."""
+        dev = self.devices[kind]
+        if off not in dev.hibernation:
+            fail(errno.ENOENT)
+        self.put(kind, off, 1)
+
+    # Workers
+
+    def settle(self) -> None:
+        """Runs the workers if they run right after the operation that queued them."""
+        if self.inline:
+            self.run_workers()
+
+    def run_workers(self) -> None:
+        """Runs queued work device by device; reclaim first, since it may queue discards."""
+        for _, dev in sorted(self.devices.items()):
+            if dev in self.reclaim_queue:
+                self.reclaim_queue.remove(dev)
+                self.reclaim_full(dev, dev.inuse // C)
+            self.do_discard(dev)
+
+    def reclaim_full(self, dev: Device, budget: int) -> None:
+        """Takes cached slots of full clusters back; looks at one cluster at least."""
+        while (c := dev.isolate(dev.full)) is not None:
+            budget -= 1
+            off = c * C
+            while off < min(dev.max, (c + 1) * C):
+                slot = dev.slots.get(off)
+                idle = slot is not None and slot.folio is not None and slot.count == 0
+                off += abs(self.try_to_reclaim(dev, off)) or 1 if idle else 1
+            if dev.flag[c] == NONE:
+                self.relocate(dev, c)
+            if budget <= 0:
+                break
+
+    def do_discard(self, dev: Device) -> bool:
+        """Moves discarded clusters to the free list; says if there were any."""
+        clusters = dev.discard[:]
+        for c in clusters:
+            dev.move(c, dev.free, FREE)
+            dev.order[c] = 0
+        return bool(clusters)
+
+    def sync_discard(self) -> bool:
+        """Discards on the first device that has something to discard."""
+        devices = self.avail if self.switches.sync_discard == "avail" else self.active
+        return any(self.do_discard(dev) for dev in list(devices))
+
+    def dump(self) -> dict[str, Any]:
+        """Returns the state that decides placement, in the form of `Swap.dump`."""
+        return {
+            "devices": [
+                {
+                    "type": d.type,
+                    "prio": d.prio,
+                    "inuse_pages": d.inuse,
+                    "free": list(d.free),
+                    "nonfull": {o: list(x) for o, x in enumerate(d.nonfull) if x},
+                    "frag": {o: list(x) for o, x in enumerate(d.frag) if x},
+                    "full": list(d.full),
+                    "discard": list(d.discard),
+                    "next": {o: off for o, off in enumerate(d.next) if off},
+                }
+                for _, d in sorted(self.devices.items())
+            ],
+            "hints": [{o: (d.type, off) for o, (d, off) in sorted(h.items())} for h in self.hints],
+            "avail": [d.type for d in self.avail],
+        }

@@ -1,0 +1,419 @@
+"""Random programs over virtual slots, with one method a step, drawn by hypothesis or by a seed.
+
+A step takes three numbers and makes of them whatever there is to choose from. A refusal must be one that the
+step may give, and leaves data where it was; what a slot may be, and who pays, is for `VirtualWorld` to say.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections import Counter
+from dataclasses import dataclass
+from errno import EBUSY, EEXIST, EIO, ENOENT, ENOMEM, ENOSPC
+from typing import TYPE_CHECKING, NamedTuple
+
+import swapcore as sc
+
+from helpers.memcg_facts import PAGE, file_storage
+from helpers.virtual_facts import (
+    C,
+    Part,
+    Reader,
+    VirtualWorld,
+    data_at,
+    hard,
+    noise,
+    parts_of,
+    refusal,
+    text,
+    zeros,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORDERS = (0, 0, 0, 1, 2, 3)
+MAX_REFS = 18  # more than a word holds
+EAGAIN = 11
+
+
+@dataclass
+class Run:
+    """Slots of the program and their content; only single slots have more than one reference."""
+
+    entry: int
+    data: bytes
+    refs: int = 1
+
+    @property
+    def nr_pages(self) -> int:
+        """Slots."""
+        return len(self.data) // PAGE
+
+
+class Held(NamedTuple):
+    """Pages in memory that a handle maps, and their bytes."""
+
+    part: Part
+    data: bytes
+
+    @property
+    def folio(self) -> sc.Folio:
+        """The folio they are in."""
+        return self.part.folio
+
+    def overlaps(self, other: Held) -> bool:
+        """Says if another handle maps one of them too; their slots may be gone by then."""
+        ends = (self.part.page + self.part.nr_pages, other.part.page + other.part.nr_pages)
+        return self.folio == other.folio and self.part.page < ends[1] and other.part.page < ends[0]
+
+    @property
+    def slots(self) -> range:
+        """Their slots, none if they have none."""
+        first = self.folio.entry
+        start = 0 if first is None else int(first) + self.part.page
+        return range(start, start + self.part.nr_pages * (first is not None))
+
+
+@dataclass
+class Size:
+    """How much there is of everything: a little makes more of it go wrong."""
+
+    ghost_pages: int = 8 * C
+    physical_pages: int = 2 * C
+    memory_pages: int = 2048
+    swap_max_pages: int | None = None
+    zswap_percent: int = 20
+    max_held: int = 24
+
+
+class Program:
+    """Two virtual devices, two physical ones that can fail, zswap, two groups; and a dict of bytes."""
+
+    def __init__(
+        self,
+        size: Size,
+        *,
+        hierarchy: str = "v2",
+        store: str = "shadow",
+        seed: int = 0,
+        has_faults: bool = True,
+    ) -> None:
+        """Turns everything on."""
+        self.size = size
+        self.has_faults = has_faults
+        self.swap = sc.Swap(
+            nr_cpus=2,
+            memory_pages=size.memory_pages,
+            memcg=hierarchy,
+            switches={"memcg_stock": "off", "owner_store": store},
+            zswap=sc.Zswap(max_pool_percent=size.zswap_percent),
+        )
+        self.swap.page_cluster = 0
+        self.ghosts = [
+            self.swap.swapon(sc.Ghost(size.ghost_pages, virtual_table=True), priority=1) for _ in range(2)
+        ]
+        self.storages = [file_storage(size.physical_pages) for _ in range(2)]
+        self.devices: list[sc.SwapDevice | None] = [self.swap.swapon(storage) for storage in self.storages]
+        self.world = VirtualWorld(self.swap)
+        self.groups = [self.world.add(self.swap.memcg, name) for name in ("A", "B")]
+        if size.swap_max_pages is not None and hierarchy == "v2":
+            self.groups[0].write("memory.swap.max", size.swap_max_pages * PAGE)
+        self.runs: list[Run] = []
+        self.held: list[Held] = []
+        self.seen: Counter[str] = Counter()
+        """States that slots had after a step, and outcomes of steps."""
+        self.log = [f"{size}, {hierarchy}, {store}, {seed=}"]
+        self.rng = random.Random(seed)
+
+    # Steps
+
+    def make(self, a: int, b: int, c: int) -> None:
+        """Makes a folio and swaps it out, or keeps it."""
+        order = ORDERS[a % len(ORDERS)]
+        if len(self.held) >= self.size.max_held:
+            return
+        maker = (text, hard, noise, zeros)[b % 4]
+        data = maker(1 << order) if maker is zeros else maker(b, 1 << order)  # type: ignore[operator]
+        if b % 8 == 0 and order:
+            data = zeros() + data[PAGE:]
+        made: list[sc.Folio] = []
+        code = refusal(lambda: made.append(self.swap.folio(order, data, memcg=self.groups[c % 2])))
+        assert code in (0, ENOMEM), code
+        if made:
+            self.held.append(Held(Part(made.pop(), 0, 1 << order), data))
+            if c % 4:
+                self._out(len(self.held) - 1, c)
+
+    def swap_out(self, a: int, _b: int, c: int) -> None:
+        """Swaps a folio out."""
+        if self.held:
+            self._out(a % len(self.held), c)
+
+    def _out(self, index: int, c: int) -> None:
+        held = self.held.pop(index)
+        slots: list[int] = []
+        code = refusal(lambda: slots.append(int(self.swap.swap_out(held.folio, cpu=c % 2))))
+        assert code in (0, ENOSPC, EIO, EBUSY, ENOMEM), code
+        self.seen[f"swap_out {code}"] += 1
+        if not slots:
+            assert held.folio.is_resident
+            assert held.part.read() == held.data
+            self.held.append(held)
+            return
+        entry = slots[0] + held.part.page
+        for run in self.runs:
+            if run.entry == entry and run.nr_pages == held.part.nr_pages:
+                assert run.data == held.data
+                run.refs += 1
+                return
+        self.runs.append(Run(entry, held.data))
+
+    def swap_in(self, a: int, b: int, c: int) -> None:
+        """Swaps a run in; after a failure the slots still have their data."""
+        if not self.runs or len(self.held) >= self.size.max_held:
+            return
+        run = self.runs.pop(a % len(self.runs))
+        folios, code = [], 0
+        entries = [sc.SwpEntry(run.entry, run.nr_pages.bit_length() - 1)]
+        try:
+            folios = self.swap.swap_in_batch(entries, orders=b % 1024, cpu=c % 2, memcg=self.groups[c % 2])
+        except (sc.SwapIOError, MemoryError) as error:
+            folios = error.folios  # type: ignore[union-attr]
+            code = ENOMEM if isinstance(error, MemoryError) else EIO
+        self.seen[f"swap_in {code}"] += 1
+        at = 0
+        for part in parts_of(folios, run.entry, run.nr_pages):
+            data = run.data[at : at + part.nr_pages * PAGE]
+            assert part.read() == data, self.explain("a folio came back different")
+            self.held.append(Held(part, data))
+            at += len(data)
+        if run.refs > 1:
+            self.runs.append(Run(run.entry, run.data, run.refs - (not code)))
+        else:
+            assert code or at == len(run.data)
+            self._keep_pieces(run, at)
+
+    def _keep_pieces(self, run: Run, at: int) -> None:
+        for page in range(at // PAGE, run.nr_pages):
+            self.runs.append(Run(run.entry + page, run.data[page * PAGE : (page + 1) * PAGE]))
+
+    def write(self, a: int, b: int, _c: int) -> None:
+        """Changes a folio that no other handle has."""
+        if not self.held:
+            return
+        index = a % len(self.held)
+        held = self.held[index]
+        slots = set(held.slots)
+        others = [other for other in self.held if other is not held and held.overlaps(other)]
+        if others or any(slots & set(range(run.entry, run.entry + run.nr_pages)) for run in self.runs):
+            return
+        page = b % held.part.nr_pages
+        patch = (text(b), noise(b), zeros())[b % 3]
+        held.folio.write(patch, (held.part.page + page) * PAGE)
+        at = page * PAGE
+        self.held[index] = Held(held.part, held.data[:at] + patch + held.data[at + PAGE :])
+
+    def drop(self, a: int, _b: int, _c: int) -> None:
+        """Forgets a folio."""
+        if self.held:
+            del self.held[a % len(self.held)]
+
+    def give_up(self, a: int, _b: int, c: int) -> None:
+        """Frees a run unread, one reference of it."""
+        if self.runs:
+            run = self.runs[a % len(self.runs)]
+            self.swap.free(run.entry, run.nr_pages, cpu=c % 2)
+            run.refs -= 1
+            if not run.refs:
+                self.runs.remove(run)
+
+    def dup(self, a: int, _b: int, _c: int) -> None:
+        """Shares a single slot, as a fork does."""
+        singles = [run for run in self.runs if run.nr_pages == 1 and run.refs < MAX_REFS]
+        if singles:
+            run = singles[a % len(singles)]
+            self.swap.dup(run.entry, 1)
+            run.refs += 1
+
+    def peek(self, a: int, b: int, _c: int) -> None:
+        """Caches a clean folio over slots without a read, and may remove it again."""
+        if not self.runs or len(self.held) >= self.size.max_held:
+            return
+        run = self.runs[a % len(self.runs)]
+        owner = self.swap.slot_owner(run.entry)
+        groups = [group for group in self.groups if group.counters()["id"] == owner]
+        if run.nr_pages != 1 or not groups or self.world.is_v1:
+            return
+        made: list[sc.Folio] = []
+        refusal(lambda: made.append(self.swap.folio(0, run.data, memcg=groups[0])))
+        if made:
+            code = refusal(lambda: self.swap.swap_cache_add_folio(made[0], run.entry))
+            assert code in (0, EEXIST), code
+            self.observe()
+            if b % 2 and not code:
+                made[0].dirty = False
+                self.swap.swap_cache_del_folio(made[0])
+
+    def writeback(self, a: int, _b: int, c: int) -> None:
+        """Moves one entry of zswap to a physical slot."""
+        if self.runs:
+            run = self.runs[a % len(self.runs)]
+            entry = run.entry + c % run.nr_pages
+            code = refusal(lambda: self.swap.zswap.writeback(entry, cpu=c % 2))
+            assert code in (0, EEXIST, ENOENT, ENOMEM, EIO), code
+            self.seen[f"writeback {code}"] += 1
+
+    def shrink(self, a: int, _b: int, c: int) -> None:
+        """Shrinks a group, or lets the worker run."""
+        if a % 2:
+            code = refusal(lambda: self.swap.zswap.shrink(self.groups[c % 2], cpu=c % 2))
+        else:
+            code = refusal(lambda: self.swap.zswap.shrink_worker(cpu=c % 2))
+        assert code in (0, EAGAIN, ENOENT, ENOMEM, EIO), code
+
+    def move(self, a: int, b: int, c: int) -> None:
+        """Moves a slot's backing to a physical device."""
+        devices = [device for device in self.devices if device is not None]
+        if not self.runs or not devices:
+            return
+        run = self.runs[a % len(self.runs)]
+        if run.entry >> 58 not in {ghost.type for ghost in self.ghosts}:
+            return
+        answers: list[str] = []
+        device = devices[b % len(devices)]
+        code = refusal(lambda: answers.append(self.swap.move_backing(run.entry, device, cpu=c % 2)))
+        assert code in (0, EIO, ENOMEM), code
+        assert code or answers[0] in ("done", "freed", "skipped", "no_room"), answers
+        self.seen[f"move {answers or code}"] += 1
+
+    def swapoff(self, a: int, _b: int, _c: int) -> None:
+        """Turns a physical device off if it is on and can be, else on."""
+        index = a % len(self.devices)
+        device = self.devices[index]
+        if device is None:
+            self.devices[index] = self.swap.swapon(self.storages[index])
+            return
+        code = refusal(lambda: self.swap.swapoff(device))
+        assert code in (0, EBUSY, EIO, ENOMEM), code
+        self.seen[f"swapoff {code}"] += 1
+        if not code:
+            self.devices[index] = None
+        else:
+            assert device.is_on
+
+    def reclaim(self, _a: int, _b: int, _c: int) -> None:
+        """Drops folios that only the swap cache has."""
+        self.swap.shrink_swap_cache()
+
+    def set_zswap(self, a: int, b: int, _c: int) -> None:
+        """Turns zswap on or off, or changes its compressor."""
+        if a % 3:
+            self.swap.zswap.enabled = bool(b % 4)
+        else:
+            self.swap.zswap.compressor = ("lz4", "zstd")[b % 2]
+
+    def set_faults(self, a: int, b: int, c: int) -> None:
+        """Plans the next failures."""
+        if not self.has_faults:
+            return
+        plans: list[dict[str, float]] = [
+            {},
+            {},
+            {"fail_write_in": 1},
+            {"fail_read_in": 1},
+            {"tear_write_pages": 1},
+            {"write_error_probability": 0.3, "read_error_probability": 0.3},
+        ]
+        self.storages[a % 2].set_faults(**plans[b % len(plans)])  # type: ignore[arg-type]
+        name = ("entry_alloc", "pool_alloc", "compress", "decompress")[c % 4]
+        self.swap.zswap.set_faults(**{name: (0.0, 0.3, 1.0)[a % 3]}, seed=b)
+
+    STEPS: tuple[tuple[str, int], ...] = (
+        ("make", 8),
+        ("swap_out", 5),
+        ("swap_in", 8),
+        ("write", 3),
+        ("drop", 3),
+        ("give_up", 3),
+        ("dup", 2),
+        ("peek", 3),
+        ("writeback", 4),
+        ("shrink", 2),
+        ("move", 3),
+        ("swapoff", 1),
+        ("reclaim", 1),
+        ("set_zswap", 2),
+        ("set_faults", 3),
+    )
+
+    # Running
+
+    def run(self, nr_steps: int, *, verify_every: int = 1) -> None:
+        """Makes random steps and proves everything between them."""
+        names = [name for name, weight in self.STEPS for _ in range(weight)]
+        for number in range(nr_steps):
+            self.step(self.rng.choice(names), *(self.rng.randrange(1 << 16) for _ in range(3)))
+            if number % verify_every == 0:
+                self.verify()
+
+    def step(self, name: str, a: int, b: int, c: int) -> None:
+        """Makes one step."""
+        self.log.append(f"{name}({a}, {b}, {c})")
+        method: Callable[[int, int, int], None] = getattr(self, name)
+        try:
+            method(a, b, c)
+        except Exception as error:
+            error.add_note(self.explain("the step raised"))
+            raise
+
+    def explain(self, what: str) -> str:
+        """Describes a failure with the steps that led to it."""
+        return "\n".join([what, *self.log])
+
+    def observe(self) -> None:
+        """Notes the rows that slots are in."""
+        self.seen.update(Reader(self.swap).rows)
+
+    def verify(self) -> None:
+        """Proves all invariants, and that folios in memory hold their bytes."""
+        self.world.folios = [held.folio for held in self.held]
+        try:
+            self.world.verify()
+            self.observe()
+            for held in self.held[-3:]:
+                assert held.part.read() == held.data
+        except AssertionError as error:
+            error.add_note(self.explain("after these steps"))
+            raise
+
+    def finish(self) -> None:
+        """Reads everything back and expects nothing to be left anywhere."""
+        for storage in self.storages:
+            storage.set_faults()
+        self.swap.zswap.set_faults()
+        try:
+            assert all(held.part.read() == held.data for held in self.held)
+            self.world.folios.clear()
+            self.held.clear()
+            gc.collect()
+            for run in self.runs:
+                for _ in range(run.refs):
+                    assert data_at(self.swap, run.entry, run.nr_pages) == run.data
+            self.runs.clear()
+            gc.collect()
+            self.swap.shrink_swap_cache()
+            left = {device.type: device.inuse_pages for device in self.swap.devices}
+            assert not any(left.values()), left
+            assert self.swap.nr_used_pages == 0
+            stats = self.swap.zswap.stats()
+            assert (stats["stored_pages"], stats["pool_total_size"]) == (0, 0)
+            self.world.verify()
+            for group in self.groups:
+                facts = group.counters()
+                swap_pages = facts["memsw_pages" if self.world.is_v1 else "swap_pages"]
+                assert (facts["memory_pages"], swap_pages, facts["id_refs"]) == (0, 0, 1), group.path
+        except Exception as error:
+            error.add_note(self.explain("at the end"))
+            raise

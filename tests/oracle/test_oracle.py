@@ -1,0 +1,272 @@
+"""Facts about the oracle: every recorded kernel case agrees, and a case that was tampered with does not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import swapcore as sc
+from helpers.places import RECORDINGS, ROOT
+from swapcore.oracle import CaseResult, expand, replay, replay_case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Lines = list[dict[str, Any]]
+
+CASES = ROOT.parent / "shared" / "oracle" / "cases"
+SHARED_FILES = expand([CASES]) if CASES.is_dir() else []
+# Recorded for this project: every family with other parameters, each recording the same three times.
+OWN_FILES = expand([RECORDINGS])
+
+HEADER = {"op": "header", "case": "hand", "family": "hand", "cluster": 512, "page_size": 4096, "ncpu": 2}
+CASE: Lines = [
+    HEADER,
+    {
+        "op": "swapon",
+        "type": 0,
+        "pages": 2048,
+        "usable": 2046,
+        "prio": 10,
+        "asked_prio": 10,
+        "bad": [700],
+        "ssd": 1,
+        "discard": "",
+        "inuse": {"0": 0},
+    },
+    {"op": "note", "text": "nothing happens here", "inuse": {"0": 0}},
+    {"op": "alloc", "cpu": 0, "order": 0, "n": 8, "slots": [[0, 1, 8]], "inuse": {"0": 8}},
+    {"op": "alloc", "cpu": 1, "order": 4, "n": 2, "slots": [[0, 1024, 32]], "inuse": {"0": 40}},
+    {"op": "dup", "cpu": 0, "slots": [[0, 1, 4]], "inuse": {"0": 40}},
+    {"op": "put", "cpu": 0, "why": "fault-r", "cache": 1, "slots": [[0, 1, 2]], "inuse": {"0": 40}},
+    {"op": "put", "cpu": 0, "why": "exit", "cached": 1, "slots": [[0, 1, 2]], "inuse": {"0": 40}},
+    {"op": "reuse", "cpu": 0, "slots": [[0, 1, 1]], "inuse": {"0": 40}},
+    {"op": "free", "cpu": 0, "why": "write", "slots": [[0, 2, 1]], "inuse": {"0": 39}},
+    {"op": "put", "cpu": 0, "why": "fault-w", "slots": [[0, 3, 2]], "inuse": {"0": 39}},
+    {"op": "free", "cpu": 0, "why": "exit", "slots": [[0, 1, 1], [0, 3, 6]], "inuse": {"0": 32}},
+    {"op": "alloc", "cpu": 0, "order": 9, "n": 1, "slots": [[0, 1536, 512]], "inuse": {"0": 544}},
+    {"op": "alloc", "cpu": 0, "order": 9, "n": 2, "fail": 1, "slots": [], "inuse": {"0": 544}},
+    {"op": "settle", "ms": 10, "inuse": {"0": 544}},
+    {"op": "swapoff", "type": 0, "slots": [[0, 1024, 32], [0, 1536, 512]], "inuse": {}},
+    {"op": "end", "cpu": 0, "inuse": {}},
+]
+"""Every operation once, on one device with a bad page."""
+
+
+def tampered(line: int, **changes: object) -> Lines:
+    """Returns the case with one line (from 1) changed."""
+    return [{**old, **changes} if number == line else old for number, old in enumerate(CASE, 1)]
+
+
+def write(path: Path, lines: Lines) -> Path:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+def first_divergence(result: CaseResult) -> tuple[int, str]:
+    assert result.divergence is not None
+    return result.divergence.line, result.divergence.op
+
+
+@pytest.mark.skipif(not SHARED_FILES, reason="no recorded cases in ../shared/oracle/cases")
+def test_shared_cases_are_all_here() -> None:
+    manifest = json.loads((CASES / "MANIFEST.json").read_text())
+    assert len(SHARED_FILES) >= 58
+    assert {path.name for path in SHARED_FILES} == {case["file"] for case in manifest.values()}
+
+
+def test_own_recordings_are_of_every_family() -> None:
+    families = set()
+    for path in OWN_FILES:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            families.add(json.loads(next(lines))["family"])
+    assert len(OWN_FILES) == 33
+    assert {"seq", "churn", "forkdup", "lazy", "cacheonly", "overflow", "onoff", "mixed"} <= families
+
+
+@pytest.mark.parametrize("path", [*OWN_FILES, *SHARED_FILES], ids=lambda path: path.name)
+def test_recorded_case_agrees_on_every_slot_and_state(path: Path) -> None:
+    result = replay_case(path)
+    assert result.divergence is None, str(result.divergence)
+    assert result.slots_agreed == result.slots > 0
+    assert result.allocations > 0
+
+
+def test_every_operation_agrees_on_the_hand_written_case(tmp_path: Path) -> None:
+    result = replay_case(write(tmp_path / "hand.jsonl", CASE))
+    assert result.divergence is None, str(result.divergence)
+    assert (result.case, result.family, result.profile) == ("hand", "hand", "v618")
+    assert (result.allocations, result.slots, result.slots_agreed, result.frees) == (13, 552, 552, 8)
+    assert result.agreement == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        (2, {"usable": 2047}),
+        (2, {"prio": 9}),
+        (2, {"inuse": {"0": 1}}),
+        (4, {"slots": [[0, 1, 7], [0, 9, 1]]}),
+        (4, {"inuse": {"0": 7}}),
+        (5, {"slots": [[0, 512, 32]]}),
+        (5, {"cpu": 0, "order": 0, "n": 32}),
+        (5, {"fail": 1, "slots": []}),
+        (6, {"slots": [[0, 8, 4]]}),
+        (7, {"slots": [[0, 9, 1]]}),
+        (8, {"cached": 0}),
+        (9, {"inuse": {"0": 39}}),
+        (9, {"slots": [[0, 3, 1]]}),
+        (10, {"slots": [[0, 5, 2]]}),
+        (10, {"why": "work"}),
+        (11, {"slots": [[0, 3, 3]]}),
+        (12, {"slots": [[0, 1, 1], [0, 3, 7]]}),
+        (13, {"slots": [[0, 512, 512]]}),
+        (14, {"order": 0}),
+        (16, {"slots": [[0, 1024, 32], [0, 1536, 511]]}),
+        (16, {"slots": [[0, 1023, 33], [0, 1536, 512]]}),
+    ],
+    ids=str,
+)
+def test_tampered_line_is_found(tmp_path: Path, line: int, changes: dict[str, Any]) -> None:
+    result = replay_case(write(tmp_path / "hand.jsonl", tampered(line, **changes)))
+    assert not result.ok
+    assert first_divergence(result) == (line, CASE[line - 1]["op"])
+
+
+def test_slots_taken_back_that_were_never_cached_are_found_at_the_next_allocation(tmp_path: Path) -> None:
+    reclaim = {"op": "free", "cpu": 0, "why": "reclaim", "slots": [[0, 1, 1]], "inuse": {"0": 31}}
+    result = replay_case(write(tmp_path / "hand.jsonl", [*CASE[:12], reclaim, *CASE[12:]]))
+    assert first_divergence(result) == (14, "alloc")
+
+
+def test_slots_taken_back_without_an_allocation_after_them_are_found_at_the_end(tmp_path: Path) -> None:
+    reclaim = {"op": "free", "cpu": 0, "why": "reclaim", "slots": [[0, 1, 1]], "inuse": {"0": 31}}
+    result = replay_case(write(tmp_path / "hand.jsonl", [*CASE[:15], reclaim, CASE[16]]))
+    assert first_divergence(result) == (17, "end")
+
+
+def test_slot_left_in_use_is_found_at_the_end(tmp_path: Path) -> None:
+    lines = [*CASE[:4], {"op": "end", "cpu": 0, "inuse": {"0": 7}}]
+    assert first_divergence(replay_case(write(tmp_path / "hand.jsonl", lines))) == (5, "end")
+
+
+def test_divergence_tells_both_sides_and_the_lists(tmp_path: Path) -> None:
+    result = replay_case(write(tmp_path / "hand.jsonl", tampered(4, slots=[[0, 1, 7], [0, 9, 1]])))
+    assert result.divergence is not None
+    assert "swp(0:0x9)" in result.divergence.expected
+    assert "swp(0:0x8)" in result.divergence.got
+    assert result.slots_agreed == 7
+    assert result.agreement == 7 / result.slots
+    device = result.divergence.dump["devices"][0]
+    assert device["free"] == [2, 3]
+    assert json.loads(json.dumps(result.to_dict()))["divergence"]["line"] == 4
+
+
+@pytest.mark.skipif(not SHARED_FILES, reason="no recorded cases in ../shared/oracle/cases")
+def test_recorded_case_with_one_slot_changed_is_caught_at_its_line(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (CASES / "steal-a.jsonl").read_text().splitlines()]
+    number = [index for index, line in enumerate(lines) if line["op"] == "alloc" and line["slots"]][-1]
+    kind, offset, nr = lines[number]["slots"][-1]
+    lines[number]["slots"][-1] = [kind, offset + nr, nr]
+    assert first_divergence(replay_case(write(tmp_path / "case.jsonl", lines))) == (number + 1, "alloc")
+
+
+def test_directory_and_compressed_cases_are_replayed_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl.gz", CASE)
+    write(tmp_path / "a.jsonl", CASE)
+    (tmp_path / "MANIFEST.json").write_text("{}")
+    steps: list[tuple[int, int]] = []
+    results = replay([tmp_path, tmp_path / "a.jsonl"], progress=lambda *step: steps.append(step))
+    assert [Path(result.path).name for result in results] == ["a.jsonl", "b.jsonl.gz", "a.jsonl"]
+    assert all(result.ok for result in results)
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_other_profile_differs_where_the_kernels_do(tmp_path: Path) -> None:
+    default_priority = tampered(2, asked_prio=None, prio=-2)
+    path = write(tmp_path / "hand.jsonl", default_priority)
+    assert replay_case(path).ok
+    assert first_divergence(replay_case(path, profile="newest")) == (2, "swapon")
+
+
+def spoil_header(lines: Lines) -> Lines:
+    return lines[1:]
+
+
+def spoil_cluster(lines: Lines) -> Lines:
+    return [{**lines[0], "cluster": 256}, *lines[1:]]
+
+
+def spoil_end(lines: Lines) -> Lines:
+    return lines[:-1]
+
+
+def spoil_type(lines: Lines) -> Lines:
+    return [*lines[:3], {**lines[3], "slots": [[7, 1, 8]]}, *lines[4:]]
+
+
+def spoil_ncpu(lines: Lines) -> Lines:
+    return [{key: value for key, value in lines[0].items() if key != "ncpu"}, *lines[1:]]
+
+
+@pytest.mark.parametrize("spoil", [spoil_header, spoil_cluster, spoil_end, spoil_ncpu])
+def test_file_that_is_no_whole_case_is_refused(tmp_path: Path, spoil: Callable[[Lines], Lines]) -> None:
+    with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl"):
+        replay_case(write(tmp_path / "hand.jsonl", spoil(CASE)))
+
+
+def test_line_that_is_no_json_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "hand.jsonl", CASE)
+    path.write_text(path.read_text().replace('"swapoff"', '"swapoff', 1))
+    with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl, line 16"):
+        replay_case(path)
+
+
+def test_slot_of_a_device_that_is_not_on_diverges(tmp_path: Path) -> None:
+    assert first_divergence(replay_case(write(tmp_path / "hand.jsonl", spoil_type(CASE)))) == (4, "alloc")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slots": None},
+        {"slots": [[0, 1, 7]]},
+        {"slots": [[0, -1, 8]]},
+        {"slots": [["0", 1, 8]]},
+        {"slots": [[0, 1]]},
+        {"cpu": -1},
+        {"op": "unheard-of"},
+        {"inuse": 8},
+    ],
+    ids=str,
+)
+def test_malformed_line_is_refused_with_its_number(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(sc.InvalidArgumentError, match="line 4"):
+        replay_case(write(tmp_path / "hand.jsonl", tampered(4, **change)))
+
+
+def test_line_that_is_no_object_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "hand.jsonl", CASE)
+    path.write_text(path.read_text() + "3\n")
+    with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl, line 18"):
+        replay_case(path)
+
+
+def test_missing_field_is_refused_with_its_line(tmp_path: Path) -> None:
+    lines = [*CASE[:5], {key: value for key, value in CASE[5].items() if key != "slots"}, *CASE[6:]]
+    with pytest.raises(sc.InvalidArgumentError, match="line 6"):
+        replay_case(write(tmp_path / "hand.jsonl", lines))
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_path_without_cases_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(sc.InvalidArgumentError, match=name):
+        expand([tmp_path / name])

@@ -1,0 +1,100 @@
+"""Bad pages in a header of the real `mkswap -c`: pages that mkswap could not read are never allocated."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import swapcore as sc
+
+SHIM = Path(__file__).with_name("mkswap_shim.c")
+PAGES = 1024
+PATH = os.pathsep.join(["/usr/sbin", "/sbin", os.environ.get("PATH", "")])
+
+needs_tools = pytest.mark.skipif(
+    any(shutil.which(tool, path=PATH) is None for tool in ("mkswap", "gcc")),
+    reason="mkswap or gcc is not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a library that makes a file look like a block device with pages that cannot be read."""
+    library = tmp_path_factory.mktemp("shim") / "shim.so"
+    built = subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"], capture_output=True, text=True, check=False
+    )
+    if built.returncode != 0:
+        pytest.skip(f"the shim does not build here: {built.stderr}")
+    return library
+
+
+def check_and_make(shim: Path, path: Path, bad_pages: list[int]) -> None:
+    """Lets mkswap check an image for bad pages and write its header; skips where it cannot be deceived."""
+    path.write_bytes(bytes(PAGES * 4096))
+    path.chmod(0o600)
+    env = {
+        "PATH": PATH,
+        "LC_ALL": "C",
+        "LD_PRELOAD": str(shim),
+        "BAD_PAGES": " ".join(map(str, bad_pages)),
+    }
+    made = subprocess.run(["mkswap", "-c", path], env=env, capture_output=True, text=True, check=False)
+    if f"{len(bad_pages)} bad page" not in made.stdout:
+        pytest.skip(f"this mkswap does not check an image under the shim: {made.stdout}{made.stderr}")
+    assert made.returncode == 0, made.stderr
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    "bad_pages", [[], [3], [3, 17, 512, 513, PAGES - 1]], ids=lambda pages: str(len(pages))
+)
+def test_bad_pages_that_mkswap_found_are_those_we_read(
+    shim: Path, tmp_path: Path, bad_pages: list[int]
+) -> None:
+    path = tmp_path / "image"
+    check_and_make(shim, path, bad_pages)
+    header = sc.parse_swap_header(path.read_bytes()[:4096])
+    assert header["last_page"] == PAGES - 1
+    assert header["bad_pages"] == bad_pages
+
+
+@needs_tools
+def test_device_with_bad_pages_of_mkswap_never_hands_them_out(shim: Path, tmp_path: Path) -> None:
+    bad_pages = [3, 17, 512, 513, PAGES - 1]
+    path = tmp_path / "image"
+    check_and_make(shim, path, bad_pages)
+    swap = sc.Swap()
+    device = swap.swapon(sc.Null.from_header(path))
+    good = set(range(1, PAGES)) - set(bad_pages)
+    assert device.pages == len(good)
+    assert {swap.alloc().offset for _ in good} == good
+    with pytest.raises(sc.SwapFullError):
+        swap.alloc()
+
+
+@needs_tools
+def test_data_never_goes_to_the_bad_pages_of_mkswap(shim: Path, tmp_path: Path) -> None:
+    bad_pages = [3, 17, 512, 513, PAGES - 1]
+    path = tmp_path / "image"
+    check_and_make(shim, path, bad_pages)
+    before = path.read_bytes()
+    swap = sc.Swap()
+    device = swap.swapon(sc.File(path, is_block_device=True))
+    assert device.pages == PAGES - 1 - len(bad_pages)
+    entries = [swap.swap_out(swap.folio(0, b"\xff" * sc.PAGE_SIZE)) for _ in range(device.pages)]
+    with pytest.raises(sc.SwapFullError):
+        swap.swap_out(swap.folio(0, b"\xff"))
+    after = path.read_bytes()
+    changed = {
+        page
+        for page in range(PAGES)
+        if after[page * sc.PAGE_SIZE : (page + 1) * sc.PAGE_SIZE]
+        != before[page * sc.PAGE_SIZE : (page + 1) * sc.PAGE_SIZE]
+    }
+    assert changed == set(range(1, PAGES)) - set(bad_pages)
+    assert {swap.swap_in(entry).read() for entry in entries} == {b"\xff" * sc.PAGE_SIZE}
+    swap.check()

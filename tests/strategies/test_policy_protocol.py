@@ -1,0 +1,252 @@
+"""Facts about policies: the arguments of hooks, the effect of answers, errors of hooks, and the table."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import swapcore as sc
+from swapcore import policy
+
+HOOKS = {
+    "on_swap_charge": ["group", "nr_pages"],
+    "on_dead_owner": ["owner", "faulting", "nr_pages"],
+    "on_limit": ["group", "limit", "nr_pages"],
+    "on_refault": ["group", "nr_pages", "distance_pages", "is_activated"],
+    "choose_device": ["group", "order", "devices"],
+}
+
+
+class Recorder:
+    """Has every hook, writes down each call and answers as planned."""
+
+    def __init__(self, **answers: object) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.answers = answers
+
+    def _answer(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - as the test plans
+        self.calls.append((name, *arguments))
+        answer = self.answers.get(name)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def on_swap_charge(self, group: sc.MemCgroup, nr_pages: int, /) -> bool | None:
+        return self._answer("on_swap_charge", group, nr_pages)
+
+    def on_dead_owner(
+        self, owner: sc.MemCgroup, faulting: sc.MemCgroup, nr_pages: int, /
+    ) -> policy.DeadOwner | None:
+        return self._answer("on_dead_owner", owner, faulting, nr_pages)
+
+    def on_limit(self, group: sc.MemCgroup, limit: policy.Limit, nr_pages: int, /) -> None:
+        self._answer("on_limit", group, limit, nr_pages)
+
+    def on_refault(
+        self, group: sc.MemCgroup, nr_pages: int, distance_pages: int, is_activated: bool, /
+    ) -> bool | None:
+        return self._answer("on_refault", group, nr_pages, distance_pages, is_activated)
+
+    def choose_device(self, group: sc.MemCgroup, order: int, devices: list[int], /) -> int | None:
+        return self._answer("choose_device", group, order, devices)
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+def machine(storage: str = "16M", **switches: str) -> tuple[sc.Swap, sc.MemCgroup]:
+    swap = sc.Swap(switches={"memcg_stock": "off", **switches})
+    swap.swapon(sc.Ram(storage))
+    return swap, swap.memcg.create("group")
+
+
+# The types
+
+
+def test_every_hook_has_its_arguments_by_position() -> None:
+    for name, arguments in HOOKS.items():
+        parameters = list(inspect.signature(getattr(policy.MemcgPolicy, name)).parameters.values())[1:]
+        assert [parameter.name for parameter in parameters] == arguments
+        assert {parameter.kind for parameter in parameters} == {inspect.Parameter.POSITIONAL_ONLY}
+
+
+def test_one_hook_is_a_policy_and_all_are_one() -> None:
+    single = get_args(policy.MemcgHooks)
+    hooks = {name for protocol in single for name in vars(protocol) if name in HOOKS}
+    assert hooks == set(HOOKS)
+    assert set(policy.MemcgPolicy.__mro__) >= set(single)
+
+
+def test_words_are_those_of_the_files() -> None:
+    assert get_args(policy.Limit) == ("memory", "swap", "memsw")
+    assert get_args(policy.DeadOwner) == ("reparent", "fault_mm", "reparent_if_shared")
+    names = {"MemCgroup": sc.MemCgroup, "Sequence": list}
+    for name in HOOKS:
+        assert "return" in get_type_hints(getattr(policy.MemcgPolicy, name), localns=names)
+
+
+# Arguments and answers.
+
+
+def test_swap_charge_is_asked_before_slots_are_taken() -> None:
+    swap, group = machine()
+    recorder = Recorder(on_swap_charge=False)
+    swap.set_memcg_policy(recorder)
+    free_pages = swap.nr_swap_pages
+    folio = swap.folio(2, data=b"stays", memcg=group)
+    with pytest.raises(MemoryError):
+        swap.swap_out(folio)
+    assert recorder.named("on_swap_charge") == [(group, 4)]
+    assert folio.is_resident
+    assert swap.nr_swap_pages == free_pages
+    counters = group.counters()
+    assert (counters["swap_events_max"], counters["swap_events_fail"], counters["swap_pages"]) == (1, 1, 0)
+    recorder.answers["on_swap_charge"] = None
+    swap.swap_out(folio)
+    assert group.counters()["swap_pages"] == 4
+    swap.check()
+
+
+def test_dead_owner_says_who_pays() -> None:
+    for answer, path in (("reparent", "/"), ("fault_mm", "/heir"), (None, "/heir")):
+        swap, group = machine(owner_store="cluster_table")
+        heir = swap.memcg.create("heir")
+        entry = swap.swap_out(swap.folio(data=b"left", memcg=group))
+        group.remove()
+        recorder = Recorder(on_dead_owner=answer)
+        swap.set_memcg_policy(recorder)
+        folio = swap.swap_in(entry, memcg=heir)
+        [(owner, faulting, nr_pages)] = recorder.named("on_dead_owner")
+        assert (owner, faulting, nr_pages) == (group, heir, 1)
+        assert not owner.is_online
+        assert folio.memcg is not None
+        assert folio.memcg.path == path
+        del folio
+        swap.check()
+
+
+def test_fault_mm_where_the_store_cannot_keep_it_is_refused() -> None:
+    swap, group = machine(owner_store="shadow")
+    heir = swap.memcg.create("heir")
+    entry = swap.swap_out(swap.folio(data=b"left", memcg=group))
+    group.remove()
+    swap.set_memcg_policy(Recorder(on_dead_owner="fault_mm"))
+    with pytest.raises(sc.InvalidArgumentError, match="fault_mm"):
+        swap.swap_in(entry, memcg=heir)
+    swap.check()
+
+
+def test_limit_is_told_after_the_operation_and_may_change_the_limit() -> None:
+    swap, group = machine()
+    group.write("memory.swap.max", 4096)
+    held: list[bool] = []
+
+    class Grows(Recorder):
+        def on_limit(self, group: sc.MemCgroup, limit: policy.Limit, nr_pages: int, /) -> None:
+            super().on_limit(group, limit, nr_pages)
+            # No lock of the core is held: everything may be called.
+            swap.check()
+            group.write("memory.swap.max", "max")
+            held.append(True)
+
+    recorder = Grows()
+    swap.set_memcg_policy(recorder)
+    folio = swap.folio(3, data=b"more", memcg=group)
+    with pytest.raises(MemoryError):
+        swap.swap_out(folio)
+    assert recorder.named("on_limit") == [(group, "swap", 8)]
+    assert held == [True]
+    swap.swap_out(folio)
+    assert group.counters()["swap_pages"] == 8
+
+
+def test_memory_limit_is_told_with_its_name() -> None:
+    swap, group = machine()
+    group.write("memory.max", 0)
+    recorder = Recorder()
+    swap.set_memcg_policy(recorder)
+    with pytest.raises(MemoryError):
+        swap.folio(memcg=group)
+    assert (group, "memory", 1) in recorder.named("on_limit")
+
+
+@pytest.mark.parametrize("answer", [True, False, None])
+def test_refault_decides_about_the_active_list(answer: bool | None) -> None:
+    swap, group = machine()
+    recorder = Recorder(on_refault=answer)
+    swap.set_memcg_policy(recorder)
+    entries = [swap.swap_out(swap.folio(data=bytes([n + 1]), memcg=group)) for n in range(4)]
+    folio = swap.swap_in(entries[0], memcg=group)
+    [(judged, nr_pages, distance_pages, is_activated)] = recorder.named("on_refault")
+    assert (judged, nr_pages) == (group, 1)
+    assert distance_pages >= 3
+    assert folio.active == (is_activated if answer is None else answer)
+
+
+def test_device_is_chosen_from_those_there_are() -> None:
+    swap = sc.Swap()
+    slow, fast = swap.swapon(sc.Ram("16M"), priority=1), swap.swapon(sc.Ram("16M"), priority=9)
+    group = swap.memcg.create("group")
+    recorder = Recorder(choose_device=slow.type)
+    swap.set_memcg_policy(recorder)
+    assert swap.swap_out(swap.folio(1, data=b"x", memcg=group)).type == slow.type
+    assert recorder.named("choose_device") == [(group, 1, [fast.type, slow.type])]
+    recorder.answers["choose_device"] = None
+    assert swap.swap_out(swap.folio(data=b"x", memcg=group)).type == fast.type
+
+
+# Errors.
+
+
+@pytest.mark.parametrize("hook", ["on_swap_charge", "choose_device"])
+def test_what_a_hook_raises_is_raised_when_the_call_is_done(hook: str) -> None:
+    swap, group = machine()
+    swap.set_memcg_policy(Recorder(**{hook: RuntimeError("mine")}))
+    folio = swap.folio(data=b"gone", memcg=group)
+    with pytest.raises(RuntimeError, match="mine"):
+        swap.swap_out(folio)
+    # As if it had returned None.
+    assert not folio.is_resident
+    assert group.counters()["swap_pages"] == 1
+    swap.check()
+
+
+def test_object_without_a_hook_is_refused_and_none_takes_the_policy_away() -> None:
+    swap, group = machine()
+    recorder = Recorder(on_swap_charge=False)
+    swap.set_memcg_policy(recorder)
+    swap.set_memcg_policy(None)
+    swap.swap_out(swap.folio(data=b"x", memcg=group))
+    assert recorder.calls == []
+    with pytest.raises((TypeError, sc.InvalidArgumentError)):
+        swap.set_memcg_policy(object())
+
+
+# The table
+
+
+def test_table_says_the_same_without_python() -> None:
+    swap = sc.Swap()
+    slow, _fast = swap.swapon(sc.Ram("16M"), priority=1), swap.swapon(sc.Ram("16M"), priority=9)
+    group = swap.memcg.create("group")
+    group.set_policy(devices=[slow.type])
+    below = group.create("below")
+    for charged in (group, below):
+        assert swap.swap_out(swap.folio(data=b"x", memcg=charged)).type == slow.type
+    group.set_policy(allow_swap=False)
+    with pytest.raises(MemoryError):
+        swap.swap_out(swap.folio(data=b"x", memcg=group))
+    # Made before the change.
+    swap.swap_out(swap.folio(data=b"x", memcg=below))
+    assert group.counters()["swap_events_fail"] == 1
+    swap.check()
+
+
+@pytest.mark.parametrize(
+    "options", [{"dead_owner": "nobody"}, {"refault": "maybe"}, {"devices": [7]}, {"devices": []}], ids=str
+)
+def test_table_refuses_what_it_does_not_know(options: dict[str, Any]) -> None:
+    _swap, group = machine()
+    with pytest.raises(sc.InvalidArgumentError):
+        group.set_policy(**options)

@@ -1,0 +1,471 @@
+"""Moving the backing of a virtual slot: writeback from zswap and relocation, with a failure at each step.
+
+Whatever fails: the data is equal, no physical slot is lost, and the counters say what happened.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import swapcore as sc
+from helpers.memcg_facts import PAGE, file_storage, word_at
+from helpers.programs import nr_programs
+from helpers.virtual_facts import C, Machine, errno_of, refusal, row_of, text
+from helpers.virtual_programs import Program, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EEXIST, ENOENT, ENOMEM, EIO, EINVAL, ENOSPC = 17, 2, 12, 5, 22, 28
+PROGRAMS = nr_programs(40)
+
+
+def fill_memory(machine: Machine) -> list[sc.Folio]:
+    """Takes all free memory."""
+    return [machine.swap.folio(0) for _ in range(machine.swap.memory_pages - machine.swap.nr_used_pages)]
+
+
+def fill_physical(machine: Machine) -> list[sc.SwpEntry]:
+    """Takes all slots of the physical device."""
+    assert machine.physical is not None
+    runs = [machine.swap.alloc_hibernation(machine.physical) for _ in range(machine.physical.pages)]
+    machine.world.ownerless.update(map(int, runs))
+    return runs
+
+
+def let_go(machine: Machine, runs: list[sc.SwpEntry]) -> None:
+    """Gives such slots back."""
+    for run in runs:
+        machine.swap.free_hibernation(run)
+    runs.clear()
+
+
+def stored(**options: object) -> tuple[Machine, sc.MemCgroup, int]:
+    """Makes a machine with one page of a group in zswap."""
+    machine = Machine(zswap="lz4", **options)  # type: ignore[arg-type]
+    a = machine.world.add(machine.swap.memcg, "A")
+    return machine, a, machine.out(text(1), a)
+
+
+def on_file(order: int = 0, **options: object) -> tuple[Machine, sc.MemCgroup, int]:
+    """Makes a machine with one folio of a group on the physical device."""
+    machine = Machine(**options)  # type: ignore[arg-type]
+    a = machine.world.add(machine.swap.memcg, "A")
+    return machine, a, machine.out(text(1, 1 << order), a)
+
+
+# Writeback of one zswap entry, step by step.
+
+
+def test_writeback_moves_one_entry() -> None:
+    machine, a, entry = stored()
+    machine.swap.zswap.writeback(entry)
+    assert machine.row(entry) in ("swapfile shadow", "swapfile folio")
+    assert (machine.stat("written_back_pages"), machine.stat("zswpwb"), machine.stat("stored_pages")) == (
+        1,
+        1,
+        0,
+    )
+    assert (machine.physical_pages, a.counters()["swap_pages"]) == (1, 1)
+    assert machine.stat("zswpin") == 0
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+def test_writeback_drops_its_folio_after_the_write() -> None:
+    machine, _, entry = stored()
+    machine.swap.zswap.writeback(entry)
+    machine.swap.shrink_swap_cache()
+    assert machine.row(entry) == "swapfile shadow"
+    assert machine.swap.nr_used_pages == 0
+    machine.end()
+
+
+def test_writeback_step_1_somebody_loads_it_eexist() -> None:
+    machine, a, entry = stored()
+    folio = machine.swap.folio(0, text(1), memcg=a)
+    machine.swap.swap_cache_add_folio(folio, entry)
+    assert errno_of(machine.swap.zswap.writeback, entry) == EEXIST
+    assert row_of(machine.swap, entry) == "zswap folio"
+    assert (machine.physical_pages, machine.stat("written_back_pages")) == (0, 0)
+    folio.dirty = False
+    machine.swap.swap_cache_del_folio(folio)
+    del folio
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+def test_writeback_step_1_it_was_freed_enoent() -> None:
+    machine, _, entry = stored()
+    machine.swap.free(entry, 1)
+    assert errno_of(machine.swap.zswap.writeback, entry) == ENOENT
+    assert (machine.physical_pages, machine.ghost.inuse_pages) == (0, 0)
+    machine.end()
+
+
+def test_writeback_step_1_no_memory_enomem() -> None:
+    machine, _, entry = stored(memory_pages=512)
+    hold = fill_memory(machine)
+    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
+    assert (row_of(machine.swap, entry), machine.physical_pages) == ("zswap shadow", 0)
+    hold.clear()
+    assert machine.row(entry) == "zswap shadow"
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+@pytest.mark.parametrize("how", ["zero", "swapfile"])
+def test_writeback_step_2_there_is_no_entry_any_more(how: str) -> None:
+    machine, a, entry = stored()
+    folio = machine.swap.swap_in(entry, memcg=a)
+    if how == "zero":
+        folio.write(bytes(PAGE))
+    else:
+        machine.swap.zswap.enabled = False
+    machine.swap.swap_out(folio)
+    before = machine.row(entry)
+    assert errno_of(machine.swap.zswap.writeback, entry) in (ENOENT, ENOMEM)
+    assert machine.row(entry) == before
+    assert machine.stat("written_back_pages") == 0
+    machine.end()
+
+
+def test_writeback_step_3_no_physical_slot_enomem_before_decompression() -> None:
+    machine, a, entry = stored(physical_pages=64)
+    runs = fill_physical(machine)
+    machine.swap.zswap.set_faults(decompress=1.0)
+    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
+    assert machine.stat("decompress_fail") == 0
+    machine.swap.zswap.set_faults()
+    assert machine.row(entry) == "zswap shadow"
+    assert (machine.stat("stored_pages"), machine.stat("written_back_pages")) == (1, 0)
+    word = word_at(machine.swap, entry)
+    assert (word.memcg_id, word.eviction) == (a.counters()["id"], 0), "owner and no age (J12)"
+    let_go(machine, runs)
+    machine.swap.zswap.writeback(entry)
+    assert machine.swap.backing(entry)["type"] == "swapfile"
+    machine.end()
+
+
+def test_writeback_step_3_swap_max_of_the_group_refuses() -> None:
+    machine, a, entry = stored()
+    a.write("memory.swap.max", 0)
+    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
+    assert machine.row(entry) == "zswap shadow"
+    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+def test_writeback_step_3_no_device_at_all() -> None:
+    machine, _, entry = stored(physical_pages=0)
+    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
+    assert machine.row(entry) == "zswap shadow"
+    machine.end()
+
+
+def test_writeback_step_4_decompression_fails_eio_and_the_slot_is_given_back() -> None:
+    machine, a, entry = stored()
+    machine.swap.zswap.set_faults(decompress=1.0)
+    assert errno_of(machine.swap.zswap.writeback, entry) == EIO
+    assert machine.row(entry) == "zswap shadow"
+    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
+    assert (machine.stat("decompress_fail"), machine.stat("written_back_pages")) == (1, 0)
+    assert machine.swap.nr_used_pages == 0
+    machine.swap.zswap.set_faults()
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+def test_writeback_step_5_write_error_leaves_the_data_in_a_dirty_folio() -> None:
+    machine, _, entry = stored()
+    machine.storage.set_faults(fail_write_in=1)
+    refusal(lambda: machine.swap.zswap.writeback(entry))
+    assert machine.stat("write_errors") == 1
+    folio = machine.swap.folio_at(entry)
+    assert folio is not None
+    assert folio.dirty
+    assert folio.read() == text(1)
+    del folio
+    machine.swap.shrink_swap_cache()
+    machine.world.verify()
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+def test_writeback_step_5_torn_write_is_an_error_too() -> None:
+    machine, _, entry = stored()
+    machine.storage.set_faults(tear_write_pages=0)
+    refusal(lambda: machine.swap.zswap.writeback(entry))
+    machine.swap.shrink_swap_cache()
+    assert machine.swap.swap_in(entry).read() == text(1)
+    machine.end()
+
+
+# `folio_realloc_swap`.
+
+
+def test_realloc_gives_a_contiguous_run_and_pointers() -> None:
+    machine = Machine()
+    a = machine.world.add(machine.swap.memcg, "A")
+    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+    entry = int(machine.swap.folio_alloc_swap(folio))
+    first = machine.swap.folio_realloc_swap(folio)
+    machine.keep(folio)
+    assert (first.type, first.offset % 4, first.order) == (machine.physical.type, 0, 2)
+    found = machine.swap.backing(entry, 4)
+    assert (found["type"], int(found["entry"]), found["nr_pages"]) == ("swapfile", int(first), 4)
+    assert (machine.physical_pages, a.counters()["swap_pages"]) == (4, 4)
+    machine.world.verify()
+    assert machine.swap.folio_realloc_swap(folio) == first, "it has one: unchanged"
+    assert machine.physical_pages == 4
+    del folio
+    machine.end()
+
+
+def test_realloc_of_a_folio_that_is_not_cached_is_refused() -> None:
+    machine = Machine()
+    assert errno_of(machine.swap.folio_realloc_swap, machine.swap.folio(0)) == EINVAL
+    assert machine.physical_pages == 0
+    machine.end()
+
+
+@pytest.mark.parametrize("limit_pages", [0, 3])
+def test_realloc_is_refused_over_swap_max_and_changes_nothing(limit_pages: int) -> None:
+    machine = Machine()
+    a = machine.world.add(machine.swap.memcg, "A")
+    a.write("memory.swap.max", limit_pages * PAGE)
+    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+    entry = int(machine.swap.folio_alloc_swap(folio))
+    assert errno_of(machine.swap.folio_realloc_swap, folio) in (ENOMEM, ENOSPC)
+    machine.keep(folio)
+    assert machine.row(entry + 3) == "folio folio"
+    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
+    a.write("memory.swap.max", 4 * PAGE)
+    machine.swap.folio_realloc_swap(folio)
+    del folio
+    machine.end()
+
+
+def test_realloc_wants_a_run_of_its_order_and_no_split() -> None:
+    machine = Machine(physical_pages=64)
+    runs = fill_physical(machine)
+    let_go(machine, [run for run in runs if run.offset % 2])
+    folio = machine.swap.folio(1, text(1, 2))
+    entry = int(machine.swap.folio_alloc_swap(folio))
+    used = machine.physical_pages
+    assert errno_of(machine.swap.folio_realloc_swap, folio) == ENOSPC
+    assert errno_of(machine.swap.swap_out, folio) == ENOSPC
+    machine.keep(folio)
+    assert machine.row(entry) == "folio folio"
+    assert (machine.physical_pages, folio.read()) == (used, text(1, 2))
+    parts = machine.swap.folio_split(folio)
+    entries = machine.swap.swap_out_batch(parts)
+    assert [machine.swap.swap_in(entry).read() for entry in entries] == [
+        text(1, 2)[:PAGE],
+        text(1, 2)[PAGE:],
+    ]
+    machine.world.folios.clear()
+    del folio, parts
+    let_go(machine, [run for run in runs if not run.offset % 2])
+    machine.end()
+
+
+def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot() -> None:
+    """The folio then has empty and physical backing; all old slots are freed before it gets new ones."""
+    mixes = 0
+    for seed in range(20):
+        machine, a, entry = on_file(order=3)
+        folio = machine.swap.swap_in(entry, 8, orders=1 << 3, memcg=a)
+        assert (folio.order, machine.physical_pages) == (3, 8)
+        folio.write(text(seed, 8))
+        machine.swap.zswap.enabled = True
+        machine.swap.zswap.set_faults(pool_alloc=0.3, seed=seed)
+        machine.swap.swap_out(folio)
+        is_stored = machine.stat("stored_pages") == 8
+        mixes += not is_stored
+        assert machine.physical_pages == (0 if is_stored else 8)
+        machine.world.verify()
+        machine.swap.zswap.set_faults()
+        folios = machine.swap.swap_in_batch([sc.SwpEntry(entry, 3)])
+        assert b"".join(folio.read() for folio in folios) == text(seed, 8)
+        del folios
+        machine.end()
+    assert mixes > 5
+
+
+def test_physical_slots_are_let_go_only_once_the_store_has_succeeded() -> None:
+    machine, a, entry = on_file()
+    slot = machine.backing_slot(entry)
+    folio = machine.swap.swap_in(entry, memcg=a)
+    folio.write(text(2))
+    machine.swap.zswap.enabled = True
+    machine.swap.zswap.set_faults(entry_alloc=1.0)
+    machine.storage.set_faults(fail_write_in=1)
+    assert errno_of(machine.swap.swap_out, folio) == EIO
+    assert folio.read() == text(2)
+    machine.keep(folio)
+    assert machine.row(entry) == "swapfile folio"
+    machine.swap.swap_out(folio)
+    assert machine.backing_slot(entry) == slot, "overwritten in place"
+    machine.swap.zswap.set_faults()
+    folio = machine.swap.swap_in(entry, memcg=a)
+    folio.write(text(3))
+    machine.swap.swap_out(folio)
+    assert machine.physical_pages == 0
+    assert machine.swap.swap_in(entry).read() == text(3)
+    machine.world.folios.clear()
+    del folio
+    machine.end()
+
+
+# Relocation from one physical slot to another.
+
+
+class Pair:
+    """A page on one file, and a second file."""
+
+    def __init__(self, *, second_pages: int = C) -> None:
+        """Makes both."""
+        self.machine, self.group, self.entry = on_file()
+        self.storage = file_storage(second_pages)
+        self.second = self.machine.swap.swapon(self.storage, priority=0)
+        self.old_slot = self.machine.backing_slot(self.entry)
+
+    def move(self) -> str:
+        """Moves the page to the second file."""
+        return self.machine.swap.move_backing(self.entry, self.second)
+
+    def expect_old(self) -> None:
+        """Expects the page where it was, and nothing on the second file."""
+        assert self.machine.backing_slot(self.entry) == self.old_slot
+        assert (self.machine.physical_pages, self.second.inuse_pages) == (1, 0)
+        assert self.group.counters()["swap_pages"] == 1
+        self.machine.world.verify()
+
+    def end(self) -> None:
+        """Reads the page."""
+        assert self.machine.swap.swap_in(self.entry).read() == text(1)
+        self.machine.end()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.end()
+
+
+def test_relocation_keeps_the_content(pair: Pair) -> None:
+    assert pair.move() == "done"
+    assert pair.machine.backing_slot(pair.entry) >> 58 == pair.second.type
+    assert (pair.machine.physical_pages, pair.second.inuse_pages) == (0, 1)
+    assert pair.group.counters()["swap_pages"] == 1
+    pair.machine.world.verify()
+
+
+def test_relocation_write_error_frees_the_new_slot_and_keeps_the_old(pair: Pair) -> None:
+    pair.storage.set_faults(fail_write_in=1)
+    assert errno_of(pair.move) == EIO
+    pair.expect_old()
+    pair.storage.set_faults(tear_write_pages=0)
+    assert errno_of(pair.move) == EIO
+    pair.expect_old()
+
+
+def test_relocation_read_error_keeps_the_old_slot(pair: Pair) -> None:
+    pair.machine.storage.set_faults(fail_read_in=1)
+    assert errno_of(pair.move) == EIO
+    pair.expect_old()
+
+
+def test_relocation_no_room_keeps_the_old_slot() -> None:
+    pair = Pair(second_pages=64)
+    hold = [pair.machine.swap.alloc_hibernation(pair.second) for _ in range(63)]
+    assert pair.move() == "no_room"
+    assert pair.machine.backing_slot(pair.entry) == pair.old_slot
+    assert (pair.machine.physical_pages, pair.second.inuse_pages) == (1, 63)
+    for entry in hold:
+        pair.machine.swap.free_hibernation(entry)
+    pair.end()
+
+
+def test_relocation_busy_folio_is_skipped(pair: Pair) -> None:
+    folio = pair.machine.swap.swap_in(pair.entry, memcg=pair.group)
+    folio.locked = True
+    assert pair.move() == "skipped"
+    folio.locked = False
+    pair.machine.keep(folio)
+    pair.expect_old()
+    pair.machine.swap.swap_out(folio)
+    pair.machine.world.folios.clear()
+
+
+def test_relocation_slot_that_was_freed_counts_as_moved() -> None:
+    pair = Pair()
+    pair.machine.swap.free(pair.entry, 1)
+    assert pair.move() == "freed"
+    assert (pair.machine.physical_pages, pair.second.inuse_pages) == (0, 0)
+    pair.machine.end()
+
+
+def test_relocation_cached_page_is_not_read_again(pair: Pair) -> None:
+    pair.machine.swap.dup(pair.entry, 1)
+    folio = pair.machine.swap.swap_in(pair.entry, memcg=pair.group)
+    pair.machine.storage.set_faults(fail_read_in=1)
+    assert pair.move() == "done"
+    pair.machine.storage.set_faults()
+    pair.machine.keep(folio)
+    pair.machine.world.verify()
+    pair.machine.swap.swap_out(folio)
+    pair.machine.world.folios.clear()
+    assert pair.machine.backing_slot(pair.entry) >> 58 == pair.second.type
+
+
+def test_relocation_what_is_not_on_a_physical_slot_is_skipped() -> None:
+    machine, _, entry = stored()
+    assert machine.swap.move_backing(entry, machine.physical) == "skipped"
+    assert machine.row(entry) == "zswap shadow"
+    machine.end()
+
+
+def test_relocation_old_slot_is_valid_until_the_write_is_complete() -> None:
+    """A look at any moment of a slow write finds the page behind one slot or the other, and readable."""
+    pair = Pair()
+    pair.storage.set_faults(delay_ns=50_000_000)
+    mover = threading.Thread(target=pair.move)
+    mover.start()
+    seen = set()
+    while mover.is_alive():
+        seen.add(pair.machine.backing_slot(pair.entry) >> 58)
+        time.sleep(0.002)
+    mover.join()
+    seen.add(pair.machine.backing_slot(pair.entry) >> 58)
+    assert seen == {pair.machine.physical.type, pair.second.type}
+    pair.storage.set_faults()
+    pair.end()
+
+
+# Everything at random.
+
+
+def test_random_programs_with_faults_lose_nothing() -> None:
+    """Programs with full devices, little memory, limits, failing storages and failing zswap."""
+    seen: set[str] = set()
+    for seed in range(PROGRAMS):
+        size = Size(
+            ghost_pages=(C, 4 * C)[seed % 2],
+            physical_pages=(24, 64, C)[seed % 3],
+            memory_pages=512,
+            swap_max_pages=(None, 0, 10, None)[seed % 4],
+            zswap_percent=(20, 2, 1)[seed % 3],
+        )
+        program = Program(size, hierarchy="v1" if seed % 5 == 4 else "v2", seed=seed)
+        program.run(60, verify_every=12)
+        program.finish()
+        seen |= program.seen.keys()
+    failures = {"swap_out 5", "swap_out 28", "swap_in 5", "writeback 5", "writeback 12", "move 5"}
+    assert failures <= seen, failures - seen

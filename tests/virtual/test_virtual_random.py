@@ -1,0 +1,66 @@
+"""Random programs over virtual slots, drawn and made small by hypothesis."""
+
+from __future__ import annotations
+
+from helpers.virtual_facts import C
+from helpers.virtual_programs import Program, Size
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+numbers = st.integers(0, (1 << 16) - 1)
+steps = st.sampled_from([name for name, weight in Program.STEPS for _ in range(weight)])
+
+
+class VirtualMachine(RuleBasedStateMachine):
+    """Two virtual devices, two files that fail, zswap, groups; all of it small."""
+
+    @initialize(
+        ghost_clusters=st.integers(1, 4),
+        physical_pages=st.sampled_from([16, 64, C]),
+        swap_max_pages=st.sampled_from([None, 0, 8]),
+        zswap_percent=st.sampled_from([0, 1, 2, 20]),
+        hierarchy=st.sampled_from(["v2", "v2", "v1"]),
+    )
+    def start(
+        self,
+        ghost_clusters: int,
+        physical_pages: int,
+        swap_max_pages: int | None,
+        zswap_percent: int,
+        hierarchy: str,
+    ) -> None:
+        """Turns everything on."""
+        size = Size(
+            ghost_pages=ghost_clusters * C,
+            physical_pages=physical_pages,
+            memory_pages=512,
+            swap_max_pages=swap_max_pages,
+            zswap_percent=zswap_percent,
+        )
+        self.program = Program(size, hierarchy=hierarchy)
+
+    @rule(name=steps, a=numbers, b=numbers, c=numbers)
+    def step(self, name: str, a: int, b: int, c: int) -> None:
+        """Makes one step."""
+        self.program.step(name, a, b, c)
+
+    @rule(a=numbers, b=numbers, c=numbers)
+    def make(self, a: int, b: int, c: int) -> None:
+        """Makes a folio: without one there is little to do."""
+        self.program.step("make", a, b, c)
+
+    @invariant()
+    def holds(self) -> None:
+        """Proves everything."""
+        if hasattr(self, "program"):
+            self.program.verify()
+
+    def teardown(self) -> None:
+        """Reads everything back."""
+        if hasattr(self, "program"):
+            self.program.finish()
+
+
+TestVirtualMachine = VirtualMachine.TestCase
+TestVirtualMachine.settings = settings(max_examples=80, stateful_step_count=30)
