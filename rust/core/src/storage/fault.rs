@@ -148,11 +148,6 @@ impl Faulty {
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }
-
-    /// Returns the storage below.
-    pub fn inner(&self) -> &Arc<dyn SwapStorage> {
-        &self.inner
-    }
 }
 
 impl SwapStorage for Faulty {
