@@ -12,6 +12,7 @@ mod group;
 mod options;
 mod policy;
 mod registry;
+mod rfc_literal;
 mod stock;
 #[cfg(test)]
 mod tests;
