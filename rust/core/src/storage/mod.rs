@@ -31,7 +31,8 @@ bitflags::bitflags! {
     pub struct StorageTraits: u32 {
         /// A call is as fast as memory: no readahead, and swap-in drops the slot. Kernel: `SWP_SYNCHRONOUS_IO`.
         const SYNCHRONOUS_IO = 1 << 0;
-        /// Pages must not change while they are written. Kernel: `SWP_STABLE_WRITES`.
+        /// Pages must not change while they are written. The core only shows the flag, because a write holds the bytes of its
+        /// folio shared and a writer of the bytes waits, whatever the storage. Kernel: `SWP_STABLE_WRITES`.
         const STABLE_WRITES = 1 << 1;
         /// Wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
         const FREE_NOTIFY = 1 << 2;
