@@ -654,5 +654,6 @@ class Model:
                 for _, d in sorted(self.devices.items())
             ],
             "hints": [{o: (d.type, off) for o, (d, off) in sorted(h.items())} for h in self.hints],
+            "virtual_hints": [{} for _ in self.hints],
             "avail": [d.type for d in self.avail],
         }

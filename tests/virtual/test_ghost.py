@@ -150,6 +150,11 @@ def test_e12_hints_of_virtual_devices_are_their_own() -> None:
         assert (entry.type, entry.offset) == (ghost.type, 1 + number), "as without other allocations"
         bare = swap.alloc(0)
         assert (bare.type, bare.offset) == (1 - ghost.type, 1 + number)
+    dump = swap.dump()
+    hints = [[cpu for cpu in dump[name] if cpu] for name in ("hints", "virtual_hints")]
+    assert hints == [[{0: (1 - ghost.type, 21)}], [{0: (ghost.type, 21)}]]
+    assert len(dump["virtual_hints"]) == len(dump["hints"]), "one for every CPU"
+    swap.check()
 
 
 # Writes and reads that a ghost refuses.

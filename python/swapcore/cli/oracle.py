@@ -121,9 +121,16 @@ def _state(dump: dict[str, Any]) -> list[str]:
             f"type {device['type']}: inuse_pages={device['inuse_pages']} {' '.join(lists)}{rotating}"
         )
     for cpu, hints in enumerate(dump["hints"]):
-        texts = [f"o{order} swp({kind}:{offset:#x})" for order, (kind, offset) in sorted(hints.items())]
-        lines.append(f"cpu {cpu} hints: {', '.join(texts) or 'none'}")
+        lines.append(f"cpu {cpu} hints: {_hints(hints) or 'none'}")
+    for cpu, hints in enumerate(dump["virtual_hints"]):
+        if hints:
+            lines.append(f"cpu {cpu} virtual hints: {_hints(hints)}")
     return lines
+
+
+def _hints(hints: dict[int, tuple[int, int]]) -> str:
+    """Formats the hints of one CPU by order; no hint is the empty text."""
+    return ", ".join(f"o{order} swp({kind}:{offset:#x})" for order, (kind, offset) in sorted(hints.items()))
 
 
 def _clusters(clusters: Sequence[int]) -> str:

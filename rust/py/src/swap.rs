@@ -682,8 +682,10 @@ impl Swap {
         let dump = PyDict::new(py);
         let devices: Result<Vec<_>> = self.swap.dump_devices().iter().map(|device| device_dict(py, device)).collect();
         dump.set_item("devices", devices?)?;
-        let hints: Result<Vec<_>> = self.swap.dump_hints().iter().map(|hints| hints_dict(py, hints)).collect();
-        dump.set_item("hints", hints?)?;
+        for (name, hints) in [("hints", self.swap.dump_hints()), ("virtual_hints", self.swap.dump_virtual_hints())] {
+            let hints: Result<Vec<_>> = hints.iter().map(|hints| hints_dict(py, hints)).collect();
+            dump.set_item(name, hints?)?;
+        }
         dump.set_item("avail", self.swap.dump_avail().iter().map(|ty| ty.0 as u32).collect::<Vec<_>>())?;
         Ok(dump)
     }

@@ -236,9 +236,8 @@ impl<'a> OnCpu<'a> {
         }
         op.del_folio(device, &mut ci, folio, leave);
         drop(ci);
-        // As posted, the cache's references stay for ever when a charge fails.
         let is_leaked = matches!(leave, CacheExit::Uncharged(_))
-            && op.swap.memcg().is_some_and(|groups| groups.options().is_rfc_literal);
+            && op.swap.memcg().is_some_and(|groups| groups.options().leaks_refs_of_failed_charge());
         if !is_leaked {
             folio.put_refs(nr_pages);
         }

@@ -107,14 +107,6 @@ impl FolioHandle {
         }
     }
 
-    /// Returns the pages that this handle maps.
-    pub fn mapped_pages(&self) -> Range<u32> {
-        match &*self.state() {
-            HandleState::Here { mapped, .. } => mapped.clone(),
-            _ => 0..0,
-        }
-    }
-
     fn folio(&self) -> Folio<'_> {
         self.swap.memory_of_folios().folio(self.pfn)
     }

@@ -18,7 +18,7 @@ bitflags::bitflags! {
     /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SwpFlags: u32 {
-        /// The device structure is taken.
+        /// The device structure is taken: each device has the flag.
         const USED = 1 << 0;
         /// Slots may be handed out.
         const WRITEOK = 1 << 1;
@@ -32,7 +32,7 @@ bitflags::bitflags! {
         const AREA_DISCARD = 1 << 9;
         /// Discard each cluster that empties.
         const PAGE_DISCARD = 1 << 10;
-        /// Pages must not change while they are written.
+        /// Pages must not change while they are written. Shown only: see [`StorageTraits::STABLE_WRITES`].
         const STABLE_WRITES = 1 << 11;
         /// As fast as memory: no readahead, and a swapped-in page gives its slot up.
         const SYNCHRONOUS_IO = 1 << 12;

@@ -72,9 +72,10 @@ pub enum MemcgEvent {
     Max,
     /// No page could be reclaimed for a charge.
     Oom,
-    /// A task was killed for want of memory: never here, the charge fails and its caller decides.
+    /// A task was killed for want of memory. Never raised, because the charge fails and its caller decides; the kernel's files
+    /// have a line for the event.
     OomKill,
-    /// All tasks of a group were killed together.
+    /// All tasks of a group were killed together. Never raised, as [`MemcgEvent::OomKill`].
     OomGroupKill,
     /// Over `memory.swap.high`.
     SwapHigh,

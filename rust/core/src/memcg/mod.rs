@@ -12,6 +12,7 @@ mod group;
 mod options;
 mod policy;
 mod registry;
+mod rfc_literal;
 mod stock;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,8 @@ use group::{Life, NR_STATS};
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
 pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
+#[cfg(test)]
+pub(crate) use registry::SwapinProbe;
 pub(crate) use registry::{LimitNotice, Policies};
 use stock::Stocks;
 

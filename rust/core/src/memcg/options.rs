@@ -95,8 +95,8 @@ pub struct MemcgOptions {
     pub refault_level: RefaultJudge,
     /// See [`IdOnlyRefault`].
     pub idonly_refault: IdOnlyRefault,
-    /// The series as posted, with its defects.
-    pub is_rfc_literal: bool,
+    /// See [`MemcgSwitches::is_rfc_literal`]; `memcg/rfc_literal.rs` answers for it.
+    pub(super) is_rfc_literal: bool,
     /// Folios of a group that goes offline go to its parent.
     pub has_lru_reparent: bool,
     /// Charges of memory are taken from the counters in batches a CPU.
@@ -130,7 +130,7 @@ pub struct MemcgSwitches {
     pub refault_level: Option<RefaultJudge>,
     /// See [`IdOnlyRefault`].
     pub idonly_refault: IdOnlyRefault,
-    /// See [`MemcgOptions::is_rfc_literal`].
+    /// The series as posted, with the defects K1 to K7 of `docs/memcg.md`.
     pub is_rfc_literal: bool,
     /// See [`MemcgOptions::has_lru_reparent`].
     pub has_lru_reparent: bool,
@@ -167,16 +167,9 @@ impl MemcgSwitches {
                  owner, and cannot be that of the group whose limit reclaimed it as well",
             ),
             (self.owner_store == OwnerStore::Shadow && dead_swapin == DeadSwapin::FaultMm, FAULT_MM_NEEDS_A_RECORD),
-            (
-                self.is_rfc_literal && self.owner_store != OwnerStore::Shadow,
-                "rfc_literal=on needs owner_store=shadow: that is what was posted",
-            ),
-            (
-                self.is_rfc_literal && dead_swapin != DeadSwapin::Reparent,
-                "rfc_literal=on needs dead_swapin=reparent: that is what was posted",
-            ),
         ];
-        if let Some((_, why)) = conflicts.into_iter().find(|(is_one, _)| *is_one) {
+        let mut conflicts = conflicts.into_iter().chain(self.rfc_literal_conflicts(dead_swapin));
+        if let Some((_, why)) = conflicts.find(|(is_one, _)| *is_one) {
             return Err(SwapError::Conflict(why));
         }
         Ok(MemcgOptions {
@@ -185,7 +178,7 @@ impl MemcgSwitches {
             dead_swapin,
             shared_count: self.shared_count,
             refault_level,
-            idonly_refault: if self.is_rfc_literal { IdOnlyRefault::Count } else { self.idonly_refault },
+            idonly_refault: self.idonly_refault_in_force(),
             is_rfc_literal: self.is_rfc_literal,
             has_lru_reparent: self.has_lru_reparent,
             has_stock: self.has_stock,

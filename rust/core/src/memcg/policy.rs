@@ -82,12 +82,6 @@ pub trait MemcgPolicy: Send + Sync + Debug {
         None
     }
 
-    /// What a swap-in's charge of memory answers, the folio being in the cache already: tests get in here.
-    #[cfg(test)]
-    fn at_swapin_charge(&self) -> crate::base::error::Result<()> {
-        Ok(())
-    }
-
     /// Says that a limit of a group refused `nr_pages`. After the operation.
     fn on_limit(&self, _group: CssId, _limit: LimitKind, _nr_pages: u64) {}
 

@@ -22,6 +22,16 @@ pub(crate) struct Policies {
     is_set: AtomicBool,
     policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
     notices: SpinMutex<Vec<LimitNotice>>,
+    /// Where `races` enters a swap-in between the insertion into the swap cache and the charge.
+    #[cfg(test)]
+    pub(crate) swapin_probe: std::sync::OnceLock<Arc<dyn SwapinProbe>>,
+}
+
+/// A step of the tests inside a swap-in. An error of the step takes the place of the charge's answer.
+#[cfg(test)]
+pub(crate) trait SwapinProbe: Send + Sync + std::fmt::Debug {
+    /// Runs once a charge of a swap-in, before the charge. No lock is held but the folio's.
+    fn before_charge(&self) -> crate::base::error::Result<()>;
 }
 
 impl Policies {

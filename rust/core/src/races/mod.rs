@@ -1,5 +1,6 @@
 //! Every race and every error of the swap cache, forced: the other side runs inside a step of this one, on one thread
-//! where that is possible. A storage, an allocator and a memory controller of the tests' own are where it gets in.
+//! where that is possible. The other side gets in through a storage, an allocator and a probe of the charge, which are the tests'
+//! own.
 
 mod errors;
 mod shmem;
@@ -16,7 +17,7 @@ use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::folio::{FolioFlags, FolioRef};
 use crate::machine::profile::{Profile, SwapinCheck};
 use crate::machine::{Config, Swap};
-use crate::memcg::{Hierarchy, MemcgPolicy, MemcgStat};
+use crate::memcg::{Hierarchy, MemcgStat, SwapinProbe};
 use crate::mm::{Mm, VmaOptions};
 use crate::readahead::Vpn;
 use crate::storage::spec::{DeviceSpec, Discard};
@@ -110,7 +111,7 @@ impl SwapStorage for Scripted {
     }
 }
 
-/// What a swap-in's charge of memory answers, and how many there were.
+/// The probe of the charges of swap-ins: refuses them when told to, and counts those that it lets pass.
 #[derive(Debug, Default)]
 struct Ledger {
     refuses_swapin: AtomicBool,
@@ -118,16 +119,13 @@ struct Ledger {
     on_charge: HookCell,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Controller(Arc<Ledger>);
-
-impl MemcgPolicy for Controller {
-    fn at_swapin_charge(&self) -> Result<()> {
-        fire(&self.0.on_charge.0);
-        if self.0.refuses_swapin.load(Ordering::Relaxed) {
+impl SwapinProbe for Ledger {
+    fn before_charge(&self) -> Result<()> {
+        fire(&self.on_charge.0);
+        if self.refuses_swapin.load(Ordering::Relaxed) {
             return Err(SwapError::NoMemory(1));
         }
-        self.0.swapin_charges.fetch_add(1, Ordering::Relaxed);
+        self.swapin_charges.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -139,13 +137,12 @@ struct Machine {
 }
 
 fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
-    let controller = Controller::default();
-    let ledger = controller.0.clone();
+    let ledger = Arc::new(Ledger::default());
     let config = Config::new(2, Profile::Newest);
     let switches = crate::machine::profile::Switches { swapin_check, ..config.switches };
     let config = Config { switches, memory_pages: 8192, memcg: Some(Hierarchy::V2), ..config };
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));
-    swap.set_policy(Some(Arc::new(controller)));
+    swap.policies.swapin_probe.set(ledger.clone()).expect("a new machine has none");
     let storage = Arc::new(Scripted {
         ram: Ram::new(4096).expect("memory"),
         is_synchronous,

@@ -186,16 +186,6 @@ impl VmaRaWord {
         Self((fault.0 * PAGE_SIZE as u64) | ((window_pages as u64) << SWAP_RA_WIN_SHIFT) | hits as u64)
     }
 
-    /// Takes a word as it is.
-    pub const fn from_raw(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// Returns the whole word.
-    pub const fn raw(self) -> u64 {
-        self.0
-    }
-
     /// Returns the page of the last fault or hit.
     pub const fn fault(self) -> Vpn {
         Vpn::of_address(self.0)

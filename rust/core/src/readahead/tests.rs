@@ -125,11 +125,11 @@ fn vma(start: u64, end: u64) -> Range<Vpn> {
 #[test]
 fn vma_word_packs_address_window_and_hits() {
     let word = VmaRaWord::new(Vpn::of_address(0x7f12_3456_7fff), 8, 5);
-    assert_eq!(word.raw(), 0x7f12_3456_7205);
+    assert_eq!(word.0, 0x7f12_3456_7205);
     assert_eq!((word.fault(), word.window_pages(), word.hits()), (Vpn(0x7_f123_4567), 8, 5));
     let untouched = VmaRaWord::default();
     assert_eq!((untouched.fault(), untouched.window_pages(), untouched.hits()), (Vpn(0), 0, 4));
-    assert_eq!(VmaRaWord::from_raw(0x1000).hits(), 0, "only the whole word 0 reads as 4 hits");
+    assert_eq!(VmaRaWord(0x1000).hits(), 0, "only the whole word 0 reads as 4 hits");
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn vma_window_lies_in_the_direction_of_the_last_step() {
 
 #[test]
 fn vma_window_is_cut_at_the_vma_and_at_its_page_table() {
-    let at = |word, fault, area| VmaRaWord::from_raw(word).after_fault(Vpn(fault), area, 3).0;
+    let at = |word, fault, area| VmaRaWord(word).after_fault(Vpn(fault), area, 3).0;
     assert_eq!(at(0, 1000, vma(999, 1002)), vma(999, 1002));
     assert_eq!(at(0, 1024, vma(0, 1 << 20)), vma(1024, 1029), "page 1024 starts a table");
     assert_eq!(at(0, 1023, vma(0, 1 << 20)), vma(1020, 1024), "page 1023 ends one");
     assert_eq!(at(0, 2, vma(0, 1 << 20)), vma(0, 7), "nothing lies before page 0");
     assert_eq!(at(0, 1, vma(0, 1 << 20)), vma(1, 9), "word 0 remembers page 0: a step forward");
     // Backward across a table: only the fault is left.
-    let word = VmaRaWord::new(Vpn(1537), 8, 6).raw();
+    let word = VmaRaWord::new(Vpn(1537), 8, 6).0;
     assert_eq!(at(word, 1536, vma(0, 1 << 20)), vma(1536, 1537));
 }
 

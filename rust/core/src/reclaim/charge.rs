@@ -94,8 +94,8 @@ impl Swap {
     ) -> Result<()> {
         let groups = self.memcg().expect("somebody pays");
         #[cfg(test)]
-        if let Some(policy) = self.policies.get() {
-            policy.at_swapin_charge()?;
+        if let Some(probe) = self.policies.swapin_probe.get() {
+            probe.before_charge()?;
         }
         // It may have been removed since it was chosen; who was online then is an ancestor of who is online now.
         let group = groups.nearest_online(payer.group);

@@ -52,14 +52,14 @@ impl Swap {
         active.devices.iter().flatten().map(|device| dump(device)).collect()
     }
 
-    /// Returns the hints of every CPU, by order.
+    /// Returns the hints of every CPU at devices that are not virtual, by order; `SwpEntry::NONE` is no hint.
     pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.hints));
         hints
     }
 
-    /// Returns the hints of every CPU at virtual devices, by order.
+    /// Returns the hints of every CPU at virtual devices, by order; `SwpEntry::NONE` is no hint.
     pub fn dump_virtual_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.virtual_hints));
@@ -95,10 +95,5 @@ impl SwapDevice {
         let within = move |offset: &SwpOffset| offset.0 < max_pages;
         let kinds = self.clusters.live().flat_map(slots).filter(within).map(|offset| (offset, self.get(offset).kind()));
         kinds.filter(|(_, kind)| *kind != EntryKind::Null)
-    }
-
-    /// Returns the number of clusters; a dynamic device may have so many, and has those of [`SwapDevice::cluster_infos`].
-    pub fn nr_clusters(&self) -> u32 {
-        self.max_pages().div_ceil(SWAPFILE_CLUSTER)
     }
 }

@@ -281,8 +281,7 @@ impl<'a> Operation<'a> {
         let options = groups.options();
         match groups.lookup(owner) {
             None => {
-                if options.is_rfc_literal {
-                    // As posted, the pins of no group are put.
+                if options.puts_pins_of_no_group() {
                     self.counters.count(Event::RfcNullMemcg, 1);
                 }
                 if !options.owner_store.is_record() && !groups.do_memsw_account() {
@@ -292,8 +291,7 @@ impl<'a> Operation<'a> {
             Some(owner) if options.owner_store.is_record() => self.settle_record(folio, owner, payer, keeps_owner)?,
             Some(owner) => self.settle_shadow(folio, owner, payer, keeps_owner)?,
         }
-        // As posted, it was counted before the folio had a group.
-        if !options.is_rfc_literal {
+        if !options.counts_swapcached_without_group() {
             payer.count(MemcgStat::Swapcached, nr_pages as i64);
         }
         Ok(())
@@ -397,7 +395,7 @@ impl<'a> Operation<'a> {
             folio.clear(FolioFlags::SWAP_UNCHARGED);
             return SlotShadows::both(Shadow::default());
         }
-        if is_v1 && evict.is_none() && !groups.options().is_rfc_literal {
+        if is_v1 && evict.is_none() && !groups.options().records_uncharged_owner() {
             return self.removal_v1(ci, slots, own);
         }
         let payer = groups.id_get_online(own, nr_pages);
@@ -406,8 +404,7 @@ impl<'a> Operation<'a> {
             groups.memcg1_swapout(folio.folio(), own, payer);
         } else if payer.css() != own.css() {
             let nr_charged = self.nr_charged(device, ci, slots);
-            // As posted, the statistic stays behind here.
-            match groups.options().is_rfc_literal {
+            match groups.options().leaves_swap_stat_behind() {
                 true => groups.move_swap_charge(own, payer, nr_charged),
                 false => groups.move_swap(own, payer, nr_charged),
             }

@@ -148,11 +148,6 @@ impl Faulty {
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }
-
-    /// Returns the storage below.
-    pub fn inner(&self) -> &Arc<dyn SwapStorage> {
-        &self.inner
-    }
 }
 
 impl SwapStorage for Faulty {
@@ -172,7 +167,6 @@ impl SwapStorage for Faulty {
         self.inner.traits()
     }
 
-    // `write_runs` stays that of the trait: run by run, so that each can fail.
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
         let (delay_ns, fate) = {
             let mut state = self.state.lock();
@@ -232,7 +226,7 @@ impl SwapStorage for Faulty {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Ram, WriteRun};
+    use crate::storage::Ram;
 
     const AT: SwpOffset = SwpOffset(1);
     const PAGE: [u8; PAGE_SIZE] = [6; PAGE_SIZE];
@@ -251,9 +245,8 @@ mod tests {
     fn the_counted_call_fails_once() {
         let faulty =
             faulty(FaultPlan { fail_write_in: Some(2), fail_read_in: Some(1), errno: 28, ..FaultPlan::default() });
-        let runs = [1, 2, 3].map(|first| WriteRun { first: SwpOffset(first), data: &PAGE });
-        let errnos = faulty.write_runs(&runs).into_iter().map(|result| result.err().map(|error| error.errno()));
-        assert_eq!(errnos.collect::<Vec<_>>(), [None, Some(28), None]);
+        let errnos = [1, 2, 3].map(|first| faulty.write(SwpOffset(first), &PAGE).err().map(|error| error.errno()));
+        assert_eq!(errnos, [None, Some(28), None]);
         let mut back = [0; PAGE_SIZE];
         assert!(faulty.read(AT, &mut back).is_err() && faulty.read(AT, &mut back).is_ok());
         assert_eq!(faulty.plan(), FaultPlan { errno: 28, ..FaultPlan::default() });

@@ -7,8 +7,6 @@ pub mod header;
 mod null;
 mod ram;
 pub mod spec;
-#[cfg(feature = "uring")]
-mod uring;
 mod zram;
 
 use std::collections::BTreeSet;
@@ -20,8 +18,6 @@ pub use file::{File, FileOptions};
 pub use ghost::Ghost;
 pub use null::Null;
 pub use ram::Ram;
-#[cfg(feature = "uring")]
-pub use uring::Uring;
 pub use zram::{Algorithm, Zram, ZramOptions};
 
 use crate::base::error::{EIO, Result, SwapError};
@@ -35,20 +31,12 @@ bitflags::bitflags! {
     pub struct StorageTraits: u32 {
         /// A call is as fast as memory: no readahead, and swap-in drops the slot. Kernel: `SWP_SYNCHRONOUS_IO`.
         const SYNCHRONOUS_IO = 1 << 0;
-        /// Pages must not change while they are written. Kernel: `SWP_STABLE_WRITES`.
+        /// Pages must not change while they are written. The core only shows the flag, because a write holds the bytes of its
+        /// folio shared and a writer of the bytes waits, whatever the storage. Kernel: `SWP_STABLE_WRITES`.
         const STABLE_WRITES = 1 << 1;
         /// Wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
         const FREE_NOTIFY = 1 << 2;
     }
-}
-
-/// One contiguous run to write: pages for consecutive slots.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteRun<'a> {
-    /// The first slot.
-    pub first: SwpOffset,
-    /// Whole pages, page aligned.
-    pub data: &'a [u8],
 }
 
 /// Figures of a storage: kernel name where there is one (units in the name) and value.
@@ -77,11 +65,6 @@ pub trait SwapStorage: Send + Sync + Debug {
 
     /// Reads whole pages of the slots from `first` on. Errors: `Io`.
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()>;
-
-    /// Writes many runs, in any order, and returns a result for each; together they may cost less than one by one.
-    fn write_runs(&self, runs: &[WriteRun<'_>]) -> Vec<Result<()>> {
-        runs.iter().map(|run| self.write(run.first, run.data)).collect()
-    }
 
     /// Forgets slots that were freed. Called under the cluster lock: must not sleep, call back or take long.
     fn slot_free_notify(&self, _first: SwpOffset, _nr_pages: u32) {}

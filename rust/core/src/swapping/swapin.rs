@@ -61,9 +61,8 @@ impl Swap {
     /// Allocates a folio of one order, inserts it, charges it. Step I2 and I3. Kernel: `__swap_cache_alloc`.
     fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
-        // As posted, a large folio without a fault is not held to what its caller may do.
-        let is_unlimited =
-            how.context == RefaultContext::Other && self.memcg().is_some_and(|groups| groups.options().is_rfc_literal);
+        let is_unlimited = how.context == RefaultContext::Other
+            && self.memcg().is_some_and(|groups| groups.options().ignores_gfp_outside_fault());
         let gfp = match order {
             Order::ZERO => how.gfp,
             _ if is_unlimited => how.huge_gfp,

@@ -3,21 +3,19 @@
 mod open;
 
 use std::fs;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 pub use open::FileOptions;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{Call, EIO, StorageStats, StorageTraits, SwapStorage, WriteRun};
+use super::{Call, EIO, StorageStats, StorageTraits, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::DeviceSpec;
 
-/// Most buffers of one vectored call. Kernel: `UIO_MAXIOV`.
-const BUFFERS_MAX: usize = 1024;
 const EOPNOTSUPP: i32 = 95;
 
 /// A swap file or block device with a SWAPSPACE2 header, locked against a second user while it is open.
@@ -41,7 +39,7 @@ pub(super) fn cause(error: &io::Error) -> (i32, String) {
     (error.raw_os_error().unwrap_or(EIO), words)
 }
 
-pub(super) fn at_byte(slot: SwpOffset) -> u64 {
+fn at_byte(slot: SwpOffset) -> u64 {
     u64::from(slot.0) * PAGE_SIZE as u64
 }
 
@@ -59,12 +57,7 @@ impl File {
         &self.path
     }
 
-    #[cfg(feature = "uring")]
-    pub(super) fn inner(&self) -> &fs::File {
-        &self.file
-    }
-
-    pub(super) fn call(&self, op: &'static str, first: SwpOffset, bytes: usize) -> Call<'_> {
+    fn call(&self, op: &'static str, first: SwpOffset, bytes: usize) -> Call<'_> {
         Call::new(op, &self.path, first, bytes)
     }
 
@@ -72,36 +65,6 @@ impl File {
     fn failed(&self, op: &'static str, first: SwpOffset, bytes: usize, error: &io::Error) -> SwapError {
         let (errno, words) = cause(error);
         self.call(op, first, bytes).failed(errno, words)
-    }
-
-    /// Writes runs that follow each other with one call, and what the system left over with more; a run that fails does
-    /// not keep those behind it from being written.
-    fn write_merged(&self, runs: &[WriteRun<'_>], mut done: impl FnMut(usize, Result<()>)) {
-        let (mut i, mut written) = (0, 0);
-        while let Some(run) = runs.get(i) {
-            let rest = runs[i + 1..].iter().map(|run| IoSlice::new(run.data)).take(BUFFERS_MAX - 1);
-            let buffers: Vec<_> = [IoSlice::new(&run.data[written..])].into_iter().chain(rest).collect();
-            let result = rustix::io::pwritev(&self.file, &buffers, at_byte(run.first) + written as u64);
-            match result.map_err(io::Error::from) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) => {
-                    done(i, Err(self.call("write", run.first, run.data.len()).failed(EIO, WROTE_NOTHING)));
-                    (i, written) = (i + 1, 0);
-                }
-                Ok(bytes) => {
-                    written += bytes;
-                    while runs.get(i).is_some_and(|run| written >= run.data.len()) {
-                        written -= runs[i].data.len();
-                        done(i, Ok(()));
-                        i += 1;
-                    }
-                }
-                Err(error) => {
-                    done(i, Err(self.failed("write", run.first, run.data.len(), &error)));
-                    (i, written) = (i + 1, 0);
-                }
-            }
-        }
     }
 }
 
@@ -144,10 +107,6 @@ impl SwapStorage for File {
         Ok(())
     }
 
-    fn write_runs(&self, runs: &[WriteRun<'_>]) -> Vec<Result<()>> {
-        merged(runs, |group, done| self.write_merged(group, done))
-    }
-
     /// Punches a hole, which a block device takes as a discard. Errors: `Io`, EOPNOTSUPP where the file system has no
     /// holes or the device no discards: then `can_discard` is false.
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
@@ -166,25 +125,6 @@ impl SwapStorage for File {
             _ => Vec::new(),
         }
     }
-}
-
-/// Sorts the runs, hands over groups that follow each other and have room in one call, and returns a result for each
-/// run in the order given.
-pub(super) fn merged<'a>(
-    runs: &[WriteRun<'a>],
-    mut write: impl FnMut(&[WriteRun<'a>], &mut dyn FnMut(usize, Result<()>)),
-) -> Vec<Result<()>> {
-    let mut order: Vec<usize> = (0..runs.len()).collect();
-    order.sort_by_key(|&i| runs[i].first);
-    let sorted: Vec<_> = order.iter().map(|&i| runs[i]).collect();
-    let mut results = vec![Ok(()); runs.len()];
-    let mut start = 0;
-    for group in sorted.chunk_by(|a, b| at_byte(a.first) + a.data.len() as u64 == at_byte(b.first)) {
-        let order = &order[start..start + group.len()];
-        write(group, &mut |i, result| results[order[i]] = result);
-        start += group.len();
-    }
-    results
 }
 
 fn punch(file: &fs::File, start_bytes: u64, bytes: u64) -> io::Result<()> {

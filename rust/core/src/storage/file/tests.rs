@@ -84,45 +84,6 @@ fn bad_pages_are_for_block_devices_and_their_images() {
 }
 
 #[test]
-fn runs_in_any_order_come_back() {
-    let dir = Dir::new("runs");
-    let file = open(&dir.swap_file(4000, vec![])).expect("a swap file");
-    let data: Vec<_> = (0..40).map(|i| pages(1 + i % 3, i as u8)).collect();
-    let firsts: Vec<u32> = data
-        .iter()
-        .scan(10, |at, data| {
-            let first = *at;
-            *at += (data.len() / PAGE_SIZE) as u32 + u32::from(data.len() == PAGE_SIZE);
-            Some(first)
-        })
-        .collect();
-    let mut runs: Vec<_> =
-        data.iter().zip(&firsts).map(|(data, &first)| WriteRun { first: SwpOffset(first), data }).collect();
-    runs.reverse();
-    runs.swap(3, 30);
-    assert!(file.write_runs(&runs).iter().all(Result::is_ok));
-    for run in &runs {
-        let mut back = vec![0; run.data.len()];
-        file.read(run.first, &mut back).expect("there");
-        assert_eq!(back, run.data);
-    }
-    assert!(file.write_runs(&[]).is_empty());
-}
-
-#[test]
-fn more_runs_than_one_call_takes_are_all_written() {
-    let dir = Dir::new("many");
-    let file = open(&dir.swap_file(4000, vec![])).expect("a swap file");
-    let data = pages(2500, 3);
-    let runs: Vec<_> =
-        data.chunks(PAGE_SIZE).zip(1..).map(|(data, i)| WriteRun { first: SwpOffset(i), data }).collect();
-    assert!(file.write_runs(&runs).iter().all(Result::is_ok));
-    let mut back = vec![0; data.len()];
-    file.read(SwpOffset(1), &mut back).expect("there");
-    assert!(back == data);
-}
-
-#[test]
 fn a_file_cut_short_under_us_is_an_error_of_the_read() {
     let dir = Dir::new("cut");
     let path = dir.swap_file(99, vec![]);
@@ -150,11 +111,6 @@ fn the_errno_of_the_system_comes_through() {
     let error = readonly.write(SwpOffset(3), &data).expect_err("not open for writing");
     let SwapError::Io { op: "write", first: 3, nr_pages: 2, errno: 9, what, .. } = &error else { panic!("{error}") };
     assert_eq!(what, "Bad file descriptor");
-    let runs = [3u32, 4, 9].map(|first| WriteRun { first: SwpOffset(first), data: &data[..PAGE_SIZE] });
-    let errors: Vec<_> = readonly.write_runs(&runs).into_iter().map(|result| result.expect_err("read only")).collect();
-    assert!(
-        errors.iter().zip([3, 4, 9]).all(|(error, at)| matches!(error, SwapError::Io { first, .. } if *first == at))
-    );
     assert_eq!(readonly.discard(SwpOffset(3), 1).expect_err("read only").errno(), 9);
 }
 

@@ -122,11 +122,6 @@ impl Zram {
         })
     }
 
-    /// Returns how pages are compressed.
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
     /// Moves objects together and returns the pages that this gave back; passes over what others are at work on.
     /// Kernel: a write to `compact`.
     pub fn compact(&self) -> u64 {

@@ -11,7 +11,7 @@ use swapcore::SwpOffset;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, WriteRun, Zram, ZramOptions,
+    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, Zram, ZramOptions,
 };
 
 use crate::common::Dir;
@@ -90,12 +90,11 @@ impl Owner<'_> {
     fn step(&mut self) {
         let (first, nr_pages) = self.run();
         match self.rng.random_range(0..8) {
-            0..3 => {
+            0..4 => {
                 let data = self.data(nr_pages);
                 self.storage.write(first, &data).expect("room");
                 self.keep(first, &data);
             }
-            3 => self.write_runs(),
             4 => {
                 let notified = self.storage.traits().contains(StorageTraits::FREE_NOTIFY);
                 self.storage.slot_free_notify(first, nr_pages as u32);
@@ -107,24 +106,6 @@ impl Owner<'_> {
             }
             _ => self.check(first, nr_pages),
         }
-    }
-
-    fn write_runs(&mut self) {
-        let starts: Vec<u32> = (0..self.pages.len() as u32 / 16).filter(|_| self.rng.random_ratio(1, 3)).collect();
-        let mut runs: Vec<_> = starts
-            .into_iter()
-            .map(|start| {
-                let nr_pages = if self.rng.random_bool(0.5) { 16 } else { self.rng.random_range(1..=16) };
-                (SwpOffset(self.base + 16 * start), self.data(nr_pages))
-            })
-            .collect();
-        for i in (1..runs.len()).rev() {
-            runs.swap(i, self.rng.random_range(0..=i));
-        }
-        let views: Vec<_> = runs.iter().map(|(first, data)| WriteRun { first: *first, data }).collect();
-        let results = self.storage.write_runs(&views);
-        assert!(results.len() == runs.len() && results.iter().all(Result::is_ok));
-        runs.iter().for_each(|(first, data)| self.keep(*first, data));
     }
 }
 
@@ -222,16 +203,6 @@ fn a_zram_limit_holds_under_threads() {
 fn a_file_keeps_every_page() {
     let dir = Dir::new("storage-hammer");
     hammer(&File::open(&swap_file(&dir), &FileOptions::default()).expect("a swap file"), 3);
-}
-
-#[cfg(feature = "uring")]
-#[test]
-fn a_file_by_io_uring_keeps_every_page() {
-    let dir = Dir::new("storage-uring");
-    match swapcore::storage::Uring::open(&swap_file(&dir), &FileOptions::default(), 64) {
-        Ok(uring) => hammer(&uring, 4),
-        Err(error) => println!("skipped: {error}"),
-    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::limits::{PAGE_SIZE, SWAP_NR_ORDERS};
 use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
 use swapcore::storage::Ram;
@@ -56,6 +56,20 @@ impl Machine {
     fn inuse(&self) -> (u64, u64) {
         (self.swap.inuse_pages(self.ghost.ty()), self.swap.inuse_pages(self.real.ty()))
     }
+}
+
+#[test]
+fn hints_at_virtual_devices_are_dumped_apart_from_the_others() {
+    let machine = machine(4096);
+    let slot = machine.out(0, 1);
+    let next = |first: SwpEntry| {
+        let mut hints = [SwpEntry::NONE; SWAP_NR_ORDERS];
+        hints[0] = first.plus(1);
+        vec![hints]
+    };
+    assert_eq!(machine.swap.dump_virtual_hints(), next(slot));
+    assert_eq!(machine.swap.dump_hints(), next(machine.real_of(slot)));
+    machine.swap.check().expect("every invariant");
 }
 
 #[test]
