@@ -1,7 +1,8 @@
 """Reads a subsystem with memory control from outside and recomputes what its counters must be.
 
-Written from the behaviour reference (0.2 and F.8), not from the Rust code: the words of every slot, the
-folios that the test and the table know, and sums over the tree. Invariants have the numbers of F.8.
+Written from a description of the kernel's behaviour, not from the Rust code: the words of every slot, the
+folios that the test and the table know, and sums over the tree. Rules R1 to R9 of docs/steps.md are named by
+number.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Word:
 
 
 def unpack(word: int) -> Word:
-    """Takes a word apart by the layout of section 0.2."""
+    """Takes a word apart by the layout of the 64-bit table entry."""
     if word == 0:
         return Word("null")
     if word == BAD:
@@ -175,7 +176,7 @@ class World:
         self._swap_pages = Counter({group: self._swap_pages[group] for group in self.groups})
 
     def verify(self) -> None:
-        """Proves the core's own invariants, those of F.8, and the statistics."""
+        """Proves the core's own invariants, the rules R1 to R9, and the statistics."""
         self.swap.check()
         assert self.broken() == [], self.reasons
         assert self.swapcached_errors() == []
@@ -333,7 +334,7 @@ class World:
             self.reasons.append(f"{number}: {what} of {group.path} is {is_}, should be {should}")
 
     def hierarchical_swap_errors(self) -> list[str]:
-        """Compares the sums of MEMCG_SWAP with the slots owned: all that literal RFC promises in v2."""
+        """Compares the sums of MEMCG_SWAP with the slots owned: all that `rfc_literal` promises in v2."""
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
         self.used = slots_in_use(self.swap)

@@ -1,6 +1,6 @@
 """A stage for small deterministic programs over memory control: groups, named folios, and rows to compare.
 
-A row is what the reference's tables show of a group, as text, as many columns as the table has:
+A row is what the scenarios J1 to J14 of docs/steps.md show of a group, as text, in up to four columns:
 ``memory/swap/MEMCG_SWAP/id references`` (v1: memsw for swap).
 """
 
@@ -119,7 +119,7 @@ class Scene:
             self.world.verify()
 
     def words(self, entry: int, nr: int = 1) -> list[str]:
-        """Returns what slots hold, in the notation of the reference: ``S(A)|1,Z``, ``F|0``, ``0``."""
+        """Returns what slots hold, in the notation of docs/steps.md: ``S(A)|1,Z``, ``F|0``, ``0``."""
         return [self._word(int(entry) + slot) for slot in range(nr)]
 
     def _word(self, entry: int) -> str:

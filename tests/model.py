@@ -1,6 +1,6 @@
 """A naive model of the kernel's swap slot allocator, for tests to compare the real one with.
 
-Written from the behaviour reference (sections 2-8), not from the Rust code: plain lists, one dict of slots
+Written from a description of the kernel's behaviour, not from the Rust code: plain lists, one dict of slots
 for each device, no bit packing, no locks. Whatever it does it does the slow and obvious way.
 """
 

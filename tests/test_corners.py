@@ -48,7 +48,7 @@ PROFILE_SWITCHES = {
         "hibernation": "hint",
     },
 }
-"""What the reference fixes. It does not say whose discards `p3` runs synchronously."""
+"""What docs/kernel-map.md fixes. Nothing known says whose discards `p3` runs synchronously."""
 
 
 @pytest.mark.parametrize(("profile", "fixed"), PROFILE_SWITCHES.items())

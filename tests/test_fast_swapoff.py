@@ -1,4 +1,4 @@
-"""Item 6: turning off a physical device whose users are virtual: no page table is looked at.
+"""Turning off a physical device whose users are virtual: no page table is looked at.
 
 Cached, uncached, held, under writeback, freed meanwhile, direct users; and the classic walk on the same data.
 """
@@ -48,7 +48,7 @@ def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0, group: sc.MemCgr
     return Tasks(mm, first, data)
 
 
-def test_item_6_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
+def test_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
     machine = Machine()
     tasks = swapped_out(machine.swap, 700)
     entries = [tasks.mm.swap_entry(tasks.first + page) for page in range(700)]
@@ -65,7 +65,7 @@ def test_item_6_no_page_table_entry_is_visited_when_all_users_are_virtual() -> N
     machine.end()
 
 
-def test_item_6_the_classic_walk_on_the_same_data_visits_them_all() -> None:
+def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     swap = sc.Swap(memory_pages=8192)
     device = swap.swapon(file_storage(4 * C))
     tasks = swapped_out(swap, 700)
@@ -78,7 +78,7 @@ def test_item_6_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     swap.check()
 
 
-def test_item_6_uncached_cached_and_held_folios() -> None:
+def test_uncached_cached_and_held_folios() -> None:
     machine = Machine()
     a = machine.world.add(machine.swap.memcg, "A")
     entries = [machine.out(text(number), a) for number in range(6)]
@@ -107,7 +107,7 @@ def test_item_6_uncached_cached_and_held_folios() -> None:
     machine.end()
 
 
-def test_item_6_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
+def test_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     folio = machine.swap.swap_in(entry)
@@ -120,7 +120,7 @@ def test_item_6_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
     machine.end()
 
 
-def test_item_6_waits_for_a_write_that_is_under_way() -> None:
+def test_waits_for_a_write_that_is_under_way() -> None:
     machine = Machine()
     folio = machine.swap.folio(0, text(1))
     machine.storage.set_faults(delay_ns=300_000_000)
@@ -150,7 +150,7 @@ def test_item_6_waits_for_a_write_that_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("trait", ["locked", "writeback"])
-def test_item_6_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
+def test_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
     """Who holds the lock may be the caller: it is not waited for without end."""
     machine = Machine()
     entry = machine.out(text(1))
@@ -173,7 +173,7 @@ def test_item_6_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> N
     machine.end()
 
 
-def test_item_6_slots_freed_meanwhile_are_no_matter() -> None:
+def test_slots_freed_meanwhile_are_no_matter() -> None:
     machine = Machine()
     entries = [machine.out(text(number)) for number in range(1500)]
     machine.storage.set_faults(delay_ns=100_000)
@@ -193,7 +193,7 @@ def test_item_6_slots_freed_meanwhile_are_no_matter() -> None:
     machine.end()
 
 
-def test_item_6_slots_read_meanwhile_are_no_matter() -> None:
+def test_slots_read_meanwhile_are_no_matter() -> None:
     machine = Machine()
     tasks = swapped_out(machine.swap, 800)
     machine.storage.set_faults(delay_ns=50_000)
@@ -210,7 +210,7 @@ def test_item_6_slots_read_meanwhile_are_no_matter() -> None:
     machine.end()
 
 
-def test_item_6_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
+def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
     swap = sc.Swap(memory_pages=8192)
     swap.page_cluster = 0
     device = swap.swapon(file_storage(4 * C))
@@ -228,7 +228,7 @@ def test_item_6_direct_users_take_the_classic_walk_and_the_others_do_not() -> No
     virtual.expect()
 
 
-def test_item_6_a_direct_user_that_stays_turns_the_device_on_again() -> None:
+def test_a_direct_user_that_stays_turns_the_device_on_again() -> None:
     machine = Machine()
     bare = machine.swap.alloc(0)
     entry = machine.out(text(1))
@@ -243,7 +243,7 @@ def test_item_6_a_direct_user_that_stays_turns_the_device_on_again() -> None:
     machine.end()
 
 
-def test_item_6_read_error_turns_the_device_on_again_with_all_its_data() -> None:
+def test_read_error_turns_the_device_on_again_with_all_its_data() -> None:
     machine = Machine()
     entries = [machine.out(text(number)) for number in range(50)]
     machine.storage.set_faults(read_error_probability=0.9)
@@ -258,7 +258,7 @@ def test_item_6_read_error_turns_the_device_on_again_with_all_its_data() -> None
     machine.end()
 
 
-def test_item_6_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
+def test_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
     machine = Machine(memory_pages=512, physical_pages=4 * C)
     entries = [machine.out(text(number)) for number in range(600)]
     assert errno_of(machine.swap.swapoff, machine.physical) == ENOMEM
@@ -269,7 +269,7 @@ def test_item_6_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
 
 
 @pytest.mark.parametrize("way_out", ["zswap", "other device"])
-def test_item_6_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
+def test_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
     machine = Machine(memory_pages=512)
     tasks = swapped_out(machine.swap, 400)
     more = swapped_out(machine.swap, 400, seed=400)
@@ -290,7 +290,7 @@ def test_item_6_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> 
     machine.end()
 
 
-def test_item_6_zswap_and_zero_slots_are_left_alone() -> None:
+def test_zswap_and_zero_slots_are_left_alone() -> None:
     machine = Machine(zswap="lz4")
     stored, zero = machine.out(text(1)), machine.out(zeros())
     machine.swap.zswap.enabled = False
@@ -304,7 +304,7 @@ def test_item_6_zswap_and_zero_slots_are_left_alone() -> None:
     machine.end()
 
 
-def test_item_6_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
+def test_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
     # Folios of each order want a cluster of their own.
     machine = Machine(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)

@@ -1,4 +1,4 @@
-"""Ghost devices: items 2 and 3, worked example E12, what may be written where, presentation, and sizes."""
+"""Ghost devices: headers, worked example E12, what may be written where, presentation, and sizes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ghost_swap(pages: int = 8 * C, **options: object) -> tuple[sc.Swap, sc.SwapD
     return swap, swap.swapon(sc.Ghost(pages))
 
 
-# Item 3: the header and the size.
+# The header and the size.
 
 
 def header_file(path: Path, last_page: int, pages: int = 1) -> Path:
@@ -42,7 +42,7 @@ def header_file(path: Path, last_page: int, pages: int = 1) -> Path:
     return path
 
 
-def test_item_3_header_only_file_is_a_ghost(tmp_path: Path) -> None:
+def test_header_only_file_is_a_ghost(tmp_path: Path) -> None:
     swap = sc.Swap()
     device = swap.swapon(sc.Ghost.open(header_file(tmp_path / "ghost", 4095)))
     assert (device.kind, device.max_pages, device.pages) == ("ghost", 4096, 4095)
@@ -50,17 +50,17 @@ def test_item_3_header_only_file_is_a_ghost(tmp_path: Path) -> None:
     assert "SWP_BLKDEV" not in device.flags
 
 
-def test_item_3_header_promises_more_than_a_device_can_have(tmp_path: Path) -> None:
+def test_header_promises_more_than_a_device_can_have(tmp_path: Path) -> None:
     device = sc.Swap().swapon(sc.Ghost.open(header_file(tmp_path / "ghost", (1 << 32) - 1)))
     assert device.max_pages == (1 << 32) - 1
 
 
 @pytest.mark.parametrize("pages", [2, 4096])
-def test_item_3_file_of_more_than_its_header_is_none(tmp_path: Path, pages: int) -> None:
+def test_file_of_more_than_its_header_is_none(tmp_path: Path, pages: int) -> None:
     assert errno_of(sc.Ghost.open, header_file(tmp_path / "ghost", 4095, pages)) == EINVAL
 
 
-def test_item_3_file_without_header_is_none(tmp_path: Path) -> None:
+def test_file_without_header_is_none(tmp_path: Path) -> None:
     (tmp_path / "ghost").write_bytes(bytes(PAGE))
     assert errno_of(sc.Ghost.open, tmp_path / "ghost") == EINVAL
     (tmp_path / "ghost").write_bytes(b"x" * 100)
@@ -77,7 +77,7 @@ def test_item_3_file_without_header_is_none(tmp_path: Path) -> None:
         ("32G", 8_388_608 * 8),
     ],
 )
-def test_item_3_size_is_ram_rounded_up_to_a_cluster_times_eight(ram: str, pages: int) -> None:
+def test_size_is_ram_rounded_up_to_a_cluster_times_eight(ram: str, pages: int) -> None:
     swap = sc.Swap()
     device = swap.swapon(sc.Ghost.for_ram(ram))
     assert (device.max_pages, device.pages) == (pages, pages - 1)
@@ -85,7 +85,7 @@ def test_item_3_size_is_ram_rounded_up_to_a_cluster_times_eight(ram: str, pages:
 
 
 @pytest.mark.parametrize("has_table", [False, True])
-def test_item_3_slot_0_is_never_allocated_and_lowest_index_reused(has_table: bool) -> None:
+def test_slot_0_is_never_allocated_and_lowest_index_reused(has_table: bool) -> None:
     swap = sc.Swap()
     device = swap.swapon(sc.Ghost(4 * C, virtual_table=has_table))
     assert swap.lookup(device.type << 58)["kind"] == "bad"
@@ -100,7 +100,7 @@ def test_item_3_slot_0_is_never_allocated_and_lowest_index_reused(has_table: boo
     swap.check()
 
 
-def test_item_3_cluster_0_stays_and_the_others_vanish() -> None:
+def test_cluster_0_stays_and_the_others_vanish() -> None:
     swap, device = ghost_swap(64 * C)
     empty = device.memory()
     entries = [swap.alloc(0) for _ in range(20 * C)]
@@ -156,7 +156,7 @@ def test_e12_hints_of_virtual_devices_are_their_own() -> None:
         assert (bare.type, bare.offset) == (1 - ghost.type, 1 + number)
 
 
-# 1.3: what may be written where.
+# What may be written where.
 
 
 def test_1_3_a_refused_write_leaves_the_folio_dirty_and_active() -> None:
@@ -210,10 +210,10 @@ def test_1_3_writeback_of_an_entry_is_refused_before_a_folio_is_made() -> None:
     assert swap.swap_in(entry).read() == text(1)
 
 
-# 1.4 and item 2: real devices, and the worker of zswap.
+# Real devices, and the worker of zswap.
 
 
-def test_item_2_real_devices_are_those_on_the_avail_list() -> None:
+def test_real_devices_are_those_on_the_avail_list() -> None:
     swap, ghost = ghost_swap()
     assert swap.nr_real_swapfiles == 0
     virtual = swap.swapon(sc.Ghost(C, virtual_table=True))
@@ -253,7 +253,7 @@ def fill_pool(swap: sc.Swap) -> list[sc.SwpEntry]:
     pytest.fail("the pool never was full")
 
 
-def test_item_2_worker_is_not_queued_without_a_real_device() -> None:
+def test_worker_is_not_queued_without_a_real_device() -> None:
     swap, _ = ghost_swap(zswap=sc.Zswap(max_pool_percent=1))
     entries = fill_pool(swap)
     assert len(entries) == 4096 // 100
@@ -263,7 +263,7 @@ def test_item_2_worker_is_not_queued_without_a_real_device() -> None:
     assert stats["pool_limit_hit"] == 1
 
 
-def test_item_2_worker_is_not_queued_while_the_real_device_is_full() -> None:
+def test_worker_is_not_queued_while_the_real_device_is_full() -> None:
     swap, ghost = ghost_swap(zswap=sc.Zswap(max_pool_percent=1), workers="manual")
     real = swap.swapon(file_storage(64), priority=9)
     runs = [swap.alloc(0) for _ in range(63)]
@@ -283,7 +283,7 @@ def test_item_2_worker_is_not_queued_while_the_real_device_is_full() -> None:
     assert [swap.swap_in(entry).read() for entry in entries] == [noise(n) for n in range(len(entries))]
 
 
-# 1.5: presentation and visibility.
+# Presentation and visibility.
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -303,7 +303,7 @@ def test_visibility_decides_what_is_counted(visibility: str, is_counted: bool, h
     assert swap.nr_swap_pages == 1000 + counted - (is_counted or entry.type != device.type)
     runs = [swap.alloc(0) for _ in range(600)]
     on_null = sum(run.type != device.type for run in runs) + (entry.type != device.type)
-    # Of virtual slots there are as many as one wants: "nearly full" is not about them (2.6).
+    # Of virtual slots there are as many as one wants: "nearly full" is not about them.
     assert swap.vm_swap_full == ((has_table or not is_counted) and on_null > 500)
     swap.check()
     swap.free(entry)
@@ -383,7 +383,7 @@ def test_15_tib_take_no_memory_until_they_are_used(has_table: bool) -> None:
     assert (16 if has_table else 8) * 99 / 100 <= per_slot <= (17 if has_table else 8.5)
 
 
-# 7.3, and item 15.
+# Resizes under load.
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -457,7 +457,7 @@ def guarded(raised: list[BaseException], work: Callable[..., None], *args: objec
 
 
 @pytest.mark.parametrize("has_table", [False, True])
-def test_item_15_resize_under_load(has_table: bool) -> None:
+def test_resize_under_load(has_table: bool) -> None:
     """Used slots never exceed what there is, and those of the clusters add up, while all of it changes."""
     swap = sc.Swap(nr_cpus=4)
     device = swap.swapon(sc.Ghost(64 * C, virtual_table=has_table))

@@ -1,4 +1,4 @@
-"""The files of a group, section H of the reference: their names, texts, units, and what they refuse."""
+"""The files of a group: their names, texts, units, and what they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The defects of section K, one small program each: what `rfc_literal` does, and that CANON does not.
+"""The defects K1 to K8 of docs/memcg.md, one small program each: `rfc_literal` has them, CANON does not.
 
 K7 (which memory policy an allocation takes) has no face here; what CANON does about it is tested in the core.
 """

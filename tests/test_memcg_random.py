@@ -68,7 +68,7 @@ LITERAL_STEPS = {name: weight for name, weight in STEPS.items() if name not in (
 
 
 def literal_faults(hierarchy: str) -> set[int]:
-    """Runs the mailed text over many programs and returns the invariants of F.8 that broke in any."""
+    """Runs the mailed text over many programs and returns the numbers of the rules R1 to R9 that broke."""
     broken: set[int] = set()
     for seed in range(LITERAL_PROGRAMS):
         rng = random.Random(seed)
@@ -86,7 +86,7 @@ def literal_faults(hierarchy: str) -> set[int]:
 
 
 def test_literal_text_breaks_the_local_statistic_in_v2() -> None:
-    # 3 is K1 as seen from outside: a folio whose charge failed stays for ever, charged and held by nobody.
+    # R3 shows K1 from outside: a folio whose charge failed stays for ever, charged and held by nobody.
     assert literal_faults("v2") == {3, 4}
 
 

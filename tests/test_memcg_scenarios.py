@@ -1,6 +1,6 @@
-"""The worked scenarios J1 to J9 of the reference, every counter at every step that can be seen from outside.
+"""The worked scenarios J1 to J9 of docs/steps.md, every counter at every step that can be seen from outside.
 
-Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
+Two columns where they differ: CANON and MAIN; PRE equals MAIN in all. docs/steps.md defines the three words.
 """
 
 from __future__ import annotations

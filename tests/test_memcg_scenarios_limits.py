@@ -1,6 +1,6 @@
-"""The worked scenarios J10 to J14 of the reference, and where refaults are judged (G.4).
+"""The worked scenarios J10 to J14 of docs/steps.md, and where refaults are judged.
 
-Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
+Two columns where they differ: CANON and MAIN; PRE equals MAIN in all. docs/steps.md defines the three words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What owners of slots cost, as the reference says, and as the command shows."""
+"""What owners of slots cost, as docs/memcg.md says, and as the command shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COSTS = {
 
 
 @pytest.mark.parametrize("store", OWNER_STORES)
-def test_a_terabyte_costs_what_the_reference_says(store: str) -> None:
+def test_a_terabyte_costs_what_the_page_says(store: str) -> None:
     memory = owner_memory(store)
     assert memory.size_bytes == 1 << 40
     assert (memory.static_bytes, memory.bytes_per_used_cluster, memory.bytes_per_used_slot) == COSTS[store]

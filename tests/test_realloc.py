@@ -1,4 +1,4 @@
-"""Items 5 and 13: moving what backs a virtual slot, with a failure at each step; random programs with faults.
+"""Moving what backs a virtual slot, with a failure at each step; random programs with faults.
 
 Whatever fails: the data is equal, no physical slot is lost, and the counters say what happened.
 """
@@ -57,10 +57,10 @@ def on_file(order: int = 0, **options: object) -> tuple[Machine, sc.MemCgroup, i
     return machine, a, machine.out(text(1, 1 << order), a)
 
 
-# 3.3, step by step. Item 5.
+# Writeback from zswap to a device, step by step: WB1 to WB5 of docs/steps.md.
 
 
-def test_item_5_writeback_moves_one_entry() -> None:
+def test_writeback_moves_one_entry() -> None:
     machine, a, entry = stored()
     machine.swap.zswap.writeback(entry)
     assert machine.row(entry) in ("swapfile shadow", "swapfile folio")
@@ -75,7 +75,7 @@ def test_item_5_writeback_moves_one_entry() -> None:
     machine.end()
 
 
-def test_item_5_writeback_drops_its_folio_after_the_write() -> None:
+def test_writeback_drops_its_folio_after_the_write() -> None:
     machine, _, entry = stored()
     machine.swap.zswap.writeback(entry)
     machine.swap.shrink_swap_cache()
@@ -84,7 +84,7 @@ def test_item_5_writeback_drops_its_folio_after_the_write() -> None:
     machine.end()
 
 
-def test_item_5_step_1_somebody_loads_it_eexist() -> None:
+def test_wb1_somebody_loads_it_eexist() -> None:
     machine, a, entry = stored()
     folio = machine.swap.folio(0, text(1), memcg=a)
     machine.swap.swap_cache_add_folio(folio, entry)
@@ -98,7 +98,7 @@ def test_item_5_step_1_somebody_loads_it_eexist() -> None:
     machine.end()
 
 
-def test_item_5_step_1_it_was_freed_enoent() -> None:
+def test_wb1_it_was_freed_enoent() -> None:
     machine, _, entry = stored()
     machine.swap.free(entry, 1)
     assert errno_of(machine.swap.zswap.writeback, entry) == ENOENT
@@ -106,7 +106,7 @@ def test_item_5_step_1_it_was_freed_enoent() -> None:
     machine.end()
 
 
-def test_item_5_step_1_no_memory_enomem() -> None:
+def test_wb1_no_memory_enomem() -> None:
     machine, _, entry = stored(memory_pages=512)
     hold = fill_memory(machine)
     assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
@@ -118,7 +118,7 @@ def test_item_5_step_1_no_memory_enomem() -> None:
 
 
 @pytest.mark.parametrize("how", ["zero", "swapfile"])
-def test_item_5_step_2_there_is_no_entry_any_more(how: str) -> None:
+def test_wb2_there_is_no_entry_any_more(how: str) -> None:
     machine, a, entry = stored()
     folio = machine.swap.swap_in(entry, memcg=a)
     if how == "zero":
@@ -133,7 +133,7 @@ def test_item_5_step_2_there_is_no_entry_any_more(how: str) -> None:
     machine.end()
 
 
-def test_item_5_step_3_no_physical_slot_enomem_before_decompression() -> None:
+def test_wb3_no_physical_slot_enomem_before_decompression() -> None:
     machine, a, entry = stored(physical_pages=64)
     runs = fill_physical(machine)
     machine.swap.zswap.set_faults(decompress=1.0)
@@ -150,7 +150,7 @@ def test_item_5_step_3_no_physical_slot_enomem_before_decompression() -> None:
     machine.end()
 
 
-def test_item_5_step_3_swap_max_of_the_group_refuses() -> None:
+def test_wb3_swap_max_of_the_group_refuses() -> None:
     machine, a, entry = stored()
     a.write("memory.swap.max", 0)
     assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
@@ -160,14 +160,14 @@ def test_item_5_step_3_swap_max_of_the_group_refuses() -> None:
     machine.end()
 
 
-def test_item_5_step_3_no_device_at_all() -> None:
+def test_wb3_no_device_at_all() -> None:
     machine, _, entry = stored(physical_pages=0)
     assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
     assert machine.row(entry) == "zswap shadow"
     machine.end()
 
 
-def test_item_5_step_4_decompression_fails_eio_and_the_slot_is_given_back() -> None:
+def test_wb4_decompression_fails_eio_and_the_slot_is_given_back() -> None:
     machine, a, entry = stored()
     machine.swap.zswap.set_faults(decompress=1.0)
     assert errno_of(machine.swap.zswap.writeback, entry) == EIO
@@ -180,7 +180,7 @@ def test_item_5_step_4_decompression_fails_eio_and_the_slot_is_given_back() -> N
     machine.end()
 
 
-def test_item_5_step_5_write_error_leaves_the_data_in_a_dirty_folio() -> None:
+def test_wb5_write_error_leaves_the_data_in_a_dirty_folio() -> None:
     machine, _, entry = stored()
     machine.storage.set_faults(fail_write_in=1)
     refusal(lambda: machine.swap.zswap.writeback(entry))
@@ -196,7 +196,7 @@ def test_item_5_step_5_write_error_leaves_the_data_in_a_dirty_folio() -> None:
     machine.end()
 
 
-def test_item_5_step_5_torn_write_is_an_error_too() -> None:
+def test_wb5_torn_write_is_an_error_too() -> None:
     machine, _, entry = stored()
     machine.storage.set_faults(tear_write_pages=0)
     refusal(lambda: machine.swap.zswap.writeback(entry))
@@ -205,7 +205,7 @@ def test_item_5_step_5_torn_write_is_an_error_too() -> None:
     machine.end()
 
 
-# 3.2.
+# `folio_realloc_swap`.
 
 
 def test_realloc_gives_a_contiguous_run_and_pointers() -> None:
@@ -275,7 +275,7 @@ def test_realloc_wants_a_run_of_its_order_and_no_split() -> None:
 
 
 def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot() -> None:
-    """3.2: the folio has a mix of nothing and old physical slots then; all go before it gets new ones."""
+    """The folio has a mix of nothing and old physical slots then; all go before it gets new ones."""
     mixes = 0
     for seed in range(20):
         machine, a, entry = on_file(order=3)
@@ -322,7 +322,7 @@ def test_physical_slots_are_let_go_only_once_the_store_has_succeeded() -> None:
     machine.end()
 
 
-# 3.6: physical to physical. Item 13.
+# `move_backing`: physical to physical.
 
 
 class Pair:
@@ -359,7 +359,7 @@ def pair() -> Iterator[Pair]:
     made.end()
 
 
-def test_item_13_relocation_keeps_the_content(pair: Pair) -> None:
+def test_relocation_keeps_the_content(pair: Pair) -> None:
     assert pair.move() == "done"
     assert pair.machine.backing_slot(pair.entry) >> 58 == pair.second.type
     assert (pair.machine.physical_pages, pair.second.inuse_pages) == (0, 1)
@@ -367,7 +367,7 @@ def test_item_13_relocation_keeps_the_content(pair: Pair) -> None:
     pair.machine.world.verify()
 
 
-def test_item_13_write_error_frees_the_new_slot_and_keeps_the_old(pair: Pair) -> None:
+def test_write_error_frees_the_new_slot_and_keeps_the_old(pair: Pair) -> None:
     pair.storage.set_faults(fail_write_in=1)
     assert errno_of(pair.move) == EIO
     pair.expect_old()
@@ -376,13 +376,13 @@ def test_item_13_write_error_frees_the_new_slot_and_keeps_the_old(pair: Pair) ->
     pair.expect_old()
 
 
-def test_item_13_read_error_keeps_the_old_slot(pair: Pair) -> None:
+def test_read_error_keeps_the_old_slot(pair: Pair) -> None:
     pair.machine.storage.set_faults(fail_read_in=1)
     assert errno_of(pair.move) == EIO
     pair.expect_old()
 
 
-def test_item_13_no_room_keeps_the_old_slot() -> None:
+def test_no_room_keeps_the_old_slot() -> None:
     pair = Pair(second_pages=64)
     hold = [pair.machine.swap.alloc_hibernation(pair.second) for _ in range(63)]
     assert pair.move() == "no_room"
@@ -393,7 +393,7 @@ def test_item_13_no_room_keeps_the_old_slot() -> None:
     pair.end()
 
 
-def test_item_13_busy_folio_is_skipped(pair: Pair) -> None:
+def test_busy_folio_is_skipped(pair: Pair) -> None:
     folio = pair.machine.swap.swap_in(pair.entry, memcg=pair.group)
     folio.locked = True
     assert pair.move() == "skipped"
@@ -404,7 +404,7 @@ def test_item_13_busy_folio_is_skipped(pair: Pair) -> None:
     pair.machine.world.folios.clear()
 
 
-def test_item_13_slot_that_was_freed_counts_as_moved() -> None:
+def test_slot_that_was_freed_counts_as_moved() -> None:
     pair = Pair()
     pair.machine.swap.free(pair.entry, 1)
     assert pair.move() == "freed"
@@ -412,7 +412,7 @@ def test_item_13_slot_that_was_freed_counts_as_moved() -> None:
     pair.machine.end()
 
 
-def test_item_13_cached_page_is_not_read_again(pair: Pair) -> None:
+def test_cached_page_is_not_read_again(pair: Pair) -> None:
     pair.machine.swap.dup(pair.entry, 1)
     folio = pair.machine.swap.swap_in(pair.entry, memcg=pair.group)
     pair.machine.storage.set_faults(fail_read_in=1)
@@ -425,14 +425,14 @@ def test_item_13_cached_page_is_not_read_again(pair: Pair) -> None:
     assert pair.machine.backing_slot(pair.entry) >> 58 == pair.second.type
 
 
-def test_item_13_what_is_not_on_a_physical_slot_is_skipped() -> None:
+def test_what_is_not_on_a_physical_slot_is_skipped() -> None:
     machine, _, entry = stored()
     assert machine.swap.move_backing(entry, machine.physical) == "skipped"
     assert machine.row(entry) == "zswap shadow"
     machine.end()
 
 
-def test_item_13_old_slot_is_valid_until_the_write_is_complete() -> None:
+def test_old_slot_is_valid_until_the_write_is_complete() -> None:
     """A look at any moment of a slow write finds the page behind one slot or the other, and readable."""
     pair = Pair()
     pair.storage.set_faults(delay_ns=50_000_000)

@@ -1,4 +1,4 @@
-"""Item 14 and 2.5: the bytes of every table, to the byte, at 0, 25, 50, 75 and 100 % of a small size."""
+"""The bytes of every table, to the byte, at 0, 25, 50, 75 and 100 % of a small size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fill(swap: sc.Swap, nr_slots: int, how: str, memcg: sc.MemCgroup) -> list[sc
 
 @pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 @pytest.mark.parametrize("percent", PERCENT)
-def test_item_14_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) -> None:
+def test_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
     device = swap.swapon(sc.Zram(pages=SLOTS))
     fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
@@ -55,7 +55,7 @@ def test_item_14_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) 
 @pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 @pytest.mark.parametrize("how", ["zero", "zswap"])
 @pytest.mark.parametrize("percent", PERCENT)
-def test_item_14_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
+def test_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
     percent: int, how: str, store: str
 ) -> None:
     swap = sc.Swap(memory_pages=512, zswap=sc.Zswap(max_pool_percent=100), switches={"owner_store": store})
@@ -70,7 +70,7 @@ def test_item_14_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
 
 @pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 @pytest.mark.parametrize("percent", PERCENT)
-def test_item_14_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store: str) -> None:
+def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
     ghost = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
     device = swap.swapon(sc.Zram(pages=SLOTS))

@@ -1,4 +1,4 @@
-"""Item 1: every row of the state table of a virtual slot, every edge between them, and no other row ever."""
+"""Every row of the state table of a virtual slot, every edge between them, and no other row ever."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def raw(machine: Machine, entry: int) -> int:
     return int.from_bytes(machine.swap.lookup_many(np.array([entry], np.uint64)), "little")
 
 
-# Every row of 2.2.
+# Every row of the state table in docs/steps.md.
 
 
-def test_item_1_row_free() -> None:
+def test_row_free() -> None:
     machine = Machine()
     assert machine.row(5) == "free"
     assert machine.swap.backing(5) == {"type": "none", "entry": None, "nr_pages": 1}
     machine.end()
 
 
-def test_item_1_row_cached_with_nothing_behind_it_is_dirty() -> None:
+def test_row_cached_with_nothing_behind_it_is_dirty() -> None:
     machine = Machine()
     folio = machine.swap.folio(0, text(1))
     entry = int(machine.swap.folio_alloc_swap(folio))
@@ -40,7 +40,7 @@ def test_item_1_row_cached_with_nothing_behind_it_is_dirty() -> None:
 
 
 @pytest.mark.parametrize("zswap", [ZSWAP_OFF, "lz4"])
-def test_item_1_rows_zero_with_and_without_folio(zswap: str | None) -> None:
+def test_rows_zero_with_and_without_folio(zswap: str | None) -> None:
     machine = Machine(zswap=zswap)
     entry = machine.out(zeros())
     assert machine.row(entry) == "zero shadow zero"
@@ -53,7 +53,7 @@ def test_item_1_rows_zero_with_and_without_folio(zswap: str | None) -> None:
     machine.end()
 
 
-def test_item_1_rows_zswap_with_and_without_folio() -> None:
+def test_rows_zswap_with_and_without_folio() -> None:
     machine = Machine(zswap="lz4")
     entry = machine.out(text(1))
     assert machine.row(entry) == "zswap shadow"
@@ -68,7 +68,7 @@ def test_item_1_rows_zswap_with_and_without_folio() -> None:
     machine.end()
 
 
-def test_item_1_rows_swapfile_with_and_without_folio() -> None:
+def test_rows_swapfile_with_and_without_folio() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     assert machine.row(entry) == "swapfile shadow"
@@ -83,10 +83,10 @@ def test_item_1_rows_swapfile_with_and_without_folio() -> None:
     machine.end()
 
 
-# Every edge of 2.7.
+# Every edge between the rows, in docs/steps.md.
 
 
-def test_item_1_edge_allocate_charges_the_id_alone() -> None:
+def test_edge_allocate_charges_the_id_alone() -> None:
     machine = Machine()
     a = machine.world.add(machine.swap.memcg, "A")
     folio = machine.swap.folio(2, text(1, 4), memcg=a)
@@ -103,7 +103,7 @@ def test_item_1_edge_allocate_charges_the_id_alone() -> None:
     machine.end()
 
 
-def test_item_1_edge_zero_swap_out_releases_what_was_behind() -> None:
+def test_edge_zero_swap_out_releases_what_was_behind() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     assert machine.physical_pages == 1
@@ -116,7 +116,7 @@ def test_item_1_edge_zero_swap_out_releases_what_was_behind() -> None:
     machine.end()
 
 
-def test_item_1_edge_zswap_store_releases_the_physical_slot() -> None:
+def test_edge_zswap_store_releases_the_physical_slot() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     machine.swap.zswap.enabled = True
@@ -129,7 +129,7 @@ def test_item_1_edge_zswap_store_releases_the_physical_slot() -> None:
     machine.end()
 
 
-def test_item_1_edge_zswap_store_clears_a_stale_zero_mark() -> None:
+def test_edge_zswap_store_clears_a_stale_zero_mark() -> None:
     machine = Machine(zswap="lz4")
     entry = machine.out(zeros())
     folio = machine.swap.swap_in(entry)
@@ -139,7 +139,7 @@ def test_item_1_edge_zswap_store_clears_a_stale_zero_mark() -> None:
     machine.end()
 
 
-def test_item_1_edge_physical_swap_out_clears_a_stale_zero_mark() -> None:
+def test_edge_physical_swap_out_clears_a_stale_zero_mark() -> None:
     machine = Machine()
     entry = machine.out(zeros())
     folio = machine.swap.swap_in(entry)
@@ -150,7 +150,7 @@ def test_item_1_edge_physical_swap_out_clears_a_stale_zero_mark() -> None:
     machine.end()
 
 
-def test_item_1_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
+def test_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
     machine = Machine()
     entry = machine.out(text(1, 4))
     slots = [machine.backing_slot(entry + page) for page in range(4)]
@@ -166,7 +166,7 @@ def test_item_1_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
     machine.end()
 
 
-def test_item_1_edge_reclaim_of_a_clean_folio_writes_nothing() -> None:
+def test_edge_reclaim_of_a_clean_folio_writes_nothing() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     folio = machine.swap.swap_in(entry)
@@ -176,7 +176,7 @@ def test_item_1_edge_reclaim_of_a_clean_folio_writes_nothing() -> None:
     machine.end()
 
 
-def test_item_1_edge_reclaim_leaves_a_zero_slot_as_it_is() -> None:
+def test_edge_reclaim_leaves_a_zero_slot_as_it_is() -> None:
     machine = Machine()
     entry = machine.out(zeros())
     machine.swap.swap_out(machine.swap.swap_in(entry))
@@ -184,7 +184,7 @@ def test_item_1_edge_reclaim_leaves_a_zero_slot_as_it_is() -> None:
     machine.end()
 
 
-def test_item_1_edge_swap_in_of_zswap_is_exclusive() -> None:
+def test_edge_swap_in_of_zswap_is_exclusive() -> None:
     machine = Machine(zswap="lz4")
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
@@ -201,7 +201,7 @@ def test_item_1_edge_swap_in_of_zswap_is_exclusive() -> None:
     machine.end()
 
 
-def test_item_1_edge_swap_in_physical_leaves_a_clean_folio() -> None:
+def test_edge_swap_in_physical_leaves_a_clean_folio() -> None:
     machine = Machine()
     entry = machine.out(noise(1))
     folio = machine.swap.swap_in(entry)
@@ -211,7 +211,7 @@ def test_item_1_edge_swap_in_physical_leaves_a_clean_folio() -> None:
     machine.end()
 
 
-def test_item_1_edge_swap_in_zero_keeps_the_mark() -> None:
+def test_edge_swap_in_zero_keeps_the_mark() -> None:
     machine = Machine()
     entry = machine.out(zeros())
     folio = machine.swap.swap_in(entry)
@@ -221,7 +221,7 @@ def test_item_1_edge_swap_in_zero_keeps_the_mark() -> None:
     machine.end()
 
 
-def test_item_1_edges_dup_and_put_move_the_cache_only_bit() -> None:
+def test_edges_dup_and_put_move_the_cache_only_bit() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     slot = machine.backing_slot(entry)
@@ -244,7 +244,7 @@ def test_item_1_edges_dup_and_put_move_the_cache_only_bit() -> None:
     machine.end()
 
 
-def test_item_1_edge_dup_beyond_what_a_word_holds() -> None:
+def test_edge_dup_beyond_what_a_word_holds() -> None:
     machine = Machine()
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
@@ -260,7 +260,7 @@ def test_item_1_edge_dup_beyond_what_a_word_holds() -> None:
 
 @pytest.mark.parametrize("zswap", [ZSWAP_OFF, "lz4"])
 @pytest.mark.parametrize("make", [lambda: zeros(4), lambda: text(1, 4), lambda: noise(1, 4)])
-def test_item_1_edge_free_releases_everything(zswap: str | None, make: object) -> None:
+def test_edge_free_releases_everything(zswap: str | None, make: object) -> None:
     machine = Machine(zswap=zswap)
     a = machine.world.add(machine.swap.memcg, "A")
     entry = machine.out(make(), a)  # type: ignore[operator]
@@ -272,7 +272,7 @@ def test_item_1_edge_free_releases_everything(zswap: str | None, make: object) -
     machine.end()
 
 
-def test_item_1_edge_the_last_slot_of_a_cluster_frees_the_cluster() -> None:
+def test_edge_the_last_slot_of_a_cluster_frees_the_cluster() -> None:
     machine = Machine()
     before = machine.ghost.memory()
     entries = [machine.out(zeros()) for _ in range(511 + 3)]
@@ -400,7 +400,7 @@ def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does() -> None:
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
 @pytest.mark.parametrize("seed", range(3))
-def test_item_1_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int) -> None:
+def test_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int) -> None:
     program = Program(Size(), hierarchy=hierarchy, seed=seed)
     program.run(500)
     reached = {row for row in program.seen if row in LEGAL_ROWS}

@@ -1,4 +1,4 @@
-"""Threads over virtual slots, with the physical device going off and on; item 4: a reader of what is gone.
+"""Threads over virtual slots, with the physical device going off and on; a reader of what is gone.
 
 `SWAPCORE_SECONDS` says for how long; the seed is in the message of a failure.
 """
@@ -304,7 +304,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
 
 
 @pytest.mark.parametrize("has_table", [False, True])
-def test_item_4_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
+def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
     """The last slot of a cluster goes while others look: they see it used or free, and in the end free."""
     swap = sc.Swap(nr_cpus=THREADS)
     device = swap.swapon(sc.Ghost(8 * C, virtual_table=has_table))
@@ -344,7 +344,7 @@ def test_item_4_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
     swap.check()
 
 
-def test_item_4_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
+def test_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
     """Who reads the word of a physical slot sees its owner or nothing."""
     swap = sc.Swap(nr_cpus=THREADS)
     ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))

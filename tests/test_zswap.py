@@ -1,6 +1,6 @@
 """zswap from outside: parameters, limit, outcomes of compression, loads, order of writeback, pools.
 
-Items 7, 8 and 9 of the list are here, and of item 5 what concerns stores; the rest is in test_realloc.py.
+Writeback step by step is in test_realloc.py.
 What groups see and set is in test_zswap_groups.py.
 """
 
@@ -47,7 +47,7 @@ def shrunk_pages(swap: sc.Swap, group: sc.MemCgroup | None = None) -> int:
     return sum(written)
 
 
-# 4.1
+# Parameters
 
 
 def test_parameters_have_the_kernel_s_defaults() -> None:
@@ -86,11 +86,11 @@ def test_zswap_can_be_turned_on_later_and_off_again(has_table: bool) -> None:
     assert swap.swap_in(entry).read() == text(1), "what is stored can be read"
 
 
-# 4.2
+# The limit and its threshold
 
 
 @pytest.mark.parametrize("has_table", [False, True])
-def test_item_7_hysteresis_between_100_and_90_percent(has_table: bool) -> None:
+def test_hysteresis_between_100_and_90_percent(has_table: bool) -> None:
     swap = sc.Swap(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=5))
     swap.swapon(sc.Ghost(4096, virtual_table=has_table))
     max_pages = 4096 * 5 // 100
@@ -134,7 +134,7 @@ def test_a_full_pool_makes_room_when_there_is_a_real_device() -> None:
     machine.end()
 
 
-# 4.3 and 4.4
+# Stores and outcomes of compression
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -160,7 +160,7 @@ def test_a_store_that_fails_is_counted_and_goes_on_to_the_device(
 
 
 @pytest.mark.parametrize("is_failure", [False, True])
-def test_item_8_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_failure: bool) -> None:
+def test_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_failure: bool) -> None:
     machine = Machine(zswap="lz4")
     machine.swap.zswap.set_faults(compress=1.0 if is_failure else 0.0)
     data = text(1) if is_failure else noise(1)
@@ -179,7 +179,7 @@ def test_item_8_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_
 @pytest.mark.parametrize(
     ("is_failure", "counter"), [(False, "reject_compress_poor"), (True, "reject_compress_fail")]
 )
-def test_item_8_incompressible_page_stays_where_writeback_is_not(
+def test_incompressible_page_stays_where_writeback_is_not(
     has_table: bool, is_failure: bool, counter: str
 ) -> None:
     swap = sc.Swap(zswap="lz4")
@@ -200,7 +200,7 @@ def test_item_8_incompressible_page_stays_where_writeback_is_not(
     swap.check()
 
 
-def test_item_8_reclaim_of_pages_that_nobody_takes_ends() -> None:
+def test_reclaim_of_pages_that_nobody_takes_ends() -> None:
     machine = Machine(zswap="lz4")
     a = machine.world.add(machine.swap.memcg, "A")
     a.write("memory.zswap.writeback", 0)
@@ -215,7 +215,7 @@ def test_item_8_reclaim_of_pages_that_nobody_takes_ends() -> None:
     machine.end()
 
 
-def test_item_8_raw_pages_keep_their_place_in_the_lru() -> None:
+def test_raw_pages_keep_their_place_in_the_lru() -> None:
     machine = Machine(zswap="lz4")
     a = machine.world.add(machine.swap.memcg, "A")
     data = [noise(number) if number % 5 == 2 else text(number) for number in range(SCAN + 8)]
@@ -312,7 +312,7 @@ def test_a_store_replaces_the_older_copy() -> None:
     machine.end()
 
 
-# 4.6
+# Loads
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -346,10 +346,10 @@ def test_a_load_that_does_not_decompress_is_an_io_error_and_can_be_tried_again(h
     assert swap.swap_in(entry).read() == text(1)
 
 
-# 4.7
+# Order of writeback
 
 
-def test_item_9_first_scan_writes_nothing_and_the_second_all() -> None:
+def test_first_scan_writes_nothing_and_the_second_all() -> None:
     machine = Machine(zswap="lz4")
     a = machine.world.add(machine.swap.memcg, "A")
     entries = [machine.out(text(number), a) for number in range(SCAN)]
@@ -428,7 +428,7 @@ def test_the_dynamic_shrinker_works_only_when_it_is_on() -> None:
     assert written[False] == 0 < written[True]
 
 
-# 4.8
+# Pools and counters
 
 
 def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty() -> None:
@@ -451,7 +451,7 @@ def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty() ->
 
 @pytest.mark.parametrize(("nr_bytes", "class_bytes"), [(3570, 3632), (3900, 4096)])
 def test_nothing_above_3624_bytes_saves_memory(nr_bytes: int, class_bytes: int) -> None:
-    """4.9: the class of 3632 is the last below a page, and its pages are chained."""
+    """The class of 3632 is the last below a page, and its pages are chained."""
     machine = Machine(zswap="lz4")
     nr_stored = 256
     for number in range(nr_stored):

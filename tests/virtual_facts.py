@@ -1,6 +1,6 @@
 """Reads virtual devices and what backs them from outside, and recomputes what must hold.
 
-Written from the behaviour reference (virtual-swap.md 2 and 3.5), not from the Rust code: raw words of the
+Written from a description of the kernel's behaviour, not from the Rust code: raw words of the
 tables, the type of each slot, and the books of groups, which `World` compares.
 """
 
@@ -33,7 +33,7 @@ LEGAL_ROWS = {
     "swapfile folio",
     "swapfile shadow",
 }
-"""What a used virtual slot may be at rest: its type, its word, its zero mark (2.2)."""
+"""What a used virtual slot may be at rest: its type, its word, its zero mark."""
 
 
 def zeros(nr_pages: int = 1) -> bytes:
@@ -130,7 +130,7 @@ def raw_words(swap: sc.Swap, device: sc.SwapDevice) -> dict[int, int]:
 
 
 def row_of(swap: sc.Swap, entry: int) -> str:
-    """Returns the row of 2.2 that a virtual slot is in, as in `LEGAL_ROWS`, ``free`` for a free one."""
+    """Returns the row of the state table of a virtual slot, as in `LEGAL_ROWS`, ``free`` for a free one."""
     found, backing = swap.lookup(entry), swap.backing(entry)
     if found["kind"] == "null" and backing["type"] == "none":
         return "free"
@@ -217,7 +217,7 @@ class VirtualWorld(World):
     def owners(
         self, ids: dict[int, sc.MemCgroup], cached: dict[int, sc.Folio]
     ) -> tuple[Counter[sc.MemCgroup], Counter[sc.MemCgroup]]:
-        """Returns the slots that each group is charged for (3.5), and its id references from slots."""
+        """Returns the slots that each group is charged for, and its id references from slots."""
         everything = {entry: word for entry, word in self.used.items() if word.kind != "pointer"}
         virtual = {device.type for device in self.swap.devices if device.is_virtual}
         self.used = everything
@@ -246,7 +246,7 @@ class VirtualWorld(World):
         return resident
 
     def verify(self) -> None:
-        """Proves the core's own invariants, those of F.8, and those of virtual slots."""
+        """Proves the core's own invariants, the rules R1 to R9, and those of virtual slots."""
         super().verify()
         reader = Reader(self.swap)
         assert reader.errors() == [], reader.reasons

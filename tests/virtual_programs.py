@@ -110,7 +110,7 @@ class Program:
         self.runs: list[Run] = []
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
-        """Rows of 2.2 that slots were in after a step, and outcomes of steps."""
+        """Rows of the state table that slots were in after a step, and outcomes of steps."""
         self.log = [f"{size}, {hierarchy}, {store}, {seed=}"]
         self.rng = random.Random(seed)
 

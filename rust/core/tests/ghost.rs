@@ -132,7 +132,7 @@ fn the_lowest_free_index_is_the_next_one_used() {
     swap.check().expect("every invariant");
 }
 
-/// Step 5 fails like a search without room, and what there is goes on serving.
+/// Step SEARCH5 fails like a search without room, and the clusters that exist go on serving.
 #[test]
 fn a_cluster_that_cannot_be_made_is_no_room() {
     let (swap, device) = with_ghost(Profile::Newest, 64 * C);
@@ -302,7 +302,7 @@ fn a_ghost_is_opened_by_its_header_page() {
     std::fs::remove_dir_all(&dir).expect("ours");
 }
 
-/// M2: nothing static, 1 % in use costs little more than its tables.
+/// A ghost has no static memory, and 1 % in use costs little more than its tables.
 #[test]
 fn memory_follows_what_is_in_use() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");

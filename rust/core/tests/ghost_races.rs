@@ -155,7 +155,7 @@ fn a_ghost_is_turned_off_and_on_under_load() {
     swap.check().expect("every invariant");
 }
 
-/// 7.3: what is in use fits the size, and what the clusters count is what the device counts, before, during and after.
+/// Before, during and after a resize the slots in use fit the size, and the clusters' counts add up to the device's.
 #[test]
 fn sizes_change_under_load() {
     let (swap, device) = with_ghost(2, 40 * C);

@@ -1,0 +1,60 @@
+"""Names in docs/ are names of the repository: files exist, and the kernel map's own names occur in the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+BASES = [ROOT, ROOT / "docs", ROOT / "rust/core/src", ROOT / "rust/core", ROOT / "rust/py/src", ROOT / "python/swapcore"]
+
+FILE = re.compile(r"(?<![\w/.*-])([\w-][\w./-]*\.(?:rs|pyi|py|md|toml|png))\b")
+
+# Files that the recipes of CONTRIBUTING.md make.
+MADE_BY_RECIPES = {"storage/xor.rs", "workload/strategy/next_fit.rs"}
+
+
+def prose(page: Path) -> str:
+    """Returns a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def exists(name: str) -> bool:
+    """Says whether a page may mean a file by this name: a path from a known folder, or a test file by its bare name."""
+    if any((base / name).exists() for base in BASES):
+        return True
+    return "/" not in name and any(path.name == name for path in (ROOT / "tests").rglob(name))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    names = set(FILE.findall(prose(page))) - MADE_BY_RECIPES
+    assert {name for name in names if not exists(name)} == set()
+
+
+def test_names_of_the_kernel_map_occur_in_the_code() -> None:
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("rust/core/src", "rust/py/src", "python/swapcore")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".rs", ".py", ".pyi"}
+    )
+    words = set(re.findall(r"\w+", code))
+    table = prose(ROOT / "docs/kernel-map.md").partition("## ")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][1:]
+    names = {name for row in rows for name in re.findall(r"`([^`]+)`", row) if not name.endswith(".rs")}
+    assert len(names) > 100
+    missing = {name for name in names if not set(re.findall(r"\w+", name)) <= words}
+    assert missing == set()
+
+
+def test_the_reader_of_names_sees_what_is_missing() -> None:
+    assert FILE.findall("`slots/free.rs`, [x](virtual.md#top), tests/**/x.py and mm/vmscan.c") == [
+        "slots/free.rs",
+        "virtual.md",
+    ]
+    assert exists("cluster/list.rs")
+    assert not exists("cluster/no_such.rs")
