@@ -39,6 +39,6 @@ def test_document_explains_exactly_the_listed_invariants_in_order() -> None:
 
 def test_every_listed_invariant_is_proven_somewhere() -> None:
     _, _, code_after_table = code().partition("];")
-    further = [path.read_text(encoding="utf-8") for path in (ROOT / "rust/core/src/check").glob("*.rs")]
+    further = [path.read_text(encoding="utf-8") for path in (ROOT / "rust/core/src/show/check").glob("*.rs")]
     proven = set(re.findall(rf'"({NUMBER})"', "".join([code_after_table, *further])))
     assert proven == set(listed_in_code())

@@ -34,7 +34,7 @@ RIDDLES = re.compile(
     r"\b[A-L]\.\d\b"  # a section with a letter
     r"|\b[Ss]ections? (?:\d|[A-Z]\b)"
     r"|\b[Ii]tems? \d"
-    r"|^\W*\d\.\d\b"  # a comment that begins with the number of a section
+    r"|^\W*\d\.\d{1,2}(?:$|:|,| and )"  # a comment that begins with the number of a section
     r"|, \d+ (?:and|to) \d+ of the list\b|\bthe reference's\b|\bof the reference\b|\bthe (?:behaviour|allocator) reference\b"
 )
 
