@@ -1,4 +1,4 @@
-"""Names in docs/ are names of the repository: files exist, and the kernel map's own names occur in the code."""
+"""Names in docs/ are names of the repository: files exist, and functions and the kernel map's names do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
-BASES = [ROOT, ROOT / "docs", ROOT / "rust/core/src", ROOT / "rust/core", ROOT / "rust/py/src", ROOT / "python/swapcore"]
+BASES = [ROOT / base for base in ("", "docs", "rust/core/src", "rust/core", "rust/py/src", "python/swapcore")]
 
 FILE = re.compile(r"(?<![\w/.*-])([\w-][\w./-]*\.(?:rs|pyi|py|md|toml|png))\b")
 
@@ -23,7 +23,7 @@ def prose(page: Path) -> str:
 
 
 def exists(name: str) -> bool:
-    """Says whether a page may mean a file by this name: a path from a known folder, or a test file by its bare name."""
+    """Says whether a page may mean a file: by its path from a known folder, or a test by its bare name."""
     if any((base / name).exists() for base in BASES):
         return True
     return "/" not in name and any(path.name == name for path in (ROOT / "tests").rglob(name))
@@ -58,3 +58,13 @@ def test_the_reader_of_names_sees_what_is_missing() -> None:
     ]
     assert exists("cluster/list.rs")
     assert not exists("cluster/no_such.rs")
+
+
+@pytest.mark.parametrize("name", ["first-allocation.md", "swap-out-and-in.md"])
+def test_functions_of_the_walks_are_in_the_files_named(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    pairs = re.findall(r"`([\w/]+\.rs)`, `(?:\w+::)?(\w+)`", text)
+    assert len(pairs) >= 8
+    paths = {file: next(base / file for base in BASES if (base / file).exists()) for file, _ in pairs}
+    source = {file: path.read_text(encoding="utf-8") for file, path in paths.items()}
+    assert [(file, function) for file, function in pairs if f"fn {function}" not in source[file]] == []
