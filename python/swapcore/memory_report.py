@@ -71,7 +71,7 @@ class Published:
     """Is a figure that somebody else measured on a kernel, for 32 GB of swap.
 
     Attributes:
-        id: Its number in our collection of published results.
+        id: Its row in `docs/benchmarks.md`, where published results are listed.
         about: What was measured.
         megabytes: At 0, 25, 50, 75 and 100 % in use, as printed; None where nobody printed one.
         source: Where and when.
@@ -96,7 +96,7 @@ PUBLISHED = (
     Published("M-3, M-4", "swap table phase IV", (0.5, None, None, None, 64.5), _SONG),
     Published("M-3, M-4", "Virtual Swap Space", (2.0, None, None, None, 259), _SONG),
 )
-"""Rows M-1 to M-4 of the collection."""
+"""The published figures M-1 to M-4 of `docs/benchmarks.md`."""
 
 
 @dataclass(frozen=True, slots=True)

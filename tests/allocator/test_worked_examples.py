@@ -1,4 +1,4 @@
-"""The worked examples of the allocator reference: every slot, list and hint that they state.
+"""The worked examples E1 to E13 of docs/steps.md: every slot, list and hint that they state.
 
 The test names carry the example's number. Workers run only where an example says so, because a run of
 reclaim_work that frees nothing still rotates the list of full clusters.

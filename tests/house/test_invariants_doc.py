@@ -30,7 +30,7 @@ def explained_in_doc() -> list[str]:
 def test_invariants_are_numbered_without_gaps() -> None:
     numbers = listed_in_code()
     assert numbers == [f"I{n}" for n in range(1, len(numbers) + 1)]
-    assert len(numbers) >= 8, "the allocator reference has eight"
+    assert len(numbers) >= 8, "the allocator alone has eight"
 
 
 def test_document_explains_exactly_the_listed_invariants_in_order() -> None:

@@ -1,4 +1,4 @@
-"""The reader of memcg facts itself: it reads the reference's words, and sees each invariant break."""
+"""The reader of memcg facts itself: it reads words of slots, and sees each of R1 to R9 break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-//! Clusters that come and go against what else could hold them: lookups (R14), and making and destroying one (R15).
+//! Clusters that come and go, against other indexes that could hold them: lookups, and making and destroying one.
 //!
 //! `cargo bench -p swapcore --bench index`; medians of ratios over interleaved rounds. Lookups read entries of tables that
 //! are all in use, at random: chained, each knows its slot from the one before; or independent, as many as the machine
@@ -104,7 +104,7 @@ fn compare(name: &str, nr_clusters: usize, ours: impl Fn(usize) -> u64, peer: im
     }
 }
 
-/// R14.
+/// Lookups.
 fn lookups(nr_clusters: usize) {
     let (_swap, device) = full(nr_clusters);
     let nr_slots = nr_clusters * C;
@@ -147,7 +147,7 @@ struct Plain {
     free: BTreeSet<u32>,
 }
 
-/// R15, and beside it the whole of an allocation that finds no other room and of the put that frees its slot.
+/// Making and destroying one cluster, and beside it the whole of an allocation that finds no other room and of the put that frees its slot.
 fn create_and_destroy(nr_clusters: usize) {
     let (swap, device) = full(nr_clusters);
     let used = 0..nr_clusters as u32;

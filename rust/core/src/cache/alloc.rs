@@ -21,7 +21,7 @@ impl OnCpu<'_> {
         self.alloc_for_folio(&locked)
     }
 
-    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps O1 and O2.
+    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
     pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
         self.alloc_for_folio_on(locked, None)
     }

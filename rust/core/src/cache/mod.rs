@@ -109,7 +109,7 @@ impl<'a> OnCpu<'a> {
         self.dup_locked(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// [`OnCpu::folio_dup_swap`] of a folio that is locked. Step O4.
+    /// [`OnCpu::folio_dup_swap`] of a folio that is locked. Step OUT4.
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
@@ -131,7 +131,7 @@ impl<'a> OnCpu<'a> {
         self.put_locked_folio(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// [`OnCpu::folio_put_swap`] of a folio that is locked. Step I6.
+    /// [`OnCpu::folio_put_swap`] of a folio that is locked. Step IN6.
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
@@ -154,7 +154,7 @@ impl<'a> OnCpu<'a> {
         Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
     }
 
-    /// Looks whether the range of an order around a slot can be cached by one folio; returns what is there. Step I2.
+    /// Looks whether the range of an order around a slot can be cached by one folio; returns what is there. Step IN2.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
@@ -246,7 +246,7 @@ impl<'a> OnCpu<'a> {
     }
 
     /// Takes a clean folio out of the cache for good if nobody but the cache and `nr_refs` others know it; says whether
-    /// it did. It stays frozen then. Kernel: `__remove_mapping`. Step O8.
+    /// it did. It stays frozen then. Kernel: `__remove_mapping`. Step OUT8.
     ///
     /// `evict` is asked for a shadow once the folio is frozen: making one ages the LRU. Frozen within this local lock, so that
     /// who meets it frozen, under the lock of another CPU, never waits for a sleeper.

@@ -23,7 +23,7 @@ pub(crate) enum Writeout {
 }
 
 impl Swap {
-    /// Writes a dirty cached folio out, or finds that it need not be. Steps O6 and O7.
+    /// Writes a dirty cached folio out, or finds that it need not be. Steps OUT6 and OUT7.
     ///
     /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors, and the folio is
     /// dirty: `Io`; `DataInUse` (EBUSY) somebody got a view of it; nobody takes it: `GhostWrite`, `WritebackForbidden`,
@@ -147,7 +147,7 @@ impl Swap {
         result
     }
 
-    /// Fills a locked folio that was just inserted over its slots and unlocks it, read or not. Step I4.
+    /// Fills a locked folio that was just inserted over its slots and unlocks it, read or not. Step IN4.
     ///
     /// Errors: `Io`, `NotUniform` (EBUSY) zero marks are mixed; the folio is not up to date then.
     /// Kernel: `swap_read_folio`; differs: the transfer is over when it returns.

@@ -1,4 +1,4 @@
-//! The tree, the ids, the charges: every number of the reference's scenarios that needs no folio.
+//! The tree, the ids, the charges: every number of the scenarios J8, J11 and J13 that needs no folio.
 
 use super::*;
 

@@ -251,7 +251,7 @@ impl Mm {
         }
     }
 
-    /// Writes the entries of a folio that is back, all of them if they are still its slots', else the one. Steps I5-I7.
+    /// Writes the entries of a folio that is back, all of them if they are still its slots', else the one. Steps IN5 to IN7.
     #[expect(clippy::too_many_arguments, reason = "the facts of one fault")]
     fn map_swapped(
         &self,
@@ -301,7 +301,7 @@ impl Mm {
         Ok(Step::Done)
     }
 
-    /// Step I7. Kernel: `should_try_to_free_swap`.
+    /// Step IN7. Kernel: `should_try_to_free_swap`.
     fn should_try_to_free_swap(
         &self,
         vma: &Vma,

@@ -1,4 +1,4 @@
-//! The reference's vectors, more derived by hand, and a slow second reading of the rules.
+//! Test vectors derived by hand, and a second, slow implementation of the rules of a window.
 
 use proptest::prelude::*;
 

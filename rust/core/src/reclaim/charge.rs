@@ -80,7 +80,7 @@ impl Swap {
             .unwrap_or(options.dead_swapin)
     }
 
-    /// Charges the memory of a folio that was just inserted over slots and settles what they were charged with. Step I3.
+    /// Charges the memory of a folio that was just inserted over slots and settles what they were charged with. Step IN3.
     ///
     /// Errors: `OverLimit` (ENOMEM), and nothing is charged. Locks: none is held but the folio's. Kernel:
     /// `mem_cgroup_swapin_charge_folio`.
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_are_those_of_the_reference() {
+    fn delays_are_those_of_the_kernel() {
         let mib = |mib: u64| mib << 8;
         let ms = |usage: u64| high_delay(mib(usage), mib(100), 64).min(HIGH_DELAY_MAX).as_millis();
         assert_eq!([101, 102, 110, 120].map(ms), [6, 25, 639, 2000]);

@@ -96,7 +96,7 @@ impl Swap {
 }
 
 impl<'s> FolioListScan<'s, '_> {
-    /// Looks at one folio. I.4.
+    /// Decides about one isolated folio.
     fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
         let Some(locked) = folio.folio().try_lock() else {
             self.stat.error = Some(folio.busy());
@@ -246,8 +246,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Steps O1 to O3, with a single page of the folio if there is no run for all of it; not for what nobody maps: says
-    /// whether it has slots. I.5.
+    /// Steps OUT1 to OUT3, with a single page of the folio if there is no run for all of it; not for what nobody maps: says
+    /// whether it has slots.
     fn get_slots(
         &mut self,
         locked: &LockedFolio<'s>,

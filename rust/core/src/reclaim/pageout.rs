@@ -10,7 +10,7 @@ use crate::memcg::{MemCgroup, MemcgStat, RefaultJudge};
 use crate::workingset::{Lruvec, RefaultLevel};
 
 impl Swap {
-    /// Gives a locked folio slots, charges them and dirties it. Steps O1 to O3. Errors: `NoSpace` (ENOSPC);
+    /// Gives a locked folio slots, charges them and dirties it. Steps OUT1 to OUT3. Errors: `NoSpace` (ENOSPC);
     /// `OverLimit` (ENOMEM) the charge was refused. On `types` of devices only, if there are.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.alloc_for_folio_on(locked, types)?;
@@ -18,7 +18,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a folio that did not get its run when it was of an order over 0. Step I.5.
+    /// Counts a folio of an order over 0 that got no run of slots.
     pub(crate) fn count_fallback(&self, folio: Folio<'_>, order: Order, cpu: CpuId) -> Result<()> {
         if order != Order::ZERO {
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -31,7 +31,7 @@ impl Swap {
     }
 
     /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
-    /// reference beside the cache's; `level` is where its eviction is remembered. Steps O5 to O8. Says whether it is gone.
+    /// reference beside the cache's; `level` is where its eviction is remembered. Steps OUT5 to OUT8. Says whether it is gone.
     ///
     /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
     pub(crate) fn pageout<'f>(
@@ -85,7 +85,7 @@ impl Swap {
         }
     }
 
-    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step O8.
+    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step OUT8.
     pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, level: RefaultLevel<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
         let evict = |owner: Option<&MemCgroup>| {

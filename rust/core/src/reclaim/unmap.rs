@@ -33,7 +33,7 @@ impl Swap {
     }
 
     /// Turns every entry that names a locked cached folio into its slot, with one reference each, but not those of mappings
-    /// that keep their pages in memory. Step O4. Kernel: `try_to_unmap`.
+    /// that keep their pages in memory. Step OUT4. Kernel: `try_to_unmap`.
     ///
     /// Errors: `CountOverflow` (EOVERFLOW): the entries left, and so the folio, stay mapped. Whether all are gone is to be
     /// seen from the folio's count: entries that the reverse map does not know stay, too.

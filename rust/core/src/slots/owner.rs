@@ -119,7 +119,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Charges the slots that a locked folio just got to its group. Step O2. Errors: `OverLimit` (ENOMEM), nothing changed.
+    /// Charges the slots that a locked folio just got to its group. Step OUT2. Errors: `OverLimit` (ENOMEM), nothing changed.
     ///
     /// Kernel: `mem_cgroup_try_charge_swap`.
     pub(crate) fn try_charge_swap(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
@@ -268,7 +268,7 @@ impl<'a> Operation<'a> {
     /// Settles what the slots of a folio were charged with, now that its memory is charged to `payer` and it is bound.
     ///
     /// With `keeps_owner` the slots of a dead group stay its own although another one pays for the memory.
-    /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step I3. Errors: `NotCached`.
+    /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step IN3. Errors: `NotCached`.
     pub(crate) fn settle_swapin(
         &mut self,
         folio: &LockedFolio<'_>,

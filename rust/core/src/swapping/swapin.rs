@@ -58,7 +58,7 @@ pub(crate) struct NewFolio<'r> {
 }
 
 impl Swap {
-    /// Allocates a folio of one order, inserts it, charges it. Step I2 and I3. Kernel: `__swap_cache_alloc`.
+    /// Allocates a folio of one order, inserts it, charges it. Step IN2 and IN3. Kernel: `__swap_cache_alloc`.
     fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         let is_unlimited = how.context == RefaultContext::Other

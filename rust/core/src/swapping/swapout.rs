@@ -1,4 +1,4 @@
-//! Swap-out of a folio that its holder maps, and the way back: the whole of steps O0 to O8 and I0 to I7 for users who
+//! Swap-out of a folio that its holder maps, and the way back: the whole of steps OUT0 to OUT8 and IN0 to IN7 for users who
 //! have no page tables of their own.
 
 use std::ops::Range;
@@ -84,7 +84,7 @@ impl Swap {
     /// Gives a folio slots that may have some, charges them and dirties it: what a swap-out does before it unmaps.
     ///
     /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the charge or a policy refused; `AlreadyCached` (EEXIST); `FolioBusy`
-    /// (EBUSY); `ForeignFolio` (EINVAL). Steps O1 to O3. Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    /// (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
     pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
@@ -146,7 +146,7 @@ impl Swap {
         }
     }
 
-    /// Turns mappings of a locked folio into references to its slots. Step O4. Errors: `CountOverflow` (EOVERFLOW).
+    /// Turns mappings of a locked folio into references to its slots. Step OUT4. Errors: `CountOverflow` (EOVERFLOW).
     fn unmap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
         let nr = pages.len() as u32;
         self.on_cpu(cpu)?.dup_locked(locked, pages)?;
@@ -154,7 +154,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Turns references to the slots of a locked folio back into mappings. Step I6.
+    /// Turns references to the slots of a locked folio back into mappings. Step IN6.
     fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
         let nr = pages.len() as u32;
         if locked.has(FolioFlags::SWAPCACHE) {
@@ -232,7 +232,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Says whether a slot is given up once its page is mapped. Step I7. Kernel: `should_try_to_free_swap`; differs: no
+    /// Says whether a slot is given up once its page is mapped. Step IN7. Kernel: `should_try_to_free_swap`; differs: no
     /// mlock, no write fault: page tables know of those.
     pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
         let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;

@@ -44,7 +44,7 @@ impl Swap {
             // Before any folio is made: there is nothing to write to.
             return Err(SwapError::NoWriteback(entry));
         }
-        // 1: whoever has the folio over the slot owns the entry.
+        // WB1: the holder of the folio over the slot owns the entry.
         let allocate = |order, _| self.folio_alloc(order);
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
@@ -71,28 +71,28 @@ impl Swap {
         Ok(())
     }
 
-    /// Steps 2 to 5 with the folio locked: it holds the page then, and the entry is gone. Returns the real slot to write to.
+    /// Steps WB2 to WB5 with the folio locked: it holds the page then, and the entry is gone. Returns the real slot to write to.
     fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let op = on_cpu.operation();
         let (device, offset) = op.folio_slots(locked.folio())?;
         let swp = device.entry_at(offset);
         let no_way_out = SwapError::NoWayOut(swp);
-        // 2: freed and stored again in between, it would be another page's data.
+        // WB2: an entry that was freed and stored again in between is another page's data.
         if op.zswap_id(device, offset) != Some(id) {
             return Err(no_way_out);
         }
-        // 3: a page without a place to go stays where it is.
+        // WB3: a page without a place to go stays where it is.
         let real = on_cpu.realloc_locked(locked).map_err(|_| no_way_out)?;
         drop(on_cpu);
-        // 4
+        // WB4
         let loaded = locked.bytes_mut().map(|mut bytes| self.zswap().load_page(id, &mut bytes));
         let mut on_cpu = self.on_cpu(cpu)?;
         if loaded != Ok(true) {
             on_cpu.put_back_in_zswap(locked, id)?;
             return Err(loaded.err().unwrap_or_else(|| damaged(swp, 1)));
         }
-        // 5
+        // WB5
         on_cpu.forget_in_zswap(locked, id)?;
         on_cpu.counters().count(Event::ZswpWb, 1);
         drop(on_cpu);

@@ -52,7 +52,9 @@ const VIRTUAL: bool = true;
 const ORDINARY: bool = false;
 
 impl Operation<'_> {
-    /// Serves at least one run of a request, or says that there is none. Kernel: `folio_alloc_swap`, F2 to F5.
+    /// Serves at least one run of a request, or says that there is none.
+    ///
+    /// Kernel: `folio_alloc_swap`, from its local lock to its synchronous discard.
     fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
         // Relaxed: see `swapon`.
         if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {

@@ -18,7 +18,7 @@ impl Operation<'_> {
         if device.has(SwpFlags::SOLIDSTATE) {
             return self.search(device, request);
         }
-        // Kernel: `global_cluster_lock`, held over the whole search.
+        // SEARCH2. Kernel: `global_cluster_lock`, held over the whole search.
         let mut positions = device.next.lock();
         let position = &mut positions[request.order.index()];
         let at_position = *position != 0 && self.alloc_at(device, SwpOffset(*position), request);
@@ -29,41 +29,41 @@ impl Operation<'_> {
         is_served
     }
 
-    /// Step 1.
+    /// Says whether a device takes runs of more than one slot. Step SEARCH1.
     fn takes_large_orders(&self, device: &SwapDevice) -> bool {
         let is_refused = self.swap.switches.ghost_large_orders == GhostLargeOrders::Refused;
         device.has(SwpFlags::BLKDEV) || device.is_virtual() || (device.is_ghost() && !is_refused)
     }
 
-    /// The lists, in the order that decides placement; the numbers are the steps of the reference.
+    /// Tries the lists in the order that decides placement: steps SEARCH3 to SEARCH10 of `docs/steps.md`.
     fn search(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
         let order = request.order;
         let free_first = device.has(SwpFlags::PAGE_DISCARD) || self.swap.switches.first_search == FirstSearch::Free;
-        // 3: clusters that need no discard before use.
+        // SEARCH3: an empty cluster of this list needs no discard before use.
         if free_first && self.alloc_one(device, ListId::Free, request) {
             return true;
         }
-        // 4
+        // SEARCH4
         if order < Order::MAX && self.alloc_all(device, ListId::Nonfull(order), request) {
             return true;
         }
-        // 5
+        // SEARCH5
         if device.clusters.is_dynamic() && self.alloc_dynamic(device, request) {
             return true;
         }
-        // 6
+        // SEARCH6
         if !free_first && self.alloc_one(device, ListId::Free, request) {
             return true;
         }
-        // 7: serves later requests, never this one.
+        // SEARCH7: serves later requests, never this one.
         if self.takes_back(device) {
             self.reclaim_full(device, Budget::One);
         }
-        // 8
+        // SEARCH8
         if order < Order::MAX && self.alloc_one(device, ListId::Frag(order), request) {
             return true;
         }
-        // 9, 10: a single page may go into any cluster.
+        // SEARCH9, SEARCH10: a single page may go into any cluster.
         order == Order::ZERO
             && Order::all().skip(1).any(|o| {
                 self.alloc_all(device, ListId::Frag(o), request) || self.alloc_all(device, ListId::Nonfull(o), request)
