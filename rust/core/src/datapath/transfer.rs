@@ -138,7 +138,7 @@ impl Swap {
                 self.count_memcg(folio, MemcgStat::ThpSwpOut, u32::from(order == Order::MAX));
             }
             Err(SwapError::Io { errno, .. }) => {
-                on_cpu.note(EventKind::WriteError, entry, folio.order(), *errno);
+                on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
                 on_cpu.counters().count(Event::WriteErrors, 1);
             }
             // No fault of a device: there is none.

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustix::io::Errno;
 
-use crate::base::error::{EIO, Result, SwapError};
+use crate::base::error::{Result, SwapError};
 use crate::base::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, SwpEntry, ZswapId};
@@ -123,7 +124,7 @@ struct Zpool {
 /// Says that the data of a slot's page is damaged.
 pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
     let (op, storage, what) = ("read", "zswap".into(), "its data is damaged".into());
-    SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: EIO, what }
+    SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: Errno::IO, what }
 }
 
 /// Why a page was not stored.
