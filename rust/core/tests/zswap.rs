@@ -49,7 +49,7 @@ fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
     // No charges in advance: what a group is charged for can be read off.
-    let memcg = MemcgSwitches { has_stock: false, ..config.switches.memcg };
+    let memcg = MemcgSwitches { memcg_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
         switches,

@@ -180,8 +180,8 @@ pub enum SwapError {
         what: &'static str,
         /// The name given.
         name: String,
-        /// The names there are.
-        known: &'static str,
+        /// The names there are, with commas between them.
+        known: String,
     },
     /// A recorded operation does not fit those before it (EINVAL).
     #[error("operation {index} of the trace: {what}")]

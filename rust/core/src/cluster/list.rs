@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{ClusterFlag, ClusterGuard, Clusters, RecordId, SwapCluster};
 use crate::base::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
 use crate::base::types::{ClusterIdx, Order};
+use crate::base::words::words;
 
 /// Names one list of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,13 +69,14 @@ impl ListId {
     }
 }
 
-/// In which order clusters come off the free list of a fresh device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FreeOrder {
-    /// By number; 6.18 and later.
-    Ascending,
-    /// Column by column of a 32-column table; up to 6.17.
-    Columns,
+words! {
+    /// In which order clusters come off the free list of a fresh device.
+    pub enum FreeOrder: "free_order" {
+        /// By number; 6.18 and later.
+        Ascending = "ascending",
+        /// Column by column of a 32-column table; up to 6.17.
+        Columns = "columns",
+    }
 }
 
 /// The never-used clusters: all from `next` on, in free order.

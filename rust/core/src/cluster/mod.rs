@@ -20,6 +20,7 @@ use crate::base::error::Result;
 use crate::base::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
 use crate::base::sync::{SpinMutex, SpinWord};
 use crate::base::types::{ClusterIdx, Order, SwpOffset};
+use crate::base::words::words;
 use crate::base::zeroed::{MappedSlice, page_bytes};
 use crate::table::{ExtendTables, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
 
@@ -28,24 +29,26 @@ use index::Index;
 use list::Lists;
 pub use list::{FreeOrder, ListId};
 
-/// Which list a cluster is on, or why on none. Kernel: `enum swap_cluster_flags`; the order of values matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum ClusterFlag {
-    /// Off-list: some CPU has isolated it.
-    None = 0,
-    /// On the free list, without a table.
-    Free = 1,
-    /// A slot was freed in it since the last allocation from it.
-    Nonfull = 2,
-    /// Allocated from, or scanned in vain, since the last free in it.
-    Frag = 3,
-    /// No free slot.
-    Full = 4,
-    /// Empty and waiting for its discard.
-    Discard = 5,
-    /// Gone, on a dynamic device: nothing of the record counts any more.
-    Dead = 6,
+words! {
+    /// Which list a cluster is on, or why on none. Kernel: `enum swap_cluster_flags`; the order of values matters.
+    #[derive(PartialOrd, Ord)]
+    #[repr(u8)]
+    pub enum ClusterFlag: "cluster flag" {
+        /// Off-list: some CPU has isolated it.
+        None = "none",
+        /// On the free list, without a table.
+        Free = "free",
+        /// A slot was freed in it since the last allocation from it.
+        Nonfull = "nonfull",
+        /// Allocated from, or scanned in vain, since the last free in it.
+        Frag = "frag",
+        /// No free slot.
+        Full = "full",
+        /// Empty and waiting for its discard.
+        Discard = "discard",
+        /// Gone, on a dynamic device: nothing of the record counts any more.
+        Dead = "dead",
+    }
 }
 
 impl ClusterFlag {
@@ -63,19 +66,6 @@ impl ClusterFlag {
             4 => Self::Full,
             5 => Self::Discard,
             _ => Self::Dead,
-        }
-    }
-
-    /// Returns the kernel's word in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Free => "free",
-            Self::Nonfull => "nonfull",
-            Self::Frag => "frag",
-            Self::Full => "full",
-            Self::Discard => "discard",
-            Self::Dead => "dead",
         }
     }
 }
