@@ -3,6 +3,7 @@
 pub mod error;
 pub mod event;
 pub mod gfp;
+pub(crate) mod index_list;
 pub mod limits;
 pub(crate) mod orders;
 pub(crate) mod percpu;
