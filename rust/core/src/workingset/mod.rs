@@ -10,7 +10,6 @@ pub mod mglru;
 
 use std::ptr;
 
-pub(crate) use lruvec::LruHead;
 pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat};
 
 use crate::base::error::Result;
