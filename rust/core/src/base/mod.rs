@@ -7,6 +7,7 @@ pub(crate) mod index_list;
 pub mod limits;
 pub(crate) mod orders;
 pub(crate) mod percpu;
+pub(crate) mod pieces;
 pub(crate) mod plist;
 pub mod profile;
 pub(crate) mod sync;

@@ -16,6 +16,7 @@ pub use shmem::{Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
+use crate::base::pieces::pieces;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
 use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::machine::{Event, Swap};
@@ -107,7 +108,7 @@ impl Mm {
         cpu: CpuId,
         mut call: impl FnMut(&FolioRef<'_>, usize, Range<usize>) -> Result<()>,
     ) -> Result<()> {
-        for (at, range) in pieces(address, nr_bytes) {
+        for (at, range) in page_pieces(address, nr_bytes) {
             let (folio, page) = self.touch(Vpn::of_address(at), is_write, cpu)?;
             call(&folio, page as usize * PAGE_SIZE + at as usize % PAGE_SIZE, range)?;
         }
@@ -282,13 +283,9 @@ fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
 }
 
 /// Splits bytes at page borders: where each piece is, and which bytes of the caller's it is.
-fn pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset_bytes + done as u64;
-        let nr = (PAGE_SIZE - at as usize % PAGE_SIZE).min(len - done);
-        let piece = (nr > 0).then_some((at, done..done + nr));
-        done += nr;
-        piece
-    })
+fn page_pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let in_caller = move |at: u64| (at - offset_bytes) as usize;
+    // An end beyond every address is beyond every mapping and file, too: the caller meets that at the first piece.
+    pieces::<{ PAGE_SIZE as u64 }>(offset_bytes..offset_bytes.saturating_add(len as u64))
+        .map(move |piece| (piece.start, in_caller(piece.start)..in_caller(piece.end)))
 }
