@@ -117,7 +117,7 @@ impl Machine {
     }
 
     fn faults(&self, faults: ZswapFaults) {
-        self.swap.zswap().set_faults(faults);
+        self.swap.zswap().set_faults(faults).expect("probabilities");
     }
 
     fn options(&self, change: impl FnOnce(&mut ZswapOptions)) {

@@ -400,6 +400,14 @@ impl SwapError {
     }
 }
 
+/// Checks a probability (`high` is 1) or a percentage (`high` is 100). Errors: `BadShare` (EINVAL) out of 0..=`high`, or no number.
+pub(crate) fn check_share(what: &'static str, value: f64, high: u32) -> Result<()> {
+    if (0.0..=f64::from(high)).contains(&value) {
+        return Ok(());
+    }
+    Err(SwapError::BadShare { what, value: value.to_string(), high: high.into() })
+}
+
 fn folio_at(entry: SwpEntry) -> String {
     if entry == SwpEntry::NONE { "the folio".into() } else { format!("the folio of {entry}") }
 }
@@ -417,5 +425,22 @@ fn no_space(nr_pages: u32) -> String {
         _ => format!(
             "no free run of {nr_pages} slots: a large request tries one device, the next in turn, and no regular file"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_in_their_range_and_numbers() {
+        for (value, high) in [(0.0, 1), (1.0, 1), (-0.0, 1), (100.0, 100)] {
+            assert_eq!(check_share("share", value, high), Ok(()));
+        }
+        for (value, high) in [(1.1, 1), (-0.1, 1), (100.1, 100), (f64::NAN, 1), (f64::INFINITY, 100)] {
+            assert_eq!(check_share("share", value, high).expect_err("out of range").errno(), 22);
+        }
+        let error = check_share("share", 1.5, 1).expect_err("out of range");
+        assert_eq!(error.to_string(), "share 1.5 is not in 0..=1");
     }
 }

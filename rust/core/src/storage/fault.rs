@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rustix::io::Errno;
 
 use super::{Call, StorageStats, StorageTraits, SwapStorage};
-use crate::base::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
@@ -131,13 +131,11 @@ impl Faulty {
         Self { inner, state: SpinMutex::new(state) }
     }
 
-    /// Replaces the plan; calls that begin later follow it. Errors: `OutOfRange` (EINVAL), and the old plan stays.
+    /// Replaces the plan; calls that begin later follow it. Errors: `BadShare`, `OutOfRange` (EINVAL), and the old plan stays.
     pub fn set_plan(&self, plan: FaultPlan) -> Result<()> {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
-            if !(0.0..=1.0).contains(&p) {
-                return Err(SwapError::BadShare { what: "error probability", value: p.to_string(), high: 1 });
-            }
+            check_share("error probability", p, 1)?;
         }
         if !(1..=4095).contains(&plan.errno) {
             return out_of_range("errno", plan.errno.into(), 1, 4095);

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::io::Errno;
 
-use crate::base::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, SwpEntry, ZswapId};
@@ -203,19 +203,22 @@ impl Zswap {
         Ok(())
     }
 
-    /// Plans failures, in place of those planned before.
-    pub fn set_faults(&self, faults: ZswapFaults) {
+    /// Plans failures, in place of those planned before. Errors: `BadShare` (EINVAL) a probability, and the old plan stays.
+    pub fn set_faults(&self, faults: ZswapFaults) -> Result<()> {
+        let probabilities = [faults.entry_alloc, faults.pool_alloc, faults.compress, faults.decompress];
+        probabilities.into_iter().try_for_each(|probability| check_share("fault probability", probability, 1))?;
         let has_faults = faults != ZswapFaults { seed: faults.seed, ..ZswapFaults::default() };
         let dice = Dice { faults, rng: ChaCha8Rng::seed_from_u64(faults.seed) };
         *self.dice.lock() = has_faults.then_some(dice);
         self.has_faults.store(has_faults, Relaxed);
+        Ok(())
     }
 
     /// Throws the dice for one kind of failure.
     fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
         self.has_faults.load(Relaxed)
             && self.dice.lock().as_mut().is_some_and(|dice| {
-                let probability = probability(&dice.faults).clamp(0.0, 1.0);
+                let probability = probability(&dice.faults);
                 dice.rng.random_bool(probability)
             })
     }
