@@ -22,7 +22,7 @@ use crate::base::sync::{SpinMutex, SpinWord};
 use crate::base::types::{ClusterIdx, Order, SwpOffset};
 use crate::base::words::words;
 use crate::base::zeroed::{MappedSlice, page_bytes};
-use crate::table::{ExtendTables, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
+use crate::table::{ExtendTables, Holder, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
 
 pub(crate) use guard::ClusterGuard;
 use index::Index;
@@ -329,12 +329,12 @@ impl Clusters {
         self.index.shown(offset.cluster()).read(look).flatten().unwrap_or(VirtualWord::NONE)
     }
 
-    /// Says in a Pointer whether its owner is held by the swap cache alone. Called with the lock of the owner's cluster, which
+    /// Says in a Pointer what holds its owner. Called with the lock of the owner's cluster, which
     /// keeps the slot in use. Kernel: the atomic or / and-not on the reverse map.
-    pub(crate) fn mark_cache_only(&self, offset: SwpOffset, is_cache_only: bool) {
+    pub(crate) fn mark_holder(&self, offset: SwpOffset, holder: Holder) {
         let mark = |id| {
             let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
-            self.tables.table(id).mark_cache_only(offset.in_cluster(), is_cache_only);
+            self.tables.table(id).mark_holder(offset.in_cluster(), holder);
         };
         self.index.shown(offset.cluster()).read(mark).expect("a slot in use has a table");
     }

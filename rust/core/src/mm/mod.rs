@@ -11,6 +11,7 @@ mod shmem;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use fault::Access;
 pub use madvise::PageoutReport;
 pub use shmem::{Shmem, ShmemEntry};
 
@@ -104,12 +105,12 @@ impl Mm {
         &self,
         address: u64,
         nr_bytes: usize,
-        is_write: bool,
+        access: Access,
         cpu: CpuId,
         mut call: impl FnMut(&FolioRef<'_>, usize, Range<usize>) -> Result<()>,
     ) -> Result<()> {
         for (at, range) in page_pieces(address, nr_bytes) {
-            let (folio, page) = self.touch(Vpn::of_address(at), is_write, cpu)?;
+            let (folio, page) = self.touch(Vpn::of_address(at), access, cpu)?;
             call(&folio, page as usize * PAGE_SIZE + at as usize % PAGE_SIZE, range)?;
         }
         Ok(())
@@ -128,7 +129,7 @@ impl Mm {
     /// Copies bytes out of the address space, faulting pages in. Errors: `NotMapped` (EFAULT); those of a fault.
     pub fn read(&self, address: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
         let nr_bytes = to.len();
-        self.for_bytes(address, nr_bytes, false, cpu, |folio, at, range| {
+        self.for_bytes(address, nr_bytes, Access::Read, cpu, |folio, at, range| {
             let len = range.len();
             to[range].copy_from_slice(&folio.bytes()?[at..at + len]);
             Ok(())
@@ -137,7 +138,7 @@ impl Mm {
 
     /// Copies bytes into the address space, faulting pages in and copying shared ones. Errors: as [`Mm::read`].
     pub fn write(&self, address: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        self.for_bytes(address, from.len(), true, cpu, |folio, at, range| {
+        self.for_bytes(address, from.len(), Access::Write, cpu, |folio, at, range| {
             let len = range.len();
             folio.bytes_mut()?[at..at + len].copy_from_slice(&from[range]);
             // While the reference is held: reclaim that has written the folio already finds the reference or the flag.
@@ -230,7 +231,7 @@ impl Mm {
             self.swap.on_cpu(cpu)?.counters().count(Event::SwapoffPtes, nr_ptes);
             for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
                 while matches!(vma.pte(vpn), Pte::Swap { entry, .. } if entry.ty() == ty) {
-                    self.touch(vpn, false, cpu)?;
+                    self.touch(vpn, Access::Read, cpu)?;
                 }
             }
         }

@@ -4,6 +4,7 @@ use super::swapin::{Orders, Swapin};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpEntry, SwpType};
 use crate::base::words::words;
+use crate::datapath::backing::Content;
 use crate::folio::{FolioFlags, FolioRef, check_home};
 use crate::machine::Swap;
 use crate::table::Backing;
@@ -43,7 +44,7 @@ impl Swap {
         }
         // The only copy from here on, whatever becomes of the rest.
         locked.set(FolioFlags::DIRTY);
-        on_cpu.begin_writeout(&locked, false)?;
+        on_cpu.begin_writeout(&locked, Content::Bytes)?;
         on_cpu.realloc_locked(&locked)
     }
 

@@ -127,6 +127,15 @@ pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
     SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: Errno::IO, what }
 }
 
+/// What becomes of a page that does not shrink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PoorPage {
+    /// The page is kept as it is.
+    Keep,
+    /// The page is not stored.
+    Reject,
+}
+
 /// Why a page was not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rejected;
@@ -335,14 +344,14 @@ impl Zswap {
         pools.iter().find(|pool| pool.number == number).expect("a pool stays while it has entries").clone()
     }
 
-    /// Compresses a page and keeps it; nobody finds it yet. With `takes_raw` what does not shrink is kept as it is. Kernel:
+    /// Compresses a page and keeps it; nobody finds it yet. Kernel:
     /// `zswap_store_page`, up to where the entry is published.
     pub(crate) fn store_page(
         &self,
         page: &[u8],
         swp: SwpEntry,
         css: Option<CssId>,
-        takes_raw: bool,
+        poor: PoorPage,
     ) -> std::result::Result<ZswapId, Rejected> {
         let reject = |stat| {
             self.count(stat);
@@ -357,7 +366,7 @@ impl Zswap {
             let packed = scratch.compress(pool.compressor, page).filter(|data| data.len() < PAGE_SIZE && !has_failed);
             let data = match packed {
                 Some(data) => data,
-                None if takes_raw => page,
+                None if poor == PoorPage::Keep => page,
                 None if has_failed => return Err(reject(ZswapStat::RejectCompressFail)),
                 None => return Err(reject(ZswapStat::RejectCompressPoor)),
             };
