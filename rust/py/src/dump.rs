@@ -77,7 +77,7 @@ pub(crate) fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost
     column("order", records.iter().map(|record| record.order.get()).collect())?;
     column("cpu", records.iter().flat_map(|record| record.cpu.0.to_ne_bytes()).collect())?;
     column("errno", records.iter().flat_map(|record| record.errno.to_ne_bytes()).collect())?;
-    dict.set_item("kinds", EventKind::NAMES.map(|(_, name)| name))?;
+    dict.set_item("kinds", EventKind::NAMES)?;
     dict.set_item("nr_lost", nr_lost)?;
     Ok(dict)
 }

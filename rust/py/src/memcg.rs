@@ -213,15 +213,7 @@ impl MemCgroup {
         devices: Option<Vec<i64>>,
         refault: Option<&str>,
     ) -> Result<()> {
-        let refault = match refault {
-            None => None,
-            Some("activate") => Some(RefaultRule::Activate),
-            Some("never") => Some(RefaultRule::Never),
-            Some(name) => {
-                let known = "activate, never";
-                return Err(SwapError::UnknownName { what: "refault", name: name.into(), known }.into());
-            }
-        };
+        let refault = refault.map(RefaultRule::from_name).transpose()?;
         let dead_owner = dead_owner.map(DeadSwapin::from_name).transpose()?;
         let high = MAX_SWAPFILES as u64 - 1;
         let bad = |value: i64| SwapError::OutOfRange { what: "swap type", value: value.into(), low: 0, high };

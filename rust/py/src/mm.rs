@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::base::types::CssId;
-use swapcore::mm::{PTRS_PER_PTE, PageoutReport, VmaOptions};
+use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::{CpuId, FolioFlags, Order, Orders, SwapError};
 
@@ -133,7 +133,8 @@ impl Mm {
         detached(py, || {
             for (page, is_write) in pages.iter().zip(&writes) {
                 signals.check()?;
-                let (folio, _) = self.mm.touch(Vpn(first_page.saturating_add(*page)), *is_write != 0, cpu)?;
+                let (folio, _) =
+                    self.mm.touch(Vpn(first_page.saturating_add(*page)), Access::of(*is_write != 0), cpu)?;
                 if *is_write != 0 {
                     folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
                 }

@@ -131,7 +131,7 @@ impl Storage {
         let unplanned = || SwapError::UnknownName {
             what: "storage with faults",
             name: self.storage.kind().into(),
-            known: "faulty",
+            known: "faulty".into(),
         };
         let faulty = self.faulty.as_ref().ok_or_else(unplanned)?;
         Ok(faulty.set_plan(FaultPlan {

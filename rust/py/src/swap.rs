@@ -89,7 +89,7 @@ impl Swap {
             switches: choices,
             workers,
             memory_pages,
-            memcg: Hierarchy::from_name(memcg)?,
+            memcg: Hierarchy::unless_disabled(memcg)?,
             workingset: workingset.into(),
             zswap: zswap.map(|zswap| zswap.0),
         };

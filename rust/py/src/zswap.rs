@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use swapcore::SwapError;
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 
 use crate::convert::{self, EntryArg};
@@ -169,12 +168,7 @@ impl ZswapHandle {
         decompress: f64,
         #[pyo3(from_py_with = number::seed)] seed: u64,
     ) -> Result<()> {
-        let all = [entry_alloc, pool_alloc, compress, decompress];
-        if let Some(bad) = all.iter().find(|probability| !(0.0..=1.0).contains(*probability)) {
-            return Err(SwapError::BadShare { what: "fault probability", value: bad.to_string(), high: 1 }.into());
-        }
-        self.swap.zswap().set_faults(ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed });
-        Ok(())
+        Ok(self.swap.zswap().set_faults(ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed })?)
     }
 
     /// Writes the page of one slot to a device and drops it from zswap.

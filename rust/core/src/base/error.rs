@@ -1,5 +1,7 @@
 //! The one error enum of the core; each kind has an errno.
 
+use rustix::io::Errno;
+
 use crate::base::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER};
 use crate::base::types::SwpEntry;
 
@@ -178,8 +180,8 @@ pub enum SwapError {
         what: &'static str,
         /// The name given.
         name: String,
-        /// The names there are.
-        known: &'static str,
+        /// The names there are, with commas between them.
+        known: String,
     },
     /// A recorded operation does not fit those before it (EINVAL).
     #[error("operation {index} of the trace: {what}")]
@@ -229,7 +231,7 @@ pub enum SwapError {
     #[error("{what}")]
     Cgroup {
         /// The errno.
-        errno: i32,
+        errno: Errno,
         /// What cannot be done, with the value and the limit.
         what: String,
     },
@@ -262,7 +264,7 @@ pub enum SwapError {
     #[error("no memory for {0} bytes")]
     NoMemory(u64),
     /// A read or write of a storage failed (the errno of the system, EIO where it gives none).
-    #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {errno})")]
+    #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {})", errno.raw_os_error())]
     Io {
         /// `read`, `write`, `discard`, `open` or `create`.
         op: &'static str,
@@ -273,7 +275,7 @@ pub enum SwapError {
         /// Slots of the call.
         nr_pages: u32,
         /// The system's number.
-        errno: i32,
+        errno: Errno,
         /// The system's words, or ours where it gave none.
         what: String,
     },
@@ -330,24 +332,10 @@ pub enum SwapError {
     Invariant(String),
 }
 
-const EPERM: i32 = 1;
-const ENOENT: i32 = 2;
-const EINTR: i32 = 4;
-const EAGAIN: i32 = 11;
-/// What a storage says that gives no errno of its own.
-pub(crate) const EIO: i32 = 5;
-const ENOMEM: i32 = 12;
-const EFAULT: i32 = 14;
-const EBUSY: i32 = 16;
-const EEXIST: i32 = 17;
-const EINVAL: i32 = 22;
-const ENOSPC: i32 = 28;
-const EOVERFLOW: i32 = 75;
-
 impl SwapError {
     /// Says what a memory cgroup cannot do.
-    pub(crate) fn cgroup(errno: rustix::io::Errno, what: String) -> Self {
-        Self::Cgroup { errno: errno.raw_os_error(), what }
+    pub(crate) fn cgroup(errno: Errno, what: String) -> Self {
+        Self::Cgroup { errno, what }
     }
 
     /// Says whether memory or the right to it was missing: a smaller folio may do.
@@ -368,15 +356,20 @@ impl SwapError {
         )
     }
 
-    /// Returns the errno that the kernel's own call would give, or the nearest one.
+    /// Returns the number of the errno that the kernel's own call would give, or the nearest one; 0 for a broken invariant.
     pub fn errno(&self) -> i32 {
-        match self {
+        self.named_errno().map_or(0, Errno::raw_os_error)
+    }
+
+    /// Returns the errno that [`SwapError::errno`] gives the number of; `None` for a broken invariant.
+    fn named_errno(&self) -> Option<Errno> {
+        Some(match self {
             Self::NoSpace { .. }
             | Self::NoBacking { .. }
             | Self::GhostWrite { .. }
-            | Self::WritebackForbidden { .. } => ENOSPC,
-            Self::NoWayOut(_) => ENOMEM,
-            Self::NoneWritten => EAGAIN,
+            | Self::WritebackForbidden { .. } => Errno::NOSPC,
+            Self::NoWayOut(_) => Errno::NOMEM,
+            Self::NoneWritten => Errno::AGAIN,
             Self::NoDevice(_)
             | Self::DeviceOff(_)
             | Self::ForeignDevice(_)
@@ -384,27 +377,35 @@ impl SwapError {
             | Self::FolioGone(_)
             | Self::NotHibernation(_)
             | Self::NotInZswap(_)
-            | Self::NothingToShrink => ENOENT,
-            Self::AlreadyCached(_) => EEXIST,
+            | Self::NothingToShrink => Errno::NOENT,
+            Self::AlreadyCached(_) => Errno::EXIST,
             Self::NotUniform(_)
             | Self::FolioBusy(_)
             | Self::StorageInUse(_)
             | Self::DataInUse(_)
             | Self::DirtyFolio(_)
             | Self::FolioPinned { .. }
-            | Self::StillInUse { .. } => EBUSY,
-            Self::ShadowChanged(_) => EAGAIN,
-            Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => ENOMEM,
-            Self::NotMapped(_) => EFAULT,
-            Self::TooManySwapfiles => EPERM,
-            Self::CountOverflow(_) => EOVERFLOW,
-            Self::Interrupted => EINTR,
-            Self::InBatch { error, .. } => error.errno(),
+            | Self::StillInUse { .. } => Errno::BUSY,
+            Self::ShadowChanged(_) => Errno::AGAIN,
+            Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => Errno::NOMEM,
+            Self::NotMapped(_) => Errno::FAULT,
+            Self::TooManySwapfiles => Errno::PERM,
+            Self::CountOverflow(_) => Errno::OVERFLOW,
+            Self::Interrupted => Errno::INTR,
+            Self::InBatch { error, .. } => return error.named_errno(),
             Self::Io { errno, .. } | Self::Cgroup { errno, .. } => *errno,
-            Self::Invariant(_) => 0,
-            _ => EINVAL,
-        }
+            Self::Invariant(_) => return None,
+            _ => Errno::INVAL,
+        })
     }
+}
+
+/// Checks a probability (`high` is 1) or a percentage (`high` is 100). Errors: `BadShare` (EINVAL) out of 0..=`high`, or no number.
+pub(crate) fn check_share(what: &'static str, value: f64, high: u32) -> Result<()> {
+    if (0.0..=f64::from(high)).contains(&value) {
+        return Ok(());
+    }
+    Err(SwapError::BadShare { what, value: value.to_string(), high: high.into() })
 }
 
 fn folio_at(entry: SwpEntry) -> String {
@@ -424,5 +425,22 @@ fn no_space(nr_pages: u32) -> String {
         _ => format!(
             "no free run of {nr_pages} slots: a large request tries one device, the next in turn, and no regular file"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_in_their_range_and_numbers() {
+        for (value, high) in [(0.0, 1), (1.0, 1), (-0.0, 1), (100.0, 100)] {
+            assert_eq!(check_share("share", value, high), Ok(()));
+        }
+        for (value, high) in [(1.1, 1), (-0.1, 1), (100.1, 100), (f64::NAN, 1), (f64::INFINITY, 100)] {
+            assert_eq!(check_share("share", value, high).expect_err("out of range").errno(), 22);
+        }
+        let error = check_share("share", 1.5, 1).expect_err("out of range");
+        assert_eq!(error.to_string(), "share 1.5 is not in 0..=1");
     }
 }

@@ -5,47 +5,33 @@ use std::collections::VecDeque;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::base::types::{CpuId, Order, SwpEntry};
+use crate::base::words::words;
 
-/// What happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum EventKind {
-    /// A folio was written and is clean.
-    SwapOut,
-    /// A folio was found to be zeros and marked.
-    SwapOutZero,
-    /// A large folio got no run.
-    SwapOutFallback,
-    /// A write failed.
-    WriteError,
-    /// A folio was read.
-    SwapIn,
-    /// A folio was filled with zeros.
-    SwapInZero,
-    /// A large order was given up.
-    SwapInFallback,
-    /// A read failed.
-    ReadError,
-    /// A folio read ahead was wanted.
-    ReadaheadHit,
-    /// A folio left the cache with its slots still in use: its memory is free.
-    Evict,
-}
-
-impl EventKind {
-    /// Every kind with its name; a kind's number is its place.
-    pub const NAMES: [(Self, &'static str); 10] = [
-        (Self::SwapOut, "swap_out"),
-        (Self::SwapOutZero, "swap_out_zero"),
-        (Self::SwapOutFallback, "swap_out_fallback"),
-        (Self::WriteError, "write_error"),
-        (Self::SwapIn, "swap_in"),
-        (Self::SwapInZero, "swap_in_zero"),
-        (Self::SwapInFallback, "swap_in_fallback"),
-        (Self::ReadError, "read_error"),
-        (Self::ReadaheadHit, "readahead_hit"),
-        (Self::Evict, "evict"),
-    ];
+words! {
+    /// What happened; a kind's number is its place in `NAMES`.
+    #[repr(u8)]
+    pub enum EventKind: "event" {
+        /// A folio was written and is clean.
+        SwapOut = "swap_out",
+        /// A folio was found to be zeros and marked.
+        SwapOutZero = "swap_out_zero",
+        /// A large folio got no run.
+        SwapOutFallback = "swap_out_fallback",
+        /// A write failed.
+        WriteError = "write_error",
+        /// A folio was read.
+        SwapIn = "swap_in",
+        /// A folio was filled with zeros.
+        SwapInZero = "swap_in_zero",
+        /// A large order was given up.
+        SwapInFallback = "swap_in_fallback",
+        /// A read failed.
+        ReadError = "read_error",
+        /// A folio read ahead was wanted.
+        ReadaheadHit = "readahead_hit",
+        /// A folio left the cache with its slots still in use: its memory is free.
+        Evict = "evict",
+    }
 }
 
 /// One record.
@@ -121,6 +107,6 @@ mod tests {
 
     #[test]
     fn names_stand_at_their_numbers() {
-        assert!(EventKind::NAMES.iter().enumerate().all(|(place, (kind, _))| *kind as usize == place));
+        assert!(EventKind::ALL.iter().enumerate().all(|(place, &kind)| kind as usize == place));
     }
 }

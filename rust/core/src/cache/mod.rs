@@ -13,7 +13,7 @@ use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::machine::device::SwapDevice;
 use crate::machine::{OnCpu, Operation, Swap};
 use crate::memcg::MemCgroup;
-use crate::slots::owner::{CacheExit, SeenSlots};
+use crate::slots::owner::{CacheExit, Payer, SeenSlots};
 use crate::slots::take_back::get_folio;
 use crate::table::{EntryKind, Shadow};
 
@@ -204,7 +204,7 @@ impl<'a> OnCpu<'a> {
         op.insert(device, &ci, offset, &locked);
         drop(ci);
         match op.bind_to_root(folio) {
-            Some(group) => op.settle_swapin(&locked, seen.owner, group, false),
+            Some(group) => op.settle_swapin(&locked, seen.owner, Payer { group, keeps_owner: false }),
             None => Ok(()),
         }
     }

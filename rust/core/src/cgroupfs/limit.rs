@@ -6,6 +6,7 @@ use super::{FileWrite, TargetGroup};
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
 use crate::memcg::{CounterKind, MemcgEvent};
+use crate::reclaim::charge::MaySwap;
 
 impl FileWrite<'_> {
     /// Reclaims until the group's memory fits a limit; says whether it does, which it does not after
@@ -22,7 +23,7 @@ impl FileWrite<'_> {
                 is_drained = true;
             } else if retries == 0 {
                 return Ok(false);
-            } else if self.target.swap.reclaim_for(self.target.group, over_pages, true, self.cpu)? == 0 {
+            } else if self.target.swap.reclaim_for(self.target.group, over_pages, MaySwap::Yes, self.cpu)? == 0 {
                 retries -= 1;
             }
         }
@@ -81,7 +82,7 @@ impl FileWrite<'_> {
             if !is_drained {
                 self.target.groups.drain_stocks();
                 is_drained = true;
-            } else if self.target.swap.reclaim_for(group, 1, which == CounterKind::Memory, self.cpu)? == 0 {
+            } else if self.target.swap.reclaim_for(group, 1, MaySwap::over(which), self.cpu)? == 0 {
                 let what = if which == CounterKind::Memory { "memory" } else { "memory and swap" };
                 let usage_pages = counter.usage_pages();
                 let why = format!("{} bytes of {what} are in use", usage_pages * PAGE_SIZE as u64);
@@ -107,7 +108,7 @@ impl FileWrite<'_> {
             let TargetGroup { swap, group, .. } = self.target;
             let got_pages = match is_from_zswap {
                 true => swap.zswap_shrink_groups(group.css(), left_pages, self.cpu)?,
-                false => swap.try_to_free_mem_cgroup_pages(group, left_pages, true, swappiness, self.cpu)?,
+                false => swap.try_to_free_mem_cgroup_pages(group, left_pages, MaySwap::Yes, swappiness, self.cpu)?,
             };
             done_pages += got_pages;
             if got_pages == 0 {
@@ -140,7 +141,7 @@ impl FileWrite<'_> {
         self.target.groups.drain_stocks();
         let mut retries = MAX_RECLAIM_RETRIES;
         while retries > 0 && group.memory.usage_pages() > 0 {
-            if self.target.swap.reclaim_for(group, 1, true, self.cpu)? == 0 {
+            if self.target.swap.reclaim_for(group, 1, MaySwap::Yes, self.cpu)? == 0 {
                 retries -= 1;
             }
         }

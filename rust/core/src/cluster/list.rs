@@ -6,8 +6,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ClusterFlag, ClusterGuard, Clusters, RecordId, SwapCluster};
+use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
 use crate::base::types::{ClusterIdx, Order};
+use crate::base::words::words;
 
 /// Names one list of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +27,6 @@ pub enum ListId {
 }
 
 const NR_LISTS: usize = 3 + 2 * SWAP_NR_ORDERS;
-const NIL: u32 = u32::MAX;
 
 impl ListId {
     const fn index(self) -> usize {
@@ -68,13 +69,14 @@ impl ListId {
     }
 }
 
-/// In which order clusters come off the free list of a fresh device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FreeOrder {
-    /// By number; 6.18 and later.
-    Ascending,
-    /// Column by column of a 32-column table; up to 6.17.
-    Columns,
+words! {
+    /// In which order clusters come off the free list of a fresh device.
+    pub enum FreeOrder: "free_order" {
+        /// By number; 6.18 and later.
+        Ascending = "ascending",
+        /// Column by column of a 32-column table; up to 6.17.
+        Columns = "columns",
+    }
 }
 
 /// The never-used clusters: all from `next` on, in free order.
@@ -109,10 +111,35 @@ impl Untouched {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+// Relaxed throughout: the links belong to the list lock.
+impl Links for &[SwapCluster] {
+    #[inline]
+    fn links(&self, at: u32) -> (u32, u32) {
+        let ci = &self[at as usize];
+        (ci.prev.load(Relaxed), ci.next.load(Relaxed))
+    }
+
+    #[inline]
+    fn set_links(&mut self, at: u32, prev: u32, next: u32) {
+        let ci = &self[at as usize];
+        ci.prev.store(prev, Relaxed);
+        ci.next.store(next, Relaxed);
+    }
+
+    #[inline]
+    fn set_prev(&mut self, at: u32, prev: u32) -> bool {
+        self.get(at as usize).map(|ci| ci.prev.store(prev, Relaxed)).is_some()
+    }
+
+    #[inline]
+    fn set_next(&mut self, at: u32, next: u32) -> bool {
+        self.get(at as usize).map(|ci| ci.next.store(next, Relaxed)).is_some()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Head {
-    first: u32,
-    last: u32,
+    list: IndexList,
     len: u32,
 }
 
@@ -126,42 +153,20 @@ pub(super) struct Lists {
 impl Lists {
     pub(super) fn new(nr_clusters: u32, order: FreeOrder) -> Self {
         let next = (nr_clusters > 0).then_some(ClusterIdx(0));
-        Self {
-            heads: [Head { first: NIL, last: NIL, len: 0 }; NR_LISTS],
-            untouched: Untouched { next, nr_clusters, order },
-        }
+        Self { heads: [Head::default(); NR_LISTS], untouched: Untouched { next, nr_clusters, order } }
     }
 
     #[inline]
     pub(super) fn link_tail(&mut self, all: &Clusters, list: ListId, record: RecordId) {
-        let array = &*all.array;
         let head = &mut self.heads[list.index()];
-        let ci = &array[record.0 as usize];
-        ci.prev.store(head.last, Relaxed);
-        ci.next.store(NIL, Relaxed);
-        match array.get(head.last as usize) {
-            Some(last) => last.next.store(record.0, Relaxed),
-            None => head.first = record.0,
-        }
-        head.last = record.0;
+        head.list.push_last(&*all.array, record.0);
         head.len += 1;
     }
 
     #[inline]
     pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, record: RecordId) {
-        let array = &*all.array;
         let head = &mut self.heads[list.index()];
-        let ci = &array[record.0 as usize];
-        let (prev, next) = (ci.prev.load(Relaxed), ci.next.load(Relaxed));
-        // NIL is beyond every array.
-        match array.get(prev as usize) {
-            Some(prev) => prev.next.store(next, Relaxed),
-            None => head.first = next,
-        }
-        match array.get(next as usize) {
-            Some(next) => next.prev.store(prev, Relaxed),
-            None => head.last = prev,
-        }
+        head.list.unlink(&*all.array, record.0);
         head.len -= 1;
     }
 
@@ -178,20 +183,14 @@ impl Lists {
                 }
             }
         }
-        let mut at = self.heads[list.index()].first;
-        while at != NIL {
-            let record = RecordId(at);
-            if let Some(ci) = all.try_lock(record) {
-                self.unlink(all, list, record);
-                return Some(ci);
-            }
-            at = all.array[at as usize].next.load(Relaxed);
-        }
-        None
+        let mut linked = self.heads[list.index()].list.iter(&*all.array).map(RecordId);
+        let (record, ci) = linked.find_map(|record| Some((record, all.try_lock(record)?)))?;
+        self.unlink(all, list, record);
+        Some(ci)
     }
 
     pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<RecordId> {
-        let first = self.heads[list.index()].first;
+        let first = self.heads[list.index()].list.first();
         if first == NIL {
             return None;
         }
@@ -240,13 +239,7 @@ impl Lists {
     }
 
     pub(super) fn linked(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
-        let mut members = Vec::with_capacity(self.len(list) as usize);
-        let mut at = self.heads[list.index()].first;
-        while at != NIL {
-            members.push(all.idx_of(RecordId(at)));
-            at = all.array[at as usize].next.load(Relaxed);
-        }
-        members
+        self.heads[list.index()].list.iter(&*all.array).map(|at| all.idx_of(RecordId(at))).collect()
     }
 }
 

@@ -20,32 +20,35 @@ use crate::base::error::Result;
 use crate::base::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
 use crate::base::sync::{SpinMutex, SpinWord};
 use crate::base::types::{ClusterIdx, Order, SwpOffset};
+use crate::base::words::words;
 use crate::base::zeroed::{MappedSlice, page_bytes};
-use crate::table::{ExtendTables, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
+use crate::table::{ExtendTables, Holder, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
 
 pub(crate) use guard::ClusterGuard;
 use index::Index;
 use list::Lists;
 pub use list::{FreeOrder, ListId};
 
-/// Which list a cluster is on, or why on none. Kernel: `enum swap_cluster_flags`; the order of values matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum ClusterFlag {
-    /// Off-list: some CPU has isolated it.
-    None = 0,
-    /// On the free list, without a table.
-    Free = 1,
-    /// A slot was freed in it since the last allocation from it.
-    Nonfull = 2,
-    /// Allocated from, or scanned in vain, since the last free in it.
-    Frag = 3,
-    /// No free slot.
-    Full = 4,
-    /// Empty and waiting for its discard.
-    Discard = 5,
-    /// Gone, on a dynamic device: nothing of the record counts any more.
-    Dead = 6,
+words! {
+    /// Which list a cluster is on, or why on none. Kernel: `enum swap_cluster_flags`; the order of values matters.
+    #[derive(PartialOrd, Ord)]
+    #[repr(u8)]
+    pub enum ClusterFlag: "cluster flag" {
+        /// Off-list: some CPU has isolated it.
+        None = "none",
+        /// On the free list, without a table.
+        Free = "free",
+        /// A slot was freed in it since the last allocation from it.
+        Nonfull = "nonfull",
+        /// Allocated from, or scanned in vain, since the last free in it.
+        Frag = "frag",
+        /// No free slot.
+        Full = "full",
+        /// Empty and waiting for its discard.
+        Discard = "discard",
+        /// Gone, on a dynamic device: nothing of the record counts any more.
+        Dead = "dead",
+    }
 }
 
 impl ClusterFlag {
@@ -63,19 +66,6 @@ impl ClusterFlag {
             4 => Self::Full,
             5 => Self::Discard,
             _ => Self::Dead,
-        }
-    }
-
-    /// Returns the kernel's word in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Free => "free",
-            Self::Nonfull => "nonfull",
-            Self::Frag => "frag",
-            Self::Full => "full",
-            Self::Discard => "discard",
-            Self::Dead => "dead",
         }
     }
 }
@@ -339,12 +329,12 @@ impl Clusters {
         self.index.shown(offset.cluster()).read(look).flatten().unwrap_or(VirtualWord::NONE)
     }
 
-    /// Says in a Pointer whether its owner is held by the swap cache alone. Called with the lock of the owner's cluster, which
+    /// Says in a Pointer what holds its owner. Called with the lock of the owner's cluster, which
     /// keeps the slot in use. Kernel: the atomic or / and-not on the reverse map.
-    pub(crate) fn mark_cache_only(&self, offset: SwpOffset, is_cache_only: bool) {
+    pub(crate) fn mark_holder(&self, offset: SwpOffset, holder: Holder) {
         let mark = |id| {
             let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
-            self.tables.table(id).mark_cache_only(offset.in_cluster(), is_cache_only);
+            self.tables.table(id).mark_holder(offset.in_cluster(), holder);
         };
         self.index.shown(offset.cluster()).read(mark).expect("a slot in use has a table");
     }

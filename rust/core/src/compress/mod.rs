@@ -8,11 +8,12 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, 
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
+use crate::base::words::unknown_name;
 
 #[cfg(feature = "zstd")]
-const KNOWN: &str = "lz4, zstd";
+const KNOWN: &[&str] = &["lz4", "zstd"];
 #[cfg(not(feature = "zstd"))]
-const KNOWN: &str = "lz4 (zstd needs a build with the feature zstd)";
+const KNOWN: &[&str] = &["lz4 (zstd needs a build with the feature zstd)"];
 
 /// The level that zstd has when none is asked for.
 #[cfg(feature = "zstd")]
@@ -49,7 +50,7 @@ impl Algorithm {
             }),
             #[cfg(feature = "zstd")]
             ("zstd", level) => Self::Zstd { level: level.unwrap_or(ZSTD_LEVEL_DEFAULT) }.checked(),
-            _ => Err(SwapError::UnknownName { what: "compression algorithm", name: name.into(), known: KNOWN }),
+            _ => Err(unknown_name("compression algorithm", name, KNOWN)),
         }
     }
 

@@ -21,6 +21,15 @@ fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option
     (1..nr_pages).all(is_run).then_some(first)
 }
 
+/// What the pages of a folio that is written out hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// Nothing but zeros: the slots are marked, and nothing is written.
+    Zeros,
+    /// Bytes that need a place.
+    Bytes,
+}
+
 /// Sets or clears the zero marks of cached slots. `ci` is their locked cluster.
 fn mark_zero(ci: &ClusterGuard<'_>, slots: Range<usize>, is_zero: bool) {
     let table = ci.table().expect("cached slots have a table");
@@ -85,7 +94,8 @@ impl OnCpu<'_> {
 
     /// Lets go of what a writeout of a locked cached folio makes stale, and sets or clears its zero marks: on a virtual device
     /// of everything, but for one run of real slots that is written over. Errors: `NotCached` (EINVAL).
-    pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, is_zero: bool) -> Result<()> {
+    pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, content: Content) -> Result<()> {
+        let is_zero = content == Content::Zeros;
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
         let (slot, nr_pages) = (offset.in_cluster(), folio.nr_pages());

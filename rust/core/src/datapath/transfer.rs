@@ -4,6 +4,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
 use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::base::zero::is_zero_filled;
+use crate::datapath::backing::Content;
 use crate::datapath::zswap_store::ZswapStore;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
@@ -52,7 +53,7 @@ impl Swap {
         }
         let is_zero = is_zero_filled(&locked.bytes()?);
         let mut on_cpu = self.on_cpu(cpu)?;
-        on_cpu.begin_writeout(locked, is_zero)?;
+        on_cpu.begin_writeout(locked, if is_zero { Content::Zeros } else { Content::Bytes })?;
         if is_zero {
             on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
             self.count_memcg(locked.folio(), MemcgStat::SwpOutZero, locked.nr_pages());
@@ -73,7 +74,7 @@ impl Swap {
         }
         if store == ZswapStore::Refused {
             // What a store that failed half way left behind.
-            self.on_cpu(cpu)?.begin_writeout(locked, false)?;
+            self.on_cpu(cpu)?.begin_writeout(locked, Content::Bytes)?;
         }
         Ok(None)
     }
@@ -138,7 +139,7 @@ impl Swap {
                 self.count_memcg(folio, MemcgStat::ThpSwpOut, u32::from(order == Order::MAX));
             }
             Err(SwapError::Io { errno, .. }) => {
-                on_cpu.note(EventKind::WriteError, entry, folio.order(), *errno);
+                on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
                 on_cpu.counters().count(Event::WriteErrors, 1);
             }
             // No fault of a device: there is none.

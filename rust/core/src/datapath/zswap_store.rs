@@ -8,7 +8,7 @@ use crate::machine::device::SwapDevice;
 use crate::machine::{Event, OnCpu, Operation, OrderEvent, Swap};
 use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX};
 use crate::table::{Stored, VirtualWord};
-use crate::zswap::damaged;
+use crate::zswap::{PoorPage, damaged};
 
 impl Operation<'_> {
     /// Puts another entry, or none, in the place of what a slot has in zswap and frees that; of a virtual slot whatever is
@@ -79,6 +79,14 @@ enum Room {
     No,
 }
 
+/// What holds for every page of a folio that goes to zswap.
+#[derive(Clone, Copy, Debug)]
+struct StoreFor<'s> {
+    /// The group that is charged; `None` without memcg.
+    group: Option<&'s MemCgroup>,
+    poor: PoorPage,
+}
+
 impl Swap {
     /// Says whether a group and all above it have room for compressed pages. Kernel: `obj_cgroup_may_zswap`.
     pub(crate) fn may_zswap(&self, group: &MemCgroup) -> bool {
@@ -138,11 +146,11 @@ impl Swap {
     /// Stores page after page; stops at the first that is refused.
     fn zswap_store_pages(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let group = self.group_of(locked.folio());
-        let takes_raw = self.is_zswap_writeback_enabled(group);
+        let poor = if self.is_zswap_writeback_enabled(group) { PoorPage::Keep } else { PoorPage::Reject };
         let bytes = locked.bytes()?;
         for (page, i) in bytes.chunks_exact(PAGE_SIZE).zip(0..) {
             self.zswap.begin_store();
-            let stored = self.zswap_store_page(locked, page, i, (group, takes_raw), cpu);
+            let stored = self.zswap_store_page(locked, page, i, StoreFor { group, poor }, cpu);
             self.zswap.end_store();
             if !stored? {
                 return Ok(false);
@@ -157,11 +165,12 @@ impl Swap {
         locked: &LockedFolio<'_>,
         page: &[u8],
         i: u32,
-        (group, takes_raw): (Option<&MemCgroup>, bool),
+        store_for: StoreFor<'_>,
         cpu: CpuId,
     ) -> Result<bool> {
+        let StoreFor { group, poor } = store_for;
         let swp = locked.entry().ok_or(SwapError::NotCached)?.plus(i);
-        let Ok(id) = self.zswap.store_page(page, swp, group.map(MemCgroup::css), takes_raw) else { return Ok(false) };
+        let Ok(id) = self.zswap.store_page(page, swp, group.map(MemCgroup::css), poor) else { return Ok(false) };
         let entry = self.zswap.entry(id);
         if let (Some(group), Some(groups)) = (group, self.memcg()) {
             groups.css_get(group, 1);

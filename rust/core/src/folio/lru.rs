@@ -6,8 +6,9 @@
 use std::sync::atomic::Ordering;
 
 use super::{Folio, FolioFlags, FolioRef, Memory};
+use crate::base::index_list::{Links, NIL};
 use crate::base::types::Pfn;
-use crate::workingset::{LruHead, LruList, Lruvec};
+use crate::workingset::{LruList, Lruvec};
 
 /// Folios taken off the tail of a list, each with a reference, in the order they were met.
 #[derive(Debug)]
@@ -31,48 +32,9 @@ impl<'a> Folio<'a> {
         }
     }
 
-    // Relaxed throughout: the links of a folio are its list's, and change under the lock of the lists.
-    fn prev(self) -> u32 {
-        self.memory.header(self.pfn).lru_prev.load(Ordering::Relaxed)
-    }
-
-    fn next(self) -> u32 {
-        self.memory.header(self.pfn).lru_next.load(Ordering::Relaxed)
-    }
-
-    fn set_prev(self, pfn: u32) {
-        self.memory.header(self.pfn).lru_prev.store(pfn, Ordering::Relaxed);
-    }
-
-    fn set_next(self, pfn: u32) {
-        self.memory.header(self.pfn).lru_next.store(pfn, Ordering::Relaxed);
-    }
-
-    /// Puts this folio between two that are neighbours, 0 for an end of the list.
-    fn link(self, head: &mut LruHead, prev: u32, next: u32) {
-        let own = self.pfn.0 as u32;
-        self.set_prev(prev);
-        self.set_next(next);
-        match prev {
-            0 => head.first = own,
-            _ => self.memory.folio(Pfn(prev.into())).set_next(own),
-        }
-        match next {
-            0 => head.last = own,
-            _ => self.memory.folio(Pfn(next.into())).set_prev(own),
-        }
-    }
-
-    fn unlink(self, head: &mut LruHead) {
-        let (prev, next) = (self.prev(), self.next());
-        match prev {
-            0 => head.first = next,
-            _ => self.memory.folio(Pfn(prev.into())).set_next(next),
-        }
-        match next {
-            0 => head.last = prev,
-            _ => self.memory.folio(Pfn(next.into())).set_prev(prev),
-        }
+    /// Returns the number by which lists and links name the folio.
+    fn number(self) -> u32 {
+        self.pfn.0 as u32
     }
 
     /// Puts the folio at the head of the list that its flags name; one that may not leave memory goes onto the list of
@@ -88,8 +50,7 @@ impl<'a> Folio<'a> {
         self.assign(FolioFlags::UNEVICTABLE, old.contains(FolioFlags::MLOCKED));
         let list = self.lru_list();
         let head = &mut heads[list as usize];
-        let first = head.first;
-        self.link(head, 0, first);
+        head.list.push_first(self.memory, self.number());
         head.nr_pages += u64::from(self.nr_pages());
         lruvec.add_lru_pages(list, self.nr_pages().into());
     }
@@ -106,7 +67,7 @@ impl<'a> Folio<'a> {
         if was_listed {
             let list = self.lru_list();
             let head = &mut heads[list as usize];
-            self.unlink(head);
+            head.list.unlink(self.memory, self.number());
             head.nr_pages -= u64::from(self.nr_pages());
             lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
         }
@@ -117,10 +78,9 @@ impl<'a> Folio<'a> {
     pub(crate) fn lru_move_tail(self) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
-            let head = &mut heads[LruList::InactiveAnon as usize];
-            self.unlink(head);
-            let last = head.last;
-            self.link(head, last, 0);
+            let list = &mut heads[LruList::InactiveAnon as usize].list;
+            list.unlink(self.memory, self.number());
+            list.push_last(self.memory, self.number());
         }
     }
 
@@ -129,10 +89,10 @@ impl<'a> Folio<'a> {
     pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) {
-            let head = &mut heads[self.lru_list() as usize];
+            let list = &mut heads[self.lru_list() as usize].list;
             let mut before = self;
             for part in parts {
-                part.link(head, before.pfn.0 as u32, before.next());
+                list.insert_behind(self.memory, part.number(), before.number());
                 before = part;
             }
         }
@@ -142,6 +102,36 @@ impl<'a> Folio<'a> {
     /// cannot take it from him, and a reference of reclaim's would only be in his way.
     fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
+    }
+}
+
+// Relaxed throughout: the links of a folio are its list's, and change under the lock of the lists.
+impl Links for &Memory {
+    fn links(&self, at: u32) -> (u32, u32) {
+        let header = self.header(Pfn(at.into()));
+        (header.lru_prev.load(Ordering::Relaxed), header.lru_next.load(Ordering::Relaxed))
+    }
+
+    fn set_links(&mut self, at: u32, prev: u32, next: u32) {
+        let header = self.header(Pfn(at.into()));
+        header.lru_prev.store(prev, Ordering::Relaxed);
+        header.lru_next.store(next, Ordering::Relaxed);
+    }
+
+    fn set_prev(&mut self, at: u32, prev: u32) -> bool {
+        let is_folio = at != NIL;
+        if is_folio {
+            self.header(Pfn(at.into())).lru_prev.store(prev, Ordering::Relaxed);
+        }
+        is_folio
+    }
+
+    fn set_next(&mut self, at: u32, next: u32) -> bool {
+        let is_folio = at != NIL;
+        if is_folio {
+            self.header(Pfn(at.into())).lru_next.store(next, Ordering::Relaxed);
+        }
+        is_folio
     }
 }
 
@@ -155,10 +145,10 @@ impl Memory {
         let head = &mut heads[list as usize];
         let nr_to_scan_pages = nr_to_scan_pages.min(head.nr_pages);
         while isolated.nr_scanned_pages < nr_to_scan_pages {
-            let folio = self.folio(Pfn(head.last.into()));
+            let folio = self.folio(Pfn(head.list.last().into()));
             let nr_pages = u64::from(folio.nr_pages());
             isolated.nr_scanned_pages += nr_pages;
-            folio.unlink(head);
+            head.list.unlink(self, folio.number());
             match if folio.is_held_by_user() { None } else { folio.try_get() } {
                 Some(taken) => {
                     folio.clear(FolioFlags::LRU);
@@ -167,10 +157,7 @@ impl Memory {
                     isolated.nr_taken_pages += nr_pages;
                     isolated.folios.push(taken);
                 }
-                None => {
-                    let first = head.first;
-                    folio.link(head, 0, first);
-                }
+                None => head.list.push_first(self, folio.number()),
             }
         }
         self.add_isolated(isolated.nr_taken_pages as i64);
@@ -193,19 +180,19 @@ impl Memory {
         let heads = lruvec.lists();
         for list in LruList::ALL {
             let head = heads[list as usize];
-            let (mut at, mut before, mut nr_pages) = (head.first, 0, 0);
-            while at != 0 {
+            let (mut before, mut nr_pages) = (NIL, 0);
+            for at in head.list.iter(self) {
                 let folio = self.folio(Pfn(at.into()));
                 nr_pages += u64::from(folio.nr_pages());
-                if folio.prev() != before || nr_pages > head.nr_pages {
+                if self.links(at).0 != before || nr_pages > head.nr_pages {
                     return Err(format!("{list:?} counts {} pages; its links are wrong at {folio:?}", head.nr_pages));
                 }
                 if !folio.has(FolioFlags::LRU) || folio.lru_list() != list {
                     return Err(format!("{folio:?} is on {list:?}"));
                 }
-                (before, at) = (at, folio.next());
+                before = at;
             }
-            if before != head.last || nr_pages != head.nr_pages || nr_pages > lruvec.lru_pages(list) {
+            if before != head.list.last() || nr_pages != head.nr_pages || nr_pages > lruvec.lru_pages(list) {
                 let counted = (head.nr_pages, lruvec.lru_pages(list));
                 return Err(format!("{list:?} links {nr_pages} pages and counts {counted:?}"));
             }
@@ -220,11 +207,9 @@ mod tests {
     use crate::base::types::Order;
 
     fn pages_on(memory: &Memory, list: LruList) -> Vec<u64> {
-        let (mut at, mut pages) = (memory.lruvec().lists()[list as usize].last, Vec::new());
-        while at != 0 {
-            pages.push(at.into());
-            at = memory.folio(Pfn(at.into())).prev();
-        }
+        let list = memory.lruvec().lists()[list as usize].list;
+        let mut pages: Vec<u64> = list.iter(memory).map(u64::from).collect();
+        pages.reverse();
         memory.check_lru(memory.lruvec()).expect("whole lists");
         pages
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_SWAPFILES;
 use crate::base::types::{SwpOffset, SwpType};
-use crate::machine::device::{SwapDevice, SwpFlags};
+use crate::machine::device::{DeviceRules, SwapDevice, SwpFlags};
 use crate::machine::profile::DefaultPriority;
 use crate::machine::{ActiveDevices, Swap};
 use crate::storage::spec::{DeviceSpec, Discard};
@@ -45,7 +45,8 @@ impl Swap {
         debug_assert!(free < MAX_SWAPFILES);
         let ty = SwpType(free as u8);
         let prio = self.priority_for(&active, spec);
-        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, (&self.switches, self.owner_form()))?);
+        let rules = DeviceRules { switches: &self.switches, owners: self.owner_form() };
+        let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, rules)?);
         if device.has(SwpFlags::AREA_DISCARD) {
             // A device that cannot after all is none the worse for it.
             let _ = device.storage().discard(SwpOffset(1), device.max_pages() - 1);

@@ -1,29 +1,20 @@
 //! The choices that a subsystem is made with.
 
 use super::profile::{Profile, Switches};
-use crate::base::error::{Result, SwapError};
 use crate::base::limits::MEMORY_PAGES_DEFAULT;
+use crate::base::words::words;
 use crate::memcg::Hierarchy;
 use crate::zswap::ZswapOptions;
 
-/// When queued work (reclaim_work, discard_work) runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Workers {
-    /// Right after the operation that queued it, on the same thread.
-    #[default]
-    Inline,
-    /// Only in [`Swap::run_workers`].
-    Manual,
-}
-
-impl Workers {
-    /// Finds a mode by name. Errors: `UnknownName` (EINVAL).
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "inline" => Ok(Self::Inline),
-            "manual" => Ok(Self::Manual),
-            _ => Err(SwapError::UnknownName { what: "workers", name: name.into(), known: "inline, manual" }),
-        }
+words! {
+    /// When queued work (reclaim_work, discard_work) runs.
+    #[derive(Default)]
+    pub enum Workers: "workers" {
+        /// Right after the operation that queued it, on the same thread.
+        #[default]
+        Inline = "inline",
+        /// Only in [`Swap::run_workers`].
+        Manual = "manual",
     }
 }
 

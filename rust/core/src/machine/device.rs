@@ -161,6 +161,14 @@ impl HibernationSlots {
     }
 }
 
+/// What a subsystem decides for all of its devices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeviceRules<'s> {
+    pub(crate) switches: &'s Switches,
+    /// Where the owners of slots are kept.
+    pub(crate) owners: OwnerForm,
+}
+
 impl SwapDevice {
     /// Sets a device up, off the lists. Errors: EINVAL kinds of a bad spec; `NoMemory` (ENOMEM).
     pub(crate) fn new(
@@ -168,8 +176,9 @@ impl SwapDevice {
         spec: &DeviceSpec,
         storage: Arc<dyn SwapStorage>,
         prio: i32,
-        (switches, owners): (&Switches, OwnerForm),
+        rules: DeviceRules<'_>,
     ) -> Result<Self> {
+        let DeviceRules { switches, owners } = rules;
         spec.check()?;
         let claim = Claim::new(&storage)?;
         let nr_clusters = spec.max_pages.div_ceil(SWAPFILE_CLUSTER);
@@ -401,13 +410,9 @@ mod tests {
     use super::*;
 
     fn make(spec: &DeviceSpec) -> Result<SwapDevice> {
-        SwapDevice::new(
-            SwpType(0),
-            spec,
-            Arc::new(crate::storage::Null::new(spec.clone())),
-            0,
-            (&crate::machine::profile::Profile::Newest.switches(), OwnerForm::Entry),
-        )
+        let switches = crate::machine::profile::Profile::Newest.switches();
+        let rules = DeviceRules { switches: &switches, owners: OwnerForm::Entry };
+        SwapDevice::new(SwpType(0), spec, Arc::new(crate::storage::Null::new(spec.clone())), 0, rules)
     }
 
     #[test]

@@ -1,47 +1,39 @@
 //! What may be chosen of memcg: the hierarchy, where a slot's owner is kept, and who pays when the owner is dead.
 
 use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWP_TB_COUNT_MAX;
+use crate::base::profile::{Profile, switches};
+use crate::base::words::{Word, parse_optional, unknown_name, words};
 
-/// Which interface the memory controller is on. Kernel: the mount; `do_memsw_account` is true on v1.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hierarchy {
-    /// Memory, and memory and swap together (memsw).
-    V1,
-    /// Memory, and swap for itself.
-    V2,
+words! {
+    /// Which interface the memory controller is on. Kernel: the mount; `do_memsw_account` is true on v1.
+    pub enum Hierarchy: "memcg" {
+        /// Memory, and swap for itself.
+        V2 = "v2",
+        /// Memory, and memory and swap together (memsw).
+        V1 = "v1",
+    }
 }
 
 impl Hierarchy {
     /// Finds a hierarchy by name, `None` for `disabled`. Errors: `UnknownName` (EINVAL).
-    pub fn from_name(name: &str) -> Result<Option<Self>> {
-        match name {
-            "v1" => Ok(Some(Self::V1)),
-            "v2" => Ok(Some(Self::V2)),
-            "disabled" => Ok(None),
-            _ => Err(SwapError::UnknownName { what: "memcg", name: name.into(), known: "v2, v1, disabled" }),
-        }
-    }
-
-    /// Returns the name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
+    pub fn unless_disabled(name: &str) -> Result<Option<Self>> {
+        parse_optional("memcg", "disabled", name)
     }
 }
 
-/// Where the id of a slot's owner lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OwnerStore {
-    /// In the shadow that the slot has anyway: no byte more. While a folio caches the slot, the folio's owner it is.
-    Shadow,
-    /// In an array of 2 bytes a slot that is there from swapon on. Kernel: `swap_cgroup`.
-    Array,
-    /// In 1,024 bytes beside the table of each cluster in use. Kernel: `swap_memcg_table`.
-    ClusterTable,
-    /// In the shadow, and beside it only for cached slots of a dead owner that a foreign fault brought in.
-    Trampoline,
+words! {
+    /// Where the id of a slot's owner lives.
+    pub enum OwnerStore: "owner_store" {
+        /// In the shadow that the slot has anyway: no byte more. While a folio caches the slot, the folio's owner it is.
+        Shadow = "shadow",
+        /// In an array of 2 bytes a slot that is there from swapon on. Kernel: `swap_cgroup`.
+        Array = "array",
+        /// In 1,024 bytes beside the table of each cluster in use. Kernel: `swap_memcg_table`.
+        ClusterTable = "cluster_table",
+        /// In the shadow, and beside it only for cached slots of a dead owner that a foreign fault brought in.
+        Trampoline = "trampoline",
+    }
 }
 
 impl OwnerStore {
@@ -51,33 +43,36 @@ impl OwnerStore {
     }
 }
 
-/// Who is charged for a page that comes back when the owner of its slot is dead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeadSwapin {
-    /// The nearest online ancestor of the owner.
-    Reparent,
-    /// The group of the task that faults.
-    FaultMm,
-    /// The faulting group if nobody else refers to the slots, else the ancestor.
-    ReparentIfShared,
+words! {
+    /// Who is charged for a page that comes back when the owner of its slot is dead.
+    pub enum DeadSwapin: "dead_swapin" {
+        /// The nearest online ancestor of the owner.
+        Reparent = "reparent",
+        /// The group of the task that faults.
+        FaultMm = "fault_mm",
+        /// The faulting group if nobody else refers to the slots, else the ancestor.
+        ReparentIfShared = "reparent_if_shared",
+    }
 }
 
-/// At which level refaults are judged. Kernel: fixed by version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RefaultJudge {
-    /// At the owner's.
-    Owner,
-    /// At that of the group whose limit made reclaim run.
-    ReclaimRoot,
+words! {
+    /// At which level refaults are judged. Kernel: fixed by version.
+    pub enum RefaultJudge: "refault_level" {
+        /// At the owner's.
+        Owner = "owner",
+        /// At that of the group whose limit made reclaim run.
+        ReclaimRoot = "reclaim_root",
+    }
 }
 
-/// What an id without a time of eviction means at a refault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IdOnlyRefault {
-    /// Nothing: the folio was not evicted.
-    Skip,
-    /// A refault of age 0.
-    Count,
+words! {
+    /// What an id without a time of eviction means at a refault.
+    pub enum IdOnlyRefault: "idonly_refault" {
+        /// Nothing: the folio was not evicted.
+        Skip = "skip",
+        /// A refault of age 0.
+        Count = "count",
+    }
 }
 
 /// The choices in force, checked.
@@ -95,7 +90,7 @@ pub struct MemcgOptions {
     pub refault_level: RefaultJudge,
     /// See [`IdOnlyRefault`].
     pub idonly_refault: IdOnlyRefault,
-    /// See [`MemcgSwitches::is_rfc_literal`]; `memcg/rfc_literal.rs` answers for it.
+    /// See [`MemcgSwitches::rfc_literal`]; `memcg/rfc_literal.rs` answers for it.
     pub(super) is_rfc_literal: bool,
     /// Folios of a group that goes offline go to its parent.
     pub has_lru_reparent: bool,
@@ -117,39 +112,50 @@ const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm (dead_swapin) for slots of dead 
     folio is cached its slots have no owner but the folio's, so they cannot stay the dead group's under a folio of the \
     faulting one";
 
-/// What was asked for; `None` is the owner store's own rule.
+/// References from which on a slot is shared, a number from 2 on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MemcgSwitches {
-    /// See [`OwnerStore`].
-    pub owner_store: OwnerStore,
-    /// See [`DeadSwapin`].
-    pub dead_swapin: Option<DeadSwapin>,
-    /// See [`MemcgOptions::shared_count`].
-    pub shared_count: u32,
-    /// See [`RefaultJudge`].
-    pub refault_level: Option<RefaultJudge>,
-    /// See [`IdOnlyRefault`].
-    pub idonly_refault: IdOnlyRefault,
-    /// The series as posted, with the defects K1 to K7 of `docs/memcg.md`.
-    pub is_rfc_literal: bool,
-    /// See [`MemcgOptions::has_lru_reparent`].
-    pub has_lru_reparent: bool,
-    /// See [`MemcgOptions::has_stock`].
-    pub has_stock: bool,
+pub struct SharedCount(pub u32);
+
+impl Word for SharedCount {
+    fn parse(what: &'static str, word: &str) -> Result<Self> {
+        let (low, high) = (2, u64::from(SWP_TB_COUNT_MAX));
+        match word.parse::<u32>() {
+            Ok(count) if (low..=high).contains(&u64::from(count)) => Ok(Self(count)),
+            Ok(count) => Err(SwapError::OutOfRange { what, value: count.into(), low, high }),
+            Err(_) => Err(unknown_name(what, word, &["a number"])),
+        }
+    }
+
+    fn word(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+switches! {
+    /// What was asked for; `None` is the owner store's own rule.
+    pub struct MemcgSwitches {
+        /// Where the id of a slot's owner lives.
+        owner_store: OwnerStore = OwnerStore::Shadow;
+        /// Who is charged for a page that comes back when the owner of its slot is dead.
+        dead_swapin: Option<DeadSwapin> = None;
+        /// References from which on a slot is shared, for `ReparentIfShared`.
+        shared_count: SharedCount = SharedCount(2);
+        /// At which level refaults are judged.
+        refault_level: Option<RefaultJudge> = None;
+        /// What an id without a time of eviction means at a refault.
+        idonly_refault: IdOnlyRefault = IdOnlyRefault::Skip;
+        /// The series as posted, with its defects.
+        rfc_literal: bool = false;
+        /// Folios of a group that goes offline go to its parent.
+        lru_reparent: bool = false;
+        /// Charges of memory are taken from the counters in batches a CPU.
+        memcg_stock: bool = true;
+    }
 }
 
 impl MemcgSwitches {
     /// The series with its defects repaired.
-    pub const CANON: Self = Self {
-        owner_store: OwnerStore::Shadow,
-        dead_swapin: None,
-        shared_count: 2,
-        refault_level: None,
-        idonly_refault: IdOnlyRefault::Skip,
-        is_rfc_literal: false,
-        has_lru_reparent: false,
-        has_stock: true,
-    };
+    pub const CANON: Self = Self::of(Profile::Newest);
 
     /// Fills the owner store's rules in and checks that the choices go together. Errors: `Conflict` (EINVAL), why not.
     pub fn resolve(self, hierarchy: Hierarchy) -> Result<MemcgOptions> {
@@ -176,12 +182,12 @@ impl MemcgSwitches {
             hierarchy,
             owner_store: self.owner_store,
             dead_swapin,
-            shared_count: self.shared_count,
+            shared_count: self.shared_count.0,
             refault_level,
             idonly_refault: self.idonly_refault_in_force(),
-            is_rfc_literal: self.is_rfc_literal,
-            has_lru_reparent: self.has_lru_reparent,
-            has_stock: self.has_stock,
+            is_rfc_literal: self.rfc_literal,
+            has_lru_reparent: self.lru_reparent,
+            has_stock: self.memcg_stock,
         })
     }
 }

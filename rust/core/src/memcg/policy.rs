@@ -4,14 +4,16 @@ use std::fmt::Debug;
 
 use super::DeadSwapin;
 use crate::base::types::{CssId, Order, SwpType};
+use crate::base::words::words;
 
-/// What a group does with refaults, whatever the rule says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RefaultRule {
-    /// Every page that comes back is active.
-    Activate,
-    /// No page is made active by coming back.
-    Never,
+words! {
+    /// What a group does with refaults, whatever the rule says.
+    pub enum RefaultRule: "refault" {
+        /// Every page that comes back is active.
+        Activate = "activate",
+        /// No page is made active by coming back.
+        Never = "never",
+    }
 }
 
 /// The decisions of one group in table form; groups made below it begin with the same.
@@ -33,25 +35,15 @@ impl Default for GroupPolicy {
     }
 }
 
-/// Which limit refused a charge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LimitKind {
-    /// `memory.max`, v1 `memory.limit_in_bytes`.
-    Memory,
-    /// `memory.swap.max`.
-    Swap,
-    /// v1 `memory.memsw.limit_in_bytes`.
-    Memsw,
-}
-
-impl LimitKind {
-    /// Returns the counter's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Swap => "swap",
-            Self::Memsw => "memsw",
-        }
+words! {
+    /// Which limit refused a charge.
+    pub enum LimitKind: "limit" {
+        /// `memory.max`, v1 `memory.limit_in_bytes`.
+        Memory = "memory",
+        /// `memory.swap.max`.
+        Swap = "swap",
+        /// v1 `memory.memsw.limit_in_bytes`.
+        Memsw = "memsw",
     }
 }
 

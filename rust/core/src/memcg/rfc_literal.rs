@@ -51,18 +51,18 @@ impl MemcgSwitches {
     /// K6: returns what an id without a time of eviction means. As posted, the id counts as a refault, whatever the switch
     /// `idonly_refault` says.
     pub(super) const fn idonly_refault_in_force(&self) -> IdOnlyRefault {
-        if self.is_rfc_literal { IdOnlyRefault::Count } else { self.idonly_refault }
+        if self.rfc_literal { IdOnlyRefault::Count } else { self.idonly_refault }
     }
 
     /// Returns the choices that exclude the switch, each with whether it is made and with the words of the error.
     pub(super) fn rfc_literal_conflicts(&self, dead_swapin: DeadSwapin) -> [(bool, &'static str); 2] {
         [
             (
-                self.is_rfc_literal && self.owner_store != OwnerStore::Shadow,
+                self.rfc_literal && self.owner_store != OwnerStore::Shadow,
                 "rfc_literal=on needs owner_store=shadow: that is what was posted",
             ),
             (
-                self.is_rfc_literal && dead_swapin != DeadSwapin::Reparent,
+                self.rfc_literal && dead_swapin != DeadSwapin::Reparent,
                 "rfc_literal=on needs dead_swapin=reparent: that is what was posted",
             ),
         ]

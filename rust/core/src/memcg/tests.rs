@@ -159,11 +159,8 @@ fn choices_that_exclude_each_other_are_refused() {
         ),
         22
     );
-    assert_eq!(refused(|wish| (wish.owner_store, wish.is_rfc_literal) = (OwnerStore::Array, true)), 22);
-    assert_eq!(
-        refused(|wish| (wish.dead_swapin, wish.is_rfc_literal) = (Some(DeadSwapin::ReparentIfShared), true)),
-        22
-    );
+    assert_eq!(refused(|wish| (wish.owner_store, wish.rfc_literal) = (OwnerStore::Array, true)), 22);
+    assert_eq!(refused(|wish| (wish.dead_swapin, wish.rfc_literal) = (Some(DeadSwapin::ReparentIfShared), true)), 22);
     let main = MemcgSwitches { owner_store: OwnerStore::ClusterTable, ..MemcgSwitches::CANON }
         .resolve(Hierarchy::V2)
         .expect("fine");

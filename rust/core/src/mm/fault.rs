@@ -11,7 +11,7 @@ use crate::machine::Event;
 use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
 use crate::slots::owner::CacheExit;
-use crate::swapping::swapin::{Orders, Swapin};
+use crate::swapping::swapin::{Orders, ReadReason, Swapin};
 use crate::table::Shadow;
 
 /// What a look at a folio found that was brought for a fault.
@@ -22,19 +22,46 @@ enum Step {
     Retry,
 }
 
+/// What a task does with a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// The task looks at the page.
+    Read,
+    /// The task changes the page. Kernel: `FAULT_FLAG_WRITE`.
+    Write,
+}
+
+impl Access {
+    /// Returns the access of a flag.
+    pub const fn of(is_write: bool) -> Self {
+        if is_write { Self::Write } else { Self::Read }
+    }
+}
+
+/// A fault of a page that was swapped out. Kernel: `struct vm_fault`.
+#[derive(Clone, Copy, Debug)]
+struct SwapFault<'m> {
+    vma: &'m Vma,
+    vpn: Vpn,
+    /// The entry that was seen in the page table.
+    entry: SwpEntry,
+    access: Access,
+    cpu: CpuId,
+}
+
 impl Mm {
     /// Makes a page present, writable if asked, and returns its folio with a reference, and which page of it.
     ///
     /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` its data cannot be read: the page stays swapped out.
     /// Kernel: `handle_mm_fault`, with `get_user_pages` around it.
-    pub fn touch(&self, vpn: Vpn, is_write: bool, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
+    pub fn touch(&self, vpn: Vpn, access: Access, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         let vma = self.vma_of(vpn)?;
         loop {
             let pte = {
                 let mut table = vma.table(vpn);
                 let pte = &mut table[index(vpn)];
                 if let Pte::Present { pfn, page, is_exclusive, is_young } = pte
-                    && (*is_exclusive || !is_write)
+                    && (*is_exclusive || access == Access::Read)
                 {
                     *is_young = true;
                     return Ok((self.folio_of(*pfn), *page));
@@ -48,7 +75,7 @@ impl Mm {
                 Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => {
-                    let result = self.do_swap_page(&vma, vpn, entry, is_write, cpu);
+                    let result = self.do_swap_page(&SwapFault { vma: &vma, vpn, entry, access, cpu });
                     self.swap.end_operation();
                     result?;
                 }
@@ -76,7 +103,7 @@ impl Mm {
                         vma.set_anon_rmap(folio.folio(), Some(Vpn(first)));
                         folio.add_mappings(nr_pages as u32);
                         for (page, pte) in entries.iter_mut().enumerate() {
-                            *pte = Pte::present(folio.pfn(), page as u16, true);
+                            *pte = Pte::exclusive(folio.pfn(), page as u16);
                         }
                         return Ok(());
                     }
@@ -102,7 +129,7 @@ impl Mm {
             let old = self.folio_of(pfn);
             // The slots may have other references; a folio out of the cache has none.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
-                table[index(vpn)] = Pte::present(pfn, page, true);
+                table[index(vpn)] = Pte::exclusive(pfn, page);
                 return Ok(());
             }
             old
@@ -115,14 +142,15 @@ impl Mm {
         if table[index(vpn)] == seen {
             vma.set_anon_rmap(new.folio(), Some(vpn));
             new.add_mappings(1);
-            table[index(vpn)] = Pte::present(new.pfn(), 0, true);
+            table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
             old.remove_mappings(1);
         }
         Ok(())
     }
 
     /// Brings a page back. Kernel: `do_swap_page`.
-    fn do_swap_page(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, is_write: bool, cpu: CpuId) -> Result<()> {
+    fn do_swap_page(&self, fault: &SwapFault<'_>) -> Result<()> {
+        let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let is_unchanged = || matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
         let (folio, is_new) = match self.swapin_for_fault(vma, vpn, entry, cpu) {
             Ok(Some(found)) => found,
@@ -143,7 +171,7 @@ impl Mm {
             drop(locked);
             return self.swap.drop_unread(&folio, cpu);
         }
-        match self.map_swapped(vma, vpn, entry, &locked, is_new, is_write, cpu)? {
+        match self.map_swapped(fault, &locked, is_new)? {
             Step::Done => Ok(()),
             Step::Retry => {
                 // A folio made for a range that has changed since: nobody needs it as it is.
@@ -246,23 +274,14 @@ impl Mm {
             _ => None,
         };
         match window.end.0 - window.start.0 {
-            0 | 1 => self.swap.swap_cache_read_folio(entry, how, false),
+            0 | 1 => self.swap.swap_cache_read_folio(entry, how, ReadReason::Fault),
             _ => self.swap.read_window(entry, (window.start.0..window.end.0).map(Vpn).filter_map(swapped), how),
         }
     }
 
     /// Writes the entries of a folio that is back, all of them if they are still its slots', else the one. Steps IN5 to IN7.
-    #[expect(clippy::too_many_arguments, reason = "the facts of one fault")]
-    fn map_swapped(
-        &self,
-        vma: &Vma,
-        vpn: Vpn,
-        entry: SwpEntry,
-        locked: &LockedFolio<'_>,
-        is_new: bool,
-        is_write: bool,
-        cpu: CpuId,
-    ) -> Result<Step> {
+    fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
+        let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
         let nr_pages = locked.nr_pages();
         let mut table = vma.table(vpn);
@@ -295,25 +314,18 @@ impl Mm {
             *pte = Pte::present(locked.pfn(), (pages.start + i as u32) as u16, is_exclusive);
         }
         drop(table);
-        if self.should_try_to_free_swap(vma, entry, locked, is_write, cpu)? {
+        if self.should_try_to_free_swap(fault, locked)? {
             self.swap.on_cpu(cpu)?.free_swap_locked(locked)?;
         }
         Ok(Step::Done)
     }
 
     /// Step IN7. Kernel: `should_try_to_free_swap`.
-    fn should_try_to_free_swap(
-        &self,
-        vma: &Vma,
-        entry: SwpEntry,
-        locked: &LockedFolio<'_>,
-        is_write: bool,
-        cpu: CpuId,
-    ) -> Result<bool> {
-        Ok(self.swap.should_free_swap(locked.folio(), entry, cpu)?
-            || vma.options().is_locked
+    fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
+        Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
+            || fault.vma.options().is_locked
             || locked.has(FolioFlags::MLOCKED)
-            || (is_write && may_reuse(locked.folio(), 1)))
+            || (fault.access == Access::Write && may_reuse(locked.folio(), 1)))
     }
 }
 

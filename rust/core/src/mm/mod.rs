@@ -11,11 +11,13 @@ mod shmem;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use fault::Access;
 pub use madvise::PageoutReport;
 pub use shmem::{Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
+use crate::base::pieces::pieces;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
 use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::machine::{Event, Swap};
@@ -103,12 +105,12 @@ impl Mm {
         &self,
         address: u64,
         nr_bytes: usize,
-        is_write: bool,
+        access: Access,
         cpu: CpuId,
         mut call: impl FnMut(&FolioRef<'_>, usize, Range<usize>) -> Result<()>,
     ) -> Result<()> {
-        for (at, range) in pieces(address, nr_bytes) {
-            let (folio, page) = self.touch(Vpn::of_address(at), is_write, cpu)?;
+        for (at, range) in page_pieces(address, nr_bytes) {
+            let (folio, page) = self.touch(Vpn::of_address(at), access, cpu)?;
             call(&folio, page as usize * PAGE_SIZE + at as usize % PAGE_SIZE, range)?;
         }
         Ok(())
@@ -127,7 +129,7 @@ impl Mm {
     /// Copies bytes out of the address space, faulting pages in. Errors: `NotMapped` (EFAULT); those of a fault.
     pub fn read(&self, address: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
         let nr_bytes = to.len();
-        self.for_bytes(address, nr_bytes, false, cpu, |folio, at, range| {
+        self.for_bytes(address, nr_bytes, Access::Read, cpu, |folio, at, range| {
             let len = range.len();
             to[range].copy_from_slice(&folio.bytes()?[at..at + len]);
             Ok(())
@@ -136,7 +138,7 @@ impl Mm {
 
     /// Copies bytes into the address space, faulting pages in and copying shared ones. Errors: as [`Mm::read`].
     pub fn write(&self, address: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        self.for_bytes(address, from.len(), true, cpu, |folio, at, range| {
+        self.for_bytes(address, from.len(), Access::Write, cpu, |folio, at, range| {
             let len = range.len();
             folio.bytes_mut()?[at..at + len].copy_from_slice(&from[range]);
             // While the reference is held: reclaim that has written the folio already finds the reference or the flag.
@@ -229,7 +231,7 @@ impl Mm {
             self.swap.on_cpu(cpu)?.counters().count(Event::SwapoffPtes, nr_ptes);
             for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
                 while matches!(vma.pte(vpn), Pte::Swap { entry, .. } if entry.ty() == ty) {
-                    self.touch(vpn, false, cpu)?;
+                    self.touch(vpn, Access::Read, cpu)?;
                 }
             }
         }
@@ -282,13 +284,9 @@ fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
 }
 
 /// Splits bytes at page borders: where each piece is, and which bytes of the caller's it is.
-fn pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset_bytes + done as u64;
-        let nr = (PAGE_SIZE - at as usize % PAGE_SIZE).min(len - done);
-        let piece = (nr > 0).then_some((at, done..done + nr));
-        done += nr;
-        piece
-    })
+fn page_pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let in_caller = move |at: u64| (at - offset_bytes) as usize;
+    // An end beyond every address is beyond every mapping and file, too: the caller meets that at the first piece.
+    pieces::<{ PAGE_SIZE as u64 }>(offset_bytes..offset_bytes.saturating_add(len as u64))
+        .map(move |piece| (piece.start, in_caller(piece.start)..in_caller(piece.end)))
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{folio_of, pieces};
+use super::{folio_of, page_pieces};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
@@ -196,7 +196,7 @@ impl Shmem {
 
     /// Copies bytes out of the file. Errors: as [`Shmem::get_folio`].
     pub fn read(&self, offset_bytes: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
-        for (at, range) in pieces(offset_bytes, to.len()) {
+        for (at, range) in page_pieces(offset_bytes, to.len()) {
             let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
             let from = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
             let len = range.len();
@@ -207,7 +207,7 @@ impl Shmem {
 
     /// Copies bytes into the file. Errors: as [`Shmem::get_folio`].
     pub fn write(&self, offset_bytes: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        for (at, range) in pieces(offset_bytes, from.len()) {
+        for (at, range) in page_pieces(offset_bytes, from.len()) {
             let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
             let to = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
             folio.bytes_mut()?[to..to + range.len()].copy_from_slice(&from[range]);

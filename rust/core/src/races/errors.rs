@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::types::CssId;
+use crate::datapath::backing::Content;
 use crate::folio::LockedFolio;
 use crate::memcg::{CounterKind, MemcgStat};
 use crate::slots::owner::CacheExit;
@@ -66,7 +67,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
                 let locked = folio.folio().lock();
                 let mut on_cpu = m.swap.on_cpu(CPU).expect("a cpu");
                 if spoil == "zero" {
-                    on_cpu.begin_writeout(&locked, true).expect("cached");
+                    on_cpu.begin_writeout(&locked, Content::Zeros).expect("cached");
                 } else {
                     change_group(&m, &locked);
                 }
@@ -93,7 +94,7 @@ fn mixed_zero_marks_over_a_cached_target_are_ebusy_or_eexist_as_the_switch_says(
         let folio = m.alloc_while(entry.plus(1), order(0), || {}).expect("swapped out");
         let locked = folio.folio().lock();
         let mut on_cpu = m.swap.on_cpu(CPU).expect("a cpu");
-        on_cpu.begin_writeout(&locked, true).expect("cached");
+        on_cpu.begin_writeout(&locked, Content::Zeros).expect("cached");
         let checked = on_cpu.swap_cache_check_batch(entry.plus(1), order(1)).map(|_| ());
         drop((on_cpu, locked));
         match expected {

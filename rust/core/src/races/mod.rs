@@ -71,7 +71,7 @@ impl Scripted {
             storage: "scripted".into(),
             first: first.0,
             nr_pages,
-            errno: 5,
+            errno: rustix::io::Errno::IO,
             what: "told to".into(),
         })
     }

@@ -1,14 +1,15 @@
 //! Swap-out, split, migration, fork and swapoff against faults and lookups.
 
 use super::*;
+use crate::datapath::backing::Content;
 use crate::memcg::MemCgroup;
-use crate::mm::Pte;
+use crate::mm::{Access, Pte};
 
 #[test]
 fn before_it_is_unmapped_a_page_on_its_way_out_does_not_fault() {
     let m = machine();
     let (mm, vpn) = space(&m, Orders::ZERO, 1, 3);
-    let (folio, _) = mm.touch(vpn, false, CPU).expect("present");
+    let (folio, _) = mm.touch(vpn, Access::Read, CPU).expect("present");
     // Slots are there, and the page table still has the page.
     m.swap.add_to_swap(&folio.folio().lock(), None, CPU).expect("room");
     assert_eq!((byte_at(&mm, vpn, OTHER), m.stat("pgmajfault")), (Ok(3), 0));
@@ -171,7 +172,7 @@ fn a_folio_that_moves_keeps_counts_marks_flags_and_bytes() {
     let entry = locked.entry().expect("cached");
     let mut on_cpu = m.swap.on_cpu(CPU).expect("a cpu");
     on_cpu.dup_locked(&locked, 0..1).expect("room");
-    on_cpu.begin_writeout(&locked, true).expect("cached");
+    on_cpu.begin_writeout(&locked, Content::Zeros).expect("cached");
     drop((on_cpu, locked));
     let old = folio.pfn();
     let moved = m.swap.folio_migrate(MappedFolio::map(folio), CPU).map_err(|(_, error)| error).expect("memory");

@@ -11,19 +11,26 @@ use crate::folio::{FolioRef, LockedFolio};
 use crate::machine::Swap;
 use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
 use crate::reclaim::ScanControl;
-use crate::slots::owner::SeenSlots;
+use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
     /// This thread reclaims: what it charges meanwhile is not refused, or it would wait for itself.
     static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Who pays for a folio that comes back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Payer<'s> {
-    pub(crate) group: &'s MemCgroup,
-    /// The slots stay their dead owner's.
-    pub(crate) keeps_owner: bool,
+/// Whether reclaim for a limit may put pages out to swap. Kernel: `MEMCG_RECLAIM_MAY_SWAP`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MaySwap {
+    Yes,
+    /// A page that goes to swap stays charged to the limit.
+    No,
+}
+
+impl MaySwap {
+    /// Says what helps against the limit of a counter: memory and swap together do not shrink by swapping.
+    pub(crate) fn over(which: CounterKind) -> Self {
+        if which == CounterKind::Memory { Self::Yes } else { Self::No }
+    }
 }
 
 impl Swap {
@@ -101,7 +108,7 @@ impl Swap {
         let group = groups.nearest_online(payer.group);
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);
-        self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, group, payer.keeps_owner)
+        self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
     }
 
     /// Charges pages of memory to a group, from this CPU's stock or from the counters, and reclaims where a limit refuses.
@@ -141,7 +148,7 @@ impl Swap {
             }
             groups.raise(level, MemcgEvent::Max);
             self.policies.note(LimitNotice { group: level.css(), limit: limit_kind(which, groups), nr_pages });
-            let got_pages = self.reclaim_for(level, nr_pages, which == CounterKind::Memory, cpu)?;
+            let got_pages = self.reclaim_for(level, nr_pages, MaySwap::over(which), cpu)?;
             if self.mem_cgroup_margin(groups, level) >= nr_pages as i64 {
                 continue;
             }
@@ -174,7 +181,7 @@ impl Swap {
     }
 
     /// Reclaims on behalf of a limit; returns the pages that came free.
-    pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: bool, cpu: CpuId) -> Result<u64> {
+    pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: MaySwap, cpu: CpuId) -> Result<u64> {
         self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
     }
 
@@ -184,14 +191,14 @@ impl Swap {
         &self,
         level: &MemCgroup,
         nr_pages: u64,
-        may_swap: bool,
+        may_swap: MaySwap,
         swappiness: Option<u8>,
         cpu: CpuId,
     ) -> Result<u64> {
         let groups = self.memcg().expect("a group has a controller");
         let sc = ScanControl {
             target_lruvec: Some(level.lruvec().clone()),
-            may_swap,
+            may_swap: may_swap == MaySwap::Yes,
             swappiness_override: swappiness,
             nr_to_reclaim_pages: nr_pages,
             cpu,
@@ -213,7 +220,7 @@ impl Swap {
         for level in groups.charged_levels(group) {
             if level.memory.usage_pages() > level.memory.high_pages() {
                 groups.raise(level, MemcgEvent::High);
-                self.reclaim_for(level, nr_pages, true, cpu)?;
+                self.reclaim_for(level, nr_pages, MaySwap::Yes, cpu)?;
                 let (usage, high) = (level.memory.usage_pages(), level.memory.high_pages());
                 memory_delay = memory_delay.max(high_delay(usage, high, nr_pages));
             }

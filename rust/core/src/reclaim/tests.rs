@@ -43,7 +43,7 @@ impl<'s> Mapped<'s> {
         self.vma.set_anon_rmap(folio.folio(), Some(at));
         folio.add_mappings(order.nr_pages());
         for page in 0..order.nr_pages() {
-            let mut pte = Pte::present(folio.pfn(), page as u16, true);
+            let mut pte = Pte::exclusive(folio.pfn(), page as u16);
             pte.test_and_clear_young();
             self.vma.table(at)[index(at) + page as usize] = pte;
         }

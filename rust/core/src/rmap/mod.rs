@@ -49,6 +49,11 @@ impl Pte {
         Self::Present { pfn, page, is_exclusive, is_young: true }
     }
 
+    /// Makes the entry of a page that is touched by the fault that maps it, and that no other entry has.
+    pub(crate) fn exclusive(pfn: Pfn, page: u16) -> Self {
+        Self::present(pfn, page, true)
+    }
+
     /// Says whether the entry names one page of a folio.
     pub(crate) fn names(&self, folio: Folio<'_>, page: u32) -> bool {
         matches!(*self, Self::Present { pfn, page: own, .. } if pfn == folio.pfn() && u32::from(own) == page)

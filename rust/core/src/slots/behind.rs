@@ -11,7 +11,7 @@ use crate::cluster::ClusterGuard;
 use crate::machine::device::SwapDevice;
 use crate::machine::{Operation, Swap};
 use crate::memcg::{CounterKind, MemCgroup, MemcgStat};
-use crate::table::{Stored, VirtualWord};
+use crate::table::{Holder, Stored, VirtualWord};
 
 impl Operation<'_> {
     /// Returns the number of a slot's entry. A look: only the lock of the folio over the slot keeps it. Kernel: `xa_load` of
@@ -73,7 +73,7 @@ impl Operation<'_> {
             let (slot, entry) = (slot + i as usize, first.plus(i));
             ci.set_virtual_word(slot, VirtualWord::swapfile(entry));
             if table.get(slot).is_cache_only() {
-                self.mark_pointer(entry, true);
+                self.mark_pointer(entry, Holder::CacheOnly);
             }
         }
     }
@@ -81,18 +81,18 @@ impl Operation<'_> {
     /// Says in the reverse map that a cached slot of a virtual device lost its last reference, or got its first. `ci` is its
     /// locked cluster.
     #[inline]
-    pub(crate) fn mark_backing(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, is_cache_only: bool) {
+    pub(crate) fn mark_backing(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, holder: Holder) {
         if device.is_virtual()
             && let Stored::Swapfile(entry) = ci.virtual_word(slot).stored()
         {
-            self.mark_pointer(entry, is_cache_only);
+            self.mark_pointer(entry, holder);
         }
     }
 
     #[inline(never)]
-    fn mark_pointer(&self, entry: SwpEntry, is_cache_only: bool) {
+    fn mark_pointer(&self, entry: SwpEntry, holder: Holder) {
         let device = self.device(entry.ty()).expect("a device stays on while it backs a slot");
-        device.clusters.mark_cache_only(entry.offset(), is_cache_only);
+        device.clusters.mark_holder(entry.offset(), holder);
     }
 
     /// Says whether a virtual slot names a real one as its backing. Kernel: the check of the reverse map.

@@ -2,6 +2,7 @@
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::pieces::pieces;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
 use crate::machine::device::SwapDevice;
@@ -24,15 +25,10 @@ impl Piece {
 }
 
 /// Splits a range at cluster borders.
-fn pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece> {
-    let end = first.0 + nr_pages;
-    let mut at = first.0;
-    std::iter::from_fn(move || {
-        let nr_pages = (SWAPFILE_CLUSTER - at % SWAPFILE_CLUSTER).min(end - at);
-        let piece = (nr_pages > 0).then_some(Piece { first: SwpOffset(at), nr_pages });
-        at += nr_pages;
-        piece
-    })
+fn cluster_pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece> {
+    let start = u64::from(first.0);
+    pieces::<{ SWAPFILE_CLUSTER as u64 }>(start..start + u64::from(nr_pages))
+        .map(|piece| Piece { first: SwpOffset(piece.start as u32), nr_pages: (piece.end - piece.start) as u32 })
 }
 
 /// Takes the lock of a piece's cluster. Errors: `NotInUse` (ENOENT) there is no such cluster.
@@ -86,10 +82,10 @@ impl<'a> Operation<'a> {
     /// Puts a range that reaches over cluster borders, or nothing of it.
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
-        for piece in pieces(first, nr_pages) {
+        for piece in cluster_pieces(first, nr_pages) {
             check_referenced(device, &lock_piece(device, piece)?, piece)?;
         }
-        for piece in pieces(first, nr_pages) {
+        for piece in cluster_pieces(first, nr_pages) {
             self.put_locked(device, lock_piece(device, piece)?, piece)?;
         }
         Ok(())
@@ -159,11 +155,11 @@ impl<'a> Operation<'a> {
     /// Adds one reference to each slot of a range, or to none. Kernel: `swap_dup_entry_direct`, for many.
     fn dup_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
-        for piece in pieces(first, nr_pages) {
+        for piece in cluster_pieces(first, nr_pages) {
             check_referenced(device, &lock_piece(device, piece)?, piece)?;
         }
         let mut nr_done = 0;
-        for piece in pieces(first, nr_pages) {
+        for piece in cluster_pieces(first, nr_pages) {
             let (nr_piece, result) = self.dup_piece(device, piece);
             nr_done += nr_piece;
             if let Err(error) = result {
@@ -191,7 +187,7 @@ impl<'a> Operation<'a> {
     }
 
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
-        for piece in pieces(first, nr_done) {
+        for piece in cluster_pieces(first, nr_done) {
             let ci = device.clusters.lock_used(piece.first.cluster());
             // Not a plain decrement: the other references may have gone meanwhile, and then this frees the slots.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");

@@ -14,8 +14,8 @@ use crate::cluster::ClusterGuard;
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::Operation;
 use crate::machine::device::SwapDevice;
-use crate::slots::owner::CacheExit;
-use crate::table::{DupStep, PutStep, Shadow};
+use crate::slots::owner::{CacheExit, LockedSlots};
+use crate::table::{DupStep, Holder, PutStep, Shadow};
 
 impl<'a> Operation<'a> {
     /// Takes a folio out of the cache and frees its slots without references; the cache's references stay with the
@@ -32,7 +32,8 @@ impl<'a> Operation<'a> {
         debug_assert!(!folio.has(FolioFlags::WRITEBACK), "a folio under writeback stays cached");
         let entry = folio.entry().expect("the caller checked that the folio is cached");
         let (slot, nr) = (entry.offset().in_cluster(), folio.nr_pages());
-        let records = self.removal_shadows((device, ci), slot..slot + nr as usize, folio, leave);
+        let slots = slot..slot + nr as usize;
+        let records = self.removal_shadows(LockedSlots { device, ci, slots }, folio, leave);
         let table = ci.table().expect("cached slots have a table");
         let mut nr_unused = 0;
         for slot in slot..slot + nr as usize {
@@ -78,7 +79,7 @@ impl<'a> Operation<'a> {
     pub(crate) fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
         let table = ci.table().expect("a slot in use has a table");
         if table.get(slot).is_cache_only() {
-            self.mark_backing(device, ci, slot, false);
+            self.mark_backing(device, ci, slot, Holder::References);
         }
         match table.get(slot).dup().expect("the caller checked the kind") {
             DupStep::Inline(entry) => table.set(slot, entry),
@@ -104,7 +105,7 @@ impl<'a> Operation<'a> {
             PutStep::Inline(entry) => {
                 table.set(slot, entry);
                 if entry.is_cache_only() {
-                    self.mark_backing(device, ci, slot, true);
+                    self.mark_backing(device, ci, slot, Holder::CacheOnly);
                 }
             }
             PutStep::Extended => {

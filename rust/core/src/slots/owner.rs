@@ -105,6 +105,23 @@ impl MemCgroups {
     }
 }
 
+/// Slots of one locked cluster.
+#[derive(Debug)]
+pub(crate) struct LockedSlots<'a, 'c> {
+    pub(crate) device: &'a SwapDevice,
+    pub(crate) ci: &'a mut ClusterGuard<'c>,
+    /// Their numbers in the cluster.
+    pub(crate) slots: Range<usize>,
+}
+
+/// The group that pays for a folio that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payer<'s> {
+    pub(crate) group: &'s MemCgroup,
+    /// The slots of a dead group stay that group's although another group pays for the memory.
+    pub(crate) keeps_owner: bool,
+}
+
 impl<'a> Operation<'a> {
     /// Says who pays for a slot that is swapped out, 0 for nobody. `ci` is its locked cluster.
     #[inline]
@@ -267,15 +284,8 @@ impl<'a> Operation<'a> {
 
     /// Settles what the slots of a folio were charged with, now that its memory is charged to `payer` and it is bound.
     ///
-    /// With `keeps_owner` the slots of a dead group stay its own although another one pays for the memory.
     /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step IN3. Errors: `NotCached`.
-    pub(crate) fn settle_swapin(
-        &mut self,
-        folio: &LockedFolio<'_>,
-        owner: MemcgId,
-        payer: &MemCgroup,
-        keeps_owner: bool,
-    ) -> Result<()> {
+    pub(crate) fn settle_swapin(&mut self, folio: &LockedFolio<'_>, owner: MemcgId, payer: Payer<'_>) -> Result<()> {
         let groups = self.swap.memcg().expect("it was charged");
         let nr_pages = u64::from(folio.nr_pages());
         let options = groups.options();
@@ -288,23 +298,18 @@ impl<'a> Operation<'a> {
                     folio.set(FolioFlags::SWAP_UNCHARGED);
                 }
             }
-            Some(owner) if options.owner_store.is_record() => self.settle_record(folio, owner, payer, keeps_owner)?,
-            Some(owner) => self.settle_shadow(folio, owner, payer, keeps_owner)?,
+            Some(owner) if options.owner_store.is_record() => self.settle_record(folio, owner, payer)?,
+            Some(owner) => self.settle_shadow(folio, owner, payer)?,
         }
         if !options.counts_swapcached_without_group() {
-            payer.count(MemcgStat::Swapcached, nr_pages as i64);
+            payer.group.count(MemcgStat::Swapcached, nr_pages as i64);
         }
         Ok(())
     }
 
     /// The owner was in the shadow: from now on it is the folio's.
-    fn settle_shadow(
-        &mut self,
-        folio: &LockedFolio<'_>,
-        owner: &MemCgroup,
-        payer: &MemCgroup,
-        keeps_owner: bool,
-    ) -> Result<()> {
+    fn settle_shadow(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
+        let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
         let nr_pages = u64::from(folio.nr_pages());
         match (keeps_owner, groups.do_memsw_account()) {
@@ -329,13 +334,8 @@ impl<'a> Operation<'a> {
     }
 
     /// The owner is recorded beside the entries, where it stays on v2.
-    fn settle_record(
-        &mut self,
-        folio: &LockedFolio<'_>,
-        owner: &MemCgroup,
-        payer: &MemCgroup,
-        keeps_owner: bool,
-    ) -> Result<()> {
+    fn settle_record(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
+        let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
         let nr_pages = u64::from(folio.nr_pages());
         if groups.do_memsw_account() {
@@ -350,15 +350,14 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Decides what the slots of a locked folio record that leaves the cache, and moves charges and pins accordingly. `ci`
-    /// is their locked cluster. Kernel: the owner step of `__swap_cache_del_folio`.
+    /// Decides what the slots of a locked folio record that leaves the cache, and moves charges and pins accordingly. Kernel: the owner step of `__swap_cache_del_folio`.
     pub(crate) fn removal_shadows(
         &mut self,
-        (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
-        slots: Range<usize>,
+        at: LockedSlots<'_, '_>,
         folio: &LockedFolio<'_>,
         leave: CacheExit<'_>,
     ) -> SlotShadows {
+        let LockedSlots { device, ci, slots } = at;
         let (evict, shadow) = match leave {
             CacheExit::Uncharged(shadow) => return SlotShadows::both(shadow),
             CacheExit::Reclaimed(evict) => (Some(evict), Shadow::default()),
@@ -430,14 +429,8 @@ impl<'a> Operation<'a> {
     /// Uncharges slots that are about to be NULL, one call a run of equal owner; virtual ones have lost what was behind
     /// them. Kernel: in `swap_entries_free`.
     #[inline(never)]
-    pub(crate) fn uncharge_slots(
-        &self,
-        groups: &MemCgroups,
-        (device, ci): (&SwapDevice, &mut ClusterGuard<'_>),
-        table: &SwapTable,
-        slot: usize,
-        nr: u32,
-    ) {
+    pub(crate) fn uncharge_slots(&self, groups: &MemCgroups, table: &SwapTable, at: LockedSlots<'_, '_>) {
+        let LockedSlots { device, ci, slots } = at;
         let is_charged = !device.is_virtual() || groups.do_memsw_account();
         let let_go = |owner, nr_run| match (is_charged, groups.lookup(owner)) {
             (true, _) => groups.uncharge_swap(owner, nr_run),
@@ -445,7 +438,7 @@ impl<'a> Operation<'a> {
             (false, None) => {}
         };
         let (mut owner, mut nr_run) = (MemcgId(0), 0);
-        for slot in slot..slot + nr as usize {
+        for slot in slots.clone() {
             let this = self.slot_owner(ci, table, slot);
             if this != owner {
                 let_go(owner, nr_run);
@@ -455,7 +448,7 @@ impl<'a> Operation<'a> {
         }
         let_go(owner, nr_run);
         if groups.options().owner_store != OwnerStore::Shadow {
-            ci.set_owner(slot, nr as usize, MemcgId(0));
+            ci.set_owner(slots.start, slots.len(), MemcgId(0));
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustix::io::Errno;
 
-use super::{Call, EIO, StorageStats, StorageTraits, SwapStorage};
-use crate::base::error::{Result, SwapError};
+use super::{Call, StorageStats, StorageTraits, SwapStorage};
+use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
@@ -44,7 +45,7 @@ impl Default for FaultPlan {
             fail_read_in: None,
             write_error_probability: 0.0,
             read_error_probability: 0.0,
-            errno: EIO,
+            errno: Errno::IO.raw_os_error(),
             tear_write_pages: None,
             delay_ns: 0,
         }
@@ -71,7 +72,7 @@ pub struct Faulty {
 /// What becomes of one write.
 enum Fate {
     Passes,
-    Fails(i32),
+    Fails(Errno),
     Tears(u32),
 }
 
@@ -82,6 +83,10 @@ fn is_due(count: &mut Option<u64>) -> bool {
 }
 
 impl State {
+    fn errno(&self) -> Errno {
+        Errno::from_raw_os_error(self.plan.errno)
+    }
+
     fn delay_ns(&mut self) -> u64 {
         self.delayed_calls += u64::from(self.plan.delay_ns > 0);
         self.plan.delay_ns
@@ -95,15 +100,15 @@ impl State {
         }
         if fails || self.rng.random_bool(self.plan.write_error_probability) {
             self.injected_write_errors += 1;
-            return Fate::Fails(self.plan.errno);
+            return Fate::Fails(self.errno());
         }
         Fate::Passes
     }
 
-    fn read_fails(&mut self) -> Option<i32> {
+    fn read_fails(&mut self) -> Option<Errno> {
         let fails = is_due(&mut self.plan.fail_read_in) || self.rng.random_bool(self.plan.read_error_probability);
         self.injected_read_errors += u64::from(fails);
-        fails.then_some(self.plan.errno)
+        fails.then(|| self.errno())
     }
 }
 
@@ -126,13 +131,11 @@ impl Faulty {
         Self { inner, state: SpinMutex::new(state) }
     }
 
-    /// Replaces the plan; calls that begin later follow it. Errors: `OutOfRange` (EINVAL), and the old plan stays.
+    /// Replaces the plan; calls that begin later follow it. Errors: `BadShare`, `OutOfRange` (EINVAL), and the old plan stays.
     pub fn set_plan(&self, plan: FaultPlan) -> Result<()> {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
-            if !(0.0..=1.0).contains(&p) {
-                return Err(SwapError::BadShare { what: "error probability", value: p.to_string(), high: 1 });
-            }
+            check_share("error probability", p, 1)?;
         }
         if !(1..=4095).contains(&plan.errno) {
             return out_of_range("errno", plan.errno.into(), 1, 4095);
@@ -182,7 +185,7 @@ impl SwapStorage for Faulty {
                 if bytes > 0 {
                     self.inner.write(first, &data[..bytes])?;
                 }
-                Err(call.failed(EIO, format!("injected: torn after {pages} pages")))
+                Err(call.failed(Errno::IO, format!("injected: torn after {pages} pages")))
             }
         }
     }

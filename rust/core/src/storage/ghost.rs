@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::file::cause;
-use super::{Call, EIO, StorageTraits, SwapStorage};
+use super::{Call, StorageTraits, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
 use crate::base::types::SwpOffset;
@@ -80,7 +82,7 @@ impl SwapStorage for Ghost {
 
     /// There is nothing to read: what asks here has lost its page. Errors: `Io` (EIO).
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
-        Err(Call::new("read", self.kind(), first, data.len()).failed(EIO, "a ghost keeps no pages"))
+        Err(Call::new("read", self.kind(), first, data.len()).failed(Errno::IO, "a ghost keeps no pages"))
     }
 }
 

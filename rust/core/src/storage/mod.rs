@@ -20,7 +20,9 @@ pub use null::Null;
 pub use ram::Ram;
 pub use zram::{Algorithm, Zram, ZramOptions};
 
-use crate::base::error::{EIO, Result, SwapError};
+use rustix::io::Errno;
+
+use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
@@ -85,9 +87,6 @@ pub trait SwapStorage: Send + Sync + Debug {
     }
 }
 
-const ENOMEM: i32 = 12;
-const EINVAL: i32 = 22;
-
 /// One call on a storage, kept for the words of its error.
 #[derive(Clone, Copy, Debug)]
 struct Call<'a> {
@@ -104,7 +103,7 @@ impl<'a> Call<'a> {
     }
 
     #[cold]
-    fn failed(self, errno: i32, what: impl Into<String>) -> SwapError {
+    fn failed(self, errno: Errno, what: impl Into<String>) -> SwapError {
         let Self { op, storage, first, nr_pages } = self;
         SwapError::Io { op, storage: storage.into(), first: first.0, nr_pages, errno, what: what.into() }
     }

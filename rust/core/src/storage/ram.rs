@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Call, ENOMEM, StorageStats, StorageTraits, SwapStorage};
+use rustix::io::Errno;
+
+use super::{Call, StorageStats, StorageTraits, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
 use crate::base::sync::SpinMutex;
@@ -87,7 +89,7 @@ impl SwapStorage for Ram {
             }
             let Some(page) = new_page(data) else {
                 self.forget_range(first, call.nr_pages);
-                return Err(call.failed(ENOMEM, "no memory for a page"));
+                return Err(call.failed(Errno::NOMEM, "no memory for a page"));
             };
             if chunk[slot.in_cluster()].lock().replace(page).is_none() {
                 // Relaxed: one number of its own, read for display.

@@ -2,67 +2,35 @@
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_PRIORITY;
+use crate::base::words::words;
 
-/// Which discards are wanted, given a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Discard {
-    /// None.
-    #[default]
-    None,
-    /// Everything at swapon.
-    Once,
-    /// Every cluster that empties.
-    Pages,
-    /// Both.
-    Both,
-}
-
-impl Discard {
-    /// Finds a policy by its mount-option word. Errors: `UnknownName` (EINVAL).
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "none" => Ok(Self::None),
-            "once" => Ok(Self::Once),
-            "pages" => Ok(Self::Pages),
-            "both" => Ok(Self::Both),
-            _ => Err(SwapError::UnknownName { what: "discard", name: name.into(), known: "none, once, pages, both" }),
-        }
+words! {
+    /// Which discards are wanted, given a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
+    #[derive(Default)]
+    pub enum Discard: "discard" {
+        /// None.
+        #[default]
+        None = "none",
+        /// Everything at swapon.
+        Once = "once",
+        /// Every cluster that empties.
+        Pages = "pages",
+        /// Both.
+        Both = "both",
     }
 }
 
-/// Who counts a ghost device's slots as swap space.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Visibility {
-    /// Shown, and counted in every total. Kernel: as posted.
-    #[default]
-    Visible,
-    /// Shown without a size, counted nowhere.
-    Listed,
-    /// Neither shown nor counted. Kernel: as merged.
-    Hidden,
-}
-
-impl Visibility {
-    /// Finds a visibility by name. Errors: `UnknownName` (EINVAL).
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "visible" => Ok(Self::Visible),
-            "listed" => Ok(Self::Listed),
-            "hidden" => Ok(Self::Hidden),
-            _ => {
-                let (what, known) = ("visibility", "visible, listed, hidden");
-                Err(SwapError::UnknownName { what, name: name.into(), known })
-            }
-        }
-    }
-
-    /// Returns its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Visible => "visible",
-            Self::Listed => "listed",
-            Self::Hidden => "hidden",
-        }
+words! {
+    /// Who counts a ghost device's slots as swap space.
+    #[derive(Default)]
+    pub enum Visibility: "visibility" {
+        /// Shown, and counted in every total. Kernel: as posted.
+        #[default]
+        Visible = "visible",
+        /// Shown without a size, counted nowhere.
+        Listed = "listed",
+        /// Neither shown nor counted. Kernel: as merged.
+        Hidden = "hidden",
     }
 }
 

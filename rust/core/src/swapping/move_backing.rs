@@ -3,32 +3,23 @@
 use super::swapin::{Orders, Swapin};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpEntry, SwpType};
+use crate::base::words::words;
+use crate::datapath::backing::Content;
 use crate::folio::{FolioFlags, FolioRef, check_home};
 use crate::machine::Swap;
 use crate::table::Backing;
 
-/// What became of a slot whose data was to go to another device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Moved {
-    /// The data is there, and the slots it was in are free.
-    Done,
-    /// The virtual slot was freed: nothing is left to move.
-    Freed,
-    /// The folio is locked or under writeback, or the data is on no real slots, or not on a run of them.
-    Skipped,
-    /// The other device has no run for it.
-    NoRoom,
-}
-
-impl Moved {
-    /// Returns the word for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Freed => "freed",
-            Self::Skipped => "skipped",
-            Self::NoRoom => "no_room",
-        }
+words! {
+    /// What became of a slot whose data was to go to another device.
+    pub enum Moved: "result" {
+        /// The data is there, and the slots it was in are free.
+        Done = "done",
+        /// The virtual slot was freed: nothing is left to move.
+        Freed = "freed",
+        /// The folio is locked or under writeback, or the data is on no real slots, or not on a run of them.
+        Skipped = "skipped",
+        /// The other device has no run for it.
+        NoRoom = "no_room",
     }
 }
 
@@ -53,7 +44,7 @@ impl Swap {
         }
         // The only copy from here on, whatever becomes of the rest.
         locked.set(FolioFlags::DIRTY);
-        on_cpu.begin_writeout(&locked, false)?;
+        on_cpu.begin_writeout(&locked, Content::Bytes)?;
         on_cpu.realloc_locked(&locked)
     }
 

@@ -57,6 +57,15 @@ pub(crate) struct NewFolio<'r> {
     pub(crate) notice: Option<RefaultNotice>,
 }
 
+/// Why a slot is read alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReadReason {
+    /// A fault wants the page.
+    Fault,
+    /// The page may be wanted soon: its folio is marked and counted as read ahead.
+    Readahead,
+}
+
 impl Swap {
     /// Allocates a folio of one order, inserts it, charges it. Step IN2 and IN3. Kernel: `__swap_cache_alloc`.
     fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
@@ -231,12 +240,12 @@ impl Swap {
     /// Finds the folio of a slot or reads it alone; what readahead and asynchronous faults use. `Ok(None)`: the slot is
     /// free, or there is no memory. Errors: `NoDevice` (ENOENT), `BadRange` (EINVAL), `Io`.
     ///
-    /// With `is_readahead` a folio that is read is marked and counted. Kernel: `swap_cache_read_folio`.
+    /// Kernel: `swap_cache_read_folio`.
     pub(crate) fn swap_cache_read_folio<'r>(
         &'r self,
         entry: SwpEntry,
         how: &Swapin<'r>,
-        is_readahead: bool,
+        reason: ReadReason,
     ) -> Result<Option<(FolioRef<'r>, bool)>> {
         if self.on_cpu(how.cpu)?.swap_count(entry)? == 0 {
             // A slot that only the cache holds has a folio, too.
@@ -244,7 +253,7 @@ impl Swap {
         }
         let found = self.swapin_folio_or_none(entry, &Swapin { orders: Orders::ZERO, ..*how })?;
         if let Some((folio, true)) = &found
-            && is_readahead
+            && reason == ReadReason::Readahead
         {
             folio.set(FolioFlags::READAHEAD);
             self.on_cpu(how.cpu)?.counters().count(Event::SwapRa, 1);
@@ -263,10 +272,11 @@ impl Swap {
     ) -> Result<Option<(FolioRef<'r>, bool)>> {
         let mut was_read = false;
         for (entry, is_target) in window {
-            let read = self.swap_cache_read_folio(entry, how, !is_target);
+            let reason = if is_target { ReadReason::Fault } else { ReadReason::Readahead };
+            let read = self.swap_cache_read_folio(entry, how, reason);
             was_read |= is_target && read?.is_some_and(|(_, is_new)| is_new);
         }
-        let found = self.swap_cache_read_folio(targ, how, false)?;
+        let found = self.swap_cache_read_folio(targ, how, ReadReason::Fault)?;
         Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
     }
 
@@ -282,7 +292,7 @@ impl Swap {
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;
         let window = self.readahead.window(targ.offset(), device.max_pages());
         match window.nr_pages() {
-            0 | 1 => self.swap_cache_read_folio(targ, how, false),
+            0 | 1 => self.swap_cache_read_folio(targ, how, ReadReason::Fault),
             _ => {
                 let slots = window.slots().map(|offset| (device.entry_at(offset), offset == targ.offset()));
                 self.read_window(targ, slots, how)

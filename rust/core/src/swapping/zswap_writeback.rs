@@ -12,6 +12,15 @@ use crate::table::Shadow;
 use crate::workingset::RefaultContext;
 use crate::zswap::{ZswapStat, damaged};
 
+/// What a pass over entries does once a page turns out to be in the swap cache already: a fault was quicker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AtFault {
+    /// The pass goes on with the next entry.
+    GoOn,
+    /// The pass ends, because the pages that follow are likely to be wanted, too.
+    Stop,
+}
+
 /// What became of one entry that was to be written back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Written {
@@ -115,12 +124,12 @@ impl Swap {
 
     /// Looks at up to so many entries of a group, at each once, and returns how many it wrote back: what gets its second chance
     /// has it until the next look.
-    fn shrink_entries(&self, css: Option<CssId>, nr: u64, stops_at_fault: bool, cpu: CpuId) -> u64 {
+    fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         let mut nr_written = 0;
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
             let Some(look) = self.shrink_one(css, cpu) else { break };
             nr_written += u64::from(look == Some(Written::Yes));
-            if stops_at_fault && look == Some(Written::IsFaulted) {
+            if at_fault == AtFault::Stop && look == Some(Written::IsFaulted) {
                 break;
             }
         }
@@ -143,7 +152,7 @@ impl Swap {
         if !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
             return Err(SwapError::NothingToShrink);
         }
-        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, false, cpu) {
+        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, AtFault::GoOn, cpu) {
             0 => Err(SwapError::NoneWritten),
             nr => Ok(nr),
         }
@@ -159,7 +168,7 @@ impl Swap {
             let group = self.memcg().map(|groups| groups.get(css));
             if nr_written < nr_pages && self.is_zswap_writeback_enabled(group) {
                 let nr = (nr_pages - nr_written).min(ZSWAP_SHRINK_BATCH);
-                nr_written += self.shrink_entries(group.map(MemCgroup::css), nr, false, cpu);
+                nr_written += self.shrink_entries(group.map(MemCgroup::css), nr, AtFault::GoOn, cpu);
             }
         }
         Ok(nr_written)
@@ -242,6 +251,6 @@ impl ZswapShrinker for ZswapWriteback {
 
     /// Kernel: `zswap_shrinker_scan`.
     fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64 {
-        swap.shrink_entries(css, swap.zswap_shrinker_count(css) >> priority, true, cpu)
+        swap.shrink_entries(css, swap.zswap_shrinker_count(css) >> priority, AtFault::Stop, cpu)
     }
 }

@@ -34,6 +34,15 @@ const _: () = assert!(size_of::<SwapTable>() == PAGE_SIZE, "a table is one page"
 #[expect(unsafe_code, reason = "tables live in zeroed mappings")]
 unsafe impl Zeroable for SwapTable {}
 
+/// What holds the virtual slot that a Pointer names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Holder {
+    /// The swap cache, and no reference.
+    CacheOnly,
+    /// A reference, cached or not.
+    References,
+}
+
 impl SwapTable {
     /// Reads an entry. Without the cluster lock this is a snapshot.
     #[inline]
@@ -68,14 +77,13 @@ impl SwapTable {
         }
     }
 
-    /// Says in a Pointer whether its owner is held by the swap cache alone; the owner's cluster lock is held, not this one's.
-    pub(crate) fn mark_cache_only(&self, index: usize, is_cache_only: bool) {
+    /// Says in a Pointer what holds its owner; the owner's cluster lock is held, not this one's.
+    pub(crate) fn mark_holder(&self, index: usize, holder: Holder) {
         // Relaxed: others only look at the bit; what they do about it is checked again under the owner's locks.
-        if is_cache_only {
-            self.0[index].fetch_or(SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed);
-        } else {
-            self.0[index].fetch_and(!SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed);
-        }
+        match holder {
+            Holder::CacheOnly => self.0[index].fetch_or(SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
+            Holder::References => self.0[index].fetch_and(!SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
+        };
     }
 
     /// Says whether a whole run is free; the cluster lock is held.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mglru::Mglru;
+use crate::base::index_list::IndexList;
 use crate::base::limits::NODES_SHIFT;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{CssId, MemcgId};
@@ -47,13 +48,11 @@ impl LruList {
     }
 }
 
-/// Both ends of one list and the pages on it. Links are in the folios.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// One list and the pages on it. Links are in the folios.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LruHead {
-    /// The folio that came last, by the number of its first page; 0 for none.
-    pub(crate) first: u32,
-    /// The folio that is looked at next.
-    pub(crate) last: u32,
+    /// Folios by the number of their first page: the first one came last, the last one is looked at next.
+    pub(crate) list: IndexList,
     /// Pages on the list, descendants' not included.
     pub(crate) nr_pages: u64,
 }

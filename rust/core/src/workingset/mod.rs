@@ -10,11 +10,11 @@ pub mod mglru;
 
 use std::ptr;
 
-pub(crate) use lruvec::LruHead;
 pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat};
 
-use crate::base::error::{Result, SwapError};
+use crate::base::error::Result;
 use crate::base::limits::{EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, SWP_TB_FLAGS_BITS};
+use crate::base::words::unknown_name;
 use crate::table::Shadow;
 
 const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;
@@ -143,7 +143,7 @@ impl Workingset {
         match name {
             "classic" => Ok(Self::Classic { bucket_order: bucket_order(total_pages, EVICTION_BITS) }),
             "mglru" => Ok(Self::Mglru),
-            _ => Err(SwapError::UnknownName { what: "workingset", name: name.into(), known: "classic, mglru" }),
+            _ => Err(unknown_name("workingset", name, &["classic", "mglru"])),
         }
     }
 

@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn threads_lose_nothing() {
-        for (_, profile) in Profile::NAMES {
+        for &profile in Profile::ALL {
             let report = stress(&StressSpec { profile, ..spec() }, || true).expect("nothing lost");
             assert!(report.ops > 0 && report.failures > 0 && report.dups > 0 && report.cached_folios > 0, "{report:?}");
         }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::types::{CssId, SwpEntry, ZswapId};
 use crate::compress::zsmalloc::Handle;
 
 const CHUNK: usize = 1024;
-const NIL: u32 = 0;
+/// What stands behind the last free number; numbers begin at 1.
+const NO_NUMBER: u32 = 0;
 
 /// One page in zswap. Kernel: `struct zswap_entry`.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +42,55 @@ impl Entry {
 
 const _: () = assert!(size_of::<Entry>() <= 40, "forty bytes a page in zswap");
 
+/// Every entry, by number.
+#[derive(Debug, Default)]
+struct Chunks(Vec<Box<[Entry]>>);
+
+impl Chunks {
+    fn get(&self, number: u32) -> &Entry {
+        let at = number as usize - 1;
+        &self.0[at / CHUNK][at % CHUNK]
+    }
+
+    fn get_mut(&mut self, number: u32) -> &mut Entry {
+        let at = number as usize - 1;
+        &mut self.0[at / CHUNK][at % CHUNK]
+    }
+}
+
+impl Links for &mut Chunks {
+    fn links(&self, at: u32) -> (u32, u32) {
+        let entry = self.get(at);
+        (entry.older, entry.younger)
+    }
+
+    fn set_links(&mut self, at: u32, prev: u32, next: u32) {
+        let entry = self.get_mut(at);
+        (entry.older, entry.younger) = (prev, next);
+    }
+
+    fn set_prev(&mut self, at: u32, prev: u32) -> bool {
+        let is_entry = at != NIL;
+        if is_entry {
+            self.get_mut(at).older = prev;
+        }
+        is_entry
+    }
+
+    fn set_next(&mut self, at: u32, next: u32) -> bool {
+        let is_entry = at != NIL;
+        if is_entry {
+            self.get_mut(at).younger = next;
+        }
+        is_entry
+    }
+}
+
 /// The entries of one group by age. Kernel: a `list_lru_one`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lru {
-    oldest: u32,
-    youngest: u32,
+    /// By number, the oldest first.
+    by_age: IndexList,
     len: u64,
     /// Swap-ins of the group that went to a device and were not accounted for yet. Kernel: `nr_disk_swapins`.
     nr_disk_swapins: u64,
@@ -53,7 +99,7 @@ struct Lru {
 /// All entries; the caller holds the lock around it.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    chunks: Vec<Box<[Entry]>>,
+    chunks: Chunks,
     first_free: u32,
     /// Numbers ever given out; the next fresh one is one more.
     nr_numbers: u32,
@@ -67,31 +113,26 @@ fn free_link(next: u32) -> Entry {
 }
 
 impl Entries {
-    fn entry(&mut self, number: u32) -> &mut Entry {
-        let at = number as usize - 1;
-        &mut self.chunks[at / CHUNK][at % CHUNK]
-    }
-
     /// Numbers an entry. `None`: there are no numbers left, or no memory.
     pub(super) fn add(&mut self, entry: Entry) -> Option<ZswapId> {
         let number = match self.first_free {
-            NIL => {
-                let number = self.nr_numbers.checked_add(1)?;
-                if number as usize > self.chunks.len() * CHUNK {
+            NO_NUMBER => {
+                let number = Some(self.nr_numbers + 1).filter(|&number| number != NIL)?;
+                if number as usize > self.chunks.0.len() * CHUNK {
                     let mut chunk = Vec::new();
                     chunk.try_reserve_exact(CHUNK).ok()?;
-                    chunk.resize(CHUNK, free_link(NIL));
-                    self.chunks.push(chunk.into());
+                    chunk.resize(CHUNK, free_link(NO_NUMBER));
+                    self.chunks.0.push(chunk.into());
                 }
                 self.nr_numbers = number;
                 number
             }
             number => {
-                self.first_free = self.entry(number).younger;
+                self.first_free = self.chunks.get_mut(number).younger;
                 number
             }
         };
-        *self.entry(number) = entry;
+        *self.chunks.get_mut(number) = entry;
         self.nr_used += 1;
         NonZeroU32::new(number).map(ZswapId)
     }
@@ -100,71 +141,53 @@ impl Entries {
     pub(super) fn remove(&mut self, id: ZswapId) -> Entry {
         let number = id.0.get();
         self.unlink(number);
-        let entry = *self.entry(number);
-        *self.entry(number) = free_link(self.first_free);
+        let entry = *self.chunks.get_mut(number);
+        *self.chunks.get_mut(number) = free_link(self.first_free);
         self.first_free = number;
         self.nr_used -= 1;
         entry
     }
 
     /// Returns a copy of an entry.
-    pub(super) fn get(&mut self, id: ZswapId) -> Entry {
-        *self.entry(id.0.get())
+    pub(super) fn get(&self, id: ZswapId) -> Entry {
+        *self.chunks.get(id.0.get())
     }
 
     /// Puts an entry on the young end of its group's list, referenced: it survives the first look at it.
     pub(super) fn list(&mut self, id: ZswapId) {
-        self.entry(id.0.get()).is_referenced = true;
+        self.chunks.get_mut(id.0.get()).is_referenced = true;
         self.link_young(id.0.get());
     }
 
     fn link_young(&mut self, number: u32) {
-        let css = self.entry(number).css;
-        let lru = self.lrus.entry(css).or_default();
-        let youngest = std::mem::replace(&mut lru.youngest, number);
-        if youngest == NIL {
-            lru.oldest = number;
-        }
+        let entry = self.chunks.get_mut(number);
+        entry.is_listed = true;
+        let lru = self.lrus.entry(entry.css).or_default();
+        lru.by_age.push_last(&mut self.chunks, number);
         lru.len += 1;
-        let entry = self.entry(number);
-        (entry.older, entry.younger, entry.is_listed) = (youngest, NIL, true);
-        if youngest != NIL {
-            self.entry(youngest).younger = number;
-        }
     }
 
     fn unlink(&mut self, number: u32) {
-        let Entry { older, younger, css, is_listed, .. } = *self.entry(number);
-        if !is_listed {
+        let entry = self.chunks.get_mut(number);
+        if !std::mem::replace(&mut entry.is_listed, false) {
             return;
         }
+        let css = entry.css;
         let lru = self.lrus.get_mut(&css).expect("a listed entry is on its group's list");
+        lru.by_age.unlink(&mut self.chunks, number);
         lru.len -= 1;
-        if older == NIL {
-            lru.oldest = younger;
-        }
-        if younger == NIL {
-            lru.youngest = older;
-        }
         if (lru.len, lru.nr_disk_swapins) == (0, 0) {
             self.lrus.remove(&css);
         }
-        if older != NIL {
-            self.entry(older).younger = younger;
-        }
-        if younger != NIL {
-            self.entry(younger).older = older;
-        }
-        self.entry(number).is_listed = false;
     }
 
     /// Looks at the oldest entry of a group. One that was referenced is so no more, goes to the young end and gets its second
     /// chance: `Some(None)`. Else it goes there too, so that who fails at it is not given it again, and is returned.
     /// `None`: the list is empty.
     pub(super) fn scan_oldest(&mut self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
-        let number = self.lrus.get(&css).map_or(NIL, |lru| lru.oldest);
-        let id = ZswapId(NonZeroU32::new(number)?);
-        let entry = self.entry(number);
+        let number = self.lrus.get(&css)?.by_age.first();
+        let id = ZswapId(NonZeroU32::new(number).filter(|_| number != NIL)?);
+        let entry = self.chunks.get_mut(number);
         let (swp, had_chance) = (entry.swp, !std::mem::replace(&mut entry.is_referenced, false));
         self.unlink(number);
         self.link_young(number);
@@ -191,12 +214,12 @@ impl Entries {
 
     /// Returns the entries in use, and the bytes of all that there is room for.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.nr_used, (self.chunks.len() * CHUNK * size_of::<Entry>()) as u64)
+        (self.nr_used, (self.chunks.0.len() * CHUNK * size_of::<Entry>()) as u64)
     }
 
     /// Calls for every entry in use, for `check()`.
     pub(super) fn for_each(&self, mut body: impl FnMut(ZswapId, &Entry)) {
-        let numbered = self.chunks.iter().flat_map(|chunk| chunk.iter()).zip(1..=self.nr_numbers);
+        let numbered = self.chunks.0.iter().flat_map(|chunk| chunk.iter()).zip(1..=self.nr_numbers);
         for (entry, number) in numbered {
             if let Some(number) = NonZeroU32::new(number).filter(|_| entry.swp != SwpEntry::NONE) {
                 body(ZswapId(number), entry);

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustix::io::Errno;
 
-use crate::base::error::{EIO, Result, SwapError};
+use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::{PAGE_SIZE, ZSWAP_MAP_SHARDS, ZSWAP_POOLS_MAX, ZSWAP_TREE_PAGES};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, SwpEntry, ZswapId};
@@ -123,7 +124,16 @@ struct Zpool {
 /// Says that the data of a slot's page is damaged.
 pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
     let (op, storage, what) = ("read", "zswap".into(), "its data is damaged".into());
-    SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: EIO, what }
+    SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: Errno::IO, what }
+}
+
+/// What becomes of a page that does not shrink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PoorPage {
+    /// The page is kept as it is.
+    Keep,
+    /// The page is not stored.
+    Reject,
 }
 
 /// Why a page was not stored.
@@ -202,19 +212,22 @@ impl Zswap {
         Ok(())
     }
 
-    /// Plans failures, in place of those planned before.
-    pub fn set_faults(&self, faults: ZswapFaults) {
+    /// Plans failures, in place of those planned before. Errors: `BadShare` (EINVAL) a probability, and the old plan stays.
+    pub fn set_faults(&self, faults: ZswapFaults) -> Result<()> {
+        let probabilities = [faults.entry_alloc, faults.pool_alloc, faults.compress, faults.decompress];
+        probabilities.into_iter().try_for_each(|probability| check_share("fault probability", probability, 1))?;
         let has_faults = faults != ZswapFaults { seed: faults.seed, ..ZswapFaults::default() };
         let dice = Dice { faults, rng: ChaCha8Rng::seed_from_u64(faults.seed) };
         *self.dice.lock() = has_faults.then_some(dice);
         self.has_faults.store(has_faults, Relaxed);
+        Ok(())
     }
 
     /// Throws the dice for one kind of failure.
     fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
         self.has_faults.load(Relaxed)
             && self.dice.lock().as_mut().is_some_and(|dice| {
-                let probability = probability(&dice.faults).clamp(0.0, 1.0);
+                let probability = probability(&dice.faults);
                 dice.rng.random_bool(probability)
             })
     }
@@ -331,14 +344,14 @@ impl Zswap {
         pools.iter().find(|pool| pool.number == number).expect("a pool stays while it has entries").clone()
     }
 
-    /// Compresses a page and keeps it; nobody finds it yet. With `takes_raw` what does not shrink is kept as it is. Kernel:
+    /// Compresses a page and keeps it; nobody finds it yet. Kernel:
     /// `zswap_store_page`, up to where the entry is published.
     pub(crate) fn store_page(
         &self,
         page: &[u8],
         swp: SwpEntry,
         css: Option<CssId>,
-        takes_raw: bool,
+        poor: PoorPage,
     ) -> std::result::Result<ZswapId, Rejected> {
         let reject = |stat| {
             self.count(stat);
@@ -353,7 +366,7 @@ impl Zswap {
             let packed = scratch.compress(pool.compressor, page).filter(|data| data.len() < PAGE_SIZE && !has_failed);
             let data = match packed {
                 Some(data) => data,
-                None if takes_raw => page,
+                None if poor == PoorPage::Keep => page,
                 None if has_failed => return Err(reject(ZswapStat::RejectCompressFail)),
                 None => return Err(reject(ZswapStat::RejectCompressPoor)),
             };

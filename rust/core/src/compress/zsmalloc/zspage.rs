@@ -4,10 +4,10 @@
 use std::sync::{Arc, RwLock};
 
 use super::class::{CHAIN_PAGES_MAX, Geometry, OBJECTS_MAX};
+use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
 
 const WORDS: usize = OBJECTS_MAX / 64;
-const NO_ZSPAGE: u32 = u32::MAX;
 /// Fullness groups of 10 % each; full zspages are in none. Kernel: `enum fullness_group`.
 const NR_GROUPS: usize = 10;
 
@@ -37,6 +37,26 @@ struct Zspage {
     next: u32,
 }
 
+impl Links for &mut [Zspage] {
+    fn links(&self, at: u32) -> (u32, u32) {
+        let Zspage { prev, next, .. } = self[at as usize];
+        (prev, next)
+    }
+
+    fn set_links(&mut self, at: u32, prev: u32, next: u32) {
+        let zspage = &mut self[at as usize];
+        (zspage.prev, zspage.next) = (prev, next);
+    }
+
+    fn set_prev(&mut self, at: u32, prev: u32) -> bool {
+        self.get_mut(at as usize).map(|zspage| zspage.prev = prev).is_some()
+    }
+
+    fn set_next(&mut self, at: u32, next: u32) -> bool {
+        self.get_mut(at as usize).map(|zspage| zspage.next = next).is_some()
+    }
+}
+
 /// The zspages of a class and their lists. Kernel: `struct size_class`.
 #[derive(Debug)]
 pub(super) struct Class {
@@ -44,7 +64,7 @@ pub(super) struct Class {
     zspages: Vec<Zspage>,
     /// Numbers of zspages without memory, linked by `next`.
     vacant: u32,
-    groups: [u32; NR_GROUPS],
+    groups: [IndexList; NR_GROUPS],
     /// Zspages with memory.
     nr_zspages: u64,
     /// Objects in use, counted by the pool.
@@ -56,8 +76,8 @@ pub(super) struct Class {
 impl Class {
     /// A class without zspages.
     pub(super) fn new(geometry: Geometry) -> Self {
-        let groups = [NO_ZSPAGE; NR_GROUPS];
-        let (zspages, vacant) = (Vec::new(), NO_ZSPAGE);
+        let groups = [IndexList::default(); NR_GROUPS];
+        let (zspages, vacant) = (Vec::new(), NIL);
         Self { geometry, zspages, vacant, groups, nr_zspages: 0, nr_objects: 0, data_bytes: 0 }
     }
 
@@ -81,17 +101,11 @@ impl Class {
     }
 
     fn unlink(&mut self, zspage: u32) {
-        let Zspage { group, prev, next, .. } = *self.at(zspage);
-        if usize::from(group) == NR_GROUPS {
+        let group = usize::from(self.at(zspage).group);
+        if group == NR_GROUPS {
             return;
         }
-        match prev {
-            NO_ZSPAGE => self.groups[usize::from(group)] = next,
-            prev => self.at(prev).next = next,
-        }
-        if next != NO_ZSPAGE {
-            self.at(next).prev = prev;
-        }
+        self.groups[group].unlink(&mut self.zspages[..], zspage);
         self.at(zspage).group = NR_GROUPS as u8;
     }
 
@@ -103,28 +117,24 @@ impl Class {
         }
         self.unlink(zspage);
         if wanted < NR_GROUPS {
-            let head = std::mem::replace(&mut self.groups[wanted], zspage);
-            if head != NO_ZSPAGE {
-                self.at(head).prev = zspage;
-            }
-            let here = self.at(zspage);
-            (here.group, here.prev, here.next) = (wanted as u8, NO_ZSPAGE, head);
+            self.groups[wanted].push_first(&mut self.zspages[..], zspage);
+            self.at(zspage).group = wanted as u8;
         }
     }
 
     /// Adds an empty zspage.
     pub(super) fn add(&mut self, memory: Memory) -> Result<(), Full> {
         let zspage = match self.vacant {
-            NO_ZSPAGE => {
-                let new = u32::try_from(self.zspages.len()).ok().filter(|&new| new != NO_ZSPAGE).ok_or(Full::System)?;
+            NIL => {
+                let new = u32::try_from(self.zspages.len()).ok().filter(|&new| new != NIL).ok_or(Full::System)?;
                 self.zspages.try_reserve(1).map_err(|_| Full::System)?;
                 self.zspages.push(Zspage {
                     memory: None,
                     used: [0; WORDS],
                     inuse: 0,
                     group: NR_GROUPS as u8,
-                    prev: NO_ZSPAGE,
-                    next: NO_ZSPAGE,
+                    prev: NIL,
+                    next: NIL,
                 });
                 new
             }
@@ -154,7 +164,7 @@ impl Class {
 
     /// Takes an object of the fullest zspage that is not full.
     pub(super) fn take(&mut self) -> Option<(u32, usize, Memory)> {
-        let zspage = self.groups.iter().rev().copied().find(|&head| head != NO_ZSPAGE)?;
+        let zspage = self.groups.iter().rev().map(IndexList::first).find(|&first| first != NIL)?;
         let (object, memory) = self.take_of(zspage);
         Some((zspage, object, memory))
     }
@@ -185,10 +195,10 @@ impl Class {
 
     /// Returns the emptiest and the fullest of the zspages that are not full, if they are two.
     pub(super) fn ends(&self) -> Option<(u32, u32)> {
-        let mut heads = self.groups.iter().copied().filter(|&head| head != NO_ZSPAGE);
+        let mut heads = self.groups.iter().map(IndexList::first).filter(|&first| first != NIL);
         let emptiest = heads.next()?;
         let fullest = heads.next_back().unwrap_or(self.zspages[emptiest as usize].next);
-        (fullest != NO_ZSPAGE).then_some((emptiest, fullest))
+        (fullest != NIL).then_some((emptiest, fullest))
     }
 }
 

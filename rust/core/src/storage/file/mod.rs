@@ -8,15 +8,15 @@ use std::os::unix::fs::FileExt;
 
 pub use open::FileOptions;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
-use super::{Call, EIO, StorageStats, StorageTraits, SwapStorage};
+use super::{Call, StorageStats, StorageTraits, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::DeviceSpec;
 
-const EOPNOTSUPP: i32 = 95;
 
 /// A swap file or block device with a SWAPSPACE2 header, locked against a second user while it is open.
 ///
@@ -31,12 +31,12 @@ pub struct File {
     spec: DeviceSpec,
 }
 
-/// Returns the system's number and its words.
+/// Returns the system's errno and its words; EIO where the system gives no errno.
 #[cold]
-pub(super) fn cause(error: &io::Error) -> (i32, String) {
+pub(super) fn cause(error: &io::Error) -> (Errno, String) {
     let words = error.to_string();
     let words = words.split(" (os error").next().unwrap_or_default().to_owned();
-    (error.raw_os_error().unwrap_or(EIO), words)
+    (Errno::from_io_error(error).unwrap_or(Errno::IO), words)
 }
 
 fn at_byte(slot: SwpOffset) -> u64 {
@@ -85,7 +85,7 @@ impl SwapStorage for File {
         let mut written = 0;
         while written < data.len() {
             match self.file.write_at(&data[written..], at_byte(first) + written as u64) {
-                Ok(0) => return Err(self.call("write", first, data.len()).failed(EIO, WROTE_NOTHING)),
+                Ok(0) => return Err(self.call("write", first, data.len()).failed(Errno::IO, WROTE_NOTHING)),
                 Ok(bytes) => written += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed("write", first, data.len(), &error)),
@@ -98,7 +98,7 @@ impl SwapStorage for File {
         let mut read = 0;
         while read < data.len() {
             match self.file.read_at(&mut data[read..], at_byte(first) + read as u64) {
-                Ok(0) => return Err(self.call("read", first, data.len()).failed(EIO, TRUNCATED)),
+                Ok(0) => return Err(self.call("read", first, data.len()).failed(Errno::IO, TRUNCATED)),
                 Ok(bytes) => read += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed("read", first, data.len(), &error)),
@@ -112,7 +112,7 @@ impl SwapStorage for File {
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         let bytes = nr_pages as usize * PAGE_SIZE;
         if !self.spec.can_discard {
-            return Err(self.call("discard", first, bytes).failed(EOPNOTSUPP, "no holes here"));
+            return Err(self.call("discard", first, bytes).failed(Errno::OPNOTSUPP, "no holes here"));
         }
         punch(&self.file, at_byte(first), bytes as u64).map_err(|error| self.failed("discard", first, bytes, &error))
     }
@@ -130,7 +130,7 @@ impl SwapStorage for File {
 fn punch(file: &fs::File, start_bytes: u64, bytes: u64) -> io::Result<()> {
     loop {
         match fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start_bytes, bytes) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             result => return result.map_err(Into::into),
         }
     }

@@ -6,15 +6,13 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock, major, minor};
+use rustix::io::Errno;
 
-use super::{EOPNOTSUPP, File, cause, punch};
+use super::{File, cause, punch};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
-use crate::storage::EINVAL;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::{DeviceSpec, Discard};
-
-const EWOULDBLOCK: i32 = 11;
 
 /// How a [`File`] is opened; the default asks the system for everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,7 +30,7 @@ pub struct FileOptions {
 #[repr(C, align(4096))]
 struct HeaderPage([u8; PAGE_SIZE]);
 
-fn failed(op: &'static str, path: &Path, errno: i32, what: String) -> SwapError {
+fn failed(op: &'static str, path: &Path, errno: Errno, what: String) -> SwapError {
     SwapError::Io { op, storage: path.display().to_string(), first: 0, nr_pages: 1, errno, what }
 }
 
@@ -85,17 +83,19 @@ impl File {
         let flags = if options.direct { OFlags::DIRECT } else { OFlags::empty() };
         how.read(true).write(true).custom_flags(flags.bits() as i32);
         let file = how.open(path).map_err(|error| match cause(&error) {
-            (EINVAL, _) if options.direct => failed("open", path, EINVAL, "its file system has no O_DIRECT".into()),
+            (Errno::INVAL, _) if options.direct => {
+                failed("open", path, Errno::INVAL, "its file system has no O_DIRECT".into())
+            }
             (errno, words) => failed("open", path, errno, words),
         })?;
         let meta = file.metadata().map_err(|error| os_failed("open", path, &error))?;
         let is_block_special = meta.file_type().is_block_device();
         if !is_block_special && !meta.is_file() {
-            return Err(failed("open", path, EINVAL, "neither a regular file nor a block device".into()));
+            return Err(failed("open", path, Errno::INVAL, "neither a regular file nor a block device".into()));
         }
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno.raw_os_error() {
-            EWOULDBLOCK => SwapError::StorageInUse(path.display().to_string()),
-            errno => os_failed("open", path, &io::Error::from_raw_os_error(errno)),
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => SwapError::StorageInUse(path.display().to_string()),
+            errno => os_failed("open", path, &errno.into()),
         })?;
         let SwapHeaderBytes { page, read } = read_header(&file).map_err(|error| os_failed("read", path, &error))?;
         let header = SwapHeader::parse(&page.0[..read])?;
@@ -165,7 +165,9 @@ impl File {
             // A file of our own that is of no use; the first error is the one to tell.
             let _ = fs::remove_file(path);
             match cause(&error) {
-                (EOPNOTSUPP, words) => failed("create", path, EOPNOTSUPP, format!("{words}; a sparse file would do")),
+                (Errno::OPNOTSUPP, words) => {
+                    failed("create", path, Errno::OPNOTSUPP, format!("{words}; a sparse file would do"))
+                }
                 (errno, words) => failed("create", path, errno, words),
             }
         })

@@ -109,7 +109,9 @@ fn the_errno_of_the_system_comes_through() {
     let readonly = File { file: fs::File::open(&path).expect("ours"), path: good.path.clone(), header, spec };
     let data = pages(2, 1);
     let error = readonly.write(SwpOffset(3), &data).expect_err("not open for writing");
-    let SwapError::Io { op: "write", first: 3, nr_pages: 2, errno: 9, what, .. } = &error else { panic!("{error}") };
+    let SwapError::Io { op: "write", first: 3, nr_pages: 2, errno: Errno::BADF, what, .. } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(what, "Bad file descriptor");
     assert_eq!(readonly.discard(SwpOffset(3), 1).expect_err("read only").errno(), 9);
 }

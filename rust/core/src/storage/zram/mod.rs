@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Call, EIO, ENOMEM, StorageStats, StorageTraits, SwapStorage};
+use rustix::io::Errno;
+
+use super::{Call, StorageStats, StorageTraits, SwapStorage};
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
@@ -230,8 +232,10 @@ impl SwapStorage for Zram {
             bump(&self.nr_failed_writes);
             self.forget_range(first, call.nr_pages);
             match full {
-                Full::Limit => call.failed(ENOMEM, format!("mem_limit of {} bytes reached", self.mem_limit_bytes)),
-                Full::System => call.failed(ENOMEM, "the system has no memory"),
+                Full::Limit => {
+                    call.failed(Errno::NOMEM, format!("mem_limit of {} bytes reached", self.mem_limit_bytes))
+                }
+                Full::System => call.failed(Errno::NOMEM, "the system has no memory"),
             }
         })
     }
@@ -241,7 +245,7 @@ impl SwapStorage for Zram {
         for (page, i) in data.chunks_exact_mut(PAGE_SIZE).zip(0..) {
             if !self.read_page(first.plus(i), page) {
                 bump(&self.nr_failed_reads);
-                return Err(call.failed(EIO, format!("the data of slot {} does not decompress", first.plus(i).0)));
+                return Err(call.failed(Errno::IO, format!("the data of slot {} does not decompress", first.plus(i).0)));
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::CpuId;
 use crate::folio::{FolioFlags, FolioRef};
-use crate::mm::{MMAP_PAGES_MAX, Mm, Pte};
+use crate::mm::{Access, MMAP_PAGES_MAX, Mm, Pte};
 use crate::readahead::Vpn;
 
 /// Accesses between two calls of the caller's function.
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
             return self.first_touch(vpn, page);
         };
         let was_out = how.is_verified && matches!(mm.vma_of(vpn)?.pte(vpn), Pte::Swap { .. });
-        let (folio, at) = mm.touch(vpn, is_write, how.cpu)?;
+        let (folio, at) = mm.touch(vpn, Access::of(is_write), how.cpu)?;
         let bytes = range_of(at);
         if how.is_verified {
             let page_now = folio.bytes()?;
@@ -226,7 +226,7 @@ impl<'a> Run<'a> {
 
     /// Fills a page: what a program would compute or read from a file.
     fn first_touch(&mut self, vpn: Vpn, page: u32) -> Result<()> {
-        let (folio, at) = self.mm.touch(vpn, true, self.how.cpu)?;
+        let (folio, at) = self.mm.touch(vpn, Access::Write, self.how.cpu)?;
         self.aside(|run| {
             run.contents.fill(page.into(), &mut run.page_bytes);
             write(&folio, range_of(at).start, &run.page_bytes)

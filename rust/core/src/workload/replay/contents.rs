@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::base::error::{Result, SwapError};
+use crate::base::error::{Result, check_share};
 use crate::base::limits::PAGE_SIZE;
 
 /// A compressible page is random for the first bytes of each block and repeats one word in the rest: lz4 makes it about
@@ -28,7 +28,7 @@ impl Contents {
             ("random percent", random_percent),
             ("zero and random percent together", sum),
         ];
-        shares.into_iter().try_for_each(|(what, percent)| check_percent(what, percent))?;
+        shares.into_iter().try_for_each(|(what, percent)| check_share(what, percent, 100))?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Ok(Self { rng, zero_share: zero_percent / 100.0, random_share: random_percent / 100.0 })
     }
@@ -63,12 +63,4 @@ impl Contents {
         // Counted from the end: no page has that stream.
         self.stream(u64::MAX - choice).random_bool(percent / 100.0)
     }
-}
-
-/// Errors: `BadShare` (EINVAL) out of 0..=100, or no number.
-pub(super) fn check_percent(what: &'static str, percent: f64) -> Result<()> {
-    if (0.0..=100.0).contains(&percent) {
-        return Ok(());
-    }
-    Err(SwapError::BadShare { what, value: percent.to_string(), high: 100 })
 }

@@ -1,8 +1,8 @@
 //! A trace with folios that have data: every allocation is a swap-out, every release a swap-in.
 
-use super::contents::{Contents, check_percent};
+use super::contents::Contents;
 use super::{Clock, Op, Trace, split_order};
-use crate::base::error::{Result, SwapError};
+use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::{MAX_CPUS, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::machine::Swap;
@@ -95,7 +95,7 @@ impl Trace {
         how: &FolioReplay,
         mut tick: impl FnMut(usize) -> Result<()>,
     ) -> Result<FolioReport> {
-        check_percent("read percent", how.read_percent)?;
+        check_share("read percent", how.read_percent, 100)?;
         let contents = Contents::new(how.seed, how.zero_percent, how.random_percent)?;
         if swap.nr_cpus() < self.nr_cpus {
             let (value, low, high) = (swap.nr_cpus() as i128, self.nr_cpus as u64, MAX_CPUS as u64);

@@ -7,6 +7,7 @@ mod swap_table;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_CPUS, MAX_DEVICE_PAGES};
 use crate::base::types::{CpuId, Order, SwpOffset};
+use crate::base::words::unknown_name;
 
 /// Bytes a strategy holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,10 +82,9 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Makes a built-in strategy. Errors: `UnknownName`, `OutOfRange`, `BadNrCpus` (EINVAL), `NoMemory` (ENOMEM).
 pub fn create(name: &str, nr_slots: u64, nr_cpus: usize) -> Result<Box<dyn Strategy>> {
-    let (_, _, make) = BUILT_IN.iter().find(|(known, ..)| *known == name).ok_or_else(|| SwapError::UnknownName {
-        what: "strategy",
-        name: name.into(),
-        known: "swap_table, p3, bitmap_ff",
+    let (_, _, make) = BUILT_IN.iter().find(|(known, ..)| *known == name).ok_or_else(|| {
+        let known: Vec<_> = names().map(|(known, _)| known).collect();
+        unknown_name("strategy", name, &known)
     })?;
     let (low, high) = (2, MAX_DEVICE_PAGES as u64);
     if !(low..=high).contains(&nr_slots) {

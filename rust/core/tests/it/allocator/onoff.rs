@@ -42,7 +42,7 @@ fn hammer(swap: &Swap, owned: &Owned, cpu: CpuId, stop: &AtomicBool) {
 
 #[test]
 fn a_device_goes_and_comes_back_under_load() {
-    for (_, profile) in Profile::NAMES {
+    for &profile in Profile::ALL {
         let swap = Swap::new(THREADS as usize, profile).expect("cpus");
         let spec = DeviceSpec::new(8000).priority(5);
         swap.swapon(&spec).expect("a good device");

@@ -42,7 +42,7 @@ fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
     // No charges in advance, so that usage is the number of charged pages.
-    let memcg = MemcgSwitches { has_stock: false, ..config.switches.memcg };
+    let memcg = MemcgSwitches { memcg_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
         switches,
@@ -98,7 +98,7 @@ impl Machine {
     }
 
     fn faults(&self, faults: ZswapFaults) {
-        self.swap.zswap().set_faults(faults);
+        self.swap.zswap().set_faults(faults).expect("probabilities");
     }
 
     fn options(&self, change: impl FnOnce(&mut ZswapOptions)) {

@@ -168,12 +168,15 @@ impl<'s> Machine<'s> {
         let at = self.rng.random_range(0..self.reals.len());
         self.reals[at].faulty.set_plan(plan).expect("probabilities");
         let seed = self.rng.random();
-        self.swap.zswap().set_faults(ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed });
+        self.swap
+            .zswap()
+            .set_faults(ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed })
+            .expect("probabilities");
     }
 
     fn no_faults(&mut self) {
         self.reals.iter().for_each(|real| real.faulty.set_plan(FaultPlan::default()).expect("no faults"));
-        self.swap.zswap().set_faults(ZswapFaults::default());
+        self.swap.zswap().set_faults(ZswapFaults::default()).expect("no faults");
     }
 
     fn limits(&mut self) {

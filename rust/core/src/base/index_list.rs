@@ -1,0 +1,161 @@
+//! A doubly linked list whose links are numbers and stand inside the elements. Kernel: `struct list_head`.
+
+/// The number that names no element; it is beyond every storage of elements.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// The links of elements that can be on a list. Elements are named by number.
+pub(crate) trait Links {
+    /// Returns the neighbours of an element that is on a list, first the one before it; [`NIL`] at an end.
+    fn links(&self, at: u32) -> (u32, u32);
+
+    /// Sets both neighbours of an element.
+    fn set_links(&mut self, at: u32, prev: u32, next: u32);
+
+    /// Sets the element before `at`; says whether there is an element `at`, as there is none for [`NIL`].
+    fn set_prev(&mut self, at: u32, prev: u32) -> bool;
+
+    /// Sets the element behind `at`; says whether there is an element `at`, as there is none for [`NIL`].
+    fn set_next(&mut self, at: u32, next: u32) -> bool;
+}
+
+/// The two ends of a list. Each method is given the links of all elements, under the lock of the list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexList {
+    first: u32,
+    last: u32,
+}
+
+impl Default for IndexList {
+    fn default() -> Self {
+        Self { first: NIL, last: NIL }
+    }
+}
+
+impl IndexList {
+    /// Returns the first element, [`NIL`] of an empty list.
+    #[inline]
+    pub(crate) fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// Returns the last element, [`NIL`] of an empty list.
+    #[inline]
+    pub(crate) fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// Puts an element between two neighbours, [`NIL`] for an end of the list.
+    #[inline]
+    fn link(&mut self, mut links: impl Links, at: u32, prev: u32, next: u32) {
+        links.set_links(at, prev, next);
+        if !links.set_next(prev, at) {
+            self.first = at;
+        }
+        if !links.set_prev(next, at) {
+            self.last = at;
+        }
+    }
+
+    /// Puts an element that is on no list before all others. Kernel: `list_add`.
+    #[inline]
+    pub(crate) fn push_first(&mut self, links: impl Links, at: u32) {
+        self.link(links, at, NIL, self.first);
+    }
+
+    /// Puts an element that is on no list behind all others. Kernel: `list_add_tail`.
+    #[inline]
+    pub(crate) fn push_last(&mut self, links: impl Links, at: u32) {
+        self.link(links, at, self.last, NIL);
+    }
+
+    /// Puts an element that is on no list right behind one that is on this one. Kernel: `list_add`.
+    #[inline]
+    pub(crate) fn insert_behind(&mut self, links: impl Links, at: u32, prev: u32) {
+        let (_, next) = links.links(prev);
+        self.link(links, at, prev, next);
+    }
+
+    /// Takes an element off this list. Kernel: `list_del`.
+    #[inline]
+    pub(crate) fn unlink(&mut self, mut links: impl Links, at: u32) {
+        let (prev, next) = links.links(at);
+        if !links.set_next(prev, next) {
+            self.first = next;
+        }
+        if !links.set_prev(next, prev) {
+            self.last = prev;
+        }
+    }
+
+    /// Returns the elements, the first one first.
+    pub(crate) fn iter(self, links: impl Links) -> impl Iterator<Item = u32> {
+        let mut at = self.first;
+        std::iter::from_fn(move || {
+            let here = (at != NIL).then_some(at)?;
+            at = links.links(here).1;
+            Some(here)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    impl Links for &mut Vec<(u32, u32)> {
+        fn links(&self, at: u32) -> (u32, u32) {
+            self[at as usize]
+        }
+
+        fn set_links(&mut self, at: u32, prev: u32, next: u32) {
+            self[at as usize] = (prev, next);
+        }
+
+        fn set_prev(&mut self, at: u32, prev: u32) -> bool {
+            self.get_mut(at as usize).map(|links| links.0 = prev).is_some()
+        }
+
+        fn set_next(&mut self, at: u32, next: u32) -> bool {
+            self.get_mut(at as usize).map(|links| links.1 = next).is_some()
+        }
+    }
+
+    #[test]
+    fn a_list_is_a_sequence_with_removal_anywhere() {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let mut links = vec![(0, 0); 16];
+        let (mut list, mut model) = (IndexList::default(), VecDeque::new());
+        for _ in 0..2000 {
+            let at = rng.random_range(0..16);
+            match (model.iter().position(|&other| other == at), rng.random_range(0..3)) {
+                (Some(place), _) => {
+                    list.unlink(&mut links, at);
+                    model.remove(place);
+                }
+                (None, 0) => {
+                    list.push_first(&mut links, at);
+                    model.push_front(at);
+                }
+                (None, 1) => {
+                    list.push_last(&mut links, at);
+                    model.push_back(at);
+                }
+                (None, _) if model.is_empty() => {}
+                (None, _) => {
+                    let place = rng.random_range(0..model.len());
+                    list.insert_behind(&mut links, at, model[place]);
+                    model.insert(place + 1, at);
+                }
+            }
+            assert_eq!(list.iter(&mut links).collect::<VecDeque<_>>(), model);
+            let ends = (model.front().map_or(NIL, |&at| at), model.back().map_or(NIL, |&at| at));
+            assert_eq!((list.first(), list.last()), ends);
+            assert!(model.back().is_none_or(|&at| links[at as usize].1 == NIL));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Kernels that are meant, and the macro that declares switches with what each kernel chooses.
+
+use super::words::words;
+
+words! {
+    /// A kernel whose choices the switches follow. `Newest` is the default.
+    #[derive(Default)]
+    pub enum Profile: "profile" {
+        /// 6.18 stable.
+        V618 = "v618",
+        /// Swap table phase III.
+        P3 = "p3",
+        /// The phase IV series as posted on its base.
+        Series = "series",
+        /// The series with the later repairs.
+        #[default]
+        Newest = "newest",
+    }
+}
+
+/// Declares a struct of switches: for each its name, its type, what it is for, its value, and the value of each profile that
+/// differs. Groups of switches that another struct declares follow behind `with`.
+///
+/// The type of a switch is a [`Word`](super::words::Word). The struct has `of`, `names`, `set` and `words`.
+macro_rules! switches {
+    (
+        $(#[$attribute:meta])*
+        $visible:vis struct $kind:ident {
+            $($(#[$of_switch:meta])* $name:ident: $type:ty = $value:expr $(, $($profile:ident)|+ => $other:expr)*;)+
+        }
+        $(with { $($(#[$of_group:meta])* $group:ident: $group_type:ty),+ })?
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        $visible struct $kind {
+            $($(#[$of_switch])* pub $name: $type,)+
+            $($($(#[$of_group])* pub $group: $group_type,)+)?
+        }
+
+        impl $kind {
+            /// Returns the choices of a profile.
+            $visible const fn of(profile: $crate::base::profile::Profile) -> Self {
+                Self {
+                    $($name: match profile {
+                        $($($crate::base::profile::Profile::$profile)|+ => $other,)*
+                        _ => $value,
+                    },)+
+                    $($($group: <$group_type>::of(profile),)+)?
+                }
+            }
+
+            /// Returns the name of every switch, in the order of the declaration.
+            pub(crate) fn names() -> Vec<&'static str> {
+                [vec![$(stringify!($name)),+] $($(, <$group_type>::names())+)?].concat()
+            }
+
+            /// Sets a switch by its name; says whether there is a switch of that name. Errors: `UnknownName`, `OutOfRange`
+            /// (EINVAL) the word.
+            pub(crate) fn set_if_known(&mut self, name: &str, word: &str) -> $crate::base::error::Result<bool> {
+                $(if name == stringify!($name) {
+                    self.$name = $crate::base::words::Word::parse(stringify!($name), word)?;
+                    return Ok(true);
+                })+
+                Ok(false $($(|| self.$group.set_if_known(name, word)?)+)?)
+            }
+
+            /// Returns every switch with its word, in the order of the declaration.
+            $visible fn words(&self) -> Vec<(&'static str, String)> {
+                use $crate::base::words::Word;
+                [vec![$((stringify!($name), self.$name.word())),+] $($(, self.$group.words())+)?].concat()
+            }
+        }
+    };
+}
+
+pub(crate) use switches;
