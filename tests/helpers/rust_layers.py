@@ -284,13 +284,14 @@ class Crate:
         return set(self.definitions[name]) if is_plain else set()
 
     def traits_filled_above(self) -> set[str]:
-        """Returns the traits of the crate that a room above the trait's own implements."""
+        """Returns the traits that a room calls through `dyn` and that a room above implements."""
         homes = {impl.ty: self.room_of(impl.file) for impl in self.impls if impl.is_trait}
+        called = {match[1] for code in self.code.values() for match in re.finditer(r"\bdyn (\w+)", code)}
         return {
             impl.of_trait
             for impl in self.impls
             if not impl.is_trait
-            and impl.of_trait in homes
+            and impl.of_trait in homes.keys() & called
             and self.is_upward(homes[impl.of_trait], self.room_of(impl.file))
         }
 

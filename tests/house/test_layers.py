@@ -111,7 +111,7 @@ def test_a_comment_a_string_and_a_test_may_name_anything() -> None:
 
 
 def test_a_second_trait_filled_from_above_is_found() -> None:
-    seeded = CORE.with_line("slots/mod.rs", "trait Hook { fn go(&self); }")
+    seeded = CORE.with_line("slots/mod.rs", "trait Hook { fn go(&self); }\nfn f(hook: &dyn Hook) {}")
     seeded = seeded.with_line("mm/mod.rs", "impl crate::slots::Hook for Mm { fn go(&self) {} }")
     assert seeded.traits_filled_above() == {*TRAITS_FILLED_ABOVE, "Hook"}
 
