@@ -9,10 +9,11 @@ use crate::slots::owner::CacheExit;
 use crate::table::Shadow;
 
 impl OnCpu<'_> {
-    /// Gives a folio its slots: their entries hold the folio, count 0.
+    /// Gives a folio its slots. The entries hold the folio, with count 0.
     ///
-    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the swap charge was refused; `AlreadyCached` (EEXIST); `FolioBusy`
-    /// (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the swap charge was refused; `AlreadyCached` (EEXIST);
+    /// `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: takes the folio lock
+    /// itself.
     pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
@@ -26,7 +27,7 @@ impl OnCpu<'_> {
         self.alloc_for_folio_on(locked, None)
     }
 
-    /// [`OnCpu::alloc_for_folio`] on some devices only, the first of them that has room.
+    /// [`OnCpu::alloc_for_folio`] on the first device with room among `types`.
     pub(crate) fn alloc_for_folio_on(
         &mut self,
         locked: &LockedFolio<'_>,
@@ -38,7 +39,7 @@ impl OnCpu<'_> {
             return Err(SwapError::AlreadyCached(entry));
         }
         let nr_pages = folio.nr_pages();
-        // The cache's references, before anybody can meet the folio there.
+        // The cache takes its references before any thread can find the folio there.
         folio.add_refs(nr_pages);
         let mut op = self.operation();
         let run = op.alloc_cached(folio, types);
@@ -51,7 +52,7 @@ impl OnCpu<'_> {
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
         if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
-            // Nothing is behind the slots yet: whatever the folio was, it is the only copy.
+            // The virtual slots have no backing yet, so the folio is the only copy of its data.
             folio.set(FolioFlags::DIRTY);
         }
         op.counters.add_cached(nr_pages.into());

@@ -1,4 +1,4 @@
-//! The swap cache: which folio holds which slots. Every call here is short and holds one CPU's local lock.
+//! The swap cache: the folio over each slot. Every call here is short and holds one CPU's local lock.
 
 mod alloc;
 mod replace;
@@ -22,8 +22,9 @@ fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
 }
 
 impl Operation<'_> {
-    /// Puts another folio, or a part of a split one, in the place of a frozen one in the slots from `first` on, as many
-    /// as `new` has pages; counts and zero marks stay. Kernel: `__swap_cache_replace_folio`.
+    /// Replaces a frozen folio by `new` in the slots from `first` on, as many slots as `new` has pages. `new` is
+    /// another folio, or a part of the old one after a split. Counts and zero marks stay. Kernel:
+    /// `__swap_cache_replace_folio`.
     pub(crate) fn swap_cache_replace_folio(
         &self,
         ci: &ClusterGuard<'_>,
@@ -44,14 +45,14 @@ impl Operation<'_> {
 }
 
 impl Swap {
-    /// [`OnCpu::swap_cache_get_folio`] with the local lock of a CPU for as long as the look takes: in the head of
-    /// an `if let` a guard would be held to its end.
+    /// [`OnCpu::swap_cache_get_folio`] that holds the local lock only while it reads the entry. In the head of an `if
+    /// let` a guard would be held to the end of the block.
     pub(crate) fn swap_cache_get_folio(&self, entry: SwpEntry, cpu: CpuId) -> Result<Option<FolioRef<'_>>> {
         self.on_cpu(cpu)?.swap_cache_get_folio(entry)
     }
 }
 
-/// Returns the pages meant: one, or all.
+/// Returns the range of one page of a folio, or of all its pages.
 fn page_range(folio: Folio<'_>, page: Option<u32>) -> Range<u32> {
     page.map_or(0..folio.nr_pages(), |page| page..page.saturating_add(1))
 }
@@ -64,7 +65,7 @@ struct FolioSlots<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// Returns the slots of some pages. Called with the folio locked. Errors: `NotCached`, `BadPage` (EINVAL).
+    /// Returns the slots of a range of a folio's pages. The folio is locked. Errors: `NotCached`, `BadPage` (EINVAL).
     fn pages_of(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
         let (device, offset) = self.folio_slots(folio)?;
         let nr_pages = folio.nr_pages();
@@ -75,11 +76,11 @@ impl<'a> Operation<'a> {
         Ok(FolioSlots { device, offset, slots: first + pages.start as usize..first + pages.end as usize })
     }
 
-    /// Writes a locked folio over a range that was checked and takes the cache's references.
+    /// Writes a locked folio into the entries of a checked range, and takes the cache's references.
     fn insert(&mut self, device: &SwapDevice, ci: &ClusterGuard<'_>, base: SwpOffset, folio: &LockedFolio<'_>) {
         let nr_pages = folio.nr_pages();
         folio.add_refs(nr_pages);
-        // To be read: what is in the pages is not what the slots hold.
+        // The folio's bytes are not the data of the slots until the folio is read.
         folio.clear(FolioFlags::UPTODATE | FolioFlags::DIRTY);
         folio.set(FolioFlags::SWAPBACKED | FolioFlags::SWAPCACHE);
         let table = ci.table().expect("slots in use have a table");
@@ -90,26 +91,28 @@ impl<'a> Operation<'a> {
         self.counters.add_cached(nr_pages.into());
     }
 
-    /// Returns the device, the first slot of the aligned range of an order that a slot lies in, and the slot. Errors:
+    /// Returns the device of a slot, the first slot of the aligned range of an order around it, and the slot. Errors:
     /// `BadRange` (EINVAL), `NoDevice` (ENOENT).
     fn aligned(&self, targ: SwpEntry, order: Order) -> Result<(&'a SwapDevice, SwpOffset, SwpOffset)> {
         let (device, offset) = self.resolve(targ, 1)?;
         let base = SwpOffset(offset.0 - offset.0 % order.nr_pages());
-        // The header and what is beyond the end are bad slots of the same cluster: the look at the range finds them.
+        // The header and slots beyond the end are bad slots of the same cluster, so the check of the range finds
+        // them.
         Ok((device, base, offset))
     }
 }
 
 impl<'a> OnCpu<'a> {
-    /// Adds one reference to every slot of a cached folio, or to that of one page.
+    /// Adds one reference to every slot of a cached folio, or to the slot of one page.
     ///
-    /// Errors: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `CountOverflow` (EOVERFLOW), and nothing changed.
-    /// Kernel: `folio_dup_swap`; differs: it takes the folio lock itself. Only this may take a count from 0 to 1.
+    /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `CountOverflow`
+    /// (EOVERFLOW). Kernel: `folio_dup_swap`; differs: takes the folio lock itself. No other function may raise a
+    /// count from 0 to 1.
     pub fn folio_dup_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
         self.dup_locked(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// [`OnCpu::folio_dup_swap`] of a folio that is locked. Step OUT4.
+    /// [`OnCpu::folio_dup_swap`] for a locked folio. Step OUT4.
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
@@ -123,15 +126,15 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Takes one reference from every slot of a cached folio, or from that of one page; frees nothing.
+    /// Takes one reference from every slot of a cached folio, or from the slot of one page, and frees nothing.
     ///
-    /// Errors: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) a count is 0, nothing changed.
-    /// Kernel: `folio_put_swap`; differs: it takes the folio lock itself.
+    /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) when a
+    /// count is 0. Kernel: `folio_put_swap`; differs: takes the folio lock itself.
     pub fn folio_put_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
         self.put_locked_folio(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// [`OnCpu::folio_put_swap`] of a folio that is locked. Step IN6.
+    /// [`OnCpu::folio_put_swap`] for a locked folio. Step IN6.
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
@@ -144,8 +147,7 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Says whether some slot of a cached folio has references. Called with the folio locked. Kernel:
-    /// `folio_maybe_swapped`.
+    /// Returns whether any slot of a cached folio has references. The folio is locked. Kernel: `folio_maybe_swapped`.
     pub(crate) fn is_maybe_swapped(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
         let op = self.operation();
         let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), 0..folio.nr_pages())?;
@@ -154,7 +156,8 @@ impl<'a> OnCpu<'a> {
         Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
     }
 
-    /// Looks whether the range of an order around a slot can be cached by one folio; returns what is there. Step IN2.
+    /// Checks whether one folio can cache the aligned range of an order around a slot, and returns the state of the
+    /// range. Step IN2.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
@@ -164,8 +167,8 @@ impl<'a> OnCpu<'a> {
         validate::check_batch(&op, device, &ci, base, offset, order.nr_pages())
     }
 
-    /// Looks again and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and `ShadowChanged`
-    /// (EAGAIN) the target was swapped in and out again meanwhile.
+    /// Checks the range a second time and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and
+    /// `ShadowChanged` (EAGAIN) when the target was swapped in and out since the first check.
     pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {
         let mut op = self.operation();
         let order = folio.order();
@@ -179,11 +182,13 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Puts an uncached folio over swapped-out slots, as a swap-in does; what it holds is not what the slots hold.
+    /// Inserts an uncached folio over swapped-out slots, as a swap-in does. The folio's bytes are not the data of the
+    /// slots.
     ///
-    /// Errors: `AlreadyCached` (EEXIST) the first slot is cached; `NotInUse` (ENOENT) it is free; `NotUniform` (EBUSY)
-    /// another slot is unsuitable; `BadRange` (EINVAL) misaligned or beyond the device; `BadSlot` (EINVAL) it is bad;
-    /// `FolioCached` (EINVAL) the folio has slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
+    /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when it is free;
+    /// `NotUniform` (EBUSY) when another slot is unsuitable; `BadRange` (EINVAL) when the range is misaligned or
+    /// beyond the device; `BadSlot` (EINVAL) when the first slot is bad; `FolioCached` (EINVAL) when the folio has
+    /// slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
     pub fn swap_cache_add_folio(&mut self, folio: Folio<'_>, entry: SwpEntry) -> Result<()> {
         let mut op = self.operation();
         check_home(folio, op.swap.memory_of_folios())?;
@@ -209,16 +214,17 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// Takes a folio out of the cache, leaving who pays for its slots, or `shadow` when nobody does; slots without
-    /// references are freed.
+    /// Takes a folio out of the cache. The slots record the group that is charged for them, or `shadow` when no group
+    /// is. Slots without references are freed.
     ///
-    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked or under writeback; `DirtyFolio` (EBUSY) its content is
-    /// nowhere else and somebody refers to it. Kernel: `swap_cache_del_folio`; differs: takes the folio lock itself.
+    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked or under writeback; `DirtyFolio`
+    /// (EBUSY) when the folio is the only copy of its data and a slot has references. Kernel: `swap_cache_del_folio`;
+    /// differs: takes the folio lock itself.
     pub fn swap_cache_del_folio(&mut self, folio: Folio<'_>, shadow: Shadow) -> Result<()> {
         self.del_locked(&try_lock(folio)?, CacheExit::Dropped(shadow))
     }
 
-    /// [`OnCpu::swap_cache_del_folio`] of a folio that is locked; the caller has a reference of its own.
+    /// [`OnCpu::swap_cache_del_folio`] for a locked folio. The caller holds a reference of its own to the folio.
     pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: CacheExit<'_>) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -245,11 +251,12 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Takes a clean folio out of the cache for good if nobody but the cache and `nr_refs` others know it; says whether
-    /// it did. It stays frozen then. Kernel: `__remove_mapping`. Step OUT8.
+    /// Takes a clean folio out of the cache for good if the cache and `nr_refs` other users hold its only references.
+    /// Returns whether the folio was taken out; the folio is then frozen. Kernel: `__remove_mapping`. Step OUT8.
     ///
-    /// `evict` is asked for a shadow once the folio is frozen: making one ages the LRU. Frozen within this local lock, so that
-    /// who meets it frozen, under the lock of another CPU, never waits for a sleeper.
+    /// `evict` returns the shadow and runs after the freeze, because making a shadow ages the LRU. The freeze lies
+    /// within one hold of the local lock, so a thread that meets the frozen folio under the lock of another CPU never
+    /// waits for a sleeping thread.
     pub(crate) fn remove_mapping(
         &mut self,
         folio: &LockedFolio<'_>,
@@ -262,7 +269,7 @@ impl<'a> OnCpu<'a> {
         if folio.has(FolioFlags::WRITEBACK) || !folio.freeze(nr_expected) {
             return false;
         }
-        // Looked at when frozen: who dirties the folio has a reference.
+        // The flag is read after the freeze, because a thread needs a reference to dirty the folio.
         if folio.has(FolioFlags::DIRTY) {
             folio.unfreeze(nr_expected);
             return false;
@@ -274,14 +281,16 @@ impl<'a> OnCpu<'a> {
         true
     }
 
-    /// Frees the slots of a cached folio and dirties it, unless a slot has references or it is under writeback.
+    /// Frees the slots of a cached folio and marks the folio dirty, unless a slot has references or the folio is
+    /// under writeback.
     ///
-    /// Returns whether it did. Errors: `FolioBusy` (EBUSY) locked; `ForeignFolio` (EINVAL). Kernel: `folio_free_swap`.
+    /// Returns whether the slots were freed. Errors: `FolioBusy` (EBUSY) when the folio is locked; `ForeignFolio`
+    /// (EINVAL). Kernel: `folio_free_swap`.
     pub fn folio_free_swap(&mut self, folio: Folio<'_>) -> Result<bool> {
         self.free_swap_locked(&try_lock(folio)?)
     }
 
-    /// [`OnCpu::folio_free_swap`] of a folio that is locked; the caller has a reference of its own.
+    /// [`OnCpu::folio_free_swap`] for a locked folio. The caller holds a reference of its own to the folio.
     pub(crate) fn free_swap_locked(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
         let mut op = self.operation();
         let (device, offset) = match op.folio_slots(folio.folio()) {
@@ -298,14 +307,14 @@ impl<'a> OnCpu<'a> {
 
     /// Returns the folio that caches a slot, with a reference. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     ///
-    /// Takes no lock; waits for a frozen folio. Kernel: `swap_cache_get_folio`.
+    /// Takes no lock, and waits for a frozen folio. Kernel: `swap_cache_get_folio`.
     pub fn swap_cache_get_folio(&mut self, entry: SwpEntry) -> Result<Option<FolioRef<'a>>> {
         let swap = self.swap();
         let (device, offset) = self.operation().resolve(entry, 1)?;
         Ok(get_folio(swap, device, offset))
     }
 
-    /// Returns the number of the folio that caches a slot, without a reference: a momentary answer, for looking.
+    /// Returns the number of the folio that caches a slot, without a reference. The answer is a snapshot.
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no lock. Kernel: `swap_cache_has_folio`.
     #[inline]
@@ -313,9 +322,11 @@ impl<'a> OnCpu<'a> {
         Ok(self.lookup(entry)?.pfn())
     }
 
-    /// Returns the zero mark of a slot and how many slots from it on, at most `nr_max` within the cluster, share it.
+    /// Returns the zero mark of a slot, and the number of slots from it on, at most `nr_max` within the cluster, that
+    /// have the same mark.
     ///
-    /// Errors: `BadRange` (EINVAL), `NoDevice`, `NotInUse` no table (ENOENT). Kernel: `swap_zeromap_batch`.
+    /// Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT). Kernel:
+    /// `swap_zeromap_batch`.
     pub fn zero_batch(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(bool, u32)> {
         let op = self.operation();
         let (device, offset) = op.resolve(entry, 1)?;

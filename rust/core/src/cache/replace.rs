@@ -1,4 +1,4 @@
-//! One folio in the place of another: split and migration. Counts, zero marks and owners of the slots stay.
+//! Replacement of one cached folio by others: split and migration. Counts, zero marks and owners of the slots stay.
 
 use std::ops::Range;
 
@@ -7,17 +7,19 @@ use crate::base::types::{CpuId, Order};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
 use crate::machine::{OnCpu, Swap};
 
-/// Returns how many references a folio has whose mappings and one user are known.
+/// Returns the number of references to a folio that has `nr_mapped` mappings and one other known user.
 fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     1 + nr_mapped + nr_cached
 }
 
 impl<'a> OnCpu<'a> {
-    /// Splits a locked folio into folios of `order`, each with one reference for the caller; the first stays locked.
+    /// Splits a locked folio into folios of `order`, each with one reference for the caller. The first folio stays
+    /// locked.
     ///
-    /// `nr_mapped` says how many mappings pages have, for all of which the caller speaks. Errors: `FolioPinned` (EBUSY) somebody else has a
-    /// reference; `FolioBusy` (EBUSY) under writeback. Kernel: `__folio_split`; differs: mappings stay where they are.
+    /// `nr_mapped` is the number of mappings of the folio's pages. The caller owns all of them. Errors: `FolioPinned`
+    /// (EBUSY) when another user holds a reference; `FolioBusy` (EBUSY) when the folio is under writeback. Kernel:
+    /// `__folio_split`; differs: mappings stay in place.
     pub(crate) fn split_locked(
         &mut self,
         locked: &LockedFolio<'a>,
@@ -43,7 +45,8 @@ impl<'a> OnCpu<'a> {
         let ci = slots.map(|(device, offset)| device.clusters.lock_used(offset.cluster()));
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
-        // From the end: the head keeps its number, and is found by it until it is the last one left.
+        // The parts are split off from the end, because lookups find the folio by the number of its head until the
+        // head is the last part.
         for page in starts.clone().rev() {
             let part = folio.at(page);
             let mapcount = nr_mapped(page..page + nr_part);
@@ -68,10 +71,10 @@ impl<'a> OnCpu<'a> {
 }
 
 impl Swap {
-    /// Splits a folio that its holder maps into folios of a smaller order; the parts stay mapped and cached.
+    /// Splits a folio that its holder maps into folios of a smaller order. The parts stay mapped and cached.
     ///
-    /// Errors, with the folio back: `OutOfRange` (EINVAL) the order is not smaller; `FolioPinned`, `FolioBusy` (EBUSY).
-    /// Kernel: `split_folio_to_order`.
+    /// Errors, with the folio given back: `OutOfRange` (EINVAL) when the order is not smaller; `FolioPinned`,
+    /// `FolioBusy` (EBUSY). Kernel: `split_folio_to_order`.
     pub fn folio_split<'s>(
         &'s self,
         mapped: MappedFolio<'s>,
@@ -81,7 +84,7 @@ impl Swap {
         let (folio, pages) = mapped.into_parts();
         match self.split_parts(&folio, pages.clone(), order, cpu) {
             Ok(parts) => {
-                // The reference went to the first part.
+                // The reference of the folio now belongs to the first part.
                 folio.into_raw();
                 let nr_part = order.nr_pages();
                 let part_of = |(i, part)| {
@@ -113,9 +116,10 @@ impl Swap {
         self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped)
     }
 
-    /// Moves the content of a folio that its holder maps to other memory; mapped and cached as before.
+    /// Moves the content of a folio that its holder maps to other memory. The new folio is mapped and cached as the
+    /// old one was.
     ///
-    /// Errors, with the folio back: `NoMemory` (ENOMEM); `FolioPinned`, `FolioBusy`, `DataInUse` (EBUSY).
+    /// Errors, with the folio given back: `NoMemory` (ENOMEM); `FolioPinned`, `FolioBusy`, `DataInUse` (EBUSY).
     /// Kernel: `migrate_folio`, `folio_migrate_mapping`.
     pub fn folio_migrate<'s>(
         &'s self,
@@ -147,7 +151,7 @@ impl Swap {
 }
 
 impl OnCpu<'_> {
-    /// Gives a new locked folio the place of a locked one, which stays frozen.
+    /// Puts a new locked folio in the place of a locked folio. The old folio stays frozen.
     fn migrate_locked(&mut self, old: &LockedFolio<'_>, new: &LockedFolio<'_>, mapped: Range<u32>) -> Result<()> {
         let op = self.operation();
         let expected = expected_refs(old.folio(), mapped.len() as u32);

@@ -1,4 +1,4 @@
-//! May a range of slots be cached by one folio? The look that a swap-in takes before and after it gets memory.
+//! The check whether one folio may cache a range of slots. A swap-in makes it before and after it allocates memory.
 
 use std::ops::Range;
 
@@ -15,11 +15,12 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
     word.kind() == EntryKind::Shadow && word.count() != Some(0)
 }
 
-/// Looks at the range of `nr_pages` slots from `base` that holds `targ`; returns what it saw of it.
+/// Checks the range of `nr_pages` slots from `base`, which contains `targ`, and returns the state of the range.
 ///
-/// Errors: `NotInUse` (ENOENT) the target is free, bad or has no table; `AlreadyCached` (EEXIST) the target is cached;
-/// `NotUniform` (EBUSY) another slot is cached, free, of another owner, or zero marks are mixed. With
-/// [`SwapinCheck::ZeroFirst`] mixed marks are found before the target is looked at. Kernel: `swap_cache_check_batch`.
+/// Errors: `NotInUse` (ENOENT) when the target is free, bad or has no table; `AlreadyCached` (EEXIST) when the target
+/// is cached; `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ.
+/// With [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
+/// `swap_cache_check_batch`.
 pub(super) fn check_batch(
     op: &Operation<'_>,
     device: &SwapDevice,
@@ -59,8 +60,8 @@ fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Res
     }
 }
 
-/// Returns the first slot that one read does not reach together with the first one: its data is elsewhere, or in zswap, which
-/// loads single pages. Kernel: `vswap_can_swapin_thp`, and the look at zswap beside it.
+/// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies elsewhere,
+/// or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap beside it.
 fn mixed_backing(
     op: &Operation<'_>,
     device: &SwapDevice,
@@ -82,14 +83,14 @@ fn mixed_backing(
     slots.find(|&slot| is_read_alone || !first.continues((slot - start) as u32, backing(slot)))
 }
 
-/// Returns the first slot whose zero mark is not that of the first one.
+/// Returns the first slot whose zero mark differs from the first slot's.
 fn mixed_zero(table: &SwapTable, mut slots: Range<usize>) -> Option<usize> {
     let first = table.get(slots.start).is_zero();
     slots.find(|&slot| table.get(slot).is_zero() != first)
 }
 
-/// Returns the zero mark of a slot and how many slots from it on, at most `nr_max`, have the same. Kernel:
-/// `swap_zeromap_batch`.
+/// Returns the zero mark of a slot, and the number of slots from it on, at most `nr_max`, that have the same mark.
+/// Kernel: `swap_zeromap_batch`.
 pub(super) fn zero_batch(table: &SwapTable, slot: usize, nr_max: u32) -> (bool, u32) {
     let is_zero = table.get(slot).is_zero();
     let end = slot + nr_max as usize;

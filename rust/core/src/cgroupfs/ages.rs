@@ -1,4 +1,4 @@
-//! Who owns single slots, and how long ago they were evicted: the working set as the slots of a group tell it.
+//! Owners of single slots, and the ages of a group's evicted slots: the working set as the slots record it.
 
 use super::TargetGroup;
 use crate::base::error::Result;
@@ -8,8 +8,8 @@ use crate::table::Shadow;
 use crate::workingset::is_from_eviction;
 
 impl Swap {
-    /// Returns the private id of who is charged for a slot, 0 for nobody. A slot that a folio caches has none, unless the
-    /// owner store keeps one beside it: its owner is the folio's.
+    /// Returns the private id of the group that is charged for a slot, or 0. A cached slot has an id of its own only
+    /// if the owner store keeps owners beside the slots; otherwise the folio's group is the owner.
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Locks: CPU 0's local lock, the slot's cluster.
     pub fn slot_owner_id(&self, entry: SwpEntry) -> Result<MemcgId> {
@@ -20,17 +20,18 @@ impl Swap {
         Ok(ci.table().map_or(MemcgId(0), |table| op.slot_owner(&ci, table, offset.in_cluster())))
     }
 
-    /// Returns, for each slot of a group that is swapped out and was evicted, the pages that were evicted or became active
-    /// since, where its eviction is remembered. In no order; with `mglru`, which has no such distance, all 0.
+    /// Returns the age of each slot of a group that is swapped out and records its eviction: the number of pages that
+    /// were evicted or activated since. The order is arbitrary. With `mglru`, which measures no such distance, every
+    /// age is 0.
     ///
-    /// Errors: `Cgroup` (EINVAL) memcg is disabled. Locks: CPU 0's local lock for each cluster anew, the clusters in turn.
-    /// Kernel: what `workingset_refault` would find.
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled. Locks: CPU 0's local lock once a cluster, then the cluster.
+    /// Kernel: the distance that `workingset_refault` would find.
     pub fn swap_ages(&self, css: CssId) -> Result<Vec<u64>> {
         let target = self.target_group(css)?;
         let id = target.group.id();
         let mut ages = Vec::new();
         if id.0 == 0 {
-            // No slot records a released id.
+            // A released id is recorded in no slot.
             return Ok(ages);
         }
         for device in self.devices() {
@@ -47,7 +48,8 @@ impl Swap {
         Ok(ages)
     }
 
-    /// Returns the pages since an eviction; `None` if the group that remembers it is gone.
+    /// Returns the number of pages evicted or activated since an eviction, or `None` when the group that recorded the
+    /// eviction was released.
     fn age(&self, target: TargetGroup<'_>, shadow: Shadow) -> Option<u64> {
         let lruvec = target.groups.lookup(shadow.memcg)?.lruvec();
         Some(self.workingset.distance_pages(lruvec.nonresident_age(), shadow))

@@ -1,16 +1,16 @@
-//! Amounts of memory as text: bytes when written and shown, pages inside.
+//! Amounts of memory as text. The text is in bytes, the value in pages.
 
 use super::FileWrite;
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::memcg::{Hierarchy, PAGE_COUNTER_MAX};
 
-/// Letters behind a number, each 1024 times the one before, large or small.
+/// Suffixes of a number, in capitals or small letters. Each one is 1024 times the one before.
 const SUFFIXES: &str = "KMGTPE";
 
-/// Returns the bytes that a text says, the most there can be if they are more. `None`: it is no amount.
+/// Returns the bytes that a text names, at most the largest number, or `None` when the text is no amount.
 ///
-/// Kernel: `memparse`; differs: decimal numbers only, an empty text is none, and too many bytes do not wrap.
+/// Kernel: `memparse`; differs: reads decimal numbers only, rejects an empty text, and does not wrap around.
 fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match &text.as_bytes()[digits.len()..] {
@@ -21,13 +21,14 @@ fn parse_bytes(text: &str) -> Option<u64> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    // Digits only: what does not fit is too large.
+    // The text has digits only, so a failure means that the number is too large.
     let number: u128 = digits.parse().unwrap_or(u128::MAX);
     let bytes = number.saturating_mul(1 << shift);
     Some(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
-/// Returns the pages that a text says, rounded down, or no limit for the hierarchy's word. `None`: it is no amount.
+/// Returns the pages that a text names, rounded down, or the hierarchy's value for "no limit". Returns `None` when
+/// the text is no amount.
 ///
 /// Kernel: `page_counter_memparse`.
 pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
@@ -37,7 +38,7 @@ pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
     Some((parse_bytes(text)? / PAGE_SIZE as u64).min(PAGE_COUNTER_MAX))
 }
 
-/// Returns what is written for no limit.
+/// Returns the word or number that means "no limit".
 const fn unlimited(hierarchy: Hierarchy) -> &'static str {
     match hierarchy {
         Hierarchy::V1 => "-1",
@@ -46,26 +47,26 @@ const fn unlimited(hierarchy: Hierarchy) -> &'static str {
 }
 
 impl FileWrite<'_> {
-    /// Reads a limit. Errors: EINVAL.
+    /// Parses a limit. Errors: EINVAL.
     pub(super) fn limit_pages(&self) -> Result<u64> {
         let hierarchy = self.target.groups.options().hierarchy;
         let expected = || self.bad(&format!("bytes, with K, M, G, T, P or E behind them, or {}", unlimited(hierarchy)));
         parse_pages(self.text, hierarchy).ok_or_else(expected)
     }
 
-    /// Reads an amount that has to be one. Errors: EINVAL.
+    /// Parses an amount, which must be finite. Errors: EINVAL.
     pub(super) fn amount_pages(&self, text: &str) -> Result<u64> {
         let bytes = parse_bytes(text).ok_or_else(|| self.bad("bytes, with K, M, G, T, P or E behind them,"))?;
         Ok(bytes / PAGE_SIZE as u64)
     }
 }
 
-/// Shows pages as a line of bytes.
+/// Returns a line with pages shown in bytes.
 pub(super) fn bytes_line(pages: u64) -> String {
     format!("{}\n", pages * PAGE_SIZE as u64)
 }
 
-/// Shows a limit of v2 as a line.
+/// Returns a line with a limit of v2.
 pub(super) fn limit_line(pages: u64) -> String {
     if pages == PAGE_COUNTER_MAX { "max\n".into() } else { bytes_line(pages) }
 }

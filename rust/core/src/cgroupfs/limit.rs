@@ -1,4 +1,4 @@
-//! What setting a limit does beside setting it: the memory that is over it is reclaimed, or the limit is refused.
+//! Effects of a new limit: memory over the limit is reclaimed, or the limit is refused.
 
 use rustix::io::Errno;
 
@@ -9,8 +9,8 @@ use crate::memcg::{CounterKind, MemcgEvent};
 use crate::reclaim::charge::MaySwap;
 
 impl FileWrite<'_> {
-    /// Reclaims until the group's memory fits a limit; says whether it does, which it does not after
-    /// [`MAX_RECLAIM_RETRIES`] rounds without success.
+    /// Reclaims until the group's memory fits a limit. Returns false after [`MAX_RECLAIM_RETRIES`] rounds that freed
+    /// no page.
     fn reclaim_to(&self, limit_pages: u64) -> Result<bool> {
         let (mut retries, mut is_drained) = (MAX_RECLAIM_RETRIES, false);
         loop {
@@ -29,8 +29,8 @@ impl FileWrite<'_> {
         }
     }
 
-    /// Sets `memory.max`; what is over it is reclaimed. Kernel: `memory_max_write`; differs: no task is killed when that
-    /// does not do, the event is raised and usage stays above.
+    /// Sets `memory.max` and reclaims the memory over it. Kernel: `memory_max_write`; differs: no task is killed when
+    /// reclaim is not enough; the event is raised and usage stays above the limit.
     pub(super) fn set_memory_max(self) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
@@ -40,7 +40,7 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets `memory.high`; what is over it is reclaimed as far as that goes. Kernel: `memory_high_write`.
+    /// Sets `memory.high` and reclaims the memory over it, as far as reclaim succeeds. Kernel: `memory_high_write`.
     pub(super) fn set_memory_high(self) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.groups.set_high(self.target.group, CounterKind::Memory, pages);
@@ -50,10 +50,11 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets a limit of v1, which usage never exceeds: what is over it is reclaimed first, of memsw without swapping.
+    /// Sets a limit of v1, which usage never exceeds. The memory over it is reclaimed first; for memsw, without
+    /// swapping.
     ///
-    /// Errors: EINVAL root, or memory would have a higher limit than memory and swap; EBUSY usage stays above. Kernel:
-    /// `mem_cgroup_resize_max`.
+    /// Errors: EINVAL for root, or when the limit of memory would exceed the limit of memory and swap; EBUSY when
+    /// usage stays above. Kernel: `mem_cgroup_resize_max`.
     pub(super) fn set_v1_limit(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         let group = self.target.group;
@@ -91,7 +92,7 @@ impl FileWrite<'_> {
         }
     }
 
-    /// Reclaims as much as is asked for. Errors: EINVAL; EAGAIN less was found. Kernel: `memory.reclaim`.
+    /// Reclaims a given amount. Errors: EINVAL; EAGAIN when less was reclaimed. Kernel: `memory.reclaim`.
     pub(super) fn reclaim(self) -> Result<()> {
         let mut words = self.text.split_ascii_whitespace();
         let target_pages = self.amount_pages(words.next().unwrap_or(""))?;
@@ -122,7 +123,7 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Reads an option of `memory.reclaim`. Errors: EINVAL.
+    /// Parses an option of `memory.reclaim`. Errors: EINVAL.
     fn swappiness_of(&self, word: &str) -> Result<u8> {
         let value = match word.strip_prefix("swappiness=") {
             Some("max") => Some(SWAPPINESS_ANON_ONLY),
@@ -132,7 +133,7 @@ impl FileWrite<'_> {
         value.ok_or_else(|| self.bad("bytes and then nothing, source=zswap, or swappiness=, 0..=200 or max,"))
     }
 
-    /// Reclaims all it can. Kernel: `memory.force_empty`.
+    /// Reclaims as much as possible. Kernel: `memory.force_empty`.
     pub(super) fn force_empty(self) -> Result<()> {
         let group = self.target.group;
         if group.is_root() {

@@ -1,8 +1,8 @@
-//! The files of a group, by the names they have in the cgroup file system: what is read from them and written to them.
+//! The files of a group, under their names in the cgroup file system: reading and writing their text.
 //!
-//! A file is one line of a table: its name, whether root has it, and what reads and writes it. `amount` knows how
-//! amounts are written, `limit` what a limit does that is set below usage, `stat` the long file of statistics, `v1` and
-//! `v2` the tables. Nothing here holds a lock over a call that reclaims.
+//! A file is one line of a table: its name, whether root has it, and the functions that read and write it. `amount`
+//! parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and `v1` and `v2` hold
+//! the tables. No function here holds a lock while it calls reclaim.
 
 mod ages;
 mod amount;
@@ -19,7 +19,7 @@ use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
 
-/// A group whose file is read or written.
+/// The group whose file is read or written, with its controller and subsystem.
 #[derive(Clone, Copy, Debug)]
 struct TargetGroup<'a> {
     swap: &'a Swap,
@@ -32,36 +32,36 @@ struct TargetGroup<'a> {
 struct FileWrite<'a> {
     target: TargetGroup<'a>,
     file: &'static str,
-    /// Without the white space around it.
+    /// The text without the white space around it.
     text: &'a str,
-    /// The file is open with `O_NONBLOCK`: nothing is reclaimed for the new limit.
+    /// The file is open with `O_NONBLOCK`, so a new limit reclaims nothing.
     nonblock: bool,
     cpu: CpuId,
 }
 
-/// What makes the text of a file.
+/// Returns the text of a file.
 type ReadFile = fn(TargetGroup<'_>) -> String;
-/// What takes a text that is written.
+/// Takes a text that is written to a file.
 type WriteFile = fn(FileWrite<'_>) -> Result<()>;
 
-/// One file that groups have.
+/// One file of a group.
 #[derive(Clone, Copy, Debug)]
 struct CgroupFile {
     name: &'static str,
-    /// Root has it too.
+    /// Root has the file too.
     on_root: bool,
-    /// `None`: it can only be written.
+    /// `None` for a file that can only be written.
     read: Option<ReadFile>,
-    /// `None`: it can only be read.
+    /// `None` for a file that can only be read.
     write: Option<WriteFile>,
 }
 
-/// Where a file is.
+/// The groups that have a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
-    /// In every group.
+    /// Every group.
     All,
-    /// In every group but root.
+    /// Every group except root.
     NonRoot,
 }
 
@@ -72,18 +72,18 @@ impl CgroupFile {
 }
 
 impl FileWrite<'_> {
-    /// Says that the text is none for this file (EINVAL).
+    /// Returns the error for a text that the file does not accept (EINVAL).
     fn bad(&self, expected: &str) -> SwapError {
         self.refused(Errno::INVAL, &format!("{expected} expected"))
     }
 
-    /// Says why the text is not taken.
+    /// Returns the error for a refused text, with the reason.
     fn refused(&self, errno: Errno, why: &str) -> SwapError {
         let path = self.target.groups.path(self.target.group.css());
         SwapError::cgroup(errno, format!("{} of {path:?}: {:?} refused: {why}", self.file, self.text))
     }
 
-    /// Reads a number of a range. Errors: EINVAL.
+    /// Parses a number of 0..=`high`. Errors: EINVAL.
     fn number(&self, high: u8) -> Result<u8> {
         let number = self.text.parse().ok().filter(|&number| number <= high);
         number.ok_or_else(|| self.bad(&format!("a number of 0..={high}")))
@@ -91,14 +91,14 @@ impl FileWrite<'_> {
 }
 
 impl Swap {
-    /// Returns how readily anonymous pages are reclaimed: on v2 everybody's, on v1 root's. Kernel: `vm.swappiness`.
+    /// Returns the swappiness that applies to every group on v2, and to root on v1. Kernel: `vm.swappiness`.
     ///
-    /// Errors: `Cgroup` (EINVAL) memcg is disabled.
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn swappiness(&self) -> Result<u8> {
         Ok(self.memcg_enabled()?.root().swappiness())
     }
 
-    /// Sets it, 0..=200. Errors: `Cgroup` (EINVAL) memcg is disabled; `OutOfRange` (EINVAL).
+    /// Sets the swappiness, 0..=200. Errors: `Cgroup` (EINVAL) when memcg is disabled; `OutOfRange` (EINVAL).
     pub fn set_swappiness(&self, swappiness: u8) -> Result<()> {
         if swappiness > MAX_SWAPPINESS {
             let high = MAX_SWAPPINESS.into();
@@ -113,7 +113,7 @@ impl Swap {
         Ok(TargetGroup { swap: self, groups, group: groups.get(css) })
     }
 
-    /// Finds a file of a group. Errors: `Cgroup` (ENOENT) it has none of that name.
+    /// Returns a file of a group by name. Errors: `Cgroup` (ENOENT) when the group has no file of that name.
     fn find_file(&self, css: CssId, name: &str) -> Result<(TargetGroup<'_>, &'static CgroupFile)> {
         let target = self.target_group(css)?;
         let file = files(target).find(|file| file.name == name).ok_or_else(|| {
@@ -123,15 +123,15 @@ impl Swap {
         Ok((target, file))
     }
 
-    /// Returns the names of the files that a group has. Errors: `Cgroup` (EINVAL) memcg is disabled.
+    /// Returns the names of a group's files. Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_files(&self, css: CssId) -> Result<Vec<&'static str>> {
         Ok(files(self.target_group(css)?).map(|file| file.name).collect())
     }
 
-    /// Returns the text of a file of a group, also of a removed one.
+    /// Returns the text of a file of a group. The files of a removed group can be read too.
     ///
-    /// Errors, all `Cgroup`: ENOENT no such file; EINVAL it can only be written. Kernel: `read`; differs: a group that is
-    /// removed has no files there.
+    /// Errors, all `Cgroup`: ENOENT when there is no such file; EINVAL when the file can only be written. Kernel:
+    /// `read`; differs: a removed group has no files in the kernel.
     pub fn memcg_read(&self, css: CssId, file: &str) -> Result<String> {
         let (target, file) = self.find_file(css, file)?;
         let read = file.read.ok_or_else(|| {
@@ -143,11 +143,12 @@ impl Swap {
         Ok(read(target))
     }
 
-    /// Writes a text to a file of a group; white space around it does not count.
+    /// Writes a text to a file of a group. White space around the text is ignored.
     ///
-    /// With `nonblock` a limit below usage reclaims nothing. Errors: ENOENT no such file; EACCES it can only be read; ENODEV
-    /// the group is removed; EINVAL the text is none for this file; EBUSY a v1 limit would stay below usage; EAGAIN
-    /// `memory.reclaim` found too little. Locks: none may be held. Kernel: `write`.
+    /// With `nonblock` a limit below usage reclaims nothing. Errors: ENOENT when there is no such file; EACCES when
+    /// the file can only be read; ENODEV when the group is removed; EINVAL when the file does not accept the text;
+    /// EBUSY when usage would stay above a v1 limit; EAGAIN when `memory.reclaim` freed too little. Locks: the caller
+    /// holds none. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
         let (target, file) = self.find_file(css, file)?;
         let write = file.write.ok_or_else(|| {
@@ -162,7 +163,7 @@ impl Swap {
     }
 }
 
-/// Returns the files that a group has.
+/// Returns the files of a group.
 fn files(target: TargetGroup<'_>) -> impl Iterator<Item = &'static CgroupFile> {
     let table = match target.groups.options().hierarchy {
         Hierarchy::V1 => v1::FILES,

@@ -1,4 +1,4 @@
-//! `memory.stat`: its keys in their order, and where the numbers come from.
+//! `memory.stat`: its keys in their order, and the source of each number.
 
 use super::TargetGroup;
 use super::amount::bytes_line;
@@ -9,27 +9,27 @@ use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemcgStat};
 use crate::workingset::{LruList, LruvecStat};
 
-/// Whose numbers.
+/// The groups that a number covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Part {
-    /// The group's own.
+    /// The group alone.
     Local,
-    /// The group's and those of all groups below.
+    /// The group and all groups below it.
     Sum,
 }
 
-/// Where a number comes from.
+/// The source of a number.
 #[derive(Clone, Copy)]
 enum Source {
-    /// Pages that a group counts, shown in bytes.
+    /// A statistic in pages, shown in bytes.
     Bytes(MemcgStat),
-    /// What a group counts, shown as it is.
+    /// A statistic, shown as it is.
     Count(MemcgStat),
-    /// Pages on a list, shown in bytes.
+    /// Pages on an LRU list, shown in bytes.
     List(LruList),
-    /// Pages that came back.
+    /// A statistic of the lists, in pages.
     Lists(LruvecStat),
-    /// There are no such pages and nothing of the kind happens: every folio is anonymous.
+    /// Always 0, because every folio here is anonymous.
     Zero,
 }
 
@@ -81,7 +81,7 @@ const V2: &[(&str, Source)] = &[
     ("thp_swpout_fallback", Count(MemcgStat::ThpSwpOutFallback)),
 ];
 
-/// The keys of v1, which come a second time with `total_` in front.
+/// The keys of v1. They come a second time with the prefix `total_`.
 const V1: &[(&str, Source)] = &[
     ("cache", Zero),
     ("rss", Bytes(MemcgStat::Anon)),
@@ -106,7 +106,8 @@ const V1: &[(&str, Source)] = &[
 ];
 
 impl TargetGroup<'_> {
-    /// Returns a number as it is shown; the group's own part of pages may be below 0 with the defects of the posted series.
+    /// Returns a number as the file shows it. The group's own part may be negative with the defects of the posted
+    /// series.
     fn number(self, source: Source, part: Part) -> i64 {
         let page_bytes = PAGE_SIZE as i64;
         match source {
@@ -121,7 +122,7 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the bytes of compressed pages of the group and of all below it.
+    /// Returns the compressed bytes of the group and of all groups below it.
     pub(super) fn zswap_bytes(self) -> i64 {
         self.count(MemcgStat::ZswapB, Part::Sum).max(0)
     }
@@ -133,7 +134,7 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the pages on a list. What the group has itself is what the groups right below do not have.
+    /// Returns the pages on a list. The group's own part is its total minus the totals of the groups directly below.
     fn list_pages(self, list: LruList, part: Part) -> i64 {
         let pages = |group: &MemCgroup| group.lruvec().lru_pages(list);
         let all_pages = pages(self.group);
@@ -153,19 +154,19 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Shows the keys as lines; what is below 0 is shown as 0.
+    /// Returns the keys as lines. Negative numbers are shown as 0.
     fn lines(self, prefix: &str, part: Part) -> String {
         let line = |(key, source): &(&str, Source)| format!("{prefix}{key} {}\n", self.number(*source, part).max(0));
         self.keys().iter().map(line).collect()
     }
 }
 
-/// Shows `memory.stat` of v2.
+/// Returns the text of `memory.stat` on v2.
 pub(super) fn text_v2(target: TargetGroup<'_>) -> String {
     target.lines("", Part::Sum)
 }
 
-/// Shows `memory.stat` of v1: the group's own part, the limits in force, and the sums.
+/// Returns the text of `memory.stat` on v1: the group's own part, the limits in force, and the sums.
 pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
     let least = |pages: fn(&MemCgroup) -> u64| {
         bytes_line(target.groups.levels(target.group).map(pages).min().expect("a group is a level"))
@@ -179,7 +180,7 @@ pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
 impl Swap {
     /// Returns the keys of `memory.stat` with the part of the group itself, which the file of v2 does not show.
     ///
-    /// Errors: `Cgroup` (EINVAL) memcg is disabled.
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_stat_local(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {
         let target = self.target_group(css)?;
         Ok(target.keys().iter().map(|&(key, source)| (key, target.number(source, Part::Local))).collect())

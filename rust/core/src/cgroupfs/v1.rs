@@ -10,7 +10,7 @@ use crate::base::error::Result;
 use crate::base::limits::MAX_SWAPPINESS;
 use crate::memcg::{CounterKind, MemcgEvent, MemcgStat, PageCounter};
 
-/// Every file, in the order they are listed.
+/// All files, in the order of their listing.
 pub(super) const FILES: &[CgroupFile] = &[
     CgroupFile::new("memory.usage_in_bytes", All, Some(|target| usage(target, CounterKind::Memory)), None),
     CgroupFile::new(
@@ -68,7 +68,7 @@ fn line(number: u64) -> String {
     format!("{number}\n")
 }
 
-/// Starts a watermark or a count of refusals anew, whatever is written.
+/// Resets a watermark or a count of refusals. The written text does not matter.
 fn reset(write: FileWrite<'_>, reset: fn(&PageCounter), which: CounterKind) -> Result<()> {
     reset(match which {
         CounterKind::Memory => &write.target.group.memory,
@@ -77,7 +77,7 @@ fn reset(write: FileWrite<'_>, reset: fn(&PageCounter), which: CounterKind) -> R
     Ok(())
 }
 
-/// Shows what is in use; root, which is never charged, shows the pages there are.
+/// Returns the usage of a counter. Root is never charged, so root returns the pages in use on the whole machine.
 fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     let stat_pages = |stat| target.groups.stat(target.group, stat).max(0) as u64;
     bytes_line(match (target.group.is_root(), which) {
@@ -88,7 +88,7 @@ fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     })
 }
 
-/// Nobody is ever under OOM: a charge that finds no memory fails.
+/// Returns the text of `memory.oom_control`. `under_oom` is always 0, because a charge without memory fails instead.
 fn oom_control(target: TargetGroup<'_>) -> String {
     let is_disabled = u8::from(target.group.is_oom_kill_disabled());
     format!("oom_kill_disable {is_disabled}\nunder_oom 0\noom_kill {}\n", target.group.events(MemcgEvent::OomKill))

@@ -6,7 +6,7 @@ use super::stat::text_v2;
 use super::{CgroupFile, TargetGroup};
 use crate::memcg::{CounterKind, MemCgroup, MemcgEvent};
 
-/// Every file, in the order they are listed.
+/// All files, in the order of their listing.
 pub(super) const FILES: &[CgroupFile] = &[
     CgroupFile::new("memory.current", NonRoot, Some(|target| bytes_line(target.group.memory.usage_pages())), None),
     CgroupFile::new(
@@ -67,7 +67,7 @@ pub(super) const FILES: &[CgroupFile] = &[
         NonRoot,
         Some(|target| limit_line(target.group.swap.max_pages())),
         Some(|write| {
-            // What is swapped out already stays: only new charges are refused.
+            // Pages that are swapped out stay, because the limit applies to new charges only.
             write.target.group.swap.set_max(write.limit_pages()?);
             Ok(())
         }),
@@ -88,7 +88,7 @@ pub(super) const FILES: &[CgroupFile] = &[
         NonRoot,
         Some(|target| limit_line(target.group.zswap_max_pages())),
         Some(|write| {
-            // What is there stays: only new pages are refused.
+            // Pages in zswap stay, because the limit applies to new pages only.
             write.target.group.set_zswap_max_pages(write.limit_pages()?);
             Ok(())
         }),
@@ -104,7 +104,7 @@ pub(super) const FILES: &[CgroupFile] = &[
     ),
 ];
 
-/// Shows `memory.events`; nothing throttles sockets here.
+/// Returns the text of `memory.events`. Sockets are never throttled here.
 fn events(target: TargetGroup<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
     use MemcgEvent::{High, Low, Max, Oom, OomGroupKill, OomKill};
     let named = [

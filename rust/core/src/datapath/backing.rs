@@ -1,6 +1,7 @@
-//! Moving what is behind virtual slots: to real slots, from one device to another, and back into memory.
+//! The backing of a folio's virtual slots: where their data is, and real slots for data that a writeout will write.
 //!
-//! Everything here holds the lock of the folio over the slots, which owns their backing. `docs/virtual.md` has the recipes.
+//! The functions here run under the lock of the folio over the slots, which owns their backing. `docs/virtual.md` has
+//! recipes.
 
 use std::ops::Range;
 
@@ -13,7 +14,8 @@ use crate::machine::device::SwpFlags;
 use crate::machine::{OnCpu, Swap};
 use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
 
-/// Returns the run of real slots that is behind all of a range of virtual slots. `ci` is their locked cluster.
+/// Returns the run of real slots behind a whole range of virtual slots, or `None`. `ci` is the locked cluster of the
+/// virtual slots.
 fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option<SwpEntry> {
     let slot = offset.in_cluster();
     let Stored::Swapfile(first) = ci.virtual_word(slot).stored() else { return None };
@@ -30,7 +32,7 @@ pub(crate) enum Content {
     Bytes,
 }
 
-/// Sets or clears the zero marks of cached slots. `ci` is their locked cluster.
+/// Sets or clears the zero marks of cached slots. `ci` is the locked cluster.
 fn mark_zero(ci: &ClusterGuard<'_>, slots: Range<usize>, is_zero: bool) {
     let table = ci.table().expect("cached slots have a table");
     for slot in slots {
@@ -42,11 +44,11 @@ fn mark_zero(ci: &ClusterGuard<'_>, slots: Range<usize>, is_zero: bool) {
 }
 
 impl OnCpu<'_> {
-    /// Says where the data of a slot is, and of how many slots from it on, at most `nr_max` in its cluster, it is there too: on
-    /// a device, in one run. A slot of a device that is not virtual is its own place.
+    /// Returns the place of a slot's data, and the number of slots from it on, at most `nr_max` in its cluster, whose
+    /// data is in the same place: on a device, in one run. A slot of a device that is not virtual is its own place.
     ///
-    /// Without the lock of the folio over the slot the answer is a hint. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
-    /// Locks: the cluster lock. Kernel: `vswap_check_backing`.
+    /// Without the lock of the folio over the slot the answer is a hint. Errors: `BadRange` (EINVAL), `NoDevice`
+    /// (ENOENT). Locks: the cluster lock. Kernel: `vswap_check_backing`.
     pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
         let op = self.operation();
         let (device, offset) = op.resolve_any(entry)?;
@@ -59,7 +61,8 @@ impl OnCpu<'_> {
             let own = || Backing::Swapfile(device.entry_at(offset));
             match ci.virtual_word(slot).backing(word) {
                 _ if !device.is_virtual() && op.zswap_id(device, offset).is_some() => Backing::Zswap,
-                // Who has no second word has its data in the folio alone while that is dirty; this cannot be seen here.
+                // A slot without a virtual word has its data in the folio alone while the folio is dirty. The entry
+                // does not tell, so the slot itself is returned.
                 Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
                 backing => backing,
             }
@@ -69,8 +72,9 @@ impl OnCpu<'_> {
         Ok((backing, 1 + nr as u32))
     }
 
-    /// Returns the run of real slots that a locked cached folio's data is on or goes to: its own, or the one behind all of its
-    /// virtual slots. `None`: there is no such run. Errors: `NotCached` (EINVAL).
+    /// Returns the run of real slots that holds a locked cached folio's data or will hold it: the folio's own slots,
+    /// or the run behind all its virtual slots. Returns `None` when there is no such run. Errors: `NotCached`
+    /// (EINVAL).
     pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
         let (device, offset) = self.operation().folio_slots(folio)?;
         if !device.is_virtual() {
@@ -79,8 +83,8 @@ impl OnCpu<'_> {
         Ok(run_behind(&device.clusters.lock_used(offset.cluster()), offset, folio.nr_pages()))
     }
 
-    /// Says whether reading a slot is as fast as memory, which its data's device knows; zswap, zeros and nothing are not asked.
-    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel: `swap_synchronous_io` of the backing.
+    /// Returns whether the device with a slot's data is as fast as memory. Data in zswap, zeros and missing data give
+    /// false. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel: `swap_synchronous_io` of the backing.
     pub(crate) fn is_synchronous(&mut self, entry: SwpEntry) -> Result<bool> {
         let device = match self.device_of(entry)? {
             device if !device.is_virtual() => device,
@@ -92,8 +96,9 @@ impl OnCpu<'_> {
         Ok(device.has(SwpFlags::SYNCHRONOUS_IO))
     }
 
-    /// Lets go of what a writeout of a locked cached folio makes stale, and sets or clears its zero marks: on a virtual device
-    /// of everything, but for one run of real slots that is written over. Errors: `NotCached` (EINVAL).
+    /// Releases the backing that a writeout of a locked cached folio makes stale, and sets or clears the zero marks
+    /// of its slots. On a virtual device all backing is released, except one run of real slots that the writeout
+    /// overwrites. Errors: `NotCached` (EINVAL).
     pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, content: Content) -> Result<()> {
         let is_zero = content == Content::Zeros;
         let mut op = self.operation();
@@ -109,7 +114,7 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Lets go of everything behind the slots of a locked cached folio, on a virtual device; its content is nowhere else then.
+    /// Releases all backing of a locked cached folio's virtual slots. The folio is the only copy of its data then.
     /// Errors: `NotCached` (EINVAL).
     pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         let mut op = self.operation();
@@ -122,13 +127,14 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Puts a run of real slots behind the virtual slots of a locked cached folio and returns it; one that is there already
-    /// stays, and a folio without virtual slots has its own. What was behind the slots is the caller's to let go of.
+    /// Puts a run of real slots behind the virtual slots of a locked cached folio and returns the run. An existing
+    /// run stays, and a folio without virtual slots has its own slots. The caller releases other backing of the
+    /// slots.
     ///
-    /// Errors: `NoBacking` (ENOSPC) no run; `OverLimit` (ENOMEM) the swap charge was refused; nothing changed; `NotCached`
-    /// (EINVAL). `GhostWrite` (ENOSPC) a ghost without virtual table. Locks: the real device's, then the virtual
-    /// cluster's. Kernel: `folio_realloc_swap`; differs: the words are
-    /// written after the run is taken, which the folio lock allows.
+    /// Errors, with nothing changed: `NoBacking` (ENOSPC) when there is no run; `OverLimit` (ENOMEM) when the swap
+    /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost without virtual table. Locks: the
+    /// real device's, then the virtual cluster's. Kernel: `folio_realloc_swap`; differs: the words are written after
+    /// the run is taken, which the folio lock allows.
     pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
         if let Some(first) = self.real_run(folio.folio())? {
             return Ok(first);
@@ -152,8 +158,8 @@ impl OnCpu<'_> {
         Ok(first)
     }
 
-    /// Puts another run behind the virtual slots of a locked cached folio and frees the one there was. Nobody is asked for a
-    /// charge: as many slots as before. Errors: `NotCached` (EINVAL).
+    /// Puts another run behind the virtual slots of a locked cached folio and frees the old run. No charge changes,
+    /// because the number of slots stays. Errors: `NotCached` (EINVAL).
     pub(crate) fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -167,7 +173,7 @@ impl OnCpu<'_> {
 }
 
 impl Swap {
-    /// Says where the data of virtual slots is; see [`OnCpu::backing`].
+    /// Returns the place of a virtual slot's data; see [`OnCpu::backing`].
     pub fn backing(&self, entry: SwpEntry, nr_max: u32, cpu: CpuId) -> Result<(Backing, u32)> {
         self.on_cpu(cpu)?.backing(entry, nr_max)
     }

@@ -1,4 +1,4 @@
-//! Pages between a folio and its storage: writeout and read. No lock but the folio's is held over a transfer.
+//! Transfers between a folio and its storage: writeout and read. A transfer holds no lock but the folio's.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
@@ -10,25 +10,26 @@ use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::MemcgStat;
 
-/// How a writeout ended.
+/// The result of a writeout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Writeout {
-    /// No slot had a reference: they are free, and the folio is dirty and not cached.
+    /// No slot had a reference. The slots are free, and the folio is dirty and uncached.
     Freed,
-    /// All zeros: the slots are marked, nothing was written, the folio is clean.
+    /// The folio is all zeros. The slots are marked, nothing was written, and the folio is clean.
     Zero,
-    /// Kept by zswap; the folio is clean.
+    /// zswap stored the folio. The folio is clean.
     Zswap,
-    /// Written; the folio is clean.
+    /// A device stored the folio. The folio is clean.
     Written,
 }
 
 impl Swap {
-    /// Writes a dirty cached folio out, or finds that it need not be. Steps OUT6 and OUT7.
+    /// Writes a dirty cached folio out, unless no write is needed. Steps OUT6 and OUT7.
     ///
-    /// The folio lock is free during the transfer to a storage, under writeback, and taken again. Errors, and the folio is
-    /// dirty: `Io`; `DataInUse` (EBUSY) somebody got a view of it; nobody takes it: `GhostWrite`, `WritebackForbidden`,
-    /// `NoBacking` (ENOSPC), `OverLimit` (ENOMEM). Kernel: `swap_writeout`; differs: the transfer is over when it returns.
+    /// The folio lock is dropped during the transfer to a storage, while the folio is under writeback, and is taken
+    /// again afterwards. Errors, with the folio dirty: `Io`; `DataInUse` (EBUSY) when a user got a view of the folio;
+    /// `GhostWrite`, `WritebackForbidden`, `NoBacking` (ENOSPC) and `OverLimit` (ENOMEM) when no place takes the
+    /// folio. Kernel: `swap_writeout`; differs: the transfer is complete on return.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let (locked, result) = match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),
@@ -46,7 +47,7 @@ impl Swap {
         (locked, result)
     }
 
-    /// Everything that may make a write unnecessary. Kernel: `swap_writeout` up to `__swap_writepage`.
+    /// Handles the cases in which no write to a device is needed. Kernel: `swap_writeout` up to `__swap_writepage`.
     fn prepare_writeout(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<Writeout>> {
         if self.on_cpu(cpu)?.free_swap_locked(locked)? {
             return Ok(Some(Writeout::Freed));
@@ -73,14 +74,14 @@ impl Swap {
             return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
         }
         if store == ZswapStore::Refused {
-            // What a store that failed half way left behind.
+            // Releases the pages that a store stored before it failed.
             self.on_cpu(cpu)?.begin_writeout(locked, Content::Bytes)?;
         }
         Ok(None)
     }
 
-    /// Writes a locked cached folio to the real slots that are behind it, or that it gets now. Errors: those of
-    /// [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`], and the folio is dirty.
+    /// Writes a locked cached folio to the real slots behind it, or to real slots that it gets now. Errors, with the
+    /// folio dirty: those of [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
     pub(crate) fn write_to_storage<'f>(
         &self,
         locked: LockedFolio<'f>,
@@ -100,29 +101,31 @@ impl Swap {
         }
     }
 
-    /// Writes a locked cached folio to the real slots from `real` on, which are its own or behind it, and leaves it unlocked,
-    /// written or dirty. Waits for no lock of a folio. Errors: `Io`; `DataInUse` (EBUSY).
+    /// Writes a locked cached folio to the real slots from `real` on, which are its own or behind it, and unlocks it.
+    /// The folio is clean after success and dirty after an error. Waits for no folio lock. Errors: `Io`; `DataInUse`
+    /// (EBUSY).
     pub(crate) fn write_and_unlock(&self, locked: LockedFolio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let folio = locked.folio();
         folio.set(FolioFlags::WRITEBACK);
-        // The cache's references keep the folio, and writeback keeps it in the cache.
+        // The cache's references keep the folio alive, and writeback keeps it in the cache.
         drop(locked);
         let result = self.transfer_out(folio, real, cpu);
         if result.is_err() {
-            // Before writeback ends: nobody may take it for clean in between.
+            // The flag is set before writeback ends, because another thread would take the folio for clean in
+            // between.
             folio.set(FolioFlags::DIRTY);
         }
-        // Before writeback ends, too: later the bit says that the folio was read ahead.
+        // The flag is read before writeback ends, because after it the same bit means that the folio was read ahead.
         let is_wanted = folio.clear(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM) && result.is_ok();
         folio.end_writeback();
         if is_wanted {
-            // Clean by now: the next one to go. Kernel: `folio_rotate_reclaimable`.
+            // The folio is clean, so reclaim takes it next. Kernel: `folio_rotate_reclaimable`.
             folio.lru_move_tail();
         }
         result
     }
 
-    /// Writes a folio to the real slots from `real` on. Every write of a page to a device passes here.
+    /// Writes a folio to the real slots from `real` on. Every write of a page to a device runs through this function.
     fn transfer_out(&self, folio: Folio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
         let device = self.on_cpu(cpu)?.device_of(real)?;
@@ -142,23 +145,23 @@ impl Swap {
                 on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
                 on_cpu.counters().count(Event::WriteErrors, 1);
             }
-            // No fault of a device: there is none.
+            // The error came from the folio, so no device failed.
             Err(_) => {}
         }
         result
     }
 
-    /// Fills a locked folio that was just inserted over its slots and unlocks it, read or not. Step IN4.
+    /// Fills a locked folio that was just inserted over its slots, and unlocks it in any case. Step IN4.
     ///
-    /// Errors: `Io`, `NotUniform` (EBUSY) zero marks are mixed; the folio is not up to date then.
-    /// Kernel: `swap_read_folio`; differs: the transfer is over when it returns.
+    /// Errors, with the folio not up to date: `Io`; `NotUniform` (EBUSY) when zero marks differ. Kernel:
+    /// `swap_read_folio`; differs: the transfer is complete on return.
     pub(crate) fn swap_read_folio(&self, locked: LockedFolio<'_>, cpu: CpuId) -> Result<()> {
         let folio = locked.folio();
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
         let nr_pages = folio.nr_pages();
         let (is_zero, nr_alike) = self.on_cpu(cpu)?.zero_batch(entry, nr_pages)?;
         if nr_alike != nr_pages {
-            // The look before insertion keeps this from happening.
+            // The check before the insertion excludes this case.
             return Err(SwapError::NotUniform(entry.plus(nr_alike)));
         }
         let (event, stat) = if is_zero {
@@ -189,10 +192,10 @@ impl Swap {
         Ok(())
     }
 
-    /// Reads a folio from the real slots that its data is on.
+    /// Reads a folio from the real slots that hold its data.
     fn transfer_in(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
-        // Nothing has it: the device of the slot says so.
+        // No real slot holds the data. The read goes to the slot's own device, which returns the error.
         let real = on_cpu.real_run(folio)?.unwrap_or(entry);
         let device = on_cpu.device_of(real)?;
         drop(on_cpu);

@@ -1,4 +1,4 @@
-//! Pages into zswap and out of it: who may store, where the number of a slot's entry is kept, who is charged.
+//! Stores of folios into zswap and loads from it: the limits, the place of an entry's id, and the charge.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
@@ -11,8 +11,8 @@ use crate::table::{Stored, VirtualWord};
 use crate::zswap::{PoorPage, damaged};
 
 impl Operation<'_> {
-    /// Puts another entry, or none, in the place of what a slot has in zswap and frees that; of a virtual slot whatever is
-    /// behind it. The folio over the slot is locked. Locks: the cluster's.
+    /// Replaces the zswap entry of a slot by another entry or by none, and frees the old entry. Of a virtual slot any
+    /// backing is replaced. The folio over the slot is locked. Locks: the cluster's.
     fn zswap_replace(&mut self, device: &SwapDevice, offset: SwpOffset, new: Option<ZswapId>) {
         if !device.is_virtual() {
             if let Some(old) = self.swap.zswap().map_replace(device.entry_at(offset), new) {
@@ -23,7 +23,7 @@ impl Operation<'_> {
         let slot = offset.in_cluster();
         let mut ci = device.clusters.lock_used(offset.cluster());
         let is_stored = matches!(ci.virtual_word(slot).stored(), Stored::Zswap(_));
-        // Without a new one real slots stay: they are not zswap's.
+        // Without a new entry the real slots behind a virtual slot stay, because zswap does not own them.
         if new.is_some() || is_stored {
             self.release_backing(device, &mut ci, slot..slot + 1);
             ci.set_virtual_word(slot, new.map_or(VirtualWord::NONE, VirtualWord::zswap));
@@ -32,8 +32,8 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Lets a slot forget the entry whose page the locked folio over it holds by now, and frees that. A virtual slot has a real
-    /// one behind it already. Errors: `NotCached` (EINVAL).
+    /// Removes the zswap entry of a slot whose page the locked folio over the slot now holds, and frees the entry. A
+    /// virtual slot already has a real slot as its backing. Errors: `NotCached` (EINVAL).
     pub(crate) fn forget_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let swap = self.swap();
         let (device, offset) = self.operation().folio_slots(folio.folio())?;
@@ -45,8 +45,8 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Gives a slot back the entry that it was to give up; a real slot that was put behind a virtual one meanwhile is free.
-    /// Errors: `NotCached` (EINVAL).
+    /// Restores the zswap entry of a slot after a failed writeback. A real slot that was put behind a virtual slot
+    /// meanwhile is freed. Errors: `NotCached` (EINVAL).
     pub(crate) fn put_back_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -61,18 +61,18 @@ impl OnCpu<'_> {
     }
 }
 
-/// What zswap says to a folio.
+/// The answer of zswap to a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ZswapStore {
-    /// Nothing: it is off and has nothing of any slot. Nothing changed.
+    /// zswap is off and holds no entries. Nothing changed.
     NotAsked,
-    /// It has no page of the folio; of a virtual one some slots may have lost what was behind them.
+    /// zswap holds no page of the folio. Virtual slots of the folio may have lost their backing.
     Refused,
-    /// It has all pages of it.
+    /// zswap holds all pages of the folio.
     Stored,
 }
 
-/// Whether pages of a folio may be stored.
+/// Whether the limits allow a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Room {
     Yes,
@@ -88,7 +88,8 @@ struct StoreFor<'s> {
 }
 
 impl Swap {
-    /// Says whether a group and all above it have room for compressed pages. Kernel: `obj_cgroup_may_zswap`.
+    /// Returns whether a group and all groups above it may store more compressed pages. Kernel:
+    /// `obj_cgroup_may_zswap`.
     pub(crate) fn may_zswap(&self, group: &MemCgroup) -> bool {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return true };
         groups.charged_levels(group).all(|level| match level.zswap_max_pages() {
@@ -97,15 +98,15 @@ impl Swap {
         })
     }
 
-    /// Says whether pages of a group may go on from zswap to a device: if it and all above it say so. Kernel:
-    /// `mem_cgroup_zswap_writeback_enabled`.
+    /// Returns whether pages of a group may be written back from zswap to a device: the group and all groups above it
+    /// must allow it. Kernel: `mem_cgroup_zswap_writeback_enabled`.
     pub(crate) fn is_zswap_writeback_enabled(&self, group: Option<&MemCgroup>) -> bool {
         let (Some(groups), Some(group)) = (self.memcg(), group) else { return true };
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
     }
 
-    /// Stores a locked cached folio, all of it or nothing. What zswap had of its slots is gone in either case. Locks: the
-    /// folio's; nothing else is held while a page is compressed. Kernel: `zswap_store`.
+    /// Stores a locked cached folio, either all pages or none. Older zswap entries of its slots are freed in either
+    /// case. Locks: the folio's is held; no other lock is held while a page is compressed. Kernel: `zswap_store`.
     pub(crate) fn zswap_store(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<ZswapStore> {
         let is_enabled = self.zswap.is_enabled();
         if !is_enabled && !self.zswap.has_entries() {
@@ -123,7 +124,7 @@ impl Swap {
         if is_enabled && self.zswap.is_full() && self.nr_real_swapfiles() > 0 {
             self.zswap.queue_shrink();
         }
-        // A stale older copy must never be read back.
+        // Older entries of the slots are stale and must never be read again.
         let mut on_cpu = self.on_cpu(cpu)?;
         let mut op = on_cpu.operation();
         let (device, offset) = op.folio_slots(locked.folio())?;
@@ -132,7 +133,8 @@ impl Swap {
         Ok(ZswapStore::Refused)
     }
 
-    /// Asks the limits: those of the group, which is shrunk once for it, and that of the pools.
+    /// Checks the limit of the group, with one attempt to write pages of the group back, and then the limit of the
+    /// pools.
     fn zswap_room(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Room> {
         if let Some(group) = self.group_of(locked.folio())
             && !self.may_zswap(group)
@@ -143,7 +145,7 @@ impl Swap {
         Ok(if self.zswap.check_limits() { Room::No } else { Room::Yes })
     }
 
-    /// Stores page after page; stops at the first that is refused.
+    /// Stores page after page, and stops at the first refusal.
     fn zswap_store_pages(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let group = self.group_of(locked.folio());
         let poor = if self.is_zswap_writeback_enabled(group) { PoorPage::Keep } else { PoorPage::Reject };
@@ -159,7 +161,8 @@ impl Swap {
         Ok(true)
     }
 
-    /// Stores one page of a locked folio and lets its slot name the entry; says whether it was taken.
+    /// Stores one page of a locked folio and records the entry's id for its slot. Returns whether zswap took the
+    /// page.
     fn zswap_store_page(
         &self,
         locked: &LockedFolio<'_>,
@@ -183,12 +186,13 @@ impl Swap {
         op.zswap_replace(device, offset.plus(i), Some(id));
         on_cpu.finish();
         drop(on_cpu);
-        // Last: from here on it may be written back, by whoever can insert a folio over the slot.
+        // The entry is listed last, because from here on a thread that inserts a folio over the slot can write the
+        // entry back.
         self.zswap.list(id);
         Ok(true)
     }
 
-    /// Finds the first entry that the slots of a locked cached folio have, and the folio's first slot.
+    /// Returns the first zswap entry among the slots of a locked cached folio, with the folio's first slot.
     fn find_in_zswap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<(ZswapId, SwpEntry)>> {
         if !self.zswap.has_entries() {
             return Ok(None);
@@ -200,10 +204,10 @@ impl Swap {
         Ok(found.map(|id| (id, device.entry_at(offset))))
     }
 
-    /// Fills a locked folio of one page that was just inserted from zswap and forgets the copy there; the folio is dirty then,
-    /// being the only one. Says whether zswap had it.
+    /// Fills a locked folio of one page, just inserted, from zswap, and frees the zswap entry. The folio is dirty
+    /// then, because it is the only copy. Returns whether zswap had the page.
     ///
-    /// Errors: `Io` (EIO) the data is damaged, and stays. Kernel: `zswap_load`.
+    /// Errors: `Io` (EIO) when the compressed data is damaged; the entry stays. Kernel: `zswap_load`.
     pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let Some((id, swp)) = self.find_in_zswap(locked, cpu)? else {
             if self.zswap.is_enabled() {
@@ -211,7 +215,7 @@ impl Swap {
             }
             return Ok(false);
         };
-        // The look before insertion keeps large folios away.
+        // The check before the insertion excludes large folios.
         let is_one = locked.order() == Order::ZERO;
         if !is_one || !self.zswap.load_page(id, &mut locked.bytes_mut()?) {
             return Err(damaged(swp, locked.nr_pages()));

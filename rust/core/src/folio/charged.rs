@@ -7,10 +7,10 @@ use crate::base::types::{CssId, Order};
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat};
 
 impl Folio<'_> {
-    /// Returns the group that is charged for the folio; `None` if none is. Needs the folio lock. Kernel: `folio_memcg`.
+    /// Returns the group that is charged for the folio, or `None`. Needs the folio lock. Kernel: `folio_memcg`.
     #[inline]
     pub fn css(self) -> Option<CssId> {
-        // Relaxed: changes only with the folio locked or frozen.
+        // Relaxed: the field changes only while the folio is locked or frozen.
         match self.memory.header(self.pfn).css.load(Ordering::Relaxed) {
             0 => None,
             css => Some(CssId(css)),
@@ -29,7 +29,8 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a folio whose pages are charged to a group; the group stays while it is bound. Kernel: `commit_charge`.
+    /// Binds a folio to the group that its pages are charged to. The binding holds a reference to the group. Kernel:
+    /// `commit_charge`.
     pub(crate) fn bind(self, groups: &MemCgroups, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
         groups.css_get(group, 1);
@@ -38,7 +39,7 @@ impl Folio<'_> {
         group.count(MemcgStat::PgPgIn, 1);
     }
 
-    /// Takes the binding off, and leaves the charge and the reference to the group with the caller.
+    /// Removes the binding. The charge and the reference to the group pass to the caller.
     pub(crate) fn unbind(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
@@ -48,7 +49,8 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a locked folio to the group above its own, without a charge. Kernel: `memcg_reparent_objcgs` of one folio.
+    /// Binds a locked folio to the parent of its group, and leaves charges alone. Kernel: `memcg_reparent_objcgs` of
+    /// one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
         self.count_anon(from, -1);
         groups.css_get(to, 1);
@@ -57,7 +59,7 @@ impl Folio<'_> {
         groups.css_put(from, 1);
     }
 
-    /// Uncharges a folio that is freed. Kernel: `mem_cgroup_uncharge`.
+    /// Uncharges a folio that is being freed. Kernel: `mem_cgroup_uncharge`.
     pub(super) fn uncharge(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
@@ -67,14 +69,13 @@ impl Folio<'_> {
         }
     }
 
-    /// Takes over the charge of a frozen folio that this one replaces. Kernel: `mem_cgroup_migrate`.
+    /// Takes the charge of a frozen folio that this folio replaces. Kernel: `mem_cgroup_migrate`.
     pub(super) fn take_charge(self, old: Self) {
         self.set_css(old.css().unwrap_or_default());
         old.set_css(CssId::default());
     }
 
-    /// Counts the references of the parts of a folio that is being split, and no folio as large as before. Kernel:
-    /// `split_page_memcg`.
+    /// Adds the references to the group that the parts of a split folio need. Kernel: `split_page_memcg`.
     pub(crate) fn split_charge(self, groups: &MemCgroups, nr_parts: u32) {
         if let Some(css) = self.css() {
             let group = groups.get(css);

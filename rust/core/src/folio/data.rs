@@ -1,8 +1,9 @@
-//! The bytes of a folio: who may touch them when. The only file that turns page numbers into slices.
+//! Access to the bytes of a folio. No other file turns page numbers into slices.
 //!
-//! Inside the core a reader shares and a writer excludes. A view given out (to NumPy) may be read and written by its
-//! holder at any time, so while there is one the core keeps its hands off. All three hold a reference: pages with one
-//! belong to one folio alone, so the bytes of two folios never overlap, and a folio somebody looks at never leaves memory.
+//! Inside the core readers share and a writer excludes all others. The holder of a view (NumPy) may read and write at
+//! any time, so the core touches no bytes while a view exists. Reader, writer and view each hold a reference. Pages
+//! with a reference belong to one folio, so the bytes of two folios never overlap, and a folio in use never leaves
+//! memory.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
@@ -24,20 +25,21 @@ pub struct FolioBytes<'a>(FolioRef<'a>);
 #[derive(Debug)]
 pub struct FolioBytesMut<'a>(FolioRef<'a>);
 
-/// A view given out: whoever has it may read and write the bytes. It holds a reference.
+/// A view for a user outside the core, who may read and write the bytes at any time. The view holds a reference.
 #[derive(Debug)]
 pub struct FolioView<'a>(FolioRef<'a>);
 
 impl<'a> Folio<'a> {
-    /// Changes the user count as `next` says, waiting while it says nothing for a count below 0.
+    /// Changes the user count to the result of `next`. While `next` returns `None` for a negative count, the call
+    /// waits.
     fn take_data(self, next: impl Fn(i32) -> Option<i32>) -> Result<()> {
         let users = &self.memory.header(self.pfn).users;
         let mut round = 0;
         loop {
-            // Relaxed: the exchange decides.
+            // Relaxed: the compare-exchange below detects a stale value.
             let seen = users.load(Ordering::Relaxed);
             match next(seen) {
-                // Acquire pairs with the Release in `release_data`: the bytes are those of the last user.
+                // Acquire pairs with the Release in `release_data`: the bytes are as the last user left them.
                 Some(to) if users.compare_exchange(seen, to, Ordering::Acquire, Ordering::Relaxed).is_ok() => {
                     return Ok(());
                 }
@@ -56,7 +58,8 @@ impl<'a> Folio<'a> {
         let _ = users.fetch_update(Ordering::Release, Ordering::Relaxed, step);
     }
 
-    /// Reads the bytes. Waits for a writer inside. Errors: `DataInUse` while views are out, `FolioBusy` frozen (EBUSY).
+    /// Returns shared access to the bytes. Waits for a writer inside the core. Errors: `DataInUse` while views exist,
+    /// `FolioBusy` when the folio is frozen (EBUSY).
     pub fn bytes(self) -> Result<FolioBytes<'a>> {
         let folio = self.try_get().ok_or_else(|| self.busy())?;
         self.take_data(|seen| match seen {
@@ -67,16 +70,17 @@ impl<'a> Folio<'a> {
         Ok(FolioBytes(folio))
     }
 
-    /// Writes the bytes; the caller marks the folio dirty. Waits for users inside. Errors: as [`Folio::bytes`].
+    /// Returns exclusive access to the bytes; the caller marks the folio dirty. Waits for users inside the core.
+    /// Errors: as [`Folio::bytes`].
     pub fn bytes_mut(self) -> Result<FolioBytesMut<'a>> {
         let folio = self.try_get().ok_or_else(|| self.busy())?;
         self.take_data(|seen| (seen == FREE).then_some(WRITER))?;
         Ok(FolioBytesMut(folio))
     }
 
-    /// Returns the views that are out.
+    /// Returns the number of views.
     pub fn nr_views(self) -> u32 {
-        // Relaxed: a momentary number.
+        // Relaxed: the number is a snapshot.
         self.memory.header(self.pfn).users.load(Ordering::Relaxed).max(0) as u32
     }
 
@@ -86,7 +90,7 @@ impl<'a> Folio<'a> {
 }
 
 impl<'a> FolioRef<'a> {
-    /// Gives a view out. Waits for users inside.
+    /// Returns a view of the bytes. Waits for users inside the core.
     pub fn view(&self) -> FolioView<'a> {
         let taken = self.take_data(|seen| (seen >= FREE).then_some(seen + 1));
         debug_assert!(taken.is_ok(), "views do not exclude each other");
@@ -95,12 +99,12 @@ impl<'a> FolioRef<'a> {
 }
 
 impl<'a> FolioView<'a> {
-    /// Takes over a view that was kept beyond its handle.
+    /// Takes over a view that was kept without its handle.
     pub(crate) fn adopt(folio: FolioRef<'a>) -> Self {
         Self(folio)
     }
 
-    /// Returns where the bytes are, page aligned, and how many; good until the view is dropped.
+    /// Returns the page-aligned address and the length of the bytes. Both are valid until the view is dropped.
     pub fn as_raw(&self) -> (*mut u8, usize) {
         (self.0.memory.address(self.0.pfn, self.0.nr_pages()), self.0.len_bytes())
     }
@@ -111,10 +115,10 @@ impl Deref for FolioBytes<'_> {
 
     fn deref(&self) -> &[u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: 1. the pages lie in the mapping, asserted by `address`, and every byte pattern is a valid u8. 2. they
-        // are this folio's alone and it keeps its size: we hold a reference. 3. nobody writes them: the user count says
-        // "readers", which keeps writers inside and views out until this is dropped. 4. the mapping lives as long as the
-        // memory, which outlives the handle.
+        // SAFETY: 1. the pages lie in the mapping, asserted by `address`, and every byte pattern is a valid u8. 2.
+        // the pages belong to this folio alone and the folio keeps its size, because this value holds a reference. 3.
+        // no thread writes the pages, because the user count means "readers", which excludes writers inside and views
+        // outside until this value is dropped. 4. the mapping lives as long as the memory, which outlives the handle.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts(start, self.0.len_bytes())
@@ -127,7 +131,7 @@ impl Deref for FolioBytesMut<'_> {
 
     fn deref(&self) -> &[u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: as in `FolioBytes::deref`; the user count says "writer", and that is us.
+        // SAFETY: as in `FolioBytes::deref`; the user count means "writer", and this value is the writer.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts(start, self.0.len_bytes())
@@ -138,8 +142,8 @@ impl Deref for FolioBytesMut<'_> {
 impl DerefMut for FolioBytesMut<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: as in `FolioBytes::deref`; nobody else reads or writes: the user count says "writer", that is us, and
-        // `&mut self` keeps our own borrows apart.
+        // SAFETY: as in `FolioBytes::deref`; no other thread reads or writes, because the user count means "writer"
+        // and this value is the writer; `&mut self` separates its own borrows.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts_mut(start, self.0.len_bytes())

@@ -1,7 +1,7 @@
 //! The LRU lists: folios linked through their headers by page number, under the lock of their lruvec.
 //!
-//! The LRU flag, the links and the sizes change together, under that lock. ACTIVE changes only while a folio is on no
-//! list: new, or isolated. The lock is a leaf: nothing is freed or locked under it.
+//! The LRU flag, the links and the sizes change together, under that lock. ACTIVE changes only while a folio is new
+//! or isolated, and so on no list. The lock is a leaf: no function frees a folio or takes another lock under it.
 
 use std::sync::atomic::Ordering;
 
@@ -10,13 +10,13 @@ use crate::base::index_list::{Links, NIL};
 use crate::base::types::Pfn;
 use crate::workingset::{LruList, Lruvec};
 
-/// Folios taken off the tail of a list, each with a reference, in the order they were met.
+/// Folios taken off the tail of a list, each with a reference, in the order of the list.
 #[derive(Debug)]
 pub(crate) struct Isolated<'m> {
     pub(crate) folios: Vec<FolioRef<'m>>,
-    /// Pages looked at, those that stay on the list included.
+    /// Pages examined, including folios that stay on the list.
     pub(crate) nr_scanned_pages: u64,
-    /// Pages taken.
+    /// Pages taken off the list.
     pub(crate) nr_taken_pages: u64,
 }
 
@@ -37,8 +37,8 @@ impl<'a> Folio<'a> {
         self.pfn.0 as u32
     }
 
-    /// Puts the folio at the head of the list that its flags name; one that may not leave memory goes onto the list of
-    /// those. It is on none. Kernel: `lruvec_add_folio`.
+    /// Puts the folio at the head of the list that its flags select; an mlocked folio goes to the unevictable list.
+    /// The folio is on no list. Kernel: `lruvec_add_folio`.
     pub(crate) fn lru_add(self) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -55,9 +55,10 @@ impl<'a> Folio<'a> {
         lruvec.add_lru_pages(list, self.nr_pages().into());
     }
 
-    /// Takes the folio off its list, if it is on one; says whether it was. Kernel: `lruvec_del_folio`.
+    /// Takes the folio off its list; returns whether it was on one. Kernel: `lruvec_del_folio`.
     pub(crate) fn lru_del(self) -> bool {
-        // Most often the last user of a folio that is on no list: only who set the flag could set it again.
+        // The common case is the last user of a folio on no list. Only the thread that cleared the flag may set it
+        // again.
         if !self.has(FolioFlags::LRU) {
             return false;
         }
@@ -74,7 +75,8 @@ impl<'a> Folio<'a> {
         was_listed
     }
 
-    /// Makes the folio the next that is looked at, unless it is active or isolated. Kernel: `lru_move_tail`.
+    /// Moves the folio to the tail of its list, where reclaim examines it next, unless the folio is active or
+    /// isolated. Kernel: `lru_move_tail`.
     pub(crate) fn lru_move_tail(self) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
@@ -84,8 +86,8 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Links the parts of a folio that was just split behind it, if it is on a list. All are frozen, flags are copied, and
-    /// the sizes stay. Kernel: `lru_add_split_folio`.
+    /// Links the parts of a split folio behind it, if it is on a list. All parts are frozen and have the folio's
+    /// flags, and the list's size in pages stays. Kernel: `lru_add_split_folio`.
     pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) {
@@ -98,14 +100,14 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Says whether a user of its own has the folio, by a handle or in a file: no page table names it, so that reclaim
-    /// cannot take it from him, and a reference of reclaim's would only be in his way.
+    /// Returns whether a user holds the folio through a handle or a file. No page table maps such a folio, so reclaim
+    /// cannot take it, and a reference of reclaim would make the user's calls fail.
     fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }
 }
 
-// Relaxed throughout: the links of a folio are its list's, and change under the lock of the lists.
+// Relaxed throughout: the links of a folio change only under the lock of its lists.
 impl Links for &Memory {
     fn links(&self, at: u32) -> (u32, u32) {
         let header = self.header(Pfn(at.into()));
@@ -136,8 +138,8 @@ impl Links for &Memory {
 }
 
 impl Memory {
-    /// Takes folios off the tail of a list until so many pages were looked at. Those that are going, or that only their
-    /// user can put out, go to the head. Kernel: `isolate_lru_folios`.
+    /// Takes folios off the tail of a list until `nr_to_scan_pages` pages were examined. Folios that are being freed,
+    /// or that a user holds, move to the head. Kernel: `isolate_lru_folios`.
     pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {
         let folios = Vec::with_capacity(nr_to_scan_pages as usize);
         let mut isolated = Isolated { folios, nr_scanned_pages: 0, nr_taken_pages: 0 };
@@ -164,18 +166,18 @@ impl Memory {
         isolated
     }
 
-    /// Counts pages that reclaim took off the lists, or put back or freed. Kernel: `NR_ISOLATED_ANON`.
+    /// Adds to the number of pages that reclaim holds off the lists. Kernel: `NR_ISOLATED_ANON`.
     pub(crate) fn add_isolated(&self, delta_pages: i64) {
-        // Relaxed: a number by itself.
+        // Relaxed: the number stands alone.
         self.nr_isolated.fetch_add(delta_pages as u64, Ordering::Relaxed);
     }
 
-    /// Returns the pages that somebody's reclaim has off the lists.
+    /// Returns the number of pages that reclaim holds off the lists.
     pub(crate) fn nr_isolated_pages(&self) -> u64 {
         self.nr_isolated.load(Ordering::Relaxed)
     }
 
-    /// Looks through the lists of a lruvec; says what is wrong with the first folio that is.
+    /// Checks the lists of a lruvec. The error describes the first broken folio.
     pub(crate) fn check_lru(&self, lruvec: &Lruvec) -> Result<(), String> {
         let heads = lruvec.lists();
         for list in LruList::ALL {
@@ -216,7 +218,7 @@ mod tests {
 
     fn cached(memory: &Memory, order: u8) -> FolioRef<'_> {
         let folio = memory.alloc(Order::new(order).expect("an order")).expect("room");
-        // What reclaim may have: mapped by a page table.
+        // A folio that reclaim may take: a page table maps it.
         folio.set_anon_rmap(1, 0);
         folio.lru_add();
         folio

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::FolioRef;
 
-/// A folio with the pages of it that its holder maps, as one page table would.
+/// A folio and the pages of it that its holder maps, as one page table would map them.
 #[derive(Debug)]
 pub struct MappedFolio<'a> {
     folio: FolioRef<'a>,
@@ -28,7 +28,7 @@ impl<'a> MappedFolio<'a> {
         self.pages.clone()
     }
 
-    /// Takes the parts out, still mapped; [`MappedFolio::from_parts`] puts them together again.
+    /// Returns the folio and its mapped pages. [`MappedFolio::from_parts`] is the inverse.
     pub(crate) fn into_parts(self) -> (FolioRef<'a>, Range<u32>) {
         (self.folio, self.pages)
     }

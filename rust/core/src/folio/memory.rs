@@ -1,4 +1,4 @@
-//! Page frames: where folios come from and where their headers lie. Kernel: the page allocator and `struct page`.
+//! Page frames: the allocation of folios, and the headers of folios. Kernel: the page allocator and `struct page`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -17,41 +17,42 @@ use crate::base::zeroed::MappedSlice;
 use crate::memcg::MemCgroups;
 use crate::workingset::Lruvec;
 
-/// Pages that are taken from the never used rest at one time; frame numbers start at one such block, so that 0 is none.
+/// Pages taken from the unused rest at a time. Frame numbers start at one such block, so that 0 is no frame.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
-/// Pages of one order kept outside the buddy lists for the next request of that order.
+/// Pages of each order that stay outside the buddy lists, for the next request of that order.
 const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 
-/// What is known of a folio, at the number of its first page. Kernel: `struct folio`, in the page's place.
+/// The header of a folio, stored at the number of its first page. Kernel: `struct folio`, in the page's place.
 ///
-/// All zero bytes are a free page. Which lock orders which field is said at the methods of [`Folio`].
+/// All zero bytes are a free page. The methods of [`Folio`] name the lock of each field.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct FolioHeader {
-    /// Swap cache one a page, page table one a mapping, each user one; 0 is free or frozen.
+    /// References: the swap cache holds one a page, a page table one a mapping, each user one. 0 means frozen or
+    /// free.
     pub(super) refs: FolioRefs,
     pub(super) flags: AtomicU32,
     /// Page table entries that map pages of the folio.
     pub(super) mapcount: AtomicU32,
-    /// Who may touch the data: 0 nobody, n > 0 views given out, -1 one writer inside, -(n+1) n readers inside.
+    /// Users of the bytes: 0 none, n > 0 views, -1 one writer inside, -(n+1) n readers inside.
     pub(super) users: AtomicI32,
-    /// First slot owned, 0 when not in the swap cache.
+    /// First slot of the folio, 0 when it is not in the swap cache.
     pub(super) swap: AtomicU64,
     pub(super) order: AtomicU8,
-    /// Uses after the first, 0..=3.
+    /// Number of uses after the first, 0..=3.
     pub(super) lru_refs: AtomicU8,
-    /// The group that is charged, by number; 0 for none.
+    /// Number of the group that is charged, 0 for none.
     pub(super) css: AtomicU32,
-    /// Neighbours on the LRU list, towards its head and its tail; 0 at the ends.
+    /// Neighbours on the LRU list, towards its head and its tail, 0 at the ends.
     pub(super) lru_prev: AtomicU32,
     pub(super) lru_next: AtomicU32,
-    /// Number of the mappings whose page tables may name the folio, 0 for none.
+    /// Number of the mappings whose page tables may map the folio, 0 for none.
     pub(super) anon_vma: AtomicU32,
-    /// Where in these mappings the first page is.
+    /// Page index of the folio's first page in these mappings.
     pub(super) index: AtomicU32,
 }
 
-// SAFETY: zero is a valid value of every atomic, and all of them together are a free page.
+// SAFETY: zero is a valid value of every atomic, and an all-zero header is a free page.
 #[expect(unsafe_code, reason = "headers live in a zeroed mapping")]
 unsafe impl Zeroable for FolioHeader {}
 
@@ -60,9 +61,9 @@ const _: () = assert!(size_of::<FolioHeader>() == 64, "one header a cache line")
 /// Free page frames.
 struct FreePages {
     buddy: FrameAllocator<SWAP_NR_ORDERS>,
-    /// Freed runs by order, the most recently used on top: their memory is warm and needs no splitting.
+    /// Freed runs by order, the last freed on top. Their memory is warm in the cache and needs no split.
     hot: [Vec<u32>; SWAP_NR_ORDERS],
-    /// Never used from here on.
+    /// First frame that was never used.
     next: usize,
     end: usize,
     nr_used: u64,
@@ -86,7 +87,7 @@ impl FreePages {
         self.buddy.alloc(nr_pages).map(|pfn| pfn as u32)
     }
 
-    /// Lets hot runs merge with their neighbours.
+    /// Moves the hot runs to the buddy lists, where they merge with their neighbours.
     fn drain(&mut self) {
         for order in Order::all() {
             for pfn in self.hot[order.index()].drain(..) {
@@ -95,7 +96,7 @@ impl FreePages {
         }
     }
 
-    /// Keeps a freed run for the next request of its order, if there is room; says whether there was.
+    /// Keeps a freed run for the next request of its order, if there is room; returns whether it was kept.
     fn keep_hot(&mut self, pfn: u32, order: Order) -> bool {
         let hot = &mut self.hot[order.index()];
         let has_room = hot.len() << order.get() < HOT_PAGES;
@@ -106,7 +107,7 @@ impl FreePages {
     }
 }
 
-/// The bytes of one page: of atomics, as their owner changes them through a shared reference.
+/// The bytes of one page. They are atomics, because their owner writes them through a shared reference.
 type PageBytes = [AtomicU8; PAGE_SIZE];
 
 struct Arena {
@@ -115,15 +116,15 @@ struct Arena {
     free: SpinMutex<FreePages>,
 }
 
-/// The memory of one machine. Address space for all of it is taken with the first folio, memory when pages are written.
+/// The memory of one machine. The first folio reserves the address space, and writes to pages take memory.
 pub struct Memory {
     nr_pages: u32,
-    /// The lists of folios that no group is charged for: root's.
+    /// The LRU lists of root, which also hold folios without a group.
     lruvec: Arc<Lruvec>,
     memcg: Option<MemCgroups>,
     arena: OnceLock<Arena>,
     pub(super) waiters: WaitTable,
-    /// Pages that reclaim has off the lists.
+    /// Pages that reclaim holds off the lists.
     pub(super) nr_isolated: AtomicU64,
 }
 
@@ -137,7 +138,7 @@ impl fmt::Debug for Memory {
 }
 
 impl Memory {
-    /// Describes a memory; nothing is mapped yet. Errors: `OutOfRange` (EINVAL).
+    /// Makes a memory of `nr_pages` pages without mapping it. Errors: `OutOfRange` (EINVAL).
     pub(crate) fn new(nr_pages: u64, memcg: Option<MemCgroups>) -> Result<Self> {
         let (low, high) = (BLOCK_PAGES as u64, 1 << 31);
         if !(low..=high).contains(&nr_pages) {
@@ -177,13 +178,13 @@ impl Memory {
         Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
     }
 
-    /// Returns the header of a page that has been handed out once.
+    /// Returns the header of a page that was handed out at least once.
     #[inline]
     pub(super) fn header(&self, pfn: Pfn) -> &FolioHeader {
         &self.arena.get().expect("a page number comes from the arena").headers[pfn.0 as usize]
     }
 
-    /// Returns where pages lie.
+    /// Returns the address of a run of pages.
     pub(super) fn address(&self, pfn: Pfn, nr_pages: u32) -> *mut u8 {
         let first = pfn.0 as usize;
         let pages =
@@ -191,12 +192,12 @@ impl Memory {
         pages.as_ptr().cast::<u8>().cast_mut()
     }
 
-    /// Returns the lists of root, all others' being below.
+    /// Returns the LRU lists of root, which are above all others.
     pub fn lruvec(&self) -> &Arc<Lruvec> {
         &self.lruvec
     }
 
-    /// Returns the lists that a folio is counted on. Kernel: `folio_lruvec`.
+    /// Returns the LRU lists that count a folio. Kernel: `folio_lruvec`.
     #[inline]
     pub(crate) fn lruvec_of(&self, folio: Folio<'_>) -> &Arc<Lruvec> {
         match (&self.memcg, folio.css()) {
@@ -205,13 +206,14 @@ impl Memory {
         }
     }
 
-    /// Returns the memory controller, `None` while it is disabled.
+    /// Returns the memory controller, or `None` while memcg is disabled.
     #[inline]
     pub(crate) fn memcg(&self) -> Option<&MemCgroups> {
         self.memcg.as_ref()
     }
 
-    /// Calls with every folio that a group is charged for, by frame number; what changes meanwhile may be missed.
+    /// Calls a function with every charged folio, by frame number. Folios that are allocated or freed meanwhile may
+    /// be missed.
     pub(crate) fn for_each_charged(&self, mut call: impl FnMut(Folio<'_>, CssId)) {
         let Some(arena) = self.arena.get() else { return };
         let end = arena.free.lock().next;
@@ -223,23 +225,24 @@ impl Memory {
         }
     }
 
-    /// Returns the pages there are.
+    /// Returns the size of the memory in pages.
     pub fn nr_pages(&self) -> u64 {
         self.nr_pages.into()
     }
 
-    /// Returns the pages that folios have.
+    /// Returns the number of pages in folios.
     pub fn nr_used_pages(&self) -> u64 {
         self.arena.get().map_or(0, |arena| arena.free.lock().nr_used)
     }
 
-    /// Returns the bytes of headers of pages ever used.
+    /// Returns the bytes of the headers of all pages that were ever used.
     pub fn header_bytes(&self) -> u64 {
         let used = self.arena.get().map_or(0, |arena| arena.free.lock().next - BLOCK_PAGES);
         (used * size_of::<FolioHeader>()) as u64
     }
 
-    /// Makes a folio: one reference, no flag, not cached, old bytes in it. Errors: `NoMemory` (ENOMEM).
+    /// Allocates a folio with one reference and no flags, uncached, with old bytes in its pages. Errors: `NoMemory`
+    /// (ENOMEM).
     ///
     /// Kernel: `folio_alloc`; differs: no zones, no reclaim.
     pub fn alloc(&self, order: Order) -> Result<FolioRef<'_>> {
@@ -252,7 +255,7 @@ impl Memory {
         };
         let pfn = Pfn(pfn.ok_or(SwapError::NoMemory(order.nr_pages() as u64 * PAGE_SIZE as u64))?.into());
         let header = self.header(pfn);
-        // Relaxed: nobody knows the page yet; who learns of it does so through an entry or a lock.
+        // Relaxed: no other thread knows the page yet, and an entry or a lock publishes it.
         header.order.store(order.get(), Ordering::Relaxed);
         header.flags.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.mapcount.load(Ordering::Relaxed), 0, "a free page is mapped");
@@ -260,18 +263,18 @@ impl Memory {
         header.lru_refs.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.css.load(Ordering::Relaxed), 0, "a free page is charged");
         header.anon_vma.store(0, Ordering::Relaxed);
-        // Who gets a reference to a reused page sees its new fields.
+        // A thread that takes a reference to a reused page sees its new fields.
         header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))
     }
 
-    /// Returns a handle to a folio by number, without a reference: the caller sees to it that there is one.
+    /// Returns a folio by number, without a reference. The caller ensures that a reference exists.
     #[inline]
     pub(crate) fn folio(&self, pfn: Pfn) -> Folio<'_> {
         Folio { memory: self, pfn }
     }
 
-    /// Takes the pages of a folio back whose references are gone or frozen.
+    /// Frees the pages of a folio whose references are gone or frozen.
     pub(super) fn free(&self, folio: Folio<'_>) {
         debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
@@ -288,7 +291,7 @@ impl Memory {
                 return;
             }
         }
-        // Between the locks the pages are nobody's but ours: their memory goes back to the system.
+        // Between the two locks no other thread has the pages, and their memory goes back to the system.
         let (first, nr_pages) = (pfn as usize, order.nr_pages() as usize);
         arena.pages.release(first..first + nr_pages);
         arena.free.lock().buddy.dealloc(first, nr_pages);
@@ -310,7 +313,7 @@ mod tests {
         assert_eq!(memory.nr_used_pages(), 1024);
         drop(large);
         drop(singles);
-        // Single pages merge again when a large folio needs it.
+        // Single pages merge again when a large folio needs their block.
         let two: Vec<_> = (0..2).map(|_| memory.alloc(Order::MAX).expect("merged")).collect();
         drop(two);
         assert_eq!(memory.nr_used_pages(), 0);

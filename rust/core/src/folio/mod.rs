@@ -27,50 +27,51 @@ bitflags::bitflags! {
     pub struct FolioFlags: u32 {
         /// The folio lock is taken.
         const LOCKED = 1 << 0;
-        /// Somebody sleeps for the lock or for the end of writeback.
+        /// A thread sleeps for the lock or for the end of writeback.
         const WAITERS = 1 << 1;
-        /// The data is what it should be: read, or made here.
+        /// The bytes are valid: read from storage, or written by the caller.
         const UPTODATE = 1 << 2;
-        /// Differs from what the storage has.
+        /// The bytes differ from the data in storage.
         const DIRTY = 1 << 3;
-        /// May get slots.
+        /// The folio may get slots.
         const SWAPBACKED = 1 << 4;
-        /// In the swap cache: its slots hold it.
+        /// The folio is in the swap cache: the entries of its slots hold it.
         const SWAPCACHE = 1 << 5;
-        /// Under write to its storage.
+        /// The folio is being written to its storage.
         const WRITEBACK = 1 << 6;
-        /// Wanted by reclaim once written. The same bit as `READAHEAD`, as in the kernel.
+        /// Reclaim wants the folio as soon as it is written. The same bit as `READAHEAD`, as in the kernel.
         const RECLAIM = 1 << 7;
-        /// Was used since it was last looked at.
+        /// The folio was used since reclaim examined it.
         const REFERENCED = 1 << 8;
-        /// On the active list, or on its way there.
+        /// The folio is on the active list, or will be put there.
         const ACTIVE = 1 << 9;
-        /// Part of the working set.
+        /// The folio is part of the working set.
         const WORKINGSET = 1 << 10;
-        /// On an LRU list.
+        /// The folio is on an LRU list.
         const LRU = 1 << 11;
-        /// May not leave memory.
+        /// The folio may not leave memory.
         const MLOCKED = 1 << 12;
-        /// The user of a handle holds the lock or says that it is under writeback, for as long as he likes: swapoff does
-        /// not wait for that. Kernel: none.
+        /// The user of a handle holds the lock, or set the writeback state, for an unlimited time. Swapoff does not
+        /// wait for such a folio. Kernel: none.
         const HELD = 1 << 13;
-        /// On the list of those that may not leave memory.
+        /// The folio is on the unevictable list.
         const UNEVICTABLE = 1 << 14;
-        /// Its slots are charged to nobody: they were handed out without a folio. Kernel: none.
+        /// No group is charged for the folio's slots, because they were handed out without a folio. Kernel: none.
         const SWAP_UNCHARGED = 1 << 15;
-        /// Read ahead of need and not used since.
+        /// The folio was read ahead and not used yet.
         const READAHEAD = 1 << 7;
     }
 }
 
-/// What is different of a part of a split folio.
+/// The fields that a part of a split folio does not copy from the whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) order: Order,
     pub(crate) mapcount: u32,
 }
 
-/// A folio by number, without a reference of its own: good while somebody else's holds. Kernel: `struct folio *`.
+/// A folio by number, without a reference of its own. The value is valid while another reference exists. Kernel:
+/// `struct folio *`.
 #[derive(Clone, Copy)]
 pub struct Folio<'a> {
     memory: &'a Memory,
@@ -95,52 +96,54 @@ impl<'a> Folio<'a> {
         self.pfn
     }
 
-    /// Returns log2 of the pages. Changes only while the references are frozen.
+    /// Returns the order. The order changes only while the references are frozen.
     #[inline]
     pub fn order(self) -> Order {
-        // Relaxed: written before the folio is published, or with its references frozen.
+        // Relaxed: the order is written before the folio is published, or while its references are frozen.
         Order::stored(self.memory.header(self.pfn).order.load(Ordering::Relaxed))
     }
 
-    /// Returns the pages.
+    /// Returns the number of pages.
     #[inline]
     pub fn nr_pages(self) -> u32 {
         self.order().nr_pages()
     }
 
-    /// Says whether the folio lies in a memory.
+    /// Returns whether the folio lies in a memory.
     pub(crate) fn is_in(self, memory: &Memory) -> bool {
         std::ptr::eq(self.memory, memory)
     }
 
-    /// Returns the folio made of the pages from `page` on, once this one is split.
+    /// Returns the folio that starts at `page`, after this folio was split there.
     pub(crate) fn at(self, page: u32) -> Self {
         Self { memory: self.memory, pfn: Pfn(self.pfn.0 + page as u64) }
     }
 
-    /// Returns the flags, a snapshot.
+    /// Returns a snapshot of the flags.
     #[inline]
     pub fn flags(self) -> FolioFlags {
-        // Acquire pairs with the Release in `set` and `clear`: what was done before a flag changed is seen with it
-        // (UPTODATE: the data; WRITEBACK gone: the outcome).
+        // Acquire pairs with the Release in `set` and `clear`: a thread that reads a flag also reads the writes
+        // before it (UPTODATE: the bytes; WRITEBACK cleared: the outcome).
         FolioFlags::from_bits_retain(self.memory.header(self.pfn).flags.load(Ordering::Acquire))
     }
 
-    /// Says whether all of some flags are set.
+    /// Returns whether all of some flags are set.
     #[inline]
     pub fn has(self, flags: FolioFlags) -> bool {
         self.flags().contains(flags)
     }
 
-    /// Sets flags; returns those there were. Needs the folio lock for all but REFERENCED, READAHEAD and WAITERS; LRU and
-    /// UNEVICTABLE are the lists', ACTIVE and WORKINGSET belong to who isolated the folio.
+    /// Sets flags and returns the old flags. All flags but REFERENCED, READAHEAD and WAITERS need the folio lock.
+    /// Only the LRU lists change LRU and UNEVICTABLE. Only the thread that isolated the folio changes ACTIVE and
+    /// WORKINGSET.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
-        // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of whoever changed them last.
+        // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of the last change of the
+        // flags.
         let old = self.memory.header(self.pfn).flags.fetch_or(flags.bits(), Ordering::AcqRel);
         FolioFlags::from_bits_retain(old)
     }
 
-    /// Clears flags; returns those there were. Needs what [`Folio::set`] needs.
+    /// Clears flags and returns the old flags. Needs the same locks as [`Folio::set`].
     pub fn clear(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: as in `set`.
         let old = self.memory.header(self.pfn).flags.fetch_and(!flags.bits(), Ordering::AcqRel);
@@ -156,7 +159,7 @@ impl<'a> Folio<'a> {
         };
     }
 
-    /// Returns the first slot owned, or `None` when the folio is not in the swap cache. Kernel: `folio->swap`.
+    /// Returns the folio's first slot, or `None` when the folio is not in the swap cache. Kernel: `folio->swap`.
     #[inline]
     pub fn entry(self) -> Option<SwpEntry> {
         // Acquire pairs with the Release in `set_entry`: the entry names slots that already hold the folio.
@@ -164,13 +167,13 @@ impl<'a> Folio<'a> {
         (value != 0).then_some(SwpEntry::from_value(value))
     }
 
-    /// Writes the first slot owned; needs the folio lock.
+    /// Stores the folio's first slot. Needs the folio lock.
     pub(crate) fn set_entry(self, entry: SwpEntry) {
         // Release pairs with the Acquire in `entry`.
         self.memory.header(self.pfn).swap.store(entry.value(), Ordering::Release);
     }
 
-    /// Says whether this folio owns a slot.
+    /// Returns whether a slot is one of the folio's slots.
     #[inline]
     pub(crate) fn covers(self, slot: SwpEntry) -> bool {
         self.entry()
@@ -181,7 +184,8 @@ impl<'a> Folio<'a> {
         &self.memory.header(self.pfn).refs
     }
 
-    /// Returns the references: swap cache one a page, page tables one a mapping, each user one. 0 is frozen or free.
+    /// Returns the number of references: the swap cache holds one a page, page tables one a mapping, each user one. 0
+    /// means frozen or free.
     pub fn refs(self) -> u32 {
         self.counted().get()
     }
@@ -192,19 +196,20 @@ impl<'a> Folio<'a> {
         self.counted().try_get().then(|| FolioRef::adopt(self))
     }
 
-    /// Takes references beside one that is held. Kernel: `folio_ref_add`.
+    /// Takes references, beside one that the caller holds. Kernel: `folio_ref_add`.
     pub(crate) fn add_refs(self, nr: u32) {
         self.counted().add(nr);
     }
 
-    /// Gives references back; the last one frees the pages. Kernel: `folio_put_refs`.
+    /// Drops references. The last one frees the pages. Kernel: `folio_put_refs`.
     pub(crate) fn put_refs(self, nr: u32) {
         if self.counted().put(nr) {
             self.memory.free(self);
         }
     }
 
-    /// Replaces exactly `nr` references by none, so that nobody can take one, or fails. Kernel: `folio_ref_freeze`.
+    /// Replaces exactly `nr` references by 0, so that no thread can take a reference. Returns false when the number
+    /// differs. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(self, nr: u32) -> bool {
         self.counted().freeze(nr)
     }
@@ -220,25 +225,25 @@ impl<'a> Folio<'a> {
         self.memory.free(self);
     }
 
-    /// Returns the page table entries that map pages of the folio. Kernel: `folio_mapcount`.
+    /// Returns the number of page table entries that map pages of the folio. Kernel: `folio_mapcount`.
     pub fn mapcount(self) -> u32 {
-        // Relaxed: changes under page table locks; a reader wants a momentary number.
+        // Relaxed: the count changes under page table locks, and the reader wants a snapshot.
         self.memory.header(self.pfn).mapcount.load(Ordering::Relaxed)
     }
 
-    /// Says whether anything maps the folio.
+    /// Returns whether any page table entry or handle maps the folio.
     pub fn is_mapped(self) -> bool {
         self.mapcount() > 0
     }
 
-    /// Counts new mappings, each with a reference. Kernel: `folio_add_anon_rmap_*`.
+    /// Adds mappings, each with a reference. Kernel: `folio_add_anon_rmap_*`.
     pub(crate) fn add_mappings(self, nr: u32) {
         self.add_refs(nr);
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.fetch_add(nr, Ordering::Relaxed);
     }
 
-    /// Uncounts mappings and gives their references back; the caller holds another one.
+    /// Removes mappings and drops their references. The caller holds another reference.
     pub(crate) fn remove_mappings(self, nr: u32) {
         // Relaxed: see `mapcount`.
         let old = self.memory.header(self.pfn).mapcount.fetch_sub(nr, Ordering::Relaxed);
@@ -246,19 +251,21 @@ impl<'a> Folio<'a> {
         self.put_refs(nr);
     }
 
-    /// Returns the number of the mappings whose page tables may name the folio; 0 for none. Kernel: `folio_anon_vma`.
+    /// Returns the number of the mappings whose page tables may map the folio, 0 for none. Kernel: `folio_anon_vma`.
     pub(crate) fn anon_vma(self) -> u32 {
-        // Relaxed: written before an entry names the folio, which is seen under its page table lock.
+        // Relaxed: the field is written before a page table entry maps the folio, and the page table lock publishes
+        // that entry.
         self.memory.header(self.pfn).anon_vma.load(Ordering::Relaxed)
     }
 
-    /// Returns where in these mappings the folio's first page is, in pages. Kernel: `folio->index`.
+    /// Returns the page index of the folio's first page in these mappings. Kernel: `folio->index`.
     pub(crate) fn page_index(self) -> u32 {
         // Relaxed: as in `anon_vma`.
         self.memory.header(self.pfn).index.load(Ordering::Relaxed)
     }
 
-    /// Sets what may name the folio, and where. Nothing maps it yet. Kernel: `__folio_set_anon`.
+    /// Sets the mappings whose page tables may map the folio, and its page index there. The folio is not mapped yet.
+    /// Kernel: `__folio_set_anon`.
     pub(crate) fn set_anon_rmap(self, anon_vma: u32, index: u32) {
         let header = self.memory.header(self.pfn);
         // Relaxed: as in `anon_vma`.
@@ -266,7 +273,7 @@ impl<'a> Folio<'a> {
         header.index.store(index, Ordering::Relaxed);
     }
 
-    /// Makes pages of this frozen folio a folio of their own: frozen, unlocked, flags and owner as here.
+    /// Makes pages of this frozen folio a folio of their own: frozen, unlocked, with this folio's flags and group.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));
         let flags = self.flags() - FolioFlags::LOCKED - FolioFlags::WAITERS;
@@ -287,12 +294,12 @@ impl<'a> Folio<'a> {
         header.mapcount.store(as_part.mapcount, Ordering::Relaxed);
     }
 
-    /// Takes over flags and owner of a folio that this one replaces. Kernel: `folio_migrate_flags`.
+    /// Copies flags and group of a folio that this folio replaces. Kernel: `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
         self.set(old.flags() - mine);
         self.set_anon_rmap(old.anon_vma(), old.page_index());
-        // Off the list while it still says whose list that is.
+        // The old folio leaves its list first, because its group selects the list.
         let was_listed = old.lru_del();
         self.take_charge(old);
         if was_listed {
@@ -300,26 +307,26 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Forgets that a frozen folio was cached: another one is in its place.
+    /// Clears the slots of a frozen folio after another folio took its place in the cache.
     pub(crate) fn leave_cache(self) {
         self.set_entry(SwpEntry::NONE);
         self.clear(FolioFlags::SWAPCACHE);
     }
 
-    /// Forgets the mappings of a frozen folio: another one has them.
+    /// Clears the mappings of a frozen folio after another folio took them.
     pub(crate) fn forget_mappings(self) {
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.store(0, Ordering::Relaxed);
     }
 
-    /// Returns what working-set detection asks of the folio.
+    /// Returns the facts of the folio that working-set detection needs.
     pub(crate) fn facts(self) -> FolioFacts {
         let flags = self.flags();
         FolioFacts {
             nr_pages: self.nr_pages(),
             is_workingset: flags.contains(FolioFlags::WORKINGSET),
             is_referenced: flags.contains(FolioFlags::REFERENCED),
-            // Relaxed: a hint, written by the same faults that set REFERENCED.
+            // Relaxed: the count is a hint, written by the same faults that set REFERENCED.
             lru_refs: self.memory.header(self.pfn).lru_refs.load(Ordering::Relaxed),
         }
     }
@@ -328,24 +335,25 @@ impl<'a> Folio<'a> {
         self.memory.header(self.pfn).lru_refs.store(lru_refs, Ordering::Relaxed);
     }
 
-    /// Locks the folio unless somebody holds it. Kernel: `folio_trylock`.
+    /// Locks the folio if the lock is free. Kernel: `folio_trylock`.
     pub fn try_lock(self) -> Option<LockedFolio<'a>> {
         (!self.set(FolioFlags::LOCKED).contains(FolioFlags::LOCKED)).then(|| LockedFolio(self))
     }
 
-    /// Locks the folio, sleeping while somebody holds it. No lock may be held. Kernel: `folio_lock`.
+    /// Locks the folio, and sleeps while another thread holds the lock. The caller holds no other lock. Kernel:
+    /// `folio_lock`.
     pub fn lock(self) -> LockedFolio<'a> {
         self.wait_for(FolioFlags::LOCKED, || self.try_lock())
     }
 
-    /// Locks the folio as a fault does: whatever writeback is under way, but not while the user of a handle keeps the lock.
-    /// Errors: `FolioBusy` (EBUSY).
+    /// Locks the folio for a fault, which writeback does not delay. Errors: `FolioBusy` (EBUSY) while the user of a
+    /// handle holds the lock.
     pub(crate) fn lock_for_fault(self) -> Result<LockedFolio<'a>> {
         if self.has(FolioFlags::HELD | FolioFlags::LOCKED) { Err(self.busy()) } else { Ok(self.lock()) }
     }
 
-    /// Locks the folio as [`Folio::lock`] does, but not while the user of a handle keeps its lock or says that it is under
-    /// writeback: that may be for ever. Errors: `FolioBusy` (EBUSY).
+    /// Locks the folio as [`Folio::lock`] does. Errors: `FolioBusy` (EBUSY) while the user of a handle holds the lock
+    /// or set the writeback state, because the wait might never end.
     pub(crate) fn lock_for_io(self) -> Result<LockedFolio<'a>> {
         if self.has(FolioFlags::HELD) {
             return Err(self.busy());
@@ -358,7 +366,7 @@ impl<'a> Folio<'a> {
         Ok(locked)
     }
 
-    /// Sleeps until the folio is not under writeback. Kernel: `folio_wait_writeback`.
+    /// Sleeps while the folio is under writeback. Kernel: `folio_wait_writeback`.
     pub fn wait_writeback(self) {
         self.wait_for(FolioFlags::WRITEBACK, || (!self.has(FolioFlags::WRITEBACK)).then_some(()));
     }
@@ -372,7 +380,8 @@ impl<'a> Folio<'a> {
         }
         let mut done = None;
         self.memory.waiters.wait(self.pfn.0, || {
-            // Announced first: whoever clears the flag after this sees WAITERS and wakes us.
+            // WAITERS is set first, so the thread that clears the flag afterwards reads WAITERS and wakes this
+            // thread.
             if !self.set(FolioFlags::WAITERS).contains(flag) {
                 done = attempt();
             }
@@ -381,7 +390,7 @@ impl<'a> Folio<'a> {
         done.expect("wait returns when the attempt succeeded")
     }
 
-    /// Clears a flag that others may sleep for.
+    /// Clears a flag that other threads may sleep for, and wakes them.
     fn clear_and_wake(self, flag: FolioFlags) {
         let old = self.clear(flag);
         debug_assert!(old.contains(flag), "{flag:?} was not set");
@@ -391,12 +400,12 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Says whether the folio is locked.
+    /// Returns whether the folio is locked.
     pub fn is_locked(self) -> bool {
         self.has(FolioFlags::LOCKED)
     }
 
-    /// Says that the folio is under writeback, or not any more, on behalf of a handle's user.
+    /// Sets or clears the writeback state for the user of a handle.
     pub(crate) fn hold_writeback(self, is_held: bool) {
         if is_held {
             self.set(FolioFlags::WRITEBACK | FolioFlags::HELD);
@@ -406,28 +415,28 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Ends writeback and wakes who waits for it. Kernel: `folio_end_writeback`.
+    /// Ends writeback and wakes the threads that wait for it. Kernel: `folio_end_writeback`.
     pub(crate) fn end_writeback(self) {
         self.clear_and_wake(FolioFlags::WRITEBACK);
     }
 
-    /// Frees a lock that was kept by [`LockedFolio::keep`].
+    /// Releases a lock that was kept by [`LockedFolio::keep`].
     pub fn unlock(self) {
         self.clear_and_wake(FolioFlags::LOCKED);
     }
 
-    /// Says why a folio cannot be used now.
+    /// Returns the error for a folio that is locked or under writeback.
     pub(crate) fn busy(self) -> SwapError {
         SwapError::FolioBusy(self.entry().unwrap_or(SwpEntry::NONE))
     }
 }
 
-/// A folio with one reference that is given back on drop.
+/// A folio with one reference, which is dropped with this value.
 #[derive(Debug)]
 pub struct FolioRef<'a>(Folio<'a>);
 
 impl<'a> FolioRef<'a> {
-    /// Takes over a reference that the caller has.
+    /// Takes over a reference that the caller holds.
     pub(crate) fn adopt(folio: Folio<'a>) -> Self {
         Self(folio)
     }
@@ -437,7 +446,7 @@ impl<'a> FolioRef<'a> {
         self.0
     }
 
-    /// Keeps the reference beyond this handle; [`FolioRef::adopt`] takes it up again.
+    /// Keeps the reference without this value; [`FolioRef::adopt`] is the inverse.
     pub(crate) fn into_raw(self) -> Pfn {
         let pfn = self.0.pfn;
         std::mem::forget(self);
@@ -466,7 +475,7 @@ impl Drop for FolioRef<'_> {
     }
 }
 
-/// A folio whose lock is held; freed on drop.
+/// A folio whose lock is held until this value is dropped.
 #[derive(Debug)]
 pub struct LockedFolio<'a>(Folio<'a>);
 
@@ -476,7 +485,7 @@ impl<'a> LockedFolio<'a> {
         self.0
     }
 
-    /// Keeps the lock beyond this guard; [`Folio::unlock`] frees it.
+    /// Keeps the lock without this value; [`Folio::unlock`] releases it.
     pub fn keep(self) {
         std::mem::forget(self);
     }
@@ -496,7 +505,7 @@ impl Drop for LockedFolio<'_> {
     }
 }
 
-/// Checks that a folio is of a memory. Errors: `ForeignFolio` (EINVAL).
+/// Checks that a folio belongs to a memory. Errors: `ForeignFolio` (EINVAL).
 pub(crate) fn check_home(folio: Folio<'_>, memory: &Memory) -> Result<()> {
     if folio.is_in(memory) { Ok(()) } else { Err(SwapError::ForeignFolio(folio.entry().unwrap_or(SwpEntry::NONE))) }
 }

@@ -1,27 +1,29 @@
-//! The reference count of a folio, and the freeze that keeps lookups out. `tests/loom.rs` checks it under a memory model.
+//! The reference count of a folio, and the freeze that excludes lookups. `rust/core/tests` checks both under a memory
+//! model.
 
 use crate::base::sync::atomics::{AtomicU32, Ordering, fence};
 
-/// Counted references; 0 is frozen or free. Kernel: `_refcount` of a folio.
+/// The count of references. 0 means frozen or free. Kernel: `_refcount` of a folio.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct FolioRefs(pub(crate) AtomicU32);
 
 impl FolioRefs {
-    /// Returns the count, a momentary number.
+    /// Returns a snapshot of the count.
     pub(crate) fn get(&self) -> u32 {
-        // Relaxed: who acts on it freezes.
+        // Relaxed: a caller that acts on the count freezes it.
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes a reference unless the folio is frozen or free; says whether it did. Kernel: `folio_try_get`.
+    /// Takes a reference unless the folio is frozen or free; returns whether a reference was taken. Kernel:
+    /// `folio_try_get`.
     #[inline]
     pub(crate) fn try_get(&self) -> bool {
-        // Relaxed: the exchange decides.
+        // Relaxed: the compare-exchange below detects a stale value.
         let mut seen = self.0.load(Ordering::Relaxed);
         while seen != 0 {
-            // Acquire pairs with the Release in `publish`: the fields are those of this use, and whatever made the page
-            // free before is seen too.
+            // Acquire pairs with the Release in `publish`: the fields are those of this use of the page, and every
+            // write before the page was freed is visible too.
             match self.0.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -30,18 +32,19 @@ impl FolioRefs {
         false
     }
 
-    /// Takes references beside one that is held. Kernel: `folio_ref_add`.
+    /// Takes references, beside one that the caller holds. Kernel: `folio_ref_add`.
     pub(crate) fn add(&self, nr: u32) {
-        // Relaxed: whoever adds has a reference already.
+        // Relaxed: the caller already holds a reference.
         let old = self.0.fetch_add(nr, Ordering::Relaxed);
         debug_assert!(old > 0, "a reference to a free folio");
     }
 
-    /// Gives references back; says whether they were the last, and the caller frees the pages then. Kernel:
+    /// Drops references; returns whether they were the last. The caller frees the pages then. Kernel:
     /// `folio_put_refs`.
     #[must_use]
     pub(crate) fn put(&self, nr: u32) -> bool {
-        // Release pairs with the Acquire below: what others did with the folio is done before its pages are reused.
+        // Release pairs with the Acquire below: the accesses of other threads to the folio come before the reuse of
+        // its pages.
         let old = self.0.fetch_sub(nr, Ordering::Release);
         debug_assert!(old >= nr, "{nr} references put, {old} are there");
         let is_last = old == nr;
@@ -51,13 +54,15 @@ impl FolioRefs {
         is_last
     }
 
-    /// Replaces exactly `nr` references by none, so that nobody can take one, or fails. Kernel: `folio_ref_freeze`.
+    /// Replaces exactly `nr` references by 0, so that no thread can take a reference. Returns false when the number
+    /// differs. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(&self, nr: u32) -> bool {
-        // Acquire pairs with the Release in `put`: nobody is still at it.
+        // Acquire pairs with the Release in `put`: no other thread accesses the folio any more.
         self.0.compare_exchange(nr, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Ends a freeze, or shows a new folio, with `nr` references. Kernel: `folio_ref_unfreeze`, `set_page_refcounted`.
+    /// Ends a freeze, or publishes a new folio, with `nr` references. Kernel: `folio_ref_unfreeze`,
+    /// `set_page_refcounted`.
     pub(crate) fn publish(&self, nr: u32) {
         // Release pairs with the Acquire in `try_get`.
         self.0.store(nr, Ordering::Release);

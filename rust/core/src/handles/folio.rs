@@ -1,4 +1,4 @@
-//! Folio handles that keep their subsystem alive: for bindings, which cannot borrow.
+//! Folio handles that keep their subsystem alive, for a binding, which cannot hold borrows.
 
 use std::fmt;
 use std::mem;
@@ -11,19 +11,20 @@ use crate::folio::{Folio, FolioFlags, FolioRef, FolioView};
 use crate::machine::Swap;
 use crate::swapping::swapout::{KeptFolio, MappedFolio};
 
-/// What a handle stands for.
+/// The state of a handle.
 #[derive(Debug)]
 enum HandleState {
-    /// A folio in memory: one reference, the pages this handle maps, and whether it took the lock.
+    /// The folio is in memory. The handle has one reference, maps the pages of `mapped`, and holds the folio lock if
+    /// `is_locked`.
     Here { mapped: Range<u32>, is_locked: bool },
-    /// Another thread is swapping it out, splitting it or moving it.
+    /// Another thread is swapping the folio out, splitting it or moving it through this handle.
     Moving,
-    /// Swapped out, split or dropped; `entry` is where it went, if it was swapped out.
+    /// The folio was swapped out, split or dropped. `entry` is its first slot if it was swapped out.
     Gone { entry: Option<SwpEntry> },
 }
 
 impl HandleState {
-    /// Says why a handle has no folio to work with.
+    /// Returns the error for a handle without a folio in memory.
     fn absent(&self) -> SwapError {
         match self {
             Self::Gone { entry } => SwapError::FolioGone(entry.unwrap_or(SwpEntry::NONE)),
@@ -32,7 +33,8 @@ impl HandleState {
     }
 }
 
-/// A counted handle to a folio. It may map the folio, as a page table would; dropping it unmaps.
+/// A reference-counted handle to a folio. The handle may map the folio, as a page table would; dropping the handle
+/// unmaps the folio.
 pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
@@ -52,13 +54,13 @@ impl FolioHandle {
         Self { swap, pfn, order, state: Mutex::new(HandleState::Here { mapped, is_locked: false }) }
     }
 
-    /// Takes a folio that nobody maps through this handle.
+    /// Makes a handle that maps no page of its folio.
     pub fn unmapped(swap: &Arc<Swap>, folio: FolioRef<'_>) -> Result<Self> {
         crate::folio::check_home(folio.folio(), swap.memory_of_folios())?;
         Ok(Self::with_state(swap.clone(), folio.into_raw(), 0..0))
     }
 
-    /// Takes a folio with the pages that its holder maps. Errors: `ForeignFolio` (EINVAL).
+    /// Makes a handle that maps the pages its holder mapped. Errors: `ForeignFolio` (EINVAL).
     pub fn mapped(swap: &Arc<Swap>, folio: MappedFolio<'_>) -> Result<Self> {
         crate::folio::check_home(folio.folio().folio(), swap.memory_of_folios())?;
         let (folio, pages) = folio.into_parts();
@@ -66,7 +68,7 @@ impl FolioHandle {
     }
 
     fn state(&self) -> MutexGuard<'_, HandleState> {
-        // A panic under it leaves a whole state: each change is one assignment.
+        // A panic under the lock leaves a whole state, because each change is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,17 +77,17 @@ impl FolioHandle {
         &self.swap
     }
 
-    /// Returns log2 of the pages, also once the folio is gone.
+    /// Returns the order of the folio. The answer stays after the folio is gone.
     pub fn order(&self) -> Order {
         self.order
     }
 
-    /// Returns the number of the folio's first page, also once it is gone: then it may be another folio's.
+    /// Returns the number of the folio's first page. After the folio is gone the number may belong to another folio.
     pub fn pfn(&self) -> Pfn {
         self.pfn
     }
 
-    /// Says whether two handles are of one folio that is in memory.
+    /// Returns whether two handles stand for the same folio in memory.
     pub fn is_same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
             || (Arc::ptr_eq(&self.swap, &other.swap)
@@ -94,12 +96,12 @@ impl FolioHandle {
                 && other.is_resident())
     }
 
-    /// Says whether the folio is in memory and nobody is moving it through this handle.
+    /// Returns whether the folio is in memory and no thread is moving it through this handle.
     pub fn is_resident(&self) -> bool {
         matches!(*self.state(), HandleState::Here { .. })
     }
 
-    /// Returns where the folio went when it was swapped out through this handle.
+    /// Returns the first slot of the folio, if it was swapped out through this handle.
     pub fn gone_to(&self) -> Option<SwpEntry> {
         match *self.state() {
             HandleState::Gone { entry } => entry,
@@ -111,7 +113,8 @@ impl FolioHandle {
         self.swap.memory_of_folios().folio(self.pfn)
     }
 
-    /// Calls with the folio. Errors: `FolioGone` (ENOENT); `FolioBusy` (EBUSY) another thread is moving it.
+    /// Calls a function with the folio. Errors: `FolioGone` (ENOENT); `FolioBusy` (EBUSY) while another thread moves
+    /// the folio.
     pub fn with<T>(&self, call: impl FnOnce(&FolioRef<'_>) -> Result<T>) -> Result<T> {
         let folio = {
             let state = self.state();
@@ -123,7 +126,8 @@ impl FolioHandle {
         call(&folio)
     }
 
-    /// Gives a view of the bytes out and dirties the folio: its holder may write at any time. Errors: as `with`.
+    /// Returns a view of the bytes and marks the folio dirty, because the holder of the view may write at any time.
+    /// Errors: as `with`.
     pub fn view(&self) -> Result<FolioViewHandle> {
         self.with(|folio| {
             let view = folio.view();
@@ -159,7 +163,7 @@ impl FolioHandle {
         Ok(())
     }
 
-    /// Takes the folio lock for this handle if it is free, or frees what this handle took.
+    /// Takes the folio lock for this handle if it is free, or releases the lock that this handle took.
     pub fn set_locked(&self, wants_lock: bool) {
         if let HandleState::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
@@ -174,13 +178,13 @@ impl FolioHandle {
         }
     }
 
-    /// Frees the folio lock that this handle took.
+    /// Releases the folio lock that this handle took.
     fn let_go(&self) {
         self.folio().clear(FolioFlags::HELD);
         self.folio().unlock();
     }
 
-    /// Says that the folio is under writeback, or not any more. Errors: as `with`.
+    /// Sets or clears the writeback state of the folio. Errors: as `with`.
     pub fn set_writeback(&self, is_under_writeback: bool) -> Result<()> {
         self.with(|folio| {
             folio.hold_writeback(is_under_writeback);
@@ -188,7 +192,8 @@ impl FolioHandle {
         })
     }
 
-    /// Takes the folio out of the handle for a call that may consume it. Errors: as `with`; `FolioBusy` locked here.
+    /// Takes the folio out of the handle for a call that may consume it. Errors: as `with`; `FolioBusy` (EBUSY) while
+    /// this handle holds the lock.
     fn take(&self) -> Result<MappedFolio<'_>> {
         let mut state = self.state();
         match &*state {
@@ -208,9 +213,10 @@ impl FolioHandle {
         *self.state() = HandleState::Here { mapped, is_locked: false };
     }
 
-    /// Swaps the folio out; a folio that nothing maps counts as mapped once, by the handle. The handle is empty then.
+    /// Swaps the folio out and empties the handle. A folio that is not mapped counts as mapped once, by the handle.
     ///
-    /// Errors: as [`Swap::swap_out`] and `with`; the folio is resident, mapped by the handle, and keeps slots it got.
+    /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident, mapped by the handle, and
+    /// keeps slots it got.
     pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
         let taken = self.take()?;
         let taken = if taken.pages().is_empty() && !taken.folio().is_mapped() {
@@ -230,7 +236,8 @@ impl FolioHandle {
         }
     }
 
-    /// Splits the folio; this handle is empty then. Errors: as [`Swap::folio_split`] and `with`; the folio is as before.
+    /// Splits the folio and empties this handle. Errors: as [`Swap::folio_split`] and `with`; the folio is unchanged
+    /// then.
     pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
         match self.swap.folio_split(self.take()?, order, cpu) {
             Ok(parts) => {
@@ -244,7 +251,7 @@ impl FolioHandle {
         }
     }
 
-    /// Moves the content to other memory; this handle is empty then. Errors: as [`Swap::folio_migrate`] and `with`.
+    /// Moves the content to other memory and empties this handle. Errors: as [`Swap::folio_migrate`] and `with`.
     pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
         match self.swap.folio_migrate(self.take()?, cpu) {
             Ok(folio) => {
@@ -268,7 +275,7 @@ impl Drop for FolioHandle {
             }
             let folio = FolioRef::adopt(self.folio());
             if !mapped.is_empty() {
-                // A CPU there always is; what cannot be freed now is freed when the cache is looked through.
+                // CPU 0 always exists. Slots that cannot be freed now are freed when reclaim visits the cache.
                 let _ = self.swap.folio_unmap(MappedFolio::from_parts(folio, mapped), CpuId(0));
             }
         }
@@ -280,13 +287,13 @@ impl Drop for FolioHandle {
 pub struct FolioViewHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
-    /// An address with exposed provenance: a number can go from thread to thread.
+    /// An address with exposed provenance, because threads may pass a number to each other.
     address: usize,
     len_bytes: usize,
 }
 
 impl FolioViewHandle {
-    /// Returns where the bytes are, page aligned, and how many; good until the view is dropped.
+    /// Returns the page-aligned address and the length of the bytes. Both are valid until the view is dropped.
     pub fn as_raw(&self) -> (*mut u8, usize) {
         (std::ptr::with_exposed_provenance_mut(self.address), self.len_bytes)
     }

@@ -1,4 +1,4 @@
-//! A counted handle to a group: for bindings, which cannot borrow.
+//! A reference-counted handle to a group, for a binding, which cannot hold borrows.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
 use crate::memcg::{GroupPolicy, MemCgroup, MemCgroups};
 
-/// Keeps a group from being freed, and its subsystem with it; it may be removed all the same. Kernel: a css reference.
+/// A handle that keeps a group and its subsystem alive. The group may be removed meanwhile. Kernel: a css reference.
 #[derive(Debug)]
 pub struct GroupHandle {
     swap: Arc<Swap>,
@@ -17,13 +17,13 @@ pub struct GroupHandle {
 }
 
 impl GroupHandle {
-    /// Takes a handle to root. Errors: `Cgroup` (EINVAL) memcg is disabled.
+    /// Returns a handle to the root group. Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn root(swap: &Arc<Swap>) -> Result<Self> {
         swap.memcg_enabled()?;
         Ok(Self::get(swap, CssId::ROOT).expect("root is never freed"))
     }
 
-    /// Takes a handle to a group, unless nothing holds it any more or memcg is disabled. Kernel: `css_tryget`.
+    /// Returns a handle to a group, or `None` when the group was released or memcg is disabled. Kernel: `css_tryget`.
     pub fn get(swap: &Arc<Swap>, css: CssId) -> Option<Self> {
         let groups = swap.memcg()?;
         groups.css_tryget(groups.get(css)).then(|| Self { swap: swap.clone(), css })
@@ -39,7 +39,7 @@ impl GroupHandle {
         self.css
     }
 
-    /// Returns the controller.
+    /// Returns the memory controller.
     pub fn groups(&self) -> &MemCgroups {
         self.swap.memcg().expect("a handle is of a group")
     }
@@ -49,21 +49,21 @@ impl GroupHandle {
         self.groups().get(self.css)
     }
 
-    /// Returns the group above; `None` for root.
+    /// Returns the parent group, or `None` for root.
     pub fn parent(&self) -> Option<Self> {
         Self::get(&self.swap, self.group().parent()?)
     }
 
-    /// Returns the groups right below that are online, in the order they were made.
+    /// Returns the online groups directly below, in the order of their creation.
     pub fn children(&self) -> Vec<Self> {
         let handles = self.groups().children(self.css).into_iter().filter_map(|css| Self::get(&self.swap, css));
         handles.filter(|handle| handle.group().is_online()).collect()
     }
 
-    /// Makes a group below. Errors: as [`MemCgroups::create`].
+    /// Creates a group below this one. Errors: as [`MemCgroups::create`].
     pub fn create(&self, name: &str) -> Result<Self> {
         let css = self.groups().create(self.css, name)?.css();
-        // Online, unless somebody was quick to remove it.
+        // The new group is online unless another thread removed it already.
         Self::get(&self.swap, css).ok_or_else(|| MemCgroups::removed(name))
     }
 
@@ -72,10 +72,10 @@ impl GroupHandle {
         self.swap.remove_group(self.css, CpuId(0))
     }
 
-    /// Sets what decides for the group without asking anybody, and for groups made below it from now on.
+    /// Sets the group's policy table, which new groups below it copy from now on.
     ///
-    /// Errors, all EINVAL but for ENODEV: the group is removed; the owner store cannot keep what is to happen to dead owners;
-    /// there are no devices to go to, or one is not on.
+    /// Errors: ENODEV when the group is removed; EINVAL when the owner store cannot keep the rule for dead owners,
+    /// when the device list is empty, or when a device in it is off.
     pub fn set_policy(&self, policy: GroupPolicy) -> Result<()> {
         if let Some(rule) = policy.dead_owner {
             self.groups().options().check_dead_owner(rule)?;

@@ -1,4 +1,4 @@
-//! A subsystem is made: its parts, and the writeback of zswap that the parts below call.
+//! Making a subsystem: its parts, and the writeback of zswap that the folders below call.
 
 use crate::base::error::Result;
 use crate::machine::profile::Profile;
@@ -11,7 +11,7 @@ impl Swap {
         Self::with_config(Config::new(nr_cpus, profile))
     }
 
-    /// Makes a subsystem with choices of one's own. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
+    /// Makes a subsystem with given choices. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
     pub fn with_config(config: Config) -> Result<Self> {
         Self::assemble(config, &ZSWAP_WRITEBACK)
     }

@@ -1,4 +1,4 @@
-//! Devices come, go and change their size.
+//! The life of a subsystem and its devices: making a subsystem, turning devices on and off, resizing them.
 
 mod boot;
 pub(crate) mod resize;

@@ -1,4 +1,4 @@
-//! Changing the size of a device whose clusters come and go, while it is on and in use.
+//! A new size for a dynamic device that is on and in use.
 
 use std::sync::Arc;
 
@@ -10,22 +10,25 @@ use crate::machine::Swap;
 use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::slots::take_back::ReclaimWhen;
 
-/// What came of a resize.
+/// The result of a resize.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resize {
-    /// The size now, header included.
+    /// Size in slots after the call, header included.
     pub max_pages: u32,
-    /// No slot from here on is handed out: less than the size as long as slots in use keep it from shrinking.
+    /// First slot number that is not handed out. Less than the size while slots in use keep the device from
+    /// shrinking.
     pub limit_pages: u32,
 }
 
 impl Swap {
-    /// Gives a ghost another size, a whole number of clusters. Kernel: none; the resizing of `xswap` comes nearest.
+    /// Gives a ghost another size, a whole number of clusters. The kernel has no such call; the resizing of `xswap`
+    /// is the nearest.
     ///
-    /// Growing happens at once. To shrink, no slot beyond the new size is handed out from now on, and those that only the
-    /// swap cache holds are freed; if none is left in use there, the size is the new one, else it stays and the answer says
-    /// what allocation is held to: ask again later, or for more. Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice`
-    /// (ENOENT); `StillInUse` (EBUSY) a swapoff of it is under way. Locks: `swap_lock`, and every CPU's local lock at once.
+    /// Growing takes effect at once. Shrinking first stops handing out slots beyond the new size, and frees the slots
+    /// there that only the swap cache holds. If no slot is left in use there, the new size takes effect. Otherwise
+    /// the size stays, the result tells the limit of allocation, and a later call continues. Errors: `FixedSize`,
+    /// `BadSize` (EINVAL); `NoDevice` (ENOENT); `StillInUse` (EBUSY) while a swapoff of the device runs. Locks:
+    /// `swap_lock`, then every CPU's local lock at once.
     pub fn resize(&self, device: &Arc<SwapDevice>, max_pages: u32) -> Result<Resize> {
         if !device.clusters.is_dynamic() {
             return Err(SwapError::FixedSize(device.ty().0));
@@ -55,7 +58,7 @@ impl Swap {
         Ok(Resize { max_pages: device.max_pages(), limit_pages: device.limit_pages() })
     }
 
-    /// Keeps slots beyond a size from being handed out.
+    /// Stops handing out slots beyond a size.
     fn close_above(&self, device: &SwapDevice, max_pages: u32) {
         let mut locals = self.locals.lock_all();
         device.clusters.set_open(max_pages / SWAPFILE_CLUSTER);
@@ -65,7 +68,7 @@ impl Swap {
             .for_each(|local| local.flush_hints(|hint| hint.ty() == device.ty() && is_beyond(hint.offset())));
     }
 
-    /// Frees the slots that only the swap cache holds, of clusters that are closed.
+    /// Frees the slots of closed clusters that only the swap cache holds.
     fn drain_closed(&self, device: &SwapDevice) -> Result<()> {
         for idx in closed(device) {
             let mut on_cpu = self.on_cpu(CpuId(0))?;
@@ -79,7 +82,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Sets the size and all that follows from it; nothing beyond it is in use. Every CPU is stopped.
+    /// Sets the size and the totals that depend on it. No slot beyond the size is in use, and every CPU is stopped.
     fn set_size(&self, device: &SwapDevice, max_pages: u32) {
         let tail = SwpOffset(device.max_pages() - 1).cluster();
         let first_bad = device.max_pages() % SWAPFILE_CLUSTER;
@@ -105,12 +108,12 @@ impl Swap {
     }
 }
 
-/// Returns the clusters that may not be allocated from.
+/// Returns the clusters that are closed to allocation.
 fn closed(device: &SwapDevice) -> impl Iterator<Item = ClusterIdx> {
     device.clusters.live_from(device.clusters.nr_open())
 }
 
-/// Says whether a cluster has nothing but bad slots of a tail. Every CPU is stopped.
+/// Returns whether a cluster has no slots in use, apart from bad slots at its end. Every CPU is stopped.
 fn is_unused(device: &SwapDevice, idx: ClusterIdx) -> bool {
     let end = idx.base().0 as u64 + u64::from(SWAPFILE_CLUSTER);
     let nr_bad = end.saturating_sub(device.max_pages().into());

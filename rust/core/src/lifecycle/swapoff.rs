@@ -1,4 +1,4 @@
-//! Turning a device off: no more allocations, everything read back, then every trace of it gone.
+//! Turning a device off: allocation ends, every page is read back, and the device is removed from all CPUs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,11 +17,13 @@ use crate::table::EntryKind;
 impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
     ///
-    /// `unuse` is called with no lock held for every slot that has references, with their number; it gives them back
-    /// with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) slots stayed in use or hibernation pins
-    /// the device; whatever `unuse` fails with. After an error the device is on again, behind its equals.
+    /// `unuse` is called with no lock held for every slot with references, with the number of references. It gives
+    /// the references back with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) when slots stay in
+    /// use or hibernation slots exist; any error of `unuse`. After an error the device is on again, behind the
+    /// devices of equal priority.
     ///
-    /// Differs: the hook stands for the walk over page tables; waiting for allocators is passing every CPU's local lock.
+    /// Differs: the hook takes the place of the walk over page tables. Taking every CPU's local lock once takes the
+    /// place of waiting for allocators.
     pub fn swapoff(&self, device: &Arc<SwapDevice>, mut unuse: impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
         let ty = device.ty();
         self.disable(device)?;
@@ -32,7 +34,7 @@ impl Swap {
         }
         let mut active = self.active();
         active.devices[ty.index()] = None;
-        // A CPU that passed here holds neither the device nor a hint at it.
+        // After this, the CPU has neither the device nor a hint into it.
         self.locals.for_each(|local| {
             local.devices[ty.index()] = None;
             local.flush_hints(|hint| hint.ty() == ty);
@@ -41,16 +43,17 @@ impl Swap {
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
         self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
-        // Nothing reads or writes it any more: each transfer had a slot in use. Who still has the device keeps no storage.
+        // No transfer is under way, because each transfer needs a slot in use. A caller that still has the device has
+        // no claim on its storage.
         device.release_claim();
         Ok(())
     }
 
-    /// Stops allocation and waits for those under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
+    /// Stops allocation and waits for allocations under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
     fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {
         let active = self.active();
         let ty = device.ty();
-        // The type may be another device's by now.
+        // Another device may have the type by now.
         if !active.devices[ty.index()].as_ref().is_some_and(|on| Arc::ptr_eq(on, device)) {
             return Err(SwapError::NoDevice(device.entry_at(SwpOffset(0))));
         }
@@ -68,12 +71,12 @@ impl Swap {
         }
         self.uncount_pages(device);
         drop(active);
-        // An allocator that saw WRITEOK holds its CPU's lock until its slots are counted.
+        // An allocator that read WRITEOK as set holds its CPU's lock until its slots are counted.
         self.locals.for_each(|_| {});
         Ok(())
     }
 
-    /// Reads everything back. Kernel: `try_to_unuse`; differs: gives up on slots that nobody gives back.
+    /// Reads every page back. Kernel: `try_to_unuse`; differs: gives up when a pass frees no slot.
     fn try_to_unuse(&self, device: &SwapDevice, unuse: &mut impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
         for _ in 0..UNUSE_PASSES_MAX {
             if self.inuse_pages(device.ty()) == 0 {
@@ -91,7 +94,7 @@ impl Swap {
                     self.free_cached(entry)?;
                 }
             }
-            // What only the swap cache holds.
+            // Frees the slots that only the swap cache holds.
             device.in_use().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
         }
         match self.inuse_pages(device.ty()) {
@@ -100,12 +103,14 @@ impl Swap {
         }
     }
 
-    /// Reads the data of a real slot that backs a virtual one back into memory, with all that its folio has, and frees it. Page
-    /// tables go on naming the virtual slot: none is looked at. Kernel: the fast half of `try_to_unuse` under vswap.
+    /// Reads the data of a real slot that backs a virtual slot back into memory, with the whole folio, and frees the
+    /// real slots. Page tables keep naming the virtual slot, so no page table is walked. Kernel: the fast half of
+    /// `try_to_unuse` under vswap.
     fn unuse_backing(&self, device: &SwapDevice, offset: SwpOffset) -> Result<()> {
         let cpu = CpuId(0);
         let real = device.entry_at(offset);
-        // Freed, moved or given to another owner meanwhile: the next pass meets it if it is still in use.
+        // The slot may be freed, moved or given to another owner meanwhile. The next pass handles it if it is still
+        // in use.
         while let Some(owner) = device.get(offset).owner() {
             let folio = match self.swapin_entry(owner, &Swapin::new(cpu, self.orders_of_run(device, offset))) {
                 Ok(folio) => folio,
@@ -115,7 +120,7 @@ impl Swap {
             if folio.has(FolioFlags::HELD) {
                 return Ok(());
             }
-            // Reads and writes under way are waited for: their end frees the lock.
+            // The lock waits for reads and writes under way, which hold it until they end.
             let locked = folio.folio().lock();
             folio.wait_writeback();
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -123,12 +128,12 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // Whoever read it got the reason and takes it out of the cache.
+                // The thread that read the folio got the error, and takes the folio out of the cache.
                 drop((on_cpu, locked));
                 self.drop_unread(&folio, cpu)?;
                 continue;
             }
-            // The only copy from here on.
+            // From here on the folio is the only copy of its data.
             locked.set(FolioFlags::DIRTY);
             on_cpu.release_folio_backing(&locked)?;
             on_cpu.counters().count(Event::SwapoffRmap, locked.nr_pages().into());
@@ -138,8 +143,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the orders that a folio may have which is to read a real slot: up to that of its cluster, as it went out, if the
-    /// aligned virtual slots have their data in one run there, with this slot the first of it.
+    /// Returns the orders that a folio may have that reads a real slot: at most the order of the slot's cluster, if
+    /// the aligned virtual slots have their data in one run that starts with this slot.
     fn orders_of_run(&self, device: &SwapDevice, offset: SwpOffset) -> Orders {
         let Some(owner) = device.get(offset).owner() else { return Orders::ZERO };
         let went_out = device.clusters.lock(offset.cluster()).map_or(Order::ZERO, |ci| ci.order());
@@ -150,13 +155,14 @@ impl Swap {
         Order::new(fits.min(Order::MAX.get().into()) as u8).map_or(Orders::ZERO, Orders::one)
     }
 
-    /// Takes the folio of a slot out of the cache if it has no references; one that a user holds is met again later.
+    /// Takes the folio of a slot out of the cache if the slots have no references. A folio that a user holds is left
+    /// for the next pass.
     fn free_cached(&self, entry: SwpEntry) -> Result<()> {
         let mut on_cpu = self.on_cpu(CpuId(0))?;
         let folio = on_cpu.swap_cache_get_folio(entry)?;
         drop(on_cpu);
         if let Some(folio) = folio.filter(|folio| !folio.has(FolioFlags::HELD)) {
-            // Reads and writes under way are waited for: their end frees the lock.
+            // The lock waits for reads and writes under way, which hold it until they end.
             let locked = folio.lock();
             folio.wait_writeback();
             if folio.covers(entry) {
@@ -174,7 +180,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Raises automatic priorities below one that went away, so that new ones start where they did before.
+    /// Raises the automatic priorities below the one that is gone, so that the next device gets the priority that
+    /// follows them.
     fn raise_automatic(&self, active: &mut ActiveDevices, prio: i32) {
         if self.switches.default_priority != DefaultPriority::Descending || prio >= 0 {
             return;

@@ -13,7 +13,7 @@ use crate::storage::spec::{DeviceSpec, Discard};
 use crate::storage::{Ghost, Null, SwapStorage};
 
 impl Swap {
-    /// Turns a device on that keeps no data; see [`Swap::swapon_storage`].
+    /// Turns on a device that keeps no data; see [`Swap::swapon_storage`].
     pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
         let storage: Arc<dyn SwapStorage> = match spec.ghost {
             None => Arc::new(Null::new(spec.clone())),
@@ -24,11 +24,11 @@ impl Swap {
 
     /// Turns a device on. Kernel: `swapon`.
     ///
-    /// `priority` and `discard` are what the caller wants; everything else the storage says. A storage is on once at a
-    /// time in this process, in whatever subsystem.
+    /// `priority` and `discard` are the caller's choice; the storage tells everything else. A storage backs at most
+    /// one device at a time in this process, across all subsystems.
     ///
-    /// Errors: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec; `NoMemory` (ENOMEM); nothing changed.
-    /// Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
+    /// Errors, with nothing changed: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec;
+    /// `NoMemory` (ENOMEM). Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
     pub fn swapon_storage(
         &self,
         storage: Arc<dyn SwapStorage>,
@@ -48,7 +48,7 @@ impl Swap {
         let rules = DeviceRules { switches: &self.switches, owners: self.owner_form() };
         let device = Arc::new(SwapDevice::new(ty, spec, storage, prio, rules)?);
         if device.has(SwpFlags::AREA_DISCARD) {
-            // A device that cannot after all is none the worse for it.
+            // A failed discard is ignored, because discard is advisory.
             let _ = device.storage().discard(SwpOffset(1), device.max_pages() - 1);
         }
         if spec.priority.is_none() {
@@ -56,12 +56,12 @@ impl Swap {
         }
         active.devices[free] = Some(device.clone());
         self.note_kind(&device);
-        // Relaxed: published to each CPU by its local lock below.
+        // Relaxed: the local lock of each CPU publishes the device below.
         self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
         // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_add(usize::from(spec.is_rotational), Ordering::Relaxed);
-        // Relaxed: a request that does not see it yet goes elsewhere.
+        // Relaxed: a request that reads the old number uses another device.
         self.nr_virtual.fetch_add(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.enable(&device);
         Ok(device)
@@ -75,14 +75,14 @@ impl Swap {
         }
     }
 
-    /// Lets slots be handed out. Kernel: `_enable_swap_info`.
+    /// Opens a device to allocation. Kernel: `_enable_swap_info`.
     pub(crate) fn enable(&self, device: &SwapDevice) {
         let (prio, ty) = (device.prio(), device.ty());
         self.count_pages(device);
         let mut avail = self.avail.lock();
         avail.active.add(prio, ty);
         device.set_writeok(true);
-        // A device that comes back full, after a swapoff that did not succeed, stays off the list.
+        // A device that is full when it comes back after a failed swapoff stays off the list.
         if device.clusters.are_all_full() {
             avail.remove(device);
         } else {

@@ -1,21 +1,23 @@
-//! Which devices are tried for slots, and in which order.
+//! The devices that allocation tries, and their order.
 
 use crate::base::plist::Plist;
 use crate::base::types::SwpType;
 use crate::machine::device::SwapDevice;
 
-/// The order of devices; under `swap_avail_lock`.
+/// The order of devices. Protected by `swap_avail_lock`.
 #[derive(Debug, Default)]
 pub(crate) struct Avail {
-    /// Devices with room, in the order they are tried. Kernel: `swap_avail_head`.
+    /// Devices with room, in the order that allocation tries them. Kernel: `swap_avail_head`.
     pub(crate) list: Plist,
-    /// Virtual devices with room: folios try them before all others. Kernel: the one `vswap` device.
+    /// Virtual devices with room. Folios try them before all other devices. Kernel: the one `vswap` device.
     pub(crate) virtuals: Plist,
-    /// Devices of `list` that have storage. Kernel: `nr_real_swapfiles`.
+    /// Number of devices in `list` that have storage. Kernel: `nr_real_swapfiles`.
     pub(crate) nr_real: u64,
-    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; here under the lock that a CPU may take.
+    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects it,
+    /// because a thread that holds a local lock may take the avail lock.
     pub(crate) active: Plist,
-    /// A bit a type: off the list, being full or going away. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
+    /// One bit a type, set while the device is off the list because it is full or going away. Kernel:
+    /// `SWAP_USAGE_OFFLIST_BIT`.
     pub(crate) offlist: u32,
 }
 
@@ -29,14 +31,14 @@ impl Avail {
         self.virtuals.iter().chain(self.list.iter()).collect()
     }
 
-    /// Lets a device be tried, behind its equals.
+    /// Puts a device on the list, behind the devices of equal priority.
     pub(crate) fn add(&mut self, device: &SwapDevice) {
         self.offlist &= !(1 << device.ty().0);
         self.list_of(device).add(device.prio(), device.ty());
         self.nr_real += u64::from(!device.is_ghost());
     }
 
-    /// Keeps a device from being tried, if it is not kept already.
+    /// Takes a device off the list, unless it is off already.
     pub(crate) fn remove(&mut self, device: &SwapDevice) {
         self.offlist |= 1 << device.ty().0;
         if self.list_of(device).remove(device.ty()) {

@@ -10,37 +10,37 @@ words! {
     /// When queued work (reclaim_work, discard_work) runs.
     #[derive(Default)]
     pub enum Workers: "workers" {
-        /// Right after the operation that queued it, on the same thread.
+        /// On the same thread, right after the operation that queued the work.
         #[default]
         Inline = "inline",
-        /// Only in [`Swap::run_workers`].
+        /// In [`Swap::run_workers`] only.
         Manual = "manual",
     }
 }
 
-/// Everything that may be chosen when a subsystem is made; `Default` is one CPU of the newest profile.
+/// All choices that a subsystem is made with. `Default` is one CPU and the newest profile.
 #[derive(Debug)]
 pub struct Config {
-    /// CPUs, 1..=[`crate::base::limits::MAX_CPUS`].
+    /// Number of CPUs, 1..=[`crate::base::limits::MAX_CPUS`].
     pub nr_cpus: usize,
-    /// Name of the kernel meant.
+    /// The kernel version whose behaviour is the default of each switch.
     pub profile: Profile,
-    /// Its choices, or others.
+    /// The value of each switch. A profile sets them; each may be changed.
     pub switches: Switches,
     /// When queued work runs.
     pub workers: Workers,
-    /// Pages of memory that folios may have together.
+    /// Pages of memory that all folios share.
     pub memory_pages: u64,
-    /// The hierarchy of the memory controller; `None` is memcg disabled.
+    /// The hierarchy of the memory controller. `None` disables memcg.
     pub memcg: Option<Hierarchy>,
-    /// Working-set rule: `classic` or `mglru`.
+    /// The working-set rule: `classic` or `mglru`.
     pub workingset: String,
-    /// zswap from the start; `None` is zswap that is off until it is turned on.
+    /// Options of zswap, which is on from the start. With `None` zswap is off until it is turned on.
     pub zswap: Option<ZswapOptions>,
 }
 
 impl Config {
-    /// The choices of a profile.
+    /// Returns the choices of a profile.
     pub fn new(nr_cpus: usize, profile: Profile) -> Self {
         let (switches, workers) = (profile.switches(), Workers::default());
         Self {

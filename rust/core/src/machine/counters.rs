@@ -1,21 +1,21 @@
-//! What is counted per CPU: slots in use, events, cached pages.
+//! Counters of each CPU: slots in use, events, cached pages.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::base::limits::{MAX_SWAPFILES, SWAP_NR_ORDERS};
 use crate::base::types::{Order, SwpType};
 
-/// Events that are counted per CPU.
+/// Events that each CPU counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum Event {
-    /// Visits to the slow path.
+    /// Searches that took the slow path.
     SlowPath,
-    /// Cached slots taken back by a scan, by full reclaim or by a put.
+    /// Cached slots that a scan, a pass over full clusters, or a put took back.
     ReclaimedPages,
-    /// Clusters that went through a discard.
+    /// Clusters that were discarded.
     DiscardedClusters,
-    /// Discards that the storage refused.
+    /// Discards that a storage refused.
     DiscardErrors,
     /// Pages read from a storage. Kernel: `PSWPIN`.
     PswpIn,
@@ -25,31 +25,32 @@ pub(crate) enum Event {
     SwpInZero,
     /// Pages marked as zeros instead of written. Kernel: `SWPOUT_ZERO`.
     SwpOutZero,
-    /// Reads of a storage that failed.
+    /// Failed reads of a storage.
     ReadErrors,
-    /// Writes to a storage that failed.
+    /// Failed writes to a storage.
     WriteErrors,
-    /// Faults that had to allocate or read. Kernel: `PGMAJFAULT`.
+    /// Faults that allocated a folio or read one. Kernel: `PGMAJFAULT`.
     MajorFaults,
     /// Pages read ahead. Kernel: `SWAP_RA`.
     SwapRa,
-    /// Pages read ahead that were wanted later. Kernel: `SWAP_RA_HIT`.
+    /// Pages read ahead that a fault used later. Kernel: `SWAP_RA_HIT`.
     SwapRaHit,
-    /// Insertions tried again because the shadow had changed meanwhile.
+    /// Insertions into the swap cache that started over, because the slot's shadow changed after the first check.
     ShadowRetries,
-    /// Swap-ins of slots without an owner whose pins the series as posted would have put.
+    /// Swap-ins of slots without an owner. The series as posted drops a reference of a group that does not exist
+    /// there.
     RfcNullMemcg,
-    /// Pages that came from zswap. Kernel: `ZSWPIN`.
+    /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,
-    /// Pages that went to zswap. Kernel: `ZSWPOUT`.
+    /// Pages stored in zswap. Kernel: `ZSWPOUT`.
     ZswpOut,
-    /// Pages that went on from zswap to a device. Kernel: `ZSWPWB`.
+    /// Pages written back from zswap to a device. Kernel: `ZSWPWB`.
     ZswpWb,
     /// Real slots that a swapoff freed through the reverse map.
     SwapoffRmap,
-    /// Page table entries that a swapoff looked at.
+    /// Page table entries that a swapoff visited.
     SwapoffPtes,
-    /// Pages whose slots are there and whose place is not: zswap refused, and no device is behind it.
+    /// Pages that have slots but no place for their data: zswap refused them, and no device stands behind the slots.
     SwpOutRefused,
     /// Kernel: `THP_SWPOUT`.
     ThpSwpOut,
@@ -59,7 +60,7 @@ pub(crate) enum Event {
 
 const NR_EVENTS: usize = Event::ThpSwpOutFallback as usize + 1;
 
-/// Events that are counted per CPU and order, of large folios. Kernel: `enum mthp_stat_item`.
+/// Events of large folios that each CPU counts by order. Kernel: `enum mthp_stat_item`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum OrderEvent {
@@ -79,8 +80,8 @@ pub(crate) enum OrderEvent {
 
 const NR_ORDER_EVENTS: usize = OrderEvent::ZswpOut as usize + 1;
 
-/// Counters of one CPU. Written by plain stores under the CPU's local lock, read by anybody, so sums are exact when
-/// nothing is in flight and at most one operation per CPU off otherwise.
+/// Counters of one CPU. Plain stores under the CPU's local lock write them, and any thread reads them. So a sum over
+/// CPUs is exact while no operation is in flight, and off by at most one operation per CPU otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct CpuCounters {
     pub(super) inuse: [AtomicI64; MAX_SWAPFILES],
@@ -88,11 +89,12 @@ pub(crate) struct CpuCounters {
     pub(super) failures: [AtomicU64; SWAP_NR_ORDERS],
     pub(super) events: [AtomicU64; NR_EVENTS],
     pub(super) order_events: [[AtomicU64; SWAP_NR_ORDERS]; NR_ORDER_EVENTS],
-    /// Slots that a folio owns.
+    /// Slots whose entry holds a folio.
     pub(super) cached: AtomicI64,
 }
 
-// Relaxed in both: one writer at a time by the local lock; a reader wants the number, not what it implies.
+// Relaxed load and store: the local lock allows one writer at a time, and a reader draws no conclusion from the
+// number.
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
@@ -121,7 +123,7 @@ impl CpuCounters {
         bump(&self.order_events[event as usize][order.index()], 1);
     }
 
-    /// Counts slots that a folio took or let go of.
+    /// Adds slots that a folio took, or subtracts slots that a folio left.
     pub(crate) fn add_cached(&self, nr: i64) {
         // Relaxed: as in `bump`.
         self.cached.store(self.cached.load(Ordering::Relaxed) + nr, Ordering::Relaxed);

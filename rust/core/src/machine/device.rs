@@ -1,4 +1,4 @@
-//! One swap device: its size, flags and clusters. Turning it on and off is in `swapon` and `swapoff`.
+//! One swap device: its size, flags and clusters. `lifecycle` turns it on and off.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ bitflags::bitflags! {
     /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SwpFlags: u32 {
-        /// The device structure is taken: each device has the flag.
+        /// The device structure is in use. Every device has the flag.
         const USED = 1 << 0;
-        /// Slots may be handed out.
+        /// Allocation may hand slots out.
         const WRITEOK = 1 << 1;
-        /// Some form of discard was asked for and is possible.
+        /// The device was turned on with a form of discard, and its storage can discard.
         const DISCARDABLE = 1 << 2;
-        /// Not rotational: hints are per CPU.
+        /// The device is not rotational, so each CPU has its own hint.
         const SOLIDSTATE = 1 << 4;
-        /// A whole block device: large orders are allowed.
+        /// The device is a whole block device, so large orders are allowed.
         const BLKDEV = 1 << 6;
-        /// Discard everything at swapon.
+        /// The whole device is discarded at swapon.
         const AREA_DISCARD = 1 << 9;
-        /// Discard each cluster that empties.
+        /// Each cluster is discarded when it empties.
         const PAGE_DISCARD = 1 << 10;
-        /// Pages must not change while they are written. Shown only: see [`StorageTraits::STABLE_WRITES`].
+        /// A page must not change while it is written. The core only shows the flag: see [`StorageTraits::STABLE_WRITES`].
         const STABLE_WRITES = 1 << 11;
-        /// As fast as memory: no readahead, and a swapped-in page gives its slot up.
+        /// The storage is as fast as memory: no readahead, and a page that was swapped in gives its slot up.
         const SYNCHRONOUS_IO = 1 << 12;
-        /// No storage, and clusters that come and go.
+        /// The device has no storage, and its clusters exist only while they are used.
         const GHOST = 1 << 13;
-        /// A ghost whose slots say where their pages are. Ours.
+        /// The device is a ghost whose slots record where the data of their pages is. The kernel has no such flag.
         const VIRTUAL = 1 << 14;
     }
 }
@@ -59,7 +59,7 @@ fn flags_of(spec: &DeviceSpec, traits: StorageTraits) -> SwpFlags {
     flags
 }
 
-/// Marks the slots of a cluster that lie beyond the end of its device.
+/// Marks as bad the slots of a cluster that lie beyond the end of its device.
 fn mark_tail(ci: &mut ClusterGuard<'_>, max_pages: u32) {
     let nr_slots = (max_pages - ci.idx().base().0).min(SWAPFILE_CLUSTER);
     for slot in nr_slots..SWAPFILE_CLUSTER {
@@ -67,67 +67,68 @@ fn mark_tail(ci: &mut ClusterGuard<'_>, max_pages: u32) {
     }
 }
 
-/// Bytes that a device holds, exactly.
+/// Exact number of bytes that a device takes, by purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeviceMemory {
-    /// There from swapon on: the device and its cluster array.
+    /// Allocated at swapon: the device and its cluster array.
     pub static_bytes: u64,
     /// Tables of clusters in use.
     pub table_bytes: u64,
     /// Second words of clusters in use, on a virtual device.
     pub virtual_table_bytes: u64,
-    /// Extend tables.
+    /// Extend tables, which hold reference counts over 14.
     pub extend_bytes: u64,
-    /// Released tables kept for reuse.
+    /// Released tables that the pool keeps for reuse.
     pub pool_bytes: u64,
-    /// Owners of slots, where entries do not say: of every slot from swapon on, which `static_bytes` has too.
+    /// Owner array of all slots, allocated at swapon when owners are stored beside the entries. `static_bytes`
+    /// contains it.
     pub owner_static_bytes: u64,
-    /// Owners of slots of clusters in use.
+    /// Owner cells of clusters in use.
     pub owner_bytes: u64,
-    /// Index and cluster records of a dynamic device: the pages that they ever touched.
+    /// Index and cluster records of a dynamic device: the pages that were ever written.
     pub index_bytes: u64,
 }
 
 impl DeviceMemory {
-    /// Returns the sum.
+    /// Returns the sum of all parts.
     pub fn total_bytes(&self) -> u64 {
         let tables = self.table_bytes + self.virtual_table_bytes + self.extend_bytes + self.pool_bytes;
         self.static_bytes + tables + self.owner_bytes + self.index_bytes
     }
 }
 
-/// A device that is on. Kernel: `struct swap_info_struct`; differs: usage is counted per CPU in `Swap`, and "full" is a
-/// count of full clusters, so that a slot costs no shared atomic.
+/// A device that is on. Kernel: `struct swap_info_struct`; differs: `Swap` counts usage per CPU, and "full" is a
+/// count of full clusters, so that taking a slot touches no shared atomic.
 #[derive(Debug)]
 pub struct SwapDevice {
     ty: SwpType,
-    /// Of a ghost it changes, while every CPU is stopped.
+    /// Size in slots. The size of a ghost changes, while every CPU is stopped.
     max_pages: AtomicU32,
-    /// Slots that are neither the header nor bad pages.
+    /// Number of slots that are neither the header nor bad pages.
     pages: AtomicU32,
     ghost: Option<GhostSpec>,
     flags: AtomicU32,
     prio: AtomicI32,
     pub(crate) clusters: Clusters,
     storage: Arc<dyn SwapStorage>,
-    /// Until the device is off. Kernel: the opened block device.
+    /// Exclusive claim on the storage, held until the device is off. Kernel: the opened block device.
     claim: SpinMutex<Option<Claim>>,
-    /// The storage wants to hear of every slot that is freed.
+    /// The storage is told of every slot that is freed.
     pub(crate) wants_free_notify: bool,
-    /// A rotational device's next slot by order, 0 for none. Kernel: `global_cluster` under its lock.
+    /// Next slot of a rotational device by order, 0 for none. Kernel: `global_cluster` under its lock.
     pub(crate) next: SpinMutex<[u32; SWAP_NR_ORDERS]>,
-    /// Kernel: `reclaim_work`, queued.
+    /// reclaim_work is queued for this device. Kernel: `reclaim_work`.
     pub(crate) is_reclaim_queued: AtomicBool,
-    /// Slots of hibernation images: they pin the device.
+    /// Slots of hibernation images. A device with such slots cannot be turned off.
     pub(crate) hibernation: HibernationSlots,
 }
 
-/// The slots of one device that hold a hibernation image. Their entries look like any other's, so they are kept by
-/// number; there are none but around a suspend.
+/// The slots of one device that hold a hibernation image. Their entries look like the entries of other slots, so the
+/// slots are listed here by number. The list is empty except around a suspend.
 #[derive(Debug, Default)]
 pub(crate) struct HibernationSlots {
     slots: SpinMutex<BTreeSet<u32>>,
-    /// How many: what every free looks at.
+    /// Number of listed slots. Every free reads it.
     nr: AtomicU32,
 }
 
@@ -135,22 +136,22 @@ impl HibernationSlots {
     pub(crate) fn add(&self, offset: SwpOffset) {
         let mut slots = self.slots.lock();
         slots.insert(offset.0);
-        // Relaxed: a slot in the set is freed by who got it from this CPU, after this.
+        // Relaxed: a listed slot is freed by a thread that received the slot from this CPU, after this store.
         self.nr.store(slots.len() as u32, Ordering::Relaxed);
     }
 
-    /// Says whether a slot is one.
+    /// Returns whether a slot is listed.
     pub(crate) fn has(&self, offset: SwpOffset) -> bool {
         self.pins() && self.slots.lock().contains(&offset.0)
     }
 
-    /// Says whether there are any.
+    /// Returns whether any slot is listed.
     #[inline]
     pub(crate) fn pins(&self) -> bool {
         self.nr.load(Ordering::Relaxed) > 0
     }
 
-    /// Forgets those of a range that is being freed.
+    /// Removes the slots of a range that is being freed.
     #[cold]
     pub(crate) fn forget(&self, first: SwpOffset, nr_pages: u32) {
         let mut slots = self.slots.lock();
@@ -170,7 +171,7 @@ pub(crate) struct DeviceRules<'s> {
 }
 
 impl SwapDevice {
-    /// Sets a device up, off the lists. Errors: EINVAL kinds of a bad spec; `NoMemory` (ENOMEM).
+    /// Builds a device that is on no list yet. Errors: EINVAL kinds of a bad spec; `NoMemory` (ENOMEM).
     pub(crate) fn new(
         ty: SwpType,
         spec: &DeviceSpec,
@@ -186,7 +187,7 @@ impl SwapDevice {
             None => Clusters::new(nr_clusters, switches.free_order, owners)?,
             Some(ghost) => Clusters::dynamic(nr_clusters, owners, ghost.has_virtual_table)?,
         };
-        // The first cluster is there from the start, and has the header for ever.
+        // The first cluster of a dynamic device exists from swapon to swapoff, because it contains the header.
         drop(clusters.is_dynamic().then(|| clusters.create()));
         let mut with_bad = BTreeSet::new();
         let mut mark = |offset: u32| {
@@ -200,7 +201,7 @@ impl SwapDevice {
                 return Err(SwapError::BadPageTwice(page));
             }
         }
-        // On a dynamic device the last cluster is made later, unless it is the first one.
+        // The last cluster of a dynamic device is created on its first use, unless it is the first cluster too.
         let last = SwpOffset(spec.max_pages - 1).cluster();
         if let Some(mut ci) = clusters.lock(last).filter(|_| !spec.max_pages.is_multiple_of(SWAPFILE_CLUSTER)) {
             mark_tail(&mut ci, spec.max_pages);
@@ -235,10 +236,10 @@ impl SwapDevice {
         self.ty
     }
 
-    /// Returns the size in slots, header included; of a ghost as it is now.
+    /// Returns the size in slots, header included. The size of a ghost is a snapshot.
     #[inline]
     pub fn max_pages(&self) -> u32 {
-        // Relaxed: changes only while every CPU is stopped, whose lock orders.
+        // Relaxed: the size changes only while every CPU is stopped, and the local locks order the change.
         self.max_pages.load(Ordering::Relaxed)
     }
 
@@ -249,75 +250,76 @@ impl SwapDevice {
         self.pages.store(max_pages - 1, Ordering::Relaxed);
     }
 
-    /// Returns the slot from which on none is handed out: the size, or less while the device shrinks.
+    /// Returns the first slot number that is not handed out: the size, or less while the device shrinks.
     pub fn limit_pages(&self) -> u32 {
         self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
     }
 
-    /// Returns how many clusters exist; of a device with storage all of them do.
+    /// Returns the number of clusters that exist. On a device with storage all clusters exist.
     pub fn nr_live_clusters(&self) -> u32 {
         self.clusters.nr_live()
     }
 
-    /// Says whether the device has no storage. Kernel: `SWP_GHOST`.
+    /// Returns whether the device has no storage. Kernel: `SWP_GHOST`.
     #[inline]
     pub fn is_ghost(&self) -> bool {
         self.ghost.is_some()
     }
 
-    /// Says whether its slots say where their pages are.
+    /// Returns whether the slots of the device record where the data of their pages is.
     #[inline]
     pub fn is_virtual(&self) -> bool {
         self.has(SwpFlags::VIRTUAL)
     }
 
-    /// Returns who counts a ghost's slots, `None` of a device with storage.
+    /// Returns which totals count a ghost's slots, or `None` for a device with storage.
     pub fn visibility(&self) -> Option<Visibility> {
         self.ghost.map(|ghost| ghost.visibility)
     }
 
-    /// Says whether the slots count as swap space.
+    /// Returns whether the slots of the device count as swap space.
     pub(crate) fn is_counted(&self) -> bool {
         self.visibility().is_none_or(|visibility| visibility == Visibility::Visible)
     }
 
-    /// Makes a cluster of a dynamic device, locked; see [`Clusters::create`].
+    /// Creates a cluster of a dynamic device and returns it locked; see [`Clusters::create`].
     pub(crate) fn new_cluster(&self) -> Option<ClusterGuard<'_>> {
         let mut ci = self.clusters.create()?;
         mark_tail(&mut ci, self.max_pages());
         Some(ci)
     }
 
-    /// Makes a cluster of a ghost and destroys it, what the search and the last free do to one, and says whether there was
-    /// room: for measurements.
+    /// Creates and destroys one cluster of a ghost, as a search and the last free do, and returns whether there was
+    /// room. For measurements.
     pub fn probe_cluster(&self) -> bool {
         let ci = if self.clusters.is_dynamic() { self.clusters.create() } else { None };
         ci.map(|mut ci| ci.destroy()).is_some()
     }
 
-    /// Lets at most `nr` clusters of a ghost exist from now on: memory that runs out, for tests.
+    /// Limits a ghost to `nr` clusters from now on. Tests use the limit in place of memory that runs out.
     pub fn limit_clusters(&self, nr: u32) {
         self.clusters.set_max_live(nr);
     }
 
-    /// Lets the storage be another device's from now on.
+    /// Ends the claim, so that another device may use the storage.
     pub(crate) fn release_claim(&self) {
         let claim = self.claim.lock().take();
         drop(claim);
     }
 
-    /// Returns where its pages go.
+    /// Returns the storage that keeps the pages.
     pub fn storage(&self) -> &Arc<dyn SwapStorage> {
         &self.storage
     }
 
-    /// Returns the usable slots.
+    /// Returns the number of usable slots.
     pub fn pages(&self) -> u32 {
         // Relaxed: as in `max_pages`.
         self.pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the slots marked bad: header, bad pages and the tail of the last cluster, on a dynamic device if it exists.
+    /// Returns the number of slots marked bad: the header, bad pages, and the tail of the last cluster. On a dynamic
+    /// device the tail counts while its cluster exists.
     pub fn nr_bad(&self) -> u32 {
         let (max_pages, pages) = (self.max_pages(), self.pages());
         let nr_tail = max_pages.wrapping_neg() % SWAPFILE_CLUSTER;
@@ -325,21 +327,22 @@ impl SwapDevice {
         max_pages - pages + if has_tail { nr_tail } else { 0 }
     }
 
-    /// Returns the flags, a snapshot.
+    /// Returns a snapshot of the flags.
     #[inline]
     pub fn flags(&self) -> SwpFlags {
-        // Relaxed: WRITEOK is the only flag that changes; swapoff passes every CPU's lock after clearing it, which orders.
+        // Relaxed: WRITEOK is the only flag that changes. After swapoff clears WRITEOK it takes every CPU's lock
+        // once, and these locks order the change.
         SwpFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
-    /// Says whether a flag is set.
+    /// Returns whether a flag is set.
     #[inline]
     pub fn has(&self, flag: SwpFlags) -> bool {
         self.flags().contains(flag)
     }
 
     pub(crate) fn set_writeok(&self, is_on: bool) {
-        // Relaxed: see `flags`.
+        // Relaxed: as in `flags`.
         if is_on {
             self.flags.fetch_or(SwpFlags::WRITEOK.bits(), Ordering::Relaxed);
         } else {
@@ -349,7 +352,7 @@ impl SwapDevice {
 
     /// Returns the priority.
     pub fn prio(&self) -> i32 {
-        // Relaxed: changes only under the device lock of `Swap`; readers elsewhere display it.
+        // Relaxed: the priority changes only under `swap_lock`, and other readers display it.
         self.prio.load(Ordering::Relaxed)
     }
 
@@ -357,31 +360,32 @@ impl SwapDevice {
         self.prio.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the entry of one of this device's slots.
+    /// Returns the swap entry of a slot of this device.
     pub fn entry_at(&self, offset: SwpOffset) -> SwpEntry {
         SwpEntry::new(self.ty, offset)
     }
 
-    /// Reads one table entry without a lock; a snapshot, NULL when the cluster has no table.
+    /// Reads one table entry without a lock. The entry is a snapshot, and NULL when the cluster has no table.
     #[inline]
     pub fn get(&self, offset: SwpOffset) -> crate::table::SwapTableEntry {
         self.clusters.entry(offset)
     }
 
-    /// Returns the slots that hold something, ascending, without locks: clusters never used, or not there, are passed over.
+    /// Returns the slots whose entry is not NULL, ascending, without locks. Clusters that were never used or do not
+    /// exist are skipped.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = SwpOffset> {
         let slots = |idx: ClusterIdx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset);
         let slots = self.clusters.live().flat_map(slots);
         slots.filter(|&offset| !matches!(self.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
     }
 
-    /// Says whether a range lies in 1..max_pages.
+    /// Returns whether a range lies in 1..max_pages.
     #[inline]
     pub(crate) fn has_range(&self, offset: SwpOffset, nr_pages: u32) -> bool {
         offset.0 != 0 && nr_pages != 0 && offset.0 as u64 + nr_pages as u64 <= self.max_pages() as u64
     }
 
-    /// Returns exact byte counts.
+    /// Returns the exact number of bytes that the device takes.
     pub fn memory(&self) -> DeviceMemory {
         let (attached, hot) = self.clusters.nr_tables();
         let page = crate::base::limits::PAGE_SIZE as u64;
@@ -399,7 +403,7 @@ impl SwapDevice {
         }
     }
 
-    /// Says whether clusters wait for a discard.
+    /// Returns whether clusters wait for a discard.
     pub(crate) fn has_discards(&self) -> bool {
         self.has(SwpFlags::PAGE_DISCARD) && self.clusters.has(ListId::Discard)
     }

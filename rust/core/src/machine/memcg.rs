@@ -1,4 +1,5 @@
-//! The memory controller as a subsystem has it: the group that pays for a folio, and the words for a limit that refused.
+//! The memory controller of a subsystem: the group that is charged for a folio, and the error of a limit that
+//! refused.
 
 use super::Swap;
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use crate::folio::Folio;
 use crate::memcg::{CounterKind, MemCgroup, MemCgroups, MemcgStat};
 
 impl Swap {
-    /// Returns the memory controller, `None` while it is disabled.
+    /// Returns the memory controller, or `None` while memcg is disabled.
     #[inline]
     pub fn memcg(&self) -> Option<&MemCgroups> {
         self.memory_of_folios().memcg()
@@ -21,14 +22,15 @@ impl Swap {
         Some(self.memcg()?.get(css))
     }
 
-    /// Counts at the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
+    /// Adds to a statistic of the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
     pub(crate) fn count_memcg(&self, folio: Folio<'_>, stat: MemcgStat, nr: u32) {
         if let Some(group) = self.group_of(folio) {
             group.count(stat, nr.into());
         }
     }
 
-    /// Says that a charge met a limit. Errors: `OverLimit` (ENOMEM), always.
+    /// Returns the error of a charge that met a limit: `OverLimit` (ENOMEM), with the group's path, its usage and its
+    /// limit.
     pub(crate) fn over_limit(&self, level: &MemCgroup, which: CounterKind, nr_pages: u64) -> SwapError {
         let groups = self.memcg().expect("a charge was tried");
         let counter = level.counter(which);
@@ -47,18 +49,19 @@ impl Swap {
         }
     }
 
-    /// Returns the memory controller. Errors: `Cgroup` (EINVAL) memcg is disabled.
+    /// Returns the memory controller. Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_enabled(&self) -> Result<&MemCgroups> {
         self.memcg().ok_or_else(|| SwapError::cgroup(Errno::INVAL, "memcg is disabled".into()))
     }
 
-    /// Says whether a folio's slots are wanted for others. Kernel: `mem_cgroup_swap_full`.
+    /// Returns whether swap is so full that a folio in memory should give its slots up. Kernel:
+    /// `mem_cgroup_swap_full`.
     pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
         let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
         self.vm_swap_full() || is_full().unwrap_or(false)
     }
 
-    /// Returns the group that a number names; `None` while memcg is disabled.
+    /// Returns the group of a number, or `None` while memcg is disabled.
     pub(crate) fn group(&self, css: CssId) -> Option<&MemCgroup> {
         self.memcg().map(|groups| groups.get(css))
     }

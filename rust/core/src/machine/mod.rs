@@ -1,9 +1,10 @@
-//! The state of one machine's swap: devices and their order, per-CPU hints and counters, cached folios.
+//! The state of one machine's swap: the devices and their order, the hints and counters of each CPU, the memory of
+//! folios.
 //!
-//! Every operation runs as `OnCpu`: with the local lock of one CPU held. That lock serialises allocation on the CPU as
-//! the kernel's does, lets hints and counters be plain words, and is the read side that swapon and swapoff wait for:
-//! each CPU has its own table of devices, changed only under its lock, so a device seen in it stays for the whole
-//! operation.
+//! Each operation runs through an [`OnCpu`], which holds the local lock of one CPU. The local lock serialises
+//! allocation on its CPU, as the kernel's local lock does, so hints and counters are plain words. The local lock is
+//! also the read side that swapon and swapoff wait for: each CPU has its own table of devices, which changes only
+//! under that CPU's lock, so a device found in the table stays on for the whole operation.
 
 pub(crate) mod avail;
 pub(crate) mod config;
@@ -43,11 +44,11 @@ pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub(crate) use shrinker::ZswapShrinker;
 use space::SpaceTotals;
 
-/// The devices that are on and the order of all; under `swap_lock`.
+/// The devices that are on, and the counter for automatic priorities. Protected by `swap_lock`.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveDevices {
     pub(crate) devices: DeviceTable,
-    /// The last automatic priority given out. Kernel: `least_priority`.
+    /// The last automatic priority that a device got. Kernel: `least_priority`.
     pub(crate) least_priority: i32,
 }
 
@@ -62,27 +63,27 @@ pub struct Swap {
     pub(crate) avail: SpinMutex<Avail>,
     active: Mutex<ActiveDevices>,
     space: SpaceTotals,
-    /// Virtual devices that are on.
+    /// Number of virtual devices that are on.
     pub(crate) nr_virtual: AtomicUsize,
-    /// Types ever used; sums look no further.
+    /// One more than the highest type ever used. Sums over types stop here.
     pub(crate) nr_types: AtomicUsize,
-    /// Devices that seek. Kernel: `nr_rotate_swap`.
+    /// Number of rotational devices that are on. Kernel: `nr_rotate_swap`.
     pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
     pub(crate) zswap: Zswap,
-    /// Writes pages of zswap back; its code stands in a folder above.
+    /// Writeback of zswap pages. The implementation stands in `swapping`, above this folder.
     pub(crate) zswap_shrinker: &'static dyn ZswapShrinker,
     pub(crate) policies: Policies,
-    /// The rule that judges pages that come back.
+    /// The rule that decides whether a refaulted page belongs to the working set.
     pub(crate) workingset: Workingset,
-    /// Kernel: `swapin_readahead_hits` and its neighbours.
+    /// State of the readahead of neighbouring slots. Kernel: `swapin_readahead_hits` and the variables beside it.
     pub(crate) readahead: ClusterReadahead,
-    /// Which page tables may name a folio.
+    /// The page tables that may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
 }
 
 impl Swap {
-    /// Puts a subsystem together from its configuration and the writeback of zswap. Errors: those of [`Swap::with_config`].
+    /// Builds a subsystem from its configuration and the writeback of zswap. Errors: those of [`Swap::with_config`].
     pub(crate) fn assemble(config: Config, zswap_shrinker: &'static dyn ZswapShrinker) -> Result<Self> {
         let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap } = config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
@@ -108,7 +109,7 @@ impl Swap {
         })
     }
 
-    /// Returns zswap.
+    /// Returns the compressed cache in front of the devices.
     pub fn zswap(&self) -> &Zswap {
         &self.zswap
     }
@@ -118,30 +119,31 @@ impl Swap {
         self.locals.len()
     }
 
-    /// Returns the profile that was asked for.
+    /// Returns the profile that the subsystem was made with.
     pub fn profile(&self) -> Profile {
         self.profile
     }
 
-    /// Returns the choices in force.
+    /// Returns the value of each switch.
     pub fn switches(&self) -> &Switches {
         &self.switches
     }
 
-    /// Locks the list of devices. Kernel: `swap_lock`. Order: before every other lock.
+    /// Locks the list of devices. Lock order: `swap_lock` comes before every other lock. Kernel: `swap_lock`.
     pub(crate) fn active(&self) -> MutexGuard<'_, ActiveDevices> {
-        // A panic under it leaves whole entries: each change is one assignment or one list operation.
+        // A panic under the lock leaves the list whole, because each change is one assignment or one list operation.
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a device that is on. Errors: `NoDevice` (ENOENT). Locks: `swap_lock`.
+    /// Returns the device of a type that is on. Errors: `NoDevice` (ENOENT). Locks: `swap_lock`.
     pub fn device(&self, ty: SwpType) -> Result<Arc<SwapDevice>> {
         let active = self.active();
         let device = active.devices.get(ty.index()).and_then(Clone::clone);
         device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))
     }
 
-    /// Returns the devices that are on: those with room in the order they are tried, then the others by type.
+    /// Returns the devices that are on: first the devices with room, in the order that allocation tries them, then
+    /// the others by type.
     pub fn devices(&self) -> Vec<Arc<SwapDevice>> {
         let active = self.active();
         let mut types = self.avail.lock().in_order();
@@ -151,29 +153,29 @@ impl Swap {
         types.into_iter().filter_map(|ty| active.devices[ty.index()].clone()).collect()
     }
 
-    /// Returns the slots whose entry is a folio. Kernel: `nr_swapcached`, all nodes together.
+    /// Returns the number of slots whose entry holds a folio. Kernel: `nr_swapcached`, summed over nodes.
     pub fn nr_swapcache_pages(&self) -> u64 {
         // Relaxed: as in `inuse_pages`.
         self.counters.iter().map(|cpu| cpu.cached.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
-    /// Returns the memory that folios come from.
+    /// Returns the memory that folios are allocated from.
     pub fn memory_of_folios(&self) -> &Memory {
         &self.memory
     }
 
-    /// Says whether a device that seeks is on. Kernel: `nr_rotate_swap`.
+    /// Returns whether a rotational device is on. Kernel: `nr_rotate_swap`.
     pub(crate) fn has_rotational(&self) -> bool {
-        // Relaxed: a choice of how to read ahead, right whatever it sees.
+        // Relaxed: the answer chooses a way to read ahead, and both ways are correct.
         self.nr_rotational.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns the readahead of neighbouring slots.
+    /// Returns the state of the readahead of neighbouring slots.
     pub fn readahead(&self) -> &ClusterReadahead {
         &self.readahead
     }
 
-    /// Returns where the owners of slots are kept, beside the entries or in them.
+    /// Returns where the owners of slots are stored: in the entries, or beside them.
     pub(crate) fn owner_form(&self) -> OwnerForm {
         match self.memory.memcg().map(|groups| groups.options().owner_store) {
             None | Some(OwnerStore::Shadow) => OwnerForm::Entry,
@@ -183,22 +185,22 @@ impl Swap {
         }
     }
 
-    /// Makes a folio whose bytes are whatever was there. Errors: `NoMemory` (ENOMEM). Kernel: `folio_alloc`.
+    /// Allocates a folio without clearing its bytes. Errors: `NoMemory` (ENOMEM). Kernel: `folio_alloc`.
     pub fn folio_alloc(&self, order: Order) -> Result<FolioRef<'_>> {
         self.memory.alloc(order)
     }
 
-    /// Sums one counter over the CPUs.
+    /// Sums one counter over all CPUs.
     fn sum_of_cpus(&self, of: impl Fn(&CpuCounters) -> &AtomicU64) -> u64 {
         self.counters.iter().map(|cpu| of(cpu).load(Ordering::Relaxed)).sum()
     }
 
-    /// Returns the runs handed out, by order.
+    /// Returns the number of runs of an order that were handed out.
     pub fn runs(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.runs[order.index()])
     }
 
-    /// Returns the requests that found no room, by order.
+    /// Returns the number of requests of an order that found no room.
     pub fn failures(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.failures[order.index()])
     }
@@ -211,7 +213,7 @@ impl Swap {
         self.sum_of_cpus(|cpu| &cpu.order_events[event as usize][order.index()])
     }
 
-    /// Returns the bytes of hints, device tables and counters of all CPUs.
+    /// Returns the bytes that hints, device tables and counters of all CPUs take.
     pub fn percpu_bytes(&self) -> u64 {
         let local = size_of::<CachePadded<SpinMutex<CpuLocal>>>() + size_of::<CachePadded<CpuCounters>>();
         (local * self.nr_cpus()) as u64

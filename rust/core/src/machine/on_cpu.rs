@@ -1,4 +1,5 @@
-//! One operation: the local lock of its CPU, with that CPU's hints, device table, counters and records.
+//! One operation on one CPU: the local lock, and the hints, device table, counters and event records that the lock
+//! protects.
 
 use std::sync::Arc;
 
@@ -12,21 +13,22 @@ use crate::base::sync::SpinGuard;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::folio::{Folio, check_home};
 
-/// Devices as one CPU sees them, by type.
+/// The devices that are on, by type, as one CPU sees them.
 pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
-/// The next slot by order, offset 0 for none; global across devices. Kernel: `percpu_swap_cluster`.
+/// The next slot to try, by order, on whichever device it lies. Offset 0 means no hint. Kernel:
+/// `percpu_swap_cluster`.
 pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 
-/// What the local lock of a CPU protects.
+/// The data that the local lock of a CPU protects.
 #[derive(Debug)]
 pub(crate) struct CpuLocal {
     pub(crate) hints: Hints,
-    /// Those of virtual devices.
+    /// Hints into virtual devices.
     pub(crate) virtual_hints: Hints,
     pub(crate) devices: DeviceTable,
-    /// Work was queued by the operation that holds the lock.
+    /// The operation that holds the lock queued work.
     pub(crate) is_work_queued: bool,
-    /// What happened on this CPU, when somebody wants to know.
+    /// Records of events on this CPU. Empty unless recording is on.
     events: EventRing,
 }
 
@@ -41,7 +43,7 @@ impl CpuLocal {
         }
     }
 
-    /// Forgets hints.
+    /// Clears the hints that match a predicate.
     pub(crate) fn flush_hints(&mut self, is_meant: impl Fn(SwpEntry) -> bool) {
         let hints = self.hints.iter_mut().chain(&mut self.virtual_hints);
         hints.filter(|hint| is_meant(**hint)).for_each(|hint| *hint = SwpEntry::NONE);
@@ -49,10 +51,12 @@ impl CpuLocal {
 }
 
 impl Swap {
-    /// Takes the local lock of a CPU for one or many operations; others on that CPU wait. Errors: `BadCpu` (EINVAL).
+    /// Takes the local lock of a CPU for one or many operations. Other threads on that CPU wait. Errors: `BadCpu`
+    /// (EINVAL).
     ///
-    /// While it is held, this thread must not call what takes local locks itself: `on_cpu`, `check`, `swapon`, `swapoff`,
-    /// `run_workers` and the calls of `Swap` with a `cpu` argument would wait for ever.
+    /// The thread that holds the lock must not call a function that takes local locks, because the call would wait
+    /// for ever: `on_cpu`, `check`, `swapon`, `swapoff`, `run_workers`, and every method of `Swap` with a `cpu`
+    /// argument.
     ///
     /// Kernel: `local_lock(&percpu_swap_cluster.lock)`.
     #[inline]
@@ -69,7 +73,8 @@ impl Swap {
         })
     }
 
-    /// Keeps the last `capacity` records of each CPU from now on, without those there were; 0 keeps none.
+    /// Drops all event records and keeps the last `capacity` records of each CPU from now on. A capacity of 0 turns
+    /// recording off.
     ///
     /// Errors: `OutOfRange` (EINVAL) over [`EVENT_RECORDS_MAX`]. Locks: each CPU's local lock in turn.
     pub fn record_events(&self, capacity: usize) -> Result<()> {
@@ -81,7 +86,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Takes the records of all CPUs, by time, and how many were lost for lack of room. Locks: as `record_events`.
+    /// Takes the records of all CPUs, sorted by time, and the number of records that newer ones pushed out. Locks:
+    /// each CPU's local lock in turn.
     pub fn take_events(&self) -> (Vec<EventRecord>, u64) {
         let (mut records, mut nr_lost) = (Vec::new(), 0);
         self.locals.for_each(|local| {
@@ -94,7 +100,7 @@ impl Swap {
     }
 }
 
-/// Operations on one CPU, whose local lock is held until this is dropped.
+/// The local lock of one CPU, held until this value is dropped, and the operations that run under the lock.
 #[derive(Debug)]
 pub struct OnCpu<'a> {
     local: SpinGuard<'a, CpuLocal>,
@@ -108,7 +114,8 @@ pub struct OnCpu<'a> {
 #[cfg(debug_assertions)]
 thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
-/// Says that this thread has a local lock: a second one would wait for itself, or for somebody who waits for the first.
+/// A mark that this thread holds a local lock. A second local lock would deadlock: the thread would wait for itself,
+/// or for a thread that waits for the first lock.
 #[cfg(debug_assertions)]
 #[derive(Debug)]
 struct LocalLockHeld;
@@ -135,7 +142,8 @@ impl<'a> OnCpu<'a> {
         self.swap
     }
 
-    /// Returns the device of an entry and the slot on it, slot 0 too, or `None` when there is no such slot.
+    /// Returns the device of an entry and the slot on it, or `None` when the device is off or has no such slot. Slot
+    /// 0, the header, is a slot here.
     #[inline(always)]
     pub(crate) fn slot_of(&self, entry: SwpEntry) -> Option<(&SwapDevice, SwpOffset)> {
         let (ty, offset) = entry.parts()?;
@@ -143,7 +151,8 @@ impl<'a> OnCpu<'a> {
         (offset.0 < device.max_pages()).then_some((device, offset))
     }
 
-    /// Returns the device of a slot, kept alive beyond this guard. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    /// Returns the device of a slot with a reference that outlives this guard. Errors: `BadRange` (EINVAL),
+    /// `NoDevice` (ENOENT).
     ///
     /// Kernel: `get_swap_device`.
     pub(crate) fn device_of(&mut self, entry: SwpEntry) -> Result<Arc<SwapDevice>> {
@@ -152,7 +161,7 @@ impl<'a> OnCpu<'a> {
         Ok(op.devices[entry.ty().index()].clone().expect("resolved"))
     }
 
-    /// Notes what happened, if records are wanted.
+    /// Records an event, if recording is on.
     #[inline]
     pub(crate) fn note(&mut self, kind: EventKind, entry: SwpEntry, order: Order, errno: i32) {
         if self.local.events.is_on() {
@@ -165,7 +174,7 @@ impl<'a> OnCpu<'a> {
         self.counters
     }
 
-    /// Splits the guard into what the layers below work with.
+    /// Borrows the parts of the guard that the steps of an operation work with.
     #[inline]
     pub(crate) fn operation(&mut self) -> Operation<'_> {
         let local = &mut *self.local;
@@ -179,14 +188,14 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// Says whether the last operation queued work.
+    /// Returns whether the last operation queued work.
     #[inline]
     pub(crate) fn has_queued_work(&self) -> bool {
         self.local.is_work_queued
     }
 }
 
-/// The context of one operation: shared state, this CPU's hints and counters.
+/// The context of one operation: the shared state, and this CPU's device table, hints and counters.
 #[derive(Debug)]
 pub(crate) struct Operation<'a> {
     pub(crate) swap: &'a Swap,
@@ -198,7 +207,8 @@ pub(crate) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// Returns the slots of a cached folio. Called with the folio locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
+    /// Returns the device and the first slot of a cached folio. The folio is locked. Errors: `NotCached`,
+    /// `ForeignFolio` (EINVAL).
     pub(crate) fn folio_slots(&self, folio: Folio<'_>) -> Result<(&'a SwapDevice, SwpOffset)> {
         check_home(folio, self.swap.memory_of_folios())?;
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
@@ -214,14 +224,15 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Splits an entry into device and slot, if the device is on; whether it has the slot is not looked at.
+    /// Splits an entry into its device and its slot, or returns `None` when the device is off. The slot may lie
+    /// beyond the device.
     #[inline]
     pub(crate) fn locate(&self, entry: SwpEntry) -> Option<(&'a SwapDevice, SwpOffset)> {
         let (ty, offset) = entry.parts()?;
         Some((self.device(ty)?, offset))
     }
 
-    /// Says what is wrong with an entry that names no slots.
+    /// Returns the error for an entry that names no slots.
     #[cold]
     pub(crate) fn unresolved(&self, entry: SwpEntry, nr_pages: u32) -> SwapError {
         let Some((ty, _)) = entry.parts() else {
@@ -233,7 +244,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Returns a device by type, if it is on.
+    /// Returns the device of a type, or `None` when it is off.
     #[inline]
     pub(crate) fn device(&self, ty: SwpType) -> Option<&'a SwapDevice> {
         self.devices.get(ty.index())?.as_deref()

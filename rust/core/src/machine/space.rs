@@ -1,4 +1,5 @@
-//! How much swap space there is, and how much of it is free: all sums over devices that nobody keeps together.
+//! The size of the swap space and its free part. Each total over devices is updated on its own, so two totals read
+//! together can disagree.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -10,31 +11,31 @@ use crate::base::limits::MAX_SWAPFILES;
 use crate::base::types::SwpType;
 use crate::machine::device::SwapDevice;
 
-/// Slots of enabled devices, and which types are of what kind, a bit each.
+/// Totals over enabled devices, and masks of the types of each kind, one bit a type.
 #[derive(Debug, Default)]
 pub(super) struct SpaceTotals {
-    /// Of those that count as swap space.
+    /// Usable slots of devices that count as swap space.
     total_swap_pages: AtomicU64,
-    /// Of those that do not.
+    /// Usable slots of devices that do not count as swap space.
     uncounted_pages: AtomicU64,
     uncounted: AtomicU32,
-    /// Of virtual ones among those that count.
+    /// Usable slots of virtual devices that count as swap space.
     virtual_pages: AtomicU64,
     counted_virtual: AtomicU32,
 }
 
 impl Swap {
-    /// Returns the slots of a type that are in use.
+    /// Returns the number of slots in use on a device.
     pub fn inuse_pages(&self, ty: SwpType) -> u64 {
         self.counters.iter().map(|cpu| cpu.inuse[ty.index()].load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
     /// Returns the free slots of all enabled devices that count as swap space. Kernel: `nr_swap_pages`.
     ///
-    /// While a device is being turned off its slots in use count negative, as in the kernel.
+    /// The slots in use of a device that swapoff empties count negative, as in the kernel.
     #[inline]
     pub fn nr_swap_pages(&self) -> i64 {
-        // Relaxed throughout: exact on one thread; a momentary picture on many, as the kernel's is.
+        // Relaxed throughout: the sum is exact on one thread, and a momentary value on many, as the kernel's is.
         let types = self.nr_types.load(Ordering::Relaxed);
         let used = |cpu: &CachePadded<CpuCounters>| -> i64 {
             cpu.inuse[..types].iter().map(|inuse| inuse.load(Ordering::Relaxed)).sum()
@@ -46,16 +47,18 @@ impl Swap {
         }
     }
 
-    /// Returns the slots in use of the types in a mask.
+    /// Returns the slots in use on the devices of a mask.
     #[cold]
     fn inuse_of(&self, types: u32) -> i64 {
         let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
         types.map(|ty| self.inuse_pages(SwpType(ty)) as i64).sum()
     }
 
-    /// Returns the pages that may still go to swap: the free slots that count as swap space and, where there are others, what
-    /// zswap has room for as it compresses now. Kernel: the headroom of `mem_cgroup_get_nr_swap_pages` under vswap; differs: a
-    /// bound where that is unlimited.
+    /// Returns the number of pages that swap can still take: the free slots that count as swap space and, when
+    /// uncounted devices are on, the pages that zswap has room for at its present ratio of compression.
+    ///
+    /// Kernel: the headroom in `mem_cgroup_get_nr_swap_pages` under vswap; differs: the kernel's headroom has no
+    /// bound there.
     pub(crate) fn nr_swappable_pages(&self) -> i64 {
         // Relaxed: as in `nr_swap_pages`.
         let uncounted = self.space.uncounted.load(Ordering::Relaxed);
@@ -66,16 +69,16 @@ impl Swap {
         self.nr_swap_pages() + others.min(self.zswap.room_pages() as i64)
     }
 
-    /// Adds the slots of a device that is enabled, or was resized, to what there is; see [`Swap::uncount_pages`].
+    /// Adds the slots of an enabled or resized device to the totals. [`Swap::uncount_pages`] is the inverse.
     pub(crate) fn count_pages(&self, device: &SwapDevice) {
-        // Relaxed: numbers that `vm_swap_full` and its like compare; see there.
+        // Relaxed: the readers are `vm_swap_full` and its like, and a momentary value is good enough for them.
         self.total_of(device).fetch_add(device.pages().into(), Ordering::Relaxed);
         if device.is_counted() && device.is_virtual() {
             self.space.virtual_pages.fetch_add(device.pages().into(), Ordering::Relaxed);
         }
     }
 
-    /// Takes the slots of a device from what there is.
+    /// Subtracts the slots of a device from the totals.
     pub(crate) fn uncount_pages(&self, device: &SwapDevice) {
         // Relaxed: as in `count_pages`.
         self.total_of(device).fetch_sub(device.pages().into(), Ordering::Relaxed);
@@ -88,10 +91,10 @@ impl Swap {
         if device.is_counted() { &self.space.total_swap_pages } else { &self.space.uncounted_pages }
     }
 
-    /// Notes what kind of device a type is from now on; it is not enabled.
+    /// Records the kind of a device before it is enabled.
     pub(crate) fn note_kind(&self, device: &SwapDevice) {
         let bit = 1 << device.ty().0;
-        // Relaxed: nothing of the type is in use yet, so that whoever sees it late adds nothing.
+        // Relaxed: no slot of the type is in use yet, so a thread that reads the old mask adds 0.
         let note = |mask: &AtomicU32, is_set| match is_set {
             true => mask.fetch_or(bit, Ordering::Relaxed),
             false => mask.fetch_and(!bit, Ordering::Relaxed),
@@ -100,7 +103,8 @@ impl Swap {
         note(&self.space.counted_virtual, device.is_counted() && device.is_virtual());
     }
 
-    /// Returns how many devices with storage are tried for slots: a full one does not count. Kernel: `nr_real_swapfiles`.
+    /// Returns the number of devices with storage that allocation tries. A full device does not count. Kernel:
+    /// `nr_real_swapfiles`.
     ///
     /// Locks: the avail lock.
     pub fn nr_real_swapfiles(&self) -> u64 {
@@ -113,8 +117,8 @@ impl Swap {
         self.space.total_swap_pages.load(Ordering::Relaxed)
     }
 
-    /// Says whether less than half of all slots are free; those of virtual devices, of which there are as many as one wants,
-    /// are left out. Kernel: `vm_swap_full`.
+    /// Returns whether fewer than half of all slots are free. Slots of virtual devices do not count, because their
+    /// number is arbitrary. Kernel: `vm_swap_full`.
     #[inline]
     pub fn vm_swap_full(&self) -> bool {
         // Relaxed: as in `nr_swap_pages`.

@@ -1,14 +1,14 @@
-//! One level of a resource counter: pages in use, the limits on them, and what was tried beyond.
+//! One level of a resource counter: the usage, its limits, and the refused charges.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::base::limits::PAGE_SIZE;
 
-/// The limit that is none: the most pages whose bytes fit a signed word. Kernel: `PAGE_COUNTER_MAX`.
+/// The value for "no limit": the largest number of pages whose bytes fit a signed word. Kernel: `PAGE_COUNTER_MAX`.
 pub const PAGE_COUNTER_MAX: u64 = i64::MAX as u64 / PAGE_SIZE as u64;
 
-/// Pages charged at one level. Kernel: `struct page_counter`; differs: a level knows nothing of those above, the tree
-/// walks them; protection (min, low) is kept by the group.
+/// Pages charged at one level. Kernel: `struct page_counter`; differs: a level does not know its ancestors, and the
+/// tree walks them; the group stores the protection (min, low).
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct PageCounter {
@@ -33,27 +33,28 @@ impl Default for PageCounter {
     }
 }
 
-// Relaxed throughout: each field is a number by itself. That usage never passes max is decided by one add and its result.
+// Relaxed throughout: each field stands alone. One atomic addition and its result decide whether usage would pass the
+// limit.
 impl PageCounter {
-    /// Returns the pages charged.
+    /// Returns the number of charged pages.
     pub fn usage_pages(&self) -> u64 {
         self.usage.load(Ordering::Relaxed).max(0) as u64
     }
 
-    /// Returns the limit; [`PAGE_COUNTER_MAX`] is none.
+    /// Returns the limit in pages. [`PAGE_COUNTER_MAX`] means no limit.
     pub fn max_pages(&self) -> u64 {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit, whatever is in use.
+    /// Sets the limit, even below usage.
     pub fn set_max(&self, pages: u64) {
         self.max.store(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
     }
 
-    /// Sets the limit unless more is in use; says whether it did. Kernel: `page_counter_set_max`.
+    /// Sets the limit unless usage is above it; returns whether the limit was set. Kernel: `page_counter_set_max`.
     pub fn try_set_max(&self, pages: u64) -> bool {
         let old = self.max.swap(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
-        // Charges see the new limit from here on: what is in use now is all that can be over it.
+        // From here on charges read the new limit, so only the present usage can be above it.
         let fits = self.usage_pages() <= pages;
         if !fits {
             self.max.store(old, Ordering::Relaxed);
@@ -61,22 +62,22 @@ impl PageCounter {
         fits
     }
 
-    /// Returns the usage from which on the group is slowed down.
+    /// Returns the usage above which tasks of the group are throttled.
     pub fn high_pages(&self) -> u64 {
         self.high.load(Ordering::Relaxed)
     }
 
-    /// Sets the usage from which on the group is slowed down.
+    /// Sets the usage above which tasks of the group are throttled.
     pub(super) fn set_high(&self, pages: u64) {
         self.high.store(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
     }
 
-    /// Returns the most that was ever in use, charges included that a level above refused.
+    /// Returns the largest usage so far. Charges that a level above refused count too.
     pub fn watermark_pages(&self) -> u64 {
         self.watermark.load(Ordering::Relaxed)
     }
 
-    /// Starts the watermark anew at what is in use.
+    /// Sets the watermark to the present usage.
     pub fn reset_watermark(&self) {
         self.watermark.store(self.usage_pages(), Ordering::Relaxed);
     }
@@ -86,28 +87,28 @@ impl PageCounter {
         self.failcnt.load(Ordering::Relaxed)
     }
 
-    /// Starts the count of refusals anew.
+    /// Sets the count of refusals to 0.
     pub fn reset_failcnt(&self) {
         self.failcnt.store(0, Ordering::Relaxed);
     }
 
-    /// Returns the pages that were uncharged without having been charged; the kernel warns of each time.
+    /// Returns the number of pages that were uncharged without a charge. The kernel prints a warning each time.
     pub fn underflow_pages(&self) -> u64 {
         self.underflow.load(Ordering::Relaxed)
     }
 
-    /// Returns the pages left below the limit, negative when it is passed.
+    /// Returns the number of pages below the limit, negative when usage is above it.
     pub fn margin_pages(&self) -> i64 {
         self.max_pages() as i64 - self.usage_pages() as i64
     }
 
-    /// Charges this level, limit or not. Kernel: one step of `page_counter_charge`.
+    /// Charges this level regardless of its limit. Kernel: one step of `page_counter_charge`.
     pub(super) fn charge(&self, nr_pages: u64) {
         let usage = self.usage.fetch_add(nr_pages as i64, Ordering::Relaxed) + nr_pages as i64;
         self.raise_watermark(usage);
     }
 
-    /// Charges this level if its limit allows, and counts when it does not if somebody wants to know. Kernel: one step of
+    /// Charges this level if its limit allows. With `tracks_failcnt` a refusal is counted. Kernel: one step of
     /// `page_counter_try_charge`.
     pub(super) fn try_charge(&self, nr_pages: u64, tracks_failcnt: bool) -> bool {
         let usage = self.usage.fetch_add(nr_pages as i64, Ordering::Relaxed) + nr_pages as i64;
@@ -120,9 +121,10 @@ impl PageCounter {
         true
     }
 
-    /// Takes a charge of this level back. Kernel: `page_counter_cancel`.
+    /// Uncharges this level. Kernel: `page_counter_cancel`.
     ///
-    /// Below nothing it stays at nothing, and what was missing is counted: a defect of whoever uncharged.
+    /// Usage stays at 0 when more is uncharged than was charged, and the difference is counted, because it is a
+    /// defect of the caller.
     pub(super) fn uncharge(&self, nr_pages: u64) {
         let usage = self.usage.fetch_sub(nr_pages as i64, Ordering::Relaxed) - nr_pages as i64;
         if usage < 0 {
@@ -132,13 +134,13 @@ impl PageCounter {
     }
 
     fn raise_watermark(&self, usage: i64) {
-        // Looked at first: most charges raise nothing and need not write.
+        // The value is read first, because most charges do not raise it and then write nothing.
         if usage > self.watermark.load(Ordering::Relaxed) as i64 {
             self.watermark.fetch_max(usage as u64, Ordering::Relaxed);
         }
     }
 
-    /// Makes the counter as new, for another group in the place of a freed one.
+    /// Resets the counter for the next group in this place.
     pub(super) fn reset(&self) {
         let fresh = Self::default();
         for (field, value) in [

@@ -1,4 +1,4 @@
-//! One memory cgroup: its counters, its pins, what it counted.
+//! One memory cgroup: its counters, its pins, its statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -12,19 +12,19 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, MemcgId};
 use crate::workingset::Lruvec;
 
-/// What a group counts of pages and happenings for itself; sums over descendants are made when asked for.
+/// Statistics in pages or events that a group counts for itself. Sums over descendants are computed on request.
 ///
 /// Kernel: the `memcg_stat_item`s and `vm_event_item`s of swap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgStat {
-    /// Pages of swap owned. Kernel: `MEMCG_SWAP`.
+    /// Swap pages that the group owns. Kernel: `MEMCG_SWAP`.
     Swap,
-    /// Pages charged that the swap cache holds. Kernel: `NR_SWAPCACHE`.
+    /// Charged pages that are in the swap cache. Kernel: `NR_SWAPCACHE`.
     Swapcached,
-    /// Pages of anonymous folios charged, mapped or not. Kernel: `NR_ANON_MAPPED`, mapped ones only.
+    /// Charged pages of anonymous folios, mapped or not. Kernel: `NR_ANON_MAPPED`, which counts mapped pages only.
     Anon,
-    /// Those of them in folios as large as a page table maps. Kernel: `NR_ANON_THPS`.
+    /// The part of `Anon` in folios of the size of a page table. Kernel: `NR_ANON_THPS`.
     AnonThp,
     /// Kernel: `PSWPIN`.
     PswpIn,
@@ -44,7 +44,7 @@ pub enum MemcgStat {
     ThpSwpOutFallback,
     /// Bytes of compressed pages. Kernel: `MEMCG_ZSWAP_B`.
     ZswapB,
-    /// Pages that they are. Kernel: `MEMCG_ZSWAPPED`.
+    /// Pages before compression. Kernel: `MEMCG_ZSWAPPED`.
     Zswapped,
     /// Kernel: `ZSWPIN`.
     ZswpIn,
@@ -52,32 +52,32 @@ pub enum MemcgStat {
     ZswpOut,
     /// Kernel: `ZSWPWB`.
     ZswpWb,
-    /// Folios charged, v1. Kernel: `PGPGIN` of a memcg.
+    /// Folios charged, on v1. Kernel: `PGPGIN` of a memcg.
     PgPgIn,
-    /// Folios uncharged, v1. Kernel: `PGPGOUT` of a memcg.
+    /// Folios uncharged, on v1. Kernel: `PGPGOUT` of a memcg.
     PgPgOut,
 }
 
 pub(super) const NR_STATS: usize = MemcgStat::PgPgOut as usize + 1;
 
-/// What is raised at a group and, on v2, at every one above it but the root. Kernel: `enum memcg_memory_event`.
+/// Events of a group. On v2 an event is raised at every ancestor except root too. Kernel: `enum memcg_memory_event`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgEvent {
-    /// Reclaimed although within its low protection.
+    /// Reclaim took pages although the usage was within `memory.low`.
     Low,
-    /// Over `memory.high`.
+    /// Usage was over `memory.high`.
     High,
     /// A charge met `memory.max`.
     Max,
     /// No page could be reclaimed for a charge.
     Oom,
-    /// A task was killed for want of memory. Never raised, because the charge fails and its caller decides; the kernel's files
-    /// have a line for the event.
+    /// A task was killed because no memory was left. Never raised here, because the charge fails and its caller decides. The
+    /// kernel's files have a line for the event.
     OomKill,
     /// All tasks of a group were killed together. Never raised, as [`MemcgEvent::OomKill`].
     OomGroupKill,
-    /// Over `memory.swap.high`.
+    /// Usage was over `memory.swap.high`.
     SwapHigh,
     /// A swap charge met `memory.swap.max`.
     SwapMax,
@@ -87,60 +87,62 @@ pub enum MemcgEvent {
 
 pub(super) const NR_EVENTS: usize = MemcgEvent::SwapFail as usize + 1;
 
-/// Where a group is in its life. Kernel: the css flags.
+/// The state of a group's life. Kernel: the css flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Life {
-    /// Nobody's: kept for the next group made in this place.
+    /// Freed: the place waits for the next group made there.
     Free = 0,
-    /// Made and not removed.
+    /// Created and not removed.
     Online = 1,
-    /// Removed; what it is charged with lives on.
+    /// Removed, and alive while charges refer to it.
     Offline = 2,
 }
 
-/// One memory cgroup. Kernel: `struct mem_cgroup`; differs: never freed, but used again for a group made in the same place
-/// of the tree once nothing refers to it, so a reference to it is always good.
+/// One memory cgroup. Kernel: `struct mem_cgroup`; differs: a group is never deallocated. When nothing refers to it
+/// any more, the next group made in the same place of the tree reuses it, so a reference to it is always valid.
 #[derive(Debug)]
 pub struct MemCgroup {
     css: CssId,
     parent: Option<CssId>,
     depth: u32,
     life: AtomicU8,
-    /// Private id, 0 once released.
+    /// Private id, 0 after it is released.
     pub(super) id: AtomicU32,
-    /// 1 while online, 1 a slot that records the id. Kernel: `id.ref`.
+    /// Pins: one while online, one for each slot that records the id. Kernel: `id.ref`.
     pub(super) id_refs: AtomicU64,
-    /// Online, id, each charged folio, each child, each handle. Kernel: the css reference count.
+    /// References: one while online, one for the id, one for each charged folio, child and handle. Kernel: the css
+    /// reference count.
     pub(super) css_refs: AtomicU64,
-    /// Address spaces of the group's tasks.
+    /// Number of address spaces of tasks in the group.
     pub(super) nr_tasks: AtomicU64,
     /// Kernel: `memory`.
     pub memory: PageCounter,
     /// v2: swap. v1: memory and swap. Kernel: the union of `swap` and `memsw`.
     pub swap: PageCounter,
     stats: [AtomicI64; NR_STATS],
-    /// Of descendants that are freed.
+    /// Statistics of freed descendants.
     gone: [AtomicI64; NR_STATS],
     events: [AtomicU64; NR_EVENTS],
     events_local: [AtomicU64; NR_EVENTS],
     lruvec: Arc<Lruvec>,
-    /// v1: of this group. v2: root's is the system's.
+    /// Swappiness of this group on v1. On v2 the value of root applies to all groups.
     pub(super) swappiness: AtomicU8,
     pub(super) min_pages: AtomicU64,
     pub(super) low_pages: AtomicU64,
-    /// Pages of memory that compressed pages of the group and of all below it may fill. Kernel: `zswap_max`.
+    /// Limit in pages on the memory of compressed pages, of the group and its descendants together. Kernel:
+    /// `zswap_max`.
     zswap_max_pages: AtomicU64,
-    /// Pages of it may go on from zswap to a device. Kernel: `zswap_writeback`.
+    /// Pages of the group may be written back from zswap to a device. Kernel: `zswap_writeback`.
     may_zswap_writeback: AtomicBool,
-    /// v1: the OOM killer is off for the group. Kept and shown.
+    /// The OOM killer is off for the group, on v1. The value is only stored and shown.
     pub(super) is_oom_kill_disabled: AtomicBool,
     pub(super) policy: SpinMutex<GroupPolicy>,
-    /// Time that its tasks would have slept for being over a high limit.
+    /// Time that the group's tasks would have slept because of a high limit.
     throttled_ms: AtomicU64,
 }
 
-// Relaxed throughout, but for the pins: statistics and limits are numbers by themselves.
+// Relaxed throughout, except for the pins: each statistic and each limit stands alone.
 impl MemCgroup {
     pub(super) fn new(css: CssId, parent: Option<&Self>) -> Self {
         let lruvec = Lruvec::new(MemcgId(0), 0, parent.map(|parent| parent.lruvec.clone()));
@@ -171,23 +173,23 @@ impl MemCgroup {
         }
     }
 
-    /// Returns the group's number, which no other group has while this one lives.
+    /// Returns the group's number. No other group has it while this one lives.
     pub fn css(&self) -> CssId {
         self.css
     }
 
-    /// Returns the number of the group above; `None` for root.
+    /// Returns the number of the parent, or `None` for root.
     pub fn parent(&self) -> Option<CssId> {
         self.parent
     }
 
-    /// Says whether this is the root, which is never charged.
+    /// Returns whether this is root, which is never charged.
     #[inline]
     pub fn is_root(&self) -> bool {
         self.parent.is_none()
     }
 
-    /// Returns the groups above.
+    /// Returns the number of ancestors.
     pub fn depth(&self) -> u32 {
         self.depth
     }
@@ -204,77 +206,77 @@ impl MemCgroup {
         self.life.store(life as u8, Ordering::Relaxed);
     }
 
-    /// Says whether the group was made and not removed yet. Kernel: `mem_cgroup_online`.
+    /// Returns whether the group is created and not removed. Kernel: `mem_cgroup_online`.
     pub fn is_online(&self) -> bool {
         self.life() == Life::Online
     }
 
-    /// Returns the pages of memory that compressed pages of the group and of all below it may fill;
-    /// [`super::PAGE_COUNTER_MAX`] is no limit. Kernel: `memory.zswap.max`.
+    /// Returns the limit in pages on the memory of compressed pages, of the group and its descendants together.
+    /// [`super::PAGE_COUNTER_MAX`] means no limit. Kernel: `memory.zswap.max`.
     pub fn zswap_max_pages(&self) -> u64 {
         self.zswap_max_pages.load(Ordering::Relaxed)
     }
 
-    /// Sets what [`MemCgroup::zswap_max_pages`] returns; what is there stays.
+    /// Sets the limit that [`MemCgroup::zswap_max_pages`] returns. Compressed pages over it stay.
     pub fn set_zswap_max_pages(&self, pages: u64) {
         self.zswap_max_pages.store(pages, Ordering::Relaxed);
     }
 
-    /// Says whether pages of it may go on from zswap to a device, as far as it is asked itself. Kernel:
+    /// Returns whether the group's own setting allows writeback of its pages from zswap. Kernel:
     /// `memory.zswap.writeback`.
     pub fn may_zswap_writeback(&self) -> bool {
         self.may_zswap_writeback.load(Ordering::Relaxed)
     }
 
-    /// Sets what [`MemCgroup::may_zswap_writeback`] returns.
+    /// Sets the value that [`MemCgroup::may_zswap_writeback`] returns.
     pub fn set_zswap_writeback(&self, may_writeback: bool) {
         self.may_zswap_writeback.store(may_writeback, Ordering::Relaxed);
     }
 
-    /// Changes the bytes of compressed pages that the group has itself; returns how many pages of memory more they round up
-    /// to, below 0 for less.
+    /// Adds to the bytes of the group's compressed pages. Returns the change of their size in whole pages, which may
+    /// be negative.
     pub(crate) fn add_zswap_bytes(&self, bytes: i64) -> i64 {
         let before = self.stats[MemcgStat::ZswapB as usize].fetch_add(bytes, Ordering::Relaxed);
         let pages = |bytes: i64| (bytes + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;
         pages(before + bytes) - pages(before)
     }
 
-    /// Returns the private id that slots record; 0 once it is released.
+    /// Returns the private id that slots record, 0 after it is released.
     pub fn id(&self) -> MemcgId {
         MemcgId(self.id.load(Ordering::Relaxed) as u16)
     }
 
-    /// Returns the pins of the private id: one while online, one a slot that records it.
+    /// Returns the number of pins of the private id: one while online, one for each slot that records the id.
     pub fn id_refs(&self) -> u64 {
         self.id_refs.load(Ordering::Relaxed)
     }
 
-    /// Returns what keeps the group from being freed.
+    /// Returns the number of references that keep the group from being freed.
     pub fn css_refs(&self) -> u64 {
         self.css_refs.load(Ordering::Relaxed)
     }
 
-    /// Returns the address spaces of its tasks.
+    /// Returns the number of address spaces of tasks in the group.
     pub fn nr_tasks(&self) -> u64 {
         self.nr_tasks.load(Ordering::Relaxed)
     }
 
-    /// Returns the lists of its folios.
+    /// Returns the LRU lists of the group's folios.
     pub fn lruvec(&self) -> &Arc<Lruvec> {
         &self.lruvec
     }
 
-    /// Returns how readily its anonymous pages are reclaimed, 0..=200; on v2 root's is everybody's.
+    /// Returns the weight of anonymous pages in reclaim, 0..=200. On v2 the value of root applies to all groups.
     pub fn swappiness(&self) -> u8 {
         self.swappiness.load(Ordering::Relaxed)
     }
 
-    /// Returns the pages that reclaim leaves the group whatever happens. Kernel: `memory.min`.
+    /// Returns the number of pages that reclaim never takes. Kernel: `memory.min`.
     pub fn min_pages(&self) -> u64 {
         self.min_pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the pages that reclaim leaves the group if others have some. Kernel: `memory.low`.
+    /// Returns the number of pages that reclaim takes only when no unprotected pages are left. Kernel: `memory.low`.
     pub fn low_pages(&self) -> u64 {
         self.low_pages.load(Ordering::Relaxed)
     }
@@ -291,7 +293,7 @@ impl MemCgroup {
         self.low_pages.store(pages, Ordering::Relaxed);
     }
 
-    /// Says whether the OOM killer is off for the group, as v1 lets users say.
+    /// Returns whether the OOM killer is off for the group, as v1 allows.
     pub fn is_oom_kill_disabled(&self) -> bool {
         self.is_oom_kill_disabled.load(Ordering::Relaxed)
     }
@@ -300,7 +302,7 @@ impl MemCgroup {
         self.is_oom_kill_disabled.store(is_disabled, Ordering::Relaxed);
     }
 
-    /// Returns what decides for the group without asking anybody.
+    /// Returns the policy table of the group.
     pub fn policy(&self) -> GroupPolicy {
         self.policy.lock().clone()
     }
@@ -314,23 +316,23 @@ impl MemCgroup {
         }
     }
 
-    /// Looks at what decides for the group, which is locked meanwhile.
+    /// Calls a function with the policy table, under the table's lock.
     pub(crate) fn with_policy<T>(&self, look: impl FnOnce(&GroupPolicy) -> T) -> T {
         look(&self.policy.lock())
     }
 
-    /// Sets what decides for the group, and for groups made below it later.
+    /// Sets the policy table. Groups that are made below this one copy it.
     pub fn set_policy(&self, policy: GroupPolicy) {
         *self.policy.lock() = policy;
     }
 
-    /// Counts for this group itself. Kernel: `mod_memcg_state`, `count_memcg_events`.
+    /// Adds to a statistic of this group. Kernel: `mod_memcg_state`, `count_memcg_events`.
     #[inline]
     pub(crate) fn count(&self, stat: MemcgStat, delta: i64) {
         self.stats[stat as usize].fetch_add(delta, Ordering::Relaxed);
     }
 
-    /// Returns the group's own part of a statistic; descendants' are added by [`super::MemCgroups::stat`].
+    /// Returns the group's own part of a statistic. [`super::MemCgroups::stat`] adds the descendants.
     pub fn stat_local(&self, stat: MemcgStat) -> i64 {
         self.stats[stat as usize].load(Ordering::Relaxed)
     }
@@ -347,28 +349,28 @@ impl MemCgroup {
         self.events[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how often an event was raised here or below.
+    /// Returns how often an event was raised at this group or below.
     pub fn events(&self, event: MemcgEvent) -> u64 {
         self.events[event as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how often an event was raised here.
+    /// Returns how often an event was raised at this group itself.
     pub fn events_local(&self, event: MemcgEvent) -> u64 {
         self.events_local[event as usize].load(Ordering::Relaxed)
     }
 
-    /// Notes that a task is slowed down for being over a high limit. Kernel: it sleeps; here the time is counted, and who
-    /// simulates lets it pass.
+    /// Adds a delay because of a high limit. Kernel: the task sleeps; differs: the time is only counted, and the
+    /// caller of a simulation lets it pass.
     pub(crate) fn throttle(&self, delay: Duration) {
         self.throttled_ms.fetch_add(delay.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Returns for how long tasks of the group were slowed down, in all.
+    /// Returns the total delay of the group's tasks, in milliseconds.
     pub fn throttled_ms(&self) -> u64 {
         self.throttled_ms.load(Ordering::Relaxed)
     }
 
-    /// Leaves what it counted to the group above; it is nobody's from now on.
+    /// Adds the statistics of this group to its parent, when this group is freed.
     pub(super) fn hand_over(&self, parent: &Self) {
         for (index, gone) in parent.gone.iter().enumerate() {
             let left = self.stats[index].swap(0, Ordering::Relaxed) + self.gone[index].swap(0, Ordering::Relaxed);
@@ -376,7 +378,7 @@ impl MemCgroup {
         }
     }
 
-    /// Makes a freed group a new one, below the same parent.
+    /// Resets a freed group for its next life below the same parent.
     pub(super) fn renew(&self, parent: Option<&Self>) {
         self.memory.reset();
         self.swap.reset();

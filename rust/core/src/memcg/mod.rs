@@ -1,11 +1,12 @@
-//! Memory cgroups: who has how much memory and swap, and may have. Nothing here knows of folios or slots; what is charged
-//! for them, and when, is in `charge` and above.
+//! Memory cgroups: usage and limits of memory and swap, by group. This folder knows neither folios nor slots; the
+//! charges for them stand in `slots/owner.rs` and above.
 //!
-//! Groups live in an arena and are found by [`CssId`] without a lock. A group that is freed stays in its place of the
-//! tree for the next one made there: so a reference to one is good for ever, and its lists keep their parent.
+//! Groups live in an arena, and [`CssId`] finds a group without a lock. A freed group stays in its place of the tree,
+//! and the next group made there reuses it. So a reference to a group is always valid, and the group's LRU lists keep
+//! their parent.
 //!
-//! Locks: the tree > { the ids, a group's policy }; each CPU's stock, the place of the hooks and what they are to be told by
-//! themselves. Everything else is atomic.
+//! Locks: the tree > { the ids, a group's policy }. Each CPU's stock, the registered hooks and the notices for them
+//! have locks of their own. All other fields are atomic.
 
 mod counter;
 mod group;
@@ -39,41 +40,41 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, MemcgId};
 use crate::base::zeroed::MappedSlice;
 
-/// Groups below each other, root's depth being 0.
+/// Largest number of ancestors of a group. The depth of root is 0.
 pub const MEMCG_DEPTH_MAX: u32 = 64;
 /// Private ids, 1..=65,535. Kernel: `MEM_CGROUP_ID_MAX`.
 const NR_IDS: usize = 1 << 16;
-/// Groups of the first segment of the arena; each further one has twice as many.
+/// Groups in the first segment of the arena. Each further segment has twice as many.
 const SEGMENT_GROUPS: usize = 64;
 const NR_SEGMENTS: usize = 20;
 
-/// Which counter of a group. Kernel: `memcg->memory`, `memcg->swap` and `memcg->memsw`, the last two being one.
+/// One of the two counters of a group. Kernel: `memcg->memory`, and the union of `memcg->swap` and `memcg->memsw`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CounterKind {
     /// Memory.
     Memory,
-    /// v2 swap, v1 memory and swap.
+    /// Swap on v2; memory and swap together on v1.
     Swap,
 }
 
-/// The tree as people see it; what is charged along is in the groups.
+/// One place in the tree. The charged numbers are in the group.
 #[derive(Debug, Default)]
 struct Node {
     name: String,
-    /// The place among its parent's children.
+    /// Creation number among the children of the same parent.
     serial: u64,
-    /// Groups below that are not freed, in the order they were made.
+    /// Children that are not freed, by creation number.
     children: BTreeMap<u64, CssId>,
-    /// Those of them that are online, by name.
+    /// Online children, by name.
     names: HashMap<String, CssId>,
-    /// Freed ones, to be used again.
+    /// Freed children, to be reused.
     spare: Vec<CssId>,
 }
 
-/// Places of the arena in use.
+/// The places of the arena that are in use.
 #[derive(Debug, Default)]
 struct Tree {
-    /// By place; root is 0.
+    /// Nodes by place. Root is 0.
     nodes: Vec<Node>,
 }
 
@@ -83,12 +84,12 @@ pub struct MemCgroups {
     options: MemcgOptions,
     segments: [OnceLock<Box<[OnceLock<MemCgroup>]>>; NR_SEGMENTS],
     tree: SpinMutex<Tree>,
-    /// Group by private id, 0 for none.
+    /// Group number by private id, 0 for none.
     ids: MappedSlice<AtomicU32>,
-    /// No id below is free.
+    /// Every lower id is in use.
     lowest_free: SpinMutex<u32>,
     stocks: Stocks,
-    /// Some group had a high limit once: who charges looks at them.
+    /// Some group had a high limit at some time. Only then does a charge check high limits.
     has_high: AtomicBool,
 }
 
@@ -99,7 +100,7 @@ fn place(css: CssId) -> (usize, usize) {
 }
 
 impl MemCgroups {
-    /// Makes the controller with its root. Errors: `NoMemory` (ENOMEM), `BadNrCpus` (EINVAL).
+    /// Makes the controller and its root group. Errors: `NoMemory` (ENOMEM), `BadNrCpus` (EINVAL).
     pub fn new(options: MemcgOptions, nr_cpus: usize) -> Result<Self> {
         let groups = Self {
             options,
@@ -115,24 +116,24 @@ impl MemCgroups {
         Ok(groups)
     }
 
-    /// Returns the choices in force.
+    /// Returns the options.
     #[inline]
     pub fn options(&self) -> &MemcgOptions {
         &self.options
     }
 
-    /// Says whether memory and swap are counted together. Kernel: `do_memsw_account`.
+    /// Returns whether memory and swap are charged to one counter, as on v1. Kernel: `do_memsw_account`.
     #[inline]
     pub fn do_memsw_account(&self) -> bool {
         self.options.hierarchy == Hierarchy::V1
     }
 
-    /// Returns the root. Kernel: `root_mem_cgroup`.
+    /// Returns the root group. Kernel: `root_mem_cgroup`.
     pub fn root(&self) -> &MemCgroup {
         self.get(CssId::ROOT)
     }
 
-    /// Returns a group by number. Panics: when there was never one.
+    /// Returns a group by number. Panics when no group ever had the number.
     #[inline]
     pub fn get(&self, css: CssId) -> &MemCgroup {
         let (segment, index) = place(css);
@@ -140,31 +141,31 @@ impl MemCgroups {
         group.expect("a number comes from a group")
     }
 
-    /// Returns a group and those above it, up to but not including the root, which is never charged.
+    /// Returns a group and its ancestors, without root, which is never charged.
     ///
-    /// Kernel: charges reach root's own counters; nothing shows those.
+    /// Kernel: a charge reaches the counters of root too, but no file shows them.
     pub fn charged_levels<'a>(&'a self, group: &'a MemCgroup) -> impl Iterator<Item = &'a MemCgroup> {
         let not_root = |level: &MemCgroup| level.parent().filter(|&parent| parent != CssId::ROOT);
         let first = Some(group).filter(|group| !group.is_root());
         successors(first, move |level| not_root(level).map(|parent| self.get(parent)))
     }
 
-    /// Returns a group and all above it.
+    /// Returns a group and all its ancestors.
     pub fn levels<'a>(&'a self, group: &'a MemCgroup) -> impl Iterator<Item = &'a MemCgroup> {
         successors(Some(group), |level| level.parent().map(|parent| self.get(parent)))
     }
 
-    /// Charges a group and all above it whatever their limits. Kernel: `page_counter_charge`.
+    /// Charges a group and its ancestors regardless of limits. Kernel: `page_counter_charge`.
     pub fn charge(&self, group: &MemCgroup, which: CounterKind, nr_pages: u64) {
         self.charged_levels(group).for_each(|level| level.counter(which).charge(nr_pages));
     }
 
-    /// Takes a charge back. Kernel: `page_counter_uncharge`.
+    /// Uncharges a group and its ancestors. Kernel: `page_counter_uncharge`.
     pub fn uncharge(&self, group: &MemCgroup, which: CounterKind, nr_pages: u64) {
         self.charged_levels(group).for_each(|level| level.counter(which).uncharge(nr_pages));
     }
 
-    /// Charges a group and all above it, or none of them; the error is the level that refused. Kernel:
+    /// Charges a group and all its ancestors, or none of them. The error is the level that refused. Kernel:
     /// `page_counter_try_charge`.
     pub fn try_charge<'a>(
         &'a self,
@@ -182,7 +183,7 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Raises an event at a group and, on v2, at all above it but the root. Kernel: `memcg_memory_event`.
+    /// Raises an event at a group and, on v2, at all its ancestors except root. Kernel: `memcg_memory_event`.
     pub(crate) fn raise(&self, group: &MemCgroup, event: MemcgEvent) {
         group.raise_local(event);
         if self.do_memsw_account() {
@@ -191,7 +192,8 @@ impl MemCgroups {
         self.charged_levels(group).for_each(|level| level.raise_here(event));
     }
 
-    /// Returns a statistic of a group and all below it, dead and freed ones too. Kernel: `memcg_page_state`.
+    /// Returns a statistic of a group and all its descendants, including removed and freed ones. Kernel:
+    /// `memcg_page_state`.
     pub fn stat(&self, group: &MemCgroup, stat: MemcgStat) -> i64 {
         let own = |css: &CssId| {
             let group = self.get(*css);
@@ -200,7 +202,7 @@ impl MemCgroups {
         self.subtree(group.css()).iter().map(own).sum()
     }
 
-    /// Returns a group and all below it that are not freed, each before those below it, in the order they were made.
+    /// Returns a group and all its descendants that are not freed, parents before children, in order of creation.
     ///
     /// Kernel: `mem_cgroup_iter`.
     pub fn subtree(&self, top: CssId) -> Vec<CssId> {
@@ -213,24 +215,24 @@ impl MemCgroups {
         found
     }
 
-    /// Returns the groups right below one that are not freed.
+    /// Returns the children of a group that are not freed.
     pub fn children(&self, css: CssId) -> Vec<CssId> {
         self.tree.lock().nodes[css.index()].children.values().copied().collect()
     }
 
-    /// Returns the name a group was made with; "" for root.
+    /// Returns the name of a group, "" for root.
     pub fn name(&self, css: CssId) -> String {
         self.tree.lock().nodes[css.index()].name.clone()
     }
 
-    /// Returns the names from root down, as a path.
+    /// Returns the path of a group from root.
     pub fn path(&self, css: CssId) -> String {
         let mut names: Vec<_> = self.levels(self.get(css)).map(|level| self.name(level.css())).collect();
         names.reverse();
         if names.len() == 1 { "/".into() } else { names.join("/") }
     }
 
-    /// Takes a place of the arena below a parent: a freed one if there is, else a new one.
+    /// Takes a place below a parent: a freed group's place if there is one, else a new place.
     fn place_group(&self, parent: Option<&MemCgroup>, tree: &mut Tree) -> Result<&MemCgroup> {
         if let Some(spare) = parent.and_then(|parent| tree.nodes[parent.css().index()].spare.pop()) {
             return Ok(self.get(spare));
@@ -243,25 +245,25 @@ impl MemCgroups {
         Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent)))
     }
 
-    /// Gives a group an id and its first references. Errors: `Cgroup` (ENOSPC) every id is in use.
+    /// Gives a group an id and its first references. Errors: `Cgroup` (ENOSPC) when every id is in use.
     fn bring_online(&self, group: &MemCgroup) -> Result<()> {
         let id = self.alloc_id(group.css())?;
         group.renew(group.parent().map(|parent| self.get(parent)));
         group.lruvec().set_memcg(id);
-        // Relaxed: nobody knows the group before it is in the tree, which is locked.
+        // Relaxed: no other thread knows the group before it is in the tree, whose lock publishes it.
         group.id.store(id.0.into(), Ordering::Relaxed);
         group.id_refs.store(1, Ordering::Relaxed);
-        // One for being online, one for the id.
-        // Release pairs with the Acquire in `css_tryget`.
+        // One reference for the online state, one for the id. Release pairs with the Acquire in `css_tryget`.
         group.css_refs.store(2, Ordering::Release);
         group.set_life(Life::Online);
         Ok(())
     }
 
-    /// Makes a group below another one. Kernel: `mkdir`.
+    /// Creates a group below another group. Kernel: `mkdir`.
     ///
-    /// Errors, all `Cgroup`: EINVAL no name for a directory; ENODEV the parent is removed; EEXIST the name is taken; EAGAIN
-    /// deeper than [`MEMCG_DEPTH_MAX`]; ENOSPC every private id is in use. Locks: the tree's.
+    /// Errors, all `Cgroup`: EINVAL when the name is no name of a directory; ENODEV when the parent is removed;
+    /// EEXIST when the name is in use; EAGAIN when the group would be deeper than [`MEMCG_DEPTH_MAX`]; ENOSPC when
+    /// every private id is in use. Locks: the tree's.
     pub fn create(&self, parent: CssId, name: &str) -> Result<&MemCgroup> {
         let parent = self.get(parent);
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\n', '\0']) || name.len() > 255 {
@@ -295,15 +297,16 @@ impl MemCgroups {
         Ok(group)
     }
 
-    /// Says that a group is removed (ENODEV).
+    /// Returns the error for a removed group (ENODEV).
     pub(crate) fn removed(name: &str) -> SwapError {
         SwapError::cgroup(rustix::io::Errno::NODEV, format!("the group {name:?} is removed"))
     }
 
-    /// Takes a group offline: nobody enters it any more, and it lives on while something is charged to it. Kernel: `rmdir`,
-    /// `mem_cgroup_css_offline`.
+    /// Takes a group offline. No task may enter it any more, and the group is freed when no charge refers to it.
+    /// Kernel: `rmdir`, `mem_cgroup_css_offline`.
     ///
-    /// Errors, all `Cgroup`: EINVAL root; ENODEV removed already; EBUSY groups below it or tasks in it. Locks: the tree's.
+    /// Errors, all `Cgroup`: EINVAL for root; ENODEV when the group is removed already; EBUSY when it has child
+    /// groups or tasks. Locks: the tree's.
     pub fn remove(&self, css: CssId) -> Result<()> {
         let group = self.get(css);
         if group.is_root() {
@@ -334,7 +337,7 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Enters a task. Errors: `Cgroup` (ENODEV) the group is removed. Locks: the tree's.
+    /// Adds a task to a group. Errors: `Cgroup` (ENODEV) when the group is removed. Locks: the tree's.
     pub fn enter(&self, css: CssId) -> Result<()> {
         let tree = self.tree.lock();
         let group = self.get(css);
@@ -346,31 +349,31 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Lets a task leave.
+    /// Removes a task from a group.
     pub fn leave(&self, css: CssId) {
         let group = self.get(css);
         group.nr_tasks.fetch_sub(1, Ordering::Relaxed);
         self.css_put(group, 1);
     }
 
-    /// Takes references to a group that has one. Kernel: `css_get_many`.
+    /// Takes references to a group, beside one that the caller holds. Kernel: `css_get_many`.
     #[inline]
     pub(crate) fn css_get(&self, group: &MemCgroup, nr: u64) {
-        // Relaxed: the caller has one, or keeps the group from going by other means.
+        // Relaxed: the caller holds a reference, or keeps the group alive in another way.
         group.css_refs.fetch_add(nr, Ordering::Relaxed);
     }
 
-    /// Takes a reference to a group unless it is freed; says whether it did. Kernel: `css_tryget`.
+    /// Takes a reference to a group unless it is freed; returns whether a reference was taken. Kernel: `css_tryget`.
     pub(crate) fn css_tryget(&self, group: &MemCgroup) -> bool {
         let more = |refs: u64| (refs > 0).then_some(refs + 1);
-        // Acquire pairs with the Release in `bring_online`: a group whose place is used again is seen as it was made anew.
+        // Acquire pairs with the Release in `bring_online`: the fields of a reused group are those of its new life.
         group.css_refs.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Gives references back; the last one frees the group. Kernel: `css_put_many`.
+    /// Drops references. The last one frees the group. Kernel: `css_put_many`.
     #[inline]
     pub(crate) fn css_put(&self, group: &MemCgroup, nr: u64) {
-        // AcqRel: what others did with the group is done before its place is used again.
+        // AcqRel: the accesses of other threads to the group come before the reuse of its place.
         let old = group.css_refs.fetch_sub(nr, Ordering::AcqRel);
         debug_assert!(old >= nr, "{nr} references put, {old} are there");
         if old == nr {
@@ -396,7 +399,7 @@ impl MemCgroups {
     /// Gives a group the lowest free id. Errors: `Cgroup` (ENOSPC).
     fn alloc_id(&self, css: CssId) -> Result<MemcgId> {
         let mut lowest = self.lowest_free.lock();
-        // Relaxed: ids are given out and taken back under the lock; lookups check what they find.
+        // Relaxed: the lock protects changes of ids, and lookups check the group that they find.
         let free = (*lowest..NR_IDS as u32).find(|&id| self.ids[id as usize].load(Ordering::Relaxed) == 0);
         let Some(id) = free else {
             let what = format!("all {} private ids are in use", NR_IDS - 1);
@@ -407,28 +410,29 @@ impl MemCgroups {
         Ok(MemcgId(id as u16))
     }
 
-    /// Finds the group of a private id; `None` for 0 and for one that is released. Kernel: `mem_cgroup_from_private_id`.
+    /// Returns the group of a private id, or `None` for 0 and for a released id. Kernel:
+    /// `mem_cgroup_from_private_id`.
     #[inline]
     pub fn lookup(&self, id: MemcgId) -> Option<&MemCgroup> {
-        // Relaxed: who acts on it has pinned the id by a slot, or takes what it finds for a hint.
+        // Relaxed: the caller has pinned the id through a slot, or takes the group for a hint.
         match self.ids[usize::from(id.0)].load(Ordering::Relaxed) {
             0 => None,
             css => Some(self.get(CssId(css))),
         }
     }
 
-    /// Pins the id of a group, or of the nearest one above it whose id is not released, `nr` times. Kernel:
-    /// `mem_cgroup_private_id_get_online`. It looks at the pins, not at whether the group is online.
+    /// Pins the id of a group `nr` times, or the id of its nearest ancestor whose id is not released. Returns that
+    /// group. Kernel: `mem_cgroup_private_id_get_online`, which checks the pins and not the online state.
     pub(crate) fn id_get_online<'a>(&'a self, group: &'a MemCgroup, nr: u64) -> &'a MemCgroup {
         let pin = |level: &&MemCgroup| {
             let more = |refs: u64| (refs > 0).then_some(refs + nr);
-            // Relaxed: a count; the id stays what it is while it is not 0.
+            // Relaxed: the count alone decides, and the id is stable while the count is not 0.
             level.id_refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
         };
         self.levels(group).find(pin).expect("root's id is never released")
     }
 
-    /// Gives pins of an id back; the last one releases it, to be given to another group at once. Kernel:
+    /// Drops pins of an id. The last one releases the id, which another group may get at once. Kernel:
     /// `mem_cgroup_private_id_put`.
     pub(crate) fn id_put(&self, group: &MemCgroup, nr: u64) {
         let old = group.id_refs.fetch_sub(nr, Ordering::Relaxed);
@@ -444,19 +448,20 @@ impl MemCgroups {
         }
     }
 
-    /// Returns a group, or the nearest one above it, that is online. Kernel: `mem_cgroup_tryget_online`, climbing.
+    /// Returns the group if it is online, or its nearest online ancestor. Kernel: `mem_cgroup_tryget_online`,
+    /// repeated upwards.
     pub(crate) fn nearest_online<'a>(&'a self, group: &'a MemCgroup) -> &'a MemCgroup {
         self.levels(group).find(|level| level.is_online()).expect("root is online")
     }
 
-    /// Takes pages of memory for a group out of this CPU's stock, if it has them. Kernel: `consume_stock`.
+    /// Takes pages of memory for a group from this CPU's stock, if the stock has enough. Kernel: `consume_stock`.
     #[inline]
     pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
-        // A stock is what is left of a batch: a whole batch is never there.
+        // A stock is the rest of a batch, so it never holds a whole batch.
         self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.stocks.consume(group.css(), nr_pages, cpu)
     }
 
-    /// Keeps pages that are charged already for the next charges of this CPU. Kernel: `refill_stock`.
+    /// Stores charged pages in this CPU's stock for its next charges. Kernel: `refill_stock`.
     pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
         self.css_get(group, 1);
         if let Some(old) = self.stocks.refill(group.css(), nr_pages, cpu) {
@@ -464,7 +469,7 @@ impl MemCgroups {
         }
     }
 
-    /// Gives every CPU's stock back to the counters. Kernel: `drain_all_stock`.
+    /// Uncharges the stocks of all CPUs. Kernel: `drain_all_stock`.
     pub fn drain_stocks(&self) {
         self.stocks.take_all().into_iter().for_each(|stock| self.return_stock(stock));
     }
@@ -477,7 +482,7 @@ impl MemCgroups {
         self.css_put(group, 1);
     }
 
-    /// Takes a charge of memory back, on v1 of memsw too. Kernel: `memcg_uncharge`.
+    /// Uncharges memory, and on v1 memsw too. Kernel: `memcg_uncharge`.
     pub fn uncharge_memory(&self, group: &MemCgroup, nr_pages: u64) {
         self.uncharge(group, CounterKind::Memory, nr_pages);
         if self.do_memsw_account() {
@@ -485,21 +490,21 @@ impl MemCgroups {
         }
     }
 
-    /// Sets the usage from which on a group is slowed down.
+    /// Sets the usage above which the tasks of a group are throttled.
     pub fn set_high(&self, group: &MemCgroup, which: CounterKind, pages: u64) {
-        // Relaxed: a charge that misses it is one that came before.
+        // Relaxed: a charge that reads the old value counts as an earlier charge.
         self.has_high.store(true, Ordering::Relaxed);
         group.counter(which).set_high(pages);
     }
 
-    /// Says whether any group ever had a high limit.
+    /// Returns whether any group had a high limit at some time.
     #[inline]
     pub(crate) fn has_high(&self) -> bool {
         self.has_high.load(Ordering::Relaxed)
     }
 
-    /// Returns the pages of swap a group may still use: the least that any level leaves. Kernel:
-    /// `mem_cgroup_get_nr_swap_pages`. May be negative.
+    /// Returns the number of swap pages that a group may still use: the minimum over the group and its ancestors. May
+    /// be negative. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub fn nr_swap_pages(&self, group: &MemCgroup, nr_free_pages: i64) -> i64 {
         if self.do_memsw_account() {
             return nr_free_pages;
@@ -507,7 +512,7 @@ impl MemCgroups {
         self.charged_levels(group).map(|level| level.swap.margin_pages()).fold(nr_free_pages, i64::min)
     }
 
-    /// Says whether more than half of what some level of a group may swap is used. Kernel: the memcg part of
+    /// Returns whether a group or an ancestor uses more than half of its swap limit. Kernel: the memcg part of
     /// `mem_cgroup_swap_full`.
     pub fn is_swap_full(&self, group: &MemCgroup) -> bool {
         !self.do_memsw_account()
@@ -517,7 +522,7 @@ impl MemCgroups {
             })
     }
 
-    /// Returns the bytes of groups ever made and of the map of ids as far as it is used.
+    /// Returns the bytes of all groups ever made, and of the used part of the map of ids.
     pub fn bytes(&self) -> u64 {
         let nr_groups = self.tree.lock().nodes.len();
         let group = size_of::<MemCgroup>() + size_of::<crate::workingset::Lruvec>() + size_of::<Node>();

@@ -1,4 +1,5 @@
-//! What may be chosen of memcg: the hierarchy, where a slot's owner is kept, and who pays when the owner is dead.
+//! Options of memory cgroups: the hierarchy, the place where a slot's owner is stored, and the payer for a removed
+//! owner.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWP_TB_COUNT_MAX;
@@ -6,11 +7,11 @@ use crate::base::profile::{Profile, switches};
 use crate::base::words::{Word, parse_optional, unknown_name, words};
 
 words! {
-    /// Which interface the memory controller is on. Kernel: the mount; `do_memsw_account` is true on v1.
+    /// The interface of the memory controller. Kernel: the mounted hierarchy; `do_memsw_account` is true on v1.
     pub enum Hierarchy: "memcg" {
-        /// Memory, and swap for itself.
+        /// One counter of memory, and one of swap.
         V2 = "v2",
-        /// Memory, and memory and swap together (memsw).
+        /// One counter of memory, and one of memory and swap together (memsw).
         V1 = "v1",
     }
 }
@@ -23,59 +24,61 @@ impl Hierarchy {
 }
 
 words! {
-    /// Where the id of a slot's owner lives.
+    /// The place where the id of a slot's owner is stored.
     pub enum OwnerStore: "owner_store" {
-        /// In the shadow that the slot has anyway: no byte more. While a folio caches the slot, the folio's owner it is.
+        /// In the shadow in the entry, which costs no byte. While a folio caches the slot, the folio's group is the
+        /// owner.
         Shadow = "shadow",
-        /// In an array of 2 bytes a slot that is there from swapon on. Kernel: `swap_cgroup`.
+        /// In an array of 2 bytes a slot that exists from swapon on. Kernel: `swap_cgroup`.
         Array = "array",
         /// In 1,024 bytes beside the table of each cluster in use. Kernel: `swap_memcg_table`.
         ClusterTable = "cluster_table",
-        /// In the shadow, and beside it only for cached slots of a dead owner that a foreign fault brought in.
+        /// In the shadow, and beside it only for cached slots of a removed owner that another group's fault swapped in.
         Trampoline = "trampoline",
     }
 }
 
 impl OwnerStore {
-    /// Says whether the record is the slot's for as long as it is charged, rather than the shadow's.
+    /// Returns whether the owner is stored beside the entry for as long as the slot is charged.
     pub const fn is_record(self) -> bool {
         matches!(self, Self::Array | Self::ClusterTable)
     }
 }
 
 words! {
-    /// Who is charged for a page that comes back when the owner of its slot is dead.
+    /// The group that is charged for a page whose slot's owner was removed.
     pub enum DeadSwapin: "dead_swapin" {
         /// The nearest online ancestor of the owner.
         Reparent = "reparent",
-        /// The group of the task that faults.
+        /// The group of the faulting task.
         FaultMm = "fault_mm",
-        /// The faulting group if nobody else refers to the slots, else the ancestor.
+        /// The group of the faulting task if no other reference to the slots exists, else the owner's nearest online
+        /// ancestor.
         ReparentIfShared = "reparent_if_shared",
     }
 }
 
 words! {
-    /// At which level refaults are judged. Kernel: fixed by version.
+    /// The group at which refaults are judged. Kernel: fixed by the version.
     pub enum RefaultJudge: "refault_level" {
-        /// At the owner's.
+        /// The owner of the slot.
         Owner = "owner",
-        /// At that of the group whose limit made reclaim run.
+        /// The group whose limit caused the reclaim.
         ReclaimRoot = "reclaim_root",
     }
 }
 
 words! {
-    /// What an id without a time of eviction means at a refault.
+    /// The meaning of a shadow with an id and no time of eviction, at a refault.
     pub enum IdOnlyRefault: "idonly_refault" {
-        /// Nothing: the folio was not evicted.
+        /// No refault, because the folio was not evicted.
         Skip = "skip",
         /// A refault of age 0.
         Count = "count",
     }
 }
 
-/// The choices in force, checked.
+/// The options of memory cgroups, checked against each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemcgOptions {
     /// See [`Hierarchy`].
@@ -84,7 +87,7 @@ pub struct MemcgOptions {
     pub owner_store: OwnerStore,
     /// See [`DeadSwapin`].
     pub dead_swapin: DeadSwapin,
-    /// References from which on a slot is shared, for `ReparentIfShared`.
+    /// Number of references from which on a slot counts as shared, for `ReparentIfShared`.
     pub shared_count: u32,
     /// See [`RefaultJudge`].
     pub refault_level: RefaultJudge,
@@ -92,14 +95,14 @@ pub struct MemcgOptions {
     pub idonly_refault: IdOnlyRefault,
     /// See [`MemcgSwitches::rfc_literal`]; `memcg/rfc_literal.rs` answers for it.
     pub(super) is_rfc_literal: bool,
-    /// Folios of a group that goes offline go to its parent.
+    /// Folios of a group that goes offline move to its parent.
     pub has_lru_reparent: bool,
-    /// Charges of memory are taken from the counters in batches a CPU.
+    /// Each CPU takes charges of memory from the counters in batches.
     pub has_stock: bool,
 }
 
 impl MemcgOptions {
-    /// Checks that the owner store can do what is asked of it for dead owners. Errors: `Conflict` (EINVAL).
+    /// Checks that the owner store can implement a rule for removed owners. Errors: `Conflict` (EINVAL).
     pub fn check_dead_owner(&self, rule: DeadSwapin) -> Result<()> {
         if rule == DeadSwapin::FaultMm && self.owner_store == OwnerStore::Shadow {
             return Err(SwapError::Conflict(FAULT_MM_NEEDS_A_RECORD));
@@ -132,7 +135,7 @@ impl Word for SharedCount {
 }
 
 switches! {
-    /// What was asked for; `None` is the owner store's own rule.
+    /// The options as requested. `None` selects the default of the owner store.
     pub struct MemcgSwitches {
         /// Where the id of a slot's owner lives.
         owner_store: OwnerStore = OwnerStore::Shadow;
@@ -144,7 +147,7 @@ switches! {
         refault_level: Option<RefaultJudge> = None;
         /// What an id without a time of eviction means at a refault.
         idonly_refault: IdOnlyRefault = IdOnlyRefault::Skip;
-        /// The series as posted, with its defects.
+        /// The behaviour of the series as posted, with its defects.
         rfc_literal: bool = false;
         /// Folios of a group that goes offline go to its parent.
         lru_reparent: bool = false;
@@ -154,10 +157,11 @@ switches! {
 }
 
 impl MemcgSwitches {
-    /// The series with its defects repaired.
+    /// The options of the series with its defects repaired.
     pub const CANON: Self = Self::of(Profile::Newest);
 
-    /// Fills the owner store's rules in and checks that the choices go together. Errors: `Conflict` (EINVAL), why not.
+    /// Fills in the defaults of the owner store and checks that the options are compatible. Errors: `Conflict`
+    /// (EINVAL), with the reason.
     pub fn resolve(self, hierarchy: Hierarchy) -> Result<MemcgOptions> {
         let keeps_record = self.owner_store.is_record();
         let dead_swapin = self.dead_swapin.unwrap_or(match self.owner_store {

@@ -1,4 +1,4 @@
-//! What people may decide for a group: as a table that is looked up, or as hooks that are called.
+//! Policies of groups: tables that the core looks up, and hooks that the core calls.
 
 use std::fmt::Debug;
 
@@ -7,25 +7,26 @@ use crate::base::types::{CssId, Order, SwpType};
 use crate::base::words::words;
 
 words! {
-    /// What a group does with refaults, whatever the rule says.
+    /// A group's rule for refaults, which overrides the working-set rule.
     pub enum RefaultRule: "refault" {
-        /// Every page that comes back is active.
+        /// Every refaulted page becomes active.
         Activate = "activate",
-        /// No page is made active by coming back.
+        /// No refaulted page becomes active.
         Never = "never",
     }
 }
 
-/// The decisions of one group in table form; groups made below it begin with the same.
+/// The policy table of one group. A group made below it starts with a copy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPolicy {
     /// Folios of the group may be swapped out.
     pub may_swap: bool,
-    /// Who pays for its slots once it is dead; `None` is the subsystem's rule.
+    /// The payer for the group's slots after its removal. `None` selects the subsystem's rule.
     pub dead_owner: Option<DeadSwapin>,
-    /// Devices its folios may go to, the best first; `None` is all, by priority.
+    /// Devices that folios of the group may be swapped out to, the best first. `None` allows all devices, by
+    /// priority.
     pub devices: Option<Vec<SwpType>>,
-    /// What a refault means; `None` is the working-set rule.
+    /// The meaning of a refault. `None` selects the working-set rule.
     pub refault: Option<RefaultRule>,
 }
 
@@ -36,7 +37,7 @@ impl Default for GroupPolicy {
 }
 
 words! {
-    /// Which limit refused a charge.
+    /// The limit that refused a charge.
     pub enum LimitKind: "limit" {
         /// `memory.max`, v1 `memory.limit_in_bytes`.
         Memory = "memory",
@@ -47,42 +48,43 @@ words! {
     }
 }
 
-/// A folio that came back.
+/// A refault, as the hook receives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RefaultNotice {
     /// Pages of the folio.
     pub nr_pages: u32,
-    /// Evictions and activations since it went, at the level that judges.
+    /// Number of evictions and activations since the page's eviction, at the group that judges.
     pub distance_pages: u64,
-    /// The rule found it part of the working set.
+    /// The working-set rule activates the folio.
     pub is_activated: bool,
 }
 
-/// Decisions that are asked for while the subsystem works. Every call is made with no lock of the core held, so that a
-/// hook may call back; `None` leaves a decision to the table and the rules.
+/// Decisions that the core asks for while it works. The core holds no lock during a call, so a hook may call back.
+/// `None` leaves the decision to the policy table and the rules.
 ///
 /// Kernel: none.
 pub trait MemcgPolicy: Send + Sync + Debug {
-    /// May `nr_pages` of a group be swapped out, whose table allows it? `Some(false)` is as if `memory.swap.max` refused.
-    /// Before slots are looked for.
+    /// Decides whether `nr_pages` of a group may be swapped out. Called before slots are allocated, when the group's
+    /// table allows the swap-out. `Some(false)` acts as a refusal by `memory.swap.max`.
     fn on_swap_charge(&self, _group: CssId, _nr_pages: u32) -> Option<bool> {
         None
     }
 
-    /// Who pays for `nr_pages` of a dead group that `faulting` brings in? Before memory is looked for.
+    /// Chooses the payer for `nr_pages` of a removed group that a task of `faulting` swaps in. Called before memory
+    /// is allocated.
     fn on_dead_owner(&self, _owner: CssId, _faulting: CssId, _nr_pages: u32) -> Option<DeadSwapin> {
         None
     }
 
-    /// Says that a limit of a group refused `nr_pages`. After the operation.
+    /// Reports that a limit of a group refused `nr_pages`. Called after the operation.
     fn on_limit(&self, _group: CssId, _limit: LimitKind, _nr_pages: u64) {}
 
-    /// Shall a folio that came back be active? After it was read.
+    /// Decides whether a refaulted folio becomes active. Called after the folio was read.
     fn on_refault(&self, _group: CssId, _notice: RefaultNotice) -> Option<bool> {
         None
     }
 
-    /// Which of the devices, in the order they are tried, shall a folio go to? `None` is that order.
+    /// Chooses the device for a folio among `devices`, which are in the order of allocation. `None` keeps that order.
     fn choose_device(&self, _group: CssId, _order: Order, _devices: &[SwpType]) -> Option<SwpType> {
         None
     }

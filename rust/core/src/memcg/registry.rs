@@ -1,4 +1,4 @@
-//! Where the hooks of people hang, and what they are to be told once no lock is held.
+//! The registered hooks, and the notices that wait for them until no lock is held.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -7,7 +7,7 @@ use super::policy::{LimitKind, MemcgPolicy};
 use crate::base::sync::SpinMutex;
 use crate::base::types::CssId;
 
-/// A limit that refused a charge.
+/// A limit that refused a charge, queued for the hooks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LimitNotice {
     pub(crate) group: CssId,
@@ -15,10 +15,10 @@ pub(crate) struct LimitNotice {
     pub(crate) nr_pages: u64,
 }
 
-/// The hooks in force.
+/// The registered hooks and their queue.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    /// Looked at first: most subsystems have no hooks.
+    /// Read before anything else, because most subsystems have no hooks.
     is_set: AtomicBool,
     policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
     notices: SpinMutex<Vec<LimitNotice>>,
@@ -35,19 +35,20 @@ pub(crate) trait SwapinProbe: Send + Sync + std::fmt::Debug {
 }
 
 impl Policies {
-    /// Hangs hooks in, in the place of those there are.
+    /// Replaces the hooks.
     pub(crate) fn set(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
         let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        // Relaxed: who misses the change asks nobody, as if it had been a moment earlier.
+        // Relaxed: a thread that reads the old value acts as if it had run a moment earlier.
         self.is_set.store(policy.is_some(), Ordering::Relaxed);
         let old = std::mem::replace(&mut *place, policy);
         drop(place);
-        // Not under the lock: what its end does may come back here. What it was not told of nobody else is.
+        // The old hooks are dropped after the lock is released, because their destructor may call back into this
+        // type. Notices still queued for them are discarded.
         drop(old);
         self.take_notices();
     }
 
-    /// Says whether there are hooks.
+    /// Returns whether hooks are registered.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         // Relaxed: see `set`.
@@ -62,14 +63,14 @@ impl Policies {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps something to tell.
+    /// Queues a notice.
     pub(crate) fn note(&self, notice: LimitNotice) {
         if self.is_set() {
             self.notices.lock().push(notice);
         }
     }
 
-    /// Takes what there is to tell.
+    /// Takes the queued notices.
     pub(crate) fn take_notices(&self) -> Vec<LimitNotice> {
         std::mem::take(&mut *self.notices.lock())
     }

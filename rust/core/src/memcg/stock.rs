@@ -1,11 +1,13 @@
-//! Pages of memory that are charged to a group in advance, a batch a CPU, so that most charges touch nothing shared.
+//! Stocks: pages of memory that are charged to a group in advance, one batch a CPU, so that most charges touch no
+//! shared counter.
 
 use crate::base::error::Result;
 use crate::base::limits::MEMCG_CHARGE_BATCH;
 use crate::base::percpu::PerCpu;
 use crate::base::types::{CpuId, CssId};
 
-/// What one CPU has in advance for one group. Kernel: `struct memcg_stock_pcp`, with one group instead of several.
+/// The pages that one CPU holds in advance for one group. Kernel: `struct memcg_stock_pcp`, with one group instead of
+/// several.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stock {
     pub(super) css: CssId,
@@ -21,7 +23,7 @@ impl Stocks {
         Ok(Self(PerCpu::new(nr_cpus, |_| None)?))
     }
 
-    /// Takes pages for a group; says whether there were enough.
+    /// Takes pages for a group; returns whether the stock had enough.
     pub(super) fn consume(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> bool {
         let Ok(mut stock) = self.0.lock(cpu) else { return false };
         match &mut *stock {
@@ -33,8 +35,8 @@ impl Stocks {
         }
     }
 
-    /// Puts pages of a group in, with a reference to it; returns what was there of another group, or was too much: its
-    /// pages are to be uncharged and its reference given back.
+    /// Adds pages of a group, with a reference to the group. Returns pages of another group, or pages over the limit
+    /// of a stock; the caller uncharges them and drops their reference.
     pub(super) fn refill(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Option<Stock> {
         let Ok(mut stock) = self.0.lock(cpu) else { return Some(Stock { css, nr_pages }) };
         match &mut *stock {

@@ -1,4 +1,4 @@
-//! Faults: the first touch, the way back from swap, and the copy on write.
+//! Faults: the first touch, the swap-in, and the copy on write.
 
 use super::{Mm, Pte, Vma, index, may_reuse};
 use crate::base::error::{Result, SwapError};
@@ -14,11 +14,11 @@ use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, ReadReason, Swapin};
 use crate::table::Shadow;
 
-/// What a look at a folio found that was brought for a fault.
+/// The result of one attempt to map a folio for a fault.
 enum Step {
-    /// The page is mapped, or somebody else did what was needed: look at the entry again.
+    /// The page is mapped, or another thread handled the fault. The caller reads the entry again.
     Done,
-    /// The entry changed, or the folio is not the slot's any more: everything again.
+    /// The entry changed, or the folio does not cover the slot any more. The caller starts over.
     Retry,
 }
 
@@ -50,10 +50,11 @@ struct SwapFault<'m> {
 }
 
 impl Mm {
-    /// Makes a page present, writable if asked, and returns its folio with a reference, and which page of it.
+    /// Makes a page present, and writable with `is_write`. Returns the page's folio with a reference, and the page's
+    /// index in it.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` its data cannot be read: the page stays swapped out.
-    /// Kernel: `handle_mm_fault`, with `get_user_pages` around it.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the page stays
+    /// swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
     pub fn touch(&self, vpn: Vpn, access: Access, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         let vma = self.vma_of(vpn)?;
         loop {
@@ -83,7 +84,7 @@ impl Mm {
         }
     }
 
-    /// Maps zeros, in a folio of the order the mapping wants where that fits.
+    /// Maps zeros, in a folio of the mapping's order where that fits.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
@@ -118,7 +119,7 @@ impl Mm {
         }
     }
 
-    /// Makes a page writable: in place when nobody else has it, else in a copy. Kernel: `do_wp_page`.
+    /// Makes a page writable: in place when the mapping is its only user, else in a copy. Kernel: `do_wp_page`.
     fn do_wp_page(&self, vma: &Vma, vpn: Vpn, seen: Pte, cpu: CpuId) -> Result<()> {
         let Pte::Present { pfn, page, .. } = seen else { return Ok(()) };
         let old = {
@@ -127,7 +128,7 @@ impl Mm {
                 return Ok(());
             }
             let old = self.folio_of(pfn);
-            // The slots may have other references; a folio out of the cache has none.
+            // A folio in the cache may have other references to its slots, so only an uncached folio is reused.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
                 table[index(vpn)] = Pte::exclusive(pfn, page);
                 return Ok(());
@@ -148,13 +149,13 @@ impl Mm {
         Ok(())
     }
 
-    /// Brings a page back. Kernel: `do_swap_page`.
+    /// Swaps a page in. Kernel: `do_swap_page`.
     fn do_swap_page(&self, fault: &SwapFault<'_>) -> Result<()> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let is_unchanged = || matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
         let (folio, is_new) = match self.swapin_for_fault(vma, vpn, entry, cpu) {
             Ok(Some(found)) => found,
-            // The entry changed: somebody else was quicker, look again.
+            // The entry changed because another thread handled the fault.
             Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
             Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
             Err(error) => return Err(error),
@@ -167,19 +168,21 @@ impl Mm {
             return Ok(());
         }
         if !locked.has(FolioFlags::UPTODATE) {
-            // Kernel: a bus error; here whoever reads reports it, and the next fault reads again.
+            // Kernel: a bus error; differs: the thread that read the folio reports the error, and the next fault
+            // reads again.
             drop(locked);
             return self.swap.drop_unread(&folio, cpu);
         }
         match self.map_swapped(fault, &locked, is_new)? {
             Step::Done => Ok(()),
             Step::Retry => {
-                // A folio made for a range that has changed since: nobody needs it as it is.
+                // The folio was made for a range that changed since, so it is useless.
                 let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
                     on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 } else {
-                    // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
+                    // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them
+                    // later.
                     on_cpu.free_swap_locked(&locked)?;
                 }
                 Ok(())
@@ -187,9 +190,10 @@ impl Mm {
         }
     }
 
-    /// Finds the folio of a slot or reads it, the way its device asks for; says whether it was read for this.
+    /// Returns the folio of a slot, read if necessary in the way that suits its device, and whether it was read for
+    /// this fault.
     ///
-    /// `Ok(None)`: the slot is free or there is no memory.
+    /// Returns `None` when the slot is free or memory has run out.
     fn swapin_for_fault<'m>(
         &'m self,
         vma: &Vma,
@@ -213,12 +217,12 @@ impl Mm {
         self.swap_vma_readahead(vma, vpn, entry, &how)
     }
 
-    /// Takes note of a folio found in the cache. Kernel: `swap_update_readahead`.
+    /// Updates the readahead state for a folio found in the cache. Kernel: `swap_update_readahead`.
     fn update_readahead(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         if folio.order() != Order::ZERO {
             return Ok(());
         }
-        // The same bit means "wanted by reclaim" while the folio goes out.
+        // During writeback the same bit means that reclaim wants the folio.
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
@@ -237,8 +241,9 @@ impl Mm {
         Ok(())
     }
 
-    /// Says which orders a swap-in may have: those the mapping allows, whose window lies in it, whose slots are aligned
-    /// as the pages are, and whose entries follow each other. Kernel: `alloc_swap_folio`, up to the allocation.
+    /// Returns the orders that a swap-in may have: the orders of the mapping whose window lies in the mapping, whose
+    /// slots are aligned as the pages are, and whose entries are consecutive. Kernel: `alloc_swap_folio`, up to the
+    /// allocation.
     pub(crate) fn alloc_swap_folio_orders(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry) -> Orders {
         let options = vma.options();
         if options.is_uffd_armed {
@@ -279,7 +284,8 @@ impl Mm {
         }
     }
 
-    /// Writes the entries of a folio that is back, all of them if they are still its slots', else the one. Steps IN5 to IN7.
+    /// Maps a folio that was swapped in: all its pages if their entries still name its slots, else the faulting page.
+    /// Steps IN5 to IN7.
     fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
@@ -307,7 +313,7 @@ impl Mm {
         on_cpu.put_locked_folio(locked, pages.clone())?;
         vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
         locked.add_mappings(nr);
-        // Kept exclusive only if the slot has no other reference left.
+        // The page stays exclusive only if its slot has no other reference.
         let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
@@ -329,7 +335,7 @@ impl Mm {
     }
 }
 
-/// Says whether entries are slots that follow each other, alike in all else. Kernel: `swap_pte_batch`.
+/// Returns whether entries name consecutive slots and are equal otherwise. Kernel: `swap_pte_batch`.
 fn is_swap_run(entries: &[Pte]) -> bool {
     let Some(&Pte::Swap { entry: first, is_exclusive }) = entries.first() else { return false };
     entries.iter().enumerate().all(|(i, pte)| *pte == Pte::Swap { entry: first.plus(i as u32), is_exclusive })

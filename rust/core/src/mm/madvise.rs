@@ -1,4 +1,4 @@
-//! Putting the pages of a range out, as a user asks for. Kernel: `MADV_PAGEOUT`.
+//! Pageout of a range of pages on a user's request. Kernel: `MADV_PAGEOUT`.
 
 use std::ops::Range;
 
@@ -9,21 +9,21 @@ use crate::folio::{FolioFlags, FolioRef};
 use crate::readahead::Vpn;
 use crate::reclaim::{ReclaimStat, Shrink};
 
-/// What became of the pages of a range.
+/// The results of a pageout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PageoutReport {
     /// Pages that left memory.
     pub reclaimed_pages: u64,
-    /// Pages that stay: shared, held by somebody, without a slot, or not written.
+    /// Pages that stay in memory: shared, in use, without a slot, or not written.
     pub kept_pages: u64,
-    /// Large folios that were split for lack of a run or because the range ends within them.
+    /// Large folios that were split because no run was free, or because the range ends within them.
     pub split_folios: u64,
-    /// The last failure that kept pages in memory, by errno; 0 for none.
+    /// errno of the last failure that kept pages in memory, 0 for none.
     pub errno: i32,
 }
 
 impl PageoutReport {
-    /// Adds what became of further pages.
+    /// Adds the results of another pageout.
     pub fn add(&mut self, other: Self) {
         self.reclaimed_pages += other.reclaimed_pages;
         self.kept_pages += other.kept_pages;
@@ -32,7 +32,7 @@ impl PageoutReport {
     }
 }
 
-/// The pages of one folio that one page table maps, from a page on.
+/// Consecutive pages of one folio that one page table maps.
 #[derive(Debug)]
 struct Mapped<'m> {
     folio: FolioRef<'m>,
@@ -41,11 +41,12 @@ struct Mapped<'m> {
 }
 
 impl Mm {
-    /// Swaps the pages of a range out, in ascending order: not those that others map too. Errors: `NotMapped` (EFAULT).
+    /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay. Errors:
+    /// `NotMapped` (EFAULT).
     ///
-    /// Large folios that lie in the range go whole, or split when there is no run for them. Kernel: `madvise_pageout`.
+    /// A large folio inside the range is swapped out whole, or split when no run is free. Kernel: `madvise_pageout`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
-        // An unknown CPU is found out before anything is taken off a list.
+        // An unknown CPU fails here, before any folio leaves its list.
         drop(self.swap.on_cpu(cpu)?);
         let mut report = PageoutReport::default();
         let mut vpn = pages.start;
@@ -67,9 +68,10 @@ impl Mm {
         Ok(report)
     }
 
-    /// Goes on with a page that was unmapped before but stayed in the swap cache: its write failed, or it was read ahead.
+    /// Continues the pageout of an unmapped page that stayed in the swap cache because its write failed or it was
+    /// read ahead.
     ///
-    /// Kernel: it is on an inactive list, and reclaim comes by again.
+    /// Kernel: the page is on an inactive list, and reclaim continues its pageout.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
         let Pte::Swap { entry, .. } = vma.pte(vpn) else { return Ok(()) };
         let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
@@ -80,8 +82,8 @@ impl Mm {
         Ok(())
     }
 
-    /// Takes a folio off its list and puts it out, or its pages one by one if there is no run for it. Kernel:
-    /// `reclaim_pages` of one folio.
+    /// Takes a folio off its list and pages it out, page by page when no run is free. Kernel: `reclaim_pages` of one
+    /// folio.
     fn reclaim_folio<'m>(&'m self, folio: FolioRef<'m>, report: &mut PageoutReport, cpu: CpuId) {
         let memory = self.swap.memory_of_folios();
         let nr_pages = u64::from(folio.nr_pages());
@@ -97,7 +99,7 @@ impl Mm {
             memory.add_isolated(-(nr_pages as i64));
             kept.iter().for_each(|folio| folio.lru_add());
         } else {
-            // Somebody else's reclaim has it.
+            // The reclaim of another thread holds the folio.
             stat.error = Some(folio.busy());
         }
         report.reclaimed_pages += stat.nr_reclaimed;
@@ -106,7 +108,7 @@ impl Mm {
         report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
-    /// Returns the folio of a page with what the page table maps of it.
+    /// Returns the folio of a page, and the pages of it that the page table maps.
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
@@ -124,7 +126,7 @@ impl Mm {
         Some(Mapped { folio, first: Vpn(vpn.0 - before), nr_pages: (before + 1 + after) as u32 })
     }
 
-    /// Puts one folio out, or its pages one by one; returns the page after it.
+    /// Pages out one folio, page by page when no run is free; returns the page after it.
     fn pageout_folio(
         &self,
         vma: &Vma,
@@ -136,7 +138,7 @@ impl Mm {
         let Mapped { folio, first, nr_pages } = mapped;
         let end = Vpn(first.0 + u64::from(nr_pages));
         let is_inside = first >= pages.start && end <= pages.end;
-        // Somebody else maps it, or parts of it are gone.
+        // False when another address space maps the folio, or when some of its pages were zapped.
         let is_whole = folio.mapcount() == folio.nr_pages() && nr_pages == folio.nr_pages();
         if !is_whole {
             let error = SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 };
@@ -154,7 +156,7 @@ impl Mm {
         let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
         match split {
             Ok(_parts) => {
-                // The reference went to the first part, which has one of its own from the split.
+                // The reference belongs to the first part, which has another one from the split.
                 folio.into_raw();
                 report.split_folios += 1;
                 Ok(Vpn(first.0.max(pages.start.0)))
@@ -163,7 +165,7 @@ impl Mm {
         }
     }
 
-    /// Returns the slot of a page that is swapped out. Errors: `NotMapped` (EFAULT).
+    /// Returns the slot of a swapped-out page. Errors: `NotMapped` (EFAULT).
     pub fn swap_entry(&self, vpn: Vpn) -> Result<Option<SwpEntry>> {
         match self.vma_of(vpn)?.pte(vpn) {
             Pte::Swap { entry, .. } => Ok(Some(entry)),

@@ -1,8 +1,8 @@
-//! Address spaces: page tables whose entries are pages, slots or nothing. What faults, forks and zaps is here; how a
-//! page comes back is in `fault`, how it goes in `pageout`.
+//! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
+//! writes; `fault` has faults, and `madvise` the pageout of a range.
 //!
-//! Locks: folio lock > page table lock > a CPU's local lock. A folio that an entry names is got under the page table
-//! lock, which keeps it: an entry is a reference.
+//! Locks: folio lock > page table lock > a CPU's local lock. A thread takes a reference to a mapped folio under the
+//! page table lock, which keeps the folio alive because a page table entry is a reference.
 
 mod fault;
 mod madvise;
@@ -25,7 +25,8 @@ use crate::readahead::Vpn;
 use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
 
-/// The most pages of one mapping: 1 TiB. Page tables are made as they are used; a lock for each is there from the start.
+/// Largest number of pages of one mapping: 1 TiB. Page tables are allocated on use, and the locks of all page tables
+/// exist from the start.
 pub const MMAP_PAGES_MAX: u64 = 1 << 28;
 
 /// One address space. Kernel: `struct mm_struct`.
@@ -42,9 +43,10 @@ impl Mm {
         Self::in_group(swap, CssId::ROOT).expect("root takes every task")
     }
 
-    /// Makes an empty address space of a task in a group, which pays for its pages and stays while it is there.
+    /// Makes an empty address space of a task in a group. The group is charged for the task's pages and is not freed
+    /// while the task exists.
     ///
-    /// Errors: `Cgroup` (ENODEV) the group is removed. Kernel: `get_mem_cgroup_from_mm`.
+    /// Errors: `Cgroup` (ENODEV) when the group is removed. Kernel: `get_mem_cgroup_from_mm`.
     pub fn in_group(swap: Arc<Swap>, css: CssId) -> Result<Self> {
         if let Some(groups) = swap.memcg() {
             groups.enter(css)?;
@@ -52,7 +54,7 @@ impl Mm {
         Ok(Self { swap, vmas: RwLock::default(), css })
     }
 
-    /// Returns the group of its task.
+    /// Returns the group of the task.
     pub fn css(&self) -> CssId {
         self.css
     }
@@ -63,7 +65,7 @@ impl Mm {
     }
 
     fn vmas(&self) -> RwLockReadGuard<'_, Vec<Arc<Vma>>> {
-        // A panic under it leaves whole mappings: each change is one push.
+        // A panic under the lock leaves whole mappings, because each change is one push.
         self.vmas.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,7 +73,8 @@ impl Mm {
         self.vmas.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Maps `nr_pages` pages and returns the first, aligned to a page table. Errors: `OutOfRange` (EINVAL).
+    /// Maps `nr_pages` pages and returns the mapping, which starts at a page table border. Errors: `OutOfRange`
+    /// (EINVAL).
     pub fn mmap(&self, nr_pages: u64, options: VmaOptions) -> Result<Arc<Vma>> {
         let high = MMAP_PAGES_MAX;
         if nr_pages == 0 || nr_pages > high {
@@ -95,12 +98,12 @@ impl Mm {
         vmas.get(at).filter(|vma| vma.pages().contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
     }
 
-    /// Returns the folio that an entry names, with a reference. Called with its page table locked.
+    /// Returns the folio that an entry maps, with a reference. The page table of the entry is locked.
     pub(crate) fn folio_of(&self, pfn: Pfn) -> FolioRef<'_> {
         folio_of(&self.swap, pfn)
     }
 
-    /// Calls with each piece of a range of bytes that lies in one page: the page in memory, and the bytes in it.
+    /// Calls a function with each piece of a byte range that lies in one page: the page's folio, and the bytes.
     fn for_bytes(
         &self,
         address: u64,
@@ -116,7 +119,8 @@ impl Mm {
         Ok(())
     }
 
-    /// Checks that every page of a range of bytes is mapped. Errors: `NotMapped` (EFAULT), naming the first that is not.
+    /// Checks that every page of a byte range is mapped. Errors: `NotMapped` (EFAULT), which names the first unmapped
+    /// page.
     pub fn check_mapped(&self, address: u64, nr_bytes: u64) -> Result<()> {
         let end = address.saturating_add(nr_bytes).div_ceil(PAGE_SIZE as u64);
         let mut vpn = Vpn::of_address(address);
@@ -141,15 +145,16 @@ impl Mm {
         self.for_bytes(address, from.len(), Access::Write, cpu, |folio, at, range| {
             let len = range.len();
             folio.bytes_mut()?[at..at + len].copy_from_slice(&from[range]);
-            // While the reference is held: reclaim that has written the folio already finds the reference or the flag.
+            // The flags are set while the reference is held. A reclaim that already wrote the folio then finds the
+            // reference or the flag.
             folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
             Ok(())
         })
     }
 
-    /// Copies the address space: pages are shared until somebody writes, slots get one reference more.
+    /// Copies the address space. Pages are shared until a write, and slots get one more reference.
     ///
-    /// Errors: `CountOverflow` (EOVERFLOW), and there is no copy. Kernel: `copy_page_range`.
+    /// Errors, with no copy made: `CountOverflow` (EOVERFLOW). Kernel: `copy_page_range`.
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
         let child = Self::in_group(self.swap.clone(), self.css)?;
         for vma in self.vmas().iter() {
@@ -180,14 +185,14 @@ impl Mm {
             }
         }
         *to = *from;
-        // The child has not touched it.
+        // The child has not touched the page.
         to.test_and_clear_young();
         Ok(())
     }
 
-    /// Forgets the pages of a range: memory and slots that nobody else has are free. Errors: `NotMapped` (EFAULT).
+    /// Removes the pages of a range. Memory and slots without another user are freed. Errors: `NotMapped` (EFAULT).
     ///
-    /// Slots that follow each other go in one call. Kernel: `zap_pte_range`.
+    /// Consecutive slots are freed by one call. Kernel: `zap_pte_range`.
     pub fn zap(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<()> {
         let mut vpn = pages.start;
         while vpn < pages.end {
@@ -223,7 +228,7 @@ impl Mm {
         Ok(())
     }
 
-    /// Brings every page back that lies on a device; for swapoff. Errors: those of a fault. Kernel: `unuse_mm`.
+    /// Swaps in every page on a device, for swapoff. Errors: those of a fault. Kernel: `unuse_mm`.
     pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
         let vmas = self.vmas().clone();
         for vma in vmas {
@@ -238,7 +243,7 @@ impl Mm {
         Ok(())
     }
 
-    /// Returns the pages in memory and the pages swapped out.
+    /// Returns the number of pages in memory and the number of swapped-out pages.
     pub fn nr_pages(&self) -> (u64, u64) {
         let mut sum = (0, 0);
         for vma in self.vmas().iter() {
@@ -262,7 +267,7 @@ impl Drop for Mm {
         for vma in vmas {
             for table in vma.tables() {
                 let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                // A device that is off took its slots along; nothing is left to give back then.
+                // A device that is off has no slots, so the error of a missing device is ignored.
                 let _ = self.drop_entries(&taken, CpuId(0));
             }
         }
@@ -272,18 +277,19 @@ impl Drop for Mm {
     }
 }
 
-/// Says whether a page of a folio may be written in place by its one mapper: nobody else maps, swaps or holds it.
+/// Returns whether the only mapper of a page may write it in place, because no other mapping, slot or user refers to
+/// the folio.
 pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     folio.refs() == folio.mapcount() + nr_cached + nr_own_refs && folio.mapcount() <= folio.nr_pages()
 }
 
-/// Returns the folio of an entry that is a reference to it, with one more. Called with the entry locked, or taken out.
+/// Returns the folio of an entry, with one more reference. The entry is locked, or was taken out of its page table.
 fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
     swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference")
 }
 
-/// Splits bytes at page borders: where each piece is, and which bytes of the caller's it is.
+/// Splits a byte range at page borders into pairs of a position and a range of the caller's bytes.
 fn page_pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
     let in_caller = move |at: u64| (at - offset_bytes) as usize;
     // An end beyond every address is beyond every mapping and file, too: the caller meets that at the first piece.

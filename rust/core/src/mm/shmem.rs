@@ -1,5 +1,5 @@
-//! A file in memory: pages by index, in memory or swapped out, with no page table. Its swap-ins differ from those of
-//! anonymous memory: the order is the one the pages went out with, and the slots are given up at once.
+//! A file in memory: pages by index, resident or swapped out, without page tables. A swap-in differs from that of
+//! anonymous memory: it uses the order of the swap-out, and frees the slots at once.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,24 +15,25 @@ use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
 
-/// What the file has at an index. Kernel: a value of the mapping's XArray; differs: a large entry stands at each index.
+/// The content of the file at an index. Kernel: a value of the mapping's XArray; differs: a large entry is stored at
+/// each of its indices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ShmemEntry {
-    /// Nothing: zeros.
+    /// A hole, which reads as zeros.
     #[default]
     None,
     /// A page of a folio in memory.
     Page {
         /// The folio's first page.
         pfn: Pfn,
-        /// Which page of it.
+        /// Index of the page in the folio.
         page: u16,
     },
-    /// A page swapped out with others of an aligned range.
+    /// A page that was swapped out with the other pages of an aligned range.
     Swap {
         /// The slot of this page.
         entry: SwpEntry,
-        /// log2 of the pages that went out together.
+        /// Order of the range that was swapped out together.
         order: Order,
     },
 }
@@ -41,14 +42,14 @@ pub enum ShmemEntry {
 #[derive(Debug)]
 pub struct Shmem {
     swap: Arc<Swap>,
-    /// By index. Order: folio lock > this > a CPU's local lock. Kernel: `i_pages`.
+    /// Entries by index. Lock order: folio lock > this lock > a CPU's local lock. Kernel: `i_pages`.
     entries: SpinMutex<Box<[ShmemEntry]>>,
-    /// Order of folios that a first touch makes where they fit.
+    /// Order of the folios that a first touch allocates, where they fit.
     order: Order,
 }
 
 impl Shmem {
-    /// Makes a file of zeros. Errors: `OutOfRange` (EINVAL).
+    /// Makes a file of holes. Errors: `OutOfRange` (EINVAL).
     pub fn new(swap: Arc<Swap>, nr_pages: u64, order: Order) -> Result<Self> {
         let high = 1 << 32;
         if nr_pages == 0 || nr_pages > high {
@@ -58,15 +59,16 @@ impl Shmem {
         Ok(Self { swap, entries: SpinMutex::new(entries), order })
     }
 
-    /// Returns what the file has at an index, a snapshot. Errors: `NotMapped` (EFAULT) beyond its end.
+    /// Returns a snapshot of the entry at an index. Errors: `NotMapped` (EFAULT) beyond the end.
     pub fn entry(&self, index: u64) -> Result<ShmemEntry> {
         self.entries.lock().get(index as usize).copied().ok_or(SwapError::NotMapped(index))
     }
 
-    /// Returns the folio of an index with a reference, and which page of it; swapped in or made if need be.
+    /// Returns the folio at an index with a reference, and the page's index in it. The folio is swapped in or
+    /// allocated if necessary.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` it cannot be read, and stays swapped out.
-    /// Kernel: `shmem_get_folio_gfp`.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and it stays swapped
+    /// out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
             let seen = {
@@ -107,13 +109,13 @@ impl Shmem {
         }
     }
 
-    /// Brings the folio of a swapped-out index back. Kernel: `shmem_swapin_folio`.
+    /// Swaps in the folio of an index. Kernel: `shmem_swapin_folio`.
     fn swapin(&self, index: u64, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<()> {
         let found = self.find_or_read(entry, order, cpu);
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
         let (folio, is_new) = match found {
             Ok(Some(found)) => found,
-            // The entry changed: somebody else was quicker, look again.
+            // The entry changed because another thread handled it.
             Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
             Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
             Err(error) => return Err(error),
@@ -123,7 +125,7 @@ impl Shmem {
         }
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
-            // Slots that were given up meanwhile go with the folio. Kernel: reclaim finds it some day.
+            // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them later.
             self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
             return Ok(());
         }
@@ -147,9 +149,9 @@ impl Shmem {
         self.swap.swapin_folio_or_none(entry, &how)
     }
 
-    /// Puts a locked folio in the place of its slots, which are free then. A smaller folio than went out leaves the
-    /// others of its range swapped out, as entries of their own size. Kernel: `shmem_add_to_page_cache`,
-    /// `shmem_split_large_entry`.
+    /// Stores a locked folio in place of its slots, which are freed. If the folio is smaller than the swapped-out
+    /// range, the rest of the range stays swapped out, as entries of the folio's order. Kernel:
+    /// `shmem_add_to_page_cache`, `shmem_split_large_entry`.
     fn add_to_mapping<'s>(&'s self, index: u64, entry: SwpEntry, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let first_slot = locked.entry().expect("covers the slot");
         let page = entry.offset().0 - first_slot.offset().0;
@@ -160,10 +162,10 @@ impl Shmem {
         let is_at = |(i, e): (usize, &ShmemEntry)| matches!(*e, ShmemEntry::Swap { entry, .. } if entry == first_slot.plus(i as u32));
         let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
             drop(entries);
-            // Read for a range that has changed since: of no use as it is.
+            // The folio was read for a range that changed since, so it is useless.
             let removed = self.swap.on_cpu(cpu)?.del_locked(locked, CacheExit::Dropped(Shadow::default()));
             return match removed {
-                // Never written, so what is left of its range must come from it, page by page.
+                // The folio was never written, so the rest of its range must be taken from the folio, page by page.
                 Err(SwapError::DirtyFolio(_)) => self.split_cached(locked, cpu),
                 removed => removed,
             };
@@ -173,23 +175,23 @@ impl Shmem {
         drop(entries);
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, 0..nr_pages)?;
-        // No slot has a reference now, so the folio is no loss to the cache, dirty or not.
+        // No slot has a reference, so the cache may drop the folio even when it is dirty.
         on_cpu.del_locked(locked, CacheExit::Dropped(Shadow::default()))?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }
 
-    /// Splits a locked cached folio that nothing maps, so that the next look finds a single page. Somebody else may have
-    /// it at the moment; he lets go of it.
+    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. Another user's
+    /// reference makes the split fail for now.
     fn split_cached<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let Ok(parts) = self.swap.split_folio(locked, cpu) else {
             std::thread::yield_now();
             return Ok(());
         };
         let mut parts = parts.into_iter();
-        // The caller has the reference of the first part already.
+        // The caller already holds the reference of the first part.
         parts.next().expect("a folio has a page").into_raw();
-        // Parts whose slots the file has given up.
+        // The file freed the slots of these parts.
         parts.try_for_each(|part| self.swap.free_folio_and_swap_cache(&part, cpu))?;
         self.swap.on_cpu(cpu)?.free_swap_locked(locked).map(|_| ())
     }
@@ -211,15 +213,16 @@ impl Shmem {
             let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
             let to = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
             folio.bytes_mut()?[to..to + range.len()].copy_from_slice(&from[range]);
-            // While the reference is held: see `Mm::write`.
+            // The flags are set while the reference is held; see `Mm::write`.
             folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
         }
         Ok(())
     }
 
-    /// Swaps the folio of an index out whole. Errors: `NotMapped` (EFAULT); those of [`Swap::swap_out`]; nothing is lost.
+    /// Swaps out the whole folio of an index. Errors: `NotMapped` (EFAULT); those of [`Swap::swap_out`]; no data is
+    /// lost.
     ///
-    /// A page that is not in memory is none of its business. Kernel: `shmem_writeout`.
+    /// A page that is not resident is skipped. Kernel: `shmem_writeout`.
     pub fn writeout(&self, index: u64, cpu: CpuId) -> Result<()> {
         let ShmemEntry::Page { .. } = self.entry(index)? else { return Ok(()) };
         let (folio, page) = self.get_folio(index, cpu)?;
@@ -251,13 +254,13 @@ impl Shmem {
                 folio.into_raw();
                 Ok(())
             }
-            // It stays in the swap cache, where the next look finds it.
+            // The folio stays in the swap cache, where the next lookup finds it.
             (Some(locked), result) => Err(result.err().unwrap_or_else(|| locked.busy())),
         }
     }
 
-    /// Forgets the pages of a range; they read as zeros. Errors: `NotMapped` (EFAULT). Kernel: `shmem_undo_range`;
-    /// differs: a large entry that lies in the range in part is split, as is a folio's place in the file.
+    /// Turns the pages of a range into holes. Errors: `NotMapped` (EFAULT). Kernel: `shmem_undo_range`; differs: a
+    /// large entry or folio that lies partly in the range is split.
     pub fn truncate(&self, range: Range<u64>, cpu: CpuId) -> Result<()> {
         let taken: Vec<ShmemEntry> = {
             let mut entries = self.entries.lock();
@@ -286,12 +289,12 @@ impl Shmem {
 impl Drop for Shmem {
     fn drop(&mut self) {
         let end = self.entries.lock().len() as u64;
-        // A device that is off took its slots along.
+        // A device that is off has no slots, so the error of a missing device is ignored.
         let _ = self.truncate(0..end, CpuId(0));
     }
 }
 
-/// Writes the pages of a folio, each with a reference.
+/// Stores the pages of a folio, each with a reference.
 fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
     folio.add_mappings(range.len() as u32);
     for (page, entry) in range.iter_mut().enumerate() {
@@ -299,7 +302,7 @@ fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
     }
 }
 
-/// Makes large entries that a range touches small enough to be parted from it.
+/// Splits large entries so far that the range can be cut out of them.
 fn split_entries(entries: &mut [ShmemEntry], range: Range<usize>, order: Order) {
     let largest = entries[range.clone()].iter().map(|entry| match entry {
         ShmemEntry::Swap { order, .. } => *order,

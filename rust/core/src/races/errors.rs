@@ -1,4 +1,4 @@
-//! The errors of a swap-in, each forced under its exact condition.
+//! Every error of a swap-in, forced under its exact condition.
 
 use super::*;
 use crate::base::types::CssId;
@@ -25,7 +25,7 @@ fn a_free_target_is_enoent_with_and_without_a_table() {
     assert_eq!(m.alloc_while(far, order(0), || {}).map(|_| ()), Err(SwapError::NotInUse(far)));
     let entry = m.out(order(0), 1);
     assert_eq!(m.alloc_while(entry.plus(1), order(0), || {}).map(|_| ()), Err(SwapError::NotInUse(entry.plus(1))));
-    // A slot that only the cache has, or a bad one, is as good as free.
+    // A slot that only the cache holds, and a bad slot, count as free.
     let header = SwpEntry::new(crate::base::types::SwpType(0), SwpOffset(0));
     let checked = m.swap.on_cpu(CPU).expect("a cpu").swap_cache_check_batch(entry, order(9));
     assert_eq!(checked, Err(SwapError::NotUniform(header)), "the header is in the range");
@@ -34,7 +34,7 @@ fn a_free_target_is_enoent_with_and_without_a_table() {
     m.assert_empty();
 }
 
-/// Makes a cached folio and its slot those of a new group.
+/// Gives a cached folio and its slot to a new group.
 fn change_group(m: &Machine, locked: &LockedFolio<'_>) {
     let groups = m.swap.memcg().expect("enabled");
     let (root, other) = (groups.root(), groups.create(CssId::ROOT, "other").expect("a group"));
@@ -62,7 +62,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
             "cached" => kept = Some(m.alloc_while(other, order(0), || {}).expect("swapped out")),
             "free" => m.swap.put(other, 1, CPU).expect("one reference"),
             _ => {
-                // Taken in and put back with another owner or mark.
+                // The slot is swapped in and put back with another owner or mark.
                 let folio = m.alloc_while(other, order(0), || {}).expect("swapped out");
                 let locked = folio.folio().lock();
                 let mut on_cpu = m.swap.on_cpu(CPU).expect("a cpu");
@@ -109,7 +109,8 @@ fn mixed_zero_marks_over_a_cached_target_are_ebusy_or_eexist_as_the_switch_says(
 
 #[test]
 fn a_shadow_that_changed_meanwhile_is_eagain_and_tried_again_at_the_same_order() {
-    // On a device that is not synchronous a page that comes in keeps its slots, so that it goes out to the same ones.
+    // On a device that is not synchronous a swapped-in page keeps its slots, so that it is swapped out to the same
+    // slots.
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     drop_slots(&m, m.out(order(2), 1));
     let entry = m.out(order(2), 7);

@@ -1,6 +1,5 @@
-//! Every race and every error of the swap cache, forced: the other side runs inside a step of this one, on one thread
-//! where that is possible. The other side gets in through a storage, an allocator and a probe of the charge, which are the tests'
-//! own.
+//! Every race and every error of the swap cache, forced. The other side runs inside a step of the first side, on the
+//! same thread where possible. The tests' own storage, allocator and memory controller call the other side.
 
 mod errors;
 mod shmem;
@@ -29,7 +28,7 @@ use crate::table::{EntryKind, Shadow};
 const CPU: CpuId = CpuId(0);
 const OTHER: CpuId = CpuId(1);
 
-/// Something to happen inside a step, once.
+/// A function to run inside a step, once.
 type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 fn fire(hook: &Hook) {
@@ -39,7 +38,7 @@ fn fire(hook: &Hook) {
     }
 }
 
-/// Memory that calls back at the start of a read or write, counts them, and fails when told to.
+/// Memory that runs a hook at the start of a read or write, counts the calls, and fails on demand.
 #[derive(Debug)]
 struct Scripted {
     ram: Ram,
@@ -111,7 +110,7 @@ impl SwapStorage for Scripted {
     }
 }
 
-/// The probe of the charges of swap-ins: refuses them when told to, and counts those that it lets pass.
+/// The probe of the charges of swap-ins: refuses them on demand, and counts the charges that pass.
 #[derive(Debug, Default)]
 struct Ledger {
     refuses_swapin: AtomicBool,
@@ -169,7 +168,7 @@ impl Machine {
         *hook.0.lock().expect("no test panics under it") = Some(Box::new(call));
     }
 
-    /// Swaps a folio of one byte out; returns its entry.
+    /// Swaps out a folio of one byte; returns its entry.
     fn out(&self, order: Order, byte: u8) -> SwpEntry {
         let data = vec![byte; order.nr_pages() as usize * PAGE_SIZE];
         let folio = self.swap.folio_with(order, &data).expect("memory");
@@ -180,7 +179,7 @@ impl Machine {
         self.swap.swap_in(entry, order.nr_pages(), &Swapin::new(cpu, Orders::one(order)))
     }
 
-    /// Allocates as a swap-in does, with something happening at the moment memory is first asked for, and reads.
+    /// Allocates as a swap-in does and reads. `meanwhile` runs when memory is requested for the first time.
     fn alloc_while(&self, entry: SwpEntry, at: Order, meanwhile: impl Fn() + Sync) -> Result<FolioRef<'_>> {
         let is_first = AtomicBool::new(true);
         let allocate = |order: Order, _gfp| {
@@ -212,7 +211,7 @@ impl Machine {
         self.ledger.swapin_charges.load(Ordering::Relaxed)
     }
 
-    /// Pages of swap that root owns, whose tasks the tests are.
+    /// Returns the pages of swap that root owns. The tasks of the tests are in root.
     fn owned_pages(&self) -> i64 {
         self.swap.memcg().expect("enabled").root().stat_local(MemcgStat::Swap)
     }
@@ -221,7 +220,7 @@ impl Machine {
         self.swap.stats().iter().find(|(known, _)| known == name).map(|&(_, value)| value).expect("a counter")
     }
 
-    /// Everything is given back and nothing is left over.
+    /// Checks that every reference was dropped and no slot or page is left.
     fn assert_empty(&self) {
         self.swap.check().expect("every invariant");
         let used: u64 = self.swap.devices().iter().map(|device| self.swap.inuse_pages(device.ty())).sum();
@@ -235,7 +234,7 @@ fn is_all(folio: &FolioRef<'_>, byte: u8) -> bool {
     folio.bytes().expect("no views").iter().all(|&other| other == byte)
 }
 
-/// An address space with one page swapped out.
+/// Makes an address space with one swapped-out page.
 fn space(m: &Machine, orders: Orders, nr_pages: u64, byte: u8) -> (Mm, Vpn) {
     let mm = Mm::new(m.swap.clone());
     let anon_order = if orders.bits() == 0 { 0 } else { orders.highest().get() };
@@ -259,14 +258,14 @@ fn byte_at(mm: &Mm, vpn: Vpn, cpu: CpuId) -> Result<u8> {
     mm.read(vpn.0 * PAGE_SIZE as u64, &mut byte, cpu).map(|()| byte[0])
 }
 
-/// Drops what `alloc_while` brought in, as a user does who maps nothing.
+/// Drops the folio of `alloc_while`, as a user without mappings does.
 fn forget(machine: &Machine, folio: FolioRef<'_>, entry: SwpEntry) {
     let nr_pages = folio.nr_pages();
     drop(folio);
     machine.swap.put(entry, nr_pages, CPU).expect("one reference a slot");
 }
 
-/// Gives an order-2 run back unread.
+/// Frees an order-2 run unread.
 fn drop_slots(machine: &Machine, entry: SwpEntry) {
     machine.swap.put(entry, 4, CPU).expect("one reference a slot");
 }

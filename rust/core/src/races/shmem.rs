@@ -1,9 +1,9 @@
-//! Swap-in for files in memory: the order the pages went out with, slots given up at once, entries split and changed.
+//! Swap-in of files in memory: the order of the swap-out, slots freed at once, entries split and changed.
 
 use super::*;
 use crate::mm::{Shmem, ShmemEntry};
 
-/// A file of 16 pages in folios of order 2, page `i` full of `i + 1`, all swapped out.
+/// Makes a file of 16 pages in folios of order 2. Page `i` is full of `i + 1`, and all pages are swapped out.
 fn file(m: &Machine) -> Shmem {
     let file = Shmem::new(m.swap.clone(), 16, order(2)).expect("a size");
     for page in 0..16u64 {
@@ -44,7 +44,7 @@ fn pages_come_back_in_the_order_they_went_and_give_their_slots_up() {
 
 #[test]
 fn a_smaller_folio_leaves_the_rest_of_its_range_swapped_out() {
-    // On a device with readahead every page comes alone.
+    // On a device with readahead every page is swapped in alone.
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     m.swap.readahead().set_page_cluster(0).expect("in range");
     let file = file(&m);
@@ -110,7 +110,7 @@ fn threads_write_read_and_page_out_one_file() {
                 let mut last = [0u8; 256];
                 for step in 0..20_000u64 {
                     state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-                    // Neighbouring pages belong to different threads, so that every folio has both.
+                    // Neighbouring pages belong to different threads, so every folio has pages of both.
                     let index = (state >> 40) % 128 * 2 + thread;
                     match (state >> 33) % 4 {
                         0 => {

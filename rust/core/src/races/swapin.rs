@@ -6,7 +6,7 @@ use super::*;
 fn of_two_swapins_of_one_slot_one_charges_and_reads() {
     let m = machine();
     let entry = m.out(order(0), 5);
-    // The other fault does everything while the first one waits for memory.
+    // The other fault runs completely while the first one waits for memory.
     let theirs = Mutex::new(None);
     let mine = m.alloc_while(entry, order(0), || {
         let how = Swapin::new(OTHER, Orders::ZERO);
@@ -42,7 +42,7 @@ fn the_loser_of_a_swapin_race_waits_for_the_read_on_the_folio_lock() {
     });
     let mapped = m.try_in(entry, order(0), CPU).expect("swapped out");
     assert_eq!((m.reads(), m.charges()), (1, 1));
-    // The other thread's reference goes as soon as it has looked.
+    // The other thread drops its reference as soon as it has read the folio.
     while mapped.folio().refs() > 2 {
         std::thread::yield_now();
     }
@@ -52,7 +52,7 @@ fn the_loser_of_a_swapin_race_waits_for_the_read_on_the_folio_lock() {
 
 #[test]
 fn a_large_swapin_loses_against_a_small_one_inside_its_range() {
-    // Elsewhere in the range: a lower order. At the target: the small one's folio.
+    // Elsewhere in the range: a lower order. At the target: the small folio.
     for (at, expected) in [(3, Ok(order(0))), (0, Err(()))] {
         let m = machine();
         let entry = m.out(order(2), 6);
@@ -180,7 +180,7 @@ fn a_slot_reused_and_swapped_out_again_is_read_after_insertion_whatever_its_shad
     let reuse = || {
         m.swap.put(entry, 1, OTHER).expect("one reference");
         let mut others = Vec::new();
-        // Other slots until the allocator comes round to this one.
+        // Takes other slots until the allocator comes back to this one.
         loop {
             let taken = m.out(order(0), 2);
             if taken == entry {

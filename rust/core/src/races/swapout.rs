@@ -10,7 +10,7 @@ fn before_it_is_unmapped_a_page_on_its_way_out_does_not_fault() {
     let m = machine();
     let (mm, vpn) = space(&m, Orders::ZERO, 1, 3);
     let (folio, _) = mm.touch(vpn, Access::Read, CPU).expect("present");
-    // Slots are there, and the page table still has the page.
+    // The folio has slots, and the page table still maps it.
     m.swap.add_to_swap(&folio.folio().lock(), None, CPU).expect("room");
     assert_eq!((byte_at(&mm, vpn, OTHER), m.stat("pgmajfault")), (Ok(3), 0));
     assert_eq!(m.swap.on_cpu(CPU).expect("a cpu").folio_free_swap(folio.folio()), Ok(true));
@@ -30,13 +30,13 @@ fn a_fault_while_the_page_is_written_maps_it_and_reclaim_lets_go() {
         let entry = entry_of(&theirs, vpn);
         let folio = swap.on_cpu(OTHER).expect("a cpu").swap_cache_get_folio(entry).expect("a slot").expect("cached");
         assert!(folio.has(FolioFlags::WRITEBACK) && !folio.is_locked());
-        // Waits for the folio lock, not for the write.
+        // The fault waits for the folio lock, not for the write.
         assert_eq!(byte_at(&theirs, vpn, OTHER), Ok(3));
     });
     assert_eq!(pageout(&mm, vpn, 1), 0, "somebody took it: the page stays");
     assert_eq!((m.storage.writes.load(Ordering::Relaxed), m.reads()), (1, 0));
     assert!(matches!(mm.vma_of(vpn).expect("mapped").pte(vpn), Pte::Present { .. }));
-    // What is written now must not be lost to the copy on the device.
+    // The byte written now must not be lost to the copy on the device.
     mm.write(vpn.0 * PAGE_SIZE as u64, &[8], CPU).expect("present");
     assert_eq!(pageout(&mm, vpn, 1), 1);
     assert_eq!((byte_at(&mm, vpn, CPU), m.storage.writes.load(Ordering::Relaxed)), (Ok(8), 2));
@@ -53,7 +53,8 @@ fn a_write_to_the_page_while_it_is_written_out_is_not_lost() {
     let (started, listens) = std::sync::mpsc::channel();
     let writer = Mutex::new(None);
     m.hook(&m.storage.on_write, move || {
-        // Its own thread: bytes under write are read, so the writer waits until the write is over.
+        // The write has a thread of its own, because the bytes are being read and the writer waits until the transfer
+        // is over.
         let other = std::thread::spawn(move || {
             started.send(()).expect("the test listens");
             theirs.write(vpn.0 * PAGE_SIZE as u64, &[8], OTHER).expect("cached");
@@ -63,7 +64,7 @@ fn a_write_to_the_page_while_it_is_written_out_is_not_lost() {
         std::mem::forget(writer);
     });
     pageout(&mm, vpn, 1);
-    // Whatever order it came to, the written byte is what is read in the end.
+    // In any order of the two, the written byte is read in the end.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while byte_at(&mm, vpn, CPU) != Ok(8) {
         assert!(std::time::Instant::now() < until, "the write is lost");
@@ -140,7 +141,8 @@ fn who_waited_for_the_lock_of_a_folio_that_is_split_finds_the_part_with_its_slot
     m.swap.add_to_swap(&folio.folio().lock(), None, CPU).expect("room");
     let entry = folio.entry().expect("cached");
     m.swap.on_cpu(CPU).expect("a cpu").folio_dup_swap(folio.folio(), None).expect("room");
-    // Looked up before the split; its reference is dropped for the lock and taken again, as a fault's retry does.
+    // The lookup runs before the split. Its reference is dropped for the lock and taken again, as the retry of a
+    // fault does.
     let found = m.swap.on_cpu(OTHER).expect("a cpu").swap_cache_get_folio(entry.plus(3)).expect("a slot");
     let old = found.as_ref().expect("cached").folio();
     let parts = {
@@ -194,11 +196,11 @@ fn a_fork_and_the_freeing_of_a_slot_exclude_each_other() {
     let entry = entry_of(&mm, vpn);
     let how = Swapin::new(CPU, Orders::ZERO);
     let folio = m.swap.swapin_entry(entry, &how).expect("swapped out");
-    // The fork comes first: a count is there, nothing is freed.
+    // The fork comes first: a reference exists, so no slot is freed.
     let child = mm.fork(OTHER).expect("room");
     assert_eq!((m.count(entry), m.swap.on_cpu(CPU).expect("a cpu").folio_free_swap(folio.folio())), (2, Ok(false)));
     assert_eq!((byte_at(&mm, vpn, CPU), byte_at(&child, vpn, OTHER)), (Ok(3), Ok(3)));
-    // Both mapped: the free comes first, and there is no entry left to copy.
+    // Both are mapped: the free comes first, and no entry is left to copy.
     assert_eq!(m.swap.on_cpu(CPU).expect("a cpu").folio_free_swap(folio.folio()), Ok(true));
     assert_eq!(m.swap.dup(entry, 1, OTHER), Err(SwapError::NotInUse(entry)));
     child.write(vpn.0 * PAGE_SIZE as u64, &[4], OTHER).expect("a copy");
@@ -244,7 +246,7 @@ fn swapoff_waits_for_a_read_under_way_and_refuses_new_ones() {
 
 #[test]
 fn a_writer_that_moves_a_page_to_its_device_yields_to_a_fault_or_serves_it() {
-    // What zswap writeback does: an order-0 folio of its own over the slot.
+    // As zswap writeback does: an order-0 folio of its own over the slot.
     let m = machine();
     let entry = m.out(order(0), 6);
     let fault = m.swap.swapin_entry(entry, &Swapin::new(OTHER, Orders::ZERO)).expect("swapped out");

@@ -1,4 +1,4 @@
-//! Writeback from zswap against those who want the page, or have its folio.
+//! Writeback from zswap against faults on the page and against holders of its folio.
 
 use super::*;
 use crate::zswap::ZswapOptions;

@@ -1,4 +1,4 @@
-//! Memory when it has run out: reclaim, and folios of the swap cache that nobody maps and that their slots can replace.
+//! Allocation when memory has run out: reclaim, and cached folios that are unmapped and whose data is in their slots.
 
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
@@ -9,10 +9,10 @@ use crate::reclaim::ScanControl;
 use crate::slots::take_back::get_folio;
 
 impl Swap {
-    /// Makes a folio, at the expense of others if memory has run out: single pages as long as that gets anywhere, larger
-    /// folios with one attempt. Errors: `NoMemory` (ENOMEM).
+    /// Allocates a folio, and reclaims other folios when memory has run out: for a single page as long as reclaim
+    /// makes progress, for a larger folio once. Errors: `NoMemory` (ENOMEM).
     ///
-    /// No lock may be held. Kernel: `__alloc_pages_slowpath`; differs: nothing is compacted, nobody is killed.
+    /// The caller holds no lock. Kernel: `__alloc_pages_slowpath`; differs: no compaction, and no task is killed.
     pub(crate) fn folio_alloc_shrinking(&self, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
         let sc = ScanControl::global(order.nr_pages().into(), cpu);
         let mut retries = if order == Order::ZERO { MAX_RECLAIM_RETRIES } else { 1 };
@@ -26,10 +26,10 @@ impl Swap {
             }
             let nr_isolated = self.memory_of_folios().nr_isolated_pages();
             let nr_reclaimed = self.try_to_free_pages(&|| self.all_groups(), &sc)?;
-            // Folios that are on no list: put over slots by hand.
+            // Such folios were inserted by hand and are on no LRU list.
             if nr_reclaimed == 0 && self.shrink_swap_cache(sc.nr_to_reclaim_pages, cpu)? == 0 {
                 if nr_isolated == 0 {
-                    // Nobody else is at it either.
+                    // No other thread reclaims, so one more attempt is enough.
                     retries = 1;
                 }
                 std::thread::yield_now();
@@ -38,10 +38,12 @@ impl Swap {
         }
     }
 
-    /// Drops folios that only the swap cache holds, until `nr_pages` pages are free or all were looked at; returns how many
-    /// are. Those that are clean leave a shadow, those whose slots nobody refers to give them up; dirty ones stay.
+    /// Drops folios that only the swap cache holds, until `nr_pages` pages are free or every cached slot was visited.
+    /// Returns the number of freed pages. A clean folio leaves a shadow. A folio whose slots have no references frees
+    /// them. A dirty folio stays.
     ///
-    /// Locks: folio locks are tried. Kernel: `shrink_folio_list` over the swap cache; differs: by slot, not by age.
+    /// Locks: folio locks are tried. Kernel: `shrink_folio_list` over the swap cache; differs: visits by slot, not by
+    /// age.
     pub fn shrink_swap_cache(&self, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         let mut nr_freed = 0;
         for device in self.devices() {
@@ -53,7 +55,7 @@ impl Swap {
                         return Ok(nr_freed);
                     }
                     let found = {
-                        // The local lock keeps the device while its table is looked at.
+                        // The local lock keeps the device on while its table is read.
                         let _on_cpu = self.on_cpu(cpu)?;
                         get_folio(self, &device, offset)
                     };
@@ -68,7 +70,7 @@ impl Swap {
         Ok(nr_freed)
     }
 
-    /// Drops one cached folio if nobody else has it; returns the pages freed.
+    /// Drops one cached folio if the cache holds its only other references; returns the number of freed pages.
     fn shrink_folio(&self, folio: FolioRef<'_>, cpu: CpuId) -> Result<u64> {
         let Some(locked) = folio.folio().try_lock() else { return Ok(0) };
         let flags = folio.flags();
@@ -80,7 +82,7 @@ impl Swap {
             return Ok(0);
         }
         if self.on_cpu(cpu)?.free_swap_locked(&locked)? {
-            // Ours was the last reference beside the cache's.
+            // The caller's reference was the last one beside the cache's.
             return Ok(nr_pages.into());
         }
         if !self.drop_clean(&locked, self.refault_level(None), cpu)? {

@@ -1,14 +1,14 @@
-//! How many pages of each list a pass looks at: numbers in, numbers out.
+//! The number of pages that a pass scans on each list, computed from numbers alone.
 
 use crate::base::limits::SWAP_CLUSTER_MAX;
 use crate::workingset::{LruCost, LruList, LruType};
 
-/// Swappiness that asks for anonymous pages only. Kernel: `SWAPPINESS_ANON_ONLY`.
+/// Swappiness for scanning anonymous pages only. Kernel: `SWAPPINESS_ANON_ONLY`.
 pub(crate) const SWAPPINESS_ANON_ONLY: u8 = 201;
-/// The highest swappiness that weighs. Kernel: `MAX_SWAPPINESS`.
+/// The highest swappiness that is a weight. Kernel: `MAX_SWAPPINESS`.
 const MAX_SWAPPINESS: u64 = 200;
 
-/// What the balance between the lists of one lruvec depends on.
+/// The inputs of the balance between the lists of one lruvec.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Balance {
     /// Pages of the four lists, in the order of [`LruList::EVICTABLE`].
@@ -16,23 +16,23 @@ pub(crate) struct Balance {
     /// 0..=200, or [`SWAPPINESS_ANON_ONLY`].
     pub(crate) swappiness: u8,
     pub(crate) may_swap: bool,
-    /// Pages that the memcg may still swap.
+    /// Pages that the memcg may still swap out.
     pub(crate) nr_swap_pages: i64,
-    /// Memory ran out, rather than the limit of a memcg.
+    /// Memory ran out; otherwise a memcg met its limit.
     pub(crate) is_global: bool,
-    /// Lists are looked at shifted right by this.
+    /// Lists are scanned in portions of their size shifted right by this number.
     pub(crate) priority: u8,
-    /// There are hardly file pages. Kernel: `file_is_tiny`.
+    /// Almost no file pages exist. Kernel: `file_is_tiny`.
     pub(crate) is_file_tiny: bool,
-    /// There are inactive file pages enough and they stay so. Kernel: `cache_trim_mode`.
+    /// Enough inactive file pages exist, and active ones need no deactivation. Kernel: `cache_trim_mode`.
     pub(crate) is_cache_trim: bool,
-    /// What both types cost lately where pressure is.
+    /// Recent costs of both types at the lruvec under pressure.
     pub(crate) cost: LruCost,
-    /// The memcg is not on its way out.
+    /// The memcg is not removed.
     pub(crate) is_online: bool,
 }
 
-/// What to scan of the two types.
+/// The choice between the two types.
 enum ScanBalance {
     Anon,
     File,
@@ -63,7 +63,7 @@ impl Balance {
             return ScanBalance::File;
         }
         let total = u128::from(self.cost.anon_pages) + u128::from(self.cost.file_pages);
-        // Each cost counts half for the other type, so that neither weight falls below a third.
+        // Half of each cost counts for the other type too, so that no weight falls below a third.
         let (anon_cost, file_cost) =
             (total + u128::from(self.cost.anon_pages), total + u128::from(self.cost.file_pages));
         let both = anon_cost + file_cost;
@@ -75,13 +75,14 @@ impl Balance {
     }
 }
 
-/// Returns the pages of each list to look at, in the order of [`LruList::EVICTABLE`]. Kernel: `get_scan_count`.
+/// Returns the number of pages to scan on each list, in the order of [`LruList::EVICTABLE`]. Kernel:
+/// `get_scan_count`.
 pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
     let chosen = balance.choose();
     LruList::EVICTABLE.map(|list| {
         let size = balance.list_pages[list as usize];
         let shifted = size >> balance.priority;
-        // What a dead memcg has goes soon, however few pages.
+        // A removed memcg is scanned in at least one batch, so that its last pages go soon.
         let scan = if balance.is_online { shifted } else { shifted.max(size.min(SWAP_CLUSTER_MAX)) };
         let is_anon = list.ty() == LruType::Anon;
         match chosen {
@@ -97,7 +98,8 @@ pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
     })
 }
 
-/// Says whether so few pages are inactive that active ones become it: the more memory, the smaller a share will do.
+/// Returns whether the inactive list is so short that active pages are deactivated. The more memory, the smaller the
+/// required share.
 ///
 /// Kernel: `inactive_is_low`.
 pub(crate) fn inactive_is_low(inactive_pages: u64, active_pages: u64) -> bool {
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(get_scan_count(&Balance { may_swap: false, ..tiny }), FILE);
         assert_eq!(get_scan_count(&Balance { nr_swap_pages: -3, ..tiny }), FILE);
         assert_eq!(get_scan_count(&tiny), ANON);
-        // Tiny file lists are a matter of global reclaim.
+        // Tiny file lists matter to global reclaim only.
         assert_eq!(get_scan_count(&Balance { is_global: false, ..tiny }), FILE);
         assert_eq!(get_scan_count(&Balance { is_global: false, swappiness: 0, ..PLAIN }), FILE);
         let last = Balance { priority: 0, ..tiny };

@@ -1,4 +1,4 @@
-//! The charge of memory: from the CPU's stock, from the counters, and where a limit refuses, after reclaim.
+//! The charge of memory: from the CPU's stock, from the counters, and after reclaim where a limit refuses.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::reclaim::ScanControl;
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
-    /// This thread reclaims: what it charges meanwhile is not refused, or it would wait for itself.
+    /// This thread reclaims. Limits do not refuse its charges, because the thread would wait for its own reclaim.
     static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -34,8 +34,8 @@ impl MaySwap {
 }
 
 impl Swap {
-    /// Charges a new folio's memory to a group and binds it. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV) the group is
-    /// removed. Locks: none may be held but the folio's. Kernel: `mem_cgroup_charge`.
+    /// Charges a new folio's memory to a group and binds the folio. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV)
+    /// when the group is removed. Locks: the caller holds at most the folio's. Kernel: `mem_cgroup_charge`.
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         let group = groups.get(css);
@@ -47,8 +47,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Says who pays for slots that `faulting` brings in. No lock is held. Kernel: the first lines of
-    /// `mem_cgroup_swapin_charge_folio`.
+    /// Returns the payer for slots that a task of `faulting` swaps in. The caller holds no lock. Kernel: the first
+    /// lines of `mem_cgroup_swapin_charge_folio`.
     pub(crate) fn payer(&self, seen: SeenSlots, faulting: CssId, nr_pages: u32) -> Option<Payer<'_>> {
         let groups = self.memcg()?;
         let faulting = groups.nearest_online(groups.get(faulting));
@@ -69,7 +69,8 @@ impl Swap {
         Some(Payer { group, keeps_owner })
     }
 
-    /// Asks the hook, the owner's table and the switch, in this order, for a rule that the owner store can keep.
+    /// Returns the first rule that the owner store can implement: of the hook, of the owner's policy table, of the
+    /// switch.
     fn dead_owner_rule(
         &self,
         groups: &MemCgroups,
@@ -87,9 +88,9 @@ impl Swap {
             .unwrap_or(options.dead_swapin)
     }
 
-    /// Charges the memory of a folio that was just inserted over slots and settles what they were charged with. Step IN3.
+    /// Charges the memory of a folio that was just inserted over slots, and settles the charge of the slots. Step IN3.
     ///
-    /// Errors: `OverLimit` (ENOMEM), and nothing is charged. Locks: none is held but the folio's. Kernel:
+    /// Errors, with nothing charged: `OverLimit` (ENOMEM). Locks: the caller holds the folio's only. Kernel:
     /// `mem_cgroup_swapin_charge_folio`.
     pub(crate) fn charge_swapin(
         &self,
@@ -104,17 +105,19 @@ impl Swap {
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
         }
-        // It may have been removed since it was chosen; who was online then is an ancestor of who is online now.
+        // The payer may have been removed since it was chosen. Its nearest online ancestor pays then.
         let group = groups.nearest_online(payer.group);
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);
         self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
     }
 
-    /// Charges pages of memory to a group, from this CPU's stock or from the counters, and reclaims where a limit refuses.
+    /// Charges pages of memory to a group, from this CPU's stock or from the counters, and reclaims where a limit
+    /// refuses.
     ///
-    /// Errors: `OverLimit` (ENOMEM). No lock may be held but that of a folio nobody reclaims. Kernel: `try_charge_memcg`;
-    /// differs: no task is killed when nothing can be reclaimed, the charge fails and its caller decides.
+    /// Errors: `OverLimit` (ENOMEM). Locks: the caller holds at most the lock of a folio that reclaim cannot meet.
+    /// Kernel: `try_charge_memcg`; differs: no task is killed when reclaim finds nothing; the charge fails, and the
+    /// caller decides.
     pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
         if group.is_root() {
@@ -174,19 +177,20 @@ impl Swap {
         }
     }
 
-    /// Returns the pages that may still be charged at a level. Kernel: `mem_cgroup_margin`.
+    /// Returns the number of pages that may still be charged at a level. Kernel: `mem_cgroup_margin`.
     fn mem_cgroup_margin(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
         let memory = level.memory.margin_pages();
         if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
     }
 
-    /// Reclaims on behalf of a limit; returns the pages that came free.
+    /// Reclaims because of a level's limit; returns the number of freed pages.
     pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: MaySwap, cpu: CpuId) -> Result<u64> {
         self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
     }
 
-    /// Reclaims pages of a group and of all below it; returns how many came free. `swappiness` is for this time only, 201
-    /// for anonymous pages alone. Errors: `BadCpu` (EINVAL). No lock may be held. Kernel: of that name.
+    /// Reclaims pages of a group and its descendants; returns the number of freed pages. `swappiness` applies to this
+    /// call only; 201 selects anonymous pages alone. Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: the
+    /// function of this name.
     pub(crate) fn try_to_free_mem_cgroup_pages(
         &self,
         level: &MemCgroup,
@@ -210,7 +214,8 @@ impl Swap {
         result
     }
 
-    /// Reclaims and slows down where a charge took a level over its high limit. Kernel: `mem_cgroup_handle_over_high`.
+    /// Reclaims and adds a delay where a charge took a level over its high limit. Kernel:
+    /// `mem_cgroup_handle_over_high`.
     fn check_high(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
         if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
@@ -238,14 +243,15 @@ impl Swap {
     }
 }
 
-/// The longest that a task sleeps at once for being over a high limit. Kernel: `MEMCG_MAX_HIGH_DELAY_JIFFIES`.
+/// Longest delay of a task at once because of a high limit. Kernel: `MEMCG_MAX_HIGH_DELAY_JIFFIES`.
 const HIGH_DELAY_MAX: Duration = Duration::from_secs(2);
-/// Shorter delays are not worth a sleep.
+/// Shorter delays are dropped.
 const HIGH_DELAY_IGNORED: Duration = Duration::from_millis(10);
-/// Ticks a second that delays are counted in. Kernel: `HZ`.
+/// Ticks a second in which delays are computed. Kernel: `HZ`.
 const HZ: u64 = 1000;
 
-/// Returns how long a task that charged `nr_pages` sleeps at a level that is over its limit. Kernel: `calculate_high_delay`.
+/// Returns the delay of a task that charged `nr_pages` at a level over its high limit. Kernel:
+/// `calculate_high_delay`.
 fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     let overage = u128::from(usage_pages.saturating_sub(high_pages) << 20) / u128::from(high_pages.max(1));
     let ticks = (overage * overage * u128::from(HZ)) >> 34;
@@ -253,7 +259,7 @@ fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
 }
 
-/// Charges memory, on v1 memsw first; the error is the level that refused, and which of its limits.
+/// Charges memory, on v1 memsw first. The error is the level that refused and the refusing counter.
 fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,
@@ -271,7 +277,7 @@ fn try_charge_counters<'g>(
     })
 }
 
-/// Charges memory whatever the limits.
+/// Charges memory regardless of limits.
 fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
     groups.charge(group, CounterKind::Memory, nr_pages);
     if groups.do_memsw_account() {
@@ -279,7 +285,7 @@ fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
     }
 }
 
-/// Returns the limit that a counter stands for.
+/// Returns the limit of a counter.
 fn limit_kind(which: CounterKind, groups: &MemCgroups) -> LimitKind {
     match (which, groups.do_memsw_account()) {
         (CounterKind::Memory, _) => LimitKind::Memory,

@@ -1,4 +1,4 @@
-//! Isolated folios out of memory, one after the other. Kernel: `shrink_folio_list`.
+//! Pageout of isolated folios, one after the other. Kernel: `shrink_folio_list`.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order};
@@ -7,72 +7,72 @@ use crate::machine::Swap;
 use crate::reclaim::hooks::SwapOutDecision;
 use crate::workingset::{LruvecStat, RefaultLevel};
 
-/// What became of folios, in pages but for the splits. Kernel: `struct reclaim_stat`.
+/// The results of a scan, in pages except for the splits. Kernel: `struct reclaim_stat`.
 #[derive(Debug, Default)]
 pub(crate) struct ReclaimStat {
-    /// Pages whose memory is free.
+    /// Pages whose memory is free now.
     pub(crate) nr_reclaimed: u64,
-    /// Pages written, or marked as zeros.
+    /// Pages that were written, or marked as zeros.
     pub(crate) nr_pageout: u64,
     /// Pages that became active.
     pub(crate) nr_activate: u64,
-    /// Large folios made single pages of for lack of a run.
+    /// Large folios that were split into single pages because no run of slots was free.
     pub(crate) nr_split_folios: u64,
     /// The last failure that kept a folio in memory.
     pub(crate) error: Option<SwapError>,
 }
 
-/// Whether it matters that a folio was used. Kernel: `ignore_references`.
+/// Whether recent use keeps a folio in memory. Kernel: `ignore_references`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum References {
-    /// A folio that was used gets another round.
+    /// A folio that was used recently stays for another round.
     Checked,
-    /// The user says that it is not needed.
+    /// Recent use does not matter, because a user asked for the pageout.
     Ignored,
 }
 
-/// How isolated folios are to be put out.
+/// The parameters of a pageout.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shrink<'l> {
     pub(crate) references: References,
-    /// Where evictions are remembered.
+    /// The group at which evictions are recorded.
     pub(crate) level: RefaultLevel<'l>,
-    /// The CPU it happens on, one that there is.
+    /// The CPU that the pageout runs on. It exists.
     pub(crate) cpu: CpuId,
 }
 
 impl<'l> Shrink<'l> {
-    /// As a user asks who says that the pages are not needed. No memcg is the reason.
+    /// Returns the parameters of a user's request, which no memcg's limit causes.
     pub(crate) fn by_user(level: RefaultLevel<'l>, cpu: CpuId) -> Self {
         Self { references: References::Ignored, level, cpu }
     }
 }
 
-/// What one look at a folio comes to.
+/// The result of one folio's scan.
 enum Fate {
-    /// Its memory is free.
+    /// The folio's memory is free.
     Gone,
-    /// It stays; its lock is still to be freed.
+    /// The folio stays, and its lock is still held.
     Keep,
-    /// It stays, and is worth staying.
+    /// The folio stays and becomes active.
     Activate,
 }
 
-/// Where one look stands.
+/// The state of a scan over isolated folios.
 struct FolioListScan<'s, 'l> {
     swap: &'s Swap,
     how: Shrink<'l>,
     stat: &'l mut ReclaimStat,
-    /// Folios still to be looked at, the next one last.
+    /// Folios still to be scanned, the next one last.
     work: &'l mut Vec<FolioRef<'s>>,
 }
 
 impl Swap {
-    /// Puts isolated folios out, in the order given; returns those that stay, for the caller to put back.
+    /// Pages out isolated folios in the given order. Returns the folios that stay, for the caller to put back.
     ///
-    /// A large folio without a run of slots is split; its pages are looked at next, the first one at once and the others
-    /// from the last on. Locks: folio locks are tried. Kernel: `shrink_folio_list`;
-    /// differs: a write is over when it returns.
+    /// A large folio without a run of slots is split. Its first page is scanned at once, the others next, from the
+    /// last page on. Locks: folio locks are tried. Kernel: `shrink_folio_list`; differs: a write is complete when the
+    /// call returns.
     pub(crate) fn shrink_folio_list<'s>(
         &'s self,
         mut folios: Vec<FolioRef<'s>>,
@@ -84,7 +84,7 @@ impl Swap {
         while let Some(folio) = folios.pop() {
             let mut look = FolioListScan { swap: self, how, stat, work: &mut folios };
             match look.at(&folio) {
-                // The reference went with the folio.
+                // The reference is gone together with the folio.
                 Fate::Gone => {
                     folio.into_raw();
                 }
@@ -96,7 +96,7 @@ impl Swap {
 }
 
 impl<'s> FolioListScan<'s, '_> {
-    /// Decides about one isolated folio.
+    /// Scans one folio.
     fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
         let Some(locked) = folio.folio().try_lock() else {
             self.stat.error = Some(folio.busy());
@@ -113,14 +113,14 @@ impl<'s> FolioListScan<'s, '_> {
         let Some(locked) = rest else { return fate };
         let nr_pages = locked.nr_pages();
         let is_activated = matches!(fate, Fate::Activate);
-        // A slot that nobody needs is no use to a folio that stays, the less when slots are short.
+        // Slots without references are useless to a folio that stays, and needed when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            // Its last entry may just have been zapped, by somebody who found it locked.
+            // A thread may just have zapped the last page table entry and found the folio locked.
             false => !locked.is_mapped() && locked.anon_vma() != 0,
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
-            // A look: who still has references to the slots keeps them.
+            // Slots that still have references stay.
             let _ = on_cpu.free_swap_locked(&locked);
         }
         if is_activated {
@@ -130,7 +130,7 @@ impl<'s> FolioListScan<'s, '_> {
             lruvec.count(LruvecStat::Pgactivate, nr_pages);
             self.stat.nr_activate += u64::from(nr_pages);
         } else if !locked.is_mapped() && !locked.has(FolioFlags::SWAPCACHE) && locked.refs() == 1 {
-            // Nobody else knows it: its memory is free when our reference is gone.
+            // This thread holds the last reference, so the memory is free when the reference is dropped.
             self.stat.nr_reclaimed += u64::from(nr_pages);
             drop(locked);
             folio.put_refs(1);
@@ -139,7 +139,7 @@ impl<'s> FolioListScan<'s, '_> {
         fate
     }
 
-    /// Takes the folio through every step it gets through; takes the lock out when the folio is gone.
+    /// Takes the folio through all steps of its pageout. Takes the lock out of `locked` when the folio is gone.
     fn shrink(
         &mut self,
         rest: &mut Option<LockedFolio<'s>>,
@@ -151,7 +151,7 @@ impl<'s> FolioListScan<'s, '_> {
         }
         if locked.has(FolioFlags::WRITEBACK) {
             if !locked.has(FolioFlags::HELD) {
-                // Who writes it makes it the next to be looked at.
+                // With RECLAIM set, the end of writeback moves the folio to the tail, where it is scanned next.
                 locked.set(FolioFlags::RECLAIM);
             }
             return Err((locked.busy(), Fate::Keep));
@@ -187,15 +187,16 @@ impl<'s> FolioListScan<'s, '_> {
                 self.stat.nr_reclaimed += nr_pages;
                 Ok(Fate::Gone)
             }
-            // It has nowhere to go: not looked at again soon. Kernel: `AOP_WRITEPAGE_ACTIVATE`.
+            // No place takes the folio, so it becomes active and is not scanned again soon. Kernel:
+            // `AOP_WRITEPAGE_ACTIVATE`.
             (Some(_), Err(error)) if error.is_write_refused() => Err((error, Fate::Activate)),
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
             (Some(_), _) => Ok(Fate::Keep),
         }
     }
 
-    /// Asks what people want to decide about the folio's way out. Hooks are called with no lock held: the folio's is given
-    /// up meanwhile.
+    /// Asks policies about the folio's swap-out. The folio's lock is dropped meanwhile, because hooks run with no
+    /// lock held.
     fn ask(
         &self,
         rest: &mut Option<LockedFolio<'s>>,
@@ -218,7 +219,7 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Gives a folio that was used another round, a longer one if it is used often or by many. Kernel:
+    /// Keeps a recently used folio for another round, and activates a folio with frequent or shared use. Kernel:
     /// `folio_check_references`.
     fn check_references(&mut self, locked: &LockedFolio<'s>) -> Option<Fate> {
         let nr_vmas = self.swap.folio_referenced(locked);
@@ -234,7 +235,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Sees to it that nobody has the folio but page tables, the cache and us. Errors: `DataInUse`, `FolioPinned` (EBUSY).
+    /// Checks that only page tables, the cache and this scan hold references to the folio. Errors: `DataInUse`,
+    /// `FolioPinned` (EBUSY).
     fn check_pins(&self, locked: &LockedFolio<'s>) -> Result<()> {
         let nr_cached = if locked.has(FolioFlags::SWAPCACHE) { locked.nr_pages() } else { 0 };
         let (refs, expected) = (locked.refs(), locked.mapcount() + nr_cached + 1);
@@ -246,8 +248,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Steps OUT1 to OUT3, with a single page of the folio if there is no run for all of it; not for what nobody maps: says
-    /// whether it has slots.
+    /// Runs steps OUT1 to OUT3. A folio without a free run is split and goes on as its first page. An unmapped folio gets
+    /// no slots. Returns whether the folio has slots.
     fn get_slots(
         &mut self,
         locked: &LockedFolio<'s>,
@@ -257,7 +259,7 @@ impl<'s> FolioListScan<'s, '_> {
             return Err((locked.busy(), Fate::Keep));
         }
         let order = locked.order();
-        // Part of it is mapped by nobody: no use to write that.
+        // A part of the folio is unmapped, and writing that part would be useless.
         let is_partly_mapped = locked.mapcount() < locked.nr_pages();
         if order != Order::ZERO && is_partly_mapped {
             self.split(locked)?;
@@ -271,17 +273,17 @@ impl<'s> FolioListScan<'s, '_> {
         }
         self.split(locked)?;
         self.stat.nr_split_folios += 1;
-        // The CPU is one that there is.
+        // The CPU exists, so the count cannot fail.
         let _ = self.swap.count_fallback(locked.folio(), order, self.how.cpu);
         self.swap.add_to_swap_as(locked, wish, self.how.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
     }
 
-    /// Makes single pages of a folio; all but the first are to be looked at next, from the last on.
+    /// Splits a folio into single pages. All pages but the first are scanned next, from the last one on.
     fn split(&mut self, locked: &LockedFolio<'s>) -> std::result::Result<(), (SwapError, Fate)> {
         match self.swap.split_folio(locked, self.how.cpu) {
             Ok(parts) => {
                 let mut parts = parts.into_iter();
-                // The caller has the reference of the first one already.
+                // The caller already holds the reference of the first page.
                 parts.next().expect("a folio has a page").into_raw();
                 self.work.extend(parts);
                 Ok(())

@@ -1,4 +1,4 @@
-//! When the hooks of people are asked and told: always with no lock held.
+//! Calls of policy hooks. No lock is held during a call.
 
 use std::sync::Arc;
 
@@ -8,17 +8,18 @@ use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
 use crate::memcg::{MemcgEvent, MemcgPolicy, RefaultNotice};
 
-/// What tables and hooks say about the swap-out of one folio.
+/// The decision of policy tables and hooks about one folio's swap-out.
 #[derive(Debug, Default)]
 pub(crate) struct SwapOutDecision {
     is_refused: bool,
-    /// Devices it may go to, the best first; `None` is all.
+    /// Devices that the folio may go to, the best first; `None` allows all.
     devices: Option<Vec<SwpType>>,
 }
 
-/// Moves a locked folio to the active list of its group, or from it. Kernel: `folio_activate`, `folio_deactivate`.
+/// Moves a locked folio to the active list of its group, or to the inactive list. Kernel: `folio_activate`,
+/// `folio_deactivate`.
 pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
-    // The flag names the list: off the one, on the other.
+    // The folio leaves its list before the flag changes, because the flag selects the list.
     let was_listed = locked.lru_del();
     locked.assign(FolioFlags::ACTIVE, is_active);
     if was_listed {
@@ -27,12 +28,14 @@ pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
 }
 
 impl Swap {
-    /// Hangs hooks in, in the place of those there are; `None` takes them away. Operations under way may still call those.
+    /// Registers hooks in place of the present ones; `None` removes them. Operations under way may still call the old
+    /// hooks.
     pub fn set_policy(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
         self.policies.set(policy);
     }
 
-    /// Asks whether a folio may be swapped out, and to which devices. One that has its slots is not asked about.
+    /// Returns whether a folio may be swapped out, and to which devices. A folio that already has slots is allowed
+    /// without a call of the hooks.
     pub(crate) fn ask_swap_policy(&self, folio: &FolioRef<'_>) -> SwapOutDecision {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
         let Some(group) = group else { return SwapOutDecision::default() };
@@ -48,8 +51,8 @@ impl Swap {
         SwapOutDecision { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
     }
 
-    /// Gives a locked folio slots as was wished. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM), which on v2 is
-    /// counted as if the group's `memory.swap.max` had refused.
+    /// Gives a locked folio slots as a policy decided. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM),
+    /// which on v2 raises the events of a refusal by `memory.swap.max`.
     pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapOutDecision, cpu: CpuId) -> Result<()> {
         if wish.is_refused
             && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
@@ -64,7 +67,7 @@ impl Swap {
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }
 
-    /// Asks whether a folio that came back and was read shall be active.
+    /// Lets the hook decide whether a refaulted folio is active. The folio was read already.
     pub(crate) fn ask_refault_policy(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
         let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
         let Some(is_active) = policy.on_refault(group.css(), notice) else { return };

@@ -1,8 +1,8 @@
-//! Reclaim: which folios leave memory when it is short, and how they go. Kernel: `mm/vmscan.c`.
+//! Reclaim: the choice of folios that leave memory when memory is short, and their pageout. Kernel: `mm/vmscan.c`.
 //!
-//! From the bottom: `pageout` has the steps of one folio, `rmap` its page table entries, `folio_list` the whole way of
-//! isolated folios, `balance` how many pages of which list, and this file the lists and the loop over groups.
-//! Everything is decided by the order of the lists, so the same inputs end the same.
+//! From the lowest file up: `pageout` has the steps of one folio, `unmap` its page table entries, `folio_list` the
+//! whole pageout of isolated folios, `balance` the number of pages of each list, and this file the lists and the loop
+//! over groups. The order of the lists decides everything, so equal inputs give equal results.
 
 pub(crate) mod alloc_slow;
 mod balance;
@@ -27,50 +27,50 @@ use crate::machine::Swap;
 use crate::memcg::SWAPPINESS_DEFAULT;
 use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
 
-/// One memcg as reclaim sees it.
+/// One memcg as reclaim reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct ReclaimGroup {
     pub(crate) css: CssId,
     pub(crate) lruvec: Arc<Lruvec>,
     /// 0..=200.
     pub(crate) swappiness: u8,
-    /// Pages that it may still swap. Kernel: `mem_cgroup_get_nr_swap_pages`.
+    /// Pages that the memcg may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub(crate) nr_swap_pages: i64,
     pub(crate) is_online: bool,
-    /// It is protected, whatever happens. Kernel: `mem_cgroup_below_min`.
+    /// `memory.min` protects the memcg under all circumstances. Kernel: `mem_cgroup_below_min`.
     pub(crate) is_below_min: bool,
-    /// It is protected as long as others have pages. Kernel: `mem_cgroup_below_low`.
+    /// `memory.low` protects the memcg while other groups have unprotected pages. Kernel: `mem_cgroup_below_low`.
     pub(crate) is_below_low: bool,
 }
 
-/// What is asked of reclaim. Kernel: `struct scan_control`.
+/// The parameters of a reclaim. Kernel: `struct scan_control`.
 #[derive(Clone)]
 pub(crate) struct ScanControl<'c> {
-    /// The lists of the memcg whose limit is the reason; `None` when memory ran out.
+    /// The lruvec of the memcg whose limit caused the reclaim; `None` when memory ran out.
     pub(crate) target_lruvec: Option<Arc<Lruvec>>,
     pub(crate) may_swap: bool,
-    /// For all groups; 201 is anonymous pages only.
+    /// Swappiness for all groups; 201 selects anonymous pages only.
     pub(crate) swappiness_override: Option<u8>,
     pub(crate) nr_to_reclaim_pages: u64,
     pub(crate) cpu: CpuId,
-    /// Called with a group that is reclaimed from although it is protected by its `low`.
+    /// Called for each group from which reclaim takes pages in spite of `memory.low`.
     pub(crate) on_low: Option<&'c dyn Fn(&ReclaimGroup)>,
 }
 
 impl ScanControl<'_> {
-    /// Memory ran out.
+    /// Returns the parameters of a reclaim because memory ran out.
     pub(crate) fn global(nr_to_reclaim_pages: u64, cpu: CpuId) -> Self {
         Self { target_lruvec: None, may_swap: true, swappiness_override: None, nr_to_reclaim_pages, cpu, on_low: None }
     }
 }
 
-/// How hard one call tries, and how far it came. Kernel: the rest of `struct scan_control`.
+/// The effort of one reclaim, and its result so far. Kernel: the rest of `struct scan_control`.
 #[derive(Debug, Default)]
 struct Progress {
     nr_to_reclaim: u64,
     nr_reclaimed: u64,
     priority: u8,
-    /// Every group has its turn, from the first on. Kernel: `memcg_full_walk`.
+    /// Every group is scanned, from the first on. Kernel: `memcg_full_walk`.
     is_full_walk: bool,
     is_deactivation_forced: bool,
     /// Kernel: `memcg_low_reclaim`.
@@ -88,22 +88,22 @@ struct Progress {
 struct Reclaim<'s, 'c> {
     swap: &'s Swap,
     sc: &'c ScanControl<'c>,
-    /// The lists where pressure is.
+    /// The lruvec under pressure.
     target: Arc<Lruvec>,
     now: Progress,
 }
 
 impl Swap {
-    /// Frees memory of a tree of groups, in preorder, until there are as many pages as wanted or nothing helps; returns
-    /// the pages freed. `groups` is asked anew for each look at the tree.
+    /// Frees memory of a tree of groups, in preorder, until enough pages are free or nothing helps. Returns the
+    /// number of freed pages. `groups` is called again before each walk over the tree.
     ///
-    /// Errors: `BadCpu` (EINVAL). No lock may be held. Kernel: `do_try_to_free_pages`.
+    /// Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: `do_try_to_free_pages`.
     pub(crate) fn try_to_free_pages(
         &self,
         groups: &dyn Fn() -> Vec<ReclaimGroup>,
         sc: &ScanControl<'_>,
     ) -> Result<u64> {
-        // An unknown CPU is found out before anything is taken off a list.
+        // An unknown CPU fails here, before any folio leaves its list.
         drop(self.on_cpu(sc.cpu)?);
         let root = || self.memory_of_folios().lruvec().clone();
         let target = sc.target_lruvec.clone().unwrap_or_else(root);
@@ -119,7 +119,7 @@ impl Swap {
         }
     }
 
-    /// Returns the groups that a reclaim on behalf of one looks at: it and all below, dead ones too.
+    /// Returns the groups of a reclaim that starts at one group: the group and its descendants, removed ones too.
     pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
         let Some(groups) = self.memcg() else { return self.lists_of_all() };
         let free_pages = self.nr_swappable_pages();
@@ -145,7 +145,7 @@ impl Swap {
         self.reclaim_groups(CssId::ROOT)
     }
 
-    /// Without groups all folios are on one set of lists.
+    /// Returns the one set of lists that holds all folios while memcg is disabled.
     fn lists_of_all(&self) -> Vec<ReclaimGroup> {
         vec![ReclaimGroup {
             css: CssId::ROOT,
@@ -160,7 +160,7 @@ impl Swap {
 }
 
 impl Progress {
-    /// Finds the next thing to try after nothing was reclaimed; says whether there is one.
+    /// Chooses the next measure after nothing was reclaimed; returns whether there is one.
     fn try_harder(&mut self) -> bool {
         if !self.is_full_walk {
             self.is_full_walk = true;
@@ -187,7 +187,7 @@ impl<'s> Reclaim<'s, '_> {
         self.swap.memory_of_folios()
     }
 
-    /// Looks at the tree with less and less patience.
+    /// Scans the tree with decreasing priority, which means larger portions of each list.
     fn drop_priority(&mut self, groups: &dyn Fn() -> Vec<ReclaimGroup>) {
         for priority in (0..=DEF_PRIORITY).rev() {
             self.now.priority = priority;
@@ -199,7 +199,7 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Decides what holds for every group of this look. Kernel: `prepare_scan_control`.
+    /// Computes the conditions that apply to every group of this walk. Kernel: `prepare_scan_control`.
     fn prepare_scan_control(&mut self) {
         let pages = |list| self.target.lru_pages(list);
         let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));
@@ -208,7 +208,7 @@ impl<'s> Reclaim<'s, '_> {
             is_low(LruList::InactiveFile, LruList::ActiveFile),
         ];
         let inactive_file = pages(LruList::InactiveFile);
-        // Tiny: not worth one batch.
+        // Tiny: less than one batch.
         let is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
         let may_deactivate_file = may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
         self.now.is_cache_trim = inactive_file >> self.now.priority > 0 && !may_deactivate_file;
@@ -216,7 +216,8 @@ impl<'s> Reclaim<'s, '_> {
         self.now.may_deactivate = may_deactivate;
     }
 
-    /// Has each group its turn. A partial walk goes on where the one before it ended. Kernel: `shrink_node_memcgs`.
+    /// Scans each group. A partial walk starts after the group where the walk before it ended. Kernel:
+    /// `shrink_node_memcgs`.
     fn shrink_node(&mut self, groups: &[ReclaimGroup]) {
         let cursor = if self.now.is_full_walk { CssId::default() } else { self.target.reclaim_cursor() };
         let first = first_turn(groups, cursor);
@@ -234,7 +235,8 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Has zswap give memory back that cold pages of a group take there. Kernel: `shrink_slab` with zswap's shrinker.
+    /// Writes back zswap pages of a group, which frees the memory that they take. Kernel: `shrink_slab` with zswap's
+    /// shrinker.
     fn shrink_zswap(&mut self, group: &ReclaimGroup) {
         let css = self.swap.memcg().map(|_| group.css);
         let before = self.swap.zswap().total_pages();
@@ -259,7 +261,7 @@ impl<'s> Reclaim<'s, '_> {
         false
     }
 
-    /// Looks at the lists of one group. Kernel: `shrink_lruvec`.
+    /// Scans the lists of one group. Kernel: `shrink_lruvec`.
     fn shrink_lruvec(&mut self, group: &ReclaimGroup) {
         let lruvec = &*group.lruvec;
         let own_pages = lruvec.own_pages();
@@ -288,7 +290,7 @@ impl<'s> Reclaim<'s, '_> {
                 }
             }
         }
-        // Anonymous pages age even while nothing of them is wanted, so that there are candidates when it is.
+        // Anonymous pages age even while none of them is wanted, so that candidates exist when one is.
         let may_age = self.sc.may_swap && group.nr_swap_pages > 0;
         if may_age && is_anon_low(lruvec) {
             self.shrink_active_list(lruvec, LruList::ActiveAnon, SWAP_CLUSTER_MAX);
@@ -306,7 +308,7 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Puts pages of the tail out; those that stay go to the head of their list. Kernel: `shrink_inactive_list`.
+    /// Pages out folios from the tail. Folios that stay go to the head of their list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
@@ -322,7 +324,8 @@ impl<'s> Reclaim<'s, '_> {
         self.now.nr_reclaimed += stat.nr_reclaimed;
     }
 
-    /// Makes pages of the tail inactive; they have been part of the working set. Kernel: `shrink_active_list`.
+    /// Moves folios from the tail of an active list to the inactive list, and marks them as part of the working set.
+    /// Kernel: `shrink_active_list`.
     fn shrink_active_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_scanned_pages as u32);
@@ -336,12 +339,12 @@ impl<'s> Reclaim<'s, '_> {
     }
 }
 
-/// Returns the group after the one that a partial walk came to, as a place in the tree; 0 when it is gone.
+/// Returns the index of the group after the one where a partial walk ended, or 0 when that group is gone.
 fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
     groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
 }
 
-/// Says whether a lruvec's own inactive anonymous pages are few.
+/// Returns whether a lruvec has few inactive anonymous pages of its own.
 fn is_anon_low(lruvec: &Lruvec) -> bool {
     let pages = lruvec.own_pages();
     inactive_is_low(pages[LruList::InactiveAnon as usize], pages[LruList::ActiveAnon as usize])

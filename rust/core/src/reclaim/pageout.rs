@@ -1,4 +1,4 @@
-//! The steps of a folio's way out, one by one: slots, write, and out of memory.
+//! The steps of one folio's pageout: slots, write, removal from memory.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
@@ -10,15 +10,15 @@ use crate::memcg::{MemCgroup, MemcgStat, RefaultJudge};
 use crate::workingset::{Lruvec, RefaultLevel};
 
 impl Swap {
-    /// Gives a locked folio slots, charges them and dirties it. Steps OUT1 to OUT3. Errors: `NoSpace` (ENOSPC);
-    /// `OverLimit` (ENOMEM) the charge was refused. On `types` of devices only, if there are.
+    /// Gives a locked folio slots, charges them and marks the folio dirty. Steps OUT1 to OUT3. With `types`, only devices
+    /// of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge was refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.alloc_for_folio_on(locked, types)?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }
 
-    /// Counts a folio of an order over 0 that got no run of slots.
+    /// Counts a large folio that found no run of slots.
     pub(crate) fn count_fallback(&self, folio: Folio<'_>, order: Order, cpu: CpuId) -> Result<()> {
         if order != Order::ZERO {
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -30,10 +30,11 @@ impl Swap {
         Ok(())
     }
 
-    /// Writes a locked, cached, unmapped folio out if it must be and drops it from memory; the caller's is the one
-    /// reference beside the cache's; `level` is where its eviction is remembered. Steps OUT5 to OUT8. Says whether it is gone.
+    /// Writes a locked, cached, unmapped folio out if that is necessary, and removes it from memory. The caller holds
+    /// the only reference beside the cache's. `level` is the group at which the eviction is recorded. Steps OUT5 to OUT8.
+    /// Returns the lock if the folio stays.
     ///
-    /// Errors: `Io`, and the folio is dirty, cached and resident; `DataInUse` (EBUSY).
+    /// Errors: `Io`, with the folio dirty, cached and resident; `DataInUse` (EBUSY).
     pub(crate) fn pageout<'f>(
         &self,
         mut locked: LockedFolio<'f>,
@@ -75,7 +76,8 @@ impl Swap {
         }
     }
 
-    /// Returns where evictions are remembered that the limit of `target`'s group asks for, or that nobody's does.
+    /// Returns the group at which evictions are recorded when the limit of `target`'s group causes them, or no limit
+    /// does.
     pub(crate) fn refault_level<'l>(&'l self, target: Option<&'l Lruvec>) -> RefaultLevel<'l> {
         match self.memcg().map(|groups| groups.options().refault_level) {
             Some(RefaultJudge::ReclaimRoot) => {
@@ -85,7 +87,7 @@ impl Swap {
         }
     }
 
-    /// Drops a locked clean folio from cache and memory; says whether it did, and the folio is gone then. Step OUT8.
+    /// Removes a locked clean folio from the cache and from memory; returns whether the folio is gone. Step OUT8.
     pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, level: RefaultLevel<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
         let evict = |owner: Option<&MemCgroup>| {

@@ -1,4 +1,4 @@
-//! The end of a group: it goes offline, and, where that is chosen, its folios go to the group above.
+//! The removal of a group. With `lru_reparent` its folios move to the parent.
 
 use crate::base::error::Result;
 use crate::base::types::{CpuId, CssId, Pfn};
@@ -7,15 +7,16 @@ use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemcgStat};
 
 impl Swap {
-    /// Removes a group: nobody enters it any more, and it lives on while something is charged to it.
+    /// Removes a group. No task may enter it any more, and the group is freed when no charge refers to it.
     ///
-    /// With `lru_reparent` its resident folios are its parent's from now on, on the parent's lists; what they were charged
-    /// with stays in the dead group's own counters for ever, and is right in all above. Errors: as
-    /// [`crate::memcg::MemCgroups::remove`]. Sleeps for folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
+    /// With `lru_reparent` its resident folios belong to the parent from now on and are on the parent's lists. The
+    /// removed group's own counters keep the charge of these folios; the counters of its ancestors are right. Errors:
+    /// as [`crate::memcg::MemCgroups::remove`]. Sleeps for folio locks. Kernel: `mem_cgroup_css_offline`,
+    /// `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
-        // Found before it may be freed.
+        // The parent is read before the group may be freed.
         let parent = group.parent().map(|parent| groups.get(parent));
         let is_moved = groups.options().has_lru_reparent;
         groups.css_get(group, 1);
@@ -62,7 +63,7 @@ impl Swap {
             move_stat(MemcgStat::Swapcached, nr_pages);
             move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.operation().nr_owned_slots(locked) as i64);
         }
-        // Off the list while the folio still says whose list that is.
+        // The folio leaves its list first, because its group selects the list.
         let was_listed = locked.lru_del();
         locked.rebind(groups, group, parent);
         if was_listed {

@@ -1,4 +1,4 @@
-//! The loop over groups, and single folios in states that address spaces reach by races only.
+//! The loop over groups, and single folios in states that address spaces reach only by races.
 
 use std::cell::RefCell;
 
@@ -24,7 +24,7 @@ fn machine(device_pages: u32) -> Swap {
     swap
 }
 
-/// A mapping of old pages, nobody's lists touched but root's.
+/// A mapping of old pages on root's lists.
 struct Mapped<'s> {
     swap: &'s Swap,
     vma: Arc<Vma>,
@@ -35,7 +35,7 @@ impl<'s> Mapped<'s> {
         Self { swap, vma: Vma::new(FIRST..Vpn(FIRST.0 + 512), options, &swap.anon_vmas.alloc()) }
     }
 
-    /// Maps a new folio of ones at a page, untouched since.
+    /// Maps a new folio of ones at a page. Nothing touches the page afterwards.
     fn map(&self, page: u64, order: u8) -> Folio<'s> {
         let order = Order::new(order).expect("an order");
         let folio: FolioRef<'s> = self.swap.folio_with(order, &[1; 64]).expect("memory");
@@ -101,7 +101,7 @@ fn a_page_used_once_waits_and_one_used_often_becomes_active() {
     assert!(folio.has(FolioFlags::ACTIVE));
     assert_eq!(swap.memory_of_folios().lruvec().nonresident_age(), age + 1, "an activation ages the lists");
     assert_eq!(swap.memory_of_folios().lruvec().lru_pages(LruList::ActiveAnon), 1);
-    // Untouched since: the flags alone keep nothing.
+    // The page was not touched since, so its flags alone do not keep it.
     assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 1);
     assert!(matches!(mapped.pte(0), Pte::Swap { is_exclusive: true, .. }));
     assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
@@ -161,7 +161,7 @@ fn a_split_folio_goes_head_first_and_then_from_its_end() {
     let swap = machine(1024);
     let mapped = Mapped::new(&swap, VmaOptions::default());
     let folio = mapped.map(4, 2);
-    // Room for single pages only.
+    // Only single pages have room.
     let all: Vec<_> = std::iter::from_fn(|| swap.on_cpu(CPU).expect("a CPU").alloc(Order::ZERO).ok()).collect();
     for entry in all.iter().filter(|entry| entry.offset().0 % 2 == 0) {
         swap.put(*entry, 1, CPU).expect("allocated");
@@ -205,7 +205,7 @@ fn devices_that_are_in_no_total_are_room_for_reclaim_all_the_same() {
     for visibility in [Visibility::Visible, Visibility::Listed, Visibility::Hidden] {
         let swap = ghost_machine(visibility);
         let mapped = Mapped::new(&swap, VmaOptions::default());
-        // What is not counted is as much as zswap has room for.
+        // Space on uncounted devices is bounded by the room in zswap.
         let is_counted = visibility == Visibility::Visible;
         assert_eq!(swap.nr_swappable_pages() > 0, is_counted, "{visibility:?}");
         swap.zswap().set_options(crate::zswap::ZswapOptions::default()).expect("good ones");
@@ -260,7 +260,7 @@ fn a_partial_walk_goes_on_where_the_last_one_ended() {
     three.set_reclaim_cursor(CssId(3));
     assert!(swap.try_to_free_pages(&groups, &sc).expect("a CPU") >= 32);
     assert_eq!(three.reclaim_cursor(), CssId(7), "root's lists had enough");
-    // Everybody has his turn when there is nothing to be had.
+    // A full walk reaches every group when nothing can be reclaimed.
     let no_swap = ScanControl { may_swap: false, ..sc };
     assert_eq!(swap.try_to_free_pages(&groups, &no_swap), Ok(0));
     assert_eq!(three.reclaim_cursor(), CssId(7));
@@ -277,7 +277,7 @@ fn active_pages_age_when_inactive_ones_are_few() {
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
-    // One batch is enough: nothing was inactive.
+    // One batch is enough, because no page was inactive before.
     assert!(swap.try_to_free_pages(&|| vec![group(&root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
     assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled}");

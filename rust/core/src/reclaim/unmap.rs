@@ -1,4 +1,4 @@
-//! What reclaim does to the page table entries of a folio: looks whether it was used, takes it out of them, splits it.
+//! The page table entries of a folio during reclaim: reading the accessed bits, unmapping, splitting.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -10,8 +10,8 @@ use crate::machine::Swap;
 use crate::rmap::Pte;
 
 impl Swap {
-    /// Returns how many mappings have touched a locked folio since this was asked last, and forgets that they have. One
-    /// that keeps its pages in memory marks the folio. Kernel: `folio_referenced`.
+    /// Returns the number of mappings that touched a locked folio since the last call, and clears their accessed
+    /// bits. An mlocked mapping marks the folio. Kernel: `folio_referenced`.
     pub(super) fn folio_referenced(&self, locked: &LockedFolio<'_>) -> u32 {
         let mut nr_vmas = 0;
         let walked: std::result::Result<(), Infallible> =
@@ -32,11 +32,11 @@ impl Swap {
         nr_vmas
     }
 
-    /// Turns every entry that names a locked cached folio into its slot, with one reference each, but not those of mappings
-    /// that keep their pages in memory. Step OUT4. Kernel: `try_to_unmap`.
+    /// Replaces every page table entry that maps a locked cached folio by its slot, with one reference each. Entries
+    /// of mlocked mappings stay. Step OUT4. Kernel: `try_to_unmap`.
     ///
-    /// Errors: `CountOverflow` (EOVERFLOW): the entries left, and so the folio, stay mapped. Whether all are gone is to be
-    /// seen from the folio's count: entries that the reverse map does not know stay, too.
+    /// Errors: `CountOverflow` (EOVERFLOW), with the remaining entries, and so the folio, still mapped. The folio's
+    /// mapcount tells whether all entries are gone, because the reverse map may not know an entry.
     pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
         self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
             if vma.options().is_locked { Ok(()) } else { self.unmap_entries(locked, entries, first, cpu) }
@@ -54,7 +54,7 @@ impl Swap {
                 continue;
             }
             let pages: Range<u32> = first + at as u32..first + end as u32;
-            // Refused as a whole: then no entry of the run has changed.
+            // The call fails as a whole, and then no entry of the run has changed.
             self.on_cpu(cpu)?.dup_locked(locked, pages.clone())?;
             for (page, pte) in pages.clone().zip(&mut entries[at..end]) {
                 let is_exclusive = matches!(pte, Pte::Present { is_exclusive: true, .. });
@@ -66,11 +66,11 @@ impl Swap {
         Ok(())
     }
 
-    /// Splits a locked folio into single pages, mapped where they were, each with one reference for the caller, who has one
-    /// now; the first stays locked. Kernel: `split_folio`.
+    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, who holds
+    /// one now. The first page stays locked. Kernel: `split_folio`.
     ///
-    /// Errors, and nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) somebody else has it, by an entry that the reverse
-    /// map does not know, or by a reference. Locks: all its page tables, then the local lock.
+    /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user has a reference, or an
+    /// entry that the reverse map does not know. Locks: all page tables of the folio, then the local lock.
     pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
         let folio = locked.folio();
         let split = self.anon_vmas.with_all_entries(folio, |entries| {

@@ -1,4 +1,4 @@
-//! The state that decides placement, to look at: lists, hints, positions, tables.
+//! The state that decides placement: lists, hints, positions, tables.
 
 use crate::base::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::base::types::{ClusterIdx, Order, SwpEntry, SwpOffset, SwpType};
@@ -7,7 +7,7 @@ use crate::machine::Swap;
 use crate::machine::device::SwapDevice;
 use crate::table::EntryKind;
 
-/// Lists and positions of one device.
+/// The lists and positions of one device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceDump {
     /// The device number.
@@ -16,22 +16,22 @@ pub struct DeviceDump {
     pub prio: i32,
     /// Slots in use.
     pub inuse_pages: u64,
-    /// Every list that is not empty, head first.
+    /// Every list that is not empty, from its head.
     pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
-    /// A rotational device's next slots by order, 0 for none.
+    /// Next slot of a rotational device by order, 0 for none.
     pub next: [u32; SWAP_NR_ORDERS],
 }
 
-/// One cluster to look at.
+/// The state of one cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClusterInfo {
-    /// Its number.
+    /// The cluster's number.
     pub idx: ClusterIdx,
     /// Slots in use, bad ones included.
     pub count: u32,
-    /// The list it is on.
+    /// The list that the cluster is on.
     pub flag: ClusterFlag,
-    /// The order it serves.
+    /// The order that the cluster serves.
     pub order: Order,
 }
 
@@ -59,21 +59,21 @@ impl Swap {
         hints
     }
 
-    /// Returns the hints of every CPU at virtual devices, by order; `SwpEntry::NONE` is no hint.
+    /// Returns the hints of every CPU into virtual devices, by order. `SwpEntry::NONE` means no hint.
     pub fn dump_virtual_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.virtual_hints));
         hints
     }
 
-    /// Returns the types in the order a folio tries them: virtual devices first.
+    /// Returns the types in the order in which a folio tries them: virtual devices first.
     pub fn dump_avail(&self) -> Vec<SwpType> {
         self.avail.lock().in_order()
     }
 }
 
 impl SwapDevice {
-    /// Returns every cluster, of a dynamic device those that exist, in order of their numbers.
+    /// Returns the clusters of the device in ascending order. A dynamic device has the clusters that exist now.
     pub fn cluster_infos(&self) -> impl Iterator<Item = ClusterInfo> {
         let nr_fixed = if self.clusters.is_dynamic() { 0 } else { self.clusters.len() };
         let fixed = (0..nr_fixed).map(ClusterIdx);
@@ -87,8 +87,8 @@ impl SwapDevice {
         })
     }
 
-    /// Returns every slot that is not free with its kind, in order of their numbers, bad ones too; a snapshot without locks.
-    /// Costs what exists, not what the device could have.
+    /// Returns every slot that is not free, bad slots included, with its kind, in ascending order. The result is a
+    /// snapshot without locks. The cost follows the clusters that exist, not the size of the device.
     pub fn slot_kinds(&self) -> impl Iterator<Item = (SwpOffset, EntryKind)> {
         let max_pages = self.max_pages();
         let slots = |idx: ClusterIdx| (0..SWAPFILE_CLUSTER).map(move |slot| idx.base().plus(slot));

@@ -1,4 +1,4 @@
-//! Answers about the state: counters, dumps, and the invariants that hold at any time.
+//! Reports of the state: counters, dumps, and the invariants that hold at any time.
 
 pub mod check;
 pub mod dump;

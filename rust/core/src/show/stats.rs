@@ -8,7 +8,8 @@ use crate::workingset::LruvecStat;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Returns every counter with its name: the kernel's where it has one, with the mTHP directory in front.
+    /// Returns every counter with its name. A counter that the kernel has too has the kernel's name, with the mTHP
+    /// directory in front.
     pub fn stats(&self) -> Vec<(String, u64)> {
         let mut stats = vec![
             ("nr_swap_pages".into(), self.nr_swap_pages().max(0) as u64),
@@ -43,7 +44,7 @@ impl Swap {
             ("swpout_refused", Event::SwpOutRefused),
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
-        // meminfo: the memory of the pools, and of the pages in them.
+        // As in meminfo: the memory of the pools, and the memory of the pages in them.
         let zswap = self.zswap();
         stats.push(("Zswap".into(), zswap.total_pages() * PAGE_SIZE as u64));
         stats.push(("Zswapped".into(), zswap.stat(ZswapStat::StoredPages) * PAGE_SIZE as u64));
@@ -67,7 +68,7 @@ impl Swap {
         stats
     }
 
-    /// Returns the bytes of all devices together; see [`Swap::percpu_bytes`] for what CPUs hold.
+    /// Returns the bytes that all devices take together. [`Swap::percpu_bytes`] returns the bytes of the CPUs.
     pub fn memory(&self) -> DeviceMemory {
         self.devices().iter().map(|device| device.memory()).fold(DeviceMemory::default(), |sum, one| DeviceMemory {
             static_bytes: sum.static_bytes + one.static_bytes,

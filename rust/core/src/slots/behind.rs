@@ -1,7 +1,8 @@
-//! What is behind the slots of a virtual device: reading it, letting go of it, and the reverse map's cache-only bit.
+//! The backing of virtual slots: reading it, releasing it, and the cache-only bit of the reverse map.
 //!
-//! Backing changes only in the hands of who has the folio over the slots locked, or who frees slots that no folio covers; the
-//! lock of the virtual cluster makes each step one. Order: virtual cluster, then the real one's.
+//! The backing of a slot changes in two places only: a thread that holds the lock of the folio over the slot, or a
+//! free of a slot that no folio covers. The lock of the virtual cluster makes each change atomic. Lock order: the
+//! virtual cluster, then the real cluster.
 
 use std::ops::Range;
 
@@ -14,8 +15,8 @@ use crate::memcg::{CounterKind, MemCgroup, MemcgStat};
 use crate::table::{Holder, Stored, VirtualWord};
 
 impl Operation<'_> {
-    /// Returns the number of a slot's entry. A look: only the lock of the folio over the slot keeps it. Kernel: `xa_load` of
-    /// the slot's tree, or the virtual word.
+    /// Returns the id of a slot's zswap entry. Without the lock of the folio over the slot the id is a hint. Kernel:
+    /// `xa_load` of the slot's tree, or the virtual word.
     pub(crate) fn zswap_id(&self, device: &SwapDevice, offset: SwpOffset) -> Option<ZswapId> {
         if !device.is_virtual() {
             return self.swap.zswap().map_get(device.entry_at(offset));
@@ -26,8 +27,9 @@ impl Operation<'_> {
         }
     }
 
-    /// Lets go of what is behind slots of a virtual device: real slots are free, and uncharged on v2, zswap entries are gone,
-    /// the words are NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel: `vswap_release_backing`.
+    /// Releases the backing of slots of a virtual device: frees real slots and, on v2, uncharges them; frees zswap
+    /// entries; sets the words to NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel:
+    /// `vswap_release_backing`.
     #[inline(never)]
     pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
         debug_assert!(device.is_virtual());
@@ -56,7 +58,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Frees a run of real slots, in one cluster, that no virtual slot names. Whoever was charged for it is not asked.
+    /// Frees a run of real slots that lies in one cluster and that no virtual word names. Charges of the run are the
+    /// caller's duty.
     pub(crate) fn free_unnamed_run(&mut self, first: SwpEntry, nr_pages: u32) {
         let device = self.device(first.ty()).expect("a device stays on while it backs a slot");
         let offset = first.offset();
@@ -65,8 +68,9 @@ impl Operation<'_> {
         self.clear_entries(device, &mut ci, table, offset.in_cluster(), nr_pages);
     }
 
-    /// Puts real slots behind `nr` consecutive slots of a virtual device; what was there is the caller's, to let go of first or
-    /// to keep as the source of the data. `ci` is the locked cluster of the slots; their folio is locked.
+    /// Stores a run of real slots as the backing of `nr` consecutive virtual slots. The old backing is the caller's:
+    /// the caller releases it first, or keeps it as the source of the data. `ci` is the locked cluster of the slots,
+    /// and their folio is locked.
     pub(crate) fn set_swapfile(&self, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32, first: SwpEntry) {
         let table = ci.table().expect("cached slots have a table");
         for i in 0..nr {
@@ -78,8 +82,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Says in the reverse map that a cached slot of a virtual device lost its last reference, or got its first. `ci` is its
-    /// locked cluster.
+    /// Sets or clears the cache-only bit in the reverse map of a cached slot of a virtual device, when the slot lost
+    /// its last reference or got its first. `ci` is the locked cluster.
     #[inline]
     pub(crate) fn mark_backing(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, holder: Holder) {
         if device.is_virtual()
@@ -95,7 +99,7 @@ impl Operation<'_> {
         device.clusters.mark_holder(entry.offset(), holder);
     }
 
-    /// Says whether a virtual slot names a real one as its backing. Kernel: the check of the reverse map.
+    /// Returns whether a virtual slot names a real slot as its backing. Kernel: the check of the reverse map.
     pub(crate) fn is_backed_by(&self, owner: SwpEntry, entry: SwpEntry) -> bool {
         let Some((device, offset)) = self.locate(owner) else { return false };
         let ci = device.clusters.lock(offset.cluster());
@@ -104,12 +108,13 @@ impl Operation<'_> {
 }
 
 impl Swap {
-    /// Forgets what slots of a device that is not virtual have in zswap. Their cluster is locked. Kernel: `zswap_invalidate`.
+    /// Frees the zswap entries of slots of a device that is not virtual. The cluster of the slots is locked. Kernel:
+    /// `zswap_invalidate`.
     pub(crate) fn zswap_invalidate_run(&self, device: &SwapDevice, first: SwpOffset, nr: u32) {
         self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
     }
 
-    /// Frees an entry that no slot names any more, and uncharges it. Takes spin locks only.
+    /// Frees a zswap entry that no slot names any more, and uncharges it. Locks: spin locks only.
     pub(crate) fn zswap_free(&self, id: ZswapId) {
         let entry = self.zswap.remove(id);
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
@@ -119,8 +124,8 @@ impl Swap {
         }
     }
 
-    /// Charges a group for compressed bytes, or uncharges it; memory in whole pages, and no limit is asked. Nobody on v1.
-    /// Kernel: `obj_cgroup_charge_zswap`.
+    /// Charges a group for compressed bytes, or uncharges it for negative `bytes`. Memory is charged in whole pages,
+    /// and no limit refuses the charge. On v1 nothing is charged. Kernel: `obj_cgroup_charge_zswap`.
     pub(crate) fn charge_zswap(&self, group: &MemCgroup, bytes: i64) {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return };
         group.count(MemcgStat::Zswapped, bytes.signum());

@@ -1,4 +1,4 @@
-//! References to slots: giving back, adding, looking. The last one given back frees the slot.
+//! References to slots: adding, giving back, reading. The last reference that is given back frees its slot.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
@@ -31,7 +31,7 @@ fn cluster_pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece
         .map(|piece| Piece { first: SwpOffset(piece.start as u32), nr_pages: (piece.end - piece.start) as u32 })
 }
 
-/// Takes the lock of a piece's cluster. Errors: `NotInUse` (ENOENT) there is no such cluster.
+/// Locks the cluster of a piece. Errors: `NotInUse` (ENOENT) when the cluster does not exist.
 #[inline]
 fn lock_piece(device: &SwapDevice, piece: Piece) -> Result<ClusterGuard<'_>> {
     let gone = || SwapError::NotInUse(device.entry_at(piece.first));
@@ -54,8 +54,8 @@ fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) ->
 }
 
 impl<'a> Operation<'a> {
-    /// Frees slots that are swapped out with one reference each, in a cluster that stays in use and was not full: the
-    /// common case of [`Operation::put_entries`], or nothing.
+    /// Frees slots that are swapped out with one reference each, in a cluster that stays partly used: the common case
+    /// of [`Operation::put_entries`]. Returns false, with nothing changed, in every other case.
     #[inline(always)]
     fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
         let Some((device, first)) = self.locate(entry) else { return false };
@@ -68,7 +68,8 @@ impl<'a> Operation<'a> {
             && self.put_uncached(device, &mut ci, Piece { first, nr_pages })
     }
 
-    /// Gives one reference to each slot back and frees those at zero. Kernel: `swap_put_entries_direct`.
+    /// Takes one reference from each slot and frees the slots whose count is then 0. Kernel:
+    /// `swap_put_entries_direct`.
     fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
         let piece = Piece { first, nr_pages };
@@ -79,7 +80,7 @@ impl<'a> Operation<'a> {
         self.put_pieces(device, first, nr_pages)
     }
 
-    /// Puts a range that reaches over cluster borders, or nothing of it.
+    /// Puts a range that crosses cluster borders, or none of it.
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
         for piece in cluster_pieces(first, nr_pages) {
@@ -91,7 +92,8 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Puts one piece of a range; `ci` is its cluster and is unlocked before cached slots are offered to reclaim.
+    /// Puts one piece of a range. `ci` is the locked cluster of the piece, and is unlocked before reclaim looks at
+    /// cached slots.
     fn put_locked(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
         if self.put_uncached(device, &mut ci, piece) {
             return Ok(());
@@ -99,7 +101,8 @@ impl<'a> Operation<'a> {
         self.put_mixed(device, ci, piece)
     }
 
-    /// Frees a piece whose slots are all swapped out with one reference, the common case; says whether it was one.
+    /// Frees a piece whose slots are all swapped out with one reference each, and returns whether the piece was of
+    /// this common kind.
     #[inline]
     fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
         let (slot, nr_pages) = (piece.first.in_cluster(), piece.nr_pages);
@@ -116,7 +119,7 @@ impl<'a> Operation<'a> {
         check_referenced(device, &ci, piece)?;
         let table = ci.table().expect("slots with references have a table");
         let mut need_reclaim = false;
-        // Start of the run of slots whose last reference this is; they are freed together.
+        // First slot of the run that loses its last reference here. Such a run is freed by one call.
         let mut batch = piece.slots().start;
         for slot in piece.slots() {
             let entry = table.get(slot);
@@ -140,7 +143,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Offers the cached slots of a piece to reclaim, folio by folio.
+    /// Calls `try_to_reclaim` for each folio over the slots of a piece.
     fn reclaim_unreferenced(&mut self, device: &SwapDevice, piece: Piece) {
         let end = piece.first.0 + piece.nr_pages;
         let mut at = piece.first.0;
@@ -170,9 +173,9 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Adds one reference to each slot of a piece; returns to how many.
+    /// Adds one reference to each slot of a piece; returns the number of slots that got one.
     fn dup_piece(&self, device: &SwapDevice, piece: Piece) -> (u32, Result<()>) {
-        // Another CPU may have freed a slot, or the cluster, since the caller's check.
+        // Another CPU may have freed a slot, or the cluster, after the caller's check.
         let ci = match lock_piece(device, piece).and_then(|ci| check_referenced(device, &ci, piece).map(|()| ci)) {
             Ok(ci) => ci,
             Err(error) => return (0, Err(error)),
@@ -189,12 +192,14 @@ impl<'a> Operation<'a> {
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in cluster_pieces(first, nr_done) {
             let ci = device.clusters.lock_used(piece.first.cluster());
-            // Not a plain decrement: the other references may have gone meanwhile, and then this frees the slots.
+            // A plain decrement would be wrong, because the other references may be gone by now. Then this put is the
+            // last one and frees the slots.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
     }
 
-    /// Gives back many runs of one order; runs in one cluster share its lock. Returns at the first bad one.
+    /// Puts many runs of one order. Runs in one cluster share one hold of its lock. Returns at the first run that
+    /// fails.
     fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
         let nr_pages = order.nr_pages();
         let mut nr_done = 0;
@@ -203,7 +208,7 @@ impl<'a> Operation<'a> {
                 Ok((device, first)) if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize => {
                     nr_done += self.put_while_in_cluster(device, first, nr_pages, &entries[nr_done..]);
                     match entries.get(nr_done) {
-                        // The next one is elsewhere or not of the common case; the general way sorts it out.
+                        // This run lies in another cluster, or is not of the common kind: the general way handles it.
                         Some(&entry) => self.put_entries(entry, nr_pages),
                         None => return (nr_done, Ok(())),
                     }
@@ -219,9 +224,10 @@ impl<'a> Operation<'a> {
         (nr_done, Ok(()))
     }
 
-    /// Frees runs as long as they lie in the first one's cluster and are the common case; returns how many.
+    /// Frees runs while they lie in the first run's cluster and are of the common kind; returns how many.
     ///
-    /// Counting and moving the cluster once at the end comes to the same as doing it run by run: nobody sees it between.
+    /// The cluster is counted and moved once, at the end. The result equals that of one move a run, because the
+    /// cluster lock hides the states between.
     fn put_while_in_cluster(
         &mut self,
         device: &SwapDevice,
@@ -256,10 +262,10 @@ impl<'a> Operation<'a> {
 }
 
 impl OnCpu<'_> {
-    /// Gives back one reference to each of `nr_pages` slots and frees those at zero.
+    /// Takes one reference from each of `nr_pages` slots and frees the slots whose count is then 0.
     ///
-    /// Errors: `BadRange`, `BadSlot` (EINVAL); `NoDevice`, `NotInUse` (ENOENT); nothing changed.
-    /// Kernel: `swap_put_entries_direct`.
+    /// Errors, with nothing changed: `BadRange`, `BadSlot` (EINVAL); `NoDevice`, `NotInUse` (ENOENT). Kernel:
+    /// `swap_put_entries_direct`.
     #[inline]
     pub fn put(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         if self.operation().put_in_used_cluster(entry, nr_pages) { Ok(()) } else { self.put_any(entry, nr_pages) }
@@ -272,7 +278,8 @@ impl OnCpu<'_> {
         result
     }
 
-    /// Gives back many runs; returns how many were, and the error of the one after them. Errors as [`OnCpu::put`].
+    /// Puts many runs. Returns the number of runs that were put, and the error of the run after them. Errors: as
+    /// [`OnCpu::put`].
     pub fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
         let result = self.operation().put_batch(order, entries);
         self.finish();
@@ -287,8 +294,9 @@ impl OnCpu<'_> {
 
     /// Adds one reference to each of `nr_pages` slots.
     ///
-    /// Errors: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW); nothing changed. Kernel: `swap_dup_entry_direct`;
-    /// differs: takes a range, and makes an extend table itself where the kernel asks its caller to.
+    /// Errors, with nothing changed: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW). Kernel:
+    /// `swap_dup_entry_direct`; differs: takes a range, and allocates an extend table itself, where the kernel's
+    /// caller allocates it.
     pub fn dup(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         self.operation().dup_entries(entry, nr_pages)
     }
@@ -312,7 +320,8 @@ impl OnCpu<'_> {
         Ok(ci.table().map_or(0, |table| ci.full_count(slot, table.get(slot))))
     }
 
-    /// Gives a hibernation slot back; a folio that readahead cached over it keeps it until it leaves the cache.
+    /// Frees a hibernation slot. A folio that readahead cached over the slot keeps the slot until the folio leaves
+    /// the cache.
     ///
     /// Errors: `NotHibernation` (ENOENT); as [`OnCpu::put`]. Kernel: `swap_free_hibernation_slot`.
     pub fn free_hibernation(&mut self, entry: SwpEntry) -> Result<()> {
@@ -325,7 +334,7 @@ impl OnCpu<'_> {
 }
 
 impl<'a> Operation<'a> {
-    /// Like `resolve`, for looking only: slot 0 has an entry too.
+    /// [`Operation::resolve`] for readers: slot 0, the header, has an entry too.
     #[inline]
     pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
         match self.locate(entry) {
@@ -336,7 +345,7 @@ impl<'a> Operation<'a> {
 }
 
 impl Swap {
-    /// Gives back one reference to each slot of a range. See [`OnCpu::put`].
+    /// Takes one reference from each slot of a range. See [`OnCpu::put`].
     #[inline]
     pub fn put(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.put(entry, nr_pages)
@@ -347,10 +356,10 @@ impl Swap {
         self.on_cpu(cpu)?.dup(entry, nr_pages)
     }
 
-    /// Gives back many runs. See [`OnCpu::put_batch`].
+    /// Puts many runs. See [`OnCpu::put_batch`].
     ///
-    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT) of any entry, and nothing changed; else those of the first bad
-    /// run, wrapped in `InBatch`: the runs before it are given back.
+    /// Errors: with nothing changed, `BadRange` (EINVAL) or `NoDevice` (ENOENT) of any run; else the error of the
+    /// first run that fails, wrapped in `InBatch`, and the runs before it are put.
     pub fn put_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         on_cpu.check_ranges(order, entries)?;
@@ -358,7 +367,8 @@ impl Swap {
         result.map_err(|error| SwapError::InBatch { nr_done, error: Box::new(error) })
     }
 
-    /// Adds one reference to every slot of many runs. Errors as [`Swap::put_batch`]; runs before keep theirs.
+    /// Adds one reference to every slot of many runs. Errors: as [`Swap::put_batch`]; the runs before the failing one
+    /// keep their references.
     pub fn dup_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         on_cpu.check_ranges(order, entries)?;

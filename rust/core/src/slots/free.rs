@@ -1,4 +1,4 @@
-//! Giving slots back: what happens to the entries, the cluster, the device and the lists.
+//! Freeing of slots: backing, owners, entries and the usage count.
 
 use crate::cluster::{ClusterFlag, ClusterGuard};
 use crate::machine::Operation;
@@ -7,9 +7,10 @@ use crate::slots::owner::LockedSlots;
 use crate::table::{SwapTable, SwapTableEntry};
 
 impl Operation<'_> {
-    /// Frees slots whose last reference is gone and moves the cluster. Kernel: `swap_entries_free`.
+    /// Frees slots whose last reference is gone and moves their cluster. Kernel: `swap_entries_free`.
     ///
-    /// `ci` is locked and has `table`; the slots lie in it and are in use with at most one reference.
+    /// `ci` is the locked cluster and has `table`. The slots lie in it and are in use with at most one reference
+    /// each.
     #[inline]
     pub(crate) fn free_entries(
         &mut self,
@@ -28,7 +29,8 @@ impl Operation<'_> {
         self.clear_entries(device, ci, table, slot, nr);
     }
 
-    /// Lets go of what the slots have elsewhere: out of line, as most devices have nothing.
+    /// Releases what the slots have outside their entries. The code is out of line, because most devices have nothing
+    /// there.
     #[cold]
     #[inline(never)]
     fn release_stored(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
@@ -39,7 +41,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Makes slots NULL that nobody is charged for any more.
+    /// Makes slots NULL that are already uncharged.
     #[inline]
     pub(super) fn clear_entries(
         &mut self,
@@ -59,7 +61,7 @@ impl Operation<'_> {
         self.count_freed(device, ci, nr);
     }
 
-    /// Counts slots that were just made NULL and moves their cluster.
+    /// Updates the usage counts for slots that were just made NULL, and moves their cluster.
     #[inline]
     pub(crate) fn count_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, nr: u32) {
         let was_full = ci.sub_count(nr);

@@ -1,4 +1,4 @@
-//! Where a cluster belongs after its slots changed, and whether its device is still tried.
+//! The list that a cluster belongs to after its slots changed, and whether allocation still tries its device.
 
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::Order;
@@ -7,7 +7,7 @@ use crate::machine::Operation;
 use crate::machine::device::{SwapDevice, SwpFlags};
 
 impl Operation<'_> {
-    /// Moves a cluster in which slots were freed, and relists a device that was full until now.
+    /// Moves a cluster in which slots were freed, and puts a device that was full back on the avail list.
     #[inline(never)]
     pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool) {
         if was_full {
@@ -22,8 +22,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Puts an empty cluster on the free list, or on the discard list; one that comes and goes, goes. Kernel:
-    /// `free_cluster`.
+    /// Moves an empty cluster to the free list or the discard list. A cluster of a dynamic device is destroyed
+    /// instead. Kernel: `free_cluster`.
     fn free_cluster(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
         if device.clusters.is_dynamic() {
             return ci.destroy();
@@ -38,7 +38,7 @@ impl Operation<'_> {
         ci.set_order(Order::ZERO);
     }
 
-    /// Puts a cluster where a scan leaves it. Kernel: `relocate_cluster`.
+    /// Moves a cluster to the list where it belongs after a scan. Kernel: `relocate_cluster`.
     #[inline]
     pub(crate) fn relocate(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
         if !ci.is_settled() {
@@ -62,29 +62,31 @@ impl Operation<'_> {
         }
     }
 
-    /// A slot was freed in a full device: it is tried again, behind its equals. Kernel: `add_to_avail_list`.
+    /// Puts a device on the avail list again after a slot was freed, behind the devices of equal priority. Kernel:
+    /// `add_to_avail_list`.
     fn add_to_avail(&mut self, device: &SwapDevice) {
         let mut avail = self.swap.avail.lock();
         let bit = 1 << device.ty().0;
-        // Checked under the lock: it may be going away, still be listed, or be full again by now.
+        // Checked under the avail lock, because meanwhile the device may be going away, may be listed again, or may
+        // be full again.
         if device.has(SwpFlags::WRITEOK) && avail.offlist & bit != 0 && !device.clusters.are_all_full() {
             avail.add(device);
         }
     }
 
-    /// The device has no free slot left: it is not tried any more. Kernel: `del_from_avail_list`.
+    /// Takes a device without free slots off the avail list. Kernel: `del_from_avail_list`.
     ///
-    /// Called before the slots that filled it are counted, as `vm_swap_full` is asked at that moment.
+    /// Runs before the slots that filled the device are counted, because `vm_swap_full` is evaluated at that moment.
     pub(crate) fn remove_full(&mut self, device: &SwapDevice) {
         {
             let mut avail = self.swap.avail.lock();
-            // A slot may have been freed meanwhile; then the device stays.
+            // If a slot was freed meanwhile, the device stays on the list.
             if device.clusters.are_all_full() && avail.offlist & (1 << device.ty().0) == 0 {
                 avail.remove(device);
             }
         }
         if self.swap.vm_swap_full() {
-            // Relaxed: the worker takes the cluster locks for whatever it looks at.
+            // Relaxed: the worker takes the lock of each cluster before it reads the cluster.
             device.is_reclaim_queued.store(true, std::sync::atomic::Ordering::Relaxed);
             *self.is_work_queued = true;
         }

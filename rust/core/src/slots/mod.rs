@@ -1,4 +1,4 @@
-//! Single slots and the slots of one folio: counts, and how a folio lets go of what it owns.
+//! Slots: reference counts of single slots, and the removal of a folio from its slots.
 
 pub(crate) mod alloc;
 mod behind;
@@ -18,10 +18,11 @@ use crate::slots::owner::{CacheExit, LockedSlots};
 use crate::table::{DupStep, Holder, PutStep, Shadow};
 
 impl<'a> Operation<'a> {
-    /// Takes a folio out of the cache and frees its slots without references; the cache's references stay with the
-    /// caller. Kernel: `__swap_cache_del_folio`.
+    /// Takes a folio out of the cache and frees its slots without references. The caller keeps the cache's references
+    /// to the folio. Kernel: `__swap_cache_del_folio`.
     ///
-    /// `ci` is the locked cluster of its slots. All counts 0: one free; some: one by one, ascending.
+    /// `ci` is the locked cluster of the slots. When all counts are 0 the slots are freed by one call, otherwise one
+    /// by one in ascending order.
     pub(crate) fn del_folio(
         &mut self,
         device: &SwapDevice,
@@ -58,8 +59,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Removes a folio if no slot of it has a reference, dirties it and drops the cache's references; says whether it
-    /// did. The caller has a reference of its own.
+    /// Removes a folio from the cache if no slot of the folio has a reference, marks the folio dirty, and drops the
+    /// cache's references to it. Returns whether the folio was removed. The caller holds a reference of its own to
+    /// the folio.
     pub(crate) fn del_unreferenced(&mut self, device: &SwapDevice, offset: SwpOffset, folio: &LockedFolio<'_>) -> bool {
         let mut ci = device.clusters.lock_used(offset.cluster());
         let table = ci.table().expect("cached slots have a table");
@@ -69,13 +71,14 @@ impl<'a> Operation<'a> {
         }
         self.del_folio(device, &mut ci, folio, CacheExit::Dropped(Shadow::default()));
         drop(ci);
-        // Its content is nowhere else any more.
+        // The folio is now the only copy of its data.
         folio.set(FolioFlags::DIRTY);
         folio.put_refs(folio.nr_pages());
         true
     }
 
-    /// Adds one reference to a slot. `ci` is locked and the entry has a count. Errors: `CountOverflow` (EOVERFLOW).
+    /// Adds one reference to a slot. `ci` is the locked cluster, and the entry is of a kind with a count. Errors:
+    /// `CountOverflow` (EOVERFLOW).
     pub(crate) fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
         let table = ci.table().expect("a slot in use has a table");
         if table.get(slot).is_cache_only() {
@@ -97,7 +100,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Takes one reference from a slot that has one; frees nothing. `ci` is locked.
+    /// Takes one reference from a slot whose count is not 0, and frees nothing. `ci` is the locked cluster.
     pub(crate) fn put_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) {
         let table = ci.table().expect("a slot in use has a table");
         let entry = table.get(slot);

@@ -1,8 +1,8 @@
-//! Who pays for slots: what each step of swap-out, swap-in, removal and free does to the counters of groups.
+//! Owners of slots: the effect of each step of swap-out, swap-in, removal and free on the counters of groups.
 //!
-//! Everything here adds, subtracts and pins: nothing sleeps or reclaims, so all of it may run under a cluster lock. What
-//! may reclaim, the charge of memory itself, is in `memcharge`. Which rule holds the options say; `docs/memcg.md` has them
-//! side by side.
+//! The functions here add, subtract and pin. They never sleep and never reclaim, so they may run under a cluster
+//! lock. The charge of memory may reclaim and stands in `reclaim/charge.rs`. The options of the memory controller
+//! choose the rule; `docs/memcg.md` compares the rules.
 
 use std::ops::Range;
 
@@ -15,29 +15,30 @@ use crate::machine::{Event, Operation};
 use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore};
 use crate::table::{Shadow, SwapTable};
 
-/// What a swap-in saw of its slots before it took them.
+/// The state of a range of slots as a swap-in read it, before it inserts a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SeenSlots {
-    /// The target's shadow.
+    /// The shadow of the target slot.
     pub(crate) shadow: Shadow,
-    /// Private id of who is charged for the slots, 0 for nobody.
+    /// Private id of the group that is charged for the slots, or 0.
     pub(crate) owner: MemcgId,
-    /// Some slot of the range has as many references as make it shared.
+    /// Some slot of the range has enough references to count as shared.
     pub(crate) is_shared: bool,
 }
 
-/// How a folio leaves the swap cache, which decides what its slots remember.
+/// The way in which a folio leaves the swap cache. The way decides what the slots record.
 #[derive(Clone, Copy)]
 pub(crate) enum CacheExit<'l> {
-    /// Reclaimed: the slots record its eviction, at the group given, and who pays.
+    /// Reclaimed: the slots record the eviction at the given group, and the group that is charged for the slots.
     Reclaimed(&'l dyn Fn(Option<&MemCgroup>) -> Shadow),
-    /// Not reclaimed: the slots record who pays, or what is given when nobody does.
+    /// Not reclaimed: the slots record the group that is charged for them, or the given shadow when no group is.
     Dropped(Shadow),
-    /// Not charged, because its charge failed: the slots get back exactly what is given.
+    /// The charge of the folio failed: the slots get the given shadow back unchanged.
     Uncharged(Shadow),
 }
 
-/// What slots record that a folio leaves: those that somebody refers to, and those that are freed at once.
+/// The shadows that slots record when their folio leaves: one for slots with references, one for slots that are freed
+/// at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotShadows {
     pub(crate) referenced: Shadow,
@@ -51,21 +52,21 @@ impl SlotShadows {
 }
 
 impl MemCgroups {
-    /// Moves a charge of swap to another group; nobody's limit is asked. Kernel: the charge and uncharge around
+    /// Moves a charge of swap to another group. No limit refuses the move. Kernel: the charge and uncharge around
     /// `mem_cgroup_private_id_get_online`.
     fn move_swap_charge(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
         self.charge(to, CounterKind::Swap, nr_pages);
         self.uncharge(from, CounterKind::Swap, nr_pages);
     }
 
-    /// Moves a charge of swap and what is counted of it.
+    /// Moves a charge of swap, and the statistic of it, to another group.
     fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
         self.move_swap_charge(from, to, nr_pages);
         to.count(MemcgStat::Swap, nr_pages as i64);
         from.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Uncharges slots of one recorded owner and gives their pins back. Kernel: `mem_cgroup_uncharge_swap`.
+    /// Uncharges slots of one recorded owner and drops the owner's pins. Kernel: `mem_cgroup_uncharge_swap`.
     pub(crate) fn uncharge_swap(&self, owner: MemcgId, nr_pages: u64) {
         if let Some(group) = self.lookup(owner) {
             self.uncharge_slots_of(group, nr_pages);
@@ -73,13 +74,13 @@ impl MemCgroups {
         }
     }
 
-    /// Uncharges slots of a group, which stays recorded as their owner.
+    /// Uncharges slots of a group and keeps the group recorded as their owner.
     fn uncharge_slots_of(&self, group: &MemCgroup, nr_pages: u64) {
         self.uncharge(group, CounterKind::Swap, nr_pages);
         group.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Charges slots of a group, or says which level refused, which the group is told. Kernel:
+    /// Charges slots to a group. Returns the level whose limit refused, after it raised the group's events. Kernel:
     /// `mem_cgroup_try_charge_swap`.
     fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
         self.try_charge(group, CounterKind::Swap, nr_pages).inspect_err(|_| {
@@ -90,11 +91,11 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Hands what a folio is charged with over to its slots. Kernel: `memcg1_swapout`. v1 only.
+    /// Moves the charge of a folio to its slots. v1 only. Kernel: `memcg1_swapout`.
     fn memcg1_swapout(&self, folio: Folio<'_>, owner: &MemCgroup, payer: &MemCgroup) {
         let nr_pages = u64::from(folio.nr_pages());
         payer.count(MemcgStat::Swap, nr_pages as i64);
-        // Off its list first: the list is found by the group.
+        // The folio leaves its LRU list first, because the list is found through the group.
         folio.lru_del();
         folio.unbind(self);
         self.uncharge(owner, CounterKind::Memory, nr_pages);
@@ -123,7 +124,7 @@ pub(crate) struct Payer<'s> {
 }
 
 impl<'a> Operation<'a> {
-    /// Says who pays for a slot that is swapped out, 0 for nobody. `ci` is its locked cluster.
+    /// Returns the group that is charged for a swapped-out slot, or 0. `ci` is the locked cluster.
     #[inline]
     pub(crate) fn slot_owner(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> MemcgId {
         let recorded = ci.owner(slot);
@@ -136,7 +137,8 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Charges the slots that a locked folio just got to its group. Step OUT2. Errors: `OverLimit` (ENOMEM), nothing changed.
+    /// Charges the new slots of a locked folio to the folio's group. Step OUT2. Errors: `OverLimit` (ENOMEM), with
+    /// nothing changed.
     ///
     /// Kernel: `mem_cgroup_try_charge_swap`.
     pub(crate) fn try_charge_swap(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
@@ -146,7 +148,7 @@ impl<'a> Operation<'a> {
         if !groups.do_memsw_account() {
             let is_record = groups.options().owner_store.is_record();
             let payer = if is_record { groups.id_get_online(own, nr_pages) } else { own };
-            // Virtual slots have an owner who is charged once there are real ones behind them.
+            // The owner of virtual slots is charged later, when real slots are put behind them.
             let is_virtual = self.folio_slots(folio.folio())?.0.is_virtual();
             if !is_virtual && let Err(level) = groups.try_charge_slots(payer, nr_pages) {
                 let error = self.refused_swap(level, nr_pages);
@@ -163,14 +165,14 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Says, to hooks too, that a charge of swap was refused.
+    /// Returns the error of a refused charge of swap, and queues a notice for the hooks.
     fn refused_swap(&self, level: &MemCgroup, nr_pages: u64) -> SwapError {
         self.swap.policies.note(LimitNotice { group: level.css(), limit: LimitKind::Swap, nr_pages });
         self.swap.over_limit(level, CounterKind::Swap, nr_pages)
     }
 
-    /// Returns how many slots of a locked cluster their owner is charged for: of virtual ones those that have a real one
-    /// behind them. On v1 all are, as memory and swap are one charge.
+    /// Returns the number of slots of a locked cluster that their owner is charged for. Of virtual slots these are
+    /// the slots with a real slot behind them. On v1 all slots count, because memory and swap are one charge there.
     pub(crate) fn nr_charged(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, mut slots: Range<usize>) -> u64 {
         if !device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
             return slots.len() as u64;
@@ -183,7 +185,7 @@ impl<'a> Operation<'a> {
         nr
     }
 
-    /// [`Operation::nr_charged`] of the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
+    /// [`Operation::nr_charged`] for the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
     fn nr_charged_of(&self, folio: Folio<'_>) -> Result<u64> {
         let (device, offset) = self.folio_slots(folio)?;
         let slot = offset.in_cluster();
@@ -194,8 +196,8 @@ impl<'a> Operation<'a> {
         Ok(self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize))
     }
 
-    /// Returns who is charged when a slot of a virtual device gets a real one behind it, and when it loses it. `ci` is its
-    /// locked cluster. v2 only; on v1 nobody is.
+    /// Returns the group to charge when a real slot is put behind a virtual slot, and to uncharge when the real slot
+    /// is freed. On v1 there is none. `ci` is the locked cluster of the virtual slot.
     fn backing_payer(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg().filter(|groups| !groups.do_memsw_account())?;
         match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
@@ -207,8 +209,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Charges the owner of a locked cached folio's virtual slots for the real ones they are about to get. Errors:
-    /// `OverLimit` (ENOMEM), nothing changed; `NotCached` (EINVAL). Kernel: the second step of vswap's charging.
+    /// Charges the owner of a locked cached folio's virtual slots for the real slots that will be put behind them.
+    /// Errors: `OverLimit` (ENOMEM), with nothing changed; `NotCached` (EINVAL). Kernel: the second step of vswap's
+    /// charging.
     pub(crate) fn try_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         let nr_pages = u64::from(folio.nr_pages());
         let Some(payer) = self.payer_of(folio)? else { return Ok(()) };
@@ -216,7 +219,7 @@ impl<'a> Operation<'a> {
         groups.try_charge_slots(payer, nr_pages).map_err(|level| self.refused_swap(level, nr_pages))
     }
 
-    /// Takes back what [`Operation::try_charge_backing`] charged. Errors: `NotCached` (EINVAL).
+    /// Reverts [`Operation::try_charge_backing`]. Errors: `NotCached` (EINVAL).
     pub(crate) fn cancel_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         if let (Some(payer), Some(groups)) = (self.payer_of(folio)?, self.swap.memcg()) {
             groups.uncharge_slots_of(payer, folio.nr_pages().into());
@@ -231,24 +234,25 @@ impl<'a> Operation<'a> {
         Ok(self.backing_payer(&ci, table, offset.in_cluster()))
     }
 
-    /// Uncharges the owner of a virtual slot for the real one that it loses. `ci` is its locked cluster.
+    /// Uncharges the owner of a virtual slot whose real slot is freed. `ci` is the locked cluster.
     pub(crate) fn uncharge_backing(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) {
         if let (Some(payer), Some(groups)) = (self.backing_payer(ci, table, slot), self.swap.memcg()) {
             groups.uncharge_slots_of(payer, 1);
         }
     }
 
-    /// Gives a folio that nobody pays for to root, which is never charged; returns who pays. A cached folio has a group.
+    /// Binds a folio without a group to root, which is never charged, and returns the folio's group. Every cached
+    /// folio has a group.
     pub(crate) fn bind_to_root(&self, folio: Folio<'_>) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg()?;
         if folio.css().is_none() {
-            // Root's lists have those that nobody pays for, too: the folio stays where it is.
+            // The lists of root also hold folios without a group, so the folio keeps its place.
             folio.bind(groups, groups.root());
         }
         self.swap.group_of(folio)
     }
 
-    /// Says that a folio found no slot. Kernel: the other half of `mem_cgroup_try_charge_swap`.
+    /// Raises the event of a folio that found no slot. Kernel: the other half of `mem_cgroup_try_charge_swap`.
     pub(crate) fn fail_swap(&self, folio: Folio<'_>) {
         if let (Some(groups), Some(group)) = (self.swap.memcg(), self.swap.group_of(folio))
             && !groups.do_memsw_account()
@@ -257,7 +261,8 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Returns how many slots of a locked cached folio are charged to the folio's own group because nobody else is recorded.
+    /// Returns the number of slots of a locked cached folio that are charged to the folio's group because no other
+    /// owner is recorded.
     pub(crate) fn nr_owned_slots(&self, folio: &LockedFolio<'_>) -> u64 {
         let Some(groups) = self.swap.memcg() else { return 0 };
         let Ok((device, offset)) = self.folio_slots(folio.folio()) else { return 0 };
@@ -274,7 +279,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Writes who pays for the slots of a locked cached folio beside their entries.
+    /// Records the owner of a locked cached folio's slots beside their entries.
     fn record_owner(&mut self, folio: Folio<'_>, id: MemcgId) -> Result<()> {
         let (device, offset) = self.folio_slots(folio)?;
         let mut ci = device.clusters.lock_used(offset.cluster());
@@ -282,9 +287,12 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Settles what the slots of a folio were charged with, now that its memory is charged to `payer` and it is bound.
+    /// Settles the charge of a folio's slots, after the folio's memory was charged to `payer` and the folio was
+    /// bound.
     ///
-    /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step IN3. Errors: `NotCached`.
+    /// With `keeps_owner` the slots keep a dead group as their owner although `payer` is charged for the memory.
+    /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step IN3. Errors:
+    /// `NotCached`.
     pub(crate) fn settle_swapin(&mut self, folio: &LockedFolio<'_>, owner: MemcgId, payer: Payer<'_>) -> Result<()> {
         let groups = self.swap.memcg().expect("it was charged");
         let nr_pages = u64::from(folio.nr_pages());
@@ -307,13 +315,13 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// The owner was in the shadow: from now on it is the folio's.
+    /// Makes the folio the place where the owner is recorded. Before, the shadow recorded the owner.
     fn settle_shadow(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
         let nr_pages = u64::from(folio.nr_pages());
         match (keeps_owner, groups.do_memsw_account()) {
-            // The slots stay the dead owner's, pins and all, under a folio of another group.
+            // The slots keep the dead group as owner, with its pins, under a folio of another group.
             (true, false) => self.record_owner(folio.folio(), owner.id()),
             (true, true) => {
                 groups.uncharge_swap(owner.id(), nr_pages);
@@ -333,7 +341,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The owner is recorded beside the entries, where it stays on v2.
+    /// Settles slots whose owner is recorded beside the entries. On v2 the owner stays recorded there.
     fn settle_record(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
@@ -350,7 +358,8 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Decides what the slots of a locked folio record that leaves the cache, and moves charges and pins accordingly. Kernel: the owner step of `__swap_cache_del_folio`.
+    /// Returns the shadows for the slots of a locked folio that leaves the cache, and moves charges and pins
+    /// accordingly. `ci` is the locked cluster. Kernel: the owner step of `__swap_cache_del_folio`.
     pub(crate) fn removal_shadows(
         &mut self,
         at: LockedSlots<'_, '_>,
@@ -386,7 +395,7 @@ impl<'a> Operation<'a> {
         }
         let kept = ci.owner(slots.start);
         if kept.0 != 0 {
-            // Pins and charge are there since the folio came in: they go on in the shadow.
+            // The pins and the charge exist since the swap-in. From here on the shadow records their owner.
             ci.set_owner(slots.start, slots.len(), MemcgId(0));
             return recorded(groups.lookup(kept).expect("pinned by the slots"));
         }
@@ -411,7 +420,7 @@ impl<'a> Operation<'a> {
         records
     }
 
-    /// v1, not reclaimed: the folio keeps its charge, so slots that live on need one of their own.
+    /// v1, not reclaimed: the folio keeps its charge, so slots that still have references need a charge of their own.
     fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: Range<usize>, own: &MemCgroup) -> SlotShadows {
         let groups = self.swap.memcg().expect("the folio has a group");
         let table = ci.table().expect("cached slots have a table");
@@ -426,8 +435,8 @@ impl<'a> Operation<'a> {
         SlotShadows { referenced: Shadow { memcg: payer.id(), ..Shadow::default() }, unreferenced }
     }
 
-    /// Uncharges slots that are about to be NULL, one call a run of equal owner; virtual ones have lost what was behind
-    /// them. Kernel: in `swap_entries_free`.
+    /// Uncharges slots that will be made NULL, with one call for each run of equal owner. Virtual slots have no
+    /// backing any more. Kernel: in `swap_entries_free`.
     #[inline(never)]
     pub(crate) fn uncharge_slots(&self, groups: &MemCgroups, table: &SwapTable, at: LockedSlots<'_, '_>) {
         let LockedSlots { device, ci, slots } = at;

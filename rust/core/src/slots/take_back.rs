@@ -1,4 +1,4 @@
-//! Taking cached slots back: one slot, one full cluster, and the workers.
+//! Taking cached slots back: from one folio, from full clusters, and by the workers.
 
 use std::sync::atomic::Ordering;
 
@@ -12,45 +12,46 @@ use crate::machine::profile::SyncDiscard;
 use crate::machine::{Event, OnCpu, Operation, Swap, Workers};
 use crate::table::SwapTableEntry;
 
-/// When a cached slot may be taken back. Kernel: the `TTRS_*` flags.
+/// The condition for taking a cached slot back. Kernel: the `TTRS_*` flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReclaimWhen {
-    /// Always.
+    /// No condition.
     Anyway,
-    /// If nothing maps the folio, or swap is over half full.
+    /// The folio is unmapped, or swap is over half full.
     UnmappedOrFull,
 }
 
-/// How many pages `try_to_reclaim` found and what became of them.
+/// The pages that `try_to_reclaim` found, and their fate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reclaimed {
     /// No folio caches the slot.
     Nothing,
-    /// A folio of so many pages does, and keeps its slots.
+    /// A folio of this many pages caches the slot and keeps its slots.
     Kept(u32),
-    /// A folio of so many pages did; its slots are free.
+    /// A folio of this many pages cached the slot. Its slots are free now.
     Freed(u32),
 }
 
-/// Budget of a pass over full clusters.
+/// Number of full clusters that one pass visits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Budget {
-    /// One cluster: from a search for room.
+    /// One cluster. A search for room uses this.
     One,
-    /// As many as the slots in use would fill: from reclaim_work.
+    /// As many clusters as the slots in use would fill. reclaim_work uses this.
     Force,
 }
 
 /// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
 ///
-/// A frozen folio is waited for: who froze it holds the local lock of another CPU and is about to change the entry.
+/// The loop waits for a frozen folio, because the thread that froze it holds the local lock of another CPU and is
+/// about to change the entry.
 #[inline]
 pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
     let mut round = 0;
     loop {
         let pfn = device.get(offset).pfn()?;
         if let Some(folio) = swap.memory_of_folios().folio(pfn).try_get()
-            // The page may have been freed and reused between the two.
+            // The page may have been freed and reused between the two reads of the entry.
             && device.get(offset).pfn() == Some(pfn)
         {
             return Some(folio);
@@ -63,7 +64,7 @@ pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffs
 impl<'a> Operation<'a> {
     /// Takes the folio of a cached slot out of the cache if that frees its slots. Kernel: `__try_to_reclaim_swap`.
     ///
-    /// No cluster lock is held. Never waits for the folio lock.
+    /// No cluster lock is held. The folio lock is only tried.
     pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
         let entry = device.entry_at(offset);
         if let Some(owner) = device.get(offset).owner() {
@@ -75,7 +76,8 @@ impl<'a> Operation<'a> {
             let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(nr_pages) };
             let covers = folio.covers(entry);
             let is_wanted = when == ReclaimWhen::Anyway || !folio.is_mapped() || self.swap.vm_swap_full();
-            // A large folio was split or another is there since it was looked up: then `covers` is false, or this is it.
+            // The folio may have been split or replaced after the lookup. Then `covers` is false, or the number of
+            // pages is that of the folio found now.
             let nr_pages = folio.nr_pages();
             let first = SwpOffset(offset.0 - offset.0 % nr_pages);
             let is_freed = covers
@@ -93,8 +95,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Takes the folio over the virtual slot that a real slot backs out of the cache if that frees them. Counts the one real
-    /// slot only: the others of its run may be elsewhere. Kernel: the scanner's way through the reverse map.
+    /// Takes the folio over a virtual slot out of the cache if that frees the slot, which frees the real slot `entry`
+    /// behind it. Counts that one real slot only, because the rest of its run may back other folios. Kernel: the
+    /// scanner's way through the reverse map.
     fn try_to_reclaim_owner(&mut self, owner: SwpEntry, entry: SwpEntry) -> Reclaimed {
         let Some((device, offset)) = self.locate(owner) else { return Reclaimed::Kept(1) };
         let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Kept(1) };
@@ -113,7 +116,7 @@ impl<'a> Operation<'a> {
         Reclaimed::Freed(1)
     }
 
-    /// Takes cached slots of full clusters back. Kernel: `swap_reclaim_full_clusters`.
+    /// Takes back the cached slots of full clusters. Kernel: `swap_reclaim_full_clusters`.
     pub(crate) fn reclaim_full(&mut self, device: &SwapDevice, budget: Budget) {
         let mut budget = match budget {
             Budget::One => 1,
@@ -149,13 +152,14 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Discards the clusters that wait for it and frees them; returns how many. Kernel: `swap_do_scheduled_discard`.
+    /// Discards the clusters that wait for a discard, and frees them; returns how many. Kernel:
+    /// `swap_do_scheduled_discard`.
     pub(crate) fn discard_clusters(&mut self, device: &SwapDevice) -> u64 {
         let mut nr = 0;
         while let Some(idx) = device.clusters.take_discard() {
             let end = (idx.base().0 as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
             if device.storage().discard(idx.base(), end - idx.base().0).is_err() {
-                // The slots are free either way; only the space stays taken.
+                // A refused discard still frees the slots; only the space on the storage stays allocated.
                 self.counters.count(Event::DiscardErrors, 1);
             }
             device.clusters.lock_used(idx).finish_discard();
@@ -165,7 +169,8 @@ impl<'a> Operation<'a> {
         nr
     }
 
-    /// Discards on the first device, in priority order, that has something to; says whether one had.
+    /// Discards clusters of the first device, in priority order, that has clusters waiting. Returns whether there was
+    /// one.
     ///
     /// Kernel: `swap_sync_discard`.
     pub(crate) fn sync_discard(&mut self) -> bool {
@@ -177,12 +182,12 @@ impl<'a> Operation<'a> {
         device.is_some_and(|device| self.discard_clusters(device) > 0)
     }
 
-    /// Runs queued work of every device; returns slots and clusters released.
+    /// Runs the queued work of every device; returns the number of slots and clusters that were freed.
     pub(crate) fn work(&mut self) -> u64 {
         *self.is_work_queued = false;
         let mut nr = 0;
         for device in self.devices.iter().flatten() {
-            // Relaxed: taking the flag says nothing about data; see `remove_full`.
+            // Relaxed: the flag publishes no data; see `remove_full`.
             if device.is_reclaim_queued.swap(false, Ordering::Relaxed) {
                 let before = self.swap.inuse_pages(device.ty());
                 self.reclaim_full(device, Budget::Force);
@@ -197,7 +202,7 @@ impl<'a> Operation<'a> {
 }
 
 impl OnCpu<'_> {
-    /// Runs the work that the operation just done has queued, in inline mode.
+    /// Runs the work that the last operation queued, when workers run inline.
     #[inline]
     pub(crate) fn finish(&mut self) {
         if self.has_queued_work() && self.swap().workers == Workers::Inline {

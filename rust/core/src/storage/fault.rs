@@ -1,4 +1,4 @@
-//! A storage that fails as planned, over any other.
+//! A wrapper that makes the calls of another storage fail, late or torn, as planned.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,27 +14,27 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// A delay shorter than this is spun, as a sleep would take this long at the least.
+/// A shorter delay is spun, because a sleep takes at least this long.
 const SLEEP_NS_MIN: u64 = 100_000;
 
-/// What is to fail and when; the default is nothing.
+/// The faults to inject. The default injects none.
 ///
-/// For each call it is first seen whether it is the counted one, then whether it is torn, then the dice are thrown.
+/// Each call is first compared with the counted call, then with the torn write, then with the probability.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FaultPlan {
-    /// The n-th write from now fails, 1 is the next; once.
+    /// Number of the write that fails, once. 1 is the next write.
     pub fail_write_in: Option<u64>,
-    /// The n-th read from now fails, 1 is the next; once.
+    /// Number of the read that fails, once. 1 is the next read.
     pub fail_read_in: Option<u64>,
-    /// Each write fails with this probability, 0.0..=1.0.
+    /// Probability that a write fails, 0.0..=1.0.
     pub write_error_probability: f64,
-    /// Each read fails with this probability, 0.0..=1.0.
+    /// Probability that a read fails, 0.0..=1.0.
     pub read_error_probability: f64,
-    /// The errno of failures by count or by probability; a torn write is EIO.
+    /// errno of a failure by number or by probability. A torn write fails with EIO.
     pub errno: i32,
-    /// Of the next write only so many pages reach the storage below, then it fails with EIO; once.
+    /// Number of pages of the next write that reach the storage below before the write fails with EIO, once.
     pub tear_write_pages: Option<u32>,
-    /// Each write, read and discard takes so much longer.
+    /// Delay of each write, read and discard.
     pub delay_ns: u64,
 }
 
@@ -69,14 +69,14 @@ pub struct Faulty {
     state: SpinMutex<State>,
 }
 
-/// What becomes of one write.
+/// The fate of one write.
 enum Fate {
     Passes,
     Fails(Errno),
     Tears(u32),
 }
 
-/// Counts down; says whether this was the one.
+/// Counts down; returns whether this call is the counted one.
 fn is_due(count: &mut Option<u64>) -> bool {
     *count = count.map(|n| n.saturating_sub(1));
     count.take_if(|n| *n == 0).is_some()
@@ -123,7 +123,7 @@ fn wait(delay_ns: u64) {
 }
 
 impl Faulty {
-    /// Passes everything on until a plan is set; equal seeds throw equal dice.
+    /// Makes a wrapper without faults. Equal seeds give equal draws.
     pub fn new(inner: Arc<dyn SwapStorage>, seed: u64) -> Self {
         let (plan, rng) = (FaultPlan::default(), ChaCha8Rng::seed_from_u64(seed));
         let state =
@@ -131,7 +131,8 @@ impl Faulty {
         Self { inner, state: SpinMutex::new(state) }
     }
 
-    /// Replaces the plan; calls that begin later follow it. Errors: `BadShare`, `OutOfRange` (EINVAL), and the old plan stays.
+    /// Replaces the plan for calls that begin later. Errors: `BadShare`, `OutOfRange` (EINVAL), with
+    /// the old plan kept.
     pub fn set_plan(&self, plan: FaultPlan) -> Result<()> {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
@@ -147,7 +148,7 @@ impl Faulty {
         Ok(())
     }
 
-    /// Returns the plan as it stands: counts go down, what happens once is gone when it has happened.
+    /// Returns the rest of the plan: counts have gone down, and a fault that happened is gone.
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }
@@ -212,7 +213,7 @@ impl SwapStorage for Faulty {
         self.inner.discard(first, nr_pages)
     }
 
-    /// The figures of the storage below, then our own counts of calls.
+    /// Returns the figures of the storage below, then this wrapper's counts of calls.
     fn stats(&self) -> StorageStats {
         let mut stats = self.inner.stats();
         let state = self.state.lock();

@@ -1,4 +1,4 @@
-//! Slots without a place for pages: what they hold is elsewhere, in zswap or in zero marks.
+//! A device without a place for pages. The data of its slots is in zswap, in zero marks, or behind its virtual words.
 
 use std::fs;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::{DeviceSpec, GhostSpec};
 
-/// A virtual device has so many times the slots that the machine has pages of memory.
+/// Slots of a ghost for each page of the machine's memory.
 const RAM_FACTOR: u64 = 8;
 
 /// The storage of a ghost device. Kernel: a swap file of one page, or `/dev/ghostswap`.
@@ -24,15 +24,15 @@ pub struct Ghost {
 }
 
 impl Ghost {
-    /// A ghost of `max_pages` slots, header included. Errors: `DeviceTooSmall` (EINVAL).
+    /// Makes a ghost of `max_pages` slots, header included. Errors: `DeviceTooSmall` (EINVAL).
     pub fn new(max_pages: u32, spec: GhostSpec) -> Result<Self> {
         let spec = DeviceSpec { is_block_device: false, ghost: Some(spec), ..DeviceSpec::new(max_pages) };
         spec.check()?;
         Ok(Self { spec })
     }
 
-    /// A ghost for a machine with so much memory: whole clusters of it, eight times, as far as slots have numbers. Errors:
-    /// `DeviceTooSmall` (EINVAL). Kernel: `setup_ghost_swap`.
+    /// Makes a ghost for a machine with `ram_pages` pages of memory: eight slots a page, in whole clusters, up to the
+    /// largest slot number. Errors: `DeviceTooSmall` (EINVAL). Kernel: `setup_ghost_swap`.
     pub fn for_ram(ram_pages: u64, spec: GhostSpec) -> Result<Self> {
         let cluster = u64::from(SWAPFILE_CLUSTER);
         let wanted = ram_pages.div_ceil(cluster).saturating_mul(cluster * RAM_FACTOR);
@@ -40,7 +40,7 @@ impl Ghost {
         Self::new(wanted.min(most) as u32, spec)
     }
 
-    /// A ghost of the size that a swap header says, in a file of nothing but that page.
+    /// Makes a ghost of the size in a swap header. The file consists of the header page only.
     ///
     /// Errors: `Io`; `BadHeader`, `TooManyBadPages`, `BadPagesOnFile` (EINVAL).
     pub fn open(path: &Path, spec: GhostSpec) -> Result<Self> {
@@ -75,12 +75,12 @@ impl SwapStorage for Ghost {
         StorageTraits::empty()
     }
 
-    /// Refuses: every write passes here, whoever wants it. Errors: `GhostWrite` (ENOSPC).
+    /// Refuses every write to the device. Errors: `GhostWrite` (ENOSPC).
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
         Err(SwapError::GhostWrite { first: first.0, nr_pages: (data.len() / PAGE_SIZE) as u32 })
     }
 
-    /// There is nothing to read: what asks here has lost its page. Errors: `Io` (EIO).
+    /// Fails, because a read that gets here has lost its page. Errors: `Io` (EIO).
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
         Err(Call::new("read", self.kind(), first, data.len()).failed(Errno::IO, "a ghost keeps no pages"))
     }

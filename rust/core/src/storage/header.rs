@@ -13,21 +13,21 @@ const MAGIC: &[u8; 10] = b"SWAPSPACE2";
 const MAGIC_AT: usize = PAGE_SIZE - MAGIC.len();
 const VERSION: u32 = 1;
 
-/// What a swap header says. Kernel: `union swap_header`.
+/// The content of a swap header. Kernel: `union swap_header`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SwapHeader {
-    /// Number of the last page; the device has one page more.
+    /// Number of the last page. The device has one page more.
     pub last_page: u32,
-    /// Pages that are never used, ascending as listed.
+    /// Pages that are never used, ascending.
     pub bad_pages: Vec<u32>,
-    /// The volume's UUID.
+    /// UUID of the volume.
     pub uuid: [u8; 16],
-    /// The volume's label, at most 16 bytes.
+    /// Label of the volume, at most 16 bytes.
     pub label: String,
 }
 
 impl SwapHeader {
-    /// Reads a header page of either byte order. Errors: `BadHeader`, `TooManyBadPages` (EINVAL).
+    /// Parses a header page of either byte order. Errors: `BadHeader`, `TooManyBadPages` (EINVAL).
     ///
     /// Kernel: `read_swap_header`.
     pub fn parse(page: &[u8]) -> Result<Self> {

@@ -1,4 +1,4 @@
-//! Where the pages of a device go: one trait, and the storages that implement it.
+//! Storages: the trait for a place of page data, and its implementations.
 
 mod fault;
 mod file;
@@ -28,66 +28,70 @@ use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
 bitflags::bitflags! {
-    /// What a storage asks of those who use it.
+    /// Properties of a storage that its callers must respect.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct StorageTraits: u32 {
-        /// A call is as fast as memory: no readahead, and swap-in drops the slot. Kernel: `SWP_SYNCHRONOUS_IO`.
+        /// A call is as fast as memory, so there is no readahead, and a swap-in frees the slot. Kernel:
+        /// `SWP_SYNCHRONOUS_IO`.
         const SYNCHRONOUS_IO = 1 << 0;
-        /// Pages must not change while they are written. The core only shows the flag, because a write holds the bytes of its
+        /// A page must not change while it is written. The core only shows the flag, because a write holds the bytes of its
         /// folio shared and a writer of the bytes waits, whatever the storage. Kernel: `SWP_STABLE_WRITES`.
         const STABLE_WRITES = 1 << 1;
-        /// Wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
+        /// The storage wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
         const FREE_NOTIFY = 1 << 2;
     }
 }
 
-/// Figures of a storage: kernel name where there is one (units in the name) and value.
+/// Figures of a storage: name, with the unit in it and the kernel's where there is one, and value.
 pub type StorageStats = Vec<(&'static str, u64)>;
 
-/// A place for page contents. Kernel: the block device or file behind a `swap_info_struct`.
+/// A place for page data. Kernel: the block device or file behind a `swap_info_struct`.
 ///
-/// `data` is always a positive number of whole pages and starts page aligned; the range lies on the device and does not
-/// touch slot 0. Calls come from many threads at once, but never two for the same slot where one writes: who owns the
-/// folio of the slots sees to that. A call may sleep, except [`SwapStorage::slot_free_notify`].
+/// `data` is always a positive number of whole pages and starts page aligned. The range lies on the device without
+/// slot 0. Many threads call at once, but no two of them on the same slot when one of them writes, because the owner
+/// of the slots' folio excludes that. A call may sleep, except [`SwapStorage::slot_free_notify`].
 ///
-/// Errors are `Io` with an errno. After a failed write the slots may hold anything; the caller keeps the data. After a
-/// failed read `data` may hold anything; the caller drops it.
+/// Errors are `Io` with an errno. After a failed write the content of the slots is undefined, and the caller keeps
+/// the data. After a failed read the content of `data` is undefined, and the caller drops it.
 pub trait SwapStorage: Send + Sync + Debug {
-    /// Names the kind: `null`, `ram`, `zram`, `file`, `ghost`, `faulty`.
+    /// Returns the name of the kind: `null`, `ram`, `zram`, `file`, `ghost`, `faulty`.
     fn kind(&self) -> &'static str;
 
-    /// Returns what makes the device: size, bad pages, properties; discard policy and priority are the caller's choice.
+    /// Returns the description of the device: size, bad pages, properties. The caller of swapon chooses discard
+    /// policy and priority.
     fn spec(&self) -> DeviceSpec;
 
-    /// Returns what it asks of those who use it; constant.
+    /// Returns the properties that callers must respect. The answer is constant.
     fn traits(&self) -> StorageTraits;
 
-    /// Writes whole pages to the slots from `first` on. Errors: `Io`; `GhostWrite` (ENOSPC) there is no place for pages.
+    /// Writes whole pages to the slots from `first` on. Errors: `Io`; `GhostWrite` (ENOSPC) when the storage has no
+    /// place for pages.
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()>;
 
     /// Reads whole pages of the slots from `first` on. Errors: `Io`.
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()>;
 
-    /// Forgets slots that were freed. Called under the cluster lock: must not sleep, call back or take long.
+    /// Drops the data of slots that were freed. Called under the cluster lock, so it must not sleep, call back or
+    /// take long.
     fn slot_free_notify(&self, _first: SwpOffset, _nr_pages: u32) {}
 
-    /// Gives the space of slots back; they read as zeros or as before. Errors: `Io`.
+    /// Frees the space of slots, which then read as zeros or as before. Errors: `Io`.
     fn discard(&self, _first: SwpOffset, _nr_pages: u32) -> Result<()> {
         Ok(())
     }
 
-    /// Returns the storage that this one wraps, if it is a wrapper: that is what a device has a claim to.
+    /// Returns the storage that this storage wraps, if it is a wrapper. A device claims the innermost storage.
     fn wrapped(&self) -> Option<&Arc<dyn SwapStorage>> {
         None
     }
 
-    /// Returns its figures.
+    /// Returns the figures of the storage.
     fn stats(&self) -> StorageStats {
         Vec::new()
     }
 }
 
-/// One call on a storage, kept for the words of its error.
+/// One call on a storage, with the facts for its error message.
 #[derive(Clone, Copy, Debug)]
 struct Call<'a> {
     op: &'static str,
@@ -109,10 +113,11 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Storages that are devices, of any subsystem of this process, by address.
+/// Addresses of the storages that are in use as devices, by any subsystem of this process.
 static CLAIMED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
-/// The right to be the one device on a storage: two would write the same slots. Kernel: the claim of `bdev_open`.
+/// The exclusive right to use a storage as a device, because two devices would write the same slots. Kernel: the
+/// claim of `bdev_open`.
 #[derive(Debug)]
 pub(crate) struct Claim(usize);
 
@@ -124,7 +129,7 @@ impl Claim {
             innermost = wrapped;
         }
         let address = Arc::as_ptr(innermost).addr();
-        // A panic under it leaves a whole set: each change is one insertion or removal.
+        // A panic under the lock leaves a whole set, because each change is one insertion or removal.
         let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
         if is_new {
             Ok(Self(address))

@@ -5,14 +5,14 @@ use crate::base::error::Result;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// Page contents go nowhere and read back as zeros: for work on slots alone. Kernel: like `null_blk`.
+/// A storage that drops all page data and reads zeros, for work on slots alone. Kernel: like `null_blk`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Null {
     spec: DeviceSpec,
 }
 
 impl Null {
-    /// A device as described.
+    /// Makes a device as described.
     pub fn new(spec: DeviceSpec) -> Self {
         Self { spec }
     }

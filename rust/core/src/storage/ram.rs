@@ -1,4 +1,4 @@
-//! Pages kept in memory as they are.
+//! A storage that keeps pages in memory, uncompressed.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,9 +18,9 @@ type Page = Box<[u8; PAGE_SIZE]>;
 /// The pages of one cluster's slots.
 type Chunk = Box<[SpinMutex<Option<Page>>]>;
 
-/// A RAM disk: memory for a slot is taken when it is written and given back when it is freed or discarded.
+/// A RAM disk. A write to a slot takes memory, and a free or discard of the slot returns it.
 ///
-/// Kernel: `brd`; differs: it asks for free notifications, so a freed slot costs no memory.
+/// Kernel: `brd`; differs: asks for free notifications, so that a freed slot takes no memory.
 #[derive(Debug)]
 pub struct Ram {
     max_pages: u32,
@@ -29,7 +29,8 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// An empty device of a size in slots, header included. Errors: `DeviceTooSmall` (EINVAL), `NoMemory` (ENOMEM).
+    /// Makes an empty device of a size in slots, header included. Errors: `DeviceTooSmall` (EINVAL), `NoMemory`
+    /// (ENOMEM).
     pub fn new(max_pages: u32) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
         let nr_chunks = max_pages.div_ceil(SWAPFILE_CLUSTER) as usize;
@@ -43,7 +44,7 @@ impl Ram {
     fn forget(&self, slot: SwpOffset) {
         let page = self.chunks[slot.cluster().index()].get().and_then(|chunk| chunk[slot.in_cluster()].lock().take());
         if page.is_some() {
-            // Relaxed: one number of its own, read for display.
+            // Relaxed: the number stands alone and is only displayed.
             self.nr_stored_pages.fetch_sub(1, Relaxed);
         }
     }
@@ -53,7 +54,7 @@ impl Ram {
     }
 }
 
-/// Makes a page of memory, or nothing when the system has none.
+/// Allocates a page with a copy of the data, or returns `None` when the system has no memory.
 fn new_page(data: &[u8]) -> Option<Page> {
     let mut page = Vec::new();
     page.try_reserve_exact(PAGE_SIZE).ok()?;
@@ -92,7 +93,7 @@ impl SwapStorage for Ram {
                 return Err(call.failed(Errno::NOMEM, "no memory for a page"));
             };
             if chunk[slot.in_cluster()].lock().replace(page).is_none() {
-                // Relaxed: one number of its own, read for display.
+                // Relaxed: the number stands alone and is only displayed.
                 self.nr_stored_pages.fetch_add(1, Relaxed);
             }
         }
@@ -120,9 +121,10 @@ impl SwapStorage for Ram {
         Ok(())
     }
 
-    /// `orig_data_size` and `mem_used_total` in bytes, as zram names them; `brd` itself shows no figures.
+    /// Returns `orig_data_size` and `mem_used_total` in bytes, named as zram names them. `brd` itself shows no
+    /// figures.
     fn stats(&self) -> StorageStats {
-        // Relaxed: one number of its own, read for display.
+        // Relaxed: the number stands alone and is only displayed.
         let bytes = self.nr_stored_pages.load(Relaxed) * PAGE_SIZE as u64;
         vec![("orig_data_size", bytes), ("mem_used_total", bytes)]
     }

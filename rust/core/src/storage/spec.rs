@@ -1,71 +1,72 @@
-//! What a device is made from: size, bad pages, and the properties that decide placement.
+//! The description of a device: size, bad pages, and the properties that decide placement.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_PRIORITY;
 use crate::base::words::words;
 
 words! {
-    /// Which discards are wanted, given a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
+    /// Discards to use on a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
     #[derive(Default)]
     pub enum Discard: "discard" {
-        /// None.
+        /// No discards.
         #[default]
         None = "none",
-        /// Everything at swapon.
+        /// The whole device at swapon.
         Once = "once",
-        /// Every cluster that empties.
+        /// Each cluster that empties.
         Pages = "pages",
-        /// Both.
+        /// The whole device at swapon, and each cluster that empties.
         Both = "both",
     }
 }
 
 words! {
-    /// Who counts a ghost device's slots as swap space.
+    /// Whether totals and listings include a ghost's slots.
     #[derive(Default)]
     pub enum Visibility: "visibility" {
-        /// Shown, and counted in every total. Kernel: as posted.
+        /// Listed, and counted in every total. Kernel: as posted.
         #[default]
         Visible = "visible",
-        /// Shown without a size, counted nowhere.
+        /// Listed without a size, and counted in no total.
         Listed = "listed",
-        /// Neither shown nor counted. Kernel: as merged.
+        /// Neither listed nor counted. Kernel: as merged.
         Hidden = "hidden",
     }
 }
 
-/// What a device without storage is.
+/// The description of a device without storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GhostSpec {
-    /// Each slot has a second word that says where its page is: the device is virtual, and folios go there first.
+    /// Each slot has a virtual word, which records where its data is. Such a device is virtual, and folios try it
+    /// first.
     pub has_virtual_table: bool,
-    /// Who counts its slots.
+    /// Whether totals and listings include the slots.
     pub visibility: Visibility,
 }
 
-/// What swapon needs to know about a device.
+/// The description of a device, as swapon takes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceSpec {
     /// Size in slots, header included.
     pub max_pages: u32,
-    /// Slots never to be used.
+    /// Slots that are never used.
     pub bad_pages: Vec<u32>,
-    /// Seeks cost: one position for all CPUs.
+    /// The device seeks, so all CPUs share one position.
     pub is_rotational: bool,
-    /// A whole block device, not a regular file.
+    /// The device is a whole block device, not a regular file.
     pub is_block_device: bool,
-    /// The device understands discards.
+    /// The device supports discards.
     pub can_discard: bool,
-    /// Discards wanted.
+    /// Discards to use.
     pub discard: Discard,
-    /// 0..=32767, or `None` for the profile's default rule.
+    /// 0..=32767. `None` selects the profile's rule for automatic priorities.
     pub priority: Option<i16>,
-    /// No storage, and clusters that come and go.
+    /// A device without storage, whose clusters exist only while they are used.
     pub ghost: Option<GhostSpec>,
 }
 
 impl DeviceSpec {
-    /// A solid-state block device of a size, with the default priority.
+    /// Makes the description of a solid-state block device, with an automatic priority.
     pub fn new(max_pages: u32) -> Self {
         Self {
             max_pages,

@@ -1,4 +1,4 @@
-//! Real slots behind virtual ones, on request: a folio gets a run of them, or the data moves to another device.
+//! Real slots behind virtual slots, on request: a run for a folio, or the move of a page's data to another device.
 
 use super::swapin::{Orders, Swapin};
 use crate::base::error::{Result, SwapError};
@@ -10,27 +10,29 @@ use crate::machine::Swap;
 use crate::table::Backing;
 
 words! {
-    /// What became of a slot whose data was to go to another device.
+    /// The result of a move.
     pub enum Moved: "result" {
-        /// The data is there, and the slots it was in are free.
+        /// The data is on the target device, and the old slots are free.
         Done = "done",
-        /// The virtual slot was freed: nothing is left to move.
+        /// The virtual slot was freed, so there is no data to move.
         Freed = "freed",
-        /// The folio is locked or under writeback, or the data is on no real slots, or not on a run of them.
+        /// Nothing moved, because the folio is locked or under writeback, or because its data is not on one run of real
+        /// slots.
         Skipped = "skipped",
-        /// The other device has no run for it.
+        /// The target device has no run of the folio's size.
         NoRoom = "no_room",
     }
 }
 
 impl Swap {
-    /// Puts a run of real slots behind the virtual slots of a cached folio and returns it; the folio is dirty then, as nothing
-    /// is written yet. A run that is there already stays, and so does the folio's state.
+    /// Puts a run of real slots behind the virtual slots of a cached folio and returns the run. The folio is dirty
+    /// then, because nothing is written yet. If a run exists already, run and folio stay as they are.
     ///
-    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) locked, under writeback or not read yet; `NoBacking` (ENOSPC) no run of
-    /// the folio's order; `OverLimit` (ENOMEM) the swap charge was refused; `GhostWrite` (ENOSPC) a ghost without virtual
-    /// table. After a failure the folio is as it was, but for a mix of backings, which is released.
-    /// Kernel: `folio_realloc_swap`; differs: it takes the folio lock itself, and lets go of what was there.
+    /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked, under writeback or not read yet;
+    /// `NoBacking` (ENOSPC) when there is no run of the folio's order; `OverLimit` (ENOMEM) when the swap charge was
+    /// refused; `GhostWrite` (ENOSPC) for a ghost without virtual table. After a failure the folio is as before,
+    /// except that a mix of backings is released. Kernel: `folio_realloc_swap`; differs: takes the folio lock itself,
+    /// and releases the old backing.
     pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
         let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
@@ -42,17 +44,18 @@ impl Swap {
         if let Some(first) = on_cpu.real_run(locked.folio())? {
             return Ok(first);
         }
-        // The only copy from here on, whatever becomes of the rest.
+        // From here on the folio is the only copy of its data, whether or not the rest succeeds.
         locked.set(FolioFlags::DIRTY);
         on_cpu.begin_writeout(&locked, Content::Bytes)?;
         on_cpu.realloc_locked(&locked)
     }
 
-    /// Moves the data of a virtual slot, with that of the folio over it, to another real device.
+    /// Moves the data of a virtual slot, together with the whole folio over the slot, to another real device.
     ///
-    /// The old slots are kept until the data is on the new ones: a failure leaves everything as it was. Errors: `Io` of the
-    /// read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` no such device; `GhostBacking` (EINVAL); `NoMemory`
-    /// (ENOMEM). The folio lock is tried. Kernel: none.
+    /// The old slots stay until the data is on the new slots, so a failure changes nothing. Errors: `Io` of the read
+    /// or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` (ENOENT) when the target
+    /// device is off; `GhostBacking` (EINVAL) when the target is a ghost; `NoMemory` (ENOMEM). The folio lock is
+    /// tried. Kernel: none.
     pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
         let target = self.device(to)?;
         if target.is_ghost() {

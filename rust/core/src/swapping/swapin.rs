@@ -1,4 +1,5 @@
-//! Swap-in: a folio is put over its slots first and charged and read after, so that of any number of faults one does it.
+//! Swap-in. A folio is inserted over its slots first, and charged and read afterwards, so that one of any number of
+//! concurrent faults does the read.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
@@ -12,25 +13,26 @@ use crate::slots::owner::{CacheExit, SeenSlots};
 use crate::table::Shadow;
 use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 
-/// Where the memory of a swap-in comes from: order and mask in, a folio out. Kernel: the VMA's or the mempolicy.
+/// The allocator of a swap-in: takes an order and an allocation mask, returns a folio. Kernel: allocation by the VMA
+/// or the mempolicy.
 pub type Allocate<'r> = &'r (dyn Fn(Order, Gfp) -> Result<FolioRef<'r>> + Sync);
 
-/// How a slot is to be swapped in.
+/// The parameters of a swap-in.
 #[derive(Clone, Copy)]
 pub struct Swapin<'r> {
-    /// The CPU it happens on.
+    /// The CPU that the swap-in runs on.
     pub cpu: CpuId,
     /// Orders to try, the highest first.
     pub orders: Orders,
-    /// What an order-0 allocation may do; larger ones may do no more.
+    /// The mask of an order-0 allocation. Larger allocations may do no more than it allows.
     pub gfp: Gfp,
-    /// What a larger allocation would do if it were free to. Kernel: `vma_thp_gfp_mask`.
+    /// The mask that a larger allocation would have on its own. Kernel: `vma_thp_gfp_mask`.
     pub huge_gfp: Gfp,
-    /// Where memory comes from; `None` is the subsystem's own.
+    /// The allocator. `None` stands for the subsystem's own memory.
     pub allocate: Option<Allocate<'r>>,
-    /// Whether a fault asks.
+    /// Whether a fault or another caller swaps in.
     pub context: RefaultContext,
-    /// The group of who faults; it pays where the slots have no owner.
+    /// The group of the faulting task. The group is charged when the slots have no owner.
     pub faulting: CssId,
 }
 
@@ -41,19 +43,19 @@ impl std::fmt::Debug for Swapin<'_> {
 }
 
 impl Swapin<'_> {
-    /// An ordinary fault of a user on a CPU.
+    /// Returns the parameters of an ordinary fault on a CPU.
     pub fn new(cpu: CpuId, orders: Orders) -> Self {
         let (gfp, huge_gfp) = (Gfp::HIGHUSER_MOVABLE, Gfp::TRANSHUGE_LIGHT);
         Self { cpu, orders, gfp, huge_gfp, allocate: None, context: RefaultContext::Fault, faulting: CssId::ROOT }
     }
 }
 
-/// A folio that was just inserted: locked, not up to date, known to its maker as the one who must read it.
+/// A folio that was just inserted: locked and not up to date. Its creator must read it.
 #[derive(Debug)]
 pub(crate) struct NewFolio<'r> {
     pub(crate) folio: FolioRef<'r>,
     pub(crate) locked: LockedFolio<'r>,
-    /// What to ask the policy about once the folio is read.
+    /// The notice for the refault policy, sent after the folio is read.
     pub(crate) notice: Option<RefaultNotice>,
 }
 
@@ -67,7 +69,7 @@ pub(crate) enum ReadReason {
 }
 
 impl Swap {
-    /// Allocates a folio of one order, inserts it, charges it. Step IN2 and IN3. Kernel: `__swap_cache_alloc`.
+    /// Allocates a folio of one order, inserts it and charges it. Steps IN2 and IN3. Kernel: `__swap_cache_alloc`.
     fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         let is_unlimited = how.context == RefaultContext::Other
@@ -78,10 +80,10 @@ impl Swap {
             _ => thp_limit_gfp_mask(how.huge_gfp, how.gfp),
         };
         let payer = self.payer(seen, how.faulting, order.nr_pages());
-        // No lock is held: this may sleep and reclaim. The range is looked at again afterwards.
+        // No lock is held here, because the allocation may sleep and reclaim. The insertion checks the range again.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
-            // A large order is not worth what the cache holds.
+            // Only order 0 may shrink the cache for memory, because a large order is not worth cached folios.
             None if order == Order::ZERO => self.folio_alloc_shrinking(order, how.cpu)?,
             None => self.folio_alloc(order)?,
         };
@@ -100,14 +102,15 @@ impl Swap {
         Ok(NewFolio { folio, locked, notice })
     }
 
-    /// Judges a folio by what it left in its slots; returns what a policy may be asked about. Kernel: `workingset_refault`.
+    /// Judges the refault of a folio by the shadow in its slots. Returns the notice for the policy, if there is one.
+    /// Kernel: `workingset_refault`.
     fn refault(&self, folio: &LockedFolio<'_>, seen: SeenSlots, context: RefaultContext) -> Option<RefaultNotice> {
         let shadow = seen.shadow;
         let options = self.memcg().map(|groups| groups.options());
         let is_judged = match options {
             Some(options) if options.owner_store.is_record() => shadow != Shadow::default(),
             Some(options) if options.idonly_refault == IdOnlyRefault::Count => true,
-            // The first generation leaves no bit either, and nothing tells it from no eviction.
+            // The first generation leaves no bit in the shadow, so an eviction and no eviction look the same.
             Some(_) if self.workingset == Workingset::Mglru => true,
             _ => is_from_eviction(shadow),
         };
@@ -124,7 +127,7 @@ impl Swap {
             }
             None => (Some(root), self.nr_swappable_pages()),
         };
-        // A group that is gone is root to the rule of generations.
+        // The rule of generations uses root in place of a released group.
         let evicted_from = evicted_from.or((self.workingset == Workingset::Mglru).then_some(root));
         let age = evicted_from.map_or(0, |lruvec| lruvec.nonresident_age());
         let refault = Refault {
@@ -147,11 +150,11 @@ impl Swap {
         self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
-    /// Makes and inserts the folio of a swapped-out slot, the largest of the allowed orders that works.
+    /// Allocates and inserts the folio of a swapped-out slot, of the largest allowed order that works.
     ///
-    /// Errors: `AlreadyCached` (EEXIST) the slot is cached: use that folio. `NotInUse`, `NoDevice` (ENOENT) it is free.
-    /// `NoMemory` (ENOMEM) no memory or charge refused, at order 0 too. EBUSY and EAGAIN are dealt with inside.
-    /// Kernel: `swap_cache_alloc_folio`.
+    /// Errors: `AlreadyCached` (EEXIST) when the slot is cached, and the caller uses the cached folio; `NotInUse`,
+    /// `NoDevice` (ENOENT) when the slot is free; `NoMemory` (ENOMEM) when memory or the charge is refused at order 0
+    /// too. EBUSY and EAGAIN are handled here. Kernel: `swap_cache_alloc_folio`.
     pub(crate) fn swap_cache_alloc_folio<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let mut orders = if how.orders.is_empty() { how.orders } else { how.orders.with_zero() };
         let mut order = orders.highest();
@@ -177,16 +180,17 @@ impl Swap {
         }
     }
 
-    /// Finds the folio of a slot or makes one and reads it, once however many ask. Errors: those of
-    /// [`Swap::swapin_folio`] but EEXIST.
+    /// Returns the folio of a slot. If the slot is not cached, a folio is allocated and read once, for any number of
+    /// concurrent callers. Errors: those of [`Swap::swapin_folio`] except EEXIST.
     ///
-    /// The folio comes unlocked; that it is up to date and still covers the slot is to be looked at with its lock held.
-    /// Kernel: `swapin_entry`; differs: an error instead of NULL, and a failed read is reported to who read.
+    /// The folio is unlocked. The caller locks it and then checks that the folio is up to date and still covers the
+    /// slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed read to the
+    /// caller that read.
     pub fn swapin_entry<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<FolioRef<'r>> {
         self.swapin_folio(entry, how).map(|(folio, _)| folio)
     }
 
-    /// [`Swap::swapin_entry`] that also says whether the folio is new.
+    /// [`Swap::swapin_entry`] that also returns whether the folio is new.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `NoMemory` (ENOMEM); `BadRange` (EINVAL); `Io` of the read.
     pub(crate) fn swapin_folio<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<(FolioRef<'r>, bool)> {
@@ -211,7 +215,7 @@ impl Swap {
         }
     }
 
-    /// [`Swap::swapin_folio`] for those to whom a slot that is free and memory that has run out are no folio, not an error.
+    /// [`Swap::swapin_folio`] that returns `None` for a free slot and for memory that has run out.
     pub(crate) fn swapin_folio_or_none<'r>(
         &'r self,
         entry: SwpEntry,
@@ -227,7 +231,7 @@ impl Swap {
 
     /// Takes a folio whose read failed out of the cache, so that the next fault reads again.
     ///
-    /// Kernel: it stays until reclaim drops it, and every fault gets a bus error meanwhile.
+    /// Kernel: the folio stays until reclaim drops it, and each fault gets a bus error meanwhile.
     pub(crate) fn drop_unread(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         let locked = folio.folio().lock();
         let flags = folio.flags();
@@ -237,10 +241,12 @@ impl Swap {
         Ok(())
     }
 
-    /// Finds the folio of a slot or reads it alone; what readahead and asynchronous faults use. `Ok(None)`: the slot is
-    /// free, or there is no memory. Errors: `NoDevice` (ENOENT), `BadRange` (EINVAL), `Io`.
+    /// Returns the folio of a slot, or reads the slot as a single page. Readahead and asynchronous faults use it.
+    /// Returns `None` when the slot is free or memory has run out. Errors: `NoDevice` (ENOENT), `BadRange` (EINVAL),
+    /// `Io`.
     ///
-    /// Kernel: `swap_cache_read_folio`.
+    /// With `is_readahead` a folio that is read gets the readahead mark and is counted. Kernel:
+    /// `swap_cache_read_folio`.
     pub(crate) fn swap_cache_read_folio<'r>(
         &'r self,
         entry: SwpEntry,
@@ -248,7 +254,7 @@ impl Swap {
         reason: ReadReason,
     ) -> Result<Option<(FolioRef<'r>, bool)>> {
         if self.on_cpu(how.cpu)?.swap_count(entry)? == 0 {
-            // A slot that only the cache holds has a folio, too.
+            // A slot without references may still have a folio in the cache.
             return Ok(self.swap_cache_get_folio(entry, how.cpu)?.map(|folio| (folio, false)));
         }
         let found = self.swapin_folio_or_none(entry, &Swapin { orders: Orders::ZERO, ..*how })?;
@@ -261,9 +267,10 @@ impl Swap {
         Ok(found)
     }
 
-    /// Reads the slots of a window, each with whether it is the target's, and then the target, most often a hit.
+    /// Reads the slots of a window, and then the target slot, which usually is cached by then. The window yields each
+    /// slot with whether it is the target's.
     ///
-    /// Errors: those of the target; those of neighbours are left to who wants them.
+    /// Errors: those of the target. An error of a neighbour is ignored, because a later fault meets it again.
     pub(crate) fn read_window<'r>(
         &'r self,
         targ: SwpEntry,
@@ -282,8 +289,8 @@ impl Swap {
 
     /// Reads the aligned block of slots around a target, and the target. Kernel: `swap_cluster_readahead`.
     ///
-    /// `Ok(None)`: the slot is free, or there is no memory. Errors: as [`Swap::swap_cache_read_folio`] of the target;
-    /// those of neighbours are left to who wants them.
+    /// Returns `None` when the slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`] of the
+    /// target. An error of a neighbour is ignored, because a later fault meets it again.
     pub fn swap_cluster_readahead<'r>(
         &'r self,
         targ: SwpEntry,

@@ -1,5 +1,5 @@
-//! Swap-out of a folio that its holder maps, and the way back: the whole of steps OUT0 to OUT8 and IN0 to IN7 for users who
-//! have no page tables of their own.
+//! Swap-out of a folio that its holder maps, and its swap-in: steps OUT0 to OUT8 and IN0 to IN7 for callers without page
+//! tables.
 
 use std::ops::Range;
 
@@ -13,30 +13,31 @@ use crate::memcg::MemcgStat;
 use crate::reclaim::hooks::set_active;
 use crate::swapping::swapin::{Orders, Swapin};
 
-/// Why a swap-out did not happen, with the folio: mapped, resident, nothing of it lost. It may have its slots by now.
+/// A folio whose swap-out failed. It is mapped and resident, no byte is lost, and it may have slots already.
 #[derive(Debug)]
 pub struct KeptFolio<'a> {
     /// The folio.
     pub folio: MappedFolio<'a>,
-    /// The reason.
+    /// The reason of the failure.
     pub error: SwapError,
 }
 
 impl Swap {
-    /// Makes a folio of zeros, mapped by the caller, dirty. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous fault.
+    /// Allocates a folio of zeros, dirty, for the caller to map. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
+    /// fault.
     pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
         self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
     }
 
-    /// Makes a folio of zeros that a group is charged for. Errors: `NoMemory`, `OverLimit` (ENOMEM).
+    /// Allocates a folio of zeros and charges it to a group. Errors: `NoMemory`, `OverLimit` (ENOMEM).
     pub fn folio_zeroed_in(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = self.folio_charged(order, css, gfp, cpu)?;
         self.zero_anon(&folio)?;
         Ok(folio)
     }
 
-    /// Makes a folio that a group is charged for, with whatever bytes. Kernel: `alloc_anon_folio`; differs: a large folio
-    /// that may not reclaim is made of what is free.
+    /// Allocates a folio without clearing its bytes and charges it to a group. Kernel: `alloc_anon_folio`; differs: a
+    /// large folio whose mask forbids reclaim takes free memory only.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
             true => self.folio_alloc_shrinking(order, cpu)?,
@@ -47,19 +48,20 @@ impl Swap {
         charged.map(|()| folio)
     }
 
-    /// Fills a new folio with zeros and puts it on its list. Errors: those of [`crate::folio::Folio::bytes_mut`].
+    /// Fills a new folio with zeros and puts it on its LRU list. Errors: those of [`crate::folio::Folio::bytes_mut`].
     pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
         folio.bytes_mut()?.fill(0);
         self.make_anon(folio);
         Ok(())
     }
 
-    /// Makes a folio with the bytes given, zeros behind them. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
+    /// Allocates a folio with the given bytes, and zeros after them. Errors: `NoMemory` (ENOMEM); `OutOfRange`
+    /// (EINVAL).
     pub fn folio_with(&self, order: Order, data: &[u8]) -> Result<FolioRef<'_>> {
         self.folio_with_in(order, data, CssId::ROOT, CpuId(0))
     }
 
-    /// [`Swap::folio_with`] charged to a group. Errors: as there, and `OverLimit` (ENOMEM).
+    /// [`Swap::folio_with`], charged to a group. Errors: as there, and `OverLimit` (ENOMEM).
     pub fn folio_with_in(&self, order: Order, data: &[u8], css: CssId, cpu: CpuId) -> Result<FolioRef<'_>> {
         let high = order.nr_pages() as u64 * crate::base::limits::PAGE_SIZE as u64;
         if data.len() as u64 > high {
@@ -81,10 +83,12 @@ impl Swap {
         folio.lru_add();
     }
 
-    /// Gives a folio slots that may have some, charges them and dirties it: what a swap-out does before it unmaps.
+    /// Gives a folio slots, if policies allow it, charges them and marks the folio dirty: the steps of a swap-out
+    /// before the unmap.
     ///
-    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) the charge or a policy refused; `AlreadyCached` (EEXIST); `FolioBusy`
-    /// (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`; differs: it takes the folio lock itself.
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge or a policy refused; `AlreadyCached`
+    /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`; differs:
+    /// takes the folio lock itself.
     pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
@@ -99,21 +103,21 @@ impl Swap {
         result.map(|()| entry.expect("it was given slots"))
     }
 
-    /// Swaps a folio out that only its holder maps: slots, unmap, write, and the memory is free.
+    /// Swaps out a folio that only its holder maps: allocates slots, unmaps, writes, and frees the memory.
     ///
-    /// The slots of the mapped pages have one reference more then, the caller's; the entry is that of the folio's first
-    /// page. Errors, with the folio back, mapped and resident, with the slots it got: `NoSpace` (ENOSPC) no run of the
-    /// order; `NoMemory` (ENOMEM) charge refused; `FolioPinned`, `DataInUse` (EBUSY) somebody else holds the folio or a
-    /// view of its bytes; `Io` the write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the
-    /// folio lock.
-    /// Kernel: `shrink_folio_list` of one folio; differs: it is not split here when there is no room.
+    /// The caller gets one reference to the slot of each mapped page. The returned entry is that of the folio's first
+    /// page. Errors, with the folio given back mapped and resident, with the slots it got: `NoSpace` (ENOSPC) when
+    /// there is no run of the order; `NoMemory` (ENOMEM) when the charge was refused; `FolioPinned`, `DataInUse`
+    /// (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the write failed; `CountOverflow`
+    /// (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel: `shrink_folio_list` of one folio;
+    /// differs: does not split the folio when there is no room.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
         self.end_operation();
         match result {
             Ok(entry) => {
-                // The reference went with the folio.
+                // `pageout` consumed the holder's reference together with the folio.
                 folio.into_raw();
                 Ok(entry)
             }
@@ -164,7 +168,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a fault of a task of a group that had to allocate or read. Kernel: `count_memcg_event_mm`.
+    /// Counts a fault of a group's task that allocated or read a folio. Kernel: `count_memcg_event_mm`.
     pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
         if let Some(group) = self.group(css) {
@@ -173,12 +177,14 @@ impl Swap {
         Ok(())
     }
 
-    /// Swaps in what one reference a slot of `nr_pages` slots from `entry` stands for, and maps it for the caller.
+    /// Swaps in the data of `nr_pages` slots from `entry`, takes one reference from each slot, and maps the pages for
+    /// the caller.
     ///
-    /// The folio may be smaller than that when the orders did not work out, or larger when it was cached: its mapped
-    /// pages say which slots' references were taken, from `entry` on. Errors: `NotInUse`, `NoDevice` (ENOENT) a slot has
-    /// no reference; `NoMemory` (ENOMEM); `Io` the read failed, and may be tried again; `BadRange` (EINVAL).
-    /// Kernel: `do_swap_page` over `swapin_entry`; differs: there is no page table to look at, a count stands for it.
+    /// The folio may be smaller than `nr_pages` when the orders do not work out, and larger when it was cached. Its
+    /// mapped pages tell which slots lost a reference, from `entry` on. Errors: `NotInUse`, `NoDevice` (ENOENT) when
+    /// a slot has no reference; `NoMemory` (ENOMEM); `Io` when the read failed, and the caller may try again;
+    /// `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a reference count takes the place of
+    /// a page table.
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
         loop {
             let found = self.swapin_folio(entry, how);
@@ -192,7 +198,8 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // Whoever read it got the reason and takes it out of the cache; read it again.
+                // The thread that read the folio got the error of the read and takes the folio out of the cache. This
+                // thread reads again.
                 drop(locked);
                 self.drop_unread(&folio, how.cpu)?;
                 continue;
@@ -208,10 +215,10 @@ impl Swap {
         }
     }
 
-    /// Swaps everything in that `nr_pages` slots from `entry` stand for, as few folios as the orders allow.
+    /// Swaps in the data of `nr_pages` slots from `entry`, in as few folios as the orders allow.
     ///
-    /// Errors: as [`Swap::swap_in`]; what was mapped before is unmapped again, its content given up only if another
-    /// reference still has it: so it is handed back in `done`.
+    /// Errors: as [`Swap::swap_in`]. The folios that were mapped before the error stay mapped and are in `done`,
+    /// because unmapping them could lose the only copy of their data.
     pub fn swap_in_all<'s>(
         &'s self,
         entry: SwpEntry,
@@ -222,7 +229,8 @@ impl Swap {
         let mut nr_done = 0;
         while nr_done < nr_pages {
             let (at, left) = (entry.plus(nr_done), nr_pages - nr_done);
-            // A folio lies over an aligned range: one that begins before the slots asked for would cache others' too.
+            // A folio covers an aligned range. A larger folio would also cache slots before or after the requested
+            // ones.
             let fits = at.offset().0.trailing_zeros().min(left.ilog2()).min(Order::MAX.get().into());
             let orders = Orders::from_bits(how.orders.bits() & ((2 << fits) - 1))?;
             let mapped = self.swap_in(at, left, &Swapin { orders, ..*how })?;
@@ -232,14 +240,15 @@ impl Swap {
         Ok(())
     }
 
-    /// Says whether a slot is given up once its page is mapped. Step IN7. Kernel: `should_try_to_free_swap`; differs: no
-    /// mlock, no write fault: page tables know of those.
+    /// Returns whether a slot is freed once its page is mapped. Step IN7. Kernel: `should_try_to_free_swap`; differs:
+    /// without page tables there is no mlock and no write fault to consider.
     pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
         let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 
-    /// Unmaps and lets go: the memory is free once nobody else holds it, and slots that only the cache still has too.
+    /// Unmaps a folio. Its memory is freed when no other user holds it, and its slots are freed when only the cache
+    /// holds them.
     ///
     /// Kernel: `zap_pte_range` with `free_swap_cache`.
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
@@ -248,7 +257,7 @@ impl Swap {
         self.free_folio_and_swap_cache(&folio, cpu)
     }
 
-    /// Gives slots up that only the cache of an unmapped folio still has. Kernel: `free_folio_and_swap_cache`.
+    /// Frees the slots of an unmapped folio that only the cache holds. Kernel: `free_folio_and_swap_cache`.
     pub(crate) fn free_folio_and_swap_cache(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         if !folio.is_mapped()
             && folio.has(FolioFlags::SWAPCACHE)

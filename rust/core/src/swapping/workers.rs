@@ -1,10 +1,11 @@
-//! Work that waits for the end of an operation, when no lock is held: notices to hooks, and the queues of the workers.
+//! Work at the end of an operation, when no lock is held: notices to hooks, and the queues of the workers.
 
 use crate::base::types::CpuId;
 use crate::machine::{Swap, Workers};
 
 impl Swap {
-    /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
+    /// Runs the queued reclaim_work and discard_work of all devices and the zswap worker. Returns the number of
+    /// slots, clusters and zswap pages that were released.
     pub fn run_workers(&self) -> u64 {
         let mut on_cpu = self.on_cpu(crate::base::types::CpuId(0)).expect("there is a CPU 0");
         let nr_done = on_cpu.operation().work();
@@ -12,8 +13,8 @@ impl Swap {
         nr_done + self.run_zswap_worker()
     }
 
-    /// Does what may not be done under locks: tells the hooks of limits that refused charges, and runs zswap's worker if it was
-    /// queued. Whoever drives the subsystem calls it at the end of an operation, with no lock held.
+    /// Does the work that locks forbid: calls the hooks for limits that refused charges, and runs the zswap worker if
+    /// it is queued. Each public operation calls this function at its end, with no lock held.
     #[inline]
     pub(crate) fn end_operation(&self) {
         if let Some(policy) = self.policies.get() {
@@ -26,7 +27,7 @@ impl Swap {
         }
     }
 
-    /// Runs the worker if it was queued, where no lock is held; returns the pages written back.
+    /// Runs the zswap worker if it is queued, and returns the number of pages written back. No lock is held.
     #[cold]
     pub(crate) fn run_zswap_worker(&self) -> u64 {
         if self.zswap().take_shrink() { self.zswap_shrink_worker(CpuId(0)).unwrap_or(0) } else { 0 }

@@ -1,4 +1,5 @@
-//! Pages out of zswap to a device, the oldest first: one entry, one group, the worker, and the share that reclaim asks for.
+//! Writeback of zswap pages to a device, the oldest first: of one entry, of one group, by the worker, and for
+//! reclaim.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
@@ -21,23 +22,25 @@ enum AtFault {
     Stop,
 }
 
-/// What became of one entry that was to be written back.
+/// The result of one entry's writeback.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Written {
     Yes,
-    /// Somebody else is at the slot: it is being faulted in now.
+    /// Another thread is swapping the slot in.
     IsFaulted,
     No,
 }
 
 impl Swap {
-    /// Writes the page of one slot back from zswap to a device: its own, or the real slot that its virtual one gets.
+    /// Writes the page of one slot back from zswap to a device: to the slot itself, or to a real slot that is put
+    /// behind the virtual slot.
     ///
-    /// Errors: `AlreadyCached` (EEXIST) somebody loads it; `NotInUse` (ENOENT) it was freed; `NotInZswap` (ENOENT) zswap does
-    /// not have it; `NoMemory` (ENOMEM) no folio; `NoWayOut` (ENOMEM) no real slot,
-    /// no charge for it, or another entry is there by now; `NoWriteback` (EINVAL) a
-    /// ghost without virtual table; `Io` (EIO) the data is damaged, and stays, or the write failed, and the page is in memory,
-    /// dirty. Waits for no folio lock; no other lock may be held. Kernel: `zswap_writeback_entry`.
+    /// Errors: `AlreadyCached` (EEXIST) when another thread loads the page; `NotInUse` (ENOENT) when the slot was
+    /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when there is no folio;
+    /// `NoWayOut` (ENOMEM) when there is no real slot or no charge for it, or when the slot has another entry by now;
+    /// `NoWriteback` (EINVAL) for a ghost without virtual table; `Io` (EIO) when the compressed data is damaged, and
+    /// the entry stays, or when the write failed, and the page is in memory, dirty. Waits for no folio lock. The
+    /// caller holds no other lock. Kernel: `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;
@@ -46,14 +49,14 @@ impl Swap {
         self.writeback(id, entry, cpu)
     }
 
-    /// The steps of a writeback, in the order that loses nothing.
+    /// Runs the steps of a writeback, in an order that loses no data at any failure.
     pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
-            // Before any folio is made: there is nothing to write to.
+            // Checked before a folio is allocated: a ghost without virtual table has no place to write to.
             return Err(SwapError::NoWriteback(entry));
         }
-        // WB1: the holder of the folio over the slot owns the entry.
+        // WB1: the thread whose folio is over the slot owns the zswap entry.
         let allocate = |order, _| self.folio_alloc(order);
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
@@ -61,15 +64,16 @@ impl Swap {
         let real = match self.take_out(&locked, id, cpu) {
             Ok(real) => real,
             Err(error) => {
-                // Clean and not read: the slot gets back what it was.
+                // The folio is clean and was not read, so the slot gets its old state back.
                 self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 return Err(error);
             }
         };
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // Nobody asked for it: it goes again at once if nobody does by now. Who has its lock does; a store that is short of
-        // room may have come here with that of its own folio. Kernel: dropbehind.
+        // The folio was read only to write it back, so it leaves the cache unless another thread has its lock or a
+        // reference by now. The lock is only tried, because a store without room may have called this function with
+        // its own folio locked. Kernel: dropbehind.
         if let Some(locked) = folio.folio().try_lock() {
             locked.clear(FolioFlags::RECLAIM);
             if self.drop_clean(&locked, self.refault_level(None), cpu)? {
@@ -80,28 +84,29 @@ impl Swap {
         Ok(())
     }
 
-    /// Steps WB2 to WB5 with the folio locked: it holds the page then, and the entry is gone. Returns the real slot to write to.
+    /// Runs steps WB2 to WB5 on a locked folio. After them the folio holds the page, and the entry is gone. Returns the
+    /// real slot to write to.
     fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let op = on_cpu.operation();
         let (device, offset) = op.folio_slots(locked.folio())?;
         let swp = device.entry_at(offset);
         let no_way_out = SwapError::NoWayOut(swp);
-        // WB2: an entry that was freed and stored again in between is another page's data.
+        // WB2: the slot may have been freed and stored again, and the entry would be another page's data.
         if op.zswap_id(device, offset) != Some(id) {
             return Err(no_way_out);
         }
-        // WB3: a page without a place to go stays where it is.
+        // WB3: a page without a real slot stays in zswap.
         let real = on_cpu.realloc_locked(locked).map_err(|_| no_way_out)?;
         drop(on_cpu);
-        // WB4
+        // WB4: the page is read from zswap.
         let loaded = locked.bytes_mut().map(|mut bytes| self.zswap().load_page(id, &mut bytes));
         let mut on_cpu = self.on_cpu(cpu)?;
         if loaded != Ok(true) {
             on_cpu.put_back_in_zswap(locked, id)?;
             return Err(loaded.err().unwrap_or_else(|| damaged(swp, 1)));
         }
-        // WB5
+        // WB5: the entry is freed, because the folio holds the page.
         on_cpu.forget_in_zswap(locked, id)?;
         on_cpu.counters().count(Event::ZswpWb, 1);
         drop(on_cpu);
@@ -110,7 +115,8 @@ impl Swap {
         Ok(real)
     }
 
-    /// Looks at the oldest entry of a group and writes it back if it had its second chance. `None`: there is none.
+    /// Examines the oldest entry of a group, and writes it back if it already used its second chance. Returns `None`
+    /// when the group has no entries.
     fn shrink_one(&self, css: Option<CssId>, cpu: CpuId) -> Option<Option<Written>> {
         let scanned = self.zswap().scan_oldest(css)?;
         Some(scanned.map(|(id, entry)| match self.writeback(id, entry, cpu) {
@@ -122,8 +128,8 @@ impl Swap {
         }))
     }
 
-    /// Looks at up to so many entries of a group, at each once, and returns how many it wrote back: what gets its second chance
-    /// has it until the next look.
+    /// Examines up to `nr` entries of a group, each at most once, and returns the number that was written back. An
+    /// entry that gets its second chance keeps it until the next call.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         let mut nr_written = 0;
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
@@ -138,14 +144,14 @@ impl Swap {
 
     /// Writes back up to 32 of the oldest pages of a group; returns how many.
     ///
-    /// Errors: `NothingToShrink` (ENOENT) writeback is off for it, it is gone or has no pages; `NoneWritten` (EAGAIN) it has,
-    /// and none was written. Kernel: `shrink_memcg`.
+    /// Errors: `NothingToShrink` (ENOENT) when writeback is off for the group, the group is removed, or it has no
+    /// pages; `NoneWritten` (EAGAIN) when it has pages and none was written. Kernel: `shrink_memcg`.
     pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let is_dead = self.memcg().is_some_and(|groups| !groups.get(css).is_online());
         if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
     }
 
-    /// [`Swap::shrink_memcg`] of a group that may be dead.
+    /// [`Swap::shrink_memcg`] for a group that may be removed.
     fn shrink_batch(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let group = self.memcg().map(|groups| groups.get(css));
         let key = group.map(MemCgroup::css);
@@ -158,8 +164,8 @@ impl Swap {
         }
     }
 
-    /// Writes up to so many pages of a group and of all below it back, a batch of each group in turn; returns how many; none is
-    /// no error. Kernel: `memory.reclaim` with `source=zswap`.
+    /// Writes back up to `nr_pages` pages of a group and of all groups below it, a batch of each group in turn.
+    /// Returns how many; 0 is no error. Kernel: `memory.reclaim` with `source=zswap`.
     pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
@@ -174,11 +180,11 @@ impl Swap {
         Ok(nr_written)
     }
 
-    /// Writes pages back, a batch of each group in turn, until the pools are down at the threshold or it failed 16 times; returns
-    /// how many. The next call goes on after the group where this one ended.
+    /// Writes pages back, a batch of each group in turn, until the pools are down to the threshold or 16 attempts
+    /// failed. Returns how many. The next call continues after the group where this one ended.
     ///
-    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: what dead groups left has its turn like that of others,
-    /// where the kernel hands it to the group above.
+    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: pages of removed groups have turns of their own,
+    /// where the kernel moves them to the parent group.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let is_over = || self.zswap().total_pages() > self.zswap().accept_pages();
@@ -198,13 +204,13 @@ impl Swap {
                     Err(_) => nr_failures += 1,
                 }
             }
-            // Nobody has anything: all the rest is not to be had, or is just coming in.
+            // No group has pages on its list: the rest cannot be written back, or is being stored right now.
             nr_failures += u32::from(!has_pages);
         }
         Ok(nr_written)
     }
 
-    /// Returns all groups, dead ones too, from the one on that has its turn.
+    /// Returns all groups, removed ones too, starting after the cursor.
     fn groups_to_shrink(&self) -> Vec<CssId> {
         let Some(groups) = self.memcg() else { return vec![CssId::ROOT] };
         let mut all = groups.subtree(CssId::ROOT);
@@ -214,8 +220,8 @@ impl Swap {
         all
     }
 
-    /// Estimates how many pages of a group reclaim should write back: the better they are compressed, the fewer. Kernel:
-    /// `zswap_shrinker_count`.
+    /// Estimates how many pages of a group reclaim should write back. The better the pages are compressed, the fewer.
+    /// Kernel: `zswap_shrinker_count`.
     fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
         let zswap = self.zswap();
         let group = css.and_then(|css| self.memcg().map(|groups| groups.get(css)));
@@ -237,7 +243,7 @@ impl Swap {
     }
 }
 
-/// Writeback as the folders below call it.
+/// The writeback that the folders below call through [`ZswapShrinker`].
 #[derive(Debug)]
 pub(crate) struct ZswapWriteback;
 

@@ -1,4 +1,4 @@
-//! Recorded and made-up work: strategies side by side, replays of traces, stress.
+//! Workloads: strategies compared on recorded traces, replays with data, stress.
 
 pub mod replay;
 pub mod strategy;

@@ -1,4 +1,4 @@
-//! Hammering one subsystem from many threads, then proving that nothing was lost.
+//! Stress: many threads on one subsystem, then the proof that no slot was lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
@@ -15,26 +15,26 @@ use crate::machine::profile::Profile;
 use crate::storage::spec::DeviceSpec;
 use crate::table::Shadow;
 
-/// What to hammer, and how long.
+/// The parameters of a stress run.
 #[derive(Clone, Debug)]
 pub struct StressSpec {
-    /// Threads, 1..=1024; each runs on CPU `thread % nr_cpus`.
+    /// Number of threads, 1..=1024. Thread `n` runs on CPU `n % nr_cpus`.
     pub threads: usize,
-    /// How long.
+    /// Duration of the run.
     pub duration: Duration,
-    /// Seed; each thread has a stream of its own.
+    /// Seed. Each thread draws from its own stream.
     pub seed: u64,
     /// Slots of all devices together.
     pub pages: u32,
-    /// Devices, 1..=8, two of equal priority and the others below.
+    /// Number of devices, 1..=8: two of equal priority, the others below them.
     pub devices: u32,
-    /// CPUs of the subsystem.
+    /// Number of CPUs of the subsystem.
     pub nr_cpus: usize,
     /// The profile.
     pub profile: Profile,
 }
 
-/// What the threads did.
+/// The result of a stress run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StressReport {
     /// Operations of all threads.
@@ -47,11 +47,11 @@ pub struct StressReport {
     pub failures: u64,
     /// References added.
     pub dups: u64,
-    /// Folios that were left to the swap cache alone.
+    /// Folios that were left to the swap cache.
     pub cached_folios: u64,
-    /// Slots in use after the drain; 0 or the run has failed.
+    /// Slots in use after the drain. The run failed unless this is 0.
     pub inuse_pages_end: u64,
-    /// Slots handed out while in use; 0 or the run has failed.
+    /// Slots that were handed out while in use. The run failed unless this is 0.
     pub double_handouts: u64,
 }
 
@@ -66,13 +66,13 @@ impl StressReport {
     }
 }
 
-/// Runs held by a thread, given to others now and then so that frees are remote.
+/// Runs that a thread holds. Threads exchange some of them, so that other CPUs free them.
 type Held = Vec<(SwpEntry, u32)>;
 
-/// What the threads share.
+/// The state that threads share.
 struct Shared<'a> {
     swap: &'a Swap,
-    /// A byte a slot, by device: 1 while somebody believes to own it.
+    /// One byte a slot, by device: 1 while a thread owns the slot.
     owned: Vec<Vec<AtomicU8>>,
     double_handouts: AtomicU64,
     exchange: Mutex<Held>,
@@ -80,11 +80,12 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Takes or gives up the marks of a run; a mark that is not as expected is a slot with two owners.
+    /// Sets or clears the marks of a run. An unexpected mark means that a slot has two owners.
     fn mark(&self, entry: SwpEntry, nr_pages: u32, now: u8) {
         for i in 0..nr_pages {
             let mark = &self.owned[entry.ty().index()][(entry.offset().0 + i) as usize];
-            // Relaxed: the allocator's locks order a free before the next hand-out; the mark only has to be atomic.
+            // Relaxed: the locks of the allocator order a free before the next hand-out, and the mark only has to be
+            // atomic.
             if mark.swap(now, Ordering::Relaxed) == now {
                 self.double_handouts.fetch_add(1, Ordering::Relaxed);
             }
@@ -92,7 +93,7 @@ impl Shared<'_> {
     }
 }
 
-/// One thread's part.
+/// The state of one thread.
 struct Hammer<'a> {
     shared: &'a Shared<'a>,
     cpu: CpuId,
@@ -107,7 +108,7 @@ impl Hammer<'_> {
     fn step(&mut self, most_pages: usize) -> Result<()> {
         self.report.ops += 1;
         if self.rng.random_ratio(1, 512) {
-            // A quarter of the time all threads together want more than there is.
+            // For a quarter of the time all threads together want more slots than exist.
             self.target_pages = self.rng.random_range(0..most_pages);
         }
         match self.rng.random_range(0..16) {
@@ -150,7 +151,7 @@ impl Hammer<'_> {
             self.keep(entry, order.nr_pages());
         }
         if nr < wanted {
-            // No room: make some, or everybody only fails from now on.
+            // No room is left. Holding less makes room, because otherwise all threads would only fail from now on.
             self.target_pages /= 2;
         }
         Ok(())
@@ -193,7 +194,7 @@ impl Hammer<'_> {
         Ok(())
     }
 
-    /// Leaves a folio to the swap cache alone, for scans and full reclaim to take back whenever they like.
+    /// Leaves a folio to the swap cache, from where scans and full reclaim take it back at any time.
     fn cache_folio(&mut self) -> Result<()> {
         let folio = self.shared.swap.folio_alloc(self.order())?;
         let mut on_cpu = self.shared.swap.on_cpu(self.cpu)?;
@@ -207,7 +208,7 @@ impl Hammer<'_> {
         }
         self.report.cached_folios += 1;
         if self.rng.random_ratio(1, 4) {
-            // The CPU is still ours, but another one may be looking at the folio or have taken it.
+            // The thread still runs on its CPU, but another CPU may be examining the folio or may have taken it.
             match on_cpu.swap_cache_del_folio(folio.folio(), Shadow::default()) {
                 Ok(()) | Err(SwapError::NotCached | SwapError::FolioBusy(_)) => {}
                 Err(error) => return Err(error),
@@ -233,7 +234,7 @@ impl Hammer<'_> {
     }
 
     fn run(&mut self, most_pages: usize) -> Result<()> {
-        // Relaxed: only says when to stop.
+        // Relaxed: the flag only ends the loop.
         while !self.shared.stop.load(Ordering::Relaxed) {
             (0..64).try_for_each(|_| self.step(most_pages))?;
         }
@@ -254,10 +255,11 @@ fn range(what: &'static str, value: u64, low: u64, high: u64) -> Result<()> {
     }
 }
 
-/// Runs the threads, drains, and proves. Errors: `Invariant` when a slot was lost or handed out twice; `OutOfRange`,
-/// `BadNrCpus` (EINVAL) of a bad spec.
+/// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot was lost or
+/// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) of bad parameters.
 ///
-/// `keep_going` is asked every 20 ms, with no lock held; once it says no, the threads stop and the drain begins.
+/// `keep_going` is called every 20 ms with no lock held. When it returns false, the threads stop and the drain
+/// begins.
 pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<StressReport> {
     range("threads", spec.threads as u64, 1, 1024)?;
     range("devices", spec.devices.into(), 1, 8)?;
@@ -265,7 +267,7 @@ pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<Str
     let swap = Swap::new(spec.nr_cpus, spec.profile)?;
     let mut owned = Vec::new();
     for i in 0..spec.devices {
-        // Sizes that are no multiple of a cluster, so that tails are part of it.
+        // The sizes are no multiples of a cluster, so that clusters with bad slots at the end take part.
         let pages = spec.pages / spec.devices - 37 * i;
         swap.swapon(&DeviceSpec::new(pages).priority(if i < 2 { 5 } else { 1 }))?;
         owned.push((0..pages).map(|_| AtomicU8::new(0)).collect());
@@ -306,7 +308,7 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
         let threads: Vec<_> = (0..spec.threads).map(|thread| scope.spawn(move || hammer(thread))).collect();
         barrier.wait();
         let start = Instant::now();
-        // In small steps, so that a failed thread ends the run early.
+        // The wait is in small steps, so that a failed thread ends the run early.
         while start.elapsed() < spec.duration && keep_going() && !threads.iter().any(|thread| thread.is_finished()) {
             std::thread::sleep(Duration::from_millis(20).min(spec.duration));
         }
@@ -319,7 +321,7 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
     })
 }
 
-/// Gives back what only the swap cache holds, and what threads left in the exchange is already gone.
+/// Frees the slots that only the swap cache holds. The runs in the exchange are freed already.
 fn drain_cache(swap: &Swap, spec: &StressSpec) -> Result<()> {
     let mut on_cpu = swap.on_cpu(CpuId((spec.seed % spec.nr_cpus as u64) as u16))?;
     for device in swap.devices() {

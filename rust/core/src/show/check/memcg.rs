@@ -1,4 +1,4 @@
-//! The invariants of memory cgroups: what the counters say is what tables and folios say. Nothing may be in flight.
+//! The invariants of memory cgroups: the counters agree with tables and folios. No operation may be in flight.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use crate::machine::device::SwapDevice;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, PageCounter};
 use crate::table::EntryKind;
 
-/// What a walk over tables and folios found of each group, in pages.
+/// The sums that a walk over tables and folios finds for each group, in pages.
 #[derive(Debug, Default)]
 struct Found {
-    /// Slots whose charge is the group's.
+    /// Slots that are charged to the group.
     owned: HashMap<CssId, u64>,
-    /// Slots that pin its id.
+    /// Slots that pin the group's id.
     pins: HashMap<CssId, u64>,
-    /// Pages of folios charged.
+    /// Pages of folios that are charged to the group.
     resident: HashMap<CssId, u64>,
-    /// Those of them that the swap cache holds.
+    /// The part of `resident` that the swap cache holds.
     cached: HashMap<CssId, u64>,
 }
 
@@ -53,7 +53,7 @@ impl Swap {
         for idx in device.clusters.live() {
             let ci = device.clusters.lock_used(idx);
             let Some(table) = ci.table() else { continue };
-            // On v2 a virtual slot is charged for while there is a real one behind it.
+            // On v2 a virtual slot is charged while it has a real slot as its backing.
             let is_two_step = device.is_virtual() && !groups.do_memsw_account();
             let charged = |slot| u64::from(!is_two_step || ci.virtual_word(slot).is_swapfile());
             for (slot, entry) in table.iter().enumerate() {
@@ -91,7 +91,7 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &Found) -> Result<
     let sum = |counts: &HashMap<CssId, u64>| below.iter().map(|&css| of(counts, css)).sum::<u64>();
     let (owned, resident) = (sum(&found.owned), sum(&found.resident));
     let at = || groups.path(css);
-    // What moved up with its folios is in a dead group's own counters for ever.
+    // A removed group keeps the counts of folios that moved to its parent in its own counters.
     let is_left_behind = groups.options().has_lru_reparent && !group.is_online();
     if !group.is_root() && !is_left_behind {
         let usage = |number: &str, counter: &PageCounter, expected: u64, what: &str| {
@@ -102,7 +102,7 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &Found) -> Result<
         };
         let swap = if groups.do_memsw_account() { owned + resident } else { owned };
         usage("I16", &group.swap, swap, if groups.do_memsw_account() { "memsw" } else { "swap" })?;
-        // What a group itself has in zswap counts as whole pages.
+        // The pages of a group in zswap are charged in whole pages.
         let zswap_pages = |css: &CssId| {
             let bytes = groups.get(*css).stat_local(MemcgStat::ZswapB).max(0) as u64;
             bytes.div_ceil(PAGE_SIZE as u64)

@@ -1,4 +1,4 @@
-//! `check()`: every invariant, numbered, provable at any time. `docs/invariants.md` explains each.
+//! `check()` proves every numbered invariant, at any time. `docs/invariants.md` explains each.
 
 mod memcg;
 mod virtuals;
@@ -17,7 +17,7 @@ use crate::machine::{CpuLocal, DeviceTable, Hints, Swap};
 use crate::table::{EntryKind, SwapTableEntry};
 use crate::workingset::Lruvec;
 
-/// Every invariant with one line about it.
+/// Every invariant with its description in one line.
 pub const INVARIANTS: [(&str, &str); 23] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
@@ -53,7 +53,7 @@ fn ensure(holds: bool, number: &str, what: impl FnOnce() -> String) -> Result<()
 }
 
 impl Swap {
-    /// Proves every invariant, with every CPU stopped meanwhile. Errors: `Invariant`, naming the first broken one.
+    /// Checks every invariant while every CPU is stopped. Errors: `Invariant`, which names the first broken one.
     ///
     /// Locks: `swap_lock`, every CPU's local lock, then cluster, list and LRU locks one at a time.
     pub fn check(&self) -> Result<()> {
@@ -93,7 +93,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Checks the lists of every group, one after the other. Locks: each group's lists.
+    /// Checks the LRU lists of every group in turn. Locks: each group's lists.
     fn check_lists(&self) -> Result<()> {
         let check = |lruvec: &Lruvec| self.memory_of_folios().check_lru(lruvec).map_err(|what| broken("I15", what));
         match self.memcg() {
@@ -102,12 +102,13 @@ impl Swap {
         }
     }
 
-    /// Checks one device; returns its cached entries.
+    /// Checks one device; returns the number of its cached entries.
     fn check_device(&self, device: &SwapDevice, devices: &DeviceTable) -> Result<u64> {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
-        // Of the others nothing was ever written; reading half a million of them would only bring them into memory.
+        // Clusters that do not exist, or were never used, hold no entries. Reading half a million of them would only
+        // load them into memory.
         for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
             ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {
@@ -145,7 +146,7 @@ impl Swap {
         Ok(nr_cached)
     }
 
-    /// Checks the entries of one cluster; returns how many are cached.
+    /// Checks the entries of one cluster; returns the number of cached entries.
     fn check_cluster(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, devices: &DeviceTable) -> Result<u64> {
         let at = || format!("{} of type {}", ci.idx(), device.ty().0);
         let (flag, count) = (ci.flag(), ci.count());

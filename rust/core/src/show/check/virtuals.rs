@@ -1,4 +1,5 @@
-//! The invariants of virtual devices: what is behind a slot agrees with its entry, and with what the real slot says.
+//! The invariants of virtual devices: the backing of a slot agrees with the slot's entry and with the real slot's
+//! entry.
 
 use super::ensure;
 use crate::base::error::Result;
@@ -9,7 +10,7 @@ use crate::machine::{DeviceTable, Swap};
 use crate::table::{Backing, EntryKind, Stored, SwapTableEntry};
 
 impl Swap {
-    /// Checks the second word of a slot against its entry. Every CPU is stopped; `ci` is the locked cluster.
+    /// Checks the virtual word of a slot against its entry. `ci` is the locked cluster. Every CPU is stopped.
     pub(super) fn check_backing(
         &self,
         device: &SwapDevice,
@@ -43,7 +44,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Checks that the virtual slot that a Pointer names has it as its backing.
+    /// Checks that the virtual slot that a Pointer entry names has the real slot as its backing.
     pub(super) fn check_pointer(&self, real: SwpEntry, entry: SwapTableEntry, devices: &DeviceTable) -> Result<()> {
         let Some(owner) = entry.owner() else { return Ok(()) };
         let device = devices.get(owner.ty().index()).and_then(Option::as_ref);

@@ -1,4 +1,4 @@
-//! The invariants of zswap: entries, the slots that name them, and who is charged.
+//! The invariants of zswap: its entries, the slots that name them, and the charges.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use crate::table::Stored;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Compares the entries of zswap with the slots and the groups. Every CPU is stopped. A store under way may have an entry that
-    /// no slot names yet, and numbers that do not add up: those are looked at when there is none.
+    /// Compares the entries of zswap with slots and groups. Every CPU is stopped. While a store is under way, an
+    /// entry may be unnamed and the numbers may differ, so these checks run only when no store is under way.
     pub(super) fn check_zswap(&self, devices: &DeviceTable) -> Result<()> {
         self.check_zswap_names(devices)?;
         let (nr_begun, nr_ended) = self.zswap().stores();
@@ -23,7 +23,7 @@ impl Swap {
         }
     }
 
-    /// Compares entries with the slots that name them.
+    /// Compares the entries with the slots that name them.
     fn check_zswap_names(&self, devices: &DeviceTable) -> Result<()> {
         let mut found: Vec<(ZswapId, SwpEntry)> = Vec::new();
         self.zswap().for_each(|id, entry| {
@@ -47,7 +47,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Compares what is counted with what is there.
+    /// Compares the counters with the entries.
     fn check_zswap_numbers(&self, devices: &DeviceTable) -> Result<()> {
         let mut bytes: HashMap<Option<CssId>, (i64, i64)> = HashMap::new();
         let (mut nr, mut nr_raw) = (0, 0);
@@ -88,7 +88,7 @@ impl Swap {
         }
     }
 
-    /// Counts the slots of virtual devices whose data is in zswap.
+    /// Counts the virtual slots whose data is in zswap.
     fn count_virtual_words(&self, devices: &DeviceTable) -> u64 {
         let mut nr = 0;
         for device in devices.iter().flatten().filter(|device| device.is_virtual()) {

@@ -1,4 +1,4 @@
-//! Handing slots out: the fast path at this CPU's hint, the slow path over the devices, and the calls users make.
+//! Allocation of slots: the fast path at this CPU's hint, the slow path over the devices, and the public calls.
 
 mod scan;
 mod search;
@@ -14,19 +14,19 @@ use crate::machine::profile::{Hibernation, RuleU};
 use crate::machine::{Event, Hints, OnCpu, Operation, Swap};
 use crate::table::SwapTableEntry;
 
-/// One call's wish: how many runs of which order, what their entries shall hold, and where the answers go.
+/// One request for runs of one order, with the entries to write and the buffer for the answers.
 #[derive(Debug)]
 pub(crate) struct Request<'r> {
     order: Order,
     word: SwapTableEntry,
-    /// The folio that will own the single run.
+    /// The folio that will own the run. A request with a folio wants one run.
     folio: Option<Folio<'r>>,
-    /// The run will back slots of a virtual device, so it is one on a device with storage: `word` is the Pointer to the first
-    /// of them.
+    /// The run will back slots of a virtual device, so it must lie on a device with storage. `word` is the Pointer
+    /// entry of the first virtual slot.
     is_backing: bool,
     out: &'r mut [SwpEntry],
     taken: usize,
-    /// Where the last scan of a rotational device left off, offset 0 for nowhere.
+    /// Offset at which the last scan of a rotational device ended, or 0.
     position: Option<SwpOffset>,
 }
 
@@ -35,7 +35,7 @@ impl<'r> Request<'r> {
         Self { order, word, folio: None, out, taken: 0, is_backing: false, position: None }
     }
 
-    /// Returns the runs still wanted.
+    /// Returns the number of runs still wanted.
     fn wanted(&self) -> usize {
         self.out.len() - self.taken
     }
@@ -46,15 +46,14 @@ impl<'r> Request<'r> {
     }
 }
 
-/// Virtual devices have an order and hints of their own.
+/// Selects the list and the hints of virtual devices.
 const VIRTUAL: bool = true;
-/// All other devices.
+/// Selects the list and the hints of all other devices.
 const ORDINARY: bool = false;
 
 impl Operation<'_> {
-    /// Serves at least one run of a request, or says that there is none.
-    ///
-    /// Kernel: `folio_alloc_swap`, from its local lock to its synchronous discard.
+    /// Serves at least one run of a request, or returns false when no device has room. Kernel: `folio_alloc_swap`, from
+    /// its local lock to its synchronous discard.
     fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
         // Relaxed: see `swapon`.
         if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
@@ -71,7 +70,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Tries virtual devices, for folios and for whatever no other device has room for.
+    /// Tries virtual devices: for a folio, and for any other request when no ordinary device has room.
     #[inline(never)]
     fn alloc_virtual(&mut self, request: &mut Request<'_>) -> bool {
         let has_folio = request.folio.is_some();
@@ -80,7 +79,7 @@ impl Operation<'_> {
         }
         let word = request.word;
         if !has_folio {
-            // Nobody will write the slots: what stands behind them is zeros.
+            // No folio will be written to these slots, so the data behind them is zeros.
             request.word = word.never_written();
         }
         let is_served = self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request);
@@ -88,20 +87,20 @@ impl Operation<'_> {
         is_served
     }
 
-    /// Returns this CPU's hints at virtual devices, or at all others.
+    /// Returns this CPU's hints into virtual devices, or into all other devices.
     #[inline(always)]
     fn hints_at(&mut self, is_virtual: bool) -> &mut Hints {
         if is_virtual { self.virtual_hints } else { self.hints }
     }
 
-    /// Serves from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
+    /// Serves a request from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
     fn alloc_fast<const IS_VIRTUAL: bool>(&mut self, request: &mut Request<'_>) -> bool {
         let (order, word) = (request.order, request.word);
         if request.is_backing && self.device(self.hints[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
         let nr_taken = match request.folio {
-            // Each of its entries is another: not for the way of most requests.
+            // A backing request may get scattered slots, so it skips the path that writes one word to a whole run.
             _ if request.is_backing => 0,
             Some(folio) => self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
                 folio.set_entry(entry);
@@ -129,10 +128,11 @@ impl Operation<'_> {
         self.alloc_at(device, hint.offset(), request)
     }
 
-    /// Takes runs from the hint's cluster as long as the very next one is free and the cluster does not become full:
-    /// no search, most often no list. Does what [`Operation::scan`] would, or nothing; most requests end here.
+    /// Takes runs from the hint's cluster while the next run is free and the cluster does not become full. The result
+    /// is that of [`Operation::scan`], or no run. Most requests end here, because this path searches nothing and
+    /// usually touches no list.
     ///
-    /// `take` gets each run and says whether it wants another.
+    /// `take` receives each run and returns whether it wants another.
     #[inline(always)]
     fn take_at_hint<const IS_VIRTUAL: bool>(
         &mut self,
@@ -144,13 +144,14 @@ impl Operation<'_> {
         let Some(device) = self.device(hint.ty()) else { return 0 };
         let nr_pages = order.nr_pages();
         let mut slot = hint.offset().in_cluster() as u32;
-        // No hint: the slot after a taken one is never a cluster's first.
+        // A slot of 0 within the cluster means that there is no hint, because the slot after a taken run is never the
+        // first of a cluster.
         if slot == 0 {
             return 0;
         }
         let Some(mut ci) = device.clusters.lock(hint.offset().cluster()) else { return 0 };
         let count = ci.count();
-        // The run that fills the cluster may fill the device: not here.
+        // The run that fills the cluster may fill the device, which `scan` handles.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
         if count == 0 || !ci.is_direct() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
             return 0;
@@ -178,7 +179,8 @@ impl Operation<'_> {
         nr_taken
     }
 
-    /// Serves from the cluster of an offset, from there upwards, unless the cluster cannot serve the order.
+    /// Serves a request from the cluster of an offset, from that offset upwards. Fails when the cluster cannot serve
+    /// the order.
     #[inline(never)]
     fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
         let Some(mut ci) = device.clusters.lock(offset.cluster()) else { return false };
@@ -213,7 +215,7 @@ impl Operation<'_> {
         false
     }
 
-    /// Picks the first device not visited yet and puts it behind its equals.
+    /// Returns the first device that was not visited yet, and moves it behind the devices of equal priority.
     fn next_device(&self, is_virtual: bool, visited: u32) -> Option<SwpType> {
         let mut avail = self.swap.avail.lock();
         let avail = &mut *avail;
@@ -223,15 +225,15 @@ impl Operation<'_> {
         Some(ty)
     }
 
-    /// Hands out a run on one device, at this CPU's hint if that is to be looked at and lies there.
+    /// Serves a request from one device: with `uses_hint` at this CPU's hint first, if the hint lies on the device.
     fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
         let hint = self.hints_at(device.is_virtual())[request.order.index()];
         let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
 
-    /// Takes one run of real slots whose entries say that they back the slots of a virtual device from `owner` on; only on
-    /// `types` of devices if there are. Kernel: the allocation in `folio_realloc_swap`.
+    /// Takes one run of real slots whose entries point to the slots of a virtual device from `owner` on. With
+    /// `types`, only devices of these types are tried. Kernel: the allocation in `folio_realloc_swap`.
     pub(crate) fn alloc_backing(
         &mut self,
         owner: SwpEntry,
@@ -244,7 +246,8 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Takes one run whose entries hold a folio, and sets the folio's entry; only on `types` of devices if there are.
+    /// Takes one run whose entries hold a folio, and stores the run's entry in the folio. With `types`, only devices
+    /// of these types are tried.
     pub(crate) fn alloc_cached(&mut self, folio: Folio<'_>, types: Option<&[SwpType]>) -> Option<SwpEntry> {
         let mut entry = [SwpEntry::NONE];
         let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
@@ -252,7 +255,7 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Serves a request on any device, or on some only.
+    /// Serves a request from any device, or from the devices of `types` only.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
         match types {
             None => self.alloc_run(request),
@@ -260,7 +263,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Hands out a run on the first of some devices that has room. Kernel: none; a tier is one priority there.
+    /// Serves a request from the first device of a list that has room. The kernel has no such call: a tier is one
+    /// priority there.
     fn alloc_on_types(&mut self, types: &[SwpType], request: &mut Request<'_>) -> bool {
         types.iter().any(|&ty| {
             let device = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK));
@@ -272,8 +276,8 @@ impl Operation<'_> {
 impl OnCpu<'_> {
     /// Hands out one aligned run whose entries say "swapped out, one reference".
     ///
-    /// Errors: `NoSpace` (ENOSPC). Locks: one cluster lock at a time, list and avail locks.
-    /// Kernel: `folio_alloc_swap`, then unmapping and removal from the swap cache.
+    /// Errors: `NoSpace` (ENOSPC). Locks: one cluster lock at a time; list locks; the avail lock. Kernel:
+    /// `folio_alloc_swap`, then unmapping and removal from the swap cache.
     #[inline]
     pub fn alloc(&mut self, order: Order) -> Result<SwpEntry> {
         let mut taken = SwpEntry::NONE;
@@ -296,16 +300,16 @@ impl OnCpu<'_> {
         }
     }
 
-    /// Hands out up to `out.len()` runs, exactly those that so many calls of `alloc` would give; returns how many.
+    /// Hands out up to `out.len()` runs, the same runs that as many calls of `alloc` would give; returns how many.
     ///
-    /// Entries hold `word`, a swapped-out entry with one reference. Stops at the first failure.
+    /// The entries hold `word`, a swapped-out entry with one reference. The batch ends at the first failure.
     #[inline]
     pub fn alloc_batch(&mut self, order: Order, word: SwapTableEntry, out: &mut [SwpEntry]) -> usize {
         debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
         let mut request = Request::new(order, word, out);
         while request.wanted() > 0 {
             let is_served = self.operation().alloc_run(&mut request);
-            // A failing search queues work too: it may have emptied clusters on its way.
+            // A failed search may have emptied clusters, and so queued work too.
             self.finish();
             if !is_served {
                 break;
@@ -314,9 +318,10 @@ impl OnCpu<'_> {
         request.taken
     }
 
-    /// Hands out one slot of one device for a hibernation image: empty shadow, one reference.
+    /// Hands out one slot of a device for a hibernation image. The entry has an empty shadow and one reference.
     ///
-    /// Errors: `NoDevice` (ENOENT) of a virtual device too; `NoSpace` (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
+    /// Errors: `NoDevice` (ENOENT) when the device is off or virtual; `NoSpace` (ENOSPC). Kernel:
+    /// `swap_alloc_hibernation_slot`.
     pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
         let mut op = self.operation();
         let device = op

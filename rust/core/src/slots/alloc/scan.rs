@@ -1,4 +1,4 @@
-//! Scanning one locked cluster for free runs and taking them.
+//! The scan of one locked cluster for a free run.
 
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{Order, SwpOffset};
@@ -10,18 +10,19 @@ use crate::table::{EntryKind, SwapTable};
 
 use super::Request;
 
-/// What a look at one range found.
+/// The state of one range of slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Range {
     Free,
-    /// Free but for cached slots without references, which swap is full enough to take back.
+    /// The range has free slots and cached slots without references, and swap is full enough to take the cached slots
+    /// back.
     NeedsReclaim,
     InUse,
 }
 
 impl Operation<'_> {
-    /// Takes one run from a cluster, from `offset` upwards, and puts the cluster where it belongs then; says whether it
-    /// did. Kernel: `alloc_swap_scan_cluster`.
+    /// Takes one run from a cluster, from `offset` upwards, and moves the cluster to the list where it belongs.
+    /// Returns whether a run was taken. Kernel: `alloc_swap_scan_cluster`.
     pub(super) fn scan<'c>(
         &mut self,
         device: &'c SwapDevice,
@@ -40,7 +41,7 @@ impl Operation<'_> {
         found.is_some()
     }
 
-    /// Relocates a cluster and remembers where the next request of this order goes on.
+    /// Relocates a cluster and stores where the next request of this order starts.
     pub(super) fn leave_cluster(
         &mut self,
         device: &SwapDevice,
@@ -52,7 +53,7 @@ impl Operation<'_> {
         self.leave_position(device, request, next);
     }
 
-    /// Remembers where the next request of this order goes on.
+    /// Stores where the next request of this order starts.
     fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
@@ -62,8 +63,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Finds the first run at or above `start` that is free or can be made free. May drop the lock meanwhile: the cluster
-    /// comes back locked, or not at all when it is gone.
+    /// Finds the first run at or above `start` that is free or can be freed. The search may drop the cluster lock for
+    /// a while: the cluster comes back locked, or `None` when it is gone.
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
@@ -85,7 +86,7 @@ impl Operation<'_> {
                 Range::Free => return (Some(ci), Some((table, base.plus(at)))),
                 Range::InUse => {}
                 Range::NeedsReclaim => {
-                    // What was known of the cluster is not known any more afterwards.
+                    // The state of the cluster that was read before is void after the lock was dropped.
                     let again = ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
                     match again {
                         Some(again) if again.is_usable(order) => ci = again,
@@ -122,12 +123,14 @@ impl Operation<'_> {
         range
     }
 
-    /// Says whether cached slots without references are taken back for room: not where room is no matter.
+    /// Returns whether a scan takes cached slots without references back to make room: when swap is full. On a
+    /// virtual device a scan never does, because the number of virtual slots is arbitrary.
     pub(super) fn takes_back(&self, device: &SwapDevice) -> bool {
         !device.is_virtual() && self.swap.vm_swap_full()
     }
 
-    /// Takes the cached slots of a range back, stopping at the first that resists. Kernel: `cluster_reclaim_range`.
+    /// Takes the cached slots of a range back, and stops at the first slot that cannot be taken back. Kernel:
+    /// `cluster_reclaim_range`.
     ///
     /// No cluster lock is held.
     fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
@@ -144,8 +147,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Writes the entries of a run and counts it; returns where the next request of the order goes on, `None` at the
-    /// cluster's end. Kernel: `__swap_cluster_alloc_entries`.
+    /// Writes the entries of a run and counts the run. Returns where the next request of the order starts, or `None`
+    /// at the cluster's end. Kernel: `__swap_cluster_alloc_entries`.
     #[inline]
     fn take_run(
         &mut self,

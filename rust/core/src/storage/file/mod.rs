@@ -1,4 +1,4 @@
-//! A swap file or a block device.
+//! A storage in a swap file or on a block device.
 
 mod open;
 
@@ -17,12 +17,12 @@ use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::DeviceSpec;
 
-
-/// A swap file or block device with a SWAPSPACE2 header, locked against a second user while it is open.
+/// A swap file or block device with a SWAPSPACE2 header, locked against other users while it is open.
 ///
-/// One system call for each run, at the slot's place, so calls of many threads go side by side. Writes go to the page
-/// cache unless opened `direct`; nothing is flushed, as swap does not outlive its user. Kernel: the file behind a
-/// `swap_info_struct`; differs: I/O goes through the file system, so holes are no error and extents are not mapped.
+/// Each run is one positioned system call, so calls of many threads run in parallel. Writes go to the page cache
+/// unless the file is opened `direct`. Data is never flushed, because swap does not outlive its user. Kernel: the
+/// file behind a `swap_info_struct`; differs: I/O goes through the file system, so holes are no error and extents are
+/// not mapped.
 #[derive(Debug)]
 pub struct File {
     file: fs::File,
@@ -31,7 +31,7 @@ pub struct File {
     spec: DeviceSpec,
 }
 
-/// Returns the system's errno and its words; EIO where the system gives no errno.
+/// Returns the errno of an error and its text. EIO stands for an error without errno.
 #[cold]
 pub(super) fn cause(error: &io::Error) -> (Errno, String) {
     let words = error.to_string();
@@ -47,12 +47,12 @@ const TRUNCATED: &str = "the file ends before it, truncated";
 const WROTE_NOTHING: &str = "the system took no byte";
 
 impl File {
-    /// Returns what the header says.
+    /// Returns the parsed header.
     pub fn header(&self) -> &SwapHeader {
         &self.header
     }
 
-    /// Returns the path it was opened by.
+    /// Returns the path that the file was opened with.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -107,8 +107,8 @@ impl SwapStorage for File {
         Ok(())
     }
 
-    /// Punches a hole, which a block device takes as a discard. Errors: `Io`, EOPNOTSUPP where the file system has no
-    /// holes or the device no discards: then `can_discard` is false.
+    /// Punches a hole; a block device treats it as a discard. Errors: `Io`, with EOPNOTSUPP where the file system has
+    /// no holes or the device no discards; `can_discard` is false then.
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         let bytes = nr_pages as usize * PAGE_SIZE;
         if !self.spec.can_discard {
@@ -117,7 +117,7 @@ impl SwapStorage for File {
         punch(&self.file, at_byte(first), bytes as u64).map_err(|error| self.failed("discard", first, bytes, &error))
     }
 
-    /// `allocated_bytes` that the file takes on its file system; nothing for a block device.
+    /// Returns `allocated_bytes`, the space that the file takes on its file system. A block device has no figures.
     fn stats(&self) -> StorageStats {
         use std::os::unix::fs::MetadataExt;
         match self.file.metadata() {

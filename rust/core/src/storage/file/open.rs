@@ -1,4 +1,4 @@
-//! Making and opening swap files: header, lock, size, and what the system says of the device.
+//! Creating and opening swap files: header, lock, size, and the properties of the device.
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
@@ -14,19 +14,19 @@ use crate::base::limits::PAGE_SIZE;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::{DeviceSpec, Discard};
 
-/// How a [`File`] is opened; the default asks the system for everything.
+/// Options for opening a [`File`]. The default takes every property from the system.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FileOptions {
-    /// Past the page cache, by `O_DIRECT`; data must then be page aligned in memory.
+    /// Bypass the page cache by `O_DIRECT`. Data must be page aligned in memory then.
     pub direct: bool,
-    /// Whether it counts as a block device: a regular file may be the image of one, which may have bad pages and large
-    /// runs. `None`: as the system says.
+    /// Whether the file counts as a block device. A regular file may be the image of one, which may have bad pages
+    /// and large runs. `None` asks the system.
     pub is_block_device: Option<bool>,
-    /// Whether seeks cost. `None`: as the system says of a block device; a regular file does not rotate.
+    /// Whether the device seeks. `None` asks the system for a block device; a regular file does not rotate.
     pub is_rotational: Option<bool>,
 }
 
-/// A page aligned as direct I/O needs it.
+/// A page with the alignment that direct I/O needs.
 #[repr(C, align(4096))]
 struct HeaderPage([u8; PAGE_SIZE]);
 
@@ -39,19 +39,19 @@ fn os_failed(op: &'static str, path: &Path, error: &io::Error) -> SwapError {
     failed(op, path, errno, words)
 }
 
-/// Says how large the file or device is, in bytes.
+/// Returns the size of the file or device in bytes.
 fn size_bytes(mut file: &fs::File) -> io::Result<u64> {
     file.seek(SeekFrom::End(0))
 }
 
-/// Reads a number that the system shows of a block device or of the one it is a partition of.
+/// Reads a queue attribute of a block device, or of the device that it is a partition of.
 fn queue_number(device: u64, name: &str) -> Option<u64> {
     let base = format!("/sys/dev/block/{}:{}", major(device), minor(device));
     let read = |dir: &str| fs::read_to_string(format!("{base}/{dir}/{name}")).ok();
     read("queue").or_else(|| read("../queue"))?.trim().parse().ok()
 }
 
-/// Reads page 0; a file that ends within it gives less.
+/// Reads page 0. A shorter file gives fewer bytes.
 fn read_header(file: &fs::File) -> io::Result<SwapHeaderBytes> {
     let mut page = Box::new(HeaderPage([0; PAGE_SIZE]));
     let mut read = 0;
@@ -72,12 +72,13 @@ struct SwapHeaderBytes {
 }
 
 impl File {
-    /// Opens a swap file or block device that has a SWAPSPACE2 header, and locks it until it is dropped.
+    /// Opens a swap file or block device with a SWAPSPACE2 header, and locks it until the value is dropped.
     ///
-    /// Errors: `StorageInUse` (EBUSY) somebody has it open as swap; `Io` with the errno of the system (EINVAL: neither a
-    /// regular file nor a block device, or no `O_DIRECT` there); `BadHeader`, `TooManyBadPages`, `AreaTooShort`,
-    /// `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange` (EINVAL). Kernel: the first half of `swapon`; differs: the
-    /// lock is `flock`, and a regular file does not take over whether the disk under it rotates.
+    /// Errors: `StorageInUse` (EBUSY) when another user has it open as swap; `Io` with the errno of the system
+    /// (EINVAL when it is neither a regular file nor a block device, or when `O_DIRECT` is not supported);
+    /// `BadHeader`, `TooManyBadPages`, `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange`
+    /// (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular file does not
+    /// inherit whether its disk rotates.
     pub fn open(path: &Path, options: &FileOptions) -> Result<Self> {
         let mut how = fs::OpenOptions::new();
         let flags = if options.direct { OFlags::DIRECT } else { OFlags::empty() };
@@ -118,14 +119,14 @@ impl File {
         options: &FileOptions,
     ) -> DeviceSpec {
         let shown = |name| device.and_then(|device| queue_number(device, name)).unwrap_or(0) != 0;
-        // Past the end a hole changes nothing, and a file system without holes says so all the same.
+        // A hole past the end changes nothing, and a file system without holes still refuses it.
         let past_end = size_bytes.next_multiple_of(PAGE_SIZE as u64);
         let can_discard = match device {
             Some(_) => shown("discard_max_bytes"),
             None => punch(file, past_end, PAGE_SIZE as u64).is_ok(),
         };
         DeviceSpec {
-            // The header may say u32::MAX, whose successor is no size: the last page is left out then.
+            // A last page of u32::MAX has no successor that fits the size, so that page is left out.
             max_pages: header.last_page.saturating_add(1),
             bad_pages: header.bad_pages.clone(),
             is_rotational: options.is_rotational.unwrap_or_else(|| shown("rotational")),
@@ -137,11 +138,12 @@ impl File {
         }
     }
 
-    /// Makes a swap file with mode 0600: takes its space, or only sets its size when `sparse`, and writes the header.
+    /// Creates a swap file with mode 0600, allocates its space, or only sets its size with `sparse`, and writes the
+    /// header.
     ///
-    /// Errors: `Io` with the errno of the system (EEXIST: there is one; EOPNOTSUPP: its file system cannot take space
-    /// ahead); `BadHeader`, `TooManyBadPages`, `BadPageOutOfRange` (EINVAL). After an error there is no new file.
-    /// Kernel: none; `mkswap --file` of util-linux.
+    /// Errors, with no file left behind: `Io` with the errno of the system (EEXIST when the file exists; EOPNOTSUPP
+    /// when the file system cannot allocate space ahead); `BadHeader`, `TooManyBadPages`, `BadPageOutOfRange`
+    /// (EINVAL). Kernel: none; `mkswap --file` of util-linux.
     pub fn create(path: &Path, header: &SwapHeader, sparse: bool) -> Result<()> {
         let page = header.build()?;
         let mut how = fs::OpenOptions::new();
@@ -162,7 +164,7 @@ impl File {
             file.sync_all()
         };
         fill().map_err(|error| {
-            // A file of our own that is of no use; the first error is the one to tell.
+            // The file is this call's own and useless. The first error is the one to report.
             let _ = fs::remove_file(path);
             match cause(&error) {
                 (Errno::OPNOTSUPP, words) => {

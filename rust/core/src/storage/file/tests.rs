@@ -1,11 +1,11 @@
-//! What a file accepts, refuses and survives.
+//! Files: the accepted ones, the refused ones, and failures of I/O.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::*;
 
-/// A directory of its own that goes away with the test.
+/// A temporary directory that is removed with the test.
 struct Dir(PathBuf);
 
 impl Dir {

@@ -1,4 +1,4 @@
-//! Compressed memory: each page on its own, in a pool of size classes.
+//! A storage in compressed memory. Each page is compressed on its own, into a pool of size classes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,22 +14,23 @@ use crate::compress::zsmalloc::{Full, Handle, Pool};
 use crate::compress::{Scratch, decompress, with_scratch};
 use crate::storage::spec::DeviceSpec;
 
-/// What a [`Zram`] is made from, beside its size.
+/// Options of a [`Zram`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ZramOptions {
-    /// How pages are compressed. Kernel: `comp_algorithm`.
+    /// Compression algorithm. Kernel: `comp_algorithm`.
     pub algorithm: Algorithm,
-    /// The most memory of the pool in bytes, rounded up to pages; `None` or 0 for no limit. Kernel: `mem_limit`.
+    /// Limit on the memory of the pool in bytes, rounded up to pages. `None` or 0 means no limit. Kernel:
+    /// `mem_limit`.
     pub mem_limit_bytes: Option<u64>,
 }
 
-/// What a slot holds; packed into one word, 0 for nothing.
+/// The content of a slot, packed into one word; 0 stands for an empty slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Empty,
-    /// The page is one word over and over; the word stands beside the state. Kernel: `ZRAM_SAME`.
+    /// The page repeats one word, which stands beside the state. Kernel: `ZRAM_SAME`.
     Same,
-    /// Data of so many bytes in the pool; a whole page is raw. Kernel: `ZRAM_HUGE`.
+    /// An object in the pool and its size in bytes. The size of a whole page means raw data. Kernel: `ZRAM_HUGE`.
     Stored(Handle, usize),
 }
 
@@ -60,14 +61,15 @@ impl State {
     }
 }
 
-/// A state and the word of a same-filled page. Kernel: `struct zram_table_entry`, also 16 bytes.
+/// The state of a slot, and the word of a same-filled page. Kernel: `struct zram_table_entry`, also 16 bytes.
 type Slot = [AtomicU64; 2];
 
-/// Compressed memory. Kernel: `zram` and the `zsmalloc` under it; differs: there is no backing device, no second
-/// algorithm, and pages are compressed in the thread that writes, with scratch memory of the thread instead of the CPU.
+/// A compressed RAM disk. Kernel: `zram` and the `zsmalloc` below it; differs: no backing device, no second
+/// algorithm, and the writing thread compresses with scratch memory of the thread instead of the CPU.
 ///
-/// A page of one repeated word costs no memory but its slot's 16 bytes. A page that does not shrink to 3624 bytes is
-/// kept raw. Two threads share a lock only to take or free an object of one class, or to reach data of one zspage.
+/// A page that repeats one word takes only its slot's 16 bytes. A page that does not shrink to 3624 bytes is stored
+/// raw. Two threads contend for a lock only when they allocate or free objects of one class, or access data of one
+/// zspage.
 #[derive(Debug)]
 pub struct Zram {
     max_pages: u32,
@@ -83,22 +85,23 @@ pub struct Zram {
 }
 
 fn bump(counter: &AtomicU64) {
-    // Relaxed: one number of its own, read for display.
+    // Relaxed: the number stands alone and is only displayed.
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Returns the word that the page repeats, if it is nothing else. Kernel: `page_same_filled`.
+/// Returns the word that the page repeats, or `None`. Kernel: `page_same_filled`.
 #[inline]
 fn same_filled(page: &[u8]) -> Option<u64> {
-    // The ends first: a page of data seldom has them equal. Then equality with itself one word on is a period.
+    // The first and last word are compared first, because they seldom match in a page of data. A page equal to itself
+    // shifted by one word repeats that word.
     let word = &page[..8];
     (word == &page[PAGE_SIZE - 8..] && page[8..] == page[..PAGE_SIZE - 8])
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
 }
 
 impl Zram {
-    /// An empty device of a size in slots, header included. Errors: `DeviceTooSmall`, `OutOfRange` (EINVAL), `NoMemory`
-    /// (ENOMEM).
+    /// Makes an empty device of a size in slots, header included. Errors: `DeviceTooSmall`, `OutOfRange` (EINVAL),
+    /// `NoMemory` (ENOMEM).
     pub fn new(max_pages: u32, options: &ZramOptions) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
         let limit_pages = options
@@ -124,29 +127,30 @@ impl Zram {
         })
     }
 
-    /// Moves objects together and returns the pages that this gave back; passes over what others are at work on.
-    /// Kernel: a write to `compact`.
+    /// Moves objects together and returns the number of freed pages. Objects in use are skipped. Kernel: a write to
+    /// `compact`.
     pub fn compact(&self) -> u64 {
         self.pool.compact(|slot, old, new| {
             let state = &self.slots[slot as usize][0];
-            // Acquire pairs with the Release of `put`: what is moved is what was stored.
+            // Acquire pairs with the Release of `put`: the moved object is the stored one.
             let word = state.load(Ordering::Acquire);
             let State::Stored(handle, bytes) = State::unpack(word) else { return false };
             let moved = State::Stored(new, bytes).pack();
-            // Release pairs with the Acquire in `read_page`: the copy is there before the place is known. Relaxed: a
-            // failure ends the attempt.
+            // Release pairs with the Acquire in `read_page`: the copy is complete before its place is published.
+            // Relaxed: a failure ends the attempt.
             handle == old && state.compare_exchange(word, moved, Ordering::Release, Ordering::Relaxed).is_ok()
         })
     }
 
-    /// Gives the slot a new state and frees what it had; says whether that was anything.
+    /// Stores a new state in a slot and frees the old object; returns whether the slot held anything.
     fn put(&self, slot: SwpOffset, new: State) -> bool {
-        // Acquire and Release pair with each other across threads: who takes an object out sees it whole, and a reader's
-        // Acquire in `read_page` sees what the state speaks of. The exchange also frees an object just once.
+        // Acquire and Release pair with each other across threads: the thread that removes an object reads it whole.
+        // The Release also pairs with the Acquire in `read_page`, which reads the object of the state. The exchange
+        // frees each object exactly once.
         let word = self.slots[slot.0 as usize][0].swap(new.pack(), Ordering::AcqRel);
         match State::unpack(word) {
             State::Empty => return false,
-            // Relaxed: one number of its own, read for display.
+            // Relaxed: the number stands alone and is only displayed.
             State::Same => drop(self.nr_same.fetch_sub(1, Ordering::Relaxed)),
             State::Stored(handle, bytes) => self.pool.free(handle, bytes),
         }
@@ -159,7 +163,7 @@ impl Zram {
 
     fn write_page(&self, slot: SwpOffset, page: &[u8], scratch: &mut Scratch) -> std::result::Result<(), Full> {
         if let Some(word) = same_filled(page) {
-            // Relaxed: ordered by the Release of the state that follows.
+            // Relaxed: the Release of the state, stored next, orders this store.
             self.slots[slot.0 as usize][1].store(word, Ordering::Relaxed);
             bump(&self.nr_same);
             self.put(slot, State::Same);
@@ -175,7 +179,7 @@ impl Zram {
         Ok(())
     }
 
-    /// Reads a page; says whether its data was whole.
+    /// Reads a page; returns whether its data was intact.
     fn read_page(&self, slot: SwpOffset, page: &mut [u8]) -> bool {
         let [state, fill] = &self.slots[slot.0 as usize];
         loop {
@@ -183,13 +187,13 @@ impl Zram {
             let word = state.load(Ordering::Acquire);
             match State::unpack(word) {
                 State::Empty => page.fill(0),
-                // Relaxed: ordered by the Acquire of the state.
+                // Relaxed: the Acquire of the state orders this load.
                 State::Same => match fill.load(Ordering::Relaxed) {
                     0 => page.fill(0),
                     word => page.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&word.to_ne_bytes())),
                 },
                 State::Stored(handle, bytes) => {
-                    // Relaxed: whoever moves or overwrites the object needs the lock that we hold when we look.
+                    // Relaxed: a thread that moves or overwrites the object needs the lock that this thread holds.
                     let still_there = || state.load(Ordering::Relaxed) == word;
                     let read = self.pool.read(handle, bytes, still_there, |data| {
                         if bytes < PAGE_SIZE {
@@ -252,7 +256,7 @@ impl SwapStorage for Zram {
     }
 
     fn slot_free_notify(&self, first: SwpOffset, nr_pages: u32) {
-        // Relaxed: one number of its own, read for display.
+        // Relaxed: the number stands alone and is only displayed.
         self.nr_notify_free.fetch_add(self.forget_range(first, nr_pages), Ordering::Relaxed);
     }
 
@@ -261,11 +265,12 @@ impl SwapStorage for Zram {
         Ok(())
     }
 
-    /// The fields of `mm_stat` and `io_stat`: sizes and limits in bytes, the rest in pages or calls; exact when nobody is
-    /// at work. `notify_free` counts slots that held a page, `failed_writes` and `failed_reads` count calls.
+    /// Returns the fields of `mm_stat` and `io_stat`: sizes and limits in bytes, the others in pages or calls. The
+    /// figures are exact while no call is under way. `notify_free` counts slots that held a page; `failed_writes` and
+    /// `failed_reads` count calls.
     fn stats(&self) -> StorageStats {
         let totals = self.pool.totals();
-        // Relaxed: each is one number of its own, read for display.
+        // Relaxed: each number stands alone and is only displayed.
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let page = PAGE_SIZE as u64;
         vec![
@@ -280,7 +285,7 @@ impl SwapStorage for Zram {
             ("huge_pages_since", of(&self.nr_huge_since)),
             ("failed_reads", of(&self.nr_failed_reads)),
             ("failed_writes", of(&self.nr_failed_writes)),
-            // The caller's ranges are checked before they come here.
+            // The callers check ranges before a call.
             ("invalid_io", 0),
             ("notify_free", of(&self.nr_notify_free)),
         ]

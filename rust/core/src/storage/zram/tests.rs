@@ -1,4 +1,4 @@
-//! What a zram device keeps, counts and refuses.
+//! zram devices: data, figures and refusals.
 
 use super::*;
 use crate::base::error::SwapError;
@@ -17,7 +17,7 @@ fn text() -> Vec<u8> {
     (0..PAGE_SIZE).map(|i| (i * i / 64) as u8 & 31).collect()
 }
 
-/// Bytes that no algorithm makes smaller.
+/// Bytes that no algorithm compresses.
 fn noise(nr_pages: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = || {

@@ -1,7 +1,9 @@
-//! Page accesses in an address space: which pages a program touches, in order, with contents that prove each page.
+//! Replay of page accesses in an address space: the pages that a program touches, in order, with contents that prove
+//! each page.
 //!
-//! What a page holds is a function of the accesses before: its first touch fills it by seed and number, each write after
-//! that adds to its last word. So a replay may stop anywhere and go on in another call, in a copy after a fork too.
+//! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and number,
+//! and each write adds to its last word. So a replay may stop anywhere and continue in another call, also in a copy
+//! after a fork.
 
 use std::ops::Range;
 
@@ -16,9 +18,9 @@ use crate::readahead::Vpn;
 
 /// Accesses between two calls of the caller's function.
 const TICK_ACCESSES: usize = 1024;
-/// Where the last word of a page starts: the stamp that writes change.
+/// Offset of the last word of a page, the stamp, which writes change.
 const STAMP_AT: usize = PAGE_SIZE - size_of::<u64>();
-/// What a write adds to the stamp. Odd: no number of writes that can happen gives an old stamp again.
+/// Number that a write adds to the stamp. It is odd, so no possible number of writes returns to an old stamp.
 const STAMP_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A checked list of page accesses, ready to replay.
@@ -31,46 +33,47 @@ pub struct Accesses {
     nr_writes: u64,
 }
 
-/// What a replay of page accesses is told beside the list.
+/// The parameters of a replay of page accesses.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AccessReplay {
-    /// Where page 0 of the list is in the address space.
+    /// Page of the address space at which page 0 of the list lies.
     pub first: Vpn,
-    /// Which accesses; those before were replayed in the same place, or in what it was forked from.
+    /// Accesses to replay. Earlier accesses were replayed in the same address space, or in its parent before a fork.
     pub range: Range<usize>,
-    /// Whose hints and local lock are used.
+    /// CPU whose hints and local lock are used.
     pub cpu: CpuId,
-    /// Pages that are zeros until they are written, of 100.
+    /// Percentage of pages that are zeros until they are written.
     pub zero_percent: f64,
-    /// Pages that do not compress; the others are about 3:1 for lz4.
+    /// Percentage of pages that do not compress. lz4 compresses the others about 3:1.
     pub random_percent: f64,
-    /// Compare the stamp at each access, and the whole page at each that finds it swapped out.
+    /// Compare the stamp at each access, and the whole page at each access that swaps it in.
     pub is_verified: bool,
-    /// Of the contents.
+    /// Seed of the contents.
     pub seed: u64,
 }
 
-/// What one replay of page accesses did.
+/// The result of a replay of page accesses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AccessReport {
     /// Accesses replayed.
     pub accesses: u64,
-    /// Those among them that wrote.
+    /// Accesses that wrote.
     pub writes: u64,
-    /// Those that were the first of their page.
+    /// Accesses that were the first to their page.
     pub first_touches: u64,
-    /// Pages that were swapped out and compared as a whole when they were back; 0 unless verified.
+    /// Pages that were compared as a whole after a swap-in. 0 unless verified.
     pub verified_pages: u64,
-    /// CPU time of this thread; making contents and comparing whole pages is not part of it.
+    /// CPU time of this thread, without the time for making contents and comparing whole pages.
     pub cpu_ns: u64,
-    /// The replay ended early: the next access found no memory, or its memory cgroup none to charge.
+    /// The replay ended early, because the next access found no memory or its charge was refused.
     pub is_oom: bool,
 }
 
 impl Accesses {
-    /// Checks the columns and takes them over: page numbers, and 1 for each access that writes, else 0.
+    /// Checks the columns and takes them over: page numbers, and 1 for each access that writes, 0 for each that
+    /// reads.
     ///
-    /// Errors: `BadTrace` (EINVAL), naming the access.
+    /// Errors: `BadTrace` (EINVAL), which names the access.
     pub fn new(pages: Vec<u32>, writes: Vec<u8>) -> Result<Self> {
         let bad = |index, what| Err(SwapError::BadTrace { index, what });
         if pages.len() != writes.len() {
@@ -95,26 +98,27 @@ impl Accesses {
         self.pages.len()
     }
 
-    /// Returns the accesses that write.
+    /// Returns the number of accesses that write.
     pub fn nr_writes(&self) -> u64 {
         self.nr_writes
     }
 
-    /// Returns the pages that are accessed at all.
+    /// Returns the number of different pages.
     pub fn nr_pages(&self) -> u64 {
         self.nr_pages
     }
 
-    /// Returns the pages a mapping must have: one more than the largest page number.
+    /// Returns the number of pages that a mapping needs: the largest page number plus 1.
     pub fn span_pages(&self) -> u64 {
         self.span_pages
     }
 
-    /// Makes one page after the other present, as the list says.
+    /// Makes the pages of the list present, in order.
     ///
-    /// `tick` is called with the accesses done, every thousand; its error ends the replay. No memory ends it too, and the
-    /// report says so: the kernel would kill the task. Errors: `OutOfRange` (EINVAL) a range beyond the list; `BadShare`
-    /// (EINVAL); `NotMapped` (EFAULT); `Invariant` a page came back different; `Io`; `BadCpu`.
+    /// `tick` is called every 1,024 accesses with the number of accesses done. Its error ends the replay. Running out
+    /// of memory ends the replay too, and the report says so; the kernel would kill the task. Errors: `OutOfRange`
+    /// (EINVAL) for a range beyond the list; `BadShare` (EINVAL); `NotMapped` (EFAULT); `Invariant` when a page has
+    /// the wrong content; `Io`; `BadCpu`.
     pub fn replay(
         &self,
         mm: &Mm,
@@ -141,17 +145,17 @@ impl Accesses {
     }
 }
 
-/// The state of one replay: what each page holds.
+/// The state of one replay: the content of each page.
 struct Run<'a> {
     list: &'a Accesses,
     mm: &'a Mm,
     how: &'a AccessReplay,
     contents: Contents,
     clock: Clock,
-    /// By page; None before its first touch.
+    /// Stamp by page; `None` before the first touch.
     stamps: Vec<Option<u64>>,
     page_bytes: Vec<u8>,
-    /// CPU time that was no part of an access.
+    /// CPU time that belongs to no access.
     aside_ns: u64,
     report: AccessReport,
 }
@@ -171,7 +175,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Takes note of an access of an earlier call.
+    /// Records an access of an earlier call.
     fn replayed(&mut self, page: u32, is_write: bool) {
         match &mut self.stamps[page as usize] {
             Some(stamp) => *stamp = stamp.wrapping_add(if is_write { STAMP_STEP } else { 0 }),
@@ -182,7 +186,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Replays some accesses and adds what they took.
+    /// Replays accesses and adds up their CPU time.
     fn accesses(&mut self, range: Range<usize>) -> Result<()> {
         let (start_ns, aside_ns) = (cpu_ns(), self.aside_ns);
         let list = self.list;
@@ -224,7 +228,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Fills a page: what a program would compute or read from a file.
+    /// Fills a page with its first content, as a program would compute it or read it from a file.
     fn first_touch(&mut self, vpn: Vpn, page: u32) -> Result<()> {
         let (folio, at) = self.mm.touch(vpn, Access::Write, self.how.cpu)?;
         self.aside(|run| {
@@ -236,7 +240,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Compares the stamp, or all of a page that was out, with what was written.
+    /// Compares the stamp, or the whole page after a swap-in, with the expected content.
     fn check(&mut self, page: u32, stamp: u64, bytes: &[u8], was_out: bool) -> Result<()> {
         let is_same = stamp_of(bytes) == stamp
             && (!was_out
@@ -252,17 +256,17 @@ impl<'a> Run<'a> {
         Err(SwapError::Invariant(format!("page {page} is not what was written when access {which} looks at it")))
     }
 
-    /// Does something that is no part of what an access costs.
+    /// Runs a function whose time does not count as access time.
     fn aside<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         let start_ns = cpu_ns();
         let result = call(self);
-        // The look at the clock that the difference leaves out is none of the access's either.
+        // The difference leaves out one reading of the clock, which does not count as access time either.
         self.aside_ns += cpu_ns() - start_ns + self.clock.look_ns;
         result
     }
 }
 
-/// Returns the bytes of a folio that are one of its pages.
+/// Returns the range of bytes of one page of a folio.
 fn range_of(page: u16) -> Range<usize> {
     let start = usize::from(page) * PAGE_SIZE;
     start..start + PAGE_SIZE
@@ -275,7 +279,8 @@ fn stamp_of(page_bytes: &[u8]) -> u64 {
 /// Writes to a page that was made writable, while its reference is held.
 fn write(folio: &FolioRef<'_>, at: usize, bytes: &[u8]) -> Result<()> {
     folio.bytes_mut()?[at..at + bytes.len()].copy_from_slice(bytes);
-    // Before the reference goes: reclaim that has written the folio already finds the reference or the flag.
+    // The flags are set before the reference is dropped. A reclaim that already wrote the folio then finds the
+    // reference or the flag.
     folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
     Ok(())
 }
@@ -343,7 +348,7 @@ mod tests {
         let child = mm.fork(CpuId(0)).expect("no counts overflow");
         let more = Accesses::new([&PAGES[..], &[5, 0]].concat(), [&WRITES[..], &[1, 1]].concat()).expect("good");
         assert_eq!(more.replay(&child, &how(first, 8..10), |_| Ok(())).expect("as written").verified_pages, 2);
-        // What the child wrote is its own.
+        // The child's writes are not in the parent.
         assert_eq!(list.replay(&mm, &how(first, 7..8), |_| Ok(())).expect("as written").verified_pages, 1);
         mm.swap().check().expect("nothing lost");
     }

@@ -1,4 +1,5 @@
-//! What the pages of a replay hold: a function of seed and page, so that nobody has to keep it to know it again.
+//! The contents of the pages of a replay: a function of seed and page, so that contents need not be stored to be
+//! checked.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -6,12 +7,12 @@ use rand_chacha::ChaCha8Rng;
 use crate::base::error::{Result, check_share};
 use crate::base::limits::PAGE_SIZE;
 
-/// A compressible page is random for the first bytes of each block and repeats one word in the rest: lz4 makes it about
-/// 3 times smaller.
+/// The first bytes of each block of a compressible page are random and the rest repeats one word. lz4 compresses such
+/// a page about 3:1.
 const BLOCK_BYTES: usize = 128;
 const RANDOM_BYTES: usize = 36;
 
-/// Contents by page number, and yes-or-no choices by number. Each draws from a stream of its own.
+/// Contents by page number, and random choices by number. Each one draws from its own stream.
 #[derive(Debug)]
 pub(super) struct Contents {
     rng: ChaCha8Rng,
@@ -20,7 +21,8 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Errors: `BadShare` (EINVAL) a percentage, or both together, out of 0..=100.
+    /// Makes the contents of a seed. Errors: `BadShare` (EINVAL) when a percentage, or the sum of both, is outside
+    /// 0..=100.
     pub(super) fn new(seed: u64, zero_percent: f64, random_percent: f64) -> Result<Self> {
         let sum = zero_percent + random_percent;
         let shares = [
@@ -39,7 +41,7 @@ impl Contents {
         rng
     }
 
-    /// Writes what a page holds when it is new; its number is that in the whole workload.
+    /// Writes the first content of a page. The number is that of the page in the whole workload.
     pub(super) fn fill(&self, page: u64, bytes: &mut [u8]) {
         debug_assert_eq!(bytes.len(), PAGE_SIZE, "one page");
         let mut rng = self.stream(page);
@@ -58,9 +60,9 @@ impl Contents {
         }
     }
 
-    /// Says yes to so many percent of the choices; which ones is up to the seed.
+    /// Returns true for the given percentage of choices. The seed decides which ones.
     pub(super) fn is_chosen(&self, choice: u64, percent: f64) -> bool {
-        // Counted from the end: no page has that stream.
+        // Choices use streams from the upper end, which no page uses.
         self.stream(u64::MAX - choice).random_bool(percent / 100.0)
     }
 }

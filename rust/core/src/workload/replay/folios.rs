@@ -1,4 +1,4 @@
-//! A trace with folios that have data: every allocation is a swap-out, every release a swap-in.
+//! Replay of a trace with folios that have data: every allocation is a swap-out, every release a swap-in.
 
 use super::contents::Contents;
 use super::{Clock, Op, Trace, split_order};
@@ -13,18 +13,18 @@ use crate::swapping::swapout::{KeptFolio, MappedFolio};
 /// Operations between two calls of the caller's function.
 const TICK_OPS: usize = 256;
 
-/// What a replay with folios is told beside the trace.
+/// The parameters of a replay with folios.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FolioReplay {
-    /// Pages that are zeros, of 100.
+    /// Percentage of pages that are zeros.
     pub zero_percent: f64,
-    /// Pages that do not compress; the others are about 3:1 for lz4.
+    /// Percentage of pages that do not compress. lz4 compresses the others about 3:1.
     pub random_percent: f64,
-    /// Releases that read their pages before they give them up; the others do not look.
+    /// Percentage of releases that read their pages first. The others free them unread.
     pub read_percent: f64,
-    /// Compare each page read with what was written.
+    /// Compare each page that is read with its written content.
     pub is_verified: bool,
-    /// Of contents, and of which releases read.
+    /// Seed of the contents and of the releases that read.
     pub seed: u64,
 }
 
@@ -34,41 +34,41 @@ impl Default for FolioReplay {
     }
 }
 
-/// What one replay with folios did. Every page of the trace is in one of `swapped_in_pages`, `unread_pages`,
-/// `dropped_pages` and `refused_pages`.
+/// The result of a replay with folios. Every page of the trace counts in exactly one of `swapped_in_pages`,
+/// `unread_pages`, `dropped_pages` and `refused_pages`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct FolioReport {
     /// Operations replayed.
     pub ops: usize,
     /// Pages that got a slot.
     pub swapped_out_pages: u64,
-    /// Pages that were read back, those left at the end of the trace included.
+    /// Pages that were read back, including the pages left at the end of the trace.
     pub swapped_in_pages: u64,
     /// Pages that got no slot.
     pub dropped_pages: u64,
-    /// Pages that got a slot and no place: nothing is behind the ghost that has it.
+    /// Pages that got a slot on a ghost and no place for their data.
     pub refused_pages: u64,
-    /// Pages that were given up unread.
+    /// Pages that were freed unread.
     pub unread_pages: u64,
     /// Pages of large folios that were split.
     pub fallback_pages: u64,
-    /// Folios that the pages read came in.
+    /// Folios that the swapped-in pages arrived in.
     pub swap_in_folios: u64,
-    /// CPU time of this thread in swap-outs, splits included.
+    /// CPU time of this thread in swap-outs, splits included, in ns.
     pub swap_out_ns: u64,
-    /// CPU time of this thread in swap-ins.
+    /// CPU time of this thread in swap-ins, in ns.
     pub swap_in_ns: u64,
-    /// Most slots in use at one time.
+    /// Largest number of slots in use.
     pub peak_pages: u64,
     /// Slots in use at the end of the trace, before the rest is released.
     pub end_pages: u64,
-    /// Figures of the storage of the first device that has a place for pages when the trace is at its peak.
+    /// Figures of the storage of the first device with a place for pages, at the peak of the trace.
     pub peak_stats: StorageStats,
-    /// Figures of zswap then.
+    /// Figures of zswap at the peak of the trace.
     pub peak_zswap: StorageStats,
 }
 
-/// The state of one replay: which slots the pages have.
+/// The state of one replay: the slots of the pages.
 struct Run<'a> {
     trace: &'a Trace,
     swap: &'a Swap,
@@ -76,7 +76,7 @@ struct Run<'a> {
     read_percent: f64,
     contents: Contents,
     clock: Clock,
-    /// Slots of all pages of the trace; `NONE` for none.
+    /// Slot of each page of the trace, or `NONE`.
     entries: Vec<SwpEntry>,
     used_pages: u64,
     folio_bytes: Vec<u8>,
@@ -85,10 +85,11 @@ struct Run<'a> {
 }
 
 impl Trace {
-    /// Replays everything with folios that have data and releases what the trace leaves in use at its end.
+    /// Replays a trace with folios that have data, and releases the pages that are in use at its end.
     ///
-    /// `tick` is called with the operations done, every few hundred; its error ends the replay. Errors: `OutOfRange`
-    /// (EINVAL) fewer CPUs than the trace; `BadShare` (EINVAL); `Invariant` a page came back different; `Io`; `NoMemory`.
+    /// `tick` is called every 256 operations with the number of operations done. Its error ends the replay. Errors:
+    /// `OutOfRange` (EINVAL) when the subsystem has fewer CPUs than the trace; `BadShare` (EINVAL); `Invariant` when
+    /// a page has the wrong content; `Io`; `NoMemory`.
     pub fn replay_folios(
         &self,
         swap: &Swap,
@@ -169,7 +170,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Swaps a large folio out that got no run: page by page.
+    /// Swaps out a large folio that got no run, page by page.
     #[cold]
     fn swap_out_split(&mut self, mapped: MappedFolio<'a>, first: u32, cpu: CpuId) -> Result<()> {
         let (swap, nr_pages) = (self.swap, mapped.folio().nr_pages());
@@ -203,8 +204,7 @@ impl<'a> Run<'a> {
         self.report.peak_pages = self.report.peak_pages.max(self.used_pages);
     }
 
-    /// Gives a folio up that stayed in memory: for want of a slot, or of a place behind it, it is counted, all else ends the
-    /// replay.
+    /// Drops a folio whose swap-out failed. A missing slot or place is counted; any other error ends the replay.
     fn drop_kept(&mut self, KeptFolio { folio, error }: KeptFolio<'a>, cpu: CpuId) -> Result<()> {
         let (nr_pages, has_slots) = (u64::from(folio.folio().nr_pages()), folio.folio().entry().is_some());
         self.swap.folio_unmap(folio, cpu)?;
@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Releases pages: slots that follow each other go together, as at a fault or an unmap of their range.
+    /// Releases pages. Consecutive slots are released together, as a fault or an unmap of their range would.
     fn release(&mut self, number: u64, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
         let pages = first as usize..(first + nr_pages) as usize;
         let entries = self.entries[pages.clone()].to_vec();
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Swaps a run in, looks at it and drops it.
+    /// Swaps a run in, checks it and drops it.
     fn swap_in(&mut self, entry: SwpEntry, nr_pages: u32, page: u32, cpu: CpuId) -> Result<()> {
         let (swap, mut done) = (self.swap, Vec::new());
         let how = Swapin::new(cpu, Orders::from_bits((1 << SWAP_NR_ORDERS) - 1)?);
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         result
     }
 
-    /// Compares the mapped pages of a folio with what was written.
+    /// Compares the mapped pages of a folio with their written content.
     fn verify(&mut self, mapped: &MappedFolio<'_>, first: u32) -> Result<()> {
         let bytes = mapped.folio().bytes()?;
         for (at, page) in mapped.pages().zip(first..) {
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn every_page_is_swapped_out_and_in() {
-        // The whole, two parts of it, and one that stays until the end.
+        // The whole folio, two parts of it, and a part that stays until the end.
         let ops = [(0, 0, 0, 16), (0, 1, 0, 16), (0, 2, 0, 4), (1, 0, 0, 16), (1, 1, 5, 9), (1, 1, 0, 5)];
         let trace = columns(&ops).expect("a good trace");
         let swap = swap(ram(4096));
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_folio_without_a_run_is_split_and_a_page_without_a_slot_dropped() {
-        // 15 slots in the only cluster, whose slot 0 keeps it from serving the 16.
+        // The only cluster has 511 slots, because slot 0 is the header, and so no order-4 run after 15 single slots.
         let trace = columns(&[(0, 0, 0, 16), (0, 1, 0, 1), (1, 0, 0, 16)]).expect("a good trace");
         let swap = swap(ram(16));
         let how = FolioReplay { read_percent: 0.0, ..FolioReplay::default() };
@@ -329,7 +329,7 @@ mod tests {
         swap.check().expect("nothing lost");
     }
 
-    /// Turns a bit over in every page it reads.
+    /// A storage that flips one bit in every page that it reads.
     #[derive(Debug)]
     struct Flips(Arc<Ram>);
 

@@ -1,8 +1,8 @@
-//! Replaying a recorded list of allocations and frees, through a strategy or with folios that have data, and a list of
-//! page accesses in an address space.
+//! Replays: of a recorded list of allocations and frees, through a strategy or with folios that have data; and of a
+//! list of page accesses, in an address space.
 //!
-//! A trace does not say which slot an allocation got; that is the business of what it is replayed through. A large
-//! request that fails is split as the kernel splits a folio: head page first, then the last page down to the second.
+//! A trace does not record the slot of an allocation, because the replayed allocator chooses it. A failed large
+//! request is split as the kernel splits a folio: the head page first, then from the last page down to the second.
 
 mod accesses;
 mod contents;
@@ -18,7 +18,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order};
 
-/// Looks at the clock that tell what a look costs.
+/// Number of clock readings that measure the cost of a reading.
 const CLOCK_LOOKS: usize = 64;
 
 /// One recorded operation.
@@ -34,32 +34,32 @@ enum Op {
 #[derive(Debug)]
 pub struct Trace {
     ops: Vec<Op>,
-    /// Where each folio's pages start in the array of slots.
+    /// First page of each folio in the array of all pages.
     page_base: Vec<u32>,
     nr_pages: u32,
     nr_cpus: usize,
     peak_pages: u64,
-    /// Index of the operation after which the most pages are in use.
+    /// Index of the operation after which most pages are in use.
     peak_at: usize,
     by_order: [u64; SWAP_NR_ORDERS],
 }
 
-/// Recorded columns, one entry an operation.
+/// The columns of a trace, one entry an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
-    /// 0 allocate, 1 free.
+    /// 0 for an allocation, 1 for a free.
     pub op: &'a [u8],
-    /// The CPU it happened on.
+    /// CPU of the operation.
     pub cpu: &'a [u8],
-    /// The folio; allocations are numbered from 0 in order.
+    /// Number of the folio. Allocations are numbered from 0 in order.
     pub folio: &'a [u32],
-    /// First page freed.
+    /// First page that is freed.
     pub first: &'a [u16],
-    /// Pages.
+    /// Number of pages.
     pub nr: &'a [u16],
 }
 
-/// Checks operations one by one and remembers what is in use.
+/// A checker of operations that keeps the pages in use.
 struct Builder {
     trace: Trace,
     is_used: Vec<bool>,
@@ -110,7 +110,7 @@ impl Builder {
 }
 
 impl Trace {
-    /// Checks columns and takes them over. Errors: `BadTrace` (EINVAL), naming the operation.
+    /// Checks the columns and takes them over. Errors: `BadTrace` (EINVAL), which names the operation.
     pub fn new(columns: Columns<'_>) -> Result<Self> {
         let len = columns.op.len();
         let lens = [columns.cpu.len(), columns.folio.len(), columns.first.len(), columns.nr.len()];
@@ -148,23 +148,23 @@ impl Trace {
         self.by_order.iter().sum()
     }
 
-    /// Returns the CPUs that operations name.
+    /// Returns the number of CPUs that operations name.
     pub fn nr_cpus(&self) -> usize {
         self.nr_cpus
     }
 
-    /// Returns the most pages in use at one time.
+    /// Returns the largest number of pages in use.
     pub fn peak_pages(&self) -> u64 {
         self.peak_pages
     }
 
-    /// Returns the allocations of each order.
+    /// Returns the number of allocations by order.
     pub fn allocations_by_order(&self) -> &[u64; SWAP_NR_ORDERS] {
         &self.by_order
     }
 }
 
-/// The clock of this thread, without what looking at it costs.
+/// The CPU clock of this thread, corrected for the cost of reading it.
 struct Clock {
     look_ns: u64,
 }
@@ -178,7 +178,7 @@ impl Clock {
         Self { look_ns: looks.min().unwrap_or(0) }
     }
 
-    /// Adds to `total_ns` what a call takes.
+    /// Runs a function and adds its CPU time to `total_ns`.
     fn time<T>(&self, total_ns: &mut u64, call: impl FnOnce() -> T) -> T {
         let start = cpu_ns();
         let result = call();
@@ -192,7 +192,7 @@ fn cpu_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Returns the pages of a folio that is split, in the order in which the kernel asks slots for them.
+/// Returns the page indices of a split folio in the order in which the kernel allocates their slots.
 fn split_order(nr_pages: u32) -> impl Iterator<Item = u32> {
     std::iter::once(0).chain((1..nr_pages).rev())
 }
@@ -201,7 +201,7 @@ fn split_order(nr_pages: u32) -> impl Iterator<Item = u32> {
 mod tests {
     use super::*;
 
-    /// Makes a trace of (op, folio, first, nr) on CPU 0.
+    /// Makes a trace from (op, folio, first, nr) on CPU 0.
     pub(super) fn columns(ops: &[(u8, u32, u16, u16)]) -> Result<Trace> {
         let op: Vec<_> = ops.iter().map(|op| op.0).collect();
         let folio: Vec<_> = ops.iter().map(|op| op.1).collect();

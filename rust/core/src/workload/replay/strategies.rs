@@ -1,4 +1,4 @@
-//! A trace through a strategy: time, failures, memory, fragmentation.
+//! Replay of a trace through a strategy: time, failures, memory, fragmentation.
 
 use super::{Op, Trace, cpu_ns, split_order};
 use crate::base::error::{Result, SwapError};
@@ -6,12 +6,13 @@ use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::workload::strategy::{Strategy, StrategyMemory};
 
-/// Pages of the aligned runs that fragmentation is measured by: 64 kB folios.
+/// Length in pages of the aligned runs that define fragmentation: 64 kB folios.
 const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {
-    /// Replays everything once. Errors: `OutOfRange` (EINVAL) when the strategy hands out a slot beyond its device;
-    /// `Invariant` when it hands one out twice or its own check fails (looked at only with `samples` > 0).
+    /// Replays the whole trace once. Errors: `OutOfRange` (EINVAL) when the strategy hands out a slot beyond its
+    /// device; `Invariant` when the strategy hands a slot out twice or its own check fails. Invariants are checked
+    /// only with `samples` > 0.
     pub fn replay(&self, strategy: &dyn Strategy, samples: usize) -> Result<Report> {
         let mut run = Run::new(self, strategy, samples > 0);
         let mut not_timed_ns = 0;
@@ -33,13 +34,13 @@ impl Trace {
         Ok(run.finish(samples))
     }
 
-    /// Returns the CPU ns of the replay itself, with a strategy that does nothing behind the same virtual call.
+    /// Returns the CPU time of the replay itself in ns, with an empty strategy behind the same virtual call.
     pub fn floor(&self) -> Result<u64> {
         Ok(self.replay(&Floor, 0)?.cpu_ns)
     }
 }
 
-/// Hands out the same slot for ever.
+/// A strategy that always hands out the same slot.
 struct Floor;
 
 impl Strategy for Floor {
@@ -64,43 +65,43 @@ impl Strategy for Floor {
     }
 }
 
-/// What one replay did.
+/// The result of one replay.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Report {
     /// Operations replayed.
     pub ops: usize,
-    /// Allocations among them.
+    /// Allocations among the operations.
     pub allocations: u64,
-    /// CPU time of this thread, sampling excluded.
+    /// CPU time of this thread in ns, without sampling.
     pub cpu_ns: u64,
-    /// Requests that failed, by order; order 0 includes pages of split folios.
+    /// Failed requests by order. Order 0 includes the pages of split folios.
     pub failures: [u64; SWAP_NR_ORDERS],
     /// Pages of large folios that were split.
     pub fallback_pages: u64,
-    /// Pages that got no slot at all.
+    /// Pages that got no slot.
     pub dropped_pages: u64,
-    /// Pages asked for in large folios.
+    /// Pages requested in large folios.
     pub large_pages: u64,
-    /// Slots in use when the trace is at its peak.
+    /// Slots in use at the peak of the trace.
     pub used_slots_peak: u64,
-    /// Slots in use at the end.
+    /// Slots in use at the end of the trace.
     pub used_slots_end: u64,
-    /// Bytes of the strategy at the peak; only with samples.
+    /// Bytes that the strategy takes at the peak. Measured only with samples.
     pub memory_at_peak: StrategyMemory,
-    /// Mean over the samples of the part of free slots outside aligned free runs of 16.
+    /// Share of free slots outside aligned free runs of 16, as a mean over the samples.
     pub fragmentation: f64,
 }
 
-/// The state of one replay: which slots the folios have.
+/// The state of one replay: the slots of the folios.
 struct Run<'a> {
     trace: &'a Trace,
     strategy: &'a dyn Strategy,
     max_order: Order,
-    /// First slot of a folio that was served whole; 0 of one that was split.
+    /// First slot of a folio that got a whole run, 0 for a split folio.
     first_slot: Vec<u32>,
-    /// Slots of the pages of split folios; 0 for none.
+    /// Slots of the pages of split folios, 0 for none.
     page_slot: Vec<u32>,
-    /// A bit a slot, only when sampling.
+    /// One bit a slot, kept only while sampling.
     used: Option<Vec<u64>>,
     used_slots: u64,
     fragmentation_sum: f64,
@@ -109,7 +110,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(trace: &'a Trace, strategy: &'a dyn Strategy, is_sampling: bool) -> Self {
-        // Written once, so that the first touch of a page is not timed.
+        // The arrays are written once before the clock starts, so that first touches of memory are not measured.
         let touched = |len: usize| {
             let mut slots = vec![u32::MAX; len];
             slots.fill(0);
@@ -152,7 +153,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The folio did not get its run: single slots, in the kernel's order.
+    /// Allocates single slots for a folio that got no run, in the kernel's order.
     #[cold]
     fn split(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
         self.report.failures[order.index()] += 1;
@@ -189,7 +190,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Frees pages of a split folio; slots that follow each other go in one call, as at an unmap.
+    /// Frees pages of a split folio. Consecutive slots are freed by one call, as at an unmap.
     #[cold]
     fn free_split(&mut self, folio: u32, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
         let from = (self.trace.page_base[folio as usize] + first) as usize;
@@ -201,7 +202,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Counts slots, and when sampling proves that no slot is handed out twice.
+    /// Counts slots. While sampling, also checks that no slot is handed out twice.
     #[inline]
     fn mark(&mut self, first: u32, nr_pages: u32, is_used: bool) -> Result<()> {
         if is_used {
@@ -265,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_split_folio_is_freed_page_by_page() {
-        // 512 slots: only cluster 0, which serves no large folio.
+        // 512 slots are cluster 0 alone, which serves no large folio because of the header.
         let trace = columns(&[(0, 0, 0, 4), (0, 1, 0, 1), (1, 0, 1, 2), (1, 0, 0, 1)]).expect("a good trace");
         let strategy = strategy::create("swap_table", 512, 1).expect("a strategy");
         let report = trace.replay(&*strategy, 4).expect("replays");

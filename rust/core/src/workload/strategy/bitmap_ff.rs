@@ -1,4 +1,4 @@
-//! The simplest thing that works: one bitmap, one lock, first fit.
+//! The simplest allocator: one bitmap, one lock, first fit.
 
 use super::{Strategy, StrategyMemory};
 use crate::base::error::{Result, SwapError};
@@ -11,7 +11,7 @@ const BITS: u32 = u64::BITS;
 struct Bitmap {
     /// A set bit is a slot in use.
     words: Box<[u64]>,
-    /// No word below has a free bit: where a first-fit search may start.
+    /// Index of the first word that may have a free bit.
     first_free: usize,
     nr_used: u32,
 }
@@ -37,7 +37,7 @@ fn mask(first: u32, nr: u32) -> u64 {
 }
 
 impl Bitmap {
-    /// Finds an aligned free run inside one word. The bits that start one are found without a loop over them.
+    /// Returns the first aligned free run inside one word. The start bits of runs are computed without a loop.
     fn find_in_word(used: u64, order: Order) -> Option<u32> {
         let mut free = !used;
         for step in 0..order.get() {

@@ -1,4 +1,4 @@
-//! One trait, many allocators: what replay, comparison and benchmarks drive.
+//! Strategies: one trait for all allocators that replays, comparisons and benchmarks drive.
 
 mod bitmap_ff;
 mod p3;
@@ -9,23 +9,23 @@ use crate::base::limits::{MAX_CPUS, MAX_DEVICE_PAGES};
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::base::words::unknown_name;
 
-/// Bytes a strategy holds.
+/// Bytes that a strategy takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StrategyMemory {
-    /// There from the start, however few slots are used.
+    /// Bytes that exist from the start, independent of the slots in use.
     pub static_bytes: u64,
-    /// There for the slots used now.
+    /// Bytes for the slots in use now.
     pub dynamic_bytes: u64,
 }
 
-/// An allocator of slots 1..`nr_slots` on one device; slot 0 is the header.
+/// An allocator of slots 1..`nr_slots` on one device. Slot 0 is the header.
 ///
-/// Every method may be called from many threads. Calls go through the trait object for each strategy alike.
+/// Many threads may call every method. Every strategy is called through the same trait object.
 pub trait Strategy: Send + Sync {
-    /// Returns the name shown in tables.
+    /// Returns the name that tables show.
     fn name(&self) -> &str;
 
-    /// Returns the slots of the device, header included.
+    /// Returns the number of slots of the device, header included.
     fn nr_slots(&self) -> u32;
 
     /// Returns the largest order the strategy can serve.
@@ -33,13 +33,13 @@ pub trait Strategy: Send + Sync {
         Order::MAX
     }
 
-    /// Hands out one aligned run, or says that there is none.
+    /// Hands out one aligned run, or returns `None` when no run is free.
     fn alloc(&self, order: Order, cpu: CpuId) -> Option<SwpOffset>;
 
-    /// Frees slots of one run, all or a part. Errors: `NotInUse` (ENOENT), and nothing changed.
+    /// Frees all slots of one run, or a part of them. Errors, with nothing changed: `NotInUse` (ENOENT).
     fn free(&self, first: SwpOffset, nr_pages: u32, cpu: CpuId) -> Result<()>;
 
-    /// Hands out up to `out.len()` runs, stopping at the first failure; returns how many.
+    /// Hands out up to `out.len()` runs and stops at the first failure; returns how many.
     fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpOffset]) -> usize {
         let mut nr = 0;
         for slot in out {
@@ -52,21 +52,21 @@ pub trait Strategy: Send + Sync {
         nr
     }
 
-    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first bad run.
+    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails.
     fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> Result<()> {
         firsts.iter().try_for_each(|&first| self.free(first, nr_pages, cpu))
     }
 
-    /// Returns the bytes held.
+    /// Returns the bytes that the strategy takes.
     fn memory(&self) -> StrategyMemory;
 
-    /// Proves the strategy's own invariants, if it can. Errors: `Invariant`.
+    /// Checks the strategy's own invariants, if it has any. Errors: `Invariant`.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// What makes a built-in strategy over one fresh device.
+/// Makes a built-in strategy over one fresh device.
 type Make = fn(nr_slots: u32, nr_cpus: usize) -> Result<Box<dyn Strategy>>;
 
 const BUILT_IN: [(&str, &str, Make); 3] = [
@@ -75,7 +75,7 @@ const BUILT_IN: [(&str, &str, Make); 3] = [
     ("bitmap_ff", "one bitmap under one lock, first fit", bitmap_ff::make),
 ];
 
-/// Returns every built-in strategy's name with one line about it.
+/// Returns every built-in strategy: name and description in one line.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     BUILT_IN.iter().map(|&(name, about, _)| (name, about))
 }

@@ -1,4 +1,4 @@
-//! The design before owners moved into the table: the same allocator with two static arrays beside it.
+//! The design before owners moved into the table: the swap table allocator with two static arrays beside it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -9,8 +9,8 @@ use crate::base::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset};
 use crate::base::zeroed::MappedSlice;
 use crate::machine::profile::Profile;
 
-/// Owners in a static array of 16 bits a slot, two to a word, each changed by a compare-exchange; zero marks in a
-/// static bitmap, each cleared by one atomic when its slot is freed.
+/// The swap table with a static array of owners, 16 bits a slot, and a static bitmap of zero marks. Two owners share
+/// a word, which a compare-exchange changes. A free clears a slot's zero mark by one atomic operation.
 struct P3Strategy {
     inner: SwapTableStrategy,
     owners: MappedSlice<AtomicU32>,
@@ -26,11 +26,12 @@ pub(super) fn make(nr_slots: u32, nr_cpus: usize) -> Result<Box<dyn Strategy>> {
 }
 
 impl P3Strategy {
-    /// Kernel: the step of the loop in `swap_cgroup_record` and `swap_cgroup_clear`. Returns the owner before.
+    /// Stores an owner and returns the one before. Kernel: the step of the loop in `swap_cgroup_record` and
+    /// `swap_cgroup_clear`.
     fn swap_owner(&self, slot: u32, owner: MemcgId) -> MemcgId {
         let (word, shift) = (&self.owners[slot as usize / 2], slot % 2 * 16);
         let replaced = |old: u32| Some(old & !(0xffff << shift) | (owner.0 as u32) << shift);
-        // Relaxed: the slot belongs to the caller; only its neighbour in the word is another's.
+        // Relaxed: the slot belongs to the caller, and the other owner in the word stays as it is.
         let old = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, replaced).unwrap_or_else(|old| old);
         MemcgId((old >> shift) as u16)
     }
@@ -41,13 +42,14 @@ impl P3Strategy {
         });
     }
 
-    /// Clears the zero marks and owners of slots about to be freed. Errors: `NotInUse` (ENOENT), and nothing changed.
+    /// Clears the zero marks and owners of slots that will be freed. Errors, with nothing changed: `NotInUse`
+    /// (ENOENT).
     fn forget(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         for slot in first.0..first.0 + nr_pages {
             // Relaxed: as in `swap_owner`.
             self.zero_marks[slot as usize / 64].fetch_and(!(1 << (slot % 64)), Ordering::Relaxed);
             if self.swap_owner(slot, MemcgId(0)) == MemcgId(0) {
-                // Nobody's: the slots before it get their owner back.
+                // This slot has no owner, so it is not in use. The slots before it get their owner back.
                 self.set_owner(first, slot - first.0, OWNER);
                 return Err(SwapError::NotInUse(SwpEntry::from_value(slot.into())));
             }

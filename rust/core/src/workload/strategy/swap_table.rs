@@ -1,4 +1,4 @@
-//! swapcore itself as a strategy.
+//! The swap table allocator of this crate, as a strategy.
 
 use super::{Strategy, StrategyMemory};
 use crate::base::error::Result;
@@ -8,10 +8,10 @@ use crate::machine::profile::Profile;
 use crate::storage::spec::DeviceSpec;
 use crate::table::{Shadow, SwapTableEntry};
 
-/// The owner that recorded slots are charged to; traces do not say which cgroup an operation was for.
+/// The owner of recorded slots, because traces do not record the cgroup of an operation.
 pub(super) const OWNER: MemcgId = MemcgId(1);
 
-/// The swap table allocator over one device; the owner rides in the entry.
+/// The swap table allocator over one device. The owner is stored in the entry.
 pub(super) struct SwapTableStrategy {
     swap: Swap,
     nr_slots: u32,
