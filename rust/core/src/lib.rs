@@ -25,7 +25,7 @@
 //! end of layers
 //!
 //! # Locks, outer to inner
-//! `swap_lock` ([`swap::Swap`]'s list of devices) > a CPU's local lock > a rotational device's positions > one cluster
+//! `swap_lock` ([`machine::Swap`]'s list of devices) > a CPU's local lock > a rotational device's positions > one cluster
 //! lock > one of { list lock, avail lock, pool, extend, free pages, LRU lists, reverse map, a storage's own }. Folio locks
 //! come before all of these and are slept for; under a local lock one is only tried. Page table locks are between.
 //!

@@ -1,30 +1,30 @@
-//! The one error enum of the core; each kind has an errno.
+//! The only error enum of the core. Each variant has an errno.
 
 use rustix::io::Errno;
 
 use crate::base::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER};
 use crate::base::types::SwpEntry;
 
-/// Result of every fallible call of the core.
+/// Result of every call of the core that can fail.
 pub type Result<T> = std::result::Result<T, SwapError>;
 
-/// What can go wrong, with the value that was wrong and the limit it broke.
+/// Error of a call, with the value that was wrong and the limit that the value broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwapError {
-    /// No device has a run of the order (ENOSPC; the kernel says ENOMEM).
+    /// No device has a free run of the order (ENOSPC; the kernel returns ENOMEM).
     #[error("{}", no_space(*.nr_pages))]
     NoSpace {
         /// Pages of the request.
         nr_pages: u32,
     },
-    /// The order is over the largest (EINVAL).
+    /// The order is over the largest order (EINVAL).
     #[error("order {0} is over the largest order {MAX_ORDER}")]
     OrderTooLarge(u64),
     /// The CPU number is not below the number of CPUs (EINVAL).
     #[error("cpu {cpu} is not below nr_cpus {nr_cpus}")]
     BadCpu {
-        /// The number given.
+        /// CPU number of the call.
         cpu: usize,
         /// CPUs of the subsystem.
         nr_cpus: usize,
@@ -32,7 +32,7 @@ pub enum SwapError {
     /// The number of CPUs is 0 or too large (EINVAL).
     #[error("nr_cpus {0} is not in 1..={MAX_CPUS}")]
     BadNrCpus(usize),
-    /// The entry is beyond its device or no entry at all (EINVAL).
+    /// The range reaches beyond its device, or the entry names no slot (EINVAL).
     #[error("{entry} with {nr_pages} slots does not lie in 1..{max_pages} of its device")]
     BadRange {
         /// First slot of the range.
@@ -42,7 +42,7 @@ pub enum SwapError {
         /// Slots of the device, header included; 0 when the word names no device.
         max_pages: u32,
     },
-    /// The number is no 64-bit word (EINVAL).
+    /// The number does not fit a 64-bit word (EINVAL).
     #[error("entry {0} is not in 0..=18446744073709551615")]
     NotAWord(String),
     /// No device of this type is on (ENOENT).
@@ -54,13 +54,13 @@ pub enum SwapError {
     /// The device belongs to another subsystem (ENOENT).
     #[error("the device of type {0} belongs to another subsystem")]
     ForeignDevice(u8),
-    /// The slot has no reference to take, copy or give back (ENOENT).
+    /// The slot has no reference that the call could take, copy or release (ENOENT).
     #[error("{0} is not in use")]
     NotInUse(SwpEntry),
-    /// The slot is the header, a bad page or beyond the end (EINVAL).
+    /// The slot is the header, a bad page or beyond the end of the device (EINVAL).
     #[error("{0} is a bad slot")]
     BadSlot(SwpEntry),
-    /// The count would leave 32 bits (EOVERFLOW).
+    /// The count would exceed 32 bits (EOVERFLOW).
     #[error("{0} has 4294967295 references, the most there can be")]
     CountOverflow(SwpEntry),
     /// The slot already has a folio, or the folio already has slots (EEXIST).
@@ -69,7 +69,7 @@ pub enum SwapError {
     /// The folio already has slots (EINVAL).
     #[error("the folio already owns {0} in the swap cache")]
     FolioCached(SwpEntry),
-    /// Another slot of a large range cannot be cached together with the first (EBUSY).
+    /// Another slot of a large range cannot be cached in one folio with the first slot (EBUSY).
     #[error("{0} cannot join a large folio: cached, unused or of another kind than the first slot")]
     NotUniform(SwpEntry),
     /// The folio is not in the swap cache (EINVAL).
@@ -78,10 +78,10 @@ pub enum SwapError {
     /// The folio is in the swap cache of another subsystem (EINVAL).
     #[error("{} is of another subsystem", folio_at(*.0))]
     ForeignFolio(SwpEntry),
-    /// The folio does not have that page (EINVAL).
+    /// The folio has no page of that number (EINVAL).
     #[error("page {page} is not below the folio's {nr_pages} pages")]
     BadPage {
-        /// The page given.
+        /// Page number of the call.
         page: u32,
         /// Pages of the folio.
         nr_pages: u32,
@@ -89,39 +89,41 @@ pub enum SwapError {
     /// The folio is locked or under writeback (EBUSY).
     #[error("{} is locked or under writeback", folio_at(*.0))]
     FolioBusy(SwpEntry),
-    /// The slot was swapped in and out again while memory was looked for (EAGAIN).
+    /// The slot was swapped in and out again while memory for a folio was allocated (EAGAIN).
     #[error("{0} has another shadow than before")]
     ShadowChanged(SwpEntry),
-    /// The folio's content is nowhere else and its slots have references (EBUSY).
+    /// The folio is dirty, so the folio has the only copy of its content, and slots of the folio have references
+    /// (EBUSY).
     #[error("{0} is referenced and its folio is dirty: written first, then dropped")]
     DirtyFolio(SwpEntry),
-    /// Something else holds the folio, so it stays in memory (EBUSY).
+    /// The folio has references beside those of the swap cache and the caller, so the folio stays in memory (EBUSY).
     #[error("the folio stays in memory: {refs} references where {expected} are expected")]
     FolioPinned {
-        /// References there are.
+        /// References of the folio.
         refs: u32,
         /// References of the swap cache and the caller.
         expected: u32,
     },
-    /// The folio left memory through this handle (ENOENT).
+    /// The handle has no folio, because a call through the handle swapped out, split, moved or dropped the folio
+    /// (ENOENT).
     #[error("{}", gone(*.0))]
     FolioGone(SwpEntry),
-    /// The bytes of the folio are in use by views given out (EBUSY).
+    /// Views that the caller received use the bytes of the folio (EBUSY).
     #[error("{0} views of the folio's bytes are in use")]
     DataInUse(u32),
     /// The slot is not a hibernation slot (ENOENT).
     #[error("{0} is not a hibernation slot")]
     NotHibernation(SwpEntry),
-    /// The device size is out of range (EINVAL).
+    /// The device has fewer than 2 pages (EINVAL).
     #[error("{0} pages are too few for a swap device: the header takes one, 2 is the least")]
     DeviceTooSmall(u32),
-    /// Nothing usable is left (EINVAL).
+    /// Every page of the device is the header or bad (EINVAL).
     #[error("all {0} pages of the device are bad")]
     NoGoodPages(u32),
     /// A bad page lies outside the device (EINVAL).
     #[error("bad page {page} is not in 1..={last_page}")]
     BadPageOutOfRange {
-        /// The page listed.
+        /// Page number in the list of bad pages.
         page: u32,
         /// Last page of the device.
         last_page: u32,
@@ -129,7 +131,7 @@ pub enum SwapError {
     /// A bad page is listed twice (EINVAL).
     #[error("bad page {0} is listed twice")]
     BadPageTwice(u32),
-    /// Too many bad pages for a header (EINVAL).
+    /// The list has more bad pages than a header can hold (EINVAL).
     #[error("{0} bad pages are over the header's {MAX_SWAP_BADPAGES}")]
     TooManyBadPages(usize),
     /// A swap file may not have bad pages (EINVAL).
@@ -141,23 +143,23 @@ pub enum SwapError {
     /// Every swap type is taken (EPERM).
     #[error("all {MAX_SWAPFILES} swap types are in use")]
     TooManySwapfiles,
-    /// No mapping has the page (EFAULT).
+    /// No mapping contains the page (EFAULT).
     #[error("page {0:#x} is not mapped")]
     NotMapped(u64),
-    /// The storage is a device already (EBUSY).
+    /// The storage is already a device (EBUSY).
     #[error("{0} is a device already")]
     StorageInUse(String),
-    /// The header page is not one of a swap device (EINVAL).
+    /// The header page is not the header of a swap device (EINVAL).
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
-    /// The header promises more pages than the file or device has (EINVAL).
+    /// The header names more pages than the file or device has (EINVAL).
     #[error("{path} has {has_pages} pages, its swap header asks for {needs_pages}")]
     AreaTooShort {
-        /// The file or device.
+        /// Path of the file or device.
         path: String,
-        /// Whole pages there are.
+        /// Whole pages of the file or device.
         has_pages: u64,
-        /// Pages of the header, its own page included.
+        /// Pages that the header names, the header page included.
         needs_pages: u64,
     },
     /// Slots stayed in use, or hibernation pins the device (EBUSY).
@@ -167,92 +169,93 @@ pub enum SwapError {
         ty: u8,
         /// Slots in use.
         inuse_pages: u64,
-        /// More words on the reason.
+        /// Further text on the reason.
         why: &'static str,
     },
-    /// The unuse hook failed; the binding has the reason (EINTR).
+    /// The unuse hook of swapoff failed; the binding stores the reason (EINTR).
     #[error("swapoff was interrupted by its unuse hook")]
     Interrupted,
-    /// A name is not one of those known (EINVAL).
+    /// The name is not a known name (EINVAL).
     #[error("{what} {name:?} is not one of {known}")]
     UnknownName {
-        /// What kind of name.
+        /// Kind of the name.
         what: &'static str,
-        /// The name given.
+        /// Name of the call.
         name: String,
         /// The names there are, with commas between them.
         known: String,
     },
-    /// A recorded operation does not fit those before it (EINVAL).
+    /// A recorded operation does not fit the operations before it (EINVAL).
     #[error("operation {index} of the trace: {what}")]
     BadTrace {
         /// Index of the operation.
         index: usize,
-        /// What is wrong with it.
+        /// Description of the defect.
         what: &'static str,
     },
-    /// One run of a batch failed; those before it are done (errno of the failure).
+    /// A run of a batch failed; the runs before the failed run are done (errno of the failure).
     #[error("run {nr_done} of the batch: {error}; the {nr_done} before it are done")]
     InBatch {
-        /// Runs done.
+        /// Number of runs that are done.
         nr_done: usize,
-        /// Why the next one is not.
+        /// Error of the run that failed.
         error: Box<SwapError>,
     },
     /// The duration is negative, not a number or too long (EINVAL).
     #[error("seconds {0} is not a duration from 0 up")]
     BadSeconds(String),
-    /// Some other argument is out of range (EINVAL).
+    /// An argument without its own variant is out of range (EINVAL).
     #[error("{what} {value} is not in {low}..={high}")]
     OutOfRange {
-        /// What the value is for.
+        /// Name of the argument.
         what: &'static str,
-        /// The value given.
+        /// Value of the argument.
         value: i128,
-        /// The least allowed.
+        /// Least value allowed.
         low: u64,
-        /// The most allowed.
+        /// Greatest value allowed.
         high: u64,
     },
-    /// A share or probability is out of range or no number (EINVAL).
+    /// A share or probability is out of range or not a number (EINVAL).
     #[error("{what} {value} is not in 0..={high}")]
     BadShare {
-        /// What the value is for.
+        /// Name of the argument.
         what: &'static str,
-        /// The value given.
+        /// Value of the argument.
         value: String,
-        /// The most allowed.
+        /// Greatest value allowed.
         high: u64,
     },
-    /// Choices that cannot be had together (EINVAL).
+    /// Options that exclude each other (EINVAL).
     #[error("{0}")]
     Conflict(&'static str),
-    /// A memory cgroup, or a file of one, cannot do that (the errno of the kernel's own file or directory).
+    /// A memory cgroup or a file of a memory cgroup refused an operation (the errno of the kernel's own file or
+    /// directory).
     #[error("{what}")]
     Cgroup {
-        /// The errno.
+        /// Errno of the refusal.
         errno: Errno,
-        /// What cannot be done, with the value and the limit.
+        /// Description of the refusal, with the value and the limit.
         what: String,
     },
     /// The memory cgroup belongs to another subsystem (EINVAL).
     #[error("the group {0:?} belongs to another subsystem")]
     ForeignGroup(String),
-    /// A charge would pass a limit, and reclaim did not make room (ENOMEM).
+    /// A charge would exceed a limit, and reclaim did not free enough (ENOMEM).
     #[error("{nr_pages} pages more are over {limit} of {group:?}, {max_pages} pages, of which {usage_pages} are used")]
     OverLimit {
-        /// The file of the limit.
+        /// Name of the file that sets the limit.
         limit: &'static str,
-        /// Path of the group whose limit it is.
+        /// Path of the group that has the limit.
         group: String,
         /// Pages of the charge.
         nr_pages: u64,
-        /// Pages charged.
+        /// Pages charged to the group.
         usage_pages: u64,
-        /// The limit.
+        /// The limit, in pages.
         max_pages: u64,
     },
-    /// The policy of a group, or a hook, does not let a folio go to swap (ENOMEM).
+    /// The policy of a group or a hook refused to swap out a folio (ENOMEM).
     #[error("the policy of {group:?} refuses to swap {nr_pages} pages")]
     PolicyRefused {
         /// Path of the group.
@@ -260,26 +263,26 @@ pub enum SwapError {
         /// Pages of the folio.
         nr_pages: u64,
     },
-    /// The system has no memory for it (ENOMEM).
+    /// The system has no memory for this number of bytes (ENOMEM).
     #[error("no memory for {0} bytes")]
     NoMemory(u64),
-    /// A read or write of a storage failed (the errno of the system, EIO where it gives none).
+    /// A call of a storage failed (the errno of the system, EIO when the system gives no errno).
     #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {})", errno.raw_os_error())]
     Io {
         /// `read`, `write`, `discard`, `open` or `create`.
         op: &'static str,
-        /// The storage: its kind, or the path of a file.
+        /// The storage: its kind, or the path of its file.
         storage: String,
-        /// The first slot.
+        /// First slot of the call.
         first: u32,
         /// Slots of the call.
         nr_pages: u32,
-        /// The system's number.
+        /// Errno of the system.
         errno: Errno,
-        /// The system's words, or ours where it gave none.
+        /// Error text of the system, or a text of the core when the system gave no text.
         what: String,
     },
-    /// No real slots can be put behind virtual ones, and zswap did not take the pages (ENOSPC).
+    /// No device has free real slots to put behind virtual slots, and zswap did not take the pages (ENOSPC).
     #[error(
         "no real device has a run of {nr_pages} slots to put behind the virtual ones, and zswap is off or refused the pages"
     )]
@@ -287,7 +290,8 @@ pub enum SwapError {
         /// Slots of the run.
         nr_pages: u32,
     },
-    /// A page cannot leave zswap: another one is there by now, or there is no slot for it, or no charge (ENOMEM).
+    /// A page cannot leave zswap: zswap holds another page of the slot by now, no real slot is free, or a charge was
+    /// refused (ENOMEM).
     #[error("the page of {0} cannot leave zswap: no slot on a real device, memory.swap.max, or it changed meanwhile")]
     NoWayOut(SwpEntry),
     /// A ghost cannot be behind virtual slots (EINVAL).
@@ -296,10 +300,10 @@ pub enum SwapError {
     /// zswap has no page of the slot (ENOENT).
     #[error("{0} has no page in zswap")]
     NotInZswap(SwpEntry),
-    /// A page of a ghost device without virtual table can go nowhere from zswap (EINVAL).
+    /// The page of a ghost device without a virtual table cannot be written back from zswap (EINVAL).
     #[error("{0} is a slot of a ghost device without a virtual table: its page cannot be written back")]
     NoWriteback(SwpEntry),
-    /// zswap refused a page of a group that lets none go on to a device (ENOSPC).
+    /// zswap refused a page of a group that forbids writeback to a device (ENOSPC).
     #[error("zswap has no room for {nr_pages} pages, and memory.zswap.writeback of {group:?} or a group above it is 0")]
     WritebackForbidden {
         /// Path of the group.
@@ -307,44 +311,44 @@ pub enum SwapError {
         /// Pages of the folio.
         nr_pages: u32,
     },
-    /// A group has nothing in zswap that may be written back (ENOENT).
+    /// The group has no zswap entry that may be written back (ENOENT).
     #[error("nothing to write back from zswap: the group has no pages there, is gone, or memory.zswap.writeback is 0")]
     NothingToShrink,
-    /// None of the pages of a group that were looked at in zswap was written back (EAGAIN).
+    /// zswap entries of the group were scanned, and none of these entries was written back (EAGAIN).
     #[error("no page was written back from zswap: those looked at had a second chance left, or no place to go")]
     NoneWritten,
-    /// A ghost device has no place for pages (ENOSPC).
+    /// A ghost device has no storage for pages (ENOSPC).
     #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
     GhostWrite {
-        /// The first slot.
+        /// First slot of the call.
         first: u32,
         /// Slots of the call.
         nr_pages: u32,
     },
-    /// The new size is no whole number of clusters (EINVAL).
+    /// The new size is not a positive multiple of the slots of a cluster (EINVAL).
     #[error("size {0} is not a positive multiple of the {SWAPFILE_CLUSTER} slots of a cluster")]
     BadSize(u32),
-    /// The device has as many clusters as it was made with (EINVAL).
+    /// The size of the device cannot change, because all clusters of the device were made at swapon (EINVAL).
     #[error("the device of type {0} cannot change its size: its clusters are all there from the start")]
     FixedSize(u8),
-    /// An invariant does not hold (no errno: this is our own defect).
+    /// An invariant does not hold (errno 0, because the defect is in the core itself).
     #[error("invariant {0}")]
     Invariant(String),
 }
 
 impl SwapError {
-    /// Says what a memory cgroup cannot do.
+    /// Makes the error of an operation that a memory cgroup refuses.
     pub(crate) fn cgroup(errno: Errno, what: String) -> Self {
         Self::Cgroup { errno, what }
     }
 
-    /// Says whether memory or the right to it was missing: a smaller folio may do.
+    /// Returns whether memory or a charge was refused. A smaller folio can succeed after such an error.
     pub(crate) fn is_no_memory(&self) -> bool {
         matches!(self, Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. })
     }
 
-    /// Says whether a page was not written because nothing takes it: it is worth staying in memory. Kernel:
-    /// `AOP_WRITEPAGE_ACTIVATE`.
+    /// Returns whether a write failed because no storage took the page. Reclaim then keeps the page in memory.
+    /// Kernel: `AOP_WRITEPAGE_ACTIVATE`.
     pub(crate) fn is_write_refused(&self) -> bool {
         matches!(
             self,
@@ -356,7 +360,7 @@ impl SwapError {
         )
     }
 
-    /// Returns the number of the errno that the kernel's own call would give, or the nearest one; 0 for a broken invariant.
+    /// Returns the errno of the kernel's own call, or the nearest errno. A broken invariant has 0.
     pub fn errno(&self) -> i32 {
         self.named_errno().map_or(0, Errno::raw_os_error)
     }

@@ -1,4 +1,5 @@
-//! What happened when: a fixed-size ring of typed records per CPU, off until asked for. Kernel: tracepoints.
+//! Events of swap-out and swap-in: one ring of typed records per CPU. A ring has a fixed capacity and is off by
+//! default. Kernel: tracepoints.
 
 use std::collections::VecDeque;
 
@@ -8,14 +9,14 @@ use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::base::words::words;
 
 words! {
-    /// What happened; a kind's number is its place in `NAMES`.
+    /// Kind of an event. The number of a kind is its place in `NAMES`.
     #[repr(u8)]
     pub enum EventKind: "event" {
         /// A folio was written and is clean.
         SwapOut = "swap_out",
-        /// A folio was found to be zeros and marked.
+        /// A folio was all zeros, and its slots were marked instead of written.
         SwapOutZero = "swap_out_zero",
-        /// A large folio got no run.
+        /// A large folio got no run of slots.
         SwapOutFallback = "swap_out_fallback",
         /// A write failed.
         WriteError = "write_error",
@@ -23,50 +24,50 @@ words! {
         SwapIn = "swap_in",
         /// A folio was filled with zeros.
         SwapInZero = "swap_in_zero",
-        /// A large order was given up.
+        /// A swap-in gave up a large order.
         SwapInFallback = "swap_in_fallback",
         /// A read failed.
         ReadError = "read_error",
-        /// A folio read ahead was wanted.
+        /// A fault used a folio that readahead had read.
         ReadaheadHit = "readahead_hit",
-        /// A folio left the cache with its slots still in use: its memory is free.
+        /// A folio left the swap cache while its slots stay in use; the memory of the folio is free.
         Evict = "evict",
     }
 }
 
-/// One record.
+/// Record of one event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventRecord {
-    /// When, on the monotonic clock.
+    /// Time on the monotonic clock, in nanoseconds.
     pub time_ns: u64,
-    /// The first slot concerned; 0 for none.
+    /// First slot of the folio; 0 for no slot.
     pub entry: SwpEntry,
-    /// What.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// Of a folio of which order.
+    /// Order of the folio.
     pub order: Order,
-    /// On which CPU.
+    /// CPU of the operation.
     pub cpu: CpuId,
-    /// Errno of a failure, else 0.
+    /// Errno of a failure; 0 for other events.
     pub errno: i32,
 }
 
-/// The last records of one CPU; under its local lock.
+/// The last records of one CPU. The local lock of that CPU protects the ring.
 #[derive(Debug, Default)]
 pub(crate) struct EventRing {
     records: VecDeque<EventRecord>,
     capacity: usize,
-    /// Records that newer ones pushed out.
+    /// Number of records that newer records replaced.
     nr_lost: u64,
 }
 
 impl EventRing {
-    /// Starts anew with room for so many records; 0 turns it off.
+    /// Removes all records and sets the capacity in records; capacity 0 turns the ring off.
     pub(crate) fn restart(&mut self, capacity: usize) {
         *self = Self { records: VecDeque::new(), capacity, nr_lost: 0 };
     }
 
-    /// Says whether records are wanted.
+    /// Returns whether the ring is on.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.capacity > 0
@@ -82,7 +83,7 @@ impl EventRing {
         self.records.push_back(EventRecord { time_ns, entry, kind, order, cpu, errno });
     }
 
-    /// Takes the records out; the ring stays on.
+    /// Removes all records and returns the records and the number of lost records; the ring stays on.
     pub(crate) fn take(&mut self) -> (Vec<EventRecord>, u64) {
         (self.records.drain(..).collect(), std::mem::take(&mut self.nr_lost))
     }

@@ -1,18 +1,19 @@
-//! Allocation flags of a folio, and the rule that keeps a large folio within what its caller may ask for.
+//! Allocation flags of a folio, and the rule that limits the mask of a large folio to the permissions of its caller.
 //!
-//! Only the flags that decide something here exist. Bit positions are ours: they never leave the process.
+//! Only flags that the core reads exist here. Bit positions differ from the kernel's, because a mask never leaves the
+//! process.
 
 bitflags::bitflags! {
-    /// What a folio allocation may do and where its memory may lie. Kernel: `gfp_t`; differs: bit positions.
+    /// Permissions of a folio allocation and the zones of its memory. Kernel: `gfp_t`; differs: bit positions.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Gfp: u32 {
-        /// Memory that old devices reach. Kernel: `__GFP_DMA`.
+        /// Memory that old devices can address. Kernel: `__GFP_DMA`.
         const DMA = 1 << 0;
         /// Memory above the kernel's direct map. Kernel: `__GFP_HIGHMEM`.
         const HIGHMEM = 1 << 1;
         /// Memory below 4 GiB. Kernel: `__GFP_DMA32`.
         const DMA32 = 1 << 2;
-        /// The page can be migrated. Kernel: `__GFP_MOVABLE`, a zone bit too.
+        /// The page can be migrated. Kernel: `__GFP_MOVABLE`, also a zone bit.
         const MOVABLE = 1 << 3;
         /// Starting device transfers is allowed. Kernel: `__GFP_IO`.
         const IO = 1 << 4;
@@ -37,17 +38,17 @@ bitflags::bitflags! {
         const ZONEMASK = Self::DMA.bits() | Self::HIGHMEM.bits() | Self::DMA32.bits() | Self::MOVABLE.bits();
         /// Both ways to reclaim. Kernel: `__GFP_RECLAIM`.
         const RECLAIM = Self::DIRECT_RECLAIM.bits() | Self::KSWAPD_RECLAIM.bits();
-        /// What a large folio gets only if the mask and the limit both have it.
+        /// Flags that a large folio gets only if both the mask and the limit have the flag.
         const PERMISSIONS = Self::IO.bits() | Self::FS.bits() | Self::RECLAIM.bits();
-        /// What binds a large folio if the mask or the limit has it.
+        /// Flags that a large folio gets if the mask or the limit has the flag.
         const RESTRICTIONS = Self::NOWARN.bits() | Self::NORETRY.bits();
-        /// An ordinary page of a user, movable: the mask of most faults. Kernel: `GFP_HIGHUSER_MOVABLE`.
+        /// Mask of most faults: an ordinary, movable page of a user. Kernel: `GFP_HIGHUSER_MOVABLE`.
         const HIGHUSER_MOVABLE = Self::RECLAIM.bits() | Self::IO.bits() | Self::FS.bits() | Self::HARDWALL.bits()
             | Self::HIGHMEM.bits() | Self::MOVABLE.bits();
-        /// A large folio that is tried without reclaim. Kernel: `GFP_TRANSHUGE_LIGHT`.
+        /// A large folio that is allocated without reclaim. Kernel: `GFP_TRANSHUGE_LIGHT`.
         const TRANSHUGE_LIGHT = Self::HIGHUSER_MOVABLE.bits() & !Self::RECLAIM.bits()
             | Self::COMP.bits() | Self::NOMEMALLOC.bits() | Self::NOWARN.bits();
-        /// A large folio worth a direct reclaim. Kernel: `GFP_TRANSHUGE`.
+        /// A large folio for which direct reclaim is allowed. Kernel: `GFP_TRANSHUGE`.
         const TRANSHUGE = Self::TRANSHUGE_LIGHT.bits() | Self::DIRECT_RECLAIM.bits();
     }
 }
@@ -55,10 +56,11 @@ bitflags::bitflags! {
 const _: () = assert!(Gfp::PERMISSIONS.intersection(Gfp::RESTRICTIONS.union(Gfp::ZONEMASK)).is_empty(), "apart");
 const _: () = assert!(Gfp::RESTRICTIONS.intersection(Gfp::ZONEMASK).is_empty(), "restrictions are no zones");
 
-/// Returns the mask of a swap-in of order over 0: `huge`'s, within what the caller's `limit` allows.
+/// Returns the mask of a swap-in of order over 0: the mask `huge`, limited by the caller's mask `limit`.
 ///
-/// Zones come from `limit`, permissions need both, restrictions bind from either, everything else is `huge`'s.
-/// Kernel: `limit_gfp_mask` (mm/shmem.c), for every large swap-in. Differs: not at all.
+/// Zones come from `limit`. A permission must be in both masks. A restriction applies if either mask has the
+/// restriction. All other bits come from `huge`. Kernel: `limit_gfp_mask` (mm/shmem.c), for every large swap-in;
+/// differs: none.
 pub const fn thp_limit_gfp_mask(huge: Gfp, limit: Gfp) -> Gfp {
     let kept = huge.difference(Gfp::PERMISSIONS).difference(Gfp::ZONEMASK);
     kept.union(limit.intersection(Gfp::ZONEMASK.union(Gfp::RESTRICTIONS)))
@@ -82,7 +84,7 @@ mod tests {
         for huge in [Gfp::TRANSHUGE, Gfp::TRANSHUGE_LIGHT, Gfp::TRANSHUGE_LIGHT | Gfp::KSWAPD_RECLAIM] {
             assert_eq!(thp_limit_gfp_mask(huge, Gfp::HIGHUSER_MOVABLE), huge);
         }
-        // Any mask of its zones, whatever else it has: exhaustive over the other bits.
+        // Every mask with these zone bits: the loop covers all values of the other bits.
         let zones = Gfp::HIGHUSER_MOVABLE & Gfp::ZONEMASK;
         for bits in 0..=Gfp::all().bits() {
             let huge = (Gfp::from_bits_truncate(bits) - Gfp::ZONEMASK) | zones;
@@ -90,7 +92,7 @@ mod tests {
         }
     }
 
-    /// Every pair of the bits that the rule tells apart, and one of the rest.
+    /// Covers every pair of masks over the bits of the three classes and one bit of the rest.
     #[test]
     fn each_bit_follows_its_class_for_every_pair_of_masks() {
         let nr_bits = Gfp::COMP.bits().trailing_zeros() + 1;

@@ -1,4 +1,5 @@
-//! Ground floor: limits, index newtypes, the one error type, locks, and small containers that know nothing of swap.
+//! The lowest layer: limits, index newtypes, the only error type, locks, and small containers that do not depend on
+//! swap.
 
 pub mod error;
 pub mod event;

@@ -3,7 +3,8 @@
 use crate::base::error::{Result, SwapError};
 use crate::base::types::Order;
 
-/// Orders that a swap-in may have, a bit each. Order 0 is always one of them. Kernel: the `orders` mask.
+/// The orders that a swap-in may use, one bit per order. Order 0 is allowed even when bit 0 is clear. Kernel: the
+/// `orders` mask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Orders(u16);
 
@@ -11,12 +12,13 @@ impl Orders {
     /// Order 0 alone.
     pub const ZERO: Self = Self(0);
 
-    /// One order, with order 0 to fall back to.
+    /// Returns the set of one order; order 0 is the fallback.
     pub const fn one(order: Order) -> Self {
         Self(1 << order.get())
     }
 
-    /// Takes a mask, bit k for order k. Errors: `OutOfRange` (EINVAL) a bit over the largest order.
+    /// Makes a set from a mask, in which bit k stands for order k. Errors: `OutOfRange` (EINVAL) when a bit is over
+    /// the largest order.
     pub fn from_bits(bits: u16) -> Result<Self> {
         let high = (1 << crate::base::limits::SWAP_NR_ORDERS) - 1;
         if u64::from(bits) > high {
@@ -30,27 +32,28 @@ impl Orders {
         self.0
     }
 
-    /// Returns the highest order left, order 0 when there is none.
+    /// Returns the highest order of the set, or order 0 when the set is empty.
     pub(crate) fn highest(self) -> Order {
         if self.0 == 0 { Order::ZERO } else { Order::stored(self.0.ilog2() as u8) }
     }
 
-    /// Adds order 0.
+    /// Adds order 0 to the set.
     pub(crate) fn with_zero(self) -> Self {
         Self(self.0 | 1)
     }
 
-    /// Leaves an order out.
+    /// Removes an order from the set.
     pub(crate) fn without(self, order: Order) -> Self {
         Self(self.0 & !(1 << order.get()))
     }
 
-    /// Leaves orders of a whole page table out. Kernel: `THP_ORDERS_ALL_ANON` below the PMD's.
+    /// Removes order 9, because a folio of order 9 fills a whole page table. Kernel: `THP_ORDERS_ALL_ANON` below the
+    /// PMD's order.
     pub(crate) fn below_pmd(self) -> Self {
         self.without(Order::MAX)
     }
 
-    /// Says whether no order was named: order 0 alone then.
+    /// Returns whether the mask is 0; then only order 0 is allowed.
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }

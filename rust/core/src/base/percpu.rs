@@ -1,4 +1,5 @@
-//! One value per CPU behind one lock per CPU; "this CPU" is an argument, never thread-local magic.
+//! One value per CPU behind one lock per CPU. The CPU is an argument of each call and is never derived from the
+//! thread.
 
 use crossbeam_utils::CachePadded;
 
@@ -7,12 +8,12 @@ use crate::base::limits::MAX_CPUS;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::CpuId;
 
-/// A `T` for each CPU, each on cache lines of its own.
+/// A `T` for each CPU; each `T` has its own cache lines.
 #[derive(Debug)]
 pub(crate) struct PerCpu<T>(Box<[CachePadded<SpinMutex<T>>]>);
 
 impl<T> PerCpu<T> {
-    /// Makes the values. Errors: `BadNrCpus` (EINVAL).
+    /// Makes a value for each CPU. Errors: `BadNrCpus` (EINVAL) when `nr_cpus` is 0 or over [`MAX_CPUS`].
     pub(crate) fn new(nr_cpus: usize, mut init: impl FnMut(CpuId) -> T) -> Result<Self> {
         if nr_cpus == 0 || nr_cpus > MAX_CPUS {
             return Err(SwapError::BadNrCpus(nr_cpus));
@@ -25,7 +26,7 @@ impl<T> PerCpu<T> {
         self.0.len()
     }
 
-    /// Takes the local lock of a CPU. Errors: `BadCpu` (EINVAL).
+    /// Takes the local lock of a CPU. Errors: `BadCpu` (EINVAL) when there is no such CPU.
     #[inline]
     pub(crate) fn lock(&self, cpu: CpuId) -> Result<SpinGuard<'_, T>> {
         match self.0.get(cpu.index()) {
@@ -34,12 +35,14 @@ impl<T> PerCpu<T> {
         }
     }
 
-    /// Takes the lock of every CPU, ascending, and keeps them all: the world stands still.
+    /// Takes the locks of all CPUs in ascending order and returns all guards, so that no operation runs while the
+    /// guards live.
     pub(crate) fn lock_all(&self) -> Vec<SpinGuard<'_, T>> {
         self.0.iter().map(|slot| slot.lock()).collect()
     }
 
-    /// Visits the value of every CPU, one lock at a time, ascending: a grace period when the visitor does nothing.
+    /// Visits the value of every CPU in ascending order under that CPU's lock, one lock at a time. With a visitor
+    /// that does nothing, the call is a grace period.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&mut T)) {
         self.0.iter().for_each(|slot| visit(&mut slot.lock()));
     }

@@ -1,4 +1,5 @@
-//! A list sorted by priority, equals in the order they came; requeueing makes equals take turns.
+//! A list sorted by priority. Elements of equal priority keep the order of insertion, and requeueing rotates elements
+//! of equal priority.
 
 use crate::base::types::SwpType;
 
@@ -7,19 +8,19 @@ use crate::base::types::SwpType;
 pub(crate) struct Plist(Vec<(i32, SwpType)>);
 
 impl Plist {
-    /// Adds a device behind its equals. Kernel: `plist_add`.
+    /// Adds a device behind the devices of equal priority. Kernel: `plist_add`.
     pub(crate) fn add(&mut self, prio: i32, ty: SwpType) {
         let at = self.0.iter().position(|&(other, _)| other < prio).unwrap_or(self.0.len());
         self.0.insert(at, (prio, ty));
     }
 
-    /// Removes a device; says whether it was there. Kernel: `plist_del`.
+    /// Removes a device. Returns whether the device was in the list. Kernel: `plist_del`.
     pub(crate) fn remove(&mut self, ty: SwpType) -> bool {
         let at = self.0.iter().position(|&(_, other)| other == ty);
         at.map(|at| self.0.remove(at)).is_some()
     }
 
-    /// Moves a device behind its equals. Kernel: `plist_requeue`.
+    /// Moves a device behind the devices of equal priority. Kernel: `plist_requeue`.
     pub(crate) fn requeue(&mut self, ty: SwpType) {
         if let Some(at) = self.0.iter().position(|&(_, other)| other == ty) {
             let prio = self.0[at].0;
@@ -28,12 +29,12 @@ impl Plist {
         }
     }
 
-    /// Changes every priority without changing the order.
+    /// Replaces every priority and keeps the order of the list.
     pub(crate) fn reprioritise(&mut self, prio_of: impl Fn(SwpType) -> i32) {
         self.0.iter_mut().for_each(|(prio, ty)| *prio = prio_of(*ty));
     }
 
-    /// Returns the devices, first to be tried first.
+    /// Returns the devices in list order; an allocation tries the first device first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = SwpType> {
         self.0.iter().map(|&(_, ty)| ty)
     }

@@ -1,8 +1,8 @@
-//! Locks: a one-byte spin lock that frees with a plain store, and the guard types built on it.
+//! Locks: a one-byte spin lock that is released with a plain store, and the guard types built on the spin lock.
 //!
-//! A taken lock costs one compare-exchange and a free one release store, half of what a parking lock takes; sections
-//! under it are tens of nanoseconds, so a waiter spins a little and then yields its CPU. Only this file may hold
-//! the `unsafe` that a lock needs.
+//! Taking a lock costs one compare-exchange and releasing a lock costs one release store, half of the cost of a
+//! parking lock. Sections under a lock take tens of nanoseconds, so a waiter spins a little and then yields its CPU.
+//! The `unsafe` code that a lock needs is allowed in this file only.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +13,22 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::limits::LOCK_SPINS;
 
-/// The atomics of the two protocols that `tests/loom.rs` puts under a memory model, with others in their place.
+/// The atomics of the protocols that `tests/loom.rs` checks under a memory model; `tests/loom.rs` compiles the
+/// protocols with other atomics.
 pub(crate) mod atomics {
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
 
-/// A one-byte lock word. Kernel: `spinlock_t`; differs: a waiter yields instead of spinning for ever.
+/// A one-byte lock word. Kernel: `spinlock_t`; differs: a waiter spins for a limited time and then yields its CPU.
 #[derive(Debug, Default)]
 pub(crate) struct SpinWord(AtomicBool);
 
 impl SpinWord {
-    /// Takes the lock, waiting for it.
+    /// Takes the lock; waits while the lock is taken.
     #[inline]
     pub(crate) fn lock(&self) {
-        // Acquire pairs with the Release in `unlock`: the holder before us is done with what the lock protects.
+        // Acquire pairs with the Release in `unlock`: this thread sees all writes that the previous holder made under
+        // the lock.
         if self.0.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             self.lock_contended();
         }
@@ -36,7 +38,7 @@ impl SpinWord {
     fn lock_contended(&self) {
         let mut spins = 0;
         loop {
-            // Relaxed: only a peek, so that waiting does not write the line; the exchange decides.
+            // Relaxed: the load only spares a write to the cache line during the wait; the compare-exchange decides.
             if !self.0.load(Ordering::Relaxed) && self.try_lock() {
                 return;
             }
@@ -45,14 +47,14 @@ impl SpinWord {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock if the lock is free. Returns whether the lock was taken.
     #[inline]
     pub(crate) fn try_lock(&self) -> bool {
         // Acquire pairs with the Release in `unlock`.
         self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Frees the lock; only its holder may.
+    /// Releases the lock. Only the holder of the lock may call this function.
     #[inline]
     pub(crate) fn unlock(&self) {
         debug_assert!(self.is_locked(), "unlock of a free lock");
@@ -60,18 +62,18 @@ impl SpinWord {
         self.0.store(false, Ordering::Release);
     }
 
-    /// Says whether somebody holds the lock.
+    /// Returns whether the lock is taken.
     pub(crate) fn is_locked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// [`SpinWord`] in the shape that `lock_api` builds guards on.
+/// A [`SpinWord`] with the interface on which `lock_api` builds guards.
 #[derive(Debug, Default)]
 pub(crate) struct RawSpin(SpinWord);
 
-// SAFETY: `SpinWord::lock` and a successful `try_lock` give exclusive ownership until `unlock`: the word goes from
-// false to true only by a compare-exchange, and back only by the holder's store.
+// SAFETY: `SpinWord::lock` and a successful `try_lock` give exclusive ownership until `unlock`: the word changes from
+// false to true only by a compare-exchange, and from true to false only by the holder's store.
 #[expect(unsafe_code, reason = "lock_api asks for an unsafe impl of its lock contract")]
 unsafe impl lock_api::RawMutex for RawSpin {
     const INIT: Self = Self(SpinWord(AtomicBool::new(false)));
@@ -87,30 +89,32 @@ unsafe impl lock_api::RawMutex for RawSpin {
         self.0.try_lock()
     }
 
-    // SAFETY: the contract is the trait's: the caller holds the lock. Nothing but the word is touched.
+    // SAFETY: the contract of the trait is that the caller holds the lock. `unlock` touches only the lock word.
     #[inline]
     unsafe fn unlock(&self) {
         self.0.unlock();
     }
 }
 
-/// A mutex around data, spinning.
+/// A spinning mutex around a value.
 pub(crate) type SpinMutex<T> = lock_api::Mutex<RawSpin, T>;
 /// The guard of a [`SpinMutex`].
 pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, RawSpin, T>;
 
-/// Waits a moment for something short that another thread does; `round` counts the waits.
+/// Waits a moment for a short action of another thread: spins in the first `LOCK_SPINS` rounds and yields the CPU in
+/// later rounds. `round` counts the waits.
 pub(crate) fn relax(round: u32) {
     if round < LOCK_SPINS { spin_loop() } else { yield_now() }
 }
 
 const NR_WAIT_BUCKETS: usize = 64;
 
-/// Where threads sleep until a condition on some numbered thing holds. Kernel: the hashed folio wait queues.
+/// Wait queues, chosen by a number, in which threads sleep until a condition holds. Kernel: the hashed folio wait
+/// queues.
 #[derive(Debug)]
 pub(crate) struct WaitTable(Box<[CachePadded<Bucket>]>);
 
-/// Those whose keys fall together.
+/// The wait queue of all keys with the same remainder.
 type Bucket = (Mutex<()>, Condvar);
 
 impl Default for WaitTable {
@@ -124,7 +128,8 @@ impl WaitTable {
         &self.0[key as usize % NR_WAIT_BUCKETS]
     }
 
-    /// Sleeps until `is_done`. It is asked under the bucket's lock and must first announce the waiter to the waker.
+    /// Sleeps until `is_done` returns true. `is_done` is called under the bucket's lock, and `is_done` must announce
+    /// the waiter to the waker before `is_done` checks its condition.
     pub(crate) fn wait(&self, key: u64, mut is_done: impl FnMut() -> bool) {
         let (lock, condvar) = self.bucket(key);
         let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +138,8 @@ impl WaitTable {
         }
     }
 
-    /// Wakes who sleeps for a key, and maybe others, who look again.
+    /// Wakes all threads that sleep for `key`. Threads that sleep for another key of the same bucket also wake and
+    /// check their condition again.
     #[cold]
     pub(crate) fn wake(&self, key: u64) {
         let (lock, condvar) = self.bucket(key);

@@ -1,16 +1,16 @@
-//! Newtypes for every index, so that mixed units do not compile. Each has a short display form for logs.
+//! Newtypes for every index, so that mixed units do not compile. Each newtype has a short display form for logs.
 
 use std::fmt;
 
 use crate::base::limits::{MAX_ORDER, SWAPFILE_CLUSTER, SWP_TYPE_SHIFT};
 
-/// A swap entry: type and slot offset in one word. Value 0 is "no entry". Kernel: `swp_entry_t`.
+/// A swap entry: type and slot offset in one word. Value 0 means "no entry". Kernel: `swp_entry_t`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
 pub struct SwpEntry(u64);
 
 impl SwpEntry {
-    /// The word that names no slot; slot 0 of type 0 is a header and never handed out.
+    /// The word that names no slot, because slot 0 of type 0 is a header and never handed out.
     pub const NONE: Self = Self(0);
 
     /// Packs a type and an offset.
@@ -18,7 +18,7 @@ impl SwpEntry {
         Self(((ty.0 as u64) << SWP_TYPE_SHIFT) | offset.0 as u64)
     }
 
-    /// Takes a word as it is; [`SwpEntry::parts`] says whether it can name a slot.
+    /// Takes a word without a check; [`SwpEntry::parts`] checks whether the word can name a slot.
     pub const fn from_value(value: u64) -> Self {
         Self(value)
     }
@@ -33,12 +33,14 @@ impl SwpEntry {
         SwpType((self.0 >> SWP_TYPE_SHIFT) as u8)
     }
 
-    /// Returns the slot number; wrong for words over 32 offset bits, which [`SwpEntry::parts`] refuses.
+    /// Returns the slot number. The number is wrong for a word with more than 32 offset bits; [`SwpEntry::parts`]
+    /// returns `None` for such a word.
     pub const fn offset(self) -> SwpOffset {
         SwpOffset(self.0 as u32)
     }
 
-    /// Splits the word, or returns `None` when it cannot name a slot (bit 63 set, offset over 32 bits).
+    /// Splits the word into type and offset. Returns `None` when the word cannot name a slot (bit 63 set, offset over
+    /// 32 bits).
     pub const fn parts(self) -> Option<(SwpType, SwpOffset)> {
         if self.0 >> 63 != 0 || (self.0 << (64 - SWP_TYPE_SHIFT)) >> (64 - SWP_TYPE_SHIFT) > u32::MAX as u64 {
             return None;
@@ -46,7 +48,7 @@ impl SwpEntry {
         Some((self.ty(), self.offset()))
     }
 
-    /// Returns the entry `n` slots on.
+    /// Returns the entry that is `n` slots further on.
     pub const fn plus(self, n: u32) -> Self {
         Self(self.0 + n as u64)
     }
@@ -87,12 +89,12 @@ impl SwpType {
 pub struct SwpOffset(pub u32);
 
 impl SwpOffset {
-    /// Returns the cluster the slot lies in.
+    /// Returns the cluster of the slot.
     pub const fn cluster(self) -> ClusterIdx {
         ClusterIdx(self.0 / SWAPFILE_CLUSTER)
     }
 
-    /// Returns the slot `n` further on.
+    /// Returns the slot that is `n` slots further on.
     pub const fn plus(self, n: u32) -> Self {
         Self(self.0 + n)
     }
@@ -137,19 +139,19 @@ impl Order {
     /// A whole cluster.
     pub const MAX: Self = Self(MAX_ORDER);
 
-    /// Checks an order; `None` over [`MAX_ORDER`].
+    /// Makes an order from a number. Returns `None` for a number over [`MAX_ORDER`].
     pub const fn new(order: u8) -> Option<Self> {
         if order > MAX_ORDER { None } else { Some(Self(order)) }
     }
 
-    /// Takes a number that came from an order.
+    /// Makes an order from a number that was read from an order before.
     #[inline]
     pub(crate) const fn stored(order: u8) -> Self {
         debug_assert!(order <= MAX_ORDER);
         Self(order)
     }
 
-    /// Every order, smallest first.
+    /// Returns every order, smallest first.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> {
         (0..=MAX_ORDER).map(Self)
     }
@@ -164,7 +166,7 @@ impl Order {
         self.0 as usize
     }
 
-    /// Returns the pages, `1 << order`.
+    /// Returns the number of pages, `1 << order`.
     pub const fn nr_pages(self) -> u32 {
         1 << self.0
     }
@@ -176,7 +178,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// The CPU a call runs on: it chooses hints, counters and the local lock.
+/// Number of the CPU that a call runs on. The number selects the hints, the counters and the local lock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct CpuId(pub u16);
@@ -195,22 +197,23 @@ pub struct MemcgId(pub u16);
 
 /// The number of a memory cgroup, counted from 1; 0 means none. Kernel: a pointer to `struct mem_cgroup`.
 ///
-/// Beside it a group has a [`MemcgId`], which is released earlier and given to others.
+/// A group also has a [`MemcgId`]. The `MemcgId` is released earlier than the `CssId` and then given to another
+/// group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(transparent)]
 pub struct CssId(pub u32);
 
 impl CssId {
-    /// The root.
+    /// The root group.
     pub const ROOT: Self = Self(1);
 
-    /// Returns the number as an array index, root being 0.
+    /// Returns the number as an array index; the index of the root is 0.
     pub const fn index(self) -> usize {
         self.0 as usize - 1
     }
 }
 
-/// A page frame number: here the number of a folio in its registry.
+/// A page frame number, which is the number of a folio in the subsystem's `Memory`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct Pfn(pub u64);

@@ -1,8 +1,8 @@
-//! Finding pages of nothing but zeros at the speed of memory: such pages are marked in their slots, never written.
+//! Fast detection of pages that are all zeros. Such pages are marked in their slots and never written.
 //!
-//! The scan is an OR over 256 bytes at a time with one test after each, which the compiler turns into vector code.
-//! It is compiled once per vector width, and the widest the CPU has is chosen when the process first asks: code for
-//! the oldest x86-64 has 16-byte loads and reaches half of what a search by `memchr` does.
+//! The scan ORs 256 bytes and then tests the result; the compiler turns this loop into vector code. The scan is
+//! compiled once per vector width, and the first call in a process chooses the widest vectors of the CPU. Code for
+//! the oldest x86-64 has 16-byte loads and reaches half of the speed of a search by `memchr`.
 
 use std::sync::LazyLock;
 
@@ -10,30 +10,31 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::base::limits::PAGE_SIZE;
 
-/// Words ORed together between two tests. Few enough that the loads of a chunk stay near each other: in longer ones the
-/// compiler loads in an order that the CPU's prefetch does not follow, at half the speed from L2.
+/// Words ORed together between two tests. The number is small because the loads of a chunk must stay near each other:
+/// in longer chunks the compiler orders the loads in a way that the CPU's prefetch does not follow, at half the speed
+/// from L2.
 const CHUNK_WORDS: usize = 32;
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
-/// Says whether every page of a folio is all zeros; of an empty slice it is.
+/// Returns whether every byte of a folio is zero; true for an empty slice.
 ///
-/// `data` is whole pages, page aligned; any other slice is answered too, at less speed.
-/// Kernel: `is_folio_zero_filled` (mm/page_io.c). Differs: the cheap look at a last word is taken at the first page
-/// only, since what follows leaves a page as soon as that.
+/// `data` is whole pages, page aligned. The result is also right for any other slice, at lower speed. Kernel:
+/// `is_folio_zero_filled` (mm/page_io.c); differs: only the last word of the first page is tested in advance, because
+/// the scan leaves a page with data as quickly as a test of its last word.
 pub fn is_zero_filled(data: &[u8]) -> bool {
-    // A page that is in use but starts with zeros often has something at its end.
+    // The last word is tested first, because a page in use that starts with zeros often has data at its end.
     let last_word = data.get(PAGE_SIZE - size_of::<u64>()..PAGE_SIZE).unwrap_or_default();
     last_word.iter().all(|&byte| byte == 0) && ARCH.dispatch(Scan(data))
 }
 
-/// The scan as something to be compiled for each vector width.
+/// The scan in a type that `pulp` can compile for each vector width.
 struct Scan<'a>(&'a [u8]);
 
 impl WithSimd for Scan<'_> {
     type Output = bool;
 
-    // Inlined, or the body would be compiled for the oldest CPU.
+    // Inlined, because the body would otherwise be compiled for the oldest CPU.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _width: S) -> bool {
         let (head, words, tail) = bytemuck::pod_align_to::<u8, u64>(self.0);
@@ -51,7 +52,7 @@ fn or(words: &[u64]) -> u64 {
 mod tests {
     use super::*;
 
-    /// A page-aligned part of `buffer`, which is one page longer.
+    /// Returns a page-aligned part of `buffer`; `buffer` is one page longer than the part.
     fn aligned(buffer: &mut [u8]) -> &mut [u8] {
         let skip = buffer.as_ptr().align_offset(PAGE_SIZE);
         let len = buffer.len() - PAGE_SIZE;
@@ -88,7 +89,7 @@ mod tests {
                 assert!(!is_zero_filled(&data[skip..skip + len]), "{skip} {len} {at}");
                 data[skip + at] = 0;
             }
-            // What lies around the slice is not looked at.
+            // The result must not depend on the bytes around the slice.
             (data[skip - 1], data[skip + len]) = (1, 1);
             assert!(is_zero_filled(&data[skip..skip + len]));
             (data[skip - 1], data[skip + len]) = (0, 0);

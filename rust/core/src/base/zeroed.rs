@@ -1,7 +1,7 @@
 //! A zeroed array that costs no memory until its elements are touched.
 //!
-//! A terabyte device has half a million clusters of which most are never used; the page tables of the machine are
-//! the cheapest lazy index there is. Only this file knows that the memory is a mapping.
+//! A terabyte device has half a million clusters, and most of these clusters are never used. The page tables of the
+//! machine are the cheapest lazy index. Only this file depends on the fact that the memory is a mapping.
 
 use std::marker::PhantomData;
 use std::mem::{needs_drop, size_of};
@@ -24,26 +24,28 @@ pub(crate) struct MappedSlice<T> {
 impl<T: Zeroable + Send + Sync> MappedSlice<T> {
     const PLAIN: () = assert!(!needs_drop::<T>() && align_of::<T>() <= PAGE_SIZE && size_of::<T>() > 0);
 
-    /// Maps room for `len` elements. Errors: `NoMemory` (ENOMEM).
+    /// Maps an array of `len` elements. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn zeroed(len: usize) -> Result<Self> {
         let () = Self::PLAIN;
         let no_memory = || SwapError::NoMemory((len as u64).saturating_mul(size_of::<T>() as u64));
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(no_memory)?.max(1);
-        // Not reserved: most of a large device is never touched, and a system that counts commitments would refuse it.
+        // The memory is not reserved, because most of a large device is never touched and a system that counts
+        // commitments would refuse the mapping.
         let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|_| no_memory())?;
         Ok(Self { map: map.into(), len, _elements: PhantomData })
     }
 
-    /// Gives the memory of a range back to the system; its elements read as zero bytes from then on.
+    /// Returns the memory of a range of elements to the system. The elements read as zero bytes afterwards.
     ///
-    /// The caller owns the elements, and nobody expects anything of them but zeros from now on.
+    /// The caller owns the elements, and no other code expects a value other than zero in the elements from this call
+    /// on.
     pub(crate) fn release(&self, elements: Range<usize>) {
         assert!(elements.start <= elements.end && elements.end <= self.len, "release beyond the array");
         let (offset, bytes) = (elements.start * size_of::<T>(), elements.len() * size_of::<T>());
         debug_assert!(offset % PAGE_SIZE == 0 && bytes % PAGE_SIZE == 0, "only whole pages can be given back");
         // SAFETY: 1. the range lies in the mapping, asserted above. 2. the mapping is private and anonymous, so its
         // pages come back as zeros, and all zero bytes are a valid `T` (Zeroable); no reference sees uninitialised
-        // memory. A refusal by the system leaves the zeros that are there.
+        // memory. If the system refuses the call, the elements keep the zeros that are there.
         #[expect(unsafe_code, reason = "giving memory back is a raw system call on the mapping")]
         let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
     }
@@ -54,9 +56,10 @@ impl<T: Zeroable + Send + Sync> Deref for MappedSlice<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: 1. the mapping holds `len` elements, is page aligned and `T` asks for no more. 2. it starts as zero
-        // bytes, valid for `T` (Zeroable), and is only ever written through `T`'s own interior mutability or made zero
-        // again by `release`. 3. it lives as long as `self`, and nothing hands out `&mut`.
+        // SAFETY: 1. the mapping holds `len` elements and is page aligned, and `T` needs no larger alignment. 2. the
+        // mapping starts as zero bytes, valid for `T` (Zeroable), and is only written through `T`'s own interior
+        // mutability or made zero again by `release`. 3. the mapping lives as long as `self`, and no function returns
+        // a `&mut` into the mapping.
         #[expect(unsafe_code, reason = "the mapping is raw memory")]
         unsafe {
             std::slice::from_raw_parts(self.map.as_mut_ptr().cast::<T>(), self.len)
@@ -64,7 +67,8 @@ impl<T: Zeroable + Send + Sync> Deref for MappedSlice<T> {
     }
 }
 
-/// Returns the bytes that the first `len` elements of an array take once they are touched: whole pages.
+/// Returns the bytes, in whole pages, that the first `len` elements of an array occupy after the elements were
+/// touched.
 pub(crate) fn page_bytes<T>(len: usize) -> u64 {
     (len * size_of::<T>()).next_multiple_of(PAGE_SIZE) as u64
 }

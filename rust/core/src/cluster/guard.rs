@@ -1,4 +1,4 @@
-//! A cluster whose lock is held: the only way to change one.
+//! A cluster whose lock is held. Only the functions of this guard change a cluster.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{ClusterIdx, MemcgId, Order};
 use crate::table::{Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, VirtualTable, VirtualWord};
 
-/// A cluster whose lock is held; dropping it frees the lock.
+/// A cluster whose lock is held; dropping the guard releases the lock.
 #[derive(Debug)]
 pub(crate) struct ClusterGuard<'a> {
     pub(super) all: &'a Clusters,
@@ -28,8 +28,9 @@ impl<'a> ClusterGuard<'a> {
         self.all.index.shown(self.idx)
     }
 
-    /// Runs work with the lock dropped; others may have done anything to the cluster afterwards, and `None` is that it is
-    /// gone. Kernel: the lookup after every drop of `ci->lock`.
+    /// Runs `work` with the lock dropped, then takes the cluster's lock again. Other threads may have changed the
+    /// cluster meanwhile; the result is `None` when the cluster is gone. Kernel: the lookup after every drop of
+    /// `ci->lock`.
     pub(crate) fn unlocked(self, work: impl FnOnce()) -> Option<Self> {
         let (all, idx) = (self.all, self.idx);
         drop(self);
@@ -66,13 +67,13 @@ impl<'a> ClusterGuard<'a> {
         self.ci.order.store(order.get(), Ordering::Relaxed);
     }
 
-    /// Returns the cluster's table, if it has one.
+    /// Returns the cluster's table, `None` without a table.
     #[inline]
     pub(crate) fn table(&self) -> Option<&'a SwapTable> {
         self.ci.table_id().map(|id| self.all.tables.table(id))
     }
 
-    /// Says whether a request may be served from here. Kernel: `cluster_is_usable`.
+    /// Returns whether a request of the order may take slots of this cluster. Kernel: `cluster_is_usable`.
     #[inline]
     pub(crate) fn is_usable(&self, order: Order) -> bool {
         self.flag() <= ClusterFlag::Frag
@@ -80,14 +81,14 @@ impl<'a> ClusterGuard<'a> {
             && (order == Order::ZERO || self.count() == 0 || self.ci.order.load(Ordering::Relaxed) == order.get())
     }
 
-    /// Says whether slots of the cluster in use were handed out for something else than to back virtual ones.
+    /// Returns whether the cluster handed out slots that do not back virtual slots since the cluster was last empty.
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
-        // Relaxed: the cluster lock orders.
+        // Relaxed: the cluster lock orders the access.
         self.ci.is_direct.load(Ordering::Relaxed) != 0
     }
 
-    /// Notes that slots are handed out directly, or that none is any more.
+    /// Sets the mark of direct use: true when slots are handed out directly, false when the cluster is empty.
     #[inline]
     pub(crate) fn set_direct(&mut self, is_direct: bool) {
         if is_direct == self.is_direct() {
@@ -100,7 +101,7 @@ impl<'a> ClusterGuard<'a> {
         };
     }
 
-    /// Counts `nr` slots as used; returns true when that made the whole device full.
+    /// Counts `nr` slots as used. Returns true when the whole device became full.
     #[inline]
     pub(crate) fn add_count(&mut self, nr: u32) -> bool {
         let count = self.count() + nr;
@@ -110,7 +111,7 @@ impl<'a> ClusterGuard<'a> {
         count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_add(1, Ordering::SeqCst) + 1 == self.all.len()
     }
 
-    /// Counts `nr` slots as free; returns true when the whole device was full before.
+    /// Counts `nr` slots as free. Returns true when the whole device was full before.
     #[inline]
     pub(crate) fn sub_count(&mut self, nr: u32) -> bool {
         let count = self.count();
@@ -120,7 +121,7 @@ impl<'a> ClusterGuard<'a> {
         count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_sub(1, Ordering::SeqCst) == self.all.len()
     }
 
-    /// Gives the cluster a table, all NULL.
+    /// Attaches a table whose entries are all NULL.
     pub(crate) fn attach_table(&mut self) {
         debug_assert!(self.table().is_none());
         let id = self.all.tables.take();
@@ -129,7 +130,7 @@ impl<'a> ClusterGuard<'a> {
         self.shown().attach(id.0.get());
     }
 
-    /// Takes the table of an empty cluster away.
+    /// Detaches the table of an empty cluster and returns the table to the pool.
     pub(crate) fn detach_table(&mut self) {
         debug_assert_eq!(self.count(), 0);
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
@@ -140,8 +141,9 @@ impl<'a> ClusterGuard<'a> {
         self.all.tables.release(id);
     }
 
-    /// Ends an empty cluster of a dynamic device: nobody finds it from here on, and its record and table serve the next.
-    /// Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the index's, the pool's, one after the other.
+    /// Destroys an empty cluster of a dynamic device. No lookup finds the cluster from here on; another cluster
+    /// reuses its record and table. Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the index's, the
+    /// pool's, one after the other.
     pub(crate) fn destroy(&mut self) {
         debug_assert_eq!(self.count(), 0);
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
@@ -155,16 +157,16 @@ impl<'a> ClusterGuard<'a> {
         self.set_order(Order::ZERO);
         // Relaxed: see `SwapCluster::table_id`.
         self.ci.table.store(0, Ordering::Relaxed);
-        // Last: who takes the record next waits for this lock, and finds all of the above done.
+        // The release comes last: the next owner of the record waits for this lock and then sees all changes above.
         self.all.tables.release(id);
     }
 
-    /// Says whether the cluster may not be allocated from, as the device shrinks.
+    /// Returns whether allocation from the cluster is forbidden, because the device shrinks.
     pub(crate) fn is_closed(&self) -> bool {
         self.idx.0 >= self.all.nr_open()
     }
 
-    /// Makes bad slots of a tail free again, as the device grew over them; the cluster may be left empty.
+    /// Makes bad slots of a tail free, because the device grew over these slots. The cluster may be empty afterwards.
     pub(crate) fn clear_bad(&mut self, slots: std::ops::Range<usize>) {
         let table = self.table().expect("bad slots have a table");
         let nr = slots.len() as u32;
@@ -172,7 +174,7 @@ impl<'a> ClusterGuard<'a> {
         self.sub_count(nr);
     }
 
-    /// Marks one slot of a device that is being set up as bad; false when it already was.
+    /// Marks one slot of a device that is being set up as bad. Returns false when the slot was bad before.
     pub(crate) fn mark_bad(&mut self, slot: usize) -> bool {
         if self.table().is_none() {
             self.attach_table();
@@ -186,7 +188,7 @@ impl<'a> ClusterGuard<'a> {
         true
     }
 
-    /// Says whether a scan would leave the cluster where it is: partly used and on its frag list.
+    /// Returns whether a scan would leave the cluster on its list: partly used and on its frag list.
     #[inline]
     pub(crate) fn is_settled(&self) -> bool {
         self.flag() == ClusterFlag::Frag && matches!(self.count(), 1..SWAPFILE_CLUSTER)
@@ -204,7 +206,7 @@ impl<'a> ClusterGuard<'a> {
         self.set_flag(list.flag());
     }
 
-    /// Puts a cluster that a worker took off the discard list back into use, on the free list's tail.
+    /// Puts a cluster that a worker removed from the discard list back into use, at the tail of the free list.
     pub(crate) fn finish_discard(&mut self) {
         debug_assert_eq!(self.flag(), ClusterFlag::Discard);
         self.set_flag(ClusterFlag::None);
@@ -213,7 +215,7 @@ impl<'a> ClusterGuard<'a> {
         self.move_to(ListId::Free);
     }
 
-    /// Returns the true reference count of a slot whose entry was just read.
+    /// Returns the true reference count of a slot; `entry` was just read from that slot.
     pub(crate) fn full_count(&self, slot: usize, entry: SwapTableEntry) -> u32 {
         match entry.count() {
             Some(crate::base::limits::SWP_TB_COUNT_MAX) => self.extend().count(self.idx, slot),
@@ -221,24 +223,24 @@ impl<'a> ClusterGuard<'a> {
         }
     }
 
-    /// Returns the counts over 14.
+    /// Returns the extend tables, which hold counts over 14.
     pub(crate) fn extend(&self) -> &'a ExtendTables {
         &self.all.extend
     }
 
-    /// Returns the second words of the cluster, on a virtual device.
+    /// Returns the second words of the cluster, `None` when the device is not virtual or the cluster has no table.
     #[inline]
     pub(crate) fn virtual_table(&self) -> Option<&'a VirtualTable> {
         self.all.tables.virtual_table(self.ci.table_id()?)
     }
 
-    /// Returns the second word of a slot; NONE on a device without.
+    /// Returns the second word of a slot, NONE when the cluster has no second words.
     #[inline]
     pub(crate) fn virtual_word(&self, slot: usize) -> VirtualWord {
         self.virtual_table().map_or(VirtualWord::NONE, |table| table.get(slot))
     }
 
-    /// Writes the second word of a slot in use, of a virtual device.
+    /// Writes the second word of a slot in use; the device is virtual.
     #[inline]
     pub(crate) fn set_virtual_word(&mut self, slot: usize, word: VirtualWord) {
         self.virtual_table().expect("a slot in use of a virtual device has two words").set(slot, word);
@@ -248,7 +250,7 @@ impl<'a> ClusterGuard<'a> {
         Some(Cell { cluster: self.idx, table: self.ci.table_id()?, slot })
     }
 
-    /// Returns the owner that is recorded for a slot beside its entry, 0 for none.
+    /// Returns the owner that is recorded outside the entry of a slot, 0 for none.
     #[inline]
     pub(crate) fn owner(&self, slot: usize) -> MemcgId {
         match &self.all.owners {
@@ -257,13 +259,13 @@ impl<'a> ClusterGuard<'a> {
         }
     }
 
-    /// Records the owner of slots beside their entries, where owners are kept there.
+    /// Records the owner of `nr` slots outside their entries. With [`Owners::Entry`] the call changes nothing.
     pub(crate) fn set_owner(&mut self, slot: usize, nr: usize, id: MemcgId) {
         let cell = self.cell(slot).expect("slots in use have a table");
         self.all.owners.fill(cell, nr, id);
     }
 
-    /// Returns the attached table's number, for the check that no two clusters share one.
+    /// Returns the attached table's number, for the check that no two clusters share a table.
     pub(crate) fn table_number(&self) -> Option<u32> {
         self.ci.table_id().map(|id| id.0.get())
     }

@@ -1,9 +1,9 @@
-//! The index of a device's clusters: the table that each number stands for, and on a dynamic device which numbers there
-//! are. `tests/loom.rs` and `tests/shuttle.rs` check it.
+//! The index of a device's clusters: the table of each cluster number and, on a dynamic device, the set of existing
+//! cluster numbers. `tests/loom.rs` and `tests/shuttle.rs` check the index.
 //!
-//! The words are one flat array that takes memory as it is touched: the page tables of the machine are the radix tree.
-//! Beside it three levels of bits find the lowest number that is free. Kernel: an allocating xarray; the newest work has
-//! such a sparse array instead.
+//! The words are one flat array that takes memory when touched: the page tables of the machine serve as the radix
+//! tree. Three levels of bits beside the array find the lowest free number. Kernel: an allocating xarray; the newest
+//! patches use such a sparse array instead.
 
 use std::ops::Range;
 
@@ -17,17 +17,18 @@ use crate::table::ShownTable;
 const WORD_BITS: u32 = u64::BITS;
 const NR_LEVELS: usize = 3;
 
-/// The numbers that are taken. Level 0 has a bit for each; a bit of the levels above says that a whole word below is
-/// taken. Zero memory is a set without members. The holder of the lock around it alone uses it.
+/// The set of taken numbers. Level 0 has a bit for each number. A bit of a higher level is set when a whole word of
+/// the level below is taken. Zero memory is a set without members. Only the holder of the surrounding lock uses the
+/// set.
 #[derive(Debug)]
 struct Taken {
     levels: [MappedSlice<AtomicU64>; NR_LEVELS],
     len: u32,
-    /// One more than the highest number that was ever taken.
+    /// The highest number that was ever taken, plus one.
     end: u32,
 }
 
-// Relaxed throughout: the lock orders.
+// Relaxed throughout, because the lock orders all accesses.
 impl Taken {
     fn new(capacity: u32) -> Result<Self> {
         let mut nr_bits = capacity;
@@ -42,7 +43,7 @@ impl Taken {
         Some(self.levels[level].get(at as usize)?.load(Ordering::Relaxed))
     }
 
-    /// Returns the first clear bit of a level from one on.
+    /// Returns the first clear bit of a level, from bit `from` on.
     fn first_clear(&self, level: usize, from: u32) -> Option<u32> {
         let at = from / WORD_BITS;
         let clear = !self.word(level, at)? & (u64::MAX << (from % WORD_BITS));
@@ -86,7 +87,7 @@ impl Taken {
         self.len -= 1;
     }
 
-    /// Returns the first member from a number on.
+    /// Returns the first member from `from` on.
     fn next(&self, from: u32) -> Option<u32> {
         let mut mask = u64::MAX << (from % WORD_BITS);
         (from / WORD_BITS..self.end.div_ceil(WORD_BITS)).find_map(|at| {
@@ -96,21 +97,21 @@ impl Taken {
     }
 }
 
-/// What lookups read of the clusters, and the numbers in use where they come and go.
+/// The table words that lookups read, and on a dynamic device the numbers in use.
 #[derive(Debug)]
 pub(crate) struct Index {
     words: MappedSlice<AtomicU64>,
-    /// `None`: every cluster is there from the start. Kernel: the lock of the xarray.
+    /// `None` when all clusters exist from swapon on. Kernel: the lock of the xarray.
     taken: Option<SpinMutex<Taken>>,
 }
 
 impl Index {
-    /// An index of clusters that are all there. Errors: `NoMemory` (ENOMEM).
+    /// Makes an index of `nr` clusters that all exist. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn fixed(nr: u32) -> Result<Self> {
         Ok(Self { words: MappedSlice::zeroed(nr as usize)?, taken: None })
     }
 
-    /// An index without clusters, with room for numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
+    /// Makes an index without clusters, with room for numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(capacity: u32) -> Result<Self> {
         let words = MappedSlice::zeroed(capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
@@ -120,16 +121,17 @@ impl Index {
         self.taken.as_ref().expect("only a dynamic index knows who is there")
     }
 
-    /// Returns what lookups see of a cluster's table.
+    /// Returns the word of a cluster's table, which lookups read.
     #[inline]
     pub(crate) fn shown(&self, idx: ClusterIdx) -> ShownTable<'_> {
         ShownTable(&self.words[idx.index()])
     }
 
-    /// Takes the lowest number of a range that is free and shows a table under it; `None` when there is no such number.
+    /// Takes the lowest free number of a range and publishes a table under that number. Returns `None` when the range
+    /// has no free number.
     ///
-    /// The caller has the lock of the record that goes with the table: who finds it here waits for that. Locks: the
-    /// index's. Kernel: `xa_alloc` with limits.
+    /// The caller holds the lock of the record with the table's number, so that a lookup that finds the table waits
+    /// for that lock. Locks: the index's. Kernel: `xa_alloc` with limits.
     pub(crate) fn store_lowest(
         &self,
         range: Range<u32>,
@@ -144,37 +146,40 @@ impl Index {
         Some(idx)
     }
 
-    /// Frees a number; its cluster's lock is held and its table all NULL. Locks: the index's. Kernel: `xa_erase`.
+    /// Frees a number. The lock of the number's cluster is held, and the entries of its table are all NULL. Locks:
+    /// the index's. Kernel: `xa_erase`.
     pub(crate) fn erase(&self, idx: ClusterIdx) {
         let mut taken = self.taken().lock();
         self.shown(idx).detach();
         taken.remove(idx.0);
     }
 
-    /// Finds a cluster and locks it: `lock` gets the number of its table, takes the lock of the record that goes with it
-    /// and says `None` if that is another cluster's by now. Takes no lock of its own. Kernel: `swap_cluster_lock`.
+    /// Finds a cluster and locks its record. `lock` receives the number of the cluster's table and takes the lock of
+    /// the record with that number; `lock` returns `None` if the record belongs to another cluster by now. The
+    /// function takes no other lock. Kernel: `swap_cluster_lock`.
     #[inline]
     pub(crate) fn find<G>(&self, idx: ClusterIdx, lock: impl Fn(u32) -> Option<G>) -> Option<G> {
         loop {
             let table = ShownTable(self.words.get(idx.index())?).table()?;
-            // Whoever took the record away changed the word before; having had its lock, the next look shows that.
+            // The word changes before the record is given away. `lock` held the record's lock, so the next load of
+            // the word sees the change.
             if let Some(guard) = lock(table) {
                 return Some(guard);
             }
         }
     }
 
-    /// Returns the first cluster from a number on, of those that there were at some moment. Locks: the index's.
+    /// Returns the first existing cluster from `from` on, as of one moment. Locks: the index's.
     pub(crate) fn next(&self, from: u32) -> Option<ClusterIdx> {
         self.taken().lock().next(from).map(ClusterIdx)
     }
 
-    /// Returns how many clusters there are. Locks: the index's.
+    /// Returns the number of existing clusters. Locks: the index's.
     pub(crate) fn len(&self) -> u32 {
         self.taken().lock().len
     }
 
-    /// Returns the bytes that words and bits have touched, in whole pages: what the numbers once in use need.
+    /// Returns the bytes of words and bits, in whole pages, that all numbers ever in use have touched.
     pub(crate) fn touched_bytes(&self) -> u64 {
         let end = self.taken().lock().end;
         let mut nr_words = end;
@@ -186,7 +191,7 @@ impl Index {
         words.map(|nr| crate::base::zeroed::page_bytes::<AtomicU64>(nr as usize)).sum()
     }
 
-    /// Returns the bytes of the words of an index of clusters that are all there.
+    /// Returns the bytes of the words; every cluster of the index exists.
     pub(crate) fn fixed_bytes(&self) -> u64 {
         size_of_val(&*self.words) as u64
     }

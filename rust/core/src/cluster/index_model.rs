@@ -1,4 +1,5 @@
-//! The index against a set that is plainly right, and clusters found by number while they come and go.
+//! Compares the index with an ordered set, and finds clusters by number while other threads create and destroy
+//! clusters.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use super::{ClusterFlag, Clusters};
 use crate::base::types::{ClusterIdx, MemcgId};
 use crate::table::{OwnerForm, Shadow, SwapTableEntry};
 
-/// Takes the lowest number of a range from both.
+/// Takes the lowest free number of a range from the index and from the model.
 fn store(index: &Index, model: &mut BTreeSet<u32>, range: Range<u32>) -> Result<(), TestCaseError> {
     let lowest = range.clone().find(|number| !model.contains(number));
     let mut prepared = None;
@@ -42,9 +43,9 @@ fn members(index: &Index) -> Vec<u32> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many numbers of a range.
+    /// Takes up to `nr` free numbers of a range: `nr`, start, end.
     Store(u32, u32, u32),
-    /// So many members, by rank.
+    /// Erases `nr` members: `nr`, rank of each member.
     Erase(u32, usize),
     Find(u32),
     Next(u32),
@@ -52,7 +53,7 @@ enum Step {
 
 fn step(capacity: u32) -> impl Strategy<Value = Step> {
     prop_oneof![
-        // Past the end too: a range is a limit, not a promise.
+        // The range may reach past the capacity, because the end of a range is only an upper limit.
         (1..200u32, 0..capacity, 0..capacity + 100).prop_map(|(nr, start, end)| Step::Store(nr, start, end)),
         (1..200u32, Just(0), Just(capacity)).prop_map(|(nr, start, end)| Step::Store(nr, start, end)),
         (1..150u32, any::<usize>()).prop_map(|(nr, nth)| Step::Erase(nr, nth)),
@@ -126,7 +127,7 @@ fn bytes_are_those_of_the_pages_touched() {
     assert_eq!(index.touched_bytes(), 5 * 4096, "words count how often they were used, for ever");
 }
 
-/// Makes a cluster, marks its first slot with its number, and destroys it again.
+/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop.
 fn come_and_go(clusters: &Clusters, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let mut ci = clusters.create().expect("more numbers than threads");
@@ -161,7 +162,7 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
             nr_found += 1;
             let word = ci.table().map(|table| table.get(0));
             let owner = word.and_then(|word| word.shadow()).map(|shadow| shadow.memcg);
-            // Not in an assertion yet: the threads would never stop.
+            // A failed assertion here would leave the other threads running, so the flag is set before the panic.
             if (owner, ci.flag()) != (Some(MemcgId(idx.0 as u16 + 1)), ClusterFlag::None) {
                 stop.store(true, Ordering::Relaxed);
                 panic!("{idx} is {word:?}, {:?}", ci.flag());
@@ -173,7 +174,7 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
     assert_eq!((clusters.nr_live(), clusters.nr_tables().0), (0, 0));
 }
 
-/// What a lookup finds that read the index just before the cluster went.
+/// Covers a lookup that read the index just before its cluster was destroyed.
 #[test]
 fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
     let clusters = Clusters::dynamic(2, OwnerForm::Entry, false).expect("memory");
@@ -183,7 +184,7 @@ fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
     second.destroy();
     drop((first, second));
     assert!(clusters.lock_record(stale, old).is_none(), "dead");
-    // The lowest number, and the record that died last.
+    // The new cluster gets the lowest number and the record that was released last.
     let again = clusters.create().expect("room");
     assert_eq!((again.record, again.idx()), (stale, ClusterIdx(0)));
     drop(again);

@@ -1,7 +1,9 @@
-//! The lists of a device: free, nonfull and frag by order, full, discard. Tail in, head out, unlink in O(1).
+//! The lists of a device: free, nonfull and frag by order, full, discard. Clusters enter at the tail and leave at the
+//! head; unlinking is O(1).
 //!
-//! Clusters never used since swapon are on the free list without being linked: a cursor stands for all of them, in
-//! front of those that were freed later. So turning a terabyte on costs nothing.
+//! Clusters that were never used since swapon are on the free list without links: a cursor represents all these
+//! clusters, in front of the clusters that were freed later. Turning on a device of 1 TiB therefore touches no
+//! cluster.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,14 +13,14 @@ use crate::base::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
 use crate::base::types::{ClusterIdx, Order};
 use crate::base::words::words;
 
-/// Names one list of a device.
+/// Name of one list of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListId {
     /// Empty clusters.
     Free,
-    /// Clusters with a slot freed since the last allocation.
+    /// Clusters with a slot that was freed after the last allocation from the cluster.
     Nonfull(Order),
-    /// Clusters allocated from since the last free.
+    /// Clusters without a free after the last allocation from the cluster.
     Frag(Order),
     /// Clusters without a free slot.
     Full,
@@ -50,7 +52,7 @@ impl ListId {
         }
     }
 
-    /// Returns the list a cluster of this flag and order is on.
+    /// Returns the list of a cluster with this flag and order, `None` for a cluster on no list.
     pub const fn of(flag: ClusterFlag, order: Order) -> Option<Self> {
         match flag {
             ClusterFlag::None | ClusterFlag::Dead => None,
@@ -62,7 +64,7 @@ impl ListId {
         }
     }
 
-    /// Every list there is.
+    /// Returns every list.
     pub fn all() -> impl Iterator<Item = Self> {
         let by_order = Order::all().flat_map(|order| [Self::Nonfull(order), Self::Frag(order)]);
         [Self::Free, Self::Full, Self::Discard].into_iter().chain(by_order)
@@ -70,16 +72,16 @@ impl ListId {
 }
 
 words! {
-    /// In which order clusters come off the free list of a fresh device.
+    /// The order in which clusters leave the free list of a fresh device.
     pub enum FreeOrder: "free_order" {
-        /// By number; 6.18 and later.
+        /// By number; kernel 6.18 and later.
         Ascending = "ascending",
-        /// Column by column of a 32-column table; up to 6.17.
+        /// Column by column of a 32-column table; kernels up to 6.17.
         Columns = "columns",
     }
 }
 
-/// The never-used clusters: all from `next` on, in free order.
+/// The clusters that were never used: all clusters from `next` on, in free order.
 #[derive(Debug)]
 struct Untouched {
     next: Option<ClusterIdx>,
@@ -143,7 +145,7 @@ struct Head {
     len: u32,
 }
 
-/// All lists of one device; the caller holds the list lock by having `&mut`.
+/// All lists of one device. A caller with `&mut` holds the list lock.
 #[derive(Debug)]
 pub(super) struct Lists {
     heads: [Head; NR_LISTS],
@@ -170,15 +172,16 @@ impl Lists {
         head.len -= 1;
     }
 
-    /// Unlinks the first cluster whose lock can be had at once and returns it locked.
+    /// Unlinks the first cluster whose lock is free and returns that cluster locked.
     pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
         if list == ListId::Free {
             while let Some(idx) = self.next_untouched(all) {
-                // Where clusters come and go none is untouched.
+                // A dynamic device has no untouched clusters, so record and cluster number are equal here.
                 let record = RecordId(idx.0);
                 match all.try_lock(record) {
                     Some(ci) => return Some(ci),
-                    // Somebody looks at it: it is passed over, and from now on an ordinary free cluster.
+                    // Another thread holds the lock: the scan skips this cluster, which becomes an ordinary free
+                    // cluster.
                     None => self.link_tail(all, ListId::Free, record),
                 }
             }
@@ -198,7 +201,7 @@ impl Lists {
         Some(RecordId(first))
     }
 
-    /// Takes the cursor's cluster. Partly bad clusters never were free: the cursor steps over them.
+    /// Takes the cluster at the cursor. The cursor skips partly bad clusters, because these clusters were never free.
     fn next_untouched(&mut self, all: &Clusters) -> Option<ClusterIdx> {
         while let Some(idx) = self.untouched.next {
             self.untouched.next = self.untouched.after(idx);
@@ -218,7 +221,7 @@ impl Lists {
         self.untouched.contains(idx) && Self::is_free(&all.array[idx.index()])
     }
 
-    /// Returns the clusters linked on a list; of the free list this leaves the untouched ones out.
+    /// Returns the number of linked clusters of a list; untouched clusters of the free list are not linked.
     pub(super) fn len(&self, list: ListId) -> u32 {
         self.heads[list.index()].len
     }

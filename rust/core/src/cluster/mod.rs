@@ -1,10 +1,11 @@
-//! Clusters: 512 slots under one lock, with the lists of a device that hold them.
+//! Clusters: 512 slots under one lock, with the lists of a device that hold the clusters.
 //!
-//! `SwapCluster` is plain atomics so that half a million of them can start as untouched zero pages; its lock makes them
-//! consistent, and `ClusterGuard` is the only way to change one.
+//! `SwapCluster` consists of plain atomics, because half a million clusters must start as untouched zero pages. The
+//! lock of a cluster makes its atomics consistent, and only `ClusterGuard` changes a cluster.
 //!
-//! On a dynamic device clusters come and go: the index says which there are. A record then has the number of its table,
-//! both from one pool, and stays mapped as long as the device: who comes late to one finds it dead, or another's.
+//! On a dynamic device clusters are created and destroyed, and the index holds the existing numbers. A record then
+//! has the number of its table, because both come from one pool, and the record stays mapped as long as the device. A
+//! late lookup therefore finds a dead record or the record of another cluster.
 
 mod guard;
 mod index;
@@ -30,29 +31,30 @@ use list::Lists;
 pub use list::{FreeOrder, ListId};
 
 words! {
-    /// Which list a cluster is on, or why on none. Kernel: `enum swap_cluster_flags`; the order of values matters.
+    /// The list of a cluster, or the reason why the cluster is on no list. Kernel: `enum swap_cluster_flags`; the order
+    /// of values matters.
     #[derive(PartialOrd, Ord)]
     #[repr(u8)]
     pub enum ClusterFlag: "cluster flag" {
-        /// Off-list: some CPU has isolated it.
+        /// Off-list: a CPU has isolated the cluster.
         None = "none",
         /// On the free list, without a table.
         Free = "free",
-        /// A slot was freed in it since the last allocation from it.
+        /// On a nonfull list: a slot of the cluster was freed after the last allocation from the cluster.
         Nonfull = "nonfull",
-        /// Allocated from, or scanned in vain, since the last free in it.
+        /// On a frag list: slots were allocated or a scan failed after the last free in the cluster.
         Frag = "frag",
-        /// No free slot.
+        /// On the full list: the cluster has no free slot.
         Full = "full",
-        /// Empty and waiting for its discard.
+        /// Empty and waiting for a discard.
         Discard = "discard",
-        /// Gone, on a dynamic device: nothing of the record counts any more.
+        /// Destroyed, on a dynamic device: all other fields of the record are meaningless.
         Dead = "dead",
     }
 }
 
 impl ClusterFlag {
-    /// Zero memory reads as `Free`: a cluster never touched is free.
+    /// Stores `Free` as 0, because zero memory must read as a free cluster.
     const fn stored(self) -> u8 {
         self as u8 ^ Self::Free as u8
     }
@@ -70,16 +72,16 @@ impl ClusterFlag {
     }
 }
 
-/// The place of a cluster's record: the cluster's number where all are there, the number of its table where they come
-/// and go. List links name records.
+/// The number of a cluster's record: the cluster's number on a fixed device, the number of the cluster's table on a
+/// dynamic device. List links are record numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct RecordId(u32);
 
 /// State of one cluster. Kernel: `struct swap_cluster_info`; differs: list links are record numbers, the extend table
 /// is found by number, and the flag is stored so that zero means free.
 ///
-/// All fields but the links are changed only under `lock`, so Relaxed accesses suffice; the links belong to the
-/// device's list lock. Lookups without the lock read `Clusters::index` instead.
+/// Relaxed accesses suffice for all fields but the links, because these fields change only under `lock`. The device's
+/// list lock protects the links. Lookups without the lock read `Clusters::index` instead.
 #[derive(Debug)]
 #[repr(C, align(32))]
 pub(crate) struct SwapCluster {
@@ -91,7 +93,8 @@ pub(crate) struct SwapCluster {
     next: AtomicU32,
     /// Table number, 0 for none.
     table: AtomicU32,
-    /// 1 once the cluster in use has served slots that do not back virtual ones: they may have owners.
+    /// 1 after the cluster handed out slots that do not back virtual slots, until the cluster is empty; such slots
+    /// may have owners.
     is_direct: AtomicU8,
     /// The cluster's number, on a dynamic device. Kernel: `struct swap_cluster_info_dynamic`.
     index: AtomicU32,
@@ -105,10 +108,10 @@ const _: () =
 unsafe impl Zeroable for SwapCluster {}
 
 impl SwapCluster {
-    /// Returns the number of the table, if there is one; the cluster is locked.
+    /// Returns the number of the table, `None` without a table; the cluster is locked.
     #[inline]
     fn table_id(&self) -> Option<TableId> {
-        // Relaxed: changes only under the lock.
+        // Relaxed: the field changes only under the lock.
         std::num::NonZeroU32::new(self.table.load(Ordering::Relaxed)).map(TableId)
     }
 }
@@ -116,26 +119,26 @@ impl SwapCluster {
 /// The clusters of one device with their tables and lists.
 #[derive(Debug)]
 pub(crate) struct Clusters {
-    /// Clusters come and go.
+    /// Clusters are created and destroyed.
     is_dynamic: bool,
     array: MappedSlice<SwapCluster>,
-    /// The table numbers again, for lookups without a lock: they need nothing else of a cluster, and find four times as many
-    /// here in a cache line.
+    /// The table numbers again, for lookups without a lock. A lookup needs no other field of a cluster, and a cache
+    /// line here holds four times as many clusters as in `array`.
     index: Index,
     tables: TablePool,
     extend: ExtendTables,
     owners: Owners,
     /// Kernel: the lists of `swap_info_struct`, under `si->lock`.
     lists: SpinMutex<Lists>,
-    /// Clusters without a free slot; all of them means a full device.
+    /// Number of clusters without a free slot; the device is full when all clusters are full.
     nr_full: AtomicU32,
-    /// Numbers that clusters may have.
+    /// Clusters have numbers below this value.
     nr: AtomicU32,
-    /// Those below this number may be allocated from: fewer than `nr` while a device shrinks.
+    /// Only clusters below this number may be allocated from; the value is below `nr` while a device shrinks.
     nr_open: AtomicU32,
-    /// Clusters that may exist at a time: memory that runs out, for tests.
+    /// Largest number of clusters that may exist at a time; tests use a small value to simulate lack of memory.
     max_live: AtomicU32,
-    /// Clusters in direct use: the others, whose slots back virtual ones, need no owners of their own.
+    /// Number of clusters in direct use. Other clusters back virtual slots only and need no owners.
     nr_direct: AtomicU32,
 }
 
@@ -158,11 +161,12 @@ impl Clusters {
         })
     }
 
-    /// Makes an empty device of up to `nr` clusters that come and go; there is address space for as many as a device can
-    /// have, and nothing else. With second words if it is virtual. Errors: `NoMemory` (ENOMEM).
+    /// Makes an empty device of up to `nr` clusters, which are created and destroyed on demand. The device has
+    /// address space for the largest possible number of clusters and no memory. With `is_virtual` the tables have
+    /// second words. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(nr: u32, owners: OwnerForm, is_virtual: bool) -> Result<Self> {
         let owners = match owners {
-            // A cell for every slot from the start is what such a device does without.
+            // A dynamic device must not allocate a cell for every slot in advance.
             OwnerForm::Array => OwnerForm::Table,
             form => form,
         };
@@ -177,19 +181,19 @@ impl Clusters {
         Ok(clusters)
     }
 
-    /// Says whether clusters come and go.
+    /// Returns whether clusters are created and destroyed on demand.
     #[inline]
     pub(crate) fn is_dynamic(&self) -> bool {
         self.is_dynamic
     }
 
-    /// Returns the number of clusters, of a dynamic device how many it may have.
+    /// Returns the number of clusters; of a dynamic device, the number of clusters that the device may have.
     pub(crate) fn len(&self) -> u32 {
-        // Relaxed: changes only while every CPU is stopped.
+        // Relaxed: the value changes only while every CPU is stopped.
         self.nr.load(Ordering::Relaxed)
     }
 
-    /// Sets how many clusters a dynamic device may have. Every CPU is stopped.
+    /// Sets the number of clusters that a dynamic device may have. Every CPU is stopped.
     pub(crate) fn set_len(&self, nr: u32) {
         self.nr.store(nr, Ordering::Relaxed);
     }
@@ -200,7 +204,7 @@ impl Clusters {
         self.nr_open.load(Ordering::Relaxed)
     }
 
-    /// Lets only clusters below a number be allocated from: those above are taken for full. Every CPU is stopped.
+    /// Allows allocation only from clusters below `nr`; clusters from `nr` on count as full. Every CPU is stopped.
     pub(crate) fn set_open(&self, nr: u32) {
         self.nr_open.store(nr, Ordering::Relaxed);
         for idx in self.live() {
@@ -214,21 +218,22 @@ impl Clusters {
         }
     }
 
-    /// Lets at most `nr` clusters exist from now on, as if memory for more ran out.
+    /// Limits the number of existing clusters to `nr`; creating more clusters fails as for lack of memory.
     pub(crate) fn set_max_live(&self, nr: u32) {
-        // Relaxed: a number on its own.
+        // Relaxed: the value is independent of other memory.
         self.max_live.store(nr, Ordering::Relaxed);
     }
 
-    /// Makes a cluster of the lowest number that is free, locked, with a table, on no list; `None` when every number is
-    /// taken or memory ran out. Kernel: `alloc_swap_scan_dynamic` up to its scan; differs: locked before it is published.
+    /// Creates a cluster with the lowest free number. The cluster is locked, has a table and is on no list. Returns
+    /// `None` when every number is taken or memory ran out. Kernel: `alloc_swap_scan_dynamic` up to its scan;
+    /// differs: the cluster is locked before the index publishes the cluster.
     ///
-    /// No cluster lock is held. Locks: the new cluster's, the pool's and the index's.
+    /// The caller holds no cluster lock. Locks: the new cluster's, the pool's and the index's.
     pub(crate) fn create(&self) -> Option<ClusterGuard<'_>> {
-        // Relaxed: a number on its own.
+        // Relaxed: the value is independent of other memory.
         let id = self.tables.take_below(self.max_live.load(Ordering::Relaxed))?;
         let (record, ci) = (RecordId(id.0.get()), &self.array[id.0.get() as usize]);
-        // A late comer of the record's last use may have it for a moment.
+        // A late lookup of the record's last cluster may hold this lock for a moment.
         ci.lock.lock();
         let prepare = |idx: ClusterIdx| {
             ci.index.store(idx.0, Ordering::Relaxed);
@@ -245,7 +250,8 @@ impl Clusters {
         }
     }
 
-    /// Takes a cluster's lock, waiting for it; `None` when there is no such cluster. Kernel: `swap_cluster_lock`.
+    /// Takes a cluster's lock; waits while the lock is taken. Returns `None` when the cluster does not exist. Kernel:
+    /// `swap_cluster_lock`.
     #[inline]
     pub(crate) fn lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
         if self.is_dynamic() {
@@ -261,30 +267,31 @@ impl Clusters {
         self.index.find(idx, |table| self.lock_record(RecordId(table), idx))
     }
 
-    /// Takes the lock of a record, if it is still that of a cluster.
+    /// Takes the lock of a record. Returns `None`, with the lock released, when the record is not the record of
+    /// cluster `idx`.
     #[inline]
     fn lock_record(&self, record: RecordId, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
         let ci = &self.array[record.0 as usize];
         ci.lock.lock();
         let guard = ClusterGuard { all: self, ci, idx, record };
-        // Relaxed: changes only under the lock.
+        // Relaxed: the field changes only under the lock.
         (guard.flag() != ClusterFlag::Dead && ci.index.load(Ordering::Relaxed) == idx.0).then_some(guard)
     }
 
-    /// Takes the lock of a cluster that cannot go away: the caller holds a counted slot of it, or the lock of a folio that
-    /// is cached there. Panics: when it is gone all the same.
+    /// Takes the lock of a cluster that cannot be destroyed, because the caller holds a counted slot of the cluster
+    /// or the lock of a folio that is cached there. Panics: when the cluster does not exist.
     #[inline]
     pub(crate) fn lock_used(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
         self.lock(idx).expect("a cluster with slots in use stays")
     }
 
-    /// Returns the clusters that were ever used, of a dynamic device those that there are, ascending; others may come and
-    /// go meanwhile. Locks: the list lock or the index's for each.
+    /// Returns the clusters that were ever used, on a dynamic device the existing clusters, in ascending order. Other
+    /// clusters may be created or destroyed meanwhile. Locks: the list lock or the index's, for each cluster.
     pub(crate) fn live(&self) -> impl Iterator<Item = ClusterIdx> {
         self.live_from(0)
     }
 
-    /// [`Clusters::live`] from a number on.
+    /// Returns the clusters of [`Clusters::live`] from number `from` on.
     pub(crate) fn live_from(&self, from: u32) -> impl Iterator<Item = ClusterIdx> {
         let mut from = from;
         std::iter::from_fn(move || {
@@ -299,18 +306,18 @@ impl Clusters {
 
     /// Returns the number of the cluster whose record is on a list; the list lock is held.
     fn idx_of(&self, record: RecordId) -> ClusterIdx {
-        // Relaxed: a cluster leaves its list before its record is another's.
+        // Relaxed: a cluster leaves its list before another cluster gets the record.
         let dynamic = || self.array[record.0 as usize].index.load(Ordering::Relaxed);
         ClusterIdx(if self.is_dynamic() { dynamic() } else { record.0 })
     }
 
-    /// Takes the lock of a cluster on a list if it is free; the list lock is held.
+    /// Takes the lock of a cluster on a list if the lock is free. The list lock is held.
     fn try_lock(&self, record: RecordId) -> Option<ClusterGuard<'_>> {
         let ci = &self.array[record.0 as usize];
         ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
-    /// Reads one entry without a lock; a snapshot. Kernel: `swap_table_get` under RCU.
+    /// Reads one entry without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
     #[inline]
     pub(crate) fn entry(&self, offset: SwpOffset) -> SwapTableEntry {
         let look = |id| {
@@ -320,7 +327,8 @@ impl Clusters {
         self.index.shown(offset.cluster()).read(look).unwrap_or(SwapTableEntry::NULL)
     }
 
-    /// Reads the second word of a slot without a lock; a hint, NONE when the cluster has no table or the device no such words.
+    /// Reads the second word of a slot without a lock; the word is a hint. Returns NONE when the cluster has no table
+    /// or the device has no second words.
     pub(crate) fn virtual_word(&self, offset: SwpOffset) -> VirtualWord {
         let look = |id| {
             let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
@@ -339,15 +347,16 @@ impl Clusters {
         self.index.shown(offset.cluster()).read(mark).expect("a slot in use has a table");
     }
 
-    /// Says whether no cluster has a free slot.
+    /// Returns whether every cluster is full.
     pub(crate) fn are_all_full(&self) -> bool {
-        // SeqCst: with the counter's other accesses, so that of "became full" and "no longer full" one sees the other.
+        // SeqCst, as all accesses to the counter: of "became full" and "no longer full", at least one sees the other.
         self.nr_full.load(Ordering::SeqCst) == self.len()
     }
 
-    /// Takes the first lockable cluster off a list, locked and with a table. Kernel: `isolate_lock_cluster`.
+    /// Removes the first lockable cluster from a list. The cluster is locked and has a table. Kernel:
+    /// `isolate_lock_cluster`.
     ///
-    /// Returns `None` when the list is empty or every cluster on it is locked.
+    /// Returns `None` when the list is empty or every cluster on the list is locked.
     pub(crate) fn isolate(&self, list: ListId) -> Option<ClusterGuard<'_>> {
         let mut ci = self.lists.lock().take_first_lockable(self, list)?;
         ci.set_flag(ClusterFlag::None);
@@ -357,39 +366,41 @@ impl Clusters {
         Some(ci)
     }
 
-    /// Takes the head off the discard list; its flag stays `Discard` so that hints at it are refused.
+    /// Removes the head of the discard list. The flag of the cluster stays `Discard`, so that hints at the cluster
+    /// are refused.
     pub(crate) fn take_discard(&self) -> Option<ClusterIdx> {
         self.lists.lock().pop_first(self, ListId::Discard).map(|record| self.idx_of(record))
     }
 
-    /// Says whether a list has clusters.
+    /// Returns whether a list has linked clusters.
     pub(crate) fn has(&self, list: ListId) -> bool {
         self.lists.lock().len(list) > 0
     }
 
-    /// Returns the clusters of a list, head first.
+    /// Returns the clusters of a list, from head to tail.
     pub(crate) fn list(&self, list: ListId) -> Vec<ClusterIdx> {
         self.lists.lock().iter(self, list)
     }
 
-    /// Returns the clusters linked on a list, without the untouched ones of the free list.
+    /// Returns the linked clusters of a list; untouched clusters of the free list are not linked.
     pub(crate) fn linked(&self, list: ListId) -> Vec<ClusterIdx> {
         self.lists.lock().linked(self, list)
     }
 
-    /// Says whether a cluster was never used since swapon: free, and nothing of it was ever touched.
+    /// Returns whether a cluster was never used since swapon: the cluster is free, and its memory was never touched.
     pub(crate) fn is_untouched(&self, idx: ClusterIdx) -> bool {
         self.lists.lock().is_untouched(self, idx)
     }
 
-    /// Puts partly bad clusters on `nonfull[0]`, ascending; called once, at swapon.
+    /// Puts a partly bad cluster on `nonfull[0]`. swapon calls this function once for each such cluster, in ascending
+    /// order.
     pub(crate) fn list_bad(&self, idx: ClusterIdx) {
         let mut ci = self.lock_used(idx);
         ci.set_flag(ClusterFlag::None);
         ci.move_to(ListId::Nonfull(Order::ZERO));
     }
 
-    /// Returns bytes there from the start, the clusters and their table words; a dynamic device has none.
+    /// Returns the bytes of the clusters and their table words, which exist from swapon on; 0 for a dynamic device.
     pub(crate) fn static_bytes(&self) -> u64 {
         match self.is_dynamic() {
             true => 0,
@@ -397,28 +408,30 @@ impl Clusters {
         }
     }
 
-    /// Returns the bytes of the index of a dynamic device and of the records that were ever in use, in whole pages.
+    /// Returns the bytes, in whole pages, of a dynamic device's index and of the records that were ever in use; 0 for
+    /// other devices.
     pub(crate) fn index_bytes(&self) -> u64 {
         match self.is_dynamic() {
-            // The record that would go with no table is in the first page.
+            // Record 0 has no table; the page count includes the record because the first page contains it.
             true => self.index.touched_bytes() + page_bytes::<SwapCluster>(self.tables.ever_used() as usize + 1),
             false => 0,
         }
     }
 
-    /// Returns how many clusters exist. Locks: the index's.
+    /// Returns the number of existing clusters. Locks: the index's.
     pub(crate) fn nr_live(&self) -> u32 {
         if self.is_dynamic() { self.index.len() } else { self.len() }
     }
 
-    /// Returns the tables attached and those kept for reuse.
+    /// Returns the number of attached tables and the number of tables kept for reuse.
     pub(crate) fn nr_tables(&self) -> (u32, u32) {
         (self.tables.attached(), self.tables.hot())
     }
 
-    /// Returns the bytes of owners beside the entries: those from the start, and those of clusters in use.
+    /// Returns the bytes of owners outside the entries: the bytes that exist from swapon on, and the bytes of
+    /// clusters in use.
     pub(crate) fn owner_bytes(&self) -> (u64, u64) {
-        // Relaxed: a number for display.
+        // Relaxed: the value is only displayed.
         self.owners.bytes(self.nr_direct.load(Ordering::Relaxed))
     }
 

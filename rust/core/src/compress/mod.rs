@@ -1,4 +1,4 @@
-//! Compression of one page, with the scratch memory that a thread keeps for it.
+//! Compression of single pages, with scratch memory per thread.
 
 pub(crate) mod zsmalloc;
 
@@ -15,30 +15,31 @@ const KNOWN: &[&str] = &["lz4", "zstd"];
 #[cfg(not(feature = "zstd"))]
 const KNOWN: &[&str] = &["lz4 (zstd needs a build with the feature zstd)"];
 
-/// The level that zstd has when none is asked for.
+/// The level of zstd when the caller gives no level.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL_DEFAULT: i32 = 3;
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL_MAX: i32 = 22;
 
-/// How pages are compressed. Kernel: `comp_algorithm` of zram.
+/// Algorithm that compresses pages. Kernel: `comp_algorithm` of zram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// LZ4 blocks, in safe Rust; has no level.
+    /// LZ4 blocks, in safe Rust; no level.
     #[default]
     Lz4,
     /// Zstandard, by its C library.
     #[cfg(feature = "zstd")]
     Zstd {
-        /// 1..=22, more is smaller and slower.
+        /// Level, 1..=22; a higher level gives smaller data and is slower.
         level: i32,
     },
 }
 
 impl Algorithm {
-    /// Finds an algorithm by its kernel name; `level` is for those that have one. Errors: `UnknownName`, `OutOfRange`
-    /// (EINVAL).
+    /// Finds an algorithm by its kernel name; `level` applies to algorithms with levels. Errors: `UnknownName`
+    /// (EINVAL) when the build does not have the algorithm; `OutOfRange` (EINVAL) when the algorithm does not have
+    /// the level.
     pub fn from_name(name: &str, level: Option<i32>) -> Result<Self> {
         match (name, level) {
             ("lz4", None) => Ok(Self::Lz4),
@@ -77,7 +78,7 @@ impl Algorithm {
     }
 }
 
-/// What a thread keeps between pages, so that compressing allocates nothing and takes no lock.
+/// Memory that a thread keeps between pages, so that compression allocates nothing and takes no lock.
 pub(crate) struct Scratch {
     table: CompressTable,
     out: Box<[u8]>,
@@ -95,7 +96,7 @@ impl Scratch {
         }
     }
 
-    /// Compresses a page, or returns `None` when it grows over the room there is.
+    /// Compresses a page. Returns `None` when the compressor fails or the data does not fit the scratch memory.
     #[inline]
     pub(crate) fn compress(&mut self, algorithm: Algorithm, page: &[u8]) -> Option<&[u8]> {
         let bytes = match algorithm {
@@ -118,12 +119,13 @@ thread_local! {
     static UNZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Lends this thread's scratch memory. Kernel: `zcomp_stream_get`, per CPU; ours is per thread.
+/// Calls `body` with the scratch memory of this thread. Kernel: `zcomp_stream_get`; differs: the memory is per
+/// thread, not per CPU.
 pub(crate) fn with_scratch<R>(body: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(body)
 }
 
-/// Decompresses a whole page; says whether the data was one.
+/// Decompresses data into a page. Returns whether the data was one whole page.
 #[inline]
 pub(crate) fn decompress(algorithm: Algorithm, data: &[u8], page: &mut [u8]) -> bool {
     let bytes = match algorithm {

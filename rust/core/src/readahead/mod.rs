@@ -1,7 +1,9 @@
-//! How many neighbours a swap fault reads with its page: by slot number on the device, or by page number in the VMA.
+//! Size of readahead: the number of neighbours that a swap fault reads with its page, by slot number on the device or
+//! by page number in the VMA.
 //!
-//! Both kinds share [`swap_ra_window`] and differ in where their state lives: cluster readahead has one set for the
-//! whole system, VMA readahead one word per VMA. State is only advice: threads that race lose a hit, never more.
+//! Both kinds use [`swap_ra_window`] and differ in the place of their state: cluster readahead has one state for the
+//! whole system, VMA readahead has one word per VMA. The state is only advice: a race between threads can lose a hit
+//! and has no other effect.
 
 use std::cmp::{max, min};
 use std::ops::Range;
@@ -13,41 +15,42 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
 
-/// log2 of the slots of a cluster window unless the system is told otherwise. Kernel: `page_cluster` from 16 MB RAM up.
+/// Default log2 of the slots of a cluster window. Kernel: `page_cluster` from 16 MB RAM up.
 pub const PAGE_CLUSTER_DEFAULT: u32 = 3;
 /// The largest `page_cluster`. Kernel: the bound of the sysctl `vm.page-cluster`.
 pub const PAGE_CLUSTER_MAX: u32 = 31;
 /// The largest log2 of the pages of a VMA window. Kernel: `SWAP_RA_ORDER_CEILING`.
 pub const SWAP_RA_ORDER_CEILING: u32 = 5;
-/// Hits that readahead starts with, so that the first window is a full one.
+/// Hits at the start of readahead; the value makes the first window a full window.
 const HITS_AT_START: u32 = 4;
-/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`; a large folio is mapped whole within one.
+/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`. One page table maps all pages of a large folio.
 pub const PTRS_PER_PTE: u64 = 512;
 
-/// Bits of the hits, and of the window, in the word of a VMA. Kernel: `SWAP_RA_WIN_SHIFT`, half of `PAGE_SHIFT`.
+/// Bits of the hits, and bits of the window, in the word of a VMA. Kernel: `SWAP_RA_WIN_SHIFT`, half of `PAGE_SHIFT`.
 const SWAP_RA_WIN_SHIFT: u32 = PAGE_SIZE.ilog2() / 2;
 const SWAP_RA_HITS_MAX: u64 = (1 << SWAP_RA_WIN_SHIFT) - 1;
 
 const _: () = assert!(1 << SWAP_RA_ORDER_CEILING <= SWAP_RA_HITS_MAX, "the largest window fits its field");
 const _: () = assert!(2 * SWAP_RA_WIN_SHIFT == PAGE_SIZE.ilog2(), "window and hits fill the page offset");
 
-/// Returns the pages of the next window, a power of two when `max_pages` and `prev_window_pages` are.
+/// Returns the pages of the next window, a power of two when `max_pages` and `prev_window_pages` are powers of two.
 ///
-/// `prev` and `offset` are slot or page numbers; `hits` are pages read ahead and used since the last window. No hit and
-/// no step to a neighbour means 1; the window at most halves from one time to the next, even over `max_pages`.
-/// Kernel: `__swapin_nr_pages` (mm/swap_state.c). Differs: nothing overflows.
+/// `prev` and `offset` are slot or page numbers; `hits` is the number of pages read ahead and used since the last
+/// window. Without a hit and without a step to a neighbour the window is 1 page. A window is at least half of the
+/// previous window, even when that half is over `max_pages`. Kernel: `__swapin_nr_pages` (mm/swap_state.c); differs:
+/// no computation overflows.
 pub fn swap_ra_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
     let wanted = match hits {
         0 if offset == prev.wrapping_add(1) || offset == prev.wrapping_sub(1) => 2,
         0 => 1,
         _ => (u64::from(hits) + 2).next_power_of_two().max(4),
     };
-    // The smaller of a number and a u32 is a u32.
+    // The result fits a u32, because `max_pages` is a u32.
     let window_pages = min(wanted, u64::from(max_pages)) as u32;
     max(window_pages, prev_window_pages / 2)
 }
 
-/// The slots that a fault reads, both ends included. The target is among them.
+/// The slots that a fault reads, both ends included. The target slot is among these slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClusterWindow {
     /// The first slot.
@@ -57,23 +60,24 @@ pub struct ClusterWindow {
 }
 
 impl ClusterWindow {
-    /// Returns the slots of the window, the target's included.
+    /// Returns the number of slots of the window, the target included.
     pub fn nr_pages(self) -> u32 {
         self.last.0 - self.first.0 + 1
     }
 
-    /// Returns the slots in the order they are read.
+    /// Returns the slots in the order of the reads.
     pub fn slots(self) -> impl Iterator<Item = SwpOffset> {
         (self.first.0..=self.last.0).map(SwpOffset)
     }
 }
 
-/// Readahead of neighbouring slots, one state for the whole system and all threads.
+/// Readahead of neighbouring slots, with one state for the whole system and all threads.
 ///
-/// Kernel: `swap_cluster_readahead`, `swapin_nr_pages` and their globals (mm/swap_state.c). Differs: reads nothing.
+/// Kernel: `swap_cluster_readahead`, `swapin_nr_pages` and their globals (mm/swap_state.c); differs: the caller reads
+/// the slots.
 #[derive(Debug)]
 pub struct ClusterReadahead {
-    /// Every hit of every thread writes here, so it has a line of its own.
+    /// On a cache line of its own, because every hit of every thread writes this counter.
     hits: CachePadded<AtomicU32>,
     prev_offset: AtomicU32,
     last_window_pages: AtomicU32,
@@ -91,7 +95,8 @@ impl Default for ClusterReadahead {
     }
 }
 
-// Every access is Relaxed: each word is advice by itself and guards no other data. Kernel: plain or relaxed there too.
+// Every access is Relaxed, because each word is independent advice and guards no other data. Kernel: also plain or
+// relaxed.
 impl ClusterReadahead {
     /// Returns log2 of the largest window. Kernel: `page_cluster`.
     pub fn page_cluster(&self) -> u32 {
@@ -119,10 +124,11 @@ impl ClusterReadahead {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Decides what a fault on `target` reads and remembers it: the aligned block of the window around the target,
-    /// without the header slot and cut at `max_pages`, the slots of the device. `target` is in 1..`max_pages`.
+    /// Returns the slots that a fault on `target` reads, and stores the window. The window is the aligned block
+    /// around the target, without the header slot and cut at `max_pages`, the slots of the device. `target` is in
+    /// 1..`max_pages`.
     ///
-    /// Kernel: `swap_cluster_readahead` before its first read. Differs: not at all.
+    /// Kernel: `swap_cluster_readahead` before its first read; differs: none.
     pub fn window(&self, target: SwpOffset, max_pages: u32) -> ClusterWindow {
         debug_assert!((1..max_pages).contains(&target.0), "slot {} of {max_pages}", target.0);
         let mask = self.window_pages(target) - 1;
@@ -141,7 +147,7 @@ impl ClusterReadahead {
         let prev = self.prev_offset.load(Ordering::Relaxed);
         let last_pages = self.last_window_pages.load(Ordering::Relaxed);
         let window_pages = swap_ra_window(prev.into(), target.0.into(), hits, max_pages, last_pages);
-        // While hits come, the pattern is known and the previous target does not matter: it stays.
+        // With hits the pattern is known and the previous target has no effect, so the previous target stays.
         if hits == 0 {
             self.prev_offset.store(target.0, Ordering::Relaxed);
         }
@@ -150,37 +156,38 @@ impl ClusterReadahead {
     }
 }
 
-/// A virtual page number: an address over the page size.
+/// A virtual page number: an address divided by the page size.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct Vpn(pub u64);
 
 impl Vpn {
-    /// Returns the page that an address in bytes lies in.
+    /// Returns the page of an address in bytes.
     pub const fn of_address(address_bytes: u64) -> Self {
         Self(address_bytes / PAGE_SIZE as u64)
     }
 }
 
-/// Whether a folio found in the swap cache had been read ahead and was not used since. Kernel: the readahead flag.
+/// The readahead flag of a folio that was found in the swap cache: the folio was read ahead and not used since.
+/// Kernel: the readahead flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadaheadFlag {
-    /// It was: this is a hit of readahead.
+    /// The flag was set: the fault is a hit of readahead.
     Set,
-    /// It was not.
+    /// The flag was clear.
     Clear,
 }
 
-/// What one VMA remembers: page of the last fault, pages of the last window, hits since. Word 0 is a VMA without a
-/// fault and reads as page 0, no window and 4 hits.
+/// Readahead state of one VMA: page of the last fault, pages of the last window, hits since that window. Word 0 is a
+/// VMA without a fault and reads as page 0, no window and 4 hits.
 ///
-/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c). Differs: not at all.
+/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c); differs: none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct VmaRaWord(u64);
 
 impl VmaRaWord {
-    /// Packs the page of a fault, the window it got (0..=63 pages) and the hits since (0..=63).
+    /// Packs the page of a fault, the window of that fault (0..=63 pages) and the hits since (0..=63).
     pub const fn new(fault: Vpn, window_pages: u32, hits: u32) -> Self {
         debug_assert!(window_pages as u64 <= SWAP_RA_HITS_MAX && hits as u64 <= SWAP_RA_HITS_MAX);
         Self((fault.0 * PAGE_SIZE as u64) | ((window_pages as u64) << SWAP_RA_WIN_SHIFT) | hits as u64)
@@ -201,10 +208,10 @@ impl VmaRaWord {
         if self.0 == 0 { HITS_AT_START } else { (self.0 & SWAP_RA_HITS_MAX) as u32 }
     }
 
-    /// Returns the word after a folio of order 0 was found in the swap cache at `page`: the address moves there, and a
-    /// page that had been read ahead is one hit more, 63 at most.
+    /// Returns the word after a folio of order 0 was found in the swap cache at `page`. The address changes to
+    /// `page`. A page that was read ahead adds one hit, up to 63 hits.
     ///
-    /// Kernel: the VMA half of `swap_update_readahead` (mm/swap_state.c). Differs: the flag is tested by the caller.
+    /// Kernel: the VMA half of `swap_update_readahead` (mm/swap_state.c); differs: the caller tests the flag.
     pub const fn after_hit(self, page: Vpn, flag: ReadaheadFlag) -> Self {
         let hits = match flag {
             ReadaheadFlag::Set if (self.hits() as u64) < SWAP_RA_HITS_MAX => self.hits() + 1,
@@ -213,7 +220,7 @@ impl VmaRaWord {
         Self::new(page, self.window_pages(), hits)
     }
 
-    /// Returns the pages that a fault reads, and the word to remember. See [`VmaReadahead::window`].
+    /// Returns the pages that a fault reads, and the word after the fault. See [`VmaReadahead::window`].
     pub fn after_fault(self, fault: Vpn, vma: Range<Vpn>, page_cluster: u32) -> (Range<Vpn>, Self) {
         let max_pages = 1 << min(page_cluster, SWAP_RA_ORDER_CEILING);
         if max_pages == 1 {
@@ -239,20 +246,21 @@ impl VmaRaWord {
 
 /// Readahead of neighbouring pages of one VMA.
 ///
-/// Kernel: `swap_vma_readahead`, `swap_vma_ra_win` (mm/swap_state.c). Differs: reads nothing.
+/// Kernel: `swap_vma_readahead`, `swap_vma_ra_win` (mm/swap_state.c); differs: the caller reads the pages.
 #[derive(Debug, Default)]
 pub struct VmaReadahead(AtomicU64);
 
-// Relaxed: the word is whole by itself. Reading and writing it are two steps, as in the kernel: of two faults that
-// race, one's hits are lost, which only makes a window smaller.
+// Relaxed: the word is self-contained. Reading and writing the word are two steps, as in the kernel: when two faults
+// race, the hits of one fault are lost, which only makes a window smaller.
 impl VmaReadahead {
-    /// Returns the word as it is now.
+    /// Returns the current word.
     pub fn word(&self) -> VmaRaWord {
         VmaRaWord(self.0.load(Ordering::Relaxed))
     }
 
-    /// Decides what a fault reads and remembers it: pages in the direction of the last step, within the VMA and the
-    /// page table (512 pages) of the fault. `vma` holds `fault`; `page_cluster` is log2 of pages, 5 at most count.
+    /// Returns the pages that a fault reads, and stores the word after the fault. The pages lie in the direction of
+    /// the last step, within the VMA and within the page table (512 pages) of the fault. `vma` contains `fault`;
+    /// `page_cluster` is log2 of pages, and a value over 5 counts as 5.
     pub fn window(&self, fault: Vpn, vma: Range<Vpn>, page_cluster: u32) -> Range<Vpn> {
         debug_assert!(vma.contains(&fault), "{fault:?} is not in {vma:?}");
         let (pages, word) = self.word().after_fault(fault, vma, page_cluster);
@@ -260,7 +268,7 @@ impl VmaReadahead {
         pages
     }
 
-    /// Takes note of a folio of order 0 found in the swap cache. Kernel: `swap_update_readahead`.
+    /// Stores that a folio of order 0 was found in the swap cache. Kernel: `swap_update_readahead`.
     pub fn hit(&self, page: Vpn, flag: ReadaheadFlag) {
         self.0.store(self.word().after_hit(page, flag).0, Ordering::Relaxed);
     }

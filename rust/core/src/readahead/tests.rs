@@ -1,4 +1,4 @@
-//! Test vectors derived by hand, and a second, slow implementation of the rules of a window.
+//! Test vectors derived by hand, and a slow second implementation of the rules of a window.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MAX_PAGES: u32 = 1 << 20;
 
-/// The rules of a window, said step by step.
+/// The rules of a window, one step at a time.
 fn naive_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
     let mut pages = u64::from(hits) + 2;
     if pages == 2 {
@@ -60,7 +60,8 @@ fn cluster_windows_follow_the_reference_vectors() {
 #[test]
 fn previous_slot_moves_only_without_hits() {
     let state = ClusterReadahead::default();
-    // 9 was remembered, not 500 which had hits: 10 and 8 are its neighbours, once the window has come down.
+    // The state remembers slot 9 and not slot 500, because 500 had hits. Slots 10 and 8 are the neighbours of 9 after
+    // the window has shrunk.
     faults(&state, &[(9, 0, 9, 9), (500, 1, 500, 503), (10, 0, 10, 11), (900, 0, 900, 900), (899, 0, 898, 899)]);
 }
 
@@ -135,17 +136,17 @@ fn vma_word_packs_address_window_and_hits() {
 #[test]
 fn vma_window_lies_in_the_direction_of_the_last_step() {
     let state = VmaReadahead::default();
-    // 4 hits: 6 rounds up to 8; neither neighbour, so 3 pages before and 4 behind.
+    // 4 hits: 6 rounds up to 8. The fault is no neighbour, so the window has 3 pages before the fault and 4 behind.
     assert_eq!(state.window(Vpn(1000), vma(0, 1 << 20), 3), vma(997, 1005));
     assert_eq!(state.word(), VmaRaWord::new(Vpn(1000), 8, 0));
-    // Forward, the window halves: 4 pages from the fault.
+    // A step forward halves the window: 4 pages from the fault on.
     assert_eq!(state.window(Vpn(1001), vma(0, 1 << 20), 3), vma(1001, 1005));
-    // Backward: 2 pages up to the fault.
+    // A step backward: 2 pages, the fault last.
     assert_eq!(state.window(Vpn(1000), vma(0, 1 << 20), 3), vma(999, 1001));
-    // A leap: 1 page; another: 1 page.
+    // A jump gives 1 page, and another jump gives 1 page.
     assert_eq!(state.window(Vpn(700), vma(0, 1 << 20), 3), vma(700, 701));
     assert_eq!(state.word(), VmaRaWord::new(Vpn(700), 1, 0));
-    // The page before: 2 pages, the fault last.
+    // A step to the page before: 2 pages, the fault last.
     assert_eq!(state.window(Vpn(699), vma(0, 1 << 20), 3), vma(698, 700));
 }
 
@@ -157,7 +158,7 @@ fn vma_window_is_cut_at_the_vma_and_at_its_page_table() {
     assert_eq!(at(0, 1023, vma(0, 1 << 20)), vma(1020, 1024), "page 1023 ends one");
     assert_eq!(at(0, 2, vma(0, 1 << 20)), vma(0, 7), "nothing lies before page 0");
     assert_eq!(at(0, 1, vma(0, 1 << 20)), vma(1, 9), "word 0 remembers page 0: a step forward");
-    // Backward across a table: only the fault is left.
+    // A step backward across a page table: only the page of the fault is left.
     let word = VmaRaWord::new(Vpn(1537), 8, 6).0;
     assert_eq!(at(word, 1536, vma(0, 1 << 20)), vma(1536, 1537));
 }
@@ -212,7 +213,7 @@ proptest! {
             let (pages, after) = word.after_fault(fault, area.clone(), page_cluster);
             prop_assert!(pages.contains(&fault) && pages.start >= area.start && pages.end <= area.end);
             prop_assert_eq!(pages.start.0 / 512, (pages.end.0 - 1) / 512);
-            // What is inside the window by its direction, one page at a time.
+            // The pages inside the window by its direction, one page at a time.
             let win = i128::from(after.window_pages());
             for page in i128::from(start)..i128::from(start + len) {
                 let distance = page - i128::from(fault.0);

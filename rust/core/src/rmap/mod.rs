@@ -1,11 +1,13 @@
-//! The reverse map: from a folio to the page table entries that name it. Entries, page tables and mappings are here, so
-//! that reclaim, which lies below faults, can change them.
+//! The reverse map: from a folio to the page table entries that name the folio. Page table entries, page tables and
+//! mappings are defined here, because reclaim changes page table entries and may not call the fault code, a higher
+//! layer.
 //!
-//! All mappings that one has become by forks have the same addresses and share an `AnonVma`; a folio remembers its
-//! number and where in the mapping it lies. Which entries really name the folio is seen by looking, with the page table
-//! locked: whoever needs all of them compares with the folio's count of mappings.
+//! A mapping and all its copies by forks have the same addresses and share an `AnonVma`. A folio stores the number of
+//! its `AnonVma` and its page index in the mapping. A walk locks each page table and checks which entries really name
+//! the folio. A caller that needs all entries compares their number with the folio's count of mappings.
 //!
-//! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The lists here are leaves.
+//! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The locks of the lists in this
+//! file are leaves.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -20,31 +22,31 @@ use crate::readahead::{VmaReadahead, Vpn};
 /// One page table entry. Kernel: `pte_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Pte {
-    /// Nothing there: the first touch makes a page of zeros.
+    /// No page: the first touch makes a page of zeros.
     #[default]
     None,
     /// A page of a folio in memory.
     Present {
         /// The folio's first page.
         pfn: Pfn,
-        /// Which page of it.
+        /// Index of the page in the folio.
         page: u16,
-        /// Nobody else maps or swaps the page, so a write needs no copy. Kernel: writable and exclusive together.
+        /// No other entry maps or swaps the page, so a write needs no copy. Kernel: writable and exclusive together.
         is_exclusive: bool,
-        /// Touched since reclaim looked last. Kernel: the accessed bit.
+        /// The page was touched since the last scan by reclaim. Kernel: the accessed bit.
         is_young: bool,
     },
-    /// A page that was swapped out; the entry has one reference for this.
+    /// A page that was swapped out; the page table entry holds one reference of the slot.
     Swap {
         /// The slot.
         entry: SwpEntry,
-        /// It was exclusive when it went.
+        /// The page was exclusive at swap-out.
         is_exclusive: bool,
     },
 }
 
 impl Pte {
-    /// Makes the entry of a page that is touched by the fault that maps it.
+    /// Makes the entry of a page. The entry is young, because the fault that maps the page touches the page.
     pub(crate) fn present(pfn: Pfn, page: u16, is_exclusive: bool) -> Self {
         Self::Present { pfn, page, is_exclusive, is_young: true }
     }
@@ -54,12 +56,13 @@ impl Pte {
         Self::present(pfn, page, true)
     }
 
-    /// Says whether the entry names one page of a folio.
+    /// Returns whether the entry names page `page` of a folio.
     pub(crate) fn names(&self, folio: Folio<'_>, page: u32) -> bool {
         matches!(*self, Self::Present { pfn, page: own, .. } if pfn == folio.pfn() && u32::from(own) == page)
     }
 
-    /// Forgets that the page was touched; says whether it was. Kernel: `ptep_test_and_clear_young`.
+    /// Clears the young mark. Returns whether the page was touched since the last call. Kernel:
+    /// `ptep_test_and_clear_young`.
     pub(crate) fn test_and_clear_young(&mut self) -> bool {
         match self {
             Self::Present { is_young, .. } => std::mem::take(is_young),
@@ -68,19 +71,19 @@ impl Pte {
     }
 }
 
-/// The entries of one page table: none of them until one is looked at, then all.
+/// The entries of one page table: empty until the first use of the table, then all entries.
 pub(crate) type PageTable = Vec<Pte>;
 
-/// What a mapping allows.
+/// Options of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VmaOptions {
     /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
     pub orders: Orders,
-    /// Order of folios that a first touch makes where they fit.
+    /// Order of the folio that a first touch makes when such a folio fits.
     pub anon_order: u8,
-    /// Pages may not leave memory. Kernel: `VM_LOCKED`.
+    /// Pages must stay in memory. Kernel: `VM_LOCKED`.
     pub is_locked: bool,
-    /// Faults are handled by a user, page by page: no large folios. Kernel: `userfaultfd_armed`.
+    /// A user handles faults page by page, so faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,
 }
 
@@ -89,14 +92,14 @@ pub struct VmaOptions {
 pub struct Vma {
     pages: Range<Vpn>,
     options: VmaOptions,
-    /// By page table; the first and last may be used in part.
+    /// The page tables in order; the mapping may use the first and the last table in part.
     tables: Box<[SpinMutex<PageTable>]>,
     anon_vma: Arc<AnonVma>,
     pub(crate) readahead: VmaReadahead,
 }
 
 impl Vma {
-    /// Makes a mapping that the reverse map knows, until it is dropped.
+    /// Makes a mapping. The reverse map lists the mapping until the mapping is dropped.
     pub(crate) fn new(pages: Range<Vpn>, options: VmaOptions, anon_vma: &Arc<AnonVma>) -> Arc<Self> {
         let nr_tables = pages.end.0.div_ceil(PTRS_PER_PTE) - pages.start.0 / PTRS_PER_PTE;
         let tables = (0..nr_tables).map(|_| SpinMutex::default()).collect();
@@ -116,12 +119,12 @@ impl Vma {
         self.pages.clone()
     }
 
-    /// Returns what it allows.
+    /// Returns the options of the mapping.
     pub fn options(&self) -> VmaOptions {
         self.options
     }
 
-    /// Returns the page tables, each behind its lock.
+    /// Returns the page tables, each with its lock.
     pub(crate) fn tables(&self) -> &[SpinMutex<PageTable>] {
         &self.tables
     }
@@ -130,7 +133,7 @@ impl Vma {
         self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock()
     }
 
-    /// Locks the page table of a page; which entry is the page's is `index`.
+    /// Locks the page table of a page and returns the table. The entry of the page is at [`index`].
     pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
         let mut table = self.locked_table(vpn);
         if table.is_empty() {
@@ -139,21 +142,22 @@ impl Vma {
         table
     }
 
-    /// Returns the pages that share a page table with one and are mapped here.
+    /// Returns the pages of this mapping that share a page table with page `vpn`.
     pub(crate) fn same_table(&self, vpn: Vpn) -> Range<u64> {
         let first = vpn.0 - vpn.0 % PTRS_PER_PTE;
         first.max(self.pages.start.0)..(first + PTRS_PER_PTE).min(self.pages.end.0)
     }
 
-    /// Returns the entry of a page, a snapshot.
+    /// Returns the entry of a page; the entry is a snapshot.
     pub fn pte(&self, vpn: Vpn) -> Pte {
         self.table(vpn)[index(vpn)]
     }
 
-    /// Tells a folio that this mapping is about to map it, with its first page at `first` if there is such an address.
+    /// Stores the number of this mapping's `AnonVma` and the page index in a folio that the mapping is about to map.
+    /// `first` is the address of the folio's first page, `None` if that page has no address.
     ///
-    /// Called with the folio locked or known to nobody else. A folio that something maps keeps what it was told first.
-    /// Kernel: `folio_add_new_anon_rmap`, `__folio_set_anon`.
+    /// The caller holds the folio lock, or no other thread has a reference to the folio. A folio that is already
+    /// mapped keeps its earlier values. Kernel: `folio_add_new_anon_rmap`, `__folio_set_anon`.
     pub(crate) fn set_anon_rmap(&self, folio: Folio<'_>, first: Option<Vpn>) {
         let index = first.and_then(|first| first.0.checked_sub(self.pages.start.0));
         if let Some(index) = index
@@ -163,30 +167,31 @@ impl Vma {
         }
     }
 
-    /// Returns the pages of the mapping that a folio's pages would be at.
+    /// Returns the pages of the mapping at which the pages of a folio can be mapped.
     fn range_of(&self, folio: Folio<'_>) -> Range<u64> {
         let first = self.pages.start.0 + u64::from(folio.page_index());
         first..(first + u64::from(folio.nr_pages())).min(self.pages.end.0)
     }
 }
 
-/// Returns the place of a page in its page table.
+/// Returns the index of a page in its page table.
 pub(crate) fn index(vpn: Vpn) -> usize {
     (vpn.0 % PTRS_PER_PTE) as usize
 }
 
-/// The mappings that one has become by forks. Kernel: `struct anon_vma`; differs: one for a whole tree of forks.
+/// A mapping and all its copies by forks. Kernel: `struct anon_vma`; differs: one `AnonVma` for a whole tree of
+/// forks.
 #[derive(Debug)]
 pub(crate) struct AnonVma {
-    /// What folios remember, from 1.
+    /// The number that folios store, from 1.
     number: u32,
     home: Arc<AnonVmas>,
-    /// Parents before children.
+    /// The mappings, parents before children.
     vmas: SpinMutex<Vec<Weak<Vma>>>,
 }
 
 impl AnonVma {
-    /// Returns the mappings that are still there, parents before children.
+    /// Returns the mappings that still exist, parents before children.
     fn vmas(&self) -> Vec<Arc<Vma>> {
         let mut vmas = self.vmas.lock();
         vmas.retain(|vma| vma.strong_count() > 0);
@@ -202,7 +207,8 @@ impl Drop for AnonVma {
     }
 }
 
-/// Every [`AnonVma`] by number. A folio that outlives its mappings may find another's there, which names it nowhere.
+/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now, whose
+/// mappings do not name the folio.
 #[derive(Debug, Default)]
 pub(crate) struct AnonVmas {
     slots: SpinMutex<Slots>,
@@ -215,7 +221,7 @@ struct Slots {
 }
 
 impl AnonVmas {
-    /// Makes one without mappings. Kernel: `anon_vma_alloc`.
+    /// Makes an `AnonVma` without mappings. Kernel: `anon_vma_alloc`.
     pub(crate) fn alloc(self: &Arc<Self>) -> Arc<AnonVma> {
         let mut slots = self.slots.lock();
         let number = slots.free.pop().unwrap_or_else(|| {
@@ -227,15 +233,16 @@ impl AnonVmas {
         anon_vma
     }
 
-    /// Returns the mappings that may have a folio, parents before children.
+    /// Returns the mappings that can map a folio, parents before children.
     fn vmas_of(&self, folio: Folio<'_>) -> Vec<Arc<Vma>> {
         let number = folio.anon_vma() as usize;
         let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at].upgrade());
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
 
-    /// Calls with the entries where a folio's pages may be, page table by page table, each locked meanwhile, and which
-    /// page of the folio the first of them would be; stops at an error. Called with the folio locked.
+    /// Calls `call` for each page table that can map pages of a folio. `call` receives the mapping, the entries at
+    /// which the folio's pages can be, and the page index of the first entry; the page table is locked during the
+    /// call. The walk stops at the first error. The caller holds the folio lock.
     ///
     /// Kernel: `rmap_walk`.
     pub(crate) fn rmap_walk<E>(
@@ -259,10 +266,11 @@ impl AnonVmas {
         Ok(())
     }
 
-    /// Calls with every entry that names a folio at once, each with its page, all page tables locked. `None` when they
-    /// are not all there are, or lie in more than one page table of a mapping. Called with the folio locked.
+    /// Calls `call` once with every entry that names a folio, each entry with its page index; all page tables are
+    /// locked. Returns `None` without a call when the number of entries found differs from the folio's count of
+    /// mappings, or when the folio lies in more than one page table of a mapping. The caller holds the folio lock.
     ///
-    /// Kernel: `unmap_folio` and `remap_page` of `__folio_split` around what is done in between.
+    /// Kernel: `unmap_folio` and `remap_page` of `__folio_split`, with `call` as the work between both.
     pub(crate) fn with_all_entries<R>(
         &self,
         folio: Folio<'_>,
@@ -336,7 +344,7 @@ mod tests {
         assert_eq!(walk(), 8);
         let pages = home.with_all_entries(folio.folio(), |all| all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
         assert_eq!(pages, Some(vec![0, 1, 2, 3, 0, 1, 2, 3]));
-        // An entry elsewhere: those that are found are not all.
+        // One more mapping than there are entries: the entries found are not all entries.
         folio.add_mappings(1);
         assert_eq!(home.with_all_entries(folio.folio(), |_| ()), None);
         folio.remove_mappings(1);
@@ -346,7 +354,7 @@ mod tests {
         unmap(&child, folio.folio(), Vpn(1024));
         drop(child);
         assert_eq!(walk(), 0);
-        // The number is free again, and names another mapping, which knows nothing of the folio.
+        // The number is free again and gives the next mapping, which does not map the folio.
         let other = vma_of(&home);
         assert_eq!((other.anon_vma.number, walk()), (1, 0));
     }

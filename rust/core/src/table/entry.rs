@@ -30,7 +30,7 @@ const POINTER_MASK: u64 = 0b111;
 const OWNER_SHIFT: u32 = 3;
 const OWNER_OFFSET_BITS: u32 = 40;
 const OWNER_TYPE_SHIFT: u32 = OWNER_SHIFT + OWNER_OFFSET_BITS;
-/// Set while the slot that a Pointer backs is held by the swap cache alone.
+/// Set while only the swap cache holds the virtual slot that a Pointer backs.
 const POINTER_CACHE_ONLY: u64 = 1 << 63;
 const BAD: u64 = !0 << 3;
 
@@ -45,7 +45,7 @@ const MEMCG_MASK: u64 = ((1 << MEM_CGROUP_ID_SHIFT) - 1) << MEMCG_SHIFT;
 const _: () = assert!(EVICTION_SHIFT + EVICTION_BITS == FLAGS_SHIFT, "a shadow fills the bits below the flags");
 const _: () = assert!(BAD & 0b111 == 0 && BAD & 0b1000 != 0, "Bad is told from Shadow, PFN and Pointer by low bits");
 
-/// What a table entry says about its slot.
+/// Kind of a table entry, which is the state of its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryKind {
     /// Free.
@@ -54,7 +54,7 @@ pub enum EntryKind {
     Shadow,
     /// In use and cached by a folio.
     Pfn,
-    /// The backing of a virtual slot.
+    /// The slot backs a virtual slot.
     Pointer,
     /// Never usable.
     Bad,
@@ -63,7 +63,7 @@ pub enum EntryKind {
 /// Workingset data of a page that left memory, with the owner that was charged for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shadow {
-    /// Eviction age; masked to the bits there are, not saturated.
+    /// Eviction age; a larger age is masked to [`EVICTION_BITS`] bits, not saturated.
     pub eviction: u64,
     /// Private id of the memcg charged; 0 for none.
     pub memcg: MemcgId,
@@ -73,23 +73,23 @@ pub struct Shadow {
     pub is_workingset: bool,
 }
 
-/// What giving a reference back did to an entry.
+/// Result of releasing a reference of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutStep {
     /// The entry with one reference less.
     Inline(SwapTableEntry),
-    /// The count is in the extend table: take one there; at 14 it comes back inline.
+    /// The extend table holds the count: subtract the reference there. A count of 14 moves back into the entry.
     Extended,
 }
 
-/// What taking a reference did to an entry.
+/// Result of taking a reference of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DupStep {
     /// The entry with one reference more.
     Inline(SwapTableEntry),
-    /// The entry goes to the overflow mark and the extend table starts at 15.
+    /// The entry with the overflow mark; the count in the extend table starts at 15.
     Overflow(SwapTableEntry),
-    /// The count is in the extend table: add one there.
+    /// The extend table holds the count: add the reference there.
     Extended,
 }
 
@@ -106,7 +106,7 @@ impl SwapTableEntry {
     /// Swapped out, one reference, no workingset data: a fresh slot of `alloc` and of hibernation.
     pub const SWAPPED_OUT: Self = Self(SHADOW_MARK | COUNT_ONE);
 
-    /// Takes a raw word.
+    /// Makes an entry from a raw word.
     pub const fn from_raw(word: u64) -> Self {
         Self(word)
     }
@@ -121,16 +121,17 @@ impl SwapTableEntry {
         Self((pfn.0 & ((1 << PFN_BITS) - 1)) << PFN_SHIFT | PFN_MARK)
     }
 
-    /// Builds the entry of a slot that backs a virtual one. Kernel: the reverse map; differs: it names the device too.
+    /// Builds the entry of a slot that backs the virtual slot `owner`. Kernel: the reverse map; differs: the entry
+    /// also names the device.
     pub const fn pointer(owner: SwpEntry) -> Self {
         let (ty, offset) = (owner.ty().0 as u64, owner.offset().0 as u64);
         Self(ty << OWNER_TYPE_SHIFT | offset << OWNER_SHIFT | POINTER_MARK)
     }
 
-    /// Returns what is added to a Pointer for the next slot of a run.
+    /// The difference between the Pointers of two neighbouring slots of a run.
     pub(crate) const POINTER_STEP: u64 = 1 << OWNER_SHIFT;
 
-    /// The bit that says of a Pointer that its owner is held by the swap cache alone.
+    /// The bit of a Pointer that is set while only the swap cache holds the owner.
     pub(crate) const CACHE_ONLY_BIT: u64 = POINTER_CACHE_ONLY;
 
     /// Returns the virtual slot that a Pointer backs.
@@ -144,7 +145,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// Says whether this is a Pointer whose owner is held by the swap cache alone: the slot could be free.
+    /// Returns whether the entry is a Pointer whose owner only the swap cache holds; such a slot can be freed.
     pub const fn is_cache_only_pointer(self) -> bool {
         self.0 & POINTER_MASK == POINTER_MARK && self.0 & POINTER_CACHE_ONLY != 0
     }
@@ -155,7 +156,7 @@ impl SwapTableEntry {
         Self(shadow.pack() | (count as u64) << COUNT_SHIFT)
     }
 
-    /// Says what kind of entry this is.
+    /// Returns the kind of the entry.
     pub const fn kind(self) -> EntryKind {
         if self.0 == 0 {
             EntryKind::Null
@@ -170,32 +171,35 @@ impl SwapTableEntry {
         }
     }
 
-    /// Says whether the slot is free.
+    /// Returns whether the slot is free.
     pub const fn is_null(self) -> bool {
         self.0 == 0
     }
 
-    /// Says whether a folio owns the slot.
+    /// Returns whether a folio owns the slot.
     pub const fn is_cached(self) -> bool {
         self.0 & 0b11 == PFN_MARK
     }
 
-    /// Says whether the slot is swapped out, not cached, with exactly one reference: freeing it is one store.
+    /// Returns whether the slot is swapped out, not cached, with exactly one reference. Freeing such a slot is one
+    /// store.
     pub const fn is_last_swapped_out(self) -> bool {
         self.differs_from_last() == 0
     }
 
-    /// Returns the bits in which this is not swapped out with exactly one reference.
+    /// Returns the bits in which the entry differs from a swapped-out entry with exactly one reference.
     pub(crate) const fn differs_from_last(self) -> u64 {
         (self.0 ^ (COUNT_ONE | SHADOW_MARK)) & (COUNT_MASK | SHADOW_MARK)
     }
 
-    /// Returns the bits in which this is not swapped out with exactly one reference and without an owner in its shadow.
+    /// Returns the bits in which the entry differs from a swapped-out entry with exactly one reference and no owner
+    /// in its shadow.
     pub(crate) const fn differs_from_last_unowned(self) -> u64 {
         (self.0 ^ (COUNT_ONE | SHADOW_MARK)) & (COUNT_MASK | SHADOW_MARK | MEMCG_MASK)
     }
 
-    /// Returns the inline count of a countable kind, `None` of Bad and Pointer; 15 means the extend table has it.
+    /// Returns the inline count of a countable kind, `None` for Bad and Pointer. Count 15 means that the extend table
+    /// has the count.
     pub const fn count(self) -> Option<u8> {
         match self.kind() {
             EntryKind::Null | EntryKind::Shadow | EntryKind::Pfn => Some((self.0 >> COUNT_SHIFT) as u8),
@@ -203,12 +207,12 @@ impl SwapTableEntry {
         }
     }
 
-    /// Says whether the slot is held by the swap cache alone.
+    /// Returns whether only the swap cache holds the slot.
     pub const fn is_cache_only(self) -> bool {
         self.is_cached() && self.0 >> COUNT_SHIFT == 0
     }
 
-    /// Says whether the content is marked as all zeros.
+    /// Returns whether the content is marked as all zeros.
     pub const fn is_zero(self) -> bool {
         self.0 != BAD && self.0 & ZERO_MARK != 0
     }
@@ -226,7 +230,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// Shadow -> PFN, keeping count and zero mark. `None` when the slot is not swapped out.
+    /// Shadow -> PFN; keeps count and zero mark. Returns `None` when the slot is not swapped out.
     pub const fn to_cached(self, pfn: Pfn) -> Option<Self> {
         match self.kind() {
             EntryKind::Shadow => Some(Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK)),
@@ -234,7 +238,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// PFN -> Shadow, keeping count and zero mark. `None` when the slot is not cached.
+    /// PFN -> Shadow; keeps count and zero mark. Returns `None` when the slot is not cached.
     pub const fn to_swapped_out(self, shadow: Shadow) -> Option<Self> {
         match self.kind() {
             EntryKind::Pfn => Some(Self(shadow.pack() | self.0 & FLAGS_MASK)),
@@ -242,7 +246,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// PFN -> another PFN, keeping count and zero mark. `None` when the slot is not cached.
+    /// PFN -> another PFN; keeps count and zero mark. Returns `None` when the slot is not cached.
     pub const fn with_pfn(self, pfn: Pfn) -> Option<Self> {
         match self.kind() {
             EntryKind::Pfn => Some(Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK)),
@@ -250,7 +254,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// Sets or clears the zero mark of a cached entry. `None` when the slot is not cached.
+    /// Sets or clears the zero mark of a cached entry. Returns `None` when the slot is not cached.
     pub const fn with_zero(self, is_zero: bool) -> Option<Self> {
         match self.kind() {
             EntryKind::Pfn => Some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK })),
@@ -258,13 +262,14 @@ impl SwapTableEntry {
         }
     }
 
-    /// Marks a swapped-out entry whose slot was never written as all zeros: nothing else would stand behind it.
+    /// Sets the zero mark of a swapped-out entry whose slot was never written, because no storage holds data of that
+    /// slot.
     pub(crate) const fn never_written(self) -> Self {
         debug_assert!(matches!(self.kind(), EntryKind::Shadow));
         Self(self.0 | ZERO_MARK)
     }
 
-    /// One reference more; `None` of a kind without a count. Whether 0 may become 1 is the caller's rule.
+    /// Adds one reference. Returns `None` for a kind without a count. The caller decides whether 0 may become 1.
     pub const fn dup(self) -> Option<DupStep> {
         match self.count() {
             None => None,
@@ -276,7 +281,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// One reference less; `None` when there is none to give back.
+    /// Removes one reference. Returns `None` when the entry has no reference.
     pub const fn put(self) -> Option<PutStep> {
         match self.count() {
             None | Some(0) => None,
@@ -285,7 +290,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// The extend table's count came down to 14: it is inline again.
+    /// Moves the count back into the entry when the extend table's count is down to 14.
     pub const fn back_inline(self) -> Self {
         debug_assert!(self.0 >> COUNT_SHIFT == SWP_TB_COUNT_MAX as u64);
         Self(self.0 - COUNT_ONE)

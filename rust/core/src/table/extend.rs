@@ -1,4 +1,4 @@
-//! Counts of 15 and more, one 32-bit cell a slot, only for clusters that have such a slot.
+//! Counts of 15 and more: one 32-bit cell per slot, only for clusters that have such a slot.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use crate::base::types::ClusterIdx;
 
 type Cells = [u32; SWAPFILE_CLUSTER as usize];
 
-/// The extend tables of one device. Kernel: `ci->extend_table`; differs: looked up by cluster number, so that a cluster
-/// without one does not carry a pointer. Each call is made with that cluster's lock held.
+/// The extend tables of one device. Kernel: `ci->extend_table`; differs: a table is found by cluster number, so that
+/// a cluster without a table does not carry a pointer. The caller of each function holds the lock of that cluster.
 #[derive(Debug, Default)]
 pub(crate) struct ExtendTables(SpinMutex<HashMap<ClusterIdx, Box<Cells>>>);
 
 impl ExtendTables {
-    /// The slot's inline count just went to the overflow mark: its cell starts at 15.
+    /// Starts the cell of a slot at 15, because the slot's inline count has just reached the overflow mark.
     pub(crate) fn start(&self, cluster: ClusterIdx, slot: usize) {
         let mut tables = self.0.lock();
         let cells = tables.entry(cluster).or_insert_with(|| Box::new([0; SWAPFILE_CLUSTER as usize]));
@@ -22,7 +22,7 @@ impl ExtendTables {
         cells[slot] = SWP_TB_COUNT_MAX as u32;
     }
 
-    /// Adds one reference; `false` when the cell is at its most and nothing changed.
+    /// Adds one reference. Returns `false` and changes nothing when the cell has its largest value.
     pub(crate) fn add(&self, cluster: ClusterIdx, slot: usize) -> bool {
         let mut tables = self.0.lock();
         let cell = &mut tables.get_mut(&cluster).expect("an overflowed slot has a table")[slot];
@@ -33,7 +33,8 @@ impl ExtendTables {
         true
     }
 
-    /// Takes one reference; returns `true` when the count is 14 and so inline again. The table goes when all cells are 0.
+    /// Removes one reference. Returns `true` when the count is 14, which the entry then holds inline. The table is
+    /// freed when all its cells are 0.
     pub(crate) fn sub(&self, cluster: ClusterIdx, slot: usize) -> bool {
         let mut tables = self.0.lock();
         let cells = tables.get_mut(&cluster).expect("an overflowed slot has a table");
@@ -48,12 +49,12 @@ impl ExtendTables {
         true
     }
 
-    /// Returns the count of a slot; 0 when it has no cell.
+    /// Returns the count of a slot; 0 when the slot has no cell.
     pub(crate) fn count(&self, cluster: ClusterIdx, slot: usize) -> u32 {
         self.0.lock().get(&cluster).map_or(0, |cells| cells[slot])
     }
 
-    /// Says whether a cluster has a table.
+    /// Returns whether a cluster has a table.
     pub(crate) fn has(&self, cluster: ClusterIdx) -> bool {
         self.0.lock().contains_key(&cluster)
     }

@@ -1,6 +1,7 @@
-//! Swap tables: 512 atomic entries for one cluster, pooled per device, with counts over 14 beside them.
+//! Swap tables: 512 atomic entries for one cluster, pooled per device, with counts over 14 in separate extend tables.
 //!
-//! A table is attached to a cluster while the cluster is in use and goes back to the pool, all NULL, when it empties.
+//! A table is attached to a cluster while the cluster is in use. The table returns to the pool, all NULL, when the
+//! cluster is empty.
 
 mod entry;
 mod extend;
@@ -44,10 +45,11 @@ pub(crate) enum Holder {
 }
 
 impl SwapTable {
-    /// Reads an entry. Without the cluster lock this is a snapshot.
+    /// Reads an entry. Without the cluster lock the entry is a snapshot.
     #[inline]
     pub fn get(&self, index: usize) -> SwapTableEntry {
-        // Relaxed: the entry is one self-contained word; whoever needs more takes the cluster lock, which orders.
+        // Relaxed: the entry is one self-contained word; a caller that needs more takes the cluster lock, which
+        // orders the access.
         SwapTableEntry::from_raw(self.0[index].load(Ordering::Relaxed))
     }
 
@@ -69,7 +71,8 @@ impl SwapTable {
         }
     }
 
-    /// Writes the Pointers of a run that backs consecutive slots, from the one in `first` on; the cluster lock is held.
+    /// Writes the Pointers of a run that backs consecutive virtual slots; `first` is the Pointer of the first slot.
+    /// The cluster lock is held.
     #[inline(never)]
     pub(crate) fn fill_pointers(&self, index: usize, nr: usize, first: SwapTableEntry) {
         for (i, word) in self.0[index..index + nr].iter().enumerate() {
@@ -79,14 +82,15 @@ impl SwapTable {
 
     /// Says in a Pointer what holds its owner; the owner's cluster lock is held, not this one's.
     pub(crate) fn mark_holder(&self, index: usize, holder: Holder) {
-        // Relaxed: others only look at the bit; what they do about it is checked again under the owner's locks.
+        // Relaxed: other threads only read the bit, and an action on the bit is checked again under the owner's
+        // locks.
         match holder {
             Holder::CacheOnly => self.0[index].fetch_or(SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
             Holder::References => self.0[index].fetch_and(!SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
         };
     }
 
-    /// Says whether a whole run is free; the cluster lock is held.
+    /// Returns whether a whole run is free; the cluster lock is held.
     #[inline]
     pub(crate) fn is_null_run(&self, index: usize, nr: usize) -> bool {
         if nr == 1 {
@@ -95,20 +99,21 @@ impl SwapTable {
         self.0[index..index + nr].iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
-    /// Says whether every entry of a run is swapped out with exactly one reference; the cluster lock is held.
+    /// Returns whether every entry of a run is swapped out with exactly one reference; the cluster lock is held.
     #[inline]
     pub(crate) fn is_last_swapped_out_run(&self, index: usize, nr: usize) -> bool {
         self.is_run(index, nr, SwapTableEntry::differs_from_last)
     }
 
-    /// Says whether every entry of a run is swapped out with exactly one reference and charged to nobody; the cluster lock
-    /// is held.
+    /// Returns whether every entry of a run is swapped out with exactly one reference and without an owner in its
+    /// shadow; the cluster lock is held.
     #[inline]
     pub(crate) fn is_last_unowned_run(&self, index: usize, nr: usize) -> bool {
         self.is_run(index, nr, SwapTableEntry::differs_from_last_unowned)
     }
 
-    /// Says whether no entry of a run has a bit that differs. All are looked at: a branch for each costs more.
+    /// Returns whether `differs` is 0 for every entry of a run. The loop reads all entries, because a branch per
+    /// entry costs more.
     #[inline(always)]
     fn is_run(&self, index: usize, nr: usize, differs: impl Fn(SwapTableEntry) -> u64) -> bool {
         if nr == 1 {

@@ -1,4 +1,4 @@
-//! Who is charged for a slot, where its entry does not say: one private id a slot, 0 for none.
+//! Owners of slots when the entry of a slot does not hold the owner: one private memcg id per slot, 0 for no owner.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,38 +19,39 @@ pub(crate) struct OwnerCells([AtomicU16; SWAPFILE_CLUSTER as usize]);
 
 const _: () = assert!(size_of::<OwnerCells>() == 1024, "2 bytes a slot");
 
-// SAFETY: all zero bytes are 512 atomics of value 0, which is no owner.
+// SAFETY: all zero bytes are 512 atomics of value 0, which means no owner.
 #[expect(unsafe_code, reason = "cells live in zeroed mappings")]
 unsafe impl Zeroable for OwnerCells {}
 
-/// How the ids of a device's slots are kept.
+/// Place of the owner ids of a device's slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OwnerForm {
-    /// In the entries; there is nothing here.
+    /// In the entries; [`Owners`] then holds nothing.
     Entry,
-    /// For every slot from the start.
+    /// In an array for all slots, made at swapon.
     Array,
-    /// For the slots of clusters that have a table.
+    /// In a block for each cluster that has a table.
     Table,
-    /// For single clusters, while one of their slots has an id.
+    /// In a block for a single cluster while one of the cluster's slots has an id.
     Sparse,
 }
 
-/// The ids of one device's slots beside their entries. Each call is made with the slots' cluster locked.
+/// The owner ids of one device's slots, outside the entries. The caller of each function holds the lock of the slots'
+/// cluster.
 #[derive(Debug)]
 pub(crate) enum Owners {
     /// See [`OwnerForm::Entry`].
     Entry,
-    /// Kernel: `swap_cgroup_ctrl`.
+    /// One cell per slot of the device. Kernel: `swap_cgroup_ctrl`.
     Array(MappedSlice<AtomicU16>),
-    /// By table number: the cells of a table that is released are zeros, and their memory waits for the next table of that
-    /// number.
+    /// One block per table number. A block is zeroed when its table is released, and the next table with that number
+    /// reuses the block.
     Table(MappedSlice<OwnerCells>),
-    /// By cluster number.
+    /// One block per cluster number.
     Sparse(SpinMutex<HashMap<ClusterIdx, Box<[u16; SWAPFILE_CLUSTER as usize]>>>),
 }
 
-/// Where a slot is: all three ways to name it.
+/// Position of a slot, with the cluster number, the table number and the index in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     pub(crate) cluster: ClusterIdx,
@@ -65,7 +66,7 @@ impl Cell {
 }
 
 impl Owners {
-    /// Makes room for the ids of `nr_clusters`. Errors: `NoMemory` (ENOMEM).
+    /// Makes room for the ids of `nr_clusters` clusters. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(form: OwnerForm, nr_clusters: u32) -> Result<Self> {
         Ok(match form {
             OwnerForm::Entry => Self::Entry,
@@ -87,7 +88,7 @@ impl Owners {
         })
     }
 
-    /// Writes the id of `nr` slots. Kernel: `swap_cgroup_record`.
+    /// Writes the id of `nr` slots, from `at` on. Kernel: `swap_cgroup_record`.
     pub(crate) fn fill(&self, at: Cell, nr: usize, id: MemcgId) {
         match self {
             Self::Entry => {}
@@ -112,7 +113,8 @@ impl Owners {
         }
     }
 
-    /// Returns the bytes there are from swapon on, and those of the clusters in use, of which `nr_tables` have a table.
+    /// Returns the bytes that are there from swapon on and the bytes of clusters in use; `nr_tables` clusters have a
+    /// table.
     pub(crate) fn bytes(&self, nr_tables: u32) -> (u64, u64) {
         match self {
             Self::Entry => (0, 0),

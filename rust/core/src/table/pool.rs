@@ -1,8 +1,9 @@
-//! Tables of one device: handed out by number, reused hottest first, in memory that exists once it is touched.
+//! Tables of one device. The pool hands tables out by number and reuses the table that was released last. The memory
+//! of a table exists after the table is touched.
 //!
-//! The memory of a table stays mapped as long as its device, so a reader without a lock may always look at it and see
-//! entries of some cluster or NULL; it then checks that the cluster still has the same table. Kernel: tables are freed
-//! by RCU or come from a slab of the type-safe kind; this is the second form.
+//! The memory of a table stays mapped as long as its device. A lockless reader may therefore always read a table; the
+//! reader sees entries of some cluster or NULL and then checks that the cluster still has the same table. Kernel:
+//! tables are freed by RCU or come from a type-safe slab; this pool corresponds to the type-safe slab.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -26,11 +27,11 @@ impl TableId {
 
 #[derive(Debug, Default)]
 struct Free {
-    /// Tables never used are those from here on.
+    /// Number of tables that were ever used; the tables above this number are unused.
     next_fresh: u32,
     /// Released tables with memory, oldest in front.
     hot: VecDeque<TableId>,
-    /// Released tables whose memory went back to the system.
+    /// Released tables whose memory returned to the system.
     cold: Vec<TableId>,
     attached: u32,
 }
@@ -39,27 +40,28 @@ struct Free {
 #[derive(Debug)]
 pub(crate) struct TablePool {
     tables: MappedSlice<SwapTable>,
-    /// Second words, of the tables of a virtual device, by the same numbers.
+    /// Second words of the tables of a virtual device, indexed by table number.
     virtuals: Option<MappedSlice<VirtualTable>>,
     free: SpinMutex<Free>,
 }
 
 impl TablePool {
-    /// Makes a pool of `nr` tables, with second words if they are virtual, none of which takes memory yet. Errors:
-    /// `NoMemory` (ENOMEM).
+    /// Makes a pool of `nr` tables, with second words if `is_virtual`. The pool takes no memory before a table is
+    /// touched. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32, is_virtual: bool) -> Result<Self> {
-        // One more, never touched: a table's number is its index, which shortens every lookup.
+        // The arrays have one more element, never touched, because a table's number is its index, which shortens
+        // every lookup.
         let len = nr as usize + 1;
         let virtuals = is_virtual.then(|| MappedSlice::zeroed(len)).transpose()?;
         Ok(Self { tables: MappedSlice::zeroed(len)?, virtuals, free: SpinMutex::default() })
     }
 
-    /// Takes a table, all NULL. Locks: the pool's. Panics: when more tables are taken than there are.
+    /// Takes a table whose entries are all NULL. Locks: the pool's. Panics: when all tables of the pool are taken.
     pub(crate) fn take(&self) -> TableId {
         self.take_below(u32::MAX).expect("one table a cluster at the most")
     }
 
-    /// Takes a table unless `max` are taken or no more are there. Locks: the pool's.
+    /// Takes a table. Returns `None` when `max` tables or all tables of the pool are taken. Locks: the pool's.
     pub(crate) fn take_below(&self, max: u32) -> Option<TableId> {
         let mut free = self.free.lock();
         if free.attached >= max {
@@ -78,7 +80,7 @@ impl TablePool {
         Some(id)
     }
 
-    /// Takes a table back; all its entries are NULL. Locks: the pool's.
+    /// Returns a table whose entries are all NULL to the pool. Locks: the pool's.
     pub(crate) fn release(&self, id: TableId) {
         debug_assert!(self.table(id).iter().all(|entry| entry.is_null()), "a released table holds entries");
         debug_assert!(self.virtual_table(id).is_none_or(VirtualTable::is_empty), "a released table has backings");
@@ -88,7 +90,8 @@ impl TablePool {
             free.hot.push_back(id);
             if free.hot.len() > POOL_TABLES_HOT_MAX { free.hot.pop_front() } else { None }
         };
-        // Between the two locks the cooled table belongs to this call alone: its memory can go.
+        // Between the two holds of the lock the cooled table belongs to this call alone, so the memory of the table
+        // can go.
         if let Some(id) = cooled {
             self.tables.release(id.index()..id.index() + 1);
             self.virtuals.iter().for_each(|virtuals| virtuals.release(id.index()..id.index() + 1));
@@ -102,23 +105,23 @@ impl TablePool {
         &self.tables[id.index()]
     }
 
-    /// Returns the second words of a table, on a virtual device.
+    /// Returns the second words of a table, `None` when the device is not virtual.
     #[inline]
     pub(crate) fn virtual_table(&self, id: TableId) -> Option<&VirtualTable> {
         self.virtuals.as_ref().map(|virtuals| &virtuals[id.index()])
     }
 
-    /// Returns the tables attached to clusters.
+    /// Returns the number of tables attached to clusters.
     pub(crate) fn attached(&self) -> u32 {
         self.free.lock().attached
     }
 
-    /// Returns how many tables were ever taken: the numbers up to that.
+    /// Returns the number of tables that were ever taken, which is also the highest table number in use.
     pub(crate) fn ever_used(&self) -> u32 {
         self.free.lock().next_fresh
     }
 
-    /// Returns the released tables that still have memory.
+    /// Returns the number of released tables that still have memory.
     pub(crate) fn hot(&self) -> u32 {
         self.free.lock().hot.len() as u32
     }

@@ -1,44 +1,47 @@
-//! What a lookup without a lock sees of a cluster: which table it has. `tests/loom.rs` checks it under a memory model.
+//! The word that a lockless lookup reads of a cluster: the number of the cluster's table. `tests/loom.rs` checks the
+//! protocol under a memory model.
 
 use crate::base::sync::atomics::{AtomicU64, Ordering, fence};
 
 const ID_MASK: u64 = u32::MAX as u64;
 
-/// The number of a cluster's table, and how often one was attached. Written under the cluster lock; that of a cluster that
-/// comes and goes under the lock of the index.
+/// The number of a cluster's table and the number of attachments. The word is written under the cluster lock, and for
+/// a cluster of a dynamic device also under the lock of the index.
 ///
-/// Tables go from cluster to cluster: who looked at one while it went sees that this word has changed. Low half: the
-/// number, 0 for none; high half: attachments. Zero memory is a cluster without a table.
+/// A table moves from cluster to cluster. A lockless reader re-reads this word; if the word changed, the read is void
+/// (a seqlock). Low half: the table number, 0 for no table. High half: the number of attachments. Zero memory is a
+/// cluster without a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownTable<'a>(pub(crate) &'a AtomicU64);
 
 impl ShownTable<'_> {
-    /// Shows a table that is all NULL.
+    /// Publishes a table whose entries are all NULL.
     pub(crate) fn attach(self, id: u32) {
-        // Pairs with the Acquire fence in `read`: an entry that is written from now on is seen only with the detach from
-        // the table's last owner before it.
+        // Pairs with the Acquire fence in `read`: a reader that sees an entry written from now on also sees the
+        // detach of the table from its last cluster.
         fence(Ordering::Release);
-        // Relaxed: only the holder of the lock writes.
+        // Relaxed: only the holder of the lock writes the word.
         let attached = (self.0.load(Ordering::Relaxed) & !ID_MASK).wrapping_add(ID_MASK + 1);
         // Release pairs with the Acquire in `read`.
         self.0.store(attached | u64::from(id), Ordering::Release);
     }
 
-    /// Shows no table any more. The table is all NULL.
+    /// Removes the table number from the word. The entries of the table are all NULL.
     pub(crate) fn detach(self) {
-        // Relaxed: the pool's lock orders this before the table's next use, see the fence in `attach`.
+        // Relaxed: the pool's lock orders this store before the table's next use; see the fence in `attach`.
         self.0.store(self.0.load(Ordering::Relaxed) & !ID_MASK, Ordering::Relaxed);
     }
 
-    /// Returns the number of the table as it was a moment ago, `None` without one.
+    /// Returns the number of the table as of a moment ago, `None` without a table.
     #[inline]
     pub(crate) fn table(self) -> Option<u32> {
-        // Relaxed: whoever goes on from here takes a lock and looks there whether it is still so.
+        // Relaxed: a caller that acts on the number takes a lock and checks the number again under that lock.
         let id = (self.0.load(Ordering::Relaxed) & ID_MASK) as u32;
         (id != 0).then_some(id)
     }
 
-    /// Reads something of the table with `look`, again if the table went meanwhile; `None` without a table.
+    /// Reads from the table with `look`, and repeats the read if the table was detached meanwhile. Returns `None`
+    /// without a table.
     #[inline]
     pub(crate) fn read<T>(self, look: impl Fn(u32) -> T) -> Option<T> {
         loop {
@@ -49,10 +52,10 @@ impl ShownTable<'_> {
                 return None;
             }
             let seen = look(id);
-            // Pairs with the Release fence in `attach`: what a later owner of the table wrote is seen only together with the
-            // detach before it, and then the words differ.
+            // Pairs with the Release fence in `attach`: if `look` saw a write of a later owner of the table, the next
+            // load sees the detach before that write, and then the two words differ.
             fence(Ordering::Acquire);
-            // Relaxed: ordered by the fence.
+            // Relaxed: the fence orders this load.
             if self.0.load(Ordering::Relaxed) == word {
                 return Some(seen);
             }

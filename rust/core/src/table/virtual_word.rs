@@ -1,4 +1,5 @@
-//! The second word of a virtual slot: where its data is now. Encodings and what they mean together with the table entry.
+//! The second word of a virtual slot, which names the place of the slot's data: the encodings, and their meaning
+//! together with the table entry.
 //!
 //! ```text
 //! bit       63..59   58 .......................  3   2  1  0
@@ -7,7 +8,8 @@
 //! SWAPFILE  type(5)  slot of a real device (56)      0  1  0
 //! ```
 //!
-//! That a slot is zero-backed or has its data in a folio only is never stored here: the table entry says so.
+//! The second word does not store that a slot is zero-backed or that only a folio has the slot's data; the table
+//! entry holds both facts.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,18 +29,18 @@ const TYPE_SHIFT: u32 = 64 - TYPE_BITS;
 
 const _: () = assert!(crate::base::limits::MAX_SWAPFILES <= 1 << TYPE_BITS, "a device type fits");
 
-/// Where the data of a virtual slot is. Kernel: the effective type of a vswap entry.
+/// Place of the data of a virtual slot. Kernel: the effective type of a vswap entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backing {
-    /// Nowhere: the slot is free.
+    /// No place: the slot is free.
     None,
-    /// It is all zeros, and nothing is kept.
+    /// The data is all zeros, and no storage holds the data.
     Zero,
-    /// Compressed, in zswap.
+    /// Compressed in zswap.
     Zswap,
     /// On this slot of a real device.
     Swapfile(SwpEntry),
-    /// In the folio that caches the slot, and nowhere else.
+    /// Only in the folio that caches the slot.
     Folio,
 }
 
@@ -54,7 +56,8 @@ impl Backing {
         }
     }
 
-    /// Says whether the data of the slot `nr` further on is where it would be if both lie in one run.
+    /// Returns whether a slot with backing `next`, `nr` slots behind the slot of `self`, continues one run with the
+    /// slot of `self`.
     pub const fn continues(self, nr: u32, next: Self) -> bool {
         match (self, next) {
             (Self::Swapfile(first), Self::Swapfile(at)) => at.value() == first.value() + nr as u64,
@@ -67,7 +70,7 @@ impl Backing {
     }
 }
 
-/// What the second word of a slot holds.
+/// Decoded second word of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stored {
     None,
@@ -84,17 +87,17 @@ impl VirtualWord {
     /// No backing of its own.
     pub(crate) const NONE: Self = Self(0);
 
-    /// The data is in zswap, under this number.
+    /// Makes the word for data in zswap under the number `id`.
     pub(crate) const fn zswap(id: ZswapId) -> Self {
         Self((id.0.get() as u64) << TAG_BITS | ZSWAP)
     }
 
-    /// The data is on a slot of a real device.
+    /// Makes the word for data on a slot of a real device.
     pub(crate) fn swapfile(entry: SwpEntry) -> Self {
         Self(u64::from(entry.ty().0) << TYPE_SHIFT | u64::from(entry.offset().0) << TAG_BITS | SWAPFILE)
     }
 
-    /// Reads the word. Panics: on a tag that nothing stores.
+    /// Decodes the word. Panics: on an unknown tag.
     pub(crate) fn stored(self) -> Stored {
         let payload = self.0 >> TAG_BITS;
         match self.0 & TAG_MASK {
@@ -107,12 +110,13 @@ impl VirtualWord {
         }
     }
 
-    /// Says whether the data is on a slot of a real device.
+    /// Returns whether the data is on a slot of a real device.
     pub(crate) const fn is_swapfile(self) -> bool {
         self.0 & TAG_MASK == SWAPFILE
     }
 
-    /// Returns where the data is, with what the table entry says. Kernel: `vswap_type` of a slot; zero wins over folio.
+    /// Returns the place of the data, from this word and the table entry. Kernel: `vswap_type` of a slot; zero wins
+    /// over folio.
     pub(crate) fn backing(self, entry: SwapTableEntry) -> Backing {
         match self.stored() {
             Stored::Zswap(_) => Backing::Zswap,
@@ -136,21 +140,22 @@ const _: () = assert!(size_of::<VirtualTable>() == PAGE_SIZE, "a virtual table i
 unsafe impl Zeroable for VirtualTable {}
 
 impl VirtualTable {
-    /// Reads a word. Without the cluster lock this is a hint.
+    /// Reads a word. Without the cluster lock the word is a hint.
     #[inline]
     pub(crate) fn get(&self, slot: usize) -> VirtualWord {
-        // Relaxed: one self-contained word; whoever acts on it holds the folio lock and the cluster lock, which order.
+        // Relaxed: the word is self-contained; a caller that acts on the word holds the folio lock and the cluster
+        // lock, which order the access.
         VirtualWord(self.0[slot].load(Ordering::Relaxed))
     }
 
-    /// Writes a word; the cluster lock is held, and the lock of the folio over the slot, if there is one.
+    /// Writes a word. Locks: the caller holds the cluster lock and, if the slot has a folio, the folio lock.
     #[inline]
     pub(crate) fn set(&self, slot: usize, word: VirtualWord) {
         // Relaxed: see `get`.
         self.0[slot].store(word.0, Ordering::Relaxed);
     }
 
-    /// Says whether no slot has a backing of its own.
+    /// Returns whether no slot has a backing of its own.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
@@ -180,7 +185,7 @@ mod tests {
         assert_eq!(VirtualWord::swapfile(at(31, 5)).0, 31 << 59 | 5 << 3 | 2);
     }
 
-    /// Every row of the state table that is legal, and how an entry and a word say it.
+    /// Every legal row of the state table, with the table entry and the second word of that row.
     #[test]
     fn rows_of_the_state_table() {
         let (cached, swapped_out) = (SwapTableEntry::cached(Pfn(9)), SwapTableEntry::SWAPPED_OUT);

@@ -1,4 +1,4 @@
-//! The entries of zswap and the order of their ages: numbers for entries, a list for each group.
+//! The entries of zswap: a number for each entry, and for each group a list of its entries by age.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -14,26 +14,26 @@ const NO_NUMBER: u32 = 0;
 /// One page in zswap. Kernel: `struct zswap_entry`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    /// The slot whose page it is.
+    /// The slot of the page.
     pub(crate) swp: SwpEntry,
-    /// Where its data is in the pool.
+    /// Place of the page's data in the pool.
     pub(super) handle: Handle,
-    /// Who is charged for it; `None` without memcg.
+    /// Group charged for the entry; `None` without memcg.
     pub(crate) css: Option<CssId>,
-    /// Bytes of data; a whole page is raw.
+    /// Bytes of data; data of a whole page is not compressed.
     pub(crate) bytes: u16,
-    /// The pool its data is in.
+    /// Number of the pool that has the page's data.
     pub(super) pool: u8,
     is_referenced: bool,
-    /// On its group's list: it is published.
+    /// The entry is on its group's list, so the entry is published.
     pub(crate) is_listed: bool,
-    /// Numbers of its neighbours, the older one and the younger one; free ones are linked by `younger`.
+    /// Numbers of the next older and the next younger entry on the list. `younger` also links free numbers.
     older: u32,
     younger: u32,
 }
 
 impl Entry {
-    /// An entry that is on no list.
+    /// Makes an entry that is on no list.
     pub(super) fn new(swp: SwpEntry, handle: Handle, bytes: usize, pool: u8, css: Option<CssId>) -> Self {
         let bytes = bytes as u16;
         Self { swp, handle, css, bytes, pool, is_referenced: false, is_listed: false, older: NIL, younger: NIL }
@@ -92,28 +92,29 @@ struct Lru {
     /// By number, the oldest first.
     by_age: IndexList,
     len: u64,
-    /// Swap-ins of the group that went to a device and were not accounted for yet. Kernel: `nr_disk_swapins`.
+    /// Swap-ins of the group that read from a device and that `consume_disk_swapins` has not taken yet. Kernel:
+    /// `nr_disk_swapins`.
     nr_disk_swapins: u64,
 }
 
-/// All entries; the caller holds the lock around it.
+/// All entries. The caller of each function holds the lock around the entries.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     chunks: Chunks,
     first_free: u32,
-    /// Numbers ever given out; the next fresh one is one more.
+    /// Numbers that were ever used; the next unused number is larger by 1.
     nr_numbers: u32,
     nr_used: u64,
     lrus: HashMap<Option<CssId>, Lru>,
 }
 
-/// What stands at a free number: the next free one, and no slot.
+/// Makes the content of a free number: a link to the next free number, and no slot.
 fn free_link(next: u32) -> Entry {
     Entry { younger: next, ..Entry::new(SwpEntry::NONE, Handle::from_bits(0), 0, 0, None) }
 }
 
 impl Entries {
-    /// Numbers an entry. `None`: there are no numbers left, or no memory.
+    /// Gives an entry a number. Returns `None` when there is no free number or no memory.
     pub(super) fn add(&mut self, entry: Entry) -> Option<ZswapId> {
         let number = match self.first_free {
             NO_NUMBER => {
@@ -137,7 +138,7 @@ impl Entries {
         NonZeroU32::new(number).map(ZswapId)
     }
 
-    /// Takes an entry out, off its list; its number is free.
+    /// Removes an entry from its list and frees the number of the entry.
     pub(super) fn remove(&mut self, id: ZswapId) -> Entry {
         let number = id.0.get();
         self.unlink(number);
@@ -153,7 +154,8 @@ impl Entries {
         *self.chunks.get(id.0.get())
     }
 
-    /// Puts an entry on the young end of its group's list, referenced: it survives the first look at it.
+    /// Puts an entry on the young end of its group's list and marks the entry as referenced, so that the entry
+    /// survives its first scan.
     pub(super) fn list(&mut self, id: ZswapId) {
         self.chunks.get_mut(id.0.get()).is_referenced = true;
         self.link_young(id.0.get());
@@ -181,9 +183,10 @@ impl Entries {
         }
     }
 
-    /// Looks at the oldest entry of a group. One that was referenced is so no more, goes to the young end and gets its second
-    /// chance: `Some(None)`. Else it goes there too, so that who fails at it is not given it again, and is returned.
-    /// `None`: the list is empty.
+    /// Scans the oldest entry of a group and moves the entry to the young end of the list. A referenced entry loses
+    /// its mark as its second chance; the result is then `Some(None)`. An entry without the mark is returned. An
+    /// entry that is returned moves too, because after a failed writeback the next scan must return another entry.
+    /// Returns `None` when the list is empty.
     pub(super) fn scan_oldest(&mut self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
         let number = self.lrus.get(&css)?.by_age.first();
         let id = ZswapId(NonZeroU32::new(number).filter(|_| number != NIL)?);
@@ -194,17 +197,18 @@ impl Entries {
         Some(had_chance.then_some((id, swp)))
     }
 
-    /// Returns the entries on a group's list.
+    /// Returns the number of entries on a group's list.
     pub(super) fn len(&self, css: Option<CssId>) -> u64 {
         self.lrus.get(&css).map_or(0, |lru| lru.len)
     }
 
-    /// Counts a swap-in of a group that had to go to a device.
+    /// Counts a swap-in of a group that read from a device.
     pub(super) fn note_disk_swapin(&mut self, css: Option<CssId>) {
         self.lrus.entry(css).or_default().nr_disk_swapins += 1;
     }
 
-    /// Takes up to as many noted swap-ins away as there are entries and returns how many; the rest waits for the next look.
+    /// Subtracts noted swap-ins of a group, at most as many as the group's list has entries, and returns the number
+    /// subtracted. The remaining swap-ins stay for the next call.
     pub(super) fn consume_disk_swapins(&mut self, css: Option<CssId>) -> u64 {
         let Some(lru) = self.lrus.get_mut(&css) else { return 0 };
         let taken = lru.nr_disk_swapins.min(lru.len);
@@ -212,12 +216,12 @@ impl Entries {
         taken
     }
 
-    /// Returns the entries in use, and the bytes of all that there is room for.
+    /// Returns the number of entries in use, and the bytes of the memory for all entries, used and free.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.nr_used, (self.chunks.0.len() * CHUNK * size_of::<Entry>()) as u64)
     }
 
-    /// Calls for every entry in use, for `check()`.
+    /// Calls `body` for every entry in use; for `check()`.
     pub(super) fn for_each(&self, mut body: impl FnMut(ZswapId, &Entry)) {
         let numbered = self.chunks.0.iter().flat_map(|chunk| chunk.iter()).zip(1..=self.nr_numbers);
         for (entry, number) in numbered {
@@ -246,7 +250,7 @@ mod tests {
         let again = entries.add(entry(4)).expect("memory");
         assert_eq!(again, ids[1], "its number");
         entries.list(again);
-        // Every one gets its second chance before the first is taken.
+        // Every entry loses its reference mark before the first entry is returned.
         assert!((0..3).all(|_| entries.scan_oldest(None) == Some(None)));
         let taken: Vec<u64> =
             (0..3).filter_map(|_| entries.scan_oldest(None).flatten()).map(|(_, swp)| swp.value()).collect();

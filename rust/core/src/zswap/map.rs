@@ -1,10 +1,11 @@
-//! Where zswap keeps the entries of slots that have no virtual word: leaves of 64 slots, there while one of them has an entry.
+//! The zswap entries of slots without a virtual word: leaves of 64 slots. A leaf exists while one of its slots has an
+//! entry.
 
 use std::collections::HashMap;
 
 use crate::base::types::{SwpEntry, ZswapId};
 
-/// Kernel: the slots of one xarray node.
+/// Slots of a leaf. Kernel: the slots of one xarray node.
 pub(super) const LEAF_SLOTS: usize = 64;
 
 #[derive(Debug)]
@@ -15,7 +16,7 @@ struct Leaf {
 
 const _: () = assert!(size_of::<Option<ZswapId>>() == 4, "a slot without an entry costs no word more");
 
-/// Entries by slot. Kernel: `zswap_trees`; differs: one map has the leaves of several trees.
+/// Entries by slot. Kernel: `zswap_trees`; differs: one map holds the leaves of several trees.
 #[derive(Debug, Default)]
 pub(super) struct Map {
     leaves: HashMap<u64, Box<Leaf>>,
@@ -27,13 +28,13 @@ fn place(swp: SwpEntry) -> (u64, usize) {
 }
 
 impl Map {
-    /// Finds the entry of a slot.
+    /// Returns the entry of a slot, `None` without an entry.
     pub(super) fn get(&self, swp: SwpEntry) -> Option<ZswapId> {
         let (number, slot) = place(swp);
         self.leaves.get(&number)?.ids[slot]
     }
 
-    /// Puts another entry, or none, in the place of the one of a slot, which is returned.
+    /// Replaces the entry of a slot by `new` and returns the old entry.
     pub(super) fn replace(&mut self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
         let (number, slot) = place(swp);
         if new.is_none() && (self.nr == 0 || !self.leaves.contains_key(&number)) {
@@ -50,7 +51,7 @@ impl Map {
         old
     }
 
-    /// Takes the entries of a run of slots that lies in one leaf; returns them, and how many they are.
+    /// Removes the entries of a run of slots that lies in one leaf. Returns the entries and their number.
     pub(super) fn take_run(&mut self, first: SwpEntry, nr: usize) -> ([Option<ZswapId>; LEAF_SLOTS], usize) {
         let (number, slot) = place(first);
         let mut taken = [None; LEAF_SLOTS];
@@ -65,14 +66,14 @@ impl Map {
         (taken, nr_taken)
     }
 
-    /// Returns the slots that have an entry.
+    /// Returns the number of slots that have an entry.
     pub(super) fn len(&self) -> u64 {
         self.nr
     }
 
-    /// Returns the bytes of leaves and of what finds them.
+    /// Returns the bytes of the leaves and of the hash table that finds the leaves.
     pub(super) fn bytes(&self) -> u64 {
-        // A table of buckets, at most 7 of 8 in use, with a byte each beside them.
+        // The hash table has buckets, at most 7 of 8 in use, and one more byte per bucket.
         let buckets = match self.leaves.capacity() {
             0 => 0,
             capacity => (capacity * 8).div_ceil(7).next_power_of_two(),

@@ -1,5 +1,5 @@
-//! zswap: compressed pages in memory, in front of every device. What is here knows pages, pools and ages; who may store, and
-//! what a page is written back to, is in `zstore` and `zshrink`.
+//! zswap: compressed pages in memory, in front of every device. This folder contains the pages, their pools and their
+//! ages. `zswap_store` decides whether a page may be stored, and `zswap_writeback` writes pages back to devices.
 
 mod entries;
 mod map;
@@ -24,19 +24,19 @@ use entries::Entries;
 pub(crate) use entries::Entry;
 use map::{LEAF_SLOTS, Map};
 
-/// What can be chosen. Kernel: the parameters of the module `zswap`, and their defaults but for `is_enabled`.
+/// Options of zswap. Kernel: the parameters of the module `zswap`, with the same defaults except for `is_enabled`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZswapOptions {
-    /// New pages are stored. Kernel: `enabled`.
+    /// zswap stores new pages. Kernel: `enabled`.
     pub is_enabled: bool,
-    /// How pages are compressed. Kernel: `compressor`.
+    /// Algorithm that compresses new pages. Kernel: `compressor`.
     pub compressor: Algorithm,
-    /// The most memory of all pools, in percent of RAM, 0..=100. Kernel: `max_pool_percent`.
+    /// Largest memory of all pools together, in percent of RAM, 0..=100. Kernel: `max_pool_percent`.
     pub max_pool_percent: u32,
-    /// Once the pools were full, how far they must empty, in percent of the most, 0..=100. Kernel:
-    /// `accept_threshold_percent`.
+    /// Size to which full pools must shrink before zswap stores pages again, in percent of the largest memory,
+    /// 0..=100. Kernel: `accept_threshold_percent`.
     pub accept_threshold_percent: u32,
-    /// Reclaim writes cold pages back. Kernel: `shrinker_enabled`.
+    /// Reclaim writes cold pages back to devices. Kernel: `shrinker_enabled`.
     pub is_shrinker_enabled: bool,
 }
 
@@ -64,22 +64,22 @@ impl ZswapOptions {
     }
 }
 
-/// Failures to inject, each with a probability, 0.0..=1.0; the default is none.
+/// Probabilities of injected failures, each 0.0..=1.0; the default is no failure.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ZswapFaults {
-    /// There is no memory for an entry.
+    /// Probability that memory for an entry is not available.
     pub entry_alloc: f64,
-    /// There is no memory for data.
+    /// Probability that memory for data is not available.
     pub pool_alloc: f64,
-    /// The compressor fails.
+    /// Probability that the compressor fails.
     pub compress: f64,
-    /// The decompressor fails.
+    /// Probability that the decompressor fails.
     pub decompress: f64,
-    /// Of the dice.
+    /// Seed of the random number generator.
     pub seed: u64,
 }
 
-/// What zswap counts. Kernel: the files in debugfs.
+/// Counters of zswap. Kernel: the files in debugfs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum ZswapStat {
@@ -100,19 +100,19 @@ const NR_STATS: usize = ZswapStat::StoredIncompressiblePages as usize + 1;
 /// Figures of one pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZpoolStats {
-    /// How its pages are compressed.
+    /// Algorithm that compressed the pages of the pool.
     pub compressor: Algorithm,
-    /// Pages stored in it.
+    /// Pages stored in the pool.
     pub stored_pages: u64,
-    /// Bytes of its memory, whole pages.
+    /// Bytes of the pool's memory, in whole pages.
     pub pool_bytes: u64,
-    /// Bytes of data in it.
+    /// Bytes of data in the pool.
     pub compressed_bytes: u64,
-    /// New pages go there.
+    /// zswap stores new pages in this pool.
     pub is_current: bool,
 }
 
-/// Memory for pages that one compressor made. Kernel: `struct zswap_pool`.
+/// Memory for pages of one compressor. Kernel: `struct zswap_pool`.
 #[derive(Debug)]
 struct Zpool {
     number: u8,
@@ -121,7 +121,7 @@ struct Zpool {
     nr_stored: AtomicU64,
 }
 
-/// Says that the data of a slot's page is damaged.
+/// Makes the error for a page whose data is damaged.
 pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
     let (op, storage, what) = ("read", "zswap".into(), "its data is damaged".into());
     SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: Errno::IO, what }
@@ -136,7 +136,7 @@ pub(crate) enum PoorPage {
     Reject,
 }
 
-/// Why a page was not stored.
+/// Error of a page that was not stored; a [`ZswapStat`] counts the reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rejected;
 
@@ -146,7 +146,7 @@ struct Dice {
     rng: ChaCha8Rng,
 }
 
-/// Numbers of entries by slot, those of devices that are not virtual: one map for several trees of 2^14 slots.
+/// Entry numbers by slot, for devices that are not virtual: one map for several trees of 2^14 slots.
 type Shard = SpinMutex<Map>;
 
 /// Kernel: the globals of `mm/zswap.c`.
@@ -154,30 +154,30 @@ type Shard = SpinMutex<Map>;
 pub struct Zswap {
     ram_pages: u64,
     options: SpinMutex<ZswapOptions>,
-    /// Of the options, looked at by every swap-out.
+    /// Copy of the option, for the check in every swap-out.
     is_enabled: AtomicBool,
-    /// The limit was hit and the pools are not below the threshold yet. Kernel: `zswap_pool_reached_full`.
+    /// The pools reached the limit and have not shrunk to the threshold since. Kernel: `zswap_pool_reached_full`.
     is_full: AtomicBool,
-    /// The shrink worker is to run.
+    /// The shrink worker is queued.
     is_shrink_queued: AtomicBool,
-    /// The group that the worker looked at last, 0 for none. Kernel: `zswap_next_shrink`.
+    /// The group that the worker scanned last, 0 for none. Kernel: `zswap_next_shrink`.
     shrink_cursor: AtomicU32,
-    /// The current one first. Kernel: `zswap_pools`.
+    /// The pools, current pool first. Kernel: `zswap_pools`.
     pools: SpinMutex<Vec<Arc<Zpool>>>,
     entries: SpinMutex<Entries>,
     map: Box<[Shard]>,
     stats: [AtomicU64; NR_STATS],
-    /// Stores of a page that began, and that ended: in between entries are not named yet.
+    /// Stores of a page that began and that ended; during a store an entry can exist that no slot names yet.
     nr_begun: AtomicU64,
     nr_ended: AtomicU64,
     has_faults: AtomicBool,
     dice: SpinMutex<Option<Dice>>,
 }
 
-// Relaxed throughout: flags and counters are numbers by themselves. What an entry speaks of is ordered by the lock of the
-// folio over its slot, or by the cluster lock of who frees the slot.
+// Relaxed throughout, because flags and counters are independent numbers. The lock of the folio over an entry's slot,
+// or the cluster lock under which the slot is freed, orders the data of the entry.
 impl Zswap {
-    /// zswap for a machine with so many pages of memory. Errors: `OutOfRange` (EINVAL) a percentage over 100.
+    /// Makes zswap for `ram_pages` pages of RAM. Errors: `OutOfRange` (EINVAL) when a percentage is over 100.
     pub(crate) fn new(ram_pages: u64, options: Option<ZswapOptions>) -> Result<Self> {
         let options = options.unwrap_or(ZswapOptions { is_enabled: false, ..ZswapOptions::default() }).check()?;
         Ok(Self {
@@ -198,13 +198,14 @@ impl Zswap {
         })
     }
 
-    /// Returns the choices in force.
+    /// Returns the current options.
     pub fn options(&self) -> ZswapOptions {
         *self.options.lock()
     }
 
-    /// Makes other choices. With another compressor new pages go to a new pool; the old one goes when it is empty. Turned
-    /// off, zswap stores nothing more and keeps what it has. Errors: `OutOfRange` (EINVAL), nothing changed.
+    /// Replaces the options. A new compressor gets a new pool, and the old pool is removed when the old pool is
+    /// empty. Disabled zswap stores no new page and keeps stored pages. Errors: `OutOfRange` (EINVAL), nothing
+    /// changed.
     pub fn set_options(&self, options: ZswapOptions) -> Result<()> {
         let options = options.check()?;
         *self.options.lock() = options;
@@ -212,7 +213,7 @@ impl Zswap {
         Ok(())
     }
 
-    /// Plans failures, in place of those planned before. Errors: `BadShare` (EINVAL) a probability, and the old plan stays.
+    /// Replaces the probabilities of injected failures. Errors: `BadShare` (EINVAL) of a probability, with the old plan kept.
     pub fn set_faults(&self, faults: ZswapFaults) -> Result<()> {
         let probabilities = [faults.entry_alloc, faults.pool_alloc, faults.compress, faults.decompress];
         probabilities.into_iter().try_for_each(|probability| check_share("fault probability", probability, 1))?;
@@ -223,7 +224,7 @@ impl Zswap {
         Ok(())
     }
 
-    /// Throws the dice for one kind of failure.
+    /// Decides at random whether one kind of failure happens.
     fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
         self.has_faults.load(Relaxed)
             && self.dice.lock().as_mut().is_some_and(|dice| {
@@ -232,14 +233,14 @@ impl Zswap {
             })
     }
 
-    /// Says whether new pages are stored.
+    /// Returns whether zswap stores new pages.
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.is_enabled.load(Relaxed)
     }
 
-    /// Says whether some slot has an entry. Who has a slot locked, by its folio or its cluster, learns of that slot's: it was
-    /// counted before the slot named it, under one of the same locks, and is until the slot does not.
+    /// Returns whether any slot has an entry. The answer is reliable for a slot whose folio or cluster the caller has
+    /// locked: an entry is counted, under one of these locks, from before the slot names the entry until after.
     #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.stat(ZswapStat::StoredPages) > 0
@@ -253,22 +254,22 @@ impl Zswap {
         self.stats[stat as usize].load(Relaxed)
     }
 
-    /// Returns the pages of memory that all pools have. Kernel: `zswap_total_pages`.
+    /// Returns the pages of memory of all pools. Kernel: `zswap_total_pages`.
     pub fn total_pages(&self) -> u64 {
         self.pools.lock().iter().map(|pool| pool.memory.nr_pages()).sum()
     }
 
-    /// Returns the most pages that the pools may have. Kernel: `zswap_max_pages`.
+    /// Returns the largest number of pages that the pools may have. Kernel: `zswap_max_pages`.
     pub fn max_pages(&self) -> u64 {
         self.ram_pages * u64::from(self.options().max_pool_percent) / 100
     }
 
-    /// Returns the pages down to which full pools must come. Kernel: `zswap_accept_thr_pages`.
+    /// Returns the number of pages to which full pools must shrink. Kernel: `zswap_accept_thr_pages`.
     pub fn accept_pages(&self) -> u64 {
         self.max_pages() * u64::from(self.options().accept_threshold_percent) / 100
     }
 
-    /// Returns how many pages more could be stored if they compress like those that are; none while it is off.
+    /// Returns how many further pages have room if these pages compress like the stored pages; 0 when zswap is off.
     pub(crate) fn room_pages(&self) -> u64 {
         if !self.is_enabled() {
             return 0;
@@ -278,8 +279,8 @@ impl Zswap {
         if total == 0 { left } else { (left as f64 * stored as f64 / total as f64) as u64 }
     }
 
-    /// Looks whether the pools have room. Full once they hit the limit, and until they are down at the threshold. Kernel:
-    /// `zswap_check_limits`.
+    /// Updates and returns whether the pools are full. Pools become full at the limit, and stay full until they have
+    /// shrunk to the threshold. Kernel: `zswap_check_limits`.
     pub(crate) fn check_limits(&self) -> bool {
         let total = self.total_pages();
         if total >= self.max_pages() {
@@ -291,7 +292,7 @@ impl Zswap {
         self.is_full()
     }
 
-    /// Says whether the pools were full when last looked at.
+    /// Returns whether the pools were full at the last check.
     pub fn is_full(&self) -> bool {
         self.is_full.load(Relaxed)
     }
@@ -300,13 +301,13 @@ impl Zswap {
         self.is_shrink_queued.store(true, Relaxed);
     }
 
-    /// Says whether the worker is to run.
+    /// Returns whether the shrink worker is queued.
     #[inline]
     pub(crate) fn is_shrink_queued(&self) -> bool {
         self.is_shrink_queued.load(Relaxed)
     }
 
-    /// Returns the group that the worker looked at last; it may be gone.
+    /// Returns the group that the worker scanned last; the group may be deleted.
     pub(crate) fn shrink_cursor(&self) -> CssId {
         CssId(self.shrink_cursor.load(Relaxed))
     }
@@ -315,12 +316,13 @@ impl Zswap {
         self.shrink_cursor.store(css.0, Relaxed);
     }
 
-    /// Takes the worker off the queue; says whether it was there.
+    /// Removes the worker from the queue. Returns whether the worker was queued.
     pub(crate) fn take_shrink(&self) -> bool {
         self.is_shrink_queued.swap(false, Relaxed)
     }
 
-    /// Returns the pool that new pages go to, a new one if the compressor changed. Kernel: `zswap_pool_current_get`.
+    /// Returns the pool for new pages, a new pool if the compressor changed; `None` when no pool number is free.
+    /// Kernel: `zswap_pool_current_get`.
     fn current_pool(&self) -> Option<Arc<Zpool>> {
         let compressor = self.options().compressor;
         if let Some(pool) = self.pools.lock().first().filter(|pool| pool.compressor == compressor) {
@@ -331,7 +333,7 @@ impl Zswap {
         if let Some(at) = pools.iter().position(|pool| pool.compressor == compressor) {
             pools[..=at].rotate_right(1);
         } else {
-            // Only what is empty may go: entries name pools by number.
+            // Only an empty pool may be removed, because entries name pools by number.
             pools.retain(|pool| pool.nr_stored.load(Relaxed) > 0 || Arc::strong_count(pool) > 1);
             let number = (0..ZSWAP_POOLS_MAX as u8).find(|&number| pools.iter().all(|pool| pool.number != number))?;
             pools.insert(0, Arc::new(Zpool { number, compressor, memory, nr_stored: AtomicU64::new(0) }));
@@ -344,8 +346,8 @@ impl Zswap {
         pools.iter().find(|pool| pool.number == number).expect("a pool stays while it has entries").clone()
     }
 
-    /// Compresses a page and keeps it; nobody finds it yet. Kernel:
-    /// `zswap_store_page`, up to where the entry is published.
+    /// Compresses a page and stores it in a new entry that no slot names yet. With `takes_raw`, a page that does not
+    /// compress is stored as is. Kernel: `zswap_store_page`, up to the publication of the entry.
     pub(crate) fn store_page(
         &self,
         page: &[u8],
@@ -377,7 +379,7 @@ impl Zswap {
             let handle = pool.memory.store(swp.offset().0, data).map_err(|_| no_memory(()))?;
             Ok((handle, data.len()))
         })?;
-        // Before the entry: a pool with entries is never taken for empty.
+        // Counted before the entry exists, because a pool with entries must never appear empty.
         pool.nr_stored.fetch_add(1, Relaxed);
         let added = self.entries.lock().add(Entry::new(swp, handle, bytes, pool.number, css));
         added.ok_or_else(|| {
@@ -387,23 +389,23 @@ impl Zswap {
         })
     }
 
-    /// Says that the store of a page begins.
+    /// Counts the begin of a store of a page.
     pub(crate) fn begin_store(&self) {
-        // SeqCst, as in the two below: who sees a change of what a store changes sees that it began.
+        // SeqCst, as in `end_store` and `stores`: a thread that sees a store's change sees that the store began.
         self.nr_begun.fetch_add(1, SeqCst);
     }
 
-    /// Says that the store of a page is over: its entry is listed, or there is none.
+    /// Counts the end of a store of a page: the entry is listed, or no entry exists.
     pub(crate) fn end_store(&self) {
         self.nr_ended.fetch_add(1, SeqCst);
     }
 
-    /// Returns the stores that began and those that ended.
+    /// Returns the number of stores that began and the number of stores that ended.
     pub(crate) fn stores(&self) -> (u64, u64) {
         (self.nr_begun.load(SeqCst), self.nr_ended.load(SeqCst))
     }
 
-    /// Counts an entry that is about to be published.
+    /// Counts an entry. The entry is published after this call.
     pub(crate) fn count_stored(&self, entry: &Entry) {
         self.count(ZswapStat::StoredPages);
         if usize::from(entry.bytes) == PAGE_SIZE {
@@ -411,13 +413,13 @@ impl Zswap {
         }
     }
 
-    /// Lets a published entry grow old: from now on it may be written back.
+    /// Puts a published entry on its group's list. From now on the entry may be written back.
     pub(crate) fn list(&self, id: ZswapId) {
         self.entries.lock().list(id);
     }
 
-    /// Frees an entry that was counted and that nobody finds any more, with its data, and returns what it was. Takes spin
-    /// locks only, one after the other.
+    /// Frees a counted entry that no slot names any more, with its data, and returns the content of the entry. Takes
+    /// spin locks only, one after the other.
     pub(crate) fn remove(&self, id: ZswapId) -> Entry {
         let entry = self.entries.lock().remove(id);
         let pool = self.pool(entry.pool);
@@ -430,12 +432,12 @@ impl Zswap {
         entry
     }
 
-    /// Returns a copy of an entry that the caller keeps from going.
+    /// Returns a copy of an entry. The caller holds a lock that keeps the entry.
     pub(crate) fn entry(&self, id: ZswapId) -> Entry {
         self.entries.lock().get(id)
     }
 
-    /// Decompresses the page of an entry that the caller keeps from going; says whether its data was whole.
+    /// Decompresses the page of an entry that the caller's lock keeps. Returns whether the data was whole.
     pub(crate) fn load_page(&self, id: ZswapId, page: &mut [u8]) -> bool {
         let entry = self.entry(id);
         let pool = self.pool(entry.pool);
@@ -463,17 +465,17 @@ impl Zswap {
         &self.map[(swp.value() / ZSWAP_TREE_PAGES) as usize % ZSWAP_MAP_SHARDS]
     }
 
-    /// Finds the entry of a slot of a device that is not virtual.
+    /// Returns the entry of a slot; the device is not virtual.
     pub(crate) fn map_get(&self, swp: SwpEntry) -> Option<ZswapId> {
         self.shard(swp).lock().get(swp)
     }
 
-    /// Puts another entry, or none, in the place of the one of a slot, which is returned.
+    /// Replaces the entry of a slot by `new` and returns the old entry; the device is not virtual.
     pub(crate) fn map_replace(&self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
         self.shard(swp).lock().replace(swp, new)
     }
 
-    /// Takes the entries of a run of slots, leaf by leaf, and hands each to `body` with no lock held.
+    /// Removes the entries of a run of slots, leaf by leaf, and calls `body` for each entry with no lock held.
     pub(crate) fn map_take_run(&self, first: SwpEntry, nr_pages: u32, body: impl Fn(ZswapId)) {
         let (mut at, end) = (first.value(), first.value() + u64::from(nr_pages));
         while at < end {
@@ -487,27 +489,27 @@ impl Zswap {
         }
     }
 
-    /// Returns the slots of devices that are not virtual with a page here.
+    /// Returns the number of slots with an entry, over all devices that are not virtual.
     pub(crate) fn map_len(&self) -> u64 {
         self.map.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    /// Returns the bytes that it takes to find the entries of slots of devices that are not virtual.
+    /// Returns the bytes of the maps from slots to entries, which serve devices that are not virtual.
     pub fn map_bytes(&self) -> u64 {
         self.map.iter().map(|shard| shard.lock().bytes()).sum()
     }
 
-    /// Returns the bytes of the entries themselves.
+    /// Returns the bytes of the memory for entries, used and free.
     pub fn entry_bytes(&self) -> u64 {
         self.entries.lock().totals().1
     }
 
-    /// Looks at the oldest entry of a group; see [`Entries::scan_oldest`].
+    /// Scans the oldest entry of a group; see [`Entries::scan_oldest`].
     pub(crate) fn scan_oldest(&self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
         self.entries.lock().scan_oldest(css)
     }
 
-    /// Returns the entries of a group that may be written back.
+    /// Returns the number of entries of a group that may be written back.
     pub(crate) fn lru_len(&self, css: Option<CssId>) -> u64 {
         self.entries.lock().len(css)
     }
@@ -520,12 +522,12 @@ impl Zswap {
         self.entries.lock().consume_disk_swapins(css)
     }
 
-    /// Calls for every entry, with the lock of all held.
+    /// Calls `body` for every entry; the lock of the entries is held during all calls.
     pub(crate) fn for_each(&self, body: impl FnMut(ZswapId, &Entry)) {
         self.entries.lock().for_each(body);
     }
 
-    /// Returns the figures of each pool, the current one first; old ones that are empty are left out.
+    /// Returns the figures of each pool, the current pool first, without old pools that are empty.
     pub fn pools(&self) -> Vec<ZpoolStats> {
         let compressor = self.options().compressor;
         let stats = |pool: &Arc<Zpool>| ZpoolStats {
@@ -538,7 +540,7 @@ impl Zswap {
         self.pools.lock().iter().map(stats).filter(|pool| pool.is_current || pool.stored_pages > 0).collect()
     }
 
-    /// Returns every counter by its kernel name, and what the entries themselves take.
+    /// Returns every counter under its kernel name, and the bytes of the memory for entries.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let stat = |stat| self.stat(stat);
         vec![

@@ -1,22 +1,22 @@
-//! Size classes of the pool: which object sizes there are and how many pages are chained to hold them.
+//! Size classes of the pool: the object sizes, and the number of pages that are chained to hold objects of each size.
 
 use std::cmp::Reverse;
 
 use crate::base::limits::PAGE_SIZE;
 
-/// Bytes of an object in front of its data. Kernel: `ZS_HANDLE_SIZE`; here it is only counted.
+/// Bytes of an object in front of its data; these bytes hold the object's owner. Kernel: `ZS_HANDLE_SIZE`.
 pub(super) const HANDLE_SIZE: usize = 8;
-/// Pages that a zspage may have. Kernel: `CONFIG_ZSMALLOC_CHAIN_SIZE`.
+/// Largest number of pages of a zspage. Kernel: `CONFIG_ZSMALLOC_CHAIN_SIZE`.
 pub(super) const CHAIN_PAGES_MAX: usize = 8;
 /// Size classes before merging. Kernel: `ZS_SIZE_CLASSES`.
 pub(super) const NR_SIZES: usize = 255;
-/// Objects of one zspage at most; the tests see that it is so.
+/// Largest number of objects of a zspage; a test checks every class.
 pub(super) const OBJECTS_MAX: usize = 256;
 
 const SIZE_MIN: usize = 32;
 const SIZE_STEP: usize = 16;
 
-/// What a zspage of a class looks like. Kernel: `struct size_class`.
+/// Layout of a zspage of a class. Kernel: `struct size_class`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
     /// Bytes of an object.
@@ -28,21 +28,22 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// Chooses the chain that wastes the least, in whole percent; the shortest of equals. That rule gives the class
-    /// counts that the kernel's documentation lists for each chain; waste in bytes does not.
+    /// Chooses the chain with the least waste in whole percent, and the shortest chain of equal waste. This rule
+    /// gives the class counts that the kernel's documentation lists for each chain; a rule on waste in bytes gives
+    /// other counts.
     fn of(size_bytes: usize, chain_pages_max: usize) -> Self {
         let used_percent = |pages: usize| pages * PAGE_SIZE / size_bytes * size_bytes * 100 / (pages * PAGE_SIZE);
         let nr_pages = (1..=chain_pages_max).min_by_key(|&pages| Reverse(used_percent(pages))).unwrap_or(1);
         Self { size_bytes, nr_pages, nr_objects: nr_pages * PAGE_SIZE / size_bytes }
     }
 
-    /// Says whether an object is a whole page, and so has no handle in front.
+    /// Returns whether an object is a whole page; such an object has no handle in front of its data.
     pub(super) fn is_huge(self) -> bool {
         self.nr_objects == 1
     }
 }
 
-/// The distinct classes, largest first, and which of them each size uses.
+/// The distinct classes, largest first, and the class of each size.
 #[derive(Debug)]
 pub(super) struct Classes {
     pub(super) distinct: Vec<Geometry>,
@@ -50,7 +51,8 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// Makes the classes; sizes with equal chain and object count share the largest of them. Kernel: `zs_create_pool`.
+    /// Makes the classes; sizes with equal chain and object count share the class of the largest size. Kernel:
+    /// `zs_create_pool`.
     pub(super) fn new(chain_pages_max: usize) -> Self {
         let (mut distinct, mut of_size) = (Vec::<Geometry>::new(), [0; NR_SIZES]);
         for (i, class) in of_size.iter_mut().enumerate().rev() {
@@ -64,14 +66,14 @@ impl Classes {
         Self { distinct, of_size }
     }
 
-    /// Returns the class for data of a length in bytes; the last takes whole pages, without a handle.
+    /// Returns the class for data of `bytes` bytes; the class of the largest size holds whole pages without a handle.
     #[inline]
     pub(super) fn for_bytes(&self, bytes: usize) -> usize {
         let index = (bytes + HANDLE_SIZE).saturating_sub(SIZE_MIN).div_ceil(SIZE_STEP);
         self.of_size[index.min(NR_SIZES - 1)].into()
     }
 
-    /// Returns the largest data in bytes that saves memory; more takes a page. Kernel: `huge_class_size`.
+    /// Returns the largest data in bytes that is stored in less than a page. Kernel: `huge_class_size`.
     pub(super) fn data_bytes_max(&self) -> usize {
         let watermark = self.distinct.iter().find(|class| !class.is_huge()).map_or(0, |class| class.size_bytes);
         watermark.saturating_sub(HANDLE_SIZE)

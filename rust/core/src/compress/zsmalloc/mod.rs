@@ -1,6 +1,6 @@
-//! Memory of compressed pages: objects of fixed sizes in zspages, a spin lock a class for what is free and a shared
-//! lock a zspage for what is stored. Neither is held while the other is waited for: [`Pool::compact`], which has a class
-//! lock, only tries those of two zspages.
+//! Memory of compressed pages: objects of fixed sizes in zspages. A spin lock per class protects the free objects,
+//! and a shared lock per zspage protects the stored data. No thread waits for one of these locks while the thread
+//! holds the other: [`Pool::compact`] holds a class lock and only tries the locks of two zspages.
 
 mod class;
 mod zspage;
@@ -16,12 +16,12 @@ use class::{CHAIN_PAGES_MAX, Classes, Geometry, HANDLE_SIZE, OBJECTS_MAX};
 pub(crate) use zspage::Full;
 use zspage::{Class, Memory, Spare};
 
-/// Names an object: class, zspage, place in it; 47 bits. Kernel: the handle that `zs_malloc` returns.
+/// Name of an object: class, zspage and place in the zspage; 47 bits. Kernel: the handle that `zs_malloc` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Handle(u64);
 
 impl Handle {
-    /// Bits of [`Handle::bits`].
+    /// Number of bits of [`Handle::bits`].
     pub(crate) const BITS: u32 = 32 + 8 + 7;
 
     fn new(class: usize, zspage: u32, object: usize) -> Self {
@@ -29,12 +29,12 @@ impl Handle {
         Self(u64::from(zspage) << 15 | (object as u64) << 7 | class as u64)
     }
 
-    /// The handle as a number, to be kept.
+    /// Returns the handle as a number that can be stored.
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
-    /// The other way round.
+    /// Makes a handle from the number of [`Handle::bits`].
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -52,25 +52,25 @@ impl Handle {
     }
 }
 
-/// What a pool holds.
+/// Totals of a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct PoolTotals {
-    /// Objects.
+    /// Number of objects.
     pub(crate) nr_objects: u64,
-    /// Objects of a whole page.
+    /// Number of objects of a whole page.
     pub(crate) nr_huge: u64,
     /// Bytes of data in objects, without rounding.
     pub(crate) data_bytes: u64,
     /// Pages of zspages.
     pub(crate) nr_pages: u64,
-    /// The most pages there ever were.
+    /// Largest number of pages that the pool ever had.
     pub(crate) nr_pages_max: u64,
-    /// Pages that compaction gave back.
+    /// Pages that compaction freed.
     pub(crate) nr_compacted_pages: u64,
 }
 
-/// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that no object
-/// is copied together before it is read.
+/// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that an object
+/// can be read without copying its parts together.
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Classes,
@@ -82,9 +82,9 @@ pub(crate) struct Pool {
     nr_compacted_pages: AtomicU64,
 }
 
-// Every counter is Relaxed: each is a number of its own; what memory it speaks of is ordered by the class locks.
+// Every counter is Relaxed, because the counters are independent numbers; the class locks order the counted memory.
 impl Pool {
-    /// An empty pool that never has more pages than the limit.
+    /// Makes an empty pool; the pool never has more than `limit_pages` pages.
     pub(crate) fn new(limit_pages: u64) -> Self {
         let sizes = Classes::new(CHAIN_PAGES_MAX);
         let classes =
@@ -94,7 +94,7 @@ impl Pool {
         Self { sizes, classes, spare, limit_pages, nr_pages, nr_pages_max, nr_compacted_pages }
     }
 
-    /// Returns the pages of zspages.
+    /// Returns the number of pages of all zspages.
     pub(crate) fn nr_pages(&self) -> u64 {
         self.nr_pages.load(Relaxed)
     }
@@ -104,7 +104,7 @@ impl Pool {
         self.sizes.data_bytes_max()
     }
 
-    /// Stores data of a slot. Kernel: `zs_malloc` and `zs_obj_write`.
+    /// Stores data of a slot; `owner` is the slot. Kernel: `zs_malloc` and `zs_obj_write`. Errors: [`Full`].
     #[inline]
     pub(crate) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
         let class = self.sizes.for_bytes(data.len());
@@ -128,7 +128,7 @@ impl Pool {
         held.data_bytes += data.len() as u64;
         drop(held);
         let start = object * geometry.size_bytes;
-        // Bytes are whole whatever thread panicked: the lock is used all the same.
+        // A poisoned lock is used like any other lock, because bytes stay valid after a panic of another thread.
         let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
         let object_memory = &mut memory[start..start + geometry.size_bytes];
         if geometry.is_huge() {
@@ -141,8 +141,9 @@ impl Pool {
         Ok(Handle::new(class, zspage, object))
     }
 
-    /// Reads an object of a length in bytes in place, if the caller still has it. `still_there` is asked once the
-    /// object cannot be moved or overwritten any more; when it says no, nothing is read. Kernel: `zs_obj_read_begin`.
+    /// Calls `body` with the `bytes` bytes of an object, in place. `still_there` is called when the object can no
+    /// longer be moved or overwritten. Returns `None` without a read when `still_there` returns false or the zspage
+    /// was freed. Kernel: `zs_obj_read_begin`.
     #[inline]
     pub(crate) fn read<R>(
         &self,
@@ -158,7 +159,7 @@ impl Pool {
         still_there().then(|| body(&memory[start..start + bytes]))
     }
 
-    /// Frees an object that holds data of a length. Waits for no data to be copied. Kernel: `zs_free`.
+    /// Frees an object with `bytes` bytes of data. The call never waits for a copy of data. Kernel: `zs_free`.
     pub(crate) fn free(&self, handle: Handle, bytes: usize) {
         let mut held = self.classes[handle.class()].lock();
         held.nr_objects -= 1;
@@ -170,9 +171,11 @@ impl Pool {
         }
     }
 
-    /// Moves objects from the emptiest zspages to the fullest and gives back what gets empty; returns those pages.
+    /// Moves objects from the emptiest zspages to the fullest zspages and frees zspages that become empty; returns
+    /// the number of freed pages.
     ///
-    /// `moved` is told the owner, the old and the new place, and says whether the owner follows. Kernel: `zs_compact`.
+    /// `moved` receives the owner, the old handle and the new handle, and returns whether the owner now names the new
+    /// handle. Kernel: `zs_compact`.
     pub(crate) fn compact(&self, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
         let pages = self.classes.iter().enumerate().map(|(i, class)| self.compact_class(i, class, &moved)).sum();
         self.nr_compacted_pages.fetch_add(pages, Relaxed);
@@ -186,7 +189,8 @@ impl Pool {
             let mut held = class.lock();
             let Some((from, to)) = held.ends().filter(|_| held.can_compact()) else { return pages };
             let Some(from_memory) = held.memory_of(from) else { return pages };
-            // Whoever is at work in either zspage comes first: what cannot be had at once is left for another time.
+            // The locks of both zspages are only tried: a zspage that another thread uses stays as it is until a
+            // later compaction.
             let Ok(from_bytes) = from_memory.try_write() else { return pages };
             let mut nr_moved = 0;
             for object in 0..nr_objects {
@@ -222,7 +226,7 @@ impl Pool {
         }
     }
 
-    /// Returns what the pool holds; exact when nobody is at work.
+    /// Returns the totals of the pool; the totals are exact when no other thread uses the pool.
     pub(crate) fn totals(&self) -> PoolTotals {
         let mut totals = PoolTotals {
             nr_pages: self.nr_pages.load(Relaxed),
@@ -255,10 +259,11 @@ impl Pool {
         Ok(Arc::new(RwLock::new(bytes.into())))
     }
 
-    /// Takes memory that no zspage has any more; a reader that came too late may still look at it, and see that it did.
+    /// Takes back the memory of a freed zspage. A late reader may still hold a reference to the memory; the
+    /// `still_there` of that reader then returns false.
     fn give_back(&self, nr_pages: usize, memory: Memory) {
         self.nr_pages.fetch_sub(nr_pages as u64, Relaxed);
-        // The lock is free again when what is too much goes to the system.
+        // Memory over the limit of the spare memory returns to the system after the lock is released.
         let too_much = self.spare.lock().keep(nr_pages, memory);
         drop(too_much);
     }

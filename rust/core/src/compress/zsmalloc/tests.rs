@@ -1,4 +1,4 @@
-//! What a pool stores, counts and moves.
+//! Tests of storing, counting and moving objects of a pool.
 
 use super::*;
 

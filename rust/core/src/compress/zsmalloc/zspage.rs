@@ -1,5 +1,4 @@
-//! Zspages of one class: which have room, how full they are, and which of their objects are free; and the memory of
-//! freed ones.
+//! Zspages of one class: the lists by fullness and the free objects of each zspage; and the memory of freed zspages.
 
 use std::sync::{Arc, RwLock};
 
@@ -8,30 +7,31 @@ use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
 
 const WORDS: usize = OBJECTS_MAX / 64;
-/// Fullness groups of 10 % each; full zspages are in none. Kernel: `enum fullness_group`.
+/// Number of fullness groups of 10 % each; a full zspage is in no group. Kernel: `enum fullness_group`.
 const NR_GROUPS: usize = 10;
 
-/// Why nothing could be stored.
+/// Reason why data could not be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Full {
-    /// The pool would go over its limit.
+    /// The pool would exceed its limit.
     Limit,
     /// The system has no memory.
     System,
 }
 
-/// The bytes of a zspage, its pages in one piece, under its own lock. Readers share it, as they hold it while a page is
-/// decompressed; it may sleep, so it is only tried by who holds a spin lock.
+/// The bytes of a zspage, all pages in one piece, under a lock of their own. Readers share the lock, because a reader
+/// holds the lock while a page is decompressed. The lock may sleep, so a thread that holds a spin lock only tries the
+/// lock.
 pub(super) type Memory = Arc<RwLock<Box<[u8]>>>;
 
-/// Kernel: `struct zspage`; differs: free objects are bits here, not links in the memory itself, so that taking and
-/// freeing touch no data.
+/// Kernel: `struct zspage`; differs: bits mark the free objects, where the kernel has links in the memory itself, so
+/// that taking and freeing an object touch no data.
 #[derive(Debug)]
 struct Zspage {
     memory: Option<Memory>,
     used: [u64; WORDS],
     inuse: u16,
-    /// The list it is on: a fullness group, or `NR_GROUPS` for none.
+    /// The list of the zspage: a fullness group, or `NR_GROUPS` for no list.
     group: u8,
     prev: u32,
     next: u32,
@@ -57,41 +57,41 @@ impl Links for &mut [Zspage] {
     }
 }
 
-/// The zspages of a class and their lists. Kernel: `struct size_class`.
+/// The zspages of a class and the lists of the zspages. Kernel: `struct size_class`.
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) geometry: Geometry,
     zspages: Vec<Zspage>,
-    /// Numbers of zspages without memory, linked by `next`.
+    /// First zspage number without memory; further such numbers are linked by `next`.
     vacant: u32,
     groups: [IndexList; NR_GROUPS],
-    /// Zspages with memory.
+    /// Number of zspages with memory.
     nr_zspages: u64,
-    /// Objects in use, counted by the pool.
+    /// Number of objects in use, counted by the pool.
     pub(super) nr_objects: u64,
-    /// Bytes of data in them, counted by the pool.
+    /// Bytes of data in objects, counted by the pool.
     pub(super) data_bytes: u64,
 }
 
 impl Class {
-    /// A class without zspages.
+    /// Makes a class without zspages.
     pub(super) fn new(geometry: Geometry) -> Self {
         let groups = [IndexList::default(); NR_GROUPS];
         let (zspages, vacant) = (Vec::new(), NIL);
         Self { geometry, zspages, vacant, groups, nr_zspages: 0, nr_objects: 0, data_bytes: 0 }
     }
 
-    /// Returns the memory of a zspage, unless it was freed.
+    /// Returns the memory of a zspage, `None` when the zspage was freed.
     pub(super) fn memory_of(&self, zspage: u32) -> Option<Memory> {
         self.zspages[zspage as usize].memory.clone()
     }
 
-    /// Says whether an object is in use.
+    /// Returns whether an object is in use.
     pub(super) fn is_used(&self, zspage: u32, object: usize) -> bool {
         self.zspages[zspage as usize].used[object / 64] >> (object % 64) & 1 == 1
     }
 
-    /// Says whether a zspage has no free object.
+    /// Returns whether a zspage has no free object.
     pub(super) fn is_full(&self, zspage: u32) -> bool {
         usize::from(self.zspages[zspage as usize].inuse) == self.geometry.nr_objects
     }
@@ -109,7 +109,7 @@ impl Class {
         self.at(zspage).group = NR_GROUPS as u8;
     }
 
-    /// Puts a zspage on the list that its fullness asks for. Kernel: `fix_fullness_group`.
+    /// Puts a zspage on the list of its fullness. Kernel: `fix_fullness_group`.
     fn regroup(&mut self, zspage: u32) {
         let wanted = usize::from(self.at(zspage).inuse) * NR_GROUPS / self.geometry.nr_objects;
         if wanted == usize::from(self.at(zspage).group) {
@@ -122,7 +122,7 @@ impl Class {
         }
     }
 
-    /// Adds an empty zspage.
+    /// Adds an empty zspage. Errors: `System` when a new zspage number or the memory for its record is not available.
     pub(super) fn add(&mut self, memory: Memory) -> Result<(), Full> {
         let zspage = match self.vacant {
             NIL => {
@@ -149,7 +149,7 @@ impl Class {
         Ok(())
     }
 
-    /// Takes an object of one zspage, which has a free one.
+    /// Takes a free object of a zspage; the zspage has a free object.
     pub(super) fn take_of(&mut self, zspage: u32) -> (usize, Memory) {
         let here = self.at(zspage);
         let word = here.used.iter().position(|&word| word != u64::MAX).expect("a listed zspage has a free object");
@@ -162,14 +162,14 @@ impl Class {
         (object, memory)
     }
 
-    /// Takes an object of the fullest zspage that is not full.
+    /// Takes a free object of the fullest zspage with a free object.
     pub(super) fn take(&mut self) -> Option<(u32, usize, Memory)> {
         let zspage = self.groups.iter().rev().map(IndexList::first).find(|&first| first != NIL)?;
         let (object, memory) = self.take_of(zspage);
         Some((zspage, object, memory))
     }
 
-    /// Frees an object; returns the memory of a zspage that is empty now.
+    /// Frees an object. Returns the memory of the zspage when the zspage became empty.
     pub(super) fn give(&mut self, zspage: u32, object: usize) -> Option<Memory> {
         debug_assert!(self.is_used(zspage, object), "free of a free object");
         let here = self.at(zspage);
@@ -187,13 +187,14 @@ impl Class {
         here.memory.take()
     }
 
-    /// Says whether moving objects together would empty a zspage. Kernel: `zs_can_compact`.
+    /// Returns whether moving objects together would empty a zspage. Kernel: `zs_can_compact`.
     pub(super) fn can_compact(&self) -> bool {
         let objects_each = self.geometry.nr_objects as u64;
         self.nr_zspages * objects_each - self.nr_objects >= objects_each
     }
 
-    /// Returns the emptiest and the fullest of the zspages that are not full, if they are two.
+    /// Returns the emptiest and the fullest zspage with a free object, `None` when fewer than two zspages have a free
+    /// object.
     pub(super) fn ends(&self) -> Option<(u32, u32)> {
         let mut heads = self.groups.iter().map(IndexList::first).filter(|&first| first != NIL);
         let emptiest = heads.next()?;
@@ -202,8 +203,9 @@ impl Class {
     }
 }
 
-/// Memory of freed zspages by its pages, for the next ones: a free then asks nothing of the system's allocator. It is
-/// not the pool's any more and in none of its figures. Kernel: the per-CPU page lists under the page allocator.
+/// Memory of freed zspages, by number of pages, for reuse. A free therefore makes no call to the system's allocator
+/// as long as there is room. The pool's figures do not contain spare memory. Kernel: the per-CPU page lists under the
+/// page allocator.
 #[derive(Debug)]
 pub(super) struct Spare {
     by_pages: [Vec<Memory>; CHAIN_PAGES_MAX],
@@ -211,21 +213,21 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Nothing yet.
+    /// Makes an empty list for each number of pages.
     pub(super) fn new() -> Self {
-        // All the room is taken now: a free must not grow a list.
+        // The lists get their full capacity now, because a free must not grow a list.
         let list = |pages: usize| Vec::with_capacity(ZRAM_SPARE_PAGES_MAX / pages);
         Self { by_pages: std::array::from_fn(|i| list(i + 1)), nr_pages: 0 }
     }
 
-    /// Takes memory of so many pages, with what was in it before.
+    /// Takes memory of `nr_pages` pages; the memory still has its old content.
     pub(super) fn take(&mut self, nr_pages: usize) -> Option<Memory> {
         let memory = self.by_pages[nr_pages - 1].pop()?;
         self.nr_pages -= nr_pages;
         Some(memory)
     }
 
-    /// Keeps the memory, or hands it back when there is enough.
+    /// Keeps the memory for reuse, or returns the memory when the spare memory is at its limit.
     pub(super) fn keep(&mut self, nr_pages: usize, memory: Memory) -> Option<Memory> {
         if self.nr_pages + nr_pages > ZRAM_SPARE_PAGES_MAX {
             return Some(memory);
