@@ -2,15 +2,17 @@
 //!
 //! A file is one line of a table: its name, whether root has it, and what reads and writes it. `amount` knows how
 //! amounts are written, `limit` what a limit does that is set below usage, `stat` the long file of statistics, `v1` and
-//! `v2` the tables. Nothing here holds a lock over a call that reclaims.
+//! `v2` the tables, `attribute` how files and their texts look to a program. Nothing here holds a lock over a call that reclaims.
 
 mod ages;
 mod amount;
+mod attribute;
 mod limit;
 mod stat;
 mod v1;
 mod v2;
 
+pub use attribute::FileValue;
 use rustix::io::Errno;
 
 use crate::base::error::{Result, SwapError};

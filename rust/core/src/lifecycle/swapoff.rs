@@ -46,6 +46,21 @@ impl Swap {
         Ok(())
     }
 
+    /// Turns a device off that has no hook to give references back: references to slots without data are dropped here, and
+    /// references to data keep the device on.
+    ///
+    /// Errors: as [`Swap::swapoff`]; `StillInUse` (EBUSY) a slot with data has references, and the device stays on.
+    pub fn swapoff_without_hook(&self, device: &Arc<SwapDevice>) -> Result<()> {
+        self.swapoff(device, |entry, count| {
+            if device.storage().keeps_data() {
+                // Content that only its holders know how to read back.
+                let (ty, why) = (device.ty(), ": swap them in, or give unuse= a function that does");
+                return Err(SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why });
+            }
+            (0..count).try_for_each(|_| self.put(entry, 1, CpuId(0)))
+        })
+    }
+
     /// Stops allocation and waits for those under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
     fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {
         let active = self.active();

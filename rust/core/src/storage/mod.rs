@@ -71,6 +71,11 @@ pub trait SwapStorage: Send + Sync + Debug {
     /// Returns what makes the device: size, bad pages, properties; discard policy and priority are the caller's choice.
     fn spec(&self) -> DeviceSpec;
 
+    /// Says whether pages that were written can be read back, as far as there is room: otherwise slots are all there is.
+    fn keeps_data(&self) -> bool {
+        self.wrapped().is_none_or(|inner| inner.keeps_data())
+    }
+
     /// Returns what it asks of those who use it; constant.
     fn traits(&self) -> StorageTraits;
 
