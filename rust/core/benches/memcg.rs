@@ -4,10 +4,14 @@
 //! `cargo bench -p swapcore --bench memcg -- 1 2 4`; order 6, one group below root, medians of paired ratios over
 //! interleaved rounds. The plain side has one atomic, limit and watermark looked at as here, and nothing else.
 
+#[path = "common/median.rs"]
+mod median;
+
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use median::median;
 use swapcore::base::gfp::Gfp;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{CounterKind, Hierarchy};
@@ -54,11 +58,6 @@ impl Plain {
             self.usage.fetch_sub(1, Ordering::Relaxed);
         });
     }
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 fn compare(name: &str, threads: usize, ours: impl Fn(CpuId) + Sync) {

@@ -2,19 +2,18 @@
 //!
 //! `cargo bench -p swapcore`; medians over interleaved rounds, ns. Absolute values are this machine's.
 
+#[path = "common/median.rs"]
+mod median;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use median::median;
 use swapcore::table::SwapTableEntry;
 use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwpEntry};
 
 const ROUNDS: usize = 41;
 const CPU: CpuId = CpuId(0);
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
 
 /// Runs `nr` steps, returns ns a step.
 fn time(nr: usize, mut step: impl FnMut()) -> f64 {

@@ -3,9 +3,13 @@
 //! `cargo bench -p swapcore --bench threads -- 1 2 4 8 16`; medians over interleaved rounds. Each thread takes 16,384
 //! order-0 slots and gives them back, its own or (`remote`) those of its neighbour.
 
+#[path = "common/median.rs"]
+mod median;
+
 use std::sync::{Barrier, Mutex};
 use std::time::Instant;
 
+use median::median;
 use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwpEntry};
 
 const ROUNDS: usize = 15;
@@ -44,11 +48,6 @@ fn round(threads: usize, is_remote: bool) -> f64 {
     });
     swap.check().expect("every invariant");
     ns
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 fn main() {

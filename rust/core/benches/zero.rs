@@ -3,10 +3,14 @@
 //! `cargo bench -p swapcore --bench zero`; every round runs all three in a drawn order over the same memory, ratios are
 //! medians over rounds of pairs from one round. Absolute values are this machine's.
 
+#[path = "common/median.rs"]
+mod median;
+
 use std::array;
 use std::hint::black_box;
 use std::time::Instant;
 
+use median::median;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -34,11 +38,6 @@ type Way = (&'static str, fn(&[u8]) -> bool);
 
 /// Every way, ours first.
 const WAYS: [Way; 3] = [("is_zero_filled", is_zero_filled), ("memchr", by_memchr), ("memcmp", by_comparison)];
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
 
 /// Scans the memory, folio by folio, again and again; returns GB a second.
 fn bandwidth(memory: &[u8], folio_bytes: usize, is_zero: fn(&[u8]) -> bool) -> f64 {

@@ -2,15 +2,17 @@
 //!
 //! A file is one line of a table: its name, whether root has it, and the functions that read and write it. `amount`
 //! parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and `v1` and `v2` hold
-//! the tables. No function here holds a lock while it calls reclaim.
+//! the tables. `attribute` gives files the names and values of attributes of a program. No function here holds a lock while it calls reclaim.
 
 mod ages;
 mod amount;
+mod attribute;
 mod limit;
 mod stat;
 mod v1;
 mod v2;
 
+pub use attribute::FileValue;
 use rustix::io::Errno;
 
 use crate::base::error::{Result, SwapError};

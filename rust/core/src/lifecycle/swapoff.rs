@@ -49,6 +49,21 @@ impl Swap {
         Ok(())
     }
 
+    /// Turns a device off without a hook. On a device that keeps no data the references are dropped. On a device that keeps
+    /// data they keep the device on.
+    ///
+    /// Errors: as [`Swap::swapoff`]; `StillInUse` (EBUSY) when a slot with data has references, and the device stays on.
+    pub fn swapoff_without_hook(&self, device: &Arc<SwapDevice>) -> Result<()> {
+        self.swapoff(device, |entry, count| {
+            if device.storage().keeps_data() {
+                // Only the holder of the references can read the data back.
+                let (ty, why) = (device.ty(), ": swap them in, or give unuse= a function that does");
+                return Err(SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why });
+            }
+            (0..count).try_for_each(|_| self.put(entry, 1, CpuId(0)))
+        })
+    }
+
     /// Stops allocation and waits for allocations under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
     fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {
         let active = self.active();

@@ -350,6 +350,20 @@ impl SwapDevice {
         }
     }
 
+    /// Returns the word for the kind of the device: `partition`, `file` or `ghost`. Kernel: the type in `/proc/swaps`.
+    pub fn kind(&self) -> &'static str {
+        match self.has(SwpFlags::BLKDEV) {
+            _ if self.is_ghost() => "ghost",
+            true => "partition",
+            false => "file",
+        }
+    }
+
+    /// Returns the kernel's names of the flags that are set.
+    pub fn flag_names(&self) -> Vec<String> {
+        self.flags().iter_names().map(|(name, _)| format!("SWP_{name}")).collect()
+    }
+
     /// Returns the priority.
     pub fn prio(&self) -> i32 {
         // Relaxed: the priority changes only under `swap_lock`, and other readers display it.

@@ -1,9 +1,11 @@
 //! Counters by their kernel names, and the exact byte counts of a subsystem.
 
+use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
-use crate::base::types::Order;
+use crate::base::types::{CssId, Order};
 use crate::machine::device::DeviceMemory;
 use crate::machine::{Event, OrderEvent, Swap};
+use crate::memcg::{Hierarchy, MemcgEvent, MemcgStat};
 use crate::workingset::LruvecStat;
 use crate::zswap::ZswapStat;
 
@@ -66,6 +68,46 @@ impl Swap {
             stats.push((format!("hugepages-{size_kb}kB.alloc_failures"), self.failures(order)));
         }
         stats
+    }
+
+    /// Returns the exact counters of a group by name, also of a removed group. A name tells its unit. The second counter
+    /// is `swap_pages` on v2, and `memsw_pages` (memory and swap) on v1.
+    ///
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
+    pub fn memcg_counters(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {
+        let groups = self.memcg_enabled()?;
+        let group = groups.get(css);
+        let (swap_pages, swap_watermark_pages) = match groups.options().hierarchy {
+            Hierarchy::V1 => ("memsw_pages", "memsw_watermark_pages"),
+            Hierarchy::V2 => ("swap_pages", "swap_watermark_pages"),
+        };
+        let (memory, swap) = (&group.memory, &group.swap);
+        let mut counters = vec![
+            ("memory_pages", memory.usage_pages() as i64),
+            (swap_pages, swap.usage_pages() as i64),
+            ("memcg_swap_pages", group.stat_local(MemcgStat::Swap)),
+            ("memory_watermark_pages", memory.watermark_pages() as i64),
+            (swap_watermark_pages, swap.watermark_pages() as i64),
+            ("memory_failcnt", memory.failcnt() as i64),
+            ("swap_failcnt", swap.failcnt() as i64),
+            ("swapcached_pages", group.stat_local(MemcgStat::Swapcached)),
+            ("id", group.id().0.into()),
+            ("id_refs", group.id_refs() as i64),
+            ("css_refs", group.css_refs() as i64),
+            ("memory_underflow_pages", memory.underflow_pages() as i64),
+            ("swap_underflow_pages", swap.underflow_pages() as i64),
+        ];
+        let events = [
+            ("events_max", MemcgEvent::Max),
+            ("events_oom", MemcgEvent::Oom),
+            ("events_oom_kill", MemcgEvent::OomKill),
+            ("events_high", MemcgEvent::High),
+            ("swap_events_max", MemcgEvent::SwapMax),
+            ("swap_events_fail", MemcgEvent::SwapFail),
+            ("swap_events_high", MemcgEvent::SwapHigh),
+        ];
+        counters.extend(events.map(|(name, event)| (name, group.events_local(event) as i64)));
+        Ok(counters)
     }
 
     /// Returns the bytes that all devices take together. [`Swap::percpu_bytes`] returns the bytes of the CPUs.

@@ -61,6 +61,11 @@ pub trait SwapStorage: Send + Sync + Debug {
     /// policy and priority.
     fn spec(&self) -> DeviceSpec;
 
+    /// Returns whether written pages can be read back. A storage without data has slots only.
+    fn keeps_data(&self) -> bool {
+        self.wrapped().is_none_or(|inner| inner.keeps_data())
+    }
+
     /// Returns the properties that callers must respect. The answer is constant.
     fn traits(&self) -> StorageTraits;
 

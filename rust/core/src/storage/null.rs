@@ -27,6 +27,10 @@ impl SwapStorage for Null {
         self.spec.clone()
     }
 
+    fn keeps_data(&self) -> bool {
+        false
+    }
+
     fn traits(&self) -> StorageTraits {
         StorageTraits::empty()
     }

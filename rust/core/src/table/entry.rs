@@ -15,6 +15,7 @@ use crate::base::limits::{
     EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, PFN_BITS, SWP_TB_COUNT_BITS, SWP_TB_COUNT_MAX, SWP_TB_FLAGS_BITS,
 };
 use crate::base::types::{MemcgId, Pfn, SwpEntry, SwpOffset, SwpType};
+use crate::base::words::words;
 
 const COUNT_SHIFT: u32 = 64 - SWP_TB_COUNT_BITS;
 const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
@@ -45,19 +46,20 @@ const MEMCG_MASK: u64 = ((1 << MEM_CGROUP_ID_SHIFT) - 1) << MEMCG_SHIFT;
 const _: () = assert!(EVICTION_SHIFT + EVICTION_BITS == FLAGS_SHIFT, "a shadow fills the bits below the flags");
 const _: () = assert!(BAD & 0b111 == 0 && BAD & 0b1000 != 0, "Bad is told from Shadow, PFN and Pointer by low bits");
 
-/// Kind of a table entry, which is the state of its slot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EntryKind {
-    /// Free.
-    Null,
-    /// In use and not cached.
-    Shadow,
-    /// In use and cached by a folio.
-    Pfn,
-    /// The slot backs a virtual slot.
-    Pointer,
-    /// Never usable.
-    Bad,
+words! {
+    /// Kind of a table entry, which is the state of its slot. The number of a kind is its place in `NAMES`.
+    pub enum EntryKind: "kind of entry" {
+        /// Free.
+        Null = "null",
+        /// In use and not cached.
+        Shadow = "shadow",
+        /// In use and cached by a folio.
+        Pfn = "folio",
+        /// Never usable.
+        Bad = "bad",
+        /// The backing of a virtual slot.
+        Pointer = "pointer",
+    }
 }
 
 /// Workingset data of a page that left memory, with the owner that was charged for it.

@@ -1,11 +1,12 @@
 //! Devices turned off and on while threads allocate and free: nothing is lost, nothing is handed out twice.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry};
+use swapcore::storage::{Faulty, Ram};
+use swapcore::{CpuId, DeviceSpec, Discard, Order, Profile, Swap, SwapError, SwpEntry};
 
 use crate::common::stress_time;
 
@@ -76,4 +77,24 @@ fn a_device_goes_and_comes_back_under_load() {
         assert_eq!(swap.nr_swap_pages() as u64, swap.total_swap_pages());
         swap.check().expect("every invariant");
     }
+}
+
+#[test]
+fn without_a_hook_references_to_data_keep_a_device_on() {
+    let swap = Swap::new(1, Profile::Newest).expect("a cpu");
+    let bare = swap.swapon(&DeviceSpec::new(512)).expect("a good device");
+    let ram = Arc::new(Ram::new(512).expect("memory"));
+    let entry = swap.alloc(Order::ZERO, CpuId(0)).expect("room");
+    swap.dup(entry, 1, CpuId(0)).expect("in use");
+    assert_eq!((entry.ty(), bare.kind(), bare.storage().keeps_data()), (bare.ty(), "partition", false));
+    swap.swapoff_without_hook(&bare).expect("references without data are dropped");
+    let device = swap.swapon_storage(Arc::new(Faulty::new(ram, 1)), None, Discard::None).expect("a good device");
+    assert!(device.storage().keeps_data());
+    let entry = swap.alloc(Order::ZERO, CpuId(0)).expect("room");
+    let error = swap.swapoff_without_hook(&device).expect_err("a slot is in use");
+    assert!(matches!(error, SwapError::StillInUse { inuse_pages: 1, .. }), "{error}");
+    assert!(device.flag_names().contains(&"SWP_WRITEOK".to_owned()));
+    swap.put(entry, 1, CpuId(0)).expect("in use");
+    swap.swapoff_without_hook(&device).expect("no slot is in use");
+    swap.check().expect("every invariant");
 }

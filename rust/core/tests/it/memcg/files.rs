@@ -546,3 +546,24 @@ fn the_limit_that_is_none_is_the_counters_own() {
     write(&group, "memory.max", "16E").expect("more than there can be");
     assert_eq!((group.group().memory.max_pages(), read(&group, "memory.max")), (PAGE_COUNTER_MAX, "max\n".into()));
 }
+
+#[test]
+fn attributes_keywords_and_counters_have_the_names_of_their_hierarchy() {
+    for (hierarchy, second) in [(Hierarchy::V2, "swap_pages"), (Hierarchy::V1, "memsw_pages")] {
+        let swap = machine(hierarchy);
+        let a = group(&swap, "a");
+        let (exact, keyword) = match hierarchy {
+            Hierarchy::V2 => ("memory.swap.max", "swap_max"),
+            Hierarchy::V1 => ("memory.limit_in_bytes", "limit_in_bytes"),
+        };
+        let attribute = exact.replace('.', "_");
+        assert_eq!(swap.memcg_file_of(a.css(), &attribute), Ok(Some(exact)));
+        assert_eq!(swap.memcg_file_of(a.css(), keyword), Ok(None));
+        assert_eq!(swap.memcg_file_of_keyword(a.css(), &attribute), Ok(Some(exact)));
+        assert_eq!(swap.memcg_file_of_keyword(a.css(), keyword), Ok(Some(exact)));
+        assert_eq!(swap.memcg_file_of_keyword(a.css(), "memory"), Ok(None));
+        let counters = swap.memcg_counters(a.css()).expect("memcg is on");
+        assert_eq!((counters[0], counters[1], counters.len()), (("memory_pages", 0), (second, 0), 20));
+        swap.check().expect("every invariant");
+    }
+}

@@ -1,0 +1,7 @@
+//! The middle of what was measured.
+
+/// Returns the median of the samples.
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}

@@ -1,0 +1,63 @@
+//! Files of groups as attributes: names without dots, and texts as values.
+
+use crate::base::error::Result;
+use crate::base::types::CssId;
+use crate::machine::Swap;
+
+/// What the text of a file says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileValue {
+    /// The text is a number.
+    Number(u64),
+    /// The text is lines of a key and a value each.
+    Lines(Vec<(String, Self)>),
+    /// The text is anything else, without the newline at its end.
+    Text(String),
+}
+
+impl FileValue {
+    /// Reads the text of a file.
+    pub fn of(text: &str) -> Self {
+        let text = text.trim_end();
+        if let Ok(number) = text.parse() {
+            return Self::Number(number);
+        }
+        if !text.contains(' ') {
+            return Self::Text(text.into());
+        }
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Self::Lines(lines.map(|(key, value)| (key.into(), Self::of(value))).collect())
+    }
+}
+
+impl Swap {
+    /// Returns the file of a group whose name has dots where an attribute has underscores. Errors: `Cgroup` (EINVAL) memcg is
+    /// disabled.
+    pub fn memcg_file_of(&self, css: CssId, attribute: &str) -> Result<Option<&'static str>> {
+        Ok(self.memcg_files(css)?.into_iter().find(|file| file.replace('.', "_") == attribute))
+    }
+
+    /// Returns the file that a keyword means: an attribute, with or without `memory_` in front. Errors: as
+    /// [`Swap::memcg_file_of`].
+    pub fn memcg_file_of_keyword(&self, css: CssId, keyword: &str) -> Result<Option<&'static str>> {
+        match self.memcg_file_of(css, keyword)? {
+            None => self.memcg_file_of(css, &format!("memory_{keyword}")),
+            file => Ok(file),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_numbers_lines_or_words() {
+        assert_eq!(FileValue::of("4096\n"), FileValue::Number(4096));
+        assert_eq!(FileValue::of("max\n"), FileValue::Text("max".into()));
+        assert_eq!(FileValue::of("-1\n"), FileValue::Text("-1".into()));
+        let lines = [("low", FileValue::Number(0)), ("max", FileValue::Text("x".into()))];
+        let lines = lines.map(|(key, value)| (key.into(), value)).to_vec();
+        assert_eq!(FileValue::of("low 0\nmax x\n"), FileValue::Lines(lines));
+    }
+}
