@@ -143,7 +143,7 @@ fn lookup(_rng: &mut ChaCha8Rng) {
         let swap = Swap::with_config(config).expect("a good config");
         let device: Arc<SwapDevice> = swap.swapon(&DeviceSpec::new(pages)).expect("a good device");
         fill(&swap, nr + 2048, Order::new(folio_order).expect("an order"));
-        // What a flat array would hold: the same entries.
+        // A flat array with the same entries.
         let array: Vec<AtomicU64> =
             (0..pages).map(|slot| AtomicU64::new(SwapTableEntry::cached(Pfn(slot.into())).raw())).collect();
         let counts: Vec<AtomicU64> = (0..pages).map(|_| AtomicU64::new(1)).collect();

@@ -1,4 +1,4 @@
-//! What the storages cost over the work that nobody can avoid: zram over its compressor, a file over its system calls.
+//! Cost of the storages over the unavoidable work: zram over its compressor, a file over its system calls.
 //!
 //! `cargo bench -p swapcore --bench storage`. Both sides run in turns in one process, the order swapped each round; a
 //! ratio is of two neighbours in time, and what is shown is the median of all with its quartiles.
@@ -25,7 +25,7 @@ fn first(run: usize) -> SwpOffset {
     SwpOffset(1 + (run * RUN_PAGES) as u32)
 }
 
-/// What a compressed device cannot do without: compress, keep the bytes, decompress.
+/// The unavoidable work of a compressed device: compress, keep the bytes, decompress.
 struct Plain {
     out: Vec<u8>,
     kept: Vec<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What the virtual layer costs, and what a fast swapoff saves.
+//! Cost of the virtual layer, and gain of a fast swapoff.
 //!
 //! `cargo bench -p swapcore --bench virtual`. Plain is a device that serves folios itself, on is the same device behind a
 //! virtual one, off is the same build where no virtual device is on. Both sides run in turns in one process.
@@ -21,7 +21,7 @@ use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap
 
 const CPU: CpuId = CpuId(0);
 
-/// What stands in front of the real device.
+/// The layers in front of the real device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Front {
     Nothing,

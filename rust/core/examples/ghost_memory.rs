@@ -1,4 +1,4 @@
-//! What a ghost of 15 TiB costs, without and with a virtual table: turned on, with one slot in a hundred in use, and empty
+//! Memory of a ghost of 15 TiB, without and with a virtual table: turned on, with one slot in a hundred in use, and empty
 //! again. Second words that nobody wrote are counted, and not resident.
 //!
 //! `cargo run --release -p swapcore --example ghost_memory`

@@ -1,15 +1,15 @@
-//! Enums whose variants have words: the name of a variant and the list of all names stand once, where the variant is declared.
+//! Enums whose variants have words. The word of a variant stands once, where the variant is declared.
 
 use crate::base::error::{Result, SwapError};
 
-/// Makes the error for a word that is not one of those known.
+/// Returns the error for an unknown word, with the list of known words.
 pub(crate) fn unknown_name(what: &'static str, name: &str, known: &[&str]) -> SwapError {
     SwapError::UnknownName { what, name: name.into(), known: known.join(", ") }
 }
 
 /// A value that has a word: an enum declared by [`words`], or the type of a switch.
 pub(crate) trait Word: Sized {
-    /// Reads a word; `what` names the value in an error. Errors: `UnknownName`, `OutOfRange` (EINVAL).
+    /// Parses a word. `what` names the value in an error. Errors: `UnknownName`, `OutOfRange` (EINVAL).
     fn parse(what: &'static str, word: &str) -> Result<Self>;
 
     /// Returns the word.
@@ -30,7 +30,8 @@ impl Word for bool {
     }
 }
 
-/// Reads a word of which one means `None`. Errors: as `T::parse`, and the list of names has that word too.
+/// Parses a word that may also be `none`, which gives `None`. Errors: as `T::parse`; the list of known words contains
+/// `none`.
 pub(crate) fn parse_optional<T: Word>(what: &'static str, none: &str, word: &str) -> Result<Option<T>> {
     if word == none {
         return Ok(None);
@@ -43,7 +44,7 @@ pub(crate) fn parse_optional<T: Word>(what: &'static str, none: &str, word: &str
     })
 }
 
-/// The word of a switch that leaves its choice to another switch.
+/// The word of a switch whose value another switch decides.
 const DEFAULT: &str = "default";
 
 impl<T: Word> Word for Option<T> {
@@ -56,10 +57,11 @@ impl<T: Word> Word for Option<T> {
     }
 }
 
-/// Declares an enum with a word for each variant: `words! { pub enum Workers: "workers" { Inline = "inline", ... } }`.
+/// Declares an enum with a word for each variant: `words! { pub enum Workers: "workers" { Inline = "inline", ... }
+/// }`.
 ///
-/// The text behind the colon says in an error what the word is for. The enum is `Copy` and `Eq` and has `NAMES`, `from_name`
-/// and `name`.
+/// The text after the colon names the value in an error. The enum is `Copy` and `Eq` and has `NAMES`, `from_name` and
+/// `name`.
 macro_rules! words {
     (
         $(#[$attribute:meta])*
@@ -80,7 +82,7 @@ macro_rules! words {
             /// Every variant, in the order of [`Self::NAMES`].
             $visible const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Finds a variant by its name. Errors: `UnknownName` (EINVAL), which lists the names.
+            /// Returns the variant of a name. Errors: `UnknownName` (EINVAL), which lists the names.
             $visible fn from_name(name: &str) -> $crate::base::error::Result<Self> {
                 <Self as $crate::base::words::Word>::parse($what, name)
             }

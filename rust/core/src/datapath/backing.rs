@@ -23,7 +23,7 @@ fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option
     (1..nr_pages).all(is_run).then_some(first)
 }
 
-/// What the pages of a folio that is written out hold.
+/// Content of the pages of a folio that is written out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
     /// Nothing but zeros: the slots are marked, and nothing is written.

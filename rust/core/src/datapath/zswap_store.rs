@@ -79,7 +79,7 @@ enum Room {
     No,
 }
 
-/// What holds for every page of a folio that goes to zswap.
+/// The facts that every page of a stored folio shares.
 #[derive(Clone, Copy, Debug)]
 struct StoreFor<'s> {
     /// The group that is charged; `None` without memcg.

@@ -162,11 +162,11 @@ impl HibernationSlots {
     }
 }
 
-/// What a subsystem decides for all of its devices.
+/// The choices of a subsystem for all of its devices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeviceRules<'s> {
     pub(crate) switches: &'s Switches,
-    /// Where the owners of slots are kept.
+    /// The place where owners of slots are stored.
     pub(crate) owners: OwnerForm,
 }
 

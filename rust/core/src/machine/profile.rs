@@ -1,4 +1,4 @@
-//! Which kernel is meant: named switches, and the profiles that set them.
+//! Switches: the observable choices between kernels, and the profiles that set them.
 
 use crate::base::error::Result;
 pub use crate::base::profile::Profile;
@@ -7,33 +7,34 @@ use crate::base::words::{unknown_name, words};
 use crate::cluster::FreeOrder;
 use crate::memcg::MemcgSwitches;
 
-// A new switch with two words is an enum below, an entry here, and the code that reads `switches.name`. Its words, `set`, the
-// error texts and the round trip test follow from these. A switch of "on" and "off" is a `bool` and needs no enum. Besides, the
-// switch belongs into docs/kernel-map.md (`Switches`), CHANGELOG.md, and the docs of `Swap.switches` of the Python package.
+// A new switch with two words is an enum below, an entry here, and the code that reads `switches.name`. Its words,
+// `set`, the error texts and the round trip test follow from these two. A switch of "on" and "off" is a `bool` and
+// needs no enum. The switch also needs a row in docs/kernel-map.md (`Switches`), a line in CHANGELOG.md, and its
+// words in the docs of `Swap.switches` of the Python package.
 switches! {
-    /// Every observable choice; start from a named profile.
+    /// Every observable choice. A profile gives the defaults.
     pub struct Switches {
-        /// Priorities of devices turned on without one.
+        /// Priorities of devices that are turned on without one.
         default_priority: DefaultPriority = DefaultPriority::MinusOne, V618 => DefaultPriority::Descending;
-        /// Unusable hint clusters.
+        /// Handling of a hint whose cluster cannot serve the request.
         rule_u: RuleU = RuleU::Leave, Series => RuleU::Relocate;
-        /// Pending discards of a failing request.
+        /// Devices whose pending discards a failing request runs.
         sync_discard: SyncDiscard = SyncDiscard::Active, V618 | P3 => SyncDiscard::Avail;
         /// Order of a fresh device's free list.
         free_order: FreeOrder = FreeOrder::Ascending;
-        /// List searched first.
+        /// List that a request tries first.
         first_search: FirstSearch = FirstSearch::Nonfull;
-        /// Search for hibernation slots.
+        /// Search for a hibernation slot.
         hibernation: Hibernation = Hibernation::Hint, V618 | P3 => Hibernation::Search;
-        /// Looks of a large swap-in.
+        /// First check of a large swap-in.
         swapin_check: SwapinCheck = SwapinCheck::ZeroFirst;
-        /// First cluster of a ghost device.
+        /// Use of a ghost's first cluster.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
-        /// Large folios on ghost devices.
+        /// Large folios on ghosts.
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
     }
     with {
-        /// Owners of slots and what follows from them.
+        /// Owners of slots, and the rules that depend on them.
         memcg: MemcgSwitches
     }
 }
@@ -46,44 +47,44 @@ impl Switches {
 }
 
 impl Profile {
-    /// Returns the profile's choices.
+    /// Returns the switches of the profile.
     pub const fn switches(self) -> Switches {
         Switches::of(self)
     }
 }
 
 words! {
-    /// Priorities of devices turned on without one.
+    /// Priorities of devices that are turned on without one.
     pub enum DefaultPriority: "default_priority" {
-        /// Every such device gets -1: they are equals and take turns. From 6.19 on.
+        /// Every such device gets -1, so these devices are equal and alternate. From 6.19 on.
         MinusOne = "minus_one",
-        /// -2, -3, ... as they come; a swapoff raises those below. Up to 6.18.
+        /// The devices get -2, -3, ... in turn, and a swapoff raises the priorities below it. Up to 6.18.
         Descending = "descending",
     }
 }
 
 words! {
-    /// What a CPU does with a hint whose cluster cannot serve the request.
+    /// Handling of a hint whose cluster cannot serve the request.
     pub enum RuleU: "rule_u" {
-        /// Nothing: hint and cluster stay as they are.
+        /// Hint and cluster stay as they are.
         Leave = "leave",
-        /// Clears the hint and puts the cluster where an unsuccessful scan would.
+        /// The hint is cleared, and the cluster moves to the list where an unsuccessful scan would put it.
         Relocate = "relocate",
     }
 }
 
 words! {
-    /// Whose pending discards a failing order-0 request runs.
+    /// Devices whose pending discards a failing order-0 request runs.
     pub enum SyncDiscard: "sync_discard" {
-        /// Those of devices with room.
+        /// Devices with room.
         Avail = "avail",
-        /// Those of every device that is on.
+        /// All devices that are on.
         Active = "active",
     }
 }
 
 words! {
-    /// Which list a request looks at first.
+    /// List that a request tries first.
     pub enum FirstSearch: "first_search" {
         /// Clusters with freed slots. From 6.18 on.
         Nonfull = "nonfull",
@@ -93,20 +94,20 @@ words! {
 }
 
 words! {
-    /// How a hibernation slot is looked for.
+    /// Search for a hibernation slot.
     pub enum Hibernation: "hibernation" {
-        /// At this CPU's order-0 hint first.
+        /// This CPU's order-0 hint is tried first.
         Hint = "hint",
-        /// By a search of the lists, each time.
+        /// The lists are searched each time.
         Search = "search",
     }
 }
 
 words! {
-    /// What a large swap-in looks at first: it decides between EBUSY and EEXIST when zero marks are mixed and the target is
+    /// First check of a large swap-in. It decides between EBUSY and EEXIST when zero marks differ and the target is
     /// cached.
     pub enum SwapinCheck: "swapin_check" {
-        /// Zero marks of the range, then the target. As posted.
+        /// The zero marks of the range, then the target. As posted.
         ZeroFirst = "zero_first",
         /// The target, then each slot. As merged.
         TargetFirst = "target_first",
@@ -114,21 +115,21 @@ words! {
 }
 
 words! {
-    /// Whether the first cluster of a ghost device is used.
+    /// Use of a ghost's first cluster.
     pub enum GhostCluster0: "ghost_cluster0" {
-        /// It starts on the list of partly used clusters, as on any device. As merged.
+        /// The cluster starts on the list of partly used clusters, as on any device. As merged.
         Listed = "listed",
-        /// It is on no list: its slots are counted and never handed out. As posted.
+        /// The cluster is on no list, so its slots are counted and never handed out. As posted.
         Unlisted = "unlisted",
     }
 }
 
 words! {
-    /// Whether a ghost device takes large folios.
+    /// Large folios on ghosts.
     pub enum GhostLargeOrders: "ghost_large_orders" {
-        /// Like a block device. As merged.
+        /// Allowed, as on a block device. As merged.
         Allowed = "allowed",
-        /// Like a regular file. As posted. A device with a virtual table takes them all the same.
+        /// Refused, as on a regular file. As posted. A device with a virtual table allows them in any case.
         Refused = "refused",
     }
 }

@@ -17,7 +17,7 @@ words! {
 }
 
 impl Hierarchy {
-    /// Finds a hierarchy by name, `None` for `disabled`. Errors: `UnknownName` (EINVAL).
+    /// Returns the hierarchy of a name, or `None` for `disabled`. Errors: `UnknownName` (EINVAL).
     pub fn unless_disabled(name: &str) -> Result<Option<Self>> {
         parse_optional("memcg", "disabled", name)
     }
@@ -115,7 +115,7 @@ const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm (dead_swapin) for slots of dead 
     folio is cached its slots have no owner but the folio's, so they cannot stay the dead group's under a folio of the \
     faulting one";
 
-/// References from which on a slot is shared, a number from 2 on.
+/// Number of references from which on a slot counts as shared, at least 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SharedCount(pub u32);
 
@@ -137,21 +137,21 @@ impl Word for SharedCount {
 switches! {
     /// The options as requested. `None` selects the default of the owner store.
     pub struct MemcgSwitches {
-        /// Where the id of a slot's owner lives.
+        /// The place where the id of a slot's owner is stored.
         owner_store: OwnerStore = OwnerStore::Shadow;
-        /// Who is charged for a page that comes back when the owner of its slot is dead.
+        /// The group that is charged for a page whose slot's owner was removed.
         dead_swapin: Option<DeadSwapin> = None;
-        /// References from which on a slot is shared, for `ReparentIfShared`.
+        /// Number of references from which on a slot counts as shared, for `ReparentIfShared`.
         shared_count: SharedCount = SharedCount(2);
-        /// At which level refaults are judged.
+        /// The group at which refaults are judged.
         refault_level: Option<RefaultJudge> = None;
-        /// What an id without a time of eviction means at a refault.
+        /// The meaning of a shadow with an id and no time of eviction, at a refault.
         idonly_refault: IdOnlyRefault = IdOnlyRefault::Skip;
         /// The behaviour of the series as posted, with its defects.
         rfc_literal: bool = false;
         /// Folios of a group that goes offline go to its parent.
         lru_reparent: bool = false;
-        /// Charges of memory are taken from the counters in batches a CPU.
+        /// Each CPU takes charges of memory from the counters in batches.
         memcg_stock: bool = true;
     }
 }

@@ -22,12 +22,12 @@ enum Step {
     Retry,
 }
 
-/// What a task does with a page.
+/// Kind of a task's access to a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// The task looks at the page.
+    /// The task reads the page.
     Read,
-    /// The task changes the page. Kernel: `FAULT_FLAG_WRITE`.
+    /// The task writes the page. Kernel: `FAULT_FLAG_WRITE`.
     Write,
 }
 

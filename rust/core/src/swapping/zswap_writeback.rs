@@ -13,7 +13,7 @@ use crate::table::Shadow;
 use crate::workingset::RefaultContext;
 use crate::zswap::{ZswapStat, damaged};
 
-/// What a pass over entries does once a page turns out to be in the swap cache already: a fault was quicker.
+/// Reaction of a pass over entries to a page that a fault has brought into the swap cache already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AtFault {
     /// The pass goes on with the next entry.

@@ -35,7 +35,7 @@ const _: () = assert!(size_of::<SwapTable>() == PAGE_SIZE, "a table is one page"
 #[expect(unsafe_code, reason = "tables live in zeroed mappings")]
 unsafe impl Zeroable for SwapTable {}
 
-/// What holds the virtual slot that a Pointer names.
+/// The holder of the virtual slot that a Pointer names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Holder {
     /// The swap cache, and no reference.

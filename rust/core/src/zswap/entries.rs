@@ -8,7 +8,7 @@ use crate::base::types::{CssId, SwpEntry, ZswapId};
 use crate::compress::zsmalloc::Handle;
 
 const CHUNK: usize = 1024;
-/// What stands behind the last free number; numbers begin at 1.
+/// End of the list of free numbers. Numbers begin at 1.
 const NO_NUMBER: u32 = 0;
 
 /// One page in zswap. Kernel: `struct zswap_entry`.

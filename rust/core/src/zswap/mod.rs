@@ -127,7 +127,7 @@ pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
     SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: Errno::IO, what }
 }
 
-/// What becomes of a page that does not shrink.
+/// Fate of a page that does not compress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PoorPage {
     /// The page is kept as it is.
