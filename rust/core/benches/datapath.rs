@@ -1,4 +1,4 @@
-//! The whole data path over the work that nobody can avoid: a folio out and in again over its compressor or its system
+//! The whole data path over the unavoidable work: a folio out and in again over its compressor or its system
 //! calls, and a lookup in the swap cache over an index into an array.
 //!
 //! `cargo bench -p swapcore --bench datapath`. Both sides run in turns in one process, the order swapped each round; a

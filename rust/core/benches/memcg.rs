@@ -1,5 +1,5 @@
-//! What it costs to charge a folio's pages to a group that several CPUs use: one counter step a folio, and most of those
-//! out of the CPU's stock, against one step of a shared counter a page.
+//! Cost of charging the pages of a folio to a group that several CPUs use: one counter step a folio, mostly
+//! out of the stock of the CPU, against one step of a shared counter a page.
 //!
 //! `cargo bench -p swapcore --bench memcg -- 1 2 4`; order 6, one group below root, medians of paired ratios over
 //! interleaved rounds. The plain side has one atomic, limit and watermark looked at as here, and nothing else.

@@ -139,7 +139,7 @@ fn swapoff(rng: &mut ChaCha8Rng) {
     const NR_PAGES: u64 = 1 << 18;
     let data = runs(rng, 4);
     let ways = [(Front::Virtual, "fast, through the reverse map"), (Front::Nothing, "classic walk")];
-    // The machine gives memory to whoever comes first, page by page: the first round is not shown.
+    // The first round is not shown, because it pays for the first touch of each page of memory.
     for (round, (front, what)) in (0..3).flat_map(|round| ways.map(|way| (round, way))) {
         let swap = machine(front, false, Arc::new(Ram::new(NR_PAGES as u32 + 4096).expect("a size")));
         let mm = Mm::new(swap.clone());
