@@ -47,7 +47,7 @@ const _: () = assert!(EVICTION_SHIFT + EVICTION_BITS == FLAGS_SHIFT, "a shadow f
 const _: () = assert!(BAD & 0b111 == 0 && BAD & 0b1000 != 0, "Bad is told from Shadow, PFN and Pointer by low bits");
 
 words! {
-    /// Kind of a table entry, which is the state of its slot. The number of a kind is its place in `NAMES`.
+    /// Kind of a table entry, which is the state of its slot.
     pub enum EntryKind: "kind of entry" {
         /// Free.
         Null = "null",
@@ -55,10 +55,23 @@ words! {
         Shadow = "shadow",
         /// In use and cached by a folio.
         Pfn = "folio",
-        /// Never usable.
-        Bad = "bad",
         /// The backing of a virtual slot.
         Pointer = "pointer",
+        /// Never usable.
+        Bad = "bad",
+    }
+}
+
+impl EntryKind {
+    /// Returns the number of the kind in lists of slots: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Shadow => 1,
+            Self::Pfn => 2,
+            Self::Bad => 3,
+            Self::Pointer => 4,
+        }
     }
 }
 
