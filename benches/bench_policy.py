@@ -7,7 +7,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 import swapcore as sc
-from swapcore.access_replay import Runner, default_size_pages
+from swapcore.running.accesses import Runner, default_size_pages
 from swapcore.workloads import Exit, zipf
 
 if TYPE_CHECKING:

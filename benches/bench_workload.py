@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from swapcore.comparison import default_size_pages
+from swapcore.running.compare import default_size_pages
 from swapcore.strategy import resolve
 from swapcore.trace import WORKLOADS, load
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import swapcore as sc
 from swapcore import report
-from swapcore.comparison import DEFAULT_STRATEGIES
+from swapcore.running.compare import DEFAULT_STRATEGIES
 from swapcore.strategy import name_of
 
 

@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 
 import swapcore as sc
-from swapcore.access_replay import Runner
+from swapcore.running.accesses import Runner
 from swapcore.workloads import Workload, scan, zipf
 
 OLD = 2048  # evictions

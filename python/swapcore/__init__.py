@@ -48,11 +48,11 @@ from .exceptions import (
     TooManySwapfilesError,
 )
 from .storage import Faulty, File, Ghost, Null, Ram, Zram
-from .zswap import Zswap
+from .storage.zswap import Zswap
 
 if TYPE_CHECKING:
-    from .comparison import compare
-    from .replaying import replay
+    from .running.compare import compare
+    from .running.folios import replay
 
     __version__: str
 
@@ -98,6 +98,20 @@ __all__ = [
     "replay",
 ]
 
+# Folders and modules, lowest first. Each imports only modules of the lines above its own line.
+# layers:
+# exceptions
+# size
+# storage policy strategy
+# trace
+# workloads
+# report
+# swaps results
+# plot running
+# running
+# cli
+# end of layers
+
 if is_debug_build:
     import warnings
 
@@ -112,11 +126,11 @@ def __getattr__(name: str) -> object:
     """Loads what few programs need on first use: NumPy for `compare`, `replay`; package metadata."""
     value: object
     if name == "compare":
-        from .comparison import compare
+        from .running.compare import compare
 
         value = compare
     elif name == "replay":
-        from .replaying import replay
+        from .running.folios import replay
 
         value = replay
     elif name == "__version__":

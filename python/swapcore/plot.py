@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._core import SwapDevice
-    from .access_replay import LimitSweep
-    from .comparison import Comparison
-    from .memory_report import MemoryReport
+    from .results.accesses import LimitSweep
+    from .results.comparison import Comparison
+    from .results.memory import MemoryReport
 
 __all__ = ["plot_comparison", "plot_device", "plot_limits", "plot_memory"]
 

@@ -2,7 +2,7 @@
 
 A workload is a list of steps over numbered processes. One process that touches pages is the simplest, and
 what a recorded list of accesses makes; several overlap, fork and end, as those of a build or a server do.
-`swapcore.access_replay.replay_accesses` replays one under the limits of a memory cgroup.
+`swapcore.running.accesses.replay_accesses` replays one under the limits of a memory cgroup.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import swapcore as sc
 from swapcore import _core
-from swapcore import stress as stress_module
-from swapcore.stress import stress
+from swapcore.running import stress as stress_module
+from swapcore.running.stress import stress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from swapcore.cli import main
-from swapcore.owners import OWNER_STORES, owner_memory
+from swapcore.running.owners import OWNER_STORES, owner_memory
 
 COSTS = {
     "shadow": (0, 0, 8.0),

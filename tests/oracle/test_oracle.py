@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import swapcore as sc
 from helpers.places import RECORDINGS, ROOT
-from swapcore.oracle import CaseResult, expand, replay, replay_case
+from swapcore.running.oracle import expand, replay, replay_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from swapcore.results.oracle import CaseResult
 
 Lines = list[dict[str, Any]]
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import swapcore as sc
-from swapcore import access_replay, workloads
-from swapcore.access_replay import AccessReplay, replay_accesses, replay_over_limits
+from swapcore import workloads
 from swapcore.cli import main
+from swapcore.plot import plot_limits
+from swapcore.results.accesses import AccessReplay
+from swapcore.running import accesses as access_replay
+from swapcore.running.accesses import replay_accesses, replay_over_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -303,7 +306,7 @@ def test_misuse_is_one_line_and_exit_1(arguments: list[str], words: str, capsys:
 
 def test_plot_of_one_run_without_a_limit_is_drawn(accesses_path: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    replay_over_limits(accesses_path, [None]).plot(tmp_path / "one.png")
+    plot_limits(replay_over_limits(accesses_path, [None]), tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 1000
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import swapcore as sc
-from swapcore import replaying
 from swapcore.cli import main
+from swapcore.results.folios import FolioReplay
+from swapcore.running import stacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,8 @@ Capture = pytest.CaptureFixture[str]
 SMALL_PAGES = 8192
 
 
-def make(kind: str, path: Path) -> replaying.Storage:
-    makers: dict[str, Callable[[], replaying.Storage]] = {
+def make(kind: str, path: Path) -> stacks.Storage:
+    makers: dict[str, Callable[[], stacks.Storage]] = {
         "ram": lambda: sc.Ram("64M"),
         "zram": lambda: sc.Zram("64M"),
         "file": lambda: sc.File.create(path / "swap", "64M", sparse=True),
@@ -170,7 +171,7 @@ def test_storage_is_free_again_afterwards(small: sc.Trace) -> None:
 # The command
 
 
-@pytest.mark.parametrize("kind", replaying.STORAGES)
+@pytest.mark.parametrize("kind", stacks.STORAGES)
 def test_command_prints_seed_times_and_counters(kind: str, small_path: str, capsys: Capture) -> None:
     assert main(["replay", "--trace", small_path, "--storage", kind, "--seed", "77"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -184,14 +185,14 @@ def test_command_prints_seed_times_and_counters(kind: str, small_path: str, caps
 def test_json_has_every_figure(small_path: str, capsys: Capture) -> None:
     assert main(["replay", "--trace", small_path, "--json", "--no-verify", "--read-percent", "50"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert set(data) == set(replaying.FolioReplay.__slots__)
+    assert set(data) == set(FolioReplay.__slots__)
     assert (data["trace"], data["seed"], data["is_verified"], data["read_percent"]) == (
         small_path,
         1,
         False,
         50,
     )
-    assert set(replaying.COUNTERS) <= set(data["counters"])
+    assert set(stacks.COUNTERS) <= set(data["counters"])
     assert any(name.startswith("hugepages-64kB.swpout") for name in data["counters"])
     assert isinstance(data["compression_ratio"], float)
     assert data["machine"]["swapcore"] == sc.__version__

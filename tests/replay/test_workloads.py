@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import swapcore as sc
 from swapcore import trace, workloads
-from swapcore.access_replay import Runner
+from swapcore.running.accesses import Runner
 from swapcore.workloads import Exit, Fork, Spawn, Touch, Workload
 
 if TYPE_CHECKING:

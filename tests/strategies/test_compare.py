@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import swapcore as sc
 from swapcore import trace
-from swapcore.comparison import DEFAULT_STRATEGIES, Comparison, default_size_pages
+from swapcore.plot import plot_comparison
+from swapcore.running.compare import DEFAULT_STRATEGIES, default_size_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from swapcore.results.comparison import Comparison
 
 NR_OPS = 20_000
 
@@ -136,7 +139,7 @@ def test_table_off_a_terminal_has_one_line_a_strategy_and_units(comparison: Comp
 def test_plot_writes_a_picture(comparison: Comparison, tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"comparison.{suffix}"
-    comparison.plot(path)
+    plot_comparison(comparison, path)
     assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
 
 
@@ -156,13 +159,13 @@ def test_plot_without_matplotlib_names_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"extra \[plot\]"):
-        comparison.plot(tmp_path / "x.png")
+        plot_comparison(comparison, tmp_path / "x.png")
 
 
 def test_unknown_picture_format_is_refused(comparison: Comparison, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     with pytest.raises(sc.InvalidArgumentError, match="xyz"):
-        comparison.plot(tmp_path / "x.xyz")
+        plot_comparison(comparison, tmp_path / "x.xyz")
 
 
 def test_progress_reaches_the_total(workload: sc.Trace) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import swapcore as sc
-from swapcore import memory_report, replaying, swaps
-from swapcore.access_replay import replay_accesses
+from swapcore import swaps
 from swapcore.cli import main
+from swapcore.running import memory as memory_report
+from swapcore.running import stacks
+from swapcore.running.accesses import replay_accesses
 from swapcore.workloads import zipf
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ def test_without_zswap_it_is_off_and_can_be_turned_on() -> None:
     swap.zswap.enabled = True
     entry = swap.swap_out(folio)
     assert swap.swap_in(entry).read(0, 4) == b"data"
-    assert {name: swap.stats()[name] for name in replaying.ZSWAP_COUNTERS} == {
+    assert {name: swap.stats()[name] for name in stacks.ZSWAP_COUNTERS} == {
         "zswpin": 1,
         "zswpout": 1,
         "zswpwb": 0,

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the comparison and prints it."""
     from swapcore import report
-    from swapcore.comparison import DEFAULT_ROUNDS, DEFAULT_SEED, DEFAULT_STRATEGIES, compare
+    from swapcore.running.compare import DEFAULT_ROUNDS, DEFAULT_SEED, DEFAULT_STRATEGIES, compare
 
     if args.list:
         return _list(as_json=args.json)
@@ -63,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
             progress=lambda done, total: update(done / total),
         )
     if args.plot is not None:
-        comparison.plot(args.plot)
+        from swapcore.plot import plot_comparison
+
+        plot_comparison(comparison, args.plot)
     if args.json:
         print(comparison.to_json())
     else:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from swapcore.oracle import CaseResult
+    from swapcore.results.oracle import CaseResult
 
 ABOUT = "replay recorded kernel behaviour and compare every slot"
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Replays the cases; 0 if all agree, 1 if not, 2 if a case cannot be read."""
     from swapcore import report
     from swapcore.exceptions import InvalidArgumentError
-    from swapcore.oracle import replay
+    from swapcore.running.oracle import replay
 
     try:
         with report.progress("replaying cases", 1.0) as update:

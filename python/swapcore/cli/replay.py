@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
 
-    from swapcore.replaying import Storage
+    from swapcore.running.stacks import Storage
 
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
 
@@ -126,9 +126,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _operations(args: argparse.Namespace) -> int:
     from swapcore import report
-    from swapcore.comparison import default_size_pages
     from swapcore.exceptions import invalid
-    from swapcore.replaying import replay
+    from swapcore.running.compare import default_size_pages
+    from swapcore.running.folios import replay
     from swapcore.trace import load
 
     trace = load(args.trace)
@@ -160,8 +160,8 @@ def _accesses(args: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
     from swapcore import report
-    from swapcore.access_replay import default_size_pages, replay_over_limits, workload_of
     from swapcore.exceptions import invalid
+    from swapcore.running.accesses import default_size_pages, replay_over_limits, workload_of
 
     if args.read_percent is not None:
         raise invalid(f"--read-percent {args.read_percent:g} is for swap operations, not for {args.trace}")
@@ -181,7 +181,9 @@ def _accesses(args: argparse.Namespace) -> int:
             **_shared(args),
         )
     if args.plot is not None:
-        sweep.plot(args.plot)
+        from swapcore.plot import plot_limits
+
+        plot_limits(sweep, args.plot)
     if args.json:
         print(sweep.to_json())
     else:
@@ -204,7 +206,7 @@ def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextMan
     from contextlib import nullcontext
 
     from swapcore.exceptions import invalid
-    from swapcore.replaying import make_storage
+    from swapcore.running.stacks import make_storage
     from swapcore.size import size_in_pages
 
     if args.storage is None and args.ghost is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from swapcore._core import Swap
-    from swapcore.access_replay import Runner
+    from swapcore.running.accesses import Runner
 
 DEFAULT_ACCESSES = "build-like"
 
@@ -78,7 +78,8 @@ def _owner_stores(args: argparse.Namespace) -> int:
     """Measures every owner store and prints what it costs."""
     import dataclasses
 
-    from swapcore.owners import OWNER_STORES, owner_memory, print_owner_memory
+    from swapcore.results.owners import print_owner_memory
+    from swapcore.running.owners import OWNER_STORES, owner_memory
 
     rows = [owner_memory(store) for store in OWNER_STORES]
     if args.json:
@@ -93,7 +94,7 @@ def _run_most(swap: Swap, trace: str, tree: dict[str, dict[str, str]]) -> Runner
     from math import ceil
 
     from swapcore import report
-    from swapcore.access_replay import Runner, workload_of
+    from swapcore.running.accesses import Runner, workload_of
     from swapcore.workloads import Touch
 
     work = workload_of(trace)
@@ -112,7 +113,7 @@ def _memcg(args: argparse.Namespace) -> int:
     """Prints the tree of groups in the middle of a workload."""
     from swapcore import report
     from swapcore._core import Swap
-    from swapcore.access_replay import default_size_pages, workload_of
+    from swapcore.running.accesses import default_size_pages, workload_of
     from swapcore.storage import Zram
 
     trace = args.trace or DEFAULT_ACCESSES
@@ -146,7 +147,7 @@ def _zswap(args: argparse.Namespace) -> int:
 def _virtual_machine(args: argparse.Namespace) -> tuple[Swap, Runner, str]:
     """Runs most of a workload on a ghost with a table, zswap, and a device behind them."""
     from swapcore._core import Swap
-    from swapcore.access_replay import default_size_pages, workload_of
+    from swapcore.running.accesses import default_size_pages, workload_of
     from swapcore.storage import Ghost, Ram
 
     trace = args.trace or VIRTUAL_ACCESSES
@@ -177,7 +178,7 @@ def _finish(
 def _memory_report(args: argparse.Namespace) -> int:
     """Prints what slots cost, beside what others published."""
     from swapcore import report
-    from swapcore.memory_report import measure
+    from swapcore.running.memory import measure
 
     with report.progress("filling devices", 1.0) as update:
         memory = measure(
@@ -186,7 +187,9 @@ def _memory_report(args: argparse.Namespace) -> int:
             progress=lambda done, total: update(done / total),
         )
     if args.plot is not None:
-        memory.plot(args.plot)
+        from swapcore.plot import plot_memory
+
+        plot_memory(memory, args.plot)
     if args.json:
         print(memory.to_json())
     else:

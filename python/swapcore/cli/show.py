@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     """Replays the workload and prints the state it leaves."""
     from swapcore import report
     from swapcore._core import Swap
-    from swapcore.comparison import default_size_pages
+    from swapcore.running.compare import default_size_pages
     from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 

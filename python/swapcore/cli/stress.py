@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.exceptions import InvalidArgumentError
 
     if args.python:
-        from swapcore.stress import stress
+        from swapcore.running.stress import stress
     else:
         from swapcore._core import stress
 

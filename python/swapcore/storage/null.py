@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import _core
-from .size import size_in_pages, uuid_bytes
+from swapcore import _core
+from swapcore.size import size_in_pages, uuid_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,14 +17,14 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ._core import MAX_ORDER, Swap, SwpEntry
-from .exceptions import InvalidArgumentError, InvariantError, SwapFullError
-from .storage import Null
+from swapcore._core import MAX_ORDER, Swap, SwpEntry
+from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError
+from swapcore.storage import Null
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._core import Folio, SwapDevice
+    from swapcore._core import Folio, SwapDevice
 
     Run = tuple[int, int]
     """Entry value and pages."""

@@ -11,7 +11,6 @@ stays mapped: the allocator keeps it until it takes it back by itself, and the f
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import gzip
 import itertools
@@ -23,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
-from .exceptions import InvalidArgumentError, InvariantError, SwapError, SwapFullError
-from .storage import Null
+from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
+from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapError, SwapFullError
+from swapcore.results.oracle import CaseResult, Divergence
+from swapcore.storage import Null
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Line = dict[str, Any]
     Run = list[int]
 
-__all__ = ["CaseResult", "Divergence", "expand", "replay", "replay_case"]
 
 DEFAULT_PROFILE = "v618"
 """The kernel the cases were recorded on."""
@@ -54,72 +53,6 @@ SILENT_OPS = frozenset({"map", "populate", "note", "skip"})
 
 SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
 """What `SwapDevice.slots` says of slots that are not free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """Says where and how a replay first differed from the recording.
-
-    Attributes:
-        line: Line number in the case file, from 1.
-        op: What was recorded there.
-        expected: What the kernel did.
-        got: What swapcore did.
-        dump: `Swap.dump` at that moment: the state of all lists and hints.
-    """
-
-    line: int
-    op: str
-    expected: str
-    got: str
-    dump: dict[str, Any]
-
-    def __str__(self) -> str:
-        """Returns everything but the dump in one line."""
-        return f"line {self.line}, {self.op}: expected {self.expected}, got {self.got}"
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """Is the outcome of one case.
-
-    Attributes:
-        case: Its name.
-        family: What kind of workload it is.
-        path: The file.
-        profile: The profile it was replayed with.
-        allocations: Requests recorded, failed ones included.
-        frees: Slots whose release is recorded.
-        slots: Slots handed out in the recording.
-        slots_agreed: How many of them swapcore handed out in the same place, up to the first divergence.
-        seconds: Wall time of the replay.
-        divergence: None if all agreed.
-    """
-
-    case: str
-    family: str
-    path: str
-    profile: str
-    allocations: int
-    frees: int
-    slots: int
-    slots_agreed: int
-    seconds: float
-    divergence: Divergence | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Returns whether every slot and every recorded state agreed."""
-        return self.divergence is None
-
-    @property
-    def agreement(self) -> float:
-        """Returns the part of the slots that agreed, 0 to 1."""
-        return self.slots_agreed / self.slots if self.slots else float(self.ok)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain dicts, lists, strings and numbers."""
-        return {**dataclasses.asdict(self), "ok": self.ok, "agreement": self.agreement}
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -12,9 +12,9 @@ import operator
 import os
 from typing import TYPE_CHECKING
 
-from . import _core
-from .null import Null
-from .size import PAGES_MAX, PAGES_MIN, memory_pages, parse_size, size_in_pages, uuid_bytes
+from swapcore import _core
+from swapcore.size import PAGES_MAX, PAGES_MIN, memory_pages, parse_size, size_in_pages, uuid_bytes
+from swapcore.storage.null import Null
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

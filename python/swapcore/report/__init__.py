@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ._core import MemCgroup
+    from swapcore._core import MemCgroup
 
 __all__ = [
     "Record",
@@ -228,7 +228,7 @@ _V1_UNLIMITED_BYTES = 9223372036854771712
 
 
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
-    from ._core import PAGE_SIZE
+    from swapcore._core import PAGE_SIZE
 
     counters, files = group.counters(), set(group.files)
     names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-__all__ = ["Zswap"]
+__all__ = ["Zswap", "zswap_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +24,15 @@ class Zswap:
     max_pool_percent: int = 20
     accept_threshold_percent: int = 90
     shrinker_enabled: bool = False
+
+
+def zswap_options(zswap: Zswap | str) -> dict[str, str | int | bool]:
+    """Returns the attributes of zswap's options by name.
+
+    Args:
+        zswap: The options, or the name of a compressor, which stands for the defaults.
+
+    Returns:
+        Names and values, ready for JSON.
+    """
+    return asdict(Zswap(compressor=zswap) if isinstance(zswap, str) else zswap)

@@ -1,41 +1,17 @@
-"""Strategies side by side on one workload: time, failures, fallback, memory, fragmentation.
-
-`compare` builds every strategy afresh for each round and interleaves them, so that a slow minute of the
-machine hits all of them; ratios are taken inside a round, then their median.
-"""
+"""Results of a comparison of strategies."""
 
 from __future__ import annotations
 
-import errno
-import os
-import random
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import report
-from ._core import SWAPFILE_CLUSTER, Trace
-from .exceptions import InvalidArgumentError
-from .storage import PAGES_MAX, PAGES_MIN
-from .strategy import name_of, resolve
-from .trace import load
+from swapcore import report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
     from typing import TextIO
 
     from numpy.typing import NDArray
 
-    from .strategy import Factory, Spec
-
-__all__ = ["DEFAULT_STRATEGIES", "Comparison", "StrategyResult", "compare", "default_size_pages"]
-
-DEFAULT_STRATEGIES = ("swap_table", "p3", "bitmap_ff")
-DEFAULT_ROUNDS = 11
-ROUNDS_MAX = 10_000
-DEFAULT_SEED = 1
-
-FRAGMENTATION_SAMPLES = 64
 
 NOTES = (
     "one replay loop drives every strategy by one virtual call an operation; all use the same kind of lock",
@@ -177,133 +153,6 @@ class Comparison(report.Record):
         )
         if self.machine["is_debug_build"]:
             print("Debug build: the times mean nothing.", file=file)
-
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draws the comparison into a picture file, see `swapcore.plot.plot_comparison`.
-
-        Args:
-            path: The file; its suffix is the format.
-        """
-        from .plot import plot_comparison
-
-        plot_comparison(self, path)
-
-
-def compare(
-    trace: str | os.PathLike[str] | Trace = "kernel-build",
-    strategies: Iterable[Spec] = DEFAULT_STRATEGIES,
-    *,
-    rounds: int = DEFAULT_ROUNDS,
-    size_pages: int | None = None,
-    seed: int = DEFAULT_SEED,
-    progress: Callable[[int, int], None] | None = None,
-) -> Comparison:
-    """Replays one workload through several strategies.
-
-    Args:
-        trace: A workload as for `swapcore.trace.load`, or one already loaded.
-        strategies: Each as for `swapcore.strategy.resolve`; ratios are against the first.
-        rounds: How often each is timed.
-        size_pages: Slots of the device, header included; None takes the workload's peak at 90 %.
-        seed: Of the order inside the rounds.
-        progress: Called with replays done and replays in all.
-
-    Returns:
-        The comparison.
-
-    Raises:
-        InvalidArgumentError: EINVAL; an unknown name, no strategy, no round, or a bad size.
-    """
-    specs = list(strategies)
-    if not specs:
-        raise InvalidArgumentError(errno.EINVAL, "0 strategies are under the least, 1")
-    if not 1 <= rounds <= ROUNDS_MAX:
-        raise InvalidArgumentError(errno.EINVAL, f"rounds {rounds} is not in 1..={ROUNDS_MAX}")
-    loaded = trace if isinstance(trace, Trace) else load(trace)
-    size_pages = default_size_pages(loaded) if size_pages is None else size_pages
-    if not PAGES_MIN <= size_pages <= PAGES_MAX:
-        raise InvalidArgumentError(
-            errno.EINVAL, f"size_pages {size_pages} is not in {PAGES_MIN}..={PAGES_MAX}"
-        )
-    factories = [resolve(spec) for spec in specs]
-
-    nr_replays = len(specs) * (rounds + 1)
-    nr_done = 0
-
-    def replay(factory: Factory, samples: int) -> dict[str, Any]:
-        nonlocal nr_done
-        outcome = loaded.replay(factory(size_pages, loaded.nr_cpus), samples=samples)
-        nr_done += 1
-        if progress is not None:
-            progress(nr_done, nr_replays)
-        return outcome
-
-    looks = [replay(factory, FRAGMENTATION_SAMPLES) for factory in factories]
-    times_ns: list[list[float]] = [[] for _ in factories]
-    floors_ns: list[float] = []
-    visit = list(range(len(factories)))
-    rng = random.Random(seed)  # noqa: S311 - a shuffle, not a secret
-    for _ in range(rounds):
-        rng.shuffle(visit)
-        for index in visit:
-            outcome = replay(factories[index], 0)
-            times_ns[index].append(outcome["cpu_ns"] / outcome["ops"])
-        floors_ns.append(loaded.floor() / loaded.nr_ops)
-
-    return Comparison(
-        trace="trace" if isinstance(trace, Trace) else os.fspath(trace),
-        nr_ops=loaded.nr_ops,
-        nr_cpus=loaded.nr_cpus,
-        size_pages=size_pages,
-        rounds=rounds,
-        seed=seed,
-        floor_ns_per_op=statistics.median(floors_ns),
-        results=tuple(
-            _result(name_of(spec), look, times, times_ns[0])
-            for spec, look, times in zip(specs, looks, times_ns, strict=True)
-        ),
-        machine=report.machine(),
-    )
-
-
-def default_size_pages(trace: Trace) -> int:
-    """Returns the size of a device that the workload fills to 90 %, in whole clusters.
-
-    Args:
-        trace: The workload.
-
-    Returns:
-        Slots, header included.
-    """
-    return -(-trace.peak_pages * 10 // (9 * SWAPFILE_CLUSTER)) * SWAPFILE_CLUSTER
-
-
-def _result(name: str, look: dict[str, Any], times: Sequence[float], base: Sequence[float]) -> StrategyResult:
-    ratios = [time / first for time, first in zip(times, base, strict=True)]
-    return StrategyResult(
-        strategy=name,
-        allocations=look["allocations"],
-        failures={order: count for order, count in sorted(look["failures"].items()) if count},
-        ns_per_op=statistics.median(times),
-        ns_per_op_quartiles=_quartiles(times),
-        ratio=statistics.median(ratios),
-        ratio_quartiles=_quartiles(ratios),
-        fallback_percent=100.0 * look["fallback_pages"] / max(look["large_pages"], 1),
-        dropped_pages=look["dropped_pages"],
-        static_bytes=look["static_bytes"],
-        bytes_at_peak=look["bytes_at_peak"],
-        used_slots_peak=look["used_slots_peak"],
-        bytes_per_used_slot=look["bytes_at_peak"] / max(look["used_slots_peak"], 1),
-        fragmentation=look["fragmentation"],
-        rounds_ns_per_op=tuple(times),
-    )
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) == 1:
-        return values[0], values[0]
-    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
-    return first, third
 
 
 def _failures(failures: dict[int, int]) -> str:

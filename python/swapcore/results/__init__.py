@@ -1,0 +1,1 @@
+"""Results of runs: frozen dataclasses with tables for people, and JSON for programs."""

@@ -1,0 +1,165 @@
+"""Results of replays of page accesses under limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from swapcore import report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReplay(report.Record):
+    """Is what `replay_accesses` returns.
+
+    Attributes:
+        workload: Its name or path.
+        storage: The storage, as its representation shows it; None with a ghost alone.
+        ghost: The ghost, the same; None without.
+        zswap: Compressor of zswap; None without.
+        zswap_options: Attributes of `swapcore.Zswap`; None without.
+        memory_pages: Memory of the subsystem.
+        memcg: The hierarchy: ``v2``, ``v1`` or ``disabled``.
+        memory_max: Limit on memory in bytes, or ``max``.
+        memory_high: Throttle limit in bytes, or ``max``.
+        swap_max: Limit on swap in bytes, or ``max``.
+        swappiness: 0 to 200.
+        switches: Every switch of the subsystem with its value.
+        policy: Class of the hooks, as ``module:Class``; None without hooks.
+        zero_percent: Percentage of pages that are zeros until they are written.
+        random_percent: Percentage of pages that do not compress.
+        seed: Of the contents, and of the accesses of a workload with a name.
+        is_verified: Each page that came back from swap was compared with what went out, and was the same.
+        accesses: Accesses done.
+        writes: Those that wrote.
+        first_touches: Those that were the first of their page.
+        verified_pages: Pages compared as a whole.
+        oom_kills: Processes that ended early, as their group had no memory to charge.
+        ns_per_access: CPU time, faults and reclaim included, contents and comparisons not.
+        memory_peak_bytes: Most memory charged at one time; None without a group.
+        swap_peak_bytes: Most swap charged at one time (``v1``: memory and swap); None without a group.
+        counters: Counters of the subsystem and its group by kernel name.
+        memory_events: What ``memory.events`` counts, with ``v1`` too; empty without a group.
+        swap_events: The same of ``memory.swap.events``.
+        machine: See `swapcore.report.machine`.
+        zswap_at_peak: Figures of zswap when it held most pages, under kernel names; empty without. They are
+            looked at every 1,024 accesses.
+        zswap_ratio: Bytes of the pages in zswap then by those of its pools; None when it held nothing.
+        broken_invariant: What `Swap.check` says at the end; None: every invariant holds. Only with the
+            switch ``rfc_literal``, whose defects show so: anything else raises.
+    """
+
+    workload: str
+    storage: str | None
+    ghost: str | None
+    zswap: str | None
+    zswap_options: dict[str, str | int | bool] | None
+    memory_pages: int
+    memcg: str
+    memory_max: int | str
+    memory_high: int | str
+    swap_max: int | str
+    swappiness: int
+    switches: dict[str, str]
+    policy: str | None
+    zero_percent: float
+    random_percent: float
+    seed: int
+    is_verified: bool
+    accesses: int
+    writes: int
+    first_touches: int
+    verified_pages: int
+    oom_kills: int
+    ns_per_access: float
+    memory_peak_bytes: int | None
+    swap_peak_bytes: int | None
+    counters: dict[str, int]
+    memory_events: dict[str, int]
+    swap_events: dict[str, int]
+    machine: dict[str, str | int | bool]
+    zswap_at_peak: dict[str, int]
+    zswap_ratio: float | None
+    broken_invariant: str | None = None
+
+    def table(self, file: TextIO | None = None) -> None:
+        """Prints the result for people.
+
+        Args:
+            file: Where to; standard output if None.
+        """
+        LimitSweep((self,)).table(file)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSweep(report.Record):
+    """Is what `replay_over_limits` returns.
+
+    Attributes:
+        runs: One a limit on memory, in the order asked for.
+    """
+
+    runs: tuple[AccessReplay, ...]
+
+    def table(self, file: TextIO | None = None) -> None:
+        """Prints a column a limit.
+
+        Args:
+            file: Where to; standard output if None.
+        """
+        runs = self.runs
+        peak_of = "memory and swap at the peak" if runs[0].memcg == "v1" else "swap at the peak"
+        rows = [
+            ["memory limit", *(report.format_limit(run.memory_max) for run in runs), ""],
+            ["swap limit", *(report.format_limit(run.swap_max) for run in runs), ""],
+            ["accesses", *(f"{run.accesses}" for run in runs), "count"],
+            ["first touches", *(f"{run.first_touches}" for run in runs), "pages"],
+            ["access", *(f"{run.ns_per_access:.0f}" for run in runs), "ns"],
+            ["memory at the peak", *(report.format_limit(run.memory_peak_bytes) for run in runs), ""],
+            [peak_of, *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
+            ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
+        ]
+        rows += _zswap_rows(runs)
+        found = [_counts(run) for run in runs]
+        rows += [[name, *(f"{counts[name]}" for counts in found), "count"] for name in found[0]]
+        report.print_table(["NAME", *["VALUE"] * len(runs), "UNIT"], rows, file=file)
+        first = runs[0]
+        proof = "no page was verified"
+        if first.is_verified:
+            verified = ", ".join(f"{run.verified_pages}" for run in runs)
+            proof = f"every page that came back is what was written ({verified} compared whole)"
+        devices = ", ".join(filter(None, (first.ghost, first.storage)))
+        print(
+            f"\n{first.workload} on {devices}, memcg {first.memcg}, swappiness {first.swappiness}, "
+            f"seed {first.seed}; {proof}. Times are CPU time, contents and comparison apart.",
+            file=file,
+        )
+        for run in runs:
+            if run.broken_invariant is not None:
+                limit = report.format_limit(run.memory_max)
+                print(f"memory limit {limit}, rfc_literal: {run.broken_invariant}", file=file)
+        if first.machine["is_debug_build"]:
+            print("Debug build: the times mean nothing.", file=file)
+
+
+def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
+    """Returns what zswap held at most, where there is one."""
+    if runs[0].zswap is None:
+        return []
+    ratios = ["-" if run.zswap_ratio is None else f"{run.zswap_ratio:.2f}" for run in runs]
+    pools = [report.format_size(run.zswap_at_peak["pool_total_size"]) for run in runs]
+    return [
+        ["zswap pages at the peak", *(f"{run.zswap_at_peak['stored_pages']}" for run in runs), "pages"],
+        ["zswap pool at the peak", *pools, ""],
+        ["zswap ratio at the peak", *ratios, ""],
+    ]
+
+
+def _counts(run: AccessReplay) -> dict[str, int]:
+    """Returns every count of a run by the name it has in a table."""
+    events = {f"memory.events {name}": count for name, count in run.memory_events.items()}
+    events |= {f"memory.swap.events {name}": count for name, count in run.swap_events.items()}
+    return run.counters | events

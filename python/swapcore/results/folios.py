@@ -1,0 +1,136 @@
+"""Results of a replay with folios that have data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from swapcore import report
+
+if TYPE_CHECKING:
+    from swapcore.storage import Faulty, File, Ghost, Null, Ram, Zram
+
+    Storage = Null | Ram | Zram | File | Faulty | Ghost
+
+
+@dataclass(frozen=True, slots=True)
+class FolioReplay(report.Record):
+    """Is what `replay` returns.
+
+    A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages`` and ``refused_pages``.
+
+    Attributes:
+        trace: Name or path of the workload.
+        storage: The storage, as its representation shows it; None with a ghost alone.
+        ghost: The ghost, the same; None without.
+        zswap: Compressor of zswap; None without.
+        zswap_options: Attributes of `swapcore.Zswap`; None without.
+        memory_pages: Memory of the subsystem; the limit of zswap is a part of it.
+        size_pages: Slots of the device that is tried first, header included.
+        seed: Of contents, and of which releases read.
+        zero_percent: Pages that are zeros.
+        random_percent: Pages that do not compress.
+        read_percent: Releases that read their pages.
+        is_verified: Each page read was compared with what was written, and was the same.
+        ops: Operations of the workload.
+        swapped_out_pages: Pages that got a slot.
+        swapped_in_pages: Pages that were read back, those left at the end of the workload included.
+        unread_pages: Pages that were given up unread.
+        dropped_pages: Pages that got no slot.
+        refused_pages: Pages that got a slot and no place: zswap did not take them, and nothing is behind the
+            ghost. They stay in memory, as in the kernel, and take no further part.
+        fallback_pages: Pages of large folios that were split, as there was no run.
+        swap_in_folios: Folios that the pages read came in.
+        ns_per_page_out: CPU time of the swap-outs by pages; making the contents is not part of it.
+        ns_per_page_in: CPU time of the swap-ins by pages; comparing is not part of it.
+        peak_pages: Most slots in use at one time.
+        end_pages: Slots in use at the end of the workload.
+        peak_stats: Figures of the storage when the workload is at its peak, under kernel names.
+        memory_bytes_at_peak: What the pages took there: memory or file space; None where nobody knows.
+        compression_ratio: Bytes of the pages stored at the peak by memory for them; None if not compressed.
+        zswap_at_peak: Figures of zswap when the workload is at its peak, under kernel names; empty without.
+        zswap_ratio: Bytes of the pages in zswap at the peak by those of its pools; None if it holds nothing.
+        counters: Counters of the subsystem by kernel name; those by page size only where they are not 0.
+        machine: See `swapcore.report.machine`.
+    """
+
+    trace: str
+    storage: str | None
+    ghost: str | None
+    zswap: str | None
+    zswap_options: dict[str, str | int | bool] | None
+    memory_pages: int
+    size_pages: int
+    seed: int
+    zero_percent: float
+    random_percent: float
+    read_percent: float
+    is_verified: bool
+    ops: int
+    swapped_out_pages: int
+    swapped_in_pages: int
+    unread_pages: int
+    dropped_pages: int
+    refused_pages: int
+    fallback_pages: int
+    swap_in_folios: int
+    ns_per_page_out: float
+    ns_per_page_in: float
+    peak_pages: int
+    end_pages: int
+    peak_stats: dict[str, int]
+    memory_bytes_at_peak: int | None
+    compression_ratio: float | None
+    zswap_at_peak: dict[str, int]
+    zswap_ratio: float | None
+    counters: dict[str, int]
+    machine: dict[str, str | int | bool]
+
+    def table(self, file: TextIO | None = None) -> None:
+        """Prints the result for people.
+
+        Args:
+            file: Where to; standard output if None.
+        """
+        ratio, used = self.compression_ratio, self.memory_bytes_at_peak
+        rows = [
+            ["seed", f"{self.seed}", ""],
+            ["pages out", f"{self.swapped_out_pages}", "pages"],
+            ["pages in", f"{self.swapped_in_pages}", "pages"],
+            ["given up unread", f"{self.unread_pages}", "pages"],
+            ["without a slot", f"{self.dropped_pages}", "pages"],
+            *([["refused, stayed in memory", f"{self.refused_pages}", "pages"]] if self.ghost else []),
+            ["of large folios that got no run", f"{self.fallback_pages}", "pages"],
+            ["swap-out", f"{self.ns_per_page_out:.0f}", "ns/page"],
+            ["swap-in", f"{self.ns_per_page_in:.0f}", "ns/page"],
+            ["slots in use at the peak", f"{self.peak_pages}", "pages"],
+            ["space at the peak", "-" if used is None else report.format_size(used), ""],
+            ["compression ratio at the peak", "-" if ratio is None else f"{ratio:.2f}", ""],
+            *self._zswap_rows(),
+            *([name, f"{value}", "count"] for name, value in self.counters.items()),
+        ]
+        report.print_table(["NAME", "VALUE", "UNIT"], rows, file=file)
+        proof = "every page read is what was written" if self.is_verified else "no page was verified"
+        if self.dropped_pages:
+            proof = f"{proof}, but {self.dropped_pages} pages found no slot and took no part"
+        if self.refused_pages:
+            proof = f"{proof}; {self.refused_pages} pages had nowhere to go but memory"
+        devices = ", ".join(filter(None, (self.ghost, self.storage)))
+        print(
+            f"\n{self.trace}: {self.ops} operations on {devices}; {proof}. "
+            "Times are CPU time of the calls, contents and comparison apart.",
+            file=file,
+        )
+        if self.machine["is_debug_build"]:
+            print("Debug build: the times mean nothing.", file=file)
+
+    def _zswap_rows(self) -> list[list[str]]:
+        if self.zswap is None:
+            return []
+        pool_bytes = self.zswap_at_peak["pool_total_size"]
+        ratio = self.zswap_ratio
+        return [
+            ["zswap pages at the peak", f"{self.zswap_at_peak['stored_pages']}", "pages"],
+            ["zswap pool at the peak", report.format_size(pool_bytes), ""],
+            ["zswap ratio at the peak", "-" if ratio is None else f"{ratio:.2f}", ""],
+        ]

@@ -1,0 +1,1 @@
+"""Running workloads: comparisons, replays, recorded cases, stress, and measurements of memory."""

@@ -1,0 +1,477 @@
+"""Replaying page accesses under the limits of a memory cgroup: what they cost, and proof of each page.
+
+`replay_accesses` runs a workload of `swapcore.workloads`, or recorded accesses, in one group of a fresh
+subsystem. `replay_over_limits` does so for several limits, for a table or a picture of what a limit costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from swapcore import report
+from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses, Swap
+from swapcore.exceptions import InvariantError, invalid
+from swapcore.results.accesses import AccessReplay, LimitSweep
+from swapcore.size import DEFAULT_MEMORY_PAGES, memory_pages, parse_size
+from swapcore.storage import Null, Zram
+from swapcore.storage.zswap import zswap_options
+from swapcore.workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
+
+from .stacks import front_counters, stack, zswap_ratio
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Unpack
+
+    from swapcore._core import MemCgroup, Mm
+    from swapcore.policy import MemcgHooks
+    from swapcore.storage import Ghost
+    from swapcore.storage.zswap import Zswap
+    from swapcore.workloads import Step
+
+    from .stacks import Storage
+
+__all__ = [
+    "AccessOptions",
+    "AccessRun",
+    "Runner",
+    "default_size_pages",
+    "replay_accesses",
+    "replay_over_limits",
+    "run",
+    "workload_of",
+]
+
+DEFAULT_SEED = 1
+DEFAULT_SWAPPINESS = 60
+MAX = "max"
+"""What the files of a group call no limit."""
+
+COUNTERS = (
+    "pgmajfault",
+    "pswpin",
+    "pswpout",
+    "swpin_zero",
+    "swpout_zero",
+    "workingset_refault_anon",
+    "workingset_activate_anon",
+    "workingset_restore_anon",
+    "pgscan",
+    "pgsteal",
+)
+"""Counters that are told, where there are any, even when they are 0."""
+
+LIMITS = ("memory_max", "memory_high", "swap_max")
+"""Limits of a run."""
+
+CONTENTS = ("zero_percent", "random_percent", "is_verified", "seed")
+"""Attributes of a run that decide the contents of pages."""
+
+MEMORY_EVENTS = ("high", "max", "oom", "oom_kill")
+"""Lines of ``memory.events`` that are told."""
+
+SWAP_EVENTS = ("high", "max", "fail")
+"""Lines of ``memory.swap.events``."""
+
+
+class Runner:
+    """Runs the steps of workloads in one subsystem; processes that do not exit live until `exit_all`."""
+
+    def __init__(
+        self,
+        swap: Swap,
+        group_of: Callable[[int], MemCgroup | None] = lambda _process: None,
+        *,
+        zero_percent: float = 10.0,
+        random_percent: float = 10.0,
+        is_verified: bool = True,
+        seed: int = DEFAULT_SEED,
+    ) -> None:
+        """Takes the subsystem and says how pages are made.
+
+        Args:
+            swap: The subsystem, with as many CPUs as the workload names.
+            group_of: Returns the group a process is in, by its number; None is the root. Forks stay in
+                that of their parent.
+            zero_percent: Pages that are zeros until they are written.
+            random_percent: Pages that do not compress; the others compress about 3:1.
+            is_verified: Compare each page that comes back from swap with what went out.
+            seed: Of the contents.
+        """
+        self.totals = dict.fromkeys(("accesses", "writes", "first_touches", "verified_pages", "cpu_ns"), 0)
+        self.oom_kills = 0
+        self._swap = swap
+        self._group_of = group_of
+        self._how: dict[str, Any] = {
+            "zero_percent": zero_percent,
+            "random_percent": random_percent,
+            "is_verified": is_verified,
+            "seed": seed,
+        }
+        self._processes: dict[int, tuple[Mm, int]] = {}
+
+    def run(self, steps: Iterable[Step], progress: Callable[[int], None] | None = None) -> None:
+        """Runs steps in order; a process that is killed for want of memory takes no further part.
+
+        Args:
+            steps: The steps.
+            progress: Called with the accesses done.
+
+        Raises:
+            InvariantError: A page came back different.
+            SwapIOError: The storage could not read or write.
+        """
+        for step in steps:
+            match step:
+                case Spawn(process, span_pages):
+                    mm = self._mm(process)
+                    self._processes[process] = (mm, mm.mmap(span_pages))
+                case Fork(parent, process) if parent in self._processes:
+                    mm, first_page = self._processes[parent]
+                    self._processes[process] = (mm.fork(), first_page)
+                case Touch() if step.process in self._processes:
+                    self._touch(step, progress)
+                case Exit(process):
+                    self._processes.pop(process, None)
+
+    def exit_all(self) -> None:
+        """Ends every process that lives: memory and slots are free."""
+        self._processes.clear()
+
+    def _mm(self, process: int) -> Mm:
+        group = self._group_of(process)
+        return self._swap.mm() if group is None else self._swap.mm(group)
+
+    def _touch(self, step: Touch, progress: Callable[[int], None] | None) -> None:
+        mm, first_page = self._processes[step.process]
+        before = self.totals["accesses"]
+        outcome = step.accesses.replay(
+            mm,
+            first_page,
+            step.start,
+            step.stop,
+            cpu=step.cpu,
+            progress=None if progress is None else lambda done: progress(before + done),
+            **self._how,
+        )
+        for name in self.totals:
+            self.totals[name] += outcome[name]
+        if outcome["is_oom"]:
+            self.oom_kills += 1
+            del self._processes[step.process]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRun:
+    """Describes one replay of page accesses, see `replay_accesses`.
+
+    Attributes:
+        workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
+        storage: The storage of the pages. None is a `Zram` with room for twice the workload, and no
+            storage with a
+            ``ghost``. The storage is turned on for the replay and turned off again. With `Null`
+                no page is verified.
+        ghost: A device in front of the storage, see `swapcore.Ghost`. Pages without a place stay in memory.
+        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
+        memory: Memory of the subsystem, with unit or in pages.
+        memory_max: Limit on memory, with unit or in bytes. None or ``"max"`` is no limit.
+        memory_high: Throttle limit on memory, in the same form. ``v1`` has none.
+        swap_max: Limit on swap, in the same form. With ``v1`` it needs ``memory_max``: the sum of
+            the two is the
+            limit on memory and swap.
+        swappiness: 0 to 200. With 0 the reclaim of a limit swaps nothing.
+        switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
+        policy: Hooks, see `swapcore.policy`.
+        memcg: ``v2``, ``v1`` or ``disabled``, which has no limits.
+        zero_percent: Percentage of pages that are zeros until they are written.
+        random_percent: Percentage of pages that do not compress. The others compress about 3:1.
+        is_verified: Compare each page that is swapped in with its expected content.
+        seed: Seed of the contents, and of the accesses of a workload that is given by name.
+    """
+
+    workload: str | os.PathLike[str] | Accesses | Workload = "zipf"
+    storage: Storage | None = None
+    ghost: Ghost | None = None
+    zswap: Zswap | str | None = None
+    memory: str | int = DEFAULT_MEMORY_PAGES
+    memory_max: str | int | None = None
+    memory_high: str | int | None = None
+    swap_max: str | int | None = None
+    swappiness: int = DEFAULT_SWAPPINESS
+    switches: dict[str, str] | None = None
+    policy: MemcgHooks | None = None
+    memcg: str = "v2"
+    zero_percent: float = 10.0
+    random_percent: float = 10.0
+    is_verified: bool = True
+    seed: int = DEFAULT_SEED
+
+
+class AccessOptions(TypedDict, total=False):
+    """Options of `replay_accesses`: the attributes of `AccessRun` after the first two."""
+
+    ghost: Ghost | None
+    zswap: Zswap | str | None
+    memory: str | int
+    memory_max: str | int | None
+    memory_high: str | int | None
+    swap_max: str | int | None
+    swappiness: int
+    switches: dict[str, str] | None
+    policy: MemcgHooks | None
+    memcg: str
+    zero_percent: float
+    random_percent: float
+    is_verified: bool
+    seed: int
+
+
+def replay_accesses(
+    workload: str | os.PathLike[str] | Accesses | Workload = "zipf",
+    storage: Storage | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[AccessOptions],
+) -> AccessReplay:
+    """Replays page accesses in the group ``workload`` of a fresh subsystem.
+
+    Args:
+        workload: See `AccessRun`.
+        storage: See `AccessRun`.
+        progress: Called with accesses done and accesses in all.
+        **options: The other attributes of `AccessRun`.
+
+    Returns:
+        The result.
+
+    Raises:
+        InvalidArgumentError: EINVAL; an unknown workload, an impossible limit, or a value out of range.
+        InvariantError: A page has the wrong content: the storage lost data.
+        SwapIOError: The storage could not read or write.
+    """
+    return run(AccessRun(workload=workload, storage=storage, **options), progress)
+
+
+def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> AccessReplay:
+    """Runs one replay as described.
+
+    Args:
+        how: The description.
+        progress: Called with accesses done and accesses in all.
+
+    Returns:
+        The result. Errors are those of `replay_accesses`.
+    """
+    work = workload_of(how.workload, how.seed)
+    files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)
+    storage = how.storage
+    if storage is None and how.ghost is None:
+        storage = Zram(pages=default_size_pages(work))
+    how = replace(how, storage=storage, is_verified=how.is_verified and not isinstance(storage, Null))
+    swap = Swap(
+        nr_cpus=work.nr_cpus,
+        switches=how.switches,
+        memcg=how.memcg,
+        zswap=how.zswap,
+        memory_pages=memory_pages(how.memory),
+    )
+    devices = [swap.swapon(one) for one in stack(storage, how.ghost)]
+    group = None
+    if how.memcg != "disabled":
+        # The swappiness is set first, because with v1 a new group inherits it.
+        swap.swappiness = how.swappiness
+        group = swap.memcg.create("workload", **files)
+        swap.set_memcg_policy(how.policy)
+    contents = {name: getattr(how, name) for name in CONTENTS}
+    runner = Runner(swap, lambda _process: group, **contents)
+    zswap_at_peak = _run_steps(runner, swap, work, how, progress)
+    broken = _broken_invariant(swap)
+    told = COUNTERS + front_counters(how.ghost, how.zswap)
+    stats, usage = _figures(swap, group, told)
+    for device in devices:
+        swap.swapoff(device)
+    return AccessReplay(
+        broken_invariant=broken,
+        workload=work.name,
+        switches=swap.switches,
+        memory_pages=swap.memory_pages,
+        oom_kills=runner.oom_kills,
+        memory_peak_bytes=_peak(usage, "memory_watermark_pages"),
+        swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
+        zswap_at_peak=zswap_at_peak,
+        zswap_ratio=zswap_ratio(zswap_at_peak),
+        counters={name: stats[name] for name in told if name in stats},
+        memory_events={name: usage[f"events_{name}"] for name in MEMORY_EVENTS if usage},
+        swap_events={name: usage[f"swap_events_{name}"] for name in SWAP_EVENTS if usage},
+        machine=report.machine(),
+        **_described(how),
+        **_per_access(runner.totals),
+    )
+
+
+def _run_steps(
+    runner: Runner,
+    swap: Swap,
+    work: Workload,
+    how: AccessRun,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, int]:
+    """Runs the workload to its end; returns the figures of zswap at its peak."""
+    zswap_at_peak: dict[str, int] = {}
+
+    def tell(done: int) -> None:
+        if how.zswap is not None:
+            now = swap.zswap.stats()
+            if now["stored_pages"] >= zswap_at_peak.get("stored_pages", 0):
+                zswap_at_peak.update(now)
+        if progress is not None:
+            progress(done, work.nr_accesses)
+
+    runner.run(work.steps, tell)
+    runner.exit_all()
+    return zswap_at_peak
+
+
+def _described(how: AccessRun) -> dict[str, Any]:
+    """Returns the parts of a description that its result repeats, in the form of JSON."""
+    limits = {name: _limit(getattr(how, name)) for name in LIMITS}
+    return limits | {
+        "storage": None if how.storage is None else repr(how.storage),
+        "ghost": None if how.ghost is None else repr(how.ghost),
+        "zswap": None if how.zswap is None else str(zswap_options(how.zswap)["compressor"]),
+        "zswap_options": None if how.zswap is None else zswap_options(how.zswap),
+        "memcg": how.memcg,
+        "swappiness": how.swappiness,
+        "policy": None
+        if how.policy is None
+        else f"{type(how.policy).__module__}:{type(how.policy).__qualname__}",
+        **{name: getattr(how, name) for name in CONTENTS},
+    }
+
+
+def _per_access(totals: dict[str, int]) -> dict[str, Any]:
+    """Returns the totals with the CPU time by access."""
+    counts: dict[str, Any] = {name: total for name, total in totals.items() if name != "cpu_ns"}
+    return counts | {"ns_per_access": totals["cpu_ns"] / max(totals["accesses"], 1)}
+
+
+def replay_over_limits(
+    workload: str | os.PathLike[str] | Accesses | Workload,
+    memory_max: Sequence[str | int | None],
+    *,
+    make_storage: Callable[[], Storage | None] = lambda: None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[AccessOptions],
+) -> LimitSweep:
+    """Replays page accesses once for each of several limits on memory.
+
+    Args:
+        workload: As for `replay_accesses`; it is made once.
+        memory_max: The limits, each as for `replay_accesses`.
+        make_storage: Returns the storage of the next run.
+        progress: Called with accesses done and accesses in all, over all runs.
+        **options: The other attributes of `AccessRun`, without ``memory_max``.
+
+    Returns:
+        One result a limit.
+
+    Raises:
+        InvalidArgumentError: EINVAL; no limit, or as `replay_accesses`.
+    """
+    if not memory_max:
+        raise invalid("0 limits are under the least, 1")
+    work = workload_of(workload, options.get("seed", DEFAULT_SEED))
+    runs: list[AccessReplay] = []
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(len(runs) * total + done, len(memory_max) * total)
+
+    for limit in memory_max:
+        storage = make_storage()
+        runs.append(
+            run(AccessRun(**{**options, "workload": work, "storage": storage, "memory_max": limit}), tell)
+        )
+    return LimitSweep(tuple(runs))
+
+
+def workload_of(workload: str | os.PathLike[str] | Accesses | Workload, seed: int = DEFAULT_SEED) -> Workload:
+    """Returns the workload that is meant.
+
+    Args:
+        workload: As for `replay_accesses`.
+        seed: Of a workload that is made up.
+
+    Returns:
+        The workload.
+
+    Raises:
+        InvalidArgumentError: EINVAL; no such workload.
+    """
+    if isinstance(workload, Workload):
+        return workload
+    if isinstance(workload, Accesses):
+        return recorded(workload)
+    return load(workload, seed=seed) if workload in WORKLOADS else load(workload)
+
+
+def default_size_pages(work: Workload) -> int:
+    """Returns the size of a device with room for twice the pages that live at one time, in whole clusters.
+
+    Args:
+        work: The workload.
+
+    Returns:
+        Slots, header included.
+    """
+    return -(-2 * work.peak_pages // SWAPFILE_CLUSTER) * SWAPFILE_CLUSTER
+
+
+def _limit(limit: str | int | None) -> int | str:
+    return MAX if limit is None or limit == MAX else parse_size(limit)
+
+
+def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | str]:
+    """Returns the files of a group that make up the limits."""
+    given = {name: limit for name, value in limits.items() if (limit := _limit(value)) != MAX}
+    if memcg == "disabled" and given:
+        raise invalid(f"memcg disabled knows no limits, not {', '.join(given)}")
+    if memcg != "v1":
+        return given
+    memory, swap = given.get("memory_max"), given.get("swap_max")
+    if "memory_high" in given:
+        raise invalid(f"memory_high {given['memory_high']} is for memcg v2, v1 has no such file")
+    if swap is not None and memory is None:
+        raise invalid(f"swap_max {swap} of memcg v1 needs memory_max: the limit is on both together")
+    files = {} if memory is None else {"memory_limit_in_bytes": memory}
+    if isinstance(memory, int) and isinstance(swap, int):
+        files["memory_memsw_limit_in_bytes"] = memory + swap
+    return files
+
+
+def _figures(
+    swap: Swap, group: MemCgroup | None, wanted: tuple[str, ...]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Returns counters by kernel name, the group's where it has them, and its usage and events."""
+    if group is None:
+        return swap.stats(), {}
+    of_group = {name: value for name, value in group.stat_local().items() if name in wanted}
+    return swap.stats() | of_group, group.counters()
+
+
+def _peak(usage: dict[str, int], *names: str) -> int | None:
+    pages = next((usage[name] for name in names if name in usage), None)
+    return None if pages is None else pages * PAGE_SIZE
+
+
+def _broken_invariant(swap: Swap) -> str | None:
+    """Proves every invariant; returns what does not hold where that is what people want to see."""
+    try:
+        swap.check()
+    except InvariantError as error:
+        if swap.switches["rfc_literal"] == "off":
+            raise
+        return str(error)
+    return None

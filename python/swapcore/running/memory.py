@@ -1,0 +1,121 @@
+"""Measurement of the bytes that each way of swapping takes for its slots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swapcore import report
+from swapcore._core import MAX_ORDER, PAGE_SIZE, SWAPFILE_CLUSTER, Swap
+from swapcore.exceptions import invalid
+from swapcore.results.memory import CONFIGURATIONS, PUBLISHED, USED_PERCENT, MemoryReport, MemoryUse
+from swapcore.size import PAGES_MAX, parse_size
+from swapcore.storage import Ghost
+from swapcore.storage.null import Null
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from swapcore._core import SwapDevice
+
+
+def measure(
+    size: str | int = "32G",
+    configurations: tuple[str, ...] = tuple(CONFIGURATIONS),
+    *,
+    owner_store: str = "shadow",
+    progress: Callable[[int, int], None] | None = None,
+) -> MemoryReport:
+    """Fills devices and counts what it takes to know where pages are.
+
+    Args:
+        size: Of the slots to fill, with unit or in bytes; a multiple of 8M: each step is whole clusters.
+        configurations: Names in `CONFIGURATIONS`.
+        owner_store: See `Swap.switches`.
+        progress: Called with folios swapped out and folios in all.
+
+    Returns:
+        Bytes at each step.
+
+    Raises:
+        InvalidArgumentError: EINVAL; a size that is none, too large or no such multiple, or an unknown name.
+    """
+    step_pages = (len(USED_PERCENT) - 1) * SWAPFILE_CLUSTER
+    size_pages = parse_size(size) // PAGE_SIZE
+    if not 0 < size_pages <= PAGES_MAX - SWAPFILE_CLUSTER or size_pages % step_pages:
+        raise invalid(
+            f"size {size!r} is not a multiple of {report.format_size(step_pages * PAGE_SIZE)} "
+            f"up to {PAGES_MAX - SWAPFILE_CLUSTER} pages"
+        )
+    for name in configurations:
+        if name not in CONFIGURATIONS:
+            raise invalid(f"configuration {name!r} is none of {', '.join(CONFIGURATIONS)}")
+    nr_folios = size_pages // SWAPFILE_CLUSTER
+    uses: list[MemoryUse] = []
+    for name in configurations:
+        done = len(uses) * nr_folios
+
+        def tell(more: int, done: int = done) -> None:
+            if progress is not None:
+                progress(done + more, len(configurations) * nr_folios)
+
+        uses.append(_measure(name, size_pages, owner_store, tell))
+    return MemoryReport(
+        size_bytes=size_pages * PAGE_SIZE,
+        owner_store=owner_store,
+        used_percent=USED_PERCENT,
+        uses=tuple(uses),
+        published=PUBLISHED,
+    )
+
+
+def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int], None]) -> MemoryUse:
+    configuration = CONFIGURATIONS[name]
+    switches = {"owner_store": owner_store}
+    swap = Swap(switches=switches, zswap="lz4" if configuration.has_zswap else None)
+    # The header's cluster cannot have a run that fills it.
+    pages = size_pages + SWAPFILE_CLUSTER
+    devices: list[SwapDevice] = []
+    if configuration.has_ghost:
+        devices.append(swap.swapon(Ghost(pages, virtual_table=configuration.has_virtual_table)))
+    if configuration.has_device:
+        devices.append(swap.swapon(Null(pages=pages)))
+    # Zeros are marked where nothing takes pages.
+    data = b"x" if configuration.has_device or configuration.has_zswap else None
+    group = swap.memcg.create("group")
+    used_slots, parts, nr_out = [], [], 0
+    for percent in USED_PERCENT:
+        while nr_out * SWAPFILE_CLUSTER * 100 < size_pages * percent:
+            swap.swap_out(swap.folio(MAX_ORDER, data=data, memcg=group))
+            nr_out += 1
+            tell(nr_out)
+        used_slots.append(nr_out * SWAPFILE_CLUSTER)
+        parts.append(_parts(swap, devices))
+    totals = tuple(sum(step.values()) for step in parts)
+    words = [_words(step) for step in parts]
+    return MemoryUse(
+        configuration=name,
+        about=configuration.about,
+        used_slots=tuple(used_slots),
+        parts=tuple(parts),
+        total_bytes=totals,
+        bytes_per_slot=tuple(
+            total / used if used else None for total, used in zip(totals, used_slots, strict=True)
+        ),
+        table_bytes_per_slot=tuple(
+            (word - words[0]) / used if used else None for word, used in zip(words, used_slots, strict=True)
+        ),
+    )
+
+
+_PARTS = ("static_bytes", "index_bytes", "table_bytes", "virtual_table_bytes", "owner_bytes", "extend_bytes")
+"""Bytes of a device that are told; released tables kept for reuse are not in use."""
+
+
+def _parts(swap: Swap, devices: list[SwapDevice]) -> dict[str, int]:
+    memories = [device.memory() for device in devices]
+    parts = {name: sum(memory[name] for memory in memories) for name in _PARTS}
+    return parts | {"zswap_map_bytes": swap.memory()["zswap_map_bytes"]}
+
+
+def _words(parts: dict[str, int]) -> int:
+    return parts["table_bytes"] + parts["virtual_table_bytes"] + parts["owner_bytes"]

@@ -1,0 +1,45 @@
+"""Measurement of the bytes that an owner store takes."""
+
+from __future__ import annotations
+
+from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Swap
+from swapcore.results.owners import NR_CLUSTERS, OwnerMemory
+from swapcore.storage.null import Null
+
+OWNER_STORES = ("shadow", "array", "cluster_table", "trampoline")
+"""The values of the switch ``owner_store``."""
+
+
+def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
+    """Turns a device on that keeps no data, fills some clusters, and counts.
+
+    Args:
+        owner_store: One of `OWNER_STORES`.
+        size: Of the device, in bytes or as text.
+
+    Returns:
+        What is counted.
+
+    Raises:
+        InvalidArgumentError: EINVAL, an unknown store or a bad size.
+    """
+    swap = Swap(switches={"owner_store": owner_store})
+    device = swap.swapon(Null(size))
+    empty = device.memory()
+    group = swap.memcg.create("group")
+    # Folios, so that the slots have an owner; those of another cluster than the header's.
+    folios = [swap.folio(9, memcg=group) for _ in range(NR_CLUSTERS)]
+    for folio in folios:
+        swap.swap_out(folio)
+    full = device.memory()
+    owners = full["owner_bytes"] - empty["owner_bytes"]
+    tables = full["table_bytes"] - empty["table_bytes"]
+    nr_slots = NR_CLUSTERS * SWAPFILE_CLUSTER
+    static = empty["owner_static_bytes"]
+    return OwnerMemory(
+        owner_store=owner_store,
+        size_bytes=device.max_pages * PAGE_SIZE,
+        static_bytes=static,
+        bytes_per_used_cluster=owners // NR_CLUSTERS,
+        bytes_per_used_slot=(tables + owners) / nr_slots,
+    )

@@ -1,0 +1,141 @@
+"""Runs saved results again: a result's JSON holds the complete description of its run."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swapcore.exceptions import invalid
+from swapcore.results.accesses import AccessReplay, LimitSweep
+from swapcore.storage import File, Ghost, Null, Ram, Zram
+from swapcore.storage.zswap import Zswap
+
+from .accesses import CONTENTS, LIMITS, AccessRun
+from .accesses import run as run_accesses
+from .compare import compare
+from .folios import FolioRun
+from .folios import run as run_folios
+
+if TYPE_CHECKING:
+    import os
+
+    from swapcore.policy import MemcgHooks
+    from swapcore.results.comparison import Comparison
+    from swapcore.results.folios import FolioReplay
+
+    from .stacks import Storage
+
+__all__ = ["rerun"]
+
+_DEVICES = {kind.__name__: kind for kind in (Null, Ram, Zram, File, Ghost)}
+
+
+def rerun(
+    saved: str | os.PathLike[str] | dict[str, Any],
+) -> Comparison | FolioReplay | AccessReplay | LimitSweep:
+    """Runs a saved result again; its counters and its placement are equal, its times are new.
+
+    Args:
+        saved: The path of a JSON file, or the parsed JSON, of any result of `compare`, `replay`,
+            `replay_accesses` or
+            `replay_over_limits`.
+
+    Returns:
+        A new result of the same class.
+
+    Raises:
+        InvalidArgumentError: EINVAL; no such result, a workload that was an object, a storage in a
+            file that is gone, or
+            hooks that cannot be made without arguments.
+        OSError: The file cannot be read.
+    """
+    data = saved if isinstance(saved, dict) else json.loads(Path(saved).read_text(encoding="utf-8"))
+    match data:
+        case {"runs": [*runs]}:
+            return LimitSweep(tuple(_accesses(one) for one in runs))
+        case {"results": [*results], "trace": str(trace)}:
+            return compare(
+                trace,
+                [one["strategy"] for one in results],
+                rounds=data["rounds"],
+                size_pages=data["size_pages"],
+                seed=data["seed"],
+            )
+        case {"read_percent": _}:
+            return _folios(data)
+        case {"workload": _, "accesses": _}:
+            return _accesses(data)
+    raise invalid("the JSON is no result of compare, replay, replay_accesses or replay_over_limits")
+
+
+def _folios(data: dict[str, Any]) -> FolioReplay:
+    options = {
+        name: data[name] for name in ("zero_percent", "random_percent", "read_percent", "is_verified", "seed")
+    }
+    how = FolioRun(
+        trace=data["trace"],
+        storage=_device(data["storage"]),
+        ghost=_ghost(data["ghost"]),
+        zswap=_zswap(data["zswap_options"]),
+        memory=data["memory_pages"],
+        **options,
+    )
+    return run_folios(how)
+
+
+def _accesses(data: dict[str, Any]) -> AccessReplay:
+    options = {name: data[name] for name in (*LIMITS, *CONTENTS, "swappiness", "switches", "memcg")}
+    how = AccessRun(
+        workload=data["workload"],
+        storage=_device(data["storage"]),
+        ghost=_ghost(data["ghost"]),
+        zswap=_zswap(data["zswap_options"]),
+        memory=data["memory_pages"],
+        policy=_policy(data["policy"]),
+        **options,
+    )
+    return run_accesses(how)
+
+
+def _device(shown: str | None) -> Storage | None:
+    """Makes a storage from its representation, which is a call with literal arguments."""
+    if shown is None:
+        return None
+    try:
+        call = ast.parse(shown, mode="eval").body
+        assert isinstance(call, ast.Call)  # noqa: S101 - narrows the type, and the error below tells
+        assert isinstance(call.func, ast.Name)  # noqa: S101
+        kind = _DEVICES[call.func.id]
+        args = [ast.literal_eval(arg) for arg in call.args]
+        keywords = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (AssertionError, KeyError, SyntaxError, ValueError):
+        raise invalid(f"the storage {shown} cannot be made again from its description") from None
+    if kind is File and not Path(args[0]).exists():
+        raise invalid(f"the storage {shown} cannot be opened again: the file is gone")
+    return kind(*args, **keywords)
+
+
+def _ghost(shown: str | None) -> Ghost | None:
+    ghost = _device(shown)
+    if ghost is not None and not isinstance(ghost, Ghost):
+        raise invalid(f"{shown} is no ghost")
+    return ghost
+
+
+def _zswap(options: dict[str, Any] | None) -> Zswap | None:
+    return None if options is None else Zswap(**options)
+
+
+def _policy(name: str | None) -> MemcgHooks | None:
+    """Makes hooks from the name of their class."""
+    if name is None:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        hooks: MemcgHooks = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise invalid(f"the hooks {name} cannot be made again: {error}") from error
+    return hooks
