@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers.places import ROOT
+from helpers.python_layers import Package
 from helpers.rust_layers import Crate, code_of, receiver_of, use_paths
 
 CORE = Crate.read(
@@ -22,6 +23,8 @@ CORE = Crate.read(
     # Methods of vectors, iterators, paths and other types outside the crate.
     foreign_names=frozenset({"resize", "path"}),
 )
+
+PACKAGE = Package.read(ROOT / "python/swapcore")
 
 # The one call upward: a full zswap and reclaim have pages written back by a room above them.
 TRAITS_FILLED_ABOVE = {"ZswapShrinker"}
@@ -68,6 +71,14 @@ def test_types_in_several_rooms_are_known() -> None:
 
 def test_method_names_are_unique_among_rooms() -> None:
     assert CORE.shared_names == SHARED_NAMES
+
+
+def test_every_python_module_has_its_layer() -> None:
+    assert PACKAGE.stated == PACKAGE.modules
+
+
+def test_no_python_import_goes_upward() -> None:
+    assert not PACKAGE.upward(), "\n".join(map(str, PACKAGE.upward()))
 
 
 # The test of the test: each sort of upward call, seeded into the real sources, is found.
@@ -119,6 +130,17 @@ def test_a_second_trait_filled_from_above_is_found() -> None:
 def test_a_new_duplicate_of_a_method_name_is_found() -> None:
     seeded = CORE.with_line("table/entry.rs", "impl Shadow { fn end_operation(&self) {} }")
     assert seeded.shared_names == SHARED_NAMES | {"end_operation"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import swapcore.{0}", "from swapcore.{0} import x", "from .{0} import x", "from . import {0}"],
+)
+@pytest.mark.parametrize("place", ["{0}", "def f():\n    {0}", "if TYPE_CHECKING:\n    {0}"])
+def test_a_seeded_upward_import_is_found(line: str, place: str) -> None:
+    lowest, highest = PACKAGE.layers[0][0], PACKAGE.layers[-1][0]
+    seeded = PACKAGE.with_line(f"{lowest}.py", place.format(line.format(highest)))
+    assert [upward.called for upward in seeded.upward()] == [highest]
 
 
 def test_use_groups_are_taken_apart() -> None:

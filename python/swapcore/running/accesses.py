@@ -37,6 +37,7 @@ __all__ = [
     "AccessOptions",
     "AccessRun",
     "Runner",
+    "SweepOptions",
     "default_size_pages",
     "replay_accesses",
     "replay_over_limits",
@@ -209,13 +210,12 @@ class AccessRun:
     seed: int = DEFAULT_SEED
 
 
-class AccessOptions(TypedDict, total=False):
-    """Options of `replay_accesses`: the attributes of `AccessRun` after the first two."""
+class SweepOptions(TypedDict, total=False):
+    """Options of `replay_over_limits`: the attributes of `AccessRun` that all its runs share."""
 
     ghost: Ghost | None
     zswap: Zswap | str | None
     memory: str | int
-    memory_max: str | int | None
     memory_high: str | int | None
     swap_max: str | int | None
     swappiness: int
@@ -226,6 +226,12 @@ class AccessOptions(TypedDict, total=False):
     random_percent: float
     is_verified: bool
     seed: int
+
+
+class AccessOptions(SweepOptions, total=False):
+    """Options of `replay_accesses`: the attributes of `AccessRun` after the first two."""
+
+    memory_max: str | int | None
 
 
 def replay_accesses(
@@ -363,7 +369,7 @@ def replay_over_limits(
     *,
     make_storage: Callable[[], Storage | None] = lambda: None,
     progress: Callable[[int, int], None] | None = None,
-    **options: Unpack[AccessOptions],
+    **options: Unpack[SweepOptions],
 ) -> LimitSweep:
     """Replays page accesses once for each of several limits on memory.
 
@@ -391,9 +397,7 @@ def replay_over_limits(
 
     for limit in memory_max:
         storage = make_storage()
-        runs.append(
-            run(AccessRun(**{**options, "workload": work, "storage": storage, "memory_max": limit}), tell)
-        )
+        runs.append(run(AccessRun(workload=work, storage=storage, memory_max=limit, **options), tell))
     return LimitSweep(tuple(runs))
 
 

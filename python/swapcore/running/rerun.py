@@ -115,6 +115,9 @@ def _device(shown: str | None) -> Storage | None:
         raise invalid(f"the storage {shown} cannot be made again from its description") from None
     if kind is File and not Path(args[0]).exists():
         raise invalid(f"the storage {shown} cannot be opened again: the file is gone")
+    if kind is Ghost:
+        # A ghost takes its size in slots as its first argument.
+        args.append(keywords.pop("pages"))
     return kind(*args, **keywords)
 
 
