@@ -11,7 +11,7 @@ import pytest
 import swapcore as sc
 from swapcore.cli import main
 from swapcore.results.folios import FolioReplay
-from swapcore.running import stacks
+from swapcore.running import folios, stacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,7 +192,7 @@ def test_json_has_every_figure(small_path: str, capsys: Capture) -> None:
         False,
         50,
     )
-    assert set(stacks.COUNTERS) <= set(data["counters"])
+    assert set(folios.COUNTERS) <= set(data["counters"])
     assert any(name.startswith("hugepages-64kB.swpout") for name in data["counters"])
     assert isinstance(data["compression_ratio"], float)
     assert data["machine"]["swapcore"] == sc.__version__
