@@ -9,7 +9,7 @@ use swapcore::machine::device::SwpFlags;
 use swapcore::storage::spec::Visibility;
 use swapcore::table::EntryKind;
 
-use crate::errors::Result;
+use crate::border::errors::Result;
 use crate::storage::Storage;
 
 /// A device that is turned on. Kernel: `struct swap_info_struct`.

@@ -2,17 +2,17 @@
 
 use std::ffi::{CStr, c_int, c_void};
 
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use swapcore::{CpuId, FolioFlags, FolioHandle, FolioViewHandle, SwapError};
 
-use crate::entry::SwpEntry;
-use crate::errors::Result;
+use crate::border::buffer::bytes_of;
+use crate::border::errors::Result;
+use crate::border::number;
 use crate::memcg::MemCgroup;
-use crate::number;
+use crate::slots::entry::SwpEntry;
 
 const FORMAT: &CStr = c"B";
 
@@ -220,7 +220,7 @@ impl Folio {
         if view.is_null() {
             return Err(PyBufferError::new_err("no view to fill in"));
         }
-        let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::errors::Error::Core(error)))?;
+        let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::border::errors::Error::Core(error)))?;
         let (address, len_bytes) = shared.as_raw();
         let shape = [len_bytes as ffi::Py_ssize_t, 1];
         let export = Box::new(Export { view: shared, shape });
@@ -274,14 +274,4 @@ impl Folio {
             Err(_) => format!("<Folio of order {order}, gone>"),
         }
     }
-}
-
-/// Copies the bytes of any buffer.
-pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    if let Ok(buffer) = PyBuffer::<u8>::get(data) {
-        return buffer.to_vec(py);
-    }
-    // Of another item type: its bytes as they lie in memory.
-    let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
-    PyBuffer::<u8>::get(&bytes)?.to_vec(py)
 }

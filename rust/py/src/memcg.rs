@@ -11,9 +11,9 @@ use swapcore::base::types::CssId;
 use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, MemcgEvent, MemcgStat, RefaultRule};
 use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
 
-use crate::convert;
-use crate::errors::Result;
-use crate::policy::detached;
+use crate::border::calls::detached;
+use crate::border::convert;
+use crate::border::errors::Result;
 
 /// One memory cgroup. Kernel: `struct mem_cgroup`.
 #[pyclass(frozen, module = "swapcore")]

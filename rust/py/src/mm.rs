@@ -9,16 +9,15 @@ use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::{CpuId, FolioFlags, Order, Orders, SwapError};
 
-use crate::arrays::page_numbers;
-use crate::batch::Signals;
-use crate::convert;
+use crate::border::buffer::{bytes_of, page_numbers};
+use crate::border::calls::detached;
+use crate::border::convert;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
+use crate::border::signals::Signals;
 use crate::device::SwapDevice;
-use crate::entry::SwpEntry;
-use crate::errors::{Error, Result};
-use crate::folio::bytes_of;
 use crate::memcg::MemCgroup;
-use crate::number;
-use crate::policy::detached;
+use crate::slots::entry::SwpEntry;
 
 /// Bytes copied between two looks for signals.
 const PIECE_BYTES: usize = 1 << 18;

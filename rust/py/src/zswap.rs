@@ -7,11 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 
-use crate::convert::{self, EntryArg};
-use crate::errors::Result;
+use crate::border::calls::detached;
+use crate::border::convert;
+use crate::border::errors::Result;
+use crate::border::number;
 use crate::memcg::MemCgroup;
-use crate::number;
-use crate::policy::detached;
+use crate::slots::args::EntryArg;
 
 /// What a subsystem is made with: the name of a compressor, or an object with every parameter.
 pub(crate) struct ZswapArg(pub(crate) ZswapOptions);

@@ -6,12 +6,12 @@ use pyo3::types::PyDict;
 use swapcore::readahead::Vpn;
 use swapcore::workload::replay::AccessReplay;
 
-use crate::arrays::native;
-use crate::batch::Progress;
-use crate::errors::Result;
+use crate::border::buffer::native;
+use crate::border::calls::watched;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::border::signals::Progress;
 use crate::mm::Mm;
-use crate::number;
-use crate::policy::watched;
 
 /// A list of page accesses, checked once and ready to replay.
 #[pyclass(frozen, module = "swapcore")]

@@ -5,13 +5,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swapcore::workload::replay::{Columns, FolioReplay, FolioReport, Report};
 
-use crate::arrays::native;
-use crate::batch::Progress;
-use crate::errors::Result;
-use crate::number;
-use crate::policy::watched;
-use crate::strategy::Strategy;
+use crate::border::buffer::native;
+use crate::border::calls::watched;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::border::signals::Progress;
 use crate::swap::Swap;
+use crate::workload::strategy::Strategy;
 
 /// A recorded list of swap operations, checked once and ready to replay.
 #[pyclass(frozen, module = "swapcore")]

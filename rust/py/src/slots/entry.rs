@@ -5,9 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 use swapcore::Order;
 
-use crate::convert;
-use crate::errors::Result;
-use crate::number;
+use crate::border::convert;
+use crate::border::errors::Result;
+use crate::border::number;
 
 /// One swap slot, or the first of an aligned run of ``1 << order`` slots.
 ///

@@ -7,8 +7,8 @@ use pyo3::types::PyDict;
 use swapcore::workload::stress::StressSpec;
 use swapcore::{Profile, SwapError};
 
-use crate::errors::{Error, Result};
-use crate::number;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
 
 /// Hammers one subsystem from Rust threads, then drains it and proves that nothing was lost.
 #[pyfunction]

@@ -1,5 +1,8 @@
 //! `Storage`: where the pages of a device go.
 
+pub(crate) mod argument;
+pub(crate) mod header;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,8 +16,8 @@ use swapcore::storage::{
     ZramOptions,
 };
 
-use crate::errors::Result;
-use crate::number;
+use crate::border::errors::Result;
+use crate::border::number;
 
 /// A place for page contents, that `Swap.swapon` turns into a device.
 #[pyclass(frozen, module = "swapcore")]

@@ -8,10 +8,11 @@ use pyo3::types::PyDict;
 use swapcore::workload::strategy::StrategyMemory;
 use swapcore::{CpuId, Order, SwapError, SwpOffset};
 
-use crate::arrays::{EntriesArg, SwapBatch};
-use crate::convert;
-use crate::errors::{Error, Result};
-use crate::number;
+use crate::border::convert;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
+use crate::slots::args::EntriesArg;
+use crate::slots::batch::SwapBatch;
 
 /// A strategy written in Python, as the core's trait.
 struct Wrapped {

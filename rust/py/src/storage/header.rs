@@ -5,8 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::storage::header::SwapHeader;
 
-use crate::errors::Result;
-use crate::number;
+use crate::border::errors::Result;
+use crate::border::number;
 
 /// Reads a SWAPSPACE2 header page.
 #[pyfunction]
