@@ -134,13 +134,17 @@ class Storage:
     def pages(self) -> int:
         """Size in slots, header included."""
     @property
-    def bad_pages(self) -> list[int]: ...
+    def bad_pages(self) -> list[int]:
+        """Slots that are never handed out."""
     @property
-    def is_rotational(self) -> bool: ...
+    def is_rotational(self) -> bool:
+        """Seeks cost: one allocation position for all CPUs."""
     @property
-    def is_block_device(self) -> bool: ...
+    def is_block_device(self) -> bool:
+        """A block device, as opposed to a regular file."""
     @property
-    def can_discard(self) -> bool: ...
+    def can_discard(self) -> bool:
+        """Takes discards."""
     @property
     def is_synchronous(self) -> bool:
         """As fast as memory: no readahead, and swap-in gives the slot up."""
@@ -222,9 +226,11 @@ class Folio:
     def uptodate(self) -> bool:
         """The data is what it should be."""
     @property
-    def active(self) -> bool: ...
+    def active(self) -> bool:
+        """On the active list."""
     @property
-    def workingset(self) -> bool: ...
+    def workingset(self) -> bool:
+        """Part of the working set."""
     def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
         """Copies bytes out (default: to the end). Errors: EINVAL beyond the folio; EBUSY views are out."""
     def write(self, data: Buffer, offset_bytes: int = 0) -> None:
@@ -236,9 +242,11 @@ class Folio:
     def pfn(self) -> int | None:
         """The number that table entries hold for this folio while it is in the swap cache, else None."""
     @property
-    def order(self) -> int: ...
+    def order(self) -> int:
+        """log2 of the pages."""
     @property
-    def nr_pages(self) -> int: ...
+    def nr_pages(self) -> int:
+        """Pages of the folio."""
     @property
     def entry(self) -> SwpEntry | None:
         """The first slot this folio owns in the swap cache, the slot it went to once this handle swapped it out, or None."""
@@ -248,8 +256,11 @@ class Folio:
     locked: bool
     """Somebody holds the folio lock. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
+    """Under write to its device."""
     mapped: bool
+    """Mapped by some page table; setting it maps the folio through this handle, or unmaps it."""
     dirty: bool
+    """Differs from what the device has. Clearing it says that its slots have the data; if they do not, it is lost."""
 
 @final
 class MemCgroup:
@@ -260,13 +271,19 @@ class MemCgroup:
     """
 
     name: Final[str]
+    """The name it was made with; "" for root."""
     path: Final[str]
+    """The names from root down."""
     parent: Final[MemCgroup | None]
+    """The group above; None for root."""
     files: Final[list[str]]
+    """Names of the files the group has."""
     @property
-    def children(self) -> list[MemCgroup]: ...
+    def children(self) -> list[MemCgroup]:
+        """The groups right below that are online, in the order they were made."""
     @property
-    def is_online(self) -> bool: ...
+    def is_online(self) -> bool:
+        """Made and not removed."""
     def create(self, name: str, **files: str | int) -> MemCgroup:
         """Makes a group below, with ``files`` written, such as ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
         ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
@@ -346,7 +363,8 @@ class SwapDevice:
     Kernel: `struct swap_info_struct`."""
 
     @property
-    def type(self) -> int: ...
+    def type(self) -> int:
+        """The swap type (device number)."""
     @property
     def kind(self) -> str:
         """What ``/proc/swaps`` shows as its type: ``partition``, ``file`` or ``ghost``."""
@@ -357,7 +375,8 @@ class SwapDevice:
     def is_virtual(self) -> bool:
         """A ghost whose slots know where their pages lie."""
     @property
-    def prio(self) -> int: ...
+    def prio(self) -> int:
+        """The priority."""
     @property
     def pages(self) -> int:
         """Usable slots: no header, no bad page."""
@@ -365,7 +384,8 @@ class SwapDevice:
     def max_pages(self) -> int:
         """Size in slots, header included."""
     @property
-    def inuse_pages(self) -> int: ...
+    def inuse_pages(self) -> int:
+        """Slots in use."""
     @property
     def flags(self) -> list[str]:
         """Names of the SWP_* flags that are set."""
@@ -402,9 +422,11 @@ class Swap:
         ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` the name of a
         compressor or a `swapcore.Zswap`, None: off until it is turned on."""
     @property
-    def nr_cpus(self) -> int: ...
+    def nr_cpus(self) -> int:
+        """CPUs of the subsystem."""
     @property
-    def profile(self) -> str: ...
+    def profile(self) -> str:
+        """The profile that was asked for."""
     @property
     def switches(self) -> dict[str, str]:
         """Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
@@ -418,7 +440,8 @@ class Swap:
     def nr_swap_pages(self) -> int:
         """Free slots of all enabled devices."""
     @property
-    def total_swap_pages(self) -> int: ...
+    def total_swap_pages(self) -> int:
+        """Usable slots of all enabled devices."""
     @property
     def nr_swapcache_pages(self) -> int:
         """Slots whose table entry is a folio."""

@@ -18,15 +18,20 @@ class Trace:
 
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
-    def nr_ops(self) -> int: ...
+    def nr_ops(self) -> int:
+        """Operations."""
     @property
-    def nr_allocations(self) -> int: ...
+    def nr_allocations(self) -> int:
+        """Allocations among them."""
     @property
-    def nr_cpus(self) -> int: ...
+    def nr_cpus(self) -> int:
+        """CPUs that operations name."""
     @property
-    def peak_pages(self) -> int: ...
+    def peak_pages(self) -> int:
+        """Most pages in use at one time."""
     @property
-    def allocations_by_order(self) -> dict[int, int]: ...
+    def allocations_by_order(self) -> dict[int, int]:
+        """Allocations by order; orders without any are left out."""
     def replay_folios(
         self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
         read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
@@ -67,9 +72,11 @@ class Accesses:
 
     def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
     @property
-    def nr_accesses(self) -> int: ...
+    def nr_accesses(self) -> int:
+        """Accesses in the list."""
     @property
-    def nr_writes(self) -> int: ...
+    def nr_writes(self) -> int:
+        """Those that write."""
     @property
     def nr_pages(self) -> int:
         """Pages that are accessed at all."""
@@ -108,15 +115,19 @@ class Strategy:
         """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`. Errors: EINVAL bad
         size or ``max_order``. What a method raises is raised by the call, or the replay, that led to it."""
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name shown in tables."""
     @property
-    def max_order(self) -> int: ...
+    def max_order(self) -> int:
+        """The largest order it serves."""
     def alloc(self, order: int = 0, cpu: int = 0) -> int:
         """Returns the first slot of a run, or -1 when there is no room."""
     def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
         """Frees ``nr`` slots from ``slot`` on (a part of a run is allowed)."""
-    def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch: ...
-    def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None: ...
+    def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch:
+        """Hands out up to n runs in one call; stops at the first failure."""
+    def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None:
+        """Frees every run of a batch."""
     def memory(self) -> dict[str, int]:
         """Returns ``static_bytes`` and ``dynamic_bytes``."""
 

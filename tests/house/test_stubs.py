@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
-from swapcore import _core
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,25 +45,3 @@ def test_package_tells_type_checkers_that_it_is_typed() -> None:
     assert files("swapcore").joinpath("py.typed").is_file()
     for stub in ("_core.pyi", "_core_replay.pyi"):
         assert files("swapcore").joinpath(stub).is_file()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Accesses",
-        "Folio",
-        "Storage",
-        "Strategy",
-        "Swap",
-        "SwapBatch",
-        "SwapDevice",
-        "SwpEntry",
-        "Trace",
-        "ZswapHandle",
-    ],
-)
-def test_every_public_member_says_at_run_time_what_it_is(name: str) -> None:
-    cls = getattr(_core, name)
-    members = [member for member in vars(cls) if not member.startswith("_")]
-    assert members
-    assert [member for member in members if not getattr(cls, member).__doc__] == []

@@ -13,6 +13,12 @@
 //! workload
 //! end of layers
 
+/// `stub!(Swap.alloc)` is the docstring that `python/swapcore/_core.pyi` has for that method; `build.rs` reads it there.
+#[macro_use]
+mod stub {
+    include!(concat!(env!("OUT_DIR"), "/stub.rs"));
+}
+
 mod border;
 mod device;
 mod folio;

@@ -11,7 +11,7 @@ use super::entry::SwpEntry;
 
 const FORMAT: &CStr = c"Q";
 
-/// The entries of one `Swap.alloc_batch`, one uint64 a run, as a read-only buffer.
+#[doc = stub!(SwapBatch)]
 #[pyclass(frozen, sequence, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct SwapBatch {
@@ -30,13 +30,13 @@ impl SwapBatch {
 
 #[pymethods]
 impl SwapBatch {
-    /// log2 of the pages of every run in the batch.
+    #[doc = stub!(SwapBatch.order)]
     #[getter]
     fn order(&self) -> u8 {
         self.order.get()
     }
 
-    /// Slots in all runs together.
+    #[doc = stub!(SwapBatch.nr_pages)]
     #[getter]
     fn nr_pages(&self) -> u64 {
         self.entries.len() as u64 * self.order.nr_pages() as u64

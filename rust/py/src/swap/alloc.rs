@@ -57,7 +57,7 @@ impl Swap {
 
 #[pymethods]
 impl Swap {
-    /// Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached).
+    #[doc = stub!(Swap.alloc)]
     #[pyo3(signature = (order = 0, *, cpu = None))]
     fn alloc(
         &self,
@@ -68,7 +68,7 @@ impl Swap {
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc(order)?, order })
     }
 
-    /// Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give.
+    #[doc = stub!(Swap.alloc_batch)]
     #[pyo3(signature = (n, order = 0, *, cpu = None))]
     fn alloc_batch(
         &self,
@@ -92,7 +92,7 @@ impl Swap {
         Ok(SwapBatch::new(entries, order))
     }
 
-    /// Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero.
+    #[doc = stub!(Swap.free)]
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
     fn free(
         &self,
@@ -103,7 +103,7 @@ impl Swap {
         Ok(self.on_cpu(cpu)?.put(entry.entry(), entry.nr_pages(nr))?)
     }
 
-    /// The same as `free`, under the kernel's word for it.
+    #[doc = stub!(Swap.put)]
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
     fn put(
         &self,
@@ -114,7 +114,7 @@ impl Swap {
         self.free(entry, nr, cpu)
     }
 
-    /// Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers).
+    #[doc = stub!(Swap.free_batch)]
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
     fn free_batch(
         &self,
@@ -126,7 +126,7 @@ impl Swap {
         self.on_batch(py, &batch, order, cpu, swapcore::Swap::put_batch)
     }
 
-    /// The same as `free_batch`, under the kernel's word for it.
+    #[doc = stub!(Swap.put_batch)]
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
     fn put_batch(
         &self,
@@ -138,7 +138,7 @@ impl Swap {
         self.free_batch(py, batch, order, cpu)
     }
 
-    /// Adds one reference to each of ``nr`` slots (default: the entry's whole run).
+    #[doc = stub!(Swap.dup)]
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
     fn dup(
         &self,
@@ -149,7 +149,7 @@ impl Swap {
         Ok(self.on_cpu(cpu)?.dup(entry.entry(), entry.nr_pages(nr))?)
     }
 
-    /// Adds one reference to every slot of every run.
+    #[doc = stub!(Swap.dup_batch)]
     #[pyo3(signature = (batch, *, order = 0, cpu = None))]
     fn dup_batch(
         &self,
@@ -161,7 +161,7 @@ impl Swap {
         self.on_batch(py, &batch, order, cpu, swapcore::Swap::dup_batch)
     }
 
-    /// Hands out one slot of one device for a hibernation image (empty shadow, count 1).
+    #[doc = stub!(Swap.alloc_hibernation)]
     #[pyo3(signature = (device, *, cpu = None))]
     fn alloc_hibernation(
         &self,
@@ -172,7 +172,7 @@ impl Swap {
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(ty)?, order: Order::ZERO })
     }
 
-    /// Gives a hibernation slot back.
+    #[doc = stub!(Swap.free_hibernation)]
     #[pyo3(signature = (entry, *, cpu = None))]
     fn free_hibernation(
         &self,

@@ -32,7 +32,7 @@ pub(super) fn backing_dict<'py>(py: Python<'py>, backing: Backing, nr_pages: u32
 
 #[pymethods]
 impl Swap {
-    /// Says where the page of a slot is, and of how many from it on, at most ``nr`` in its cluster, it is there too.
+    #[doc = stub!(Swap.backing)]
     #[pyo3(signature = (entry, nr = 1))]
     fn backing<'py>(
         &self,
@@ -44,7 +44,7 @@ impl Swap {
         backing_dict(py, backing, nr_pages)
     }
 
-    /// Gives the virtual slots of a cached folio a run of slots of another device, which is returned.
+    #[doc = stub!(Swap.folio_realloc_swap)]
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_realloc_swap(
         &self,
@@ -58,7 +58,7 @@ impl Swap {
         Ok(SwpEntry { entry, order: folio.order() })
     }
 
-    /// Moves the page behind a virtual slot, with those of its folio, to another device; returns what became of it.
+    #[doc = stub!(Swap.move_backing)]
     #[pyo3(signature = (entry, device, *, cpu = None))]
     fn move_backing(
         &self,

@@ -14,7 +14,7 @@ use crate::slots::entry::SwpEntry;
 
 #[pymethods]
 impl Swap {
-    /// Gives a folio its slots, charges them and dirties it: entries hold the folio, count 0.
+    #[doc = stub!(Swap.folio_alloc_swap)]
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_alloc_swap(
         &self,
@@ -28,7 +28,7 @@ impl Swap {
         Ok(SwpEntry { entry, order: folio.order() })
     }
 
-    /// Adds one reference to all slots of a cached folio, or to that of one page.
+    #[doc = stub!(Swap.folio_dup_swap)]
     #[pyo3(signature = (folio, page = None))]
     fn folio_dup_swap(
         &self,
@@ -39,7 +39,7 @@ impl Swap {
         Ok(folio.get().folio.with(|folio| on_cpu.folio_dup_swap(folio.folio(), page))?)
     }
 
-    /// Takes one reference from all slots of a cached folio, or from one; never frees.
+    #[doc = stub!(Swap.folio_put_swap)]
     #[pyo3(signature = (folio, page = None))]
     fn folio_put_swap(
         &self,
@@ -50,13 +50,13 @@ impl Swap {
         Ok(folio.get().folio.with(|folio| on_cpu.folio_put_swap(folio.folio(), page))?)
     }
 
-    /// Puts an uncached folio over swapped-out slots (swap-in).
+    #[doc = stub!(Swap.swap_cache_add_folio)]
     fn swap_cache_add_folio(&self, folio: &Bound<'_, Folio>, entry: EntryArg<'_>) -> Result<()> {
         let mut on_cpu = self.on_cpu(None)?;
         Ok(folio.get().folio.with(|folio| on_cpu.swap_cache_add_folio(folio.folio(), entry.entry()))?)
     }
 
-    /// Takes a folio out of the cache; slots without references are freed.
+    #[doc = stub!(Swap.swap_cache_del_folio)]
     #[pyo3(signature = (folio, *, cpu = None))]
     fn swap_cache_del_folio(
         &self,
@@ -67,7 +67,7 @@ impl Swap {
         Ok(folio.get().folio.with(|folio| on_cpu.swap_cache_del_folio(folio.folio(), Shadow::default()))?)
     }
 
-    /// Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did.
+    #[doc = stub!(Swap.folio_free_swap)]
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_free_swap(
         &self,
@@ -78,13 +78,13 @@ impl Swap {
         Ok(folio.get().folio.with(|folio| on_cpu.folio_free_swap(folio.folio()))?)
     }
 
-    /// Returns the folio that caches a slot, or None.
+    #[doc = stub!(Swap.folio_at)]
     fn folio_at(&self, entry: EntryArg<'_>) -> Result<Option<Folio>> {
         let folio = self.on_cpu(None)?.swap_cache_get_folio(entry.entry())?;
         Ok(folio.map(|folio| FolioHandle::unmapped(&self.swap, folio)).transpose()?.map(Folio::new))
     }
 
-    /// Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all were looked at.
+    #[doc = stub!(Swap.shrink_swap_cache)]
     #[pyo3(signature = (nr_pages = None, *, cpu = None))]
     fn shrink_swap_cache(
         &self,

@@ -15,19 +15,19 @@ use crate::storage::argument::StorageArg;
 
 #[pymethods]
 impl Swap {
-    /// The devices that are on, in the order they are tried (the avail list, then the full ones by type).
+    #[doc = stub!(Swap.devices)]
     #[getter]
     fn devices(&self) -> Vec<SwapDevice> {
         self.swap.devices().iter().map(|device| self.handle(device)).collect()
     }
 
-    /// Devices with room that have a place for pages: 0 turns writeback of zswap off.
+    #[doc = stub!(Swap.nr_real_swapfiles)]
     #[getter]
     fn nr_real_swapfiles(&self) -> u64 {
         self.swap.nr_real_swapfiles()
     }
 
-    /// Gives a device without pages another size; returns ``max_pages``, its size, and ``limit_pages``, where allocation ends.
+    #[doc = stub!(Swap.resize)]
     fn resize<'py>(
         &self,
         py: Python<'py>,
@@ -42,8 +42,7 @@ impl Swap {
         Ok(sizes)
     }
 
-    /// Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Ghost`, `Faulty` or `Null`; ``priority`` is
-    /// 0..=32767, or None for the profile's default rule; ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``.
+    #[doc = stub!(Swap.swapon)]
     #[pyo3(signature = (storage, *, priority = None, discard = None))]
     fn swapon(
         &self,
@@ -57,12 +56,7 @@ impl Swap {
         Ok(self.handle(&device))
     }
 
-    /// Turns a device off.
-    ///
-    /// ``unuse(entry, count)`` is called, with no lock held, for every slot that still has references and must give all
-    /// ``count`` of them back: by `swap_in`, `put`, or for an address space ``lambda entry, count: mm.unuse(device)``. It is
-    /// called again for slots that are still in use, up to 16 times. None gives references of a `Null` device back itself;
-    /// any other device with references is `SwapBusyError` then, and stays on.
+    #[doc = stub!(Swap.swapoff)]
     #[pyo3(signature = (device, unuse = None))]
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
         let device = self.own(device.get())?;

@@ -46,8 +46,7 @@ impl Swap {
 
 #[pymethods]
 impl Swap {
-    /// Makes a folio with ``data`` and zeros behind it, charged to ``memcg`` (None: root): dirty, up to date, unlocked, not
-    /// mapped, not cached.
+    #[doc = stub!(Swap.folio)]
     #[pyo3(signature = (order = 0, data = None, *, memcg = None, cpu = None))]
     fn folio(
         &self,
@@ -69,7 +68,7 @@ impl Swap {
         Ok(Folio::new(folio))
     }
 
-    /// Swaps a folio out: slots, unmap, zero check, write, and its memory is free.
+    #[doc = stub!(Swap.swap_out)]
     #[pyo3(signature = (folio, *, cpu = None))]
     fn swap_out(
         &self,
@@ -89,7 +88,7 @@ impl Swap {
         Err(Error::Python(error))
     }
 
-    /// Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
+    #[doc = stub!(Swap.swap_in)]
     #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None, memcg = None))]
     fn swap_in(
         &self,
@@ -115,7 +114,7 @@ impl Swap {
         }
     }
 
-    /// Swaps many folios out in one detached call.
+    #[doc = stub!(Swap.swap_out_batch)]
     #[pyo3(signature = (folios, *, cpu = None))]
     fn swap_out_batch(
         &self,
@@ -140,7 +139,7 @@ impl Swap {
         })
     }
 
-    /// Swaps every run of every entry in, in order, as few folios as work out.
+    #[doc = stub!(Swap.swap_in_batch)]
     #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None, memcg = None))]
     fn swap_in_batch(
         &self,
@@ -173,7 +172,7 @@ impl Swap {
         }
     }
 
-    /// Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then.
+    #[doc = stub!(Swap.folio_split)]
     #[pyo3(signature = (folio, order = 0, *, cpu = None))]
     fn folio_split(
         &self,
@@ -185,7 +184,7 @@ impl Swap {
         Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
     }
 
-    /// Moves a folio's content to other memory; the handle is empty then.
+    #[doc = stub!(Swap.folio_migrate)]
     #[pyo3(signature = (folio, *, cpu = None))]
     fn folio_migrate(
         &self,
@@ -196,19 +195,19 @@ impl Swap {
         Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
     }
 
-    /// Pages that folios may have together.
+    #[doc = stub!(Swap.memory_pages)]
     #[getter]
     fn memory_pages(&self) -> u64 {
         self.swap.memory_of_folios().nr_pages()
     }
 
-    /// Pages that folios have now.
+    #[doc = stub!(Swap.nr_used_pages)]
     #[getter]
     fn nr_used_pages(&self) -> u64 {
         self.swap.memory_of_folios().nr_used_pages()
     }
 
-    /// log2 of the largest readahead window in pages, 0..=31; settable. Kernel: ``vm.page-cluster``.
+    #[doc = stub!(Swap.page_cluster)]
     #[getter]
     fn page_cluster(&self) -> u32 {
         self.swap.readahead().page_cluster()
@@ -219,7 +218,7 @@ impl Swap {
         Ok(self.swap.readahead().set_page_cluster(page_cluster)?)
     }
 
-    /// Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped.
+    #[doc = stub!(Swap.swap_cluster_readahead)]
     #[pyo3(signature = (entry, *, cpu = None))]
     fn swap_cluster_readahead(
         &self,

@@ -16,13 +16,13 @@ use crate::slots::args::EntryArg;
 
 #[pymethods]
 impl Swap {
-    /// The root of the memory cgroups; EINVAL while memcg is disabled.
+    #[doc = stub!(Swap.memcg)]
     #[getter]
     fn memcg(&self) -> Result<MemCgroup> {
         MemCgroup::root(&self.swap)
     }
 
-    /// How readily anonymous pages are reclaimed, 0..=200; on v1 root's. Kernel: ``vm.swappiness``.
+    #[doc = stub!(Swap.swappiness)]
     #[getter]
     fn swappiness(&self) -> Result<u8> {
         Ok(self.swap.swappiness()?)
@@ -33,21 +33,19 @@ impl Swap {
         Ok(self.swap.set_swappiness(swappiness)?)
     }
 
-    /// Hangs the hooks of an object in, in the place of those there are; None takes them away.
+    #[doc = stub!(Swap.set_memcg_policy)]
     fn set_memcg_policy(&self, policy: Option<&Bound<'_, PyAny>>) -> Result<()> {
         let hooks = policy.map(|policy| Hooks::new(&self.swap, policy)).transpose()?;
         self.swap.set_policy(hooks.map(|hooks| Arc::new(hooks) as Arc<dyn MemcgPolicy>));
         Ok(())
     }
 
-    /// Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the owner
-    /// store keeps it beside the entry.
+    #[doc = stub!(Swap.slot_owner)]
     fn slot_owner(&self, entry: EntryArg<'_>) -> Result<u16> {
         Ok(self.swap.slot_owner_id(entry.entry())?.0)
     }
 
-    /// Returns, for each slot of a group that is swapped out, the pages evicted or activated since it went (uint64, native
-    /// order, for ``np.frombuffer``).
+    #[doc = stub!(Swap.swap_ages)]
     fn swap_ages<'py>(&self, py: Python<'py>, group: &Bound<'_, MemCgroup>) -> Result<Bound<'py, PyBytes>> {
         let css = MemCgroup::css_of(Some(group), &self.swap)?;
         bytes_of_words(py, &py.detach(|| self.swap.swap_ages(css))?)

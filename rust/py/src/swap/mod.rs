@@ -25,14 +25,7 @@ use crate::memcg::MemCgroup;
 use crate::mm::Mm;
 use crate::zswap::{ZswapArg, ZswapHandle};
 
-/// One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
-///
-/// ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work
-/// run right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single
-/// choices of the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together, used as it
-/// is written; ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
-/// a compressor, a `swapcore.Zswap`, or None for no zswap until it is turned on. ``cpu`` arguments mean the CPU whose hints and local lock are used;
-/// None is this thread's own number.
+#[doc = stub!(Swap)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Swap {
@@ -108,21 +101,19 @@ impl Swap {
         Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
     }
 
-    /// CPUs of the subsystem.
+    #[doc = stub!(Swap.nr_cpus)]
     #[getter]
     fn nr_cpus(&self) -> usize {
         self.swap.nr_cpus()
     }
 
-    /// The profile that was asked for.
+    #[doc = stub!(Swap.profile)]
     #[getter]
     fn profile(&self) -> &'static str {
         self.swap.profile().name()
     }
 
-    /// Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
-    /// (``leave``/``relocate``), ``sync_discard`` (``avail``/``active``), ``free_order`` (``ascending``/``columns``),
-    /// ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``).
+    #[doc = stub!(Swap.switches)]
     #[getter]
     fn switches<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let words = PyDict::new(py);
@@ -130,48 +121,48 @@ impl Swap {
         Ok(words)
     }
 
-    /// Free slots of all enabled devices.
+    #[doc = stub!(Swap.nr_swap_pages)]
     #[getter]
     fn nr_swap_pages(&self) -> i64 {
         self.swap.nr_swap_pages()
     }
 
-    /// Usable slots of all enabled devices.
+    #[doc = stub!(Swap.total_swap_pages)]
     #[getter]
     fn total_swap_pages(&self) -> u64 {
         self.swap.total_swap_pages()
     }
 
-    /// Slots whose table entry is a folio.
+    #[doc = stub!(Swap.nr_swapcache_pages)]
     #[getter]
     fn nr_swapcache_pages(&self) -> u64 {
         self.swap.nr_swapcache_pages()
     }
 
-    /// True when less than half of all slots are free: ``nr_swap_pages * 2 < total_swap_pages``.
+    #[doc = stub!(Swap.vm_swap_full)]
     #[getter]
     fn vm_swap_full(&self) -> bool {
         self.swap.vm_swap_full()
     }
 
-    /// Compressed memory in front of the devices.
+    #[doc = stub!(Swap.zswap)]
     #[getter]
     fn zswap(&self) -> ZswapHandle {
         ZswapHandle::new(self.swap.clone())
     }
 
-    /// Makes an empty address space of a task in ``memcg`` (None: root).
+    #[doc = stub!(Swap.mm)]
     #[pyo3(signature = (memcg = None))]
     fn mm(&self, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Mm> {
         Mm::new(&self.swap, MemCgroup::css_of(memcg, &self.swap)?)
     }
 
-    /// Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released.
+    #[doc = stub!(Swap.run_workers)]
     fn run_workers(&self, py: Python<'_>) -> u64 {
         py.detach(|| self.swap.run_workers())
     }
 
-    /// Proves every invariant with all CPUs stopped; raises `InvariantError` naming the first broken one.
+    #[doc = stub!(Swap.check)]
     fn check(&self, py: Python<'_>) -> Result<()> {
         Ok(py.detach(|| self.swap.check())?)
     }

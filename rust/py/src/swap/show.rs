@@ -91,9 +91,7 @@ fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> R
 
 #[pymethods]
 impl Swap {
-    /// Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
-    /// ``pfn`` (None unless cached) of one slot, a snapshot; of a ``pointer`` also ``owner`` and ``cache_only``, of a slot of a
-    /// virtual device also ``backing``.
+    #[doc = stub!(Swap.lookup)]
     fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>) -> Result<Bound<'py, PyDict>> {
         let entry = entry.entry();
         let mut on_cpu = self.on_cpu(None)?;
@@ -112,7 +110,7 @@ impl Swap {
         Ok(slot)
     }
 
-    /// Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``).
+    #[doc = stub!(Swap.lookup_many)]
     fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyBytes>> {
         let entries = entries.entries();
         let look = || {
@@ -124,12 +122,12 @@ impl Swap {
         bytes_of_words(py, &words)
     }
 
-    /// Returns the reference count of one slot, extend table included.
+    #[doc = stub!(Swap.swap_count)]
     fn swap_count(&self, entry: EntryArg<'_>) -> Result<u32> {
         Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
     }
 
-    /// Returns the zero mark of a slot and how many slots from it on, at most ``nr_max`` within its cluster, share it.
+    #[doc = stub!(Swap.zero_batch)]
     fn zero_batch(
         &self,
         entry: EntryArg<'_>,
@@ -138,37 +136,30 @@ impl Swap {
         Ok(self.on_cpu(None)?.zero_batch(entry.entry(), nr_max)?)
     }
 
-    /// Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none.
+    #[doc = stub!(Swap.record_events)]
     fn record_events(&self, #[pyo3(from_py_with = number::nr_records)] capacity: usize) -> Result<()> {
         Ok(self.swap.record_events(capacity)?)
     }
 
-    /// Takes the records of all CPUs, by time, as columns for ``np.frombuffer``: ``time_ns`` u8, ``entry`` u8 (0 for none),
-    /// ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2, ``errno`` i4; and ``nr_lost``.
-    ///
-    /// Kinds: ``swap_out`` written, ``swap_out_zero`` marked as zeros, ``swap_out_fallback`` no run for a large folio,
-    /// ``write_error``, ``swap_in`` read, ``swap_in_zero``, ``swap_in_fallback`` a large order given up, ``read_error``,
-    /// ``readahead_hit`` a page read ahead was wanted, ``evict`` a folio left memory.
+    #[doc = stub!(Swap.take_events)]
     fn take_events<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let (records, nr_lost) = py.detach(|| self.swap.take_events());
         events_dict(py, &records, nr_lost)
     }
 
-    /// Returns counters under kernel names where the kernel has one (``thp_swpout_fallback``,
-    /// ``hugepages-64kB.swpout_fallback``, ...).
+    #[doc = stub!(Swap.stats)]
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let stats = PyDict::new(py);
         self.swap.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
         Ok(stats)
     }
 
-    /// Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
-    /// ``folio_header_bytes``, ``memcg_bytes``, ``zswap_entry_bytes`` and ``zswap_map_bytes``.
+    #[doc = stub!(Swap.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         all_memory_dict(py, &self.swap)
     }
 
-    /// Returns the state that decides placement.
+    #[doc = stub!(Swap.dump)]
     fn dump<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let dump = PyDict::new(py);
         let devices: Result<Vec<_>> = self.swap.dump_devices().iter().map(|device| device_dict(py, device)).collect();
