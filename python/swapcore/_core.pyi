@@ -285,14 +285,15 @@ class MemCgroup:
     def is_online(self) -> bool:
         """Made and not removed."""
     def create(self, name: str, **files: str | int) -> MemCgroup:
-        """Makes a group below, with ``files`` written, such as ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
+        """Makes a group below. Keywords are files to write, with underscores for dots, ``memory_`` in front or not, such as
+        ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
         ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
     def remove(self) -> None:
-        """Takes the group offline. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
+        """Takes the group offline; what is charged to it lives on. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
     def read(self, file: str) -> str:
-        """Returns the text of a file. Errors: ENOENT; EINVAL it can only be written."""
+        """Returns the text of a file, also of a removed group. Errors: ENOENT; EINVAL it can only be written."""
     def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to a file. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
+        """Writes to a file; ``nonblock`` sets a limit without a reclaim of the pages over it. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
     def counters(self) -> dict[str, int]:
         """Returns the exact counters in pages, references and local events, also of a removed group."""
     def stat_local(self) -> dict[str, int]:
@@ -301,8 +302,13 @@ class MemCgroup:
         self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
         refault: str | None = None
     ) -> None:
-        """Sets what groups made later inherit: ``dead_owner`` a word of ``dead_swapin``, ``devices`` the swap types allowed, best
-        first, ``refault`` ``activate`` or ``never``. Kernel: none."""
+        """Sets the group's policy table, which decides without a call of a hook; a group made below it from now on copies it,
+        and groups that exist keep theirs.
+
+        ``allow_swap`` False keeps the group's pages in memory, ``dead_owner`` is a word of ``dead_swapin`` (None: that of the
+        subsystem), ``devices`` the swap types allowed, best first (None: all), ``refault`` ``activate`` or ``never`` (None: the
+        working-set rule). Errors: EINVAL an unknown word, an empty list, a device that is off, or a rule that the owner
+        store cannot keep; ENODEV removed. Kernel: none."""
     def __getattr__(self, name: str, /) -> Any: ...  # noqa: ANN401
     def __setattr__(self, name: str, value: str | int, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
@@ -318,9 +324,9 @@ class Mm:
     def mmap(
         self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
     ) -> int:
-        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
+        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512; times `PAGE_SIZE` it is an address.
 
-        ``orders`` is the mask of folio orders a swap-in may use (None: single pages), ``anon_order`` the order of folios
+        ``orders`` is the mask of folio orders, bit k for order k, that a swap-in may use (None: single pages), ``anon_order`` the order of folios
         that a first touch makes where they fit; pages that are locked stay in memory; an armed userfaultfd means single
         pages. Errors: EINVAL. Kernel: `mmap` of anonymous memory."""
     def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
@@ -404,23 +410,25 @@ class SwapDevice:
         """Returns one column per property of every cluster, of a ghost those that exist, in index order: ``index`` (u4),
         ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``."""
     def slots(self) -> bytes:
-        """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. Takes every CPU's lock."""
+        """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. A snapshot that takes no lock: slots
+        that change meanwhile are seen before or after the change."""
 
 @final
 class Swap:
     """One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 
-    ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``; ``switches`` overrides single choices of it. ``workers``
-    is ``inline`` (reclaim_work and discard_work run right after what queued them) or ``manual`` (only in `run_workers`)."""
+    ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work run
+    right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single choices of
+    the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together; memory is used as it
+    is written. ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
+    a compressor, a `swapcore.Zswap`, or None for no zswap until it is turned on. ``cpu`` arguments of the methods are the CPU
+    whose hints and local lock are used; None is this thread's own number."""
 
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
         memcg: str = "v2", zswap: str | _ZswapOptions | None = None
-    ) -> Swap:
-        """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
-        ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` the name of a
-        compressor or a `swapcore.Zswap`, None: off until it is turned on."""
+    ) -> Swap: ...
     @property
     def nr_cpus(self) -> int:
         """CPUs of the subsystem."""
@@ -432,7 +440,8 @@ class Swap:
         """Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
         (``leave``/``relocate``), ``sync_discard`` (``avail``/``active``), ``free_order`` (``ascending``/``columns``),
         ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``), ``swapin_check``
-        (``zero_first``/``target_first``), ``owner_store`` (``shadow``/``array``/``cluster_table``/``trampoline``),
+        (``zero_first``/``target_first``), ``ghost_cluster0`` (``listed``/``unlisted``), ``ghost_large_orders``
+        (``allowed``/``refused``), ``owner_store`` (``shadow``/``array``/``cluster_table``/``trampoline``),
         ``dead_swapin`` (``default``/``reparent``/``fault_mm``/``reparent_if_shared``), ``shared_count`` (2..=15),
         ``refault_level`` (``default``/``owner``/``reclaim_root``), ``idonly_refault`` (``skip``/``count``), and ``on``/``off``:
         ``rfc_literal``, ``lru_reparent``, ``memcg_stock``."""
@@ -447,7 +456,8 @@ class Swap:
         """Slots whose table entry is a folio."""
     @property
     def vm_swap_full(self) -> bool:
-        """True when less than half of all slots are free; those of virtual ghosts do not count."""
+        """True when less than half of all slots are free, ``nr_swap_pages * 2 < total_swap_pages``; the slots of virtual ghosts
+        do not count."""
     @property
     def devices(self) -> list[SwapDevice]:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
@@ -463,15 +473,20 @@ class Swap:
     def swapon(
         self, storage: Storage | _HasStorage | _Geometry, *, priority: int | None = None, discard: str | None = None
     ) -> SwapDevice:
-        """Turns a device on and returns it. ``priority`` 0..=32767, or None for the profile's default rule; ``discard``
-        None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
+        """Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Ghost`, `Faulty` or `Null`;
+        ``priority`` is 0..=32767, or None for the profile's default rule; ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
         EPERM all types in use. Kernel: `swapon`."""
     def swapoff(self, device: SwapDevice, unuse: Callable[[SwpEntry, int], None] | None = None) -> None:
-        """Turns a device off. ``unuse(entry, count)`` is called, with no lock held, for every slot that still has
-        references and must give all ``count`` of them back with `put`; None reads the pages back and forgets them.
+        """Turns a device off.
 
-        Errors: ENOENT it is off; EBUSY ``unuse`` left slots in use, or hibernation slots pin it: the device is on
-        again. An exception from ``unuse`` turns the device on again and is raised. Kernel: `swapoff`, `try_to_unuse`."""
+        ``unuse(entry, count)`` is called, with no lock held, for every slot that still has references. ``unuse`` gives all
+        ``count`` of them back, by `swap_in`, by `put`, or for an address space by ``lambda entry, count: mm.unuse(device)``.
+        It is called again for slots that are still in use, up to 16 times. With None, references of a `swapcore.Null` device
+        are dropped, because there is no data behind them; any other device with references stays on.
+
+        Errors: `EntryGoneError` (ENOENT) the device is off; `SwapBusyError` (EBUSY) ``unuse`` is None and the device has data,
+        ``unuse`` left slots in use, or hibernation slots pin the device. After EBUSY, and after an exception of ``unuse``,
+        which is raised, the device is on. Kernel: `swapoff`, `try_to_unuse`."""
     def alloc(self, order: int = 0, *, cpu: int | None = None) -> SwpEntry:
         """Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached). Errors:
         `SwapFullError` (ENOSPC) no run of that order; EINVAL bad order or cpu. Kernel: `folio_alloc_swap` followed by unmap
@@ -507,9 +522,10 @@ class Swap:
         """Gives the virtual slots of a cached folio a run of slots of another device, and returns it; the folio is dirty then.
         Errors: `SwapFullError` no run; `MemoryError` the swap charge was refused; EBUSY; EINVAL not cached. Kernel: the same."""
     def move_backing(self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None) -> str:
-        """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (nobody
-        has the slot any more), ``skipped`` (busy, or not on a device) or ``no_room``. Errors: `SwapIOError`, and it is where it
-        was; `MemoryError`; ENOENT, EINVAL no such slot; ENOSPC the device is a ghost. Kernel: none."""
+        """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (the
+        slot has no reference any more), ``skipped`` (busy, or not on a device) or ``no_room``. Errors: `SwapIOError`, and the
+        page is where it was; `MemoryError`; ENOENT no such device, or ``device`` is off; EINVAL an entry beyond its device, or
+        ``device`` is a ghost, because a ghost has no place for pages. Kernel: none."""
     def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
         """Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``)."""
     def swap_count(self, entry: SwpEntry | int) -> int:
@@ -612,20 +628,25 @@ class Swap:
     @swappiness.setter
     def swappiness(self, swappiness: int) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
-        """Hangs the hooks of an object in (see `swapcore.policy.MemcgPolicy`); None takes them away. What a hook raises, the
-        call raises that led to it, once it is done (`swap_in` with the folio in its ``folios``). Hooks that refer to the subsystem keep it until they are
-        taken away."""
+        """Sets the object whose hooks are called (see `swapcore.policy.MemcgPolicy`), in the place of the one before; None
+        removes it. An exception of a hook is raised, once it is done, by the call that led to the hook (by `swap_in` with the
+        folio in its ``folios``). Hooks that refer to the subsystem keep it until they are removed."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the
         owner store keeps it beside the entry."""
     def swap_ages(self, group: MemCgroup) -> bytes:
-        """Returns, for each slot of a group that was evicted, the pages evicted or activated since (uint64, native order)."""
+        """Returns, for each slot of a group that is swapped out, the pages evicted or activated since its eviction (uint64,
+        native order, for ``np.frombuffer``)."""
     def record_events(self, capacity: int) -> None:
         """Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none."""
     def take_events(self) -> dict[str, Any]:
         """Takes the records of all CPUs, by time, as columns for ``np.frombuffer`` (native byte order): ``time_ns`` u8
         (monotonic clock), ``entry`` u8 (0 for none), ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2,
-        ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out. Kernel: tracepoints."""
+        ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out.
+
+        Kinds: ``swap_out`` written, ``swap_out_zero`` marked as zeros, ``swap_out_fallback`` no run for a large folio,
+        ``write_error``, ``swap_in`` read, ``swap_in_zero``, ``swap_in_fallback`` a large order given up, ``read_error``,
+        ``readahead_hit`` a page read ahead was wanted, ``evict`` a folio left memory. Kernel: tracepoints."""
     def run_workers(self) -> int:
         """Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released."""
     def check(self) -> None:
@@ -641,20 +662,23 @@ class Swap:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes
         head first, ``nonfull``/``frag`` dicts from order to such a list (empty ones left out) and ``next`` the rotating
-        device's positions by order. ``hints``: by CPU ``{order: (type, offset)}``. ``avail``: types in the order tried."""
+        device's positions by order. ``hints``: by CPU ``{order: (type, offset)}``.
+        ``virtual_hints``: the same into virtual devices, by CPU ``{order: (type, offset)}``. ``avail``: types in the order tried."""
 
 @final
 class ZswapHandle:
-    """Compressed memory in front of all devices, `Swap.zswap`; its parameters can be set. Kernel: `mm/zswap.c`."""
+    """Compressed memory in front of all devices, `Swap.zswap`; its parameters can be set. Kernel: `mm/zswap.c`, its module
+    parameters and debugfs files."""
 
     enabled: bool
     """Takes pages; what is in stays in until it is read, freed or written back."""
     compressor: str
-    """Of pages stored from now on: ``lz4``, or ``zstd`` where the build has it."""
+    """The compressor of pages stored from now on: ``lz4``, or ``zstd`` where the build has it. Stored pages stay in the pool of
+    the compressor before."""
     max_pool_percent: int
-    """Most of ``Swap(memory_pages=...)`` that compressed pages may have, 0 to 100."""
+    """Most of ``Swap(memory_pages=...)`` that compressed pages may have, in percent, 0 to 100."""
     accept_threshold_percent: int
-    """Once full, nothing is taken until the pools have shrunk to this part of the most, 0 to 100."""
+    """Once full, nothing is taken until the pools have shrunk to this part of the most, in percent, 0 to 100."""
     shrinker_enabled: bool
     """Writes cold pages back when memory runs out, before the pools are full."""
     def stats(self) -> dict[str, int]:
@@ -666,7 +690,8 @@ class ZswapHandle:
         self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
         seed: int = 0
     ) -> None:
-        """Replaces the failures to inject, each with a probability; no arguments: no more of them. Errors: EINVAL."""
+        """Replaces the failures to inject, each with a probability; no arguments: no more of them. Equal seeds and
+        equal calls fail alike. Errors: EINVAL."""
     def writeback(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Writes the page of one slot to a device and drops it here. Errors: EEXIST it is cached; ENOENT it is not here;
         `MemoryError` no memory, or no slot behind it; EINVAL a ghost without a table; `SwapIOError`. Kernel:
