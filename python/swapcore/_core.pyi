@@ -6,11 +6,25 @@ the life of the thread. Counts are pages (4 KiB) unless a name says bytes.
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol, final
+from typing import Protocol, final
 
 from typing_extensions import Buffer
 
-# A part of the core, in a file of its own for length.
+# Parts of the core, in files of their own for length.
+from ._core_dicts import (
+    BackingInfo,
+    ClusterColumns,
+    DeviceMemory,
+    EventColumns,
+    PageoutCounts,
+    PoolInfo,
+    ResizedPages,
+    SlotInfo,
+    SubsystemMemory,
+    SubsystemState,
+    SwapHeader,
+)
+from ._core_memcg import MemCgroup
 from ._core_replay import Accesses, Strategy, Trace, stress
 
 __all__ = [
@@ -43,7 +57,7 @@ MAX_SWAPFILES: int
 is_debug_build: bool
 
 class _Geometry(Protocol):
-    """What `Swap.swapon` reads from a description without data, such as `swapcore.Null`."""
+    """The attributes of a description without data, such as `swapcore.Null`, for `Swap.swapon`."""
 
     @property
     def pages(self) -> int: ...
@@ -57,7 +71,7 @@ class _Geometry(Protocol):
     def can_discard(self) -> bool: ...
 
 class _ZswapOptions(Protocol):
-    """What `Swap` reads from `swapcore.Zswap`."""
+    """The attributes of `swapcore.Zswap`, for `Swap`."""
 
     @property
     def compressor(self) -> str: ...
@@ -71,7 +85,7 @@ class _ZswapOptions(Protocol):
     def shrinker_enabled(self) -> bool: ...
 
 class _HasStorage(Protocol):
-    """What `Swap.swapon` reads from `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Ghost`, `swapcore.Faulty`."""
+    """The attribute of `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Ghost` and `swapcore.Faulty`, for `Swap.swapon`."""
 
     @property
     def storage(self) -> Storage: ...
@@ -88,7 +102,7 @@ class Storage:
     def zram(
         pages: int, *, algorithm: str = "lz4", level: int | None = None, mem_limit_bytes: int | None = None
     ) -> Storage:
-        """Compressed memory for ``pages`` slots. Errors: EINVAL unknown algorithm (the message lists those this build has)
+        """Compressed memory for ``pages`` slots. Errors: EINVAL unknown algorithm (the message lists the algorithms of this build)
         or bad level. Kernel: `zram`."""
     @staticmethod
     def file(
@@ -205,7 +219,7 @@ class Folio:
     """Pages with data, in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
 
     Made by `Swap.folio` and `Swap.swap_in`. A handle has one reference to the folio and, when ``mapped``, maps it as one
-    page table would; dropping the handle unmaps it and frees what nobody else has. Two handles are equal when they are of
+    page table would; dropping the handle unmaps it and frees pages that have no other reference. Two handles are equal when they are of
     one folio. ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable; they mark it
     dirty and, while they live, keep it in memory: swap-out raises `SwapBusyError`. Once it is swapped out, split or
     migrated through this handle, all but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError`."""
@@ -254,66 +268,13 @@ class Folio:
     def memcg(self) -> MemCgroup | None:
         """The group that is charged for the folio."""
     locked: bool
-    """Somebody holds the folio lock. Setting it takes or frees the lock on behalf of this object."""
+    """The folio lock is held. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
     """Under write to its device."""
     mapped: bool
     """Mapped by some page table; setting it maps the folio through this handle, or unmaps it."""
     dirty: bool
     """Differs from what the device has. Clearing it says that its slots have the data; if they do not, it is lost."""
-
-@final
-class MemCgroup:
-    """One memory cgroup, made by `create` from `Swap.memcg`; it keeps its group alive, not online. Kernel: `struct mem_cgroup`.
-
-    Each file is an attribute, dots as underscores: ``group.memory_max = "1G"``; a number reads as an int, ``key value`` lines
-    as a dict, anything else (``"max"``) as a str. Writing raises the kernel's errno.
-    """
-
-    name: Final[str]
-    """The name it was made with; "" for root."""
-    path: Final[str]
-    """The names from root down."""
-    parent: Final[MemCgroup | None]
-    """The group above; None for root."""
-    files: Final[list[str]]
-    """Names of the files the group has."""
-    @property
-    def children(self) -> list[MemCgroup]:
-        """The groups right below that are online, in the order they were made."""
-    @property
-    def is_online(self) -> bool:
-        """Made and not removed."""
-    def create(self, name: str, **files: str | int) -> MemCgroup:
-        """Makes a group below. Keywords are files to write, with underscores for dots, ``memory_`` in front or not, such as
-        ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
-        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
-    def remove(self) -> None:
-        """Takes the group offline; what is charged to it lives on. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
-    def read(self, file: str) -> str:
-        """Returns the text of a file, also of a removed group. Errors: ENOENT; EINVAL it can only be written."""
-    def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to a file; ``nonblock`` sets a limit without a reclaim of the pages over it. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
-    def counters(self) -> dict[str, int]:
-        """Returns the exact counters in pages, references and local events, also of a removed group."""
-    def stat_local(self) -> dict[str, int]:
-        """Returns the keys of ``memory.stat`` with the group's own part."""
-    def set_policy(
-        self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
-        refault: str | None = None
-    ) -> None:
-        """Sets the group's policy table, which decides without a call of a hook; a group made below it from now on copies it,
-        and groups that exist keep theirs.
-
-        ``allow_swap`` False keeps the group's pages in memory, ``dead_owner`` is a word of ``dead_swapin`` (None: that of the
-        subsystem), ``devices`` the swap types allowed, best first (None: all), ``refault`` ``activate`` or ``never`` (None: the
-        working-set rule). Errors: EINVAL an unknown word, an empty list, a device that is off, or a rule that the owner
-        store cannot keep; ENODEV removed. Kernel: none."""
-    def __getattr__(self, name: str, /) -> Any: ...  # noqa: ANN401
-    def __setattr__(self, name: str, value: str | int, /) -> None: ...
-    def __delattr__(self, name: str, /) -> None: ...
-    def __eq__(self, other: object, /) -> bool: ...
-    def __hash__(self) -> int: ...
 
 @final
 class Mm:
@@ -333,15 +294,15 @@ class Mm:
         """Copies bytes out, faulting pages in. Errors: EFAULT not mapped; `SwapIOError` a page cannot be read, and stays
         swapped out; `MemoryError`."""
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
-        """Copies bytes in, faulting pages in and copying those that are shared. Errors: as `read`; what comes before the
-        failing page is written."""
+        """Copies bytes in, faulting pages in and copying shared pages. Errors: as `read`; the bytes before the failing page are
+        written."""
     def touch_pages(
         self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
     ) -> None:
         """Makes pages present, given by their distance from ``first_page`` (uint32 or uint64); those whose byte in ``writes``
         is not 0 are written. Detaches. Errors: as `read`; the pages before the failing one are present."""
-    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> dict[str, int]:
-        """Swaps the pages of a range out in ascending order, those that others map too excepted; large folios go whole, or
+    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutCounts:
+        """Swaps the pages of a range out in ascending order, without pages that other address spaces map too; large folios go whole, or
         are split when there is no run; pages that an earlier call unmapped but could not write are tried again. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
         failure that kept pages in memory, 0 for none). Errors: EFAULT not mapped. Kernel: ``MADV_PAGEOUT``."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
@@ -373,7 +334,7 @@ class SwapDevice:
         """The swap type (device number)."""
     @property
     def kind(self) -> str:
-        """What ``/proc/swaps`` shows as its type: ``partition``, ``file`` or ``ghost``."""
+        """The type that ``/proc/swaps`` shows: ``partition``, ``file`` or ``ghost``."""
     @property
     def visibility(self) -> str | None:
         """How a ghost is shown and counted: ``visible``, ``listed`` or ``hidden``; None for other devices."""
@@ -401,13 +362,13 @@ class SwapDevice:
     @property
     def storage(self) -> Storage | None:
         """Where its pages go; None for a device that keeps metadata only."""
-    def memory(self) -> dict[str, int]:
+    def memory(self) -> DeviceMemory:
         """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
         tables kept for reuse), ``owner_bytes`` (owners of slots of clusters in use), ``owner_static_bytes`` (owners that are
         there from the start, a part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them),
         ``virtual_table_bytes`` (where pages of a ghost lie), ``total_bytes``."""
-    def clusters(self) -> dict[str, bytes]:
-        """Returns one column per property of every cluster, of a ghost those that exist, in index order: ``index`` (u4),
+    def clusters(self) -> ClusterColumns:
+        """Returns one column per property of every cluster (of a ghost, of every cluster that exists), in index order: ``index`` (u4),
         ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``."""
     def slots(self) -> bytes:
         """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. A snapshot that takes no lock: slots
@@ -467,7 +428,7 @@ class Swap:
     @property
     def nr_real_swapfiles(self) -> int:
         """Devices with room that have a place for pages: 0 turns writeback of zswap off."""
-    def resize(self, device: SwapDevice, size: str | int) -> dict[str, int]:
+    def resize(self, device: SwapDevice, size: str | int) -> ResizedPages:
         """Gives a ghost another size: with unit, or in slots; whole clusters. Returns ``max_pages``, its size, and
         ``limit_pages``, where allocation ends: slots in use above it keep a device from shrinking. Errors: EINVAL. Kernel: none."""
     def swapon(
@@ -492,7 +453,7 @@ class Swap:
         `SwapFullError` (ENOSPC) no run of that order; EINVAL bad order or cpu. Kernel: `folio_alloc_swap` followed by unmap
         and removal from the cache."""
     def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give: fewer when there was
+        """Hands out up to ``n`` runs in one call, exactly the runs that ``n`` calls of `alloc` would give: fewer when there was
         no room for more, as it stops at the first failure."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero. Errors:
@@ -510,11 +471,11 @@ class Swap:
         """The same as `free_batch`, under the kernel's word for it."""
     def dup_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Adds one reference to every slot of every run. Errors as `dup`; the runs before the failing one keep theirs."""
-    def lookup(self, entry: SwpEntry | int) -> dict[str, Any]:
+    def lookup(self, entry: SwpEntry | int) -> SlotInfo:
         """Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
         ``pfn`` (None unless cached) of one slot, a snapshot; of a ``pointer`` also its ``owner`` (the virtual slot) and
         ``cache_only``, of a slot of a virtual device also ``backing``. Errors: ENOENT no such device, EINVAL beyond it."""
-    def backing(self, entry: SwpEntry | int, nr: int = 1) -> dict[str, Any]:
+    def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
         """Returns where the page of a slot is: ``type`` (``none``, ``zero``, ``zswap``, ``swapfile``, ``folio``: in memory and
         nowhere else), ``entry`` (the slot of a ``swapfile``, else None) and ``nr_pages``, how many from it on, at most ``nr``
         in its cluster, are there too, on a device in one run. Errors: as `lookup`. Kernel: `vswap_check_backing`."""
@@ -580,14 +541,14 @@ class Swap:
         ``folios`` attribute."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
         """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then. Errors:
-        EINVAL order not smaller; EBUSY somebody else holds it. Kernel: `split_folio_to_order`."""
+        EINVAL order not smaller; EBUSY another handle or view holds it. Kernel: `split_folio_to_order`."""
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
         """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
         Kernel: `migrate_folio`."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
         """Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all (None) were looked at; returns
-        how many are. Clean ones leave their slots as they are, those whose slots nobody refers to give them up, dirty ones
-        stay. Swap-in and `folio` do it by themselves when memory has run out. Kernel: `shrink_folio_list`."""
+        how many are. A clean folio leaves its slots as they are, a folio whose slots have no reference frees them, a dirty folio
+        stays. Swap-in and `folio` do it by themselves when memory has run out. Kernel: `shrink_folio_list`."""
     def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped; None when the
         slot is free or there is no memory. Kernel: `swap_cluster_readahead`."""
@@ -632,14 +593,14 @@ class Swap:
         removes it. An exception of a hook is raised, once it is done, by the call that led to the hook (by `swap_in` with the
         folio in its ``folios``). Hooks that refer to the subsystem keep it until they are removed."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
-        """Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the
+        """Returns the private id of the group that is charged for a slot, 0 for none; of a slot that a folio caches only where the
         owner store keeps it beside the entry."""
     def swap_ages(self, group: MemCgroup) -> bytes:
         """Returns, for each slot of a group that is swapped out, the pages evicted or activated since its eviction (uint64,
         native order, for ``np.frombuffer``)."""
     def record_events(self, capacity: int) -> None:
         """Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none."""
-    def take_events(self) -> dict[str, Any]:
+    def take_events(self) -> EventColumns:
         """Takes the records of all CPUs, by time, as columns for ``np.frombuffer`` (native byte order): ``time_ns`` u8
         (monotonic clock), ``entry`` u8 (0 for none), ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2,
         ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out.
@@ -654,11 +615,11 @@ class Swap:
     def stats(self) -> dict[str, int]:
         """Returns counters under kernel names where the kernel has one (``thp_swpout_fallback``,
         ``hugepages-64kB.swpout_fallback``, ...)."""
-    def memory(self) -> dict[str, int]:
+    def memory(self) -> SubsystemMemory:
         """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
         ``folio_header_bytes`` (64 for each page of memory that a folio ever had), ``memcg_bytes`` (groups and the map of ids),
         ``zswap_entry_bytes`` and ``zswap_map_bytes`` (what finds entries of slots that have no virtual word)."""
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> SubsystemState:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes
         head first, ``nonfull``/``frag`` dicts from order to such a list (empty ones left out) and ``next`` the rotating
@@ -671,7 +632,7 @@ class ZswapHandle:
     parameters and debugfs files."""
 
     enabled: bool
-    """Takes pages; what is in stays in until it is read, freed or written back."""
+    """zswap takes pages. Pages in it stay until they are read, freed or written back, also after it is turned off."""
     compressor: str
     """The compressor of pages stored from now on: ``lz4``, or ``zstd`` where the build has it. Stored pages stay in the pool of
     the compressor before."""
@@ -683,7 +644,7 @@ class ZswapHandle:
     """Writes cold pages back when memory runs out, before the pools are full."""
     def stats(self) -> dict[str, int]:
         """Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events."""
-    def pools(self) -> list[dict[str, Any]]:
+    def pools(self) -> list[PoolInfo]:
         """Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool,
         the one that pages go to first."""
     def set_faults(
@@ -703,7 +664,7 @@ class ZswapHandle:
         """Writes pages of all groups in turn to devices until the pools are down to the threshold; returns how many.
         Kernel: `shrink_worker`."""
 
-def parse_swap_header(page: Buffer) -> dict[str, Any]:
+def parse_swap_header(page: Buffer) -> SwapHeader:
     """Reads a SWAPSPACE2 header page: ``version``, ``last_page``, ``bad_pages``, ``uuid`` (bytes), ``label``.
 
     Errors: EINVAL no signature, bad version, last_page 0, more than 637 bad pages. Either byte order is read."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ._core_dicts import ReplayReport
     from .strategy import Factory, Spec
 
 __all__ = ["DEFAULT_STRATEGIES", "Comparison", "StrategyResult", "compare", "default_size_pages"]
@@ -230,7 +231,7 @@ def compare(
     nr_replays = len(specs) * (rounds + 1)
     nr_done = 0
 
-    def replay(factory: Factory, samples: int) -> dict[str, Any]:
+    def replay(factory: Factory, samples: int) -> ReplayReport:
         nonlocal nr_done
         outcome = loaded.replay(factory(size_pages, loaded.nr_cpus), samples=samples)
         nr_done += 1
@@ -278,7 +279,7 @@ def default_size_pages(trace: Trace) -> int:
     return -(-trace.peak_pages * 10 // (9 * SWAPFILE_CLUSTER)) * SWAPFILE_CLUSTER
 
 
-def _result(name: str, look: dict[str, Any], times: Sequence[float], base: Sequence[float]) -> StrategyResult:
+def _result(name: str, look: ReplayReport, times: Sequence[float], base: Sequence[float]) -> StrategyResult:
     ratios = [time / first for time, first in zip(times, base, strict=True)]
     return StrategyResult(
         strategy=name,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from . import report
 from ._core import MAX_ORDER, PAGE_SIZE, SWAPFILE_CLUSTER, Swap
@@ -285,7 +285,7 @@ _PARTS = ("static_bytes", "index_bytes", "table_bytes", "virtual_table_bytes", "
 
 
 def _parts(swap: Swap, devices: list[SwapDevice]) -> dict[str, int]:
-    memories = [device.memory() for device in devices]
+    memories: list[dict[str, Any]] = [{**device.memory()} for device in devices]
     parts = {name: sum(memory[name] for memory in memories) for name in _PARTS}
     return parts | {"zswap_map_bytes": swap.memory()["zswap_map_bytes"]}
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from . import report
 from ._core import PAGE_SIZE, Swap, Trace
@@ -226,7 +226,7 @@ def replay(
     swap = Swap(nr_cpus=loaded.nr_cpus, zswap=zswap, memory_pages=memory_pages(memory))
     devices = [swap.swapon(one) for one in stack(storage, ghost)]
     is_verified = is_verified and not isinstance(storage, Null)
-    outcome = loaded.replay_folios(
+    counts = loaded.replay_folios(
         swap,
         zero_percent=zero_percent,
         random_percent=random_percent,
@@ -235,6 +235,7 @@ def replay(
         seed=seed,
         progress=None if progress is None else lambda done: progress(done, loaded.nr_ops),
     )
+    outcome: dict[str, Any] = {**counts}
     swap.check()
     stats = swap.stats()
     size_pages = devices[0].max_pages

@@ -5,7 +5,11 @@ use std::path::Path;
 use std::{env, fs, io};
 
 /// The stubs, relative to this crate.
-const STUBS: [&str; 2] = ["../../python/swapcore/_core.pyi", "../../python/swapcore/_core_replay.pyi"];
+const STUBS: [&str; 3] = [
+    "../../python/swapcore/_core.pyi",
+    "../../python/swapcore/_core_memcg.pyi",
+    "../../python/swapcore/_core_replay.pyi",
+];
 const QUOTES: &str = r#"""""#;
 
 /// Writes the macro `stub!`: `stub!(Swap.alloc)` is the docstring of that method. A name without a docstring in the stub

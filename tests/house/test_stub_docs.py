@@ -1,4 +1,4 @@
-"""Facts about the docs of the Python API: the stubs are their one source, and `help` shows what the stubs say."""
+"""Facts about the docs of the Python API: the stubs are their one source, and `help` shows the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 from swapcore import _core
 
-STUBS = ("_core.pyi", "_core_replay.pyi")
+STUBS = ("_core.pyi", "_core_memcg.pyi", "_core_replay.pyi")
 
 # Data, which has no docstring at run time.
 DATA = {"PAGE_SIZE", "SWAPFILE_CLUSTER", "MAX_ORDER", "MAX_SWAPFILES", "is_debug_build", "Strategy.names"}

@@ -17,7 +17,7 @@ use crate::storage::Storage;
 #[derive(Debug)]
 pub(crate) struct SwapDevice {
     pub(crate) swap: Arc<swapcore::Swap>,
-    /// Weak: the memory of a device goes when it is turned off, whoever still has a handle.
+    /// Weak: the memory of a device goes when it is turned off, also while Python has a handle.
     device: Weak<swapcore::SwapDevice>,
     ty: swapcore::SwpType,
 }

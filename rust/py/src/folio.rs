@@ -23,7 +23,7 @@ pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
-/// What a buffer request points to until it is released.
+/// The memory that a buffer view points to until the view is released.
 struct Export {
     view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
@@ -240,7 +240,7 @@ impl Folio {
             obj: slf.clone().into_any().into_ptr(),
         };
         // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. the bytes stay where they are and are
-        // touched by nobody in the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
+        // left alone by the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
         // strides, which are in it. `obj` owns a reference to the folio object until then.
         unsafe { view.write(filled) };
         Ok(())

@@ -14,7 +14,7 @@ use crate::border::number;
 use crate::memcg::MemCgroup;
 use crate::slots::args::EntryArg;
 
-/// What a subsystem is made with: the name of a compressor, or an object with every parameter.
+/// The `zswap` argument of `Swap`: the name of a compressor, or an object with every parameter.
 pub(crate) struct ZswapArg(pub(crate) ZswapOptions);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use super::errors::{Error, Result};
 
 thread_local! {
-    /// What hooks raised, for each call of the binding that this thread is in, the innermost last. A hook runs on the
-    /// thread of the call that led to it, so nobody else's exception can be here.
+    /// The exception of a hook, for each call of the binding that this thread is in, the innermost last. A hook runs on the
+    /// thread of the call that led to it, so every exception here belongs to this thread.
     static CALLS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn keep(py: Python<'_>, error: PyErr) {
         }
         None => Some(error),
     });
-    // Nobody to raise it: a handle was dropped.
+    // No call can raise the exception: the hook ran because a handle was dropped.
     if let Some(error) = left {
         error.write_unraisable(py, None);
     }

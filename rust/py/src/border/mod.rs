@@ -1,4 +1,4 @@
-//! What crosses the border between Python and Rust: numbers, words, buffers, errors, what hooks raise, signals.
+//! The border between Python and Rust: numbers, words, buffers, errors, exceptions of hooks, signals.
 
 pub(crate) mod buffer;
 pub(crate) mod calls;

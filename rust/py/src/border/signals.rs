@@ -1,4 +1,4 @@
-//! Long calls that run detached: looks for signals on the way, and what the caller is told of them.
+//! Long calls that run detached: looks for signals on the way, and the progress function.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ impl Default for Signals {
 }
 
 impl Signals {
-    /// Raises what a signal handler raised, if it is time to look: every 20 ms.
+    /// Looks for signals, every 20 ms, and returns the exception of a signal handler.
     pub(crate) fn check(&mut self) -> Result<()> {
         if has_raised() {
-            // A hook did, and it may have been a signal's: who called has it.
+            // The exception of a hook may be that of a signal handler. The call of the binding raises it.
             return Err(SwapError::Interrupted.into());
         }
         if self.looked.elapsed() < Duration::from_millis(20) {

@@ -11,7 +11,7 @@ use swapcore::{DeviceSpec, Discard};
 use super::Storage;
 use crate::border::number;
 
-/// What `Swap.swapon` takes: a storage, an object that has one, or the description of a device without data.
+/// The first argument of `Swap.swapon`: a storage, an object that has one, or the description of a device without data.
 pub(crate) enum StorageArg {
     /// With a place for data.
     Storage(Arc<dyn SwapStorage>),

@@ -1,4 +1,4 @@
-//! What is behind a virtual slot, and how it is moved.
+//! The place of the page behind a virtual slot, and moves of the page to another place.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

@@ -21,7 +21,7 @@ fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
     ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
 }
 
-/// Raises an error with what was swapped in, whose references nobody else has.
+/// Raises an error with the folios that are swapped in, because the exception is the only way to them.
 fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
     error.value(py).setattr("folios", folios)?;
     Err(error.into())
@@ -81,7 +81,7 @@ impl Swap {
         let (result, raised) = py.detach(|| watched(|| folio.swap_out(cpu)));
         let entry = result.map(|entry| SwpEntry { entry, order: folio.order() });
         let Some(error) = raised else { return Ok(entry?) };
-        // What was done is done: the exception says where the folio is.
+        // The folio is swapped out all the same: the exception says where it is.
         if let Ok(entry) = entry {
             error.value(py).setattr("entry", entry)?;
         }

@@ -1,4 +1,4 @@
-//! What a subsystem shows of itself: slots, records, figures and its whole state, as dicts and columns.
+//! Looks at a subsystem: slots, records, figures and its whole state, as dicts and columns.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
