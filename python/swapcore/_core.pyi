@@ -6,11 +6,25 @@ the life of the thread. Counts are pages (4 KiB) unless a name says bytes.
 
 import builtins
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol, final
+from typing import Protocol, final
 
 from typing_extensions import Buffer
 
-# A part of the core, in a file of its own for length.
+# Parts of the core, in files of their own for length.
+from ._core_dicts import (
+    BackingInfo,
+    ClusterColumns,
+    DeviceMemory,
+    EventColumns,
+    PageoutCounts,
+    PoolInfo,
+    ResizedPages,
+    SlotInfo,
+    SubsystemMemory,
+    SubsystemState,
+    SwapHeader,
+)
+from ._core_memcg import MemCgroup
 from ._core_replay import Accesses, Strategy, Trace, stress
 
 __all__ = [
@@ -43,7 +57,7 @@ MAX_SWAPFILES: int
 is_debug_build: bool
 
 class _Geometry(Protocol):
-    """What `Swap.swapon` reads from a description without data, such as `swapcore.Null`."""
+    """The attributes of a description without data, such as `swapcore.Null`, for `Swap.swapon`."""
 
     @property
     def pages(self) -> int: ...
@@ -57,7 +71,7 @@ class _Geometry(Protocol):
     def can_discard(self) -> bool: ...
 
 class _ZswapOptions(Protocol):
-    """What `Swap` reads from `swapcore.Zswap`."""
+    """The attributes of `swapcore.Zswap`, for `Swap`."""
 
     @property
     def compressor(self) -> str: ...
@@ -71,7 +85,7 @@ class _ZswapOptions(Protocol):
     def shrinker_enabled(self) -> bool: ...
 
 class _HasStorage(Protocol):
-    """What `Swap.swapon` reads from `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Ghost`, `swapcore.Faulty`."""
+    """The attribute of `swapcore.Ram`, `swapcore.Zram`, `swapcore.File`, `swapcore.Ghost` and `swapcore.Faulty`, for `Swap.swapon`."""
 
     @property
     def storage(self) -> Storage: ...
@@ -88,7 +102,7 @@ class Storage:
     def zram(
         pages: int, *, algorithm: str = "lz4", level: int | None = None, mem_limit_bytes: int | None = None
     ) -> Storage:
-        """Compressed memory for ``pages`` slots. Errors: EINVAL unknown algorithm (the message lists those this build has)
+        """Compressed memory for ``pages`` slots. Errors: EINVAL unknown algorithm (the message lists the algorithms of this build)
         or bad level. Kernel: `zram`."""
     @staticmethod
     def file(
@@ -134,13 +148,17 @@ class Storage:
     def pages(self) -> int:
         """Size in slots, header included."""
     @property
-    def bad_pages(self) -> list[int]: ...
+    def bad_pages(self) -> list[int]:
+        """Slots that are never handed out."""
     @property
-    def is_rotational(self) -> bool: ...
+    def is_rotational(self) -> bool:
+        """Seeks cost: one allocation position for all CPUs."""
     @property
-    def is_block_device(self) -> bool: ...
+    def is_block_device(self) -> bool:
+        """A block device, as opposed to a regular file."""
     @property
-    def can_discard(self) -> bool: ...
+    def can_discard(self) -> bool:
+        """Takes discards."""
     @property
     def is_synchronous(self) -> bool:
         """As fast as memory: no readahead, and swap-in gives the slot up."""
@@ -201,7 +219,7 @@ class Folio:
     """Pages with data, in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
 
     Made by `Swap.folio` and `Swap.swap_in`. A handle has one reference to the folio and, when ``mapped``, maps it as one
-    page table would; dropping the handle unmaps it and frees what nobody else has. Two handles are equal when they are of
+    page table would; dropping the handle unmaps it and frees pages that have no other reference. Two handles are equal when they are of
     one folio. ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable; they mark it
     dirty and, while they live, keep it in memory: swap-out raises `SwapBusyError`. Once it is swapped out, split or
     migrated through this handle, all but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError`."""
@@ -222,9 +240,11 @@ class Folio:
     def uptodate(self) -> bool:
         """The data is what it should be."""
     @property
-    def active(self) -> bool: ...
+    def active(self) -> bool:
+        """On the active list."""
     @property
-    def workingset(self) -> bool: ...
+    def workingset(self) -> bool:
+        """Part of the working set."""
     def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
         """Copies bytes out (default: to the end). Errors: EINVAL beyond the folio; EBUSY views are out."""
     def write(self, data: Buffer, offset_bytes: int = 0) -> None:
@@ -236,9 +256,11 @@ class Folio:
     def pfn(self) -> int | None:
         """The number that table entries hold for this folio while it is in the swap cache, else None."""
     @property
-    def order(self) -> int: ...
+    def order(self) -> int:
+        """log2 of the pages."""
     @property
-    def nr_pages(self) -> int: ...
+    def nr_pages(self) -> int:
+        """Pages of the folio."""
     @property
     def entry(self) -> SwpEntry | None:
         """The first slot this folio owns in the swap cache, the slot it went to once this handle swapped it out, or None."""
@@ -246,51 +268,13 @@ class Folio:
     def memcg(self) -> MemCgroup | None:
         """The group that is charged for the folio."""
     locked: bool
-    """Somebody holds the folio lock. Setting it takes or frees the lock on behalf of this object."""
+    """The folio lock is held. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
+    """Under write to its device."""
     mapped: bool
+    """Mapped by some page table; setting it maps the folio through this handle, or unmaps it."""
     dirty: bool
-
-@final
-class MemCgroup:
-    """One memory cgroup, made by `create` from `Swap.memcg`; it keeps its group alive, not online. Kernel: `struct mem_cgroup`.
-
-    Each file is an attribute, dots as underscores: ``group.memory_max = "1G"``; a number reads as an int, ``key value`` lines
-    as a dict, anything else (``"max"``) as a str. Writing raises the kernel's errno.
-    """
-
-    name: Final[str]
-    path: Final[str]
-    parent: Final[MemCgroup | None]
-    files: Final[list[str]]
-    @property
-    def children(self) -> list[MemCgroup]: ...
-    @property
-    def is_online(self) -> bool: ...
-    def create(self, name: str, **files: str | int) -> MemCgroup:
-        """Makes a group below, with ``files`` written, such as ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
-        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
-    def remove(self) -> None:
-        """Takes the group offline. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
-    def read(self, file: str) -> str:
-        """Returns the text of a file. Errors: ENOENT; EINVAL it can only be written."""
-    def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to a file. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
-    def counters(self) -> dict[str, int]:
-        """Returns the exact counters in pages, references and local events, also of a removed group."""
-    def stat_local(self) -> dict[str, int]:
-        """Returns the keys of ``memory.stat`` with the group's own part."""
-    def set_policy(
-        self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
-        refault: str | None = None
-    ) -> None:
-        """Sets what groups made later inherit: ``dead_owner`` a word of ``dead_swapin``, ``devices`` the swap types allowed, best
-        first, ``refault`` ``activate`` or ``never``. Kernel: none."""
-    def __getattr__(self, name: str, /) -> Any: ...  # noqa: ANN401
-    def __setattr__(self, name: str, value: str | int, /) -> None: ...
-    def __delattr__(self, name: str, /) -> None: ...
-    def __eq__(self, other: object, /) -> bool: ...
-    def __hash__(self) -> int: ...
+    """Differs from what the device has. Clearing it says that its slots have the data; if they do not, it is lost."""
 
 @final
 class Mm:
@@ -301,24 +285,24 @@ class Mm:
     def mmap(
         self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
     ) -> int:
-        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
+        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512; times `PAGE_SIZE` it is an address.
 
-        ``orders`` is the mask of folio orders a swap-in may use (None: single pages), ``anon_order`` the order of folios
+        ``orders`` is the mask of folio orders, bit k for order k, that a swap-in may use (None: single pages), ``anon_order`` the order of folios
         that a first touch makes where they fit; pages that are locked stay in memory; an armed userfaultfd means single
         pages. Errors: EINVAL. Kernel: `mmap` of anonymous memory."""
     def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
         """Copies bytes out, faulting pages in. Errors: EFAULT not mapped; `SwapIOError` a page cannot be read, and stays
         swapped out; `MemoryError`."""
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
-        """Copies bytes in, faulting pages in and copying those that are shared. Errors: as `read`; what comes before the
-        failing page is written."""
+        """Copies bytes in, faulting pages in and copying shared pages. Errors: as `read`; the bytes before the failing page are
+        written."""
     def touch_pages(
         self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
     ) -> None:
         """Makes pages present, given by their distance from ``first_page`` (uint32 or uint64); those whose byte in ``writes``
         is not 0 are written. Detaches. Errors: as `read`; the pages before the failing one are present."""
-    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> dict[str, int]:
-        """Swaps the pages of a range out in ascending order, those that others map too excepted; large folios go whole, or
+    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutCounts:
+        """Swaps the pages of a range out in ascending order, without pages that other address spaces map too; large folios go whole, or
         are split when there is no run; pages that an earlier call unmapped but could not write are tried again. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
         failure that kept pages in memory, 0 for none). Errors: EFAULT not mapped. Kernel: ``MADV_PAGEOUT``."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
@@ -346,10 +330,11 @@ class SwapDevice:
     Kernel: `struct swap_info_struct`."""
 
     @property
-    def type(self) -> int: ...
+    def type(self) -> int:
+        """The swap type (device number)."""
     @property
     def kind(self) -> str:
-        """What ``/proc/swaps`` shows as its type: ``partition``, ``file`` or ``ghost``."""
+        """The type that ``/proc/swaps`` shows: ``partition``, ``file`` or ``ghost``."""
     @property
     def visibility(self) -> str | None:
         """How a ghost is shown and counted: ``visible``, ``listed`` or ``hidden``; None for other devices."""
@@ -357,7 +342,8 @@ class SwapDevice:
     def is_virtual(self) -> bool:
         """A ghost whose slots know where their pages lie."""
     @property
-    def prio(self) -> int: ...
+    def prio(self) -> int:
+        """The priority."""
     @property
     def pages(self) -> int:
         """Usable slots: no header, no bad page."""
@@ -365,7 +351,8 @@ class SwapDevice:
     def max_pages(self) -> int:
         """Size in slots, header included."""
     @property
-    def inuse_pages(self) -> int: ...
+    def inuse_pages(self) -> int:
+        """Slots in use."""
     @property
     def flags(self) -> list[str]:
         """Names of the SWP_* flags that are set."""
@@ -375,42 +362,47 @@ class SwapDevice:
     @property
     def storage(self) -> Storage | None:
         """Where its pages go; None for a device that keeps metadata only."""
-    def memory(self) -> dict[str, int]:
+    def memory(self) -> DeviceMemory:
         """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
         tables kept for reuse), ``owner_bytes`` (owners of slots of clusters in use), ``owner_static_bytes`` (owners that are
         there from the start, a part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them),
         ``virtual_table_bytes`` (where pages of a ghost lie), ``total_bytes``."""
-    def clusters(self) -> dict[str, bytes]:
-        """Returns one column per property of every cluster, of a ghost those that exist, in index order: ``index`` (u4),
+    def clusters(self) -> ClusterColumns:
+        """Returns one column per property of every cluster (of a ghost, of every cluster that exists), in index order: ``index`` (u4),
         ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``."""
     def slots(self) -> bytes:
-        """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. Takes every CPU's lock."""
+        """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. A snapshot that takes no lock: slots
+        that change meanwhile are seen before or after the change."""
 
 @final
 class Swap:
     """One machine's swap subsystem: devices, priorities, per-CPU hints, counters.
 
-    ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``; ``switches`` overrides single choices of it. ``workers``
-    is ``inline`` (reclaim_work and discard_work run right after what queued them) or ``manual`` (only in `run_workers`)."""
+    ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work run
+    right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single choices of
+    the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together; memory is used as it
+    is written. ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
+    a compressor, a `swapcore.Zswap`, or None for no zswap until it is turned on. ``cpu`` arguments of the methods are the CPU
+    whose hints and local lock are used; None is this thread's own number."""
 
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
         memcg: str = "v2", zswap: str | _ZswapOptions | None = None
-    ) -> Swap:
-        """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
-        ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` the name of a
-        compressor or a `swapcore.Zswap`, None: off until it is turned on."""
+    ) -> Swap: ...
     @property
-    def nr_cpus(self) -> int: ...
+    def nr_cpus(self) -> int:
+        """CPUs of the subsystem."""
     @property
-    def profile(self) -> str: ...
+    def profile(self) -> str:
+        """The profile that was asked for."""
     @property
     def switches(self) -> dict[str, str]:
         """Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
         (``leave``/``relocate``), ``sync_discard`` (``avail``/``active``), ``free_order`` (``ascending``/``columns``),
         ``first_search`` (``nonfull``/``free``), ``hibernation`` (``hint``/``search``), ``swapin_check``
-        (``zero_first``/``target_first``), ``owner_store`` (``shadow``/``array``/``cluster_table``/``trampoline``),
+        (``zero_first``/``target_first``), ``ghost_cluster0`` (``listed``/``unlisted``), ``ghost_large_orders``
+        (``allowed``/``refused``), ``owner_store`` (``shadow``/``array``/``cluster_table``/``trampoline``),
         ``dead_swapin`` (``default``/``reparent``/``fault_mm``/``reparent_if_shared``), ``shared_count`` (2..=15),
         ``refault_level`` (``default``/``owner``/``reclaim_root``), ``idonly_refault`` (``skip``/``count``), and ``on``/``off``:
         ``rfc_literal``, ``lru_reparent``, ``memcg_stock``."""
@@ -418,13 +410,15 @@ class Swap:
     def nr_swap_pages(self) -> int:
         """Free slots of all enabled devices."""
     @property
-    def total_swap_pages(self) -> int: ...
+    def total_swap_pages(self) -> int:
+        """Usable slots of all enabled devices."""
     @property
     def nr_swapcache_pages(self) -> int:
         """Slots whose table entry is a folio."""
     @property
     def vm_swap_full(self) -> bool:
-        """True when less than half of all slots are free; those of virtual ghosts do not count."""
+        """True when less than half of all slots are free, ``nr_swap_pages * 2 < total_swap_pages``; the slots of virtual ghosts
+        do not count."""
     @property
     def devices(self) -> list[SwapDevice]:
         """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
@@ -434,27 +428,32 @@ class Swap:
     @property
     def nr_real_swapfiles(self) -> int:
         """Devices with room that have a place for pages: 0 turns writeback of zswap off."""
-    def resize(self, device: SwapDevice, size: str | int) -> dict[str, int]:
+    def resize(self, device: SwapDevice, size: str | int) -> ResizedPages:
         """Gives a ghost another size: with unit, or in slots; whole clusters. Returns ``max_pages``, its size, and
         ``limit_pages``, where allocation ends: slots in use above it keep a device from shrinking. Errors: EINVAL. Kernel: none."""
     def swapon(
         self, storage: Storage | _HasStorage | _Geometry, *, priority: int | None = None, discard: str | None = None
     ) -> SwapDevice:
-        """Turns a device on and returns it. ``priority`` 0..=32767, or None for the profile's default rule; ``discard``
-        None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
+        """Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Ghost`, `Faulty` or `Null`;
+        ``priority`` is 0..=32767, or None for the profile's default rule; ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
         EPERM all types in use. Kernel: `swapon`."""
     def swapoff(self, device: SwapDevice, unuse: Callable[[SwpEntry, int], None] | None = None) -> None:
-        """Turns a device off. ``unuse(entry, count)`` is called, with no lock held, for every slot that still has
-        references and must give all ``count`` of them back with `put`; None reads the pages back and forgets them.
+        """Turns a device off.
 
-        Errors: ENOENT it is off; EBUSY ``unuse`` left slots in use, or hibernation slots pin it: the device is on
-        again. An exception from ``unuse`` turns the device on again and is raised. Kernel: `swapoff`, `try_to_unuse`."""
+        ``unuse(entry, count)`` is called, with no lock held, for every slot that still has references. ``unuse`` gives all
+        ``count`` of them back, by `swap_in`, by `put`, or for an address space by ``lambda entry, count: mm.unuse(device)``.
+        It is called again for slots that are still in use, up to 16 times. With None, references of a `swapcore.Null` device
+        are dropped, because there is no data behind them; any other device with references stays on.
+
+        Errors: `EntryGoneError` (ENOENT) the device is off; `SwapBusyError` (EBUSY) ``unuse`` is None and the device has data,
+        ``unuse`` left slots in use, or hibernation slots pin the device. After EBUSY, and after an exception of ``unuse``,
+        which is raised, the device is on. Kernel: `swapoff`, `try_to_unuse`."""
     def alloc(self, order: int = 0, *, cpu: int | None = None) -> SwpEntry:
         """Hands out one aligned run of ``1 << order`` slots, swapped out at once (count 1, not cached). Errors:
         `SwapFullError` (ENOSPC) no run of that order; EINVAL bad order or cpu. Kernel: `folio_alloc_swap` followed by unmap
         and removal from the cache."""
     def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give: fewer when there was
+        """Hands out up to ``n`` runs in one call, exactly the runs that ``n`` calls of `alloc` would give: fewer when there was
         no room for more, as it stops at the first failure."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero. Errors:
@@ -472,11 +471,11 @@ class Swap:
         """The same as `free_batch`, under the kernel's word for it."""
     def dup_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Adds one reference to every slot of every run. Errors as `dup`; the runs before the failing one keep theirs."""
-    def lookup(self, entry: SwpEntry | int) -> dict[str, Any]:
+    def lookup(self, entry: SwpEntry | int) -> SlotInfo:
         """Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
         ``pfn`` (None unless cached) of one slot, a snapshot; of a ``pointer`` also its ``owner`` (the virtual slot) and
         ``cache_only``, of a slot of a virtual device also ``backing``. Errors: ENOENT no such device, EINVAL beyond it."""
-    def backing(self, entry: SwpEntry | int, nr: int = 1) -> dict[str, Any]:
+    def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
         """Returns where the page of a slot is: ``type`` (``none``, ``zero``, ``zswap``, ``swapfile``, ``folio``: in memory and
         nowhere else), ``entry`` (the slot of a ``swapfile``, else None) and ``nr_pages``, how many from it on, at most ``nr``
         in its cluster, are there too, on a device in one run. Errors: as `lookup`. Kernel: `vswap_check_backing`."""
@@ -484,9 +483,10 @@ class Swap:
         """Gives the virtual slots of a cached folio a run of slots of another device, and returns it; the folio is dirty then.
         Errors: `SwapFullError` no run; `MemoryError` the swap charge was refused; EBUSY; EINVAL not cached. Kernel: the same."""
     def move_backing(self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None) -> str:
-        """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (nobody
-        has the slot any more), ``skipped`` (busy, or not on a device) or ``no_room``. Errors: `SwapIOError`, and it is where it
-        was; `MemoryError`; ENOENT, EINVAL no such slot; ENOSPC the device is a ghost. Kernel: none."""
+        """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (the
+        slot has no reference any more), ``skipped`` (busy, or not on a device) or ``no_room``. Errors: `SwapIOError`, and the
+        page is where it was; `MemoryError`; ENOENT no such device, or ``device`` is off; EINVAL an entry beyond its device, or
+        ``device`` is a ghost, because a ghost has no place for pages. Kernel: none."""
     def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
         """Returns the raw 64-bit table words of many entries (uint64, native order, for ``np.frombuffer``)."""
     def swap_count(self, entry: SwpEntry | int) -> int:
@@ -541,14 +541,14 @@ class Swap:
         ``folios`` attribute."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
         """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then. Errors:
-        EINVAL order not smaller; EBUSY somebody else holds it. Kernel: `split_folio_to_order`."""
+        EINVAL order not smaller; EBUSY another handle or view holds it. Kernel: `split_folio_to_order`."""
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
         """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
         Kernel: `migrate_folio`."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
         """Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all (None) were looked at; returns
-        how many are. Clean ones leave their slots as they are, those whose slots nobody refers to give them up, dirty ones
-        stay. Swap-in and `folio` do it by themselves when memory has run out. Kernel: `shrink_folio_list`."""
+        how many are. A clean folio leaves its slots as they are, a folio whose slots have no reference frees them, a dirty folio
+        stays. Swap-in and `folio` do it by themselves when memory has run out. Kernel: `shrink_folio_list`."""
     def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped; None when the
         slot is free or there is no memory. Kernel: `swap_cluster_readahead`."""
@@ -589,20 +589,25 @@ class Swap:
     @swappiness.setter
     def swappiness(self, swappiness: int) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
-        """Hangs the hooks of an object in (see `swapcore.policy.MemcgPolicy`); None takes them away. What a hook raises, the
-        call raises that led to it, once it is done (`swap_in` with the folio in its ``folios``). Hooks that refer to the subsystem keep it until they are
-        taken away."""
+        """Sets the object whose hooks are called (see `swapcore.policy.MemcgPolicy`), in the place of the one before; None
+        removes it. An exception of a hook is raised, once it is done, by the call that led to the hook (by `swap_in` with the
+        folio in its ``folios``). Hooks that refer to the subsystem keep it until they are removed."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
-        """Returns the private id of who is charged for a slot, 0 for nobody; of a slot that a folio caches only where the
+        """Returns the private id of the group that is charged for a slot, 0 for none; of a slot that a folio caches only where the
         owner store keeps it beside the entry."""
     def swap_ages(self, group: MemCgroup) -> bytes:
-        """Returns, for each slot of a group that was evicted, the pages evicted or activated since (uint64, native order)."""
+        """Returns, for each slot of a group that is swapped out, the pages evicted or activated since its eviction (uint64,
+        native order, for ``np.frombuffer``)."""
     def record_events(self, capacity: int) -> None:
         """Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none."""
-    def take_events(self) -> dict[str, Any]:
+    def take_events(self) -> EventColumns:
         """Takes the records of all CPUs, by time, as columns for ``np.frombuffer`` (native byte order): ``time_ns`` u8
         (monotonic clock), ``entry`` u8 (0 for none), ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2,
-        ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out. Kernel: tracepoints."""
+        ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out.
+
+        Kinds: ``swap_out`` written, ``swap_out_zero`` marked as zeros, ``swap_out_fallback`` no run for a large folio,
+        ``write_error``, ``swap_in`` read, ``swap_in_zero``, ``swap_in_fallback`` a large order given up, ``read_error``,
+        ``readahead_hit`` a page read ahead was wanted, ``evict`` a folio left memory. Kernel: tracepoints."""
     def run_workers(self) -> int:
         """Runs queued reclaim_work and discard_work of all devices; returns the slots and clusters they released."""
     def check(self) -> None:
@@ -610,40 +615,44 @@ class Swap:
     def stats(self) -> dict[str, int]:
         """Returns counters under kernel names where the kernel has one (``thp_swpout_fallback``,
         ``hugepages-64kB.swpout_fallback``, ...)."""
-    def memory(self) -> dict[str, int]:
+    def memory(self) -> SubsystemMemory:
         """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
         ``folio_header_bytes`` (64 for each page of memory that a folio ever had), ``memcg_bytes`` (groups and the map of ids),
         ``zswap_entry_bytes`` and ``zswap_map_bytes`` (what finds entries of slots that have no virtual word)."""
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> SubsystemState:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes
         head first, ``nonfull``/``frag`` dicts from order to such a list (empty ones left out) and ``next`` the rotating
-        device's positions by order. ``hints``: by CPU ``{order: (type, offset)}``. ``avail``: types in the order tried."""
+        device's positions by order. ``hints``: by CPU ``{order: (type, offset)}``.
+        ``virtual_hints``: the same into virtual devices, by CPU ``{order: (type, offset)}``. ``avail``: types in the order tried."""
 
 @final
 class ZswapHandle:
-    """Compressed memory in front of all devices, `Swap.zswap`; its parameters can be set. Kernel: `mm/zswap.c`."""
+    """Compressed memory in front of all devices, `Swap.zswap`; its parameters can be set. Kernel: `mm/zswap.c`, its module
+    parameters and debugfs files."""
 
     enabled: bool
-    """Takes pages; what is in stays in until it is read, freed or written back."""
+    """zswap takes pages. Pages in it stay until they are read, freed or written back, also after it is turned off."""
     compressor: str
-    """Of pages stored from now on: ``lz4``, or ``zstd`` where the build has it."""
+    """The compressor of pages stored from now on: ``lz4``, or ``zstd`` where the build has it. Stored pages stay in the pool of
+    the compressor before."""
     max_pool_percent: int
-    """Most of ``Swap(memory_pages=...)`` that compressed pages may have, 0 to 100."""
+    """Most of ``Swap(memory_pages=...)`` that compressed pages may have, in percent, 0 to 100."""
     accept_threshold_percent: int
-    """Once full, nothing is taken until the pools have shrunk to this part of the most, 0 to 100."""
+    """Once full, nothing is taken until the pools have shrunk to this part of the most, in percent, 0 to 100."""
     shrinker_enabled: bool
     """Writes cold pages back when memory runs out, before the pools are full."""
     def stats(self) -> dict[str, int]:
         """Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events."""
-    def pools(self) -> list[dict[str, Any]]:
+    def pools(self) -> list[PoolInfo]:
         """Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool,
         the one that pages go to first."""
     def set_faults(
         self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
         seed: int = 0
     ) -> None:
-        """Replaces the failures to inject, each with a probability; no arguments: no more of them. Errors: EINVAL."""
+        """Replaces the failures to inject, each with a probability; no arguments: no more of them. Equal seeds and
+        equal calls fail alike. Errors: EINVAL."""
     def writeback(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Writes the page of one slot to a device and drops it here. Errors: EEXIST it is cached; ENOENT it is not here;
         `MemoryError` no memory, or no slot behind it; EINVAL a ghost without a table; `SwapIOError`. Kernel:
@@ -655,7 +664,7 @@ class ZswapHandle:
         """Writes pages of all groups in turn to devices until the pools are down to the threshold; returns how many.
         Kernel: `shrink_worker`."""
 
-def parse_swap_header(page: Buffer) -> dict[str, Any]:
+def parse_swap_header(page: Buffer) -> SwapHeader:
     """Reads a SWAPSPACE2 header page: ``version``, ``last_page``, ``bad_pages``, ``uuid`` (bytes), ``label``.
 
     Errors: EINVAL no signature, bad version, last_page 0, more than 637 bad pages. Either byte order is read."""

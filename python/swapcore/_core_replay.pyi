@@ -1,11 +1,12 @@
-"""Typed face of the Rust core, second part: what replays, compares and hammers. At run time all of it is in `_core`."""
+"""Typed face of the Rust core, second part: replays, allocators and the stress run. At run time all of it is in `_core`."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from typing_extensions import Buffer
 
 from ._core import Mm, Swap, SwapBatch
+from ._core_dicts import AccessReplayReport, FolioReplayReport, ReplayReport, StrategyMemory, StressReport
 
 __all__ = ["Accesses", "Strategy", "Trace", "stress"]
 
@@ -18,23 +19,28 @@ class Trace:
 
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
-    def nr_ops(self) -> int: ...
+    def nr_ops(self) -> int:
+        """Operations."""
     @property
-    def nr_allocations(self) -> int: ...
+    def nr_allocations(self) -> int:
+        """Allocations among them."""
     @property
-    def nr_cpus(self) -> int: ...
+    def nr_cpus(self) -> int:
+        """CPUs that operations name."""
     @property
-    def peak_pages(self) -> int: ...
+    def peak_pages(self) -> int:
+        """Most pages in use at one time."""
     @property
-    def allocations_by_order(self) -> dict[int, int]: ...
+    def allocations_by_order(self) -> dict[int, int]:
+        """Allocations by order; orders without any are left out."""
     def replay_folios(
         self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
         read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
         progress: Callable[[int], object] | None = None
-    ) -> dict[str, Any]:
+    ) -> FolioReplayReport:
         """Replays the trace with folios that have data: each allocation swaps a folio out, each free swaps its pages in
-        and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. What is in use at the end
-        is released in the same way.
+        and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. Folios in use at the end
+        are released in the same way.
 
         ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others about 3:1. A large folio that
         gets no run is split as in the kernel; a page that gets no slot is dropped, one that a ghost refuses stays in memory. With ``is_verified`` every page read is
@@ -46,7 +52,7 @@ class Trace:
         CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (figures
         of the storage of the first device that is no ghost, at the peak) and ``peak_zswap`` (those of zswap). Errors: EINVAL fewer CPUs than the trace or a percentage out of range;
         `InvariantError` a page came back different; `SwapIOError`."""
-    def replay(self, strategy: Strategy, *, samples: int = 0) -> dict[str, Any]:
+    def replay(self, strategy: Strategy, *, samples: int = 0) -> ReplayReport:
         """Replays the whole trace once and drains nothing. Detached from the interpreter unless the strategy is Python.
 
         A failing request of order > 0 is split into order-0 requests as in the kernel; a failing order-0 request drops its
@@ -67,9 +73,11 @@ class Accesses:
 
     def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
     @property
-    def nr_accesses(self) -> int: ...
+    def nr_accesses(self) -> int:
+        """Accesses in the list."""
     @property
-    def nr_writes(self) -> int: ...
+    def nr_writes(self) -> int:
+        """Accesses that write."""
     @property
     def nr_pages(self) -> int:
         """Pages that are accessed at all."""
@@ -80,7 +88,7 @@ class Accesses:
         self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
         random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
         progress: Callable[[int], object] | None = None
-    ) -> dict[str, Any]:
+    ) -> AccessReplayReport:
         """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed
         there, or in what ``mm`` was forked from, with the same seed: what a page holds follows from them.
 
@@ -106,24 +114,28 @@ class Strategy:
     @staticmethod
     def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
         """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`. Errors: EINVAL bad
-        size or ``max_order``. What a method raises is raised by the call, or the replay, that led to it."""
+        size or ``max_order``. An exception of a method is raised by the call, or the replay, that led to it."""
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name shown in tables."""
     @property
-    def max_order(self) -> int: ...
+    def max_order(self) -> int:
+        """The largest order it serves."""
     def alloc(self, order: int = 0, cpu: int = 0) -> int:
         """Returns the first slot of a run, or -1 when there is no room."""
     def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
         """Frees ``nr`` slots from ``slot`` on (a part of a run is allowed)."""
-    def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch: ...
-    def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None: ...
-    def memory(self) -> dict[str, int]:
+    def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch:
+        """Hands out up to n runs in one call; stops at the first failure."""
+    def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None:
+        """Frees every run of a batch."""
+    def memory(self) -> StrategyMemory:
         """Returns ``static_bytes`` and ``dynamic_bytes``."""
 
 def stress(
     *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
     nr_cpus: int | None = None, profile: str = "newest"
-) -> dict[str, Any]:
+) -> StressReport:
     """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
     device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
     ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``, ``inuse_pages_end`` (0)

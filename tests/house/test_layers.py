@@ -24,6 +24,7 @@ CORE = Crate.read(
     foreign_names=frozenset({"resize", "path"}),
 )
 
+BINDING = Crate.read(ROOT / "rust/py/src")
 PACKAGE = Package.read(ROOT / "python/swapcore")
 
 # The one call upward: a full zswap and reclaim have pages written back by a room above them.
@@ -45,14 +46,14 @@ SHARED_NAMES = {
 # fmt: on
 
 
-@pytest.mark.parametrize("crate", [CORE], ids=["core"])
+@pytest.mark.parametrize("crate", [CORE, BINDING], ids=["core", "binding"])
 def test_every_room_has_its_layer(crate: Crate) -> None:
     stated = [room for line in crate.layers for room in line]
     assert len(stated) == len(set(stated)), "a room is stated once"
     assert set(stated) == crate.rooms
 
 
-@pytest.mark.parametrize("crate", [CORE], ids=["core"])
+@pytest.mark.parametrize("crate", [CORE, BINDING], ids=["core", "binding"])
 def test_no_path_and_no_method_call_goes_upward(crate: Crate) -> None:
     assert not crate.upward(), "\n".join(map(str, crate.upward()))
 
@@ -112,6 +113,13 @@ SEEDED_IN_CORE = {
 def test_a_seeded_upward_call_in_the_core_is_found(file: str, line: str) -> None:
     assert file in CORE.texts
     assert CORE.with_line(file, line).upward(file)
+
+
+def test_a_seeded_upward_call_in_the_binding_is_found() -> None:
+    lowest, highest = BINDING.layers[0][0], BINDING.layers[-1][0]
+    file = next(file for file in BINDING.code if BINDING.room_of(file) == lowest)
+    seeded = BINDING.with_line(file, f"use crate::{highest}::something;")
+    assert [upward.called for upward in seeded.upward()] == [highest]
 
 
 def test_a_comment_a_string_and_a_test_may_name_anything() -> None:

@@ -187,11 +187,12 @@ def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
 def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
     """Yields device type, list and clusters on it, for every list that is not empty."""
     for device in swap.dump()["devices"]:
-        for name in ("free", "full", "discard"):
-            if device[name]:
-                yield device["type"], name, len(device[name])
-        for name in ("nonfull", "frag"):
-            for order, clusters in sorted(device[name].items()):
+        plain = {"free": device["free"], "full": device["full"], "discard": device["discard"]}
+        for name, clusters in plain.items():
+            if clusters:
+                yield device["type"], name, len(clusters)
+        for name, by_order in (("nonfull", device["nonfull"]), ("frag", device["frag"])):
+            for order, clusters in sorted(by_order.items()):
                 yield device["type"], f"{name}[{order}]", len(clusters)
 
 

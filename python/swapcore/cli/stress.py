@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 ABOUT = "hammer the allocator from many threads, then prove that nothing was lost"
 
@@ -43,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from swapcore import report
     from swapcore.exceptions import InvalidArgumentError
 
+    stress: Callable[..., Mapping[str, Any]]
     if args.python:
         from swapcore.running.stress import stress
     else:

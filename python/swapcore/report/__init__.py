@@ -230,7 +230,8 @@ _V1_UNLIMITED_BYTES = 9223372036854771712
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
     from swapcore._core import PAGE_SIZE
 
-    counters, files = group.counters(), set(group.files)
+    counters: dict[str, Any] = {**group.counters()}
+    files = set(group.files)
     names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")
     amounts: dict[str, int | str | None] = dict.fromkeys(names)
     for name, counter, candidates in _MEMCG_LIMITS:

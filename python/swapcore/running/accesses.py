@@ -148,7 +148,7 @@ class Runner:
     def _touch(self, step: Touch, progress: Callable[[int], None] | None) -> None:
         mm, first_page = self._processes[step.process]
         before = self.totals["accesses"]
-        outcome = step.accesses.replay(
+        counts = step.accesses.replay(
             mm,
             first_page,
             step.start,
@@ -157,6 +157,7 @@ class Runner:
             progress=None if progress is None else lambda done: progress(before + done),
             **self._how,
         )
+        outcome: dict[str, Any] = {**counts}
         for name in self.totals:
             self.totals[name] += outcome[name]
         if outcome["is_oom"]:
@@ -457,12 +458,12 @@ def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | s
 
 def _figures(
     swap: Swap, group: MemCgroup | None, wanted: tuple[str, ...]
-) -> tuple[dict[str, int], dict[str, int]]:
+) -> tuple[dict[str, int], dict[str, Any]]:
     """Returns counters by kernel name, the group's where it has them, and its usage and events."""
     if group is None:
         return swap.stats(), {}
     of_group = {name: value for name, value in group.stat_local().items() if name in wanted}
-    return swap.stats() | of_group, group.counters()
+    return swap.stats() | of_group, {**group.counters()}
 
 
 def _peak(usage: dict[str, int], *names: str) -> int | None:

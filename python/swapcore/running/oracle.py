@@ -436,7 +436,7 @@ class _Replay:
             )
 
     def _divergence(self, index: int, expected: str, got: str) -> Divergence:
-        return Divergence(index + 1, self.lines[index]["op"], expected, got, self.swap.dump())
+        return Divergence(index + 1, self.lines[index]["op"], expected, got, {**self.swap.dump()})
 
 
 def _read(path: Path) -> list[Line]:

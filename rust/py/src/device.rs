@@ -9,15 +9,15 @@ use swapcore::machine::device::SwpFlags;
 use swapcore::storage::spec::Visibility;
 use swapcore::table::EntryKind;
 
-use crate::errors::Result;
+use crate::border::errors::Result;
 use crate::storage::Storage;
 
-/// A device that is turned on. Kernel: `struct swap_info_struct`.
+#[doc = stub!(SwapDevice)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct SwapDevice {
     pub(crate) swap: Arc<swapcore::Swap>,
-    /// Weak: the memory of a device goes when it is turned off, whoever still has a handle.
+    /// Weak: the memory of a device goes when it is turned off, also while Python has a handle.
     device: Weak<swapcore::SwapDevice>,
     ty: swapcore::SwpType,
 }
@@ -67,13 +67,13 @@ pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Re
 
 #[pymethods]
 impl SwapDevice {
-    /// The swap type (device number).
+    #[doc = stub!(SwapDevice.type)]
     #[getter]
     fn r#type(&self) -> Result<u8> {
         Ok(self.live()?.ty().0)
     }
 
-    /// What ``/proc/swaps`` shows as its type: ``partition``, ``file`` or ``ghost``.
+    #[doc = stub!(SwapDevice.kind)]
     #[getter]
     fn kind(&self) -> Result<&'static str> {
         let device = self.live()?;
@@ -84,71 +84,67 @@ impl SwapDevice {
         })
     }
 
-    /// How a ghost is shown and counted: ``visible``, ``listed`` or ``hidden``; None for other devices.
+    #[doc = stub!(SwapDevice.visibility)]
     #[getter]
     fn visibility(&self) -> Result<Option<&'static str>> {
         Ok(self.live()?.visibility().map(Visibility::name))
     }
 
-    /// A ghost whose slots know where their pages lie.
+    #[doc = stub!(SwapDevice.is_virtual)]
     #[getter]
     fn is_virtual(&self) -> Result<bool> {
         Ok(self.live()?.is_virtual())
     }
 
-    /// The priority.
+    #[doc = stub!(SwapDevice.prio)]
     #[getter]
     fn prio(&self) -> Result<i32> {
         Ok(self.live()?.prio())
     }
 
-    /// Usable slots: no header, no bad page.
+    #[doc = stub!(SwapDevice.pages)]
     #[getter]
     fn pages(&self) -> Result<u32> {
         Ok(self.live()?.pages())
     }
 
-    /// Size in slots, header included.
+    #[doc = stub!(SwapDevice.max_pages)]
     #[getter]
     fn max_pages(&self) -> Result<u32> {
         Ok(self.live()?.max_pages())
     }
 
-    /// Slots in use.
+    #[doc = stub!(SwapDevice.inuse_pages)]
     #[getter]
     fn inuse_pages(&self) -> Result<u64> {
         Ok(self.swap.inuse_pages(self.live()?.ty()))
     }
 
-    /// Names of the SWP_* flags that are set.
+    #[doc = stub!(SwapDevice.flags)]
     #[getter]
     fn flags(&self) -> Result<Vec<String>> {
         Ok(self.live()?.flags().iter_names().map(|(name, _)| format!("SWP_{name}")).collect())
     }
 
-    /// Where its pages go; None for a device that keeps metadata only.
+    #[doc = stub!(SwapDevice.storage)]
     #[getter]
     fn storage(&self) -> Result<Option<Storage>> {
         let storage = self.live()?.storage().clone();
         Ok((storage.kind() != "null").then(|| Storage::new(storage)))
     }
 
-    /// False after swapoff; never raises.
+    #[doc = stub!(SwapDevice.is_on)]
     #[getter]
     fn is_on(&self) -> bool {
         self.live().is_ok()
     }
 
-    /// Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
-    /// tables kept for reuse), ``owner_bytes`` and ``owner_static_bytes`` (owners of slots beside their entries; the latter are a
-    /// part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them), ``virtual_table_bytes`` (where
-    /// pages of a ghost lie), ``total_bytes``.
+    #[doc = stub!(SwapDevice.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
     }
 
-    /// Returns one column per property of every cluster, of a ghost those that exist, in index order: ``index`` (u4),
-    /// ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``.
+    #[doc = stub!(SwapDevice.clusters)]
     fn clusters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let device = self.live()?;
         let infos: Vec<_> = py.detach(|| device.cluster_infos().collect());
@@ -164,7 +160,7 @@ impl SwapDevice {
         Ok(columns)
     }
 
-    /// Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer.
+    #[doc = stub!(SwapDevice.slots)]
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());

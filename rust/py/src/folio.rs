@@ -2,28 +2,28 @@
 
 use std::ffi::{CStr, c_int, c_void};
 
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use swapcore::{CpuId, FolioFlags, FolioHandle, FolioViewHandle, SwapError};
 
-use crate::entry::SwpEntry;
-use crate::errors::Result;
+use crate::border::buffer::bytes_of;
+use crate::border::errors::Result;
+use crate::border::number;
 use crate::memcg::MemCgroup;
-use crate::number;
+use crate::slots::entry::SwpEntry;
 
 const FORMAT: &CStr = c"B";
 
-/// Pages with data, in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
+#[doc = stub!(Folio)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
-/// What a buffer request points to until it is released.
+/// The memory that a buffer view points to until the view is released.
 struct Export {
     view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
@@ -62,25 +62,25 @@ impl Folio {
 
 #[pymethods]
 impl Folio {
-    /// The number that table entries hold for this folio while it is in the swap cache, else None.
+    #[doc = stub!(Folio.pfn)]
     #[getter]
     fn pfn(&self) -> Result<Option<u64>> {
         Ok(self.folio.with(|folio| Ok(folio.entry().map(|_| folio.pfn().0)))?)
     }
 
-    /// log2 of the pages.
+    #[doc = stub!(Folio.order)]
     #[getter]
     fn order(&self) -> u8 {
         self.folio.order().get()
     }
 
-    /// Pages of the folio.
+    #[doc = stub!(Folio.nr_pages)]
     #[getter]
     fn nr_pages(&self) -> u32 {
         self.folio.order().nr_pages()
     }
 
-    /// The first slot this folio owns in the swap cache, the slot it went to once this handle swapped it out, or None.
+    #[doc = stub!(Folio.entry)]
     #[getter]
     fn entry(&self) -> Result<Option<SwpEntry>> {
         let order = self.folio.order();
@@ -92,26 +92,26 @@ impl Folio {
         Ok(entry.map(|entry| SwpEntry { entry, order }))
     }
 
-    /// The folio is in memory; never raises.
+    #[doc = stub!(Folio.is_resident)]
     #[getter]
     fn is_resident(&self) -> bool {
         self.folio.is_resident()
     }
 
-    /// References: swap cache one a page, each mapping of a page one, each handle and each view one.
+    #[doc = stub!(Folio.refs)]
     #[getter]
     fn refs(&self) -> Result<u32> {
         // The call itself holds one.
         Ok(self.folio.with(|folio| Ok(folio.refs() - 1))?)
     }
 
-    /// Mappings of its pages, all page tables together.
+    #[doc = stub!(Folio.mapcount)]
     #[getter]
     fn mapcount(&self) -> Result<u32> {
         Ok(self.folio.with(|folio| Ok(folio.mapcount()))?)
     }
 
-    /// Somebody holds the folio lock; setting it takes or frees the lock on behalf of this object.
+    #[doc = stub!(Folio.locked)]
     #[getter]
     fn locked(&self) -> Result<bool> {
         self.flag(FolioFlags::LOCKED)
@@ -122,7 +122,7 @@ impl Folio {
         self.folio.set_locked(locked);
     }
 
-    /// Under write to its device.
+    #[doc = stub!(Folio.writeback)]
     #[getter]
     fn writeback(&self) -> Result<bool> {
         self.flag(FolioFlags::WRITEBACK)
@@ -133,7 +133,7 @@ impl Folio {
         Ok(self.folio.set_writeback(writeback)?)
     }
 
-    /// Mapped by some page table; setting it maps the folio through this handle, or unmaps it.
+    #[doc = stub!(Folio.mapped)]
     #[getter]
     fn mapped(&self) -> Result<bool> {
         Ok(self.folio.with(|folio| Ok(folio.is_mapped()))?)
@@ -144,7 +144,7 @@ impl Folio {
         Ok(self.folio.set_mapped(mapped, CpuId(0))?)
     }
 
-    /// Differs from what the device has. Clearing it says that its slots have the data; if they do not, it is lost.
+    #[doc = stub!(Folio.dirty)]
     #[getter]
     fn dirty(&self) -> Result<bool> {
         self.flag(FolioFlags::DIRTY)
@@ -155,32 +155,32 @@ impl Folio {
         self.assign(FolioFlags::DIRTY, dirty)
     }
 
-    /// The data is what it should be.
+    #[doc = stub!(Folio.uptodate)]
     #[getter]
     fn uptodate(&self) -> Result<bool> {
         self.flag(FolioFlags::UPTODATE)
     }
 
-    /// On the active list.
+    #[doc = stub!(Folio.active)]
     #[getter]
     fn active(&self) -> Result<bool> {
         self.flag(FolioFlags::ACTIVE)
     }
 
-    /// Part of the working set.
+    #[doc = stub!(Folio.workingset)]
     #[getter]
     fn workingset(&self) -> Result<bool> {
         self.flag(FolioFlags::WORKINGSET)
     }
 
-    /// The group that is charged for the folio, or None.
+    #[doc = stub!(Folio.memcg)]
     #[getter]
     fn memcg(&self) -> Result<Option<MemCgroup>> {
         let css = self.folio.with(|folio| Ok(folio.css()))?;
         Ok(css.and_then(|css| MemCgroup::of(self.folio.swap(), css)))
     }
 
-    /// Copies bytes out (default: to the end).
+    #[doc = stub!(Folio.read)]
     #[pyo3(signature = (offset_bytes = 0, nr_bytes = None))]
     fn read<'py>(
         &self,
@@ -193,7 +193,7 @@ impl Folio {
         Ok(self.folio.with(|folio| Ok(PyBytes::new(py, &folio.bytes()?[range])))?)
     }
 
-    /// Copies bytes in and marks the folio dirty.
+    #[doc = stub!(Folio.write)]
     #[pyo3(signature = (data, offset_bytes = 0))]
     fn write(
         &self,
@@ -220,7 +220,7 @@ impl Folio {
         if view.is_null() {
             return Err(PyBufferError::new_err("no view to fill in"));
         }
-        let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::errors::Error::Core(error)))?;
+        let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::border::errors::Error::Core(error)))?;
         let (address, len_bytes) = shared.as_raw();
         let shape = [len_bytes as ffi::Py_ssize_t, 1];
         let export = Box::new(Export { view: shared, shape });
@@ -240,7 +240,7 @@ impl Folio {
             obj: slf.clone().into_any().into_ptr(),
         };
         // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. the bytes stay where they are and are
-        // touched by nobody in the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
+        // left alone by the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
         // strides, which are in it. `obj` owns a reference to the folio object until then.
         unsafe { view.write(filled) };
         Ok(())
@@ -274,14 +274,4 @@ impl Folio {
             Err(_) => format!("<Folio of order {order}, gone>"),
         }
     }
-}
-
-/// Copies the bytes of any buffer.
-pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    if let Ok(buffer) = PyBuffer::<u8>::get(data) {
-        return buffer.to_vec(py);
-    }
-    // Of another item type: its bytes as they lie in memory.
-    let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
-    PyBuffer::<u8>::get(&bytes)?.to_vec(py)
 }

@@ -1,26 +1,33 @@
-//! The Python face of swapcore: one file a class; converts, detaches and maps errors, nothing else.
+//! The Python face of swapcore: converts, detaches and maps errors, nothing else.
+//!
+//! # Map
+//! A class has a room, or a file of one. A room calls only those above it in this list. Rooms of one line are independent of
+//! each other. `tests/house` checks the list.
+//!
+//! layers:
+//! border
+//! memcg slots storage
+//! device folio zswap
+//! mm
+//! swap
+//! workload
+//! end of layers
 
-mod accesses;
-mod arrays;
-mod backing;
-mod batch;
-mod convert;
+/// `stub!(Swap.alloc)` is the docstring that `python/swapcore/_core.pyi` has for that method; `build.rs` reads it there.
+#[macro_use]
+mod stub {
+    include!(concat!(env!("OUT_DIR"), "/stub.rs"));
+}
+
+mod border;
 mod device;
-mod dump;
-mod entry;
-mod errors;
 mod folio;
-mod header;
 mod memcg;
 mod mm;
-mod number;
-mod policy;
+mod slots;
 mod storage;
-mod strategy;
-mod stress;
 mod swap;
-mod swapping;
-mod trace;
+mod workload;
 mod zswap;
 
 use pyo3::prelude::*;
@@ -31,31 +38,31 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::accesses::Accesses;
-    #[pymodule_export]
-    use crate::arrays::SwapBatch;
-    #[pymodule_export]
     use crate::device::SwapDevice;
     #[pymodule_export]
-    use crate::entry::SwpEntry;
-    #[pymodule_export]
     use crate::folio::Folio;
-    #[pymodule_export]
-    use crate::header::{build_swap_header, parse_swap_header};
     #[pymodule_export]
     use crate::memcg::MemCgroup;
     #[pymodule_export]
     use crate::mm::Mm;
     #[pymodule_export]
+    use crate::slots::batch::SwapBatch;
+    #[pymodule_export]
+    use crate::slots::entry::SwpEntry;
+    #[pymodule_export]
     use crate::storage::Storage;
     #[pymodule_export]
-    use crate::strategy::Strategy;
-    #[pymodule_export]
-    use crate::stress::stress;
+    use crate::storage::header::{build_swap_header, parse_swap_header};
     #[pymodule_export]
     use crate::swap::Swap;
     #[pymodule_export]
-    use crate::trace::Trace;
+    use crate::workload::accesses::Accesses;
+    #[pymodule_export]
+    use crate::workload::strategy::Strategy;
+    #[pymodule_export]
+    use crate::workload::stress::stress;
+    #[pymodule_export]
+    use crate::workload::trace::Trace;
     #[pymodule_export]
     use crate::zswap::ZswapHandle;
 

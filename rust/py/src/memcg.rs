@@ -11,11 +11,11 @@ use swapcore::base::types::CssId;
 use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, MemcgEvent, MemcgStat, RefaultRule};
 use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
 
-use crate::convert;
-use crate::errors::Result;
-use crate::policy::detached;
+use crate::border::calls::detached;
+use crate::border::convert;
+use crate::border::errors::Result;
 
-/// One memory cgroup. Kernel: `struct mem_cgroup`.
+#[doc = stub!(MemCgroup)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct MemCgroup {
@@ -86,43 +86,43 @@ fn value_of<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
 
 #[pymethods]
 impl MemCgroup {
-    /// The name it was made with; "" for root.
+    #[doc = stub!(MemCgroup.name)]
     #[getter]
     fn name(&self) -> String {
         self.handle.groups().name(self.handle.css())
     }
 
-    /// The names from root down.
+    #[doc = stub!(MemCgroup.path)]
     #[getter]
     fn path(&self) -> String {
         self.handle.groups().path(self.handle.css())
     }
 
-    /// The group above; None for root.
+    #[doc = stub!(MemCgroup.parent)]
     #[getter]
     fn parent(&self) -> Option<Self> {
         self.handle.parent().map(|handle| Self { handle })
     }
 
-    /// The groups right below that are online, in the order they were made.
+    #[doc = stub!(MemCgroup.children)]
     #[getter]
     fn children(&self) -> Vec<Self> {
         self.handle.children().into_iter().map(|handle| Self { handle }).collect()
     }
 
-    /// Made and not removed.
+    #[doc = stub!(MemCgroup.is_online)]
     #[getter]
     fn is_online(&self) -> bool {
         self.handle.group().is_online()
     }
 
-    /// Names of the files the group has.
+    #[doc = stub!(MemCgroup.files)]
     #[getter]
     fn files(&self) -> Result<Vec<&'static str>> {
         Ok(self.handle.swap().memcg_files(self.handle.css())?)
     }
 
-    /// Makes a group below. Keywords are files with underscores for dots, ``memory_`` in front or not.
+    #[doc = stub!(MemCgroup.create)]
     #[pyo3(signature = (name, **files))]
     fn create(&self, py: Python<'_>, name: &str, files: Option<&Bound<'_, PyDict>>) -> Result<Self> {
         let made = Self { handle: self.handle.create(name)? };
@@ -147,23 +147,23 @@ impl MemCgroup {
         }
     }
 
-    /// Takes the group offline; what is charged to it lives on.
+    #[doc = stub!(MemCgroup.remove)]
     fn remove(&self) -> Result<()> {
         Ok(self.handle.remove()?)
     }
 
-    /// Returns the text of a file, also of a removed group.
+    #[doc = stub!(MemCgroup.read)]
     fn read(&self, file: &str) -> Result<String> {
         Ok(self.handle.swap().memcg_read(self.handle.css(), file)?)
     }
 
-    /// Writes to a file; ``nonblock`` sets a limit without reclaiming what is over it.
+    #[doc = stub!(MemCgroup.write)]
     #[pyo3(signature = (file, value, *, nonblock = false))]
     fn write(&self, py: Python<'_>, file: &str, value: &Bound<'_, PyAny>, nonblock: bool) -> Result<()> {
         self.write_text(py, file, &text_of(value)?, nonblock)
     }
 
-    /// Returns the exact counters in pages, also of a group that is offline.
+    #[doc = stub!(MemCgroup.counters)]
     fn counters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let group = self.handle.group();
         let is_v1 = self.handle.groups().options().hierarchy == Hierarchy::V1;
@@ -196,7 +196,7 @@ impl MemCgroup {
         Ok(counters)
     }
 
-    /// Returns the keys of ``memory.stat`` with the group's own part.
+    #[doc = stub!(MemCgroup.stat_local)]
     fn stat_local<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let stat = PyDict::new(py);
         let values = self.handle.swap().memcg_stat_local(self.handle.css())?;
@@ -204,7 +204,7 @@ impl MemCgroup {
         Ok(stat)
     }
 
-    /// Sets what decides for the group without calling anybody; groups made below it from now on begin with the same.
+    #[doc = stub!(MemCgroup.set_policy)]
     #[pyo3(signature = (*, allow_swap = true, dead_owner = None, devices = None, refault = None))]
     fn set_policy(
         &self,

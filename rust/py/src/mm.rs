@@ -9,21 +9,20 @@ use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::{CpuId, FolioFlags, Order, Orders, SwapError};
 
-use crate::arrays::page_numbers;
-use crate::batch::Signals;
-use crate::convert;
+use crate::border::buffer::{bytes_of, page_numbers};
+use crate::border::calls::detached;
+use crate::border::convert;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
+use crate::border::signals::Signals;
 use crate::device::SwapDevice;
-use crate::entry::SwpEntry;
-use crate::errors::{Error, Result};
-use crate::folio::bytes_of;
 use crate::memcg::MemCgroup;
-use crate::number;
-use crate::policy::detached;
+use crate::slots::entry::SwpEntry;
 
 /// Bytes copied between two looks for signals.
 const PIECE_BYTES: usize = 1 << 18;
 
-/// One address space: pages that fault, are shared after a fork, and go to swap and come back.
+#[doc = stub!(Mm)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Mm {
@@ -46,10 +45,7 @@ fn pages(first_page: u64, nr_pages: u64) -> std::ops::Range<Vpn> {
 
 #[pymethods]
 impl Mm {
-    /// Maps ``nr_pages`` pages of zeros and returns the number of the first; times `PAGE_SIZE` it is an address.
-    ///
-    /// ``orders`` is the mask of folio orders, bit k for order k, that a swap-in may use (None: single pages), ``anon_order`` the
-    /// order of folios that a first touch makes where they fit; locked pages stay in memory.
+    #[doc = stub!(Mm.mmap)]
     #[pyo3(signature = (nr_pages, *, orders = None, anon_order = 0, is_locked = false, is_uffd_armed = false))]
     fn mmap(
         &self,
@@ -65,7 +61,7 @@ impl Mm {
         Ok(vma.pages().start.0)
     }
 
-    /// Copies bytes out, faulting pages in.
+    #[doc = stub!(Mm.read)]
     #[pyo3(signature = (address_bytes, nr_bytes, *, cpu = None))]
     fn read<'py>(
         &self,
@@ -91,7 +87,7 @@ impl Mm {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// Copies bytes in, faulting pages in and copying those that are shared.
+    #[doc = stub!(Mm.write)]
     #[pyo3(signature = (address_bytes, data, *, cpu = None))]
     fn write(
         &self,
@@ -112,7 +108,7 @@ impl Mm {
         })
     }
 
-    /// Makes pages present, given by their distance from ``first_page``; those that ``writes`` says are written.
+    #[doc = stub!(Mm.touch_pages)]
     #[pyo3(signature = (first_page, pages, writes = None, *, cpu = None))]
     fn touch_pages(
         &self,
@@ -143,9 +139,7 @@ impl Mm {
         })
     }
 
-    /// Swaps the pages of a range out, those that others map too excepted; what an earlier call could not write is tried again.
-    ///
-    /// Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` of the last failure that kept pages, or 0.
+    #[doc = stub!(Mm.pageout)]
     #[pyo3(signature = (first_page, nr_pages, *, cpu = None))]
     fn pageout<'py>(
         &self,
@@ -177,7 +171,7 @@ impl Mm {
         Ok(dict)
     }
 
-    /// Forgets the pages of a range; they read as zeros from then on.
+    #[doc = stub!(Mm.zap)]
     #[pyo3(signature = (first_page, nr_pages, *, cpu = None))]
     fn zap(
         &self,
@@ -190,20 +184,20 @@ impl Mm {
         Ok(py.detach(|| self.mm.zap(pages(first_page, nr_pages), cpu))?)
     }
 
-    /// Returns a copy that shares every page until one of the two writes it.
+    #[doc = stub!(Mm.fork)]
     #[pyo3(signature = (*, cpu = None))]
     fn fork(&self, py: Python<'_>, #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>) -> Result<Self> {
         let cpu = self.cpu(cpu)?;
         Ok(Self { mm: py.detach(|| self.mm.fork(cpu))? })
     }
 
-    /// Returns the slot of a page that is swapped out, else None.
+    #[doc = stub!(Mm.swap_entry)]
     fn swap_entry(&self, #[pyo3(from_py_with = number::page_number)] page: u64) -> Result<Option<SwpEntry>> {
         let entry = self.mm.swap_entry(Vpn(page))?;
         Ok(entry.map(|entry| SwpEntry { entry, order: Order::ZERO }))
     }
 
-    /// Brings every page back that lies on a device: ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
+    #[doc = stub!(Mm.unuse)]
     #[pyo3(signature = (device, *, cpu = None))]
     fn unuse(
         &self,
@@ -215,20 +209,20 @@ impl Mm {
         detached(py, || self.mm.unuse(ty, cpu))
     }
 
-    /// The group of its task.
+    #[doc = stub!(Mm.memcg)]
     #[getter]
     fn memcg(&self) -> Result<MemCgroup> {
         self.mm.swap().memcg_enabled()?;
         Ok(MemCgroup::of(self.mm.swap(), self.mm.css()).expect("its task keeps it"))
     }
 
-    /// Pages in memory.
+    #[doc = stub!(Mm.resident_pages)]
     #[getter]
     fn resident_pages(&self) -> u64 {
         self.mm.nr_pages().0
     }
 
-    /// Pages swapped out.
+    #[doc = stub!(Mm.swapped_pages)]
     #[getter]
     fn swapped_pages(&self) -> u64 {
         self.mm.nr_pages().1

@@ -7,13 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 
-use crate::convert::{self, EntryArg};
-use crate::errors::Result;
+use crate::border::calls::detached;
+use crate::border::convert;
+use crate::border::errors::Result;
+use crate::border::number;
 use crate::memcg::MemCgroup;
-use crate::number;
-use crate::policy::detached;
+use crate::slots::args::EntryArg;
 
-/// What a subsystem is made with: the name of a compressor, or an object with every parameter.
+/// The `zswap` argument of `Swap`: the name of a compressor, or an object with every parameter.
 pub(crate) struct ZswapArg(pub(crate) ZswapOptions);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
@@ -40,7 +41,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
     }
 }
 
-/// Compressed memory in front of all devices of a subsystem. Kernel: `mm/zswap.c`, its module parameters and debugfs files.
+#[doc = stub!(ZswapHandle)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct ZswapHandle {
@@ -74,7 +75,7 @@ impl ZswapHandle {
 
 #[pymethods]
 impl ZswapHandle {
-    /// Takes pages; what is in stays in until it is read, freed or written back. Settable.
+    #[doc = stub!(ZswapHandle.enabled)]
     #[getter]
     fn enabled(&self) -> bool {
         self.options().is_enabled
@@ -85,7 +86,7 @@ impl ZswapHandle {
         self.set(|options| options.is_enabled = enabled)
     }
 
-    /// The compressor of pages stored from now on. Settable; what is in stays in the pool of the old one.
+    #[doc = stub!(ZswapHandle.compressor)]
     #[getter]
     fn compressor(&self) -> &'static str {
         self.options().compressor.name()
@@ -97,7 +98,7 @@ impl ZswapHandle {
         self.set(|options| options.compressor = compressor)
     }
 
-    /// Most of memory that compressed pages may have, in percent. Settable.
+    #[doc = stub!(ZswapHandle.max_pool_percent)]
     #[getter]
     fn max_pool_percent(&self) -> u32 {
         self.options().max_pool_percent
@@ -108,7 +109,7 @@ impl ZswapHandle {
         self.set(|options| options.max_pool_percent = percent)
     }
 
-    /// Once full, nothing is taken until the pools have shrunk to this part of the most, in percent. Settable.
+    #[doc = stub!(ZswapHandle.accept_threshold_percent)]
     #[getter]
     fn accept_threshold_percent(&self) -> u32 {
         self.options().accept_threshold_percent
@@ -122,7 +123,7 @@ impl ZswapHandle {
         self.set(|options| options.accept_threshold_percent = percent)
     }
 
-    /// Writes cold pages back when memory runs out, before the pools are full. Settable.
+    #[doc = stub!(ZswapHandle.shrinker_enabled)]
     #[getter]
     fn shrinker_enabled(&self) -> bool {
         self.options().is_shrinker_enabled
@@ -133,15 +134,14 @@ impl ZswapHandle {
         self.set(|options| options.is_shrinker_enabled = enabled)
     }
 
-    /// Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events.
+    #[doc = stub!(ZswapHandle.stats)]
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let stats = PyDict::new(py);
         self.swap.zswap().stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
         Ok(stats)
     }
 
-    /// Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool, the
-    /// one that pages go to first.
+    #[doc = stub!(ZswapHandle.pools)]
     fn pools<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let pools = self.swap.zswap().pools();
         pools
@@ -157,8 +157,7 @@ impl ZswapHandle {
             .collect()
     }
 
-    /// Replaces the failures to inject, each with a probability; no arguments: no more of them. Equal seeds and equal calls
-    /// fail alike.
+    #[doc = stub!(ZswapHandle.set_faults)]
     #[pyo3(signature = (*, entry_alloc = 0.0, pool_alloc = 0.0, compress = 0.0, decompress = 0.0, seed = 0))]
     fn set_faults(
         &self,
@@ -171,7 +170,7 @@ impl ZswapHandle {
         Ok(self.swap.zswap().set_faults(ZswapFaults { entry_alloc, pool_alloc, compress, decompress, seed })?)
     }
 
-    /// Writes the page of one slot to a device and drops it from zswap.
+    #[doc = stub!(ZswapHandle.writeback)]
     #[pyo3(signature = (entry, *, cpu = None))]
     fn writeback(
         &self,
@@ -183,7 +182,7 @@ impl ZswapHandle {
         detached(py, || self.swap.zswap_writeback_entry(entry, cpu))
     }
 
-    /// Writes up to 32 of a group's coldest pages (None: root's) to devices; returns how many.
+    #[doc = stub!(ZswapHandle.shrink)]
     #[pyo3(signature = (memcg = None, *, cpu = None))]
     fn shrink(
         &self,
@@ -195,7 +194,7 @@ impl ZswapHandle {
         detached(py, || self.swap.shrink_memcg(css, cpu))
     }
 
-    /// Writes pages of all groups in turn to devices until the pools are down to the threshold; returns how many.
+    #[doc = stub!(ZswapHandle.shrink_worker)]
     #[pyo3(signature = (*, cpu = None))]
     fn shrink_worker(
         &self,

@@ -366,7 +366,7 @@ impl SwapError {
     }
 
     /// Returns the errno that [`SwapError::errno`] gives the number of; `None` for a broken invariant.
-    fn named_errno(&self) -> Option<Errno> {
+    pub fn named_errno(&self) -> Option<Errno> {
         Some(match self {
             Self::NoSpace { .. }
             | Self::NoBacking { .. }

@@ -5,14 +5,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 use swapcore::Order;
 
-use crate::convert;
-use crate::errors::Result;
-use crate::number;
+use crate::border::convert;
+use crate::border::errors::Result;
+use crate::border::number;
 
-/// One swap slot, or the first of an aligned run of ``1 << order`` slots.
-///
-/// An int-like value, ``type << 58 | offset``. It remembers the order it was allocated with, so that `Swap.free` needs no
-/// length; equality and hash are those of the value alone.
+#[doc = stub!(SwpEntry)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SwpEntry {
@@ -28,31 +25,31 @@ impl SwpEntry {
         Ok(Self { entry: swapcore::SwpEntry::from_value(value), order: convert::order(order)? })
     }
 
-    /// The whole word, ``type << 58 | offset``.
+    #[doc = stub!(SwpEntry.value)]
     #[getter]
     fn value(&self) -> u64 {
         self.entry.value()
     }
 
-    /// The swap type (device number).
+    #[doc = stub!(SwpEntry.type)]
     #[getter]
     fn r#type(&self) -> u8 {
         self.entry.ty().0
     }
 
-    /// The slot number on its device.
+    #[doc = stub!(SwpEntry.offset)]
     #[getter]
     fn offset(&self) -> u32 {
         self.entry.offset().0
     }
 
-    /// log2 of the run's pages, 0..=9.
+    #[doc = stub!(SwpEntry.order)]
     #[getter]
     fn order(&self) -> u8 {
         self.order.get()
     }
 
-    /// ``1 << order``.
+    #[doc = stub!(SwpEntry.nr_pages)]
     #[getter]
     fn nr_pages(&self) -> u32 {
         self.order.nr_pages()

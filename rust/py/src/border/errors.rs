@@ -1,6 +1,7 @@
 //! Core errors as Python exceptions: OSError subclasses with errno, defined in `swapcore.exceptions`.
 
 use pyo3::PyErr;
+use rustix::io::Errno;
 use swapcore::SwapError;
 
 mod py {
@@ -46,23 +47,23 @@ impl From<Error> for PyErr {
             Error::Python(error) => return error,
             Error::Core(error) => error,
         };
-        let args = (error.errno(), error.to_string());
+        let (errno, args) = (error.named_errno(), (error.errno(), error.to_string()));
         let root = match &error {
             SwapError::InBatch { error, .. } => &**error,
             error => error,
         };
-        match (root, args.0) {
+        match (root, errno) {
             (SwapError::Invariant(what), _) => py::InvariantError::new_err(what.clone()),
             (SwapError::NoMemory(_) | SwapError::OverLimit { .. } | SwapError::PolicyRefused { .. }, _) => {
                 pyo3::exceptions::PyMemoryError::new_err(args.1)
             }
             (SwapError::Io { .. }, _) => py::SwapIOError::new_err(args),
-            (_, 28) => py::SwapFullError::new_err(args),
-            (_, 2) => py::EntryGoneError::new_err(args),
-            (_, 17) => py::AlreadyCachedError::new_err(args),
-            (_, 16) => py::SwapBusyError::new_err(args),
-            (_, 1) => py::TooManySwapfilesError::new_err(args),
-            (_, 75) => py::RefOverflowError::new_err(args),
+            (_, Some(Errno::NOSPC)) => py::SwapFullError::new_err(args),
+            (_, Some(Errno::NOENT)) => py::EntryGoneError::new_err(args),
+            (_, Some(Errno::EXIST)) => py::AlreadyCachedError::new_err(args),
+            (_, Some(Errno::BUSY)) => py::SwapBusyError::new_err(args),
+            (_, Some(Errno::PERM)) => py::TooManySwapfilesError::new_err(args),
+            (_, Some(Errno::OVERFLOW)) => py::RefOverflowError::new_err(args),
             _ => py::InvalidArgumentError::new_err(args),
         }
     }

@@ -6,14 +6,14 @@ use pyo3::types::PyDict;
 use swapcore::readahead::Vpn;
 use swapcore::workload::replay::AccessReplay;
 
-use crate::arrays::native;
-use crate::batch::Progress;
-use crate::errors::Result;
+use crate::border::buffer::native;
+use crate::border::calls::watched;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::border::signals::Progress;
 use crate::mm::Mm;
-use crate::number;
-use crate::policy::watched;
 
-/// A list of page accesses, checked once and ready to replay.
+#[doc = stub!(Accesses)]
 #[pyclass(frozen, module = "swapcore")]
 pub(crate) struct Accesses(swapcore::workload::replay::Accesses);
 
@@ -25,31 +25,31 @@ impl Accesses {
         Ok(Self(py.detach(|| swapcore::workload::replay::Accesses::new(pages, writes))?))
     }
 
-    /// Accesses in the list.
+    #[doc = stub!(Accesses.nr_accesses)]
     #[getter]
     fn nr_accesses(&self) -> usize {
         self.0.nr_accesses()
     }
 
-    /// Those that write.
+    #[doc = stub!(Accesses.nr_writes)]
     #[getter]
     fn nr_writes(&self) -> u64 {
         self.0.nr_writes()
     }
 
-    /// Pages that are accessed at all.
+    #[doc = stub!(Accesses.nr_pages)]
     #[getter]
     fn nr_pages(&self) -> u64 {
         self.0.nr_pages()
     }
 
-    /// Pages to map for a replay: one more than the largest page number.
+    #[doc = stub!(Accesses.span_pages)]
     #[getter]
     fn span_pages(&self) -> u64 {
         self.0.span_pages()
     }
 
-    /// Makes one page after the other present, as the list says.
+    #[doc = stub!(Accesses.replay)]
     #[pyo3(signature = (mm, first_page, start = 0, stop = None, *, zero_percent = 10.0, random_percent = 10.0,
         is_verified = true, seed = 1, cpu = None, progress = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]

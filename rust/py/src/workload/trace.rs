@@ -5,15 +5,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swapcore::workload::replay::{Columns, FolioReplay, FolioReport, Report};
 
-use crate::arrays::native;
-use crate::batch::Progress;
-use crate::errors::Result;
-use crate::number;
-use crate::policy::watched;
-use crate::strategy::Strategy;
+use crate::border::buffer::native;
+use crate::border::calls::watched;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::border::signals::Progress;
 use crate::swap::Swap;
+use crate::workload::strategy::Strategy;
 
-/// A recorded list of swap operations, checked once and ready to replay.
+#[doc = stub!(Trace)]
 #[pyclass(frozen, module = "swapcore")]
 pub(crate) struct Trace(swapcore::workload::replay::Trace);
 
@@ -34,37 +34,37 @@ impl Trace {
         Ok(Self(py.detach(|| swapcore::workload::replay::Trace::new(columns))?))
     }
 
-    /// Operations.
+    #[doc = stub!(Trace.nr_ops)]
     #[getter]
     fn nr_ops(&self) -> usize {
         self.0.nr_ops()
     }
 
-    /// Allocations among them.
+    #[doc = stub!(Trace.nr_allocations)]
     #[getter]
     fn nr_allocations(&self) -> u64 {
         self.0.nr_allocations()
     }
 
-    /// CPUs that operations name.
+    #[doc = stub!(Trace.nr_cpus)]
     #[getter]
     fn nr_cpus(&self) -> usize {
         self.0.nr_cpus()
     }
 
-    /// Most pages in use at one time.
+    #[doc = stub!(Trace.peak_pages)]
     #[getter]
     fn peak_pages(&self) -> u64 {
         self.0.peak_pages()
     }
 
-    /// Allocations by order; orders without any are left out.
+    #[doc = stub!(Trace.allocations_by_order)]
     #[getter]
     fn allocations_by_order<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         by_order(py, self.0.allocations_by_order())
     }
 
-    /// Replays the whole trace once and drains nothing.
+    #[doc = stub!(Trace.replay)]
     #[pyo3(signature = (strategy, *, samples = 0))]
     fn replay<'py>(
         &self,
@@ -75,7 +75,7 @@ impl Trace {
         report_dict(py, &strategy.get().drive(py, |strategy| self.0.replay(strategy, samples))?)
     }
 
-    /// Replays the trace with folios that have data.
+    #[doc = stub!(Trace.replay_folios)]
     #[pyo3(signature = (swap, *, zero_percent = 10.0, random_percent = 10.0, read_percent = 100.0, is_verified = true,
         seed = 1, progress = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
@@ -97,7 +97,7 @@ impl Trace {
         folio_report_dict(py, &progress.result(outcome)?)
     }
 
-    /// Returns the CPU ns that replaying costs without any allocator: the loop, the bookkeeping, the virtual call.
+    #[doc = stub!(Trace.floor)]
     fn floor(&self, py: Python<'_>) -> Result<u64> {
         Ok(py.detach(|| self.0.floor())?)
     }

@@ -1,5 +1,8 @@
 //! `Storage`: where the pages of a device go.
 
+pub(crate) mod argument;
+pub(crate) mod header;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,10 +16,10 @@ use swapcore::storage::{
     ZramOptions,
 };
 
-use crate::errors::Result;
-use crate::number;
+use crate::border::errors::Result;
+use crate::border::number;
 
-/// A place for page contents, that `Swap.swapon` turns into a device.
+#[doc = stub!(Storage)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Storage {
@@ -33,13 +36,13 @@ impl Storage {
 
 #[pymethods]
 impl Storage {
-    /// Uncompressed memory for ``pages`` slots, taken as they are written. Kernel: `brd`.
+    #[doc = stub!(Storage.ram)]
     #[staticmethod]
     fn ram(#[pyo3(from_py_with = number::size_pages)] pages: u64) -> Result<Self> {
         Ok(Self::new(Arc::new(Ram::new(pages as u32)?)))
     }
 
-    /// Compressed memory for ``pages`` slots. Kernel: `zram`.
+    #[doc = stub!(Storage.zram)]
     #[staticmethod]
     #[pyo3(signature = (pages, *, algorithm = "lz4", level = None, mem_limit_bytes = None))]
     fn zram(
@@ -52,7 +55,7 @@ impl Storage {
         Ok(Self::new(Arc::new(Zram::new(pages as u32, &ZramOptions { algorithm, mem_limit_bytes })?)))
     }
 
-    /// A swap file or block device with the header that mkswap wrote; None asks the system.
+    #[doc = stub!(Storage.file)]
     #[staticmethod]
     #[pyo3(signature = (path, *, direct = false, is_block_device = None, is_rotational = None))]
     fn file(path: &str, direct: bool, is_block_device: Option<bool>, is_rotational: Option<bool>) -> Result<Self> {
@@ -60,7 +63,7 @@ impl Storage {
         Ok(Self::new(Arc::new(File::open(Path::new(path), &options)?)))
     }
 
-    /// Makes a swap file of ``pages`` pages, mode 0600, with its header.
+    #[doc = stub!(Storage.create_file)]
     #[staticmethod]
     #[pyo3(signature = (path, pages, *, label = "", uuid, bad_pages = None, sparse = false))]
     fn create_file(
@@ -76,7 +79,7 @@ impl Storage {
         Ok(File::create(Path::new(path), &header, sparse)?)
     }
 
-    /// Another storage with faults that `set_faults` plans.
+    #[doc = stub!(Storage.faulty)]
     #[staticmethod]
     #[pyo3(signature = (inner, *, seed = 0))]
     fn faulty(inner: &Bound<'_, Self>, #[pyo3(from_py_with = number::seed)] seed: u64) -> Self {
@@ -84,7 +87,7 @@ impl Storage {
         Self { storage: faulty.clone(), faulty: Some(faulty) }
     }
 
-    /// Slots without a place for pages; ``pages`` with the header's. Kernel: a header-only swap file.
+    #[doc = stub!(Storage.ghost)]
     #[staticmethod]
     #[pyo3(signature = (pages, *, virtual_table = false, visibility = "visible"))]
     fn ghost(
@@ -95,8 +98,7 @@ impl Storage {
         Ok(Self::new(Arc::new(Ghost::new(pages as u32, ghost_spec(virtual_table, visibility)?)?)))
     }
 
-    /// The same of the size that a memory of ``ram_pages`` gets: eight times that, in whole clusters. Kernel: the character
-    /// device of the series.
+    #[doc = stub!(Storage.ghost_for_ram)]
     #[staticmethod]
     #[pyo3(signature = (ram_pages, *, virtual_table = false, visibility = "visible"))]
     fn ghost_for_ram(
@@ -107,14 +109,14 @@ impl Storage {
         Ok(Self::new(Arc::new(Ghost::for_ram(ram_pages, ghost_spec(virtual_table, visibility)?)?)))
     }
 
-    /// The same of the size that the header in a file of one page says.
+    #[doc = stub!(Storage.ghost_open)]
     #[staticmethod]
     #[pyo3(signature = (path, *, virtual_table = false, visibility = "visible"))]
     fn ghost_open(path: &str, virtual_table: bool, visibility: &str) -> Result<Self> {
         Ok(Self::new(Arc::new(Ghost::open(Path::new(path), ghost_spec(virtual_table, visibility)?)?)))
     }
 
-    /// Replaces the plan of a `faulty` storage; no arguments: no more faults.
+    #[doc = stub!(Storage.set_faults)]
     #[pyo3(signature = (*, fail_write_in = None, fail_read_in = None, write_error_probability = 0.0,
         read_error_probability = 0.0, errno = 5, tear_write_pages = None, delay_ns = 0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
@@ -145,55 +147,55 @@ impl Storage {
         })?)
     }
 
-    /// ``ram``, ``zram``, ``file``, ``ghost`` or ``faulty``.
+    #[doc = stub!(Storage.kind)]
     #[getter]
     fn kind(&self) -> &'static str {
         if self.faulty.is_some() { "faulty" } else { self.storage.kind() }
     }
 
-    /// Size in slots, header included.
+    #[doc = stub!(Storage.pages)]
     #[getter]
     fn pages(&self) -> u32 {
         self.storage.spec().max_pages
     }
 
-    /// Slots that are never handed out.
+    #[doc = stub!(Storage.bad_pages)]
     #[getter]
     fn bad_pages(&self) -> Vec<u32> {
         self.storage.spec().bad_pages
     }
 
-    /// Seeks cost: one allocation position for all CPUs.
+    #[doc = stub!(Storage.is_rotational)]
     #[getter]
     fn is_rotational(&self) -> bool {
         self.storage.spec().is_rotational
     }
 
-    /// A block device, as opposed to a regular file.
+    #[doc = stub!(Storage.is_block_device)]
     #[getter]
     fn is_block_device(&self) -> bool {
         self.storage.spec().is_block_device
     }
 
-    /// A ghost whose slots know where their pages lie.
+    #[doc = stub!(Storage.has_virtual_table)]
     #[getter]
     fn has_virtual_table(&self) -> bool {
         self.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table)
     }
 
-    /// Takes discards.
+    #[doc = stub!(Storage.can_discard)]
     #[getter]
     fn can_discard(&self) -> bool {
         self.storage.spec().can_discard
     }
 
-    /// As fast as memory: no readahead, and swap-in gives the slot up.
+    #[doc = stub!(Storage.is_synchronous)]
     #[getter]
     fn is_synchronous(&self) -> bool {
         self.storage.traits().contains(StorageTraits::SYNCHRONOUS_IO)
     }
 
-    /// Returns its figures under kernel names.
+    #[doc = stub!(Storage.stats)]
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         stats_dict(py, &self.storage.stats())
     }

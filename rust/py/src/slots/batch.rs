@@ -1,19 +1,17 @@
-//! Batches of entries across the border: a frozen buffer out, any uint64 buffer in. The only unsafe of the binding.
+//! Batches of entries across the border: a frozen buffer of uint64.
 
 use std::ffi::{CStr, c_int, c_void};
 
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyIndexError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyIndexError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use swapcore::Order;
 
-use crate::entry::SwpEntry;
-use crate::errors::Result;
+use super::entry::SwpEntry;
 
 const FORMAT: &CStr = c"Q";
 
-/// The entries of one `Swap.alloc_batch`, one uint64 a run, as a read-only buffer.
+#[doc = stub!(SwapBatch)]
 #[pyclass(frozen, sequence, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct SwapBatch {
@@ -32,13 +30,13 @@ impl SwapBatch {
 
 #[pymethods]
 impl SwapBatch {
-    /// log2 of the pages of every run in the batch.
+    #[doc = stub!(SwapBatch.order)]
     #[getter]
     fn order(&self) -> u8 {
         self.order.get()
     }
 
-    /// Slots in all runs together.
+    #[doc = stub!(SwapBatch.nr_pages)]
     #[getter]
     fn nr_pages(&self) -> u64 {
         self.entries.len() as u64 * self.order.nr_pages() as u64
@@ -115,71 +113,5 @@ impl BatchIter {
         // Relaxed: threads that share an iterator get different entries, in no promised order.
         let at = self.at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         batch.entries.get(at).map(|&entry| SwpEntry { entry, order: batch.order })
-    }
-}
-
-/// Refuses a buffer of the other byte order, which has the same type code.
-pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&PyBuffer<T>> {
-    let foreign = if cfg!(target_endian = "little") { b">!".as_slice() } else { b"<".as_slice() };
-    match buffer.format().to_bytes().first() {
-        Some(mark) if size_of::<T>() > 1 && foreign.contains(mark) => {
-            Err(PyBufferError::new_err("the buffer is of the other byte order"))
-        }
-        _ => Ok(buffer),
-    }
-}
-
-/// Page numbers coming in: any C-contiguous buffer of uint32 or uint64.
-pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
-    if let Ok(buffer) = PyBuffer::<u64>::get(ob) {
-        return native(&buffer)?.to_vec(ob.py());
-    }
-    let Ok(buffer) = PyBuffer::<u32>::get(ob) else {
-        let kind = ob.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("pages come as a buffer of uint32 or uint64, not as {kind}")));
-    };
-    Ok(native(&buffer)?.to_vec(ob.py())?.into_iter().map(u64::from).collect())
-}
-
-/// Entries coming in: a batch of ours, or any C-contiguous uint64 buffer.
-pub(crate) enum EntriesArg<'py> {
-    /// Ours; nothing is copied.
-    Batch(Bound<'py, SwapBatch>),
-    /// Copied: its owner may change it meanwhile.
-    Copied(Vec<swapcore::SwpEntry>),
-}
-
-impl EntriesArg<'_> {
-    pub(crate) fn entries(&self) -> &[swapcore::SwpEntry] {
-        match self {
-            Self::Batch(batch) => &batch.get().entries,
-            Self::Copied(entries) => entries,
-        }
-    }
-
-    /// Returns the order of the runs; a batch knows its own.
-    pub(crate) fn order(&self, order: u64) -> Result<Order> {
-        match self {
-            Self::Batch(batch) => Ok(batch.get().order),
-            Self::Copied(_) => crate::convert::order(order),
-        }
-    }
-}
-
-impl<'a, 'py> FromPyObject<'a, 'py> for EntriesArg<'py> {
-    type Error = PyErr;
-
-    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(batch) = ob.cast::<SwapBatch>() {
-            return Ok(Self::Batch(batch.to_owned()));
-        }
-        let Ok(buffer) = PyBuffer::<u64>::get(&ob) else {
-            let kind = ob.get_type().name()?;
-            return Err(PyTypeError::new_err(format!(
-                "entries come as a SwapBatch or as a buffer of uint64, such as np.array(entries, np.uint64), not as {kind}"
-            )));
-        };
-        let entries = native(&buffer)?.to_vec(ob.py())?;
-        Ok(Self::Copied(entries.into_iter().map(swapcore::SwpEntry::from_value).collect()))
     }
 }

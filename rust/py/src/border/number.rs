@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
 use swapcore::SwapError;
 
-use crate::errors::Error;
+use super::errors::Error;
 
 /// Converts an int, or says what it is called and what its range is.
 fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64, high: u64) -> PyResult<T> {

@@ -5,10 +5,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::storage::header::SwapHeader;
 
-use crate::errors::Result;
-use crate::number;
+use crate::border::errors::Result;
+use crate::border::number;
 
-/// Reads a SWAPSPACE2 header page.
+#[doc = stub!(parse_swap_header)]
 #[pyfunction]
 pub(crate) fn parse_swap_header<'py>(py: Python<'py>, page: PyBuffer<u8>) -> Result<Bound<'py, PyDict>> {
     let header = SwapHeader::parse(&page.to_vec(py)?)?;
@@ -21,7 +21,7 @@ pub(crate) fn parse_swap_header<'py>(py: Python<'py>, page: PyBuffer<u8>) -> Res
     Ok(fields)
 }
 
-/// Builds the 4096-byte SWAPSPACE2 header page that `mkswap` would write.
+#[doc = stub!(build_swap_header)]
 #[pyfunction]
 #[pyo3(signature = (last_page, bad_pages = Vec::new(), uuid = [0; 16], label = String::new()))]
 pub(crate) fn build_swap_header(

@@ -8,10 +8,11 @@ use pyo3::types::PyDict;
 use swapcore::workload::strategy::StrategyMemory;
 use swapcore::{CpuId, Order, SwapError, SwpOffset};
 
-use crate::arrays::{EntriesArg, SwapBatch};
-use crate::convert;
-use crate::errors::{Error, Result};
-use crate::number;
+use crate::border::convert;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
+use crate::slots::args::EntriesArg;
+use crate::slots::batch::SwapBatch;
 
 /// A strategy written in Python, as the core's trait.
 struct Wrapped {
@@ -136,7 +137,7 @@ enum Kind {
     Python(Wrapped),
 }
 
-/// An allocator behind the one trait that replay, comparison and benchmarks drive.
+#[doc = stub!(Strategy)]
 #[pyclass(frozen, module = "swapcore")]
 pub(crate) struct Strategy(Kind);
 
@@ -190,7 +191,7 @@ fn cpu(cpu: usize) -> Result<CpuId> {
 
 #[pymethods]
 impl Strategy {
-    /// Every built-in strategy with one line about it.
+    #[doc = stub!(Strategy.names)]
     #[classattr]
     fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let names = PyDict::new(py);
@@ -198,7 +199,7 @@ impl Strategy {
         Ok(names)
     }
 
-    /// Makes a built-in strategy over one fresh device.
+    #[doc = stub!(Strategy.create)]
     #[staticmethod]
     #[pyo3(signature = (name, *, size_pages, nr_cpus = 1))]
     fn create(
@@ -209,7 +210,7 @@ impl Strategy {
         Ok(Self(Kind::BuiltIn(swapcore::workload::strategy::create(name, size_pages, nr_cpus)?)))
     }
 
-    /// Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
+    #[doc = stub!(Strategy.wrap)]
     #[staticmethod]
     #[pyo3(signature = (obj, *, size_pages, name = None))]
     fn wrap(
@@ -220,19 +221,19 @@ impl Strategy {
         Ok(Self(Kind::Python(Wrapped::new(obj, size_pages, name)?)))
     }
 
-    /// The name shown in tables.
+    #[doc = stub!(Strategy.name)]
     #[getter]
     fn name(&self) -> &str {
         self.get().name()
     }
 
-    /// The largest order it serves.
+    #[doc = stub!(Strategy.max_order)]
     #[getter]
     fn max_order(&self) -> u8 {
         self.get().max_order().get()
     }
 
-    /// Returns the first slot of a run, or -1 when there is no room.
+    #[doc = stub!(Strategy.alloc)]
     #[pyo3(signature = (order = 0, cpu = 0))]
     fn alloc(
         &self,
@@ -243,7 +244,7 @@ impl Strategy {
         self.or_raised(slot.map_or(-1, |slot| slot.0.into()))
     }
 
-    /// Frees ``nr`` slots from ``slot`` on (a part of a run is allowed).
+    #[doc = stub!(Strategy.free)]
     #[pyo3(signature = (slot, nr = 1, cpu = 0))]
     fn free(
         &self,
@@ -256,7 +257,7 @@ impl Strategy {
         self.or_raised(())
     }
 
-    /// Hands out up to n runs in one call; stops at the first failure.
+    #[doc = stub!(Strategy.alloc_batch)]
     #[pyo3(signature = (n, order = 0, cpu = 0))]
     fn alloc_batch(
         &self,
@@ -271,7 +272,7 @@ impl Strategy {
         self.or_raised(SwapBatch::new(entries, order))
     }
 
-    /// Frees every run of a batch.
+    #[doc = stub!(Strategy.free_batch)]
     #[pyo3(signature = (batch, cpu = 0))]
     fn free_batch(&self, batch: EntriesArg<'_>, #[pyo3(from_py_with = number::cpu)] cpu: usize) -> Result<()> {
         let order = batch.order(0)?;
@@ -281,7 +282,7 @@ impl Strategy {
         self.or_raised(())
     }
 
-    /// Returns ``static_bytes`` and ``dynamic_bytes``.
+    #[doc = stub!(Strategy.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let memory = self.or_raised(self.get().memory())?;
         let counts = PyDict::new(py);

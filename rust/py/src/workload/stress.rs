@@ -7,10 +7,10 @@ use pyo3::types::PyDict;
 use swapcore::workload::stress::StressSpec;
 use swapcore::{Profile, SwapError};
 
-use crate::errors::{Error, Result};
-use crate::number;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
 
-/// Hammers one subsystem from Rust threads, then drains it and proves that nothing was lost.
+#[doc = stub!(stress)]
 #[pyfunction]
 #[pyo3(signature = (*, threads, seconds, seed, pages = 262_144, devices = 2, nr_cpus = None, profile = "newest"))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call")]

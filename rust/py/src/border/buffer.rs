@@ -1,0 +1,49 @@
+//! Buffers: bytes and numbers coming in, words going out.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::errors::Result;
+
+/// Refuses a buffer of the other byte order, which has the same type code.
+pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&PyBuffer<T>> {
+    let foreign = if cfg!(target_endian = "little") { b">!".as_slice() } else { b"<".as_slice() };
+    match buffer.format().to_bytes().first() {
+        Some(mark) if size_of::<T>() > 1 && foreign.contains(mark) => {
+            Err(PyBufferError::new_err("the buffer is of the other byte order"))
+        }
+        _ => Ok(buffer),
+    }
+}
+
+/// Page numbers coming in: any C-contiguous buffer of uint32 or uint64.
+pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    if let Ok(buffer) = PyBuffer::<u64>::get(ob) {
+        return native(&buffer)?.to_vec(ob.py());
+    }
+    let Ok(buffer) = PyBuffer::<u32>::get(ob) else {
+        let kind = ob.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("pages come as a buffer of uint32 or uint64, not as {kind}")));
+    };
+    Ok(native(&buffer)?.to_vec(ob.py())?.into_iter().map(u64::from).collect())
+}
+
+/// Copies the bytes of any buffer.
+pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(buffer) = PyBuffer::<u8>::get(data) {
+        return buffer.to_vec(py);
+    }
+    // Of another item type: its bytes as they lie in memory.
+    let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
+    PyBuffer::<u8>::get(&bytes)?.to_vec(py)
+}
+
+/// Words as bytes in native order.
+pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new_with(py, size_of_val(words), |bytes| {
+        bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+        Ok(())
+    })?)
+}

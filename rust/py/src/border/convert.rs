@@ -1,0 +1,43 @@
+//! Words and numbers of the caller's as types of the core.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use swapcore::storage::Algorithm;
+use swapcore::{CpuId, Discard, Order, SwapError};
+
+use super::errors::{Error, Result};
+
+/// The compressor of that name, at its default level.
+pub(crate) fn compressor(name: &str) -> Result<Algorithm> {
+    Ok(Algorithm::from_name(name, None)?)
+}
+
+/// The discard policy of that word.
+pub(crate) fn discard(word: Option<&str>) -> Result<Discard> {
+    Ok(word.map_or(Ok(Discard::None), Discard::from_name)?)
+}
+
+/// Checks an order argument.
+pub(crate) fn order(order: u64) -> Result<Order> {
+    let checked = u8::try_from(order).ok().and_then(Order::new);
+    Ok(checked.ok_or(SwapError::OrderTooLarge(order))?)
+}
+
+/// Returns the CPU meant: the one given, or this thread's own number.
+pub(crate) fn cpu(cpu: Option<usize>, nr_cpus: usize) -> Result<CpuId> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    thread_local!(static STICKY: Cell<u16> = const { Cell::new(u16::MAX) });
+    let Some(cpu) = cpu else {
+        let sticky = STICKY.with(|sticky| {
+            if sticky.get() == u16::MAX {
+                // Relaxed: only the numbers matter, and each is handed out once.
+                sticky.set(NEXT.fetch_add(1, Ordering::Relaxed) % swapcore::base::limits::MAX_CPUS as u16);
+            }
+            sticky.get()
+        });
+        return Ok(CpuId(sticky % nr_cpus as u16));
+    };
+    let bad = || Error::Core(SwapError::BadCpu { cpu, nr_cpus });
+    u16::try_from(cpu).ok().filter(|_| cpu < nr_cpus).map(CpuId).ok_or_else(bad)
+}

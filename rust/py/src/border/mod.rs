@@ -1,0 +1,8 @@
+//! The border between Python and Rust: numbers, words, buffers, errors, exceptions of hooks, signals.
+
+pub(crate) mod buffer;
+pub(crate) mod calls;
+pub(crate) mod convert;
+pub(crate) mod errors;
+pub(crate) mod number;
+pub(crate) mod signals;

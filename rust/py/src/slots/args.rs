@@ -1,0 +1,114 @@
+//! Entries and runs of entries as arguments.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+use swapcore::{Order, SwapError};
+
+use super::batch::SwapBatch;
+use super::entry::SwpEntry;
+use crate::border::buffer::native;
+use crate::border::convert;
+use crate::border::errors::{Error, Result};
+
+/// An entry argument: an `SwpEntry`, or an int.
+pub(crate) enum EntryArg<'py> {
+    /// The class; it knows its order.
+    Entry(Bound<'py, SwpEntry>),
+    /// The bare word.
+    Value(u64),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for EntryArg<'py> {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(entry) = ob.cast::<SwpEntry>() {
+            return Ok(Self::Entry(entry.to_owned()));
+        }
+        if let Ok(value) = ob.extract() {
+            return Ok(Self::Value(value));
+        }
+        if ob.is_instance_of::<PyInt>() {
+            return Err(Error::Core(SwapError::NotAWord(ob.to_string())).into());
+        }
+        let kind = ob.get_type().name()?.to_string();
+        Err(PyTypeError::new_err(format!("an entry is an SwpEntry or an int, not {kind}")))
+    }
+}
+
+impl EntryArg<'_> {
+    pub(crate) fn entry(&self) -> swapcore::SwpEntry {
+        match self {
+            Self::Entry(entry) => entry.get().entry,
+            Self::Value(value) => swapcore::SwpEntry::from_value(*value),
+        }
+    }
+
+    /// Returns the slots meant: `nr`, or the entry's whole run.
+    pub(crate) fn nr_pages(&self, nr: Option<u32>) -> u32 {
+        nr.unwrap_or_else(|| match self {
+            Self::Entry(entry) => entry.get().order.nr_pages(),
+            Self::Value(_) => 1,
+        })
+    }
+}
+
+/// Entries coming in: a batch of ours, or any C-contiguous uint64 buffer.
+pub(crate) enum EntriesArg<'py> {
+    /// Ours; nothing is copied.
+    Batch(Bound<'py, SwapBatch>),
+    /// Copied: its owner may change it meanwhile.
+    Copied(Vec<swapcore::SwpEntry>),
+}
+
+impl EntriesArg<'_> {
+    pub(crate) fn entries(&self) -> &[swapcore::SwpEntry] {
+        match self {
+            Self::Batch(batch) => &batch.get().entries,
+            Self::Copied(entries) => entries,
+        }
+    }
+
+    /// Returns the order of the runs; a batch knows its own.
+    pub(crate) fn order(&self, order: u64) -> Result<Order> {
+        match self {
+            Self::Batch(batch) => Ok(batch.get().order),
+            Self::Copied(_) => convert::order(order),
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for EntriesArg<'py> {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(batch) = ob.cast::<SwapBatch>() {
+            return Ok(Self::Batch(batch.to_owned()));
+        }
+        let Ok(buffer) = PyBuffer::<u64>::get(&ob) else {
+            let kind = ob.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "entries come as a SwapBatch or as a buffer of uint64, such as np.array(entries, np.uint64), not as {kind}"
+            )));
+        };
+        let entries = native(&buffer)?.to_vec(ob.py())?;
+        Ok(Self::Copied(entries.into_iter().map(swapcore::SwpEntry::from_value).collect()))
+    }
+}
+
+/// Runs to swap in: a batch, a buffer of bare words, or a sequence of entries.
+pub(crate) fn runs(ob: &Bound<'_, PyAny>, order: u64) -> Result<Vec<(swapcore::SwpEntry, u32)>> {
+    if let Ok(entries) = ob.extract::<EntriesArg<'_>>() {
+        let nr_pages = entries.order(order)?.nr_pages();
+        return Ok(entries.entries().iter().map(|&entry| (entry, nr_pages)).collect());
+    }
+    let mut runs = Vec::new();
+    for entry in ob.try_iter()? {
+        let entry = entry?;
+        let entry: EntryArg<'_> = entry.extract()?;
+        runs.push((entry.entry(), entry.nr_pages(None)));
+    }
+    Ok(runs)
+}

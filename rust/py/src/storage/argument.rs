@@ -1,0 +1,61 @@
+//! `Swap.swapon`'s first argument.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyString};
+use swapcore::storage::SwapStorage;
+use swapcore::{DeviceSpec, Discard};
+
+use super::Storage;
+use crate::border::number;
+
+/// The first argument of `Swap.swapon`: a storage, an object that has one, or the description of a device without data.
+pub(crate) enum StorageArg {
+    /// With a place for data.
+    Storage(Arc<dyn SwapStorage>),
+    /// Metadata only.
+    Geometry(DeviceSpec),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
+    type Error = PyErr;
+
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if ob.is_instance_of::<PyString>() || ob.is_instance_of::<PyInt>() {
+            let given = ob.repr()?;
+            return Err(PyTypeError::new_err(format!("give a storage, such as swapcore.Null({given}), not its size")));
+        }
+        if let Ok(storage) = ob.cast::<Storage>() {
+            return Ok(Self::Storage(storage.get().storage.clone()));
+        }
+        if let Ok(storage) = ob.getattr("storage")
+            && let Ok(storage) = storage.cast::<Storage>()
+        {
+            return Ok(Self::Storage(storage.get().storage.clone()));
+        }
+        Ok(Self::Geometry(DeviceSpec {
+            bad_pages: number::bad_pages(&ob.getattr("bad_pages")?)?,
+            is_rotational: ob.getattr("is_rotational")?.extract()?,
+            is_block_device: ob.getattr("is_block_device")?.extract()?,
+            can_discard: ob.getattr("can_discard")?.extract()?,
+            ..DeviceSpec::new(number::pages(&ob.getattr("pages")?)?)
+        }))
+    }
+}
+
+impl StorageArg {
+    /// Turns the device on.
+    pub(crate) fn swapon(
+        self,
+        swap: &swapcore::Swap,
+        priority: Option<i16>,
+        discard: Discard,
+    ) -> swapcore::Result<Arc<swapcore::SwapDevice>> {
+        match self {
+            Self::Storage(storage) => swap.swapon_storage(storage, priority, discard),
+            Self::Geometry(spec) => swap.swapon(&DeviceSpec { discard, priority, ..spec }),
+        }
+    }
+}

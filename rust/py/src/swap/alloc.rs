@@ -1,0 +1,184 @@
+//! Slots handed out, shared and given back, one run or many.
+
+use pyo3::prelude::*;
+use swapcore::{CpuId, Order};
+
+use super::Swap;
+use crate::border::convert;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::device::SwapDevice;
+use crate::slots::args::{EntriesArg, EntryArg};
+use crate::slots::batch::SwapBatch;
+use crate::slots::entry::SwpEntry;
+
+/// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
+pub(crate) const DETACH_SLOTS: usize = 16_384;
+
+/// Slots a long allocation takes between two looks for signals: a few milliseconds.
+const SIGNAL_SLOTS: usize = 1 << 20;
+
+impl Swap {
+    /// Takes runs in pieces, looking for signals between them with no lock held; gives all back when one raises.
+    fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
+        let mut taken = 0;
+        for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
+            let nr = self.swap.alloc_batch(order, cpu, piece)?;
+            taken += nr;
+            if nr < piece.len() {
+                break;
+            }
+            if let Err(error) = Python::attach(|py| py.check_signals()) {
+                self.swap.put_batch(order, &out[..taken], cpu)?;
+                return Err(error.into());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Runs a call of the core on the runs of a batch, detached if they are many.
+    fn on_batch(
+        &self,
+        py: Python<'_>,
+        batch: &EntriesArg<'_>,
+        order: u64,
+        cpu: Option<usize>,
+        call: fn(&swapcore::Swap, Order, &[swapcore::SwpEntry], CpuId) -> swapcore::Result<()>,
+    ) -> Result<()> {
+        let order = batch.order(order)?;
+        let cpu = self.cpu(cpu)?;
+        let (swap, entries) = (&*self.swap, batch.entries());
+        let is_long = entries.len() << order.get() >= DETACH_SLOTS;
+        let result =
+            if is_long { py.detach(|| call(swap, order, entries, cpu)) } else { call(swap, order, entries, cpu) };
+        Ok(result?)
+    }
+}
+
+#[pymethods]
+impl Swap {
+    #[doc = stub!(Swap.alloc)]
+    #[pyo3(signature = (order = 0, *, cpu = None))]
+    fn alloc(
+        &self,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
+        let order = convert::order(order)?;
+        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc(order)?, order })
+    }
+
+    #[doc = stub!(Swap.alloc_batch)]
+    #[pyo3(signature = (n, order = 0, *, cpu = None))]
+    fn alloc_batch(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::nr_runs)] n: usize,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwapBatch> {
+        let order = convert::order(order)?;
+        let cpu = self.cpu(cpu)?;
+        // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
+        let n = n.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
+        let mut entries = vec![swapcore::SwpEntry::NONE; n];
+        if n << order.get() < DETACH_SLOTS {
+            let nr = self.swap.alloc_batch(order, cpu, &mut entries)?;
+            entries.truncate(nr);
+        } else {
+            let nr = py.detach(|| self.alloc_interruptible(order, cpu, &mut entries))?;
+            entries.truncate(nr);
+        }
+        Ok(SwapBatch::new(entries, order))
+    }
+
+    #[doc = stub!(Swap.free)]
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn free(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.put(entry.entry(), entry.nr_pages(nr))?)
+    }
+
+    #[doc = stub!(Swap.put)]
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn put(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        self.free(entry, nr, cpu)
+    }
+
+    #[doc = stub!(Swap.free_batch)]
+    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    fn free_batch(
+        &self,
+        py: Python<'_>,
+        batch: EntriesArg<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        self.on_batch(py, &batch, order, cpu, swapcore::Swap::put_batch)
+    }
+
+    #[doc = stub!(Swap.put_batch)]
+    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    fn put_batch(
+        &self,
+        py: Python<'_>,
+        batch: EntriesArg<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        self.free_batch(py, batch, order, cpu)
+    }
+
+    #[doc = stub!(Swap.dup)]
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn dup(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.dup(entry.entry(), entry.nr_pages(nr))?)
+    }
+
+    #[doc = stub!(Swap.dup_batch)]
+    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    fn dup_batch(
+        &self,
+        py: Python<'_>,
+        batch: EntriesArg<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        self.on_batch(py, &batch, order, cpu, swapcore::Swap::dup_batch)
+    }
+
+    #[doc = stub!(Swap.alloc_hibernation)]
+    #[pyo3(signature = (device, *, cpu = None))]
+    fn alloc_hibernation(
+        &self,
+        device: &Bound<'_, SwapDevice>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
+        let ty = self.own(device.get())?.ty();
+        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(ty)?, order: Order::ZERO })
+    }
+
+    #[doc = stub!(Swap.free_hibernation)]
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn free_hibernation(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<()> {
+        Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
+    }
+}

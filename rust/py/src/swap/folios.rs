@@ -1,0 +1,237 @@
+//! Folios with data: made, swapped out and in, one or many, split, moved and read ahead.
+
+use pyo3::prelude::*;
+use swapcore::base::gfp::Gfp;
+use swapcore::{FolioHandle, Orders, SwapError, Swapin};
+
+use super::Swap;
+use crate::border::buffer::bytes_of;
+use crate::border::calls::{detached, watched};
+use crate::border::convert;
+use crate::border::errors::{Error, Result};
+use crate::border::number;
+use crate::border::signals::Signals;
+use crate::folio::Folio;
+use crate::memcg::MemCgroup;
+use crate::slots::args::{EntryArg, runs};
+use crate::slots::entry::SwpEntry;
+
+/// Folios in a list or any other sequence.
+fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
+    ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
+}
+
+/// Raises an error with the folios that are swapped in, because the exception is the only way to them.
+fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
+    error.value(py).setattr("folios", folios)?;
+    Err(error.into())
+}
+
+impl Swap {
+    /// Returns how to swap so many slots in: in one folio if that works, unless a mask says otherwise.
+    fn swapin(
+        &self,
+        nr_pages: u32,
+        orders: Option<u16>,
+        cpu: Option<usize>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
+    ) -> Result<Swapin<'_>> {
+        let largest =
+            u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::base::limits::MAX_ORDER.into());
+        let orders = Orders::from_bits(orders.unwrap_or(1 << largest))?;
+        let cpu = self.cpu(cpu)?;
+        Ok(Swapin { faulting: MemCgroup::css_of(memcg, &self.swap)?, ..Swapin::new(cpu, orders) })
+    }
+}
+
+#[pymethods]
+impl Swap {
+    #[doc = stub!(Swap.folio)]
+    #[pyo3(signature = (order = 0, data = None, *, memcg = None, cpu = None))]
+    fn folio(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        data: Option<&Bound<'_, PyAny>>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Folio> {
+        let (order, css, cpu) = (convert::order(order)?, MemCgroup::css_of(memcg, &self.swap)?, self.cpu(cpu)?);
+        let data = data.map(|data| bytes_of(py, data)).transpose()?;
+        let folio = detached(py, || {
+            let folio = match &data {
+                None => self.swap.folio_zeroed_in(order, css, Gfp::HIGHUSER_MOVABLE, cpu)?,
+                Some(data) => self.swap.folio_with_in(order, data, css, cpu)?,
+            };
+            FolioHandle::unmapped(&self.swap, folio)
+        })?;
+        Ok(Folio::new(folio))
+    }
+
+    #[doc = stub!(Swap.swap_out)]
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn swap_out(
+        &self,
+        py: Python<'_>,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<SwpEntry> {
+        let cpu = self.cpu(cpu)?;
+        let folio = &self.own_folio(folio)?.folio;
+        let (result, raised) = py.detach(|| watched(|| folio.swap_out(cpu)));
+        let entry = result.map(|entry| SwpEntry { entry, order: folio.order() });
+        let Some(error) = raised else { return Ok(entry?) };
+        // The folio is swapped out all the same: the exception says where it is.
+        if let Ok(entry) = entry {
+            error.value(py).setattr("entry", entry)?;
+        }
+        Err(Error::Python(error))
+    }
+
+    #[doc = stub!(Swap.swap_in)]
+    #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None, memcg = None))]
+    fn swap_in(
+        &self,
+        py: Python<'_>,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
+        #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
+    ) -> Result<Folio> {
+        let nr_pages = entry.nr_pages(nr);
+        let how = self.swapin(nr_pages, orders, cpu, memcg)?;
+        let entry = entry.entry();
+        let (result, raised) = py.detach(|| {
+            watched(|| {
+                let folio = self.swap.swap_in(entry, nr_pages, &how)?;
+                FolioHandle::mapped(&self.swap, folio)
+            })
+        });
+        match raised {
+            None => Ok(Folio::new(result?)),
+            Some(error) => raise_with(py, error, result.into_iter().map(Folio::new).collect()),
+        }
+    }
+
+    #[doc = stub!(Swap.swap_out_batch)]
+    #[pyo3(signature = (folios, *, cpu = None))]
+    fn swap_out_batch(
+        &self,
+        py: Python<'_>,
+        folios: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Vec<SwpEntry>> {
+        let cpu = self.cpu(cpu)?;
+        let folios = folios_of(folios)?;
+        let shared: Vec<&FolioHandle> =
+            folios.iter().map(|folio| Ok(&self.own_folio(folio)?.folio)).collect::<Result<_>>()?;
+        let mut entries = Vec::with_capacity(shared.len());
+        let mut signals = Signals::default();
+        detached(py, || {
+            for (nr_done, folio) in shared.iter().enumerate() {
+                signals.check()?;
+                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
+                let entry = folio.swap_out(cpu).map_err(in_batch)?;
+                entries.push(SwpEntry { entry, order: folio.order() });
+            }
+            Ok::<_, Error>(entries)
+        })
+    }
+
+    #[doc = stub!(Swap.swap_in_batch)]
+    #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None, memcg = None))]
+    fn swap_in_batch(
+        &self,
+        py: Python<'_>,
+        entries: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        memcg: Option<&Bound<'_, MemCgroup>>,
+    ) -> Result<Vec<Folio>> {
+        let runs = runs(entries, order)?;
+        let hows: Vec<_> = runs.iter().map(|&(_, nr)| self.swapin(nr, orders, cpu, memcg)).collect::<Result<_>>()?;
+        let mut done = Vec::new();
+        let mut signals = Signals::default();
+        let result: Result<()> = detached(py, || {
+            for (nr_done, (&(entry, nr_pages), how)) in runs.iter().zip(&hows).enumerate() {
+                signals.check()?;
+                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
+                self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?;
+            }
+            Ok::<_, Error>(())
+        });
+        let folios: Vec<Folio> = done
+            .into_iter()
+            .map(|folio| Ok(Folio::new(FolioHandle::mapped(&self.swap, folio)?)))
+            .collect::<Result<_>>()?;
+        match result {
+            Ok(()) => Ok(folios),
+            Err(error) => raise_with(py, error.into(), folios),
+        }
+    }
+
+    #[doc = stub!(Swap.folio_split)]
+    #[pyo3(signature = (folio, order = 0, *, cpu = None))]
+    fn folio_split(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::order)] order: u64,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Vec<Folio>> {
+        let (order, cpu) = (convert::order(order)?, self.cpu(cpu)?);
+        Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
+    }
+
+    #[doc = stub!(Swap.folio_migrate)]
+    #[pyo3(signature = (folio, *, cpu = None))]
+    fn folio_migrate(
+        &self,
+        folio: &Bound<'_, Folio>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Folio> {
+        let cpu = self.cpu(cpu)?;
+        Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
+    }
+
+    #[doc = stub!(Swap.memory_pages)]
+    #[getter]
+    fn memory_pages(&self) -> u64 {
+        self.swap.memory_of_folios().nr_pages()
+    }
+
+    #[doc = stub!(Swap.nr_used_pages)]
+    #[getter]
+    fn nr_used_pages(&self) -> u64 {
+        self.swap.memory_of_folios().nr_used_pages()
+    }
+
+    #[doc = stub!(Swap.page_cluster)]
+    #[getter]
+    fn page_cluster(&self) -> u32 {
+        self.swap.readahead().page_cluster()
+    }
+
+    #[setter]
+    fn set_page_cluster(&self, #[pyo3(from_py_with = number::page_cluster)] page_cluster: u32) -> Result<()> {
+        Ok(self.swap.readahead().set_page_cluster(page_cluster)?)
+    }
+
+    #[doc = stub!(Swap.swap_cluster_readahead)]
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn swap_cluster_readahead(
+        &self,
+        py: Python<'_>,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+    ) -> Result<Option<Folio>> {
+        let how = self.swapin(1, Some(0), cpu, None)?;
+        let entry = entry.entry();
+        let found = detached(py, || {
+            let found = self.swap.swap_cluster_readahead(entry, &how)?;
+            found.map(|(folio, _)| FolioHandle::unmapped(&self.swap, folio)).transpose()
+        })?;
+        Ok(found.map(Folio::new))
+    }
+}

@@ -1,0 +1,53 @@
+//! Memory cgroups of a subsystem: their root, their hooks, and what is charged to them.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use swapcore::memcg::MemcgPolicy;
+
+use super::Swap;
+use super::hooks::Hooks;
+use crate::border::buffer::bytes_of_words;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::memcg::MemCgroup;
+use crate::slots::args::EntryArg;
+
+#[pymethods]
+impl Swap {
+    #[doc = stub!(Swap.memcg)]
+    #[getter]
+    fn memcg(&self) -> Result<MemCgroup> {
+        MemCgroup::root(&self.swap)
+    }
+
+    #[doc = stub!(Swap.swappiness)]
+    #[getter]
+    fn swappiness(&self) -> Result<u8> {
+        Ok(self.swap.swappiness()?)
+    }
+
+    #[setter]
+    fn set_swappiness(&self, #[pyo3(from_py_with = number::swappiness)] swappiness: u8) -> Result<()> {
+        Ok(self.swap.set_swappiness(swappiness)?)
+    }
+
+    #[doc = stub!(Swap.set_memcg_policy)]
+    fn set_memcg_policy(&self, policy: Option<&Bound<'_, PyAny>>) -> Result<()> {
+        let hooks = policy.map(|policy| Hooks::new(&self.swap, policy)).transpose()?;
+        self.swap.set_policy(hooks.map(|hooks| Arc::new(hooks) as Arc<dyn MemcgPolicy>));
+        Ok(())
+    }
+
+    #[doc = stub!(Swap.slot_owner)]
+    fn slot_owner(&self, entry: EntryArg<'_>) -> Result<u16> {
+        Ok(self.swap.slot_owner_id(entry.entry())?.0)
+    }
+
+    #[doc = stub!(Swap.swap_ages)]
+    fn swap_ages<'py>(&self, py: Python<'py>, group: &Bound<'_, MemCgroup>) -> Result<Bound<'py, PyBytes>> {
+        let css = MemCgroup::css_of(Some(group), &self.swap)?;
+        bytes_of_words(py, &py.detach(|| self.swap.swap_ages(css))?)
+    }
+}

@@ -1,0 +1,174 @@
+//! `Swap`: one machine's swap subsystem.
+
+mod alloc;
+mod backing;
+mod cache;
+mod devices;
+mod folios;
+mod groups;
+mod hooks;
+mod show;
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::memcg::Hierarchy;
+use swapcore::{Config, Profile, SwapError, Workers};
+
+use crate::border::convert;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::device::SwapDevice;
+use crate::folio::Folio;
+use crate::memcg::MemCgroup;
+use crate::mm::Mm;
+use crate::zswap::{ZswapArg, ZswapHandle};
+
+#[doc = stub!(Swap)]
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct Swap {
+    pub(crate) swap: Arc<swapcore::Swap>,
+}
+
+impl Swap {
+    /// Takes the local lock of the CPU meant.
+    #[inline]
+    fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
+        Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
+    }
+
+    fn cpu(&self, cpu: Option<usize>) -> Result<swapcore::CpuId> {
+        convert::cpu(cpu, self.swap.nr_cpus())
+    }
+
+    fn handle(&self, device: &Arc<swapcore::SwapDevice>) -> SwapDevice {
+        SwapDevice::new(self.swap.clone(), device)
+    }
+
+    fn own(&self, device: &SwapDevice) -> Result<Arc<swapcore::SwapDevice>> {
+        let live = device.live()?;
+        if !Arc::ptr_eq(&device.swap, &self.swap) {
+            return Err(SwapError::ForeignDevice(live.ty().0).into());
+        }
+        Ok(live)
+    }
+
+    /// Returns the class of a folio of this subsystem. Errors: `ForeignFolio` (EINVAL).
+    fn own_folio<'f>(&self, folio: &'f Bound<'_, Folio>) -> Result<&'f Folio> {
+        let folio = folio.get();
+        if !Arc::ptr_eq(folio.folio.swap(), &self.swap) {
+            let entry = folio.folio.gone_to().unwrap_or(swapcore::SwpEntry::NONE);
+            return Err(SwapError::ForeignFolio(entry).into());
+        }
+        Ok(folio)
+    }
+}
+
+#[pymethods]
+impl Swap {
+    #[new]
+    #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
+        workingset = "classic", memcg = "v2", zswap = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    fn new(
+        #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
+        profile: &str,
+        workers: &str,
+        switches: Option<std::collections::BTreeMap<String, String>>,
+        #[pyo3(from_py_with = number::memory_pages)] memory_pages: u64,
+        workingset: &str,
+        memcg: &str,
+        zswap: Option<ZswapArg>,
+    ) -> Result<Self> {
+        let profile = Profile::from_name(profile)?;
+        let workers = Workers::from_name(workers)?;
+        let mut choices = profile.switches();
+        for (name, word) in switches.unwrap_or_default() {
+            choices.set(&name, &word)?;
+        }
+        let config = Config {
+            nr_cpus,
+            profile,
+            switches: choices,
+            workers,
+            memory_pages,
+            memcg: Hierarchy::unless_disabled(memcg)?,
+            workingset: workingset.into(),
+            zswap: zswap.map(|zswap| zswap.0),
+        };
+        Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
+    }
+
+    #[doc = stub!(Swap.nr_cpus)]
+    #[getter]
+    fn nr_cpus(&self) -> usize {
+        self.swap.nr_cpus()
+    }
+
+    #[doc = stub!(Swap.profile)]
+    #[getter]
+    fn profile(&self) -> &'static str {
+        self.swap.profile().name()
+    }
+
+    #[doc = stub!(Swap.switches)]
+    #[getter]
+    fn switches<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let words = PyDict::new(py);
+        self.swap.switches().words().iter().try_for_each(|(name, word)| words.set_item(name, word))?;
+        Ok(words)
+    }
+
+    #[doc = stub!(Swap.nr_swap_pages)]
+    #[getter]
+    fn nr_swap_pages(&self) -> i64 {
+        self.swap.nr_swap_pages()
+    }
+
+    #[doc = stub!(Swap.total_swap_pages)]
+    #[getter]
+    fn total_swap_pages(&self) -> u64 {
+        self.swap.total_swap_pages()
+    }
+
+    #[doc = stub!(Swap.nr_swapcache_pages)]
+    #[getter]
+    fn nr_swapcache_pages(&self) -> u64 {
+        self.swap.nr_swapcache_pages()
+    }
+
+    #[doc = stub!(Swap.vm_swap_full)]
+    #[getter]
+    fn vm_swap_full(&self) -> bool {
+        self.swap.vm_swap_full()
+    }
+
+    #[doc = stub!(Swap.zswap)]
+    #[getter]
+    fn zswap(&self) -> ZswapHandle {
+        ZswapHandle::new(self.swap.clone())
+    }
+
+    #[doc = stub!(Swap.mm)]
+    #[pyo3(signature = (memcg = None))]
+    fn mm(&self, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Mm> {
+        Mm::new(&self.swap, MemCgroup::css_of(memcg, &self.swap)?)
+    }
+
+    #[doc = stub!(Swap.run_workers)]
+    fn run_workers(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.swap.run_workers())
+    }
+
+    #[doc = stub!(Swap.check)]
+    fn check(&self, py: Python<'_>) -> Result<()> {
+        Ok(py.detach(|| self.swap.check())?)
+    }
+
+    fn __repr__(&self) -> String {
+        let (free, total) = (self.swap.nr_swap_pages(), self.swap.total_swap_pages());
+        format!("<Swap {}: {} devices, {free} of {total} pages free>", self.profile(), self.swap.devices().len())
+    }
+}

@@ -1,0 +1,174 @@
+//! Looks at a subsystem: slots, records, figures and its whole state, as dicts and columns.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use swapcore::base::event::{EventKind, EventRecord};
+use swapcore::cluster::ListId;
+use swapcore::show::dump::DeviceDump;
+use swapcore::table::{EntryKind, SwapTableEntry};
+
+use super::Swap;
+use super::alloc::DETACH_SLOTS;
+use super::backing::{backing_dict, single};
+use crate::border::buffer::bytes_of_words;
+use crate::border::errors::Result;
+use crate::border::number;
+use crate::device::all_memory_dict;
+use crate::slots::args::{EntriesArg, EntryArg};
+
+fn kind_name(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Null => "null",
+        EntryKind::Shadow => "shadow",
+        EntryKind::Pfn => "folio",
+        EntryKind::Bad => "bad",
+        EntryKind::Pointer => "pointer",
+    }
+}
+
+/// One slot by its word.
+fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<Bound<'py, PyDict>> {
+    let slot = PyDict::new(py);
+    slot.set_item("kind", kind_name(word.kind()))?;
+    slot.set_item("count", count)?;
+    slot.set_item("zero", word.is_zero())?;
+    slot.set_item("word", word.raw())?;
+    slot.set_item("pfn", word.pfn().map(|pfn| pfn.0))?;
+    Ok(slot)
+}
+
+fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("type", device.ty.0)?;
+    dict.set_item("prio", device.prio)?;
+    dict.set_item("inuse_pages", device.inuse_pages)?;
+    let by_order = [PyDict::new(py), PyDict::new(py)];
+    let mut plain = [("free", Vec::new()), ("full", Vec::new()), ("discard", Vec::new())];
+    for (id, clusters) in &device.lists {
+        let clusters: Vec<u32> = clusters.iter().map(|idx| idx.0).collect();
+        match id {
+            ListId::Free => plain[0].1 = clusters,
+            ListId::Full => plain[1].1 = clusters,
+            ListId::Discard => plain[2].1 = clusters,
+            ListId::Nonfull(order) => by_order[0].set_item(order.get(), clusters)?,
+            ListId::Frag(order) => by_order[1].set_item(order.get(), clusters)?,
+        }
+    }
+    plain.into_iter().try_for_each(|(name, clusters)| dict.set_item(name, clusters))?;
+    let [nonfull, frag] = by_order;
+    dict.set_item("nonfull", nonfull)?;
+    dict.set_item("frag", frag)?;
+    let next = PyDict::new(py);
+    for (order, at) in device.next.iter().enumerate().filter(|&(_, &at)| at != 0) {
+        next.set_item(order, at)?;
+    }
+    dict.set_item("next", next)?;
+    Ok(dict)
+}
+
+fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (order, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0) {
+        dict.set_item(order, (hint.ty().0, hint.offset().0))?;
+    }
+    Ok(dict)
+}
+
+/// Columns of records, native byte order.
+fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let column = |name: &str, bytes: Vec<u8>| dict.set_item(name, PyBytes::new(py, &bytes));
+    column("time_ns", records.iter().flat_map(|record| record.time_ns.to_ne_bytes()).collect())?;
+    column("entry", records.iter().flat_map(|record| record.entry.value().to_ne_bytes()).collect())?;
+    column("kind", records.iter().map(|record| record.kind as u8).collect())?;
+    column("order", records.iter().map(|record| record.order.get()).collect())?;
+    column("cpu", records.iter().flat_map(|record| record.cpu.0.to_ne_bytes()).collect())?;
+    column("errno", records.iter().flat_map(|record| record.errno.to_ne_bytes()).collect())?;
+    dict.set_item("kinds", EventKind::NAMES)?;
+    dict.set_item("nr_lost", nr_lost)?;
+    Ok(dict)
+}
+
+#[pymethods]
+impl Swap {
+    #[doc = stub!(Swap.lookup)]
+    fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>) -> Result<Bound<'py, PyDict>> {
+        let entry = entry.entry();
+        let mut on_cpu = self.on_cpu(None)?;
+        let word = on_cpu.lookup(entry)?;
+        // A slot that backs another has no count of its own.
+        let count = if word.kind() == EntryKind::Pointer { 0 } else { on_cpu.swap_count(entry)? };
+        let backing = on_cpu.backing(entry, 1)?;
+        drop(on_cpu);
+        let slot = slot_dict(py, word, count)?;
+        if let Some(owner) = word.owner() {
+            slot.set_item("owner", single(owner))?;
+            slot.set_item("cache_only", word.is_cache_only_pointer())?;
+        } else if self.swap.device(entry.ty())?.is_virtual() {
+            slot.set_item("backing", backing_dict(py, backing.0, backing.1)?)?;
+        }
+        Ok(slot)
+    }
+
+    #[doc = stub!(Swap.lookup_many)]
+    fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyBytes>> {
+        let entries = entries.entries();
+        let look = || {
+            let mut on_cpu = self.on_cpu(None)?;
+            let words = entries.iter().map(|&entry| Ok(on_cpu.lookup(entry)?.raw()));
+            words.collect::<Result<Vec<u64>>>()
+        };
+        let words = if entries.len() >= DETACH_SLOTS { py.detach(look)? } else { look()? };
+        bytes_of_words(py, &words)
+    }
+
+    #[doc = stub!(Swap.swap_count)]
+    fn swap_count(&self, entry: EntryArg<'_>) -> Result<u32> {
+        Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
+    }
+
+    #[doc = stub!(Swap.zero_batch)]
+    fn zero_batch(
+        &self,
+        entry: EntryArg<'_>,
+        #[pyo3(from_py_with = number::nr_slots)] nr_max: u32,
+    ) -> Result<(bool, u32)> {
+        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), nr_max)?)
+    }
+
+    #[doc = stub!(Swap.record_events)]
+    fn record_events(&self, #[pyo3(from_py_with = number::nr_records)] capacity: usize) -> Result<()> {
+        Ok(self.swap.record_events(capacity)?)
+    }
+
+    #[doc = stub!(Swap.take_events)]
+    fn take_events<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let (records, nr_lost) = py.detach(|| self.swap.take_events());
+        events_dict(py, &records, nr_lost)
+    }
+
+    #[doc = stub!(Swap.stats)]
+    fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        self.swap.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
+        Ok(stats)
+    }
+
+    #[doc = stub!(Swap.memory)]
+    fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        all_memory_dict(py, &self.swap)
+    }
+
+    #[doc = stub!(Swap.dump)]
+    fn dump<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let dump = PyDict::new(py);
+        let devices: Result<Vec<_>> = self.swap.dump_devices().iter().map(|device| device_dict(py, device)).collect();
+        dump.set_item("devices", devices?)?;
+        for (name, hints) in [("hints", self.swap.dump_hints()), ("virtual_hints", self.swap.dump_virtual_hints())] {
+            let hints: Result<Vec<_>> = hints.iter().map(|hints| hints_dict(py, hints)).collect();
+            dump.set_item(name, hints?)?;
+        }
+        dump.set_item("avail", self.swap.dump_avail().iter().map(|ty| ty.0 as u32).collect::<Vec<_>>())?;
+        Ok(dump)
+    }
+}

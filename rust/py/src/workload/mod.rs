@@ -1,0 +1,6 @@
+//! Recorded workloads, what replays them, and the stress run.
+
+pub(crate) mod accesses;
+pub(crate) mod strategy;
+pub(crate) mod stress;
+pub(crate) mod trace;

@@ -1,0 +1,115 @@
+"""Facts that the docs of `Swap`, `SwapDevice` and `MemCgroup` state: the code does what they say."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import threading
+
+import pytest
+import swapcore as sc
+
+
+def test_swapoff_without_unuse_drops_references_of_null_only() -> None:
+    swap = sc.Swap()
+    null = swap.swapon(sc.Null("16M"), priority=1)
+    swap.alloc_batch(8)
+    swap.swapoff(null)
+    assert not null.is_on
+    ram = swap.swapon(sc.Ram("16M"))
+    folio = swap.swap_in(swap.swap_out(swap.folio(data=b"kept")))
+    entry = swap.swap_out(folio)
+    with pytest.raises(sc.SwapBusyError) as caught:
+        swap.swapoff(ram)
+    assert caught.value.errno == errno.EBUSY
+    assert ram.is_on
+    assert swap.swap_count(entry) == 1
+    assert swap.swap_in(entry).read(0, 4) == b"kept"
+    swap.check()
+
+
+def test_swapoff_asks_unuse_at_most_sixteen_times_for_a_slot() -> None:
+    swap = sc.Swap()
+    device = swap.swapon(sc.Ram("16M"))
+    entry = swap.alloc()
+    asked = []
+    with pytest.raises(sc.SwapBusyError):
+        swap.swapoff(device, lambda slot, count: asked.append((slot.value, count)))
+    assert asked == [(entry.value, 1)] * 16
+    assert device.is_on
+    swap.free(entry)
+    swap.check()
+
+
+def test_move_backing_to_a_ghost_is_einval_and_to_a_device_that_is_off_enoent() -> None:
+    swap = sc.Swap()
+    ghost = swap.swapon(sc.Ghost("64M", virtual_table=True), priority=2)
+    off = swap.swapon(sc.Ram("16M"), priority=1)
+    swap.swapon(sc.Ram("16M"), priority=0)
+    swap.swapoff(off)
+    folio = swap.folio(data=b"x")
+    entry = swap.swap_out(folio)
+    assert entry.type == ghost.type
+    assert swap.backing(entry)["type"] == "swapfile"
+    with pytest.raises(sc.InvalidArgumentError) as to_ghost:
+        swap.move_backing(entry, ghost)
+    assert to_ghost.value.errno == errno.EINVAL
+    with pytest.raises(sc.EntryGoneError) as to_off:
+        swap.move_backing(entry, off)
+    assert to_off.value.errno == errno.ENOENT
+    assert swap.swap_in(entry).read(0, 1) == b"x"
+    swap.check()
+
+
+def test_slots_takes_no_lock_of_a_cpu() -> None:
+    """A hook of swapoff runs without a lock, a batch with one: `slots` answers beside both."""
+    swap = sc.Swap(nr_cpus=2)
+    device = swap.swapon(sc.Null("256M"))
+    worker = threading.Thread(target=lambda: swap.free_batch(swap.alloc_batch(60_000, cpu=1), cpu=1))
+    worker.start()
+    looks = [device.slots() for _ in range(20)]
+    worker.join()
+    assert all(look[0] == 3 and set(look) <= {0, 1, 3} for look in looks)
+    assert device.slots().count(1) == 0
+    swap.check()
+
+
+def test_a_policy_table_decides_for_the_group_and_is_copied_to_groups_made_later() -> None:
+    swap = sc.Swap()
+    swap.swapon(sc.Ram("16M"))
+    parent = swap.memcg.create("parent")
+    before = parent.create("before")
+    parent.set_policy(allow_swap=False)
+    after = parent.create("after")
+    for group, may_swap in ((parent, False), (before, True), (after, False)):
+        folio = swap.folio(memcg=group)
+        if may_swap:
+            swap.swap_in(swap.swap_out(folio))
+        else:
+            with pytest.raises(MemoryError):
+                swap.swap_out(folio)
+    swap.check()
+
+
+@pytest.mark.parametrize("profile", ["v618", "p3", "series", "newest"])
+def test_the_doc_of_switches_names_every_switch_and_its_word(profile: str) -> None:
+    swap = sc.Swap(profile=profile)
+    doc = inspect.getdoc(type(swap).switches)
+    assert doc
+    for name, word in swap.switches.items():
+        assert f"``{name}``" in doc
+        words = doc.split(f"``{name}``")[1].split(")")[0]
+        assert word in words or name == "shared_count" or word in {"on", "off"}
+    swap.check()
+
+
+def test_dump_has_the_keys_that_its_type_says() -> None:
+    swap = sc.Swap(nr_cpus=2)
+    ghost = swap.swapon(sc.Ghost("64M", virtual_table=True), priority=1)
+    swap.swapon(sc.Ram("16M"), priority=0)
+    entry = swap.swap_out(swap.folio(data=b"x"), cpu=1)
+    hints = swap.dump()["virtual_hints"]
+    assert hints[0] == {}
+    assert hints[1][0][0] == ghost.type
+    swap.swap_in(entry)
+    swap.check()
