@@ -10,7 +10,7 @@ import errno
 import os
 import random
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swapcore import report
 from swapcore._core import SWAPFILE_CLUSTER, Trace
@@ -23,6 +23,7 @@ from swapcore.trace import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from swapcore._core_dicts import ReplayReport
     from swapcore.strategy import Factory, Spec
 
 
@@ -75,7 +76,7 @@ def compare(
     nr_replays = len(specs) * (rounds + 1)
     nr_done = 0
 
-    def replay(factory: Factory, samples: int) -> dict[str, Any]:
+    def replay(factory: Factory, samples: int) -> ReplayReport:
         nonlocal nr_done
         outcome = loaded.replay(factory(size_pages, loaded.nr_cpus), samples=samples)
         nr_done += 1
@@ -123,7 +124,7 @@ def default_size_pages(trace: Trace) -> int:
     return -(-trace.peak_pages * 10 // (9 * SWAPFILE_CLUSTER)) * SWAPFILE_CLUSTER
 
 
-def _result(name: str, look: dict[str, Any], times: Sequence[float], base: Sequence[float]) -> StrategyResult:
+def _result(name: str, look: ReplayReport, times: Sequence[float], base: Sequence[float]) -> StrategyResult:
     ratios = [time / first for time, first in zip(times, base, strict=True)]
     return StrategyResult(
         strategy=name,

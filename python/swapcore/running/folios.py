@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from swapcore import report
 from swapcore._core import Swap, Trace
@@ -138,7 +138,7 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
     swap = Swap(nr_cpus=loaded.nr_cpus, zswap=how.zswap, memory_pages=memory_pages(how.memory))
     devices = [swap.swapon(one) for one in stack(storage, how.ghost)]
     is_verified = how.is_verified and not isinstance(storage, Null)
-    outcome = loaded.replay_folios(
+    counts = loaded.replay_folios(
         swap,
         zero_percent=how.zero_percent,
         random_percent=how.random_percent,
@@ -147,6 +147,7 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
         seed=how.seed,
         progress=None if progress is None else lambda done: progress(done, loaded.nr_ops),
     )
+    outcome: dict[str, Any] = {**counts}
     swap.check()
     stats = swap.stats()
     size_pages = devices[0].max_pages

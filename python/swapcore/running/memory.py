@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swapcore import report
 from swapcore._core import MAX_ORDER, PAGE_SIZE, SWAPFILE_CLUSTER, Swap
@@ -112,7 +112,7 @@ _PARTS = ("static_bytes", "index_bytes", "table_bytes", "virtual_table_bytes", "
 
 
 def _parts(swap: Swap, devices: list[SwapDevice]) -> dict[str, int]:
-    memories = [device.memory() for device in devices]
+    memories: list[dict[str, Any]] = [{**device.memory()} for device in devices]
     parts = {name: sum(memory[name] for memory in memories) for name in _PARTS}
     return parts | {"zswap_map_bytes": swap.memory()["zswap_map_bytes"]}
 
