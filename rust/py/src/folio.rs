@@ -164,7 +164,7 @@ impl Folio {
     /// On the active list.
     #[getter]
     fn active(&self) -> Result<bool> {
-        self.flag(FolioFlags::ACTIVE)
+        self.folio.with(|folio| Ok(folio.is_active()))
     }
 
     /// Part of the working set.

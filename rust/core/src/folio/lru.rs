@@ -5,18 +5,21 @@
 
 use std::sync::atomic::Ordering;
 
+use super::lru_gen::ListEnd;
 use super::{Folio, FolioFlags, FolioRef, Memory};
 use crate::base::types::Pfn;
-use crate::workingset::{LruHead, LruList, Lruvec};
+use crate::workingset::{LruHead, LruHeads, LruList, LruType, Lruvec};
 
 /// Folios taken off the tail of a list, each with a reference, in the order they were met.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Isolated<'m> {
     pub(crate) folios: Vec<FolioRef<'m>>,
     /// Pages looked at, those that stay on the list included.
     pub(crate) nr_scanned_pages: u64,
     /// Pages taken.
     pub(crate) nr_taken_pages: u64,
+    /// Pages that went to another generation instead; 0 without generations.
+    pub(crate) nr_sorted_pages: u64,
 }
 
 impl<'a> Folio<'a> {
@@ -49,7 +52,7 @@ impl<'a> Folio<'a> {
     }
 
     /// Puts this folio between two that are neighbours, 0 for an end of the list.
-    fn link(self, head: &mut LruHead, prev: u32, next: u32) {
+    pub(super) fn link(self, head: &mut LruHead, prev: u32, next: u32) {
         let own = self.pfn.0 as u32;
         self.set_prev(prev);
         self.set_next(next);
@@ -63,7 +66,7 @@ impl<'a> Folio<'a> {
         }
     }
 
-    fn unlink(self, head: &mut LruHead) {
+    pub(super) fn unlink(self, head: &mut LruHead) {
         let (prev, next) = (self.prev(), self.next());
         match prev {
             0 => head.first = next,
@@ -78,6 +81,11 @@ impl<'a> Folio<'a> {
     /// Puts the folio at the head of the list that its flags name; one that may not leave memory goes onto the list of
     /// those. It is on none. Kernel: `lruvec_add_folio`.
     pub(crate) fn lru_add(self) {
+        self.lru_add_aged(None);
+    }
+
+    /// [`Folio::lru_add`], with the number of younger generations if the folio was in a generation before.
+    pub(crate) fn lru_add_aged(self, age: Option<u64>) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
         let old = self.set(FolioFlags::LRU);
@@ -86,8 +94,14 @@ impl<'a> Folio<'a> {
             return;
         }
         self.assign(FolioFlags::UNEVICTABLE, old.contains(FolioFlags::MLOCKED));
+        if self.memory.lru_gen_enabled() && !old.contains(FolioFlags::MLOCKED) {
+            let lrugen = &lruvec.lrugen;
+            let aged = age.map(|age| lrugen.max_seq().saturating_sub(age).max(lrugen.min_seq(LruType::Anon)));
+            let seq = aged.unwrap_or_else(|| self.lru_gen_folio_seq(lrugen));
+            return self.lru_gen_add_folio(lruvec, &mut heads, seq, ListEnd::Head);
+        }
         let list = self.lru_list();
-        let head = &mut heads[list as usize];
+        let head = &mut heads.lists[list as usize];
         let first = head.first;
         self.link(head, 0, first);
         head.nr_pages += u64::from(self.nr_pages());
@@ -103,21 +117,33 @@ impl<'a> Folio<'a> {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
         let was_listed = self.clear(FolioFlags::LRU).contains(FolioFlags::LRU);
-        if was_listed {
+        if !was_listed {
+            return false;
+        }
+        if let Some(at) = self.lru_gen() {
+            if self.lru_gen_del_folio(lruvec, &mut heads, at) {
+                self.set(FolioFlags::ACTIVE);
+            }
+        } else {
             let list = self.lru_list();
-            let head = &mut heads[list as usize];
+            let head = &mut heads.lists[list as usize];
             self.unlink(head);
             head.nr_pages -= u64::from(self.nr_pages());
             lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
         }
-        was_listed
+        true
     }
 
-    /// Makes the folio the next that is looked at, unless it is active or isolated. Kernel: `lru_move_tail`.
+    /// Makes the folio the next that is looked at, unless it is on a list of active folios or isolated. Kernel:
+    /// `lru_move_tail`.
     pub(crate) fn lru_move_tail(self) {
-        let mut heads = self.memory.lruvec_of(self).lists();
-        if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
-            let head = &mut heads[LruList::InactiveAnon as usize];
+        let lruvec = self.memory.lruvec_of(self);
+        let mut heads = lruvec.lists();
+        if let Some(at) = self.lru_gen() {
+            let oldest = lruvec.lrugen.min_seq(LruType::Anon);
+            self.lru_gen_move(lruvec, &mut heads, at, oldest, ListEnd::Tail);
+        } else if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
+            let head = &mut heads.lists[LruList::InactiveAnon as usize];
             self.unlink(head);
             let last = head.last;
             self.link(head, last, 0);
@@ -129,7 +155,7 @@ impl<'a> Folio<'a> {
     pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) {
-            let head = &mut heads[self.lru_list() as usize];
+            let head = self.head_in(&mut heads);
             let mut before = self;
             for part in parts {
                 part.link(head, before.pfn.0 as u32, before.next());
@@ -138,9 +164,17 @@ impl<'a> Folio<'a> {
         }
     }
 
+    /// Returns the head of the list that the folio is on.
+    fn head_in(self, heads: &mut LruHeads) -> &mut LruHead {
+        match self.lru_gen() {
+            Some(at) => &mut heads.generations[at],
+            None => &mut heads.lists[self.lru_list() as usize],
+        }
+    }
+
     /// Says whether a user of its own has the folio, by a handle or in a file: no page table names it, so that reclaim
     /// cannot take it from him, and a reference of reclaim's would only be in his way.
-    fn is_held_by_user(self) -> bool {
+    pub(super) fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }
 }
@@ -150,9 +184,9 @@ impl Memory {
     /// user can put out, go to the head. Kernel: `isolate_lru_folios`.
     pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {
         let folios = Vec::with_capacity(nr_to_scan_pages as usize);
-        let mut isolated = Isolated { folios, nr_scanned_pages: 0, nr_taken_pages: 0 };
+        let mut isolated = Isolated { folios, ..Isolated::default() };
         let mut heads = lruvec.lists();
-        let head = &mut heads[list as usize];
+        let head = &mut heads.lists[list as usize];
         let nr_to_scan_pages = nr_to_scan_pages.min(head.nr_pages);
         while isolated.nr_scanned_pages < nr_to_scan_pages {
             let folio = self.folio(Pfn(head.last.into()));
@@ -191,26 +225,52 @@ impl Memory {
     /// Looks through the lists of a lruvec; says what is wrong with the first folio that is.
     pub(crate) fn check_lru(&self, lruvec: &Lruvec) -> Result<(), String> {
         let heads = lruvec.lists();
+        let (lrugen, mut sums) = (&lruvec.lrugen, [0; LruList::ALL.len()]);
         for list in LruList::ALL {
-            let head = heads[list as usize];
-            let (mut at, mut before, mut nr_pages) = (head.first, 0, 0);
-            while at != 0 {
-                let folio = self.folio(Pfn(at.into()));
-                nr_pages += u64::from(folio.nr_pages());
-                if folio.prev() != before || nr_pages > head.nr_pages {
-                    return Err(format!("{list:?} counts {} pages; its links are wrong at {folio:?}", head.nr_pages));
-                }
-                if !folio.has(FolioFlags::LRU) || folio.lru_list() != list {
-                    return Err(format!("{folio:?} is on {list:?}"));
-                }
-                (before, at) = (at, folio.next());
+            let is_on = |folio: Folio<'_>| folio.lru_gen().is_none() && folio.lru_list() == list;
+            sums[list as usize] += self.check_list(&heads.lists[list as usize], &format!("{list:?}"), is_on)?;
+            if self.lru_gen_enabled() && list != LruList::Unevictable && sums[list as usize] > 0 {
+                return Err(format!("{list:?} has {} pages beside the generations", sums[list as usize]));
             }
-            if before != head.last || nr_pages != head.nr_pages || nr_pages > lruvec.lru_pages(list) {
-                let counted = (head.nr_pages, lruvec.lru_pages(list));
-                return Err(format!("{list:?} links {nr_pages} pages and counts {counted:?}"));
+        }
+        for (at, head) in heads.generations.iter().enumerate() {
+            let seq = lrugen.seq_at(at);
+            let is_on = |folio: Folio<'_>| {
+                folio.lru_gen() == Some(at) && !folio.flags().intersects(FolioFlags::ACTIVE | FolioFlags::UNEVICTABLE)
+            };
+            let nr_pages = self.check_list(head, &format!("generation {seq}"), is_on)?;
+            if nr_pages > 0 && (!self.lru_gen_enabled() || seq > lrugen.max_seq()) {
+                return Err(format!("generation {seq} has {nr_pages} pages and is not live"));
+            }
+            sums[lrugen.list_of(at) as usize] += nr_pages;
+        }
+        for list in LruList::ALL {
+            if sums[list as usize] > lruvec.lru_pages(list) {
+                let counted = lruvec.lru_pages(list);
+                return Err(format!("{list:?} links {} pages and counts {counted}", sums[list as usize]));
             }
         }
         Ok(())
+    }
+
+    /// Looks through one list; returns its pages, or what is wrong.
+    fn check_list(&self, head: &LruHead, name: &str, is_on: impl Fn(Folio<'_>) -> bool) -> Result<u64, String> {
+        let (mut at, mut before, mut nr_pages) = (head.first, 0, 0);
+        while at != 0 {
+            let folio = self.folio(Pfn(at.into()));
+            nr_pages += u64::from(folio.nr_pages());
+            if folio.prev() != before || nr_pages > head.nr_pages {
+                return Err(format!("{name} counts {} pages; its links are wrong at {folio:?}", head.nr_pages));
+            }
+            if !folio.has(FolioFlags::LRU) || !is_on(folio) {
+                return Err(format!("{folio:?} is on {name}"));
+            }
+            (before, at) = (at, folio.next());
+        }
+        if before != head.last || nr_pages != head.nr_pages {
+            return Err(format!("{name} links {nr_pages} pages and counts {}", head.nr_pages));
+        }
+        Ok(nr_pages)
     }
 }
 
@@ -220,7 +280,7 @@ mod tests {
     use crate::base::types::Order;
 
     fn pages_on(memory: &Memory, list: LruList) -> Vec<u64> {
-        let (mut at, mut pages) = (memory.lruvec().lists()[list as usize].last, Vec::new());
+        let (mut at, mut pages) = (memory.lruvec().lists().lists[list as usize].last, Vec::new());
         while at != 0 {
             pages.push(at.into());
             at = memory.folio(Pfn(at.into())).prev();

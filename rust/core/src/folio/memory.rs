@@ -15,7 +15,7 @@ use crate::base::sync::{SpinMutex, WaitTable};
 use crate::base::types::{CssId, MemcgId, Order, Pfn};
 use crate::base::zeroed::MappedSlice;
 use crate::memcg::MemCgroups;
-use crate::workingset::Lruvec;
+use crate::workingset::{Lruvec, Workingset};
 
 /// Pages that are taken from the never used rest at one time; frame numbers start at one such block, so that 0 is none.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
@@ -40,6 +40,8 @@ pub(super) struct FolioHeader {
     pub(super) order: AtomicU8,
     /// Uses after the first, 0..=3.
     pub(super) lru_refs: AtomicU8,
+    /// Place of the generation that lists the folio, from 1; 0 for none.
+    pub(super) lru_gen: AtomicU8,
     /// The group that is charged, by number; 0 for none.
     pub(super) css: AtomicU32,
     /// Neighbours on the LRU list, towards its head and its tail; 0 at the ends.
@@ -125,6 +127,8 @@ pub struct Memory {
     pub(super) waiters: WaitTable,
     /// Pages that reclaim has off the lists.
     pub(super) nr_isolated: AtomicU64,
+    /// Evictable folios are on lists of generations.
+    pub(super) lru_gen_enabled: bool,
 }
 
 impl fmt::Debug for Memory {
@@ -158,7 +162,14 @@ impl Memory {
             arena: OnceLock::new(),
             waiters: WaitTable::default(),
             nr_isolated: AtomicU64::new(0),
+            lru_gen_enabled: false,
         })
+    }
+
+    /// Chooses the lists for evictable folios by the rule in force. No folio is there yet.
+    pub(crate) fn with_lists_of(mut self, workingset: Workingset) -> Self {
+        self.lru_gen_enabled = workingset == Workingset::Mglru;
+        self
     }
 
     fn arena(&self) -> Result<&Arena> {

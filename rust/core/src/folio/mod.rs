@@ -3,6 +3,7 @@
 mod charged;
 mod data;
 mod lru;
+mod lru_gen;
 mod mapped;
 mod memory;
 mod refs;
@@ -43,7 +44,7 @@ bitflags::bitflags! {
         const RECLAIM = 1 << 7;
         /// Was used since it was last looked at.
         const REFERENCED = 1 << 8;
-        /// On the active list, or on its way there.
+        /// On the active list, or on its way there. Clear while a generation lists the folio: see [`Folio::is_active`].
         const ACTIVE = 1 << 9;
         /// Part of the working set.
         const WORKINGSET = 1 << 10;
@@ -133,7 +134,8 @@ impl<'a> Folio<'a> {
     }
 
     /// Sets flags; returns those there were. Needs the folio lock for all but REFERENCED, READAHEAD and WAITERS; LRU and
-    /// UNEVICTABLE are the lists', ACTIVE and WORKINGSET belong to who isolated the folio.
+    /// UNEVICTABLE are the lists', ACTIVE and WORKINGSET belong to who isolated the folio; of a folio in a generation they
+    /// change under the LRU lock.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of whoever changed them last.
         let old = self.memory.header(self.pfn).flags.fetch_or(flags.bits(), Ordering::AcqRel);
@@ -276,6 +278,7 @@ impl<'a> Folio<'a> {
         to.mapcount.store(as_part.mapcount, Ordering::Relaxed);
         to.css.store(from.css.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.lru_gen.store(from.lru_gen.load(Ordering::Relaxed), Ordering::Relaxed);
         part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
@@ -290,10 +293,11 @@ impl<'a> Folio<'a> {
     /// Takes over flags and owner of a folio that this one replaces. Kernel: `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
+        // Off the list while it still says whose list that is; a young generation is left behind as a flag.
+        let was_listed = old.lru_del();
         self.set(old.flags() - mine);
         self.set_anon_rmap(old.anon_vma(), old.page_index());
-        // Off the list while it still says whose list that is.
-        let was_listed = old.lru_del();
+        self.set_lru_refs(old.facts().lru_refs);
         self.take_charge(old);
         if was_listed {
             self.lru_add();

@@ -8,6 +8,7 @@ pub(crate) mod alloc_slow;
 mod balance;
 pub(crate) mod charge;
 mod folio_list;
+mod generations;
 pub(crate) mod hooks;
 mod pageout;
 mod reparent;
@@ -261,6 +262,9 @@ impl<'s> Reclaim<'s, '_> {
 
     /// Looks at the lists of one group. Kernel: `shrink_lruvec`.
     fn shrink_lruvec(&mut self, group: &ReclaimGroup) {
+        if self.memory().lru_gen_enabled() {
+            return self.lru_gen_shrink_lruvec(group);
+        }
         let lruvec = &*group.lruvec;
         let own_pages = lruvec.own_pages();
         let mut left = get_scan_count(&Balance {

@@ -63,10 +63,11 @@ impl Swap {
             move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.operation().nr_owned_slots(locked) as i64);
         }
         // Off the list while the folio still says whose list that is.
+        let age = locked.lru_gen_age();
         let was_listed = locked.lru_del();
         locked.rebind(groups, group, parent);
         if was_listed {
-            locked.lru_add();
+            locked.lru_add_aged(age);
         }
         Ok(())
     }

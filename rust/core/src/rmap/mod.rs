@@ -254,6 +254,23 @@ impl AnonVmas {
         Ok(())
     }
 
+    /// Calls with each page table that has entries, locked meanwhile, and its mapping, in the order in which the mappings got
+    /// their numbers. Kernel: `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
+    pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
+        let nr_numbers = self.slots.lock().by_number.len();
+        for at in 0..nr_numbers {
+            let anon_vma = self.slots.lock().by_number[at].upgrade();
+            for vma in anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas()) {
+                for table in vma.tables() {
+                    let mut table = table.lock();
+                    if !table.is_empty() {
+                        call(&vma, &mut table);
+                    }
+                }
+            }
+        }
+    }
+
     /// Calls with every entry that names a folio at once, each with its page, all page tables locked. `None` when they
     /// are not all there are, or lie in more than one page table of a mapping. Called with the folio locked.
     ///

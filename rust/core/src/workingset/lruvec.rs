@@ -5,7 +5,7 @@ use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::mglru::Mglru;
+use super::mglru::{MAX_NR_GENS, Mglru};
 use crate::base::limits::NODES_SHIFT;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{CssId, MemcgId};
@@ -58,8 +58,14 @@ pub(crate) struct LruHead {
     pub(crate) nr_pages: u64,
 }
 
-/// The lists of one lruvec, by [`LruList`].
-pub(crate) type LruHeads = [LruHead; LruList::ALL.len()];
+/// The lists of one lruvec. Evictable folios are on the lists of one half only, which the rule in force chooses.
+#[derive(Debug, Default)]
+pub(crate) struct LruHeads {
+    /// By [`LruList`]. Kernel: `lists` of `struct lruvec`.
+    pub(crate) lists: [LruHead; LruList::ALL.len()],
+    /// Anonymous folios by [`super::mglru::gen_of`] of their generation. Kernel: `folios` of `struct lru_gen_folio`.
+    pub(crate) generations: [LruHead; MAX_NR_GENS as usize],
+}
 
 /// The two kinds of pages that compete for memory. Kernel: `LRU_GEN_ANON`, `LRU_GEN_FILE`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -157,7 +163,7 @@ pub struct Lruvec {
     refaults: AtomicU64,
     /// Who of the tree below reclaim looked at last. Kernel: `struct mem_cgroup_reclaim_iter`.
     reclaim_cursor: AtomicU32,
-    /// Generations and tiers, for the MGLRU kind of working set.
+    /// Generations and tiers, for the MGLRU kind of working set. Its sequence numbers change under the LRU lock.
     pub lrugen: Mglru,
 }
 
@@ -206,6 +212,7 @@ impl Lruvec {
         self.refaults.store(0, Ordering::Relaxed);
         self.reclaim_cursor.store(0, Ordering::Relaxed);
         *self.cost.lock() = LruCost::default();
+        self.lrugen.renew();
     }
 
     /// Returns the node.
@@ -246,9 +253,14 @@ impl Lruvec {
         self.heads.lock()
     }
 
-    /// Returns the pages that this lruvec's own lists link, by [`LruList`].
+    /// Returns the pages that this lruvec's own lists link, by [`LruList`]; each generation counts as one of them.
     pub(crate) fn own_pages(&self) -> [u64; LruList::ALL.len()] {
-        self.lists().map(|head| head.nr_pages)
+        let heads = self.lists();
+        let mut pages = heads.lists.map(|head| head.nr_pages);
+        for (at, head) in heads.generations.iter().enumerate() {
+            pages[self.lrugen.list_of(at) as usize] += head.nr_pages;
+        }
+        pages
     }
 
     /// Says whether refaults made pages active since [`Lruvec::snapshot_refaults`]. Of file pages there are none.
