@@ -161,10 +161,10 @@ impl Folio {
         self.flag(FolioFlags::UPTODATE)
     }
 
-    /// On the active list.
+    /// On the active list, or with `mglru` in one of the two youngest generations.
     #[getter]
     fn active(&self) -> Result<bool> {
-        self.folio.with(|folio| Ok(folio.is_active()))
+        Ok(self.folio.with(|folio| Ok(folio.is_active()))?)
     }
 
     /// Part of the working set.

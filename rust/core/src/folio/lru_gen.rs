@@ -261,3 +261,223 @@ impl Folio<'_> {
         self.clear(FolioFlags::LRU);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::types::Order;
+    use crate::folio::{FolioRef, Part};
+    use crate::workingset::Workingset;
+
+    const BOTH: u8 = 60;
+
+    fn memory() -> Memory {
+        Memory::new(1024, None).expect("a size").with_lists_of(Workingset::Mglru)
+    }
+
+    /// Makes a folio that page tables may name, with some flags, and lists it.
+    fn listed(memory: &Memory, flags: FolioFlags) -> FolioRef<'_> {
+        let folio = memory.alloc(Order::ZERO).expect("room");
+        folio.set_anon_rmap(1, 0);
+        folio.set(flags);
+        folio.lru_add();
+        folio
+    }
+
+    fn seq_of(folio: &FolioRef<'_>) -> u64 {
+        let lrugen = &folio.memory.lruvec().lrugen;
+        lrugen.seq_at(folio.lru_gen().expect("in a generation"))
+    }
+
+    /// Returns the frame numbers of a generation, the next to be scanned first, after a look at every list.
+    fn pages_of(memory: &Memory, seq: u64) -> Vec<u64> {
+        memory.check_lru(memory.lruvec()).expect("whole lists");
+        let (mut at, mut pages) = (memory.lruvec().lists().generations[gen_of(seq)].last, Vec::new());
+        while at != 0 {
+            pages.push(at.into());
+            at = memory.header(Pfn(at.into())).lru_prev.load(Ordering::Relaxed);
+        }
+        pages
+    }
+
+    fn active_pages(memory: &Memory) -> (u64, u64) {
+        let pages = |list| memory.lruvec().lru_pages(list);
+        (pages(LruList::InactiveAnon), pages(LruList::ActiveAnon))
+    }
+
+    fn use_all(memory: &Memory, folios: &[&FolioRef<'_>]) {
+        memory.folios_update_gen(memory.lruvec(), folios.iter().map(|folio| folio.pfn()));
+    }
+
+    fn evict_all(memory: &Memory, seq: u64) {
+        while memory.lruvec().lrugen.min_seq(LruType::Anon) < seq {
+            drop(memory.scan_folios(memory.lruvec(), LruType::Anon, MAX_LRU_BATCH));
+            assert!(memory.try_to_inc_min_seq(memory.lruvec(), BOTH), "the oldest generation is empty");
+        }
+    }
+
+    #[test]
+    fn flags_say_where_a_folio_starts_and_what_it_leaves_behind() {
+        let memory = memory();
+        let ws = FolioFlags::WORKINGSET;
+        let came_back = FolioFlags::SWAPCACHE;
+        let flags = [FolioFlags::empty(), FolioFlags::ACTIVE, FolioFlags::ACTIVE | ws, came_back, came_back | ws];
+        let folios = flags.map(|flags| listed(&memory, flags));
+        assert_eq!(folios.each_ref().map(seq_of), [3, 3, 4, 1, 2], "the youngest generation is 4");
+        assert!(folios.iter().all(|folio| !folio.has(FolioFlags::ACTIVE)), "the generation says it");
+        assert_eq!(folios.each_ref().map(|folio| folio.is_active()), [true, true, true, false, false]);
+        assert_eq!(folios.each_ref().map(|folio| folio.lru_gen_age()), [1, 1, 0, 3, 2].map(Some));
+        assert_eq!(active_pages(&memory), (2, 3));
+        for (folio, is_active) in folios.iter().zip([true, true, true, false, false]) {
+            assert!(folio.lru_del());
+            assert_eq!((folio.has(FolioFlags::ACTIVE), folio.lru_gen()), (is_active, None));
+            folio.clear(came_back);
+        }
+        folios[0].lru_add_aged(Some(2));
+        folios[1].lru_add_aged(Some(9));
+        folios[2].set(FolioFlags::MLOCKED);
+        folios[2].lru_add();
+        assert_eq!((seq_of(&folios[0]), seq_of(&folios[1]), folios[2].lru_gen()), (2, 1, None));
+        assert_eq!(memory.lruvec().own_pages(), [2, 0, 0, 0, 1]);
+        drop(folios);
+        assert_eq!((memory.lruvec().own_pages(), active_pages(&memory), memory.nr_used_pages()), ([0; 5], (0, 0), 0));
+    }
+
+    #[test]
+    fn the_second_use_makes_a_folio_young() {
+        let memory = memory();
+        let (hot, idle) = (listed(&memory, FolioFlags::empty()), listed(&memory, FolioFlags::empty()));
+        use_all(&memory, &[&hot]);
+        assert!(hot.has(FolioFlags::REFERENCED) && !hot.has(FolioFlags::WORKINGSET) && seq_of(&hot) == 3);
+        assert!(memory.inc_max_seq(memory.lruvec(), 4));
+        use_all(&memory, &[&hot]);
+        assert!(hot.has(FolioFlags::WORKINGSET) && !hot.has(FolioFlags::REFERENCED));
+        assert_eq!((seq_of(&hot), seq_of(&idle)), (5, 3));
+        // An isolated folio and one of other lists are not touched.
+        idle.lru_del();
+        use_all(&memory, &[&idle]);
+        assert!(!idle.has(FolioFlags::REFERENCED));
+        let other = Lruvec::new(crate::base::types::MemcgId(1), 0, None);
+        memory.folios_update_gen(&other, [hot.pfn()].into_iter());
+        assert!(
+            memory.is_in_generation_of(hot.pfn(), memory.lruvec()) && !memory.is_in_generation_of(hot.pfn(), &other)
+        );
+        assert_eq!(pages_of(&memory, 5), [hot.pfn().0]);
+    }
+
+    #[test]
+    fn a_fifth_generation_makes_the_first_two_one() {
+        let memory = memory();
+        let old = [(); 2].map(|()| listed(&memory, FolioFlags::SWAPCACHE));
+        let next = listed(&memory, FolioFlags::SWAPCACHE | FolioFlags::WORKINGSET);
+        let new = listed(&memory, FolioFlags::empty());
+        let youngest = listed(&memory, FolioFlags::ACTIVE | FolioFlags::WORKINGSET);
+        assert_eq!(active_pages(&memory), (3, 2));
+        old[0].set(FolioFlags::REFERENCED);
+        assert!(memory.inc_max_seq(memory.lruvec(), 4));
+        assert!(!memory.inc_max_seq(memory.lruvec(), 4), "another thread was faster");
+        assert_eq!(pages_of(&memory, 2), [&old[0], &old[1], &next].map(|folio| folio.pfn().0), "their order stays");
+        assert!(!old[0].has(FolioFlags::REFERENCED), "uses are counted anew");
+        assert_eq!((seq_of(&new), seq_of(&youngest)), (3, 4));
+        assert_eq!(active_pages(&memory), (4, 1), "the second youngest before is not active any more");
+        let lrugen = &memory.lruvec().lrugen;
+        assert_eq!((lrugen.min_seq(LruType::Anon), lrugen.max_seq()), (2, 5));
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the two that were not evicted");
+        old.iter().chain([&next]).for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
+    }
+
+    #[test]
+    fn the_oldest_generation_is_scanned_from_its_tail_down_to_two() {
+        let memory = memory();
+        let folios = [(); 3].map(|()| listed(&memory, FolioFlags::empty()));
+        evict_all(&memory, 3);
+        let lruvec = memory.lruvec();
+        let none = memory.scan_folios(lruvec, LruType::Anon, 2);
+        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "the two youngest stay");
+        assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
+        assert!(memory.inc_max_seq(lruvec, 4));
+        let two = memory.scan_folios(lruvec, LruType::Anon, 2);
+        assert_eq!(
+            (two.nr_scanned_pages, two.nr_taken_pages, two.nr_sorted_pages, memory.nr_isolated_pages()),
+            (2, 2, 0, 2)
+        );
+        assert_eq!(two.folios.iter().map(|folio| folio.pfn()).collect::<Vec<_>>(), [folios[0].pfn(), folios[1].pfn()]);
+        assert!(!two.folios[0].has(FolioFlags::ACTIVE | FolioFlags::LRU), "reclaim has it");
+        assert_eq!(memory.scan_folios(lruvec, LruType::File, 2).nr_scanned_pages, 0, "there are no file folios");
+        memory.try_to_inc_min_seq(lruvec, BOTH);
+        assert_eq!(lruvec.lrugen.min_seq(LruType::Anon), 3, "one folio is left");
+        assert_eq!(pages_of(&memory, 3), [folios[2].pfn().0]);
+    }
+
+    #[test]
+    fn a_tier_that_comes_back_more_often_is_protected() {
+        let memory = memory();
+        let lrugen = &memory.lruvec().lrugen;
+        let plain = listed(&memory, FolioFlags::SWAPCACHE);
+        let kept = listed(&memory, FolioFlags::SWAPCACHE);
+        kept.set(FolioFlags::WORKINGSET);
+        let token = lrugen.evict(LruType::Anon, 0, true, 100);
+        lrugen.evict(LruType::Anon, 0, false, 1000);
+        lrugen.refault(LruType::Anon, token, true, 64);
+        assert_eq!(lrugen.tier_to_evict(LruType::Anon), 2, "tier 3 comes back at 64 %, tier 0 never");
+        let isolated = memory.scan_folios(memory.lruvec(), LruType::Anon, 10);
+        assert_eq!((isolated.nr_taken_pages, isolated.nr_sorted_pages), (1, 1));
+        assert_eq!((isolated.folios[0].pfn(), seq_of(&kept)), (plain.pfn(), 2));
+        assert!(kept.has(FolioFlags::WORKINGSET));
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 3..4, 1).total, 101, "counted as protected");
+        [&plain, &kept].map(|folio| folio.clear(FolioFlags::SWAPCACHE));
+    }
+
+    #[test]
+    fn folios_that_cannot_be_taken_do_not_hold_a_generation_up() {
+        let memory = memory();
+        let [frozen, written, of_user] = [(); 3].map(|()| listed(&memory, FolioFlags::SWAPCACHE));
+        written.set(FolioFlags::WRITEBACK);
+        of_user.clear(FolioFlags::SWAPCACHE);
+        of_user.set_anon_rmap(0, 0);
+        assert!(frozen.freeze(1));
+        let isolated = memory.scan_folios(memory.lruvec(), LruType::Anon, 10);
+        frozen.unfreeze(1);
+        assert_eq!((isolated.nr_scanned_pages, isolated.nr_taken_pages, isolated.nr_sorted_pages), (3, 0, 2));
+        assert!(memory.try_to_inc_min_seq(memory.lruvec(), BOTH));
+        assert_eq!(pages_of(&memory, 2).len(), 3);
+        written.lru_move_tail();
+        assert_eq!(pages_of(&memory, 2)[0], written.pfn().0, "written by now: the next to go");
+        [&frozen, &written].map(|folio| folio.clear(FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK));
+    }
+
+    #[test]
+    fn types_do_not_run_away_from_each_other() {
+        let memory = memory();
+        let lruvec = memory.lruvec();
+        let folio = listed(&memory, FolioFlags::SWAPCACHE);
+        let seqs = || LruType::ALL.map(|ty| lruvec.lrugen.min_seq(ty));
+        assert!(memory.try_to_inc_min_seq(lruvec, BOTH));
+        assert_eq!(seqs(), [1, 2], "file has no folios, and three generations while anonymous folios have four");
+        assert!(memory.try_to_inc_min_seq(lruvec, 0) && seqs() == [1, 3], "anonymous folios cannot be evicted");
+        folio.clear(FolioFlags::SWAPCACHE);
+        drop(folio);
+        assert!(memory.try_to_inc_min_seq(lruvec, 201) && seqs() == [3, 3]);
+    }
+
+    #[test]
+    fn parts_of_a_split_folio_are_in_its_generation() {
+        let memory = memory();
+        let before = listed(&memory, FolioFlags::empty());
+        let large = memory.alloc(Order::new(1).expect("an order")).expect("room");
+        large.set_anon_rmap(1, 0);
+        large.lru_add();
+        let (head, tail) = (large.folio(), large.at(1));
+        assert!(head.freeze(1));
+        let single = Part { order: Order::ZERO, mapcount: 0 };
+        head.make_part(tail, single);
+        head.shrink(single);
+        head.lru_add_parts([tail].into_iter());
+        head.unfreeze(1);
+        tail.unfreeze(1);
+        let tail = FolioRef::adopt(tail);
+        assert_eq!(pages_of(&memory, 3), [&before, &tail, &large].map(|folio| folio.pfn().0));
+        drop((before, tail, large));
+        assert_eq!((memory.lruvec().own_pages(), memory.nr_used_pages()), ([0; 5], 0));
+    }
+}
