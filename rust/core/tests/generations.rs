@@ -11,8 +11,8 @@ use swapcore::memcg::{Hierarchy, MemcgSwitches};
 use swapcore::mm::{Mm, Pte, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::Ram;
-use swapcore::workingset::{LruList, LruType};
-use swapcore::{Config, CpuId, Discard, Orders, Profile, Swap, Switches};
+use swapcore::workingset::{LruList, LruType, RefaultContext};
+use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap, Swapin, Switches};
 
 const CPU: CpuId = CpuId(0);
 const MEMORY_PAGES: u64 = 1024;
@@ -184,6 +184,33 @@ fn without_swap_space_nothing_ages() {
 }
 
 #[test]
+fn migration_and_split_keep_folios_among_the_active() {
+    let swap = machine("mglru", 1, None);
+    let lists =
+        || [LruList::InactiveAnon, LruList::ActiveAnon].map(|list| swap.memory_of_folios().lruvec().lru_pages(list));
+    let order = Order::new(2).expect("an order");
+    let mapped = MappedFolio::map(swap.folio_with(order, b"data").expect("room"));
+    assert!(mapped.folio().is_active(), "new pages are in the second youngest generation");
+    let moved = swap.folio_migrate(mapped, CPU).expect("nobody else has it");
+    assert!(moved.folio().is_active() && lists() == [0, 4]);
+    swap.check().expect("every invariant");
+    let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("nobody else has it");
+    assert!(parts.iter().all(|part| part.folio().is_active()) && lists() == [0, 4]);
+    swap.check().expect("every invariant");
+    // Out and in again: a fault makes young, another way in does not.
+    for (context, is_active) in [(RefaultContext::Other, false), (RefaultContext::Fault, true)] {
+        let entry = swap.swap_out(MappedFolio::map(swap.folio_with(order, b"out").expect("room")), CPU).expect("room");
+        let how = Swapin { context, ..Swapin::new(CPU, Orders::from_bits(0b100).expect("a mask")) };
+        let folio = swap.swapin_entry(entry, &how).expect("read");
+        assert_eq!(folio.is_active(), is_active, "{context:?}");
+        drop(folio);
+        swap.put(entry, 4, CPU).expect("allocated");
+    }
+    parts.into_iter().for_each(|part| swap.folio_unmap(part, CPU).expect("mapped"));
+    swap.check().expect("every invariant");
+}
+
+#[test]
 fn the_same_accesses_end_the_same() {
     let run = || {
         let process = Process::new("mglru", 3000);
@@ -318,6 +345,14 @@ fn random_programs_keep_every_invariant_after_each_step() {
         }
         let root = swap.memory_of_folios().lruvec();
         assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
+        // What is left fits, and comes back.
+        world.spaces.truncate(1);
+        for &group in &world.groups[1..] {
+            swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");
+        }
+        let device = swap.devices().into_iter().next().expect("it is on");
+        swap.swapoff(&device, |entry, _| world.spaces[0].0.unuse(entry.ty(), CPU)).expect("room");
+        swap.check().expect("every invariant");
         drop(world);
         swap.check().expect("every invariant");
         assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
