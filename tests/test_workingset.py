@@ -1,4 +1,4 @@
-"""The two rules of ``Swap(workingset=...)`` under a limit: the same accesses, different pages in swap, and why."""
+"""The rules of ``Swap(workingset=...)`` under a limit: the same accesses, other pages swapped, and why."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def counters(rule: str, pages: Iterable[int]) -> dict[str, int]:
 
 
 def moving_sets() -> list[int]:
-    """Makes accesses to one of four sets of 600 pages for 10,000 accesses each, and every tenth to a stream of pages."""
+    """Makes 10,000 accesses to each of four sets of 600 pages in turn, every tenth to a stream of pages."""
     random = Random(1)
     count = 120_000
     return [
@@ -55,16 +55,19 @@ def stream_over_an_idle_set() -> list[int]:
 
 def test_generations_give_an_old_working_set_up_sooner() -> None:
     classic, mglru = (counters(rule, moving_sets()) for rule in RULES)
-    # Active pages of the last set stay until inactive ones are fewer than they are; a generation ages as a whole.
+    # Active pages of the last set stay until inactive ones are fewer than they are; a generation ages as
+    # a whole.
     assert mglru["pswpin"] < 0.9 * classic["pswpin"]
-    # Aging forgets first touches for all pages at once; the classic tail gives each page another round for its own.
+    # Aging forgets first touches for all pages at once; the classic tail gives each page another round
+    # for its own.
     assert mglru["pgscan"] < 0.5 * classic["pgscan"]
 
 
 def test_the_active_list_keeps_an_idle_working_set_and_generations_do_not() -> None:
     classic, mglru = (counters(rule, stream_over_an_idle_set()) for rule in RULES)
-    # Every page of the set leaves when memory is short first. While the stream passes alone, the classic rule looks at the
-    # active list only if the inactive one is shorter, and generations get old whether or not their pages were active.
+    # Every page of the set leaves when memory is short first. While the stream passes alone, the classic
+    # rule looks at the active list only if the inactive one is shorter, and generations get old whether
+    # or not their pages were active.
     assert 400 <= classic["pswpin"] < 500
     assert mglru["pswpin"] >= classic["pswpin"] + 350
     assert mglru["workingset_refault_anon"] == mglru["pswpin"]
@@ -79,7 +82,8 @@ def test_the_same_accesses_count_the_same(rule: str) -> None:
 def test_generations_judge_refaults_differently() -> None:
     soon = counters("mglru", moving_sets())
     late = counters("mglru", stream_over_an_idle_set())
-    # Pages of the working set that come back within four generations are restored to it; after a long stream none is.
+    # Pages of the working set that come back within four generations are restored to it; after a long
+    # stream none is.
     assert 0 < soon["workingset_restore_anon"] < soon["workingset_refault_anon"]
     assert late["workingset_restore_anon"] == 0
 

@@ -222,7 +222,8 @@ class Folio:
     def uptodate(self) -> bool:
         """The data is what it should be."""
     @property
-    def active(self) -> bool: ...
+    def active(self) -> bool:
+        """On the active list, or with ``mglru`` in one of the two youngest generations."""
     @property
     def workingset(self) -> bool: ...
     def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
@@ -399,7 +400,7 @@ class Swap:
         memcg: str = "v2", zswap: str | _ZswapOptions | None = None
     ) -> Swap:
         """``memory_pages`` is what folios may have together, 512..=2**31 (memory is used as it is written);
-        ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` the name of a
+        ``workingset`` is ``classic`` (active and inactive lists) or ``mglru`` (generations); ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` the name of a
         compressor or a `swapcore.Zswap`, None: off until it is turned on."""
     @property
     def nr_cpus(self) -> int: ...

@@ -425,7 +425,7 @@ mod tests {
         assert_eq!((isolated.folios[0].pfn(), seq_of(&kept)), (plain.pfn(), 2));
         assert!(kept.has(FolioFlags::WORKINGSET));
         assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 3..4, 1).total, 101, "counted as protected");
-        [&plain, &kept].map(|folio| folio.clear(FolioFlags::SWAPCACHE));
+        [&plain, &kept].into_iter().for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
     }
 
     #[test]
@@ -443,7 +443,8 @@ mod tests {
         assert_eq!(pages_of(&memory, 2).len(), 3);
         written.lru_move_tail();
         assert_eq!(pages_of(&memory, 2)[0], written.pfn().0, "written by now: the next to go");
-        [&frozen, &written].map(|folio| folio.clear(FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK));
+        let flags = FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK;
+        [&frozen, &written].into_iter().for_each(|folio| _ = folio.clear(flags));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Config {
     pub memory_pages: u64,
     /// The hierarchy of the memory controller; `None` is memcg disabled.
     pub memcg: Option<Hierarchy>,
-    /// Working-set rule: `classic` or `mglru`.
+    /// Lists of reclaim and rule of refaults: `classic` (active and inactive) or `mglru` (generations).
     pub workingset: String,
     /// zswap from the start; `None` is zswap that is off until it is turned on.
     pub zswap: Option<ZswapOptions>,

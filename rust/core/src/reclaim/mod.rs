@@ -1,7 +1,8 @@
 //! Reclaim: which folios leave memory when it is short, and how they go. Kernel: `mm/vmscan.c`.
 //!
 //! From the bottom: `pageout` has the steps of one folio, `rmap` its page table entries, `folio_list` the whole way of
-//! isolated folios, `balance` how many pages of which list, and this file the lists and the loop over groups.
+//! isolated folios, `balance` how many pages of which list, `generations` the lists of MGLRU, and this file the classic lists
+//! and the loop over groups.
 //! Everything is decided by the order of the lists, so the same inputs end the same.
 
 pub(crate) mod alloc_slow;

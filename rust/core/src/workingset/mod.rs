@@ -136,7 +136,7 @@ pub enum Workingset {
         /// See [`bucket_order`].
         bucket_order: u32,
     },
-    /// Generations and tiers.
+    /// Generations and tiers, for the lists of reclaim, too.
     Mglru,
 }
 
