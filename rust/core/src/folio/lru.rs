@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::lru_gen::ListEnd;
+use super::lru_gen::{ListEnd, Reclaiming};
 use super::{Folio, FolioFlags, FolioRef, Memory};
 use crate::base::types::Pfn;
 use crate::workingset::{LruHead, LruHeads, LruList, LruType, Lruvec};
@@ -81,11 +81,6 @@ impl<'a> Folio<'a> {
     /// Puts the folio at the head of the list that its flags name; one that may not leave memory goes onto the list of
     /// those. It is on none. Kernel: `lruvec_add_folio`.
     pub(crate) fn lru_add(self) {
-        self.lru_add_aged(None);
-    }
-
-    /// [`Folio::lru_add`], with the number of younger generations if the folio was in a generation before.
-    pub(crate) fn lru_add_aged(self, age: Option<u64>) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
         let old = self.set(FolioFlags::LRU);
@@ -95,10 +90,7 @@ impl<'a> Folio<'a> {
         }
         self.assign(FolioFlags::UNEVICTABLE, old.contains(FolioFlags::MLOCKED));
         if self.memory.lru_gen_enabled() && !old.contains(FolioFlags::MLOCKED) {
-            let lrugen = &lruvec.lrugen;
-            let aged = age.map(|age| lrugen.max_seq().saturating_sub(age).max(lrugen.min_seq(LruType::Anon)));
-            let seq = aged.unwrap_or_else(|| self.lru_gen_folio_seq(lrugen));
-            return self.lru_gen_add_folio(lruvec, &mut heads, seq, ListEnd::Head);
+            return self.lru_gen_add_folio(lruvec, &mut heads);
         }
         let list = self.lru_list();
         let head = &mut heads.lists[list as usize];
@@ -121,9 +113,7 @@ impl<'a> Folio<'a> {
             return false;
         }
         if let Some(at) = self.lru_gen() {
-            if self.lru_gen_del_folio(lruvec, &mut heads, at) {
-                self.set(FolioFlags::ACTIVE);
-            }
+            self.lru_gen_del_folio(lruvec, &mut heads, at, Reclaiming::No);
         } else {
             let list = self.lru_list();
             let head = &mut heads.lists[list as usize];
@@ -174,6 +164,8 @@ impl<'a> Folio<'a> {
 
     /// Says whether a user of its own has the folio, by a handle or in a file: no page table names it, so that reclaim
     /// cannot take it from him, and a reference of reclaim's would only be in his way.
+    // Always: both kinds of lists call it for each folio they isolate.
+    #[inline(always)]
     pub(super) fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }

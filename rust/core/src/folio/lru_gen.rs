@@ -18,6 +18,15 @@ pub(super) enum ListEnd {
     Tail,
 }
 
+/// Whether a folio leaves its generation because reclaim takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reclaiming {
+    Yes,
+    /// A young generation is left behind as the flag ACTIVE.
+    No,
+}
+
+// Functions of the classic lists call some of these: kept apart, they cost the classic lists a branch.
 impl Folio<'_> {
     /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
     pub(super) fn lru_gen(self) -> Option<usize> {
@@ -59,8 +68,24 @@ impl Folio<'_> {
         lrugen.max_seq().saturating_sub(age).max(lrugen.min_seq(LruType::Anon))
     }
 
-    /// Puts the folio on the list of a generation. Kernel: `lru_gen_add_folio`.
-    pub(super) fn lru_gen_add_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, seq: u64, end: ListEnd) {
+    /// Puts the folio at the head of the generation in which it starts. Kernel: `lru_gen_add_folio`.
+    #[inline(never)]
+    pub(super) fn lru_gen_add_folio(self, lruvec: &Lruvec, heads: &mut LruHeads) {
+        self.lru_gen_put(lruvec, heads, self.lru_gen_folio_seq(&lruvec.lrugen), ListEnd::Head);
+    }
+
+    /// Moves the folio to the generation with so many younger ones, or to the oldest, if a generation lists the folio.
+    pub(crate) fn lru_gen_set_age(self, age: u64) {
+        let lruvec = self.memory.lruvec_of(self);
+        let mut heads = lruvec.lists();
+        if let Some(at) = self.lru_gen() {
+            let seq = lruvec.lrugen.max_seq().saturating_sub(age).max(lruvec.lrugen.min_seq(LruType::Anon));
+            self.lru_gen_move(lruvec, &mut heads, at, seq, ListEnd::Head);
+        }
+    }
+
+    /// Puts the folio on the list of a generation.
+    fn lru_gen_put(self, lruvec: &Lruvec, heads: &mut LruHeads, seq: u64, end: ListEnd) {
         let at = gen_of(seq);
         self.clear(FolioFlags::ACTIVE);
         self.set_lru_gen(Some(at));
@@ -74,21 +99,25 @@ impl Folio<'_> {
         lruvec.add_lru_pages(lruvec.lrugen.list_of(at), self.nr_pages().into());
     }
 
-    /// Takes the folio off the list of its generation; says whether that was an active one. Kernel: `lru_gen_del_folio`.
-    pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) -> bool {
+    /// Takes the folio off the list of its generation. Kernel: `lru_gen_del_folio`.
+    #[inline(never)]
+    pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, reclaiming: Reclaiming) {
         let head = &mut heads.generations[at];
         self.unlink(head);
         head.nr_pages -= u64::from(self.nr_pages());
         let list = lruvec.lrugen.list_of(at);
         lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
         self.set_lru_gen(None);
-        list == LruList::ActiveAnon
+        if reclaiming == Reclaiming::No && list == LruList::ActiveAnon {
+            self.set(FolioFlags::ACTIVE);
+        }
     }
 
     /// Moves the folio from one generation to another.
+    #[inline(never)]
     pub(super) fn lru_gen_move(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, seq: u64, end: ListEnd) {
-        self.lru_gen_del_folio(lruvec, heads, at);
-        self.lru_gen_add_folio(lruvec, heads, seq, end);
+        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
+        self.lru_gen_put(lruvec, heads, seq, end);
     }
 
     /// Moves the folio from the oldest generation to the next one, where its uses are counted anew. Kernel: `folio_inc_gen`.
@@ -100,6 +129,7 @@ impl Folio<'_> {
 
     /// Notes that a page table entry says that the folio was used. The first use marks the folio as referenced, the next one
     /// as part of the working set; says whether this is such a next one. Kernel: `lru_gen_set_refs`.
+    #[inline(never)]
     pub(crate) fn lru_gen_set_refs(self) -> bool {
         let is_next = self.flags().intersects(FolioFlags::REFERENCED | FolioFlags::WORKINGSET);
         self.forget_refs();
@@ -257,7 +287,7 @@ impl Folio<'_> {
         if !self.has(FolioFlags::REFERENCED) {
             self.set_lru_refs(0);
         }
-        self.lru_gen_del_folio(lruvec, heads, at);
+        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
         self.clear(FolioFlags::LRU);
     }
 }
@@ -333,14 +363,19 @@ mod tests {
             assert_eq!((folio.has(FolioFlags::ACTIVE), folio.lru_gen()), (is_active, None));
             folio.clear(came_back);
         }
-        folios[0].lru_add_aged(Some(2));
-        folios[1].lru_add_aged(Some(9));
+        folios[1].lru_gen_set_age(9);
+        assert_eq!(folios[1].lru_gen(), None, "it is on no list");
+        for (folio, age) in folios.iter().zip([2, 9]) {
+            folio.lru_add();
+            folio.lru_gen_set_age(age);
+        }
         folios[2].set(FolioFlags::MLOCKED);
         folios[2].lru_add();
         assert_eq!((seq_of(&folios[0]), seq_of(&folios[1]), folios[2].lru_gen()), (2, 1, None));
-        assert_eq!(memory.lruvec().own_pages(), [2, 0, 0, 0, 1]);
+        assert_eq!((memory.lruvec().own_pages()[LruList::Unevictable as usize], active_pages(&memory)), (1, (4, 0)));
         drop(folios);
-        assert_eq!((memory.lruvec().own_pages(), active_pages(&memory), memory.nr_used_pages()), ([0; 5], (0, 0), 0));
+        assert_eq!((memory.lruvec().own_pages(), memory.lruvec().own_generation_pages()), ([0; 5], [0; 4]));
+        assert_eq!((active_pages(&memory), memory.nr_used_pages()), ((0, 0), 0));
     }
 
     #[test]
@@ -479,6 +514,6 @@ mod tests {
         let tail = FolioRef::adopt(tail);
         assert_eq!(pages_of(&memory, 3), [&before, &tail, &large].map(|folio| folio.pfn().0));
         drop((before, tail, large));
-        assert_eq!((memory.lruvec().own_pages(), memory.nr_used_pages()), ([0; 5], 0));
+        assert_eq!((memory.lruvec().own_generation_pages(), memory.nr_used_pages()), ([0; 4], 0));
     }
 }

@@ -317,6 +317,8 @@ impl<'a> Folio<'a> {
     }
 
     /// Returns what working-set detection asks of the folio.
+    // Always: an eviction, the aging of lists and tests of tiers call it, and each needs a part of it.
+    #[inline(always)]
     pub(crate) fn facts(self) -> FolioFacts {
         let flags = self.flags();
         FolioFacts {

@@ -11,7 +11,7 @@ use crate::base::types::Pfn;
 use crate::folio::FolioFlags;
 use crate::rmap::Pte;
 use crate::workingset::mglru::{MIN_NR_GENS, Swapping, is_evictable, mglru_swappiness};
-use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
+use crate::workingset::{LruType, Lruvec, LruvecStat};
 
 /// What a look at a group's generations asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +44,7 @@ fn should_run_aging(lruvec: &Lruvec, swappiness: u8) -> Aging {
 
 impl Reclaim<'_, '_> {
     /// Looks at the generations of one group. Kernel: `lru_gen_shrink_lruvec`, `try_to_shrink_lruvec`.
+    #[inline(never)]
     pub(super) fn lru_gen_shrink_lruvec(&mut self, group: &ReclaimGroup) {
         let swapping = if self.sc.may_swap { Swapping::Allowed } else { Swapping::Forbidden };
         let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
@@ -73,9 +74,7 @@ impl Reclaim<'_, '_> {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
         let aging = should_run_aging(lruvec, swappiness);
-        let own_pages = lruvec.own_pages();
-        let nr_pages = own_pages[LruList::InactiveAnon as usize] + own_pages[LruList::ActiveAnon as usize];
-        let nr_pages = if aging == Aging::Required { 0 } else { nr_pages };
+        let nr_pages = if aging == Aging::Required { 0 } else { lruvec.own_generation_pages().iter().sum() };
         if nr_pages > 0 && !group.is_online {
             return ScanGoal::Pages(nr_pages);
         }

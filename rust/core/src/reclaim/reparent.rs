@@ -67,7 +67,8 @@ impl Swap {
         let was_listed = locked.lru_del();
         locked.rebind(groups, group, parent);
         if was_listed {
-            locked.lru_add_aged(age);
+            locked.lru_add();
+            age.into_iter().for_each(|age| locked.lru_gen_set_age(age));
         }
         Ok(())
     }

@@ -224,7 +224,10 @@ impl AnonVmas {
 
     /// Returns the mappings that may have a folio, parents before children.
     fn vmas_of(&self, folio: Folio<'_>) -> Vec<Arc<Vma>> {
-        let number = folio.anon_vma() as usize;
+        self.vmas_of_number(folio.anon_vma() as usize)
+    }
+
+    fn vmas_of_number(&self, number: usize) -> Vec<Arc<Vma>> {
         let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at].upgrade());
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
@@ -258,9 +261,8 @@ impl AnonVmas {
     /// their numbers. Kernel: `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
         let nr_numbers = self.slots.lock().by_number.len();
-        for at in 0..nr_numbers {
-            let anon_vma = self.slots.lock().by_number[at].upgrade();
-            for vma in anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas()) {
+        for number in 1..=nr_numbers {
+            for vma in self.vmas_of_number(number) {
                 for table in vma.tables() {
                     let mut table = table.lock();
                     if !table.is_empty() {

@@ -253,14 +253,14 @@ impl Lruvec {
         self.heads.lock()
     }
 
-    /// Returns the pages that this lruvec's own lists link, by [`LruList`]; each generation counts as one of them.
+    /// Returns the pages that this lruvec's own lists link, by [`LruList`], without those of generations.
     pub(crate) fn own_pages(&self) -> [u64; LruList::ALL.len()] {
-        let heads = self.lists();
-        let mut pages = heads.lists.map(|head| head.nr_pages);
-        for (at, head) in heads.generations.iter().enumerate() {
-            pages[self.lrugen.list_of(at) as usize] += head.nr_pages;
-        }
-        pages
+        self.lists().lists.map(|head| head.nr_pages)
+    }
+
+    /// Returns the pages that this lruvec's own generations link, by place.
+    pub(crate) fn own_generation_pages(&self) -> [u64; MAX_NR_GENS as usize] {
+        self.lists().generations.map(|head| head.nr_pages)
     }
 
     /// Says whether refaults made pages active since [`Lruvec::snapshot_refaults`]. Of file pages there are none.
