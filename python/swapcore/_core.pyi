@@ -241,7 +241,7 @@ class Folio:
         """The data is what it should be."""
     @property
     def active(self) -> bool:
-        """On the active list."""
+        """On the active list, or with ``mglru`` in one of the two youngest generations."""
     @property
     def workingset(self) -> bool:
         """Part of the working set."""
@@ -381,7 +381,7 @@ class Swap:
     ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work run
     right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single choices of
     the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together; memory is used as it
-    is written. ``workingset`` is ``classic`` or ``mglru``; ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
+    is written. ``workingset`` is ``classic`` (active and inactive lists) or ``mglru`` (generations); ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
     a compressor, a `swapcore.Zswap`, or None for no zswap until it is turned on. ``cpu`` arguments of the methods are the CPU
     whose hints and local lock are used; None is this thread's own number."""
 

@@ -164,7 +164,7 @@ impl Folio {
     #[doc = stub!(Folio.active)]
     #[getter]
     fn active(&self) -> Result<bool> {
-        self.flag(FolioFlags::ACTIVE)
+        Ok(self.folio.with(|folio| Ok(folio.is_active()))?)
     }
 
     #[doc = stub!(Folio.workingset)]

@@ -5,19 +5,22 @@
 
 use std::sync::atomic::Ordering;
 
+use super::lru_gen::{ListEnd, Reclaiming};
 use super::{Folio, FolioFlags, FolioRef, Memory};
 use crate::base::index_list::{Links, NIL};
 use crate::base::types::Pfn;
-use crate::workingset::{LruList, Lruvec};
+use crate::workingset::{LruHead, LruHeads, LruList, LruType, Lruvec};
 
 /// Folios taken off the tail of a list, each with a reference, in the order of the list.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Isolated<'m> {
     pub(crate) folios: Vec<FolioRef<'m>>,
     /// Pages examined, including folios that stay on the list.
     pub(crate) nr_scanned_pages: u64,
     /// Pages taken off the list.
     pub(crate) nr_taken_pages: u64,
+    /// Pages that went to another generation instead; 0 without generations.
+    pub(crate) nr_sorted_pages: u64,
 }
 
 impl<'a> Folio<'a> {
@@ -33,7 +36,7 @@ impl<'a> Folio<'a> {
     }
 
     /// Returns the number by which lists and links name the folio.
-    fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         self.pfn.0 as u32
     }
 
@@ -48,8 +51,11 @@ impl<'a> Folio<'a> {
             return;
         }
         self.assign(FolioFlags::UNEVICTABLE, old.contains(FolioFlags::MLOCKED));
+        if self.memory.lru_gen_enabled() && !old.contains(FolioFlags::MLOCKED) {
+            return self.lru_gen_add_folio(lruvec, &mut heads);
+        }
         let list = self.lru_list();
-        let head = &mut heads[list as usize];
+        let head = &mut heads.lists[list as usize];
         head.list.push_first(self.memory, self.number());
         head.nr_pages += u64::from(self.nr_pages());
         lruvec.add_lru_pages(list, self.nr_pages().into());
@@ -65,22 +71,31 @@ impl<'a> Folio<'a> {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
         let was_listed = self.clear(FolioFlags::LRU).contains(FolioFlags::LRU);
-        if was_listed {
+        if !was_listed {
+            return false;
+        }
+        if let Some(at) = self.lru_gen() {
+            self.lru_gen_del_folio(lruvec, &mut heads, at, Reclaiming::No);
+        } else {
             let list = self.lru_list();
-            let head = &mut heads[list as usize];
+            let head = &mut heads.lists[list as usize];
             head.list.unlink(self.memory, self.number());
             head.nr_pages -= u64::from(self.nr_pages());
             lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
         }
-        was_listed
+        true
     }
 
-    /// Moves the folio to the tail of its list, where reclaim examines it next, unless the folio is active or
-    /// isolated. Kernel: `lru_move_tail`.
+    /// Moves the folio to the tail of its list, where reclaim examines it next, unless the folio is on a list of active
+    /// folios or isolated. Kernel: `lru_move_tail`.
     pub(crate) fn lru_move_tail(self) {
-        let mut heads = self.memory.lruvec_of(self).lists();
-        if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
-            let list = &mut heads[LruList::InactiveAnon as usize].list;
+        let lruvec = self.memory.lruvec_of(self);
+        let mut heads = lruvec.lists();
+        if let Some(at) = self.lru_gen() {
+            let oldest = lruvec.lrugen.min_seq(LruType::Anon);
+            self.lru_gen_move(lruvec, &mut heads, at, oldest, ListEnd::Tail);
+        } else if self.has(FolioFlags::LRU) && self.lru_list() == LruList::InactiveAnon {
+            let list = &mut heads.lists[LruList::InactiveAnon as usize].list;
             list.unlink(self.memory, self.number());
             list.push_last(self.memory, self.number());
         }
@@ -91,7 +106,7 @@ impl<'a> Folio<'a> {
     pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) {
-            let list = &mut heads[self.lru_list() as usize].list;
+            let list = &mut self.head_in(&mut heads).list;
             let mut before = self;
             for part in parts {
                 list.insert_behind(self.memory, part.number(), before.number());
@@ -100,9 +115,19 @@ impl<'a> Folio<'a> {
         }
     }
 
+    /// Returns the head of the list that the folio is on.
+    fn head_in(self, heads: &mut LruHeads) -> &mut LruHead {
+        match self.lru_gen() {
+            Some(at) => &mut heads.generations[at],
+            None => &mut heads.lists[self.lru_list() as usize],
+        }
+    }
+
     /// Returns whether a user holds the folio through a handle or a file. No page table maps such a folio, so reclaim
     /// cannot take it, and a reference of reclaim would make the user's calls fail.
-    fn is_held_by_user(self) -> bool {
+    // Inlined, because both kinds of lists call it for each folio that they isolate.
+    #[inline(always)]
+    pub(super) fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }
 }
@@ -142,9 +167,9 @@ impl Memory {
     /// or that a user holds, move to the head. Kernel: `isolate_lru_folios`.
     pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {
         let folios = Vec::with_capacity(nr_to_scan_pages as usize);
-        let mut isolated = Isolated { folios, nr_scanned_pages: 0, nr_taken_pages: 0 };
+        let mut isolated = Isolated { folios, ..Isolated::default() };
         let mut heads = lruvec.lists();
-        let head = &mut heads[list as usize];
+        let head = &mut heads.lists[list as usize];
         let nr_to_scan_pages = nr_to_scan_pages.min(head.nr_pages);
         while isolated.nr_scanned_pages < nr_to_scan_pages {
             let folio = self.folio(Pfn(head.list.last().into()));
@@ -180,26 +205,52 @@ impl Memory {
     /// Checks the lists of a lruvec. The error describes the first broken folio.
     pub(crate) fn check_lru(&self, lruvec: &Lruvec) -> Result<(), String> {
         let heads = lruvec.lists();
+        let (lrugen, mut sums) = (&lruvec.lrugen, [0; LruList::ALL.len()]);
         for list in LruList::ALL {
-            let head = heads[list as usize];
-            let (mut before, mut nr_pages) = (NIL, 0);
-            for at in head.list.iter(self) {
-                let folio = self.folio(Pfn(at.into()));
-                nr_pages += u64::from(folio.nr_pages());
-                if self.links(at).0 != before || nr_pages > head.nr_pages {
-                    return Err(format!("{list:?} counts {} pages; its links are wrong at {folio:?}", head.nr_pages));
-                }
-                if !folio.has(FolioFlags::LRU) || folio.lru_list() != list {
-                    return Err(format!("{folio:?} is on {list:?}"));
-                }
-                before = at;
+            let is_on = |folio: Folio<'_>| folio.lru_gen().is_none() && folio.lru_list() == list;
+            sums[list as usize] += self.check_list(&heads.lists[list as usize], &format!("{list:?}"), is_on)?;
+            if self.lru_gen_enabled() && list != LruList::Unevictable && sums[list as usize] > 0 {
+                return Err(format!("{list:?} has {} pages beside the generations", sums[list as usize]));
             }
-            if before != head.list.last() || nr_pages != head.nr_pages || nr_pages > lruvec.lru_pages(list) {
-                let counted = (head.nr_pages, lruvec.lru_pages(list));
-                return Err(format!("{list:?} links {nr_pages} pages and counts {counted:?}"));
+        }
+        for (at, head) in heads.generations.iter().enumerate() {
+            let seq = lrugen.seq_at(at);
+            let is_on = |folio: Folio<'_>| {
+                folio.lru_gen() == Some(at) && !folio.flags().intersects(FolioFlags::ACTIVE | FolioFlags::UNEVICTABLE)
+            };
+            let nr_pages = self.check_list(head, &format!("generation {seq}"), is_on)?;
+            if nr_pages > 0 && (!self.lru_gen_enabled() || seq > lrugen.max_seq()) {
+                return Err(format!("generation {seq} has {nr_pages} pages and is not live"));
+            }
+            sums[lrugen.list_of(at) as usize] += nr_pages;
+        }
+        for list in LruList::ALL {
+            if sums[list as usize] > lruvec.lru_pages(list) {
+                let counted = lruvec.lru_pages(list);
+                return Err(format!("{list:?} links {} pages and counts {counted}", sums[list as usize]));
             }
         }
         Ok(())
+    }
+
+    /// Checks one list. Returns its pages, or a description of the first broken folio.
+    fn check_list(&self, head: &LruHead, name: &str, is_on: impl Fn(Folio<'_>) -> bool) -> Result<u64, String> {
+        let (mut before, mut nr_pages) = (NIL, 0);
+        for at in head.list.iter(self) {
+            let folio = self.folio(Pfn(at.into()));
+            nr_pages += u64::from(folio.nr_pages());
+            if self.links(at).0 != before || nr_pages > head.nr_pages {
+                return Err(format!("{name} counts {} pages; its links are wrong at {folio:?}", head.nr_pages));
+            }
+            if !folio.has(FolioFlags::LRU) || !is_on(folio) {
+                return Err(format!("{folio:?} is on {name}"));
+            }
+            before = at;
+        }
+        if before != head.list.last() || nr_pages != head.nr_pages {
+            return Err(format!("{name} links {nr_pages} pages and counts {}", head.nr_pages));
+        }
+        Ok(nr_pages)
     }
 }
 
@@ -209,7 +260,7 @@ mod tests {
     use crate::base::types::Order;
 
     fn pages_on(memory: &Memory, list: LruList) -> Vec<u64> {
-        let list = memory.lruvec().lists()[list as usize].list;
+        let list = memory.lruvec().lists().lists[list as usize].list;
         let mut pages: Vec<u64> = list.iter(memory).map(u64::from).collect();
         pages.reverse();
         memory.check_lru(memory.lruvec()).expect("whole lists");

@@ -15,7 +15,7 @@ use crate::base::sync::{SpinMutex, WaitTable};
 use crate::base::types::{CssId, MemcgId, Order, Pfn};
 use crate::base::zeroed::MappedSlice;
 use crate::memcg::MemCgroups;
-use crate::workingset::Lruvec;
+use crate::workingset::{Lruvec, Workingset};
 
 /// Pages taken from the unused rest at a time. Frame numbers start at one such block, so that 0 is no frame.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
@@ -41,6 +41,8 @@ pub(super) struct FolioHeader {
     pub(super) order: AtomicU8,
     /// Number of uses after the first, 0..=3.
     pub(super) lru_refs: AtomicU8,
+    /// Place of the generation that lists the folio, from 1; 0 for none.
+    pub(super) lru_gen: AtomicU8,
     /// Number of the group that is charged, 0 for none.
     pub(super) css: AtomicU32,
     /// Neighbours on the LRU list, towards its head and its tail, 0 at the ends.
@@ -126,6 +128,8 @@ pub struct Memory {
     pub(super) waiters: WaitTable,
     /// Pages that reclaim holds off the lists.
     pub(super) nr_isolated: AtomicU64,
+    /// Evictable folios are on lists of generations.
+    pub(super) lru_gen_enabled: bool,
 }
 
 impl fmt::Debug for Memory {
@@ -159,7 +163,14 @@ impl Memory {
             arena: OnceLock::new(),
             waiters: WaitTable::default(),
             nr_isolated: AtomicU64::new(0),
+            lru_gen_enabled: false,
         })
+    }
+
+    /// Chooses the lists for evictable folios by the rule in force. No folio is there yet.
+    pub(crate) fn with_lists_of(mut self, workingset: Workingset) -> Self {
+        self.lru_gen_enabled = workingset == Workingset::Mglru;
+        self
     }
 
     fn arena(&self) -> Result<&Arena> {

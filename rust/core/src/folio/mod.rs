@@ -3,6 +3,7 @@
 mod charged;
 mod data;
 mod lru;
+mod lru_gen;
 mod mapped;
 mod memory;
 mod refs;
@@ -43,7 +44,8 @@ bitflags::bitflags! {
         const RECLAIM = 1 << 7;
         /// The folio was used since reclaim examined it.
         const REFERENCED = 1 << 8;
-        /// The folio is on the active list, or will be put there.
+        /// The folio is on the active list, or will be put there. Clear while a generation lists the folio: see
+        /// [`Folio::is_active`].
         const ACTIVE = 1 << 9;
         /// The folio is part of the working set.
         const WORKINGSET = 1 << 10;
@@ -135,7 +137,7 @@ impl<'a> Folio<'a> {
 
     /// Sets flags and returns the old flags. All flags but REFERENCED, READAHEAD and WAITERS need the folio lock.
     /// Only the LRU lists change LRU and UNEVICTABLE. Only the thread that isolated the folio changes ACTIVE and
-    /// WORKINGSET.
+    /// WORKINGSET; those of a folio in a generation change under the LRU lock.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of the last change of the
         // flags.
@@ -283,6 +285,7 @@ impl<'a> Folio<'a> {
         to.mapcount.store(as_part.mapcount, Ordering::Relaxed);
         to.css.store(from.css.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.lru_gen.store(from.lru_gen.load(Ordering::Relaxed), Ordering::Relaxed);
         part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
@@ -297,10 +300,11 @@ impl<'a> Folio<'a> {
     /// Copies flags and group of a folio that this folio replaces. Kernel: `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
+        // The old folio leaves its list first, because its group selects the list. A young generation becomes ACTIVE.
+        let was_listed = old.lru_del();
         self.set(old.flags() - mine);
         self.set_anon_rmap(old.anon_vma(), old.page_index());
-        // The old folio leaves its list first, because its group selects the list.
-        let was_listed = old.lru_del();
+        self.set_lru_refs(old.facts().lru_refs);
         self.take_charge(old);
         if was_listed {
             self.lru_add();
@@ -320,6 +324,8 @@ impl<'a> Folio<'a> {
     }
 
     /// Returns the facts of the folio that working-set detection needs.
+    // Inlined, because evictions, the aging of lists and tests of tiers call it, and each needs a part of it.
+    #[inline(always)]
     pub(crate) fn facts(self) -> FolioFacts {
         let flags = self.flags();
         FolioFacts {

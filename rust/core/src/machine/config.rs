@@ -33,7 +33,7 @@ pub struct Config {
     pub memory_pages: u64,
     /// The hierarchy of the memory controller. `None` disables memcg.
     pub memcg: Option<Hierarchy>,
-    /// The working-set rule: `classic` or `mglru`.
+    /// The lists of reclaim and the rule of refaults: `classic` (active and inactive) or `mglru` (generations).
     pub workingset: String,
     /// Options of zswap, which is on from the start. With `None` zswap is off until it is turned on.
     pub zswap: Option<ZswapOptions>,

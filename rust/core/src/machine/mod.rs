@@ -87,6 +87,7 @@ impl Swap {
     pub(crate) fn assemble(config: Config, zswap_shrinker: &'static dyn ZswapShrinker) -> Result<Self> {
         let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap } = config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
+        let workingset = Workingset::from_name(&workingset, memory_pages)?;
         Ok(Self {
             switches,
             workers,
@@ -99,11 +100,11 @@ impl Swap {
             nr_virtual: AtomicUsize::new(0),
             nr_types: AtomicUsize::new(0),
             nr_rotational: AtomicUsize::new(0),
-            memory: Memory::new(memory_pages, memcg)?,
+            memory: Memory::new(memory_pages, memcg)?.with_lists_of(workingset),
             zswap: Zswap::new(memory_pages, zswap)?,
             zswap_shrinker,
             policies: Policies::default(),
-            workingset: Workingset::from_name(&workingset, memory_pages)?,
+            workingset,
             readahead: ClusterReadahead::default(),
             anon_vmas: Arc::default(),
         })

@@ -226,6 +226,10 @@ impl<'s> FolioListScan<'s, '_> {
         if locked.has(FolioFlags::MLOCKED) {
             return Some(Fate::Activate);
         }
+        if self.swap.memory_of_folios().lru_gen_enabled() {
+            let is_used = nr_vmas > 0;
+            return is_used.then(|| if locked.lru_gen_set_refs() { Fate::Activate } else { Fate::Keep });
+        }
         let was_referenced = locked.has(FolioFlags::REFERENCED);
         locked.assign(FolioFlags::REFERENCED, nr_vmas > 0);
         match nr_vmas {

@@ -71,7 +71,7 @@ impl Swap {
     pub(crate) fn ask_refault_policy(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
         let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
         let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
-        if is_active != folio.has(FolioFlags::ACTIVE) {
+        if is_active != folio.is_active() {
             set_active(&folio.folio().lock(), is_active);
         }
     }

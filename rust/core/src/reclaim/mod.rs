@@ -1,13 +1,15 @@
 //! Reclaim: the choice of folios that leave memory when memory is short, and their pageout. Kernel: `mm/vmscan.c`.
 //!
 //! From the lowest file up: `pageout` has the steps of one folio, `unmap` its page table entries, `folio_list` the
-//! whole pageout of isolated folios, `balance` the number of pages of each list, and this file the lists and the loop
-//! over groups. The order of the lists decides everything, so equal inputs give equal results.
+//! whole pageout of isolated folios, `balance` the number of pages of each list, `generations` the lists of MGLRU, and this file
+//! the classic lists and the loop over groups. The order of the lists decides everything, so equal inputs give equal
+//! results.
 
 pub(crate) mod alloc_slow;
 mod balance;
 pub(crate) mod charge;
 mod folio_list;
+mod generations;
 pub(crate) mod hooks;
 mod pageout;
 mod reparent;
@@ -263,6 +265,9 @@ impl<'s> Reclaim<'s, '_> {
 
     /// Scans the lists of one group. Kernel: `shrink_lruvec`.
     fn shrink_lruvec(&mut self, group: &ReclaimGroup) {
+        if self.memory().lru_gen_enabled() {
+            return self.lru_gen_shrink_lruvec(group);
+        }
         let lruvec = &*group.lruvec;
         let own_pages = lruvec.own_pages();
         let mut left = get_scan_count(&Balance {

@@ -64,10 +64,12 @@ impl Swap {
             move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.operation().nr_owned_slots(locked) as i64);
         }
         // The folio leaves its list first, because its group selects the list.
+        let age = locked.lru_gen_age();
         let was_listed = locked.lru_del();
         locked.rebind(groups, group, parent);
         if was_listed {
             locked.lru_add();
+            age.into_iter().for_each(|age| locked.lru_gen_set_age(age));
         }
         Ok(())
     }

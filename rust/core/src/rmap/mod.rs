@@ -235,7 +235,10 @@ impl AnonVmas {
 
     /// Returns the mappings that can map a folio, parents before children.
     fn vmas_of(&self, folio: Folio<'_>) -> Vec<Arc<Vma>> {
-        let number = folio.anon_vma() as usize;
+        self.vmas_of_number(folio.anon_vma() as usize)
+    }
+
+    fn vmas_of_number(&self, number: usize) -> Vec<Arc<Vma>> {
         let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at].upgrade());
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
@@ -264,6 +267,22 @@ impl AnonVmas {
             }
         }
         Ok(())
+    }
+
+    /// Calls `call` with each page table that has entries, locked meanwhile, and its mapping, in the order of the mappings'
+    /// numbers. Kernel: `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
+    pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
+        let nr_numbers = self.slots.lock().by_number.len();
+        for number in 1..=nr_numbers {
+            for vma in self.vmas_of_number(number) {
+                for table in vma.tables() {
+                    let mut table = table.lock();
+                    if !table.is_empty() {
+                        call(&vma, &mut table);
+                    }
+                }
+            }
+        }
     }
 
     /// Calls `call` once with every entry that names a folio, each entry with its page index; all page tables are

@@ -106,12 +106,15 @@ impl Swap {
     /// Kernel: `workingset_refault`.
     fn refault(&self, folio: &LockedFolio<'_>, seen: SeenSlots, context: RefaultContext) -> Option<RefaultNotice> {
         let shadow = seen.shadow;
+        // Generations take what a fault brings for young. Kernel: `folio_add_lru` inside `lru_gen_enter_fault`.
+        let is_young = self.workingset == Workingset::Mglru && context == RefaultContext::Fault;
+        if is_young {
+            folio.set(FolioFlags::ACTIVE);
+        }
         let options = self.memcg().map(|groups| groups.options());
         let is_judged = match options {
             Some(options) if options.owner_store.is_record() => shadow != Shadow::default(),
             Some(options) if options.idonly_refault == IdOnlyRefault::Count => true,
-            // The first generation leaves no bit in the shadow, so an eviction and no eviction look the same.
-            Some(_) if self.workingset == Workingset::Mglru => true,
             _ => is_from_eviction(shadow),
         };
         if !is_judged {
@@ -141,7 +144,7 @@ impl Swap {
         let verdict = self.workingset.refault(refault);
         let rule = self.group_of(folio.folio()).and_then(|group| group.with_policy(|policy| policy.refault));
         let is_activated = rule.map_or(verdict.is_activated, |rule| rule == RefaultRule::Activate);
-        folio.assign(FolioFlags::ACTIVE, is_activated);
+        folio.assign(FolioFlags::ACTIVE, rule.map_or(is_young || is_activated, |_| is_activated));
         folio.assign(FolioFlags::WORKINGSET, verdict.is_restored);
         if let Some(lru_refs) = verdict.lru_refs {
             folio.set_lru_refs(lru_refs);

@@ -5,7 +5,7 @@ use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::mglru::Mglru;
+use super::mglru::{MAX_NR_GENS, Mglru};
 use crate::base::index_list::IndexList;
 use crate::base::limits::NODES_SHIFT;
 use crate::base::sync::{SpinGuard, SpinMutex};
@@ -57,8 +57,14 @@ pub(crate) struct LruHead {
     pub(crate) nr_pages: u64,
 }
 
-/// The lists of one lruvec, by [`LruList`].
-pub(crate) type LruHeads = [LruHead; LruList::ALL.len()];
+/// The lists of one lruvec. Evictable folios are on the lists of one half only, which the rule in force chooses.
+#[derive(Debug, Default)]
+pub(crate) struct LruHeads {
+    /// By [`LruList`]. Kernel: `lists` of `struct lruvec`.
+    pub(crate) lists: [LruHead; LruList::ALL.len()],
+    /// Anonymous folios by [`super::mglru::gen_of`] of their generation. Kernel: `folios` of `struct lru_gen_folio`.
+    pub(crate) generations: [LruHead; MAX_NR_GENS as usize],
+}
 
 /// The two kinds of pages that compete for memory. Kernel: `LRU_GEN_ANON`, `LRU_GEN_FILE`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -156,7 +162,7 @@ pub struct Lruvec {
     refaults: AtomicU64,
     /// Who of the tree below reclaim looked at last. Kernel: `struct mem_cgroup_reclaim_iter`.
     reclaim_cursor: AtomicU32,
-    /// Generations and tiers, for the MGLRU kind of working set.
+    /// Generations and tiers, for the MGLRU kind of working set. Its sequence numbers change under the LRU lock.
     pub lrugen: Mglru,
 }
 
@@ -205,6 +211,7 @@ impl Lruvec {
         self.refaults.store(0, Ordering::Relaxed);
         self.reclaim_cursor.store(0, Ordering::Relaxed);
         *self.cost.lock() = LruCost::default();
+        self.lrugen.renew();
     }
 
     /// Returns the node.
@@ -245,9 +252,14 @@ impl Lruvec {
         self.heads.lock()
     }
 
-    /// Returns the pages that this lruvec's own lists link, by [`LruList`].
+    /// Returns the pages that this lruvec's own lists link, by [`LruList`], without those of generations.
     pub(crate) fn own_pages(&self) -> [u64; LruList::ALL.len()] {
-        self.lists().map(|head| head.nr_pages)
+        self.lists().lists.map(|head| head.nr_pages)
+    }
+
+    /// Returns the pages that this lruvec's own generations link, by place.
+    pub(crate) fn own_generation_pages(&self) -> [u64; MAX_NR_GENS as usize] {
+        self.lists().generations.map(|head| head.nr_pages)
     }
 
     /// Says whether refaults made pages active since [`Lruvec::snapshot_refaults`]. Of file pages there are none.

@@ -1,13 +1,13 @@
 //! Generations and tiers of one lruvec: which type and which folios to evict, by what refaults said of earlier choices.
 //!
-//! Folios themselves are elsewhere; here are the numbers of the live generations, what was evicted, protected and
-//! refaulted by tier, and the decisions drawn from that.
+//! This file holds the numbers of the live generations, counts pages evicted, protected and refaulted by tier, and decides
+//! by these counts. The lists of folios are in [`super::lruvec`], the moves between the lists in `folio/lru_gen.rs`.
 
 use std::array;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::lruvec::LruType;
+use super::lruvec::{LruList, LruType};
 use crate::base::limits::{EVICTION_BITS, MAX_SWAPPINESS};
 use crate::base::sync::SpinMutex;
 
@@ -21,8 +21,11 @@ pub const MAX_NR_TIERS: usize = 4;
 pub const LRU_REFS_WIDTH: u32 = 2;
 /// Generations whose counters are kept apart; one, as in a kernel without MGLRU's statistics. Kernel: `NR_HIST_GENS`.
 pub const NR_HIST_GENS: usize = 1;
-/// Refaults below which a tier is not judged, in pages, and the damping of its rate. Kernel: `MIN_LRU_BATCH`.
-const MIN_LRU_BATCH: u64 = 64;
+/// Refaults below which a tier is not judged, in pages, the damping of its rate, and the pages that one batch of eviction
+/// isolates. Kernel: `MIN_LRU_BATCH`.
+pub const MIN_LRU_BATCH: u64 = 64;
+/// Pages that one batch of eviction scans at most. Kernel: `MAX_LRU_BATCH`.
+pub const MAX_LRU_BATCH: u64 = 64 * MIN_LRU_BATCH;
 /// Bits of a generation number in a shadow.
 const SEQ_BITS: u32 = EVICTION_BITS - LRU_REFS_WIDTH;
 
@@ -32,6 +35,19 @@ const SEQ_BITS: u32 = EVICTION_BITS - LRU_REFS_WIDTH;
 pub const fn tier_of(refs: u32, is_workingset: bool) -> usize {
     debug_assert!(refs <= 1 << LRU_REFS_WIDTH);
     if is_workingset { MAX_NR_TIERS - 1 } else { refs.next_power_of_two().trailing_zeros() as usize }
+}
+
+/// Returns the place, 0..=3, of a generation among the lists of generations. Kernel: `lru_gen_from_seq`.
+pub const fn gen_of(seq: u64) -> usize {
+    (seq % MAX_NR_GENS) as usize
+}
+
+/// Says whether a reclaim with that swappiness, 0..=201, may evict a type. Kernel: `for_each_evictable_type`.
+pub const fn is_evictable(ty: LruType, swappiness: u8) -> bool {
+    match ty {
+        LruType::Anon => swappiness > 0,
+        LruType::File => swappiness <= MAX_SWAPPINESS,
+    }
 }
 
 /// Returns the swappiness (0..=201) to choose a type with: 0 when the memcg cannot swap, or has under 64 free pages.
@@ -85,7 +101,7 @@ struct Average {
 
 /// The generations of one lruvec: `min_seq`..=`max_seq` of each type are live, 2..=4 of them.
 ///
-/// Kernel: `struct lru_gen_folio`. Differs: holds no folios, so a generation is empty when its owner says so.
+/// Kernel: `struct lru_gen_folio`. Differs: the lists of folios are those of the lruvec.
 #[derive(Debug)]
 pub struct Mglru {
     max_seq: AtomicU64,
@@ -115,9 +131,42 @@ impl Default for Mglru {
     }
 }
 
-// Every atomic is Relaxed: sequence numbers change under the lock of the averages and are advice to all others, and
-// counters are statistics by themselves.
+// Every atomic is Relaxed: sequence numbers change under the LRU lock and the lock of the averages and are advice to all
+// others, and counters are statistics by themselves.
 impl Mglru {
+    /// Makes the generations as new, the oldest 1: the shadow of an eviction is never empty then.
+    pub(super) fn renew(&self) {
+        let mut averages = self.averages.lock();
+        *averages = Default::default();
+        self.max_seq.store(MAX_NR_GENS, Ordering::Relaxed);
+        self.min_seq.iter().for_each(|seq| seq.store(1, Ordering::Relaxed));
+        for counters in [&self.evicted, &self.protected, &self.refaulted] {
+            counters.iter().flatten().flatten().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        }
+    }
+
+    /// Says whether a generation counts as active: the two youngest do. Kernel: `lru_gen_is_active`.
+    pub fn is_active(&self, seq: u64) -> bool {
+        seq + MIN_NR_GENS > self.max_seq()
+    }
+
+    /// Returns the live generation of anonymous folios at a place of [`gen_of`], or the next one to be there.
+    pub(crate) fn seq_at(&self, at: usize) -> u64 {
+        let min_seq = self.min_seq(LruType::Anon);
+        min_seq + (at as u64 + MAX_NR_GENS - min_seq % MAX_NR_GENS) % MAX_NR_GENS
+    }
+
+    /// Returns the list that the generation at a place of [`gen_of`] is counted as.
+    pub(crate) fn list_of(&self, at: usize) -> LruList {
+        if self.is_active(self.seq_at(at)) { LruList::ActiveAnon } else { LruList::InactiveAnon }
+    }
+
+    /// Returns the number of the oldest generation of all types that may be evicted. Kernel: `evictable_min_seq`.
+    pub fn evictable_min_seq(&self, swappiness: u8) -> u64 {
+        let evictable = LruType::ALL.into_iter().filter(|&ty| is_evictable(ty, swappiness));
+        evictable.map(|ty| self.min_seq(ty)).min().expect("a type is evictable")
+    }
+
     /// Returns the number of the youngest generation.
     pub fn max_seq(&self) -> u64 {
         self.max_seq.load(Ordering::Relaxed)
@@ -141,39 +190,41 @@ impl Mglru {
 
     /// Starts a generation. A type that has four gives up its oldest: its folios are those of the next one now.
     ///
-    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: moving the folios is the caller's.
+    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller has moved the folios.
     pub fn inc_max_seq(&self) {
         let mut averages = self.averages.lock();
         for ty in LruType::ALL {
             if self.nr_gens_locked(ty) == MAX_NR_GENS {
-                self.retire_oldest(ty, &mut averages[ty as usize]);
+                self.set_min_seq(ty, self.min_seq(ty) + 1, &mut averages[ty as usize]);
             }
         }
         self.max_seq.store(self.max_seq() + 1, Ordering::Relaxed);
     }
 
-    /// Gives up the oldest generation of a type, which has no folio left; says whether more than two were live.
+    /// Gives up the generations of a type before `seq`, which have no folio left, but never the two youngest; says whether
+    /// there were any.
     ///
-    /// Kernel: one step of `try_to_inc_min_seq` (mm/vmscan.c). Differs: that it is empty is the caller's to know.
-    pub fn try_to_inc_min_seq(&self, ty: LruType) -> bool {
+    /// Kernel: the step of `try_to_inc_min_seq` (mm/vmscan.c) for one type. Differs: the caller looks for empty generations.
+    pub fn try_to_inc_min_seq(&self, ty: LruType, seq: u64) -> bool {
         let mut averages = self.averages.lock();
-        let is_more = self.nr_gens_locked(ty) > MIN_NR_GENS;
+        let seq = seq.min(self.max_seq() + 1 - MIN_NR_GENS);
+        let is_more = seq > self.min_seq(ty);
         if is_more {
-            self.retire_oldest(ty, &mut averages[ty as usize]);
+            self.set_min_seq(ty, seq, &mut averages[ty as usize]);
         }
         is_more
     }
 
     /// Carries the counters of the oldest generation over into the averages and steps on. Kernel: `reset_ctrl_pos`.
-    fn retire_oldest(&self, ty: LruType, averages: &mut [Average; MAX_NR_TIERS]) {
-        let seq = self.min_seq(ty);
+    fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
+        let hist = hist_of(self.min_seq(ty));
         for (tier, average) in averages.iter_mut().enumerate() {
             // A swap, so that a page counted meanwhile is in this generation or the next, not lost.
-            let take = |counters: &Counters| counters[hist_of(seq)][ty as usize][tier].swap(0, Ordering::Relaxed);
+            let take = |counters: &Counters| counters[hist][ty as usize][tier].swap(0, Ordering::Relaxed);
             average.refaulted = (average.refaulted + take(&self.refaulted)) / 2;
             average.total = (average.total + take(&self.evicted) + take(&self.protected)) / 2;
         }
-        self.min_seq[ty as usize].store(seq + 1, Ordering::Relaxed);
+        self.min_seq[ty as usize].store(seq, Ordering::Relaxed);
     }
 
     /// Counts an eviction from the oldest generation; returns what the shadow remembers of it.
@@ -269,7 +320,7 @@ mod tests {
     #[test]
     fn token_packs_generation_and_references() {
         let state = Mglru::default();
-        assert!(state.try_to_inc_min_seq(Anon));
+        assert!(state.try_to_inc_min_seq(Anon, 1));
         assert_eq!([0, 1, 2, 4].map(|refs| state.evict(Anon, refs, false, 1)), [4, 4, 5, 7]);
         assert_eq!(state.evict(File, 3, true, 1), 2, "the file type is still at generation 0");
         assert_eq!(state.read_ctrl_pos(Anon, 0..1, 1), pos(0, 2, 1));
@@ -282,11 +333,17 @@ mod tests {
     fn generations_stay_between_two_and_four() {
         let state = Mglru::default();
         assert_eq!((state.nr_gens(Anon), state.max_seq()), (4, 3));
-        assert!(state.try_to_inc_min_seq(Anon) && state.try_to_inc_min_seq(Anon));
-        assert!(!state.try_to_inc_min_seq(Anon), "two have to stay");
+        assert!(state.try_to_inc_min_seq(Anon, 1) && state.try_to_inc_min_seq(Anon, 2));
+        assert!(!state.try_to_inc_min_seq(Anon, 3), "two have to stay");
+        assert_eq!([0, 1, 2, 3].map(|seq| state.is_active(seq)), [false, false, true, true]);
         state.inc_max_seq();
         assert_eq!((state.nr_gens(Anon), state.min_seq(Anon)), (3, 2));
         assert_eq!((state.nr_gens(File), state.min_seq(File)), (4, 1), "a fifth generation retires the first");
+        assert_eq!([1, 201].map(|swappiness| state.evictable_min_seq(swappiness)), [1, 2]);
+        assert_eq!(state.evictable_min_seq(0), 1);
+        assert_eq!([0, 1, 2, 3].map(|at| state.seq_at(at)), [4, 5, 2, 3]);
+        state.renew();
+        assert_eq!((state.min_seq(Anon), state.min_seq(File), state.max_seq()), (1, 1, 4));
     }
 
     #[test]

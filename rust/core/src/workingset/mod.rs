@@ -11,6 +11,7 @@ pub mod mglru;
 use std::ptr;
 
 pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat};
+pub(crate) use lruvec::{LruHead, LruHeads};
 
 use crate::base::error::Result;
 use crate::base::limits::{EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, SWP_TB_FLAGS_BITS};
@@ -67,6 +68,11 @@ impl FolioFacts {
     /// Returns how often it was used, 0..=4. Kernel: `folio_lru_refs`.
     pub const fn refs(self) -> u32 {
         if self.is_referenced { self.lru_refs as u32 + 1 } else { 0 }
+    }
+
+    /// Returns the tier of the folio in its generation. Kernel: `lru_tier_from_refs` of the folio's flags.
+    pub const fn tier(self) -> usize {
+        mglru::tier_of(self.refs(), self.is_workingset)
     }
 }
 
@@ -131,7 +137,7 @@ pub enum Workingset {
         /// See [`bucket_order`].
         bucket_order: u32,
     },
-    /// Generations and tiers.
+    /// Generations and tiers, for the lists of reclaim, too.
     Mglru,
 }
 

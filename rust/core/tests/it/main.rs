@@ -15,6 +15,7 @@ mod allocator {
 
 mod data {
     mod folios;
+    mod generations;
     mod reclaim;
     mod storage;
     mod zswap;

@@ -1,0 +1,517 @@
+//! The lists of generations: folios by the generation in which they were used last. Kernel: MGLRU.
+//!
+//! A folio on such a list has the place of its generation in its header, and ACTIVE is clear. A folio that leaves one of the
+//! two youngest generations gets ACTIVE, unless reclaim takes it. Generations and lists change under the LRU lock.
+
+use std::sync::atomic::Ordering;
+
+use super::lru::Isolated;
+use super::{Folio, FolioFlags, Memory};
+use crate::base::index_list::NIL;
+use crate::base::types::Pfn;
+use crate::workingset::mglru::{MAX_LRU_BATCH, MAX_NR_GENS, MIN_LRU_BATCH, MIN_NR_GENS, Mglru, gen_of, is_evictable};
+use crate::workingset::{LruHeads, LruList, LruType, Lruvec};
+
+/// One of the ends of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ListEnd {
+    Head,
+    Tail,
+}
+
+/// Whether a folio leaves its generation because reclaim takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reclaiming {
+    Yes,
+    /// A young generation is left behind as the flag ACTIVE.
+    No,
+}
+
+// Functions of the classic lists call some of these: kept apart, they cost the classic lists a branch.
+impl Folio<'_> {
+    /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
+    pub(super) fn lru_gen(self) -> Option<usize> {
+        // Acquire pairs with the Release in `set_lru_gen`: the group that the folio had when it was put on the list is seen.
+        self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
+    }
+
+    fn set_lru_gen(self, at: Option<usize>) {
+        // Release pairs with the Acquire in `lru_gen`.
+        self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
+    }
+
+    /// Says whether the folio is active: on an active list, in one of the two youngest generations, or on its way there.
+    pub fn is_active(self) -> bool {
+        let of_gen = |at| self.memory.lruvec_of(self).lrugen.list_of(at) == LruList::ActiveAnon;
+        self.lru_gen().map_or_else(|| self.has(FolioFlags::ACTIVE), of_gen)
+    }
+
+    /// Returns how many generations are younger than the folio's, or `None` when it is on no list of generations.
+    pub(crate) fn lru_gen_age(self) -> Option<u64> {
+        let lrugen = &self.memory.lruvec_of(self).lrugen;
+        self.lru_gen().map(|at| lrugen.max_seq().saturating_sub(lrugen.seq_at(at)))
+    }
+
+    /// Returns the generation in which the folio starts: the youngest for an active folio of the working set, the next one for
+    /// other active folios and for new pages, and an old one for pages that came back otherwise.
+    ///
+    /// Kernel: `lru_gen_folio_seq`.
+    pub(crate) fn lru_gen_folio_seq(self, lrugen: &Mglru) -> u64 {
+        let flags = self.flags();
+        let nr_for_workingset = u64::from(flags.contains(FolioFlags::WORKINGSET));
+        let age = if flags.contains(FolioFlags::ACTIVE) {
+            1 - nr_for_workingset
+        } else if flags.contains(FolioFlags::SWAPCACHE) {
+            MAX_NR_GENS - 1 - nr_for_workingset
+        } else {
+            MIN_NR_GENS - 1
+        };
+        lrugen.max_seq().saturating_sub(age).max(lrugen.min_seq(LruType::Anon))
+    }
+
+    /// Puts the folio at the head of the generation in which it starts. Kernel: `lru_gen_add_folio`.
+    #[inline(never)]
+    pub(super) fn lru_gen_add_folio(self, lruvec: &Lruvec, heads: &mut LruHeads) {
+        self.lru_gen_put(lruvec, heads, self.lru_gen_folio_seq(&lruvec.lrugen), ListEnd::Head);
+    }
+
+    /// Moves the folio to the generation with so many younger ones, or to the oldest, if a generation lists the folio.
+    pub(crate) fn lru_gen_set_age(self, age: u64) {
+        let lruvec = self.memory.lruvec_of(self);
+        let mut heads = lruvec.lists();
+        if let Some(at) = self.lru_gen() {
+            let seq = lruvec.lrugen.max_seq().saturating_sub(age).max(lruvec.lrugen.min_seq(LruType::Anon));
+            self.lru_gen_move(lruvec, &mut heads, at, seq, ListEnd::Head);
+        }
+    }
+
+    /// Puts the folio on the list of a generation.
+    fn lru_gen_put(self, lruvec: &Lruvec, heads: &mut LruHeads, seq: u64, end: ListEnd) {
+        let at = gen_of(seq);
+        self.clear(FolioFlags::ACTIVE);
+        self.set_lru_gen(Some(at));
+        let head = &mut heads.generations[at];
+        match end {
+            ListEnd::Head => head.list.push_first(self.memory, self.number()),
+            ListEnd::Tail => head.list.push_last(self.memory, self.number()),
+        }
+        head.nr_pages += u64::from(self.nr_pages());
+        lruvec.add_lru_pages(lruvec.lrugen.list_of(at), self.nr_pages().into());
+    }
+
+    /// Takes the folio off the list of its generation. Kernel: `lru_gen_del_folio`.
+    #[inline(never)]
+    pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, reclaiming: Reclaiming) {
+        let head = &mut heads.generations[at];
+        head.list.unlink(self.memory, self.number());
+        head.nr_pages -= u64::from(self.nr_pages());
+        let list = lruvec.lrugen.list_of(at);
+        lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
+        self.set_lru_gen(None);
+        if reclaiming == Reclaiming::No && list == LruList::ActiveAnon {
+            self.set(FolioFlags::ACTIVE);
+        }
+    }
+
+    /// Moves the folio from one generation to another.
+    #[inline(never)]
+    pub(super) fn lru_gen_move(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, seq: u64, end: ListEnd) {
+        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
+        self.lru_gen_put(lruvec, heads, seq, end);
+    }
+
+    /// Moves the folio from the oldest generation to the next one, where its uses are counted anew. Kernel: `folio_inc_gen`.
+    fn folio_inc_gen(self, lruvec: &Lruvec, heads: &mut LruHeads, end: ListEnd) {
+        let seq = lruvec.lrugen.min_seq(LruType::Anon);
+        self.forget_refs();
+        self.lru_gen_move(lruvec, heads, gen_of(seq), seq + 1, end);
+    }
+
+    /// Notes that a page table entry says that the folio was used. The first use marks the folio as referenced, the next one
+    /// as part of the working set; says whether this is such a next one. Kernel: `lru_gen_set_refs`.
+    #[inline(never)]
+    pub(crate) fn lru_gen_set_refs(self) -> bool {
+        let is_next = self.flags().intersects(FolioFlags::REFERENCED | FolioFlags::WORKINGSET);
+        self.forget_refs();
+        self.set(if is_next { FolioFlags::WORKINGSET } else { FolioFlags::REFERENCED });
+        is_next
+    }
+
+    /// Forgets how often the folio was used, but not that it is part of the working set. Kernel: `LRU_REFS_FLAGS`.
+    pub(crate) fn forget_refs(self) {
+        self.clear(FolioFlags::REFERENCED);
+        self.set_lru_refs(0);
+    }
+}
+
+impl Memory {
+    /// Says whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
+    #[inline]
+    pub(crate) fn lru_gen_enabled(&self) -> bool {
+        self.lru_gen_enabled
+    }
+
+    /// Notes uses of folios that page table entries name, all under one hold of the LRU lock: those that were used before move
+    /// to the youngest generation. Folios of other lruvecs are passed over.
+    ///
+    /// Called with the entries locked, which keep the folios. Kernel: `folio_update_gen`; differs: the folio moves at once, not
+    /// when eviction comes by.
+    pub(crate) fn folios_update_gen(&self, lruvec: &Lruvec, folios: impl Iterator<Item = Pfn>) {
+        let mut heads = lruvec.lists();
+        let youngest = lruvec.lrugen.max_seq();
+        for folio in folios.map(|pfn| self.folio(pfn)) {
+            // In this order: of a folio that is on a list the group is the one that has the list.
+            let Some(at) = folio.lru_gen().filter(|_| std::ptr::eq(&**self.lruvec_of(folio), lruvec)) else { continue };
+            if folio.lru_gen_set_refs() && at != gen_of(youngest) {
+                folio.lru_gen_move(lruvec, &mut heads, at, youngest, ListEnd::Head);
+            }
+        }
+    }
+
+    /// Says whether aging may look at the entries of a folio: the folio is on a list of generations of the lruvec.
+    pub(crate) fn is_in_generation_of(&self, pfn: Pfn, lruvec: &Lruvec) -> bool {
+        let folio = self.folio(pfn);
+        folio.lru_gen().is_some() && std::ptr::eq(&**self.lruvec_of(folio), lruvec)
+    }
+
+    /// Starts a generation unless another than `seq` is the youngest already; says whether it did. Folios of a fourth
+    /// generation become the tail of the third.
+    ///
+    /// Kernel: `inc_max_seq`, `inc_min_seq`.
+    pub(crate) fn inc_max_seq(&self, lruvec: &Lruvec, seq: u64) -> bool {
+        let mut heads = lruvec.lists();
+        let lrugen = &lruvec.lrugen;
+        if lrugen.max_seq() != seq {
+            return false;
+        }
+        if lrugen.nr_gens(LruType::Anon) == MAX_NR_GENS {
+            let oldest = gen_of(lrugen.min_seq(LruType::Anon));
+            while heads.generations[oldest].list.first() != NIL {
+                let folio = self.folio(Pfn(heads.generations[oldest].list.first().into()));
+                lrugen.protect(LruType::Anon, folio.facts().tier(), folio.nr_pages());
+                folio.folio_inc_gen(lruvec, &mut heads, ListEnd::Tail);
+            }
+        }
+        debug_assert_eq!(
+            heads.generations[gen_of(seq + 1)].nr_pages,
+            0,
+            "the new generation has the place of one that is gone"
+        );
+        let nr_pages = heads.generations[gen_of(seq + 1 - MIN_NR_GENS)].nr_pages as i64;
+        lruvec.add_lru_pages(LruList::ActiveAnon, -nr_pages);
+        lruvec.add_lru_pages(LruList::InactiveAnon, nr_pages);
+        lrugen.inc_max_seq();
+        true
+    }
+
+    /// Gives up the oldest generations that are empty, down to two; says whether there were any. Of two evictable types
+    /// neither comes down to two while the other one has four.
+    ///
+    /// Kernel: `try_to_inc_min_seq`.
+    pub(crate) fn try_to_inc_min_seq(&self, lruvec: &Lruvec, swappiness: u8) -> bool {
+        let heads = lruvec.lists();
+        let lrugen = &lruvec.lrugen;
+        let limit = lrugen.max_seq() + 1 - MIN_NR_GENS;
+        let first_used = |ty| {
+            let is_used = |seq: &u64| ty == LruType::Anon && heads.generations[gen_of(*seq)].nr_pages > 0;
+            (lrugen.min_seq(ty)..limit).find(is_used).unwrap_or(limit)
+        };
+        let evictable = |ty| if is_evictable(ty, swappiness) { first_used(ty) } else { lrugen.min_seq(ty) };
+        let [mut anon, mut file] = LruType::ALL.map(evictable);
+        if LruType::ALL.into_iter().all(|ty| is_evictable(ty, swappiness)) {
+            let middle = limit - 1;
+            match (anon.cmp(&middle), file.cmp(&middle)) {
+                (std::cmp::Ordering::Greater, std::cmp::Ordering::Less) => anon = middle,
+                (std::cmp::Ordering::Less, std::cmp::Ordering::Greater) => file = middle,
+                _ => {}
+            }
+        }
+        // Both, so no short circuit.
+        lrugen.try_to_inc_min_seq(LruType::Anon, anon) | lrugen.try_to_inc_min_seq(LruType::File, file)
+    }
+
+    /// Takes folios off the tail of a type's oldest generation until so many pages were looked at or a batch is isolated.
+    /// Folios that are protected move to the next generation; so do those that are written, go away, or belong to a user.
+    ///
+    /// With two generations left, nothing is looked at. Kernel: `scan_folios`.
+    pub(crate) fn scan_folios(&self, lruvec: &Lruvec, ty: LruType, nr_to_scan_pages: u64) -> Isolated<'_> {
+        let mut isolated = Isolated::default();
+        let (lrugen, mut heads) = (&lruvec.lrugen, lruvec.lists());
+        if ty == LruType::File || lrugen.nr_gens(ty) == MIN_NR_GENS {
+            return isolated;
+        }
+        let at = gen_of(lrugen.min_seq(ty));
+        let tier_to_evict = lrugen.tier_to_evict(ty);
+        let nr_to_scan_pages = nr_to_scan_pages.min(MAX_LRU_BATCH);
+        while isolated.nr_scanned_pages < nr_to_scan_pages
+            && isolated.nr_taken_pages < MIN_LRU_BATCH
+            && heads.generations[at].list.last() != NIL
+        {
+            let folio = self.folio(Pfn(heads.generations[at].list.last().into()));
+            let nr_pages = u64::from(folio.nr_pages());
+            isolated.nr_scanned_pages += nr_pages;
+            if folio.sort_folio(lruvec, &mut heads, tier_to_evict) {
+                isolated.nr_sorted_pages += nr_pages;
+            } else if let Some(taken) = folio.try_get() {
+                folio.isolate_folio(lruvec, &mut heads, at);
+                isolated.nr_taken_pages += nr_pages;
+                isolated.folios.push(taken);
+            } else {
+                folio.folio_inc_gen(lruvec, &mut heads, ListEnd::Head);
+            }
+        }
+        self.add_isolated(isolated.nr_taken_pages as i64);
+        isolated
+    }
+}
+
+impl Folio<'_> {
+    /// Moves a folio of the oldest generation to the next one if it is not to be evicted now; says whether it did.
+    ///
+    /// Kernel: `sort_folio`; differs: folios in use by a handle move on, too, because no list may keep them for ever.
+    fn sort_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, tier_to_evict: usize) -> bool {
+        let tier = self.facts().tier();
+        let is_protected = tier > tier_to_evict;
+        if is_protected {
+            lruvec.lrugen.protect(LruType::Anon, tier, self.nr_pages());
+        }
+        let is_sorted = is_protected || self.has(FolioFlags::WRITEBACK) || self.is_held_by_user();
+        if is_sorted {
+            self.folio_inc_gen(lruvec, heads, ListEnd::Head);
+        }
+        is_sorted
+    }
+
+    /// Takes a folio off the oldest generation to evict it. Kernel: `isolate_folio`.
+    fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
+        if !self.has(FolioFlags::REFERENCED) {
+            self.set_lru_refs(0);
+        }
+        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
+        self.clear(FolioFlags::LRU);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::types::Order;
+    use crate::folio::{FolioRef, Part};
+    use crate::workingset::Workingset;
+
+    const BOTH: u8 = 60;
+
+    fn memory() -> Memory {
+        Memory::new(1024, None).expect("a size").with_lists_of(Workingset::Mglru)
+    }
+
+    /// Makes a folio that page tables may name, with some flags, and lists it.
+    fn listed(memory: &Memory, flags: FolioFlags) -> FolioRef<'_> {
+        let folio = memory.alloc(Order::ZERO).expect("room");
+        folio.set_anon_rmap(1, 0);
+        folio.set(flags);
+        folio.lru_add();
+        folio
+    }
+
+    fn seq_of(folio: &FolioRef<'_>) -> u64 {
+        let lrugen = &folio.memory.lruvec().lrugen;
+        lrugen.seq_at(folio.lru_gen().expect("in a generation"))
+    }
+
+    /// Returns the frame numbers of a generation, the next to be scanned first, after a look at every list.
+    fn pages_of(memory: &Memory, seq: u64) -> Vec<u64> {
+        memory.check_lru(memory.lruvec()).expect("whole lists");
+        let list = memory.lruvec().lists().generations[gen_of(seq)].list;
+        let mut pages: Vec<u64> = list.iter(memory).map(u64::from).collect();
+        pages.reverse();
+        pages
+    }
+
+    fn active_pages(memory: &Memory) -> (u64, u64) {
+        let pages = |list| memory.lruvec().lru_pages(list);
+        (pages(LruList::InactiveAnon), pages(LruList::ActiveAnon))
+    }
+
+    fn use_all(memory: &Memory, folios: &[&FolioRef<'_>]) {
+        memory.folios_update_gen(memory.lruvec(), folios.iter().map(|folio| folio.pfn()));
+    }
+
+    fn evict_all(memory: &Memory, seq: u64) {
+        while memory.lruvec().lrugen.min_seq(LruType::Anon) < seq {
+            drop(memory.scan_folios(memory.lruvec(), LruType::Anon, MAX_LRU_BATCH));
+            assert!(memory.try_to_inc_min_seq(memory.lruvec(), BOTH), "the oldest generation is empty");
+        }
+    }
+
+    #[test]
+    fn flags_say_where_a_folio_starts_and_what_it_leaves_behind() {
+        let memory = memory();
+        let ws = FolioFlags::WORKINGSET;
+        let came_back = FolioFlags::SWAPCACHE;
+        let flags = [FolioFlags::empty(), FolioFlags::ACTIVE, FolioFlags::ACTIVE | ws, came_back, came_back | ws];
+        let folios = flags.map(|flags| listed(&memory, flags));
+        assert_eq!(folios.each_ref().map(seq_of), [3, 3, 4, 1, 2], "the youngest generation is 4");
+        assert!(folios.iter().all(|folio| !folio.has(FolioFlags::ACTIVE)), "the generation says it");
+        assert_eq!(folios.each_ref().map(|folio| folio.is_active()), [true, true, true, false, false]);
+        assert_eq!(folios.each_ref().map(|folio| folio.lru_gen_age()), [1, 1, 0, 3, 2].map(Some));
+        assert_eq!(active_pages(&memory), (2, 3));
+        for (folio, is_active) in folios.iter().zip([true, true, true, false, false]) {
+            assert!(folio.lru_del());
+            assert_eq!((folio.has(FolioFlags::ACTIVE), folio.lru_gen()), (is_active, None));
+            folio.clear(came_back);
+        }
+        folios[1].lru_gen_set_age(9);
+        assert_eq!(folios[1].lru_gen(), None, "it is on no list");
+        for (folio, age) in folios.iter().zip([2, 9]) {
+            folio.lru_add();
+            folio.lru_gen_set_age(age);
+        }
+        folios[2].set(FolioFlags::MLOCKED);
+        folios[2].lru_add();
+        assert_eq!((seq_of(&folios[0]), seq_of(&folios[1]), folios[2].lru_gen()), (2, 1, None));
+        assert_eq!((memory.lruvec().own_pages()[LruList::Unevictable as usize], active_pages(&memory)), (1, (4, 0)));
+        drop(folios);
+        assert_eq!((memory.lruvec().own_pages(), memory.lruvec().own_generation_pages()), ([0; 5], [0; 4]));
+        assert_eq!((active_pages(&memory), memory.nr_used_pages()), ((0, 0), 0));
+    }
+
+    #[test]
+    fn the_second_use_makes_a_folio_young() {
+        let memory = memory();
+        let (hot, idle) = (listed(&memory, FolioFlags::empty()), listed(&memory, FolioFlags::empty()));
+        use_all(&memory, &[&hot]);
+        assert!(hot.has(FolioFlags::REFERENCED) && !hot.has(FolioFlags::WORKINGSET) && seq_of(&hot) == 3);
+        assert!(memory.inc_max_seq(memory.lruvec(), 4));
+        use_all(&memory, &[&hot]);
+        assert!(hot.has(FolioFlags::WORKINGSET) && !hot.has(FolioFlags::REFERENCED));
+        assert_eq!((seq_of(&hot), seq_of(&idle)), (5, 3));
+        // An isolated folio and one of other lists are not touched.
+        idle.lru_del();
+        use_all(&memory, &[&idle]);
+        assert!(!idle.has(FolioFlags::REFERENCED));
+        let other = Lruvec::new(crate::base::types::MemcgId(1), 0, None);
+        memory.folios_update_gen(&other, [hot.pfn()].into_iter());
+        assert!(
+            memory.is_in_generation_of(hot.pfn(), memory.lruvec()) && !memory.is_in_generation_of(hot.pfn(), &other)
+        );
+        assert_eq!(pages_of(&memory, 5), [hot.pfn().0]);
+    }
+
+    #[test]
+    fn a_fifth_generation_makes_the_first_two_one() {
+        let memory = memory();
+        let old = [(); 2].map(|()| listed(&memory, FolioFlags::SWAPCACHE));
+        let next = listed(&memory, FolioFlags::SWAPCACHE | FolioFlags::WORKINGSET);
+        let new = listed(&memory, FolioFlags::empty());
+        let youngest = listed(&memory, FolioFlags::ACTIVE | FolioFlags::WORKINGSET);
+        assert_eq!(active_pages(&memory), (3, 2));
+        old[0].set(FolioFlags::REFERENCED);
+        assert!(memory.inc_max_seq(memory.lruvec(), 4));
+        assert!(!memory.inc_max_seq(memory.lruvec(), 4), "another thread was faster");
+        assert_eq!(pages_of(&memory, 2), [&old[0], &old[1], &next].map(|folio| folio.pfn().0), "their order stays");
+        assert!(!old[0].has(FolioFlags::REFERENCED), "uses are counted anew");
+        assert_eq!((seq_of(&new), seq_of(&youngest)), (3, 4));
+        assert_eq!(active_pages(&memory), (4, 1), "the second youngest before is not active any more");
+        let lrugen = &memory.lruvec().lrugen;
+        assert_eq!((lrugen.min_seq(LruType::Anon), lrugen.max_seq()), (2, 5));
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the two that were not evicted");
+        old.iter().chain([&next]).for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
+    }
+
+    #[test]
+    fn the_oldest_generation_is_scanned_from_its_tail_down_to_two() {
+        let memory = memory();
+        let folios = [(); 3].map(|()| listed(&memory, FolioFlags::empty()));
+        evict_all(&memory, 3);
+        let lruvec = memory.lruvec();
+        let none = memory.scan_folios(lruvec, LruType::Anon, 2);
+        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "the two youngest stay");
+        assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
+        assert!(memory.inc_max_seq(lruvec, 4));
+        let two = memory.scan_folios(lruvec, LruType::Anon, 2);
+        assert_eq!(
+            (two.nr_scanned_pages, two.nr_taken_pages, two.nr_sorted_pages, memory.nr_isolated_pages()),
+            (2, 2, 0, 2)
+        );
+        assert_eq!(two.folios.iter().map(|folio| folio.pfn()).collect::<Vec<_>>(), [folios[0].pfn(), folios[1].pfn()]);
+        assert!(!two.folios[0].has(FolioFlags::ACTIVE | FolioFlags::LRU), "reclaim has it");
+        assert_eq!(memory.scan_folios(lruvec, LruType::File, 2).nr_scanned_pages, 0, "there are no file folios");
+        memory.try_to_inc_min_seq(lruvec, BOTH);
+        assert_eq!(lruvec.lrugen.min_seq(LruType::Anon), 3, "one folio is left");
+        assert_eq!(pages_of(&memory, 3), [folios[2].pfn().0]);
+    }
+
+    #[test]
+    fn a_tier_that_comes_back_more_often_is_protected() {
+        let memory = memory();
+        let lrugen = &memory.lruvec().lrugen;
+        let plain = listed(&memory, FolioFlags::SWAPCACHE);
+        let kept = listed(&memory, FolioFlags::SWAPCACHE);
+        kept.set(FolioFlags::WORKINGSET);
+        let token = lrugen.evict(LruType::Anon, 0, true, 100);
+        lrugen.evict(LruType::Anon, 0, false, 1000);
+        lrugen.refault(LruType::Anon, token, true, 64);
+        assert_eq!(lrugen.tier_to_evict(LruType::Anon), 2, "tier 3 comes back at 64 %, tier 0 never");
+        let isolated = memory.scan_folios(memory.lruvec(), LruType::Anon, 10);
+        assert_eq!((isolated.nr_taken_pages, isolated.nr_sorted_pages), (1, 1));
+        assert_eq!((isolated.folios[0].pfn(), seq_of(&kept)), (plain.pfn(), 2));
+        assert!(kept.has(FolioFlags::WORKINGSET));
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 3..4, 1).total, 101, "counted as protected");
+        [&plain, &kept].into_iter().for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
+    }
+
+    #[test]
+    fn folios_that_cannot_be_taken_do_not_hold_a_generation_up() {
+        let memory = memory();
+        let [frozen, written, of_user] = [(); 3].map(|()| listed(&memory, FolioFlags::SWAPCACHE));
+        written.set(FolioFlags::WRITEBACK);
+        of_user.clear(FolioFlags::SWAPCACHE);
+        of_user.set_anon_rmap(0, 0);
+        assert!(frozen.freeze(1));
+        let isolated = memory.scan_folios(memory.lruvec(), LruType::Anon, 10);
+        frozen.unfreeze(1);
+        assert_eq!((isolated.nr_scanned_pages, isolated.nr_taken_pages, isolated.nr_sorted_pages), (3, 0, 2));
+        assert!(memory.try_to_inc_min_seq(memory.lruvec(), BOTH));
+        assert_eq!(pages_of(&memory, 2).len(), 3);
+        written.lru_move_tail();
+        assert_eq!(pages_of(&memory, 2)[0], written.pfn().0, "written by now: the next to go");
+        let flags = FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK;
+        [&frozen, &written].into_iter().for_each(|folio| _ = folio.clear(flags));
+    }
+
+    #[test]
+    fn types_do_not_run_away_from_each_other() {
+        let memory = memory();
+        let lruvec = memory.lruvec();
+        let folio = listed(&memory, FolioFlags::SWAPCACHE);
+        let seqs = || LruType::ALL.map(|ty| lruvec.lrugen.min_seq(ty));
+        assert!(memory.try_to_inc_min_seq(lruvec, BOTH));
+        assert_eq!(seqs(), [1, 2], "file has no folios, and three generations while anonymous folios have four");
+        assert!(memory.try_to_inc_min_seq(lruvec, 0) && seqs() == [1, 3], "anonymous folios cannot be evicted");
+        folio.clear(FolioFlags::SWAPCACHE);
+        drop(folio);
+        assert!(memory.try_to_inc_min_seq(lruvec, 201) && seqs() == [3, 3]);
+    }
+
+    #[test]
+    fn parts_of_a_split_folio_are_in_its_generation() {
+        let memory = memory();
+        let before = listed(&memory, FolioFlags::empty());
+        let large = memory.alloc(Order::new(1).expect("an order")).expect("room");
+        large.set_anon_rmap(1, 0);
+        large.lru_add();
+        let (head, tail) = (large.folio(), large.at(1));
+        assert!(head.freeze(1));
+        let single = Part { order: Order::ZERO, mapcount: 0 };
+        head.make_part(tail, single);
+        head.shrink(single);
+        head.lru_add_parts([tail].into_iter());
+        head.unfreeze(1);
+        tail.unfreeze(1);
+        let tail = FolioRef::adopt(tail);
+        assert_eq!(pages_of(&memory, 3), [&before, &tail, &large].map(|folio| folio.pfn().0));
+        drop((before, tail, large));
+        assert_eq!((memory.lruvec().own_generation_pages(), memory.nr_used_pages()), ([0; 4], 0));
+    }
+}

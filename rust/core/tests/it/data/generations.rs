@@ -1,0 +1,409 @@
+//! Reclaim by generations end to end: the same accesses under `classic` and `mglru`, and where the two rules differ.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::CssId;
+use swapcore::memcg::{Hierarchy, MemcgSwitches};
+use swapcore::mm::{Mm, Pte, VmaOptions};
+use swapcore::readahead::Vpn;
+use swapcore::storage::Ram;
+use swapcore::workingset::{LruList, LruType, RefaultContext};
+use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap, Swapin, Switches};
+
+const CPU: CpuId = CpuId(0);
+const MEMORY_PAGES: u64 = 1024;
+const RULES: [&str; 2] = ["classic", "mglru"];
+
+fn machine(rule: &str, nr_cpus: usize, memcg: Option<MemcgSwitches>) -> Arc<Swap> {
+    let plain = Config::new(nr_cpus, Profile::Newest);
+    let switches = Switches { memcg: memcg.unwrap_or(MemcgSwitches::CANON), ..plain.switches };
+    let memcg = memcg.map(|_| Hierarchy::V2);
+    let config = Config { memory_pages: MEMORY_PAGES, workingset: rule.into(), switches, memcg, ..plain };
+    let swap = Arc::new(Swap::with_config(config).expect("a good config"));
+    let ram = Arc::new(Ram::new(16384).expect("memory"));
+    swap.swapon_storage(ram, Some(1), Discard::None).expect("a good device");
+    swap
+}
+
+fn stat(swap: &Swap, name: &str) -> u64 {
+    swap.stats().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a counter")
+}
+
+/// One address space with one mapping, on a machine of its own.
+struct Process {
+    swap: Arc<Swap>,
+    mm: Mm,
+    first: Vpn,
+}
+
+impl Process {
+    fn new(rule: &str, nr_pages: u64) -> Self {
+        let swap = machine(rule, 1, None);
+        let mm = Mm::new(swap.clone());
+        let first = mm.mmap(nr_pages, VmaOptions::default()).expect("a mapping").pages().start;
+        Self { swap, mm, first }
+    }
+
+    fn page(&self, page: u64) -> Vpn {
+        Vpn(self.first.0 + page)
+    }
+
+    fn touch(&self, pages: impl IntoIterator<Item = u64>) {
+        pages.into_iter().for_each(|page| _ = self.mm.touch(self.page(page), true, CPU).expect("room for it"));
+    }
+
+    fn nr_present(&self, pages: impl IntoIterator<Item = u64>) -> usize {
+        let is_present = |vpn| matches!(self.mm.vma_of(vpn).expect("mapped").pte(vpn), Pte::Present { .. });
+        pages.into_iter().filter(|&page| is_present(self.page(page))).count()
+    }
+
+    fn major_faults(&self) -> u64 {
+        stat(&self.swap, "pgmajfault")
+    }
+
+    fn max_seq(&self) -> u64 {
+        self.swap.memory_of_folios().lruvec().lrugen.max_seq()
+    }
+
+    /// Ends the process; nothing is left of it.
+    fn end(self) {
+        self.swap.check().expect("every invariant");
+        let Self { swap, mm, .. } = self;
+        drop(mm);
+        swap.check().expect("every invariant");
+        let memory = swap.memory_of_folios();
+        assert_eq!(memory.nr_used_pages(), 0);
+        assert_eq!(LruList::ALL.map(|list| memory.lruvec().lru_pages(list)), [0; 5]);
+    }
+}
+
+#[test]
+fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
+    const HOT: u64 = 600;
+    let scanned = RULES.map(|rule| {
+        let process = Process::new(rule, 10_000);
+        process.touch(0..HOT);
+        for start in (0..8000).step_by(100) {
+            process.touch(HOT + start..HOT + start + 100);
+            process.touch(0..HOT);
+        }
+        assert_eq!(process.nr_present(0..HOT) as u64, HOT, "{rule}: pages that are touched all the time");
+        // Each page was new when memory ran out first, and left once.
+        assert_eq!(process.major_faults(), HOT, "{rule}");
+        let scanned = stat(&process.swap, "pgscan");
+        process.end();
+        scanned
+    });
+    // A page that was touched once gets another round at the classic tail; aging has forgotten that touch by then.
+    assert!(scanned[1] * 2 < scanned[0], "{scanned:?} pages scanned");
+}
+
+#[test]
+fn a_working_set_that_is_over_goes_sooner_by_generations() {
+    let faults = RULES.map(|rule| {
+        let process = Process::new(rule, 10_000);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        // 90 % of the touches are of a set that fits, and that is another one from time to time.
+        for i in 0..120_000 {
+            let set = i / 10_000 % 4 * 600;
+            process.touch([if i % 10 == 0 { 2400 + i / 10 % 7000 } else { set + rng.random_range(0..600) }]);
+        }
+        let faults = process.major_faults();
+        process.end();
+        faults
+    });
+    // Active pages of the first set become inactive in batches, as inactive ones get fewer; a generation ages as a whole.
+    assert!(faults[1] * 10 < faults[0] * 9, "{faults:?} major faults");
+}
+
+#[test]
+fn a_stream_longer_than_memory_takes_idle_pages_of_old_generations() {
+    const HOT: u64 = 400;
+    let nr_present = RULES.map(|rule| {
+        let process = Process::new(rule, 20_000);
+        for start in (0..8000).step_by(50) {
+            process.touch(0..HOT);
+            process.touch(HOT + start..HOT + start + 50);
+        }
+        // From here on the stream goes on alone.
+        process.touch(HOT + 8000..HOT + 12_000);
+        let nr_present = process.nr_present(0..HOT) as u64;
+        process.end();
+        nr_present
+    });
+    // The classic active list is looked at only while the inactive one is shorter; every generation gets old.
+    assert_eq!(nr_present, [HOT, 0], "pages of the idle working set");
+}
+
+#[test]
+fn the_verdict_on_a_refault_is_a_matter_of_generations() {
+    for (nr_streamed, is_recent) in [(20, true), (500, false), (6000, false)] {
+        let process = Process::new("mglru", 20_000);
+        let restored = || ["activate", "restore"].map(|what| stat(&process.swap, &format!("workingset_{what}_anon")));
+        // Touched again in each generation: part of the working set.
+        for start in (2000..8000).step_by(100) {
+            process.touch(0..10);
+            process.touch(start..start + 100);
+        }
+        process.touch(0..10);
+        let before = restored();
+        let (seq, refaults) = (process.max_seq(), stat(&process.swap, "workingset_refault_anon"));
+        let nr_gens = process.swap.memory_of_folios().lruvec().lrugen.nr_gens(LruType::Anon);
+        let out = process.mm.pageout(process.page(0)..process.page(10), CPU).expect("mapped");
+        assert_eq!(out.reclaimed_pages, 10);
+        process.touch(10_000..10_000 + nr_streamed);
+        process.touch(0..10);
+        assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "counted in any case");
+        let nr_restored = if is_recent { 10 } else { 0 };
+        assert_eq!(restored(), before.map(|pages| pages + nr_restored), "{} generations on", process.max_seq() - seq);
+        // Four generations were live at the eviction, and the shadow remembers the oldest.
+        assert_eq!((process.max_seq() == seq, nr_gens), (is_recent, 4));
+        process.end();
+    }
+}
+
+#[test]
+fn without_swap_space_nothing_ages() {
+    let swap = machine("mglru", 1, Some(MemcgSwitches::CANON));
+    let groups = swap.memcg().expect("on");
+    let group = groups.create(CssId::ROOT, "g").expect("a name").css();
+    swap.memcg_write(group, "memory.max", "1M", false, CPU).expect("a limit");
+    swap.memcg_write(group, "memory.swap.max", "100K", false, CPU).expect("a limit");
+    let mm = Mm::in_group(swap.clone(), group).expect("online");
+    let first = mm.mmap(1000, VmaOptions::default()).expect("a mapping").pages().start;
+    // 256 pages fit, and fewer than 64 could be swapped.
+    let touched = (0..1000).take_while(|page| mm.touch(Vpn(first.0 + page), true, CPU).is_ok()).count();
+    assert_eq!(touched, 256);
+    assert_eq!((groups.get(group).lruvec().lrugen.max_seq(), stat(&swap, "pgscan")), (4, 0));
+    drop(mm);
+    swap.check().expect("every invariant");
+}
+
+#[test]
+fn migration_and_split_keep_folios_among_the_active() {
+    let swap = machine("mglru", 1, None);
+    let lists =
+        || [LruList::InactiveAnon, LruList::ActiveAnon].map(|list| swap.memory_of_folios().lruvec().lru_pages(list));
+    let order = Order::new(2).expect("an order");
+    let mapped = MappedFolio::map(swap.folio_with(order, b"data").expect("room"));
+    assert!(mapped.folio().is_active(), "new pages are in the second youngest generation");
+    let moved = swap.folio_migrate(mapped, CPU).expect("nobody else has it");
+    assert!(moved.folio().is_active() && lists() == [0, 4]);
+    swap.check().expect("every invariant");
+    let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("nobody else has it");
+    assert!(parts.iter().all(|part| part.folio().is_active()) && lists() == [0, 4]);
+    swap.check().expect("every invariant");
+    // Out and in again: a fault makes young, another way in does not.
+    for (context, is_active) in [(RefaultContext::Other, false), (RefaultContext::Fault, true)] {
+        let entry = swap.swap_out(MappedFolio::map(swap.folio_with(order, b"out").expect("room")), CPU).expect("room");
+        let how = Swapin { context, ..Swapin::new(CPU, Orders::from_bits(0b100).expect("a mask")) };
+        let folio = swap.swapin_entry(entry, &how).expect("read");
+        assert_eq!(folio.is_active(), is_active, "{context:?}");
+        drop(folio);
+        swap.put(entry, 4, CPU).expect("allocated");
+    }
+    parts.into_iter().for_each(|part| swap.folio_unmap(part, CPU).expect("mapped"));
+    swap.check().expect("every invariant");
+}
+
+#[test]
+fn the_same_accesses_end_the_same() {
+    let run = || {
+        let process = Process::new("mglru", 3000);
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        (0..20_000).for_each(|_| process.touch([rng.random_range(0..3000)]));
+        let places: Vec<_> = (0..3000).map(|page| process.mm.swap_entry(process.page(page)).expect("mapped")).collect();
+        (places, process.swap.stats())
+    };
+    assert!(run() == run());
+}
+
+/// Address spaces of some groups, and what their pages hold.
+struct World {
+    swap: Arc<Swap>,
+    groups: Vec<CssId>,
+    spaces: Vec<(Mm, Vpn, HashMap<u64, u64>)>,
+    rng: ChaCha8Rng,
+}
+
+const SPAN: u64 = 600;
+
+impl World {
+    fn space(&mut self) -> usize {
+        self.rng.random_range(0..self.spaces.len())
+    }
+
+    fn spawn(&mut self) {
+        let css = self.groups[self.rng.random_range(0..self.groups.len())];
+        let anon_order = [0, 0, 2, 4][self.rng.random_range(0..4)];
+        let orders = Orders::from_bits(0b1_0101).expect("a mask");
+        let Ok(mm) = Mm::in_group(self.swap.clone(), css) else { return };
+        let options =
+            VmaOptions { anon_order, orders, is_locked: self.rng.random_ratio(1, 12), ..VmaOptions::default() };
+        let first = mm.mmap(SPAN, options).expect("a mapping").pages().start;
+        self.spaces.push((mm, first, HashMap::new()));
+    }
+
+    /// Touches pages that follow each other; a charge may be refused.
+    fn sweep(&mut self) {
+        let (at, tag) = (self.space(), self.rng.random_range(1..1_u64 << 40));
+        let (start, len) = (self.rng.random_range(0..SPAN), self.rng.random_range(1..200));
+        let is_write = self.rng.random_ratio(1, 2);
+        let (mm, first, tags) = &mut self.spaces[at];
+        for page in start..(start + len).min(SPAN) {
+            let address = (first.0 + page) * PAGE_SIZE as u64;
+            if is_write && mm.write(address, &u64::to_ne_bytes(tag + page), CPU).is_ok() {
+                tags.insert(page, tag + page);
+            }
+            let mut word = [0; 8];
+            if mm.read(address, &mut word, CPU).is_ok() {
+                assert_eq!(u64::from_ne_bytes(word), tags.get(&page).copied().unwrap_or(0), "page {page}");
+            }
+        }
+    }
+
+    fn create(&mut self) {
+        let parent = self.groups[self.rng.random_range(0..self.groups.len())];
+        let name = format!("g{}", self.rng.random_range(0..1_u64 << 40));
+        if self.groups.len() < 6
+            && let Ok(group) = self.swap.memcg().expect("on").create(parent, &name)
+        {
+            self.groups.push(group.css());
+        }
+    }
+
+    fn limit(&mut self) {
+        let group = self.groups[self.rng.random_range(0..self.groups.len())];
+        let text = (self.rng.random_range(100..800) * PAGE_SIZE).to_string();
+        let file = ["memory.max", "memory.high", "memory.low", "memory.reclaim"][self.rng.random_range(0..4)];
+        let text = if self.rng.random_ratio(1, 4) && file != "memory.reclaim" { "max" } else { &text };
+        // Root has no limits, and reclaim may come short.
+        let _ = self.swap.memcg_write(group, file, text, false, CPU);
+    }
+
+    fn step(&mut self) {
+        match self.rng.random_range(0..100) {
+            0..50 => self.sweep(),
+            50..60 if self.spaces.len() < 8 => self.spawn(),
+            60..66 => {
+                let at = self.space();
+                if let Ok(child) = self.spaces[at].0.fork(CPU)
+                    && self.spaces.len() < 8
+                {
+                    let (first, tags) = (self.spaces[at].1, self.spaces[at].2.clone());
+                    self.spaces.push((child, first, tags));
+                }
+            }
+            66..72 if self.spaces.len() > 1 => {
+                let at = self.space();
+                self.spaces.swap_remove(at);
+            }
+            72..80 => {
+                let (at, start) = (self.space(), self.rng.random_range(0..SPAN));
+                let (mm, first, _) = &self.spaces[at];
+                let pages = Vpn(first.0 + start)..Vpn(first.0 + (start + 100).min(SPAN));
+                mm.pageout(pages, CPU).expect("mapped");
+            }
+            80..84 => {
+                let (at, start) = (self.space(), self.rng.random_range(0..SPAN));
+                let (mm, first, tags) = &mut self.spaces[at];
+                let pages = start..(start + 100).min(SPAN);
+                mm.zap(Vpn(first.0 + pages.start)..Vpn(first.0 + pages.end), CPU).expect("mapped");
+                pages.for_each(|page| _ = tags.remove(&page));
+            }
+            84..90 => self.create(),
+            90..94 if self.groups.len() > 1 => {
+                let group = self.groups.remove(self.rng.random_range(1..self.groups.len()));
+                // A group with children or tasks stays.
+                if self.swap.remove_group(group, CPU).is_err() {
+                    self.groups.push(group);
+                }
+            }
+            _ => self.limit(),
+        }
+    }
+}
+
+#[test]
+fn random_programs_keep_every_invariant_after_each_step() {
+    for seed in 0..12 {
+        let memcg = MemcgSwitches { lru_reparent: seed % 2 == 1, ..MemcgSwitches::CANON };
+        let swap = machine("mglru", 1, Some(memcg));
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut world = World { swap: swap.clone(), groups: vec![CssId::ROOT], spaces: Vec::new(), rng };
+        world.spawn();
+        if world.spaces.is_empty() {
+            continue;
+        }
+        for step in 0..250 {
+            world.step();
+            swap.check().unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
+        }
+        let root = swap.memory_of_folios().lruvec();
+        assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
+        // What is left fits, and comes back.
+        world.spaces.truncate(1);
+        for &group in &world.groups[1..] {
+            swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");
+        }
+        let device = swap.devices().into_iter().next().expect("it is on");
+        swap.swapoff(&device, |entry, _| world.spaces[0].0.unuse(entry.ty(), CPU)).expect("room");
+        swap.check().expect("every invariant");
+        drop(world);
+        swap.check().expect("every invariant");
+        assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
+    }
+}
+
+#[test]
+fn threads_fault_while_generations_age() {
+    const THREADS: u16 = 4;
+    const PAGES: u64 = 800;
+    let swap = machine("mglru", THREADS.into(), None);
+    std::thread::scope(|scope| {
+        for cpu in (0..THREADS).map(CpuId) {
+            let swap = swap.clone();
+            scope.spawn(move || {
+                let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
+                let anon_order = if cpu.0 % 2 == 0 { 3 } else { 0 };
+                let mm = Mm::new(swap);
+                let options = VmaOptions { anon_order, ..VmaOptions::default() };
+                let first = mm.mmap(PAGES, options).expect("a mapping").pages().start;
+                let mut tags = vec![0; PAGES as usize];
+                for tag in 1..=10_000_u64 {
+                    let at = rng.random_range(0..PAGES);
+                    let address = (first.0 + at) * PAGE_SIZE as u64;
+                    match rng.random_range(0..100) {
+                        0..40 => {
+                            mm.write(address, &tag.to_ne_bytes(), cpu).expect("memory is made");
+                            tags[at as usize] = tag;
+                        }
+                        40..98 => {
+                            let mut word = [0; 8];
+                            mm.read(address, &mut word, cpu).expect("memory is made");
+                            assert_eq!(u64::from_ne_bytes(word), tags[at as usize], "page {at} at {tag} on {cpu:?}");
+                        }
+                        98 => _ = mm.fork(cpu).expect("room"),
+                        _ => {
+                            let pages = Vpn(first.0 + at)..Vpn(first.0 + (at + 40).min(PAGES));
+                            mm.pageout(pages, cpu).expect("mapped");
+                        }
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..50 {
+                swap.check().expect("every invariant at any time");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+    });
+    swap.check().expect("every invariant");
+    assert!(stat(&swap, "pgsteal") > 0 && swap.memory_of_folios().lruvec().lrugen.max_seq() > 4);
+    assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
+}

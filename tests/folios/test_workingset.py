@@ -1,0 +1,98 @@
+"""The rules of ``Swap(workingset=...)`` under a limit: the same accesses, other pages swapped, and why."""
+
+from __future__ import annotations
+
+from array import array
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+import swapcore as sc
+from swapcore import workloads
+from swapcore.access_replay import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RULES = ("classic", "mglru")
+LIMIT = "4M"
+"""Holds 1,024 pages."""
+
+
+def counters(rule: str, pages: Iterable[int]) -> dict[str, int]:
+    """Writes each page once in the order given, in a group of `LIMIT`, and returns what was counted."""
+    page = array("I", pages)
+    work = workloads.recorded(sc.Accesses(page, bytes([1] * len(page))))
+    swap = sc.Swap(nr_cpus=work.nr_cpus, workingset=rule)
+    swap.swapon(sc.Zram(pages=32_768))
+    group = swap.memcg.create("workload", memory_max=LIMIT)
+    runner = Runner(swap, lambda _process: group, zero_percent=0.0, random_percent=0.0)
+    runner.run(work.steps)
+    swap.check()
+    stats = swap.stats()
+    assert runner.totals["verified_pages"] == stats["pswpin"]
+    runner.exit_all()
+    swap.check()
+    return stats
+
+
+def moving_sets() -> list[int]:
+    """Makes 10,000 accesses to each of four sets of 600 pages in turn, every tenth to a stream of pages."""
+    random = Random(1)
+    count = 120_000
+    return [
+        2400 + at // 10 % 7000 if at % 10 == 0 else at // 10_000 % 4 * 600 + random.randrange(600)
+        for at in range(count)
+    ]
+
+
+def stream_over_an_idle_set() -> list[int]:
+    """Makes 400 pages a working set, lets 4,000 other pages pass while it is idle, and uses it again."""
+    hot = list(range(400))
+    in_use = [page for start in range(400, 8400, 50) for page in [*hot, *range(start, start + 50)]]
+    return [*in_use, *range(8400, 12_400), *hot]
+
+
+def test_generations_give_an_old_working_set_up_sooner() -> None:
+    classic, mglru = (counters(rule, moving_sets()) for rule in RULES)
+    # Active pages of the last set stay until inactive ones are fewer than they are; a generation ages as
+    # a whole.
+    assert mglru["pswpin"] < 0.9 * classic["pswpin"]
+    # Aging forgets first touches for all pages at once; the classic tail gives each page another round
+    # for its own.
+    assert mglru["pgscan"] < 0.5 * classic["pgscan"]
+
+
+def test_the_active_list_keeps_an_idle_working_set_and_generations_do_not() -> None:
+    classic, mglru = (counters(rule, stream_over_an_idle_set()) for rule in RULES)
+    # Every page of the set leaves when memory is short first. While the stream passes alone, the classic
+    # rule looks at the active list only if the inactive one is shorter, and generations get old whether
+    # or not their pages were active.
+    assert 400 <= classic["pswpin"] < 500
+    assert mglru["pswpin"] >= classic["pswpin"] + 350
+    assert mglru["workingset_refault_anon"] == mglru["pswpin"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_same_accesses_count_the_same(rule: str) -> None:
+    pages = moving_sets()[:40_000]
+    assert counters(rule, pages) == counters(rule, pages)
+
+
+def test_generations_judge_refaults_differently() -> None:
+    soon = counters("mglru", moving_sets())
+    late = counters("mglru", stream_over_an_idle_set())
+    # Pages of the working set that come back within four generations are restored to it; after a long
+    # stream none is.
+    assert 0 < soon["workingset_restore_anon"] < soon["workingset_refault_anon"]
+    assert late["workingset_restore_anon"] == 0
+
+
+def test_active_is_a_young_generation() -> None:
+    swap = sc.Swap(workingset="mglru")
+    swap.swapon(sc.Ram("4M"))
+    folio = swap.folio()
+    assert folio.active
+    stat = dict(line.split() for line in swap.memcg.read("memory.stat").splitlines())
+    assert (stat["active_anon"], stat["inactive_anon"]) == (str(sc.PAGE_SIZE), "0")
+    swap.check()
