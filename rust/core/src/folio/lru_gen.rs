@@ -370,7 +370,7 @@ mod tests {
         folios[2].set(FolioFlags::MLOCKED);
         folios[2].lru_add();
         assert_eq!((seq_of(&folios[0]), seq_of(&folios[1]), folios[2].lru_gen()), (2, 1, None));
-        assert_eq!((memory.lruvec().own_pages()[LruList::Unevictable as usize], active_pages(&memory)), (1, (4, 0)));
+        assert_eq!((memory.lruvec().own_pages()[LruList::Unevictable as usize], active_pages(&memory)), (1, (2, 0)));
         drop(folios);
         assert_eq!((memory.lruvec().own_pages(), memory.lruvec().own_generation_pages()), ([0; 5], [0; 4]));
         assert_eq!((active_pages(&memory), memory.nr_used_pages()), ((0, 0), 0));
