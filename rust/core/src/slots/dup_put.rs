@@ -222,6 +222,8 @@ impl<'a> Operation<'a> {
     /// Frees runs as long as they lie in the first one's cluster and are the common case; returns how many.
     ///
     /// Counting and moving the cluster once at the end comes to the same as doing it run by run: nobody sees it between.
+    /// Out of line, so that the registers of the loop do not depend on the caller.
+    #[inline(never)]
     fn put_while_in_cluster(
         &mut self,
         device: &SwapDevice,

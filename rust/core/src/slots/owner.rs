@@ -432,8 +432,16 @@ impl<'a> Operation<'a> {
     /// Uncharges slots that are about to be NULL, one call a run of equal owner; virtual ones have lost what was behind
     /// them. Kernel: in `swap_entries_free`.
     #[inline(never)]
-    pub(crate) fn uncharge_slots(&self, groups: &MemCgroups, table: &SwapTable, at: LockedSlots<'_, '_>) {
-        let LockedSlots { device, ci, slots } = at;
+    pub(crate) fn uncharge_slots(
+        &self,
+        groups: &MemCgroups,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        table: &SwapTable,
+        slot: usize,
+        nr: u32,
+    ) {
+        let slots = slot..slot + nr as usize;
         let is_charged = !device.is_virtual() || groups.do_memsw_account();
         let let_go = |owner, nr_run| match (is_charged, groups.lookup(owner)) {
             (true, _) => groups.uncharge_swap(owner, nr_run),
