@@ -228,6 +228,8 @@ impl<'a> Operation<'a> {
     ///
     /// The cluster is counted and moved once, at the end. The result equals that of one move a run, because the
     /// cluster lock hides the states between.
+    // Out of line, so that the registers of the loop do not depend on the caller.
+    #[inline(never)]
     fn put_while_in_cluster(
         &mut self,
         device: &SwapDevice,

@@ -3,7 +3,6 @@
 use crate::cluster::{ClusterFlag, ClusterGuard};
 use crate::machine::Operation;
 use crate::machine::device::SwapDevice;
-use crate::slots::owner::LockedSlots;
 use crate::table::{SwapTable, SwapTableEntry};
 
 impl Operation<'_> {
@@ -24,7 +23,7 @@ impl Operation<'_> {
             self.release_stored(device, ci, slot, nr);
         }
         if let Some(groups) = self.swap.memcg() {
-            self.uncharge_slots(groups, table, LockedSlots { device, ci, slots: slot..slot + nr as usize });
+            self.uncharge_slots(groups, device, ci, table, slot, nr);
         }
         self.clear_entries(device, ci, table, slot, nr);
     }

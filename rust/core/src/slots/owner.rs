@@ -438,8 +438,16 @@ impl<'a> Operation<'a> {
     /// Uncharges slots that will be made NULL, with one call for each run of equal owner. Virtual slots have no
     /// backing any more. Kernel: in `swap_entries_free`.
     #[inline(never)]
-    pub(crate) fn uncharge_slots(&self, groups: &MemCgroups, table: &SwapTable, at: LockedSlots<'_, '_>) {
-        let LockedSlots { device, ci, slots } = at;
+    pub(crate) fn uncharge_slots(
+        &self,
+        groups: &MemCgroups,
+        device: &SwapDevice,
+        ci: &mut ClusterGuard<'_>,
+        table: &SwapTable,
+        slot: usize,
+        nr: u32,
+    ) {
+        let slots = slot..slot + nr as usize;
         let is_charged = !device.is_virtual() || groups.do_memsw_account();
         let let_go = |owner, nr_run| match (is_charged, groups.lookup(owner)) {
             (true, _) => groups.uncharge_swap(owner, nr_run),
