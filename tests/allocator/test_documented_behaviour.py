@@ -61,8 +61,7 @@ def test_move_backing_to_a_ghost_is_einval_and_to_a_device_that_is_off_enoent() 
     swap.check()
 
 
-def test_slots_takes_no_lock_of_a_cpu() -> None:
-    """A hook of swapoff runs without a lock, a batch with one: `slots` answers beside both."""
+def test_slots_beside_a_running_batch_sees_each_slot_before_or_after_a_change() -> None:
     swap = sc.Swap(nr_cpus=2)
     device = swap.swapon(sc.Null("256M"))
     worker = threading.Thread(target=lambda: swap.free_batch(swap.alloc_batch(60_000, cpu=1), cpu=1))
