@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgSwitches};
-use swapcore::mm::{Mm, Pte, VmaOptions};
+use swapcore::mm::{Access, Mm, Pte, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::storage::Ram;
 use swapcore::workingset::{LruList, LruType, RefaultContext};
@@ -53,7 +53,7 @@ impl Process {
     }
 
     fn touch(&self, pages: impl IntoIterator<Item = u64>) {
-        pages.into_iter().for_each(|page| _ = self.mm.touch(self.page(page), true, CPU).expect("room for it"));
+        pages.into_iter().for_each(|page| _ = self.mm.touch(self.page(page), Access::Write, CPU).expect("room for it"));
     }
 
     fn nr_present(&self, pages: impl IntoIterator<Item = u64>) -> usize {
@@ -176,7 +176,7 @@ fn without_swap_space_nothing_ages() {
     let mm = Mm::in_group(swap.clone(), group).expect("online");
     let first = mm.mmap(1000, VmaOptions::default()).expect("a mapping").pages().start;
     // 256 pages fit, and fewer than 64 could be swapped.
-    let touched = (0..1000).take_while(|page| mm.touch(Vpn(first.0 + page), true, CPU).is_ok()).count();
+    let touched = (0..1000).take_while(|page| mm.touch(Vpn(first.0 + page), Access::Write, CPU).is_ok()).count();
     assert_eq!(touched, 256);
     assert_eq!((groups.get(group).lruvec().lrugen.max_seq(), stat(&swap, "pgscan")), (4, 0));
     drop(mm);
