@@ -15,7 +15,12 @@ mod model {
 
 /// Stands in for the core's `base`.
 mod base {
-    pub(crate) use crate::shim::{error, sync, types, zeroed};
+    pub(crate) use crate::shim::{error, sync, types};
+}
+
+/// What the core's `containers` is to the files.
+mod containers {
+    pub(crate) use crate::shim::zeroed;
 }
 
 /// Stands in for the core's `table`.

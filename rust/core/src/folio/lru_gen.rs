@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::lru::Isolated;
 use super::{Folio, FolioFlags, Memory};
-use crate::base::index_list::NIL;
 use crate::base::types::Pfn;
+use crate::containers::index_list::NIL;
 use crate::workingset::mglru::{MAX_LRU_BATCH, MAX_NR_GENS, MIN_LRU_BATCH, MIN_NR_GENS, Mglru, gen_of, is_evictable};
 use crate::workingset::{LruHeads, LruList, LruType, Lruvec};
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mglru::{MAX_NR_GENS, Mglru};
-use crate::base::index_list::IndexList;
 use crate::base::limits::NODES_SHIFT;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{CssId, MemcgId};
+use crate::containers::index_list::IndexList;
 
 /// A list of a lruvec. Kernel: `enum lru_list`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
