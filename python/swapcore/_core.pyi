@@ -106,13 +106,23 @@ class Storage:
         or bad level. Kernel: `zram`."""
     @staticmethod
     def file(
-        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None
+        path: str,
+        *,
+        direct: bool = False,
+        is_block_device: bool | None = None,
+        is_rotational: bool | None = None,
     ) -> Storage:
         """A swap file or block device with the header that mkswap wrote; None asks the system. Errors: EINVAL no SWAPSPACE2
         header, or more pages promised than there are; `SwapIOError` with the system's errno."""
     @staticmethod
     def create_file(
-        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
+        path: str,
+        pages: int,
+        *,
+        label: str = "",
+        uuid: bytes,
+        bad_pages: Sequence[int] | None = None,
+        sparse: bool = False,
     ) -> None:
         """Makes a swap file of ``pages`` pages, mode 0600, with its header. Errors: `SwapIOError` (EEXIST it exists, ...);
         EINVAL bad label or bad page list. After an error there is no new file."""
@@ -120,9 +130,15 @@ class Storage:
     def faulty(inner: Storage, *, seed: int = 0) -> Storage:
         """Another storage with faults that `set_faults` plans."""
     def set_faults(
-        self, *, fail_write_in: int | None = None, fail_read_in: int | None = None,
-        write_error_probability: float = 0.0, read_error_probability: float = 0.0, errno: int = 5,
-        tear_write_pages: int | None = None, delay_ns: int = 0
+        self,
+        *,
+        fail_write_in: int | None = None,
+        fail_read_in: int | None = None,
+        write_error_probability: float = 0.0,
+        read_error_probability: float = 0.0,
+        errno: int = 5,
+        tear_write_pages: int | None = None,
+        delay_ns: int = 0,
     ) -> None:
         """Replaces the plan of a `faulty` storage: the n-th write or read from now fails (1 is the next); each fails with
         a probability; of the next write only ``tear_write_pages`` pages arrive; each call takes ``delay_ns`` longer.
@@ -283,7 +299,13 @@ class Mm:
     A page number times `PAGE_SIZE` is an address. Dropping it gives everything back. Kernel: `struct mm_struct`."""
 
     def mmap(
-        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
+        self,
+        nr_pages: int,
+        *,
+        orders: int | None = None,
+        anon_order: int = 0,
+        is_locked: bool = False,
+        is_uffd_armed: bool = False,
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512; times `PAGE_SIZE` it is an address.
 
@@ -386,9 +408,16 @@ class Swap:
     whose hints and local lock are used; None is this thread's own number."""
 
     def __new__(
-        cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
-        switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        memcg: str = "v2", zswap: str | _ZswapOptions | None = None
+        cls,
+        *,
+        nr_cpus: int = 1,
+        profile: str = "newest",
+        workers: str = "inline",
+        switches: dict[str, str] | None = None,
+        memory_pages: int = 4194304,
+        workingset: str = "classic",
+        memcg: str = "v2",
+        zswap: str | _ZswapOptions | None = None,
     ) -> Swap: ...
     @property
     def nr_cpus(self) -> int:
@@ -432,7 +461,11 @@ class Swap:
         """Gives a ghost another size: with unit, or in slots; whole clusters. Returns ``max_pages``, its size, and
         ``limit_pages``, where allocation ends: slots in use above it keep a device from shrinking. Errors: EINVAL. Kernel: none."""
     def swapon(
-        self, storage: Storage | _HasStorage | _Geometry, *, priority: int | None = None, discard: str | None = None
+        self,
+        storage: Storage | _HasStorage | _Geometry,
+        *,
+        priority: int | None = None,
+        discard: str | None = None,
     ) -> SwapDevice:
         """Turns a device on and returns it. ``storage`` is `swapcore.Zram`, `Ram`, `File`, `Ghost`, `Faulty` or `Null`;
         ``priority`` is 0..=32767, or None for the profile's default rule; ``discard`` is None, ``"once"``, ``"pages"`` or ``"both"``. Errors: EINVAL bad size, bad page list, priority or discard word;
@@ -492,8 +525,12 @@ class Swap:
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the reference count of one slot, extend table included."""
     def folio(
-        self, order: int = 0, data: Buffer | None = None, *, memcg: MemCgroup | None = None,
-        cpu: int | None = None
+        self,
+        order: int = 0,
+        data: Buffer | None = None,
+        *,
+        memcg: MemCgroup | None = None,
+        cpu: int | None = None,
     ) -> Folio:
         """Makes a folio with ``data`` and zeros behind it, charged to ``memcg`` (None: root): dirty, up to date, unlocked,
         not mapped, not cached. Errors: `MemoryError` no memory of that order, or the charge was refused; EINVAL more data
@@ -518,8 +555,13 @@ class Swap:
         mapping or view holds it, or it is locked; `SwapIOError` the write failed; `EntryGoneError` it is swapped out.
         Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
-        self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None,
-        cpu: int | None = None, memcg: MemCgroup | None = None
+        self,
+        entry: SwpEntry | int,
+        nr: int | None = None,
+        *,
+        orders: int | None = None,
+        cpu: int | None = None,
+        memcg: MemCgroup | None = None,
     ) -> Folio:
         """Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
 
@@ -533,8 +575,13 @@ class Swap:
         """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
         the index in its message; those before it are out (their ``entry`` says where). Signals are looked for on the way."""
     def swap_in_batch(
-        self, entries: SwapBatch | Buffer | Sequence[SwpEntry], *, order: int = 0, orders: int | None = None,
-        cpu: int | None = None, memcg: MemCgroup | None = None
+        self,
+        entries: SwapBatch | Buffer | Sequence[SwpEntry],
+        *,
+        order: int = 0,
+        orders: int | None = None,
+        cpu: int | None = None,
+        memcg: MemCgroup | None = None,
     ) -> list[Folio]:
         """Swaps every run of every entry in, in order, as few folios as work out (``order`` is for buffers of bare
         words). At a failure, or when a signal handler raises, it raises that error with the folios that are in as its
@@ -648,8 +695,13 @@ class ZswapHandle:
         """Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool,
         the one that pages go to first."""
     def set_faults(
-        self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
-        seed: int = 0
+        self,
+        *,
+        entry_alloc: float = 0.0,
+        pool_alloc: float = 0.0,
+        compress: float = 0.0,
+        decompress: float = 0.0,
+        seed: int = 0,
     ) -> None:
         """Replaces the failures to inject, each with a probability; no arguments: no more of them. Equal seeds and
         equal calls fail alike. Errors: EINVAL."""

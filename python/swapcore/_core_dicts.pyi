@@ -39,7 +39,7 @@ class BackingInfo(TypedDict):
     entry: SwpEntry | None
     """The slot of a ``swapfile``, else None."""
     nr_pages: int
-    """Slots from this one on, in its cluster, whose pages are there too; on a device in one run."""
+    """Slots from this one on, in its cluster, whose pages are at the same place; on a device in one run."""
 
 class SlotInfo(TypedDict):
     """One slot as `Swap.lookup` finds it."""
@@ -55,14 +55,14 @@ class SlotInfo(TypedDict):
     pfn: int | None
     """The number of the folio that caches the slot, else None."""
     owner: NotRequired[SwpEntry]
-    """The virtual slot that a ``pointer`` belongs to; only there."""
+    """The virtual slot that a ``pointer`` belongs to; only for a ``pointer``."""
     cache_only: NotRequired[bool]
-    """The virtual slot of a ``pointer`` has no reference but its folio; only there."""
+    """The virtual slot of a ``pointer`` has no reference but its folio; only for a ``pointer``."""
     backing: NotRequired[BackingInfo]
     """Where the page is; only for a slot of a virtual device."""
 
 class DeviceState(TypedDict):
-    """What decides placement on one device: an item of ``devices`` of `Swap.dump`."""
+    """The state that decides placement on one device: an item of ``devices`` of `Swap.dump`."""
 
     type: int
     """The swap type (device number)."""
@@ -84,14 +84,14 @@ class DeviceState(TypedDict):
     """By order, the slot from which a rotating device goes on; positions of 0 are left out."""
 
 class SubsystemState(TypedDict):
-    """What decides placement in the whole subsystem: `Swap.dump`."""
+    """The state that decides placement in the whole subsystem: `Swap.dump`."""
 
     devices: list[DeviceState]
     """The devices that are on."""
     hints: list[dict[int, tuple[int, int]]]
     """By CPU, ``{order: (type, offset)}``: where the next search of the order begins."""
     virtual_hints: list[dict[int, tuple[int, int]]]
-    """The same into virtual devices."""
+    """By CPU, the same for virtual devices: where the next search of the order begins."""
     avail: list[int]
     """Types of the devices with room, in the order they are tried."""
 
@@ -113,7 +113,7 @@ class EventColumns(TypedDict):
     kinds: list[str]
     """Names of the kinds."""
     nr_lost: int
-    """Records that newer ones pushed out."""
+    """Records that newer records overwrote."""
 
 class ClusterColumns(TypedDict):
     """One column a property of every cluster, for ``np.frombuffer`` in native byte order: `SwapDevice.clusters`."""
@@ -139,15 +139,15 @@ class DeviceMemory(TypedDict):
     pool_bytes: int
     """Bytes of released tables kept for reuse."""
     index_bytes: int
-    """Bytes of the clusters of a ghost and of what finds them."""
+    """Bytes of the clusters of a ghost and of the index that finds them."""
     virtual_table_bytes: int
-    """Bytes of the table of where the pages of a ghost lie."""
+    """Bytes of the table that says where the pages of a ghost lie."""
     owner_static_bytes: int
     """Bytes of owners that are there from the start; a part of ``static_bytes``."""
     owner_bytes: int
     """Bytes of owners of slots of clusters in use."""
     total_bytes: int
-    """Bytes of all together."""
+    """Bytes in total."""
 
 class SubsystemMemory(DeviceMemory):
     """Bytes of metadata of all devices together and of the subsystem itself: `Swap.memory`."""
@@ -159,7 +159,7 @@ class SubsystemMemory(DeviceMemory):
     memcg_bytes: int
     """Bytes of groups and of the map of ids."""
     zswap_map_bytes: int
-    """Bytes of what finds the zswap entries of slots without a virtual word."""
+    """Bytes of the map that finds the zswap entries of slots without a virtual word."""
     zswap_entry_bytes: int
     """Bytes of the zswap entries of slots without a virtual word."""
 
@@ -167,12 +167,12 @@ class ResizedPages(TypedDict):
     """A device after `Swap.resize`."""
 
     max_pages: int
-    """Its size in slots."""
+    """The device's size in slots."""
     limit_pages: int
     """The slot where allocation ends; slots in use above it keep the device from shrinking."""
 
 class PageoutCounts(TypedDict):
-    """What `Mm.pageout` did."""
+    """Counts of one call of `Mm.pageout`."""
 
     reclaimed_pages: int
     """Pages that left memory."""
@@ -221,7 +221,7 @@ class GroupCounters(TypedDict, total=False):
     events_oom: int
     """Local events: a charge found no memory."""
     events_oom_kill: int
-    """Local events: a task would have been killed."""
+    """Local events: the kernel's OOM killer kills a task here."""
     events_high: int
     """Local events: usage was above ``memory.high``."""
     swap_events_max: int
@@ -239,7 +239,7 @@ class MemoryEvents(TypedDict):
     high: int
     """Charges above ``memory.high``."""
     max: int
-    """Charges that would have gone over ``memory.max``."""
+    """Charges that exceeded ``memory.max``."""
     oom: int
     """Charges that failed for want of memory."""
     oom_kill: int
@@ -247,7 +247,7 @@ class MemoryEvents(TypedDict):
     oom_group_kill: int
     """Kills of whole groups."""
     sock_throttled: int
-    """0: there are no sockets."""
+    """Always 0, because the package has no sockets."""
 
 class SwapEvents(TypedDict):
     """Events of a group as ``memory.swap.events`` counts them."""
@@ -267,7 +267,7 @@ class PoolInfo(TypedDict):
     stored_pages: int
     """Pages in it."""
     pool_bytes: int
-    """Bytes of memory it takes."""
+    """Bytes of memory that the pool takes."""
     compressed_bytes: int
     """Bytes of the compressed data in it."""
 
@@ -275,15 +275,15 @@ class SwapHeader(TypedDict):
     """The fields of a SWAPSPACE2 header page: `parse_swap_header`."""
 
     version: int
-    """1."""
+    """Version of the header, always 1."""
     last_page: int
     """The last slot; the device has one slot more."""
     bad_pages: list[int]
     """Slots that are never handed out."""
     uuid: bytes
-    """16 bytes."""
+    """Volume id, 16 bytes."""
     label: str
-    """At most 16 bytes of text."""
+    """Volume label, at most 16 bytes of text."""
 
 class StrategyMemory(TypedDict):
     """Bytes of metadata of an allocator: `Strategy.memory`."""
@@ -294,12 +294,12 @@ class StrategyMemory(TypedDict):
     """Bytes that come and go with slots in use."""
 
 class ReplayReport(TypedDict):
-    """What `Trace.replay` measured."""
+    """The measurements of one `Trace.replay`."""
 
     ops: int
     """Operations replayed."""
     allocations: int
-    """Allocations among them."""
+    """Allocations among the operations."""
     cpu_ns: int
     """Thread CPU time of all calls in ns, without sampling."""
     failures: dict[int, int]
@@ -322,14 +322,14 @@ class ReplayReport(TypedDict):
     """The mean over the samples of 1 - free slots in aligned free runs of 16 / free slots."""
 
 class FolioReplayReport(TypedDict):
-    """What `Trace.replay_folios` did and measured."""
+    """The counts and measurements of one `Trace.replay_folios`."""
 
     ops: int
     """Operations replayed."""
     swapped_out_pages: int
     """Pages that got a slot."""
     swapped_in_pages: int
-    """Pages that were read back, with those left at the end of the trace."""
+    """Pages that were read back, including the pages left at the end of the trace."""
     dropped_pages: int
     """Pages that got no slot."""
     refused_pages: int
@@ -354,7 +354,7 @@ class FolioReplayReport(TypedDict):
     """`ZswapHandle.stats` at the peak."""
 
 class AccessReplayReport(TypedDict):
-    """What `Accesses.replay` did and measured."""
+    """The counts and measurements of one `Accesses.replay`."""
 
     accesses: int
     """Accesses replayed."""
@@ -370,7 +370,7 @@ class AccessReplayReport(TypedDict):
     """The replay ended early, because an access found no memory or its charge was refused."""
 
 class StressReport(TypedDict):
-    """What `stress` did."""
+    """The counts of one `stress`."""
 
     threads: int
     """Threads that ran."""

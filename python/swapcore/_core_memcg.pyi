@@ -113,8 +113,12 @@ class MemCgroup:
     def stat_local(self) -> dict[str, int]:
         """Returns the keys of ``memory.stat`` with the group's own part."""
     def set_policy(
-        self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
-        refault: str | None = None
+        self,
+        *,
+        allow_swap: bool = True,
+        dead_owner: str | None = None,
+        devices: Sequence[int] | None = None,
+        refault: str | None = None,
     ) -> None:
         """Sets the group's policy table, which decides without a call of a hook; a group made below it from now on copies it,
         and groups that exist keep theirs.

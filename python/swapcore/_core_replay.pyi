@@ -34,9 +34,15 @@ class Trace:
     def allocations_by_order(self) -> dict[int, int]:
         """Allocations by order; orders without any are left out."""
     def replay_folios(
-        self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
-        read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
-        progress: Callable[[int], object] | None = None
+        self,
+        swap: Swap,
+        *,
+        zero_percent: float = 10.0,
+        random_percent: float = 10.0,
+        read_percent: float = 100.0,
+        is_verified: bool = True,
+        seed: int = 1,
+        progress: Callable[[int], object] | None = None,
     ) -> FolioReplayReport:
         """Replays the trace with folios that have data: each allocation swaps a folio out, each free swaps its pages in
         and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. Folios in use at the end
@@ -85,9 +91,18 @@ class Accesses:
     def span_pages(self) -> int:
         """Pages to map for a replay: one more than the largest page number."""
     def replay(
-        self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
-        random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
-        progress: Callable[[int], object] | None = None
+        self,
+        mm: Mm,
+        first_page: int,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        zero_percent: float = 10.0,
+        random_percent: float = 10.0,
+        is_verified: bool = True,
+        seed: int = 1,
+        cpu: int | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> AccessReplayReport:
         """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed
         there, or in what ``mm`` was forked from, with the same seed: what a page holds follows from them.
@@ -133,8 +148,14 @@ class Strategy:
         """Returns ``static_bytes`` and ``dynamic_bytes``."""
 
 def stress(
-    *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
-    nr_cpus: int | None = None, profile: str = "newest"
+    *,
+    threads: int,
+    seconds: float,
+    seed: int,
+    pages: int = 262144,
+    devices: int = 2,
+    nr_cpus: int | None = None,
+    profile: str = "newest",
 ) -> StressReport:
     """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
     device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
