@@ -167,9 +167,7 @@ def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
         axes.plot(memory.used_percent, mib, marker="o", label=f"{use.configuration}: {use.about}")
     if memory.size_bytes == _PUBLISHED_BYTES:
         for one in memory.published:
-            known = [
-                (x, y) for x, y in zip(memory.used_percent, one.megabytes, strict=True) if y is not None
-            ]
+            known = [(x, y) for x, y in zip(memory.used_percent, one.megabytes, strict=True) if y is not None]
             label = f"{one.about} ({one.id}, {one.source}), MB"
             axes.plot(*zip(*known, strict=True), linestyle="--", marker="x", linewidth=0.8, label=label)
     axes.set_xlabel("slots in use, %")

@@ -1,14 +1,15 @@
-"""Policies of the memory controller in Python: hooks that are asked, or told, when a group swaps.
+"""Policies of the memory controller in Python: the core calls a hook when a group swaps.
 
-`swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below; those it lacks
-cost nothing. No lock of the core is held while a hook runs, so it may call anything; but a hook that
-touches pages of a group for which reclaim asks it works against that reclaim, which may then never end.
-What a hook raises is raised by the call that led to it, once that is done as if the hook had returned None:
-`swap_in` has done it then, and its folio is in the exception's ``folios``; of `swap_out` the entry is in its
-``entry``. Calls that work page by page stop at the next look for signals.
+`swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below. A missing hook
+costs nothing. A hook may call any function, because the core holds no lock while a hook runs. A hook that
+touches pages of the group that reclaim works on works against that reclaim, which may then never end.
 
-Each hook costs a call into the interpreter. Where a fixed answer will do, the table form,
-`swapcore.MemCgroup.set_policy`, gives it without one.
+The call that led to a hook finishes as if the hook had returned None, and then raises the hook's exception.
+After `swap_in`, the exception's ``folios`` holds the folio. After `swap_out`, the exception's ``entry`` holds
+the entry. A call that works page by page stops at its next check for signals.
+
+Each hook costs a call into the interpreter. The table form, `swapcore.MemCgroup.set_policy`, gives a fixed
+answer without that call.
 """
 
 from __future__ import annotations
@@ -33,61 +34,67 @@ __all__ = [
 ]
 
 Limit = Literal["memory", "swap", "memsw"]
-"""Which limit refused: ``memsw`` is that on memory and swap together, which ``v1`` has."""
+"""The limit that refused a charge. ``memsw`` is the limit of ``v1`` on memory and swap together."""
 
 DeadOwner = Literal["reparent", "fault_mm", "reparent_if_shared"]
-"""Who is charged when a page comes back whose group is gone: its nearest ancestor that is online, the group
-of the task that faults, or the latter unless somebody else refers to the slots."""
+"""The group that is charged when a page of a removed group comes back.
+
+``reparent`` charges the nearest ancestor that is online. ``fault_mm`` charges the group of the faulting task.
+``reparent_if_shared`` charges the ancestor if the slots have another reference, else the faulting task's
+group."""
 
 
 class OnSwapCharge(Protocol):
-    """Is asked before a folio gets slots."""
+    """Decides, before a folio gets slots, whether the folio may go to swap."""
 
     def on_swap_charge(self, group: MemCgroup, nr_pages: int, /) -> bool | None:
         """Says whether a folio may go to swap.
 
         Args:
-            group: Who is charged for it.
-            nr_pages: Its pages.
+            group: The group that is charged for the folio.
+            nr_pages: Pages of the folio.
 
         Returns:
-            False: it may not, and the group counts the events ``max`` and ``fail`` as if
-            ``memory.swap.max`` had refused it. True or None: as the limits say.
+            False refuses the folio, and the group counts the events ``max`` and ``fail`` as if
+            ``memory.swap.max`` had refused it. True or None leaves the decision to the limits.
         """
 
 
 class OnDeadOwner(Protocol):
-    """Is asked when a page comes back whose group was removed."""
+    """Chooses the group to charge when a page of a removed group comes back."""
 
     def on_dead_owner(self, owner: MemCgroup, faulting: MemCgroup, nr_pages: int, /) -> DeadOwner | None:
-        """Says who is charged.
+        """Returns the rule that chooses the group to charge.
 
         Args:
             owner: The group that was removed.
-            faulting: That of the task that faults.
+            faulting: The group of the task that faults.
             nr_pages: Pages of the folio.
 
         Returns:
-            Who; None: as the switch ``dead_swapin`` says. ``fault_mm`` only where the switch
-            ``owner_store`` can keep an owner who is not the folio's.
+            The rule. None takes the rule of the switch ``dead_swapin``. ``fault_mm`` is allowed only if the
+            switch ``owner_store`` can keep an owner that differs from the folio's.
         """
 
 
 class OnLimit(Protocol):
-    """Is told, after the operation, that a limit refused a charge; with threads it may be another's."""
+    """Hears, after an operation, that a limit refused a charge.
+
+    With several threads, the refused charge may be that of another thread's operation.
+    """
 
     def on_limit(self, group: MemCgroup, limit: Limit, nr_pages: int, /) -> None:
-        """Takes note.
+        """Takes note of the refused charge.
 
         Args:
-            group: Whose limit it is.
-            limit: Which one.
+            group: The group that has the limit.
+            limit: The limit that refused.
             nr_pages: Pages refused.
         """
 
 
 class OnRefault(Protocol):
-    """Is asked when a page comes back that reclaim had taken."""
+    """Decides, when a page that reclaim had taken comes back, which list the folio starts on."""
 
     def on_refault(
         self, group: MemCgroup, nr_pages: int, distance_pages: int, is_activated: bool, /
@@ -95,35 +102,35 @@ class OnRefault(Protocol):
         """Says whether the folio starts on the active list.
 
         Args:
-            group: At whose level its distance was judged.
+            group: The group at whose level the core judged the refault distance.
             nr_pages: Pages of the folio.
-            distance_pages: Pages that were evicted or activated there since it went.
-            is_activated: How it was judged: the distance is within the working set.
+            distance_pages: Pages that were evicted or activated in the group since the folio was evicted.
+            is_activated: The core's judgement: True if the distance is within the working set.
 
         Returns:
-            Whether it does; None: as judged.
+            True for the active list, False for the inactive list, None for the core's judgement.
         """
 
 
 class ChooseDevice(Protocol):
-    """Is asked for the device of a folio."""
+    """Chooses the device of a folio."""
 
     def choose_device(self, group: MemCgroup, order: int, devices: Sequence[int], /) -> int | None:
         """Returns the swap type to use.
 
         Args:
-            group: Who is charged for the folio.
-            order: log2 of its pages.
-            devices: Swap types in the order they are tried.
+            group: The group that is charged for the folio.
+            order: log2 of the folio's pages.
+            devices: Swap types in the order in which the core tries them.
 
         Returns:
-            One of them; None: the kernel's order.
+            One of ``devices``. None takes the kernel's order.
         """
 
 
 class MemcgPolicy(OnSwapCharge, OnDeadOwner, OnLimit, OnRefault, ChooseDevice, Protocol):
-    """Has every hook. Few policies do: write those you need, and no base class; see `MemcgHooks`."""
+    """Has every hook. A policy needs only some of the hooks and no base class, see `MemcgHooks`."""
 
 
 MemcgHooks = OnSwapCharge | OnDeadOwner | OnLimit | OnRefault | ChooseDevice
-"""What `swapcore.Swap.set_memcg_policy` takes: an object with any of the hooks."""
+"""An object with at least one hook, the argument of `swapcore.Swap.set_memcg_policy`."""

@@ -1,4 +1,4 @@
-"""Sizes and volume ids as every storage takes them."""
+"""Conversion of sizes and volume ids, which every storage takes in the same form."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)\s*", re.ASCII | re.IGNORECASE)
 
 PAGES_MIN = 2
-"""The header page and one slot."""
+"""Least size of a device: the header page and one slot."""
 PAGES_MAX = 2**32 - 1
 """`swap_info_struct.max` is an unsigned 32-bit count of pages."""
 DEFAULT_MEMORY_PAGES = 1 << 22
-"""Memory of a subsystem, 16 GiB."""
+"""Default memory of a subsystem, 16 GiB."""
 
 
 def parse_size(size: str | int) -> int:
@@ -39,7 +39,7 @@ def parse_size(size: str | int) -> int:
     Units are binary: K, M, G, T are 2**10, 2**20, 2**30, 2**40 bytes; a bare number is bytes.
 
     Args:
-        size: The size; must be a multiple of the page size.
+        size: The size, a multiple of the page size.
 
     Returns:
         The size in bytes.
@@ -81,13 +81,13 @@ def size_in_pages(size: str | int | None, pages: int | None) -> int:
 
 
 def memory_pages(memory: str | int) -> int:
-    """Converts an amount of memory, or of what nothing is behind, into pages.
+    """Converts an amount of memory, or the size of a ghost, into pages.
 
     Args:
-        memory: With unit, see `parse_size`; a number is pages.
+        memory: The amount, as text with a unit, see `parse_size`, or as a number of pages.
 
     Returns:
-        The pages; their range is checked where they are used.
+        The amount in pages. The consumer of the amount checks its range.
 
     Raises:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
@@ -105,7 +105,7 @@ def uuid_bytes(uuid: UUID | None) -> bytes:
         16 bytes.
     """
     if uuid is None:
-        # Importing uuid costs a tenth of the import budget, and few callers come here.
+        # The import is local, because uuid costs a tenth of the import budget and few callers need it.
         from uuid import uuid4
 
         uuid = uuid4()

@@ -1,7 +1,7 @@
-"""Allocators to compare: what one must offer, and how one is named.
+"""Allocators to compare: the interface of an allocator, and how a call names one.
 
-A strategy hands out and takes back aligned runs of slots of one device. Built-in ones are written in Rust
-(`swapcore.Strategy.names`); a class with the methods of `AllocatorStrategy` is one too.
+A strategy hands out and takes back aligned runs of slots of one device. The built-in strategies are written
+in Rust (`swapcore.Strategy.names`). A Python class with the methods of `AllocatorStrategy` is a strategy too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["AllocatorStrategy", "BatchedStrategy", "name_of", "resolve"]
 
 
 class AllocatorStrategy(Protocol):
-    """Is what an allocator written in Python must offer.
+    """Lists the members that an allocator written in Python must have.
 
-    It is built as ``Cls(size_pages=..., nr_cpus=...)``. Slots are numbered 1..size_pages - 1; slot 0 holds
-    the swap header and is never handed out.
+    The package builds the allocator as ``Cls(size_pages=..., nr_cpus=...)``. Slots are numbered
+    1..size_pages - 1. Slot 0 holds the swap header and is never handed out.
 
     Attributes:
-        name: What tables call it.
-        max_order: Largest order it takes, 0..=9; larger requests are split before it sees them.
+        name: The allocator's name in tables.
+        max_order: Largest order that the allocator takes, 0..=9. The caller splits larger requests first.
     """
 
     name: str
@@ -39,30 +39,30 @@ class AllocatorStrategy(Protocol):
         """Starts with an empty device of ``size_pages`` slots, header included."""
 
     def alloc(self, order: int, cpu: int) -> int:
-        """Returns the first slot of a free, aligned run of ``1 << order`` slots; -1 without room."""
+        """Returns the first slot of a free, aligned run of ``1 << order`` slots, or -1 without room."""
 
     def free(self, slot: int, nr: int, cpu: int) -> None:
-        """Takes back ``nr`` slots from ``slot`` on; they may be a part of what was handed out."""
+        """Takes back ``nr`` slots from ``slot`` on, which may be a part of an allocated run."""
 
 
 class BatchedStrategy(AllocatorStrategy, Protocol):
-    """Is an `AllocatorStrategy` with the optional methods: each is called where it exists.
+    """Adds the optional methods to `AllocatorStrategy`: the core calls each one that exists.
 
-    A call from Rust into Python costs more than most allocators, so the batched forms are worth having.
+    The batched methods save time, because a call from Rust into Python costs more than most allocators.
     """
 
     def alloc_batch(self, n: int, order: int, cpu: int) -> Sequence[int]:
-        """Returns the first slots of up to ``n`` runs; fewer when there is no room for more."""
+        """Returns the first slots of up to ``n`` runs, fewer if there is no room for more."""
 
     def free_batch(self, slots: Iterable[int], nr: int, cpu: int) -> None:
         """Takes back ``nr`` slots from each of ``slots`` on."""
 
     def memory(self) -> dict[str, int]:
-        """Returns ``static_bytes``, held while empty, and ``dynamic_bytes``, held for what is in use now."""
+        """Returns ``static_bytes``, held while empty, and ``dynamic_bytes``, held for slots in use now."""
 
 
 def resolve(spec: Spec) -> Factory:
-    """Finds the strategy that a name or class means.
+    """Finds the strategy for a name or class.
 
     Args:
         spec: The name of a built-in strategy, ``"module:Class"``, or a class (any callable that takes
@@ -86,7 +86,7 @@ def resolve(spec: Spec) -> Factory:
 
 
 def name_of(spec: Spec) -> str:
-    """Returns what tables call a strategy: its ``name``, or that of its class.
+    """Returns the name of a strategy in tables: its ``name``, or the name of its class.
 
     Args:
         spec: As for `resolve`.

@@ -1,16 +1,16 @@
-"""Where the pages of a swap device go: what `swapcore.Swap.swapon` takes.
+"""Storages, which hold the pages of a swap device: the arguments of `swapcore.Swap.swapon`.
 
-`Null` keeps no data: slots are handed out, and that is all. `Ram`, `Zram` and `File` keep what
-`swapcore.Swap.swap_out` gives them; `Faulty` is one of these with failures that you plan. `Ghost` refuses
-what it is given: its slots are for zeros and zswap, and with a virtual table for what lies on other devices.
-Each is turned on once at a time.
+`Null` hands out slots and keeps no data. `Ram`, `Zram` and `File` keep the pages of
+`swapcore.Swap.swap_out`. `Faulty` is one of these three with planned failures. `Ghost` refuses pages: its
+slots are for zeros and zswap, and with a virtual table for pages on other devices. A storage can be turned
+on only once at a time.
 """
 
 from __future__ import annotations
 
 import operator
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from swapcore import _core
 from swapcore.size import PAGES_MAX, PAGES_MIN, memory_pages, parse_size, size_in_pages, uuid_bytes
@@ -18,21 +18,22 @@ from swapcore.storage.null import Null
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Unpack
     from uuid import UUID
 
 __all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Ghost", "Null", "Ram", "Zram", "parse_size"]
 
 
 class _WithStorage:
-    """What every storage that the core knows has."""
+    """Common members of the storages that wrap a storage of the core."""
 
     __slots__ = ("_shown", "storage")
 
     storage: _core.Storage
-    """What `swapcore.Swap.swapon` reads."""
+    """The core's storage, which `swapcore.Swap.swapon` reads."""
 
     def __init__(self, storage: _core.Storage, shown: str) -> None:
-        """Takes the core's storage and what the representation shows."""
+        """Takes the core's storage and the text between the parentheses of the representation."""
         self.storage = storage
         self._shown = shown
 
@@ -47,7 +48,7 @@ class _WithStorage:
         return tuple(self.storage.bad_pages)
 
     def stats(self) -> dict[str, int]:
-        """Returns the figures under kernel names, see `Storage.stats`."""
+        """Returns the storage's figures under kernel names, see `Storage.stats`."""
         return self.storage.stats()
 
     def __repr__(self) -> str:
@@ -55,12 +56,12 @@ class _WithStorage:
 
 
 class Ram(_WithStorage):
-    """Memory, uncompressed: a page of it is taken when its slot is written, given back when it is freed."""
+    """Uncompressed memory: a write of a slot allocates a page of memory, and a free of the slot releases it."""
 
     __slots__ = ()
 
     def __init__(self, size: str | int | None = None, *, pages: int | None = None) -> None:
-        """Makes an empty device; no memory is taken yet.
+        """Makes an empty device, which takes no memory yet.
 
         Args:
             size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
@@ -74,7 +75,7 @@ class Ram(_WithStorage):
 
 
 class Zram(_WithStorage):
-    """Memory with every page compressed on its own, as `zram` keeps it."""
+    """Memory with every page compressed on its own, as in the kernel's `zram`."""
 
     __slots__ = ()
 
@@ -87,19 +88,19 @@ class Zram(_WithStorage):
         level: int | None = None,
         mem_limit: str | int | None = None,
     ) -> None:
-        """Makes an empty device; no memory is taken yet.
+        """Makes an empty device, which takes no memory yet.
 
         Args:
-            size: Size of what is stored, uncompressed, with unit or in bytes. Exclusive with ``pages``.
-            pages: The same in slots, header included.
-            algorithm: ``lz4``, or ``zstd`` where the build has it.
-            level: Of the algorithm; None is its default.
+            size: Uncompressed size of the pages, with unit or in bytes. Exclusive with ``pages``.
+            pages: The same size in slots, header included.
+            algorithm: ``lz4``, or ``zstd`` if the build has it.
+            level: Level of the algorithm; None is the algorithm's default.
             mem_limit: Most memory for compressed pages, with unit or in bytes; None is no limit. A page that
-                finds no room stays in memory: the swap-out raises `SwapIOError` (ENOMEM).
+                finds no room stays in memory, and the swap-out raises `SwapIOError` (ENOMEM).
 
         Raises:
-            InvalidArgumentError: EINVAL; a bad size, an unknown algorithm (the message lists those there
-                are), or a bad level.
+            InvalidArgumentError: EINVAL; a bad size, an unknown algorithm (the message lists the known
+                algorithms), or a bad level.
         """
         slots = size_in_pages(size, pages)
         limit_bytes = None if mem_limit is None else parse_size(mem_limit)
@@ -109,13 +110,22 @@ class Zram(_WithStorage):
         super().__init__(storage, ", ".join([f"pages={slots}", *given]))
 
 
+class HeaderOptions(TypedDict, total=False):
+    """Options of `File.create` for the header and the space of a new swap file."""
+
+    label: str
+    uuid: UUID | None
+    bad_pages: Iterable[int]
+    sparse: bool
+
+
 class File(_WithStorage):
     """A swap file or a block device with the header that mkswap wrote."""
 
     __slots__ = ("path",)
 
     path: str
-    """As it was given."""
+    """The path as the caller gave it."""
 
     def __init__(
         self,
@@ -125,17 +135,17 @@ class File(_WithStorage):
         is_block_device: bool | None = None,
         is_rotational: bool | None = None,
     ) -> None:
-        """Opens a file and keeps others from using it as swap until it is dropped.
+        """Opens a file and locks it against another use as swap until this object is dropped.
 
         Args:
             path: The file or device; its header gives size and bad pages.
             direct: Bypass the page cache (O_DIRECT).
-            is_block_device: None asks the system. True lets large folios and bad pages be on a regular file.
-            is_rotational: Whether it seeks; None asks the system.
+            is_block_device: None asks the system. True allows large folios and bad pages on a regular file.
+            is_rotational: Whether the device seeks; None asks the system.
 
         Raises:
-            SwapIOError: It cannot be opened or read.
-            SwapBusyError: EBUSY; somebody has it open as swap.
+            SwapIOError: The file cannot be opened or read.
+            SwapBusyError: EBUSY; the file is open as swap already.
             InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header, or the file ends before its last page.
         """
         self.path = os.fspath(path)
@@ -153,49 +163,62 @@ class File(_WithStorage):
         size: str | int | None = None,
         *,
         pages: int | None = None,
-        label: str = "",
-        uuid: UUID | None = None,
-        bad_pages: Iterable[int] = (),
-        sparse: bool = False,
         direct: bool = False,
         is_block_device: bool | None = None,
         is_rotational: bool | None = None,
+        **header: Unpack[HeaderOptions],
     ) -> File:
-        """Makes a swap file, as mkswap would, and opens it.
+        """Makes a swap file, as mkswap does, and opens it.
 
         Args:
-            path: The file; it must not exist. Only its owner may read it.
+            path: The file, which must not exist. Only the file's owner may read it.
             size: Size with unit, or in bytes. Exclusive with ``pages``.
             pages: Size in slots, header included.
-            label: Volume label, at most 16 bytes.
-            uuid: Volume id; None draws a random one.
-            bad_pages: Slots that are never handed out.
-            sparse: Leave the space to be found when pages are written, which may then fail with ENOSPC.
             direct: See `File`.
             is_block_device: See `File`.
             is_rotational: See `File`.
+            **header: ``label`` (volume label, at most 16 bytes; default empty), ``uuid`` (volume id; the
+                default None draws a random one), ``bad_pages`` (slots that are never handed out; default
+                none) and ``sparse`` (True reserves no space, so a later write may fail with ENOSPC; default
+                False).
 
         Returns:
             The open file.
 
         Raises:
-            SwapIOError: It exists, or there is no room for it; no file is left behind.
+            SwapIOError: The file exists, or there is no room for it; no file is left behind.
             InvalidArgumentError: EINVAL; a size, label or bad page list that does not fit.
         """
-        slots = size_in_pages(size, pages)
-        _core.Storage.create_file(
-            os.fspath(path),
-            slots,
-            label=label,
-            uuid=uuid_bytes(uuid),
-            bad_pages=tuple(map(operator.index, bad_pages)),
-            sparse=sparse,
-        )
+        _create_file(path, size_in_pages(size, pages), **header)
         return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
 
 
+def _create_file(
+    path: str | os.PathLike[str],
+    slots: int,
+    *,
+    label: str = "",
+    uuid: UUID | None = None,
+    bad_pages: Iterable[int] = (),
+    sparse: bool = False,
+) -> None:
+    _core.Storage.create_file(
+        os.fspath(path),
+        slots,
+        label=label,
+        uuid=uuid_bytes(uuid),
+        bad_pages=tuple(map(operator.index, bad_pages)),
+        sparse=sparse,
+    )
+
+
 class Faulty(_WithStorage):
-    """Another storage whose calls fail as planned: no fault is planned at first."""
+    """Another storage whose calls fail as planned; a new one has no planned fault.
+
+    A run of `swapcore.replay` or `swapcore.replay_accesses` on a `Faulty` storage cannot be repeated from its
+    saved result: `swapcore.rerun` raises `InvalidArgumentError` ("cannot be made again"), because a storage's
+    representation does not hold the plan of faults.
+    """
 
     __slots__ = ("inner",)
 
@@ -206,8 +229,8 @@ class Faulty(_WithStorage):
         """Puts the faults over another storage; only one of the two can be on.
 
         Args:
-            inner: Where pages go that do not fail.
-            seed: Of the dice; equal seeds and equal calls fail alike.
+            inner: The storage that gets the pages whose write does not fail.
+            seed: Seed of the dice; equal seeds and equal calls give equal failures.
         """
         if not isinstance(inner, (Ram, Zram, File, Faulty)):
             message = f"faults go over a storage with data, such as Ram, not over {inner!r}"
@@ -226,19 +249,19 @@ class Faulty(_WithStorage):
         tear_write_pages: int | None = None,
         delay_ns: int = 0,
     ) -> None:
-        """Replaces the plan; no arguments: no more faults.
+        """Replaces the plan of faults; a call without arguments plans no fault.
 
         Args:
-            fail_write_in: The n-th write from now fails, 1 is the next; once.
-            fail_read_in: The same for reads.
+            fail_write_in: The n-th write from now fails once; 1 is the next write.
+            fail_read_in: The n-th read from now fails once; 1 is the next read.
             write_error_probability: Each write fails with this probability, 0 to 1.
-            read_error_probability: The same for reads.
-            errno: Of failures by count or probability; 5 is EIO.
-            tear_write_pages: Of the next write only so many pages arrive, then it fails with EIO; once.
-            delay_ns: Each call takes so much longer.
+            read_error_probability: Each read fails with this probability, 0 to 1.
+            errno: The errno of failures by count or probability; 5 is EIO.
+            tear_write_pages: The next write stores this many pages and then fails with EIO, once.
+            delay_ns: Each call takes this much longer, in ns.
 
         Raises:
-            InvalidArgumentError: EINVAL; a value out of range, and the old plan stays.
+            InvalidArgumentError: EINVAL; a value is out of range. The old plan stays.
         """
         self.storage.set_faults(
             fail_write_in=fail_write_in,
@@ -252,28 +275,30 @@ class Faulty(_WithStorage):
 
 
 class Ghost(_WithStorage):
-    """A device with slots and no place for pages, which costs no memory until slots of it are used.
+    """A device with slots and no place for pages, which costs no memory until its slots are used.
 
-    Pages that are zeros, or that zswap takes, live there; all others stay in memory. With a virtual table
-    every slot also knows where its page lies: its swap-outs go to zswap first and then to the devices behind
-    it, and what lies there can be moved without touching a page table.
+    Pages of zeros, and pages that zswap takes, get slots of a ghost. All other pages stay in memory. With a
+    virtual table, every slot also records where its page lies. A swap-out to such a ghost goes to zswap
+    first and then to the devices behind the ghost. The page of a slot can move between them without a
+    change of a page table.
     """
 
     __slots__ = ("virtual_table", "visibility")
 
     virtual_table: bool
-    """Each slot has a second word that says where its page lies."""
+    """Whether each slot has a second word that says where its page lies."""
     visibility: str
     """``visible``, ``listed`` or ``hidden``."""
 
     def __init__(self, size: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> None:
-        """Describes a device; nothing is taken from anywhere.
+        """Describes a device; the description takes no memory and no file space.
 
         Args:
-            size: With unit, such as ``"15T"``; a number is slots, header included: no bytes are behind.
-            virtual_table: Have other devices behind it, see `docs/virtual.md`.
+            size: Size as text with a unit, such as ``"15T"``, or as a number of slots, header included. A
+                number is slots because a ghost has no bytes.
+            virtual_table: Allow other devices behind the ghost, see `docs/virtual.md`.
             visibility: ``visible`` is listed and counted in the totals, ``listed`` is listed without a size,
-                ``hidden`` is neither.
+                ``hidden`` is not listed and not counted.
 
         Raises:
             InvalidArgumentError: EINVAL; a size out of range or an unknown word.
@@ -283,7 +308,9 @@ class Ghost(_WithStorage):
 
     @classmethod
     def for_ram(cls, ram: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> Ghost:
-        """Describes what the character device of the proposal is: eight times memory, in whole clusters.
+        """Describes a device of the size that the proposal's character device has.
+
+        The size is eight times memory, in whole clusters.
 
         Args:
             ram: Size of memory with unit, or in pages.
@@ -319,7 +346,7 @@ class Ghost(_WithStorage):
 
         Raises:
             SwapIOError: The file cannot be read.
-            InvalidArgumentError: EINVAL; it is no such file, or an unknown word.
+            InvalidArgumentError: EINVAL; the file is not one page with a swap header, or an unknown word.
         """
         ghost = cls.__new__(cls)
         storage = _core.Storage.ghost_open(

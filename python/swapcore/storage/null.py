@@ -19,7 +19,7 @@ __all__ = ["Null"]
 
 @dataclass(frozen=True, slots=True, init=False)
 class Null:
-    """A device that keeps metadata only: slots are handed out, page contents go nowhere.
+    """A device that keeps metadata only: it hands out slots and discards page contents.
 
     Attributes:
         pages: Size in slots, header included.
@@ -52,8 +52,8 @@ class Null:
             pages: Size in slots, header included.
             bad_pages: Slots that are never handed out; `Swap.swapon` checks their range.
             is_rotational: Whether the device seeks.
-            is_block_device: Whether it is a block device (as opposed to a regular file).
-            can_discard: Whether it takes discards.
+            is_block_device: Whether the device is a block device (as opposed to a regular file).
+            can_discard: Whether the device takes discards.
 
         Raises:
             InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
@@ -78,8 +78,8 @@ class Null:
     ) -> Null:
         """Takes size and bad pages from the header that mkswap wrote to a device or an image of one.
 
-        An image stands for the block device it was taken from; ``is_block_device=False`` says that it is a
-        swap file, which `Swap.swapon` refuses when it has bad pages.
+        An image stands for the block device that it copies. ``is_block_device=False`` says that the image is
+        a swap file, which `Swap.swapon` refuses if the file has bad pages.
 
         Args:
             path: The file; only its first page is read.
@@ -94,7 +94,7 @@ class Null:
             OSError: The file cannot be read.
             InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header.
         """
-        # Not pathlib: importing it takes a sixth of what importing this package may.
+        # Plain open, because an import of pathlib takes a sixth of this package's import budget.
         with open(path, "rb") as file:  # noqa: PTH123
             header = _core.parse_swap_header(file.read(_core.PAGE_SIZE))
         return cls(
@@ -108,7 +108,7 @@ class Null:
     def write_header(
         self, path: str | os.PathLike[str], *, label: str = "", uuid: UUID | None = None
     ) -> None:
-        """Writes the header page that mkswap would, and leaves the rest of the file alone.
+        """Writes the header page as mkswap does, and leaves the rest of the file alone.
 
         Args:
             path: A file or device; a file is created if it does not exist.
@@ -120,7 +120,7 @@ class Null:
             InvalidArgumentError: EINVAL; a label or bad page list that does not fit.
         """
         page = _core.build_swap_header(self.pages - 1, self.bad_pages, uuid_bytes(uuid), label)
-        # Not "wb": that would cut off what follows the header.
+        # os.open without O_TRUNC, because open(path, "wb") cuts off the pages after the header.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(page)

@@ -1,4 +1,4 @@
-"""Compressed memory in front of the devices: how it is asked for when a subsystem is made."""
+"""Compressed memory in front of the devices: its options when a subsystem is made."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ __all__ = ["Zswap", "zswap_options"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zswap:
-    """What ``Swap(zswap=...)`` takes: the kernel's parameters with its defaults, but ``enabled``.
+    """Options of zswap for ``Swap(zswap=...)``: the kernel's parameters with its defaults, but ``enabled``.
 
     Attributes:
-        compressor: ``lz4``, or ``zstd`` where the build has it.
-        enabled: Take pages; what is in stays in until it is read, freed or written back.
-        max_pool_percent: Most of memory (``Swap(memory_pages=...)``) that compressed pages may have.
-        accept_threshold_percent: Of that most: once full, nothing is taken until the pools have shrunk to it.
+        compressor: ``lz4``, or ``zstd`` if the build has it.
+        enabled: Take new pages. A stored page stays until it is read, freed or written back.
+        max_pool_percent: Largest percentage of memory (``Swap(memory_pages=...)``) for compressed pages.
+        accept_threshold_percent: Percentage of that largest amount. Full pools take no page until they have
+            shrunk to this size.
         shrinker_enabled: Write cold pages to the devices when memory runs out, before the pools are full.
     """
 
