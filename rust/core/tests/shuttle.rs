@@ -18,7 +18,7 @@ mod base {
     pub(crate) use crate::shim::{error, sync, types};
 }
 
-/// What the core's `containers` is to the files.
+/// Stands for `crate::containers` of the core in the files that are included below.
 mod containers {
     pub(crate) use crate::shim::zeroed;
 }

@@ -40,7 +40,7 @@ impl Folio<'_> {
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
     }
 
-    /// Says whether the folio is active: on an active list, in one of the two youngest generations, or on its way there.
+    /// Returns true for an active folio: on an active list, in one of the two youngest generations, or on its way there.
     pub fn is_active(self) -> bool {
         let of_gen = |at| self.memory.lruvec_of(self).lrugen.list_of(at) == LruList::ActiveAnon;
         self.lru_gen().map_or_else(|| self.has(FolioFlags::ACTIVE), of_gen)
