@@ -1,7 +1,7 @@
 """Typed face of the Rust core: the swap allocator, its devices and the replay engine.
 
-``cpu`` is the CPU whose hints and local lock are used; None is this thread's own number, handed out in turn and kept for
-the life of the thread. Counts are pages (4 KiB) unless a name says bytes.
+``cpu`` is the CPU whose hints and local lock a call uses. None is the thread's own number; threads get numbers in turn and
+keep them for life. Counts are pages (4 KiB) unless a name says bytes.
 """
 
 import builtins
@@ -97,7 +97,7 @@ class Storage:
 
     @staticmethod
     def ram(pages: int) -> Storage:
-        """Uncompressed memory for ``pages`` slots, taken as they are written. Kernel: `brd`."""
+        """Uncompressed memory for ``pages`` slots; a write of a slot takes its memory. Kernel: `brd`."""
     @staticmethod
     def zram(
         pages: int, *, algorithm: str = "lz4", level: int | None = None, mem_limit_bytes: int | None = None
@@ -113,7 +113,7 @@ class Storage:
         is_rotational: bool | None = None,
     ) -> Storage:
         """A swap file or block device with the header that mkswap wrote; None asks the system. Errors: EINVAL no SWAPSPACE2
-        header, or more pages promised than there are; `SwapIOError` with the system's errno."""
+        header, or a header with more pages than the file has; `SwapIOError` with the system's errno."""
     @staticmethod
     def create_file(
         path: str,
@@ -142,24 +142,24 @@ class Storage:
     ) -> None:
         """Replaces the plan of a `faulty` storage: the n-th write or read from now fails (1 is the next); each fails with
         a probability; of the next write only ``tear_write_pages`` pages arrive; each call takes ``delay_ns`` longer.
-        No arguments: no more faults. Errors: EINVAL not a faulty storage, or a value out of range."""
+        A call without arguments plans no fault. Errors: EINVAL not a faulty storage, or a value out of range."""
     @staticmethod
     def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Slots without a place for pages. ``visibility`` is ``visible``, ``listed`` or ``hidden``. Errors: EINVAL. Kernel: a
         header-only swap file of the series."""
     @staticmethod
     def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
-        """The same, of eight times ``ram_pages`` in whole clusters. Errors: EINVAL. Kernel: ``/dev/ghostswap`` of the series."""
+        """A ghost of eight times ``ram_pages`` slots, in whole clusters. Errors: EINVAL. Kernel: ``/dev/ghostswap`` of the series."""
     @staticmethod
     def ghost_open(path: str, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
-        """The same, of the size that the header in a file of exactly one page says. Errors: EINVAL no such file;
-        `SwapIOError`."""
+        """A ghost of the size in the header of a file of exactly one page. Errors: EINVAL the file is not one page with a
+        header; `SwapIOError`."""
     @property
     def kind(self) -> str:
         """``ram``, ``zram``, ``file``, ``ghost`` or ``faulty``."""
     @property
     def has_virtual_table(self) -> bool:
-        """A ghost whose slots know where their pages lie."""
+        """Whether the storage is a ghost whose slots record where their pages lie."""
     @property
     def pages(self) -> int:
         """Size in slots, header included."""
@@ -168,25 +168,25 @@ class Storage:
         """Slots that are never handed out."""
     @property
     def is_rotational(self) -> bool:
-        """Seeks cost: one allocation position for all CPUs."""
+        """Whether the device seeks; one allocation position then serves all CPUs."""
     @property
     def is_block_device(self) -> bool:
-        """A block device, as opposed to a regular file."""
+        """Whether the storage is a block device, as opposed to a regular file."""
     @property
     def can_discard(self) -> bool:
-        """Takes discards."""
+        """Whether the storage takes discards."""
     @property
     def is_synchronous(self) -> bool:
-        """As fast as memory: no readahead, and swap-in gives the slot up."""
+        """Whether the storage is as fast as memory: swap-in reads nothing ahead and gives the slot up."""
     def stats(self) -> dict[str, int]:
-        """Returns its figures under kernel names: of zram those of ``mm_stat`` and ``io_stat``, in their units."""
+        """Returns the storage's figures under kernel names; for zram the figures of ``mm_stat`` and ``io_stat`` in their units."""
 
 @final
 class SwpEntry:
     """One swap slot, or the first of an aligned run of ``1 << order`` slots: an int-like value, ``type << 58 | offset``.
 
-    Kernel: `swp_entry_t`; differs: it remembers the order it was allocated with, so that `Swap.free` needs no length.
-    Equality and hash are those of the value alone; an int of the same value is equal, anything else is not."""
+    Kernel: `swp_entry_t`; differs: an entry keeps the order of its allocation, so that `Swap.free` needs no length.
+    Equality and hash are those of the value alone; an int of the same value is equal, any other object is not."""
 
     def __new__(cls, value: int, order: int = 0) -> SwpEntry: ...
     @property
@@ -245,16 +245,16 @@ class Folio:
         """Bytes of the folio, ``nr_pages * PAGE_SIZE``."""
     @property
     def is_resident(self) -> bool:
-        """The folio is in memory; never raises."""
+        """Whether the folio is in memory; never raises."""
     @property
     def refs(self) -> int:
-        """References: swap cache one a page, each mapping of a page one, each handle and each view one."""
+        """References: the swap cache has one for each page, each mapping of a page one, each handle and each view one."""
     @property
     def mapcount(self) -> int:
         """Mappings of its pages, all page tables together."""
     @property
     def uptodate(self) -> bool:
-        """The data is what it should be."""
+        """Whether the folio's data is valid."""
     @property
     def active(self) -> bool:
         """On the active list, or with ``mglru`` in one of the two youngest generations."""
@@ -286,17 +286,18 @@ class Folio:
     locked: bool
     """The folio lock is held. Setting it takes or frees the lock on behalf of this object."""
     writeback: bool
-    """Under write to its device."""
+    """The folio is being written to its device."""
     mapped: bool
     """Mapped by some page table; setting it maps the folio through this handle, or unmaps it."""
     dirty: bool
-    """Differs from what the device has. Clearing it says that its slots have the data; if they do not, it is lost."""
+    """The folio's data differs from the device's. Clearing the flag states that the slots have the data; if they have not, the
+    data is lost."""
 
 @final
 class Mm:
     """One address space: pages that fault, are shared after a fork, and go to swap and come back. Made by `Swap.mm`.
 
-    A page number times `PAGE_SIZE` is an address. Dropping it gives everything back. Kernel: `struct mm_struct`."""
+    A page number times `PAGE_SIZE` is an address. Dropping the object frees its pages and slots. Kernel: `struct mm_struct`."""
 
     def mmap(
         self,
@@ -321,24 +322,24 @@ class Mm:
     def touch_pages(
         self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
     ) -> None:
-        """Makes pages present, given by their distance from ``first_page`` (uint32 or uint64); those whose byte in ``writes``
-        is not 0 are written. Detaches. Errors: as `read`; the pages before the failing one are present."""
+        """Makes pages present, given by their distance from ``first_page`` (uint32 or uint64); a page whose byte in ``writes``
+        is not 0 is written. Detaches. Errors: as `read`; the pages before the failing page are present."""
     def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutCounts:
         """Swaps the pages of a range out in ascending order, without pages that other address spaces map too; large folios go whole, or
         are split when there is no run; pages that an earlier call unmapped but could not write are tried again. Returns ``reclaimed_pages``, ``kept_pages``, ``split_folios`` and ``errno`` (of the last
         failure that kept pages in memory, 0 for none). Errors: EFAULT not mapped. Kernel: ``MADV_PAGEOUT``."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
-        """Forgets the pages of a range; they read as zeros from then on. Errors: EFAULT. Kernel: ``MADV_DONTNEED``."""
+        """Drops the pages of a range, which read as zeros from then on. Errors: EFAULT. Kernel: ``MADV_DONTNEED``."""
     def fork(self, *, cpu: int | None = None) -> Mm:
         """Returns a copy that shares every page until one of the two writes it. Kernel: `copy_page_range`."""
     def swap_entry(self, page: int) -> SwpEntry | None:
         """Returns the slot of a page that is swapped out, else None. Errors: EFAULT not mapped."""
     def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
-        """Brings every page back that lies on a device; ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
+        """Swaps in every page that lies on a device, as in ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
         Errors: as `read`. Kernel: `unuse_mm`."""
     @property
     def memcg(self) -> MemCgroup:
-        """The group of its task. Errors: EINVAL memcg is disabled."""
+        """The group of the address space's task. Errors: EINVAL memcg is disabled."""
     @property
     def resident_pages(self) -> int:
         """Pages in memory."""
@@ -362,7 +363,7 @@ class SwapDevice:
         """How a ghost is shown and counted: ``visible``, ``listed`` or ``hidden``; None for other devices."""
     @property
     def is_virtual(self) -> bool:
-        """A ghost whose slots know where their pages lie."""
+        """Whether the device is a ghost whose slots record where their pages lie."""
     @property
     def prio(self) -> int:
         """The priority."""
@@ -383,18 +384,18 @@ class SwapDevice:
         """False after swapoff; never raises."""
     @property
     def storage(self) -> Storage | None:
-        """Where its pages go; None for a device that keeps metadata only."""
+        """The storage of the device's pages; None for a device that keeps metadata only."""
     def memory(self) -> DeviceMemory:
         """Returns exact byte counts: ``static_bytes``, ``table_bytes``, ``extend_bytes``, ``pool_bytes`` (released
         tables kept for reuse), ``owner_bytes`` (owners of slots of clusters in use), ``owner_static_bytes`` (owners that are
-        there from the start, a part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and what finds them),
-        ``virtual_table_bytes`` (where pages of a ghost lie), ``total_bytes``."""
+        there from the start, a part of ``static_bytes``), ``index_bytes`` (clusters of a ghost and the index that finds them),
+        ``virtual_table_bytes`` (the table that says where pages of a ghost lie), ``total_bytes``."""
     def clusters(self) -> ClusterColumns:
         """Returns one column per property of every cluster (of a ghost, of every cluster that exists), in index order: ``index`` (u4),
         ``count`` (u2), ``flags`` (u1), ``order`` (u1), native byte order, for ``np.frombuffer``."""
     def slots(self) -> bytes:
-        """Returns one byte a slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. A snapshot that takes no lock: slots
-        that change meanwhile are seen before or after the change."""
+        """Returns one byte for each slot: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer. The snapshot takes no lock: a slot
+        that changes meanwhile has its state before or after the change."""
 
 @final
 class Swap:
@@ -402,8 +403,8 @@ class Swap:
 
     ``profile`` is one of ``v618``, ``p3``, ``series``, ``newest``. ``workers`` is ``inline`` (reclaim_work and discard_work run
     right after the operation that queued them) or ``manual`` (only in `run_workers`). ``switches`` overrides single choices of
-    the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is what folios may have together; memory is used as it
-    is written. ``workingset`` is ``classic`` (active and inactive lists) or ``mglru`` (generations); ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
+    the profile by name, see `switches`. ``memory_pages`` (512..=2**31) is the memory of all folios together; a write takes the
+    memory that it needs. ``workingset`` is ``classic`` (active and inactive lists) or ``mglru`` (generations); ``memcg`` is ``v2``, ``v1`` or ``disabled``; ``zswap`` is the name of
     a compressor, a `swapcore.Zswap`, or None for no zswap until it is turned on. ``cpu`` arguments of the methods are the CPU
     whose hints and local lock are used; None is this thread's own number."""
 
@@ -424,7 +425,7 @@ class Swap:
         """CPUs of the subsystem."""
     @property
     def profile(self) -> str:
-        """The profile that was asked for."""
+        """The profile that the caller chose."""
     @property
     def switches(self) -> dict[str, str]:
         """Every switch with its value: ``default_priority`` (``minus_one``/``descending``), ``rule_u``
@@ -450,7 +451,7 @@ class Swap:
         do not count."""
     @property
     def devices(self) -> list[SwapDevice]:
-        """The devices that are on, in the order they are tried (the avail list, then the full ones by type)."""
+        """The devices that are on, in the order they are tried (the avail list, then the full devices by type)."""
     @property
     def zswap(self) -> ZswapHandle:
         """Compressed memory in front of the devices."""
@@ -458,8 +459,9 @@ class Swap:
     def nr_real_swapfiles(self) -> int:
         """Devices with room that have a place for pages: 0 turns writeback of zswap off."""
     def resize(self, device: SwapDevice, size: str | int) -> ResizedPages:
-        """Gives a ghost another size: with unit, or in slots; whole clusters. Returns ``max_pages``, its size, and
-        ``limit_pages``, where allocation ends: slots in use above it keep a device from shrinking. Errors: EINVAL. Kernel: none."""
+        """Gives a ghost another size, with unit or in slots, in whole clusters. Returns ``max_pages``, the ghost's size, and
+        ``limit_pages``, the slot where allocation ends. Slots in use above that limit keep a ghost from shrinking. Errors: EINVAL.
+        Kernel: none."""
     def swapon(
         self,
         storage: Storage | _HasStorage | _Geometry,
@@ -486,8 +488,8 @@ class Swap:
         `SwapFullError` (ENOSPC) no run of that order; EINVAL bad order or cpu. Kernel: `folio_alloc_swap` followed by unmap
         and removal from the cache."""
     def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call, exactly the runs that ``n`` calls of `alloc` would give: fewer when there was
-        no room for more, as it stops at the first failure."""
+        """Hands out up to ``n`` runs in one call, exactly the runs that ``n`` calls of `alloc` return. The call stops at the
+        first failure and then returns fewer runs."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Takes one reference from each of ``nr`` slots (default: the entry's whole run) and frees those at zero. Errors:
         ENOENT a slot is not in use, and nothing changed. Kernel: `swap_put_entries_direct`."""
@@ -496,24 +498,25 @@ class Swap:
         EINVAL an entry lies beyond its device, ENOENT it names no device: nothing changed. ENOENT a slot is not in use: the
         runs before it are free, the message says how many."""
     def put(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
-        """The same as `free`, under the kernel's word for it."""
+        """Does the same as `free`, under the kernel's name."""
     def dup(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Adds one reference to each of ``nr`` slots (default: the entry's whole run). Errors: ENOENT a slot has no
         reference, EINVAL a slot is bad, and nothing changed. Kernel: `swap_dup_entry_direct`."""
     def put_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
-        """The same as `free_batch`, under the kernel's word for it."""
+        """Does the same as `free_batch`, under the kernel's name."""
     def dup_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
-        """Adds one reference to every slot of every run. Errors as `dup`; the runs before the failing one keep theirs."""
+        """Adds one reference to every slot of every run. Errors: as `dup`; the runs before the failing run keep the reference."""
     def lookup(self, entry: SwpEntry | int) -> SlotInfo:
         """Returns ``kind`` (``null``, ``shadow``, ``folio``, ``bad``, ``pointer``), ``count``, ``zero``, ``word`` and
         ``pfn`` (None unless cached) of one slot, a snapshot; of a ``pointer`` also its ``owner`` (the virtual slot) and
         ``cache_only``, of a slot of a virtual device also ``backing``. Errors: ENOENT no such device, EINVAL beyond it."""
     def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
         """Returns where the page of a slot is: ``type`` (``none``, ``zero``, ``zswap``, ``swapfile``, ``folio``: in memory and
-        nowhere else), ``entry`` (the slot of a ``swapfile``, else None) and ``nr_pages``, how many from it on, at most ``nr``
-        in its cluster, are there too, on a device in one run. Errors: as `lookup`. Kernel: `vswap_check_backing`."""
+        nowhere else), ``entry`` (the slot of a ``swapfile``, else None) and ``nr_pages``, the number of slots from this slot on,
+        at most ``nr`` in its cluster, whose pages are at the same place, on a device in one run. Errors: as `lookup`. Kernel:
+        `vswap_check_backing`."""
     def folio_realloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
-        """Gives the virtual slots of a cached folio a run of slots of another device, and returns it; the folio is dirty then.
+        """Gives the virtual slots of a cached folio a run of slots of another device, dirties the folio, and returns the run.
         Errors: `SwapFullError` no run; `MemoryError` the swap charge was refused; EBUSY; EINVAL not cached. Kernel: the same."""
     def move_backing(self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None) -> str:
         """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (the
@@ -547,8 +550,8 @@ class Swap:
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
     def swap_out(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
-        """Swaps a folio out: slots, unmap, zero check, write, and its memory is free. Returns the entry, on which the caller
-        has one reference a slot (give it back with `swap_in` or `free`).
+        """Swaps a folio out: allocates slots, unmaps, checks for zeros, writes, and frees the memory. Returns the entry, on which
+        the caller has one reference for each slot (give it back with `swap_in` or `free`).
 
         A folio that nothing maps counts as mapped once, by its handle. Errors, and the folio is resident with nothing
         lost: `SwapFullError` (ENOSPC) no run of its order (`folio_split` helps); `SwapBusyError` (EBUSY) another handle,
@@ -563,17 +566,18 @@ class Swap:
         cpu: int | None = None,
         memcg: MemCgroup | None = None,
     ) -> Folio:
-        """Swaps in what one reference to each of ``nr`` slots (default: the entry's run) stands for and maps it.
+        """Swaps in the pages of ``nr`` slots (default: the entry's run), takes one reference from each slot, and maps the folio.
 
         ``orders`` is a mask of folio orders to try, bit k for order k (default: the entry's order); order 0 is always
-        tried last. The folio may be smaller than asked: its ``entry`` and ``nr_pages`` say what it covers, and the
-        references of the rest are still the caller's (see `swap_in_batch`). Of a folio that was in the swap cache it is
-        as large as it is. Errors: `EntryGoneError` (ENOENT) a slot has no reference; `MemoryError`; `SwapIOError` the read
+        tried last. The folio may be smaller than requested: its ``entry`` and ``nr_pages`` tell the slots that it covers, and the
+        references of the other slots stay with the caller (see `swap_in_batch`). A folio that was in the swap cache already
+        keeps its size. Errors: `EntryGoneError` (ENOENT) a slot has no reference; `MemoryError`; `SwapIOError` the read
         failed, nothing changed, try again. ``memcg`` is the group whose task faults (None: root). Detaches. Kernel:
         `swapin_entry`, `do_swap_page`."""
     def swap_out_batch(self, folios: Sequence[Folio], *, cpu: int | None = None) -> list[SwpEntry]:
         """Swaps many folios out in one detached call. At the first failure it raises that error as `swap_out` does, with
-        the index in its message; those before it are out (their ``entry`` says where). Signals are looked for on the way."""
+        the index in its message; the folios before it are swapped out (their ``entry`` is the slot). The call checks for signals
+        on the way."""
     def swap_in_batch(
         self,
         entries: SwapBatch | Buffer | Sequence[SwpEntry],
@@ -583,9 +587,9 @@ class Swap:
         cpu: int | None = None,
         memcg: MemCgroup | None = None,
     ) -> list[Folio]:
-        """Swaps every run of every entry in, in order, as few folios as work out (``order`` is for buffers of bare
-        words). At a failure, or when a signal handler raises, it raises that error with the folios that are in as its
-        ``folios`` attribute."""
+        """Swaps every run of every entry in, in order, in as few folios as possible (``order`` is for buffers of bare
+        words). At a failure, or when a signal handler raises, the call raises that error, whose ``folios`` attribute holds the
+        folios that are swapped in."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
         """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then. Errors:
         EINVAL order not smaller; EBUSY another handle or view holds it. Kernel: `split_folio_to_order`."""
@@ -593,14 +597,14 @@ class Swap:
         """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
         Kernel: `migrate_folio`."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
-        """Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all (None) were looked at; returns
-        how many are. A clean folio leaves its slots as they are, a folio whose slots have no reference frees them, a dirty folio
+        """Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all (None) were visited; returns the
+        number of pages freed. A clean folio leaves its slots as they are, a folio whose slots have no reference frees them, a dirty folio
         stays. Swap-in and `folio` do it by themselves when memory has run out. Kernel: `shrink_folio_list`."""
     def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Reads the aligned block of slots around one into the swap cache and returns its folio, unmapped; None when the
         slot is free or there is no memory. Kernel: `swap_cluster_readahead`."""
     def zero_batch(self, entry: SwpEntry | int, nr_max: int) -> tuple[bool, int]:
-        """Returns the zero mark of a slot and how many slots from it on, at most ``nr_max`` within its cluster, share it.
+        """Returns the zero mark of a slot and the number of slots from it on, at most ``nr_max`` in its cluster, with that mark.
         Kernel: `swap_zeromap_batch`."""
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots, charges them and dirties it: entries hold the folio, count 0. Errors: ENOSPC no room; EEXIST
@@ -616,14 +620,15 @@ class Swap:
         """Takes a folio out of the cache; slots without references are freed. Errors: EINVAL not cached; EBUSY locked,
         under writeback, or dirty with references to its slots."""
     def folio_free_swap(self, folio: Folio, *, cpu: int | None = None) -> bool:
-        """Frees the slots of a cached folio unless a slot has references or it is under writeback; says if it did. Errors:
+        """Frees the slots of a cached folio unless a slot has references or the folio is under writeback; returns whether the
+        slots were freed. Errors:
         EBUSY locked; EINVAL cached by another subsystem."""
     def folio_at(self, entry: SwpEntry | int) -> Folio | None:
         """Returns the folio that caches a slot, or None."""
     def alloc_hibernation(self, device: SwapDevice, *, cpu: int | None = None) -> SwpEntry:
         """Hands out one slot of one device for a hibernation image (empty shadow, count 1). Errors: ENOSPC."""
     def free_hibernation(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
-        """Gives a hibernation slot back. Errors: ENOENT it is not one."""
+        """Gives a hibernation slot back. Errors: ENOENT the slot is no hibernation slot."""
     def mm(self, memcg: MemCgroup | None = None) -> Mm:
         """Makes an empty address space of a task in ``memcg`` (None: root), which cannot be removed meanwhile. Errors: ENODEV
         removed. Kernel: `mm_alloc`."""
@@ -636,9 +641,9 @@ class Swap:
     @swappiness.setter
     def swappiness(self, swappiness: int) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
-        """Sets the object whose hooks are called (see `swapcore.policy.MemcgPolicy`), in the place of the one before; None
-        removes it. An exception of a hook is raised, once it is done, by the call that led to the hook (by `swap_in` with the
-        folio in its ``folios``). Hooks that refer to the subsystem keep it until they are removed."""
+        """Sets the object whose hooks are called (see `swapcore.policy.MemcgPolicy`) and replaces the earlier object; None
+        removes it. The call that led to a hook finishes and then raises the hook's exception (`swap_in` with the folio in the
+        exception's ``folios``). Hooks that refer to the subsystem keep it alive until they are removed."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of the group that is charged for a slot, 0 for none; of a slot that a folio caches only where the
         owner store keeps it beside the entry."""
@@ -646,11 +651,11 @@ class Swap:
         """Returns, for each slot of a group that is swapped out, the pages evicted or activated since its eviction (uint64,
         native order, for ``np.frombuffer``)."""
     def record_events(self, capacity: int) -> None:
-        """Keeps the last ``capacity`` records of each CPU from now on, without those there were; 0 keeps none."""
+        """Keeps the last ``capacity`` records of each CPU from now on, and drops earlier records; 0 keeps none."""
     def take_events(self) -> EventColumns:
         """Takes the records of all CPUs, by time, as columns for ``np.frombuffer`` (native byte order): ``time_ns`` u8
         (monotonic clock), ``entry`` u8 (0 for none), ``kind`` u1 (place in the list ``kinds``), ``order`` u1, ``cpu`` u2,
-        ``errno`` i4 (0 but for failures); and ``nr_lost``, records that newer ones pushed out.
+        ``errno`` i4 (0 but for failures); and ``nr_lost``, the number of records that newer records overwrote.
 
         Kinds: ``swap_out`` written, ``swap_out_zero`` marked as zeros, ``swap_out_fallback`` no run for a large folio,
         ``write_error``, ``swap_in`` read, ``swap_in_zero``, ``swap_in_fallback`` a large order given up, ``read_error``,
@@ -665,7 +670,7 @@ class Swap:
     def memory(self) -> SubsystemMemory:
         """Returns exact byte counts of the whole subsystem: `SwapDevice.memory` summed, plus ``percpu_bytes`` and
         ``folio_header_bytes`` (64 for each page of memory that a folio ever had), ``memcg_bytes`` (groups and the map of ids),
-        ``zswap_entry_bytes`` and ``zswap_map_bytes`` (what finds entries of slots that have no virtual word)."""
+        ``zswap_entry_bytes`` and ``zswap_map_bytes`` (the map that finds entries of slots that have no virtual word)."""
     def dump(self) -> SubsystemState:
         """Returns the state that decides placement. ``devices``: a list of ``{"type", "prio", "inuse_pages", "free",
         "nonfull", "frag", "full", "discard", "next"}`` where ``free``/``full``/``discard`` are lists of cluster indexes
@@ -679,21 +684,21 @@ class ZswapHandle:
     parameters and debugfs files."""
 
     enabled: bool
-    """zswap takes pages. Pages in it stay until they are read, freed or written back, also after it is turned off."""
+    """zswap takes new pages. A stored page stays until it is read, freed or written back, also after zswap is turned off."""
     compressor: str
     """The compressor of pages stored from now on: ``lz4``, or ``zstd`` where the build has it. Stored pages stay in the pool of
     the compressor before."""
     max_pool_percent: int
-    """Most of ``Swap(memory_pages=...)`` that compressed pages may have, in percent, 0 to 100."""
+    """Largest part of ``Swap(memory_pages=...)`` for compressed pages, in percent, 0 to 100."""
     accept_threshold_percent: int
-    """Once full, nothing is taken until the pools have shrunk to this part of the most, in percent, 0 to 100."""
+    """Part of that largest part, in percent, 0 to 100. Full pools take no page until they have shrunk to this size."""
     shrinker_enabled: bool
     """Writes cold pages back when memory runs out, before the pools are full."""
     def stats(self) -> dict[str, int]:
         """Returns every counter by its kernel name; ``pool_total_size`` is bytes, the others count pages or events."""
     def pools(self) -> list[PoolInfo]:
-        """Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool,
-        the one that pages go to first."""
+        """Returns ``compressor``, ``stored_pages``, ``pool_bytes`` and ``compressed_bytes`` (of the data in it) of each pool. The
+        pool for new pages comes first."""
     def set_faults(
         self,
         *,

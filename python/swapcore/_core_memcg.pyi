@@ -16,7 +16,7 @@ class MemCgroup:
     EINVAL; a file of the other hierarchy is an AttributeError. Writing raises the kernel's errno."""
 
     name: Final[str]
-    """The name it was made with; "" for root."""
+    """The group's name; "" for root."""
     path: Final[str]
     """The names from root down."""
     parent: Final[MemCgroup | None]
@@ -35,8 +35,8 @@ class MemCgroup:
     memory_high: int | str
     """``memory.high``: The limit above which charges reclaim, in bytes, or ``"max"``; writable, with unit or in bytes."""
     memory_max: int | str
-    """``memory.max``: The limit on memory, in bytes, or ``"max"``; writable, with unit or in bytes; a write reclaims what is
-    over it."""
+    """``memory.max``: The limit on memory, in bytes, or ``"max"``; writable, with unit or in bytes; a write reclaims the memory
+    over the limit."""
     memory_events: MemoryEvents
     """``memory.events``: Counts of events, with those of groups below. Read only."""
     memory_events_local: MemoryEvents
@@ -45,8 +45,8 @@ class MemCgroup:
     """``memory.stat``: Statistics by kernel name, with those of groups below: bytes, and events for names that begin with
     ``pg``, ``workingset_``, ``swp`` or ``zswp``. Read only."""
     memory_reclaim: int | str
-    """``memory.reclaim``: Reclaims that many bytes, with ``swappiness=`` or ``source=zswap`` behind; EAGAIN less was
-    reclaimed. Write only."""
+    """``memory.reclaim``: Reclaims the written number of bytes; ``swappiness=`` or ``source=zswap`` may follow the number.
+    EAGAIN means that less was reclaimed. Write only."""
     memory_swap_current: int
     """``memory.swap.current``: Swap in use, in bytes, with that of groups below. Read only."""
     memory_swap_high: int | str
@@ -65,8 +65,8 @@ class MemCgroup:
     """``memory.zswap.max``: The limit on compressed memory, in bytes, or ``"max"``; writable, with unit or in bytes. Pages
     in zswap stay."""
     memory_zswap_writeback: int
-    """``memory.zswap.writeback``: 1: zswap may write pages to a device and pages that it refuses go there, 0: neither;
-    writable."""
+    """``memory.zswap.writeback``: With 1, zswap may write pages to a device, and refused pages go to a device. With 0, neither
+    happens. Writable."""
     # Files of v1.
     memory_usage_in_bytes: int
     """``memory.usage_in_bytes``: Memory in use, in bytes, with that of groups below. Read only."""
@@ -94,18 +94,18 @@ class MemCgroup:
     0 or 1 for the first."""
     @property
     def children(self) -> list[MemCgroup]:
-        """The groups right below that are online, in the order they were made."""
+        """The online groups directly below, in the order of their creation."""
     @property
     def is_online(self) -> bool:
-        """Made and not removed."""
+        """Whether the group has not been removed."""
     def create(self, name: str, **files: str | int) -> MemCgroup:
         """Makes a group below. Keywords are files to write, with underscores for dots, ``memory_`` in front or not, such as
         ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
-        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; those of the files, and it is not made."""
+        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; the errors of the files. After an error there is no new group."""
     def remove(self) -> None:
-        """Takes the group offline; what is charged to it lives on. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
+        """Takes the group offline; the group's charges live on. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
     def read(self, file: str) -> str:
-        """Returns the text of a file, also of a removed group. Errors: ENOENT; EINVAL it can only be written."""
+        """Returns the text of a file, also of a removed group. Errors: ENOENT; EINVAL the file is write only."""
     def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
         """Writes to a file; ``nonblock`` sets a limit without a reclaim of the pages over it. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
     def counters(self) -> GroupCounters:

@@ -20,10 +20,10 @@ class Trace:
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
     def nr_ops(self) -> int:
-        """Operations."""
+        """Operations of the trace."""
     @property
     def nr_allocations(self) -> int:
-        """Allocations among them."""
+        """Allocations among the operations."""
     @property
     def nr_cpus(self) -> int:
         """CPUs that operations name."""
@@ -49,20 +49,21 @@ class Trace:
         are released in the same way.
 
         ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others about 3:1. A large folio that
-        gets no run is split as in the kernel; a page that gets no slot is dropped, one that a ghost refuses stays in memory. With ``is_verified`` every page read is
-        compared with what was written. Detaches; every 256 operations Ctrl-C is looked for and ``progress`` called with the
-        operations done; what it raises ends the replay.
+        gets no run is split as in the kernel. A page that gets no slot is dropped. A page that a ghost refuses stays in memory.
+        With ``is_verified`` every page read is compared with its written content. Detaches. Every 256 operations the replay
+        checks for Ctrl-C and calls ``progress`` with the operations done; an exception of ``progress`` ends the replay.
 
         Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages``, ``refused_pages``, ``unread_pages``,
         ``fallback_pages`` (of large folios that were split), ``swap_in_folios``, ``swap_out_ns`` and ``swap_in_ns`` (thread
         CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (figures
-        of the storage of the first device that is no ghost, at the peak) and ``peak_zswap`` (those of zswap). Errors: EINVAL fewer CPUs than the trace or a percentage out of range;
-        `InvariantError` a page came back different; `SwapIOError`."""
+        of the storage of the first device that is no ghost, at the peak) and ``peak_zswap`` (figures of zswap at the peak).
+        Errors: EINVAL fewer CPUs than the trace or a percentage out of range; `InvariantError` a page came back with another
+        content; `SwapIOError`."""
     def replay(self, strategy: Strategy, *, samples: int = 0) -> ReplayReport:
         """Replays the whole trace once and drains nothing. Detached from the interpreter unless the strategy is Python.
 
         A failing request of order > 0 is split into order-0 requests as in the kernel; a failing order-0 request drops its
-        page. ``samples`` > 0 stops the clock that many times, evenly, to look at fragmentation. Returns ``ops``,
+        page. ``samples`` > 0 stops the clock that many times, evenly, to measure fragmentation. Returns ``ops``,
         ``allocations``, ``cpu_ns`` (thread CPU time of all calls), ``failures`` (requests by order), ``fallback_pages``,
         ``dropped_pages``, ``large_pages`` (asked for with order > 0), ``used_slots_peak``, ``used_slots_end``,
         ``bytes_at_peak``, ``static_bytes``, and ``fragmentation`` (mean over the samples of 1 - free slots in aligned free
@@ -104,17 +105,18 @@ class Accesses:
         cpu: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> AccessReplayReport:
-        """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed
-        there, or in what ``mm`` was forked from, with the same seed: what a page holds follows from them.
+        """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed in
+        ``mm``, or in the address space that ``mm`` was forked from, with the same seed, because a page's content follows from
+        them.
 
         The first access of a page fills it, ``zero_percent`` with zeros, ``random_percent`` so that they do not compress;
         each write after that changes its last word. With ``is_verified`` each access compares that word, and the whole page
-        when it was swapped out. Detaches; every 1,024 accesses Ctrl-C is looked for and ``progress`` called with the
-        accesses done; what it raises ends the replay.
+        when it was swapped out. Detaches. Every 1,024 accesses the replay checks for Ctrl-C and calls ``progress`` with the
+        accesses done; an exception of ``progress`` ends the replay.
 
         Returns ``accesses``, ``writes``, ``first_touches``, ``verified_pages`` (compared whole), ``cpu_ns`` (thread CPU time
-        without contents and whole comparisons) and ``is_oom``: it ended early, for want of memory. Errors: EINVAL a value out
-        of range; EFAULT not mapped; `InvariantError` a page came back different; `SwapIOError`."""
+        without contents and whole comparisons) and ``is_oom`` (the replay ended early for want of memory). Errors: EINVAL a
+        value out of range; EFAULT not mapped; `InvariantError` a page came back with another content; `SwapIOError`."""
 
 @final
 class Strategy:
@@ -135,7 +137,7 @@ class Strategy:
         """The name shown in tables."""
     @property
     def max_order(self) -> int:
-        """The largest order it serves."""
+        """The largest order that the strategy serves."""
     def alloc(self, order: int = 0, cpu: int = 0) -> int:
         """Returns the first slot of a run, or -1 when there is no room."""
     def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:

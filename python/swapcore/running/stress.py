@@ -193,7 +193,7 @@ class _Worker:
             self.hammer.is_stopped.set()
 
     def drain(self) -> None:
-        """Frees all runs that this worker holds or has in its inbox, for one thread after all have stopped."""
+        """Frees all runs that this worker holds or has in its inbox; only after all threads have stopped."""
         self._receive()
         while self.held:
             self._release(*self.held.pop())
