@@ -65,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Prints the version, and reads it only then; argparse's own action reads it at every start, which is slow."""
+    """Prints the version.
+
+    argparse's own action needs the version at every start, and reading it is slower than the whole start.
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import swapcore

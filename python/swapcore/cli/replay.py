@@ -39,13 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", metavar="SIZE", help="size of the device, such as 1G (default: the workload's need)"
     )
     _configure_virtual(parser)
-    parser.add_argument(
-        "--algorithm", metavar="A", help="algorithm of zram: lz4, or zstd if the build has it"
-    )
+    parser.add_argument("--algorithm", metavar="A", help="of zram: lz4, or zstd if the build has it")
     parser.add_argument(
         "--path",
         metavar="FILE",
-        help="path of storage file; a missing file is made (default: a temporary file)",
+        help="path of storage file, made if missing (default: a temporary file)",
     )
     for name, default, about in (
         ("zero", 10.0, "pages that are zeros"),
@@ -140,7 +138,7 @@ def _operations(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             raise invalid(
                 f"--{name.replace('_', '-')} is for page accesses: {args.trace} lists swap operations, "
-                "which record swapped folios and no touches of pages"
+                "which say what was swapped and not who touched what"
             )
     with (
         _storage(args, default_size_pages(trace)) as storage,
