@@ -123,7 +123,7 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Loads what few programs need on first use: NumPy for `compare`, `replay`; package metadata."""
+    """Loads rarely needed modules on first use: NumPy for `compare` and `replay`, and package metadata."""
     value: object
     if name == "compare":
         from .running.compare import compare

@@ -23,23 +23,23 @@ __all__ = [
 
 
 class SwapError(Exception):
-    """Is the base of every error swapcore raises on purpose."""
+    """Is the base class of every error that swapcore raises on purpose."""
 
 
 class SwapFullError(SwapError, OSError):
-    """Says that no run of the order asked for is free (ENOSPC). Kernel: ENOMEM of `folio_alloc_swap`."""
+    """Says that no run of the requested order is free (ENOSPC). Kernel: ENOMEM of `folio_alloc_swap`."""
 
 
 class SwapIOError(SwapError, OSError):
-    """Says that a storage could not read or write (errno of the system); the data is where it was before."""
+    """Says that a storage could not read or write (errno of the system); the data stays in its old place."""
 
 
 class InvalidArgumentError(SwapError, OSError, ValueError):
-    """Says that an argument is outside its range (EINVAL); nothing was changed."""
+    """Says that an argument is outside its range (EINVAL); the call changed no state."""
 
 
 class EntryGoneError(SwapError, FileNotFoundError):
-    """Says that an entry or device is not in use, or no longer (ENOENT)."""
+    """Says that an entry or device is not in use, or is no longer in use (ENOENT)."""
 
 
 class AlreadyCachedError(SwapError, FileExistsError):
@@ -47,7 +47,7 @@ class AlreadyCachedError(SwapError, FileExistsError):
 
 
 class SwapBusyError(SwapError, OSError):
-    """Says that somebody still holds what should go (EBUSY)."""
+    """Says that an object to remove is still in use (EBUSY)."""
 
 
 class TooManySwapfilesError(SwapError, PermissionError):
@@ -59,7 +59,7 @@ class RefOverflowError(SwapError, OSError):
 
 
 class InvariantError(SwapError, AssertionError):
-    """Says which invariant of `Swap.check` is broken: a bug in swapcore, never bad input. Has no errno."""
+    """Names the broken invariant of `Swap.check`: a bug in swapcore, never bad input. Has no errno."""
 
 
 def invalid(message: str) -> InvalidArgumentError:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_comparison", "plot_device", "plot_limits", "plot_memory"]
 
 SLOT_STATES = ("free", "swapped out", "cached", "bad", "pointer")
-"""What `SwapDevice.slots` says, by its byte."""
+"""Names of the states of a slot, indexed by the byte of `SwapDevice.slots`."""
 
 _SLOT_COLORS = ("#f2f2f2", "#3b6ea8", "#e0a030", "#303030", "#7a4fa0")
 _BAR_COLOR = "#3b6ea8"
@@ -37,7 +37,7 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
     """Draws time, fallback, memory and fragmentation of every strategy into a picture file.
 
     Args:
-        comparison: What to draw.
+        comparison: The comparison to draw.
         path: The file; its suffix is the format (png, svg, pdf).
 
     Raises:
@@ -72,10 +72,10 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
 
 
 def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
-    """Draws every slot of a device as a dot, one line a cluster.
+    """Draws every slot of a device as a dot, one line for each cluster.
 
     Args:
-        device: The device; must be on.
+        device: The device, which must be on.
         path: The file; its suffix is the format (png, svg, pdf).
 
     Raises:
@@ -84,7 +84,7 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
         EntryGoneError: ENOENT; the device is off.
     """
     slots = np.frombuffer(device.slots(), dtype="u1")
-    # The last line may be short: what lies beyond the device is drawn as bad.
+    # The last cluster may be short. Slots beyond the device are drawn as bad.
     clusters = np.pad(slots, (0, -len(slots) % SWAPFILE_CLUSTER), constant_values=SLOT_STATES.index("bad"))
     image = clusters.reshape(-1, SWAPFILE_CLUSTER)
     figure = _figure(9.0, min(2.5 + len(image) * 0.06, 24.0))
@@ -120,7 +120,7 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
     """Draws pages swapped out and in, and the time of an access, over the limit on memory.
 
     Args:
-        sweep: What to draw; a run without a limit is drawn at the peak of its memory.
+        sweep: The sweep to draw; a run without a limit is drawn at the peak of its memory.
         path: The file; its suffix is the format (png, svg, pdf).
 
     Raises:
@@ -145,15 +145,16 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
     time_axes.set_xlabel("limit on memory, MiB")
     for axes in (traffic_axes, time_axes):
         axes.set_ylim(bottom=0)
-    figure.suptitle(f"{points[0][1].workload}: what a limit costs")
+    figure.suptitle(f"{points[0][1].workload}: the cost of a limit")
     _save(figure, path)
 
 
 def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
-    """Draws what slots cost over the part of them in use: ours as lines, what others published dashed.
+    """Draws the memory of slots over the percentage in use: measured figures solid, published figures dashed.
 
     Args:
-        memory: What to draw; published figures are drawn for a report of 32 GiB, which they are of.
+        memory: The report to draw. Published figures are drawn only for a report of 32 GiB, because they are
+            figures of 32 GiB.
         path: The file; its suffix is the format (png, svg, pdf).
 
     Raises:
@@ -174,7 +175,8 @@ def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
     axes.set_ylabel("memory, MiB")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="xx-small")
-    axes.set_title(f"what {memory.size_bytes / 2**30:g} GiB of slots cost, owner store {memory.owner_store}")
+    size_gib = memory.size_bytes / 2**30
+    axes.set_title(f"memory of {size_gib:g} GiB of slots, owner store {memory.owner_store}")
     _save(figure, path)
 
 
@@ -193,7 +195,7 @@ def _bars(axes: Axes, title: str, names: list[str], values: Sequence[float] | ND
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_title(title, fontsize="medium")
-    # Bars start at 0, and a row of zeros must not be scaled up to look like something.
+    # Bars start at 0. A row of zeros gets a fixed scale, because matplotlib would scale zeros up.
     axes.set_xlim(0, max([*values, 1e-9]) * 1.1 if any(values) else 1)
     axes.locator_params(axis="x", nbins=5)
 

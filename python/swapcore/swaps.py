@@ -1,4 +1,4 @@
-"""The swap of a subsystem as util-linux would list it: devices by `swapon --show`, zswap by `zramctl`."""
+"""The swap of a subsystem as util-linux lists it: devices by `swapon --show`, zswap by `zramctl`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["device_name", "swaps", "swaps_table", "zswap", "zswap_table"]
 
 
 def device_name(device: SwapDevice) -> str:
-    """Returns what a device is called in listings.
+    """Returns the name of a device in listings.
 
     Args:
-        device: The device; must be on.
+        device: The device, which must be on.
 
     Returns:
         The kind of its storage and its type: ``zram0``, ``ghost1``.
@@ -27,14 +27,14 @@ def device_name(device: SwapDevice) -> str:
 
 
 def swaps(swap: Swap) -> list[dict[str, Any]]:
-    """Returns the devices as ``/proc/swaps`` has them; hidden ones are left out.
+    """Returns the devices as ``/proc/swaps`` lists them, without the hidden devices.
 
     Args:
         swap: The subsystem.
 
     Returns:
-        ``name``, ``type`` (``partition``, ``file`` or ``ghost``), ``size_bytes`` (None where it counts for
-        nothing), ``used_bytes`` and ``prio`` of each, in the order of their types.
+        ``name``, ``type`` (``partition``, ``file`` or ``ghost``), ``size_bytes`` (None for a device that is
+        not counted in the totals), ``used_bytes`` and ``prio`` of each device, in the order of their types.
     """
     shown = [device for device in swap.devices if device.visibility != "hidden"]
     return [
@@ -54,7 +54,7 @@ def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
 
     Args:
         swap: The subsystem.
-        file: Where to; standard output if None.
+        file: The output file; standard output if None.
     """
     rows = [
         [
@@ -70,15 +70,16 @@ def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
 
 
 def zswap(swap: Swap) -> dict[str, Any]:
-    """Returns what zswap holds and did.
+    """Returns the contents and the counters of zswap.
 
     Args:
         swap: The subsystem.
 
     Returns:
-        ``pools``, a list with ``compressor``, ``data_bytes`` (of the pages as they were), ``pool_bytes`` and
-        ``ratio`` of each (None while it is empty), the one that pages go to first; ``written_back_bytes``,
-        all pools together; ``stats``, every counter by its kernel name.
+        ``pools``, ``written_back_bytes`` (all pools together) and ``stats`` (every counter by its kernel
+        name). ``pools`` is a list with ``compressor``, ``data_bytes`` (uncompressed size of the pages),
+        ``pool_bytes`` and ``ratio`` (None for an empty pool) of each pool. The pool for new pages comes
+        first.
     """
     stats = swap.zswap.stats()
     pools = [
@@ -98,14 +99,14 @@ def zswap(swap: Swap) -> dict[str, Any]:
 
 
 def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
-    """Prints zswap as ``zramctl`` prints its devices, a line a pool, and its counters.
+    """Prints zswap as ``zramctl`` prints its devices, one line for each pool, then the counters.
 
     Args:
         swap: The subsystem.
-        file: Where to; standard output if None.
+        file: The output file; standard output if None.
     """
     facts = zswap(swap)
-    # Which pool a page that was written back came from nobody knows: it is told once.
+    # The count of written-back pages is listed once, because it is not kept by pool.
     written_back = [report.format_size(facts["written_back_bytes"])]
     rows = [
         [

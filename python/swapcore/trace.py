@@ -1,13 +1,12 @@
-"""Workloads: recorded or made-up lists of swap operations: what is allocated and freed, but not where.
+"""Workloads of swap operations: recorded or generated lists of allocations and frees, without slots.
 
-A workload is a dict of NumPy columns of one length, one element an operation, in time order: ``op`` (0
+A workload is a dict of NumPy columns of one length, one element for each operation, in time order: ``op`` (0
 allocate, 1 free), ``cpu``, ``folio`` (allocations are numbered 0, 1, 2 ... in order), ``first`` (free: first
-page of the folio that goes) and ``nr`` (pages: a power of two for an allocation, any run inside the folio for
-a free). Which slot an allocation gets is the allocator's business. `load` checks one and makes it ready to
-replay.
+freed page of the folio) and ``nr`` (pages: a power of two for an allocation, any run inside the folio for a
+free). The allocator chooses the slot of an allocation. `load` checks a workload and makes it ready to replay.
 
-Page accesses are another kind: columns ``page`` and ``write``, which `load_accesses` checks. They come from
-files only; those that are made up are in `swapcore.workloads`.
+Page accesses are another kind of workload: columns ``page`` and ``write``, which `load_accesses` checks. This
+module reads page accesses from files only; `swapcore.workloads` generates page accesses.
 """
 
 from __future__ import annotations
@@ -54,10 +53,10 @@ ACCESS_COLUMNS: dict[str, str] = {"page": "u4", "write": "u1"}
 """Every column that a replay of page accesses reads, with its type."""
 
 SPLIT_SHARE = 0.25
-"""Part of the releases of large folios that come in two halves, where a workload splits at all."""
+"""Part of the releases of large folios that come in two halves, in a workload that splits releases."""
 
 NR_CPUS = 2
-"""CPUs the made-up workloads run on, as many as the recorded ones."""
+"""CPUs of the generated workloads, as many as the recorded workload has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,10 @@ class Workload:
     """Describes a workload that has a name.
 
     Attributes:
-        about: One line for listings.
-        make: Returns the columns; takes ``nr_ops``, ``size_pages`` and ``seed`` where the workload is made
-            up. is_recorded: True when it comes from a file and takes no parameters.
+        about: Description in one line, for listings.
+        make: Returns the columns; the maker of a generated workload takes ``nr_ops``, ``size_pages`` and
+            ``seed``.
+        is_recorded: Whether the workload comes from a file and takes no parameters.
     """
 
     about: str
@@ -80,14 +80,14 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Trace:
 
     Args:
         name_or_path: A name in `WORKLOADS`, or the path of an .npz file with the columns of `COLUMNS`.
-        **parameters: ``nr_ops``, ``size_pages``, ``seed`` of a made-up workload.
+        **parameters: ``nr_ops``, ``size_pages``, ``seed`` of a generated workload.
 
     Returns:
         The checked trace.
 
     Raises:
-        InvalidArgumentError: EINVAL; no such workload, not a trace file, or a trace that cannot have
-        happened.
+        InvalidArgumentError: EINVAL; no such workload, not a trace file, or an impossible sequence of
+            operations.
     """
     found = columns(name_or_path, **parameters)
     return as_trace(found)
@@ -103,7 +103,7 @@ def load_accesses(path: str | os.PathLike[str]) -> Accesses:
         The checked list.
 
     Raises:
-        InvalidArgumentError: EINVAL; not such a file.
+        InvalidArgumentError: EINVAL; the file has no such columns.
     """
     found = _read_path(path, ACCESS_COLUMNS)
     return Accesses(*(found[name].data for name in ACCESS_COLUMNS))
@@ -113,7 +113,7 @@ def has_accesses(path: str | os.PathLike[str]) -> bool:
     """Says whether a file has the columns of page accesses.
 
     Args:
-        path: Any path; False where there is no .npz file.
+        path: Any path; a path without an .npz file gives False.
     """
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -132,13 +132,13 @@ def as_trace(workload: Columns) -> Trace:
         The trace.
 
     Raises:
-        InvalidArgumentError: EINVAL; a trace that cannot have happened.
+        InvalidArgumentError: EINVAL; an impossible sequence of operations.
     """
     return Trace(*(workload[name].data for name in COLUMNS))
 
 
 def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
-    """Returns the columns of a workload, for a look at them or to make another of them.
+    """Returns the columns of a workload, to inspect them or to make another workload of them.
 
     Args:
         name_or_path: As for `load`.
@@ -161,13 +161,13 @@ def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
 def mthp_mix(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) -> Columns:
     """Mixes folios of orders 0, 2, 4, 6 and 9 with between 80 and 95 % of ``size_pages`` in use.
 
-    Random folios are freed from 95 % down to 80 %, a quarter of the large ones in two halves, then new ones
-    are allocated up to 95 % again, and so on: the shape under which large allocations begin to fail.
+    Rounds alternate: random folios are freed from 95 % down to 80 %, a quarter of the large folios in two
+    halves, then new folios are allocated up to 95 %. Under this load, large allocations begin to fail.
 
     Args:
-        nr_ops: Operations.
-        size_pages: What the percentages are of; replay it on a device of that size.
-        seed: Of the PCG64 generator.
+        nr_ops: Number of operations.
+        size_pages: Slots that are 100 %; replay the workload on a device of that size.
+        seed: Seed of the PCG64 generator.
 
     Returns:
         The columns.
@@ -193,9 +193,9 @@ def order0_churn(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int =
     """Fills 90 % of ``size_pages`` with single pages, then frees and allocates in bursts of about 32.
 
     Args:
-        nr_ops: Operations.
-        size_pages: What the percentage is of.
-        seed: Of the PCG64 generator.
+        nr_ops: Number of operations.
+        size_pages: Slots that are 100 %.
+        seed: Seed of the PCG64 generator.
 
     Returns:
         The columns.
@@ -220,9 +220,9 @@ def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
     takes large folios up to 90 % again.
 
     Args:
-        nr_ops: Operations.
-        size_pages: What the percentages are of.
-        seed: Of the PCG64 generator.
+        nr_ops: Number of operations.
+        size_pages: Slots that are 100 %.
+        seed: Seed of the PCG64 generator.
 
     Returns:
         The columns.
@@ -242,10 +242,10 @@ def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
 
 class _Draft:
-    """Writes down operations and remembers which folios are in use.
+    """Records operations and the folios that are in use.
 
-    Random numbers are drawn beforehand in bulk: one call of the generator per operation would cost more than
-    all the rest.
+    The constructor draws all random numbers in bulk, because one call of the generator for each operation
+    costs more than all other work.
     """
 
     def __init__(self, rng: np.random.Generator, nr_ops: int) -> None:
@@ -264,12 +264,12 @@ class _Draft:
 
     @property
     def nr_ops(self) -> int:
-        """Returns how many operations there are so far."""
+        """Returns the number of operations so far."""
         return len(self._op)
 
     @property
     def nr_live(self) -> int:
-        """Returns how many folios, or rests of folios, are in use."""
+        """Returns the number of folios, or rests of folios, in use."""
         return len(self._live)
 
     def allocate(self, nr: int) -> None:
@@ -280,7 +280,7 @@ class _Draft:
         self.used_pages += nr
 
     def free_random(self, *, can_split: bool = False) -> None:
-        """Adds the release of a random folio, or, sometimes if it ``can_split``, of its first half."""
+        """Adds the release of a random folio, or, if ``can_split``, sometimes of the folio's first half."""
         live = self._live
         index = int(self._picks[self.nr_ops] * len(live))
         folio, first, nr = live[index]
@@ -294,7 +294,7 @@ class _Draft:
         self.used_pages -= nr
 
     def columns(self) -> Columns:
-        """Returns what was written down."""
+        """Returns the columns of the recorded operations."""
         made = {
             "op": np.frombuffer(self._op, dtype="u1"),
             "cpu": self._cpu[: self.nr_ops],
@@ -312,7 +312,7 @@ class _Draft:
 
 
 def _kernel_build() -> Columns:
-    # importlib.resources also serves a package that is imported from a zip file.
+    # importlib.resources, because it also reads a package that is imported from a zip file.
     with files(__package__).joinpath("data/kernel-build.npz").open("rb") as file:
         return _read(file, "kernel-build", COLUMNS)
 
@@ -324,17 +324,17 @@ def _read_path(path: str | os.PathLike[str], wanted: dict[str, str]) -> Columns:
             f"trace {path!s} is neither a file nor one of {known} (swap operations); "
             "those of page accesses are zipf, scan, build-like, fork-heavy"
         )
-    # Opened here, as np.load leaves a file open that turns out not to be an archive.
+    # The file is opened here, because np.load does not close a file that is not an archive.
     with Path(path).open("rb") as file:
         return _read(file, os.fspath(path), wanted)
 
 
 _NOT_COLUMNS = (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError)
-"""What reading a file raises that is no archive of columns."""
+"""Exceptions of reading a file that is not an archive of columns."""
 
 
 def _read(file: IO[bytes], name: str, wanted: dict[str, str]) -> Columns:
-    """Reads the columns of an .npz file and converts them to the types a replay takes, never losing a bit."""
+    """Reads the columns of an .npz file and converts them without loss to the types of a replay."""
     try:
         with np.load(file, allow_pickle=False) as archive:
             missing = [column for column in wanted if column not in archive]

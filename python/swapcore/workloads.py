@@ -1,8 +1,9 @@
-"""Workloads of page accesses: programs that touch pages, write them, fork and exit, made up from a seed.
+"""Workloads of page accesses: programs that touch pages, write them, fork and exit, generated from a seed.
 
-A workload is a list of steps over numbered processes. One process that touches pages is the simplest, and
-what a recorded list of accesses makes; several overlap, fork and end, as those of a build or a server do.
-`swapcore.running.accesses.replay_accesses` replays one under the limits of a memory cgroup.
+A workload is a list of steps over numbered processes. The simplest workload is one process that touches
+pages; a recorded list of accesses makes such a workload. Several processes overlap, fork and end, as the
+processes of a build or a server do. `swapcore.running.accesses.replay_accesses` replays a workload under the
+limits of a memory cgroup.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ __all__ = [
 
 DEFAULT_SEED = 1
 ZIPF_SKEW = 0.99
-"""Of the popularity of pages: the k-th is touched k**-0.99 times as often as the first."""
+"""Skew of the popularity of pages: the k-th page is touched k**-0.99 times as often as the first."""
 
 WRITE_SHARE = 0.3
-"""Part of the accesses that write, where a workload does not say."""
+"""Part of the accesses that write, for a workload without a share of its own."""
 
 BUILD_PAGES = (512, 1536)
 """Least and most pages of one process of a build: 2 to 6 MiB."""
 
 BUILD_NEAR_PAGES = 32
-"""How far from the last page most accesses of a build go."""
+"""Largest distance from the last page, in pages, of most accesses of a build."""
 
 BUILD_PIECES = 4
-"""Pieces in which a process of a build runs, taking turns with the others."""
+"""Pieces in which a process of a build runs; the processes take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Spawn:
     """Starts a process with an empty mapping.
 
     Attributes:
-        process: Its number.
+        process: Number of the process.
         span_pages: Pages of the mapping.
     """
 
@@ -73,8 +74,8 @@ class Fork:
     """Starts a process as a copy of another.
 
     Attributes:
-        parent: The other.
-        process: The new one's number.
+        parent: Number of the process to copy.
+        process: Number of the new process.
     """
 
     parent: int
@@ -86,11 +87,12 @@ class Touch:
     """Makes a process touch pages.
 
     Attributes:
-        process: Which.
-        accesses: The list; those before ``start`` are what the process, or its parent before the fork, did.
-        start: First access.
-        stop: Behind the last one.
-        cpu: Where it runs.
+        process: Number of the process.
+        accesses: The list of accesses. The process, or its parent before the fork, did the accesses before
+            ``start``.
+        start: Index of the first access.
+        stop: Index behind the last access.
+        cpu: The CPU that runs the process.
     """
 
     process: int
@@ -102,10 +104,10 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Ends a process: its memory and its slots are free.
+    """Ends a process, which frees its memory and its slots.
 
     Attributes:
-        process: Which.
+        process: Number of the process.
     """
 
     process: int
@@ -116,13 +118,13 @@ Step = Spawn | Fork | Touch | Exit
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Describes what processes do, in order.
+    """Describes the steps of processes, in order.
 
     Attributes:
-        name: For listings.
-        steps: Every step; processes that do not exit stay until the end.
-        nr_cpus: CPUs that steps name.
-        peak_pages: No fewer pages than live at one time, copies after a fork included.
+        name: The workload's name in listings.
+        steps: Every step; a process without an exit stays until the end.
+        nr_cpus: CPUs that the steps name.
+        peak_pages: Upper limit of the pages that live at one time, copies after a fork included.
     """
 
     name: str
@@ -141,8 +143,8 @@ class Maker:
     """Describes a workload that has a name.
 
     Attributes:
-        about: One line for listings.
-        make: Returns the workload; each has a ``seed``.
+        about: Description in one line, for listings.
+        make: Returns the workload; every maker takes a ``seed``.
     """
 
     about: str
@@ -154,20 +156,20 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
 
     Args:
         name_or_path: A name in `WORKLOADS`, or the path of an .npz file with columns ``page`` and ``write``.
-        **parameters: Of a workload with a name; see the function that makes it.
+        **parameters: Parameters of a workload with a name; see the function that makes the workload.
 
     Returns:
         The workload.
 
     Raises:
-        InvalidArgumentError: EINVAL; no such workload, not such a file, or a value out of range.
+        InvalidArgumentError: EINVAL; no such workload, a file without these columns, or a value out of range.
     """
     maker = WORKLOADS.get(os.fspath(name_or_path))
     if maker is not None:
         return maker.make(**parameters)
     if parameters:
         raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
-    # NumPy is loaded for files only.
+    # The import is local, because only files need NumPy.
     from .trace import load_accesses
 
     return recorded(load_accesses(name_or_path), name=os.fspath(name_or_path))
@@ -178,7 +180,7 @@ def recorded(accesses: Accesses, *, name: str = "accesses") -> Workload:
 
     Args:
         accesses: The list.
-        name: For listings.
+        name: The workload's name in listings.
 
     Returns:
         The workload.
@@ -188,12 +190,12 @@ def recorded(accesses: Accesses, *, name: str = "accesses") -> Workload:
 
 
 def zipf(*, nr_pages: int = 8192, nr_accesses: int = 200_000, seed: int = DEFAULT_SEED) -> Workload:
-    """Touches pages by popularity, as a cache or a database does: few often, most now and then.
+    """Touches pages by popularity, as a cache or a database does: a few pages often, most pages rarely.
 
     Args:
-        nr_pages: Pages, in no order of popularity.
-        nr_accesses: Accesses; `WRITE_SHARE` of them write.
-        seed: Of the choices.
+        nr_pages: Number of pages; their popularity is shuffled.
+        nr_accesses: Number of accesses; the share `WRITE_SHARE` of them writes.
+        seed: Seed of the choices.
 
     Returns:
         A workload of one process.
@@ -211,12 +213,12 @@ def zipf(*, nr_pages: int = 8192, nr_accesses: int = 200_000, seed: int = DEFAUL
 
 
 def scan(*, nr_pages: int = 8192, nr_sweeps: int = 8, seed: int = DEFAULT_SEED) -> Workload:
-    """Touches all pages in order, again and again: the worst of all for a limit below them.
+    """Touches all pages in order, again and again, the worst case for a limit below the number of pages.
 
     Args:
         nr_pages: Pages of a sweep.
-        nr_sweeps: Sweeps.
-        seed: Of which accesses write.
+        nr_sweeps: Number of sweeps.
+        seed: Seed of the choice of the accesses that write.
 
     Returns:
         A workload of one process.
@@ -236,7 +238,7 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
     Args:
         nr_processes: Processes in all.
         parallel: Processes at a time, each on a CPU of its own.
-        seed: Of sizes and accesses.
+        seed: Seed of sizes and accesses.
 
     Returns:
         The workload.
@@ -248,12 +250,13 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
     rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
     steps: list[Step] = []
     sizes: list[int] = []
-    # CPUs take turns, and each starts the next process when its last one is done.
+    # CPUs take turns. A CPU starts the next process when its last process is done.
     running: list[list[Step]] = [[] for _ in range(parallel)]
     nr_turns = 0
     while len(sizes) < nr_processes or any(running):
         for cpu, turns in enumerate(running):
-            # Apart at first, or all would be small, and then large, at the same time.
+            # The first processes start at different turns, because processes that start together would all
+            # be small, and then large, at the same time.
             is_late = nr_turns < cpu * BUILD_PIECES // parallel
             if not turns and len(sizes) < nr_processes and not is_late:
                 accesses = _compiler(rng)
@@ -269,13 +272,14 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
 def fork_heavy(
     *, nr_pages: int = 4096, nr_children: int = 12, parallel: int = 4, seed: int = DEFAULT_SEED
 ) -> Workload:
-    """Forks children off a parent with a working set, as a server that saves its state: each writes a part.
+    """Forks children off a parent with a working set, as a server that saves its state.
 
     Args:
         nr_pages: Pages of the parent.
-        nr_children: Children; each writes an eighth of the pages and reads as many, then exits.
+        nr_children: Number of children; each child writes an eighth of the pages, reads these pages, then
+            exits.
         parallel: Children at a time.
-        seed: Of the accesses.
+        seed: Seed of the accesses.
 
     Returns:
         The workload.
@@ -286,7 +290,7 @@ def fork_heavy(
     _check(nr_pages=nr_pages, nr_children=nr_children, parallel=parallel)
     rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
     nr_own = max(nr_pages // 8, 1)
-    # The parent touches all its pages, then some of them between two forks.
+    # The parent touches all its pages, then some pages between two forks.
     pages = [*range(nr_pages), *rng.choices(range(nr_pages), k=nr_own * nr_children)]
     writes = bytes([1]) * nr_pages + _writes(rng, nr_own * nr_children)
     parent = _accesses(pages, writes)
@@ -294,18 +298,19 @@ def fork_heavy(
     at = nr_pages
     for child in range(1, nr_children + 1):
         own = rng.sample(range(nr_pages), nr_own)
-        # What a page holds follows from all accesses before: the parent's until the fork, then the child's.
+        # The content of a page follows from all earlier accesses: the parent's until the fork, then the
+        # child's.
         accesses = _accesses(pages[:at] + own + own, writes[:at] + bytes([1]) * nr_own + bytes(nr_own))
         steps += [Fork(0, child), Touch(child, accesses, at, at + nr_own)]
         steps.append(Touch(0, parent, at, at + nr_own))
         at += nr_own
-        # Its pages are read when others have run since.
+        # The child reads its pages after the parent has run, so that the pages may be swapped out.
         steps.append(Touch(child, accesses, at, at + nr_own))
         if child > parallel:
             steps.append(Exit(child - parallel))
     steps += [Exit(child) for child in range(max(nr_children - parallel, 0) + 1, nr_children + 1)]
     steps.append(Exit(0))
-    # The parent writes too while children share its pages.
+    # The sum is an upper limit that includes the parent, because it writes while children share its pages.
     peak_pages = nr_pages + (parallel + 1) * 2 * nr_own
     return Workload("fork-heavy", tuple(steps), nr_cpus=1, peak_pages=peak_pages)
 
@@ -326,7 +331,7 @@ def _check(**numbers: int) -> None:
 
 
 def _writes(rng: random.Random, nr_accesses: int) -> bytes:
-    """Returns one byte an access: 1 for the share that writes."""
+    """Returns one byte for each access: 1 for an access that writes, else 0."""
     limit = math.ceil(WRITE_SHARE * 256)
     return bytes(drawn < limit for drawn in rng.randbytes(nr_accesses))
 
@@ -343,7 +348,7 @@ def _compiler(rng: random.Random) -> Accesses:
     for page in range(nr_pages):
         pages.append(page)
         for drawn in rng.randbytes(4):
-            # One in eight goes far back, as to a symbol table.
+            # One access in eight goes far back, as an access to a symbol table.
             near = max(page - BUILD_NEAR_PAGES, 0)
             here = rng.randint(near, page) if drawn >> 5 else rng.randint(0, page)
             pages.append(here)

@@ -1,6 +1,6 @@
-"""The command line: one module a verb, each with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
+"""The command line: one module for each verb, with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
 
-Nothing heavy is imported until a verb runs, so that ``swapcore --help`` is immediate.
+Only a running verb imports heavy modules, so that ``swapcore --help`` is immediate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        argv: Arguments without the program's name; those of the process if None.
+        argv: Arguments without the program's name; None takes the arguments of the process.
 
     Returns:
         The exit status: 0, or 1 after an error, which is one line on standard error. Bad usage exits with 2.
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone; Python must not try to flush the rest at exit.
+        # The reader has closed the pipe. Standard output becomes the null device, because Python flushes the
+        # rest of the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # No abbreviations: a script that uses one breaks when an option is added.
+    # Abbreviations are off, because a new option can break a script that uses one.
     parser = argparse.ArgumentParser(
         prog="swapcore", description="Linux's swap slot allocator, outside the kernel.", allow_abbrev=False
     )
@@ -64,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Prints the version; argparse's own action wants it now, and reading it takes longer than the rest."""
+    """Prints the version.
+
+    argparse's own action needs the version at every start, and reading it is slower than the whole start.
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import swapcore

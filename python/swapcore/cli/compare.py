@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         action="append",
         metavar="S",
-        help="built-in name or module:Class, may be repeated; the first is what ratios are against",
+        help="built-in name or module:Class, may be repeated; ratios are relative to the first strategy",
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="timed rounds (default: 11)")
     parser.add_argument(
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="slots of the device (default: the workload fills it to 90 %%)",
     )
-    parser.add_argument("--seed", type=int, metavar="X", help="of the order inside the rounds (default: 1)")
+    parser.add_argument("--seed", type=int, metavar="X", help="seed of the order in a round (default: 1)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--plot", metavar="FILE", help="draw a picture too (png, svg, pdf; needs matplotlib)")
     parser.add_argument(
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.list:
         return _list(as_json=args.json)
-    # A class beside the user is found as with `python -m`; an installed script does not look there.
+    # The working directory joins the import path, as with `python -m`, because an installed script does not
+    # search it.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

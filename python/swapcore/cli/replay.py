@@ -1,4 +1,4 @@
-"""``swapcore replay``: a workload with pages that have data, on one storage; every page is proven."""
+"""``swapcore replay``: a workload with pages that have data, on one storage, with a proof of every page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
 
 ACCESS_OPTIONS = ("memory_max", "memory_high", "swap_max", "swappiness", "memcg", "switch", "plot")
-"""Options of page accesses: swap operations know no groups."""
+"""Options of page accesses, which swap operations do not take because they have no groups."""
 
 DEFAULT_READ_PERCENT = 100.0
 DEFAULT_SWAPPINESS = 60
@@ -36,12 +36,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="zram, ram, file or null (default: zram, and nothing with --ghost)",
     )
     parser.add_argument(
-        "--size", metavar="SIZE", help="of the device, such as 1G (default: what the workload needs)"
+        "--size", metavar="SIZE", help="size of the device, such as 1G (default: the workload's need)"
     )
     _configure_virtual(parser)
-    parser.add_argument("--algorithm", metavar="A", help="of zram: lz4, or zstd where the build has it")
+    parser.add_argument("--algorithm", metavar="A", help="of zram: lz4, or zstd if the build has it")
     parser.add_argument(
-        "--path", metavar="FILE", help="of file: made if it does not exist (default: a temporary one)"
+        "--path",
+        metavar="FILE",
+        help="path of storage file, made if missing (default: a temporary file)",
     )
     for name, default, about in (
         ("zero", 10.0, "pages that are zeros"),
@@ -54,16 +56,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="P",
             help=f"{about} (default: {default:g})",
         )
-    parser.add_argument("--no-verify", action="store_true", help="do not compare what comes back")
+    parser.add_argument("--no-verify", action="store_true", help="do not compare the pages that come back")
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="X", help="of whatever is drawn (default: %(default)s)"
+        "--seed", type=int, default=1, metavar="X", help="seed of all random choices (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     _configure_kinds(parser)
 
 
 def _configure_virtual(parser: argparse.ArgumentParser) -> None:
-    """Adds what stands in front of the storage."""
+    """Adds the options of the ghost and the zswap in front of the storage."""
     virtual = parser.add_argument_group("in front of the storage")
     virtual.add_argument(
         "--ghost", metavar="SIZE", help="a device that keeps no pages, such as 15T; before --storage if given"
@@ -71,22 +73,22 @@ def _configure_virtual(parser: argparse.ArgumentParser) -> None:
     virtual.add_argument(
         "--virtual-table",
         action="store_true",
-        help="the ghost knows where each page lies; so it is whenever --storage is given too",
+        help="the ghost records where each page lies; always on if --storage is given too",
     )
-    virtual.add_argument("--zswap", metavar="ALGO", help="lz4, or zstd where the build has it")
+    virtual.add_argument("--zswap", metavar="ALGO", help="compressor: lz4, or zstd if the build has it")
     virtual.add_argument(
-        "--memory", metavar="SIZE", help="of the machine; zswap may have a fifth of it (default: 16G)"
+        "--memory", metavar="SIZE", help="memory of the machine; zswap may have a fifth of it (default: 16G)"
     )
 
 
 def _configure_kinds(parser: argparse.ArgumentParser) -> None:
-    """Adds what only one kind of workload has."""
+    """Adds the options that only one kind of workload has."""
     operations = parser.add_argument_group("swap operations")
     operations.add_argument(
         "--read-percent",
         type=float,
         metavar="P",
-        help="releases that read their pages, the others give them up unread (default: 100)",
+        help="percentage of releases that read their pages; the others free them unread (default: 100)",
     )
     accesses = parser.add_argument_group("page accesses, in a memory cgroup with limits")
     accesses.add_argument(
@@ -105,7 +107,7 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays the workload and prints what it cost."""
+    """Replays the workload and prints its cost."""
     from pathlib import Path
 
     from swapcore import workloads
@@ -118,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     args.trace = args.workload or args.trace or "kernel-build"
     if args.trace in workloads.WORKLOADS:
         return _accesses(args)
-    # NumPy is loaded where a trace is.
+    # The import is local, because only a trace needs NumPy.
     from swapcore.trace import has_accesses
 
     return _accesses(args) if has_accesses(args.trace) else _operations(args)
@@ -192,7 +194,7 @@ def _accesses(args: argparse.Namespace) -> int:
 
 
 def _shared(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns what both kinds of replay are told."""
+    """Returns the options that both kinds of replay take."""
     return {
         "zero_percent": args.zero_percent,
         "random_percent": args.random_percent,
@@ -220,7 +222,10 @@ def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextMan
 
 
 def _in_front(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns what stands in front of the storage; a new ghost each time, as one is on once at a time."""
+    """Returns the options of zswap, ghost and memory.
+
+    Each call makes a new ghost, because a ghost can be turned on only once at a time.
+    """
     from swapcore.exceptions import invalid
     from swapcore.storage import Ghost
 

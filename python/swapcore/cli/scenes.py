@@ -1,4 +1,4 @@
-"""What ``swapcore show`` shows instead of one device: groups, ghost and zswap, what memory it all costs."""
+"""The listings of ``swapcore show`` other than one device: groups, ghost and zswap, memory of slots."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ TREE: dict[str, dict[str, str]] = {
     "job0": {"memory_max": "3M"},
     "job1": {"memory_max": "4M", "swap_max": "1M"},
 }
-"""The groups with their limits: one above the others, which have the processes in turn."""
+"""The groups with their limits. The first group is above the others, which get the processes in turn."""
 
 SHOWN_PART = 0.75
-"""Where in the workload groups are looked at: at its end every process has left."""
+"""Part of the workload that runs before a listing, because at the workload's end every process has left."""
 
 DEFAULT_GHOST = "15T"
 VIRTUAL_ACCESSES = "zipf"
 VIRTUAL_TREE: dict[str, dict[str, str]] = {"job": {"memory_max": "8M", "zswap_max": "2M"}}
-"""The group of ``--swaps`` and ``--zswap``: it has more cold pages than it may have in zswap."""
+"""The group of ``--swaps`` and ``--zswap``: its cold pages exceed its limit on zswap."""
 
 
 class _Scene(NamedTuple):
@@ -44,15 +44,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, scene in SCENES.items():
         group.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=scene.about)
     options = parser.add_argument_group("of these")
-    options.add_argument("--ghost", metavar="SIZE", help=f"of the ghost (default: {DEFAULT_GHOST})")
+    options.add_argument("--ghost", metavar="SIZE", help=f"size of the ghost (default: {DEFAULT_GHOST})")
     options.add_argument("--visibility", metavar="V", help="of the ghost: visible, listed or hidden")
-    options.add_argument("--algorithm", metavar="A", help="of zswap: lz4, or zstd where the build has it")
-    options.add_argument("--size", metavar="SIZE", help="that --memory-report fills (default: 32G)")
-    options.add_argument("--owner-store", metavar="S", help="of --memory-report (default: shadow)")
+    options.add_argument("--algorithm", metavar="A", help="of zswap: lz4, or zstd if the build has it")
+    options.add_argument("--size", metavar="SIZE", help="size that --memory-report fills (default: 32G)")
+    options.add_argument("--owner-store", metavar="S", help="store of --memory-report (default: shadow)")
 
 
 def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | None:
-    """Returns what is to be shown instead of a device, None for nothing; refuses what does not go with it."""
+    """Returns the listing to print instead of a device, or None; refuses options of other listings."""
     names = [name for name in SCENES if getattr(args, name)]
     if len(names) > 1:
         raise invalid(f"{', '.join(map(_option, names))}: one of them at a time")
@@ -75,7 +75,7 @@ def _option(name: str) -> str:
 
 
 def _owner_stores(args: argparse.Namespace) -> int:
-    """Measures every owner store and prints what it costs."""
+    """Measures every owner store and prints its cost."""
     import dataclasses
 
     from swapcore.results.owners import print_owner_memory
@@ -166,7 +166,7 @@ def _finish(
     facts: Mapping[str, object],
     table: Callable[[], None],
 ) -> None:
-    """Prints what was found in either form."""
+    """Prints the facts as JSON or as a table."""
     nr_accesses = runner.totals["accesses"]
     if args.json:
         print(json.dumps({"trace": trace, "accesses": nr_accesses, **facts}))
@@ -176,7 +176,7 @@ def _finish(
 
 
 def _memory_report(args: argparse.Namespace) -> int:
-    """Prints what slots cost, beside what others published."""
+    """Prints the memory of slots beside published figures."""
     from swapcore import report
     from swapcore.running.memory import measure
 
@@ -204,16 +204,18 @@ SCENES = {
         "a tree of memory cgroups with limits, three quarters through page accesses", _memcg, ("trace",)
     ),
     "owner_stores": _Scene(
-        "what each way to remember who is charged for a slot costs, on a device of 1T", _owner_stores, ()
+        "bytes of each store of the group that is charged for a slot, on a device of 1T", _owner_stores, ()
     ),
     "swaps": _Scene(
         "a ghost and a device as swapon --show has them, after most of page accesses", _swaps, _OF_VIRTUAL
     ),
-    "zswap": _Scene("zswap then, as zramctl would show it, and its counters", _zswap, _OF_VIRTUAL),
+    "zswap": _Scene(
+        "zswap after most of page accesses, as zramctl shows devices, and its counters", _zswap, _OF_VIRTUAL
+    ),
     "memory_report": _Scene(
         "bytes a slot of every configuration at 0 to 100 %% of a size, beside published figures",
         _memory_report,
         ("plot", "size", "owner_store"),
     ),
 }
-"""What can be shown instead of a device."""
+"""The listings that can be printed instead of a device."""

@@ -1,6 +1,6 @@
-"""``swapcore show``: what swapon --show would tell after a workload, cluster lists, a map of the device.
+"""``swapcore show``: the table of swapon --show after a workload, cluster lists, a map of the device.
 
-What it shows instead with ``--memcg``, ``--swaps`` and so on is in `swapcore.cli.scenes`.
+`swapcore.cli.scenes` has the other listings: ``--memcg``, ``--swaps`` and so on.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"workload, or .npz file (default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES})",
     )
     parser.add_argument(
-        "--until", type=int, metavar="OPS", help="stop after so many operations (default: all)"
+        "--until", type=int, metavar="OPS", help="stop after this many operations (default: all)"
     )
     parser.add_argument(
         "--size-pages",
@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="slots of the device (default: the workload fills it to 90 %%)",
     )
-    parser.add_argument("--plot", metavar="FILE", help="draw what is shown (needs matplotlib)")
+    parser.add_argument("--plot", metavar="FILE", help="draw a picture of the listing (needs matplotlib)")
     parser.add_argument("--bytes", action="store_true", help="print sizes in bytes")
     parser.add_argument("--noheadings", action="store_true", help="print the devices only, without headings")
     parser.add_argument(
@@ -149,7 +149,7 @@ def _cell(column: _Column, device: SwapDevice, *, is_exact: bool) -> str:
 
 
 def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float], None]) -> None:
-    """Replays the first operations one by one; a large folio without room is split as the kernel does."""
+    """Replays the first operations one by one; splits a large folio without room as the kernel does."""
     from swapcore.exceptions import SwapFullError
     from swapcore.trace import COLUMNS as TRACE_COLUMNS
 
@@ -177,7 +177,7 @@ def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
     from swapcore.exceptions import SwapFullError
 
     values = [0] * nr
-    # A single page that failed is not asked for twice.
+    # A single page that failed is not requested again.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:
         with suppress(SwapFullError):
             values[page] = int(swap.alloc(cpu=cpu))
@@ -185,7 +185,7 @@ def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
 
 
 def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
-    """Yields device type, list and clusters on it, for every list that is not empty."""
+    """Yields device type, name and number of clusters of every list that is not empty."""
     for device in swap.dump()["devices"]:
         plain = {"free": device["free"], "full": device["full"], "discard": device["discard"]}
         for name, clusters in plain.items():
@@ -197,7 +197,7 @@ def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
 
 
 def _used_slots(device: SwapDevice) -> list[int]:
-    """Returns the slots of each cluster that cannot be allocated now."""
+    """Returns, for each cluster, the number of slots that cannot be allocated now."""
     return memoryview(device.clusters()["count"]).cast("H").tolist()
 
 

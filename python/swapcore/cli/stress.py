@@ -17,17 +17,17 @@ UNITS = {"freed_slots": "slots", "inuse_pages_end": "slots", "seconds": "s"}
 
 
 LIMITS = {"threads": 2**32 - 1, "pages": 2**32 - 1, "devices": 2**32 - 1, "seed": 2**64 - 1, "seconds": 1e9}
-"""What the Rust core can be told at all; it knows the closer limits itself."""
+"""Largest values of the arguments of the Rust core, which checks closer limits itself."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("--threads", type=int, default=8, metavar="N", help="threads (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="how long (default: %(default)s)"
+        "--seconds", type=float, default=10.0, metavar="S", help="duration (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="X", help="of every choice (default: %(default)s)"
+        "--seed", type=int, default=1, metavar="X", help="seed of every choice (default: %(default)s)"
     )
     parser.add_argument("--python", action="store_true", help="Python threads instead of Rust threads")
     parser.add_argument(
@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the stress and prints what it did."""
+    """Runs the stress and prints its counts."""
     from swapcore import report
     from swapcore.exceptions import InvalidArgumentError
 

@@ -1,6 +1,6 @@
-"""What every listing shares: tables, units, progress bars, facts about the machine a number came from.
+"""Common parts of every listing: tables, units, progress bars, facts about the machine of a measurement.
 
-Drawing libraries are imported when something is drawn on a terminal, never before.
+The module imports a drawing library only when it draws on a terminal.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Style = Literal["table", "raw"]
 
 
 class Record:
-    """Gives a dataclass of results the forms that programs read."""
+    """Gives a dataclass of results the machine-readable forms dict and JSON."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -53,7 +53,7 @@ class Record:
 
 
 QUIET_SECONDS = 2.0
-"""Work that is done sooner gets no progress bar."""
+"""Least duration of work with a progress bar."""
 
 KIB = 1024
 
@@ -69,16 +69,17 @@ def print_table(
     nr_left: int = 1,
     with_headings: bool = True,
 ) -> None:
-    """Prints columns for people, the way swapon and zramctl do.
+    """Prints columns as swapon and zramctl do.
 
-    On a terminal that is wide enough rich lays them out; elsewhere plain padding does: it cuts nothing off.
+    On a terminal that is wide enough, rich lays the columns out. Elsewhere blanks pad the cells, because
+    padding cuts no cell off.
 
     Args:
-        headings: One a column, with the unit where there is one.
+        headings: One heading for each column, with the unit if the column has one.
         rows: Formatted cells.
-        file: Where to; standard output if None.
-        style: ``raw`` puts one blank between cells and replaces blanks inside them.
-        nr_left: How many leading columns are text and start at the left; the rest are numbers.
+        file: The output file; standard output if None.
+        style: ``raw`` puts one blank between cells and replaces blanks inside cells.
+        nr_left: Number of leading columns that are text and align left; the other columns are numbers.
         with_headings: False leaves the heading line out.
     """
     file = file if file is not None else sys.stdout
@@ -110,7 +111,7 @@ def _print_rich(
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < nr_left else "right")
     for row in rows:
-        # Text, not str: a strategy may be called "[x]", which rich would read as markup.
+        # Text instead of str, because rich reads a strategy's name such as "[x]" as markup.
         table.add_row(*map(Text, row))
     Console(file=file).print(table)
 
@@ -133,13 +134,13 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_limit(size: int | str | None) -> str:
-    """Formats bytes, or the word ``max`` for no limit, or nothing known.
+    """Formats bytes, the word ``max`` for no limit, or None for an unknown value.
 
     Args:
         size: Bytes, the word, or None.
 
     Returns:
-        As `format_size`, the word, or a dash.
+        The text of `format_size`, the word, or a dash.
     """
     if size is None:
         return "-"
@@ -147,16 +148,16 @@ def format_limit(size: int | str | None) -> str:
 
 
 def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[str]:
-    """Draws one character a cluster: blank is free, ``@`` is full.
+    """Draws one character for each cluster: blank is free, ``@`` is full.
 
     Args:
         used_share: Used part of each cluster, 0 to 1, in index order.
         width: Clusters in a line.
 
     Returns:
-        The lines, each headed by the index of its first cluster.
+        The lines; each begins with the index of its first cluster.
     """
-    # A cluster that is not quite empty or full must not look so.
+    # Only an empty cluster gets the first shade, and only a full cluster the last one.
     inner = len(_SHADES) - 2
     cells = [
         _SHADES[0]
@@ -174,7 +175,7 @@ def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[s
 
 
 def memcg_dict(root: MemCgroup) -> dict[str, Any]:
-    """Returns a group and those below it, with what each uses and may use.
+    """Returns a group and the groups below it, with usage and limits of each.
 
     Args:
         root: The topmost group.
@@ -182,17 +183,17 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
     Returns:
         ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes`` and ``swap_max``
         (bytes or ``"max"``; None for the root, which has no such files; with ``v1`` swap is memory and swap
-        together), ``events`` of the group itself by name, and ``children``, a list of the same.
+        together), ``events`` of the group itself by name, and ``children``, a list of such dicts.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
 
 
 def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
-    """Prints a group and those below it, one line each.
+    """Prints a group and the groups below it, one line for each group.
 
     Args:
         root: The topmost group.
-        file: Where to; standard output if None.
+        file: The output file; standard output if None.
     """
     rows = [
         [
@@ -214,17 +215,17 @@ _MEMCG_EVENTS = {
     "swap-max": "swap_events_max",
     "swap-fail": "swap_events_fail",
 }
-"""Events of a group that are shown, and what `MemCgroup.counters` calls them."""
+"""Events of a group in the table, with their names in `MemCgroup.counters`."""
 
 _MEMCG_LIMITS = (
     ("memory", "memory_pages", ("memory.max", "memory.limit_in_bytes")),
     ("swap", "swap_pages", ("memory.swap.max",)),
     ("swap", "memsw_pages", ("memory.memsw.limit_in_bytes",)),
 )
-"""What is charged, by which counter, and the files that have its limit, by hierarchy."""
+"""Charged resources, each with its counter and the files that have its limit, by hierarchy."""
 
 _V1_UNLIMITED_BYTES = 9223372036854771712
-"""How the older hierarchy writes "no limit": all there can be."""
+"""The number for "no limit" in the files of ``v1``: the largest number of whole pages, in bytes."""
 
 
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
@@ -256,7 +257,7 @@ def _memcg_lines(group: MemCgroup, depth: int) -> Iterator[tuple[int, dict[str, 
 
 
 def machine() -> dict[str, str | int | bool]:
-    """Returns what a number must be read with: platform, CPU, Python, package version, kind of build."""
+    """Returns the facts that a measured number depends on: platform, CPU, Python, package version, build."""
     import swapcore
 
     return {
@@ -277,18 +278,18 @@ def _cpu_model() -> str:
                 if key.strip() == "model name":
                     return value.strip()
     except OSError:
-        pass  # not Linux: the platform module has to do
+        pass  # A system other than Linux has no such file, so the platform module answers.
     return platform.processor() or platform.machine()
 
 
 @contextmanager
 def progress(description: str, total: float, *, is_timed: bool = False) -> Iterator[Callable[[float], None]]:
-    """Shows a progress bar on standard error once the work has taken two seconds, if that is a terminal.
+    """Shows a progress bar on standard error, if that is a terminal, once the work has taken two seconds.
 
     Args:
-        description: What is going on.
+        description: Name of the work.
         total: Steps, or seconds if ``is_timed``.
-        is_timed: The bar follows the clock instead of being told.
+        is_timed: The bar follows the clock instead of calls.
 
     Yields:
         A function to call with the number of steps done so far.
@@ -316,7 +317,7 @@ def progress(description: str, total: float, *, is_timed: bool = False) -> Itera
             while not finished.wait(0.2):
                 bar.update(task, completed=min(time.monotonic() - start, total) if is_timed else done)
 
-    # A thread, as the work is one long call into Rust most of the time.
+    # A thread draws the bar, because the work is mostly one long call into Rust.
     drawer = threading.Thread(target=draw, name="swapcore-progress", daemon=True)
     drawer.start()
     try:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AccessReplay(report.Record):
-    """Is what `replay_accesses` returns.
+    """Holds the result of `replay_accesses`.
 
     Attributes:
-        workload: Its name or path.
-        storage: The storage, as its representation shows it; None with a ghost alone.
-        ghost: The ghost, the same; None without.
-        zswap: Compressor of zswap; None without.
-        zswap_options: Attributes of `swapcore.Zswap`; None without.
+        workload: The workload's name or path.
+        storage: The storage's representation; None with a ghost alone.
+        ghost: The ghost's representation; None without a ghost.
+        zswap: Compressor of zswap; None without zswap.
+        zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
         memory_pages: Memory of the subsystem.
         memcg: The hierarchy: ``v2``, ``v1`` or ``disabled``.
         memory_max: Limit on memory in bytes, or ``max``.
@@ -31,25 +31,28 @@ class AccessReplay(report.Record):
         policy: Class of the hooks, as ``module:Class``; None without hooks.
         zero_percent: Percentage of pages that are zeros until they are written.
         random_percent: Percentage of pages that do not compress.
-        seed: Of the contents, and of the accesses of a workload with a name.
-        is_verified: Each page that came back from swap was compared with what went out, and was the same.
+        seed: Seed of the contents, and of the accesses of a workload with a name.
+        is_verified: Each page that came back from swap was compared with its expected content, and was the
+            same.
         accesses: Accesses done.
-        writes: Those that wrote.
-        first_touches: Those that were the first of their page.
+        writes: Accesses that wrote.
+        first_touches: Accesses that were the first of their page.
         verified_pages: Pages compared as a whole.
-        oom_kills: Processes that ended early, as their group had no memory to charge.
-        ns_per_access: CPU time, faults and reclaim included, contents and comparisons not.
+        oom_kills: Processes that ended early because their group had no memory to charge.
+        ns_per_access: CPU time per access, in ns, with faults and reclaim, without contents and comparisons.
         memory_peak_bytes: Most memory charged at one time; None without a group.
         swap_peak_bytes: Most swap charged at one time (``v1``: memory and swap); None without a group.
         counters: Counters of the subsystem and its group by kernel name.
-        memory_events: What ``memory.events`` counts, with ``v1`` too; empty without a group.
-        swap_events: The same of ``memory.swap.events``.
+        memory_events: Counts of ``memory.events``, with ``v1`` too; empty without a group.
+        swap_events: Counts of ``memory.swap.events``, in the same form.
         machine: See `swapcore.report.machine`.
-        zswap_at_peak: Figures of zswap when it held most pages, under kernel names; empty without. They are
-            looked at every 1,024 accesses.
-        zswap_ratio: Bytes of the pages in zswap then by those of its pools; None when it held nothing.
-        broken_invariant: What `Swap.check` says at the end; None: every invariant holds. Only with the
-            switch ``rfc_literal``, whose defects show so: anything else raises.
+        zswap_at_peak: Figures of zswap when it held most pages, under kernel names; empty without zswap. The
+            replay reads the figures every 1,024 accesses.
+        zswap_ratio: Bytes of the pages in zswap at that moment, divided by the bytes of its pools; None if
+            zswap held no page.
+        broken_invariant: Message of `Swap.check` at the end; None if every invariant holds. Only the switch
+            ``rfc_literal`` can set it, because its defects break invariants; without the switch, a broken
+            invariant raises.
     """
 
     workload: str
@@ -86,29 +89,29 @@ class AccessReplay(report.Record):
     broken_invariant: str | None = None
 
     def table(self, file: TextIO | None = None) -> None:
-        """Prints the result for people.
+        """Prints the result as a table.
 
         Args:
-            file: Where to; standard output if None.
+            file: The output file; standard output if None.
         """
         LimitSweep((self,)).table(file)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitSweep(report.Record):
-    """Is what `replay_over_limits` returns.
+    """Holds the results of `replay_over_limits`.
 
     Attributes:
-        runs: One a limit on memory, in the order asked for.
+        runs: One result for each limit on memory, in the caller's order.
     """
 
     runs: tuple[AccessReplay, ...]
 
     def table(self, file: TextIO | None = None) -> None:
-        """Prints a column a limit.
+        """Prints a table with one column for each limit.
 
         Args:
-            file: Where to; standard output if None.
+            file: The output file; standard output if None.
         """
         runs = self.runs
         peak_of = "memory and swap at the peak" if runs[0].memcg == "v1" else "swap at the peak"
@@ -146,7 +149,7 @@ class LimitSweep(report.Record):
 
 
 def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
-    """Returns what zswap held at most, where there is one."""
+    """Returns the rows of zswap's peak figures, none without zswap."""
     if runs[0].zswap is None:
         return []
     ratios = ["-" if run.zswap_ratio is None else f"{run.zswap_ratio:.2f}" for run in runs]
@@ -159,7 +162,7 @@ def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
 
 
 def _counts(run: AccessReplay) -> dict[str, int]:
-    """Returns every count of a run by the name it has in a table."""
+    """Returns every count of a run by its name in a table."""
     events = {f"memory.events {name}": count for name, count in run.memory_events.items()}
     events |= {f"memory.swap.events {name}": count for name, count in run.swap_events.items()}
     return run.counters | events

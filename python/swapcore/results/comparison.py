@@ -32,24 +32,24 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class StrategyResult:
-    """What one strategy did with the workload.
+    """Holds the result of one strategy on the workload.
 
     Attributes:
-        strategy: Its name.
+        strategy: The strategy's name.
         allocations: Allocations in the workload.
         failures: Requests without room by order; order 0 includes the pages of split folios.
-        ns_per_op: Median over the rounds of CPU time per operation.
-        ns_per_op_quartiles: First and third quartile of the same.
-        ratio: Median over the rounds of its time by the first strategy's.
-        ratio_quartiles: First and third quartile of the same.
-        fallback_percent: Pages of large folios that had to be placed one by one, of all their pages.
+        ns_per_op: Median over the rounds of CPU time per operation, in ns.
+        ns_per_op_quartiles: First and third quartile of the CPU time per operation, in ns.
+        ratio: Median over the rounds of the strategy's time divided by the first strategy's time.
+        ratio_quartiles: First and third quartile of that ratio.
+        fallback_percent: Percentage of the pages of large folios that had to be placed one by one.
         dropped_pages: Pages that found no slot at all.
-        static_bytes: Metadata of the empty device.
-        bytes_at_peak: Metadata, static and dynamic, at that moment.
+        static_bytes: Bytes of metadata of the empty device.
+        bytes_at_peak: Bytes of metadata, static and dynamic, when the workload is at its peak.
         used_slots_peak: Slots in use when the workload is at its peak.
         bytes_per_used_slot: ``bytes_at_peak / used_slots_peak``.
         fragmentation: Mean over the run of 1 - free slots in aligned free runs of 16 / free slots.
-        rounds_ns_per_op: Every round, in order.
+        rounds_ns_per_op: CPU time per operation of every round, in ns, in order.
     """
 
     strategy: str
@@ -71,19 +71,19 @@ class StrategyResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison(report.Record):
-    """Is what `compare` returns.
+    """Holds the result of `compare`.
 
     Attributes:
         trace: Name or path of the workload.
-        nr_ops: Operations in it.
-        nr_cpus: CPUs in it.
+        nr_ops: Operations in the workload.
+        nr_cpus: CPUs in the workload.
         size_pages: Slots of the device, header included.
         rounds: Timed rounds.
-        seed: Of the order inside the rounds.
-        floor_ns_per_op: What the replay costs without an allocator, median over the rounds.
-        results: One a strategy, in the order asked for.
+        seed: Seed of the order inside the rounds.
+        floor_ns_per_op: Cost of the replay without an allocator in ns per operation, median over the rounds.
+        results: One result for each strategy, in the caller's order.
         machine: See `swapcore.report.machine`.
-        notes: What makes the comparison fair, and what it leaves out.
+        notes: The rules that make the comparison fair, and the limits of the comparison.
     """
 
     trace: str
@@ -98,7 +98,7 @@ class Comparison(report.Record):
     notes: tuple[str, ...] = NOTES
 
     def to_numpy(self) -> NDArray[Any]:
-        """Returns one structured row a strategy, without failures and single rounds."""
+        """Returns one structured row for each strategy, without failures and single rounds."""
         import numpy as np
 
         fields = [
@@ -113,10 +113,10 @@ class Comparison(report.Record):
         )
 
     def table(self, file: TextIO | None = None) -> None:
-        """Prints the comparison for people.
+        """Prints the comparison as a table.
 
         Args:
-            file: Where to; standard output if None.
+            file: The output file; standard output if None.
         """
         rows = [
             [
@@ -126,7 +126,7 @@ class Comparison(report.Record):
                 f"{result.ns_per_op:.1f}",
                 f"{result.ratio:.2f}",
                 f"{result.fallback_percent:.1f}",
-                # A strategy that does not tell its memory is not one that needs none.
+                # 0 bytes mean that the strategy does not report its memory, so the table prints "-".
                 f"{result.static_bytes}" if result.bytes_at_peak else "-",
                 f"{result.bytes_per_used_slot:.2f}" if result.bytes_at_peak else "-",
                 f"{result.fragmentation:.3f}",

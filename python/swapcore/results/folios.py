@@ -15,42 +15,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FolioReplay(report.Record):
-    """Is what `replay` returns.
+    """Holds the result of `replay`.
 
     A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages`` and ``refused_pages``.
 
     Attributes:
         trace: Name or path of the workload.
-        storage: The storage, as its representation shows it; None with a ghost alone.
-        ghost: The ghost, the same; None without.
-        zswap: Compressor of zswap; None without.
-        zswap_options: Attributes of `swapcore.Zswap`; None without.
+        storage: The storage's representation; None with a ghost alone.
+        ghost: The ghost's representation; None without a ghost.
+        zswap: Compressor of zswap; None without zswap.
+        zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
         memory_pages: Memory of the subsystem; the limit of zswap is a part of it.
         size_pages: Slots of the device that is tried first, header included.
-        seed: Of contents, and of which releases read.
-        zero_percent: Pages that are zeros.
-        random_percent: Pages that do not compress.
-        read_percent: Releases that read their pages.
-        is_verified: Each page read was compared with what was written, and was the same.
+        seed: Seed of the contents and of the choice of the releases that read.
+        zero_percent: Percentage of pages that are zeros.
+        random_percent: Percentage of pages that do not compress.
+        read_percent: Percentage of releases that read their pages.
+        is_verified: Each page read was compared with its written content, and was the same.
         ops: Operations of the workload.
         swapped_out_pages: Pages that got a slot.
-        swapped_in_pages: Pages that were read back, those left at the end of the workload included.
+        swapped_in_pages: Pages that were read back, including the pages left at the end of the workload.
         unread_pages: Pages that were given up unread.
         dropped_pages: Pages that got no slot.
-        refused_pages: Pages that got a slot and no place: zswap did not take them, and nothing is behind the
-            ghost. They stay in memory, as in the kernel, and take no further part.
-        fallback_pages: Pages of large folios that were split, as there was no run.
-        swap_in_folios: Folios that the pages read came in.
-        ns_per_page_out: CPU time of the swap-outs by pages; making the contents is not part of it.
-        ns_per_page_in: CPU time of the swap-ins by pages; comparing is not part of it.
+        refused_pages: Pages that got a slot but no place for their data, because zswap did not take them and
+            no device is behind the ghost. Refused pages stay in memory, as in the kernel, and take no
+            further part.
+        fallback_pages: Pages of large folios that were split because there was no run.
+        swap_in_folios: Folios of the pages that were read back.
+        ns_per_page_out: CPU time of the swap-outs per page, in ns, without the making of the contents.
+        ns_per_page_in: CPU time of the swap-ins per page, in ns, without the comparison.
         peak_pages: Most slots in use at one time.
         end_pages: Slots in use at the end of the workload.
         peak_stats: Figures of the storage when the workload is at its peak, under kernel names.
-        memory_bytes_at_peak: What the pages took there: memory or file space; None where nobody knows.
-        compression_ratio: Bytes of the pages stored at the peak by memory for them; None if not compressed.
-        zswap_at_peak: Figures of zswap when the workload is at its peak, under kernel names; empty without.
-        zswap_ratio: Bytes of the pages in zswap at the peak by those of its pools; None if it holds nothing.
-        counters: Counters of the subsystem by kernel name; those by page size only where they are not 0.
+        memory_bytes_at_peak: Memory or file space of the pages at the peak, in bytes; None if the storage
+            does not measure it.
+        compression_ratio: Bytes of the pages stored at the peak, divided by the memory for them; None if the
+            storage does not compress.
+        zswap_at_peak: Figures of zswap when the workload is at its peak, under kernel names; empty without
+            zswap.
+        zswap_ratio: Bytes of the pages in zswap at the peak, divided by the bytes of its pools; None if zswap
+            holds no page.
+        counters: Counters of the subsystem by kernel name. A counter by page size is listed only if it is not
+            0.
         machine: See `swapcore.report.machine`.
     """
 
@@ -87,10 +93,10 @@ class FolioReplay(report.Record):
     machine: dict[str, str | int | bool]
 
     def table(self, file: TextIO | None = None) -> None:
-        """Prints the result for people.
+        """Prints the result as a table.
 
         Args:
-            file: Where to; standard output if None.
+            file: The output file; standard output if None.
         """
         ratio, used = self.compression_ratio, self.memory_bytes_at_peak
         rows = [

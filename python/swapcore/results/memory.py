@@ -8,19 +8,19 @@ from typing import TextIO
 from swapcore import report
 
 USED_PERCENT = (0, 25, 50, 75, 100)
-"""Where a device is looked at."""
+"""Percentages of slots in use at which a device is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Is one way to set swap up.
+    """Describes one way to set swap up.
 
     Attributes:
-        about: One line.
+        about: Description in one line.
         has_ghost: A ghost is in front, or alone.
-        has_virtual_table: It knows where pages lie.
-        has_device: There is a device for data, which keeps none here.
-        has_zswap: Pages go to zswap; otherwise they go to the device, or are zeros.
+        has_virtual_table: The ghost records where pages lie.
+        has_device: There is a device for data, which keeps no data in this measurement.
+        has_zswap: Pages go to zswap; otherwise pages go to the device, or are zeros.
     """
 
     about: str
@@ -52,13 +52,14 @@ CONFIGURATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Is a figure that somebody else measured on a kernel, for 32 GB of swap.
+    """Holds a published figure that was measured on a kernel, for 32 GB of swap.
 
     Attributes:
-        id: Its row in `docs/benchmarks.md`, where published results are listed.
-        about: What was measured.
-        megabytes: At 0, 25, 50, 75 and 100 % in use, as printed; None where nobody printed one.
-        source: Where and when.
+        id: The figure's row in `docs/benchmarks.md`, which lists published results.
+        about: The measured configuration.
+        megabytes: Megabytes at 0, 25, 50, 75 and 100 % in use, as printed; None where the source prints no
+            figure.
+        source: Place and date of the publication.
     """
 
     id: str
@@ -85,19 +86,20 @@ PUBLISHED = (
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Is what one way costs.
+    """Holds the cost of one configuration.
 
     Attributes:
         configuration: A name in `CONFIGURATIONS`.
-        about: One line.
+        about: Description in one line.
         used_slots: Slots in use at each step.
-        parts: Bytes at each step by what they are for, see `SwapDevice.memory`; ``zswap_map_bytes`` finds the
-            entries of slots that have no virtual word.
-        total_bytes: Their sums: what it costs to know where pages are. Pages themselves, compressed or not,
-            and the entries of zswap, which a kernel has in either case, are no part of it.
-        bytes_per_slot: The sums by the slots in use; None at 0.
-        table_bytes_per_slot: Words of a slot: entry, virtual word, and the entry of the slot behind it; bytes
-            by slots added since the empty device. None at 0.
+        parts: Bytes at each step by purpose, see `SwapDevice.memory`. ``zswap_map_bytes`` is the map that
+            finds the entries of slots that have no virtual word.
+        total_bytes: Sum of the parts at each step: the bytes that record where pages are. The pages
+            themselves, compressed or not, are no part of the sum. The entries of zswap are no part of it
+            either, because a kernel has them in every configuration.
+        bytes_per_slot: ``total_bytes`` divided by the slots in use; None at 0 slots.
+        table_bytes_per_slot: Bytes of the words of a slot (entry, virtual word, and the entry of the slot
+            behind it), added since the empty device and divided by the slots in use; None at 0 slots.
     """
 
     configuration: str
@@ -111,14 +113,14 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReport(report.Record):
-    """Is what `measure` returns.
+    """Holds the result of `measure`.
 
     Attributes:
-        size_bytes: Of the slots that are filled; each device has one cluster more, for its header.
-        owner_store: Where owners of slots are kept.
-        used_percent: The steps.
-        uses: One a configuration.
-        published: Figures of others, all for 32 GB.
+        size_bytes: Bytes of the slots that are filled; each device has one cluster more, for its header.
+        owner_store: The store that holds the owners of slots.
+        used_percent: The steps, in percent of the slots.
+        uses: One cost for each configuration.
+        published: Published figures, all for 32 GB.
     """
 
     size_bytes: int
@@ -128,10 +130,10 @@ class MemoryReport(report.Record):
     published: tuple[Published, ...]
 
     def table(self, file: TextIO | None = None) -> None:
-        """Prints the figures for people, ours first.
+        """Prints the measured figures as a table, then the published figures.
 
         Args:
-            file: Where to; standard output if None.
+            file: The output file; standard output if None.
         """
         steps = [f"{percent} %" for percent in self.used_percent]
         rows = [

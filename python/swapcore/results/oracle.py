@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
-"""What `SwapDevice.slots` says of slots that are not free."""
+"""Bytes of `SwapDevice.slots` for slots that are not free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Divergence:
 
     Attributes:
         line: Line number in the case file, from 1.
-        op: What was recorded there.
-        expected: What the kernel did.
-        got: What swapcore did.
+        op: The operation that was recorded on the line.
+        expected: The kernel's outcome.
+        got: The outcome of swapcore.
         dump: `Swap.dump` at that moment: the state of all lists and hints.
     """
 
@@ -40,17 +40,17 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """Is the outcome of one case.
+    """Holds the outcome of one case.
 
     Attributes:
-        case: Its name.
-        family: What kind of workload it is.
-        path: The file.
-        profile: The profile it was replayed with.
-        allocations: Requests recorded, failed ones included.
+        case: The case's name.
+        family: The kind of workload.
+        path: The case file.
+        profile: The profile of the replay.
+        allocations: Requests recorded, failed requests included.
         frees: Slots whose release is recorded.
         slots: Slots handed out in the recording.
-        slots_agreed: How many of them swapcore handed out in the same place, up to the first divergence.
+        slots_agreed: Slots that swapcore handed out in the same place, up to the first divergence.
         seconds: Wall time of the replay.
         divergence: None if all agreed.
     """

@@ -8,19 +8,19 @@ from typing import TextIO
 from swapcore import report
 
 NR_CLUSTERS = 64
-"""Clusters that are filled to see what one in use costs."""
+"""Number of clusters that the measurement fills to find the cost of one cluster in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerMemory:
-    """Is what one owner store costs on one device.
+    """Holds the cost of one owner store on one device.
 
     Attributes:
-        owner_store: The store.
-        size_bytes: The device.
-        static_bytes: Owners, there from swapon on.
-        bytes_per_used_cluster: Owners of one cluster in use, beside its table.
-        bytes_per_used_slot: Table and owners of a slot, of clusters that are full.
+        owner_store: The store's name.
+        size_bytes: Size of the device in bytes.
+        static_bytes: Bytes of owners that are there from swapon on.
+        bytes_per_used_cluster: Bytes of owners of one cluster in use, without the cluster's table.
+        bytes_per_used_slot: Bytes of table and owners of one slot, in clusters that are full.
     """
 
     owner_store: str
@@ -31,11 +31,11 @@ class OwnerMemory:
 
 
 def print_owner_memory(rows: list[OwnerMemory], file: TextIO | None = None) -> None:
-    """Prints what the stores cost, one a line.
+    """Prints the cost of the stores, one store a line.
 
     Args:
-        rows: Of one device size.
-        file: Where to; standard output if None.
+        rows: The stores, all measured on one device size.
+        file: The output file; standard output if None.
     """
     headings = ["OWNER_STORE", "STATIC", "BYTES/USED CLUSTER", "BYTES/USED SLOT"]
     cells = [

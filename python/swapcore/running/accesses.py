@@ -1,7 +1,8 @@
-"""Replaying page accesses under the limits of a memory cgroup: what they cost, and proof of each page.
+"""Replay of page accesses under the limits of a memory cgroup, with their cost and a proof of each page.
 
 `replay_accesses` runs a workload of `swapcore.workloads`, or recorded accesses, in one group of a fresh
-subsystem. `replay_over_limits` does so for several limits, for a table or a picture of what a limit costs.
+subsystem. `replay_over_limits` runs the workload once for each of several limits, for a table or a picture of
+the cost of a limit.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ __all__ = [
 DEFAULT_SEED = 1
 DEFAULT_SWAPPINESS = 60
 MAX = "max"
-"""What the files of a group call no limit."""
+"""The word for "no limit" in the files of a group."""
 
 COUNTERS = (
     "pgmajfault",
@@ -62,7 +63,7 @@ COUNTERS = (
     "pgscan",
     "pgsteal",
 )
-"""Counters that are told, where there are any, even when they are 0."""
+"""Counters that a result lists even if they are 0, where the subsystem has them."""
 
 LIMITS = ("memory_max", "memory_high", "swap_max")
 """Limits of a run."""
@@ -71,14 +72,14 @@ CONTENTS = ("zero_percent", "random_percent", "is_verified", "seed")
 """Attributes of a run that decide the contents of pages."""
 
 MEMORY_EVENTS = ("high", "max", "oom", "oom_kill")
-"""Lines of ``memory.events`` that are told."""
+"""Lines of ``memory.events`` that a result lists."""
 
 SWAP_EVENTS = ("high", "max", "fail")
-"""Lines of ``memory.swap.events``."""
+"""Lines of ``memory.swap.events`` that a result lists."""
 
 
 class Runner:
-    """Runs the steps of workloads in one subsystem; processes that do not exit live until `exit_all`."""
+    """Runs the steps of workloads in one subsystem; a process without an exit step lives until `exit_all`."""
 
     def __init__(
         self,
@@ -90,16 +91,16 @@ class Runner:
         is_verified: bool = True,
         seed: int = DEFAULT_SEED,
     ) -> None:
-        """Takes the subsystem and says how pages are made.
+        """Takes the subsystem and the options for the contents of pages.
 
         Args:
             swap: The subsystem, with as many CPUs as the workload names.
-            group_of: Returns the group a process is in, by its number; None is the root. Forks stay in
-                that of their parent.
-            zero_percent: Pages that are zeros until they are written.
-            random_percent: Pages that do not compress; the others compress about 3:1.
-            is_verified: Compare each page that comes back from swap with what went out.
-            seed: Of the contents.
+            group_of: Returns the group of a process by the process's number; None is the root. A fork stays
+                in the group of its parent.
+            zero_percent: Percentage of pages that are zeros until they are written.
+            random_percent: Percentage of pages that do not compress; the others compress about 3:1.
+            is_verified: Compare each page that comes back from swap with its expected content.
+            seed: Seed of the contents.
         """
         self.totals = dict.fromkeys(("accesses", "writes", "first_touches", "verified_pages", "cpu_ns"), 0)
         self.oom_kills = 0
@@ -121,7 +122,7 @@ class Runner:
             progress: Called with the accesses done.
 
         Raises:
-            InvariantError: A page came back different.
+            InvariantError: A page came back with another content.
             SwapIOError: The storage could not read or write.
         """
         for step in steps:
@@ -138,7 +139,7 @@ class Runner:
                     self._processes.pop(process, None)
 
     def exit_all(self) -> None:
-        """Ends every process that lives: memory and slots are free."""
+        """Ends every living process, which frees its memory and slots."""
         self._processes.clear()
 
     def _mm(self, process: int) -> Mm:
@@ -171,18 +172,16 @@ class AccessRun:
 
     Attributes:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
-        storage: The storage of the pages. None is a `Zram` with room for twice the workload, and no
-            storage with a
-            ``ghost``. The storage is turned on for the replay and turned off again. With `Null`
-                no page is verified.
+        storage: The storage of the pages. None is a `Zram` with room for twice the workload, and no storage
+            with a ``ghost``. The storage is turned on for the replay and turned off again. With `Null` no
+            page is verified.
         ghost: A device in front of the storage, see `swapcore.Ghost`. Pages without a place stay in memory.
         zswap: Compressed memory in front of both, as for `swapcore.Swap`.
         memory: Memory of the subsystem, with unit or in pages.
         memory_max: Limit on memory, with unit or in bytes. None or ``"max"`` is no limit.
         memory_high: Throttle limit on memory, in the same form. ``v1`` has none.
-        swap_max: Limit on swap, in the same form. With ``v1`` it needs ``memory_max``: the sum of
-            the two is the
-            limit on memory and swap.
+        swap_max: Limit on swap, in the same form. With ``v1`` it needs ``memory_max``, because the sum of the
+            two is the limit on memory and swap.
         swappiness: 0 to 200. With 0 the reclaim of a limit swaps nothing.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
@@ -375,14 +374,14 @@ def replay_over_limits(
     """Replays page accesses once for each of several limits on memory.
 
     Args:
-        workload: As for `replay_accesses`; it is made once.
+        workload: As for `replay_accesses`; one workload serves all runs.
         memory_max: The limits, each as for `replay_accesses`.
         make_storage: Returns the storage of the next run.
         progress: Called with accesses done and accesses in all, over all runs.
         **options: The other attributes of `AccessRun`, without ``memory_max``.
 
     Returns:
-        One result a limit.
+        One result for each limit.
 
     Raises:
         InvalidArgumentError: EINVAL; no limit, or as `replay_accesses`.
@@ -403,11 +402,11 @@ def replay_over_limits(
 
 
 def workload_of(workload: str | os.PathLike[str] | Accesses | Workload, seed: int = DEFAULT_SEED) -> Workload:
-    """Returns the workload that is meant.
+    """Returns the workload for a name, a path, a list of accesses or a workload.
 
     Args:
         workload: As for `replay_accesses`.
-        seed: Of a workload that is made up.
+        seed: Seed of a generated workload.
 
     Returns:
         The workload.
@@ -439,7 +438,7 @@ def _limit(limit: str | int | None) -> int | str:
 
 
 def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | str]:
-    """Returns the files of a group that make up the limits."""
+    """Returns the group files, with their values, that set the limits."""
     given = {name: limit for name, value in limits.items() if (limit := _limit(value)) != MAX}
     if memcg == "disabled" and given:
         raise invalid(f"memcg disabled knows no limits, not {', '.join(given)}")
@@ -459,7 +458,10 @@ def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | s
 def _figures(
     swap: Swap, group: MemCgroup | None, wanted: tuple[str, ...]
 ) -> tuple[dict[str, int], dict[str, Any]]:
-    """Returns counters by kernel name, the group's where it has them, and its usage and events."""
+    """Returns counters by kernel name, and the group's usage and events.
+
+    A counter that the group has is the group's own, every other one is the subsystem's.
+    """
     if group is None:
         return swap.stats(), {}
     of_group = {name: value for name, value in group.stat_local().items() if name in wanted}
@@ -472,7 +474,7 @@ def _peak(usage: dict[str, int], *names: str) -> int | None:
 
 
 def _broken_invariant(swap: Swap) -> str | None:
-    """Proves every invariant; returns what does not hold where that is what people want to see."""
+    """Proves every invariant; with the switch ``rfc_literal``, returns the message of a broken one."""
     try:
         swap.check()
     except InvariantError as error:

@@ -1,7 +1,7 @@
 """Strategies side by side on one workload: time, failures, fallback, memory, fragmentation.
 
-`compare` builds every strategy afresh for each round and interleaves them, so that a slow minute of the
-machine hits all of them; ratios are taken inside a round, then their median.
+`compare` builds every strategy afresh for each round and interleaves the strategies, so that a slow minute of
+the machine hits all of them. A ratio compares two times of one round, and the result is the median ratio.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import os
 import random
 import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swapcore import report
@@ -49,9 +50,9 @@ def compare(
     Args:
         trace: A workload as for `swapcore.trace.load`, or one already loaded.
         strategies: Each as for `swapcore.strategy.resolve`; ratios are against the first.
-        rounds: How often each is timed.
-        size_pages: Slots of the device, header included; None takes the workload's peak at 90 %.
-        seed: Of the order inside the rounds.
+        rounds: Number of timed replays of each strategy.
+        size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
+        seed: Seed of the order inside the rounds.
         progress: Called with replays done and replays in all.
 
     Returns:
@@ -71,31 +72,9 @@ def compare(
         raise InvalidArgumentError(
             errno.EINVAL, f"size_pages {size_pages} is not in {PAGES_MIN}..={PAGES_MAX}"
         )
-    factories = [resolve(spec) for spec in specs]
-
-    nr_replays = len(specs) * (rounds + 1)
-    nr_done = 0
-
-    def replay(factory: Factory, samples: int) -> ReplayReport:
-        nonlocal nr_done
-        outcome = loaded.replay(factory(size_pages, loaded.nr_cpus), samples=samples)
-        nr_done += 1
-        if progress is not None:
-            progress(nr_done, nr_replays)
-        return outcome
-
-    looks = [replay(factory, FRAGMENTATION_SAMPLES) for factory in factories]
-    times_ns: list[list[float]] = [[] for _ in factories]
-    floors_ns: list[float] = []
-    visit = list(range(len(factories)))
-    rng = random.Random(seed)  # noqa: S311 - a shuffle, not a secret
-    for _ in range(rounds):
-        rng.shuffle(visit)
-        for index in visit:
-            outcome = replay(factories[index], 0)
-            times_ns[index].append(outcome["cpu_ns"] / outcome["ops"])
-        floors_ns.append(loaded.floor() / loaded.nr_ops)
-
+    timing = _Timing(loaded, [resolve(spec) for spec in specs], size_pages, rounds, progress)
+    looks = timing.look()
+    times_ns, floors_ns = timing.time_ns(seed)
     return Comparison(
         trace="trace" if isinstance(trace, Trace) else os.fspath(trace),
         nr_ops=loaded.nr_ops,
@@ -110,6 +89,43 @@ def compare(
         ),
         machine=report.machine(),
     )
+
+
+@dataclass(slots=True)
+class _Timing:
+    """Replays one workload through the strategies of one comparison."""
+
+    trace: Trace
+    factories: list[Factory]
+    size_pages: int
+    rounds: int
+    progress: Callable[[int, int], None] | None
+    nr_done: int = 0
+
+    def look(self) -> list[ReplayReport]:
+        """Returns the report of one untimed replay of each strategy, with samples of fragmentation."""
+        return [self._replay(factory, FRAGMENTATION_SAMPLES) for factory in self.factories]
+
+    def time_ns(self, seed: int) -> tuple[list[list[float]], list[float]]:
+        """Returns times by strategy and round, and floors by round, in ns per operation."""
+        times_ns: list[list[float]] = [[] for _ in self.factories]
+        floors_ns: list[float] = []
+        visit = list(range(len(self.factories)))
+        rng = random.Random(seed)  # noqa: S311 - a shuffle, not a secret
+        for _ in range(self.rounds):
+            rng.shuffle(visit)
+            for index in visit:
+                outcome = self._replay(self.factories[index], 0)
+                times_ns[index].append(outcome["cpu_ns"] / outcome["ops"])
+            floors_ns.append(self.trace.floor() / self.trace.nr_ops)
+        return times_ns, floors_ns
+
+    def _replay(self, factory: Factory, samples: int) -> ReplayReport:
+        outcome = self.trace.replay(factory(self.size_pages, self.trace.nr_cpus), samples=samples)
+        self.nr_done += 1
+        if self.progress is not None:
+            self.progress(self.nr_done, len(self.factories) * (self.rounds + 1))
+        return outcome
 
 
 def default_size_pages(trace: Trace) -> int:

@@ -1,7 +1,7 @@
-"""Replaying a workload with folios that have data: what they cost on one storage, and proof of each page.
+"""Replay of a workload with folios that have data, with their cost on one storage and a proof of each page.
 
-`replay` swaps a folio out for every allocation of the workload and swaps it in for every release. What a page
-holds is a function of seed and page, so each page that comes back is compared with what went out.
+`replay` swaps a folio out for every allocation of the workload and swaps it in for every release. The content
+of a page is a function of seed and page, so `replay` compares each page that comes back with its content.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COUNTERS = (
     "thp_swpout",
     "thp_swpout_fallback",
 )
-"""Counters that are told even when they are 0."""
+"""Counters that a result lists even if they are 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +56,9 @@ class FolioRun:
 
     Attributes:
         trace: A workload as for `swapcore.trace.load`, or a loaded one.
-        storage: The storage of the pages. None is a `Zram` that the workload fills to 90 %, and no
-            storage with a
-            ``ghost``. The storage is turned on for the replay and turned off again. With `Null`
-                no page is verified.
+        storage: The storage of the pages. None is a `Zram` that the workload fills to 90 %, and no storage
+            with a ``ghost``. The storage is turned on for the replay and turned off again. With `Null` no
+            page is verified.
         ghost: A device in front of the storage, see `swapcore.Ghost`.
         zswap: Compressed memory in front of both, as for `swapcore.Swap`.
         memory: Memory of the subsystem, with unit or in pages.

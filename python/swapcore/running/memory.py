@@ -25,10 +25,11 @@ def measure(
     owner_store: str = "shadow",
     progress: Callable[[int, int], None] | None = None,
 ) -> MemoryReport:
-    """Fills devices and counts what it takes to know where pages are.
+    """Fills devices and counts the bytes that record where pages are.
 
     Args:
-        size: Of the slots to fill, with unit or in bytes; a multiple of 8M: each step is whole clusters.
+        size: Size of the slots to fill, with unit or in bytes. The size is a multiple of 8M, because each
+            step is whole clusters.
         configurations: Names in `CONFIGURATIONS`.
         owner_store: See `Swap.switches`.
         progress: Called with folios swapped out and folios in all.
@@ -37,7 +38,8 @@ def measure(
         Bytes at each step.
 
     Raises:
-        InvalidArgumentError: EINVAL; a size that is none, too large or no such multiple, or an unknown name.
+        InvalidArgumentError: EINVAL; a malformed size, a size that is too large or no multiple of 8M, or an
+            unknown name.
     """
     step_pages = (len(USED_PERCENT) - 1) * SWAPFILE_CLUSTER
     size_pages = parse_size(size) // PAGE_SIZE
@@ -72,14 +74,14 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
     configuration = CONFIGURATIONS[name]
     switches = {"owner_store": owner_store}
     swap = Swap(switches=switches, zswap="lz4" if configuration.has_zswap else None)
-    # The header's cluster cannot have a run that fills it.
+    # One cluster more, because the header's cluster has no run that fills the cluster.
     pages = size_pages + SWAPFILE_CLUSTER
     devices: list[SwapDevice] = []
     if configuration.has_ghost:
         devices.append(swap.swapon(Ghost(pages, virtual_table=configuration.has_virtual_table)))
     if configuration.has_device:
         devices.append(swap.swapon(Null(pages=pages)))
-    # Zeros are marked where nothing takes pages.
+    # Without a device and zswap no place takes pages, so the folios are zeros, which a ghost marks.
     data = b"x" if configuration.has_device or configuration.has_zswap else None
     group = swap.memcg.create("group")
     used_slots, parts, nr_out = [], [], 0
@@ -108,7 +110,7 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
 
 
 _PARTS = ("static_bytes", "index_bytes", "table_bytes", "virtual_table_bytes", "owner_bytes", "extend_bytes")
-"""Bytes of a device that are told; released tables kept for reuse are not in use."""
+"""Parts of a device's memory that a report counts; released tables kept for reuse are not in use."""
 
 
 def _parts(swap: Swap, devices: list[SwapDevice]) -> dict[str, int]:

@@ -1,12 +1,13 @@
-"""Replays what a real kernel was recorded to do with its swap slots, and compares every slot and every count.
+"""Replays recordings of a real kernel's swap slots, and compares every slot and every count.
 
-A case is a file of JSON lines (``.jsonl`` or ``.jsonl.gz``): swapon, allocations with the slots they got,
-references given and taken, frees, swapoff, and the slots in use after each. `replay_case` gives the same
-requests to a `swapcore.Swap` in the same order, so that the two agree on every slot or the first line where
-they do not is found.
+A case is a file of JSON lines (``.jsonl`` or ``.jsonl.gz``): swapon, allocations with their slots, references
+given and taken, frees, swapoff, and the slots in use after each line. `replay_case` gives the same requests
+to a `swapcore.Swap` in the same order. The replay ends with agreement on every slot, or with the first line
+on which recording and replay differ.
 
-What the kernel knows about pages and processes is not in the file, so a cached slot is an order-0 folio that
-stays mapped: the allocator keeps it until it takes it back by itself, and the file says when it did.
+The file does not hold the kernel's knowledge of pages and processes. The replay therefore stands for a
+cached slot by an order-0 folio that stays mapped. The allocator keeps that folio until it takes the slot back
+by itself, and the file says when the kernel took it back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
 from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapError, SwapFullError
-from swapcore.results.oracle import CaseResult, Divergence
+from swapcore.results.oracle import SLOT_BAD, SLOT_CACHED, SLOT_SWAPPED, CaseResult, Divergence
 from swapcore.storage import Null
 
 if TYPE_CHECKING:
@@ -38,31 +39,28 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PROFILE = "v618"
-"""The kernel the cases were recorded on."""
+"""The profile of the kernel that recorded the cases."""
 
 TYPE_SHIFT = 58
 COUNT_SHIFT = 60
 COUNT_OVERFLOW = 15
-"""An inline count of 15 says that the true one is in the extend table."""
+"""An inline count of 15 says that the full count is in the extend table."""
 
 MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
-"""What reading a field that is missing or of another type raises."""
+"""Exceptions of reading a field that is missing or has another type."""
 
 SILENT_OPS = frozenset({"map", "populate", "note", "skip"})
-"""What the script did without any swap activity."""
-
-SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
-"""What `SwapDevice.slots` says of slots that are not free."""
+"""Operations of the recording script that cause no swap activity."""
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Finds the case files that paths mean.
+    """Finds the case files of paths.
 
     Args:
         paths: Files, or directories that hold ``*.jsonl`` and ``*.jsonl.gz``.
 
     Returns:
-        The files; those of a directory by name.
+        The files; the files of a directory are sorted by name.
 
     Raises:
         InvalidArgumentError: EINVAL; a path that is no file, or a directory without cases.
@@ -91,12 +89,12 @@ def replay(
     """Replays many cases.
 
     Args:
-        paths: Case files, or directories of them.
-        profile: Profile of the `Swap` they run on.
+        paths: Case files, or directories of case files.
+        profile: Profile of the `Swap` that replays the cases.
         progress: Called with cases done and cases in all.
 
     Returns:
-        One result a case.
+        One result for each case.
 
     Raises:
         InvalidArgumentError: EINVAL; not a case file, or an unknown profile.
@@ -115,7 +113,7 @@ def replay_case(path: str | os.PathLike[str], *, profile: str = DEFAULT_PROFILE)
 
     Args:
         path: The case file.
-        profile: Profile of the `Swap` it runs on.
+        profile: Profile of the `Swap` that replays the case.
 
     Returns:
         The result.
@@ -141,7 +139,7 @@ def replay_case(path: str | os.PathLike[str], *, profile: str = DEFAULT_PROFILE)
     )
 
 
-class _Diverged(Exception):  # noqa: N818 - it says what happened, and never leaves this module
+class _Diverged(Exception):  # noqa: N818 - the name states an event; the exception never leaves this module
     def __init__(self, expected: str, got: str) -> None:
         super().__init__(expected, got)
         self.expected = expected
@@ -150,7 +148,7 @@ class _Diverged(Exception):  # noqa: N818 - it says what happened, and never lea
 
 @dataclass(slots=True)
 class _Device:
-    """What the recording implies about every slot of one device."""
+    """The state of every slot of one device that follows from the recording."""
 
     device: SwapDevice
     counts: NDArray[np.uint32]
@@ -165,7 +163,7 @@ class _Replay:
         self.devices: dict[int, _Device] = {}
         self.slots_agreed = 0
         self.reclaimed: list[Run] = []
-        """Slots that the next allocation is recorded to take back."""
+        """Slots that the next allocation takes back, according to the recording."""
 
     def run(self, path: str | os.PathLike[str]) -> Divergence | None:
         operations: dict[str, Callable[[int, Line], None]] = {
@@ -195,7 +193,7 @@ class _Replay:
                 raise InvalidArgumentError(errno.EINVAL, message) from error
         return None
 
-    # Operations: each does what the line says and compares all that the line tells.
+    # Operations: each repeats the operation of its line and compares every fact on the line.
 
     def _swapon(self, _index: int, line: Line) -> None:
         discard = line["discard"] or None
@@ -237,8 +235,8 @@ class _Replay:
         self.reclaimed = []
         for kind, off, nr in line["slots"]:
             self.devices[kind].counts[off : off + nr] = 1
-        # reclaim_work has run inside the last request already; the recording has it on the lines after this
-        # one.
+        # reclaim_work has already run inside the last request. The recording lists it on the lines after
+        # this line.
         after = line
         for later in self._work_lines(index + 1):
             after = later
@@ -251,7 +249,7 @@ class _Replay:
         order = line["order"]
         expected = np.concatenate([_values(run, 1 << order) for run in line["slots"]])
         if expected.size != line["n"]:
-            # Not an `InvalidArgumentError`, which would be taken for an answer of the allocator.
+            # A ValueError, because `run` takes an `InvalidArgumentError` for an answer of the allocator.
             raise ValueError(f"{expected.size} runs for {line['n']} requests")
         got = np.asarray(self.swap.alloc_batch(line["n"], order, cpu=line["cpu"]))
         nr_agreed = _nr_agreed(expected, got)
@@ -287,7 +285,8 @@ class _Replay:
         for kind, off, nr in line["slots"]:
             state = self.devices[kind]
             if state.is_cached[off : off + nr].any():
-                # One by one: a put that leaves a slot to the cache frees it only in the second call.
+                # Slots are freed one by one, because a put that leaves a slot to the cache needs a second
+                # call that frees the slot.
                 for slot in range(off, off + nr):
                     self._free_slot(state, kind, slot, line["cpu"])
             else:
@@ -366,7 +365,7 @@ class _Replay:
     # State that the recording implies.
 
     def _cached_folio(self, state: _Device, kind: int, slot: int) -> Folio:
-        """Returns the folio of a slot, read into the swap cache now if no line has shown it there before."""
+        """Returns the folio of a slot; adds it to the swap cache if no earlier line has shown it there."""
         folio = state.folios.get(slot)
         if folio is None:
             folio = self.swap.folio(0)
@@ -377,7 +376,7 @@ class _Replay:
         return folio
 
     def _take_back(self, runs: list[Run]) -> None:
-        """Checks that the allocator took slots back by itself that only the swap cache held."""
+        """Checks that the allocator took back by itself the slots that only the swap cache held."""
         for kind, off, nr in runs:
             state = self.devices[kind]
             for slot in range(off, off + nr):
@@ -392,7 +391,7 @@ class _Replay:
                     )
 
     def _work_lines(self, index: int) -> Iterator[Line]:
-        """Yields the lines of the reclaim_work that ran before anything else happened to a slot."""
+        """Yields the lines of the reclaim_work that ran before any other change of a slot."""
         for line in itertools.islice(self.lines, index, None):
             if line.get("why") == "work":
                 yield line
@@ -403,7 +402,7 @@ class _Replay:
 
     def _compare_counters(self, line: Line) -> None:
         if self.reclaimed:
-            return  # the line tells a moment inside the allocation that is still to come
+            return  # the line describes a moment inside the next allocation
         inuse = {kind: state.device.inuse_pages for kind, state in sorted(self.devices.items())}
         expected = {int(kind): count for kind, count in sorted(line["inuse"].items())}
         _expect("slots in use by type", expected, inuse)
@@ -411,14 +410,14 @@ class _Replay:
         _expect("cached slots", nr_cached, self.swap.nr_swapcache_pages)
 
     def _compare_slots(self, run: Run) -> None:
-        """Compares the table entries of a run with what they must be: kind and count."""
+        """Compares the table entries of a run with their expected kind and count."""
         kind, off, nr = run
         state = self.devices[kind]
         words = np.frombuffer(self.swap.lookup_many(_values(run, 1).data), dtype="u8")
         counts = state.counts[off : off + nr]
         is_cached = state.is_cached[off : off + nr]
         low_bits = np.where(is_cached, 2, np.where(counts > 0, 1, 0))
-        # A shadow is told by its lowest bit alone; the next one belongs to its value.
+        # The lowest bit alone marks a shadow, because the next bit belongs to the shadow's value.
         got_bits = np.where(words & 1, 1, words & 3)
         is_same = (got_bits == low_bits) & (words >> COUNT_SHIFT == np.minimum(counts, COUNT_OVERFLOW))
         is_same &= (words == 0) == (low_bits == 0)
@@ -476,7 +475,7 @@ def _uncache(state: _Device, kind: int, slot: int) -> Folio:
 
 
 def _totals(path: str | os.PathLike[str], lines: list[Line]) -> dict[str, int]:
-    """Counts what a case records, whether a replay gets there or not."""
+    """Counts all allocations, frees and slots of a case, beyond its first divergence too."""
     totals = dict.fromkeys(("allocations", "frees", "slots"), 0)
     for number, line in enumerate(lines, 1):
         try:
@@ -507,9 +506,9 @@ def _nr_agreed(expected: NDArray[np.uint64], got: NDArray[np.uint64]) -> int:
     return nr if is_same.all() else int(np.argmin(is_same))
 
 
-def _expect(what: str, expected: object, got: object) -> None:
+def _expect(name: str, expected: object, got: object) -> None:
     if expected != got:
-        raise _Diverged(f"{what} {expected}", f"{got}")
+        raise _Diverged(f"{name} {expected}", f"{got}")
 
 
 def _swp(kind: int, offset: int) -> str:

@@ -11,14 +11,14 @@ OWNER_STORES = ("shadow", "array", "cluster_table", "trampoline")
 
 
 def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
-    """Turns a device on that keeps no data, fills some clusters, and counts.
+    """Turns on a device that keeps no data, fills some clusters, and counts the bytes of owners.
 
     Args:
         owner_store: One of `OWNER_STORES`.
-        size: Of the device, in bytes or as text.
+        size: Size of the device, in bytes or as text.
 
     Returns:
-        What is counted.
+        The bytes of owners.
 
     Raises:
         InvalidArgumentError: EINVAL, an unknown store or a bad size.
@@ -27,7 +27,8 @@ def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
     device = swap.swapon(Null(size))
     empty = device.memory()
     group = swap.memcg.create("group")
-    # Folios, so that the slots have an owner; those of another cluster than the header's.
+    # Folios of a group, because only their slots have an owner. A folio of order 9 fills a whole cluster, so
+    # no folio gets slots of the header's cluster.
     folios = [swap.folio(9, memcg=group) for _ in range(NR_CLUSTERS)]
     for folio in folios:
         swap.swap_out(folio)

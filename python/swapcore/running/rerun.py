@@ -36,20 +36,22 @@ _DEVICES = {kind.__name__: kind for kind in (Null, Ram, Zram, File, Ghost)}
 def rerun(
     saved: str | os.PathLike[str] | dict[str, Any],
 ) -> Comparison | FolioReplay | AccessReplay | LimitSweep:
-    """Runs a saved result again; its counters and its placement are equal, its times are new.
+    """Runs a saved result again: counters and placement are equal to the saved run's, times are new.
+
+    A run on a `Faulty` storage cannot be run again, because the saved representation of the storage does not
+    hold its plan of faults.
 
     Args:
         saved: The path of a JSON file, or the parsed JSON, of any result of `compare`, `replay`,
-            `replay_accesses` or
-            `replay_over_limits`.
+            `replay_accesses` or `replay_over_limits`.
 
     Returns:
         A new result of the same class.
 
     Raises:
-        InvalidArgumentError: EINVAL; no such result, a workload that was an object, a storage in a
-            file that is gone, or
-            hooks that cannot be made without arguments.
+        InvalidArgumentError: EINVAL; no such result, a workload that was an object, a `Faulty` storage
+            ("cannot be made again"), a storage in a file that is gone, or hooks that cannot be made without
+            arguments.
         OSError: The file cannot be read.
     """
     data = saved if isinstance(saved, dict) else json.loads(Path(saved).read_text(encoding="utf-8"))

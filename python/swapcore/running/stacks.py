@@ -30,24 +30,26 @@ STORAGES = {
 
 
 ZSWAP_COUNTERS = ("zswpin", "zswpout", "zswpwb")
-"""Counters that are told with zswap, even when they are 0: pages in, out, and written back to a device."""
+"""Counters listed with zswap, even if they are 0: pages in, out, and written back to a device."""
 
 GHOST_COUNTERS = ("swpout_refused",)
-"""The same with a ghost: pages that stayed in memory each time that nobody took them."""
+"""Counters listed with a ghost, even if they are 0: pages that stayed in memory because no place took them.
+
+A page counts once for each refusal."""
 
 
 def stack(storage: Storage | None, ghost: Ghost | None) -> list[Storage]:
     """Returns the devices of a replay in the order they are turned on.
 
     Args:
-        storage: Where pages go; None is nowhere.
-        ghost: What is in front of it.
+        storage: The storage of the pages, or None.
+        ghost: The ghost in front of the storage, or None.
 
     Returns:
-        One or two.
+        One or two devices.
 
     Raises:
-        InvalidArgumentError: EINVAL; a ghost that knows nothing of devices behind it, and one behind it.
+        InvalidArgumentError: EINVAL; a ghost without a virtual table has a storage behind it.
     """
     if storage is not None and ghost is not None and not ghost.virtual_table:
         raise invalid(f"{ghost!r} has no virtual table: its pages cannot go to {storage!r}")
@@ -55,11 +57,11 @@ def stack(storage: Storage | None, ghost: Ghost | None) -> list[Storage]:
 
 
 def front_counters(ghost: Ghost | None, zswap: Zswap | str | None) -> tuple[str, ...]:
-    """Returns the counters that are told for what stands in front of a storage.
+    """Returns the counters that a result lists for the ghost and the zswap in front of a storage.
 
     Args:
         ghost: A ghost, or None.
-        zswap: What zswap is made with, or None.
+        zswap: The options of zswap, or None.
 
     Returns:
         Kernel names, and ``swpout_refused``.
@@ -80,9 +82,9 @@ def make_storage(
     Args:
         kind: A name in `STORAGES`.
         size_pages: Slots, header included; a file that exists has its own size.
-        algorithm: Of ``zram``; None is its default.
-        path: Of ``file``: a swap file or device that exists, or a new swap file, which stays. None is a file
-            in the temporary directory that goes at the end.
+        algorithm: Algorithm of ``zram``; None is the default of ``zram``.
+        path: Path of ``file``: a swap file or device that exists, or a new swap file, which stays. None is a
+            file in the temporary directory that is deleted at the end.
 
     Yields:
         The storage.
@@ -113,10 +115,10 @@ def zswap_ratio(stats: dict[str, int]) -> float | None:
     """Returns how many bytes of pages a byte of zswap's pools holds.
 
     Args:
-        stats: What `Swap.zswap` counts.
+        stats: The figures of `Swap.zswap`.
 
     Returns:
-        The ratio; None while it holds nothing.
+        The ratio; None while zswap holds no page.
     """
     if not stats.get("stored_pages"):
         return None

@@ -1,8 +1,9 @@
 """Hammers one subsystem from Python threads, drains it, and proves that nothing was lost.
 
-The counterpart of `swapcore._core.stress` through the public API, one call at a time: it finds what goes
-wrong between interpreter threads, not how fast they are. Every slot has an ownership mark outside the
-allocator, so a slot that is handed out twice, or freed by nobody, is noticed whatever the allocator believes.
+The module is the counterpart of `swapcore._core.stress` through the public API, one call at a time. It finds
+errors between interpreter threads and measures no speed. Every slot has an ownership mark outside the
+allocator. The marks show a slot that is handed out twice, or freed without an owner, even if the allocator's
+own state hides the error.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from swapcore._core import Folio, SwapDevice
 
     Run = tuple[int, int]
-    """Entry value and pages."""
+    """A run of slots: the value of its first entry, and its length in pages."""
 
 __all__ = ["stress"]
 
@@ -35,7 +36,7 @@ TYPE_SHIFT = 58
 OFFSET_MASK = (1 << TYPE_SHIFT) - 1
 
 SWITCH_SECONDS = 20e-6
-"""Interpreter switch interval while it runs: a thread loses its turn after a few calls."""
+"""Interpreter switch interval during the stress: a thread loses its turn after a few calls."""
 
 BATCH_MAX = 64
 BURST_LOOPS = 1024
@@ -62,11 +63,11 @@ def stress(
 
     Args:
         threads: Python threads.
-        seconds: How long they run.
-        seed: Of every thread's choices; the interleaving is the machine's.
+        seconds: Duration of the run.
+        seed: Seed of every thread's choices; the machine decides the interleaving.
         pages: Slots of all devices together, headers included.
-        devices: Devices, the first two of equal priority.
-        nr_cpus: CPUs of the subsystem; None takes one a thread.
+        devices: Number of devices; the first two have equal priority.
+        nr_cpus: CPUs of the subsystem; None takes one for each thread.
         profile: See `Swap`.
 
     Returns:
@@ -77,15 +78,7 @@ def stress(
         InvalidArgumentError: EINVAL; a number that is too small.
         InvariantError: A slot was handed out twice or lost, or an invariant is broken.
     """
-    if not 0 <= seconds < float("inf"):
-        raise InvalidArgumentError(errno.EINVAL, f"seconds {seconds} is neither 0 nor more")
-    for name, value in (
-        ("threads", threads),
-        ("devices", devices),
-        ("pages per device", pages // max(devices, 1) // 2),
-    ):
-        if value < 1:
-            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is under the least, 1")
+    _require_numbers(threads, seconds, pages, devices)
     swap = Swap(nr_cpus=threads if nr_cpus is None else nr_cpus, profile=profile)
     marks = {}
     turned_on = []
@@ -113,8 +106,20 @@ def stress(
 _COUNTS = ("ops", "allocated_runs", "freed_slots", "failures", "dups", "cached_folios")
 
 
+def _require_numbers(threads: int, seconds: float, pages: int, devices: int) -> None:
+    if not 0 <= seconds < float("inf"):
+        raise InvalidArgumentError(errno.EINVAL, f"seconds {seconds} is neither 0 nor more")
+    for name, value in (
+        ("threads", threads),
+        ("devices", devices),
+        ("pages per device", pages // max(devices, 1) // 2),
+    ):
+        if value < 1:
+            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is under the least, 1")
+
+
 class _Hammer:
-    """Holds what the threads share."""
+    """Holds the state that the threads share."""
 
     def __init__(self, swap: Swap, marks: dict[int, bytearray], nr_threads: int, seed: int) -> None:
         self.swap = swap
@@ -179,7 +184,8 @@ class _Worker:
                     step()
                     self.counts["ops"] += 1
                 self._receive()
-                # The first one early and one after the other, so that a short run has them too.
+                # The first burst of a thread comes early, so that a short run has bursts too. The threads
+                # take turns.
                 if loop % BURST_LOOPS == self.number % BURST_LOOPS:
                     self._burst()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that started this one
@@ -187,14 +193,14 @@ class _Worker:
             self.hammer.is_stopped.set()
 
     def drain(self) -> None:
-        """Frees all that is held or on its way here. For one thread, after all have stopped."""
+        """Frees all runs that this worker holds or has in its inbox; only after all threads have stopped."""
         self._receive()
         while self.held:
             self._release(*self.held.pop())
         while self.cached:
             self._uncache()
 
-    # Steps: each is one operation on the allocator, or a few.
+    # Steps: each is one or a few operations on the allocator.
 
     def _alloc(self) -> None:
         order = self._order()
@@ -241,7 +247,7 @@ class _Worker:
             self.counts["freed_slots"] += len(singles)
 
     def _dup(self) -> None:
-        """Takes up to 40 references, past what an entry counts inline, and gives them back."""
+        """Takes up to 40 references, more than an entry counts inline, and gives them back."""
         if not self.held:
             return
         value, nr = self.rng.choice(self.held)
@@ -256,7 +262,7 @@ class _Worker:
         self.counts["dups"] += times
 
     def _cache(self) -> None:
-        """Leaves a slot to the swap cache alone: from now on the allocator may take it back."""
+        """Leaves a slot to the swap cache alone; the allocator may take the slot back from now on."""
         if not self.held:
             return
         value, nr = self._take()
@@ -275,7 +281,7 @@ class _Worker:
 
     def _uncache(self) -> None:
         folio = self.cached.pop(self.rng.randrange(len(self.cached)))
-        # The allocator may have been there first, or come there first now.
+        # The allocator may have taken the slot back already, or take it back during the call.
         if folio.entry is not None:
             with suppress(InvalidArgumentError):
                 self.swap.folio_free_swap(folio, cpu=self.cpu)
@@ -285,7 +291,7 @@ class _Worker:
             self.rng.choice(self.hammer.workers).inbox.put(self._take())
 
     def _receive(self) -> None:
-        """Frees on this CPU what other threads allocated on theirs."""
+        """Frees on this CPU the runs that other threads allocated on their CPUs."""
         try:
             while True:
                 value, nr = self.inbox.get_nowait()
@@ -294,7 +300,7 @@ class _Worker:
             pass
 
     def _burst(self) -> None:
-        """Allocates until nothing is left, then gives most of it back."""
+        """Allocates until there is no room, then frees most of the runs."""
         order = self.rng.choice((0, 2, 4, 9))
         while len(batch := self.swap.alloc_batch(4096, order, cpu=self.cpu)):
             for entry in batch:
@@ -315,7 +321,7 @@ class _Worker:
 
     def _own(self, value: int, nr: int) -> None:
         marks, offset = self._marks(value)
-        # Two owners that come here at once may both pass; then the second one to free finds its mark gone.
+        # Two owners may both pass this check at the same time. Then the second free finds no mark.
         if marks.count(0, offset, offset + nr) != nr:
             raise InvariantError(
                 f"{_name(value)} of {nr} slots was handed out while another thread owns a part of it"
@@ -333,7 +339,7 @@ class _Worker:
         marks[offset : offset + nr] = bytes(nr)
 
     def _release(self, value: int, nr: int) -> None:
-        # The mark goes first: the next owner may get the slot before this call returns.
+        # The mark goes first, because the next owner may get the slot before this call returns.
         self._disown(value, nr)
         self.swap.free(value, nr, cpu=self.cpu)
         self.counts["freed_slots"] += nr

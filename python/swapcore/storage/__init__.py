@@ -56,7 +56,7 @@ class _WithStorage:
 
 
 class Ram(_WithStorage):
-    """Uncompressed memory: a write of a slot allocates a page of memory, and a free of the slot releases it."""
+    """Uncompressed memory: a write of a slot allocates a page, and a free of the slot releases it."""
 
     __slots__ = ()
 
