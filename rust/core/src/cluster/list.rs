@@ -186,10 +186,16 @@ impl Lists {
                 }
             }
         }
-        let mut linked = self.heads[list.index()].list.iter(&*all.array).map(RecordId);
-        let (record, ci) = linked.find_map(|record| Some((record, all.try_lock(record)?)))?;
-        self.unlink(all, list, record);
-        Some(ci)
+        let mut at = self.heads[list.index()].list.first();
+        while at != NIL {
+            let record = RecordId(at);
+            if let Some(ci) = all.try_lock(record) {
+                self.unlink(all, list, record);
+                return Some(ci);
+            }
+            at = (&*all.array).links(at).1;
+        }
+        None
     }
 
     pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<RecordId> {
