@@ -92,7 +92,7 @@ class _HasStorage(Protocol):
 
 @final
 class Storage:
-    """A place for page contents, that `Swap.swapon` turns into a device, once at a time. Made by its static methods.
+    """A place for page contents, made by static methods. `Swap.swapon` turns it into a device, once at a time.
     Kernel: the block device or file behind a `swap_info_struct`."""
 
     @staticmethod
@@ -234,11 +234,12 @@ class SwapBatch:
 class Folio:
     """Pages with data, in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
 
-    Made by `Swap.folio` and `Swap.swap_in`. A handle has one reference to the folio and, when ``mapped``, maps it as one
-    page table would; dropping the handle unmaps it and frees pages that have no other reference. Two handles are equal when they are of
-    one folio. ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable; they mark it
-    dirty and, while they live, keep it in memory: swap-out raises `SwapBusyError`. Once it is swapped out, split or
-    migrated through this handle, all but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError`."""
+    Made by `Swap.folio` and `Swap.swap_in`. A handle has one reference to the folio. A ``mapped`` handle maps the folio as one
+    page table does. Dropping the handle unmaps the folio and frees pages that have no other reference. Two handles of one folio
+    are equal. ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are writable views of the folio's bytes without a copy.
+    A view marks the folio dirty and, while it lives, keeps the folio in memory: swap-out raises `SwapBusyError`. Once the folio
+    is swapped out, split or migrated through this handle, all members but ``order``, ``nr_pages``, ``entry`` and
+    ``is_resident`` raise `EntryGoneError`."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __len__(self) -> int:
@@ -495,8 +496,8 @@ class Swap:
         ENOENT a slot is not in use, and nothing changed. Kernel: `swap_put_entries_direct`."""
     def free_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Frees every run of a batch, or of any C-contiguous uint64 buffer of entries (``order`` is for buffers). Errors:
-        EINVAL an entry lies beyond its device, ENOENT it names no device: nothing changed. ENOENT a slot is not in use: the
-        runs before it are free, the message says how many."""
+        EINVAL an entry lies beyond its device, or ENOENT an entry names no device, and nothing changed; ENOENT a slot is not in
+        use, the runs before it are free, and the message gives their number."""
     def put(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Does the same as `free`, under the kernel's name."""
     def dup(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
@@ -519,7 +520,7 @@ class Swap:
         """Gives the virtual slots of a cached folio a run of slots of another device, dirties the folio, and returns the run.
         Errors: `SwapFullError` no run; `MemoryError` the swap charge was refused; EBUSY; EINVAL not cached. Kernel: the same."""
     def move_backing(self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None) -> str:
-        """Moves the page behind a virtual slot, with those of its folio, to another device. Returns ``done``, ``freed`` (the
+        """Moves the page behind a virtual slot, with the other pages of its folio, to another device. Returns ``done``, ``freed`` (the
         slot has no reference any more), ``skipped`` (busy, or not on a device) or ``no_room``. Errors: `SwapIOError`, and the
         page is where it was; `MemoryError`; ENOENT no such device, or ``device`` is off; EINVAL an entry beyond its device, or
         ``device`` is a ghost, because a ghost has no place for pages. Kernel: none."""
@@ -553,9 +554,10 @@ class Swap:
         """Swaps a folio out: allocates slots, unmaps, checks for zeros, writes, and frees the memory. Returns the entry, on which
         the caller has one reference for each slot (give it back with `swap_in` or `free`).
 
-        A folio that nothing maps counts as mapped once, by its handle. Errors, and the folio is resident with nothing
-        lost: `SwapFullError` (ENOSPC) no run of its order (`folio_split` helps); `SwapBusyError` (EBUSY) another handle,
-        mapping or view holds it, or it is locked; `SwapIOError` the write failed; `EntryGoneError` it is swapped out.
+        A folio without a mapping counts as mapped once, by its handle. After an error the folio is resident and no data is
+        lost. Errors: `SwapFullError` (ENOSPC) no run of the folio's order (`folio_split` helps); `SwapBusyError` (EBUSY) another
+        handle, mapping or view holds the folio, or the folio is locked; `SwapIOError` the write failed; `EntryGoneError` the
+        folio is swapped out.
         Detaches from the interpreter. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
         self,
@@ -591,10 +593,10 @@ class Swap:
         words). At a failure, or when a signal handler raises, the call raises that error, whose ``folios`` attribute holds the
         folios that are swapped in."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
-        """Splits a folio into folios of a smaller order, mapped and cached as it was; the handle is empty then. Errors:
+        """Splits a folio into folios of a smaller order with the folio's mapping and caching, and empties the handle. Errors:
         EINVAL order not smaller; EBUSY another handle or view holds it. Kernel: `split_folio_to_order`."""
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
-        """Moves a folio's content to other memory; the handle is empty then. Errors: `MemoryError`; EBUSY.
+        """Moves a folio's content to other memory and empties the handle. Errors: `MemoryError`; EBUSY.
         Kernel: `migrate_folio`."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
         """Drops folios that only the swap cache holds, until ``nr_pages`` pages are free or all (None) were visited; returns the
@@ -607,14 +609,15 @@ class Swap:
         """Returns the zero mark of a slot and the number of slots from it on, at most ``nr_max`` in its cluster, with that mark.
         Kernel: `swap_zeromap_batch`."""
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
-        """Gives a folio its slots, charges them and dirties it: entries hold the folio, count 0. Errors: ENOSPC no room; EEXIST
-        already cached; `MemoryError` the charge was refused."""
+        """Gives a folio slots, charges the slots and dirties the folio: entries hold the folio with count 0. Errors: ENOSPC no
+        room; EEXIST already cached; `MemoryError` the charge was refused."""
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Adds one reference to all slots of a cached folio, or to that of one page. Errors: EINVAL not cached here."""
+        """Adds one reference to all slots of a cached folio, or to the slot of one page. Errors: EINVAL not cached here."""
     def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Takes one reference from all slots of a cached folio, or from one; never frees. Errors: ENOENT a count is 0."""
+        """Takes one reference from all slots of a cached folio, or from the slot of one page, and frees no slot. Errors: ENOENT a
+        count is 0."""
     def swap_cache_add_folio(self, folio: Folio, entry: SwpEntry | int) -> None:
-        """Puts an uncached folio over swapped-out slots (swap-in). Errors: EEXIST the slot is cached; ENOENT it is
+        """Puts an uncached folio over swapped-out slots (swap-in). Errors: EEXIST the slot is cached; ENOENT the slot is
         free; EBUSY another slot of the range is unsuitable; EINVAL misaligned or folio already cached."""
     def swap_cache_del_folio(self, folio: Folio, *, cpu: int | None = None) -> None:
         """Takes a folio out of the cache; slots without references are freed. Errors: EINVAL not cached; EBUSY locked,
@@ -630,14 +633,14 @@ class Swap:
     def free_hibernation(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Gives a hibernation slot back. Errors: ENOENT the slot is no hibernation slot."""
     def mm(self, memcg: MemCgroup | None = None) -> Mm:
-        """Makes an empty address space of a task in ``memcg`` (None: root), which cannot be removed meanwhile. Errors: ENODEV
+        """Makes an empty address space of a task in ``memcg`` (None: root). The group cannot be removed meanwhile. Errors: ENODEV
         removed. Kernel: `mm_alloc`."""
     @property
     def memcg(self) -> MemCgroup:
         """The root of the memory cgroups. Errors: EINVAL memcg is disabled."""
     @property
     def swappiness(self) -> int:
-        """How readily anonymous pages are reclaimed, 0..=200; settable; on v1 root's. Kernel: ``vm.swappiness``."""
+        """Weight of anonymous pages in reclaim, 0..=200; settable; on v1 the root group's. Kernel: ``vm.swappiness``."""
     @swappiness.setter
     def swappiness(self, swappiness: int) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
@@ -645,8 +648,8 @@ class Swap:
         removes it. The call that led to a hook finishes and then raises the hook's exception (`swap_in` with the folio in the
         exception's ``folios``). Hooks that refer to the subsystem keep it alive until they are removed."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
-        """Returns the private id of the group that is charged for a slot, 0 for none; of a slot that a folio caches only where the
-        owner store keeps it beside the entry."""
+        """Returns the private id of the group that is charged for a slot, 0 for none. A slot that a folio caches has an id only if
+        the owner store keeps the id beside the entry."""
     def swap_ages(self, group: MemCgroup) -> bytes:
         """Returns, for each slot of a group that is swapped out, the pages evicted or activated since its eviction (uint64,
         native order, for ``np.frombuffer``)."""
@@ -708,17 +711,17 @@ class ZswapHandle:
         decompress: float = 0.0,
         seed: int = 0,
     ) -> None:
-        """Replaces the failures to inject, each with a probability; no arguments: no more of them. Equal seeds and
-        equal calls fail alike. Errors: EINVAL."""
+        """Replaces the failures to inject, each with a probability; a call without arguments injects none. Equal seeds and
+        equal calls give equal failures. Errors: EINVAL."""
     def writeback(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
-        """Writes the page of one slot to a device and drops it here. Errors: EEXIST it is cached; ENOENT it is not here;
-        `MemoryError` no memory, or no slot behind it; EINVAL a ghost without a table; `SwapIOError`. Kernel:
-        `zswap_writeback_entry`."""
+        """Writes the page of one slot to a device and drops the page from zswap. Errors: EEXIST the slot is cached; ENOENT the
+        page is not in zswap; `MemoryError` no memory, or no slot of a device behind the ghost; EINVAL a ghost without a table;
+        `SwapIOError`. Kernel: `zswap_writeback_entry`."""
     def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
-        """Writes up to 32 of a group's coldest pages (None: root's) to devices; returns how many. Errors: EAGAIN none could
-        be; ENOENT none may be, or there are none. Kernel: `shrink_memcg`."""
+        """Writes up to 32 of a group's coldest pages (None: root's) to devices; returns the number of pages written. Errors:
+        EAGAIN no page could be written; ENOENT the group has no page, or none that may be written. Kernel: `shrink_memcg`."""
     def shrink_worker(self, *, cpu: int | None = None) -> int:
-        """Writes pages of all groups in turn to devices until the pools are down to the threshold; returns how many.
+        """Writes pages of all groups in turn to devices until the pools are down to the threshold; returns the number of pages.
         Kernel: `shrink_worker`."""
 
 def parse_swap_header(page: Buffer) -> SwapHeader:
@@ -729,4 +732,4 @@ def parse_swap_header(page: Buffer) -> SwapHeader:
 def build_swap_header(
     last_page: int, bad_pages: Sequence[int] = ..., uuid: bytes = ..., label: str = ...
 ) -> bytes:
-    """Builds the 4096-byte SWAPSPACE2 header page that `mkswap` would write."""
+    """Builds the 4096-byte SWAPSPACE2 header page that `mkswap` writes."""

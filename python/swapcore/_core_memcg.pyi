@@ -9,11 +9,12 @@ __all__ = ["MemCgroup"]
 
 @final
 class MemCgroup:
-    """One memory cgroup, made by `create` from `Swap.memcg`; it keeps its group alive, not online. Kernel: `struct mem_cgroup`.
+    """One memory cgroup, made by `create` from `Swap.memcg`. The object keeps its group alive, but not online. Kernel:
+    `struct mem_cgroup`.
 
-    Each file is an attribute, dots as underscores: ``group.memory_max = "1G"``; a number reads as an int, ``key value`` lines
-    as a dict, anything else (``"max"``) as a str. A write to a file that is read only, and a read of one that is write only, is
-    EINVAL; a file of the other hierarchy is an AttributeError. Writing raises the kernel's errno."""
+    Each file is an attribute with underscores for dots: ``group.memory_max = "1G"``. A number reads as an int, ``key value``
+    lines as a dict, any other text (``"max"``) as a str. A write to a read-only file, and a read of a write-only file, is
+    EINVAL. A file of the other hierarchy is an AttributeError. A write raises the kernel's errno."""
 
     name: Final[str]
     """The group's name; "" for root."""
@@ -31,7 +32,8 @@ class MemCgroup:
     memory_min: int | str
     """``memory.min``: Memory that reclaim never takes, in bytes, or ``"max"``; writable, with unit or in bytes."""
     memory_low: int | str
-    """``memory.low``: Memory that reclaim spares as long as it can, in bytes, or ``"max"``; writable, with unit or in bytes."""
+    """``memory.low``: Memory that reclaim spares if it finds other memory, in bytes, or ``"max"``; writable, with unit or in
+    bytes."""
     memory_high: int | str
     """``memory.high``: The limit above which charges reclaim, in bytes, or ``"max"``; writable, with unit or in bytes."""
     memory_max: int | str
@@ -86,12 +88,12 @@ class MemCgroup:
     memory_memsw_failcnt: int
     """``memory.memsw.failcnt``: Charges that the limit on memory and swap refused. A write of any text resets it to 0."""
     memory_swappiness: int
-    """``memory.swappiness``: How readily anonymous pages are reclaimed, 0..=200; writable."""
+    """``memory.swappiness``: Weight of anonymous pages in reclaim, 0..=200; writable."""
     memory_force_empty: int | str
     """``memory.force_empty``: Reclaims as much as possible. Write only."""
     memory_oom_control: dict[str, int] | int
-    """``memory.oom_control``: Reads as ``oom_kill_disable`` (0 or 1), ``under_oom`` (0) and ``oom_kill`` (events); writable,
-    0 or 1 for the first."""
+    """``memory.oom_control``: Reads as ``oom_kill_disable`` (0 or 1), ``under_oom`` (0) and ``oom_kill`` (events); a write of 0
+    or 1 sets ``oom_kill_disable``."""
     @property
     def children(self) -> list[MemCgroup]:
         """The online groups directly below, in the order of their creation."""

@@ -131,7 +131,7 @@ class Strategy:
     @staticmethod
     def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
         """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`. Errors: EINVAL bad
-        size or ``max_order``. An exception of a method is raised by the call, or the replay, that led to it."""
+        size or ``max_order``. The call or the replay that led to a method raises the method's exception."""
     @property
     def name(self) -> str:
         """The name shown in tables."""
@@ -143,7 +143,7 @@ class Strategy:
     def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
         """Frees ``nr`` slots from ``slot`` on (a part of a run is allowed)."""
     def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch:
-        """Hands out up to n runs in one call; stops at the first failure."""
+        """Hands out up to ``n`` runs in one call; stops at the first failure."""
     def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None:
         """Frees every run of a batch."""
     def memory(self) -> StrategyMemory:
@@ -162,4 +162,4 @@ def stress(
     """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
     device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
     ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``, ``inuse_pages_end`` (0)
-    and ``double_handouts`` (0). Errors: `InvariantError` something was lost."""
+    and ``double_handouts`` (0). Errors: `InvariantError` a slot was lost or handed out twice."""
