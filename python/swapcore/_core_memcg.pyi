@@ -1,135 +1,352 @@
-"""Typed face of the Rust core: memory cgroups. At run time all of it is in `_core`."""
+"""Memory cgroups of the Rust core. At run time all of it is in `_core`.
+
+The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Literal, TypedDict, final, type_check_only
 
-from ._core_dicts import GroupCounters, MemoryEvents, SwapEvents
+@type_check_only
+class MemoryEvents(TypedDict):
+    """The counts of ``memory.events``."""
 
-__all__ = ["MemCgroup"]
+    low: int
+    """Times that reclaim took pages of a group below its ``memory.low``."""
+    high: int
+    """Times that ``memory.high`` was exceeded."""
+    max: int
+    """Times that usage would have exceeded ``memory.max``."""
+    oom: int
+    """Charges that failed after reclaim."""
+    oom_kill: int
+    """Always 0, because no task is killed here."""
+    oom_group_kill: int
+    """Always 0, because no task is killed here."""
+    sock_throttled: int
+    """Always 0, because there are no sockets here."""
+
+@type_check_only
+class SwapEvents(TypedDict):
+    """The counts of ``memory.swap.events``."""
+
+    high: int
+    """Times that ``memory.swap.high`` was exceeded."""
+    max: int
+    """Times that usage would have exceeded ``memory.swap.max``."""
+    fail: int
+    """Folios that got no slots, because of the limit or for lack of room."""
+
+@type_check_only
+class OomControl(TypedDict):
+    """The values of v1's ``memory.oom_control``."""
+
+    oom_kill_disable: int
+    """1 when the OOM killer is disabled, else 0."""
+    under_oom: int
+    """Always 0, because a charge that finds no memory fails."""
+    oom_kill: int
+    """Always 0, because no task is killed here."""
 
 @final
 class MemCgroup:
-    """One memory cgroup, made by `create` from `Swap.memcg`. The object keeps its group alive, but not online. Kernel:
-    `struct mem_cgroup`.
+    """One memory cgroup, made by `create` from `Swap.memcg`. Kernel: `struct mem_cgroup`.
 
-    Each file is an attribute with underscores for dots: ``group.memory_max = "1G"``. A number reads as an int, ``key value``
-    lines as a dict, any other text (``"max"``) as a str. A write to a read-only file, and a read of a write-only file, is
-    EINVAL. A file of the other hierarchy is an AttributeError. A write raises the kernel's errno."""
+    The object keeps its group alive, not online. Two objects are equal when they are of one group of one
+    subsystem.
 
-    name: Final[str]
-    """The group's name; "" for root."""
-    path: Final[str]
-    """The names from root down."""
-    parent: Final[MemCgroup | None]
-    """The group above; None for root."""
-    files: Final[list[str]]
-    """Names of the files the group has."""
-    # Files of v2.
-    memory_current: int
-    """``memory.current``: Memory in use, in bytes, with that of groups below. Read only."""
-    memory_peak: int
-    """``memory.peak``: Most memory in use at one time, in bytes. A write of any text resets it to the memory in use."""
-    memory_min: int | str
-    """``memory.min``: Memory that reclaim never takes, in bytes, or ``"max"``; writable, with unit or in bytes."""
-    memory_low: int | str
-    """``memory.low``: Memory that reclaim spares if it finds other memory, in bytes, or ``"max"``; writable, with unit or in
-    bytes."""
-    memory_high: int | str
-    """``memory.high``: The limit above which charges reclaim, in bytes, or ``"max"``; writable, with unit or in bytes."""
-    memory_max: int | str
-    """``memory.max``: The limit on memory, in bytes, or ``"max"``; writable, with unit or in bytes; a write reclaims the memory
-    over the limit."""
-    memory_events: MemoryEvents
-    """``memory.events``: Counts of events, with those of groups below. Read only."""
-    memory_events_local: MemoryEvents
-    """``memory.events.local``: Counts of events of the group itself. Read only."""
-    memory_stat: dict[str, int]
-    """``memory.stat``: Statistics by kernel name, with those of groups below: bytes, and events for names that begin with
-    ``pg``, ``workingset_``, ``swp`` or ``zswp``. Read only."""
-    memory_reclaim: int | str
-    """``memory.reclaim``: Reclaims the written number of bytes; ``swappiness=`` or ``source=zswap`` may follow the number.
-    EAGAIN means that less was reclaimed. Write only."""
-    memory_swap_current: int
-    """``memory.swap.current``: Swap in use, in bytes, with that of groups below. Read only."""
-    memory_swap_high: int | str
-    """``memory.swap.high``: The amount of swap above which the group is throttled, in bytes, or ``"max"``; writable, with
-    unit or in bytes."""
-    memory_swap_max: int | str
-    """``memory.swap.max``: The limit on swap, in bytes, or ``"max"``; writable, with unit or in bytes. Pages that are
-    swapped out stay."""
-    memory_swap_peak: int
-    """``memory.swap.peak``: Most swap in use at one time, in bytes. A write of any text resets it to the swap in use."""
-    memory_swap_events: SwapEvents
-    """``memory.swap.events``: Counts of events of swap, with those of groups below. Read only."""
-    memory_zswap_current: int
-    """``memory.zswap.current``: Compressed memory, in bytes, with that of groups below. Read only."""
-    memory_zswap_max: int | str
-    """``memory.zswap.max``: The limit on compressed memory, in bytes, or ``"max"``; writable, with unit or in bytes. Pages
-    in zswap stay."""
-    memory_zswap_writeback: int
-    """``memory.zswap.writeback``: With 1, zswap may write pages to a device, and refused pages go to a device. With 0, neither
-    happens. Writable."""
-    # Files of v1.
-    memory_usage_in_bytes: int
-    """``memory.usage_in_bytes``: Memory in use, in bytes, with that of groups below. Read only."""
-    memory_limit_in_bytes: int | str
-    """``memory.limit_in_bytes``: The limit on memory, in bytes; writable, with unit or in bytes, -1 for none."""
-    memory_max_usage_in_bytes: int
-    """``memory.max_usage_in_bytes``: Most memory in use at one time, in bytes. A write of any text resets it."""
-    memory_failcnt: int
-    """``memory.failcnt``: Charges that the limit on memory refused. A write of any text resets it to 0."""
-    memory_memsw_usage_in_bytes: int
-    """``memory.memsw.usage_in_bytes``: Memory and swap in use, in bytes, with those of groups below. Read only."""
-    memory_memsw_limit_in_bytes: int | str
-    """``memory.memsw.limit_in_bytes``: The limit on memory and swap together, in bytes; writable, with unit or in bytes, -1
-    for none."""
-    memory_memsw_max_usage_in_bytes: int
-    """``memory.memsw.max_usage_in_bytes``: Most memory and swap in use at one time, in bytes. A write of any text resets it."""
-    memory_memsw_failcnt: int
-    """``memory.memsw.failcnt``: Charges that the limit on memory and swap refused. A write of any text resets it to 0."""
-    memory_swappiness: int
-    """``memory.swappiness``: Weight of anonymous pages in reclaim, 0..=200; writable."""
-    memory_force_empty: int | str
-    """``memory.force_empty``: Reclaims as much as possible. Write only."""
-    memory_oom_control: dict[str, int] | int
-    """``memory.oom_control``: Reads as ``oom_kill_disable`` (0 or 1), ``under_oom`` (0) and ``oom_kill`` (events); a write of 0
-    or 1 sets ``oom_kill_disable``."""
+    Each file of a group is an attribute, with underscores for dots: ``group.memory_max = "1G"``. Amounts are
+    bytes; a set takes an int, or a text with a unit as the kernel reads it, rounded down to pages. A number
+    reads as an int, lines of keys and values as a dict, any other text (``"max"``) as a str. An attribute
+    whose file the group lacks raises AttributeError: a v1 group has no file of v2 and the other way round,
+    and on v2 root has ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback`` only. Two files can
+    only be written: ``memory_reclaim`` (v2) reclaims a number of bytes, ``memory_force_empty`` (v1) reclaims
+    all it can.
+
+    Errors of a set: EACCES, the file can only be read; EINVAL, the text is none for the file; ENODEV, the
+    group is removed; EAGAIN, ``memory_reclaim`` reclaimed too little. A file of a removed group can still be
+    read. Reclaim runs with no lock held, and its hooks may call anything."""
+
+    @property
+    def name(self) -> str:
+        """The name given to `create`; "" for root."""
+    @property
+    def path(self) -> str:
+        """The names from root down, with slashes between."""
+    @property
+    def parent(self) -> MemCgroup | None:
+        """The group above; None for root."""
+    @property
+    def files(self) -> list[str]:
+        """Names of the files of the group."""
     @property
     def children(self) -> list[MemCgroup]:
-        """The online groups directly below, in the order of their creation."""
+        """The groups right below that are online, in the order of their creation."""
     @property
     def is_online(self) -> bool:
-        """Whether the group has not been removed."""
+        """False once the group is removed."""
     def create(self, name: str, **files: str | int) -> MemCgroup:
-        """Makes a group below. Keywords are files to write, with underscores for dots, ``memory_`` in front or not, such as
-        ``memory_max="256M"`` or ``swap_max=0``. Errors: EEXIST; EINVAL;
-        ENOSPC all ids in use; EAGAIN too deep; ENODEV removed; the errors of the files. After an error there is no new group."""
-    def remove(self) -> None:
-        """Takes the group offline; the group's charges live on. Errors: EBUSY groups or tasks in it; ENODEV; EINVAL root."""
-    def read(self, file: str) -> str:
-        """Returns the text of a file, also of a removed group. Errors: ENOENT; EINVAL the file is write only."""
-    def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to a file; ``nonblock`` sets a limit without a reclaim of the pages over it. Errors: ENOENT; EINVAL; EACCES; ENODEV; EBUSY a v1 limit below usage; EAGAIN too little reclaimed."""
-    def counters(self) -> GroupCounters:
-        """Returns the exact counters in pages, references and local events, also of a removed group."""
-    def stat_local(self) -> dict[str, int]:
-        """Returns the keys of ``memory.stat`` with the group's own part."""
-    def set_policy(
-        self,
-        *,
-        allow_swap: bool = True,
-        dead_owner: str | None = None,
-        devices: Sequence[int] | None = None,
-        refault: str | None = None,
-    ) -> None:
-        """Sets the group's policy table, which decides without a call of a hook; a group made below it from now on copies it,
-        and groups that exist keep theirs.
+        """Makes a group below, and writes ``files``, such as ``memory_max="256M"`` or ``swap_max=0``.
 
-        ``allow_swap`` False keeps the group's pages in memory, ``dead_owner`` is a word of ``dead_swapin`` (None: that of the
-        subsystem), ``devices`` the swap types allowed, best first (None: all), ``refault`` ``activate`` or ``never`` (None: the
-        working-set rule). Errors: EINVAL an unknown word, an empty list, a device that is off, or a rule that the owner
-        store cannot keep; ENODEV removed. Kernel: none."""
-    def __getattr__(self, name: str, /) -> Any: ...  # noqa: ANN401
+        A keyword is a file with underscores for dots, with or without ``memory_`` in front. Errors, and then
+        there is no new group: EEXIST, the name is taken; EINVAL, the name is none for a directory; ENOSPC,
+        all private ids are in use; EAGAIN, too deep; ENODEV, this group is removed; TypeError, a keyword is
+        no file; those of a write. Kernel: `mkdir`."""
+    def remove(self) -> None:
+        """Takes the group offline; it lives on while memory, slots or objects refer to it.
+
+        Errors: EBUSY, tasks in the group or groups below; ENODEV, already removed; EINVAL, root. Detaches.
+        With the switch ``lru_reparent`` it sleeps for the lock of each folio of the group, so it hangs for as
+        long as a handle keeps the lock of one of them (``Folio.locked``). Kernel:
+        `mem_cgroup_css_offline`."""
+    def read(self, file: str) -> str:
+        """Returns the text of a file, also of a removed group.
+
+        Errors: ENOENT, the group has no such file; EINVAL, the file can only be written."""
+    def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
+        """Writes to a file; with ``nonblock`` a limit below usage is set without reclaim.
+
+        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; else those of a set
+        of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
+    def counters(self) -> dict[str, int]:
+        """Returns the exact counters of the group, also of a removed one. Kernel: none.
+
+        Keys:
+            memory_pages: pages of memory charged, those of groups below included.
+            swap_pages: v2: slots charged, those of groups below included.
+            memsw_pages: v1: pages of memory and slots charged, those of groups below included.
+            memcg_swap_pages: the group's own part of the statistic MEMCG_SWAP, in pages.
+            memory_watermark_pages: the most that ``memory_pages`` was.
+            swap_watermark_pages: v2: the most that ``swap_pages`` was.
+            memsw_watermark_pages: v1: the most that ``memsw_pages`` was.
+            memory_failcnt: charges that the memory limit refused.
+            swap_failcnt: charges that the limit of swap, on v1 of memory and swap, refused.
+            swapcached_pages: the group's own pages in the swap cache.
+            id: the private id, 1 for root; released ids are used again.
+            id_refs: pins of the private id: one while the group is online, and one for each slot that records
+                it.
+            css_refs: references that keep the group alive, that of this object included.
+            memory_underflow_pages: pages by which memory was uncharged too often; not 0 is a defect.
+            swap_underflow_pages: pages by which swap was uncharged too often; not 0 with ``rfc_literal``
+                only.
+            events_max: the group's own count of ``max`` in ``memory.events``.
+            events_oom: the group's own count of ``oom``.
+            events_oom_kill: the group's own count of ``oom_kill``.
+            events_high: the group's own count of ``high``.
+            swap_events_max: the group's own count of ``max`` in ``memory.swap.events``.
+            swap_events_fail: the group's own count of ``fail``.
+            swap_events_high: the group's own count of ``high``."""
+    def stat_local(self) -> dict[str, int]:
+        """Returns the keys of ``memory.stat`` with the part of the group alone, which v2 does not show.
+
+        A value may be below 0 with ``rfc_literal``. A group has the keys of its hierarchy; on v1 the file has
+        each key a second time, with ``total_`` in front, for the group and all groups below. Kernel: none.
+
+        Keys:
+            anon: bytes of anonymous pages charged.
+            file: always 0, because every page is anonymous here.
+            shmem: always 0, because every page is anonymous here.
+            zswap: bytes of compressed pages in zswap.
+            zswapped: bytes of pages in zswap before compression.
+            swapcached: bytes of pages in the swap cache.
+            anon_thp: bytes of anonymous pages in large folios.
+            inactive_anon: bytes of anonymous pages on the inactive list.
+            active_anon: bytes of anonymous pages on the active list.
+            inactive_file: always 0, because there are no file pages here.
+            active_file: always 0, because there are no file pages here.
+            unevictable: bytes of pages that must stay in memory.
+            workingset_refault_anon: anonymous pages that came back after eviction.
+            workingset_refault_file: always 0, because every page is anonymous here.
+            workingset_activate_anon: anonymous pages that came back so soon that they became active.
+            workingset_activate_file: always 0, because every page is anonymous here.
+            workingset_restore_anon: anonymous pages that came back and were in the working set before.
+            workingset_restore_file: always 0, because every page is anonymous here.
+            pgscan: pages that reclaim looked at.
+            pgsteal: pages that reclaim freed.
+            pgscan_kswapd: always 0, because every page is anonymous and all reclaim is direct.
+            pgscan_direct: the same as ``pgscan``, because all reclaim is direct.
+            pgscan_khugepaged: always 0, because every page is anonymous and all reclaim is direct.
+            pgscan_proactive: always 0, because every page is anonymous and all reclaim is direct.
+            pgsteal_kswapd: always 0, because every page is anonymous and all reclaim is direct.
+            pgsteal_direct: the same as ``pgsteal``, because all reclaim is direct.
+            pgsteal_khugepaged: always 0, because every page is anonymous and all reclaim is direct.
+            pgsteal_proactive: always 0, because every page is anonymous and all reclaim is direct.
+            pswpin: pages read from a device.
+            pswpout: pages written to a device.
+            pgfault: page faults.
+            pgmajfault: page faults that had to allocate or read.
+            pgrefill: active pages that reclaim looked at.
+            pgactivate: pages that became active.
+            pgdeactivate: pages that became inactive.
+            swpin_zero: pages filled with zeros instead of read.
+            swpout_zero: pages marked as zeros instead of written.
+            zswpin: pages that came from zswap.
+            zswpout: pages that went to zswap.
+            zswpwb: pages that went on from zswap to a device.
+            thp_swpout: large folios swapped out in one piece.
+            thp_swpout_fallback: large folios split before swap-out.
+            cache: v1: always 0, because every page is anonymous here.
+            rss: v1: bytes of anonymous pages charged.
+            rss_huge: v1: bytes of anonymous pages in large folios.
+            mapped_file: v1: always 0, because every page is anonymous here.
+            dirty: v1: always 0, because every page is anonymous here.
+            writeback: v1: always 0, because every page is anonymous here.
+            swap: v1: bytes of slots charged.
+            pgpgin: v1: pages charged.
+            pgpgout: v1: pages uncharged."""
+    def set_policy(
+        self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
+        refault: str | None = None
+    ) -> None:
+        """Replaces the policy of this group; groups made below it later begin with the same. Kernel: none.
+
+        Each call sets all four, so an argument that is left out is back at its default. ``allow_swap`` says
+        whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
+        ``dead_swapin``, None for the switch itself. ``devices`` are the swap types that its folios may use,
+        the best first, None for all by priority. ``refault`` is ``activate`` (each page that comes back is
+        active) or ``never`` (none is), None for the rule of the working set.
+
+        Errors: EINVAL, unknown word, a rule that the owner store cannot keep, no device, or a device that is
+        not on; ENODEV, the group is removed."""
+
+    # The files of v2.
+
+    @property
+    def memory_current(self) -> int:
+        """``memory.current``: bytes of memory charged, those of groups below included. Read-only; not of
+        root."""
+    @property
+    def memory_peak(self) -> int:
+        """``memory.peak``: the most that ``memory_current`` was, in bytes. Any write starts the record anew;
+        not of root."""
+    @memory_peak.setter
+    def memory_peak(self, value: str | int) -> None: ...
+    @property
+    def memory_min(self) -> int | Literal["max"]:
+        """``memory.min``: bytes that reclaim never takes. Settable; not of root."""
+    @memory_min.setter
+    def memory_min(self, value: str | int) -> None: ...
+    @property
+    def memory_low(self) -> int | Literal["max"]:
+        """``memory.low``: bytes that reclaim takes only when nothing else helps. Settable; not of root."""
+    @memory_low.setter
+    def memory_low(self, value: str | int) -> None: ...
+    @property
+    def memory_high(self) -> int | Literal["max"]:
+        """``memory.high``: bytes above which the group is reclaimed at once. Settable; not of root."""
+    @memory_high.setter
+    def memory_high(self, value: str | int) -> None: ...
+    @property
+    def memory_max(self) -> int | Literal["max"]:
+        """``memory.max``: the most bytes of memory. Settable: a value below usage reclaims first; not of
+        root."""
+    @memory_max.setter
+    def memory_max(self, value: str | int) -> None: ...
+    @property
+    def memory_events(self) -> MemoryEvents:
+        """``memory.events``: counts of the group and all groups below. Read-only; not of root."""
+    @property
+    def memory_events_local(self) -> MemoryEvents:
+        """``memory.events.local``: counts of the group alone. Read-only; not of root."""
+    @property
+    def memory_swap_current(self) -> int:
+        """``memory.swap.current``: bytes of slots charged, those of groups below included. Read-only; not of
+        root."""
+    @property
+    def memory_swap_peak(self) -> int:
+        """``memory.swap.peak``: the most that ``memory_swap_current`` was, in bytes. Any write starts the
+        record anew; not of root."""
+    @memory_swap_peak.setter
+    def memory_swap_peak(self, value: str | int) -> None: ...
+    @property
+    def memory_swap_high(self) -> int | Literal["max"]:
+        """``memory.swap.high``: bytes of slots above which charges count as ``high`` events. Settable; not of
+        root."""
+    @memory_swap_high.setter
+    def memory_swap_high(self, value: str | int) -> None: ...
+    @property
+    def memory_swap_max(self) -> int | Literal["max"]:
+        """``memory.swap.max``: the most bytes of slots. Settable: slots in use stay, only new charges are
+        refused; not of root."""
+    @memory_swap_max.setter
+    def memory_swap_max(self, value: str | int) -> None: ...
+    @property
+    def memory_swap_events(self) -> SwapEvents:
+        """``memory.swap.events``: counts of the group and all groups below. Read-only; not of root."""
+    @property
+    def memory_zswap_current(self) -> int:
+        """``memory.zswap.current``: bytes of compressed pages, those of groups below included. Read-only; not
+        of root."""
+    @property
+    def memory_zswap_max(self) -> int | Literal["max"]:
+        """``memory.zswap.max``: the most bytes of compressed pages. Settable: pages in zswap stay, only new
+        ones are refused; not of root."""
+    @memory_zswap_max.setter
+    def memory_zswap_max(self, value: str | int) -> None: ...
+    @property
+    def memory_zswap_writeback(self) -> int:
+        """``memory.zswap.writeback``: 1 when zswap may write pages of the group back, else 0. Settable; also
+        of root."""
+    @memory_zswap_writeback.setter
+    def memory_zswap_writeback(self, value: str | int) -> None: ...
+    @property
+    def memory_stat(self) -> dict[str, int]:
+        """``memory.stat``: the statistics that `stat_local` lists, on v2 of the group and all groups below.
+        Read-only; also of root. On v1 ``hierarchical_memory_limit`` and ``hierarchical_memsw_limit`` are the
+        least limits of the group and all groups above, in bytes."""
+
+    # The files of v1; root has all of them.
+
+    @property
+    def memory_usage_in_bytes(self) -> int:
+        """``memory.usage_in_bytes``: bytes of memory charged, those of groups below included. Read-only."""
+    @property
+    def memory_limit_in_bytes(self) -> int:
+        """``memory.limit_in_bytes``: the most bytes of memory. Settable. Errors of a set: EBUSY, reclaim
+        cannot get usage below it; EINVAL, above the limit of memory and swap."""
+    @memory_limit_in_bytes.setter
+    def memory_limit_in_bytes(self, value: str | int) -> None: ...
+    @property
+    def memory_max_usage_in_bytes(self) -> int:
+        """``memory.max_usage_in_bytes``: the most bytes of memory that were charged. Any write starts the
+        record anew."""
+    @memory_max_usage_in_bytes.setter
+    def memory_max_usage_in_bytes(self, value: str | int) -> None: ...
+    @property
+    def memory_failcnt(self) -> int:
+        """``memory.failcnt``: charges that the limit refused. Any write sets 0."""
+    @memory_failcnt.setter
+    def memory_failcnt(self, value: str | int) -> None: ...
+    @property
+    def memory_memsw_usage_in_bytes(self) -> int:
+        """``memory.memsw.usage_in_bytes``: bytes of memory and slots charged together. Read-only."""
+    @property
+    def memory_memsw_limit_in_bytes(self) -> int:
+        """``memory.memsw.limit_in_bytes``: the most bytes of memory and slots together. Settable. Errors of a
+        set: EBUSY, reclaim cannot get usage below it; EINVAL, below the limit of memory."""
+    @memory_memsw_limit_in_bytes.setter
+    def memory_memsw_limit_in_bytes(self, value: str | int) -> None: ...
+    @property
+    def memory_memsw_max_usage_in_bytes(self) -> int:
+        """``memory.memsw.max_usage_in_bytes``: the most bytes of memory and slots that were charged. Any
+        write starts the record anew."""
+    @memory_memsw_max_usage_in_bytes.setter
+    def memory_memsw_max_usage_in_bytes(self, value: str | int) -> None: ...
+    @property
+    def memory_memsw_failcnt(self) -> int:
+        """``memory.memsw.failcnt``: charges that the limit of memory and swap refused. Any write sets 0."""
+    @memory_memsw_failcnt.setter
+    def memory_memsw_failcnt(self, value: str | int) -> None: ...
+    @property
+    def memory_swappiness(self) -> int:
+        """``memory.swappiness``: how readily anonymous pages are reclaimed, 0 to 200. Settable."""
+    @memory_swappiness.setter
+    def memory_swappiness(self, value: str | int) -> None: ...
+    @property
+    def memory_oom_control(self) -> OomControl:
+        """``memory.oom_control``: the state of the OOM killer. Settable: 0 or 1 for ``oom_kill_disable``.
+        Errors of a set: EINVAL, root."""
+    @memory_oom_control.setter
+    def memory_oom_control(self, value: str | int) -> None: ...
     def __setattr__(self, name: str, value: str | int, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -1,21 +1,140 @@
-"""Typed face of the Rust core, second part: replays, allocators and the stress run. At run time all of it is in `_core`."""
+"""Workloads of the Rust core: what replays, compares and hammers. At run time all of it is in `_core`.
+
+The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
+"""
 
 from collections.abc import Callable
-from typing import ClassVar, final
+from typing import ClassVar, TypedDict, final, type_check_only
 
 from typing_extensions import Buffer
 
-from ._core import Mm, Swap, SwapBatch
-from ._core_dicts import AccessReplayReport, FolioReplayReport, ReplayReport, StrategyMemory, StressReport
+from ._core_entries import SwapBatch
+from ._core_memory import Mm
+from ._core_swap import Swap
 
-__all__ = ["Accesses", "Strategy", "Trace", "stress"]
+@type_check_only
+class StrategyMemory(TypedDict):
+    """Bytes of a strategy; see `Strategy.memory`."""
+
+    static_bytes: int
+    """Bytes that do not depend on the slots in use."""
+    dynamic_bytes: int
+    """Bytes that come and go with the slots in use."""
+
+@type_check_only
+class ReplayReport(TypedDict):
+    """The outcome of `Trace.replay`."""
+
+    ops: int
+    """Operations replayed."""
+    allocations: int
+    """Allocations among them."""
+    cpu_ns: int
+    """Thread CPU time of all calls; samples are left out."""
+    failures: dict[int, int]
+    """Requests that failed, by order. Order 0 includes pages of split folios; orders without a failure are
+    left out."""
+    fallback_pages: int
+    """Pages of large folios that were split."""
+    dropped_pages: int
+    """Pages that got no slot."""
+    large_pages: int
+    """Pages that were requested in large folios."""
+    used_slots_peak: int
+    """Slots in use at the peak of the trace."""
+    used_slots_end: int
+    """Slots in use at the end of the trace."""
+    bytes_at_peak: int
+    """Bytes of the strategy at the peak; 0 without samples."""
+    static_bytes: int
+    """Bytes among ``bytes_at_peak`` that do not depend on the slots in use."""
+    fragmentation: float
+    """Mean over the samples of 1 - free slots in aligned free runs of 16 / free slots."""
+
+@type_check_only
+class FolioReplayReport(TypedDict):
+    """The outcome of `Trace.replay_folios`."""
+
+    ops: int
+    """Operations replayed."""
+    swapped_out_pages: int
+    """Pages that got a slot."""
+    swapped_in_pages: int
+    """Pages that were read back, those in use at the end of the trace included."""
+    dropped_pages: int
+    """Pages that got no slot."""
+    refused_pages: int
+    """Pages that got a slot of a ghost and no place behind it; they stay in memory."""
+    unread_pages: int
+    """Pages that were dropped without a read."""
+    fallback_pages: int
+    """Pages of large folios that were split."""
+    swap_in_folios: int
+    """Folios in which the pages came back."""
+    swap_out_ns: int
+    """Thread CPU time of the swap-outs, splits included."""
+    swap_in_ns: int
+    """Thread CPU time of the swap-ins."""
+    peak_pages: int
+    """The most slots in use at one time."""
+    end_pages: int
+    """Slots in use at the end of the trace, before they are released."""
+    peak_stats: dict[str, int]
+    """Figures at the peak, of the storage of the first device that has a place for pages."""
+    peak_zswap: dict[str, int]
+    """Figures of zswap at the peak."""
+
+@type_check_only
+class AccessReplayReport(TypedDict):
+    """The outcome of `Accesses.replay`."""
+
+    accesses: int
+    """Accesses replayed."""
+    writes: int
+    """Accesses among them that write."""
+    first_touches: int
+    """Accesses among them that were the first of their page."""
+    verified_pages: int
+    """Pages that were swapped out and compared as a whole when they came back; 0 unless verified."""
+    cpu_ns: int
+    """Thread CPU time. Making contents and comparing whole pages are left out."""
+    is_oom: bool
+    """The replay ended early, because an access found no memory or no room in its memory cgroup."""
+
+@type_check_only
+class StressReport(TypedDict):
+    """The outcome of `stress`."""
+
+    threads: int
+    """Threads that ran."""
+    seconds: float
+    """The time that was asked for."""
+    seed: int
+    """The seed."""
+    ops: int
+    """Operations of all threads."""
+    allocated_runs: int
+    """Runs handed out."""
+    freed_slots: int
+    """Slots given back."""
+    failures: int
+    """Requests that found no room."""
+    dups: int
+    """References added."""
+    cached_folios: int
+    """Folios that were left to the swap cache alone."""
+    inuse_pages_end: int
+    """Slots in use after the drain: always 0, because a run that leaves slots raises."""
+    double_handouts: int
+    """Slots handed out while in use: always 0, because a run that does so raises."""
 
 @final
 class Trace:
     """A recorded list of swap operations, checked once and ready to replay.
 
-    Columns as in a trace file, any C-contiguous buffers of equal length: ``op`` u1 (0 allocate, 1 free), ``cpu`` u1,
-    ``folio`` u4, ``first`` u2, ``nr`` u2 (pages)."""
+    The columns are C-contiguous buffers of equal length: ``op`` uint8 (0 allocate, 1 free), ``cpu`` uint8,
+    ``folio`` uint32, ``first`` uint16 and ``nr`` uint16 (pages of the folio). Errors of the constructor:
+    EINVAL, naming the operation."""
 
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
@@ -26,140 +145,135 @@ class Trace:
         """Allocations among the operations."""
     @property
     def nr_cpus(self) -> int:
-        """CPUs that operations name."""
+        """CPUs that the trace needs: one more than its largest CPU number."""
     @property
     def peak_pages(self) -> int:
-        """Most pages in use at one time."""
+        """The most pages in use at one time."""
     @property
     def allocations_by_order(self) -> dict[int, int]:
-        """Allocations by order; orders without any are left out."""
+        """Allocations by order; orders without an allocation are left out."""
     def replay_folios(
-        self,
-        swap: Swap,
-        *,
-        zero_percent: float = 10.0,
-        random_percent: float = 10.0,
-        read_percent: float = 100.0,
-        is_verified: bool = True,
-        seed: int = 1,
-        progress: Callable[[int], object] | None = None,
+        self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
+        read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
+        progress: Callable[[int], object] | None = None
     ) -> FolioReplayReport:
-        """Replays the trace with folios that have data: each allocation swaps a folio out, each free swaps its pages in
-        and drops them (``read_percent`` of the frees, drawn by ``seed``) or drops them unread. Folios in use at the end
-        are released in the same way.
+        """Replays the trace with folios that have data, and returns what it counted.
 
-        ``zero_percent`` of the pages are zeros, ``random_percent`` do not compress, the others about 3:1. A large folio that
-        gets no run is split as in the kernel. A page that gets no slot is dropped. A page that a ghost refuses stays in memory.
-        With ``is_verified`` every page read is compared with its written content. Detaches. Every 256 operations the replay
-        checks for Ctrl-C and calls ``progress`` with the operations done; an exception of ``progress`` ends the replay.
+        Each allocation swaps a folio out. Of the frees, ``read_percent`` percent, drawn by ``seed``, swap
+        their pages in and drop them; the others drop them without a read. The pages in use at the end are
+        released in the same way.
 
-        Returns ``ops``, ``swapped_out_pages``, ``swapped_in_pages``, ``dropped_pages``, ``refused_pages``, ``unread_pages``,
-        ``fallback_pages`` (of large folios that were split), ``swap_in_folios``, ``swap_out_ns`` and ``swap_in_ns`` (thread
-        CPU time of the calls), ``peak_pages``, ``end_pages`` (in use at the end of the trace), and ``peak_stats`` (figures
-        of the storage of the first device that is no ghost, at the peak) and ``peak_zswap`` (figures of zswap at the peak).
-        Errors: EINVAL fewer CPUs than the trace or a percentage out of range; `InvariantError` a page came back with another
-        content; `SwapIOError`."""
+        ``zero_percent`` percent of the pages are zeros, ``random_percent`` percent do not compress, the
+        others compress to about a third. A large folio that gets no run is split, as in the kernel; a page
+        that gets no slot is dropped; a page that a ghost refuses stays in memory. With ``is_verified`` each
+        page read is compared with what was written.
+
+        Detaches from the interpreter. Every 256 operations it looks for signals and calls ``progress`` with
+        the number of operations done; an exception of either ends the replay.
+
+        Errors: EINVAL, the subsystem has fewer CPUs than the trace, or a percentage is out of range;
+        `InvariantError`, a page came back different; `SwapIOError`."""
     def replay(self, strategy: Strategy, *, samples: int = 0) -> ReplayReport:
-        """Replays the whole trace once and drains nothing. Detached from the interpreter unless the strategy is Python.
+        """Replays the whole trace once through a strategy, and returns what it counted; slots in use at the
+        end stay.
 
-        A failing request of order > 0 is split into order-0 requests as in the kernel; a failing order-0 request drops its
-        page. ``samples`` > 0 stops the clock that many times, evenly, to measure fragmentation. Returns ``ops``,
-        ``allocations``, ``cpu_ns`` (thread CPU time of all calls), ``failures`` (requests by order), ``fallback_pages``,
-        ``dropped_pages``, ``large_pages`` (asked for with order > 0), ``used_slots_peak``, ``used_slots_end``,
-        ``bytes_at_peak``, ``static_bytes``, and ``fragmentation`` (mean over the samples of 1 - free slots in aligned free
-        runs of 16 / free slots)."""
+        A request of order > 0 that fails is split into requests of order 0, as in the kernel; a request of
+        order 0 that fails drops its page. ``samples`` > 0 stops the clock that many times, evenly spread, to
+        measure fragmentation. Detaches from the interpreter unless the strategy is written in Python; then
+        its exceptions are raised."""
     def floor(self) -> int:
-        """Returns the CPU ns of a replay without an allocator: the loop, the bookkeeping, the virtual call."""
+        """Returns the CPU time in ns of a replay without an allocator: the loop, the bookkeeping and the
+        virtual call."""
 
 @final
 class Accesses:
-    """A list of page accesses, checked once and ready to replay.
+    """A list of page accesses of one program, checked once and ready to replay.
 
-    Columns are C-contiguous buffers of equal length: ``page`` u4, below 2**28, and ``write`` u1 (1 writes, else 0).
-    Errors: EINVAL names the access."""
+    The columns are C-contiguous buffers of equal length: ``page`` uint32, below 2**28, and ``write`` uint8 (1
+    for a write, else 0). Errors of the constructor: EINVAL, naming the access."""
 
     def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
     @property
     def nr_accesses(self) -> int:
-        """Accesses in the list."""
+        """Accesses of the list."""
     @property
     def nr_writes(self) -> int:
         """Accesses that write."""
     @property
     def nr_pages(self) -> int:
-        """Pages that are accessed at all."""
+        """Pages with at least one access."""
     @property
     def span_pages(self) -> int:
         """Pages to map for a replay: one more than the largest page number."""
     def replay(
-        self,
-        mm: Mm,
-        first_page: int,
-        start: int = 0,
-        stop: int | None = None,
-        *,
-        zero_percent: float = 10.0,
-        random_percent: float = 10.0,
-        is_verified: bool = True,
-        seed: int = 1,
-        cpu: int | None = None,
-        progress: Callable[[int], object] | None = None,
+        self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
+        random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
+        progress: Callable[[int], object] | None = None
     ) -> AccessReplayReport:
-        """Makes one page after the other present; page 0 is ``first_page``. The accesses before ``start`` were replayed in
-        ``mm``, or in the address space that ``mm`` was forked from, with the same seed, because a page's content follows from
-        them.
+        """Replays the accesses from ``start`` up to ``stop`` (None: the end) in an address space; returns
+        what it counted.
 
-        The first access of a page fills it, ``zero_percent`` with zeros, ``random_percent`` so that they do not compress;
-        each write after that changes its last word. With ``is_verified`` each access compares that word, and the whole page
-        when it was swapped out. Detaches. Every 1,024 accesses the replay checks for Ctrl-C and calls ``progress`` with the
-        accesses done; an exception of ``progress`` ends the replay.
+        Page 0 of the list is ``first_page`` of ``mm``. The accesses before ``start`` must have been replayed
+        in ``mm``, or in the address space that it was forked from, with the same ``seed``, because they
+        decide the contents of the pages.
 
-        Returns ``accesses``, ``writes``, ``first_touches``, ``verified_pages`` (compared whole), ``cpu_ns`` (thread CPU time
-        without contents and whole comparisons) and ``is_oom`` (the replay ended early for want of memory). Errors: EINVAL a
-        value out of range; EFAULT not mapped; `InvariantError` a page came back with another content; `SwapIOError`."""
+        The first access of a page fills it: ``zero_percent`` percent with zeros, ``random_percent`` percent
+        so that they do not compress. Each later write changes the last word of its page. With ``is_verified``
+        each access compares that word, and the whole page when it was swapped out.
+
+        Detaches from the interpreter. Every 1,024 accesses it looks for signals and calls ``progress`` with
+        the number of accesses done; an exception of either ends the replay.
+
+        Errors: EINVAL, a value is out of range; EFAULT, a page is not mapped; `InvariantError`, a page came
+        back different; `SwapIOError`."""
 
 @final
 class Strategy:
-    """An allocator behind the one trait that replay, comparison and benchmarks drive."""
+    """An allocator behind the trait that replays, comparisons and benchmarks drive."""
 
     names: ClassVar[dict[str, str]]
-    """Every built-in strategy with one line about it."""
+    """Every built-in strategy by name, with one line about it."""
 
     @staticmethod
     def create(name: str, *, size_pages: int, nr_cpus: int = 1) -> Strategy:
-        """Makes a built-in strategy over one fresh device. Errors: EINVAL unknown name or bad size."""
+        """Makes a built-in strategy over one fresh device of ``size_pages`` slots.
+
+        Errors: EINVAL, unknown name, or a value is out of range."""
     @staticmethod
     def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
-        """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`. Errors: EINVAL bad
-        size or ``max_order``. The call or the replay that led to a method raises the method's exception."""
+        """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
+
+        An exception of a method is raised by the call or the replay that led to it. Errors: EINVAL, bad size
+        or ``max_order``; AttributeError, a method is missing."""
     @property
     def name(self) -> str:
-        """The name shown in tables."""
+        """The name in tables."""
     @property
     def max_order(self) -> int:
         """The largest order that the strategy serves."""
     def alloc(self, order: int = 0, cpu: int = 0) -> int:
-        """Returns the first slot of a run, or -1 when there is no room."""
+        """Returns the first slot of a run of ``1 << order`` slots, or -1 when there is no room.
+
+        Errors: EINVAL, a value is out of range."""
     def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
-        """Frees ``nr`` slots from ``slot`` on (a part of a run is allowed)."""
+        """Frees ``nr`` slots from ``slot`` on; they may be a part of a run.
+
+        Errors: EINVAL, a value is out of range; those of the strategy."""
     def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call; stops at the first failure."""
+        """Returns up to ``n`` runs in one call; the first failure ends it."""
     def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None:
         """Frees every run of a batch."""
     def memory(self) -> StrategyMemory:
-        """Returns ``static_bytes`` and ``dynamic_bytes``."""
+        """Returns the bytes of the strategy."""
 
 def stress(
-    *,
-    threads: int,
-    seconds: float,
-    seed: int,
-    pages: int = 262144,
-    devices: int = 2,
-    nr_cpus: int | None = None,
-    profile: str = "newest",
+    *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
+    nr_cpus: int | None = None, profile: str = "newest"
 ) -> StressReport:
-    """Hammers one subsystem from Rust threads (random orders, partial frees, dup and put, remote frees, bursts to a full
-    device), then drains it and proves that nothing was lost; detached throughout. Returns ``ops``, ``allocated_runs``,
-    ``freed_slots``, ``failures``, ``dups``, ``cached_folios``, ``seconds``, ``seed``, ``threads``, ``inuse_pages_end`` (0)
-    and ``double_handouts`` (0). Errors: `InvariantError` a slot was lost or handed out twice."""
+    """Hammers one subsystem from ``threads`` Rust threads for ``seconds``, drains it, and proves that nothing
+    was lost.
+
+    The threads allocate random orders, free parts of runs, add and drop references, free runs of other
+    threads, and fill ``devices`` devices of ``pages`` slots each. None for ``nr_cpus`` is one CPU a thread.
+    Detaches from the interpreter and looks for signals now and then. Errors: EINVAL, a value is out of range;
+    `InvariantError`, something was lost."""

@@ -1,85 +1,160 @@
-//! Makes the docstrings of the extension from the stubs: the one place of the Python API's docs.
+//! Reads the docs of the stubs and writes the macro `stub!`, so that the docs of the Python API live in the stubs only.
+//!
+//! `stub!(Swap.alloc)` is the docstring of the method, `stub!(Swap)` that of the class, `stub!(_core)` that of the module.
+//! A method that returns a `TypedDict` has the keys of the dict below its own docs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
-use std::{env, fs, io};
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
-/// The stubs, relative to this crate.
-const STUBS: [&str; 3] = [
-    "../../python/swapcore/_core.pyi",
-    "../../python/swapcore/_core_memcg.pyi",
-    "../../python/swapcore/_core_replay.pyi",
-];
-const QUOTES: &str = r#"""""#;
+fn main() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/swapcore");
+    let mut stubs = Stubs::default();
+    for path in paths(&package) {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let text = fs::read_to_string(&path).expect("a stub is readable");
+        stubs.read(path.file_stem().and_then(|stem| stem.to_str()).expect("a name"), &text);
+    }
+    let mut code = String::from("macro_rules! stub {\n");
+    for (name, item) in &stubs.items {
+        let doc = item.doc.clone() + &stubs.keys(&item.annotation, "Keys");
+        writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a String takes all");
+    }
+    code += "}\n";
+    let folder = env::var_os("OUT_DIR").expect("cargo sets it");
+    fs::write(Path::new(&folder).join("stub.rs"), code).expect("the folder of the build is writable");
+}
 
-/// Writes the macro `stub!`: `stub!(Swap.alloc)` is the docstring of that method. A name without a docstring in the stub
-/// fails the build.
-fn main() -> io::Result<()> {
-    println!("cargo:rerun-if-changed=build.rs");
-    let mut arms = String::new();
-    for stub in STUBS {
-        println!("cargo:rerun-if-changed={stub}");
-        let text =
-            fs::read_to_string(Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join(stub))?;
-        for (name, doc) in docstrings(&text) {
-            writeln!(arms, "    ({name}) => {{ {doc:?} }};").map_err(io::Error::other)?;
+/// Returns the stubs of the extension: `_core.pyi` and its parts.
+fn paths(package: &Path) -> Vec<PathBuf> {
+    let files =
+        fs::read_dir(package).expect("the package is beside the crates").map(|file| file.expect("a file").path());
+    let is_stub = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("_core") && name.ends_with(".pyi")
+    };
+    let mut paths: Vec<_> = files.filter(is_stub).collect();
+    paths.sort();
+    paths
+}
+
+/// A documented module, class, method, function, or key of a `TypedDict`.
+#[derive(Default)]
+struct Item {
+    doc: String,
+    /// The type that is returned, or that the key has.
+    annotation: String,
+}
+
+#[derive(Default)]
+struct Stubs {
+    items: BTreeMap<String, Item>,
+    /// The bases of each class, as they are written.
+    bases: BTreeMap<String, String>,
+    /// The keys of each class, in their order.
+    keys: BTreeMap<String, Vec<(String, Item)>>,
+}
+
+impl Stubs {
+    /// Reads a stub. A docstring is the first string after a `class`, `def` or key, and ends in `"""`.
+    fn read(&mut self, module: &str, text: &str) {
+        let mut class = String::new();
+        let mut documented = Some(module.to_owned());
+        let mut item = Item::default();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let code = line.trim();
+            let is_in_class = line.starts_with("    ");
+            if let Some(start) = code.strip_prefix("\"\"\"") {
+                item.doc = docstring(start, &mut lines);
+                match documented.take() {
+                    Some(name) => self.items.insert(name, std::mem::take(&mut item)).map_or((), drop),
+                    None => self.add_key_doc(&class, std::mem::take(&mut item.doc)),
+                }
+            } else if let Some(rest) = code.strip_prefix("class ") {
+                class = identifier(rest);
+                self.bases.insert(class.clone(), rest[class.len()..].to_owned());
+                documented = Some(class.clone());
+            } else if let Some(rest) = code.strip_prefix("def ") {
+                let name = identifier(rest);
+                documented = Some(if is_in_class { format!("{class}.{name}") } else { name });
+            } else if let (None, true, Some((key, annotation))) = (&documented, is_in_class, code.split_once(": ")) {
+                let key_item = Item { doc: String::new(), annotation: annotation.to_owned() };
+                self.keys.entry(class.clone()).or_default().push((key.to_owned(), key_item));
+            }
+            if let Some((_, annotation)) = code.split_once("-> ") {
+                item.annotation = annotation.to_owned();
+            }
+            if code.ends_with(": ...") {
+                documented = None;
+            }
         }
     }
-    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
-    fs::write(Path::new(&out).join("stub.rs"), format!("macro_rules! stub {{\n{arms}}}\n"))
-}
 
-/// Returns the docstrings of a stub by the names they belong to, `Class`, `Class.member` or `function`.
-fn docstrings(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let (mut class, mut name) = (None, String::new());
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let (indent, code) = (line.len() - line.trim_start().len(), line.trim_start());
-        if let Some(first) = code.strip_prefix(QUOTES) {
-            let mut doc = vec![first];
-            while !doc[doc.len() - 1].ends_with(QUOTES) {
-                // A docstring without an end makes the last line of the file its own.
-                let Some(line) = lines.next() else { break };
-                doc.push(line);
-            }
-            if !name.is_empty() {
-                found.push((name.clone(), dedented(&doc)));
-            }
-        } else if indent == 0
-            && let Some(ident) = code.strip_prefix("class ")
-        {
-            class = Some(word(ident));
-            name = word(ident).to_owned();
-        } else if indent == 0
-            && let Some(ident) = code.strip_prefix("def ")
-        {
-            class = None;
-            name = word(ident).to_owned();
-        } else if indent == 4
-            && let Some(class) = class
-        {
-            let ident = code.strip_prefix("def ").unwrap_or(code);
-            // A line of a signature, an attribute or a decorator: only the second and a method have a name.
-            if !word(ident).is_empty() {
-                name = format!("{class}.{}", word(ident));
-            }
+    fn add_key_doc(&mut self, class: &str, doc: String) {
+        if let Some((_, item)) = self.keys.get_mut(class).and_then(|keys| keys.last_mut()) {
+            item.doc = doc;
         }
     }
-    found
+
+    /// Returns whether a class is a `TypedDict`, itself or by its base.
+    fn is_dict(&self, class: &str) -> bool {
+        let bases = self.bases.get(class).map_or("", String::as_str);
+        words(bases).any(|base| base == "TypedDict" || self.is_dict(base))
+    }
+
+    /// Returns the docs of the keys of each `TypedDict` in an annotation, and of those among its keys.
+    fn keys(&self, annotation: &str, title: &str) -> String {
+        let mut docs = String::new();
+        for class in words(annotation).filter(|word| self.is_dict(word)) {
+            write!(docs, "\n\n{title}:").expect("a String takes all");
+            let mut nested = String::new();
+            for (key, item) in self.all_keys(class) {
+                let doc = item.doc.replace('\n', "\n        ");
+                write!(docs, "\n    {key}: {doc}").expect("a String takes all");
+                nested += &self.keys(&item.annotation, &format!("Keys of ``{key}``"));
+            }
+            docs += &nested;
+        }
+        docs
+    }
+
+    /// Returns the keys of a `TypedDict`, those of its base first.
+    fn all_keys(&self, class: &str) -> Vec<&(String, Item)> {
+        let bases = self.bases.get(class).map_or("", String::as_str);
+        let inherited = words(bases).flat_map(|base| self.all_keys(base));
+        inherited.chain(self.keys.get(class).into_iter().flatten()).collect()
+    }
 }
 
-/// Returns the identifier at the beginning of a text.
-fn word(text: &str) -> &str {
-    &text[..text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len())]
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).filter(|word| !word.is_empty())
 }
 
-/// Returns a docstring without the indentation of its lines, as Python's `inspect.cleandoc` does.
-fn dedented(doc: &[&str]) -> String {
-    let blank = |line: &&&str| !line.trim().is_empty();
-    let indents = doc[1..].iter().filter(blank).map(|line| line.len() - line.trim_start().len());
+fn identifier(code: &str) -> String {
+    words(code).next().expect("a name follows the keyword").to_owned()
+}
+
+/// Reads a docstring from its first line on, and removes the indentation as `inspect.cleandoc` does.
+fn docstring<'a>(start: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> String {
+    if let Some(doc) = start.strip_suffix("\"\"\"") {
+        return doc.trim().to_owned();
+    }
+    let mut rest = Vec::new();
+    for line in lines {
+        let end = line.trim_end().strip_suffix("\"\"\"");
+        rest.push(end.unwrap_or(line).trim_end());
+        if end.is_some() {
+            break;
+        }
+    }
+    let indents = rest.iter().filter(|line| !line.is_empty()).map(|line| line.len() - line.trim_start().len());
     let indent = indents.min().unwrap_or(0);
-    let first = std::iter::once(doc[0]);
-    let lines: Vec<_> = first.chain(doc[1..].iter().map(|line| line.get(indent..).unwrap_or(""))).collect();
-    lines.join("\n").trim().trim_end_matches(QUOTES).trim_end().to_owned()
+    let mut doc = start.trim().to_owned();
+    for line in rest {
+        doc.push('\n');
+        doc.push_str(line.get(indent..).unwrap_or(""));
+    }
+    doc.trim_end().to_owned()
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import swapcore as sc
 from swapcore import workloads
-from swapcore.access_replay import Runner
+from swapcore.running.accesses import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,7 @@ UNSAFE_PIECES = {
     "rust/core/src/cluster/mod.rs": {"impl": 1},
     "rust/core/src/folio/data.rs": {"block": 3},
     "rust/core/src/folio/memory.rs": {"impl": 1},
-    "rust/core/src/base/zeroed.rs": {"block": 2},
+    "rust/core/src/containers/zeroed.rs": {"block": 2},
     "rust/core/src/base/sync.rs": {"impl": 1, "fn": 1},
     "rust/core/src/table/mod.rs": {"impl": 1},
     "rust/core/src/table/owners.rs": {"impl": 1},

@@ -24,7 +24,7 @@ from swapcore.trace import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from swapcore._core_dicts import ReplayReport
+    from swapcore._core_replay import ReplayReport
     from swapcore.strategy import Factory, Spec
 
 

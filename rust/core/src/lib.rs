@@ -6,6 +6,7 @@
 //!
 //! layers:
 //! base
+//! containers
 //! compress table
 //! cluster storage workingset
 //! zswap
@@ -48,6 +49,7 @@ mod cache;
 pub mod cgroupfs;
 pub mod cluster;
 mod compress;
+mod containers;
 mod datapath;
 pub mod folio;
 pub mod handles;
@@ -70,8 +72,8 @@ pub mod workload;
 pub mod zswap;
 
 pub use base::error::{Result, SwapError};
-pub use base::orders::Orders;
 pub use base::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset, SwpType};
+pub use containers::orders::Orders;
 pub use folio::{Folio, FolioFlags, FolioRef, Memory};
 pub use handles::GroupHandle;
 pub use handles::folio::{FolioHandle, FolioViewHandle};

@@ -15,7 +15,12 @@ mod model {
 
 /// Stands in for the core's `base`.
 mod base {
-    pub(crate) use crate::shim::{error, sync, types, zeroed};
+    pub(crate) use crate::shim::{error, sync, types};
+}
+
+/// Stands for `crate::containers` of the core in the files that are included below.
+mod containers {
+    pub(crate) use crate::shim::zeroed;
 }
 
 /// Stands in for the core's `table`.

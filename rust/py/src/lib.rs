@@ -32,7 +32,7 @@ mod zswap;
 
 use pyo3::prelude::*;
 
-/// The Rust core of swapcore.
+#[doc = stub!(_core)]
 #[pymodule(gil_used = false)]
 mod _core {
     use pyo3::prelude::*;

@@ -49,6 +49,13 @@ impl MemCgroup {
         Ok(files.into_iter().find(|file| file.replace('.', "_") == attribute))
     }
 
+    /// Returns the value of the file of an attribute. Errors: AttributeError, this group has no such file.
+    fn attribute<'py>(&self, py: Python<'py>, attribute: &str) -> Result<Bound<'py, PyAny>> {
+        let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {attribute:?}"));
+        let file = self.file_of(attribute)?.ok_or_else(missing)?;
+        Ok(value_of(py, &self.read(file)?)?)
+    }
+
     fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool) -> Result<()> {
         let (swap, css) = (self.handle.swap(), self.handle.css());
         let cpu: CpuId = convert::cpu(None, swap.nr_cpus())?;
@@ -148,8 +155,10 @@ impl MemCgroup {
     }
 
     #[doc = stub!(MemCgroup.remove)]
-    fn remove(&self) -> Result<()> {
-        Ok(self.handle.remove()?)
+    fn remove(&self, py: Python<'_>) -> Result<()> {
+        // Detached, because the removal may sleep for the lock of a folio, and the thread that holds the lock may need the
+        // interpreter.
+        detached(py, || self.handle.remove())
     }
 
     #[doc = stub!(MemCgroup.read)]
@@ -225,9 +234,7 @@ impl MemCgroup {
     }
 
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>> {
-        let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {name:?}"));
-        let file = self.file_of(name)?.ok_or_else(missing)?;
-        Ok(value_of(py, &self.read(file)?)?)
+        self.attribute(py, name)
     }
 
     fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> Result<()> {
@@ -253,4 +260,31 @@ impl MemCgroup {
         let what = if self.handle.groups().do_memsw_account() { "memory and swap" } else { "swap" };
         format!("<MemCgroup {}: {memory} pages of memory, {swap} of {what}{state}>", self.path())
     }
+}
+
+/// Defines a property for each file that can be read. `__setattr__` writes the files, because a file that this group lacks
+/// is an error of its own.
+macro_rules! file_properties {
+    ($($name:ident)+) => {
+        #[pymethods]
+        impl MemCgroup {
+            $(
+                #[doc = stub!(MemCgroup.$name)]
+                #[getter]
+                fn $name<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+                    self.attribute(py, stringify!($name))
+                }
+            )+
+        }
+    };
+}
+
+file_properties! {
+    memory_current memory_peak memory_min memory_low memory_high memory_max
+    memory_events memory_events_local memory_stat
+    memory_swap_current memory_swap_peak memory_swap_high memory_swap_max memory_swap_events
+    memory_zswap_current memory_zswap_max memory_zswap_writeback
+    memory_usage_in_bytes memory_limit_in_bytes memory_max_usage_in_bytes memory_failcnt
+    memory_memsw_usage_in_bytes memory_memsw_limit_in_bytes memory_memsw_max_usage_in_bytes memory_memsw_failcnt
+    memory_swappiness memory_oom_control
 }

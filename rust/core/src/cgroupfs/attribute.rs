@@ -4,7 +4,7 @@ use crate::base::error::Result;
 use crate::base::types::CssId;
 use crate::machine::Swap;
 
-/// What the text of a file says.
+/// The value that the text of a file states.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FileValue {
     /// The text is a number.

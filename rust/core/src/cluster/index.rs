@@ -11,7 +11,7 @@ use crate::base::error::Result;
 use crate::base::sync::SpinMutex;
 use crate::base::sync::atomics::{AtomicU64, Ordering};
 use crate::base::types::ClusterIdx;
-use crate::base::zeroed::MappedSlice;
+use crate::containers::zeroed::MappedSlice;
 use crate::table::ShownTable;
 
 const WORD_BITS: u32 = u64::BITS;
@@ -188,7 +188,7 @@ impl Index {
             nr_words
         });
         let words = std::iter::once(end).chain(bits);
-        words.map(|nr| crate::base::zeroed::page_bytes::<AtomicU64>(nr as usize)).sum()
+        words.map(|nr| crate::containers::zeroed::page_bytes::<AtomicU64>(nr as usize)).sum()
     }
 
     /// Returns the bytes of the words; every cluster of the index exists.

@@ -8,10 +8,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ClusterFlag, ClusterGuard, Clusters, RecordId, SwapCluster};
-use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
 use crate::base::types::{ClusterIdx, Order};
 use crate::base::words::words;
+use crate::containers::index_list::{IndexList, Links, NIL};
 
 /// Name of one list of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,7 +22,7 @@ use crate::base::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
 use crate::base::sync::{SpinMutex, SpinWord};
 use crate::base::types::{ClusterIdx, Order, SwpOffset};
 use crate::base::words::words;
-use crate::base::zeroed::{MappedSlice, page_bytes};
+use crate::containers::zeroed::{MappedSlice, page_bytes};
 use crate::table::{ExtendTables, Holder, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
 
 pub(crate) use guard::ClusterGuard;

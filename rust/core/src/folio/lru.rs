@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::lru_gen::{ListEnd, Reclaiming};
 use super::{Folio, FolioFlags, FolioRef, Memory};
-use crate::base::index_list::{Links, NIL};
 use crate::base::types::Pfn;
+use crate::containers::index_list::{Links, NIL};
 use crate::workingset::{LruHead, LruHeads, LruList, LruType, Lruvec};
 
 /// Folios taken off the tail of a list, each with a reference, in the order of the list.

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::lru::Isolated;
 use super::{Folio, FolioFlags, Memory};
-use crate::base::index_list::NIL;
 use crate::base::types::Pfn;
+use crate::containers::index_list::NIL;
 use crate::workingset::mglru::{MAX_LRU_BATCH, MAX_NR_GENS, MIN_LRU_BATCH, MIN_NR_GENS, Mglru, gen_of, is_evictable};
 use crate::workingset::{LruHeads, LruList, LruType, Lruvec};
 
@@ -40,7 +40,7 @@ impl Folio<'_> {
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
     }
 
-    /// Says whether the folio is active: on an active list, in one of the two youngest generations, or on its way there.
+    /// Returns true for an active folio: on an active list, in one of the two youngest generations, or on its way there.
     pub fn is_active(self) -> bool {
         let of_gen = |at| self.memory.lruvec_of(self).lrugen.list_of(at) == LruList::ActiveAnon;
         self.lru_gen().map_or_else(|| self.has(FolioFlags::ACTIVE), of_gen)

@@ -13,7 +13,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::base::sync::{SpinMutex, WaitTable};
 use crate::base::types::{CssId, MemcgId, Order, Pfn};
-use crate::base::zeroed::MappedSlice;
+use crate::containers::zeroed::MappedSlice;
 use crate::memcg::MemCgroups;
 use crate::workingset::{Lruvec, Workingset};
 

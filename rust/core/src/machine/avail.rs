@@ -1,7 +1,7 @@
 //! The devices that allocation tries, and their order.
 
-use crate::base::plist::Plist;
 use crate::base::types::SwpType;
+use crate::containers::plist::Plist;
 use crate::machine::device::SwapDevice;
 
 /// The order of devices. Protected by `swap_avail_lock`.

@@ -22,9 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_utils::CachePadded;
 
 use crate::base::error::{Result, SwapError};
-use crate::base::percpu::PerCpu;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{Order, SwpEntry, SwpOffset, SwpType};
+use crate::containers::percpu::PerCpu;
 use crate::folio::{FolioRef, Memory};
 use crate::machine::avail::Avail;
 use crate::machine::device::SwapDevice;

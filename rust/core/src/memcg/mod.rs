@@ -38,7 +38,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::MEMCG_CHARGE_BATCH;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, MemcgId};
-use crate::base::zeroed::MappedSlice;
+use crate::containers::zeroed::MappedSlice;
 
 /// Largest number of ancestors of a group. The depth of root is 0.
 pub const MEMCG_DEPTH_MAX: u32 = 64;

@@ -3,8 +3,8 @@
 
 use crate::base::error::Result;
 use crate::base::limits::MEMCG_CHARGE_BATCH;
-use crate::base::percpu::PerCpu;
 use crate::base::types::{CpuId, CssId};
+use crate::containers::percpu::PerCpu;
 
 /// The pages that one CPU holds in advance for one group. Kernel: `struct memcg_stock_pcp`, with one group instead of
 /// several.

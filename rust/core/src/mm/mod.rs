@@ -17,8 +17,8 @@ pub use shmem::{Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
-use crate::base::pieces::pieces;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
+use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::machine::{Event, Swap};
 use crate::readahead::Vpn;

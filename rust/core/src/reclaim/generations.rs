@@ -13,23 +13,23 @@ use crate::rmap::Pte;
 use crate::workingset::mglru::{MIN_NR_GENS, Swapping, is_evictable, mglru_swappiness};
 use crate::workingset::{LruType, Lruvec, LruvecStat};
 
-/// What a look at a group's generations asks for.
+/// The next step that the state of a group's generations asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum ScanGoal {
-    /// So many pages are to be scanned.
+    /// The number of pages to scan.
     Pages(u64),
-    /// The group was aged: it has its turn again when the others had theirs.
+    /// The group was aged. Its turn comes again after those of the other groups.
     Aged,
 }
 
-/// Says whether old folios are so few that a generation is to start. Kernel: `should_run_aging`.
+/// The need for a new generation, which grows as old folios become few. Kernel: `should_run_aging`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Aging {
-    /// Nothing can be evicted before.
+    /// Eviction is impossible before a new generation starts.
     Required,
     /// Eviction is still possible.
     Preferred,
-    /// Three generations or more would stay.
+    /// Eviction would leave three generations or more.
     Unneeded,
 }
 
@@ -43,14 +43,14 @@ fn should_run_aging(lruvec: &Lruvec, swappiness: u8) -> Aging {
 }
 
 impl Reclaim<'_, '_> {
-    /// Looks at the generations of one group. Kernel: `lru_gen_shrink_lruvec`, `try_to_shrink_lruvec`.
+    /// Ages one group and evicts from its oldest generation. Kernel: `lru_gen_shrink_lruvec`, `try_to_shrink_lruvec`.
     #[inline(never)]
     pub(super) fn lru_gen_shrink_lruvec(&mut self, group: &ReclaimGroup) {
         let swapping = if self.sc.may_swap { Swapping::Allowed } else { Swapping::Forbidden };
         let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
-            // No other type has folios.
+            // Anonymous folios are the only type here, so other types have nothing to evict.
             return;
         }
         let mut nr_scanned_pages = 0;

@@ -12,9 +12,9 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use crate::base::orders::Orders;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
+use crate::containers::orders::Orders;
 use crate::folio::Folio;
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};

@@ -2,9 +2,9 @@
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
-use crate::base::pieces::pieces;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
 use crate::cluster::ClusterGuard;
+use crate::containers::pieces::pieces;
 use crate::machine::device::SwapDevice;
 use crate::machine::{OnCpu, Operation, Swap};
 use crate::memcg::OwnerStore;

@@ -4,8 +4,8 @@
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
 use crate::base::gfp::{Gfp, thp_limit_gfp_mask};
-pub use crate::base::orders::Orders;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
+pub use crate::containers::orders::Orders;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};

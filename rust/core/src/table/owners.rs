@@ -10,7 +10,7 @@ use crate::base::error::Result;
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{ClusterIdx, MemcgId, SwpOffset};
-use crate::base::zeroed::MappedSlice;
+use crate::containers::zeroed::MappedSlice;
 
 /// The ids of one cluster. Kernel: `struct swap_memcg_table`.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::{SwapTable, VirtualTable};
 use crate::base::error::Result;
 use crate::base::limits::POOL_TABLES_HOT_MAX;
 use crate::base::sync::SpinMutex;
-use crate::base::zeroed::MappedSlice;
+use crate::containers::zeroed::MappedSlice;
 
 /// The number of a table in its pool, counted from 1 so that 0 can mean "no table".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

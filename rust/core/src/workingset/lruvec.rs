@@ -1,4 +1,4 @@
-//! One memcg's lists on one node: their sizes, the age of what left them, and the counters of what came back.
+//! One memcg's lists on one node: their sizes, the age of evicted pages, and the counters of refaults.
 
 use std::array;
 use std::iter::successors;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mglru::{MAX_NR_GENS, Mglru};
-use crate::base::index_list::IndexList;
 use crate::base::limits::NODES_SHIFT;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{CssId, MemcgId};
+use crate::containers::index_list::IndexList;
 
 /// A list of a lruvec. Kernel: `enum lru_list`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -31,15 +31,15 @@ impl LruList {
     /// Every list.
     pub const ALL: [Self; 5] =
         [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile, Self::Unevictable];
-    /// The lists that reclaim looks at, in its order. Kernel: `for_each_evictable_lru`.
+    /// The lists that reclaim scans, in scan order. Kernel: `for_each_evictable_lru`.
     pub const EVICTABLE: [Self; 4] = [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile];
 
-    /// Says whether it is one of the two of pages in use.
+    /// Returns true for the two active lists.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::ActiveAnon | Self::ActiveFile)
     }
 
-    /// Returns what is on the list; what may not leave memory is backed by swap here.
+    /// Returns the type of the pages on the list. Unevictable pages are anonymous here.
     pub const fn ty(self) -> LruType {
         match self {
             Self::InactiveFile | Self::ActiveFile => LruType::File,
@@ -51,7 +51,7 @@ impl LruList {
 /// One list and the pages on it. Links are in the folios.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LruHead {
-    /// Folios by the number of their first page: the first one came last, the last one is looked at next.
+    /// Folios by the number of their first page. The newest is first, and reclaim takes the last one next.
     pub(crate) list: IndexList,
     /// Pages on the list, descendants' not included.
     pub(crate) nr_pages: u64,
@@ -81,15 +81,15 @@ impl LruType {
     pub const ALL: [Self; 2] = [Self::Anon, Self::File];
 }
 
-/// What a lruvec counts, in pages. Kernel: those of `enum node_stat_item` and `enum vm_event_item` of these names.
+/// Counters of a lruvec, in pages. Kernel: the items of these names in `enum node_stat_item` and `enum vm_event_item`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum LruvecStat {
-    /// Pages that came back. Kernel: `WORKINGSET_REFAULT_ANON`.
+    /// Refaulted pages. Kernel: `WORKINGSET_REFAULT_ANON`.
     RefaultAnon,
-    /// Pages that came back so soon that they became active. Kernel: `WORKINGSET_ACTIVATE_ANON`.
+    /// Refaulted pages that became active, because they came back soon. Kernel: `WORKINGSET_ACTIVATE_ANON`.
     ActivateAnon,
-    /// Those of them that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
+    /// Refaulted pages that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
     RestoreAnon,
     /// Pages that reclaim looked at. Kernel: `PGSCAN`.
     Pgscan,
@@ -131,7 +131,7 @@ impl LruvecStat {
     }
 }
 
-/// What reclaim of each type cost lately, in pages; both halve when their sum is over a quarter of the lists.
+/// Recent cost of reclaim of each type, in pages. Both costs halve when their sum is over a quarter of the lists.
 ///
 /// Kernel: `anon_cost` and `file_cost` of `struct lruvec`. Differs: not at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -156,17 +156,17 @@ pub struct Lruvec {
     heads: SpinMutex<LruHeads>,
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
-    // A lock, since the two costs halve together.
+    // A lock, because the two costs halve together.
     cost: SpinMutex<LruCost>,
-    /// [`LruvecStat::ActivateAnon`] when reclaim was here last. Kernel: `refaults`.
+    /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
     refaults: AtomicU64,
-    /// Who of the tree below reclaim looked at last. Kernel: `struct mem_cgroup_reclaim_iter`.
+    /// The group of the tree below that reclaim visited last. Kernel: `struct mem_cgroup_reclaim_iter`.
     reclaim_cursor: AtomicU32,
     /// Generations and tiers, for the MGLRU kind of working set. Its sequence numbers change under the LRU lock.
     pub lrugen: Mglru,
 }
 
-// Every atomic is Relaxed: each is a statistic by itself; which of two racing pages is older nobody can say.
+// Every atomic is Relaxed, because each is a statistic by itself and two racing pages have no order.
 impl Lruvec {
     /// Makes the lruvec of a memcg on a node, empty, below that of the memcg's parent on the same node.
     ///
@@ -196,12 +196,12 @@ impl Lruvec {
         MemcgId(self.memcg.load(Ordering::Relaxed) as u16)
     }
 
-    /// Says which private id the memcg has now, 0 once it is released.
+    /// Sets the private id of the memcg, 0 once the memcg is released.
     pub(crate) fn set_memcg(&self, memcg: MemcgId) {
         self.memcg.store(memcg.0.into(), Ordering::Relaxed);
     }
 
-    /// Makes the lists as new, for another memcg with the same parent; nothing is on them.
+    /// Resets the empty lists for another memcg with the same parent.
     ///
     /// Their age begins at 1: only differences of ages are looked at, and no eviction leaves the shadow of a folio that was
     /// not evicted.
@@ -277,7 +277,7 @@ impl Lruvec {
         CssId(self.reclaim_cursor.load(Ordering::Relaxed))
     }
 
-    /// Remembers how far a partial walk came.
+    /// Stores the memcg at which a partial walk ended.
     pub(crate) fn set_reclaim_cursor(&self, memcg: CssId) {
         self.reclaim_cursor.store(memcg.0, Ordering::Relaxed);
     }
@@ -300,7 +300,7 @@ impl Lruvec {
         self.stats_local[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Notes what reclaim of a type cost, here and above. Kernel: `lru_note_cost` (mm/swap.c).
+    /// Adds the cost of a reclaim of one type, here and in every lruvec above. Kernel: `lru_note_cost` (mm/swap.c).
     pub fn note_cost(&self, ty: LruType, nr_pages: u32) {
         for lruvec in self.chain() {
             let all_pages = LruList::EVICTABLE.map(|list| lruvec.lru_pages(list)).iter().sum::<u64>();
@@ -316,12 +316,12 @@ impl Lruvec {
         }
     }
 
-    /// Returns what reclaim cost lately.
+    /// Returns the recent costs of reclaim.
     pub fn cost(&self) -> LruCost {
         *self.cost.lock()
     }
 
-    /// This lruvec and all above it.
+    /// Returns this lruvec and all lruvecs above it.
     fn chain(&self) -> impl Iterator<Item = &Self> {
         successors(Some(self), |lruvec| lruvec.parent.as_deref())
     }

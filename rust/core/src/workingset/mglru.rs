@@ -1,4 +1,5 @@
-//! Generations and tiers of one lruvec: which type and which folios to evict, by what refaults said of earlier choices.
+//! Generations and tiers of one lruvec. They choose the type and the folios to evict by the refaults after earlier
+//! choices.
 //!
 //! This file holds the numbers of the live generations, counts pages evicted, protected and refaulted by tier, and decides
 //! by these counts. The lists of folios are in [`super::lruvec`], the moves between the lists in `folio/lru_gen.rs`.
@@ -21,7 +22,7 @@ pub const MAX_NR_TIERS: usize = 4;
 pub const LRU_REFS_WIDTH: u32 = 2;
 /// Generations whose counters are kept apart; one, as in a kernel without MGLRU's statistics. Kernel: `NR_HIST_GENS`.
 pub const NR_HIST_GENS: usize = 1;
-/// Refaults below which a tier is not judged, in pages, the damping of its rate, and the pages that one batch of eviction
+/// The refaults, in pages, below which a tier is not judged; also the damping of its rate, and the pages that one batch
 /// isolates. Kernel: `MIN_LRU_BATCH`.
 pub const MIN_LRU_BATCH: u64 = 64;
 /// Pages that one batch of eviction scans at most. Kernel: `MAX_LRU_BATCH`.
@@ -52,7 +53,7 @@ pub const fn is_evictable(ty: LruType, swappiness: u8) -> bool {
 
 /// Returns the swappiness (0..=201) to choose a type with: 0 when the memcg cannot swap, or has under 64 free pages.
 ///
-/// Kernel: `get_swappiness` of MGLRU. Differs: what may be swapped is the caller's to say.
+/// Kernel: `get_swappiness` of MGLRU. Differs: the caller says whether the memcg may swap.
 pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages: i64) -> u8 {
     match swapping {
         Swapping::Allowed if nr_swap_pages >= MIN_LRU_BATCH as i64 => swappiness,
@@ -60,19 +61,19 @@ pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages:
     }
 }
 
-/// Whether a reclaim may swap.
+/// Permission of a reclaim to swap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Swapping {
-    /// It may.
+    /// The reclaim may swap.
     Allowed,
-    /// It may not.
+    /// The reclaim may not swap.
     Forbidden,
 }
 
 /// The refaults of some tiers, in pages, and the weight they are compared with. Kernel: `struct ctrl_pos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CtrlPos {
-    /// Pages that came back.
+    /// Refaulted pages.
     pub refaulted: u64,
     /// Pages that were evicted or protected.
     pub total: u64,
@@ -134,7 +135,7 @@ impl Default for Mglru {
 // Every atomic is Relaxed: sequence numbers change under the LRU lock and the lock of the averages and are advice to all
 // others, and counters are statistics by themselves.
 impl Mglru {
-    /// Makes the generations as new, the oldest 1: the shadow of an eviction is never empty then.
+    /// Resets the generations, with 1 as the oldest, because the shadow of an eviction is then never empty.
     pub(super) fn renew(&self) {
         let mut averages = self.averages.lock();
         *averages = Default::default();
@@ -215,7 +216,7 @@ impl Mglru {
         is_more
     }
 
-    /// Carries the counters of the oldest generation over into the averages and steps on. Kernel: `reset_ctrl_pos`.
+    /// Carries the counters of the oldest generation over into the averages and ends the generation. Kernel: `reset_ctrl_pos`.
     fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
         let hist = hist_of(self.min_seq(ty));
         for (tier, average) in averages.iter_mut().enumerate() {
@@ -227,7 +228,7 @@ impl Mglru {
         self.min_seq[ty as usize].store(seq, Ordering::Relaxed);
     }
 
-    /// Counts an eviction from the oldest generation; returns what the shadow remembers of it.
+    /// Counts an eviction from the oldest generation, and returns the token for the shadow.
     ///
     /// `refs` is 0..=4. Kernel: `lru_gen_eviction` (mm/workingset.c). Differs: not at all.
     pub fn evict(&self, ty: LruType, refs: u32, is_workingset: bool, nr_pages: u32) -> u64 {

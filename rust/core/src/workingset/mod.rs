@@ -51,7 +51,7 @@ pub const fn is_from_eviction(shadow: Shadow) -> bool {
     shadow.eviction != 0 || shadow.node != 0 || shadow.is_workingset
 }
 
-/// What the rules ask of a folio that is evicted.
+/// The facts about an evicted folio that the rules read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FolioFacts {
     /// Pages of the folio.
@@ -101,7 +101,7 @@ pub enum RefaultContext {
 pub struct Refault<'a> {
     /// Pages of the folio.
     pub nr_pages: u32,
-    /// What it left in its slot.
+    /// The shadow in its slot.
     pub shadow: Shadow,
     /// The lruvec of the memcg that is charged for the folio now, on the folio's node.
     pub lruvec: &'a Lruvec,
@@ -114,7 +114,7 @@ pub struct Refault<'a> {
     pub context: RefaultContext,
 }
 
-/// What a refault means for the folio; the lruvecs have counted it already.
+/// The effect of a refault on the folio. The lruvecs have counted the refault already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RefaultVerdict {
     /// It was counted as a refault.

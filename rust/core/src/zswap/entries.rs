@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::types::{CssId, SwpEntry, ZswapId};
 use crate::compress::zsmalloc::Handle;
+use crate::containers::index_list::{IndexList, Links, NIL};
 
 const CHUNK: usize = 1024;
 /// End of the list of free numbers. Numbers begin at 1.

@@ -191,7 +191,6 @@ fn cpu(cpu: usize) -> Result<CpuId> {
 
 #[pymethods]
 impl Strategy {
-    #[doc = stub!(Strategy.names)]
     #[classattr]
     fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         let names = PyDict::new(py);

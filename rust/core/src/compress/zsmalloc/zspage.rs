@@ -3,8 +3,8 @@
 use std::sync::{Arc, RwLock};
 
 use super::class::{CHAIN_PAGES_MAX, Geometry, OBJECTS_MAX};
-use crate::base::index_list::{IndexList, Links, NIL};
 use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
+use crate::containers::index_list::{IndexList, Links, NIL};
 
 const WORDS: usize = OBJECTS_MAX / 64;
 /// Number of fullness groups of 10 % each; a full zspage is in no group. Kernel: `enum fullness_group`.

@@ -8,10 +8,10 @@ use super::{Call, StorageStats, StorageTraits, SwapStorage};
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
-use crate::base::zeroed::MappedSlice;
 pub use crate::compress::Algorithm;
 use crate::compress::zsmalloc::{Full, Handle, Pool};
 use crate::compress::{Scratch, decompress, with_scratch};
+use crate::containers::zeroed::MappedSlice;
 use crate::storage::spec::DeviceSpec;
 
 /// Options of a [`Zram`].

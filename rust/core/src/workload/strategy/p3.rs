@@ -6,7 +6,7 @@ use super::swap_table::{OWNER, SwapTableStrategy};
 use super::{Strategy, StrategyMemory};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset};
-use crate::base::zeroed::MappedSlice;
+use crate::containers::zeroed::MappedSlice;
 use crate::machine::profile::Profile;
 
 /// The swap table with a static array of owners, 16 bits a slot, and a static bitmap of zero marks. Two owners share

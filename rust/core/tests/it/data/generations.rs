@@ -345,7 +345,7 @@ fn random_programs_keep_every_invariant_after_each_step() {
         }
         let root = swap.memory_of_folios().lruvec();
         assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
-        // What is left fits, and comes back.
+        // The remaining pages fit in the limit, and they come back.
         world.spaces.truncate(1);
         for &group in &world.groups[1..] {
             swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");

@@ -44,35 +44,35 @@ impl IndexList {
         self.last
     }
 
-    /// Puts an element between two neighbours, [`NIL`] for an end of the list.
-    #[inline]
-    fn link(&mut self, mut links: impl Links, at: u32, prev: u32, next: u32) {
-        links.set_links(at, prev, next);
-        if !links.set_next(prev, at) {
-            self.first = at;
-        }
-        if !links.set_prev(next, at) {
-            self.last = at;
-        }
-    }
-
     /// Puts an element that is on no list before all others. Kernel: `list_add`.
     #[inline]
-    pub(crate) fn push_first(&mut self, links: impl Links, at: u32) {
-        self.link(links, at, NIL, self.first);
+    pub(crate) fn push_first(&mut self, mut links: impl Links, at: u32) {
+        links.set_links(at, NIL, self.first);
+        if !links.set_prev(self.first, at) {
+            self.last = at;
+        }
+        self.first = at;
     }
 
     /// Puts an element that is on no list behind all others. Kernel: `list_add_tail`.
     #[inline]
-    pub(crate) fn push_last(&mut self, links: impl Links, at: u32) {
-        self.link(links, at, self.last, NIL);
+    pub(crate) fn push_last(&mut self, mut links: impl Links, at: u32) {
+        links.set_links(at, self.last, NIL);
+        if !links.set_next(self.last, at) {
+            self.first = at;
+        }
+        self.last = at;
     }
 
     /// Puts an element that is on no list right behind one that is on this one. Kernel: `list_add`.
     #[inline]
-    pub(crate) fn insert_behind(&mut self, links: impl Links, at: u32, prev: u32) {
+    pub(crate) fn insert_behind(&mut self, mut links: impl Links, at: u32, prev: u32) {
         let (_, next) = links.links(prev);
-        self.link(links, at, prev, next);
+        links.set_links(at, prev, next);
+        links.set_next(prev, at);
+        if !links.set_prev(next, at) {
+            self.last = at;
+        }
     }
 
     /// Takes an element off this list. Kernel: `list_del`.

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 /// Splits a range at the multiples of `SIZE`: slots at cluster borders, bytes at page borders.
 pub(crate) fn pieces<const SIZE: u64>(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    let mut at = range.start;
+    let Range { start: mut at, end } = range;
     std::iter::from_fn(move || {
-        let start = at;
-        at = (start - start % SIZE).saturating_add(SIZE).min(range.end);
-        (start < range.end).then_some(start..at)
+        let nr = (SIZE - at % SIZE).min(end - at);
+        let piece = (nr > 0).then_some(at..at + nr);
+        at += nr;
+        piece
     })
 }
 

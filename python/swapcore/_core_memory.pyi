@@ -1,0 +1,173 @@
+"""Memory of the Rust core: folios and address spaces. At run time all of it is in `_core`."""
+
+from typing import final
+
+from typing_extensions import Buffer
+
+from ._core_devices import SwapDevice
+from ._core_entries import SwpEntry
+from ._core_memcg import MemCgroup
+from ._core_results import PageoutReport
+
+@final
+class Folio:
+    """Pages with data in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
+
+    `Swap.folio` and `Swap.swap_in` make folios. A handle has one reference to the folio and, when it is
+    ``mapped``, maps the folio as one page table would. Dropping the handle unmaps the folio, and frees it
+    when no other reference is left. Two handles are equal when they are of one folio. ``len(folio)`` is
+    ``nr_pages * PAGE_SIZE`` bytes.
+
+    ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable. Making a
+    view marks the folio dirty. While a view exists the folio stays in memory, and `read`, `write` and a
+    swap-out raise `SwapBusyError` (EBUSY).
+
+    Once this handle has swapped out, split or migrated the folio, the handle is empty: all attributes but
+    ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError` (ENOENT)."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    @property
+    def is_resident(self) -> bool:
+        """True while this handle has the folio in memory; never raises."""
+    @property
+    def pfn(self) -> int | None:
+        """The number of the folio in its table entries while it is in the swap cache, else None."""
+    @property
+    def order(self) -> int:
+        """log2 of the pages, 0 to 9; never raises."""
+    @property
+    def nr_pages(self) -> int:
+        """Pages of the folio, ``1 << order``; never raises."""
+    @property
+    def entry(self) -> SwpEntry | None:
+        """The first slot of the folio in the swap cache, or the slot to which this handle swapped the folio
+        out; None for a folio without slots."""
+    @property
+    def memcg(self) -> MemCgroup | None:
+        """The group that is charged for the folio; None for a group that is freed, and while memcg is
+        disabled."""
+    @property
+    def refs(self) -> int:
+        """References: the swap cache has one for each page, each mapping of a page one, each handle and each
+        view one."""
+    @property
+    def mapcount(self) -> int:
+        """Mappings of the pages of the folio, those of all page tables together."""
+    @property
+    def locked(self) -> bool:
+        """True while the folio lock is taken; settable. Kernel: `PG_locked`.
+
+        True takes the lock for this handle if the lock is free, False frees a lock that this handle took. A
+        call that needs a lock which a handle took raises `SwapBusyError` (EBUSY) and does not wait, except
+        for `MemCgroup.remove` with the switch ``lru_reparent``, which hangs."""
+    @locked.setter
+    def locked(self, locked: bool) -> None: ...
+    @property
+    def writeback(self) -> bool:
+        """True while the folio is being written to its device; settable. Kernel: `PG_writeback`."""
+    @writeback.setter
+    def writeback(self, writeback: bool) -> None: ...
+    @property
+    def mapped(self) -> bool:
+        """True while a page table or a handle maps the folio; settable: True maps all its pages through this
+        handle, False undoes that."""
+    @mapped.setter
+    def mapped(self, mapped: bool) -> None: ...
+    @property
+    def dirty(self) -> bool:
+        """True while the data may differ from that of the slots; settable. Kernel: `PG_dirty`.
+
+        False promises that the slots have the data. If they do not, a swap-out loses the data."""
+    @dirty.setter
+    def dirty(self, dirty: bool) -> None: ...
+    @property
+    def uptodate(self) -> bool:
+        """True once the data is read or made. Kernel: `PG_uptodate`."""
+    @property
+    def active(self) -> bool:
+        """True while the folio is on the active list, with ``mglru`` in one of the two youngest generations.
+        Kernel: `PG_active`."""
+    @property
+    def workingset(self) -> bool:
+        """True while the folio is part of the working set. Kernel: `PG_workingset`."""
+    def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
+        """Copies ``nr_bytes`` bytes out, from ``offset_bytes`` on; None means to the end.
+
+        Errors: EINVAL, the range ends behind the folio; `SwapBusyError` (EBUSY), a view exists."""
+    def write(self, data: Buffer, offset_bytes: int = 0) -> None:
+        """Copies the bytes of ``data`` in, from ``offset_bytes`` on, and marks the folio dirty.
+
+        Errors: EINVAL, the range ends behind the folio; `SwapBusyError` (EBUSY), a view exists."""
+
+@final
+class Mm:
+    """One address space: its pages fault, are shared after a fork, go to swap and come back. Kernel: `struct
+    mm_struct`.
+
+    `Swap.mm` makes address spaces. A page number times `PAGE_SIZE` is an address. Dropping the object unmaps
+    everything and frees memory and slots that no other address space has. The calls detach from the
+    interpreter, and a signal handler that raises ends them between two pages."""
+
+    def mmap(
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
+    ) -> int:
+        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
+
+        ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
+        pages only. ``anon_order`` is the order of folios that a first touch makes where they fit.
+        ``is_locked`` keeps the pages in memory, as `mlock` does. ``is_uffd_armed`` allows single pages only,
+        as an armed userfaultfd does.
+
+        Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
+    def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
+        """Copies ``nr_bytes`` bytes out, and faults pages in.
+
+        Errors: EFAULT, a page is not mapped; `SwapIOError`, a page cannot be read and stays swapped out;
+        `MemoryError`, no memory, or the charge was refused."""
+    def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
+        """Copies the bytes of ``data`` in, faults pages in, and copies pages that are shared.
+
+        Errors: as `read`; the bytes before the failing page are written."""
+    def touch_pages(
+        self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
+    ) -> None:
+        """Makes pages present, one fault each.
+
+        ``pages`` are distances from ``first_page`` (uint32 or uint64). ``writes`` has one byte for each page;
+        a page whose byte is not 0 is written; None writes no page. Errors: EINVAL, the lengths differ; else
+        as `read`, and the pages before the failing one are present. Kernel: `handle_mm_fault`."""
+    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutReport:
+        """Swaps the pages of a range out in ascending order, and returns what became of them.
+
+        Pages that another address space maps stay. A large folio goes whole, or is split when there is no run
+        of its order. Pages that an earlier call unmapped and could not write are tried again. Errors: EFAULT,
+        a page is not mapped. Kernel: ``MADV_PAGEOUT``, `madvise_pageout`."""
+    def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
+        """Drops the pages of a range; they read as zeros from then on.
+
+        Errors: EFAULT, a page is not mapped. Kernel: ``MADV_DONTNEED``, `zap_pte_range`."""
+    def fork(self, *, cpu: int | None = None) -> Mm:
+        """Returns a copy that shares every page until one of the two address spaces writes the page.
+
+        Errors: `RefOverflowError` (EOVERFLOW), a slot has too many references. Kernel: `copy_page_range`."""
+    def swap_entry(self, page: int) -> SwpEntry | None:
+        """Returns the slot of a page that is swapped out; None for a page in memory.
+
+        Errors: EFAULT, the page is not mapped."""
+    def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
+        """Brings every page back that lies on a device: ``swap.swapoff(device, lambda entry, count:
+        mm.unuse(device))``.
+
+        Errors: as `read`; ENOENT, the device is turned off. Kernel: `unuse_mm`."""
+    @property
+    def memcg(self) -> MemCgroup:
+        """The group of the task. Errors: EINVAL, memcg is disabled."""
+    @property
+    def resident_pages(self) -> int:
+        """Pages in memory."""
+    @property
+    def swapped_pages(self) -> int:
+        """Pages swapped out."""

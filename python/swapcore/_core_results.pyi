@@ -1,0 +1,209 @@
+"""Dicts that the Rust core returns: the keys, and the unit of each value.
+
+Each of them is a plain `dict` at run time. Import these names under `typing.TYPE_CHECKING` only.
+"""
+
+from typing import Literal, TypedDict, type_check_only
+
+from ._core_entries import SwpEntry
+
+@type_check_only
+class BackingInfo(TypedDict):
+    """The place of the page of a slot; see `Swap.backing`."""
+
+    type: Literal["none", "zero", "zswap", "swapfile", "folio"]
+    """``none``: the slot is free; ``zero``: the page is zeros and kept nowhere; ``zswap``: compressed in
+    memory; ``swapfile``: on a slot of a real device; ``folio``: in memory and nowhere else."""
+    entry: SwpEntry | None
+    """The slot on the real device when ``type`` is ``swapfile``, else None."""
+    nr_pages: int
+    """Slots from this one on whose pages are at the same sort of place, on a device in one run."""
+
+@type_check_only
+class _SlotInfo(TypedDict):
+    """The keys that every slot has."""
+
+    kind: Literal["null", "shadow", "folio", "bad", "pointer"]
+    """``null``: free; ``shadow``: in use and not cached; ``folio``: in use and cached; ``bad``: never handed
+    out; ``pointer``: behind a virtual slot."""
+    count: int
+    """References to the slot; 0 for a ``pointer``, which has none of its own."""
+    zero: bool
+    """The page of the slot is zeros."""
+    word: int
+    """The raw 64-bit word of the swap table."""
+    pfn: int | None
+    """The number of the folio that caches the slot, else None."""
+
+@type_check_only
+class SlotInfo(_SlotInfo, total=False):
+    """One slot; see `Swap.lookup`."""
+
+    owner: SwpEntry
+    """The virtual slot behind which this slot lies. Only a ``pointer`` has the key."""
+    cache_only: bool
+    """Only the swap cache refers to the virtual slot. Only a ``pointer`` has the key."""
+    backing: BackingInfo
+    """The place of the page. Only a slot of a virtual device has the key."""
+
+@type_check_only
+class PageoutReport(TypedDict):
+    """The outcome of `Mm.pageout`."""
+
+    reclaimed_pages: int
+    """Pages that left memory."""
+    kept_pages: int
+    """Pages that a failure kept in memory."""
+    split_folios: int
+    """Large folios that were split because there was no run of their order."""
+    errno: int
+    """The errno of the last failure that kept pages in memory; 0 without a failure."""
+
+@type_check_only
+class ResizeReport(TypedDict):
+    """The outcome of `Swap.resize`."""
+
+    max_pages: int
+    """The size of the device in slots, header included."""
+    limit_pages: int
+    """Slots from this number on are not handed out. Below ``max_pages`` while slots in use keep the device
+    from shrinking."""
+
+@type_check_only
+class DeviceMemory(TypedDict):
+    """Exact byte counts of a device; see `SwapDevice.memory`."""
+
+    static_bytes: int
+    """Bytes from swapon to swapoff: the device, its cluster array, and ``owner_static_bytes``."""
+    table_bytes: int
+    """Swap tables of clusters in use."""
+    extend_bytes: int
+    """Extend tables, which hold large reference counts."""
+    pool_bytes: int
+    """Released tables that are kept for reuse."""
+    index_bytes: int
+    """Cluster records of a ghost and the index that finds them."""
+    virtual_table_bytes: int
+    """Second words of a virtual ghost, which say where pages lie."""
+    owner_static_bytes: int
+    """Owners of all slots from swapon on (``owner_store`` ``array``); a part of ``static_bytes``."""
+    owner_bytes: int
+    """Owners of the slots of clusters in use (``owner_store`` ``cluster_table`` or ``trampoline``)."""
+    total_bytes: int
+    """The sum, with ``owner_static_bytes`` counted once."""
+
+@type_check_only
+class SwapMemory(DeviceMemory):
+    """Exact byte counts of a subsystem: those of all devices together, and its own; see `Swap.memory`."""
+
+    percpu_bytes: int
+    """State of the CPUs: hints, caches and counters."""
+    folio_header_bytes: int
+    """Folio headers: 64 bytes for each page of memory that a folio ever had."""
+    memcg_bytes: int
+    """Memory cgroups, and the map of their private ids."""
+    zswap_map_bytes: int
+    """The map that finds zswap entries of slots without a virtual word."""
+    zswap_entry_bytes: int
+    """Entries of zswap. The compressed data counts as memory of folios, not here."""
+
+@type_check_only
+class ClusterColumns(TypedDict):
+    """One column for each property of the clusters; see `SwapDevice.clusters`."""
+
+    index: bytes
+    """uint32: the number of the cluster."""
+    count: bytes
+    """uint16: slots in use, 0 to 512."""
+    flags: bytes
+    """uint8: the list of the cluster. 0 none, 1 free, 2 nonfull, 3 frag, 4 full, 5 discard, 6 dead."""
+    order: bytes
+    """uint8: the order of the runs in the cluster."""
+
+@type_check_only
+class EventColumns(TypedDict):
+    """One column for each field of the records; see `Swap.take_events`."""
+
+    time_ns: bytes
+    """uint64: the monotonic clock."""
+    entry: bytes
+    """uint64: the first slot of the event; 0 for none."""
+    kind: bytes
+    """uint8: the place in ``kinds``."""
+    order: bytes
+    """uint8: the order of the folio."""
+    cpu: bytes
+    """uint16: the CPU of the event."""
+    errno: bytes
+    """int32: the errno of a failure, else 0."""
+    kinds: list[str]
+    """Names of the kinds. ``swap_out``: written; ``swap_out_zero``: marked as zeros; ``swap_out_fallback``:
+    no run for a large folio; ``write_error``; ``swap_in``: read; ``swap_in_zero``: filled with zeros;
+    ``swap_in_fallback``: a large order given up; ``read_error``; ``readahead_hit``: a page read ahead was
+    wanted; ``evict``: a folio left memory."""
+    nr_lost: int
+    """Records that newer ones pushed out."""
+
+@type_check_only
+class DeviceDump(TypedDict):
+    """The state of a device that decides placement; see `Swap.dump`."""
+
+    type: int
+    """The swap type."""
+    prio: int
+    """The priority."""
+    inuse_pages: int
+    """Slots in use."""
+    free: list[int]
+    """Clusters on the free list, head first."""
+    full: list[int]
+    """Clusters on the full list, head first."""
+    discard: list[int]
+    """Clusters on the discard list, head first."""
+    nonfull: dict[int, list[int]]
+    """Clusters on each nonfull list by order, head first; empty lists are left out."""
+    frag: dict[int, list[int]]
+    """Clusters on each frag list by order, head first; empty lists are left out."""
+    next: dict[int, int]
+    """The next slot of a rotational device by order; orders without a position are left out."""
+
+@type_check_only
+class SwapDump(TypedDict):
+    """The state of a subsystem that decides placement; see `Swap.dump`."""
+
+    devices: list[DeviceDump]
+    """The devices that are on, by type."""
+    hints: list[dict[int, tuple[int, int]]]
+    """For each CPU the hint by order, ``(type, offset)``; orders without a hint are left out."""
+    virtual_hints: list[dict[int, tuple[int, int]]]
+    """The same for the hints at virtual devices, which are kept apart."""
+    avail: list[int]
+    """Types of the devices with room, in the order they are tried."""
+
+@type_check_only
+class ZswapPool(TypedDict):
+    """One pool of zswap; see `ZswapHandle.pools`."""
+
+    compressor: str
+    """The compressor of the pages in it."""
+    stored_pages: int
+    """Pages in it."""
+    pool_bytes: int
+    """Bytes of its memory, whole pages."""
+    compressed_bytes: int
+    """Bytes of compressed data in it."""
+
+@type_check_only
+class SwapHeader(TypedDict):
+    """The fields of a SWAPSPACE2 header; see `parse_swap_header`."""
+
+    version: int
+    """Always 1."""
+    last_page: int
+    """The number of the last page."""
+    bad_pages: list[int]
+    """Pages that must not be used."""
+    uuid: bytes
+    """16 bytes."""
+    label: str
+    """The label, at most 16 bytes."""

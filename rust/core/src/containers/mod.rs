@@ -1,0 +1,8 @@
+//! Small containers over the newtypes of `base`. None of them depends on swap.
+
+pub(crate) mod index_list;
+pub(crate) mod orders;
+pub(crate) mod percpu;
+pub(crate) mod pieces;
+pub(crate) mod plist;
+pub(crate) mod zeroed;
