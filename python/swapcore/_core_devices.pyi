@@ -210,8 +210,8 @@ class SwapDevice:
     def clusters(self) -> ClusterColumns:
         """Returns columns of the properties of all clusters, in native byte order, for ``np.frombuffer``.
 
-        Clusters are in the order of their numbers; of a ghost only those that exist are there. Each cluster
-        is locked on its own, so two of them may be of different moments."""
+        Clusters are in the order of their numbers; of a ghost, only the existing clusters are listed. Each
+        cluster is locked on its own, so two clusters may be of different moments."""
     def slots(self) -> bytes:
         """Returns one byte for each of ``max_pages`` slots: 0 free, 1 swapped out, 2 cached, 3 bad, 4
         pointer.

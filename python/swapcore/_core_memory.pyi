@@ -140,7 +140,7 @@ class Mm:
         a page whose byte is not 0 is written; None writes no page. Errors: EINVAL, the lengths differ; else
         as `read`, and the pages before the failing one are present. Kernel: `handle_mm_fault`."""
     def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutReport:
-        """Swaps the pages of a range out in ascending order, and returns what became of them.
+        """Swaps the pages of a range out in ascending order, and returns the counts of the outcomes.
 
         Pages that another address space maps stay. A large folio goes whole, or is split when there is no run
         of its order. Pages that an earlier call unmapped and could not write are tried again. Errors: EFAULT,

@@ -1,4 +1,4 @@
-"""Workloads of the Rust core: what replays, compares and hammers. At run time all of it is in `_core`.
+"""Workloads of the Rust core: replays, comparisons and the stress. At run time all of it is in `_core`.
 
 The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
 """
@@ -157,7 +157,7 @@ class Trace:
         read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
         progress: Callable[[int], object] | None = None
     ) -> FolioReplayReport:
-        """Replays the trace with folios that have data, and returns what it counted.
+        """Replays the trace with folios that have data, and returns the counts.
 
         Each allocation swaps a folio out. Of the frees, ``read_percent`` percent, drawn by ``seed``, swap
         their pages in and drop them; the others drop them without a read. The pages in use at the end are
@@ -166,7 +166,7 @@ class Trace:
         ``zero_percent`` percent of the pages are zeros, ``random_percent`` percent do not compress, the
         others compress to about a third. A large folio that gets no run is split, as in the kernel; a page
         that gets no slot is dropped; a page that a ghost refuses stays in memory. With ``is_verified`` each
-        page read is compared with what was written.
+        page read is compared with its written content.
 
         Detaches from the interpreter. Every 256 operations it looks for signals and calls ``progress`` with
         the number of operations done; an exception of either ends the replay.
@@ -174,8 +174,8 @@ class Trace:
         Errors: EINVAL, the subsystem has fewer CPUs than the trace, or a percentage is out of range;
         `InvariantError`, a page came back different; `SwapIOError`."""
     def replay(self, strategy: Strategy, *, samples: int = 0) -> ReplayReport:
-        """Replays the whole trace once through a strategy, and returns what it counted; slots in use at the
-        end stay.
+        """Replays the whole trace once through a strategy, and returns the counts; slots in use at the end
+        stay.
 
         A request of order > 0 that fails is split into requests of order 0, as in the kernel; a request of
         order 0 that fails drops its page. ``samples`` > 0 stops the clock that many times, evenly spread, to
@@ -211,7 +211,7 @@ class Accesses:
         progress: Callable[[int], object] | None = None
     ) -> AccessReplayReport:
         """Replays the accesses from ``start`` up to ``stop`` (None: the end) in an address space; returns
-        what it counted.
+        the counts.
 
         Page 0 of the list is ``first_page`` of ``mm``. The accesses before ``start`` must have been replayed
         in ``mm``, or in the address space that it was forked from, with the same ``seed``, because they

@@ -135,9 +135,9 @@ class Swap:
         Errors: `SwapFullError` (ENOSPC), no run of that order; EINVAL, bad order or CPU. Kernel:
         `folio_alloc_swap` followed by unmap and removal from the cache."""
     def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call, exactly those that ``n`` calls of `alloc` would give.
+        """Hands out up to ``n`` runs in one call, exactly the runs that ``n`` calls of `alloc` give.
 
-        The first failure ends it, so the batch may be short. A batch of 16,384 slots or more detaches; if a
+        The first failure ends the call, so the batch may be short. A batch of 16,384 slots or more detaches; if a
         signal handler raises meanwhile, all runs are given back. Errors: EINVAL, bad order or CPU."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Takes one reference from each of ``nr`` slots (None: the entry's whole run) and frees the slots at
@@ -167,7 +167,7 @@ class Swap:
         Errors: as `dup`; the runs before the failing one keep their new reference. A batch of 16,384 slots or
         more detaches."""
     def lookup(self, entry: SwpEntry | int) -> SlotInfo:
-        """Returns what one slot is, a snapshot. Kernel: `swap_table_get`, `swap_swapcount`.
+        """Returns a snapshot of the state of one slot. Kernel: `swap_table_get`, `swap_swapcount`.
 
         Errors: ENOENT, no such device; EINVAL, the slot lies beyond it."""
     def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class SwapError(Exception):
-    """Is the base class of every error that swapcore raises on purpose."""
+    """Base class of every error that swapcore raises on purpose."""
 
 
 class SwapFullError(SwapError, OSError):

@@ -195,7 +195,7 @@ def _bars(axes: Axes, title: str, names: list[str], values: Sequence[float] | ND
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_title(title, fontsize="medium")
-    # Bars start at 0. A row of zeros gets a fixed scale, because matplotlib would scale zeros up.
+    # Bars start at 0. A row of zeros gets a fixed scale, because matplotlib scales zeros up.
     axes.set_xlim(0, max([*values, 1e-9]) * 1.1 if any(values) else 1)
     axes.locator_params(axis="x", nbins=5)
 

@@ -112,7 +112,7 @@ def make_storage(
 
 
 def zswap_ratio(stats: dict[str, int]) -> float | None:
-    """Returns how many bytes of pages a byte of zswap's pools holds.
+    """Returns the bytes of pages per byte of zswap's pools.
 
     Args:
         stats: The figures of `Swap.zswap`.

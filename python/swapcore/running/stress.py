@@ -334,7 +334,7 @@ class _Worker:
         marks, offset = self._marks(value)
         if 0 in marks[offset : offset + nr]:
             raise InvariantError(
-                f"{_name(value)} of {nr} slots is about to be freed but nobody owns a part of it"
+                f"{_name(value)} of {nr} slots is about to be freed but a part of it has no owner"
             )
         marks[offset : offset + nr] = bytes(nr)
 
