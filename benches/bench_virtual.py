@@ -1,6 +1,6 @@
-"""What does it cost to put something in front of a device: nothing, a ghost with a table, zswap, both?
+"""Measures the cost of layers in front of a device: none, a ghost with a table, zswap, both.
 
-The same workload through each, in rounds of all in a shuffled order; the first is what ratios are against.
+Each round runs the same workload through every stack in a shuffled order. Ratios compare with the bare device.
 """
 
 from __future__ import annotations

@@ -91,9 +91,9 @@ class AccessReplayReport(TypedDict):
     accesses: int
     """Accesses replayed."""
     writes: int
-    """Accesses among them that write."""
+    """Replayed accesses that write."""
     first_touches: int
-    """Accesses among them that were the first of their page."""
+    """Replayed accesses that touched their page for the first time."""
     verified_pages: int
     """Pages that were swapped out and compared as a whole when they came back; 0 unless verified."""
     cpu_ns: int

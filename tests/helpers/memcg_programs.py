@@ -155,7 +155,7 @@ class Program:
             self.world.add(parent, f"g{len(self.world.groups)}")
 
     def remove_group(self, a: int, _b: int, _c: int) -> None:
-        """Removes a group that has no children and no tasks; others refuse."""
+        """Removes a group. A group with children or tasks refuses the removal."""
         online = self.online()[1:]
         if not online:
             return

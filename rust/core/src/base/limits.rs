@@ -84,7 +84,7 @@ const _: () = assert!(MAX_SWAP_BADPAGES == 637, "the header page's room for bad 
 const _: () = assert!(MAX_DEVICE_PAGES as u64 <= (1 << SWP_TYPE_SHIFT), "an offset fits an entry");
 /// Slots of one tree of zswap entries, 64 MiB. Kernel: `ZSWAP_ADDRESS_SPACE_PAGES`.
 pub const ZSWAP_TREE_PAGES: u64 = 1 << 14;
-/// Number of maps that all trees share.
+/// Maps of zswap entries, which all trees share.
 pub(crate) const ZSWAP_MAP_SHARDS: usize = 64;
 /// Largest number of pools at one time. Kernel: the pool number in an entry has 8 bits.
 pub(crate) const ZSWAP_POOLS_MAX: usize = 255;

@@ -412,7 +412,7 @@ impl Clusters {
     /// other devices.
     pub(crate) fn index_bytes(&self) -> u64 {
         match self.is_dynamic() {
-            // Record 0 has no table; the page count includes the record because the first page contains it.
+            // One more than the tables, because record 0 stands in front of the records that have a table.
             true => self.index.touched_bytes() + page_bytes::<SwapCluster>(self.tables.ever_used() as usize + 1),
             false => 0,
         }
