@@ -1,6 +1,7 @@
 """Measures the cost of layers in front of a device: none, a ghost with a table, zswap, both.
 
-Each round runs the same workload through every stack in a shuffled order. Ratios compare with the bare device.
+Each round runs the same workload through every stack in a shuffled order. Ratios compare with the bare
+device.
 """
 
 from __future__ import annotations

@@ -290,9 +290,9 @@ class MemCgroup:
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property
     def memory_stat(self) -> dict[str, int]:
-        """``memory.stat``: the statistics that `stat_local` lists, on v2 of the group and all groups below.
-        Read-only; also of root. On v1 ``hierarchical_memory_limit`` and ``hierarchical_memsw_limit`` are the
-        least limits of the group and all groups above, in bytes."""
+        """``memory.stat``: the statistics that `stat_local` lists; on v2 each value covers the group and all groups
+        below. Read-only; root has this file, too. On v1 ``hierarchical_memory_limit`` and
+        ``hierarchical_memsw_limit`` are the smallest limits, in bytes, of the group and all groups above."""
 
     # The files of v1; root has all of them.
 

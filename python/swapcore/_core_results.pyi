@@ -169,7 +169,7 @@ class DeviceDump(TypedDict):
 
 @type_check_only
 class SwapDump(TypedDict):
-    """The state of a subsystem that decides placement; see `Swap.dump`."""
+    """The part of a subsystem's state that decides the placement of slots; see `Swap.dump`."""
 
     devices: list[DeviceDump]
     """The devices that are on, by type."""

@@ -169,7 +169,7 @@ class Model:
 
     @property
     def nr_swap_pages(self) -> int:
-        """Free slots of all enabled devices; a device that is being turned off counts with its used slots."""
+        """Free slots of all enabled devices, less the used slots of devices that are being turned off."""
         return sum((d.pages if d.writeok else 0) - d.inuse for d in self.devices.values())
 
     @property

@@ -162,7 +162,7 @@ def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
 
 
 def _counts(run: AccessReplay) -> dict[str, int]:
-    """Returns every count of a run by its name in a table."""
+    """Returns all counts of a run. The keys are the names of the rows that `table` prints."""
     events = {f"memory.events {name}": count for name, count in run.memory_events.items()}
     events |= {f"memory.swap.events {name}": count for name, count in run.swap_events.items()}
     return run.counters | events

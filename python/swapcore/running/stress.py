@@ -247,7 +247,7 @@ class _Worker:
             self.counts["freed_slots"] += len(singles)
 
     def _dup(self) -> None:
-        """Takes up to 40 references, more than an entry counts inline, and gives them back."""
+        """Takes up to 40 references, which can be more than an entry counts inline, and gives them back."""
         if not self.held:
             return
         value, nr = self.rng.choice(self.held)

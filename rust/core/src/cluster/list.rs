@@ -176,7 +176,7 @@ impl Lists {
     pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
         if list == ListId::Free {
             while let Some(idx) = self.next_untouched(all) {
-                // A dynamic device has no untouched clusters, so record and cluster number are equal here.
+                // Only a device that is not dynamic has untouched clusters, and its records have the numbers of clusters.
                 let record = RecordId(idx.0);
                 match all.try_lock(record) {
                     Some(ci) => return Some(ci),

@@ -12,7 +12,7 @@ use crate::memcg::MemcgSwitches;
 // needs no enum. The switch also needs a row in docs/kernel-map.md (`Switches`), a line in CHANGELOG.md, and its
 // words in the docs of `Swap.switches` of the Python package.
 switches! {
-    /// Every observable choice. A profile gives the defaults.
+    /// The choices of behaviour with an effect that a caller can observe. A profile gives the defaults.
     pub struct Switches {
         /// Priorities of devices that are turned on without one.
         default_priority: DefaultPriority = DefaultPriority::MinusOne, V618 => DefaultPriority::Descending;

@@ -37,7 +37,7 @@ pub(crate) struct Shrink<'l> {
     pub(crate) references: References,
     /// The group at which evictions are recorded.
     pub(crate) level: RefaultLevel<'l>,
-    /// The CPU that the pageout runs on. It exists.
+    /// The CPU that the pageout runs on, below `nr_cpus`.
     pub(crate) cpu: CpuId,
 }
 

@@ -99,7 +99,8 @@ impl Operation<'_> {
         device.clusters.mark_holder(entry.offset(), holder);
     }
 
-    /// Returns whether a virtual slot names a real slot as its backing. Kernel: the check of the reverse map.
+    /// Returns whether the virtual slot `owner` has the real slot `entry` as its backing. Kernel: the check that a real
+    /// slot's link back to its virtual slot still holds.
     pub(crate) fn is_backed_by(&self, owner: SwpEntry, entry: SwpEntry) -> bool {
         let Some((device, offset)) = self.locate(owner) else { return false };
         let ci = device.clusters.lock(offset.cluster());

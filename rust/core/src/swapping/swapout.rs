@@ -168,7 +168,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a fault of a group's task that allocated or read a folio. Kernel: `count_memcg_event_mm`.
+    /// Counts a major fault of a task of the group `css`: the fault allocated or read a folio. Kernel: `count_memcg_event_mm`.
     pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
         if let Some(group) = self.group(css) {

@@ -389,7 +389,7 @@ impl Zswap {
         })
     }
 
-    /// Counts the begin of a store of a page.
+    /// Counts the start of a store of a page.
     pub(crate) fn begin_store(&self) {
         // SeqCst, as in `end_store` and `stores`: a thread that sees a store's change sees that the store began.
         self.nr_begun.fetch_add(1, SeqCst);
