@@ -5,9 +5,7 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::SwapError;
-use swapcore::machine::device::SwpFlags;
 use swapcore::storage::spec::Visibility;
-use swapcore::table::EntryKind;
 
 use crate::border::errors::Result;
 use crate::storage::Storage;
@@ -76,12 +74,7 @@ impl SwapDevice {
     #[doc = stub!(SwapDevice.kind)]
     #[getter]
     fn kind(&self) -> Result<&'static str> {
-        let device = self.live()?;
-        Ok(match device.has(SwpFlags::BLKDEV) {
-            _ if device.is_ghost() => "ghost",
-            true => "partition",
-            false => "file",
-        })
+        Ok(self.live()?.kind())
     }
 
     #[doc = stub!(SwapDevice.visibility)]
@@ -123,14 +116,14 @@ impl SwapDevice {
     #[doc = stub!(SwapDevice.flags)]
     #[getter]
     fn flags(&self) -> Result<Vec<String>> {
-        Ok(self.live()?.flags().iter_names().map(|(name, _)| format!("SWP_{name}")).collect())
+        Ok(self.live()?.flag_names())
     }
 
     #[doc = stub!(SwapDevice.storage)]
     #[getter]
     fn storage(&self) -> Result<Option<Storage>> {
         let storage = self.live()?.storage().clone();
-        Ok((storage.kind() != "null").then(|| Storage::new(storage)))
+        Ok(storage.keeps_data().then(|| Storage::new(storage)))
     }
 
     #[doc = stub!(SwapDevice.is_on)]
@@ -166,7 +159,7 @@ impl SwapDevice {
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
         // Memory of zeros is free slots: what is not written is not touched.
         Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
-            used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = code(kind));
+            used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())
         })?)
     }
@@ -182,16 +175,5 @@ impl SwapDevice {
             ),
             Err(_) => format!("<SwapDevice type {}, off>", self.ty.0),
         }
-    }
-}
-
-/// The byte that `slots` gives a kind.
-fn code(kind: EntryKind) -> u8 {
-    match kind {
-        EntryKind::Null => 0,
-        EntryKind::Shadow => 1,
-        EntryKind::Pfn => 2,
-        EntryKind::Bad => 3,
-        EntryKind::Pointer => 4,
     }
 }

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use swapcore::base::limits::MAX_SWAPFILES;
 use swapcore::base::types::CssId;
-use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, MemcgEvent, MemcgStat, RefaultRule};
+use swapcore::cgroupfs::FileValue;
+use swapcore::memcg::{DeadSwapin, GroupPolicy, RefaultRule};
 use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
 
 use crate::border::calls::detached;
@@ -43,17 +44,17 @@ impl MemCgroup {
         Ok(handle.css())
     }
 
-    /// Returns the file whose name has dots where an attribute has underscores.
-    fn file_of(&self, attribute: &str) -> Result<Option<&'static str>> {
-        let files = self.handle.swap().memcg_files(self.handle.css())?;
-        Ok(files.into_iter().find(|file| file.replace('.', "_") == attribute))
+    /// Returns the file of an attribute. Errors: the exception of `missing` when the group has no such file.
+    fn file_of(&self, attribute: &str, missing: impl FnOnce() -> PyErr) -> Result<&'static str> {
+        let file = self.handle.swap().memcg_file_of(self.handle.css(), attribute)?;
+        Ok(file.ok_or_else(missing)?)
     }
 
     /// Returns the value of the file of an attribute. Errors: AttributeError, this group has no such file.
     fn attribute<'py>(&self, py: Python<'py>, attribute: &str) -> Result<Bound<'py, PyAny>> {
         let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {attribute:?}"));
-        let file = self.file_of(attribute)?.ok_or_else(missing)?;
-        Ok(value_of(py, &self.read(file)?)?)
+        let file = self.file_of(attribute, missing)?;
+        Ok(python_value(py, FileValue::of(&self.read(file)?))?)
     }
 
     fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool) -> Result<()> {
@@ -75,20 +76,26 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
 }
 
-/// Returns what a text says: an int for a number, a dict for `key value` lines, else the text without its newline.
-fn value_of<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    let text = text.trim_end();
-    if let Ok(number) = text.parse::<u64>() {
-        return Ok(number.into_pyobject(py)?.into_any());
+/// Returns numbers with names as a dict.
+fn dict_of<'py, K: IntoPyObject<'py>>(py: Python<'py>, values: Vec<(K, i64)>) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    values.into_iter().try_for_each(|(name, value)| dict.set_item(name, value))?;
+    Ok(dict)
+}
+
+/// Converts the value of a file: to an int, to a dict for lines of a key and a value, else to a str.
+fn python_value(py: Python<'_>, value: FileValue) -> PyResult<Bound<'_, PyAny>> {
+    match value {
+        FileValue::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
+        FileValue::Text(text) => Ok(PyString::new(py, &text).into_any()),
+        FileValue::Lines(lines) => {
+            let values = PyDict::new(py);
+            for (key, value) in lines {
+                values.set_item(key, python_value(py, value)?)?;
+            }
+            Ok(values.into_any())
+        }
     }
-    if !text.contains(' ') {
-        return Ok(PyString::new(py, text).into_any());
-    }
-    let values = PyDict::new(py);
-    for (key, value) in text.lines().filter_map(|line| line.split_once(' ')) {
-        values.set_item(key, value_of(py, value)?)?;
-    }
-    Ok(values.into_any())
 }
 
 #[pymethods]
@@ -136,10 +143,7 @@ impl MemCgroup {
         let fill = || {
             for (keyword, value) in files.into_iter().flatten() {
                 let keyword: String = keyword.extract()?;
-                let file = match made.file_of(&keyword)? {
-                    Some(file) => Some(file),
-                    None => made.file_of(&format!("memory_{keyword}"))?,
-                };
+                let file = made.handle.swap().memcg_file_of_keyword(made.handle.css(), &keyword)?;
                 let unknown = || PyTypeError::new_err(format!("create() got {keyword:?}, which no file is named like"));
                 made.write_text(py, file.ok_or_else(unknown)?, &text_of(&value)?, false)?;
             }
@@ -174,43 +178,13 @@ impl MemCgroup {
 
     #[doc = stub!(MemCgroup.counters)]
     fn counters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let group = self.handle.group();
-        let is_v1 = self.handle.groups().options().hierarchy == Hierarchy::V1;
-        let swap = |v1: &'static str, v2: &'static str| if is_v1 { v1 } else { v2 };
-        let counters = PyDict::new(py);
-        counters.set_item("memory_pages", group.memory.usage_pages())?;
-        counters.set_item(swap("memsw_pages", "swap_pages"), group.swap.usage_pages())?;
-        counters.set_item("memcg_swap_pages", group.stat_local(MemcgStat::Swap))?;
-        counters.set_item("memory_watermark_pages", group.memory.watermark_pages())?;
-        counters.set_item(swap("memsw_watermark_pages", "swap_watermark_pages"), group.swap.watermark_pages())?;
-        counters.set_item("memory_failcnt", group.memory.failcnt())?;
-        counters.set_item("swap_failcnt", group.swap.failcnt())?;
-        counters.set_item("swapcached_pages", group.stat_local(MemcgStat::Swapcached))?;
-        counters.set_item("id", group.id().0)?;
-        counters.set_item("id_refs", group.id_refs())?;
-        // The handle of this object is one of them.
-        counters.set_item("css_refs", group.css_refs())?;
-        counters.set_item("memory_underflow_pages", group.memory.underflow_pages())?;
-        counters.set_item("swap_underflow_pages", group.swap.underflow_pages())?;
-        let events = [
-            ("events_max", MemcgEvent::Max),
-            ("events_oom", MemcgEvent::Oom),
-            ("events_oom_kill", MemcgEvent::OomKill),
-            ("events_high", MemcgEvent::High),
-            ("swap_events_max", MemcgEvent::SwapMax),
-            ("swap_events_fail", MemcgEvent::SwapFail),
-            ("swap_events_high", MemcgEvent::SwapHigh),
-        ];
-        events.iter().try_for_each(|(name, event)| counters.set_item(name, group.events_local(*event)))?;
-        Ok(counters)
+        let counters = self.handle.swap().memcg_counters(self.handle.css())?;
+        dict_of(py, counters)
     }
 
     #[doc = stub!(MemCgroup.stat_local)]
     fn stat_local<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let stat = PyDict::new(py);
-        let values = self.handle.swap().memcg_stat_local(self.handle.css())?;
-        values.iter().try_for_each(|(key, value)| stat.set_item(key, value))?;
-        Ok(stat)
+        dict_of(py, self.handle.swap().memcg_stat_local(self.handle.css())?)
     }
 
     #[doc = stub!(MemCgroup.set_policy)]
@@ -239,7 +213,7 @@ impl MemCgroup {
 
     fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> Result<()> {
         let missing = || PyAttributeError::new_err(format!("the group has no file {name:?} to set"));
-        let file = self.file_of(name)?.ok_or_else(missing)?;
+        let file = self.file_of(name, missing)?;
         self.write_text(py, file, &text_of(value)?, false)
     }
 

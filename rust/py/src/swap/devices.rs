@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::{CpuId, Order, SwapError};
+use swapcore::{Order, SwapError};
 
 use super::Swap;
 use crate::border::calls::detached;
@@ -60,23 +60,19 @@ impl Swap {
     #[pyo3(signature = (device, unuse = None))]
     fn swapoff(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, unuse: Option<Py<PyAny>>) -> Result<()> {
         let device = self.own(device.get())?;
+        let Some(hook) = unuse else {
+            return detached(py, || self.swap.swapoff_without_hook(&device));
+        };
         let mut raised = None;
         let result = detached(py, || {
-            self.swap.swapoff(&device, |entry, count| match &unuse {
-                // Content that only its holders know how to read back.
-                None if device.storage().kind() != "null" => Err(SwapError::StillInUse {
-                    ty: device.ty().0,
-                    inuse_pages: self.swap.inuse_pages(device.ty()),
-                    why: ": swap them in, or give unuse= a function that does",
-                }),
-                None => (0..count).try_for_each(|_| self.swap.put(entry, 1, CpuId(0))),
-                Some(hook) => Python::attach(|py| {
+            self.swap.swapoff(&device, |entry, count| {
+                Python::attach(|py| {
                     let entry = SwpEntry { entry, order: Order::ZERO };
                     hook.call1(py, (entry, count)).map(|_| ()).map_err(|error| {
                         raised = Some(error);
                         SwapError::Interrupted
                     })
-                }),
+                })
             })
         });
         match raised {

@@ -16,20 +16,10 @@ use crate::border::number;
 use crate::device::all_memory_dict;
 use crate::slots::args::{EntriesArg, EntryArg};
 
-fn kind_name(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Null => "null",
-        EntryKind::Shadow => "shadow",
-        EntryKind::Pfn => "folio",
-        EntryKind::Bad => "bad",
-        EntryKind::Pointer => "pointer",
-    }
-}
-
 /// One slot by its word.
 fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<Bound<'py, PyDict>> {
     let slot = PyDict::new(py);
-    slot.set_item("kind", kind_name(word.kind()))?;
+    slot.set_item("kind", word.kind().name())?;
     slot.set_item("count", count)?;
     slot.set_item("zero", word.is_zero())?;
     slot.set_item("word", word.raw())?;
