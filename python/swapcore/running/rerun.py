@@ -73,16 +73,23 @@ def rerun(
     raise invalid("the JSON is no result of compare, replay, replay_accesses or replay_over_limits")
 
 
+def _stack(data: dict[str, Any]) -> dict[str, Any]:
+    """Makes the options that both kinds of replay have: the storage, the layers in front of it, and the memory."""
+    return {
+        "storage": _device(data["storage"]),
+        "ghost": _ghost(data["ghost"]),
+        "zswap": _zswap(data["zswap_options"]),
+        "memory": data["memory_pages"],
+    }
+
+
 def _folios(data: dict[str, Any]) -> FolioReplay:
     options = {
         name: data[name] for name in ("zero_percent", "random_percent", "read_percent", "is_verified", "seed")
     }
     how = FolioRun(
         trace=data["trace"],
-        storage=_device(data["storage"]),
-        ghost=_ghost(data["ghost"]),
-        zswap=_zswap(data["zswap_options"]),
-        memory=data["memory_pages"],
+        **_stack(data),
         **options,
     )
     return run_folios(how)
@@ -92,10 +99,7 @@ def _accesses(data: dict[str, Any]) -> AccessReplay:
     options = {name: data[name] for name in (*LIMITS, *CONTENTS, "swappiness", "switches", "memcg")}
     how = AccessRun(
         workload=data["workload"],
-        storage=_device(data["storage"]),
-        ghost=_ghost(data["ghost"]),
-        zswap=_zswap(data["zswap_options"]),
-        memory=data["memory_pages"],
+        **_stack(data),
         policy=_policy(data["policy"]),
         **options,
     )
