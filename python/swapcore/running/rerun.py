@@ -74,7 +74,7 @@ def rerun(
 
 
 def _stack(data: dict[str, Any]) -> dict[str, Any]:
-    """Makes the options that both kinds of replay have: the storage, the layers in front of it, and the memory."""
+    """Makes the options that both kinds of replay have: storage, layers in front of it, memory."""
     return {
         "storage": _device(data["storage"]),
         "ghost": _ghost(data["ghost"]),
