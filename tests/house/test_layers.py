@@ -101,7 +101,7 @@ SEEDED_IN_CORE = {
         "fn f(op: &mut Operation<'_>) { op.try_to_reclaim(device, offset, when); }",
     ),
     "method of Mm": ("reclaim/mod.rs", "fn f(mm: &Mm) { mm.check_mapped(vpn); }"),
-    "method by path": ("datapath/transfer.rs", "fn f(s: &Swap) { Swap::swap_out(s, folio, cpu); }"),
+    "method by path": ("datapath/mod.rs", "fn f(s: &Swap) { Swap::swap_out(s, folio, cpu); }"),
     "method of a shared name, by its receiver": (
         "memcg/group.rs",
         "fn f(swap: &Swap) { swap.swap_in(entry, 1, how); }",

@@ -1,21 +1,20 @@
 //! The swap cache: the folio over each slot. Every call here is short and holds one CPU's local lock.
 
-mod alloc;
 mod replace;
-mod validate;
 
 use std::ops::Range;
 
 use crate::base::error::{Result, SwapError};
-use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::machine::device::SwapDevice;
+use crate::machine::profile::SwapinCheck;
 use crate::machine::{OnCpu, Operation, Swap};
 use crate::memcg::MemCgroup;
 use crate::slots::owner::{CacheExit, Payer, SeenSlots};
 use crate::slots::take_back::get_folio;
-use crate::table::{EntryKind, Shadow};
+use crate::table::{Backing, EntryKind, Shadow, SwapTable, SwapTableEntry};
 
 fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
     folio.try_lock().ok_or_else(|| folio.busy())
@@ -103,6 +102,61 @@ impl<'a> Operation<'a> {
 }
 
 impl<'a> OnCpu<'a> {
+    /// Gives a folio its slots. The entries hold the folio, with count 0.
+    ///
+    /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the swap charge was refused; `AlreadyCached` (EEXIST);
+    /// `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: takes the folio lock
+    /// itself.
+    pub fn folio_alloc_swap(&mut self, folio: Folio<'_>) -> Result<SwpEntry> {
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
+        self.alloc_for_folio(&locked)
+    }
+
+    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
+    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
+        self.alloc_for_folio_on(locked, None)
+    }
+
+    /// [`OnCpu::alloc_for_folio`] on the first device with room among `types`.
+    pub(crate) fn alloc_for_folio_on(
+        &mut self,
+        locked: &LockedFolio<'_>,
+        types: Option<&[SwpType]>,
+    ) -> Result<SwpEntry> {
+        let folio = locked.folio();
+        check_home(folio, self.swap().memory_of_folios())?;
+        if let Some(entry) = folio.entry() {
+            return Err(SwapError::AlreadyCached(entry));
+        }
+        let nr_pages = folio.nr_pages();
+        // The cache takes its references before any thread can find the folio there.
+        folio.add_refs(nr_pages);
+        let mut op = self.operation();
+        let run = op.alloc_cached(folio, types);
+        op.bind_to_root(folio);
+        let Some(entry) = run else {
+            op.fail_swap(folio);
+            folio.put_refs(nr_pages);
+            self.finish();
+            return Err(SwapError::NoSpace { nr_pages });
+        };
+        folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
+        if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
+            // The virtual slots have no backing yet, so the folio is the only copy of its data.
+            folio.set(FolioFlags::DIRTY);
+        }
+        op.counters.add_cached(nr_pages.into());
+        if let Err(error) = op.try_charge_swap(locked) {
+            self.del_locked(locked, CacheExit::Uncharged(Shadow::default()))?;
+            return Err(error);
+        }
+        self.finish();
+        Ok(entry)
+    }
+
     /// Adds one reference to every slot of a cached folio, or to the slot of one page.
     ///
     /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `CountOverflow`
@@ -164,7 +218,7 @@ impl<'a> OnCpu<'a> {
         let op = self.operation();
         let (device, base, offset) = op.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        validate::check_batch(&op, device, &ci, base, offset, order.nr_pages())
+        check_batch(&op, device, &ci, base, offset, order.nr_pages())
     }
 
     /// Checks the range a second time and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and
@@ -174,7 +228,7 @@ impl<'a> OnCpu<'a> {
         let order = folio.order();
         let (device, base, offset) = op.aligned(targ, order)?;
         let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        let now = validate::check_batch(&op, device, &ci, base, offset, order.nr_pages())?;
+        let now = check_batch(&op, device, &ci, base, offset, order.nr_pages())?;
         if (now.shadow, now.owner) != (seen.shadow, seen.owner) {
             return Err(SwapError::ShadowChanged(targ));
         }
@@ -205,7 +259,7 @@ impl<'a> OnCpu<'a> {
         if ci.table().is_some_and(|table| table.get(offset.in_cluster()).kind() == EntryKind::Bad) {
             return Err(SwapError::BadSlot(entry));
         }
-        let seen = validate::check_batch(&op, device, &ci, offset, offset, nr_pages)?;
+        let seen = check_batch(&op, device, &ci, offset, offset, nr_pages)?;
         op.insert(device, &ci, offset, &locked);
         drop(ci);
         match op.bind_to_root(folio) {
@@ -333,6 +387,92 @@ impl<'a> OnCpu<'a> {
         let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
         let table = ci.table().ok_or(SwapError::NotInUse(entry))?;
         let room = crate::base::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;
-        Ok(validate::zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
+        Ok(zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
     }
+}
+
+fn is_swapped_out(word: SwapTableEntry) -> bool {
+    word.kind() == EntryKind::Shadow && word.count() != Some(0)
+}
+
+/// Checks the range of `nr_pages` slots from `base`, which contains `targ`, and returns the state of the range.
+///
+/// Errors: `NotInUse` (ENOENT) when the target is free, bad or has no table; `AlreadyCached` (EEXIST) when the target
+/// is cached; `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ.
+/// With [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
+/// `swap_cache_check_batch`.
+fn check_batch(
+    op: &Operation<'_>,
+    device: &SwapDevice,
+    ci: &ClusterGuard<'_>,
+    base: SwpOffset,
+    targ: SwpOffset,
+    nr_pages: u32,
+) -> Result<SeenSlots> {
+    let order = op.swap.switches.swapin_check;
+    let table = ci.table().ok_or(SwapError::NotInUse(device.entry_at(targ)))?;
+    let slots = base.in_cluster()..base.in_cluster() + nr_pages as usize;
+    let at = |slot: usize| device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+    let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at(slot))));
+    if order == SwapinCheck::ZeroFirst {
+        differs(mixed_zero(table, slots.clone()))?;
+    }
+    let shadow = target_shadow(device, table, targ)?;
+    if order == SwapinCheck::TargetFirst {
+        differs(mixed_zero(table, slots.clone()))?;
+    }
+    let owner = op.slot_owner(ci, table, targ.in_cluster());
+    let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && op.slot_owner(ci, table, slot) == owner;
+    differs(slots.clone().find(|&slot| !is_alike(slot)))?;
+    differs(mixed_backing(op, device, ci, table, slots.clone()))?;
+    let shared_count = op.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
+    let is_shared =
+        slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
+    Ok(SeenSlots { shadow, owner, is_shared })
+}
+
+fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Result<Shadow> {
+    let (word, entry) = (table.get(targ.in_cluster()), device.entry_at(targ));
+    match word.shadow() {
+        _ if word.is_cached() => Err(SwapError::AlreadyCached(entry)),
+        Some(shadow) if word.count() != Some(0) => Ok(shadow),
+        _ => Err(SwapError::NotInUse(entry)),
+    }
+}
+
+/// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies elsewhere,
+/// or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap beside it.
+fn mixed_backing(
+    op: &Operation<'_>,
+    device: &SwapDevice,
+    ci: &ClusterGuard<'_>,
+    table: &SwapTable,
+    mut slots: Range<usize>,
+) -> Option<usize> {
+    if slots.len() == 1 {
+        return None;
+    }
+    if !device.is_virtual() {
+        let base = ci.idx().base();
+        let is_stored = |slot: usize| op.zswap_id(device, base.plus(slot as u32)).is_some();
+        return if op.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
+    }
+    let backing = |slot: usize| ci.virtual_word(slot).backing(table.get(slot));
+    let (start, first) = (slots.start, backing(slots.start));
+    let is_read_alone = first == Backing::Zswap;
+    slots.find(|&slot| is_read_alone || !first.continues((slot - start) as u32, backing(slot)))
+}
+
+/// Returns the first slot whose zero mark differs from the first slot's.
+fn mixed_zero(table: &SwapTable, mut slots: Range<usize>) -> Option<usize> {
+    let first = table.get(slots.start).is_zero();
+    slots.find(|&slot| table.get(slot).is_zero() != first)
+}
+
+/// Returns the zero mark of a slot, and the number of slots from it on, at most `nr_max`, that have the same mark.
+/// Kernel: `swap_zeromap_batch`.
+fn zero_batch(table: &SwapTable, slot: usize, nr_max: u32) -> (bool, u32) {
+    let is_zero = table.get(slot).is_zero();
+    let end = slot + nr_max as usize;
+    (is_zero, (mixed_zero(table, slot..end).unwrap_or(end) - slot) as u32)
 }

@@ -1,5 +1,379 @@
 //! Page data on its way between a folio and the place behind its slots: zero marks, zswap, real slots of a storage.
+//!
+//! A transfer holds no lock but the folio's. The folio lock also owns the backing of the folio's virtual slots: the
+//! place of their data, and the real slots that a writeout will write. `docs/virtual.md` has recipes.
 
-pub(crate) mod backing;
-pub(crate) mod transfer;
 pub(crate) mod zswap_store;
+
+use std::ops::Range;
+
+use crate::base::error::{Result, SwapError};
+use crate::base::event::EventKind;
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::base::zero::is_zero_filled;
+use crate::cluster::ClusterGuard;
+use crate::datapath::zswap_store::ZswapStore;
+use crate::folio::{Folio, FolioFlags, LockedFolio};
+use crate::machine::device::SwpFlags;
+use crate::machine::{Event, OnCpu, OrderEvent, Swap};
+use crate::memcg::MemcgStat;
+use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
+
+/// The result of a writeout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Writeout {
+    /// No slot had a reference. The slots are free, and the folio is dirty and uncached.
+    Freed,
+    /// The folio is all zeros. The slots are marked, nothing was written, and the folio is clean.
+    Zero,
+    /// zswap stored the folio. The folio is clean.
+    Zswap,
+    /// A device stored the folio. The folio is clean.
+    Written,
+}
+
+impl Swap {
+    /// Writes a dirty cached folio out, unless no write is needed. Steps OUT6 and OUT7.
+    ///
+    /// The folio lock is dropped during the transfer to a storage, while the folio is under writeback, and is taken
+    /// again afterwards. Errors, with the folio dirty: `Io`; `DataInUse` (EBUSY) when a user got a view of the folio;
+    /// `GhostWrite`, `WritebackForbidden`, `NoBacking` (ENOSPC) and `OverLimit` (ENOMEM) when no place takes the
+    /// folio. Kernel: `swap_writeout`; differs: the transfer is complete on return.
+    pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
+        let (locked, result) = match self.prepare_writeout(&locked, cpu) {
+            Ok(None) => self.write_to_storage(locked, cpu),
+            Ok(Some(done)) => (locked, Ok(done)),
+            Err(error) => {
+                locked.set(FolioFlags::DIRTY);
+                (locked, Err(error))
+            }
+        };
+        if result.as_ref().is_err_and(SwapError::is_write_refused)
+            && let Ok(on_cpu) = self.on_cpu(cpu)
+        {
+            on_cpu.counters().count(Event::SwpOutRefused, locked.nr_pages().into());
+        }
+        (locked, result)
+    }
+
+    /// Handles the cases in which no write to a device is needed. Kernel: `swap_writeout` up to `__swap_writepage`.
+    fn prepare_writeout(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<Writeout>> {
+        if self.on_cpu(cpu)?.free_swap_locked(locked)? {
+            return Ok(Some(Writeout::Freed));
+        }
+        let is_zero = is_zero_filled(&locked.bytes()?);
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.begin_writeout(locked, if is_zero { Content::Zeros } else { Content::Bytes })?;
+        if is_zero {
+            on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
+            self.count_memcg(locked.folio(), MemcgStat::SwpOutZero, locked.nr_pages());
+            on_cpu.note(EventKind::SwapOutZero, locked.entry().unwrap_or(SwpEntry::NONE), locked.order(), 0);
+        }
+        drop(on_cpu);
+        if is_zero {
+            return Ok(Some(Writeout::Zero));
+        }
+        let store = self.zswap_store(locked, cpu)?;
+        if store == ZswapStore::Stored {
+            return Ok(Some(Writeout::Zswap));
+        }
+        let group = self.group_of(locked.folio());
+        if let (Some(group), false) = (group, self.is_zswap_writeback_enabled(group)) {
+            let group = self.memcg().map_or_else(String::new, |groups| groups.path(group.css()));
+            return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
+        }
+        if store == ZswapStore::Refused {
+            // Releases the pages that a store stored before it failed.
+            self.on_cpu(cpu)?.begin_writeout(locked, Content::Bytes)?;
+        }
+        Ok(None)
+    }
+
+    /// Writes a locked cached folio to the real slots behind it, or to real slots that it gets now. Errors, with the
+    /// folio dirty: those of [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
+    pub(crate) fn write_to_storage<'f>(
+        &self,
+        locked: LockedFolio<'f>,
+        cpu: CpuId,
+    ) -> (LockedFolio<'f>, Result<Writeout>) {
+        let folio = locked.folio();
+        match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
+            Ok(real) => {
+                let result = self.write_and_unlock(locked, real, cpu);
+                (folio.lock(), result.map(|()| Writeout::Written))
+            }
+            Err(error) => {
+                folio.set(FolioFlags::DIRTY);
+                folio.clear(FolioFlags::RECLAIM);
+                (locked, Err(error))
+            }
+        }
+    }
+
+    /// Writes a locked cached folio to the real slots from `real` on, which are its own or behind it, and unlocks it.
+    /// The folio is clean after success and dirty after an error. Waits for no folio lock. Errors: `Io`; `DataInUse`
+    /// (EBUSY).
+    pub(crate) fn write_and_unlock(&self, locked: LockedFolio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
+        let folio = locked.folio();
+        folio.set(FolioFlags::WRITEBACK);
+        // The cache's references keep the folio alive, and writeback keeps it in the cache.
+        drop(locked);
+        let result = self.transfer_out(folio, real, cpu);
+        if result.is_err() {
+            // The flag is set before writeback ends, because another thread would take the folio for clean in
+            // between.
+            folio.set(FolioFlags::DIRTY);
+        }
+        // The flag is read before writeback ends, because after it the same bit means that the folio was read ahead.
+        let is_wanted = folio.clear(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM) && result.is_ok();
+        folio.end_writeback();
+        if is_wanted {
+            // The folio is clean, so reclaim takes it next. Kernel: `folio_rotate_reclaimable`.
+            folio.lru_move_tail();
+        }
+        result
+    }
+
+    /// Writes a folio to the real slots from `real` on. Every write of a page to a device runs through this function.
+    fn transfer_out(&self, folio: Folio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
+        let entry = folio.entry().ok_or(SwapError::NotCached)?;
+        let device = self.on_cpu(cpu)?.device_of(real)?;
+        let result = folio.bytes().and_then(|bytes| device.storage().write(real.offset(), &bytes));
+        let mut on_cpu = self.on_cpu(cpu)?;
+        match &result {
+            Ok(()) => {
+                on_cpu.note(EventKind::SwapOut, entry, folio.order(), 0);
+                let order = folio.order();
+                on_cpu.counters().count(Event::PswpOut, folio.nr_pages().into());
+                on_cpu.counters().count_order(OrderEvent::Out, order);
+                on_cpu.counters().count(Event::ThpSwpOut, u64::from(order == Order::MAX));
+                self.count_memcg(folio, MemcgStat::PswpOut, folio.nr_pages());
+                self.count_memcg(folio, MemcgStat::ThpSwpOut, u32::from(order == Order::MAX));
+            }
+            Err(SwapError::Io { errno, .. }) => {
+                on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
+                on_cpu.counters().count(Event::WriteErrors, 1);
+            }
+            // The error came from the folio, so no device failed.
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Fills a locked folio that was just inserted over its slots, and unlocks it in any case. Step IN4.
+    ///
+    /// Errors, with the folio not up to date: `Io`; `NotUniform` (EBUSY) when zero marks differ. Kernel:
+    /// `swap_read_folio`; differs: the transfer is complete on return.
+    pub(crate) fn swap_read_folio(&self, locked: LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let folio = locked.folio();
+        let entry = folio.entry().ok_or(SwapError::NotCached)?;
+        let nr_pages = folio.nr_pages();
+        let (is_zero, nr_alike) = self.on_cpu(cpu)?.zero_batch(entry, nr_pages)?;
+        if nr_alike != nr_pages {
+            // The check before the insertion excludes this case.
+            return Err(SwapError::NotUniform(entry.plus(nr_alike)));
+        }
+        let (event, stat) = if is_zero {
+            folio.bytes_mut()?.fill(0);
+            (Event::SwpInZero, MemcgStat::SwpInZero)
+        } else if self.zswap_load(&locked, cpu)? {
+            (Event::ZswpIn, MemcgStat::ZswpIn)
+        } else {
+            let result = self.transfer_in(folio, entry, cpu);
+            if let Err(error) = result {
+                let mut on_cpu = self.on_cpu(cpu)?;
+                on_cpu.note(EventKind::ReadError, entry, folio.order(), error.errno());
+                on_cpu.counters().count(Event::ReadErrors, 1);
+                return Err(error);
+            }
+            (Event::PswpIn, MemcgStat::PswpIn)
+        };
+        let order = folio.order();
+        self.count_memcg(folio, stat, nr_pages);
+        folio.set(FolioFlags::UPTODATE);
+        drop(locked);
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.counters().count(event, nr_pages.into());
+        on_cpu.note(if is_zero { EventKind::SwapInZero } else { EventKind::SwapIn }, entry, order, 0);
+        if event == Event::PswpIn {
+            on_cpu.counters().count_order(OrderEvent::In, order);
+        }
+        Ok(())
+    }
+
+    /// Reads a folio from the real slots that hold its data.
+    fn transfer_in(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        // No real slot holds the data. The read goes to the slot's own device, which returns the error.
+        let real = on_cpu.real_run(folio)?.unwrap_or(entry);
+        let device = on_cpu.device_of(real)?;
+        drop(on_cpu);
+        folio.bytes_mut().and_then(|mut bytes| device.storage().read(real.offset(), &mut bytes))
+    }
+}
+
+/// Returns the run of real slots behind a whole range of virtual slots, or `None`. `ci` is the locked cluster of the
+/// virtual slots.
+fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option<SwpEntry> {
+    let slot = offset.in_cluster();
+    let Stored::Swapfile(first) = ci.virtual_word(slot).stored() else { return None };
+    let is_run = |i: u32| ci.virtual_word(slot + i as usize) == VirtualWord::swapfile(first.plus(i));
+    (1..nr_pages).all(is_run).then_some(first)
+}
+
+/// Content of the pages of a folio that is written out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// Nothing but zeros: the slots are marked, and nothing is written.
+    Zeros,
+    /// Bytes that need a place.
+    Bytes,
+}
+
+/// Sets or clears the zero marks of cached slots. `ci` is the locked cluster.
+fn mark_zero(ci: &ClusterGuard<'_>, slots: Range<usize>, is_zero: bool) {
+    let table = ci.table().expect("cached slots have a table");
+    for slot in slots {
+        let word = table.get(slot);
+        if word.is_zero() != is_zero {
+            table.set(slot, word.with_zero(is_zero).expect("a cached folio's slots hold it"));
+        }
+    }
+}
+
+impl OnCpu<'_> {
+    /// Returns the place of a slot's data, and the number of slots from it on, at most `nr_max` in its cluster, whose
+    /// data is in the same place: on a device, in one run. A slot of a device that is not virtual is its own place.
+    ///
+    /// Without the lock of the folio over the slot the answer is a hint. Errors: `BadRange` (EINVAL), `NoDevice`
+    /// (ENOENT). Locks: the cluster lock. Kernel: `vswap_check_backing`.
+    pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
+        let op = self.operation();
+        let (device, offset) = op.resolve_any(entry)?;
+        let first = offset.in_cluster();
+        let end = (first + nr_max.max(1) as usize).min(SWAPFILE_CLUSTER as usize);
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok((Backing::None, 1)) };
+        let at = |slot: usize| {
+            let word = ci.table().map_or(SwapTableEntry::NULL, |table| table.get(slot));
+            let offset = ci.idx().base().plus(slot as u32);
+            let own = || Backing::Swapfile(device.entry_at(offset));
+            match ci.virtual_word(slot).backing(word) {
+                _ if !device.is_virtual() && op.zswap_id(device, offset).is_some() => Backing::Zswap,
+                // A slot without a virtual word has its data in the folio alone while the folio is dirty. The entry
+                // does not tell, so the slot itself is returned.
+                Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
+                backing => backing,
+            }
+        };
+        let backing = at(first);
+        let nr = (first + 1..end).take_while(|&slot| backing.continues((slot - first) as u32, at(slot))).count();
+        Ok((backing, 1 + nr as u32))
+    }
+
+    /// Returns the run of real slots that holds a locked cached folio's data or will hold it: the folio's own slots,
+    /// or the run behind all its virtual slots. Returns `None` when there is no such run. Errors: `NotCached`
+    /// (EINVAL).
+    pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
+        let (device, offset) = self.operation().folio_slots(folio)?;
+        if !device.is_virtual() {
+            return Ok((!device.is_ghost()).then(|| device.entry_at(offset)));
+        }
+        Ok(run_behind(&device.clusters.lock_used(offset.cluster()), offset, folio.nr_pages()))
+    }
+
+    /// Returns whether the device with a slot's data is as fast as memory. Data in zswap, zeros and missing data give
+    /// false. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel: `swap_synchronous_io` of the backing.
+    pub(crate) fn is_synchronous(&mut self, entry: SwpEntry) -> Result<bool> {
+        let device = match self.device_of(entry)? {
+            device if !device.is_virtual() => device,
+            _ => match self.backing(entry, 1)?.0 {
+                Backing::Swapfile(real) => self.device_of(real)?,
+                _ => return Ok(false),
+            },
+        };
+        Ok(device.has(SwpFlags::SYNCHRONOUS_IO))
+    }
+
+    /// Releases the backing that a writeout of a locked cached folio makes stale, and sets or clears the zero marks
+    /// of its slots. On a virtual device all backing is released, except one run of real slots that the writeout
+    /// overwrites. Errors: `NotCached` (EINVAL).
+    pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, content: Content) -> Result<()> {
+        let is_zero = content == Content::Zeros;
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
+        let (slot, nr_pages) = (offset.in_cluster(), folio.nr_pages());
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        if device.is_virtual() && (is_zero || run_behind(&ci, offset, nr_pages).is_none()) {
+            op.release_backing(device, &mut ci, slot..slot + nr_pages as usize);
+        }
+        mark_zero(&ci, slot..slot + nr_pages as usize, is_zero);
+        drop(ci);
+        self.finish();
+        Ok(())
+    }
+
+    /// Releases all backing of a locked cached folio's virtual slots. The folio is the only copy of its data then.
+    /// Errors: `NotCached` (EINVAL).
+    pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
+        if device.is_virtual() {
+            let slot = offset.in_cluster();
+            let mut ci = device.clusters.lock_used(offset.cluster());
+            op.release_backing(device, &mut ci, slot..slot + folio.nr_pages() as usize);
+        }
+        Ok(())
+    }
+
+    /// Puts a run of real slots behind the virtual slots of a locked cached folio and returns the run. An existing
+    /// run stays, and a folio without virtual slots has its own slots. The caller releases other backing of the
+    /// slots.
+    ///
+    /// Errors, with nothing changed: `NoBacking` (ENOSPC) when there is no run; `OverLimit` (ENOMEM) when the swap
+    /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost without virtual table. Locks: the
+    /// real device's, then the virtual cluster's. Kernel: `folio_realloc_swap`; differs: the words are written after
+    /// the run is taken, which the folio lock allows.
+    pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
+        if let Some(first) = self.real_run(folio.folio())? {
+            return Ok(first);
+        }
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
+        let nr_pages = folio.nr_pages();
+        if !device.is_virtual() {
+            return Err(SwapError::GhostWrite { first: offset.0, nr_pages });
+        }
+        op.try_charge_backing(folio)?;
+        let Some(first) = op.alloc_backing(device.entry_at(offset), folio.order(), None) else {
+            op.cancel_charge_backing(folio)?;
+            self.finish();
+            return Err(SwapError::NoBacking { nr_pages });
+        };
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        op.set_swapfile(&mut ci, offset.in_cluster(), nr_pages, first);
+        drop(ci);
+        self.finish();
+        Ok(first)
+    }
+
+    /// Puts another run behind the virtual slots of a locked cached folio and frees the old run. No charge changes,
+    /// because the number of slots stays. Errors: `NotCached` (EINVAL).
+    pub(crate) fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
+        let mut ci = device.clusters.lock_used(offset.cluster());
+        op.set_swapfile(&mut ci, offset.in_cluster(), folio.nr_pages(), new);
+        op.free_unnamed_run(old, folio.nr_pages());
+        drop(ci);
+        self.finish();
+        Ok(())
+    }
+}
+
+impl Swap {
+    /// Returns the place of a virtual slot's data; see [`OnCpu::backing`].
+    pub fn backing(&self, entry: SwpEntry, nr_max: u32, cpu: CpuId) -> Result<(Backing, u32)> {
+        self.on_cpu(cpu)?.backing(entry, nr_max)
+    }
+}

@@ -35,6 +35,12 @@ impl<'a> Folio<'a> {
         }
     }
 
+    /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
+    pub(super) fn lru_gen(self) -> Option<usize> {
+        // Acquire pairs with the Release in `set_lru_gen`: the group that the folio had when it was put on the list is seen.
+        self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
+    }
+
     /// Returns the number by which lists and links name the folio.
     pub(super) fn number(self) -> u32 {
         self.pfn.0 as u32
@@ -163,6 +169,12 @@ impl Links for &Memory {
 }
 
 impl Memory {
+    /// Says whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
+    #[inline]
+    pub(crate) fn lru_gen_enabled(&self) -> bool {
+        self.lru_gen_enabled
+    }
+
     /// Takes folios off the tail of a list until `nr_to_scan_pages` pages were examined. Folios that are being freed,
     /// or that a user holds, move to the head. Kernel: `isolate_lru_folios`.
     pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {

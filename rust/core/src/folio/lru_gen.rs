@@ -29,12 +29,6 @@ pub(super) enum Reclaiming {
 
 // Functions of the classic lists call some of these: kept apart, they cost the classic lists a branch.
 impl Folio<'_> {
-    /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
-    pub(super) fn lru_gen(self) -> Option<usize> {
-        // Acquire pairs with the Release in `set_lru_gen`: the group that the folio had when it was put on the list is seen.
-        self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
-    }
-
     fn set_lru_gen(self, at: Option<usize>) {
         // Release pairs with the Acquire in `lru_gen`.
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
@@ -145,12 +139,6 @@ impl Folio<'_> {
 }
 
 impl Memory {
-    /// Says whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
-    #[inline]
-    pub(crate) fn lru_gen_enabled(&self) -> bool {
-        self.lru_gen_enabled
-    }
-
     /// Notes uses of folios that page table entries name, all under one hold of the LRU lock: those that were used before move
     /// to the youngest generation. Folios of other lruvecs are passed over.
     ///

@@ -1,6 +1,5 @@
 //! Folios: runs of pages with data, flags, a lock and counted references.
 
-mod charged;
 mod data;
 mod lru;
 mod lru_gen;

@@ -1,4 +1,4 @@
-//! Turning a device on.
+//! Making a subsystem, and turning a device on.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,10 +7,11 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_SWAPFILES;
 use crate::base::types::{SwpOffset, SwpType};
 use crate::machine::device::{DeviceRules, SwapDevice, SwpFlags};
-use crate::machine::profile::DefaultPriority;
-use crate::machine::{ActiveDevices, Swap};
+use crate::machine::profile::{DefaultPriority, Profile};
+use crate::machine::{ActiveDevices, Config, Swap};
 use crate::storage::spec::{DeviceSpec, Discard};
 use crate::storage::{Ghost, Null, SwapStorage};
+use crate::swapping::ZSWAP_WRITEBACK;
 
 impl Swap {
     /// Turns on a device that keeps no data; see [`Swap::swapon_storage`].
@@ -88,5 +89,17 @@ impl Swap {
         } else {
             avail.add(device);
         }
+    }
+}
+
+impl Swap {
+    /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
+    pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
+        Self::with_config(Config::new(nr_cpus, profile))
+    }
+
+    /// Makes a subsystem with given choices. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
+    pub fn with_config(config: Config) -> Result<Self> {
+        Self::assemble(config, &ZSWAP_WRITEBACK)
     }
 }

@@ -6,16 +6,14 @@
 //! also the read side that swapon and swapoff wait for: each CPU has its own table of devices, which changes only
 //! under that CPU's lock, so a device found in the table stays on for the whole operation.
 
-pub(crate) mod avail;
-pub(crate) mod config;
 mod counters;
 pub mod device;
 mod memcg;
 mod on_cpu;
 pub mod profile;
-mod shrinker;
 mod space;
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,12 +21,12 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
-use crate::base::types::{Order, SwpEntry, SwpOffset, SwpType};
+use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::containers::percpu::PerCpu;
 use crate::folio::{FolioRef, Memory};
-use crate::machine::avail::Avail;
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::{Profile, Switches};
+use crate::machine::space::Avail;
 use crate::memcg::{MemCgroups, OwnerStore, Policies};
 use crate::readahead::ClusterReadahead;
 use crate::rmap::AnonVmas;
@@ -36,13 +34,25 @@ use crate::table::OwnerForm;
 use crate::workingset::Workingset;
 use crate::zswap::Zswap;
 
-pub use config::{Config, Workers};
 use counters::CpuCounters;
 pub(crate) use counters::{Event, OrderEvent};
 pub use on_cpu::OnCpu;
 pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
-pub(crate) use shrinker::ZswapShrinker;
+pub use profile::{Config, Workers};
 use space::SpaceTotals;
+
+/// The one call upward: writeback of zswap pages as the folders below `swapping` call it. Writeback allocates a folio,
+/// charges it and may reclaim, so its code stands above `datapath` and `reclaim`, which ask for room in zswap. This
+/// trait cuts the circle: `Swap` holds an implementation that `lifecycle` names when it makes a `Swap`. Kernel: the shrinker that zswap registers, and
+/// `shrink_memcg`.
+pub(crate) trait ZswapShrinker: Debug + Send + Sync {
+    /// Writes back a batch of the oldest pages of one group; returns how many. Errors: those of [`Swap::shrink_memcg`].
+    fn make_room(&self, swap: &Swap, css: CssId, cpu: CpuId) -> Result<u64>;
+
+    /// Writes back the share of a group's pages that reclaim at a priority wants; returns how many. `css` is `None`
+    /// while memcg is disabled.
+    fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64;
+}
 
 /// The devices that are on, and the counter for automatic priorities. Protected by `swap_lock`.
 #[derive(Debug, Default)]

@@ -1,15 +1,15 @@
-//! The size of the swap space and its free part. Each total over devices is updated on its own, so two totals read
-//! together can disagree.
+//! The devices that allocation tries, in their order, and the size of the swap space and its free part. Each total over
+//! devices is updated on its own, so two totals read together can disagree.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use crossbeam_utils::CachePadded;
 
 use super::Swap;
 use super::counters::CpuCounters;
 use crate::base::limits::MAX_SWAPFILES;
 use crate::base::types::SwpType;
+use crate::containers::plist::Plist;
 use crate::machine::device::SwapDevice;
+use crossbeam_utils::CachePadded;
 
 /// Totals over enabled devices, and masks of the types of each kind, one bit a type.
 #[derive(Debug, Default)]
@@ -133,5 +133,48 @@ impl Swap {
         let virtual_pages = self.space.virtual_pages.load(Ordering::Relaxed) as i64;
         let free = self.nr_swap_pages() - (virtual_pages - self.inuse_of(virtual_types));
         free * 2 < self.total_swap_pages() as i64 - virtual_pages
+    }
+}
+
+/// The order of devices. Protected by `swap_avail_lock`.
+#[derive(Debug, Default)]
+pub(crate) struct Avail {
+    /// Devices with room, in the order that allocation tries them. Kernel: `swap_avail_head`.
+    pub(crate) list: Plist,
+    /// Virtual devices with room. Folios try them before all other devices. Kernel: the one `vswap` device.
+    pub(crate) virtuals: Plist,
+    /// Number of devices in `list` that have storage. Kernel: `nr_real_swapfiles`.
+    pub(crate) nr_real: u64,
+    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects it,
+    /// because a thread that holds a local lock may take the avail lock.
+    pub(crate) active: Plist,
+    /// One bit a type, set while the device is off the list because it is full or going away. Kernel:
+    /// `SWAP_USAGE_OFFLIST_BIT`.
+    pub(crate) offlist: u32,
+}
+
+impl Avail {
+    fn list_of(&mut self, device: &SwapDevice) -> &mut Plist {
+        if device.is_virtual() { &mut self.virtuals } else { &mut self.list }
+    }
+
+    /// Returns the devices with room, virtual ones first.
+    pub(crate) fn in_order(&self) -> Vec<SwpType> {
+        self.virtuals.iter().chain(self.list.iter()).collect()
+    }
+
+    /// Puts a device on the list, behind the devices of equal priority.
+    pub(crate) fn add(&mut self, device: &SwapDevice) {
+        self.offlist &= !(1 << device.ty().0);
+        self.list_of(device).add(device.prio(), device.ty());
+        self.nr_real += u64::from(!device.is_ghost());
+    }
+
+    /// Takes a device off the list, unless it is off already.
+    pub(crate) fn remove(&mut self, device: &SwapDevice) {
+        self.offlist |= 1 << device.ty().0;
+        if self.list_of(device).remove(device.ty()) {
+            self.nr_real -= u64::from(!device.is_ghost());
+        }
     }
 }

@@ -12,9 +12,7 @@ mod counter;
 mod group;
 mod options;
 mod policy;
-mod registry;
 mod rfc_literal;
-mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +23,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
+use counter::{Stock, Stocks};
 use group::{Life, NR_STATS};
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
-pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
 #[cfg(test)]
-pub(crate) use registry::SwapinProbe;
-pub(crate) use registry::{LimitNotice, Policies};
-use stock::Stocks;
+pub(crate) use policy::SwapinProbe;
+pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
+pub(crate) use policy::{LimitNotice, Policies};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MEMCG_CHARGE_BATCH;
@@ -474,7 +472,7 @@ impl MemCgroups {
         self.stocks.take_all().into_iter().for_each(|stock| self.return_stock(stock));
     }
 
-    fn return_stock(&self, stock: stock::Stock) {
+    fn return_stock(&self, stock: Stock) {
         let group = self.get(stock.css);
         if stock.nr_pages > 0 {
             self.uncharge_memory(group, stock.nr_pages);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::types::CssId;
-use crate::datapath::backing::Content;
+use crate::datapath::Content;
 use crate::folio::LockedFolio;
 use crate::memcg::{CounterKind, MemcgStat};
 use crate::slots::owner::CacheExit;

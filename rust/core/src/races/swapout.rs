@@ -1,7 +1,7 @@
 //! Swap-out, split, migration, fork and swapoff against faults and lookups.
 
 use super::*;
-use crate::datapath::backing::Content;
+use crate::datapath::Content;
 use crate::memcg::MemCgroup;
 use crate::mm::{Access, Pte};
 

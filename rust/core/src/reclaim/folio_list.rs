@@ -4,7 +4,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::reclaim::hooks::SwapOutDecision;
+use crate::reclaim::pageout::SwapOutDecision;
 use crate::workingset::{LruvecStat, RefaultLevel};
 
 /// The results of a scan, in pages except for the splits. Kernel: `struct reclaim_stat`.

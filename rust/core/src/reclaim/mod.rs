@@ -1,7 +1,7 @@
 //! Reclaim: the choice of folios that leave memory when memory is short, and their pageout. Kernel: `mm/vmscan.c`.
 //!
-//! From the lowest file up: `pageout` has the steps of one folio, `unmap` its page table entries, `folio_list` the
-//! whole pageout of isolated folios, `balance` the number of pages of each list, `generations` the lists of MGLRU, and this file
+//! From the lowest file up: `pageout` has the steps of one folio, `folio_list` the whole pageout of isolated
+//! folios, `balance` the number of pages of each list, `generations` the lists of MGLRU, and this file
 //! the classic lists and the loop over groups. The order of the lists decides everything, so equal inputs give equal
 //! results.
 
@@ -10,10 +10,8 @@ mod balance;
 pub(crate) mod charge;
 mod folio_list;
 mod generations;
-pub(crate) mod hooks;
-mod pageout;
+pub(crate) mod pageout;
 mod reparent;
-mod unmap;
 
 use std::sync::Arc;
 

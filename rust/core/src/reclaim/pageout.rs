@@ -1,15 +1,88 @@
-//! The steps of one folio's pageout: slots, write, removal from memory.
+//! The steps of one folio's pageout: the question to policies, slots, page table entries, write, removal from memory. No
+//! lock is held during a call of a hook.
+
+use std::convert::Infallible;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpType};
-use crate::datapath::transfer::Writeout;
-use crate::folio::{Folio, FolioFlags, LockedFolio};
+use crate::datapath::Writeout;
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
-use crate::memcg::{MemCgroup, MemcgStat, RefaultJudge};
+use crate::memcg::{MemCgroup, MemcgEvent, MemcgPolicy, MemcgStat, RefaultJudge, RefaultNotice};
+use crate::rmap::Pte;
 use crate::workingset::{Lruvec, RefaultLevel};
 
+/// The decision of policy tables and hooks about one folio's swap-out.
+#[derive(Debug, Default)]
+pub(crate) struct SwapOutDecision {
+    is_refused: bool,
+    /// Devices that the folio may go to, the best first; `None` allows all.
+    devices: Option<Vec<SwpType>>,
+}
+
+/// Moves a locked folio to the active list of its group, or to the inactive list. Kernel: `folio_activate`,
+/// `folio_deactivate`.
+pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
+    // The folio leaves its list before the flag changes, because the flag selects the list.
+    let was_listed = locked.lru_del();
+    locked.assign(FolioFlags::ACTIVE, is_active);
+    if was_listed {
+        locked.lru_add();
+    }
+}
+
 impl Swap {
+    /// Registers hooks in place of the present ones; `None` removes them. Operations under way may still call the old
+    /// hooks.
+    pub fn set_policy(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
+        self.policies.set(policy);
+    }
+
+    /// Returns whether a folio may be swapped out, and to which devices. A folio that already has slots is allowed
+    /// without a call of the hooks.
+    pub(crate) fn ask_swap_policy(&self, folio: &FolioRef<'_>) -> SwapOutDecision {
+        let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
+        let Some(group) = group else { return SwapOutDecision::default() };
+        let (may_swap, devices) = group.with_policy(|policy| (policy.may_swap, policy.devices.clone()));
+        let Some(hook) = self.policies.get().filter(|_| may_swap) else {
+            return SwapOutDecision { is_refused: !may_swap, devices };
+        };
+        if hook.on_swap_charge(group.css(), folio.nr_pages()) == Some(false) {
+            return SwapOutDecision { is_refused: true, devices: None };
+        }
+        let types: Vec<_> = self.avail.lock().list.iter().collect();
+        let chosen = hook.choose_device(group.css(), folio.order(), &types);
+        SwapOutDecision { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
+    }
+
+    /// Gives a locked folio slots as a policy decided. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM),
+    /// which on v2 raises the events of a refusal by `memory.swap.max`.
+    pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapOutDecision, cpu: CpuId) -> Result<()> {
+        if wish.is_refused
+            && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
+        {
+            if !groups.do_memsw_account() {
+                groups.raise(group, MemcgEvent::SwapMax);
+                groups.raise(group, MemcgEvent::SwapFail);
+            }
+            let nr_pages = locked.nr_pages().into();
+            return Err(SwapError::PolicyRefused { group: groups.path(group.css()), nr_pages });
+        }
+        self.add_to_swap(locked, wish.devices.as_deref(), cpu)
+    }
+
+    /// Lets the hook decide whether a refaulted folio is active. The folio was read already.
+    pub(crate) fn ask_refault_policy(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
+        let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
+        let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
+        if is_active != folio.is_active() {
+            set_active(&folio.folio().lock(), is_active);
+        }
+    }
+
     /// Gives a locked folio slots, charges them and marks the folio dirty. Steps OUT1 to OUT3. With `types`, only devices
     /// of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge was refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
@@ -103,5 +176,83 @@ impl Swap {
         drop(on_cpu);
         folio.free_frozen();
         Ok(true)
+    }
+
+    /// Returns the number of mappings that touched a locked folio since the last call, and clears their accessed
+    /// bits. An mlocked mapping marks the folio. Kernel: `folio_referenced`.
+    pub(super) fn folio_referenced(&self, locked: &LockedFolio<'_>) -> u32 {
+        let mut nr_vmas = 0;
+        let walked: std::result::Result<(), Infallible> =
+            self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
+                let (mut is_mapped, mut is_young) = (false, false);
+                for (page, pte) in (first..).zip(entries).filter(|(page, pte)| pte.names(locked.folio(), *page)) {
+                    debug_assert!(page < locked.nr_pages(), "a walk stays within the folio");
+                    is_mapped = true;
+                    is_young |= pte.test_and_clear_young();
+                }
+                if is_mapped && vma.options().is_locked {
+                    locked.set(FolioFlags::MLOCKED);
+                }
+                nr_vmas += u32::from(is_young);
+                Ok(())
+            });
+        let Ok(()) = walked;
+        nr_vmas
+    }
+
+    /// Replaces every page table entry that maps a locked cached folio by its slot, with one reference each. Entries
+    /// of mlocked mappings stay. Step OUT4. Kernel: `try_to_unmap`.
+    ///
+    /// Errors: `CountOverflow` (EOVERFLOW), with the remaining entries, and so the folio, still mapped. The folio's
+    /// mapcount tells whether all entries are gone, because the reverse map may not know an entry.
+    pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
+            if vma.options().is_locked { Ok(()) } else { self.unmap_entries(locked, entries, first, cpu) }
+        })
+    }
+
+    fn unmap_entries(&self, locked: &LockedFolio<'_>, entries: &mut [Pte], first: u32, cpu: CpuId) -> Result<()> {
+        let entry = locked.entry().ok_or(SwapError::NotCached)?;
+        let names = |at: usize, entries: &[Pte]| entries[at].names(locked.folio(), first + at as u32);
+        let mut at = 0;
+        while at < entries.len() {
+            let end = (at..entries.len()).find(|&end| !names(end, entries)).unwrap_or(entries.len());
+            if end == at {
+                at += 1;
+                continue;
+            }
+            let pages: Range<u32> = first + at as u32..first + end as u32;
+            // The call fails as a whole, and then no entry of the run has changed.
+            self.on_cpu(cpu)?.dup_locked(locked, pages.clone())?;
+            for (page, pte) in pages.clone().zip(&mut entries[at..end]) {
+                let is_exclusive = matches!(pte, Pte::Present { is_exclusive: true, .. });
+                *pte = Pte::Swap { entry: entry.plus(page), is_exclusive };
+            }
+            locked.remove_mappings(pages.len() as u32);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, who holds
+    /// one now. The first page stays locked. Kernel: `split_folio`.
+    ///
+    /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user has a reference, or an
+    /// entry that the reverse map does not know. Locks: all page tables of the folio, then the local lock.
+    pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
+        let folio = locked.folio();
+        let split = self.anon_vmas.with_all_entries(folio, |entries| {
+            let mut nr_mapped = vec![0; folio.nr_pages() as usize];
+            entries.iter().for_each(|(page, _)| nr_mapped[*page as usize] += 1);
+            let sum = |pages: Range<u32>| nr_mapped[pages.start as usize..pages.end as usize].iter().sum();
+            let parts = self.on_cpu(cpu)?.split_locked(locked, Order::ZERO, sum)?;
+            for (of_old, pte) in entries {
+                if let Pte::Present { pfn, page, .. } = &mut **pte {
+                    (*pfn, *page) = (parts[*of_old as usize].pfn(), 0);
+                }
+            }
+            Ok(parts)
+        });
+        split.unwrap_or_else(|| Err(folio.busy()))
     }
 }

@@ -1,8 +1,11 @@
-//! Freeing of slots: backing, owners, entries and the usage count.
+//! Freeing of slots: backing, owners, entries and the usage count; then the list that the cluster belongs to after its
+//! slots changed, and whether allocation still tries its device.
 
-use crate::cluster::{ClusterFlag, ClusterGuard};
+use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::types::Order;
+use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::machine::Operation;
-use crate::machine::device::SwapDevice;
+use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::table::{SwapTable, SwapTableEntry};
 
 impl Operation<'_> {
@@ -67,6 +70,91 @@ impl Operation<'_> {
         self.counters.add_inuse(device.ty(), -(nr as i64));
         if ci.flag() != ClusterFlag::Nonfull || ci.count() == 0 {
             self.move_freed(device, ci, was_full);
+        }
+    }
+
+    /// Moves a cluster in which slots were freed, and puts a device that was full back on the avail list.
+    #[inline(never)]
+    pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool) {
+        if was_full {
+            self.add_to_avail(device);
+        }
+        if ci.count() == 0 {
+            self.free_cluster(device, ci);
+        } else if !ci.is_closed() {
+            ci.move_to(ListId::Nonfull(ci.order()));
+        } else if ci.flag() != ClusterFlag::Full {
+            ci.move_to(ListId::Full);
+        }
+    }
+
+    /// Moves an empty cluster to the free list or the discard list. A cluster of a dynamic device is destroyed
+    /// instead. Kernel: `free_cluster`.
+    fn free_cluster(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        if device.clusters.is_dynamic() {
+            return ci.destroy();
+        }
+        if device.has(SwpFlags::WRITEOK | SwpFlags::PAGE_DISCARD) {
+            ci.move_to(ListId::Discard);
+            *self.is_work_queued = true;
+            return;
+        }
+        ci.detach_table();
+        ci.move_to(ListId::Free);
+        ci.set_order(Order::ZERO);
+    }
+
+    /// Moves a cluster to the list where it belongs after a scan. Kernel: `relocate_cluster`.
+    #[inline]
+    pub(crate) fn relocate(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        if !ci.is_settled() {
+            self.relocate_unsettled(device, ci);
+        }
+    }
+
+    #[inline(never)]
+    fn relocate_unsettled(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
+        match (ci.flag(), ci.count()) {
+            (ClusterFlag::Discard, _) | (ClusterFlag::Free, 0) => {}
+            (_, 0) => self.free_cluster(device, ci),
+            (flag, count) if flag != ClusterFlag::Full && (count == SWAPFILE_CLUSTER || ci.is_closed()) => {
+                ci.move_to(ListId::Full);
+            }
+            (ClusterFlag::Full, _) if ci.is_closed() => {}
+            (flag, count) if count < SWAPFILE_CLUSTER && flag != ClusterFlag::Frag => {
+                ci.move_to(ListId::Frag(ci.order()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts a device on the avail list again after a slot was freed, behind the devices of equal priority. Kernel:
+    /// `add_to_avail_list`.
+    fn add_to_avail(&mut self, device: &SwapDevice) {
+        let mut avail = self.swap.avail.lock();
+        let bit = 1 << device.ty().0;
+        // Checked under the avail lock, because meanwhile the device may be going away, may be listed again, or may
+        // be full again.
+        if device.has(SwpFlags::WRITEOK) && avail.offlist & bit != 0 && !device.clusters.are_all_full() {
+            avail.add(device);
+        }
+    }
+
+    /// Takes a device without free slots off the avail list. Kernel: `del_from_avail_list`.
+    ///
+    /// Runs before the slots that filled the device are counted, because `vm_swap_full` is evaluated at that moment.
+    pub(crate) fn remove_full(&mut self, device: &SwapDevice) {
+        {
+            let mut avail = self.swap.avail.lock();
+            // If a slot was freed meanwhile, the device stays on the list.
+            if device.clusters.are_all_full() && avail.offlist & (1 << device.ty().0) == 0 {
+                avail.remove(device);
+            }
+        }
+        if self.swap.vm_swap_full() {
+            // Relaxed: the worker takes the lock of each cluster before it reads the cluster.
+            device.is_reclaim_queued.store(true, std::sync::atomic::Ordering::Relaxed);
+            *self.is_work_queued = true;
         }
     }
 }

@@ -4,7 +4,6 @@ pub(crate) mod alloc;
 mod behind;
 mod dup_put;
 mod free;
-mod lists;
 pub(crate) mod owner;
 pub(crate) mod take_back;
 

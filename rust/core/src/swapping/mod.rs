@@ -1,9 +1,44 @@
 //! The whole way of one folio: out of memory, back into it, from zswap to a device, and from one device to another.
+//!
+//! This file has the work at the end of an operation, when no lock is held: notices to hooks, and the queues of the
+//! workers.
 
 pub(crate) mod move_backing;
 pub mod swapin;
 pub mod swapout;
-mod workers;
 mod zswap_writeback;
 
+use crate::base::types::CpuId;
+use crate::machine::{Swap, Workers};
 pub(crate) use zswap_writeback::ZSWAP_WRITEBACK;
+
+impl Swap {
+    /// Runs the queued reclaim_work and discard_work of all devices and the zswap worker. Returns the number of
+    /// slots, clusters and zswap pages that were released.
+    pub fn run_workers(&self) -> u64 {
+        let mut on_cpu = self.on_cpu(CpuId(0)).expect("there is a CPU 0");
+        let nr_done = on_cpu.operation().work();
+        drop(on_cpu);
+        nr_done + self.run_zswap_worker()
+    }
+
+    /// Does the work that locks forbid: calls the hooks for limits that refused charges, and runs the zswap worker if
+    /// it is queued. Each public operation calls this function at its end, with no lock held.
+    #[inline]
+    pub(crate) fn end_operation(&self) {
+        if let Some(policy) = self.policies.get() {
+            for notice in self.policies.take_notices() {
+                policy.on_limit(notice.group, notice.limit, notice.nr_pages);
+            }
+        }
+        if self.workers == Workers::Inline && self.zswap().is_shrink_queued() {
+            self.run_zswap_worker();
+        }
+    }
+
+    /// Runs the zswap worker if it is queued, and returns the number of pages written back. No lock is held.
+    #[cold]
+    pub(crate) fn run_zswap_worker(&self) -> u64 {
+        if self.zswap().take_shrink() { self.zswap_shrink_worker(CpuId(0)).unwrap_or(0) } else { 0 }
+    }
+}

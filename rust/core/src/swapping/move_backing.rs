@@ -4,7 +4,7 @@ use super::swapin::{Orders, Swapin};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpEntry, SwpType};
 use crate::base::words::words;
-use crate::datapath::backing::Content;
+use crate::datapath::Content;
 use crate::folio::{FolioFlags, FolioRef, check_home};
 use crate::machine::Swap;
 use crate::table::Backing;

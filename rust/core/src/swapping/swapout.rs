@@ -10,7 +10,7 @@ pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::machine::{Event, Swap};
 use crate::memcg::MemcgStat;
-use crate::reclaim::hooks::set_active;
+use crate::reclaim::pageout::set_active;
 use crate::swapping::swapin::{Orders, Swapin};
 
 /// A folio whose swap-out failed. It is mapped and resident, no byte is lost, and it may have slots already.

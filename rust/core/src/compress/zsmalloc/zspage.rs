@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use super::class::{CHAIN_PAGES_MAX, Geometry, OBJECTS_MAX};
+use super::{CHAIN_PAGES_MAX, Geometry, OBJECTS_MAX};
 use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
 use crate::containers::index_list::{IndexList, Links, NIL};
 

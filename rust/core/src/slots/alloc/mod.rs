@@ -1,7 +1,6 @@
 //! Allocation of slots: the fast path at this CPU's hint, the slow path over the devices, and the public calls.
 
 mod scan;
-mod search;
 
 use std::sync::atomic::Ordering;
 
