@@ -94,10 +94,9 @@ class MemCgroup:
     def remove(self) -> None:
         """Takes the group offline; it lives on while memory, slots or objects refer to it.
 
-        Errors: EBUSY, tasks in the group or groups below; ENODEV, already removed; EINVAL, root. Detaches.
-        With the switch ``lru_reparent`` it sleeps for the lock of each folio of the group, so it hangs for as
-        long as a handle keeps the lock of one of them (``Folio.locked``). Kernel:
-        `mem_cgroup_css_offline`."""
+        Errors: EBUSY, tasks in the group or groups below, or, with the switch ``lru_reparent``, a folio of the
+        group that a handle locked (``Folio.locked``); ENODEV, already removed; EINVAL, root. Detaches. Locks: with
+        ``lru_reparent`` the lock of each folio of the group in turn. Kernel: `mem_cgroup_css_offline`."""
     def read(self, file: str) -> str:
         """Returns the text of a file, also of a removed group.
 

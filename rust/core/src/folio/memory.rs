@@ -222,17 +222,11 @@ impl Memory {
         self.memcg.as_ref()
     }
 
-    /// Calls a function with every charged folio, by frame number. Folios that are allocated or freed meanwhile may
+    /// Returns every folio that is charged to a group, by frame number. Folios that are allocated or freed meanwhile may
     /// be missed.
-    pub(crate) fn for_each_charged(&self, mut call: impl FnMut(Folio<'_>, CssId)) {
-        let Some(arena) = self.arena.get() else { return };
-        let end = arena.free.lock().next;
-        for pfn in BLOCK_PAGES..end {
-            let folio = self.folio(Pfn(pfn as u64));
-            if let Some(css) = folio.css() {
-                call(folio, css);
-            }
-        }
+    pub(crate) fn charged_folios(&self) -> impl Iterator<Item = Folio<'_>> {
+        let end = self.arena.get().map_or(BLOCK_PAGES, |arena| arena.free.lock().next);
+        (BLOCK_PAGES..end).map(|pfn| self.folio(Pfn(pfn as u64))).filter(|folio| folio.css().is_some())
     }
 
     /// Returns the size of the memory in pages.

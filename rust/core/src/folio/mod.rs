@@ -351,10 +351,15 @@ impl<'a> Folio<'a> {
         self.wait_for(FolioFlags::LOCKED, || self.try_lock())
     }
 
+    /// Returns whether the user of a handle holds the lock.
+    pub(crate) fn is_locked_by_user(self) -> bool {
+        self.has(FolioFlags::HELD | FolioFlags::LOCKED)
+    }
+
     /// Locks the folio for a fault, which writeback does not delay. Errors: `FolioBusy` (EBUSY) while the user of a
     /// handle holds the lock.
     pub(crate) fn lock_for_fault(self) -> Result<LockedFolio<'a>> {
-        if self.has(FolioFlags::HELD | FolioFlags::LOCKED) { Err(self.busy()) } else { Ok(self.lock()) }
+        if self.is_locked_by_user() { Err(self.busy()) } else { Ok(self.lock()) }
     }
 
     /// Locks the folio as [`Folio::lock`] does. Errors: `FolioBusy` (EBUSY) while the user of a handle holds the lock

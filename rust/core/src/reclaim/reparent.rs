@@ -1,8 +1,8 @@
 //! The removal of a group. With `lru_reparent` its folios move to the parent.
 
 use crate::base::error::Result;
-use crate::base::types::{CpuId, CssId, Pfn};
-use crate::folio::{FolioFlags, LockedFolio};
+use crate::base::types::{CpuId, CssId};
+use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemcgStat};
 
@@ -10,40 +10,36 @@ impl Swap {
     /// Removes a group. No task may enter it any more, and the group is freed when no charge refers to it.
     ///
     /// With `lru_reparent` its resident folios belong to the parent from now on and are on the parent's lists. The
-    /// removed group's own counters keep the charge of these folios; the counters of its ancestors are right. Errors:
-    /// as [`crate::memcg::MemCgroups::remove`]. Sleeps for folio locks. Kernel: `mem_cgroup_css_offline`,
-    /// `memcg_reparent_objcgs`.
+    /// removed group's own counters keep the charge of these folios; the counters of its ancestors are right. Errors,
+    /// with nothing changed: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy` (EBUSY) while
+    /// the user of a handle holds the lock of a folio of the group, because the wait for it might never end. Sleeps for
+    /// other folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
         // The parent is read before the group may be freed.
         let parent = group.parent().map(|parent| groups.get(parent));
-        let is_moved = groups.options().has_lru_reparent;
+        let parent = parent.filter(|_| groups.options().has_lru_reparent);
+        let own_folios = || self.memory_of_folios().charged_folios().filter(|folio| folio.css() == Some(css));
+        if parent.is_some()
+            && let Some(folio) = own_folios().find(|folio| folio.is_locked_by_user())
+        {
+            return Err(folio.busy());
+        }
         groups.css_get(group, 1);
         let result = groups.remove(css);
-        if let (Ok(()), Some(parent), true) = (&result, parent, is_moved) {
-            self.reparent_folios(group, parent, cpu)?;
+        if let (Ok(()), Some(parent)) = (&result, parent) {
+            for folio in own_folios().filter_map(Folio::try_get) {
+                // A folio that a user locked after the look above stays with the removed group.
+                if let Ok(locked) = folio.folio().lock_for_fault()
+                    && locked.css() == Some(css)
+                {
+                    self.reparent_folio(&locked, group, parent, cpu)?;
+                }
+            }
         }
         groups.css_put(group, 1);
         result
-    }
-
-    fn reparent_folios(&self, group: &MemCgroup, parent: &MemCgroup, cpu: CpuId) -> Result<()> {
-        let memory = self.memory_of_folios();
-        let mut found: Vec<Pfn> = Vec::new();
-        memory.for_each_charged(|folio, css| {
-            if css == group.css() {
-                found.push(folio.pfn());
-            }
-        });
-        for pfn in found {
-            let Some(folio) = memory.folio(pfn).try_get() else { continue };
-            let locked = folio.folio().lock();
-            if locked.css() == Some(group.css()) {
-                self.reparent_folio(&locked, group, parent, cpu)?;
-            }
-        }
-        Ok(())
     }
 
     fn reparent_folio(
@@ -72,5 +68,37 @@ impl Swap {
             age.into_iter().for_each(|age| locked.lru_gen_set_age(age));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::types::Order;
+    use crate::machine::Config;
+    use crate::machine::profile::Profile;
+    use crate::memcg::Hierarchy;
+
+    const CPU: CpuId = CpuId(0);
+
+    #[test]
+    fn a_folio_that_a_handle_locked_refuses_the_removal() {
+        let mut config = Config { memcg: Some(Hierarchy::V2), ..Config::new(1, Profile::Newest) };
+        config.switches.memcg.lru_reparent = true;
+        let swap = Swap::with_config(config).expect("a config");
+        let groups = swap.memcg().expect("v2");
+        let css = groups.create(groups.root().css(), "a").expect("a group").css();
+        let folio = swap.folio_with_in(Order::ZERO, b"data", css, CPU).expect("memory");
+        let locked = folio.folio().try_lock().expect("unlocked");
+        locked.set(FolioFlags::HELD);
+        locked.keep();
+        let error = swap.remove_group(css, CPU).expect_err("the folio is held");
+        assert_eq!((error.errno(), groups.get(css).is_online(), folio.css()), (16, true, Some(css)));
+        folio.clear(FolioFlags::HELD);
+        folio.unlock();
+        swap.remove_group(css, CPU).expect("the folio is free");
+        assert_eq!(folio.css(), Some(groups.root().css()));
+        drop(folio);
+        swap.check().expect("whole");
     }
 }

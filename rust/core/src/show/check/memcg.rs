@@ -38,13 +38,13 @@ impl Swap {
         for device in devices {
             self.find_owners(groups, device, &mut found)?;
         }
-        self.memory_of_folios().for_each_charged(|folio, css| {
-            let nr_pages = u64::from(folio.nr_pages());
+        for folio in self.memory_of_folios().charged_folios() {
+            let (css, nr_pages) = (folio.css().expect("charged"), u64::from(folio.nr_pages()));
             *found.resident.entry(css).or_default() += nr_pages;
             if folio.has(FolioFlags::SWAPCACHE) {
                 *found.cached.entry(css).or_default() += nr_pages;
             }
-        });
+        }
         groups.subtree(CssId::ROOT).into_iter().try_for_each(|css| check_group(groups, groups.get(css), &found))
     }
 
