@@ -19,6 +19,8 @@ fn main() {
     let mut code = String::from("macro_rules! stub {\n");
     for (name, item) in &stubs.items {
         let doc = item.doc.clone() + &stubs.keys(&item.annotation, "Keys");
+        // A property named `type` is a raw identifier in Rust.
+        let name = name.replace(".type", ".r#type");
         writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a String takes all");
     }
     code += "}\n";

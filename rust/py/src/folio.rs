@@ -10,7 +10,7 @@ use swapcore::{CpuId, FolioFlags, FolioHandle, FolioViewHandle, SwapError};
 
 use crate::border::buffer::bytes_of;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, NrBytes};
 use crate::memcg::MemCgroup;
 use crate::slots::entry::SwpEntry;
 
@@ -60,72 +60,41 @@ impl Folio {
     }
 }
 
+getters! {
+    Folio(this):
+    pfn: Result<Option<u64>> = Ok(this.folio.with(|folio| Ok(folio.entry().map(|_| folio.pfn().0)))?);
+    order: u8 = this.folio.order().get();
+    nr_pages: u32 = this.folio.order().nr_pages();
+    entry: Result<Option<SwpEntry>> = {
+        let entry = match this.folio.gone_to() {
+            Some(entry) => Some(entry),
+            None if !this.folio.is_resident() => None,
+            None => this.folio.with(|folio| Ok(folio.entry()))?,
+        };
+        Ok(entry.map(|entry| SwpEntry { entry, order: this.folio.order() }))
+    };
+    is_resident: bool = this.folio.is_resident();
+    // The call itself holds one reference.
+    refs: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.refs() - 1))?);
+    mapcount: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.mapcount()))?);
+    locked: Result<bool> = this.flag(FolioFlags::LOCKED);
+    writeback: Result<bool> = this.flag(FolioFlags::WRITEBACK);
+    mapped: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_mapped()))?);
+    dirty: Result<bool> = this.flag(FolioFlags::DIRTY);
+    uptodate: Result<bool> = this.flag(FolioFlags::UPTODATE);
+    active: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_active()))?);
+    workingset: Result<bool> = this.flag(FolioFlags::WORKINGSET);
+    memcg: Result<Option<MemCgroup>> = {
+        let css = this.folio.with(|folio| Ok(folio.css()))?;
+        Ok(css.and_then(|css| MemCgroup::of(this.folio.swap(), css)))
+    };
+}
+
 #[pymethods]
 impl Folio {
-    #[doc = stub!(Folio.pfn)]
-    #[getter]
-    fn pfn(&self) -> Result<Option<u64>> {
-        Ok(self.folio.with(|folio| Ok(folio.entry().map(|_| folio.pfn().0)))?)
-    }
-
-    #[doc = stub!(Folio.order)]
-    #[getter]
-    fn order(&self) -> u8 {
-        self.folio.order().get()
-    }
-
-    #[doc = stub!(Folio.nr_pages)]
-    #[getter]
-    fn nr_pages(&self) -> u32 {
-        self.folio.order().nr_pages()
-    }
-
-    #[doc = stub!(Folio.entry)]
-    #[getter]
-    fn entry(&self) -> Result<Option<SwpEntry>> {
-        let order = self.folio.order();
-        let entry = match self.folio.gone_to() {
-            Some(entry) => Some(entry),
-            None if !self.folio.is_resident() => None,
-            None => self.folio.with(|folio| Ok(folio.entry()))?,
-        };
-        Ok(entry.map(|entry| SwpEntry { entry, order }))
-    }
-
-    #[doc = stub!(Folio.is_resident)]
-    #[getter]
-    fn is_resident(&self) -> bool {
-        self.folio.is_resident()
-    }
-
-    #[doc = stub!(Folio.refs)]
-    #[getter]
-    fn refs(&self) -> Result<u32> {
-        // The call itself holds one.
-        Ok(self.folio.with(|folio| Ok(folio.refs() - 1))?)
-    }
-
-    #[doc = stub!(Folio.mapcount)]
-    #[getter]
-    fn mapcount(&self) -> Result<u32> {
-        Ok(self.folio.with(|folio| Ok(folio.mapcount()))?)
-    }
-
-    #[doc = stub!(Folio.locked)]
-    #[getter]
-    fn locked(&self) -> Result<bool> {
-        self.flag(FolioFlags::LOCKED)
-    }
-
     #[setter]
     fn set_locked(&self, locked: bool) {
         self.folio.set_locked(locked);
-    }
-
-    #[doc = stub!(Folio.writeback)]
-    #[getter]
-    fn writeback(&self) -> Result<bool> {
-        self.flag(FolioFlags::WRITEBACK)
     }
 
     #[setter]
@@ -133,51 +102,14 @@ impl Folio {
         Ok(self.folio.set_writeback(writeback)?)
     }
 
-    #[doc = stub!(Folio.mapped)]
-    #[getter]
-    fn mapped(&self) -> Result<bool> {
-        Ok(self.folio.with(|folio| Ok(folio.is_mapped()))?)
-    }
-
     #[setter]
     fn set_mapped(&self, mapped: bool) -> Result<()> {
         Ok(self.folio.set_mapped(mapped, CpuId(0))?)
     }
 
-    #[doc = stub!(Folio.dirty)]
-    #[getter]
-    fn dirty(&self) -> Result<bool> {
-        self.flag(FolioFlags::DIRTY)
-    }
-
     #[setter]
     fn set_dirty(&self, dirty: bool) -> Result<()> {
         self.assign(FolioFlags::DIRTY, dirty)
-    }
-
-    #[doc = stub!(Folio.uptodate)]
-    #[getter]
-    fn uptodate(&self) -> Result<bool> {
-        self.flag(FolioFlags::UPTODATE)
-    }
-
-    #[doc = stub!(Folio.active)]
-    #[getter]
-    fn active(&self) -> Result<bool> {
-        Ok(self.folio.with(|folio| Ok(folio.is_active()))?)
-    }
-
-    #[doc = stub!(Folio.workingset)]
-    #[getter]
-    fn workingset(&self) -> Result<bool> {
-        self.flag(FolioFlags::WORKINGSET)
-    }
-
-    #[doc = stub!(Folio.memcg)]
-    #[getter]
-    fn memcg(&self) -> Result<Option<MemCgroup>> {
-        let css = self.folio.with(|folio| Ok(folio.css()))?;
-        Ok(css.and_then(|css| MemCgroup::of(self.folio.swap(), css)))
     }
 
     #[doc = stub!(Folio.read)]
@@ -186,10 +118,10 @@ impl Folio {
         &self,
         py: Python<'py>,
         #[pyo3(from_py_with = number::offset_bytes)] offset_bytes: u64,
-        #[pyo3(from_py_with = number::bytes_or_none)] nr_bytes: Option<u64>,
+        nr_bytes: Option<NrBytes>,
     ) -> Result<Bound<'py, PyBytes>> {
         let rest = (self.len_bytes() as u64).saturating_sub(offset_bytes);
-        let range = self.range(offset_bytes, nr_bytes.unwrap_or(rest))?;
+        let range = self.range(offset_bytes, nr_bytes.map_or(rest, |nr| nr.0))?;
         Ok(self.folio.with(|folio| Ok(PyBytes::new(py, &folio.bytes()?[range])))?)
     }
 

@@ -19,6 +19,7 @@ mod stub {
     include!(concat!(env!("OUT_DIR"), "/stub.rs"));
 }
 
+#[macro_use]
 mod border;
 mod device;
 mod folio;

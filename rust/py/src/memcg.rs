@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyInt, PyString};
+use pyo3::types::{IntoPyDict, PyBool, PyDict, PyInt, PyString};
 use swapcore::base::limits::MAX_SWAPFILES;
 use swapcore::base::types::CssId;
 use swapcore::cgroupfs::FileValue;
@@ -76,66 +76,30 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
 }
 
-/// Returns numbers with names as a dict.
-fn dict_of<'py, K: IntoPyObject<'py>>(py: Python<'py>, values: Vec<(K, i64)>) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    values.into_iter().try_for_each(|(name, value)| dict.set_item(name, value))?;
-    Ok(dict)
-}
-
 /// Converts the value of a file: to an int, to a dict for lines of a key and a value, else to a str.
 fn python_value(py: Python<'_>, value: FileValue) -> PyResult<Bound<'_, PyAny>> {
     match value {
         FileValue::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
         FileValue::Text(text) => Ok(PyString::new(py, &text).into_any()),
         FileValue::Lines(lines) => {
-            let values = PyDict::new(py);
-            for (key, value) in lines {
-                values.set_item(key, python_value(py, value)?)?;
-            }
-            Ok(values.into_any())
+            let values = lines.into_iter().map(|(key, value)| Ok((key, python_value(py, value)?)));
+            Ok(values.collect::<PyResult<Vec<_>>>()?.into_py_dict(py)?.into_any())
         }
     }
 }
 
+getters! {
+    MemCgroup(group):
+    name: String = group.handle.groups().name(group.handle.css());
+    path: String = group.handle.groups().path(group.handle.css());
+    parent: Option<Self> = group.handle.parent().map(|handle| Self { handle });
+    children: Vec<Self> = group.handle.children().into_iter().map(|handle| Self { handle }).collect();
+    is_online: bool = group.handle.group().is_online();
+    files: Result<Vec<&'static str>> = Ok(group.handle.swap().memcg_files(group.handle.css())?);
+}
+
 #[pymethods]
 impl MemCgroup {
-    #[doc = stub!(MemCgroup.name)]
-    #[getter]
-    fn name(&self) -> String {
-        self.handle.groups().name(self.handle.css())
-    }
-
-    #[doc = stub!(MemCgroup.path)]
-    #[getter]
-    fn path(&self) -> String {
-        self.handle.groups().path(self.handle.css())
-    }
-
-    #[doc = stub!(MemCgroup.parent)]
-    #[getter]
-    fn parent(&self) -> Option<Self> {
-        self.handle.parent().map(|handle| Self { handle })
-    }
-
-    #[doc = stub!(MemCgroup.children)]
-    #[getter]
-    fn children(&self) -> Vec<Self> {
-        self.handle.children().into_iter().map(|handle| Self { handle }).collect()
-    }
-
-    #[doc = stub!(MemCgroup.is_online)]
-    #[getter]
-    fn is_online(&self) -> bool {
-        self.handle.group().is_online()
-    }
-
-    #[doc = stub!(MemCgroup.files)]
-    #[getter]
-    fn files(&self) -> Result<Vec<&'static str>> {
-        Ok(self.handle.swap().memcg_files(self.handle.css())?)
-    }
-
     #[doc = stub!(MemCgroup.create)]
     #[pyo3(signature = (name, **files))]
     fn create(&self, py: Python<'_>, name: &str, files: Option<&Bound<'_, PyDict>>) -> Result<Self> {
@@ -178,13 +142,12 @@ impl MemCgroup {
 
     #[doc = stub!(MemCgroup.counters)]
     fn counters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let counters = self.handle.swap().memcg_counters(self.handle.css())?;
-        dict_of(py, counters)
+        Ok(self.handle.swap().memcg_counters(self.handle.css())?.into_py_dict(py)?)
     }
 
     #[doc = stub!(MemCgroup.stat_local)]
     fn stat_local<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        dict_of(py, self.handle.swap().memcg_stat_local(self.handle.css())?)
+        Ok(self.handle.swap().memcg_stat_local(self.handle.css())?.into_py_dict(py)?)
     }
 
     #[doc = stub!(MemCgroup.set_policy)]

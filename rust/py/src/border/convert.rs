@@ -7,6 +7,7 @@ use swapcore::storage::Algorithm;
 use swapcore::{CpuId, Discard, Order, SwapError};
 
 use super::errors::{Error, Result};
+use super::number::Cpu;
 
 /// The compressor of that name, at its default level.
 pub(crate) fn compressor(name: &str) -> Result<Algorithm> {
@@ -25,10 +26,10 @@ pub(crate) fn order(order: u64) -> Result<Order> {
 }
 
 /// Returns the CPU meant: the one given, or this thread's own number.
-pub(crate) fn cpu(cpu: Option<usize>, nr_cpus: usize) -> Result<CpuId> {
+pub(crate) fn cpu(cpu: Option<Cpu>, nr_cpus: usize) -> Result<CpuId> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     thread_local!(static STICKY: Cell<u16> = const { Cell::new(u16::MAX) });
-    let Some(cpu) = cpu else {
+    let Some(Cpu(cpu)) = cpu else {
         let sticky = STICKY.with(|sticky| {
             if sticky.get() == u16::MAX {
                 // Relaxed: only the numbers matter, and each is handed out once.

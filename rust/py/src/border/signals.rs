@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use swapcore::SwapError;
 
-use super::calls::has_raised;
+use super::calls::{detached, has_raised};
 use super::errors::{Error, Result};
 
 /// Looks for signals now and then in a long call that runs detached, with no lock held.
@@ -33,6 +33,22 @@ impl Signals {
         self.looked = Instant::now();
         Ok(Python::attach(|py| py.check_signals())?)
     }
+}
+
+/// Runs a step for each item, detached, and looks for signals before each.
+pub(crate) fn for_each<T>(
+    py: Python<'_>,
+    items: impl IntoIterator<Item = T> + Send,
+    mut step: impl FnMut(T) -> Result<()> + Send,
+) -> Result<()> {
+    let mut signals = Signals::default();
+    detached(py, || {
+        for item in items {
+            signals.check()?;
+            step(item)?;
+        }
+        Ok::<_, Error>(())
+    })
 }
 
 /// Tells a function of the caller's how far a long call is, and looks for signals: the `tick` of a replay.

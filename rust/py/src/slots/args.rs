@@ -11,6 +11,7 @@ use super::entry::SwpEntry;
 use crate::border::buffer::native;
 use crate::border::convert;
 use crate::border::errors::{Error, Result};
+use crate::border::number::NrSlots;
 
 /// An entry argument: an `SwpEntry`, or an int.
 pub(crate) enum EntryArg<'py> {
@@ -47,11 +48,12 @@ impl EntryArg<'_> {
     }
 
     /// Returns the slots meant: `nr`, or the entry's whole run.
-    pub(crate) fn nr_pages(&self, nr: Option<u32>) -> u32 {
-        nr.unwrap_or_else(|| match self {
-            Self::Entry(entry) => entry.get().order.nr_pages(),
-            Self::Value(_) => 1,
-        })
+    pub(crate) fn nr_pages(&self, nr: Option<NrSlots>) -> u32 {
+        match (nr, self) {
+            (Some(NrSlots(nr)), _) => nr,
+            (None, Self::Entry(entry)) => entry.get().order.nr_pages(),
+            (None, Self::Value(_)) => 1,
+        }
     }
 }
 
@@ -104,11 +106,10 @@ pub(crate) fn runs(ob: &Bound<'_, PyAny>, order: u64) -> Result<Vec<(swapcore::S
         let nr_pages = entries.order(order)?.nr_pages();
         return Ok(entries.entries().iter().map(|&entry| (entry, nr_pages)).collect());
     }
-    let mut runs = Vec::new();
-    for entry in ob.try_iter()? {
+    let run_of = |entry: PyResult<Bound<'_, PyAny>>| {
         let entry = entry?;
         let entry: EntryArg<'_> = entry.extract()?;
-        runs.push((entry.entry(), entry.nr_pages(None)));
-    }
-    Ok(runs)
+        Ok((entry.entry(), entry.nr_pages(None)))
+    };
+    ob.try_iter()?.map(run_of).collect()
 }

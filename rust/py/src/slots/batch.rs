@@ -28,20 +28,14 @@ impl SwapBatch {
     }
 }
 
+getters! {
+    SwapBatch(batch):
+    order: u8 = batch.order.get();
+    nr_pages: u64 = batch.entries.len() as u64 * batch.order.nr_pages() as u64;
+}
+
 #[pymethods]
 impl SwapBatch {
-    #[doc = stub!(SwapBatch.order)]
-    #[getter]
-    fn order(&self) -> u8 {
-        self.order.get()
-    }
-
-    #[doc = stub!(SwapBatch.nr_pages)]
-    #[getter]
-    fn nr_pages(&self) -> u64 {
-        self.entries.len() as u64 * self.order.nr_pages() as u64
-    }
-
     fn __len__(&self) -> usize {
         self.entries.len()
     }
