@@ -1,6 +1,6 @@
 //! `Folio`: pages with data, in memory.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -8,13 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use swapcore::{CpuId, FolioFlags, FolioHandle, FolioViewHandle, SwapError};
 
-use crate::border::buffer::bytes_of;
+use crate::border::buffer::{bytes_of, view_of};
 use crate::border::errors::Result;
 use crate::border::number::{self, NrBytes};
 use crate::memcg::MemCgroup;
 use crate::slots::entry::SwpEntry;
-
-const FORMAT: &CStr = c"B";
 
 #[doc = stub!(Folio)]
 #[pyclass(frozen, module = "swapcore")]
@@ -154,23 +152,9 @@ impl Folio {
         }
         let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::border::errors::Error::Core(error)))?;
         let (address, len_bytes) = shared.as_raw();
-        let shape = [len_bytes as ffi::Py_ssize_t, 1];
-        let export = Box::new(Export { view: shared, shape });
-        let shape = export.shape.as_ptr().cast_mut();
-        let wants = |flag: c_int| flags & flag == flag;
-        let filled = ffi::Py_buffer {
-            buf: address.cast::<c_void>(),
-            len: len_bytes as ffi::Py_ssize_t,
-            readonly: 0,
-            itemsize: 1,
-            format: if wants(ffi::PyBUF_FORMAT) { FORMAT.as_ptr().cast_mut() } else { std::ptr::null_mut() },
-            ndim: 1,
-            shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
-            strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
-            suboffsets: std::ptr::null_mut(),
-            internal: Box::into_raw(export).cast::<c_void>(),
-            obj: slf.clone().into_any().into_ptr(),
-        };
+        let export = Box::new(Export { view: shared, shape: [len_bytes as ffi::Py_ssize_t, 1] });
+        let filled = view_of(slf.clone().into_any(), address.cast(), &export.shape, c"B", flags);
+        let filled = ffi::Py_buffer { internal: Box::into_raw(export).cast::<c_void>(), ..filled };
         // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. the bytes stay where they are and are
         // left alone by the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
         // strides, which are in it. `obj` owns a reference to the folio object until then.

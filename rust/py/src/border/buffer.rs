@@ -1,7 +1,10 @@
-//! Buffers: bytes and numbers coming in, words going out.
+//! Buffers: bytes and numbers of the caller, words for the caller, and views that the caller gets of our memory.
+
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -46,4 +49,31 @@ pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Boun
         bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
         Ok(())
     })?)
+}
+
+/// Returns a writable view of one dimension. `shape` is the number of items and the bytes of an item. `flags` say which fields
+/// the consumer asks for. The view owns `owner`.
+pub(crate) fn view_of(
+    owner: Bound<'_, PyAny>,
+    address: *mut c_void,
+    shape: &[ffi::Py_ssize_t; 2],
+    format: &'static CStr,
+    flags: c_int,
+) -> ffi::Py_buffer {
+    let [len, item_bytes] = *shape;
+    let shape = shape.as_ptr().cast_mut();
+    let wants = |flag: c_int| flags & flag == flag;
+    ffi::Py_buffer {
+        buf: address,
+        len: len * item_bytes,
+        readonly: 0,
+        itemsize: item_bytes,
+        format: if wants(ffi::PyBUF_FORMAT) { format.as_ptr().cast_mut() } else { std::ptr::null_mut() },
+        ndim: 1,
+        shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
+        strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
+        suboffsets: std::ptr::null_mut(),
+        internal: std::ptr::null_mut(),
+        obj: owner.into_ptr(),
+    }
 }

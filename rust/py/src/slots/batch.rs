@@ -1,6 +1,6 @@
 //! Batches of entries across the border: a frozen buffer of uint64.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::c_int;
 
 use pyo3::exceptions::{PyBufferError, PyIndexError};
 use pyo3::ffi;
@@ -8,8 +8,7 @@ use pyo3::prelude::*;
 use swapcore::Order;
 
 use super::entry::SwpEntry;
-
-const FORMAT: &CStr = c"Q";
+use crate::border::buffer::view_of;
 
 #[doc = stub!(SwapBatch)]
 #[pyclass(frozen, sequence, module = "swapcore")]
@@ -66,21 +65,9 @@ impl SwapBatch {
             return Err(PyBufferError::new_err("a batch is read-only"));
         }
         let this = slf.get();
-        let shape = this.shape.as_ptr().cast_mut();
-        let wants = |flag: c_int| flags & flag == flag;
-        let filled = ffi::Py_buffer {
-            buf: this.entries.as_ptr().cast_mut().cast::<c_void>(),
-            len: size_of_val(&*this.entries) as ffi::Py_ssize_t,
-            readonly: 1,
-            itemsize: size_of::<u64>() as ffi::Py_ssize_t,
-            format: if wants(ffi::PyBUF_FORMAT) { FORMAT.as_ptr().cast_mut() } else { std::ptr::null_mut() },
-            ndim: 1,
-            shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
-            strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
-            suboffsets: std::ptr::null_mut(),
-            internal: std::ptr::null_mut(),
-            obj: slf.clone().into_any().into_ptr(),
-        };
+        let address = this.entries.as_ptr().cast_mut().cast();
+        let filled = view_of(slf.clone().into_any(), address, &this.shape, c"Q", flags);
+        let filled = ffi::Py_buffer { readonly: 1, ..filled };
         // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. entries, shape and format live as long
         // as the object, which is frozen, and `obj` owns a reference to it until the view is released.
         unsafe { view.write(filled) };
