@@ -121,9 +121,9 @@ fn fill(swap: &Swap, pages: u32, order: Order) {
 /// Lookups of one round.
 const NR_LOOKUPS: usize = 1 << 14;
 
-/// Visits slots `1024..1024 + nr` in an order that a CPU does not foresee. `look` returns a word whose top bit is clear;
-/// with `IS_CHAINED` the next slot depends on it, so that what is measured is how long a lookup takes, not how many
-/// a CPU can have under way.
+/// Visits slots `1024..1024 + nr` in an order that a CPU does not foresee. `look` returns a word whose top bit is
+/// clear; with `IS_CHAINED` the next slot depends on it, so that what is measured is how long a lookup takes, not how
+/// many a CPU can have under way.
 fn visit<const IS_CHAINED: bool>(nr: u64, mut look: impl FnMut(u64) -> u64) {
     let mut at = 0u64;
     for _ in 0..NR_LOOKUPS {

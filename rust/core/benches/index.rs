@@ -1,9 +1,9 @@
 //! Clusters that come and go, against other indexes that could hold them: lookups, and making and destroying one.
 //!
 //! `cargo bench -p swapcore --bench index`; medians of ratios over interleaved rounds. Lookups read entries of tables that
-//! are all in use, at random: chained, each knows its slot from the one before; or independent, as many as the machine
-//! overlaps. The peers keep numbers of tables in one flat array, so that only the index differs. With `large` as an
-//! argument also a million clusters, which takes 9 GiB.
+//! are all in use, at random: chained, each knows its slot from the one before; or independent, as many as the
+//! machine overlaps. The peers keep numbers of tables in one flat array, so that only the index differs. With `large`
+//! as an argument also a million clusters, which takes 9 GiB.
 
 #[path = "common/pairs.rs"]
 mod common;
@@ -147,7 +147,8 @@ struct Plain {
     free: BTreeSet<u32>,
 }
 
-/// Making and destroying one cluster, and beside it the whole of an allocation that finds no other room and of the put that frees its slot.
+/// Making and destroying one cluster, and beside it the whole of an allocation that finds no other room and of the
+/// put that frees its slot.
 fn create_and_destroy(nr_clusters: usize) {
     let (swap, device) = full(nr_clusters);
     let used = 0..nr_clusters as u32;

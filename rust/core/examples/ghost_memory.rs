@@ -1,5 +1,5 @@
-//! Memory of a ghost of 15 TiB, without and with a virtual table: turned on, with one slot in a hundred in use, and empty
-//! again. Second words that were never written are counted, and not resident.
+//! Memory of a ghost of 15 TiB, without and with a virtual table: turned on, with one slot in a hundred in use, and
+//! empty again. Second words that were never written are counted, and not resident.
 //!
 //! `cargo run --release -p swapcore --example ghost_memory`
 

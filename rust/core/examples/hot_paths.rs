@@ -1,14 +1,15 @@
 //! One hot path, repeated: instruction counts of it do not depend on what else the machine does.
 //!
-//! The difference between two runs of different length is the cost of the path alone, without the start of the process:
+//! The difference between two runs of different length is the cost of the path alone, without the start of the
+//! process:
 //!
 //! ```text
-//! cargo build --release -p swapcore --example hot_paths
-//! for nr in 4096 8192; do valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/examples/hot_paths pair $nr; done
+//! cargo build --release -p swapcore --example hot_paths for nr in 4096 8192; do valgrind --tool=callgrind
+//! --callgrind-out-file=/dev/null target/release/examples/hot_paths pair $nr; done
 //! ```
 //!
-//! Paths: `pair` (one slot handed out and given back), `bulk` (all slots handed out, then all given back), `batch` (4,096 slots by
-//! one call each way, counted by slot), `out-in` (a 64 kB folio swapped out to RAM and in again).
+//! Paths: `pair` (one slot handed out and given back), `bulk` (all slots handed out, then all given back), `batch`
+//! (4,096 slots by one call each way, counted by slot), `out-in` (a 64 kB folio swapped out to RAM and in again).
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Five operations, each in a function of its own, for a profiler that lists the files and functions that an operation enters.
+//! Five operations, each in a function of its own, for a profiler that lists the files and functions that an
+//! operation enters.
 //!
 //! `docs/swap-out-and-in.md` has the lists and the command.
 

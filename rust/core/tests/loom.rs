@@ -13,21 +13,6 @@ mod model {
     }
 }
 
-/// Stands in for the core's `base`.
-mod base {
-    pub(crate) use crate::shim::{error, sync, types};
-}
-
-/// Stands for `crate::containers` of the core in the files that are included below.
-mod containers {
-    pub(crate) use crate::shim::zeroed;
-}
-
-/// Stands in for the core's `table`.
-mod table {
-    pub(crate) use super::shown::ShownTable;
-}
-
 #[path = "../src/cluster/index.rs"]
 #[expect(dead_code, reason = "the models use a part of it")]
 mod index;
@@ -42,6 +27,8 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use refs::FolioRefs;
 use shim::device::Device;
+// The files of the core name these as `crate::base` and so on.
+use shim::{base, containers, table};
 use shown::ShownTable;
 
 /// A table of one entry goes from cluster 0 to cluster 1 while a reader looks cluster 0's entry up.

@@ -13,21 +13,6 @@ mod model {
     }
 }
 
-/// Stands in for the core's `base`.
-mod base {
-    pub(crate) use crate::shim::{error, sync, types};
-}
-
-/// Stands for `crate::containers` of the core in the files that are included below.
-mod containers {
-    pub(crate) use crate::shim::zeroed;
-}
-
-/// Stands in for the core's `table`.
-mod table {
-    pub(crate) use super::shown::ShownTable;
-}
-
 #[path = "../src/cluster/index.rs"]
 #[expect(dead_code, reason = "the schedules use a part of it")]
 mod index;
@@ -35,6 +20,8 @@ mod index;
 mod shown;
 
 use shim::device::Device;
+// The files of the core name these as `crate::base` and so on.
+use shim::{base, containers, table};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::thread;

@@ -1,4 +1,4 @@
-//! `SwapDevice`: a handle on a device that is, or was, on.
+//! `SwapDevice`: a handle on a device. The handle outlives a swapoff.
 
 use std::sync::{Arc, Weak};
 
@@ -15,7 +15,7 @@ use crate::storage::Storage;
 #[derive(Debug)]
 pub(crate) struct SwapDevice {
     pub(crate) swap: Arc<swapcore::Swap>,
-    /// Weak: the memory of a device goes when it is turned off, also while Python has a handle.
+    /// Weak, because a swapoff frees the memory of the device even while Python has a handle.
     device: Weak<swapcore::SwapDevice>,
     ty: swapcore::SwpType,
 }
@@ -25,13 +25,13 @@ impl SwapDevice {
         Self { swap, device: Arc::downgrade(device), ty: device.ty() }
     }
 
-    /// Returns the device, if it is still on.
+    /// Returns the device. Errors: `DeviceOff`, the device was turned off.
     pub(crate) fn live(&self) -> Result<Arc<swapcore::SwapDevice>> {
         Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
     }
 }
 
-/// Byte counts as a dict.
+/// Returns the bytes of each part of a device's memory, and their sum.
 fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::machine::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
     let counts = PyDict::new(py);
     set_fields!(counts, memory: static_bytes table_bytes extend_bytes pool_bytes index_bytes virtual_table_bytes);
@@ -40,7 +40,7 @@ fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::machine::device::DeviceM
     Ok(counts)
 }
 
-/// Byte counts of all devices together, and of what the subsystem itself has.
+/// Returns the bytes of all devices together, the bytes of the subsystem's other parts, and the sum of both.
 pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Result<Bound<'py, PyDict>> {
     let memory = swap.memory();
     let counts = memory_dict(py, &memory)?;
@@ -102,7 +102,8 @@ impl SwapDevice {
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
-        // Memory of zeros is free slots: what is not written is not touched.
+        // The bytes start as zeros, and 0 is a free slot. Only slots in use are written, so that the rest takes no
+        // memory.
         Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())

@@ -1,4 +1,4 @@
-//! `Folio`: pages with data, in memory.
+//! `Folio`: a handle on pages with data.
 
 use std::ffi::{c_int, c_void};
 
@@ -21,7 +21,7 @@ pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
-/// The memory that a buffer view points to until the view is released.
+/// The folio view and the shape that a Python buffer view points to until it is released.
 struct Export {
     view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
@@ -47,7 +47,7 @@ impl Folio {
         self.folio.order().nr_pages() as usize * swapcore::base::limits::PAGE_SIZE
     }
 
-    /// Checks a range of bytes.
+    /// Returns a range of the folio's bytes. Errors: EINVAL, the range ends after the folio.
     fn range(&self, offset_bytes: u64, nr_bytes: u64) -> Result<std::ops::Range<usize>> {
         let high = self.len_bytes() as u64;
         let end = offset_bytes.saturating_add(nr_bytes);
@@ -72,7 +72,7 @@ getters! {
         Ok(entry.map(|entry| SwpEntry { entry, order: this.folio.order() }))
     };
     is_resident: bool = this.folio.is_resident();
-    // The call itself holds one reference.
+    // `with` holds a reference during the call, which does not count.
     refs: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.refs() - 1))?);
     mapcount: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.mapcount()))?);
     locked: Result<bool> = this.flag(FolioFlags::LOCKED);
@@ -144,7 +144,7 @@ impl Folio {
         self.len_bytes()
     }
 
-    // SAFETY: the contract is the buffer protocol's: CPython passes a view that it owns, or null.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `view` is null, or a view that CPython owns.
     #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
@@ -155,19 +155,20 @@ impl Folio {
         let export = Box::new(Export { view: shared, shape: [len_bytes as ffi::Py_ssize_t, 1] });
         let filled = view_of(slf.clone().into_any(), address.cast(), &export.shape, c"B", flags);
         let filled = ffi::Py_buffer { internal: Box::into_raw(export).cast::<c_void>(), ..filled };
-        // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. the bytes stay where they are and are
-        // left alone by the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
-        // strides, which are in it. `obj` owns a reference to the folio object until then.
+        // SAFETY: 1. `view` is not null and is for us to fill in. 2. the export lives until `__releasebuffer__`. As
+        // long as it lives, the bytes stay in place, the core does not use them, and shape and strides stay, because
+        // the export has them. `obj` is a reference to the folio object until then.
         unsafe { view.write(filled) };
         Ok(())
     }
 
-    // SAFETY: the contract is the buffer protocol's: CPython passes a view that `__getbuffer__` filled in, once.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `__getbuffer__` filled `view` in, and it is
+    // passed once.
     #[expect(unsafe_code, reason = "the buffer protocol hands our pointer back")]
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: CPython calls this once for each view filled in, with that view.
+        // SAFETY: CPython passes a view that `__getbuffer__` filled in, so it is valid.
         let internal = unsafe { (*view).internal };
-        // SAFETY: `internal` came from `Box::into_raw` of an `Export` and is taken back once.
+        // SAFETY: `internal` came from `Box::into_raw` of an `Export`, and CPython releases a view once.
         drop(unsafe { Box::from_raw(internal.cast::<Export>()) }.view);
     }
 

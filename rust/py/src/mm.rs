@@ -1,4 +1,4 @@
-//! `Mm`: one address space.
+//! `Mm`: the address space of a task.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::device::SwapDevice;
 use crate::memcg::MemCgroup;
 use crate::slots::entry::SwpEntry;
 
-/// Bytes copied between two looks for signals.
+/// The number of bytes that are copied between two checks for signals.
 const PIECE_BYTES: usize = 1 << 18;
 
 #[doc = stub!(Mm)]
@@ -81,7 +81,7 @@ impl Mm {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
         bytes.resize(nr_bytes, 0);
-        // A fault may read a device, however few bytes are asked for.
+        // Even a read of one byte detaches, because a page fault may read a device.
         let pieces = (address..).step_by(PIECE_BYTES).zip(bytes.chunks_mut(PIECE_BYTES));
         for_each(py, pieces, |(at, piece)| Ok(self.mm.read(at, piece, cpu)?))?;
         Ok(PyBytes::new(py, &bytes))
@@ -146,7 +146,7 @@ impl Mm {
             let mut at = first_page.0;
             while at < end {
                 signals.check()?;
-                // Up to the end of a page table: a folio that would be split by that does not exist.
+                // A step ends at the end of a page table, because no folio crosses that border and would be split.
                 let next = (at + 1).next_multiple_of(PTRS_PER_PTE).min(end);
                 report.add(self.mm.pageout(Vpn(at)..Vpn(next), cpu)?);
                 at = next;

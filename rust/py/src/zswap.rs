@@ -1,4 +1,4 @@
-//! `ZswapHandle`: the zswap of a subsystem, and what `Swap(zswap=...)` takes.
+//! `ZswapHandle`: the zswap of a subsystem, and the argument `zswap` of `Swap`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,8 @@ use crate::border::number::{self, AcceptThresholdPercent, Cpu, MaxPoolPercent};
 use crate::memcg::MemCgroup;
 use crate::slots::args::EntryArg;
 
-/// The `zswap` argument of `Swap`: the name of a compressor, or an object with every parameter.
+/// The argument `zswap` of `Swap`: the name of a compressor, or an object with every parameter, such as
+/// `swapcore.Zswap`.
 pub(crate) struct ZswapArg(pub(crate) ZswapOptions);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
@@ -48,7 +49,8 @@ pub(crate) struct ZswapHandle {
     swap: Arc<swapcore::Swap>,
 }
 
-/// One parameter at a time: two threads that set different ones both succeed.
+/// Held while one parameter changes. Without it two threads that set different parameters could undo each other,
+/// because a change reads and writes all parameters.
 static SETTING: Mutex<()> = Mutex::new(());
 
 impl ZswapHandle {
@@ -61,7 +63,7 @@ impl ZswapHandle {
     }
 
     fn set(&self, change: impl FnOnce(&mut ZswapOptions)) -> Result<()> {
-        // It guards nothing of its own: a panic under it leaves nothing half done.
+        // A poisoned lock is used all the same, because the lock has no data that a panic could leave half changed.
         let _one = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = self.options();
         change(&mut options);

@@ -5,12 +5,13 @@
 //! multiplies the number of random programs.
 
 mod common;
+mod programs;
 
 mod allocator {
     mod model;
     mod onoff;
     mod random;
-    mod readers;
+    pub(crate) mod readers;
 }
 
 mod data {

@@ -1,6 +1,21 @@
 //! Stand-ins for the neighbours of core files that a test compiles under a model: `crate::model` has
 //! the primitives that the model drives.
 
+/// Stands in for the core's `base`.
+pub(crate) mod base {
+    pub(crate) use super::{error, sync, types};
+}
+
+/// Stands in for the core's `containers`.
+pub(crate) mod containers {
+    pub(crate) use super::zeroed;
+}
+
+/// Stands in for the core's `table`.
+pub(crate) mod table {
+    pub(crate) use crate::shown::ShownTable;
+}
+
 pub(crate) mod sync {
     use crate::model::{Mutex, MutexGuard};
 
@@ -65,7 +80,8 @@ pub(crate) mod types {
     }
 }
 
-/// A device of clusters that come and go, as `cluster/mod.rs` has it: records with one entry each, over the core's index.
+/// A device of clusters that come and go, as `cluster/mod.rs` has it: records with one entry each, over the core's
+/// index.
 pub(crate) mod device {
     use super::sync::SpinMutex;
     use super::types::ClusterIdx;

@@ -1,6 +1,7 @@
-//! Macros for what most classes have: properties, and results as dicts.
+//! Macros for properties of classes and for dicts of struct fields.
 
-/// Defines properties: the name, the type and the value of each. `$this` is the object. The stub has the docs.
+/// Defines properties of a class. A line is the name of a property, its type, and an expression for its value.
+/// `$this` is the object in these expressions. The docs of a property are the docstring of the stub.
 macro_rules! getters {
     ($class:ident($this:ident): $($name:ident: $kind:ty = $value:expr;)+) => {
         #[pymethods]
@@ -17,7 +18,7 @@ macro_rules! getters {
     };
 }
 
-/// Adds fields of a struct to a dict. The name of a field is its key.
+/// Adds fields of a struct to a dict. The key of a field is its name.
 macro_rules! set_fields {
     ($dict:ident, $from:ident: $($field:ident)+) => {
         $($dict.set_item(stringify!($field), &$from.$field)?;)+

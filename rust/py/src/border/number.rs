@@ -1,4 +1,6 @@
-//! Integer arguments: any Python int is taken, and one out of range is EINVAL with its name, value and limits.
+//! Integer arguments. A Python int of any size is accepted as input. An int that the Rust type cannot hold, or that
+//! is below the least value, is EINVAL with its name, value and limits. The core refuses values above the greatest
+//! value.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -7,11 +9,12 @@ use swapcore::SwapError;
 
 use super::errors::Error;
 
-/// Converts an int, or says what it is called and what its range is.
+/// Converts an int to a number of type `T`. Errors: EINVAL, `T` cannot hold the int or the int is below `low`;
+/// TypeError, the object is no int. `what` is the name of the argument in the message.
 fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64, high: u64) -> PyResult<T> {
     let value = match ob.extract::<i64>() {
         Ok(value) => value.into(),
-        // Wider, or no int at all.
+        // The object is an int wider than 64 bits, or no int.
         Err(_) => match ob.extract::<i128>() {
             Ok(value) => value,
             Err(_) if !ob.is_instance_of::<PyInt>() => {
@@ -26,8 +29,9 @@ fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64,
     T::try_from(value).ok().filter(|_| value >= low.into()).ok_or_else(bad)
 }
 
-/// Defines an argument. `Name(type)` is a type, alone or in an `Option`. `name: type` is a function for `from_py_with`: PyO3
-/// shows the default of such an argument in the signature, where only a literal is readable.
+/// Defines an integer argument with its name in messages and its limits. `Name(type)` defines a type for a parameter
+/// that has no default, or the default None. `name: type` defines a function for `from_py_with`, because a parameter
+/// with a number as default must have a number type: PyO3 shows the default in the signature only if it is a literal.
 macro_rules! argument {
     ($name:ident($kind:ty) = $what:literal in $low:expr, $high:expr) => {
         #[derive(Clone, Copy, Debug)]
@@ -93,12 +97,12 @@ argument!(samples: usize = "samples" in 0, MOST);
 argument!(seed: u64 = "seed" in 0, MOST);
 argument!(start: usize = "start" in 0, MOST);
 
-/// Converts the size of a device without pages: text with a unit, or slots.
+/// Converts the size of a device that stores no data: a str with a unit, or an int, which is the number of slots.
 pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<SizePages> {
     if !ob.is_instance_of::<PyString>() {
         return ob.extract();
     }
-    // The package knows units, for storages that are made there.
+    // `swapcore.size` reads units, because the storages of the Python package take the same texts.
     ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?.extract()
 }
 

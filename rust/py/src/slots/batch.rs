@@ -1,4 +1,4 @@
-//! Batches of entries across the border: a frozen buffer of uint64.
+//! `SwapBatch`: the entries of one `Swap.alloc_batch`, which Python reads as a buffer of uint64.
 
 use std::ffi::c_int;
 
@@ -16,7 +16,7 @@ use crate::border::buffer::view_of;
 pub(crate) struct SwapBatch {
     pub(crate) entries: Box<[swapcore::SwpEntry]>,
     pub(crate) order: Order,
-    /// Length and stride in the form a buffer request points to.
+    /// The number of entries and the bytes of an entry. Buffer views point to them as their shape and strides.
     shape: [ffi::Py_ssize_t; 2],
 }
 
@@ -55,7 +55,7 @@ impl SwapBatch {
         format!("<SwapBatch of {} runs of order {}>", self.entries.len(), self.order.get())
     }
 
-    // SAFETY: the contract is the buffer protocol's: CPython passes a view that it owns, or null.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `view` is null, or a view that CPython owns.
     #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
@@ -68,14 +68,15 @@ impl SwapBatch {
         let address = this.entries.as_ptr().cast_mut().cast();
         let filled = view_of(slf.clone().into_any(), address, &this.shape, c"Q", flags);
         let filled = ffi::Py_buffer { readonly: 1, ..filled };
-        // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. entries, shape and format live as long
-        // as the object, which is frozen, and `obj` owns a reference to it until the view is released.
+        // SAFETY: 1. `view` is not null and is for us to fill in. 2. entries, shape and format stay in place while
+        // the batch lives, because the class is frozen, and `obj` is a reference to the batch until the view is
+        // released.
         unsafe { view.write(filled) };
         Ok(())
     }
 }
 
-/// Iterator over the entries of a batch.
+/// The iterator over the entries of a batch.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct BatchIter {
@@ -91,7 +92,8 @@ impl BatchIter {
 
     fn __next__(&self) -> Option<SwpEntry> {
         let batch = self.batch.get();
-        // Relaxed: threads that share an iterator get different entries, in no promised order.
+        // Relaxed: the addition is atomic, so threads that share an iterator get different entries. Their order is
+        // undefined.
         let at = self.at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         batch.entries.get(at).map(|&entry| SwpEntry { entry, order: batch.order })
     }

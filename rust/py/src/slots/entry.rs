@@ -1,4 +1,4 @@
-//! `SwpEntry`: one slot or run, int-like and frozen.
+//! `SwpEntry`: one slot, or the first slot of a run, as an int-like immutable value.
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
@@ -27,7 +27,7 @@ getters! {
 }
 
 impl SwpEntry {
-    /// Makes the class of one slot.
+    /// Returns the Python object of one slot.
     pub(crate) fn single(entry: swapcore::SwpEntry) -> Self {
         Self { entry, order: Order::ZERO }
     }
@@ -57,7 +57,7 @@ impl SwpEntry {
         let py = other.py();
         let value = match other.cast::<Self>() {
             Ok(other) => Some(other.get().entry.value()),
-            // Equal to the same int, and ordered against entries only.
+            // An entry equals the int of its value. An entry and an int have no order.
             Err(_) if matches!(op, CompareOp::Eq | CompareOp::Ne) && other.is_instance_of::<PyInt>() => {
                 other.extract().ok()
             }

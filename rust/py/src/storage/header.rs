@@ -1,4 +1,4 @@
-//! The SWAPSPACE2 header page, read and built.
+//! Functions that read and build the SWAPSPACE2 header page of a swap file.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;

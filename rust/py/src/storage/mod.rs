@@ -1,4 +1,4 @@
-//! `Storage`: where the pages of a device go.
+//! `Storage`: the place that keeps the page data of a device.
 
 pub(crate) mod argument;
 pub(crate) mod header;
@@ -23,7 +23,7 @@ use crate::border::number::{self, FailingCall, NrBytes, RamPages, SizePages, Tor
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) storage: Arc<dyn SwapStorage>,
-    /// The same, when it has faults to plan.
+    /// The same storage if it is a `Faulty`, which has methods of its own.
     faulty: Option<Arc<Faulty>>,
 }
 

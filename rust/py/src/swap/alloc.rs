@@ -1,4 +1,4 @@
-//! Slots handed out, shared and given back, one run or many.
+//! Methods of `Swap` that allocate, share and free slots, one run or many.
 
 use pyo3::prelude::*;
 use swapcore::{CpuId, Order};
@@ -12,14 +12,15 @@ use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::batch::SwapBatch;
 use crate::slots::entry::SwpEntry;
 
-/// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
+/// A batch of at least so many slots detaches from the interpreter, because it takes about 50 us or more.
 pub(crate) const DETACH_SLOTS: usize = 16_384;
 
-/// Slots a long allocation takes between two looks for signals: a few milliseconds.
+/// A long allocation checks for signals after so many slots, which take a few milliseconds.
 const SIGNAL_SLOTS: usize = 1 << 20;
 
 impl Swap {
-    /// Takes runs in pieces, looking for signals between them with no lock held; gives all back when one raises.
+    /// Allocates runs in pieces and returns how many it got. Between two pieces no lock is held and signals are
+    /// checked. All runs are freed if a signal handler raises.
     fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
         let mut taken = 0;
         for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
@@ -36,7 +37,7 @@ impl Swap {
         Ok(taken)
     }
 
-    /// Runs a call of the core on the runs of a batch, detached if they are many.
+    /// Runs a call of the core on the runs of a batch. Other Python threads run meanwhile if the batch is large.
     fn on_batch(
         &self,
         py: Python<'_>,
@@ -75,7 +76,8 @@ impl Swap {
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = self.cpu(cpu)?;
-        // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
+        // There are at most as many runs as fit in all slots. One more is asked for, so that the last request still
+        // fails.
         let n = n.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let mut entries = vec![swapcore::SwpEntry::NONE; n];
         let nr = if n << order.get() < DETACH_SLOTS {

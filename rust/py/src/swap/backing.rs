@@ -1,4 +1,4 @@
-//! The place of the page behind a virtual slot, and moves of the page to another place.
+//! Methods of `Swap` that tell where the page of a virtual slot is, and move the page to another place.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

@@ -1,4 +1,4 @@
-//! The swap cache: folios over slots.
+//! Methods of `Swap` for the swap cache, which has the folios of slots.
 
 use pyo3::prelude::*;
 use swapcore::FolioHandle;

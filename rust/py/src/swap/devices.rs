@@ -1,4 +1,4 @@
-//! Devices turned on and off, and the size of those without pages.
+//! Methods of `Swap` that turn devices on and off, and change the size of a ghost device.
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};

@@ -1,4 +1,4 @@
-//! Folios with data: made, swapped out and in, one or many, split, moved and read ahead.
+//! Methods of `Swap` that make folios with data, swap them out and in, split them, move them and read ahead.
 
 use pyo3::prelude::*;
 use swapcore::base::gfp::Gfp;
@@ -16,19 +16,21 @@ use crate::memcg::MemCgroup;
 use crate::slots::args::{EntryArg, runs};
 use crate::slots::entry::SwpEntry;
 
-/// Folios in a list or any other sequence.
+/// Returns the folios of a list or any other iterable.
 fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
     ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
 }
 
-/// Raises an error with the folios that are swapped in, because the exception is the only way to them.
+/// Raises an exception that has the folios swapped in so far as its attribute `folios`, because a call that raises
+/// returns nothing.
 fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
     error.value(py).setattr("folios", folios)?;
     Err(error.into())
 }
 
 impl Swap {
-    /// Returns how to swap so many slots in: in one folio if that works, unless a mask says otherwise.
+    /// Returns the parameters of a swap-in. Without a mask of orders, the largest folio that `nr_pages` slots fill is
+    /// tried.
     fn swapin(
         &self,
         nr_pages: u32,
@@ -83,7 +85,7 @@ impl Swap {
         let (result, raised) = py.detach(|| watched(|| folio.swap_out(cpu)));
         let entry = result.map(|entry| SwpEntry { entry, order: folio.order() });
         let Some(error) = raised else { return Ok(entry?) };
-        // The folio is swapped out all the same: the exception says where it is.
+        // The folio is swapped out although a hook raised, so the exception has its entry.
         if let Ok(entry) = entry {
             error.value(py).setattr("entry", entry)?;
         }

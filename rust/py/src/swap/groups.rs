@@ -1,4 +1,4 @@
-//! Memory cgroups of a subsystem: their root, their hooks, and what is charged to them.
+//! Methods of `Swap` for memory cgroups: the root, the hooks, the owner of a slot, and the ages of a group's slots.
 
 use std::sync::Arc;
 

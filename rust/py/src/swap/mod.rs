@@ -1,4 +1,4 @@
-//! `Swap`: one machine's swap subsystem.
+//! `Swap`: the swap subsystem of one machine.
 
 mod alloc;
 mod backing;
@@ -33,7 +33,7 @@ pub(crate) struct Swap {
 }
 
 impl Swap {
-    /// Takes the local lock of the CPU meant.
+    /// Takes the local lock of the CPU of an argument.
     #[inline]
     fn on_cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
@@ -55,7 +55,7 @@ impl Swap {
         Ok(live)
     }
 
-    /// Returns the class of a folio of this subsystem. Errors: `ForeignFolio` (EINVAL).
+    /// Returns the Python object of a folio. Errors: `ForeignFolio` (EINVAL), the folio belongs to another subsystem.
     fn own_folio<'f>(&self, folio: &'f Bound<'_, Folio>) -> Result<&'f Folio> {
         let folio = folio.get();
         if !Arc::ptr_eq(folio.folio.swap(), &self.swap) {

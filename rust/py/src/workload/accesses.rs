@@ -1,4 +1,4 @@
-//! `Accesses`: which pages a program touches, replayed in an address space.
+//! `Accesses`: the pages that a program touches, in their order. It is replayed in an address space.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;

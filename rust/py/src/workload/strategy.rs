@@ -1,4 +1,4 @@
-//! `Strategy`: allocators behind the one trait.
+//! `Strategy`: an allocator of the core or one written in Python, behind the core's trait `Strategy`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::border::number::{self, Cpu, NrRuns, SizePages, Slot};
 use crate::slots::args::EntriesArg;
 use crate::slots::batch::SwapBatch;
 
-/// A strategy written in Python, as the core's trait.
+/// A strategy written in Python. It implements the core's trait `Strategy` by calls of the Python object.
 struct Wrapped {
     name: String,
     nr_slots: u32,
@@ -23,7 +23,7 @@ struct Wrapped {
     has_alloc_batch: bool,
     has_free_batch: bool,
     has_memory: bool,
-    /// The first exception a method raised; the trait has no place for it.
+    /// The first exception that a method raised. It is kept here, because the methods of the trait cannot return it.
     raised: Mutex<Option<PyErr>>,
 }
 
@@ -42,7 +42,8 @@ impl Wrapped {
         })
     }
 
-    /// Calls into Python and keeps the first exception; after one nothing is called any more.
+    /// Calls the Python object and keeps an exception. Once there is an exception, every call returns `failed` at
+    /// once.
     fn call<T>(&self, failed: T, call: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
         let result = match raised {
@@ -145,7 +146,8 @@ impl Strategy {
         }
     }
 
-    /// Calls with the allocator, detached from the interpreter unless it would attach again for every call.
+    /// Runs a call with the allocator. A built-in allocator runs detached from the interpreter. A Python strategy
+    /// does not, because it would attach again for each call of a method.
     pub(crate) fn drive<T: Send>(
         &self,
         py: Python<'_>,
@@ -159,7 +161,7 @@ impl Strategy {
         Ok(result?)
     }
 
-    /// Returns a result, or the exception that a Python strategy raised meanwhile.
+    /// Returns `result`, unless a Python strategy raised an exception before.
     fn or_raised<T>(&self, result: T) -> Result<T> {
         match &self.0 {
             Kind::Python(wrapped) => wrapped.take_raised().map_or(Ok(result), |error| Err(Error::Python(error))),

@@ -1,7 +1,7 @@
 //! A naive model of the slot allocator: vectors for lists, a map of slots, no bits, no locks.
 //!
-//! Written from a description of the kernel's behaviour, not from the crate. It knows solid-state block devices without discard, and
-//! no swap cache; without cached slots, reclaim only turns the list of full clusters.
+//! Written from a description of the kernel's behaviour, not from the crate. It knows solid-state block devices
+//! without discard, and no swap cache; without cached slots, reclaim only turns the list of full clusters.
 
 use std::collections::BTreeMap;
 

@@ -11,10 +11,10 @@ use swapcore::SwpOffset;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, Zram, ZramOptions,
+    Algorithm, FaultPlan, Faulty, File, FileOptions, StorageTraits, SwapStorage, Zram, ZramOptions,
 };
 
-use crate::common::Dir;
+use crate::common::{Dir, noise, ram};
 
 const THREADS: u32 = 4;
 const SLOTS_EACH: u32 = 600;
@@ -39,11 +39,7 @@ fn page(rng: &mut ChaCha8Rng) -> Vec<u8> {
             let noisy_bytes = rng.random_range(1..PAGE_SIZE);
             (0..PAGE_SIZE).map(|i| if i < noisy_bytes { noise[i * 7 % 256] ^ (i / 256) as u8 } else { 0x20 }).collect()
         }
-        _ => {
-            let mut noise = vec![0; PAGE_SIZE];
-            rng.fill(&mut noise[..]);
-            noise
-        }
+        _ => noise(rng.random()),
     }
 }
 
@@ -132,9 +128,9 @@ fn figure(storage: &dyn SwapStorage, name: &str) -> u64 {
 
 #[test]
 fn ram_keeps_every_page_and_ends_empty() {
-    let ram = Ram::new(MAX_PAGES).expect("a size");
-    hammer(&ram, 1);
-    assert_eq!(figure(&ram, "mem_used_total"), 0);
+    let ram = ram(MAX_PAGES);
+    hammer(&*ram, 1);
+    assert_eq!(figure(&*ram, "mem_used_total"), 0);
 }
 
 fn hammer_zram(algorithm: Algorithm) {
@@ -207,7 +203,7 @@ fn a_file_keeps_every_page() {
 
 #[test]
 fn a_faulty_storage_without_a_plan_keeps_every_page() {
-    let ram = Arc::new(Ram::new(MAX_PAGES).expect("a size"));
+    let ram = ram(MAX_PAGES);
     hammer(&Faulty::new(ram.clone(), 1), 5);
     assert_eq!(figure(&*ram, "mem_used_total"), 0);
 }

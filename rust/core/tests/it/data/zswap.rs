@@ -9,14 +9,14 @@ use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgSwitches};
-use swapcore::storage::{FaultPlan, Faulty, Ram};
+use swapcore::storage::{FaultPlan, Faulty};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{
-    Config, CpuId, Discard, FolioFlags, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, SwapError, Swapin,
-    Switches, SwpEntry, Workers,
+    Config, CpuId, FolioFlags, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, SwapError, Swapin, Switches,
+    SwpEntry, Workers,
 };
 
-use crate::common::{CPU, hammer_mapping, load, noise, order, page_of, text};
+use crate::common::{CPU, Load, load, noise, order, page_of, ram, stat, storage_on, text};
 
 const EXIST: i32 = 17;
 const NOENT: i32 = 2;
@@ -32,8 +32,8 @@ struct Machine {
 
 fn machine_with(config: Config) -> Machine {
     let swap = Arc::new(Swap::with_config(config).expect("these go together"));
-    let storage = Arc::new(Faulty::new(Arc::new(Ram::new(1 << 14).expect("a size")), 1));
-    let device = swap.swapon_storage(storage.clone(), Some(1), Discard::None).expect("a real device");
+    let storage = Arc::new(Faulty::new(ram(1 << 14), 1));
+    let device = storage_on(&swap, storage.clone(), 1);
     Machine { swap, device, storage }
 }
 
@@ -111,10 +111,7 @@ impl Machine {
     fn stat(&self, name: &str) -> u64 {
         let zswap = self.swap.zswap().stats();
         let found = zswap.iter().find(|(known, _)| *known == name).map(|&(_, value)| value);
-        found.unwrap_or_else(|| {
-            let stats = self.swap.stats();
-            stats.iter().find(|(known, _)| known == name).map(|&(_, value)| value).expect("a counter")
-        })
+        found.unwrap_or_else(|| stat(&self.swap, name))
     }
 
     fn stats<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
@@ -123,6 +120,12 @@ impl Machine {
 
     fn check(&self) {
         self.swap.check().expect("every invariant");
+    }
+
+    /// Takes the rest back, after which nothing is left over.
+    fn end(&self, rest: impl IntoIterator<Item = (SwpEntry, u64)>, page: fn(u64) -> Vec<u8>) {
+        rest.into_iter().for_each(|(entry, tag)| self.take_back(entry, &page(tag)));
+        self.assert_empty();
     }
 
     /// Nothing is left over.
@@ -152,9 +155,8 @@ fn at_the_limit_nothing_is_stored_until_the_pools_are_at_nine_tenths_of_it() {
     m.take_back(entry, &noise(tag));
     entries.push((m.out(&noise(300), CssId::ROOT), 300));
     assert_eq!(m.stats(["pool_limit_hit", "stored_pages"]), [1, 91]);
-    entries.into_iter().for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
     m.take_back(disk, &noise(100));
-    m.assert_empty();
+    m.end(entries, noise);
 }
 
 #[test]
@@ -273,8 +275,7 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     m.write(a, "memory.zswap.writeback", "0");
     assert_eq!(shrink(), Err(NOENT), "it may not be written back");
     m.check();
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &text(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), text);
 }
 
 #[test]
@@ -332,8 +333,7 @@ fn a_failed_writeback_of_the_shrinker_is_counted_once() {
     m.storage.set_plan(FaultPlan { fail_write_in: Some(1), ..FaultPlan::default() }).expect("a plan");
     assert_eq!(m.swap.shrink_memcg(a, CPU), Ok(1));
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail", "zswpwb"]), [1, 1, 2]);
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &text(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), text);
 }
 
 #[test]
@@ -359,9 +359,8 @@ fn limits_of_a_group_hold_for_all_below_it() {
     m.check();
     m.take_back(disk, &noise(2));
     m.take_back(never, &text(5));
-    stored.into_iter().for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
+    m.end(stored, noise);
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [0; 3]);
-    m.assert_empty();
 }
 
 #[test]
@@ -369,8 +368,8 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let m = machine(2000, 10);
     let groups = ["a", "b", "c"].map(|name| m.group(CssId::ROOT, name));
     let mut entries = Vec::new();
-    for tag in 0..66 {
-        groups.iter().for_each(|&css| entries.push((m.out(&noise(entries.len() as u64), css), tag)));
+    for _ in 0..66 {
+        groups.iter().for_each(|&css| entries.push(m.out(&noise(entries.len() as u64), css)));
     }
     let stored = || groups.map(|css| m.read(css, "memory.zswap.current") / PAGE_SIZE as u64);
     assert_eq!(stored(), [66; 3]);
@@ -385,8 +384,7 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     assert_eq!((first.iter().sum::<u64>(), second.iter().sum::<u64>()), (168, 138));
     let shrunk = |from: [u64; 3], to: [u64; 3]| [0, 1, 2].map(|i| from[i] > to[i]);
     assert_ne!(shrunk([66; 3], first), shrunk(first, second), "not the same group again");
-    entries.into_iter().zip(0..).for_each(|((entry, _), tag)| m.take_back(entry, &noise(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), noise);
 }
 
 #[test]
@@ -404,10 +402,7 @@ fn what_a_dead_group_left_does_not_keep_the_pools_full() {
     let again = m.out(&noise(65), CssId::ROOT);
     assert_eq!(m.stat("pswpout"), 1 + m.stat("written_back_pages"), "it was stored");
     m.check();
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
-    m.take_back(disk, &noise(64));
-    m.take_back(again, &noise(65));
-    m.assert_empty();
+    m.end(entries.into_iter().chain([disk, again]).zip(0..), noise);
 }
 
 #[test]
@@ -429,8 +424,7 @@ fn the_worker_runs_only_for_a_store_that_was_refused_and_gives_up() {
     let [written, rejected] = m.stats(["written_back_pages", "reject_reclaim_fail"]);
     assert!(written == 0 && (1..=16 * 32).contains(&rejected), "{rejected} failures");
     m.storage.set_plan(FaultPlan::default()).expect("a plan");
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), noise);
 }
 
 #[test]
@@ -450,8 +444,7 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     ask("64K").expect_or_again();
     assert_eq!(m.stat("written_back_pages"), written, "it is off");
     m.check();
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), noise);
 }
 
 /// `memory.reclaim` says EAGAIN when it finds less than was asked for.
@@ -528,8 +521,7 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
         }
         m.faults(ZswapFaults::default());
         m.storage.set_plan(FaultPlan::default()).expect("a plan");
-        live.into_iter().for_each(|(entry, tag)| m.take_back(entry, &page_of(tag)));
-        m.assert_empty();
+        m.end(live, page_of);
     }
 }
 
@@ -553,7 +545,7 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     let steps: u64 = std::thread::scope(|scope| {
         let spawn = |(&css, cpu)| {
             let (m, goes_on) = (&m, &goes_on);
-            scope.spawn(move || hammer_mapping(&m.swap, css, CpuId(cpu), 1024, goes_on))
+            scope.spawn(move || Load { css, ..Load::new(cpu, 1024) }.run(&m.swap, goes_on))
         };
         let threads: Vec<_> = groups.iter().zip(0..).map(spawn).collect();
         while goes_on() {

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, PAGE_COUNTER_MAX, SWAPPINESS_DEFAULT};
 use swapcore::mm::VmaOptions;
 use swapcore::readahead::Vpn;
-use swapcore::storage::Ram;
 use swapcore::{
-    Config, Discard, FolioRef, GroupHandle, MappedFolio, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin,
-    SwpEntry,
+    Config, FolioRef, GroupHandle, MappedFolio, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin, SwpEntry,
 };
 
-use crate::common::CPU;
+use crate::common::{CPU, order, ram, storage_on};
 
 const UNLIMITED: &str = "9223372036854771712\n";
 
@@ -31,7 +29,7 @@ fn machine(hierarchy: Hierarchy) -> Arc<Swap> {
 /// A machine with so many slots that are as fast as memory.
 fn machine_on(hierarchy: Hierarchy, pages: u32) -> Arc<Swap> {
     let swap = machine(hierarchy);
-    swap.swapon_storage(Arc::new(Ram::new(pages).expect("memory")), None, Discard::None).expect("a free type");
+    storage_on(&swap, ram(pages), 1);
     swap
 }
 
@@ -58,8 +56,8 @@ fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
 }
 
 /// Pages with something in them, charged to a group.
-fn folio(group: &GroupHandle, order: u8) -> FolioRef<'_> {
-    let order = Order::new(order).expect("an order");
+fn folio(group: &GroupHandle, log2: u8) -> FolioRef<'_> {
+    let order = order(log2);
     let data = vec![7; order.nr_pages() as usize * 4096];
     group.swap().folio_with_in(order, &data, group.css(), CPU).expect("memory")
 }
@@ -84,35 +82,13 @@ fn keys(text: &str) -> Vec<&str> {
 fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
-    let names = swap.memcg_files(group.css()).expect("enabled");
-    assert_eq!(
-        names,
-        [
-            "memory.current",
-            "memory.peak",
-            "memory.min",
-            "memory.low",
-            "memory.high",
-            "memory.max",
-            "memory.events",
-            "memory.events.local",
-            "memory.stat",
-            "memory.reclaim",
-            "memory.swap.current",
-            "memory.swap.high",
-            "memory.swap.max",
-            "memory.swap.peak",
-            "memory.swap.events",
-            "memory.zswap.current",
-            "memory.zswap.max",
-            "memory.zswap.writeback",
-        ]
-    );
+    let files = "memory.current memory.peak memory.min memory.low memory.high memory.max memory.events \
+                 memory.events.local memory.stat memory.reclaim memory.swap.current memory.swap.high memory.swap.max \
+                 memory.swap.peak memory.swap.events memory.zswap.current memory.zswap.max memory.zswap.writeback";
+    assert_eq!(swap.memcg_files(group.css()).expect("enabled").join(" "), files);
     let root = GroupHandle::root(&swap).expect("enabled");
-    assert_eq!(
-        swap.memcg_files(root.css()).expect("enabled"),
-        ["memory.stat", "memory.reclaim", "memory.zswap.writeback"]
-    );
+    let files = swap.memcg_files(root.css()).expect("enabled");
+    assert_eq!(files, ["memory.stat", "memory.reclaim", "memory.zswap.writeback"]);
     let (number, what) = refused(swap.memcg_read(root.css(), "memory.current"));
     assert_eq!((number, what.as_str()), (2, "the group \"/\" has no file \"memory.current\""));
     assert_eq!(errno(write(&root, "memory.max", "1G")), 2);
@@ -163,6 +139,8 @@ fn every_readable_file_is_lines_and_every_limit_reads_as_it_was_written() {
         }
         assert_eq!(read(&group, file), "max\n");
     }
+    write(&group, "memory.max", "16E").expect("more than there can be");
+    assert_eq!((group.group().memory.max_pages(), read(&group, "memory.max")), (PAGE_COUNTER_MAX, "max\n".into()));
     let (_, what) = refused(write(&group, "memory.swap.max", "1X"));
     assert_eq!(
         what,
@@ -175,7 +153,7 @@ fn every_readable_file_is_lines_and_every_limit_reads_as_it_was_written() {
 #[test]
 fn usage_and_peaks_follow_charges() {
     let swap = machine_with(Hierarchy::V2, &[("memcg_stock", "off")]);
-    swap.swapon_storage(Arc::new(Ram::new(2048).expect("memory")), None, Discard::None).expect("a free type");
+    storage_on(&swap, ram(2048), 1);
     let group = group(&swap, "a");
     let (a, b) = (folio(&group, 2), folio(&group, 0));
     assert_eq!((read(&group, "memory.current"), read(&group, "memory.swap.current")), ("20480\n".into(), "0\n".into()));
@@ -395,7 +373,7 @@ fn limits_of_v1_keep_their_order_and_never_lie_below_usage() {
 #[test]
 fn usage_peaks_and_failures_of_v1() {
     let swap = machine_with(Hierarchy::V1, &[("memcg_stock", "off")]);
-    swap.swapon_storage(Arc::new(Ram::new(2048).expect("memory")), None, Discard::None).expect("a free type");
+    storage_on(&swap, ram(2048), 1);
     let root = GroupHandle::root(&swap).expect("enabled");
     let group = group(&swap, "a");
     let entry = swap_out(&group, folio(&group, 2));
@@ -513,7 +491,7 @@ fn a_policy_is_inherited_and_checked_against_the_owner_store() {
 fn owners_of_slots_and_the_ages_of_their_evictions() {
     for (store, is_recorded) in [("shadow", false), ("array", true), ("cluster_table", true), ("trampoline", false)] {
         let swap = machine_with(Hierarchy::V2, &[("owner_store", store)]);
-        swap.swapon_storage(Arc::new(Ram::new(2048).expect("memory")), None, Discard::None).expect("a free type");
+        storage_on(&swap, ram(2048), 1);
         let (a, b) = (group(&swap, "a"), group(&swap, "b"));
         let first = swap_out(&a, folio(&a, 0));
         let others: Vec<_> = (0..3).map(|_| swap_out(&a, folio(&a, 0))).collect();
@@ -537,14 +515,6 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
     }
     let swap = machine(Hierarchy::V2);
     assert!(matches!(swap.slot_owner_id(SwpEntry::from_value(1)), Err(SwapError::NoDevice(_))));
-}
-
-#[test]
-fn the_limit_that_is_none_is_the_counters_own() {
-    let swap = machine(Hierarchy::V2);
-    let group = group(&swap, "a");
-    write(&group, "memory.max", "16E").expect("more than there can be");
-    assert_eq!((group.group().memory.max_pages(), read(&group, "memory.max")), (PAGE_COUNTER_MAX, "max\n".into()));
 }
 
 #[test]

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use swapcore::base::limits::{PAGE_SIZE, SWAP_NR_ORDERS};
 use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
-use swapcore::storage::Ram;
 use swapcore::table::{Backing, EntryKind};
 use swapcore::{
-    Config, Discard, FolioFlags, MappedFolio, Moved, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry, Visibility,
+    Config, FolioFlags, MappedFolio, Moved, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry, Visibility,
 };
 
-use crate::common::{CPU, ghost_on, order, virtual_spec};
+use crate::common::{CPU, ghost_on, order, ram, stat, storage_on, virtual_spec};
 
 struct Machine {
     swap: Swap,
@@ -23,8 +22,7 @@ fn machine(real_pages: u32) -> Machine {
     let config = Config { memcg: Some(Hierarchy::V2), ..Config::new(1, Profile::Newest) };
     let swap = Swap::with_config(config).expect("a good config");
     let ghost = ghost_on(&swap, 1 << 20, virtual_spec(Visibility::Visible), 10);
-    let real = Arc::new(Ram::new(real_pages).expect("a size"));
-    let real = swap.swapon_storage(real, Some(1), Discard::None).expect("a real device");
+    let real = storage_on(&swap, ram(real_pages), 1);
     Machine { swap, ghost, real }
 }
 
@@ -188,8 +186,7 @@ fn swap_is_charged_when_a_real_slot_is_attached() {
 #[test]
 fn data_moves_from_one_real_device_to_another() {
     let machine = machine(4096);
-    let other = Arc::new(Ram::new(64).expect("a size"));
-    let other = machine.swap.swapon_storage(other, Some(0), Discard::None).expect("a real device");
+    let other = storage_on(&machine.swap, ram(64), 0);
     let entry = machine.out(0, 7);
     let old = machine.real_of(entry);
     assert_eq!(machine.swap.move_backing(entry, other.ty(), CPU), Ok(Moved::Done));
@@ -211,8 +208,7 @@ fn a_real_device_goes_off_without_a_look_at_who_refers_to_the_slots() {
     let entries: Vec<SwpEntry> = (0..9).map(|log2| machine.out(log2, log2 + 1)).collect();
     machine.swap.swapoff(&machine.real, |entry, _| panic!("{entry} has a reference")).expect("memory");
     machine.swap.check().expect("every invariant");
-    let stat = |name: &str| machine.swap.stats().into_iter().find(|(known, _)| known == name).expect("a counter").1;
-    assert_eq!((stat("swapoff_rmap_slots"), stat("swapoff_ptes_visited")), (511, 0));
+    assert_eq!(["swapoff_rmap_slots", "swapoff_ptes_visited"].map(|name| stat(&machine.swap, name)), [511, 0]);
     for (entry, log2) in entries.into_iter().zip(0..) {
         assert_eq!(machine.backing(entry, 1), (Backing::Folio, 1), "in memory and nowhere else");
         let folio = machine.swap_in(entry, log2);
