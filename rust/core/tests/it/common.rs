@@ -1,4 +1,4 @@
-//! Code for tests of several subjects: machines, page contents, counters, and the load of one thread.
+//! Code for tests of several subjects: subsystems, page contents, counters, address spaces and loads.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,26 +17,26 @@ use swapcore::{
     Config, CpuId, Discard, GhostSpec, MemcgId, Order, Orders, Profile, Swap, SwapDevice, SwpOffset, Visibility,
 };
 
-/// The CPU of tests with one thread.
+/// The CPU that tests with one thread use.
 pub(crate) const CPU: CpuId = CpuId(0);
-/// Slots of a cluster.
+/// The number of slots in a cluster.
 pub(crate) const C: u32 = 512;
 
 pub(crate) fn order(log2: u8) -> Order {
     Order::new(log2).expect("an order")
 }
 
-/// A counter of `Swap::stats`.
+/// Returns a counter of `Swap::stats`.
 pub(crate) fn stat(swap: &Swap, name: &str) -> u64 {
     swap.stats().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a counter")
 }
 
-/// Slots in use on all devices.
+/// Returns the number of slots in use on all devices.
 pub(crate) fn used_slots(swap: &Swap) -> u64 {
     swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum()
 }
 
-/// Proves the invariants again and again while other threads work.
+/// Proves the invariants 50 times in a quarter of a second, while other threads work.
 pub(crate) fn check_now_and_then(swap: &Swap) {
     for _ in 0..50 {
         swap.check().expect("every invariant at any time");
@@ -44,36 +44,36 @@ pub(crate) fn check_now_and_then(swap: &Swap) {
     }
 }
 
-/// The duration of a load: one second, or `SWAPCORE_STRESS_SECONDS`.
+/// Returns the duration of a load: `SWAPCORE_STRESS_SECONDS`, or one second.
 pub(crate) fn stress_time() -> Duration {
     let given = std::env::var("SWAPCORE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs_f64(given.unwrap_or(1.0))
 }
 
-/// The number of random programs of a test: the usual one times `SWAPCORE_PROGRAMS`.
+/// Returns the number of random programs of a test: the usual number times `SWAPCORE_PROGRAMS`.
 pub(crate) fn nr_programs(usual: u64) -> u64 {
     let factor = std::env::var("SWAPCORE_PROGRAMS").ok().and_then(|text| text.parse().ok());
     usual * factor.unwrap_or(1)
 }
 
-/// Memory for so many slots.
+/// Returns a storage in memory with so many slots.
 pub(crate) fn ram(pages: u32) -> Arc<Ram> {
     Arc::new(Ram::new(pages).expect("memory"))
 }
 
-/// Turns a storage on.
+/// Turns a storage on as a device.
 pub(crate) fn storage_on(swap: &Swap, storage: Arc<dyn SwapStorage>, priority: i16) -> Arc<SwapDevice> {
     swap.swapon_storage(storage, Some(priority), Discard::None).expect("a good device")
 }
 
-/// A subsystem of `config` with one device of priority 1 on `storage`.
+/// Returns a subsystem of `config` with one device of priority 1 on `storage`.
 pub(crate) fn swap_on(config: Config, storage: Arc<dyn SwapStorage>) -> Arc<Swap> {
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));
     storage_on(&swap, storage, 1);
     swap
 }
 
-/// Proves the invariants, and that no slot, page or list entry is in use once the cache is shrunk.
+/// Shrinks the swap cache, then proves the invariants and that no slot, page or list entry is in use.
 pub(crate) fn assert_empty(swap: &Swap) {
     swap.shrink_swap_cache(u64::MAX, CPU).expect("a CPU");
     swap.check().expect("every invariant");
@@ -83,41 +83,41 @@ pub(crate) fn assert_empty(swap: &Swap) {
     assert_eq!(LruList::ALL.map(|list| memory.lruvec().lru_pages(list)), [0; 5]);
 }
 
-/// Turns a ghost device on.
+/// Turns a ghost on as a device.
 pub(crate) fn ghost_on(swap: &Swap, max_pages: u32, spec: GhostSpec, priority: i16) -> Arc<SwapDevice> {
     storage_on(swap, Arc::new(Ghost::new(max_pages, spec).expect("a size")), priority)
 }
 
-/// A subsystem with one ghost device, which has no virtual table.
+/// Returns a subsystem with one ghost device, which has no virtual table.
 pub(crate) fn with_ghost(nr_cpus: usize, profile: Profile, max_pages: u32) -> (Swap, Arc<SwapDevice>) {
     let swap = Swap::new(nr_cpus, profile).expect("CPUs");
     let device = ghost_on(&swap, max_pages, GhostSpec::default(), 1);
     (swap, device)
 }
 
-/// The spec of a virtual device.
+/// Returns the spec of a virtual device, which is a ghost with a virtual table.
 pub(crate) fn virtual_spec(visibility: Visibility) -> GhostSpec {
     GhostSpec { has_virtual_table: true, visibility }
 }
 
-/// An owner by which a slot shows its cluster.
+/// Returns an owner that names the cluster of a slot.
 pub(crate) fn owner_of(offset: SwpOffset) -> MemcgId {
     MemcgId(offset.cluster().0 as u16 + 1)
 }
 
-/// A page that compresses.
+/// Returns a page that compresses.
 pub(crate) fn text(tag: u64) -> Vec<u8> {
     (0..PAGE_SIZE as u64 / 8).flat_map(|i| (tag << 8 | (i / 64 + 1)).to_ne_bytes()).collect()
 }
 
-/// A page that does not compress.
+/// Returns a page that does not compress.
 pub(crate) fn noise(tag: u64) -> Vec<u8> {
     let mut page = vec![0; PAGE_SIZE];
     ChaCha8Rng::seed_from_u64(tag).fill_bytes(&mut page);
     page
 }
 
-/// The page of a tag: one in four is zeros, two compress, one does not.
+/// Returns the page of a tag. A multiple of 4 is zeros, of the other tags two in three compress.
 pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     match tag % 4 {
         0 => vec![0; PAGE_SIZE],
@@ -126,8 +126,8 @@ pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     }
 }
 
-/// Tells threads whether to go on: for the time of a load, then for up to a minute until enough is done, because a
-/// thread of a busy machine may get no CPU time for seconds.
+/// Returns a function that tells threads whether to go on: for the time of a load, and then for up to a minute until
+/// enough is done, because a thread of a busy machine may get no CPU time for seconds.
 pub(crate) fn load(is_enough: impl Fn() -> bool) -> impl Fn() -> bool {
     let start = Instant::now();
     let time = stress_time();
@@ -176,7 +176,7 @@ pub(crate) struct Load {
     pub(crate) css: CssId,
     pub(crate) cpu: CpuId,
     pub(crate) nr_pages: u64,
-    /// The device fails now and then.
+    /// Reads and writes of the device may fail.
     pub(crate) may_fail: bool,
 }
 
@@ -185,7 +185,7 @@ impl Load {
         Self { css: CssId::ROOT, cpu: CpuId(cpu), nr_pages, may_fail: false }
     }
 
-    /// Goes on as long as `goes_on` returns true. Returns the number of steps.
+    /// Does steps as long as `goes_on` returns true. Returns the number of steps.
     pub(crate) fn run(self, swap: &Arc<Swap>, mut goes_on: impl FnMut() -> bool) -> u64 {
         let mut rng = ChaCha8Rng::seed_from_u64(self.cpu.0.into());
         let space = Space::new(swap, self.css, self.nr_pages, options_of(self.cpu));
@@ -222,7 +222,7 @@ impl Load {
     }
 
     fn write(&self, space: &Space, tags: &mut [u64], at: u64, tag: u64) {
-        // A write fails when its page cannot be read.
+        // A write fails if the page has to be swapped in first and cannot be read.
         match space.mm.write(space.address(at), &page_of(tag), self.cpu) {
             Ok(()) => tags[at as usize] = tag,
             Err(error) => assert!(self.may_fail, "{error}"),
@@ -240,14 +240,14 @@ impl Load {
     }
 }
 
-/// Large folios on even CPUs, single pages on odd ones.
+/// Returns the options of a mapping: large folios on even CPUs, single pages on odd CPUs.
 pub(crate) fn options_of(cpu: CpuId) -> VmaOptions {
     let is_large = cpu.0.is_multiple_of(2);
     let orders = Orders::from_bits(if is_large { 0b1_0001_0100 } else { 0 }).expect("a mask");
     VmaOptions { orders, anon_order: if is_large { 4 } else { 0 }, ..VmaOptions::default() }
 }
 
-/// A temporary folder that is removed with the value.
+/// A temporary folder. It is removed when the value is dropped.
 pub(crate) struct Dir(PathBuf);
 
 impl Dir {

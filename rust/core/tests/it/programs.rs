@@ -28,9 +28,9 @@ pub(crate) type Failures = BTreeMap<&'static str, u64>;
 pub(crate) struct Ground {
     pub(crate) hierarchy: Hierarchy,
     pub(crate) memcg: MemcgSwitches,
-    /// zswap behind a virtual device. Without it every device has storage.
+    /// The zswap behind a virtual device. Without zswap there is no virtual device.
     pub(crate) zswap: Option<ZswapOptions>,
-    /// Two devices have storage, and zswap and both devices fail, go off and come back. Needs `zswap`.
+    /// zswap and two devices with storage fail now and then, and the devices are turned off and on. Needs `zswap`.
     pub(crate) has_failures: bool,
 }
 
@@ -40,7 +40,7 @@ struct Real {
     ty: Option<SwpType>,
 }
 
-/// The tag of a page's content, see `page_of`. None if nothing was ever written.
+/// The tag that names a page's content, see `page_of`. None if the content is unknown.
 type Tag = Option<u64>;
 
 /// The state of a program: references to slots, and mapped folios with the tag of each page.
@@ -52,7 +52,7 @@ struct Machine<'s> {
     css: Vec<CssId>,
     reals: Vec<Real>,
     folios: Vec<(MappedFolio<'s>, Vec<Tag>)>,
-    /// One reference each.
+    /// An element is one reference to a slot, so a slot can occur several times.
     slots: Vec<(SwpEntry, Tag)>,
     next_tag: u64,
     has_failures: bool,
@@ -81,7 +81,7 @@ impl<'s> Machine<'s> {
 
     fn new_folio(&mut self) {
         let log2 = [0, 0, 0, 1, 2, 4][self.rng.random_range(0..6)];
-        // Tags that are multiples of 4 are pages of zeros, so that some folios are zeros as a whole.
+        // One folio in five has only tags that are multiples of 4, which are pages of zeros.
         let kinds = if self.rng.random_ratio(1, 5) { 1 } else { 4 };
         let mut tag = || {
             self.next_tag += 4;
@@ -124,7 +124,7 @@ impl<'s> Machine<'s> {
         let Some(at) = self.pick(self.folios.len()) else { return };
         let (folio, tags) = &mut self.folios[at];
         let (page, nr_mapped) = (folio.pages().start as usize, folio.pages().len() as u32);
-        // A write to a page that slots or other users share would need a copy.
+        // A folio with slots or with other users is left alone, because a write to it would need a copy.
         if folio.folio().entry().is_some() || folio.folio().mapcount() != nr_mapped || nr_mapped == 0 {
             return;
         }
@@ -156,7 +156,7 @@ impl<'s> Machine<'s> {
         self.folios.push((folio, tags));
     }
 
-    /// Gives a folio slots, gives them up, or takes the folio out of the cache. Each may be refused.
+    /// Allocates slots for a folio, frees its slots, or takes it out of the cache. The core may refuse each of them.
     fn change_cache(&mut self) {
         let Some(at) = self.pick(self.folios.len()) else { return };
         let folio = self.folios[at].0.folio().folio();
@@ -168,7 +168,7 @@ impl<'s> Machine<'s> {
         };
     }
 
-    /// Drops one reference of each slot of a run.
+    /// Drops one reference of each slot of a run of 1 to 11 slots.
     fn put(&mut self) {
         self.slots.sort_unstable();
         let Some(at) = self.pick(self.slots.len()) else { return };
@@ -186,7 +186,7 @@ impl<'s> Machine<'s> {
         self.slots.push(slot);
     }
 
-    /// Takes slots that nothing is ever written to.
+    /// Allocates slots without a folio, so that nothing is written to them.
     fn alloc_bare(&mut self) {
         let order = order(self.rng.random_range(0..3));
         if let Ok(entry) = self.swap.alloc(order, CPU) {
@@ -216,7 +216,7 @@ impl<'s> Machine<'s> {
         group.memory.set_max(most());
     }
 
-    /// Moves the data of a slot, cached or not: to zswap, to another device, or back.
+    /// Moves the data of a slot: from zswap to a device, from one device to another, or to a new slot of a device.
     fn move_about(&mut self) {
         let Some(at) = self.pick(self.slots.len()) else { return };
         let (entry, _) = self.slots[at];
@@ -288,7 +288,7 @@ impl<'s> Machine<'s> {
             27 => self.remove_group(),
             28 => self.limit_group(),
             29 => drop(self.swap.shrink_swap_cache(self.rng.random_range(1..80), CPU)),
-            // A slot that has a reference and no folio keeps its device on.
+            // Without failures only, because a slot with a reference and without a folio would prevent a swapoff.
             30 if !self.has_failures => self.alloc_bare(),
             30..36 => self.move_about(),
             36 => self.plan_faults(),
@@ -301,7 +301,7 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// Swaps a slot in. Folios are dropped when memory is short.
+    /// Swaps a slot in, and drops folios while memory is short.
     fn take_back(&mut self, entry: SwpEntry) -> MappedFolio<'s> {
         loop {
             match self.swap.swap_in(entry, 1, &Swapin::new(CPU, Orders::ZERO)) {
@@ -312,7 +312,7 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// Everything comes back as it was, and then nothing is left.
+    /// Swaps every slot in and compares its content, then frees everything and proves that nothing is left.
     fn finish(mut self) -> Failures {
         self.no_faults();
         (0..self.reals.len()).for_each(|at| {
@@ -348,8 +348,8 @@ impl<'s> Machine<'s> {
     }
 }
 
-/// The tags of a folio that was swapped in for one page. The other pages are unknown, because their slots may have no
-/// reference any more.
+/// Returns the tags of a folio that was swapped in for one page. The content of its other pages is unknown, because
+/// their slots may have no reference any more.
 fn tags_of(folio: &MappedFolio<'_>, tag: Tag) -> Vec<Tag> {
     let mut tags = vec![None; folio.folio().nr_pages() as usize];
     tags[folio.pages().start as usize] = tag;
@@ -364,7 +364,7 @@ fn check_pages(folio: &MappedFolio<'_>, tags: &[Tag]) {
     }
 }
 
-/// Runs one program and returns which steps failed how often. A step that fails changes only what the program holds.
+/// Runs one program and returns how many steps of each kind failed. A step that fails must lose no data.
 pub(crate) fn run(seed: u64, ground: &Ground) -> Failures {
     let Ground { hierarchy, memcg, zswap, has_failures } = ground.clone();
     let plain = Config::new(1, Profile::Newest);

@@ -1,4 +1,5 @@
-//! Readers without a lock, while tables go from cluster to cluster: an entry is always one of its own cluster.
+//! Threads read entries without a lock while tables move from cluster to cluster: a slot never shows the entry of
+//! another cluster.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +12,10 @@ use crate::common::{C, owner_of, stress_time};
 
 const WRITERS: u16 = 2;
 const READERS: u16 = 2;
-/// The CPUs of the threads of `watch_clusters`.
+/// The number of threads of `watch_clusters`, which each have a CPU of their own.
 pub(crate) const NR_CPUS: usize = (WRITERS + READERS) as usize;
 
-/// Takes a whole cluster, marks its slots with an owner that says which cluster it is, and gives it back.
+/// Allocates a whole cluster, writes entries whose owner names the cluster, and frees it, again and again.
 fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let folio = swap.folio_alloc(Order::MAX).expect("memory");
@@ -29,7 +30,7 @@ fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     }
 }
 
-/// Looks slots up with a lock and without. Returns how many were seen swapped out.
+/// Looks slots up without a lock, and some with a lock. Returns how many showed an entry of `write`.
 fn read(swap: &Swap, device: &SwapDevice, cpu: CpuId, slots: Range<u32>, stop: &AtomicBool) -> u64 {
     let (mut seen, mut slot) = (0, slots.start);
     while !stop.load(Ordering::Relaxed) {
@@ -39,7 +40,7 @@ fn read(swap: &Swap, device: &SwapDevice, cpu: CpuId, slots: Range<u32>, stop: &
             assert_eq!(shadow.memcg, owner_of(SwpOffset(slot)), "slot {slot} shows another cluster's entry");
             seen += 1;
         }
-        // The first cluster has the header.
+        // Cluster 0 is passed over, because it has the bad slot 0.
         if slot < C {
             continue;
         }
@@ -52,7 +53,7 @@ fn read(swap: &Swap, device: &SwapDevice, cpu: CpuId, slots: Range<u32>, stop: &
     seen
 }
 
-/// Reads `slots` while other threads take and free whole clusters.
+/// Reads `slots` while other threads allocate and free whole clusters.
 pub(crate) fn watch_clusters(swap: &Swap, device: &SwapDevice, slots: Range<u32>) {
     let stop = &AtomicBool::new(false);
     let seen: u64 = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Reclaim by generations end to end: the same accesses under `classic` and `mglru`, and where the two rules differ.
+//! Reclaim by generations end to end: the same accesses under the rules `classic` and `mglru`, and their differences.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Process {
         self.swap.memory_of_folios().lruvec().lrugen.max_seq()
     }
 
-    /// Ends the process; nothing is left of it.
+    /// Ends the process and proves that nothing is left of it.
     fn end(self) {
         self.swap.check().expect("every invariant");
         drop(self.space);
@@ -70,13 +70,14 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
             process.touch(0..HOT);
         }
         assert_eq!(process.space.nr_present(0..HOT), HOT, "{rule}: pages that are touched all the time");
-        // Each page was new when memory ran out first, and left once.
+        // Every hot page was new when memory ran out for the first time, and went out once.
         assert_eq!(process.major_faults(), HOT, "{rule}");
         let scanned = stat(&process.swap, "pgscan");
         process.end();
         scanned
     });
-    // A page that was touched once gets another round at the classic tail; aging has forgotten that touch by then.
+    // The classic rule gives a page of the stream that was touched once another round. Under `mglru` the aging has
+    // consumed that touch before.
     assert!(scanned[1] * 2 < scanned[0], "{scanned:?} pages scanned");
 }
 
@@ -85,7 +86,8 @@ fn a_working_set_that_is_over_goes_sooner_by_generations() {
     let faults = RULES.map(|rule| {
         let process = Process::new(rule, 10_000);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        // 90 % of the touches are of a set that fits, and that is another one from time to time.
+        // 90 % of the touches go to a set of pages that fits in memory. Every 10,000 touches another set takes its
+        // place.
         for i in 0..120_000 {
             let set = i / 10_000 % 4 * 600;
             process.touch([if i % 10 == 0 { 2400 + i / 10 % 7000 } else { set + rng.random_range(0..600) }]);
@@ -94,8 +96,8 @@ fn a_working_set_that_is_over_goes_sooner_by_generations() {
         process.end();
         faults
     });
-    // Active pages of the first set become inactive in batches, as inactive ones get fewer; a generation ages as a
-    // whole.
+    // Under the classic rule, active pages of an old set become inactive in batches, when inactive pages get few. A
+    // generation ages as a whole.
     assert!(faults[1] * 10 < faults[0] * 9, "{faults:?} major faults");
 }
 
@@ -108,13 +110,14 @@ fn a_stream_longer_than_memory_takes_idle_pages_of_old_generations() {
             process.touch(0..HOT);
             process.touch(HOT + start..HOT + start + 50);
         }
-        // From here on the stream goes on alone.
+        // From here on only pages of the stream are touched.
         process.touch(HOT + 8000..HOT + 12_000);
         let nr_present = process.space.nr_present(0..HOT);
         process.end();
         nr_present
     });
-    // The classic active list is looked at only while the inactive one is shorter; every generation gets old.
+    // The classic rule takes active pages only while the inactive list is shorter. Every generation becomes the
+    // oldest one.
     assert_eq!(nr_present, [HOT, 0], "pages of the idle working set");
 }
 
@@ -123,7 +126,7 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
     for (nr_streamed, is_recent) in [(20, true), (500, false), (6000, false)] {
         let process = Process::new("mglru", 20_000);
         let restored = || ["activate", "restore"].map(|what| stat(&process.swap, &format!("workingset_{what}_anon")));
-        // Touched again in each generation: part of the working set.
+        // Pages 0 to 9 are touched in every generation, so they belong to the working set.
         for start in (2000..8000).step_by(100) {
             process.touch(0..10);
             process.touch(start..start + 100);
@@ -139,7 +142,8 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
         assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "counted in any case");
         let nr_restored = if is_recent { 10 } else { 0 };
         assert_eq!(restored(), before.map(|pages| pages + nr_restored), "{} generations on", process.max_seq() - seq);
-        // Four generations were live at the eviction, and the shadow remembers the oldest.
+        // There were four generations at the eviction. The shadow has the number of the oldest, so one more
+        // generation makes the refault old.
         assert_eq!((process.max_seq() == seq, nr_gens), (is_recent, 4));
         process.end();
     }
@@ -153,7 +157,7 @@ fn without_swap_space_nothing_ages() {
     swap.memcg_write(group, "memory.max", "1M", false, CPU).expect("a limit");
     swap.memcg_write(group, "memory.swap.max", "100K", false, CPU).expect("a limit");
     let space = Space::new(&swap, group, 1000, VmaOptions::default());
-    // 256 pages fit, and fewer than 64 could be swapped.
+    // 256 pages fit in the group, and it may swap fewer than 64 pages, the least number that is worth a scan.
     let touch = |&page: &u64| space.mm.touch(space.page(page), Access::Write, CPU).is_ok();
     let touched = (0..1000).take_while(touch).count();
     assert_eq!(touched, 256);
@@ -176,7 +180,7 @@ fn migration_and_split_keep_folios_among_the_active() {
     let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("nobody else has it");
     assert!(parts.iter().all(|part| part.folio().is_active()) && lists() == [0, 4]);
     swap.check().expect("every invariant");
-    // Out and in again: a fault makes young, another way in does not.
+    // A folio that a fault swaps in is active. A folio that is swapped in otherwise is not.
     for (context, is_active) in [(RefaultContext::Other, false), (RefaultContext::Fault, true)] {
         let entry = swap.swap_out(MappedFolio::map(swap.folio_with(order, b"out").expect("room")), CPU).expect("room");
         let how = Swapin { context, ..Swapin::new(CPU, Orders::from_bits(0b100).expect("a mask")) };
@@ -208,7 +212,7 @@ fn the_same_accesses_end_the_same() {
     }
 }
 
-/// Address spaces of some groups, and what their pages hold.
+/// Address spaces in several groups, and the word that each of their pages has.
 struct World {
     swap: Arc<Swap>,
     groups: Vec<CssId>,
@@ -232,7 +236,7 @@ impl World {
         self.spaces.push((Space::new(&self.swap, css, SPAN, options), HashMap::new()));
     }
 
-    /// Touches pages that follow each other; a charge may be refused.
+    /// Reads or writes neighbouring pages. A charge may be refused, and then the page keeps its content.
     fn sweep(&mut self) {
         let (at, tag) = (self.space(), self.rng.random_range(1..1_u64 << 40));
         let (start, len) = (self.rng.random_range(0..SPAN), self.rng.random_range(1..200));
@@ -265,7 +269,7 @@ impl World {
         let text = (self.rng.random_range(100..800) * PAGE_SIZE).to_string();
         let file = ["memory.max", "memory.high", "memory.low", "memory.reclaim"][self.rng.random_range(0..4)];
         let text = if self.rng.random_ratio(1, 4) && file != "memory.reclaim" { "max" } else { &text };
-        // Root has no limits, and reclaim may come short.
+        // The write fails for root, which has no limits, and when reclaim finds too few pages.
         let _ = self.swap.memcg_write(group, file, text, false, CPU);
     }
 
@@ -298,7 +302,7 @@ impl World {
             84..90 => self.create(),
             90..94 if self.groups.len() > 1 => {
                 let group = self.groups.remove(self.rng.random_range(1..self.groups.len()));
-                // A group with children or tasks stays.
+                // A group that has children or tasks cannot be removed.
                 if self.swap.remove_group(group, CPU).is_err() {
                     self.groups.push(group);
                 }
@@ -322,7 +326,7 @@ fn random_programs_keep_every_invariant_after_each_step() {
         }
         let root = swap.memory_of_folios().lruvec();
         assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
-        // The remaining pages fit in the limit, and they come back.
+        // One address space stays, and without limits all its pages can be swapped in.
         world.spaces.truncate(1);
         for &group in &world.groups[1..] {
             swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");

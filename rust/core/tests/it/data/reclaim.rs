@@ -1,4 +1,4 @@
-//! Reclaim end to end: address spaces that memory has no room for, on a device that has.
+//! Reclaim end to end: address spaces that are larger than memory, on a device that has room for them.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn space_of(swap: &Arc<Swap>, nr_pages: u64, options: VmaOptions) -> Space {
 }
 
 fn write(space: &Space, page: u64, tag: u64) {
-    // The last bytes too: a page is more than its first word.
+    // Both ends of the page are written, so that a page that comes back in part is noticed.
     space.mm.write(space.address(page), &tag.to_ne_bytes(), CPU).expect("memory is made");
     space.mm.write(space.address(page + 1) - 8, &(!tag).to_ne_bytes(), CPU).expect("memory is made");
 }
@@ -39,7 +39,7 @@ fn read(space: &Space, page: u64) -> u64 {
     tag
 }
 
-/// Leaves room for thousands of pages, and none for two that follow each other.
+/// Takes every second slot of the device, so that no two free slots are neighbours. Returns the slots.
 fn take_every_second_slot(swap: &Swap) -> Vec<SwpEntry> {
     let mut on_cpu = swap.on_cpu(CPU).expect("a CPU");
     let all: Vec<_> = std::iter::from_fn(|| on_cpu.alloc(Order::ZERO).ok()).collect();
@@ -82,7 +82,7 @@ fn without_slots_memory_runs_out_and_nothing_is_lost() {
     while space.mm.write(space.address(nr_written), &nr_written.to_ne_bytes(), CPU).is_ok() {
         nr_written += 1;
     }
-    // Every page of memory, and every slot but the header's.
+    // Every page of memory and every slot but slot 0 is in use.
     assert_eq!(nr_written, MEMORY_PAGES + 511);
     assert_eq!(space.mm.nr_pages(), (MEMORY_PAGES, 511));
     assert!(stat(&swap, "pgactivate") > 0, "a page without a slot is worth keeping");
@@ -124,7 +124,7 @@ fn pages_that_forks_share_leave_all_of_them() {
     (0..400).for_each(|page| write(&parent, page, page + 1));
     let child = parent.fork(CPU);
     let grandchild = child.fork(CPU);
-    // A page of its own in the child; where the others have it, it is one mapping of the folio short.
+    // The child gets its own copy of page 0, so it no longer maps that page of the shared folio.
     write(&child, 0, 7000);
     let other = space_of(&swap, 3000, VmaOptions::default());
     (0..3000).for_each(|page| write(&other, page, page));
@@ -187,7 +187,7 @@ fn pages_in_use_stay_while_others_pass_by() {
             touch_hot();
         }
         if page == 2000 {
-            // When memory ran out first, every page had been touched, and the oldest went.
+            // When memory ran out for the first time, every page had been touched. The hot pages were the oldest and went.
             nr_early_faults = stat(&swap, "pgmajfault");
         }
     }
@@ -195,7 +195,7 @@ fn pages_in_use_stay_while_others_pass_by() {
     assert!(nr_early_faults <= HOT, "{nr_early_faults}: each left once at most");
     assert_eq!(stat(&swap, "pgmajfault"), nr_early_faults, "none of them left since");
     assert!(stat(&swap, "pgactivate") >= HOT);
-    // Now they are idle. They are more than half of memory, so some become inactive and go.
+    // From here on the hot pages are idle. They are more than half of memory, so some become inactive and go.
     for page in 0..8000 {
         read(&cold, page);
     }

@@ -1,4 +1,4 @@
-//! zswap in front of a device with storage, where its entries are found by slot number.
+//! zswap in front of a device with storage. The device has no virtual table, so entries are found by slot number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,11 +37,11 @@ fn machine_with(config: Config) -> Machine {
     Machine { swap, device, storage }
 }
 
-/// A machine of so many pages, of which compressed pages may fill a share.
+/// Returns a machine with so many pages of memory. Compressed pages may take `max_pool_percent` of it.
 fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
-    // No charges in advance, so that usage is the number of charged pages.
+    // No stock, so that the usage of a group is the number of charged pages.
     let memcg = MemcgSwitches { memcg_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
@@ -86,7 +86,7 @@ impl Machine {
         self.swap.swap_in(entry, 1 << log2, &Swapin::new(CPU, Orders::one(order(log2))))
     }
 
-    /// Swaps one page in, compares it and lets go of it and its slot.
+    /// Swaps one page in, compares it, and frees the page and its slot.
     fn take_back(&self, entry: SwpEntry, data: &[u8]) {
         let folio = self.swap_in(entry, 0).expect("readable");
         assert!(*folio.folio().bytes().expect("no views") == *data, "{entry} is not what was written");
@@ -107,7 +107,7 @@ impl Machine {
         self.swap.zswap().set_options(options).expect("percentages");
     }
 
-    /// A counter of zswap, or of the subsystem.
+    /// Returns a counter of zswap, or else of the subsystem.
     fn stat(&self, name: &str) -> u64 {
         let zswap = self.swap.zswap().stats();
         let found = zswap.iter().find(|(known, _)| *known == name).map(|&(_, value)| value);
@@ -122,13 +122,13 @@ impl Machine {
         self.swap.check().expect("every invariant");
     }
 
-    /// Takes the rest back, after which nothing is left over.
+    /// Takes pages back, and proves that nothing is left.
     fn end(&self, rest: impl IntoIterator<Item = (SwpEntry, u64)>, page: fn(u64) -> Vec<u8>) {
         rest.into_iter().for_each(|(entry, tag)| self.take_back(entry, &page(tag)));
         self.assert_empty();
     }
 
-    /// Nothing is left over.
+    /// Proves that zswap, the device and memory are empty.
     fn assert_empty(&self) {
         self.check();
         assert_eq!(self.stats(["stored_pages", "stored_incompressible_pages", "pool_total_size"]), [0; 3]);
@@ -186,14 +186,14 @@ fn a_large_folio_is_stored_whole_or_not_at_all_and_comes_back_page_by_page() {
     let data: Vec<u8> = (0..16).flat_map(text).collect();
     let entry = m.out(&data, CssId::ROOT);
     assert_eq!(m.stats(["stored_pages", "zswpout", "hugepages-64kB.zswpout", "pswpout"]), [16, 16, 1, 0]);
-    // A range of which one page is in zswap cannot come in as one.
+    // A range with a page in zswap cannot be swapped in as one folio.
     let folio = m.swap_in(entry, 4).expect("readable");
     assert_eq!((folio.folio().order(), m.stat("hugepages-64kB.swpin_fallback")), (Order::ZERO, 1));
     assert_eq!(m.stats(["stored_pages", "zswpin"]), [15, 1]);
     m.swap.folio_unmap(folio, CPU).expect("a cpu");
     (1..16).for_each(|i| m.take_back(entry.plus(i), &text(i.into())));
     m.assert_empty();
-    // Half of them fail: none is there, and the device has them all, in one write.
+    // Half of the pages fail in zswap, so zswap keeps none and the device gets the whole folio in one write.
     for (faults, counter) in [
         (ZswapFaults { entry_alloc: 0.5, ..ZswapFaults::default() }, "reject_kmemcache_fail"),
         (ZswapFaults { pool_alloc: 0.5, ..ZswapFaults::default() }, "reject_alloc_fail"),
@@ -240,7 +240,7 @@ fn an_older_copy_is_never_read_whatever_becomes_of_the_newer_one() {
         let m = machine(4096, 20);
         let folio = m.swap.folio_with(Order::ZERO, &text(1)).expect("memory");
         let mapped = MappedFolio::map(folio);
-        // Another reference keeps the slot over the swap-in.
+        // A second reference keeps the slot in use after the swap-in.
         let entry = m.swap.swap_out(mapped, CPU).map_err(|kept| kept.error).expect("room");
         m.swap.dup(entry, 1, CPU).expect("in use");
         let back = m.swap_in(entry, 0).expect("readable");
@@ -265,7 +265,8 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     let entries: Vec<_> = (0..40).map(|tag| m.out(&text(tag), a)).collect();
     assert_eq!(shrink(), Err(AGAIN), "32 of them had their second chance");
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0]);
-    // The 8 that were not looked at have it now; the 24 that are the oldest after them go.
+    // The first pass gave 32 of the 40 pages a second chance. This pass of 32 gives it to the other 8, then writes
+    // the oldest 24.
     assert_eq!(shrink(), Ok(24));
     assert_eq!(m.stats(["written_back_pages", "zswpwb", "pswpout", "stored_pages"]), [24, 24, 24, 16]);
     m.options(|options| options.is_enabled = false);
@@ -284,24 +285,24 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let a = m.group(CssId::ROOT, "a");
     let entry = m.out(&text(1), a);
     let used = || m.swap.memory_of_folios().nr_used_pages();
-    // 1: the page was loaded, so it is in memory and not in zswap.
+    // WB1: the page is in the swap cache.
     let folio = m.swap.folio_with_in(Order::ZERO, &text(1), a, CPU).expect("memory");
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
     assert_eq!(m.writeback(entry), Err(EXIST));
     let shadow = Default::default();
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_del_folio(folio.folio(), shadow).expect("clean");
     drop(folio);
-    // 1: there is no memory.
+    // WB1: there is no memory for a folio.
     let hold: Vec<_> = std::iter::from_fn(|| m.swap.folio_alloc(Order::ZERO).ok()).collect();
     assert_eq!((m.writeback(entry), used()), (Err(NOMEM), 512));
     drop(hold);
-    // 4: the data is damaged.
+    // WB4: the compressed data is damaged.
     m.faults(ZswapFaults { decompress: 1.0, ..ZswapFaults::default() });
     assert_eq!((m.writeback(entry), used()), (Err(IO), 0));
     m.faults(ZswapFaults::default());
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "decompress_fail"]), [1, 0, 0, 1]);
     m.check();
-    // 5: the write fails: the page is in memory, and goes the ordinary way from there.
+    // WB5: the write fails, so the page stays in memory, dirty.
     m.storage.set_plan(FaultPlan { fail_write_in: Some(1), ..FaultPlan::default() }).expect("a plan");
     assert_eq!((m.writeback(entry), used()), (Err(IO), 1));
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "write_errors"]), [0, 1, 0, 1]);
@@ -310,14 +311,14 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     drop(folio);
     assert_eq!(m.writeback(entry), Err(NOENT), "it is not here any more");
     m.take_back(entry, &text(1));
-    // It succeeds.
+    // Every step succeeds.
     let entry = m.out(&text(2), a);
     assert_eq!((m.writeback(entry), used()), (Ok(()), 0), "its folio goes at once");
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "pswpout"]), [0, 2, 1, 1]);
     assert_eq!(m.read(a, "memory.current"), 0);
     m.take_back(entry, &text(2));
     assert_eq!(m.stats(["pswpin", "zswpin"]), [1, 0]);
-    // 1: it was freed.
+    // WB1: the slot is free.
     let entry = m.out(&text(3), a);
     m.swap.put(entry, 1, CPU).expect("one reference");
     assert_eq!(m.writeback(entry), Err(NOENT));
@@ -345,10 +346,11 @@ fn limits_of_a_group_hold_for_all_below_it() {
     let mut stored: Vec<_> = (0..2).map(|tag| (m.out(&noise(tag), a), tag)).collect();
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.zswap.current")), [8192, 0, 8192]);
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "charged in whole pages");
-    // B has nothing to shrink: refused, and nothing of A's goes for it.
+    // The limit of p refuses the page of b. Group b has no page in zswap to write back, and pages of a are not
+    // touched.
     let disk = m.out(&noise(2), b);
     assert_eq!(m.stats(["stored_pages", "pswpout", "written_back_pages", "pool_limit_hit"]), [2, 1, 0, 0]);
-    // A's own have their second chance first; then there is room.
+    // The first store of a over the limit gives its pages their second chance, and the second store writes them back.
     stored.push((m.out(&noise(3), a), 3));
     assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [2, 0]);
     stored.push((m.out(&noise(4), a), 4));
@@ -374,7 +376,7 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let stored = || groups.map(|css| m.read(css, "memory.zswap.current") / PAGE_SIZE as u64);
     assert_eq!(stored(), [66; 3]);
     let limit = |percent: u32| m.options(|options| options.accept_threshold_percent = percent);
-    // Each has 32 second chances in turn, then the worker writes.
+    // The worker gives each group 32 second chances in turn, then it writes pages.
     limit(95);
     assert_eq!(m.swap.zswap_shrink_worker(CPU), Ok(30));
     let first = stored();
@@ -396,7 +398,7 @@ fn what_a_dead_group_left_does_not_keep_the_pools_full() {
     assert_eq!(m.stats(["stored_pages", "pool_limit_hit"]), [64, 1]);
     m.swap.remove_group(a, CPU).expect("no tasks");
     assert_eq!(m.swap.shrink_memcg(a, CPU), Err(SwapError::NothingToShrink), "a removed group is not shrunk by name");
-    // Queued by the store that was refused.
+    // The store that was refused has queued the worker.
     assert!(m.swap.run_workers() > 0);
     assert!(m.stat("stored_pages") <= 57, "at the threshold");
     let again = m.out(&noise(65), CssId::ROOT);
@@ -435,7 +437,7 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     let a = m.group(CssId::ROOT, "a");
     let entries: Vec<_> = (0..64).map(|tag| m.out(&noise(tag), a)).collect();
     let ask = |text: &str| m.swap.memcg_write(a, "memory.reclaim", text, false, CPU).map_err(|error| error.errno());
-    // Priorities down to 0: everything has its second chance, then it goes.
+    // Reclaim scans at falling priorities down to 0, so each page has its second chance and is then written back.
     ask("64K").expect_or_again();
     let written = m.stat("written_back_pages");
     assert!(written > 0, "reclaim asks zswap too");
@@ -447,7 +449,7 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     m.end(entries.into_iter().zip(0..), noise);
 }
 
-/// `memory.reclaim` says EAGAIN when it finds less than was asked for.
+/// The result of a write to `memory.reclaim`, which is EAGAIN when fewer pages than asked for were reclaimed.
 trait OrAgain {
     fn expect_or_again(self);
 }
@@ -539,7 +541,7 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     let is_enough = || m.stat("zswpin") > 0 && m.stat("pool_limit_hit") > 0 && written.load(Ordering::Relaxed) > 0;
     let goes_on = load(is_enough);
     let groups: Vec<CssId> = (0..THREADS).map(|cpu| m.group(CssId::ROOT, &format!("cpu {cpu}"))).collect();
-    // One is held to a part of its pages in memory, one to a part in zswap.
+    // One group has a limit on its memory, and another one on its pages in zswap.
     m.write(groups[0], "memory.max", "2M");
     m.write(groups[1], "memory.zswap.max", "256K");
     let steps: u64 = std::thread::scope(|scope| {

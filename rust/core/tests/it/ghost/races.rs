@@ -1,4 +1,4 @@
-//! Clusters that go while others look at them, and sizes that change under load.
+//! Clusters that are destroyed while other threads read them, swapoff under load, and sizes that change under load.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ const SEED: u64 = 20_261_126;
 const ROUNDS: u64 = 1500;
 const STEPS_A_ROUND: u64 = 100;
 
-/// The DEAD race: the last slot of a cluster is freed while a reader holds its number. Readers look at the lowest
+/// A cluster is destroyed, because its last slot is freed, while a reader has its number. Readers look at the lowest
 /// numbers, because a ghost hands these out first.
 #[test]
 fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
@@ -22,7 +22,7 @@ fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
     assert_eq!(device.nr_live_clusters(), 1);
 }
 
-/// Allocates and frees at random, and frees the rest at the end.
+/// Allocates and frees at random until `stop` is set, and then frees the rest.
 fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED + u64::from(cpu.0));
     let mut held = Vec::new();
@@ -42,8 +42,8 @@ fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
     held.into_iter().for_each(|(entry, order)| swap.put(entry, order.nr_pages(), cpu).expect("taken above"));
 }
 
-/// Calls `change` again and again while two threads allocate and free. A call waits for some steps of the threads,
-/// because one call after the other leaves the threads no lock to get.
+/// Calls `change` again and again while two threads allocate and free. Each call waits until the threads have done
+/// some steps, because calls without a pause would keep the locks from the threads.
 fn under_load(swap: &Swap, nr_rounds: u64, mut change: impl FnMut()) {
     let (stop, nr_steps) = (&AtomicBool::new(false), &AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -60,8 +60,8 @@ fn under_load(swap: &Swap, nr_rounds: u64, mut change: impl FnMut()) {
     });
 }
 
-/// Ghosts and a device with storage, while one of the ghosts is turned off again and again: refused while a folio
-/// needs it, which puts it back behind its equals.
+/// One of two ghosts is turned off again and again. A swapoff fails while a slot of the ghost is in use, and then the
+/// ghost is on again.
 #[test]
 fn a_ghost_is_turned_off_and_on_under_load() {
     let (swap, mut ghost) = with_ghost(2, Profile::Newest, 64 * C);
@@ -83,7 +83,7 @@ fn a_ghost_is_turned_off_and_on_under_load() {
     swap.check().expect("every invariant");
 }
 
-/// Slots in use fit the size, and the counts of the clusters add up to the count of the device, also during a resize.
+/// A size that the slots in use do not fit is not applied, and the invariants hold after every resize.
 #[test]
 fn sizes_change_under_load() {
     let (swap, device) = with_ghost(2, Profile::Newest, 40 * C);

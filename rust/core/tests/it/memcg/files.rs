@@ -1,4 +1,4 @@
-//! The files of groups, each by its name: their text after charges, and the writes that they accept.
+//! The files of groups, such as `memory.max`: the text that they have after charges, and the texts that they accept.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn machine(hierarchy: Hierarchy) -> Arc<Swap> {
     machine_with(hierarchy, &[])
 }
 
-/// A machine with so many slots that are as fast as memory.
+/// Returns a subsystem with one device of `pages` slots that is as fast as memory.
 fn machine_on(hierarchy: Hierarchy, pages: u32) -> Arc<Swap> {
     let swap = machine(hierarchy);
     storage_on(&swap, ram(pages), 1);
@@ -45,7 +45,7 @@ fn write(group: &GroupHandle, file: &str, text: &str) -> Result<()> {
     group.swap().memcg_write(group.css(), file, text, false, CPU)
 }
 
-/// The errno and the message of a refusal.
+/// Returns the errno and the message of a result that is an error.
 fn refused<T: std::fmt::Debug>(result: Result<T>) -> (i32, String) {
     let error = result.expect_err("refused");
     (error.errno(), error.to_string())
@@ -55,7 +55,7 @@ fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
     refused(result).0
 }
 
-/// Pages with something in them, charged to a group.
+/// Returns a folio that is not all zeros and is charged to a group.
 fn folio(group: &GroupHandle, log2: u8) -> FolioRef<'_> {
     let order = order(log2);
     let data = vec![7; order.nr_pages() as usize * 4096];
@@ -63,11 +63,10 @@ fn folio(group: &GroupHandle, log2: u8) -> FolioRef<'_> {
 }
 
 fn swap_out(group: &GroupHandle, folio: FolioRef<'_>) -> SwpEntry {
-    // The handle's subsystem is the folio's: it outlives both.
     group.swap().swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
 }
 
-/// A number of a file of `key value` lines.
+/// Reads a file whose lines are a key and a number. Returns the number of a key.
 fn value(group: &GroupHandle, file: &str, key: &str) -> i64 {
     let text = read(group, file);
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -197,7 +196,7 @@ fn events_come_in_the_kernels_order_and_local_ones_stay() {
 
 #[test]
 fn a_limit_below_usage_reclaims_what_it_can_and_ends_with_an_event() {
-    // Without a device nothing can be reclaimed.
+    // There is no device, so nothing can be reclaimed.
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
     let resident = folio(&group, 2);
@@ -293,7 +292,7 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     assert_eq!(["pswpin", "swpin_zero", "pgmajfault"].map(|key| local(&child, key)), [512, 1, 0]);
     assert_eq!(local(&parent, "pgmajfault"), 2, "faults count for the faulting group");
     swap.folio_unmap(zeros, CPU).expect("mapped");
-    // The statistics of a freed group stay in the sums of its ancestors.
+    // The statistics of a freed group still count in the sums of its ancestors.
     child.remove().expect("empty");
     drop(child);
     assert_eq!((stat(&parent, "pswpout"), local(&parent, "pswpout")), (512, 0));
@@ -500,7 +499,7 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         assert_eq!(swap.slot_owner_id(foreign).expect("a slot"), b.group().id(), "{store}");
         let mut ages = swap.swap_ages(a.css()).expect("enabled");
         ages.sort_unstable();
-        // Where root judges, the page of the other group went after them.
+        // A store that records owners counts the age at root, so the page of group b is younger than the pages of a.
         assert_eq!(ages, if is_recorded { [2, 3, 4, 5] } else { [1, 2, 3, 4] }, "{store}");
         assert_eq!(swap.swap_ages(b.css()).expect("enabled"), [1], "{store}");
         let resident = folio(&a, 0);

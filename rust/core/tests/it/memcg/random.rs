@@ -16,7 +16,7 @@ use swapcore::{Config, CpuId, MappedFolio, Orders, Profile, Swap, Swapin, Switch
 use crate::common::{CPU, assert_empty, nr_programs, order, ram, stress_time, swap_on};
 use crate::programs::{self, Ground};
 
-/// Every owner store with every rule for dead owners that it can keep.
+/// Returns every pair of an owner store and a rule for slots of dead owners that the store can implement.
 fn wishes() -> Vec<MemcgSwitches> {
     let stores = [OwnerStore::Shadow, OwnerStore::Array, OwnerStore::ClusterTable, OwnerStore::Trampoline];
     let rules = [DeadSwapin::Reparent, DeadSwapin::FaultMm, DeadSwapin::ReparentIfShared];
@@ -26,7 +26,8 @@ fn wishes() -> Vec<MemcgSwitches> {
         .collect()
 }
 
-/// Runs programs without virtual slots, or with virtual slots in front of zswap of so many percent of memory.
+/// Runs programs. With `max_pool_percent` there are virtual slots with zswap, which may take so many percent of
+/// memory.
 fn run_programs(hierarchy: Hierarchy, max_pool_percent: Option<u32>) {
     let zswap = max_pool_percent.map(|max_pool_percent| ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     for memcg in wishes() {
@@ -55,8 +56,8 @@ fn counters_of_v1_with_virtual_slots_are_what_tables_and_folios_say() {
     run_programs(Hierarchy::V1, Some(1));
 }
 
-/// The load of one thread: makes, fills, empties and removes groups, swaps folios of any group, and leaves slots to
-/// other threads.
+/// The load of one thread: creates, fills, empties and removes groups, and swaps folios of these groups out. The
+/// slots are shared with the other threads, which swap them in or free them.
 fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Instant) -> u64 {
     let groups = swap.memcg().expect("enabled");
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(cpu.0));
@@ -71,7 +72,7 @@ fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Ins
         for _ in 0..300 {
             steps += 1;
             let page = Vpn(vma.pages().start.0 + rng.random_range(0..256));
-            // Refused when neither memory nor swap has room: nothing changes then.
+            // A write is refused when neither memory nor swap has room, and then changes nothing.
             let _ = mm.write(page.0 * PAGE_SIZE as u64, &[cpu.0 as u8 + 1], cpu);
         }
         for _ in 0..30 {
@@ -89,7 +90,7 @@ fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Ins
         }
         drop(mm);
         drop(vma);
-        // Slots of the removed groups stay in use; other threads swap them in.
+        // Slots of the removed groups stay in use until a thread swaps them in or frees them.
         groups.remove(child.css()).expect("no task is in it");
         groups.remove(parent.css()).expect("its child is gone");
         for _ in 0..40 {

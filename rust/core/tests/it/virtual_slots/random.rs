@@ -1,5 +1,5 @@
-//! Random programs over a virtual device with zswap and two real devices behind it, with failures of every kind at
-//! every step: data is never lost, nothing leaks, and every invariant holds.
+//! Random programs over a virtual device with zswap and two real devices that fail, go off and come back: no data is
+//! lost, nothing leaks, and every invariant holds.
 
 use swapcore::memcg::{Hierarchy, MemcgSwitches};
 use swapcore::zswap::ZswapOptions;

@@ -1,4 +1,4 @@
-//! The virtual layer step by step: the backing of a slot, charges, and the reverse map.
+//! Virtual slots step by step: the backing of a slot, charges, and the reverse map.
 
 use std::sync::Arc;
 
@@ -106,7 +106,7 @@ fn zeros_and_what_was_never_written_have_nothing_behind_them() {
 fn a_page_that_turns_to_zeros_gives_its_real_slot_up() {
     let machine = machine(4096);
     let entry = machine.out(0, 5);
-    // A second reference keeps the slot when the page comes back.
+    // A second reference keeps the slot in use after the swap-in.
     machine.swap.dup(entry, 1, CPU).expect("in use");
     let folio = machine.swap_in(entry, 0);
     assert!(matches!(machine.backing(entry, 1).0, Backing::Swapfile(_)), "kept for reuse");
@@ -137,13 +137,14 @@ fn the_reverse_map_says_when_only_the_cache_has_a_slot() {
     assert_eq!(machine.inuse(), (0, 0));
 }
 
-/// A real device that is nearly full gets room from slots whose owners only the cache holds.
+/// A real device that is nearly full takes back real slots whose virtual slots only the cache holds.
 #[test]
 fn a_real_device_takes_cache_only_slots_back_through_the_reverse_map() {
     let machine = machine(1025);
     let entries: Vec<SwpEntry> = (0..1000).map(|_| machine.out(0, 5)).collect();
     assert_eq!(machine.inuse(), (1000, 1000));
-    // Both references are the cache's and ours; then ours goes without a look at the folio.
+    // Each of the 64 slots is in the cache and has one reference. Its reference is dropped, so that only the cache
+    // holds it.
     let folios: Vec<_> = entries[..64]
         .iter()
         .map(|&entry| machine.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("readable"))
@@ -203,7 +204,7 @@ fn data_moves_from_one_real_device_to_another() {
 
 #[test]
 fn a_real_device_goes_off_without_a_look_at_who_refers_to_the_slots() {
-    // A cluster for each order.
+    // The device has room for a cluster for each order.
     let machine = machine(8192);
     let entries: Vec<SwpEntry> = (0..9).map(|log2| machine.out(log2, log2 + 1)).collect();
     machine.swap.swapoff(&machine.real, |entry, _| panic!("{entry} has a reference")).expect("memory");
