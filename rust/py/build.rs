@@ -1,7 +1,7 @@
 //! Reads the docs of the stubs and writes the macro `stub!`, so that the docs of the Python API live in the stubs
 //! only.
 //!
-//! `stub!(Swap.alloc)` is the docstring of the method, `stub!(Swap)` that of the class, `stub!(_core)` that of the module.
+//! `stub!(Swap.alloc)` is the docstring of a method, `stub!(Swap)` that of a class, `stub!(_core)` that of the module.
 //! A method that returns a `TypedDict` has the keys of the dict below its own docs.
 
 use std::collections::BTreeMap;

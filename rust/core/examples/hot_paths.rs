@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Paths: `pair` allocates and frees one slot, `bulk` allocates all slots and then frees all, `batch` allocates 4,096
-//! slots by one call and frees them by one call and counts by slot, `out-in` swaps a 64 kB folio out to RAM and in again.
+//! slots by one call and frees them by another and counts by slot, `out-in` swaps a 64 kB folio out to RAM and in.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -13,7 +13,8 @@
 //! workload
 //! end of layers
 
-/// `stub!(Swap.alloc)` is the docstring of that method in the stubs `python/swapcore/_core*.pyi`, which `build.rs` reads.
+/// `stub!(Swap.alloc)` is the docstring of that method. `build.rs` reads it from the stubs, which are
+/// `python/swapcore/_core*.pyi`.
 #[macro_use]
 mod stub {
     include!(concat!(env!("OUT_DIR"), "/stub.rs"));

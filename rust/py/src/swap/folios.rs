@@ -21,7 +21,7 @@ fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
     ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
 }
 
-/// Raises an exception that has the folios swapped in so far as its attribute `folios`, because a call that raises
+/// Raises an exception. Its attribute `folios` has the folios that the call has swapped in, because a call that raises
 /// returns nothing.
 fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
     error.value(py).setattr("folios", folios)?;

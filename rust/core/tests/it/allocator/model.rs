@@ -29,7 +29,7 @@ pub(crate) struct Cluster {
     count: u32,
 }
 
-/// A device that is on.
+/// The model of a device that is on.
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
     pub(crate) prio: i32,

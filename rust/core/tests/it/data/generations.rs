@@ -76,8 +76,8 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
         process.end();
         scanned
     });
-    // The classic rule gives a page of the stream that was touched once another round. Under `mglru` the aging has
-    // consumed that touch before.
+    // At the tail of the classic list, a page that was touched once gets another round, so it is scanned twice. Under
+    // `mglru`, aging has cleared the mark of that touch before the scan.
     assert!(scanned[1] * 2 < scanned[0], "{scanned:?} pages scanned");
 }
 

@@ -187,7 +187,8 @@ fn pages_in_use_stay_while_others_pass_by() {
             touch_hot();
         }
         if page == 2000 {
-            // When memory ran out for the first time, every page had been touched. The hot pages were the oldest and went.
+            // When memory ran out for the first time, every page had been touched. The hot pages were the oldest and
+            // went.
             nr_early_faults = stat(&swap, "pgmajfault");
         }
     }
@@ -245,7 +246,7 @@ fn threads_fault_while_memory_is_short_and_large_folios_are_split() {
     assert_empty(&swap);
 }
 
-/// Four threads work on more pages than memory has.
+/// Four threads read and write address spaces that together have more pages than memory.
 fn hammer(swap: &Arc<Swap>) {
     std::thread::scope(|scope| {
         for cpu in 0..4 {

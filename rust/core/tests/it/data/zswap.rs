@@ -279,30 +279,31 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     m.end(entries.into_iter().zip(0..), text);
 }
 
+/// WB1 to WB5 are the steps of a writeback in docs/steps.md.
 #[test]
 fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let m = machine(512, 100);
     let a = m.group(CssId::ROOT, "a");
     let entry = m.out(&text(1), a);
     let used = || m.swap.memory_of_folios().nr_used_pages();
-    // WB1: the page is in the swap cache.
+    // WB1 fails: the page is in the swap cache.
     let folio = m.swap.folio_with_in(Order::ZERO, &text(1), a, CPU).expect("memory");
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
     assert_eq!(m.writeback(entry), Err(EXIST));
     let shadow = Default::default();
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_del_folio(folio.folio(), shadow).expect("clean");
     drop(folio);
-    // WB1: there is no memory for a folio.
+    // WB1 fails: there is no memory for a folio.
     let hold: Vec<_> = std::iter::from_fn(|| m.swap.folio_alloc(Order::ZERO).ok()).collect();
     assert_eq!((m.writeback(entry), used()), (Err(NOMEM), 512));
     drop(hold);
-    // WB4: the compressed data is damaged.
+    // WB4 fails: the compressed data is damaged.
     m.faults(ZswapFaults { decompress: 1.0, ..ZswapFaults::default() });
     assert_eq!((m.writeback(entry), used()), (Err(IO), 0));
     m.faults(ZswapFaults::default());
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "decompress_fail"]), [1, 0, 0, 1]);
     m.check();
-    // WB5: the write fails, so the page stays in memory, dirty.
+    // WB5 fails: the write fails, so the page stays in memory, dirty.
     m.storage.set_plan(FaultPlan { fail_write_in: Some(1), ..FaultPlan::default() }).expect("a plan");
     assert_eq!((m.writeback(entry), used()), (Err(IO), 1));
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "write_errors"]), [0, 1, 0, 1]);
@@ -318,7 +319,7 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     assert_eq!(m.read(a, "memory.current"), 0);
     m.take_back(entry, &text(2));
     assert_eq!(m.stats(["pswpin", "zswpin"]), [1, 0]);
-    // WB1: the slot is free.
+    // WB1 fails: the slot is free.
     let entry = m.out(&text(3), a);
     m.swap.put(entry, 1, CPU).expect("one reference");
     assert_eq!(m.writeback(entry), Err(NOENT));
