@@ -1,8 +1,8 @@
 //! Reads the docs of the stubs and writes the macro `stub!`, so that the docs of the Python API live in the stubs
 //! only.
 //!
-//! `stub!(Swap.alloc)` is the docstring of a method, `stub!(Swap)` that of a class, `stub!(_core)` that of the module.
-//! A method that returns a `TypedDict` has the keys of the dict below its own docs.
+//! `stub!(Swap.alloc)` is the docstring of a method, `stub!(Swap)` of a class, `stub!(_core)` of the module. A method
+//! that returns a `TypedDict` has the keys of the dict below its own docs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,7 +22,7 @@ fn main() {
         let doc = item.doc.clone() + &stubs.keys(&item.annotation, "Keys");
         // `type` is a keyword of Rust, so a property of that name is `r#type`.
         let name = name.replace(".type", ".r#type");
-        writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a String takes all");
+        writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a write to a String cannot fail");
     }
     code += "}\n";
     let folder = env::var_os("OUT_DIR").expect("cargo sets it");
@@ -112,11 +112,11 @@ impl Stubs {
     fn keys(&self, annotation: &str, title: &str) -> String {
         let mut docs = String::new();
         for class in words(annotation).filter(|word| self.is_dict(word)) {
-            write!(docs, "\n\n{title}:").expect("a String takes all");
+            write!(docs, "\n\n{title}:").expect("a write to a String cannot fail");
             let mut nested = String::new();
             for (key, item) in self.all_keys(class) {
                 let doc = item.doc.replace('\n', "\n        ");
-                write!(docs, "\n    {key}: {doc}").expect("a String takes all");
+                write!(docs, "\n    {key}: {doc}").expect("a write to a String cannot fail");
                 nested += &self.keys(&item.annotation, &format!("Keys of ``{key}``"));
             }
             docs += &nested;

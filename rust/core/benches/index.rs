@@ -2,8 +2,8 @@
 //!
 //! Run `cargo bench -p swapcore --bench index`. The figures are medians of ratios over interleaved rounds. Lookups
 //! read random entries of tables that are all in use. In a chained lookup the slot depends on the lookup before.
-//! Independent lookups overlap as far as the CPU allows. The other indexes map a cluster to the number of a table in one
-//! flat array, so that only the index differs. With the argument `large` there is a part with a million clusters,
+//! Independent lookups overlap as far as the CPU allows. The other indexes map a cluster to the number of a table in
+//! one flat array, so that only the index differs. With the argument `large` there is a part with a million clusters,
 //! which takes 9 GiB.
 
 #[path = "common/pairs.rs"]

@@ -92,11 +92,11 @@ fn main() {
     group.memory.set_max(1 << 30);
     for threads in counts {
         compare("memory", threads, |cpu| {
-            swap.try_charge(group, NR_PAGES, Gfp::HIGHUSER_MOVABLE, cpu).expect("no limit is met");
+            swap.try_charge(group, NR_PAGES, Gfp::HIGHUSER_MOVABLE, cpu).expect("no charge is refused");
             groups.uncharge_memory(group, NR_PAGES);
         });
         compare("swap", threads, |_| {
-            assert!(groups.try_charge(group, CounterKind::Swap, NR_PAGES).is_ok(), "no limit is met");
+            assert!(groups.try_charge(group, CounterKind::Swap, NR_PAGES).is_ok(), "no charge is refused");
             groups.uncharge(group, CounterKind::Swap, NR_PAGES);
         });
     }

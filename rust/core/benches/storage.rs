@@ -108,7 +108,7 @@ fn zram(rng: &mut ChaCha8Rng) {
             },
             || {
                 both(&|i| {
-                    let mut plain = plains[i].lock().expect("nobody panics");
+                    let mut plain = plains[i].lock().expect("no thread panics");
                     (0..8).for_each(|_| plain.write_and_read(&runs));
                 });
             },
@@ -138,7 +138,7 @@ fn file(dir: &Path, rng: &mut ChaCha8Rng) {
                 assert_eq!(plain.write_at(black_box(run), at(i)).expect("room"), RUN_BYTES);
             }
             for i in 0..runs.len() {
-                assert_eq!(plain.read_at(black_box(&mut plain_back), at(i)).expect("there"), RUN_BYTES);
+                assert_eq!(plain.read_at(black_box(&mut plain_back), at(i)).expect("the slot can be read"), RUN_BYTES);
             }
         },
     );

@@ -85,7 +85,7 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
         if found {
             // The slot is read again, because the folio may be the folio of slot 1 by now.
             if slots[0].load(Ordering::Relaxed) == 7 {
-                assert_eq!(owner.load(Ordering::Relaxed), 0, "a foreign folio was taken for the slot's");
+                assert_eq!(owner.load(Ordering::Relaxed), 0, "the lookup of slot 0 returned the folio of slot 1");
             }
             assert!(!refs.put(1), "the cache has a reference of its own");
         }
@@ -104,7 +104,11 @@ fn the_last_reference_frees_once_and_sees_everything() {
             done[me].store(1, Ordering::Relaxed);
             let is_last = refs.put(1);
             if is_last {
-                assert_eq!(done[1 - me].load(Ordering::Relaxed), 1, "freed under its user");
+                assert_eq!(
+                    done[1 - me].load(Ordering::Relaxed),
+                    1,
+                    "the folio was freed before the other user was done"
+                );
             }
             is_last
         };
@@ -114,7 +118,7 @@ fn the_last_reference_frees_once_and_sees_everything() {
         };
         let mine = put(0, &refs, &done);
         assert!(mine != other.join().expect("no panic"), "exactly one frees");
-        assert!(!refs.try_get(), "a free page gives no reference");
+        assert!(!refs.try_get(), "try_get gave a reference to a free folio");
     });
 }
 

@@ -43,7 +43,7 @@ getters! {
     Mm(this):
     memcg: Result<MemCgroup> = {
         this.mm.swap().memcg_enabled()?;
-        Ok(MemCgroup::of(this.mm.swap(), this.mm.css()).expect("its task keeps it"))
+        Ok(MemCgroup::of(this.mm.swap(), this.mm.css()).expect("the task keeps its group"))
     };
     resident_pages: u64 = this.mm.nr_pages().0;
     swapped_pages: u64 = this.mm.nr_pages().1;

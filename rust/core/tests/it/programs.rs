@@ -288,7 +288,8 @@ impl<'s> Machine<'s> {
             27 => self.remove_group(),
             28 => self.limit_group(),
             29 => drop(self.swap.shrink_swap_cache(self.rng.random_range(1..80), CPU)),
-            // Without failures only, because a slot with a reference and without a folio would prevent a swapoff.
+            // Programs with failures leave this step out, because a slot with a reference and no folio prevents a
+            // swapoff.
             30 if !self.has_failures => self.alloc_bare(),
             30..36 => self.move_about(),
             36 => self.plan_faults(),
@@ -340,7 +341,7 @@ impl<'s> Machine<'s> {
         let stored = self.swap.zswap().stats().into_iter().find(|(name, _)| *name == "stored_pages");
         assert_eq!(stored.map(|(_, value)| value), Some(0), "zswap entries leaked");
         let is_online = |&css: &CssId| self.groups.get(css).is_online();
-        assert!(self.groups.subtree(CssId::ROOT).iter().all(is_online), "a dead group is left");
+        assert!(self.groups.subtree(CssId::ROOT).iter().all(is_online), "a removed group is not freed");
         for group in self.css[1..].iter().map(|&css| self.groups.get(css)) {
             assert_eq!((group.swap.usage_pages(), group.memory.usage_pages()), (0, 0), "charges leaked");
         }

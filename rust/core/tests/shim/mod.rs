@@ -122,7 +122,7 @@ pub(crate) mod device {
             }
         }
 
-        /// Follows `Clusters::create`.
+        /// Does what `Clusters::create` of the core does.
         pub(crate) fn create(&self, range: std::ops::Range<u32>) -> Option<Guard<'_>> {
             let table = self.pool.lock().pop()?;
             let mut record = self.records[table as usize].lock();
@@ -135,7 +135,7 @@ pub(crate) mod device {
             Some(Guard { record, device: self, table })
         }
 
-        /// Follows `Clusters::lock`.
+        /// Does what `Clusters::lock` of the core does.
         pub(crate) fn lock(&self, idx: u32) -> Option<Guard<'_>> {
             self.index.find(ClusterIdx(idx), |table| {
                 let record = self.records[table as usize].lock();
@@ -143,7 +143,7 @@ pub(crate) mod device {
             })
         }
 
-        /// Follows `Clusters::entry`.
+        /// Does what `Clusters::entry` of the core does.
         pub(crate) fn entry(&self, idx: u32) -> u64 {
             let look = |table| self.entries[table as usize].load(Ordering::Relaxed);
             self.index.shown(ClusterIdx(idx)).read(look).unwrap_or(0)
@@ -163,7 +163,7 @@ pub(crate) mod device {
             self.device.entries[self.table as usize].store(entry, Ordering::Relaxed);
         }
 
-        /// Follows `ClusterGuard::destroy`, which runs when the last slot is freed.
+        /// Does what `ClusterGuard::destroy` of the core does when the last slot is freed.
         pub(crate) fn destroy(mut self) {
             self.set(0);
             self.device.index.erase(ClusterIdx(self.record.index));

@@ -21,8 +21,8 @@ fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
     ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
 }
 
-/// Raises an exception. Its attribute `folios` has the folios that the call has swapped in, because a call that raises
-/// returns nothing.
+/// Raises an exception. Its attribute `folios` has the folios that the call has swapped in, because a call that
+/// raises returns nothing.
 fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
     error.value(py).setattr("folios", folios)?;
     Err(error.into())

@@ -256,7 +256,7 @@ impl Model {
 
     fn alloc_by_hint(&mut self, order: usize, cpu: usize) -> Option<(u8, u32)> {
         let (ty, slot) = self.hints[cpu][order]?;
-        let device = self.devices.get_mut(&ty).expect("hints die with their device");
+        let device = self.devices.get_mut(&ty).expect("a swapoff clears the hints at its device");
         if device.is_usable(slot / C, order) {
             return self.scan(ty, slot, order, cpu);
         }
@@ -325,7 +325,7 @@ impl Model {
 
     pub(crate) fn run_workers(&mut self) {
         for ty in std::mem::take(&mut self.work) {
-            let device = self.devices.get_mut(&ty).expect("work dies with its device");
+            let device = self.devices.get_mut(&ty).expect("a swapoff removes the work of its device");
             device.reclaim_full(device.inuse / C);
         }
     }

@@ -34,7 +34,7 @@ fn hammer(swap: &Swap, owned: &Owned, cpu: CpuId, stop: &AtomicBool) {
         }
         let some = SwpEntry::new(SwpType(rng.random_range(0..2)), SwpOffset(rng.random_range(0..8192)));
         if let Some((first, nr_pages)) = take_covering(owned, some) {
-            swap.put(first, nr_pages, cpu).expect("the reference was this map's");
+            swap.put(first, nr_pages, cpu).expect("the map had a reference");
         }
     }
 }

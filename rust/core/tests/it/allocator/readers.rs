@@ -20,7 +20,7 @@ fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let folio = swap.folio_alloc(Order::MAX).expect("memory");
         let mut on_cpu = swap.on_cpu(cpu).expect("a cpu");
-        let entry = on_cpu.folio_alloc_swap(folio.folio()).expect("more clusters than writers");
+        let entry = on_cpu.folio_alloc_swap(folio.folio()).expect("there are more clusters than writers");
         on_cpu.folio_dup_swap(folio.folio(), None).expect("no other handle has the folio");
         let shadow = Shadow { memcg: owner_of(entry.offset()), ..Shadow::default() };
         on_cpu.swap_cache_del_folio(folio.folio(), shadow).expect("no other handle has the folio");
@@ -72,7 +72,7 @@ pub(crate) fn watch_clusters(swap: &Swap, device: &SwapDevice, slots: Range<u32>
         stop.store(true, Ordering::Relaxed);
         readers.into_iter().map(|reader| reader.join().expect("every entry was one of its cluster")).sum()
     });
-    assert!(seen > 1000, "{seen} entries seen prove little");
+    assert!(seen > 1000, "only {seen} entries were seen");
     swap.check().expect("every invariant");
 }
 

@@ -34,7 +34,7 @@ fn eight_faults_on_one_large_entry_read_it_once() {
                     let folio = swap.swapin_entry(targ, &Swapin::new(cpu, Orders::one(order(6)))).expect("swapped out");
                     drop(folio.folio().lock());
                     assert_eq!(folio.order(), order(6));
-                    assert!(*folio.bytes().expect("no views") == **data, "every thread sees all of it");
+                    assert!(*folio.bytes().expect("no views") == **data, "the folio has other bytes than were written");
                     drop(folio);
                     barrier.wait();
                 }

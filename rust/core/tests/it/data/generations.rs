@@ -69,7 +69,7 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
             process.touch(HOT + start..HOT + start + 100);
             process.touch(0..HOT);
         }
-        assert_eq!(process.space.nr_present(0..HOT), HOT, "{rule}: pages that are touched all the time");
+        assert_eq!(process.space.nr_present(0..HOT), HOT, "{rule}: hot pages in memory");
         // Every hot page was new when memory ran out for the first time, and went out once.
         assert_eq!(process.major_faults(), HOT, "{rule}");
         let scanned = stat(&process.swap, "pgscan");
@@ -118,7 +118,7 @@ fn a_stream_longer_than_memory_takes_idle_pages_of_old_generations() {
     });
     // The classic rule takes active pages only while the inactive list is shorter. Every generation becomes the
     // oldest one.
-    assert_eq!(nr_present, [HOT, 0], "pages of the idle working set");
+    assert_eq!(nr_present, [HOT, 0], "hot pages in memory, by rule");
 }
 
 #[test]
@@ -139,7 +139,11 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
         assert_eq!(out.reclaimed_pages, 10);
         process.touch(10_000..10_000 + nr_streamed);
         process.touch(0..10);
-        assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "counted in any case");
+        assert_eq!(
+            stat(&process.swap, "workingset_refault_anon"),
+            refaults + 10,
+            "a refault counts whether it is recent or not"
+        );
         let nr_restored = if is_recent { 10 } else { 0 };
         assert_eq!(restored(), before.map(|pages| pages + nr_restored), "{} generations on", process.max_seq() - seq);
         // There were four generations at the eviction. The shadow has the number of the oldest, so one more
@@ -174,10 +178,10 @@ fn migration_and_split_keep_folios_among_the_active() {
     let order = order(2);
     let mapped = MappedFolio::map(swap.folio_with(order, b"data").expect("room"));
     assert!(mapped.folio().is_active(), "new pages are in the second youngest generation");
-    let moved = swap.folio_migrate(mapped, CPU).expect("nobody else has it");
+    let moved = swap.folio_migrate(mapped, CPU).expect("the folio has no other user");
     assert!(moved.folio().is_active() && lists() == [0, 4]);
     swap.check().expect("every invariant");
-    let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("nobody else has it");
+    let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("the folio has no other user");
     assert!(parts.iter().all(|part| part.folio().is_active()) && lists() == [0, 4]);
     swap.check().expect("every invariant");
     // A folio that a fault swaps in is active. A folio that is swapped in otherwise is not.

@@ -26,16 +26,16 @@ fn space_of(swap: &Arc<Swap>, nr_pages: u64, options: VmaOptions) -> Space {
 
 fn write(space: &Space, page: u64, tag: u64) {
     // Both ends of the page are written, so that a page that comes back in part is noticed.
-    space.mm.write(space.address(page), &tag.to_ne_bytes(), CPU).expect("memory is made");
-    space.mm.write(space.address(page + 1) - 8, &(!tag).to_ne_bytes(), CPU).expect("memory is made");
+    space.mm.write(space.address(page), &tag.to_ne_bytes(), CPU).expect("reclaim makes room");
+    space.mm.write(space.address(page + 1) - 8, &(!tag).to_ne_bytes(), CPU).expect("reclaim makes room");
 }
 
 fn read(space: &Space, page: u64) -> u64 {
     let mut words = [[0; 8]; 2];
-    space.mm.read(space.address(page), &mut words[0], CPU).expect("memory is made");
-    space.mm.read(space.address(page + 1) - 8, &mut words[1], CPU).expect("memory is made");
+    space.mm.read(space.address(page), &mut words[0], CPU).expect("reclaim makes room");
+    space.mm.read(space.address(page + 1) - 8, &mut words[1], CPU).expect("reclaim makes room");
     let [tag, check] = words.map(u64::from_ne_bytes);
-    assert!(tag == !check || (tag, check) == (0, 0), "both ends of page {page} are of one write");
+    assert!(tag == !check || (tag, check) == (0, 0), "the ends of page {page} are of different writes");
     tag
 }
 
@@ -85,7 +85,7 @@ fn without_slots_memory_runs_out_and_nothing_is_lost() {
     // Every page of memory and every slot but slot 0 is in use.
     assert_eq!(nr_written, MEMORY_PAGES + 511);
     assert_eq!(space.mm.nr_pages(), (MEMORY_PAGES, 511));
-    assert!(stat(&swap, "pgactivate") > 0, "a page without a slot is worth keeping");
+    assert!(stat(&swap, "pgactivate") > 0, "pages that get no slot become active");
     swap.check().expect("every invariant");
     space.mm.zap(space.pages(0..600), CPU).expect("mapped");
     let mut bytes = [0; 8];
@@ -133,7 +133,7 @@ fn pages_that_forks_share_leave_all_of_them() {
     for page in 1..400 {
         let entry_of = |space: &Space| space.mm.swap_entry(space.page(page)).expect("mapped");
         let entries = [&parent, &child, &grandchild].map(entry_of);
-        assert_eq!(entries, [entries[0]; 3], "page {page} is out of all or of none");
+        assert_eq!(entries, [entries[0]; 3], "page {page} is swapped out of some address spaces only");
         if let Some(entry) = entries[0] {
             nr_shared += 1;
             assert_eq!(swap.on_cpu(CPU).expect("a CPU").swap_count(entry), Ok(3));
@@ -192,9 +192,9 @@ fn pages_in_use_stay_while_others_pass_by() {
             nr_early_faults = stat(&swap, "pgmajfault");
         }
     }
-    assert_eq!(hot.nr_present(0..HOT), HOT, "pages that are touched all the time");
-    assert!(nr_early_faults <= HOT, "{nr_early_faults}: each left once at most");
-    assert_eq!(stat(&swap, "pgmajfault"), nr_early_faults, "none of them left since");
+    assert_eq!(hot.nr_present(0..HOT), HOT, "hot pages in memory");
+    assert!(nr_early_faults <= HOT, "{nr_early_faults} faults: each hot page went out at most once");
+    assert_eq!(stat(&swap, "pgmajfault"), nr_early_faults, "no hot page went out since");
     assert!(stat(&swap, "pgactivate") >= HOT);
     // From here on the hot pages are idle. They are more than half of memory, so some become inactive and go.
     for page in 0..8000 {

@@ -98,7 +98,7 @@ impl Owner<'_> {
                 self.kept(first, nr_pages).fill(notified.then(|| vec![0; PAGE_SIZE]));
             }
             5 if self.storage.spec().can_discard => {
-                self.storage.discard(first, nr_pages as u32).expect("it can");
+                self.storage.discard(first, nr_pages as u32).expect("the storage can discard");
                 self.kept(first, nr_pages).fill(None);
             }
             _ => self.check(first, nr_pages),
@@ -319,7 +319,7 @@ fn hammer_few(storage: &dyn SwapStorage) {
     for slot in [1, storage.spec().max_pages - 1] {
         let mut back = vec![0; PAGE_SIZE];
         storage.write(SwpOffset(slot), &[slot as u8; PAGE_SIZE]).expect("room");
-        storage.read(SwpOffset(slot), &mut back).expect("there");
+        storage.read(SwpOffset(slot), &mut back).expect("the slot can be read");
         assert!(back.iter().all(|&byte| byte == slot as u8));
     }
 }

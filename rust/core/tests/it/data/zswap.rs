@@ -60,7 +60,7 @@ impl Machine {
     }
 
     fn write(&self, css: CssId, file: &str, text: &str) {
-        self.swap.memcg_write(css, file, text, true, CPU).expect("a file that takes it");
+        self.swap.memcg_write(css, file, text, true, CPU).expect("the file accepts the text");
     }
 
     fn read(&self, css: CssId, file: &str) -> u64 {
@@ -71,7 +71,7 @@ impl Machine {
         let log2 = (data.len() / PAGE_SIZE).ilog2() as u8;
         let folio = self.swap.folio_with_in(order(log2), data, css, CPU).expect("memory");
         self.swap.swap_out(MappedFolio::map(folio), CPU).map_err(|kept| {
-            assert!(kept.folio.folio().has(FolioFlags::DIRTY), "it is nowhere else");
+            assert!(kept.folio.folio().has(FolioFlags::DIRTY), "the folio has the only copy, so it is dirty");
             assert!(*kept.folio.folio().bytes().expect("no views") == *data);
             self.swap.folio_unmap(kept.folio, CPU).expect("a cpu");
             kept.error
@@ -132,7 +132,7 @@ impl Machine {
     fn assert_empty(&self) {
         self.check();
         assert_eq!(self.stats(["stored_pages", "stored_incompressible_pages", "pool_total_size"]), [0; 3]);
-        assert_eq!(self.swap.zswap().map_bytes() & !0xffff, 0, "leaves go with their entries");
+        assert_eq!(self.swap.zswap().map_bytes() & !0xffff, 0, "leaves of the map are freed with their entries");
         assert_eq!((self.swap.inuse_pages(self.device.ty()), self.swap.memory_of_folios().nr_used_pages()), (0, 0));
     }
 }
@@ -143,12 +143,16 @@ fn at_the_limit_nothing_is_stored_until_the_pools_are_at_nine_tenths_of_it() {
     let mut entries: Vec<_> = (0..100).map(|tag| (m.out(&noise(tag), CssId::ROOT), tag)).collect();
     assert_eq!(m.stats(["pool_limit_hit", "stored_pages", "pswpout"]), [0, 100, 0]);
     let disk = m.out(&noise(100), CssId::ROOT);
-    assert_eq!(m.stats(["pool_limit_hit", "stored_pages", "pswpout"]), [1, 100, 1], "it goes to the device");
+    assert_eq!(m.stats(["pool_limit_hit", "stored_pages", "pswpout"]), [1, 100, 1], "the page goes to the device");
     for left in (91..100).rev() {
         let (entry, tag) = entries.pop().expect("100 of them");
         m.take_back(entry, &noise(tag));
         let refused = m.out(&noise(200), CssId::ROOT);
-        assert_eq!(m.stats(["pool_limit_hit", "stored_pages"]), [1, left], "refused, and the limit is not hit");
+        assert_eq!(
+            m.stats(["pool_limit_hit", "stored_pages"]),
+            [1, left],
+            "the store is refused without another hit of the limit"
+        );
         m.take_back(refused, &noise(200));
     }
     let (entry, tag) = entries.pop().expect("91 of them");
@@ -167,7 +171,11 @@ fn a_page_that_does_not_shrink_is_kept_raw_or_refused() {
     assert_eq!(m.stats(["stored_pages", "stored_incompressible_pages", "reject_compress_poor"]), [1, 1, 0]);
     m.faults(ZswapFaults { compress: 1.0, ..ZswapFaults::default() });
     let failed = m.out(&text(2), a);
-    assert_eq!(m.stats(["stored_incompressible_pages", "reject_compress_fail"]), [2, 0], "raw all the same");
+    assert_eq!(
+        m.stats(["stored_incompressible_pages", "reject_compress_fail"]),
+        [2, 0],
+        "a page whose compression fails is stored raw"
+    );
     m.write(a, "memory.zswap.writeback", "0");
     let refused = m.try_out(&text(3), a).expect_err("neither zswap nor the device takes it");
     assert!(matches!(refused, SwapError::WritebackForbidden { .. }) && refused.errno() == 28, "{refused}");
@@ -201,7 +209,7 @@ fn a_large_folio_is_stored_whole_or_not_at_all_and_comes_back_page_by_page() {
         m.faults(faults);
         let before = m.stats(["hugepages-64kB.swpout", "zswpout"]);
         let entry = m.out(&data, CssId::ROOT);
-        assert_eq!(m.stats([counter, "stored_pages"]), [1, 0], "at the first that fails");
+        assert_eq!(m.stats([counter, "stored_pages"]), [1, 0], "the store ends at the first page that fails");
         assert_eq!(m.stats(["hugepages-64kB.swpout", "zswpout"]), [before[0] + 1, before[1]]);
         m.check();
         m.swap.put(entry, 16, CPU).expect("one reference a slot");
@@ -218,7 +226,7 @@ fn a_load_leaves_no_copy_behind_and_a_damaged_one_stays() {
     assert_eq!(m.stats(["decompress_fail", "stored_pages", "zswpin"]), [1, 1, 0]);
     m.faults(ZswapFaults::default());
     let folio = m.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("whole");
-    assert!(folio.has(FolioFlags::DIRTY | FolioFlags::UPTODATE), "the only copy");
+    assert!(folio.has(FolioFlags::DIRTY | FolioFlags::UPTODATE), "the folio has the only copy, so it is dirty");
     assert_eq!(m.stats(["decompress_fail", "stored_pages", "zswpin", "pool_total_size"]), [1, 0, 1, 0]);
     drop(folio);
     m.take_back(entry, &text(1));
@@ -248,7 +256,7 @@ fn an_older_copy_is_never_read_whatever_becomes_of_the_newer_one() {
         back.folio().set(FolioFlags::DIRTY);
         prepare(&m);
         let again = m.swap.swap_out(back, CPU).map_err(|kept| kept.error).expect("room");
-        assert_eq!(again, entry, "it kept its slot");
+        assert_eq!(again, entry, "the folio kept its slot");
         m.check();
         m.take_back(entry, &newer);
         m.take_back(entry, &newer);
@@ -261,9 +269,9 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     let m = machine(4096, 20);
     let a = m.group(CssId::ROOT, "a");
     let shrink = || m.swap.shrink_memcg(a, CPU).map_err(|error| error.errno());
-    assert_eq!(shrink(), Err(NOENT), "it has nothing");
+    assert_eq!(shrink(), Err(NOENT), "the group has no page in zswap");
     let entries: Vec<_> = (0..40).map(|tag| m.out(&text(tag), a)).collect();
-    assert_eq!(shrink(), Err(AGAIN), "32 of them had their second chance");
+    assert_eq!(shrink(), Err(AGAIN), "32 entries had their second chance");
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0]);
     // The first pass gave 32 of the 40 pages a second chance. This pass of 32 gives it to the other 8, then writes
     // the oldest 24.
@@ -272,9 +280,9 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     m.options(|options| options.is_enabled = false);
     let is_stored = |entry: &&SwpEntry| m.swap.backing(**entry, 1, CPU).expect("on").0.name() == "zswap";
     let stored: Vec<_> = entries.iter().filter(is_stored).copied().collect();
-    assert_eq!(stored, entries[24..], "the youngest");
+    assert_eq!(stored, entries[24..], "the youngest entries are stored");
     m.write(a, "memory.zswap.writeback", "0");
-    assert_eq!(shrink(), Err(NOENT), "it may not be written back");
+    assert_eq!(shrink(), Err(NOENT), "the group forbids writeback");
     m.check();
     m.end(entries.into_iter().zip(0..), text);
 }
@@ -310,11 +318,11 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let folio = m.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("cached");
     assert!(folio.has(FolioFlags::DIRTY) && !folio.has(FolioFlags::RECLAIM));
     drop(folio);
-    assert_eq!(m.writeback(entry), Err(NOENT), "it is not here any more");
+    assert_eq!(m.writeback(entry), Err(NOENT), "zswap does not have the page any more");
     m.take_back(entry, &text(1));
     // Every step succeeds.
     let entry = m.out(&text(2), a);
-    assert_eq!((m.writeback(entry), used()), (Ok(()), 0), "its folio goes at once");
+    assert_eq!((m.writeback(entry), used()), (Ok(()), 0), "the folio of the writeback is dropped");
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "pswpout"]), [0, 2, 1, 1]);
     assert_eq!(m.read(a, "memory.current"), 0);
     m.take_back(entry, &text(2));
@@ -346,7 +354,7 @@ fn limits_of_a_group_hold_for_all_below_it() {
     m.write(p, "memory.zswap.max", "8192");
     let mut stored: Vec<_> = (0..2).map(|tag| (m.out(&noise(tag), a), tag)).collect();
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.zswap.current")), [8192, 0, 8192]);
-    assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "charged in whole pages");
+    assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "zswap charges whole pages");
     // The limit of p refuses the page of b. Group b has no page in zswap to write back, and pages of a are not
     // touched.
     let disk = m.out(&noise(2), b);
@@ -355,7 +363,7 @@ fn limits_of_a_group_hold_for_all_below_it() {
     stored.push((m.out(&noise(3), a), 3));
     assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [2, 0]);
     stored.push((m.out(&noise(4), a), 4));
-    assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [1, 2], "the older two made room");
+    assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [1, 2], "the two older pages were written back");
     m.write(b, "memory.zswap.max", "0");
     let never = m.out(&text(5), b);
     assert_eq!(m.stat("stored_pages"), 1);
@@ -386,7 +394,7 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let second = stored();
     assert_eq!((first.iter().sum::<u64>(), second.iter().sum::<u64>()), (168, 138));
     let shrunk = |from: [u64; 3], to: [u64; 3]| [0, 1, 2].map(|i| from[i] > to[i]);
-    assert_ne!(shrunk([66; 3], first), shrunk(first, second), "not the same group again");
+    assert_ne!(shrunk([66; 3], first), shrunk(first, second), "the worker goes on with another group");
     m.end(entries.into_iter().zip(0..), noise);
 }
 
@@ -401,9 +409,9 @@ fn what_a_dead_group_left_does_not_keep_the_pools_full() {
     assert_eq!(m.swap.shrink_memcg(a, CPU), Err(SwapError::NothingToShrink), "a removed group is not shrunk by name");
     // The store that was refused has queued the worker.
     assert!(m.swap.run_workers() > 0);
-    assert!(m.stat("stored_pages") <= 57, "at the threshold");
+    assert!(m.stat("stored_pages") <= 57, "the worker stops at the accept threshold");
     let again = m.out(&noise(65), CssId::ROOT);
-    assert_eq!(m.stat("pswpout"), 1 + m.stat("written_back_pages"), "it was stored");
+    assert_eq!(m.stat("pswpout"), 1 + m.stat("written_back_pages"), "zswap stored the page");
     m.check();
     m.end(entries.into_iter().chain([disk, again]).zip(0..), noise);
 }
@@ -418,7 +426,11 @@ fn the_worker_runs_only_for_a_store_that_was_refused_and_gives_up() {
     m.write(a, "memory.zswap.writeback", "0");
     m.try_out(&noise(64), a).expect_err("full, and it may go nowhere else");
     m.swap.run_workers();
-    assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0], "16 rounds without a candidate");
+    assert_eq!(
+        m.stats(["written_back_pages", "reject_reclaim_fail"]),
+        [0, 0],
+        "no entry may be written back, so the worker gives up"
+    );
     m.write(a, "memory.zswap.writeback", "1");
     m.storage.set_plan(FaultPlan { write_error_probability: 1.0, ..FaultPlan::default() }).expect("a plan");
     let failed = m.try_out(&noise(64), a).expect_err("full, and the device fails");
@@ -441,11 +453,11 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     // Reclaim scans at falling priorities down to 0, so each page has its second chance and is then written back.
     ask("64K").expect_or_again();
     let written = m.stat("written_back_pages");
-    assert!(written > 0, "reclaim asks zswap too");
+    assert!(written > 0, "reclaim writes pages of zswap back");
     assert_eq!(m.read(a, "memory.zswap.current"), (64 - written) * PAGE_SIZE as u64);
     m.options(|options| options.is_shrinker_enabled = false);
     ask("64K").expect_or_again();
-    assert_eq!(m.stat("written_back_pages"), written, "it is off");
+    assert_eq!(m.stat("written_back_pages"), written, "the shrinker is off");
     m.check();
     m.end(entries.into_iter().zip(0..), noise);
 }
@@ -470,10 +482,10 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
         m.write(groups[1], "memory.zswap.max", "64K");
         let mut live: Vec<(SwpEntry, u64)> = Vec::new();
         for step in 0..300u64 {
-            let css = *groups.choose(&mut rng).expect("three");
+            let css = *groups.choose(&mut rng).expect("the list is not empty");
             match rng.random_range(0..20) {
                 0..8 => {
-                    let log2 = *[0, 0, 0, 1, 2, 4].choose(&mut rng).expect("some");
+                    let log2 = *[0, 0, 0, 1, 2, 4].choose(&mut rng).expect("the list is not empty");
                     let tags: Vec<u64> =
                         (0..1 << log2).map(|i| (step << 8 | i) << 2 | rng.random_range(0..4)).collect();
                     let data: Vec<u8> = tags.iter().flat_map(|&tag| page_of(tag)).collect();
@@ -502,7 +514,7 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
                     m.swap.put(entry, 1, CPU).expect("one reference");
                 }
                 14 => drop(m.swap.shrink_memcg(css, CPU)),
-                15 if !live.is_empty() => drop(m.writeback(live.choose(&mut rng).expect("some").0)),
+                15 if !live.is_empty() => drop(m.writeback(live.choose(&mut rng).expect("the list is not empty").0)),
                 16 => drop(m.swap.run_workers()),
                 17 => {
                     let mut chance = || if rng.random_bool(0.5) { 0.0 } else { 0.3 };
@@ -560,7 +572,7 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
         threads.into_iter().map(|thread| thread.join().expect("no thread panicked")).sum()
     });
     println!("{steps} steps, {} pages written back", written.load(Ordering::Relaxed));
-    assert!(is_enough(), "every way was taken");
+    assert!(is_enough(), "zswap was read, was full, and wrote back");
     m.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
     m.assert_empty();
 }

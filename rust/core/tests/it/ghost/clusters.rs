@@ -53,8 +53,8 @@ fn e12_series() {
     assert_eq!(ranges(&take(&swap, 1000)), [(1112, 1535), (512, 1023), (1536, 1599)], "the lowest free index is 1");
     assert_eq!(swap.alloc(order(4), CPU), Err(SwapError::NoSpace { nr_pages: 16 }));
     take(&swap, usize::MAX);
-    assert_eq!((swap.inuse_pages(device.ty()), device.pages()), (2560, 3071), "no more can be used");
-    assert_eq!(swap.dump_avail().len(), 1, "and it never counts as full");
+    assert_eq!((swap.inuse_pages(device.ty()), device.pages()), (2560, 3071), "cluster 0 is never used");
+    assert_eq!(swap.dump_avail().len(), 1, "the device is still on the avail list");
     swap.check().expect("every invariant");
 }
 
@@ -163,7 +163,7 @@ fn nr_real_swapfiles_counts_devices_with_storage_and_room() {
     assert_eq!(swap.nr_real_swapfiles(), 1);
     let slots: Vec<_> = (0..C - 1).map(|_| swap.alloc(Order::ZERO, CPU).expect("room")).collect();
     assert!(slots.iter().all(|slot| slot.ty() == disk.ty()));
-    assert_eq!(swap.nr_real_swapfiles(), 0, "a full one is on no list");
+    assert_eq!(swap.nr_real_swapfiles(), 0, "a full device is not counted");
     assert_eq!(swap.alloc(Order::ZERO, CPU).map(|slot| slot.ty()), Ok(ghost.ty()));
     swap.put(slots[9], 1, CPU).expect("in use");
     assert_eq!(swap.nr_real_swapfiles(), 1);

@@ -56,7 +56,7 @@ fn under_load(swap: &Swap, nr_rounds: u64, mut change: impl FnMut()) {
             swap.check().expect("every invariant");
         }
         stop.store(true, Ordering::Relaxed);
-        workers.into_iter().for_each(|worker| worker.join().expect("no error but no room"));
+        workers.into_iter().for_each(|worker| worker.join().expect("no error except NoSpace"));
     });
 }
 
@@ -99,7 +99,7 @@ fn sizes_change_under_load() {
         *counter += u32::from(wanted < before);
         assert_eq!(swap.total_swap_pages(), u64::from(device.max_pages() - 1));
     });
-    assert!(nr_shrunk > 10 && nr_held > 10, "{nr_shrunk} times smaller, {nr_held} times held to less");
+    assert!(nr_shrunk > 10 && nr_held > 10, "{nr_shrunk} resizes made the device smaller, {nr_held} were held back");
     assert_eq!((swap.inuse_pages(device.ty()), device.nr_live_clusters()), (0, 1));
     let resize = swap.resize(&device, 4 * C).expect("the device is on");
     assert_eq!((resize.max_pages, resize.limit_pages, swap.nr_swap_pages()), (4 * C, 4 * C, i64::from(4 * C - 1)));

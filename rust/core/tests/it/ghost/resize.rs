@@ -54,7 +54,7 @@ fn slots_in_use_keep_a_device_from_shrinking() {
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap).iter().map(|slot| slot.offset().0).collect::<Vec<_>>(), [5], "no new slot beyond the limit");
     (2 * C..4 * C - 1).for_each(put);
-    assert!(fill(&swap).is_empty(), "nothing that is freed there comes back");
+    assert!(fill(&swap).is_empty(), "slots beyond the limit are not handed out again");
     swap.check().expect("every invariant");
     assert_eq!(swap.resize(&device, 2 * C), sizes(2 * C, 2 * C));
     swap.check().expect("every invariant");
@@ -88,7 +88,7 @@ fn cached_slots_without_references_do_not_keep_a_device_large() {
     on_cpu.folio_alloc_swap(pinned.folio()).expect("room");
     on_cpu.folio_dup_swap(pinned.folio(), None).expect("cached");
     drop(on_cpu);
-    assert_eq!(swap.resize(&device, C), sizes(4 * C, C), "the second has references");
+    assert_eq!(swap.resize(&device, C), sizes(4 * C, C), "the slots of the second folio have references");
     assert!(!folio.has(FolioFlags::SWAPCACHE) && folio.has(FolioFlags::DIRTY) && pinned.has(FolioFlags::SWAPCACHE));
     let mut on_cpu = swap.on_cpu(CPU).expect("a CPU");
     on_cpu.folio_put_swap(pinned.folio(), None).expect("referenced");

@@ -91,7 +91,7 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let (number, what) = refused(swap.memcg_read(root.css(), "memory.current"));
     assert_eq!((number, what.as_str()), (2, "the group \"/\" has no file \"memory.current\""));
     assert_eq!(errno(write(&root, "memory.max", "1G")), 2);
-    assert_eq!(errno(write(&group, "memory.limit_in_bytes", "1G")), 2, "that is v1's");
+    assert_eq!(errno(write(&group, "memory.limit_in_bytes", "1G")), 2, "the file belongs to v1");
 
     let v1 = machine(Hierarchy::V1);
     let root = GroupHandle::root(&v1).expect("enabled");
@@ -163,7 +163,7 @@ fn usage_and_peaks_follow_charges() {
     );
     swap.put(entry, 2, CPU).expect("one reference a slot");
     for file in ["memory.peak", "memory.swap.peak"] {
-        write(&group, file, "whatever").expect("anything resets it");
+        write(&group, file, "whatever").expect("any text resets it");
     }
     assert_eq!((read(&group, "memory.peak"), read(&group, "memory.swap.peak")), ("4096\n".into(), "8192\n".into()));
     drop(b);
@@ -287,8 +287,8 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
         [1 << 12, 512, 1, 1, 0]
     );
     let how = Swapin { faulting: parent.css(), ..Swapin::new(CPU, Orders::one(Order::MAX)) };
-    drop(swap.swap_in(entry, 512, &how).map(|mapped| swap.folio_unmap(mapped, CPU)).expect("there"));
-    let zeros = swap.swap_in(zero_entry, 1, &Swapin { orders: Orders::ZERO, ..how }).expect("there");
+    drop(swap.swap_in(entry, 512, &how).map(|mapped| swap.folio_unmap(mapped, CPU)).expect("the slot can be read"));
+    let zeros = swap.swap_in(zero_entry, 1, &Swapin { orders: Orders::ZERO, ..how }).expect("the slot can be read");
     assert_eq!(["pswpin", "swpin_zero", "pgmajfault"].map(|key| local(&child, key)), [512, 1, 0]);
     assert_eq!(local(&parent, "pgmajfault"), 2, "faults count for the faulting group");
     swap.folio_unmap(zeros, CPU).expect("mapped");
@@ -338,7 +338,11 @@ fn a_removed_group_can_be_read_and_not_written() {
     assert_eq!(read(&group, "memory.swap.current"), "4096\n");
     assert_eq!(refused(write(&group, "memory.max", "1G")), (19, "the group \"a\" is removed".into()));
     assert_eq!(errno(group.set_policy(GroupPolicy::default())), 19);
-    assert_eq!(errno(write(&group, "memory.current", "1G")), 13, "that it cannot be written comes first");
+    assert_eq!(
+        errno(write(&group, "memory.current", "1G")),
+        13,
+        "a read-only file is refused before the removed group is"
+    );
     swap.put(entry, 1, CPU).expect("one reference");
 }
 
@@ -348,19 +352,19 @@ fn limits_of_v1_keep_their_order_and_never_lie_below_usage() {
     let group = group(&swap, "a");
     let (memory, memsw) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
     assert_eq!((read(&group, memory), read(&group, memsw)), (UNLIMITED.into(), UNLIMITED.into()));
-    assert_eq!(errno(write(&group, memsw, "1M")), 22, "memory has none yet");
+    assert_eq!(errno(write(&group, memsw, "1M")), 22, "the limit of memory, which has none yet, would be higher");
     write(&group, memory, "1M").expect("below memsw");
     write(&group, memsw, "1M").expect("as much as memory");
     let (number, what) = refused(write(&group, memory, "1052672"));
     assert_eq!(number, 22);
     assert!(what.contains("1052672 bytes, over that of memory and swap, 1048576"), "{what}");
-    assert_eq!(errno(write(&group, memory, "max")), 22, "that is v2's word");
+    assert_eq!(errno(write(&group, memory, "max")), 22, "`max` is a word of v2");
     let resident = folio(&group, 2);
-    write(&group, memory, "16K").expect("as much as is in use");
+    write(&group, memory, "16K").expect("a limit may equal the usage");
     let (number, what) = refused(write(&group, memory, "12K"));
     assert_eq!((number, read(&group, memory)), (16, "16384\n".into()));
     assert!(what.ends_with("16384 bytes of memory are in use"), "{what}");
-    write(&group, memsw, "16K").expect("as much as is in use");
+    write(&group, memsw, "16K").expect("a limit may equal the usage");
     write(&group, memsw, "-1").expect("no limit");
     write(&group, memory, "-1").expect("no limit");
     assert_eq!(read(&group, memory), UNLIMITED);
@@ -382,13 +386,13 @@ fn usage_peaks_and_failures_of_v1() {
     assert_eq!(usage.map(|file| read(&root, file)), ["4096\n", "20480\n"], "root's are counted, not charged");
     let peaks = ["memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes"];
     assert_eq!(peaks.map(|file| read(&group, file)), ["16384\n", "20480\n"]);
-    write(&group, peaks[0], "0").expect("anything resets it");
+    write(&group, peaks[0], "0").expect("any text resets it");
     assert_eq!(peaks.map(|file| read(&group, file)), ["4096\n", "20480\n"]);
-    write(&group, "memory.limit_in_bytes", "4K").expect("as much as is in use");
+    write(&group, "memory.limit_in_bytes", "4K").expect("a limit may equal the usage");
     assert_eq!(errno(swap.folio_with_in(Order::ZERO, &[1], group.css(), CPU)), 12);
     let failures = ["memory.failcnt", "memory.memsw.failcnt"].map(|file| read(&group, file));
     assert!(failures[0] != "0\n" && failures[1] == "0\n", "{failures:?}");
-    write(&group, "memory.failcnt", "").expect("anything resets it");
+    write(&group, "memory.failcnt", "").expect("any text resets it");
     assert_eq!(read(&group, "memory.failcnt"), "0\n");
     drop(resident);
     swap.put(entry, 4, CPU).expect("one reference a slot");
@@ -433,7 +437,7 @@ fn the_other_files_of_v1() {
     assert_eq!(read(&root, "memory.swappiness"), format!("{SWAPPINESS_DEFAULT}\n"));
     write(&root, "memory.swappiness", "10").expect("in range");
     let group = group(&swap, "a");
-    assert_eq!(read(&group, "memory.swappiness"), "10\n", "it is inherited");
+    assert_eq!(read(&group, "memory.swappiness"), "10\n", "swappiness is inherited");
     write(&group, "memory.swappiness", "200").expect("in range");
     assert_eq!((read(&group, "memory.swappiness"), read(&root, "memory.swappiness")), ("200\n".into(), "10\n".into()));
     for text in ["201", "-1", "max", "", "1K"] {
@@ -448,7 +452,7 @@ fn the_other_files_of_v1() {
     );
     let resident = folio(&group, 0);
     write(&group, "memory.force_empty", "0").expect("any text is accepted");
-    assert_eq!(read(&group, "memory.usage_in_bytes"), "4096\n", "the stock went, the page cannot");
+    assert_eq!(read(&group, "memory.usage_in_bytes"), "4096\n", "the stock is drained, and the page stays");
     assert_eq!(
         (errno(write(&root, "memory.force_empty", "0")), errno(swap.memcg_read(group.css(), "memory.force_empty"))),
         (22, 22)
@@ -465,10 +469,13 @@ fn a_handle_keeps_a_group_and_a_place_is_used_again_without_it() {
     assert_eq!(first.parent().map(|parent| parent.css()), Some(root.css()));
     assert_eq!(root.children().iter().map(GroupHandle::css).collect::<Vec<_>>(), [css]);
     first.remove().expect("empty");
-    assert!(root.children().is_empty() && GroupHandle::get(&swap, css).is_some(), "removed, and held");
+    assert!(
+        root.children().is_empty() && GroupHandle::get(&swap, css).is_some(),
+        "the group is removed, and a handle holds it"
+    );
     assert_ne!(root.create("a").expect("the name is free").css(), css);
     drop(first);
-    assert!(GroupHandle::get(&swap, css).is_none(), "nothing holds it");
+    assert!(GroupHandle::get(&swap, css).is_none(), "no handle holds the group");
     assert_eq!(root.create("b").expect("a group").css(), css);
 }
 
@@ -483,7 +490,7 @@ fn a_policy_is_inherited_and_checked_against_the_owner_store() {
     let below = group.create("b").expect("a group");
     assert!(!below.group().policy().may_swap);
     let other = machine_with(Hierarchy::V2, &[("owner_store", "cluster_table")]);
-    GroupHandle::root(&other).expect("enabled").set_policy(fault_mm).expect("the table keeps it");
+    GroupHandle::root(&other).expect("enabled").set_policy(fault_mm).expect("the table implements the rule");
 }
 
 #[test]
@@ -509,7 +516,7 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         for entry in others.into_iter().chain([first, foreign]) {
             swap.put(entry, 1, CPU).expect("one reference");
         }
-        assert_eq!(swap.slot_owner_id(first).expect("a slot").0, 0, "a free slot has none");
+        assert_eq!(swap.slot_owner_id(first).expect("a slot").0, 0, "a free slot has no owner");
         assert!(swap.swap_ages(a.css()).expect("enabled").is_empty());
     }
     let swap = machine(Hierarchy::V2);

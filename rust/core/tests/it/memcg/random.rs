@@ -140,7 +140,7 @@ fn eight_threads_charge_swap_and_remove_groups() {
             }
             assert_empty(&swap);
             let groups = swap.memcg().expect("enabled");
-            assert_eq!(groups.subtree(CssId::ROOT), [CssId::ROOT], "a dead group is left");
+            assert_eq!(groups.subtree(CssId::ROOT), [CssId::ROOT], "a removed group is not freed");
             assert_eq!(groups.root().id_refs(), 1);
             println!("{number} {hierarchy:?} {:?}: {steps} steps", wish.owner_store);
         }

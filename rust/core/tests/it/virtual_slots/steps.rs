@@ -83,7 +83,7 @@ fn a_folio_goes_out_to_a_run_that_names_it_back() {
     }
     assert_eq!(machine.inuse(), (16, 16));
     machine.swap.put(entry, 16, CPU).expect("one reference a slot");
-    assert_eq!(machine.inuse(), (0, 0), "the backing goes with the slots");
+    assert_eq!(machine.inuse(), (0, 0), "the real slots are freed with the virtual slots");
     machine.swap.check().expect("every invariant");
 }
 
@@ -109,7 +109,7 @@ fn a_page_that_turns_to_zeros_gives_its_real_slot_up() {
     // A second reference keeps the slot in use after the swap-in.
     machine.swap.dup(entry, 1, CPU).expect("in use");
     let folio = machine.swap_in(entry, 0);
-    assert!(matches!(machine.backing(entry, 1).0, Backing::Swapfile(_)), "kept for reuse");
+    assert!(matches!(machine.backing(entry, 1).0, Backing::Swapfile(_)), "the real slot is kept for reuse");
     folio.folio().bytes_mut().expect("no views").fill(0);
     folio.folio().set(FolioFlags::DIRTY);
     assert_eq!(machine.swap.swap_out(folio, CPU).map_err(|kept| kept.error), Ok(entry));
@@ -129,7 +129,7 @@ fn the_reverse_map_says_when_only_the_cache_has_a_slot() {
     assert!(says(), "the last reference is gone");
     machine.swap.check().expect("every invariant");
     machine.swap.on_cpu(CPU).expect("a cpu").folio_dup_swap(folio.folio(), None).expect("cached");
-    assert!(!says(), "there is one again");
+    assert!(!says(), "the slot has a reference again");
     machine.swap.put(entry, 1, CPU).expect("the reference");
     drop(folio);
     machine.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
@@ -211,9 +211,9 @@ fn a_real_device_goes_off_without_a_look_at_who_refers_to_the_slots() {
     machine.swap.check().expect("every invariant");
     assert_eq!(["swapoff_rmap_slots", "swapoff_ptes_visited"].map(|name| stat(&machine.swap, name)), [511, 0]);
     for (entry, log2) in entries.into_iter().zip(0..) {
-        assert_eq!(machine.backing(entry, 1), (Backing::Folio, 1), "in memory and nowhere else");
+        assert_eq!(machine.backing(entry, 1), (Backing::Folio, 1), "the page is in memory only");
         let folio = machine.swap_in(entry, log2);
-        assert_eq!(folio.folio().order(), order(log2), "as large as it went out");
+        assert_eq!(folio.folio().order(), order(log2), "the folio has the order of the swap-out");
         assert!(folio.folio().bytes().expect("no views").iter().all(|&byte| byte == log2 + 1));
         machine.swap.folio_unmap(folio, CPU).expect("a cpu");
     }
