@@ -123,8 +123,8 @@ fn fill(swap: &Swap, pages: u32, order: Order) {
 const NR_LOOKUPS: usize = 1 << 14;
 
 /// Visits slots `1024..1024 + nr` in an order that a CPU cannot predict. `look` returns a word whose top bit is
-/// clear. With
-/// `IS_CHAINED` the next slot depends on that word, so that lookups do not overlap and their latency is measured.
+/// clear. With `IS_CHAINED` the next slot depends on that word, so that lookups do not overlap and their latency is
+/// measured.
 fn visit<const IS_CHAINED: bool>(nr: u64, mut look: impl FnMut(u64) -> u64) {
     let mut at = 0u64;
     for _ in 0..NR_LOOKUPS {

@@ -66,7 +66,8 @@ fn a_lookup_never_sees_another_clusters_entry() {
 fn a_lookup_with_a_reference_has_the_slots_folio() {
     loom::model(|| {
         let slots = Arc::new([AtomicU64::new(7), AtomicU64::new(0)]);
-        // `refs` starts with the reference of the cache. `owner` stands for a plain field of the folio that names its slot.
+        // `refs` starts with the reference of the cache. `owner` stands for a plain field of the folio that names its
+        // slot.
         let (refs, owner) = (Arc::new(FolioRefs(AtomicU32::new(1))), Arc::new(AtomicU32::new(0)));
         let remover = {
             let (slots, refs, owner) = (slots.clone(), refs.clone(), owner.clone());

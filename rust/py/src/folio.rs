@@ -162,8 +162,8 @@ impl Folio {
         Ok(())
     }
 
-    // SAFETY: the caller keeps the contract of the buffer protocol: `__getbuffer__` filled `view` in, and it is
-    // passed once.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `__getbuffer__` filled `view` in, and
+    // CPython passes it once.
     #[expect(unsafe_code, reason = "the buffer protocol hands our pointer back")]
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
         // SAFETY: CPython passes a view that `__getbuffer__` filled in, so it is valid.
