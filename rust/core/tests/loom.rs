@@ -105,11 +105,7 @@ fn the_last_reference_frees_once_and_sees_everything() {
             done[me].store(1, Ordering::Relaxed);
             let is_last = refs.put(1);
             if is_last {
-                assert_eq!(
-                    done[1 - me].load(Ordering::Relaxed),
-                    1,
-                    "the folio was freed before the other user was done"
-                );
+                assert_eq!(done[1 - me].load(Ordering::Relaxed), 1, "the folio was freed too early");
             }
             is_last
         };

@@ -139,11 +139,7 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
         assert_eq!(out.reclaimed_pages, 10);
         process.touch(10_000..10_000 + nr_streamed);
         process.touch(0..10);
-        assert_eq!(
-            stat(&process.swap, "workingset_refault_anon"),
-            refaults + 10,
-            "a refault counts whether it is recent or not"
-        );
+        assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "every refault counts");
         let nr_restored = if is_recent { 10 } else { 0 };
         assert_eq!(restored(), before.map(|pages| pages + nr_restored), "{} generations on", process.max_seq() - seq);
         // There were four generations at the eviction. The shadow has the number of the oldest, so one more

@@ -148,11 +148,7 @@ fn at_the_limit_nothing_is_stored_until_the_pools_are_at_nine_tenths_of_it() {
         let (entry, tag) = entries.pop().expect("100 of them");
         m.take_back(entry, &noise(tag));
         let refused = m.out(&noise(200), CssId::ROOT);
-        assert_eq!(
-            m.stats(["pool_limit_hit", "stored_pages"]),
-            [1, left],
-            "the store is refused without another hit of the limit"
-        );
+        assert_eq!(m.stats(["pool_limit_hit", "stored_pages"]), [1, left], "the limit is not hit again");
         m.take_back(refused, &noise(200));
     }
     let (entry, tag) = entries.pop().expect("91 of them");
@@ -171,11 +167,7 @@ fn a_page_that_does_not_shrink_is_kept_raw_or_refused() {
     assert_eq!(m.stats(["stored_pages", "stored_incompressible_pages", "reject_compress_poor"]), [1, 1, 0]);
     m.faults(ZswapFaults { compress: 1.0, ..ZswapFaults::default() });
     let failed = m.out(&text(2), a);
-    assert_eq!(
-        m.stats(["stored_incompressible_pages", "reject_compress_fail"]),
-        [2, 0],
-        "a page whose compression fails is stored raw"
-    );
+    assert_eq!(m.stats(["stored_incompressible_pages", "reject_compress_fail"]), [2, 0], "the page is stored raw");
     m.write(a, "memory.zswap.writeback", "0");
     let refused = m.try_out(&text(3), a).expect_err("neither zswap nor the device takes it");
     assert!(matches!(refused, SwapError::WritebackForbidden { .. }) && refused.errno() == 28, "{refused}");
@@ -426,11 +418,7 @@ fn the_worker_runs_only_for_a_store_that_was_refused_and_gives_up() {
     m.write(a, "memory.zswap.writeback", "0");
     m.try_out(&noise(64), a).expect_err("full, and it may go nowhere else");
     m.swap.run_workers();
-    assert_eq!(
-        m.stats(["written_back_pages", "reject_reclaim_fail"]),
-        [0, 0],
-        "no entry may be written back, so the worker gives up"
-    );
+    assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0], "no entry may be written back");
     m.write(a, "memory.zswap.writeback", "1");
     m.storage.set_plan(FaultPlan { write_error_probability: 1.0, ..FaultPlan::default() }).expect("a plan");
     let failed = m.try_out(&noise(64), a).expect_err("full, and the device fails");
