@@ -1,7 +1,8 @@
-//! Reads the docs of the stubs and writes the macro `stub!`, so that the docs of the Python API live in the stubs only.
+//! Reads the docs of the stubs and writes the macro `stub!`, so that the docs of the Python API live in the stubs
+//! only.
 //!
-//! `stub!(Swap.alloc)` is the docstring of the method, `stub!(Swap)` that of the class, `stub!(_core)` that of the module.
-//! A method that returns a `TypedDict` has the keys of the dict below its own docs.
+//! `stub!(Swap.alloc)` is the docstring of a method, `stub!(Swap)` of a class, `stub!(_core)` of the module. A method
+//! that returns a `TypedDict` has the keys of the dict below its own docs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,7 +20,9 @@ fn main() {
     let mut code = String::from("macro_rules! stub {\n");
     for (name, item) in &stubs.items {
         let doc = item.doc.clone() + &stubs.keys(&item.annotation, "Keys");
-        writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a String takes all");
+        // `type` is a keyword of Rust, so a property of that name is `r#type`.
+        let name = name.replace(".type", ".r#type");
+        writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a write to a String cannot fail");
     }
     code += "}\n";
     let folder = env::var_os("OUT_DIR").expect("cargo sets it");
@@ -43,16 +46,16 @@ fn paths(package: &Path) -> Vec<PathBuf> {
 #[derive(Default)]
 struct Item {
     doc: String,
-    /// The type that is returned, or that the key has.
+    /// The annotation: the type of the result, or of the key.
     annotation: String,
 }
 
 #[derive(Default)]
 struct Stubs {
     items: BTreeMap<String, Item>,
-    /// The bases of each class, as they are written.
+    /// The text behind the name of each class, which has the bases in parentheses.
     bases: BTreeMap<String, String>,
-    /// The keys of each class, in their order.
+    /// The keys of each class in the order of the stub.
     keys: BTreeMap<String, Vec<(String, Item)>>,
 }
 
@@ -98,21 +101,22 @@ impl Stubs {
         }
     }
 
-    /// Returns whether a class is a `TypedDict`, itself or by its base.
+    /// Returns whether a class is a `TypedDict`: a base is `TypedDict`, or a base is such a class.
     fn is_dict(&self, class: &str) -> bool {
         let bases = self.bases.get(class).map_or("", String::as_str);
         words(bases).any(|base| base == "TypedDict" || self.is_dict(base))
     }
 
-    /// Returns the docs of the keys of each `TypedDict` in an annotation, and of those among its keys.
+    /// Returns the docs of the keys of each `TypedDict` in an annotation. A key whose value is a `TypedDict` is
+    /// followed by the keys of that one.
     fn keys(&self, annotation: &str, title: &str) -> String {
         let mut docs = String::new();
         for class in words(annotation).filter(|word| self.is_dict(word)) {
-            write!(docs, "\n\n{title}:").expect("a String takes all");
+            write!(docs, "\n\n{title}:").expect("a write to a String cannot fail");
             let mut nested = String::new();
             for (key, item) in self.all_keys(class) {
                 let doc = item.doc.replace('\n', "\n        ");
-                write!(docs, "\n    {key}: {doc}").expect("a String takes all");
+                write!(docs, "\n    {key}: {doc}").expect("a write to a String cannot fail");
                 nested += &self.keys(&item.annotation, &format!("Keys of ``{key}``"));
             }
             docs += &nested;
@@ -120,7 +124,7 @@ impl Stubs {
         docs
     }
 
-    /// Returns the keys of a `TypedDict`, those of its base first.
+    /// Returns the keys of a `TypedDict`. The keys of its bases come first.
     fn all_keys(&self, class: &str) -> Vec<&(String, Item)> {
         let bases = self.bases.get(class).map_or("", String::as_str);
         let inherited = words(bases).flat_map(|base| self.all_keys(base));
@@ -136,7 +140,7 @@ fn identifier(code: &str) -> String {
     words(code).next().expect("a name follows the keyword").to_owned()
 }
 
-/// Reads a docstring from its first line on, and removes the indentation as `inspect.cleandoc` does.
+/// Reads a docstring. `start` is the rest of its first line. Removes the indentation as `inspect.cleandoc` does.
 fn docstring<'a>(start: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> String {
     if let Some(doc) = start.strip_suffix("\"\"\"") {
         return doc.trim().to_owned();

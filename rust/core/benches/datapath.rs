@@ -1,8 +1,9 @@
-//! The whole data path over the unavoidable work: a folio out and in again over its compressor or its system
-//! calls, and a lookup in the swap cache over an index into an array.
+//! The data path against its unavoidable work. A swap-out and swap-in is compared with the compressor or the system
+//! calls alone, and a lookup in the swap cache with an access to an array.
 //!
-//! `cargo bench -p swapcore --bench datapath`. Both sides run in turns in one process, the order swapped each round; a
-//! ratio is of two neighbours in time, and what is shown is the median of all with its quartiles.
+//! Run `cargo bench -p swapcore --bench datapath`. Both sides run in turns in one process, and the order changes each
+//! round. A ratio is that of two runs one after the other. The figures are the median of all ratios and the
+//! quartiles.
 
 mod common;
 
@@ -37,7 +38,7 @@ fn out_and_in<'s>(swap: &'s Swap, folios: &mut Vec<MappedFolio<'s>>) {
     let entries: Vec<SwpEntry> = folios
         .drain(..)
         .map(|folio| {
-            // As a page table does of a page that was written to.
+            // A page that was written to is dirty in its page table.
             folio.folio().set(swapcore::FolioFlags::DIRTY);
             swap.swap_out(folio, CPU).map_err(|kept| kept.error).expect("room")
         })
@@ -91,7 +92,7 @@ fn file(rng: &mut ChaCha8Rng) {
     let last_page = (2 * NR_RUNS * RUN_PAGES) as u32;
     let header = SwapHeader { last_page, bad_pages: Vec::new(), uuid: [7; 16], label: "bench".into() };
     paths.iter().for_each(|path| File::create(path, &header, false).expect("room"));
-    // The image of a block device: a regular file would get no large runs.
+    // The file counts as a block device, because a regular file gets no large runs.
     let options = FileOptions { is_block_device: Some(true), ..FileOptions::default() };
     let swap = machine(Arc::new(File::open(&paths[0], &options).expect("just made")));
     let plain_file = fs::OpenOptions::new().read(true).write(true).open(&paths[1]).expect("just made");
@@ -110,7 +111,7 @@ fn file(rng: &mut ChaCha8Rng) {
     paths.iter().for_each(|path| fs::remove_file(path).expect("just made"));
 }
 
-/// Fills the lower half of a device with cached folios of an order; more than half would be taken back.
+/// Fills half of a device with cached folios of an order. The core would take back more than half.
 fn fill(swap: &Swap, pages: u32, order: Order) {
     for _ in 0..pages >> order.get() {
         let folio = swap.folio_alloc(order).expect("memory");
@@ -118,17 +119,17 @@ fn fill(swap: &Swap, pages: u32, order: Order) {
     }
 }
 
-/// Lookups of one round.
+/// The number of lookups in one round.
 const NR_LOOKUPS: usize = 1 << 14;
 
-/// Visits slots `1024..1024 + nr` in an order that a CPU does not foresee. `look` returns a word whose top bit is clear;
-/// with `IS_CHAINED` the next slot depends on it, so that what is measured is how long a lookup takes, not how many
-/// a CPU can have under way.
+/// Visits slots `1024..1024 + nr` in an order that a CPU cannot predict. `look` returns a word whose top bit is
+/// clear. With `IS_CHAINED` the next slot depends on that word, so that lookups do not overlap and their latency is
+/// measured.
 fn visit<const IS_CHAINED: bool>(nr: u64, mut look: impl FnMut(u64) -> u64) {
     let mut at = 0u64;
     for _ in 0..NR_LOOKUPS {
         let word = look(1024 + at);
-        // Not known to be 0 by the compiler.
+        // The result is 0, which the compiler cannot know.
         let top = black_box(word) >> 63;
         let link = if IS_CHAINED { top } else { 0 };
         at = (at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f + link)) & (nr - 1);
@@ -143,13 +144,13 @@ fn lookup(_rng: &mut ChaCha8Rng) {
         let swap = Swap::with_config(config).expect("a good config");
         let device: Arc<SwapDevice> = swap.swapon(&DeviceSpec::new(pages)).expect("a good device");
         fill(&swap, nr + 2048, Order::new(folio_order).expect("an order"));
-        // A flat array with the same entries.
+        // The array has the same entries.
         let array: Vec<AtomicU64> =
             (0..pages).map(|slot| AtomicU64::new(SwapTableEntry::cached(Pfn(slot.into())).raw())).collect();
         let counts: Vec<AtomicU64> = (0..pages).map(|_| AtomicU64::new(1)).collect();
         println!("{what} slots:");
         let mut on_cpu = swap.on_cpu(CPU).expect("a cpu");
-        // Relaxed: a bench on one thread.
+        // Relaxed: there is only one thread.
         let plain = |slot: u64| {
             let entry = SwapTableEntry::from_raw(array[slot as usize].load(Ordering::Relaxed));
             entry.pfn().expect("cached").0
@@ -191,13 +192,13 @@ fn lookup(_rng: &mut ChaCha8Rng) {
     }
 }
 
-/// One part of the bench.
+/// A part of the bench.
 type Part = fn(&mut ChaCha8Rng);
 
 fn main() {
     println!("seed {SEED}");
     let mut rng = ChaCha8Rng::seed_from_u64(SEED);
-    // One part by name, or all.
+    // An argument names the part to run. Without an argument all parts run.
     let wanted = std::env::args().nth(1).filter(|name| !name.starts_with('-'));
     let parts: [(&str, Part); 3] = [("zram", zram), ("file", file), ("lookup", lookup)];
     parts

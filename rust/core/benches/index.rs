@@ -1,9 +1,10 @@
-//! Clusters that come and go, against other indexes that could hold them: lookups, and making and destroying one.
+//! The index of clusters against other indexes: lookups, and the creation and destruction of a cluster.
 //!
-//! `cargo bench -p swapcore --bench index`; medians of ratios over interleaved rounds. Lookups read entries of tables that
-//! are all in use, at random: chained, each knows its slot from the one before; or independent, as many as the machine
-//! overlaps. The peers keep numbers of tables in one flat array, so that only the index differs. With `large` as an
-//! argument also a million clusters, which takes 9 GiB.
+//! Run `cargo bench -p swapcore --bench index`. The figures are medians of ratios over interleaved rounds. Lookups
+//! read random entries of tables that are all in use. In a chained lookup the slot depends on the lookup before.
+//! Independent lookups overlap as far as the CPU allows. The other indexes map a cluster to the number of a table in
+//! one flat array, so that only the index differs. With the argument `large` there is a part with a million clusters,
+//! which takes 9 GiB.
 
 #[path = "common/pairs.rs"]
 mod common;
@@ -21,7 +22,8 @@ const CPU: CpuId = CpuId(0);
 const C: usize = 512;
 const LOOKUPS: usize = 20_000;
 
-/// An array of words for every slot, mapped as it is touched: the machine's page tables are the index.
+/// One word for every slot in an array whose memory is mapped at the first use, so that the page tables of the
+/// machine are the index.
 struct Flat(MmapMut);
 
 impl Flat {
@@ -38,10 +40,10 @@ impl Flat {
     }
 }
 
-/// A device all of whose clusters are in use.
+/// Returns a device with `nr_clusters` clusters in use.
 fn full(nr_clusters: usize) -> (Swap, Arc<SwapDevice>) {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
-    // Room for one more beside them.
+    // There is room for one more cluster.
     let ghost = Ghost::new(((nr_clusters + 1) * C) as u32, GhostSpec::default()).expect("a size");
     let device = swap.swapon_storage(Arc::new(ghost), Some(1), Discard::None).expect("a good device");
     (1..nr_clusters).for_each(|_| _ = swap.alloc(Order::MAX, CPU).expect("room"));
@@ -49,18 +51,18 @@ fn full(nr_clusters: usize) -> (Swap, Arc<SwapDevice>) {
     (swap, device)
 }
 
-/// Steps through slots in a scrambled order; what was read is mixed in and never changes it.
+/// Returns the next slot of a scrambled order. The entry that was read is an operand without effect on the result.
 #[inline(always)]
 fn scramble(at: usize, read: u64) -> usize {
     at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407 + (read as usize & 2))
 }
 
-/// Which slots are looked up.
+/// The slots that are looked up.
 #[derive(Clone, Copy)]
 enum Slots {
-    /// Any.
+    /// All slots.
     All,
-    /// One cache line of each table: what a lookup takes is the index more than the entry's own miss.
+    /// One cache line of each table. These lines fit in the cache, so the index takes most of the time.
     OneLine,
 }
 
@@ -71,7 +73,8 @@ impl Slots {
             Self::All => (at >> 20) % (nr_clusters * C),
             Self::OneLine => {
                 let cluster = (at >> 20) % nr_clusters;
-                // Another line in each: the same one would be the same few sets of the cache.
+                // Each table has another line, because the same line of all tables would fall into a few sets of the
+                // cache.
                 cluster * C + cluster * 8 % C
             }
         }
@@ -104,7 +107,7 @@ fn compare(name: &str, nr_clusters: usize, ours: impl Fn(usize) -> u64, peer: im
     }
 }
 
-/// Lookups.
+/// Measures lookups.
 fn lookups(nr_clusters: usize) {
     let (_swap, device) = full(nr_clusters);
     let nr_slots = nr_clusters * C;
@@ -141,13 +144,14 @@ fn lookups(nr_clusters: usize) {
     compare(&title("RwLock<BTreeMap>"), nr_clusters, ours, by_lock);
 }
 
-/// The plain way to have clusters that come and go.
+/// The simple index that the core is compared with.
 struct Plain {
     tables: BTreeMap<u32, Box<[u64; C]>>,
     free: BTreeSet<u32>,
 }
 
-/// Making and destroying one cluster, and beside it the whole of an allocation that finds no other room and of the put that frees its slot.
+/// Measures the creation and destruction of a cluster, and a whole allocation that creates one and the put that
+/// destroys it.
 fn create_and_destroy(nr_clusters: usize) {
     let (swap, device) = full(nr_clusters);
     let used = 0..nr_clusters as u32;

@@ -1,8 +1,9 @@
-//! Cost of charging the pages of a folio to a group that several CPUs use: one counter step a folio, mostly
-//! out of the stock of the CPU, against one step of a shared counter a page.
+//! The cost of charging the pages of a folio to a group that several CPUs use. The core charges a folio at once,
+//! mostly from the stock of the CPU. The plain side charges a shared counter page by page.
 //!
-//! `cargo bench -p swapcore --bench memcg -- 1 2 4`; order 6, one group below root, medians of paired ratios over
-//! interleaved rounds. The plain side has one atomic, limit and watermark looked at as here, and nothing else.
+//! Run `cargo bench -p swapcore --bench memcg -- 1 2 4`, where the numbers are threads. Folios have order 6, and the
+//! group is below root. The figures are medians of paired ratios over interleaved rounds. The plain side has one
+//! atomic counter with a limit and a watermark.
 
 #[path = "common/median.rs"]
 mod median;
@@ -21,7 +22,7 @@ const ROUNDS: usize = 61;
 const PAIRS: usize = 10_000;
 const NR_PAGES: u64 = 64;
 
-/// Runs a body on threads of their own; returns ns a call and thread.
+/// Runs a body on several threads. Returns the ns that a call takes on each thread.
 fn round(threads: usize, body: impl Fn(CpuId) + Sync) -> f64 {
     let barrier = Barrier::new(threads);
     let work = |thread: usize| {
@@ -91,11 +92,11 @@ fn main() {
     group.memory.set_max(1 << 30);
     for threads in counts {
         compare("memory", threads, |cpu| {
-            swap.try_charge(group, NR_PAGES, Gfp::HIGHUSER_MOVABLE, cpu).expect("no limit is met");
+            swap.try_charge(group, NR_PAGES, Gfp::HIGHUSER_MOVABLE, cpu).expect("no charge is refused");
             groups.uncharge_memory(group, NR_PAGES);
         });
         compare("swap", threads, |_| {
-            assert!(groups.try_charge(group, CounterKind::Swap, NR_PAGES).is_ok(), "no limit is met");
+            assert!(groups.try_charge(group, CounterKind::Swap, NR_PAGES).is_ok(), "no charge is refused");
             groups.uncharge(group, CounterKind::Swap, NR_PAGES);
         });
     }

@@ -1,6 +1,7 @@
-//! Single-thread cost of what a Python call would hide: alloc+free pairs by order, batches, lookups, swapon.
+//! The cost of operations on one thread, without the cost of a Python call: alloc and free by order, batches,
+//! lookups, swapon.
 //!
-//! `cargo bench -p swapcore`; medians over interleaved rounds, ns. Absolute values are this machine's.
+//! Run `cargo bench -p swapcore --bench pairs`. The figures are medians over interleaved rounds, in ns.
 
 #[path = "common/median.rs"]
 mod median;
@@ -15,7 +16,7 @@ use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwpEntry};
 const ROUNDS: usize = 41;
 const CPU: CpuId = CpuId(0);
 
-/// Runs `nr` steps, returns ns a step.
+/// Runs `nr` steps. Returns the ns that a step takes.
 fn time(nr: usize, mut step: impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..nr).for_each(|_| step());
@@ -28,7 +29,7 @@ fn fresh(pages: u32) -> Swap {
     swap
 }
 
-/// A device of which the lower half of each cluster is in use: no cluster empties or fills in the pairs below.
+/// Returns a device of which the lower half of each cluster is in use, so that no cluster becomes empty or full.
 fn half_used(order: Order) -> Swap {
     let swap = fresh(1 << 16);
     let runs: Vec<_> = std::iter::from_fn(|| swap.alloc(order, CPU).ok()).collect();

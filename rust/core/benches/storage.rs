@@ -1,7 +1,8 @@
-//! Cost of the storages over the unavoidable work: zram over its compressor, a file over its system calls.
+//! Storages against their unavoidable work: zram against its compressor, a file against its system calls.
 //!
-//! `cargo bench -p swapcore --bench storage`. Both sides run in turns in one process, the order swapped each round; a
-//! ratio is of two neighbours in time, and what is shown is the median of all with its quartiles.
+//! Run `cargo bench -p swapcore --bench storage`. Both sides run in turns in one process, and the order changes each
+//! round. A ratio is that of two runs one after the other. The figures are the median of all ratios and the
+//! quartiles.
 
 mod common;
 
@@ -25,7 +26,7 @@ fn first(run: usize) -> SwpOffset {
     SwpOffset(1 + (run * RUN_PAGES) as u32)
 }
 
-/// The unavoidable work of a compressed device: compress, keep the bytes, decompress.
+/// The unavoidable work of a compressed device: it compresses, copies the bytes, and decompresses.
 struct Plain {
     out: Vec<u8>,
     kept: Vec<Vec<u8>>,
@@ -57,7 +58,7 @@ impl Plain {
     }
 }
 
-/// Writes all runs, reads them all, and frees them when asked.
+/// Writes all runs and reads them. Frees them if it is told to.
 fn write_and_read(storage: &dyn SwapStorage, runs: &[Vec<u8>], back: &mut [u8], base: usize, frees: bool) {
     for (run, i) in runs.iter().zip(base..) {
         storage.write(first(i), black_box(run)).expect("room");
@@ -107,7 +108,7 @@ fn zram(rng: &mut ChaCha8Rng) {
             },
             || {
                 both(&|i| {
-                    let mut plain = plains[i].lock().expect("nobody panics");
+                    let mut plain = plains[i].lock().expect("no thread panics");
                     (0..8).for_each(|_| plain.write_and_read(&runs));
                 });
             },
@@ -137,7 +138,7 @@ fn file(dir: &Path, rng: &mut ChaCha8Rng) {
                 assert_eq!(plain.write_at(black_box(run), at(i)).expect("room"), RUN_BYTES);
             }
             for i in 0..runs.len() {
-                assert_eq!(plain.read_at(black_box(&mut plain_back), at(i)).expect("there"), RUN_BYTES);
+                assert_eq!(plain.read_at(black_box(&mut plain_back), at(i)).expect("the slot can be read"), RUN_BYTES);
             }
         },
     );

@@ -1,7 +1,8 @@
-//! How allocation scales: threads on CPUs of their own share one device; operations a second against one thread.
+//! The scaling of allocations: several threads, each with a CPU of its own, share a device.
 //!
-//! `cargo bench -p swapcore --bench threads -- 1 2 4 8 16`; medians over interleaved rounds. Each thread takes 16,384
-//! order-0 slots and gives them back, its own or (`remote`) those of its neighbour.
+//! Run `cargo bench -p swapcore --bench threads -- 1 2 4 8 16`, where the numbers are threads. The figures are
+//! medians over interleaved rounds. Each thread allocates 16,384 single slots and frees them. With `remote` a thread
+//! frees the slots of its neighbour.
 
 #[path = "common/median.rs"]
 mod median;
@@ -16,7 +17,7 @@ const ROUNDS: usize = 15;
 const SLOTS_PER_THREAD: usize = 1 << 14;
 const REPEATS: usize = 8;
 
-/// Runs one round; returns ns per operation and thread.
+/// Runs one round. Returns the ns that an operation takes on each thread.
 fn round(threads: usize, is_remote: bool) -> f64 {
     let swap = Swap::new(threads, Profile::Newest).expect("cpus");
     let pages = (2 * threads * SLOTS_PER_THREAD) as u32 + 512;

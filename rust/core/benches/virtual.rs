@@ -1,7 +1,8 @@
-//! Cost of the virtual layer, and gain of a fast swapoff.
+//! The cost of virtual slots, and the gain of a fast swapoff.
 //!
-//! `cargo bench -p swapcore --bench virtual`. Plain is a device that serves folios itself, on is the same device behind a
-//! virtual one, off is the same build where no virtual device is on. Both sides run in turns in one process.
+//! Run `cargo bench -p swapcore --bench virtual`. `plain` is a device that serves folios itself, `on` is the same
+//! device behind a virtual device, and `off` is a subsystem where no virtual device is on. The sides run in turns in
+//! one process.
 
 mod common;
 
@@ -21,7 +22,7 @@ use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap
 
 const CPU: CpuId = CpuId(0);
 
-/// The layers in front of the real device.
+/// The layer in front of the real device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Front {
     Nothing,
@@ -67,11 +68,11 @@ fn back<'s>(swap: &'s Swap, entries: &[SwpEntry], order: Order) -> Vec<MappedFol
         .collect()
 }
 
-/// Folios out and in again, and slots freed that were never read back.
+/// Measures swap-outs and swap-ins, and the freeing of slots that were not read back.
 fn compare(name: &str, sides: [&Arc<Swap>; 2], runs: &[Vec<u8>], order: Order) {
     let [ours, plain] = sides;
     let cycle = |swap: &Arc<Swap>| {
-        // Made anew each time: what came back in smaller folios is not what went out.
+        // The folios are new in each round, because a folio may be swapped in as smaller folios.
         let mut folios = resident(swap, runs, order);
         let entries = out(swap, &mut folios);
         for folio in back(swap, &entries, order) {
@@ -131,10 +132,11 @@ fn layers(rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Slots of a GiB.
+/// The number of slots in a GiB.
 const GIB_PAGES: f64 = (1 << 18) as f64;
 
-/// One GiB on a device whose folios are named by one page table: turned off through the reverse map, and by the walk.
+/// Measures the swapoff of a device with one GiB of folios of one address space: through the reverse map, and by a
+/// walk of the page tables.
 fn swapoff(rng: &mut ChaCha8Rng) {
     const NR_PAGES: u64 = 1 << 18;
     let data = runs(rng, 4);

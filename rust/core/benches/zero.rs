@@ -1,7 +1,7 @@
-//! How fast zero pages are recognised, against a byte search by memchr and a comparison with a page of zeros.
+//! The speed at which pages of zeros are recognised, against a byte search by memchr and a comparison with zeros.
 //!
-//! `cargo bench -p swapcore --bench zero`; every round runs all three in a drawn order over the same memory, ratios are
-//! medians over rounds of pairs from one round. Absolute values are this machine's.
+//! Run `cargo bench -p swapcore --bench zero`. Each round runs all three ways in random order over the same memory. A
+//! ratio is that of two ways in one round, and the figures are medians over all rounds.
 
 #[path = "common/median.rs"]
 mod median;
@@ -20,7 +20,7 @@ use swapcore::base::zero::is_zero_filled;
 const ROUNDS: usize = 41;
 const SEED: u64 = 20_261_123;
 const FOLIO_BYTES: usize = 64 << 10;
-/// Bytes scanned in one sample: some milliseconds.
+/// The number of bytes that one sample scans, which takes some milliseconds.
 const SAMPLE_BYTES: usize = 256 << 20;
 
 static ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
@@ -33,13 +33,13 @@ fn by_comparison(data: &[u8]) -> bool {
     data.as_chunks::<PAGE_SIZE>().0.iter().all(|page| page[..] == ZERO_PAGE[..])
 }
 
-/// A way to look at a folio.
+/// A function that tells whether a folio is zeros.
 type Way = (&'static str, fn(&[u8]) -> bool);
 
-/// Every way, ours first.
+/// All ways by name. The way of the core is the first.
 const WAYS: [Way; 3] = [("is_zero_filled", is_zero_filled), ("memchr", by_memchr), ("memcmp", by_comparison)];
 
-/// Scans the memory, folio by folio, again and again; returns GB a second.
+/// Scans the memory folio by folio, again and again. Returns the speed in GB a second.
 fn bandwidth(memory: &[u8], folio_bytes: usize, is_zero: fn(&[u8]) -> bool) -> f64 {
     let repeats = SAMPLE_BYTES / memory.len();
     let start = Instant::now();
@@ -59,7 +59,8 @@ fn main() {
         ("64 kB folios, 512 kB in L2", 512 << 10, FOLIO_BYTES),
         ("64 kB folios, 64 MiB", 64 << 20, FOLIO_BYTES),
     ] {
-        // Written before it is zeroed: memory fresh from the system would all be one zero page.
+        // The memory is written before it is zeroed, because all pages of fresh memory are one zero page of the
+        // system.
         let mut buffer = black_box(vec![1u8; memory_bytes + PAGE_SIZE]);
         buffer.fill(0);
         let skip = buffer.as_ptr().align_offset(PAGE_SIZE);

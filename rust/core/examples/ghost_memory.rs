@@ -1,7 +1,7 @@
-//! Memory of a ghost of 15 TiB, without and with a virtual table: turned on, with one slot in a hundred in use, and empty
-//! again. Second words that were never written are counted, and not resident.
+//! The memory of a ghost of 15 TiB, without and with a virtual table: after swapon, with one slot in a hundred in
+//! use, and empty again. The words of a virtual table that were never written are counted, but not resident.
 //!
-//! `cargo run --release -p swapcore --example ghost_memory`
+//! Run `cargo run --release -p swapcore --example ghost_memory`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,10 @@ use swapcore::storage::Ghost;
 use swapcore::{CpuId, Discard, GhostSpec, Order, Profile, Swap, SwapDevice};
 
 const CPU: CpuId = CpuId(0);
-/// 15 TiB.
+/// The number of slots in 15 TiB.
 const MAX_PAGES: u32 = 15 << 28;
 
-/// Bytes of memory of this process, as the system counts them, without those of files: code comes in as it runs.
+/// Returns the resident bytes of this process. Bytes of files do not count, because code is loaded as it runs.
 fn rss_bytes() -> i64 {
     let status = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("Anonymous:")).expect("a line");

@@ -1,14 +1,16 @@
-//! One hot path, repeated: instruction counts of it do not depend on what else the machine does.
+//! Repeats one hot path, so that a tool can count its instructions. The count does not depend on other load.
 //!
-//! The difference between two runs of different length is the cost of the path alone, without the start of the process:
+//! The difference between two runs of different length is the cost of the path without the start of the process:
 //!
 //! ```text
 //! cargo build --release -p swapcore --example hot_paths
-//! for nr in 4096 8192; do valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/examples/hot_paths pair $nr; done
+//! for nr in 4096 8192; do
+//!     valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/examples/hot_paths pair $nr
+//! done
 //! ```
 //!
-//! Paths: `pair` (one slot handed out and given back), `bulk` (all slots handed out, then all given back), `batch` (4,096 slots by
-//! one call each way, counted by slot), `out-in` (a 64 kB folio swapped out to RAM and in again).
+//! Paths: `pair` allocates and frees one slot, `bulk` allocates all slots and then frees all, `batch` allocates 4,096
+//! slots by one call and frees them by another and counts by slot, `out-in` swaps a 64 kB folio out to RAM and in.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ fn fresh() -> Swap {
     swap
 }
 
-/// Hands one slot out and takes it back; the other half of each cluster is in use, so that no cluster empties.
+/// Allocates one slot and frees it. Half of each cluster is in use, so that no cluster becomes empty.
 fn pair(nr: usize) {
     let swap = fresh();
     let slots: Vec<_> = std::iter::from_fn(|| swap.alloc(Order::ZERO, CPU).ok()).collect();
@@ -40,7 +42,7 @@ fn pair(nr: usize) {
     }
 }
 
-/// Hands all slots out and takes them back, one by one, as often as makes `nr`.
+/// Allocates all slots one by one and then frees them, until `nr` slots are done.
 fn bulk(nr: usize) {
     let swap = fresh();
     let mut slots = Vec::with_capacity(4096);
@@ -50,7 +52,7 @@ fn bulk(nr: usize) {
     }
 }
 
-/// Hands slots out and takes them back by batches.
+/// Allocates and frees slots in batches.
 fn batch(nr: usize) {
     let swap = fresh();
     let mut out = vec![SwpEntry::NONE; BATCH];

@@ -1,6 +1,6 @@
-//! Five operations, each in a function of its own, for a profiler that lists the files and functions that an operation enters.
+//! Five operations, each in a function of its own. A profiler lists the files and functions that an operation enters.
 //!
-//! `docs/swap-out-and-in.md` has the lists and the command.
+//! The lists and the command are in `docs/swap-out-and-in.md`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use swapcore::zswap::ZswapOptions;
 use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap, SwapError, Swapin, SwpEntry};
 
 const CPU: CpuId = CpuId(0);
-/// Pages of a 64 kB folio.
+/// The number of pages in a folio of 64 kB.
 const NR_PAGES: u32 = 16;
 
 fn machine(storage: Arc<dyn SwapStorage>, zswap: Option<ZswapOptions>) -> Result<Swap, SwapError> {

@@ -1,31 +1,17 @@
-//! Protocols of the core under a memory model: every interleaving and every stale read that the language allows.
+//! Lockless protocols of the core under a model that tries every interleaving and every stale read of the memory
+//! model.
 //!
-//! The very files of the core are compiled here again, with atomics that the model drives in place of the real ones.
+//! The files of the core are compiled here again with locks and atomics that the model controls.
 
 mod shim;
 
-/// The primitives that the model drives.
+/// The locks and atomics that the model controls.
 mod model {
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     pub(crate) mod atomics {
         pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
     }
-}
-
-/// Stands in for the core's `base`.
-mod base {
-    pub(crate) use crate::shim::{error, sync, types};
-}
-
-/// Stands for `crate::containers` of the core in the files that are included below.
-mod containers {
-    pub(crate) use crate::shim::zeroed;
-}
-
-/// Stands in for the core's `table`.
-mod table {
-    pub(crate) use super::shown::ShownTable;
 }
 
 #[path = "../src/cluster/index.rs"]
@@ -42,15 +28,17 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use refs::FolioRefs;
 use shim::device::Device;
+// The files of the core use these modules as `crate::base` and so on.
+use shim::{base, containers, table};
 use shown::ShownTable;
 
-/// A table of one entry goes from cluster 0 to cluster 1 while a reader looks cluster 0's entry up.
+/// A table of one entry moves from cluster 0 to cluster 1 while a reader looks up the entries of both clusters.
 #[test]
 fn a_lookup_never_sees_another_clusters_entry() {
     loom::model(|| {
         let words = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
         let entry = Arc::new(AtomicU64::new(0));
-        // The pool's lock, which a table passes on its way.
+        // The lock of the table pool, which is taken when a table is released and when it is allocated.
         let pool = Arc::new(Mutex::new(()));
         ShownTable(&words[0]).attach(1);
         entry.store(100, Ordering::Relaxed);
@@ -78,7 +66,8 @@ fn a_lookup_never_sees_another_clusters_entry() {
 fn a_lookup_with_a_reference_has_the_slots_folio() {
     loom::model(|| {
         let slots = Arc::new([AtomicU64::new(7), AtomicU64::new(0)]);
-        // The cache's reference alone, and which slot the page is for: a plain field of the header.
+        // `refs` starts with the reference of the cache. `owner` stands for a plain field of the folio that names its
+        // slot.
         let (refs, owner) = (Arc::new(FolioRefs(AtomicU32::new(1))), Arc::new(AtomicU32::new(0)));
         let remover = {
             let (slots, refs, owner) = (slots.clone(), refs.clone(), owner.clone());
@@ -87,7 +76,7 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
                     return;
                 }
                 slots[0].store(0, Ordering::Relaxed);
-                // The page is free; its next user writes the header and shows it.
+                // The page is free. Its next user writes the field and publishes the folio in slot 1.
                 owner.store(1, Ordering::Relaxed);
                 refs.publish(1);
                 slots[1].store(7, Ordering::Relaxed);
@@ -95,9 +84,9 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
         };
         let found = slots[0].load(Ordering::Relaxed) == 7 && refs.try_get();
         if found {
-            // The second look: without it this may be the next user's folio.
+            // The slot is read again, because the folio may be the folio of slot 1 by now.
             if slots[0].load(Ordering::Relaxed) == 7 {
-                assert_eq!(owner.load(Ordering::Relaxed), 0, "a foreign folio was taken for the slot's");
+                assert_eq!(owner.load(Ordering::Relaxed), 0, "the lookup of slot 0 returned the folio of slot 1");
             }
             assert!(!refs.put(1), "the cache has a reference of its own");
         }
@@ -106,7 +95,7 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
     });
 }
 
-/// Two users give their references back; the last one alone frees, and sees what the other did.
+/// Two users drop their references. Only the last one frees the folio, and it sees the writes of the other.
 #[test]
 fn the_last_reference_frees_once_and_sees_everything() {
     loom::model(|| {
@@ -116,7 +105,7 @@ fn the_last_reference_frees_once_and_sees_everything() {
             done[me].store(1, Ordering::Relaxed);
             let is_last = refs.put(1);
             if is_last {
-                assert_eq!(done[1 - me].load(Ordering::Relaxed), 1, "freed under its user");
+                assert_eq!(done[1 - me].load(Ordering::Relaxed), 1, "the folio was freed too early");
             }
             is_last
         };
@@ -126,11 +115,12 @@ fn the_last_reference_frees_once_and_sees_everything() {
         };
         let mine = put(0, &refs, &done);
         assert!(mine != other.join().expect("no panic"), "exactly one frees");
-        assert!(!refs.try_get(), "a free page gives no reference");
+        assert!(!refs.try_get(), "try_get gave a reference to a free folio");
     });
 }
 
-/// A cluster goes and its record becomes another cluster's, while a reader looks both up, with the lock and without.
+/// A cluster is destroyed and its record becomes the record of another cluster, while a reader looks both up with the
+/// lock and without.
 #[test]
 fn a_cluster_that_is_found_is_the_one_looked_for() {
     loom::model(|| {
@@ -148,7 +138,7 @@ fn a_cluster_that_is_found_is_the_one_looked_for() {
         assert!(matches!(device.entry(1), 0 | 101) && matches!(device.entry(2), 0 | 102));
         for idx in [1, 2] {
             if let Some(ci) = device.lock(idx) {
-                // Not 0: the lock of a cluster is free only when it is whole.
+                // The entry is never 0, because the creator holds the lock of the cluster until the entry is set.
                 assert_eq!((ci.idx(), ci.get()), (idx, 100 + u64::from(idx)));
             }
         }
@@ -157,7 +147,7 @@ fn a_cluster_that_is_found_is_the_one_looked_for() {
     });
 }
 
-/// A cluster goes and comes back under its old number, with the same record, while a reader looks it up.
+/// A cluster is destroyed and created again with the same number and record, while a reader looks it up.
 #[test]
 fn a_cluster_made_again_is_whole() {
     loom::model(|| {
@@ -179,7 +169,8 @@ fn a_cluster_made_again_is_whole() {
     });
 }
 
-/// Two threads make clusters at the same time and get the two lowest numbers; a number given back is the next one.
+/// Two threads create clusters at the same time and get the two lowest numbers. A number that is given back is the
+/// next.
 #[test]
 fn two_makers_get_the_lowest_numbers() {
     loom::model(|| {

@@ -1,31 +1,17 @@
-//! The index of clusters under long random schedules: more threads and more steps than every interleaving allows.
+//! The index of clusters under random schedules. These have more threads and steps than a test of every interleaving
+//! can have.
 //!
-//! The very files of the core are compiled here again, with primitives that the scheduler drives.
+//! The files of the core are compiled here again with locks and atomics that the scheduler controls.
 
 mod shim;
 
-/// The primitives that the scheduler drives.
+/// The locks and atomics that the scheduler controls.
 mod model {
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 
     pub(crate) mod atomics {
         pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering, fence};
     }
-}
-
-/// Stands in for the core's `base`.
-mod base {
-    pub(crate) use crate::shim::{error, sync, types};
-}
-
-/// Stands for `crate::containers` of the core in the files that are included below.
-mod containers {
-    pub(crate) use crate::shim::zeroed;
-}
-
-/// Stands in for the core's `table`.
-mod table {
-    pub(crate) use super::shown::ShownTable;
 }
 
 #[path = "../src/cluster/index.rs"]
@@ -35,6 +21,8 @@ mod index;
 mod shown;
 
 use shim::device::Device;
+// The files of the core use these modules as `crate::base` and so on.
+use shim::{base, containers, table};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
 use shuttle::thread;
@@ -44,7 +32,7 @@ const NR_RECORDS: u32 = 6;
 const CAPACITY: u32 = 8;
 const STEPS: u32 = 40;
 
-/// The entry of a cluster: its number, the writer, and the time.
+/// Returns an entry that has the number of its cluster plus 1 in the low byte, and a stamp above it.
 fn entry_of(idx: u32, stamp: u64) -> u64 {
     u64::from(idx) + 1 + (stamp << 8)
 }
@@ -53,7 +41,7 @@ fn assert_own(idx: u32, entry: u64) {
     assert!(entry == 0 || entry & 0xff == u64::from(idx) + 1, "cluster {idx} shows {entry:#x}");
 }
 
-/// Makes, destroys and looks up; a thread that destroys a cluster found it whole.
+/// Creates, destroys and looks up clusters. A cluster that is found by its number has an entry of its own.
 fn wander(device: &Device, me: u64) {
     let mut rng = thread_rng();
     for step in 0..STEPS {
@@ -95,7 +83,7 @@ fn lookups_find_their_own_cluster_or_none() {
                 })
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
-            // Each remaining cluster is whole and has its number in the index.
+            // The clusters that can be locked are those that the index lists.
             let left: Vec<u32> = (0..CAPACITY).filter(|&idx| device.lock(idx).is_some()).collect();
             let mut from = 0;
             let listed: Vec<u32> = std::iter::from_fn(|| {
@@ -110,7 +98,7 @@ fn lookups_find_their_own_cluster_or_none() {
     );
 }
 
-/// Numbers are handed out lowest first, under any schedule: with all in use, the one given back is the next.
+/// The lowest free number is handed out first: when all are in use, the number given back is the next one.
 #[test]
 fn the_number_given_back_is_the_next_one() {
     shuttle::check_random(

@@ -1,4 +1,4 @@
-//! `SwapDevice`: a handle on a device that is, or was, on.
+//! `SwapDevice`: a handle on a device. The handle outlives a swapoff.
 
 use std::sync::{Arc, Weak};
 
@@ -15,7 +15,7 @@ use crate::storage::Storage;
 #[derive(Debug)]
 pub(crate) struct SwapDevice {
     pub(crate) swap: Arc<swapcore::Swap>,
-    /// Weak: the memory of a device goes when it is turned off, also while Python has a handle.
+    /// Weak, because a swapoff frees the memory of the device even while Python has a handle.
     device: Weak<swapcore::SwapDevice>,
     ty: swapcore::SwpType,
 }
@@ -25,28 +25,22 @@ impl SwapDevice {
         Self { swap, device: Arc::downgrade(device), ty: device.ty() }
     }
 
-    /// Returns the device, if it is still on.
+    /// Returns the device. Errors: `DeviceOff`, the device was turned off.
     pub(crate) fn live(&self) -> Result<Arc<swapcore::SwapDevice>> {
         Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
     }
 }
 
-/// Byte counts as a dict.
+/// Returns the bytes of each part of a device's memory, and their sum.
 fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::machine::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
     let counts = PyDict::new(py);
-    counts.set_item("static_bytes", memory.static_bytes)?;
-    counts.set_item("table_bytes", memory.table_bytes)?;
-    counts.set_item("extend_bytes", memory.extend_bytes)?;
-    counts.set_item("pool_bytes", memory.pool_bytes)?;
-    counts.set_item("index_bytes", memory.index_bytes)?;
-    counts.set_item("virtual_table_bytes", memory.virtual_table_bytes)?;
-    counts.set_item("owner_static_bytes", memory.owner_static_bytes)?;
-    counts.set_item("owner_bytes", memory.owner_bytes)?;
+    set_fields!(counts, memory: static_bytes table_bytes extend_bytes pool_bytes index_bytes virtual_table_bytes);
+    set_fields!(counts, memory: owner_static_bytes owner_bytes);
     counts.set_item("total_bytes", memory.total_bytes())?;
     Ok(counts)
 }
 
-/// Byte counts of all devices together, and of what the subsystem itself has.
+/// Returns the bytes of all devices together, the bytes of the subsystem's other parts, and the sum of both.
 pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Result<Bound<'py, PyDict>> {
     let memory = swap.memory();
     let counts = memory_dict(py, &memory)?;
@@ -63,75 +57,26 @@ pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Re
     Ok(counts)
 }
 
+getters! {
+    SwapDevice(device):
+    r#type: Result<u8> = Ok(device.live()?.ty().0);
+    kind: Result<&'static str> = Ok(device.live()?.kind());
+    visibility: Result<Option<&'static str>> = Ok(device.live()?.visibility().map(Visibility::name));
+    is_virtual: Result<bool> = Ok(device.live()?.is_virtual());
+    prio: Result<i32> = Ok(device.live()?.prio());
+    pages: Result<u32> = Ok(device.live()?.pages());
+    max_pages: Result<u32> = Ok(device.live()?.max_pages());
+    inuse_pages: Result<u64> = Ok(device.swap.inuse_pages(device.live()?.ty()));
+    flags: Result<Vec<String>> = Ok(device.live()?.flag_names());
+    storage: Result<Option<Storage>> = {
+        let storage = device.live()?.storage().clone();
+        Ok(storage.keeps_data().then(|| Storage::new(storage)))
+    };
+    is_on: bool = device.live().is_ok();
+}
+
 #[pymethods]
 impl SwapDevice {
-    #[doc = stub!(SwapDevice.type)]
-    #[getter]
-    fn r#type(&self) -> Result<u8> {
-        Ok(self.live()?.ty().0)
-    }
-
-    #[doc = stub!(SwapDevice.kind)]
-    #[getter]
-    fn kind(&self) -> Result<&'static str> {
-        Ok(self.live()?.kind())
-    }
-
-    #[doc = stub!(SwapDevice.visibility)]
-    #[getter]
-    fn visibility(&self) -> Result<Option<&'static str>> {
-        Ok(self.live()?.visibility().map(Visibility::name))
-    }
-
-    #[doc = stub!(SwapDevice.is_virtual)]
-    #[getter]
-    fn is_virtual(&self) -> Result<bool> {
-        Ok(self.live()?.is_virtual())
-    }
-
-    #[doc = stub!(SwapDevice.prio)]
-    #[getter]
-    fn prio(&self) -> Result<i32> {
-        Ok(self.live()?.prio())
-    }
-
-    #[doc = stub!(SwapDevice.pages)]
-    #[getter]
-    fn pages(&self) -> Result<u32> {
-        Ok(self.live()?.pages())
-    }
-
-    #[doc = stub!(SwapDevice.max_pages)]
-    #[getter]
-    fn max_pages(&self) -> Result<u32> {
-        Ok(self.live()?.max_pages())
-    }
-
-    #[doc = stub!(SwapDevice.inuse_pages)]
-    #[getter]
-    fn inuse_pages(&self) -> Result<u64> {
-        Ok(self.swap.inuse_pages(self.live()?.ty()))
-    }
-
-    #[doc = stub!(SwapDevice.flags)]
-    #[getter]
-    fn flags(&self) -> Result<Vec<String>> {
-        Ok(self.live()?.flag_names())
-    }
-
-    #[doc = stub!(SwapDevice.storage)]
-    #[getter]
-    fn storage(&self) -> Result<Option<Storage>> {
-        let storage = self.live()?.storage().clone();
-        Ok(storage.keeps_data().then(|| Storage::new(storage)))
-    }
-
-    #[doc = stub!(SwapDevice.is_on)]
-    #[getter]
-    fn is_on(&self) -> bool {
-        self.live().is_ok()
-    }
-
     #[doc = stub!(SwapDevice.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
@@ -157,7 +102,8 @@ impl SwapDevice {
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
-        // Memory of zeros is free slots: what is not written is not touched.
+        // The bytes start as zeros, and 0 is a free slot. Only slots in use are written, so that the rest takes no
+        // memory.
         Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())

@@ -1,6 +1,6 @@
-//! `Folio`: pages with data, in memory.
+//! `Folio`: a handle on pages with data.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -8,13 +8,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use swapcore::{CpuId, FolioFlags, FolioHandle, FolioViewHandle, SwapError};
 
-use crate::border::buffer::bytes_of;
+use crate::border::buffer::{bytes_of, view_of};
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, NrBytes};
 use crate::memcg::MemCgroup;
 use crate::slots::entry::SwpEntry;
-
-const FORMAT: &CStr = c"B";
 
 #[doc = stub!(Folio)]
 #[pyclass(frozen, module = "swapcore")]
@@ -23,7 +21,7 @@ pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
-/// The memory that a buffer view points to until the view is released.
+/// The folio view and the shape that a Python buffer view points to until it is released.
 struct Export {
     view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
@@ -49,7 +47,7 @@ impl Folio {
         self.folio.order().nr_pages() as usize * swapcore::base::limits::PAGE_SIZE
     }
 
-    /// Checks a range of bytes.
+    /// Returns a range of the folio's bytes. Errors: EINVAL, the range ends after the folio.
     fn range(&self, offset_bytes: u64, nr_bytes: u64) -> Result<std::ops::Range<usize>> {
         let high = self.len_bytes() as u64;
         let end = offset_bytes.saturating_add(nr_bytes);
@@ -60,72 +58,41 @@ impl Folio {
     }
 }
 
+getters! {
+    Folio(this):
+    pfn: Result<Option<u64>> = Ok(this.folio.with(|folio| Ok(folio.entry().map(|_| folio.pfn().0)))?);
+    order: u8 = this.folio.order().get();
+    nr_pages: u32 = this.folio.order().nr_pages();
+    entry: Result<Option<SwpEntry>> = {
+        let entry = match this.folio.gone_to() {
+            Some(entry) => Some(entry),
+            None if !this.folio.is_resident() => None,
+            None => this.folio.with(|folio| Ok(folio.entry()))?,
+        };
+        Ok(entry.map(|entry| SwpEntry { entry, order: this.folio.order() }))
+    };
+    is_resident: bool = this.folio.is_resident();
+    // `with` holds a reference during the call, which does not count.
+    refs: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.refs() - 1))?);
+    mapcount: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.mapcount()))?);
+    locked: Result<bool> = this.flag(FolioFlags::LOCKED);
+    writeback: Result<bool> = this.flag(FolioFlags::WRITEBACK);
+    mapped: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_mapped()))?);
+    dirty: Result<bool> = this.flag(FolioFlags::DIRTY);
+    uptodate: Result<bool> = this.flag(FolioFlags::UPTODATE);
+    active: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_active()))?);
+    workingset: Result<bool> = this.flag(FolioFlags::WORKINGSET);
+    memcg: Result<Option<MemCgroup>> = {
+        let css = this.folio.with(|folio| Ok(folio.css()))?;
+        Ok(css.and_then(|css| MemCgroup::of(this.folio.swap(), css)))
+    };
+}
+
 #[pymethods]
 impl Folio {
-    #[doc = stub!(Folio.pfn)]
-    #[getter]
-    fn pfn(&self) -> Result<Option<u64>> {
-        Ok(self.folio.with(|folio| Ok(folio.entry().map(|_| folio.pfn().0)))?)
-    }
-
-    #[doc = stub!(Folio.order)]
-    #[getter]
-    fn order(&self) -> u8 {
-        self.folio.order().get()
-    }
-
-    #[doc = stub!(Folio.nr_pages)]
-    #[getter]
-    fn nr_pages(&self) -> u32 {
-        self.folio.order().nr_pages()
-    }
-
-    #[doc = stub!(Folio.entry)]
-    #[getter]
-    fn entry(&self) -> Result<Option<SwpEntry>> {
-        let order = self.folio.order();
-        let entry = match self.folio.gone_to() {
-            Some(entry) => Some(entry),
-            None if !self.folio.is_resident() => None,
-            None => self.folio.with(|folio| Ok(folio.entry()))?,
-        };
-        Ok(entry.map(|entry| SwpEntry { entry, order }))
-    }
-
-    #[doc = stub!(Folio.is_resident)]
-    #[getter]
-    fn is_resident(&self) -> bool {
-        self.folio.is_resident()
-    }
-
-    #[doc = stub!(Folio.refs)]
-    #[getter]
-    fn refs(&self) -> Result<u32> {
-        // The call itself holds one.
-        Ok(self.folio.with(|folio| Ok(folio.refs() - 1))?)
-    }
-
-    #[doc = stub!(Folio.mapcount)]
-    #[getter]
-    fn mapcount(&self) -> Result<u32> {
-        Ok(self.folio.with(|folio| Ok(folio.mapcount()))?)
-    }
-
-    #[doc = stub!(Folio.locked)]
-    #[getter]
-    fn locked(&self) -> Result<bool> {
-        self.flag(FolioFlags::LOCKED)
-    }
-
     #[setter]
     fn set_locked(&self, locked: bool) {
         self.folio.set_locked(locked);
-    }
-
-    #[doc = stub!(Folio.writeback)]
-    #[getter]
-    fn writeback(&self) -> Result<bool> {
-        self.flag(FolioFlags::WRITEBACK)
     }
 
     #[setter]
@@ -133,51 +100,14 @@ impl Folio {
         Ok(self.folio.set_writeback(writeback)?)
     }
 
-    #[doc = stub!(Folio.mapped)]
-    #[getter]
-    fn mapped(&self) -> Result<bool> {
-        Ok(self.folio.with(|folio| Ok(folio.is_mapped()))?)
-    }
-
     #[setter]
     fn set_mapped(&self, mapped: bool) -> Result<()> {
         Ok(self.folio.set_mapped(mapped, CpuId(0))?)
     }
 
-    #[doc = stub!(Folio.dirty)]
-    #[getter]
-    fn dirty(&self) -> Result<bool> {
-        self.flag(FolioFlags::DIRTY)
-    }
-
     #[setter]
     fn set_dirty(&self, dirty: bool) -> Result<()> {
         self.assign(FolioFlags::DIRTY, dirty)
-    }
-
-    #[doc = stub!(Folio.uptodate)]
-    #[getter]
-    fn uptodate(&self) -> Result<bool> {
-        self.flag(FolioFlags::UPTODATE)
-    }
-
-    #[doc = stub!(Folio.active)]
-    #[getter]
-    fn active(&self) -> Result<bool> {
-        Ok(self.folio.with(|folio| Ok(folio.is_active()))?)
-    }
-
-    #[doc = stub!(Folio.workingset)]
-    #[getter]
-    fn workingset(&self) -> Result<bool> {
-        self.flag(FolioFlags::WORKINGSET)
-    }
-
-    #[doc = stub!(Folio.memcg)]
-    #[getter]
-    fn memcg(&self) -> Result<Option<MemCgroup>> {
-        let css = self.folio.with(|folio| Ok(folio.css()))?;
-        Ok(css.and_then(|css| MemCgroup::of(self.folio.swap(), css)))
     }
 
     #[doc = stub!(Folio.read)]
@@ -186,10 +116,10 @@ impl Folio {
         &self,
         py: Python<'py>,
         #[pyo3(from_py_with = number::offset_bytes)] offset_bytes: u64,
-        #[pyo3(from_py_with = number::bytes_or_none)] nr_bytes: Option<u64>,
+        nr_bytes: Option<NrBytes>,
     ) -> Result<Bound<'py, PyBytes>> {
         let rest = (self.len_bytes() as u64).saturating_sub(offset_bytes);
-        let range = self.range(offset_bytes, nr_bytes.unwrap_or(rest))?;
+        let range = self.range(offset_bytes, nr_bytes.map_or(rest, |nr| nr.0))?;
         Ok(self.folio.with(|folio| Ok(PyBytes::new(py, &folio.bytes()?[range])))?)
     }
 
@@ -214,7 +144,7 @@ impl Folio {
         self.len_bytes()
     }
 
-    // SAFETY: the contract is the buffer protocol's: CPython passes a view that it owns, or null.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `view` is null, or a view that CPython owns.
     #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
@@ -222,36 +152,23 @@ impl Folio {
         }
         let shared = slf.get().folio.view().map_err(|error| PyErr::from(crate::border::errors::Error::Core(error)))?;
         let (address, len_bytes) = shared.as_raw();
-        let shape = [len_bytes as ffi::Py_ssize_t, 1];
-        let export = Box::new(Export { view: shared, shape });
-        let shape = export.shape.as_ptr().cast_mut();
-        let wants = |flag: c_int| flags & flag == flag;
-        let filled = ffi::Py_buffer {
-            buf: address.cast::<c_void>(),
-            len: len_bytes as ffi::Py_ssize_t,
-            readonly: 0,
-            itemsize: 1,
-            format: if wants(ffi::PyBUF_FORMAT) { FORMAT.as_ptr().cast_mut() } else { std::ptr::null_mut() },
-            ndim: 1,
-            shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
-            strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
-            suboffsets: std::ptr::null_mut(),
-            internal: Box::into_raw(export).cast::<c_void>(),
-            obj: slf.clone().into_any().into_ptr(),
-        };
-        // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. the bytes stay where they are and are
-        // left alone by the core while the export lives, and it lives until `__releasebuffer__`; so do shape and
-        // strides, which are in it. `obj` owns a reference to the folio object until then.
+        let export = Box::new(Export { view: shared, shape: [len_bytes as ffi::Py_ssize_t, 1] });
+        let filled = view_of(slf.clone().into_any(), address.cast(), &export.shape, c"B", flags);
+        let filled = ffi::Py_buffer { internal: Box::into_raw(export).cast::<c_void>(), ..filled };
+        // SAFETY: 1. `view` is not null and is for us to fill in. 2. the export lives until `__releasebuffer__`. As
+        // long as it lives, the bytes stay in place, the core does not use them, and shape and strides stay, because
+        // the export has them. `obj` is a reference to the folio object until then.
         unsafe { view.write(filled) };
         Ok(())
     }
 
-    // SAFETY: the contract is the buffer protocol's: CPython passes a view that `__getbuffer__` filled in, once.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `__getbuffer__` filled `view` in, and
+    // CPython passes it once.
     #[expect(unsafe_code, reason = "the buffer protocol hands our pointer back")]
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: CPython calls this once for each view filled in, with that view.
+        // SAFETY: CPython passes a view that `__getbuffer__` filled in, so it is valid.
         let internal = unsafe { (*view).internal };
-        // SAFETY: `internal` came from `Box::into_raw` of an `Export` and is taken back once.
+        // SAFETY: `internal` came from `Box::into_raw` of an `Export`, and CPython releases a view once.
         drop(unsafe { Box::from_raw(internal.cast::<Export>()) }.view);
     }
 

@@ -1,8 +1,8 @@
-//! The Python face of swapcore: converts, detaches and maps errors, nothing else.
+//! The Python binding of swapcore. It converts values, detaches from the interpreter and maps errors, nothing else.
 //!
 //! # Map
-//! A class has a room, or a file of one. A room calls only those above it in this list. Rooms of one line are independent of
-//! each other. `tests/house` checks the list.
+//! A room is a file or folder of this crate. A class has a room of its own, or a file in one. A room uses only rooms
+//! that stand above it in this list. Rooms in one line do not use each other. `tests/house` checks the list.
 //!
 //! layers:
 //! border
@@ -13,12 +13,14 @@
 //! workload
 //! end of layers
 
-/// `stub!(Swap.alloc)` is the docstring that `python/swapcore/_core.pyi` has for that method; `build.rs` reads it there.
+/// `stub!(Swap.alloc)` is the docstring of that method. `build.rs` reads it from the stubs, which are
+/// `python/swapcore/_core*.pyi`.
 #[macro_use]
 mod stub {
     include!(concat!(env!("OUT_DIR"), "/stub.rs"));
 }
 
+#[macro_use]
 mod border;
 mod device;
 mod folio;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyInt, PyString};
+use pyo3::types::{IntoPyDict, PyBool, PyDict, PyInt, PyString};
 use swapcore::base::limits::MAX_SWAPFILES;
 use swapcore::base::types::CssId;
 use swapcore::cgroupfs::FileValue;
@@ -24,17 +24,18 @@ pub(crate) struct MemCgroup {
 }
 
 impl MemCgroup {
-    /// Returns the class of a group, unless nothing holds that any more or memcg is disabled.
+    /// Returns the Python object of a group. None if memcg is disabled or the group is freed.
     pub(crate) fn of(swap: &Arc<swapcore::Swap>, css: CssId) -> Option<Self> {
         Some(Self { handle: GroupHandle::get(swap, css)? })
     }
 
-    /// Returns the root. Errors: EINVAL memcg is disabled.
+    /// Returns the Python object of the root group. Errors: EINVAL, memcg is disabled.
     pub(crate) fn root(swap: &Arc<swapcore::Swap>) -> Result<Self> {
         Ok(Self { handle: GroupHandle::root(swap)? })
     }
 
-    /// Returns the group that an argument means, root when there is none. Errors: EINVAL of another subsystem.
+    /// Returns the number of the group in an argument. Without an argument the group is root. Errors: EINVAL, the
+    /// group belongs to another subsystem.
     pub(crate) fn css_of(memcg: Option<&Bound<'_, Self>>, swap: &Arc<swapcore::Swap>) -> Result<CssId> {
         let Some(memcg) = memcg else { return Ok(CssId::ROOT) };
         let handle = &memcg.get().handle;
@@ -44,13 +45,14 @@ impl MemCgroup {
         Ok(handle.css())
     }
 
-    /// Returns the file of an attribute. Errors: the exception of `missing` when the group has no such file.
+    /// Returns the name of the file for an attribute: `memory_max` is `memory.max`. Errors: the exception that
+    /// `missing` returns, the group has no such file.
     fn file_of(&self, attribute: &str, missing: impl FnOnce() -> PyErr) -> Result<&'static str> {
         let file = self.handle.swap().memcg_file_of(self.handle.css(), attribute)?;
         Ok(file.ok_or_else(missing)?)
     }
 
-    /// Returns the value of the file of an attribute. Errors: AttributeError, this group has no such file.
+    /// Reads the file for an attribute and returns its value. Errors: AttributeError, the group has no such file.
     fn attribute<'py>(&self, py: Python<'py>, attribute: &str) -> Result<Bound<'py, PyAny>> {
         let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {attribute:?}"));
         let file = self.file_of(attribute, missing)?;
@@ -64,7 +66,7 @@ impl MemCgroup {
     }
 }
 
-/// Returns what is written for a value: a text, or a number as one.
+/// Returns the text to write into a file: a str as it is, an int in decimal digits.
 fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if value.is_instance_of::<PyString>() {
         return value.extract();
@@ -76,66 +78,30 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
 }
 
-/// Returns numbers with names as a dict.
-fn dict_of<'py, K: IntoPyObject<'py>>(py: Python<'py>, values: Vec<(K, i64)>) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    values.into_iter().try_for_each(|(name, value)| dict.set_item(name, value))?;
-    Ok(dict)
-}
-
-/// Converts the value of a file: to an int, to a dict for lines of a key and a value, else to a str.
+/// Converts the value of a file: a number to an int, lines of a key and a value to a dict, any other text to a str.
 fn python_value(py: Python<'_>, value: FileValue) -> PyResult<Bound<'_, PyAny>> {
     match value {
         FileValue::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
         FileValue::Text(text) => Ok(PyString::new(py, &text).into_any()),
         FileValue::Lines(lines) => {
-            let values = PyDict::new(py);
-            for (key, value) in lines {
-                values.set_item(key, python_value(py, value)?)?;
-            }
-            Ok(values.into_any())
+            let values = lines.into_iter().map(|(key, value)| Ok((key, python_value(py, value)?)));
+            Ok(values.collect::<PyResult<Vec<_>>>()?.into_py_dict(py)?.into_any())
         }
     }
 }
 
+getters! {
+    MemCgroup(group):
+    name: String = group.handle.groups().name(group.handle.css());
+    path: String = group.handle.groups().path(group.handle.css());
+    parent: Option<Self> = group.handle.parent().map(|handle| Self { handle });
+    children: Vec<Self> = group.handle.children().into_iter().map(|handle| Self { handle }).collect();
+    is_online: bool = group.handle.group().is_online();
+    files: Result<Vec<&'static str>> = Ok(group.handle.swap().memcg_files(group.handle.css())?);
+}
+
 #[pymethods]
 impl MemCgroup {
-    #[doc = stub!(MemCgroup.name)]
-    #[getter]
-    fn name(&self) -> String {
-        self.handle.groups().name(self.handle.css())
-    }
-
-    #[doc = stub!(MemCgroup.path)]
-    #[getter]
-    fn path(&self) -> String {
-        self.handle.groups().path(self.handle.css())
-    }
-
-    #[doc = stub!(MemCgroup.parent)]
-    #[getter]
-    fn parent(&self) -> Option<Self> {
-        self.handle.parent().map(|handle| Self { handle })
-    }
-
-    #[doc = stub!(MemCgroup.children)]
-    #[getter]
-    fn children(&self) -> Vec<Self> {
-        self.handle.children().into_iter().map(|handle| Self { handle }).collect()
-    }
-
-    #[doc = stub!(MemCgroup.is_online)]
-    #[getter]
-    fn is_online(&self) -> bool {
-        self.handle.group().is_online()
-    }
-
-    #[doc = stub!(MemCgroup.files)]
-    #[getter]
-    fn files(&self) -> Result<Vec<&'static str>> {
-        Ok(self.handle.swap().memcg_files(self.handle.css())?)
-    }
-
     #[doc = stub!(MemCgroup.create)]
     #[pyo3(signature = (name, **files))]
     fn create(&self, py: Python<'_>, name: &str, files: Option<&Bound<'_, PyDict>>) -> Result<Self> {
@@ -160,8 +126,8 @@ impl MemCgroup {
 
     #[doc = stub!(MemCgroup.remove)]
     fn remove(&self, py: Python<'_>) -> Result<()> {
-        // Detached, because the removal may sleep for the lock of a folio, and the thread that holds the lock may need the
-        // interpreter.
+        // Detached, because the removal may sleep for the lock of a folio, and the thread that holds the lock may
+        // need the interpreter.
         detached(py, || self.handle.remove())
     }
 
@@ -178,13 +144,12 @@ impl MemCgroup {
 
     #[doc = stub!(MemCgroup.counters)]
     fn counters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let counters = self.handle.swap().memcg_counters(self.handle.css())?;
-        dict_of(py, counters)
+        Ok(self.handle.swap().memcg_counters(self.handle.css())?.into_py_dict(py)?)
     }
 
     #[doc = stub!(MemCgroup.stat_local)]
     fn stat_local<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        dict_of(py, self.handle.swap().memcg_stat_local(self.handle.css())?)
+        Ok(self.handle.swap().memcg_stat_local(self.handle.css())?.into_py_dict(py)?)
     }
 
     #[doc = stub!(MemCgroup.set_policy)]
@@ -236,8 +201,8 @@ impl MemCgroup {
     }
 }
 
-/// Defines a property for each file that can be read. `__setattr__` writes the files, because a file that this group lacks
-/// is an error of its own.
+/// Defines a read-only property for each file that can be read. `__setattr__` writes files, because its error for a
+/// file that the group lacks differs from the error of a read.
 macro_rules! file_properties {
     ($($name:ident)+) => {
         #[pymethods]

@@ -1,20 +1,21 @@
-//! `ZswapHandle`: the zswap of a subsystem, and what `Swap(zswap=...)` takes.
+//! `ZswapHandle`: the zswap of a subsystem, and the argument `zswap` of `Swap`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{IntoPyDict, PyDict, PyString};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 
 use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, AcceptThresholdPercent, Cpu, MaxPoolPercent};
 use crate::memcg::MemCgroup;
 use crate::slots::args::EntryArg;
 
-/// The `zswap` argument of `Swap`: the name of a compressor, or an object with every parameter.
+/// The argument `zswap` of `Swap`: the name of a compressor, or an object with every parameter, such as
+/// `swapcore.Zswap`.
 pub(crate) struct ZswapArg(pub(crate) ZswapOptions);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
@@ -34,8 +35,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ZswapArg {
         Ok(Self(ZswapOptions {
             is_enabled: ob.getattr("enabled")?.extract()?,
             compressor: convert::compressor(ob.getattr("compressor")?.extract()?)?,
-            max_pool_percent: number::max_pool_percent(&ob.getattr("max_pool_percent")?)?,
-            accept_threshold_percent: number::accept_threshold_percent(&ob.getattr("accept_threshold_percent")?)?,
+            max_pool_percent: ob.getattr("max_pool_percent")?.extract::<MaxPoolPercent>()?.0,
+            accept_threshold_percent: ob.getattr("accept_threshold_percent")?.extract::<AcceptThresholdPercent>()?.0,
             is_shrinker_enabled: ob.getattr("shrinker_enabled")?.extract()?,
         }))
     }
@@ -48,7 +49,8 @@ pub(crate) struct ZswapHandle {
     swap: Arc<swapcore::Swap>,
 }
 
-/// One parameter at a time: two threads that set different ones both succeed.
+/// Held while one parameter changes. Without it two threads that set different parameters could undo each other,
+/// because a change reads and writes all parameters.
 static SETTING: Mutex<()> = Mutex::new(());
 
 impl ZswapHandle {
@@ -61,35 +63,32 @@ impl ZswapHandle {
     }
 
     fn set(&self, change: impl FnOnce(&mut ZswapOptions)) -> Result<()> {
-        // It guards nothing of its own: a panic under it leaves nothing half done.
+        // A poisoned lock is used all the same, because the lock has no data that a panic could leave half changed.
         let _one = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = self.options();
         change(&mut options);
         Ok(self.swap.zswap().set_options(options)?)
     }
 
-    fn cpu(&self, cpu: Option<usize>) -> Result<swapcore::CpuId> {
+    fn cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::CpuId> {
         convert::cpu(cpu, self.swap.nr_cpus())
     }
 }
 
+getters! {
+    ZswapHandle(zswap):
+    enabled: bool = zswap.options().is_enabled;
+    compressor: &'static str = zswap.options().compressor.name();
+    max_pool_percent: u32 = zswap.options().max_pool_percent;
+    accept_threshold_percent: u32 = zswap.options().accept_threshold_percent;
+    shrinker_enabled: bool = zswap.options().is_shrinker_enabled;
+}
+
 #[pymethods]
 impl ZswapHandle {
-    #[doc = stub!(ZswapHandle.enabled)]
-    #[getter]
-    fn enabled(&self) -> bool {
-        self.options().is_enabled
-    }
-
     #[setter]
     fn set_enabled(&self, enabled: bool) -> Result<()> {
         self.set(|options| options.is_enabled = enabled)
-    }
-
-    #[doc = stub!(ZswapHandle.compressor)]
-    #[getter]
-    fn compressor(&self) -> &'static str {
-        self.options().compressor.name()
     }
 
     #[setter]
@@ -98,35 +97,14 @@ impl ZswapHandle {
         self.set(|options| options.compressor = compressor)
     }
 
-    #[doc = stub!(ZswapHandle.max_pool_percent)]
-    #[getter]
-    fn max_pool_percent(&self) -> u32 {
-        self.options().max_pool_percent
+    #[setter]
+    fn set_max_pool_percent(&self, percent: MaxPoolPercent) -> Result<()> {
+        self.set(|options| options.max_pool_percent = percent.0)
     }
 
     #[setter]
-    fn set_max_pool_percent(&self, #[pyo3(from_py_with = number::max_pool_percent)] percent: u32) -> Result<()> {
-        self.set(|options| options.max_pool_percent = percent)
-    }
-
-    #[doc = stub!(ZswapHandle.accept_threshold_percent)]
-    #[getter]
-    fn accept_threshold_percent(&self) -> u32 {
-        self.options().accept_threshold_percent
-    }
-
-    #[setter]
-    fn set_accept_threshold_percent(
-        &self,
-        #[pyo3(from_py_with = number::accept_threshold_percent)] percent: u32,
-    ) -> Result<()> {
-        self.set(|options| options.accept_threshold_percent = percent)
-    }
-
-    #[doc = stub!(ZswapHandle.shrinker_enabled)]
-    #[getter]
-    fn shrinker_enabled(&self) -> bool {
-        self.options().is_shrinker_enabled
+    fn set_accept_threshold_percent(&self, percent: AcceptThresholdPercent) -> Result<()> {
+        self.set(|options| options.accept_threshold_percent = percent.0)
     }
 
     #[setter]
@@ -136,9 +114,7 @@ impl ZswapHandle {
 
     #[doc = stub!(ZswapHandle.stats)]
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let stats = PyDict::new(py);
-        self.swap.zswap().stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
-        Ok(stats)
+        Ok(self.swap.zswap().stats().into_py_dict(py)?)
     }
 
     #[doc = stub!(ZswapHandle.pools)]
@@ -149,9 +125,7 @@ impl ZswapHandle {
             .map(|pool| {
                 let dict = PyDict::new(py);
                 dict.set_item("compressor", pool.compressor.name())?;
-                dict.set_item("stored_pages", pool.stored_pages)?;
-                dict.set_item("pool_bytes", pool.pool_bytes)?;
-                dict.set_item("compressed_bytes", pool.compressed_bytes)?;
+                set_fields!(dict, pool: stored_pages pool_bytes compressed_bytes);
                 Ok(dict)
             })
             .collect()
@@ -172,35 +146,21 @@ impl ZswapHandle {
 
     #[doc = stub!(ZswapHandle.writeback)]
     #[pyo3(signature = (entry, *, cpu = None))]
-    fn writeback(
-        &self,
-        py: Python<'_>,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<()> {
+    fn writeback(&self, py: Python<'_>, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<()> {
         let (entry, cpu) = (entry.entry(), self.cpu(cpu)?);
         detached(py, || self.swap.zswap_writeback_entry(entry, cpu))
     }
 
     #[doc = stub!(ZswapHandle.shrink)]
     #[pyo3(signature = (memcg = None, *, cpu = None))]
-    fn shrink(
-        &self,
-        py: Python<'_>,
-        memcg: Option<&Bound<'_, MemCgroup>>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<u64> {
+    fn shrink(&self, py: Python<'_>, memcg: Option<&Bound<'_, MemCgroup>>, cpu: Option<Cpu>) -> Result<u64> {
         let (css, cpu) = (MemCgroup::css_of(memcg, &self.swap)?, self.cpu(cpu)?);
         detached(py, || self.swap.shrink_memcg(css, cpu))
     }
 
     #[doc = stub!(ZswapHandle.shrink_worker)]
     #[pyo3(signature = (*, cpu = None))]
-    fn shrink_worker(
-        &self,
-        py: Python<'_>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<u64> {
+    fn shrink_worker(&self, py: Python<'_>, cpu: Option<Cpu>) -> Result<u64> {
         let cpu = self.cpu(cpu)?;
         detached(py, || self.swap.zswap_shrink_worker(cpu))
     }

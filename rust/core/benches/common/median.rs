@@ -1,4 +1,4 @@
-//! The middle of what was measured.
+//! The median of samples.
 
 /// Returns the median of the samples.
 pub(crate) fn median(mut samples: Vec<f64>) -> f64 {

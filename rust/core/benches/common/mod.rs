@@ -1,4 +1,4 @@
-//! Interleaved rounds of two sides, and data that compresses as asked.
+//! Comparisons of two sides in interleaved rounds, and data of a chosen compressibility.
 
 pub(crate) mod pairs;
 
@@ -8,13 +8,13 @@ use swapcore::base::limits::PAGE_SIZE;
 
 pub(crate) use pairs::{NR_RUNS, pairs};
 
-/// Seed of every bench that draws.
+/// The seed of the random numbers.
 pub(crate) const SEED: u64 = 20_261_123;
-/// Pages of one run: 64 kB.
+/// The number of pages in a run, which is 64 kB.
 pub(crate) const RUN_PAGES: usize = 16;
-/// Bytes of one run.
+/// The number of bytes in a run.
 pub(crate) const RUN_BYTES: usize = RUN_PAGES * PAGE_SIZE;
-/// Words of a small vocabulary with numbers between them, so many in 16.
+/// Returns words of a small vocabulary. In 16 of them, `noise` are random numbers.
 pub(crate) fn runs(rng: &mut ChaCha8Rng, noise_per_16: u32) -> Vec<Vec<u8>> {
     let words: Vec<[u8; 16]> = (0..64).map(|_| rng.random()).collect();
     let mut run = || {

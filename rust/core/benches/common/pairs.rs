@@ -1,14 +1,14 @@
-//! Interleaved rounds of two sides.
+//! Comparisons of two sides in interleaved rounds.
 
 use std::time::Instant;
 
-/// Runs that one round works on.
+/// The number of runs in one round.
 pub(crate) const NR_RUNS: usize = 64;
-/// Rounds of a comparison.
+/// The number of rounds of a comparison.
 pub(crate) const ROUNDS: usize = 401;
 
-/// Shows the median of the ratios with its quartiles, and the median of each side in us: of a
-/// run, or of a 64th of a round.
+/// Prints the median of the ratios and the quartiles, and the median time of each side in us for a run, or for a 64th
+/// of a round.
 fn report(name: &str, ours: &[f64], plain: &[f64]) {
     let sorted = |mut samples: Vec<f64>| {
         samples.sort_by(f64::total_cmp);
@@ -27,7 +27,7 @@ fn report(name: &str, ours: &[f64], plain: &[f64]) {
     );
 }
 
-/// Runs both sides in turns.
+/// Runs both sides in turns, round by round.
 pub(crate) fn pairs(name: &str, mut ours: impl FnMut(), mut plain: impl FnMut()) {
     let time = |body: &mut dyn FnMut()| {
         let start = Instant::now();

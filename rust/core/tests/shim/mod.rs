@@ -1,5 +1,20 @@
-//! Stand-ins for the neighbours of core files that a test compiles under a model: `crate::model` has
-//! the primitives that the model drives.
+//! Replacements for core modules that the core files under test use. The tests compile these files with the locks and
+//! atomics of a model, which are in `crate::model`.
+
+/// Stands in for the core's `base`.
+pub(crate) mod base {
+    pub(crate) use super::{error, sync, types};
+}
+
+/// Stands in for the core's `containers`.
+pub(crate) mod containers {
+    pub(crate) use super::zeroed;
+}
+
+/// Stands in for the core's `table`.
+pub(crate) mod table {
+    pub(crate) use crate::shown::ShownTable;
+}
 
 pub(crate) mod sync {
     use crate::model::{Mutex, MutexGuard};
@@ -8,7 +23,7 @@ pub(crate) mod sync {
         pub(crate) use crate::model::atomics::*;
     }
 
-    /// The core's spin lock.
+    /// Replaces the spin lock of the core.
     #[derive(Debug)]
     pub(crate) struct SpinMutex<T>(Mutex<T>);
 
@@ -31,7 +46,7 @@ pub(crate) mod zeroed {
     use super::error::Result;
     use crate::model::atomics::AtomicU64;
 
-    /// The core's lazy array.
+    /// Replaces the core's array whose memory is mapped at the first use.
     #[derive(Debug)]
     pub(crate) struct MappedSlice<T>(Vec<T>);
 
@@ -65,7 +80,8 @@ pub(crate) mod types {
     }
 }
 
-/// A device of clusters that come and go, as `cluster/mod.rs` has it: records with one entry each, over the core's index.
+/// A device whose clusters are created and destroyed, as in `cluster/mod.rs`. A cluster has a record and a table of
+/// one entry, and the core's index finds them by the number of the cluster.
 pub(crate) mod device {
     use super::sync::SpinMutex;
     use super::types::ClusterIdx;
@@ -73,19 +89,19 @@ pub(crate) mod device {
     use crate::model::MutexGuard;
     use crate::model::atomics::{AtomicU64, Ordering};
 
-    /// The data that the lock of a record protects.
+    /// The fields of a record, which its lock protects.
     #[derive(Debug)]
     pub(crate) struct Record {
         pub(crate) index: u32,
         pub(crate) is_dead: bool,
     }
 
-    /// Records and tables are numbered from 1.
+    /// Record `n` and entry `n` belong to table `n`, and tables are numbered from 1.
     #[derive(Debug)]
     pub(crate) struct Device {
         pub(crate) index: Index,
         records: Vec<SpinMutex<Record>>,
-        /// One word of each table.
+        /// The only entry of each table.
         entries: Vec<AtomicU64>,
         pool: SpinMutex<Vec<u32>>,
     }
@@ -106,7 +122,7 @@ pub(crate) mod device {
             }
         }
 
-        /// `Clusters::create`.
+        /// Does what `Clusters::create` of the core does.
         pub(crate) fn create(&self, range: std::ops::Range<u32>) -> Option<Guard<'_>> {
             let table = self.pool.lock().pop()?;
             let mut record = self.records[table as usize].lock();
@@ -119,7 +135,7 @@ pub(crate) mod device {
             Some(Guard { record, device: self, table })
         }
 
-        /// `Clusters::lock`.
+        /// Does what `Clusters::lock` of the core does.
         pub(crate) fn lock(&self, idx: u32) -> Option<Guard<'_>> {
             self.index.find(ClusterIdx(idx), |table| {
                 let record = self.records[table as usize].lock();
@@ -127,7 +143,7 @@ pub(crate) mod device {
             })
         }
 
-        /// `Clusters::entry`.
+        /// Does what `Clusters::entry` of the core does.
         pub(crate) fn entry(&self, idx: u32) -> u64 {
             let look = |table| self.entries[table as usize].load(Ordering::Relaxed);
             self.index.shown(ClusterIdx(idx)).read(look).unwrap_or(0)
@@ -147,7 +163,7 @@ pub(crate) mod device {
             self.device.entries[self.table as usize].store(entry, Ordering::Relaxed);
         }
 
-        /// `ClusterGuard::destroy`, after the last slot was freed.
+        /// Does what `ClusterGuard::destroy` of the core does when the last slot is freed.
         pub(crate) fn destroy(mut self) {
             self.set(0);
             self.device.index.erase(ClusterIdx(self.record.index));

@@ -1,13 +1,17 @@
-//! Buffers: bytes and numbers coming in, words going out.
+//! Buffers: reads bytes and numbers from buffers of the Python caller, and gives the caller words and views of
+//! memory.
+
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::Result;
 
-/// Refuses a buffer of the other byte order, which has the same type code.
+/// Refuses a buffer of the other byte order. PyO3 does not check it, because the type code is the same.
 pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&PyBuffer<T>> {
     let foreign = if cfg!(target_endian = "little") { b">!".as_slice() } else { b"<".as_slice() };
     match buffer.format().to_bytes().first() {
@@ -18,7 +22,8 @@ pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult
     }
 }
 
-/// Page numbers coming in: any C-contiguous buffer of uint32 or uint64.
+/// Copies page numbers from a C-contiguous buffer of uint32 or uint64. Errors: TypeError, the items have another
+/// type.
 pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     if let Ok(buffer) = PyBuffer::<u64>::get(ob) {
         return native(&buffer)?.to_vec(ob.py());
@@ -35,15 +40,43 @@ pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<
     if let Ok(buffer) = PyBuffer::<u8>::get(data) {
         return buffer.to_vec(py);
     }
-    // Of another item type: its bytes as they lie in memory.
+    // The items have another type, so the bytes are copied as they lie in memory.
     let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
     PyBuffer::<u8>::get(&bytes)?.to_vec(py)
 }
 
-/// Words as bytes in native order.
+/// Returns words as bytes in native byte order.
 pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyBytes>> {
     Ok(PyBytes::new_with(py, size_of_val(words), |bytes| {
         bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
         Ok(())
     })?)
+}
+
+/// Returns a writable view of one dimension. `shape` is the number of items and the bytes of an item. `flags` tell
+/// which fields the consumer asks for. The view has a reference to `owner`, and the caller keeps `shape` in place as
+/// long.
+pub(crate) fn view_of(
+    owner: Bound<'_, PyAny>,
+    address: *mut c_void,
+    shape: &[ffi::Py_ssize_t; 2],
+    format: &'static CStr,
+    flags: c_int,
+) -> ffi::Py_buffer {
+    let [len, item_bytes] = *shape;
+    let shape = shape.as_ptr().cast_mut();
+    let wants = |flag: c_int| flags & flag == flag;
+    ffi::Py_buffer {
+        buf: address,
+        len: len * item_bytes,
+        readonly: 0,
+        itemsize: item_bytes,
+        format: if wants(ffi::PyBUF_FORMAT) { format.as_ptr().cast_mut() } else { std::ptr::null_mut() },
+        ndim: 1,
+        shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
+        strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
+        suboffsets: std::ptr::null_mut(),
+        internal: std::ptr::null_mut(),
+        obj: owner.into_ptr(),
+    }
 }

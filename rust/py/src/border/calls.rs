@@ -1,4 +1,5 @@
-//! Calls of the core in which hooks written in Python may be called, and the way of what a hook raises to its call.
+//! Calls of the core that may run hooks written in Python. An exception that a hook raises is kept here until the
+//! call of the core returns, and then the call of the binding raises it.
 
 use std::cell::RefCell;
 
@@ -7,12 +8,12 @@ use pyo3::prelude::*;
 use super::errors::{Error, Result};
 
 thread_local! {
-    /// The exception of a hook, for each call of the binding that this thread is in, the innermost last. A hook runs on the
-    /// thread of the call that led to it, so every exception here belongs to this thread.
+    /// One element for each call of the binding that runs on this thread, the innermost call last: the exception of a
+    /// hook, if a hook raised one. A hook runs on the thread of the call that caused it.
     static CALLS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One call of the binding in which hooks may be called.
+/// A call of the binding that may run hooks: it has an element in `CALLS` until it is dropped.
 struct Call;
 
 impl Call {
@@ -32,12 +33,12 @@ impl Drop for Call {
     }
 }
 
-/// Says whether a hook raised in the call that this thread is in: there is no use in going on.
+/// Returns whether a hook raised during the innermost call on this thread. A long call then ends early.
 pub(crate) fn has_raised() -> bool {
     CALLS.with_borrow(|calls| calls.last().is_some_and(Option::is_some))
 }
 
-/// Keeps the first exception of a call; later ones are most often the same again.
+/// Keeps the first exception of a call. Later exceptions are dropped, because most repeat the first.
 pub(crate) fn keep(py: Python<'_>, error: PyErr) {
     let left = CALLS.with_borrow_mut(|calls| match calls.last_mut() {
         Some(raised) => {
@@ -46,20 +47,20 @@ pub(crate) fn keep(py: Python<'_>, error: PyErr) {
         }
         None => Some(error),
     });
-    // No call can raise the exception: the hook ran because a handle was dropped.
+    // The hook ran because a handle was dropped, so there is no call that could raise the exception.
     if let Some(error) = left {
         error.write_unraisable(py, None);
     }
 }
 
-/// Calls the core where hooks may be called, and returns what they raised besides.
+/// Runs a call of the core. Returns the result, and the exception that a hook raised meanwhile.
 pub(crate) fn watched<T>(work: impl FnOnce() -> T) -> (T, Option<PyErr>) {
     let call = Call::enter();
     let result = work();
     (result, call.raised())
 }
 
-/// [`watched`], detached; what a hook raised comes before what the core says.
+/// Runs [`watched`] while other Python threads run. An exception of a hook is returned in place of the result.
 pub(crate) fn detached<T: Send, E: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> std::result::Result<T, E> + Send,

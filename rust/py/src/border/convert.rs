@@ -1,4 +1,4 @@
-//! Words and numbers of the caller's as types of the core.
+//! Converts words and numbers of the Python caller to types of the core.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -7,31 +7,33 @@ use swapcore::storage::Algorithm;
 use swapcore::{CpuId, Discard, Order, SwapError};
 
 use super::errors::{Error, Result};
+use super::number::Cpu;
 
-/// The compressor of that name, at its default level.
+/// Returns the compressor of a name, at its default level.
 pub(crate) fn compressor(name: &str) -> Result<Algorithm> {
     Ok(Algorithm::from_name(name, None)?)
 }
 
-/// The discard policy of that word.
+/// Returns the discard policy of a word.
 pub(crate) fn discard(word: Option<&str>) -> Result<Discard> {
     Ok(word.map_or(Ok(Discard::None), Discard::from_name)?)
 }
 
-/// Checks an order argument.
+/// Converts a number to an order. Errors: EINVAL, the number is over the largest order.
 pub(crate) fn order(order: u64) -> Result<Order> {
     let checked = u8::try_from(order).ok().and_then(Order::new);
     Ok(checked.ok_or(SwapError::OrderTooLarge(order))?)
 }
 
-/// Returns the CPU meant: the one given, or this thread's own number.
-pub(crate) fn cpu(cpu: Option<usize>, nr_cpus: usize) -> Result<CpuId> {
+/// Returns the CPU of an argument. Without an argument it is the number of this thread, which is handed out in turn
+/// at the first call. Errors: EINVAL, the subsystem has fewer CPUs.
+pub(crate) fn cpu(cpu: Option<Cpu>, nr_cpus: usize) -> Result<CpuId> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     thread_local!(static STICKY: Cell<u16> = const { Cell::new(u16::MAX) });
-    let Some(cpu) = cpu else {
+    let Some(Cpu(cpu)) = cpu else {
         let sticky = STICKY.with(|sticky| {
             if sticky.get() == u16::MAX {
-                // Relaxed: only the numbers matter, and each is handed out once.
+                // Relaxed: no other memory depends on the number.
                 sticky.set(NEXT.fetch_add(1, Ordering::Relaxed) % swapcore::base::limits::MAX_CPUS as u16);
             }
             sticky.get()

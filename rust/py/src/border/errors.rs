@@ -17,12 +17,12 @@ mod py {
     pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
 }
 
-/// A core error on its way to Python; every fallible function of the binding returns it.
+/// The error of the fallible functions of the binding. PyO3 turns it into a Python exception.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// From the core.
+    /// An error that the core returned.
     Core(SwapError),
-    /// Raised by Python code that the binding called, or by a conversion.
+    /// An exception that Python code raised, or that a conversion of a value raised.
     Python(PyErr),
 }
 

@@ -1,5 +1,8 @@
 //! The border between Python and Rust: numbers, words, buffers, errors, exceptions of hooks, signals.
 
+#[macro_use]
+mod macros;
+
 pub(crate) mod buffer;
 pub(crate) mod calls;
 pub(crate) mod convert;

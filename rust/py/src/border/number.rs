@@ -1,4 +1,6 @@
-//! Integer arguments: any Python int is taken, and one out of range is EINVAL with its name, value and limits.
+//! Integer arguments. A Python int of any size is accepted as input. An int that the Rust type cannot hold, or that
+//! is below the least value, is EINVAL with its name, value and limits. The core refuses values above the greatest
+//! value.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -7,11 +9,12 @@ use swapcore::SwapError;
 
 use super::errors::Error;
 
-/// Converts an int, or says what it is called and what its range is.
+/// Converts an int to a number of type `T`. Errors: EINVAL, `T` cannot hold the int or the int is below `low`;
+/// TypeError, the object is no int. `what` is the name of the argument in the message.
 fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64, high: u64) -> PyResult<T> {
     let value = match ob.extract::<i64>() {
         Ok(value) => value.into(),
-        // Wider, or no int at all.
+        // The object is an int wider than 64 bits, or no int.
         Err(_) => match ob.extract::<i128>() {
             Ok(value) => value,
             Err(_) if !ob.is_instance_of::<PyInt>() => {
@@ -26,16 +29,25 @@ fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64,
     T::try_from(value).ok().filter(|_| value >= low.into()).ok_or_else(bad)
 }
 
-/// Defines a converter for `from_py_with`, required or optional.
+/// Defines an integer argument with its name in messages and its limits. `Name(type)` defines a type for a parameter
+/// that has no default, or the default None. `name: type` defines a function for `from_py_with`, because a parameter
+/// with a number as default must have a number type: PyO3 shows the default in the signature only if it is a literal.
 macro_rules! argument {
+    ($name:ident($kind:ty) = $what:literal in $low:expr, $high:expr) => {
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $name(pub(crate) $kind);
+
+        impl<'a, 'py> FromPyObject<'a, 'py> for $name {
+            type Error = PyErr;
+
+            fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+                number(&ob, $what, $low, $high).map(Self)
+            }
+        }
+    };
     ($name:ident: $kind:ty = $what:literal in $low:expr, $high:expr) => {
         pub(crate) fn $name(ob: &Bound<'_, PyAny>) -> PyResult<$kind> {
             number(ob, $what, $low, $high)
-        }
-    };
-    ($name:ident?: $kind:ty = $what:literal in $low:expr, $high:expr) => {
-        pub(crate) fn $name(ob: &Bound<'_, PyAny>) -> PyResult<Option<$kind>> {
-            if ob.is_none() { Ok(None) } else { number(ob, $what, $low, $high).map(Some) }
         }
     };
 }
@@ -43,56 +55,55 @@ macro_rules! argument {
 const MOST: u64 = u64::MAX;
 const MOST_U32: u64 = u32::MAX as u64;
 const MOST_CPU: u64 = swapcore::base::limits::MAX_CPUS as u64 - 1;
-const MOST_PRIORITY: u64 = swapcore::base::limits::MAX_PRIORITY as u64;
 
-argument!(order: u64 = "order" in 0, swapcore::base::limits::MAX_ORDER.into());
+argument!(AcceptThresholdPercent(u32) = "accept_threshold_percent" in 0, 100);
+argument!(AddressBytes(u64) = "address" in 0, i64::MAX as u64);
+argument!(CopyBytes(usize) = "number of bytes" in 0, i64::MAX as u64);
+argument!(Cpu(usize) = "cpu" in 0, MOST_CPU);
+argument!(FailingCall(u64) = "number of the call that fails" in 1, MOST);
+argument!(LastPage(u32) = "last page" in 1, MOST_U32);
+argument!(MaxPoolPercent(u32) = "max_pool_percent" in 0, 100);
+argument!(NrBytes(u64) = "number of bytes" in 0, MOST);
+argument!(NrCpus(usize) = "nr_cpus" in 1, MOST_CPU + 1);
+argument!(NrPages(u64) = "number of pages" in 1, MOST);
+argument!(NrRecords(usize) = "number of records" in 0, swapcore::base::limits::EVENT_RECORDS_MAX as u64);
+argument!(NrRuns(usize) = "number of runs" in 0, MOST);
+argument!(NrSlots(u32) = "number of slots" in 1, MOST_U32);
+argument!(NrVmaPages(u64) = "number of pages" in 1, swapcore::mm::MMAP_PAGES_MAX);
+argument!(OrdersMask(u16) = "orders mask" in 0, 1023);
+argument!(Page(u32) = "page" in 0, 511);
+argument!(PageCluster(u32) = "page_cluster" in 0, 31);
+argument!(PageNumber(u64) = "page number" in 0, 1 << 52);
+argument!(Priority(i16) = "priority" in 0, swapcore::base::limits::MAX_PRIORITY as u64);
+argument!(RamPages(u64) = "pages of memory" in 1, MOST);
+argument!(SizePages(u32) = "size in pages" in 2, MOST_U32);
+argument!(Slot(u64) = "slot" in 1, MOST_U32);
+argument!(Stop(usize) = "stop" in 0, MOST);
+argument!(Swappiness(u8) = "swappiness" in 0, swapcore::base::limits::MAX_SWAPPINESS.into());
+argument!(Threads(usize) = "threads" in 1, 1024);
+argument!(TornPages(u32) = "pages of a torn write" in 0, MOST_U32);
+
 argument!(cpu: usize = "cpu" in 0, MOST_CPU);
-argument!(cpu_or_none?: usize = "cpu" in 0, MOST_CPU);
-argument!(nr_cpus: usize = "nr_cpus" in 1, MOST_CPU + 1);
-argument!(nr_cpus_or_none?: usize = "nr_cpus" in 1, MOST_CPU + 1);
-argument!(nr_runs: usize = "number of runs" in 0, MOST);
-argument!(nr_slots: u32 = "number of slots" in 1, MOST_U32);
-argument!(nr_slots_or_none?: u32 = "number of slots" in 1, MOST_U32);
-argument!(page_or_none?: u32 = "page" in 0, 511);
-argument!(torn_pages_or_none?: u32 = "pages of a torn write" in 0, MOST_U32);
-argument!(priority_or_none?: i16 = "priority" in 0, MOST_PRIORITY);
-argument!(slot: u64 = "slot" in 1, MOST_U32);
-argument!(size_pages: u64 = "size in pages" in 2, MOST_U32);
-argument!(samples: usize = "samples" in 0, MOST);
-argument!(threads: usize = "threads" in 1, 1024);
-argument!(devices: u32 = "devices" in 1, 8);
-argument!(pages: u32 = "pages" in 1, MOST_U32);
-argument!(last_page: u32 = "last page" in 1, MOST_U32);
-argument!(bytes_or_none?: u64 = "number of bytes" in 0, MOST);
-argument!(offset_bytes: u64 = "offset in bytes" in 0, MOST);
-argument!(nth_or_none?: u64 = "number of the call that fails" in 1, MOST);
-argument!(errno: i32 = "errno" in 1, 4095);
 argument!(delay_ns: u64 = "delay in ns" in 0, MOST);
+argument!(devices: u32 = "devices" in 1, 8);
+argument!(errno: i32 = "errno" in 1, 4095);
 argument!(memory_pages: u64 = "memory pages" in 512, 1 << 31);
-argument!(ram_pages: u64 = "pages of memory" in 1, MOST);
-argument!(max_pages: u32 = "size in pages" in 2, MOST_U32);
-argument!(orders_or_none?: u16 = "orders mask" in 0, 1023);
-argument!(page_cluster: u32 = "page_cluster" in 0, 31);
-argument!(nr_pages: u64 = "number of pages" in 1, swapcore::mm::MMAP_PAGES_MAX);
-argument!(nr_pages_or_none?: u64 = "number of pages" in 1, MOST);
-argument!(page_number: u64 = "page number" in 0, 1 << 52);
-argument!(address_bytes: u64 = "address" in 0, i64::MAX as u64);
-argument!(copy_bytes: usize = "number of bytes" in 0, i64::MAX as u64);
-argument!(nr_records: usize = "number of records" in 0, swapcore::base::limits::EVENT_RECORDS_MAX as u64);
-argument!(access: usize = "start" in 0, MOST);
-argument!(access_or_none?: usize = "stop" in 0, MOST);
-argument!(swappiness: u8 = "swappiness" in 0, swapcore::base::limits::MAX_SWAPPINESS.into());
-argument!(max_pool_percent: u32 = "max_pool_percent" in 0, 100);
-argument!(accept_threshold_percent: u32 = "accept_threshold_percent" in 0, 100);
+argument!(nr_cpus: usize = "nr_cpus" in 1, MOST_CPU + 1);
+argument!(nr_slots: u32 = "number of slots" in 1, MOST_U32);
+argument!(offset_bytes: u64 = "offset in bytes" in 0, MOST);
+argument!(order: u64 = "order" in 0, swapcore::base::limits::MAX_ORDER.into());
+argument!(pages: u32 = "pages" in 1, MOST_U32);
+argument!(samples: usize = "samples" in 0, MOST);
 argument!(seed: u64 = "seed" in 0, MOST);
+argument!(start: usize = "start" in 0, MOST);
 
-/// Converts the size of a device without pages: text with a unit, or slots.
-pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<u32> {
+/// Converts the size of a device that stores no data: a str with a unit, or an int, which is the number of slots.
+pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<SizePages> {
     if !ob.is_instance_of::<PyString>() {
-        return max_pages(ob);
+        return ob.extract();
     }
-    // The package knows units, for storages that are made there.
-    max_pages(&ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?)
+    // `swapcore.size` reads units, because the storages of the Python package take the same texts.
+    ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?.extract()
 }
 
 /// Converts a list of bad pages.

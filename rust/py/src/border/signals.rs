@@ -1,14 +1,15 @@
-//! Long calls that run detached: looks for signals on the way, and the progress function.
+//! Long calls that run detached from the interpreter: checks for signals on the way, and the progress function.
 
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use swapcore::SwapError;
 
-use super::calls::has_raised;
+use super::calls::{detached, has_raised};
 use super::errors::{Error, Result};
 
-/// Looks for signals now and then in a long call that runs detached, with no lock held.
+/// Checks for signals during a long call that runs detached. The caller holds no lock of the core, because a signal
+/// handler may call the core.
 #[derive(Debug)]
 pub(crate) struct Signals {
     looked: Instant,
@@ -21,10 +22,11 @@ impl Default for Signals {
 }
 
 impl Signals {
-    /// Looks for signals, every 20 ms, and returns the exception of a signal handler.
+    /// Runs signal handlers if 20 ms have passed since the last check. Errors: the exception of a handler;
+    /// `Interrupted`, a hook raised.
     pub(crate) fn check(&mut self) -> Result<()> {
         if has_raised() {
-            // The exception of a hook may be that of a signal handler. The call of the binding raises it.
+            // The exception stays in `CALLS`, and the call of the binding raises it.
             return Err(SwapError::Interrupted.into());
         }
         if self.looked.elapsed() < Duration::from_millis(20) {
@@ -35,7 +37,23 @@ impl Signals {
     }
 }
 
-/// Tells a function of the caller's how far a long call is, and looks for signals: the `tick` of a replay.
+/// Runs a step for each item while other Python threads run. Signals are checked before each step.
+pub(crate) fn for_each<T>(
+    py: Python<'_>,
+    items: impl IntoIterator<Item = T> + Send,
+    mut step: impl FnMut(T) -> Result<()> + Send,
+) -> Result<()> {
+    let mut signals = Signals::default();
+    detached(py, || {
+        for item in items {
+            signals.check()?;
+            step(item)?;
+        }
+        Ok::<_, Error>(())
+    })
+}
+
+/// The `tick` of a replay: calls the progress function of the Python caller, if there is one, and checks for signals.
 #[derive(Debug)]
 pub(crate) struct Progress {
     told: Option<Py<PyAny>>,
@@ -47,7 +65,7 @@ impl Progress {
         Self { told, raised: None }
     }
 
-    /// Ends the call with `Interrupted` when a signal handler or the function raises.
+    /// Errors: `Interrupted`, a signal handler or the progress function raised. `result` returns the exception.
     pub(crate) fn tick(&mut self, nr_done: usize) -> swapcore::Result<()> {
         let told = Python::attach(|py| {
             py.check_signals()?;
@@ -59,7 +77,8 @@ impl Progress {
         })
     }
 
-    /// Returns the result of a watched call, or what a hook, a signal handler or the function raised on the way.
+    /// Returns the result of a watched call. Errors: the exception of a hook, a signal handler or the progress
+    /// function.
     pub(crate) fn result<T>(self, (result, raised): (swapcore::Result<T>, Option<PyErr>)) -> Result<T> {
         raised.or(self.raised).map_or(Ok(()), |error| Err(Error::Python(error)))?;
         Ok(result?)

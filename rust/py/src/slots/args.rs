@@ -1,4 +1,4 @@
-//! Entries and runs of entries as arguments.
+//! Arguments that are entries or runs of entries.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
@@ -11,12 +11,13 @@ use super::entry::SwpEntry;
 use crate::border::buffer::native;
 use crate::border::convert;
 use crate::border::errors::{Error, Result};
+use crate::border::number::NrSlots;
 
 /// An entry argument: an `SwpEntry`, or an int.
 pub(crate) enum EntryArg<'py> {
-    /// The class; it knows its order.
+    /// An `SwpEntry`, which has its order.
     Entry(Bound<'py, SwpEntry>),
-    /// The bare word.
+    /// An int, which is the value of an entry and has no order.
     Value(u64),
 }
 
@@ -46,20 +47,22 @@ impl EntryArg<'_> {
         }
     }
 
-    /// Returns the slots meant: `nr`, or the entry's whole run.
-    pub(crate) fn nr_pages(&self, nr: Option<u32>) -> u32 {
-        nr.unwrap_or_else(|| match self {
-            Self::Entry(entry) => entry.get().order.nr_pages(),
-            Self::Value(_) => 1,
-        })
+    /// Returns the number of slots: `nr` if it is given, else the length of the entry's run.
+    pub(crate) fn nr_pages(&self, nr: Option<NrSlots>) -> u32 {
+        match (nr, self) {
+            (Some(NrSlots(nr)), _) => nr,
+            (None, Self::Entry(entry)) => entry.get().order.nr_pages(),
+            (None, Self::Value(_)) => 1,
+        }
     }
 }
 
-/// Entries coming in: a batch of ours, or any C-contiguous uint64 buffer.
+/// An argument of many entries: a `SwapBatch`, or a C-contiguous buffer of uint64.
 pub(crate) enum EntriesArg<'py> {
-    /// Ours; nothing is copied.
+    /// A `SwapBatch`. Its entries are not copied, because a batch never changes.
     Batch(Bound<'py, SwapBatch>),
-    /// Copied: its owner may change it meanwhile.
+    /// The copied entries of a buffer. They are copied, because the owner of the buffer may change it during the
+    /// call.
     Copied(Vec<swapcore::SwpEntry>),
 }
 
@@ -71,7 +74,7 @@ impl EntriesArg<'_> {
         }
     }
 
-    /// Returns the order of the runs; a batch knows its own.
+    /// Returns the order of the runs: a batch has an order, and for a buffer it is the argument `order`.
     pub(crate) fn order(&self, order: u64) -> Result<Order> {
         match self {
             Self::Batch(batch) => Ok(batch.get().order),
@@ -98,17 +101,17 @@ impl<'a, 'py> FromPyObject<'a, 'py> for EntriesArg<'py> {
     }
 }
 
-/// Runs to swap in: a batch, a buffer of bare words, or a sequence of entries.
+/// Returns the first entry and the length of each run. The argument is a batch, a buffer of uint64, or a sequence of
+/// entries.
 pub(crate) fn runs(ob: &Bound<'_, PyAny>, order: u64) -> Result<Vec<(swapcore::SwpEntry, u32)>> {
     if let Ok(entries) = ob.extract::<EntriesArg<'_>>() {
         let nr_pages = entries.order(order)?.nr_pages();
         return Ok(entries.entries().iter().map(|&entry| (entry, nr_pages)).collect());
     }
-    let mut runs = Vec::new();
-    for entry in ob.try_iter()? {
+    let run_of = |entry: PyResult<Bound<'_, PyAny>>| {
         let entry = entry?;
         let entry: EntryArg<'_> = entry.extract()?;
-        runs.push((entry.entry(), entry.nr_pages(None)));
-    }
-    Ok(runs)
+        Ok((entry.entry(), entry.nr_pages(None)))
+    };
+    ob.try_iter()?.map(run_of).collect()
 }

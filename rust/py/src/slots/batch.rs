@@ -1,6 +1,6 @@
-//! Batches of entries across the border: a frozen buffer of uint64.
+//! `SwapBatch`: the entries of one `Swap.alloc_batch`, which Python reads as a buffer of uint64.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::c_int;
 
 use pyo3::exceptions::{PyBufferError, PyIndexError};
 use pyo3::ffi;
@@ -8,8 +8,7 @@ use pyo3::prelude::*;
 use swapcore::Order;
 
 use super::entry::SwpEntry;
-
-const FORMAT: &CStr = c"Q";
+use crate::border::buffer::view_of;
 
 #[doc = stub!(SwapBatch)]
 #[pyclass(frozen, sequence, module = "swapcore")]
@@ -17,7 +16,7 @@ const FORMAT: &CStr = c"Q";
 pub(crate) struct SwapBatch {
     pub(crate) entries: Box<[swapcore::SwpEntry]>,
     pub(crate) order: Order,
-    /// Length and stride in the form a buffer request points to.
+    /// The number of entries and the bytes of an entry. Buffer views point to them as their shape and strides.
     shape: [ffi::Py_ssize_t; 2],
 }
 
@@ -28,20 +27,14 @@ impl SwapBatch {
     }
 }
 
+getters! {
+    SwapBatch(batch):
+    order: u8 = batch.order.get();
+    nr_pages: u64 = batch.entries.len() as u64 * batch.order.nr_pages() as u64;
+}
+
 #[pymethods]
 impl SwapBatch {
-    #[doc = stub!(SwapBatch.order)]
-    #[getter]
-    fn order(&self) -> u8 {
-        self.order.get()
-    }
-
-    #[doc = stub!(SwapBatch.nr_pages)]
-    #[getter]
-    fn nr_pages(&self) -> u64 {
-        self.entries.len() as u64 * self.order.nr_pages() as u64
-    }
-
     fn __len__(&self) -> usize {
         self.entries.len()
     }
@@ -62,7 +55,7 @@ impl SwapBatch {
         format!("<SwapBatch of {} runs of order {}>", self.entries.len(), self.order.get())
     }
 
-    // SAFETY: the contract is the buffer protocol's: CPython passes a view that it owns, or null.
+    // SAFETY: the caller keeps the contract of the buffer protocol: `view` is null, or a view that CPython owns.
     #[expect(unsafe_code, reason = "the buffer protocol is a C struct that we fill in")]
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
@@ -72,29 +65,18 @@ impl SwapBatch {
             return Err(PyBufferError::new_err("a batch is read-only"));
         }
         let this = slf.get();
-        let shape = this.shape.as_ptr().cast_mut();
-        let wants = |flag: c_int| flags & flag == flag;
-        let filled = ffi::Py_buffer {
-            buf: this.entries.as_ptr().cast_mut().cast::<c_void>(),
-            len: size_of_val(&*this.entries) as ffi::Py_ssize_t,
-            readonly: 1,
-            itemsize: size_of::<u64>() as ffi::Py_ssize_t,
-            format: if wants(ffi::PyBUF_FORMAT) { FORMAT.as_ptr().cast_mut() } else { std::ptr::null_mut() },
-            ndim: 1,
-            shape: if wants(ffi::PyBUF_ND) { shape } else { std::ptr::null_mut() },
-            strides: if wants(ffi::PyBUF_STRIDES) { shape.wrapping_add(1) } else { std::ptr::null_mut() },
-            suboffsets: std::ptr::null_mut(),
-            internal: std::ptr::null_mut(),
-            obj: slf.clone().into_any().into_ptr(),
-        };
-        // SAFETY: 1. CPython hands in a view to fill, checked not to be null. 2. entries, shape and format live as long
-        // as the object, which is frozen, and `obj` owns a reference to it until the view is released.
+        let address = this.entries.as_ptr().cast_mut().cast();
+        let filled = view_of(slf.clone().into_any(), address, &this.shape, c"Q", flags);
+        let filled = ffi::Py_buffer { readonly: 1, ..filled };
+        // SAFETY: 1. `view` is not null and is for us to fill in. 2. entries, shape and format stay in place while
+        // the batch lives, because the class is frozen, and `obj` is a reference to the batch until the view is
+        // released.
         unsafe { view.write(filled) };
         Ok(())
     }
 }
 
-/// Iterator over the entries of a batch.
+/// The iterator over the entries of a batch.
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct BatchIter {
@@ -110,7 +92,8 @@ impl BatchIter {
 
     fn __next__(&self) -> Option<SwpEntry> {
         let batch = self.batch.get();
-        // Relaxed: threads that share an iterator get different entries, in no promised order.
+        // Relaxed: the addition is atomic, so threads that share an iterator get different entries. Their order is
+        // undefined.
         let at = self.at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         batch.entries.get(at).map(|&entry| SwpEntry { entry, order: batch.order })
     }

@@ -1,4 +1,4 @@
-//! `SwpEntry`: one slot or run, int-like and frozen.
+//! `SwpEntry`: one slot, or the first slot of a run, as an int-like immutable value.
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
@@ -17,42 +17,28 @@ pub(crate) struct SwpEntry {
     pub(crate) order: Order,
 }
 
+getters! {
+    SwpEntry(this):
+    value: u64 = this.entry.value();
+    r#type: u8 = this.entry.ty().0;
+    offset: u32 = this.entry.offset().0;
+    order: u8 = this.order.get();
+    nr_pages: u32 = this.order.nr_pages();
+}
+
+impl SwpEntry {
+    /// Returns the Python object of one slot.
+    pub(crate) fn single(entry: swapcore::SwpEntry) -> Self {
+        Self { entry, order: Order::ZERO }
+    }
+}
+
 #[pymethods]
 impl SwpEntry {
     #[new]
     #[pyo3(signature = (value, order = 0))]
     fn new(value: u64, #[pyo3(from_py_with = number::order)] order: u64) -> Result<Self> {
         Ok(Self { entry: swapcore::SwpEntry::from_value(value), order: convert::order(order)? })
-    }
-
-    #[doc = stub!(SwpEntry.value)]
-    #[getter]
-    fn value(&self) -> u64 {
-        self.entry.value()
-    }
-
-    #[doc = stub!(SwpEntry.type)]
-    #[getter]
-    fn r#type(&self) -> u8 {
-        self.entry.ty().0
-    }
-
-    #[doc = stub!(SwpEntry.offset)]
-    #[getter]
-    fn offset(&self) -> u32 {
-        self.entry.offset().0
-    }
-
-    #[doc = stub!(SwpEntry.order)]
-    #[getter]
-    fn order(&self) -> u8 {
-        self.order.get()
-    }
-
-    #[doc = stub!(SwpEntry.nr_pages)]
-    #[getter]
-    fn nr_pages(&self) -> u32 {
-        self.order.nr_pages()
     }
 
     fn __int__(&self) -> u64 {
@@ -71,7 +57,7 @@ impl SwpEntry {
         let py = other.py();
         let value = match other.cast::<Self>() {
             Ok(other) => Some(other.get().entry.value()),
-            // Equal to the same int, and ordered against entries only.
+            // An entry equals the int of its value. An entry and an int have no order.
             Err(_) if matches!(op, CompareOp::Eq | CompareOp::Ne) && other.is_instance_of::<PyInt>() => {
                 other.extract().ok()
             }

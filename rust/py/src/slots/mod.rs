@@ -1,4 +1,4 @@
-//! One slot or run, many of them, and both as arguments.
+//! Entries of slots and runs, batches of entries, and arguments that are entries.
 
 pub(crate) mod args;
 pub(crate) mod batch;

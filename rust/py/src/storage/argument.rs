@@ -1,4 +1,4 @@
-//! `Swap.swapon`'s first argument.
+//! The first argument of `Swap.swapon`.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use swapcore::{DeviceSpec, Discard};
 use super::Storage;
 use crate::border::number;
 
-/// The first argument of `Swap.swapon`: a storage, an object that has one, or the description of a device without data.
+/// The first argument of `Swap.swapon`: a `Storage`, an object with an attribute `storage`, or a description of a
+/// device that stores no data, such as `swapcore.Null`.
 pub(crate) enum StorageArg {
-    /// With a place for data.
+    /// A storage.
     Storage(Arc<dyn SwapStorage>),
-    /// Metadata only.
+    /// The description of a device that stores no data.
     Geometry(DeviceSpec),
 }
 

@@ -1,4 +1,4 @@
-//! The SWAPSPACE2 header page, read and built.
+//! Functions that read and build the SWAPSPACE2 header page of a swap file.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::storage::header::SwapHeader;
 
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, LastPage};
 
 #[doc = stub!(parse_swap_header)]
 #[pyfunction]
@@ -14,8 +14,7 @@ pub(crate) fn parse_swap_header<'py>(py: Python<'py>, page: PyBuffer<u8>) -> Res
     let header = SwapHeader::parse(&page.to_vec(py)?)?;
     let fields = PyDict::new(py);
     fields.set_item("version", 1)?;
-    fields.set_item("last_page", header.last_page)?;
-    fields.set_item("bad_pages", header.bad_pages)?;
+    set_fields!(fields, header: last_page bad_pages);
     fields.set_item("uuid", PyBytes::new(py, &header.uuid))?;
     fields.set_item("label", header.label)?;
     Ok(fields)
@@ -26,11 +25,11 @@ pub(crate) fn parse_swap_header<'py>(py: Python<'py>, page: PyBuffer<u8>) -> Res
 #[pyo3(signature = (last_page, bad_pages = Vec::new(), uuid = [0; 16], label = String::new()))]
 pub(crate) fn build_swap_header(
     py: Python<'_>,
-    #[pyo3(from_py_with = number::last_page)] last_page: u32,
+    last_page: LastPage,
     #[pyo3(from_py_with = number::bad_pages)] bad_pages: Vec<u32>,
     uuid: [u8; 16],
     label: String,
 ) -> Result<Bound<'_, PyBytes>> {
-    let page = SwapHeader { last_page, bad_pages, uuid, label }.build()?;
+    let page = SwapHeader { last_page: last_page.0, bad_pages, uuid, label }.build()?;
     Ok(PyBytes::new(py, &page))
 }

@@ -1,4 +1,4 @@
-//! `Storage`: where the pages of a device go.
+//! `Storage`: the place that keeps the page data of a device.
 
 pub(crate) mod argument;
 pub(crate) mod header;
@@ -7,24 +7,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict, PyDict};
 use swapcore::SwapError;
 use swapcore::storage::header::SwapHeader;
 use swapcore::storage::spec::{GhostSpec, Visibility};
 use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ghost, Ram, StorageStats, StorageTraits, SwapStorage, Zram,
-    ZramOptions,
+    Algorithm, FaultPlan, Faulty, File, FileOptions, Ghost, Ram, StorageTraits, SwapStorage, Zram, ZramOptions,
 };
 
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, FailingCall, NrBytes, RamPages, SizePages, TornPages};
 
 #[doc = stub!(Storage)]
 #[pyclass(frozen, module = "swapcore")]
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) storage: Arc<dyn SwapStorage>,
-    /// The same, when it has faults to plan.
+    /// The same storage if it is a `Faulty`, which has methods of its own.
     faulty: Option<Arc<Faulty>>,
 }
 
@@ -34,25 +33,33 @@ impl Storage {
     }
 }
 
+getters! {
+    Storage(this):
+    kind: &'static str = if this.faulty.is_some() { "faulty" } else { this.storage.kind() };
+    pages: u32 = this.storage.spec().max_pages;
+    bad_pages: Vec<u32> = this.storage.spec().bad_pages;
+    is_rotational: bool = this.storage.spec().is_rotational;
+    is_block_device: bool = this.storage.spec().is_block_device;
+    has_virtual_table: bool = this.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table);
+    can_discard: bool = this.storage.spec().can_discard;
+    is_synchronous: bool = this.storage.traits().contains(StorageTraits::SYNCHRONOUS_IO);
+}
+
 #[pymethods]
 impl Storage {
     #[doc = stub!(Storage.ram)]
     #[staticmethod]
-    fn ram(#[pyo3(from_py_with = number::size_pages)] pages: u64) -> Result<Self> {
-        Ok(Self::new(Arc::new(Ram::new(pages as u32)?)))
+    fn ram(pages: SizePages) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ram::new(pages.0)?)))
     }
 
     #[doc = stub!(Storage.zram)]
     #[staticmethod]
     #[pyo3(signature = (pages, *, algorithm = "lz4", level = None, mem_limit_bytes = None))]
-    fn zram(
-        #[pyo3(from_py_with = number::size_pages)] pages: u64,
-        algorithm: &str,
-        level: Option<i32>,
-        #[pyo3(from_py_with = number::bytes_or_none)] mem_limit_bytes: Option<u64>,
-    ) -> Result<Self> {
+    fn zram(pages: SizePages, algorithm: &str, level: Option<i32>, mem_limit_bytes: Option<NrBytes>) -> Result<Self> {
         let algorithm = Algorithm::from_name(algorithm, level)?;
-        Ok(Self::new(Arc::new(Zram::new(pages as u32, &ZramOptions { algorithm, mem_limit_bytes })?)))
+        let options = ZramOptions { algorithm, mem_limit_bytes: mem_limit_bytes.map(|nr| nr.0) };
+        Ok(Self::new(Arc::new(Zram::new(pages.0, &options)?)))
     }
 
     #[doc = stub!(Storage.file)]
@@ -68,14 +75,14 @@ impl Storage {
     #[pyo3(signature = (path, pages, *, label = "", uuid, bad_pages = None, sparse = false))]
     fn create_file(
         path: &str,
-        #[pyo3(from_py_with = number::size_pages)] pages: u64,
+        pages: SizePages,
         label: &str,
         uuid: [u8; 16],
         bad_pages: Option<&Bound<'_, PyAny>>,
         sparse: bool,
     ) -> Result<()> {
         let bad_pages = bad_pages.map_or(Ok(Vec::new()), number::bad_pages)?;
-        let header = SwapHeader { last_page: pages as u32 - 1, bad_pages, uuid, label: label.into() };
+        let header = SwapHeader { last_page: pages.0 - 1, bad_pages, uuid, label: label.into() };
         Ok(File::create(Path::new(path), &header, sparse)?)
     }
 
@@ -90,23 +97,15 @@ impl Storage {
     #[doc = stub!(Storage.ghost)]
     #[staticmethod]
     #[pyo3(signature = (pages, *, virtual_table = false, visibility = "visible"))]
-    fn ghost(
-        #[pyo3(from_py_with = number::size_pages)] pages: u64,
-        virtual_table: bool,
-        visibility: &str,
-    ) -> Result<Self> {
-        Ok(Self::new(Arc::new(Ghost::new(pages as u32, ghost_spec(virtual_table, visibility)?)?)))
+    fn ghost(pages: SizePages, virtual_table: bool, visibility: &str) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::new(pages.0, ghost_spec(virtual_table, visibility)?)?)))
     }
 
     #[doc = stub!(Storage.ghost_for_ram)]
     #[staticmethod]
     #[pyo3(signature = (ram_pages, *, virtual_table = false, visibility = "visible"))]
-    fn ghost_for_ram(
-        #[pyo3(from_py_with = number::ram_pages)] ram_pages: u64,
-        virtual_table: bool,
-        visibility: &str,
-    ) -> Result<Self> {
-        Ok(Self::new(Arc::new(Ghost::for_ram(ram_pages, ghost_spec(virtual_table, visibility)?)?)))
+    fn ghost_for_ram(ram_pages: RamPages, virtual_table: bool, visibility: &str) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::for_ram(ram_pages.0, ghost_spec(virtual_table, visibility)?)?)))
     }
 
     #[doc = stub!(Storage.ghost_open)]
@@ -122,12 +121,12 @@ impl Storage {
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn set_faults(
         &self,
-        #[pyo3(from_py_with = number::nth_or_none)] fail_write_in: Option<u64>,
-        #[pyo3(from_py_with = number::nth_or_none)] fail_read_in: Option<u64>,
+        fail_write_in: Option<FailingCall>,
+        fail_read_in: Option<FailingCall>,
         write_error_probability: f64,
         read_error_probability: f64,
         #[pyo3(from_py_with = number::errno)] errno: i32,
-        #[pyo3(from_py_with = number::torn_pages_or_none)] tear_write_pages: Option<u32>,
+        tear_write_pages: Option<TornPages>,
         #[pyo3(from_py_with = number::delay_ns)] delay_ns: u64,
     ) -> Result<()> {
         let unplanned = || SwapError::UnknownName {
@@ -137,67 +136,19 @@ impl Storage {
         };
         let faulty = self.faulty.as_ref().ok_or_else(unplanned)?;
         Ok(faulty.set_plan(FaultPlan {
-            fail_write_in,
-            fail_read_in,
+            fail_write_in: fail_write_in.map(|call| call.0),
+            fail_read_in: fail_read_in.map(|call| call.0),
             write_error_probability,
             read_error_probability,
             errno,
-            tear_write_pages,
+            tear_write_pages: tear_write_pages.map(|nr| nr.0),
             delay_ns,
         })?)
     }
 
-    #[doc = stub!(Storage.kind)]
-    #[getter]
-    fn kind(&self) -> &'static str {
-        if self.faulty.is_some() { "faulty" } else { self.storage.kind() }
-    }
-
-    #[doc = stub!(Storage.pages)]
-    #[getter]
-    fn pages(&self) -> u32 {
-        self.storage.spec().max_pages
-    }
-
-    #[doc = stub!(Storage.bad_pages)]
-    #[getter]
-    fn bad_pages(&self) -> Vec<u32> {
-        self.storage.spec().bad_pages
-    }
-
-    #[doc = stub!(Storage.is_rotational)]
-    #[getter]
-    fn is_rotational(&self) -> bool {
-        self.storage.spec().is_rotational
-    }
-
-    #[doc = stub!(Storage.is_block_device)]
-    #[getter]
-    fn is_block_device(&self) -> bool {
-        self.storage.spec().is_block_device
-    }
-
-    #[doc = stub!(Storage.has_virtual_table)]
-    #[getter]
-    fn has_virtual_table(&self) -> bool {
-        self.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table)
-    }
-
-    #[doc = stub!(Storage.can_discard)]
-    #[getter]
-    fn can_discard(&self) -> bool {
-        self.storage.spec().can_discard
-    }
-
-    #[doc = stub!(Storage.is_synchronous)]
-    #[getter]
-    fn is_synchronous(&self) -> bool {
-        self.storage.traits().contains(StorageTraits::SYNCHRONOUS_IO)
-    }
-
     #[doc = stub!(Storage.stats)]
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        stats_dict(py, &self.storage.stats())
+        Ok(self.storage.stats().into_py_dict(py)?)
     }
 
     fn __repr__(&self) -> String {
@@ -207,11 +158,4 @@ impl Storage {
 
 fn ghost_spec(has_virtual_table: bool, visibility: &str) -> Result<GhostSpec> {
     Ok(GhostSpec { has_virtual_table, visibility: Visibility::from_name(visibility)? })
-}
-
-/// Figures as a dict.
-pub(crate) fn stats_dict<'py>(py: Python<'py>, stats: &StorageStats) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    stats.iter().try_for_each(|(name, value)| dict.set_item(name, value))?;
-    Ok(dict)
 }

@@ -1,4 +1,4 @@
-//! Slots handed out, shared and given back, one run or many.
+//! Methods of `Swap` that allocate, share and free slots, one run or many.
 
 use pyo3::prelude::*;
 use swapcore::{CpuId, Order};
@@ -6,20 +6,21 @@ use swapcore::{CpuId, Order};
 use super::Swap;
 use crate::border::convert;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, Cpu, NrRuns, NrSlots};
 use crate::device::SwapDevice;
 use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::batch::SwapBatch;
 use crate::slots::entry::SwpEntry;
 
-/// Slots from which on a batch is worth letting other Python threads run: about 50 us of work.
+/// A batch of at least so many slots detaches from the interpreter, because it takes about 50 us or more.
 pub(crate) const DETACH_SLOTS: usize = 16_384;
 
-/// Slots a long allocation takes between two looks for signals: a few milliseconds.
+/// A long allocation checks for signals after so many slots, which take a few milliseconds.
 const SIGNAL_SLOTS: usize = 1 << 20;
 
 impl Swap {
-    /// Takes runs in pieces, looking for signals between them with no lock held; gives all back when one raises.
+    /// Allocates runs in pieces and returns how many it got. Between two pieces no lock is held and signals are
+    /// checked. All runs are freed if a signal handler raises.
     fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
         let mut taken = 0;
         for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
@@ -36,13 +37,13 @@ impl Swap {
         Ok(taken)
     }
 
-    /// Runs a call of the core on the runs of a batch, detached if they are many.
+    /// Runs a call of the core on the runs of a batch. Other Python threads run meanwhile if the batch is large.
     fn on_batch(
         &self,
         py: Python<'_>,
         batch: &EntriesArg<'_>,
         order: u64,
-        cpu: Option<usize>,
+        cpu: Option<Cpu>,
         call: fn(&swapcore::Swap, Order, &[swapcore::SwpEntry], CpuId) -> swapcore::Result<()>,
     ) -> Result<()> {
         let order = batch.order(order)?;
@@ -59,11 +60,7 @@ impl Swap {
 impl Swap {
     #[doc = stub!(Swap.alloc)]
     #[pyo3(signature = (order = 0, *, cpu = None))]
-    fn alloc(
-        &self,
-        #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<SwpEntry> {
+    fn alloc(&self, #[pyo3(from_py_with = number::order)] order: u64, cpu: Option<Cpu>) -> Result<SwpEntry> {
         let order = convert::order(order)?;
         Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc(order)?, order })
     }
@@ -73,44 +70,34 @@ impl Swap {
     fn alloc_batch(
         &self,
         py: Python<'_>,
-        #[pyo3(from_py_with = number::nr_runs)] n: usize,
+        n: NrRuns,
         #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = self.cpu(cpu)?;
-        // No more runs can come than there are slots, whatever was asked for; one more, so that the last request fails.
-        let n = n.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
+        // There are at most as many runs as fit in all slots. One more is asked for, so that the last request still
+        // fails.
+        let n = n.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let mut entries = vec![swapcore::SwpEntry::NONE; n];
-        if n << order.get() < DETACH_SLOTS {
-            let nr = self.swap.alloc_batch(order, cpu, &mut entries)?;
-            entries.truncate(nr);
+        let nr = if n << order.get() < DETACH_SLOTS {
+            self.swap.alloc_batch(order, cpu, &mut entries)?
         } else {
-            let nr = py.detach(|| self.alloc_interruptible(order, cpu, &mut entries))?;
-            entries.truncate(nr);
-        }
+            py.detach(|| self.alloc_interruptible(order, cpu, &mut entries))?
+        };
+        entries.truncate(nr);
         Ok(SwapBatch::new(entries, order))
     }
 
     #[doc = stub!(Swap.free)]
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
-    fn free(
-        &self,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<()> {
+    fn free(&self, entry: EntryArg<'_>, nr: Option<NrSlots>, cpu: Option<Cpu>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.put(entry.entry(), entry.nr_pages(nr))?)
     }
 
     #[doc = stub!(Swap.put)]
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
-    fn put(
-        &self,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<()> {
+    fn put(&self, entry: EntryArg<'_>, nr: Option<NrSlots>, cpu: Option<Cpu>) -> Result<()> {
         self.free(entry, nr, cpu)
     }
 
@@ -121,7 +108,7 @@ impl Swap {
         py: Python<'_>,
         batch: EntriesArg<'_>,
         #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<()> {
         self.on_batch(py, &batch, order, cpu, swapcore::Swap::put_batch)
     }
@@ -133,19 +120,14 @@ impl Swap {
         py: Python<'_>,
         batch: EntriesArg<'_>,
         #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<()> {
         self.free_batch(py, batch, order, cpu)
     }
 
     #[doc = stub!(Swap.dup)]
     #[pyo3(signature = (entry, nr = None, *, cpu = None))]
-    fn dup(
-        &self,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<()> {
+    fn dup(&self, entry: EntryArg<'_>, nr: Option<NrSlots>, cpu: Option<Cpu>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.dup(entry.entry(), entry.nr_pages(nr))?)
     }
 
@@ -156,29 +138,21 @@ impl Swap {
         py: Python<'_>,
         batch: EntriesArg<'_>,
         #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<()> {
         self.on_batch(py, &batch, order, cpu, swapcore::Swap::dup_batch)
     }
 
     #[doc = stub!(Swap.alloc_hibernation)]
     #[pyo3(signature = (device, *, cpu = None))]
-    fn alloc_hibernation(
-        &self,
-        device: &Bound<'_, SwapDevice>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<SwpEntry> {
+    fn alloc_hibernation(&self, device: &Bound<'_, SwapDevice>, cpu: Option<Cpu>) -> Result<SwpEntry> {
         let ty = self.own(device.get())?.ty();
-        Ok(SwpEntry { entry: self.on_cpu(cpu)?.alloc_hibernation(ty)?, order: Order::ZERO })
+        Ok(SwpEntry::single(self.on_cpu(cpu)?.alloc_hibernation(ty)?))
     }
 
     #[doc = stub!(Swap.free_hibernation)]
     #[pyo3(signature = (entry, *, cpu = None))]
-    fn free_hibernation(
-        &self,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<()> {
+    fn free_hibernation(&self, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<()> {
         Ok(self.on_cpu(cpu)?.free_hibernation(entry.entry())?)
     }
 }

@@ -1,26 +1,21 @@
-//! The place of the page behind a virtual slot, and moves of the page to another place.
+//! Methods of `Swap` that tell where the page of a virtual slot is, and move the page to another place.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use swapcore::Order;
 use swapcore::table::Backing;
 
 use super::Swap;
 use crate::border::calls::detached;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, Cpu};
 use crate::device::SwapDevice;
 use crate::folio::Folio;
 use crate::slots::args::EntryArg;
 use crate::slots::entry::SwpEntry;
 
-pub(super) fn single(entry: swapcore::SwpEntry) -> SwpEntry {
-    SwpEntry { entry, order: Order::ZERO }
-}
-
 pub(super) fn backing_dict<'py>(py: Python<'py>, backing: Backing, nr_pages: u32) -> Result<Bound<'py, PyDict>> {
     let entry = match backing {
-        Backing::Swapfile(entry) => Some(single(entry)),
+        Backing::Swapfile(entry) => Some(SwpEntry::single(entry)),
         Backing::None | Backing::Zero | Backing::Zswap | Backing::Folio => None,
     };
     let dict = PyDict::new(py);
@@ -46,12 +41,7 @@ impl Swap {
 
     #[doc = stub!(Swap.folio_realloc_swap)]
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn folio_realloc_swap(
-        &self,
-        py: Python<'_>,
-        folio: &Bound<'_, Folio>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<SwpEntry> {
+    fn folio_realloc_swap(&self, py: Python<'_>, folio: &Bound<'_, Folio>, cpu: Option<Cpu>) -> Result<SwpEntry> {
         let cpu = self.cpu(cpu)?;
         let folio = &self.own_folio(folio)?.folio;
         let entry = detached(py, || folio.with(|folio| self.swap.folio_realloc_swap(folio, cpu)))?;
@@ -65,7 +55,7 @@ impl Swap {
         py: Python<'_>,
         entry: EntryArg<'_>,
         device: &Bound<'_, SwapDevice>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<&'static str> {
         let cpu = self.cpu(cpu)?;
         let (entry, to) = (entry.entry(), self.own(device.get())?.ty());

@@ -1,45 +1,36 @@
-//! Devices turned on and off, and the size of those without pages.
+//! Methods of `Swap` that turn devices on and off, and change the size of a ghost device.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use swapcore::{Order, SwapError};
+use pyo3::types::{IntoPyDict, PyDict};
+use swapcore::SwapError;
 
 use super::Swap;
 use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::{Error, Result};
-use crate::border::number;
+use crate::border::number::{self, Priority, SizePages};
 use crate::device::SwapDevice;
 use crate::slots::entry::SwpEntry;
 use crate::storage::argument::StorageArg;
 
+getters! {
+    Swap(this):
+    devices: Vec<SwapDevice> = this.swap.devices().iter().map(|device| this.handle(device)).collect();
+    nr_real_swapfiles: u64 = this.swap.nr_real_swapfiles();
+}
+
 #[pymethods]
 impl Swap {
-    #[doc = stub!(Swap.devices)]
-    #[getter]
-    fn devices(&self) -> Vec<SwapDevice> {
-        self.swap.devices().iter().map(|device| self.handle(device)).collect()
-    }
-
-    #[doc = stub!(Swap.nr_real_swapfiles)]
-    #[getter]
-    fn nr_real_swapfiles(&self) -> u64 {
-        self.swap.nr_real_swapfiles()
-    }
-
     #[doc = stub!(Swap.resize)]
     fn resize<'py>(
         &self,
         py: Python<'py>,
         device: &Bound<'py, SwapDevice>,
-        #[pyo3(from_py_with = number::slots_or_size)] size: u32,
+        #[pyo3(from_py_with = number::slots_or_size)] size: SizePages,
     ) -> Result<Bound<'py, PyDict>> {
         let live = self.own(device.get())?;
-        let resize = py.detach(|| self.swap.resize(&live, size))?;
-        let sizes = PyDict::new(py);
-        sizes.set_item("max_pages", resize.max_pages)?;
-        sizes.set_item("limit_pages", resize.limit_pages)?;
-        Ok(sizes)
+        let resize = py.detach(|| self.swap.resize(&live, size.0))?;
+        Ok([("max_pages", resize.max_pages), ("limit_pages", resize.limit_pages)].into_py_dict(py)?)
     }
 
     #[doc = stub!(Swap.swapon)]
@@ -48,11 +39,11 @@ impl Swap {
         &self,
         py: Python<'_>,
         storage: StorageArg,
-        #[pyo3(from_py_with = number::priority_or_none)] priority: Option<i16>,
+        priority: Option<Priority>,
         discard: Option<&str>,
     ) -> Result<SwapDevice> {
         let discard = convert::discard(discard)?;
-        let device = py.detach(|| storage.swapon(&self.swap, priority, discard))?;
+        let device = py.detach(|| storage.swapon(&self.swap, priority.map(|priority| priority.0), discard))?;
         Ok(self.handle(&device))
     }
 
@@ -67,8 +58,7 @@ impl Swap {
         let result = detached(py, || {
             self.swap.swapoff(&device, |entry, count| {
                 Python::attach(|py| {
-                    let entry = SwpEntry { entry, order: Order::ZERO };
-                    hook.call1(py, (entry, count)).map(|_| ()).map_err(|error| {
+                    hook.call1(py, (SwpEntry::single(entry), count)).map(|_| ()).map_err(|error| {
                         raised = Some(error);
                         SwapError::Interrupted
                     })

@@ -1,4 +1,4 @@
-//! Folios with data: made, swapped out and in, one or many, split, moved and read ahead.
+//! Methods of `Swap` that make folios with data, swap them out and in, split them, move them and read ahead.
 
 use pyo3::prelude::*;
 use swapcore::base::gfp::Gfp;
@@ -9,39 +9,48 @@ use crate::border::buffer::bytes_of;
 use crate::border::calls::{detached, watched};
 use crate::border::convert;
 use crate::border::errors::{Error, Result};
-use crate::border::number;
-use crate::border::signals::Signals;
+use crate::border::number::{self, Cpu, NrSlots, OrdersMask, PageCluster};
+use crate::border::signals::for_each;
 use crate::folio::Folio;
 use crate::memcg::MemCgroup;
 use crate::slots::args::{EntryArg, runs};
 use crate::slots::entry::SwpEntry;
 
-/// Folios in a list or any other sequence.
+/// Returns the folios of a list or any other iterable.
 fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
     ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
 }
 
-/// Raises an error with the folios that are swapped in, because the exception is the only way to them.
+/// Raises an exception. Its attribute `folios` has the folios that the call has swapped in, because a call that
+/// raises returns nothing.
 fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
     error.value(py).setattr("folios", folios)?;
     Err(error.into())
 }
 
 impl Swap {
-    /// Returns how to swap so many slots in: in one folio if that works, unless a mask says otherwise.
+    /// Returns the parameters of a swap-in. Without a mask of orders, the largest folio that `nr_pages` slots fill is
+    /// tried.
     fn swapin(
         &self,
         nr_pages: u32,
-        orders: Option<u16>,
-        cpu: Option<usize>,
+        orders: Option<OrdersMask>,
+        cpu: Option<Cpu>,
         memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Swapin<'_>> {
         let largest =
             u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::base::limits::MAX_ORDER.into());
-        let orders = Orders::from_bits(orders.unwrap_or(1 << largest))?;
+        let orders = Orders::from_bits(orders.map_or(1 << largest, |mask| mask.0))?;
         let cpu = self.cpu(cpu)?;
         Ok(Swapin { faulting: MemCgroup::css_of(memcg, &self.swap)?, ..Swapin::new(cpu, orders) })
     }
+}
+
+getters! {
+    Swap(this):
+    memory_pages: u64 = this.swap.memory_of_folios().nr_pages();
+    nr_used_pages: u64 = this.swap.memory_of_folios().nr_used_pages();
+    page_cluster: u32 = this.swap.readahead().page_cluster();
 }
 
 #[pymethods]
@@ -54,7 +63,7 @@ impl Swap {
         #[pyo3(from_py_with = number::order)] order: u64,
         data: Option<&Bound<'_, PyAny>>,
         memcg: Option<&Bound<'_, MemCgroup>>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<Folio> {
         let (order, css, cpu) = (convert::order(order)?, MemCgroup::css_of(memcg, &self.swap)?, self.cpu(cpu)?);
         let data = data.map(|data| bytes_of(py, data)).transpose()?;
@@ -70,18 +79,13 @@ impl Swap {
 
     #[doc = stub!(Swap.swap_out)]
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn swap_out(
-        &self,
-        py: Python<'_>,
-        folio: &Bound<'_, Folio>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<SwpEntry> {
+    fn swap_out(&self, py: Python<'_>, folio: &Bound<'_, Folio>, cpu: Option<Cpu>) -> Result<SwpEntry> {
         let cpu = self.cpu(cpu)?;
         let folio = &self.own_folio(folio)?.folio;
         let (result, raised) = py.detach(|| watched(|| folio.swap_out(cpu)));
         let entry = result.map(|entry| SwpEntry { entry, order: folio.order() });
         let Some(error) = raised else { return Ok(entry?) };
-        // The folio is swapped out all the same: the exception says where it is.
+        // The folio is swapped out although a hook raised, so the exception has its entry.
         if let Ok(entry) = entry {
             error.value(py).setattr("entry", entry)?;
         }
@@ -94,9 +98,9 @@ impl Swap {
         &self,
         py: Python<'_>,
         entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots_or_none)] nr: Option<u32>,
-        #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        nr: Option<NrSlots>,
+        orders: Option<OrdersMask>,
+        cpu: Option<Cpu>,
         memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Folio> {
         let nr_pages = entry.nr_pages(nr);
@@ -116,27 +120,19 @@ impl Swap {
 
     #[doc = stub!(Swap.swap_out_batch)]
     #[pyo3(signature = (folios, *, cpu = None))]
-    fn swap_out_batch(
-        &self,
-        py: Python<'_>,
-        folios: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<Vec<SwpEntry>> {
+    fn swap_out_batch(&self, py: Python<'_>, folios: &Bound<'_, PyAny>, cpu: Option<Cpu>) -> Result<Vec<SwpEntry>> {
         let cpu = self.cpu(cpu)?;
         let folios = folios_of(folios)?;
         let shared: Vec<&FolioHandle> =
             folios.iter().map(|folio| Ok(&self.own_folio(folio)?.folio)).collect::<Result<_>>()?;
         let mut entries = Vec::with_capacity(shared.len());
-        let mut signals = Signals::default();
-        detached(py, || {
-            for (nr_done, folio) in shared.iter().enumerate() {
-                signals.check()?;
-                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
-                let entry = folio.swap_out(cpu).map_err(in_batch)?;
-                entries.push(SwpEntry { entry, order: folio.order() });
-            }
-            Ok::<_, Error>(entries)
-        })
+        for_each(py, shared.iter().enumerate(), |(nr_done, folio)| {
+            let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
+            let entry = folio.swap_out(cpu).map_err(in_batch)?;
+            entries.push(SwpEntry { entry, order: folio.order() });
+            Ok(())
+        })?;
+        Ok(entries)
     }
 
     #[doc = stub!(Swap.swap_in_batch)]
@@ -146,21 +142,16 @@ impl Swap {
         py: Python<'_>,
         entries: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::orders_or_none)] orders: Option<u16>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        orders: Option<OrdersMask>,
+        cpu: Option<Cpu>,
         memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Vec<Folio>> {
         let runs = runs(entries, order)?;
         let hows: Vec<_> = runs.iter().map(|&(_, nr)| self.swapin(nr, orders, cpu, memcg)).collect::<Result<_>>()?;
         let mut done = Vec::new();
-        let mut signals = Signals::default();
-        let result: Result<()> = detached(py, || {
-            for (nr_done, (&(entry, nr_pages), how)) in runs.iter().zip(&hows).enumerate() {
-                signals.check()?;
-                let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
-                self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?;
-            }
-            Ok::<_, Error>(())
+        let result = for_each(py, runs.iter().zip(&hows).enumerate(), |(nr_done, (&(entry, nr_pages), how))| {
+            let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
+            Ok(self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?)
         });
         let folios: Vec<Folio> = done
             .into_iter()
@@ -178,7 +169,7 @@ impl Swap {
         &self,
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::order)] order: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
     ) -> Result<Vec<Folio>> {
         let (order, cpu) = (convert::order(order)?, self.cpu(cpu)?);
         Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
@@ -186,47 +177,20 @@ impl Swap {
 
     #[doc = stub!(Swap.folio_migrate)]
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn folio_migrate(
-        &self,
-        folio: &Bound<'_, Folio>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<Folio> {
+    fn folio_migrate(&self, folio: &Bound<'_, Folio>, cpu: Option<Cpu>) -> Result<Folio> {
         let cpu = self.cpu(cpu)?;
         Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
     }
 
-    #[doc = stub!(Swap.memory_pages)]
-    #[getter]
-    fn memory_pages(&self) -> u64 {
-        self.swap.memory_of_folios().nr_pages()
-    }
-
-    #[doc = stub!(Swap.nr_used_pages)]
-    #[getter]
-    fn nr_used_pages(&self) -> u64 {
-        self.swap.memory_of_folios().nr_used_pages()
-    }
-
-    #[doc = stub!(Swap.page_cluster)]
-    #[getter]
-    fn page_cluster(&self) -> u32 {
-        self.swap.readahead().page_cluster()
-    }
-
     #[setter]
-    fn set_page_cluster(&self, #[pyo3(from_py_with = number::page_cluster)] page_cluster: u32) -> Result<()> {
-        Ok(self.swap.readahead().set_page_cluster(page_cluster)?)
+    fn set_page_cluster(&self, page_cluster: PageCluster) -> Result<()> {
+        Ok(self.swap.readahead().set_page_cluster(page_cluster.0)?)
     }
 
     #[doc = stub!(Swap.swap_cluster_readahead)]
     #[pyo3(signature = (entry, *, cpu = None))]
-    fn swap_cluster_readahead(
-        &self,
-        py: Python<'_>,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
-    ) -> Result<Option<Folio>> {
-        let how = self.swapin(1, Some(0), cpu, None)?;
+    fn swap_cluster_readahead(&self, py: Python<'_>, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<Option<Folio>> {
+        let how = self.swapin(1, Some(OrdersMask(0)), cpu, None)?;
         let entry = entry.entry();
         let found = detached(py, || {
             let found = self.swap.swap_cluster_readahead(entry, &how)?;

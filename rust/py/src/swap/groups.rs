@@ -1,4 +1,4 @@
-//! Memory cgroups of a subsystem: their root, their hooks, and what is charged to them.
+//! Methods of `Swap` for memory cgroups: the root, the hooks, the owner of a slot, and the ages of a group's slots.
 
 use std::sync::Arc;
 
@@ -10,27 +10,21 @@ use super::Swap;
 use super::hooks::Hooks;
 use crate::border::buffer::bytes_of_words;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::Swappiness;
 use crate::memcg::MemCgroup;
 use crate::slots::args::EntryArg;
 
+getters! {
+    Swap(this):
+    memcg: Result<MemCgroup> = MemCgroup::root(&this.swap);
+    swappiness: Result<u8> = Ok(this.swap.swappiness()?);
+}
+
 #[pymethods]
 impl Swap {
-    #[doc = stub!(Swap.memcg)]
-    #[getter]
-    fn memcg(&self) -> Result<MemCgroup> {
-        MemCgroup::root(&self.swap)
-    }
-
-    #[doc = stub!(Swap.swappiness)]
-    #[getter]
-    fn swappiness(&self) -> Result<u8> {
-        Ok(self.swap.swappiness()?)
-    }
-
     #[setter]
-    fn set_swappiness(&self, #[pyo3(from_py_with = number::swappiness)] swappiness: u8) -> Result<()> {
-        Ok(self.swap.set_swappiness(swappiness)?)
+    fn set_swappiness(&self, swappiness: Swappiness) -> Result<()> {
+        Ok(self.swap.set_swappiness(swappiness.0)?)
     }
 
     #[doc = stub!(Swap.set_memcg_policy)]

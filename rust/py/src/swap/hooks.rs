@@ -1,4 +1,4 @@
-//! Hooks written in Python, as the core's trait.
+//! Hooks written in Python. They implement the core's trait `MemcgPolicy`.
 
 use std::sync::{Arc, Weak};
 
@@ -12,10 +12,10 @@ use crate::border::calls::keep;
 use crate::border::errors::Result;
 use crate::memcg::MemCgroup;
 
-/// The hooks that an object has, bound to it.
+/// The bound methods of a Python object that are hooks. A hook that the object lacks is None.
 #[derive(Debug)]
 pub(crate) struct Hooks {
-    /// Weak: the subsystem has the hooks.
+    /// Weak, because the subsystem owns the hooks.
     swap: Weak<swapcore::Swap>,
     on_swap_charge: Option<Py<PyAny>>,
     on_dead_owner: Option<Py<PyAny>>,
@@ -25,7 +25,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// Looks the hooks of an object up. Errors: TypeError it has none.
+    /// Finds the hooks of an object. Errors: TypeError, the object has no hook.
     pub(crate) fn new(swap: &Arc<swapcore::Swap>, object: &Bound<'_, PyAny>) -> Result<Self> {
         let hook = |name: &str| {
             let found = object.getattr_opt(name)?.filter(|hook| !hook.is_none());
@@ -52,7 +52,8 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// Calls a hook that is there with a group that still is; what it raises is kept, and it answers nothing then.
+    /// Calls a hook with a group. Returns None, as if the hook had no answer, if there is no hook, if the group is
+    /// freed, or if the hook raises. The exception is kept for the call of the binding.
     fn ask<T>(
         &self,
         hook: Option<&Py<PyAny>>,

@@ -1,4 +1,4 @@
-//! `Swap`: one machine's swap subsystem.
+//! `Swap`: the swap subsystem of one machine.
 
 mod alloc;
 mod backing;
@@ -12,13 +12,13 @@ mod show;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict, PyDict};
 use swapcore::memcg::Hierarchy;
 use swapcore::{Config, Profile, SwapError, Workers};
 
 use crate::border::convert;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, Cpu};
 use crate::device::SwapDevice;
 use crate::folio::Folio;
 use crate::memcg::MemCgroup;
@@ -33,13 +33,13 @@ pub(crate) struct Swap {
 }
 
 impl Swap {
-    /// Takes the local lock of the CPU meant.
+    /// Takes the local lock of the CPU of an argument.
     #[inline]
-    fn on_cpu(&self, cpu: Option<usize>) -> Result<swapcore::OnCpu<'_>> {
+    fn on_cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
     }
 
-    fn cpu(&self, cpu: Option<usize>) -> Result<swapcore::CpuId> {
+    fn cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::CpuId> {
         convert::cpu(cpu, self.swap.nr_cpus())
     }
 
@@ -55,7 +55,7 @@ impl Swap {
         Ok(live)
     }
 
-    /// Returns the class of a folio of this subsystem. Errors: `ForeignFolio` (EINVAL).
+    /// Returns the Python object of a folio. Errors: `ForeignFolio` (EINVAL), the folio belongs to another subsystem.
     fn own_folio<'f>(&self, folio: &'f Bound<'_, Folio>) -> Result<&'f Folio> {
         let folio = folio.get();
         if !Arc::ptr_eq(folio.folio.swap(), &self.swap) {
@@ -64,6 +64,17 @@ impl Swap {
         }
         Ok(folio)
     }
+}
+
+getters! {
+    Swap(this):
+    nr_cpus: usize = this.swap.nr_cpus();
+    profile: &'static str = this.swap.profile().name();
+    nr_swap_pages: i64 = this.swap.nr_swap_pages();
+    total_swap_pages: u64 = this.swap.total_swap_pages();
+    nr_swapcache_pages: u64 = this.swap.nr_swapcache_pages();
+    vm_swap_full: bool = this.swap.vm_swap_full();
+    zswap: ZswapHandle = ZswapHandle::new(this.swap.clone());
 }
 
 #[pymethods]
@@ -101,54 +112,10 @@ impl Swap {
         Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
     }
 
-    #[doc = stub!(Swap.nr_cpus)]
-    #[getter]
-    fn nr_cpus(&self) -> usize {
-        self.swap.nr_cpus()
-    }
-
-    #[doc = stub!(Swap.profile)]
-    #[getter]
-    fn profile(&self) -> &'static str {
-        self.swap.profile().name()
-    }
-
     #[doc = stub!(Swap.switches)]
     #[getter]
     fn switches<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let words = PyDict::new(py);
-        self.swap.switches().words().iter().try_for_each(|(name, word)| words.set_item(name, word))?;
-        Ok(words)
-    }
-
-    #[doc = stub!(Swap.nr_swap_pages)]
-    #[getter]
-    fn nr_swap_pages(&self) -> i64 {
-        self.swap.nr_swap_pages()
-    }
-
-    #[doc = stub!(Swap.total_swap_pages)]
-    #[getter]
-    fn total_swap_pages(&self) -> u64 {
-        self.swap.total_swap_pages()
-    }
-
-    #[doc = stub!(Swap.nr_swapcache_pages)]
-    #[getter]
-    fn nr_swapcache_pages(&self) -> u64 {
-        self.swap.nr_swapcache_pages()
-    }
-
-    #[doc = stub!(Swap.vm_swap_full)]
-    #[getter]
-    fn vm_swap_full(&self) -> bool {
-        self.swap.vm_swap_full()
-    }
-
-    #[doc = stub!(Swap.zswap)]
-    #[getter]
-    fn zswap(&self) -> ZswapHandle {
-        ZswapHandle::new(self.swap.clone())
+        Ok(self.swap.switches().words().into_py_dict(py)?)
     }
 
     #[doc = stub!(Swap.mm)]

@@ -1,7 +1,7 @@
-//! Looks at a subsystem: slots, records, figures and its whole state, as dicts and columns.
+//! Methods of `Swap` that show its state: slots, event records, counters, memory and the lists of clusters.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict};
 use swapcore::base::event::{EventKind, EventRecord};
 use swapcore::cluster::ListId;
 use swapcore::show::dump::DeviceDump;
@@ -9,14 +9,15 @@ use swapcore::table::{EntryKind, SwapTableEntry};
 
 use super::Swap;
 use super::alloc::DETACH_SLOTS;
-use super::backing::{backing_dict, single};
+use super::backing::backing_dict;
 use crate::border::buffer::bytes_of_words;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, NrRecords};
 use crate::device::all_memory_dict;
 use crate::slots::args::{EntriesArg, EntryArg};
+use crate::slots::entry::SwpEntry;
 
-/// One slot by its word.
+/// Returns a dict that describes a slot: the fields of its word, and its count.
 fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<Bound<'py, PyDict>> {
     let slot = PyDict::new(py);
     slot.set_item("kind", word.kind().name())?;
@@ -30,8 +31,7 @@ fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<B
 fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("type", device.ty.0)?;
-    dict.set_item("prio", device.prio)?;
-    dict.set_item("inuse_pages", device.inuse_pages)?;
+    set_fields!(dict, device: prio inuse_pages);
     let by_order = [PyDict::new(py), PyDict::new(py)];
     let mut plain = [("free", Vec::new()), ("full", Vec::new()), ("discard", Vec::new())];
     for (id, clusters) in &device.lists {
@@ -48,23 +48,17 @@ fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, P
     let [nonfull, frag] = by_order;
     dict.set_item("nonfull", nonfull)?;
     dict.set_item("frag", frag)?;
-    let next = PyDict::new(py);
-    for (order, at) in device.next.iter().enumerate().filter(|&(_, &at)| at != 0) {
-        next.set_item(order, at)?;
-    }
-    dict.set_item("next", next)?;
+    let next = device.next.iter().enumerate().filter(|&(_, &at)| at != 0);
+    dict.set_item("next", next.into_py_dict(py)?)?;
     Ok(dict)
 }
 
 fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (order, hint) in hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0) {
-        dict.set_item(order, (hint.ty().0, hint.offset().0))?;
-    }
-    Ok(dict)
+    let hints = hints.iter().enumerate().filter(|(_, hint)| hint.offset().0 != 0);
+    Ok(hints.map(|(order, hint)| (order, (hint.ty().0, hint.offset().0))).into_py_dict(py)?)
 }
 
-/// Columns of records, native byte order.
+/// Returns event records as columns of bytes in native byte order.
 fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let column = |name: &str, bytes: Vec<u8>| dict.set_item(name, PyBytes::new(py, &bytes));
@@ -86,13 +80,13 @@ impl Swap {
         let entry = entry.entry();
         let mut on_cpu = self.on_cpu(None)?;
         let word = on_cpu.lookup(entry)?;
-        // A slot that backs another has no count of its own.
+        // A slot that is the backing of a virtual slot has no count.
         let count = if word.kind() == EntryKind::Pointer { 0 } else { on_cpu.swap_count(entry)? };
         let backing = on_cpu.backing(entry, 1)?;
         drop(on_cpu);
         let slot = slot_dict(py, word, count)?;
         if let Some(owner) = word.owner() {
-            slot.set_item("owner", single(owner))?;
+            slot.set_item("owner", SwpEntry::single(owner))?;
             slot.set_item("cache_only", word.is_cache_only_pointer())?;
         } else if self.swap.device(entry.ty())?.is_virtual() {
             slot.set_item("backing", backing_dict(py, backing.0, backing.1)?)?;
@@ -127,8 +121,8 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.record_events)]
-    fn record_events(&self, #[pyo3(from_py_with = number::nr_records)] capacity: usize) -> Result<()> {
-        Ok(self.swap.record_events(capacity)?)
+    fn record_events(&self, capacity: NrRecords) -> Result<()> {
+        Ok(self.swap.record_events(capacity.0)?)
     }
 
     #[doc = stub!(Swap.take_events)]
@@ -139,9 +133,7 @@ impl Swap {
 
     #[doc = stub!(Swap.stats)]
     fn stats<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
-        let stats = PyDict::new(py);
-        self.swap.stats().iter().try_for_each(|(name, value)| stats.set_item(name, value))?;
-        Ok(stats)
+        Ok(self.swap.stats().into_py_dict(py)?)
     }
 
     #[doc = stub!(Swap.memory)]

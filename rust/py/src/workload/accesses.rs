@@ -1,4 +1,4 @@
-//! `Accesses`: which pages a program touches, replayed in an address space.
+//! `Accesses`: the pages that a program touches, in their order. It is replayed in an address space.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use swapcore::workload::replay::AccessReplay;
 use crate::border::buffer::native;
 use crate::border::calls::watched;
 use crate::border::errors::Result;
-use crate::border::number;
+use crate::border::number::{self, Cpu, PageNumber, Stop};
 use crate::border::signals::Progress;
 use crate::mm::Mm;
 
@@ -17,36 +17,20 @@ use crate::mm::Mm;
 #[pyclass(frozen, module = "swapcore")]
 pub(crate) struct Accesses(swapcore::workload::replay::Accesses);
 
+getters! {
+    Accesses(accesses):
+    nr_accesses: usize = accesses.0.nr_accesses();
+    nr_writes: u64 = accesses.0.nr_writes();
+    nr_pages: u64 = accesses.0.nr_pages();
+    span_pages: u64 = accesses.0.span_pages();
+}
+
 #[pymethods]
 impl Accesses {
     #[new]
     fn new(py: Python<'_>, page: PyBuffer<u32>, write: PyBuffer<u8>) -> Result<Self> {
         let (pages, writes) = (native(&page)?.to_vec(py)?, write.to_vec(py)?);
         Ok(Self(py.detach(|| swapcore::workload::replay::Accesses::new(pages, writes))?))
-    }
-
-    #[doc = stub!(Accesses.nr_accesses)]
-    #[getter]
-    fn nr_accesses(&self) -> usize {
-        self.0.nr_accesses()
-    }
-
-    #[doc = stub!(Accesses.nr_writes)]
-    #[getter]
-    fn nr_writes(&self) -> u64 {
-        self.0.nr_writes()
-    }
-
-    #[doc = stub!(Accesses.nr_pages)]
-    #[getter]
-    fn nr_pages(&self) -> u64 {
-        self.0.nr_pages()
-    }
-
-    #[doc = stub!(Accesses.span_pages)]
-    #[getter]
-    fn span_pages(&self) -> u64 {
-        self.0.span_pages()
     }
 
     #[doc = stub!(Accesses.replay)]
@@ -57,30 +41,25 @@ impl Accesses {
         &self,
         py: Python<'py>,
         mm: &Bound<'py, Mm>,
-        #[pyo3(from_py_with = number::page_number)] first_page: u64,
-        #[pyo3(from_py_with = number::access)] start: usize,
-        #[pyo3(from_py_with = number::access_or_none)] stop: Option<usize>,
+        first_page: PageNumber,
+        #[pyo3(from_py_with = number::start)] start: usize,
+        stop: Option<Stop>,
         zero_percent: f64,
         random_percent: f64,
         is_verified: bool,
         #[pyo3(from_py_with = number::seed)] seed: u64,
-        #[pyo3(from_py_with = number::cpu_or_none)] cpu: Option<usize>,
+        cpu: Option<Cpu>,
         progress: Option<Py<PyAny>>,
     ) -> Result<Bound<'py, PyDict>> {
         let mm = mm.get();
-        let range = start..stop.unwrap_or(self.0.nr_accesses());
-        let (first, cpu) = (Vpn(first_page), mm.cpu(cpu)?);
+        let range = start..stop.map_or(self.0.nr_accesses(), |stop| stop.0);
+        let (first, cpu) = (Vpn(first_page.0), mm.cpu(cpu)?);
         let how = AccessReplay { first, range, cpu, zero_percent, random_percent, is_verified, seed };
         let mut progress = Progress::new(progress);
         let outcome = py.detach(|| watched(|| self.0.replay(&mm.mm, &how, |nr_accesses| progress.tick(nr_accesses))));
         let report = progress.result(outcome)?;
         let dict = PyDict::new(py);
-        dict.set_item("accesses", report.accesses)?;
-        dict.set_item("writes", report.writes)?;
-        dict.set_item("first_touches", report.first_touches)?;
-        dict.set_item("verified_pages", report.verified_pages)?;
-        dict.set_item("cpu_ns", report.cpu_ns)?;
-        dict.set_item("is_oom", report.is_oom)?;
+        set_fields!(dict, report: accesses writes first_touches verified_pages cpu_ns is_oom);
         Ok(dict)
     }
 

@@ -1,4 +1,4 @@
-//! Recorded workloads, what replays them, and the stress run.
+//! Recorded workloads, the strategies that replay them, and the stress run.
 
 pub(crate) mod accesses;
 pub(crate) mod strategy;

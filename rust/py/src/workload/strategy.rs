@@ -1,20 +1,20 @@
-//! `Strategy`: allocators behind the one trait.
+//! `Strategy`: an allocator of the core or one written in Python, behind the core's trait `Strategy`.
 
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict, PyDict};
 use swapcore::workload::strategy::StrategyMemory;
 use swapcore::{CpuId, Order, SwapError, SwpOffset};
 
 use crate::border::convert;
 use crate::border::errors::{Error, Result};
-use crate::border::number;
+use crate::border::number::{self, Cpu, NrRuns, SizePages, Slot};
 use crate::slots::args::EntriesArg;
 use crate::slots::batch::SwapBatch;
 
-/// A strategy written in Python, as the core's trait.
+/// A strategy written in Python. It implements the core's trait `Strategy` by calls of the Python object.
 struct Wrapped {
     name: String,
     nr_slots: u32,
@@ -23,20 +23,16 @@ struct Wrapped {
     has_alloc_batch: bool,
     has_free_batch: bool,
     has_memory: bool,
-    /// The first exception a method raised; the trait has no place for it.
+    /// The first exception that a method raised. It is kept here, because the methods of the trait cannot return it.
     raised: Mutex<Option<PyErr>>,
 }
 
 impl Wrapped {
-    fn new(object: &Bound<'_, PyAny>, size_pages: u64, name: Option<String>) -> Result<Self> {
-        let (low, high) = (2, swapcore::base::limits::MAX_DEVICE_PAGES as u64);
-        if !(low..=high).contains(&size_pages) {
-            return Err(SwapError::OutOfRange { what: "size in pages", value: size_pages.into(), low, high }.into());
-        }
+    fn new(object: &Bound<'_, PyAny>, nr_slots: u32, name: Option<String>) -> Result<Self> {
         let name = name.map_or_else(|| object.getattr("name")?.extract(), Ok)?;
         Ok(Self {
             name,
-            nr_slots: size_pages as u32,
+            nr_slots,
             max_order: convert::order(object.getattr("max_order")?.extract()?)?,
             has_alloc_batch: object.hasattr("alloc_batch")?,
             has_free_batch: object.hasattr("free_batch")?,
@@ -46,7 +42,8 @@ impl Wrapped {
         })
     }
 
-    /// Calls into Python and keeps the first exception; after one nothing is called any more.
+    /// Calls the Python object and keeps an exception. Once there is an exception, every call returns `failed` at
+    /// once.
     fn call<T>(&self, failed: T, call: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
         let result = match raised {
@@ -149,7 +146,8 @@ impl Strategy {
         }
     }
 
-    /// Calls with the allocator, detached from the interpreter unless it would attach again for every call.
+    /// Runs a call with the allocator. A built-in allocator runs detached from the interpreter. A Python strategy
+    /// does not, because it would attach again for each call of a method.
     pub(crate) fn drive<T: Send>(
         &self,
         py: Python<'_>,
@@ -163,7 +161,7 @@ impl Strategy {
         Ok(result?)
     }
 
-    /// Returns a result, or the exception that a Python strategy raised meanwhile.
+    /// Returns `result`, unless a Python strategy raised an exception before.
     fn or_raised<T>(&self, result: T) -> Result<T> {
         match &self.0 {
             Kind::Python(wrapped) => wrapped.take_raised().map_or(Ok(result), |error| Err(Error::Python(error))),
@@ -185,17 +183,21 @@ impl Strategy {
     }
 }
 
+getters! {
+    Strategy(strategy):
+    name: &str = strategy.get().name();
+    max_order: u8 = strategy.get().max_order().get();
+}
+
 fn cpu(cpu: usize) -> Result<CpuId> {
-    convert::cpu(Some(cpu), swapcore::base::limits::MAX_CPUS)
+    convert::cpu(Some(Cpu(cpu)), swapcore::base::limits::MAX_CPUS)
 }
 
 #[pymethods]
 impl Strategy {
     #[classattr]
     fn names(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-        let names = PyDict::new(py);
-        swapcore::workload::strategy::names().try_for_each(|(name, about)| names.set_item(name, about))?;
-        Ok(names)
+        swapcore::workload::strategy::names().into_py_dict(py)
     }
 
     #[doc = stub!(Strategy.create)]
@@ -203,33 +205,17 @@ impl Strategy {
     #[pyo3(signature = (name, *, size_pages, nr_cpus = 1))]
     fn create(
         name: &str,
-        #[pyo3(from_py_with = number::size_pages)] size_pages: u64,
+        size_pages: SizePages,
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
     ) -> Result<Self> {
-        Ok(Self(Kind::BuiltIn(swapcore::workload::strategy::create(name, size_pages, nr_cpus)?)))
+        Ok(Self(Kind::BuiltIn(swapcore::workload::strategy::create(name, size_pages.0.into(), nr_cpus)?)))
     }
 
     #[doc = stub!(Strategy.wrap)]
     #[staticmethod]
     #[pyo3(signature = (obj, *, size_pages, name = None))]
-    fn wrap(
-        obj: &Bound<'_, PyAny>,
-        #[pyo3(from_py_with = number::size_pages)] size_pages: u64,
-        name: Option<String>,
-    ) -> Result<Self> {
-        Ok(Self(Kind::Python(Wrapped::new(obj, size_pages, name)?)))
-    }
-
-    #[doc = stub!(Strategy.name)]
-    #[getter]
-    fn name(&self) -> &str {
-        self.get().name()
-    }
-
-    #[doc = stub!(Strategy.max_order)]
-    #[getter]
-    fn max_order(&self) -> u8 {
-        self.get().max_order().get()
+    fn wrap(obj: &Bound<'_, PyAny>, size_pages: SizePages, name: Option<String>) -> Result<Self> {
+        Ok(Self(Kind::Python(Wrapped::new(obj, size_pages.0, name)?)))
     }
 
     #[doc = stub!(Strategy.alloc)]
@@ -247,11 +233,11 @@ impl Strategy {
     #[pyo3(signature = (slot, nr = 1, cpu = 0))]
     fn free(
         &self,
-        #[pyo3(from_py_with = number::slot)] slot: u64,
+        slot: Slot,
         #[pyo3(from_py_with = number::nr_slots)] nr: u32,
         #[pyo3(from_py_with = number::cpu)] cpu: usize,
     ) -> Result<()> {
-        let first = self.entry_range(slot, nr)?;
+        let first = self.entry_range(slot.0, nr)?;
         self.get().free(first, nr, self::cpu(cpu)?)?;
         self.or_raised(())
     }
@@ -260,12 +246,12 @@ impl Strategy {
     #[pyo3(signature = (n, order = 0, cpu = 0))]
     fn alloc_batch(
         &self,
-        #[pyo3(from_py_with = number::nr_runs)] n: usize,
+        n: NrRuns,
         #[pyo3(from_py_with = number::order)] order: u64,
         #[pyo3(from_py_with = number::cpu)] cpu: usize,
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
-        let mut firsts = vec![SwpOffset(0); n.min(self.get().nr_slots() as usize)];
+        let mut firsts = vec![SwpOffset(0); n.0.min(self.get().nr_slots() as usize)];
         let nr = self.get().alloc_batch(order, self::cpu(cpu)?, &mut firsts);
         let entries = firsts[..nr].iter().map(|first| swapcore::SwpEntry::from_value(first.0.into())).collect();
         self.or_raised(SwapBatch::new(entries, order))
@@ -284,10 +270,8 @@ impl Strategy {
     #[doc = stub!(Strategy.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let memory = self.or_raised(self.get().memory())?;
-        let counts = PyDict::new(py);
-        counts.set_item("static_bytes", memory.static_bytes)?;
-        counts.set_item("dynamic_bytes", memory.dynamic_bytes)?;
-        Ok(counts)
+        let counts = [("static_bytes", memory.static_bytes), ("dynamic_bytes", memory.dynamic_bytes)];
+        Ok(counts.into_py_dict(py)?)
     }
 
     fn __repr__(&self) -> String {

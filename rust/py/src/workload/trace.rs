@@ -1,8 +1,8 @@
-//! `Trace`: recorded workloads, replayed through a strategy or with folios that have data.
+//! `Trace`: a recorded workload. It is replayed through a strategy, or with folios that have data.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict, PyDict};
 use swapcore::workload::replay::{Columns, FolioReplay, FolioReport, Report};
 
 use crate::border::buffer::native;
@@ -16,6 +16,14 @@ use crate::workload::strategy::Strategy;
 #[doc = stub!(Trace)]
 #[pyclass(frozen, module = "swapcore")]
 pub(crate) struct Trace(swapcore::workload::replay::Trace);
+
+getters! {
+    Trace(trace):
+    nr_ops: usize = trace.0.nr_ops();
+    nr_allocations: u64 = trace.0.nr_allocations();
+    nr_cpus: usize = trace.0.nr_cpus();
+    peak_pages: u64 = trace.0.peak_pages();
+}
 
 #[pymethods]
 impl Trace {
@@ -32,30 +40,6 @@ impl Trace {
         let (first, nr) = (native(&first)?.to_vec(py)?, native(&nr)?.to_vec(py)?);
         let columns = Columns { op: &op, cpu: &cpu, folio: &folio, first: &first, nr: &nr };
         Ok(Self(py.detach(|| swapcore::workload::replay::Trace::new(columns))?))
-    }
-
-    #[doc = stub!(Trace.nr_ops)]
-    #[getter]
-    fn nr_ops(&self) -> usize {
-        self.0.nr_ops()
-    }
-
-    #[doc = stub!(Trace.nr_allocations)]
-    #[getter]
-    fn nr_allocations(&self) -> u64 {
-        self.0.nr_allocations()
-    }
-
-    #[doc = stub!(Trace.nr_cpus)]
-    #[getter]
-    fn nr_cpus(&self) -> usize {
-        self.0.nr_cpus()
-    }
-
-    #[doc = stub!(Trace.peak_pages)]
-    #[getter]
-    fn peak_pages(&self) -> u64 {
-        self.0.peak_pages()
     }
 
     #[doc = stub!(Trace.allocations_by_order)]
@@ -107,48 +91,28 @@ impl Trace {
     }
 }
 
-/// Counts by order, those of 0 left out.
+/// Returns counts by order as a dict. Orders with a count of 0 are left out.
 fn by_order<'py>(py: Python<'py>, counts: &[u64]) -> Result<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (order, count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
-        dict.set_item(order, count)?;
-    }
-    Ok(dict)
+    Ok(counts.iter().enumerate().filter(|&(_, &count)| count > 0).into_py_dict(py)?)
 }
 
 fn report_dict<'py>(py: Python<'py>, report: &Report) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("ops", report.ops)?;
-    dict.set_item("allocations", report.allocations)?;
-    dict.set_item("cpu_ns", report.cpu_ns)?;
+    set_fields!(dict, report: ops allocations cpu_ns);
     dict.set_item("failures", by_order(py, &report.failures)?)?;
-    dict.set_item("fallback_pages", report.fallback_pages)?;
-    dict.set_item("dropped_pages", report.dropped_pages)?;
-    dict.set_item("large_pages", report.large_pages)?;
-    dict.set_item("used_slots_peak", report.used_slots_peak)?;
-    dict.set_item("used_slots_end", report.used_slots_end)?;
+    set_fields!(dict, report: fallback_pages dropped_pages large_pages used_slots_peak used_slots_end);
     let memory = report.memory_at_peak;
     dict.set_item("bytes_at_peak", memory.static_bytes + memory.dynamic_bytes)?;
-    dict.set_item("static_bytes", memory.static_bytes)?;
-    dict.set_item("fragmentation", report.fragmentation)?;
+    set_fields!(dict, memory: static_bytes);
+    set_fields!(dict, report: fragmentation);
     Ok(dict)
 }
 
 fn folio_report_dict<'py>(py: Python<'py>, report: &FolioReport) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("ops", report.ops)?;
-    dict.set_item("swapped_out_pages", report.swapped_out_pages)?;
-    dict.set_item("swapped_in_pages", report.swapped_in_pages)?;
-    dict.set_item("dropped_pages", report.dropped_pages)?;
-    dict.set_item("refused_pages", report.refused_pages)?;
-    dict.set_item("unread_pages", report.unread_pages)?;
-    dict.set_item("fallback_pages", report.fallback_pages)?;
-    dict.set_item("swap_in_folios", report.swap_in_folios)?;
-    dict.set_item("swap_out_ns", report.swap_out_ns)?;
-    dict.set_item("swap_in_ns", report.swap_in_ns)?;
-    dict.set_item("peak_pages", report.peak_pages)?;
-    dict.set_item("end_pages", report.end_pages)?;
-    dict.set_item("peak_stats", crate::storage::stats_dict(py, &report.peak_stats)?)?;
-    dict.set_item("peak_zswap", crate::storage::stats_dict(py, &report.peak_zswap)?)?;
+    set_fields!(dict, report: ops swapped_out_pages swapped_in_pages dropped_pages refused_pages unread_pages);
+    set_fields!(dict, report: fallback_pages swap_in_folios swap_out_ns swap_in_ns peak_pages end_pages);
+    dict.set_item("peak_stats", (&report.peak_stats).into_py_dict(py)?)?;
+    dict.set_item("peak_zswap", (&report.peak_zswap).into_py_dict(py)?)?;
     Ok(dict)
 }

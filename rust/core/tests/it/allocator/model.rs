@@ -1,18 +1,18 @@
-//! A naive model of the slot allocator: vectors for lists, a map of slots, no bits, no locks.
+//! A naive model of the slot allocator with vectors for lists and a map of slots, without bit operations and locks.
 //!
-//! Written from a description of the kernel's behaviour, not from the crate. It knows solid-state block devices without discard, and
-//! no swap cache; without cached slots, reclaim only turns the list of full clusters.
+//! The model is written from a description of the kernel's behaviour, not from the crate. It has solid-state block
+//! devices without discard, and no swap cache. Without cached slots, reclaim only rotates the list of full clusters.
 
 use std::collections::BTreeMap;
 
 /// Slots in a cluster.
 pub(crate) const C: u32 = 512;
-/// Orders 0..=9.
+/// The number of orders, which are 0 to 9.
 pub(crate) const NR_ORDERS: usize = 10;
 
 const BAD: u32 = u32::MAX;
 
-/// Where a cluster is. `Off` is nowhere: taken from a list for a scan.
+/// The list that a cluster is on. `Off` is no list, because the cluster is taken off its list for a scan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Place {
     Off,
@@ -29,14 +29,14 @@ pub(crate) struct Cluster {
     count: u32,
 }
 
-/// A device that is on.
+/// The model of a device that is on.
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
     pub(crate) prio: i32,
     pub(crate) pages: u32,
     pub(crate) max_pages: u32,
     pub(crate) inuse: u32,
-    /// Reference counts of slots that are not free.
+    /// The reference count of each slot that is not free.
     pub(crate) slots: BTreeMap<u32, u32>,
     clusters: Vec<Cluster>,
     lists: BTreeMap<Place, Vec<u32>>,
@@ -68,7 +68,7 @@ impl Device {
         self.inuse == self.pages
     }
 
-    /// Unlinks a cluster and appends it to a list, unless it is there already.
+    /// Moves a cluster to the end of another list. A cluster that is on the list already stays in its place.
     fn place(&mut self, c: u32, place: Place) {
         let from = self.clusters[c as usize].place;
         if from == place {
@@ -93,7 +93,7 @@ impl Device {
             && (order == 0 || cluster.count == 0 || cluster.order == order)
     }
 
-    /// Puts a cluster where an allocation attempt leaves it.
+    /// Puts a cluster on the list on which an attempt to allocate leaves it.
     fn relocate(&mut self, c: u32) {
         let Cluster { count, order, .. } = self.clusters[c as usize];
         match count {
@@ -108,7 +108,8 @@ impl Device {
         self.clusters[c as usize].order = 0;
     }
 
-    /// Takes the first free aligned run from `from` to the cluster's end; returns it and where to go on.
+    /// Allocates the first free aligned run between `from` and the end of its cluster. Returns its first slot, and
+    /// the slot at which the next scan starts, if there is room.
     fn scan(&mut self, from: u32, order: usize) -> Option<(u32, Option<u32>)> {
         let (c, nr) = (from / C, 1 << order);
         let end = (c + 1) * C;
@@ -141,7 +142,8 @@ impl Device {
         }
     }
 
-    /// Looks at full clusters for something to reclaim; there never is, so they end up behind the others.
+    /// Looks at full clusters for cached slots to reclaim. The model has none, so a cluster only moves to the end of
+    /// the list.
     fn reclaim_full(&mut self, budget: u32) {
         for _ in 0..budget.max(1) {
             match self.isolate(Place::Full) {
@@ -161,14 +163,14 @@ impl Device {
     }
 }
 
-/// The differences between kernels.
+/// The rules in which the profiles differ.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// Priorities -2, -3, ... for devices without one, instead of -1 for all.
+    /// Devices without a priority get -2, -3 and so on. Else all get -1.
     pub(crate) descending: bool,
-    /// An unusable hint is cleared and its cluster moved (E13; profile `series` only).
+    /// A hint that cannot be used is cleared and its cluster moves to another list (E13), as in profile `series`.
     pub(crate) relocate: bool,
-    /// Workers run after the operation that queued them.
+    /// A worker runs at the end of the operation that queued it.
     pub(crate) inline: bool,
 }
 
@@ -177,9 +179,9 @@ pub(crate) struct Rules {
 pub(crate) struct Model {
     rules: Rules,
     pub(crate) devices: BTreeMap<u8, Device>,
-    /// Types in the order they are tried.
+    /// The types of the devices in the order in which an allocation tries them.
     pub(crate) avail: Vec<u8>,
-    /// By CPU and order: type and slot.
+    /// The type and slot of the hint of each CPU and order.
     pub(crate) hints: Vec<[Option<(u8, u32)>; NR_ORDERS]>,
     work: Vec<u8>,
     least_priority: i32,
@@ -235,7 +237,7 @@ impl Model {
         }
     }
 
-    /// Turns a device off in vain: it is available again behind its equals.
+    /// Applies a swapoff that failed: the device is available again, behind the devices of its priority.
     pub(crate) fn fail_swapoff(&mut self, ty: u8) {
         let before = self.avail.len();
         self.avail.retain(|&other| other != ty);
@@ -254,7 +256,7 @@ impl Model {
 
     fn alloc_by_hint(&mut self, order: usize, cpu: usize) -> Option<(u8, u32)> {
         let (ty, slot) = self.hints[cpu][order]?;
-        let device = self.devices.get_mut(&ty).expect("hints die with their device");
+        let device = self.devices.get_mut(&ty).expect("a swapoff clears the hints at its device");
         if device.is_usable(slot / C, order) {
             return self.scan(ty, slot, order, cpu);
         }
@@ -270,7 +272,7 @@ impl Model {
             self.avail.retain(|&other| other != ty);
             self.list_avail(ty);
             let found = self.search(ty, order, cpu);
-            // A large folio is never tried on a second device.
+            // The allocation of a large folio tries one device only.
             if found.is_some() || order > 0 {
                 return found;
             }
@@ -313,7 +315,7 @@ impl Model {
         self.hints[cpu][order] = found.and_then(|(_, next)| next).map(|next| (ty, next));
         if found.is_some() && device.is_full() {
             self.avail.retain(|&other| other != ty);
-            // Asked before these slots leave nr_swap_pages.
+            // Whether swap was half full counts from before this allocation.
             if was_half_full && !self.work.contains(&ty) {
                 self.work.push(ty);
             }
@@ -323,18 +325,18 @@ impl Model {
 
     pub(crate) fn run_workers(&mut self) {
         for ty in std::mem::take(&mut self.work) {
-            let device = self.devices.get_mut(&ty).expect("work dies with its device");
+            let device = self.devices.get_mut(&ty).expect("a swapoff removes the work of its device");
             device.reclaim_full(device.inuse / C);
         }
     }
 
-    /// Says if every slot of a range has a reference.
+    /// Returns whether every slot of a range has a reference.
     pub(crate) fn is_referenced(&self, ty: u8, first: u32, nr: u32) -> bool {
         let slots = &self.devices[&ty].slots;
         (first..first + nr).all(|slot| slots.get(&slot).is_some_and(|&count| count != BAD))
     }
 
-    /// Takes one reference from each slot of a range.
+    /// Drops one reference of each slot of a range.
     pub(crate) fn put(&mut self, ty: u8, first: u32, nr: u32) {
         for slot in first..first + nr {
             let device = self.devices.get_mut(&ty).expect("a device that is on");

@@ -1,18 +1,20 @@
-//! Devices turned off and on while threads allocate and free: nothing is lost, nothing is handed out twice.
+//! Devices are turned off and on while threads allocate and free: no slot is lost, and none is handed out twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use swapcore::storage::{Faulty, Ram};
-use swapcore::{CpuId, DeviceSpec, Discard, Order, Profile, Swap, SwapError, SwpEntry};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use swapcore::storage::Faulty;
+use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwapError, SwpEntry, SwpOffset, SwpType};
 
-use crate::common::stress_time;
+use crate::common::{order, ram, storage_on, stress_time};
 
 const THREADS: u16 = 4;
 
-/// Runs in use, by first entry. The thread that takes a run out of the map drops its reference.
+/// The length of each run in use, by its first entry. The thread that takes a run out of the map drops its reference.
 type Owned = Mutex<BTreeMap<SwpEntry, u32>>;
 
 fn take_covering(owned: &Owned, slot: SwpEntry) -> Option<(SwpEntry, u32)> {
@@ -23,20 +25,16 @@ fn take_covering(owned: &Owned, slot: SwpEntry) -> Option<(SwpEntry, u32)> {
 }
 
 fn hammer(swap: &Swap, owned: &Owned, cpu: CpuId, stop: &AtomicBool) {
-    let mut seed = 0x9e37_79b9_7f4a_7c15 ^ cpu.0 as u64;
-    let mut random = move |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
+    let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
     while !stop.load(Ordering::Relaxed) {
-        let order = Order::new([0, 0, 0, 2, 4, 9][random(6) as usize]).expect("an order");
+        let order = order([0, 0, 0, 2, 4, 9][rng.random_range(0..6)]);
         if let Ok(entry) = swap.alloc(order, cpu) {
             let before = owned.lock().expect("no thread panicked").insert(entry, order.nr_pages());
             assert_eq!(before, None, "{entry} handed out twice");
         }
-        let some = SwpEntry::from_value(random(2) << 58 | random(8192));
+        let some = SwpEntry::new(SwpType(rng.random_range(0..2)), SwpOffset(rng.random_range(0..8192)));
         if let Some((first, nr_pages)) = take_covering(owned, some) {
-            swap.put(first, nr_pages, cpu).expect("the reference was this map's");
+            swap.put(first, nr_pages, cpu).expect("the map had a reference");
         }
     }
 }
@@ -54,13 +52,14 @@ fn a_device_goes_and_comes_back_under_load() {
                 scope.spawn(move || hammer(swap, owned, cpu, stop));
             }
             let end = Instant::now() + stress_time() / Profile::NAMES.len() as u32;
-            // However slow the machine is, a few rounds.
+            // A slow machine does at least four rounds, too.
             while Instant::now() < end || nr_off < 4 {
                 let device = swap.swapon(&spec).expect("a free type");
                 std::thread::sleep(Duration::from_millis(5));
                 let unuse = |entry: SwpEntry, _| match take_covering(&owned, entry) {
                     Some((first, nr_pages)) => swap.put(first, nr_pages, CpuId(0)),
-                    // Its owner is about to record it or to give it back: the next pass will see.
+                    // A thread has allocated the slot and not inserted it yet, or is about to free it. A later pass
+                    // of the swapoff comes back to it.
                     None => Ok(()),
                 };
                 while let Err(error) = swap.swapoff(&device, unuse) {
@@ -83,12 +82,11 @@ fn a_device_goes_and_comes_back_under_load() {
 fn without_a_hook_references_to_data_keep_a_device_on() {
     let swap = Swap::new(1, Profile::Newest).expect("a cpu");
     let bare = swap.swapon(&DeviceSpec::new(512)).expect("a good device");
-    let ram = Arc::new(Ram::new(512).expect("memory"));
     let entry = swap.alloc(Order::ZERO, CpuId(0)).expect("room");
     swap.dup(entry, 1, CpuId(0)).expect("in use");
     assert_eq!((entry.ty(), bare.kind(), bare.storage().keeps_data()), (bare.ty(), "partition", false));
     swap.swapoff_without_hook(&bare).expect("references without data are dropped");
-    let device = swap.swapon_storage(Arc::new(Faulty::new(ram, 1)), None, Discard::None).expect("a good device");
+    let device = storage_on(&swap, Arc::new(Faulty::new(ram(512), 1)), 1);
     assert!(device.storage().keeps_data());
     let entry = swap.alloc(Order::ZERO, CpuId(0)).expect("room");
     let error = swap.swapoff_without_hook(&device).expect_err("a slot is in use");

@@ -1,4 +1,5 @@
-//! Random programs on the allocator and on a naive model: every slot, count, list, hint and priority must agree.
+//! Random programs run on the allocator and on a naive model: both agree on every slot, count, list, hint and
+//! priority.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -35,7 +36,7 @@ fn device() -> impl Strategy<Value = DeviceSpec> {
     let bad_pages = prop_oneof![3 => Just(Vec::new()), 1 => vec(any::<Index>(), 1..6)];
     let priority = select(vec![None, Some(0), Some(5), Some(5), Some(9)]);
     (size, bad_pages, priority).prop_map(|(max_pages, bad, priority)| {
-        // Slot 1 stays good, so that there is something to hand out.
+        // Slot 1 is never bad, so that every device has a slot to hand out.
         let choices = (max_pages - 2) as usize;
         let mut bad_pages: Vec<u32> =
             bad.iter().filter(|_| choices > 0).map(|page| page.index(choices.max(1)) as u32 + 2).collect();
@@ -61,7 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A run that was handed out; some of its slots may be free again, or part of another run.
+/// A run that was handed out. Some of its slots may be free again by now, or belong to another run.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     ty: u8,
@@ -73,7 +74,7 @@ fn entry(ty: u8, slot: u32) -> SwpEntry {
     SwpEntry::new(SwpType(ty), SwpOffset(slot))
 }
 
-/// Both sides, and the runs that were allocated.
+/// The allocator, the model, and the runs that were allocated.
 struct Pair {
     swap: Swap,
     model: Model,
@@ -145,7 +146,7 @@ impl Pair {
         (!types.is_empty()).then(|| types[device.index(types.len())])
     }
 
-    /// Allocates on both sides; says if there was room.
+    /// Allocates a run on both sides. Returns whether there was room.
     fn alloc(&mut self, order: u8, cpu: u16) -> bool {
         let got = self.swap.alloc(Order::new(order).expect("an order"), CpuId(cpu));
         let want = self.model.alloc(order.into(), cpu.into());
@@ -158,7 +159,7 @@ impl Pair {
         true
     }
 
-    /// Takes one reference from each slot of a run, or is refused and changes nothing.
+    /// Drops one reference of each slot of a run. If a slot has none, the allocator refuses and changes nothing.
     fn put(&mut self, run: Run) {
         let got = self.swap.put(entry(run.ty, run.first), run.nr, CpuId(0));
         if self.model.is_referenced(run.ty, run.first, run.nr) {
@@ -210,7 +211,7 @@ impl Pair {
             let in_use: Vec<_> = device.slots.iter().filter(|(_, count)| **count != u32::MAX).collect();
             assert!(unused.iter().map(|(slot, count)| (slot, count)).eq(in_use), "type {ty}: other slots were unused");
         } else if self.model.devices[&ty].inuse > 0 {
-            // A hook that gives nothing back: the device stays on, behind its equals.
+            // The hook frees nothing, so the device stays on, behind the devices of its priority.
             let got = swap.swapoff(&device, |_, _| Ok(()));
             assert!(matches!(got, Err(SwapError::StillInUse { .. })), "{got:?}");
             self.model.fail_swapoff(ty);
@@ -222,7 +223,7 @@ impl Pair {
         self.runs.retain(|run| run.ty != ty);
     }
 
-    /// Compares counters, lists, hints and device order, and proves the allocator's invariants.
+    /// Compares counters, lists, hints and the order of devices, and proves the invariants of the allocator.
     fn compare(&self) {
         self.swap.check().expect("invariants");
         assert_eq!(self.swap.nr_swap_pages(), i64::from(self.model.nr_swap_pages()));
@@ -241,13 +242,14 @@ impl Pair {
         }
         for (cpu, (real, model)) in self.swap.dump_hints().iter().zip(&self.model.hints).enumerate() {
             let model = model.map(|hint| hint.map_or(SwpEntry::NONE, |(ty, slot)| entry(ty, slot)));
-            // A hint without a slot keeps its device in the kernel; nothing depends on it.
+            // A hint without a slot still names a device, as in the kernel. The device has no effect, so it is not
+            // compared.
             let real = real.map(|hint| if hint.offset().0 == 0 { SwpEntry::NONE } else { hint });
             assert_eq!(real, model, "cpu {cpu}");
         }
     }
 
-    /// Compares every slot with its count.
+    /// Compares the kind and count of every slot.
     fn compare_slots(&self) {
         let mut cpu = self.swap.on_cpu(CpuId(0)).expect("a CPU");
         for (ty, device) in &self.model.devices {
@@ -264,7 +266,7 @@ impl Pair {
         }
     }
 
-    /// Gives every reference back and expects empty devices.
+    /// Drops every reference and proves that the devices are empty.
     fn drain(mut self) {
         self.compare_slots();
         for ty in self.model.devices.keys().copied().collect::<Vec<_>>() {

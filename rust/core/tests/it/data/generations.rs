@@ -1,4 +1,4 @@
-//! Reclaim by generations end to end: the same accesses under `classic` and `mglru`, and where the two rules differ.
+//! Reclaim by generations end to end: the same accesses under the rules `classic` and `mglru`, and their differences.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,13 +8,12 @@ use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgSwitches};
-use swapcore::mm::{Access, Mm, Pte, VmaOptions};
-use swapcore::readahead::Vpn;
-use swapcore::storage::Ram;
+use swapcore::mm::{Access, VmaOptions};
 use swapcore::workingset::{LruList, LruType, RefaultContext};
-use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap, Swapin, Switches};
+use swapcore::{Config, MappedFolio, Order, Orders, Profile, Swap, Swapin, Switches};
 
-const CPU: CpuId = CpuId(0);
+use crate::common::{CPU, Load, Space, assert_empty, check_now_and_then, order, ram, stat, swap_on};
+
 const MEMORY_PAGES: u64 = 1024;
 const RULES: [&str; 2] = ["classic", "mglru"];
 
@@ -23,42 +22,25 @@ fn machine(rule: &str, nr_cpus: usize, memcg: Option<MemcgSwitches>) -> Arc<Swap
     let switches = Switches { memcg: memcg.unwrap_or(MemcgSwitches::CANON), ..plain.switches };
     let memcg = memcg.map(|_| Hierarchy::V2);
     let config = Config { memory_pages: MEMORY_PAGES, workingset: rule.into(), switches, memcg, ..plain };
-    let swap = Arc::new(Swap::with_config(config).expect("a good config"));
-    let ram = Arc::new(Ram::new(16384).expect("memory"));
-    swap.swapon_storage(ram, Some(1), Discard::None).expect("a good device");
-    swap
-}
-
-fn stat(swap: &Swap, name: &str) -> u64 {
-    swap.stats().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a counter")
+    swap_on(config, ram(16384))
 }
 
 /// One address space with one mapping, on a machine of its own.
 struct Process {
     swap: Arc<Swap>,
-    mm: Mm,
-    first: Vpn,
+    space: Space,
 }
 
 impl Process {
     fn new(rule: &str, nr_pages: u64) -> Self {
         let swap = machine(rule, 1, None);
-        let mm = Mm::new(swap.clone());
-        let first = mm.mmap(nr_pages, VmaOptions::default()).expect("a mapping").pages().start;
-        Self { swap, mm, first }
-    }
-
-    fn page(&self, page: u64) -> Vpn {
-        Vpn(self.first.0 + page)
+        let space = Space::new(&swap, CssId::ROOT, nr_pages, VmaOptions::default());
+        Self { swap, space }
     }
 
     fn touch(&self, pages: impl IntoIterator<Item = u64>) {
-        pages.into_iter().for_each(|page| _ = self.mm.touch(self.page(page), Access::Write, CPU).expect("room for it"));
-    }
-
-    fn nr_present(&self, pages: impl IntoIterator<Item = u64>) -> usize {
-        let is_present = |vpn| matches!(self.mm.vma_of(vpn).expect("mapped").pte(vpn), Pte::Present { .. });
-        pages.into_iter().filter(|&page| is_present(self.page(page))).count()
+        let touch = |page| self.space.mm.touch(self.space.page(page), Access::Write, CPU).expect("room for it");
+        pages.into_iter().for_each(|page| drop(touch(page)));
     }
 
     fn major_faults(&self) -> u64 {
@@ -69,15 +51,11 @@ impl Process {
         self.swap.memory_of_folios().lruvec().lrugen.max_seq()
     }
 
-    /// Ends the process; nothing is left of it.
+    /// Ends the process and proves that nothing is left of it.
     fn end(self) {
         self.swap.check().expect("every invariant");
-        let Self { swap, mm, .. } = self;
-        drop(mm);
-        swap.check().expect("every invariant");
-        let memory = swap.memory_of_folios();
-        assert_eq!(memory.nr_used_pages(), 0);
-        assert_eq!(LruList::ALL.map(|list| memory.lruvec().lru_pages(list)), [0; 5]);
+        drop(self.space);
+        assert_empty(&self.swap);
     }
 }
 
@@ -91,14 +69,15 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
             process.touch(HOT + start..HOT + start + 100);
             process.touch(0..HOT);
         }
-        assert_eq!(process.nr_present(0..HOT) as u64, HOT, "{rule}: pages that are touched all the time");
-        // Each page was new when memory ran out first, and left once.
+        assert_eq!(process.space.nr_present(0..HOT), HOT, "{rule}: hot pages in memory");
+        // Every hot page was new when memory ran out for the first time, and went out once.
         assert_eq!(process.major_faults(), HOT, "{rule}");
         let scanned = stat(&process.swap, "pgscan");
         process.end();
         scanned
     });
-    // A page that was touched once gets another round at the classic tail; aging has forgotten that touch by then.
+    // At the tail of the classic list, a page that was touched once gets another round, so it is scanned twice. Under
+    // `mglru`, aging has cleared the mark of that touch before the scan.
     assert!(scanned[1] * 2 < scanned[0], "{scanned:?} pages scanned");
 }
 
@@ -107,7 +86,8 @@ fn a_working_set_that_is_over_goes_sooner_by_generations() {
     let faults = RULES.map(|rule| {
         let process = Process::new(rule, 10_000);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        // 90 % of the touches are of a set that fits, and that is another one from time to time.
+        // 90 % of the touches go to a set of pages that fits in memory. Every 10,000 touches another set takes its
+        // place.
         for i in 0..120_000 {
             let set = i / 10_000 % 4 * 600;
             process.touch([if i % 10 == 0 { 2400 + i / 10 % 7000 } else { set + rng.random_range(0..600) }]);
@@ -116,7 +96,8 @@ fn a_working_set_that_is_over_goes_sooner_by_generations() {
         process.end();
         faults
     });
-    // Active pages of the first set become inactive in batches, as inactive ones get fewer; a generation ages as a whole.
+    // Under the classic rule, active pages of an old set become inactive in batches, when inactive pages get few. A
+    // generation ages as a whole.
     assert!(faults[1] * 10 < faults[0] * 9, "{faults:?} major faults");
 }
 
@@ -129,14 +110,15 @@ fn a_stream_longer_than_memory_takes_idle_pages_of_old_generations() {
             process.touch(0..HOT);
             process.touch(HOT + start..HOT + start + 50);
         }
-        // From here on the stream goes on alone.
+        // From here on only pages of the stream are touched.
         process.touch(HOT + 8000..HOT + 12_000);
-        let nr_present = process.nr_present(0..HOT) as u64;
+        let nr_present = process.space.nr_present(0..HOT);
         process.end();
         nr_present
     });
-    // The classic active list is looked at only while the inactive one is shorter; every generation gets old.
-    assert_eq!(nr_present, [HOT, 0], "pages of the idle working set");
+    // The classic rule takes active pages only while the inactive list is shorter. Every generation becomes the
+    // oldest one.
+    assert_eq!(nr_present, [HOT, 0], "hot pages in memory, by rule");
 }
 
 #[test]
@@ -144,7 +126,7 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
     for (nr_streamed, is_recent) in [(20, true), (500, false), (6000, false)] {
         let process = Process::new("mglru", 20_000);
         let restored = || ["activate", "restore"].map(|what| stat(&process.swap, &format!("workingset_{what}_anon")));
-        // Touched again in each generation: part of the working set.
+        // Pages 0 to 9 are touched in every generation, so they belong to the working set.
         for start in (2000..8000).step_by(100) {
             process.touch(0..10);
             process.touch(start..start + 100);
@@ -153,14 +135,15 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
         let before = restored();
         let (seq, refaults) = (process.max_seq(), stat(&process.swap, "workingset_refault_anon"));
         let nr_gens = process.swap.memory_of_folios().lruvec().lrugen.nr_gens(LruType::Anon);
-        let out = process.mm.pageout(process.page(0)..process.page(10), CPU).expect("mapped");
+        let out = process.space.mm.pageout(process.space.pages(0..10), CPU).expect("mapped");
         assert_eq!(out.reclaimed_pages, 10);
         process.touch(10_000..10_000 + nr_streamed);
         process.touch(0..10);
-        assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "counted in any case");
+        assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "every refault counts");
         let nr_restored = if is_recent { 10 } else { 0 };
         assert_eq!(restored(), before.map(|pages| pages + nr_restored), "{} generations on", process.max_seq() - seq);
-        // Four generations were live at the eviction, and the shadow remembers the oldest.
+        // There were four generations at the eviction. The shadow has the number of the oldest, so one more
+        // generation makes the refault old.
         assert_eq!((process.max_seq() == seq, nr_gens), (is_recent, 4));
         process.end();
     }
@@ -173,13 +156,13 @@ fn without_swap_space_nothing_ages() {
     let group = groups.create(CssId::ROOT, "g").expect("a name").css();
     swap.memcg_write(group, "memory.max", "1M", false, CPU).expect("a limit");
     swap.memcg_write(group, "memory.swap.max", "100K", false, CPU).expect("a limit");
-    let mm = Mm::in_group(swap.clone(), group).expect("online");
-    let first = mm.mmap(1000, VmaOptions::default()).expect("a mapping").pages().start;
-    // 256 pages fit, and fewer than 64 could be swapped.
-    let touched = (0..1000).take_while(|page| mm.touch(Vpn(first.0 + page), Access::Write, CPU).is_ok()).count();
+    let space = Space::new(&swap, group, 1000, VmaOptions::default());
+    // 256 pages fit in the group, and it may swap fewer than 64 pages, the least number that is worth a scan.
+    let touch = |&page: &u64| space.mm.touch(space.page(page), Access::Write, CPU).is_ok();
+    let touched = (0..1000).take_while(touch).count();
     assert_eq!(touched, 256);
     assert_eq!((groups.get(group).lruvec().lrugen.max_seq(), stat(&swap, "pgscan")), (4, 0));
-    drop(mm);
+    drop(space);
     swap.check().expect("every invariant");
 }
 
@@ -188,16 +171,16 @@ fn migration_and_split_keep_folios_among_the_active() {
     let swap = machine("mglru", 1, None);
     let lists =
         || [LruList::InactiveAnon, LruList::ActiveAnon].map(|list| swap.memory_of_folios().lruvec().lru_pages(list));
-    let order = Order::new(2).expect("an order");
+    let order = order(2);
     let mapped = MappedFolio::map(swap.folio_with(order, b"data").expect("room"));
     assert!(mapped.folio().is_active(), "new pages are in the second youngest generation");
-    let moved = swap.folio_migrate(mapped, CPU).expect("nobody else has it");
+    let moved = swap.folio_migrate(mapped, CPU).expect("the folio has no other user");
     assert!(moved.folio().is_active() && lists() == [0, 4]);
     swap.check().expect("every invariant");
-    let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("nobody else has it");
+    let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("the folio has no other user");
     assert!(parts.iter().all(|part| part.folio().is_active()) && lists() == [0, 4]);
     swap.check().expect("every invariant");
-    // Out and in again: a fault makes young, another way in does not.
+    // A folio that a fault swaps in is active. A folio that is swapped in otherwise is not.
     for (context, is_active) in [(RefaultContext::Other, false), (RefaultContext::Fault, true)] {
         let entry = swap.swap_out(MappedFolio::map(swap.folio_with(order, b"out").expect("room")), CPU).expect("room");
         let how = Swapin { context, ..Swapin::new(CPU, Orders::from_bits(0b100).expect("a mask")) };
@@ -212,21 +195,28 @@ fn migration_and_split_keep_folios_among_the_active() {
 
 #[test]
 fn the_same_accesses_end_the_same() {
-    let run = || {
-        let process = Process::new("mglru", 3000);
-        let mut rng = ChaCha8Rng::seed_from_u64(4);
-        (0..20_000).for_each(|_| process.touch([rng.random_range(0..3000)]));
-        let places: Vec<_> = (0..3000).map(|page| process.mm.swap_entry(process.page(page)).expect("mapped")).collect();
-        (places, process.swap.stats())
-    };
-    assert!(run() == run());
+    for rule in RULES {
+        let run = || {
+            let swap = machine(rule, 1, None);
+            let options = VmaOptions { anon_order: 3, ..VmaOptions::default() };
+            let space = Space::new(&swap, CssId::ROOT, 3000, options);
+            let mut rng = ChaCha8Rng::seed_from_u64(4);
+            for _ in 0..20_000 {
+                let (page, is_write) = (rng.random_range(0..3000), rng.random_ratio(1, 3));
+                space.mm.touch(space.page(page), Access::of(is_write), CPU).expect("room for it");
+            }
+            let places = (0..3000).map(|page| space.mm.swap_entry(space.page(page)).expect("mapped"));
+            (places.collect::<Vec<_>>(), swap.stats())
+        };
+        assert!(run() == run(), "{rule}");
+    }
 }
 
-/// Address spaces of some groups, and what their pages hold.
+/// Address spaces in several groups, and the word that each of their pages has.
 struct World {
     swap: Arc<Swap>,
     groups: Vec<CssId>,
-    spaces: Vec<(Mm, Vpn, HashMap<u64, u64>)>,
+    spaces: Vec<(Space, HashMap<u64, u64>)>,
     rng: ChaCha8Rng,
 }
 
@@ -241,26 +231,24 @@ impl World {
         let css = self.groups[self.rng.random_range(0..self.groups.len())];
         let anon_order = [0, 0, 2, 4][self.rng.random_range(0..4)];
         let orders = Orders::from_bits(0b1_0101).expect("a mask");
-        let Ok(mm) = Mm::in_group(self.swap.clone(), css) else { return };
         let options =
             VmaOptions { anon_order, orders, is_locked: self.rng.random_ratio(1, 12), ..VmaOptions::default() };
-        let first = mm.mmap(SPAN, options).expect("a mapping").pages().start;
-        self.spaces.push((mm, first, HashMap::new()));
+        self.spaces.push((Space::new(&self.swap, css, SPAN, options), HashMap::new()));
     }
 
-    /// Touches pages that follow each other; a charge may be refused.
+    /// Reads or writes neighbouring pages. A charge may be refused, and then the page keeps its content.
     fn sweep(&mut self) {
         let (at, tag) = (self.space(), self.rng.random_range(1..1_u64 << 40));
         let (start, len) = (self.rng.random_range(0..SPAN), self.rng.random_range(1..200));
         let is_write = self.rng.random_ratio(1, 2);
-        let (mm, first, tags) = &mut self.spaces[at];
+        let (space, tags) = &mut self.spaces[at];
         for page in start..(start + len).min(SPAN) {
-            let address = (first.0 + page) * PAGE_SIZE as u64;
-            if is_write && mm.write(address, &u64::to_ne_bytes(tag + page), CPU).is_ok() {
+            let address = space.address(page);
+            if is_write && space.mm.write(address, &u64::to_ne_bytes(tag + page), CPU).is_ok() {
                 tags.insert(page, tag + page);
             }
             let mut word = [0; 8];
-            if mm.read(address, &mut word, CPU).is_ok() {
+            if space.mm.read(address, &mut word, CPU).is_ok() {
                 assert_eq!(u64::from_ne_bytes(word), tags.get(&page).copied().unwrap_or(0), "page {page}");
             }
         }
@@ -281,7 +269,7 @@ impl World {
         let text = (self.rng.random_range(100..800) * PAGE_SIZE).to_string();
         let file = ["memory.max", "memory.high", "memory.low", "memory.reclaim"][self.rng.random_range(0..4)];
         let text = if self.rng.random_ratio(1, 4) && file != "memory.reclaim" { "max" } else { &text };
-        // Root has no limits, and reclaim may come short.
+        // The write fails for root, which has no limits, and when reclaim finds too few pages.
         let _ = self.swap.memcg_write(group, file, text, false, CPU);
     }
 
@@ -289,14 +277,11 @@ impl World {
         match self.rng.random_range(0..100) {
             0..50 => self.sweep(),
             50..60 if self.spaces.len() < 8 => self.spawn(),
-            60..66 => {
+            60..66 if self.spaces.len() < 8 => {
                 let at = self.space();
-                if let Ok(child) = self.spaces[at].0.fork(CPU)
-                    && self.spaces.len() < 8
-                {
-                    let (first, tags) = (self.spaces[at].1, self.spaces[at].2.clone());
-                    self.spaces.push((child, first, tags));
-                }
+                let (space, tags) = &self.spaces[at];
+                let child = (space.fork(CPU), tags.clone());
+                self.spaces.push(child);
             }
             66..72 if self.spaces.len() > 1 => {
                 let at = self.space();
@@ -304,21 +289,20 @@ impl World {
             }
             72..80 => {
                 let (at, start) = (self.space(), self.rng.random_range(0..SPAN));
-                let (mm, first, _) = &self.spaces[at];
-                let pages = Vpn(first.0 + start)..Vpn(first.0 + (start + 100).min(SPAN));
-                mm.pageout(pages, CPU).expect("mapped");
+                let (space, _) = &self.spaces[at];
+                space.mm.pageout(space.pages(start..(start + 100).min(SPAN)), CPU).expect("mapped");
             }
             80..84 => {
                 let (at, start) = (self.space(), self.rng.random_range(0..SPAN));
-                let (mm, first, tags) = &mut self.spaces[at];
+                let (space, tags) = &mut self.spaces[at];
                 let pages = start..(start + 100).min(SPAN);
-                mm.zap(Vpn(first.0 + pages.start)..Vpn(first.0 + pages.end), CPU).expect("mapped");
+                space.mm.zap(space.pages(pages.clone()), CPU).expect("mapped");
                 pages.for_each(|page| _ = tags.remove(&page));
             }
             84..90 => self.create(),
             90..94 if self.groups.len() > 1 => {
                 let group = self.groups.remove(self.rng.random_range(1..self.groups.len()));
-                // A group with children or tasks stays.
+                // A group that has children or tasks cannot be removed.
                 if self.swap.remove_group(group, CPU).is_err() {
                     self.groups.push(group);
                 }
@@ -336,74 +320,35 @@ fn random_programs_keep_every_invariant_after_each_step() {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let mut world = World { swap: swap.clone(), groups: vec![CssId::ROOT], spaces: Vec::new(), rng };
         world.spawn();
-        if world.spaces.is_empty() {
-            continue;
-        }
         for step in 0..250 {
             world.step();
             swap.check().unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
         }
         let root = swap.memory_of_folios().lruvec();
         assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
-        // The remaining pages fit in the limit, and they come back.
+        // One address space stays, and without limits all its pages can be swapped in.
         world.spaces.truncate(1);
         for &group in &world.groups[1..] {
             swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");
         }
         let device = swap.devices().into_iter().next().expect("it is on");
-        swap.swapoff(&device, |entry, _| world.spaces[0].0.unuse(entry.ty(), CPU)).expect("room");
+        swap.swapoff(&device, |entry, _| world.spaces[0].0.mm.unuse(entry.ty(), CPU)).expect("room");
         swap.check().expect("every invariant");
         drop(world);
-        swap.check().expect("every invariant");
-        assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
+        assert_empty(&swap);
     }
 }
 
 #[test]
 fn threads_fault_while_generations_age() {
-    const THREADS: u16 = 4;
-    const PAGES: u64 = 800;
-    let swap = machine("mglru", THREADS.into(), None);
+    let swap = machine("mglru", 4, None);
     std::thread::scope(|scope| {
-        for cpu in (0..THREADS).map(CpuId) {
-            let swap = swap.clone();
-            scope.spawn(move || {
-                let mut rng = ChaCha8Rng::seed_from_u64(cpu.0.into());
-                let anon_order = if cpu.0 % 2 == 0 { 3 } else { 0 };
-                let mm = Mm::new(swap);
-                let options = VmaOptions { anon_order, ..VmaOptions::default() };
-                let first = mm.mmap(PAGES, options).expect("a mapping").pages().start;
-                let mut tags = vec![0; PAGES as usize];
-                for tag in 1..=10_000_u64 {
-                    let at = rng.random_range(0..PAGES);
-                    let address = (first.0 + at) * PAGE_SIZE as u64;
-                    match rng.random_range(0..100) {
-                        0..40 => {
-                            mm.write(address, &tag.to_ne_bytes(), cpu).expect("memory is made");
-                            tags[at as usize] = tag;
-                        }
-                        40..98 => {
-                            let mut word = [0; 8];
-                            mm.read(address, &mut word, cpu).expect("memory is made");
-                            assert_eq!(u64::from_ne_bytes(word), tags[at as usize], "page {at} at {tag} on {cpu:?}");
-                        }
-                        98 => _ = mm.fork(cpu).expect("room"),
-                        _ => {
-                            let pages = Vpn(first.0 + at)..Vpn(first.0 + (at + 40).min(PAGES));
-                            mm.pageout(pages, cpu).expect("mapped");
-                        }
-                    }
-                }
-            });
+        for cpu in 0..4 {
+            let (mut steps, swap) = (0..10_000, &swap);
+            scope.spawn(move || Load::new(cpu, 800).run(swap, || steps.next().is_some()));
         }
-        scope.spawn(|| {
-            for _ in 0..50 {
-                swap.check().expect("every invariant at any time");
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-        });
+        scope.spawn(|| check_now_and_then(&swap));
     });
-    swap.check().expect("every invariant");
     assert!(stat(&swap, "pgsteal") > 0 && swap.memory_of_folios().lruvec().lrugen.max_seq() > 4);
-    assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
+    assert_empty(&swap);
 }

@@ -1,4 +1,5 @@
-//! Every storage keeps written pages, under threads; devices that shrink are errors; real swap tools agree with us.
+//! Storages under threads keep every written page, files that shrink are errors, and real swap tools accept our
+//! headers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,17 +12,17 @@ use swapcore::SwpOffset;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::storage::header::SwapHeader;
 use swapcore::storage::{
-    Algorithm, FaultPlan, Faulty, File, FileOptions, Ram, StorageTraits, SwapStorage, Zram, ZramOptions,
+    Algorithm, FaultPlan, Faulty, File, FileOptions, StorageTraits, SwapStorage, Zram, ZramOptions,
 };
 
-use crate::common::Dir;
+use crate::common::{Dir, noise, ram};
 
 const THREADS: u32 = 4;
 const SLOTS_EACH: u32 = 600;
 const MAX_PAGES: u32 = 1 + THREADS * SLOTS_EACH;
 const STEPS: usize = 2_000;
 
-/// Makes a swap file of the tests' size.
+/// Creates a swap file of `MAX_PAGES` pages.
 fn swap_file(dir: &Dir) -> PathBuf {
     let path = dir.path().join("swap");
     let header = SwapHeader { last_page: MAX_PAGES - 1, bad_pages: vec![], uuid: [1; 16], label: "t".into() };
@@ -29,7 +30,7 @@ fn swap_file(dir: &Dir) -> PathBuf {
     path
 }
 
-/// A page of one of four kinds: zeros, one word, compressible, noise.
+/// Returns a page of one of four kinds: zeros, one word repeated, bytes that compress, noise.
 fn page(rng: &mut ChaCha8Rng) -> Vec<u8> {
     match rng.random_range(0..4) {
         0 => vec![0; PAGE_SIZE],
@@ -39,15 +40,11 @@ fn page(rng: &mut ChaCha8Rng) -> Vec<u8> {
             let noisy_bytes = rng.random_range(1..PAGE_SIZE);
             (0..PAGE_SIZE).map(|i| if i < noisy_bytes { noise[i * 7 % 256] ^ (i / 256) as u8 } else { 0x20 }).collect()
         }
-        _ => {
-            let mut noise = vec![0; PAGE_SIZE];
-            rng.fill(&mut noise[..]);
-            noise
-        }
+        _ => noise(rng.random()),
     }
 }
 
-/// The slots of one thread and their content; `None` if a read may return anything.
+/// The slots of one thread and their content. The content is None if a read may return anything.
 struct Owner<'a> {
     storage: &'a dyn SwapStorage,
     rng: ChaCha8Rng,
@@ -101,7 +98,7 @@ impl Owner<'_> {
                 self.kept(first, nr_pages).fill(notified.then(|| vec![0; PAGE_SIZE]));
             }
             5 if self.storage.spec().can_discard => {
-                self.storage.discard(first, nr_pages as u32).expect("it can");
+                self.storage.discard(first, nr_pages as u32).expect("the storage can discard");
                 self.kept(first, nr_pages).fill(None);
             }
             _ => self.check(first, nr_pages),
@@ -109,7 +106,7 @@ impl Owner<'_> {
     }
 }
 
-/// Four threads work on slots of their own, then everything is read and freed.
+/// Four threads write, read, free and discard slots of their own. At the end everything is read and freed.
 fn hammer(storage: &dyn SwapStorage, seed: u64) {
     println!("{}: seed {seed}", storage.kind());
     std::thread::scope(|scope| {
@@ -132,23 +129,23 @@ fn figure(storage: &dyn SwapStorage, name: &str) -> u64 {
 
 #[test]
 fn ram_keeps_every_page_and_ends_empty() {
-    let ram = Ram::new(MAX_PAGES).expect("a size");
-    hammer(&ram, 1);
-    assert_eq!(figure(&ram, "mem_used_total"), 0);
+    let ram = ram(MAX_PAGES);
+    hammer(&*ram, 1);
+    assert_eq!(figure(&*ram, "mem_used_total"), 0);
 }
 
 fn hammer_zram(algorithm: Algorithm) {
     let zram = Zram::new(MAX_PAGES, &ZramOptions { algorithm, mem_limit_bytes: None }).expect("a size");
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Relaxed: only says when to end; compaction goes on beside the work.
+        // Relaxed: the flag only ends the loop, and no other memory depends on it.
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 zram.compact();
             }
         });
         hammer(&zram, 2);
-        // Relaxed: as above.
+        // Relaxed: the flag only ends the loop, and no other memory depends on it.
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     for name in ["orig_data_size", "compr_data_size", "mem_used_total", "same_pages", "huge_pages", "failed_writes"] {
@@ -207,7 +204,7 @@ fn a_file_keeps_every_page() {
 
 #[test]
 fn a_faulty_storage_without_a_plan_keeps_every_page() {
-    let ram = Arc::new(Ram::new(MAX_PAGES).expect("a size"));
+    let ram = ram(MAX_PAGES);
     hammer(&Faulty::new(ram.clone(), 1), 5);
     assert_eq!(figure(&*ram, "mem_used_total"), 0);
 }
@@ -260,7 +257,7 @@ fn a_file_that_shrinks_while_threads_read_is_an_error_and_no_panic() {
     assert_eq!(errors, [5; THREADS as usize]);
 }
 
-/// Runs a program; `None` with words on the output when it is not there.
+/// Runs a program. Returns None and prints a line if the program is not installed.
 fn tool(program: &str, args: &[&str]) -> Option<Output> {
     match Command::new(program).args(args).env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output() {
         Ok(output) => Some(output),
@@ -308,7 +305,7 @@ fn what_mkswap_makes_opens_with_its_size_label_and_uuid() {
     assert!(output.status.success(), "{output:?}");
     let file = File::open(&path, &FileOptions::default()).expect("a swap file");
     assert_eq!(file.spec().max_pages, 1000);
-    // The tool keeps a zero at the end of the 16 bytes.
+    // mkswap cuts a label to 15 letters, because the 16 bytes end with a zero.
     assert_eq!(file.header().label, "sixteen-letters");
     assert_eq!(file.header().uuid, *b"\xaa\xbb\xcc\xdd\0\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb");
     hammer_few(&file);
@@ -322,7 +319,7 @@ fn hammer_few(storage: &dyn SwapStorage) {
     for slot in [1, storage.spec().max_pages - 1] {
         let mut back = vec![0; PAGE_SIZE];
         storage.write(SwpOffset(slot), &[slot as u8; PAGE_SIZE]).expect("room");
-        storage.read(SwpOffset(slot), &mut back).expect("there");
+        storage.read(SwpOffset(slot), &mut back).expect("the slot can be read");
         assert!(back.iter().all(|&byte| byte == slot as u8));
     }
 }

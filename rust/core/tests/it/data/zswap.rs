@@ -1,4 +1,4 @@
-//! zswap in front of a device with storage, where its entries are found by slot number.
+//! zswap in front of a device with storage. The device has no virtual table, so entries are found by slot number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +9,14 @@ use rand_chacha::ChaCha8Rng;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgSwitches};
-use swapcore::storage::{FaultPlan, Faulty, Ram};
+use swapcore::storage::{FaultPlan, Faulty};
 use swapcore::zswap::{ZswapFaults, ZswapOptions};
 use swapcore::{
-    Config, CpuId, Discard, FolioFlags, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, SwapError, Swapin,
-    Switches, SwpEntry, Workers,
+    Config, CpuId, FolioFlags, MappedFolio, Order, Orders, Profile, Swap, SwapDevice, SwapError, Swapin, Switches,
+    SwpEntry, Workers,
 };
 
-use crate::common::{CPU, hammer_mapping, load, noise, order, page_of, text};
+use crate::common::{CPU, Load, load, noise, order, page_of, ram, stat, storage_on, text};
 
 const EXIST: i32 = 17;
 const NOENT: i32 = 2;
@@ -32,16 +32,16 @@ struct Machine {
 
 fn machine_with(config: Config) -> Machine {
     let swap = Arc::new(Swap::with_config(config).expect("these go together"));
-    let storage = Arc::new(Faulty::new(Arc::new(Ram::new(1 << 14).expect("a size")), 1));
-    let device = swap.swapon_storage(storage.clone(), Some(1), Discard::None).expect("a real device");
+    let storage = Arc::new(Faulty::new(ram(1 << 14), 1));
+    let device = storage_on(&swap, storage.clone(), 1);
     Machine { swap, device, storage }
 }
 
-/// A machine of so many pages, of which compressed pages may fill a share.
+/// Returns a machine with so many pages of memory. Compressed pages may take `max_pool_percent` of it.
 fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
-    // No charges in advance, so that usage is the number of charged pages.
+    // No stock, so that the usage of a group is the number of charged pages.
     let memcg = MemcgSwitches { memcg_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
@@ -60,7 +60,7 @@ impl Machine {
     }
 
     fn write(&self, css: CssId, file: &str, text: &str) {
-        self.swap.memcg_write(css, file, text, true, CPU).expect("a file that takes it");
+        self.swap.memcg_write(css, file, text, true, CPU).expect("the file accepts the text");
     }
 
     fn read(&self, css: CssId, file: &str) -> u64 {
@@ -71,7 +71,7 @@ impl Machine {
         let log2 = (data.len() / PAGE_SIZE).ilog2() as u8;
         let folio = self.swap.folio_with_in(order(log2), data, css, CPU).expect("memory");
         self.swap.swap_out(MappedFolio::map(folio), CPU).map_err(|kept| {
-            assert!(kept.folio.folio().has(FolioFlags::DIRTY), "it is nowhere else");
+            assert!(kept.folio.folio().has(FolioFlags::DIRTY), "the folio has the only copy, so it is dirty");
             assert!(*kept.folio.folio().bytes().expect("no views") == *data);
             self.swap.folio_unmap(kept.folio, CPU).expect("a cpu");
             kept.error
@@ -86,7 +86,7 @@ impl Machine {
         self.swap.swap_in(entry, 1 << log2, &Swapin::new(CPU, Orders::one(order(log2))))
     }
 
-    /// Swaps one page in, compares it and lets go of it and its slot.
+    /// Swaps one page in, compares it, and frees the page and its slot.
     fn take_back(&self, entry: SwpEntry, data: &[u8]) {
         let folio = self.swap_in(entry, 0).expect("readable");
         assert!(*folio.folio().bytes().expect("no views") == *data, "{entry} is not what was written");
@@ -107,14 +107,11 @@ impl Machine {
         self.swap.zswap().set_options(options).expect("percentages");
     }
 
-    /// A counter of zswap, or of the subsystem.
+    /// Returns a counter of zswap, or else of the subsystem.
     fn stat(&self, name: &str) -> u64 {
         let zswap = self.swap.zswap().stats();
         let found = zswap.iter().find(|(known, _)| *known == name).map(|&(_, value)| value);
-        found.unwrap_or_else(|| {
-            let stats = self.swap.stats();
-            stats.iter().find(|(known, _)| known == name).map(|&(_, value)| value).expect("a counter")
-        })
+        found.unwrap_or_else(|| stat(&self.swap, name))
     }
 
     fn stats<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
@@ -125,11 +122,17 @@ impl Machine {
         self.swap.check().expect("every invariant");
     }
 
-    /// Nothing is left over.
+    /// Takes pages back, and proves that nothing is left.
+    fn end(&self, rest: impl IntoIterator<Item = (SwpEntry, u64)>, page: fn(u64) -> Vec<u8>) {
+        rest.into_iter().for_each(|(entry, tag)| self.take_back(entry, &page(tag)));
+        self.assert_empty();
+    }
+
+    /// Proves that zswap, the device and memory are empty.
     fn assert_empty(&self) {
         self.check();
         assert_eq!(self.stats(["stored_pages", "stored_incompressible_pages", "pool_total_size"]), [0; 3]);
-        assert_eq!(self.swap.zswap().map_bytes() & !0xffff, 0, "leaves go with their entries");
+        assert_eq!(self.swap.zswap().map_bytes() & !0xffff, 0, "leaves of the map are freed with their entries");
         assert_eq!((self.swap.inuse_pages(self.device.ty()), self.swap.memory_of_folios().nr_used_pages()), (0, 0));
     }
 }
@@ -140,21 +143,20 @@ fn at_the_limit_nothing_is_stored_until_the_pools_are_at_nine_tenths_of_it() {
     let mut entries: Vec<_> = (0..100).map(|tag| (m.out(&noise(tag), CssId::ROOT), tag)).collect();
     assert_eq!(m.stats(["pool_limit_hit", "stored_pages", "pswpout"]), [0, 100, 0]);
     let disk = m.out(&noise(100), CssId::ROOT);
-    assert_eq!(m.stats(["pool_limit_hit", "stored_pages", "pswpout"]), [1, 100, 1], "it goes to the device");
+    assert_eq!(m.stats(["pool_limit_hit", "stored_pages", "pswpout"]), [1, 100, 1], "the page goes to the device");
     for left in (91..100).rev() {
         let (entry, tag) = entries.pop().expect("100 of them");
         m.take_back(entry, &noise(tag));
         let refused = m.out(&noise(200), CssId::ROOT);
-        assert_eq!(m.stats(["pool_limit_hit", "stored_pages"]), [1, left], "refused, and the limit is not hit");
+        assert_eq!(m.stats(["pool_limit_hit", "stored_pages"]), [1, left], "the limit is not hit again");
         m.take_back(refused, &noise(200));
     }
     let (entry, tag) = entries.pop().expect("91 of them");
     m.take_back(entry, &noise(tag));
     entries.push((m.out(&noise(300), CssId::ROOT), 300));
     assert_eq!(m.stats(["pool_limit_hit", "stored_pages"]), [1, 91]);
-    entries.into_iter().for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
     m.take_back(disk, &noise(100));
-    m.assert_empty();
+    m.end(entries, noise);
 }
 
 #[test]
@@ -165,7 +167,7 @@ fn a_page_that_does_not_shrink_is_kept_raw_or_refused() {
     assert_eq!(m.stats(["stored_pages", "stored_incompressible_pages", "reject_compress_poor"]), [1, 1, 0]);
     m.faults(ZswapFaults { compress: 1.0, ..ZswapFaults::default() });
     let failed = m.out(&text(2), a);
-    assert_eq!(m.stats(["stored_incompressible_pages", "reject_compress_fail"]), [2, 0], "raw all the same");
+    assert_eq!(m.stats(["stored_incompressible_pages", "reject_compress_fail"]), [2, 0], "the page is stored raw");
     m.write(a, "memory.zswap.writeback", "0");
     let refused = m.try_out(&text(3), a).expect_err("neither zswap nor the device takes it");
     assert!(matches!(refused, SwapError::WritebackForbidden { .. }) && refused.errno() == 28, "{refused}");
@@ -184,14 +186,14 @@ fn a_large_folio_is_stored_whole_or_not_at_all_and_comes_back_page_by_page() {
     let data: Vec<u8> = (0..16).flat_map(text).collect();
     let entry = m.out(&data, CssId::ROOT);
     assert_eq!(m.stats(["stored_pages", "zswpout", "hugepages-64kB.zswpout", "pswpout"]), [16, 16, 1, 0]);
-    // A range of which one page is in zswap cannot come in as one.
+    // A range with a page in zswap cannot be swapped in as one folio.
     let folio = m.swap_in(entry, 4).expect("readable");
     assert_eq!((folio.folio().order(), m.stat("hugepages-64kB.swpin_fallback")), (Order::ZERO, 1));
     assert_eq!(m.stats(["stored_pages", "zswpin"]), [15, 1]);
     m.swap.folio_unmap(folio, CPU).expect("a cpu");
     (1..16).for_each(|i| m.take_back(entry.plus(i), &text(i.into())));
     m.assert_empty();
-    // Half of them fail: none is there, and the device has them all, in one write.
+    // Half of the pages fail in zswap, so zswap keeps none and the device gets the whole folio in one write.
     for (faults, counter) in [
         (ZswapFaults { entry_alloc: 0.5, ..ZswapFaults::default() }, "reject_kmemcache_fail"),
         (ZswapFaults { pool_alloc: 0.5, ..ZswapFaults::default() }, "reject_alloc_fail"),
@@ -199,7 +201,7 @@ fn a_large_folio_is_stored_whole_or_not_at_all_and_comes_back_page_by_page() {
         m.faults(faults);
         let before = m.stats(["hugepages-64kB.swpout", "zswpout"]);
         let entry = m.out(&data, CssId::ROOT);
-        assert_eq!(m.stats([counter, "stored_pages"]), [1, 0], "at the first that fails");
+        assert_eq!(m.stats([counter, "stored_pages"]), [1, 0], "the store ends at the first page that fails");
         assert_eq!(m.stats(["hugepages-64kB.swpout", "zswpout"]), [before[0] + 1, before[1]]);
         m.check();
         m.swap.put(entry, 16, CPU).expect("one reference a slot");
@@ -216,7 +218,7 @@ fn a_load_leaves_no_copy_behind_and_a_damaged_one_stays() {
     assert_eq!(m.stats(["decompress_fail", "stored_pages", "zswpin"]), [1, 1, 0]);
     m.faults(ZswapFaults::default());
     let folio = m.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("whole");
-    assert!(folio.has(FolioFlags::DIRTY | FolioFlags::UPTODATE), "the only copy");
+    assert!(folio.has(FolioFlags::DIRTY | FolioFlags::UPTODATE), "the folio has the only copy, so it is dirty");
     assert_eq!(m.stats(["decompress_fail", "stored_pages", "zswpin", "pool_total_size"]), [1, 0, 1, 0]);
     drop(folio);
     m.take_back(entry, &text(1));
@@ -238,7 +240,7 @@ fn an_older_copy_is_never_read_whatever_becomes_of_the_newer_one() {
         let m = machine(4096, 20);
         let folio = m.swap.folio_with(Order::ZERO, &text(1)).expect("memory");
         let mapped = MappedFolio::map(folio);
-        // Another reference keeps the slot over the swap-in.
+        // A second reference keeps the slot in use after the swap-in.
         let entry = m.swap.swap_out(mapped, CPU).map_err(|kept| kept.error).expect("room");
         m.swap.dup(entry, 1, CPU).expect("in use");
         let back = m.swap_in(entry, 0).expect("readable");
@@ -246,7 +248,7 @@ fn an_older_copy_is_never_read_whatever_becomes_of_the_newer_one() {
         back.folio().set(FolioFlags::DIRTY);
         prepare(&m);
         let again = m.swap.swap_out(back, CPU).map_err(|kept| kept.error).expect("room");
-        assert_eq!(again, entry, "it kept its slot");
+        assert_eq!(again, entry, "the folio kept its slot");
         m.check();
         m.take_back(entry, &newer);
         m.take_back(entry, &newer);
@@ -259,64 +261,65 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     let m = machine(4096, 20);
     let a = m.group(CssId::ROOT, "a");
     let shrink = || m.swap.shrink_memcg(a, CPU).map_err(|error| error.errno());
-    assert_eq!(shrink(), Err(NOENT), "it has nothing");
+    assert_eq!(shrink(), Err(NOENT), "the group has no page in zswap");
     let entries: Vec<_> = (0..40).map(|tag| m.out(&text(tag), a)).collect();
-    assert_eq!(shrink(), Err(AGAIN), "32 of them had their second chance");
+    assert_eq!(shrink(), Err(AGAIN), "32 entries had their second chance");
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0]);
-    // The 8 that were not looked at have it now; the 24 that are the oldest after them go.
+    // The first pass gave 32 of the 40 pages a second chance. This pass of 32 gives it to the other 8, then writes
+    // the oldest 24.
     assert_eq!(shrink(), Ok(24));
     assert_eq!(m.stats(["written_back_pages", "zswpwb", "pswpout", "stored_pages"]), [24, 24, 24, 16]);
     m.options(|options| options.is_enabled = false);
     let is_stored = |entry: &&SwpEntry| m.swap.backing(**entry, 1, CPU).expect("on").0.name() == "zswap";
     let stored: Vec<_> = entries.iter().filter(is_stored).copied().collect();
-    assert_eq!(stored, entries[24..], "the youngest");
+    assert_eq!(stored, entries[24..], "the youngest entries are stored");
     m.write(a, "memory.zswap.writeback", "0");
-    assert_eq!(shrink(), Err(NOENT), "it may not be written back");
+    assert_eq!(shrink(), Err(NOENT), "the group forbids writeback");
     m.check();
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &text(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), text);
 }
 
+/// WB1 to WB5 are the steps of a writeback in docs/steps.md.
 #[test]
 fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let m = machine(512, 100);
     let a = m.group(CssId::ROOT, "a");
     let entry = m.out(&text(1), a);
     let used = || m.swap.memory_of_folios().nr_used_pages();
-    // 1: the page was loaded, so it is in memory and not in zswap.
+    // WB1 fails: the page is in the swap cache.
     let folio = m.swap.folio_with_in(Order::ZERO, &text(1), a, CPU).expect("memory");
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
     assert_eq!(m.writeback(entry), Err(EXIST));
     let shadow = Default::default();
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_del_folio(folio.folio(), shadow).expect("clean");
     drop(folio);
-    // 1: there is no memory.
+    // WB1 fails: there is no memory for a folio.
     let hold: Vec<_> = std::iter::from_fn(|| m.swap.folio_alloc(Order::ZERO).ok()).collect();
     assert_eq!((m.writeback(entry), used()), (Err(NOMEM), 512));
     drop(hold);
-    // 4: the data is damaged.
+    // WB4 fails: the compressed data is damaged.
     m.faults(ZswapFaults { decompress: 1.0, ..ZswapFaults::default() });
     assert_eq!((m.writeback(entry), used()), (Err(IO), 0));
     m.faults(ZswapFaults::default());
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "decompress_fail"]), [1, 0, 0, 1]);
     m.check();
-    // 5: the write fails: the page is in memory, and goes the ordinary way from there.
+    // WB5 fails: the write fails, so the page stays in memory, dirty.
     m.storage.set_plan(FaultPlan { fail_write_in: Some(1), ..FaultPlan::default() }).expect("a plan");
     assert_eq!((m.writeback(entry), used()), (Err(IO), 1));
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "write_errors"]), [0, 1, 0, 1]);
     let folio = m.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("cached");
     assert!(folio.has(FolioFlags::DIRTY) && !folio.has(FolioFlags::RECLAIM));
     drop(folio);
-    assert_eq!(m.writeback(entry), Err(NOENT), "it is not here any more");
+    assert_eq!(m.writeback(entry), Err(NOENT), "zswap does not have the page any more");
     m.take_back(entry, &text(1));
-    // It succeeds.
+    // Every step succeeds.
     let entry = m.out(&text(2), a);
-    assert_eq!((m.writeback(entry), used()), (Ok(()), 0), "its folio goes at once");
+    assert_eq!((m.writeback(entry), used()), (Ok(()), 0), "the folio of the writeback is dropped");
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "pswpout"]), [0, 2, 1, 1]);
     assert_eq!(m.read(a, "memory.current"), 0);
     m.take_back(entry, &text(2));
     assert_eq!(m.stats(["pswpin", "zswpin"]), [1, 0]);
-    // 1: it was freed.
+    // WB1 fails: the slot is free.
     let entry = m.out(&text(3), a);
     m.swap.put(entry, 1, CPU).expect("one reference");
     assert_eq!(m.writeback(entry), Err(NOENT));
@@ -332,8 +335,7 @@ fn a_failed_writeback_of_the_shrinker_is_counted_once() {
     m.storage.set_plan(FaultPlan { fail_write_in: Some(1), ..FaultPlan::default() }).expect("a plan");
     assert_eq!(m.swap.shrink_memcg(a, CPU), Ok(1));
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail", "zswpwb"]), [1, 1, 2]);
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &text(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), text);
 }
 
 #[test]
@@ -344,24 +346,24 @@ fn limits_of_a_group_hold_for_all_below_it() {
     m.write(p, "memory.zswap.max", "8192");
     let mut stored: Vec<_> = (0..2).map(|tag| (m.out(&noise(tag), a), tag)).collect();
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.zswap.current")), [8192, 0, 8192]);
-    assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "charged in whole pages");
-    // B has nothing to shrink: refused, and nothing of A's goes for it.
+    assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "zswap charges whole pages");
+    // The limit of p refuses the page of b. Group b has no page in zswap to write back, and pages of a are not
+    // touched.
     let disk = m.out(&noise(2), b);
     assert_eq!(m.stats(["stored_pages", "pswpout", "written_back_pages", "pool_limit_hit"]), [2, 1, 0, 0]);
-    // A's own have their second chance first; then there is room.
+    // The first store of a over the limit gives its pages their second chance, and the second store writes them back.
     stored.push((m.out(&noise(3), a), 3));
     assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [2, 0]);
     stored.push((m.out(&noise(4), a), 4));
-    assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [1, 2], "the older two made room");
+    assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [1, 2], "the two older pages were written back");
     m.write(b, "memory.zswap.max", "0");
     let never = m.out(&text(5), b);
     assert_eq!(m.stat("stored_pages"), 1);
     m.check();
     m.take_back(disk, &noise(2));
     m.take_back(never, &text(5));
-    stored.into_iter().for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
+    m.end(stored, noise);
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [0; 3]);
-    m.assert_empty();
 }
 
 #[test]
@@ -369,13 +371,13 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let m = machine(2000, 10);
     let groups = ["a", "b", "c"].map(|name| m.group(CssId::ROOT, name));
     let mut entries = Vec::new();
-    for tag in 0..66 {
-        groups.iter().for_each(|&css| entries.push((m.out(&noise(entries.len() as u64), css), tag)));
+    for _ in 0..66 {
+        groups.iter().for_each(|&css| entries.push(m.out(&noise(entries.len() as u64), css)));
     }
     let stored = || groups.map(|css| m.read(css, "memory.zswap.current") / PAGE_SIZE as u64);
     assert_eq!(stored(), [66; 3]);
     let limit = |percent: u32| m.options(|options| options.accept_threshold_percent = percent);
-    // Each has 32 second chances in turn, then the worker writes.
+    // The worker gives each group 32 second chances in turn, then it writes pages.
     limit(95);
     assert_eq!(m.swap.zswap_shrink_worker(CPU), Ok(30));
     let first = stored();
@@ -384,9 +386,8 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let second = stored();
     assert_eq!((first.iter().sum::<u64>(), second.iter().sum::<u64>()), (168, 138));
     let shrunk = |from: [u64; 3], to: [u64; 3]| [0, 1, 2].map(|i| from[i] > to[i]);
-    assert_ne!(shrunk([66; 3], first), shrunk(first, second), "not the same group again");
-    entries.into_iter().zip(0..).for_each(|((entry, _), tag)| m.take_back(entry, &noise(tag)));
-    m.assert_empty();
+    assert_ne!(shrunk([66; 3], first), shrunk(first, second), "the worker goes on with another group");
+    m.end(entries.into_iter().zip(0..), noise);
 }
 
 #[test]
@@ -398,16 +399,13 @@ fn what_a_dead_group_left_does_not_keep_the_pools_full() {
     assert_eq!(m.stats(["stored_pages", "pool_limit_hit"]), [64, 1]);
     m.swap.remove_group(a, CPU).expect("no tasks");
     assert_eq!(m.swap.shrink_memcg(a, CPU), Err(SwapError::NothingToShrink), "a removed group is not shrunk by name");
-    // Queued by the store that was refused.
+    // The store that was refused has queued the worker.
     assert!(m.swap.run_workers() > 0);
-    assert!(m.stat("stored_pages") <= 57, "at the threshold");
+    assert!(m.stat("stored_pages") <= 57, "the worker stops at the accept threshold");
     let again = m.out(&noise(65), CssId::ROOT);
-    assert_eq!(m.stat("pswpout"), 1 + m.stat("written_back_pages"), "it was stored");
+    assert_eq!(m.stat("pswpout"), 1 + m.stat("written_back_pages"), "zswap stored the page");
     m.check();
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
-    m.take_back(disk, &noise(64));
-    m.take_back(again, &noise(65));
-    m.assert_empty();
+    m.end(entries.into_iter().chain([disk, again]).zip(0..), noise);
 }
 
 #[test]
@@ -420,7 +418,7 @@ fn the_worker_runs_only_for_a_store_that_was_refused_and_gives_up() {
     m.write(a, "memory.zswap.writeback", "0");
     m.try_out(&noise(64), a).expect_err("full, and it may go nowhere else");
     m.swap.run_workers();
-    assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0], "16 rounds without a candidate");
+    assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0], "no entry may be written back");
     m.write(a, "memory.zswap.writeback", "1");
     m.storage.set_plan(FaultPlan { write_error_probability: 1.0, ..FaultPlan::default() }).expect("a plan");
     let failed = m.try_out(&noise(64), a).expect_err("full, and the device fails");
@@ -429,8 +427,7 @@ fn the_worker_runs_only_for_a_store_that_was_refused_and_gives_up() {
     let [written, rejected] = m.stats(["written_back_pages", "reject_reclaim_fail"]);
     assert!(written == 0 && (1..=16 * 32).contains(&rejected), "{rejected} failures");
     m.storage.set_plan(FaultPlan::default()).expect("a plan");
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), noise);
 }
 
 #[test]
@@ -441,20 +438,19 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     let a = m.group(CssId::ROOT, "a");
     let entries: Vec<_> = (0..64).map(|tag| m.out(&noise(tag), a)).collect();
     let ask = |text: &str| m.swap.memcg_write(a, "memory.reclaim", text, false, CPU).map_err(|error| error.errno());
-    // Priorities down to 0: everything has its second chance, then it goes.
+    // Reclaim scans at falling priorities down to 0, so each page has its second chance and is then written back.
     ask("64K").expect_or_again();
     let written = m.stat("written_back_pages");
-    assert!(written > 0, "reclaim asks zswap too");
+    assert!(written > 0, "reclaim writes pages of zswap back");
     assert_eq!(m.read(a, "memory.zswap.current"), (64 - written) * PAGE_SIZE as u64);
     m.options(|options| options.is_shrinker_enabled = false);
     ask("64K").expect_or_again();
-    assert_eq!(m.stat("written_back_pages"), written, "it is off");
+    assert_eq!(m.stat("written_back_pages"), written, "the shrinker is off");
     m.check();
-    entries.into_iter().zip(0..).for_each(|(entry, tag)| m.take_back(entry, &noise(tag)));
-    m.assert_empty();
+    m.end(entries.into_iter().zip(0..), noise);
 }
 
-/// `memory.reclaim` says EAGAIN when it finds less than was asked for.
+/// The result of a write to `memory.reclaim`, which is EAGAIN when fewer pages than asked for were reclaimed.
 trait OrAgain {
     fn expect_or_again(self);
 }
@@ -474,10 +470,10 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
         m.write(groups[1], "memory.zswap.max", "64K");
         let mut live: Vec<(SwpEntry, u64)> = Vec::new();
         for step in 0..300u64 {
-            let css = *groups.choose(&mut rng).expect("three");
+            let css = *groups.choose(&mut rng).expect("the list is not empty");
             match rng.random_range(0..20) {
                 0..8 => {
-                    let log2 = *[0, 0, 0, 1, 2, 4].choose(&mut rng).expect("some");
+                    let log2 = *[0, 0, 0, 1, 2, 4].choose(&mut rng).expect("the list is not empty");
                     let tags: Vec<u64> =
                         (0..1 << log2).map(|i| (step << 8 | i) << 2 | rng.random_range(0..4)).collect();
                     let data: Vec<u8> = tags.iter().flat_map(|&tag| page_of(tag)).collect();
@@ -506,7 +502,7 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
                     m.swap.put(entry, 1, CPU).expect("one reference");
                 }
                 14 => drop(m.swap.shrink_memcg(css, CPU)),
-                15 if !live.is_empty() => drop(m.writeback(live.choose(&mut rng).expect("some").0)),
+                15 if !live.is_empty() => drop(m.writeback(live.choose(&mut rng).expect("the list is not empty").0)),
                 16 => drop(m.swap.run_workers()),
                 17 => {
                     let mut chance = || if rng.random_bool(0.5) { 0.0 } else { 0.3 };
@@ -528,8 +524,7 @@ fn random_programs_with_failures_lose_nothing_and_every_figure_is_right() {
         }
         m.faults(ZswapFaults::default());
         m.storage.set_plan(FaultPlan::default()).expect("a plan");
-        live.into_iter().for_each(|(entry, tag)| m.take_back(entry, &page_of(tag)));
-        m.assert_empty();
+        m.end(live, page_of);
     }
 }
 
@@ -547,13 +542,13 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     let is_enough = || m.stat("zswpin") > 0 && m.stat("pool_limit_hit") > 0 && written.load(Ordering::Relaxed) > 0;
     let goes_on = load(is_enough);
     let groups: Vec<CssId> = (0..THREADS).map(|cpu| m.group(CssId::ROOT, &format!("cpu {cpu}"))).collect();
-    // One is held to a part of its pages in memory, one to a part in zswap.
+    // One group has a limit on its memory, and another one on its pages in zswap.
     m.write(groups[0], "memory.max", "2M");
     m.write(groups[1], "memory.zswap.max", "256K");
     let steps: u64 = std::thread::scope(|scope| {
         let spawn = |(&css, cpu)| {
             let (m, goes_on) = (&m, &goes_on);
-            scope.spawn(move || hammer_mapping(&m.swap, css, CpuId(cpu), 1024, goes_on))
+            scope.spawn(move || Load { css, ..Load::new(cpu, 1024) }.run(&m.swap, goes_on))
         };
         let threads: Vec<_> = groups.iter().zip(0..).map(spawn).collect();
         while goes_on() {
@@ -565,7 +560,7 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
         threads.into_iter().map(|thread| thread.join().expect("no thread panicked")).sum()
     });
     println!("{steps} steps, {} pages written back", written.load(Ordering::Relaxed));
-    assert!(is_enough(), "every way was taken");
+    assert!(is_enough(), "zswap was read, was full, and wrote back");
     m.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
     m.assert_empty();
 }

@@ -1,4 +1,4 @@
-//! Ghost devices: clusters that come and go, placement, size, and refused writes.
+//! Ghost devices: clusters that are created and destroyed, the choice of slots, sizes, and writes that are refused.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use swapcore::{
 
 use crate::common::{C, CPU, Dir, ghost_on, order, stat, virtual_spec, with_ghost};
 
-/// Slots of `nr` requests of one page.
+/// Allocates up to `nr` single slots and returns their numbers.
 fn take(swap: &Swap, nr: usize) -> Vec<u32> {
     (0..nr).map_while(|_| swap.alloc(Order::ZERO, CPU).ok()).map(|entry| entry.offset().0).collect()
 }
@@ -42,7 +42,7 @@ fn ranges(slots: &[u32]) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// E12 as posted: the first cluster is on no list, large orders are refused.
+/// Scenario E12 as posted: cluster 0 is on no list, and large orders are refused.
 #[test]
 fn e12_series() {
     let (swap, device) = with_ghost(2, Profile::Series, 3072);
@@ -53,12 +53,12 @@ fn e12_series() {
     assert_eq!(ranges(&take(&swap, 1000)), [(1112, 1535), (512, 1023), (1536, 1599)], "the lowest free index is 1");
     assert_eq!(swap.alloc(order(4), CPU), Err(SwapError::NoSpace { nr_pages: 16 }));
     take(&swap, usize::MAX);
-    assert_eq!((swap.inuse_pages(device.ty()), device.pages()), (2560, 3071), "no more can be used");
-    assert_eq!(swap.dump_avail().len(), 1, "and it never counts as full");
+    assert_eq!((swap.inuse_pages(device.ty()), device.pages()), (2560, 3071), "cluster 0 is never used");
+    assert_eq!(swap.dump_avail().len(), 1, "the device is still on the avail list");
     swap.check().expect("every invariant");
 }
 
-/// E12 as merged.
+/// Scenario E12 as merged: cluster 0 is used, and large orders are served.
 #[test]
 fn e12_newest() {
     let (swap, device) = with_ghost(2, Profile::Newest, 3072);
@@ -112,7 +112,7 @@ fn the_lowest_free_index_is_the_next_one_used() {
     swap.check().expect("every invariant");
 }
 
-/// A cluster that cannot be made is a search without room, and existing clusters go on serving.
+/// A cluster that cannot be created is ENOSPC, and the existing clusters still serve requests.
 #[test]
 fn a_cluster_that_cannot_be_made_is_no_room() {
     let (swap, device) = with_ghost(2, Profile::Newest, 64 * C);
@@ -126,7 +126,7 @@ fn a_cluster_that_cannot_be_made_is_no_room() {
     swap.check().expect("every invariant");
 }
 
-/// A page that nothing keeps stays where it is: dirty, mapped, active.
+/// A ghost refuses to write a page, so the page stays in memory, dirty and mapped.
 #[test]
 fn a_write_is_refused_and_the_folio_stays() {
     let (swap, device) = with_ghost(2, Profile::Newest, 8 * C);
@@ -136,7 +136,7 @@ fn a_write_is_refused_and_the_folio_stays() {
     assert!(kept.folio.folio().has(FolioFlags::DIRTY | FolioFlags::SWAPCACHE | FolioFlags::UPTODATE));
     assert_eq!(&kept.folio.folio().bytes().expect("no views")[..9], b"not zeros");
     assert_eq!(stat(&swap, "write_errors"), 0, "no device failed");
-    // Zeros need no place.
+    // A page of zeros is not written, because its slot gets a zero mark.
     let zeros = MappedFolio::map(swap.folio_zeroed(Order::ZERO).expect("memory"));
     let entry = swap.swap_out(zeros, CPU).expect("a zero mark is enough");
     assert_eq!((stat(&swap, "swpout_zero"), entry.ty()), (1, device.ty()));
@@ -144,7 +144,7 @@ fn a_write_is_refused_and_the_folio_stays() {
     swap.check().expect("every invariant");
 }
 
-/// The page of a slot is nowhere: the read fails, and the slot can be freed.
+/// A slot whose page was never written cannot be read, and can be freed.
 #[test]
 fn a_read_of_nothing_is_an_error() {
     let (swap, device) = with_ghost(2, Profile::Newest, 8 * C);
@@ -163,7 +163,7 @@ fn nr_real_swapfiles_counts_devices_with_storage_and_room() {
     assert_eq!(swap.nr_real_swapfiles(), 1);
     let slots: Vec<_> = (0..C - 1).map(|_| swap.alloc(Order::ZERO, CPU).expect("room")).collect();
     assert!(slots.iter().all(|slot| slot.ty() == disk.ty()));
-    assert_eq!(swap.nr_real_swapfiles(), 0, "a full one is on no list");
+    assert_eq!(swap.nr_real_swapfiles(), 0, "a full device is not counted");
     assert_eq!(swap.alloc(Order::ZERO, CPU).map(|slot| slot.ty()), Ok(ghost.ty()));
     swap.put(slots[9], 1, CPU).expect("in use");
     assert_eq!(swap.nr_real_swapfiles(), 1);
@@ -192,7 +192,7 @@ fn ghosts_that_are_not_visible_are_in_no_total() {
     }
 }
 
-/// Folios go to virtual devices before all others, at any priority; slots without a folio do not.
+/// Folios go to virtual devices first, whatever their priority. Slots without a folio go to other devices.
 #[test]
 fn virtual_devices_come_first_for_folios() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
@@ -231,7 +231,7 @@ fn slots_alone_go_to_virtual_devices_when_there_are_no_others() {
     swap.check().expect("every invariant");
 }
 
-/// Two ghosts and two devices with storage, of three priorities, turned off while in use.
+/// Two ghosts and a device with storage, of two priorities, are filled and turned off while in use.
 #[test]
 fn ghosts_and_others_together() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
@@ -239,7 +239,7 @@ fn ghosts_and_others_together() {
     let disk = swap.swapon(&DeviceSpec::new(4 * C).priority(5)).expect("a good device");
     let second = ghost_on(&swap, 4 * C, GhostSpec::default(), 3);
     let slots: Vec<_> = (0..3 * (4 * C - 1)).map(|_| swap.alloc(Order::ZERO, CPU).expect("room")).collect();
-    // Equals take turns cluster by cluster, as any two devices do.
+    // Devices of equal priority take turns cluster by cluster.
     let types: Vec<_> = slots.iter().step_by(C as usize).map(|slot| slot.ty().0).take(4).collect();
     assert_eq!(types, [first.ty().0, disk.ty().0, first.ty().0, disk.ty().0]);
     assert_eq!(swap.inuse_pages(second.ty()), u64::from(4 * C - 1));
@@ -280,7 +280,7 @@ fn a_ghost_is_opened_by_its_header_page() {
     assert_eq!(Ghost::open(&dir.path().join("none"), GhostSpec::default()).map_err(|error| error.errno()), Err(2));
 }
 
-/// An empty device has no static memory, and 1 % in use costs little more than the tables of that 1 %.
+/// An empty ghost takes at most 64 KiB. A ghost with half a percent in use takes at most 8.5 bytes a slot in use.
 #[test]
 fn memory_follows_what_is_in_use() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
@@ -289,7 +289,7 @@ fn memory_follows_what_is_in_use() {
     let empty = device.memory();
     assert!(empty.total_bytes() <= 64 << 10, "{empty:?}");
     assert_eq!((empty.table_bytes, empty.extend_bytes, swap.percpu_bytes()), (4096, 0, before));
-    // 1 % of the slots, all of each cluster: 40 thousand clusters of 8 million.
+    // Half a percent of the clusters are filled: 39 thousand of 7.8 million.
     let nr_clusters = (15 << 28) / C / 200;
     for _ in 0..nr_clusters {
         swap.alloc(Order::MAX, CPU).expect("room");

@@ -1,4 +1,4 @@
-//! Sizes of ghosts that change while they are on, step by step.
+//! Ghost devices whose size changes while they are on.
 
 use swapcore::table::Shadow;
 use swapcore::{DeviceSpec, FolioFlags, Order, Profile, Resize, Swap, SwapError, SwpEntry, SwpOffset};
@@ -34,7 +34,7 @@ fn a_tail_becomes_usable_when_the_device_grows_over_it() {
     assert_eq!((device.nr_bad(), device.pages()), (1, 2 * C - 1));
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap).first().map(|slot| slot.offset()), Some(SwpOffset(C + 100)));
-    // A tail cluster of which nothing is in use goes.
+    // The cluster of the tail has no slot in use, so it is destroyed.
     let (swap, device) = with_ghost(1, Profile::Newest, C + 100);
     fill(&swap).into_iter().for_each(|slot| swap.put(slot, 1, CPU).expect("in use"));
     assert_eq!((device.nr_live_clusters(), swap.resize(&device, 4 * C)), (2, sizes(4 * C, 4 * C)));
@@ -54,7 +54,7 @@ fn slots_in_use_keep_a_device_from_shrinking() {
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap).iter().map(|slot| slot.offset().0).collect::<Vec<_>>(), [5], "no new slot beyond the limit");
     (2 * C..4 * C - 1).for_each(put);
-    assert!(fill(&swap).is_empty(), "nothing that is freed there comes back");
+    assert!(fill(&swap).is_empty(), "slots beyond the limit are not handed out again");
     swap.check().expect("every invariant");
     assert_eq!(swap.resize(&device, 2 * C), sizes(2 * C, 2 * C));
     swap.check().expect("every invariant");
@@ -76,7 +76,7 @@ fn a_limit_is_lifted_by_growing_again() {
     assert_eq!(fill(&swap), [slots[3 * C as usize]]);
 }
 
-/// Slots that only the swap cache holds are freed when the device shrinks.
+/// Slots without references, which only the swap cache holds, are freed when the device shrinks.
 #[test]
 fn cached_slots_without_references_do_not_keep_a_device_large() {
     let (swap, device) = with_ghost(1, Profile::Newest, 4 * C);
@@ -88,7 +88,7 @@ fn cached_slots_without_references_do_not_keep_a_device_large() {
     on_cpu.folio_alloc_swap(pinned.folio()).expect("room");
     on_cpu.folio_dup_swap(pinned.folio(), None).expect("cached");
     drop(on_cpu);
-    assert_eq!(swap.resize(&device, C), sizes(4 * C, C), "the second has references");
+    assert_eq!(swap.resize(&device, C), sizes(4 * C, C), "the slots of the second folio have references");
     assert!(!folio.has(FolioFlags::SWAPCACHE) && folio.has(FolioFlags::DIRTY) && pinned.has(FolioFlags::SWAPCACHE));
     let mut on_cpu = swap.on_cpu(CPU).expect("a CPU");
     on_cpu.folio_put_swap(pinned.folio(), None).expect("referenced");

@@ -1,17 +1,15 @@
-//! The files of groups, each by its name: their text after charges, and the writes that they accept.
+//! The files of groups, such as `memory.max`: the text that they have after charges, and the texts that they accept.
 
 use std::sync::Arc;
 
 use swapcore::memcg::{DeadSwapin, GroupPolicy, Hierarchy, PAGE_COUNTER_MAX, SWAPPINESS_DEFAULT};
 use swapcore::mm::VmaOptions;
 use swapcore::readahead::Vpn;
-use swapcore::storage::Ram;
 use swapcore::{
-    Config, Discard, FolioRef, GroupHandle, MappedFolio, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin,
-    SwpEntry,
+    Config, FolioRef, GroupHandle, MappedFolio, Mm, Order, Orders, Profile, Result, Swap, SwapError, Swapin, SwpEntry,
 };
 
-use crate::common::CPU;
+use crate::common::{CPU, order, ram, storage_on};
 
 const UNLIMITED: &str = "9223372036854771712\n";
 
@@ -28,10 +26,10 @@ fn machine(hierarchy: Hierarchy) -> Arc<Swap> {
     machine_with(hierarchy, &[])
 }
 
-/// A machine with so many slots that are as fast as memory.
+/// Returns a subsystem with one device of `pages` slots that is as fast as memory.
 fn machine_on(hierarchy: Hierarchy, pages: u32) -> Arc<Swap> {
     let swap = machine(hierarchy);
-    swap.swapon_storage(Arc::new(Ram::new(pages).expect("memory")), None, Discard::None).expect("a free type");
+    storage_on(&swap, ram(pages), 1);
     swap
 }
 
@@ -47,7 +45,7 @@ fn write(group: &GroupHandle, file: &str, text: &str) -> Result<()> {
     group.swap().memcg_write(group.css(), file, text, false, CPU)
 }
 
-/// The errno and the message of a refusal.
+/// Returns the errno and the message of a result that is an error.
 fn refused<T: std::fmt::Debug>(result: Result<T>) -> (i32, String) {
     let error = result.expect_err("refused");
     (error.errno(), error.to_string())
@@ -57,19 +55,18 @@ fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
     refused(result).0
 }
 
-/// Pages with something in them, charged to a group.
-fn folio(group: &GroupHandle, order: u8) -> FolioRef<'_> {
-    let order = Order::new(order).expect("an order");
+/// Returns a folio that is not all zeros and is charged to a group.
+fn folio(group: &GroupHandle, log2: u8) -> FolioRef<'_> {
+    let order = order(log2);
     let data = vec![7; order.nr_pages() as usize * 4096];
     group.swap().folio_with_in(order, &data, group.css(), CPU).expect("memory")
 }
 
 fn swap_out(group: &GroupHandle, folio: FolioRef<'_>) -> SwpEntry {
-    // The handle's subsystem is the folio's: it outlives both.
     group.swap().swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
 }
 
-/// A number of a file of `key value` lines.
+/// Reads a file whose lines are a key and a number. Returns the number of a key.
 fn value(group: &GroupHandle, file: &str, key: &str) -> i64 {
     let text = read(group, file);
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -84,39 +81,17 @@ fn keys(text: &str) -> Vec<&str> {
 fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
-    let names = swap.memcg_files(group.css()).expect("enabled");
-    assert_eq!(
-        names,
-        [
-            "memory.current",
-            "memory.peak",
-            "memory.min",
-            "memory.low",
-            "memory.high",
-            "memory.max",
-            "memory.events",
-            "memory.events.local",
-            "memory.stat",
-            "memory.reclaim",
-            "memory.swap.current",
-            "memory.swap.high",
-            "memory.swap.max",
-            "memory.swap.peak",
-            "memory.swap.events",
-            "memory.zswap.current",
-            "memory.zswap.max",
-            "memory.zswap.writeback",
-        ]
-    );
+    let files = "memory.current memory.peak memory.min memory.low memory.high memory.max memory.events \
+                 memory.events.local memory.stat memory.reclaim memory.swap.current memory.swap.high memory.swap.max \
+                 memory.swap.peak memory.swap.events memory.zswap.current memory.zswap.max memory.zswap.writeback";
+    assert_eq!(swap.memcg_files(group.css()).expect("enabled").join(" "), files);
     let root = GroupHandle::root(&swap).expect("enabled");
-    assert_eq!(
-        swap.memcg_files(root.css()).expect("enabled"),
-        ["memory.stat", "memory.reclaim", "memory.zswap.writeback"]
-    );
+    let files = swap.memcg_files(root.css()).expect("enabled");
+    assert_eq!(files, ["memory.stat", "memory.reclaim", "memory.zswap.writeback"]);
     let (number, what) = refused(swap.memcg_read(root.css(), "memory.current"));
     assert_eq!((number, what.as_str()), (2, "the group \"/\" has no file \"memory.current\""));
     assert_eq!(errno(write(&root, "memory.max", "1G")), 2);
-    assert_eq!(errno(write(&group, "memory.limit_in_bytes", "1G")), 2, "that is v1's");
+    assert_eq!(errno(write(&group, "memory.limit_in_bytes", "1G")), 2, "the file belongs to v1");
 
     let v1 = machine(Hierarchy::V1);
     let root = GroupHandle::root(&v1).expect("enabled");
@@ -163,6 +138,8 @@ fn every_readable_file_is_lines_and_every_limit_reads_as_it_was_written() {
         }
         assert_eq!(read(&group, file), "max\n");
     }
+    write(&group, "memory.max", "16E").expect("more than there can be");
+    assert_eq!((group.group().memory.max_pages(), read(&group, "memory.max")), (PAGE_COUNTER_MAX, "max\n".into()));
     let (_, what) = refused(write(&group, "memory.swap.max", "1X"));
     assert_eq!(
         what,
@@ -175,7 +152,7 @@ fn every_readable_file_is_lines_and_every_limit_reads_as_it_was_written() {
 #[test]
 fn usage_and_peaks_follow_charges() {
     let swap = machine_with(Hierarchy::V2, &[("memcg_stock", "off")]);
-    swap.swapon_storage(Arc::new(Ram::new(2048).expect("memory")), None, Discard::None).expect("a free type");
+    storage_on(&swap, ram(2048), 1);
     let group = group(&swap, "a");
     let (a, b) = (folio(&group, 2), folio(&group, 0));
     assert_eq!((read(&group, "memory.current"), read(&group, "memory.swap.current")), ("20480\n".into(), "0\n".into()));
@@ -186,7 +163,7 @@ fn usage_and_peaks_follow_charges() {
     );
     swap.put(entry, 2, CPU).expect("one reference a slot");
     for file in ["memory.peak", "memory.swap.peak"] {
-        write(&group, file, "whatever").expect("anything resets it");
+        write(&group, file, "whatever").expect("any text resets it");
     }
     assert_eq!((read(&group, "memory.peak"), read(&group, "memory.swap.peak")), ("4096\n".into(), "8192\n".into()));
     drop(b);
@@ -219,7 +196,7 @@ fn events_come_in_the_kernels_order_and_local_ones_stay() {
 
 #[test]
 fn a_limit_below_usage_reclaims_what_it_can_and_ends_with_an_event() {
-    // Without a device nothing can be reclaimed.
+    // There is no device, so nothing can be reclaimed.
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
     let resident = folio(&group, 2);
@@ -310,12 +287,12 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
         [1 << 12, 512, 1, 1, 0]
     );
     let how = Swapin { faulting: parent.css(), ..Swapin::new(CPU, Orders::one(Order::MAX)) };
-    drop(swap.swap_in(entry, 512, &how).map(|mapped| swap.folio_unmap(mapped, CPU)).expect("there"));
-    let zeros = swap.swap_in(zero_entry, 1, &Swapin { orders: Orders::ZERO, ..how }).expect("there");
+    drop(swap.swap_in(entry, 512, &how).map(|mapped| swap.folio_unmap(mapped, CPU)).expect("the slot can be read"));
+    let zeros = swap.swap_in(zero_entry, 1, &Swapin { orders: Orders::ZERO, ..how }).expect("the slot can be read");
     assert_eq!(["pswpin", "swpin_zero", "pgmajfault"].map(|key| local(&child, key)), [512, 1, 0]);
     assert_eq!(local(&parent, "pgmajfault"), 2, "faults count for the faulting group");
     swap.folio_unmap(zeros, CPU).expect("mapped");
-    // The statistics of a freed group stay in the sums of its ancestors.
+    // The statistics of a freed group still count in the sums of its ancestors.
     child.remove().expect("empty");
     drop(child);
     assert_eq!((stat(&parent, "pswpout"), local(&parent, "pswpout")), (512, 0));
@@ -361,7 +338,7 @@ fn a_removed_group_can_be_read_and_not_written() {
     assert_eq!(read(&group, "memory.swap.current"), "4096\n");
     assert_eq!(refused(write(&group, "memory.max", "1G")), (19, "the group \"a\" is removed".into()));
     assert_eq!(errno(group.set_policy(GroupPolicy::default())), 19);
-    assert_eq!(errno(write(&group, "memory.current", "1G")), 13, "that it cannot be written comes first");
+    assert_eq!(errno(write(&group, "memory.current", "1G")), 13, "the file is read-only");
     swap.put(entry, 1, CPU).expect("one reference");
 }
 
@@ -371,19 +348,19 @@ fn limits_of_v1_keep_their_order_and_never_lie_below_usage() {
     let group = group(&swap, "a");
     let (memory, memsw) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
     assert_eq!((read(&group, memory), read(&group, memsw)), (UNLIMITED.into(), UNLIMITED.into()));
-    assert_eq!(errno(write(&group, memsw, "1M")), 22, "memory has none yet");
+    assert_eq!(errno(write(&group, memsw, "1M")), 22, "the limit of memory, which has none yet, would be higher");
     write(&group, memory, "1M").expect("below memsw");
     write(&group, memsw, "1M").expect("as much as memory");
     let (number, what) = refused(write(&group, memory, "1052672"));
     assert_eq!(number, 22);
     assert!(what.contains("1052672 bytes, over that of memory and swap, 1048576"), "{what}");
-    assert_eq!(errno(write(&group, memory, "max")), 22, "that is v2's word");
+    assert_eq!(errno(write(&group, memory, "max")), 22, "`max` is a word of v2");
     let resident = folio(&group, 2);
-    write(&group, memory, "16K").expect("as much as is in use");
+    write(&group, memory, "16K").expect("a limit may equal the usage");
     let (number, what) = refused(write(&group, memory, "12K"));
     assert_eq!((number, read(&group, memory)), (16, "16384\n".into()));
     assert!(what.ends_with("16384 bytes of memory are in use"), "{what}");
-    write(&group, memsw, "16K").expect("as much as is in use");
+    write(&group, memsw, "16K").expect("a limit may equal the usage");
     write(&group, memsw, "-1").expect("no limit");
     write(&group, memory, "-1").expect("no limit");
     assert_eq!(read(&group, memory), UNLIMITED);
@@ -395,7 +372,7 @@ fn limits_of_v1_keep_their_order_and_never_lie_below_usage() {
 #[test]
 fn usage_peaks_and_failures_of_v1() {
     let swap = machine_with(Hierarchy::V1, &[("memcg_stock", "off")]);
-    swap.swapon_storage(Arc::new(Ram::new(2048).expect("memory")), None, Discard::None).expect("a free type");
+    storage_on(&swap, ram(2048), 1);
     let root = GroupHandle::root(&swap).expect("enabled");
     let group = group(&swap, "a");
     let entry = swap_out(&group, folio(&group, 2));
@@ -405,13 +382,13 @@ fn usage_peaks_and_failures_of_v1() {
     assert_eq!(usage.map(|file| read(&root, file)), ["4096\n", "20480\n"], "root's are counted, not charged");
     let peaks = ["memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes"];
     assert_eq!(peaks.map(|file| read(&group, file)), ["16384\n", "20480\n"]);
-    write(&group, peaks[0], "0").expect("anything resets it");
+    write(&group, peaks[0], "0").expect("any text resets it");
     assert_eq!(peaks.map(|file| read(&group, file)), ["4096\n", "20480\n"]);
-    write(&group, "memory.limit_in_bytes", "4K").expect("as much as is in use");
+    write(&group, "memory.limit_in_bytes", "4K").expect("a limit may equal the usage");
     assert_eq!(errno(swap.folio_with_in(Order::ZERO, &[1], group.css(), CPU)), 12);
     let failures = ["memory.failcnt", "memory.memsw.failcnt"].map(|file| read(&group, file));
     assert!(failures[0] != "0\n" && failures[1] == "0\n", "{failures:?}");
-    write(&group, "memory.failcnt", "").expect("anything resets it");
+    write(&group, "memory.failcnt", "").expect("any text resets it");
     assert_eq!(read(&group, "memory.failcnt"), "0\n");
     drop(resident);
     swap.put(entry, 4, CPU).expect("one reference a slot");
@@ -456,7 +433,7 @@ fn the_other_files_of_v1() {
     assert_eq!(read(&root, "memory.swappiness"), format!("{SWAPPINESS_DEFAULT}\n"));
     write(&root, "memory.swappiness", "10").expect("in range");
     let group = group(&swap, "a");
-    assert_eq!(read(&group, "memory.swappiness"), "10\n", "it is inherited");
+    assert_eq!(read(&group, "memory.swappiness"), "10\n", "swappiness is inherited");
     write(&group, "memory.swappiness", "200").expect("in range");
     assert_eq!((read(&group, "memory.swappiness"), read(&root, "memory.swappiness")), ("200\n".into(), "10\n".into()));
     for text in ["201", "-1", "max", "", "1K"] {
@@ -471,7 +448,7 @@ fn the_other_files_of_v1() {
     );
     let resident = folio(&group, 0);
     write(&group, "memory.force_empty", "0").expect("any text is accepted");
-    assert_eq!(read(&group, "memory.usage_in_bytes"), "4096\n", "the stock went, the page cannot");
+    assert_eq!(read(&group, "memory.usage_in_bytes"), "4096\n", "the stock is drained, and the page stays");
     assert_eq!(
         (errno(write(&root, "memory.force_empty", "0")), errno(swap.memcg_read(group.css(), "memory.force_empty"))),
         (22, 22)
@@ -488,10 +465,10 @@ fn a_handle_keeps_a_group_and_a_place_is_used_again_without_it() {
     assert_eq!(first.parent().map(|parent| parent.css()), Some(root.css()));
     assert_eq!(root.children().iter().map(GroupHandle::css).collect::<Vec<_>>(), [css]);
     first.remove().expect("empty");
-    assert!(root.children().is_empty() && GroupHandle::get(&swap, css).is_some(), "removed, and held");
+    assert!(root.children().is_empty() && GroupHandle::get(&swap, css).is_some(), "a handle holds the group");
     assert_ne!(root.create("a").expect("the name is free").css(), css);
     drop(first);
-    assert!(GroupHandle::get(&swap, css).is_none(), "nothing holds it");
+    assert!(GroupHandle::get(&swap, css).is_none(), "no handle holds the group");
     assert_eq!(root.create("b").expect("a group").css(), css);
 }
 
@@ -506,14 +483,14 @@ fn a_policy_is_inherited_and_checked_against_the_owner_store() {
     let below = group.create("b").expect("a group");
     assert!(!below.group().policy().may_swap);
     let other = machine_with(Hierarchy::V2, &[("owner_store", "cluster_table")]);
-    GroupHandle::root(&other).expect("enabled").set_policy(fault_mm).expect("the table keeps it");
+    GroupHandle::root(&other).expect("enabled").set_policy(fault_mm).expect("the table implements the rule");
 }
 
 #[test]
 fn owners_of_slots_and_the_ages_of_their_evictions() {
     for (store, is_recorded) in [("shadow", false), ("array", true), ("cluster_table", true), ("trampoline", false)] {
         let swap = machine_with(Hierarchy::V2, &[("owner_store", store)]);
-        swap.swapon_storage(Arc::new(Ram::new(2048).expect("memory")), None, Discard::None).expect("a free type");
+        storage_on(&swap, ram(2048), 1);
         let (a, b) = (group(&swap, "a"), group(&swap, "b"));
         let first = swap_out(&a, folio(&a, 0));
         let others: Vec<_> = (0..3).map(|_| swap_out(&a, folio(&a, 0))).collect();
@@ -522,7 +499,7 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         assert_eq!(swap.slot_owner_id(foreign).expect("a slot"), b.group().id(), "{store}");
         let mut ages = swap.swap_ages(a.css()).expect("enabled");
         ages.sort_unstable();
-        // Where root judges, the page of the other group went after them.
+        // A store that records owners counts the age at root, so the page of group b is younger than the pages of a.
         assert_eq!(ages, if is_recorded { [2, 3, 4, 5] } else { [1, 2, 3, 4] }, "{store}");
         assert_eq!(swap.swap_ages(b.css()).expect("enabled"), [1], "{store}");
         let resident = folio(&a, 0);
@@ -532,19 +509,11 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         for entry in others.into_iter().chain([first, foreign]) {
             swap.put(entry, 1, CPU).expect("one reference");
         }
-        assert_eq!(swap.slot_owner_id(first).expect("a slot").0, 0, "a free slot has none");
+        assert_eq!(swap.slot_owner_id(first).expect("a slot").0, 0, "a free slot has no owner");
         assert!(swap.swap_ages(a.css()).expect("enabled").is_empty());
     }
     let swap = machine(Hierarchy::V2);
     assert!(matches!(swap.slot_owner_id(SwpEntry::from_value(1)), Err(SwapError::NoDevice(_))));
-}
-
-#[test]
-fn the_limit_that_is_none_is_the_counters_own() {
-    let swap = machine(Hierarchy::V2);
-    let group = group(&swap, "a");
-    write(&group, "memory.max", "16E").expect("more than there can be");
-    assert_eq!((group.group().memory.max_pages(), read(&group, "memory.max")), (PAGE_COUNTER_MAX, "max\n".into()));
 }
 
 #[test]

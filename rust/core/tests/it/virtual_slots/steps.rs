@@ -1,17 +1,16 @@
-//! The virtual layer step by step: the backing of a slot, charges, and the reverse map.
+//! Virtual slots step by step: the backing of a slot, charges, and the reverse map.
 
 use std::sync::Arc;
 
 use swapcore::base::limits::{PAGE_SIZE, SWAP_NR_ORDERS};
 use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
-use swapcore::storage::Ram;
 use swapcore::table::{Backing, EntryKind};
 use swapcore::{
-    Config, Discard, FolioFlags, MappedFolio, Moved, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry, Visibility,
+    Config, FolioFlags, MappedFolio, Moved, Orders, Profile, Swap, SwapDevice, Swapin, SwpEntry, Visibility,
 };
 
-use crate::common::{CPU, ghost_on, order, virtual_spec};
+use crate::common::{CPU, ghost_on, order, ram, stat, storage_on, virtual_spec};
 
 struct Machine {
     swap: Swap,
@@ -23,8 +22,7 @@ fn machine(real_pages: u32) -> Machine {
     let config = Config { memcg: Some(Hierarchy::V2), ..Config::new(1, Profile::Newest) };
     let swap = Swap::with_config(config).expect("a good config");
     let ghost = ghost_on(&swap, 1 << 20, virtual_spec(Visibility::Visible), 10);
-    let real = Arc::new(Ram::new(real_pages).expect("a size"));
-    let real = swap.swapon_storage(real, Some(1), Discard::None).expect("a real device");
+    let real = storage_on(&swap, ram(real_pages), 1);
     Machine { swap, ghost, real }
 }
 
@@ -85,7 +83,7 @@ fn a_folio_goes_out_to_a_run_that_names_it_back() {
     }
     assert_eq!(machine.inuse(), (16, 16));
     machine.swap.put(entry, 16, CPU).expect("one reference a slot");
-    assert_eq!(machine.inuse(), (0, 0), "the backing goes with the slots");
+    assert_eq!(machine.inuse(), (0, 0), "the real slots are freed with the virtual slots");
     machine.swap.check().expect("every invariant");
 }
 
@@ -108,10 +106,10 @@ fn zeros_and_what_was_never_written_have_nothing_behind_them() {
 fn a_page_that_turns_to_zeros_gives_its_real_slot_up() {
     let machine = machine(4096);
     let entry = machine.out(0, 5);
-    // A second reference keeps the slot when the page comes back.
+    // A second reference keeps the slot in use after the swap-in.
     machine.swap.dup(entry, 1, CPU).expect("in use");
     let folio = machine.swap_in(entry, 0);
-    assert!(matches!(machine.backing(entry, 1).0, Backing::Swapfile(_)), "kept for reuse");
+    assert!(matches!(machine.backing(entry, 1).0, Backing::Swapfile(_)), "the real slot is kept for reuse");
     folio.folio().bytes_mut().expect("no views").fill(0);
     folio.folio().set(FolioFlags::DIRTY);
     assert_eq!(machine.swap.swap_out(folio, CPU).map_err(|kept| kept.error), Ok(entry));
@@ -131,7 +129,7 @@ fn the_reverse_map_says_when_only_the_cache_has_a_slot() {
     assert!(says(), "the last reference is gone");
     machine.swap.check().expect("every invariant");
     machine.swap.on_cpu(CPU).expect("a cpu").folio_dup_swap(folio.folio(), None).expect("cached");
-    assert!(!says(), "there is one again");
+    assert!(!says(), "the slot has a reference again");
     machine.swap.put(entry, 1, CPU).expect("the reference");
     drop(folio);
     machine.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
@@ -139,13 +137,14 @@ fn the_reverse_map_says_when_only_the_cache_has_a_slot() {
     assert_eq!(machine.inuse(), (0, 0));
 }
 
-/// A real device that is nearly full gets room from slots whose owners only the cache holds.
+/// A real device that is nearly full takes back real slots whose virtual slots only the cache holds.
 #[test]
 fn a_real_device_takes_cache_only_slots_back_through_the_reverse_map() {
     let machine = machine(1025);
     let entries: Vec<SwpEntry> = (0..1000).map(|_| machine.out(0, 5)).collect();
     assert_eq!(machine.inuse(), (1000, 1000));
-    // Both references are the cache's and ours; then ours goes without a look at the folio.
+    // Each of the 64 slots is in the cache and has one reference. Its reference is dropped, so that only the cache
+    // holds it.
     let folios: Vec<_> = entries[..64]
         .iter()
         .map(|&entry| machine.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("readable"))
@@ -188,8 +187,7 @@ fn swap_is_charged_when_a_real_slot_is_attached() {
 #[test]
 fn data_moves_from_one_real_device_to_another() {
     let machine = machine(4096);
-    let other = Arc::new(Ram::new(64).expect("a size"));
-    let other = machine.swap.swapon_storage(other, Some(0), Discard::None).expect("a real device");
+    let other = storage_on(&machine.swap, ram(64), 0);
     let entry = machine.out(0, 7);
     let old = machine.real_of(entry);
     assert_eq!(machine.swap.move_backing(entry, other.ty(), CPU), Ok(Moved::Done));
@@ -206,17 +204,16 @@ fn data_moves_from_one_real_device_to_another() {
 
 #[test]
 fn a_real_device_goes_off_without_a_look_at_who_refers_to_the_slots() {
-    // A cluster for each order.
+    // The device has room for a cluster for each order.
     let machine = machine(8192);
     let entries: Vec<SwpEntry> = (0..9).map(|log2| machine.out(log2, log2 + 1)).collect();
     machine.swap.swapoff(&machine.real, |entry, _| panic!("{entry} has a reference")).expect("memory");
     machine.swap.check().expect("every invariant");
-    let stat = |name: &str| machine.swap.stats().into_iter().find(|(known, _)| known == name).expect("a counter").1;
-    assert_eq!((stat("swapoff_rmap_slots"), stat("swapoff_ptes_visited")), (511, 0));
+    assert_eq!(["swapoff_rmap_slots", "swapoff_ptes_visited"].map(|name| stat(&machine.swap, name)), [511, 0]);
     for (entry, log2) in entries.into_iter().zip(0..) {
-        assert_eq!(machine.backing(entry, 1), (Backing::Folio, 1), "in memory and nowhere else");
+        assert_eq!(machine.backing(entry, 1), (Backing::Folio, 1), "the page is in memory only");
         let folio = machine.swap_in(entry, log2);
-        assert_eq!(folio.folio().order(), order(log2), "as large as it went out");
+        assert_eq!(folio.folio().order(), order(log2), "the folio has the order of the swap-out");
         assert!(folio.folio().bytes().expect("no views").iter().all(|&byte| byte == log2 + 1));
         machine.swap.folio_unmap(folio, CPU).expect("a cpu");
     }

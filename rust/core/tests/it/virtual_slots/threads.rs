@@ -1,4 +1,4 @@
-//! Threads on a virtual device with zswap, while the real device behind it goes off and on: nothing is lost.
+//! Threads use a virtual device with zswap while the real device behind it is turned off and on: no byte is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use swapcore::base::types::CssId;
 use swapcore::memcg::Hierarchy;
-use swapcore::storage::Ram;
 use swapcore::zswap::ZswapOptions;
-use swapcore::{Config, CpuId, Discard, Profile, Swap, Visibility};
+use swapcore::{Config, Profile, Swap, Visibility};
 
-use crate::common::{ghost_on, hammer_mapping, load, stat, virtual_spec};
+use crate::common::{Load, assert_empty, ghost_on, load, ram, stat, storage_on, virtual_spec};
 
 const THREADS: u16 = 4;
 const PAGES: u64 = 1536;
@@ -35,20 +34,19 @@ fn four_threads_keep_every_byte_while_the_real_device_goes_off_and_on() {
         let workers: Vec<_> = (0..THREADS)
             .map(|cpu| {
                 let (swap, css, goes_on) = (&swap, css[usize::from(cpu)], &goes_on);
-                scope.spawn(move || hammer_mapping(swap, css, CpuId(cpu), PAGES, goes_on))
+                scope.spawn(move || Load { css, ..Load::new(cpu, PAGES) }.run(swap, goes_on))
             })
             .collect();
         let (swap, is_over) = (&swap, &is_over);
         let switcher = scope.spawn(move || {
             let mut rounds = 0u64;
             while !is_over.load(Ordering::Relaxed) {
-                let real = Arc::new(Ram::new(16 << 10).expect("a size"));
-                let real = swap.swapon_storage(real, Some(1), Discard::None).expect("a real device");
+                let real = storage_on(swap, ram(16 << 10), 1);
                 std::thread::sleep(Duration::from_millis(20));
                 loop {
                     match swap.swapoff(&real, |entry, _| panic!("{entry} has a reference")) {
                         Ok(()) => break,
-                        // The device stayed in use, so it is on again.
+                        // A slot stayed in use, so the device is on again.
                         Err(error) => assert_eq!(error.errno(), 16, "{error}"),
                     }
                 }
@@ -63,12 +61,7 @@ fn four_threads_keep_every_byte_while_the_real_device_goes_off_and_on() {
     println!("{steps} steps, {rounds} swapoffs, {} slots through the reverse map", stat(&swap, "swapoff_rmap_slots"));
     assert!(rounds > 0 && stat(&swap, "swapoff_rmap_slots") > 0, "the device was in use when it went off");
     assert_eq!(stat(&swap, "swapoff_ptes_visited"), 0);
-    swap.shrink_swap_cache(u64::MAX, CpuId(0)).expect("a cpu");
-    swap.check().expect("every invariant");
-    for device in swap.devices() {
-        assert_eq!(swap.inuse_pages(device.ty()), 0, "type {} has slots left", device.ty().0);
-    }
-    assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
+    assert_empty(&swap);
     for css in css {
         let group = groups.get(css);
         assert_eq!((group.memory.usage_pages(), group.swap.usage_pages()), (0, 0));
