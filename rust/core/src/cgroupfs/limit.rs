@@ -40,7 +40,7 @@ impl FileWrite<'_> {
 
     /// Sets `memory.high` and reclaims the memory over it, as far as reclaim succeeds; or sets `memory.swap.high`.
     /// Kernel: `memory_high_write`, `swap_high_write`.
-    pub(super) fn set_high(self, which: CounterKind) -> Result<()> {
+    pub(super) fn write_high(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.groups.set_high(self.target.group, which, pages);
         if which == CounterKind::Memory && !self.nonblock {

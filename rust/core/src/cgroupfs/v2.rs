@@ -14,14 +14,14 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.peak", NonRoot, Bytes(|g| g.memory.watermark_pages()), Reset(|g| g.memory.reset_watermark())),
     file("memory.min", NonRoot, Limit(MemCgroup::min_pages), SetLimit(MemCgroup::set_min_pages)),
     file("memory.low", NonRoot, Limit(MemCgroup::low_pages), SetLimit(MemCgroup::set_low_pages)),
-    file("memory.high", NonRoot, Limit(|g| g.memory.high_pages()), Call(|write| write.set_high(Memory))),
+    file("memory.high", NonRoot, Limit(|g| g.memory.high_pages()), Call(|write| write.write_high(Memory))),
     file("memory.max", NonRoot, Limit(|g| g.memory.max_pages()), Call(|write| write.set_memory_max())),
     file("memory.events", NonRoot, Text(|target| events(target, MemCgroup::events)), ReadOnly),
     file("memory.events.local", NonRoot, Text(|target| events(target, MemCgroup::events_local)), ReadOnly),
     file("memory.stat", All, Text(text_v2), ReadOnly),
     file("memory.reclaim", All, WriteOnly, Call(|write| write.reclaim())),
     file("memory.swap.current", NonRoot, Bytes(|g| g.swap.usage_pages()), ReadOnly),
-    file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.set_high(Swap))),
+    file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.write_high(Swap))),
     // Pages that are swapped out or in zswap stay, because each of the two limits applies to new pages only.
     file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|g, pages| g.swap.set_max(pages))),
     file("memory.swap.peak", NonRoot, Bytes(|g| g.swap.watermark_pages()), Reset(|g| g.swap.reset_watermark())),
@@ -39,9 +39,9 @@ pub(super) const FILES: &[CgroupFile] = &[
 /// Returns the text of `memory.events`. Sockets are never throttled here.
 fn events(target: TargetGroup<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
     use MemcgEvent::{High, Low, Max, Oom, OomGroupKill, OomKill};
-    let often = [("low", Low), ("high", High), ("max", Max)];
-    let rare = [("oom", Oom), ("oom_kill", OomKill), ("oom_group_kill", OomGroupKill)];
-    let lines = often.iter().chain(&rare).map(|(name, event)| format!("{name} {}\n", count(target.group, *event)));
+    let limits = [("low", Low), ("high", High), ("max", Max)];
+    let kills = [("oom", Oom), ("oom_kill", OomKill), ("oom_group_kill", OomGroupKill)];
+    let lines = limits.iter().chain(&kills).map(|(name, event)| format!("{name} {}\n", count(target.group, *event)));
     lines.chain(["sock_throttled 0\n".into()]).collect()
 }
 

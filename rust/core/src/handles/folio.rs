@@ -33,6 +33,9 @@ impl HandleState {
     }
 }
 
+/// The result of a call that consumes a folio, or gives the folio back with an error.
+type Outcome<'a, T> = std::result::Result<T, (MappedFolio<'a>, SwapError)>;
+
 /// A reference-counted handle to a folio. The handle may map the folio, as a page table would; dropping the handle
 /// unmaps the folio.
 pub struct FolioHandle {
@@ -49,22 +52,17 @@ impl fmt::Debug for FolioHandle {
 }
 
 impl FolioHandle {
-    fn with_state(swap: Arc<Swap>, pfn: Pfn, mapped: Range<u32>) -> Self {
-        let order = swap.memory_of_folios().folio(pfn).order();
-        Self { swap, pfn, order, state: Mutex::new(HandleState::Here { mapped, is_locked: false }) }
-    }
-
-    /// Makes a handle that maps no page of its folio.
+    /// Makes a handle that maps no page of its folio. Errors: `ForeignFolio` (EINVAL).
     pub fn unmapped(swap: &Arc<Swap>, folio: FolioRef<'_>) -> Result<Self> {
-        crate::folio::check_home(folio.folio(), swap.memory_of_folios())?;
-        Ok(Self::with_state(swap.clone(), folio.into_raw(), 0..0))
+        Self::mapped(swap, MappedFolio::from_parts(folio, 0..0))
     }
 
     /// Makes a handle that maps the pages its holder mapped. Errors: `ForeignFolio` (EINVAL).
     pub fn mapped(swap: &Arc<Swap>, folio: MappedFolio<'_>) -> Result<Self> {
         crate::folio::check_home(folio.folio().folio(), swap.memory_of_folios())?;
-        let (folio, pages) = folio.into_parts();
-        Ok(Self::with_state(swap.clone(), folio.into_raw(), pages))
+        let (folio, mapped) = folio.into_parts();
+        let (order, state) = (folio.order(), Mutex::new(HandleState::Here { mapped, is_locked: false }));
+        Ok(Self { swap: swap.clone(), pfn: folio.into_raw(), order, state })
     }
 
     fn state(&self) -> MutexGuard<'_, HandleState> {
@@ -207,10 +205,14 @@ impl FolioHandle {
         }
     }
 
-    fn give_back(&self, folio: MappedFolio<'_>) {
-        let (folio, mapped) = folio.into_parts();
-        folio.into_raw();
-        *self.state() = HandleState::Here { mapped, is_locked: false };
+    /// Empties the handle after a call that consumed the folio, or takes the folio back with the error of the call.
+    fn settle<T>(&self, result: Outcome<'_, T>, entry: Option<SwpEntry>) -> Result<T> {
+        result.inspect(|_| *self.state() = HandleState::Gone { entry }).map_err(|(folio, error)| {
+            let (folio, mapped) = folio.into_parts();
+            folio.into_raw();
+            *self.state() = HandleState::Here { mapped, is_locked: false };
+            error
+        })
     }
 
     /// Swaps the folio out and empties the handle. A folio that is not mapped counts as mapped once, by the handle.
@@ -218,51 +220,25 @@ impl FolioHandle {
     /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident, mapped by the handle, and
     /// keeps slots it got.
     pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
-        let taken = self.take()?;
-        let taken = if taken.pages().is_empty() && !taken.folio().is_mapped() {
-            MappedFolio::map(taken.into_parts().0)
-        } else {
-            taken
-        };
-        match self.swap.swap_out(taken, cpu) {
-            Ok(entry) => {
-                *self.state() = HandleState::Gone { entry: Some(entry) };
-                Ok(entry)
-            }
-            Err(KeptFolio { folio, error }) => {
-                self.give_back(folio);
-                Err(error)
-            }
+        let mut taken = self.take()?;
+        if taken.pages().is_empty() && !taken.folio().is_mapped() {
+            taken = MappedFolio::map(taken.into_parts().0);
         }
+        let result = self.swap.swap_out(taken, cpu).map_err(|KeptFolio { folio, error }| (folio, error));
+        let entry = result.as_ref().ok().copied();
+        self.settle(result, entry)
     }
 
     /// Splits the folio and empties this handle. Errors: as [`Swap::folio_split`] and `with`; the folio is unchanged
     /// then.
     pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
-        match self.swap.folio_split(self.take()?, order, cpu) {
-            Ok(parts) => {
-                *self.state() = HandleState::Gone { entry: None };
-                parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
-            }
-            Err((folio, error)) => {
-                self.give_back(folio);
-                Err(error)
-            }
-        }
+        let parts = self.settle(self.swap.folio_split(self.take()?, order, cpu), None)?;
+        parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
     }
 
     /// Moves the content to other memory and empties this handle. Errors: as [`Swap::folio_migrate`] and `with`.
     pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
-        match self.swap.folio_migrate(self.take()?, cpu) {
-            Ok(folio) => {
-                *self.state() = HandleState::Gone { entry: None };
-                Self::mapped(&self.swap, folio)
-            }
-            Err((folio, error)) => {
-                self.give_back(folio);
-                Err(error)
-            }
-        }
+        Self::mapped(&self.swap, self.settle(self.swap.folio_migrate(self.take()?, cpu), None)?)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Faults: the first touch, the swap-in, and the copy on write.
 
-use super::{Mm, Pte, Vma, index, may_reuse};
-use crate::base::error::{Result, SwapError};
+use std::ops::Range;
+
+use super::{Mm, Pte, Vma, found_folio, index, may_reuse};
+use crate::base::error::Result;
 use crate::base::event::EventKind;
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
@@ -88,21 +90,16 @@ impl Mm {
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
-            let nr_pages = order.nr_pages() as u64;
-            let first = vpn.0 - vpn.0 % nr_pages;
-            let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
-            let folio =
-                if fits { self.swap.folio_charged(order, self.css(), gfp, cpu) } else { Err(SwapError::NoMemory(0)) };
-            match folio {
-                Ok(folio) => {
+            let window = vma.window(vpn, order.nr_pages());
+            match window.map(|window| (window.start, self.swap.folio_charged(order, self.css(), gfp, cpu))) {
+                Some((first, Ok(folio))) => {
                     self.swap.zero_anon(&folio)?;
                     let mut table = vma.table(vpn);
-                    let start = index(Vpn(first));
-                    let entries = &mut table[start..start + nr_pages as usize];
+                    let entries = &mut table[index(first)..][..order.nr_pages() as usize];
                     if entries.iter().all(|pte| *pte == Pte::None) {
-                        vma.set_anon_rmap(folio.folio(), Some(Vpn(first)));
-                        folio.add_mappings(nr_pages as u32);
+                        vma.set_anon_rmap(folio.folio(), Some(first));
+                        folio.add_mappings(order.nr_pages());
                         for (page, pte) in entries.iter_mut().enumerate() {
                             *pte = Pte::exclusive(folio.pfn(), page as u16);
                         }
@@ -112,8 +109,8 @@ impl Mm {
                         return Ok(());
                     }
                 }
-                Err(error) if order == Order::ZERO => return Err(error),
-                Err(_) => {}
+                Some((_, Err(error))) if order == Order::ZERO => return Err(error),
+                _ => {}
             }
             order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
         }
@@ -152,17 +149,10 @@ impl Mm {
     /// Swaps a page in. Kernel: `do_swap_page`.
     fn do_swap_page(&self, fault: &SwapFault<'_>) -> Result<()> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
-        let is_unchanged = || matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
-        let (folio, is_new) = match self.swapin_for_fault(vma, vpn, entry, cpu) {
-            Ok(Some(found)) => found,
-            // The entry changed because another thread handled the fault.
-            Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
-            Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
-            Err(error) => return Err(error),
-        };
-        if is_new {
-            self.swap.count_major_fault(self.css(), cpu)?;
-        }
+        let found = self.swapin_for_fault(vma, vpn, entry, cpu);
+        let is_unchanged = || vma.pte(vpn).slot() == Some(entry);
+        let found = found_folio(&self.swap, found, is_unchanged, self.css(), cpu)?;
+        let Some((folio, is_new)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) {
             return Ok(());
@@ -253,11 +243,10 @@ impl Mm {
         let table = vma.table(vpn);
         while !orders.is_empty() {
             let order = orders.highest();
-            let nr_pages = order.nr_pages() as u64;
-            let first = vpn.0 - vpn.0 % nr_pages;
-            let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
-            let is_aligned = vpn.0 % nr_pages == u64::from(entry.offset().0) % nr_pages;
-            if fits && is_aligned && is_swap_run(&table[index(Vpn(first))..][..nr_pages as usize]) {
+            let nr_pages = order.nr_pages();
+            let is_aligned = vpn.0 % u64::from(nr_pages) == u64::from(entry.offset().0 % nr_pages);
+            let is_run = |window: Range<Vpn>| is_swap_run(&table[index(window.start)..][..nr_pages as usize]);
+            if is_aligned && vma.window(vpn, nr_pages).is_some_and(is_run) {
                 break;
             }
             orders = orders.without(order);
@@ -274,10 +263,7 @@ impl Mm {
         how: &Swapin<'m>,
     ) -> Result<Option<(FolioRef<'m>, bool)>> {
         let window = vma.readahead.window(vpn, vma.pages(), self.swap.readahead().page_cluster());
-        let swapped = |at| match vma.pte(at) {
-            Pte::Swap { entry, .. } => Some((entry, at == vpn)),
-            _ => None,
-        };
+        let swapped = |at| vma.pte(at).slot().map(|entry| (entry, at == vpn));
         match window.end.0 - window.start.0 {
             0 | 1 => self.swap.swap_cache_read_folio(entry, how, ReadReason::Fault),
             _ => self.swap.read_window(entry, (window.start.0..window.end.0).map(Vpn).filter_map(swapped), how),

@@ -73,7 +73,7 @@ impl Mm {
     ///
     /// Kernel: the page is on an inactive list, and reclaim continues its pageout.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
-        let Pte::Swap { entry, .. } = vma.pte(vpn) else { return Ok(()) };
+        let Some(entry) = vma.pte(vpn).slot() else { return Ok(()) };
         let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
         let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
         if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
@@ -167,10 +167,7 @@ impl Mm {
 
     /// Returns the slot of a swapped-out page. Errors: `NotMapped` (EFAULT).
     pub fn swap_entry(&self, vpn: Vpn) -> Result<Option<SwpEntry>> {
-        match self.vma_of(vpn)?.pte(vpn) {
-            Pte::Swap { entry, .. } => Ok(Some(entry)),
-            _ => Ok(None),
-        }
+        Ok(self.vma_of(vpn)?.pte(vpn).slot())
     }
 }
 

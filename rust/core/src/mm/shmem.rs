@@ -4,9 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{folio_of, page_pieces};
+use super::{folio_of, found_folio, read_pages, write_pages};
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
@@ -71,18 +70,17 @@ impl Shmem {
     /// out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
-            let seen = {
+            let swapped = {
                 let entries = self.entries.lock();
-                let seen = *entries.get(index as usize).ok_or(SwapError::NotMapped(index))?;
-                if let ShmemEntry::Page { pfn, page } = seen {
-                    let folio = folio_of(&self.swap, pfn);
-                    return Ok((folio, page));
+                match *entries.get(index as usize).ok_or(SwapError::NotMapped(index))? {
+                    ShmemEntry::Page { pfn, page } => return Ok((folio_of(&self.swap, pfn), page)),
+                    ShmemEntry::Swap { entry, order } => Some((entry, order)),
+                    ShmemEntry::None => None,
                 }
-                seen
             };
-            match seen {
-                ShmemEntry::Swap { entry, order } => self.swapin(index, entry, order, cpu)?,
-                _ => self.add_zeros(index)?,
+            match swapped {
+                Some((entry, order)) => self.swapin(index, entry, order, cpu)?,
+                None => self.add_zeros(index)?,
             }
         }
     }
@@ -113,16 +111,8 @@ impl Shmem {
     fn swapin(&self, index: u64, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<()> {
         let found = self.find_or_read(entry, order, cpu);
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
-        let (folio, is_new) = match found {
-            Ok(Some(found)) => found,
-            // The entry changed because another thread handled it.
-            Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
-            Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
-            Err(error) => return Err(error),
-        };
-        if is_new {
-            self.swap.count_major_fault(CssId::ROOT, cpu)?;
-        }
+        let found = found_folio(&self.swap, found, is_unchanged, CssId::ROOT, cpu)?;
+        let Some((folio, _)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
             // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them later.
@@ -138,15 +128,15 @@ impl Shmem {
     }
 
     fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<(FolioRef<'_>, bool)>> {
-        let how = Swapin::new(cpu, Orders::one(order));
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             return Ok(Some((folio, false)));
         }
+        let how = Swapin::new(cpu, Orders::one(order));
         let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
-        if !is_synchronous {
-            return self.swap.swap_cluster_readahead(entry, &how);
+        match is_synchronous {
+            true => self.swap.swapin_folio_or_none(entry, &how),
+            false => self.swap.swap_cluster_readahead(entry, &how),
         }
-        self.swap.swapin_folio_or_none(entry, &how)
     }
 
     /// Stores a locked folio in place of its slots, which are freed. If the folio is smaller than the swapped-out
@@ -198,25 +188,12 @@ impl Shmem {
 
     /// Copies bytes out of the file. Errors: as [`Shmem::get_folio`].
     pub fn read(&self, offset_bytes: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
-        for (at, range) in page_pieces(offset_bytes, to.len()) {
-            let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
-            let from = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
-            let len = range.len();
-            to[range].copy_from_slice(&folio.bytes()?[from..from + len]);
-        }
-        Ok(())
+        read_pages(offset_bytes, to, |index| self.get_folio(index, cpu))
     }
 
     /// Copies bytes into the file. Errors: as [`Shmem::get_folio`].
     pub fn write(&self, offset_bytes: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        for (at, range) in page_pieces(offset_bytes, from.len()) {
-            let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
-            let to = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
-            folio.bytes_mut()?[to..to + range.len()].copy_from_slice(&from[range]);
-            // The flags are set while the reference is held; see `Mm::write`.
-            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
-        }
-        Ok(())
+        write_pages(offset_bytes, from, |index| self.get_folio(index, cpu))
     }
 
     /// Swaps out the whole folio of an index. Errors: `NotMapped` (EFAULT); those of [`Swap::swap_out`]; no data is
@@ -275,10 +252,7 @@ impl Shmem {
         for taken in taken {
             match taken {
                 ShmemEntry::None => {}
-                ShmemEntry::Page { pfn, .. } => {
-                    let folio = folio_of(&self.swap, pfn);
-                    folio.remove_mappings(1);
-                }
+                ShmemEntry::Page { pfn, .. } => folio_of(&self.swap, pfn).remove_mappings(1),
                 ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,
             }
         }

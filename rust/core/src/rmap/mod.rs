@@ -56,6 +56,14 @@ impl Pte {
         Self::present(pfn, page, true)
     }
 
+    /// Returns the slot of a swapped-out page.
+    pub fn slot(self) -> Option<SwpEntry> {
+        match self {
+            Self::Swap { entry, .. } => Some(entry),
+            _ => None,
+        }
+    }
+
     /// Returns whether the entry names page `page` of a folio.
     pub(crate) fn names(&self, folio: Folio<'_>, page: u32) -> bool {
         matches!(*self, Self::Present { pfn, page: own, .. } if pfn == folio.pfn() && u32::from(own) == page)
@@ -140,6 +148,13 @@ impl Vma {
             table.resize(PTRS_PER_PTE as usize, Pte::None);
         }
         table
+    }
+
+    /// Returns the aligned range of `nr_pages` pages around a page, `None` when the range is not inside the mapping.
+    pub(crate) fn window(&self, vpn: Vpn, nr_pages: u32) -> Option<Range<Vpn>> {
+        let first = vpn.0 - vpn.0 % u64::from(nr_pages);
+        let window = Vpn(first)..Vpn(first + u64::from(nr_pages));
+        (window.start >= self.pages.start && window.end <= self.pages.end).then_some(window)
     }
 
     /// Returns the pages of this mapping that share a page table with page `vpn`.

@@ -12,8 +12,7 @@ use super::{Clock, cpu_ns};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::CpuId;
-use crate::folio::{FolioFlags, FolioRef};
-use crate::mm::{Access, MMAP_PAGES_MAX, Mm, Pte};
+use crate::mm::{Access, MMAP_PAGES_MAX, Mm, write_page};
 use crate::readahead::Vpn;
 
 /// Accesses between two calls of the caller's function.
@@ -213,16 +212,14 @@ impl<'a> Run<'a> {
         let Some(stamp) = self.stamps[page as usize] else {
             return self.first_touch(vpn, page);
         };
-        let was_out = how.is_verified && matches!(mm.vma_of(vpn)?.pte(vpn), Pte::Swap { .. });
+        let was_out = how.is_verified && mm.swap_entry(vpn)?.is_some();
         let (folio, at) = mm.touch(vpn, Access::of(is_write), how.cpu)?;
-        let bytes = range_of(at);
         if how.is_verified {
-            let page_now = folio.bytes()?;
-            self.check(page, stamp, &page_now[bytes.clone()], was_out)?;
+            self.check(page, stamp, &folio.bytes()?[usize::from(at) * PAGE_SIZE..][..PAGE_SIZE], was_out)?;
         }
         if is_write {
             let stamp = stamp.wrapping_add(STAMP_STEP);
-            write(&folio, bytes.start + STAMP_AT, &stamp.to_ne_bytes())?;
+            write_page(&folio, at, STAMP_AT, &stamp.to_ne_bytes())?;
             self.stamps[page as usize] = Some(stamp);
         }
         Ok(())
@@ -233,7 +230,7 @@ impl<'a> Run<'a> {
         let (folio, at) = self.mm.touch(vpn, Access::Write, self.how.cpu)?;
         self.aside(|run| {
             run.contents.fill(page.into(), &mut run.page_bytes);
-            write(&folio, range_of(at).start, &run.page_bytes)
+            write_page(&folio, at, 0, &run.page_bytes)
         })?;
         self.stamps[page as usize] = Some(stamp_of(&self.page_bytes));
         self.report.first_touches += 1;
@@ -266,23 +263,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Returns the range of bytes of one page of a folio.
-fn range_of(page: u16) -> Range<usize> {
-    let start = usize::from(page) * PAGE_SIZE;
-    start..start + PAGE_SIZE
-}
-
 fn stamp_of(page_bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(page_bytes[STAMP_AT..].try_into().expect("the last eight bytes"))
-}
-
-/// Writes to a page that was made writable, while its reference is held.
-fn write(folio: &FolioRef<'_>, at: usize, bytes: &[u8]) -> Result<()> {
-    folio.bytes_mut()?[at..at + bytes.len()].copy_from_slice(bytes);
-    // The flags are set before the reference is dropped. A reclaim that already wrote the folio then finds the
-    // reference or the flag.
-    folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
-    Ok(())
 }
 
 #[cfg(test)]
