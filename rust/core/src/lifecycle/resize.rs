@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
-use crate::base::types::{ClusterIdx, CpuId, SwpOffset};
+use crate::base::types::{ClusterIdx, CpuId, SwpEntry, SwpOffset};
 use crate::cluster::ListId;
 use crate::machine::Swap;
 use crate::machine::device::{SwapDevice, SwpFlags};
@@ -62,10 +62,8 @@ impl Swap {
     fn close_above(&self, device: &SwapDevice, max_pages: u32) {
         let mut locals = self.locals.lock_all();
         device.clusters.set_open(max_pages / SWAPFILE_CLUSTER);
-        let is_beyond = |offset: SwpOffset| offset.0 >= max_pages;
-        locals
-            .iter_mut()
-            .for_each(|local| local.flush_hints(|hint| hint.ty() == device.ty() && is_beyond(hint.offset())));
+        let is_beyond = |hint: SwpEntry| hint.ty() == device.ty() && hint.offset().0 >= max_pages;
+        locals.iter_mut().for_each(|local| local.flush_hints(is_beyond));
     }
 
     /// Frees the slots of closed clusters that only the swap cache holds.

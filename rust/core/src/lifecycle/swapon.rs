@@ -14,6 +14,16 @@ use crate::storage::{Ghost, Null, SwapStorage};
 use crate::swapping::ZSWAP_WRITEBACK;
 
 impl Swap {
+    /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
+    pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
+        Self::with_config(Config::new(nr_cpus, profile))
+    }
+
+    /// Makes a subsystem with given choices. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
+    pub fn with_config(config: Config) -> Result<Self> {
+        Self::assemble(config, &ZSWAP_WRITEBACK)
+    }
+
     /// Turns on a device that keeps no data; see [`Swap::swapon_storage`].
     pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
         let storage: Arc<dyn SwapStorage> = match spec.ghost {
@@ -89,17 +99,5 @@ impl Swap {
         } else {
             avail.add(device);
         }
-    }
-}
-
-impl Swap {
-    /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
-    pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
-        Self::with_config(Config::new(nr_cpus, profile))
-    }
-
-    /// Makes a subsystem with given choices. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
-    pub fn with_config(config: Config) -> Result<Self> {
-        Self::assemble(config, &ZSWAP_WRITEBACK)
     }
 }

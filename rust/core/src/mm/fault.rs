@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Mm, Pte, Vma, found_folio, index, may_reuse};
+use super::{Found, Mm, Pte, Vma, folio_of, found_folio, index, may_reuse};
 use crate::base::error::Result;
 use crate::base::event::EventKind;
 use crate::base::gfp::Gfp;
@@ -67,7 +67,7 @@ impl Mm {
                     && (*is_exclusive || access == Access::Read)
                 {
                     *is_young = true;
-                    return Ok((self.folio_of(*pfn), *page));
+                    return Ok((folio_of(&self.swap, *pfn), *page));
                 }
                 *pte
             };
@@ -124,7 +124,7 @@ impl Mm {
             if table[index(vpn)] != seen {
                 return Ok(());
             }
-            let old = self.folio_of(pfn);
+            let old = folio_of(&self.swap, pfn);
             // A folio in the cache may have other references to its slots, so only an uncached folio is reused.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
                 table[index(vpn)] = Pte::exclusive(pfn, page);
@@ -184,13 +184,7 @@ impl Mm {
     /// this fault.
     ///
     /// Returns `None` when the slot is free or memory has run out.
-    fn swapin_for_fault<'m>(
-        &'m self,
-        vma: &Vma,
-        vpn: Vpn,
-        entry: SwpEntry,
-        cpu: CpuId,
-    ) -> Result<Option<(FolioRef<'m>, bool)>> {
+    fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
@@ -261,7 +255,7 @@ impl Mm {
         vpn: Vpn,
         entry: SwpEntry,
         how: &Swapin<'m>,
-    ) -> Result<Option<(FolioRef<'m>, bool)>> {
+    ) -> Result<Option<Found<'m>>> {
         let window = vma.readahead.window(vpn, vma.pages(), self.swap.readahead().page_cluster());
         let swapped = |at| vma.pte(at).slot().map(|entry| (entry, at == vpn));
         match window.end.0 - window.start.0 {

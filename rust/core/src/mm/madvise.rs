@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Mm, Pte, Vma, index};
+use super::{Mm, Pte, Vma, folio_of, index};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef};
@@ -112,12 +112,9 @@ impl Mm {
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
-        let folio = self.folio_of(pfn);
+        let folio = folio_of(&self.swap, pfn);
         let here = vma.same_table(vpn);
-        let is_same = |at: u64, page: u64| {
-            matches!(table[index(Vpn(at))], Pte::Present { pfn: other, page: other_page, .. }
-                if other == pfn && u64::from(other_page) == page)
-        };
+        let is_same = |at: u64, page: u64| table[index(Vpn(at))].names(folio.folio(), page as u32);
         let page = u64::from(page);
         let before = (1..=page).take_while(|&i| vpn.0 - i >= here.start && is_same(vpn.0 - i, page - i)).count() as u64;
         let after = (1..u64::from(folio.nr_pages()) - page)

@@ -99,11 +99,6 @@ impl Mm {
         vmas.get(at).filter(|vma| vma.pages().contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
     }
 
-    /// Returns the folio that an entry maps, with a reference. The page table of the entry is locked.
-    pub(crate) fn folio_of(&self, pfn: Pfn) -> FolioRef<'_> {
-        folio_of(&self.swap, pfn)
-    }
-
     /// Checks that every page of a byte range is mapped. Errors: `NotMapped` (EFAULT), which names the first unmapped
     /// page.
     pub fn check_mapped(&self, address: u64, nr_bytes: u64) -> Result<()> {
@@ -187,7 +182,7 @@ impl Mm {
             match run[0] {
                 Pte::None => {}
                 Pte::Present { pfn, .. } => {
-                    let folio = self.folio_of(pfn);
+                    let folio = folio_of(&self.swap, pfn);
                     folio.remove_mappings(1);
                     self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
@@ -292,17 +287,20 @@ pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8
     Ok(())
 }
 
+/// The folio of a slot, and whether the folio was read just now.
+type Found<'s> = (FolioRef<'s>, bool);
+
 /// Completes a swap-in for a task of a group: takes what the lookup or the read of a slot found, and counts a read as
 /// a major fault. Returns `None` when the entry of the slot changed, because another thread handled the fault.
 ///
 /// Errors: `NoMemory` (ENOMEM) when nothing was found for an unchanged entry; those of the read.
 fn found_folio<'s>(
     swap: &'s Swap,
-    found: Result<Option<(FolioRef<'s>, bool)>>,
+    found: Result<Option<Found<'s>>>,
     is_unchanged: impl Fn() -> bool,
     css: CssId,
     cpu: CpuId,
-) -> Result<Option<(FolioRef<'s>, bool)>> {
+) -> Result<Option<Found<'s>>> {
     let (folio, is_new) = match found {
         Ok(Some(found)) => found,
         Ok(None) | Err(_) if !is_unchanged() => return Ok(None),

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{folio_of, found_folio, read_pages, write_pages};
+use super::{Found, folio_of, found_folio, read_pages, write_pages};
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpEntry};
@@ -127,7 +127,7 @@ impl Shmem {
         self.add_to_mapping(index, entry, &locked, cpu)
     }
 
-    fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<(FolioRef<'_>, bool)>> {
+    fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<Found<'_>>> {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             return Ok(Some((folio, false)));
         }

@@ -108,12 +108,8 @@ impl ClusterReadahead {
     /// Errors: `OutOfRange` (EINVAL). Kernel: the sysctl `vm.page-cluster`.
     pub fn set_page_cluster(&self, page_cluster: u32) -> Result<()> {
         if page_cluster > PAGE_CLUSTER_MAX {
-            return Err(SwapError::OutOfRange {
-                what: "page_cluster",
-                value: page_cluster.into(),
-                low: 0,
-                high: PAGE_CLUSTER_MAX.into(),
-            });
+            let (value, high) = (page_cluster.into(), PAGE_CLUSTER_MAX.into());
+            return Err(SwapError::OutOfRange { what: "page_cluster", value, low: 0, high });
         }
         self.page_cluster.store(page_cluster, Ordering::Relaxed);
         Ok(())
@@ -229,12 +225,10 @@ impl VmaRaWord {
         let prev = self.fault();
         let window_pages = swap_ra_window(prev.0, fault.0, self.hits(), max_pages, self.window_pages());
         let word = Self::new(fault, window_pages, 0);
-        let pages_before = if fault.0 == prev.0.wrapping_add(1) {
-            0
-        } else if fault.0.wrapping_add(1) == prev.0 {
-            window_pages - 1
-        } else {
-            (window_pages - 1) / 2
+        let pages_before = match fault.0.wrapping_sub(prev.0) as i64 {
+            1 => 0,
+            -1 => window_pages - 1,
+            _ => (window_pages - 1) / 2,
         };
         let pages_after = window_pages - pages_before;
         let table = fault.0 / PTRS_PER_PTE * PTRS_PER_PTE;

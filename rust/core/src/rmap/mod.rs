@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
 use crate::containers::orders::Orders;
+use crate::containers::pieces::pieces;
 use crate::folio::Folio;
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
@@ -184,8 +185,9 @@ impl Vma {
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.
     fn range_of(&self, folio: Folio<'_>) -> Range<u64> {
-        let first = self.pages.start.0 + u64::from(folio.page_index());
-        first..(first + u64::from(folio.nr_pages())).min(self.pages.end.0)
+        // A folio without mappings may store the page index of a page in another, longer mapping.
+        let page = |index: u32| (self.pages.start.0 + u64::from(index)).min(self.pages.end.0);
+        page(folio.page_index())..page(folio.page_index() + folio.nr_pages())
     }
 }
 
@@ -248,13 +250,9 @@ impl AnonVmas {
         anon_vma
     }
 
-    /// Returns the mappings that can map a folio, parents before children.
-    fn vmas_of(&self, folio: Folio<'_>) -> Vec<Arc<Vma>> {
-        self.vmas_of_number(folio.anon_vma() as usize)
-    }
-
-    fn vmas_of_number(&self, number: usize) -> Vec<Arc<Vma>> {
-        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at].upgrade());
+    /// Returns the mappings of an `AnonVma`, parents before children. Number 0 has no mappings.
+    fn vmas_of(&self, number: u32) -> Vec<Arc<Vma>> {
+        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at as usize].upgrade());
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
 
@@ -268,17 +266,14 @@ impl AnonVmas {
         folio: Folio<'_>,
         mut call: impl FnMut(&Vma, &mut [Pte], u32) -> Result<(), E>,
     ) -> Result<(), E> {
-        for vma in self.vmas_of(folio) {
+        for vma in self.vmas_of(folio.anon_vma()) {
             let range = vma.range_of(folio);
-            let mut at = range.start;
-            while at < range.end {
-                let end = vma.same_table(Vpn(at)).end.min(range.end);
-                let mut table = vma.locked_table(Vpn(at));
+            for piece in pieces::<PTRS_PER_PTE>(range.clone()) {
+                let mut table = vma.locked_table(Vpn(piece.start));
                 if !table.is_empty() {
-                    let first = index(Vpn(at));
-                    call(&vma, &mut table[first..first + (end - at) as usize], (at - range.start) as u32)?;
+                    let entries = &mut table[index(Vpn(piece.start))..][..(piece.end - piece.start) as usize];
+                    call(&vma, entries, (piece.start - range.start) as u32)?;
                 }
-                at = end;
             }
         }
         Ok(())
@@ -287,9 +282,9 @@ impl AnonVmas {
     /// Calls `call` with each page table that has entries, locked meanwhile, and its mapping, in the order of the mappings'
     /// numbers. Kernel: `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
-        let nr_numbers = self.slots.lock().by_number.len();
+        let nr_numbers = self.slots.lock().by_number.len() as u32;
         for number in 1..=nr_numbers {
-            for vma in self.vmas_of_number(number) {
+            for vma in self.vmas_of(number) {
                 for table in vma.tables() {
                     let mut table = table.lock();
                     if !table.is_empty() {
@@ -310,7 +305,7 @@ impl AnonVmas {
         folio: Folio<'_>,
         call: impl FnOnce(&mut [(u32, &mut Pte)]) -> R,
     ) -> Option<R> {
-        let vmas = self.vmas_of(folio);
+        let vmas = self.vmas_of(folio.anon_vma());
         let mut tables = Vec::with_capacity(vmas.len());
         for vma in &vmas {
             let range = vma.range_of(folio);

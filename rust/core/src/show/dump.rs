@@ -1,5 +1,7 @@
 //! The state that decides placement: lists, hints, positions, tables.
 
+use std::sync::Arc;
+
 use crate::base::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::base::types::{ClusterIdx, Order, SwpEntry, SwpOffset, SwpType};
 use crate::cluster::{ClusterFlag, ListId};
@@ -38,7 +40,7 @@ pub struct ClusterInfo {
 impl Swap {
     /// Returns the lists of every device that is on.
     pub fn dump_devices(&self) -> Vec<DeviceDump> {
-        let dump = |device: &SwapDevice| DeviceDump {
+        let dump = |device: &Arc<SwapDevice>| DeviceDump {
             ty: device.ty(),
             prio: device.prio(),
             inuse_pages: self.inuse_pages(device.ty()),
@@ -48,8 +50,7 @@ impl Swap {
                 .collect(),
             next: *device.next.lock(),
         };
-        let active = self.active();
-        active.devices.iter().flatten().map(|device| dump(device)).collect()
+        self.active().devices.iter().flatten().map(dump).collect()
     }
 
     /// Returns the hints of every CPU at devices that are not virtual, by order; `SwpEntry::NONE` is no hint.

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::io::Errno;
 
-use super::{Call, StorageStats, StorageTraits, SwapStorage};
+use super::{Call, StorageStats, SwapStorage};
 use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
@@ -83,15 +83,6 @@ fn is_due(count: &mut Option<u64>) -> bool {
 }
 
 impl State {
-    fn errno(&self) -> Errno {
-        Errno::from_raw_os_error(self.plan.errno)
-    }
-
-    fn delay_ns(&mut self) -> u64 {
-        self.delayed_calls += u64::from(self.plan.delay_ns > 0);
-        self.plan.delay_ns
-    }
-
     fn write_fate(&mut self) -> Fate {
         let fails = is_due(&mut self.plan.fail_write_in);
         if let Some(pages) = self.plan.tear_write_pages.take_if(|_| !fails) {
@@ -100,7 +91,7 @@ impl State {
         }
         if fails || self.rng.random_bool(self.plan.write_error_probability) {
             self.injected_write_errors += 1;
-            return Fate::Fails(self.errno());
+            return Fate::Fails(Errno::from_raw_os_error(self.plan.errno));
         }
         Fate::Passes
     }
@@ -108,7 +99,7 @@ impl State {
     fn read_fails(&mut self) -> Option<Errno> {
         let fails = is_due(&mut self.plan.fail_read_in) || self.rng.random_bool(self.plan.read_error_probability);
         self.injected_read_errors += u64::from(fails);
-        fails.then(|| self.errno())
+        fails.then(|| Errno::from_raw_os_error(self.plan.errno))
     }
 }
 
@@ -148,6 +139,17 @@ impl Faulty {
         Ok(())
     }
 
+    /// Decides the fate of a call and waits for the planned delay, with no lock held.
+    fn delayed<T>(&self, decide: impl FnOnce(&mut State) -> T) -> T {
+        let (delay_ns, fate) = {
+            let mut state = self.state.lock();
+            state.delayed_calls += u64::from(state.plan.delay_ns > 0);
+            (state.plan.delay_ns, decide(&mut state))
+        };
+        wait(delay_ns);
+        fate
+    }
+
     /// Returns the rest of the plan: counts have gone down, and a fault that happened is gone.
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
@@ -167,16 +169,8 @@ impl SwapStorage for Faulty {
         self.inner.spec()
     }
 
-    fn traits(&self) -> StorageTraits {
-        self.inner.traits()
-    }
-
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
-        let (delay_ns, fate) = {
-            let mut state = self.state.lock();
-            (state.delay_ns(), state.write_fate())
-        };
-        wait(delay_ns);
+        let fate = self.delayed(State::write_fate);
         let call = Call::new("write", "faulty", first, data.len());
         match fate {
             Fate::Passes => self.inner.write(first, data),
@@ -192,12 +186,7 @@ impl SwapStorage for Faulty {
     }
 
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
-        let (delay_ns, fails) = {
-            let mut state = self.state.lock();
-            (state.delay_ns(), state.read_fails())
-        };
-        wait(delay_ns);
-        match fails {
+        match self.delayed(State::read_fails) {
             Some(errno) => Err(Call::new("read", "faulty", first, data.len()).failed(errno, "injected")),
             None => self.inner.read(first, data),
         }
@@ -208,8 +197,7 @@ impl SwapStorage for Faulty {
     }
 
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
-        let delay_ns = self.state.lock().delay_ns();
-        wait(delay_ns);
+        self.delayed(|_| ());
         self.inner.discard(first, nr_pages)
     }
 

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::file::cause;
-use super::{Call, StorageTraits, SwapStorage};
+use super::{Call, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
 use crate::base::types::SwpOffset;
@@ -47,10 +46,7 @@ impl Ghost {
         let name = path.display().to_string();
         let mut page = Vec::with_capacity(PAGE_SIZE + 1);
         let read = fs::File::open(path).and_then(|file| file.take(PAGE_SIZE as u64 + 1).read_to_end(&mut page));
-        read.map_err(|error| {
-            let (errno, words) = cause(&error);
-            Call::new("open", &name, SwpOffset(0), PAGE_SIZE).failed(errno, words)
-        })?;
+        read.map_err(|error| Call::new("open", &name, SwpOffset(0), PAGE_SIZE).refused(&error))?;
         if page.len() != PAGE_SIZE {
             return Err(SwapError::BadHeader("a ghost's file is one page, its header"));
         }
@@ -69,10 +65,6 @@ impl SwapStorage for Ghost {
 
     fn spec(&self) -> DeviceSpec {
         self.spec.clone()
-    }
-
-    fn traits(&self) -> StorageTraits {
-        StorageTraits::empty()
     }
 
     /// Refuses every write to the device. Errors: `GhostWrite` (ENOSPC).

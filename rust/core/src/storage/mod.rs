@@ -11,6 +11,7 @@ mod zram;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use fault::{FaultPlan, Faulty};
@@ -66,8 +67,11 @@ pub trait SwapStorage: Send + Sync + Debug {
         self.wrapped().is_none_or(|inner| inner.keeps_data())
     }
 
-    /// Returns the properties that callers must respect. The answer is constant.
-    fn traits(&self) -> StorageTraits;
+    /// Returns the properties that callers must respect. The answer is constant. A wrapper has those of the storage
+    /// below.
+    fn traits(&self) -> StorageTraits {
+        self.wrapped().map_or(StorageTraits::empty(), |inner| inner.traits())
+    }
 
     /// Writes whole pages to the slots from `first` on. Errors: `Io`; `GhostWrite` (ENOSPC) when the storage has no
     /// place for pages.
@@ -111,11 +115,26 @@ impl<'a> Call<'a> {
         Self { op, storage, first, nr_pages: (bytes / PAGE_SIZE) as u32 }
     }
 
+    /// Makes the error of a call that the system refused. EIO stands for an error without errno.
+    #[cold]
+    fn refused(self, error: &io::Error) -> SwapError {
+        let (errno, words) = cause(error);
+        self.failed(errno, words)
+    }
+
     #[cold]
     fn failed(self, errno: Errno, what: impl Into<String>) -> SwapError {
         let Self { op, storage, first, nr_pages } = self;
         SwapError::Io { op, storage: storage.into(), first: first.0, nr_pages, errno, what: what.into() }
     }
+}
+
+/// Returns the errno of an error and its text. EIO stands for an error without errno.
+#[cold]
+fn cause(error: &io::Error) -> (Errno, String) {
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or_default().to_owned();
+    (Errno::from_io_error(error).unwrap_or(Errno::IO), words)
 }
 
 /// Addresses of the storages that are in use as devices, by any subsystem of this process.

@@ -14,6 +14,7 @@ use crate::machine::Swap;
 use crate::machine::profile::Profile;
 use crate::storage::spec::DeviceSpec;
 use crate::table::Shadow;
+use crate::workload::check_range;
 
 /// The parameters of a stress run.
 #[derive(Clone, Debug)]
@@ -247,23 +248,15 @@ impl Hammer<'_> {
     }
 }
 
-fn range(what: &'static str, value: u64, low: u64, high: u64) -> Result<()> {
-    if (low..=high).contains(&value) {
-        Ok(())
-    } else {
-        Err(SwapError::OutOfRange { what, value: value.into(), low, high })
-    }
-}
-
 /// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot was lost or
 /// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) of bad parameters.
 ///
 /// `keep_going` is called every 20 ms with no lock held. When it returns false, the threads stop and the drain
 /// begins.
 pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<StressReport> {
-    range("threads", spec.threads as u64, 1, 1024)?;
-    range("devices", spec.devices.into(), 1, 8)?;
-    range("pages", spec.pages.into(), (4 * SWAPFILE_CLUSTER * spec.devices).into(), 1 << 28)?;
+    check_range("threads", spec.threads as u64, 1, 1024)?;
+    check_range("devices", spec.devices.into(), 1, 8)?;
+    check_range("pages", spec.pages.into(), (4 * SWAPFILE_CLUSTER * spec.devices).into(), 1 << 28)?;
     let swap = Swap::new(spec.nr_cpus, spec.profile)?;
     let mut owned = Vec::new();
     for i in 0..spec.devices {

@@ -70,19 +70,11 @@ impl Links for &mut Chunks {
     }
 
     fn set_prev(&mut self, at: u32, prev: u32) -> bool {
-        let is_entry = at != NIL;
-        if is_entry {
-            self.get_mut(at).older = prev;
-        }
-        is_entry
+        (at != NIL).then(|| self.get_mut(at).older = prev).is_some()
     }
 
     fn set_next(&mut self, at: u32, next: u32) -> bool {
-        let is_entry = at != NIL;
-        if is_entry {
-            self.get_mut(at).younger = next;
-        }
-        is_entry
+        (at != NIL).then(|| self.get_mut(at).younger = next).is_some()
     }
 }
 

@@ -81,7 +81,6 @@ pub struct ZswapFaults {
 
 /// Counters of zswap. Kernel: the files in debugfs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
 pub(crate) enum ZswapStat {
     PoolLimitHit,
     RejectReclaimFail,
@@ -226,11 +225,8 @@ impl Zswap {
 
     /// Decides at random whether one kind of failure happens.
     fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
-        self.has_faults.load(Relaxed)
-            && self.dice.lock().as_mut().is_some_and(|dice| {
-                let probability = probability(&dice.faults);
-                dice.rng.random_bool(probability)
-            })
+        let roll = |dice: &mut Dice| dice.rng.random_bool(probability(&dice.faults));
+        self.has_faults.load(Relaxed) && self.dice.lock().as_mut().is_some_and(roll)
     }
 
     /// Returns whether zswap stores new pages.
@@ -442,19 +438,9 @@ impl Zswap {
         let entry = self.entry(id);
         let pool = self.pool(entry.pool);
         let bytes = usize::from(entry.bytes);
+        let load = |data: &[u8]| decompress(pool.compressor, data, page);
         let is_whole = !self.fails(|faults| faults.decompress)
-            && pool.memory.read(
-                entry.handle,
-                bytes,
-                || true,
-                |data| match bytes {
-                    PAGE_SIZE => {
-                        page.copy_from_slice(data);
-                        true
-                    }
-                    _ => decompress(pool.compressor, data, page),
-                },
-            ) == Some(true);
+            && pool.memory.read(entry.handle, bytes, || true, load) == Some(true);
         if !is_whole {
             self.count(ZswapStat::DecompressFail);
         }

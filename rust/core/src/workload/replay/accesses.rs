@@ -14,6 +14,7 @@ use crate::base::limits::PAGE_SIZE;
 use crate::base::types::CpuId;
 use crate::mm::{Access, MMAP_PAGES_MAX, Mm, write_page};
 use crate::readahead::Vpn;
+use crate::workload::check_range;
 
 /// Accesses between two calls of the caller's function.
 const TICK_ACCESSES: usize = 1024;
@@ -125,12 +126,19 @@ impl Accesses {
         mut tick: impl FnMut(usize) -> Result<()>,
     ) -> Result<AccessReport> {
         let (Range { start, end }, high) = (how.range.clone(), self.pages.len() as u64);
-        for (what, value, low) in [("start", start, 0), ("stop", end, start)] {
-            if value < low || value as u64 > high {
-                return Err(SwapError::OutOfRange { what, value: value as i128, low: low as u64, high });
-            }
-        }
-        let mut run = Run::new(self, mm, how)?;
+        check_range("start", start as u64, 0, high)?;
+        check_range("stop", end as u64, start as u64, high)?;
+        let mut run = Run {
+            list: self,
+            mm,
+            how,
+            contents: Contents::new(how.seed, how.zero_percent, how.random_percent)?,
+            clock: Clock::new(),
+            stamps: vec![None; self.span_pages as usize],
+            page_bytes: vec![0; PAGE_SIZE],
+            aside_ns: 0,
+            report: AccessReport::default(),
+        };
         self.pages[..start].iter().zip(&self.writes).for_each(|(&page, &write)| run.replayed(page, write == 1));
         tick(0)?;
         for range in (start..end).step_by(TICK_ACCESSES).map(|at| at..(at + TICK_ACCESSES).min(end)) {
@@ -159,21 +167,7 @@ struct Run<'a> {
     report: AccessReport,
 }
 
-impl<'a> Run<'a> {
-    fn new(list: &'a Accesses, mm: &'a Mm, how: &'a AccessReplay) -> Result<Self> {
-        Ok(Self {
-            list,
-            mm,
-            how,
-            contents: Contents::new(how.seed, how.zero_percent, how.random_percent)?,
-            clock: Clock::new(),
-            stamps: vec![None; list.span_pages as usize],
-            page_bytes: vec![0; PAGE_SIZE],
-            aside_ns: 0,
-            report: AccessReport::default(),
-        })
-    }
-
+impl Run<'_> {
     /// Records an access of an earlier call.
     fn replayed(&mut self, page: u32, is_write: bool) {
         match &mut self.stamps[page as usize] {
@@ -189,21 +183,16 @@ impl<'a> Run<'a> {
     fn accesses(&mut self, range: Range<usize>) -> Result<()> {
         let (start_ns, aside_ns) = (cpu_ns(), self.aside_ns);
         let list = self.list;
-        let mut result = Ok(());
-        for (&page, &write) in list.pages[range.clone()].iter().zip(&list.writes[range]) {
-            result = self.access(page, write == 1);
-            if result.is_err() {
-                break;
-            }
+        let mut accesses = list.pages[range.clone()].iter().zip(&list.writes[range]);
+        let result: Result<()> = accesses.try_for_each(|(&page, &write)| {
+            self.access(page, write == 1)?;
             self.report.accesses += 1;
             self.report.writes += u64::from(write);
-        }
+            Ok(())
+        });
         self.report.cpu_ns += (cpu_ns() - start_ns).saturating_sub(self.aside_ns - aside_ns);
-        match result {
-            Err(error) if error.is_no_memory() => self.report.is_oom = true,
-            result => result?,
-        }
-        Ok(())
+        self.report.is_oom = matches!(&result, Err(error) if error.is_no_memory());
+        if self.report.is_oom { Ok(()) } else { result }
     }
 
     fn access(&mut self, page: u32, is_write: bool) -> Result<()> {

@@ -24,13 +24,9 @@ impl Contents {
     /// Makes the contents of a seed. Errors: `BadShare` (EINVAL) when a percentage, or the sum of both, is outside
     /// 0..=100.
     pub(super) fn new(seed: u64, zero_percent: f64, random_percent: f64) -> Result<Self> {
-        let sum = zero_percent + random_percent;
-        let shares = [
-            ("zero percent", zero_percent),
-            ("random percent", random_percent),
-            ("zero and random percent together", sum),
-        ];
-        shares.into_iter().try_for_each(|(what, percent)| check_share(what, percent, 100))?;
+        check_share("zero percent", zero_percent, 100)?;
+        check_share("random percent", random_percent, 100)?;
+        check_share("zero and random percent together", zero_percent + random_percent, 100)?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Ok(Self { rng, zero_share: zero_percent / 100.0, random_share: random_percent / 100.0 })
     }

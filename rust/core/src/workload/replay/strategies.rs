@@ -19,7 +19,10 @@ impl Trace {
         let every = if samples > 0 { self.ops.len().div_ceil(samples).max(1) } else { usize::MAX };
         let start = cpu_ns();
         for (index, &op) in self.ops.iter().enumerate() {
-            run.step(op)?;
+            match op {
+                Op::Alloc { order, cpu, folio } => run.alloc(order, cpu, folio)?,
+                Op::Free { folio, first, nr_pages, cpu } => run.free(folio, first.into(), nr_pages.into(), cpu)?,
+            }
             let is_peak = samples > 0 && index == self.peak_at;
             if is_peak || index % every == every - 1 {
                 let paused = cpu_ns();
@@ -131,14 +134,6 @@ impl<'a> Run<'a> {
     }
 
     #[inline]
-    fn step(&mut self, op: Op) -> Result<()> {
-        match op {
-            Op::Alloc { order, cpu, folio } => self.alloc(order, cpu, folio),
-            Op::Free { folio, first, nr_pages, cpu } => self.free(folio, first.into(), nr_pages.into(), cpu),
-        }
-    }
-
-    #[inline]
     fn alloc(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
         if order != Order::ZERO {
             self.report.large_pages += order.nr_pages() as u64;
@@ -205,11 +200,8 @@ impl<'a> Run<'a> {
     /// Counts slots. While sampling, also checks that no slot is handed out twice.
     #[inline]
     fn mark(&mut self, first: u32, nr_pages: u32, is_used: bool) -> Result<()> {
-        if is_used {
-            self.used_slots += nr_pages as u64
-        } else {
-            self.used_slots -= nr_pages as u64
-        }
+        let nr = u64::from(nr_pages);
+        self.used_slots = if is_used { self.used_slots + nr } else { self.used_slots - nr };
         if self.used.is_some() { self.mark_bits(first, nr_pages, is_used) } else { Ok(()) }
     }
 

@@ -1,9 +1,12 @@
 //! The simplest allocator: one bitmap, one lock, first fit.
 
+use std::ops::Range;
+
 use super::{Strategy, StrategyMemory};
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::containers::pieces::pieces;
 
 const BITS: u32 = u64::BITS;
 
@@ -30,10 +33,6 @@ pub(super) fn make(nr_slots: u32, _nr_cpus: usize) -> Result<Box<dyn Strategy>> 
     }
     let map = SpinMutex::new(Bitmap { words, first_free: 0, nr_used: 0 });
     Ok(Box::new(BitmapStrategy { nr_slots, map }))
-}
-
-fn mask(first: u32, nr: u32) -> u64 {
-    (!0 >> (BITS - nr)) << first
 }
 
 impl Bitmap {
@@ -64,13 +63,9 @@ impl Bitmap {
 
     /// Returns the words and bits of a run.
     fn bits(first: u32, nr_pages: u32) -> impl Iterator<Item = (usize, u64)> {
-        let end = first + nr_pages;
-        let mut at = first;
-        std::iter::from_fn(move || {
-            let nr = (BITS - at % BITS).min(end - at);
-            let bits = (nr > 0).then(|| ((at / BITS) as usize, mask(at % BITS, nr)));
-            at += nr;
-            bits
+        pieces::<{ BITS as u64 }>(first.into()..u64::from(first) + u64::from(nr_pages)).map(|Range { start, end }| {
+            let (word, bit) = (start / u64::from(BITS), start % u64::from(BITS));
+            (word as usize, !0 >> (u64::from(BITS) - (end - start)) << bit)
         })
     }
 

@@ -8,6 +8,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_CPUS, MAX_DEVICE_PAGES};
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::base::words::unknown_name;
+use crate::workload::check_range;
 
 /// Bytes that a strategy takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,15 +42,7 @@ pub trait Strategy: Send + Sync {
 
     /// Hands out up to `out.len()` runs and stops at the first failure; returns how many.
     fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpOffset]) -> usize {
-        let mut nr = 0;
-        for slot in out {
-            match self.alloc(order, cpu) {
-                Some(first) => *slot = first,
-                None => break,
-            }
-            nr += 1;
-        }
-        nr
+        out.iter_mut().map_while(|slot| self.alloc(order, cpu).map(|first| *slot = first)).count()
     }
 
     /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails.
@@ -86,10 +79,7 @@ pub fn create(name: &str, nr_slots: u64, nr_cpus: usize) -> Result<Box<dyn Strat
         let known: Vec<_> = names().map(|(known, _)| known).collect();
         unknown_name("strategy", name, &known)
     })?;
-    let (low, high) = (2, MAX_DEVICE_PAGES as u64);
-    if !(low..=high).contains(&nr_slots) {
-        return Err(SwapError::OutOfRange { what: "size in pages", value: nr_slots.into(), low, high });
-    }
+    check_range("size in pages", nr_slots, 2, MAX_DEVICE_PAGES.into())?;
     if nr_cpus == 0 || nr_cpus > MAX_CPUS {
         return Err(SwapError::BadNrCpus(nr_cpus));
     }
