@@ -27,8 +27,8 @@ impl FileWrite<'_> {
         }
     }
 
-    /// Sets `memory.max` and reclaims the memory over it. Kernel: `memory_max_write`; differs: no task is killed when
-    /// reclaim is not enough; the event is raised and usage stays above the limit.
+    /// Sets `memory.max` and reclaims the memory over the limit. Kernel: `memory_max_write`; differs: no task is
+    /// killed when reclaim is not enough; the event is raised and usage stays above the limit.
     pub(super) fn set_memory_max(self) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
@@ -38,8 +38,8 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets `memory.high` and reclaims the memory over it, as far as reclaim succeeds; or sets `memory.swap.high`.
-    /// Kernel: `memory_high_write`, `swap_high_write`.
+    /// Sets `memory.high` and reclaims the memory over the limit, as far as reclaim succeeds; or sets
+    /// `memory.swap.high`, which reclaims nothing. Kernel: `memory_high_write`, `swap_high_write`.
     pub(super) fn write_high(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.groups.set_high(self.target.group, which, pages);
@@ -49,11 +49,11 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets a limit of v1, which usage never exceeds. The memory over it is reclaimed first; for memsw, without
-    /// swapping.
+    /// Sets a limit of v1, which usage never exceeds. The memory over the limit is reclaimed first; for memsw (memory
+    /// and swap together) without swapping, because a swap-out frees none of memsw.
     ///
     /// Errors: EINVAL for root, or when the limit of memory would exceed the limit of memory and swap; EBUSY when
-    /// usage stays above. Kernel: `mem_cgroup_resize_max`.
+    /// usage stays above the limit. Kernel: `mem_cgroup_resize_max`.
     pub(super) fn set_v1_limit(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         let group = self.target.group;

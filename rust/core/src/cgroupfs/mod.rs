@@ -1,8 +1,9 @@
 //! The files of a group, under their names in the cgroup file system: reading and writing their text.
 //!
-//! A file is one line of a table: its name, whether root has it, and the functions that read and write it. `amount`
-//! parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and `v1` and `v2` hold
-//! the tables. `attribute` gives files the names and values of attributes of a program. No function here holds a lock while it calls reclaim.
+//! A file is one line of a table: its name, whether root has the file, the kind of its text, and the effect of a
+//! write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and
+//! `v1` and `v2` hold the tables. `attribute` gives files the names and values of attributes of a program. No
+//! function here calls reclaim with a lock held.
 
 mod ages;
 mod amount;
@@ -62,11 +63,11 @@ enum Read {
 enum Write {
     /// The file can only be read.
     ReadOnly,
-    /// The function gets the limit that the text names, in pages.
+    /// The text is a limit. The function gets the limit in pages.
     SetLimit(fn(&MemCgroup, u64)),
-    /// The function gets the number that the text names, at most the number here.
+    /// The text is a number of 0 up to the number here. The function gets the number of the text.
     SetNumber(u8, fn(&MemCgroup, u8)),
-    /// The text does not matter.
+    /// The text is ignored.
     Reset(fn(&MemCgroup)),
     /// Any other effect.
     Call(fn(FileWrite<'_>) -> Result<()>),
@@ -104,7 +105,7 @@ impl TargetGroup<'_> {
 }
 
 impl FileWrite<'_> {
-    /// Has the effect of the file. Errors: those of [`Swap::memcg_write`].
+    /// Applies the effect of the file. Errors: as [`Swap::memcg_write`].
     fn apply(self, effect: Write) -> Result<()> {
         let group = self.target.group;
         match effect {

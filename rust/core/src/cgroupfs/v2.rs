@@ -22,7 +22,7 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.reclaim", All, WriteOnly, Call(|write| write.reclaim())),
     file("memory.swap.current", NonRoot, Bytes(|g| g.swap.usage_pages()), ReadOnly),
     file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.write_high(Swap))),
-    // Pages that are swapped out or in zswap stay, because each of the two limits applies to new pages only.
+    // A new `memory.swap.max` or `memory.zswap.max` moves no page, because both limits apply to new charges only.
     file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|g, pages| g.swap.set_max(pages))),
     file("memory.swap.peak", NonRoot, Bytes(|g| g.swap.watermark_pages()), Reset(|g| g.swap.reset_watermark())),
     file("memory.swap.events", NonRoot, Text(swap_events), ReadOnly),

@@ -19,7 +19,7 @@ enum HandleState {
     Here { mapped: Range<u32>, is_locked: bool },
     /// Another thread is swapping the folio out, splitting it or moving it through this handle.
     Moving,
-    /// The folio was swapped out, split or dropped. `entry` is its first slot if it was swapped out.
+    /// The folio was swapped out, split, moved or dropped. `entry` is the first slot of a folio that was swapped out.
     Gone { entry: Option<SwpEntry> },
 }
 
@@ -57,7 +57,7 @@ impl FolioHandle {
         Self::mapped(swap, MappedFolio::from_parts(folio, 0..0))
     }
 
-    /// Makes a handle that maps the pages its holder mapped. Errors: `ForeignFolio` (EINVAL).
+    /// Makes a handle that maps the pages that `folio` maps. Errors: `ForeignFolio` (EINVAL).
     pub fn mapped(swap: &Arc<Swap>, folio: MappedFolio<'_>) -> Result<Self> {
         crate::folio::check_home(folio.folio().folio(), swap.memory_of_folios())?;
         let (folio, mapped) = folio.into_parts();
@@ -161,7 +161,7 @@ impl FolioHandle {
         Ok(())
     }
 
-    /// Takes the folio lock for this handle if it is free, or releases the lock that this handle took.
+    /// Takes the folio lock for this handle if the lock is free, or releases the lock that this handle took.
     pub fn set_locked(&self, wants_lock: bool) {
         if let HandleState::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
@@ -205,7 +205,8 @@ impl FolioHandle {
         }
     }
 
-    /// Empties the handle after a call that consumed the folio, or takes the folio back with the error of the call.
+    /// Ends a call that consumes the folio: empties the handle after success, and takes the folio back after an
+    /// error.
     fn settle<T>(&self, result: Outcome<'_, T>, entry: Option<SwpEntry>) -> Result<T> {
         result.inspect(|_| *self.state() = HandleState::Gone { entry }).map_err(|(folio, error)| {
             let (folio, mapped) = folio.into_parts();
@@ -251,7 +252,8 @@ impl Drop for FolioHandle {
             }
             let folio = FolioRef::adopt(self.folio());
             if !mapped.is_empty() {
-                // CPU 0 always exists. Slots that cannot be freed now are freed when reclaim visits the cache.
+                // CPU 0 always exists. The result is ignored, because reclaim later frees the slots that cannot be
+                // freed now.
                 let _ = self.swap.folio_unmap(MappedFolio::from_parts(folio, mapped), CpuId(0));
             }
         }
@@ -263,13 +265,14 @@ impl Drop for FolioHandle {
 pub struct FolioViewHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
-    /// An address with exposed provenance, because threads may pass a number to each other.
+    /// The address as a number with exposed provenance, because a struct with a raw pointer cannot move to another
+    /// thread.
     address: usize,
     len_bytes: usize,
 }
 
 impl FolioViewHandle {
-    /// Returns the page-aligned address and the length of the bytes. Both are valid until the view is dropped.
+    /// Returns the page-aligned address and the length of the bytes. The bytes are valid until the view is dropped.
     pub fn as_raw(&self) -> (*mut u8, usize) {
         (std::ptr::with_exposed_provenance_mut(self.address), self.len_bytes)
     }

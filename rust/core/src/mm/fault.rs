@@ -16,7 +16,7 @@ use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, ReadReason, Swapin};
 use crate::table::Shadow;
 
-/// The result of one attempt to map a folio for a fault.
+/// The result of an attempt to map a folio for a fault.
 enum Step {
     /// The page is mapped, or another thread handled the fault. The caller reads the entry again.
     Done,
@@ -52,8 +52,8 @@ struct SwapFault<'m> {
 }
 
 impl Mm {
-    /// Makes a page present, and writable with `is_write`. Returns the page's folio with a reference, and the page's
-    /// index in it.
+    /// Makes a page present, and writable for a write access. Returns the page's folio with a reference, and the
+    /// page's index in it.
     ///
     /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the page stays
     /// swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
@@ -86,7 +86,8 @@ impl Mm {
         }
     }
 
-    /// Maps zeros, in a folio of the mapping's order where that fits.
+    /// Maps zeros at a page: in a folio of the mapping's order, or of a smaller order when the larger folio does not
+    /// fit the mapping or memory.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
@@ -116,7 +117,8 @@ impl Mm {
         }
     }
 
-    /// Makes a page writable: in place when the mapping is its only user, else in a copy. Kernel: `do_wp_page`.
+    /// Makes a page writable: in place when the mapping is the only user of the page, otherwise in a copy. Kernel:
+    /// `do_wp_page`.
     fn do_wp_page(&self, vma: &Vma, vpn: Vpn, seen: Pte, cpu: CpuId) -> Result<()> {
         let Pte::Present { pfn, page, .. } = seen else { return Ok(()) };
         let old = {
@@ -166,13 +168,13 @@ impl Mm {
         match self.map_swapped(fault, &locked, is_new)? {
             Step::Done => Ok(()),
             Step::Retry => {
-                // The folio was made for a range that changed since, so it is useless.
+                // The folio was read for a range that changed since, so the folio is useless.
                 let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
                     on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 } else {
-                    // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them
-                    // later.
+                    // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim frees
+                    // these slots later.
                     on_cpu.free_swap_locked(&locked)?;
                 }
                 Ok(())
@@ -180,8 +182,8 @@ impl Mm {
         }
     }
 
-    /// Returns the folio of a slot, read if necessary in the way that suits its device, and whether it was read for
-    /// this fault.
+    /// Returns the folio of a slot, and whether the folio was read for this fault. The kind of the device decides how
+    /// a missing folio is read.
     ///
     /// Returns `None` when the slot is free or memory has run out.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
@@ -206,7 +208,7 @@ impl Mm {
         if folio.order() != Order::ZERO {
             return Ok(());
         }
-        // During writeback the same bit means that reclaim wants the folio.
+        // During writeback the bit of the readahead mark means that reclaim wants the folio.
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
@@ -225,9 +227,9 @@ impl Mm {
         Ok(())
     }
 
-    /// Returns the orders that a swap-in may have: the orders of the mapping whose window lies in the mapping, whose
-    /// slots are aligned as the pages are, and whose entries are consecutive. Kernel: `alloc_swap_folio`, up to the
-    /// allocation.
+    /// Returns the orders that a swap-in may have: the orders of the mapping up to the highest order whose aligned
+    /// window lies in the mapping, whose slots are aligned as the pages are, and whose entries are consecutive.
+    /// Kernel: `alloc_swap_folio`, up to the allocation.
     pub(crate) fn alloc_swap_folio_orders(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry) -> Orders {
         let options = vma.options();
         if options.is_uffd_armed {
@@ -264,8 +266,8 @@ impl Mm {
         }
     }
 
-    /// Maps a folio that was swapped in: all its pages if their entries still name its slots, else the faulting page.
-    /// Steps IN5 to IN7.
+    /// Maps a folio that was swapped in: all pages of the folio if their entries still name the slots of the folio,
+    /// otherwise the faulting page. Steps IN5 to IN7.
     fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
@@ -306,7 +308,7 @@ impl Mm {
         Ok(Step::Done)
     }
 
-    /// Step IN7. Kernel: `should_try_to_free_swap`.
+    /// Returns whether the slots of a mapped folio are freed now. Step IN7. Kernel: `should_try_to_free_swap`.
     fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
         Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
             || fault.vma.options().is_locked

@@ -16,7 +16,7 @@ pub struct PageoutReport {
     pub reclaimed_pages: u64,
     /// Pages that stay in memory: shared, in use, without a slot, or not written.
     pub kept_pages: u64,
-    /// Large folios that were split because no run was free, or because the range ends within them.
+    /// Large folios that were split because no run was free, or because the range ends inside the folio.
     pub split_folios: u64,
     /// errno of the last failure that kept pages in memory, 0 for none.
     pub errno: i32,
@@ -68,8 +68,8 @@ impl Mm {
         Ok(report)
     }
 
-    /// Continues the pageout of an unmapped page that stayed in the swap cache because its write failed or it was
-    /// read ahead.
+    /// Continues the pageout of an unmapped page that is still in the swap cache, because the write of the page
+    /// failed or the page was read ahead.
     ///
     /// Kernel: the page is on an inactive list, and reclaim continues its pageout.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
@@ -108,7 +108,7 @@ impl Mm {
         report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
-    /// Returns the folio of a page, and the pages of it that the page table maps.
+    /// Returns the folio of a page, and the pages of the folio that the page table maps.
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
@@ -123,7 +123,7 @@ impl Mm {
         Some(Mapped { folio, first: Vpn(vpn.0 - before), nr_pages: (before + 1 + after) as u32 })
     }
 
-    /// Pages out one folio, page by page when no run is free; returns the page after it.
+    /// Pages out one folio, page by page when no run is free; returns the page after the folio.
     fn pageout_folio(
         &self,
         vma: &Vma,
@@ -153,7 +153,8 @@ impl Mm {
         let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
         match split {
             Ok(_parts) => {
-                // The reference belongs to the first part, which has another one from the split.
+                // The first part takes over the reference of `folio`, so dropping `folio` would drop the reference
+                // twice.
                 folio.into_raw();
                 report.split_folios += 1;
                 Ok(Vpn(first.0.max(pages.start.0)))

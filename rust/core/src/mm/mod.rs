@@ -1,5 +1,5 @@
 //! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
-//! writes; `fault` has faults, and `madvise` the pageout of a range.
+//! writes. `fault` has faults, `madvise` has the pageout of a range, and `shmem` has files in memory.
 //!
 //! Locks: folio lock > page table lock > a CPU's local lock. A thread takes a reference to a mapped folio under the
 //! page table lock, which keeps the folio alive because a page table entry is a reference.
@@ -236,7 +236,7 @@ impl Drop for Mm {
     }
 }
 
-/// Returns whether the only mapper of a page may write it in place, because no other mapping, slot or user refers to
+/// Returns whether the only mapper of a page may write the page in place: no other mapping, slot or user refers to
 /// the folio.
 pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
@@ -253,7 +253,8 @@ fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
 fn page_pieces(start: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
     const PAGE: u64 = PAGE_SIZE as u64;
     let in_caller = move |at: u64| (at - start) as usize;
-    // An end beyond every address is beyond every mapping and file, too: the caller meets that at the first piece.
+    // The end saturates. A range beyond every address starts beyond every mapping and file, so the first piece
+    // already fails.
     pieces::<PAGE>(start..start.saturating_add(len as u64)).map(move |piece| {
         (piece.start / PAGE, (piece.start % PAGE) as usize, in_caller(piece.start)..in_caller(piece.end))
     })
@@ -269,7 +270,7 @@ fn read_pages<'f>(start: u64, to: &mut [u8], folio_at: impl Fn(u64) -> Result<(F
     Ok(())
 }
 
-/// Copies bytes into pages. `folio_at` is as for [`read_pages`]; its page is writable.
+/// Copies bytes into pages. `folio_at` is as for [`read_pages`], and makes the page writable.
 fn write_pages<'f>(start: u64, from: &[u8], folio_at: impl Fn(u64) -> Result<(FolioRef<'f>, u16)>) -> Result<()> {
     for (page, at, range) in page_pieces(start, from.len()) {
         let (folio, index) = folio_at(page)?;
@@ -281,8 +282,8 @@ fn write_pages<'f>(start: u64, from: &[u8], folio_at: impl Fn(u64) -> Result<(Fo
 /// Writes bytes to a page of a folio that was made writable, at `at` bytes from the start of the page.
 pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8]) -> Result<()> {
     folio.bytes_mut()?[usize::from(page) * PAGE_SIZE + at..][..bytes.len()].copy_from_slice(bytes);
-    // The flags are set while the reference is held. A reclaim that already wrote the folio then finds the reference
-    // or the flag.
+    // The flags are set while the reference is held. A reclaim that wrote the folio before this copy then finds the
+    // reference or the flag, and keeps the folio.
     folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
     Ok(())
 }
@@ -290,10 +291,10 @@ pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8
 /// The folio of a slot, and whether the folio was read just now.
 type Found<'s> = (FolioRef<'s>, bool);
 
-/// Completes a swap-in for a task of a group: takes what the lookup or the read of a slot found, and counts a read as
-/// a major fault. Returns `None` when the entry of the slot changed, because another thread handled the fault.
+/// Completes the lookup or the read of a slot for a task of a group. A folio that was read counts as a major fault.
+/// Returns `None` when the entry of the slot changed, because another thread handled the fault.
 ///
-/// Errors: `NoMemory` (ENOMEM) when nothing was found for an unchanged entry; those of the read.
+/// Errors: `NoMemory` (ENOMEM) when `found` has no folio and the entry is unchanged; the error in `found`.
 fn found_folio<'s>(
     swap: &'s Swap,
     found: Result<Option<Found<'s>>>,

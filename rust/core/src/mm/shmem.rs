@@ -1,5 +1,5 @@
-//! A file in memory: pages by index, resident or swapped out, without page tables. A swap-in differs from that of
-//! anonymous memory: it uses the order of the swap-out, and frees the slots at once.
+//! A file in memory: pages by index, resident or swapped out, without page tables. A swap-in of a file uses the order
+//! of the swap-out, and frees the slots at once; a swap-in of anonymous memory does not.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub enum ShmemEntry {
     },
 }
 
-/// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: its size is fixed, and it has one lock.
+/// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: a file has a fixed size and one lock.
 #[derive(Debug)]
 pub struct Shmem {
     swap: Arc<Swap>,
@@ -66,8 +66,8 @@ impl Shmem {
     /// Returns the folio at an index with a reference, and the page's index in it. The folio is swapped in or
     /// allocated if necessary.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and it stays swapped
-    /// out. Kernel: `shmem_get_folio_gfp`.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the data stays
+    /// swapped out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
             let swapped = {
@@ -115,7 +115,8 @@ impl Shmem {
         let Some((folio, _)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
-            // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them later.
+            // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim frees these slots
+            // later.
             self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
             return Ok(());
         }
@@ -149,13 +150,17 @@ impl Shmem {
         let mut entries = self.entries.lock();
         let start = (index as usize).checked_sub(page as usize);
         let range = start.map(|start| start..start + nr_pages as usize).filter(|range| range.end <= entries.len());
-        let is_at = |(i, e): (usize, &ShmemEntry)| matches!(*e, ShmemEntry::Swap { entry, .. } if entry == first_slot.plus(i as u32));
-        let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
+        let is_at = |(i, e): (u32, &ShmemEntry)| match *e {
+            ShmemEntry::Swap { entry, .. } => entry == first_slot.plus(i),
+            _ => false,
+        };
+        let Some(range) = range.filter(|range| (0..).zip(&entries[range.clone()]).all(is_at)) else {
             drop(entries);
-            // The folio was read for a range that changed since, so it is useless.
+            // The folio was read for a range that changed since, so the folio is useless.
             let removed = self.swap.on_cpu(cpu)?.del_locked(locked, CacheExit::Dropped(Shadow::default()));
             return match removed {
-                // The folio was never written, so the rest of its range must be taken from the folio, page by page.
+                // The folio was never written, so the folio is the only copy of its data. After the split the file
+                // takes the pages one by one.
                 Err(SwapError::DirtyFolio(_)) => self.split_cached(locked, cpu),
                 removed => removed,
             };
@@ -171,8 +176,8 @@ impl Shmem {
         Ok(())
     }
 
-    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. Another user's
-    /// reference makes the split fail for now.
+    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. A reference of
+    /// another user makes the split fail; the caller then retries.
     fn split_cached<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let Ok(parts) = self.swap.split_folio(locked, cpu) else {
             std::thread::yield_now();
@@ -196,8 +201,8 @@ impl Shmem {
         write_pages(offset_bytes, from, |index| self.get_folio(index, cpu))
     }
 
-    /// Swaps out the whole folio of an index. Errors: `NotMapped` (EFAULT); those of [`Swap::swap_out`]; no data is
-    /// lost.
+    /// Swaps out the whole folio of an index. Errors, with the data kept: `NotMapped` (EFAULT); those of
+    /// [`Swap::swap_out`].
     ///
     /// A page that is not resident is skipped. Kernel: `shmem_writeout`.
     pub fn writeout(&self, index: u64, cpu: CpuId) -> Result<()> {
@@ -276,7 +281,8 @@ fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
     }
 }
 
-/// Splits large entries so far that the range can be cut out of them.
+/// Lowers the order of the entries that overlap a range to at most `order`, so that the range can be cut out of
+/// larger entries.
 fn split_entries(entries: &mut [ShmemEntry], range: Range<usize>, order: Order) {
     let largest = entries[range.clone()].iter().map(|entry| match entry {
         ShmemEntry::Swap { order, .. } => *order,

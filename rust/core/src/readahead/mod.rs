@@ -77,7 +77,7 @@ impl ClusterWindow {
 /// the slots.
 #[derive(Debug)]
 pub struct ClusterReadahead {
-    /// On a cache line of its own, because every hit of every thread writes this counter.
+    /// The counter has a cache line of its own, because every hit of every thread writes the counter.
     hits: CachePadded<AtomicU32>,
     prev_offset: AtomicU32,
     last_window_pages: AtomicU32,
@@ -124,7 +124,7 @@ impl ClusterReadahead {
     /// around the target, without the header slot and cut at `max_pages`, the slots of the device. `target` is in
     /// 1..`max_pages`.
     ///
-    /// Kernel: `swap_cluster_readahead` before its first read; differs: none.
+    /// Kernel: `swap_cluster_readahead` before its first read.
     pub fn window(&self, target: SwpOffset, max_pages: u32) -> ClusterWindow {
         debug_assert!((1..max_pages).contains(&target.0), "slot {} of {max_pages}", target.0);
         let mask = self.window_pages(target) - 1;
@@ -143,7 +143,8 @@ impl ClusterReadahead {
         let prev = self.prev_offset.load(Ordering::Relaxed);
         let last_pages = self.last_window_pages.load(Ordering::Relaxed);
         let window_pages = swap_ra_window(prev.into(), target.0.into(), hits, max_pages, last_pages);
-        // With hits the pattern is known and the previous target has no effect, so the previous target stays.
+        // `swap_ra_window` ignores the previous target when there are hits, so the previous target is stored only
+        // without hits.
         if hits == 0 {
             self.prev_offset.store(target.0, Ordering::Relaxed);
         }
@@ -174,10 +175,10 @@ pub enum ReadaheadFlag {
     Clear,
 }
 
-/// Readahead state of one VMA: page of the last fault, pages of the last window, hits since that window. Word 0 is a
-/// VMA without a fault and reads as page 0, no window and 4 hits.
+/// Readahead state of one VMA: page of the last fault, pages of the last window, hits since that window. Word 0
+/// stands for a VMA without a fault and reads as page 0, a window of 0 pages and 4 hits.
 ///
-/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c); differs: none.
+/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct VmaRaWord(u64);

@@ -3,8 +3,9 @@
 //! layer.
 //!
 //! A mapping and all its copies by forks have the same addresses and share an `AnonVma`. A folio stores the number of
-//! its `AnonVma` and its page index in the mapping. A walk locks each page table and checks which entries really name
-//! the folio. A caller that needs all entries compares their number with the folio's count of mappings.
+//! its `AnonVma` and its page index in the mapping. A walk locks each page table that can map the folio and checks
+//! which entries name the folio. A caller that needs all entries compares the number of the entries found with the
+//! folio's count of mappings.
 //!
 //! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The locks of the lists in this
 //! file are leaves.
@@ -37,7 +38,7 @@ pub enum Pte {
         /// The page was touched since the last scan by reclaim. Kernel: the accessed bit.
         is_young: bool,
     },
-    /// A page that was swapped out; the page table entry holds one reference of the slot.
+    /// A page that was swapped out. The page table entry holds one reference to the slot.
     Swap {
         /// The slot.
         entry: SwpEntry,
@@ -52,7 +53,7 @@ impl Pte {
         Self::Present { pfn, page, is_exclusive, is_young: true }
     }
 
-    /// Makes the entry of a page that is touched by the fault that maps it, and that no other entry has.
+    /// Makes the young entry of a page that no other entry maps.
     pub(crate) fn exclusive(pfn: Pfn, page: u16) -> Self {
         Self::present(pfn, page, true)
     }
@@ -101,7 +102,7 @@ pub struct VmaOptions {
 pub struct Vma {
     pages: Range<Vpn>,
     options: VmaOptions,
-    /// The page tables in order; the mapping may use the first and the last table in part.
+    /// The page tables in order. The mapping may use only a part of the first and of the last table.
     tables: Box<[SpinMutex<PageTable>]>,
     anon_vma: Arc<AnonVma>,
     pub(crate) readahead: VmaReadahead,
@@ -224,8 +225,8 @@ impl Drop for AnonVma {
     }
 }
 
-/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now, whose
-/// mappings do not name the folio.
+/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now; the
+/// mappings of that `AnonVma` do not name the folio.
 #[derive(Debug, Default)]
 pub(crate) struct AnonVmas {
     slots: SpinMutex<Slots>,
@@ -279,8 +280,9 @@ impl AnonVmas {
         Ok(())
     }
 
-    /// Calls `call` with each page table that has entries, locked meanwhile, and its mapping, in the order of the mappings'
-    /// numbers. Kernel: `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
+    /// Calls `call` with each page table that has entries, and with the mapping of the table. The table is locked
+    /// during the call. The order is that of the numbers of the `AnonVma`s. Kernel: `walk_page_range` over the
+    /// address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
         let nr_numbers = self.slots.lock().by_number.len() as u32;
         for number in 1..=nr_numbers {

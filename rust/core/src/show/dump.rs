@@ -20,7 +20,7 @@ pub struct DeviceDump {
     pub inuse_pages: u64,
     /// Every list that is not empty, from its head.
     pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
-    /// Next slot of a rotational device by order, 0 for none.
+    /// Slot that a search on a rotational device starts at, by order; 0 for none.
     pub next: [u32; SWAP_NR_ORDERS],
 }
 
@@ -29,7 +29,7 @@ pub struct DeviceDump {
 pub struct ClusterInfo {
     /// The cluster's number.
     pub idx: ClusterIdx,
-    /// Slots in use, bad ones included.
+    /// Slots in use, bad slots included.
     pub count: u32,
     /// The list that the cluster is on.
     pub flag: ClusterFlag,
@@ -53,7 +53,7 @@ impl Swap {
         self.active().devices.iter().flatten().map(dump).collect()
     }
 
-    /// Returns the hints of every CPU at devices that are not virtual, by order; `SwpEntry::NONE` is no hint.
+    /// Returns the hints of every CPU into devices that are not virtual, by order. `SwpEntry::NONE` means no hint.
     pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.hints));
@@ -89,7 +89,8 @@ impl SwapDevice {
     }
 
     /// Returns every slot that is not free, bad slots included, with its kind, in ascending order. The result is a
-    /// snapshot without locks. The cost follows the clusters that exist, not the size of the device.
+    /// snapshot without locks. The cost grows with the number of clusters that exist, not with the size of the
+    /// device.
     pub fn slot_kinds(&self) -> impl Iterator<Item = (SwpOffset, EntryKind)> {
         let max_pages = self.max_pages();
         let slots = |idx: ClusterIdx| (0..SWAPFILE_CLUSTER).map(move |slot| idx.base().plus(slot));

@@ -14,12 +14,13 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// A shorter delay is spun, because a sleep takes at least this long.
+/// Shortest delay that sleeps. A shorter delay spins, because a sleep takes at least this long.
 const SLEEP_NS_MIN: u64 = 100_000;
 
 /// The faults to inject. The default injects none.
 ///
-/// Each call is first compared with the counted call, then with the torn write, then with the probability.
+/// A call is checked for three faults in this order: the failure by number, the torn write, the failure by
+/// probability.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FaultPlan {
     /// Number of the write that fails, once. 1 is the next write.
@@ -62,7 +63,7 @@ struct State {
     delayed_calls: u64,
 }
 
-/// A storage with planned faults over another one. Kernel: like `dm-flakey` and `dm-delay`.
+/// A storage that adds planned faults to another storage. Kernel: like `dm-flakey` and `dm-delay`.
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn SwapStorage>,
@@ -76,7 +77,7 @@ enum Fate {
     Tears(u32),
 }
 
-/// Counts down; returns whether this call is the counted one.
+/// Counts down; returns whether the count reached 0, so that this call fails.
 fn is_due(count: &mut Option<u64>) -> bool {
     *count = count.map(|n| n.saturating_sub(1));
     count.take_if(|n| *n == 0).is_some()
@@ -122,8 +123,8 @@ impl Faulty {
         Self { inner, state: SpinMutex::new(state) }
     }
 
-    /// Replaces the plan for calls that begin later. Errors: `BadShare`, `OutOfRange` (EINVAL), with
-    /// the old plan kept.
+    /// Replaces the plan for calls that begin later. Errors, with the old plan kept: `BadShare`, `OutOfRange`
+    /// (EINVAL).
     pub fn set_plan(&self, plan: FaultPlan) -> Result<()> {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
@@ -150,7 +151,7 @@ impl Faulty {
         fate
     }
 
-    /// Returns the rest of the plan: counts have gone down, and a fault that happened is gone.
+    /// Returns the rest of the plan: each call lowers the counts, and a fault that happened is removed.
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }
@@ -201,7 +202,7 @@ impl SwapStorage for Faulty {
         self.inner.discard(first, nr_pages)
     }
 
-    /// Returns the figures of the storage below, then this wrapper's counts of calls.
+    /// Returns the counters of the storage below, then this wrapper's counts of calls.
     fn stats(&self) -> StorageStats {
         let mut stats = self.inner.stats();
         let state = self.state.lock();

@@ -72,7 +72,7 @@ impl SwapStorage for Ghost {
         Err(SwapError::GhostWrite { first: first.0, nr_pages: (data.len() / PAGE_SIZE) as u32 })
     }
 
-    /// Fails, because a read that gets here has lost its page. Errors: `Io` (EIO).
+    /// Fails, because the device has no page to read: the page of the slot is lost. Errors: `Io` (EIO).
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
         Err(Call::new("read", self.kind(), first, data.len()).failed(Errno::IO, "a ghost keeps no pages"))
     }

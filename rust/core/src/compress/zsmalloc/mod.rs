@@ -1,9 +1,9 @@
-//! Memory of compressed pages: objects of fixed sizes in zspages. A size class has the size of its objects, and the number
-//! of pages that a zspage chains to hold them.
+//! Memory of compressed pages: objects of fixed sizes in zspages. A zspage is some pages that hold objects of one
+//! size. A size class has the size of its objects, and the number of pages of its zspages.
 //!
-//! A spin lock per class protects the free objects,
-//! and a shared lock per zspage protects the stored data. No thread waits for one of these locks while the thread
-//! holds the other: [`Pool::compact`] holds a class lock and only tries the locks of two zspages.
+//! A spin lock per class protects the free objects, and a shared lock per zspage protects the stored data. No thread
+//! waits for one of these locks while the thread holds the other: [`Pool::compact`] holds a class lock and only tries
+//! the locks of two zspages.
 
 mod zspage;
 

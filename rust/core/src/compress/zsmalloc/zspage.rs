@@ -24,8 +24,8 @@ pub(crate) enum Full {
 /// lock.
 pub(super) type Memory = Arc<RwLock<Box<[u8]>>>;
 
-/// Kernel: `struct zspage`; differs: bits mark the free objects, where the kernel has links in the memory itself, so
-/// that taking and freeing an object touch no data.
+/// One zspage: its memory, its free objects and its place on a list. Kernel: `struct zspage`; differs: bits mark the
+/// free objects, where the kernel has links in the memory itself, so that taking and freeing an object touch no data.
 #[derive(Debug)]
 struct Zspage {
     memory: Option<Memory>,

@@ -86,7 +86,8 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &HashMap<CssId, Fo
     let sum = |of: fn(&Found) -> u64| below.iter().filter_map(|css| found.get(css)).map(of).sum::<u64>();
     let (owned, resident) = (sum(|found| found.owned), sum(|found| found.resident));
     let at = || groups.path(css);
-    // A removed group keeps the counts of folios that moved to its parent in its own counters.
+    // The check of usage skips a removed group, because its counters still contain the folios that moved to its
+    // parent.
     let is_left_behind = groups.options().has_lru_reparent && !group.is_online();
     if !group.is_root() && !is_left_behind {
         let usage = |number: &str, counter: &PageCounter, expected: u64, what: &str| {

@@ -1,4 +1,4 @@
-//! `check()` proves every numbered invariant, at any time. `docs/invariants.md` explains each.
+//! `check()` proves every numbered invariant, at any time. `docs/invariants.md` explains each invariant.
 
 mod memcg;
 mod virtuals;
@@ -68,7 +68,8 @@ impl Swap {
             format!("{cached_pages} entries are cached, {} are counted", self.nr_swapcache_pages())
         })?;
         let free_pages = |device: &&SwapDevice| {
-            // The slots in use of a device that swapoff empties count negative.
+            // A device that swapoff empties has no free slots, and its slots in use count negative, as in
+            // `Swap::nr_swap_pages`.
             let pages = if device.has(SwpFlags::WRITEOK) { device.pages() } else { 0 };
             i64::from(pages) - self.inuse_pages(device.ty()) as i64
         };
@@ -109,8 +110,8 @@ impl Swap {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
-        // Clusters that do not exist, or were never used, hold no entries. Reading half a million of them would only
-        // load them into memory.
+        // Only clusters that exist and were used are checked, because other clusters have no entries, and reading
+        // half a million records would load all records into memory.
         for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
             ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {

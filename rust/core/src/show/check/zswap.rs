@@ -1,4 +1,4 @@
-//! The invariants of zswap: its entries, the slots that name them, and the charges.
+//! The invariants of zswap: its entries, the slots that name the entries, and the charges.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use crate::table::Stored;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Compares the entries of zswap with slots and groups. Every CPU is stopped. While a store is under way, an
-    /// entry may be unnamed and the numbers may differ, so these checks run only when no store is under way.
+    /// Compares the entries of zswap with slots and groups. Every CPU is stopped. A difference of the numbers is
+    /// ignored while a store is under way, because the store adds its entry before a slot names the entry.
     pub(super) fn check_zswap(&self, devices: &DeviceTable) -> Result<()> {
         self.check_zswap_names(devices)?;
         let (nr_begun, nr_ended) = self.zswap().stores();
@@ -24,7 +24,7 @@ impl Swap {
         }
     }
 
-    /// Compares the entries with the slots that name them.
+    /// Compares each entry with the slot that names the entry.
     fn check_zswap_names(&self, devices: &DeviceTable) -> Result<()> {
         let mut found: Vec<(ZswapId, SwpEntry)> = Vec::new();
         self.zswap().for_each(|id, entry| found.extend(entry.is_listed.then_some((id, entry.swp))));

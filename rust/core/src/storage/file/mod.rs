@@ -19,7 +19,7 @@ use crate::storage::spec::DeviceSpec;
 
 /// A swap file or block device with a SWAPSPACE2 header, locked against other users while it is open.
 ///
-/// Each run is one positioned system call, so calls of many threads run in parallel. Writes go to the page cache
+/// Each run is one positioned read or write, so calls of many threads run in parallel. Writes go to the page cache
 /// unless the file is opened `direct`. Data is never flushed, because swap does not outlive its user. Kernel: the
 /// file behind a `swap_info_struct`; differs: I/O goes through the file system, so holes are no error and extents are
 /// not mapped.
@@ -71,8 +71,8 @@ impl SwapStorage for File {
         read.map_err(|error| self.failed("read", first, data.len(), &error))
     }
 
-    /// Punches a hole; a block device treats it as a discard. Errors: `Io`, with EOPNOTSUPP where the file system has
-    /// no holes or the device no discards; `can_discard` is false then.
+    /// Punches a hole, which a block device treats as a discard. Errors: `Io`, with EOPNOTSUPP when `can_discard` is
+    /// false, because the file system has no holes or the device has no discards.
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         let bytes = nr_pages as usize * PAGE_SIZE;
         if !self.spec.can_discard {
@@ -81,7 +81,7 @@ impl SwapStorage for File {
         punch(&self.file, at_byte(first), bytes as u64).map_err(|error| self.failed("discard", first, bytes, &error))
     }
 
-    /// Returns `allocated_bytes`, the space that the file takes on its file system. A block device has no figures.
+    /// Returns `allocated_bytes`, the space that the file takes on its file system. A block device has no counters.
     fn stats(&self) -> StorageStats {
         use std::os::unix::fs::MetadataExt;
         match self.file.metadata() {

@@ -8,21 +8,22 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock, major, minor};
 use rustix::io::Errno;
 
-use super::super::{Call, cause};
 use super::{File, punch};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::DeviceSpec;
+use crate::storage::{Call, cause};
 
 /// Options for opening a [`File`]. The default takes every property from the system.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FileOptions {
-    /// Bypass the page cache by `O_DIRECT`. Data must be page aligned in memory then.
+    /// The file is opened with `O_DIRECT`, which bypasses the page cache and needs data that is page aligned in
+    /// memory.
     pub direct: bool,
-    /// Whether the file counts as a block device. A regular file may be the image of one, which may have bad pages
-    /// and large runs. `None` asks the system.
+    /// Whether the file counts as a block device. A regular file may be the image of a block device, and then it may
+    /// have bad pages and large runs. `None` asks the system.
     pub is_block_device: Option<bool>,
     /// Whether the device seeks. `None` asks the system for a block device; a regular file does not rotate.
     pub is_rotational: Option<bool>,
@@ -51,8 +52,8 @@ fn queue_number(device: u64, name: &str) -> Option<u64> {
 impl File {
     /// Opens a swap file or block device with a SWAPSPACE2 header, and locks it until the value is dropped.
     ///
-    /// Errors: `StorageInUse` (EBUSY) when another user has it open as swap; `Io` with the errno of the system
-    /// (EINVAL when it is neither a regular file nor a block device, or when `O_DIRECT` is not supported);
+    /// Errors: `StorageInUse` (EBUSY) when another user has the file open as swap; `Io` with the errno of the system
+    /// (EINVAL when the path is neither a regular file nor a block device, or when `O_DIRECT` is not supported);
     /// `BadHeader`, `TooManyBadPages`, `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange`
     /// (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular file does not
     /// inherit whether its disk rotates.
@@ -99,7 +100,8 @@ impl File {
         options: &FileOptions,
     ) -> DeviceSpec {
         let shown = |name| device.and_then(|device| queue_number(device, name)).unwrap_or(0) != 0;
-        // A hole past the end changes nothing, and a file system without holes still refuses it.
+        // The hole lies past the end of the file, so it changes no data, and a file system without holes refuses the
+        // call.
         let past_end = size_bytes.next_multiple_of(PAGE_SIZE as u64);
         let can_discard = match device {
             Some(_) => shown("discard_max_bytes"),
@@ -141,15 +143,12 @@ impl File {
             file.sync_all()
         };
         fill().map_err(|error| {
-            // The file is this call's own and useless. The first error is the one to report.
+            // This call created the file, and the file is useless. The error of the removal is ignored, because the
+            // first error is reported.
             let _ = fs::remove_file(path);
             let (errno, words) = cause(&error);
-            failed(
-                "create",
-                path,
-                errno,
-                words + if errno == Errno::OPNOTSUPP { "; a sparse file would do" } else { "" },
-            )
+            let hint = if errno == Errno::OPNOTSUPP { "; a sparse file would do" } else { "" };
+            failed("create", path, errno, words + hint)
         })
     }
 }

@@ -28,7 +28,7 @@ pub struct ZramOptions {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Empty,
-    /// The page repeats one word, which stands beside the state. Kernel: `ZRAM_SAME`.
+    /// The page repeats one word. The word is stored in the second word of the [`Slot`]. Kernel: `ZRAM_SAME`.
     Same,
     /// An object in the pool and its size in bytes. The size of a whole page means raw data. Kernel: `ZRAM_HUGE`.
     Stored(Handle, usize),
@@ -98,8 +98,8 @@ fn bump(counter: &AtomicU64) {
 /// Returns the word that the page repeats, or `None`. Kernel: `page_same_filled`.
 #[inline]
 fn same_filled(page: &[u8]) -> Option<u64> {
-    // The first and last word are compared first, because they seldom match in a page of data. A page equal to itself
-    // shifted by one word repeats that word.
+    // The first and the last word are compared first, because the two words seldom match in a page of data. A page
+    // equal to itself shifted by one word repeats that word.
     let word = &page[..8];
     (word == &page[PAGE_SIZE - 8..] && page[8..] == page[..PAGE_SIZE - 8])
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
@@ -126,7 +126,8 @@ impl Zram {
     pub fn compact(&self) -> u64 {
         self.pool.compact(|slot, old, new| {
             let state = &self.slots[slot as usize][0];
-            // Acquire pairs with the Release of `put`: the moved object is the stored one.
+            // Acquire pairs with the Release of `put`, so this thread sees the data of the object that the state
+            // names.
             let word = state.load(Ordering::Acquire);
             let State::Stored(handle, bytes) = State::unpack(word) else { return false };
             let moved = State::Stored(new, bytes).pack();
@@ -253,8 +254,8 @@ impl SwapStorage for Zram {
     }
 
     /// Returns the fields of `mm_stat` and `io_stat`: sizes and limits in bytes, the others in pages or calls. The
-    /// figures are exact while no call is under way. `notify_free` counts slots that held a page; `failed_writes` and
-    /// `failed_reads` count calls.
+    /// counters are exact while no call is under way. `notify_free` counts slots that held a page; `failed_writes`
+    /// and `failed_reads` count calls.
     fn stats(&self) -> StorageStats {
         let totals = self.pool.totals();
         // Relaxed: each number stands alone and is only displayed.
@@ -272,7 +273,7 @@ impl SwapStorage for Zram {
             ("huge_pages_since", of(&self.counts.huge_since)),
             ("failed_reads", of(&self.counts.failed_reads)),
             ("failed_writes", of(&self.counts.failed_writes)),
-            // The callers check ranges before a call.
+            // The count is always 0, because the callers check ranges before a call.
             ("invalid_io", 0),
             ("notify_free", of(&self.counts.notify_free)),
         ]

@@ -1,9 +1,9 @@
 //! Replay of page accesses in an address space: the pages that a program touches, in order, with contents that prove
 //! each page.
 //!
-//! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and number,
-//! and each write adds to its last word. So a replay may stop anywhere and continue in another call, also in a copy
-//! after a fork.
+//! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and page
+//! number, and each write adds to the last word of the page. A replay can therefore stop anywhere and continue in
+//! another call, also in a copy after a fork.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use crate::workload::check_range;
 const TICK_ACCESSES: usize = 1024;
 /// Offset of the last word of a page, the stamp, which writes change.
 const STAMP_AT: usize = PAGE_SIZE - size_of::<u64>();
-/// Number that a write adds to the stamp. It is odd, so no possible number of writes returns to an old stamp.
+/// Number that a write adds to the stamp. The number is odd, so no possible number of writes returns to an old stamp.
 const STAMP_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A checked list of page accesses, ready to replay.
@@ -61,17 +61,17 @@ pub struct AccessReport {
     pub writes: u64,
     /// Accesses that were the first to their page.
     pub first_touches: u64,
-    /// Pages that were compared as a whole after a swap-in. 0 unless verified.
+    /// Pages that were compared as a whole after a swap-in. 0 unless `is_verified`.
     pub verified_pages: u64,
     /// CPU time of this thread, without the time for making contents and comparing whole pages.
     pub cpu_ns: u64,
-    /// The replay ended early, because the next access found no memory or its charge was refused.
+    /// The replay ended early, because the next access found no memory or the charge of the access was refused.
     pub is_oom: bool,
 }
 
 impl Accesses {
-    /// Checks the columns and takes them over: page numbers, and 1 for each access that writes, 0 for each that
-    /// reads.
+    /// Checks the columns and takes the columns over: page numbers, and 1 for an access that writes, 0 for an access
+    /// that reads.
     ///
     /// Errors: `BadTrace` (EINVAL), which names the access.
     pub fn new(pages: Vec<u32>, writes: Vec<u8>) -> Result<Self> {
@@ -113,12 +113,12 @@ impl Accesses {
         self.span_pages
     }
 
-    /// Makes the pages of the list present, in order.
+    /// Replays the accesses of `how.range` in an address space, in order.
     ///
-    /// `tick` is called every 1,024 accesses with the number of accesses done. Its error ends the replay. Running out
-    /// of memory ends the replay too, and the report says so; the kernel would kill the task. Errors: `OutOfRange`
-    /// (EINVAL) for a range beyond the list; `BadShare` (EINVAL); `NotMapped` (EFAULT); `Invariant` when a page has
-    /// the wrong content; `Io`; `BadCpu`.
+    /// `tick` is called every 1,024 accesses with the number of accesses done. An error of `tick` ends the replay.
+    /// Running out of memory ends the replay too, and sets `is_oom` in the report; the kernel would kill the task.
+    /// Errors: `OutOfRange` (EINVAL) for a range beyond the list; `BadShare` (EINVAL); `NotMapped` (EFAULT);
+    /// `Invariant` when a page has the wrong content; `Io`; `BadCpu`.
     pub fn replay(
         &self,
         mm: &Mm,

@@ -21,7 +21,7 @@ pub struct FolioReplay {
     pub zero_percent: f64,
     /// Percentage of pages that do not compress. lz4 compresses the others about 3:1.
     pub random_percent: f64,
-    /// Percentage of releases that read their pages first. The others free them unread.
+    /// Percentage of releases that read their pages first. The other releases free their pages unread.
     pub read_percent: f64,
     /// Compare each page that is read with its written content.
     pub is_verified: bool,
@@ -47,7 +47,7 @@ pub struct FolioReport {
     pub swapped_in_pages: u64,
     /// Pages that got no slot.
     pub dropped_pages: u64,
-    /// Pages that got a slot on a ghost and no place for their data.
+    /// Pages that got a slot on a ghost device and no place for their data.
     pub refused_pages: u64,
     /// Pages that were freed unread.
     pub unread_pages: u64,
@@ -88,9 +88,9 @@ struct Run<'a> {
 impl Trace {
     /// Replays a trace with folios that have data, and releases the pages that are in use at its end.
     ///
-    /// `tick` is called every 256 operations with the number of operations done. Its error ends the replay. Errors:
-    /// `OutOfRange` (EINVAL) when the subsystem has fewer CPUs than the trace; `BadShare` (EINVAL); `Invariant` when
-    /// a page has the wrong content; `Io`; `NoMemory`.
+    /// `tick` is called every 256 operations with the number of operations done. An error of `tick` ends the replay.
+    /// Errors: `OutOfRange` (EINVAL) when the subsystem has fewer CPUs than the trace; `BadShare` (EINVAL);
+    /// `Invariant` when a page has the wrong content; `Io`; `NoMemory`.
     pub fn replay_folios(
         &self,
         swap: &Swap,
@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
         result
     }
 
-    /// Records the slots of the pages from `first` on, or drops their folio.
+    /// Ends a swap-out: records the slots of the pages from `first` on, or drops the folio that got no slots.
     fn record_out(
         &mut self,
         swapped: std::result::Result<SwpEntry, KeptFolio<'a>>,
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Swaps a run in, checks it and drops it.
+    /// Swaps in a run, compares its pages with their contents if wanted, and drops the folios.
     fn swap_in(&mut self, entry: SwpEntry, nr_pages: u32, mut page: u32, cpu: CpuId) -> Result<()> {
         let (swap, mut done) = (self.swap, Vec::new());
         let how = Swapin::new(cpu, Orders::from_bits((1 << SWAP_NR_ORDERS) - 1)?);

@@ -6,7 +6,7 @@ use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::workload::strategy::{Strategy, StrategyMemory};
 
-/// Length in pages of the aligned runs that define fragmentation: 64 kB folios.
+/// Pages of the aligned runs that define fragmentation: the size of a 64 kB folio.
 const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {
@@ -81,7 +81,7 @@ pub struct Report {
     pub failures: [u64; SWAP_NR_ORDERS],
     /// Pages of large folios that were split.
     pub fallback_pages: u64,
-    /// Pages that got no slot.
+    /// Pages for which the strategy had no slot.
     pub dropped_pages: u64,
     /// Pages requested in large folios.
     pub large_pages: u64,
@@ -102,9 +102,9 @@ struct Run<'a> {
     max_order: Order,
     /// First slot of a folio that got a whole run, 0 for a split folio.
     first_slot: Vec<u32>,
-    /// Slots of the pages of split folios, 0 for none.
+    /// Slot of each page of a split folio, 0 for a page without a slot.
     page_slot: Vec<u32>,
-    /// One bit a slot, kept only while sampling.
+    /// One bit per slot, set while the slot is in use. `None` unless the replay takes samples.
     used: Option<Vec<u64>>,
     used_slots: u64,
     fragmentation_sum: f64,

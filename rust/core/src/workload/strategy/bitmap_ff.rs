@@ -42,7 +42,7 @@ impl Bitmap {
         for step in 0..order.get() {
             free &= free >> (1 << step);
         }
-        // Ones at multiples of the run's length.
+        // `aligned` has ones at the multiples of the run's length.
         let aligned = !0u64 / ((1u128 << order.nr_pages()) - 1) as u64;
         let starts = free & aligned;
         (starts != 0).then(|| starts.trailing_zeros())
@@ -61,7 +61,7 @@ impl Bitmap {
         runs.filter(|(_, run)| run.iter().all(|&word| word == 0)).map(|(at, _)| at as u32 * nr_pages).next()
     }
 
-    /// Returns the words and bits of a run.
+    /// Returns each word that a run lies in, with the bits of the run in that word.
     fn bits(first: u32, nr_pages: u32) -> impl Iterator<Item = (usize, u64)> {
         pieces::<{ BITS as u64 }>(first.into()..u64::from(first) + u64::from(nr_pages)).map(|Range { start, end }| {
             let (word, bit) = (start / u64::from(BITS), start % u64::from(BITS));

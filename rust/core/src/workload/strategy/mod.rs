@@ -45,7 +45,8 @@ pub trait Strategy: Send + Sync {
         out.iter_mut().map_while(|slot| self.alloc(order, cpu).map(|first| *slot = first)).count()
     }
 
-    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails.
+    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails; the runs
+    /// before that run are freed.
     fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> Result<()> {
         firsts.iter().try_for_each(|&first| self.free(first, nr_pages, cpu))
     }
@@ -53,7 +54,7 @@ pub trait Strategy: Send + Sync {
     /// Returns the bytes that the strategy takes.
     fn memory(&self) -> StrategyMemory;
 
-    /// Checks the strategy's own invariants, if it has any. Errors: `Invariant`.
+    /// Checks the invariants of the strategy, if the strategy has invariants. Errors: `Invariant`.
     fn check(&self) -> Result<()> {
         Ok(())
     }
