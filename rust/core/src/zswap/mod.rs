@@ -486,7 +486,7 @@ impl Zswap {
         self.map.iter().map(|shard| shard.lock().bytes()).sum()
     }
 
-    /// Returns the bytes of the memory for entries, used and free.
+    /// Returns the bytes of the memory for entries, free entries included.
     pub fn entry_bytes(&self) -> u64 {
         self.entries.lock().totals().1
     }

@@ -63,9 +63,9 @@ pub struct FolioReport {
     pub peak_pages: u64,
     /// Slots in use at the end of the trace, before the rest is released.
     pub end_pages: u64,
-    /// Figures of the storage of the first device with a place for pages, at the peak of the trace.
+    /// Counters of the storage of the first device with a place for pages, at the peak of the trace.
     pub peak_stats: StorageStats,
-    /// Figures of zswap at the peak of the trace.
+    /// Counters of zswap at the peak of the trace.
     pub peak_zswap: StorageStats,
 }
 

@@ -24,9 +24,9 @@ const CLOCK_LOOKS: usize = 64;
 /// One recorded operation.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// Slots for a new folio.
+    /// An allocation of slots for a new folio.
     Alloc { order: Order, cpu: CpuId, folio: u32 },
-    /// Some pages of a folio.
+    /// A free of some pages of a folio.
     Free { folio: u32, first: u16, nr_pages: u16, cpu: CpuId },
 }
 
