@@ -204,7 +204,7 @@ impl Class {
 }
 
 /// Memory of freed zspages, by number of pages, for reuse. A free therefore makes no call to the system's allocator
-/// as long as there is room. The pool's counters do not contain spare memory. Kernel: the per-CPU page lists under the
+/// as long as there is room. The pool's counters leave spare memory out. Kernel: the per-CPU page lists under the
 /// page allocator.
 #[derive(Debug)]
 pub(super) struct Spare {
