@@ -36,9 +36,9 @@ TRAITS_FILLED_ABOVE = {"ZswapShrinker"}
 # fmt: off
 SHARED_NAMES = {
     "alloc", "alloc_batch", "backing", "bytes", "check", "children", "create", "css", "drop", "dup",
-    "enter", "events", "finish", "flags", "folio_alloc_swap", "for_bytes", "fork", "free", "get",
+    "enter", "events", "finish", "flags", "folio_alloc_swap", "fork", "free", "get",
     "group", "has", "insert", "kind", "limit_pages", "lookup", "max_pages", "memcg", "memory", "name", "new",
-    "note", "nr_cpus", "nr_pages", "nr_swap_pages", "options", "pageout", "pages", "path", "put", "read",
+    "note", "nr_cpus", "nr_pages", "nr_swap_pages", "options", "pageout", "pages", "put", "read",
     "refault", "remove", "resolve", "root", "set_policy", "set_swappiness", "stat", "stats", "swap",
     "swap_in", "swap_out", "swappiness", "take_run", "try_charge", "ty", "uncharge", "vmas", "write",
     "zswap",

@@ -20,9 +20,9 @@ impl Swap {
         Ok(ci.table().map_or(MemcgId(0), |table| op.slot_owner(&ci, table, offset.in_cluster())))
     }
 
-    /// Returns the age of each slot of a group that is swapped out and records its eviction: the number of pages that
-    /// were evicted or activated since. The order is arbitrary. With `mglru`, which measures no such distance, every
-    /// age is 0.
+    /// Returns the age of each swapped-out slot of a group that records an eviction. The age is the number of pages
+    /// that were evicted or activated since that eviction. The order is arbitrary. With `mglru`, which measures no
+    /// such distance, every age is 0.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled. Locks: CPU 0's local lock once a cluster, then the cluster.
     /// Kernel: the distance that `workingset_refault` would find.

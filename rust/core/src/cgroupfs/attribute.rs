@@ -31,8 +31,8 @@ impl FileValue {
 }
 
 impl Swap {
-    /// Returns the file of a group whose name has dots where an attribute has underscores. Errors: `Cgroup` (EINVAL) memcg is
-    /// disabled.
+    /// Returns the file of a group whose name has dots where an attribute has underscores. Errors: `Cgroup` (EINVAL)
+    /// when memcg is disabled.
     pub fn memcg_file_of(&self, css: CssId, attribute: &str) -> Result<Option<&'static str>> {
         Ok(self.memcg_files(css)?.into_iter().find(|file| file.replace('.', "_") == attribute))
     }

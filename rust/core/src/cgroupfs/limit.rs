@@ -9,52 +9,51 @@ use crate::memcg::{CounterKind, MemcgEvent};
 use crate::reclaim::charge::MaySwap;
 
 impl FileWrite<'_> {
-    /// Reclaims until the group's memory fits a limit. Returns false after [`MAX_RECLAIM_RETRIES`] rounds that freed
-    /// no page.
-    fn reclaim_to(&self, limit_pages: u64) -> Result<bool> {
-        let (mut retries, mut is_drained) = (MAX_RECLAIM_RETRIES, false);
+    /// Reclaims until the group's memory fits a limit, at most `most_pages` pages a round. Returns false after
+    /// [`MAX_RECLAIM_RETRIES`] rounds that freed no page.
+    fn reclaim_to(&self, limit_pages: u64, most_pages: u64) -> Result<bool> {
+        let TargetGroup { swap, groups, group } = self.target;
+        let over_pages = || group.memory.usage_pages().saturating_sub(limit_pages);
+        if over_pages() > 0 {
+            groups.drain_stocks();
+        }
+        let mut retries = MAX_RECLAIM_RETRIES;
         loop {
-            let over_pages = self.target.group.memory.usage_pages().saturating_sub(limit_pages);
-            if over_pages == 0 {
-                return Ok(true);
-            }
-            if !is_drained {
-                self.target.groups.drain_stocks();
-                is_drained = true;
-            } else if retries == 0 {
-                return Ok(false);
-            } else if self.target.swap.reclaim_for(self.target.group, over_pages, MaySwap::Yes, self.cpu)? == 0 {
-                retries -= 1;
+            match over_pages().min(most_pages) {
+                0 => return Ok(true),
+                _ if retries == 0 => return Ok(false),
+                pages => retries -= u32::from(swap.reclaim_for(group, pages, MaySwap::Yes, self.cpu)? == 0),
             }
         }
     }
 
-    /// Sets `memory.max` and reclaims the memory over it. Kernel: `memory_max_write`; differs: no task is killed when
-    /// reclaim is not enough; the event is raised and usage stays above the limit.
+    /// Sets `memory.max` and reclaims the memory over the limit. Kernel: `memory_max_write`; differs: no task is
+    /// killed when reclaim is not enough; the event is raised and usage stays above the limit.
     pub(super) fn set_memory_max(self) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
-        if !self.nonblock && !self.reclaim_to(pages)? {
+        if !self.nonblock && !self.reclaim_to(pages, u64::MAX)? {
             self.target.groups.raise(self.target.group, MemcgEvent::Oom);
         }
         Ok(())
     }
 
-    /// Sets `memory.high` and reclaims the memory over it, as far as reclaim succeeds. Kernel: `memory_high_write`.
-    pub(super) fn set_memory_high(self) -> Result<()> {
+    /// Sets `memory.high` and reclaims the memory over the limit, as far as reclaim succeeds; or sets
+    /// `memory.swap.high`, which reclaims nothing. Kernel: `memory_high_write`, `swap_high_write`.
+    pub(super) fn write_high(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
-        self.target.groups.set_high(self.target.group, CounterKind::Memory, pages);
-        if !self.nonblock {
-            self.reclaim_to(pages)?;
+        self.target.groups.set_high(self.target.group, which, pages);
+        if which == CounterKind::Memory && !self.nonblock {
+            self.reclaim_to(pages, u64::MAX)?;
         }
         Ok(())
     }
 
-    /// Sets a limit of v1, which usage never exceeds. The memory over it is reclaimed first; for memsw, without
-    /// swapping.
+    /// Sets a limit of v1, which usage never exceeds. The memory over the limit is reclaimed first; for memsw (memory
+    /// and swap together) without swapping, because a swap-out frees none of memsw.
     ///
     /// Errors: EINVAL for root, or when the limit of memory would exceed the limit of memory and swap; EBUSY when
-    /// usage stays above. Kernel: `mem_cgroup_resize_max`.
+    /// usage stays above the limit. Kernel: `mem_cgroup_resize_max`.
     pub(super) fn set_v1_limit(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         let group = self.target.group;
@@ -69,12 +68,8 @@ impl FileWrite<'_> {
                 CounterKind::Swap => (group.memory.max_pages(), pages),
             };
             if memory_pages > memsw_pages {
-                let bytes = |pages: u64| pages * PAGE_SIZE as u64;
-                let why = format!(
-                    "the limit of memory would be {} bytes, over that of memory and swap, {}",
-                    bytes(memory_pages),
-                    bytes(memsw_pages)
-                );
+                let (memory, memsw) = (memory_pages * PAGE_SIZE as u64, memsw_pages * PAGE_SIZE as u64);
+                let why = format!("the limit of memory would be {memory} bytes, over that of memory and swap, {memsw}");
                 return Err(self.refused(Errno::INVAL, &why));
             }
             if counter.try_set_max(pages) {
@@ -85,8 +80,7 @@ impl FileWrite<'_> {
                 is_drained = true;
             } else if self.target.swap.reclaim_for(group, 1, MaySwap::over(which), self.cpu)? == 0 {
                 let what = if which == CounterKind::Memory { "memory" } else { "memory and swap" };
-                let usage_pages = counter.usage_pages();
-                let why = format!("{} bytes of {what} are in use", usage_pages * PAGE_SIZE as u64);
+                let why = format!("{} bytes of {what} are in use", counter.usage_pages() * PAGE_SIZE as u64);
                 return Err(self.refused(Errno::BUSY, &why));
             }
         }
@@ -135,17 +129,10 @@ impl FileWrite<'_> {
 
     /// Reclaims as much as possible. Kernel: `memory.force_empty`.
     pub(super) fn force_empty(self) -> Result<()> {
-        let group = self.target.group;
-        if group.is_root() {
+        if self.target.group.is_root() {
             return Err(self.refused(Errno::INVAL, "root cannot be emptied"));
         }
         self.target.groups.drain_stocks();
-        let mut retries = MAX_RECLAIM_RETRIES;
-        while retries > 0 && group.memory.usage_pages() > 0 {
-            if self.target.swap.reclaim_for(group, 1, MaySwap::Yes, self.cpu)? == 0 {
-                retries -= 1;
-            }
-        }
-        Ok(())
+        self.reclaim_to(0, 1).map(|_| ())
     }
 }

@@ -1,8 +1,9 @@
 //! The files of a group, under their names in the cgroup file system: reading and writing their text.
 //!
-//! A file is one line of a table: its name, whether root has it, and the functions that read and write it. `amount`
-//! parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and `v1` and `v2` hold
-//! the tables. `attribute` gives files the names and values of attributes of a program. No function here holds a lock while it calls reclaim.
+//! A file is one line of a table: its name, whether root has the file, the kind of its text, and the effect of a
+//! write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and
+//! `v1` and `v2` hold the tables. `attribute` gives files the names and values of attributes of a program. No
+//! function here calls reclaim with a lock held.
 
 mod ages;
 mod amount;
@@ -20,6 +21,7 @@ use crate::base::limits::MAX_SWAPPINESS;
 use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
+use amount::{bytes_line, limit_line};
 
 /// The group whose file is read or written, with its controller and subsystem.
 #[derive(Clone, Copy, Debug)]
@@ -41,25 +43,47 @@ struct FileWrite<'a> {
     cpu: CpuId,
 }
 
-/// Returns the text of a file.
-type ReadFile = fn(TargetGroup<'_>) -> String;
-/// Takes a text that is written to a file.
-type WriteFile = fn(FileWrite<'_>) -> Result<()>;
+/// The text of a file.
+#[derive(Clone, Copy, Debug)]
+enum Read {
+    /// The file can only be written.
+    WriteOnly,
+    /// A number of pages, shown in bytes.
+    Bytes(fn(&MemCgroup) -> u64),
+    /// A limit of v2 in pages, shown in bytes or as `max`.
+    Limit(fn(&MemCgroup) -> u64),
+    /// A number, shown as it is.
+    Number(fn(&MemCgroup) -> u64),
+    /// Any other text.
+    Text(fn(TargetGroup<'_>) -> String),
+}
+
+/// The effect of a text that is written to a file.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    /// The file can only be read.
+    ReadOnly,
+    /// The text is a limit. The function gets the limit in pages.
+    SetLimit(fn(&MemCgroup, u64)),
+    /// The text is a number of 0 up to the number here. The function gets the number of the text.
+    SetNumber(u8, fn(&MemCgroup, u8)),
+    /// The text is ignored.
+    Reset(fn(&MemCgroup)),
+    /// Any other effect.
+    Call(fn(FileWrite<'_>) -> Result<()>),
+}
 
 /// One file of a group.
 #[derive(Clone, Copy, Debug)]
 struct CgroupFile {
     name: &'static str,
-    /// Root has the file too.
-    on_root: bool,
-    /// `None` for a file that can only be written.
-    read: Option<ReadFile>,
-    /// `None` for a file that can only be read.
-    write: Option<WriteFile>,
+    on: Presence,
+    read: Read,
+    write: Write,
 }
 
 /// The groups that have a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Presence {
     /// Every group.
     All,
@@ -67,13 +91,33 @@ enum Presence {
     NonRoot,
 }
 
-impl CgroupFile {
-    const fn new(name: &'static str, on: Presence, read: Option<ReadFile>, write: Option<WriteFile>) -> Self {
-        Self { name, on_root: matches!(on, Presence::All), read, write }
+/// Makes a line of a table.
+const fn file(name: &'static str, on: Presence, read: Read, write: Write) -> CgroupFile {
+    CgroupFile { name, on, read, write }
+}
+
+impl TargetGroup<'_> {
+    /// Returns the error for a file that can only be read, or only written.
+    fn lacks(self, errno: Errno, file: &str, only: &str) -> SwapError {
+        let path = self.groups.path(self.group.css());
+        SwapError::cgroup(errno, format!("{file} of {path:?} can only be {only}"))
     }
 }
 
 impl FileWrite<'_> {
+    /// Applies the effect of the file. Errors: as [`Swap::memcg_write`].
+    fn apply(self, effect: Write) -> Result<()> {
+        let group = self.target.group;
+        match effect {
+            Write::ReadOnly => {}
+            Write::SetLimit(set) => set(group, self.limit_pages()?),
+            Write::SetNumber(high, set) => set(group, self.number(high)?),
+            Write::Reset(reset) => reset(group),
+            Write::Call(call) => return call(self),
+        }
+        Ok(())
+    }
+
     /// Returns the error for a text that the file does not accept (EINVAL).
     fn bad(&self, expected: &str) -> SwapError {
         self.refused(Errno::INVAL, &format!("{expected} expected"))
@@ -136,13 +180,13 @@ impl Swap {
     /// `read`; differs: a removed group has no files in the kernel.
     pub fn memcg_read(&self, css: CssId, file: &str) -> Result<String> {
         let (target, file) = self.find_file(css, file)?;
-        let read = file.read.ok_or_else(|| {
-            SwapError::cgroup(
-                Errno::INVAL,
-                format!("{} of {:?} can only be written", file.name, target.groups.path(css)),
-            )
-        })?;
-        Ok(read(target))
+        Ok(match file.read {
+            Read::WriteOnly => return Err(target.lacks(Errno::INVAL, file.name, "written")),
+            Read::Bytes(pages) => bytes_line(pages(target.group)),
+            Read::Limit(pages) => limit_line(pages(target.group)),
+            Read::Number(number) => format!("{}\n", number(target.group)),
+            Read::Text(text) => text(target),
+        })
     }
 
     /// Writes a text to a file of a group. White space around the text is ignored.
@@ -153,13 +197,13 @@ impl Swap {
     /// holds none. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
         let (target, file) = self.find_file(css, file)?;
-        let write = file.write.ok_or_else(|| {
-            SwapError::cgroup(Errno::ACCESS, format!("{} of {:?} can only be read", file.name, target.groups.path(css)))
-        })?;
+        if matches!(file.write, Write::ReadOnly) {
+            return Err(target.lacks(Errno::ACCESS, file.name, "read"));
+        }
         if !target.group.is_online() {
             return Err(MemCgroups::removed(&target.groups.name(css)));
         }
-        let result = write(FileWrite { target, file: file.name, text: text.trim(), nonblock, cpu });
+        let result = FileWrite { target, file: file.name, text: text.trim(), nonblock, cpu }.apply(file.write);
         self.end_operation();
         result
     }
@@ -172,5 +216,5 @@ fn files(target: TargetGroup<'_>) -> impl Iterator<Item = &'static CgroupFile> {
         Hierarchy::V2 => v2::FILES,
     };
     let is_root = target.group.is_root();
-    table.iter().filter(move |file| file.on_root || !is_root)
+    table.iter().filter(move |file| file.on == Presence::All || !is_root)
 }

@@ -81,7 +81,7 @@ const V2: &[(&str, Source)] = &[
     ("thp_swpout_fallback", Count(MemcgStat::ThpSwpOutFallback)),
 ];
 
-/// The keys of v1. They come a second time with the prefix `total_`.
+/// The keys of v1. The file lists the keys a second time with the prefix `total_`.
 const V1: &[(&str, Source)] = &[
     ("cache", Zero),
     ("rss", Bytes(MemcgStat::Anon)),
@@ -106,8 +106,8 @@ const V1: &[(&str, Source)] = &[
 ];
 
 impl TargetGroup<'_> {
-    /// Returns a number as the file shows it. The group's own part may be negative with the defects of the posted
-    /// series.
+    /// Returns a number as the file shows it. With the defects of the posted series (docs/memcg.md), the part of the
+    /// group alone can be negative.
     fn number(self, source: Source, part: Part) -> i64 {
         let page_bytes = PAGE_SIZE as i64;
         match source {

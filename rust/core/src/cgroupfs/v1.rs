@@ -2,89 +2,44 @@
 
 use rustix::io::Errno;
 
-use super::Presence::All;
+use super::Read::{Bytes, Number, Text, WriteOnly};
+use super::Write::{Call, ReadOnly, Reset, SetNumber};
 use super::amount::bytes_line;
 use super::stat::text_v1;
-use super::{CgroupFile, FileWrite, TargetGroup};
+use super::{CgroupFile, FileWrite, Presence, Read, TargetGroup, Write};
 use crate::base::error::Result;
 use crate::base::limits::MAX_SWAPPINESS;
-use crate::memcg::{CounterKind, MemcgEvent, MemcgStat, PageCounter};
+use crate::memcg::CounterKind::{self, Memory, Swap};
+use crate::memcg::{MemCgroup, MemcgEvent, MemcgStat};
 
-/// All files, in the order of their listing.
+/// All files, in the order of their listing. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
-    CgroupFile::new("memory.usage_in_bytes", All, Some(|target| usage(target, CounterKind::Memory)), None),
-    CgroupFile::new(
-        "memory.limit_in_bytes",
-        All,
-        Some(|target| bytes_line(target.group.memory.max_pages())),
-        Some(|write| write.set_v1_limit(CounterKind::Memory)),
-    ),
-    CgroupFile::new(
-        "memory.max_usage_in_bytes",
-        All,
-        Some(|target| bytes_line(target.group.memory.watermark_pages())),
-        Some(|write| reset(write, PageCounter::reset_watermark, CounterKind::Memory)),
-    ),
-    CgroupFile::new(
-        "memory.failcnt",
-        All,
-        Some(|target| line(target.group.memory.failcnt())),
-        Some(|write| reset(write, PageCounter::reset_failcnt, CounterKind::Memory)),
-    ),
-    CgroupFile::new("memory.memsw.usage_in_bytes", All, Some(|target| usage(target, CounterKind::Swap)), None),
-    CgroupFile::new(
-        "memory.memsw.limit_in_bytes",
-        All,
-        Some(|target| bytes_line(target.group.swap.max_pages())),
-        Some(|write| write.set_v1_limit(CounterKind::Swap)),
-    ),
-    CgroupFile::new(
-        "memory.memsw.max_usage_in_bytes",
-        All,
-        Some(|target| bytes_line(target.group.swap.watermark_pages())),
-        Some(|write| reset(write, PageCounter::reset_watermark, CounterKind::Swap)),
-    ),
-    CgroupFile::new(
-        "memory.memsw.failcnt",
-        All,
-        Some(|target| line(target.group.swap.failcnt())),
-        Some(|write| reset(write, PageCounter::reset_failcnt, CounterKind::Swap)),
-    ),
-    CgroupFile::new(
-        "memory.swappiness",
-        All,
-        Some(|target| line(target.group.swappiness().into())),
-        Some(|write| {
-            write.target.group.set_swappiness(write.number(MAX_SWAPPINESS)?);
-            Ok(())
-        }),
-    ),
-    CgroupFile::new("memory.stat", All, Some(text_v1), None),
-    CgroupFile::new("memory.force_empty", All, None, Some(|write| write.force_empty())),
-    CgroupFile::new("memory.oom_control", All, Some(oom_control), Some(set_oom_control)),
+    file("memory.usage_in_bytes", Text(|target| usage(target, Memory)), ReadOnly),
+    file("memory.limit_in_bytes", Bytes(|g| g.memory.max_pages()), Call(|write| write.set_v1_limit(Memory))),
+    file("memory.max_usage_in_bytes", Bytes(|g| g.memory.watermark_pages()), Reset(|g| g.memory.reset_watermark())),
+    file("memory.failcnt", Number(|g| g.memory.failcnt()), Reset(|g| g.memory.reset_failcnt())),
+    file("memory.memsw.usage_in_bytes", Text(|target| usage(target, Swap)), ReadOnly),
+    file("memory.memsw.limit_in_bytes", Bytes(|g| g.swap.max_pages()), Call(|write| write.set_v1_limit(Swap))),
+    file("memory.memsw.max_usage_in_bytes", Bytes(|g| g.swap.watermark_pages()), Reset(|g| g.swap.reset_watermark())),
+    file("memory.memsw.failcnt", Number(|g| g.swap.failcnt()), Reset(|g| g.swap.reset_failcnt())),
+    file("memory.swappiness", Number(|g| g.swappiness().into()), SetNumber(MAX_SWAPPINESS, MemCgroup::set_swappiness)),
+    file("memory.stat", Text(text_v1), ReadOnly),
+    file("memory.force_empty", WriteOnly, Call(|write| write.force_empty())),
+    file("memory.oom_control", Text(oom_control), Call(set_oom_control)),
 ];
 
-fn line(number: u64) -> String {
-    format!("{number}\n")
-}
-
-/// Resets a watermark or a count of refusals. The written text does not matter.
-fn reset(write: FileWrite<'_>, reset: fn(&PageCounter), which: CounterKind) -> Result<()> {
-    reset(match which {
-        CounterKind::Memory => &write.target.group.memory,
-        CounterKind::Swap => &write.target.group.swap,
-    });
-    Ok(())
+/// Makes a line of the table. Root has every file.
+const fn file(name: &'static str, read: Read, write: Write) -> CgroupFile {
+    super::file(name, Presence::All, read, write)
 }
 
 /// Returns the usage of a counter. Root is never charged, so root returns the pages in use on the whole machine.
 fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     let stat_pages = |stat| target.groups.stat(target.group, stat).max(0) as u64;
-    bytes_line(match (target.group.is_root(), which) {
-        (false, CounterKind::Memory) => target.group.memory.usage_pages(),
-        (false, CounterKind::Swap) => target.group.swap.usage_pages(),
-        (true, CounterKind::Memory) => stat_pages(MemcgStat::Anon),
-        (true, CounterKind::Swap) => stat_pages(MemcgStat::Anon) + stat_pages(MemcgStat::Swap),
+    bytes_line(match which {
+        _ if !target.group.is_root() => target.group.counter(which).usage_pages(),
+        Memory => stat_pages(MemcgStat::Anon),
+        Swap => stat_pages(MemcgStat::Anon) + stat_pages(MemcgStat::Swap),
     })
 }
 

@@ -1,128 +1,52 @@
 //! The files of v2.
 
 use super::Presence::{All, NonRoot};
-use super::amount::{bytes_line, limit_line};
+use super::Read::{Bytes, Limit, Number, Text, WriteOnly};
+use super::Write::{Call, ReadOnly, Reset, SetLimit, SetNumber};
 use super::stat::text_v2;
-use super::{CgroupFile, TargetGroup};
-use crate::memcg::{CounterKind, MemCgroup, MemcgEvent};
+use super::{CgroupFile, TargetGroup, file};
+use crate::memcg::CounterKind::{Memory, Swap};
+use crate::memcg::{MemCgroup, MemcgEvent};
 
-/// All files, in the order of their listing.
+/// All files, in the order of their listing. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
-    CgroupFile::new("memory.current", NonRoot, Some(|target| bytes_line(target.group.memory.usage_pages())), None),
-    CgroupFile::new(
-        "memory.peak",
-        NonRoot,
-        Some(|target| bytes_line(target.group.memory.watermark_pages())),
-        Some(|write| {
-            write.target.group.memory.reset_watermark();
-            Ok(())
-        }),
-    ),
-    CgroupFile::new(
-        "memory.min",
-        NonRoot,
-        Some(|target| limit_line(target.group.min_pages())),
-        Some(|write| {
-            write.target.group.set_min_pages(write.limit_pages()?);
-            Ok(())
-        }),
-    ),
-    CgroupFile::new(
-        "memory.low",
-        NonRoot,
-        Some(|target| limit_line(target.group.low_pages())),
-        Some(|write| {
-            write.target.group.set_low_pages(write.limit_pages()?);
-            Ok(())
-        }),
-    ),
-    CgroupFile::new(
-        "memory.high",
-        NonRoot,
-        Some(|target| limit_line(target.group.memory.high_pages())),
-        Some(|write| write.set_memory_high()),
-    ),
-    CgroupFile::new(
-        "memory.max",
-        NonRoot,
-        Some(|target| limit_line(target.group.memory.max_pages())),
-        Some(|write| write.set_memory_max()),
-    ),
-    CgroupFile::new("memory.events", NonRoot, Some(|target| events(target, MemCgroup::events)), None),
-    CgroupFile::new("memory.events.local", NonRoot, Some(|target| events(target, MemCgroup::events_local)), None),
-    CgroupFile::new("memory.stat", All, Some(text_v2), None),
-    CgroupFile::new("memory.reclaim", All, None, Some(|write| write.reclaim())),
-    CgroupFile::new("memory.swap.current", NonRoot, Some(|target| bytes_line(target.group.swap.usage_pages())), None),
-    CgroupFile::new(
-        "memory.swap.high",
-        NonRoot,
-        Some(|target| limit_line(target.group.swap.high_pages())),
-        Some(|write| {
-            write.target.groups.set_high(write.target.group, CounterKind::Swap, write.limit_pages()?);
-            Ok(())
-        }),
-    ),
-    CgroupFile::new(
-        "memory.swap.max",
-        NonRoot,
-        Some(|target| limit_line(target.group.swap.max_pages())),
-        Some(|write| {
-            // Pages that are swapped out stay, because the limit applies to new charges only.
-            write.target.group.swap.set_max(write.limit_pages()?);
-            Ok(())
-        }),
-    ),
-    CgroupFile::new(
-        "memory.swap.peak",
-        NonRoot,
-        Some(|target| bytes_line(target.group.swap.watermark_pages())),
-        Some(|write| {
-            write.target.group.swap.reset_watermark();
-            Ok(())
-        }),
-    ),
-    CgroupFile::new("memory.swap.events", NonRoot, Some(swap_events), None),
-    CgroupFile::new("memory.zswap.current", NonRoot, Some(|target| format!("{}\n", target.zswap_bytes())), None),
-    CgroupFile::new(
-        "memory.zswap.max",
-        NonRoot,
-        Some(|target| limit_line(target.group.zswap_max_pages())),
-        Some(|write| {
-            // Pages in zswap stay, because the limit applies to new pages only.
-            write.target.group.set_zswap_max_pages(write.limit_pages()?);
-            Ok(())
-        }),
-    ),
-    CgroupFile::new(
+    file("memory.current", NonRoot, Bytes(|g| g.memory.usage_pages()), ReadOnly),
+    file("memory.peak", NonRoot, Bytes(|g| g.memory.watermark_pages()), Reset(|g| g.memory.reset_watermark())),
+    file("memory.min", NonRoot, Limit(MemCgroup::min_pages), SetLimit(MemCgroup::set_min_pages)),
+    file("memory.low", NonRoot, Limit(MemCgroup::low_pages), SetLimit(MemCgroup::set_low_pages)),
+    file("memory.high", NonRoot, Limit(|g| g.memory.high_pages()), Call(|write| write.write_high(Memory))),
+    file("memory.max", NonRoot, Limit(|g| g.memory.max_pages()), Call(|write| write.set_memory_max())),
+    file("memory.events", NonRoot, Text(|target| events(target, MemCgroup::events)), ReadOnly),
+    file("memory.events.local", NonRoot, Text(|target| events(target, MemCgroup::events_local)), ReadOnly),
+    file("memory.stat", All, Text(text_v2), ReadOnly),
+    file("memory.reclaim", All, WriteOnly, Call(|write| write.reclaim())),
+    file("memory.swap.current", NonRoot, Bytes(|g| g.swap.usage_pages()), ReadOnly),
+    file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.write_high(Swap))),
+    // A new `memory.swap.max` or `memory.zswap.max` moves no page, because both limits apply to new charges only.
+    file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|g, pages| g.swap.set_max(pages))),
+    file("memory.swap.peak", NonRoot, Bytes(|g| g.swap.watermark_pages()), Reset(|g| g.swap.reset_watermark())),
+    file("memory.swap.events", NonRoot, Text(swap_events), ReadOnly),
+    file("memory.zswap.current", NonRoot, Text(|target| format!("{}\n", target.zswap_bytes())), ReadOnly),
+    file("memory.zswap.max", NonRoot, Limit(MemCgroup::zswap_max_pages), SetLimit(MemCgroup::set_zswap_max_pages)),
+    file(
         "memory.zswap.writeback",
         All,
-        Some(|target| format!("{}\n", u8::from(target.group.may_zswap_writeback()))),
-        Some(|write| {
-            write.target.group.set_zswap_writeback(write.number(1)? == 1);
-            Ok(())
-        }),
+        Number(|g| g.may_zswap_writeback().into()),
+        SetNumber(1, |g, number| g.set_zswap_writeback(number == 1)),
     ),
 ];
 
 /// Returns the text of `memory.events`. Sockets are never throttled here.
 fn events(target: TargetGroup<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
     use MemcgEvent::{High, Low, Max, Oom, OomGroupKill, OomKill};
-    let named = [
-        ("low", Low),
-        ("high", High),
-        ("max", Max),
-        ("oom", Oom),
-        ("oom_kill", OomKill),
-        ("oom_group_kill", OomGroupKill),
-    ];
-    let mut text: String =
-        named.iter().map(|(name, event)| format!("{name} {}\n", count(target.group, *event))).collect();
-    text.push_str("sock_throttled 0\n");
-    text
+    let limits = [("low", Low), ("high", High), ("max", Max)];
+    let kills = [("oom", Oom), ("oom_kill", OomKill), ("oom_group_kill", OomGroupKill)];
+    let lines = limits.iter().chain(&kills).map(|(name, event)| format!("{name} {}\n", count(target.group, *event)));
+    lines.chain(["sock_throttled 0\n".into()]).collect()
 }
 
 fn swap_events(target: TargetGroup<'_>) -> String {
     use MemcgEvent::{SwapFail, SwapHigh, SwapMax};
     let named = [("high", SwapHigh), ("max", SwapMax), ("fail", SwapFail)];
-    named.iter().map(|(name, event)| format!("{name} {}\n", target.group.events(*event))).collect()
+    named.map(|(name, event)| format!("{name} {}\n", target.group.events(event))).concat()
 }

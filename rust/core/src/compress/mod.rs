@@ -43,12 +43,10 @@ impl Algorithm {
     pub fn from_name(name: &str, level: Option<i32>) -> Result<Self> {
         match (name, level) {
             ("lz4", None) => Ok(Self::Lz4),
-            ("lz4", Some(level)) => Err(SwapError::OutOfRange {
-                what: "the level of lz4, which has none,",
-                value: level.into(),
-                low: 0,
-                high: 0,
-            }),
+            ("lz4", Some(level)) => {
+                let what = "the level of lz4, which has none,";
+                Err(SwapError::OutOfRange { what, value: level.into(), low: 0, high: 0 })
+            }
             #[cfg(feature = "zstd")]
             ("zstd", level) => Self::Zstd { level: level.unwrap_or(ZSTD_LEVEL_DEFAULT) }.checked(),
             _ => Err(unknown_name("compression algorithm", name, KNOWN)),
@@ -67,12 +65,10 @@ impl Algorithm {
     pub(crate) fn checked(self) -> Result<Self> {
         match self {
             #[cfg(feature = "zstd")]
-            Self::Zstd { level } if !(1..=ZSTD_LEVEL_MAX).contains(&level) => Err(SwapError::OutOfRange {
-                what: "the level of zstd",
-                value: level.into(),
-                low: 1,
-                high: ZSTD_LEVEL_MAX as u64,
-            }),
+            Self::Zstd { level } if !(1..=ZSTD_LEVEL_MAX).contains(&level) => {
+                let (value, high) = (level.into(), ZSTD_LEVEL_MAX as u64);
+                Err(SwapError::OutOfRange { what: "the level of zstd", value, low: 1, high })
+            }
             _ => Ok(self),
         }
     }
@@ -125,10 +121,15 @@ pub(crate) fn with_scratch<R>(body: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(body)
 }
 
-/// Decompresses data into a page. Returns whether the data was one whole page.
+/// Decompresses data into a page, or copies the data of a whole page, which is not compressed. Returns whether the
+/// result is one whole page.
 #[inline]
 pub(crate) fn decompress(algorithm: Algorithm, data: &[u8], page: &mut [u8]) -> bool {
     let bytes = match algorithm {
+        _ if data.len() == PAGE_SIZE => {
+            page.copy_from_slice(data);
+            return true;
+        }
         Algorithm::Lz4 => decompress_into(data, page).ok(),
         #[cfg(feature = "zstd")]
         Algorithm::Zstd { .. } => UNZSTD.with_borrow_mut(|kept| {

@@ -19,7 +19,7 @@ enum HandleState {
     Here { mapped: Range<u32>, is_locked: bool },
     /// Another thread is swapping the folio out, splitting it or moving it through this handle.
     Moving,
-    /// The folio was swapped out, split or dropped. `entry` is its first slot if it was swapped out.
+    /// The folio was swapped out, split, moved or dropped. `entry` is the first slot of a folio that was swapped out.
     Gone { entry: Option<SwpEntry> },
 }
 
@@ -32,6 +32,9 @@ impl HandleState {
         }
     }
 }
+
+/// The result of a call that consumes a folio, or gives the folio back with an error.
+type Outcome<'a, T> = std::result::Result<T, (MappedFolio<'a>, SwapError)>;
 
 /// A reference-counted handle to a folio. The handle may map the folio, as a page table would; dropping the handle
 /// unmaps the folio.
@@ -49,22 +52,17 @@ impl fmt::Debug for FolioHandle {
 }
 
 impl FolioHandle {
-    fn with_state(swap: Arc<Swap>, pfn: Pfn, mapped: Range<u32>) -> Self {
-        let order = swap.memory_of_folios().folio(pfn).order();
-        Self { swap, pfn, order, state: Mutex::new(HandleState::Here { mapped, is_locked: false }) }
-    }
-
-    /// Makes a handle that maps no page of its folio.
+    /// Makes a handle that maps no page of its folio. Errors: `ForeignFolio` (EINVAL).
     pub fn unmapped(swap: &Arc<Swap>, folio: FolioRef<'_>) -> Result<Self> {
-        crate::folio::check_home(folio.folio(), swap.memory_of_folios())?;
-        Ok(Self::with_state(swap.clone(), folio.into_raw(), 0..0))
+        Self::mapped(swap, MappedFolio::from_parts(folio, 0..0))
     }
 
-    /// Makes a handle that maps the pages its holder mapped. Errors: `ForeignFolio` (EINVAL).
+    /// Makes a handle that maps the pages that `folio` maps. Errors: `ForeignFolio` (EINVAL).
     pub fn mapped(swap: &Arc<Swap>, folio: MappedFolio<'_>) -> Result<Self> {
         crate::folio::check_home(folio.folio().folio(), swap.memory_of_folios())?;
-        let (folio, pages) = folio.into_parts();
-        Ok(Self::with_state(swap.clone(), folio.into_raw(), pages))
+        let (folio, mapped) = folio.into_parts();
+        let (order, state) = (folio.order(), Mutex::new(HandleState::Here { mapped, is_locked: false }));
+        Ok(Self { swap: swap.clone(), pfn: folio.into_raw(), order, state })
     }
 
     fn state(&self) -> MutexGuard<'_, HandleState> {
@@ -163,7 +161,7 @@ impl FolioHandle {
         Ok(())
     }
 
-    /// Takes the folio lock for this handle if it is free, or releases the lock that this handle took.
+    /// Takes the folio lock for this handle if the lock is free, or releases the lock that this handle took.
     pub fn set_locked(&self, wants_lock: bool) {
         if let HandleState::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
@@ -207,10 +205,15 @@ impl FolioHandle {
         }
     }
 
-    fn give_back(&self, folio: MappedFolio<'_>) {
-        let (folio, mapped) = folio.into_parts();
-        folio.into_raw();
-        *self.state() = HandleState::Here { mapped, is_locked: false };
+    /// Ends a call that consumes the folio: empties the handle after success, and takes the folio back after an
+    /// error.
+    fn settle<T>(&self, result: Outcome<'_, T>, entry: Option<SwpEntry>) -> Result<T> {
+        result.inspect(|_| *self.state() = HandleState::Gone { entry }).map_err(|(folio, error)| {
+            let (folio, mapped) = folio.into_parts();
+            folio.into_raw();
+            *self.state() = HandleState::Here { mapped, is_locked: false };
+            error
+        })
     }
 
     /// Swaps the folio out and empties the handle. A folio that is not mapped counts as mapped once, by the handle.
@@ -218,51 +221,25 @@ impl FolioHandle {
     /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident, mapped by the handle, and
     /// keeps slots it got.
     pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
-        let taken = self.take()?;
-        let taken = if taken.pages().is_empty() && !taken.folio().is_mapped() {
-            MappedFolio::map(taken.into_parts().0)
-        } else {
-            taken
-        };
-        match self.swap.swap_out(taken, cpu) {
-            Ok(entry) => {
-                *self.state() = HandleState::Gone { entry: Some(entry) };
-                Ok(entry)
-            }
-            Err(KeptFolio { folio, error }) => {
-                self.give_back(folio);
-                Err(error)
-            }
+        let mut taken = self.take()?;
+        if taken.pages().is_empty() && !taken.folio().is_mapped() {
+            taken = MappedFolio::map(taken.into_parts().0);
         }
+        let result = self.swap.swap_out(taken, cpu).map_err(|KeptFolio { folio, error }| (folio, error));
+        let entry = result.as_ref().ok().copied();
+        self.settle(result, entry)
     }
 
     /// Splits the folio and empties this handle. Errors: as [`Swap::folio_split`] and `with`; the folio is unchanged
     /// then.
     pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
-        match self.swap.folio_split(self.take()?, order, cpu) {
-            Ok(parts) => {
-                *self.state() = HandleState::Gone { entry: None };
-                parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
-            }
-            Err((folio, error)) => {
-                self.give_back(folio);
-                Err(error)
-            }
-        }
+        let parts = self.settle(self.swap.folio_split(self.take()?, order, cpu), None)?;
+        parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
     }
 
     /// Moves the content to other memory and empties this handle. Errors: as [`Swap::folio_migrate`] and `with`.
     pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
-        match self.swap.folio_migrate(self.take()?, cpu) {
-            Ok(folio) => {
-                *self.state() = HandleState::Gone { entry: None };
-                Self::mapped(&self.swap, folio)
-            }
-            Err((folio, error)) => {
-                self.give_back(folio);
-                Err(error)
-            }
-        }
+        Self::mapped(&self.swap, self.settle(self.swap.folio_migrate(self.take()?, cpu), None)?)
     }
 }
 
@@ -275,7 +252,8 @@ impl Drop for FolioHandle {
             }
             let folio = FolioRef::adopt(self.folio());
             if !mapped.is_empty() {
-                // CPU 0 always exists. Slots that cannot be freed now are freed when reclaim visits the cache.
+                // CPU 0 always exists. The result is ignored, because reclaim later frees the slots that cannot be
+                // freed now.
                 let _ = self.swap.folio_unmap(MappedFolio::from_parts(folio, mapped), CpuId(0));
             }
         }
@@ -287,13 +265,14 @@ impl Drop for FolioHandle {
 pub struct FolioViewHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
-    /// An address with exposed provenance, because threads may pass a number to each other.
+    /// The address as a number with exposed provenance, because a struct with a raw pointer cannot move to another
+    /// thread.
     address: usize,
     len_bytes: usize,
 }
 
 impl FolioViewHandle {
-    /// Returns the page-aligned address and the length of the bytes. Both are valid until the view is dropped.
+    /// Returns the page-aligned address and the length of the bytes. The bytes are valid until the view is dropped.
     pub fn as_raw(&self) -> (*mut u8, usize) {
         (std::ptr::with_exposed_provenance_mut(self.address), self.len_bytes)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
-use crate::base::types::{ClusterIdx, CpuId, SwpOffset};
+use crate::base::types::{ClusterIdx, CpuId, SwpEntry, SwpOffset};
 use crate::cluster::ListId;
 use crate::machine::Swap;
 use crate::machine::device::{SwapDevice, SwpFlags};
@@ -15,8 +15,8 @@ use crate::slots::take_back::ReclaimWhen;
 pub struct Resize {
     /// Size in slots after the call, header included.
     pub max_pages: u32,
-    /// First slot number that is not handed out. Less than the size while slots in use keep the device from
-    /// shrinking.
+    /// First slot number that is not handed out. The number is less than the size while slots in use keep the device
+    /// from shrinking.
     pub limit_pages: u32,
 }
 
@@ -24,11 +24,11 @@ impl Swap {
     /// Gives a ghost another size, a whole number of clusters. The kernel has no such call; the resizing of `xswap`
     /// is the nearest.
     ///
-    /// Growing takes effect at once. Shrinking first stops handing out slots beyond the new size, and frees the slots
-    /// there that only the swap cache holds. If no slot is left in use there, the new size takes effect. Otherwise
-    /// the size stays, the result tells the limit of allocation, and a later call continues. Errors: `FixedSize`,
-    /// `BadSize` (EINVAL); `NoDevice` (ENOENT); `StillInUse` (EBUSY) while a swapoff of the device runs. Locks:
-    /// `swap_lock`, then every CPU's local lock at once.
+    /// Growing takes effect at once. Shrinking first stops handing out slots beyond the new size, and frees those
+    /// slots that only the swap cache holds. If no slot beyond the new size is left in use, the new size takes
+    /// effect. Otherwise the size stays, the result states the limit of allocation, and a later call continues.
+    /// Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice` (ENOENT); `StillInUse` (EBUSY) while a swapoff of the
+    /// device runs. Locks: `swap_lock`, then every CPU's local lock at once.
     pub fn resize(&self, device: &Arc<SwapDevice>, max_pages: u32) -> Result<Resize> {
         if !device.clusters.is_dynamic() {
             return Err(SwapError::FixedSize(device.ty().0));
@@ -62,10 +62,8 @@ impl Swap {
     fn close_above(&self, device: &SwapDevice, max_pages: u32) {
         let mut locals = self.locals.lock_all();
         device.clusters.set_open(max_pages / SWAPFILE_CLUSTER);
-        let is_beyond = |offset: SwpOffset| offset.0 >= max_pages;
-        locals
-            .iter_mut()
-            .for_each(|local| local.flush_hints(|hint| hint.ty() == device.ty() && is_beyond(hint.offset())));
+        let is_beyond = |hint: SwpEntry| hint.ty() == device.ty() && hint.offset().0 >= max_pages;
+        locals.iter_mut().for_each(|local| local.flush_hints(is_beyond));
     }
 
     /// Frees the slots of closed clusters that only the swap cache holds.
@@ -82,7 +80,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Sets the size and the totals that depend on it. No slot beyond the size is in use, and every CPU is stopped.
+    /// Sets the size and the totals that depend on the size. No slot beyond the size is in use, and every CPU is
+    /// stopped.
     fn set_size(&self, device: &SwapDevice, max_pages: u32) {
         let tail = SwpOffset(device.max_pages() - 1).cluster();
         let first_bad = device.max_pages() % SWAPFILE_CLUSTER;

@@ -17,10 +17,10 @@ use crate::table::EntryKind;
 impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
     ///
-    /// `unuse` is called with no lock held for every slot with references, with the number of references. It gives
-    /// the references back with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) when slots stay in
-    /// use or hibernation slots exist; any error of `unuse`. After an error the device is on again, behind the
-    /// devices of equal priority.
+    /// `unuse` is called with no lock held for every slot with references, with the number of references. `unuse`
+    /// gives the references back with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) when slots
+    /// stay in use or hibernation slots exist; any error of `unuse`. After an error the device is on again, behind
+    /// the devices of equal priority.
     ///
     /// Differs: the hook takes the place of the walk over page tables. Taking every CPU's local lock once takes the
     /// place of waiting for allocators.
@@ -34,7 +34,7 @@ impl Swap {
         }
         let mut active = self.active();
         active.devices[ty.index()] = None;
-        // After this, the CPU has neither the device nor a hint into it.
+        // After this step, no CPU has the device or a hint into the device.
         self.locals.for_each(|local| {
             local.devices[ty.index()] = None;
             local.flush_hints(|hint| hint.ty() == ty);
@@ -49,10 +49,11 @@ impl Swap {
         Ok(())
     }
 
-    /// Turns a device off without a hook. On a device that keeps no data the references are dropped. On a device that keeps
-    /// data they keep the device on.
+    /// Turns a device off without a hook. On a device that keeps no data, the references are dropped. On a device
+    /// that keeps data, the references keep the device on.
     ///
-    /// Errors: as [`Swap::swapoff`]; `StillInUse` (EBUSY) when a slot with data has references, and the device stays on.
+    /// Errors: as [`Swap::swapoff`]; `StillInUse` (EBUSY), with the device still on, when a slot with data has
+    /// references.
     pub fn swapoff_without_hook(&self, device: &Arc<SwapDevice>) -> Result<()> {
         self.swapoff(device, |entry, count| {
             if device.storage().keeps_data() {
@@ -86,7 +87,8 @@ impl Swap {
         }
         self.uncount_pages(device);
         drop(active);
-        // An allocator that read WRITEOK as set holds its CPU's lock until its slots are counted.
+        // Taking every CPU's lock once is a grace period, because an allocator that read WRITEOK as set holds the
+        // lock of its CPU until its slots are counted.
         self.locals.for_each(|_| {});
         Ok(())
     }
@@ -118,14 +120,14 @@ impl Swap {
         }
     }
 
-    /// Reads the data of a real slot that backs a virtual slot back into memory, with the whole folio, and frees the
-    /// real slots. Page tables keep naming the virtual slot, so no page table is walked. Kernel: the fast half of
-    /// `try_to_unuse` under vswap.
+    /// Reads the data of a real slot that backs a virtual slot back into memory, together with the other pages of the
+    /// folio, and frees the real slots of the folio. Page tables keep naming the virtual slot, so no page table is
+    /// walked. Kernel: the fast half of `try_to_unuse` under vswap.
     fn unuse_backing(&self, device: &SwapDevice, offset: SwpOffset) -> Result<()> {
         let cpu = CpuId(0);
         let real = device.entry_at(offset);
-        // The slot may be freed, moved or given to another owner meanwhile. The next pass handles it if it is still
-        // in use.
+        // The slot may be freed, moved or given to another owner meanwhile. The next pass handles the slot if the
+        // slot is still in use.
         while let Some(owner) = device.get(offset).owner() {
             let folio = match self.swapin_entry(owner, &Swapin::new(cpu, self.orders_of_run(device, offset))) {
                 Ok(folio) => folio,
@@ -143,7 +145,7 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // The thread that read the folio got the error, and takes the folio out of the cache.
+                // The read of the folio failed. The thread that read the folio reports the error.
                 drop((on_cpu, locked));
                 self.drop_unread(&folio, cpu)?;
                 continue;
@@ -158,8 +160,9 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the orders that a folio may have that reads a real slot: at most the order of the slot's cluster, if
-    /// the aligned virtual slots have their data in one run that starts with this slot.
+    /// Returns the orders of the folio that reads a real slot back. The order is at most the order of the slot's
+    /// cluster. The aligned virtual slots of the folio have their data in one run of real slots that starts with this
+    /// slot.
     fn orders_of_run(&self, device: &SwapDevice, offset: SwpOffset) -> Orders {
         let Some(owner) = device.get(offset).owner() else { return Orders::ZERO };
         let went_out = device.clusters.lock(offset.cluster()).map_or(Order::ZERO, |ci| ci.order());
@@ -187,7 +190,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Kernel: the flush of discard_work and reclaim_work.
+    /// Discards the clusters that wait for a discard, and drops the queued reclaim work of the device. Kernel: the
+    /// flush of `discard_work` and `reclaim_work`.
     fn finish_work(&self, device: &SwapDevice) -> Result<()> {
         device.is_reclaim_queued.store(false, Ordering::Relaxed);
         self.on_cpu(CpuId(0))?.operation().discard_clusters(device);
@@ -195,8 +199,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Raises the automatic priorities below the one that is gone, so that the next device gets the priority that
-    /// follows them.
+    /// Raises the automatic priorities below `prio`, the priority of the device that is gone, so that the automatic
+    /// priorities have no gap.
     fn raise_automatic(&self, active: &mut ActiveDevices, prio: i32) {
         if self.switches.default_priority != DefaultPriority::Descending || prio >= 0 {
             return;

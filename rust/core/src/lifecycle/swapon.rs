@@ -14,6 +14,17 @@ use crate::storage::{Ghost, Null, SwapStorage};
 use crate::swapping::ZSWAP_WRITEBACK;
 
 impl Swap {
+    /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
+    pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
+        Self::with_config(Config::new(nr_cpus, profile))
+    }
+
+    /// Makes a subsystem as configured. Errors: `BadNrCpus`, `UnknownName`, `OutOfRange` for the pages of memory
+    /// (EINVAL).
+    pub fn with_config(config: Config) -> Result<Self> {
+        Self::assemble(config, &ZSWAP_WRITEBACK)
+    }
+
     /// Turns on a device that keeps no data; see [`Swap::swapon_storage`].
     pub fn swapon(&self, spec: &DeviceSpec) -> Result<Arc<SwapDevice>> {
         let storage: Arc<dyn SwapStorage> = match spec.ghost {
@@ -25,7 +36,7 @@ impl Swap {
 
     /// Turns a device on. Kernel: `swapon`.
     ///
-    /// `priority` and `discard` are the caller's choice; the storage tells everything else. A storage backs at most
+    /// The caller chooses `priority` and `discard`; the storage states all other properties. A storage backs at most
     /// one device at a time in this process, across all subsystems.
     ///
     /// Errors, with nothing changed: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec;
@@ -83,23 +94,11 @@ impl Swap {
         let mut avail = self.avail.lock();
         avail.active.add(prio, ty);
         device.set_writeok(true);
-        // A device that is full when it comes back after a failed swapoff stays off the list.
+        // A device that a failed swapoff turns on again may be full; a full device stays off the list.
         if device.clusters.are_all_full() {
             avail.remove(device);
         } else {
             avail.add(device);
         }
-    }
-}
-
-impl Swap {
-    /// Makes a subsystem without devices. Errors: `BadNrCpus` (EINVAL).
-    pub fn new(nr_cpus: usize, profile: Profile) -> Result<Self> {
-        Self::with_config(Config::new(nr_cpus, profile))
-    }
-
-    /// Makes a subsystem with given choices. Errors: `BadNrCpus`, `OutOfRange` memory, `UnknownName` (EINVAL).
-    pub fn with_config(config: Config) -> Result<Self> {
-        Self::assemble(config, &ZSWAP_WRITEBACK)
     }
 }

@@ -1,7 +1,9 @@
 //! Faults: the first touch, the swap-in, and the copy on write.
 
-use super::{Mm, Pte, Vma, index, may_reuse};
-use crate::base::error::{Result, SwapError};
+use std::ops::Range;
+
+use super::{Found, Mm, Pte, Vma, folio_of, found_folio, index, may_reuse};
+use crate::base::error::Result;
 use crate::base::event::EventKind;
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
@@ -14,7 +16,7 @@ use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, ReadReason, Swapin};
 use crate::table::Shadow;
 
-/// The result of one attempt to map a folio for a fault.
+/// The result of an attempt to map a folio for a fault.
 enum Step {
     /// The page is mapped, or another thread handled the fault. The caller reads the entry again.
     Done,
@@ -50,8 +52,8 @@ struct SwapFault<'m> {
 }
 
 impl Mm {
-    /// Makes a page present, and writable with `is_write`. Returns the page's folio with a reference, and the page's
-    /// index in it.
+    /// Makes a page present, and writable for a write access. Returns the page's folio with a reference, and the
+    /// page's index in it.
     ///
     /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the page stays
     /// swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
@@ -65,7 +67,7 @@ impl Mm {
                     && (*is_exclusive || access == Access::Read)
                 {
                     *is_young = true;
-                    return Ok((self.folio_of(*pfn), *page));
+                    return Ok((folio_of(&self.swap, *pfn), *page));
                 }
                 *pte
             };
@@ -84,25 +86,21 @@ impl Mm {
         }
     }
 
-    /// Maps zeros, in a folio of the mapping's order where that fits.
+    /// Maps zeros at a page: in a folio of the mapping's order, or of a smaller order when the larger folio does not
+    /// fit the mapping or memory.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
-            let nr_pages = order.nr_pages() as u64;
-            let first = vpn.0 - vpn.0 % nr_pages;
-            let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
-            let folio =
-                if fits { self.swap.folio_charged(order, self.css(), gfp, cpu) } else { Err(SwapError::NoMemory(0)) };
-            match folio {
-                Ok(folio) => {
+            let window = vma.window(vpn, order.nr_pages());
+            match window.map(|window| (window.start, self.swap.folio_charged(order, self.css(), gfp, cpu))) {
+                Some((first, Ok(folio))) => {
                     self.swap.zero_anon(&folio)?;
                     let mut table = vma.table(vpn);
-                    let start = index(Vpn(first));
-                    let entries = &mut table[start..start + nr_pages as usize];
+                    let entries = &mut table[index(first)..][..order.nr_pages() as usize];
                     if entries.iter().all(|pte| *pte == Pte::None) {
-                        vma.set_anon_rmap(folio.folio(), Some(Vpn(first)));
-                        folio.add_mappings(nr_pages as u32);
+                        vma.set_anon_rmap(folio.folio(), Some(first));
+                        folio.add_mappings(order.nr_pages());
                         for (page, pte) in entries.iter_mut().enumerate() {
                             *pte = Pte::exclusive(folio.pfn(), page as u16);
                         }
@@ -112,14 +110,15 @@ impl Mm {
                         return Ok(());
                     }
                 }
-                Err(error) if order == Order::ZERO => return Err(error),
-                Err(_) => {}
+                Some((_, Err(error))) if order == Order::ZERO => return Err(error),
+                _ => {}
             }
             order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
         }
     }
 
-    /// Makes a page writable: in place when the mapping is its only user, else in a copy. Kernel: `do_wp_page`.
+    /// Makes a page writable: in place when the mapping is the only user of the page, otherwise in a copy. Kernel:
+    /// `do_wp_page`.
     fn do_wp_page(&self, vma: &Vma, vpn: Vpn, seen: Pte, cpu: CpuId) -> Result<()> {
         let Pte::Present { pfn, page, .. } = seen else { return Ok(()) };
         let old = {
@@ -127,7 +126,7 @@ impl Mm {
             if table[index(vpn)] != seen {
                 return Ok(());
             }
-            let old = self.folio_of(pfn);
+            let old = folio_of(&self.swap, pfn);
             // A folio in the cache may have other references to its slots, so only an uncached folio is reused.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
                 table[index(vpn)] = Pte::exclusive(pfn, page);
@@ -152,17 +151,10 @@ impl Mm {
     /// Swaps a page in. Kernel: `do_swap_page`.
     fn do_swap_page(&self, fault: &SwapFault<'_>) -> Result<()> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
-        let is_unchanged = || matches!(vma.pte(vpn), Pte::Swap { entry: now, .. } if now == entry);
-        let (folio, is_new) = match self.swapin_for_fault(vma, vpn, entry, cpu) {
-            Ok(Some(found)) => found,
-            // The entry changed because another thread handled the fault.
-            Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
-            Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
-            Err(error) => return Err(error),
-        };
-        if is_new {
-            self.swap.count_major_fault(self.css(), cpu)?;
-        }
+        let found = self.swapin_for_fault(vma, vpn, entry, cpu);
+        let is_unchanged = || vma.pte(vpn).slot() == Some(entry);
+        let found = found_folio(&self.swap, found, is_unchanged, self.css(), cpu)?;
+        let Some((folio, is_new)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) {
             return Ok(());
@@ -176,13 +168,13 @@ impl Mm {
         match self.map_swapped(fault, &locked, is_new)? {
             Step::Done => Ok(()),
             Step::Retry => {
-                // The folio was made for a range that changed since, so it is useless.
+                // The folio was read for a range that changed since, so the folio is useless.
                 let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
                     on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 } else {
-                    // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them
-                    // later.
+                    // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim frees
+                    // these slots later.
                     on_cpu.free_swap_locked(&locked)?;
                 }
                 Ok(())
@@ -190,17 +182,11 @@ impl Mm {
         }
     }
 
-    /// Returns the folio of a slot, read if necessary in the way that suits its device, and whether it was read for
-    /// this fault.
+    /// Returns the folio of a slot, and whether the folio was read for this fault. The kind of the device decides how
+    /// a missing folio is read.
     ///
     /// Returns `None` when the slot is free or memory has run out.
-    fn swapin_for_fault<'m>(
-        &'m self,
-        vma: &Vma,
-        vpn: Vpn,
-        entry: SwpEntry,
-        cpu: CpuId,
-    ) -> Result<Option<(FolioRef<'m>, bool)>> {
+    fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
@@ -222,7 +208,7 @@ impl Mm {
         if folio.order() != Order::ZERO {
             return Ok(());
         }
-        // During writeback the same bit means that reclaim wants the folio.
+        // During writeback the bit of the readahead mark means that reclaim wants the folio.
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
@@ -241,9 +227,9 @@ impl Mm {
         Ok(())
     }
 
-    /// Returns the orders that a swap-in may have: the orders of the mapping whose window lies in the mapping, whose
-    /// slots are aligned as the pages are, and whose entries are consecutive. Kernel: `alloc_swap_folio`, up to the
-    /// allocation.
+    /// Returns the orders that a swap-in may have: the orders of the mapping up to the highest order whose aligned
+    /// window lies in the mapping, whose slots are aligned as the pages are, and whose entries are consecutive.
+    /// Kernel: `alloc_swap_folio`, up to the allocation.
     pub(crate) fn alloc_swap_folio_orders(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry) -> Orders {
         let options = vma.options();
         if options.is_uffd_armed {
@@ -253,11 +239,10 @@ impl Mm {
         let table = vma.table(vpn);
         while !orders.is_empty() {
             let order = orders.highest();
-            let nr_pages = order.nr_pages() as u64;
-            let first = vpn.0 - vpn.0 % nr_pages;
-            let fits = first >= vma.pages().start.0 && first + nr_pages <= vma.pages().end.0;
-            let is_aligned = vpn.0 % nr_pages == u64::from(entry.offset().0) % nr_pages;
-            if fits && is_aligned && is_swap_run(&table[index(Vpn(first))..][..nr_pages as usize]) {
+            let nr_pages = order.nr_pages();
+            let is_aligned = vpn.0 % u64::from(nr_pages) == u64::from(entry.offset().0 % nr_pages);
+            let is_run = |window: Range<Vpn>| is_swap_run(&table[index(window.start)..][..nr_pages as usize]);
+            if is_aligned && vma.window(vpn, nr_pages).is_some_and(is_run) {
                 break;
             }
             orders = orders.without(order);
@@ -272,20 +257,17 @@ impl Mm {
         vpn: Vpn,
         entry: SwpEntry,
         how: &Swapin<'m>,
-    ) -> Result<Option<(FolioRef<'m>, bool)>> {
+    ) -> Result<Option<Found<'m>>> {
         let window = vma.readahead.window(vpn, vma.pages(), self.swap.readahead().page_cluster());
-        let swapped = |at| match vma.pte(at) {
-            Pte::Swap { entry, .. } => Some((entry, at == vpn)),
-            _ => None,
-        };
+        let swapped = |at| vma.pte(at).slot().map(|entry| (entry, at == vpn));
         match window.end.0 - window.start.0 {
             0 | 1 => self.swap.swap_cache_read_folio(entry, how, ReadReason::Fault),
             _ => self.swap.read_window(entry, (window.start.0..window.end.0).map(Vpn).filter_map(swapped), how),
         }
     }
 
-    /// Maps a folio that was swapped in: all its pages if their entries still name its slots, else the faulting page.
-    /// Steps IN5 to IN7.
+    /// Maps a folio that was swapped in: all pages of the folio if their entries still name the slots of the folio,
+    /// otherwise the faulting page. Steps IN5 to IN7.
     fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
@@ -326,7 +308,7 @@ impl Mm {
         Ok(Step::Done)
     }
 
-    /// Step IN7. Kernel: `should_try_to_free_swap`.
+    /// Returns whether the slots of a mapped folio are freed now. Step IN7. Kernel: `should_try_to_free_swap`.
     fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
         Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
             || fault.vma.options().is_locked

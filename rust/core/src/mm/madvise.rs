@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Mm, Pte, Vma, index};
+use super::{Mm, Pte, Vma, folio_of, index};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef};
@@ -16,7 +16,7 @@ pub struct PageoutReport {
     pub reclaimed_pages: u64,
     /// Pages that stay in memory: shared, in use, without a slot, or not written.
     pub kept_pages: u64,
-    /// Large folios that were split because no run was free, or because the range ends within them.
+    /// Large folios that were split because no run was free, or because the range ends inside the folio.
     pub split_folios: u64,
     /// errno of the last failure that kept pages in memory, 0 for none.
     pub errno: i32,
@@ -68,12 +68,12 @@ impl Mm {
         Ok(report)
     }
 
-    /// Continues the pageout of an unmapped page that stayed in the swap cache because its write failed or it was
-    /// read ahead.
+    /// Continues the pageout of an unmapped page that is still in the swap cache, because the write of the page
+    /// failed or the page was read ahead.
     ///
     /// Kernel: the page is on an inactive list, and reclaim continues its pageout.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
-        let Pte::Swap { entry, .. } = vma.pte(vpn) else { return Ok(()) };
+        let Some(entry) = vma.pte(vpn).slot() else { return Ok(()) };
         let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
         let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
         if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
@@ -108,16 +108,13 @@ impl Mm {
         report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
-    /// Returns the folio of a page, and the pages of it that the page table maps.
+    /// Returns the folio of a page, and the pages of the folio that the page table maps.
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
-        let folio = self.folio_of(pfn);
+        let folio = folio_of(&self.swap, pfn);
         let here = vma.same_table(vpn);
-        let is_same = |at: u64, page: u64| {
-            matches!(table[index(Vpn(at))], Pte::Present { pfn: other, page: other_page, .. }
-                if other == pfn && u64::from(other_page) == page)
-        };
+        let is_same = |at: u64, page: u64| table[index(Vpn(at))].names(folio.folio(), page as u32);
         let page = u64::from(page);
         let before = (1..=page).take_while(|&i| vpn.0 - i >= here.start && is_same(vpn.0 - i, page - i)).count() as u64;
         let after = (1..u64::from(folio.nr_pages()) - page)
@@ -126,7 +123,7 @@ impl Mm {
         Some(Mapped { folio, first: Vpn(vpn.0 - before), nr_pages: (before + 1 + after) as u32 })
     }
 
-    /// Pages out one folio, page by page when no run is free; returns the page after it.
+    /// Pages out one folio, page by page when no run is free; returns the page after the folio.
     fn pageout_folio(
         &self,
         vma: &Vma,
@@ -156,7 +153,8 @@ impl Mm {
         let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
         match split {
             Ok(_parts) => {
-                // The reference belongs to the first part, which has another one from the split.
+                // The first part takes over the reference of `folio`, so dropping `folio` would drop the reference
+                // twice.
                 folio.into_raw();
                 report.split_folios += 1;
                 Ok(Vpn(first.0.max(pages.start.0)))
@@ -167,10 +165,7 @@ impl Mm {
 
     /// Returns the slot of a swapped-out page. Errors: `NotMapped` (EFAULT).
     pub fn swap_entry(&self, vpn: Vpn) -> Result<Option<SwpEntry>> {
-        match self.vma_of(vpn)?.pte(vpn) {
-            Pte::Swap { entry, .. } => Ok(Some(entry)),
-            _ => Ok(None),
-        }
+        Ok(self.vma_of(vpn)?.pte(vpn).slot())
     }
 }
 

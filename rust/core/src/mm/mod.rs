@@ -1,5 +1,5 @@
 //! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
-//! writes; `fault` has faults, and `madvise` the pageout of a range.
+//! writes. `fault` has faults, `madvise` has the pageout of a range, and `shmem` has files in memory.
 //!
 //! Locks: folio lock > page table lock > a CPU's local lock. A thread takes a reference to a mapped folio under the
 //! page table lock, which keeps the folio alive because a page table entry is a reference.
@@ -17,6 +17,7 @@ pub use shmem::{Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
+use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
 use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags, FolioRef};
@@ -98,27 +99,6 @@ impl Mm {
         vmas.get(at).filter(|vma| vma.pages().contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
     }
 
-    /// Returns the folio that an entry maps, with a reference. The page table of the entry is locked.
-    pub(crate) fn folio_of(&self, pfn: Pfn) -> FolioRef<'_> {
-        folio_of(&self.swap, pfn)
-    }
-
-    /// Calls a function with each piece of a byte range that lies in one page: the page's folio, and the bytes.
-    fn for_bytes(
-        &self,
-        address: u64,
-        nr_bytes: usize,
-        access: Access,
-        cpu: CpuId,
-        mut call: impl FnMut(&FolioRef<'_>, usize, Range<usize>) -> Result<()>,
-    ) -> Result<()> {
-        for (at, range) in page_pieces(address, nr_bytes) {
-            let (folio, page) = self.touch(Vpn::of_address(at), access, cpu)?;
-            call(&folio, page as usize * PAGE_SIZE + at as usize % PAGE_SIZE, range)?;
-        }
-        Ok(())
-    }
-
     /// Checks that every page of a byte range is mapped. Errors: `NotMapped` (EFAULT), which names the first unmapped
     /// page.
     pub fn check_mapped(&self, address: u64, nr_bytes: u64) -> Result<()> {
@@ -132,24 +112,12 @@ impl Mm {
 
     /// Copies bytes out of the address space, faulting pages in. Errors: `NotMapped` (EFAULT); those of a fault.
     pub fn read(&self, address: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
-        let nr_bytes = to.len();
-        self.for_bytes(address, nr_bytes, Access::Read, cpu, |folio, at, range| {
-            let len = range.len();
-            to[range].copy_from_slice(&folio.bytes()?[at..at + len]);
-            Ok(())
-        })
+        read_pages(address, to, |page| self.touch(Vpn(page), Access::Read, cpu))
     }
 
     /// Copies bytes into the address space, faulting pages in and copying shared ones. Errors: as [`Mm::read`].
     pub fn write(&self, address: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        self.for_bytes(address, from.len(), Access::Write, cpu, |folio, at, range| {
-            let len = range.len();
-            folio.bytes_mut()?[at..at + len].copy_from_slice(&from[range]);
-            // The flags are set while the reference is held. A reclaim that already wrote the folio then finds the
-            // reference or the flag.
-            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
-            Ok(())
-        })
+        write_pages(address, from, |page| self.touch(Vpn(page), Access::Write, cpu))
     }
 
     /// Copies the address space. Pages are shared until a write, and slots get one more reference.
@@ -210,15 +178,11 @@ impl Mm {
     }
 
     fn drop_entries(&self, taken: &[Pte], cpu: CpuId) -> Result<()> {
-        let follows = |a: &Pte, b: &Pte| match (a, b) {
-            (Pte::Swap { entry: a, .. }, Pte::Swap { entry: b, .. }) => a.plus(1) == *b,
-            _ => false,
-        };
-        for run in taken.chunk_by(follows) {
+        for run in taken.chunk_by(|a, b| a.slot().is_some_and(|a| b.slot() == Some(a.plus(1)))) {
             match run[0] {
                 Pte::None => {}
                 Pte::Present { pfn, .. } => {
-                    let folio = self.folio_of(pfn);
+                    let folio = folio_of(&self.swap, pfn);
                     folio.remove_mappings(1);
                     self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
@@ -235,7 +199,7 @@ impl Mm {
             let nr_ptes = vma.pages().end.0 - vma.pages().start.0;
             self.swap.on_cpu(cpu)?.counters().count(Event::SwapoffPtes, nr_ptes);
             for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
-                while matches!(vma.pte(vpn), Pte::Swap { entry, .. } if entry.ty() == ty) {
+                while vma.pte(vpn).slot().is_some_and(|entry| entry.ty() == ty) {
                     self.touch(vpn, Access::Read, cpu)?;
                 }
             }
@@ -247,14 +211,9 @@ impl Mm {
     pub fn nr_pages(&self) -> (u64, u64) {
         let mut sum = (0, 0);
         for vma in self.vmas().iter() {
-            for table in vma.tables() {
-                for pte in table.lock().iter() {
-                    match pte {
-                        Pte::None => {}
-                        Pte::Present { .. } => sum.0 += 1,
-                        Pte::Swap { .. } => sum.1 += 1,
-                    }
-                }
+            for table in vma.tables().iter().map(SpinMutex::lock) {
+                sum.0 += table.iter().filter(|pte| matches!(pte, Pte::Present { .. })).count() as u64;
+                sum.1 += table.iter().filter(|pte| pte.slot().is_some()).count() as u64;
             }
         }
         sum
@@ -277,7 +236,7 @@ impl Drop for Mm {
     }
 }
 
-/// Returns whether the only mapper of a page may write it in place, because no other mapping, slot or user refers to
+/// Returns whether the only mapper of a page may write the page in place: no other mapping, slot or user refers to
 /// the folio.
 pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
@@ -289,10 +248,68 @@ fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
     swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference")
 }
 
-/// Splits a byte range at page borders into pairs of a position and a range of the caller's bytes.
-fn page_pieces(offset_bytes: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
-    let in_caller = move |at: u64| (at - offset_bytes) as usize;
-    // An end beyond every address is beyond every mapping and file, too: the caller meets that at the first piece.
-    pieces::<{ PAGE_SIZE as u64 }>(offset_bytes..offset_bytes.saturating_add(len as u64))
-        .map(move |piece| (piece.start, in_caller(piece.start)..in_caller(piece.end)))
+/// Splits a byte range at page borders into triples: a page, the position in the page, and a range of the caller's
+/// bytes.
+fn page_pieces(start: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let in_caller = move |at: u64| (at - start) as usize;
+    // The end saturates. A range beyond every address starts beyond every mapping and file, so the first piece
+    // already fails.
+    pieces::<PAGE>(start..start.saturating_add(len as u64)).map(move |piece| {
+        (piece.start / PAGE, (piece.start % PAGE) as usize, in_caller(piece.start)..in_caller(piece.end))
+    })
+}
+
+/// Copies bytes out of pages. `folio_at` returns the folio of a page with a reference, and the page's index in it.
+fn read_pages<'f>(start: u64, to: &mut [u8], folio_at: impl Fn(u64) -> Result<(FolioRef<'f>, u16)>) -> Result<()> {
+    for (page, at, range) in page_pieces(start, to.len()) {
+        let (folio, index) = folio_at(page)?;
+        let nr_bytes = range.len();
+        to[range].copy_from_slice(&folio.bytes()?[usize::from(index) * PAGE_SIZE + at..][..nr_bytes]);
+    }
+    Ok(())
+}
+
+/// Copies bytes into pages. `folio_at` is as for [`read_pages`], and makes the page writable.
+fn write_pages<'f>(start: u64, from: &[u8], folio_at: impl Fn(u64) -> Result<(FolioRef<'f>, u16)>) -> Result<()> {
+    for (page, at, range) in page_pieces(start, from.len()) {
+        let (folio, index) = folio_at(page)?;
+        write_page(&folio, index, at, &from[range])?;
+    }
+    Ok(())
+}
+
+/// Writes bytes to a page of a folio that was made writable, at `at` bytes from the start of the page.
+pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8]) -> Result<()> {
+    folio.bytes_mut()?[usize::from(page) * PAGE_SIZE + at..][..bytes.len()].copy_from_slice(bytes);
+    // The flags are set while the reference is held. A reclaim that wrote the folio before this copy then finds the
+    // reference or the flag, and keeps the folio.
+    folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+    Ok(())
+}
+
+/// The folio of a slot, and whether the folio was read just now.
+type Found<'s> = (FolioRef<'s>, bool);
+
+/// Completes the lookup or the read of a slot for a task of a group. A folio that was read counts as a major fault.
+/// Returns `None` when the entry of the slot changed, because another thread handled the fault.
+///
+/// Errors: `NoMemory` (ENOMEM) when `found` has no folio and the entry is unchanged; the error in `found`.
+fn found_folio<'s>(
+    swap: &'s Swap,
+    found: Result<Option<Found<'s>>>,
+    is_unchanged: impl Fn() -> bool,
+    css: CssId,
+    cpu: CpuId,
+) -> Result<Option<Found<'s>>> {
+    let (folio, is_new) = match found {
+        Ok(Some(found)) => found,
+        Ok(None) | Err(_) if !is_unchanged() => return Ok(None),
+        Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
+        Err(error) => return Err(error),
+    };
+    if is_new {
+        swap.count_major_fault(css, cpu)?;
+    }
+    Ok(Some((folio, is_new)))
 }

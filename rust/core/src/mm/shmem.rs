@@ -1,12 +1,11 @@
-//! A file in memory: pages by index, resident or swapped out, without page tables. A swap-in differs from that of
-//! anonymous memory: it uses the order of the swap-out, and frees the slots at once.
+//! A file in memory: pages by index, resident or swapped out, without page tables. A swap-in of a file uses the order
+//! of the swap-out, and frees the slots at once; a swap-in of anonymous memory does not.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{folio_of, page_pieces};
+use super::{Found, folio_of, found_folio, read_pages, write_pages};
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
@@ -38,7 +37,7 @@ pub enum ShmemEntry {
     },
 }
 
-/// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: its size is fixed, and it has one lock.
+/// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: a file has a fixed size and one lock.
 #[derive(Debug)]
 pub struct Shmem {
     swap: Arc<Swap>,
@@ -67,22 +66,21 @@ impl Shmem {
     /// Returns the folio at an index with a reference, and the page's index in it. The folio is swapped in or
     /// allocated if necessary.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and it stays swapped
-    /// out. Kernel: `shmem_get_folio_gfp`.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the data stays
+    /// swapped out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
-            let seen = {
+            let swapped = {
                 let entries = self.entries.lock();
-                let seen = *entries.get(index as usize).ok_or(SwapError::NotMapped(index))?;
-                if let ShmemEntry::Page { pfn, page } = seen {
-                    let folio = folio_of(&self.swap, pfn);
-                    return Ok((folio, page));
+                match *entries.get(index as usize).ok_or(SwapError::NotMapped(index))? {
+                    ShmemEntry::Page { pfn, page } => return Ok((folio_of(&self.swap, pfn), page)),
+                    ShmemEntry::Swap { entry, order } => Some((entry, order)),
+                    ShmemEntry::None => None,
                 }
-                seen
             };
-            match seen {
-                ShmemEntry::Swap { entry, order } => self.swapin(index, entry, order, cpu)?,
-                _ => self.add_zeros(index)?,
+            match swapped {
+                Some((entry, order)) => self.swapin(index, entry, order, cpu)?,
+                None => self.add_zeros(index)?,
             }
         }
     }
@@ -113,19 +111,12 @@ impl Shmem {
     fn swapin(&self, index: u64, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<()> {
         let found = self.find_or_read(entry, order, cpu);
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
-        let (folio, is_new) = match found {
-            Ok(Some(found)) => found,
-            // The entry changed because another thread handled it.
-            Ok(None) | Err(_) if !is_unchanged() => return Ok(()),
-            Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
-            Err(error) => return Err(error),
-        };
-        if is_new {
-            self.swap.count_major_fault(CssId::ROOT, cpu)?;
-        }
+        let found = found_folio(&self.swap, found, is_unchanged, CssId::ROOT, cpu)?;
+        let Some((folio, _)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
-            // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim finds them later.
+            // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim frees these slots
+            // later.
             self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
             return Ok(());
         }
@@ -137,16 +128,16 @@ impl Shmem {
         self.add_to_mapping(index, entry, &locked, cpu)
     }
 
-    fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<(FolioRef<'_>, bool)>> {
-        let how = Swapin::new(cpu, Orders::one(order));
+    fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<Found<'_>>> {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             return Ok(Some((folio, false)));
         }
+        let how = Swapin::new(cpu, Orders::one(order));
         let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
-        if !is_synchronous {
-            return self.swap.swap_cluster_readahead(entry, &how);
+        match is_synchronous {
+            true => self.swap.swapin_folio_or_none(entry, &how),
+            false => self.swap.swap_cluster_readahead(entry, &how),
         }
-        self.swap.swapin_folio_or_none(entry, &how)
     }
 
     /// Stores a locked folio in place of its slots, which are freed. If the folio is smaller than the swapped-out
@@ -159,13 +150,17 @@ impl Shmem {
         let mut entries = self.entries.lock();
         let start = (index as usize).checked_sub(page as usize);
         let range = start.map(|start| start..start + nr_pages as usize).filter(|range| range.end <= entries.len());
-        let is_at = |(i, e): (usize, &ShmemEntry)| matches!(*e, ShmemEntry::Swap { entry, .. } if entry == first_slot.plus(i as u32));
-        let Some(range) = range.filter(|range| entries[range.clone()].iter().enumerate().all(is_at)) else {
+        let is_at = |(i, e): (u32, &ShmemEntry)| match *e {
+            ShmemEntry::Swap { entry, .. } => entry == first_slot.plus(i),
+            _ => false,
+        };
+        let Some(range) = range.filter(|range| (0..).zip(&entries[range.clone()]).all(is_at)) else {
             drop(entries);
-            // The folio was read for a range that changed since, so it is useless.
+            // The folio was read for a range that changed since, so the folio is useless.
             let removed = self.swap.on_cpu(cpu)?.del_locked(locked, CacheExit::Dropped(Shadow::default()));
             return match removed {
-                // The folio was never written, so the rest of its range must be taken from the folio, page by page.
+                // The folio was never written, so the folio is the only copy of its data. After the split the file
+                // takes the pages one by one.
                 Err(SwapError::DirtyFolio(_)) => self.split_cached(locked, cpu),
                 removed => removed,
             };
@@ -181,8 +176,8 @@ impl Shmem {
         Ok(())
     }
 
-    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. Another user's
-    /// reference makes the split fail for now.
+    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. A reference of
+    /// another user makes the split fail; the caller then retries.
     fn split_cached<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let Ok(parts) = self.swap.split_folio(locked, cpu) else {
             std::thread::yield_now();
@@ -198,29 +193,16 @@ impl Shmem {
 
     /// Copies bytes out of the file. Errors: as [`Shmem::get_folio`].
     pub fn read(&self, offset_bytes: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
-        for (at, range) in page_pieces(offset_bytes, to.len()) {
-            let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
-            let from = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
-            let len = range.len();
-            to[range].copy_from_slice(&folio.bytes()?[from..from + len]);
-        }
-        Ok(())
+        read_pages(offset_bytes, to, |index| self.get_folio(index, cpu))
     }
 
     /// Copies bytes into the file. Errors: as [`Shmem::get_folio`].
     pub fn write(&self, offset_bytes: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        for (at, range) in page_pieces(offset_bytes, from.len()) {
-            let (folio, page) = self.get_folio(at / PAGE_SIZE as u64, cpu)?;
-            let to = page as usize * PAGE_SIZE + at as usize % PAGE_SIZE;
-            folio.bytes_mut()?[to..to + range.len()].copy_from_slice(&from[range]);
-            // The flags are set while the reference is held; see `Mm::write`.
-            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
-        }
-        Ok(())
+        write_pages(offset_bytes, from, |index| self.get_folio(index, cpu))
     }
 
-    /// Swaps out the whole folio of an index. Errors: `NotMapped` (EFAULT); those of [`Swap::swap_out`]; no data is
-    /// lost.
+    /// Swaps out the whole folio of an index. Errors, with the data kept: `NotMapped` (EFAULT); those of
+    /// [`Swap::swap_out`].
     ///
     /// A page that is not resident is skipped. Kernel: `shmem_writeout`.
     pub fn writeout(&self, index: u64, cpu: CpuId) -> Result<()> {
@@ -275,10 +257,7 @@ impl Shmem {
         for taken in taken {
             match taken {
                 ShmemEntry::None => {}
-                ShmemEntry::Page { pfn, .. } => {
-                    let folio = folio_of(&self.swap, pfn);
-                    folio.remove_mappings(1);
-                }
+                ShmemEntry::Page { pfn, .. } => folio_of(&self.swap, pfn).remove_mappings(1),
                 ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,
             }
         }
@@ -302,7 +281,8 @@ fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
     }
 }
 
-/// Splits large entries so far that the range can be cut out of them.
+/// Lowers the order of the entries that overlap a range to at most `order`, so that the range can be cut out of
+/// larger entries.
 fn split_entries(entries: &mut [ShmemEntry], range: Range<usize>, order: Order) {
     let largest = entries[range.clone()].iter().map(|entry| match entry {
         ShmemEntry::Swap { order, .. } => *order,

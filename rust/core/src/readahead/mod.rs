@@ -77,7 +77,7 @@ impl ClusterWindow {
 /// the slots.
 #[derive(Debug)]
 pub struct ClusterReadahead {
-    /// On a cache line of its own, because every hit of every thread writes this counter.
+    /// The counter has a cache line of its own, because every hit of every thread writes the counter.
     hits: CachePadded<AtomicU32>,
     prev_offset: AtomicU32,
     last_window_pages: AtomicU32,
@@ -108,12 +108,8 @@ impl ClusterReadahead {
     /// Errors: `OutOfRange` (EINVAL). Kernel: the sysctl `vm.page-cluster`.
     pub fn set_page_cluster(&self, page_cluster: u32) -> Result<()> {
         if page_cluster > PAGE_CLUSTER_MAX {
-            return Err(SwapError::OutOfRange {
-                what: "page_cluster",
-                value: page_cluster.into(),
-                low: 0,
-                high: PAGE_CLUSTER_MAX.into(),
-            });
+            let (value, high) = (page_cluster.into(), PAGE_CLUSTER_MAX.into());
+            return Err(SwapError::OutOfRange { what: "page_cluster", value, low: 0, high });
         }
         self.page_cluster.store(page_cluster, Ordering::Relaxed);
         Ok(())
@@ -128,7 +124,7 @@ impl ClusterReadahead {
     /// around the target, without the header slot and cut at `max_pages`, the slots of the device. `target` is in
     /// 1..`max_pages`.
     ///
-    /// Kernel: `swap_cluster_readahead` before its first read; differs: none.
+    /// Kernel: `swap_cluster_readahead` before its first read.
     pub fn window(&self, target: SwpOffset, max_pages: u32) -> ClusterWindow {
         debug_assert!((1..max_pages).contains(&target.0), "slot {} of {max_pages}", target.0);
         let mask = self.window_pages(target) - 1;
@@ -147,7 +143,8 @@ impl ClusterReadahead {
         let prev = self.prev_offset.load(Ordering::Relaxed);
         let last_pages = self.last_window_pages.load(Ordering::Relaxed);
         let window_pages = swap_ra_window(prev.into(), target.0.into(), hits, max_pages, last_pages);
-        // With hits the pattern is known and the previous target has no effect, so the previous target stays.
+        // `swap_ra_window` ignores the previous target when there are hits, so the previous target is stored only
+        // without hits.
         if hits == 0 {
             self.prev_offset.store(target.0, Ordering::Relaxed);
         }
@@ -178,10 +175,10 @@ pub enum ReadaheadFlag {
     Clear,
 }
 
-/// Readahead state of one VMA: page of the last fault, pages of the last window, hits since that window. Word 0 is a
-/// VMA without a fault and reads as page 0, no window and 4 hits.
+/// Readahead state of one VMA: page of the last fault, pages of the last window, hits since that window. Word 0
+/// stands for a VMA without a fault and reads as page 0, a window of 0 pages and 4 hits.
 ///
-/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c); differs: none.
+/// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct VmaRaWord(u64);
@@ -229,12 +226,10 @@ impl VmaRaWord {
         let prev = self.fault();
         let window_pages = swap_ra_window(prev.0, fault.0, self.hits(), max_pages, self.window_pages());
         let word = Self::new(fault, window_pages, 0);
-        let pages_before = if fault.0 == prev.0.wrapping_add(1) {
-            0
-        } else if fault.0.wrapping_add(1) == prev.0 {
-            window_pages - 1
-        } else {
-            (window_pages - 1) / 2
+        let pages_before = match fault.0.wrapping_sub(prev.0) as i64 {
+            1 => 0,
+            -1 => window_pages - 1,
+            _ => (window_pages - 1) / 2,
         };
         let pages_after = window_pages - pages_before;
         let table = fault.0 / PTRS_PER_PTE * PTRS_PER_PTE;

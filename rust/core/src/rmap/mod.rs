@@ -3,8 +3,9 @@
 //! layer.
 //!
 //! A mapping and all its copies by forks have the same addresses and share an `AnonVma`. A folio stores the number of
-//! its `AnonVma` and its page index in the mapping. A walk locks each page table and checks which entries really name
-//! the folio. A caller that needs all entries compares their number with the folio's count of mappings.
+//! its `AnonVma` and its page index in the mapping. A walk locks each page table that can map the folio and checks
+//! which entries name the folio. A caller that needs all entries compares the number of the entries found with the
+//! folio's count of mappings.
 //!
 //! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The locks of the lists in this
 //! file are leaves.
@@ -15,6 +16,7 @@ use std::sync::{Arc, Weak};
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
 use crate::containers::orders::Orders;
+use crate::containers::pieces::pieces;
 use crate::folio::Folio;
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
@@ -36,7 +38,7 @@ pub enum Pte {
         /// The page was touched since the last scan by reclaim. Kernel: the accessed bit.
         is_young: bool,
     },
-    /// A page that was swapped out; the page table entry holds one reference of the slot.
+    /// A page that was swapped out. The page table entry holds one reference to the slot.
     Swap {
         /// The slot.
         entry: SwpEntry,
@@ -51,9 +53,17 @@ impl Pte {
         Self::Present { pfn, page, is_exclusive, is_young: true }
     }
 
-    /// Makes the entry of a page that is touched by the fault that maps it, and that no other entry has.
+    /// Makes the young entry of a page that no other entry maps.
     pub(crate) fn exclusive(pfn: Pfn, page: u16) -> Self {
         Self::present(pfn, page, true)
+    }
+
+    /// Returns the slot of a swapped-out page.
+    pub fn slot(self) -> Option<SwpEntry> {
+        match self {
+            Self::Swap { entry, .. } => Some(entry),
+            _ => None,
+        }
     }
 
     /// Returns whether the entry names page `page` of a folio.
@@ -92,7 +102,7 @@ pub struct VmaOptions {
 pub struct Vma {
     pages: Range<Vpn>,
     options: VmaOptions,
-    /// The page tables in order; the mapping may use the first and the last table in part.
+    /// The page tables in order. The mapping may use only a part of the first and of the last table.
     tables: Box<[SpinMutex<PageTable>]>,
     anon_vma: Arc<AnonVma>,
     pub(crate) readahead: VmaReadahead,
@@ -142,6 +152,13 @@ impl Vma {
         table
     }
 
+    /// Returns the aligned range of `nr_pages` pages around a page, `None` when the range is not inside the mapping.
+    pub(crate) fn window(&self, vpn: Vpn, nr_pages: u32) -> Option<Range<Vpn>> {
+        let first = vpn.0 - vpn.0 % u64::from(nr_pages);
+        let window = Vpn(first)..Vpn(first + u64::from(nr_pages));
+        (window.start >= self.pages.start && window.end <= self.pages.end).then_some(window)
+    }
+
     /// Returns the pages of this mapping that share a page table with page `vpn`.
     pub(crate) fn same_table(&self, vpn: Vpn) -> Range<u64> {
         let first = vpn.0 - vpn.0 % PTRS_PER_PTE;
@@ -169,8 +186,9 @@ impl Vma {
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.
     fn range_of(&self, folio: Folio<'_>) -> Range<u64> {
-        let first = self.pages.start.0 + u64::from(folio.page_index());
-        first..(first + u64::from(folio.nr_pages())).min(self.pages.end.0)
+        // A folio without mappings may store the page index of a page in another, longer mapping.
+        let page = |index: u32| (self.pages.start.0 + u64::from(index)).min(self.pages.end.0);
+        page(folio.page_index())..page(folio.page_index() + folio.nr_pages())
     }
 }
 
@@ -207,8 +225,8 @@ impl Drop for AnonVma {
     }
 }
 
-/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now, whose
-/// mappings do not name the folio.
+/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now; the
+/// mappings of that `AnonVma` do not name the folio.
 #[derive(Debug, Default)]
 pub(crate) struct AnonVmas {
     slots: SpinMutex<Slots>,
@@ -233,13 +251,9 @@ impl AnonVmas {
         anon_vma
     }
 
-    /// Returns the mappings that can map a folio, parents before children.
-    fn vmas_of(&self, folio: Folio<'_>) -> Vec<Arc<Vma>> {
-        self.vmas_of_number(folio.anon_vma() as usize)
-    }
-
-    fn vmas_of_number(&self, number: usize) -> Vec<Arc<Vma>> {
-        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at].upgrade());
+    /// Returns the mappings of an `AnonVma`, parents before children. Number 0 has no mappings.
+    fn vmas_of(&self, number: u32) -> Vec<Arc<Vma>> {
+        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at as usize].upgrade());
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
 
@@ -253,28 +267,26 @@ impl AnonVmas {
         folio: Folio<'_>,
         mut call: impl FnMut(&Vma, &mut [Pte], u32) -> Result<(), E>,
     ) -> Result<(), E> {
-        for vma in self.vmas_of(folio) {
+        for vma in self.vmas_of(folio.anon_vma()) {
             let range = vma.range_of(folio);
-            let mut at = range.start;
-            while at < range.end {
-                let end = vma.same_table(Vpn(at)).end.min(range.end);
-                let mut table = vma.locked_table(Vpn(at));
+            for piece in pieces::<PTRS_PER_PTE>(range.clone()) {
+                let mut table = vma.locked_table(Vpn(piece.start));
                 if !table.is_empty() {
-                    let first = index(Vpn(at));
-                    call(&vma, &mut table[first..first + (end - at) as usize], (at - range.start) as u32)?;
+                    let entries = &mut table[index(Vpn(piece.start))..][..(piece.end - piece.start) as usize];
+                    call(&vma, entries, (piece.start - range.start) as u32)?;
                 }
-                at = end;
             }
         }
         Ok(())
     }
 
-    /// Calls `call` with each page table that has entries, locked meanwhile, and its mapping, in the order of the mappings'
-    /// numbers. Kernel: `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
+    /// Calls `call` with each page table that has entries, and with the mapping of the table. The table is locked
+    /// during the call. The order is that of the numbers of the `AnonVma`s. Kernel: `walk_page_range` over the
+    /// address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
-        let nr_numbers = self.slots.lock().by_number.len();
+        let nr_numbers = self.slots.lock().by_number.len() as u32;
         for number in 1..=nr_numbers {
-            for vma in self.vmas_of_number(number) {
+            for vma in self.vmas_of(number) {
                 for table in vma.tables() {
                     let mut table = table.lock();
                     if !table.is_empty() {
@@ -295,7 +307,7 @@ impl AnonVmas {
         folio: Folio<'_>,
         call: impl FnOnce(&mut [(u32, &mut Pte)]) -> R,
     ) -> Option<R> {
-        let vmas = self.vmas_of(folio);
+        let vmas = self.vmas_of(folio.anon_vma());
         let mut tables = Vec::with_capacity(vmas.len());
         for vma in &vmas {
             let range = vma.range_of(folio);

@@ -1,5 +1,7 @@
 //! The state that decides placement: lists, hints, positions, tables.
 
+use std::sync::Arc;
+
 use crate::base::limits::{SWAP_NR_ORDERS, SWAPFILE_CLUSTER};
 use crate::base::types::{ClusterIdx, Order, SwpEntry, SwpOffset, SwpType};
 use crate::cluster::{ClusterFlag, ListId};
@@ -18,7 +20,7 @@ pub struct DeviceDump {
     pub inuse_pages: u64,
     /// Every list that is not empty, from its head.
     pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
-    /// Next slot of a rotational device by order, 0 for none.
+    /// Slot that a search on a rotational device starts at, by order; 0 for none.
     pub next: [u32; SWAP_NR_ORDERS],
 }
 
@@ -27,7 +29,7 @@ pub struct DeviceDump {
 pub struct ClusterInfo {
     /// The cluster's number.
     pub idx: ClusterIdx,
-    /// Slots in use, bad ones included.
+    /// Slots in use, bad slots included.
     pub count: u32,
     /// The list that the cluster is on.
     pub flag: ClusterFlag,
@@ -38,7 +40,7 @@ pub struct ClusterInfo {
 impl Swap {
     /// Returns the lists of every device that is on.
     pub fn dump_devices(&self) -> Vec<DeviceDump> {
-        let dump = |device: &SwapDevice| DeviceDump {
+        let dump = |device: &Arc<SwapDevice>| DeviceDump {
             ty: device.ty(),
             prio: device.prio(),
             inuse_pages: self.inuse_pages(device.ty()),
@@ -48,11 +50,10 @@ impl Swap {
                 .collect(),
             next: *device.next.lock(),
         };
-        let active = self.active();
-        active.devices.iter().flatten().map(|device| dump(device)).collect()
+        self.active().devices.iter().flatten().map(dump).collect()
     }
 
-    /// Returns the hints of every CPU at devices that are not virtual, by order; `SwpEntry::NONE` is no hint.
+    /// Returns the hints of every CPU into devices that are not virtual, by order. `SwpEntry::NONE` means no hint.
     pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.hints));
@@ -88,7 +89,8 @@ impl SwapDevice {
     }
 
     /// Returns every slot that is not free, bad slots included, with its kind, in ascending order. The result is a
-    /// snapshot without locks. The cost follows the clusters that exist, not the size of the device.
+    /// snapshot without locks. The cost grows with the number of clusters that exist, not with the size of the
+    /// device.
     pub fn slot_kinds(&self) -> impl Iterator<Item = (SwpOffset, EntryKind)> {
         let max_pages = self.max_pages();
         let slots = |idx: ClusterIdx| (0..SWAPFILE_CLUSTER).map(move |slot| idx.base().plus(slot));

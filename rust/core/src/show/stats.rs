@@ -10,8 +10,8 @@ use crate::workingset::LruvecStat;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Returns every counter with its name. A counter that the kernel has too has the kernel's name, with the mTHP
-    /// directory in front.
+    /// Returns every counter with its name. A counter that the kernel also has gets the kernel's name. The name of a
+    /// counter of one order starts with the kernel's mTHP directory, such as `hugepages-64kB`.
     pub fn stats(&self) -> Vec<(String, u64)> {
         let mut stats = vec![
             ("nr_swap_pages".into(), self.nr_swap_pages().max(0) as u64),
@@ -46,7 +46,8 @@ impl Swap {
             ("swpout_refused", Event::SwpOutRefused),
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
-        // As in meminfo: the memory of the pools, and the memory of the pages in them.
+        // `Zswap` and `Zswapped` of `/proc/meminfo`: the pools' memory, and the memory of the pages in the pools
+        // before compression.
         let zswap = self.zswap();
         stats.push(("Zswap".into(), zswap.total_pages() * PAGE_SIZE as u64));
         stats.push(("Zswapped".into(), zswap.stat(ZswapStat::StoredPages) * PAGE_SIZE as u64));
@@ -70,8 +71,8 @@ impl Swap {
         stats
     }
 
-    /// Returns the exact counters of a group by name, also of a removed group. A name tells its unit. The second counter
-    /// is `swap_pages` on v2, and `memsw_pages` (memory and swap) on v1.
+    /// Returns the exact counters of a group by name, also of a removed group. The end of a name is its unit. The
+    /// second counter is `swap_pages` on v2, and `memsw_pages` (memory and swap) on v1.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_counters(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {

@@ -7,19 +7,20 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustix::io::Errno;
 
-use super::{Call, StorageStats, StorageTraits, SwapStorage};
+use super::{Call, StorageStats, SwapStorage};
 use crate::base::error::{Result, SwapError, check_share};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// A shorter delay is spun, because a sleep takes at least this long.
+/// Shortest delay that sleeps. A shorter delay spins, because a sleep takes at least this long.
 const SLEEP_NS_MIN: u64 = 100_000;
 
 /// The faults to inject. The default injects none.
 ///
-/// Each call is first compared with the counted call, then with the torn write, then with the probability.
+/// A call is checked for three faults in this order: the failure by number, the torn write, the failure by
+/// probability.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FaultPlan {
     /// Number of the write that fails, once. 1 is the next write.
@@ -62,7 +63,7 @@ struct State {
     delayed_calls: u64,
 }
 
-/// A storage with planned faults over another one. Kernel: like `dm-flakey` and `dm-delay`.
+/// A storage that adds planned faults to another storage. Kernel: like `dm-flakey` and `dm-delay`.
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn SwapStorage>,
@@ -76,22 +77,13 @@ enum Fate {
     Tears(u32),
 }
 
-/// Counts down; returns whether this call is the counted one.
+/// Counts down; returns whether the count reached 0, so that this call fails.
 fn is_due(count: &mut Option<u64>) -> bool {
     *count = count.map(|n| n.saturating_sub(1));
     count.take_if(|n| *n == 0).is_some()
 }
 
 impl State {
-    fn errno(&self) -> Errno {
-        Errno::from_raw_os_error(self.plan.errno)
-    }
-
-    fn delay_ns(&mut self) -> u64 {
-        self.delayed_calls += u64::from(self.plan.delay_ns > 0);
-        self.plan.delay_ns
-    }
-
     fn write_fate(&mut self) -> Fate {
         let fails = is_due(&mut self.plan.fail_write_in);
         if let Some(pages) = self.plan.tear_write_pages.take_if(|_| !fails) {
@@ -100,7 +92,7 @@ impl State {
         }
         if fails || self.rng.random_bool(self.plan.write_error_probability) {
             self.injected_write_errors += 1;
-            return Fate::Fails(self.errno());
+            return Fate::Fails(Errno::from_raw_os_error(self.plan.errno));
         }
         Fate::Passes
     }
@@ -108,7 +100,7 @@ impl State {
     fn read_fails(&mut self) -> Option<Errno> {
         let fails = is_due(&mut self.plan.fail_read_in) || self.rng.random_bool(self.plan.read_error_probability);
         self.injected_read_errors += u64::from(fails);
-        fails.then(|| self.errno())
+        fails.then(|| Errno::from_raw_os_error(self.plan.errno))
     }
 }
 
@@ -131,8 +123,8 @@ impl Faulty {
         Self { inner, state: SpinMutex::new(state) }
     }
 
-    /// Replaces the plan for calls that begin later. Errors: `BadShare`, `OutOfRange` (EINVAL), with
-    /// the old plan kept.
+    /// Replaces the plan for calls that begin later. Errors, with the old plan kept: `BadShare`, `OutOfRange`
+    /// (EINVAL).
     pub fn set_plan(&self, plan: FaultPlan) -> Result<()> {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
@@ -148,7 +140,18 @@ impl Faulty {
         Ok(())
     }
 
-    /// Returns the rest of the plan: counts have gone down, and a fault that happened is gone.
+    /// Decides the fate of a call and waits for the planned delay, with no lock held.
+    fn delayed<T>(&self, decide: impl FnOnce(&mut State) -> T) -> T {
+        let (delay_ns, fate) = {
+            let mut state = self.state.lock();
+            state.delayed_calls += u64::from(state.plan.delay_ns > 0);
+            (state.plan.delay_ns, decide(&mut state))
+        };
+        wait(delay_ns);
+        fate
+    }
+
+    /// Returns the rest of the plan: each call lowers the counts, and a fault that happened is removed.
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }
@@ -167,16 +170,8 @@ impl SwapStorage for Faulty {
         self.inner.spec()
     }
 
-    fn traits(&self) -> StorageTraits {
-        self.inner.traits()
-    }
-
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
-        let (delay_ns, fate) = {
-            let mut state = self.state.lock();
-            (state.delay_ns(), state.write_fate())
-        };
-        wait(delay_ns);
+        let fate = self.delayed(State::write_fate);
         let call = Call::new("write", "faulty", first, data.len());
         match fate {
             Fate::Passes => self.inner.write(first, data),
@@ -192,12 +187,7 @@ impl SwapStorage for Faulty {
     }
 
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
-        let (delay_ns, fails) = {
-            let mut state = self.state.lock();
-            (state.delay_ns(), state.read_fails())
-        };
-        wait(delay_ns);
-        match fails {
+        match self.delayed(State::read_fails) {
             Some(errno) => Err(Call::new("read", "faulty", first, data.len()).failed(errno, "injected")),
             None => self.inner.read(first, data),
         }
@@ -208,12 +198,11 @@ impl SwapStorage for Faulty {
     }
 
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
-        let delay_ns = self.state.lock().delay_ns();
-        wait(delay_ns);
+        self.delayed(|_| ());
         self.inner.discard(first, nr_pages)
     }
 
-    /// Returns the figures of the storage below, then this wrapper's counts of calls.
+    /// Returns the counters of the storage below, then this wrapper's counts of calls.
     fn stats(&self) -> StorageStats {
         let mut stats = self.inner.stats();
         let state = self.state.lock();

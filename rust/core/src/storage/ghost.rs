@@ -6,8 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::file::cause;
-use super::{Call, StorageTraits, SwapStorage};
+use super::{Call, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
 use crate::base::types::SwpOffset;
@@ -47,10 +46,7 @@ impl Ghost {
         let name = path.display().to_string();
         let mut page = Vec::with_capacity(PAGE_SIZE + 1);
         let read = fs::File::open(path).and_then(|file| file.take(PAGE_SIZE as u64 + 1).read_to_end(&mut page));
-        read.map_err(|error| {
-            let (errno, words) = cause(&error);
-            Call::new("open", &name, SwpOffset(0), PAGE_SIZE).failed(errno, words)
-        })?;
+        read.map_err(|error| Call::new("open", &name, SwpOffset(0), PAGE_SIZE).refused(&error))?;
         if page.len() != PAGE_SIZE {
             return Err(SwapError::BadHeader("a ghost's file is one page, its header"));
         }
@@ -71,16 +67,12 @@ impl SwapStorage for Ghost {
         self.spec.clone()
     }
 
-    fn traits(&self) -> StorageTraits {
-        StorageTraits::empty()
-    }
-
     /// Refuses every write to the device. Errors: `GhostWrite` (ENOSPC).
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
         Err(SwapError::GhostWrite { first: first.0, nr_pages: (data.len() / PAGE_SIZE) as u32 })
     }
 
-    /// Fails, because a read that gets here has lost its page. Errors: `Io` (EIO).
+    /// Fails, because the device has no page to read: the page of the slot is lost. Errors: `Io` (EIO).
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
         Err(Call::new("read", self.kind(), first, data.len()).failed(Errno::IO, "a ghost keeps no pages"))
     }

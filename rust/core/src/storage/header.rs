@@ -37,7 +37,7 @@ impl SwapHeader {
         if &page[MAGIC_AT..MAGIC_AT + MAGIC.len()] != MAGIC {
             return Err(SwapError::BadHeader("no SWAPSPACE2 signature"));
         }
-        let word = |at: usize| [page[at], page[at + 1], page[at + 2], page[at + 3]];
+        let word = |at: usize| page[at..at + 4].try_into().expect("4 bytes");
         let read: fn([u8; 4]) -> u32 = match word(VERSION_AT) {
             bytes if u32::from_le_bytes(bytes) == VERSION => u32::from_le_bytes,
             bytes if u32::from_be_bytes(bytes) == VERSION => u32::from_be_bytes,
@@ -51,14 +51,11 @@ impl SwapHeader {
         if nr_bad > MAX_SWAP_BADPAGES {
             return Err(SwapError::TooManyBadPages(nr_bad));
         }
-        let label = &page[LABEL_AT..LABEL_AT + 16];
-        let label = &label[..label.iter().position(|&byte| byte == 0).unwrap_or(label.len())];
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(&page[UUID_AT..UUID_AT + 16]);
+        let label = page[LABEL_AT..LABEL_AT + 16].split(|&byte| byte == 0).next().unwrap_or_default();
         Ok(Self {
             last_page,
             bad_pages: (0..nr_bad).map(|i| read(word(BADPAGES_AT + 4 * i))).collect(),
-            uuid,
+            uuid: page[UUID_AT..UUID_AT + 16].try_into().expect("16 bytes"),
             label: String::from_utf8_lossy(label).into_owned(),
         })
     }

@@ -11,6 +11,7 @@ mod zram;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use fault::{FaultPlan, Faulty};
@@ -34,25 +35,27 @@ bitflags::bitflags! {
         /// A call is as fast as memory, so there is no readahead, and a swap-in frees the slot. Kernel:
         /// `SWP_SYNCHRONOUS_IO`.
         const SYNCHRONOUS_IO = 1 << 0;
-        /// A page must not change while it is written. The core only shows the flag, because a write holds the bytes of its
-        /// folio shared and a writer of the bytes waits, whatever the storage. Kernel: `SWP_STABLE_WRITES`.
+        /// A page must not change while it is written. The core only shows the flag. A write of any storage holds the
+        /// bytes of its folio shared, so a writer of the bytes waits. Kernel: `SWP_STABLE_WRITES`.
         const STABLE_WRITES = 1 << 1;
         /// The storage wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
         const FREE_NOTIFY = 1 << 2;
     }
 }
 
-/// Figures of a storage: name, with the unit in it and the kernel's where there is one, and value.
+/// Counters of a storage: pairs of a name and a value. The name is the kernel's name where the kernel has the
+/// counter; other names contain their unit.
 pub type StorageStats = Vec<(&'static str, u64)>;
 
 /// A place for page data. Kernel: the block device or file behind a `swap_info_struct`.
 ///
 /// `data` is always a positive number of whole pages and starts page aligned. The range lies on the device without
-/// slot 0. Many threads call at once, but no two of them on the same slot when one of them writes, because the owner
-/// of the slots' folio excludes that. A call may sleep, except [`SwapStorage::slot_free_notify`].
+/// slot 0. Many threads call at once. A write to a slot never runs at the same time as another call on that slot,
+/// because the lock of the folio over the slot excludes that. A call may sleep, except
+/// [`SwapStorage::slot_free_notify`].
 ///
 /// Errors are `Io` with an errno. After a failed write the content of the slots is undefined, and the caller keeps
-/// the data. After a failed read the content of `data` is undefined, and the caller drops it.
+/// the data. After a failed read the content of `data` is undefined, and the caller drops the data.
 pub trait SwapStorage: Send + Sync + Debug {
     /// Returns the name of the kind: `null`, `ram`, `zram`, `file`, `ghost`, `faulty`.
     fn kind(&self) -> &'static str;
@@ -66,8 +69,11 @@ pub trait SwapStorage: Send + Sync + Debug {
         self.wrapped().is_none_or(|inner| inner.keeps_data())
     }
 
-    /// Returns the properties that callers must respect. The answer is constant.
-    fn traits(&self) -> StorageTraits;
+    /// Returns the properties that callers must respect. The answer is constant. By default a storage has no
+    /// property, and a wrapper has the properties of the storage below.
+    fn traits(&self) -> StorageTraits {
+        self.wrapped().map_or(StorageTraits::empty(), |inner| inner.traits())
+    }
 
     /// Writes whole pages to the slots from `first` on. Errors: `Io`; `GhostWrite` (ENOSPC) when the storage has no
     /// place for pages.
@@ -76,8 +82,8 @@ pub trait SwapStorage: Send + Sync + Debug {
     /// Reads whole pages of the slots from `first` on. Errors: `Io`.
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()>;
 
-    /// Drops the data of slots that were freed. Called under the cluster lock, so it must not sleep, call back or
-    /// take long.
+    /// Drops the data of slots that were freed. The caller holds the cluster lock, so the function must not sleep,
+    /// call back or take long.
     fn slot_free_notify(&self, _first: SwpOffset, _nr_pages: u32) {}
 
     /// Frees the space of slots, which then read as zeros or as before. Errors: `Io`.
@@ -85,12 +91,13 @@ pub trait SwapStorage: Send + Sync + Debug {
         Ok(())
     }
 
-    /// Returns the storage that this storage wraps, if it is a wrapper. A device claims the innermost storage.
+    /// Returns the storage that this storage wraps, if it is a wrapper. A device claims the innermost storage of a
+    /// chain of wrappers.
     fn wrapped(&self) -> Option<&Arc<dyn SwapStorage>> {
         None
     }
 
-    /// Returns the figures of the storage.
+    /// Returns the counters of the storage.
     fn stats(&self) -> StorageStats {
         Vec::new()
     }
@@ -111,6 +118,13 @@ impl<'a> Call<'a> {
         Self { op, storage, first, nr_pages: (bytes / PAGE_SIZE) as u32 }
     }
 
+    /// Makes the error of a call that the system refused. EIO stands for an error without errno.
+    #[cold]
+    fn refused(self, error: &io::Error) -> SwapError {
+        let (errno, words) = cause(error);
+        self.failed(errno, words)
+    }
+
     #[cold]
     fn failed(self, errno: Errno, what: impl Into<String>) -> SwapError {
         let Self { op, storage, first, nr_pages } = self;
@@ -118,7 +132,15 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Addresses of the storages that are in use as devices, by any subsystem of this process.
+/// Returns the errno of an error and its text. EIO stands for an error without errno.
+#[cold]
+fn cause(error: &io::Error) -> (Errno, String) {
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or_default().to_owned();
+    (Errno::from_io_error(error).unwrap_or(Errno::IO), words)
+}
+
+/// Addresses of the storages that are devices of any subsystem of this process.
 static CLAIMED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
 /// The exclusive right to use a storage as a device, because two devices would write the same slots. Kernel: the

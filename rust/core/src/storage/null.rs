@@ -1,6 +1,6 @@
 //! A device that keeps metadata only.
 
-use super::{StorageTraits, SwapStorage};
+use super::SwapStorage;
 use crate::base::error::Result;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
@@ -29,10 +29,6 @@ impl SwapStorage for Null {
 
     fn keeps_data(&self) -> bool {
         false
-    }
-
-    fn traits(&self) -> StorageTraits {
-        StorageTraits::empty()
     }
 
     fn write(&self, _first: SwpOffset, _data: &[u8]) -> Result<()> {

@@ -121,8 +121,8 @@ impl SwapStorage for Ram {
         Ok(())
     }
 
-    /// Returns `orig_data_size` and `mem_used_total` in bytes, named as zram names them. `brd` itself shows no
-    /// figures.
+    /// Returns `orig_data_size` and `mem_used_total` in bytes, named as zram names them. `brd` itself has no
+    /// counters.
     fn stats(&self) -> StorageStats {
         // Relaxed: the number stands alone and is only displayed.
         let bytes = self.nr_stored_pages.load(Relaxed) * PAGE_SIZE as u64;

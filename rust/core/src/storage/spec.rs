@@ -5,7 +5,7 @@ use crate::base::limits::MAX_PRIORITY;
 use crate::base::words::words;
 
 words! {
-    /// Discards to use on a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
+    /// Kinds of discards that swapon requests on a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
     #[derive(Default)]
     pub enum Discard: "discard" {
         /// No discards.
@@ -24,12 +24,12 @@ words! {
     /// Whether totals and listings include a ghost's slots.
     #[derive(Default)]
     pub enum Visibility: "visibility" {
-        /// Listed, and counted in every total. Kernel: as posted.
+        /// The slots are listed, and counted in every total. Kernel: the series as posted.
         #[default]
         Visible = "visible",
-        /// Listed without a size, and counted in no total.
+        /// The slots are listed without a size, and counted in no total.
         Listed = "listed",
-        /// Neither listed nor counted. Kernel: as merged.
+        /// The slots are neither listed nor counted. Kernel: the series as merged.
         Hidden = "hidden",
     }
 }
@@ -37,8 +37,8 @@ words! {
 /// The description of a device without storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GhostSpec {
-    /// Each slot has a virtual word, which records where its data is. Such a device is virtual, and folios try it
-    /// first.
+    /// Each slot has a virtual word, which records where the data of the slot is. Such a device is virtual, and
+    /// folios try virtual devices first.
     pub has_virtual_table: bool,
     /// Whether totals and listings include the slots.
     pub visibility: Visibility,
@@ -59,7 +59,7 @@ pub struct DeviceSpec {
     pub can_discard: bool,
     /// Discards to use.
     pub discard: Discard,
-    /// 0..=32767. `None` selects the profile's rule for automatic priorities.
+    /// Priority, 0..=32767. `None` selects the profile's rule for automatic priorities.
     pub priority: Option<i16>,
     /// A device without storage, whose clusters exist only while they are used.
     pub ghost: Option<GhostSpec>,

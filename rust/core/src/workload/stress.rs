@@ -14,6 +14,7 @@ use crate::machine::Swap;
 use crate::machine::profile::Profile;
 use crate::storage::spec::DeviceSpec;
 use crate::table::Shadow;
+use crate::workload::check_range;
 
 /// The parameters of a stress run.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct StressSpec {
     pub seed: u64,
     /// Slots of all devices together.
     pub pages: u32,
-    /// Number of devices, 1..=8: two of equal priority, the others below them.
+    /// Number of devices, 1..=8. The first two have equal priority, the others a lower priority.
     pub devices: u32,
     /// Number of CPUs of the subsystem.
     pub nr_cpus: usize,
@@ -66,13 +67,13 @@ impl StressReport {
     }
 }
 
-/// Runs that a thread holds. Threads exchange some of them, so that other CPUs free them.
+/// Runs that a thread holds. Threads exchange some runs, so that runs are also freed on another CPU.
 type Held = Vec<(SwpEntry, u32)>;
 
 /// The state that threads share.
 struct Shared<'a> {
     swap: &'a Swap,
-    /// One byte a slot, by device: 1 while a thread owns the slot.
+    /// One byte per slot, by device: 1 while a thread owns the slot.
     owned: Vec<Vec<AtomicU8>>,
     double_handouts: AtomicU64,
     exchange: Mutex<Held>,
@@ -84,8 +85,8 @@ impl Shared<'_> {
     fn mark(&self, entry: SwpEntry, nr_pages: u32, now: u8) {
         for i in 0..nr_pages {
             let mark = &self.owned[entry.ty().index()][(entry.offset().0 + i) as usize];
-            // Relaxed: the locks of the allocator order a free before the next hand-out, and the mark only has to be
-            // atomic.
+            // Relaxed: the locks of the allocator order a free before the next hand-out of the slot, so the mark
+            // needs no order of its own.
             if mark.swap(now, Ordering::Relaxed) == now {
                 self.double_handouts.fetch_add(1, Ordering::Relaxed);
             }
@@ -108,7 +109,7 @@ impl Hammer<'_> {
     fn step(&mut self, most_pages: usize) -> Result<()> {
         self.report.ops += 1;
         if self.rng.random_ratio(1, 512) {
-            // For a quarter of the time all threads together want more slots than exist.
+            // `most_pages` lets all threads together want more slots than exist for about a quarter of the time.
             self.target_pages = self.rng.random_range(0..most_pages);
         }
         match self.rng.random_range(0..16) {
@@ -151,7 +152,8 @@ impl Hammer<'_> {
             self.keep(entry, order.nr_pages());
         }
         if nr < wanted {
-            // No room is left. Holding less makes room, because otherwise all threads would only fail from now on.
+            // No room is left. Each thread that fails lowers its target, because otherwise all threads would only
+            // fail from now on.
             self.target_pages /= 2;
         }
         Ok(())
@@ -208,7 +210,8 @@ impl Hammer<'_> {
         }
         self.report.cached_folios += 1;
         if self.rng.random_ratio(1, 4) {
-            // The thread still runs on its CPU, but another CPU may be examining the folio or may have taken it.
+            // The removal may fail: a thread on another CPU may have locked the folio, or may have taken the folio
+            // out of the cache.
             match on_cpu.swap_cache_del_folio(folio.folio(), Shadow::default()) {
                 Ok(()) | Err(SwapError::NotCached | SwapError::FolioBusy(_)) => {}
                 Err(error) => return Err(error),
@@ -247,23 +250,15 @@ impl Hammer<'_> {
     }
 }
 
-fn range(what: &'static str, value: u64, low: u64, high: u64) -> Result<()> {
-    if (low..=high).contains(&value) {
-        Ok(())
-    } else {
-        Err(SwapError::OutOfRange { what, value: value.into(), low, high })
-    }
-}
-
 /// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot was lost or
 /// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) of bad parameters.
 ///
-/// `keep_going` is called every 20 ms with no lock held. When it returns false, the threads stop and the drain
-/// begins.
+/// `keep_going` is called every 20 ms with no lock held. When `keep_going` returns false, the threads stop and the
+/// drain begins.
 pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<StressReport> {
-    range("threads", spec.threads as u64, 1, 1024)?;
-    range("devices", spec.devices.into(), 1, 8)?;
-    range("pages", spec.pages.into(), (4 * SWAPFILE_CLUSTER * spec.devices).into(), 1 << 28)?;
+    check_range("threads", spec.threads as u64, 1, 1024)?;
+    check_range("devices", spec.devices.into(), 1, 8)?;
+    check_range("pages", spec.pages.into(), (4 * SWAPFILE_CLUSTER * spec.devices).into(), 1 << 28)?;
     let swap = Swap::new(spec.nr_cpus, spec.profile)?;
     let mut owned = Vec::new();
     for i in 0..spec.devices {

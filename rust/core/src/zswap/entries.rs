@@ -27,7 +27,8 @@ pub(crate) struct Entry {
     is_referenced: bool,
     /// The entry is on its group's list, so the entry is published.
     pub(crate) is_listed: bool,
-    /// Numbers of the next older and the next younger entry on the list. `younger` also links free numbers.
+    /// Numbers of the next older and the next younger entry on the list. In a free number, `younger` is the next free
+    /// number.
     older: u32,
     younger: u32,
 }
@@ -70,29 +71,21 @@ impl Links for &mut Chunks {
     }
 
     fn set_prev(&mut self, at: u32, prev: u32) -> bool {
-        let is_entry = at != NIL;
-        if is_entry {
-            self.get_mut(at).older = prev;
-        }
-        is_entry
+        (at != NIL).then(|| self.get_mut(at).older = prev).is_some()
     }
 
     fn set_next(&mut self, at: u32, next: u32) -> bool {
-        let is_entry = at != NIL;
-        if is_entry {
-            self.get_mut(at).younger = next;
-        }
-        is_entry
+        (at != NIL).then(|| self.get_mut(at).younger = next).is_some()
     }
 }
 
 /// The entries of one group by age. Kernel: a `list_lru_one`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lru {
-    /// By number, the oldest first.
+    /// The entries by number, the oldest first.
     by_age: IndexList,
     len: u64,
-    /// Swap-ins of the group that read from a device and that `consume_disk_swapins` has not taken yet. Kernel:
+    /// Swap-ins of the group that read from a device, less the swap-ins that `consume_disk_swapins` took. Kernel:
     /// `nr_disk_swapins`.
     nr_disk_swapins: u64,
 }
@@ -102,7 +95,7 @@ struct Lru {
 pub(super) struct Entries {
     chunks: Chunks,
     first_free: u32,
-    /// Numbers that were ever used; the next unused number is larger by 1.
+    /// The largest number that was ever used.
     nr_numbers: u32,
     nr_used: u64,
     lrus: HashMap<Option<CssId>, Lru>,
@@ -183,10 +176,10 @@ impl Entries {
         }
     }
 
-    /// Scans the oldest entry of a group and moves the entry to the young end of the list. A referenced entry loses
-    /// its mark as its second chance; the result is then `Some(None)`. An entry without the mark is returned. An
-    /// entry that is returned moves too, because after a failed writeback the next scan must return another entry.
-    /// Returns `None` when the list is empty.
+    /// Scans the oldest entry of a group and moves the entry to the young end of the list. A referenced entry only
+    /// loses its mark, which is its second chance; the result is then `Some(None)`. An entry without the mark is
+    /// returned. An entry that is returned moves too, because the next scan after a failed writeback must return
+    /// another entry. Returns `None` when the list is empty.
     pub(super) fn scan_oldest(&mut self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
         let number = self.lrus.get(&css)?.by_age.first();
         let id = ZswapId(NonZeroU32::new(number).filter(|_| number != NIL)?);

@@ -1,5 +1,6 @@
 //! zswap: compressed pages in memory, in front of every device. This folder contains the pages, their pools and their
-//! ages. `zswap_store` decides whether a page may be stored, and `zswap_writeback` writes pages back to devices.
+//! ages. `datapath/zswap_store` decides whether a page may be stored, and `swapping/zswap_writeback` writes pages
+//! back to devices.
 
 mod entries;
 mod map;
@@ -67,9 +68,9 @@ impl ZswapOptions {
 /// Probabilities of injected failures, each 0.0..=1.0; the default is no failure.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ZswapFaults {
-    /// Probability that memory for an entry is not available.
+    /// Probability that the allocation of an entry fails.
     pub entry_alloc: f64,
-    /// Probability that memory for data is not available.
+    /// Probability that the allocation of memory for data fails.
     pub pool_alloc: f64,
     /// Probability that the compressor fails.
     pub compress: f64,
@@ -81,7 +82,6 @@ pub struct ZswapFaults {
 
 /// Counters of zswap. Kernel: the files in debugfs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
 pub(crate) enum ZswapStat {
     PoolLimitHit,
     RejectReclaimFail,
@@ -97,7 +97,7 @@ pub(crate) enum ZswapStat {
 
 const NR_STATS: usize = ZswapStat::StoredIncompressiblePages as usize + 1;
 
-/// Figures of one pool.
+/// Counters of one pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZpoolStats {
     /// Algorithm that compressed the pages of the pool.
@@ -149,12 +149,12 @@ struct Dice {
 /// Entry numbers by slot, for devices that are not virtual: one map for several trees of 2^14 slots.
 type Shard = SpinMutex<Map>;
 
-/// Kernel: the globals of `mm/zswap.c`.
+/// The compressed cache of one subsystem. Kernel: the globals of `mm/zswap.c`.
 #[derive(Debug)]
 pub struct Zswap {
     ram_pages: u64,
     options: SpinMutex<ZswapOptions>,
-    /// Copy of the option, for the check in every swap-out.
+    /// Copy of the option `is_enabled`, because every swap-out reads the option.
     is_enabled: AtomicBool,
     /// The pools reached the limit and have not shrunk to the threshold since. Kernel: `zswap_pool_reached_full`.
     is_full: AtomicBool,
@@ -203,9 +203,8 @@ impl Zswap {
         *self.options.lock()
     }
 
-    /// Replaces the options. A new compressor gets a new pool, and the old pool is removed when the old pool is
-    /// empty. Disabled zswap stores no new page and keeps stored pages. Errors: `OutOfRange` (EINVAL), nothing
-    /// changed.
+    /// Replaces the options. A new compressor gets a new pool. The old pool is removed once it is empty. Disabled
+    /// zswap stores no new page and keeps stored pages. Errors, with nothing changed: `OutOfRange` (EINVAL).
     pub fn set_options(&self, options: ZswapOptions) -> Result<()> {
         let options = options.check()?;
         *self.options.lock() = options;
@@ -213,7 +212,7 @@ impl Zswap {
         Ok(())
     }
 
-    /// Replaces the probabilities of injected failures. Errors: `BadShare` (EINVAL) of a probability, with the old plan kept.
+    /// Replaces the probabilities of injected failures. Errors, with nothing changed: `BadShare` (EINVAL).
     pub fn set_faults(&self, faults: ZswapFaults) -> Result<()> {
         let probabilities = [faults.entry_alloc, faults.pool_alloc, faults.compress, faults.decompress];
         probabilities.into_iter().try_for_each(|probability| check_share("fault probability", probability, 1))?;
@@ -226,11 +225,8 @@ impl Zswap {
 
     /// Decides at random whether one kind of failure happens.
     fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
-        self.has_faults.load(Relaxed)
-            && self.dice.lock().as_mut().is_some_and(|dice| {
-                let probability = probability(&dice.faults);
-                dice.rng.random_bool(probability)
-            })
+        let roll = |dice: &mut Dice| dice.rng.random_bool(probability(&dice.faults));
+        self.has_faults.load(Relaxed) && self.dice.lock().as_mut().is_some_and(roll)
     }
 
     /// Returns whether zswap stores new pages.
@@ -240,7 +236,8 @@ impl Zswap {
     }
 
     /// Returns whether any slot has an entry. The answer is reliable for a slot whose folio or cluster the caller has
-    /// locked: an entry is counted, under one of these locks, from before the slot names the entry until after.
+    /// locked. Under one of these locks, an entry is counted before the slot names the entry, and uncounted after the
+    /// slot dropped the entry.
     #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.stat(ZswapStat::StoredPages) > 0
@@ -269,7 +266,7 @@ impl Zswap {
         self.max_pages() * u64::from(self.options().accept_threshold_percent) / 100
     }
 
-    /// Returns how many further pages have room if these pages compress like the stored pages; 0 when zswap is off.
+    /// Returns how many further pages fit if these pages compress like the stored pages; 0 when zswap is off.
     pub(crate) fn room_pages(&self) -> u64 {
         if !self.is_enabled() {
             return 0;
@@ -346,8 +343,8 @@ impl Zswap {
         pools.iter().find(|pool| pool.number == number).expect("a pool stays while it has entries").clone()
     }
 
-    /// Compresses a page and stores it in a new entry that no slot names yet. With `takes_raw`, a page that does not
-    /// compress is stored as is. Kernel: `zswap_store_page`, up to the publication of the entry.
+    /// Compresses a page and stores it in a new entry that no slot names yet. `poor` decides whether a page that does
+    /// not compress is stored as it is. Kernel: `zswap_store_page`, up to the publication of the entry.
     pub(crate) fn store_page(
         &self,
         page: &[u8],
@@ -379,7 +376,7 @@ impl Zswap {
             let handle = pool.memory.store(swp.offset().0, data).map_err(|_| no_memory(()))?;
             Ok((handle, data.len()))
         })?;
-        // Counted before the entry exists, because a pool with entries must never appear empty.
+        // The page is counted before its entry exists, because a pool with entries must never appear empty.
         pool.nr_stored.fetch_add(1, Relaxed);
         let added = self.entries.lock().add(Entry::new(swp, handle, bytes, pool.number, css));
         added.ok_or_else(|| {
@@ -442,19 +439,9 @@ impl Zswap {
         let entry = self.entry(id);
         let pool = self.pool(entry.pool);
         let bytes = usize::from(entry.bytes);
+        let load = |data: &[u8]| decompress(pool.compressor, data, page);
         let is_whole = !self.fails(|faults| faults.decompress)
-            && pool.memory.read(
-                entry.handle,
-                bytes,
-                || true,
-                |data| match bytes {
-                    PAGE_SIZE => {
-                        page.copy_from_slice(data);
-                        true
-                    }
-                    _ => decompress(pool.compressor, data, page),
-                },
-            ) == Some(true);
+            && pool.memory.read(entry.handle, bytes, || true, load) == Some(true);
         if !is_whole {
             self.count(ZswapStat::DecompressFail);
         }
@@ -499,7 +486,7 @@ impl Zswap {
         self.map.iter().map(|shard| shard.lock().bytes()).sum()
     }
 
-    /// Returns the bytes of the memory for entries, used and free.
+    /// Returns the bytes of the memory for entries, free entries included.
     pub fn entry_bytes(&self) -> u64 {
         self.entries.lock().totals().1
     }
@@ -527,7 +514,7 @@ impl Zswap {
         self.entries.lock().for_each(body);
     }
 
-    /// Returns the figures of each pool, the current pool first, without old pools that are empty.
+    /// Returns the counters of each pool, the current pool first. Empty old pools are left out.
     pub fn pools(&self) -> Vec<ZpoolStats> {
         let compressor = self.options().compressor;
         let stats = |pool: &Arc<Zpool>| ZpoolStats {

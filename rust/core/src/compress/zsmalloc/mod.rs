@@ -1,9 +1,9 @@
-//! Memory of compressed pages: objects of fixed sizes in zspages. A size class has the size of its objects, and the number
-//! of pages that a zspage chains to hold them.
+//! Memory of compressed pages: objects of fixed sizes in zspages. A zspage is some pages that hold objects of one
+//! size. A size class has the size of its objects, and the number of pages of its zspages.
 //!
-//! A spin lock per class protects the free objects,
-//! and a shared lock per zspage protects the stored data. No thread waits for one of these locks while the thread
-//! holds the other: [`Pool::compact`] holds a class lock and only tries the locks of two zspages.
+//! A spin lock per class protects the free objects, and a shared lock per zspage protects the stored data. No thread
+//! waits for one of these locks while the thread holds the other: [`Pool::compact`] holds a class lock and only tries
+//! the locks of two zspages.
 
 mod zspage;
 
@@ -132,14 +132,9 @@ impl Pool {
         let start = object * geometry.size_bytes;
         // A poisoned lock is used like any other lock, because bytes stay valid after a panic of another thread.
         let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
-        let object_memory = &mut memory[start..start + geometry.size_bytes];
-        if geometry.is_huge() {
-            object_memory[..data.len()].copy_from_slice(data);
-        } else {
-            let (handle, rest) = object_memory.split_at_mut(HANDLE_SIZE);
-            handle.copy_from_slice(&u64::from(owner).to_ne_bytes());
-            rest[..data.len()].copy_from_slice(data);
-        }
+        let (handle, rest) = memory[start..start + geometry.size_bytes].split_at_mut(geometry.handle_bytes());
+        handle.copy_from_slice(&u64::from(owner).to_ne_bytes()[..geometry.handle_bytes()]);
+        rest[..data.len()].copy_from_slice(data);
         Ok(Handle::new(class, zspage, object))
     }
 
@@ -156,7 +151,7 @@ impl Pool {
     ) -> Option<R> {
         let geometry = self.sizes.distinct[handle.class()];
         let memory = self.classes[handle.class()].lock().memory_of(handle.zspage())?;
-        let start = handle.object() * geometry.size_bytes + if geometry.is_huge() { 0 } else { HANDLE_SIZE };
+        let start = handle.object() * geometry.size_bytes + geometry.handle_bytes();
         let memory = memory.read().unwrap_or_else(PoisonError::into_inner);
         still_there().then(|| body(&memory[start..start + bytes]))
     }
@@ -307,6 +302,10 @@ impl Geometry {
     /// Returns whether an object is a whole page; such an object has no handle in front of its data.
     pub(super) fn is_huge(self) -> bool {
         self.nr_objects == 1
+    }
+
+    fn handle_bytes(self) -> usize {
+        if self.is_huge() { 0 } else { HANDLE_SIZE }
     }
 }
 

@@ -24,8 +24,8 @@ pub(crate) enum Full {
 /// lock.
 pub(super) type Memory = Arc<RwLock<Box<[u8]>>>;
 
-/// Kernel: `struct zspage`; differs: bits mark the free objects, where the kernel has links in the memory itself, so
-/// that taking and freeing an object touch no data.
+/// One zspage: its memory, its free objects and its place on a list. Kernel: `struct zspage`; differs: bits mark the
+/// free objects, where the kernel has links in the memory itself, so that taking and freeing an object touch no data.
 #[derive(Debug)]
 struct Zspage {
     memory: Option<Memory>,
@@ -204,7 +204,7 @@ impl Class {
 }
 
 /// Memory of freed zspages, by number of pages, for reuse. A free therefore makes no call to the system's allocator
-/// as long as there is room. The pool's figures do not contain spare memory. Kernel: the per-CPU page lists under the
+/// as long as there is room. The pool's counters leave spare memory out. Kernel: the per-CPU page lists under the
 /// page allocator.
 #[derive(Debug)]
 pub(super) struct Spare {

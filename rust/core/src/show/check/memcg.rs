@@ -12,43 +12,38 @@ use crate::machine::device::SwapDevice;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, PageCounter};
 use crate::table::EntryKind;
 
-/// The sums that a walk over tables and folios finds for each group, in pages.
-#[derive(Debug, Default)]
+/// The sums that a walk over tables and folios finds for one group, in pages.
+#[derive(Clone, Copy, Debug, Default)]
 struct Found {
     /// Slots that are charged to the group.
-    owned: HashMap<CssId, u64>,
+    owned: u64,
     /// Slots that pin the group's id.
-    pins: HashMap<CssId, u64>,
+    pins: u64,
     /// Pages of folios that are charged to the group.
-    resident: HashMap<CssId, u64>,
+    resident: u64,
     /// The part of `resident` that the swap cache holds.
-    cached: HashMap<CssId, u64>,
-}
-
-fn of(counts: &HashMap<CssId, u64>, css: CssId) -> u64 {
-    counts.get(&css).copied().unwrap_or(0)
+    cached: u64,
 }
 
 impl Swap {
     /// Compares the counters of every group with tables and folios. Every CPU is stopped.
-    pub(super) fn check_memcg<'d>(&self, devices: impl Iterator<Item = &'d SwapDevice>) -> Result<()> {
+    pub(super) fn check_memcg(&self, devices: &[&SwapDevice]) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         groups.drain_stocks();
-        let mut found = Found::default();
+        let mut found = HashMap::new();
         for device in devices {
             self.find_owners(groups, device, &mut found)?;
         }
         for folio in self.memory_of_folios().charged_folios() {
-            let (css, nr_pages) = (folio.css().expect("charged"), u64::from(folio.nr_pages()));
-            *found.resident.entry(css).or_default() += nr_pages;
-            if folio.has(FolioFlags::SWAPCACHE) {
-                *found.cached.entry(css).or_default() += nr_pages;
-            }
+            let found = found.entry(folio.css().expect("charged")).or_default();
+            let nr_pages = u64::from(folio.nr_pages());
+            found.resident += nr_pages;
+            found.cached += if folio.has(FolioFlags::SWAPCACHE) { nr_pages } else { 0 };
         }
         groups.subtree(CssId::ROOT).into_iter().try_for_each(|css| check_group(groups, groups.get(css), &found))
     }
 
-    fn find_owners(&self, groups: &MemCgroups, device: &SwapDevice, found: &mut Found) -> Result<()> {
+    fn find_owners(&self, groups: &MemCgroups, device: &SwapDevice, found: &mut HashMap<CssId, Found>) -> Result<()> {
         let keeps_records = groups.options().owner_store.is_record();
         for idx in device.clusters.live() {
             let ci = device.clusters.lock_used(idx);
@@ -68,15 +63,15 @@ impl Swap {
                 if recorded.0 != 0 {
                     let group = groups.lookup(recorded);
                     ensure(group.is_some(), "I18", || format!("{swp} names id {}, which nobody has", recorded.0))?;
-                    let css = group.expect("checked").css();
-                    *found.owned.entry(css).or_default() += charged(slot);
-                    *found.pins.entry(css).or_default() += 1;
+                    let found = found.entry(group.expect("checked").css()).or_default();
+                    found.owned += charged(slot);
+                    found.pins += 1;
                 } else if let Some(pfn) = entry.pfn() {
                     let folio = self.memory_of_folios().folio(pfn);
                     ensure(folio.css().is_some(), "I20", || format!("{swp}: {folio:?} is cached and nobody's"))?;
                     let is_charged = !groups.do_memsw_account() && !folio.has(FolioFlags::SWAP_UNCHARGED);
                     if let (Some(css), true, false) = (folio.css(), is_charged, keeps_records) {
-                        *found.owned.entry(css).or_default() += charged(slot);
+                        found.entry(css).or_default().owned += charged(slot);
                     }
                 }
             }
@@ -85,13 +80,15 @@ impl Swap {
     }
 }
 
-fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &Found) -> Result<()> {
+fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &HashMap<CssId, Found>) -> Result<()> {
     let css = group.css();
+    let own = found.get(&css).copied().unwrap_or_default();
     let below = groups.subtree(css);
-    let sum = |counts: &HashMap<CssId, u64>| below.iter().map(|&css| of(counts, css)).sum::<u64>();
-    let (owned, resident) = (sum(&found.owned), sum(&found.resident));
+    let sum = |of: fn(&Found) -> u64| below.iter().filter_map(|css| found.get(css)).map(of).sum::<u64>();
+    let (owned, resident) = (sum(|found| found.owned), sum(|found| found.resident));
     let at = || groups.path(css);
-    // A removed group keeps the counts of folios that moved to its parent in its own counters.
+    // The check of usage skips a removed group, because its counters still contain the folios that moved to its
+    // parent.
     let is_left_behind = groups.options().has_lru_reparent && !group.is_online();
     if !group.is_root() && !is_left_behind {
         let usage = |number: &str, counter: &PageCounter, expected: u64, what: &str| {
@@ -103,21 +100,16 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &Found) -> Result<
         let swap = if groups.do_memsw_account() { owned + resident } else { owned };
         usage("I16", &group.swap, swap, if groups.do_memsw_account() { "memsw" } else { "swap" })?;
         // The pages of a group in zswap are charged in whole pages.
-        let zswap_pages = |css: &CssId| {
-            let bytes = groups.get(*css).stat_local(MemcgStat::ZswapB).max(0) as u64;
-            bytes.div_ceil(PAGE_SIZE as u64)
-        };
-        let zswap: u64 = below.iter().map(zswap_pages).sum();
+        let bytes = below.iter().map(|&css| groups.get(css).stat_local(MemcgStat::ZswapB).max(0) as u64);
+        let zswap: u64 = bytes.map(|bytes| bytes.div_ceil(PAGE_SIZE as u64)).sum();
         usage("I17", &group.memory, resident + zswap, "memory")?;
     }
-    ensure(group.stat_local(MemcgStat::Swap) == of(&found.owned, css) as i64, "I18", || {
-        let counted = group.stat_local(MemcgStat::Swap);
-        format!("{}: MEMCG_SWAP says {counted}, {} slots are its own", at(), of(&found.owned, css))
+    let counted = group.stat_local(MemcgStat::Swap);
+    ensure(counted == own.owned as i64, "I18", || {
+        format!("{}: MEMCG_SWAP says {counted}, {} slots are its own", at(), own.owned)
     })?;
-    let pins = of(&found.pins, css) + u64::from(group.is_online());
+    let pins = own.pins + u64::from(group.is_online());
     ensure(group.id_refs() == pins, "I19", || format!("{}: {} pins of its id, {pins} reasons", at(), group.id_refs()))?;
-    ensure(group.stat_local(MemcgStat::Swapcached) == of(&found.cached, css) as i64, "I20", || {
-        let counted = group.stat_local(MemcgStat::Swapcached);
-        format!("{}: swapcached says {counted}, it is {}", at(), of(&found.cached, css))
-    })
+    let counted = group.stat_local(MemcgStat::Swapcached);
+    ensure(counted == own.cached as i64, "I20", || format!("{}: swapcached says {counted}, it is {}", at(), own.cached))
 }

@@ -1,4 +1,4 @@
-//! `check()` proves every numbered invariant, at any time. `docs/invariants.md` explains each.
+//! `check()` proves every numbered invariant, at any time. `docs/invariants.md` explains each invariant.
 
 mod memcg;
 mod virtuals;
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
 use crate::base::sync::SpinGuard;
-use crate::base::types::{ClusterIdx, CssId, Order, SwpOffset};
+use crate::base::types::{ClusterIdx, CssId, Order, SwpEntry};
 use crate::cluster::{ClusterFlag, ClusterGuard, ListId};
 use crate::folio::FolioFlags;
 use crate::machine::device::{SwapDevice, SwpFlags};
@@ -59,19 +59,22 @@ impl Swap {
     pub fn check(&self) -> Result<()> {
         let active = self.active();
         let locals = self.locals.lock_all();
+        let devices: Vec<&SwapDevice> = active.devices.iter().flatten().map(|device| &**device).collect();
         let mut cached_pages = 0;
-        for device in active.devices.iter().flatten() {
+        for device in &devices {
             cached_pages += self.check_device(device, &active.devices)?;
         }
         ensure(cached_pages == self.nr_swapcache_pages(), "I10", || {
             format!("{cached_pages} entries are cached, {} are counted", self.nr_swapcache_pages())
         })?;
-        let counted = || active.devices.iter().flatten().filter(|device| device.is_counted());
-        let enabled = counted().filter(|device| device.has(SwpFlags::WRITEOK));
-        let free: i64 = enabled.map(|device| device.pages() as i64 - self.inuse_pages(device.ty()) as i64).sum();
-        let leaving = counted().filter(|device| !device.has(SwpFlags::WRITEOK));
-        let leaving_inuse: i64 = leaving.map(|device| self.inuse_pages(device.ty()) as i64).sum();
-        ensure(self.nr_swap_pages() == free - leaving_inuse, "I6", || {
+        let free_pages = |device: &&SwapDevice| {
+            // A device that swapoff empties has no free slots, and its slots in use count negative, as in
+            // `Swap::nr_swap_pages`.
+            let pages = if device.has(SwpFlags::WRITEOK) { device.pages() } else { 0 };
+            i64::from(pages) - self.inuse_pages(device.ty()) as i64
+        };
+        let free: i64 = devices.iter().filter(|device| device.is_counted()).map(free_pages).sum();
+        ensure(self.nr_swap_pages() == free, "I6", || {
             format!("nr_swap_pages {} but {free} slots are free", self.nr_swap_pages())
         })?;
         self.check_lists()?;
@@ -80,9 +83,9 @@ impl Swap {
             check_hints(cpu, local, &local.virtual_hints, true)?;
         }
         self.check_zswap(&active.devices)?;
-        self.check_memcg(active.devices.iter().flatten().map(|device| &**device))?;
+        self.check_memcg(&devices)?;
         let avail = self.avail.lock();
-        for device in active.devices.iter().flatten() {
+        for device in &devices {
             let list = if device.is_virtual() { &avail.virtuals } else { &avail.list };
             let is_listed = list.iter().any(|ty| ty == device.ty());
             let is_full = self.inuse_pages(device.ty()) == device.pages() as u64;
@@ -107,8 +110,8 @@ impl Swap {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
-        // Clusters that do not exist, or were never used, hold no entries. Reading half a million of them would only
-        // load them into memory.
+        // Only clusters that exist and were used are checked, because other clusters have no entries, and reading
+        // half a million records would load all records into memory.
         for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
             ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {
@@ -163,9 +166,12 @@ impl Swap {
             nr_cached += u64::from(entry.is_cached());
             has_bad |= entry.kind() == EntryKind::Bad;
             has_extended |= entry.count() == Some(SWP_TB_COUNT_MAX);
-            self.check_entry(device, ci, slot, entry)?;
-            self.check_backing(device, ci, slot, entry, devices)?;
-            self.check_pointer(device.entry_at(ci.idx().base().plus(slot as u32)), entry, devices)?;
+            let swp = device.entry_at(ci.idx().base().plus(slot as u32));
+            self.check_entry(ci, slot, swp, entry)?;
+            if device.is_virtual() {
+                virtuals::check_backing(swp, entry, ci.virtual_word(slot), devices)?;
+            }
+            virtuals::check_pointer(swp, entry, devices)?;
         }
         ensure(nr_used == count, "I2", || format!("{} counts {count}, {nr_used} entries are in use", at()))?;
         ensure((count == 0) == (flag == ClusterFlag::Discard), "I1", || {
@@ -182,14 +188,7 @@ impl Swap {
         Ok(nr_cached)
     }
 
-    fn check_entry(
-        &self,
-        device: &SwapDevice,
-        ci: &ClusterGuard<'_>,
-        slot: usize,
-        entry: SwapTableEntry,
-    ) -> Result<()> {
-        let swp = device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
+    fn check_entry(&self, ci: &ClusterGuard<'_>, slot: usize, swp: SwpEntry, entry: SwapTableEntry) -> Result<()> {
         ensure(entry.kind() != EntryKind::Shadow || entry.count() != Some(0), "I8", || {
             format!("{swp} is swapped out without a reference")
         })?;
@@ -224,10 +223,8 @@ fn check_hints(cpu: usize, local: &SpinGuard<'_, CpuLocal>, hints: &Hints, is_vi
             continue;
         }
         let fits = slot.is_multiple_of(order.nr_pages()) && slot + order.nr_pages() <= SWAPFILE_CLUSTER;
-        let device = local.devices[hint.ty().index()].as_ref();
-        let is_on = device.is_some_and(|device| {
-            device.is_virtual() == is_virtual && hint.offset().cluster().0 < device.clusters.len()
-        });
+        let mut device = local.devices[hint.ty().index()].iter().filter(|device| device.is_virtual() == is_virtual);
+        let is_on = device.any(|device| hint.offset().cluster().0 < device.clusters.len());
         ensure(fits && is_on, "I7", || format!("cpu {cpu} {order}: hint {hint}"))?;
     }
     Ok(())

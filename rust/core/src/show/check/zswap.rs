@@ -1,19 +1,20 @@
-//! The invariants of zswap: its entries, the slots that name them, and the charges.
+//! The invariants of zswap: its entries, the slots that name the entries, and the charges.
 
 use std::collections::HashMap;
 
 use super::{broken, ensure};
 use crate::base::error::Result;
-use crate::base::limits::PAGE_SIZE;
+use crate::base::limits::{PAGE_SIZE, SWAPFILE_CLUSTER};
 use crate::base::types::{CssId, SwpEntry, ZswapId};
+use crate::cluster::ClusterGuard;
 use crate::machine::{DeviceTable, Swap};
 use crate::memcg::MemcgStat;
 use crate::table::Stored;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Compares the entries of zswap with slots and groups. Every CPU is stopped. While a store is under way, an
-    /// entry may be unnamed and the numbers may differ, so these checks run only when no store is under way.
+    /// Compares the entries of zswap with slots and groups. Every CPU is stopped. A difference of the numbers is
+    /// ignored while a store is under way, because the store adds its entry before a slot names the entry.
     pub(super) fn check_zswap(&self, devices: &DeviceTable) -> Result<()> {
         self.check_zswap_names(devices)?;
         let (nr_begun, nr_ended) = self.zswap().stores();
@@ -23,14 +24,10 @@ impl Swap {
         }
     }
 
-    /// Compares the entries with the slots that name them.
+    /// Compares each entry with the slot that names the entry.
     fn check_zswap_names(&self, devices: &DeviceTable) -> Result<()> {
         let mut found: Vec<(ZswapId, SwpEntry)> = Vec::new();
-        self.zswap().for_each(|id, entry| {
-            if entry.is_listed {
-                found.push((id, entry.swp));
-            }
-        });
+        self.zswap().for_each(|id, entry| found.extend(entry.is_listed.then_some((id, entry.swp))));
         for (id, swp) in found {
             let device = devices.get(swp.ty().index()).and_then(Option::as_ref);
             let named = device.and_then(|device| match device.is_virtual() {
@@ -76,10 +73,8 @@ impl Swap {
             let counted = (group.stat_local(MemcgStat::ZswapB), group.stat_local(MemcgStat::Zswapped));
             let expected = bytes.remove(&Some(css)).unwrap_or_default();
             ensure(counted == expected, "I21", || {
-                format!(
-                    "{}: bytes and pages in zswap are counted {counted:?}, entries say {expected:?}",
-                    groups.path(css)
-                )
+                let path = groups.path(css);
+                format!("{path}: bytes and pages in zswap are counted {counted:?}, entries say {expected:?}")
             })?;
         }
         match bytes.keys().next() {
@@ -90,13 +85,10 @@ impl Swap {
 
     /// Counts the virtual slots whose data is in zswap.
     fn count_virtual_words(&self, devices: &DeviceTable) -> u64 {
-        let mut nr = 0;
-        for device in devices.iter().flatten().filter(|device| device.is_virtual()) {
-            for ci in device.clusters.live().filter_map(|idx| device.clusters.lock(idx)) {
-                let is_stored = |&slot: &usize| matches!(ci.virtual_word(slot).stored(), Stored::Zswap(_));
-                nr += (0..crate::base::limits::SWAPFILE_CLUSTER as usize).filter(is_stored).count() as u64;
-            }
-        }
-        nr
+        let virtuals = devices.iter().flatten().filter(|device| device.is_virtual());
+        let clusters = virtuals.flat_map(|device| device.clusters.live().filter_map(|idx| device.clusters.lock(idx)));
+        let slots = 0..SWAPFILE_CLUSTER as usize;
+        let is_stored = |ci: &ClusterGuard<'_>, slot| matches!(ci.virtual_word(slot).stored(), Stored::Zswap(_));
+        clusters.map(|ci| slots.clone().filter(|&slot| is_stored(&ci, slot)).count() as u64).sum()
     }
 }

@@ -10,7 +10,7 @@ pub use open::FileOptions;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{Call, StorageStats, StorageTraits, SwapStorage};
+use super::{Call, StorageStats, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
@@ -19,7 +19,7 @@ use crate::storage::spec::DeviceSpec;
 
 /// A swap file or block device with a SWAPSPACE2 header, locked against other users while it is open.
 ///
-/// Each run is one positioned system call, so calls of many threads run in parallel. Writes go to the page cache
+/// Each run is one positioned read or write, so calls of many threads run in parallel. Writes go to the page cache
 /// unless the file is opened `direct`. Data is never flushed, because swap does not outlive its user. Kernel: the
 /// file behind a `swap_info_struct`; differs: I/O goes through the file system, so holes are no error and extents are
 /// not mapped.
@@ -31,20 +31,9 @@ pub struct File {
     spec: DeviceSpec,
 }
 
-/// Returns the errno of an error and its text. EIO stands for an error without errno.
-#[cold]
-pub(super) fn cause(error: &io::Error) -> (Errno, String) {
-    let words = error.to_string();
-    let words = words.split(" (os error").next().unwrap_or_default().to_owned();
-    (Errno::from_io_error(error).unwrap_or(Errno::IO), words)
-}
-
 fn at_byte(slot: SwpOffset) -> u64 {
     u64::from(slot.0) * PAGE_SIZE as u64
 }
-
-const TRUNCATED: &str = "the file ends before it, truncated";
-const WROTE_NOTHING: &str = "the system took no byte";
 
 impl File {
     /// Returns the parsed header.
@@ -52,19 +41,14 @@ impl File {
         &self.header
     }
 
-    /// Returns the path that the file was opened with.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn call(&self, op: &'static str, first: SwpOffset, bytes: usize) -> Call<'_> {
-        Call::new(op, &self.path, first, bytes)
-    }
-
     #[cold]
     fn failed(&self, op: &'static str, first: SwpOffset, bytes: usize, error: &io::Error) -> SwapError {
-        let (errno, words) = cause(error);
-        self.call(op, first, bytes).failed(errno, words)
+        let call = Call::new(op, &self.path, first, bytes);
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => call.failed(Errno::IO, "the file ends before it, truncated"),
+            io::ErrorKind::WriteZero => call.failed(Errno::IO, "the system took no byte"),
+            _ => call.refused(error),
+        }
     }
 }
 
@@ -77,47 +61,27 @@ impl SwapStorage for File {
         self.spec.clone()
     }
 
-    fn traits(&self) -> StorageTraits {
-        StorageTraits::empty()
-    }
-
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
-        let mut written = 0;
-        while written < data.len() {
-            match self.file.write_at(&data[written..], at_byte(first) + written as u64) {
-                Ok(0) => return Err(self.call("write", first, data.len()).failed(Errno::IO, WROTE_NOTHING)),
-                Ok(bytes) => written += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed("write", first, data.len(), &error)),
-            }
-        }
-        Ok(())
+        let written = self.file.write_all_at(data, at_byte(first));
+        written.map_err(|error| self.failed("write", first, data.len(), &error))
     }
 
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
-        let mut read = 0;
-        while read < data.len() {
-            match self.file.read_at(&mut data[read..], at_byte(first) + read as u64) {
-                Ok(0) => return Err(self.call("read", first, data.len()).failed(Errno::IO, TRUNCATED)),
-                Ok(bytes) => read += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed("read", first, data.len(), &error)),
-            }
-        }
-        Ok(())
+        let read = self.file.read_exact_at(data, at_byte(first));
+        read.map_err(|error| self.failed("read", first, data.len(), &error))
     }
 
-    /// Punches a hole; a block device treats it as a discard. Errors: `Io`, with EOPNOTSUPP where the file system has
-    /// no holes or the device no discards; `can_discard` is false then.
+    /// Punches a hole, which a block device treats as a discard. Errors: `Io`, with EOPNOTSUPP when `can_discard` is
+    /// false, because the file system has no holes or the device has no discards.
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         let bytes = nr_pages as usize * PAGE_SIZE;
         if !self.spec.can_discard {
-            return Err(self.call("discard", first, bytes).failed(Errno::OPNOTSUPP, "no holes here"));
+            return Err(Call::new("discard", &self.path, first, bytes).failed(Errno::OPNOTSUPP, "no holes here"));
         }
         punch(&self.file, at_byte(first), bytes as u64).map_err(|error| self.failed("discard", first, bytes, &error))
     }
 
-    /// Returns `allocated_bytes`, the space that the file takes on its file system. A block device has no figures.
+    /// Returns `allocated_bytes`, the space that the file takes on its file system. A block device has no counters.
     fn stats(&self) -> StorageStats {
         use std::os::unix::fs::MetadataExt;
         match self.file.metadata() {

@@ -121,7 +121,7 @@ fn a_discarded_range_reads_as_zeros_and_takes_no_space() {
     let dir = Dir::new("punch");
     let file = open(&dir.swap_file(999, vec![])).expect("a swap file");
     if !file.spec().can_discard {
-        return println!("skipped: the file system of {} has no holes", file.path());
+        return println!("skipped: the file system of {} has no holes", file.path);
     }
     file.write(SwpOffset(1), &pages(500, 1)).expect("room");
     file.file.sync_all().expect("a disk");

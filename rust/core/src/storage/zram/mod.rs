@@ -28,7 +28,7 @@ pub struct ZramOptions {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Empty,
-    /// The page repeats one word, which stands beside the state. Kernel: `ZRAM_SAME`.
+    /// The page repeats one word. The word is stored in the second word of the [`Slot`]. Kernel: `ZRAM_SAME`.
     Same,
     /// An object in the pool and its size in bytes. The size of a whole page means raw data. Kernel: `ZRAM_HUGE`.
     Stored(Handle, usize),
@@ -77,11 +77,17 @@ pub struct Zram {
     mem_limit_bytes: u64,
     slots: MappedSlice<Slot>,
     pool: Pool,
-    nr_same: AtomicU64,
-    nr_huge_since: AtomicU64,
-    nr_failed_reads: AtomicU64,
-    nr_failed_writes: AtomicU64,
-    nr_notify_free: AtomicU64,
+    counts: Counts,
+}
+
+/// Counters of slots and calls; see [`Zram::stats`].
+#[derive(Debug, Default)]
+struct Counts {
+    same: AtomicU64,
+    huge_since: AtomicU64,
+    failed_reads: AtomicU64,
+    failed_writes: AtomicU64,
+    notify_free: AtomicU64,
 }
 
 fn bump(counter: &AtomicU64) {
@@ -92,8 +98,8 @@ fn bump(counter: &AtomicU64) {
 /// Returns the word that the page repeats, or `None`. Kernel: `page_same_filled`.
 #[inline]
 fn same_filled(page: &[u8]) -> Option<u64> {
-    // The first and last word are compared first, because they seldom match in a page of data. A page equal to itself
-    // shifted by one word repeats that word.
+    // The first and the last word are compared first, because the two words seldom match in a page of data. A page
+    // equal to itself shifted by one word repeats that word.
     let word = &page[..8];
     (word == &page[PAGE_SIZE - 8..] && page[8..] == page[..PAGE_SIZE - 8])
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
@@ -104,26 +110,14 @@ impl Zram {
     /// `NoMemory` (ENOMEM).
     pub fn new(max_pages: u32, options: &ZramOptions) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
-        let limit_pages = options
-            .mem_limit_bytes
-            .filter(|&bytes| bytes > 0)
-            .map_or(u64::MAX, |bytes| bytes.div_ceil(PAGE_SIZE as u64));
-        let [nr_same, nr_huge_since, nr_failed_reads, nr_failed_writes, nr_notify_free] =
-            [const { AtomicU64::new(0) }; 5];
+        let limit_pages = options.mem_limit_bytes.unwrap_or(0).div_ceil(PAGE_SIZE as u64);
         Ok(Self {
             max_pages,
             algorithm: options.algorithm.checked()?,
-            mem_limit_bytes: options
-                .mem_limit_bytes
-                .filter(|&bytes| bytes > 0)
-                .map_or(0, |_| limit_pages.saturating_mul(PAGE_SIZE as u64)),
+            mem_limit_bytes: limit_pages.saturating_mul(PAGE_SIZE as u64),
             slots: MappedSlice::zeroed(max_pages as usize)?,
-            pool: Pool::new(limit_pages),
-            nr_same,
-            nr_huge_since,
-            nr_failed_reads,
-            nr_failed_writes,
-            nr_notify_free,
+            pool: Pool::new(if limit_pages == 0 { u64::MAX } else { limit_pages }),
+            counts: Counts::default(),
         })
     }
 
@@ -132,7 +126,8 @@ impl Zram {
     pub fn compact(&self) -> u64 {
         self.pool.compact(|slot, old, new| {
             let state = &self.slots[slot as usize][0];
-            // Acquire pairs with the Release of `put`: the moved object is the stored one.
+            // Acquire pairs with the Release of `put`, so this thread sees the data of the object that the state
+            // names.
             let word = state.load(Ordering::Acquire);
             let State::Stored(handle, bytes) = State::unpack(word) else { return false };
             let moved = State::Stored(new, bytes).pack();
@@ -151,7 +146,7 @@ impl Zram {
         match State::unpack(word) {
             State::Empty => return false,
             // Relaxed: the number stands alone and is only displayed.
-            State::Same => drop(self.nr_same.fetch_sub(1, Ordering::Relaxed)),
+            State::Same => drop(self.counts.same.fetch_sub(1, Ordering::Relaxed)),
             State::Stored(handle, bytes) => self.pool.free(handle, bytes),
         }
         true
@@ -165,7 +160,7 @@ impl Zram {
         if let Some(word) = same_filled(page) {
             // Relaxed: the Release of the state, stored next, orders this store.
             self.slots[slot.0 as usize][1].store(word, Ordering::Relaxed);
-            bump(&self.nr_same);
+            bump(&self.counts.same);
             self.put(slot, State::Same);
             return Ok(());
         }
@@ -173,7 +168,7 @@ impl Zram {
         let data = packed.unwrap_or(page);
         let handle = self.pool.store(slot.0, data)?;
         if data.len() == PAGE_SIZE {
-            bump(&self.nr_huge_since);
+            bump(&self.counts.huge_since);
         }
         self.put(slot, State::Stored(handle, data.len()));
         Ok(())
@@ -195,15 +190,9 @@ impl Zram {
                 State::Stored(handle, bytes) => {
                     // Relaxed: a thread that moves or overwrites the object needs the lock that this thread holds.
                     let still_there = || state.load(Ordering::Relaxed) == word;
-                    let read = self.pool.read(handle, bytes, still_there, |data| {
-                        if bytes < PAGE_SIZE {
-                            return decompress(self.algorithm, data, page);
-                        }
-                        page.copy_from_slice(data);
-                        true
-                    });
-                    match read {
-                        Some(whole) => return whole,
+                    let load = |data: &[u8]| decompress(self.algorithm, data, page);
+                    match self.pool.read(handle, bytes, still_there, load) {
+                        Some(is_whole) => return is_whole,
                         None => continue,
                     }
                 }
@@ -233,14 +222,13 @@ impl SwapStorage for Zram {
             pages.try_for_each(|(page, i)| self.write_page(first.plus(i), page, scratch))
         });
         written.map_err(|full| {
-            bump(&self.nr_failed_writes);
+            bump(&self.counts.failed_writes);
             self.forget_range(first, call.nr_pages);
-            match full {
-                Full::Limit => {
-                    call.failed(Errno::NOMEM, format!("mem_limit of {} bytes reached", self.mem_limit_bytes))
-                }
-                Full::System => call.failed(Errno::NOMEM, "the system has no memory"),
-            }
+            let what = match full {
+                Full::Limit => format!("mem_limit of {} bytes reached", self.mem_limit_bytes),
+                Full::System => "the system has no memory".into(),
+            };
+            call.failed(Errno::NOMEM, what)
         })
     }
 
@@ -248,7 +236,7 @@ impl SwapStorage for Zram {
         let call = Call::new("read", "zram", first, data.len());
         for (page, i) in data.chunks_exact_mut(PAGE_SIZE).zip(0..) {
             if !self.read_page(first.plus(i), page) {
-                bump(&self.nr_failed_reads);
+                bump(&self.counts.failed_reads);
                 return Err(call.failed(Errno::IO, format!("the data of slot {} does not decompress", first.plus(i).0)));
             }
         }
@@ -257,7 +245,7 @@ impl SwapStorage for Zram {
 
     fn slot_free_notify(&self, first: SwpOffset, nr_pages: u32) {
         // Relaxed: the number stands alone and is only displayed.
-        self.nr_notify_free.fetch_add(self.forget_range(first, nr_pages), Ordering::Relaxed);
+        self.counts.notify_free.fetch_add(self.forget_range(first, nr_pages), Ordering::Relaxed);
     }
 
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
@@ -266,28 +254,28 @@ impl SwapStorage for Zram {
     }
 
     /// Returns the fields of `mm_stat` and `io_stat`: sizes and limits in bytes, the others in pages or calls. The
-    /// figures are exact while no call is under way. `notify_free` counts slots that held a page; `failed_writes` and
-    /// `failed_reads` count calls.
+    /// counters are exact while no call is under way. `notify_free` counts slots that held a page; `failed_writes`
+    /// and `failed_reads` count calls.
     fn stats(&self) -> StorageStats {
         let totals = self.pool.totals();
         // Relaxed: each number stands alone and is only displayed.
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let page = PAGE_SIZE as u64;
         vec![
-            ("orig_data_size", (totals.nr_objects + of(&self.nr_same)) * page),
+            ("orig_data_size", (totals.nr_objects + of(&self.counts.same)) * page),
             ("compr_data_size", totals.data_bytes),
             ("mem_used_total", totals.nr_pages * page),
             ("mem_limit", self.mem_limit_bytes),
             ("mem_used_max", totals.nr_pages_max * page),
-            ("same_pages", of(&self.nr_same)),
+            ("same_pages", of(&self.counts.same)),
             ("pages_compacted", totals.nr_compacted_pages),
             ("huge_pages", totals.nr_huge),
-            ("huge_pages_since", of(&self.nr_huge_since)),
-            ("failed_reads", of(&self.nr_failed_reads)),
-            ("failed_writes", of(&self.nr_failed_writes)),
-            // The callers check ranges before a call.
+            ("huge_pages_since", of(&self.counts.huge_since)),
+            ("failed_reads", of(&self.counts.failed_reads)),
+            ("failed_writes", of(&self.counts.failed_writes)),
+            // The count is always 0, because the callers check ranges before a call.
             ("invalid_io", 0),
-            ("notify_free", of(&self.nr_notify_free)),
+            ("notify_free", of(&self.counts.notify_free)),
         ]
     }
 }

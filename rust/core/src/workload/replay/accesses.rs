@@ -1,9 +1,9 @@
 //! Replay of page accesses in an address space: the pages that a program touches, in order, with contents that prove
 //! each page.
 //!
-//! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and number,
-//! and each write adds to its last word. So a replay may stop anywhere and continue in another call, also in a copy
-//! after a fork.
+//! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and page
+//! number, and each write adds to the last word of the page. A replay can therefore stop anywhere and continue in
+//! another call, also in a copy after a fork.
 
 use std::ops::Range;
 
@@ -12,15 +12,15 @@ use super::{Clock, cpu_ns};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::CpuId;
-use crate::folio::{FolioFlags, FolioRef};
-use crate::mm::{Access, MMAP_PAGES_MAX, Mm, Pte};
+use crate::mm::{Access, MMAP_PAGES_MAX, Mm, write_page};
 use crate::readahead::Vpn;
+use crate::workload::check_range;
 
 /// Accesses between two calls of the caller's function.
 const TICK_ACCESSES: usize = 1024;
 /// Offset of the last word of a page, the stamp, which writes change.
 const STAMP_AT: usize = PAGE_SIZE - size_of::<u64>();
-/// Number that a write adds to the stamp. It is odd, so no possible number of writes returns to an old stamp.
+/// Number that a write adds to the stamp. The number is odd, so no possible number of writes returns to an old stamp.
 const STAMP_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A checked list of page accesses, ready to replay.
@@ -61,17 +61,17 @@ pub struct AccessReport {
     pub writes: u64,
     /// Accesses that were the first to their page.
     pub first_touches: u64,
-    /// Pages that were compared as a whole after a swap-in. 0 unless verified.
+    /// Pages that were compared as a whole after a swap-in. 0 unless `is_verified`.
     pub verified_pages: u64,
     /// CPU time of this thread, without the time for making contents and comparing whole pages.
     pub cpu_ns: u64,
-    /// The replay ended early, because the next access found no memory or its charge was refused.
+    /// The replay ended early, because the next access found no memory or the charge of the access was refused.
     pub is_oom: bool,
 }
 
 impl Accesses {
-    /// Checks the columns and takes them over: page numbers, and 1 for each access that writes, 0 for each that
-    /// reads.
+    /// Checks the columns and takes the columns over: page numbers, and 1 for an access that writes, 0 for an access
+    /// that reads.
     ///
     /// Errors: `BadTrace` (EINVAL), which names the access.
     pub fn new(pages: Vec<u32>, writes: Vec<u8>) -> Result<Self> {
@@ -113,12 +113,12 @@ impl Accesses {
         self.span_pages
     }
 
-    /// Makes the pages of the list present, in order.
+    /// Replays the accesses of `how.range` in an address space, in order.
     ///
-    /// `tick` is called every 1,024 accesses with the number of accesses done. Its error ends the replay. Running out
-    /// of memory ends the replay too, and the report says so; the kernel would kill the task. Errors: `OutOfRange`
-    /// (EINVAL) for a range beyond the list; `BadShare` (EINVAL); `NotMapped` (EFAULT); `Invariant` when a page has
-    /// the wrong content; `Io`; `BadCpu`.
+    /// `tick` is called every 1,024 accesses with the number of accesses done. An error of `tick` ends the replay.
+    /// Running out of memory ends the replay too, and sets `is_oom` in the report; the kernel would kill the task.
+    /// Errors: `OutOfRange` (EINVAL) for a range beyond the list; `BadShare` (EINVAL); `NotMapped` (EFAULT);
+    /// `Invariant` when a page has the wrong content; `Io`; `BadCpu`.
     pub fn replay(
         &self,
         mm: &Mm,
@@ -126,12 +126,19 @@ impl Accesses {
         mut tick: impl FnMut(usize) -> Result<()>,
     ) -> Result<AccessReport> {
         let (Range { start, end }, high) = (how.range.clone(), self.pages.len() as u64);
-        for (what, value, low) in [("start", start, 0), ("stop", end, start)] {
-            if value < low || value as u64 > high {
-                return Err(SwapError::OutOfRange { what, value: value as i128, low: low as u64, high });
-            }
-        }
-        let mut run = Run::new(self, mm, how)?;
+        check_range("start", start as u64, 0, high)?;
+        check_range("stop", end as u64, start as u64, high)?;
+        let mut run = Run {
+            list: self,
+            mm,
+            how,
+            contents: Contents::new(how.seed, how.zero_percent, how.random_percent)?,
+            clock: Clock::new(),
+            stamps: vec![None; self.span_pages as usize],
+            page_bytes: vec![0; PAGE_SIZE],
+            aside_ns: 0,
+            report: AccessReport::default(),
+        };
         self.pages[..start].iter().zip(&self.writes).for_each(|(&page, &write)| run.replayed(page, write == 1));
         tick(0)?;
         for range in (start..end).step_by(TICK_ACCESSES).map(|at| at..(at + TICK_ACCESSES).min(end)) {
@@ -160,21 +167,7 @@ struct Run<'a> {
     report: AccessReport,
 }
 
-impl<'a> Run<'a> {
-    fn new(list: &'a Accesses, mm: &'a Mm, how: &'a AccessReplay) -> Result<Self> {
-        Ok(Self {
-            list,
-            mm,
-            how,
-            contents: Contents::new(how.seed, how.zero_percent, how.random_percent)?,
-            clock: Clock::new(),
-            stamps: vec![None; list.span_pages as usize],
-            page_bytes: vec![0; PAGE_SIZE],
-            aside_ns: 0,
-            report: AccessReport::default(),
-        })
-    }
-
+impl Run<'_> {
     /// Records an access of an earlier call.
     fn replayed(&mut self, page: u32, is_write: bool) {
         match &mut self.stamps[page as usize] {
@@ -190,21 +183,16 @@ impl<'a> Run<'a> {
     fn accesses(&mut self, range: Range<usize>) -> Result<()> {
         let (start_ns, aside_ns) = (cpu_ns(), self.aside_ns);
         let list = self.list;
-        let mut result = Ok(());
-        for (&page, &write) in list.pages[range.clone()].iter().zip(&list.writes[range]) {
-            result = self.access(page, write == 1);
-            if result.is_err() {
-                break;
-            }
+        let mut accesses = list.pages[range.clone()].iter().zip(&list.writes[range]);
+        let result: Result<()> = accesses.try_for_each(|(&page, &write)| {
+            self.access(page, write == 1)?;
             self.report.accesses += 1;
             self.report.writes += u64::from(write);
-        }
+            Ok(())
+        });
         self.report.cpu_ns += (cpu_ns() - start_ns).saturating_sub(self.aside_ns - aside_ns);
-        match result {
-            Err(error) if error.is_no_memory() => self.report.is_oom = true,
-            result => result?,
-        }
-        Ok(())
+        self.report.is_oom = matches!(&result, Err(error) if error.is_no_memory());
+        if self.report.is_oom { Ok(()) } else { result }
     }
 
     fn access(&mut self, page: u32, is_write: bool) -> Result<()> {
@@ -213,16 +201,14 @@ impl<'a> Run<'a> {
         let Some(stamp) = self.stamps[page as usize] else {
             return self.first_touch(vpn, page);
         };
-        let was_out = how.is_verified && matches!(mm.vma_of(vpn)?.pte(vpn), Pte::Swap { .. });
+        let was_out = how.is_verified && mm.swap_entry(vpn)?.is_some();
         let (folio, at) = mm.touch(vpn, Access::of(is_write), how.cpu)?;
-        let bytes = range_of(at);
         if how.is_verified {
-            let page_now = folio.bytes()?;
-            self.check(page, stamp, &page_now[bytes.clone()], was_out)?;
+            self.check(page, stamp, &folio.bytes()?[usize::from(at) * PAGE_SIZE..][..PAGE_SIZE], was_out)?;
         }
         if is_write {
             let stamp = stamp.wrapping_add(STAMP_STEP);
-            write(&folio, bytes.start + STAMP_AT, &stamp.to_ne_bytes())?;
+            write_page(&folio, at, STAMP_AT, &stamp.to_ne_bytes())?;
             self.stamps[page as usize] = Some(stamp);
         }
         Ok(())
@@ -233,7 +219,7 @@ impl<'a> Run<'a> {
         let (folio, at) = self.mm.touch(vpn, Access::Write, self.how.cpu)?;
         self.aside(|run| {
             run.contents.fill(page.into(), &mut run.page_bytes);
-            write(&folio, range_of(at).start, &run.page_bytes)
+            write_page(&folio, at, 0, &run.page_bytes)
         })?;
         self.stamps[page as usize] = Some(stamp_of(&self.page_bytes));
         self.report.first_touches += 1;
@@ -266,23 +252,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Returns the range of bytes of one page of a folio.
-fn range_of(page: u16) -> Range<usize> {
-    let start = usize::from(page) * PAGE_SIZE;
-    start..start + PAGE_SIZE
-}
-
 fn stamp_of(page_bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(page_bytes[STAMP_AT..].try_into().expect("the last eight bytes"))
-}
-
-/// Writes to a page that was made writable, while its reference is held.
-fn write(folio: &FolioRef<'_>, at: usize, bytes: &[u8]) -> Result<()> {
-    folio.bytes_mut()?[at..at + bytes.len()].copy_from_slice(bytes);
-    // The flags are set before the reference is dropped. A reclaim that already wrote the folio then finds the
-    // reference or the flag.
-    folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
-    Ok(())
 }
 
 #[cfg(test)]

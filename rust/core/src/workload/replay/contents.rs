@@ -12,7 +12,7 @@ use crate::base::limits::PAGE_SIZE;
 const BLOCK_BYTES: usize = 128;
 const RANDOM_BYTES: usize = 36;
 
-/// Contents by page number, and random choices by number. Each one draws from its own stream.
+/// Contents by page number, and random choices by number. Each page and each choice draws from a stream of its own.
 #[derive(Debug)]
 pub(super) struct Contents {
     rng: ChaCha8Rng,
@@ -24,13 +24,9 @@ impl Contents {
     /// Makes the contents of a seed. Errors: `BadShare` (EINVAL) when a percentage, or the sum of both, is outside
     /// 0..=100.
     pub(super) fn new(seed: u64, zero_percent: f64, random_percent: f64) -> Result<Self> {
-        let sum = zero_percent + random_percent;
-        let shares = [
-            ("zero percent", zero_percent),
-            ("random percent", random_percent),
-            ("zero and random percent together", sum),
-        ];
-        shares.into_iter().try_for_each(|(what, percent)| check_share(what, percent, 100))?;
+        check_share("zero percent", zero_percent, 100)?;
+        check_share("random percent", random_percent, 100)?;
+        check_share("zero and random percent together", zero_percent + random_percent, 100)?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Ok(Self { rng, zero_share: zero_percent / 100.0, random_share: random_percent / 100.0 })
     }
@@ -41,7 +37,7 @@ impl Contents {
         rng
     }
 
-    /// Writes the first content of a page. The number is that of the page in the whole workload.
+    /// Writes the first content of a page. `page` is the number of the page in the whole workload.
     pub(super) fn fill(&self, page: u64, bytes: &mut [u8]) {
         debug_assert_eq!(bytes.len(), PAGE_SIZE, "one page");
         let mut rng = self.stream(page);
@@ -60,7 +56,7 @@ impl Contents {
         }
     }
 
-    /// Returns true for the given percentage of choices. The seed decides which ones.
+    /// Returns true for `percent` percent of all choices. The seed decides which choices.
     pub(super) fn is_chosen(&self, choice: u64, percent: f64) -> bool {
         // Choices use streams from the upper end, which no page uses.
         self.stream(u64::MAX - choice).random_bool(percent / 100.0)

@@ -9,6 +9,7 @@ use crate::machine::Swap;
 use crate::storage::StorageStats;
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::swapping::swapout::{KeptFolio, MappedFolio};
+use crate::workload::check_range;
 
 /// Operations between two calls of the caller's function.
 const TICK_OPS: usize = 256;
@@ -20,7 +21,7 @@ pub struct FolioReplay {
     pub zero_percent: f64,
     /// Percentage of pages that do not compress. lz4 compresses the others about 3:1.
     pub random_percent: f64,
-    /// Percentage of releases that read their pages first. The others free them unread.
+    /// Percentage of releases that read their pages first. The other releases free their pages unread.
     pub read_percent: f64,
     /// Compare each page that is read with its written content.
     pub is_verified: bool,
@@ -46,7 +47,7 @@ pub struct FolioReport {
     pub swapped_in_pages: u64,
     /// Pages that got no slot.
     pub dropped_pages: u64,
-    /// Pages that got a slot on a ghost and no place for their data.
+    /// Pages that got a slot on a ghost device and no place for their data.
     pub refused_pages: u64,
     /// Pages that were freed unread.
     pub unread_pages: u64,
@@ -62,9 +63,9 @@ pub struct FolioReport {
     pub peak_pages: u64,
     /// Slots in use at the end of the trace, before the rest is released.
     pub end_pages: u64,
-    /// Figures of the storage of the first device with a place for pages, at the peak of the trace.
+    /// Counters of the storage of the first device with a place for pages, at the peak of the trace.
     pub peak_stats: StorageStats,
-    /// Figures of zswap at the peak of the trace.
+    /// Counters of zswap at the peak of the trace.
     pub peak_zswap: StorageStats,
 }
 
@@ -87,9 +88,9 @@ struct Run<'a> {
 impl Trace {
     /// Replays a trace with folios that have data, and releases the pages that are in use at its end.
     ///
-    /// `tick` is called every 256 operations with the number of operations done. Its error ends the replay. Errors:
-    /// `OutOfRange` (EINVAL) when the subsystem has fewer CPUs than the trace; `BadShare` (EINVAL); `Invariant` when
-    /// a page has the wrong content; `Io`; `NoMemory`.
+    /// `tick` is called every 256 operations with the number of operations done. An error of `tick` ends the replay.
+    /// Errors: `OutOfRange` (EINVAL) when the subsystem has fewer CPUs than the trace; `BadShare` (EINVAL);
+    /// `Invariant` when a page has the wrong content; `Io`; `NoMemory`.
     pub fn replay_folios(
         &self,
         swap: &Swap,
@@ -97,12 +98,20 @@ impl Trace {
         mut tick: impl FnMut(usize) -> Result<()>,
     ) -> Result<FolioReport> {
         check_share("read percent", how.read_percent, 100)?;
-        let contents = Contents::new(how.seed, how.zero_percent, how.random_percent)?;
-        if swap.nr_cpus() < self.nr_cpus {
-            let (value, low, high) = (swap.nr_cpus() as i128, self.nr_cpus as u64, MAX_CPUS as u64);
-            return Err(SwapError::OutOfRange { what: "nr_cpus for this trace:", value, low, high });
-        }
-        let mut run = Run::new(self, swap, how, contents);
+        let mut run = Run {
+            trace: self,
+            swap,
+            is_verified: how.is_verified,
+            read_percent: how.read_percent,
+            contents: Contents::new(how.seed, how.zero_percent, how.random_percent)?,
+            clock: Clock::new(),
+            entries: vec![SwpEntry::NONE; self.nr_pages as usize],
+            used_pages: 0,
+            folio_bytes: vec![0; Order::MAX.nr_pages() as usize * PAGE_SIZE],
+            page_bytes: vec![0; PAGE_SIZE],
+            report: FolioReport { ops: self.ops.len(), ..FolioReport::default() },
+        };
+        check_range("nr_cpus for this trace:", swap.nr_cpus() as u64, self.nr_cpus as u64, MAX_CPUS as u64)?;
         for (index, &op) in self.ops.iter().enumerate() {
             if index % TICK_OPS == 0 {
                 tick(index)?;
@@ -134,22 +143,6 @@ impl Trace {
 }
 
 impl<'a> Run<'a> {
-    fn new(trace: &'a Trace, swap: &'a Swap, how: &FolioReplay, contents: Contents) -> Self {
-        Self {
-            trace,
-            swap,
-            is_verified: how.is_verified,
-            read_percent: how.read_percent,
-            contents,
-            clock: Clock::new(),
-            entries: vec![SwpEntry::NONE; trace.nr_pages as usize],
-            used_pages: 0,
-            folio_bytes: vec![0; Order::MAX.nr_pages() as usize * PAGE_SIZE],
-            page_bytes: vec![0; PAGE_SIZE],
-            report: FolioReport { ops: trace.ops.len(), ..FolioReport::default() },
-        }
-    }
-
     fn swap_out(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
         let (first, nr_pages) = (self.trace.page_base[folio as usize], order.nr_pages());
         let bytes = &mut self.folio_bytes[..nr_pages as usize * PAGE_SIZE];
@@ -158,15 +151,11 @@ impl<'a> Run<'a> {
         }
         let swap = self.swap;
         let mapped = MappedFolio::map(swap.folio_with(order, bytes)?);
-        let Err(kept) = self.clock.time(&mut self.report.swap_out_ns, || swap.swap_out(mapped, cpu)).map(|entry| {
-            (0..nr_pages).for_each(|page| self.entries[(first + page) as usize] = entry.plus(page));
-            self.count_out(nr_pages);
-        }) else {
-            return Ok(());
-        };
-        match kept.error {
-            SwapError::NoSpace { .. } if order > Order::ZERO => self.swap_out_split(kept.folio, first, cpu),
-            _ => self.drop_kept(kept, cpu),
+        match self.clock.time(&mut self.report.swap_out_ns, || swap.swap_out(mapped, cpu)) {
+            Err(KeptFolio { folio, error: SwapError::NoSpace { .. } }) if order > Order::ZERO => {
+                self.swap_out_split(folio, first, cpu)
+            }
+            result => self.record_out(result, first, nr_pages, cpu),
         }
     }
 
@@ -187,21 +176,29 @@ impl<'a> Run<'a> {
                 swap.folio_unmap(part, cpu)?;
                 continue;
             }
-            match self.clock.time(&mut self.report.swap_out_ns, || swap.swap_out(part, cpu)) {
-                Ok(entry) => {
-                    self.entries[(first + page) as usize] = entry;
-                    self.count_out(1);
-                }
-                Err(kept) => result = self.drop_kept(kept, cpu),
-            }
+            let swapped = self.clock.time(&mut self.report.swap_out_ns, || swap.swap_out(part, cpu));
+            result = self.record_out(swapped, first + page, 1, cpu);
         }
         result
     }
 
-    fn count_out(&mut self, nr_pages: u32) {
+    /// Ends a swap-out: records the slots of the pages from `first` on, or drops the folio that got no slots.
+    fn record_out(
+        &mut self,
+        swapped: std::result::Result<SwpEntry, KeptFolio<'a>>,
+        first: u32,
+        nr_pages: u32,
+        cpu: CpuId,
+    ) -> Result<()> {
+        let entry = match swapped {
+            Ok(entry) => entry,
+            Err(kept) => return self.drop_kept(kept, cpu),
+        };
+        (0..nr_pages).for_each(|page| self.entries[(first + page) as usize] = entry.plus(page));
         self.report.swapped_out_pages += u64::from(nr_pages);
         self.used_pages += u64::from(nr_pages);
         self.report.peak_pages = self.report.peak_pages.max(self.used_pages);
+        Ok(())
     }
 
     /// Drops a folio whose swap-out failed. A missing slot or place is counted; any other error ends the replay.
@@ -240,21 +237,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Swaps a run in, checks it and drops it.
-    fn swap_in(&mut self, entry: SwpEntry, nr_pages: u32, page: u32, cpu: CpuId) -> Result<()> {
+    /// Swaps in a run, compares its pages with their contents if wanted, and drops the folios.
+    fn swap_in(&mut self, entry: SwpEntry, nr_pages: u32, mut page: u32, cpu: CpuId) -> Result<()> {
         let (swap, mut done) = (self.swap, Vec::new());
         let how = Swapin::new(cpu, Orders::from_bits((1 << SWAP_NR_ORDERS) - 1)?);
         let time_ns = &mut self.report.swap_in_ns;
         let mut result = self.clock.time(time_ns, || swap.swap_in_all(entry, nr_pages, &how, &mut done));
         self.report.swap_in_folios += done.len() as u64;
-        let mut page = page;
         for mapped in done {
-            let nr_mapped = mapped.pages().len() as u32;
             if result.is_ok() && self.is_verified {
                 result = self.verify(&mapped, page);
             }
-            page += nr_mapped;
-            self.report.swapped_in_pages += u64::from(nr_mapped);
+            page += mapped.pages().len() as u32;
+            self.report.swapped_in_pages += mapped.pages().len() as u64;
             swap.folio_unmap(mapped, cpu)?;
         }
         result

@@ -1,5 +1,5 @@
-//! Replays: of a recorded list of allocations and frees, through a strategy or with folios that have data; and of a
-//! list of page accesses, in an address space.
+//! Two kinds of replay. A trace, a recorded list of allocations and frees, is replayed through a strategy, or with
+//! folios that have data. A list of page accesses is replayed in an address space.
 //!
 //! A trace does not record the slot of an allocation, because the replayed allocator chooses it. A failed large
 //! request is split as the kernel splits a folio: the head page first, then from the last page down to the second.
@@ -24,9 +24,9 @@ const CLOCK_LOOKS: usize = 64;
 /// One recorded operation.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// Slots for a new folio.
+    /// An allocation of slots for a new folio.
     Alloc { order: Order, cpu: CpuId, folio: u32 },
-    /// Some pages of a folio.
+    /// A free of some pages of a folio.
     Free { folio: u32, first: u16, nr_pages: u16, cpu: CpuId },
 }
 
@@ -44,7 +44,7 @@ pub struct Trace {
     by_order: [u64; SWAP_NR_ORDERS],
 }
 
-/// The columns of a trace, one entry an operation.
+/// The columns of a trace, with one entry per operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     /// 0 for an allocation, 1 for a free.
@@ -110,7 +110,7 @@ impl Builder {
 }
 
 impl Trace {
-    /// Checks the columns and takes them over. Errors: `BadTrace` (EINVAL), which names the operation.
+    /// Checks the columns and copies them into a trace. Errors: `BadTrace` (EINVAL), which names the operation.
     pub fn new(columns: Columns<'_>) -> Result<Self> {
         let len = columns.op.len();
         let lens = [columns.cpu.len(), columns.folio.len(), columns.first.len(), columns.nr.len()];

@@ -6,7 +6,7 @@ use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::workload::strategy::{Strategy, StrategyMemory};
 
-/// Length in pages of the aligned runs that define fragmentation: 64 kB folios.
+/// Pages of the aligned runs that define fragmentation: the size of a 64 kB folio.
 const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {
@@ -19,7 +19,10 @@ impl Trace {
         let every = if samples > 0 { self.ops.len().div_ceil(samples).max(1) } else { usize::MAX };
         let start = cpu_ns();
         for (index, &op) in self.ops.iter().enumerate() {
-            run.step(op)?;
+            match op {
+                Op::Alloc { order, cpu, folio } => run.alloc(order, cpu, folio)?,
+                Op::Free { folio, first, nr_pages, cpu } => run.free(folio, first.into(), nr_pages.into(), cpu)?,
+            }
             let is_peak = samples > 0 && index == self.peak_at;
             if is_peak || index % every == every - 1 {
                 let paused = cpu_ns();
@@ -78,7 +81,7 @@ pub struct Report {
     pub failures: [u64; SWAP_NR_ORDERS],
     /// Pages of large folios that were split.
     pub fallback_pages: u64,
-    /// Pages that got no slot.
+    /// Pages for which the strategy had no slot.
     pub dropped_pages: u64,
     /// Pages requested in large folios.
     pub large_pages: u64,
@@ -99,9 +102,9 @@ struct Run<'a> {
     max_order: Order,
     /// First slot of a folio that got a whole run, 0 for a split folio.
     first_slot: Vec<u32>,
-    /// Slots of the pages of split folios, 0 for none.
+    /// Slot of each page of a split folio, 0 for a page without a slot.
     page_slot: Vec<u32>,
-    /// One bit a slot, kept only while sampling.
+    /// One bit per slot, set while the slot is in use. `None` unless the replay takes samples.
     used: Option<Vec<u64>>,
     used_slots: u64,
     fragmentation_sum: f64,
@@ -127,14 +130,6 @@ impl<'a> Run<'a> {
             used_slots: 0,
             fragmentation_sum: 0.0,
             report,
-        }
-    }
-
-    #[inline]
-    fn step(&mut self, op: Op) -> Result<()> {
-        match op {
-            Op::Alloc { order, cpu, folio } => self.alloc(order, cpu, folio),
-            Op::Free { folio, first, nr_pages, cpu } => self.free(folio, first.into(), nr_pages.into(), cpu),
         }
     }
 
@@ -205,11 +200,8 @@ impl<'a> Run<'a> {
     /// Counts slots. While sampling, also checks that no slot is handed out twice.
     #[inline]
     fn mark(&mut self, first: u32, nr_pages: u32, is_used: bool) -> Result<()> {
-        if is_used {
-            self.used_slots += nr_pages as u64
-        } else {
-            self.used_slots -= nr_pages as u64
-        }
+        let nr = u64::from(nr_pages);
+        self.used_slots = if is_used { self.used_slots + nr } else { self.used_slots - nr };
         if self.used.is_some() { self.mark_bits(first, nr_pages, is_used) } else { Ok(()) }
     }
 

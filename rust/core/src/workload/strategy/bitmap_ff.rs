@@ -1,9 +1,12 @@
 //! The simplest allocator: one bitmap, one lock, first fit.
 
+use std::ops::Range;
+
 use super::{Strategy, StrategyMemory};
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::containers::pieces::pieces;
 
 const BITS: u32 = u64::BITS;
 
@@ -32,10 +35,6 @@ pub(super) fn make(nr_slots: u32, _nr_cpus: usize) -> Result<Box<dyn Strategy>> 
     Ok(Box::new(BitmapStrategy { nr_slots, map }))
 }
 
-fn mask(first: u32, nr: u32) -> u64 {
-    (!0 >> (BITS - nr)) << first
-}
-
 impl Bitmap {
     /// Returns the first aligned free run inside one word. The start bits of runs are computed without a loop.
     fn find_in_word(used: u64, order: Order) -> Option<u32> {
@@ -43,7 +42,7 @@ impl Bitmap {
         for step in 0..order.get() {
             free &= free >> (1 << step);
         }
-        // Ones at multiples of the run's length.
+        // `aligned` has ones at the multiples of the run's length.
         let aligned = !0u64 / ((1u128 << order.nr_pages()) - 1) as u64;
         let starts = free & aligned;
         (starts != 0).then(|| starts.trailing_zeros())
@@ -62,15 +61,11 @@ impl Bitmap {
         runs.filter(|(_, run)| run.iter().all(|&word| word == 0)).map(|(at, _)| at as u32 * nr_pages).next()
     }
 
-    /// Returns the words and bits of a run.
+    /// Returns each word that a run lies in, with the bits of the run in that word.
     fn bits(first: u32, nr_pages: u32) -> impl Iterator<Item = (usize, u64)> {
-        let end = first + nr_pages;
-        let mut at = first;
-        std::iter::from_fn(move || {
-            let nr = (BITS - at % BITS).min(end - at);
-            let bits = (nr > 0).then(|| ((at / BITS) as usize, mask(at % BITS, nr)));
-            at += nr;
-            bits
+        pieces::<{ BITS as u64 }>(first.into()..u64::from(first) + u64::from(nr_pages)).map(|Range { start, end }| {
+            let (word, bit) = (start / u64::from(BITS), start % u64::from(BITS));
+            (word as usize, !0 >> (u64::from(BITS) - (end - start)) << bit)
         })
     }
 

@@ -8,6 +8,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_CPUS, MAX_DEVICE_PAGES};
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::base::words::unknown_name;
+use crate::workload::check_range;
 
 /// Bytes that a strategy takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,18 +42,11 @@ pub trait Strategy: Send + Sync {
 
     /// Hands out up to `out.len()` runs and stops at the first failure; returns how many.
     fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpOffset]) -> usize {
-        let mut nr = 0;
-        for slot in out {
-            match self.alloc(order, cpu) {
-                Some(first) => *slot = first,
-                None => break,
-            }
-            nr += 1;
-        }
-        nr
+        out.iter_mut().map_while(|slot| self.alloc(order, cpu).map(|first| *slot = first)).count()
     }
 
-    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails.
+    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails; the runs
+    /// before that run are freed.
     fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> Result<()> {
         firsts.iter().try_for_each(|&first| self.free(first, nr_pages, cpu))
     }
@@ -60,7 +54,7 @@ pub trait Strategy: Send + Sync {
     /// Returns the bytes that the strategy takes.
     fn memory(&self) -> StrategyMemory;
 
-    /// Checks the strategy's own invariants, if it has any. Errors: `Invariant`.
+    /// Checks the invariants of the strategy, if the strategy has invariants. Errors: `Invariant`.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -86,10 +80,7 @@ pub fn create(name: &str, nr_slots: u64, nr_cpus: usize) -> Result<Box<dyn Strat
         let known: Vec<_> = names().map(|(known, _)| known).collect();
         unknown_name("strategy", name, &known)
     })?;
-    let (low, high) = (2, MAX_DEVICE_PAGES as u64);
-    if !(low..=high).contains(&nr_slots) {
-        return Err(SwapError::OutOfRange { what: "size in pages", value: nr_slots.into(), low, high });
-    }
+    check_range("size in pages", nr_slots, 2, MAX_DEVICE_PAGES.into())?;
     if nr_cpus == 0 || nr_cpus > MAX_CPUS {
         return Err(SwapError::BadNrCpus(nr_cpus));
     }

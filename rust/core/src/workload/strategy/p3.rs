@@ -10,7 +10,7 @@ use crate::containers::zeroed::MappedSlice;
 use crate::machine::profile::Profile;
 
 /// The swap table with a static array of owners, 16 bits a slot, and a static bitmap of zero marks. Two owners share
-/// a word, which a compare-exchange changes. A free clears a slot's zero mark by one atomic operation.
+/// a word, so a compare-exchange stores an owner. A free clears a slot's zero mark by one atomic operation.
 struct P3Strategy {
     inner: SwapTableStrategy,
     owners: MappedSlice<AtomicU32>,
@@ -49,7 +49,7 @@ impl P3Strategy {
             // Relaxed: as in `swap_owner`.
             self.zero_marks[slot as usize / 64].fetch_and(!(1 << (slot % 64)), Ordering::Relaxed);
             if self.swap_owner(slot, MemcgId(0)) == MemcgId(0) {
-                // This slot has no owner, so it is not in use. The slots before it get their owner back.
+                // This slot has no owner, so it is not in use. The slots before this slot get their owner back.
                 self.set_owner(first, slot - first.0, OWNER);
                 return Err(SwapError::NotInUse(SwpEntry::from_value(slot.into())));
             }
