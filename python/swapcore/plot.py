@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._core import PAGE_SIZE, SWAPFILE_CLUSTER
-from .exceptions import InvalidArgumentError
+from .exceptions import invalid
 
 if TYPE_CHECKING:
     import os
@@ -204,4 +203,4 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     try:
         figure.savefig(path, dpi=150)
     except ValueError as error:
-        raise InvalidArgumentError(errno.EINVAL, f"plot {path}: {error}") from error
+        raise invalid(f"plot {path}: {error}") from error

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swapcore.exceptions import InvalidArgumentError
+from swapcore.exceptions import invalid
 
 from . import scenes
+from .options import add_flags, add_size_pages, add_value
 
 if TYPE_CHECKING:
     import argparse
@@ -55,35 +55,21 @@ TEXT_COLUMNS = ("NAME", "TYPE", "FLAGS")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument(
-        "--trace",
-        metavar="NAME|PATH",
-        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES})",
+    default = f"default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES}"
+    add_value(parser, "--trace", "NAME|PATH", f"workload, or .npz file ({default})")
+    add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
+    add_size_pages(parser)
+    add_value(parser, "--plot", "FILE", "draw a picture of the listing (needs matplotlib)")
+    add_flags(
+        parser,
+        bytes="print sizes in bytes",
+        noheadings="print the devices only, without headings",
+        raw="print the devices only, one blank between columns",
+        json="print everything as JSON, sizes in bytes",
     )
-    parser.add_argument(
-        "--until", type=int, metavar="OPS", help="stop after this many operations (default: all)"
-    )
-    parser.add_argument(
-        "--size-pages",
-        type=int,
-        metavar="N",
-        help="slots of the device (default: the workload fills it to 90 %%)",
-    )
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture of the listing (needs matplotlib)")
-    parser.add_argument("--bytes", action="store_true", help="print sizes in bytes")
-    parser.add_argument("--noheadings", action="store_true", help="print the devices only, without headings")
-    parser.add_argument(
-        "--raw", action="store_true", help="print the devices only, one blank between columns"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON, sizes in bytes")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="COLS",
-        help="columns: "
-        + ", ".join(f"{name} ({column.about})" for name, column in COLUMNS.items())
-        + f" (default: {DEFAULT_COLUMNS})",
-    )
+    about = ", ".join(f"{name} ({column.about})" for name, column in COLUMNS.items())
+    output_help = f"columns: {about} (default: {DEFAULT_COLUMNS})"
+    parser.add_argument("-o", "--output", metavar="COLS", help=output_help)
     scenes.configure(parser)
 
 
@@ -105,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     swap = Swap(nr_cpus=trace.nr_cpus)
     swap.swapon(Null(pages=default_size_pages(trace) if args.size_pages is None else args.size_pages))
     if args.until is not None and args.until < 0:
-        raise InvalidArgumentError(errno.EINVAL, f"until {args.until} is under the least, 0")
+        raise invalid(f"until {args.until} is under the least, 0")
     nr_ops = trace.nr_ops if args.until is None else min(args.until, trace.nr_ops)
     with report.progress(f"replaying {args.trace}", nr_ops) as update:
         _replay(swap, workload, nr_ops, update)
@@ -130,14 +116,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(output: str) -> list[str]:
-    import errno
-
-    from swapcore.exceptions import InvalidArgumentError
-
     chosen = [name.strip().upper() for name in output.split(",")]
     unknown = [name for name in chosen if name not in COLUMNS]
     if unknown:
-        raise InvalidArgumentError(errno.EINVAL, f"column {unknown[0]} is none of {', '.join(COLUMNS)}")
+        raise invalid(f"column {unknown[0]} is none of {', '.join(COLUMNS)}")
     return chosen
 
 
@@ -186,14 +168,11 @@ def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
 
 def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
     """Yields device type, name and number of clusters of every list that is not empty."""
+    from swapcore.swaps import cluster_lists
+
     for device in swap.dump()["devices"]:
-        plain = {"free": device["free"], "full": device["full"], "discard": device["discard"]}
-        for name, clusters in plain.items():
-            if clusters:
-                yield device["type"], name, len(clusters)
-        for name, by_order in (("nonfull", device["nonfull"]), ("frag", device["frag"])):
-            for order, clusters in sorted(by_order.items()):
-                yield device["type"], f"{name}[{order}]", len(clusters)
+        for name, clusters in cluster_lists({**device}):
+            yield device["type"], name, len(clusters)
 
 
 def _used_slots(device: SwapDevice) -> list[int]:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    Line = dict[str, Any]
-    Run = list[int]
-
+from typing import Any
 
 SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
 """Bytes of `SwapDevice.slots` for slots that are not free."""

@@ -12,7 +12,6 @@ by itself, and the file says when the kernel took it back.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import itertools
 import json
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
-from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapError, SwapFullError
+from swapcore.exceptions import InvariantError, SwapError, SwapFullError, invalid
 from swapcore.results.oracle import SLOT_BAD, SLOT_CACHED, SLOT_SWAPPED, CaseResult, Divergence
 from swapcore.storage import Null
 
@@ -73,9 +72,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             else [path]
         )
         if not found or not found[0].is_file():
-            raise InvalidArgumentError(
-                errno.EINVAL, f"path {path} is neither a case file nor a directory of them"
-            )
+            raise invalid(f"path {path} is neither a case file nor a directory of them")
         cases += found
     return cases
 
@@ -189,8 +186,7 @@ class _Replay:
             except SwapError as error:
                 return self._divergence(index, "success", f"{type(error).__name__}: {error}")
             except MALFORMED as error:
-                message = f"{path}, line {index + 1}: not a recorded {line['op']}: {error!r}"
-                raise InvalidArgumentError(errno.EINVAL, message) from error
+                raise invalid(f"{path}, line {index + 1}: not a recorded {line['op']}: {error!r}") from error
         return None
 
     # Operations: each repeats the operation of its line and compares every fact on the line.
@@ -445,24 +441,23 @@ def _read(path: Path) -> list[Line]:
         with opener(path, "rt", encoding="utf-8") as file:
             lines += map(json.loads, file)
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        message = f"{path}, line {len(lines) + 1}: not a recorded case: {error}"
-        raise InvalidArgumentError(errno.EINVAL, message) from error
+        raise invalid(f"{path}, line {len(lines) + 1}: not a recorded case: {error}") from error
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict):
-            raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: not an object: {line!r}")
+            raise invalid(f"{path}, line {number}: not an object: {line!r}")
         cpu = line.get("cpu", 0)
         if not isinstance(cpu, int) or cpu < 0:
-            raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: no such cpu: {cpu!r}")
+            raise invalid(f"{path}, line {number}: no such cpu: {cpu!r}")
     if not lines or lines[0].get("op") != "header":
-        raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: not the header of a recorded case")
+        raise invalid(f"{path}, line 1: not the header of a recorded case")
     missing = [key for key in ("case", "family", "ncpu") if key not in lines[0]]
     if missing:
-        raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: header without {', '.join(missing)}")
+        raise invalid(f"{path}, line 1: header without {', '.join(missing)}")
     for key, limit in (("cluster", SWAPFILE_CLUSTER), ("page_size", PAGE_SIZE)):
         if lines[0].get(key) != limit:
-            raise InvalidArgumentError(errno.EINVAL, f"{path}: {key} {lines[0].get(key)} is not {limit}")
+            raise invalid(f"{path}: {key} {lines[0].get(key)} is not {limit}")
     if lines[-1].get("op") != "end":
-        raise InvalidArgumentError(errno.EINVAL, f"{path}: cut off at line {len(lines)}, no end line")
+        raise invalid(f"{path}: cut off at line {len(lines)}, no end line")
     return lines
 
 
@@ -485,8 +480,7 @@ def _totals(path: str | os.PathLike[str], lines: list[Line]) -> dict[str, int]:
             elif line["op"] == "free":
                 totals["frees"] += sum(nr for _, _, nr in line["slots"])
         except MALFORMED as error:
-            message = f"{path}, line {number}: not a recorded operation: {error!r}"
-            raise InvalidArgumentError(errno.EINVAL, message) from error
+            raise invalid(f"{path}, line {number}: not a recorded operation: {error!r}") from error
     return totals
 
 

@@ -8,7 +8,6 @@ own state hides the error.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import random
 import sys
@@ -19,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from swapcore._core import MAX_ORDER, Swap, SwpEntry
-from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError
+from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError, invalid
 from swapcore.storage import Null
 
 if TYPE_CHECKING:
@@ -108,14 +107,14 @@ _COUNTS = ("ops", "allocated_runs", "freed_slots", "failures", "dups", "cached_f
 
 def _require_numbers(threads: int, seconds: float, pages: int, devices: int) -> None:
     if not 0 <= seconds < float("inf"):
-        raise InvalidArgumentError(errno.EINVAL, f"seconds {seconds} is neither 0 nor more")
+        raise invalid(f"seconds {seconds} is neither 0 nor more")
     for name, value in (
         ("threads", threads),
         ("devices", devices),
         ("pages per device", pages // max(devices, 1) // 2),
     ):
         if value < 1:
-            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is under the least, 1")
+            raise invalid(f"{name} {value} is under the least, 1")
 
 
 class _Hammer:
