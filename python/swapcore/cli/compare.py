@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swapcore import report
+from swapcore._core import Strategy
+
 from .options import add_flags, add_size_pages, add_value, given, print_result
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the comparison and prints it."""
-    from swapcore import report
     from swapcore.running.compare import compare
 
     if args.list:
@@ -57,8 +59,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    from swapcore import report
-    from swapcore._core import Strategy
     from swapcore.trace import WORKLOADS
 
     if as_json:

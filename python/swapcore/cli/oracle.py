@@ -6,6 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from swapcore import report
+from swapcore.exceptions import InvalidArgumentError
+from swapcore.swaps import cluster_lists
+
 from .options import add_flags, add_value
 
 if TYPE_CHECKING:
@@ -33,8 +37,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replays the cases; 0 if all agree, 1 if not, 2 if a case cannot be read."""
-    from swapcore import report
-    from swapcore.exceptions import InvalidArgumentError
     from swapcore.running.oracle import replay
 
     try:
@@ -63,7 +65,6 @@ def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:
 
 
 def _print(results: Sequence[CaseResult]) -> None:
-    from swapcore import report
 
     columns: dict[str, Callable[[CaseResult], str]] = {
         "case": lambda result: result.case,
@@ -92,8 +93,6 @@ def _print(results: Sequence[CaseResult]) -> None:
 
 def _state(dump: dict[str, Any]) -> list[str]:
     """Formats the lists and hints of a dump."""
-    from swapcore.swaps import cluster_lists
-
     lines = [f"avail={dump['avail']}"]
     for device in dump["devices"]:
         lists = [f"{name}={_clusters(clusters)}" for name, clusters in cluster_lists(device)]

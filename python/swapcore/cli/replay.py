@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from swapcore import report
+from swapcore.exceptions import invalid
+from swapcore.size import size_in_pages
+from swapcore.storage import Ghost
 
 from .options import add_flags, add_value, given, option, print_result
 
@@ -35,11 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_virtual(parser)
     add_value(parser, "--algorithm", "A", "of zram: lz4, or zstd if the build has it")
     add_value(parser, "--path", "FILE", "path of storage file, made if missing (default: a temporary file)")
-    for name, about in (
-        ("zero", "pages that are zeros"),
-        ("random", "pages that do not compress; the others do, about 3:1"),
-    ):
-        add_value(parser, f"--{name}-percent", "P", f"{about} (default: 10)", type=float)
+    add_value(parser, "--zero-percent", "P", "pages that are zeros (default: 10)", type=float)
+    about = "pages that do not compress; the others do, about 3:1 (default: 10)"
+    add_value(parser, "--random-percent", "P", about, type=float)
     add_flags(parser, no_verify="do not compare the pages that come back")
     add_value(parser, "--seed", "X", "seed of all random choices", type=int, default=1)
     add_flags(parser, json="print everything as JSON")
@@ -77,10 +82,7 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replays the workload and prints its cost."""
-    from pathlib import Path
-
     from swapcore import workloads
-    from swapcore.exceptions import invalid
 
     if args.workload is not None and args.trace is not None:
         raise invalid(f"trace {args.workload} and --trace {args.trace} are two, give one")
@@ -96,8 +98,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _operations(args: argparse.Namespace) -> int:
-    from swapcore import report
-    from swapcore.exceptions import invalid
     from swapcore.running.compare import default_size_pages
     from swapcore.running.folios import replay
     from swapcore.trace import load
@@ -119,10 +119,7 @@ def _operations(args: argparse.Namespace) -> int:
 
 
 def _accesses(args: argparse.Namespace) -> int:
-    from contextlib import ExitStack
 
-    from swapcore import report
-    from swapcore.exceptions import invalid
     from swapcore.running.accesses import default_size_pages, replay_over_limits, workload_of
 
     if args.read_percent is not None:
@@ -148,9 +145,6 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
 
     Each call makes a new ghost, because a ghost can be turned on only once at a time.
     """
-    from swapcore.exceptions import invalid
-    from swapcore.storage import Ghost
-
     if args.virtual_table and args.ghost is None:
         raise invalid("--virtual-table is of a ghost: give --ghost SIZE")
     options = given(args, "zero_percent", "random_percent", "seed", "zswap", "memory")
@@ -161,11 +155,8 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextManager[Storage | None]:
-    from contextlib import nullcontext
 
-    from swapcore.exceptions import invalid
     from swapcore.running.stacks import make_storage
-    from swapcore.size import size_in_pages
 
     if args.storage is None and args.ghost is not None:
         for name, value in given(args, "size", "algorithm", "path").items():
@@ -177,7 +168,6 @@ def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextMan
 
 
 def _switches(given: list[str] | None) -> dict[str, str] | None:
-    from swapcore.exceptions import invalid
 
     for text in given or ():
         if "=" not in text:

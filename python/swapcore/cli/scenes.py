@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from swapcore import report, swaps
+from swapcore._core import Swap
 from swapcore.exceptions import invalid
+from swapcore.storage import Ghost, Ram, Zram
 
 from .options import add_flags, add_value, given, option, print_result
 
@@ -14,7 +18,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
-    from swapcore._core import Swap
     from swapcore.running.accesses import Runner
     from swapcore.workloads import Workload
 
@@ -75,14 +78,12 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
 
 def _owner_stores(args: argparse.Namespace) -> int:
     """Measures every owner store and prints its cost."""
-    import dataclasses
-
     from swapcore.results.owners import print_owner_memory
     from swapcore.running.owners import OWNER_STORES, owner_memory
 
     rows = [owner_memory(store) for store in OWNER_STORES]
     if args.json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+        print(json.dumps([row.to_dict() for row in rows]))
     else:
         print_owner_memory(rows)
     return 0
@@ -90,9 +91,6 @@ def _owner_stores(args: argparse.Namespace) -> int:
 
 def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Runner:
     """Runs most of a workload in a tree of groups, or in its only group."""
-    from math import ceil
-
-    from swapcore import report
     from swapcore.running.accesses import Runner
     from swapcore.workloads import Touch
 
@@ -109,10 +107,7 @@ def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Ru
 
 def _memcg(args: argparse.Namespace) -> int:
     """Prints the tree of groups in the middle of a workload."""
-    from swapcore import report
-    from swapcore._core import Swap
     from swapcore.running.accesses import default_size_pages, workload_of
-    from swapcore.storage import Zram
 
     work = workload_of(args.trace or DEFAULT_ACCESSES)
     swap = Swap(nr_cpus=work.nr_cpus)
@@ -126,10 +121,7 @@ def _memcg(args: argparse.Namespace) -> int:
 
 def _virtual(args: argparse.Namespace) -> int:
     """Prints devices or zswap after most of a workload on a ghost with a table, zswap, and a device."""
-    from swapcore import swaps
-    from swapcore._core import Swap
     from swapcore.running.accesses import default_size_pages, workload_of
-    from swapcore.storage import Ghost, Ram
 
     work = workload_of(args.trace or VIRTUAL_ACCESSES)
     swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
@@ -163,7 +155,6 @@ def _print(
 
 def _memory_report(args: argparse.Namespace) -> int:
     """Prints the memory of slots beside published figures."""
-    from swapcore import report
     from swapcore.running.memory import measure
 
     with report.progress("filling devices", 1.0) as update:

@@ -9,7 +9,11 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swapcore.exceptions import invalid
+from swapcore import report
+from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Swap
+from swapcore.exceptions import SwapFullError, invalid
+from swapcore.storage import Null
+from swapcore.swaps import cluster_lists
 
 from . import scenes
 from .options import add_flags, add_size_pages, add_value
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
 
-    from swapcore._core import Swap, SwapDevice
+    from swapcore._core import SwapDevice
     from swapcore.trace import Columns
 
 ABOUT = "show devices, cluster lists and fragmentation after a workload, or groups, ghosts, zswap, memory"
@@ -32,17 +36,11 @@ class _Column(NamedTuple):
     is_bytes: bool = False
 
 
-def _page_size() -> int:
-    from swapcore._core import PAGE_SIZE
-
-    return PAGE_SIZE
-
-
 COLUMNS: dict[str, _Column] = {
     "NAME": _Column("device", lambda device: f"null{device.type}"),
     "TYPE": _Column("kind of device", lambda device: device.kind),
-    "SIZE": _Column("usable size", lambda device: device.pages * _page_size(), is_bytes=True),
-    "USED": _Column("bytes in use", lambda device: device.inuse_pages * _page_size(), is_bytes=True),
+    "SIZE": _Column("usable size", lambda device: device.pages * PAGE_SIZE, is_bytes=True),
+    "USED": _Column("bytes in use", lambda device: device.inuse_pages * PAGE_SIZE, is_bytes=True),
     "PRIO": _Column("priority", lambda device: device.prio),
     "PAGES": _Column("usable slots", lambda device: device.pages),
     "INUSE-PAGES": _Column("slots in use", lambda device: device.inuse_pages),
@@ -75,10 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replays the workload and prints the state it leaves."""
-    from swapcore import report
-    from swapcore._core import Swap
     from swapcore.running.compare import default_size_pages
-    from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 
     scene = scenes.chosen(args)
@@ -124,15 +119,15 @@ def _chosen(output: str) -> list[str]:
 
 
 def _cell(column: _Column, device: SwapDevice, *, is_exact: bool) -> str:
-    from swapcore.report import format_size
 
     value = column.value(device)
-    return format_size(value) if column.is_bytes and not is_exact and isinstance(value, int) else str(value)
+    if column.is_bytes and not is_exact and isinstance(value, int):
+        return report.format_size(value)
+    return str(value)
 
 
 def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float], None]) -> None:
     """Replays the first operations one by one; splits a large folio without room as the kernel does."""
-    from swapcore.exceptions import SwapFullError
     from swapcore.trace import COLUMNS as TRACE_COLUMNS
 
     slots: dict[int, int | list[int]] = {}
@@ -156,8 +151,6 @@ def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float]
 
 def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
     """Allocates the pages of a folio one by one, head first, then last to second; 0 stands for no room."""
-    from swapcore.exceptions import SwapFullError
-
     values = [0] * nr
     # A single page that failed is not requested again.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:
@@ -168,8 +161,6 @@ def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
 
 def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
     """Yields device type, name and number of clusters of every list that is not empty."""
-    from swapcore.swaps import cluster_lists
-
     for device in swap.dump()["devices"]:
         for name, clusters in cluster_lists({**device}):
             yield device["type"], name, len(clusters)
@@ -181,8 +172,6 @@ def _used_slots(device: SwapDevice) -> list[int]:
 
 
 def _print_lists_and_map(swap: Swap, trace: str, nr_ops: int) -> None:
-    from swapcore import report
-    from swapcore._core import SWAPFILE_CLUSTER
 
     print()
     rows = [[f"null{kind}", name, str(count)] for kind, name, count in _lists(swap)]

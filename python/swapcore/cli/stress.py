@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from swapcore import report
 from swapcore.exceptions import invalid
 
 from .options import add_flags, add_value, given
@@ -37,8 +38,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stress and prints its counts."""
-    from swapcore import report
-
     stress: Callable[..., Mapping[str, Any]]
     if args.python:
         from swapcore.running.stress import stress

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO, TypeVar
 
+from swapcore._core import PAGE_SIZE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -279,8 +281,6 @@ _V1_UNLIMITED_BYTES = 9223372036854771712
 
 
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
-    from swapcore._core import PAGE_SIZE
-
     counters: dict[str, Any] = {**group.counters()}
     files = set(group.files)
     names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")

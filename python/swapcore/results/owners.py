@@ -15,7 +15,7 @@ NR_CLUSTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerMemory:
+class OwnerMemory(report.Record):
     """Holds the cost of one owner store on one device.
 
     Attributes:

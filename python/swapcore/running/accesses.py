@@ -17,7 +17,7 @@ from swapcore.results.accesses import AccessReplay, LimitSweep
 from swapcore.size import parse_size
 from swapcore.workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
-from .stacks import CONTENTS, DEFAULT_SEED, Run, RunOptions, zswap_ratio
+from .stacks import DEFAULT_SEED, Run, RunOptions, zswap_ratio
 
 if TYPE_CHECKING:
     import os
@@ -237,8 +237,7 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
         swap.swappiness = how.swappiness
         group = swap.memcg.create("workload", **files)
         swap.set_memcg_policy(how.policy)
-    contents: ContentOptions = {name: getattr(how, name) for name in CONTENTS}  # type: ignore[assignment]
-    runner = Runner(swap, lambda _process: group, **contents)
+    runner = Runner(swap, lambda _process: group, **how.contents)
     zswap_at_peak = _run_steps(runner, swap, work, how, progress)
     broken = _broken_invariant(swap)
     told = COUNTERS + how.front_counters

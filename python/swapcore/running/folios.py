@@ -101,12 +101,9 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
     swap, devices = how.turn_on(loaded.nr_cpus)
     counts = loaded.replay_folios(
         swap,
-        zero_percent=how.zero_percent,
-        random_percent=how.random_percent,
         read_percent=how.read_percent,
-        is_verified=how.is_verified,
-        seed=how.seed,
         progress=None if progress is None else lambda done: progress(done, loaded.nr_ops),
+        **how.contents,
     )
     outcome: dict[str, Any] = {**counts}
     swap.check()

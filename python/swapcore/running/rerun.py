@@ -67,8 +67,8 @@ def rerun(
                 size_pages=data["size_pages"],
                 seed=data["seed"],
             )
-        case {"read_percent": _}:
-            return _folios(data)
+        case {"read_percent": percent, "trace": str(trace)}:
+            return run_folios(FolioRun(trace=trace, read_percent=percent, **_shared(data)))
         case {"workload": _, "accesses": _}:
             return _accesses(data)
     raise invalid("the JSON is no result of compare, replay, replay_accesses or replay_over_limits")
@@ -86,10 +86,6 @@ def _shared(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _folios(data: dict[str, Any]) -> FolioReplay:
-    return run_folios(FolioRun(trace=data["trace"], read_percent=data["read_percent"], **_shared(data)))
-
-
 def _accesses(data: dict[str, Any]) -> AccessReplay:
     own = {name: data[name] for name in ("workload", *LIMITS, "swappiness", "switches", "memcg")}
     return run_accesses(AccessRun(policy=_policy(data["policy"]), **own, **_shared(data)))
@@ -100,13 +96,11 @@ def _device(shown: str | None) -> Storage | None:
     if shown is None:
         return None
     try:
-        call = ast.parse(shown, mode="eval").body
-        assert isinstance(call, ast.Call)  # noqa: S101 - narrows the type, and the error below tells
-        assert isinstance(call.func, ast.Name)  # noqa: S101
+        call: Any = ast.parse(shown, mode="eval").body
         kind = _DEVICES[call.func.id]
         args = [ast.literal_eval(arg) for arg in call.args]
         keywords = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (AssertionError, KeyError, SyntaxError, ValueError):
+    except (AttributeError, KeyError, SyntaxError, ValueError):
         raise invalid(f"the storage {shown} cannot be made again from its description") from None
     if kind is File and not Path(args[0]).exists():
         raise invalid(f"the storage {shown} cannot be opened again: the file is gone")

@@ -124,6 +124,11 @@ class Run:
         return swap, [swap.swapon(one) for one in (ghost, storage) if one is not None]
 
     @property
+    def contents(self) -> dict[str, Any]:
+        """Returns the attributes that decide the contents of pages, by name."""
+        return {name: getattr(self, name) for name in CONTENTS}
+
+    @property
     def front_counters(self) -> tuple[str, ...]:
         """Returns the counters that a result lists for the ghost and the zswap in front of a storage."""
         counters = ZSWAP_COUNTERS if self.zswap is not None else ()
@@ -137,7 +142,7 @@ class Run:
             "ghost": None if self.ghost is None else repr(self.ghost),
             "zswap": None if zswap is None else zswap["compressor"],
             "zswap_options": zswap,
-            **{name: getattr(self, name) for name in CONTENTS},
+            **self.contents,
         }
 
 

@@ -13,8 +13,9 @@ import random
 import sys
 import threading
 import time
+from array import array
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from swapcore._core import MAX_ORDER, Swap, SwpEntry
@@ -163,23 +164,22 @@ class _Worker:
         self.counts = dict.fromkeys(_COUNTS, 0)
 
     def run(self, deadline: float) -> None:
-        steps = (
-            self._alloc,
-            self._alloc_batch,
-            self._free,
-            self._free_part,
-            self._free_batch,
-            self._dup,
-            self._cache,
-            self._send,
-        )
-        weights = (30, 4, 24, 8, 3, 12, 6, 10)
+        weights = {
+            self._alloc: 30,
+            self._alloc_batch: 4,
+            self._free: 24,
+            self._free_part: 8,
+            self._free_batch: 3,
+            self._dup: 12,
+            self._cache: 6,
+            self._send: 10,
+        }
         try:
             self.hammer.barrier.wait()
             for loop in itertools.count():
                 if time.monotonic() >= deadline or self.hammer.is_stopped.is_set():
                     return
-                for step in self.rng.choices(steps, weights, k=32):
+                for step in self.rng.choices([*weights], [*weights.values()], k=32):
                     step()
                     self.counts["ops"] += 1
                 self._receive()
@@ -212,10 +212,7 @@ class _Worker:
     def _alloc_batch(self) -> None:
         order = self._order()
         n = self.rng.randint(1, BATCH_MAX)
-        batch = self.swap.alloc_batch(n, order, cpu=self.cpu)
-        for entry in batch:
-            self._own(int(entry), 1 << order)
-        self.counts["failures"] += len(batch) < n
+        self.counts["failures"] += self._own_batch(n, order) < n
 
     def _free(self) -> None:
         if self.held:
@@ -240,9 +237,7 @@ class _Worker:
         if singles:
             for value in singles:
                 self._disown(value, 1)
-            self.swap.free_batch(
-                memoryview(b"".join(v.to_bytes(8, sys.byteorder) for v in singles)).cast("Q")
-            )
+            self.swap.free_batch(array("Q", singles))
             self.counts["freed_slots"] += len(singles)
 
     def _dup(self) -> None:
@@ -291,19 +286,14 @@ class _Worker:
 
     def _receive(self) -> None:
         """Frees on this CPU the runs that other threads allocated on their CPUs."""
-        try:
-            while True:
-                value, nr = self.inbox.get_nowait()
-                self._release(value, nr)
-        except Empty:
-            pass
+        while not self.inbox.empty():
+            self._release(*self.inbox.get())
 
     def _burst(self) -> None:
         """Allocates until there is no room, then frees most of the runs."""
         order = self.rng.choice((0, 2, 4, 9))
-        while len(batch := self.swap.alloc_batch(4096, order, cpu=self.cpu)):
-            for entry in batch:
-                self._own(int(entry), 1 << order)
+        while self._own_batch(4096, order):
+            pass
         self.counts["failures"] += 1
         while len(self.held) > BURST_KEEPS_RUNS:
             self._release(*self._take())
@@ -328,6 +318,13 @@ class _Worker:
         marks[offset : offset + nr] = bytes((self.mark,)) * nr
         self.held.append((value, nr))
         self.counts["allocated_runs"] += 1
+
+    def _own_batch(self, n: int, order: int) -> int:
+        """Allocates up to ``n`` runs in one call; returns the number of runs."""
+        batch = self.swap.alloc_batch(n, order, cpu=self.cpu)
+        for entry in batch:
+            self._own(int(entry), 1 << order)
+        return len(batch)
 
     def _disown(self, value: int, nr: int) -> None:
         marks, offset = self._marks(value)
