@@ -165,7 +165,7 @@ def mthp_mix(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
     Args:
         nr_ops: Number of operations.
-        size_pages: Slots that are 100 %; replay the workload on a device of that size.
+        size_pages: Slots that the percentages refer to; replay the workload on a device of that size.
         seed: Seed of the PCG64 generator.
 
     Returns:
@@ -193,7 +193,7 @@ def order0_churn(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int =
 
     Args:
         nr_ops: Number of operations.
-        size_pages: Slots that are 100 %.
+        size_pages: Slots that the percentages refer to.
         seed: Seed of the PCG64 generator.
 
     Returns:
@@ -220,7 +220,7 @@ def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
     Args:
         nr_ops: Number of operations.
-        size_pages: Slots that are 100 %.
+        size_pages: Slots that the percentages refer to.
         seed: Seed of the PCG64 generator.
 
     Returns:
