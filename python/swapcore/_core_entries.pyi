@@ -9,10 +9,10 @@ class SwpEntry:
     """One swap slot, or the first of an aligned run of ``1 << order`` slots: an int-like value, ``type << 58
     | offset``.
 
-    Equality and hash are those of the value alone. An entry equals an entry or an int of the same value, and
-    no other object. ``<`` and ``>`` compare entries with entries only. Errors of the constructor: EINVAL,
-    ``order`` is over `MAX_ORDER`. Kernel: `swp_entry_t`; differs: an entry keeps the order of its allocation,
-    so `Swap.free` needs no length."""
+    Equality and hash use only the value. An entry equals an entry or an int of the same value, and no other
+    object. ``<`` and ``>`` compare only entries. Errors of the constructor: EINVAL, ``order`` is over
+    `MAX_ORDER`. Kernel: `swp_entry_t`; differs: an entry keeps the order of its allocation, so `Swap.free`
+    needs no length."""
 
     def __new__(cls, value: int, order: int = 0) -> SwpEntry: ...
     @property

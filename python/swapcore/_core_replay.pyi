@@ -123,7 +123,7 @@ class StressReport(TypedDict):
     dups: int
     """References that were added."""
     cached_folios: int
-    """Folios that were left to the swap cache alone."""
+    """Folios that only the swap cache held."""
     inuse_pages_end: int
     """Slots in use after the drain: always 0, because `stress` raises if a slot is left."""
     double_handouts: int
@@ -174,7 +174,7 @@ class Trace:
         replay.
 
         Errors: EINVAL, the subsystem has fewer CPUs than the trace, or a percentage is out of range;
-        `InvariantError`, a page came back different; `SwapIOError`."""
+        `InvariantError`, a page came back with other data; `SwapIOError`."""
     def replay(self, strategy: Strategy, *, samples: int = 0) -> ReplayReport:
         """Replays the whole trace once through a strategy, and returns the counts; slots in use at the end
         stay in use.
@@ -227,7 +227,7 @@ class Accesses:
         with the number of accesses done. An exception of a signal handler or of ``progress`` ends the replay.
 
         Errors: EINVAL, a value is out of range; EFAULT, a page is not mapped; `InvariantError`, a page came
-        back different; `SwapIOError`."""
+        back with other data; `SwapIOError`."""
 
 @final
 class Strategy:

@@ -128,7 +128,7 @@ class EventColumns(TypedDict):
     """One column for each field of the records; see `Swap.take_events`."""
 
     time_ns: bytes
-    """uint64: the monotonic clock."""
+    """uint64: time of the event on the monotonic clock, in ns."""
     entry: bytes
     """uint64: the first slot of the event; 0 for none."""
     kind: bytes

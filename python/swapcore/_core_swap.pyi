@@ -372,7 +372,7 @@ class Swap:
         Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem. Kernel:
         `mm_alloc`."""
     def set_memcg_policy(self, policy: object | None) -> None:
-        """Replaces the hooks by those of an object (see `swapcore.policy.MemcgPolicy`); None removes the
+        """Replaces the hooks by the hooks of an object (see `swapcore.policy.MemcgPolicy`); None removes the
         hooks.
 
         A call that leads to a hook first finishes and then raises the hook's exception. Hooks that refer to

@@ -135,7 +135,7 @@ class Run:
         return counters + GHOST_COUNTERS if self.ghost is not None else counters
 
     def described(self) -> dict[str, Any]:
-        """Returns the attributes that a result repeats, in the form of JSON."""
+        """Returns the attributes that a result contains, in the form of JSON."""
         zswap = None if self.zswap is None else zswap_options(self.zswap)
         return {
             "storage": None if self.storage is None else repr(self.storage),

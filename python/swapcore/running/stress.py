@@ -58,8 +58,8 @@ def stress(
     """Runs random operations from many Python threads on one `Swap`.
 
     Each thread allocates runs of all orders singly and in batches, frees whole runs, parts and batches, takes
-    and gives references, leaves slots to the swap cache alone, hands runs to other threads to free, and now
-    and then allocates until nothing is left.
+    and gives references, leaves slots that only the swap cache holds, hands runs to other threads that free
+    them, and sometimes allocates until no slot is free.
 
     Args:
         threads: Python threads.

@@ -212,7 +212,7 @@ def _create_file(
 
 
 class Faulty(_WithStorage):
-    """Another storage whose calls fail as planned; a new one has no planned fault.
+    """Another storage whose calls fail as planned; a new `Faulty` has no planned fault.
 
     A run of `swapcore.replay` or `swapcore.replay_accesses` on a `Faulty` storage cannot be repeated from its
     saved result: `swapcore.rerun` raises `InvalidArgumentError` ("cannot be made again"), because a storage's
