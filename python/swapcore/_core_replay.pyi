@@ -272,8 +272,8 @@ def stress(
     *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
     nr_cpus: int | None = None, profile: str = "newest"
 ) -> StressReport:
-    """Hammers one subsystem from ``threads`` Rust threads for ``seconds``, drains it, and proves that nothing
-    was lost.
+    """Hammers one subsystem from ``threads`` Rust threads for ``seconds`` s, drains it, and proves that no
+    slot was lost.
 
     The threads allocate random orders, free parts of runs, add and drop references, free runs of other
     threads, and fill ``devices`` devices of ``pages`` slots each. With None for ``nr_cpus``, each thread has

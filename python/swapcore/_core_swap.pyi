@@ -399,18 +399,19 @@ class Swap:
     def stats(self) -> dict[str, int]:
         """Returns every counter by name; a counter that the kernel has keeps the kernel's name.
 
-        Slots: ``nr_swap_pages`` free, ``total_swap_pages`` usable, ``nr_swapcached`` cached; ``alloc_runs``
-        handed out; ``alloc_failures_order0`` requests that failed; ``slow_path_visits``;
-        ``reclaimed_cached_pages`` cached slots taken back; ``discarded_clusters``; ``discard_errors``.
+        Slots: ``nr_swap_pages`` free, ``total_swap_pages`` usable, ``nr_swapcached`` cached,
+        ``reclaimed_cached_pages`` taken back from the swap cache. Runs: ``alloc_runs`` handed out. Requests:
+        ``alloc_failures_order0`` of order 0 that failed, ``slow_path_visits`` that took the slow path.
+        Discards: ``discarded_clusters``, and ``discard_errors`` that failed.
 
-        Pages: ``pswpin``, ``pswpout`` read from and written to devices; ``swpin_zero``, ``swpout_zero``
-        filled with and marked as zeros; ``zswpin``, ``zswpout``, ``zswpwb`` read from zswap, stored in zswap,
-        and written from zswap to a device; ``swpout_refused`` refused, because no place takes the page of the
-        slot; ``swap_ra``, ``swap_ra_hit`` read ahead, and used afterwards; ``pgmajfault`` faults that had to
-        allocate or read; ``thp_swpout``, ``thp_swpout_fallback`` large folios swapped out whole and split;
-        ``read_errors``, ``write_errors`` calls that failed.
+        Pages: ``pswpin`` read from devices, ``pswpout`` written to devices; ``swpin_zero`` filled with zeros,
+        ``swpout_zero`` marked as zeros; ``zswpin`` read from zswap, ``zswpout`` stored in zswap, ``zswpwb``
+        written from zswap to a device; ``swpout_refused`` with a slot, but refused because no place takes the
+        data; ``swap_ra`` read ahead, ``swap_ra_hit`` read ahead and used afterwards. Faults that had to
+        allocate or read: ``pgmajfault``. Large folios: ``thp_swpout`` swapped out whole,
+        ``thp_swpout_fallback`` split. Failed calls of storages: ``read_errors``, ``write_errors``.
 
-        Bytes: ``Zswap`` memory of the pools, ``Zswapped`` the pages in them.
+        Bytes: ``Zswap`` of the memory of zswap's pools, ``Zswapped`` of the pages in the pools.
 
         Reclaim, in pages: ``workingset_refault_anon``, ``workingset_activate_anon``,
         ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``.

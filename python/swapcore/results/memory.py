@@ -17,7 +17,7 @@ class Configuration:
 
     Attributes:
         about: Description in one line.
-        has_ghost: A ghost is in front, or alone.
+        has_ghost: There is a ghost, in front of the device or alone.
         has_virtual_table: The ghost records where pages lie.
         has_device: There is a device for data, which keeps no data in this measurement.
         has_zswap: Pages go to zswap; otherwise pages go to the device, or are zeros.

@@ -43,7 +43,7 @@ class CaseResult:
         path: The case file.
         profile: The profile of the replay.
         allocations: Requests recorded, failed requests included.
-        frees: Slots whose release is recorded.
+        frees: Slots that the recording frees.
         slots: Slots handed out in the recording.
         slots_agreed: Slots that swapcore handed out in the same place, up to the first divergence.
         seconds: Wall time of the replay.

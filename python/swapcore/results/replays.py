@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Replay(report.Record):
-    """Adds to a result of a replay what its table shows of the devices and of zswap."""
+    """Names the attributes of both kinds of results that their tables show in the same way."""
 
     __slots__ = ()
 

@@ -158,7 +158,7 @@ class AccessRun(Run):
         memory_high: Throttle limit on memory, in the same form. ``v1`` has none.
         swap_max: Limit on swap, in the same form. With ``v1`` it needs ``memory_max``, because the sum of the
             two is the limit on memory and swap.
-        swappiness: 0 to 200. With 0 the reclaim of a limit swaps nothing.
+        swappiness: 0 to 200. With 0 the reclaim of a limit swaps no page.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
         memcg: ``v2``, ``v1`` or ``disabled``, which has no limits.
@@ -388,7 +388,7 @@ def _figures(
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Returns counters by kernel name, and the group's usage and events.
 
-    A counter that the group has is the group's own, every other one is the subsystem's.
+    A counter that the group has comes from the group, and every other counter from the subsystem.
     """
     if group is None:
         return swap.stats(), {}

@@ -47,8 +47,8 @@ def compare(
     """Replays one workload through several strategies.
 
     Args:
-        trace: A workload as for `swapcore.trace.load`, or one already loaded.
-        strategies: Each as for `swapcore.strategy.resolve`; ratios are against the first.
+        trace: A workload as for `swapcore.trace.load`, or a loaded workload.
+        strategies: Each as for `swapcore.strategy.resolve`; ratios are relative to the first strategy.
         rounds: Number of timed replays of each strategy.
         size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
         seed: Seed of the order inside the rounds.

@@ -1,4 +1,4 @@
-"""Hammers one subsystem from Python threads, drains it, and proves that nothing was lost.
+"""Hammers one subsystem from Python threads, drains it, and proves that no slot was lost.
 
 The module is the counterpart of `swapcore._core.stress` through the public API, one call at a time. It finds
 errors between interpreter threads and measures no speed. Every slot has an ownership mark outside the
