@@ -126,13 +126,9 @@ def __getattr__(name: str) -> object:
     """Loads rarely needed modules on first use: NumPy for `compare` and `replay`, and package metadata."""
     value: object
     if name == "compare":
-        from .running.compare import compare
-
-        value = compare
+        from .running.compare import compare as value
     elif name == "replay":
-        from .running.folios import replay
-
-        value = replay
+        from .running.folios import replay as value
     elif name == "__version__":
         from importlib.metadata import version
 

@@ -1,12 +1,13 @@
 """Typed face of the Rust core: the swap allocator, its devices, its memory and the replay engine.
 
-``cpu`` arguments name the CPU whose hints and local lock a call uses. None is the number of the thread
-itself, which is handed out in turn and kept for the life of the thread. Counts are pages of 4 KiB unless a
-name ends in ``bytes``. EINVAL is `swapcore.InvalidArgumentError`, ENOENT `swapcore.EntryGoneError`.
-"Detaches" means that other Python threads run during the call. No lock of the core is held while Python code
-runs, be it a hook, a signal handler, ``unuse`` or ``progress``, so that code may call anything.
+``cpu`` arguments name the CPU whose hints and local lock a call uses. None means the calling thread's number
+modulo ``nr_cpus``. Threads get their numbers in the order of their first call, and a thread keeps its number.
+Counts are pages of 4 KiB unless a name ends in ``bytes``. EINVAL is `swapcore.InvalidArgumentError`, ENOENT
+`swapcore.EntryGoneError`. "Detaches" means that other Python threads run during the call. The core holds no
+lock while Python code runs (a hook, a signal handler, ``unuse`` or ``progress``), so this code may call any
+function.
 
-Each part of the stubs is in a file of its own, ``_core_*.pyi``; at run time there is this module only.
+The stubs are split into files ``_core_*.pyi``. At run time only this module exists.
 """
 
 from ._core_devices import Storage, SwapDevice, ZswapHandle, build_swap_header, parse_swap_header
@@ -48,4 +49,4 @@ MAX_ORDER: int
 MAX_SWAPFILES: int
 """The most devices that are on at a time."""
 is_debug_build: bool
-"""True when the core was built with debug assertions, so that timings mean nothing."""
+"""True if the core was built with debug assertions; its timings mean nothing."""

@@ -1,4 +1,5 @@
-"""Devices of the Rust core: storages, devices that are on, zswap. At run time all of it is in `_core`."""
+"""Devices of the Rust core: storages, devices that are on, zswap. At run time these classes are in
+`_core`."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol, final, type_check_only
@@ -51,63 +52,64 @@ class ZswapOptions(Protocol):
 class Storage:
     """A place for the pages of a device. Kernel: the block device or file behind a `swap_info_struct`.
 
-    Its static methods make storages; `Swap.swapon` turns a storage on, once at a time."""
+    The static methods make storages. `Swap.swapon` turns a storage on; a storage can be on only once at a
+    time."""
 
     @staticmethod
     def ram(pages: int) -> Storage:
-        """Makes uncompressed memory for ``pages`` slots; the memory of a page is taken at the first write.
-        Kernel: `brd`.
+        """Makes uncompressed memory for ``pages`` slots; the first write of a slot takes its memory. Kernel:
+        `brd`.
 
         Errors: EINVAL, ``pages`` is out of range."""
     @staticmethod
     def zram(
         pages: int, *, algorithm: str = "lz4", level: int | None = None, mem_limit_bytes: int | None = None
     ) -> Storage:
-        """Makes compressed memory for ``pages`` slots, at most ``mem_limit_bytes`` bytes of it. Kernel:
-        `zram`.
+        """Makes memory for ``pages`` slots that keeps each page compressed, in at most ``mem_limit_bytes``
+        bytes. Kernel: `zram`.
 
-        Errors: EINVAL, unknown algorithm (the message lists those of this build), bad level, or a value is
-        out of range."""
+        Errors: EINVAL, unknown algorithm (the message lists the algorithms of this build), bad level, or a
+        value is out of range."""
     @staticmethod
     def file(
         path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None
     ) -> Storage:
-        """Opens a swap file or block device that has a header of mkswap. ``direct`` is ``O_DIRECT``; None
-        asks the system.
+        """Opens a swap file or block device that has a header of mkswap. ``direct`` is ``O_DIRECT``. For an
+        argument that is None, the storage asks the system.
 
-        Errors: EINVAL, no SWAPSPACE2 header, or the header promises more pages than there are; `SwapIOError`
+        Errors: EINVAL, no SWAPSPACE2 header, or the header names more pages than the file has; `SwapIOError`
         with the system's errno."""
     @staticmethod
     def create_file(
         path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
     ) -> None:
-        """Makes a swap file of ``pages`` pages with a header, mode 0600. ``sparse`` allocates no blocks for
-        the pages.
+        """Makes a swap file of ``pages`` pages with a header, mode 0600. With ``sparse``, no blocks are
+        allocated for the pages.
 
         Errors: `SwapIOError` (EEXIST, the file exists, or the system's errno); EINVAL, bad label or bad list
-        of pages. After an error there is no new file. Kernel: `mkswap` of util-linux."""
+        of pages. After an error no new file is left. Kernel: `mkswap` of util-linux."""
     @staticmethod
     def faulty(inner: Storage, *, seed: int = 0) -> Storage:
-        """Wraps a storage so that it fails as `set_faults` plans; ``seed`` decides failures by
+        """Wraps a storage with planned failures, see `set_faults`; ``seed`` decides the failures by
         probability."""
     def set_faults(
         self, *, fail_write_in: int | None = None, fail_read_in: int | None = None,
         write_error_probability: float = 0.0, read_error_probability: float = 0.0, errno: int = 5,
         tear_write_pages: int | None = None, delay_ns: int = 0
     ) -> None:
-        """Replaces the plan of a `faulty` storage; without arguments nothing fails any more.
+        """Replaces the plan of a `faulty` storage; a call without arguments plans no failure.
 
         The ``fail_write_in``-th write and the ``fail_read_in``-th read from now fail once (1 is the next).
-        Each write and read fails with a probability, 0.0 to 1.0. ``errno`` is that of these failures. Of the
-        next write only ``tear_write_pages`` pages arrive, and the write fails with EIO. Each write, read and
-        discard takes ``delay_ns`` longer. Errors: EINVAL, the storage is not `faulty`, or a value is out of
-        range."""
+        Each write and each read fails with the given probability, 0.0 to 1.0. ``errno`` is the errno of these
+        failures. The next write stores only ``tear_write_pages`` pages and fails with EIO. Each write, read
+        and discard takes ``delay_ns`` ns longer. Errors: EINVAL, the storage is not `faulty`, or a value is
+        out of range."""
     @staticmethod
     def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
-        """Makes ``pages`` slots, header included, without a place for pages.
+        """Makes a ghost: ``pages`` slots, header included, without a place for pages.
 
-        With ``virtual_table`` the slots record where their pages lie. ``visibility`` is ``visible``,
-        ``listed`` or ``hidden``. Errors: EINVAL. Kernel: a header-only swap file of the series."""
+        With ``virtual_table`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
+        or ``hidden``. Errors: EINVAL. Kernel: a header-only swap file of the series."""
     @staticmethod
     def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of eight times ``ram_pages`` slots in whole clusters. Errors: EINVAL.
@@ -120,7 +122,7 @@ class Storage:
         Errors: EINVAL, the file is no header of a ghost; `SwapIOError` with the system's errno."""
     @property
     def kind(self) -> Literal["ram", "zram", "file", "ghost", "faulty"]:
-        """The sort of storage; ``faulty`` for a wrapper with planned faults."""
+        """The kind of storage; ``faulty`` for a wrapper with planned faults."""
     @property
     def has_virtual_table(self) -> bool:
         """True for a ghost whose slots record where their pages lie."""
@@ -132,18 +134,19 @@ class Storage:
         """Slots that are never handed out."""
     @property
     def is_rotational(self) -> bool:
-        """True where seeks cost: all CPUs share one position of allocation."""
+        """True if seeks cost time, so all CPUs share one position of allocation."""
     @property
     def is_block_device(self) -> bool:
-        """True for a block device, false for a regular file, which takes single pages only."""
+        """True for a block device; False for a regular file, which takes only single pages."""
     @property
     def can_discard(self) -> bool:
-        """True when the storage takes discards."""
+        """True if the storage takes discards."""
     @property
     def is_synchronous(self) -> bool:
-        """True when the storage is as fast as memory: swap-in reads nothing ahead and gives the slot up."""
+        """True if the storage is as fast as memory. A swap-in from it reads no other page ahead and gives the
+        slot up."""
     def stats(self) -> dict[str, int]:
-        """Returns the figures of the storage, those of zram by the names of ``mm_stat`` and ``io_stat``.
+        """Returns the figures of the storage by name; zram's names are those of ``mm_stat`` and ``io_stat``.
 
         Keys:
             orig_data_size: ``ram``, ``zram``: bytes of the stored pages before compression.
@@ -157,14 +160,14 @@ class Storage:
             huge_pages_since: ``zram``: pages ever stored that do not compress.
             failed_reads: ``zram``: reads that failed.
             failed_writes: ``zram``: writes that failed.
-            invalid_io: ``zram``: always 0, because ranges are checked before.
-            notify_free: ``zram``: pages freed because their slot was freed.
-            allocated_bytes: ``file``: bytes that the file system allocated to the file; a block device lacks
-                the key.
+            invalid_io: ``zram``: always 0, because the core checks ranges before it calls the storage.
+            notify_free: ``zram``: pages that were freed together with their slot.
+            allocated_bytes: ``file``: bytes that the file system allocated to the file; a block device has no
+                such key.
             injected_write_errors: ``faulty``: writes that failed as planned.
             injected_read_errors: ``faulty``: reads that failed as planned.
-            torn_writes: ``faulty``: writes of which only a part arrived.
-            delayed_calls: ``faulty``: calls that took longer as planned."""
+            torn_writes: ``faulty``: writes that stored only a part of their pages.
+            delayed_calls: ``faulty``: calls that were delayed as planned."""
 
 @final
 class SwapDevice:
@@ -180,16 +183,16 @@ class SwapDevice:
         """The type that ``/proc/swaps`` shows."""
     @property
     def visibility(self) -> Literal["visible", "listed", "hidden"] | None:
-        """How a ghost is shown and counted; None for other devices."""
+        """How listings and totals treat a ghost; None for other devices."""
     @property
     def is_virtual(self) -> bool:
         """True for a ghost whose slots record where their pages lie."""
     @property
     def prio(self) -> int:
-        """The priority; the device of the highest priority is tried first."""
+        """The priority; the allocator tries the device of the highest priority first."""
     @property
     def pages(self) -> int:
-        """Usable slots: the header and bad pages are left out."""
+        """Usable slots, without the header and bad pages."""
     @property
     def max_pages(self) -> int:
         """Size in slots, header included."""
@@ -201,7 +204,7 @@ class SwapDevice:
         """Names of the SWP_* flags that are set."""
     @property
     def is_on(self) -> bool:
-        """False once the device is turned off; never raises."""
+        """False once the device is turned off; the property never raises."""
     @property
     def storage(self) -> Storage | None:
         """The place of the pages; None for a device that keeps metadata only."""
@@ -210,50 +213,50 @@ class SwapDevice:
     def clusters(self) -> ClusterColumns:
         """Returns columns of the properties of all clusters, in native byte order, for ``np.frombuffer``.
 
-        Clusters are in the order of their numbers; of a ghost, only the existing clusters are listed. Each
-        cluster is locked on its own, so two clusters may be of different moments."""
+        Clusters are in the order of their numbers; a ghost lists only the clusters that exist. Each cluster
+        is locked on its own, so two rows can show different moments."""
     def slots(self) -> bytes:
         """Returns one byte for each of ``max_pages`` slots: 0 free, 1 swapped out, 2 cached, 3 bad, 4
         pointer.
 
-        A snapshot without locks, so two bytes may be of different moments."""
+        The call takes no locks, so two bytes can show different moments."""
 
 @final
 class ZswapHandle:
     """The compressed memory in front of all devices, `Swap.zswap`. Kernel: `mm/zswap.c`.
 
-    Its properties are the module parameters, and all are settable."""
+    The properties are the module parameters of zswap, and all are settable."""
 
     @property
     def enabled(self) -> bool:
-        """True while zswap takes pages. Pages in zswap stay until they are read, freed or written back."""
+        """True while zswap takes new pages. A stored page stays until it is read, freed or written back."""
     @enabled.setter
     def enabled(self, enabled: bool) -> None: ...
     @property
     def compressor(self) -> str:
-        """The compressor of pages stored from now on: ``lz4``, or ``zstd`` where the build has it. Pages in
-        zswap stay in the pool of the old one. Errors of a set: EINVAL, unknown name."""
+        """The compressor for new pages: ``lz4``, or ``zstd`` if the build has it. Stored pages stay in the
+        pool of their compressor. Errors of a set: EINVAL, unknown name."""
     @compressor.setter
     def compressor(self, compressor: str) -> None: ...
     @property
     def max_pool_percent(self) -> int:
-        """The part of ``Swap(memory_pages=...)`` that the pools may have, in percent. Errors of a set:
-        EINVAL, not 0 to 100."""
+        """The largest part of ``Swap(memory_pages=...)`` for the pools, in percent. Errors of a set: EINVAL,
+        not 0 to 100."""
     @max_pool_percent.setter
     def max_pool_percent(self, percent: int) -> None: ...
     @property
     def accept_threshold_percent(self) -> int:
-        """The part of the limit to which full pools must shrink before zswap takes pages again, in percent.
-        Errors of a set: EINVAL, not 0 to 100."""
+        """The part of the pools' limit to which full pools must shrink before zswap takes pages again, in
+        percent. Errors of a set: EINVAL, not 0 to 100."""
     @accept_threshold_percent.setter
     def accept_threshold_percent(self, percent: int) -> None: ...
     @property
     def shrinker_enabled(self) -> bool:
-        """True when reclaim writes cold pages back before the pools are full."""
+        """True if reclaim writes cold pages to devices before the pools are full."""
     @shrinker_enabled.setter
     def shrinker_enabled(self, enabled: bool) -> None: ...
     def stats(self) -> dict[str, int]:
-        """Returns every counter by its kernel name: events unless the text says otherwise.
+        """Returns every counter by its kernel name; a counter without a unit counts events.
 
         Keys:
             pool_limit_hit: stores refused because the pools were full.
@@ -261,8 +264,8 @@ class ZswapHandle:
             reject_alloc_fail: stores refused for lack of pool memory.
             reject_kmemcache_fail: stores refused for lack of memory for an entry.
             reject_compress_fail: stores refused because the compressor failed.
-            reject_compress_poor: stores refused because the page does not compress and its group may not
-                write back.
+            reject_compress_poor: stores refused because the page does not compress and its group is not
+                allowed to write back.
             decompress_fail: loads that failed because the data is damaged.
             written_back_pages: pages written to a device.
             pool_total_size: bytes of all pools.
@@ -275,32 +278,33 @@ class ZswapHandle:
         self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
         seed: int = 0
     ) -> None:
-        """Replaces the failures to inject, each with a probability, 0.0 to 1.0; without arguments nothing
-        fails any more.
+        """Replaces the failures to inject, each with a probability, 0.0 to 1.0; a call without arguments
+        plans no failure.
 
         ``entry_alloc``: no memory for an entry; ``pool_alloc``: no memory for data; ``compress`` and
-        ``decompress``: the compressor fails. Equal seeds and equal calls fail alike. Errors: EINVAL, a
-        probability is out of range."""
+        ``decompress``: the compressor fails. Equal seeds and equal calls give equal failures. Errors: EINVAL,
+        a probability is out of range."""
     def writeback(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Writes the page of one slot to a device and drops the page from zswap.
 
         Errors: `AlreadyCachedError` (EEXIST), the slot is cached; ENOENT, the page is not in zswap;
-        `MemoryError`, no memory, or no slot behind a virtual one; EINVAL, the slot is of a ghost without a
-        table; `SwapIOError`, the data is damaged, or the write failed and the page is in memory, dirty.
-        Kernel: `zswap_writeback_entry`."""
+        `MemoryError`, no memory, or a virtual slot finds no slot on another device; EINVAL, the slot is of a
+        ghost without a table; `SwapIOError`, the data is damaged, or the write failed and the page is in
+        memory, dirty. Kernel: `zswap_writeback_entry`."""
     def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
-        """Writes up to 32 of the coldest pages of a group to devices and returns how many; None is root.
+        """Writes up to 32 of the coldest pages of a group (None: root) to devices; returns the number of
+        written pages.
 
-        Errors: EAGAIN, no page could be written; ENOENT, no page may be written, or there is none. Kernel:
-        `shrink_memcg`."""
+        Errors: EAGAIN, every write failed; ENOENT, the group has no page in zswap, or is not allowed to write
+        back. Kernel: `shrink_memcg`."""
     def shrink_worker(self, *, cpu: int | None = None) -> int:
-        """Writes pages of all groups in turn to devices until the pools are down to the threshold, and
-        returns how many.
+        """Writes pages of all groups in turn to devices until the pools are at the threshold; returns the
+        number of written pages.
 
-        It gives up after 16 failures. Kernel: `shrink_worker`."""
+        The call gives up after 16 failures. Kernel: `shrink_worker`."""
 
 def parse_swap_header(page: Buffer) -> SwapHeader:
-    """Reads a SWAPSPACE2 header page of 4096 bytes; either byte order is read.
+    """Reads a SWAPSPACE2 header page of 4096 bytes, in either byte order.
 
     Errors: EINVAL, no signature, bad version, last page 0, or more than 637 bad pages."""
 

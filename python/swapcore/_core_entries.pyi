@@ -1,4 +1,4 @@
-"""Entries of the Rust core: slots of devices, one or many. At run time all of it is in `_core`."""
+"""Entries of the Rust core: slots of devices, one or many. At run time these classes are in `_core`."""
 
 import builtins
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ class SwpEntry:
     """One swap slot, or the first of an aligned run of ``1 << order`` slots: an int-like value, ``type << 58
     | offset``.
 
-    Equality and hash are those of the value alone. An entry equals an int of the same value and nothing else
-    but entries; it is ordered against entries only. Errors of the constructor: EINVAL, ``order`` is over
-    `MAX_ORDER`. Kernel: `swp_entry_t`; differs: it has the order of its allocation, so that `Swap.free` needs
-    no length."""
+    Equality and hash use only the value. An entry equals an entry or an int of the same value, and no other
+    object. ``<`` and ``>`` compare only entries. Errors of the constructor: EINVAL, ``order`` is over
+    `MAX_ORDER`. Kernel: `swp_entry_t`; differs: an entry keeps the order of its allocation, so `Swap.free`
+    needs no length."""
 
     def __new__(cls, value: int, order: int = 0) -> SwpEntry: ...
     @property
@@ -44,8 +44,8 @@ class SwpEntry:
 class SwapBatch:
     """The entries of one `Swap.alloc_batch`, a read-only buffer of one uint64 for each run.
 
-    ``np.asarray(batch)`` is a view without a copy. Its length is the number of runs; items are `SwpEntry`.
-    Kernel: none."""
+    ``np.asarray(batch)`` is a view without a copy. The length of a batch is the number of runs; its items are
+    `SwpEntry`. Kernel: none."""
 
     @property
     def order(self) -> int:

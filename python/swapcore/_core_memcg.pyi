@@ -1,4 +1,4 @@
-"""Memory cgroups of the Rust core. At run time all of it is in `_core`.
+"""Memory cgroups of the Rust core. At run time the class `MemCgroup` is in `_core`.
 
 The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
 """
@@ -11,7 +11,7 @@ class MemoryEvents(TypedDict):
     """The counts of ``memory.events``."""
 
     low: int
-    """Times that reclaim took pages of a group below its ``memory.low``."""
+    """Times that reclaim took pages although the group was below its ``memory.low``."""
     high: int
     """Times that ``memory.high`` was exceeded."""
     max: int
@@ -34,7 +34,7 @@ class SwapEvents(TypedDict):
     max: int
     """Times that usage would have exceeded ``memory.swap.max``."""
     fail: int
-    """Folios that got no slots, because of the limit or for lack of room."""
+    """Folios that got no slots, because the limit refused or no room was left."""
 
 @type_check_only
 class OomControl(TypedDict):
@@ -51,27 +51,27 @@ class OomControl(TypedDict):
 class MemCgroup:
     """One memory cgroup, made by `create` from `Swap.memcg`. Kernel: `struct mem_cgroup`.
 
-    The object keeps its group alive, not online. Two objects are equal when they are of one group of one
-    subsystem.
+    The object keeps its group alive, but not online. Two objects of the same group are equal.
 
     Each file of a group is an attribute, with underscores for dots: ``group.memory_max = "1G"``. Amounts are
-    bytes; a set takes an int, or a text with a unit as the kernel reads it, rounded down to pages. A number
-    reads as an int, lines of keys and values as a dict, any other text (``"max"``) as a str. An attribute
-    whose file the group lacks raises AttributeError: a v1 group has no file of v2 and the other way round,
-    and on v2 root has ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback`` only. Two files can
-    only be written: ``memory_reclaim`` (v2) reclaims a number of bytes, ``memory_force_empty`` (v1) reclaims
-    all it can.
+    bytes; a set takes an int, or a text with a unit as the kernel reads it, rounded down to pages. A file
+    with a number reads as an int, a file with lines of keys and values as a dict, and any other text
+    (``"max"``) as a str. An attribute raises AttributeError if the group does not have its file. A v1 group
+    has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
+    ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback``. Two files are write-only:
+    ``memory_reclaim`` (v2) reclaims a number of bytes, and ``memory_force_empty`` (v1) reclaims as many pages
+    as possible.
 
-    Errors of a set: EACCES, the file can only be read; EINVAL, the text is none for the file; ENODEV, the
-    group is removed; EAGAIN, ``memory_reclaim`` reclaimed too little. A file of a removed group can still be
-    read. Reclaim runs with no lock held, and its hooks may call anything."""
+    Errors of a set: EACCES, the file is read-only; EINVAL, the file does not take the text; ENODEV, the group
+    is removed; EAGAIN, ``memory_reclaim`` reclaimed too little. A file of a removed group can still be read.
+    Reclaim holds no lock while a hook runs, so a hook may call any function."""
 
     @property
     def name(self) -> str:
         """The name given to `create`; "" for root."""
     @property
     def path(self) -> str:
-        """The names from root down, with slashes between."""
+        """The names of the groups from root down to this group, with slashes between them."""
     @property
     def parent(self) -> MemCgroup | None:
         """The group above; None for root."""
@@ -80,53 +80,56 @@ class MemCgroup:
         """Names of the files of the group."""
     @property
     def children(self) -> list[MemCgroup]:
-        """The groups right below that are online, in the order of their creation."""
+        """The online groups directly below this group, in the order of their creation."""
     @property
     def is_online(self) -> bool:
         """False once the group is removed."""
     def create(self, name: str, **files: str | int) -> MemCgroup:
-        """Makes a group below, and writes ``files``, such as ``memory_max="256M"`` or ``swap_max=0``.
+        """Makes a group below this group, and writes ``files``, such as ``memory_max="256M"`` or
+        ``swap_max=0``.
 
-        A keyword is a file with underscores for dots, with or without ``memory_`` in front. Errors, and then
-        there is no new group: EEXIST, the name is taken; EINVAL, the name is none for a directory; ENOSPC,
-        all private ids are in use; EAGAIN, too deep; ENODEV, this group is removed; TypeError, a keyword is
-        no file; those of a write. Kernel: `mkdir`."""
+        A keyword is the name of a file with underscores for dots, with or without ``memory_`` in front.
+        Errors, after which there is no new group: EEXIST, the name is taken; EINVAL, the name cannot be a
+        directory's name; ENOSPC, all private ids are in use; EAGAIN, the tree is too deep; ENODEV, this group
+        is removed; TypeError, a keyword is not a file; the errors of `write`. Kernel: `mkdir`."""
     def remove(self) -> None:
-        """Takes the group offline; it lives on while memory, slots or objects refer to it.
+        """Takes the group offline; the group is freed when no memory, slot or object refers to it.
 
-        Errors: EBUSY, tasks in the group or groups below, or, with the switch ``lru_reparent``, a folio of the
-        group that a handle locked (``Folio.locked``); ENODEV, already removed; EINVAL, root. Detaches. Locks: with
-        ``lru_reparent`` the lock of each folio of the group in turn. Kernel: `mem_cgroup_css_offline`."""
+        Errors: EBUSY, the group has tasks or groups below it, or, with the switch ``lru_reparent``, a folio that a
+        handle locked (``Folio.locked``); ENODEV, the group is already removed; EINVAL, the group is root.
+        Detaches. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
+        `mem_cgroup_css_offline`."""
     def read(self, file: str) -> str:
-        """Returns the text of a file, also of a removed group.
+        """Returns the text of a file; the files of a removed group stay readable.
 
-        Errors: ENOENT, the group has no such file; EINVAL, the file can only be written."""
+        Errors: ENOENT, the group has no such file; EINVAL, the file is write-only."""
     def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to a file; with ``nonblock`` a limit below usage is set without reclaim.
+        """Writes to a file; with ``nonblock``, a limit below usage is set without reclaim.
 
-        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; else those of a set
+        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of a set
         of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
     def counters(self) -> dict[str, int]:
-        """Returns the exact counters of the group, also of a removed one. Kernel: none.
+        """Returns the exact counters of the group, which can be a removed group. Kernel: none.
 
         Keys:
-            memory_pages: pages of memory charged, those of groups below included.
-            swap_pages: v2: slots charged, those of groups below included.
-            memsw_pages: v1: pages of memory and slots charged, those of groups below included.
+            memory_pages: pages of memory charged to the group and all groups below.
+            swap_pages: v2: slots charged to the group and all groups below.
+            memsw_pages: v1: pages of memory and slots charged to the group and all groups below.
             memcg_swap_pages: the group's own part of the statistic MEMCG_SWAP, in pages.
-            memory_watermark_pages: the most that ``memory_pages`` was.
-            swap_watermark_pages: v2: the most that ``swap_pages`` was.
-            memsw_watermark_pages: v1: the most that ``memsw_pages`` was.
+            memory_watermark_pages: the highest value that ``memory_pages`` had.
+            swap_watermark_pages: v2: the highest value that ``swap_pages`` had.
+            memsw_watermark_pages: v1: the highest value that ``memsw_pages`` had.
             memory_failcnt: charges that the memory limit refused.
-            swap_failcnt: charges that the limit of swap, on v1 of memory and swap, refused.
+            swap_failcnt: charges that the limit of swap refused; on v1, the limit of memory and swap.
             swapcached_pages: the group's own pages in the swap cache.
-            id: the private id, 1 for root; released ids are used again.
+            id: the private id, 1 for root; a released id is given to a later group.
             id_refs: pins of the private id: one while the group is online, and one for each slot that records
                 it.
-            css_refs: references that keep the group alive, that of this object included.
-            memory_underflow_pages: pages by which memory was uncharged too often; not 0 is a defect.
-            swap_underflow_pages: pages by which swap was uncharged too often; not 0 with ``rfc_literal``
-                only.
+            css_refs: references that keep the group alive, with the reference of this object.
+            memory_underflow_pages: pages of memory that were uncharged without a charge; a value above 0 is a
+                defect.
+            swap_underflow_pages: pages of swap that were uncharged without a charge; above 0 only with
+                ``rfc_literal``.
             events_max: the group's own count of ``max`` in ``memory.events``.
             events_oom: the group's own count of ``oom``.
             events_oom_kill: the group's own count of ``oom_kill``.
@@ -135,10 +138,11 @@ class MemCgroup:
             swap_events_fail: the group's own count of ``fail``.
             swap_events_high: the group's own count of ``high``."""
     def stat_local(self) -> dict[str, int]:
-        """Returns the keys of ``memory.stat`` with the part of the group alone, which v2 does not show.
+        """Returns the keys of ``memory.stat`` with the values of the group alone, which v2 does not show.
 
-        A value may be below 0 with ``rfc_literal``. A group has the keys of its hierarchy; on v1 the file has
-        each key a second time, with ``total_`` in front, for the group and all groups below. Kernel: none.
+        A value may be below 0 with ``rfc_literal``. A group has the keys of its hierarchy; on v1 the file
+        lists each key again with ``total_`` in front, and this value covers the group and all groups below.
+        Kernel: none.
 
         Keys:
             anon: bytes of anonymous pages charged.
@@ -157,7 +161,7 @@ class MemCgroup:
             workingset_refault_file: always 0, because every page is anonymous here.
             workingset_activate_anon: anonymous pages that came back so soon that they became active.
             workingset_activate_file: always 0, because every page is anonymous here.
-            workingset_restore_anon: anonymous pages that came back and were in the working set before.
+            workingset_restore_anon: anonymous pages that came back and had been in the working set.
             workingset_restore_file: always 0, because every page is anonymous here.
             pgscan: pages that reclaim looked at.
             pgsteal: pages that reclaim freed.
@@ -180,7 +184,7 @@ class MemCgroup:
             swpout_zero: pages marked as zeros instead of written.
             zswpin: pages that came from zswap.
             zswpout: pages that went to zswap.
-            zswpwb: pages that went on from zswap to a device.
+            zswpwb: pages that zswap wrote back to a device.
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
             cache: v1: always 0, because every page is anonymous here.
@@ -196,13 +200,15 @@ class MemCgroup:
         self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
         refault: str | None = None
     ) -> None:
-        """Replaces the policy of this group; groups made below it later begin with the same. Kernel: none.
+        """Replaces the policy of this group; a group that is made below it afterwards starts with the same
+        policy. Kernel: none.
 
-        Each call sets all four, so an argument that is left out is back at its default. ``allow_swap`` says
-        whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
-        ``dead_swapin``, None for the switch itself. ``devices`` are the swap types that its folios may use,
-        the best first, None for all by priority. ``refault`` is ``activate`` (each page that comes back is
-        active) or ``never`` (none is), None for the rule of the working set.
+        Each call sets all four arguments, so an argument that is left out gets its default. ``allow_swap``
+        says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
+        ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types that the group's
+        folios may use, the best first; None allows all devices, by priority. ``refault`` is ``activate``
+        (each page that comes back becomes active) or ``never`` (no page becomes active); None takes the rule
+        of the working set.
 
         Errors: EINVAL, unknown word, a rule that the owner store cannot keep, no device, or a device that is
         not on; ENODEV, the group is removed."""
@@ -211,80 +217,83 @@ class MemCgroup:
 
     @property
     def memory_current(self) -> int:
-        """``memory.current``: bytes of memory charged, those of groups below included. Read-only; not of
-        root."""
+        """``memory.current``: bytes of memory charged to the group and all groups below. Read-only; root has
+        no such file."""
     @property
     def memory_peak(self) -> int:
-        """``memory.peak``: the most that ``memory_current`` was, in bytes. Any write starts the record anew;
-        not of root."""
+        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. Any write resets the
+        value; root has no such file."""
     @memory_peak.setter
     def memory_peak(self, value: str | int) -> None: ...
     @property
     def memory_min(self) -> int | Literal["max"]:
-        """``memory.min``: bytes that reclaim never takes. Settable; not of root."""
+        """``memory.min``: bytes that reclaim never takes. Settable; root has no such file."""
     @memory_min.setter
     def memory_min(self, value: str | int) -> None: ...
     @property
     def memory_low(self) -> int | Literal["max"]:
-        """``memory.low``: bytes that reclaim takes only when nothing else helps. Settable; not of root."""
+        """``memory.low``: bytes that reclaim takes only after all other memory. Settable; root has no such
+        file."""
     @memory_low.setter
     def memory_low(self, value: str | int) -> None: ...
     @property
     def memory_high(self) -> int | Literal["max"]:
-        """``memory.high``: bytes above which the group is reclaimed at once. Settable; not of root."""
+        """``memory.high``: bytes above which the group is reclaimed at once. Settable; root has no such
+        file."""
     @memory_high.setter
     def memory_high(self, value: str | int) -> None: ...
     @property
     def memory_max(self) -> int | Literal["max"]:
-        """``memory.max``: the most bytes of memory. Settable: a value below usage reclaims first; not of
-        root."""
+        """``memory.max``: the limit on memory in bytes. Settable; a value below usage reclaims first. Root
+        has no such file."""
     @memory_max.setter
     def memory_max(self, value: str | int) -> None: ...
     @property
     def memory_events(self) -> MemoryEvents:
-        """``memory.events``: counts of the group and all groups below. Read-only; not of root."""
+        """``memory.events``: counts of the group and all groups below. Read-only; root has no such file."""
     @property
     def memory_events_local(self) -> MemoryEvents:
-        """``memory.events.local``: counts of the group alone. Read-only; not of root."""
+        """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
     @property
     def memory_swap_current(self) -> int:
-        """``memory.swap.current``: bytes of slots charged, those of groups below included. Read-only; not of
-        root."""
+        """``memory.swap.current``: bytes of slots charged to the group and all groups below. Read-only; root
+        has no such file."""
     @property
     def memory_swap_peak(self) -> int:
-        """``memory.swap.peak``: the most that ``memory_swap_current`` was, in bytes. Any write starts the
-        record anew; not of root."""
+        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. Any write
+        resets the value; root has no such file."""
     @memory_swap_peak.setter
     def memory_swap_peak(self, value: str | int) -> None: ...
     @property
     def memory_swap_high(self) -> int | Literal["max"]:
-        """``memory.swap.high``: bytes of slots above which charges count as ``high`` events. Settable; not of
-        root."""
+        """``memory.swap.high``: bytes of slots above which charges count as ``high`` events. Settable; root
+        has no such file."""
     @memory_swap_high.setter
     def memory_swap_high(self, value: str | int) -> None: ...
     @property
     def memory_swap_max(self) -> int | Literal["max"]:
-        """``memory.swap.max``: the most bytes of slots. Settable: slots in use stay, only new charges are
-        refused; not of root."""
+        """``memory.swap.max``: the limit on slots in bytes. Settable; slots in use stay, and only new charges
+        are refused. Root has no such file."""
     @memory_swap_max.setter
     def memory_swap_max(self, value: str | int) -> None: ...
     @property
     def memory_swap_events(self) -> SwapEvents:
-        """``memory.swap.events``: counts of the group and all groups below. Read-only; not of root."""
+        """``memory.swap.events``: counts of the group and all groups below. Read-only; root has no such
+        file."""
     @property
     def memory_zswap_current(self) -> int:
-        """``memory.zswap.current``: bytes of compressed pages, those of groups below included. Read-only; not
-        of root."""
+        """``memory.zswap.current``: bytes of compressed pages of the group and all groups below. Read-only;
+        root has no such file."""
     @property
     def memory_zswap_max(self) -> int | Literal["max"]:
-        """``memory.zswap.max``: the most bytes of compressed pages. Settable: pages in zswap stay, only new
-        ones are refused; not of root."""
+        """``memory.zswap.max``: the limit on compressed pages in bytes. Settable; pages in zswap stay, and
+        only new pages are refused. Root has no such file."""
     @memory_zswap_max.setter
     def memory_zswap_max(self, value: str | int) -> None: ...
     @property
     def memory_zswap_writeback(self) -> int:
-        """``memory.zswap.writeback``: 1 when zswap may write pages of the group back, else 0. Settable; also
-        of root."""
+        """``memory.zswap.writeback``: 1 if zswap may write pages of the group back, else 0. Settable; root
+        has this file too."""
     @memory_zswap_writeback.setter
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property
@@ -297,17 +306,17 @@ class MemCgroup:
 
     @property
     def memory_usage_in_bytes(self) -> int:
-        """``memory.usage_in_bytes``: bytes of memory charged, those of groups below included. Read-only."""
+        """``memory.usage_in_bytes``: bytes of memory charged to the group and all groups below. Read-only."""
     @property
     def memory_limit_in_bytes(self) -> int:
-        """``memory.limit_in_bytes``: the most bytes of memory. Settable. Errors of a set: EBUSY, reclaim
-        cannot get usage below it; EINVAL, above the limit of memory and swap."""
+        """``memory.limit_in_bytes``: the limit on memory in bytes. Settable. Errors of a set: EBUSY, reclaim
+        cannot bring usage below the value; EINVAL, the value is above the limit of memory and swap."""
     @memory_limit_in_bytes.setter
     def memory_limit_in_bytes(self, value: str | int) -> None: ...
     @property
     def memory_max_usage_in_bytes(self) -> int:
-        """``memory.max_usage_in_bytes``: the most bytes of memory that were charged. Any write starts the
-        record anew."""
+        """``memory.max_usage_in_bytes``: the highest value that ``memory_usage_in_bytes`` had. Any write
+        resets the value."""
     @memory_max_usage_in_bytes.setter
     def memory_max_usage_in_bytes(self, value: str | int) -> None: ...
     @property
@@ -320,14 +329,15 @@ class MemCgroup:
         """``memory.memsw.usage_in_bytes``: bytes of memory and slots charged together. Read-only."""
     @property
     def memory_memsw_limit_in_bytes(self) -> int:
-        """``memory.memsw.limit_in_bytes``: the most bytes of memory and slots together. Settable. Errors of a
-        set: EBUSY, reclaim cannot get usage below it; EINVAL, below the limit of memory."""
+        """``memory.memsw.limit_in_bytes``: the limit on memory and slots together, in bytes. Settable. Errors
+        of a set: EBUSY, reclaim cannot bring usage below the value; EINVAL, the value is below the limit of
+        memory."""
     @memory_memsw_limit_in_bytes.setter
     def memory_memsw_limit_in_bytes(self, value: str | int) -> None: ...
     @property
     def memory_memsw_max_usage_in_bytes(self) -> int:
-        """``memory.memsw.max_usage_in_bytes``: the most bytes of memory and slots that were charged. Any
-        write starts the record anew."""
+        """``memory.memsw.max_usage_in_bytes``: the highest value that ``memory_memsw_usage_in_bytes`` had.
+        Any write resets the value."""
     @memory_memsw_max_usage_in_bytes.setter
     def memory_memsw_max_usage_in_bytes(self, value: str | int) -> None: ...
     @property
@@ -343,7 +353,7 @@ class MemCgroup:
     @property
     def memory_oom_control(self) -> OomControl:
         """``memory.oom_control``: the state of the OOM killer. Settable: 0 or 1 for ``oom_kill_disable``.
-        Errors of a set: EINVAL, root."""
+        Errors of a set: EINVAL, the group is root."""
     @memory_oom_control.setter
     def memory_oom_control(self, value: str | int) -> None: ...
     def __setattr__(self, name: str, value: str | int, /) -> None: ...

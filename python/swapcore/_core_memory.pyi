@@ -1,4 +1,4 @@
-"""Memory of the Rust core: folios and address spaces. At run time all of it is in `_core`."""
+"""Memory of the Rust core: folios and address spaces. At run time these classes are in `_core`."""
 
 from typing import final
 
@@ -13,14 +13,14 @@ from ._core_results import PageoutReport
 class Folio:
     """Pages with data in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
 
-    `Swap.folio` and `Swap.swap_in` make folios. A handle has one reference to the folio and, when it is
-    ``mapped``, maps the folio as one page table would. Dropping the handle unmaps the folio, and frees it
-    when no other reference is left. Two handles are equal when they are of one folio. ``len(folio)`` is
-    ``nr_pages * PAGE_SIZE`` bytes.
+    `Swap.folio` and `Swap.swap_in` make folios. A handle has one reference to its folio. A handle that is
+    ``mapped`` maps the folio as one page table does. When the handle is dropped, it unmaps the folio and
+    gives up its reference; a folio without references is freed. Two handles of the same folio are equal.
+    ``len(folio)`` is ``nr_pages * PAGE_SIZE`` bytes.
 
-    ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are its bytes without a copy, writable. Making a
-    view marks the folio dirty. While a view exists the folio stays in memory, and `read`, `write` and a
-    swap-out raise `SwapBusyError` (EBUSY).
+    ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are writable views of the folio's bytes, without
+    a copy. Making a view marks the folio dirty. While a view exists, the folio stays in memory, and `read`,
+    `write` and a swap-out raise `SwapBusyError` (EBUSY).
 
     Once this handle has swapped out, split or migrated the folio, the handle is empty: all attributes but
     ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError` (ENOENT)."""
@@ -31,38 +31,38 @@ class Folio:
     def __hash__(self) -> int: ...
     @property
     def is_resident(self) -> bool:
-        """True while this handle has the folio in memory; never raises."""
+        """True while this handle has a folio in memory; the property never raises."""
     @property
     def pfn(self) -> int | None:
         """The number of the folio in its table entries while it is in the swap cache, else None."""
     @property
     def order(self) -> int:
-        """log2 of the pages, 0 to 9; never raises."""
+        """log2 of the folio's number of pages, 0 to 9; the property never raises."""
     @property
     def nr_pages(self) -> int:
-        """Pages of the folio, ``1 << order``; never raises."""
+        """Pages of the folio, ``1 << order``; the property never raises."""
     @property
     def entry(self) -> SwpEntry | None:
         """The first slot of the folio in the swap cache, or the slot to which this handle swapped the folio
         out; None for a folio without slots."""
     @property
     def memcg(self) -> MemCgroup | None:
-        """The group that is charged for the folio; None for a group that is freed, and while memcg is
-        disabled."""
+        """The group that is charged for the folio; None if the group is freed, or if memcg is disabled."""
     @property
     def refs(self) -> int:
-        """References: the swap cache has one for each page, each mapping of a page one, each handle and each
-        view one."""
+        """References to the folio: one for each page from the swap cache, one for each mapping of a page, one
+        for each handle, and one for each view."""
     @property
     def mapcount(self) -> int:
-        """Mappings of the pages of the folio, those of all page tables together."""
+        """Mappings of the folio's pages, summed over all page tables."""
     @property
     def locked(self) -> bool:
         """True while the folio lock is taken; settable. Kernel: `PG_locked`.
 
-        True takes the lock for this handle if the lock is free, False frees a lock that this handle took. A
-        call that needs a lock which a handle took raises `SwapBusyError` (EBUSY) and does not wait, except
-        for `MemCgroup.remove` with the switch ``lru_reparent``, which hangs."""
+        A set to True takes the lock for this handle if the lock is free; a set to False releases the lock
+        that this handle took. A call that needs the lock of a folio while a handle has it raises
+        `SwapBusyError` (EBUSY) at once. The exception is `MemCgroup.remove` with the switch ``lru_reparent``:
+        it waits for the lock, so it hangs."""
     @locked.setter
     def locked(self, locked: bool) -> None: ...
     @property
@@ -72,44 +72,46 @@ class Folio:
     def writeback(self, writeback: bool) -> None: ...
     @property
     def mapped(self) -> bool:
-        """True while a page table or a handle maps the folio; settable: True maps all its pages through this
-        handle, False undoes that."""
+        """True while a page table or a handle maps the folio; settable. A set to True maps all pages of the
+        folio through this handle, a set to False removes these mappings."""
     @mapped.setter
     def mapped(self, mapped: bool) -> None: ...
     @property
     def dirty(self) -> bool:
-        """True while the data may differ from that of the slots; settable. Kernel: `PG_dirty`.
+        """True while the folio's data may differ from the data in its slots; settable. Kernel: `PG_dirty`.
 
-        False promises that the slots have the data. If they do not, a swap-out loses the data."""
+        A set to False states that the slots have the same data. If the slots have other data, a swap-out
+        loses the folio's data."""
     @dirty.setter
     def dirty(self, dirty: bool) -> None: ...
     @property
     def uptodate(self) -> bool:
-        """True once the data is read or made. Kernel: `PG_uptodate`."""
+        """True once the folio has its data, which is read from its slots or given when the folio is made.
+        Kernel: `PG_uptodate`."""
     @property
     def active(self) -> bool:
-        """True while the folio is on the active list, with ``mglru`` in one of the two youngest generations.
-        Kernel: `PG_active`."""
+        """True while the folio is on the active list; with ``mglru``, while the folio is in one of the two
+        youngest generations. Kernel: `PG_active`."""
     @property
     def workingset(self) -> bool:
         """True while the folio is part of the working set. Kernel: `PG_workingset`."""
     def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
         """Copies ``nr_bytes`` bytes out, from ``offset_bytes`` on; None means to the end.
 
-        Errors: EINVAL, the range ends behind the folio; `SwapBusyError` (EBUSY), a view exists."""
+        Errors: EINVAL, the range ends beyond the folio; `SwapBusyError` (EBUSY), a view exists."""
     def write(self, data: Buffer, offset_bytes: int = 0) -> None:
         """Copies the bytes of ``data`` in, from ``offset_bytes`` on, and marks the folio dirty.
 
-        Errors: EINVAL, the range ends behind the folio; `SwapBusyError` (EBUSY), a view exists."""
+        Errors: EINVAL, the range ends beyond the folio; `SwapBusyError` (EBUSY), a view exists."""
 
 @final
 class Mm:
-    """One address space: its pages fault, are shared after a fork, go to swap and come back. Kernel: `struct
-    mm_struct`.
+    """One address space: pages are faulted in, shared after a fork, swapped out and swapped in. Kernel:
+    `struct mm_struct`.
 
-    `Swap.mm` makes address spaces. A page number times `PAGE_SIZE` is an address. Dropping the object unmaps
-    everything and frees memory and slots that no other address space has. The calls detach from the
-    interpreter, and a signal handler that raises ends them between two pages."""
+    `Swap.mm` makes address spaces. A page number times `PAGE_SIZE` is an address. When the object is dropped,
+    all pages are unmapped, and memory and slots that no other address space uses are freed. Each call
+    detaches from the interpreter. If a signal handler raises, the call ends between two pages."""
 
     def mmap(
         self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
@@ -117,36 +119,38 @@ class Mm:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
 
         ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
-        pages only. ``anon_order`` is the order of folios that a first touch makes where they fit.
-        ``is_locked`` keeps the pages in memory, as `mlock` does. ``is_uffd_armed`` allows single pages only,
-        as an armed userfaultfd does.
+        pages only. ``anon_order`` is the order of the folio that a first touch makes where such a folio fits.
+        ``is_locked`` keeps the pages in memory, as `mlock` does. ``is_uffd_armed`` limits swap-ins to single
+        pages, as an armed userfaultfd does.
 
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
     def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
-        """Copies ``nr_bytes`` bytes out, and faults pages in.
+        """Copies ``nr_bytes`` bytes out, and faults in pages that are not in memory.
 
         Errors: EFAULT, a page is not mapped; `SwapIOError`, a page cannot be read and stays swapped out;
         `MemoryError`, no memory, or the charge was refused."""
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
-        """Copies the bytes of ``data`` in, faults pages in, and copies pages that are shared.
+        """Copies the bytes of ``data`` in, faults in pages that are not in memory, and copies shared pages
+        first.
 
-        Errors: as `read`; the bytes before the failing page are written."""
+        Errors: those of `read`; the bytes before the failing page are written."""
     def touch_pages(
         self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
     ) -> None:
         """Makes pages present, one fault each.
 
-        ``pages`` are distances from ``first_page`` (uint32 or uint64). ``writes`` has one byte for each page;
-        a page whose byte is not 0 is written; None writes no page. Errors: EINVAL, the lengths differ; else
-        as `read`, and the pages before the failing one are present. Kernel: `handle_mm_fault`."""
+        ``pages`` are distances from ``first_page`` (uint32 or uint64). ``writes`` has one byte for each page,
+        and a byte other than 0 makes the fault a write; None makes no fault a write. Errors: EINVAL, the
+        lengths differ; those of `read`, and the pages before the failing page are present. Kernel:
+        `handle_mm_fault`."""
     def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutReport:
         """Swaps the pages of a range out in ascending order, and returns the counts of the outcomes.
 
-        Pages that another address space maps stay. A large folio goes whole, or is split when there is no run
-        of its order. Pages that an earlier call unmapped and could not write are tried again. Errors: EFAULT,
-        a page is not mapped. Kernel: ``MADV_PAGEOUT``, `madvise_pageout`."""
+        Pages that another address space maps stay in memory. A large folio is swapped out whole, or split if
+        there is no run of its order. Pages that an earlier call unmapped and could not write are tried again.
+        Errors: EFAULT, a page is not mapped. Kernel: ``MADV_PAGEOUT``, `madvise_pageout`."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
-        """Drops the pages of a range; they read as zeros from then on.
+        """Drops the pages of a range, which read as zeros afterwards.
 
         Errors: EFAULT, a page is not mapped. Kernel: ``MADV_DONTNEED``, `zap_pte_range`."""
     def fork(self, *, cpu: int | None = None) -> Mm:
@@ -158,16 +162,16 @@ class Mm:
 
         Errors: EFAULT, the page is not mapped."""
     def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
-        """Brings every page back that lies on a device: ``swap.swapoff(device, lambda entry, count:
-        mm.unuse(device))``.
+        """Swaps in every page of this address space that is on a device: ``swap.swapoff(device, lambda entry,
+        count: mm.unuse(device))``.
 
-        Errors: as `read`; ENOENT, the device is turned off. Kernel: `unuse_mm`."""
+        Errors: those of `read`; ENOENT, the device is turned off. Kernel: `unuse_mm`."""
     @property
     def memcg(self) -> MemCgroup:
-        """The group of the task. Errors: EINVAL, memcg is disabled."""
+        """The memory cgroup of the task. Errors: EINVAL, memcg is disabled."""
     @property
     def resident_pages(self) -> int:
-        """Pages in memory."""
+        """Pages of the address space that are in memory."""
     @property
     def swapped_pages(self) -> int:
-        """Pages swapped out."""
+        """Pages of the address space that are swapped out."""

@@ -1,4 +1,4 @@
-"""Workloads of the Rust core: replays, comparisons and the stress. At run time all of it is in `_core`.
+"""Workloads of the Rust core: replays, comparisons and the stress. At run time the classes are in `_core`.
 
 The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
 """
@@ -30,10 +30,10 @@ class ReplayReport(TypedDict):
     allocations: int
     """Allocations among them."""
     cpu_ns: int
-    """Thread CPU time of all calls; samples are left out."""
+    """Thread CPU time of all calls in ns, without the samples of fragmentation."""
     failures: dict[int, int]
-    """Requests that failed, by order. Order 0 includes pages of split folios; orders without a failure are
-    left out."""
+    """Requests that failed, by order. Order 0 includes pages of split folios; an order without a failure has
+    no key."""
     fallback_pages: int
     """Pages of large folios that were split."""
     dropped_pages: int
@@ -60,27 +60,27 @@ class FolioReplayReport(TypedDict):
     swapped_out_pages: int
     """Pages that got a slot."""
     swapped_in_pages: int
-    """Pages that were read back, those in use at the end of the trace included."""
+    """Pages that were read back, with the pages in use at the end of the trace."""
     dropped_pages: int
     """Pages that got no slot."""
     refused_pages: int
-    """Pages that got a slot of a ghost and no place behind it; they stay in memory."""
+    """Pages that got a slot of a ghost but no place for their data; the pages stay in memory."""
     unread_pages: int
     """Pages that were dropped without a read."""
     fallback_pages: int
     """Pages of large folios that were split."""
     swap_in_folios: int
-    """Folios in which the pages came back."""
+    """Folios that the swap-ins made."""
     swap_out_ns: int
-    """Thread CPU time of the swap-outs, splits included."""
+    """Thread CPU time of the swap-outs in ns, with the splits of folios."""
     swap_in_ns: int
-    """Thread CPU time of the swap-ins."""
+    """Thread CPU time of the swap-ins in ns."""
     peak_pages: int
     """The most slots in use at one time."""
     end_pages: int
     """Slots in use at the end of the trace, before they are released."""
     peak_stats: dict[str, int]
-    """Figures at the peak, of the storage of the first device that has a place for pages."""
+    """Figures of a storage at the peak: the storage of the first device that has a place for pages."""
     peak_zswap: dict[str, int]
     """Figures of zswap at the peak."""
 
@@ -95,11 +95,12 @@ class AccessReplayReport(TypedDict):
     first_touches: int
     """Replayed accesses that touched their page for the first time."""
     verified_pages: int
-    """Pages that were swapped out and compared as a whole when they came back; 0 unless verified."""
+    """Pages that were swapped out and compared as a whole when they came back; 0 if ``is_verified`` is
+    False."""
     cpu_ns: int
-    """Thread CPU time. Making contents and comparing whole pages are left out."""
+    """Thread CPU time of the accesses in ns, without the time to make contents and to compare whole pages."""
     is_oom: bool
-    """The replay ended early, because an access found no memory or no room in its memory cgroup."""
+    """True if the replay ended early, because an access found no memory or no room in its memory cgroup."""
 
 @type_check_only
 class StressReport(TypedDict):
@@ -108,7 +109,7 @@ class StressReport(TypedDict):
     threads: int
     """Threads that ran."""
     seconds: float
-    """The time that was asked for."""
+    """The requested duration in s."""
     seed: int
     """The seed."""
     ops: int
@@ -116,17 +117,17 @@ class StressReport(TypedDict):
     allocated_runs: int
     """Runs handed out."""
     freed_slots: int
-    """Slots given back."""
+    """Slots that were freed."""
     failures: int
     """Requests that found no room."""
     dups: int
-    """References added."""
+    """References that were added."""
     cached_folios: int
-    """Folios that were left to the swap cache alone."""
+    """Folios that only the swap cache held."""
     inuse_pages_end: int
-    """Slots in use after the drain: always 0, because a run that leaves slots raises."""
+    """Slots in use after the drain: always 0, because `stress` raises if a slot is left."""
     double_handouts: int
-    """Slots handed out while in use: always 0, because a run that does so raises."""
+    """Slots handed out while in use: always 0, because `stress` raises at such a slot."""
 
 @final
 class Trace:
@@ -134,7 +135,7 @@ class Trace:
 
     The columns are C-contiguous buffers of equal length: ``op`` uint8 (0 allocate, 1 free), ``cpu`` uint8,
     ``folio`` uint32, ``first`` uint16 and ``nr`` uint16 (pages of the folio). Errors of the constructor:
-    EINVAL, naming the operation."""
+    EINVAL; the message names the operation."""
 
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
@@ -145,13 +146,13 @@ class Trace:
         """Allocations among the operations."""
     @property
     def nr_cpus(self) -> int:
-        """CPUs that the trace needs: one more than its largest CPU number."""
+        """CPUs that the trace needs: its largest CPU number plus 1."""
     @property
     def peak_pages(self) -> int:
         """The most pages in use at one time."""
     @property
     def allocations_by_order(self) -> dict[int, int]:
-        """Allocations by order; orders without an allocation are left out."""
+        """Allocations by order; an order without an allocation has no key."""
     def replay_folios(
         self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
         read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
@@ -159,28 +160,29 @@ class Trace:
     ) -> FolioReplayReport:
         """Replays the trace with folios that have data, and returns the counts.
 
-        Each allocation swaps a folio out. Of the frees, ``read_percent`` percent, drawn by ``seed``, swap
-        their pages in and drop them; the others drop them without a read. The pages in use at the end are
-        released in the same way.
+        Each allocation swaps a folio out. ``seed`` draws ``read_percent`` percent of the frees, which swap
+        their pages in and drop the pages; the other frees drop their pages without a read. The pages in use
+        at the end are released in the same way.
 
-        ``zero_percent`` percent of the pages are zeros, ``random_percent`` percent do not compress, the
-        others compress to about a third. A large folio that gets no run is split, as in the kernel; a page
+        ``zero_percent`` percent of the pages are zeros, ``random_percent`` percent do not compress, all other
+        pages compress to about a third. A large folio that gets no run is split, as in the kernel; a page
         that gets no slot is dropped; a page that a ghost refuses stays in memory. With ``is_verified`` each
         page read is compared with its written content.
 
-        Detaches from the interpreter. Every 256 operations it looks for signals and calls ``progress`` with
-        the number of operations done; an exception of either ends the replay.
+        Detaches from the interpreter. Every 256 operations the call looks for signals and calls ``progress``
+        with the number of operations done. An exception of a signal handler or of ``progress`` ends the
+        replay.
 
         Errors: EINVAL, the subsystem has fewer CPUs than the trace, or a percentage is out of range;
-        `InvariantError`, a page came back different; `SwapIOError`."""
+        `InvariantError`, a page came back with other data; `SwapIOError`."""
     def replay(self, strategy: Strategy, *, samples: int = 0) -> ReplayReport:
         """Replays the whole trace once through a strategy, and returns the counts; slots in use at the end
-        stay.
+        stay in use.
 
         A request of order > 0 that fails is split into requests of order 0, as in the kernel; a request of
-        order 0 that fails drops its page. ``samples`` > 0 stops the clock that many times, evenly spread, to
-        measure fragmentation. Detaches from the interpreter unless the strategy is written in Python; then
-        its exceptions are raised."""
+        order 0 that fails drops its page. The clock stops ``samples`` times, evenly spread, to measure
+        fragmentation. The call detaches from the interpreter, except for a strategy written in Python, whose
+        exceptions it raises."""
     def floor(self) -> int:
         """Returns the CPU time in ns of a replay without an allocator: the loop, the bookkeeping and the
         virtual call."""
@@ -190,7 +192,7 @@ class Accesses:
     """A list of page accesses of one program, checked once and ready to replay.
 
     The columns are C-contiguous buffers of equal length: ``page`` uint32, below 2**28, and ``write`` uint8 (1
-    for a write, else 0). Errors of the constructor: EINVAL, naming the access."""
+    for a write, else 0). Errors of the constructor: EINVAL; the message names the access."""
 
     def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
     @property
@@ -204,7 +206,7 @@ class Accesses:
         """Pages with at least one access."""
     @property
     def span_pages(self) -> int:
-        """Pages to map for a replay: one more than the largest page number."""
+        """Pages to map for a replay: the largest page number plus 1."""
     def replay(
         self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
         random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
@@ -214,18 +216,18 @@ class Accesses:
         the counts.
 
         Page 0 of the list is ``first_page`` of ``mm``. The accesses before ``start`` must have been replayed
-        in ``mm``, or in the address space that it was forked from, with the same ``seed``, because they
-        decide the contents of the pages.
+        in ``mm``, or in the address space from which ``mm`` was forked, with the same ``seed``, because these
+        accesses decide the contents of the pages.
 
         The first access of a page fills it: ``zero_percent`` percent with zeros, ``random_percent`` percent
         so that they do not compress. Each later write changes the last word of its page. With ``is_verified``
         each access compares that word, and the whole page when it was swapped out.
 
-        Detaches from the interpreter. Every 1,024 accesses it looks for signals and calls ``progress`` with
-        the number of accesses done; an exception of either ends the replay.
+        Detaches from the interpreter. Every 1,024 accesses the call looks for signals and calls ``progress``
+        with the number of accesses done. An exception of a signal handler or of ``progress`` ends the replay.
 
         Errors: EINVAL, a value is out of range; EFAULT, a page is not mapped; `InvariantError`, a page came
-        back different; `SwapIOError`."""
+        back with other data; `SwapIOError`."""
 
 @final
 class Strategy:
@@ -243,37 +245,37 @@ class Strategy:
     def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
         """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
 
-        An exception of a method is raised by the call or the replay that led to it. Errors: EINVAL, bad size
-        or ``max_order``; AttributeError, a method is missing."""
+        The call or replay that calls a method raises the method's exception. Errors: EINVAL, bad size or
+        ``max_order``; AttributeError, a method is missing."""
     @property
     def name(self) -> str:
         """The name in tables."""
     @property
     def max_order(self) -> int:
-        """The largest order that the strategy serves."""
+        """The largest order that the strategy takes."""
     def alloc(self, order: int = 0, cpu: int = 0) -> int:
-        """Returns the first slot of a run of ``1 << order`` slots, or -1 when there is no room.
+        """Returns the first slot of a run of ``1 << order`` slots, or -1 without room.
 
         Errors: EINVAL, a value is out of range."""
     def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
-        """Frees ``nr`` slots from ``slot`` on; they may be a part of a run.
+        """Frees ``nr`` slots from ``slot`` on; the slots may be a part of a run.
 
-        Errors: EINVAL, a value is out of range; those of the strategy."""
+        Errors: EINVAL, a value is out of range; the errors of the strategy."""
     def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch:
-        """Returns up to ``n`` runs in one call; the first failure ends it."""
+        """Returns up to ``n`` runs in one call; the first failure ends the call."""
     def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None:
         """Frees every run of a batch."""
     def memory(self) -> StrategyMemory:
-        """Returns the bytes of the strategy."""
+        """Returns the bytes of memory that the strategy takes."""
 
 def stress(
     *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
     nr_cpus: int | None = None, profile: str = "newest"
 ) -> StressReport:
-    """Hammers one subsystem from ``threads`` Rust threads for ``seconds``, drains it, and proves that nothing
-    was lost.
+    """Hammers one subsystem from ``threads`` Rust threads for ``seconds`` s, drains it, and proves that no
+    slot was lost.
 
     The threads allocate random orders, free parts of runs, add and drop references, free runs of other
-    threads, and fill ``devices`` devices of ``pages`` slots each. None for ``nr_cpus`` is one CPU a thread.
-    Detaches from the interpreter and looks for signals now and then. Errors: EINVAL, a value is out of range;
-    `InvariantError`, something was lost."""
+    threads, and fill ``devices`` devices of ``pages`` slots each. With None for ``nr_cpus``, each thread has
+    a CPU of its own. Detaches from the interpreter and looks for signals now and then. Errors: EINVAL, a
+    value is out of range; `InvariantError`, something was lost."""

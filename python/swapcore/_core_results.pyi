@@ -1,6 +1,6 @@
 """Dicts that the Rust core returns: the keys, and the unit of each value.
 
-Each of them is a plain `dict` at run time. Import these names under `typing.TYPE_CHECKING` only.
+At run time each of these classes is a plain `dict`. Import their names under `typing.TYPE_CHECKING` only.
 """
 
 from typing import Literal, TypedDict, type_check_only
@@ -12,22 +12,24 @@ class BackingInfo(TypedDict):
     """The place of the page of a slot; see `Swap.backing`."""
 
     type: Literal["none", "zero", "zswap", "swapfile", "folio"]
-    """``none``: the slot is free; ``zero``: the page is zeros and kept nowhere; ``zswap``: compressed in
-    memory; ``swapfile``: on a slot of a real device; ``folio``: in memory and nowhere else."""
+    """``none``: the slot is free; ``zero``: the page is zeros and takes no memory; ``zswap``: zswap keeps the
+    page compressed; ``swapfile``: the page is on a slot of a real device; ``folio``: only a folio in memory
+    has the page."""
     entry: SwpEntry | None
     """The slot on the real device when ``type`` is ``swapfile``, else None."""
     nr_pages: int
-    """Slots from this one on whose pages are at the same sort of place, on a device in one run."""
+    """Number of slots, from this slot on, whose pages are in the same kind of place. On a device, the pages
+    form one run."""
 
 @type_check_only
 class _SlotInfo(TypedDict):
     """The keys that every slot has."""
 
     kind: Literal["null", "shadow", "folio", "bad", "pointer"]
-    """``null``: free; ``shadow``: in use and not cached; ``folio``: in use and cached; ``bad``: never handed
-    out; ``pointer``: behind a virtual slot."""
+    """``null``: the slot is free; ``shadow``: in use and not cached; ``folio``: in use and cached; ``bad``:
+    never handed out; ``pointer``: the slot keeps the page of a virtual slot."""
     count: int
-    """References to the slot; 0 for a ``pointer``, which has none of its own."""
+    """References to the slot; 0 for a ``pointer``, because the references are those of the virtual slot."""
     zero: bool
     """The page of the slot is zeros."""
     word: int
@@ -40,7 +42,7 @@ class SlotInfo(_SlotInfo, total=False):
     """One slot; see `Swap.lookup`."""
 
     owner: SwpEntry
-    """The virtual slot behind which this slot lies. Only a ``pointer`` has the key."""
+    """The virtual slot whose page this slot keeps. Only a ``pointer`` has the key."""
     cache_only: bool
     """Only the swap cache refers to the virtual slot. Only a ``pointer`` has the key."""
     backing: BackingInfo
@@ -57,7 +59,7 @@ class PageoutReport(TypedDict):
     split_folios: int
     """Large folios that were split because there was no run of their order."""
     errno: int
-    """The errno of the last failure that kept pages in memory; 0 without a failure."""
+    """Errno of the last failure that kept pages in memory; 0 without a failure."""
 
 @type_check_only
 class ResizeReport(TypedDict):
@@ -66,8 +68,8 @@ class ResizeReport(TypedDict):
     max_pages: int
     """The size of the device in slots, header included."""
     limit_pages: int
-    """Slots from this number on are not handed out. Below ``max_pages`` while slots in use keep the device
-    from shrinking."""
+    """The first slot that is not handed out. The number is below ``max_pages`` while slots in use keep the
+    device from shrinking."""
 
 @type_check_only
 class DeviceMemory(TypedDict):
@@ -90,11 +92,12 @@ class DeviceMemory(TypedDict):
     owner_bytes: int
     """Owners of the slots of clusters in use (``owner_store`` ``cluster_table`` or ``trampoline``)."""
     total_bytes: int
-    """The sum, with ``owner_static_bytes`` counted once."""
+    """Sum of all parts; ``owner_static_bytes`` counts once, because it is a part of ``static_bytes``."""
 
 @type_check_only
 class SwapMemory(DeviceMemory):
-    """Exact byte counts of a subsystem: those of all devices together, and its own; see `Swap.memory`."""
+    """Exact byte counts of a subsystem: the sums over all devices, and the subsystem's own parts; see
+    `Swap.memory`."""
 
     percpu_bytes: int
     """State of the CPUs: hints, caches and counters."""
@@ -103,9 +106,9 @@ class SwapMemory(DeviceMemory):
     memcg_bytes: int
     """Memory cgroups, and the map of their private ids."""
     zswap_map_bytes: int
-    """The map that finds zswap entries of slots without a virtual word."""
+    """The map that finds the zswap entries of slots that have no virtual word."""
     zswap_entry_bytes: int
-    """Entries of zswap. The compressed data counts as memory of folios, not here."""
+    """Entries of zswap, without the compressed data, which counts as memory of folios."""
 
 @type_check_only
 class ClusterColumns(TypedDict):
@@ -125,11 +128,11 @@ class EventColumns(TypedDict):
     """One column for each field of the records; see `Swap.take_events`."""
 
     time_ns: bytes
-    """uint64: the monotonic clock."""
+    """uint64: time of the event on the monotonic clock, in ns."""
     entry: bytes
     """uint64: the first slot of the event; 0 for none."""
     kind: bytes
-    """uint8: the place in ``kinds``."""
+    """uint8: index of the event's kind in ``kinds``."""
     order: bytes
     """uint8: the order of the folio."""
     cpu: bytes
@@ -137,12 +140,13 @@ class EventColumns(TypedDict):
     errno: bytes
     """int32: the errno of a failure, else 0."""
     kinds: list[str]
-    """Names of the kinds. ``swap_out``: written; ``swap_out_zero``: marked as zeros; ``swap_out_fallback``:
-    no run for a large folio; ``write_error``; ``swap_in``: read; ``swap_in_zero``: filled with zeros;
-    ``swap_in_fallback``: a large order given up; ``read_error``; ``readahead_hit``: a page read ahead was
-    wanted; ``evict``: a folio left memory."""
+    """Names of the kinds. ``swap_out``: a folio was written; ``swap_out_zero``: a folio was marked as zeros;
+    ``swap_out_fallback``: a large folio found no run; ``write_error``: a write failed; ``swap_in``: a folio
+    was read; ``swap_in_zero``: a folio was filled with zeros; ``swap_in_fallback``: a swap-in gave up a large
+    order; ``read_error``: a read failed; ``readahead_hit``: a page that was read ahead was used; ``evict``: a
+    folio left memory."""
     nr_lost: int
-    """Records that newer ones pushed out."""
+    """Number of records that were dropped to make room for newer records."""
 
 @type_check_only
 class DeviceDump(TypedDict):
@@ -176,22 +180,23 @@ class SwapDump(TypedDict):
     hints: list[dict[int, tuple[int, int]]]
     """For each CPU the hint by order, ``(type, offset)``; orders without a hint are left out."""
     virtual_hints: list[dict[int, tuple[int, int]]]
-    """The same for the hints at virtual devices, which are kept apart."""
+    """For each CPU the hint by order for virtual devices, in the same form. ``hints`` has the hints for all
+    other devices."""
     avail: list[int]
-    """Types of the devices with room, in the order they are tried."""
+    """Types of the devices with room, in the order in which the allocator tries them."""
 
 @type_check_only
 class ZswapPool(TypedDict):
     """One pool of zswap; see `ZswapHandle.pools`."""
 
     compressor: str
-    """The compressor of the pages in it."""
+    """The compressor of the pages in the pool."""
     stored_pages: int
-    """Pages in it."""
+    """Pages in the pool."""
     pool_bytes: int
-    """Bytes of its memory, whole pages."""
+    """Bytes of the pool's memory, a multiple of the page size."""
     compressed_bytes: int
-    """Bytes of compressed data in it."""
+    """Bytes of compressed data in the pool."""
 
 @type_check_only
 class SwapHeader(TypedDict):
@@ -200,10 +205,10 @@ class SwapHeader(TypedDict):
     version: int
     """Always 1."""
     last_page: int
-    """The number of the last page."""
+    """The number of the device's last page."""
     bad_pages: list[int]
     """Pages that must not be used."""
     uuid: bytes
-    """16 bytes."""
+    """The volume id, 16 bytes."""
     label: str
-    """The label, at most 16 bytes."""
+    """The volume label, at most 16 bytes."""

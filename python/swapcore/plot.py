@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._core import PAGE_SIZE, SWAPFILE_CLUSTER
-from .exceptions import InvalidArgumentError
+from .exceptions import invalid
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._core import SwapDevice
-    from .results.accesses import LimitSweep
+    from .results.accesses import AccessReplay, LimitSweep
     from .results.comparison import Comparison
     from .results.memory import MemoryReport
 
@@ -52,17 +51,10 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
     medians = np.array([result.ns_per_op for result in results])
     quartiles = np.array([result.ns_per_op_quartiles for result in results])
     _bars(time_axes, "CPU time, ns per operation", names, medians)
-    time_axes.errorbar(
-        medians,
-        range(len(names)),
-        xerr=np.abs(quartiles.T - medians),
-        fmt="none",
-        ecolor="black",
-        capsize=3,
-    )
-    time_axes.axvline(
-        comparison.floor_ns_per_op, color="grey", linestyle=":", label="replay without allocator"
-    )
+    errors = np.abs(quartiles.T - medians)
+    time_axes.errorbar(medians, range(len(names)), xerr=errors, fmt="none", ecolor="black", capsize=3)
+    floor = "replay without allocator"
+    time_axes.axvline(comparison.floor_ns_per_op, color="grey", linestyle=":", label=floor)
     time_axes.legend(fontsize="x-small")
     _bars(fallback_axes, "fallback, % of large pages", names, [result.fallback_percent for result in results])
     _bars(bytes_axes, "bytes per used slot", names, [result.bytes_per_used_slot for result in results])
@@ -92,27 +84,16 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
     from matplotlib.patches import Patch
 
     axes = figure.subplots()
-    axes.imshow(
-        image,
-        cmap=ListedColormap(list(_SLOT_COLORS)),
-        vmin=0,
-        vmax=len(SLOT_STATES) - 1,
-        aspect="auto",
-        interpolation="nearest",
-    )
-    axes.set_xlabel("slot in cluster")
-    axes.set_ylabel("cluster")
-    axes.set_title(f"swap type {device.type}: {device.inuse_pages} of {device.pages} slots in use")
-    present = sorted(set(np.unique(slots).tolist()))
-    figure.legend(
-        handles=[
-            Patch(facecolor=_SLOT_COLORS[state], edgecolor="grey", label=SLOT_STATES[state])
-            for state in present
-        ],
-        loc="outside lower center",
-        ncols=len(present),
-        fontsize="small",
-    )
+    colors = ListedColormap(list(_SLOT_COLORS))
+    last = len(SLOT_STATES) - 1
+    axes.imshow(image, cmap=colors, vmin=0, vmax=last, aspect="auto", interpolation="nearest")
+    title = f"swap type {device.type}: {device.inuse_pages} of {device.pages} slots in use"
+    axes.set(xlabel="slot in cluster", ylabel="cluster", title=title)
+    handles = [
+        Patch(facecolor=_SLOT_COLORS[state], edgecolor="grey", label=SLOT_STATES[state])
+        for state in np.unique(slots).tolist()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small")
     _save(figure, path)
 
 
@@ -127,25 +108,22 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
         ModuleNotFoundError: matplotlib is not installed.
         InvalidArgumentError: EINVAL; no such format.
     """
-    points = [
-        (run.memory_max if isinstance(run.memory_max, int) else run.memory_peak_bytes or 0, run)
-        for run in sweep.runs
-    ]
-    points.sort(key=lambda point: point[0])
-    limits_mib = [limit_bytes / 2**20 for limit_bytes, _ in points]
+
+    def limit_bytes(run: AccessReplay) -> int:
+        return run.memory_max if isinstance(run.memory_max, int) else run.memory_peak_bytes or 0
+
+    runs = sorted(sweep.runs, key=limit_bytes)
+    limits_mib = [limit_bytes(run) / 2**20 for run in runs]
     figure = _figure(8.0, 6.0)
     traffic_axes, time_axes = figure.subplots(2, 1, sharex=True)
     for label, written, zero in (("out", "pswpout", "swpout_zero"), ("in", "pswpin", "swpin_zero")):
-        pages = [run.counters[written] + run.counters[zero] for _, run in points]
+        pages = [run.counters[written] + run.counters[zero] for run in runs]
         traffic_axes.plot(limits_mib, [nr * PAGE_SIZE / 2**20 for nr in pages], marker="o", label=label)
-    traffic_axes.set_ylabel("swapped, MiB")
+    traffic_axes.set(ylabel="swapped, MiB", ylim=(0, None))
     traffic_axes.legend(fontsize="small")
-    time_axes.plot(limits_mib, [run.ns_per_access for _, run in points], marker="o", color=_BAR_COLOR)
-    time_axes.set_ylabel("CPU time, ns per access")
-    time_axes.set_xlabel("limit on memory, MiB")
-    for axes in (traffic_axes, time_axes):
-        axes.set_ylim(bottom=0)
-    figure.suptitle(f"{points[0][1].workload}: the cost of a limit")
+    time_axes.plot(limits_mib, [run.ns_per_access for run in runs], marker="o", color=_BAR_COLOR)
+    time_axes.set(xlabel="limit on memory, MiB", ylabel="CPU time, ns per access", ylim=(0, None))
+    figure.suptitle(f"{runs[0].workload}: the cost of a limit")
     _save(figure, path)
 
 
@@ -171,12 +149,9 @@ def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
             known = [(x, y) for x, y in zip(memory.used_percent, one.megabytes, strict=True) if y is not None]
             label = f"{one.about} ({one.id}, {one.source}), MB"
             axes.plot(*zip(*known, strict=True), linestyle="--", marker="x", linewidth=0.8, label=label)
-    axes.set_xlabel("slots in use, %")
-    axes.set_ylabel("memory, MiB")
-    axes.set_ylim(bottom=0)
+    title = f"memory of {memory.size_bytes / 2**30:g} GiB of slots, owner store {memory.owner_store}"
+    axes.set(xlabel="slots in use, %", ylabel="memory, MiB", ylim=(0, None), title=title)
     axes.legend(fontsize="xx-small")
-    size_gib = memory.size_bytes / 2**30
-    axes.set_title(f"memory of {size_gib:g} GiB of slots, owner store {memory.owner_store}")
     _save(figure, path)
 
 
@@ -204,4 +179,4 @@ def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     try:
         figure.savefig(path, dpi=150)
     except ValueError as error:
-        raise InvalidArgumentError(errno.EINVAL, f"plot {path}: {error}") from error
+        raise invalid(f"plot {path}: {error}") from error

@@ -80,7 +80,7 @@ class OnDeadOwner(Protocol):
 class OnLimit(Protocol):
     """Hears, after an operation, that a limit refused a charge.
 
-    With several threads, the refused charge may be that of another thread's operation.
+    With several threads, the refused charge may belong to another thread's operation.
     """
 
     def on_limit(self, group: MemCgroup, limit: Limit, nr_pages: int, /) -> None:

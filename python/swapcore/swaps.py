@@ -8,9 +8,11 @@ from . import report
 from ._core import PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ._core import Swap, SwapDevice
 
-__all__ = ["device_name", "swaps", "swaps_table", "zswap", "zswap_table"]
+__all__ = ["cluster_lists", "device_name", "swaps", "swaps_table", "zswap", "zswap_table"]
 
 
 def device_name(device: SwapDevice) -> str:
@@ -24,6 +26,20 @@ def device_name(device: SwapDevice) -> str:
     """
     storage = device.storage
     return f"{'null' if storage is None else storage.kind}{device.type}"
+
+
+def cluster_lists(device: dict[str, Any]) -> Iterator[tuple[str, list[int]]]:
+    """Yields the lists of clusters that are not empty.
+
+    Args:
+        device: A device of `Swap.dump`.
+
+    Yields:
+        The list's name, with the order if there is one list for each order, and its clusters.
+    """
+    yield from ((name, device[name]) for name in ("free", "full", "discard") if device[name])
+    for name in ("nonfull", "frag"):
+        yield from ((f"{name}[{order}]", clusters) for order, clusters in sorted(device[name].items()))
 
 
 def swaps(swap: Swap) -> list[dict[str, Any]]:
@@ -56,17 +72,14 @@ def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
         swap: The subsystem.
         file: The output file; standard output if None.
     """
-    rows = [
-        [
-            row["name"],
-            row["type"],
-            report.format_limit(row["size_bytes"]),
-            report.format_size(row["used_bytes"]),
-            str(row["prio"]),
-        ]
-        for row in swaps(swap)
-    ]
-    report.print_table(["NAME", "TYPE", "SIZE", "USED", "PRIO"], rows, file=file, nr_left=2)
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "NAME": lambda row: row["name"],
+        "TYPE": lambda row: row["type"],
+        "SIZE": lambda row: report.format_limit(row["size_bytes"]),
+        "USED": lambda row: report.format_size(row["used_bytes"]),
+        "PRIO": lambda row: str(row["prio"]),
+    }
+    report.print_columns(columns, swaps(swap), file=file, nr_left=2)
 
 
 def zswap(swap: Swap) -> dict[str, Any]:
@@ -91,11 +104,8 @@ def zswap(swap: Swap) -> dict[str, Any]:
         }
         for pool in swap.zswap.pools()
     ]
-    return {
-        "pools": pools,
-        "written_back_bytes": stats["written_back_pages"] * PAGE_SIZE,
-        "stats": stats,
-    }
+    written_back_bytes = stats["written_back_pages"] * PAGE_SIZE
+    return {"pools": pools, "written_back_bytes": written_back_bytes, "stats": stats}
 
 
 def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
@@ -107,15 +117,15 @@ def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
     """
     facts = zswap(swap)
     # The count of written-back pages is listed once, because it is not kept by pool.
-    written_back = [report.format_size(facts["written_back_bytes"])]
+    written_back = [report.format_size(facts["written_back_bytes"])] + ["-"] * len(facts["pools"])
     rows = [
         [
             f"zswap{number}",
             pool["compressor"],
             report.format_size(pool["data_bytes"]),
             report.format_size(pool["pool_bytes"]),
-            "-" if pool["ratio"] is None else f"{pool['ratio']:.2f}",
-            *(written_back if number == 0 else ["-"]),
+            report.format_ratio(pool["ratio"]),
+            written_back[number],
         ]
         for number, pool in enumerate(facts["pools"])
     ]

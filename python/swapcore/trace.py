@@ -89,8 +89,7 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Trace:
         InvalidArgumentError: EINVAL; no such workload, not a trace file, or an impossible sequence of
             operations.
     """
-    found = columns(name_or_path, **parameters)
-    return as_trace(found)
+    return as_trace(columns(name_or_path, **parameters))
 
 
 def load_accesses(path: str | os.PathLike[str]) -> Accesses:
@@ -166,7 +165,7 @@ def mthp_mix(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
     Args:
         nr_ops: Number of operations.
-        size_pages: Slots that are 100 %; replay the workload on a device of that size.
+        size_pages: Slots that the percentages refer to; replay the workload on a device of that size.
         seed: Seed of the PCG64 generator.
 
     Returns:
@@ -194,7 +193,7 @@ def order0_churn(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int =
 
     Args:
         nr_ops: Number of operations.
-        size_pages: Slots that are 100 %.
+        size_pages: Slots that the percentages refer to.
         seed: Seed of the PCG64 generator.
 
     Returns:
@@ -221,7 +220,7 @@ def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
     Args:
         nr_ops: Number of operations.
-        size_pages: Slots that are 100 %.
+        size_pages: Slots that the percentages refer to.
         seed: Seed of the PCG64 generator.
 
     Returns:
@@ -257,10 +256,8 @@ class _Draft:
         self._cpu = rng.integers(0, NR_CPUS, size=nr_ops, dtype=np.uint8)
         self._live: list[tuple[int, int, int]] = []
         self._nr_folios = 0
-        self._op = bytearray()
-        self._folio = array("I")
-        self._first = array("H")
-        self._nr = array("H")
+        self._op, self._folio = array("B"), array("I")
+        self._first, self._nr = array("H"), array("H")
 
     @property
     def nr_ops(self) -> int:
@@ -295,14 +292,8 @@ class _Draft:
 
     def columns(self) -> Columns:
         """Returns the columns of the recorded operations."""
-        made = {
-            "op": np.frombuffer(self._op, dtype="u1"),
-            "cpu": self._cpu[: self.nr_ops],
-            "folio": np.frombuffer(self._folio, dtype="u4"),
-            "first": np.frombuffer(self._first, dtype="u2"),
-            "nr": np.frombuffer(self._nr, dtype="u2"),
-        }
-        return {name: np.ascontiguousarray(made[name]) for name in COLUMNS}
+        made = (self._op, self._cpu[: self.nr_ops], self._folio, self._first, self._nr)
+        return {name: np.array(made[place], dtype) for place, (name, dtype) in enumerate(COLUMNS.items())}
 
     def _write(self, op: int, folio: int, first: int, nr: int) -> None:
         self._op.append(op)

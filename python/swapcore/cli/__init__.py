@@ -1,6 +1,6 @@
 """The command line: one module for each verb, with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
 
-Only a running verb imports heavy modules, so that ``swapcore --help`` is immediate.
+A verb imports heavy modules only when it runs, so that ``swapcore --help`` is immediate.
 """
 
 from __future__ import annotations

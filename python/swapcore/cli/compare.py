@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swapcore import report
+from swapcore._core import Strategy
+
+from .options import add_flags, add_size_pages, add_value, given, print_result
+
 if TYPE_CHECKING:
     import argparse
 
@@ -15,37 +20,26 @@ ABOUT = "compare allocator strategies on one workload"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument(
-        "--trace",
-        default="kernel-build",
-        metavar="NAME|PATH",
-        help="workload, or .npz file (default: %(default)s)",
-    )
-    parser.add_argument(
+    add_value(parser, "--trace", "NAME|PATH", "workload, or .npz file", default="kernel-build")
+    add_value(
+        parser,
         "--strategy",
+        "S",
+        "built-in name or module:Class, may be repeated; ratios are relative to the first strategy",
         action="append",
-        metavar="S",
-        help="built-in name or module:Class, may be repeated; ratios are relative to the first strategy",
+        dest="strategies",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="timed rounds (default: 11)")
-    parser.add_argument(
-        "--size-pages",
-        type=int,
-        metavar="N",
-        help="slots of the device (default: the workload fills it to 90 %%)",
-    )
-    parser.add_argument("--seed", type=int, metavar="X", help="seed of the order in a round (default: 1)")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture too (png, svg, pdf; needs matplotlib)")
-    parser.add_argument(
-        "--list", action="store_true", help="print the names of workloads and strategies, and leave"
-    )
+    add_value(parser, "--rounds", "N", "timed rounds (default: 11)", type=int)
+    add_size_pages(parser)
+    add_value(parser, "--seed", "X", "seed of the order in a round (default: 1)", type=int)
+    add_flags(parser, json="print everything as JSON")
+    add_value(parser, "--plot", "FILE", "draw a picture too (png, svg, pdf; needs matplotlib)")
+    add_flags(parser, list="print the names of workloads and strategies, and leave")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the comparison and prints it."""
-    from swapcore import report
-    from swapcore.running.compare import DEFAULT_ROUNDS, DEFAULT_SEED, DEFAULT_STRATEGIES, compare
+    from swapcore.running.compare import compare
 
     if args.list:
         return _list(as_json=args.json)
@@ -57,26 +51,14 @@ def run(args: argparse.Namespace) -> int:
     with report.progress(f"comparing on {args.trace}", 1.0) as update:
         comparison = compare(
             args.trace,
-            args.strategy or DEFAULT_STRATEGIES,
-            rounds=DEFAULT_ROUNDS if args.rounds is None else args.rounds,
-            size_pages=args.size_pages,
-            seed=DEFAULT_SEED if args.seed is None else args.seed,
+            **given(args, "strategies", "rounds", "size_pages", "seed"),
             progress=lambda done, total: update(done / total),
         )
-    if args.plot is not None:
-        from swapcore.plot import plot_comparison
-
-        plot_comparison(comparison, args.plot)
-    if args.json:
-        print(comparison.to_json())
-    else:
-        comparison.table()
+    print_result(args, comparison, "plot_comparison")
     return 0
 
 
 def _list(*, as_json: bool) -> int:
-    from swapcore import report
-    from swapcore._core import Strategy
     from swapcore.trace import WORKLOADS
 
     if as_json:

@@ -6,9 +6,15 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from swapcore import report
+from swapcore.exceptions import InvalidArgumentError
+from swapcore.swaps import cluster_lists
+
+from .options import add_flags, add_value
+
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from swapcore.results.oracle import CaseResult
 
@@ -16,22 +22,21 @@ ABOUT = "replay recorded kernel behaviour and compare every slot"
 
 CLUSTERS_SHOWN = 16
 
+_SUMS = ("allocations", "frees", "slots", "slots_agreed", "seconds")
+"""Attributes of a result that the summary adds up."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument(
         "path", nargs="+", metavar="PATH", help="recorded case (.jsonl, .jsonl.gz), or directory of them"
     )
-    parser.add_argument(
-        "--profile", default="v618", metavar="P", help="kernel to behave like (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_value(parser, "--profile", "P", "kernel to behave like", default="v618")
+    add_flags(parser, json="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Replays the cases; 0 if all agree, 1 if not, 2 if a case cannot be read."""
-    from swapcore import report
-    from swapcore.exceptions import InvalidArgumentError
     from swapcore.running.oracle import replay
 
     try:
@@ -43,11 +48,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"swapcore: {error.strerror}", file=sys.stderr)
         return 2
     if args.json:
-        print(
-            json.dumps(
-                {"summary": _summary(results), "cases": [result.to_dict() for result in results]}, indent=2
-            )
-        )
+        cases = [result.to_dict() for result in results]
+        print(json.dumps({"summary": _summary(results), "cases": cases}, indent=2))
     else:
         _print(results)
     return 0 if all(result.ok for result in results) else 1
@@ -57,42 +59,24 @@ def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:
     return {
         "cases": len(results),
         "cases_agreed": sum(result.ok for result in results),
-        "allocations": sum(result.allocations for result in results),
-        "frees": sum(result.frees for result in results),
-        "slots": sum(result.slots for result in results),
-        "slots_agreed": sum(result.slots_agreed for result in results),
-        "seconds": sum(result.seconds for result in results),
+        **{name: sum(getattr(result, name) for result in results) for name in _SUMS},
         "profile": results[0].profile,
     }
 
 
 def _print(results: Sequence[CaseResult]) -> None:
-    from swapcore import report
 
-    rows = [
-        [
-            result.case,
-            result.family,
-            "agrees" if result.ok else "DIVERGES",
-            str(result.allocations),
-            str(result.frees),
-            str(result.slots),
-            f"{100 * result.agreement:.2f}",
-            f"{1000 * result.seconds:.0f}",
-        ]
-        for result in results
-    ]
-    headings = [
-        "case",
-        "family",
-        "result",
-        "allocations",
-        "slots freed",
-        "slots allocated",
-        "slots agreed %",
-        "ms",
-    ]
-    report.print_table(headings, rows, nr_left=3)
+    columns: dict[str, Callable[[CaseResult], str]] = {
+        "case": lambda result: result.case,
+        "family": lambda result: result.family,
+        "result": lambda result: "agrees" if result.ok else "DIVERGES",
+        "allocations": lambda result: str(result.allocations),
+        "slots freed": lambda result: str(result.frees),
+        "slots allocated": lambda result: str(result.slots),
+        "slots agreed %": lambda result: f"{100 * result.agreement:.2f}",
+        "ms": lambda result: f"{1000 * result.seconds:.0f}",
+    }
+    report.print_columns(columns, results, nr_left=3)
     for result in results:
         if result.divergence is not None:
             print(f"\n{result.case}: {result.divergence}")
@@ -111,11 +95,7 @@ def _state(dump: dict[str, Any]) -> list[str]:
     """Formats the lists and hints of a dump."""
     lines = [f"avail={dump['avail']}"]
     for device in dump["devices"]:
-        lists = [f"{name}={_clusters(device[name])}" for name in ("free", "full", "discard") if device[name]]
-        for name in ("nonfull", "frag"):
-            lists += [
-                f"{name}[{order}]={_clusters(clusters)}" for order, clusters in sorted(device[name].items())
-            ]
+        lists = [f"{name}={_clusters(clusters)}" for name, clusters in cluster_lists(device)]
         rotating = f" next={device['next']}" if device["next"] else ""
         lines.append(
             f"type {device['type']}: inuse_pages={device['inuse_pages']} {' '.join(lists)}{rotating}"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from swapcore import report, swaps
+from swapcore._core import Swap
 from swapcore.exceptions import invalid
+from swapcore.storage import Ghost, Ram, Zram
+
+from .options import add_flags, add_value, given, option, print_result
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
-    from swapcore._core import Swap
     from swapcore.running.accesses import Runner
+    from swapcore.workloads import Workload
 
 DEFAULT_ACCESSES = "build-like"
 
@@ -41,21 +48,20 @@ class _Scene(NamedTuple):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     group = parser.add_argument_group("instead of a device, one of")
-    for name, scene in SCENES.items():
-        group.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=scene.about)
+    add_flags(group, **{name: scene.about for name, scene in SCENES.items()})
     options = parser.add_argument_group("of these")
-    options.add_argument("--ghost", metavar="SIZE", help=f"size of the ghost (default: {DEFAULT_GHOST})")
-    options.add_argument("--visibility", metavar="V", help="of the ghost: visible, listed or hidden")
-    options.add_argument("--algorithm", metavar="A", help="of zswap: lz4, or zstd if the build has it")
-    options.add_argument("--size", metavar="SIZE", help="size that --memory-report fills (default: 32G)")
-    options.add_argument("--owner-store", metavar="S", help="store of --memory-report (default: shadow)")
+    add_value(options, "--ghost", "SIZE", f"size of the ghost (default: {DEFAULT_GHOST})")
+    add_value(options, "--visibility", "V", "of the ghost: visible, listed or hidden")
+    add_value(options, "--algorithm", "A", "of zswap: lz4, or zstd if the build has it")
+    add_value(options, "--size", "SIZE", "size that --memory-report fills (default: 32G)")
+    add_value(options, "--owner-store", "S", "store of --memory-report (default: shadow)")
 
 
 def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | None:
     """Returns the listing to print instead of a device, or None; refuses options of other listings."""
     names = [name for name in SCENES if getattr(args, name)]
     if len(names) > 1:
-        raise invalid(f"{', '.join(map(_option, names))}: one of them at a time")
+        raise invalid(f"{', '.join(map(option, names))}: one of them at a time")
     own = {name for scene in SCENES.values() for name in scene.options}
     of_devices = {"trace", "until", "size_pages", "plot", "bytes", "noheadings", "raw", "output"}
     allowed = {*SCENES[names[0]].options} if names else of_devices
@@ -64,136 +70,97 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
         if value is None or value is False:
             continue
         owners = ["devices"] if name in of_devices else []
-        owners += [_option(scene) for scene, facts in SCENES.items() if name in facts.options]
-        rest = f", not for {_option(names[0])}" if names else ""
-        raise invalid(f"{_option(name)} is for {' and '.join(owners)}{rest}")
+        owners += [option(scene) for scene, facts in SCENES.items() if name in facts.options]
+        rest = f", not for {option(names[0])}" if names else ""
+        raise invalid(f"{option(name)} is for {' and '.join(owners)}{rest}")
     return SCENES[names[0]].show if names else None
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _owner_stores(args: argparse.Namespace) -> int:
     """Measures every owner store and prints its cost."""
-    import dataclasses
-
     from swapcore.results.owners import print_owner_memory
     from swapcore.running.owners import OWNER_STORES, owner_memory
 
     rows = [owner_memory(store) for store in OWNER_STORES]
     if args.json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+        print(json.dumps([row.to_dict() for row in rows]))
     else:
         print_owner_memory(rows)
     return 0
 
 
-def _run_most(swap: Swap, trace: str, tree: dict[str, dict[str, str]]) -> Runner:
+def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Runner:
     """Runs most of a workload in a tree of groups, or in its only group."""
-    from math import ceil
-
-    from swapcore import report
-    from swapcore.running.accesses import Runner, workload_of
+    from swapcore.running.accesses import Runner
     from swapcore.workloads import Touch
 
-    work = workload_of(trace)
     parent, *names = tree
     above = swap.memcg.create(parent, **tree[parent])
     groups = [above.create(name, **tree[name]) for name in names] or [above]
     touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
     last = touches[ceil(SHOWN_PART * len(touches)) - 1]
     runner = Runner(swap, lambda process: groups[process % len(groups)])
-    with report.progress(f"replaying {trace}", work.nr_accesses) as update:
+    with report.progress(f"replaying {work.name}", work.nr_accesses) as update:
         runner.run(work.steps[: last + 1], update)
     return runner
 
 
 def _memcg(args: argparse.Namespace) -> int:
     """Prints the tree of groups in the middle of a workload."""
-    from swapcore import report
-    from swapcore._core import Swap
     from swapcore.running.accesses import default_size_pages, workload_of
-    from swapcore.storage import Zram
 
-    trace = args.trace or DEFAULT_ACCESSES
-    work = workload_of(trace)
+    work = workload_of(args.trace or DEFAULT_ACCESSES)
     swap = Swap(nr_cpus=work.nr_cpus)
     swap.swapon(Zram(pages=default_size_pages(work)))
-    runner = _run_most(swap, trace, TREE)
-    facts = {"memcg": report.memcg_dict(swap.memcg)}
-    _finish(args, runner, trace, facts, lambda: report.memcg_tree(swap.memcg))
-    return 0
+    runner = _run_most(swap, work, TREE)
+    groups = swap.memcg
+    return _print(
+        args, work, runner, {"memcg": report.memcg_dict(groups)}, partial(report.memcg_tree, groups)
+    )
 
 
-def _swaps(args: argparse.Namespace) -> int:
-    """Prints devices in the middle of a workload as ``swapon --show`` does."""
-    from swapcore import swaps
-
-    swap, runner, trace = _virtual_machine(args)
-    _finish(args, runner, trace, {"swapdevices": swaps.swaps(swap)}, lambda: swaps.swaps_table(swap))
-    return 0
-
-
-def _zswap(args: argparse.Namespace) -> int:
-    """Prints zswap in the middle of a workload."""
-    from swapcore import swaps
-
-    swap, runner, trace = _virtual_machine(args)
-    _finish(args, runner, trace, {"zswap": swaps.zswap(swap)}, lambda: swaps.zswap_table(swap))
-    return 0
-
-
-def _virtual_machine(args: argparse.Namespace) -> tuple[Swap, Runner, str]:
-    """Runs most of a workload on a ghost with a table, zswap, and a device behind them."""
-    from swapcore._core import Swap
+def _virtual(args: argparse.Namespace) -> int:
+    """Prints devices or zswap after most of a workload on a ghost with a table, zswap, and a device."""
     from swapcore.running.accesses import default_size_pages, workload_of
-    from swapcore.storage import Ghost, Ram
 
-    trace = args.trace or VIRTUAL_ACCESSES
-    work = workload_of(trace)
+    work = workload_of(args.trace or VIRTUAL_ACCESSES)
     swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
-    visibility = args.visibility or "visible"
-    swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, visibility=visibility))
+    swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, **given(args, "visibility")))
     swap.swapon(Ram(pages=default_size_pages(work)), priority=10)
-    return swap, _run_most(swap, trace, VIRTUAL_TREE), trace
+    runner = _run_most(swap, work, VIRTUAL_TREE)
+    facts: Mapping[str, object]
+    if args.swaps:
+        facts, table = {"swapdevices": swaps.swaps(swap)}, swaps.swaps_table
+    else:
+        facts, table = {"zswap": swaps.zswap(swap)}, swaps.zswap_table
+    return _print(args, work, runner, facts, partial(table, swap))
 
 
-def _finish(
+def _print(
     args: argparse.Namespace,
+    work: Workload,
     runner: Runner,
-    trace: str,
     facts: Mapping[str, object],
     table: Callable[[], None],
-) -> None:
+) -> int:
     """Prints the facts as JSON or as a table."""
     nr_accesses = runner.totals["accesses"]
     if args.json:
-        print(json.dumps({"trace": trace, "accesses": nr_accesses, **facts}))
-        return
+        print(json.dumps({"trace": work.name, "accesses": nr_accesses, **facts}))
+        return 0
     table()
-    print(f"\n{trace}, {nr_accesses} accesses; {runner.oom_kills} processes killed for want of memory")
+    print(f"\n{work.name}, {nr_accesses} accesses; {runner.oom_kills} processes killed for want of memory")
+    return 0
 
 
 def _memory_report(args: argparse.Namespace) -> int:
     """Prints the memory of slots beside published figures."""
-    from swapcore import report
     from swapcore.running.memory import measure
 
     with report.progress("filling devices", 1.0) as update:
-        memory = measure(
-            args.size or "32G",
-            owner_store=args.owner_store or "shadow",
-            progress=lambda done, total: update(done / total),
-        )
-    if args.plot is not None:
-        from swapcore.plot import plot_memory
-
-        plot_memory(memory, args.plot)
-    if args.json:
-        print(memory.to_json())
-    else:
-        memory.table()
+        options = given(args, "size", "owner_store")
+        memory = measure(progress=lambda done, total: update(done / total), **options)
+    print_result(args, memory, "plot_memory")
     return 0
 
 
@@ -207,10 +174,10 @@ SCENES = {
         "bytes of each store of the group that is charged for a slot, on a device of 1T", _owner_stores, ()
     ),
     "swaps": _Scene(
-        "a ghost and a device as swapon --show has them, after most of page accesses", _swaps, _OF_VIRTUAL
+        "a ghost and a device as swapon --show has them, after most of page accesses", _virtual, _OF_VIRTUAL
     ),
     "zswap": _Scene(
-        "zswap after most of page accesses, as zramctl shows devices, and its counters", _zswap, _OF_VIRTUAL
+        "zswap after most of page accesses, as zramctl shows devices, and its counters", _virtual, _OF_VIRTUAL
     ),
     "memory_report": _Scene(
         "bytes a slot of every configuration at 0 to 100 %% of a size, beside published figures",

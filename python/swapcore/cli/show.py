@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swapcore.exceptions import InvalidArgumentError
+from swapcore import report
+from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Swap
+from swapcore.exceptions import SwapFullError, invalid
+from swapcore.storage import Null
+from swapcore.swaps import cluster_lists
 
 from . import scenes
+from .options import add_flags, add_size_pages, add_value
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
 
-    from swapcore._core import Swap, SwapDevice
+    from swapcore._core import SwapDevice
     from swapcore.trace import Columns
 
 ABOUT = "show devices, cluster lists and fragmentation after a workload, or groups, ghosts, zswap, memory"
@@ -32,17 +36,11 @@ class _Column(NamedTuple):
     is_bytes: bool = False
 
 
-def _page_size() -> int:
-    from swapcore._core import PAGE_SIZE
-
-    return PAGE_SIZE
-
-
 COLUMNS: dict[str, _Column] = {
     "NAME": _Column("device", lambda device: f"null{device.type}"),
     "TYPE": _Column("kind of device", lambda device: device.kind),
-    "SIZE": _Column("usable size", lambda device: device.pages * _page_size(), is_bytes=True),
-    "USED": _Column("bytes in use", lambda device: device.inuse_pages * _page_size(), is_bytes=True),
+    "SIZE": _Column("usable size", lambda device: device.pages * PAGE_SIZE, is_bytes=True),
+    "USED": _Column("bytes in use", lambda device: device.inuse_pages * PAGE_SIZE, is_bytes=True),
     "PRIO": _Column("priority", lambda device: device.prio),
     "PAGES": _Column("usable slots", lambda device: device.pages),
     "INUSE-PAGES": _Column("slots in use", lambda device: device.inuse_pages),
@@ -55,44 +53,27 @@ TEXT_COLUMNS = ("NAME", "TYPE", "FLAGS")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument(
-        "--trace",
-        metavar="NAME|PATH",
-        help=f"workload, or .npz file (default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES})",
+    default = f"default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES}"
+    add_value(parser, "--trace", "NAME|PATH", f"workload, or .npz file ({default})")
+    add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
+    add_size_pages(parser)
+    add_value(parser, "--plot", "FILE", "draw a picture of the listing (needs matplotlib)")
+    add_flags(
+        parser,
+        bytes="print sizes in bytes",
+        noheadings="print the devices only, without headings",
+        raw="print the devices only, one blank between columns",
+        json="print everything as JSON, sizes in bytes",
     )
-    parser.add_argument(
-        "--until", type=int, metavar="OPS", help="stop after this many operations (default: all)"
-    )
-    parser.add_argument(
-        "--size-pages",
-        type=int,
-        metavar="N",
-        help="slots of the device (default: the workload fills it to 90 %%)",
-    )
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture of the listing (needs matplotlib)")
-    parser.add_argument("--bytes", action="store_true", help="print sizes in bytes")
-    parser.add_argument("--noheadings", action="store_true", help="print the devices only, without headings")
-    parser.add_argument(
-        "--raw", action="store_true", help="print the devices only, one blank between columns"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON, sizes in bytes")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="COLS",
-        help="columns: "
-        + ", ".join(f"{name} ({column.about})" for name, column in COLUMNS.items())
-        + f" (default: {DEFAULT_COLUMNS})",
-    )
+    about = ", ".join(f"{name} ({column.about})" for name, column in COLUMNS.items())
+    output_help = f"columns: {about} (default: {DEFAULT_COLUMNS})"
+    parser.add_argument("-o", "--output", metavar="COLS", help=output_help)
     scenes.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Replays the workload and prints the state it leaves."""
-    from swapcore import report
-    from swapcore._core import Swap
     from swapcore.running.compare import default_size_pages
-    from swapcore.storage import Null
     from swapcore.trace import as_trace, columns
 
     scene = scenes.chosen(args)
@@ -105,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     swap = Swap(nr_cpus=trace.nr_cpus)
     swap.swapon(Null(pages=default_size_pages(trace) if args.size_pages is None else args.size_pages))
     if args.until is not None and args.until < 0:
-        raise InvalidArgumentError(errno.EINVAL, f"until {args.until} is under the least, 0")
+        raise invalid(f"until {args.until} is under the least, 0")
     nr_ops = trace.nr_ops if args.until is None else min(args.until, trace.nr_ops)
     with report.progress(f"replaying {args.trace}", nr_ops) as update:
         _replay(swap, workload, nr_ops, update)
@@ -130,27 +111,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(output: str) -> list[str]:
-    import errno
-
-    from swapcore.exceptions import InvalidArgumentError
-
     chosen = [name.strip().upper() for name in output.split(",")]
     unknown = [name for name in chosen if name not in COLUMNS]
     if unknown:
-        raise InvalidArgumentError(errno.EINVAL, f"column {unknown[0]} is none of {', '.join(COLUMNS)}")
+        raise invalid(f"column {unknown[0]} is none of {', '.join(COLUMNS)}")
     return chosen
 
 
 def _cell(column: _Column, device: SwapDevice, *, is_exact: bool) -> str:
-    from swapcore.report import format_size
 
     value = column.value(device)
-    return format_size(value) if column.is_bytes and not is_exact and isinstance(value, int) else str(value)
+    if column.is_bytes and not is_exact and isinstance(value, int):
+        return report.format_size(value)
+    return str(value)
 
 
 def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float], None]) -> None:
     """Replays the first operations one by one; splits a large folio without room as the kernel does."""
-    from swapcore.exceptions import SwapFullError
     from swapcore.trace import COLUMNS as TRACE_COLUMNS
 
     slots: dict[int, int | list[int]] = {}
@@ -174,8 +151,6 @@ def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float]
 
 def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
     """Allocates the pages of a folio one by one, head first, then last to second; 0 stands for no room."""
-    from swapcore.exceptions import SwapFullError
-
     values = [0] * nr
     # A single page that failed is not requested again.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:
@@ -187,13 +162,8 @@ def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
 def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
     """Yields device type, name and number of clusters of every list that is not empty."""
     for device in swap.dump()["devices"]:
-        plain = {"free": device["free"], "full": device["full"], "discard": device["discard"]}
-        for name, clusters in plain.items():
-            if clusters:
-                yield device["type"], name, len(clusters)
-        for name, by_order in (("nonfull", device["nonfull"]), ("frag", device["frag"])):
-            for order, clusters in sorted(by_order.items()):
-                yield device["type"], f"{name}[{order}]", len(clusters)
+        for name, clusters in cluster_lists({**device}):
+            yield device["type"], name, len(clusters)
 
 
 def _used_slots(device: SwapDevice) -> list[int]:
@@ -202,8 +172,6 @@ def _used_slots(device: SwapDevice) -> list[int]:
 
 
 def _print_lists_and_map(swap: Swap, trace: str, nr_ops: int) -> None:
-    from swapcore import report
-    from swapcore._core import SWAPFILE_CLUSTER
 
     print()
     rows = [[f"null{kind}", name, str(count)] for kind, name, count in _lists(swap)]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from typing import TYPE_CHECKING
+
+from swapcore import report
+from swapcore.exceptions import invalid
+
+from .options import add_flags, add_value, given
 
 if TYPE_CHECKING:
     import argparse
@@ -22,29 +26,18 @@ LIMITS = {"threads": 2**32 - 1, "pages": 2**32 - 1, "devices": 2**32 - 1, "seed"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("--threads", type=int, default=8, metavar="N", help="threads (default: %(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="duration (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=1, metavar="X", help="seed of every choice (default: %(default)s)"
-    )
-    parser.add_argument("--python", action="store_true", help="Python threads instead of Rust threads")
-    parser.add_argument(
-        "--pages", type=int, default=262_144, metavar="N", help="slots in all (default: %(default)s)"
-    )
-    parser.add_argument("--devices", type=int, default=2, metavar="N", help="devices (default: %(default)s)")
-    parser.add_argument(
-        "--profile", default="newest", metavar="P", help="kernel to behave like (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_value(parser, "--threads", "N", "threads", type=int, default=8)
+    add_value(parser, "--seconds", "S", "duration", type=float, default=10.0)
+    add_value(parser, "--seed", "X", "seed of every choice", type=int, default=1)
+    add_flags(parser, python="Python threads instead of Rust threads")
+    add_value(parser, "--pages", "N", "slots in all", type=int, default=262_144)
+    add_value(parser, "--devices", "N", "devices", type=int, default=2)
+    add_value(parser, "--profile", "P", "kernel to behave like", default="newest")
+    add_flags(parser, json="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stress and prints its counts."""
-    from swapcore import report
-    from swapcore.exceptions import InvalidArgumentError
-
     stress: Callable[..., Mapping[str, Any]]
     if args.python:
         from swapcore.running.stress import stress
@@ -54,17 +47,10 @@ def run(args: argparse.Namespace) -> int:
     for name, high in LIMITS.items():
         value = getattr(args, name)
         if not 0 <= value <= high:
-            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is not in 0..={high}")
+            raise invalid(f"{name} {value} is not in 0..={high}")
     kind = "Python" if args.python else "Rust"
     with report.progress(f"stress, {args.threads} {kind} threads", args.seconds, is_timed=True):
-        result = stress(
-            threads=args.threads,
-            seconds=args.seconds,
-            seed=args.seed,
-            pages=args.pages,
-            devices=args.devices,
-            profile=args.profile,
-        )
+        result = stress(profile=args.profile, **given(args, *LIMITS))
     if args.json:
         print(json.dumps({"kind": kind.lower(), **result}, indent=2))
         return 0

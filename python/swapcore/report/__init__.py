@@ -15,26 +15,33 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO, TypeVar
+
+from swapcore._core import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from swapcore._core import MemCgroup
 
 __all__ = [
     "Record",
     "format_limit",
+    "format_ratio",
     "format_size",
     "fragmentation_map",
     "machine",
     "memcg_dict",
     "memcg_tree",
+    "print_columns",
+    "print_footer",
     "print_table",
     "progress",
 ]
 
 Style = Literal["table", "raw"]
+
+T = TypeVar("T")
 
 
 class Record:
@@ -100,6 +107,39 @@ def print_table(
         print("  ".join(cells).rstrip(), file=file)
 
 
+def print_columns(
+    columns: Mapping[str, Callable[[T], str]],
+    items: Iterable[T],
+    *,
+    file: TextIO | None = None,
+    nr_left: int = 1,
+) -> None:
+    """Prints a table with one line for each item.
+
+    Args:
+        columns: The function of each column that formats an item's cell, by the column's heading.
+        items: The items.
+        file: See `print_table`.
+        nr_left: See `print_table`.
+    """
+    rows = [[cell(item) for cell in columns.values()] for item in items]
+    print_table([*columns], rows, file=file, nr_left=nr_left)
+
+
+def print_footer(text: str, machine: Mapping[str, object], file: TextIO | None = None) -> None:
+    """Prints the facts below a table of measured times, after an empty line.
+
+    Args:
+        text: The facts.
+        machine: The machine of the measurement, see `machine`. The last line tells if its build is a debug
+            build.
+        file: The output file; standard output if None.
+    """
+    print(f"\n{text}", file=file)
+    if machine["is_debug_build"]:
+        print("Debug build: the times mean nothing.", file=file)
+
+
 def _print_rich(
     headings: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, nr_left: int, *, with_headings: bool
 ) -> None:
@@ -145,6 +185,18 @@ def format_limit(size: int | str | None) -> str:
     if size is None:
         return "-"
     return size if isinstance(size, str) else format_size(size)
+
+
+def format_ratio(ratio: float | None) -> str:
+    """Formats a ratio, or None for an unknown ratio.
+
+    Args:
+        ratio: The ratio.
+
+    Returns:
+        Two decimals, or a dash.
+    """
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[str]:
@@ -229,8 +281,6 @@ _V1_UNLIMITED_BYTES = 9223372036854771712
 
 
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
-    from swapcore._core import PAGE_SIZE
-
     counters: dict[str, Any] = {**group.counters()}
     files = set(group.files)
     names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")

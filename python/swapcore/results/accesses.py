@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from swapcore import report
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .replays import Replay, zswap_rows
 
 
 @dataclass(frozen=True, slots=True)
-class AccessReplay(report.Record):
+class AccessReplay(Replay):
     """Holds the result of `replay_accesses`.
 
     Attributes:
@@ -125,7 +124,7 @@ class LimitSweep(report.Record):
             [peak_of, *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
             ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
         ]
-        rows += _zswap_rows(runs)
+        rows += zswap_rows(runs)
         found = [_counts(run) for run in runs]
         rows += [[name, *(f"{counts[name]}" for counts in found), "count"] for name in found[0]]
         report.print_table(["NAME", *["VALUE"] * len(runs), "UNIT"], rows, file=file)
@@ -134,31 +133,15 @@ class LimitSweep(report.Record):
         if first.is_verified:
             verified = ", ".join(f"{run.verified_pages}" for run in runs)
             proof = f"every page that came back is what was written ({verified} compared whole)"
-        devices = ", ".join(filter(None, (first.ghost, first.storage)))
-        print(
-            f"\n{first.workload} on {devices}, memcg {first.memcg}, swappiness {first.swappiness}, "
-            f"seed {first.seed}; {proof}. Times are CPU time, contents and comparison apart.",
-            file=file,
+        text = (
+            f"{first.workload} on {first.devices}, memcg {first.memcg}, swappiness {first.swappiness}, "
+            f"seed {first.seed}; {proof}. Times are CPU time, contents and comparison apart."
         )
         for run in runs:
             if run.broken_invariant is not None:
                 limit = report.format_limit(run.memory_max)
-                print(f"memory limit {limit}, rfc_literal: {run.broken_invariant}", file=file)
-        if first.machine["is_debug_build"]:
-            print("Debug build: the times mean nothing.", file=file)
-
-
-def _zswap_rows(runs: Sequence[AccessReplay]) -> list[list[str]]:
-    """Returns the rows of zswap's peak figures, none without zswap."""
-    if runs[0].zswap is None:
-        return []
-    ratios = ["-" if run.zswap_ratio is None else f"{run.zswap_ratio:.2f}" for run in runs]
-    pools = [report.format_size(run.zswap_at_peak["pool_total_size"]) for run in runs]
-    return [
-        ["zswap pages at the peak", *(f"{run.zswap_at_peak['stored_pages']}" for run in runs), "pages"],
-        ["zswap pool at the peak", *pools, ""],
-        ["zswap ratio at the peak", *ratios, ""],
-    ]
+                text += f"\nmemory limit {limit}, rfc_literal: {run.broken_invariant}"
+        report.print_footer(text, first.machine, file)
 
 
 def _counts(run: AccessReplay) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from swapcore import report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from numpy.typing import NDArray
@@ -118,41 +119,26 @@ class Comparison(report.Record):
         Args:
             file: The output file; standard output if None.
         """
-        rows = [
-            [
-                result.strategy,
-                f"{result.allocations}",
-                _failures(result.failures),
-                f"{result.ns_per_op:.1f}",
-                f"{result.ratio:.2f}",
-                f"{result.fallback_percent:.1f}",
-                # 0 bytes mean that the strategy does not report its memory, so the table prints "-".
-                f"{result.static_bytes}" if result.bytes_at_peak else "-",
-                f"{result.bytes_per_used_slot:.2f}" if result.bytes_at_peak else "-",
-                f"{result.fragmentation:.3f}",
-            ]
-            for result in self.results
-        ]
-        headings = [
-            "strategy",
-            "allocations",
-            "failures by order",
-            "ns/op",
-            "time ratio",
-            "fallback %",
-            "static bytes",
-            "bytes/used slot",
-            "fragmentation 0-1",
-        ]
-        report.print_table(headings, rows, file=file)
-        print(
-            f"\n{self.trace}: {self.nr_ops} operations on {self.size_pages} slots, {self.nr_cpus} CPUs. "
+        # 0 bytes mean that the strategy does not report its memory, so the table prints "-".
+        columns: dict[str, Callable[[StrategyResult], str]] = {
+            "strategy": lambda one: one.strategy,
+            "allocations": lambda one: f"{one.allocations}",
+            "failures by order": lambda one: _failures(one.failures),
+            "ns/op": lambda one: f"{one.ns_per_op:.1f}",
+            "time ratio": lambda one: f"{one.ratio:.2f}",
+            "fallback %": lambda one: f"{one.fallback_percent:.1f}",
+            "static bytes": lambda one: f"{one.static_bytes}" if one.bytes_at_peak else "-",
+            "bytes/used slot": lambda one: f"{one.bytes_per_used_slot:.2f}" if one.bytes_at_peak else "-",
+            "fragmentation 0-1": lambda one: f"{one.fragmentation:.3f}",
+        }
+        report.print_columns(columns, self.results, file=file)
+        report.print_footer(
+            f"{self.trace}: {self.nr_ops} operations on {self.size_pages} slots, {self.nr_cpus} CPUs. "
             f"Median CPU time of {self.rounds} interleaved rounds, seed {self.seed}; "
             f"{self.floor_ns_per_op:.1f} ns/op of it is the replay itself.",
-            file=file,
+            self.machine,
+            file,
         )
-        if self.machine["is_debug_build"]:
-            print("Debug build: the times mean nothing.", file=file)
 
 
 def _failures(failures: dict[int, int]) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from swapcore import report
 
-if TYPE_CHECKING:
-    from swapcore.storage import Faulty, File, Ghost, Null, Ram, Zram
-
-    Storage = Null | Ram | Zram | File | Faulty | Ghost
+from .replays import Replay, zswap_rows
 
 
 @dataclass(frozen=True, slots=True)
-class FolioReplay(report.Record):
+class FolioReplay(Replay):
     """Holds the result of `replay`.
 
     A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages`` and ``refused_pages``.
@@ -98,7 +95,6 @@ class FolioReplay(report.Record):
         Args:
             file: The output file; standard output if None.
         """
-        ratio, used = self.compression_ratio, self.memory_bytes_at_peak
         rows = [
             ["seed", f"{self.seed}", ""],
             ["pages out", f"{self.swapped_out_pages}", "pages"],
@@ -110,9 +106,9 @@ class FolioReplay(report.Record):
             ["swap-out", f"{self.ns_per_page_out:.0f}", "ns/page"],
             ["swap-in", f"{self.ns_per_page_in:.0f}", "ns/page"],
             ["slots in use at the peak", f"{self.peak_pages}", "pages"],
-            ["space at the peak", "-" if used is None else report.format_size(used), ""],
-            ["compression ratio at the peak", "-" if ratio is None else f"{ratio:.2f}", ""],
-            *self._zswap_rows(),
+            ["space at the peak", report.format_limit(self.memory_bytes_at_peak), ""],
+            ["compression ratio at the peak", report.format_ratio(self.compression_ratio), ""],
+            *zswap_rows([self]),
             *([name, f"{value}", "count"] for name, value in self.counters.items()),
         ]
         report.print_table(["NAME", "VALUE", "UNIT"], rows, file=file)
@@ -121,22 +117,6 @@ class FolioReplay(report.Record):
             proof = f"{proof}, but {self.dropped_pages} pages found no slot and took no part"
         if self.refused_pages:
             proof = f"{proof}; {self.refused_pages} pages had nowhere to go but memory"
-        devices = ", ".join(filter(None, (self.ghost, self.storage)))
-        print(
-            f"\n{self.trace}: {self.ops} operations on {devices}; {proof}. "
-            "Times are CPU time of the calls, contents and comparison apart.",
-            file=file,
-        )
-        if self.machine["is_debug_build"]:
-            print("Debug build: the times mean nothing.", file=file)
-
-    def _zswap_rows(self) -> list[list[str]]:
-        if self.zswap is None:
-            return []
-        pool_bytes = self.zswap_at_peak["pool_total_size"]
-        ratio = self.zswap_ratio
-        return [
-            ["zswap pages at the peak", f"{self.zswap_at_peak['stored_pages']}", "pages"],
-            ["zswap pool at the peak", report.format_size(pool_bytes), ""],
-            ["zswap ratio at the peak", "-" if ratio is None else f"{ratio:.2f}", ""],
-        ]
+        facts = f"{self.trace}: {self.ops} operations on {self.devices}; {proof}."
+        note = "Times are CPU time of the calls, contents and comparison apart."
+        report.print_footer(f"{facts} {note}", self.machine, file)

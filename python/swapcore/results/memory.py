@@ -17,7 +17,7 @@ class Configuration:
 
     Attributes:
         about: Description in one line.
-        has_ghost: A ghost is in front, or alone.
+        has_ghost: There is a ghost, in front of the device or alone.
         has_virtual_table: The ghost records where pages lie.
         has_device: There is a device for data, which keeps no data in this measurement.
         has_zswap: Pages go to zswap; otherwise pages go to the device, or are zeros.
@@ -136,16 +136,11 @@ class MemoryReport(report.Record):
             file: The output file; standard output if None.
         """
         steps = [f"{percent} %" for percent in self.used_percent]
-        rows = [
-            [
-                use.configuration,
-                *(f"{total / 2**20:.2f}" for total in use.total_bytes),
-                f"{use.table_bytes_per_slot[-1]:.2f}",
-                f"{use.bytes_per_slot[-1]:.3f}",
-                use.about,
-            ]
-            for use in self.uses
-        ]
+        rows = []
+        for use in self.uses:
+            totals = [f"{total / 2**20:.2f}" for total in use.total_bytes]
+            full = [f"{use.table_bytes_per_slot[-1]:.2f}", f"{use.bytes_per_slot[-1]:.3f}"]
+            rows.append([use.configuration, *totals, *full, use.about])
         per_slot = ["WORDS, B/SLOT", "ALL, B/SLOT", ""]
         headings = ["CONFIGURATION", *(f"MiB AT {step}" for step in steps), *per_slot]
         report.print_table(headings, rows, file=file)
@@ -154,14 +149,9 @@ class MemoryReport(report.Record):
             "the package; per slot at 100 %. Words are the part that each slot in use has of its own.\n",
             file=file,
         )
-        rows = [
-            [
-                one.about,
-                *("-" if figure is None else f"{figure:g}" for figure in one.megabytes),
-                one.id,
-                one.source,
-            ]
-            for one in self.published
-        ]
+        rows = []
+        for one in self.published:
+            figures = ["-" if figure is None else f"{figure:g}" for figure in one.megabytes]
+            rows.append([one.about, *figures, one.id, one.source])
         headings = ["PUBLISHED, OF 32 GB", *(f"MB AT {step}" for step in steps), "ROW", "SOURCE"]
         report.print_table(headings, rows, file=file)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    Line = dict[str, Any]
-    Run = list[int]
-
+from typing import Any
 
 SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
 """Bytes of `SwapDevice.slots` for slots that are not free."""
@@ -48,7 +43,7 @@ class CaseResult:
         path: The case file.
         profile: The profile of the replay.
         allocations: Requests recorded, failed requests included.
-        frees: Slots whose release is recorded.
+        frees: Slots that the recording frees.
         slots: Slots handed out in the recording.
         slots_agreed: Slots that swapcore handed out in the same place, up to the first divergence.
         seconds: Wall time of the replay.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from swapcore import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NR_CLUSTERS = 64
 """Number of clusters that the measurement fills to find the cost of one cluster in use."""
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerMemory:
+class OwnerMemory(report.Record):
     """Holds the cost of one owner store on one device.
 
     Attributes:
@@ -37,17 +40,13 @@ def print_owner_memory(rows: list[OwnerMemory], file: TextIO | None = None) -> N
         rows: The stores, all measured on one device size.
         file: The output file; standard output if None.
     """
-    headings = ["OWNER_STORE", "STATIC", "BYTES/USED CLUSTER", "BYTES/USED SLOT"]
-    cells = [
-        [
-            row.owner_store,
-            report.format_size(row.static_bytes),
-            f"{row.bytes_per_used_cluster}",
-            f"{row.bytes_per_used_slot:.2f}",
-        ]
-        for row in rows
-    ]
-    report.print_table(headings, cells, file=file)
+    columns: dict[str, Callable[[OwnerMemory], str]] = {
+        "OWNER_STORE": lambda row: row.owner_store,
+        "STATIC": lambda row: report.format_size(row.static_bytes),
+        "BYTES/USED CLUSTER": lambda row: f"{row.bytes_per_used_cluster}",
+        "BYTES/USED SLOT": lambda row: f"{row.bytes_per_used_slot:.2f}",
+    }
+    report.print_columns(columns, rows, file=file)
     print(
         f"\nA device of {report.format_size(rows[0].size_bytes)}, {NR_CLUSTERS} clusters of it full. STATIC "
         "is there from swapon on; a used slot is its table entry, 8 bytes, and an owner that is not in "

@@ -7,32 +7,28 @@ the cost of a limit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from swapcore import report
-from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses, Swap
+from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses
 from swapcore.exceptions import InvariantError, invalid
 from swapcore.results.accesses import AccessReplay, LimitSweep
-from swapcore.size import DEFAULT_MEMORY_PAGES, memory_pages, parse_size
-from swapcore.storage import Null, Zram
-from swapcore.storage.zswap import zswap_options
+from swapcore.size import parse_size
 from swapcore.workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
-from .stacks import front_counters, stack, zswap_ratio
+from .stacks import DEFAULT_SEED, Run, RunOptions, zswap_ratio
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
     from typing import Unpack
 
-    from swapcore._core import MemCgroup, Mm
+    from swapcore._core import MemCgroup, Mm, Swap
     from swapcore.policy import MemcgHooks
-    from swapcore.storage import Ghost
-    from swapcore.storage.zswap import Zswap
     from swapcore.workloads import Step
 
-    from .stacks import Storage
+    from .stacks import ContentOptions, Storage
 
 __all__ = [
     "AccessOptions",
@@ -46,8 +42,6 @@ __all__ = [
     "workload_of",
 ]
 
-DEFAULT_SEED = 1
-DEFAULT_SWAPPINESS = 60
 MAX = "max"
 """The word for "no limit" in the files of a group."""
 
@@ -68,9 +62,6 @@ COUNTERS = (
 LIMITS = ("memory_max", "memory_high", "swap_max")
 """Limits of a run."""
 
-CONTENTS = ("zero_percent", "random_percent", "is_verified", "seed")
-"""Attributes of a run that decide the contents of pages."""
-
 MEMORY_EVENTS = ("high", "max", "oom", "oom_kill")
 """Lines of ``memory.events`` that a result lists."""
 
@@ -85,11 +76,7 @@ class Runner:
         self,
         swap: Swap,
         group_of: Callable[[int], MemCgroup | None] = lambda _process: None,
-        *,
-        zero_percent: float = 10.0,
-        random_percent: float = 10.0,
-        is_verified: bool = True,
-        seed: int = DEFAULT_SEED,
+        **contents: Unpack[ContentOptions],
     ) -> None:
         """Takes the subsystem and the options for the contents of pages.
 
@@ -97,21 +84,13 @@ class Runner:
             swap: The subsystem, with as many CPUs as the workload names.
             group_of: Returns the group of a process by the process's number; None is the root. A fork stays
                 in the group of its parent.
-            zero_percent: Percentage of pages that are zeros until they are written.
-            random_percent: Percentage of pages that do not compress; the others compress about 3:1.
-            is_verified: Compare each page that comes back from swap with its expected content.
-            seed: Seed of the contents.
+            **contents: Attributes of `AccessRun` that decide the contents of pages.
         """
         self.totals = dict.fromkeys(("accesses", "writes", "first_touches", "verified_pages", "cpu_ns"), 0)
         self.oom_kills = 0
         self._swap = swap
         self._group_of = group_of
-        self._how: dict[str, Any] = {
-            "zero_percent": zero_percent,
-            "random_percent": random_percent,
-            "is_verified": is_verified,
-            "seed": seed,
-        }
+        self._contents = contents
         self._processes: dict[int, tuple[Mm, int]] = {}
 
     def run(self, steps: Iterable[Step], progress: Callable[[int], None] | None = None) -> None:
@@ -156,7 +135,7 @@ class Runner:
             step.stop,
             cpu=step.cpu,
             progress=None if progress is None else lambda done: progress(before + done),
-            **self._how,
+            **self._contents,
         )
         outcome: dict[str, Any] = {**counts}
         for name in self.totals:
@@ -167,69 +146,47 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessRun:
+class AccessRun(Run):
     """Describes one replay of page accesses, see `replay_accesses`.
+
+    The other attributes are those of `Run`. The default storage is a `Zram` with room for twice the workload.
+    The seed also decides the accesses of a workload that is given by name.
 
     Attributes:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
-        storage: The storage of the pages. None is a `Zram` with room for twice the workload, and no storage
-            with a ``ghost``. The storage is turned on for the replay and turned off again. With `Null` no
-            page is verified.
-        ghost: A device in front of the storage, see `swapcore.Ghost`. Pages without a place stay in memory.
-        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
-        memory: Memory of the subsystem, with unit or in pages.
         memory_max: Limit on memory, with unit or in bytes. None or ``"max"`` is no limit.
         memory_high: Throttle limit on memory, in the same form. ``v1`` has none.
         swap_max: Limit on swap, in the same form. With ``v1`` it needs ``memory_max``, because the sum of the
             two is the limit on memory and swap.
-        swappiness: 0 to 200. With 0 the reclaim of a limit swaps nothing.
+        swappiness: 0 to 200. With 0 the reclaim of a limit swaps no page.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
         memcg: ``v2``, ``v1`` or ``disabled``, which has no limits.
-        zero_percent: Percentage of pages that are zeros until they are written.
-        random_percent: Percentage of pages that do not compress. The others compress about 3:1.
-        is_verified: Compare each page that is swapped in with its expected content.
-        seed: Seed of the contents, and of the accesses of a workload that is given by name.
     """
 
     workload: str | os.PathLike[str] | Accesses | Workload = "zipf"
-    storage: Storage | None = None
-    ghost: Ghost | None = None
-    zswap: Zswap | str | None = None
-    memory: str | int = DEFAULT_MEMORY_PAGES
     memory_max: str | int | None = None
     memory_high: str | int | None = None
     swap_max: str | int | None = None
-    swappiness: int = DEFAULT_SWAPPINESS
+    swappiness: int = 60
     switches: dict[str, str] | None = None
     policy: MemcgHooks | None = None
     memcg: str = "v2"
-    zero_percent: float = 10.0
-    random_percent: float = 10.0
-    is_verified: bool = True
-    seed: int = DEFAULT_SEED
 
 
-class SweepOptions(TypedDict, total=False):
+class SweepOptions(RunOptions, total=False):
     """Options of `replay_over_limits`: the attributes of `AccessRun` that all its runs share."""
 
-    ghost: Ghost | None
-    zswap: Zswap | str | None
-    memory: str | int
     memory_high: str | int | None
     swap_max: str | int | None
     swappiness: int
     switches: dict[str, str] | None
     policy: MemcgHooks | None
     memcg: str
-    zero_percent: float
-    random_percent: float
-    is_verified: bool
-    seed: int
 
 
 class AccessOptions(SweepOptions, total=False):
-    """Options of `replay_accesses`: the attributes of `AccessRun` after the first two."""
+    """Options of `replay_accesses`: the attributes of `AccessRun` without ``workload`` and ``storage``."""
 
     memory_max: str | int | None
 
@@ -272,38 +229,32 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
     """
     work = workload_of(how.workload, how.seed)
     files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)
-    storage = how.storage
-    if storage is None and how.ghost is None:
-        storage = Zram(pages=default_size_pages(work))
-    how = replace(how, storage=storage, is_verified=how.is_verified and not isinstance(storage, Null))
-    swap = Swap(
-        nr_cpus=work.nr_cpus,
-        switches=how.switches,
-        memcg=how.memcg,
-        zswap=how.zswap,
-        memory_pages=memory_pages(how.memory),
-    )
-    devices = [swap.swapon(one) for one in stack(storage, how.ghost)]
+    how = how.with_storage(default_size_pages(work))
+    swap, devices = how.turn_on(work.nr_cpus, switches=how.switches, memcg=how.memcg)
     group = None
     if how.memcg != "disabled":
         # The swappiness is set first, because with v1 a new group inherits it.
         swap.swappiness = how.swappiness
         group = swap.memcg.create("workload", **files)
         swap.set_memcg_policy(how.policy)
-    contents = {name: getattr(how, name) for name in CONTENTS}
-    runner = Runner(swap, lambda _process: group, **contents)
+    runner = Runner(swap, lambda _process: group, **how.contents)
     zswap_at_peak = _run_steps(runner, swap, work, how, progress)
     broken = _broken_invariant(swap)
-    told = COUNTERS + front_counters(how.ghost, how.zswap)
+    told = COUNTERS + how.front_counters
     stats, usage = _figures(swap, group, told)
     for device in devices:
         swap.swapoff(device)
+    totals = runner.totals
+    policy = type(how.policy)
     return AccessReplay(
-        broken_invariant=broken,
         workload=work.name,
-        switches=swap.switches,
         memory_pages=swap.memory_pages,
+        memcg=how.memcg,
+        swappiness=how.swappiness,
+        switches=swap.switches,
+        policy=None if how.policy is None else f"{policy.__module__}:{policy.__qualname__}",
         oom_kills=runner.oom_kills,
+        ns_per_access=totals.pop("cpu_ns") / max(totals["accesses"], 1),
         memory_peak_bytes=_peak(usage, "memory_watermark_pages"),
         swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
         zswap_at_peak=zswap_at_peak,
@@ -312,8 +263,8 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
         memory_events={name: usage[f"events_{name}"] for name in MEMORY_EVENTS if usage},
         swap_events={name: usage[f"swap_events_{name}"] for name in SWAP_EVENTS if usage},
         machine=report.machine(),
-        **_described(how),
-        **_per_access(runner.totals),
+        broken_invariant=broken,
+        **how.described() | {name: _limit(getattr(how, name)) for name in LIMITS} | totals,
     )
 
 
@@ -338,29 +289,6 @@ def _run_steps(
     runner.run(work.steps, tell)
     runner.exit_all()
     return zswap_at_peak
-
-
-def _described(how: AccessRun) -> dict[str, Any]:
-    """Returns the parts of a description that its result repeats, in the form of JSON."""
-    limits = {name: _limit(getattr(how, name)) for name in LIMITS}
-    return limits | {
-        "storage": None if how.storage is None else repr(how.storage),
-        "ghost": None if how.ghost is None else repr(how.ghost),
-        "zswap": None if how.zswap is None else str(zswap_options(how.zswap)["compressor"]),
-        "zswap_options": None if how.zswap is None else zswap_options(how.zswap),
-        "memcg": how.memcg,
-        "swappiness": how.swappiness,
-        "policy": None
-        if how.policy is None
-        else f"{type(how.policy).__module__}:{type(how.policy).__qualname__}",
-        **{name: getattr(how, name) for name in CONTENTS},
-    }
-
-
-def _per_access(totals: dict[str, int]) -> dict[str, Any]:
-    """Returns the totals with the CPU time by access."""
-    counts: dict[str, Any] = {name: total for name, total in totals.items() if name != "cpu_ns"}
-    return counts | {"ns_per_access": totals["cpu_ns"] / max(totals["accesses"], 1)}
 
 
 def replay_over_limits(
@@ -460,7 +388,7 @@ def _figures(
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Returns counters by kernel name, and the group's usage and events.
 
-    A counter that the group has is the group's own, every other one is the subsystem's.
+    A counter that the group has comes from the group, and every other counter from the subsystem.
     """
     if group is None:
         return swap.stats(), {}

@@ -6,7 +6,6 @@ the machine hits all of them. A ratio compares two times of one round, and the r
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import statistics
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from swapcore import report
 from swapcore._core import SWAPFILE_CLUSTER, Trace
-from swapcore.exceptions import InvalidArgumentError
+from swapcore.exceptions import invalid
 from swapcore.results.comparison import Comparison, StrategyResult
 from swapcore.storage import PAGES_MAX, PAGES_MIN
 from swapcore.strategy import name_of, resolve
@@ -48,8 +47,8 @@ def compare(
     """Replays one workload through several strategies.
 
     Args:
-        trace: A workload as for `swapcore.trace.load`, or one already loaded.
-        strategies: Each as for `swapcore.strategy.resolve`; ratios are against the first.
+        trace: A workload as for `swapcore.trace.load`, or a loaded workload.
+        strategies: Each as for `swapcore.strategy.resolve`; ratios are relative to the first strategy.
         rounds: Number of timed replays of each strategy.
         size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
         seed: Seed of the order inside the rounds.
@@ -63,15 +62,13 @@ def compare(
     """
     specs = list(strategies)
     if not specs:
-        raise InvalidArgumentError(errno.EINVAL, "0 strategies are under the least, 1")
+        raise invalid("0 strategies are under the least, 1")
     if not 1 <= rounds <= ROUNDS_MAX:
-        raise InvalidArgumentError(errno.EINVAL, f"rounds {rounds} is not in 1..={ROUNDS_MAX}")
+        raise invalid(f"rounds {rounds} is not in 1..={ROUNDS_MAX}")
     loaded = trace if isinstance(trace, Trace) else load(trace)
     size_pages = default_size_pages(loaded) if size_pages is None else size_pages
     if not PAGES_MIN <= size_pages <= PAGES_MAX:
-        raise InvalidArgumentError(
-            errno.EINVAL, f"size_pages {size_pages} is not in {PAGES_MIN}..={PAGES_MAX}"
-        )
+        raise invalid(f"size_pages {size_pages} is not in {PAGES_MIN}..={PAGES_MAX}")
     timing = _Timing(loaded, [resolve(spec) for spec in specs], size_pages, rounds, progress)
     looks = timing.look()
     times_ns, floors_ns = timing.time_ns(seed)

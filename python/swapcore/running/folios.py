@@ -8,35 +8,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from swapcore import report
-from swapcore._core import Swap, Trace
+from swapcore._core import Trace
 from swapcore.results.folios import FolioReplay
-from swapcore.size import DEFAULT_MEMORY_PAGES, memory_pages
-from swapcore.storage import Null, Zram
-from swapcore.storage.zswap import zswap_options
 from swapcore.trace import load
 
 from .compare import default_size_pages
-from .stacks import front_counters, stack, zswap_ratio
+from .stacks import Run, RunOptions, zswap_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Unpack
 
-    from swapcore.storage import Ghost
-    from swapcore.storage.zswap import Zswap
-
     from .stacks import Storage
 
 __all__ = ["FolioOptions", "FolioRun", "replay", "run"]
-
-DEFAULT_ZERO_PERCENT = 10.0
-DEFAULT_RANDOM_PERCENT = 10.0
-DEFAULT_READ_PERCENT = 100.0
-DEFAULT_SEED = 1
-
 
 COUNTERS = (
     "pswpin",
@@ -51,47 +39,25 @@ COUNTERS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FolioRun:
+class FolioRun(Run):
     """Describes one replay with folios, see `replay`.
+
+    The other attributes are those of `Run`. The default storage is a `Zram` that the workload fills to 90 %.
 
     Attributes:
         trace: A workload as for `swapcore.trace.load`, or a loaded one.
-        storage: The storage of the pages. None is a `Zram` that the workload fills to 90 %, and no storage
-            with a ``ghost``. The storage is turned on for the replay and turned off again. With `Null` no
-            page is verified.
-        ghost: A device in front of the storage, see `swapcore.Ghost`.
-        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
-        memory: Memory of the subsystem, with unit or in pages.
-        zero_percent: Percentage of pages that are zeros.
-        random_percent: Percentage of pages that do not compress. The others compress about 3:1.
-        read_percent: Percentage of releases that read their pages back. The others free them unread.
-        is_verified: Compare each page that is read back with its written content.
-        seed: Seed of the contents and of the releases that read.
+        read_percent: Percentage of releases that read their pages back, drawn by ``seed``. The others free
+            them unread.
     """
 
     trace: str | os.PathLike[str] | Trace = "kernel-build"
-    storage: Storage | None = None
-    ghost: Ghost | None = None
-    zswap: Zswap | str | None = None
-    memory: str | int = DEFAULT_MEMORY_PAGES
-    zero_percent: float = DEFAULT_ZERO_PERCENT
-    random_percent: float = DEFAULT_RANDOM_PERCENT
-    read_percent: float = DEFAULT_READ_PERCENT
-    is_verified: bool = True
-    seed: int = DEFAULT_SEED
+    read_percent: float = 100.0
 
 
-class FolioOptions(TypedDict, total=False):
-    """Options of `replay`: the attributes of `FolioRun` after the first two."""
+class FolioOptions(RunOptions, total=False):
+    """Options of `replay`: the attributes of `FolioRun` without ``trace`` and ``storage``."""
 
-    ghost: Ghost | None
-    zswap: Zswap | str | None
-    memory: str | int
-    zero_percent: float
-    random_percent: float
     read_percent: float
-    is_verified: bool
-    seed: int
 
 
 def replay(
@@ -131,20 +97,13 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
         The result. Errors are those of `replay`.
     """
     loaded = how.trace if isinstance(how.trace, Trace) else load(how.trace)
-    storage = how.storage
-    if storage is None and how.ghost is None:
-        storage = Zram(pages=default_size_pages(loaded))
-    swap = Swap(nr_cpus=loaded.nr_cpus, zswap=how.zswap, memory_pages=memory_pages(how.memory))
-    devices = [swap.swapon(one) for one in stack(storage, how.ghost)]
-    is_verified = how.is_verified and not isinstance(storage, Null)
+    how = how.with_storage(default_size_pages(loaded))
+    swap, devices = how.turn_on(loaded.nr_cpus)
     counts = loaded.replay_folios(
         swap,
-        zero_percent=how.zero_percent,
-        random_percent=how.random_percent,
         read_percent=how.read_percent,
-        is_verified=is_verified,
-        seed=how.seed,
         progress=None if progress is None else lambda done: progress(done, loaded.nr_ops),
+        **how.contents,
     )
     outcome: dict[str, Any] = {**counts}
     swap.check()
@@ -155,25 +114,18 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
     peak, zswap_at_peak = outcome["peak_stats"], outcome.pop("peak_zswap")
     return FolioReplay(
         trace="trace" if isinstance(how.trace, Trace) else os.fspath(how.trace),
-        storage=None if storage is None else repr(storage),
-        ghost=None if how.ghost is None else repr(how.ghost),
-        zswap=swap.zswap.compressor if how.zswap is not None else None,
-        zswap_options=None if how.zswap is None else zswap_options(how.zswap),
         memory_pages=swap.memory_pages,
         size_pages=size_pages,
-        seed=how.seed,
-        zero_percent=how.zero_percent,
-        random_percent=how.random_percent,
         read_percent=how.read_percent,
-        is_verified=is_verified,
         ns_per_page_out=outcome.pop("swap_out_ns") / max(outcome["swapped_out_pages"], 1),
         ns_per_page_in=outcome.pop("swap_in_ns") / max(outcome["swapped_in_pages"], 1),
         memory_bytes_at_peak=peak.get("mem_used_total", peak.get("allocated_bytes")),
         compression_ratio=_ratio(peak),
         zswap_at_peak=zswap_at_peak if how.zswap is not None else {},
         zswap_ratio=zswap_ratio(zswap_at_peak),
-        counters=_counters(stats, front_counters(how.ghost, how.zswap)),
+        counters=_counters(stats, how.front_counters),
         machine=report.machine(),
+        **how.described(),
         **outcome,
     )
 

@@ -13,7 +13,7 @@ from swapcore.storage import Ghost
 from swapcore.storage.null import Null
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from swapcore._core import SwapDevice
 
@@ -72,8 +72,8 @@ def measure(
 
 def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int], None]) -> MemoryUse:
     configuration = CONFIGURATIONS[name]
-    switches = {"owner_store": owner_store}
-    swap = Swap(switches=switches, zswap="lz4" if configuration.has_zswap else None)
+    zswap = "lz4" if configuration.has_zswap else None
+    swap = Swap(switches={"owner_store": owner_store}, zswap=zswap)
     # One cluster more, because the header's cluster has no run that fills the cluster.
     pages = size_pages + SWAPFILE_CLUSTER
     devices: list[SwapDevice] = []
@@ -94,18 +94,18 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
         parts.append(_parts(swap, devices))
     totals = tuple(sum(step.values()) for step in parts)
     words = [_words(step) for step in parts]
+
+    def per_slot(sizes: Iterable[int]) -> tuple[float | None, ...]:
+        return tuple(size / used if used else None for size, used in zip(sizes, used_slots, strict=True))
+
     return MemoryUse(
         configuration=name,
         about=configuration.about,
         used_slots=tuple(used_slots),
         parts=tuple(parts),
         total_bytes=totals,
-        bytes_per_slot=tuple(
-            total / used if used else None for total, used in zip(totals, used_slots, strict=True)
-        ),
-        table_bytes_per_slot=tuple(
-            (word - words[0]) / used if used else None for word, used in zip(words, used_slots, strict=True)
-        ),
+        bytes_per_slot=per_slot(totals),
+        table_bytes_per_slot=per_slot(word - words[0] for word in words),
     )
 
 

@@ -12,7 +12,6 @@ by itself, and the file says when the kernel took it back.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import itertools
 import json
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
-from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapError, SwapFullError
+from swapcore.exceptions import InvariantError, SwapError, SwapFullError, invalid
 from swapcore.results.oracle import SLOT_BAD, SLOT_CACHED, SLOT_SWAPPED, CaseResult, Divergence
 from swapcore.storage import Null
 
@@ -48,6 +47,9 @@ COUNT_OVERFLOW = 15
 
 MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
 """Exceptions of reading a field that is missing or has another type."""
+
+OPERATIONS = ("swapon", "swapoff", "alloc", "free", "put", "dup", "reuse", "settle", "end")
+"""Operations that a replay repeats, each by the method of `_Replay` with its name."""
 
 SILENT_OPS = frozenset({"map", "populate", "note", "skip"})
 """Operations of the recording script that cause no swap activity."""
@@ -73,9 +75,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             else [path]
         )
         if not found or not found[0].is_file():
-            raise InvalidArgumentError(
-                errno.EINVAL, f"path {path} is neither a case file nor a directory of them"
-            )
+            raise invalid(f"path {path} is neither a case file nor a directory of them")
         cases += found
     return cases
 
@@ -160,42 +160,36 @@ class _Replay:
     def __init__(self, lines: list[Line], swap: Swap) -> None:
         self.lines = lines
         self.swap = swap
+        self.index = 0
+        """Index of the line that is replayed."""
         self.devices: dict[int, _Device] = {}
         self.slots_agreed = 0
         self.reclaimed: list[Run] = []
         """Slots that the next allocation takes back, according to the recording."""
 
     def run(self, path: str | os.PathLike[str]) -> Divergence | None:
-        operations: dict[str, Callable[[int, Line], None]] = {
-            "swapon": self._swapon,
-            "swapoff": self._swapoff,
-            "alloc": self._alloc,
-            "free": self._free,
-            "put": self._put,
-            "dup": self._dup,
-            "reuse": self._reuse,
-            "settle": self._settle,
-            "end": self._end,
-        }
+        operations: dict[str, Callable[[Line], None]] = {op: getattr(self, f"_{op}") for op in OPERATIONS}
         for index, line in enumerate(self.lines):
             if line["op"] in SILENT_OPS or index == 0:
                 continue
+            self.index = index
             try:
-                operations[line["op"]](index, line)
+                operations[line["op"]](line)
             except _Diverged as diverged:
-                return self._divergence(index, diverged.expected, diverged.got)
+                return self._divergence(diverged.expected, diverged.got)
             except InvariantError as error:
-                return self._divergence(index, "every invariant to hold", str(error))
+                return self._divergence("every invariant to hold", str(error))
             except SwapError as error:
-                return self._divergence(index, "success", f"{type(error).__name__}: {error}")
+                return self._divergence("success", f"{type(error).__name__}: {error}")
             except MALFORMED as error:
-                message = f"{path}, line {index + 1}: not a recorded {line['op']}: {error!r}"
-                raise InvalidArgumentError(errno.EINVAL, message) from error
+                raise invalid(
+                    f"{path}, line {self.index + 1}: not a recorded {line['op']}: {error!r}"
+                ) from error
         return None
 
     # Operations: each repeats the operation of its line and compares every fact on the line.
 
-    def _swapon(self, _index: int, line: Line) -> None:
+    def _swapon(self, line: Line) -> None:
         discard = line["discard"] or None
         storage = Null(
             pages=line["pages"],
@@ -211,7 +205,7 @@ class _Replay:
         self.devices[device.type] = _Device(device, np.zeros(nr, "u4"), np.zeros(nr, "?"))
         self._compare_counters(line)
 
-    def _swapoff(self, _index: int, line: Line) -> None:
+    def _swapoff(self, line: Line) -> None:
         state = self.devices[line["type"]]
         slots = np.frombuffer(state.device.slots(), dtype="u1")
         got = np.flatnonzero((slots == SLOT_SWAPPED) | (slots == SLOT_CACHED))
@@ -226,23 +220,22 @@ class _Replay:
         del self.devices[line["type"]]
         self._compare_counters(line)
 
-    def _alloc(self, index: int, line: Line) -> None:
+    def _alloc(self, line: Line) -> None:
         if line.get("fail"):
             self._alloc_fails(line)
         else:
             self._alloc_slots(line)
-        self._take_back(self.reclaimed)
+        self._take_back({"slots": self.reclaimed})
         self.reclaimed = []
-        for kind, off, nr in line["slots"]:
-            self.devices[kind].counts[off : off + nr] = 1
+        for state, _, off, nr in self._runs(line):
+            state.counts[off : off + nr] = 1
         # reclaim_work has already run inside the last request. The recording lists it on the lines after
         # this line.
         after = line
-        for later in self._work_lines(index + 1):
+        for later in self._work_lines():
             after = later
-            self._take_back(later["slots"])
-        for run in line["slots"]:
-            self._compare_slots(run)
+            self._take_back(later)
+        self._compare_slots(line)
         self._compare_counters(after)
 
     def _alloc_slots(self, line: Line) -> None:
@@ -272,18 +265,16 @@ class _Replay:
                 _swp(entry.type, entry.offset),
             )
 
-    def _free(self, index: int, line: Line) -> None:
+    def _free(self, line: Line) -> None:
         if line["why"] == "reclaim":
             self.reclaimed += line["slots"]
             return
         if line["why"] == "work":
-            for run in line["slots"]:
-                self._compare_slots(run)
-            if next(self._work_lines(index + 1), None) is None:
+            self._compare_slots(line)
+            if next(self._work_lines(), None) is None:
                 self._compare_counters(line)
             return
-        for kind, off, nr in line["slots"]:
-            state = self.devices[kind]
+        for state, kind, off, nr in self._runs(line):
             if state.is_cached[off : off + nr].any():
                 # Slots are freed one by one, because a put that leaves a slot to the cache needs a second
                 # call that frees the slot.
@@ -292,8 +283,7 @@ class _Replay:
             else:
                 self.swap.put(_value(kind, off), nr, cpu=line["cpu"])
             state.counts[off : off + nr] = 0
-            self._compare_slots([kind, off, nr])
-        self._compare_counters(line)
+        self._compare(line)
 
     def _free_slot(self, state: _Device, kind: int, slot: int, cpu: int) -> None:
         if state.counts[slot]:
@@ -303,13 +293,11 @@ class _Replay:
             if folio.entry is not None and not self.swap.folio_free_swap(folio, cpu=cpu):
                 raise _Diverged(f"{_swp(kind, slot)} to be freed", "references left on it")
 
-    def _put(self, _index: int, line: Line) -> None:
+    def _put(self, line: Line) -> None:
         keeps_cached = bool(line.get("cached"))
-        for kind, off, nr in line["slots"]:
-            state = self.devices[kind]
+        for state, kind, off, nr in self._runs(line):
             if not line.get("cache") and not keeps_cached:
                 self.swap.put(_value(kind, off), nr, cpu=line["cpu"])
-                state.counts[off : off + nr] -= 1
             else:
                 for slot in range(off, off + nr):
                     folio = self._cached_folio(state, kind, slot)
@@ -318,38 +306,34 @@ class _Replay:
                     else:
                         # The allocator itself must decide that the mapped folio stays.
                         self.swap.put(_value(kind, slot), 1, cpu=line["cpu"])
-                    state.counts[slot] -= 1
             counts = state.counts[off : off + nr]
+            counts -= 1
             if keeps_cached and counts.any():
                 raise _Diverged("no reference left", f"{counts.max()} by the recording itself")
             if not keeps_cached and not counts.all():
                 raise _Diverged("references left", "none by the recording itself")
-            self._compare_slots([kind, off, nr])
-        self._compare_counters(line)
+        self._compare(line)
 
-    def _dup(self, _index: int, line: Line) -> None:
-        for kind, off, nr in line["slots"]:
+    def _dup(self, line: Line) -> None:
+        for state, kind, off, nr in self._runs(line):
             self.swap.dup(_value(kind, off), nr, cpu=line["cpu"])
-            self.devices[kind].counts[off : off + nr] += 1
-            self._compare_slots([kind, off, nr])
-        self._compare_counters(line)
+            state.counts[off : off + nr] += 1
+        self._compare(line)
 
-    def _reuse(self, _index: int, line: Line) -> None:
-        for kind, off, nr in line["slots"]:
-            state = self.devices[kind]
+    def _reuse(self, line: Line) -> None:
+        for state, kind, off, nr in self._runs(line):
             for slot in range(off, off + nr):
                 folio = _uncache(state, kind, slot)
                 self.swap.folio_dup_swap(folio)
                 self.swap.swap_cache_del_folio(folio, cpu=line["cpu"])
             state.counts[off : off + nr] += 1
-            self._compare_slots([kind, off, nr])
-        self._compare_counters(line)
+        self._compare(line)
 
-    def _settle(self, _index: int, line: Line) -> None:
+    def _settle(self, line: Line) -> None:
         self.swap.run_workers()
         self._compare_counters(line)
 
-    def _end(self, _index: int, line: Line) -> None:
+    def _end(self, line: Line) -> None:
         if self.reclaimed:
             raise _Diverged("an allocation after the slots taken back", "the end of the recording")
         for kind, state in self.devices.items():
@@ -364,6 +348,11 @@ class _Replay:
 
     # State that the recording implies.
 
+    def _runs(self, line: Line) -> Iterator[tuple[_Device, int, int, int]]:
+        """Yields the runs of slots of a line: device, type, first offset and length."""
+        for kind, off, nr in line["slots"]:
+            yield self.devices[kind], kind, off, nr
+
     def _cached_folio(self, state: _Device, kind: int, slot: int) -> Folio:
         """Returns the folio of a slot; adds it to the swap cache if no earlier line has shown it there."""
         folio = state.folios.get(slot)
@@ -375,24 +364,20 @@ class _Replay:
             state.is_cached[slot] = True
         return folio
 
-    def _take_back(self, runs: list[Run]) -> None:
+    def _take_back(self, line: Line) -> None:
         """Checks that the allocator took back by itself the slots that only the swap cache held."""
-        for kind, off, nr in runs:
-            state = self.devices[kind]
+        for state, kind, off, nr in self._runs(line):
             for slot in range(off, off + nr):
                 folio = _uncache(state, kind, slot)
-                if state.counts[slot]:
-                    raise _Diverged(
-                        f"{_swp(kind, slot)} to have no reference", f"{state.counts[slot]} by the recording"
-                    )
+                name, count = _swp(kind, slot), state.counts[slot]
+                if count:
+                    raise _Diverged(f"{name} to have no reference", f"{count} by the recording")
                 if folio.entry is not None:
-                    raise _Diverged(
-                        f"{_swp(kind, slot)} to be taken back from the swap cache", "still cached"
-                    )
+                    raise _Diverged(f"{name} to be taken back from the swap cache", "still cached")
 
-    def _work_lines(self, index: int) -> Iterator[Line]:
-        """Yields the lines of the reclaim_work that ran before any other change of a slot."""
-        for line in itertools.islice(self.lines, index, None):
+    def _work_lines(self) -> Iterator[Line]:
+        """Yields the next lines, of the reclaim_work that ran before any other change of a slot."""
+        for line in itertools.islice(self.lines, self.index + 1, None):
             if line.get("why") == "work":
                 yield line
             elif line["op"] not in SILENT_OPS:
@@ -409,33 +394,33 @@ class _Replay:
         nr_cached = sum(len(state.folios) for state in self.devices.values())
         _expect("cached slots", nr_cached, self.swap.nr_swapcache_pages)
 
-    def _compare_slots(self, run: Run) -> None:
-        """Compares the table entries of a run with their expected kind and count."""
-        kind, off, nr = run
-        state = self.devices[kind]
-        words = np.frombuffer(self.swap.lookup_many(_values(run, 1).data), dtype="u8")
-        counts = state.counts[off : off + nr]
-        is_cached = state.is_cached[off : off + nr]
-        low_bits = np.where(is_cached, 2, np.where(counts > 0, 1, 0))
-        # The lowest bit alone marks a shadow, because the next bit belongs to the shadow's value.
-        got_bits = np.where(words & 1, 1, words & 3)
-        is_same = (got_bits == low_bits) & (words >> COUNT_SHIFT == np.minimum(counts, COUNT_OVERFLOW))
-        is_same &= (words == 0) == (low_bits == 0)
-        if not is_same.all():
-            slot = off + int(np.argmin(is_same))
-            got = self.swap.lookup(_value(kind, slot))
-            raise _Diverged(
-                f"{_swp(kind, slot)} {_state(state, slot)}", f"{got['kind']}, count {got['count']}"
-            )
-        for slot in (off + np.flatnonzero(counts >= COUNT_OVERFLOW)).tolist():
-            _expect(
-                f"count of {_swp(kind, slot)}",
-                int(state.counts[slot]),
-                self.swap.swap_count(_value(kind, slot)),
-            )
+    def _compare(self, line: Line) -> None:
+        self._compare_slots(line)
+        self._compare_counters(line)
 
-    def _divergence(self, index: int, expected: str, got: str) -> Divergence:
-        return Divergence(index + 1, self.lines[index]["op"], expected, got, {**self.swap.dump()})
+    def _compare_slots(self, line: Line) -> None:
+        """Compares the table entries of a line's runs with their expected kind and count."""
+        for state, kind, off, nr in self._runs(line):
+            words = np.frombuffer(self.swap.lookup_many(_values([kind, off, nr], 1).data), dtype="u8")
+            counts = state.counts[off : off + nr]
+            is_cached = state.is_cached[off : off + nr]
+            low_bits = np.where(is_cached, 2, np.where(counts > 0, 1, 0))
+            # The lowest bit alone marks a shadow, because the next bit belongs to the shadow's value.
+            got_bits = np.where(words & 1, 1, words & 3)
+            is_same = (got_bits == low_bits) & (words >> COUNT_SHIFT == np.minimum(counts, COUNT_OVERFLOW))
+            is_same &= (words == 0) == (low_bits == 0)
+            if not is_same.all():
+                slot = off + int(np.argmin(is_same))
+                got = self.swap.lookup(_value(kind, slot))
+                expected = f"{_swp(kind, slot)} {_state(state, slot)}"
+                raise _Diverged(expected, f"{got['kind']}, count {got['count']}")
+            for slot in (off + np.flatnonzero(counts >= COUNT_OVERFLOW)).tolist():
+                count = self.swap.swap_count(_value(kind, slot))
+                _expect(f"count of {_swp(kind, slot)}", int(state.counts[slot]), count)
+
+    def _divergence(self, expected: str, got: str) -> Divergence:
+        op = self.lines[self.index]["op"]
+        return Divergence(self.index + 1, op, expected, got, {**self.swap.dump()})
 
 
 def _read(path: Path) -> list[Line]:
@@ -445,24 +430,23 @@ def _read(path: Path) -> list[Line]:
         with opener(path, "rt", encoding="utf-8") as file:
             lines += map(json.loads, file)
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        message = f"{path}, line {len(lines) + 1}: not a recorded case: {error}"
-        raise InvalidArgumentError(errno.EINVAL, message) from error
+        raise invalid(f"{path}, line {len(lines) + 1}: not a recorded case: {error}") from error
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict):
-            raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: not an object: {line!r}")
+            raise invalid(f"{path}, line {number}: not an object: {line!r}")
         cpu = line.get("cpu", 0)
         if not isinstance(cpu, int) or cpu < 0:
-            raise InvalidArgumentError(errno.EINVAL, f"{path}, line {number}: no such cpu: {cpu!r}")
+            raise invalid(f"{path}, line {number}: no such cpu: {cpu!r}")
     if not lines or lines[0].get("op") != "header":
-        raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: not the header of a recorded case")
+        raise invalid(f"{path}, line 1: not the header of a recorded case")
     missing = [key for key in ("case", "family", "ncpu") if key not in lines[0]]
     if missing:
-        raise InvalidArgumentError(errno.EINVAL, f"{path}, line 1: header without {', '.join(missing)}")
+        raise invalid(f"{path}, line 1: header without {', '.join(missing)}")
     for key, limit in (("cluster", SWAPFILE_CLUSTER), ("page_size", PAGE_SIZE)):
         if lines[0].get(key) != limit:
-            raise InvalidArgumentError(errno.EINVAL, f"{path}: {key} {lines[0].get(key)} is not {limit}")
+            raise invalid(f"{path}: {key} {lines[0].get(key)} is not {limit}")
     if lines[-1].get("op") != "end":
-        raise InvalidArgumentError(errno.EINVAL, f"{path}: cut off at line {len(lines)}, no end line")
+        raise invalid(f"{path}: cut off at line {len(lines)}, no end line")
     return lines
 
 
@@ -485,8 +469,7 @@ def _totals(path: str | os.PathLike[str], lines: list[Line]) -> dict[str, int]:
             elif line["op"] == "free":
                 totals["frees"] += sum(nr for _, _, nr in line["slots"])
         except MALFORMED as error:
-            message = f"{path}, line {number}: not a recorded operation: {error!r}"
-            raise InvalidArgumentError(errno.EINVAL, message) from error
+            raise invalid(f"{path}, line {number}: not a recorded operation: {error!r}") from error
     return totals
 
 

@@ -35,12 +35,10 @@ def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
     full = device.memory()
     owners = full["owner_bytes"] - empty["owner_bytes"]
     tables = full["table_bytes"] - empty["table_bytes"]
-    nr_slots = NR_CLUSTERS * SWAPFILE_CLUSTER
-    static = empty["owner_static_bytes"]
     return OwnerMemory(
         owner_store=owner_store,
         size_bytes=device.max_pages * PAGE_SIZE,
-        static_bytes=static,
+        static_bytes=empty["owner_static_bytes"],
         bytes_per_used_cluster=owners // NR_CLUSTERS,
-        bytes_per_used_slot=(tables + owners) / nr_slots,
+        bytes_per_used_slot=(tables + owners) / (NR_CLUSTERS * SWAPFILE_CLUSTER),
     )

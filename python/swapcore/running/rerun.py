@@ -13,11 +13,12 @@ from swapcore.results.accesses import AccessReplay, LimitSweep
 from swapcore.storage import File, Ghost, Null, Ram, Zram
 from swapcore.storage.zswap import Zswap
 
-from .accesses import CONTENTS, LIMITS, AccessRun
+from .accesses import LIMITS, AccessRun
 from .accesses import run as run_accesses
 from .compare import compare
 from .folios import FolioRun
 from .folios import run as run_folios
+from .stacks import CONTENTS
 
 if TYPE_CHECKING:
     import os
@@ -66,44 +67,28 @@ def rerun(
                 size_pages=data["size_pages"],
                 seed=data["seed"],
             )
-        case {"read_percent": _}:
-            return _folios(data)
+        case {"read_percent": percent, "trace": str(trace)}:
+            return run_folios(FolioRun(trace=trace, read_percent=percent, **_shared(data)))
         case {"workload": _, "accesses": _}:
             return _accesses(data)
     raise invalid("the JSON is no result of compare, replay, replay_accesses or replay_over_limits")
 
 
-def _stack(data: dict[str, Any]) -> dict[str, Any]:
-    """Makes the options that both kinds of replay have: storage, layers in front of it, memory."""
+def _shared(data: dict[str, Any]) -> dict[str, Any]:
+    """Makes the options that both kinds of replay have."""
+    zswap = data["zswap_options"]
     return {
         "storage": _device(data["storage"]),
         "ghost": _ghost(data["ghost"]),
-        "zswap": _zswap(data["zswap_options"]),
+        "zswap": None if zswap is None else Zswap(**zswap),
         "memory": data["memory_pages"],
+        **{name: data[name] for name in CONTENTS},
     }
-
-
-def _folios(data: dict[str, Any]) -> FolioReplay:
-    options = {
-        name: data[name] for name in ("zero_percent", "random_percent", "read_percent", "is_verified", "seed")
-    }
-    how = FolioRun(
-        trace=data["trace"],
-        **_stack(data),
-        **options,
-    )
-    return run_folios(how)
 
 
 def _accesses(data: dict[str, Any]) -> AccessReplay:
-    options = {name: data[name] for name in (*LIMITS, *CONTENTS, "swappiness", "switches", "memcg")}
-    how = AccessRun(
-        workload=data["workload"],
-        **_stack(data),
-        policy=_policy(data["policy"]),
-        **options,
-    )
-    return run_accesses(how)
+    own = {name: data[name] for name in ("workload", *LIMITS, "swappiness", "switches", "memcg")}
+    return run_accesses(AccessRun(policy=_policy(data["policy"]), **own, **_shared(data)))
 
 
 def _device(shown: str | None) -> Storage | None:
@@ -111,13 +96,11 @@ def _device(shown: str | None) -> Storage | None:
     if shown is None:
         return None
     try:
-        call = ast.parse(shown, mode="eval").body
-        assert isinstance(call, ast.Call)  # noqa: S101 - narrows the type, and the error below tells
-        assert isinstance(call.func, ast.Name)  # noqa: S101
+        call: Any = ast.parse(shown, mode="eval").body
         kind = _DEVICES[call.func.id]
         args = [ast.literal_eval(arg) for arg in call.args]
         keywords = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (AssertionError, KeyError, SyntaxError, ValueError):
+    except (AttributeError, KeyError, SyntaxError, ValueError):
         raise invalid(f"the storage {shown} cannot be made again from its description") from None
     if kind is File and not Path(args[0]).exists():
         raise invalid(f"the storage {shown} cannot be opened again: the file is gone")
@@ -132,10 +115,6 @@ def _ghost(shown: str | None) -> Ghost | None:
     if ghost is not None and not isinstance(ghost, Ghost):
         raise invalid(f"{shown} is no ghost")
     return ghost
-
-
-def _zswap(options: dict[str, Any] | None) -> Zswap | None:
-    return None if options is None else Zswap(**options)
 
 
 def _policy(name: str | None) -> MemcgHooks | None:

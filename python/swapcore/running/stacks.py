@@ -1,24 +1,33 @@
-"""The devices of a replay: storages by name, a ghost in front of them, and the counters that both add."""
+"""The machine of a replay: storages by name, the ghost and the zswap in front of them, memory."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
-from swapcore._core import PAGE_SIZE
+from swapcore._core import PAGE_SIZE, Swap
 from swapcore.exceptions import invalid
+from swapcore.size import DEFAULT_MEMORY_PAGES, memory_pages
 from swapcore.storage import Faulty, File, Ghost, Null, Ram, Zram
+from swapcore.storage.zswap import zswap_options
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from swapcore._core import SwapDevice
     from swapcore.storage.zswap import Zswap
 
     Storage = Null | Ram | Zram | File | Faulty | Ghost
 
+
+DEFAULT_SEED = 1
+
+CONTENTS = ("zero_percent", "random_percent", "is_verified", "seed")
+"""Attributes of a run that decide the contents of pages."""
 
 STORAGES = {
     "zram": "compressed memory",
@@ -38,35 +47,103 @@ GHOST_COUNTERS = ("swpout_refused",)
 A page counts once for each refusal."""
 
 
-def stack(storage: Storage | None, ghost: Ghost | None) -> list[Storage]:
-    """Returns the devices of a replay in the order they are turned on.
+class ContentOptions(TypedDict, total=False):
+    """Options for the contents of pages: the attributes of `Run` that `CONTENTS` names."""
 
-    Args:
-        storage: The storage of the pages, or None.
-        ghost: The ghost in front of the storage, or None.
+    zero_percent: float
+    random_percent: float
+    is_verified: bool
+    seed: int
 
-    Returns:
-        One or two devices.
 
-    Raises:
-        InvalidArgumentError: EINVAL; a ghost without a virtual table has a storage behind it.
+class RunOptions(ContentOptions, total=False):
+    """Options of a replay: the attributes of `Run` without ``storage``."""
+
+    ghost: Ghost | None
+    zswap: Zswap | str | None
+    memory: str | int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Describes what both kinds of replays need: the devices, the memory, the contents of the pages.
+
+    Attributes:
+        storage: The storage of the pages. None is a `Zram` with a size that the replay chooses, and no
+            storage with a ``ghost``. The storage is turned on for the replay and turned off again. With
+            `Null` no page is verified.
+        ghost: A device in front of the storage, see `swapcore.Ghost`. Pages without a place stay in memory.
+        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
+        memory: Memory of the subsystem, with unit or in pages.
+        zero_percent: Percentage of pages that are zeros; page accesses that write change such a page.
+        random_percent: Percentage of pages that do not compress. The others compress about 3:1.
+        is_verified: Compare each page that comes back from swap with its expected content.
+        seed: Seed of the contents and of the replay's other random choices.
     """
-    if storage is not None and ghost is not None and not ghost.virtual_table:
-        raise invalid(f"{ghost!r} has no virtual table: its pages cannot go to {storage!r}")
-    return [one for one in (ghost, storage) if one is not None]
 
+    storage: Storage | None = None
+    ghost: Ghost | None = None
+    zswap: Zswap | str | None = None
+    memory: str | int = DEFAULT_MEMORY_PAGES
+    zero_percent: float = 10.0
+    random_percent: float = 10.0
+    is_verified: bool = True
+    seed: int = DEFAULT_SEED
 
-def front_counters(ghost: Ghost | None, zswap: Zswap | str | None) -> tuple[str, ...]:
-    """Returns the counters that a result lists for the ghost and the zswap in front of a storage.
+    def with_storage(self, size_pages: int) -> Self:
+        """Returns the description with the storage that it stands for.
 
-    Args:
-        ghost: A ghost, or None.
-        zswap: The options of zswap, or None.
+        Args:
+            size_pages: Slots of the `Zram` that is the default storage.
 
-    Returns:
-        Kernel names, and ``swpout_refused``.
-    """
-    return (ZSWAP_COUNTERS if zswap is not None else ()) + (GHOST_COUNTERS if ghost is not None else ())
+        Returns:
+            The description; its pages are verified only if the storage keeps data.
+        """
+        storage = self.storage
+        if storage is None and self.ghost is None:
+            storage = Zram(pages=size_pages)
+        return replace(self, storage=storage, is_verified=self.is_verified and not isinstance(storage, Null))
+
+    def turn_on(self, nr_cpus: int, **options: Any) -> tuple[Swap, list[SwapDevice]]:  # noqa: ANN401
+        """Makes the subsystem and turns its devices on, the ghost first.
+
+        Args:
+            nr_cpus: CPUs of the subsystem.
+            **options: Other arguments of `Swap`.
+
+        Returns:
+            The subsystem, and one or two devices.
+
+        Raises:
+            InvalidArgumentError: EINVAL; a ghost without a virtual table has a storage behind it.
+        """
+        swap = Swap(nr_cpus=nr_cpus, zswap=self.zswap, memory_pages=memory_pages(self.memory), **options)
+        storage, ghost = self.storage, self.ghost
+        if storage is not None and ghost is not None and not ghost.virtual_table:
+            raise invalid(f"{ghost!r} has no virtual table: its pages cannot go to {storage!r}")
+        return swap, [swap.swapon(one) for one in (ghost, storage) if one is not None]
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """Returns the attributes that decide the contents of pages, by name."""
+        return {name: getattr(self, name) for name in CONTENTS}
+
+    @property
+    def front_counters(self) -> tuple[str, ...]:
+        """Returns the counters that a result lists for the ghost and the zswap in front of a storage."""
+        counters = ZSWAP_COUNTERS if self.zswap is not None else ()
+        return counters + GHOST_COUNTERS if self.ghost is not None else counters
+
+    def described(self) -> dict[str, Any]:
+        """Returns the attributes that a result contains, in the form of JSON."""
+        zswap = None if self.zswap is None else zswap_options(self.zswap)
+        return {
+            "storage": None if self.storage is None else repr(self.storage),
+            "ghost": None if self.ghost is None else repr(self.ghost),
+            "zswap": None if zswap is None else zswap["compressor"],
+            "zswap_options": zswap,
+            **self.contents,
+        }
 
 
 @contextmanager

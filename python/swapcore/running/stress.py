@@ -1,4 +1,4 @@
-"""Hammers one subsystem from Python threads, drains it, and proves that nothing was lost.
+"""Hammers one subsystem from Python threads, drains it, and proves that no slot was lost.
 
 The module is the counterpart of `swapcore._core.stress` through the public API, one call at a time. It finds
 errors between interpreter threads and measures no speed. Every slot has an ownership mark outside the
@@ -8,18 +8,18 @@ own state hides the error.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import random
 import sys
 import threading
 import time
+from array import array
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from swapcore._core import MAX_ORDER, Swap, SwpEntry
-from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError
+from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError, invalid
 from swapcore.storage import Null
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def stress(
     """Runs random operations from many Python threads on one `Swap`.
 
     Each thread allocates runs of all orders singly and in batches, frees whole runs, parts and batches, takes
-    and gives references, leaves slots to the swap cache alone, hands runs to other threads to free, and now
-    and then allocates until nothing is left.
+    and gives references, leaves slots that only the swap cache holds, hands runs to other threads that free
+    them, and sometimes allocates until no slot is free.
 
     Args:
         threads: Python threads.
@@ -108,14 +108,14 @@ _COUNTS = ("ops", "allocated_runs", "freed_slots", "failures", "dups", "cached_f
 
 def _require_numbers(threads: int, seconds: float, pages: int, devices: int) -> None:
     if not 0 <= seconds < float("inf"):
-        raise InvalidArgumentError(errno.EINVAL, f"seconds {seconds} is neither 0 nor more")
+        raise invalid(f"seconds {seconds} is neither 0 nor more")
     for name, value in (
         ("threads", threads),
         ("devices", devices),
         ("pages per device", pages // max(devices, 1) // 2),
     ):
         if value < 1:
-            raise InvalidArgumentError(errno.EINVAL, f"{name} {value} is under the least, 1")
+            raise invalid(f"{name} {value} is under the least, 1")
 
 
 class _Hammer:
@@ -164,23 +164,22 @@ class _Worker:
         self.counts = dict.fromkeys(_COUNTS, 0)
 
     def run(self, deadline: float) -> None:
-        steps = (
-            self._alloc,
-            self._alloc_batch,
-            self._free,
-            self._free_part,
-            self._free_batch,
-            self._dup,
-            self._cache,
-            self._send,
-        )
-        weights = (30, 4, 24, 8, 3, 12, 6, 10)
+        weights = {
+            self._alloc: 30,
+            self._alloc_batch: 4,
+            self._free: 24,
+            self._free_part: 8,
+            self._free_batch: 3,
+            self._dup: 12,
+            self._cache: 6,
+            self._send: 10,
+        }
         try:
             self.hammer.barrier.wait()
             for loop in itertools.count():
                 if time.monotonic() >= deadline or self.hammer.is_stopped.is_set():
                     return
-                for step in self.rng.choices(steps, weights, k=32):
+                for step in self.rng.choices([*weights], [*weights.values()], k=32):
                     step()
                     self.counts["ops"] += 1
                 self._receive()
@@ -213,10 +212,7 @@ class _Worker:
     def _alloc_batch(self) -> None:
         order = self._order()
         n = self.rng.randint(1, BATCH_MAX)
-        batch = self.swap.alloc_batch(n, order, cpu=self.cpu)
-        for entry in batch:
-            self._own(int(entry), 1 << order)
-        self.counts["failures"] += len(batch) < n
+        self.counts["failures"] += self._own_batch(n, order) < n
 
     def _free(self) -> None:
         if self.held:
@@ -241,9 +237,7 @@ class _Worker:
         if singles:
             for value in singles:
                 self._disown(value, 1)
-            self.swap.free_batch(
-                memoryview(b"".join(v.to_bytes(8, sys.byteorder) for v in singles)).cast("Q")
-            )
+            self.swap.free_batch(array("Q", singles))
             self.counts["freed_slots"] += len(singles)
 
     def _dup(self) -> None:
@@ -292,19 +286,14 @@ class _Worker:
 
     def _receive(self) -> None:
         """Frees on this CPU the runs that other threads allocated on their CPUs."""
-        try:
-            while True:
-                value, nr = self.inbox.get_nowait()
-                self._release(value, nr)
-        except Empty:
-            pass
+        while not self.inbox.empty():
+            self._release(*self.inbox.get())
 
     def _burst(self) -> None:
         """Allocates until there is no room, then frees most of the runs."""
         order = self.rng.choice((0, 2, 4, 9))
-        while len(batch := self.swap.alloc_batch(4096, order, cpu=self.cpu)):
-            for entry in batch:
-                self._own(int(entry), 1 << order)
+        while self._own_batch(4096, order):
+            pass
         self.counts["failures"] += 1
         while len(self.held) > BURST_KEEPS_RUNS:
             self._release(*self._take())
@@ -329,6 +318,13 @@ class _Worker:
         marks[offset : offset + nr] = bytes((self.mark,)) * nr
         self.held.append((value, nr))
         self.counts["allocated_runs"] += 1
+
+    def _own_batch(self, n: int, order: int) -> int:
+        """Allocates up to ``n`` runs in one call; returns the number of runs."""
+        batch = self.swap.alloc_batch(n, order, cpu=self.cpu)
+        for entry in batch:
+            self._own(int(entry), 1 << order)
+        return len(batch)
 
     def _disown(self, value: int, nr: int) -> None:
         marks, offset = self._marks(value)

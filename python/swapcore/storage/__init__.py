@@ -32,10 +32,14 @@ class _WithStorage:
     storage: _core.Storage
     """The core's storage, which `swapcore.Swap.swapon` reads."""
 
-    def __init__(self, storage: _core.Storage, shown: str) -> None:
-        """Takes the core's storage and the text between the parentheses of the representation."""
+    def __init__(self, storage: _core.Storage, *shown: str, **options: object) -> None:
+        """Takes the core's storage and the arguments that the representation shows, but None and False."""
         self.storage = storage
-        self._shown = shown
+        # An `is` test, because 0 equals False.
+        given = [
+            f"{name}={value!r}" for name, value in options.items() if value is not None and value is not False
+        ]
+        self._shown = ", ".join([*shown, *given])
 
     @property
     def pages(self) -> int:
@@ -71,7 +75,7 @@ class Ram(_WithStorage):
             InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
         """
         slots = size_in_pages(size, pages)
-        super().__init__(_core.Storage.ram(slots), f"pages={slots}")
+        super().__init__(_core.Storage.ram(slots), pages=slots)
 
 
 class Zram(_WithStorage):
@@ -105,9 +109,7 @@ class Zram(_WithStorage):
         slots = size_in_pages(size, pages)
         limit_bytes = None if mem_limit is None else parse_size(mem_limit)
         storage = _core.Storage.zram(slots, algorithm=algorithm, level=level, mem_limit_bytes=limit_bytes)
-        options = {"algorithm": algorithm, "level": level, "mem_limit": mem_limit}
-        given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
-        super().__init__(storage, ", ".join([f"pages={slots}", *given]))
+        super().__init__(storage, pages=slots, algorithm=algorithm, level=level, mem_limit=mem_limit)
 
 
 class HeaderOptions(TypedDict, total=False):
@@ -149,12 +151,9 @@ class File(_WithStorage):
             InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header, or the file ends before its last page.
         """
         self.path = os.fspath(path)
-        options = {"direct": direct, "is_block_device": is_block_device, "is_rotational": is_rotational}
-        storage = _core.Storage.file(
-            self.path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational
-        )
-        given = [f"{name}={value!r}" for name, value in options.items() if value not in (None, False)]
-        super().__init__(storage, ", ".join([repr(self.path), *given]))
+        options: dict[str, bool | None] = {"is_block_device": is_block_device, "is_rotational": is_rotational}
+        storage = _core.Storage.file(self.path, direct=direct, **options)
+        super().__init__(storage, repr(self.path), direct=direct, **options)
 
     @classmethod
     def create(
@@ -213,7 +212,7 @@ def _create_file(
 
 
 class Faulty(_WithStorage):
-    """Another storage whose calls fail as planned; a new one has no planned fault.
+    """Another storage whose calls fail as planned; a new `Faulty` has no planned fault.
 
     A run of `swapcore.replay` or `swapcore.replay_accesses` on a `Faulty` storage cannot be repeated from its
     saved result: `swapcore.rerun` raises `InvalidArgumentError` ("cannot be made again"), because a storage's
@@ -236,7 +235,7 @@ class Faulty(_WithStorage):
             message = f"faults go over a storage with data, such as Ram, not over {inner!r}"
             raise TypeError(message)
         self.inner = inner
-        super().__init__(_core.Storage.faulty(inner.storage, seed=seed), f"{inner!r}, seed={seed}")
+        super().__init__(_core.Storage.faulty(inner.storage, seed=seed), repr(inner), seed=seed)
 
     def set_faults(
         self,
@@ -358,7 +357,6 @@ class Ghost(_WithStorage):
     def _make(self, storage: _core.Storage, visibility: str) -> None:
         self.virtual_table = storage.has_virtual_table
         self.visibility = visibility
-        given = [f"pages={storage.pages}"]
-        given += ["virtual_table=True"] if self.virtual_table else []
-        given += [f"visibility={visibility!r}"] if visibility != "visible" else []
-        _WithStorage.__init__(self, storage, ", ".join(given))
+        shown = None if visibility == "visible" else visibility
+        table = self.virtual_table
+        _WithStorage.__init__(self, storage, pages=storage.pages, virtual_table=table, visibility=shown)

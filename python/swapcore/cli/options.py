@@ -1,0 +1,91 @@
+"""Common parts of the verbs: options in one form, and the output of a result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import argparse
+
+    Parser = argparse._ActionsContainer  # noqa: SLF001 - a parser, or a group of a parser's options
+
+
+class Result(Protocol):
+    """Lists the methods of a result that `print_result` calls."""
+
+    def to_json(self) -> str:
+        """Returns everything as JSON text."""
+
+    def table(self) -> None:
+        """Prints the result as a table."""
+
+
+def add_value(parser: Parser, name: str, metavar: str, about: str, **settings: Any) -> None:  # noqa: ANN401
+    """Adds an option with a value.
+
+    Args:
+        parser: The parser, or a group of its options.
+        name: The option, with its dashes.
+        metavar: Name of the value in the help text.
+        about: The help text. A ``default`` in the settings is named behind it.
+        **settings: Other arguments of `argparse.ArgumentParser.add_argument`.
+    """
+    suffix = " (default: %(default)s)" if "default" in settings else ""
+    parser.add_argument(name, metavar=metavar, help=about + suffix, **settings)
+
+
+def add_flags(parser: Parser, **flags: str) -> None:
+    """Adds options without a value.
+
+    Args:
+        parser: The parser, or a group of its options.
+        **flags: Help text by name; an underscore in a name is a dash of the option.
+    """
+    for name, about in flags.items():
+        parser.add_argument(option(name), action="store_true", help=about)
+
+
+def add_size_pages(parser: Parser) -> None:
+    """Adds the size of the device that a trace of swap operations fills."""
+    about = "slots of the device (default: the workload fills it to 90 %%)"
+    add_value(parser, "--size-pages", "N", about, type=int)
+
+
+def option(name: str) -> str:
+    """Returns an option as the user writes it.
+
+    Args:
+        name: The option's name in the parsed arguments.
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Returns the options that the user gave; the callee has the defaults of the others.
+
+    Args:
+        args: The parsed arguments.
+        *names: Options without a default in the parser.
+
+    Returns:
+        Values by name.
+    """
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def print_result(args: argparse.Namespace, result: Result, plot: str) -> None:
+    """Draws a result if the user wants a picture, and prints it as JSON or as a table.
+
+    Args:
+        args: The parsed arguments with ``plot`` and ``json``.
+        result: The result.
+        plot: Name of the function of `swapcore.plot` that draws such a result.
+    """
+    if args.plot is not None:
+        from swapcore import plot as pictures
+
+        getattr(pictures, plot)(result, args.plot)
+    if args.json:
+        print(result.to_json())
+    else:
+        result.table()
