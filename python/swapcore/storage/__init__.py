@@ -33,12 +33,9 @@ class _WithStorage:
     """The core's storage, which `swapcore.Swap.swapon` reads."""
 
     def __init__(self, storage: _core.Storage, *shown: str, **options: object) -> None:
-        """Takes the core's storage and the arguments that the representation shows, but None and False."""
+        """Takes the core's storage and the arguments that the representation shows, but None."""
         self.storage = storage
-        # An `is` test, because 0 equals False.
-        given = [
-            f"{name}={value!r}" for name, value in options.items() if value is not None and value is not False
-        ]
+        given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
         self._shown = ", ".join([*shown, *given])
 
     @property
@@ -153,7 +150,7 @@ class File(_WithStorage):
         self.path = os.fspath(path)
         options: dict[str, bool | None] = {"is_block_device": is_block_device, "is_rotational": is_rotational}
         storage = _core.Storage.file(self.path, direct=direct, **options)
-        super().__init__(storage, repr(self.path), direct=direct, **options)
+        super().__init__(storage, repr(self.path), direct=direct or None, **options)
 
     @classmethod
     def create(
