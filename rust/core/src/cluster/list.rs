@@ -186,16 +186,9 @@ impl Lists {
                 }
             }
         }
-        let mut at = self.heads[list.index()].list.first();
-        while at != NIL {
-            let record = RecordId(at);
-            if let Some(ci) = all.try_lock(record) {
-                self.unlink(all, list, record);
-                return Some(ci);
-            }
-            at = (&*all.array).links(at).1;
-        }
-        None
+        let ci = self.heads[list.index()].list.iter(&*all.array).find_map(|at| all.try_lock(RecordId(at)))?;
+        self.unlink(all, list, ci.record);
+        Some(ci)
     }
 
     pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<RecordId> {
@@ -233,18 +226,10 @@ impl Lists {
     }
 
     pub(super) fn iter(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
-        let mut members = Vec::new();
-        if list == ListId::Free {
-            let mut at = self.untouched.next;
-            while let Some(idx) = at {
-                if Self::is_free(&all.array[idx.index()]) {
-                    members.push(idx);
-                }
-                at = self.untouched.after(idx);
-            }
-        }
-        members.extend(self.linked(all, list));
-        members
+        let next = self.untouched.next.filter(|_| list == ListId::Free);
+        let untouched = std::iter::successors(next, |&idx| self.untouched.after(idx));
+        let free = untouched.filter(|idx| Self::is_free(&all.array[idx.index()]));
+        free.chain(self.linked(all, list)).collect()
     }
 
     pub(super) fn linked(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {

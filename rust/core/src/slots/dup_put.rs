@@ -107,7 +107,7 @@ impl<'a> Operation<'a> {
     fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
         let (slot, nr_pages) = (piece.first.in_cluster(), piece.nr_pages);
         let Some(table) = ci.table() else { return false };
-        if !table.is_last_swapped_out_run(slot, nr_pages as usize) {
+        if !table.is_run_of(slot, nr_pages as usize, SwapTableEntry::differs_from_last) {
             return false;
         }
         self.free_entries(device, ci, table, slot, nr_pages);
@@ -249,7 +249,8 @@ impl<'a> Operation<'a> {
         let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {
             let slot = entry.value().wrapping_sub(base);
-            let is_common = slot <= last_start && table.is_last_unowned_run(slot as usize, nr_pages as usize);
+            let differs = SwapTableEntry::differs_from_last_unowned;
+            let is_common = slot <= last_start && table.is_run_of(slot as usize, nr_pages as usize, differs);
             if is_common {
                 table.fill(slot as usize, nr_pages as usize, SwapTableEntry::NULL);
             }
