@@ -186,9 +186,16 @@ impl Lists {
                 }
             }
         }
-        let ci = self.heads[list.index()].list.iter(&*all.array).find_map(|at| all.try_lock(RecordId(at)))?;
-        self.unlink(all, list, ci.record);
-        Some(ci)
+        let mut at = self.heads[list.index()].list.first();
+        while at != NIL {
+            let record = RecordId(at);
+            if let Some(ci) = all.try_lock(record) {
+                self.unlink(all, list, record);
+                return Some(ci);
+            }
+            at = (&*all.array).links(at).1;
+        }
+        None
     }
 
     pub(super) fn pop_first(&mut self, all: &Clusters, list: ListId) -> Option<RecordId> {
