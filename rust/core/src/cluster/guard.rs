@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use super::{ClusterFlag, Clusters, ListId, RecordId, SwapCluster};
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{ClusterIdx, MemcgId, Order};
-use crate::table::{Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, VirtualTable, VirtualWord};
+use crate::table::{
+    Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, VirtualTable, VirtualWord,
+};
 
 /// A cluster whose lock is held; dropping the guard releases the lock.
 #[derive(Debug)]
