@@ -86,16 +86,12 @@ impl<'a> OnCpu<'a> {
             return Err(SwapError::AlreadyCached(entry));
         }
         let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
-        self.alloc_for_folio_on(&locked, None)
+        self.alloc_for_folio(&locked, None)
     }
 
     /// Gives a locked folio its slots and charges them: on the first device with room among `types`, or on any device.
     /// Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
-    pub(crate) fn alloc_for_folio_on(
-        &mut self,
-        locked: &LockedFolio<'_>,
-        types: Option<&[SwpType]>,
-    ) -> Result<SwpEntry> {
+    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
         let folio = locked.folio();
         check_home(folio, self.swap().memory_of_folios())?;
         if let Some(entry) = folio.entry() {
