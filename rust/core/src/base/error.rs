@@ -372,8 +372,6 @@ impl SwapError {
             | Self::NoBacking { .. }
             | Self::GhostWrite { .. }
             | Self::WritebackForbidden { .. } => Errno::NOSPC,
-            Self::NoWayOut(_) => Errno::NOMEM,
-            Self::NoneWritten => Errno::AGAIN,
             Self::NoDevice(_)
             | Self::DeviceOff(_)
             | Self::ForeignDevice(_)
@@ -390,8 +388,8 @@ impl SwapError {
             | Self::DirtyFolio(_)
             | Self::FolioPinned { .. }
             | Self::StillInUse { .. } => Errno::BUSY,
-            Self::ShadowChanged(_) => Errno::AGAIN,
-            Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => Errno::NOMEM,
+            Self::ShadowChanged(_) | Self::NoneWritten => Errno::AGAIN,
+            Self::NoMemory(_) | Self::NoWayOut(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => Errno::NOMEM,
             Self::NotMapped(_) => Errno::FAULT,
             Self::TooManySwapfiles => Errno::PERM,
             Self::CountOverflow(_) => Errno::OVERFLOW,

@@ -36,14 +36,11 @@ impl SpinWord {
 
     #[cold]
     fn lock_contended(&self) {
-        let mut spins = 0;
-        loop {
-            // Relaxed: the load only spares a write to the cache line during the wait; the compare-exchange decides.
-            if !self.0.load(Ordering::Relaxed) && self.try_lock() {
-                return;
-            }
-            spins += 1;
-            if spins < LOCK_SPINS { spin_loop() } else { yield_now() }
+        let mut round = 0;
+        // The read in `is_locked` only spares a write to the cache line during the wait; the compare-exchange decides.
+        while self.is_locked() || !self.try_lock() {
+            round += 1;
+            relax(round);
         }
     }
 
@@ -68,38 +65,34 @@ impl SpinWord {
     }
 }
 
-/// A [`SpinWord`] with the interface on which `lock_api` builds guards.
-#[derive(Debug, Default)]
-pub(crate) struct RawSpin(SpinWord);
-
 // SAFETY: `SpinWord::lock` and a successful `try_lock` give exclusive ownership until `unlock`: the word changes from
 // false to true only by a compare-exchange, and from true to false only by the holder's store.
 #[expect(unsafe_code, reason = "lock_api asks for an unsafe impl of its lock contract")]
-unsafe impl lock_api::RawMutex for RawSpin {
-    const INIT: Self = Self(SpinWord(AtomicBool::new(false)));
+unsafe impl lock_api::RawMutex for SpinWord {
+    const INIT: Self = Self(AtomicBool::new(false));
     type GuardMarker = lock_api::GuardSend;
 
     #[inline]
     fn lock(&self) {
-        self.0.lock();
+        Self::lock(self);
     }
 
     #[inline]
     fn try_lock(&self) -> bool {
-        self.0.try_lock()
+        Self::try_lock(self)
     }
 
     // SAFETY: the contract of the trait is that the caller holds the lock. `unlock` touches only the lock word.
     #[inline]
     unsafe fn unlock(&self) {
-        self.0.unlock();
+        Self::unlock(self);
     }
 }
 
 /// A spinning mutex around a value.
-pub(crate) type SpinMutex<T> = lock_api::Mutex<RawSpin, T>;
+pub(crate) type SpinMutex<T> = lock_api::Mutex<SpinWord, T>;
 /// The guard of a [`SpinMutex`].
-pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, RawSpin, T>;
+pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, SpinWord, T>;
 
 /// Waits a moment for a short action of another thread: spins in the first `LOCK_SPINS` rounds and yields the CPU in
 /// later rounds. `round` counts the waits.

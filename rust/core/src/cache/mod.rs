@@ -5,42 +5,18 @@ mod replace;
 use std::ops::Range;
 
 use crate::base::error::{Result, SwapError};
-use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
-use crate::cluster::ClusterGuard;
+use crate::base::types::{CpuId, Order, SwpEntry, SwpType};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::SwapinCheck;
 use crate::machine::{OnCpu, Operation, Swap};
-use crate::memcg::MemCgroup;
-use crate::slots::owner::{CacheExit, Payer, SeenSlots};
+use crate::slots::FolioSlots;
+use crate::slots::owner::{CacheExit, Evict, Payer, SeenSlots};
 use crate::slots::take_back::get_folio;
 use crate::table::{Backing, EntryKind, Shadow, SwapTable, SwapTableEntry};
 
 fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
     folio.try_lock().ok_or_else(|| folio.busy())
-}
-
-impl Operation<'_> {
-    /// Replaces a frozen folio by `new` in the slots from `first` on, as many slots as `new` has pages. `new` is
-    /// another folio, or a part of the old one after a split. Counts and zero marks stay. Kernel:
-    /// `__swap_cache_replace_folio`.
-    pub(crate) fn swap_cache_replace_folio(
-        &self,
-        ci: &ClusterGuard<'_>,
-        old: Folio<'_>,
-        new: Folio<'_>,
-        first: SwpEntry,
-    ) {
-        let table = ci.table().expect("cached slots have a table");
-        let slot = first.offset().in_cluster();
-        for slot in slot..slot + new.nr_pages() as usize {
-            let word = table.get(slot);
-            debug_assert_eq!(word.pfn(), Some(old.pfn()), "the slots hold the old folio");
-            table.set(slot, word.with_pfn(new.pfn()).expect("cached"));
-        }
-        new.set_entry(first);
-        new.set(FolioFlags::SWAPCACHE);
-    }
 }
 
 impl Swap {
@@ -56,48 +32,46 @@ fn page_range(folio: Folio<'_>, page: Option<u32>) -> Range<u32> {
     page.map_or(0..folio.nr_pages(), |page| page..page.saturating_add(1))
 }
 
-/// The slots of a cached folio, or of some pages of it.
-struct FolioSlots<'a> {
-    device: &'a SwapDevice,
-    offset: SwpOffset,
-    slots: Range<usize>,
-}
-
 impl<'a> Operation<'a> {
-    /// Returns the slots of a range of a folio's pages. The folio is locked. Errors: `NotCached`, `BadPage` (EINVAL).
-    fn pages_of(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
-        let (device, offset) = self.folio_slots(folio)?;
+    /// Locks the slots of a range of a folio's pages. The folio is locked. Errors: `NotCached`, `BadPage` (EINVAL).
+    #[inline(always)]
+    fn lock_pages(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
+        let at = self.lock_folio_slots(folio)?;
         let nr_pages = folio.nr_pages();
         if pages.end > nr_pages {
             return Err(SwapError::BadPage { page: pages.end - 1, nr_pages });
         }
-        let first = offset.in_cluster();
-        Ok(FolioSlots { device, offset, slots: first + pages.start as usize..first + pages.end as usize })
+        let first = at.slots.start;
+        Ok(FolioSlots { slots: first + pages.start as usize..first + pages.end as usize, ..at })
     }
 
     /// Writes a locked folio into the entries of a checked range, and takes the cache's references.
-    fn insert(&mut self, device: &SwapDevice, ci: &ClusterGuard<'_>, base: SwpOffset, folio: &LockedFolio<'_>) {
+    fn insert(&mut self, at: &FolioSlots<'_>, folio: &LockedFolio<'_>) {
         let nr_pages = folio.nr_pages();
         folio.add_refs(nr_pages);
         // The folio's bytes are not the data of the slots until the folio is read.
         folio.clear(FolioFlags::UPTODATE | FolioFlags::DIRTY);
         folio.set(FolioFlags::SWAPBACKED | FolioFlags::SWAPCACHE);
-        let table = ci.table().expect("slots in use have a table");
-        for slot in base.in_cluster()..base.in_cluster() + nr_pages as usize {
+        let table = at.table;
+        for slot in at.slots.clone() {
             table.set(slot, table.get(slot).to_cached(folio.pfn()).expect("checked to be swapped out"));
         }
-        folio.set_entry(device.entry_at(base));
+        folio.set_entry(at.entry_of(at.slots.start));
         self.counters.add_cached(nr_pages.into());
     }
 
-    /// Returns the device of a slot, the first slot of the aligned range of an order around it, and the slot. Errors:
-    /// `BadRange` (EINVAL), `NoDevice` (ENOENT).
-    fn aligned(&self, targ: SwpEntry, order: Order) -> Result<(&'a SwapDevice, SwpOffset, SwpOffset)> {
+    /// Locks the aligned range of an order around a slot. Returns the range, and the number of the slot in its cluster.
+    /// Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT).
+    #[inline(always)]
+    fn lock_aligned(&self, targ: SwpEntry, order: Order) -> Result<(FolioSlots<'a>, usize)> {
         let (device, offset) = self.resolve(targ, 1)?;
-        let base = SwpOffset(offset.0 - offset.0 % order.nr_pages());
+        let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(targ))?;
+        let table = ci.table().ok_or(SwapError::NotInUse(targ))?;
+        let (slot, nr) = (offset.in_cluster(), order.nr_pages() as usize);
         // The header and slots beyond the end are bad slots of the same cluster, so the check of the range finds
         // them.
-        Ok((device, base, offset))
+        let first = slot - slot % nr;
+        Ok((FolioSlots { device, ci, table, slots: first..first + nr }, slot))
     }
 }
 
@@ -112,20 +86,12 @@ impl<'a> OnCpu<'a> {
             return Err(SwapError::AlreadyCached(entry));
         }
         let locked = folio.try_lock().ok_or(SwapError::FolioBusy(SwpEntry::NONE))?;
-        self.alloc_for_folio(&locked)
+        self.alloc_for_folio(&locked, None)
     }
 
-    /// Gives a locked folio its slots and charges them. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
-    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>) -> Result<SwpEntry> {
-        self.alloc_for_folio_on(locked, None)
-    }
-
-    /// [`OnCpu::alloc_for_folio`] on the first device with room among `types`.
-    pub(crate) fn alloc_for_folio_on(
-        &mut self,
-        locked: &LockedFolio<'_>,
-        types: Option<&[SwpType]>,
-    ) -> Result<SwpEntry> {
+    /// Gives a locked folio its slots and charges them: on the first device with room among `types`, or on any device.
+    /// Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
+    pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
         let folio = locked.folio();
         check_home(folio, self.swap().memory_of_folios())?;
         if let Some(entry) = folio.entry() {
@@ -169,15 +135,8 @@ impl<'a> OnCpu<'a> {
     /// [`OnCpu::folio_dup_swap`] for a locked folio. Step OUT4.
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
-        let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
-        let ci = device.clusters.lock_used(offset.cluster());
-        for slot in slots.clone() {
-            if let Err(error) = op.dup_slot(device, &ci, slot) {
-                slots.take_while(|&done| done < slot).for_each(|done| op.put_slot(device, &ci, done));
-                return Err(error);
-            }
-        }
-        Ok(())
+        let FolioSlots { device, ci, slots, .. } = op.lock_pages(folio.folio(), pages)?;
+        op.dup_slots(device, &ci, slots)
     }
 
     /// Takes one reference from every slot of a cached folio, or from the slot of one page, and frees nothing.
@@ -191,23 +150,17 @@ impl<'a> OnCpu<'a> {
     /// [`OnCpu::folio_put_swap`] for a locked folio. Step IN6.
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
-        let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), pages)?;
-        let ci = device.clusters.lock_used(offset.cluster());
-        let table = ci.table().expect("cached slots have a table");
-        if let Some(slot) = slots.clone().find(|&slot| table.get(slot).is_cache_only()) {
-            return Err(SwapError::NotInUse(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32))));
+        let at = op.lock_pages(folio.folio(), pages)?;
+        if let Some(slot) = at.slots.clone().find(|&slot| at.table.get(slot).is_cache_only()) {
+            return Err(SwapError::NotInUse(at.entry_of(slot)));
         }
-        slots.for_each(|slot| op.put_slot(device, &ci, slot));
+        at.slots.for_each(|slot| op.put_slot(at.device, &at.ci, slot));
         Ok(())
     }
 
     /// Returns whether any slot of a cached folio has references. The folio is locked. Kernel: `folio_maybe_swapped`.
     pub(crate) fn is_maybe_swapped(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
-        let op = self.operation();
-        let FolioSlots { device, offset, slots } = op.pages_of(folio.folio(), 0..folio.nr_pages())?;
-        let ci = device.clusters.lock_used(offset.cluster());
-        let table = ci.table().expect("cached slots have a table");
-        Ok(slots.into_iter().any(|slot| !table.get(slot).is_cache_only()))
+        Ok(self.operation().lock_folio_slots(folio.folio())?.first_referenced().is_some())
     }
 
     /// Checks whether one folio can cache the aligned range of an order around a slot, and returns the state of the
@@ -216,23 +169,20 @@ impl<'a> OnCpu<'a> {
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
         let op = self.operation();
-        let (device, base, offset) = op.aligned(targ, order)?;
-        let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        check_batch(&op, device, &ci, base, offset, order.nr_pages())
+        let (at, slot) = op.lock_aligned(targ, order)?;
+        op.check_batch(&at, slot)
     }
 
     /// Checks the range a second time and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and
     /// `ShadowChanged` (EAGAIN) when the target was swapped in and out since the first check.
     pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {
         let mut op = self.operation();
-        let order = folio.order();
-        let (device, base, offset) = op.aligned(targ, order)?;
-        let ci = device.clusters.lock(base.cluster()).ok_or(SwapError::NotInUse(targ))?;
-        let now = check_batch(&op, device, &ci, base, offset, order.nr_pages())?;
+        let (at, slot) = op.lock_aligned(targ, folio.order())?;
+        let now = op.check_batch(&at, slot)?;
         if (now.shadow, now.owner) != (seen.shadow, seen.owner) {
             return Err(SwapError::ShadowChanged(targ));
         }
-        op.insert(device, &ci, base, folio);
+        op.insert(&at, folio);
         Ok(())
     }
 
@@ -255,13 +205,13 @@ impl<'a> OnCpu<'a> {
         if let Some(owned) = folio.entry() {
             return Err(SwapError::FolioCached(owned));
         }
-        let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
-        if ci.table().is_some_and(|table| table.get(offset.in_cluster()).kind() == EntryKind::Bad) {
+        let (at, slot) = op.lock_aligned(entry, folio.order())?;
+        if at.table.get(slot).kind() == EntryKind::Bad {
             return Err(SwapError::BadSlot(entry));
         }
-        let seen = check_batch(&op, device, &ci, offset, offset, nr_pages)?;
-        op.insert(device, &ci, offset, &locked);
-        drop(ci);
+        let seen = op.check_batch(&at, slot)?;
+        op.insert(&at, &locked);
+        drop(at);
         match op.bind_to_root(folio) {
             Some(group) => op.settle_swapin(&locked, seen.owner, Payer { group, keeps_owner: false }),
             None => Ok(()),
@@ -281,25 +231,20 @@ impl<'a> OnCpu<'a> {
     /// [`OnCpu::swap_cache_del_folio`] for a locked folio. The caller holds a reference of its own to the folio.
     pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: CacheExit<'_>) -> Result<()> {
         let mut op = self.operation();
-        let (device, offset) = op.folio_slots(folio.folio())?;
+        let at = op.lock_folio_slots(folio.folio())?;
         if folio.has(FolioFlags::WRITEBACK) {
             return Err(folio.busy());
         }
-        let nr_pages = folio.nr_pages();
-        let mut ci = device.clusters.lock_used(offset.cluster());
-        if folio.has(FolioFlags::DIRTY) {
-            let table = ci.table().expect("cached slots have a table");
-            let mut slots = offset.in_cluster()..offset.in_cluster() + nr_pages as usize;
-            if let Some(slot) = slots.find(|&slot| !table.get(slot).is_cache_only()) {
-                return Err(SwapError::DirtyFolio(device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32))));
-            }
+        if folio.has(FolioFlags::DIRTY)
+            && let Some(slot) = at.first_referenced()
+        {
+            return Err(SwapError::DirtyFolio(at.entry_of(slot)));
         }
-        op.del_folio(device, &mut ci, folio, leave);
-        drop(ci);
+        op.del_folio(at, folio, leave);
         let is_leaked = matches!(leave, CacheExit::Uncharged(_))
             && op.swap.memcg().is_some_and(|groups| groups.options().leaks_refs_of_failed_charge());
         if !is_leaked {
-            folio.put_refs(nr_pages);
+            folio.put_refs(folio.nr_pages());
         }
         self.finish();
         Ok(())
@@ -311,14 +256,9 @@ impl<'a> OnCpu<'a> {
     /// `evict` returns the shadow and runs after the freeze, because making a shadow ages the LRU. The freeze lies
     /// within one hold of the local lock, so a thread that meets the frozen folio under the lock of another CPU never
     /// waits for a sleeping thread.
-    pub(crate) fn remove_mapping(
-        &mut self,
-        folio: &LockedFolio<'_>,
-        nr_refs: u32,
-        evict: &dyn Fn(Option<&MemCgroup>) -> Shadow,
-    ) -> bool {
+    pub(crate) fn remove_mapping(&mut self, folio: &LockedFolio<'_>, nr_refs: u32, evict: Evict<'_>) -> bool {
         let mut op = self.operation();
-        let Ok((device, offset)) = op.folio_slots(folio.folio()) else { return false };
+        let Ok(at) = op.lock_folio_slots(folio.folio()) else { return false };
         let nr_expected = folio.nr_pages() + nr_refs;
         if folio.has(FolioFlags::WRITEBACK) || !folio.freeze(nr_expected) {
             return false;
@@ -328,9 +268,7 @@ impl<'a> OnCpu<'a> {
             folio.unfreeze(nr_expected);
             return false;
         }
-        let mut ci = device.clusters.lock_used(offset.cluster());
-        op.del_folio(device, &mut ci, folio, CacheExit::Reclaimed(evict));
-        drop(ci);
+        op.del_folio(at, folio, CacheExit::Reclaimed(evict));
         self.finish();
         true
     }
@@ -347,14 +285,11 @@ impl<'a> OnCpu<'a> {
     /// [`OnCpu::folio_free_swap`] for a locked folio. The caller holds a reference of its own to the folio.
     pub(crate) fn free_swap_locked(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
         let mut op = self.operation();
-        let (device, offset) = match op.folio_slots(folio.folio()) {
-            Ok(slots) => slots,
+        let is_freed = match op.lock_folio_slots(folio.folio()) {
+            Ok(at) => !at.device.hibernation.pins() && op.del_unreferenced(at, folio),
             Err(SwapError::NotCached) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let is_freed = !folio.has(FolioFlags::WRITEBACK)
-            && !device.hibernation.pins()
-            && op.del_unreferenced(device, offset, folio);
         self.finish();
         Ok(is_freed)
     }
@@ -395,72 +330,55 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
     word.kind() == EntryKind::Shadow && word.count() != Some(0)
 }
 
-/// Checks the range of `nr_pages` slots from `base`, which contains `targ`, and returns the state of the range.
-///
-/// Errors: `NotInUse` (ENOENT) when the target is free, bad or has no table; `AlreadyCached` (EEXIST) when the target
-/// is cached; `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ.
-/// With [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
-/// `swap_cache_check_batch`.
-fn check_batch(
-    op: &Operation<'_>,
-    device: &SwapDevice,
-    ci: &ClusterGuard<'_>,
-    base: SwpOffset,
-    targ: SwpOffset,
-    nr_pages: u32,
-) -> Result<SeenSlots> {
-    let order = op.swap.switches.swapin_check;
-    let table = ci.table().ok_or(SwapError::NotInUse(device.entry_at(targ)))?;
-    let slots = base.in_cluster()..base.in_cluster() + nr_pages as usize;
-    let at = |slot: usize| device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
-    let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at(slot))));
-    if order == SwapinCheck::ZeroFirst {
-        differs(mixed_zero(table, slots.clone()))?;
+impl Operation<'_> {
+    /// Checks a range, which contains the slot `targ`, and returns the state of the range.
+    ///
+    /// Errors: `NotInUse` (ENOENT) when the target is free or bad; `AlreadyCached` (EEXIST) when the target is cached;
+    /// `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ. With
+    /// [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
+    /// `swap_cache_check_batch`.
+    fn check_batch(&self, at: &FolioSlots<'_>, targ: usize) -> Result<SeenSlots> {
+        let (ci, table, slots) = (&at.ci, at.table, at.slots.clone());
+        let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at.entry_of(slot))));
+        let order = self.swap.switches.swapin_check;
+        if order == SwapinCheck::ZeroFirst {
+            differs(mixed_zero(table, slots.clone()))?;
+        }
+        let word = table.get(targ);
+        let shadow = match word.shadow() {
+            _ if word.is_cached() => return Err(SwapError::AlreadyCached(at.entry_of(targ))),
+            Some(shadow) if word.count() != Some(0) => shadow,
+            _ => return Err(SwapError::NotInUse(at.entry_of(targ))),
+        };
+        if order == SwapinCheck::TargetFirst {
+            differs(mixed_zero(table, slots.clone()))?;
+        }
+        let owner = self.slot_owner(ci, table, targ);
+        let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && self.slot_owner(ci, table, slot) == owner;
+        differs(slots.clone().find(|&slot| !is_alike(slot)))?;
+        differs(self.mixed_backing(at))?;
+        let shared_count = self.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
+        let is_shared =
+            slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
+        Ok(SeenSlots { shadow, owner, is_shared })
     }
-    let shadow = target_shadow(device, table, targ)?;
-    if order == SwapinCheck::TargetFirst {
-        differs(mixed_zero(table, slots.clone()))?;
-    }
-    let owner = op.slot_owner(ci, table, targ.in_cluster());
-    let is_alike = |slot: usize| is_swapped_out(table.get(slot)) && op.slot_owner(ci, table, slot) == owner;
-    differs(slots.clone().find(|&slot| !is_alike(slot)))?;
-    differs(mixed_backing(op, device, ci, table, slots.clone()))?;
-    let shared_count = op.swap.memcg().map_or(u32::MAX, |groups| groups.options().shared_count);
-    let is_shared =
-        slots.clone().any(|slot| table.get(slot).count().is_some_and(|count| u32::from(count) >= shared_count));
-    Ok(SeenSlots { shadow, owner, is_shared })
-}
 
-fn target_shadow(device: &SwapDevice, table: &SwapTable, targ: SwpOffset) -> Result<Shadow> {
-    let (word, entry) = (table.get(targ.in_cluster()), device.entry_at(targ));
-    match word.shadow() {
-        _ if word.is_cached() => Err(SwapError::AlreadyCached(entry)),
-        Some(shadow) if word.count() != Some(0) => Ok(shadow),
-        _ => Err(SwapError::NotInUse(entry)),
+    /// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies elsewhere,
+    /// or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap beside it.
+    fn mixed_backing(&self, at: &FolioSlots<'_>) -> Option<usize> {
+        let mut slots = at.slots.clone();
+        if slots.len() == 1 {
+            return None;
+        }
+        if !at.device.is_virtual() {
+            let is_stored = |slot: usize| self.zswap_id(at.device, at.entry_of(slot).offset()).is_some();
+            return if self.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
+        }
+        let backing = |slot: usize| at.ci.virtual_word(slot).backing(at.table.get(slot));
+        let (start, first) = (slots.start, backing(slots.start));
+        let is_read_alone = first == Backing::Zswap;
+        slots.find(|&slot| is_read_alone || !first.continues((slot - start) as u32, backing(slot)))
     }
-}
-
-/// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies elsewhere,
-/// or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap beside it.
-fn mixed_backing(
-    op: &Operation<'_>,
-    device: &SwapDevice,
-    ci: &ClusterGuard<'_>,
-    table: &SwapTable,
-    mut slots: Range<usize>,
-) -> Option<usize> {
-    if slots.len() == 1 {
-        return None;
-    }
-    if !device.is_virtual() {
-        let base = ci.idx().base();
-        let is_stored = |slot: usize| op.zswap_id(device, base.plus(slot as u32)).is_some();
-        return if op.swap.zswap().has_entries() { slots.find(|&slot| is_stored(slot)) } else { None };
-    }
-    let backing = |slot: usize| ci.virtual_word(slot).backing(table.get(slot));
-    let (start, first) = (slots.start, backing(slots.start));
-    let is_read_alone = first == Backing::Zswap;
-    slots.find(|&slot| is_read_alone || !first.continues((slot - start) as u32, backing(slot)))
 }
 
 /// Returns the first slot whose zero mark differs from the first slot's.

@@ -3,14 +3,29 @@
 use std::ops::Range;
 
 use crate::base::error::{Result, SwapError};
-use crate::base::types::{CpuId, Order};
+use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
 use crate::machine::{OnCpu, Swap};
+use crate::table::SwapTable;
 
 /// Returns the number of references to a folio that has `nr_mapped` mappings and one other known user.
 fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     1 + nr_mapped + nr_cached
+}
+
+/// Replaces a frozen folio by `new` in the slots from `first` on, as many slots as `new` has pages. `new` is another
+/// folio, or a part of the old one after a split. Counts and zero marks stay. `table` has the slots, and its cluster is
+/// locked. Kernel: `__swap_cache_replace_folio`.
+fn swap_cache_replace_folio(table: &SwapTable, old: Folio<'_>, new: Folio<'_>, first: SwpEntry) {
+    let slot = first.offset().in_cluster();
+    for slot in slot..slot + new.nr_pages() as usize {
+        let word = table.get(slot);
+        debug_assert_eq!(word.pfn(), Some(old.pfn()), "the slots hold the old folio");
+        table.set(slot, word.with_pfn(new.pfn()).expect("cached"));
+    }
+    new.set_entry(first);
+    new.set(FolioFlags::SWAPCACHE);
 }
 
 impl<'a> OnCpu<'a> {
@@ -31,10 +46,7 @@ impl<'a> OnCpu<'a> {
             return Err(folio.busy());
         }
         let op = self.operation();
-        let slots = match folio.entry() {
-            Some(_) => Some(op.folio_slots(folio)?),
-            None => None,
-        };
+        let at = folio.entry().map(|_| op.lock_folio_slots(folio)).transpose()?;
         let expected = expected_refs(folio, nr_mapped(0..folio.nr_pages()));
         if !folio.freeze(expected) {
             return Err(SwapError::FolioPinned { refs: folio.refs(), expected });
@@ -42,7 +54,6 @@ impl<'a> OnCpu<'a> {
         if let Some(groups) = op.swap.memcg() {
             folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
         }
-        let ci = slots.map(|(device, offset)| device.clusters.lock_used(offset.cluster()));
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
         // The parts are split off from the end, because lookups find the folio by the number of its head until the
@@ -55,11 +66,11 @@ impl<'a> OnCpu<'a> {
             } else {
                 folio.shrink(Part { order, mapcount });
             }
-            if let (Some(ci), Some(first)) = (&ci, first) {
-                op.swap_cache_replace_folio(ci, folio, part, first.plus(page));
+            if let (Some(at), Some(first)) = (&at, first) {
+                swap_cache_replace_folio(at.table, folio, part, first.plus(page));
             }
         }
-        drop(ci);
+        drop(at);
         folio.lru_add_parts(starts.clone().skip(1).map(|page| folio.at(page)));
         starts.clone().for_each(|page| {
             let part = folio.at(page);
@@ -155,19 +166,15 @@ impl OnCpu<'_> {
     fn migrate_locked(&mut self, old: &LockedFolio<'_>, new: &LockedFolio<'_>, mapped: Range<u32>) -> Result<()> {
         let op = self.operation();
         let expected = expected_refs(old.folio(), mapped.len() as u32);
-        let slots = match old.entry() {
-            Some(_) => Some(op.folio_slots(old.folio())?),
-            None => None,
-        };
+        let at = old.entry().map(|_| op.lock_folio_slots(old.folio())).transpose()?;
         if !old.freeze(expected) {
             return Err(SwapError::FolioPinned { refs: old.refs(), expected });
         }
         new.take_over(old.folio());
-        if let (Some((device, offset)), Some(first)) = (slots, old.entry()) {
-            let ci = device.clusters.lock_used(offset.cluster());
+        if let (Some(at), Some(first)) = (at, old.entry()) {
             new.add_refs(new.nr_pages());
-            op.swap_cache_replace_folio(&ci, old.folio(), new.folio(), first);
-            drop(ci);
+            swap_cache_replace_folio(at.table, old.folio(), new.folio(), first);
+            drop(at);
             old.leave_cache();
         }
         old.forget_mappings();

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use super::{ClusterFlag, Clusters, ListId, RecordId, SwapCluster};
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{ClusterIdx, MemcgId, Order};
-use crate::table::{Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, VirtualTable, VirtualWord};
+use crate::table::{
+    Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, VirtualTable, VirtualWord,
+};
 
 /// A cluster whose lock is held; dropping the guard releases the lock.
 #[derive(Debug)]
@@ -130,13 +132,20 @@ impl<'a> ClusterGuard<'a> {
         self.shown().attach(id.0.get());
     }
 
-    /// Detaches the table of an empty cluster and returns the table to the pool.
-    pub(crate) fn detach_table(&mut self) {
+    /// Clears the table number of an empty cluster and returns the number.
+    fn take_table(&mut self) -> Option<TableId> {
         debug_assert_eq!(self.count(), 0);
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
         self.set_direct(false);
-        let Some(id) = self.ci.table_id() else { return };
+        let id = self.ci.table_id()?;
+        // Relaxed: see `SwapCluster::table_id`.
         self.ci.table.store(0, Ordering::Relaxed);
+        Some(id)
+    }
+
+    /// Detaches the table of an empty cluster and returns the table to the pool.
+    pub(crate) fn detach_table(&mut self) {
+        let Some(id) = self.take_table() else { return };
         self.shown().detach();
         self.all.tables.release(id);
     }
@@ -145,18 +154,13 @@ impl<'a> ClusterGuard<'a> {
     /// reuses its record and table. Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the index's, the
     /// pool's, one after the other.
     pub(crate) fn destroy(&mut self) {
-        debug_assert_eq!(self.count(), 0);
-        debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
-        self.set_direct(false);
-        let id = self.ci.table_id().expect("a cluster that comes and goes has a table meanwhile");
+        let id = self.take_table().expect("a cluster that comes and goes has a table meanwhile");
         if let Some(list) = ListId::of(self.flag(), self.order()) {
             self.all.lists.lock().unlink(self.all, list, self.record);
         }
         self.all.index.erase(self.idx);
         self.set_flag(ClusterFlag::Dead);
         self.set_order(Order::ZERO);
-        // Relaxed: see `SwapCluster::table_id`.
-        self.ci.table.store(0, Ordering::Relaxed);
         // The release comes last: the next owner of the record waits for this lock and then sees all changes above.
         self.all.tables.release(id);
     }

@@ -58,32 +58,28 @@ impl Taken {
         Some(at * WORD_BITS + (!self.word(level, at)?).trailing_zeros())
     }
 
-    fn insert(&mut self, number: u32) {
+    /// Sets or clears the bit of a number, and the bits of higher levels while the word below is taken with this bit.
+    fn mark(&mut self, number: u32, is_taken: bool) {
         let mut at = number;
         for level in &self.levels {
-            let word = &level[(at / WORD_BITS) as usize];
-            let bits = word.load(Ordering::Relaxed) | 1 << (at % WORD_BITS);
-            word.store(bits, Ordering::Relaxed);
-            if bits != u64::MAX {
+            let (word, bit) = (&level[(at / WORD_BITS) as usize], 1 << (at % WORD_BITS));
+            let taken = word.load(Ordering::Relaxed) | bit;
+            word.store(if is_taken { taken } else { taken & !bit }, Ordering::Relaxed);
+            if taken != u64::MAX {
                 break;
             }
             at /= WORD_BITS;
         }
+    }
+
+    fn insert(&mut self, number: u32) {
+        self.mark(number, true);
         self.len += 1;
         self.end = self.end.max(number + 1);
     }
 
     fn remove(&mut self, number: u32) {
-        let mut at = number;
-        for level in &self.levels {
-            let word = &level[(at / WORD_BITS) as usize];
-            let bits = word.load(Ordering::Relaxed);
-            word.store(bits & !(1 << (at % WORD_BITS)), Ordering::Relaxed);
-            if bits != u64::MAX {
-                break;
-            }
-            at /= WORD_BITS;
-        }
+        self.mark(number, false);
         self.len -= 1;
     }
 

@@ -233,18 +233,10 @@ impl Lists {
     }
 
     pub(super) fn iter(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
-        let mut members = Vec::new();
-        if list == ListId::Free {
-            let mut at = self.untouched.next;
-            while let Some(idx) = at {
-                if Self::is_free(&all.array[idx.index()]) {
-                    members.push(idx);
-                }
-                at = self.untouched.after(idx);
-            }
-        }
-        members.extend(self.linked(all, list));
-        members
+        let next = self.untouched.next.filter(|_| list == ListId::Free);
+        let untouched = std::iter::successors(next, |&idx| self.untouched.after(idx));
+        let free = untouched.filter(|idx| Self::is_free(&all.array[idx.index()]));
+        free.chain(self.linked(all, list)).collect()
     }
 
     pub(super) fn linked(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {

@@ -240,14 +240,12 @@ impl Clusters {
             ci.flag.store(ClusterFlag::None.stored(), Ordering::Relaxed);
             ci.table.store(id.0.get(), Ordering::Relaxed);
         };
-        match self.index.store_lowest(0..self.nr_open(), id.0.get(), prepare) {
-            Some(idx) => Some(ClusterGuard { all: self, ci, idx, record }),
-            None => {
-                ci.lock.unlock();
-                self.tables.release(id);
-                None
-            }
-        }
+        let Some(idx) = self.index.store_lowest(0..self.nr_open(), id.0.get(), prepare) else {
+            ci.lock.unlock();
+            self.tables.release(id);
+            return None;
+        };
+        Some(ClusterGuard { all: self, ci, idx, record })
     }
 
     /// Takes a cluster's lock; waits while the lock is taken. Returns `None` when the cluster does not exist. Kernel:
@@ -317,34 +315,33 @@ impl Clusters {
         ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
+    /// Calls `look` with the table of a slot's cluster and the index of the slot, without a lock. Returns `None` when
+    /// the cluster has no table.
+    #[inline]
+    fn with_table<T>(&self, offset: SwpOffset, look: impl Fn(TableId, usize) -> T) -> Option<T> {
+        let table = |id| TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
+        self.index.shown(offset.cluster()).read(|id| look(table(id), offset.in_cluster()))
+    }
+
     /// Reads one entry without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
     #[inline]
     pub(crate) fn entry(&self, offset: SwpOffset) -> SwapTableEntry {
-        let look = |id| {
-            let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
-            self.tables.table(id).get(offset.in_cluster())
-        };
-        self.index.shown(offset.cluster()).read(look).unwrap_or(SwapTableEntry::NULL)
+        let entry = self.with_table(offset, |id, slot| self.tables.table(id).get(slot));
+        entry.unwrap_or(SwapTableEntry::NULL)
     }
 
     /// Reads the second word of a slot without a lock; the word is a hint. Returns NONE when the cluster has no table
     /// or the device has no second words.
     pub(crate) fn virtual_word(&self, offset: SwpOffset) -> VirtualWord {
-        let look = |id| {
-            let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
-            self.tables.virtual_table(id).map(|table| table.get(offset.in_cluster()))
-        };
-        self.index.shown(offset.cluster()).read(look).flatten().unwrap_or(VirtualWord::NONE)
+        let word = self.with_table(offset, |id, slot| Some(self.tables.virtual_table(id)?.get(slot)));
+        word.flatten().unwrap_or(VirtualWord::NONE)
     }
 
     /// Says in a Pointer what holds its owner. Called with the lock of the owner's cluster, which
     /// keeps the slot in use. Kernel: the atomic or / and-not on the reverse map.
     pub(crate) fn mark_holder(&self, offset: SwpOffset, holder: Holder) {
-        let mark = |id| {
-            let id = TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
-            self.tables.table(id).mark_holder(offset.in_cluster(), holder);
-        };
-        self.index.shown(offset.cluster()).read(mark).expect("a slot in use has a table");
+        let marked = self.with_table(offset, |id, slot| self.tables.table(id).mark_holder(slot, holder));
+        marked.expect("a slot in use has a table");
     }
 
     /// Returns whether every cluster is full.

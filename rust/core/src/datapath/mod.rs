@@ -5,19 +5,17 @@
 
 pub(crate) mod zswap_store;
 
-use std::ops::Range;
-
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
 use crate::base::limits::SWAPFILE_CLUSTER;
-use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::base::zero::is_zero_filled;
-use crate::cluster::ClusterGuard;
 use crate::datapath::zswap_store::ZswapStore;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwpFlags;
 use crate::machine::{Event, OnCpu, OrderEvent, Swap};
 use crate::memcg::MemcgStat;
+use crate::slots::FolioSlots;
 use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
 
 /// The result of a writeout.
@@ -69,11 +67,9 @@ impl Swap {
             on_cpu.counters().count(Event::SwpOutZero, locked.nr_pages().into());
             self.count_memcg(locked.folio(), MemcgStat::SwpOutZero, locked.nr_pages());
             on_cpu.note(EventKind::SwapOutZero, locked.entry().unwrap_or(SwpEntry::NONE), locked.order(), 0);
-        }
-        drop(on_cpu);
-        if is_zero {
             return Ok(Some(Writeout::Zero));
         }
+        drop(on_cpu);
         let store = self.zswap_store(locked, cpu)?;
         if store == ZswapStore::Stored {
             return Ok(Some(Writeout::Zswap));
@@ -92,11 +88,7 @@ impl Swap {
 
     /// Writes a locked cached folio to the real slots behind it, or to real slots that it gets now. Errors, with the
     /// folio dirty: those of [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
-    pub(crate) fn write_to_storage<'f>(
-        &self,
-        locked: LockedFolio<'f>,
-        cpu: CpuId,
-    ) -> (LockedFolio<'f>, Result<Writeout>) {
+    fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
         match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
             Ok(real) => {
@@ -180,8 +172,7 @@ impl Swap {
         } else if self.zswap_load(&locked, cpu)? {
             (Event::ZswpIn, MemcgStat::ZswpIn)
         } else {
-            let result = self.transfer_in(folio, entry, cpu);
-            if let Err(error) = result {
+            if let Err(error) = self.transfer_in(folio, entry, cpu) {
                 let mut on_cpu = self.on_cpu(cpu)?;
                 on_cpu.note(EventKind::ReadError, entry, folio.order(), error.errno());
                 on_cpu.counters().count(Event::ReadErrors, 1);
@@ -213,13 +204,12 @@ impl Swap {
     }
 }
 
-/// Returns the run of real slots behind a whole range of virtual slots, or `None`. `ci` is the locked cluster of the
-/// virtual slots.
-fn run_behind(ci: &ClusterGuard<'_>, offset: SwpOffset, nr_pages: u32) -> Option<SwpEntry> {
-    let slot = offset.in_cluster();
-    let Stored::Swapfile(first) = ci.virtual_word(slot).stored() else { return None };
-    let is_run = |i: u32| ci.virtual_word(slot + i as usize) == VirtualWord::swapfile(first.plus(i));
-    (1..nr_pages).all(is_run).then_some(first)
+/// Returns the run of real slots behind a whole range of virtual slots, or `None`.
+fn run_behind(at: &FolioSlots<'_>) -> Option<SwpEntry> {
+    let slot = at.slots.start;
+    let Stored::Swapfile(first) = at.ci.virtual_word(slot).stored() else { return None };
+    let is_run = |i: u32| at.ci.virtual_word(slot + i as usize) == VirtualWord::swapfile(first.plus(i));
+    (1..at.slots.len() as u32).all(is_run).then_some(first)
 }
 
 /// Content of the pages of a folio that is written out.
@@ -229,17 +219,6 @@ pub(crate) enum Content {
     Zeros,
     /// Bytes that need a place.
     Bytes,
-}
-
-/// Sets or clears the zero marks of cached slots. `ci` is the locked cluster.
-fn mark_zero(ci: &ClusterGuard<'_>, slots: Range<usize>, is_zero: bool) {
-    let table = ci.table().expect("cached slots have a table");
-    for slot in slots {
-        let word = table.get(slot);
-        if word.is_zero() != is_zero {
-            table.set(slot, word.with_zero(is_zero).expect("a cached folio's slots hold it"));
-        }
-    }
 }
 
 impl OnCpu<'_> {
@@ -275,11 +254,12 @@ impl OnCpu<'_> {
     /// or the run behind all its virtual slots. Returns `None` when there is no such run. Errors: `NotCached`
     /// (EINVAL).
     pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
-        let (device, offset) = self.operation().folio_slots(folio)?;
+        let op = self.operation();
+        let (device, offset) = op.folio_slots(folio)?;
         if !device.is_virtual() {
             return Ok((!device.is_ghost()).then(|| device.entry_at(offset)));
         }
-        Ok(run_behind(&device.clusters.lock_used(offset.cluster()), offset, folio.nr_pages()))
+        Ok(run_behind(&op.lock_folio_slots(folio)?))
     }
 
     /// Returns whether the device with a slot's data is as fast as memory. Data in zswap, zeros and missing data give
@@ -301,14 +281,17 @@ impl OnCpu<'_> {
     pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, content: Content) -> Result<()> {
         let is_zero = content == Content::Zeros;
         let mut op = self.operation();
-        let (device, offset) = op.folio_slots(folio.folio())?;
-        let (slot, nr_pages) = (offset.in_cluster(), folio.nr_pages());
-        let mut ci = device.clusters.lock_used(offset.cluster());
-        if device.is_virtual() && (is_zero || run_behind(&ci, offset, nr_pages).is_none()) {
-            op.release_backing(device, &mut ci, slot..slot + nr_pages as usize);
+        let mut at = op.lock_folio_slots(folio.folio())?;
+        if at.device.is_virtual() && (is_zero || run_behind(&at).is_none()) {
+            op.release_backing(at.device, &mut at.ci, at.slots.clone());
         }
-        mark_zero(&ci, slot..slot + nr_pages as usize, is_zero);
-        drop(ci);
+        for slot in at.slots.clone() {
+            let word = at.table.get(slot);
+            if word.is_zero() != is_zero {
+                at.table.set(slot, word.with_zero(is_zero).expect("a cached folio's slots hold it"));
+            }
+        }
+        drop(at);
         self.finish();
         Ok(())
     }
@@ -317,11 +300,9 @@ impl OnCpu<'_> {
     /// Errors: `NotCached` (EINVAL).
     pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         let mut op = self.operation();
-        let (device, offset) = op.folio_slots(folio.folio())?;
-        if device.is_virtual() {
-            let slot = offset.in_cluster();
-            let mut ci = device.clusters.lock_used(offset.cluster());
-            op.release_backing(device, &mut ci, slot..slot + folio.nr_pages() as usize);
+        let mut at = op.lock_folio_slots(folio.folio())?;
+        if at.device.is_virtual() {
+            op.release_backing(at.device, &mut at.ci, at.slots.clone());
         }
         Ok(())
     }
@@ -350,9 +331,7 @@ impl OnCpu<'_> {
             self.finish();
             return Err(SwapError::NoBacking { nr_pages });
         };
-        let mut ci = device.clusters.lock_used(offset.cluster());
-        op.set_swapfile(&mut ci, offset.in_cluster(), nr_pages, first);
-        drop(ci);
+        op.set_swapfile(&mut op.lock_folio_slots(folio.folio())?, first);
         self.finish();
         Ok(first)
     }
@@ -361,11 +340,10 @@ impl OnCpu<'_> {
     /// because the number of slots stays. Errors: `NotCached` (EINVAL).
     pub(crate) fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
         let mut op = self.operation();
-        let (device, offset) = op.folio_slots(folio.folio())?;
-        let mut ci = device.clusters.lock_used(offset.cluster());
-        op.set_swapfile(&mut ci, offset.in_cluster(), folio.nr_pages(), new);
+        let mut at = op.lock_folio_slots(folio.folio())?;
+        op.set_swapfile(&mut at, new);
         op.free_unnamed_run(old, folio.nr_pages());
-        drop(ci);
+        drop(at);
         self.finish();
         Ok(())
     }

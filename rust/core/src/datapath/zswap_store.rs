@@ -1,5 +1,7 @@
 //! Stores of folios into zswap and loads from it: the limits, the place of an entry's id, and the charge.
 
+use std::ops::Range;
+
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
@@ -32,6 +34,16 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
+    /// Replaces the zswap entries of the slots of a locked cached folio's pages, as `Operation::zswap_replace`. Errors:
+    /// `NotCached` (EINVAL).
+    fn zswap_replace_pages(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>, new: Option<ZswapId>) -> Result<()> {
+        let mut op = self.operation();
+        let (device, offset) = op.folio_slots(folio.folio())?;
+        pages.for_each(|i| op.zswap_replace(device, offset.plus(i), new));
+        self.finish();
+        Ok(())
+    }
+
     /// Removes the zswap entry of a slot whose page the locked folio over the slot now holds, and frees the entry. A
     /// virtual slot already has a real slot as its backing. Errors: `NotCached` (EINVAL).
     pub(crate) fn forget_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
@@ -51,10 +63,7 @@ impl OnCpu<'_> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
         if device.is_virtual() {
-            let slot = offset.in_cluster();
-            let mut ci = device.clusters.lock_used(offset.cluster());
-            op.release_backing(device, &mut ci, slot..slot + 1);
-            ci.set_virtual_word(slot, VirtualWord::zswap(id));
+            op.zswap_replace(device, offset, Some(id));
         }
         self.finish();
         Ok(())
@@ -70,21 +79,6 @@ pub(crate) enum ZswapStore {
     Refused,
     /// zswap holds all pages of the folio.
     Stored,
-}
-
-/// Whether the limits allow a store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Room {
-    Yes,
-    No,
-}
-
-/// The facts that every page of a stored folio shares.
-#[derive(Clone, Copy, Debug)]
-struct StoreFor<'s> {
-    /// The group that is charged; `None` without memcg.
-    group: Option<&'s MemCgroup>,
-    poor: PoorPage,
 }
 
 impl Swap {
@@ -113,11 +107,10 @@ impl Swap {
             return Ok(ZswapStore::NotAsked);
         }
         let nr_pages = locked.nr_pages();
-        if is_enabled && self.zswap_room(locked, cpu)? == Room::Yes && self.zswap_store_pages(locked, cpu)? {
+        if is_enabled && self.has_zswap_room(locked, cpu) && self.zswap_store_pages(locked, cpu)? {
             let on_cpu = self.on_cpu(cpu)?;
             on_cpu.counters().count(Event::ZswpOut, nr_pages.into());
             on_cpu.counters().count_order(OrderEvent::ZswpOut, locked.order());
-            drop(on_cpu);
             self.count_memcg(locked.folio(), MemcgStat::ZswpOut, nr_pages);
             return Ok(ZswapStore::Stored);
         }
@@ -125,71 +118,50 @@ impl Swap {
             self.zswap.queue_shrink();
         }
         // Older entries of the slots are stale and must never be read again.
-        let mut on_cpu = self.on_cpu(cpu)?;
-        let mut op = on_cpu.operation();
-        let (device, offset) = op.folio_slots(locked.folio())?;
-        (0..nr_pages).for_each(|i| op.zswap_replace(device, offset.plus(i), None));
-        on_cpu.finish();
+        self.on_cpu(cpu)?.zswap_replace_pages(locked, 0..nr_pages, None)?;
         Ok(ZswapStore::Refused)
     }
 
-    /// Checks the limit of the group, with one attempt to write pages of the group back, and then the limit of the
-    /// pools.
-    fn zswap_room(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Room> {
-        if let Some(group) = self.group_of(locked.folio())
-            && !self.may_zswap(group)
-            && self.zswap_shrinker.make_room(self, group.css(), cpu).unwrap_or(0) == 0
-        {
-            return Ok(Room::No);
-        }
-        Ok(if self.zswap.check_limits() { Room::No } else { Room::Yes })
+    /// Returns whether the limits allow a store: the limit of the group, with one attempt to write pages of the group
+    /// back, and then the limit of the pools.
+    fn has_zswap_room(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> bool {
+        let has_room = |group: &MemCgroup| {
+            self.may_zswap(group) || self.zswap_shrinker.make_room(self, group.css(), cpu).is_ok_and(|nr| nr > 0)
+        };
+        self.group_of(locked.folio()).is_none_or(has_room) && !self.zswap.check_limits()
     }
 
     /// Stores page after page, and stops at the first refusal.
     fn zswap_store_pages(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let group = self.group_of(locked.folio());
         let poor = if self.is_zswap_writeback_enabled(group) { PoorPage::Keep } else { PoorPage::Reject };
+        let first = locked.entry().ok_or(SwapError::NotCached)?;
         let bytes = locked.bytes()?;
         for (page, i) in bytes.chunks_exact(PAGE_SIZE).zip(0..) {
             self.zswap.begin_store();
-            let stored = self.zswap_store_page(locked, page, i, StoreFor { group, poor }, cpu);
+            let stored = self.zswap.store_page(page, first.plus(i), group.map(MemCgroup::css), poor);
+            let recorded = stored.map(|id| self.record_stored(locked, i, id, cpu));
             self.zswap.end_store();
-            if !stored? {
-                return Ok(false);
-            }
+            let Ok(recorded) = recorded else { return Ok(false) };
+            recorded?;
         }
         Ok(true)
     }
 
-    /// Stores one page of a locked folio and records the entry's id for its slot. Returns whether zswap took the
-    /// page.
-    fn zswap_store_page(
-        &self,
-        locked: &LockedFolio<'_>,
-        page: &[u8],
-        i: u32,
-        store_for: StoreFor<'_>,
-        cpu: CpuId,
-    ) -> Result<bool> {
-        let StoreFor { group, poor } = store_for;
-        let swp = locked.entry().ok_or(SwapError::NotCached)?.plus(i);
-        let Ok(id) = self.zswap.store_page(page, swp, group.map(MemCgroup::css), poor) else { return Ok(false) };
+    /// Charges a zswap entry to its group, and records its id for the slot of one page of a locked folio.
+    fn record_stored(&self, locked: &LockedFolio<'_>, page: u32, id: ZswapId, cpu: CpuId) -> Result<()> {
         let entry = self.zswap.entry(id);
-        if let (Some(group), Some(groups)) = (group, self.memcg()) {
+        if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
+            let group = groups.get(css);
             groups.css_get(group, 1);
             self.charge_zswap(group, entry.bytes.into());
         }
         self.zswap.count_stored(&entry);
-        let mut on_cpu = self.on_cpu(cpu)?;
-        let mut op = on_cpu.operation();
-        let (device, offset) = op.folio_slots(locked.folio())?;
-        op.zswap_replace(device, offset.plus(i), Some(id));
-        on_cpu.finish();
-        drop(on_cpu);
+        self.on_cpu(cpu)?.zswap_replace_pages(locked, page..page + 1, Some(id))?;
         // The entry is listed last, because from here on a thread that inserts a folio over the slot can write the
         // entry back.
         self.zswap.list(id);
-        Ok(true)
+        Ok(())
     }
 
     /// Returns the first zswap entry among the slots of a locked cached folio, with the folio's first slot.
@@ -221,11 +193,7 @@ impl Swap {
             return Err(damaged(swp, locked.nr_pages()));
         }
         locked.set(FolioFlags::DIRTY);
-        let mut on_cpu = self.on_cpu(cpu)?;
-        let mut op = on_cpu.operation();
-        let (device, offset) = op.folio_slots(locked.folio())?;
-        op.zswap_replace(device, offset, None);
-        on_cpu.finish();
+        self.on_cpu(cpu)?.zswap_replace_pages(locked, 0..1, None)?;
         Ok(true)
     }
 }

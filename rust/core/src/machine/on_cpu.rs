@@ -142,15 +142,6 @@ impl<'a> OnCpu<'a> {
         self.swap
     }
 
-    /// Returns the device of an entry and the slot on it, or `None` when the device is off or has no such slot. Slot
-    /// 0, the header, is a slot here.
-    #[inline(always)]
-    pub(crate) fn slot_of(&self, entry: SwpEntry) -> Option<(&SwapDevice, SwpOffset)> {
-        let (ty, offset) = entry.parts()?;
-        let device = self.local.devices.get(ty.index())?.as_deref()?;
-        (offset.0 < device.max_pages()).then_some((device, offset))
-    }
-
     /// Returns the device of a slot with a reference that outlives this guard. Errors: `BadRange` (EINVAL),
     /// `NoDevice` (ENOENT).
     ///
@@ -221,6 +212,15 @@ impl<'a> Operation<'a> {
         match self.locate(entry) {
             Some((device, offset)) if device.has_range(offset, nr_pages) => Ok((device, offset)),
             _ => Err(self.unresolved(entry, nr_pages)),
+        }
+    }
+
+    /// [`Operation::resolve`] for readers: slot 0, the header, has an entry too.
+    #[inline]
+    pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
+        match self.locate(entry) {
+            Some((device, offset)) if offset.0 < device.max_pages() => Ok((device, offset)),
+            _ => Err(self.unresolved(entry, 1)),
         }
     }
 

@@ -86,7 +86,7 @@ impl Swap {
     /// Gives a locked folio slots, charges them and marks the folio dirty. Steps OUT1 to OUT3. With `types`, only devices
     /// of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge was refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
-        self.on_cpu(cpu)?.alloc_for_folio_on(locked, types)?;
+        self.on_cpu(cpu)?.alloc_for_folio(locked, types)?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }

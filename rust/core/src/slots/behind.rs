@@ -12,6 +12,7 @@ use crate::cluster::ClusterGuard;
 use crate::machine::device::SwapDevice;
 use crate::machine::{Operation, Swap};
 use crate::memcg::{CounterKind, MemCgroup, MemcgStat};
+use crate::slots::FolioSlots;
 use crate::table::{Holder, Stored, VirtualWord};
 
 impl Operation<'_> {
@@ -68,15 +69,13 @@ impl Operation<'_> {
         self.clear_entries(device, &mut ci, table, offset.in_cluster(), nr_pages);
     }
 
-    /// Stores a run of real slots as the backing of `nr` consecutive virtual slots. The old backing is the caller's:
-    /// the caller releases it first, or keeps it as the source of the data. `ci` is the locked cluster of the slots,
-    /// and their folio is locked.
-    pub(crate) fn set_swapfile(&self, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32, first: SwpEntry) {
-        let table = ci.table().expect("cached slots have a table");
-        for i in 0..nr {
-            let (slot, entry) = (slot + i as usize, first.plus(i));
-            ci.set_virtual_word(slot, VirtualWord::swapfile(entry));
-            if table.get(slot).is_cache_only() {
+    /// Stores a run of real slots as the backing of a locked folio's virtual slots. The old backing is the caller's: the
+    /// caller releases it first, or keeps it as the source of the data.
+    pub(crate) fn set_swapfile(&self, at: &mut FolioSlots<'_>, first: SwpEntry) {
+        for (slot, i) in at.slots.clone().zip(0..) {
+            let entry = first.plus(i);
+            at.ci.set_virtual_word(slot, VirtualWord::swapfile(entry));
+            if at.table.get(slot).is_cache_only() {
                 self.mark_pointer(entry, Holder::CacheOnly);
             }
         }

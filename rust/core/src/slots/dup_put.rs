@@ -53,7 +53,12 @@ fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) ->
     Ok(())
 }
 
-impl<'a> Operation<'a> {
+/// Checks that every slot of a range has a reference. Errors: `BadSlot` (EINVAL), `NotInUse` (ENOENT).
+fn check_pieces(device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
+    cluster_pieces(first, nr_pages).try_for_each(|piece| check_referenced(device, &lock_piece(device, piece)?, piece))
+}
+
+impl Operation<'_> {
     /// Frees slots that are swapped out with one reference each, in a cluster that stays partly used: the common case
     /// of [`Operation::put_entries`]. Returns false, with nothing changed, in every other case.
     #[inline(always)]
@@ -83,13 +88,8 @@ impl<'a> Operation<'a> {
     /// Puts a range that crosses cluster borders, or none of it.
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
-        for piece in cluster_pieces(first, nr_pages) {
-            check_referenced(device, &lock_piece(device, piece)?, piece)?;
-        }
-        for piece in cluster_pieces(first, nr_pages) {
-            self.put_locked(device, lock_piece(device, piece)?, piece)?;
-        }
-        Ok(())
+        check_pieces(device, first, nr_pages)?;
+        cluster_pieces(first, nr_pages).try_for_each(|piece| self.put_locked(device, lock_piece(device, piece)?, piece))
     }
 
     /// Puts one piece of a range. `ci` is the locked cluster of the piece, and is unlocked before reclaim looks at
@@ -107,7 +107,7 @@ impl<'a> Operation<'a> {
     fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
         let (slot, nr_pages) = (piece.first.in_cluster(), piece.nr_pages);
         let Some(table) = ci.table() else { return false };
-        if !table.is_last_swapped_out_run(slot, nr_pages as usize) {
+        if !table.is_run_of(slot, nr_pages as usize, SwapTableEntry::differs_from_last) {
             return false;
         }
         self.free_entries(device, ci, table, slot, nr_pages);
@@ -158,35 +158,22 @@ impl<'a> Operation<'a> {
     /// Adds one reference to each slot of a range, or to none. Kernel: `swap_dup_entry_direct`, for many.
     fn dup_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
+        check_pieces(device, first, nr_pages)?;
         for piece in cluster_pieces(first, nr_pages) {
-            check_referenced(device, &lock_piece(device, piece)?, piece)?;
-        }
-        let mut nr_done = 0;
-        for piece in cluster_pieces(first, nr_pages) {
-            let (nr_piece, result) = self.dup_piece(device, piece);
-            nr_done += nr_piece;
-            if let Err(error) = result {
-                self.undo_dup(device, first, nr_done);
+            if let Err(error) = self.dup_piece(device, piece) {
+                self.undo_dup(device, first, piece.first.0 - first.0);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Adds one reference to each slot of a piece; returns the number of slots that got one.
-    fn dup_piece(&self, device: &SwapDevice, piece: Piece) -> (u32, Result<()>) {
+    /// Adds one reference to each slot of a piece, or to none.
+    fn dup_piece(&self, device: &SwapDevice, piece: Piece) -> Result<()> {
+        let ci = lock_piece(device, piece)?;
         // Another CPU may have freed a slot, or the cluster, after the caller's check.
-        let ci = match lock_piece(device, piece).and_then(|ci| check_referenced(device, &ci, piece).map(|()| ci)) {
-            Ok(ci) => ci,
-            Err(error) => return (0, Err(error)),
-        };
-        let mut nr_done = 0;
-        let result = piece.slots().try_for_each(|slot| {
-            self.dup_slot(device, &ci, slot)?;
-            nr_done += 1;
-            Ok(())
-        });
-        (nr_done, result)
+        check_referenced(device, &ci, piece)?;
+        self.dup_slots(device, &ci, piece.slots())
     }
 
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
@@ -249,7 +236,8 @@ impl<'a> Operation<'a> {
         let Some(table) = ci.table().filter(|_| is_plain) else { return 0 };
         let is_freed = |entry: &&SwpEntry| {
             let slot = entry.value().wrapping_sub(base);
-            let is_common = slot <= last_start && table.is_last_unowned_run(slot as usize, nr_pages as usize);
+            let differs = SwapTableEntry::differs_from_last_unowned;
+            let is_common = slot <= last_start && table.is_run_of(slot as usize, nr_pages as usize, differs);
             if is_common {
                 table.fill(slot as usize, nr_pages as usize, SwapTableEntry::NULL);
             }
@@ -308,10 +296,8 @@ impl OnCpu<'_> {
     /// Kernel: `swap_table_get`.
     #[inline]
     pub fn lookup(&mut self, entry: SwpEntry) -> Result<SwapTableEntry> {
-        match self.slot_of(entry) {
-            Some((device, offset)) => Ok(device.get(offset)),
-            None => Err(self.operation().unresolved(entry, 1)),
-        }
+        let (device, offset) = self.operation().resolve_any(entry)?;
+        Ok(device.get(offset))
     }
 
     /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
@@ -332,17 +318,6 @@ impl OnCpu<'_> {
             return Err(SwapError::NotHibernation(entry));
         }
         self.put(entry, 1)
-    }
-}
-
-impl<'a> Operation<'a> {
-    /// [`Operation::resolve`] for readers: slot 0, the header, has an entry too.
-    #[inline]
-    pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
-        match self.locate(entry) {
-            Some((device, offset)) if offset.0 < device.max_pages() => Ok((device, offset)),
-            _ => Err(self.unresolved(entry, 1)),
-        }
     }
 }
 

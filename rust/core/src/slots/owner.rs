@@ -4,8 +4,6 @@
 //! lock. The charge of memory may reclaim and stands in `reclaim/charge.rs`. The options of the memory controller
 //! choose the rule; `docs/memcg.md` compares the rules.
 
-use std::ops::Range;
-
 use crate::base::error::{Result, SwapError};
 use crate::base::types::MemcgId;
 use crate::cluster::ClusterGuard;
@@ -13,6 +11,7 @@ use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
 use crate::machine::{Event, Operation};
 use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore};
+use crate::slots::FolioSlots;
 use crate::table::{Shadow, SwapTable};
 
 /// The state of a range of slots as a swap-in read it, before it inserts a folio.
@@ -26,11 +25,14 @@ pub(crate) struct SeenSlots {
     pub(crate) is_shared: bool,
 }
 
+/// Makes the shadow of an eviction at a group.
+pub(crate) type Evict<'l> = &'l dyn Fn(Option<&MemCgroup>) -> Shadow;
+
 /// The way in which a folio leaves the swap cache. The way decides what the slots record.
 #[derive(Clone, Copy)]
 pub(crate) enum CacheExit<'l> {
     /// Reclaimed: the slots record the eviction at the given group, and the group that is charged for the slots.
-    Reclaimed(&'l dyn Fn(Option<&MemCgroup>) -> Shadow),
+    Reclaimed(Evict<'l>),
     /// Not reclaimed: the slots record the group that is charged for them, or the given shadow when no group is.
     Dropped(Shadow),
     /// The charge of the folio failed: the slots get the given shadow back unchanged.
@@ -106,15 +108,6 @@ impl MemCgroups {
     }
 }
 
-/// Slots of one locked cluster.
-#[derive(Debug)]
-pub(crate) struct LockedSlots<'a, 'c> {
-    pub(crate) device: &'a SwapDevice,
-    pub(crate) ci: &'a mut ClusterGuard<'c>,
-    /// Their numbers in the cluster.
-    pub(crate) slots: Range<usize>,
-}
-
 /// The group that pays for a folio that comes back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer<'s> {
@@ -171,29 +164,13 @@ impl<'a> Operation<'a> {
         self.swap.over_limit(level, CounterKind::Swap, nr_pages)
     }
 
-    /// Returns the number of slots of a locked cluster that their owner is charged for. Of virtual slots these are
+    /// Returns the number of a folio's slots that their owner is charged for. Of virtual slots these are
     /// the slots with a real slot behind them. On v1 all slots count, because memory and swap are one charge there.
-    pub(crate) fn nr_charged(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, mut slots: Range<usize>) -> u64 {
-        if !device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
-            return slots.len() as u64;
+    fn nr_charged(&self, at: &FolioSlots<'_>) -> u64 {
+        if !at.device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
+            return at.slots.len() as u64;
         }
-        let mut nr = 0;
-        slots.all(|slot| {
-            nr += u64::from(ci.virtual_word(slot).is_swapfile());
-            true
-        });
-        nr
-    }
-
-    /// [`Operation::nr_charged`] for the slots of a locked cached folio. Errors: `NotCached` (EINVAL).
-    fn nr_charged_of(&self, folio: Folio<'_>) -> Result<u64> {
-        let (device, offset) = self.folio_slots(folio)?;
-        let slot = offset.in_cluster();
-        if !device.is_virtual() {
-            return Ok(folio.nr_pages().into());
-        }
-        let ci = device.clusters.lock_used(offset.cluster());
-        Ok(self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize))
+        at.slots.clone().filter(|&slot| at.ci.virtual_word(slot).is_swapfile()).count() as u64
     }
 
     /// Returns the group to charge when a real slot is put behind a virtual slot, and to uncharge when the real slot
@@ -228,10 +205,8 @@ impl<'a> Operation<'a> {
     }
 
     fn payer_of(&self, folio: &LockedFolio<'_>) -> Result<Option<&'a MemCgroup>> {
-        let (device, offset) = self.folio_slots(folio.folio())?;
-        let ci = device.clusters.lock_used(offset.cluster());
-        let table = ci.table().expect("cached slots have a table");
-        Ok(self.backing_payer(&ci, table, offset.in_cluster()))
+        let FolioSlots { ci, table, slots, .. } = self.lock_folio_slots(folio.folio())?;
+        Ok(self.backing_payer(&ci, table, slots.start))
     }
 
     /// Uncharges the owner of a virtual slot whose real slot is freed. `ci` is the locked cluster.
@@ -265,25 +240,22 @@ impl<'a> Operation<'a> {
     /// owner is recorded.
     pub(crate) fn nr_owned_slots(&self, folio: &LockedFolio<'_>) -> u64 {
         let Some(groups) = self.swap.memcg() else { return 0 };
-        let Ok((device, offset)) = self.folio_slots(folio.folio()) else { return 0 };
         if groups.do_memsw_account()
             || groups.options().owner_store.is_record()
             || folio.has(FolioFlags::SWAP_UNCHARGED)
         {
             return 0;
         }
-        let (ci, slot) = (device.clusters.lock_used(offset.cluster()), offset.in_cluster());
-        match ci.owner(slot) {
-            MemcgId(0) => self.nr_charged(device, &ci, slot..slot + folio.nr_pages() as usize),
+        match self.lock_folio_slots(folio.folio()) {
+            Ok(at) if at.ci.owner(at.slots.start) == MemcgId(0) => self.nr_charged(&at),
             _ => 0,
         }
     }
 
     /// Records the owner of a locked cached folio's slots beside their entries.
     fn record_owner(&mut self, folio: Folio<'_>, id: MemcgId) -> Result<()> {
-        let (device, offset) = self.folio_slots(folio)?;
-        let mut ci = device.clusters.lock_used(offset.cluster());
-        ci.set_owner(offset.in_cluster(), folio.nr_pages() as usize, id);
+        let FolioSlots { mut ci, slots, .. } = self.lock_folio_slots(folio)?;
+        ci.set_owner(slots.start, slots.len(), id);
         Ok(())
     }
 
@@ -322,23 +294,20 @@ impl<'a> Operation<'a> {
         let nr_pages = u64::from(folio.nr_pages());
         match (keeps_owner, groups.do_memsw_account()) {
             // The slots keep the dead group as owner, with its pins, under a folio of another group.
-            (true, false) => self.record_owner(folio.folio(), owner.id()),
-            (true, true) => {
-                groups.uncharge_swap(owner.id(), nr_pages);
-                Ok(())
-            }
+            (true, false) => self.record_owner(folio.folio(), owner.id())?,
+            (true, true) => groups.uncharge_swap(owner.id(), nr_pages),
             (false, is_v1) => {
                 if payer.css() != owner.css() {
-                    groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
+                    let nr_charged = self.nr_charged(&self.lock_folio_slots(folio.folio())?);
+                    groups.move_swap(owner, payer, nr_charged);
                 }
                 if is_v1 {
-                    groups.uncharge(payer, CounterKind::Swap, nr_pages);
-                    payer.count(MemcgStat::Swap, -(nr_pages as i64));
+                    groups.uncharge_slots_of(payer, nr_pages);
                 }
                 groups.id_put(owner, nr_pages);
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Settles slots whose owner is recorded beside the entries. On v2 the owner stays recorded there.
@@ -351,7 +320,8 @@ impl<'a> Operation<'a> {
             groups.uncharge_swap(owner.id(), nr_pages);
         } else if !keeps_owner && payer.css() != owner.css() {
             groups.id_get_online(payer, nr_pages);
-            groups.move_swap(owner, payer, self.nr_charged_of(folio.folio())?);
+            let nr_charged = self.nr_charged(&self.lock_folio_slots(folio.folio())?);
+            groups.move_swap(owner, payer, nr_charged);
             self.record_owner(folio.folio(), payer.id())?;
             groups.id_put(owner, nr_pages);
         }
@@ -359,14 +329,13 @@ impl<'a> Operation<'a> {
     }
 
     /// Returns the shadows for the slots of a locked folio that leaves the cache, and moves charges and pins
-    /// accordingly. `ci` is the locked cluster. Kernel: the owner step of `__swap_cache_del_folio`.
+    /// accordingly. `at` holds all slots of the folio. Kernel: the owner step of `__swap_cache_del_folio`.
     pub(crate) fn removal_shadows(
         &mut self,
-        at: LockedSlots<'_, '_>,
+        at: &mut FolioSlots<'_>,
         folio: &LockedFolio<'_>,
         leave: CacheExit<'_>,
     ) -> SlotShadows {
-        let LockedSlots { device, ci, slots } = at;
         let (evict, shadow) = match leave {
             CacheExit::Uncharged(shadow) => return SlotShadows::both(shadow),
             CacheExit::Reclaimed(evict) => (Some(evict), Shadow::default()),
@@ -388,15 +357,15 @@ impl<'a> Operation<'a> {
             let records = evicted(Some(own));
             if is_v1 && evict.is_some() {
                 let payer = groups.id_get_online(own, nr_pages);
-                ci.set_owner(slots.start, slots.len(), payer.id());
+                at.ci.set_owner(at.slots.start, at.slots.len(), payer.id());
                 groups.memcg1_swapout(folio.folio(), own, payer);
             }
             return records;
         }
-        let kept = ci.owner(slots.start);
+        let kept = at.ci.owner(at.slots.start);
         if kept.0 != 0 {
             // The pins and the charge exist since the swap-in. From here on the shadow records their owner.
-            ci.set_owner(slots.start, slots.len(), MemcgId(0));
+            at.ci.set_owner(at.slots.start, at.slots.len(), MemcgId(0));
             return recorded(groups.lookup(kept).expect("pinned by the slots"));
         }
         if folio.has(FolioFlags::SWAP_UNCHARGED) {
@@ -404,14 +373,14 @@ impl<'a> Operation<'a> {
             return SlotShadows::both(Shadow::default());
         }
         if is_v1 && evict.is_none() && !groups.options().records_uncharged_owner() {
-            return self.removal_v1(ci, slots, own);
+            return self.removal_v1(at, own);
         }
         let payer = groups.id_get_online(own, nr_pages);
         let records = recorded(payer);
         if is_v1 && evict.is_some() {
             groups.memcg1_swapout(folio.folio(), own, payer);
         } else if payer.css() != own.css() {
-            let nr_charged = self.nr_charged(device, ci, slots);
+            let nr_charged = self.nr_charged(at);
             match groups.options().leaves_swap_stat_behind() {
                 true => groups.move_swap_charge(own, payer, nr_charged),
                 false => groups.move_swap(own, payer, nr_charged),
@@ -421,10 +390,9 @@ impl<'a> Operation<'a> {
     }
 
     /// v1, not reclaimed: the folio keeps its charge, so slots that still have references need a charge of their own.
-    fn removal_v1(&self, ci: &ClusterGuard<'_>, slots: Range<usize>, own: &MemCgroup) -> SlotShadows {
+    fn removal_v1(&self, at: &FolioSlots<'_>, own: &MemCgroup) -> SlotShadows {
         let groups = self.swap.memcg().expect("the folio has a group");
-        let table = ci.table().expect("cached slots have a table");
-        let nr_referenced = slots.filter(|&slot| !table.get(slot).is_cache_only()).count() as u64;
+        let nr_referenced = at.slots.clone().filter(|&slot| !at.table.get(slot).is_cache_only()).count() as u64;
         let unreferenced = Shadow::default();
         if nr_referenced == 0 {
             return SlotShadows::both(unreferenced);

@@ -6,7 +6,7 @@ use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::sync::relax;
 use crate::base::types::{SwpEntry, SwpOffset, SwpType};
 use crate::cluster::{ClusterFlag, ListId};
-use crate::folio::{FolioFlags, FolioRef};
+use crate::folio::{FolioRef, LockedFolio};
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::SyncDiscard;
 use crate::machine::{Event, OnCpu, Operation, Swap, Workers};
@@ -79,11 +79,7 @@ impl<'a> Operation<'a> {
             // The folio may have been split or replaced after the lookup. Then `covers` is false, or the number of
             // pages is that of the folio found now.
             let nr_pages = folio.nr_pages();
-            let first = SwpOffset(offset.0 - offset.0 % nr_pages);
-            let is_freed = covers
-                && is_wanted
-                && !folio.has(FolioFlags::WRITEBACK)
-                && self.del_unreferenced(device, first, &locked);
+            let is_freed = covers && is_wanted && self.del_if_unreferenced(&locked);
             drop(locked);
             if is_freed {
                 self.counters.count(Event::ReclaimedPages, nr_pages as u64);
@@ -103,17 +99,17 @@ impl<'a> Operation<'a> {
         let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Kept(1) };
         let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(1) };
         let nr_pages = folio.nr_pages();
-        let first = SwpOffset(offset.0 - offset.0 % nr_pages);
-        let is_freed = folio.covers(owner)
-            && !folio.has(FolioFlags::WRITEBACK)
-            && self.is_backed_by(owner, entry)
-            && self.del_unreferenced(device, first, &locked);
+        let is_freed = folio.covers(owner) && self.is_backed_by(owner, entry) && self.del_if_unreferenced(&locked);
         drop(locked);
         if !is_freed {
             return Reclaimed::Kept(1);
         }
         self.counters.count(Event::ReclaimedPages, nr_pages as u64);
         Reclaimed::Freed(1)
+    }
+
+    fn del_if_unreferenced(&mut self, folio: &LockedFolio<'_>) -> bool {
+        self.lock_folio_slots(folio.folio()).is_ok_and(|at| self.del_unreferenced(at, folio))
     }
 
     /// Takes back the cached slots of full clusters. Kernel: `swap_reclaim_full_clusters`.

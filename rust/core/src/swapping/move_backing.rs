@@ -36,8 +36,7 @@ impl Swap {
     pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
         let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
-        let flags = locked.flags();
-        if !flags.contains(FolioFlags::UPTODATE) || flags.contains(FolioFlags::WRITEBACK) {
+        if !locked.has(FolioFlags::UPTODATE) || locked.has(FolioFlags::WRITEBACK) {
             return Err(locked.busy());
         }
         let mut on_cpu = self.on_cpu(cpu)?;
@@ -75,8 +74,7 @@ impl Swap {
             if !folio.covers(entry) {
                 continue;
             }
-            let flags = locked.flags();
-            if !flags.contains(FolioFlags::UPTODATE) || flags.contains(FolioFlags::WRITEBACK) {
+            if !locked.has(FolioFlags::UPTODATE) || locked.has(FolioFlags::WRITEBACK) {
                 return Ok(Moved::Skipped);
             }
             let Some(old) = self.on_cpu(cpu)?.real_run(locked.folio())? else { return Ok(Moved::Skipped) };

@@ -17,6 +17,9 @@ use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 /// or the mempolicy.
 pub type Allocate<'r> = &'r (dyn Fn(Order, Gfp) -> Result<FolioRef<'r>> + Sync);
 
+/// The folio of a slot, and whether the call read it. `None` when the slot is free or memory has run out.
+pub type Found<'r> = Option<(FolioRef<'r>, bool)>;
+
 /// The parameters of a swap-in.
 #[derive(Clone, Copy)]
 pub struct Swapin<'r> {
@@ -219,11 +222,7 @@ impl Swap {
     }
 
     /// [`Swap::swapin_folio`] that returns `None` for a free slot and for memory that has run out.
-    pub(crate) fn swapin_folio_or_none<'r>(
-        &'r self,
-        entry: SwpEntry,
-        how: &Swapin<'r>,
-    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+    pub(crate) fn swapin_folio_or_none<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         match self.swapin_folio(entry, how) {
             Ok(found) => Ok(Some(found)),
             Err(SwapError::NotInUse(_)) => Ok(None),
@@ -255,7 +254,7 @@ impl Swap {
         entry: SwpEntry,
         how: &Swapin<'r>,
         reason: ReadReason,
-    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+    ) -> Result<Found<'r>> {
         if self.on_cpu(how.cpu)?.swap_count(entry)? == 0 {
             // A slot without references may still have a folio in the cache.
             return Ok(self.swap_cache_get_folio(entry, how.cpu)?.map(|folio| (folio, false)));
@@ -279,7 +278,7 @@ impl Swap {
         targ: SwpEntry,
         window: impl Iterator<Item = (SwpEntry, bool)>,
         how: &Swapin<'r>,
-    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+    ) -> Result<Found<'r>> {
         let mut was_read = false;
         for (entry, is_target) in window {
             let reason = if is_target { ReadReason::Fault } else { ReadReason::Readahead };
@@ -294,19 +293,13 @@ impl Swap {
     ///
     /// Returns `None` when the slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`] of the
     /// target. An error of a neighbour is ignored, because a later fault meets it again.
-    pub fn swap_cluster_readahead<'r>(
-        &'r self,
-        targ: SwpEntry,
-        how: &Swapin<'r>,
-    ) -> Result<Option<(FolioRef<'r>, bool)>> {
+    pub fn swap_cluster_readahead<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;
         let window = self.readahead.window(targ.offset(), device.max_pages());
-        match window.nr_pages() {
-            0 | 1 => self.swap_cache_read_folio(targ, how, ReadReason::Fault),
-            _ => {
-                let slots = window.slots().map(|offset| (device.entry_at(offset), offset == targ.offset()));
-                self.read_window(targ, slots, how)
-            }
+        if window.nr_pages() <= 1 {
+            return self.swap_cache_read_folio(targ, how, ReadReason::Fault);
         }
+        let slots = window.slots().map(|offset| (device.entry_at(offset), offset == targ.offset()));
+        self.read_window(targ, slots, how)
     }
 }

@@ -137,7 +137,9 @@ impl Swap {
             return Err(error);
         }
         let entry = locked.entry().expect("cached");
-        self.unmap(&locked, pages.clone(), cpu)?;
+        // OUT4: the mappings become references to the slots.
+        self.on_cpu(cpu)?.dup_locked(&locked, pages.clone())?;
+        locked.remove_mappings(pages.len() as u32);
         match self.pageout(locked, self.refault_level(None), cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
@@ -148,14 +150,6 @@ impl Swap {
                 Err(result.err().unwrap_or_else(|| locked.busy()))
             }
         }
-    }
-
-    /// Turns mappings of a locked folio into references to its slots. Step OUT4. Errors: `CountOverflow` (EOVERFLOW).
-    fn unmap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
-        let nr = pages.len() as u32;
-        self.on_cpu(cpu)?.dup_locked(locked, pages)?;
-        locked.remove_mappings(nr);
-        Ok(())
     }
 
     /// Turns references to the slots of a locked folio back into mappings. Step IN6.

@@ -22,15 +22,6 @@ enum AtFault {
     Stop,
 }
 
-/// The result of one entry's writeback.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Written {
-    Yes,
-    /// Another thread is swapping the slot in.
-    IsFaulted,
-    No,
-}
-
 impl Swap {
     /// Writes the page of one slot back from zswap to a device: to the slot itself, or to a real slot that is put
     /// behind the virtual slot.
@@ -115,27 +106,21 @@ impl Swap {
         Ok(real)
     }
 
-    /// Examines the oldest entry of a group, and writes it back if it already used its second chance. Returns `None`
-    /// when the group has no entries.
-    fn shrink_one(&self, css: Option<CssId>, cpu: CpuId) -> Option<Option<Written>> {
-        let scanned = self.zswap().scan_oldest(css)?;
-        Some(scanned.map(|(id, entry)| match self.writeback(id, entry, cpu) {
-            Ok(()) => Written::Yes,
-            Err(error) => {
-                self.zswap().count(ZswapStat::RejectReclaimFail);
-                if matches!(error, SwapError::AlreadyCached(_)) { Written::IsFaulted } else { Written::No }
-            }
-        }))
-    }
-
-    /// Examines up to `nr` entries of a group, each at most once, and returns the number that was written back. An
-    /// entry that gets its second chance keeps it until the next call.
+    /// Examines up to `nr` of the oldest entries of a group, each at most once, and writes those back that already used
+    /// their second chance. Returns the number that was written back. An entry that gets its second chance keeps it
+    /// until the next call.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         let mut nr_written = 0;
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
-            let Some(look) = self.shrink_one(css, cpu) else { break };
-            nr_written += u64::from(look == Some(Written::Yes));
-            if at_fault == AtFault::Stop && look == Some(Written::IsFaulted) {
+            let Some(scanned) = self.zswap().scan_oldest(css) else { break };
+            let Some((id, entry)) = scanned else { continue };
+            let written = self.writeback(id, entry, cpu);
+            match written {
+                Ok(()) => nr_written += 1,
+                Err(_) => self.zswap().count(ZswapStat::RejectReclaimFail),
+            }
+            // The page is cached because another thread is swapping it in.
+            if at_fault == AtFault::Stop && matches!(written, Err(SwapError::AlreadyCached(_))) {
                 break;
             }
         }

@@ -55,23 +55,17 @@ words! {
         Shadow = "shadow",
         /// In use and cached by a folio.
         Pfn = "folio",
-        /// The backing of a virtual slot.
-        Pointer = "pointer",
         /// Never usable.
         Bad = "bad",
+        /// The backing of a virtual slot.
+        Pointer = "pointer",
     }
 }
 
 impl EntryKind {
     /// Returns the number of the kind in lists of slots: 0 free, 1 swapped out, 2 cached, 3 bad, 4 pointer.
     pub const fn code(self) -> u8 {
-        match self {
-            Self::Null => 0,
-            Self::Shadow => 1,
-            Self::Pfn => 2,
-            Self::Bad => 3,
-            Self::Pointer => 4,
-        }
+        self as u8
     }
 }
 
@@ -150,14 +144,9 @@ impl SwapTableEntry {
     pub(crate) const CACHE_ONLY_BIT: u64 = POINTER_CACHE_ONLY;
 
     /// Returns the virtual slot that a Pointer backs.
-    pub const fn owner(self) -> Option<SwpEntry> {
-        match self.kind() {
-            EntryKind::Pointer => {
-                let ty = SwpType((self.0 >> OWNER_TYPE_SHIFT) as u8);
-                Some(SwpEntry::new(ty, SwpOffset((self.0 >> OWNER_SHIFT) as u32)))
-            }
-            _ => None,
-        }
+    pub fn owner(self) -> Option<SwpEntry> {
+        let (ty, offset) = (SwpType((self.0 >> OWNER_TYPE_SHIFT) as u8), SwpOffset((self.0 >> OWNER_SHIFT) as u32));
+        (self.kind() == EntryKind::Pointer).then(|| SwpEntry::new(ty, offset))
     }
 
     /// Returns whether the entry is a Pointer whose owner only the swap cache holds; such a slot can be freed.
@@ -238,43 +227,28 @@ impl SwapTableEntry {
     }
 
     /// Returns the shadow of a swapped-out entry.
-    pub const fn shadow(self) -> Option<Shadow> {
-        match self.kind() {
-            EntryKind::Shadow => Some(Shadow::unpack(self.0)),
-            _ => None,
-        }
+    pub fn shadow(self) -> Option<Shadow> {
+        (self.kind() == EntryKind::Shadow).then(|| Shadow::unpack(self.0))
     }
 
     /// Shadow -> PFN; keeps count and zero mark. Returns `None` when the slot is not swapped out.
-    pub const fn to_cached(self, pfn: Pfn) -> Option<Self> {
-        match self.kind() {
-            EntryKind::Shadow => Some(Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK)),
-            _ => None,
-        }
+    pub fn to_cached(self, pfn: Pfn) -> Option<Self> {
+        (self.kind() == EntryKind::Shadow).then(|| Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK))
     }
 
     /// PFN -> Shadow; keeps count and zero mark. Returns `None` when the slot is not cached.
-    pub const fn to_swapped_out(self, shadow: Shadow) -> Option<Self> {
-        match self.kind() {
-            EntryKind::Pfn => Some(Self(shadow.pack() | self.0 & FLAGS_MASK)),
-            _ => None,
-        }
+    pub fn to_swapped_out(self, shadow: Shadow) -> Option<Self> {
+        self.is_cached().then(|| Self(shadow.pack() | self.0 & FLAGS_MASK))
     }
 
     /// PFN -> another PFN; keeps count and zero mark. Returns `None` when the slot is not cached.
-    pub const fn with_pfn(self, pfn: Pfn) -> Option<Self> {
-        match self.kind() {
-            EntryKind::Pfn => Some(Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK)),
-            _ => None,
-        }
+    pub fn with_pfn(self, pfn: Pfn) -> Option<Self> {
+        self.is_cached().then(|| Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK))
     }
 
     /// Sets or clears the zero mark of a cached entry. Returns `None` when the slot is not cached.
-    pub const fn with_zero(self, is_zero: bool) -> Option<Self> {
-        match self.kind() {
-            EntryKind::Pfn => Some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK })),
-            _ => None,
-        }
+    pub fn with_zero(self, is_zero: bool) -> Option<Self> {
+        self.is_cached().then(|| Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
     }
 
     /// Sets the zero mark of a swapped-out entry whose slot was never written, because no storage holds data of that

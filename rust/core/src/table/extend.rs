@@ -26,11 +26,9 @@ impl ExtendTables {
     pub(crate) fn add(&self, cluster: ClusterIdx, slot: usize) -> bool {
         let mut tables = self.0.lock();
         let cell = &mut tables.get_mut(&cluster).expect("an overflowed slot has a table")[slot];
-        match cell.checked_add(1) {
-            Some(more) => *cell = more,
-            None => return false,
-        }
-        true
+        let more = cell.checked_add(1);
+        *cell = more.unwrap_or(*cell);
+        more.is_some()
     }
 
     /// Removes one reference. Returns `true` when the count is 14, which the entry then holds inline. The table is

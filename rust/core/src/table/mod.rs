@@ -99,23 +99,10 @@ impl SwapTable {
         self.0[index..index + nr].iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
-    /// Returns whether every entry of a run is swapped out with exactly one reference; the cluster lock is held.
-    #[inline]
-    pub(crate) fn is_last_swapped_out_run(&self, index: usize, nr: usize) -> bool {
-        self.is_run(index, nr, SwapTableEntry::differs_from_last)
-    }
-
-    /// Returns whether every entry of a run is swapped out with exactly one reference and without an owner in its
-    /// shadow; the cluster lock is held.
-    #[inline]
-    pub(crate) fn is_last_unowned_run(&self, index: usize, nr: usize) -> bool {
-        self.is_run(index, nr, SwapTableEntry::differs_from_last_unowned)
-    }
-
-    /// Returns whether `differs` is 0 for every entry of a run. The loop reads all entries, because a branch per
-    /// entry costs more.
+    /// Returns whether `differs` is 0 for every entry of a run; the cluster lock is held. The loop reads all entries,
+    /// because a branch per entry costs more.
     #[inline(always)]
-    fn is_run(&self, index: usize, nr: usize, differs: impl Fn(SwapTableEntry) -> u64) -> bool {
+    pub(crate) fn is_run_of(&self, index: usize, nr: usize, differs: impl Fn(SwapTableEntry) -> u64) -> bool {
         if nr == 1 {
             return differs(self.get(index)) == 0;
         }

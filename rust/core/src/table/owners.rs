@@ -9,7 +9,7 @@ use super::TableId;
 use crate::base::error::Result;
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::sync::SpinMutex;
-use crate::base::types::{ClusterIdx, MemcgId, SwpOffset};
+use crate::base::types::{ClusterIdx, MemcgId};
 use crate::containers::zeroed::MappedSlice;
 
 /// The ids of one cluster. Kernel: `struct swap_memcg_table`.
@@ -61,7 +61,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     fn offset(self) -> usize {
-        SwpOffset(self.cluster.base().0 + self.slot as u32).0 as usize
+        self.cluster.base().0 as usize + self.slot
     }
 }
 
@@ -90,15 +90,11 @@ impl Owners {
 
     /// Writes the id of `nr` slots, from `at` on. Kernel: `swap_cgroup_record`.
     pub(crate) fn fill(&self, at: Cell, nr: usize, id: MemcgId) {
+        let store = |cells: &[AtomicU16]| cells.iter().for_each(|cell| cell.store(id.0, Ordering::Relaxed));
         match self {
             Self::Entry => {}
-            Self::Array(ids) => {
-                ids[at.offset()..at.offset() + nr].iter().for_each(|cell| cell.store(id.0, Ordering::Relaxed));
-            }
-            Self::Table(tables) => {
-                let cells = &tables[at.table.index()].0[at.slot..at.slot + nr];
-                cells.iter().for_each(|cell| cell.store(id.0, Ordering::Relaxed));
-            }
+            Self::Array(ids) => store(&ids[at.offset()..at.offset() + nr]),
+            Self::Table(tables) => store(&tables[at.table.index()].0[at.slot..at.slot + nr]),
             Self::Sparse(clusters) => {
                 let mut clusters = clusters.lock();
                 if id.0 == 0 && !clusters.contains_key(&at.cluster) {

@@ -58,14 +58,10 @@ impl Backing {
 
     /// Returns whether a slot with backing `next`, `nr` slots behind the slot of `self`, continues one run with the
     /// slot of `self`.
-    pub const fn continues(self, nr: u32, next: Self) -> bool {
+    pub fn continues(self, nr: u32, next: Self) -> bool {
         match (self, next) {
             (Self::Swapfile(first), Self::Swapfile(at)) => at.value() == first.value() + nr as u64,
-            (Self::None, Self::None)
-            | (Self::Zero, Self::Zero)
-            | (Self::Zswap, Self::Zswap)
-            | (Self::Folio, Self::Folio) => true,
-            _ => false,
+            _ => self == next,
         }
     }
 }

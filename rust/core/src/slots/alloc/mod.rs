@@ -216,8 +216,7 @@ impl Operation<'_> {
 
     /// Returns the first device that was not visited yet, and moves it behind the devices of equal priority.
     fn next_device(&self, is_virtual: bool, visited: u32) -> Option<SwpType> {
-        let mut avail = self.swap.avail.lock();
-        let avail = &mut *avail;
+        let avail = &mut *self.swap.avail.lock();
         let list = if is_virtual { &mut avail.virtuals } else { &mut avail.list };
         let ty = list.iter().find(|ty| visited & (1 << ty.0) == 0)?;
         list.requeue(ty);
@@ -254,17 +253,10 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Serves a request from any device, or from the devices of `types` only.
+    /// Serves a request from any device, or from the first device with room among `types`. The kernel has no such
+    /// list: a tier is one priority there.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
-        match types {
-            None => self.alloc_run(request),
-            Some(types) => self.alloc_on_types(types, request),
-        }
-    }
-
-    /// Serves a request from the first device of a list that has room. The kernel has no such call: a tier is one
-    /// priority there.
-    fn alloc_on_types(&mut self, types: &[SwpType], request: &mut Request<'_>) -> bool {
+        let Some(types) = types else { return self.alloc_run(request) };
         types.iter().any(|&ty| {
             let device = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK));
             device.is_some_and(|device| self.alloc_on(device, true, request))
@@ -323,10 +315,8 @@ impl OnCpu<'_> {
     /// `swap_alloc_hibernation_slot`.
     pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
         let mut op = self.operation();
-        let device = op
-            .device(ty)
-            .filter(|device| !device.is_virtual())
-            .ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
+        let device = op.device(ty).filter(|device| !device.is_virtual());
+        let device = device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
         let mut entry = [SwpEntry::NONE];
         let uses_hint = op.swap.switches.hibernation == Hibernation::Hint;
         let mut request = Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry);

@@ -52,19 +52,19 @@ impl Operation<'_> {
         let order = request.order;
         let free_first = device.has(SwpFlags::PAGE_DISCARD) || self.swap.switches.first_search == FirstSearch::Free;
         // SEARCH3: free clusters that need no discard before use.
-        if free_first && self.alloc_one(device, ListId::Free, request) {
+        if free_first && self.scan_whole(device, device.clusters.isolate(ListId::Free), request) {
             return true;
         }
         // SEARCH4: all partly used clusters of the order.
         if order < Order::MAX && self.alloc_all(device, ListId::Nonfull(order), request) {
             return true;
         }
-        // SEARCH5: a new cluster of a dynamic device.
-        if device.clusters.is_dynamic() && self.alloc_dynamic(device, request) {
+        // SEARCH5: a new cluster of a dynamic device, with the lowest free number. Kernel: `alloc_swap_scan_dynamic`.
+        if device.clusters.is_dynamic() && self.scan_whole(device, device.new_cluster(), request) {
             return true;
         }
         // SEARCH6: a free cluster, when partly used clusters were tried first.
-        if !free_first && self.alloc_one(device, ListId::Free, request) {
+        if !free_first && self.scan_whole(device, device.clusters.isolate(ListId::Free), request) {
             return true;
         }
         // SEARCH7: a pass over full clusters, which frees slots for later requests and not for this one.
@@ -72,7 +72,7 @@ impl Operation<'_> {
             self.reclaim_full(device, Budget::One);
         }
         // SEARCH8: the first fragmented cluster of the order.
-        if order < Order::MAX && self.alloc_one(device, ListId::Frag(order), request) {
+        if order < Order::MAX && self.scan_whole(device, device.clusters.isolate(ListId::Frag(order)), request) {
             return true;
         }
         // SEARCH9 and SEARCH10: a single page may go into a partly used or fragmented cluster of any order.
@@ -82,16 +82,10 @@ impl Operation<'_> {
             })
     }
 
-    /// Tries a new cluster with the lowest free number. Kernel: `alloc_swap_scan_dynamic`.
-    fn alloc_dynamic(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
-        let Some(ci) = device.new_cluster() else { return false };
-        let base = ci.idx().base();
-        self.scan(device, ci, base, request)
-    }
-
-    /// Tries the first cluster of a list.
-    fn alloc_one(&mut self, device: &SwapDevice, list: ListId, request: &mut Request<'_>) -> bool {
-        let Some(ci) = device.clusters.isolate(list) else { return false };
+    /// Tries a cluster from its first slot on, if there is a cluster.
+    #[inline]
+    fn scan_whole(&mut self, device: &SwapDevice, ci: Option<ClusterGuard<'_>>, request: &mut Request<'_>) -> bool {
+        let Some(ci) = ci else { return false };
         let base = ci.idx().base();
         self.scan(device, ci, base, request)
     }
