@@ -1,7 +1,8 @@
 //! The lists of generations: folios by the generation in which they were used last. Kernel: MGLRU.
 //!
-//! A folio on such a list has the place of its generation in its header, and ACTIVE is clear. A folio that leaves one of the
-//! two youngest generations gets ACTIVE, unless reclaim takes it. Generations and lists change under the LRU lock.
+//! A folio on such a list has the place of its generation in its header, and ACTIVE is clear. A folio that leaves one
+//! of the two youngest generations gets ACTIVE, unless reclaim takes it. Generations and lists change under the LRU
+//! lock.
 
 use std::sync::atomic::Ordering;
 
@@ -34,7 +35,8 @@ impl Folio<'_> {
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
     }
 
-    /// Returns true for an active folio: on an active list, in one of the two youngest generations, or on its way there.
+    /// Returns true for an active folio: on an active list, in one of the two youngest generations, or on its way
+    /// there.
     pub fn is_active(self) -> bool {
         let of_gen = |at| self.memory.lruvec_of(self).lrugen.list_of(at) == LruList::ActiveAnon;
         self.lru_gen().map_or_else(|| self.has(FolioFlags::ACTIVE), of_gen)
@@ -46,8 +48,8 @@ impl Folio<'_> {
         self.lru_gen().map(|at| lrugen.max_seq().saturating_sub(lrugen.seq_at(at)))
     }
 
-    /// Returns the generation in which the folio starts: the youngest for an active folio of the working set, the next one for
-    /// other active folios and for new pages, and an old one for pages that came back otherwise.
+    /// Returns the generation in which the folio starts: the youngest for an active folio of the working set, the
+    /// next one for other active folios and for new pages, and an old one for pages that came back otherwise.
     ///
     /// Kernel: `lru_gen_folio_seq`.
     pub(crate) fn lru_gen_folio_seq(self, lrugen: &Mglru) -> u64 {
@@ -69,7 +71,8 @@ impl Folio<'_> {
         self.lru_gen_put(lruvec, heads, self.lru_gen_folio_seq(&lruvec.lrugen), ListEnd::Head);
     }
 
-    /// Moves the folio to the generation with so many younger ones, or to the oldest, if a generation lists the folio.
+    /// Moves the folio to the generation with so many younger ones, or to the oldest, if a generation lists the
+    /// folio.
     pub(crate) fn lru_gen_set_age(self, age: u64) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -84,23 +87,14 @@ impl Folio<'_> {
         let at = gen_of(seq);
         self.clear(FolioFlags::ACTIVE);
         self.set_lru_gen(Some(at));
-        let head = &mut heads.generations[at];
-        match end {
-            ListEnd::Head => head.list.push_first(self.memory, self.number()),
-            ListEnd::Tail => head.list.push_last(self.memory, self.number()),
-        }
-        head.nr_pages += u64::from(self.nr_pages());
-        lruvec.add_lru_pages(lruvec.lrugen.list_of(at), self.nr_pages().into());
+        self.lru_link(lruvec, &mut heads.generations[at], lruvec.lrugen.list_of(at), end);
     }
 
     /// Takes the folio off the list of its generation. Kernel: `lru_gen_del_folio`.
     #[inline(never)]
     pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, reclaiming: Reclaiming) {
-        let head = &mut heads.generations[at];
-        head.list.unlink(self.memory, self.number());
-        head.nr_pages -= u64::from(self.nr_pages());
         let list = lruvec.lrugen.list_of(at);
-        lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
+        self.lru_unlink(lruvec, &mut heads.generations[at], list);
         self.set_lru_gen(None);
         if reclaiming == Reclaiming::No && list == LruList::ActiveAnon {
             self.set(FolioFlags::ACTIVE);
@@ -114,15 +108,16 @@ impl Folio<'_> {
         self.lru_gen_put(lruvec, heads, seq, end);
     }
 
-    /// Moves the folio from the oldest generation to the next one, where its uses are counted anew. Kernel: `folio_inc_gen`.
+    /// Moves the folio from the oldest generation to the next one, where its uses are counted anew. Kernel:
+    /// `folio_inc_gen`.
     fn folio_inc_gen(self, lruvec: &Lruvec, heads: &mut LruHeads, end: ListEnd) {
         let seq = lruvec.lrugen.min_seq(LruType::Anon);
         self.forget_refs();
         self.lru_gen_move(lruvec, heads, gen_of(seq), seq + 1, end);
     }
 
-    /// Notes that a page table entry says that the folio was used. The first use marks the folio as referenced, the next one
-    /// as part of the working set; says whether this is such a next one. Kernel: `lru_gen_set_refs`.
+    /// Notes that a page table entry says that the folio was used. The first use marks the folio as referenced, the
+    /// next one as part of the working set; says whether this is such a next one. Kernel: `lru_gen_set_refs`.
     #[inline(never)]
     pub(crate) fn lru_gen_set_refs(self) -> bool {
         let is_next = self.flags().intersects(FolioFlags::REFERENCED | FolioFlags::WORKINGSET);
@@ -136,14 +131,39 @@ impl Folio<'_> {
         self.clear(FolioFlags::REFERENCED);
         self.set_lru_refs(0);
     }
+
+    /// Moves a folio of the oldest generation to the next one if it is not to be evicted now; says whether it did.
+    ///
+    /// Kernel: `sort_folio`; differs: folios in use by a handle move on, too, because no list may keep them for ever.
+    fn sort_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, tier_to_evict: usize) -> bool {
+        let tier = self.facts().tier();
+        let is_protected = tier > tier_to_evict;
+        if is_protected {
+            lruvec.lrugen.protect(LruType::Anon, tier, self.nr_pages());
+        }
+        let is_sorted = is_protected || self.has(FolioFlags::WRITEBACK) || self.is_held_by_user();
+        if is_sorted {
+            self.folio_inc_gen(lruvec, heads, ListEnd::Head);
+        }
+        is_sorted
+    }
+
+    /// Takes a folio off the oldest generation to evict it. Kernel: `isolate_folio`.
+    fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
+        if !self.has(FolioFlags::REFERENCED) {
+            self.set_lru_refs(0);
+        }
+        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
+        self.clear(FolioFlags::LRU);
+    }
 }
 
 impl Memory {
-    /// Notes uses of folios that page table entries name, all under one hold of the LRU lock: those that were used before move
-    /// to the youngest generation. Folios of other lruvecs are passed over.
+    /// Notes uses of folios that page table entries name, all under one hold of the LRU lock: those that were used
+    /// before move to the youngest generation. Folios of other lruvecs are passed over.
     ///
-    /// Called with the entries locked, which keep the folios. Kernel: `folio_update_gen`; differs: the folio moves at once, not
-    /// when eviction comes by.
+    /// Called with the entries locked, which keep the folios. Kernel: `folio_update_gen`; differs: the folio moves at
+    /// once, not when eviction comes by.
     pub(crate) fn folios_update_gen(&self, lruvec: &Lruvec, folios: impl Iterator<Item = Pfn>) {
         let mut heads = lruvec.lists();
         let youngest = lruvec.lrugen.max_seq();
@@ -180,11 +200,7 @@ impl Memory {
                 folio.folio_inc_gen(lruvec, &mut heads, ListEnd::Tail);
             }
         }
-        debug_assert_eq!(
-            heads.generations[gen_of(seq + 1)].nr_pages,
-            0,
-            "the new generation has the place of one that is gone"
-        );
+        debug_assert_eq!(heads.generations[gen_of(seq + 1)].nr_pages, 0, "a new generation starts empty");
         let nr_pages = heads.generations[gen_of(seq + 1 - MIN_NR_GENS)].nr_pages as i64;
         lruvec.add_lru_pages(LruList::ActiveAnon, -nr_pages);
         lruvec.add_lru_pages(LruList::InactiveAnon, nr_pages);
@@ -192,8 +208,8 @@ impl Memory {
         true
     }
 
-    /// Gives up the oldest generations that are empty, down to two; says whether there were any. Of two evictable types
-    /// neither comes down to two while the other one has four.
+    /// Gives up the oldest generations that are empty, down to two; says whether there were any. Of two evictable
+    /// types neither comes down to two while the other one has four.
     ///
     /// Kernel: `try_to_inc_min_seq`.
     pub(crate) fn try_to_inc_min_seq(&self, lruvec: &Lruvec, swappiness: u8) -> bool {
@@ -206,20 +222,17 @@ impl Memory {
         };
         let evictable = |ty| if is_evictable(ty, swappiness) { first_used(ty) } else { lrugen.min_seq(ty) };
         let [mut anon, mut file] = LruType::ALL.map(evictable);
-        if LruType::ALL.into_iter().all(|ty| is_evictable(ty, swappiness)) {
-            let middle = limit - 1;
-            match (anon.cmp(&middle), file.cmp(&middle)) {
-                (std::cmp::Ordering::Greater, std::cmp::Ordering::Less) => anon = middle,
-                (std::cmp::Ordering::Less, std::cmp::Ordering::Greater) => file = middle,
-                _ => {}
-            }
+        let (is_both, middle) = (LruType::ALL.into_iter().all(|ty| is_evictable(ty, swappiness)), limit - 1);
+        if is_both && anon.max(file) > middle && anon.min(file) < middle {
+            (anon, file) = (anon.min(middle), file.min(middle));
         }
         // Both, so no short circuit.
         lrugen.try_to_inc_min_seq(LruType::Anon, anon) | lrugen.try_to_inc_min_seq(LruType::File, file)
     }
 
-    /// Takes folios off the tail of a type's oldest generation until so many pages were looked at or a batch is isolated.
-    /// Folios that are protected move to the next generation; so do those that are written, go away, or belong to a user.
+    /// Takes folios off the tail of a type's oldest generation until so many pages were looked at or a batch is
+    /// isolated. Folios that are protected move to the next generation; so do those that are written, go away, or
+    /// belong to a user.
     ///
     /// With two generations left, nothing is looked at. Kernel: `scan_folios`.
     pub(crate) fn scan_folios(&self, lruvec: &Lruvec, ty: LruType, nr_to_scan_pages: u64) -> Isolated<'_> {
@@ -250,33 +263,6 @@ impl Memory {
         }
         self.add_isolated(isolated.nr_taken_pages as i64);
         isolated
-    }
-}
-
-impl Folio<'_> {
-    /// Moves a folio of the oldest generation to the next one if it is not to be evicted now; says whether it did.
-    ///
-    /// Kernel: `sort_folio`; differs: folios in use by a handle move on, too, because no list may keep them for ever.
-    fn sort_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, tier_to_evict: usize) -> bool {
-        let tier = self.facts().tier();
-        let is_protected = tier > tier_to_evict;
-        if is_protected {
-            lruvec.lrugen.protect(LruType::Anon, tier, self.nr_pages());
-        }
-        let is_sorted = is_protected || self.has(FolioFlags::WRITEBACK) || self.is_held_by_user();
-        if is_sorted {
-            self.folio_inc_gen(lruvec, heads, ListEnd::Head);
-        }
-        is_sorted
-    }
-
-    /// Takes a folio off the oldest generation to evict it. Kernel: `isolate_folio`.
-    fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
-        if !self.has(FolioFlags::REFERENCED) {
-            self.set_lru_refs(0);
-        }
-        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
-        self.clear(FolioFlags::LRU);
     }
 }
 

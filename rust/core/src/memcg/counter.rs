@@ -146,17 +146,10 @@ impl PageCounter {
 
     /// Resets the counter for the next group in this place.
     pub(super) fn reset(&self) {
-        let fresh = Self::default();
-        for (field, value) in [
-            (&self.max, fresh.max_pages()),
-            (&self.high, fresh.high_pages()),
-            (&self.watermark, 0),
-            (&self.failcnt, 0),
-            (&self.underflow, 0),
-        ] {
-            field.store(value, Ordering::Relaxed);
-        }
         self.usage.store(0, Ordering::Relaxed);
+        [&self.max, &self.high].into_iter().for_each(|limit| limit.store(PAGE_COUNTER_MAX, Ordering::Relaxed));
+        let counts = [&self.watermark, &self.failcnt, &self.underflow];
+        counts.into_iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 }
 
@@ -180,13 +173,8 @@ impl Stocks {
     /// Takes pages for a group; returns whether the stock had enough.
     pub(super) fn consume(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> bool {
         let Ok(mut stock) = self.0.lock(cpu) else { return false };
-        match &mut *stock {
-            Some(stock) if stock.css == css && stock.nr_pages >= nr_pages => {
-                stock.nr_pages -= nr_pages;
-                true
-            }
-            _ => false,
-        }
+        let stock = stock.as_mut().filter(|stock| stock.css == css && stock.nr_pages >= nr_pages);
+        stock.map(|stock| stock.nr_pages -= nr_pages).is_some()
     }
 
     /// Adds pages of a group, with a reference to the group. Returns pages of another group, or pages over the limit

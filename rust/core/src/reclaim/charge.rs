@@ -9,7 +9,9 @@ use crate::base::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_CO
 use crate::base::types::{CpuId, CssId};
 use crate::folio::{FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
+use crate::memcg::{
+    CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore, PageCounter,
+};
 use crate::reclaim::ScanControl;
 use crate::slots::owner::{Payer, SeenSlots};
 
@@ -58,37 +60,28 @@ impl Swap {
         if owner.is_online() {
             return Some(Payer { group: owner, keeps_owner: false });
         }
-        let rule = self.dead_owner_rule(groups, owner, faulting, nr_pages);
+        let options = groups.options();
+        // The first rule that the owner store can implement: of the hook, of the owner's policy table, of the switch.
+        let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
+        let rule = self
+            .policies
+            .get()
+            .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
+            .filter(can_keep)
+            .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
+            .unwrap_or(options.dead_swapin);
         let pays_faulting = match rule {
             DeadSwapin::Reparent => false,
             DeadSwapin::FaultMm => true,
             DeadSwapin::ReparentIfShared => !seen.is_shared,
         };
         let group = if pays_faulting { faulting } else { groups.nearest_online(owner) };
-        let keeps_owner = rule == DeadSwapin::FaultMm && groups.options().owner_store != OwnerStore::Shadow;
+        let keeps_owner = rule == DeadSwapin::FaultMm && options.owner_store != OwnerStore::Shadow;
         Some(Payer { group, keeps_owner })
     }
 
-    /// Returns the first rule that the owner store can implement: of the hook, of the owner's policy table, of the
-    /// switch.
-    fn dead_owner_rule(
-        &self,
-        groups: &MemCgroups,
-        owner: &MemCgroup,
-        faulting: &MemCgroup,
-        nr_pages: u32,
-    ) -> DeadSwapin {
-        let options = groups.options();
-        let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
-        self.policies
-            .get()
-            .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
-            .filter(can_keep)
-            .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
-            .unwrap_or(options.dead_swapin)
-    }
-
-    /// Charges the memory of a folio that was just inserted over slots, and settles the charge of the slots. Step IN3.
+    /// Charges the memory of a folio that was just inserted over slots, and settles the charge of the slots. Step
+    /// IN3.
     ///
     /// Errors, with nothing charged: `OverLimit` (ENOMEM). Locks: the caller holds the folio's only. Kernel:
     /// `mem_cgroup_swapin_charge_folio`.
@@ -221,18 +214,18 @@ impl Swap {
         if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
             return Ok(());
         }
+        let is_over = |counter: &PageCounter| counter.usage_pages() > counter.high_pages();
+        let delay_of = |counter: &PageCounter| high_delay(counter.usage_pages(), counter.high_pages(), nr_pages);
         let (mut memory_delay, mut swap_delay) = (Duration::ZERO, Duration::ZERO);
         for level in groups.charged_levels(group) {
-            if level.memory.usage_pages() > level.memory.high_pages() {
+            if is_over(&level.memory) {
                 groups.raise(level, MemcgEvent::High);
                 self.reclaim_for(level, nr_pages, MaySwap::Yes, cpu)?;
-                let (usage, high) = (level.memory.usage_pages(), level.memory.high_pages());
-                memory_delay = memory_delay.max(high_delay(usage, high, nr_pages));
+                memory_delay = memory_delay.max(delay_of(&level.memory));
             }
-            let (usage, high) = (level.swap.usage_pages(), level.swap.high_pages());
-            if usage > high {
+            if is_over(&level.swap) {
                 groups.raise(level, MemcgEvent::SwapHigh);
-                swap_delay = swap_delay.max(high_delay(usage, high, nr_pages));
+                swap_delay = swap_delay.max(delay_of(&level.swap));
             }
         }
         let delay = (memory_delay + swap_delay).min(HIGH_DELAY_MAX);
