@@ -67,7 +67,8 @@ impl<'a> Folio<'a> {
 
     /// Links the folio at an end of a list and counts its pages there. `list` is the size that counts them along the
     /// parents.
-    #[inline]
+    // Inlined, because both kinds of lists call it for each folio.
+    #[inline(always)]
     pub(super) fn lru_link(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList, end: ListEnd) {
         match end {
             ListEnd::Head => head.list.push_first(self.memory, self.number()),
@@ -78,7 +79,7 @@ impl<'a> Folio<'a> {
     }
 
     /// Reverses [`Folio::lru_link`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn lru_unlink(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList) {
         head.list.unlink(self.memory, self.number());
         head.nr_pages -= u64::from(self.nr_pages());

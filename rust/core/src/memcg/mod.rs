@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::io::Errno;
 
+use counter::Stock;
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
-use counter::{Stock, Stocks};
 use group::NR_STATS;
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
@@ -35,9 +35,9 @@ pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule
 pub(crate) use policy::{LimitNotice, Policies};
 
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::MEMCG_CHARGE_BATCH;
 use crate::base::sync::SpinMutex;
-use crate::base::types::{CpuId, CssId, MemcgId};
+use crate::base::types::{CssId, MemcgId};
+use crate::containers::percpu::PerCpu;
 use crate::containers::zeroed::MappedSlice;
 
 /// Largest number of ancestors of a group. The depth of root is 0.
@@ -82,7 +82,8 @@ pub struct MemCgroups {
     ids: MappedSlice<AtomicU32>,
     /// Every lower id is in use.
     lowest_free: SpinMutex<u32>,
-    stocks: Stocks,
+    /// Pages of memory that each CPU charged in advance.
+    stocks: PerCpu<Option<Stock>>,
     /// Some group had a high limit at some time. Only then does a charge check high limits.
     has_high: AtomicBool,
 }
@@ -102,7 +103,7 @@ impl MemCgroups {
             tree: SpinMutex::default(),
             ids: MappedSlice::zeroed(NR_IDS)?,
             lowest_free: SpinMutex::new(1),
-            stocks: Stocks::new(nr_cpus)?,
+            stocks: PerCpu::new(nr_cpus, |_| None)?,
             has_high: AtomicBool::new(false),
         };
         let root = groups.place_group(None, &mut groups.tree.lock())?;
@@ -188,11 +189,8 @@ impl MemCgroups {
     /// Returns a statistic of a group and all its descendants, including removed and freed ones. Kernel:
     /// `memcg_page_state`.
     pub fn stat(&self, group: &MemCgroup, stat: MemcgStat) -> i64 {
-        let own = |css: &CssId| {
-            let group = self.get(*css);
-            group.stat_local(stat) + group.stat_gone(stat)
-        };
-        self.subtree(group.css()).iter().map(own).sum()
+        let own = |group: &MemCgroup| group.stat_local(stat) + group.stat_gone(stat);
+        self.subtree(group.css()).into_iter().map(|css| own(self.get(css))).sum()
     }
 
     /// Returns a group and all its descendants that are not freed, parents before children, in order of creation.
@@ -442,34 +440,6 @@ impl MemCgroups {
     /// repeated upwards.
     pub(crate) fn nearest_online<'a>(&'a self, group: &'a MemCgroup) -> &'a MemCgroup {
         self.levels(group).find(|level| level.is_online()).expect("root is online")
-    }
-
-    /// Takes pages of memory for a group from this CPU's stock, if the stock has enough. Kernel: `consume_stock`.
-    #[inline]
-    pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
-        // A stock is the rest of a batch, so it never holds a whole batch.
-        self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.stocks.consume(group.css(), nr_pages, cpu)
-    }
-
-    /// Stores charged pages in this CPU's stock for its next charges. Kernel: `refill_stock`.
-    pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
-        self.css_get(group, 1);
-        if let Some(old) = self.stocks.refill(group.css(), nr_pages, cpu) {
-            self.return_stock(old);
-        }
-    }
-
-    /// Uncharges the stocks of all CPUs. Kernel: `drain_all_stock`.
-    pub fn drain_stocks(&self) {
-        self.stocks.take_all().into_iter().for_each(|stock| self.return_stock(stock));
-    }
-
-    fn return_stock(&self, stock: Stock) {
-        let group = self.get(stock.css);
-        if stock.nr_pages > 0 {
-            self.uncharge_memory(group, stock.nr_pages);
-        }
-        self.css_put(group, 1);
     }
 
     /// Uncharges memory, and on v1 memsw too. Kernel: `memcg_uncharge`.

@@ -9,9 +9,7 @@ use crate::base::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_CO
 use crate::base::types::{CpuId, CssId};
 use crate::folio::{FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::memcg::{
-    CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore, PageCounter,
-};
+use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
 use crate::reclaim::ScanControl;
 use crate::slots::owner::{Payer, SeenSlots};
 
@@ -214,18 +212,18 @@ impl Swap {
         if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
             return Ok(());
         }
-        let is_over = |counter: &PageCounter| counter.usage_pages() > counter.high_pages();
-        let delay_of = |counter: &PageCounter| high_delay(counter.usage_pages(), counter.high_pages(), nr_pages);
         let (mut memory_delay, mut swap_delay) = (Duration::ZERO, Duration::ZERO);
         for level in groups.charged_levels(group) {
-            if is_over(&level.memory) {
+            if level.memory.usage_pages() > level.memory.high_pages() {
                 groups.raise(level, MemcgEvent::High);
                 self.reclaim_for(level, nr_pages, MaySwap::Yes, cpu)?;
-                memory_delay = memory_delay.max(delay_of(&level.memory));
+                let (usage, high) = (level.memory.usage_pages(), level.memory.high_pages());
+                memory_delay = memory_delay.max(high_delay(usage, high, nr_pages));
             }
-            if is_over(&level.swap) {
+            let (usage, high) = (level.swap.usage_pages(), level.swap.high_pages());
+            if usage > high {
                 groups.raise(level, MemcgEvent::SwapHigh);
-                swap_delay = swap_delay.max(delay_of(&level.swap));
+                swap_delay = swap_delay.max(high_delay(usage, high, nr_pages));
             }
         }
         let delay = (memory_delay + swap_delay).min(HIGH_DELAY_MAX);
