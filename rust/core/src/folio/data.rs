@@ -27,7 +27,7 @@ pub type FolioBytes<'a> = FolioAccess<'a, false>;
 /// Exclusive access to the bytes of a folio.
 pub type FolioBytesMut<'a> = FolioAccess<'a, true>;
 
-/// A view for a user outside the core, who may read and write the bytes at any time. The view holds a reference.
+/// A view for a user outside the core. The user may read and write the bytes at any time. The view holds a reference.
 #[derive(Debug)]
 pub struct FolioView<'a>(FolioRef<'a>);
 

@@ -37,8 +37,8 @@ impl<'a> Folio<'a> {
 
     /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
     pub(super) fn lru_gen(self) -> Option<usize> {
-        // Acquire pairs with the Release in `set_lru_gen`: the group that the folio had when it was put on the list
-        // is seen.
+        // Acquire pairs with the Release in `set_lru_gen`: this thread then reads the group that the folio had when
+        // it was listed.
         self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
     }
 
@@ -65,8 +65,8 @@ impl<'a> Folio<'a> {
         self.lru_link(lruvec, &mut heads.lists[list as usize], list, ListEnd::Head);
     }
 
-    /// Links the folio at an end of a list and counts its pages there. `list` is the size that counts them along the
-    /// parents.
+    /// Links the folio at an end of a list. Adds its pages to the list's own size, and to the size `list` of the
+    /// lruvec and of every lruvec above.
     // Inlined, because both kinds of lists call it for each folio.
     #[inline(always)]
     pub(super) fn lru_link(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList, end: ListEnd) {
@@ -78,7 +78,7 @@ impl<'a> Folio<'a> {
         lruvec.add_lru_pages(list, self.nr_pages().into());
     }
 
-    /// Reverses [`Folio::lru_link`].
+    /// Undoes [`Folio::lru_link`].
     #[inline(always)]
     pub(super) fn lru_unlink(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList) {
         head.list.unlink(self.memory, self.number());
@@ -172,7 +172,7 @@ impl Links for &Memory {
 }
 
 impl Memory {
-    /// Says whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
+    /// Returns whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
     #[inline]
     pub(crate) fn lru_gen_enabled(&self) -> bool {
         self.lru_gen_enabled

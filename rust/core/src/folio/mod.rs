@@ -279,7 +279,7 @@ impl<'a> Folio<'a> {
         part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
-    /// Makes this frozen folio the first of its parts.
+    /// Shrinks this frozen folio to the first of its parts.
     pub(crate) fn shrink(self, as_part: Part) {
         let header = self.memory.header(self.pfn);
         // Relaxed: as in `make_part`.

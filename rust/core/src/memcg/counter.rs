@@ -1,5 +1,5 @@
-//! One level of a resource counter: the usage, its limits, and the refused charges; and the stocks of pages that are
-//! charged in advance, one batch a CPU, so that most charges touch no shared counter.
+//! One level of a resource counter: the usage, the limits, and the number of refused charges. Also the stocks: each
+//! CPU charges one batch of pages in advance, so that most charges write no shared counter.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -179,8 +179,8 @@ impl MemCgroups {
         true
     }
 
-    /// Stores charged pages in this CPU's stock for its next charges. Pages of another group, and pages over the limit of
-    /// a stock, are uncharged. Kernel: `refill_stock`.
+    /// Stores charged pages in this CPU's stock for its next charges. Pages of another group, and pages over the
+    /// limit of a stock, are uncharged. Kernel: `refill_stock`.
     pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
         self.css_get(group, 1);
         let css = group.css();

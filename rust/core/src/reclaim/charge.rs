@@ -27,7 +27,8 @@ pub(crate) enum MaySwap {
 }
 
 impl MaySwap {
-    /// Says what helps against the limit of a counter: memory and swap together do not shrink by swapping.
+    /// Returns whether swapping helps against the limit of a counter. The sum of memory and swap does not shrink by
+    /// swapping.
     pub(crate) fn over(which: CounterKind) -> Self {
         if which == CounterKind::Memory { Self::Yes } else { Self::No }
     }
@@ -91,7 +92,7 @@ impl Swap {
         gfp: Gfp,
         cpu: CpuId,
     ) -> Result<()> {
-        let groups = self.memcg().expect("somebody pays");
+        let groups = self.memcg().expect("a payer is a group");
         #[cfg(test)]
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
@@ -250,7 +251,8 @@ fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
 }
 
-/// Charges memory, on v1 memsw first. The error is the level that refused and the refusing counter.
+/// Charges memory. On v1 memory and swap together (memsw) are charged first. The error is the level and the counter
+/// that refused.
 fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,

@@ -1,9 +1,9 @@
 //! Reclaim by generations: aging, and eviction from the oldest generation. Kernel: the MGLRU half of `mm/vmscan.c`.
 //!
-//! Aging looks at the accessed bits of all page tables and starts a generation; eviction takes folios of the oldest
-//! one, moves those that are protected to the next one, and gives the generation up when it is empty. Differs: no
-//! filter chooses page tables, no look at neighbours during eviction, and global reclaim has each group's turn as
-//! limits have.
+//! Aging reads the accessed bits of all page tables and starts a generation. Eviction takes folios of the oldest
+//! generation, moves protected folios to the next one, and ends the oldest generation when it is empty. Differs: no
+//! filter chooses page tables, eviction does not read the entries of neighbours, and global reclaim visits the groups
+//! in the same order as reclaim for a limit.
 
 use super::{Reclaim, ReclaimGroup};
 use crate::base::limits::DEF_PRIORITY;
@@ -21,11 +21,11 @@ impl Reclaim<'_, '_> {
         let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
-            // Anonymous folios are the only type here, so other types have nothing to evict.
+            // This subsystem has anonymous folios only.
             return;
         }
         let mut nr_scanned_pages = 0;
-        // A limit's reclaim does not stop early, so that every group below gives its part.
+        // Reclaim for a limit does not stop early, so that every group below the limit loses its share.
         let may_stop = self.sc.target_lruvec.is_none();
         loop {
             let nr_to_scan_pages = self.get_nr_to_scan(group, swappiness);
@@ -40,16 +40,16 @@ impl Reclaim<'_, '_> {
         }
     }
 
-    /// Returns the number of pages of a group to scan. A removed group is scanned as a whole.
+    /// Returns the number of pages of a group to scan: a share of the group's pages, or all pages of a removed group.
     ///
-    /// The group is aged instead, which returns 0, when eviction would leave two generations or fewer. The turn of an
-    /// aged group comes again after those of the other groups. At the first priority of a reclaim, the group is not
-    /// aged. Kernel: `get_nr_to_scan`, `should_run_aging`.
+    /// When eviction would leave fewer than three generations, the group is aged instead and the result is 0. The
+    /// group's turn comes again after the other groups. At the first priority of a reclaim, no group is aged. Kernel:
+    /// `get_nr_to_scan`, `should_run_aging`.
     fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> u64 {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
         let nr_younger = seq.saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
-        // With two generations, eviction is impossible before a new generation starts.
+        // With two generations, no page can be evicted before a new generation starts.
         let nr_pages = if nr_younger < MIN_NR_GENS { 0 } else { lruvec.own_generation_pages().iter().sum() };
         if nr_pages > 0 && !group.is_online {
             return nr_pages;
@@ -61,11 +61,11 @@ impl Reclaim<'_, '_> {
         0
     }
 
-    /// Looks which folios of a lruvec were used since the last generation started, and starts the next one after
-    /// `seq`; says whether it did, or another thread was faster.
+    /// Notes the folios of a lruvec that were used since generation `seq` started, and starts the next generation,
+    /// unless another thread started it.
     ///
     /// Locks: each page table, and the LRU lock under it. Kernel: `try_to_inc_max_seq`, `walk_mm`; differs: every
-    /// address space is looked at, not those of the group only.
+    /// address space is walked, and not only those of the group.
     fn try_to_inc_max_seq(&self, lruvec: &Lruvec, seq: u64) {
         let memory = self.memory();
         let mut used: Vec<Pfn> = Vec::new();
@@ -78,7 +78,7 @@ impl Reclaim<'_, '_> {
                     && (used.last() == Some(&pfn) || memory.is_in_generation_of(pfn, lruvec))
                 {
                     pte.test_and_clear_young();
-                    // Entries of one folio that follow each other are one use.
+                    // Adjacent entries of one folio count as one use.
                     if used.last() != Some(&pfn) {
                         used.push(pfn);
                     }
@@ -91,7 +91,7 @@ impl Reclaim<'_, '_> {
         memory.inc_max_seq(lruvec, seq);
     }
 
-    /// Evicts one batch; returns the pages scanned, and one more if empty generations were given up. Kernel:
+    /// Evicts one batch. Returns the number of scanned pages, plus one if an empty generation ended. Kernel:
     /// `evict_folios`.
     fn evict_folios(&mut self, lruvec: &Lruvec, nr_to_scan_pages: u64, swappiness: u8) -> u64 {
         let chosen = lruvec.lrugen.type_to_evict(swappiness);
@@ -103,13 +103,13 @@ impl Reclaim<'_, '_> {
             .map(|ty| self.memory().scan_folios(lruvec, ty, nr_to_scan_pages))
             .find(|isolated| isolated.nr_scanned_pages > 0)
             .unwrap_or_default();
-        let is_given_up = self.memory().try_to_inc_min_seq(lruvec, swappiness);
-        let nr_scanned_pages = isolated.nr_scanned_pages + u64::from(is_given_up);
+        let has_ended = self.memory().try_to_inc_min_seq(lruvec, swappiness);
+        let nr_scanned_pages = isolated.nr_scanned_pages + u64::from(has_ended);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_taken_pages as u32);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_sorted_pages as u32);
         let lrugen = &lruvec.lrugen;
         self.shrink_isolated(lruvec, isolated, |folio| {
-            // A folio that was just refused does not go back to the generation it came from.
+            // A folio that could not be evicted does not go back to the oldest generation.
             if folio.lru_gen_folio_seq(lrugen) == lrugen.min_seq(LruType::Anon) {
                 folio.forget_refs();
                 folio.set(FolioFlags::ACTIVE);

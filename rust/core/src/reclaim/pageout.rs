@@ -233,7 +233,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, who holds
+    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, which holds
     /// one now. The first page stays locked. Kernel: `split_folio`.
     ///
     /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user has a reference, or an

@@ -30,7 +30,7 @@ impl Swap {
         let result = groups.remove(css);
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
-                // A folio that a user locked after the look above stays with the removed group.
+                // A folio that a user locked after the check above stays with the removed group.
                 if let Ok(locked) = folio.folio().lock_for_fault()
                     && locked.css() == Some(css)
                 {

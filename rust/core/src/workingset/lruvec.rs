@@ -180,7 +180,7 @@ impl Lruvec {
         self.lrugen.renew();
     }
 
-    /// Returns the node.
+    /// Returns the number of the node.
     pub fn node(&self) -> u16 {
         self.node
     }
@@ -230,8 +230,8 @@ impl Lruvec {
         self.lists().generations.map(|head| head.nr_pages)
     }
 
-    /// Returns whether refaults made anonymous pages active since [`Lruvec::snapshot_refaults`]. No refault is of a
-    /// file page.
+    /// Returns whether refaults made anonymous pages active since [`Lruvec::snapshot_refaults`]. File pages
+    /// are never refaulted here.
     pub(crate) fn has_new_refaults(&self) -> bool {
         self.stat(LruvecStat::ActivateAnon) != self.refaults.load(Ordering::Relaxed)
     }

@@ -76,7 +76,7 @@ pub struct CtrlPos {
     pub refaulted: u64,
     /// Pages that were evicted or protected.
     pub total: u64,
-    /// The weight.
+    /// The weight, by which a comparison divides the rate `refaulted` / `total`.
     pub gain: u64,
 }
 
@@ -277,7 +277,7 @@ impl Mglru {
 
     /// Returns the last tier to evict. Folios of higher tiers are protected. Kernel: `get_tier_idx` (mm/vmscan.c).
     pub fn tier_to_evict(&self, ty: LruType) -> usize {
-        // A tier is protected when its rate is 3 / 2 of the rate of tier 0. The margin keeps the decision from
+        // A tier is protected when its rate is over 3 / 2 of the rate of tier 0. The margin keeps the decision from
         // changing often.
         let sp = self.read_ctrl_pos(ty, 0..1, 2);
         let is_evicted = |&tier: &usize| positive_ctrl_err(sp, self.read_ctrl_pos(ty, tier..tier + 1, 3));

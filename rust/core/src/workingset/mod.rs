@@ -156,7 +156,7 @@ impl Workingset {
         }
     }
 
-    /// Returns the name.
+    /// Returns the name of the rule.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Classic { .. } => "classic",
