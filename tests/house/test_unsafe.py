@@ -17,7 +17,7 @@ CRATES = ("rust/core", "rust/py")
 
 UNSAFE_PIECES = {
     "rust/core/src/cluster/mod.rs": {"impl": 1},
-    "rust/core/src/folio/data.rs": {"block": 3},
+    "rust/core/src/folio/data.rs": {"block": 2},
     "rust/core/src/folio/memory.rs": {"impl": 1},
     "rust/core/src/containers/zeroed.rs": {"block": 2},
     "rust/core/src/base/sync.rs": {"impl": 1, "fn": 1},

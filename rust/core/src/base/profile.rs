@@ -1,4 +1,4 @@
-//! Kernels that are meant, and the macro that declares switches with what each kernel chooses.
+//! The kernels that the core can imitate, and the macro that declares switches with the choice of each kernel.
 
 use super::words::words;
 
@@ -18,10 +18,10 @@ words! {
     }
 }
 
-/// Declares a struct of switches: for each its name, its type, what it is for, its value, and the value of each profile that
-/// differs. Groups of switches that another struct declares follow behind `with`.
+/// Declares a struct of switches. A switch has a comment, a name, a type, a value, and the values of the profiles
+/// that differ. Groups of switches, which other structs declare, follow after `with`.
 ///
-/// The type of a switch is a [`Word`](super::words::Word). The struct has `of`, `names`, `set` and `words`.
+/// The type of a switch is a [`Word`](super::words::Word). The struct has `of`, `names`, `set_if_known` and `words`.
 macro_rules! switches {
     (
         $(#[$attribute:meta])*
@@ -54,8 +54,8 @@ macro_rules! switches {
                 [vec![$(stringify!($name)),+] $($(, <$group_type>::names())+)?].concat()
             }
 
-            /// Sets a switch by its name; says whether there is a switch of that name. Errors: `UnknownName`, `OutOfRange`
-            /// (EINVAL) the word.
+            /// Sets a switch by its name. Returns whether the name is known. Errors: `UnknownName`, `OutOfRange`
+            /// (EINVAL) for the word.
             pub(crate) fn set_if_known(&mut self, name: &str, word: &str) -> $crate::base::error::Result<bool> {
                 $(if name == stringify!($name) {
                     self.$name = $crate::base::words::Word::parse(stringify!($name), word)?;

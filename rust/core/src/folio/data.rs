@@ -17,15 +17,17 @@ const FREE: i32 = 0;
 const WRITER: i32 = -1;
 const FIRST_READER: i32 = -2;
 
-/// Shared access to the bytes of a folio, from inside.
+/// Access to the bytes of a folio from inside the core: exclusive for a writer, else shared.
 #[derive(Debug)]
-pub struct FolioBytes<'a>(FolioRef<'a>);
+pub struct FolioAccess<'a, const IS_WRITER: bool>(FolioRef<'a>);
 
-/// Exclusive access to the bytes of a folio, from inside.
-#[derive(Debug)]
-pub struct FolioBytesMut<'a>(FolioRef<'a>);
+/// Shared access to the bytes of a folio.
+pub type FolioBytes<'a> = FolioAccess<'a, false>;
 
-/// A view for a user outside the core, who may read and write the bytes at any time. The view holds a reference.
+/// Exclusive access to the bytes of a folio.
+pub type FolioBytesMut<'a> = FolioAccess<'a, true>;
+
+/// A view for a user outside the core. The user may read and write the bytes at any time. The view holds a reference.
 #[derive(Debug)]
 pub struct FolioView<'a>(FolioRef<'a>);
 
@@ -34,21 +36,16 @@ impl<'a> Folio<'a> {
     /// waits.
     fn take_data(self, next: impl Fn(i32) -> Option<i32>) -> Result<()> {
         let users = &self.memory.header(self.pfn).users;
-        let mut round = 0;
-        loop {
-            // Relaxed: the compare-exchange below detects a stale value.
-            let seen = users.load(Ordering::Relaxed);
-            match next(seen) {
-                // Acquire pairs with the Release in `release_data`: the bytes are as the last user left them.
-                Some(to) if users.compare_exchange(seen, to, Ordering::Acquire, Ordering::Relaxed).is_ok() => {
-                    return Ok(());
-                }
-                Some(_) => {}
-                None if seen > FREE => return Err(SwapError::DataInUse(seen as u32)),
-                None => relax(round),
+        for round in 0.. {
+            // Acquire pairs with the Release in `release_data`: the bytes are as the last user left them. Relaxed:
+            // the exchange detects a stale value.
+            match users.fetch_update(Ordering::Acquire, Ordering::Relaxed, &next) {
+                Ok(_) => break,
+                Err(seen) if seen > FREE => return Err(SwapError::DataInUse(seen as u32)),
+                Err(_) => relax(round),
             }
-            round += 1;
         }
+        Ok(())
     }
 
     fn release_data(self, next: impl Fn(i32) -> i32) {
@@ -67,7 +64,7 @@ impl<'a> Folio<'a> {
             ..=FIRST_READER => Some(seen - 1),
             _ => None,
         })?;
-        Ok(FolioBytes(folio))
+        Ok(FolioAccess(folio))
     }
 
     /// Returns exclusive access to the bytes; the caller marks the folio dirty. Waits for users inside the core.
@@ -75,7 +72,7 @@ impl<'a> Folio<'a> {
     pub fn bytes_mut(self) -> Result<FolioBytesMut<'a>> {
         let folio = self.try_get().ok_or_else(|| self.busy())?;
         self.take_data(|seen| (seen == FREE).then_some(WRITER))?;
-        Ok(FolioBytesMut(folio))
+        Ok(FolioAccess(folio))
     }
 
     /// Returns the number of views.
@@ -110,28 +107,16 @@ impl<'a> FolioView<'a> {
     }
 }
 
-impl Deref for FolioBytes<'_> {
+impl<const IS_WRITER: bool> Deref for FolioAccess<'_, IS_WRITER> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
         // SAFETY: 1. the pages lie in the mapping, asserted by `address`, and every byte pattern is a valid u8. 2.
         // the pages belong to this folio alone and the folio keeps its size, because this value holds a reference. 3.
-        // no thread writes the pages, because the user count means "readers", which excludes writers inside and views
-        // outside until this value is dropped. 4. the mapping lives as long as the memory, which outlives the handle.
-        #[expect(unsafe_code, reason = "pages are raw memory")]
-        unsafe {
-            std::slice::from_raw_parts(start, self.0.len_bytes())
-        }
-    }
-}
-
-impl Deref for FolioBytesMut<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: as in `FolioBytes::deref`; the user count means "writer", and this value is the writer.
+        // no other thread writes the pages until this value is dropped, because the user count means "readers", which
+        // excludes writers inside and views outside, or "writer", and this value is the writer. 4. the mapping lives
+        // as long as the memory, which outlives the handle.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts(start, self.0.len_bytes())
@@ -142,7 +127,7 @@ impl Deref for FolioBytesMut<'_> {
 impl DerefMut for FolioBytesMut<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: as in `FolioBytes::deref`; no other thread reads or writes, because the user count means "writer"
+        // SAFETY: as in `deref`; no other thread reads or writes, because the user count means "writer"
         // and this value is the writer; `&mut self` separates its own borrows.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
@@ -151,15 +136,9 @@ impl DerefMut for FolioBytesMut<'_> {
     }
 }
 
-impl Drop for FolioBytes<'_> {
+impl<const IS_WRITER: bool> Drop for FolioAccess<'_, IS_WRITER> {
     fn drop(&mut self) {
-        self.0.release_data(|seen| if seen == FIRST_READER { FREE } else { seen + 1 });
-    }
-}
-
-impl Drop for FolioBytesMut<'_> {
-    fn drop(&mut self) {
-        self.0.release_data(|_| FREE);
+        self.0.release_data(|seen| if IS_WRITER || seen == FIRST_READER { FREE } else { seen + 1 });
     }
 }
 

@@ -9,7 +9,7 @@ use super::lru_gen::{ListEnd, Reclaiming};
 use super::{Folio, FolioFlags, FolioRef, Memory};
 use crate::base::types::Pfn;
 use crate::containers::index_list::{Links, NIL};
-use crate::workingset::{LruHead, LruHeads, LruList, LruType, Lruvec};
+use crate::workingset::{LruHead, LruList, LruType, Lruvec};
 
 /// Folios taken off the tail of a list, each with a reference, in the order of the list.
 #[derive(Debug, Default)]
@@ -37,7 +37,8 @@ impl<'a> Folio<'a> {
 
     /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
     pub(super) fn lru_gen(self) -> Option<usize> {
-        // Acquire pairs with the Release in `set_lru_gen`: the group that the folio had when it was put on the list is seen.
+        // Acquire pairs with the Release in `set_lru_gen`: this thread then reads the group that the folio had when
+        // it was listed.
         self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
     }
 
@@ -61,10 +62,28 @@ impl<'a> Folio<'a> {
             return self.lru_gen_add_folio(lruvec, &mut heads);
         }
         let list = self.lru_list();
-        let head = &mut heads.lists[list as usize];
-        head.list.push_first(self.memory, self.number());
+        self.lru_link(lruvec, &mut heads.lists[list as usize], list, ListEnd::Head);
+    }
+
+    /// Links the folio at an end of a list. Adds its pages to the list's own size, and to the size `list` of the
+    /// lruvec and of every lruvec above.
+    // Inlined, because both kinds of lists call it for each folio.
+    #[inline(always)]
+    pub(super) fn lru_link(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList, end: ListEnd) {
+        match end {
+            ListEnd::Head => head.list.push_first(self.memory, self.number()),
+            ListEnd::Tail => head.list.push_last(self.memory, self.number()),
+        }
         head.nr_pages += u64::from(self.nr_pages());
         lruvec.add_lru_pages(list, self.nr_pages().into());
+    }
+
+    /// Undoes [`Folio::lru_link`].
+    #[inline(always)]
+    pub(super) fn lru_unlink(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList) {
+        head.list.unlink(self.memory, self.number());
+        head.nr_pages -= u64::from(self.nr_pages());
+        lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
     }
 
     /// Takes the folio off its list; returns whether it was on one. Kernel: `lruvec_del_folio`.
@@ -84,16 +103,13 @@ impl<'a> Folio<'a> {
             self.lru_gen_del_folio(lruvec, &mut heads, at, Reclaiming::No);
         } else {
             let list = self.lru_list();
-            let head = &mut heads.lists[list as usize];
-            head.list.unlink(self.memory, self.number());
-            head.nr_pages -= u64::from(self.nr_pages());
-            lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
+            self.lru_unlink(lruvec, &mut heads.lists[list as usize], list);
         }
         true
     }
 
-    /// Moves the folio to the tail of its list, where reclaim examines it next, unless the folio is on a list of active
-    /// folios or isolated. Kernel: `lru_move_tail`.
+    /// Moves the folio to the tail of its list, where reclaim examines it next, unless the folio is on a list of
+    /// active folios or isolated. Kernel: `lru_move_tail`.
     pub(crate) fn lru_move_tail(self) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -112,20 +128,15 @@ impl<'a> Folio<'a> {
     pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) {
-            let list = &mut self.head_in(&mut heads).list;
+            let head = match self.lru_gen() {
+                Some(at) => &mut heads.generations[at],
+                None => &mut heads.lists[self.lru_list() as usize],
+            };
             let mut before = self;
             for part in parts {
-                list.insert_behind(self.memory, part.number(), before.number());
+                head.list.insert_behind(self.memory, part.number(), before.number());
                 before = part;
             }
-        }
-    }
-
-    /// Returns the head of the list that the folio is on.
-    fn head_in(self, heads: &mut LruHeads) -> &mut LruHead {
-        match self.lru_gen() {
-            Some(at) => &mut heads.generations[at],
-            None => &mut heads.lists[self.lru_list() as usize],
         }
     }
 
@@ -152,24 +163,16 @@ impl Links for &Memory {
     }
 
     fn set_prev(&mut self, at: u32, prev: u32) -> bool {
-        let is_folio = at != NIL;
-        if is_folio {
-            self.header(Pfn(at.into())).lru_prev.store(prev, Ordering::Relaxed);
-        }
-        is_folio
+        (at != NIL).then(|| self.header(Pfn(at.into())).lru_prev.store(prev, Ordering::Relaxed)).is_some()
     }
 
     fn set_next(&mut self, at: u32, next: u32) -> bool {
-        let is_folio = at != NIL;
-        if is_folio {
-            self.header(Pfn(at.into())).lru_next.store(next, Ordering::Relaxed);
-        }
-        is_folio
+        (at != NIL).then(|| self.header(Pfn(at.into())).lru_next.store(next, Ordering::Relaxed)).is_some()
     }
 }
 
 impl Memory {
-    /// Says whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
+    /// Returns whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
     #[inline]
     pub(crate) fn lru_gen_enabled(&self) -> bool {
         self.lru_gen_enabled

@@ -1,7 +1,8 @@
-//! The lists of generations: folios by the generation in which they were used last. Kernel: MGLRU.
+//! The lists of generations. Each holds the folios that were last used in one generation. Kernel: MGLRU.
 //!
-//! A folio on such a list has the place of its generation in its header, and ACTIVE is clear. A folio that leaves one of the
-//! two youngest generations gets ACTIVE, unless reclaim takes it. Generations and lists change under the LRU lock.
+//! The header of a folio on such a list has the place of the generation, and ACTIVE is clear. A folio that leaves one
+//! of the two youngest generations gets ACTIVE, unless reclaim takes the folio. Generations and lists change under
+//! the LRU lock.
 
 use std::sync::atomic::Ordering;
 
@@ -19,35 +20,40 @@ pub(super) enum ListEnd {
     Tail,
 }
 
-/// Whether a folio leaves its generation because reclaim takes it.
+/// Whether a folio leaves its generation because reclaim takes the folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reclaiming {
     Yes,
-    /// A young generation is left behind as the flag ACTIVE.
+    /// A folio of one of the two youngest generations gets ACTIVE.
     No,
 }
 
-// Functions of the classic lists call some of these: kept apart, they cost the classic lists a branch.
+// The classic lists call the functions marked `inline(never)`. Out of line, each costs the classic lists only a
+// branch.
 impl Folio<'_> {
+    /// Stores the place of the generation that lists the folio; `None` for none.
     fn set_lru_gen(self, at: Option<usize>) {
         // Release pairs with the Acquire in `lru_gen`.
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
     }
 
-    /// Returns true for an active folio: on an active list, in one of the two youngest generations, or on its way there.
+    /// Returns whether the folio is active: on an active list, in one of the two youngest generations, or, while the
+    /// folio is on no list, marked with ACTIVE.
     pub fn is_active(self) -> bool {
         let of_gen = |at| self.memory.lruvec_of(self).lrugen.list_of(at) == LruList::ActiveAnon;
         self.lru_gen().map_or_else(|| self.has(FolioFlags::ACTIVE), of_gen)
     }
 
-    /// Returns how many generations are younger than the folio's, or `None` when it is on no list of generations.
+    /// Returns the number of generations that are younger than the folio's, or `None` when no generation lists the
+    /// folio.
     pub(crate) fn lru_gen_age(self) -> Option<u64> {
         let lrugen = &self.memory.lruvec_of(self).lrugen;
         self.lru_gen().map(|at| lrugen.max_seq().saturating_sub(lrugen.seq_at(at)))
     }
 
-    /// Returns the generation in which the folio starts: the youngest for an active folio of the working set, the next one for
-    /// other active folios and for new pages, and an old one for pages that came back otherwise.
+    /// Returns the generation in which the folio starts. For an active folio of the working set, that is the youngest
+    /// generation. For any other active folio and for a new page, it is the second youngest. For an inactive folio of
+    /// the swap cache, it is the third youngest if the folio is of the working set, else the fourth youngest.
     ///
     /// Kernel: `lru_gen_folio_seq`.
     pub(crate) fn lru_gen_folio_seq(self, lrugen: &Mglru) -> u64 {
@@ -69,7 +75,8 @@ impl Folio<'_> {
         self.lru_gen_put(lruvec, heads, self.lru_gen_folio_seq(&lruvec.lrugen), ListEnd::Head);
     }
 
-    /// Moves the folio to the generation with so many younger ones, or to the oldest, if a generation lists the folio.
+    /// Moves the folio to the generation that has `age` younger generations, or to the oldest one if there are fewer.
+    /// A folio that no generation lists stays.
     pub(crate) fn lru_gen_set_age(self, age: u64) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -79,50 +86,42 @@ impl Folio<'_> {
         }
     }
 
-    /// Puts the folio on the list of a generation.
+    /// Puts the folio at an end of the list of generation `seq`.
     fn lru_gen_put(self, lruvec: &Lruvec, heads: &mut LruHeads, seq: u64, end: ListEnd) {
         let at = gen_of(seq);
         self.clear(FolioFlags::ACTIVE);
         self.set_lru_gen(Some(at));
-        let head = &mut heads.generations[at];
-        match end {
-            ListEnd::Head => head.list.push_first(self.memory, self.number()),
-            ListEnd::Tail => head.list.push_last(self.memory, self.number()),
-        }
-        head.nr_pages += u64::from(self.nr_pages());
-        lruvec.add_lru_pages(lruvec.lrugen.list_of(at), self.nr_pages().into());
+        self.lru_link(lruvec, &mut heads.generations[at], lruvec.lrugen.list_of(at), end);
     }
 
-    /// Takes the folio off the list of its generation. Kernel: `lru_gen_del_folio`.
+    /// Takes the folio off the list of its generation, which has the place `at`. Kernel: `lru_gen_del_folio`.
     #[inline(never)]
     pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, reclaiming: Reclaiming) {
-        let head = &mut heads.generations[at];
-        head.list.unlink(self.memory, self.number());
-        head.nr_pages -= u64::from(self.nr_pages());
         let list = lruvec.lrugen.list_of(at);
-        lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
+        self.lru_unlink(lruvec, &mut heads.generations[at], list);
         self.set_lru_gen(None);
         if reclaiming == Reclaiming::No && list == LruList::ActiveAnon {
             self.set(FolioFlags::ACTIVE);
         }
     }
 
-    /// Moves the folio from one generation to another.
+    /// Moves the folio from the generation at the place `at` to an end of generation `seq`.
     #[inline(never)]
     pub(super) fn lru_gen_move(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, seq: u64, end: ListEnd) {
         self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
         self.lru_gen_put(lruvec, heads, seq, end);
     }
 
-    /// Moves the folio from the oldest generation to the next one, where its uses are counted anew. Kernel: `folio_inc_gen`.
+    /// Moves the folio from the oldest generation to an end of the next one, and resets the count of uses. Kernel:
+    /// `folio_inc_gen`.
     fn folio_inc_gen(self, lruvec: &Lruvec, heads: &mut LruHeads, end: ListEnd) {
         let seq = lruvec.lrugen.min_seq(LruType::Anon);
         self.forget_refs();
         self.lru_gen_move(lruvec, heads, gen_of(seq), seq + 1, end);
     }
 
-    /// Notes that a page table entry says that the folio was used. The first use marks the folio as referenced, the next one
-    /// as part of the working set; says whether this is such a next one. Kernel: `lru_gen_set_refs`.
+    /// Notes a use of the folio that a page table entry shows. The first use sets REFERENCED, a further use sets
+    /// WORKINGSET. Returns whether this is a further use. Kernel: `lru_gen_set_refs`.
     #[inline(never)]
     pub(crate) fn lru_gen_set_refs(self) -> bool {
         let is_next = self.flags().intersects(FolioFlags::REFERENCED | FolioFlags::WORKINGSET);
@@ -131,24 +130,52 @@ impl Folio<'_> {
         is_next
     }
 
-    /// Forgets how often the folio was used, but not that it is part of the working set. Kernel: `LRU_REFS_FLAGS`.
+    /// Resets the count of uses, and leaves WORKINGSET as it is. Kernel: `LRU_REFS_FLAGS`.
     pub(crate) fn forget_refs(self) {
         self.clear(FolioFlags::REFERENCED);
         self.set_lru_refs(0);
     }
+
+    /// Moves a folio of the oldest generation to the next one if the folio is protected, under writeback or held by a
+    /// user. Returns whether the folio moved.
+    ///
+    /// Kernel: `sort_folio`; differs: a folio that a user holds moves too, because such a folio would keep its
+    /// generation from ever becoming empty.
+    fn sort_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, tier_to_evict: usize) -> bool {
+        let tier = self.facts().tier();
+        let is_protected = tier > tier_to_evict;
+        if is_protected {
+            lruvec.lrugen.protect(LruType::Anon, tier, self.nr_pages());
+        }
+        let is_sorted = is_protected || self.has(FolioFlags::WRITEBACK) || self.is_held_by_user();
+        if is_sorted {
+            self.folio_inc_gen(lruvec, heads, ListEnd::Head);
+        }
+        is_sorted
+    }
+
+    /// Takes a folio off the oldest generation, at the place `at`, for its eviction. Kernel: `isolate_folio`.
+    fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
+        if !self.has(FolioFlags::REFERENCED) {
+            self.set_lru_refs(0);
+        }
+        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
+        self.clear(FolioFlags::LRU);
+    }
 }
 
 impl Memory {
-    /// Notes uses of folios that page table entries name, all under one hold of the LRU lock: those that were used before move
-    /// to the youngest generation. Folios of other lruvecs are passed over.
+    /// Notes a use of each folio of a lruvec, all under one hold of the LRU lock. A folio that was used before moves
+    /// to the youngest generation. Folios of other lruvecs are skipped.
     ///
-    /// Called with the entries locked, which keep the folios. Kernel: `folio_update_gen`; differs: the folio moves at once, not
-    /// when eviction comes by.
+    /// Locks: the caller holds the page table entries that name the folios locked, so that no folio is freed. Kernel:
+    /// `folio_update_gen`; differs: the folio moves at once, and not when eviction reaches the folio.
     pub(crate) fn folios_update_gen(&self, lruvec: &Lruvec, folios: impl Iterator<Item = Pfn>) {
         let mut heads = lruvec.lists();
         let youngest = lruvec.lrugen.max_seq();
         for folio in folios.map(|pfn| self.folio(pfn)) {
-            // In this order: of a folio that is on a list the group is the one that has the list.
+            // The generation is read first, because this read makes the group visible that the folio had when it was
+            // listed.
             let Some(at) = folio.lru_gen().filter(|_| std::ptr::eq(&**self.lruvec_of(folio), lruvec)) else { continue };
             if folio.lru_gen_set_refs() && at != gen_of(youngest) {
                 folio.lru_gen_move(lruvec, &mut heads, at, youngest, ListEnd::Head);
@@ -156,14 +183,15 @@ impl Memory {
         }
     }
 
-    /// Says whether aging may look at the entries of a folio: the folio is on a list of generations of the lruvec.
+    /// Returns whether a generation of the lruvec lists the folio. Aging skips the page table entries of other
+    /// folios.
     pub(crate) fn is_in_generation_of(&self, pfn: Pfn, lruvec: &Lruvec) -> bool {
         let folio = self.folio(pfn);
         folio.lru_gen().is_some() && std::ptr::eq(&**self.lruvec_of(folio), lruvec)
     }
 
-    /// Starts a generation unless another than `seq` is the youngest already; says whether it did. Folios of a fourth
-    /// generation become the tail of the third.
+    /// Starts the generation after `seq`, unless `seq` is not the youngest generation any more. Returns whether the
+    /// generation started. With four generations, the folios of the oldest one become the tail of the next one.
     ///
     /// Kernel: `inc_max_seq`, `inc_min_seq`.
     pub(crate) fn inc_max_seq(&self, lruvec: &Lruvec, seq: u64) -> bool {
@@ -180,11 +208,7 @@ impl Memory {
                 folio.folio_inc_gen(lruvec, &mut heads, ListEnd::Tail);
             }
         }
-        debug_assert_eq!(
-            heads.generations[gen_of(seq + 1)].nr_pages,
-            0,
-            "the new generation has the place of one that is gone"
-        );
+        debug_assert_eq!(heads.generations[gen_of(seq + 1)].nr_pages, 0, "a new generation starts empty");
         let nr_pages = heads.generations[gen_of(seq + 1 - MIN_NR_GENS)].nr_pages as i64;
         lruvec.add_lru_pages(LruList::ActiveAnon, -nr_pages);
         lruvec.add_lru_pages(LruList::InactiveAnon, nr_pages);
@@ -192,8 +216,8 @@ impl Memory {
         true
     }
 
-    /// Gives up the oldest generations that are empty, down to two; says whether there were any. Of two evictable types
-    /// neither comes down to two while the other one has four.
+    /// Ends the oldest generations that are empty, down to two generations. Returns whether a generation ended. If
+    /// both types are evictable, neither type comes down to two generations while the other one has four.
     ///
     /// Kernel: `try_to_inc_min_seq`.
     pub(crate) fn try_to_inc_min_seq(&self, lruvec: &Lruvec, swappiness: u8) -> bool {
@@ -206,22 +230,20 @@ impl Memory {
         };
         let evictable = |ty| if is_evictable(ty, swappiness) { first_used(ty) } else { lrugen.min_seq(ty) };
         let [mut anon, mut file] = LruType::ALL.map(evictable);
-        if LruType::ALL.into_iter().all(|ty| is_evictable(ty, swappiness)) {
-            let middle = limit - 1;
-            match (anon.cmp(&middle), file.cmp(&middle)) {
-                (std::cmp::Ordering::Greater, std::cmp::Ordering::Less) => anon = middle,
-                (std::cmp::Ordering::Less, std::cmp::Ordering::Greater) => file = middle,
-                _ => {}
-            }
+        let is_both = LruType::ALL.into_iter().all(|ty| is_evictable(ty, swappiness));
+        let middle = limit - 1;
+        if is_both && anon.max(file) > middle && anon.min(file) < middle {
+            (anon, file) = (anon.min(middle), file.min(middle));
         }
-        // Both, so no short circuit.
+        // `|` and not `||`, because both types are tried.
         lrugen.try_to_inc_min_seq(LruType::Anon, anon) | lrugen.try_to_inc_min_seq(LruType::File, file)
     }
 
-    /// Takes folios off the tail of a type's oldest generation until so many pages were looked at or a batch is isolated.
-    /// Folios that are protected move to the next generation; so do those that are written, go away, or belong to a user.
+    /// Takes folios off the tail of a type's oldest generation, until `nr_to_scan_pages` pages were scanned or a
+    /// batch is isolated. A folio moves to the next generation instead if it is protected, under writeback, being
+    /// freed, or held by a user.
     ///
-    /// With two generations left, nothing is looked at. Kernel: `scan_folios`.
+    /// With two generations left, no folio is scanned. Kernel: `scan_folios`.
     pub(crate) fn scan_folios(&self, lruvec: &Lruvec, ty: LruType, nr_to_scan_pages: u64) -> Isolated<'_> {
         let mut isolated = Isolated::default();
         let (lrugen, mut heads) = (&lruvec.lrugen, lruvec.lists());
@@ -250,33 +272,6 @@ impl Memory {
         }
         self.add_isolated(isolated.nr_taken_pages as i64);
         isolated
-    }
-}
-
-impl Folio<'_> {
-    /// Moves a folio of the oldest generation to the next one if it is not to be evicted now; says whether it did.
-    ///
-    /// Kernel: `sort_folio`; differs: folios in use by a handle move on, too, because no list may keep them for ever.
-    fn sort_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, tier_to_evict: usize) -> bool {
-        let tier = self.facts().tier();
-        let is_protected = tier > tier_to_evict;
-        if is_protected {
-            lruvec.lrugen.protect(LruType::Anon, tier, self.nr_pages());
-        }
-        let is_sorted = is_protected || self.has(FolioFlags::WRITEBACK) || self.is_held_by_user();
-        if is_sorted {
-            self.folio_inc_gen(lruvec, heads, ListEnd::Head);
-        }
-        is_sorted
-    }
-
-    /// Takes a folio off the oldest generation to evict it. Kernel: `isolate_folio`.
-    fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
-        if !self.has(FolioFlags::REFERENCED) {
-            self.set_lru_refs(0);
-        }
-        self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
-        self.clear(FolioFlags::LRU);
     }
 }
 

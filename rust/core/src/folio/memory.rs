@@ -1,4 +1,5 @@
-//! Page frames: the allocation of folios, the headers of folios, and the group that is charged for a folio. Kernel: the page allocator and `struct page`.
+//! Page frames: the allocation of folios, the headers of folios, and the group that is charged for a folio. Kernel:
+//! the page allocator and `struct page`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -149,12 +150,9 @@ impl Memory {
         }
         let lruvec = match &memcg {
             Some(groups) => groups.root().lruvec().clone(),
-            None => {
-                let lruvec = Lruvec::new(MemcgId(0), 0, None);
-                lruvec.renew();
-                lruvec
-            }
+            None => Lruvec::new(MemcgId(0), 0, None),
         };
+        lruvec.renew();
         Ok(Self {
             nr_pages: nr_pages as u32,
             lruvec,
@@ -222,8 +220,8 @@ impl Memory {
         self.memcg.as_ref()
     }
 
-    /// Returns every folio that is charged to a group, by frame number. Folios that are allocated or freed meanwhile may
-    /// be missed.
+    /// Returns every folio that is charged to a group, by frame number. Folios that are allocated or freed meanwhile
+    /// may be missed.
     pub(crate) fn charged_folios(&self) -> impl Iterator<Item = Folio<'_>> {
         let end = self.arena.get().map_or(BLOCK_PAGES, |arena| arena.free.lock().next);
         (BLOCK_PAGES..end).map(|pfn| self.folio(Pfn(pfn as u64))).filter(|folio| folio.css().is_some())

@@ -11,10 +11,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
-pub use data::{FolioBytes, FolioBytesMut, FolioView};
+pub use data::{FolioAccess, FolioBytes, FolioBytesMut, FolioView};
+pub(crate) use lru::Isolated;
 pub use mapped::MappedFolio;
 pub use memory::Memory;
-use refs::FolioRefs;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::relax;
@@ -110,11 +110,6 @@ impl<'a> Folio<'a> {
         self.order().nr_pages()
     }
 
-    /// Returns whether the folio lies in a memory.
-    pub(crate) fn is_in(self, memory: &Memory) -> bool {
-        std::ptr::eq(self.memory, memory)
-    }
-
     /// Returns the folio that starts at `page`, after this folio was split there.
     pub(crate) fn at(self, page: u32) -> Self {
         Self { memory: self.memory, pfn: Pfn(self.pfn.0 + page as u64) }
@@ -181,30 +176,26 @@ impl<'a> Folio<'a> {
             .is_some_and(|first| (first.value()..first.value() + self.nr_pages() as u64).contains(&slot.value()))
     }
 
-    fn counted(self) -> &'a FolioRefs {
-        &self.memory.header(self.pfn).refs
-    }
-
     /// Returns the number of references: the swap cache holds one a page, page tables one a mapping, each user one. 0
     /// means frozen or free.
     pub fn refs(self) -> u32 {
-        self.counted().get()
+        self.memory.header(self.pfn).refs.get()
     }
 
     /// Takes a reference unless the folio is frozen or free. Kernel: `folio_try_get`.
     #[inline]
     pub(crate) fn try_get(self) -> Option<FolioRef<'a>> {
-        self.counted().try_get().then(|| FolioRef::adopt(self))
+        self.memory.header(self.pfn).refs.try_get().then(|| FolioRef::adopt(self))
     }
 
     /// Takes references, beside one that the caller holds. Kernel: `folio_ref_add`.
     pub(crate) fn add_refs(self, nr: u32) {
-        self.counted().add(nr);
+        self.memory.header(self.pfn).refs.add(nr);
     }
 
     /// Drops references. The last one frees the pages. Kernel: `folio_put_refs`.
     pub(crate) fn put_refs(self, nr: u32) {
-        if self.counted().put(nr) {
+        if self.memory.header(self.pfn).refs.put(nr) {
             self.memory.free(self);
         }
     }
@@ -212,12 +203,12 @@ impl<'a> Folio<'a> {
     /// Replaces exactly `nr` references by 0, so that no thread can take a reference. Returns false when the number
     /// differs. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(self, nr: u32) -> bool {
-        self.counted().freeze(nr)
+        self.memory.header(self.pfn).refs.freeze(nr)
     }
 
     /// Ends a freeze with `nr` references. Kernel: `folio_ref_unfreeze`.
     pub(crate) fn unfreeze(self, nr: u32) {
-        self.counted().publish(nr);
+        self.memory.header(self.pfn).refs.publish(nr);
     }
 
     /// Frees the pages of a frozen folio.
@@ -288,7 +279,7 @@ impl<'a> Folio<'a> {
         part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
-    /// Makes this frozen folio the first of its parts.
+    /// Shrinks this frozen folio to the first of its parts.
     pub(crate) fn shrink(self, as_part: Part) {
         let header = self.memory.header(self.pfn);
         // Relaxed: as in `make_part`.
@@ -517,7 +508,8 @@ impl Drop for LockedFolio<'_> {
 
 /// Checks that a folio belongs to a memory. Errors: `ForeignFolio` (EINVAL).
 pub(crate) fn check_home(folio: Folio<'_>, memory: &Memory) -> Result<()> {
-    if folio.is_in(memory) { Ok(()) } else { Err(SwapError::ForeignFolio(folio.entry().unwrap_or(SwpEntry::NONE))) }
+    let is_home = std::ptr::eq(folio.memory, memory);
+    is_home.then_some(()).ok_or_else(|| SwapError::ForeignFolio(folio.entry().unwrap_or(SwpEntry::NONE)))
 }
 
 #[cfg(test)]

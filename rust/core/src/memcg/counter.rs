@@ -1,12 +1,11 @@
-//! One level of a resource counter: the usage, its limits, and the refused charges; and the stocks of pages that are
-//! charged in advance, one batch a CPU, so that most charges touch no shared counter.
+//! One level of a resource counter: the usage, the limits, and the number of refused charges. Also the stocks: each
+//! CPU charges one batch of pages in advance, so that most charges write no shared counter.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::base::error::Result;
+use super::{MemCgroup, MemCgroups};
 use crate::base::limits::{MEMCG_CHARGE_BATCH, PAGE_SIZE};
 use crate::base::types::{CpuId, CssId};
-use crate::containers::percpu::PerCpu;
 
 /// The value for "no limit": the largest number of pages whose bytes fit a signed word. Kernel: `PAGE_COUNTER_MAX`.
 pub const PAGE_COUNTER_MAX: u64 = i64::MAX as u64 / PAGE_SIZE as u64;
@@ -146,17 +145,10 @@ impl PageCounter {
 
     /// Resets the counter for the next group in this place.
     pub(super) fn reset(&self) {
-        let fresh = Self::default();
-        for (field, value) in [
-            (&self.max, fresh.max_pages()),
-            (&self.high, fresh.high_pages()),
-            (&self.watermark, 0),
-            (&self.failcnt, 0),
-            (&self.underflow, 0),
-        ] {
-            field.store(value, Ordering::Relaxed);
-        }
         self.usage.store(0, Ordering::Relaxed);
+        [&self.max, &self.high].into_iter().for_each(|limit| limit.store(PAGE_COUNTER_MAX, Ordering::Relaxed));
+        let counts = [&self.watermark, &self.failcnt, &self.underflow];
+        counts.into_iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 }
 
@@ -164,49 +156,59 @@ impl PageCounter {
 /// several.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stock {
-    pub(super) css: CssId,
-    pub(super) nr_pages: u64,
+    css: CssId,
+    nr_pages: u64,
 }
 
-/// The stocks of all CPUs.
-#[derive(Debug)]
-pub(super) struct Stocks(PerCpu<Option<Stock>>);
-
-impl Stocks {
-    pub(super) fn new(nr_cpus: usize) -> Result<Self> {
-        Ok(Self(PerCpu::new(nr_cpus, |_| None)?))
+// The stocks of all CPUs. A stock holds one reference to its group.
+impl MemCgroups {
+    /// Takes pages of memory for a group from this CPU's stock; returns whether the stock had enough. Kernel:
+    /// `consume_stock`.
+    #[inline]
+    pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
+        // A stock is the rest of a batch, so it never holds a whole batch.
+        self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.take_from_stock(group.css(), nr_pages, cpu)
     }
 
-    /// Takes pages for a group; returns whether the stock had enough.
-    pub(super) fn consume(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> bool {
-        let Ok(mut stock) = self.0.lock(cpu) else { return false };
+    fn take_from_stock(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> bool {
+        let Ok(mut stock) = self.stocks.lock(cpu) else { return false };
         match &mut *stock {
-            Some(stock) if stock.css == css && stock.nr_pages >= nr_pages => {
-                stock.nr_pages -= nr_pages;
-                true
-            }
-            _ => false,
+            Some(stock) if stock.css == css && stock.nr_pages >= nr_pages => stock.nr_pages -= nr_pages,
+            _ => return false,
         }
+        true
     }
 
-    /// Adds pages of a group, with a reference to the group. Returns pages of another group, or pages over the limit
-    /// of a stock; the caller uncharges them and drops their reference.
-    pub(super) fn refill(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Option<Stock> {
-        let Ok(mut stock) = self.0.lock(cpu) else { return Some(Stock { css, nr_pages }) };
-        match &mut *stock {
-            Some(mine) if mine.css == css && mine.nr_pages + nr_pages < MEMCG_CHARGE_BATCH => {
+    /// Stores charged pages in this CPU's stock for its next charges. Pages of another group, and pages over the
+    /// limit of a stock, are uncharged. Kernel: `refill_stock`.
+    pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
+        self.css_get(group, 1);
+        let css = group.css();
+        let left = match self.stocks.lock(cpu).as_deref_mut() {
+            Ok(Some(mine)) if mine.css == css && mine.nr_pages + nr_pages < MEMCG_CHARGE_BATCH => {
                 mine.nr_pages += nr_pages;
                 Some(Stock { css, nr_pages: 0 })
             }
-            stock => stock.replace(Stock { css, nr_pages }),
-        }
+            Ok(stock) => stock.replace(Stock { css, nr_pages }),
+            Err(_) => Some(Stock { css, nr_pages }),
+        };
+        left.into_iter().for_each(|stock| self.return_stock(stock));
     }
 
-    /// Takes the stocks of all CPUs.
-    pub(super) fn take_all(&self) -> Vec<Stock> {
+    /// Uncharges the stocks of all CPUs. Kernel: `drain_all_stock`.
+    pub fn drain_stocks(&self) {
         let mut taken = Vec::new();
-        self.0.for_each(|stock| taken.extend(stock.take()));
-        taken
+        self.stocks.for_each(|stock| taken.extend(stock.take()));
+        taken.into_iter().for_each(|stock| self.return_stock(stock));
+    }
+
+    /// Uncharges pages of a stock and drops the stock's reference to the group.
+    fn return_stock(&self, stock: Stock) {
+        let group = self.get(stock.css);
+        if stock.nr_pages > 0 {
+            self.uncharge_memory(group, stock.nr_pages);
+        }
+        self.css_put(group, 1);
     }
 }
 

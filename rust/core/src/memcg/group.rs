@@ -72,8 +72,8 @@ pub enum MemcgEvent {
     Max,
     /// No page could be reclaimed for a charge.
     Oom,
-    /// A task was killed because no memory was left. Never raised here, because the charge fails and its caller decides. The
-    /// kernel's files have a line for the event.
+    /// A task was killed because no memory was left. Never raised here, because the charge fails and its caller
+    /// decides. The kernel's files have a line for the event.
     OomKill,
     /// All tasks of a group were killed together. Never raised, as [`MemcgEvent::OomKill`].
     OomGroupKill,
@@ -87,26 +87,15 @@ pub enum MemcgEvent {
 
 pub(super) const NR_EVENTS: usize = MemcgEvent::SwapFail as usize + 1;
 
-/// The state of a group's life. Kernel: the css flags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(super) enum Life {
-    /// Freed: the place waits for the next group made there.
-    Free = 0,
-    /// Created and not removed.
-    Online = 1,
-    /// Removed, and alive while charges refer to it.
-    Offline = 2,
-}
-
 /// One memory cgroup. Kernel: `struct mem_cgroup`; differs: a group is never deallocated. When nothing refers to it
 /// any more, the next group made in the same place of the tree reuses it, so a reference to it is always valid.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MemCgroup {
     css: CssId,
     parent: Option<CssId>,
     depth: u32,
-    life: AtomicU8,
+    /// Created and not removed. Kernel: `CSS_ONLINE`.
+    pub(super) is_online: AtomicBool,
     /// Private id, 0 after it is released.
     pub(super) id: AtomicU32,
     /// Pins: one while online, one for each slot that records the id. Kernel: `id.ref`.
@@ -123,8 +112,10 @@ pub struct MemCgroup {
     stats: [AtomicI64; NR_STATS],
     /// Statistics of freed descendants.
     gone: [AtomicI64; NR_STATS],
-    events: [AtomicU64; NR_EVENTS],
-    events_local: [AtomicU64; NR_EVENTS],
+    /// Events of this group and its descendants.
+    pub(super) events: [AtomicU64; NR_EVENTS],
+    /// Events of this group alone.
+    pub(super) events_local: [AtomicU64; NR_EVENTS],
     lruvec: Arc<Lruvec>,
     /// Swappiness of this group on v1. On v2 the value of root applies to all groups.
     pub(super) swappiness: AtomicU8,
@@ -144,32 +135,14 @@ pub struct MemCgroup {
 
 // Relaxed throughout, except for the pins: each statistic and each limit stands alone.
 impl MemCgroup {
+    /// Makes a group that is not online. [`MemCgroup::renew`] sets its limits and settings.
     pub(super) fn new(css: CssId, parent: Option<&Self>) -> Self {
-        let lruvec = Lruvec::new(MemcgId(0), 0, parent.map(|parent| parent.lruvec.clone()));
         Self {
             css,
             parent: parent.map(|parent| parent.css),
             depth: parent.map_or(0, |parent| parent.depth + 1),
-            life: AtomicU8::new(Life::Free as u8),
-            id: AtomicU32::new(0),
-            id_refs: AtomicU64::new(0),
-            css_refs: AtomicU64::new(0),
-            nr_tasks: AtomicU64::new(0),
-            memory: PageCounter::default(),
-            swap: PageCounter::default(),
-            stats: Default::default(),
-            gone: Default::default(),
-            events: Default::default(),
-            events_local: Default::default(),
-            lruvec,
-            swappiness: AtomicU8::new(SWAPPINESS_DEFAULT),
-            min_pages: AtomicU64::new(0),
-            low_pages: AtomicU64::new(0),
-            zswap_max_pages: AtomicU64::new(PAGE_COUNTER_MAX),
-            may_zswap_writeback: AtomicBool::new(true),
-            is_oom_kill_disabled: AtomicBool::new(false),
-            policy: SpinMutex::default(),
-            throttled_ms: AtomicU64::new(0),
+            lruvec: Lruvec::new(MemcgId(0), 0, parent.map(|parent| parent.lruvec.clone())),
+            ..Self::default()
         }
     }
 
@@ -194,21 +167,9 @@ impl MemCgroup {
         self.depth
     }
 
-    pub(super) fn life(&self) -> Life {
-        match self.life.load(Ordering::Relaxed) {
-            1 => Life::Online,
-            2 => Life::Offline,
-            _ => Life::Free,
-        }
-    }
-
-    pub(super) fn set_life(&self, life: Life) {
-        self.life.store(life as u8, Ordering::Relaxed);
-    }
-
     /// Returns whether the group is created and not removed. Kernel: `mem_cgroup_online`.
     pub fn is_online(&self) -> bool {
-        self.life() == Life::Online
+        self.is_online.load(Ordering::Relaxed)
     }
 
     /// Returns the limit in pages on the memory of compressed pages, of the group and its descendants together.
@@ -339,14 +300,6 @@ impl MemCgroup {
 
     pub(super) fn stat_gone(&self, stat: MemcgStat) -> i64 {
         self.gone[stat as usize].load(Ordering::Relaxed)
-    }
-
-    pub(super) fn raise_local(&self, event: MemcgEvent) {
-        self.events_local[event as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn raise_here(&self, event: MemcgEvent) {
-        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns how often an event was raised at this group or below.

@@ -22,9 +22,11 @@ use std::iter::successors;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use rustix::io::Errno;
+
+use counter::Stock;
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
-use counter::{Stock, Stocks};
-use group::{Life, NR_STATS};
+use group::NR_STATS;
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
 #[cfg(test)]
@@ -33,9 +35,9 @@ pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule
 pub(crate) use policy::{LimitNotice, Policies};
 
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::MEMCG_CHARGE_BATCH;
 use crate::base::sync::SpinMutex;
-use crate::base::types::{CpuId, CssId, MemcgId};
+use crate::base::types::{CssId, MemcgId};
+use crate::containers::percpu::PerCpu;
 use crate::containers::zeroed::MappedSlice;
 
 /// Largest number of ancestors of a group. The depth of root is 0.
@@ -69,24 +71,19 @@ struct Node {
     spare: Vec<CssId>,
 }
 
-/// The places of the arena that are in use.
-#[derive(Debug, Default)]
-struct Tree {
-    /// Nodes by place. Root is 0.
-    nodes: Vec<Node>,
-}
-
 /// The memory controller of one machine.
 #[derive(Debug)]
 pub struct MemCgroups {
     options: MemcgOptions,
     segments: [OnceLock<Box<[OnceLock<MemCgroup>]>>; NR_SEGMENTS],
-    tree: SpinMutex<Tree>,
+    /// Nodes by place. The place of root is 0.
+    tree: SpinMutex<Vec<Node>>,
     /// Group number by private id, 0 for none.
     ids: MappedSlice<AtomicU32>,
     /// Every lower id is in use.
     lowest_free: SpinMutex<u32>,
-    stocks: Stocks,
+    /// Pages of memory that each CPU charged in advance.
+    stocks: PerCpu<Option<Stock>>,
     /// Some group had a high limit at some time. Only then does a charge check high limits.
     has_high: AtomicBool,
 }
@@ -106,7 +103,7 @@ impl MemCgroups {
             tree: SpinMutex::default(),
             ids: MappedSlice::zeroed(NR_IDS)?,
             lowest_free: SpinMutex::new(1),
-            stocks: Stocks::new(nr_cpus)?,
+            stocks: PerCpu::new(nr_cpus, |_| None)?,
             has_high: AtomicBool::new(false),
         };
         let root = groups.place_group(None, &mut groups.tree.lock())?;
@@ -183,21 +180,17 @@ impl MemCgroups {
 
     /// Raises an event at a group and, on v2, at all its ancestors except root. Kernel: `memcg_memory_event`.
     pub(crate) fn raise(&self, group: &MemCgroup, event: MemcgEvent) {
-        group.raise_local(event);
-        if self.do_memsw_account() {
-            return group.raise_here(event);
-        }
-        self.charged_levels(group).for_each(|level| level.raise_here(event));
+        // Relaxed: each count stands alone.
+        group.events_local[event as usize].fetch_add(1, Ordering::Relaxed);
+        let raise = |level: &MemCgroup| _ = level.events[event as usize].fetch_add(1, Ordering::Relaxed);
+        if self.do_memsw_account() { raise(group) } else { self.charged_levels(group).for_each(raise) }
     }
 
     /// Returns a statistic of a group and all its descendants, including removed and freed ones. Kernel:
     /// `memcg_page_state`.
     pub fn stat(&self, group: &MemCgroup, stat: MemcgStat) -> i64 {
-        let own = |css: &CssId| {
-            let group = self.get(*css);
-            group.stat_local(stat) + group.stat_gone(stat)
-        };
-        self.subtree(group.css()).iter().map(own).sum()
+        let own = |group: &MemCgroup| group.stat_local(stat) + group.stat_gone(stat);
+        self.subtree(group.css()).into_iter().map(|css| own(self.get(css))).sum()
     }
 
     /// Returns a group and all its descendants that are not freed, parents before children, in order of creation.
@@ -208,19 +201,19 @@ impl MemCgroups {
         let (mut found, mut todo) = (Vec::new(), vec![top]);
         while let Some(css) = todo.pop() {
             found.push(css);
-            todo.extend(tree.nodes[css.index()].children.values().rev());
+            todo.extend(tree[css.index()].children.values().rev());
         }
         found
     }
 
     /// Returns the children of a group that are not freed.
     pub fn children(&self, css: CssId) -> Vec<CssId> {
-        self.tree.lock().nodes[css.index()].children.values().copied().collect()
+        self.tree.lock()[css.index()].children.values().copied().collect()
     }
 
     /// Returns the name of a group, "" for root.
     pub fn name(&self, css: CssId) -> String {
-        self.tree.lock().nodes[css.index()].name.clone()
+        self.tree.lock()[css.index()].name.clone()
     }
 
     /// Returns the path of a group from root.
@@ -231,15 +224,15 @@ impl MemCgroups {
     }
 
     /// Takes a place below a parent: a freed group's place if there is one, else a new place.
-    fn place_group(&self, parent: Option<&MemCgroup>, tree: &mut Tree) -> Result<&MemCgroup> {
-        if let Some(spare) = parent.and_then(|parent| tree.nodes[parent.css().index()].spare.pop()) {
+    fn place_group(&self, parent: Option<&MemCgroup>, tree: &mut Vec<Node>) -> Result<&MemCgroup> {
+        if let Some(spare) = parent.and_then(|parent| tree[parent.css().index()].spare.pop()) {
             return Ok(self.get(spare));
         }
-        let css = CssId(tree.nodes.len() as u32 + 1);
+        let css = CssId(tree.len() as u32 + 1);
         let (segment, index) = place(css);
         let groups = self.segments.get(segment).ok_or(SwapError::NoMemory(size_of::<MemCgroup>() as u64))?;
         let groups = groups.get_or_init(|| (0..SEGMENT_GROUPS << segment).map(|_| OnceLock::new()).collect());
-        tree.nodes.push(Node::default());
+        tree.push(Node::default());
         Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent)))
     }
 
@@ -253,7 +246,7 @@ impl MemCgroups {
         group.id_refs.store(1, Ordering::Relaxed);
         // One reference for the online state, one for the id. Release pairs with the Acquire in `css_tryget`.
         group.css_refs.store(2, Ordering::Release);
-        group.set_life(Life::Online);
+        group.is_online.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -266,38 +259,42 @@ impl MemCgroups {
         let parent = self.get(parent);
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\n', '\0']) || name.len() > 255 {
             let what = format!("{name:?} is no name for a group: 1 to 255 bytes without / and newline, not . or ..");
-            return Err(SwapError::cgroup(rustix::io::Errno::INVAL, what));
+            return Err(SwapError::cgroup(Errno::INVAL, what));
         }
         let mut tree = self.tree.lock();
-        if !parent.is_online() {
-            return Err(Self::removed(&tree.nodes[parent.css().index()].name));
-        }
-        if tree.nodes[parent.css().index()].names.contains_key(name) {
-            return Err(SwapError::cgroup(rustix::io::Errno::EXIST, format!("there is a group {name:?} already")));
+        Self::check_online(parent, &tree)?;
+        if tree[parent.css().index()].names.contains_key(name) {
+            return Err(SwapError::cgroup(Errno::EXIST, format!("there is a group {name:?} already")));
         }
         if parent.depth() >= MEMCG_DEPTH_MAX {
             let what =
                 format!("a group at depth {} would be over the {MEMCG_DEPTH_MAX} there may be", parent.depth() + 1);
-            return Err(SwapError::cgroup(rustix::io::Errno::AGAIN, what));
+            return Err(SwapError::cgroup(Errno::AGAIN, what));
         }
         let group = self.place_group(Some(parent), &mut tree)?;
         if let Err(error) = self.bring_online(group) {
-            tree.nodes[parent.css().index()].spare.push(group.css());
+            tree[parent.css().index()].spare.push(group.css());
             return Err(error);
         }
         self.css_get(parent, 1);
-        let above = &mut tree.nodes[parent.css().index()];
+        let above = &mut tree[parent.css().index()];
         let serial = above.children.last_key_value().map_or(0, |(last, _)| last + 1);
         above.children.insert(serial, group.css());
         above.names.insert(name.into(), group.css());
-        let node = &mut tree.nodes[group.css().index()];
+        let node = &mut tree[group.css().index()];
         (node.name, node.serial) = (name.into(), serial);
         Ok(group)
     }
 
     /// Returns the error for a removed group (ENODEV).
     pub(crate) fn removed(name: &str) -> SwapError {
-        SwapError::cgroup(rustix::io::Errno::NODEV, format!("the group {name:?} is removed"))
+        SwapError::cgroup(Errno::NODEV, format!("the group {name:?} is removed"))
+    }
+
+    /// Checks that a group is not removed. Errors: `Cgroup` (ENODEV).
+    fn check_online(group: &MemCgroup, tree: &[Node]) -> Result<()> {
+        let removed = || Self::removed(&tree[group.css().index()].name);
+        group.is_online().then_some(()).ok_or_else(removed)
     }
 
     /// Takes a group offline. No task may enter it any more, and the group is freed when no charge refers to it.
@@ -308,24 +305,22 @@ impl MemCgroups {
     pub fn remove(&self, css: CssId) -> Result<()> {
         let group = self.get(css);
         if group.is_root() {
-            return Err(SwapError::cgroup(rustix::io::Errno::INVAL, "the root cannot be removed".into()));
+            return Err(SwapError::cgroup(Errno::INVAL, "the root cannot be removed".into()));
         }
         {
             let mut tree = self.tree.lock();
-            let node = &tree.nodes[css.index()];
-            if !group.is_online() {
-                return Err(Self::removed(&node.name));
-            }
+            let node = &tree[css.index()];
+            Self::check_online(group, &tree)?;
             let nr_children = node.names.len();
             let nr_tasks = group.nr_tasks();
             if nr_children > 0 || nr_tasks > 0 {
                 let what = format!("{:?} has {nr_children} groups below it and {nr_tasks} tasks in it", node.name);
-                return Err(SwapError::cgroup(rustix::io::Errno::BUSY, what));
+                return Err(SwapError::cgroup(Errno::BUSY, what));
             }
-            group.set_life(Life::Offline);
+            group.is_online.store(false, Ordering::Relaxed);
             let name = node.name.clone();
             let parent = group.parent().expect("not root");
-            tree.nodes[parent.index()].names.remove(&name);
+            tree[parent.index()].names.remove(&name);
         }
         group.min_pages.store(0, Ordering::Relaxed);
         group.low_pages.store(0, Ordering::Relaxed);
@@ -339,9 +334,7 @@ impl MemCgroups {
     pub fn enter(&self, css: CssId) -> Result<()> {
         let tree = self.tree.lock();
         let group = self.get(css);
-        if !group.is_online() {
-            return Err(Self::removed(&tree.nodes[css.index()].name));
-        }
+        Self::check_online(group, &tree)?;
         group.nr_tasks.fetch_add(1, Ordering::Relaxed);
         self.css_get(group, 1);
         Ok(())
@@ -384,10 +377,9 @@ impl MemCgroups {
         let parent = self.get(group.parent().expect("root has a reference for ever"));
         {
             let mut tree = self.tree.lock();
-            group.set_life(Life::Free);
             group.hand_over(parent);
-            let serial = tree.nodes[group.css().index()].serial;
-            let node = &mut tree.nodes[parent.css().index()];
+            let serial = tree[group.css().index()].serial;
+            let node = &mut tree[parent.css().index()];
             node.children.remove(&serial);
             node.spare.push(group.css());
         }
@@ -399,10 +391,8 @@ impl MemCgroups {
         let mut lowest = self.lowest_free.lock();
         // Relaxed: the lock protects changes of ids, and lookups check the group that they find.
         let free = (*lowest..NR_IDS as u32).find(|&id| self.ids[id as usize].load(Ordering::Relaxed) == 0);
-        let Some(id) = free else {
-            let what = format!("all {} private ids are in use", NR_IDS - 1);
-            return Err(SwapError::cgroup(rustix::io::Errno::NOSPC, what));
-        };
+        let what = || format!("all {} private ids are in use", NR_IDS - 1);
+        let id = free.ok_or_else(|| SwapError::cgroup(Errno::NOSPC, what()))?;
         self.ids[id as usize].store(css.0, Ordering::Relaxed);
         *lowest = id + 1;
         Ok(MemcgId(id as u16))
@@ -452,34 +442,6 @@ impl MemCgroups {
         self.levels(group).find(|level| level.is_online()).expect("root is online")
     }
 
-    /// Takes pages of memory for a group from this CPU's stock, if the stock has enough. Kernel: `consume_stock`.
-    #[inline]
-    pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
-        // A stock is the rest of a batch, so it never holds a whole batch.
-        self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.stocks.consume(group.css(), nr_pages, cpu)
-    }
-
-    /// Stores charged pages in this CPU's stock for its next charges. Kernel: `refill_stock`.
-    pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
-        self.css_get(group, 1);
-        if let Some(old) = self.stocks.refill(group.css(), nr_pages, cpu) {
-            self.return_stock(old);
-        }
-    }
-
-    /// Uncharges the stocks of all CPUs. Kernel: `drain_all_stock`.
-    pub fn drain_stocks(&self) {
-        self.stocks.take_all().into_iter().for_each(|stock| self.return_stock(stock));
-    }
-
-    fn return_stock(&self, stock: Stock) {
-        let group = self.get(stock.css);
-        if stock.nr_pages > 0 {
-            self.uncharge_memory(group, stock.nr_pages);
-        }
-        self.css_put(group, 1);
-    }
-
     /// Uncharges memory, and on v1 memsw too. Kernel: `memcg_uncharge`.
     pub fn uncharge_memory(&self, group: &MemCgroup, nr_pages: u64) {
         self.uncharge(group, CounterKind::Memory, nr_pages);
@@ -522,7 +484,7 @@ impl MemCgroups {
 
     /// Returns the bytes of all groups ever made, and of the used part of the map of ids.
     pub fn bytes(&self) -> u64 {
-        let nr_groups = self.tree.lock().nodes.len();
+        let nr_groups = self.tree.lock().len();
         let group = size_of::<MemCgroup>() + size_of::<crate::workingset::Lruvec>() + size_of::<Node>();
         (nr_groups * group + usize::min(nr_groups + 1, NR_IDS) * size_of::<AtomicU32>()) as u64
     }

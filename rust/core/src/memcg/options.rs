@@ -33,7 +33,8 @@ words! {
         Array = "array",
         /// In 1,024 bytes beside the table of each cluster in use. Kernel: `swap_memcg_table`.
         ClusterTable = "cluster_table",
-        /// In the shadow, and beside it only for cached slots of a removed owner that another group's fault swapped in.
+        /// In the shadow, and beside it only for cached slots of a removed owner that another group's fault swapped
+        /// in.
         Trampoline = "trampoline",
     }
 }
@@ -111,6 +112,8 @@ impl MemcgOptions {
     }
 }
 
+const RECLAIM_ROOT_NEEDS_A_RECORD: &str = "refault_level=reclaim_root needs owner_store=array or cluster_table: the id in a \
+    shadow must be the slot's owner, and cannot be that of the group whose limit reclaimed it as well";
 const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm (dead_swapin) for slots of dead groups needs another owner_store than shadow: while a \
     folio is cached its slots have no owner but the folio's, so they cannot stay the dead group's under a folio of the \
     faulting one";
@@ -163,35 +166,25 @@ impl MemcgSwitches {
     /// Fills in the defaults of the owner store and checks that the options are compatible. Errors: `Conflict`
     /// (EINVAL), with the reason.
     pub fn resolve(self, hierarchy: Hierarchy) -> Result<MemcgOptions> {
-        let keeps_record = self.owner_store.is_record();
-        let dead_swapin = self.dead_swapin.unwrap_or(match self.owner_store {
-            OwnerStore::Shadow => DeadSwapin::Reparent,
-            _ => DeadSwapin::FaultMm,
-        });
-        let refault_level =
-            self.refault_level.unwrap_or(if keeps_record { RefaultJudge::ReclaimRoot } else { RefaultJudge::Owner });
-        let conflicts = [
-            (
-                !keeps_record && refault_level == RefaultJudge::ReclaimRoot,
-                "refault_level=reclaim_root needs owner_store=array or cluster_table: the id in a shadow must be the slot's \
-                 owner, and cannot be that of the group whose limit reclaimed it as well",
-            ),
-            (self.owner_store == OwnerStore::Shadow && dead_swapin == DeadSwapin::FaultMm, FAULT_MM_NEEDS_A_RECORD),
-        ];
-        let mut conflicts = conflicts.into_iter().chain(self.rfc_literal_conflicts(dead_swapin));
-        if let Some((_, why)) = conflicts.find(|(is_one, _)| *is_one) {
-            return Err(SwapError::Conflict(why));
-        }
-        Ok(MemcgOptions {
+        let (owner_store, keeps_record) = (self.owner_store, self.owner_store.is_record());
+        let dead_swapin = if owner_store == OwnerStore::Shadow { DeadSwapin::Reparent } else { DeadSwapin::FaultMm };
+        let refault_level = if keeps_record { RefaultJudge::ReclaimRoot } else { RefaultJudge::Owner };
+        let options = MemcgOptions {
             hierarchy,
-            owner_store: self.owner_store,
-            dead_swapin,
+            owner_store,
+            dead_swapin: self.dead_swapin.unwrap_or(dead_swapin),
             shared_count: self.shared_count.0,
-            refault_level,
+            refault_level: self.refault_level.unwrap_or(refault_level),
             idonly_refault: self.idonly_refault_in_force(),
             is_rfc_literal: self.rfc_literal,
             has_lru_reparent: self.lru_reparent,
             has_stock: self.memcg_stock,
-        })
+        };
+        if !keeps_record && options.refault_level == RefaultJudge::ReclaimRoot {
+            return Err(SwapError::Conflict(RECLAIM_ROOT_NEEDS_A_RECORD));
+        }
+        options.check_dead_owner(options.dead_swapin)?;
+        options.check_rfc_literal()?;
+        Ok(options)
     }
 }

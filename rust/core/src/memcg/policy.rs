@@ -1,5 +1,5 @@
-//! Policies of groups: tables that the core looks up, and hooks that the core calls. Notices for hooks wait until no lock
-//! is held.
+//! Policies of groups: tables that the core looks up, and hooks that the core calls. Notices for hooks wait until no
+//! lock is held.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};

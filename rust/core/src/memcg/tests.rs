@@ -1,6 +1,7 @@
 //! The tree, the ids, the charges: every number of the scenarios J8, J11 and J13 that needs no folio.
 
 use super::*;
+use crate::base::types::CpuId;
 
 fn options(hierarchy: Hierarchy) -> MemcgOptions {
     MemcgSwitches::CANON.resolve(hierarchy).expect("the default goes together")

@@ -17,12 +17,10 @@ impl Swap {
         let sc = ScanControl::global(order.nr_pages().into(), cpu);
         let mut retries = if order == Order::ZERO { MAX_RECLAIM_RETRIES } else { 1 };
         loop {
-            let error = match self.folio_alloc(order) {
+            match self.folio_alloc(order) {
                 Ok(folio) => return Ok(folio),
-                Err(error) => error,
-            };
-            if retries == 0 {
-                return Err(error);
+                Err(error) if retries == 0 => return Err(error),
+                Err(_) => {}
             }
             let nr_isolated = self.memory_of_folios().nr_isolated_pages();
             let nr_reclaimed = self.try_to_free_pages(&|| self.all_groups(), &sc)?;

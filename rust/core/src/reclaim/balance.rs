@@ -1,12 +1,7 @@
 //! The number of pages that a pass scans on each list, computed from numbers alone.
 
-use crate::base::limits::SWAP_CLUSTER_MAX;
+use crate::base::limits::{MAX_SWAPPINESS, SWAP_CLUSTER_MAX, SWAPPINESS_ANON_ONLY};
 use crate::workingset::{LruCost, LruList, LruType};
-
-/// Swappiness for scanning anonymous pages only. Kernel: `SWAPPINESS_ANON_ONLY`.
-pub(crate) const SWAPPINESS_ANON_ONLY: u8 = 201;
-/// The highest swappiness that is a weight. Kernel: `MAX_SWAPPINESS`.
-const MAX_SWAPPINESS: u64 = 200;
 
 /// The inputs of the balance between the lists of one lruvec.
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +27,11 @@ pub(crate) struct Balance {
     pub(crate) is_online: bool,
 }
 
-/// The choice between the two types.
-enum ScanBalance {
-    Anon,
-    File,
-    Equal,
-    Fractions { anon: u128, file: u128 },
-    Nothing,
+/// The shares of both types, as numerators over `whole`.
+struct Shares {
+    anon: u128,
+    file: u128,
+    whole: u128,
 }
 
 impl Balance {
@@ -46,21 +39,22 @@ impl Balance {
         self.may_swap && self.nr_swap_pages > 0
     }
 
-    fn choose(&self) -> ScanBalance {
+    fn choose(&self) -> Shares {
+        let all = |anon, file| Shares { anon, file, whole: 1 };
         if self.swappiness == SWAPPINESS_ANON_ONLY {
-            return if self.can_reclaim_anon() { ScanBalance::Anon } else { ScanBalance::Nothing };
+            return all(u128::from(self.can_reclaim_anon()), 0);
         }
         if !self.can_reclaim_anon() || (!self.is_global && self.swappiness == 0) {
-            return ScanBalance::File;
+            return all(0, 1);
         }
         if self.priority == 0 && self.swappiness > 0 {
-            return ScanBalance::Equal;
+            return all(1, 1);
         }
         if self.is_global && self.is_file_tiny {
-            return ScanBalance::Anon;
+            return all(1, 0);
         }
         if self.is_cache_trim {
-            return ScanBalance::File;
+            return all(0, 1);
         }
         let total = u128::from(self.cost.anon_pages) + u128::from(self.cost.file_pages);
         // Half of each cost counts for the other type too, so that no weight falls below a third.
@@ -68,33 +62,23 @@ impl Balance {
             (total + u128::from(self.cost.anon_pages), total + u128::from(self.cost.file_pages));
         let both = anon_cost + file_cost;
         let swappiness = u128::from(self.swappiness);
-        ScanBalance::Fractions {
-            anon: swappiness * (both + 1) / (anon_cost + 1),
-            file: (u128::from(MAX_SWAPPINESS) - swappiness) * (both + 1) / (file_cost + 1),
-        }
+        let anon = swappiness * (both + 1) / (anon_cost + 1);
+        let file = (u128::from(MAX_SWAPPINESS) - swappiness) * (both + 1) / (file_cost + 1);
+        Shares { anon, file, whole: anon + file }
     }
 }
 
 /// Returns the number of pages to scan on each list, in the order of [`LruList::EVICTABLE`]. Kernel:
 /// `get_scan_count`.
 pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
-    let chosen = balance.choose();
+    let shares = balance.choose();
     LruList::EVICTABLE.map(|list| {
         let size = balance.list_pages[list as usize];
         let shifted = size >> balance.priority;
         // A removed memcg is scanned in at least one batch, so that its last pages go soon.
         let scan = if balance.is_online { shifted } else { shifted.max(size.min(SWAP_CLUSTER_MAX)) };
-        let is_anon = list.ty() == LruType::Anon;
-        match chosen {
-            ScanBalance::Anon if is_anon => scan,
-            ScanBalance::File if !is_anon => scan,
-            ScanBalance::Equal => scan,
-            ScanBalance::Fractions { anon, file } => {
-                let part = if is_anon { anon } else { file };
-                (u128::from(scan) * part / (anon + file)) as u64
-            }
-            ScanBalance::Anon | ScanBalance::File | ScanBalance::Nothing => 0,
-        }
+        let share = if list.ty() == LruType::Anon { shares.anon } else { shares.file };
+        (u128::from(scan) * share / shares.whole) as u64
     })
 }
 

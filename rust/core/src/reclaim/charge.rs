@@ -27,7 +27,8 @@ pub(crate) enum MaySwap {
 }
 
 impl MaySwap {
-    /// Says what helps against the limit of a counter: memory and swap together do not shrink by swapping.
+    /// Returns whether swapping helps against the limit of a counter. The sum of memory and swap does not shrink by
+    /// swapping.
     pub(crate) fn over(which: CounterKind) -> Self {
         if which == CounterKind::Memory { Self::Yes } else { Self::No }
     }
@@ -58,37 +59,28 @@ impl Swap {
         if owner.is_online() {
             return Some(Payer { group: owner, keeps_owner: false });
         }
-        let rule = self.dead_owner_rule(groups, owner, faulting, nr_pages);
+        let options = groups.options();
+        // The first rule that the owner store can implement: of the hook, of the owner's policy table, of the switch.
+        let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
+        let rule = self
+            .policies
+            .get()
+            .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
+            .filter(can_keep)
+            .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
+            .unwrap_or(options.dead_swapin);
         let pays_faulting = match rule {
             DeadSwapin::Reparent => false,
             DeadSwapin::FaultMm => true,
             DeadSwapin::ReparentIfShared => !seen.is_shared,
         };
         let group = if pays_faulting { faulting } else { groups.nearest_online(owner) };
-        let keeps_owner = rule == DeadSwapin::FaultMm && groups.options().owner_store != OwnerStore::Shadow;
+        let keeps_owner = rule == DeadSwapin::FaultMm && options.owner_store != OwnerStore::Shadow;
         Some(Payer { group, keeps_owner })
     }
 
-    /// Returns the first rule that the owner store can implement: of the hook, of the owner's policy table, of the
-    /// switch.
-    fn dead_owner_rule(
-        &self,
-        groups: &MemCgroups,
-        owner: &MemCgroup,
-        faulting: &MemCgroup,
-        nr_pages: u32,
-    ) -> DeadSwapin {
-        let options = groups.options();
-        let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
-        self.policies
-            .get()
-            .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
-            .filter(can_keep)
-            .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
-            .unwrap_or(options.dead_swapin)
-    }
-
-    /// Charges the memory of a folio that was just inserted over slots, and settles the charge of the slots. Step IN3.
+    /// Charges the memory of a folio that was just inserted over slots, and settles the charge of the slots. Step
+    /// IN3.
     ///
     /// Errors, with nothing charged: `OverLimit` (ENOMEM). Locks: the caller holds the folio's only. Kernel:
     /// `mem_cgroup_swapin_charge_folio`.
@@ -100,7 +92,7 @@ impl Swap {
         gfp: Gfp,
         cpu: CpuId,
     ) -> Result<()> {
-        let groups = self.memcg().expect("somebody pays");
+        let groups = self.memcg().expect("a payer is a group");
         #[cfg(test)]
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
@@ -259,7 +251,8 @@ fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
 }
 
-/// Charges memory, on v1 memsw first. The error is the level that refused and the refusing counter.
+/// Charges memory. On v1 memory and swap together (memsw) are charged first. The error is the level and the counter
+/// that refused.
 fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,

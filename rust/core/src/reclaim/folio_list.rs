@@ -49,6 +49,7 @@ impl<'l> Shrink<'l> {
 }
 
 /// The result of one folio's scan.
+#[derive(PartialEq, Eq)]
 enum Fate {
     /// The folio's memory is free.
     Gone,
@@ -57,6 +58,9 @@ enum Fate {
     /// The folio stays and becomes active.
     Activate,
 }
+
+/// The result of a step, or an error and the fate of the folio.
+type Step<T> = std::result::Result<T, (SwapError, Fate)>;
 
 /// The state of a scan over isolated folios.
 struct FolioListScan<'s, 'l> {
@@ -83,12 +87,11 @@ impl Swap {
         let mut kept = Vec::new();
         while let Some(folio) = folios.pop() {
             let mut look = FolioListScan { swap: self, how, stat, work: &mut folios };
-            match look.at(&folio) {
+            if look.at(&folio) == Fate::Gone {
                 // The reference is gone together with the folio.
-                Fate::Gone => {
-                    folio.into_raw();
-                }
-                Fate::Keep | Fate::Activate => kept.push(folio),
+                folio.into_raw();
+            } else {
+                kept.push(folio);
             }
         }
         kept
@@ -103,16 +106,13 @@ impl<'s> FolioListScan<'s, '_> {
             return Fate::Keep;
         };
         let mut rest = Some(locked);
-        let fate = match self.shrink(&mut rest, folio) {
-            Ok(fate) => fate,
-            Err((error, fate)) => {
-                self.stat.error = Some(error);
-                fate
-            }
-        };
+        let fate = self.shrink(&mut rest, folio).unwrap_or_else(|(error, fate)| {
+            self.stat.error = Some(error);
+            fate
+        });
         let Some(locked) = rest else { return fate };
         let nr_pages = locked.nr_pages();
-        let is_activated = matches!(fate, Fate::Activate);
+        let is_activated = fate == Fate::Activate;
         // Slots without references are useless to a folio that stays, and needed when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
@@ -140,11 +140,7 @@ impl<'s> FolioListScan<'s, '_> {
     }
 
     /// Takes the folio through all steps of its pageout. Takes the lock out of `locked` when the folio is gone.
-    fn shrink(
-        &mut self,
-        rest: &mut Option<LockedFolio<'s>>,
-        folio: &FolioRef<'s>,
-    ) -> std::result::Result<Fate, (SwapError, Fate)> {
+    fn shrink(&mut self, rest: &mut Option<LockedFolio<'s>>, folio: &FolioRef<'s>) -> Step<Fate> {
         let locked = rest.as_ref().expect("locked by the caller");
         if locked.has(FolioFlags::MLOCKED) {
             return Ok(Fate::Activate);
@@ -197,11 +193,7 @@ impl<'s> FolioListScan<'s, '_> {
 
     /// Asks policies about the folio's swap-out. The folio's lock is dropped meanwhile, because hooks run with no
     /// lock held.
-    fn ask(
-        &self,
-        rest: &mut Option<LockedFolio<'s>>,
-        folio: &FolioRef<'s>,
-    ) -> std::result::Result<SwapOutDecision, (SwapError, Fate)> {
+    fn ask(&self, rest: &mut Option<LockedFolio<'s>>, folio: &FolioRef<'s>) -> Step<SwapOutDecision> {
         if !self.swap.policies.is_set() {
             return Ok(self.swap.ask_swap_policy(folio));
         }
@@ -252,13 +244,9 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Runs steps OUT1 to OUT3. A folio without a free run is split and goes on as its first page. An unmapped folio gets
-    /// no slots. Returns whether the folio has slots.
-    fn get_slots(
-        &mut self,
-        locked: &LockedFolio<'s>,
-        wish: &SwapOutDecision,
-    ) -> std::result::Result<bool, (SwapError, Fate)> {
+    /// Runs steps OUT1 to OUT3. A folio without a free run is split and goes on as its first page. An unmapped folio
+    /// gets no slots. Returns whether the folio has slots.
+    fn get_slots(&mut self, locked: &LockedFolio<'s>, wish: &SwapOutDecision) -> Step<bool> {
         if !locked.has(FolioFlags::SWAPBACKED) {
             return Err((locked.busy(), Fate::Keep));
         }
@@ -283,16 +271,12 @@ impl<'s> FolioListScan<'s, '_> {
     }
 
     /// Splits a folio into single pages. All pages but the first are scanned next, from the last one on.
-    fn split(&mut self, locked: &LockedFolio<'s>) -> std::result::Result<(), (SwapError, Fate)> {
-        match self.swap.split_folio(locked, self.how.cpu) {
-            Ok(parts) => {
-                let mut parts = parts.into_iter();
-                // The caller already holds the reference of the first page.
-                parts.next().expect("a folio has a page").into_raw();
-                self.work.extend(parts);
-                Ok(())
-            }
-            Err(error) => Err((error, Fate::Activate)),
-        }
+    fn split(&mut self, locked: &LockedFolio<'s>) -> Step<()> {
+        let parts = self.swap.split_folio(locked, self.how.cpu).map_err(|error| (error, Fate::Activate))?;
+        let mut parts = parts.into_iter();
+        // The caller already holds the reference of the first page.
+        parts.next().expect("a folio has a page").into_raw();
+        self.work.extend(parts);
+        Ok(())
     }
 }

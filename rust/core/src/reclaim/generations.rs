@@ -1,46 +1,17 @@
 //! Reclaim by generations: aging, and eviction from the oldest generation. Kernel: the MGLRU half of `mm/vmscan.c`.
 //!
-//! Aging looks at the accessed bits of all page tables and starts a generation; eviction takes folios of the oldest one, moves
-//! those that are protected to the next one, and gives the generation up when it is empty. Differs: no filter chooses page
-//! tables, no look at neighbours during eviction, and global reclaim has each group's turn as limits have.
+//! Aging reads the accessed bits of all page tables and starts a generation. Eviction takes folios of the oldest
+//! generation, moves protected folios to the next one, and ends the oldest generation when it is empty. Differs: no
+//! filter chooses page tables, eviction does not read the entries of neighbours, and global reclaim visits the groups
+//! in the same order as reclaim for a limit.
 
-use super::folio_list::References;
-use super::{Reclaim, ReclaimGroup, ReclaimStat, Shrink};
+use super::{Reclaim, ReclaimGroup};
 use crate::base::limits::DEF_PRIORITY;
 use crate::base::types::Pfn;
 use crate::folio::FolioFlags;
 use crate::rmap::Pte;
 use crate::workingset::mglru::{MIN_NR_GENS, Swapping, is_evictable, mglru_swappiness};
 use crate::workingset::{LruType, Lruvec, LruvecStat};
-
-/// The next step that the state of a group's generations asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ScanGoal {
-    /// The number of pages to scan.
-    Pages(u64),
-    /// The group was aged. Its turn comes again after those of the other groups.
-    Aged,
-}
-
-/// The need for a new generation, which grows as old folios become few. Kernel: `should_run_aging`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Aging {
-    /// Eviction is impossible before a new generation starts.
-    Required,
-    /// Eviction is still possible.
-    Preferred,
-    /// Eviction would leave three generations or more.
-    Unneeded,
-}
-
-fn should_run_aging(lruvec: &Lruvec, swappiness: u8) -> Aging {
-    let nr_younger = lruvec.lrugen.max_seq().saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
-    match nr_younger {
-        0..MIN_NR_GENS => Aging::Required,
-        MIN_NR_GENS => Aging::Preferred,
-        _ => Aging::Unneeded,
-    }
-}
 
 impl Reclaim<'_, '_> {
     /// Ages one group and evicts from its oldest generation. Kernel: `lru_gen_shrink_lruvec`, `try_to_shrink_lruvec`.
@@ -50,46 +21,52 @@ impl Reclaim<'_, '_> {
         let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
-            // Anonymous folios are the only type here, so other types have nothing to evict.
+            // This subsystem has anonymous folios only.
             return;
         }
         let mut nr_scanned_pages = 0;
-        // A limit's reclaim does not stop early, so that every group below gives its part.
+        // Reclaim for a limit does not stop early, so that every group below the limit loses its share.
         let may_stop = self.sc.target_lruvec.is_none();
-        while let ScanGoal::Pages(nr_to_scan_pages) = self.get_nr_to_scan(group, swappiness)
-            && nr_to_scan_pages > nr_scanned_pages
-        {
+        loop {
+            let nr_to_scan_pages = self.get_nr_to_scan(group, swappiness);
+            if nr_to_scan_pages <= nr_scanned_pages {
+                return;
+            }
             let nr_pages = self.evict_folios(&group.lruvec, nr_to_scan_pages, swappiness);
             nr_scanned_pages += nr_pages;
             if nr_pages == 0 || (may_stop && self.now.is_done()) {
-                break;
+                return;
             }
         }
     }
 
-    /// Says how many pages of a group to scan, after aging it where that comes first; a dead group is scanned as a whole.
+    /// Returns the number of pages of a group to scan: a share of the group's pages, or all pages of a removed group.
     ///
-    /// At the first priority of a reclaim, aging is put off. Kernel: `get_nr_to_scan`.
-    fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> ScanGoal {
+    /// When eviction would leave fewer than three generations, the group is aged instead and the result is 0. The
+    /// group's turn comes again after the other groups. At the first priority of a reclaim, no group is aged. Kernel:
+    /// `get_nr_to_scan`, `should_run_aging`.
+    fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> u64 {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
-        let aging = should_run_aging(lruvec, swappiness);
-        let nr_pages = if aging == Aging::Required { 0 } else { lruvec.own_generation_pages().iter().sum() };
+        let nr_younger = seq.saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
+        // With two generations, no page can be evicted before a new generation starts.
+        let nr_pages = if nr_younger < MIN_NR_GENS { 0 } else { lruvec.own_generation_pages().iter().sum() };
         if nr_pages > 0 && !group.is_online {
-            return ScanGoal::Pages(nr_pages);
+            return nr_pages;
         }
-        if aging == Aging::Unneeded || self.now.priority == DEF_PRIORITY {
-            return ScanGoal::Pages(nr_pages >> self.now.priority);
+        if nr_younger > MIN_NR_GENS || self.now.priority == DEF_PRIORITY {
+            return nr_pages >> self.now.priority;
         }
-        if self.try_to_inc_max_seq(lruvec, seq) { ScanGoal::Aged } else { ScanGoal::Pages(0) }
+        self.try_to_inc_max_seq(lruvec, seq);
+        0
     }
 
-    /// Looks which folios of a lruvec were used since the last generation started, and starts the next one after `seq`; says
-    /// whether it did, or another thread was faster.
+    /// Notes the folios of a lruvec that were used since generation `seq` started, and starts the next generation,
+    /// unless another thread started it.
     ///
-    /// Locks: each page table, and the LRU lock under it. Kernel: `try_to_inc_max_seq`, `walk_mm`; differs: every address space
-    /// is looked at, not those of the group only.
-    fn try_to_inc_max_seq(&self, lruvec: &Lruvec, seq: u64) -> bool {
+    /// Locks: each page table, and the LRU lock under it. Kernel: `try_to_inc_max_seq`, `walk_mm`; differs: every
+    /// address space is walked, and not only those of the group.
+    fn try_to_inc_max_seq(&self, lruvec: &Lruvec, seq: u64) {
         let memory = self.memory();
         let mut used: Vec<Pfn> = Vec::new();
         self.swap.anon_vmas.for_each_table(|vma, table| {
@@ -101,7 +78,7 @@ impl Reclaim<'_, '_> {
                     && (used.last() == Some(&pfn) || memory.is_in_generation_of(pfn, lruvec))
                 {
                     pte.test_and_clear_young();
-                    // Entries of one folio that follow each other are one use.
+                    // Adjacent entries of one folio count as one use.
                     if used.last() != Some(&pfn) {
                         used.push(pfn);
                     }
@@ -111,10 +88,11 @@ impl Reclaim<'_, '_> {
                 memory.folios_update_gen(lruvec, used.drain(..));
             }
         });
-        memory.inc_max_seq(lruvec, seq)
+        memory.inc_max_seq(lruvec, seq);
     }
 
-    /// Evicts one batch; returns the pages scanned, and one more if empty generations were given up. Kernel: `evict_folios`.
+    /// Evicts one batch. Returns the number of scanned pages, plus one if an empty generation ended. Kernel:
+    /// `evict_folios`.
     fn evict_folios(&mut self, lruvec: &Lruvec, nr_to_scan_pages: u64, swappiness: u8) -> u64 {
         let chosen = lruvec.lrugen.type_to_evict(swappiness);
         let other = if chosen == LruType::Anon { LruType::File } else { LruType::Anon };
@@ -125,26 +103,18 @@ impl Reclaim<'_, '_> {
             .map(|ty| self.memory().scan_folios(lruvec, ty, nr_to_scan_pages))
             .find(|isolated| isolated.nr_scanned_pages > 0)
             .unwrap_or_default();
-        let is_given_up = self.memory().try_to_inc_min_seq(lruvec, swappiness);
-        let nr_scanned_pages = isolated.nr_scanned_pages + u64::from(is_given_up);
+        let has_ended = self.memory().try_to_inc_min_seq(lruvec, swappiness);
+        let nr_scanned_pages = isolated.nr_scanned_pages + u64::from(has_ended);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_taken_pages as u32);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_sorted_pages as u32);
-        let mut stat = ReclaimStat::default();
-        let level = self.swap.refault_level(Some(&self.target));
-        let how = Shrink { references: References::Checked, level, cpu: self.sc.cpu };
-        let kept = self.swap.shrink_folio_list(isolated.folios, how, &mut stat);
-        self.memory().add_isolated(-(isolated.nr_taken_pages as i64));
-        for folio in kept {
-            // A folio that was just refused does not go back to the generation it came from.
-            let lrugen = &lruvec.lrugen;
+        let lrugen = &lruvec.lrugen;
+        self.shrink_isolated(lruvec, isolated, |folio| {
+            // A folio that could not be evicted does not go back to the oldest generation.
             if folio.lru_gen_folio_seq(lrugen) == lrugen.min_seq(LruType::Anon) {
                 folio.forget_refs();
                 folio.set(FolioFlags::ACTIVE);
             }
-            folio.lru_add();
-        }
-        lruvec.count(LruvecStat::Pgsteal, stat.nr_reclaimed as u32);
-        self.now.nr_reclaimed += stat.nr_reclaimed;
+        });
         nr_scanned_pages
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use folio_list::{ReclaimStat, Shrink};
 use crate::base::error::Result;
 use crate::base::limits::{DEF_PRIORITY, SWAP_CLUSTER_MAX};
 use crate::base::types::{CpuId, CssId};
-use crate::folio::{FolioFlags, Memory};
+use crate::folio::{Folio, FolioFlags, Isolated, Memory};
 use crate::machine::Swap;
 use crate::memcg::SWAPPINESS_DEFAULT;
 use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
@@ -203,17 +203,15 @@ impl<'s> Reclaim<'s, '_> {
     fn prepare_scan_control(&mut self) {
         let pages = |list| self.target.lru_pages(list);
         let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));
-        let may_deactivate = [
+        self.now.may_deactivate = [
             self.target.has_new_refaults() || is_low(LruList::InactiveAnon, LruList::ActiveAnon),
             is_low(LruList::InactiveFile, LruList::ActiveFile),
         ];
         let inactive_file = pages(LruList::InactiveFile);
         // Tiny: less than one batch.
-        let is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
-        let may_deactivate_file = may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
+        self.now.is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
+        let may_deactivate_file = self.now.may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
         self.now.is_cache_trim = inactive_file >> self.now.priority > 0 && !may_deactivate_file;
-        self.now.is_file_tiny = is_file_tiny;
-        self.now.may_deactivate = may_deactivate;
     }
 
     /// Scans each group. A partial walk starts after the group where the walk before it ended. Kernel:
@@ -280,11 +278,8 @@ impl<'s> Reclaim<'s, '_> {
             cost: self.target.cost(),
             is_online: group.is_online,
         });
-        let is_left = |left: &[u64; 4]| {
-            let of = |list: LruList| left[list as usize];
-            of(LruList::InactiveAnon) + of(LruList::ActiveFile) + of(LruList::InactiveFile) > 0
-        };
-        while is_left(&left) && !self.now.is_done() {
+        let wanted = [LruList::InactiveAnon, LruList::ActiveFile, LruList::InactiveFile];
+        while wanted.iter().any(|&list| left[list as usize] > 0) && !self.now.is_done() {
             for list in LruList::EVICTABLE {
                 let nr_to_scan = left[list as usize].min(SWAP_CLUSTER_MAX);
                 left[list as usize] -= nr_to_scan;
@@ -315,16 +310,25 @@ impl<'s> Reclaim<'s, '_> {
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
+        let stat = self.shrink_isolated(lruvec, isolated, |_| ());
+        let cost = stat.nr_pageout * SWAP_CLUSTER_MAX + stat.nr_activate;
+        lruvec.note_cost(list.ty(), cost as u32);
+    }
+
+    /// Pages out isolated folios and puts the folios that stay back on their lists, each after a call of `prepare`.
+    fn shrink_isolated(&mut self, lruvec: &Lruvec, isolated: Isolated<'s>, prepare: impl Fn(Folio<'s>)) -> ReclaimStat {
         let mut stat = ReclaimStat::default();
         let level = self.swap.refault_level(Some(&self.target));
         let how = Shrink { references: References::Checked, level, cpu: self.sc.cpu };
         let kept = self.swap.shrink_folio_list(isolated.folios, how, &mut stat);
         self.memory().add_isolated(-(isolated.nr_taken_pages as i64));
-        kept.iter().for_each(|folio| folio.lru_add());
+        for folio in &kept {
+            prepare(folio.folio());
+            folio.lru_add();
+        }
         lruvec.count(LruvecStat::Pgsteal, stat.nr_reclaimed as u32);
-        let cost = stat.nr_pageout * SWAP_CLUSTER_MAX + stat.nr_activate;
-        lruvec.note_cost(list.ty(), cost as u32);
         self.now.nr_reclaimed += stat.nr_reclaimed;
+        stat
     }
 
     /// Moves folios from the tail of an active list to the inactive list, and marks them as part of the working set.

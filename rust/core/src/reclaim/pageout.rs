@@ -1,5 +1,5 @@
-//! The steps of one folio's pageout: the question to policies, slots, page table entries, write, removal from memory. No
-//! lock is held during a call of a hook.
+//! The steps of one folio's pageout: the question to policies, slots, page table entries, write, removal from memory.
+//! No lock is held during a call of a hook.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -83,8 +83,9 @@ impl Swap {
         }
     }
 
-    /// Gives a locked folio slots, charges them and marks the folio dirty. Steps OUT1 to OUT3. With `types`, only devices
-    /// of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge was refused.
+    /// Gives a locked folio slots, charges them and marks the folio dirty. Steps OUT1 to OUT3. With `types`, only
+    /// devices of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge was
+    /// refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.alloc_for_folio(locked, types)?;
         locked.set(FolioFlags::DIRTY);
@@ -104,8 +105,8 @@ impl Swap {
     }
 
     /// Writes a locked, cached, unmapped folio out if that is necessary, and removes it from memory. The caller holds
-    /// the only reference beside the cache's. `level` is the group at which the eviction is recorded. Steps OUT5 to OUT8.
-    /// Returns the lock if the folio stays.
+    /// the only reference beside the cache's. `level` is the group at which the eviction is recorded. Steps OUT5 to
+    /// OUT8. Returns the lock if the folio stays.
     ///
     /// Errors: `Io`, with the folio dirty, cached and resident; `DataInUse` (EBUSY).
     pub(crate) fn pageout<'f>(
@@ -120,8 +121,8 @@ impl Swap {
             0 => SwapError::FolioPinned { refs, expected },
             _ => SwapError::DataInUse(nr_views),
         };
-        if locked.refs() != expected {
-            let refs = locked.refs();
+        let refs = locked.refs();
+        if refs != expected {
             return (Some(locked), Err(pinned(refs)));
         }
         if locked.has(FolioFlags::DIRTY) {
@@ -136,17 +137,15 @@ impl Swap {
             }
         }
         locked.clear(FolioFlags::RECLAIM);
-        match self.drop_clean(&locked, level, cpu) {
+        let result = match self.drop_clean(&locked, level, cpu) {
             Ok(true) => {
                 locked.keep();
-                (None, Ok(()))
+                return (None, Ok(()));
             }
-            Ok(false) => {
-                let refs = locked.refs();
-                (Some(locked), Err(pinned(refs)))
-            }
-            Err(error) => (Some(locked), Err(error)),
-        }
+            Ok(false) => Err(pinned(locked.refs())),
+            Err(error) => Err(error),
+        };
+        (Some(locked), result)
     }
 
     /// Returns the group at which evictions are recorded when the limit of `target`'s group causes them, or no limit
@@ -234,7 +233,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, who holds
+    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, which holds
     /// one now. The first page stays locked. Kernel: `split_folio`.
     ///
     /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user has a reference, or an

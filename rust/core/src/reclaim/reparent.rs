@@ -12,8 +12,8 @@ impl Swap {
     /// With `lru_reparent` its resident folios belong to the parent from now on and are on the parent's lists. The
     /// removed group's own counters keep the charge of these folios; the counters of its ancestors are right. Errors,
     /// with nothing changed: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy` (EBUSY) while
-    /// the user of a handle holds the lock of a folio of the group, because the wait for it might never end. Sleeps for
-    /// other folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
+    /// the user of a handle holds the lock of a folio of the group, because the wait for it might never end. Sleeps
+    /// for other folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
@@ -30,7 +30,7 @@ impl Swap {
         let result = groups.remove(css);
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
-                // A folio that a user locked after the look above stays with the removed group.
+                // A folio that a user locked after the check above stays with the removed group.
                 if let Ok(locked) = folio.folio().lock_for_fault()
                     && locked.css() == Some(css)
                 {

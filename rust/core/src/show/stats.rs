@@ -52,7 +52,7 @@ impl Swap {
         stats.push(("Zswap".into(), zswap.total_pages() * PAGE_SIZE as u64));
         stats.push(("Zswapped".into(), zswap.stat(ZswapStat::StoredPages) * PAGE_SIZE as u64));
         let lruvec = self.memory_of_folios().lruvec();
-        stats.extend(LruvecStat::ALL.map(|stat| (stat.name().into(), lruvec.stat(stat))));
+        stats.extend(LruvecStat::ALL.iter().map(|&stat| (stat.name().into(), lruvec.stat(stat))));
         for order in Order::all().skip(1) {
             let size_kb = order.nr_pages() as usize * PAGE_SIZE / 1024;
             let by_order = [

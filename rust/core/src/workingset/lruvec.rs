@@ -1,6 +1,5 @@
-//! One memcg's lists on one node: their sizes, the age of evicted pages, and the counters of refaults.
+//! The LRU lists of one memcg on one node, their sizes, the age of evicted pages, and the counters of refaults.
 
-use std::array;
 use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use super::mglru::{MAX_NR_GENS, Mglru};
 use crate::base::limits::NODES_SHIFT;
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{CssId, MemcgId};
+use crate::base::words::words;
 use crate::containers::index_list::IndexList;
 
 /// A list of a lruvec. Kernel: `enum lru_list`.
@@ -34,12 +34,13 @@ impl LruList {
     /// The lists that reclaim scans, in scan order. Kernel: `for_each_evictable_lru`.
     pub const EVICTABLE: [Self; 4] = [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile];
 
-    /// Returns true for the two active lists.
+    /// Returns whether the list is one of the two active lists.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::ActiveAnon | Self::ActiveFile)
     }
 
-    /// Returns the type of the pages on the list. Unevictable pages are anonymous here.
+    /// Returns the type of the pages on the list. All unevictable pages are anonymous, because this subsystem has no
+    /// others.
     pub const fn ty(self) -> LruType {
         match self {
             Self::InactiveFile | Self::ActiveFile => LruType::File,
@@ -53,11 +54,11 @@ impl LruList {
 pub(crate) struct LruHead {
     /// Folios by the number of their first page. The newest is first, and reclaim takes the last one next.
     pub(crate) list: IndexList,
-    /// Pages on the list, descendants' not included.
+    /// Pages on the list, without those of descendants.
     pub(crate) nr_pages: u64,
 }
 
-/// The lists of one lruvec. Evictable folios are on the lists of one half only, which the rule in force chooses.
+/// The lists of one lruvec. Evictable folios are either on `lists` (classic) or on `generations` (MGLRU).
 #[derive(Debug, Default)]
 pub(crate) struct LruHeads {
     /// By [`LruList`]. Kernel: `lists` of `struct lruvec`.
@@ -81,59 +82,35 @@ impl LruType {
     pub const ALL: [Self; 2] = [Self::Anon, Self::File];
 }
 
-/// Counters of a lruvec, in pages. Kernel: the items of these names in `enum node_stat_item` and `enum vm_event_item`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
-pub enum LruvecStat {
-    /// Refaulted pages. Kernel: `WORKINGSET_REFAULT_ANON`.
-    RefaultAnon,
-    /// Refaulted pages that became active, because they came back soon. Kernel: `WORKINGSET_ACTIVATE_ANON`.
-    ActivateAnon,
-    /// Refaulted pages that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
-    RestoreAnon,
-    /// Pages that reclaim looked at. Kernel: `PGSCAN`.
-    Pgscan,
-    /// Pages that reclaim freed. Kernel: `PGSTEAL`.
-    Pgsteal,
-    /// Active pages that reclaim looked at. Kernel: `PGREFILL`.
-    Pgrefill,
-    /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
-    Pgactivate,
-    /// Pages that reclaim made inactive. Kernel: `PGDEACTIVATE`.
-    Pgdeactivate,
-}
-
-impl LruvecStat {
-    /// Every counter.
-    pub const ALL: [Self; 8] = [
-        Self::RefaultAnon,
-        Self::ActivateAnon,
-        Self::RestoreAnon,
-        Self::Pgscan,
-        Self::Pgsteal,
-        Self::Pgrefill,
-        Self::Pgactivate,
-        Self::Pgdeactivate,
-    ];
-
-    /// Returns the kernel's name of the counter.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RefaultAnon => "workingset_refault_anon",
-            Self::ActivateAnon => "workingset_activate_anon",
-            Self::RestoreAnon => "workingset_restore_anon",
-            Self::Pgscan => "pgscan",
-            Self::Pgsteal => "pgsteal",
-            Self::Pgrefill => "pgrefill",
-            Self::Pgactivate => "pgactivate",
-            Self::Pgdeactivate => "pgdeactivate",
-        }
+words! {
+    /// Counters of a lruvec, in pages. The words are the kernel's names of the counters.
+    ///
+    /// Kernel: the items of these names in `enum node_stat_item` and `enum vm_event_item`.
+    #[derive(Hash)]
+    #[repr(u8)]
+    pub enum LruvecStat: "lruvec counter" {
+        /// Refaulted pages. Kernel: `WORKINGSET_REFAULT_ANON`.
+        RefaultAnon = "workingset_refault_anon",
+        /// Refaulted pages that became active, because they came back soon. Kernel: `WORKINGSET_ACTIVATE_ANON`.
+        ActivateAnon = "workingset_activate_anon",
+        /// Refaulted pages that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
+        RestoreAnon = "workingset_restore_anon",
+        /// Pages that reclaim scanned. Kernel: `PGSCAN`.
+        Pgscan = "pgscan",
+        /// Pages that reclaim freed. Kernel: `PGSTEAL`.
+        Pgsteal = "pgsteal",
+        /// Active pages that reclaim scanned. Kernel: `PGREFILL`.
+        Pgrefill = "pgrefill",
+        /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
+        Pgactivate = "pgactivate",
+        /// Pages that reclaim made inactive. Kernel: `PGDEACTIVATE`.
+        Pgdeactivate = "pgdeactivate",
     }
 }
 
 /// Recent cost of reclaim of each type, in pages. Both costs halve when their sum is over a quarter of the lists.
 ///
-/// Kernel: `anon_cost` and `file_cost` of `struct lruvec`. Differs: not at all.
+/// Kernel: `anon_cost` and `file_cost` of `struct lruvec`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LruCost {
     /// Cost of anonymous pages.
@@ -142,17 +119,18 @@ pub struct LruCost {
     pub file_pages: u64,
 }
 
-/// The lists of one memcg on one node. Sizes and counters of a lruvec include those of its descendants.
+/// The LRU lists of one memcg on one node. Sizes and counters of a lruvec include those of its descendants.
 ///
-/// Kernel: `struct lruvec`. Differs: links are page numbers; the sums are added along the parents at once.
-#[derive(Debug)]
+/// Kernel: `struct lruvec`. Differs: links are page numbers; a change of a size or counter reaches all parents at
+/// once.
+#[derive(Debug, Default)]
 pub struct Lruvec {
     memcg: AtomicU32,
     node: u16,
     parent: Option<Arc<Lruvec>>,
     nonresident_age: AtomicU64,
     lru_pages: [AtomicU64; LruList::ALL.len()],
-    /// Kernel: `lists`, under `lru_lock`. A leaf lock.
+    /// The lock is a leaf lock. Kernel: `lists`, under `lru_lock`.
     heads: SpinMutex<LruHeads>,
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
@@ -160,35 +138,23 @@ pub struct Lruvec {
     cost: SpinMutex<LruCost>,
     /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
     refaults: AtomicU64,
-    /// The group of the tree below that reclaim visited last. Kernel: `struct mem_cgroup_reclaim_iter`.
+    /// The memcg of the tree below this one that a partial reclaim visited last. Kernel: `struct
+    /// mem_cgroup_reclaim_iter`.
     reclaim_cursor: AtomicU32,
-    /// Generations and tiers, for the MGLRU kind of working set. Its sequence numbers change under the LRU lock.
+    /// Generations and tiers, which MGLRU uses. Sequence numbers change under the LRU lock.
     pub lrugen: Mglru,
 }
 
-// Every atomic is Relaxed, because each is a statistic by itself and two racing pages have no order.
+// Every atomic is Relaxed, because each is a statistic by itself and two concurrent changes have no order.
 impl Lruvec {
-    /// Makes the lruvec of a memcg on a node, empty, below that of the memcg's parent on the same node.
+    /// Makes the empty lruvec of a memcg on a node. `parent` is the lruvec of the memcg's parent on the same node.
     ///
     /// # Panics
-    /// When the node is not below 1 << [`NODES_SHIFT`] or not the parent's.
+    /// When the node is not below 1 << [`NODES_SHIFT`], or differs from the parent's node.
     pub fn new(memcg: MemcgId, node: u16, parent: Option<Arc<Self>>) -> Arc<Self> {
         assert!(u32::from(node) < 1 << NODES_SHIFT, "node {node} does not fit {NODES_SHIFT} bits");
         assert!(parent.as_ref().is_none_or(|parent| parent.node == node), "the parent's lruvec is of another node");
-        Arc::new(Self {
-            memcg: AtomicU32::new(memcg.0.into()),
-            node,
-            parent,
-            nonresident_age: AtomicU64::new(0),
-            lru_pages: array::from_fn(|_| AtomicU64::new(0)),
-            heads: SpinMutex::default(),
-            stats: array::from_fn(|_| AtomicU64::new(0)),
-            stats_local: array::from_fn(|_| AtomicU64::new(0)),
-            cost: SpinMutex::default(),
-            refaults: AtomicU64::new(0),
-            reclaim_cursor: AtomicU32::new(0),
-            lrugen: Mglru::default(),
-        })
+        Arc::new(Self { memcg: AtomicU32::new(memcg.0.into()), node, parent, ..Self::default() })
     }
 
     /// Returns the private id of the memcg.
@@ -203,8 +169,8 @@ impl Lruvec {
 
     /// Resets the empty lists for another memcg with the same parent.
     ///
-    /// Their age begins at 1: only differences of ages are looked at, and no eviction leaves the shadow of a folio that was
-    /// not evicted.
+    /// The age begins at 1, so that each eviction leaves a shadow with a bit set. The rules read differences of ages
+    /// only.
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));
@@ -214,19 +180,21 @@ impl Lruvec {
         self.lrugen.renew();
     }
 
-    /// Returns the node.
+    /// Returns the number of the node.
     pub fn node(&self) -> u16 {
         self.node
     }
 
-    /// Returns the pages that left or became active so far, descendants' included. Kernel: `nonresident_age`.
+    /// Returns the number of pages that were evicted or became active so far, with those of descendants. Kernel:
+    /// `nonresident_age`.
     pub fn nonresident_age(&self) -> u64 {
         self.nonresident_age.load(Ordering::Relaxed)
     }
 
-    /// Ages this lruvec and all above it by pages that were evicted or became active; returns its own age before.
+    /// Ages this lruvec and all above it by pages that were evicted or became active. Returns this lruvec's age
+    /// before.
     ///
-    /// Kernel: `workingset_age_nonresident` (mm/workingset.c). Differs: not at all.
+    /// Kernel: `workingset_age_nonresident` (mm/workingset.c).
     pub fn age_nonresident(&self, nr_pages: u32) -> u64 {
         let mut ages = self.chain().map(|lruvec| lruvec.nonresident_age.fetch_add(nr_pages.into(), Ordering::Relaxed));
         let own = ages.next().expect("a chain starts with its own lruvec");
@@ -234,7 +202,7 @@ impl Lruvec {
         own
     }
 
-    /// Adds pages to a list's size, here and above; a negative number takes them off again.
+    /// Adds to a list's size in pages, here and in every lruvec above. `delta_pages` may be negative.
     pub fn add_lru_pages(&self, list: LruList, delta_pages: i64) {
         for lruvec in self.chain() {
             let before = lruvec.lru_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
@@ -242,32 +210,33 @@ impl Lruvec {
         }
     }
 
-    /// Returns the pages on a list, descendants' included.
+    /// Returns the number of pages on a list, with those of descendants.
     pub fn lru_pages(&self, list: LruList) -> u64 {
         self.lru_pages[list as usize].load(Ordering::Relaxed)
     }
 
-    /// Locks the lists. Nothing is locked under it. Kernel: `lru_lock`.
+    /// Locks the lists. The lock is a leaf lock. Kernel: `lru_lock`.
     pub(crate) fn lists(&self) -> SpinGuard<'_, LruHeads> {
         self.heads.lock()
     }
 
-    /// Returns the pages that this lruvec's own lists link, by [`LruList`], without those of generations.
+    /// Returns the pages of this lruvec's own lists, by [`LruList`]. Generations do not count.
     pub(crate) fn own_pages(&self) -> [u64; LruList::ALL.len()] {
         self.lists().lists.map(|head| head.nr_pages)
     }
 
-    /// Returns the pages that this lruvec's own generations link, by place.
+    /// Returns the pages of this lruvec's own generations, by place, see [`super::mglru::gen_of`].
     pub(crate) fn own_generation_pages(&self) -> [u64; MAX_NR_GENS as usize] {
         self.lists().generations.map(|head| head.nr_pages)
     }
 
-    /// Says whether refaults made pages active since [`Lruvec::snapshot_refaults`]. Of file pages there are none.
+    /// Returns whether refaults made anonymous pages active since [`Lruvec::snapshot_refaults`]. File pages
+    /// are never refaulted here.
     pub(crate) fn has_new_refaults(&self) -> bool {
         self.stat(LruvecStat::ActivateAnon) != self.refaults.load(Ordering::Relaxed)
     }
 
-    /// Remembers how many pages refaults made active so far. Kernel: `snapshot_refaults`.
+    /// Stores how many pages refaults made active so far. Kernel: `snapshot_refaults`.
     pub(crate) fn snapshot_refaults(&self) {
         self.refaults.store(self.stat(LruvecStat::ActivateAnon), Ordering::Relaxed);
     }
@@ -282,7 +251,7 @@ impl Lruvec {
         self.reclaim_cursor.store(memcg.0, Ordering::Relaxed);
     }
 
-    /// Counts pages, here and above.
+    /// Adds pages to a counter, here and in every lruvec above.
     pub(crate) fn count(&self, stat: LruvecStat, nr_pages: u32) {
         self.stats_local[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
         self.chain().for_each(|lruvec| {
@@ -290,12 +259,12 @@ impl Lruvec {
         });
     }
 
-    /// Returns a counter in pages, descendants' included.
+    /// Returns a counter in pages, with the part of descendants.
     pub fn stat(&self, stat: LruvecStat) -> u64 {
         self.stats[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns a counter in pages, of this lruvec's own folios.
+    /// Returns this lruvec's own part of a counter, in pages.
     pub fn stat_local(&self, stat: LruvecStat) -> u64 {
         self.stats_local[stat as usize].load(Ordering::Relaxed)
     }

@@ -1,10 +1,10 @@
-//! Generations and tiers of one lruvec. They choose the type and the folios to evict by the refaults after earlier
-//! choices.
+//! Generations and tiers of one lruvec. Both choose the type and the folios to evict by the refaults after earlier
+//! evictions.
 //!
-//! This file holds the numbers of the live generations, counts pages evicted, protected and refaulted by tier, and decides
-//! by these counts. The lists of folios are in [`super::lruvec`], the moves between the lists in `folio/lru_gen.rs`.
+//! This file stores the numbers of the live generations and counts evicted, protected and refaulted pages by tier.
+//! The decisions follow from these counts. The lists of folios are in [`super::lruvec`], the moves between the lists
+//! in `folio/lru_gen.rs`.
 
-use std::array;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,27 +12,25 @@ use super::lruvec::{LruList, LruType};
 use crate::base::limits::{EVICTION_BITS, MAX_SWAPPINESS};
 use crate::base::sync::SpinMutex;
 
-/// The fewest live generations. Kernel: `MIN_NR_GENS`.
+/// The smallest number of live generations. Kernel: `MIN_NR_GENS`.
 pub const MIN_NR_GENS: u64 = 2;
-/// The most live generations. Kernel: `MAX_NR_GENS`.
+/// The largest number of live generations. Kernel: `MAX_NR_GENS`.
 pub const MAX_NR_GENS: u64 = 4;
-/// Tiers of a generation: how often a folio was used. Kernel: `MAX_NR_TIERS`.
+/// Number of tiers of a generation. The tier of a folio grows with the number of its uses. Kernel: `MAX_NR_TIERS`.
 pub const MAX_NR_TIERS: usize = 4;
 /// Bits of a folio's stored references. Kernel: `LRU_REFS_WIDTH`.
 pub const LRU_REFS_WIDTH: u32 = 2;
-/// Generations whose counters are kept apart; one, as in a kernel without MGLRU's statistics. Kernel: `NR_HIST_GENS`.
-pub const NR_HIST_GENS: usize = 1;
-/// The refaults, in pages, below which a tier is not judged; also the damping of its rate, and the pages that one batch
-/// isolates. Kernel: `MIN_LRU_BATCH`.
+/// A tier with fewer refaulted pages is not judged. The same number of pages damps the rate of refaults, and ends a
+/// batch that isolates folios. Kernel: `MIN_LRU_BATCH`.
 pub const MIN_LRU_BATCH: u64 = 64;
-/// Pages that one batch of eviction scans at most. Kernel: `MAX_LRU_BATCH`.
+/// Largest number of pages that one batch of eviction scans. Kernel: `MAX_LRU_BATCH`.
 pub const MAX_LRU_BATCH: u64 = 64 * MIN_LRU_BATCH;
 /// Bits of a generation number in a shadow.
 const SEQ_BITS: u32 = EVICTION_BITS - LRU_REFS_WIDTH;
 
-/// Returns the tier of a folio used `refs` times, 0..=4; a folio of the working set is in the last one.
+/// Returns the tier of a folio that was used `refs` times, 0..=4. A folio of the working set is in the last tier.
 ///
-/// Kernel: `lru_tier_from_refs`. Differs: not at all.
+/// Kernel: `lru_tier_from_refs`.
 pub const fn tier_of(refs: u32, is_workingset: bool) -> usize {
     debug_assert!(refs <= 1 << LRU_REFS_WIDTH);
     if is_workingset { MAX_NR_TIERS - 1 } else { refs.next_power_of_two().trailing_zeros() as usize }
@@ -43,7 +41,7 @@ pub const fn gen_of(seq: u64) -> usize {
     (seq % MAX_NR_GENS) as usize
 }
 
-/// Says whether a reclaim with that swappiness, 0..=201, may evict a type. Kernel: `for_each_evictable_type`.
+/// Returns whether a reclaim with this swappiness, 0..=201, may evict a type. Kernel: `for_each_evictable_type`.
 pub const fn is_evictable(ty: LruType, swappiness: u8) -> bool {
     match ty {
         LruType::Anon => swappiness > 0,
@@ -51,9 +49,10 @@ pub const fn is_evictable(ty: LruType, swappiness: u8) -> bool {
     }
 }
 
-/// Returns the swappiness (0..=201) to choose a type with: 0 when the memcg cannot swap, or has under 64 free pages.
+/// Returns the swappiness, 0..=201, that chooses the type to evict: 0 when the reclaim may not swap, or when the
+/// memcg may swap fewer than 64 pages.
 ///
-/// Kernel: `get_swappiness` of MGLRU. Differs: the caller says whether the memcg may swap.
+/// Kernel: `get_swappiness` of MGLRU. Differs: the permission to swap is an argument.
 pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages: i64) -> u8 {
     match swapping {
         Swapping::Allowed if nr_swap_pages >= MIN_LRU_BATCH as i64 => swappiness,
@@ -70,18 +69,19 @@ pub enum Swapping {
     Forbidden,
 }
 
-/// The refaults of some tiers, in pages, and the weight they are compared with. Kernel: `struct ctrl_pos`.
+/// The refaults of some tiers, in pages, and their weight in a comparison. Kernel: `struct ctrl_pos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CtrlPos {
     /// Refaulted pages.
     pub refaulted: u64,
     /// Pages that were evicted or protected.
     pub total: u64,
-    /// The weight.
+    /// The weight, by which a comparison divides the rate `refaulted` / `total`.
     pub gain: u64,
 }
 
-/// Says whether `pv` refaults no more than `sp` by weight, or too little to tell: `pv` may be evicted.
+/// Returns whether `pv` may be evicted, because `pv` has no higher weighted rate of refaults than `sp`, or too few
+/// refaults to judge.
 ///
 /// Kernel: `positive_ctrl_err` (mm/vmscan.c). Differs: nothing overflows.
 pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
@@ -90,74 +90,69 @@ pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
         || product(pv.refaulted, sp.total + MIN_LRU_BATCH, sp.gain) <= product(sp.refaulted + 1, pv.total, pv.gain)
 }
 
-/// Counters in pages by history, type and tier.
-type Counters = [[[AtomicU64; MAX_NR_TIERS]; LruType::ALL.len()]; NR_HIST_GENS];
+/// Counters in pages, by type and tier. All generations share them, as in a kernel where `NR_HIST_GENS` is 1.
+type Counters = [[AtomicU64; MAX_NR_TIERS]; LruType::ALL.len()];
 
-/// The halving moving average of a tier over the generations that are gone.
+/// The moving average of a tier over ended generations, in pages. Each ended generation halves the older part.
 #[derive(Clone, Copy, Debug, Default)]
 struct Average {
     refaulted: u64,
     total: u64,
 }
 
-/// The generations of one lruvec: `min_seq`..=`max_seq` of each type are live, 2..=4 of them.
+/// The generations of one lruvec. The generations `min_seq`..=`max_seq` of each type are live, 2..=4 of them.
 ///
 /// Kernel: `struct lru_gen_folio`. Differs: the lists of folios are those of the lruvec.
 #[derive(Debug)]
 pub struct Mglru {
     max_seq: AtomicU64,
     min_seq: [AtomicU64; LruType::ALL.len()],
-    evicted: Counters,
-    protected: Counters,
     refaulted: Counters,
-    // The lock is also held while a sequence number changes, so that a generation is carried over once.
+    /// Pages that were evicted or protected. Kernel: the sum of `evicted` and `protected`.
+    total: Counters,
+    // The lock is also held while a sequence number changes, so that each generation is averaged once.
     averages: SpinMutex<[[Average; MAX_NR_TIERS]; LruType::ALL.len()]>,
 }
 
-fn counters() -> Counters {
-    array::from_fn(|_| array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))))
-}
-
 impl Default for Mglru {
-    /// Starts with all four generations live, the oldest 0.
+    /// Returns generations 0 to 3, all live and without pages.
     fn default() -> Self {
         Self {
             max_seq: AtomicU64::new(MAX_NR_GENS - 1),
-            min_seq: array::from_fn(|_| AtomicU64::new(0)),
-            evicted: counters(),
-            protected: counters(),
-            refaulted: counters(),
+            min_seq: Default::default(),
+            refaulted: Counters::default(),
+            total: Counters::default(),
             averages: SpinMutex::default(),
         }
     }
 }
 
-// Every atomic is Relaxed: sequence numbers change under the LRU lock and the lock of the averages and are advice to all
-// others, and counters are statistics by themselves.
+// Every atomic is Relaxed. Sequence numbers change under the LRU lock and the lock of the averages; a reader without
+// a lock takes them for hints. Each counter is a statistic by itself.
 impl Mglru {
-    /// Resets the generations, with 1 as the oldest, because the shadow of an eviction is then never empty.
+    /// Resets the generations. The oldest generation is 1, so that an eviction always leaves a shadow with a bit set.
     pub(super) fn renew(&self) {
         let mut averages = self.averages.lock();
         *averages = Default::default();
         self.max_seq.store(MAX_NR_GENS, Ordering::Relaxed);
         self.min_seq.iter().for_each(|seq| seq.store(1, Ordering::Relaxed));
-        for counters in [&self.evicted, &self.protected, &self.refaulted] {
-            counters.iter().flatten().flatten().for_each(|counter| counter.store(0, Ordering::Relaxed));
-        }
+        let counters = self.refaulted.iter().chain(&self.total).flatten();
+        counters.for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 
-    /// Says whether a generation counts as active: the two youngest do. Kernel: `lru_gen_is_active`.
+    /// Returns whether a generation is active, which the two youngest generations are. Kernel: `lru_gen_is_active`.
     pub fn is_active(&self, seq: u64) -> bool {
         seq + MIN_NR_GENS > self.max_seq()
     }
 
-    /// Returns the live generation of anonymous folios at a place of [`gen_of`], or the next one to be there.
+    /// Returns the generation of anonymous folios at a place of [`gen_of`]. At a place without a live generation, the
+    /// result is the next generation that takes the place.
     pub(crate) fn seq_at(&self, at: usize) -> u64 {
         let min_seq = self.min_seq(LruType::Anon);
         min_seq + (at as u64 + MAX_NR_GENS - min_seq % MAX_NR_GENS) % MAX_NR_GENS
     }
 
-    /// Returns the list that the generation at a place of [`gen_of`] is counted as.
+    /// Returns the list whose size includes the generation at a place of [`gen_of`].
     pub(crate) fn list_of(&self, at: usize) -> LruList {
         if self.is_active(self.seq_at(at)) { LruList::ActiveAnon } else { LruList::InactiveAnon }
     }
@@ -178,34 +173,32 @@ impl Mglru {
         self.min_seq[ty as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns the live generations of a type, 2..=4.
+    /// Returns the number of live generations of a type, 2..=4.
     pub fn nr_gens(&self, ty: LruType) -> u64 {
-        // Locked: of numbers read apart, the oldest could be past the youngest.
+        // The lock keeps the numbers from changing between the two reads.
         let _averages = self.averages.lock();
-        self.nr_gens_locked(ty)
-    }
-
-    fn nr_gens_locked(&self, ty: LruType) -> u64 {
         self.max_seq() - self.min_seq(ty) + 1
     }
 
-    /// Starts a generation. A type that has four gives up its oldest: its folios are those of the next one now.
+    /// Starts a generation. A type with four generations ends its oldest one, whose folios belong to the next
+    /// generation now.
     ///
-    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller has moved the folios.
+    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller has moved the folios already.
     pub fn inc_max_seq(&self) {
         let mut averages = self.averages.lock();
         for ty in LruType::ALL {
-            if self.nr_gens_locked(ty) == MAX_NR_GENS {
+            if self.max_seq() - self.min_seq(ty) + 1 == MAX_NR_GENS {
                 self.set_min_seq(ty, self.min_seq(ty) + 1, &mut averages[ty as usize]);
             }
         }
         self.max_seq.store(self.max_seq() + 1, Ordering::Relaxed);
     }
 
-    /// Gives up the generations of a type before `seq`, which have no folio left, but never the two youngest; says whether
-    /// there were any.
+    /// Ends the generations of a type before `seq`, which have no folios, but not the two youngest generations.
+    /// Returns whether a generation ended.
     ///
-    /// Kernel: the step of `try_to_inc_min_seq` (mm/vmscan.c) for one type. Differs: the caller looks for empty generations.
+    /// Kernel: the step of `try_to_inc_min_seq` (mm/vmscan.c) for one type. Differs: the caller finds the empty
+    /// generations.
     pub fn try_to_inc_min_seq(&self, ty: LruType, seq: u64) -> bool {
         let mut averages = self.averages.lock();
         let seq = seq.min(self.max_seq() + 1 - MIN_NR_GENS);
@@ -216,60 +209,61 @@ impl Mglru {
         is_more
     }
 
-    /// Carries the counters of the oldest generation over into the averages and ends the generation. Kernel: `reset_ctrl_pos`.
+    /// Moves the counters of the oldest generation into the averages and ends the generation. Kernel:
+    /// `reset_ctrl_pos`.
     fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
-        let hist = hist_of(self.min_seq(ty));
         for (tier, average) in averages.iter_mut().enumerate() {
-            // A swap, so that a page counted meanwhile is in this generation or the next, not lost.
-            let take = |counters: &Counters| counters[hist][ty as usize][tier].swap(0, Ordering::Relaxed);
+            // A swap, because a page that another thread counts meanwhile must not be lost.
+            let take = |counters: &Counters| counters[ty as usize][tier].swap(0, Ordering::Relaxed);
             average.refaulted = (average.refaulted + take(&self.refaulted)) / 2;
-            average.total = (average.total + take(&self.evicted) + take(&self.protected)) / 2;
+            average.total = (average.total + take(&self.total)) / 2;
         }
         self.min_seq[ty as usize].store(seq, Ordering::Relaxed);
     }
 
-    /// Counts an eviction from the oldest generation, and returns the token for the shadow.
+    /// Counts an eviction from the oldest generation and returns the token for the shadow. `refs` is 0..=4.
     ///
-    /// `refs` is 0..=4. Kernel: `lru_gen_eviction` (mm/workingset.c). Differs: not at all.
+    /// Kernel: `lru_gen_eviction` (mm/workingset.c).
     pub fn evict(&self, ty: LruType, refs: u32, is_workingset: bool, nr_pages: u32) -> u64 {
         let seq = self.min_seq(ty);
-        add(&self.evicted, seq, ty, tier_of(refs, is_workingset), nr_pages);
+        add(&self.total, ty, tier_of(refs, is_workingset), nr_pages);
         (seq << LRU_REFS_WIDTH | u64::from(refs.saturating_sub(1))) & ((1 << EVICTION_BITS) - 1)
     }
 
-    /// Says whether a token's generation is near the youngest. Kernel: `lru_gen_test_recent` (mm/workingset.c).
+    /// Returns whether fewer than four generations lie between a token's generation and the youngest one. Kernel:
+    /// `lru_gen_test_recent` (mm/workingset.c).
     pub fn is_recent(&self, token: u64) -> bool {
         let max_seq = self.max_seq() & ((1 << SEQ_BITS) - 1);
         max_seq.abs_diff(token >> LRU_REFS_WIDTH) < MAX_NR_GENS
     }
 
-    /// Counts a recent refault by its token.
+    /// Counts a recent refault. The token has the stored references, which select the tier.
     pub fn refault(&self, ty: LruType, token: u64, is_workingset: bool, nr_pages: u32) {
         let refs = stored_refs(token) + 1;
-        add(&self.refaulted, token >> LRU_REFS_WIDTH, ty, tier_of(refs.into(), is_workingset), nr_pages);
+        add(&self.refaulted, ty, tier_of(refs.into(), is_workingset), nr_pages);
     }
 
-    /// Counts pages that were moved to the next generation instead of evicted. Kernel: `sort_folio`.
+    /// Counts pages that moved to the next generation instead of being evicted. Kernel: `sort_folio`.
     pub fn protect(&self, ty: LruType, tier: usize, nr_pages: u32) {
-        add(&self.protected, self.min_seq(ty), ty, tier, nr_pages);
+        add(&self.total, ty, tier, nr_pages);
     }
 
-    /// Sums up some tiers of a type, those of generations gone included. Kernel: `read_ctrl_pos` (mm/vmscan.c).
+    /// Returns the sums of some tiers of a type, with the averages of ended generations. Kernel: `read_ctrl_pos`
+    /// (mm/vmscan.c).
     pub fn read_ctrl_pos(&self, ty: LruType, tiers: Range<usize>, gain: u64) -> CtrlPos {
         let averages = self.averages.lock();
-        let hist = hist_of(self.min_seq(ty));
         tiers.fold(CtrlPos { refaulted: 0, total: 0, gain }, |sum, tier| {
-            let read = |counters: &Counters| counters[hist][ty as usize][tier].load(Ordering::Relaxed);
+            let read = |counters: &Counters| counters[ty as usize][tier].load(Ordering::Relaxed);
             let average = averages[ty as usize][tier];
             CtrlPos {
                 refaulted: sum.refaulted + average.refaulted + read(&self.refaulted),
-                total: sum.total + average.total + read(&self.evicted) + read(&self.protected),
+                total: sum.total + average.total + read(&self.total),
                 gain,
             }
         })
     }
 
-    /// Chooses the type to evict by swappiness, 0..=201. Kernel: `get_type_to_scan` (mm/vmscan.c).
+    /// Returns the type to evict at a swappiness of 0..=201. Kernel: `get_type_to_scan` (mm/vmscan.c).
     pub fn type_to_evict(&self, swappiness: u8) -> LruType {
         match swappiness {
             0..=1 => return LruType::File,
@@ -281,26 +275,23 @@ impl Mglru {
         if positive_ctrl_err(sp, pv) { LruType::File } else { LruType::Anon }
     }
 
-    /// Chooses the last tier to evict; folios of higher ones are protected. Kernel: `get_tier_idx` (mm/vmscan.c).
+    /// Returns the last tier to evict. Folios of higher tiers are protected. Kernel: `get_tier_idx` (mm/vmscan.c).
     pub fn tier_to_evict(&self, ty: LruType) -> usize {
-        // A tier has to refault half as much again as tier 0 to be protected: the margin keeps it from flapping.
+        // A tier is protected when its rate is over 3 / 2 of the rate of tier 0. The margin keeps the decision from
+        // changing often.
         let sp = self.read_ctrl_pos(ty, 0..1, 2);
         let is_evicted = |&tier: &usize| positive_ctrl_err(sp, self.read_ctrl_pos(ty, tier..tier + 1, 3));
         (1..MAX_NR_TIERS).take_while(is_evicted).last().unwrap_or(0)
     }
 }
 
-/// Returns the stored references, 0..=3, that a token remembers.
+/// Returns the stored references of a token, 0..=3.
 pub(super) fn stored_refs(token: u64) -> u8 {
     (token & ((1 << LRU_REFS_WIDTH) - 1)) as u8
 }
 
-fn hist_of(seq: u64) -> usize {
-    (seq % NR_HIST_GENS as u64) as usize
-}
-
-fn add(counters: &Counters, seq: u64, ty: LruType, tier: usize, nr_pages: u32) {
-    counters[hist_of(seq)][ty as usize][tier].fetch_add(nr_pages.into(), Ordering::Relaxed);
+fn add(counters: &Counters, ty: LruType, tier: usize, nr_pages: u32) {
+    counters[ty as usize][tier].fetch_add(nr_pages.into(), Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! Telling a page that belongs to the working set from one that passes by: what a folio leaves behind when it is
-//! evicted, and what that says when it comes back.
+//! Working-set detection: the shadow that an evicted folio leaves in its slots, and the verdict when the folio comes
+//! back.
 //!
-//! [`Lruvec`] has the state of one memcg on one node, [`Workingset`] the rule that is in force: the classic one
-//! measures the distance of a refault in evictions and activations, [`mglru`] counts generations. Both speak of
-//! swap-backed folios only. Which lruvec an id in a shadow means, and whether it still lives, the caller looks up.
+//! [`Lruvec`] has the state of one memcg on one node. [`Workingset`] is the rule in force: the classic rule measures
+//! the distance of a refault in evictions and activations, [`mglru`] counts generations. Both rules handle
+//! swap-backed folios only. The caller finds the lruvec that the id in a shadow names, and whether its memcg still
+//! lives.
 
 mod lruvec;
 pub mod mglru;
@@ -22,31 +23,33 @@ const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;
 
 const _: () = assert!(anon_eviction_bits(NODES_SHIFT, SWP_TB_FLAGS_BITS) == EVICTION_BITS, "one width, two sums");
 
-/// Returns the bits of an age in the shadow of a file folio: what mark, workingset bit, node and memcg id leave.
+/// Returns the bits of an age in the shadow of a file folio: 64 without the mark, workingset bit, node and memcg id.
 ///
 /// Kernel: 64 - `EVICTION_SHIFT` (mm/workingset.c).
 pub const fn file_eviction_bits(nodes_shift: u32) -> u32 {
     64 - (1 + 1 + nodes_shift + MEM_CGROUP_ID_SHIFT)
 }
 
-/// Returns the bits of an age in the shadow of a swap-backed folio: `flags_bits` fewer, which the slot keeps.
+/// Returns the bits of an age in the shadow of a swap-backed folio. The slot's own flags take `flags_bits` of the
+/// word.
 ///
 /// Kernel: the width of `EVICTION_MASK_ANON` (mm/workingset.c).
 pub const fn anon_eviction_bits(nodes_shift: u32, flags_bits: u32) -> u32 {
     file_eviction_bits(nodes_shift) - flags_bits
 }
 
-/// Returns by how many bits ages are shortened so that `eviction_bits` hold as many ages as memory has pages.
+/// Returns by how many bits ages are shifted right so that `eviction_bits` bits can count all pages of memory.
 ///
-/// Kernel: `bucket_order` (mm/workingset.c). Differs: not at all.
+/// Kernel: `bucket_order` (mm/workingset.c).
 pub const fn bucket_order(total_pages: u64, eviction_bits: u32) -> u32 {
     let order = if total_pages <= 1 { 0 } else { u64::BITS - (total_pages - 1).leading_zeros() };
     order.saturating_sub(eviction_bits)
 }
 
-/// Says whether a shadow may come from an eviction: not if it has an owner's id only, or nothing at all.
+/// Returns whether a shadow may come from an eviction. An empty shadow and one with an owner's id alone do not.
 ///
-/// An eviction at age 0 on node 0 of a folio outside the working set leaves the same bits and is taken for none.
+/// An eviction at age 0 on node 0 of a folio outside the working set leaves the same bits as an owner's id alone, and
+/// the result is false for it.
 pub const fn is_from_eviction(shadow: Shadow) -> bool {
     shadow.eviction != 0 || shadow.node != 0 || shadow.is_workingset
 }
@@ -56,16 +59,16 @@ pub const fn is_from_eviction(shadow: Shadow) -> bool {
 pub struct FolioFacts {
     /// Pages of the folio.
     pub nr_pages: u32,
-    /// It is part of the working set. Kernel: the workingset flag.
+    /// The folio is part of the working set. Kernel: the workingset flag.
     pub is_workingset: bool,
-    /// It was used since it came. Kernel: the referenced flag; MGLRU only.
+    /// The folio was used since it was allocated or read. MGLRU only. Kernel: the referenced flag.
     pub is_referenced: bool,
-    /// Uses after the first, 0..=3. Kernel: `LRU_REFS_MASK` of the flags; MGLRU only.
+    /// Number of uses after the first, 0..=3. MGLRU only. Kernel: `LRU_REFS_MASK` of the flags.
     pub lru_refs: u8,
 }
 
 impl FolioFacts {
-    /// Returns how often it was used, 0..=4. Kernel: `folio_lru_refs`.
+    /// Returns how often the folio was used, 0..=4. Kernel: `folio_lru_refs`.
     pub const fn refs(self) -> u32 {
         if self.is_referenced { self.lru_refs as u32 + 1 } else { 0 }
     }
@@ -76,23 +79,23 @@ impl FolioFacts {
     }
 }
 
-/// At which level an eviction is remembered and its refault judged; MGLRU knows the owner's only.
+/// The memcg whose lruvec ages at an eviction and judges the refault. MGLRU always uses the owner's.
 ///
 /// Kernel: fixed by version.
 #[derive(Clone, Copy, Debug)]
 pub enum RefaultLevel<'a> {
-    /// At the slot's owner, whose limit need not be the reason.
+    /// The slot's owner, even if another memcg's limit caused the eviction.
     Owner,
-    /// At the memcg whose limit made reclaim run (root's for global reclaim), on the folio's node.
+    /// The memcg whose limit caused the reclaim, or root for global reclaim. The lruvec is on the folio's node.
     ReclaimRoot(&'a Lruvec),
 }
 
-/// Where a refault happens.
+/// The place where a refault happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefaultContext {
     /// In a page fault. Kernel: `lru_gen_in_fault`.
     Fault,
-    /// Elsewhere: readahead without a fault, swapoff, a system call.
+    /// Outside of a page fault: in readahead without a fault, swapoff, or a system call.
     Other,
 }
 
@@ -105,44 +108,44 @@ pub struct Refault<'a> {
     pub shadow: Shadow,
     /// The lruvec of the memcg that is charged for the folio now, on the folio's node.
     pub lruvec: &'a Lruvec,
-    /// The lruvec that the shadow's memcg id and node name; `None` when the memcg is gone. For MGLRU the caller gives
-    /// root's then, as the kernel finds that.
+    /// The lruvec of the shadow's memcg id and node, or `None` when the memcg is freed. For MGLRU the caller passes
+    /// root's lruvec then, as the kernel does.
     pub evicted_from: Option<&'a Lruvec>,
     /// Pages that the shadow's memcg may still swap. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub nr_swap_pages: i64,
-    /// Where it happens.
+    /// The place of the refault.
     pub context: RefaultContext,
 }
 
-/// The effect of a refault on the folio. The lruvecs have counted the refault already.
+/// The effect of a refault on the folio. The lruvecs counted the refault already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RefaultVerdict {
-    /// It was counted as a refault.
+    /// The refault was counted.
     pub is_counted: bool,
-    /// It came back soon: the working set does not fit.
+    /// The folio came back soon, so the working set does not fit in memory.
     pub is_recent: bool,
-    /// It was counted as activated: the caller sets the active flag.
+    /// The refault was counted as an activation. The caller sets the active flag.
     pub is_activated: bool,
-    /// It was counted as restored: the caller sets the workingset flag.
+    /// The refault was counted as a restore. The caller sets the workingset flag.
     pub is_restored: bool,
-    /// The stored references that the caller gives back to the folio, 0..=3.
+    /// The stored references that the caller sets in the folio, 0..=3.
     pub lru_refs: Option<u8>,
 }
 
 /// The rule of working-set detection in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workingset {
-    /// Active and inactive lists; ages are shortened by `bucket_order` bits.
+    /// Active and inactive lists. Ages are shifted right by `bucket_order` bits.
     Classic {
         /// See [`bucket_order`].
         bucket_order: u32,
     },
-    /// Generations and tiers, for the lists of reclaim, too.
+    /// Generations and tiers, which also replace the lists of reclaim.
     Mglru,
 }
 
 impl Workingset {
-    /// Returns the rule of that name, for a machine of so many pages.
+    /// Returns the rule of a name, for a machine with `total_pages` of memory.
     ///
     /// Errors: `UnknownName` (EINVAL).
     pub fn from_name(name: &str, total_pages: u64) -> Result<Self> {
@@ -153,7 +156,7 @@ impl Workingset {
         }
     }
 
-    /// Returns the name.
+    /// Returns the name of the rule.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Classic { .. } => "classic",
@@ -161,8 +164,8 @@ impl Workingset {
         }
     }
 
-    /// Returns the pages that were evicted or became active between an eviction and an age of the same lists; 0 for
-    /// generations, which have no such distance.
+    /// Returns the number of pages that were evicted or became active between the eviction of a shadow and an age of
+    /// the same lruvec. For MGLRU the result is 0, because a generation has no such distance.
     pub fn distance_pages(self, age: u64, shadow: Shadow) -> u64 {
         match self {
             Self::Classic { bucket_order } => age.wrapping_sub(shadow.eviction << bucket_order) & EVICTION_MASK_ANON,
@@ -170,22 +173,20 @@ impl Workingset {
         }
     }
 
-    /// Counts an eviction and returns what the folio leaves in its slots.
+    /// Counts an eviction and returns the shadow for the folio's slots.
     ///
-    /// `owner` is the lruvec of the folio's memcg, or of the nearest one above whose id lives, on the folio's node.
-    /// Kernel: `workingset_eviction` (mm/workingset.c). Differs: the level is an argument.
+    /// `owner` is the lruvec of the folio's memcg, or of the nearest ancestor whose id is not released, on the
+    /// folio's node. Kernel: `workingset_eviction` (mm/workingset.c). Differs: the level is an argument.
     pub fn evict(self, folio: FolioFacts, owner: &Lruvec, level: RefaultLevel<'_>) -> Shadow {
-        let (lruvec, eviction) = match (self, level) {
-            (Self::Classic { bucket_order }, level) => {
-                let lruvec = match level {
-                    RefaultLevel::Owner => owner,
-                    RefaultLevel::ReclaimRoot(target) => target,
-                };
-                (lruvec, lruvec.age_nonresident(folio.nr_pages) >> bucket_order & EVICTION_MASK_ANON)
+        let lruvec = match (self, level) {
+            (Self::Classic { .. }, RefaultLevel::ReclaimRoot(target)) => target,
+            _ => owner,
+        };
+        let eviction = match self {
+            Self::Classic { bucket_order } => {
+                lruvec.age_nonresident(folio.nr_pages) >> bucket_order & EVICTION_MASK_ANON
             }
-            (Self::Mglru, _) => {
-                (owner, owner.lrugen.evict(LruType::Anon, folio.refs(), folio.is_workingset, folio.nr_pages))
-            }
+            Self::Mglru => lruvec.lrugen.evict(LruType::Anon, folio.refs(), folio.is_workingset, folio.nr_pages),
         };
         debug_assert_eq!(lruvec.node(), owner.node(), "an eviction is remembered on the folio's node");
         Shadow { eviction, memcg: lruvec.memcg(), node: lruvec.node(), is_workingset: folio.is_workingset }
@@ -193,7 +194,7 @@ impl Workingset {
 
     /// Judges a folio that came back and counts it.
     ///
-    /// Kernel: `workingset_refault` (mm/workingset.c). Differs: the folio's flags are the caller's to set.
+    /// Kernel: `workingset_refault` (mm/workingset.c). Differs: the caller sets the folio's flags.
     pub fn refault(self, refault: Refault<'_>) -> RefaultVerdict {
         match self {
             Self::Classic { bucket_order } => refault.classic(bucket_order),
@@ -222,7 +223,8 @@ impl Refault<'_> {
         RefaultVerdict { is_recent: true, is_activated: true, is_restored: shadow.is_workingset, ..counted }
     }
 
-    /// The pages that an anonymous page competes with: had they been fewer, it would still be there.
+    /// Returns the size of the working set in pages, against which the refault distance is compared. Kernel:
+    /// `workingset_size`.
     fn workingset_pages(&self, evicted_from: &Lruvec) -> u64 {
         let file_pages = evicted_from.lru_pages(LruList::ActiveFile) + evicted_from.lru_pages(LruList::InactiveFile);
         // Without swap the active anonymous pages cannot make room.
