@@ -1,11 +1,8 @@
 //! Forces every error of a swap-in under its exact condition.
 
 use super::*;
-use crate::base::types::{CssId, SwpType};
+use crate::base::types::SwpType;
 use crate::datapath::Content;
-use crate::folio::LockedFolio;
-use crate::memcg::CounterKind;
-use crate::slots::owner::CacheExit;
 
 #[test]
 fn a_cached_target_is_eexist() {
@@ -32,45 +29,21 @@ fn a_free_target_is_enoent_with_and_without_a_table() {
     m.put(entry, 1, CPU);
 }
 
-/// Gives a cached folio and its slot to a new group.
-fn change_group(m: &Machine, locked: &LockedFolio<'_>) {
-    let groups = m.swap.memcg().expect("enabled");
-    let (root, other) = (groups.root(), groups.create(CssId::ROOT, "other").expect("a group"));
-    locked.lru_del();
-    locked.unbind(groups);
-    groups.css_put(root, 1);
-    for which in [CounterKind::Memory, CounterKind::Swap] {
-        groups.charge(other, which, 1);
-    }
-    for stat in [MemcgStat::Swap, MemcgStat::Swapcached] {
-        root.count(stat, -1);
-        other.count(stat, 1);
-    }
-    locked.bind(groups, other);
-}
-
 #[test]
 fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_taken() {
     for spoil in ["cached", "free", "owner", "zero"] {
         let m = machine();
-        let entry = m.out(order(2), 7);
-        let other = entry.plus(3);
-        let mut kept = None;
-        match spoil {
-            "cached" => kept = Some(m.alloc_while(other, order(0), || {}).expect("swapped out")),
-            "free" => m.put(other, 1, CPU),
-            _ => {
-                // The slot is swapped in and leaves the cache with another owner or zero mark.
-                let folio = m.alloc_while(other, order(0), || {}).expect("swapped out");
-                let locked = folio.folio().lock();
-                let mut on_cpu = m.on(CPU);
-                if spoil == "zero" {
-                    on_cpu.begin_writeout(&locked, Content::Zeros).expect("cached");
-                } else {
-                    change_group(&m, &locked);
-                }
-                on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default())).expect("clean");
-            }
+        let groups = m.swap.memcg().expect("enabled");
+        let owner = if spoil == "owner" { groups.create(CssId::ROOT, "other").expect("a group") } else { groups.root() };
+        let byte = if spoil == "zero" { 0 } else { 7 };
+        // The range is the slots 4 to 7, of which slot 7 differs.
+        let first = m.out(order(0), 7);
+        (2..7).for_each(|_| _ = m.out(order(0), 7));
+        let (entry, other) = (first.plus(3), m.out_of(owner.css(), order(0), byte));
+        assert_eq!(other, entry.plus(3));
+        let kept = (spoil == "cached").then(|| m.alloc_while(other, order(0), || {}).expect("swapped out"));
+        if spoil == "free" {
+            m.put(other, 1, CPU);
         }
         let checked = m.on(CPU).swap_cache_check_batch(entry, order(2));
         assert_eq!(checked.map(|_| ()), Err(SwapError::NotUniform(other)), "{spoil}");
@@ -78,7 +51,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
         assert_eq!((folio.order(), is_all(&folio, 7)), (order(0), true), "{spoil}");
         assert_eq!(m.stat("hugepages-16kB.swpin_fallback"), 1, "{spoil}");
         drop((folio, kept));
-        m.put(entry, if spoil == "free" { 3 } else { 4 }, CPU);
+        m.put(first, if spoil == "free" { 6 } else { 7 }, CPU);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
-use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset};
 use crate::folio::{FolioFlags, FolioRef};
 use crate::machine::profile::{Profile, SwapinCheck, Switches};
 use crate::machine::{Config, OnCpu, Swap};
@@ -162,17 +162,25 @@ impl Machine {
         self.storage.set_plan(plan).expect("probabilities");
     }
 
-    /// Swaps out a folio of one byte; returns its entry.
-    fn out(&self, order: Order, byte: u8) -> SwpEntry {
+    /// Makes a folio of one byte that a group is charged for.
+    fn folio(&self, css: CssId, order: Order, byte: u8) -> FolioRef<'_> {
         let data = vec![byte; order.nr_pages() as usize * PAGE_SIZE];
-        let folio = self.swap.folio_with(order, &data).expect("memory");
+        self.swap.folio_with_in(order, &data, css, CPU).expect("memory")
+    }
+
+    /// Swaps out a folio of root; returns its entry.
+    fn out(&self, order: Order, byte: u8) -> SwpEntry {
+        self.out_of(CssId::ROOT, order, byte)
+    }
+
+    fn out_of(&self, css: CssId, order: Order, byte: u8) -> SwpEntry {
+        let folio = self.folio(css, order, byte);
         self.swap.swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
     }
 
     /// Makes a dirty cached folio whose first `nr_dups` slots have one reference each; returns it with its entry.
     fn cached(&self, order: Order, byte: u8, nr_dups: u32) -> (FolioRef<'_>, SwpEntry) {
-        let data = vec![byte; order.nr_pages() as usize * PAGE_SIZE];
-        let folio = self.swap.folio_with(order, &data).expect("memory");
+        let folio = self.folio(CssId::ROOT, order, byte);
         let locked = folio.folio().lock();
         self.swap.add_to_swap(&locked, None, CPU).expect("room");
         self.on(CPU).dup_locked(&locked, 0..nr_dups).expect("room");
