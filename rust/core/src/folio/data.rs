@@ -150,14 +150,13 @@ impl Drop for FolioView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Memory;
+    use super::super::tests::{memory, order};
     use super::*;
-    use crate::base::types::Order;
 
     #[test]
     fn readers_share_a_writer_excludes_and_views_keep_the_core_out() {
-        let memory = Memory::new(512, None).expect("a size");
-        let folio = memory.alloc(Order::new(1).expect("an order")).expect("room");
+        let memory = memory();
+        let folio = memory.alloc(order(1)).expect("room");
         folio.bytes_mut().expect("nobody else").fill(7);
         let (one, two) = (folio.bytes().expect("readers share"), folio.bytes().expect("readers share"));
         assert!(one.iter().chain(two.iter()).all(|&byte| byte == 7));
@@ -172,19 +171,12 @@ mod tests {
 
     #[test]
     fn a_writer_waits_for_the_one_before() {
-        let memory = Memory::new(512, None).expect("a size");
-        let folio = memory.alloc(Order::ZERO).expect("room");
+        let memory = memory();
+        let folio = memory.alloc(order(0)).expect("room");
         folio.bytes_mut().expect("nobody else").fill(0);
-        let folio = folio.folio();
+        let add_one = || folio.bytes_mut().expect("no views").iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..500 {
-                        let mut bytes = folio.bytes_mut().expect("no views");
-                        bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
-                    }
-                });
-            }
+            (0..4).for_each(|_| _ = scope.spawn(|| (0..500).for_each(|_| add_one())));
         });
         let bytes = folio.bytes().expect("no views");
         assert!(bytes.iter().all(|&byte| byte == (2000 % 256) as u8));

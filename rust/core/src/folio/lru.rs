@@ -271,34 +271,28 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{listed, memory, pages, pfns};
     use super::*;
     use crate::base::types::Order;
 
     fn pages_on(memory: &Memory, list: LruList) -> Vec<u64> {
-        let list = memory.lruvec().lists().lists[list as usize].list;
-        let mut pages: Vec<u64> = list.iter(memory).map(u64::from).collect();
-        pages.reverse();
-        memory.check_lru(memory.lruvec()).expect("whole lists");
-        pages
+        let head = memory.lruvec().lists().lists[list as usize];
+        pages(memory, head)
     }
 
-    fn cached(memory: &Memory, order: u8) -> FolioRef<'_> {
-        let folio = memory.alloc(Order::new(order).expect("an order")).expect("room");
-        // A folio that reclaim may take: a page table maps it.
-        folio.set_anon_rmap(1, 0);
-        folio.lru_add();
-        folio
+    fn cached(memory: &Memory) -> FolioRef<'_> {
+        listed(memory, Order::ZERO, FolioFlags::empty())
     }
 
     #[test]
     fn the_tail_is_isolated_first_and_put_back_at_the_head() {
-        let memory = Memory::new(512, None).expect("a size");
-        let all: Vec<_> = (0..4).map(|_| cached(&memory, 0)).collect();
-        let numbers: Vec<u64> = all.iter().map(|folio| folio.pfn().0).collect();
+        let memory = memory();
+        let all = [(); 4].map(|()| cached(&memory));
+        let numbers = pfns(all.each_ref());
         assert_eq!(pages_on(&memory, LruList::InactiveAnon), numbers);
         let two = memory.isolate_lru_folios(memory.lruvec(), LruList::InactiveAnon, 2);
         assert_eq!((two.nr_scanned_pages, two.nr_taken_pages, memory.nr_isolated_pages()), (2, 2, 2));
-        assert_eq!(two.folios.iter().map(|folio| folio.pfn().0).collect::<Vec<_>>(), numbers[..2]);
+        assert!(two.folios.iter().map(|folio| folio.pfn().0).eq(numbers[..2].iter().copied()));
         two.folios[0].set(FolioFlags::ACTIVE);
         two.folios[1].set(FolioFlags::MLOCKED);
         two.folios.iter().for_each(|folio| folio.lru_add());
@@ -313,43 +307,20 @@ mod tests {
 
     #[test]
     fn a_frozen_folio_and_one_of_a_handle_are_passed_over() {
-        let memory = Memory::new(512, None).expect("a size");
-        let frozen = cached(&memory, 0);
+        let memory = memory();
+        let frozen = cached(&memory);
         let handle = memory.alloc(Order::ZERO).expect("room");
         handle.lru_add();
-        let plain = cached(&memory, 0);
+        let plain = cached(&memory);
         assert!(frozen.freeze(1));
         let all = memory.isolate_lru_folios(memory.lruvec(), LruList::InactiveAnon, 32);
         frozen.unfreeze(1);
         assert_eq!((all.nr_scanned_pages, all.folios.len()), (3, 1));
         assert_eq!(all.folios[0].pfn(), plain.pfn());
-        assert_eq!(pages_on(&memory, LruList::InactiveAnon), [frozen.pfn().0, handle.pfn().0]);
+        assert_eq!(pages_on(&memory, LruList::InactiveAnon), pfns([&frozen, &handle]));
         assert_eq!(memory.lruvec().lru_pages(LruList::InactiveAnon), 2);
         drop((frozen, handle, all, plain));
         assert_eq!(memory.lruvec().own_pages(), [0; 5]);
         assert_eq!(memory.nr_used_pages(), 0);
-    }
-
-    #[test]
-    fn parts_of_a_split_folio_follow_it() {
-        let memory = Memory::new(512, None).expect("a size");
-        let (before, large, after) = (cached(&memory, 0), cached(&memory, 1), cached(&memory, 0));
-        let (head, tail) = (large.folio(), large.at(1));
-        assert!(head.freeze(1));
-        let single = super::super::Part { order: Order::ZERO, mapcount: 0 };
-        head.make_part(tail, single);
-        head.shrink(single);
-        head.lru_add_parts([tail].into_iter());
-        head.unfreeze(1);
-        tail.unfreeze(1);
-        let tail = FolioRef::adopt(tail);
-        let expected = [&before, &tail, &large, &after].map(|folio| folio.pfn().0);
-        assert_eq!(pages_on(&memory, LruList::InactiveAnon), expected);
-        assert_eq!((tail.anon_vma(), tail.page_index()), (1, 1));
-        assert_eq!(memory.lruvec().lru_pages(LruList::InactiveAnon), 4);
-        drop(large);
-        assert_eq!(pages_on(&memory, LruList::InactiveAnon), [expected[0], expected[1], expected[3]]);
-        drop((before, tail, after));
-        assert_eq!((memory.lruvec().own_pages(), memory.nr_used_pages()), ([0; 5], 0));
     }
 }

@@ -277,24 +277,20 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{self, pages, pfns};
     use super::*;
-    use crate::base::types::Order;
-    use crate::folio::{FolioRef, Part};
+    use crate::base::types::{MemcgId, Order};
+    use crate::folio::FolioRef;
     use crate::workingset::Workingset;
 
     const BOTH: u8 = 60;
 
     fn memory() -> Memory {
-        Memory::new(1024, None).expect("a size").with_lists_of(Workingset::Mglru)
+        tests::memory().with_lists_of(Workingset::Mglru)
     }
 
-    /// Makes a folio that page tables may name, with some flags, and lists it.
     fn listed(memory: &Memory, flags: FolioFlags) -> FolioRef<'_> {
-        let folio = memory.alloc(Order::ZERO).expect("room");
-        folio.set_anon_rmap(1, 0);
-        folio.set(flags);
-        folio.lru_add();
-        folio
+        tests::listed(memory, Order::ZERO, flags)
     }
 
     fn seq_of(folio: &FolioRef<'_>) -> u64 {
@@ -302,18 +298,14 @@ mod tests {
         lrugen.seq_at(folio.lru_gen().expect("in a generation"))
     }
 
-    /// Returns the frame numbers of a generation, the next to be scanned first, after a look at every list.
     fn pages_of(memory: &Memory, seq: u64) -> Vec<u64> {
-        memory.check_lru(memory.lruvec()).expect("whole lists");
-        let list = memory.lruvec().lists().generations[gen_of(seq)].list;
-        let mut pages: Vec<u64> = list.iter(memory).map(u64::from).collect();
-        pages.reverse();
-        pages
+        let head = memory.lruvec().lists().generations[gen_of(seq)];
+        pages(memory, head)
     }
 
-    fn active_pages(memory: &Memory) -> (u64, u64) {
-        let pages = |list| memory.lruvec().lru_pages(list);
-        (pages(LruList::InactiveAnon), pages(LruList::ActiveAnon))
+    /// Returns the numbers of inactive and of active pages.
+    fn nr_pages(memory: &Memory) -> [u64; 2] {
+        [LruList::InactiveAnon, LruList::ActiveAnon].map(|list| memory.lruvec().lru_pages(list))
     }
 
     fn use_all(memory: &Memory, folios: &[&FolioRef<'_>]) {
@@ -338,7 +330,7 @@ mod tests {
         assert!(folios.iter().all(|folio| !folio.has(FolioFlags::ACTIVE)), "the generation says it");
         assert_eq!(folios.each_ref().map(|folio| folio.is_active()), [true, true, true, false, false]);
         assert_eq!(folios.each_ref().map(|folio| folio.lru_gen_age()), [1, 1, 0, 3, 2].map(Some));
-        assert_eq!(active_pages(&memory), (2, 3));
+        assert_eq!(nr_pages(&memory), [2, 3]);
         for (folio, is_active) in folios.iter().zip([true, true, true, false, false]) {
             assert!(folio.lru_del());
             assert_eq!((folio.has(FolioFlags::ACTIVE), folio.lru_gen()), (is_active, None));
@@ -353,16 +345,16 @@ mod tests {
         folios[2].set(FolioFlags::MLOCKED);
         folios[2].lru_add();
         assert_eq!((seq_of(&folios[0]), seq_of(&folios[1]), folios[2].lru_gen()), (2, 1, None));
-        assert_eq!((memory.lruvec().own_pages()[LruList::Unevictable as usize], active_pages(&memory)), (1, (2, 0)));
+        assert_eq!((memory.lruvec().own_pages()[LruList::Unevictable as usize], nr_pages(&memory)), (1, [2, 0]));
         drop(folios);
         assert_eq!((memory.lruvec().own_pages(), memory.lruvec().own_generation_pages()), ([0; 5], [0; 4]));
-        assert_eq!((active_pages(&memory), memory.nr_used_pages()), ((0, 0), 0));
+        assert_eq!((nr_pages(&memory), memory.nr_used_pages()), ([0, 0], 0));
     }
 
     #[test]
     fn the_second_use_makes_a_folio_young() {
         let memory = memory();
-        let (hot, idle) = (listed(&memory, FolioFlags::empty()), listed(&memory, FolioFlags::empty()));
+        let [hot, idle] = [(); 2].map(|()| listed(&memory, FolioFlags::empty()));
         use_all(&memory, &[&hot]);
         assert!(hot.has(FolioFlags::REFERENCED) && !hot.has(FolioFlags::WORKINGSET) && seq_of(&hot) == 3);
         assert!(memory.inc_max_seq(memory.lruvec(), 4));
@@ -373,12 +365,11 @@ mod tests {
         idle.lru_del();
         use_all(&memory, &[&idle]);
         assert!(!idle.has(FolioFlags::REFERENCED));
-        let other = Lruvec::new(crate::base::types::MemcgId(1), 0, None);
+        let other = Lruvec::new(MemcgId(1), 0, None);
         memory.folios_update_gen(&other, [hot.pfn()].into_iter());
-        assert!(
-            memory.is_in_generation_of(hot.pfn(), memory.lruvec()) && !memory.is_in_generation_of(hot.pfn(), &other)
-        );
-        assert_eq!(pages_of(&memory, 5), [hot.pfn().0]);
+        let is_in = |lruvec| memory.is_in_generation_of(hot.pfn(), lruvec);
+        assert!(is_in(memory.lruvec()) && !is_in(&other));
+        assert_eq!(pages_of(&memory, 5), pfns([&hot]));
     }
 
     #[test]
@@ -388,14 +379,14 @@ mod tests {
         let next = listed(&memory, FolioFlags::SWAPCACHE | FolioFlags::WORKINGSET);
         let new = listed(&memory, FolioFlags::empty());
         let youngest = listed(&memory, FolioFlags::ACTIVE | FolioFlags::WORKINGSET);
-        assert_eq!(active_pages(&memory), (3, 2));
+        assert_eq!(nr_pages(&memory), [3, 2]);
         old[0].set(FolioFlags::REFERENCED);
         assert!(memory.inc_max_seq(memory.lruvec(), 4));
         assert!(!memory.inc_max_seq(memory.lruvec(), 4), "another thread was faster");
-        assert_eq!(pages_of(&memory, 2), [&old[0], &old[1], &next].map(|folio| folio.pfn().0), "their order stays");
+        assert_eq!(pages_of(&memory, 2), pfns([&old[0], &old[1], &next]), "their order stays");
         assert!(!old[0].has(FolioFlags::REFERENCED), "uses are counted anew");
         assert_eq!((seq_of(&new), seq_of(&youngest)), (3, 4));
-        assert_eq!(active_pages(&memory), (4, 1), "the second youngest before is not active any more");
+        assert_eq!(nr_pages(&memory), [4, 1], "the second youngest before is not active any more");
         let lrugen = &memory.lruvec().lrugen;
         assert_eq!((lrugen.min_seq(LruType::Anon), lrugen.max_seq()), (2, 5));
         assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the two that were not evicted");
@@ -413,24 +404,21 @@ mod tests {
         assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
         assert!(memory.inc_max_seq(lruvec, 4));
         let two = memory.scan_folios(lruvec, LruType::Anon, 2);
-        assert_eq!(
-            (two.nr_scanned_pages, two.nr_taken_pages, two.nr_sorted_pages, memory.nr_isolated_pages()),
-            (2, 2, 0, 2)
-        );
-        assert_eq!(two.folios.iter().map(|folio| folio.pfn()).collect::<Vec<_>>(), [folios[0].pfn(), folios[1].pfn()]);
+        let nr_pages = [two.nr_scanned_pages, two.nr_taken_pages, two.nr_sorted_pages, memory.nr_isolated_pages()];
+        assert_eq!(nr_pages, [2, 2, 0, 2]);
+        assert!(two.folios.iter().map(|folio| folio.pfn().0).eq(pfns([&folios[0], &folios[1]])));
         assert!(!two.folios[0].has(FolioFlags::ACTIVE | FolioFlags::LRU), "reclaim has it");
         assert_eq!(memory.scan_folios(lruvec, LruType::File, 2).nr_scanned_pages, 0, "there are no file folios");
         memory.try_to_inc_min_seq(lruvec, BOTH);
         assert_eq!(lruvec.lrugen.min_seq(LruType::Anon), 3, "one folio is left");
-        assert_eq!(pages_of(&memory, 3), [folios[2].pfn().0]);
+        assert_eq!(pages_of(&memory, 3), pfns([&folios[2]]));
     }
 
     #[test]
     fn a_tier_that_comes_back_more_often_is_protected() {
         let memory = memory();
         let lrugen = &memory.lruvec().lrugen;
-        let plain = listed(&memory, FolioFlags::SWAPCACHE);
-        let kept = listed(&memory, FolioFlags::SWAPCACHE);
+        let [plain, kept] = [(); 2].map(|()| listed(&memory, FolioFlags::SWAPCACHE));
         kept.set(FolioFlags::WORKINGSET);
         let token = lrugen.evict(LruType::Anon, 0, true, 100);
         lrugen.evict(LruType::Anon, 0, false, 1000);
@@ -475,26 +463,5 @@ mod tests {
         folio.clear(FolioFlags::SWAPCACHE);
         drop(folio);
         assert!(memory.try_to_inc_min_seq(lruvec, 201) && seqs() == [3, 3]);
-    }
-
-    #[test]
-    fn parts_of_a_split_folio_are_in_its_generation() {
-        let memory = memory();
-        let before = listed(&memory, FolioFlags::empty());
-        let large = memory.alloc(Order::new(1).expect("an order")).expect("room");
-        large.set_anon_rmap(1, 0);
-        large.lru_add();
-        let (head, tail) = (large.folio(), large.at(1));
-        assert!(head.freeze(1));
-        let single = Part { order: Order::ZERO, mapcount: 0 };
-        head.make_part(tail, single);
-        head.shrink(single);
-        head.lru_add_parts([tail].into_iter());
-        head.unfreeze(1);
-        tail.unfreeze(1);
-        let tail = FolioRef::adopt(tail);
-        assert_eq!(pages_of(&memory, 3), [&before, &tail, &large].map(|folio| folio.pfn().0));
-        drop((before, tail, large));
-        assert_eq!((memory.lruvec().own_generation_pages(), memory.nr_used_pages()), ([0; 4], 0));
     }
 }

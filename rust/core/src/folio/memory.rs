@@ -389,7 +389,7 @@ mod tests {
     fn memory_runs_out_and_comes_back() {
         let memory = Memory::new(1024, None).expect("a size");
         assert!(Memory::new(511, None).is_err());
-        let singles: Vec<_> = (0..512).map(|_| memory.alloc(Order::ZERO).expect("room")).collect();
+        let singles = [(); 512].map(|()| memory.alloc(Order::ZERO).expect("room"));
         let large = memory.alloc(Order::MAX).expect("room");
         assert_eq!(large.folio().pfn().0 % 512, 0);
         assert_eq!(memory.alloc(Order::ZERO).map(|_| ()), Err(SwapError::NoMemory(4096)));
@@ -397,8 +397,7 @@ mod tests {
         drop(large);
         drop(singles);
         // Single pages merge again when a large folio needs their block.
-        let two: Vec<_> = (0..2).map(|_| memory.alloc(Order::MAX).expect("merged")).collect();
-        drop(two);
+        drop([(); 2].map(|()| memory.alloc(Order::MAX).expect("merged")));
         assert_eq!(memory.nr_used_pages(), 0);
     }
 }

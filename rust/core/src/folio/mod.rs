@@ -515,9 +515,65 @@ pub(crate) fn check_home(folio: Folio<'_>, memory: &Memory) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workingset::mglru::gen_of;
+    use crate::workingset::{LruHead, LruList, Workingset};
 
-    fn memory() -> Memory {
+    pub(super) fn memory() -> Memory {
         Memory::new(1024, None).expect("a size")
+    }
+
+    pub(super) fn order(order: u8) -> Order {
+        Order::new(order).expect("an order")
+    }
+
+    /// Makes a folio that page tables name, so that reclaim may take it, and puts it on the list of its flags.
+    pub(super) fn listed(memory: &Memory, order: Order, flags: FolioFlags) -> FolioRef<'_> {
+        let folio = memory.alloc(order).expect("room");
+        folio.set_anon_rmap(1, 0);
+        folio.set(flags);
+        folio.lru_add();
+        folio
+    }
+
+    /// Returns the page numbers of a list, the next page to be scanned first. Every list is checked.
+    pub(super) fn pages(memory: &Memory, head: LruHead) -> Vec<u64> {
+        memory.check_lru(memory.lruvec()).expect("whole lists");
+        let mut pages: Vec<u64> = head.list.iter(memory).map(u64::from).collect();
+        pages.reverse();
+        pages
+    }
+
+    pub(super) fn pfns<const N: usize>(folios: [&FolioRef<'_>; N]) -> [u64; N] {
+        folios.map(|folio| folio.pfn().0)
+    }
+
+    #[test]
+    fn parts_of_a_split_folio_follow_it_on_its_list() {
+        for rule in [Workingset::Classic { bucket_order: 0 }, Workingset::Mglru] {
+            let memory = memory().with_lists_of(rule);
+            let lruvec = memory.lruvec();
+            let [before, large, after] = [0, 1, 0].map(|at| listed(&memory, order(at), FolioFlags::empty()));
+            let (head, tail) = (large.folio(), large.at(1));
+            assert!(head.freeze(1));
+            let single = Part { order: Order::ZERO, mapcount: 0 };
+            head.make_part(tail, single);
+            head.shrink(single);
+            head.lru_add_parts([tail].into_iter());
+            head.unfreeze(1);
+            tail.unfreeze(1);
+            let tail = FolioRef::adopt(tail);
+            let list = || match rule {
+                Workingset::Classic { .. } => lruvec.lists().lists[LruList::InactiveAnon as usize],
+                Workingset::Mglru => lruvec.lists().generations[gen_of(3)],
+            };
+            assert_eq!(pages(&memory, list()), pfns([&before, &tail, &large, &after]));
+            assert_eq!((tail.anon_vma(), tail.page_index(), list().nr_pages), (1, 1, 4));
+            drop(large);
+            assert_eq!(pages(&memory, list()), pfns([&before, &tail, &after]));
+            drop((before, tail, after));
+            let left = (lruvec.own_pages(), lruvec.own_generation_pages(), memory.nr_used_pages());
+            assert_eq!(left, ([0; 5], [0; 4], 0));
+        }
     }
 
     #[test]
@@ -538,7 +594,6 @@ mod tests {
     fn waiters_for_a_lock_are_woken() {
         let memory = memory();
         let folio = memory.alloc(Order::ZERO).expect("room");
-        let folio = folio.folio();
         let total = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -1,5 +1,5 @@
-//! Every race and every error of the swap cache, forced. The other side runs inside a step of the first side, on the
-//! same thread where possible. The tests' own storage, allocator and memory controller call the other side.
+//! Forces every race and every error of the swap cache. The second user of the cache runs inside a step of the first
+//! user, on the same thread where possible. The storage and the charge probe of these tests call the second user.
 
 mod errors;
 mod shmem;
@@ -9,71 +9,82 @@ mod zswap;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
-use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset};
+use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset};
 use crate::folio::{FolioFlags, FolioRef};
-use crate::machine::profile::{Profile, SwapinCheck};
-use crate::machine::{Config, Swap};
+use crate::machine::profile::{Profile, SwapinCheck, Switches};
+use crate::machine::{Config, OnCpu, Swap};
 use crate::memcg::{Hierarchy, MemcgStat, SwapinProbe};
 use crate::mm::{Mm, VmaOptions};
 use crate::readahead::Vpn;
 use crate::storage::spec::{DeviceSpec, Discard};
-use crate::storage::{Ram, StorageTraits, SwapStorage};
+use crate::storage::{FaultPlan, Faulty, Ram, StorageTraits, SwapStorage};
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::swapping::swapout::MappedFolio;
-use crate::table::{EntryKind, Shadow};
+use crate::table::{EntryKind, Shadow, SwapTableEntry};
 
+/// The CPU of the first user.
 const CPU: CpuId = CpuId(0);
+/// The CPU of the second user.
 const OTHER: CpuId = CpuId(1);
 
-/// A function to run inside a step, once.
-type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
-
-fn fire(hook: &Hook) {
-    let taken = hook.lock().expect("no test panics under it").take();
-    if let Some(call) = taken {
-        call();
-    }
-}
-
-/// Memory that runs a hook at the start of a read or write, counts the calls, and fails on demand.
-#[derive(Debug)]
-struct Scripted {
-    ram: Ram,
-    is_synchronous: bool,
-    on_read: HookCell,
-    on_write: HookCell,
-    reads: AtomicU64,
-    writes: AtomicU64,
-    fails: AtomicBool,
-}
-
+/// A function that runs inside a step, once.
 #[derive(Default)]
-struct HookCell(Hook);
+struct Hook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
-impl std::fmt::Debug for HookCell {
+impl std::fmt::Debug for Hook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("hook")
     }
 }
 
-impl Scripted {
-    fn result(&self, op: &'static str, first: SwpOffset, len: usize) -> Result<()> {
-        if !self.fails.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let nr_pages = (len / PAGE_SIZE) as u32;
-        Err(SwapError::Io {
-            op,
-            storage: "scripted".into(),
-            first: first.0,
-            nr_pages,
-            errno: rustix::io::Errno::IO,
-            what: "told to".into(),
-        })
+impl Hook {
+    fn set(&self, call: impl FnOnce() + Send + 'static) {
+        *self.0.lock().expect("no panic under the lock") = Some(Box::new(call));
     }
+
+    fn fire(&self) {
+        let taken = self.0.lock().expect("no panic under the lock").take();
+        if let Some(call) = taken {
+            call();
+        }
+    }
+}
+
+/// The hooks of transfers and of swap-in charges, and the number of each.
+#[derive(Debug, Default)]
+struct Script {
+    on_read: Hook,
+    on_write: Hook,
+    on_charge: Hook,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    charges: AtomicU64,
+    refuses_charges: AtomicBool,
+}
+
+impl SwapinProbe for Script {
+    /// Counts the charges that pass.
+    fn before_charge(&self) -> Result<()> {
+        self.on_charge.fire();
+        if self.refuses_charges.load(Ordering::Relaxed) {
+            return Err(SwapError::NoMemory(1));
+        }
+        self.charges.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Memory that counts each read or write and runs its hook first.
+#[derive(Debug)]
+struct Scripted {
+    ram: Ram,
+    is_synchronous: bool,
+    script: Arc<Script>,
 }
 
 impl SwapStorage for Scripted {
@@ -92,16 +103,14 @@ impl SwapStorage for Scripted {
     }
 
     fn write(&self, first: SwpOffset, data: &[u8]) -> Result<()> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        fire(&self.on_write.0);
-        self.result("write", first, data.len())?;
+        self.script.writes.fetch_add(1, Ordering::Relaxed);
+        self.script.on_write.fire();
         self.ram.write(first, data)
     }
 
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        fire(&self.on_read.0);
-        self.result("read", first, data.len())?;
+        self.script.reads.fetch_add(1, Ordering::Relaxed);
+        self.script.on_read.fire();
         self.ram.read(first, data)
     }
 
@@ -110,51 +119,28 @@ impl SwapStorage for Scripted {
     }
 }
 
-/// The probe of the charges of swap-ins: refuses them on demand, and counts the charges that pass.
-#[derive(Debug, Default)]
-struct Ledger {
-    refuses_swapin: AtomicBool,
-    swapin_charges: AtomicU64,
-    on_charge: HookCell,
-}
-
-impl SwapinProbe for Ledger {
-    fn before_charge(&self) -> Result<()> {
-        fire(&self.on_charge.0);
-        if self.refuses_swapin.load(Ordering::Relaxed) {
-            return Err(SwapError::NoMemory(1));
-        }
-        self.swapin_charges.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
+/// A subsystem with one device. When a machine is dropped, every invariant must hold and no slot, page or reference
+/// may be left.
 struct Machine {
     swap: Arc<Swap>,
-    storage: Arc<Scripted>,
-    ledger: Arc<Ledger>,
+    storage: Arc<Faulty>,
+    script: Arc<Script>,
 }
 
 fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
-    let ledger = Arc::new(Ledger::default());
     let config = Config::new(2, Profile::Newest);
-    let switches = crate::machine::profile::Switches { swapin_check, ..config.switches };
+    let switches = Switches { swapin_check, ..config.switches };
     let config = Config { switches, memory_pages: 8192, memcg: Some(Hierarchy::V2), ..config };
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));
-    swap.policies.swapin_probe.set(ledger.clone()).expect("a new machine has none");
-    let storage = Arc::new(Scripted {
-        ram: Ram::new(4096).expect("memory"),
-        is_synchronous,
-        on_read: HookCell::default(),
-        on_write: HookCell::default(),
-        reads: AtomicU64::new(0),
-        writes: AtomicU64::new(0),
-        fails: AtomicBool::new(false),
-    });
+    let script = Arc::new(Script::default());
+    swap.policies.swapin_probe.set(script.clone()).expect("a new machine has no probe");
+    let scripted = Scripted { ram: Ram::new(4096).expect("memory"), is_synchronous, script: script.clone() };
+    let storage = Arc::new(Faulty::new(Arc::new(scripted), 1));
     swap.swapon_storage(storage.clone(), Some(1), Discard::None).expect("a good device");
-    Machine { swap, storage, ledger }
+    Machine { swap, storage, script }
 }
 
+/// A machine whose device is synchronous, so a swap-in takes the order of the swap-out and gives the slots up.
 fn machine() -> Machine {
     machine_with(true, SwapinCheck::ZeroFirst)
 }
@@ -164,15 +150,52 @@ fn order(order: u8) -> Order {
 }
 
 impl Machine {
-    fn hook(&self, hook: &HookCell, call: impl FnOnce() + Send + 'static) {
-        *hook.0.lock().expect("no test panics under it") = Some(Box::new(call));
+    fn on(&self, cpu: CpuId) -> OnCpu<'_> {
+        self.swap.on_cpu(cpu).expect("a CPU")
     }
 
-    /// Swaps out a folio of one byte; returns its entry.
-    fn out(&self, order: Order, byte: u8) -> SwpEntry {
+    /// Makes every transfer fail, or no transfer.
+    fn fail_transfers(&self, fails: bool) {
+        let probability = if fails { 1.0 } else { 0.0 };
+        let (write_error_probability, read_error_probability) = (probability, probability);
+        let plan = FaultPlan { write_error_probability, read_error_probability, ..FaultPlan::default() };
+        self.storage.set_plan(plan).expect("probabilities");
+    }
+
+    /// Makes a folio of one byte that a group is charged for.
+    fn folio(&self, css: CssId, order: Order, byte: u8) -> FolioRef<'_> {
         let data = vec![byte; order.nr_pages() as usize * PAGE_SIZE];
-        let folio = self.swap.folio_with(order, &data).expect("memory");
+        self.swap.folio_with_in(order, &data, css, CPU).expect("memory")
+    }
+
+    /// Swaps out a folio of root; returns its entry.
+    fn out(&self, order: Order, byte: u8) -> SwpEntry {
+        self.out_of(CssId::ROOT, order, byte)
+    }
+
+    fn out_of(&self, css: CssId, order: Order, byte: u8) -> SwpEntry {
+        let folio = self.folio(css, order, byte);
         self.swap.swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
+    }
+
+    /// Makes a dirty cached folio whose first `nr_dups` slots have one reference each; returns it with its entry.
+    fn cached(&self, order: Order, byte: u8, nr_dups: u32) -> (FolioRef<'_>, SwpEntry) {
+        let folio = self.folio(CssId::ROOT, order, byte);
+        let locked = folio.folio().lock();
+        self.swap.add_to_swap(&locked, None, CPU).expect("room");
+        self.on(CPU).dup_locked(&locked, 0..nr_dups).expect("room");
+        let entry = locked.entry().expect("cached");
+        drop(locked);
+        (folio, entry)
+    }
+
+    fn lookup(&self, entry: SwpEntry, cpu: CpuId) -> Option<FolioRef<'_>> {
+        self.swap.swap_cache_get_folio(entry, cpu).expect("a slot")
+    }
+
+    /// Swaps in or finds the folio of an entry, as a fault that maps nothing.
+    fn fault(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
+        self.swap.swapin_entry(entry, &Swapin::new(cpu, Orders::one(order)))
     }
 
     fn try_in(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<MappedFolio<'_>> {
@@ -195,20 +218,35 @@ impl Machine {
         Ok(FolioRef::adopt(self.swap.memory_of_folios().folio(pfn)))
     }
 
-    fn word(&self, entry: SwpEntry) -> crate::table::SwapTableEntry {
-        self.swap.on_cpu(CPU).expect("a cpu").lookup(entry).expect("a slot")
+    fn put(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) {
+        self.swap.put(entry, nr_pages, cpu).expect("one reference a slot");
+    }
+
+    /// Drops the folio of `alloc_while`, as a user without mappings does.
+    fn forget(&self, folio: FolioRef<'_>, entry: SwpEntry) {
+        let nr_pages = folio.nr_pages();
+        drop(folio);
+        self.put(entry, nr_pages, CPU);
+    }
+
+    fn word(&self, entry: SwpEntry) -> SwapTableEntry {
+        self.on(CPU).lookup(entry).expect("a slot")
     }
 
     fn count(&self, entry: SwpEntry) -> u32 {
-        self.swap.on_cpu(CPU).expect("a cpu").swap_count(entry).expect("a slot")
+        self.on(CPU).swap_count(entry).expect("a slot")
     }
 
     fn reads(&self) -> u64 {
-        self.storage.reads.load(Ordering::Relaxed)
+        self.script.reads.load(Ordering::Relaxed)
+    }
+
+    fn writes(&self) -> u64 {
+        self.script.writes.load(Ordering::Relaxed)
     }
 
     fn charges(&self) -> u64 {
-        self.ledger.swapin_charges.load(Ordering::Relaxed)
+        self.script.charges.load(Ordering::Relaxed)
     }
 
     /// Returns the pages of swap that root owns. The tasks of the tests are in root.
@@ -219,30 +257,51 @@ impl Machine {
     fn stat(&self, name: &str) -> u64 {
         self.swap.stats().iter().find(|(known, _)| known == name).map(|&(_, value)| value).expect("a counter")
     }
+}
 
-    /// Checks that every reference was dropped and no slot or page is left.
-    fn assert_empty(&self) {
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         self.swap.check().expect("every invariant");
         let used: u64 = self.swap.devices().iter().map(|device| self.swap.inuse_pages(device.ty())).sum();
-        self.swap.memcg().expect("enabled").drain_stocks();
-        assert_eq!((self.owned_pages(), self.swap.memcg().expect("enabled").root().id_refs()), (0, 1), "swap of root");
+        let groups = self.swap.memcg().expect("enabled");
+        groups.drain_stocks();
+        assert_eq!((self.owned_pages(), groups.root().id_refs()), (0, 1), "swap of root");
         assert_eq!((used, self.swap.memory_of_folios().nr_used_pages()), (0, 0), "slots and pages in use");
     }
+}
+
+/// Waits up to ten seconds for the end of a thread that a hook started, and passes its panic on.
+fn join(thread: JoinHandle<()>) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !thread.is_finished() {
+        assert!(Instant::now() < until, "the second user does not end");
+        std::thread::yield_now();
+    }
+    thread.join().expect("the second user does not panic");
 }
 
 fn is_all(folio: &FolioRef<'_>, byte: u8) -> bool {
     folio.bytes().expect("no views").iter().all(|&other| other == byte)
 }
 
-/// Makes an address space with one swapped-out page.
-fn space(m: &Machine, orders: Orders, nr_pages: u64, byte: u8) -> (Mm, Vpn) {
+/// Makes an address space with a mapping whose pages are full of one byte; returns the first page too.
+fn space(m: &Machine, nr_pages: u64, byte: u8) -> (Mm, Vpn) {
     let mm = Mm::new(m.swap.clone());
-    let anon_order = if orders.bits() == 0 { 0 } else { orders.highest().get() };
-    let vma = mm.mmap(nr_pages, VmaOptions { orders, anon_order, ..VmaOptions::default() }).expect("a mapping");
-    let vpn = vma.pages().start;
+    let vpn = mm.mmap(nr_pages, VmaOptions::default()).expect("a mapping").pages().start;
     let data = vec![byte; nr_pages as usize * PAGE_SIZE];
     mm.write(vpn.0 * PAGE_SIZE as u64, &data, CPU).expect("memory");
     (mm, vpn)
+}
+
+/// As `space`, with every page swapped out; returns the entry of the first page too.
+fn swapped_space(m: &Machine, nr_pages: u64, byte: u8) -> (Mm, Vpn, SwpEntry) {
+    let (mm, vpn) = space(m, nr_pages, byte);
+    assert_eq!(pageout(&mm, vpn, nr_pages), nr_pages);
+    let entry = entry_of(&mm, vpn);
+    (mm, vpn, entry)
 }
 
 fn pageout(mm: &Mm, vpn: Vpn, nr_pages: u64) -> u64 {
@@ -256,16 +315,4 @@ fn entry_of(mm: &Mm, vpn: Vpn) -> SwpEntry {
 fn byte_at(mm: &Mm, vpn: Vpn, cpu: CpuId) -> Result<u8> {
     let mut byte = [0];
     mm.read(vpn.0 * PAGE_SIZE as u64, &mut byte, cpu).map(|()| byte[0])
-}
-
-/// Drops the folio of `alloc_while`, as a user without mappings does.
-fn forget(machine: &Machine, folio: FolioRef<'_>, entry: SwpEntry) {
-    let nr_pages = folio.nr_pages();
-    drop(folio);
-    machine.swap.put(entry, nr_pages, CPU).expect("one reference a slot");
-}
-
-/// Frees an order-2 run unread.
-fn drop_slots(machine: &Machine, entry: SwpEntry) {
-    machine.swap.put(entry, 4, CPU).expect("one reference a slot");
 }

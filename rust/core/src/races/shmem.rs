@@ -1,14 +1,20 @@
-//! Swap-in of files in memory: the order of the swap-out, slots freed at once, entries split and changed.
+//! Swaps files in memory in: the order of the swap-out, slots freed at once, entries split and changed.
 
 use super::*;
 use crate::mm::{Shmem, ShmemEntry};
 
-/// Makes a file of 16 pages in folios of order 2. Page `i` is full of `i + 1`, and all pages are swapped out.
-fn file(m: &Machine) -> Shmem {
+/// Makes a file of 16 pages in folios of order 2. Page `i` is full of `i + 1`.
+fn resident_file(m: &Machine) -> Shmem {
     let file = Shmem::new(m.swap.clone(), 16, order(2)).expect("a size");
     for page in 0..16u64 {
         file.write(page * PAGE_SIZE as u64, &[page as u8 + 1; PAGE_SIZE], CPU).expect("memory");
     }
+    file
+}
+
+/// As `resident_file`, with all pages swapped out.
+fn file(m: &Machine) -> Shmem {
+    let file = resident_file(m);
     (0..16).step_by(4).for_each(|index| file.writeout(index, CPU).expect("room"));
     file
 }
@@ -16,6 +22,10 @@ fn file(m: &Machine) -> Shmem {
 fn byte_of(file: &Shmem, index: u64) -> Result<u8> {
     let mut byte = [0];
     file.read(index * PAGE_SIZE as u64, &mut byte, CPU).map(|()| byte[0])
+}
+
+fn assert_whole(file: &Shmem) {
+    assert!((0..16).all(|index| byte_of(file, index) == Ok(index as u8 + 1)), "a page is not what was written");
 }
 
 fn slot_of(file: &Shmem, index: u64) -> Option<(SwpEntry, Order)> {
@@ -33,13 +43,9 @@ fn pages_come_back_in_the_order_they_went_and_give_their_slots_up() {
     assert_eq!((large, m.count(entry)), (order(2), 1));
     assert_eq!(byte_of(&file, 6), Ok(7));
     assert_eq!((m.reads(), m.charges(), m.stat("hugepages-16kB.swpin")), (1, 1, 1));
-    assert!(m.word(entry).is_null(), "no matter what the device is like");
-    for index in 0..16 {
-        assert_eq!(byte_of(&file, index), Ok(index as u8 + 1));
-    }
+    assert!(m.word(entry).is_null(), "a swap-in of a file frees the slots on every device");
+    assert_whole(&file);
     assert_eq!(m.reads(), 4);
-    drop(file);
-    m.assert_empty();
 }
 
 #[test]
@@ -49,14 +55,10 @@ fn a_smaller_folio_leaves_the_rest_of_its_range_swapped_out() {
     m.swap.readahead().set_page_cluster(0).expect("in range");
     let file = file(&m);
     assert_eq!(byte_of(&file, 5), Ok(6));
-    let orders = [4, 6, 7].map(|index| slot_of(&file, index).expect("still out").1);
-    assert_eq!(
-        (orders, slot_of(&file, 5), slot_of(&file, 8).map(|slot| slot.1)),
-        ([order(0); 3], None, Some(order(2)))
-    );
-    assert!((0..16).all(|index| byte_of(&file, index) == Ok(index as u8 + 1)));
-    drop(file);
-    m.assert_empty();
+    let orders = [4, 5, 6, 7, 8].map(|index| slot_of(&file, index).map(|slot| slot.1));
+    let [single, large] = [order(0), order(2)].map(Some);
+    assert_eq!(orders, [single, None, single, single, large]);
+    assert_whole(&file);
 }
 
 #[test]
@@ -64,23 +66,19 @@ fn a_truncation_during_the_read_is_a_silent_retry() {
     let m = machine();
     let file = Arc::new(file(&m));
     let theirs = file.clone();
-    m.hook(&m.storage.on_read, move || theirs.truncate(4..8, OTHER).expect("in the file"));
-    assert_eq!(byte_of(&file, 5), Ok(0), "nothing is there any more");
+    m.script.on_read.set(move || theirs.truncate(4..8, OTHER).expect("in the file"));
+    assert_eq!(byte_of(&file, 5), Ok(0), "the truncated page reads as a hole");
     assert_eq!((byte_of(&file, 3), byte_of(&file, 8)), (Ok(4), Ok(9)));
-    drop(file);
-    m.assert_empty();
 }
 
 #[test]
 fn no_memory_is_enomem_unless_the_entry_changed() {
     let m = machine();
     let file = file(&m);
-    m.ledger.refuses_swapin.store(true, Ordering::Relaxed);
+    m.script.refuses_charges.store(true, Ordering::Relaxed);
     assert!(matches!(byte_of(&file, 5), Err(SwapError::NoMemory(_))));
-    m.ledger.refuses_swapin.store(false, Ordering::Relaxed);
-    assert_eq!(byte_of(&file, 5), Ok(6), "it is still there");
-    drop(file);
-    m.assert_empty();
+    m.script.refuses_charges.store(false, Ordering::Relaxed);
+    assert_eq!(byte_of(&file, 5), Ok(6), "the refused swap-in left the page swapped out");
 }
 
 #[test]
@@ -88,14 +86,12 @@ fn a_failed_write_or_read_loses_nothing() {
     let m = machine();
     let file = file(&m);
     assert_eq!(byte_of(&file, 5), Ok(6));
-    m.storage.fails.store(true, Ordering::Relaxed);
+    m.fail_transfers(true);
     assert!(matches!(file.writeout(5, CPU), Err(SwapError::Io { .. })));
     assert!(matches!(byte_of(&file, 9), Err(SwapError::Io { .. })));
-    m.storage.fails.store(false, Ordering::Relaxed);
-    assert!((0..16).all(|index| byte_of(&file, index) == Ok(index as u8 + 1)));
+    m.fail_transfers(false);
+    assert_whole(&file);
     m.swap.check().expect("every invariant");
-    drop(file);
-    m.assert_empty();
 }
 
 #[test]
@@ -129,23 +125,16 @@ fn threads_write_read_and_page_out_one_file() {
         }
     });
     assert!(m.stat("pswpin") > 100, "{:?}", m.swap.stats());
-    drop(file);
-    m.assert_empty();
 }
 
 #[test]
 fn a_range_that_lost_a_page_while_its_folio_was_dirty_comes_back_page_by_page() {
     let m = machine();
-    let file = Shmem::new(m.swap.clone(), 16, order(2)).expect("a size");
-    for page in 0..16u64 {
-        file.write(page * PAGE_SIZE as u64, &[page as u8 + 1; PAGE_SIZE], CPU).expect("memory");
-    }
-    m.storage.fails.store(true, Ordering::Relaxed);
+    let file = resident_file(&m);
+    m.fail_transfers(true);
     assert!(file.writeout(4, CPU).is_err());
     file.truncate(5..6, CPU).expect("in the file");
     let bytes: Vec<_> = (4..8).map(|index| byte_of(&file, index)).collect();
     assert_eq!(bytes, [Ok(5), Ok(0), Ok(7), Ok(8)]);
-    assert_eq!(m.reads(), 0, "nothing of it was ever written");
-    drop(file);
-    m.assert_empty();
+    assert_eq!(m.reads(), 0, "no page of the folio reached the device");
 }

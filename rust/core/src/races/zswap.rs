@@ -1,4 +1,4 @@
-//! Writeback from zswap against faults on the page and against holders of its folio.
+//! Writeback from zswap against faults on the page and against users of its folio.
 
 use super::*;
 use crate::zswap::ZswapOptions;
@@ -12,21 +12,17 @@ fn zswap_machine() -> Machine {
 #[test]
 fn a_fault_while_a_page_is_written_back_has_it_and_finds_nothing_read_ahead() {
     let m = zswap_machine();
-    let (mm, vpn) = space(&m, Orders::ZERO, 1, 5);
-    assert_eq!(pageout(&mm, vpn, 1), 1);
-    let entry = entry_of(&mm, vpn);
+    let (mm, vpn, entry) = swapped_space(&m, 1, 5);
     let mm = Arc::new(mm);
     let faulting = mm.clone();
-    m.hook(&m.storage.on_write, move || assert_eq!(byte_at(&faulting, vpn, OTHER), Ok(5)));
+    m.script.on_write.set(move || assert_eq!(byte_at(&faulting, vpn, OTHER), Ok(5)));
     m.swap.zswap_writeback_entry(entry, CPU).expect("written");
-    let folio = m.swap.swap_cache_get_folio(entry, CPU).expect("on").expect("it is mapped, so it stays");
+    let folio = m.lookup(entry, CPU).expect("it is mapped, so it stays");
     assert!(folio.is_mapped() && !folio.has(FolioFlags::RECLAIM) && !folio.has(FolioFlags::DIRTY));
     drop(folio);
     assert_eq!((m.reads(), m.stat("swap_ra_hit"), m.stat("zswpwb"), m.stat("zswpin")), (0, 0, 1, 0));
     assert_eq!(pageout(&mm, vpn, 1), 1);
-    assert_eq!((m.stat("pswpout"), byte_at(&mm, vpn, CPU)), (1, Ok(5)), "clean: not written again");
-    drop(mm);
-    m.assert_empty();
+    assert_eq!((m.stat("pswpout"), byte_at(&mm, vpn, CPU)), (1, Ok(5)), "a clean page is not written again");
 }
 
 #[test]
@@ -34,19 +30,18 @@ fn a_writeback_waits_for_nobody_who_has_its_folio_locked() {
     let m = zswap_machine();
     let entry = m.out(order(0), 6);
     let swap = m.swap.clone();
-    m.hook(&m.storage.on_write, move || {
-        let folio = swap.swap_cache_get_folio(entry, OTHER).expect("on").expect("cached");
+    m.script.on_write.set(move || {
+        let folio = swap.swap_cache_get_folio(entry, OTHER).expect("a slot").expect("cached");
         folio.folio().lock().keep();
         folio.into_raw();
     });
     m.swap.zswap_writeback_entry(entry, CPU).expect("written");
-    let pfn = m.swap.on_cpu(CPU).expect("a cpu").swap_cache_lookup(entry).expect("on").expect("it stays");
+    let pfn = m.on(CPU).swap_cache_lookup(entry).expect("a slot").expect("the folio stays");
     let folio = FolioRef::adopt(m.swap.memory_of_folios().folio(pfn));
     assert!(folio.is_locked() && folio.has(FolioFlags::UPTODATE) && is_all(&folio, 6));
     folio.unlock();
-    forget(&m, folio, entry);
-    m.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
-    m.assert_empty();
+    m.forget(folio, entry);
+    m.swap.shrink_swap_cache(u64::MAX, CPU).expect("a CPU");
 }
 
 #[test]
@@ -54,19 +49,17 @@ fn a_writeback_that_finds_another_entry_leaves_the_slot_its_owner_and_no_age() {
     let m = zswap_machine();
     let (entry, other) = (m.out(order(0), 7), m.out(order(0), 8));
     let id_of = |entry| m.swap.zswap().map_get(entry).expect("stored");
-    assert_ne!(
-        m.word(entry).shadow(),
-        Some(Shadow { memcg: m.word(entry).shadow().expect("out").memcg, ..Shadow::default() })
-    );
-    let error = m.swap.writeback(id_of(other), entry, CPU).expect_err("not its page");
-    assert_eq!((error.errno(), m.stat("zswpwb"), m.storage.writes.load(Ordering::Relaxed)), (12, 0, 0));
     let owner = m.swap.memcg().expect("enabled").root().id();
-    assert_eq!(m.word(entry).shadow(), Some(Shadow { memcg: owner, ..Shadow::default() }));
+    let ageless = Shadow { memcg: owner, ..Shadow::default() };
+    let age = m.word(entry).shadow().expect("swapped out");
+    assert!(age.memcg == owner && age != ageless, "{age:?}");
+    let error = m.swap.writeback(id_of(other), entry, CPU).expect_err("the id is of another slot");
+    assert_eq!((error.errno(), m.stat("zswpwb"), m.writes()), (12, 0, 0));
+    assert_eq!(m.word(entry).shadow(), Some(ageless));
     m.swap.check().expect("every invariant");
     for (entry, byte) in [(entry, 7), (other, 8)] {
-        let folio = m.try_in(entry, order(0), CPU).expect("as before");
-        assert!(folio.folio().bytes().expect("no views").iter().all(|&found| found == byte));
-        m.swap.folio_unmap(folio, CPU).expect("a cpu");
+        let mapped = m.try_in(entry, order(0), CPU).expect("as before");
+        assert!(is_all(mapped.folio(), byte));
+        m.swap.folio_unmap(mapped, CPU).expect("a CPU");
     }
-    m.assert_empty();
 }

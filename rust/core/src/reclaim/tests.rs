@@ -1,44 +1,52 @@
-//! The loop over groups, and single folios in states that address spaces reach only by races.
+//! Tests of the loop over groups, and of single folios in states that address spaces reach only by races.
 
 use std::cell::RefCell;
 
 use super::*;
-use crate::base::types::{Order, Pfn};
-use crate::folio::{Folio, FolioRef};
+use crate::base::error::SwapError;
+use crate::base::types::{MemcgId, Order, SwpEntry, SwpType};
+use crate::folio::Folio;
 use crate::machine::Config;
 use crate::machine::profile::Profile;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
 use crate::storage::spec::{Discard, GhostSpec, Visibility};
-use crate::storage::{Ghost, Ram};
+use crate::storage::{Ghost, Ram, SwapStorage};
+use crate::workingset::RefaultLevel;
+use crate::zswap::ZswapOptions;
 
 const CPU: CpuId = CpuId(0);
 const FIRST: Vpn = Vpn(512);
 
-fn machine(device_pages: u32) -> Swap {
-    let swap = Swap::with_config(Config { memory_pages: 1024, ..Config::new(1, Profile::Newest) }).expect("a config");
-    if device_pages > 0 {
-        let storage = Arc::new(Ram::new(device_pages).expect("memory"));
-        swap.swapon_storage(storage, Some(1), Discard::None).expect("a device");
-    }
-    swap
-}
-
-/// A mapping of old pages on root's lists.
-struct Mapped<'s> {
-    swap: &'s Swap,
+/// A subsystem with a mapping. The folios of the mapping are on root's lists.
+struct Machine {
+    swap: Swap,
     vma: Arc<Vma>,
 }
 
-impl<'s> Mapped<'s> {
-    fn new(swap: &'s Swap, options: VmaOptions) -> Self {
-        Self { swap, vma: Vma::new(FIRST..Vpn(FIRST.0 + 512), options, &swap.anon_vmas.alloc()) }
+fn machine(storage: Option<Arc<dyn SwapStorage>>) -> Machine {
+    let swap = Swap::with_config(Config { memory_pages: 1024, ..Config::new(1, Profile::Newest) }).expect("a config");
+    if let Some(storage) = storage {
+        swap.swapon_storage(storage, Some(1), Discard::None).expect("a device");
     }
+    let vma = Vma::new(FIRST..Vpn(FIRST.0 + 512), VmaOptions::default(), &swap.anon_vmas.alloc());
+    Machine { swap, vma }
+}
 
-    /// Maps a new folio of ones at a page. Nothing touches the page afterwards.
-    fn map(&self, page: u64, order: u8) -> Folio<'s> {
+fn ram_machine(device_pages: u32) -> Machine {
+    machine(Some(Arc::new(Ram::new(device_pages).expect("memory"))))
+}
+
+fn ghost_machine(visibility: Visibility) -> Machine {
+    let spec = GhostSpec { visibility, ..GhostSpec::default() };
+    machine(Some(Arc::new(Ghost::new(4096, spec).expect("a size"))))
+}
+
+impl Machine {
+    /// Maps a new folio of ones at a page. Its entries are old, because no access touches the page.
+    fn map(&self, page: u64, order: u8) -> Folio<'_> {
         let order = Order::new(order).expect("an order");
-        let folio: FolioRef<'s> = self.swap.folio_with(order, &[1; 64]).expect("memory");
+        let folio = self.swap.folio_with(order, &[1; 64]).expect("memory");
         let at = Vpn(FIRST.0 + page);
         self.vma.set_anon_rmap(folio.folio(), Some(at));
         folio.add_mappings(order.nr_pages());
@@ -50,8 +58,9 @@ impl<'s> Mapped<'s> {
         folio.folio()
     }
 
-    fn young(&self, page: u64) {
-        if let Pte::Present { is_young, .. } = &mut self.vma.table(FIRST)[index(Vpn(FIRST.0 + page))] {
+    /// Marks the entry of page 0 as used.
+    fn touch(&self) {
+        if let Pte::Present { is_young, .. } = &mut self.vma.table(FIRST)[index(FIRST)] {
             *is_young = true;
         }
     }
@@ -59,25 +68,35 @@ impl<'s> Mapped<'s> {
     fn pte(&self, page: u64) -> Pte {
         self.vma.pte(Vpn(FIRST.0 + page))
     }
+
+    /// Returns the swap entry in the page table entry of a page.
+    fn entry(&self, page: u64) -> SwpEntry {
+        match self.pte(page) {
+            Pte::Swap { entry, .. } => entry,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn lruvec(&self) -> &Arc<Lruvec> {
+        self.swap.memory_of_folios().lruvec()
+    }
+
+    /// Isolates a folio and shrinks a list of it alone; returns the number of folios that stay too.
+    fn shrink(&self, folio: Folio<'_>) -> (ReclaimStat, usize) {
+        let mut stat = ReclaimStat::default();
+        assert!(folio.lru_del(), "the folio is on a list");
+        let taken = folio.try_get().expect("mapped");
+        let how = Shrink { references: References::Checked, level: RefaultLevel::Owner, cpu: CPU };
+        let kept = self.swap.shrink_folio_list(vec![taken], how, &mut stat);
+        kept.iter().for_each(|folio| folio.lru_add());
+        (stat, kept.len())
+    }
 }
 
-fn shrink(folio: Folio<'_>, swap: &Swap) -> (ReclaimStat, Vec<Pfn>) {
-    let mut stat = ReclaimStat::default();
-    assert!(folio.lru_del(), "it was on a list");
-    let taken = folio.try_get().expect("mapped");
-    let kept = swap.shrink_folio_list(
-        vec![FolioRef::adopt(swap.memory_of_folios().folio(taken.into_raw()))],
-        Shrink { references: References::Checked, level: crate::workingset::RefaultLevel::Owner, cpu: CPU },
-        &mut stat,
-    );
-    kept.iter().for_each(|folio| folio.lru_add());
-    (stat, kept.iter().map(|folio| folio.pfn()).collect())
-}
-
+/// The group of a list in its usual state. Root's lists have no id here, so 7 stands for root.
 fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
     ReclaimGroup {
-        // Root's lists have no id in these tests.
-        css: if lruvec.memcg().0 == 0 { CssId(7) } else { CssId(lruvec.memcg().0.into()) },
+        css: CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() }),
         lruvec: lruvec.clone(),
         swappiness: SWAPPINESS_DEFAULT,
         nr_swap_pages: 1000,
@@ -89,198 +108,169 @@ fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
 
 #[test]
 fn a_page_used_once_waits_and_one_used_often_becomes_active() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let folio = mapped.map(0, 0);
-    mapped.young(0);
-    assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 0);
+    let m = ram_machine(1024);
+    let folio = m.map(0, 0);
+    m.touch();
+    assert_eq!(m.shrink(folio).0.nr_reclaimed, 0);
     assert!(folio.has(FolioFlags::REFERENCED) && !folio.has(FolioFlags::ACTIVE));
-    mapped.young(0);
-    let age = swap.memory_of_folios().lruvec().nonresident_age();
-    assert_eq!(shrink(folio, &swap).0.nr_activate, 1);
+    m.touch();
+    let age = m.lruvec().nonresident_age();
+    assert_eq!(m.shrink(folio).0.nr_activate, 1);
     assert!(folio.has(FolioFlags::ACTIVE));
-    assert_eq!(swap.memory_of_folios().lruvec().nonresident_age(), age + 1, "an activation ages the lists");
-    assert_eq!(swap.memory_of_folios().lruvec().lru_pages(LruList::ActiveAnon), 1);
-    // The page was not touched since, so its flags alone do not keep it.
-    assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 1);
-    assert!(matches!(mapped.pte(0), Pte::Swap { is_exclusive: true, .. }));
-    assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
+    assert_eq!(m.lruvec().nonresident_age(), age + 1, "an activation ages the lists");
+    assert_eq!(m.lruvec().lru_pages(LruList::ActiveAnon), 1);
+    // The page was not touched since, and its flags alone do not keep it.
+    assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
+    assert!(matches!(m.pte(0), Pte::Swap { is_exclusive: true, .. }));
+    assert_eq!(m.swap.memory_of_folios().nr_used_pages(), 0);
 }
 
 #[test]
 fn a_reference_of_somebody_else_keeps_a_page_as_it_is() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let folio = mapped.map(0, 0);
+    let m = ram_machine(1024);
+    let folio = m.map(0, 0);
     let user = folio.try_get().expect("mapped");
-    let (stat, kept) = shrink(folio, &swap);
-    assert_eq!((stat.nr_reclaimed, stat.nr_activate, kept.len()), (0, 0, 1));
-    assert!(matches!(stat.error, Some(crate::base::error::SwapError::FolioPinned { refs: 3, .. })));
-    assert!(matches!(mapped.pte(0), Pte::Present { .. }) && !folio.has(FolioFlags::SWAPCACHE));
+    let (stat, nr_kept) = m.shrink(folio);
+    assert_eq!((stat.nr_reclaimed, stat.nr_activate, nr_kept), (0, 0, 1));
+    assert!(matches!(stat.error, Some(SwapError::FolioPinned { refs: 3, .. })));
+    assert!(matches!(m.pte(0), Pte::Present { .. }) && !folio.has(FolioFlags::SWAPCACHE));
     drop(user);
     let locked = folio.lock();
-    assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 0, "a locked one");
+    assert_eq!(m.shrink(folio).0.nr_reclaimed, 0, "a locked folio stays");
     drop(locked);
     folio.hold_writeback(true);
-    assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 0, "one under writeback");
+    assert_eq!(m.shrink(folio).0.nr_reclaimed, 0, "a folio under writeback stays");
     folio.hold_writeback(false);
-    assert!(!folio.has(FolioFlags::RECLAIM), "nobody would clear it");
-    assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 1);
+    assert!(!folio.has(FolioFlags::RECLAIM), "no write ends that would clear the flag");
+    assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
 }
 
 #[test]
 fn an_entry_that_the_reverse_map_does_not_know_keeps_the_folio_whole() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let folio = mapped.map(0, 2);
+    let m = ram_machine(1024);
+    let folio = m.map(0, 2);
     folio.add_mappings(1);
-    let (stat, _) = shrink(folio, &swap);
-    assert_eq!((stat.nr_reclaimed, stat.nr_activate, folio.mapcount()), (0, 4, 1), "the rest of it is unmapped");
-    let locked = folio.lock();
-    assert!(swap.split_folio(&locked, CPU).is_err());
-    drop(locked);
+    let (stat, _) = m.shrink(folio);
+    assert_eq!((stat.nr_reclaimed, stat.nr_activate, folio.mapcount()), (0, 4, 1), "the four known entries are unmapped");
+    assert!(m.swap.split_folio(&folio.lock(), CPU).is_err());
     folio.remove_mappings(1);
-    assert_eq!(shrink(folio, &swap).0.nr_reclaimed, 4);
-    swap.check().expect("every invariant");
+    assert_eq!(m.shrink(folio).0.nr_reclaimed, 4);
+    m.swap.check().expect("every invariant");
 }
 
 #[test]
 fn what_nobody_maps_of_a_large_folio_is_not_written() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let folio = mapped.map(0, 2);
-    mapped.vma.table(FIRST)[1] = Pte::None;
+    let m = ram_machine(1024);
+    let folio = m.map(0, 2);
+    m.vma.table(FIRST)[1] = Pte::None;
     folio.remove_mappings(1);
-    let (stat, kept) = shrink(folio, &swap);
-    assert_eq!((stat.nr_reclaimed, stat.nr_pageout, stat.nr_split_folios, kept.len()), (4, 3, 0, 0));
-    assert_eq!((swap.inuse_pages(crate::base::types::SwpType(0)), swap.memory_of_folios().nr_used_pages()), (3, 0));
+    let (stat, nr_kept) = m.shrink(folio);
+    assert_eq!((stat.nr_reclaimed, stat.nr_pageout, stat.nr_split_folios, nr_kept), (4, 3, 0, 0));
+    assert_eq!((m.swap.inuse_pages(SwpType(0)), m.swap.memory_of_folios().nr_used_pages()), (3, 0));
 }
 
 #[test]
 fn a_split_folio_goes_head_first_and_then_from_its_end() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let folio = mapped.map(4, 2);
+    let m = ram_machine(1024);
+    let folio = m.map(4, 2);
     // Only single pages have room.
-    let all: Vec<_> = std::iter::from_fn(|| swap.on_cpu(CPU).expect("a CPU").alloc(Order::ZERO).ok()).collect();
+    let all: Vec<_> = std::iter::from_fn(|| m.swap.on_cpu(CPU).expect("a CPU").alloc(Order::ZERO).ok()).collect();
     for entry in all.iter().filter(|entry| entry.offset().0 % 2 == 0) {
-        swap.put(*entry, 1, CPU).expect("allocated");
+        m.swap.put(*entry, 1, CPU).expect("allocated");
     }
-    assert_eq!((shrink(folio, &swap).0.nr_split_folios, mapped.pte(3)), (1, Pte::None));
-    let slots: Vec<u32> = (4..8)
-        .map(|page| match mapped.pte(page) {
-            Pte::Swap { entry, .. } => entry.offset().0,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert!(slots[0] < slots[3] && slots[3] < slots[2] && slots[2] < slots[1], "{slots:?}");
-}
-
-fn ghost_machine(visibility: Visibility) -> Swap {
-    let swap = machine(0);
-    let ghost = Ghost::new(4096, GhostSpec { visibility, ..GhostSpec::default() }).expect("a size");
-    swap.swapon_storage(Arc::new(ghost), Some(1), Discard::None).expect("a device");
-    swap
+    assert_eq!((m.shrink(folio).0.nr_split_folios, m.pte(3)), (1, Pte::None));
+    let slots = [4, 7, 6, 5].map(|page| m.entry(page).offset().0);
+    assert!(slots.is_sorted_by(|one, next| one < next), "{slots:?}");
 }
 
 #[test]
 fn a_page_that_a_ghost_refuses_becomes_active_and_comes_back_without_a_read() {
-    let swap = ghost_machine(Visibility::Visible);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let folio = mapped.map(0, 0);
-    let (stat, kept) = shrink(folio, &swap);
-    assert_eq!((stat.nr_reclaimed, stat.nr_activate, kept.len()), (0, 1, 1));
-    assert_eq!(stat.error, Some(crate::base::error::SwapError::GhostWrite { first: 1, nr_pages: 1 }));
+    let m = ghost_machine(Visibility::Visible);
+    let folio = m.map(0, 0);
+    let (stat, nr_kept) = m.shrink(folio);
+    assert_eq!((stat.nr_reclaimed, stat.nr_activate, nr_kept), (0, 1, 1));
+    assert_eq!(stat.error, Some(SwapError::GhostWrite { first: 1, nr_pages: 1 }));
     assert!(folio.has(FolioFlags::ACTIVE | FolioFlags::DIRTY | FolioFlags::SWAPCACHE));
     assert!(!folio.has(FolioFlags::RECLAIM) && !folio.has(FolioFlags::WRITEBACK));
-    let Pte::Swap { entry, .. } = mapped.pte(0) else { panic!("{:?}", mapped.pte(0)) };
-    let found = swap.swap_cache_get_folio(entry, CPU).expect("on the device").expect("cached");
+    let found = m.swap.swap_cache_get_folio(m.entry(0), CPU).expect("on the device").expect("cached");
     assert_eq!((found.pfn(), &found.bytes().expect("no views")[..64]), (folio.pfn(), &[1; 64][..]));
     drop(found);
-    swap.check().expect("every invariant");
+    m.swap.check().expect("every invariant");
 }
 
 #[test]
 fn devices_that_are_in_no_total_are_room_for_reclaim_all_the_same() {
     for visibility in [Visibility::Visible, Visibility::Listed, Visibility::Hidden] {
-        let swap = ghost_machine(visibility);
-        let mapped = Mapped::new(&swap, VmaOptions::default());
-        // Space on uncounted devices is bounded by the room in zswap.
+        let m = ghost_machine(visibility);
+        // Without zswap a device that is in no total gives no room, because zswap's room bounds its space.
         let is_counted = visibility == Visibility::Visible;
-        assert_eq!(swap.nr_swappable_pages() > 0, is_counted, "{visibility:?}");
-        swap.zswap().set_options(crate::zswap::ZswapOptions::default()).expect("good ones");
-        (0..64).for_each(|page| {
-            let folio = mapped.map(page, 0);
-            folio.bytes_mut().expect("no views").fill(0);
-        });
-        let freed = swap.try_to_free_pages(&|| swap.all_groups(), &ScanControl::global(1, CPU)).expect("a CPU");
+        assert_eq!(m.swap.nr_swappable_pages() > 0, is_counted, "{visibility:?}");
+        m.swap.zswap().set_options(ZswapOptions::default()).expect("percentages");
+        (0..64).for_each(|page| m.map(page, 0).bytes_mut().expect("no views").fill(0));
+        let freed = m.swap.try_to_free_pages(&|| m.swap.all_groups(), &ScanControl::global(1, CPU)).expect("a CPU");
         assert!(freed >= 32, "{visibility:?}: {freed} pages of zeros");
-        swap.check().expect("every invariant");
+        m.swap.check().expect("every invariant");
     }
 }
 
 #[test]
 fn without_a_device_nothing_is_scanned_for_anonymous_memory() {
-    let swap = machine(0);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    (0..64).for_each(|page| _ = mapped.map(page, 0));
-    assert_eq!(swap.try_to_free_pages(&|| swap.all_groups(), &ScanControl::global(1, CPU)), Ok(0));
-    assert_eq!(swap.memory_of_folios().lruvec().stat(LruvecStat::Pgscan), 0);
+    let m = machine(None);
+    (0..64).for_each(|page| _ = m.map(page, 0));
+    assert_eq!(m.swap.try_to_free_pages(&|| m.swap.all_groups(), &ScanControl::global(1, CPU)), Ok(0));
+    assert_eq!(m.lruvec().stat(LruvecStat::Pgscan), 0);
 }
 
 #[test]
 fn protected_groups_are_passed_over_until_nothing_else_is_left() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    (0..100).for_each(|page| _ = mapped.map(page, 0));
-    let root = swap.memory_of_folios().lruvec().clone();
+    let m = ram_machine(1024);
+    (0..100).for_each(|page| _ = m.map(page, 0));
+    let root = m.lruvec();
     let seen = RefCell::new(0);
     let on_low = |_: &ReclaimGroup| *seen.borrow_mut() += 1;
     let sc = ScanControl { on_low: Some(&on_low), ..ScanControl::global(1, CPU) };
-    let min = || vec![ReclaimGroup { is_below_min: true, ..group(&root) }];
-    assert_eq!(swap.try_to_free_pages(&min, &sc), Ok(0));
+    let min = || vec![ReclaimGroup { is_below_min: true, ..group(root) }];
+    assert_eq!(m.swap.try_to_free_pages(&min, &sc), Ok(0));
     assert_eq!((root.stat(LruvecStat::Pgscan), *seen.borrow()), (0, 0));
-    let low = || vec![ReclaimGroup { is_below_low: true, ..group(&root) }];
-    let freed = swap.try_to_free_pages(&low, &sc).expect("a CPU");
+    let low = || vec![ReclaimGroup { is_below_low: true, ..group(root) }];
+    let freed = m.swap.try_to_free_pages(&low, &sc).expect("a CPU");
     assert!((32..64).contains(&freed) && *seen.borrow() > 0, "{freed} pages");
     assert_eq!(root.stat(LruvecStat::Pgsteal), freed);
 }
 
 #[test]
 fn a_partial_walk_goes_on_where_the_last_one_ended() {
-    let swap = machine(4096);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    (0..400).for_each(|page| _ = mapped.map(page, 0));
-    let root = swap.memory_of_folios().lruvec().clone();
-    let empty = |id| Lruvec::new(crate::base::types::MemcgId(id), 0, None);
+    let m = ram_machine(4096);
+    (0..400).for_each(|page| _ = m.map(page, 0));
+    let root = m.lruvec();
+    let empty = |id| Lruvec::new(MemcgId(id), 0, None);
     let (one, two, three) = (empty(1), empty(2), empty(3));
-    let groups = || vec![group(&one), group(&two), group(&root), group(&three)];
+    let groups = || [&one, &two, root, &three].map(group).to_vec();
     assert_eq!([0, 1, 2, 3, 9].map(|id| first_turn(&groups(), CssId(id))), [0, 1, 2, 4, 0]);
     let sc = ScanControl { target_lruvec: Some(three.clone()), ..ScanControl::global(32, CPU) };
     three.set_reclaim_cursor(CssId(3));
-    assert!(swap.try_to_free_pages(&groups, &sc).expect("a CPU") >= 32);
-    assert_eq!(three.reclaim_cursor(), CssId(7), "root's lists had enough");
-    // A full walk reaches every group when nothing can be reclaimed.
+    assert!(m.swap.try_to_free_pages(&groups, &sc).expect("a CPU") >= 32);
+    assert_eq!(three.reclaim_cursor(), CssId(7), "the walk ended at root, because its lists had enough");
+    // A walk that reclaims nothing reaches every group and ends where it started.
     let no_swap = ScanControl { may_swap: false, ..sc };
-    assert_eq!(swap.try_to_free_pages(&groups, &no_swap), Ok(0));
+    assert_eq!(m.swap.try_to_free_pages(&groups, &no_swap), Ok(0));
     assert_eq!(three.reclaim_cursor(), CssId(7));
 }
 
 #[test]
 fn active_pages_age_when_inactive_ones_are_few() {
-    let swap = machine(1024);
-    let mapped = Mapped::new(&swap, VmaOptions::default());
-    let root = swap.memory_of_folios().lruvec().clone();
+    let m = ram_machine(1024);
+    let root = m.lruvec();
     for page in 0..100 {
-        let folio = mapped.map(page, 0);
+        let folio = m.map(page, 0);
         folio.lru_del();
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
     // One batch is enough, because no page was inactive before.
-    assert!(swap.try_to_free_pages(&|| vec![group(&root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
+    assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
     assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled}");
-    assert!(root.cost().anon_pages > 0, "writing has its price");
-    swap.check().expect("every invariant");
+    assert!(root.cost().anon_pages > 0, "a pageout has a cost");
+    m.swap.check().expect("every invariant");
 }
