@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import swapcore as sc
+from helpers.pages import run_blocks
 from helpers.places import DOCS
 from swapcore import trace
 from swapcore.strategy import AllocatorStrategy, name_of, resolve
@@ -17,7 +18,6 @@ from swapcore.strategy import AllocatorStrategy, name_of, resolve
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PAGE = DOCS / "strategy.md"
 SIZE_PAGES = 8192
 
 
@@ -194,11 +194,8 @@ def test_protocol_accepts_the_example() -> None:
 
 
 def test_documented_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = run_blocks(DOCS / "strategy.md", {"__name__": "example"})
     assert len(blocks) >= 2
-    namespace: dict[str, object] = {"__name__": "example"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), namespace)
     assert "first_fit" in capsys.readouterr().out
     example = re.search(r"^class .*?(?=\n\n\n|\Z)", blocks[0], re.DOTALL | re.MULTILINE)
     assert example is not None
