@@ -199,11 +199,11 @@ def test_nothing_is_lost_when_writes_and_reads_fail(kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.ENODEV])
-def test_failed_write_leaves_the_folio_dirty_and_in_memory(number: int) -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
+def test_failed_write_leaves_the_folio_dirty_and_in_memory(
+    swap: sc.Swap, faulty: sc.Faulty, number: int
+) -> None:
     folio = swap.folio(order=2, data=b"precious")
-    storage.set_faults(fail_write_in=1, errno=number)
+    faulty.set_faults(fail_write_in=1, errno=number)
     with pytest.raises(sc.SwapIOError, match="injected") as caught:
         swap.swap_out(folio)
     assert caught.value.errno == number
@@ -211,7 +211,6 @@ def test_failed_write_leaves_the_folio_dirty_and_in_memory(number: int) -> None:
     assert swap.stats()["write_errors"] == 1
     swap.check()
     assert swap.swap_in(swap.swap_out(folio)).read(0, 8) == b"precious"
-    swap.check()
 
 
 def test_failed_read_may_be_tried_again() -> None:
@@ -228,20 +227,17 @@ def test_failed_read_may_be_tried_again() -> None:
 
 
 @pytest.mark.parametrize("nr_pages", [0, 1, 3])
-def test_torn_write_is_written_again_as_a_whole(nr_pages: int) -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
+def test_torn_write_is_written_again_as_a_whole(swap: sc.Swap, faulty: sc.Faulty, nr_pages: int) -> None:
     data = b"".join(bytes([page + 1]) * PAGE for page in range(4))
     folio = swap.folio(order=2, data=data)
-    storage.set_faults(tear_write_pages=nr_pages)
+    faulty.set_faults(tear_write_pages=nr_pages)
     with pytest.raises(sc.SwapIOError, match="torn"):
         swap.swap_out(folio)
-    assert (storage.stats()["torn_writes"], swap.stats()["write_errors"]) == (1, 1)
+    assert (faulty.stats()["torn_writes"], swap.stats()["write_errors"]) == (1, 1)
     assert swap.swap_in(swap.swap_out(folio)).read() == data
 
 
-def test_zram_without_room_keeps_the_folio() -> None:
-    swap = sc.Swap()
+def test_zram_without_room_keeps_the_folio(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("4M", mem_limit="64K"))
     rng = random.Random(5)
     kept: list[tuple[sc.Folio, bytes]] = []
@@ -258,11 +254,9 @@ def test_zram_without_room_keeps_the_folio() -> None:
     assert all(folio.read() == data for folio, data in kept)
     assert swap.stats()["write_errors"] == len(kept) == 24
     assert all(swap.swap_in(entry).read() == data for entry, data in out)
-    swap.check()
 
 
-def test_full_device_keeps_the_folio() -> None:
-    swap = sc.Swap()
+def test_full_device_keeps_the_folio(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram(pages=4))
     entries = swap.swap_out_batch([swap.folio(data=bytes([number])) for number in range(3)])
     folio = swap.folio(data=b"fourth")
@@ -271,11 +265,9 @@ def test_full_device_keeps_the_folio() -> None:
     assert folio.read(0, 6) == b"fourth"
     assert swap.swap_in(entries[1]).read(0, 1) == b"\1"
     assert swap.swap_in(swap.swap_out(folio)).read(0, 6) == b"fourth"
-    swap.check()
 
 
-def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split() -> None:
-    swap = sc.Swap()
+def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram(pages=300))
     folio = swap.folio(order=4, data=bytes(range(1, 17)) * PAGE)
     with pytest.raises(sc.SwapFullError):
@@ -284,7 +276,6 @@ def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split() -> None:
     entries = swap.swap_out_batch(swap.folio_split(folio))
     back = b"".join(folio.read() for folio in swap.swap_in_batch(entries))
     assert back == bytes(range(1, 17)) * PAGE
-    swap.check()
 
 
 def test_file_that_is_cut_off_under_us_is_an_error_and_no_wrong_data(tmp_path: Path) -> None:
@@ -305,11 +296,11 @@ def test_file_that_is_cut_off_under_us_is_an_error_and_no_wrong_data(tmp_path: P
     swap.check()
 
 
-def test_write_errors_that_last_keep_the_folio_however_often_it_is_tried() -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
+def test_write_errors_that_last_keep_the_folio_however_often_it_is_tried(
+    swap: sc.Swap, faulty: sc.Faulty
+) -> None:
     # Every write to a full file system gives this error; no file system is filled here.
-    storage.set_faults(write_error_probability=1.0, errno=errno.ENOSPC)
+    faulty.set_faults(write_error_probability=1.0, errno=errno.ENOSPC)
     folio = swap.folio(data=b"x")
     for _ in range(3):
         with pytest.raises(sc.SwapIOError) as caught:
@@ -317,13 +308,10 @@ def test_write_errors_that_last_keep_the_folio_however_often_it_is_tried() -> No
         assert caught.value.errno == errno.ENOSPC
     assert swap.stats()["write_errors"] == 3
     assert folio.read(0, 1) == b"x"
-    swap.check()
 
 
-def test_zero_pages_cost_no_io_and_are_counted_exactly() -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
-    storage.set_faults(write_error_probability=1.0, read_error_probability=1.0)
+def test_zero_pages_cost_no_io_and_are_counted_exactly(swap: sc.Swap, faulty: sc.Faulty) -> None:
+    faulty.set_faults(write_error_probability=1.0, read_error_probability=1.0)
     entries = [swap.swap_out(swap.folio(order)) for order in (0, 2, 9)]
     assert [swap.zero_batch(entry, 512) for entry in entries[1:]] == [(True, 4), (True, 512)]
     assert all(swap.lookup(entry)["zero"] for entry in entries)
@@ -335,8 +323,7 @@ def test_zero_pages_cost_no_io_and_are_counted_exactly() -> None:
     assert (stats["write_errors"], stats["read_errors"]) == (0, 0)
 
 
-def test_one_byte_makes_a_folio_no_zero_folio() -> None:
-    swap = sc.Swap()
+def test_one_byte_makes_a_folio_no_zero_folio(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("4M"))
     for at in (0, PAGE - 1, 16 * PAGE - 1):
         data = bytes(at) + b"\1" + bytes(16 * PAGE - 1 - at)
@@ -344,8 +331,7 @@ def test_one_byte_makes_a_folio_no_zero_folio() -> None:
     assert swap.stats()["swpout_zero"] == 0
 
 
-def test_shared_slot_is_read_by_each_who_has_it() -> None:
-    swap = sc.Swap()
+def test_shared_slot_is_read_by_each_who_has_it(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("4M"))
     entry = swap.swap_out(swap.folio(order=1, data=b"shared"))
     swap.dup(entry)
@@ -363,8 +349,7 @@ def test_shared_slot_is_read_by_each_who_has_it() -> None:
 
 
 @pytest.mark.parametrize("make", [sc.Ram, sc.Zram], ids=["ram", "zram"])
-def test_swapoff_of_a_device_with_data_is_refused(make: Callable[[str], WithData]) -> None:
-    swap = sc.Swap()
+def test_swapoff_of_a_device_with_data_is_refused(swap: sc.Swap, make: Callable[[str], WithData]) -> None:
     device = swap.swapon(make("1M"))
     entry = swap.swap_out(swap.folio(data=b"data"))
     with pytest.raises(sc.SwapBusyError, match="unuse="):
@@ -375,8 +360,7 @@ def test_swapoff_of_a_device_with_data_is_refused(make: Callable[[str], WithData
     assert not device.is_on
 
 
-def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(tmp_path: Path) -> None:
-    swap = sc.Swap()
+def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(swap: sc.Swap, tmp_path: Path) -> None:
     device = swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True))
     rng = random.Random(3)
     data = {order: make_data(rng, order)[1] for order in range(8)}
@@ -400,8 +384,7 @@ def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(tmp_path: Path) -> Non
     assert swap.swap_in(again).read() == data[0]
 
 
-def test_device_with_data_goes_to_another_device(tmp_path: Path) -> None:
-    swap = sc.Swap()
+def test_device_with_data_goes_to_another_device(swap: sc.Swap, tmp_path: Path) -> None:
     first = swap.swapon(sc.Ram("4M"), priority=9)
     entries = [swap.swap_out(swap.folio(2, bytes([number]) * 4 * PAGE)) for number in range(1, 60)]
     swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True), priority=1)
@@ -411,7 +394,6 @@ def test_device_with_data_goes_to_another_device(tmp_path: Path) -> None:
     back = swap.swap_in_batch(moved)
     assert len(back) == 4 * len(entries)
     assert sorted(folio.read(0, 1)[0] for folio in back) == sorted(list(range(1, 60)) * 4)
-    swap.check()
 
 
 def test_storage_is_on_once_at_a_time_and_may_be_turned_on_again() -> None:

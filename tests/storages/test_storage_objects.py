@@ -36,8 +36,7 @@ def test_representation_says_how_to_make_it(tmp_path: Path) -> None:
     assert repr(file) == f"File({str(path)!r}, is_rotational=True)"
 
 
-def test_swapon_reads_what_the_storage_says() -> None:
-    swap = sc.Swap()
+def test_swapon_reads_what_the_storage_says(swap: sc.Swap) -> None:
     device = swap.swapon(sc.Zram("64M"), priority=3)
     assert (device.max_pages, device.prio) == (16_384, 3)
     assert "SWP_SYNCHRONOUS_IO" in device.flags
@@ -125,8 +124,7 @@ def test_second_user_of_a_file_is_refused_until_the_first_is_gone(tmp_path: Path
     assert sc.File(tmp_path / "swap").pages == 256
 
 
-def test_pages_stay_in_the_file_where_their_slots_are(tmp_path: Path) -> None:
-    swap = sc.Swap()
+def test_pages_stay_in_the_file_where_their_slots_are(swap: sc.Swap, tmp_path: Path) -> None:
     swap.swapon(sc.File.create(tmp_path / "swap", "1M"))
     entry = swap.swap_out(swap.folio(data=b"here it is"))
     at = entry.offset * sc.PAGE_SIZE
@@ -144,12 +142,12 @@ def test_pages_stay_in_the_file_where_their_slots_are(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_plan_that_cannot_be_is_refused_and_the_old_one_stays(faults: dict[str, float], words: str) -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("1M"))
-    swap.swapon(storage)
-    storage.set_faults(fail_write_in=1)
+def test_plan_that_cannot_be_is_refused_and_the_old_one_stays(
+    swap: sc.Swap, faulty: sc.Faulty, faults: dict[str, float], words: str
+) -> None:
+    faulty.set_faults(fail_write_in=1)
     with pytest.raises(sc.InvalidArgumentError, match=words):
-        storage.set_faults(**faults)  # type: ignore[arg-type]
+        faulty.set_faults(**faults)  # type: ignore[arg-type]
     with pytest.raises(sc.SwapIOError):
         swap.swap_out(swap.folio(data=b"x"))
 
@@ -171,12 +169,10 @@ def test_faults_may_be_put_over_faults() -> None:
     assert inner.stats()["injected_write_errors"] == 1
 
 
-def test_delays_are_counted() -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("1M"))
-    swap.swapon(storage)
-    storage.set_faults(delay_ns=1000)
+def test_delays_are_counted(swap: sc.Swap, faulty: sc.Faulty) -> None:
+    faulty.set_faults(delay_ns=1000)
     swap.swap_in(swap.swap_out(swap.folio(data=b"x")))
-    assert storage.stats()["delayed_calls"] == 2
+    assert faulty.stats()["delayed_calls"] == 2
 
 
 def test_faults_need_a_storage_with_data() -> None:
@@ -184,8 +180,7 @@ def test_faults_need_a_storage_with_data() -> None:
         sc.Faulty(sc.Null("1M"))  # type: ignore[arg-type]
 
 
-def test_zram_limit_of_zero_is_no_limit() -> None:
-    swap = sc.Swap()
+def test_zram_limit_of_zero_is_no_limit(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("1M", mem_limit=0))
     entry = swap.swap_out(swap.folio(0, b"x"))
     assert swap.swap_in(entry).read(0, 1) == b"x"
