@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 
 import pytest
+from helpers.load import Load
 from swapcore import Null, Swap, SwpEntry
 
 THREADS = 8
@@ -19,17 +21,10 @@ def test_threads_fill_a_device_to_the_last_slot() -> None:
 
     def take(thread: int) -> None:
         start.wait()
-        while True:
-            batch = list(swap.alloc_batch(37, cpu=thread))
-            if not batch:
-                return
+        while batch := list(swap.alloc_batch(37, cpu=thread)):
             taken[thread] += batch
 
-    threads = [threading.Thread(target=take, args=(thread,)) for thread in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    Load(seed=0).run(partial(take, thread) for thread in range(THREADS))
     # Clusters that another CPU holds are skipped, so the threads may leave a few slots; one alone finds them.
     taken[0] += list(swap.alloc_batch(20_000, cpu=0))
     slots = sorted(entry.offset for entries in taken for entry in entries)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import swapcore as sc
+from helpers.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -181,7 +182,6 @@ def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
     mm = swap.mm()
     nr_threads, nr_pages = 4, 64
     first = mm.mmap(nr_threads * nr_pages, orders=0b10100, anon_order=4)
-    failures: list[str] = []
 
     def work(thread: int) -> None:
         rng = random.Random(thread)
@@ -200,16 +200,9 @@ def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
                 mm.pageout(first + at, 20, cpu=thread)
             else:
                 expected = pattern(page, generations[page]) if generations[page] >= 0 else bytes(PAGE)
-                if mm.read(address, PAGE, cpu=thread) != expected:
-                    failures.append(f"thread {thread}, page {page}, step {step}")
-                    return
+                assert mm.read(address, PAGE, cpu=thread) == expected, f"{thread=}, {page=}, {step=}"
 
-    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(nr_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    Load(seed=0).run(partial(work, thread) for thread in range(nr_threads))
     assert swap.stats()["pswpout"] > 0
 
 

@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import signal
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
+from helpers.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,13 +61,6 @@ class Worker:
     nr_folios: int
     pages: Counter[str] = field(default_factory=Counter)
     nr_failed: Counter[str] = field(default_factory=Counter)
-    error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self.work()
-        except BaseException as error:  # noqa: BLE001 - told by the thread that joins
-            self.error = error
 
     def work(self) -> None:
         rng = random.Random(self.seed)
@@ -127,18 +120,10 @@ def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
 
 def run_workers(swap: sc.Swap, nr_folios: int, seed: int) -> list[Worker]:
     """Runs the folios in threads, then proves that nothing is left and nothing broken."""
-    print(f"seed {seed}")
     workers = [Worker(swap, seed + number, nr_folios // NR_THREADS) for number in range(NR_THREADS)]
-    threads = [threading.Thread(target=worker.run) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for worker in workers:
-        if worker.error is not None:
-            raise worker.error
+    Load(seed).run(worker.work for worker in workers)
     swap.check()
-    assert [device.inuse_pages for device in swap.devices] == [0] * len(swap.devices)
+    assert not any(device.inuse_pages for device in swap.devices)
     assert (swap.nr_used_pages, swap.nr_swapcache_pages) == (0, 0)
     return workers
 

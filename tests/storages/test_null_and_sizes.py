@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
-from swapcore.storage import PAGES_MAX, parse_size
+from swapcore.storage import parse_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,30 +57,10 @@ def test_size_that_is_no_number_is_a_type_error() -> None:
         parse_size(4096.0)  # type: ignore[arg-type]
 
 
-def test_size_and_pages_mean_the_same() -> None:
-    assert sc.Null("1G") == sc.Null(1 << 30) == sc.Null(pages=262_144)
-
-
 def test_defaults_are_a_solid_state_block_device() -> None:
     device = sc.Null(pages=16)
-    assert (device.bad_pages, device.is_rotational, device.is_block_device, device.can_discard) == (
-        (),
-        False,
-        True,
-        False,
-    )
-
-
-@pytest.mark.parametrize("arguments", [{}, {"size": "1G", "pages": 5}])
-def test_exactly_one_of_size_and_pages_is_needed(arguments: dict[str, object]) -> None:
-    with pytest.raises(sc.InvalidArgumentError, match="either size or pages"):
-        sc.Null(**arguments)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("pages", [0, 1, -5, PAGES_MAX + 1])
-def test_size_out_of_range_is_named_with_the_limits(pages: int) -> None:
-    with pytest.raises(sc.InvalidArgumentError, match=f"{pages}.*{PAGES_MAX}"):
-        sc.Null(pages=pages)
+    assert (device.bad_pages, device.is_block_device) == ((), True)
+    assert (device.is_rotational, device.can_discard) == (False, False)
 
 
 def test_null_is_frozen_hashable_and_copies() -> None:
