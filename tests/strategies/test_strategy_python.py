@@ -141,10 +141,8 @@ def test_batched_forms_are_called_where_they_exist() -> None:
 
 
 def test_strategy_without_memory_reports_none() -> None:
-    assert wrap(FirstFit(size_pages=16, nr_cpus=1)).memory() == {
-        "static_bytes": 0,
-        "dynamic_bytes": 0,
-    }
+    memory = wrap(FirstFit(size_pages=16, nr_cpus=1)).memory()
+    assert memory == {"static_bytes": 0, "dynamic_bytes": 0}
 
 
 def test_exception_of_a_strategy_reaches_the_caller(workload: sc.Trace) -> None:
