@@ -17,6 +17,7 @@ from swapcore import (
     MAX_SWAPFILES,
     AlreadyCachedError,
     EntryGoneError,
+    Folio,
     InvalidArgumentError,
     Null,
     Strategy,
@@ -321,19 +322,25 @@ def test_hibernation_slot_pins_its_device(swap: Swap) -> None:
 def test_folio_of_another_subsystem_is_refused(swap: Swap) -> None:
     other = Swap(nr_cpus=1)
     other.swapon(Null(pages=PAGES))
-    folio = other.folio()
+    folio = other.folio(data=b"x")
     other.folio_alloc_swap(folio, cpu=0)
-    calls: list[Callable[[], object]] = [
-        lambda: swap.folio_dup_swap(folio),
-        lambda: swap.folio_put_swap(folio),
-        lambda: swap.swap_cache_del_folio(folio),
-        lambda: swap.folio_free_swap(folio),
+    uncached = other.folio()
+    calls: list[Callable[[Folio], object]] = [
+        swap.folio_dup_swap,
+        swap.folio_put_swap,
+        swap.swap_cache_del_folio,
+        swap.folio_free_swap,
+        lambda _: swap.folio_alloc_swap(uncached),
+        swap.folio_split,
+        swap.folio_migrate,
+        swap.swap_out,
     ]
     for call in calls:
         before = state(other)
         with refused(swap, InvalidArgumentError):
-            call()
+            call(folio)
         assert state(other) == before
+    assert folio.read(0, 1) == b"x"
     other.check()
 
 

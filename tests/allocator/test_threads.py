@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from functools import partial
 
 import pytest
+from helpers.interrupt import AlarmError, alarm_after
 from helpers.load import Load
 from swapcore import Null, Swap, SwpEntry
 
@@ -33,19 +33,8 @@ def test_threads_fill_a_device_to_the_last_slot() -> None:
     swap.check()
 
 
-def test_long_batch_is_interrupted_and_gives_everything_back() -> None:
-    def interrupt(_number: int, _frame: object) -> None:
-        raise TimeoutError
-
-    swap = Swap(nr_cpus=1)
+def test_long_batch_is_interrupted_and_gives_everything_back(swap: Swap) -> None:
     device = swap.swapon(Null("512G"))
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    try:
-        with pytest.raises(TimeoutError):
-            swap.alloc_batch(1 << 27)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(AlarmError), alarm_after(0.05):
+        swap.alloc_batch(1 << 27)
     assert device.inuse_pages == 0
-    swap.check()

@@ -347,14 +347,6 @@ def test_swap_in_of_a_part_leaves_its_neighbours_alone(swap: sc.Swap) -> None:
     assert [swap.swap_count(int(entry) + page) for page in (1, 2, 5, 6)] == [1, 0, 0, 1]
 
 
-def test_folio_of_another_subsystem_is_refused(swap: sc.Swap) -> None:
-    foreign = sc.Swap().folio(data=b"x")
-    for call in (swap.swap_out, swap.folio_split, swap.folio_migrate, swap.folio_alloc_swap):
-        with pytest.raises(sc.InvalidArgumentError):
-            call(foreign)
-    assert foreign.read(0, 1) == b"x"
-
-
 def test_swap_out_batch_stops_at_the_first_failure(swap: sc.Swap) -> None:
     folios = [swap.folio(data=bytes([number])) for number in range(4)]
     with memoryview(folios[2]), pytest.raises(sc.SwapBusyError, match=r"run 2.*2 before it"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import swapcore as sc
 from helpers.command import assert_refused, json_of
-from swapcore import trace, workloads
+from swapcore import workloads
 from swapcore.cli import main
 from swapcore.plot import plot_limits
 from swapcore.results.accesses import AccessReplay
@@ -43,13 +43,6 @@ def accesses_path(tmp_path: Path) -> str:
     page = np.arange(600, dtype="u4") % 200 * 3
     np.savez(path, page=page, write=(page % 2).astype("u1"))
     return str(path)
-
-
-@pytest.fixture
-def operations_path(tmp_path: Path) -> str:
-    columns: dict[str, Any] = trace.mthp_mix(2_000, size_pages=4096)
-    np.savez(tmp_path / "operations.npz", **columns)
-    return str(tmp_path / "operations.npz")
 
 
 # Without limits
@@ -238,8 +231,8 @@ def test_command_takes_a_name_or_a_path(accesses_path: str, capsys: Capture) -> 
         assert (run["workload"], run["accesses"], run["first_touches"]) == (accesses_path, 600, 200)
 
 
-def test_command_still_replays_swap_operations(operations_path: str, capsys: Capture) -> None:
-    assert json_of(capsys, "replay", operations_path)["ops"] == 2000
+def test_command_still_replays_swap_operations(small_path: str, capsys: Capture) -> None:
+    assert json_of(capsys, "replay", small_path)["ops"] == 5000
 
 
 def test_command_prints_a_column_for_each_limit(capsys: Capture, tmp_path: Path) -> None:
@@ -269,9 +262,9 @@ def test_json_has_every_run(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("option", ["memory-max", "memory-high", "swap-max", "swappiness", "memcg"])
-def test_limits_of_swap_operations_are_refused(option: str, operations_path: str, capsys: Capture) -> None:
-    words = f"{operations_path} lists swap operations, which say what was swapped and not who touched what"
-    arguments = ["replay", operations_path, f"--{option}", "1"]
+def test_limits_of_swap_operations_are_refused(option: str, small_path: str, capsys: Capture) -> None:
+    words = f"{small_path} lists swap operations, which say what was swapped and not who touched what"
+    arguments = ["replay", small_path, f"--{option}", "1"]
     assert_refused(capsys, arguments, f"swapcore: --{option} is for page accesses: {words}")
 
 
