@@ -83,15 +83,3 @@ def test_the_doc_of_switches_names_every_switch_and_its_word(profile: str) -> No
         words = doc.split(f"``{name}``")[1].split(")")[0]
         assert word in words or name == "shared_count" or word in {"on", "off"}
     swap.check()
-
-
-def test_dump_has_the_keys_that_its_type_says() -> None:
-    swap = sc.Swap(nr_cpus=2)
-    ghost = swap.swapon(sc.Ghost("64M", virtual_table=True), priority=1)
-    swap.swapon(sc.Ram("16M"), priority=0)
-    entry = swap.swap_out(swap.folio(data=b"x"), cpu=1)
-    hints = swap.dump()["virtual_hints"]
-    assert hints[0] == {}
-    assert hints[1][0][0] == ghost.type
-    swap.swap_in(entry)
-    swap.check()

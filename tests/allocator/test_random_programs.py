@@ -1,7 +1,7 @@
 """Random programs on the real allocator and on a naive model: every slot, counter, list and hint must agree.
 
 Two drivers share `Lockstep`: hypothesis, which shrinks what it finds, and seeded programs, which are cheap
-enough to run by the thousand. A failure prints the program; `run_program(seed)` repeats a seeded one.
+enough to run by the thousand. A failure prints the program; `Program(seed).run()` repeats a seeded one.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Program:
             self.alloc_folio,
             self.use_folio,
             self.hibernate,
-            self.work,
+            self.side.run_workers,
             self.switch_device,
         ]
 
@@ -218,10 +218,6 @@ class Program:
             elif side.devices:
                 side.alloc_hibernation(rng.choice(sorted(side.devices)), self.cpu())
 
-    def work(self) -> None:
-        """Runs the workers."""
-        self.side.run_workers()
-
     def switch_device(self) -> None:
         """Turns a device on or off, sometimes with a hook, sometimes one that keeps slots in use."""
         rng, side = self.rng, self.side
@@ -229,27 +225,15 @@ class Program:
             side.swapon(random_disk(rng))
         elif side.devices and rng.random() < 0.4:
             if rng.random() < 0.8:
-                self.unlock_folios()
+                side.unlock_folios()
             hook = rng.random() < 0.5
             side.swapoff(rng.choice(sorted(side.devices)), rng.choice([None, 3]) if hook else None, hook=hook)
-
-    def unlock_folios(self) -> None:
-        """Makes every cached folio ready to leave: swapoff would wait for it."""
-        for index in self.side.cached_folios():
-            model = self.side.folios[index].model
-            if model.locked or model.writeback:
-                self.side.set_traits(index, locked=False, writeback=False)
-
-
-def run_program(seed: int) -> None:
-    """Runs one seeded program."""
-    Program(seed).run()
 
 
 @pytest.mark.parametrize("block", range(NR_BLOCKS))
 def test_seeded_programs_agree_with_the_model(block: int) -> None:
     for seed in range(block * PROGRAMS_IN_BLOCK, (block + 1) * PROGRAMS_IN_BLOCK):
-        run_program(seed)
+        Program(seed).run()
 
 
 disks = st.builds(
@@ -304,8 +288,7 @@ class LockstepMachine(RuleBasedStateMachine):
     @rule(index=indexes, hook=st.booleans())
     def swapoff(self, index: int, hook: bool) -> None:
         """Turns a device off, by a hook or not."""
-        for cached in self.side.cached_folios():
-            self.side.set_traits(cached, locked=False, writeback=False)
+        self.side.unlock_folios()
         kinds = sorted(self.side.devices)
         self.side.swapoff(kinds[index % len(kinds)], hook=hook)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -266,24 +265,6 @@ def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split(swap: sc.Swa
     assert back == bytes(range(1, 17)) * PAGE
 
 
-def test_file_that_is_cut_off_under_us_is_an_error_and_no_wrong_data(tmp_path: Path) -> None:
-    path = tmp_path / "swap"
-    swap = sc.Swap()
-    swap.swapon(sc.File.create(path, "1M"))
-    entries = swap.swap_out_batch([swap.folio(data=bytes([page + 1]) * PAGE) for page in range(8)])
-    os.truncate(path, 4 * PAGE)
-    lost = 0
-    for page, entry in enumerate(entries):
-        try:
-            assert swap.swap_in(entry).read() == bytes([page + 1]) * PAGE
-        except sc.SwapIOError as error:
-            assert "truncated" in str(error)  # noqa: PT017
-            lost += 1
-    assert lost == 5
-    assert swap.stats()["read_errors"] == lost
-    swap.check()
-
-
 def test_zero_pages_cost_no_io_and_are_counted_exactly(swap: sc.Swap, faulty: sc.Faulty) -> None:
     faulty.set_faults(write_error_probability=1.0, read_error_probability=1.0)
     entries = [swap.swap_out(swap.folio(order)) for order in (0, 2, 9)]
@@ -295,14 +276,6 @@ def test_zero_pages_cost_no_io_and_are_counted_exactly(swap: sc.Swap, faulty: sc
     stats = swap.stats()
     assert (stats["swpout_zero"], stats["swpin_zero"], stats["pswpout"], stats["pswpin"]) == (517, 517, 0, 0)
     assert (stats["write_errors"], stats["read_errors"]) == (0, 0)
-
-
-def test_one_byte_makes_a_folio_no_zero_folio(swap: sc.Swap) -> None:
-    swap.swapon(sc.Zram("4M"))
-    for at in (0, PAGE - 1, 16 * PAGE - 1):
-        data = bytes(at) + b"\1" + bytes(16 * PAGE - 1 - at)
-        assert swap.swap_in(swap.swap_out(swap.folio(4, data))).read() == data
-    assert swap.stats()["swpout_zero"] == 0
 
 
 def test_shared_slot_is_read_by_each_who_has_it(swap: sc.Swap) -> None:
@@ -358,18 +331,6 @@ def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(swap: sc.Swap, tmp_pat
     swap.swapon(sc.Zram("4M"))
     again = swap.swap_out(found[int(entries[0])][0])
     assert swap.swap_in(again).read() == data[0]
-
-
-def test_device_with_data_goes_to_another_device(swap: sc.Swap, tmp_path: Path) -> None:
-    first = swap.swapon(sc.Ram("4M"), priority=9)
-    entries = [swap.swap_out(swap.folio(2, bytes([number]) * 4 * PAGE)) for number in range(1, 60)]
-    swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True), priority=1)
-    folios: list[sc.Folio] = []
-    swap.swapoff(first, unuse=lambda entry, _count: folios.append(swap.swap_in(entry, 1)))
-    moved = swap.swap_out_batch(folios)
-    back = swap.swap_in_batch(moved)
-    assert len(back) == 4 * len(entries)
-    assert sorted(folio.read(0, 1)[0] for folio in back) == sorted(list(range(1, 60)) * 4)
 
 
 def test_storage_is_on_once_at_a_time_and_may_be_turned_on_again(swap: sc.Swap) -> None:

@@ -288,6 +288,13 @@ class Lockstep:
             else:
                 setattr(pair.model, name, trait)
 
+    def unlock_folios(self) -> None:
+        """Makes every cached folio ready to leave, because swapoff waits for a folio that is not ready."""
+        for index in self.cached_folios():
+            model = self.folios[index].model
+            if model.locked or model.writeback:
+                self.set_traits(index, locked=False, writeback=False)
+
     @operation
     def on_folio(self, method: str, index: int, *args: int | None) -> None:
         """Calls a method that both sides have, with a folio."""

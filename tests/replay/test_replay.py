@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,30 +91,6 @@ def test_equal_seeds_do_the_same(small: sc.Trace) -> None:
 
     assert figures(4) == figures(4)
     assert figures(4) != figures(5)
-
-
-def test_storage_that_changes_pages_is_caught(small: sc.Trace, tmp_path: Path) -> None:
-    storage = sc.File.create(tmp_path / "swap", "64M", is_block_device=True)
-    finished = threading.Event()
-
-    def scribble() -> None:
-        # Behind the back of the replay, over all of it but the header.
-        descriptor = os.open(tmp_path / "swap", os.O_WRONLY)
-        noise = b"\xa5" * (4 << 20)
-        while not finished.is_set():
-            for start in range(sc.PAGE_SIZE, 64 << 20, len(noise)):
-                os.pwrite(descriptor, noise[: (64 << 20) - start], start)
-        os.close(descriptor)
-
-    scribbler = threading.Thread(target=scribble)
-    scribbler.start()
-    try:
-        with pytest.raises(sc.InvariantError, match=r"page \d+ of folio \d+ came back different"):
-            sc.replay(small, storage, zero_percent=0)
-        sc.replay(small, sc.File.create(tmp_path / "other", "64M"))
-    finally:
-        finished.set()
-        scribbler.join()
 
 
 def test_write_error_ends_the_replay_and_names_its_reason(small: sc.Trace) -> None:

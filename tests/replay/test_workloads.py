@@ -163,22 +163,6 @@ def test_a_page_written_behind_the_back_of_the_workload_is_caught() -> None:
         touch.accesses.replay(mm, first, 64, 128)
 
 
-def test_pages_that_were_out_are_compared_whole() -> None:
-    _, touch, _ = workloads.scan(nr_pages=64, nr_sweeps=3).steps
-    assert isinstance(touch, Touch)
-    swap = sc.Swap()
-    swap.swapon(sc.Zram("16M"))
-    mm = swap.mm()
-    first = mm.mmap(64)
-    found = []
-    for start in (0, 64, 128):
-        outcome = touch.accesses.replay(mm, first, start, start + 64)
-        found.append((outcome["first_touches"], outcome["verified_pages"]))
-        mm.pageout(first, 48)
-    assert found == [(64, 0), (0, 48), (0, 48)]
-    assert swap.stats()["pswpin"] + swap.stats()["swpin_zero"] == 2 * 48
-
-
 # Lists of accesses
 
 

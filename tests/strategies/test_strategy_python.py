@@ -163,23 +163,6 @@ def test_class_name_and_import_path_resolve_to_the_same_strategy() -> None:
     assert (by_class.max_order, by_path.alloc(4)) == (9, 16)
 
 
-@pytest.mark.parametrize("name", sorted(sc.Strategy.names))
-def test_every_builtin_strategy_hands_out_aligned_runs_and_takes_parts_back(name: str) -> None:
-    strategy = resolve(name)(4096, 2)
-    assert strategy.name == name
-    order = min(4, strategy.max_order)
-    slot = strategy.alloc(order)
-    assert slot > 0
-    assert slot % (1 << order) == 0
-    strategy.free(slot, 1)
-    strategy.free(slot + 1, (1 << order) - 1)
-    batch = strategy.alloc_batch(5000, 0)
-    assert sorted(np.asarray(batch).tolist()) == list(range(1, 4096))
-    assert strategy.alloc(0) == -1
-    strategy.free_batch(batch)
-    assert strategy.alloc(0) > 0
-
-
 def test_python_strategy_takes_part_in_a_comparison(workload: sc.Trace) -> None:
     comparison = sc.compare(workload, ["swap_table", FirstFit], rounds=1)
     assert [result.strategy for result in comparison.results] == ["swap_table", "first_fit"]
