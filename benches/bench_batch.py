@@ -10,15 +10,13 @@ import swapcore as sc
 from swapcore.strategy import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_benchmark.fixture import BenchmarkFixture
 
+    Note = Callable[[str, int], None]
+
 SIZES = (64, 4096)
-
-
-def note_ns_per_slot(benchmark: BenchmarkFixture, nr_slots: int) -> None:
-    """Adds the median per slot to the result; there is none when timing is off."""
-    if benchmark.stats is not None:
-        benchmark.extra_info["ns_per_slot"] = benchmark.stats.stats.median * 1e9 / nr_slots
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def swap() -> sc.Swap:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def bench_batch(benchmark: BenchmarkFixture, swap: sc.Swap, size: int) -> None:
+def bench_batch(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap, size: int) -> None:
     """Costs `alloc_batch` and `free_batch` of the batch object."""
     benchmark.group = f"batch-{size}"
     alloc_batch, free_batch = swap.alloc_batch, swap.free_batch
@@ -40,12 +38,12 @@ def bench_batch(benchmark: BenchmarkFixture, swap: sc.Swap, size: int) -> None:
         free_batch(alloc_batch(size))
 
     benchmark(pair)
-    note_ns_per_slot(benchmark, size)
+    note("ns_per_slot", size)
     assert swap.devices[0].inuse_pages == 1
 
 
 @pytest.mark.parametrize("size", SIZES)
-def bench_batch_through_numpy(benchmark: BenchmarkFixture, swap: sc.Swap, size: int) -> None:
+def bench_batch_through_numpy(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap, size: int) -> None:
     """Costs the same with the entries looked at as an array in between."""
     benchmark.group = f"batch-{size}"
 
@@ -54,12 +52,12 @@ def bench_batch_through_numpy(benchmark: BenchmarkFixture, swap: sc.Swap, size: 
         swap.free_batch(entries.data)
 
     benchmark(pair)
-    note_ns_per_slot(benchmark, size)
+    note("ns_per_slot", size)
     assert swap.devices[0].inuse_pages == 1
 
 
 @pytest.mark.parametrize("size", SIZES)
-def bench_list_slice(benchmark: BenchmarkFixture, size: int) -> None:
+def bench_list_slice(benchmark: BenchmarkFixture, note: Note, size: int) -> None:
     """Costs what taking and giving back a slice of a list of ints costs."""
     benchmark.group = f"batch-{size}"
     slots = list(range(65_536))
@@ -70,11 +68,11 @@ def bench_list_slice(benchmark: BenchmarkFixture, size: int) -> None:
         slots.extend(batch)
 
     benchmark(pair)
-    note_ns_per_slot(benchmark, size)
+    note("ns_per_slot", size)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def bench_strategy_batch(benchmark: BenchmarkFixture, strategy: str, size: int) -> None:
+def bench_strategy_batch(benchmark: BenchmarkFixture, note: Note, strategy: str, size: int) -> None:
     """Costs the batched form of the trait that comparisons use."""
     benchmark.group = f"batch-{size}"
     allocator = resolve(strategy)(65_536, 1)
@@ -84,4 +82,4 @@ def bench_strategy_batch(benchmark: BenchmarkFixture, strategy: str, size: int) 
         allocator.free_batch(allocator.alloc_batch(size))
 
     benchmark(pair)
-    note_ns_per_slot(benchmark, size)
+    note("ns_per_slot", size)

@@ -9,7 +9,11 @@ import pytest
 import swapcore as sc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_benchmark.fixture import BenchmarkFixture
+
+    Note = Callable[[str, int], None]
 
 NR_ENTRIES = 4096
 
@@ -25,37 +29,31 @@ def swap() -> sc.Swap:
     return made
 
 
-def note_ns_per_entry(benchmark: BenchmarkFixture, nr_entries: int) -> None:
-    """Adds the median per entry to the result; there is none when timing is off."""
-    if benchmark.stats is not None:
-        benchmark.extra_info["ns_per_entry"] = benchmark.stats.stats.median * 1e9 / nr_entries
-
-
-def bench_lookup(benchmark: BenchmarkFixture, swap: sc.Swap) -> None:
+def bench_lookup(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) -> None:
     """Costs everything about one entry, as a dict."""
     assert benchmark(swap.lookup, 1000)["count"] == 1
-    note_ns_per_entry(benchmark, 1)
+    note("ns_per_entry", 1)
 
 
-def bench_swap_count(benchmark: BenchmarkFixture, swap: sc.Swap) -> None:
+def bench_swap_count(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) -> None:
     """Costs the reference count of one entry."""
     assert benchmark(swap.swap_count, 1000) == 1
-    note_ns_per_entry(benchmark, 1)
+    note("ns_per_entry", 1)
 
 
-def bench_lookup_many(benchmark: BenchmarkFixture, swap: sc.Swap) -> None:
+def bench_lookup_many(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) -> None:
     """Costs the raw words of many entries in random order."""
     rng = np.random.Generator(np.random.PCG64(1))
     entries = rng.integers(1, 2 * NR_ENTRIES, size=NR_ENTRIES, dtype=np.uint64)
     words = benchmark(swap.lookup_many, entries.data)
     assert np.frombuffer(words, "u8").all()
-    note_ns_per_entry(benchmark, NR_ENTRIES)
+    note("ns_per_entry", NR_ENTRIES)
 
 
-def bench_dict_get(benchmark: BenchmarkFixture) -> None:
+def bench_dict_get(benchmark: BenchmarkFixture, note: Note) -> None:
     """Costs a dict of the same entries in a list comprehension."""
     rng = np.random.Generator(np.random.PCG64(1))
     words = dict.fromkeys(range(2 * NR_ENTRIES), 1)
     entries = rng.integers(1, 2 * NR_ENTRIES, size=NR_ENTRIES).tolist()
     benchmark(lambda: [words[entry] for entry in entries])
-    note_ns_per_entry(benchmark, NR_ENTRIES)
+    note("ns_per_entry", NR_ENTRIES)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
 from swapcore import report
 from swapcore.running.compare import DEFAULT_STRATEGIES
 from swapcore.strategy import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_benchmark.fixture import BenchmarkFixture
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,3 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> None:
     """Adds package version and kind of build to saved results."""
     machine_info["swapcore"] = report.machine()
+
+
+@pytest.fixture
+def note(benchmark: BenchmarkFixture) -> Callable[[str, int], None]:
+    """Returns a function that adds the median per item to the result; there is none when timing is off."""
+
+    def add(name: str, nr_items: int) -> None:
+        if benchmark.stats is not None:
+            benchmark.extra_info[name] = benchmark.stats.stats.median * 1e9 / nr_items
+
+    return add

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import swapcore as sc
 from hypothesis import HealthCheck, settings
 from swapcore import trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    import swapcore as sc
 
 SMALL_PAGES = 8192
 
@@ -28,18 +28,10 @@ TERMINAL_VARIABLES = (
     "TTY_INTERACTIVE",
 )
 
+search = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", search)
 # The same examples in every run, so that a failure repeats. `--hypothesis-profile=search` draws others.
-settings.register_profile(
-    "repeatable",
-    deadline=None,
-    derandomize=True,
-    database=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.register_profile(
-    "search", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("repeatable", search, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
 
@@ -48,6 +40,22 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the variables by which the starting shell describes its terminal."""
     for name in TERMINAL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def swap() -> Iterator[sc.Swap]:
+    """Returns a subsystem of one CPU without a device; proves its invariants after the test."""
+    made = sc.Swap()
+    yield made
+    made.check()
+
+
+@pytest.fixture
+def faulty(swap: sc.Swap) -> sc.Faulty:
+    """Returns a storage of 16 MiB that fails when it is told to, turned on in `swap`."""
+    storage = sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    return storage
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +68,5 @@ def small() -> sc.Trace:
 def small_path(tmp_path: Path) -> str:
     """Returns the path of a file with the same workload."""
     path = tmp_path / "small.npz"
-    columns: dict[str, Any] = trace.mthp_mix(5_000, size_pages=SMALL_PAGES)
-    np.savez(path, **columns)
+    np.savez(path, **trace.mthp_mix(5_000, size_pages=SMALL_PAGES))
     return str(path)

@@ -63,8 +63,7 @@ def test_full_device_takes_at_most_8_2_bytes_a_slot_and_gives_them_back() -> Non
     assert resident_after <= 0.2 * pages + (1 << 20)
 
 
-def test_counters_are_exact() -> None:
-    swap = sc.Swap()
+def test_counters_are_exact(swap: sc.Swap) -> None:
     device = swap.swapon(sc.Null(pages=4096))
     empty = device.memory()
     assert empty["table_bytes"] == 4096, "cluster 0 has the header"
@@ -80,4 +79,3 @@ def test_counters_are_exact() -> None:
     assert (after["table_bytes"], after["extend_bytes"], after["pool_bytes"]) == (4096, 0, 4096)
     assert after["static_bytes"] == empty["static_bytes"]
     assert after["total_bytes"] == sum(after[name] for name in after if name != "total_bytes")
-    swap.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,18 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.errors import ERRNOS
 from swapcore import (
     MAX_ORDER,
     MAX_SWAPFILES,
     AlreadyCachedError,
     EntryGoneError,
+    Folio,
     InvalidArgumentError,
     Null,
     Strategy,
     Swap,
     SwapBusyError,
     SwapDevice,
-    SwapError,
     SwapFullError,
     SwpEntry,
     TooManySwapfilesError,
@@ -67,15 +69,14 @@ def state(swap: Swap) -> dict[str, Any]:
 
 
 @contextmanager
-def refused(swap: Swap, error: type[Exception], code: int) -> Iterator[None]:
-    """Expects an error with an errno from the body, and an unchanged subsystem after it."""
+def refused(swap: Swap, error: type[OSError], message: str = ".") -> Iterator[None]:
+    """Expects an error of a class and its errno from the body, and an unchanged subsystem after it."""
     before = state(swap)
     with pytest.raises(error) as caught:
         yield
-    assert isinstance(caught.value, SwapError)
-    assert isinstance(caught.value, OSError)
-    assert caught.value.errno == code
-    assert caught.value.strerror, "an error has a message"
+    assert type(caught.value) is error
+    assert caught.value.errno == ERRNOS[error]
+    assert re.search(message, caught.value.strerror), "an error has a message"
     assert state(swap) == before
     swap.check()
 
@@ -90,68 +91,54 @@ every_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
 
 
 @every_verb
-@pytest.mark.parametrize("offset", [60, 101, 512, 1023, 1040, 1536, PAGES - 1])
-def test_free_slot_has_no_reference(swap: Swap, verb: Verb, offset: int) -> None:
-    with refused(swap, EntryGoneError, errno.ENOENT):
-        verb(swap, at(offset))
-
-
-@every_verb
-@pytest.mark.parametrize("offset", [0, BAD_PAGE])
-def test_bad_slot_is_refused(swap: Swap, verb: Verb, offset: int) -> None:
-    with refused(swap, InvalidArgumentError, errno.EINVAL):
-        verb(swap, at(offset))
-
-
-@every_verb
-@pytest.mark.parametrize("offset", [PAGES, 2559, 2560, (1 << TYPE_SHIFT) - 1])
-def test_slot_beyond_the_device_is_refused(swap: Swap, verb: Verb, offset: int) -> None:
-    with refused(swap, InvalidArgumentError, errno.EINVAL):
-        verb(swap, at(offset))
-
-
-@every_verb
-def test_entry_of_an_absent_device_is_refused(swap: Swap, verb: Verb) -> None:
-    with refused(swap, EntryGoneError, errno.ENOENT):
-        verb(swap, at(1, ABSENT_TYPE))
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [
+        *((at(offset), EntryGoneError) for offset in (60, 101, 512, 1023, 1040, 1536, PAGES - 1)),
+        *((at(offset), InvalidArgumentError) for offset in (0, BAD_PAGE)),
+        *((at(offset), InvalidArgumentError) for offset in (PAGES, 2559, 2560, (1 << TYPE_SHIFT) - 1)),
+        (at(1, ABSENT_TYPE), EntryGoneError),
+        (at(PAGES - 12, order=4), InvalidArgumentError),
+    ],
+    ids=str,
+)
+def test_slot_that_is_free_bad_or_outside_is_refused(
+    swap: Swap, verb: Verb, entry: SwpEntry, error: type[OSError]
+) -> None:
+    with refused(swap, error):
+        verb(swap, entry)
 
 
 @every_verb
 def test_one_free_slot_spoils_a_whole_run(swap: Swap, verb: Verb) -> None:
     swap.free(at(1030))
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         verb(swap, at(1024, order=4))
     swap.free(at(1024), 6)
     swap.free(at(1031), 9)
 
 
-@every_verb
-def test_run_that_leaves_the_device_is_refused(swap: Swap, verb: Verb) -> None:
-    with refused(swap, InvalidArgumentError, errno.EINVAL):
-        verb(swap, at(PAGES - 12, order=4))
-
-
 @pytest.mark.parametrize("nr", [0, PAGES, (1 << 32) - 1])
 def test_number_of_slots_out_of_range_is_refused(swap: Swap, nr: int) -> None:
     for call in (swap.free, swap.dup):
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+        with refused(swap, InvalidArgumentError):
             call(at(1), nr)
 
 
 def test_run_is_freed_only_once(swap: Swap) -> None:
     entry = at(1024, order=4)
     swap.free(entry)
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.free(entry)
 
 
 def test_batch_with_a_foreign_entry_is_refused_as_a_whole(swap: Swap) -> None:
-    for foreign, error, number in (
-        (at(1, ABSENT_TYPE), EntryGoneError, errno.ENOENT),
-        (at(PAGES), InvalidArgumentError, errno.EINVAL),
-        (at(0), InvalidArgumentError, errno.EINVAL),
+    for foreign, error in (
+        (at(1, ABSENT_TYPE), EntryGoneError),
+        (at(PAGES), InvalidArgumentError),
+        (at(0), InvalidArgumentError),
     ):
-        with refused(swap, error, number):
+        with refused(swap, error):
             swap.free_batch(array("Q", [int(at(1)), int(at(2)), int(foreign)]))
 
 
@@ -181,45 +168,27 @@ def test_order_out_of_range_is_refused(swap: Swap, order: int) -> None:
         lambda: SwpEntry(1, order),
     ]
     for call in calls:
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+        with refused(swap, InvalidArgumentError, f"{order}.*{MAX_ORDER}"):
             call()
 
 
 @pytest.mark.parametrize("cpu", [2, 1 << 20])
 def test_cpu_out_of_range_is_refused(swap: Swap, cpu: int) -> None:
     for call in (lambda: swap.alloc(cpu=cpu), lambda: swap.alloc_batch(2, cpu=cpu)):
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+        with refused(swap, InvalidArgumentError):
             call()
 
 
-@pytest.mark.parametrize("value", [1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("value", [-1, 1 << 63, (1 << 64) - 1, 1 << 64])
 def test_word_that_is_no_entry_is_refused(swap: Swap, value: int) -> None:
     for call in (swap.free, swap.dup, swap.lookup):
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+        with refused(swap, InvalidArgumentError):
             call(value)
-
-
-@pytest.mark.parametrize("number", [-1, 1 << 64])
-def test_number_that_no_word_holds_is_refused(swap: Swap, number: int) -> None:
-    calls: list[Callable[[], object]] = [
-        lambda: swap.alloc(number, cpu=0),
-        lambda: swap.alloc(cpu=number),
-        lambda: swap.alloc_batch(number, cpu=0),
-        lambda: swap.free(number),
-        lambda: swap.dup(number),
-        lambda: swap.lookup(number),
-        lambda: swap.free(at(1), number),
-    ]
-    before = state(swap)
-    for call in calls:
-        with pytest.raises((OverflowError, InvalidArgumentError)):
-            call()
-    assert state(swap) == before
 
 
 def test_failing_allocation_takes_no_slot(swap: Swap) -> None:
     swap.alloc_batch(10_000, 0, cpu=0)
-    with refused(swap, SwapFullError, errno.ENOSPC):
+    with refused(swap, SwapFullError):
         swap.alloc(cpu=0)
     assert len(swap.alloc_batch(5, 3, cpu=0)) == 0
 
@@ -234,6 +203,7 @@ def storage(pages: int, *bad_pages: int, is_block_device: bool = True) -> Null:
     [
         pytest.param(storage(100, 0), {}, id="header-as-bad-page"),
         pytest.param(storage(100, 100), {}, id="bad-page-beyond-the-end"),
+        pytest.param(storage(100, 1 << 31), {}, id="bad-page-beyond-any-end"),
         pytest.param(storage(100, 7, 7), {}, id="bad-page-twice"),
         pytest.param(storage(4, 1, 2, 3), {}, id="nothing-usable"),
         pytest.param(storage(100, 7, is_block_device=False), {}, id="bad-page-in-a-file"),
@@ -243,7 +213,7 @@ def storage(pages: int, *bad_pages: int, is_block_device: bool = True) -> Null:
     ],
 )
 def test_swapon_refuses_what_the_kernel_refuses(swap: Swap, null: Null, options: dict[str, Any]) -> None:
-    with refused(swap, InvalidArgumentError, errno.EINVAL):
+    with refused(swap, InvalidArgumentError):
         swap.swapon(null, **options)
 
 
@@ -251,7 +221,7 @@ def test_no_swap_type_beyond_the_last(swap: Swap) -> None:
     while len(swap.devices) < MAX_SWAPFILES:
         swap.swapon(Null(pages=10))
     assert sorted(device.type for device in swap.devices) == list(range(MAX_SWAPFILES))
-    with refused(swap, TooManySwapfilesError, errno.EPERM):
+    with refused(swap, TooManySwapfilesError):
         swap.swapon(Null(pages=10))
 
 
@@ -264,7 +234,7 @@ def test_device_that_is_off_cannot_be_turned_off(swap: Swap) -> None:
     device = device_of(swap, 1)
     swap.swapoff(device)
     assert not device.is_on
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.swapoff(device)
     with pytest.raises(EntryGoneError):
         _ = device.inuse_pages
@@ -274,13 +244,13 @@ def test_swapoff_of_an_old_handle_leaves_the_types_new_device_alone(swap: Swap) 
     old = device_of(swap, 1)
     swap.swapoff(old)
     assert swap.swapon(Null(pages=800)).type == 1
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.swapoff(old)
 
 
 def test_swapoff_whose_hook_gives_nothing_back_leaves_the_device_on(swap: Swap) -> None:
     device = device_of(swap, 0)
-    with refused(swap, SwapBusyError, errno.EBUSY):
+    with refused(swap, SwapBusyError):
         swap.swapoff(device, lambda _entry, _count: None)
     assert device.is_on
     assert swap.alloc(cpu=0).type == 0
@@ -317,16 +287,12 @@ def test_swapoff_inside_swapoffs_hook_is_refused(swap: Swap) -> None:
     assert refusals == [errno.EBUSY] * inuse
 
 
-def test_ordinary_slot_is_no_hibernation_slot(swap: Swap) -> None:
-    for offset in (1, 60, 1024):
-        with refused(swap, EntryGoneError, errno.ENOENT):
-            swap.free_hibernation(at(offset))
-
-
-def test_ordinary_slot_is_none_beside_a_hibernation_slot_either(swap: Swap) -> None:
-    swap.alloc_hibernation(device_of(swap, 0), cpu=0)
+@pytest.mark.parametrize("nr_slots", [0, 1])
+def test_ordinary_slot_is_no_hibernation_slot(swap: Swap, nr_slots: int) -> None:
+    for _ in range(nr_slots):
+        swap.alloc_hibernation(device_of(swap, 0), cpu=0)
     for offset in (1, 1024):
-        with refused(swap, EntryGoneError, errno.ENOENT):
+        with refused(swap, EntryGoneError):
             swap.free_hibernation(at(offset))
 
 
@@ -340,14 +306,14 @@ def test_hibernation_slot_given_back_by_put_pins_no_more(swap: Swap) -> None:
 def test_hibernation_slot_is_given_back_only_once(swap: Swap) -> None:
     entry = swap.alloc_hibernation(device_of(swap, 0), cpu=0)
     swap.free_hibernation(entry)
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.free_hibernation(entry)
 
 
 def test_hibernation_slot_pins_its_device(swap: Swap) -> None:
     device = device_of(swap, 0)
     entry = swap.alloc_hibernation(device, cpu=0)
-    with refused(swap, SwapBusyError, errno.EBUSY):
+    with refused(swap, SwapBusyError):
         swap.swapoff(device)
     swap.free_hibernation(entry)
     swap.swapoff(device)
@@ -356,28 +322,34 @@ def test_hibernation_slot_pins_its_device(swap: Swap) -> None:
 def test_folio_of_another_subsystem_is_refused(swap: Swap) -> None:
     other = Swap(nr_cpus=1)
     other.swapon(Null(pages=PAGES))
-    folio = other.folio()
+    folio = other.folio(data=b"x")
     other.folio_alloc_swap(folio, cpu=0)
-    calls: list[Callable[[], object]] = [
-        lambda: swap.folio_dup_swap(folio),
-        lambda: swap.folio_put_swap(folio),
-        lambda: swap.swap_cache_del_folio(folio),
-        lambda: swap.folio_free_swap(folio),
+    uncached = other.folio()
+    calls: list[Callable[[Folio], object]] = [
+        swap.folio_dup_swap,
+        swap.folio_put_swap,
+        swap.swap_cache_del_folio,
+        swap.folio_free_swap,
+        lambda _: swap.folio_alloc_swap(uncached),
+        swap.folio_split,
+        swap.folio_migrate,
+        swap.swap_out,
     ]
     for call in calls:
         before = state(other)
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
-            call()
+        with refused(swap, InvalidArgumentError):
+            call(folio)
         assert state(other) == before
+    assert folio.read(0, 1) == b"x"
     other.check()
 
 
 def test_device_of_another_subsystem_is_refused(swap: Swap) -> None:
     other = Swap(nr_cpus=1)
     foreign = other.swapon(Null(pages=PAGES))
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.swapoff(foreign)
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.alloc_hibernation(foreign, cpu=0)
     assert foreign.is_on
 
@@ -385,30 +357,30 @@ def test_device_of_another_subsystem_is_refused(swap: Swap) -> None:
 def test_cached_folio_takes_no_second_place(swap: Swap) -> None:
     folio = swap.folio()
     swap.swap_cache_add_folio(folio, at(5))
-    with refused(swap, AlreadyCachedError, errno.EEXIST):
+    with refused(swap, AlreadyCachedError):
         swap.folio_alloc_swap(folio, cpu=0)
-    with refused(swap, InvalidArgumentError, errno.EINVAL):
+    with refused(swap, InvalidArgumentError):
         swap.swap_cache_add_folio(folio, at(6))
-    with refused(swap, AlreadyCachedError, errno.EEXIST):
+    with refused(swap, AlreadyCachedError):
         swap.swap_cache_add_folio(swap.folio(), at(5))
 
 
 def test_folio_needs_aligned_slots_that_are_all_swapped_out(swap: Swap) -> None:
     swap.swap_cache_add_folio(swap.folio(), at(34))
-    with refused(swap, InvalidArgumentError, errno.EINVAL):
+    with refused(swap, InvalidArgumentError):
         swap.swap_cache_add_folio(swap.folio(2), at(6))
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.swap_cache_add_folio(swap.folio(), at(60))
-    with refused(swap, SwapBusyError, errno.EBUSY):
+    with refused(swap, SwapBusyError):
         swap.swap_cache_add_folio(swap.folio(2), at(32))
-    with refused(swap, SwapBusyError, errno.EBUSY):
+    with refused(swap, SwapBusyError):
         swap.swap_cache_add_folio(swap.folio(3), at(56))
 
 
 def test_uncached_folio_has_no_slots_to_count(swap: Swap) -> None:
     folio = swap.folio(1)
     for call in (swap.folio_dup_swap, swap.folio_put_swap, swap.swap_cache_del_folio):
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+        with refused(swap, InvalidArgumentError):
             call(folio)
 
 
@@ -417,7 +389,7 @@ def test_folio_cannot_give_back_a_reference_it_has_not(swap: Swap) -> None:
     entry = swap.folio_alloc_swap(folio, cpu=0)
     swap.folio_dup_swap(folio, 1)
     for page in (None, 0):
-        with refused(swap, EntryGoneError, errno.ENOENT):
+        with refused(swap, EntryGoneError):
             swap.folio_put_swap(folio, page)
     assert [swap.swap_count(int(entry) + page) for page in range(4)] == [0, 1, 0, 0]
 
@@ -426,14 +398,14 @@ def test_page_outside_the_folio_is_refused(swap: Swap) -> None:
     folio = swap.folio(2)
     swap.folio_alloc_swap(folio, cpu=0)
     for call in (swap.folio_dup_swap, swap.folio_put_swap):
-        with refused(swap, InvalidArgumentError, errno.EINVAL):
+        with refused(swap, InvalidArgumentError):
             call(folio, 4)
 
 
 def test_idle_cached_slot_has_no_reference_to_add_or_take(swap: Swap) -> None:
     folio = swap.folio()
     entry = swap.folio_alloc_swap(folio, cpu=0)
-    with refused(swap, EntryGoneError, errno.ENOENT):
+    with refused(swap, EntryGoneError):
         swap.put(entry)
 
 
@@ -441,7 +413,7 @@ def test_folio_under_writeback_stays_cached(swap: Swap) -> None:
     folio = swap.folio()
     swap.folio_alloc_swap(folio, cpu=0)
     folio.writeback = True
-    with refused(swap, SwapBusyError, errno.EBUSY):
+    with refused(swap, SwapBusyError):
         swap.swap_cache_del_folio(folio)
     before = state(swap)
     assert swap.folio_free_swap(folio) is False
@@ -450,35 +422,36 @@ def test_folio_under_writeback_stays_cached(swap: Swap) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"profile": "v6"}, {"workers": "later"}, {"switches": {"rule_u": "maybe"}}, {"switches": {"rule": "x"}}],
+    [
+        {"nr_cpus": 0},
+        {"profile": "v6"},
+        {"workers": "later"},
+        {"switches": {"rule_u": "maybe"}},
+        {"switches": {"rule": "x"}},
+    ],
+    ids=str,
 )
-def test_unknown_words_are_refused(options: dict[str, Any]) -> None:
+def test_options_that_no_subsystem_has_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         Swap(**options)
     assert caught.value.errno == errno.EINVAL
 
 
-def test_subsystem_needs_a_cpu() -> None:
-    with pytest.raises(InvalidArgumentError):
-        Swap(nr_cpus=0)
-
-
-@pytest.mark.parametrize("value", [-1, -(2**70), 2**33, 2**70])
+@pytest.mark.parametrize("value", [-1, -(2**70), 2**33, 2**64, 2**70])
 def test_integers_out_of_range_are_einval_with_name_and_value(swap: Swap, value: int) -> None:
-    calls: dict[str, Callable[[], object]] = {
-        "order": lambda: swap.alloc(value),
-        "cpu": lambda: swap.alloc(cpu=value),
-        "number of slots": lambda: swap.free(at(1), value),
-        "size in pages": lambda: Strategy.create("p3", size_pages=value),
-        "nr_cpus": lambda: Swap(nr_cpus=value),
-        "priority": lambda: swap.swapon(Null(pages=512), priority=value),
-    }
-    for name, call in calls.items():
-        with pytest.raises(InvalidArgumentError, match=name) as caught:
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("order", lambda: swap.alloc(value, cpu=0)),
+        ("cpu", lambda: swap.alloc(cpu=value)),
+        ("number of runs", lambda: swap.alloc_batch(-abs(value), cpu=0)),
+        ("number of slots", lambda: swap.free(at(1), value)),
+        ("size in pages", lambda: Strategy.create("p3", size_pages=value)),
+        ("nr_cpus", lambda: Swap(nr_cpus=value)),
+        ("priority", lambda: swap.swapon(Null(pages=512), priority=value)),
+    ]
+    for name, call in calls:
+        shown = str(value) if abs(value) < 2**64 else ""
+        with refused(swap, InvalidArgumentError, f"{name}.*{shown}"):
             call()
-        assert caught.value.errno == errno.EINVAL
-        if abs(value) < 2**64:
-            assert str(value) in str(caught.value)
 
 
 def test_what_is_no_integer_is_a_type_error_that_names_the_argument(swap: Swap) -> None:
@@ -507,10 +480,3 @@ def test_entry_equals_entries_and_ints_of_its_value_and_nothing_else() -> None:
         assert not entry == other  # noqa: SIM201 - both operators are tested
     with pytest.raises(TypeError):
         entry < 6  # type: ignore[operator]  # noqa: B015
-
-
-def test_handles_of_one_folio_are_equal(swap: Swap) -> None:
-    folio, other = swap.folio(), swap.folio()
-    entry = swap.folio_alloc_swap(folio, cpu=0)
-    assert swap.folio_at(entry) == folio != other
-    assert len({folio, other, swap.folio_at(entry)}) == 2

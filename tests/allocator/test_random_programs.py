@@ -1,7 +1,7 @@
 """Random programs on the real allocator and on a naive model: every slot, counter, list and hint must agree.
 
 Two drivers share `Lockstep`: hypothesis, which shrinks what it finds, and seeded programs, which are cheap
-enough to run by the thousand. A failure prints the program; `run_program(seed)` repeats a seeded one.
+enough to run by the thousand. A failure prints the program; `Program(seed).run()` repeats a seeded one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ NR_BLOCKS = 8
 PROGRAMS_IN_BLOCK = nr_programs(60)
 STEPS = 45
 MAX_DEVICES = 3
+PAGE_METHODS = ("folio_dup_swap", "folio_put_swap")
+FOLIO_METHODS = (*PAGE_METHODS, "swap_cache_del_folio", "folio_free_swap")
 
 
 def random_disk(rng: random.Random) -> Disk:
     """Draws a device: a few clusters, often with a short last one, sometimes with bad pages."""
     pages = rng.choice([rng.randint(4, 600), rng.randint(513, 3 * C), C * rng.randint(1, 5)])
-    blkdev = rng.random() < 0.9
+    is_block_device = rng.random() < 0.9
     bad: set[int] = set()
-    if blkdev and rng.random() < 0.3:
+    if is_block_device and rng.random() < 0.3:
         bad = {rng.randint(1, pages - 1) for _ in range(rng.randint(1, min(12, pages // 2)))}
         if pages > 3 * C and rng.random() < 0.2:
             bad |= set(range(C, 2 * C))  # a cluster without any usable slot
@@ -40,9 +42,9 @@ def random_disk(rng: random.Random) -> Disk:
         pages,
         frozenset(bad),
         rng.choice([None, 0, 5, 5, 7]),
-        rotational=rng.random() < 0.2,
-        blkdev=blkdev,
-        page_discard=rng.random() < 0.35,
+        is_rotational=rng.random() < 0.2,
+        is_block_device=is_block_device,
+        can_discard=rng.random() < 0.35,
     )
 
 
@@ -84,7 +86,7 @@ class Program:
             self.alloc_folio,
             self.use_folio,
             self.hibernate,
-            self.work,
+            self.side.run_workers,
             self.switch_device,
         ]
 
@@ -170,7 +172,7 @@ class Program:
                 if self.side.swap_cache_add_folio(kind, first, order) is None:
                     self.random_traits(len(self.side.folios) - 1)
                     if self.rng.random() < 0.7:
-                        self.side.folio_put_swap(len(self.side.folios) - 1, None)
+                        self.side.on_folio("folio_put_swap", len(self.side.folios) - 1)
 
     def alloc_folio(self) -> None:
         """Swaps folios out and leaves them cached, mostly without a reference."""
@@ -180,7 +182,7 @@ class Program:
             if len(self.side.folios) > known and self.side.folios[-1].model.entry:
                 self.random_traits(known)
                 if self.rng.random() < 0.3:
-                    self.side.folio_dup_swap(known, None)
+                    self.side.on_folio("folio_dup_swap", known)
 
     def random_traits(self, index: int) -> None:
         """Makes some folios hard to reclaim."""
@@ -196,19 +198,13 @@ class Program:
                 return
             index = rng.choice(cached)
             page = rng.choice([None, rng.randrange(1 << side.folios[index].model.order)])
-            action = rng.randrange(6)
-            if action == 0:
-                side.folio_dup_swap(index, page)
-            elif action == 1:
-                side.folio_put_swap(index, page)
-            elif action == 2:
-                side.swap_cache_del_folio(index)
-            elif action == 3:
-                side.folio_free_swap(index)
-            elif action == 4:
+            action = rng.choice(["drop_handle", "set_traits", *FOLIO_METHODS])
+            if action == "drop_handle":
                 side.drop_handle(index)
-            else:
+            elif action == "set_traits":
                 side.set_traits(index, locked=False, writeback=False, mapped=rng.random() < 0.5)
+            else:
+                side.on_folio(action, index, *([page] if action in PAGE_METHODS else []))
 
     def hibernate(self) -> None:
         """Takes or gives back hibernation slots; readahead sometimes caches one."""
@@ -222,10 +218,6 @@ class Program:
             elif side.devices:
                 side.alloc_hibernation(rng.choice(sorted(side.devices)), self.cpu())
 
-    def work(self) -> None:
-        """Runs the workers."""
-        self.side.run_workers()
-
     def switch_device(self) -> None:
         """Turns a device on or off, sometimes with a hook, sometimes one that keeps slots in use."""
         rng, side = self.rng, self.side
@@ -233,37 +225,25 @@ class Program:
             side.swapon(random_disk(rng))
         elif side.devices and rng.random() < 0.4:
             if rng.random() < 0.8:
-                self.unlock_folios()
+                side.unlock_folios()
             hook = rng.random() < 0.5
             side.swapoff(rng.choice(sorted(side.devices)), rng.choice([None, 3]) if hook else None, hook=hook)
-
-    def unlock_folios(self) -> None:
-        """Makes every cached folio ready to leave: swapoff would wait for it."""
-        for index in self.side.cached_folios():
-            model = self.side.folios[index].model
-            if model.locked or model.writeback:
-                self.side.set_traits(index, locked=False, writeback=False)
-
-
-def run_program(seed: int) -> None:
-    """Runs one seeded program."""
-    Program(seed).run()
 
 
 @pytest.mark.parametrize("block", range(NR_BLOCKS))
 def test_seeded_programs_agree_with_the_model(block: int) -> None:
     for seed in range(block * PROGRAMS_IN_BLOCK, (block + 1) * PROGRAMS_IN_BLOCK):
-        run_program(seed)
+        Program(seed).run()
 
 
 disks = st.builds(
     Disk,
     pages=st.one_of(st.integers(2, 600), st.integers(1, 4).map(lambda n: n * C), st.integers(C + 1, 4 * C)),
-    bad=st.just(frozenset()),
+    bad_pages=st.just(frozenset()),
     priority=st.sampled_from([None, 0, 5]),
-    rotational=st.booleans(),
-    blkdev=st.sampled_from([True, True, True, False]),
-    page_discard=st.booleans(),
+    is_rotational=st.booleans(),
+    is_block_device=st.sampled_from([True, True, True, False]),
+    can_discard=st.booleans(),
 )
 cpus = st.integers(0, 1)
 orders = st.one_of(st.just(0), st.integers(0, MAX_ORDER))
@@ -308,8 +288,7 @@ class LockstepMachine(RuleBasedStateMachine):
     @rule(index=indexes, hook=st.booleans())
     def swapoff(self, index: int, hook: bool) -> None:
         """Turns a device off, by a hook or not."""
-        for cached in self.side.cached_folios():
-            self.side.set_traits(cached, locked=False, writeback=False)
+        self.side.unlock_folios()
         kinds = sorted(self.side.devices)
         self.side.swapoff(kinds[index % len(kinds)], hook=hook)
 
@@ -349,7 +328,7 @@ class LockstepMachine(RuleBasedStateMachine):
         order = min(order, size.bit_length() - 1)
         added = self.side.swap_cache_add_folio(kind, first, order) is None
         if added and forget:
-            self.side.folio_put_swap(len(self.side.folios) - 1, None)
+            self.side.on_folio("folio_put_swap", len(self.side.folios) - 1)
 
     @rule(order=orders, cpu=cpus)
     def folio_alloc_swap(self, order: int, cpu: int) -> None:
@@ -357,14 +336,10 @@ class LockstepMachine(RuleBasedStateMachine):
         self.side.folio_alloc_swap(order, cpu)
 
     @precondition(has_cached)
-    @rule(
-        index=indexes,
-        what=st.sampled_from(["folio_dup_swap", "folio_put_swap", "swap_cache_del_folio", "folio_free_swap"]),
-    )
-    def use_folio(self, index: int, what: str) -> None:
+    @rule(index=indexes, method=st.sampled_from(FOLIO_METHODS))
+    def use_folio(self, index: int, method: str) -> None:
         """Calls one of the methods of a cached folio."""
-        args = [None] if what in ("folio_dup_swap", "folio_put_swap") else []
-        getattr(self.side, what)(self.pick_folio(index), *args)
+        self.side.on_folio(method, self.pick_folio(index))
 
     @precondition(has_cached)
     @rule(index=indexes, locked=st.booleans(), writeback=st.booleans(), mapped=st.booleans())

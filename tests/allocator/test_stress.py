@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import swapcore as sc
+from helpers.load import SECONDS, new_seed
 from swapcore import _core
 from swapcore.running import stress as stress_module
 from swapcore.running.stress import stress
@@ -29,14 +32,31 @@ KEYS = {
 }
 
 
-def run(**changes: object) -> dict[str, object]:
-    arguments: dict[str, Any] = {"threads": 4, "seconds": 0.7, "seed": 11, "pages": 8192, **changes}
+def run(**changes: object) -> dict[str, Any]:
+    seed = new_seed()
+    print(f"seed {seed}")
+    arguments: dict[str, Any] = {"threads": 4, "seconds": SECONDS, "seed": seed, "pages": 8192, **changes}
     return stress(**arguments)
 
 
-@pytest.mark.parametrize("profile", ["newest", "series", "v618"])
-def test_python_threads_lose_nothing(profile: str) -> None:
-    result = stress(threads=4, seconds=0.7, seed=11, pages=8192, profile=profile)
+@pytest.mark.parametrize("is_rotational", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"profile": "newest"},
+        {"profile": "series"},
+        {"profile": "v618"},
+        {"nr_cpus": 1},
+        {"nr_cpus": 3, "devices": 3, "threads": 8, "pages": 13_173},
+        {"threads": 1, "devices": 1},
+    ],
+    ids=str,
+)
+def test_python_threads_lose_nothing(
+    changes: dict[str, object], *, is_rotational: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stress_module, "Null", partial(sc.Null, is_rotational=is_rotational))
+    result = run(**changes)
     assert set(result) == KEYS
     assert result["inuse_pages_end"] == result["double_handouts"] == 0
     assert min(result["ops"], result["allocated_runs"], result["dups"]) > 100
@@ -45,16 +65,16 @@ def test_python_threads_lose_nothing(profile: str) -> None:
     assert result["freed_slots"] >= result["allocated_runs"]
 
 
-def test_fewer_cpus_than_threads_lose_nothing() -> None:
-    assert run(nr_cpus=1)["inuse_pages_end"] == 0
-
-
-def test_one_device_and_one_thread_lose_nothing() -> None:
-    assert run(threads=1, devices=1)["inuse_pages_end"] == 0
-
-
-def test_result_has_the_shape_of_the_one_from_rust() -> None:
-    assert set(_core.stress(threads=2, seconds=0.1, seed=1, pages=8192)) == KEYS
+@pytest.mark.parametrize("profile", ["v618", "newest"])
+def test_rust_threads_lose_nothing(profile: str) -> None:
+    seed = new_seed()
+    report = _core.stress(threads=8, seconds=SECONDS, seed=seed, pages=65_536, profile=profile)
+    assert set(report) == KEYS
+    assert (report["seed"], report["threads"]) == (seed, 8)
+    assert report["seconds"] >= SECONDS
+    assert report["double_handouts"] == report["inuse_pages_end"] == 0
+    assert report["ops"] > 100_000
+    assert min(report["allocated_runs"], report["dups"]) > 0
 
 
 def test_switch_interval_is_put_back() -> None:
@@ -63,39 +83,17 @@ def test_switch_interval_is_put_back() -> None:
     assert sys.getswitchinterval() == before
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
-def test_time_that_is_no_time_is_refused(seconds: float) -> None:
-    with pytest.raises(sc.InvalidArgumentError, match=f"seconds {seconds}"):
-        run(seconds=seconds)
-
-
-@pytest.mark.parametrize("changes", [{"threads": 0}, {"devices": 0}, {"pages": 3}])
-def test_number_that_is_too_small_is_refused(changes: dict[str, int]) -> None:
-    with pytest.raises(sc.InvalidArgumentError, match="under the least"):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(({"seconds": seconds}, f"seconds {seconds}") for seconds in (-1, float("nan"), float("inf"))),
+        *((change, "under the least") for change in ({"threads": 0}, {"devices": 0}, {"pages": 3})),
+    ],
+    ids=str,
+)
+def test_bad_number_is_refused(changes: dict[str, float], words: str) -> None:
+    with pytest.raises(sc.InvalidArgumentError, match=words):
         run(**changes)
-
-
-class _Spoiled:
-    """A `Swap` with one method that now and then does something wrong."""
-
-    def __init__(self, swap: sc.Swap, name: str, spoil: Callable[..., object]) -> None:
-        self.swap = swap
-        self.name = name
-        self.spoil = spoil
-        self.calls = 0
-
-    def __getattr__(self, name: str) -> object:
-        method = getattr(self.swap, name)
-        if name != self.name:
-            return method
-
-        def call(*args: object, **kwargs: object) -> object:
-            self.calls += 1
-            if self.calls == 200:
-                return self.spoil(self.swap, *args, **kwargs)
-            return method(*args, **kwargs)
-
-        return call
 
 
 def hand_out_twice(swap: sc.Swap, order: int, *, cpu: int) -> sc.SwpEntry:
@@ -104,25 +102,30 @@ def hand_out_twice(swap: sc.Swap, order: int, *, cpu: int) -> sc.SwpEntry:
     return sc.SwpEntry(swap.devices[0].type << 58 | used)
 
 
-def forget_to_free(_swap: sc.Swap, _value: int, _nr: int, *, cpu: int) -> None:
-    del cpu
-
-
-def forget_a_reference(_swap: sc.Swap, _value: int, _nr: int, *, cpu: int) -> None:
+def do_nothing(_swap: sc.Swap, _value: int, _nr: int, *, cpu: int) -> None:
     del cpu
 
 
 @pytest.mark.parametrize(
     ("method", "spoil"),
-    [("alloc", hand_out_twice), ("free", forget_to_free), ("dup", forget_a_reference)],
+    [("alloc", hand_out_twice), ("free", do_nothing), ("dup", do_nothing)],
     ids=["double hand-out", "lost slot", "lost reference"],
 )
 def test_faulty_allocator_is_noticed(
     method: str, spoil: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(**kwargs: object) -> _Spoiled:
-        return _Spoiled(sc.Swap(**kwargs), method, spoil)  # type: ignore[arg-type]
+    calls = count(1)
 
-    monkeypatch.setattr(stress_module, "Swap", make)
+    class Spoiled:
+        """A `Swap` with one method that does something wrong on its 200th call."""
+
+        def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as `Swap`
+            self.swap = sc.Swap(**options)
+
+        def __getattr__(self, name: str) -> object:
+            is_wrong = name == method and next(calls) == 200
+            return partial(spoil, self.swap) if is_wrong else getattr(self.swap, name)
+
+    monkeypatch.setattr(stress_module, "Swap", Spoiled)
     with pytest.raises((sc.InvariantError, sc.EntryGoneError)):
         run(threads=2, seconds=1)

@@ -6,58 +6,57 @@ reclaim_work that frees nothing still rotates the list of full clusters.
 
 from __future__ import annotations
 
-from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from swapcore import Folio, Null, Swap, SwapDevice, SwapFullError, SwpEntry
+from swapcore import Folio, Null, Swap, SwapFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    Machine = Callable[..., Swap]
 
 A, B = 0, 1  # swap types, in the order of swapon
-
-every_profile = pytest.mark.parametrize("profile", ["v618", "p3", "series", "newest"])
-
-
-def machine(profile: str = "newest", nr_cpus: int = 1) -> Swap:
-    """Makes a subsystem whose workers wait for `run_workers`."""
-    return Swap(nr_cpus=nr_cpus, profile=profile, workers="manual")
+IN_B = 1 << 58  # an entry of type B is its slot plus this; an entry of type A is its slot
 
 
-def single(
-    profile: str, pages: int, *, bad_pages: Iterable[int] = (), nr_cpus: int = 1
-) -> tuple[Swap, SwapDevice]:
-    """Makes a subsystem with one solid-state device of `pages` slots, header included."""
-    swap = machine(profile, nr_cpus)
-    return swap, swap.swapon(Null(pages=pages, bad_pages=list(bad_pages)), priority=0)
+@pytest.fixture(params=["v618", "p3", "series", "newest"])
+def profile(request: pytest.FixtureRequest) -> str:
+    """Returns each profile in turn."""
+    name: str = request.param
+    return name
 
 
-def pair(profile: str, pages: int, *, is_rotational: bool = False) -> Swap:
-    """Makes a subsystem with two devices A and B of one priority."""
-    swap = machine(profile)
-    for _ in range(2):
-        swap.swapon(Null(pages=pages, is_rotational=is_rotational), priority=3)
-    return swap
+@pytest.fixture
+def machine(profile: str) -> Iterator[Machine]:
+    """Returns a maker of subsystems whose workers wait for `run_workers`; checks each after the test."""
+    made = []
+
+    def make(
+        *devices: Null, nr_cpus: int = 1, switches: dict[str, str] | None = None, **options: str
+    ) -> Swap:
+        swap = Swap(nr_cpus=nr_cpus, profile=profile, workers="manual", switches=switches)
+        for device in devices:
+            swap.swapon(device, priority=3, **options)
+        made.append(swap)
+        return swap
+
+    yield make
+    for swap in made:
+        swap.check()
 
 
 def take(swap: Swap, n: int, order: int = 0, cpu: int = 0) -> list[int]:
-    """Allocates `n` runs and returns their first slots."""
-    return [swap.alloc(order, cpu=cpu).offset for _ in range(n)]
+    """Allocates `n` runs and returns their first entries."""
+    return [int(swap.alloc(order, cpu=cpu)) for _ in range(n)]
 
 
-def take_places(swap: Swap, n: int, order: int = 0) -> list[tuple[int, int]]:
-    """Allocates `n` runs and returns (type, first slot) of each."""
-    entries = [swap.alloc(order, cpu=0) for _ in range(n)]
-    return [(entry.type, entry.offset) for entry in entries]
-
-
-def fill(swap: Swap, cpu: int = 0) -> list[int]:
+def fill(swap: Swap) -> list[int]:
     """Allocates single slots until there is none."""
-    slots = []
+    slots: list[int] = []
     while True:
         try:
-            slots.append(swap.alloc(cpu=cpu).offset)
+            slots += take(swap, 1)
         except SwapFullError:
             return slots
 
@@ -68,15 +67,10 @@ def assert_no_room(swap: Swap, order: int = 0, cpu: int = 0) -> None:
         swap.alloc(order, cpu=cpu)
 
 
-def entry_at(offset: int, kind: int = A) -> SwpEntry:
-    """Names a slot."""
-    return SwpEntry(kind << 58 | offset)
-
-
-def free(swap: Swap, slots: Iterable[int], kind: int = A) -> None:
+def free(swap: Swap, slots: Iterable[int]) -> None:
     """Frees single slots in the order given."""
     for slot in slots:
-        swap.free(entry_at(slot, kind))
+        swap.free(slot)
 
 
 def slots_from(*ranges: tuple[int, int]) -> list[int]:
@@ -84,9 +78,9 @@ def slots_from(*ranges: tuple[int, int]) -> list[int]:
     return [slot for first, last in ranges for slot in range(first, last + 1)]
 
 
-def places(kind: int, first: int, last: int) -> list[tuple[int, int]]:
-    """Lists the slots of an inclusive range of one device."""
-    return [(kind, slot) for slot in range(first, last + 1)]
+def in_b(first: int, last: int) -> tuple[int, int]:
+    """Returns a range of slots of device B, for `slots_from`."""
+    return IN_B + first, IN_B + last
 
 
 def lists(swap: Swap, kind: int = A) -> dict[str, Any]:
@@ -94,9 +88,9 @@ def lists(swap: Swap, kind: int = A) -> dict[str, Any]:
     return next(row for row in swap.dump()["devices"] if row["type"] == kind)
 
 
-def assert_lists(swap: Swap, kind: int = A, **expected: list[int] | dict[int, list[int]]) -> None:
-    """Asserts named lists of one device, e.g. ``free=[1, 2]``, ``nonfull={0: [0]}``."""
-    row = lists(swap, kind)
+def assert_lists(swap: Swap, **expected: list[int] | dict[int, list[int]]) -> None:
+    """Asserts named lists of device A, e.g. ``free=[1, 2]``, ``nonfull={0: [0]}``."""
+    row = lists(swap)
     assert {name: row[name] for name in expected} == expected
 
 
@@ -109,46 +103,39 @@ def hint(swap: Swap, order: int = 0, cpu: int = 0) -> tuple[int, int] | None:
 def cache_idle(swap: Swap, slot: int, order: int = 0) -> Folio:
     """Reads swapped-out slots back and drops their references, so that only the swap cache holds them."""
     folio = swap.folio(order)
-    swap.swap_cache_add_folio(folio, entry_at(slot))
+    swap.swap_cache_add_folio(folio, slot)
     swap.folio_put_swap(folio)
     return folio
 
 
-@every_profile
-def test_e1_fresh_device_hands_out_slots_in_ascending_order(profile: str) -> None:
-    swap, device = single(profile, 4096)
-    assert device.pages == 4095
+def test_e1_fresh_device_hands_out_slots_in_ascending_order(machine: Machine) -> None:
+    swap = machine(Null(pages=4096))
+    assert swap.devices[0].pages == 4095
     assert_lists(swap, nonfull={0: [0]}, free=[1, 2, 3, 4, 5, 6, 7], frag={}, full=[])
     assert take(swap, 2048) == slots_from((1, 2048))
     assert_lists(swap, full=[0, 1, 2, 3], frag={0: [4]}, free=[5, 6, 7], nonfull={})
     assert hint(swap) == (A, 2049)
-    swap.check()
 
 
-@every_profile
-def test_e1b_masked_tail_puts_the_last_cluster_second(profile: str) -> None:
-    swap, _ = single(profile, 4000)
+def test_e1b_masked_tail_puts_the_last_cluster_second(machine: Machine) -> None:
+    swap = machine(Null(pages=4000))
     assert_lists(swap, nonfull={0: [0, 7]}, free=[1, 2, 3, 4, 5, 6])
     assert take(swap, 2048) == slots_from((1, 511), (3584, 3999), (512, 1632))
     assert_lists(swap, full=[0, 7, 1, 2], frag={0: [3]}, free=[4, 5, 6], nonfull={})
     assert hint(swap) == (A, 1633)
-    swap.check()
 
 
-@every_profile
-def test_e1c_bad_pages_are_skipped(profile: str) -> None:
-    swap, device = single(profile, 4096, bad_pages=[600, 1500])
-    assert device.pages == 4093
+def test_e1c_bad_pages_are_skipped(machine: Machine) -> None:
+    swap = machine(Null(pages=4096, bad_pages=[600, 1500]))
+    assert swap.devices[0].pages == 4093
     assert_lists(swap, nonfull={0: [0, 1, 2]}, free=[3, 4, 5, 6, 7])
     assert take(swap, 2048) == slots_from((1, 599), (601, 1499), (1501, 2050))
     assert_lists(swap, full=[0, 1, 2, 3], frag={0: [4]})
     assert hint(swap) == (A, 2051)
-    swap.check()
 
 
-@every_profile
-def test_e2_each_order_fills_its_own_cluster(profile: str) -> None:
-    swap, _ = single(profile, 4096)
+def test_e2_each_order_fills_its_own_cluster(machine: Machine) -> None:
+    swap = machine(Null(pages=4096))
     pairs = [(take(swap, 1)[0], take(swap, 1, 4)[0]) for _ in range(32)]
     assert pairs == [(1 + i, 512 + 16 * i) for i in range(32)]
     assert pairs[-1][1] == 1008
@@ -157,23 +144,20 @@ def test_e2_each_order_fills_its_own_cluster(profile: str) -> None:
     assert pairs == [(33 + i, 1024 + 16 * i) for i in range(8)]
     assert (hint(swap), hint(swap, 4)) == ((A, 41), (A, 1152))
     assert_lists(swap, full=[1], frag={0: [0], 4: [2]}, free=[3, 4, 5, 6, 7])
-    swap.check()
 
 
-@every_profile
-def test_e2b_one_run_of_every_order_twice(profile: str) -> None:
-    swap, _ = single(profile, 8192)
+def test_e2b_one_run_of_every_order_twice(machine: Machine) -> None:
+    swap = machine(Null(pages=8192))
     first = [take(swap, 1, order)[0] for order in range(10)]
     assert first == [1, 512, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 4608]
     assert hint(swap, 9) is None
     second = [take(swap, 1, order)[0] for order in range(10)]
     assert second == [2, 514, 1028, 1544, 2064, 2592, 3136, 3712, 4352, 5120]
-    swap.check()
 
 
-def every_other_slot_free(profile: str, *, descending: bool = False) -> Swap:
+def every_other_slot_free(machine: Machine, *, descending: bool = False) -> Swap:
     """Fills a device of four clusters and frees its even slots."""
-    swap, _ = single(profile, 2048)
+    swap = machine(Null(pages=2048))
     assert fill(swap) == slots_from((1, 2047))
     assert swap.dump()["avail"] == []
     assert hint(swap) is None
@@ -182,38 +166,31 @@ def every_other_slot_free(profile: str, *, descending: bool = False) -> Swap:
     return swap
 
 
-@every_profile
-def test_e3_freed_slots_come_back_cluster_by_cluster(profile: str) -> None:
-    swap = every_other_slot_free(profile)
+def test_e3_freed_slots_come_back_cluster_by_cluster(machine: Machine) -> None:
+    swap = every_other_slot_free(machine)
     assert_lists(swap, full=[], nonfull={0: [0, 1, 2, 3]})
     want = [*range(2, 511, 2), *range(512, 1023, 2), *range(1024, 1201, 2)]
     assert take(swap, 600) == want
     assert_lists(swap, full=[0, 1], frag={0: [2]}, nonfull={0: [3]})
     assert hint(swap) == (A, 1201)
-    swap.check()
 
 
-@every_profile
-def test_e3_nonfull_order_is_the_order_of_first_frees(profile: str) -> None:
-    swap = every_other_slot_free(profile, descending=True)
+def test_e3_nonfull_order_is_the_order_of_first_frees(machine: Machine) -> None:
+    swap = every_other_slot_free(machine, descending=True)
     assert_lists(swap, full=[], nonfull={0: [3, 2, 1, 0]})
     want = [*range(1536, 2047, 2), *range(1024, 1535, 2), *range(512, 687, 2)]
     assert take(swap, 600) == want
-    swap.check()
 
 
-@every_profile
-def test_e3_large_order_never_uses_order_0_clusters(profile: str) -> None:
-    swap = every_other_slot_free(profile)
+def test_e3_large_order_never_uses_order_0_clusters(machine: Machine) -> None:
+    swap = every_other_slot_free(machine)
     before = swap.dump()["devices"]
     assert_no_room(swap, 4)
     assert swap.dump()["devices"] == before
-    swap.check()
 
 
-@every_profile
-def test_e4_full_device_leaves_and_rejoins_the_avail_list(profile: str) -> None:
-    swap, _ = single(profile, 2048)
+def test_e4_full_device_leaves_and_rejoins_the_avail_list(machine: Machine) -> None:
+    swap = machine(Null(pages=2048))
     fill(swap)
     assert_lists(swap, full=[0, 1, 2, 3])
     free(swap, [1234])
@@ -226,106 +203,85 @@ def test_e4_full_device_leaves_and_rejoins_the_avail_list(profile: str) -> None:
     assert_lists(swap, nonfull={0: [1, 0]})
     assert take(swap, 3) == [700, 701, 100]
     assert_no_room(swap)
-    swap.check()
 
 
-@every_profile
-def test_e4b_emptied_cluster_is_reused_last(profile: str) -> None:
-    swap, _ = single(profile, 4096)
+def test_e4b_emptied_cluster_is_reused_last(machine: Machine) -> None:
+    swap = machine(Null(pages=4096))
     take(swap, 2048)
     free(swap, range(512, 1024))
     assert_lists(swap, free=[5, 6, 7, 1])
     assert take(swap, 600) == slots_from((2049, 2648))
     assert take(swap, 1500) == slots_from((2649, 4095), (512, 564))
-    swap.check()
 
 
-@every_profile
-def test_e4c_freed_slot_waits_for_the_next_slow_visit(profile: str) -> None:
-    swap, _ = single(profile, 4096)
+def test_e4c_freed_slot_waits_for_the_next_slow_visit(machine: Machine) -> None:
+    swap = machine(Null(pages=4096))
     take(swap, 600)
     assert hint(swap) == (A, 601)
     free(swap, [5])
     assert_lists(swap, nonfull={0: [0]})
     assert take(swap, 425) == [*slots_from((601, 1023)), 5, 1024]
-    swap.check()
 
 
-@every_profile
-def test_e5_equal_devices_alternate_cluster_by_cluster(profile: str) -> None:
-    swap = pair(profile, 2048)
-    want = [*places(A, 1, 511), *places(B, 1, 511), *places(A, 512, 1023), *places(B, 512, 577)]
-    assert take_places(swap, 1600) == want
-    swap.check()
+def test_e5_equal_devices_alternate_cluster_by_cluster(machine: Machine) -> None:
+    swap = machine(Null(pages=2048), Null(pages=2048))
+    want = slots_from((1, 511), in_b(1, 511), (512, 1023), in_b(512, 577))
+    assert take(swap, 1600) == want
 
 
-@every_profile
-def test_e5_each_order_meets_its_own_device(profile: str) -> None:
-    swap = pair(profile, 2048)
-    got = [take_places(swap, 1, order)[0] for order in (0, 4, 2) * 3]
-    assert got == [(A, 1), (B, 512), (A, 512), (A, 2), (B, 528), (A, 516), (A, 3), (B, 544), (A, 520)]
-    swap.check()
+def test_e5_each_order_meets_its_own_device(machine: Machine) -> None:
+    swap = machine(Null(pages=2048), Null(pages=2048))
+    got = [take(swap, 1, order)[0] for order in (0, 4, 2) * 3]
+    assert got == [1, IN_B + 512, 512, 2, IN_B + 528, 516, 3, IN_B + 544, 520]
 
 
-@every_profile
-def test_e5_rotating_devices_alternate_slot_by_slot(profile: str) -> None:
-    swap = pair(profile, 2048, is_rotational=True)
-    assert take_places(swap, 6) == [(A, 1), (B, 1), (A, 2), (B, 2), (A, 3), (B, 3)]
+def test_e5_rotating_devices_alternate_slot_by_slot(machine: Machine) -> None:
+    swap = machine(*[Null(pages=2048, is_rotational=True)] * 2)
+    assert take(swap, 6) == [1, IN_B + 1, 2, IN_B + 2, 3, IN_B + 3]
     assert swap.dump()["hints"] == [{}]
     assert [lists(swap, kind)["next"][0] for kind in (A, B)] == [4, 4]
-    swap.check()
 
 
-@every_profile
-def test_e5b_hint_outlives_a_better_device_coming_back(profile: str) -> None:
-    swap = machine(profile)
+def test_e5b_hint_outlives_a_better_device_coming_back(machine: Machine) -> None:
+    swap = machine()
     swap.swapon(Null(pages=1024), priority=5)
     swap.swapon(Null(pages=2048), priority=1)
-    assert take_places(swap, 1100) == [*places(A, 1, 1023), *places(B, 1, 77)]
+    assert take(swap, 1100) == slots_from((1, 1023), in_b(1, 77))
     free(swap, [700])
     assert swap.dump()["avail"] == [A, B]
-    want = [*places(B, 78, 511), (A, 700), (B, 512)]
-    assert take_places(swap, 436) == want
-    swap.check()
+    assert take(swap, 436) == slots_from(in_b(78, 511), (700, 700), in_b(512, 512))
 
 
-@every_profile
-def test_e6_each_cpu_fills_its_own_cluster(profile: str) -> None:
-    swap, _ = single(profile, 2048, nr_cpus=2)
+def test_e6_each_cpu_fills_its_own_cluster(machine: Machine) -> None:
+    swap = machine(Null(pages=2048), nr_cpus=2)
     got = [take(swap, 1, cpu=cpu)[0] for cpu in (0, 1) * 3]
     assert got == [1, 512, 2, 513, 3, 514]
     assert_lists(swap, frag={0: [0, 1]})
-    swap.check()
 
 
-@every_profile
-def test_e6_cpus_share_a_cluster_when_none_is_left(profile: str) -> None:
-    swap, _ = single(profile, 1024, nr_cpus=2)
+def test_e6_cpus_share_a_cluster_when_none_is_left(machine: Machine) -> None:
+    swap = machine(Null(pages=1024), nr_cpus=2)
     assert take(swap, 1, cpu=0) == [1]
     assert take(swap, 512, cpu=1) == slots_from((512, 1023))
     assert_lists(swap, free=[], frag={0: [0]})
     assert hint(swap, cpu=0) == (A, 2)
     got = [take(swap, 1, cpu=cpu)[0] for cpu in (1, 0, 1, 0)]
     assert got == [2, 3, 4, 5]
-    swap.check()
 
 
-@every_profile
-def test_e6_free_in_a_cluster_leaves_its_cpus_hint_alone(profile: str) -> None:
-    swap, _ = single(profile, 2048, nr_cpus=2)
-    for cpu in chain.from_iterable(repeat((0, 1), 10)):
+def test_e6_free_in_a_cluster_leaves_its_cpus_hint_alone(machine: Machine) -> None:
+    swap = machine(Null(pages=2048), nr_cpus=2)
+    for cpu in (0, 1) * 10:
         take(swap, 1, cpu=cpu)
     free(swap, [3])
     assert_lists(swap, nonfull={0: [0]}, frag={0: [1]})
     assert hint(swap, cpu=0) == (A, 11)
     assert take(swap, 1, cpu=0) == [11]
     assert_lists(swap, nonfull={}, frag={0: [1, 0]})
-    swap.check()
 
 
-@every_profile
-def test_e7_order_0_steals_from_a_larger_orders_cluster(profile: str) -> None:
-    swap, _ = single(profile, 1536)
+def test_e7_order_0_steals_from_a_larger_orders_cluster(machine: Machine) -> None:
+    swap = machine(Null(pages=1536))
     assert take(swap, 40, 4) == [*range(512, 1009, 16), *range(1024, 1137, 16)]
     assert take(swap, 511) == slots_from((1, 511))
     assert swap.vm_swap_full
@@ -337,12 +293,10 @@ def test_e7_order_0_steals_from_a_larger_orders_cluster(profile: str) -> None:
     assert take(swap, 1, 4) == [1168]
     assert hint(swap, 4) == (A, 1184)
     assert fill(swap) == slots_from((1155, 1167), (1184, 1535))
-    swap.check()
 
 
-@every_profile
-def test_e8_order_9_needs_a_wholly_free_cluster(profile: str) -> None:
-    swap, _ = single(profile, 2048)
+def test_e8_order_9_needs_a_wholly_free_cluster(machine: Machine) -> None:
+    swap = machine(Null(pages=2048))
     assert take(swap, 3, 9) == [512, 1024, 1536]
     assert_no_room(swap, 9)
     free(swap, range(1024, 1536))
@@ -352,93 +306,79 @@ def test_e8_order_9_needs_a_wholly_free_cluster(profile: str) -> None:
     assert_lists(swap, nonfull={0: [0], 9: [2]})
     assert_no_room(swap, 9)
     assert fill(swap) == [*slots_from((1, 511)), 1024]
-    swap.check()
 
 
 def idle_slots_cached(swap: Swap) -> list[Folio]:
     """Fills device A, frees slot 100 and leaves slots 50, 51 and 56..59 to the swap cache alone."""
-    assert take_places(swap, 2047) == places(A, 1, 2047)
+    assert take(swap, 2047) == slots_from((1, 2047))
     free(swap, [100])
     return [cache_idle(swap, 50), cache_idle(swap, 51), cache_idle(swap, 56, order=2)]
 
 
-@every_profile
-def test_e9_scan_takes_idle_cached_slots_when_swap_is_half_full(profile: str) -> None:
-    swap, device = single(profile, 2048)
+def test_e9_scan_takes_idle_cached_slots_when_swap_is_half_full(machine: Machine) -> None:
+    swap = machine(Null(pages=2048))
     folios = idle_slots_cached(swap)
     assert swap.vm_swap_full
-    assert device.inuse_pages == 2046
+    assert swap.devices[0].inuse_pages == 2046
     assert take(swap, 3) == [50, 51, 56]
-    assert device.inuse_pages == 2047 - 4, "slot 56 drops the whole order-2 folio, slot 100 is still free"
+    assert swap.devices[0].inuse_pages == 2047 - 4, "slot 56 drops its order-2 folio; slot 100 is free"
     assert [folio.entry for folio in folios] == [None, None, None]
     assert all(folio.dirty for folio in folios)
     assert fill(swap) == [57, 58, 59, 100]
-    swap.check()
 
 
-@every_profile
-def test_e9_idle_cached_slots_stay_while_swap_is_mostly_free(profile: str) -> None:
-    swap, _ = single(profile, 2048)
+def test_e9_idle_cached_slots_stay_while_swap_is_mostly_free(machine: Machine) -> None:
+    swap = machine(Null(pages=2048))
     swap.swapon(Null(pages=1 << 20))
     folios = idle_slots_cached(swap)
     assert not swap.vm_swap_full
-    assert take_places(swap, 3) == [(A, 100), (B, 1), (B, 2)]
+    assert take(swap, 3) == [100, IN_B + 1, IN_B + 2]
     held = [folio.entry.offset for folio in folios if folio.entry is not None]
     assert held == [50, 51, 56]
-    swap.check()
 
 
-@every_profile
-def test_e10_reclaim_work_empties_full_clusters_of_cached_slots(profile: str) -> None:
-    swap, device = single(profile, 2048)
+def test_e10_reclaim_work_empties_full_clusters_of_cached_slots(machine: Machine) -> None:
+    swap = machine(Null(pages=2048))
     folios = [swap.folio() for _ in range(2047)]
     assert [swap.folio_alloc_swap(folio, cpu=0).offset for folio in folios] == slots_from((1, 2047))
     assert swap.dump()["avail"] == []
     assert swap.nr_swapcache_pages == 2047
     swap.run_workers()
     assert_lists(swap, nonfull={0: [0]}, free=[1, 2], full=[3])
-    assert device.inuse_pages == 512
+    assert swap.devices[0].inuse_pages == 512
     assert swap.dump()["avail"] == [A]
     assert [folio.entry is None for folio in folios] == [True] * 1535 + [False] * 512
     assert take(swap, 3) == [1, 2, 3]
-    swap.check()
 
 
-def discarding(profile: str) -> Swap:
+def discarding(machine: Machine) -> Swap:
     """Makes a subsystem with one device of five clusters that discards emptied clusters."""
-    swap = machine(profile)
-    swap.swapon(Null(pages=2560, can_discard=True), priority=0, discard="pages")
-    return swap
+    return machine(Null(pages=2560, can_discard=True), discard="pages")
 
 
-@every_profile
-def test_e11_emptied_cluster_waits_for_its_discard(profile: str) -> None:
-    swap = discarding(profile)
+def test_e11_emptied_cluster_waits_for_its_discard(machine: Machine) -> None:
+    swap = discarding(machine)
     assert take(swap, 600) == slots_from((512, 1111))
     free(swap, range(512, 1024))
     assert_lists(swap, discard=[1])
     assert take(swap, 1000) == slots_from((1112, 2111))
     assert_lists(swap, nonfull={0: [0]}, free=[], discard=[1])
     assert take(swap, 449) == [*slots_from((2112, 2559)), 1]
-    swap.check()
 
 
-@every_profile
-def test_e11_discarded_cluster_returns_to_the_tail_of_free(profile: str) -> None:
-    swap = discarding(profile)
+def test_e11_discarded_cluster_returns_to_the_tail_of_free(machine: Machine) -> None:
+    swap = discarding(machine)
     take(swap, 600)
     free(swap, range(512, 1024))
     assert_lists(swap, free=[3, 4], discard=[1])
     swap.run_workers()
     assert_lists(swap, free=[3, 4, 1], discard=[])
     assert take(swap, 424 + 1024 + 513) == slots_from((1112, 2559), (512, 1023), (1, 1))
-    swap.check()
 
 
-def stale_order_4_hint(profile: str, switches: dict[str, str] | None, pages: int = 2048) -> Swap:
+def stale_order_4_hint(machine: Machine, switches: dict[str, str] | None, pages: int = 2048) -> Swap:
     """Leaves CPU 0 an order-4 hint into cluster 1, which CPU 1 then fills with single slots up to 611."""
-    swap = Swap(nr_cpus=3, profile=profile, workers="manual", switches=switches)
-    swap.swapon(Null(pages=pages), priority=0)
+    swap = machine(Null(pages=pages), nr_cpus=3, switches=switches)
     assert take(swap, 1, 4, cpu=0) == [512]
     assert hint(swap, 4) == (A, 528)
     free(swap, range(512, 528))
@@ -450,19 +390,23 @@ def stale_order_4_hint(profile: str, switches: dict[str, str] | None, pages: int
     return swap
 
 
-RULE_U = [
-    pytest.param("v618", None, "leave", id="v618"),
-    pytest.param("p3", None, "leave", id="p3"),
-    pytest.param("series", None, "relocate", id="series"),
-    pytest.param("newest", None, "leave", id="newest"),
-    pytest.param("series", {"rule_u": "leave"}, "leave", id="series-leave"),
-    pytest.param("newest", {"rule_u": "relocate"}, "relocate", id="newest-relocate"),
-]
+with_rule_u = pytest.mark.parametrize(
+    ("profile", "switches", "rule_u"),
+    [
+        ("v618", None, "leave"),
+        ("p3", None, "leave"),
+        ("series", None, "relocate"),
+        ("newest", None, "leave"),
+        ("series", {"rule_u": "leave"}, "leave"),
+        ("newest", {"rule_u": "relocate"}, "relocate"),
+    ],
+    ids=str,
+)
 
 
-@pytest.mark.parametrize(("profile", "switches", "rule_u"), RULE_U)
-def test_e13_unusable_hint_cluster(profile: str, switches: dict[str, str] | None, rule_u: str) -> None:
-    swap = stale_order_4_hint(profile, switches)
+@with_rule_u
+def test_e13_unusable_hint_cluster(machine: Machine, switches: dict[str, str] | None, rule_u: str) -> None:
+    swap = stale_order_4_hint(machine, switches)
     assert swap.switches["rule_u"] == rule_u
     assert_no_room(swap, 4, cpu=0)
     if rule_u == "leave":
@@ -472,16 +416,14 @@ def test_e13_unusable_hint_cluster(profile: str, switches: dict[str, str] | None
         assert_lists(swap, nonfull={}, frag={0: [1]})
         assert hint(swap, 4) is None
     assert take(swap, 413, cpu=1) == [*slots_from((612, 1023)), 520]
-    swap.check()
 
 
-@pytest.mark.parametrize(("profile", "switches", "rule_u"), RULE_U)
+@with_rule_u
 def test_e13_relocated_cluster_comes_after_free_ones(
-    profile: str, switches: dict[str, str] | None, rule_u: str
+    machine: Machine, switches: dict[str, str] | None, rule_u: str
 ) -> None:
-    swap = stale_order_4_hint(profile, switches, pages=3072)
+    swap = stale_order_4_hint(machine, switches, pages=3072)
     free(swap, range(1024, 2048))
     assert_lists(swap, free=[2, 3])
     assert take(swap, 1, 4, cpu=0) == [1024]
     assert take(swap, 1, cpu=2) == [520 if rule_u == "leave" else 1536]
-    swap.check()

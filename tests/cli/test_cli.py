@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
+from helpers.command import assert_refused, json_of
 from swapcore import report, trace
 from swapcore.cli import COMMANDS, main
 
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
-
-
-def run_json(capsys: Capture, *arguments: str) -> dict[str, object]:
-    assert main([*arguments, "--json"]) == 0
-    parsed: dict[str, object] = json.loads(capsys.readouterr().out)
-    return parsed
 
 
 def test_module_runs_as_a_program() -> None:
@@ -75,13 +70,7 @@ def test_bad_usage_exits_with_2(arguments: list[str], capsys: Capture) -> None:
     ids=str,
 )
 def test_error_is_one_line_and_exit_1(arguments: list[str], words: str, capsys: Capture) -> None:
-    assert main(arguments) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("swapcore: ")
-    assert err.count("\n") == 1
-    assert "[Errno" not in err
-    assert words in err
+    assert_refused(capsys, arguments, words)
 
 
 def test_compare_prints_a_row_a_strategy(capsys: Capture, small_path: str) -> None:
@@ -92,22 +81,10 @@ def test_compare_prints_a_row_a_strategy(capsys: Capture, small_path: str) -> No
 
 
 def test_compare_json_has_the_strategies_asked_for(capsys: Capture, small_path: str) -> None:
-    data = run_json(
-        capsys,
-        "compare",
-        "--trace",
-        small_path,
-        "--strategy",
-        "p3",
-        "--strategy",
-        "swap_table",
-        "--rounds=2",
-        "--seed=9",
-    )
+    options = ["--strategy=p3", "--strategy=swap_table", "--rounds=2", "--seed=9"]
+    data = json_of(capsys, "compare", "--trace", small_path, *options)
     assert (data["rounds"], data["seed"], data["trace"]) == (2, 9, small_path)
-    results = data["results"]
-    assert isinstance(results, list)
-    assert [row["strategy"] for row in results] == ["p3", "swap_table"]
+    assert [row["strategy"] for row in data["results"]] == ["p3", "swap_table"]
 
 
 def test_compare_finds_a_class_in_the_working_directory(
@@ -124,20 +101,10 @@ def test_compare_finds_a_class_in_the_working_directory(
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in {"", str(tmp_path)}])
-    data = run_json(
-        capsys, "compare", "--trace", small_path, "--strategy", "bump_allocator:Bump", "--rounds", "1"
-    )
-    results = data["results"]
-    assert isinstance(results, list)
-    assert results[0]["strategy"] == "bump"
-    assert results[0]["failures"]["0"] > 0, "nothing is ever freed"
-
-
-def test_compare_plots(capsys: Capture, small_path: str, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    assert main(["compare", "--trace", small_path, "--rounds", "1", "--plot", str(tmp_path / "c.svg")]) == 0
-    assert (tmp_path / "c.svg").stat().st_size > 1000
-    assert "swap_table" in capsys.readouterr().out
+    options = ["--trace", small_path, "--strategy", "bump_allocator:Bump", "--rounds", "1"]
+    [result] = json_of(capsys, "compare", *options)["results"]
+    assert result["strategy"] == "bump"
+    assert result["failures"]["0"] > 0, "nothing is ever freed"
 
 
 def test_compare_list_names_every_workload_and_strategy(capsys: Capture) -> None:
@@ -169,7 +136,7 @@ def test_oracle_exits_0_when_all_agree(capsys: Capture, tmp_path: Path) -> None:
 def test_oracle_exits_1_and_shows_line_lists_and_hints_when_one_diverges(
     capsys: Capture, tmp_path: Path
 ) -> None:
-    paths = [oracle_case(tmp_path, first_slot=1), oracle_case(tmp_path, first_slot=2)]
+    paths = [oracle_case(tmp_path, first_slot=slot) for slot in (1, 2)]
     assert main(["oracle", *paths]) == 1
     out = capsys.readouterr().out
     assert "1 of 2 cases agree" in out
@@ -181,11 +148,8 @@ def test_oracle_exits_1_and_shows_line_lists_and_hints_when_one_diverges(
 
 
 def test_oracle_json_has_summary_and_cases(capsys: Capture, tmp_path: Path) -> None:
-    assert (
-        main(["oracle", "--json", oracle_case(tmp_path, first_slot=1), oracle_case(tmp_path, first_slot=2)])
-        == 1
-    )
-    data = json.loads(capsys.readouterr().out)
+    paths = [oracle_case(tmp_path, first_slot=slot) for slot in (1, 2)]
+    data = json_of(capsys, "oracle", *paths, code=1)
     assert (data["summary"]["cases"], data["summary"]["cases_agreed"]) == (2, 1)
     assert [case["ok"] for case in data["cases"]] == [True, False]
     assert data["cases"][1]["divergence"]["line"] == 3
@@ -202,12 +166,10 @@ def test_oracle_exits_2_when_a_case_cannot_be_replayed(
 @pytest.mark.parametrize("kind", ["rust", "python"])
 def test_stress_ends_with_every_slot_accounted_for(kind: str, capsys: Capture) -> None:
     options = ["--python"] if kind == "python" else []
-    data = run_json(capsys, "stress", "--threads=2", "--seconds=0.3", "--seed=4", "--pages=8192", *options)
+    data = json_of(capsys, "stress", "--threads=2", "--seconds=0.3", "--seed=4", "--pages=8192", *options)
     assert data["kind"] == kind
     assert (data["seed"], data["threads"], data["inuse_pages_end"], data["double_handouts"]) == (4, 2, 0, 0)
-    ops = data["ops"]
-    assert isinstance(ops, int)
-    assert ops > 100
+    assert data["ops"] > 100
 
 
 def test_stress_prints_seed_and_units(capsys: Capture) -> None:
@@ -238,13 +200,11 @@ def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_path: str
     columns = trace.columns(small_path)
     used_pages = int(columns["nr"][:100].sum())
     assert not columns["op"][:100].any(), "the first operations only allocate"
-    data = run_json(capsys, "show", "--trace", small_path, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
+    data = json_of(capsys, "show", "--trace", small_path, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
     assert data["operations"] == 100
     assert data["swapdevices"] == [{"inuse-pages": used_pages, "used": used_pages * sc.PAGE_SIZE, "prio": -1}]
-    by_cluster = data["used_slots_by_cluster"]
-    assert isinstance(by_cluster, dict)
     # Slot 0 counts as used in its cluster and as no page in use.
-    assert sum(by_cluster["null0"]) == used_pages + 1
+    assert sum(data["used_slots_by_cluster"]["null0"]) == used_pages + 1
 
 
 def test_show_splits_what_does_not_fit_and_still_ends_with_the_right_pages(
@@ -252,7 +212,7 @@ def test_show_splits_what_does_not_fit_and_still_ends_with_the_right_pages(
 ) -> None:
     columns = trace.columns(small_path)
     signs = 1 - 2 * columns["op"].astype(int)
-    data = run_json(capsys, "show", "--trace", small_path, "--size-pages", "8192", "-o", "INUSE-PAGES")
+    data = json_of(capsys, "show", "--trace", small_path, "--size-pages", "8192", "-o", "INUSE-PAGES")
     assert data["swapdevices"] == [{"inuse-pages": int((signs * columns["nr"]).sum())}]
 
 
@@ -331,11 +291,16 @@ def test_progress_off_a_terminal_is_silent(capsys: Capture, monkeypatch: pytest.
     assert capsys.readouterr().err == ""
 
 
-def test_show_plots_the_device(capsys: Capture, small_path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "word"), [(["compare", "--rounds", "1"], "swap_table"), (["show"], "null0")], ids=str
+)
+def test_a_command_plots(
+    command: list[str], word: str, capsys: Capture, small_path: str, tmp_path: Path
+) -> None:
     pytest.importorskip("matplotlib")
-    assert main(["show", "--trace", small_path, "--plot", str(tmp_path / "map.svg")]) == 0
-    assert (tmp_path / "map.svg").stat().st_size > 1000
-    assert "null0" in capsys.readouterr().out
+    assert main([*command, "--trace", small_path, "--plot", str(tmp_path / "picture.svg")]) == 0
+    assert (tmp_path / "picture.svg").stat().st_size > 1000
+    assert word in capsys.readouterr().out
 
 
 # A shell ignores SIGINT in commands that it starts in the background, and children inherit that.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import swapcore as sc
+from helpers.load import Load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PAGE = sc.PAGE_SIZE
@@ -31,6 +32,20 @@ def pattern(page: int, generation: int = 0) -> bytes:
     return np.full(PAGE // 8, page * 1000 + generation + 1, np.uint64).tobytes()
 
 
+def mapped(swap: sc.Swap, nr_pages: int, **options: int) -> tuple[sc.Mm, int]:
+    """Maps pages and writes each one's pattern; returns the address space and the first page."""
+    mm = swap.mm()
+    first = mm.mmap(nr_pages, **options)
+    for page in range(nr_pages):
+        mm.write((first + page) * PAGE, pattern(page))
+    return mm, first
+
+
+def is_whole(mm: sc.Mm, first: int, pages: Iterable[int]) -> bool:
+    """Tells whether each page has the pattern of its number."""
+    return all(mm.read((first + page) * PAGE, PAGE) == pattern(page) for page in pages)
+
+
 def test_fresh_pages_are_zeros_and_writes_come_back(swap: sc.Swap) -> None:
     mm = swap.mm()
     first = mm.mmap(4)
@@ -41,10 +56,7 @@ def test_fresh_pages_are_zeros_and_writes_come_back(swap: sc.Swap) -> None:
 
 
 def test_pageout_moves_pages_to_slots_and_a_read_brings_them_back(swap: sc.Swap) -> None:
-    mm = swap.mm()
-    first = mm.mmap(64)
-    for page in range(64):
-        mm.write((first + page) * PAGE, pattern(page))
+    mm, first = mapped(swap, 64)
     assert mm.pageout(first, 64) == {"reclaimed_pages": 64, "kept_pages": 0, "split_folios": 0, "errno": 0}
     assert (mm.resident_pages, mm.swapped_pages) == (0, 64)
     entry = mm.swap_entry(first + 5)
@@ -56,10 +68,7 @@ def test_pageout_moves_pages_to_slots_and_a_read_brings_them_back(swap: sc.Swap)
 
 
 def test_large_folios_go_out_and_come_in_whole(swap: sc.Swap) -> None:
-    mm = swap.mm()
-    first = mm.mmap(64, orders=1 << 4, anon_order=4)
-    for page in range(64):
-        mm.write((first + page) * PAGE, pattern(page))
+    mm, first = mapped(swap, 64, orders=1 << 4, anon_order=4)
     assert mm.pageout(first, 64)["reclaimed_pages"] == 64
     assert mm.read((first + 17) * PAGE, PAGE) == pattern(17)
     stats = swap.stats()
@@ -68,16 +77,11 @@ def test_large_folios_go_out_and_come_in_whole(swap: sc.Swap) -> None:
 
 
 def test_a_range_that_ends_within_a_folio_splits_it(swap: sc.Swap) -> None:
-    mm = swap.mm()
-    first = mm.mmap(16, anon_order=4)
-    for page in range(16):
-        mm.write((first + page) * PAGE, pattern(page))
+    mm, first = mapped(swap, 16, anon_order=4)
     report = mm.pageout(first, 10)
     assert (report["reclaimed_pages"], report["split_folios"]) == (10, 1)
     assert (mm.resident_pages, mm.swapped_pages) == (6, 10)
-    assert [mm.read((first + page) * PAGE, PAGE) for page in range(16)] == [
-        pattern(page) for page in range(16)
-    ]
+    assert is_whole(mm, first, range(16))
 
 
 def test_fork_shares_until_a_write_in_memory_and_in_swap(swap: sc.Swap) -> None:
@@ -122,19 +126,14 @@ def test_zap_and_drop_give_everything_back(swap: sc.Swap) -> None:
 
 
 def test_swapoff_reads_everything_back(swap: sc.Swap) -> None:
-    mm = swap.mm()
-    first = mm.mmap(40)
-    for page in range(40):
-        mm.write((first + page) * PAGE, pattern(page))
+    mm, first = mapped(swap, 40)
     mm.pageout(first, 40)
     device = swap.devices[0]
     with pytest.raises(sc.SwapBusyError, match="unuse"):
         swap.swapoff(device)
     swap.swapoff(device, lambda _entry, _count: mm.unuse(device))
     assert not device.is_on
-    assert [mm.read((first + page) * PAGE, PAGE) for page in range(40)] == [
-        pattern(page) for page in range(40)
-    ]
+    assert is_whole(mm, first, range(40))
 
 
 def test_a_page_that_cannot_be_read_stays_swapped_out_and_is_read_later() -> None:
@@ -183,7 +182,6 @@ def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
     mm = swap.mm()
     nr_threads, nr_pages = 4, 64
     first = mm.mmap(nr_threads * nr_pages, orders=0b10100, anon_order=4)
-    failures: list[str] = []
 
     def work(thread: int) -> None:
         rng = random.Random(thread)
@@ -202,16 +200,9 @@ def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
                 mm.pageout(first + at, 20, cpu=thread)
             else:
                 expected = pattern(page, generations[page]) if generations[page] >= 0 else bytes(PAGE)
-                if mm.read(address, PAGE, cpu=thread) != expected:
-                    failures.append(f"thread {thread}, page {page}, step {step}")
-                    return
+                assert mm.read(address, PAGE, cpu=thread) == expected, f"{thread=}, {page=}, {step=}"
 
-    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(nr_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    Load(seed=0).run(partial(work, thread) for thread in range(nr_threads))
     assert swap.stats()["pswpout"] > 0
 
 
@@ -233,9 +224,7 @@ def test_events_are_columns_in_time_order(swap: sc.Swap) -> None:
     assert swap.take_events()["kind"] == b""
 
 
-def test_events_that_find_no_room_push_the_oldest_out() -> None:
-    swap = sc.Swap()
-    swap.swapon(sc.Ram("1M"))
+def test_events_that_find_no_room_push_the_oldest_out(swap: sc.Swap) -> None:
     swap.record_events(3)
     for _ in range(4):
         swap.swap_out(swap.folio(0, b"x"))
@@ -260,7 +249,7 @@ def test_pages_read_ahead_make_room_when_memory_runs_out(tmp_path: Path) -> None
         # More pages than memory has, and no task accesses them.
         assert swap.swap_cluster_readahead(entry) is not None
     assert swap.stats()["pswpin"] >= 1500
-    assert all(mm.read((first + page) * PAGE, PAGE) == pattern(page) for page in range(0, 1500, 7))
+    assert is_whole(mm, first, range(0, 1500, 7))
     mm.pageout(first, 1500)
     swap.shrink_swap_cache()
     assert (swap.nr_used_pages, swap.nr_swapcache_pages) == (0, 0)

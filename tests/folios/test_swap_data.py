@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
-import signal
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
+from helpers.interrupt import AlarmError, alarm_after
+from helpers.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,13 +60,6 @@ class Worker:
     nr_folios: int
     pages: Counter[str] = field(default_factory=Counter)
     nr_failed: Counter[str] = field(default_factory=Counter)
-    error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self.work()
-        except BaseException as error:  # noqa: BLE001 - told by the thread that joins
-            self.error = error
 
     def work(self) -> None:
         rng = random.Random(self.seed)
@@ -127,18 +119,10 @@ def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
 
 def run_workers(swap: sc.Swap, nr_folios: int, seed: int) -> list[Worker]:
     """Runs the folios in threads, then proves that nothing is left and nothing broken."""
-    print(f"seed {seed}")
     workers = [Worker(swap, seed + number, nr_folios // NR_THREADS) for number in range(NR_THREADS)]
-    threads = [threading.Thread(target=worker.run) for worker in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for worker in workers:
-        if worker.error is not None:
-            raise worker.error
+    Load(seed).run(worker.work for worker in workers)
     swap.check()
-    assert [device.inuse_pages for device in swap.devices] == [0] * len(swap.devices)
+    assert not any(device.inuse_pages for device in swap.devices)
     assert (swap.nr_used_pages, swap.nr_swapcache_pages) == (0, 0)
     return workers
 
@@ -198,20 +182,33 @@ def test_nothing_is_lost_when_writes_and_reads_fail(kind: str, tmp_path: Path) -
 # One failure at a time
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.ENODEV])
-def test_failed_write_leaves_the_folio_dirty_and_in_memory(number: int) -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
-    folio = swap.folio(order=2, data=b"precious")
-    storage.set_faults(fail_write_in=1, errno=number)
-    with pytest.raises(sc.SwapIOError, match="injected") as caught:
-        swap.swap_out(folio)
-    assert caught.value.errno == number
-    assert (folio.is_resident, folio.dirty, folio.read(0, 8)) == (True, True, b"precious")
-    assert swap.stats()["write_errors"] == 1
-    swap.check()
-    assert swap.swap_in(swap.swap_out(folio)).read(0, 8) == b"precious"
-    swap.check()
+@pytest.mark.parametrize("nr_failures", [1, 3])
+@pytest.mark.parametrize(
+    ("faults", "number", "words"),
+    [
+        *(
+            ({"fail_write_in": 1, "errno": code}, code, "injected")
+            for code in (errno.EIO, errno.ENOSPC, errno.ENODEV)
+        ),
+        *(({"tear_write_pages": nr_pages}, errno.EIO, "torn") for nr_pages in (0, 1, 3)),
+    ],
+    ids=str,
+)
+def test_failed_write_leaves_the_folio_dirty_and_in_memory_however_often_it_is_tried(
+    swap: sc.Swap, faulty: sc.Faulty, faults: dict[str, int], number: int, words: str, nr_failures: int
+) -> None:
+    data = b"".join(bytes([page + 1]) * PAGE for page in range(4))
+    folio = swap.folio(order=2, data=data)
+    for _ in range(nr_failures):
+        faulty.set_faults(**faults)  # type: ignore[arg-type]
+        with pytest.raises(sc.SwapIOError, match=words) as caught:
+            swap.swap_out(folio)
+        assert caught.value.errno == number
+        assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, data)
+        swap.check()
+    assert faulty.stats()["torn_writes"] == (nr_failures if words == "torn" else 0)
+    assert swap.stats()["write_errors"] == nr_failures
+    assert swap.swap_in(swap.swap_out(folio)).read() == data
 
 
 def test_failed_read_may_be_tried_again() -> None:
@@ -227,21 +224,7 @@ def test_failed_read_may_be_tried_again() -> None:
     assert swap.swap_in(entry).read(0, 8) == b"precious"
 
 
-@pytest.mark.parametrize("nr_pages", [0, 1, 3])
-def test_torn_write_is_written_again_as_a_whole(nr_pages: int) -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
-    data = b"".join(bytes([page + 1]) * PAGE for page in range(4))
-    folio = swap.folio(order=2, data=data)
-    storage.set_faults(tear_write_pages=nr_pages)
-    with pytest.raises(sc.SwapIOError, match="torn"):
-        swap.swap_out(folio)
-    assert (storage.stats()["torn_writes"], swap.stats()["write_errors"]) == (1, 1)
-    assert swap.swap_in(swap.swap_out(folio)).read() == data
-
-
-def test_zram_without_room_keeps_the_folio() -> None:
-    swap = sc.Swap()
+def test_zram_without_room_keeps_the_folio(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("4M", mem_limit="64K"))
     rng = random.Random(5)
     kept: list[tuple[sc.Folio, bytes]] = []
@@ -258,11 +241,9 @@ def test_zram_without_room_keeps_the_folio() -> None:
     assert all(folio.read() == data for folio, data in kept)
     assert swap.stats()["write_errors"] == len(kept) == 24
     assert all(swap.swap_in(entry).read() == data for entry, data in out)
-    swap.check()
 
 
-def test_full_device_keeps_the_folio() -> None:
-    swap = sc.Swap()
+def test_full_device_keeps_the_folio(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram(pages=4))
     entries = swap.swap_out_batch([swap.folio(data=bytes([number])) for number in range(3)])
     folio = swap.folio(data=b"fourth")
@@ -271,11 +252,9 @@ def test_full_device_keeps_the_folio() -> None:
     assert folio.read(0, 6) == b"fourth"
     assert swap.swap_in(entries[1]).read(0, 1) == b"\1"
     assert swap.swap_in(swap.swap_out(folio)).read(0, 6) == b"fourth"
-    swap.check()
 
 
-def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split() -> None:
-    swap = sc.Swap()
+def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram(pages=300))
     folio = swap.folio(order=4, data=bytes(range(1, 17)) * PAGE)
     with pytest.raises(sc.SwapFullError):
@@ -284,46 +263,10 @@ def test_large_folio_that_gets_no_run_is_counted_and_goes_out_split() -> None:
     entries = swap.swap_out_batch(swap.folio_split(folio))
     back = b"".join(folio.read() for folio in swap.swap_in_batch(entries))
     assert back == bytes(range(1, 17)) * PAGE
-    swap.check()
 
 
-def test_file_that_is_cut_off_under_us_is_an_error_and_no_wrong_data(tmp_path: Path) -> None:
-    path = tmp_path / "swap"
-    swap = sc.Swap()
-    swap.swapon(sc.File.create(path, "1M"))
-    entries = swap.swap_out_batch([swap.folio(data=bytes([page + 1]) * PAGE) for page in range(8)])
-    os.truncate(path, 4 * PAGE)
-    lost = 0
-    for page, entry in enumerate(entries):
-        try:
-            assert swap.swap_in(entry).read() == bytes([page + 1]) * PAGE
-        except sc.SwapIOError as error:
-            assert "truncated" in str(error)  # noqa: PT017
-            lost += 1
-    assert lost == 5
-    assert swap.stats()["read_errors"] == lost
-    swap.check()
-
-
-def test_write_errors_that_last_keep_the_folio_however_often_it_is_tried() -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
-    # Every write to a full file system gives this error; no file system is filled here.
-    storage.set_faults(write_error_probability=1.0, errno=errno.ENOSPC)
-    folio = swap.folio(data=b"x")
-    for _ in range(3):
-        with pytest.raises(sc.SwapIOError) as caught:
-            swap.swap_out(folio)
-        assert caught.value.errno == errno.ENOSPC
-    assert swap.stats()["write_errors"] == 3
-    assert folio.read(0, 1) == b"x"
-    swap.check()
-
-
-def test_zero_pages_cost_no_io_and_are_counted_exactly() -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
-    storage.set_faults(write_error_probability=1.0, read_error_probability=1.0)
+def test_zero_pages_cost_no_io_and_are_counted_exactly(swap: sc.Swap, faulty: sc.Faulty) -> None:
+    faulty.set_faults(write_error_probability=1.0, read_error_probability=1.0)
     entries = [swap.swap_out(swap.folio(order)) for order in (0, 2, 9)]
     assert [swap.zero_batch(entry, 512) for entry in entries[1:]] == [(True, 4), (True, 512)]
     assert all(swap.lookup(entry)["zero"] for entry in entries)
@@ -335,17 +278,7 @@ def test_zero_pages_cost_no_io_and_are_counted_exactly() -> None:
     assert (stats["write_errors"], stats["read_errors"]) == (0, 0)
 
 
-def test_one_byte_makes_a_folio_no_zero_folio() -> None:
-    swap = sc.Swap()
-    swap.swapon(sc.Zram("4M"))
-    for at in (0, PAGE - 1, 16 * PAGE - 1):
-        data = bytes(at) + b"\1" + bytes(16 * PAGE - 1 - at)
-        assert swap.swap_in(swap.swap_out(swap.folio(4, data))).read() == data
-    assert swap.stats()["swpout_zero"] == 0
-
-
-def test_shared_slot_is_read_by_each_who_has_it() -> None:
-    swap = sc.Swap()
+def test_shared_slot_is_read_by_each_who_has_it(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("4M"))
     entry = swap.swap_out(swap.folio(order=1, data=b"shared"))
     swap.dup(entry)
@@ -363,20 +296,20 @@ def test_shared_slot_is_read_by_each_who_has_it() -> None:
 
 
 @pytest.mark.parametrize("make", [sc.Ram, sc.Zram], ids=["ram", "zram"])
-def test_swapoff_of_a_device_with_data_is_refused(make: Callable[[str], WithData]) -> None:
-    swap = sc.Swap()
+def test_swapoff_of_a_device_with_data_is_refused(swap: sc.Swap, make: Callable[[str], WithData]) -> None:
     device = swap.swapon(make("1M"))
     entry = swap.swap_out(swap.folio(data=b"data"))
-    with pytest.raises(sc.SwapBusyError, match="unuse="):
+    with pytest.raises(sc.SwapBusyError, match="unuse=") as caught:
         swap.swapoff(device)
+    assert caught.value.errno == errno.EBUSY
     assert device.is_on
+    assert swap.swap_count(entry) == 1
     assert swap.swap_in(entry).read(0, 4) == b"data"
     swap.swapoff(device)
     assert not device.is_on
 
 
-def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(tmp_path: Path) -> None:
-    swap = sc.Swap()
+def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(swap: sc.Swap, tmp_path: Path) -> None:
     device = swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True))
     rng = random.Random(3)
     data = {order: make_data(rng, order)[1] for order in range(8)}
@@ -400,69 +333,29 @@ def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(tmp_path: Path) -> Non
     assert swap.swap_in(again).read() == data[0]
 
 
-def test_device_with_data_goes_to_another_device(tmp_path: Path) -> None:
-    swap = sc.Swap()
-    first = swap.swapon(sc.Ram("4M"), priority=9)
-    entries = [swap.swap_out(swap.folio(2, bytes([number]) * 4 * PAGE)) for number in range(1, 60)]
-    swap.swapon(sc.File.create(tmp_path / "swap", "32M", is_block_device=True), priority=1)
-    folios: list[sc.Folio] = []
-    swap.swapoff(first, unuse=lambda entry, _count: folios.append(swap.swap_in(entry, 1)))
-    moved = swap.swap_out_batch(folios)
-    back = swap.swap_in_batch(moved)
-    assert len(back) == 4 * len(entries)
-    assert sorted(folio.read(0, 1)[0] for folio in back) == sorted(list(range(1, 60)) * 4)
-    swap.check()
-
-
-def test_storage_is_on_once_at_a_time_and_may_be_turned_on_again() -> None:
-    storage = sc.Ram("1M")
-    swap = sc.Swap()
+def test_storage_is_on_once_at_a_time_and_may_be_turned_on_again(swap: sc.Swap) -> None:
+    storage = sc.Zram("1M")
     device = swap.swapon(storage)
     for other in (swap, sc.Swap()):
-        with pytest.raises(sc.SwapBusyError, match="ram storage is a device already"):
-            other.swapon(storage)
+        for same in (storage, sc.Faulty(storage), sc.Faulty(sc.Faulty(storage))):
+            with pytest.raises(sc.SwapBusyError, match="zram storage is a device already"):
+                other.swapon(same)
     swap.swapoff(device)
     assert swap.swapon(storage).is_on
 
 
-def test_wrapped_storage_is_the_same_storage() -> None:
-    storage = sc.Zram("16M")
-    swap = sc.Swap()
-    swap.swapon(storage)
-    for other in (sc.Faulty(storage), sc.Faulty(sc.Faulty(storage))):
-        with pytest.raises(sc.SwapBusyError, match="zram storage is a device already"):
-            swap.swapon(other)
-
-
-def test_interrupted_batches_lose_nothing() -> None:
-    class InterruptError(Exception):
-        pass
-
-    def interrupt(*_: object) -> None:
-        raise InterruptError
-
-    swap = sc.Swap()
-    storage = sc.Faulty(sc.Ram("16M"))
-    swap.swapon(storage)
+def test_interrupted_batches_lose_nothing(swap: sc.Swap, faulty: sc.Faulty) -> None:
     folios = [swap.folio(0, i.to_bytes(4, "little")) for i in range(1500)]
-    storage.set_faults(delay_ns=1_000_000)
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(InterruptError):
-            swap.swap_out_batch(folios)
-        storage.set_faults()
-        entries = [folio.entry if not folio.is_resident else swap.swap_out(folio) for folio in folios]
-        storage.set_faults(delay_ns=1_000_000)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(InterruptError) as caught:
-            swap.swap_in_batch([entry for entry in entries if entry is not None])
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    storage.set_faults()
+    faulty.set_faults(delay_ns=1_000_000)
+    with pytest.raises(AlarmError), alarm_after(0.2):
+        swap.swap_out_batch(folios)
+    faulty.set_faults()
+    entries = [folio.entry or swap.swap_out(folio) for folio in folios]
+    faulty.set_faults(delay_ns=1_000_000)
+    with pytest.raises(AlarmError) as caught, alarm_after(0.2):
+        swap.swap_in_batch(entries)
+    faulty.set_faults()
     done = caught.value.folios  # type: ignore[attr-defined]
     assert 0 < len(done) < len(folios)
-    rest = swap.swap_in_batch([entry for entry in entries[len(done) :] if entry is not None])
+    rest = swap.swap_in_batch(entries[len(done) :])
     assert [int.from_bytes(folio.read(0, 4), "little") for folio in done + rest] == list(range(1500))
-    swap.check()

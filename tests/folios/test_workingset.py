@@ -6,7 +6,6 @@ from array import array
 from random import Random
 from typing import TYPE_CHECKING
 
-import pytest
 import swapcore as sc
 from swapcore import workloads
 from swapcore.running.accesses import Runner
@@ -71,21 +70,6 @@ def test_the_active_list_keeps_an_idle_working_set_and_generations_do_not() -> N
     assert 400 <= classic["pswpin"] < 500
     assert mglru["pswpin"] >= classic["pswpin"] + 350
     assert mglru["workingset_refault_anon"] == mglru["pswpin"]
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_the_same_accesses_count_the_same(rule: str) -> None:
-    pages = moving_sets()[:40_000]
-    assert counters(rule, pages) == counters(rule, pages)
-
-
-def test_generations_judge_refaults_differently() -> None:
-    soon = counters("mglru", moving_sets())
-    late = counters("mglru", stream_over_an_idle_set())
-    # Pages of the working set that come back within four generations are restored to it; after a long
-    # stream none is.
-    assert 0 < soon["workingset_restore_anon"] < soon["workingset_refault_anon"]
-    assert late["workingset_restore_anon"] == 0
 
 
 def test_active_is_a_young_generation() -> None:

@@ -8,46 +8,30 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 C = 512  # slots in a cluster
 MAX_ORDER = 9
 NONE, FREE, NONFULL, FRAG, FULL, DISCARD = range(6)
 COLUMNS = 32  # columns of the free list before 6.18
-
-
-@dataclass(frozen=True)
-class Switches:
-    """The choices in which kernels differ; the defaults are the newest kernel's."""
-
-    default_priority: str = "minus_one"
-    rule_u: str = "leave"
-    sync_discard: str = "active"
-    free_order: str = "ascending"
-    first_search: str = "nonfull"
-    hibernation: str = "hint"
-    swapin_check: str = "zero_first"
-
-    @classmethod
-    def of(cls, words: dict[str, str]) -> Switches:
-        """Returns those of a subsystem's choices that the model knows; owners of slots it does not."""
-        return cls(**{field.name: words[field.name] for field in fields(cls)})
+TYPE_SHIFT = 58  # where the swap type begins in the value of an entry
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A device to turn on: `pages` slots, header included; no `priority` takes the default rule."""
+    """A device to turn on, in the words of `swapcore.Null`; no `priority` takes the default rule."""
 
     pages: int
-    bad: frozenset[int] = frozenset()
+    bad_pages: frozenset[int] = frozenset()
     priority: int | None = None
-    rotational: bool = False
-    blkdev: bool = True
-    page_discard: bool = False
+    is_rotational: bool = False
+    is_block_device: bool = True
+    can_discard: bool = False
 
 
 @dataclass(eq=False)
@@ -60,6 +44,11 @@ class Folio:
     writeback: bool = False
     mapped: bool = False
     dirty: bool = True
+
+    @property
+    def value(self) -> int | None:
+        """The entry of the first slot."""
+        return self.entry and value_of(self.entry[0].type, self.entry[1])
 
 
 @dataclass(eq=False)
@@ -86,10 +75,10 @@ class Device:
     def __post_init__(self) -> None:
         """Marks bad slots; lays out no list yet."""
         self.max = self.disk.pages
-        self.pages = self.max - 1 - len(self.disk.bad)
+        self.pages = self.max - 1 - len(self.disk.bad_pages)
         nr_clusters = -(-self.max // C)
         self.count, self.flag, self.order = ([0] * nr_clusters for _ in range(3))
-        for off in {0, *self.disk.bad, *range(self.max, nr_clusters * C)}:
+        for off in {0, *self.disk.bad_pages, *range(self.max, nr_clusters * C)}:
             self.slots[off] = Slot(0, is_bad=True)
             self.count[off // C] += 1
         self.free: list[int] = []
@@ -127,12 +116,28 @@ class Request:
 
     order: int
     cpu: int
-    make: Callable[[], Slot]
+    make: Callable[[], Slot] = field(default=lambda: Slot(1))
 
     @property
     def nr(self) -> int:
         """Slots of the run."""
         return 1 << self.order
+
+
+def value_of(kind: int, off: int) -> int:
+    """Returns the value of the entry of a slot."""
+    return kind << TYPE_SHIFT | off
+
+
+def place_of(value: int) -> tuple[int, int]:
+    """Returns the swap type and the slot of an entry."""
+    return divmod(value, 1 << TYPE_SHIFT)
+
+
+def entry_of(found: tuple[Device, int] | None) -> int:
+    """Returns the entry of a run that an allocation found; ENOSPC when it found none."""
+    dev, off = found or fail(errno.ENOSPC)
+    return value_of(dev.type, off)
 
 
 def fail(code: int) -> NoReturn:
@@ -152,11 +157,11 @@ def placed(folio: Folio) -> tuple[Device, int]:
 
 
 class Model:
-    """One machine's swap subsystem. Entries are pairs (type, slot)."""
+    """One machine's swap subsystem, with the methods of `swapcore.Swap`. Entries are values."""
 
-    def __init__(self, nr_cpus: int = 1, workers: str = "inline", switches: Switches | None = None) -> None:
+    def __init__(self, nr_cpus: int, workers: str, switches: dict[str, str]) -> None:
         """Starts without a device."""
-        self.switches = switches or Switches()
+        self.switches = switches
         self.inline = workers == "inline"
         self.devices: dict[int, Device] = {}
         self.avail: list[Device] = []
@@ -177,38 +182,32 @@ class Model:
         """The kernel's vm_swap_full."""
         return self.nr_swap_pages * 2 < sum(d.pages for d in self.devices.values() if d.writeok)
 
-    def swapon(self, disk: Disk) -> int:
-        """Turns a device on; returns its type."""
+    def swapon(self, disk: Disk) -> Device:
+        """Turns a device on."""
         priority = disk.priority
         if priority is None:
             priority = -1
-            if self.switches.default_priority == "descending":
+            if self.switches["default_priority"] == "descending":
                 self.least_priority -= 1
                 priority = self.least_priority
         kind = next(t for t in range(len(self.devices) + 1) if t not in self.devices)
         dev = Device(kind, disk, priority)
-        clusters: Iterable[int] = range(len(dev.count))
-        if self.switches.free_order == "columns":
-            clusters = sorted(clusters, key=lambda c: (c % COLUMNS, c))
-        for c in clusters:
-            if dev.count[c] == 0:
-                dev.move(c, dev.free, FREE)
-        for c in range(len(dev.count)):
-            if dev.count[c] > 0:
-                dev.move(c, dev.nonfull[0], NONFULL)
+        for c, count in enumerate(dev.count):
+            dev.move(c, *((dev.nonfull[0], NONFULL) if count else (dev.free, FREE)))
+        if self.switches["free_order"] == "columns":
+            dev.free.sort(key=lambda c: (c % COLUMNS, c))
         self.devices[kind] = dev
         for plist in (self.avail, self.active):
             self.plist_add(plist, dev)
-        return kind
+        return dev
 
     @staticmethod
     def plist_add(plist: list[Device], dev: Device) -> None:
         """Adds a device behind all of its priority."""
         plist.insert(sum(d.prio >= dev.prio for d in plist), dev)
 
-    def swapoff(self, kind: int, unuse: Callable[[int, int, int], None] | None = None) -> None:
-        """Turns a device off; `unuse(type, slot, count)` gives references back, None drops them all."""
-        dev = self.devices[kind]
+    def swapoff(self, dev: Device, unuse: Callable[[int, int], None] | None = None) -> None:
+        """Turns a device off; `unuse(entry, count)` gives references back, None drops them all."""
         if dev.hibernation:
             fail(errno.EBUSY)
         dev.writeok = False
@@ -224,13 +223,13 @@ class Model:
             fail(errno.EBUSY)
         self.reclaim_queue.discard(dev)
         self.hints = [{o: (d, off) for o, (d, off) in hints.items() if d is not dev} for hints in self.hints]
-        del self.devices[kind]
-        if self.switches.default_priority == "descending" and dev.prio < 0:
+        del self.devices[dev.type]
+        if self.switches["default_priority"] == "descending" and dev.prio < 0:
             for d in self.active:
                 d.prio += d.prio < dev.prio
             self.least_priority += 1
 
-    def unuse_all(self, dev: Device, unuse: Callable[[int, int, int], None]) -> None:
+    def unuse_all(self, dev: Device, unuse: Callable[[int, int], None]) -> None:
         """Lets the owners drop their references, then drops the slots that only the swap cache holds."""
 
         def drop_cached(off: int) -> None:
@@ -239,30 +238,37 @@ class Model:
                 self.drop_idle(slot.folio)
 
         for off in sorted(o for o, s in dev.slots.items() if s.count):
-            unuse(dev.type, off, dev.slots[off].count)
+            unuse(value_of(dev.type, off), dev.slots[off].count)
             drop_cached(off)
         for off in sorted(dev.slots):
             drop_cached(off)
 
     # Allocation
 
-    def alloc(self, order: int = 0, cpu: int = 0) -> tuple[int, int] | None:
-        """Hands out a run that is swapped out at once; None when there is no room."""
-        found = self.allocate(Request(order, cpu, lambda: Slot(1)))
+    def alloc(self, order: int, *, cpu: int) -> int:
+        """Hands out a run that is swapped out at once."""
+        found = self.allocate(Request(order, cpu))
         self.settle()
-        return (found[0].type, found[1]) if found else None
+        return entry_of(found)
 
-    def folio_alloc_swap(self, folio: Folio, cpu: int = 0) -> tuple[int, int] | None:
+    def alloc_batch(self, n: int, order: int, *, cpu: int) -> list[int]:
+        """Hands out runs until one fails or `n` are there."""
+        found: list[int] = []
+        with suppress(OSError):
+            while len(found) < n:
+                found.append(self.alloc(order, cpu=cpu))
+        return found
+
+    def folio_alloc_swap(self, folio: Folio, *, cpu: int) -> int:
         """Gives a folio its slots, cached, count 0."""
         if folio.entry:
             fail(errno.EEXIST)
         not_locked(folio)
         folio.locked = True
-        folio.entry = self.allocate(Request(folio.order, cpu, lambda: Slot(0, folio)))
-        found = folio.entry
+        folio.entry = found = self.allocate(Request(folio.order, cpu, lambda: Slot(0, folio)))
         self.settle()
         folio.locked = False
-        return (found[0].type, found[1]) if found else None
+        return entry_of(found)
 
     def allocate(self, req: Request) -> tuple[Device, int] | None:
         """Tries the hint, then the devices; a single slot again after pending discards."""
@@ -278,7 +284,7 @@ class Model:
             return None
         dev, off = hints[req.order]
         if not dev.usable(off // C, req.order):
-            if self.switches.rule_u == "relocate":
+            if self.switches["rule_u"] == "relocate":
                 self.relocate(dev, off // C)
                 del hints[req.order]
             return None
@@ -300,13 +306,13 @@ class Model:
 
     def cluster_alloc(self, dev: Device, req: Request) -> int:
         """Searches one device; returns a slot or 0."""
-        if req.order > 0 and not dev.disk.blkdev:
+        if req.order > 0 and not dev.disk.is_block_device:
             return 0
-        if dev.disk.rotational and (off := dev.next[req.order]):
+        if dev.disk.is_rotational and (off := dev.next[req.order]):
             if dev.usable(off // C, req.order):
                 if found := self.scan(dev, off, req):
                     return found
-            elif self.switches.rule_u == "relocate":
+            elif self.switches["rule_u"] == "relocate":
                 self.relocate(dev, off // C)
                 dev.next[req.order] = 0
         for clusters, limit in self.search_order(dev, req.order):
@@ -321,7 +327,7 @@ class Model:
     def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
         """Yields lists and the number of clusters to try; lazily, because a scan changes the lists."""
         one, every = 1, len(dev.count)
-        free_first = dev.disk.page_discard or self.switches.first_search == "free"
+        free_first = dev.disk.can_discard or self.switches["first_search"] == "free"
         if free_first:
             yield dev.free, one
         if order < MAX_ORDER:
@@ -356,7 +362,7 @@ class Model:
             if dev.count[c] < C and off + 2 * nr <= end:
                 hint = off + nr
         self.relocate(dev, c)
-        if dev.disk.rotational:
+        if dev.disk.is_rotational:
             dev.next[req.order] = hint
         elif hint:
             self.hints[req.cpu][req.order] = (dev, hint)
@@ -408,7 +414,7 @@ class Model:
 
     def free_cluster(self, dev: Device, c: int) -> None:
         """Takes an empty cluster back, through the discard list if the device asks for it."""
-        if dev.writeok and dev.disk.page_discard:
+        if dev.writeok and dev.disk.can_discard:
             dev.move(c, dev.discard, DISCARD)
         else:
             dev.move(c, dev.free, FREE)
@@ -436,8 +442,9 @@ class Model:
         if slot.count == 0 and slot.folio is None:
             self.free_slots(dev, off, 1)
 
-    def referenced(self, kind: int, off: int, nr: int) -> Device:
-        """Returns the device of a range in which every slot has a reference; ENOENT or EINVAL otherwise."""
+    def referenced(self, value: int, nr: int) -> tuple[Device, int]:
+        """Returns where a range begins in which every slot has a reference; ENOENT or EINVAL otherwise."""
+        kind, off = place_of(value)
         dev = self.devices.get(kind) or fail(errno.ENOENT)
         if nr < 1 or off + nr > dev.max:
             fail(errno.EINVAL)
@@ -445,11 +452,12 @@ class Model:
         for slot in slots:
             if slot is None or slot.count == 0:
                 fail(errno.EINVAL if slot and slot.is_bad else errno.ENOENT)
-        return dev
+        return dev, off
 
-    def put(self, kind: int, off: int, nr: int = 1) -> None:
+    def put(self, value: int, nr: int = 1, *, cpu: int = 0) -> None:
         """Takes one reference from each slot, as a page table that goes away does."""
-        dev = self.referenced(kind, off, nr)
+        del cpu
+        dev, off = self.referenced(value, nr)
         end = off + nr
         while off < end:
             piece_end = min(end, (off // C + 1) * C)
@@ -464,14 +472,20 @@ class Model:
             off = piece_end
         self.settle()
 
-    def put_all(self, kind: int, off: int, count: int) -> None:
+    def put_all(self, value: int, count: int) -> None:
         """Takes all references from a slot."""
         for _ in range(count):
-            self.put(kind, off)
+            self.put(value)
 
-    def dup(self, kind: int, off: int, nr: int = 1) -> None:
+    def free_batch(self, values: Sequence[int], *, order: int, cpu: int) -> None:
+        """Takes one reference from each slot of runs of one order."""
+        for value in values:
+            self.put(value, 1 << order, cpu=cpu)
+
+    def dup(self, value: int, nr: int, *, cpu: int) -> None:
         """Adds one reference to each slot."""
-        dev = self.referenced(kind, off, nr)
+        del cpu
+        dev, off = self.referenced(value, nr)
         for s in range(off, off + nr):
             dev.slots[s].count += 1
 
@@ -512,9 +526,10 @@ class Model:
         for s in idle:
             self.free_slots(dev, s, 1)
 
-    def swap_cache_add_folio(self, folio: Folio, kind: int, off: int) -> None:
+    def swap_cache_add_folio(self, folio: Folio, value: int) -> None:
         """Puts a folio over swapped-out slots."""
         not_locked(folio)
+        kind, off = place_of(value)
         nr = 1 << folio.order
         dev = self.devices.get(kind) or fail(errno.ENOENT)
         if folio.entry or off % nr or off >= dev.max:
@@ -573,26 +588,25 @@ class Model:
 
     # Hibernation
 
-    def alloc_hibernation(self, kind: int, cpu: int = 0) -> tuple[int, int] | None:
+    def alloc_hibernation(self, dev: Device, *, cpu: int) -> int:
         """Hands out one slot of one device for a hibernation image."""
-        dev = self.devices[kind]
-        req = Request(0, cpu, lambda: Slot(1))
+        req = Request(0, cpu)
         found = None
         hinted = self.hints[cpu].get(0)
-        if self.switches.hibernation == "hint" and hinted and hinted[0] is dev:
+        if self.switches["hibernation"] == "hint" and hinted and hinted[0] is dev:
             found = self.fast_path(req)
         off = found[1] if found else self.cluster_alloc(dev, req)
         if off:
             dev.hibernation.add(off)
         self.settle()
-        return (kind, off) if off else None
+        return entry_of((dev, off) if off else None)
 
-    def free_hibernation(self, kind: int, off: int) -> None:
+    def free_hibernation(self, value: int, *, cpu: int) -> None:
         """Gives a hibernation slot back."""
-        dev = self.devices[kind]
-        if off not in dev.hibernation:
+        kind, off = place_of(value)
+        if off not in self.devices[kind].hibernation:
             fail(errno.ENOENT)
-        self.put(kind, off, 1)
+        self.put(value, cpu=cpu)
 
     # Workers
 
@@ -633,7 +647,7 @@ class Model:
 
     def sync_discard(self) -> bool:
         """Discards on the first device that has something to discard."""
-        devices = self.avail if self.switches.sync_discard == "avail" else self.active
+        devices = self.avail if self.switches["sync_discard"] == "avail" else self.active
         return any(self.do_discard(dev) for dev in list(devices))
 
     def dump(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The calls of a Rust crate from room to room: paths, `use` groups and method calls, resolved from the text.
 
-A room is a folder or file directly below the crate's `src`. The crate's root lists its rooms between
-`layers:` and `end of layers`, lowest first. A room may call only the rooms of the lines below its own.
 Types whose methods stand in more than one room carry calls that no path shows, so each call of such a
 method is resolved by the method's name. A name that occurs in several rooms is resolved by the receiver,
 as far as the receiver's name tells its type.
@@ -11,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from helpers.layers import Sources, Upward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,24 +103,14 @@ class Impl:
     is_trait: bool = False
 
 
-@dataclass(frozen=True, order=True)
-class Upward:
-    """One call from a room to a room that is not below it."""
-
-    file: str
-    room: str
-    called: str
-    by: str
-
-    def __str__(self) -> str:
-        return f"{self.file} ({self.room}) calls {self.by} of the room {self.called}, which is not below"
-
-
 @dataclass
-class Crate:
+class Crate(Sources):
     """The sources of a crate by path relative to `src`, with `lib.rs`; tests inside are left out."""
 
-    texts: dict[str, str]
+    suffix = ".rs"
+    root = "lib.rs"
+    above_all = {"lib.rs"}  # noqa: RUF012 - as the base class says
+
     # Rooms and files that only tests have.
     test_only: frozenset[str] = frozenset({"tests.rs"})
     # Variables and functions whose type their name tells.
@@ -130,43 +120,6 @@ class Crate:
     # Method names that types outside the crate have too: only the receiver resolves them.
     foreign_names: frozenset[str] = frozenset()
 
-    @classmethod
-    def read(cls, src: Path, **options: object) -> Crate:
-        """Reads a crate's sources."""
-        texts = {
-            p.relative_to(src).as_posix(): p.read_text(encoding="utf-8") for p in sorted(src.rglob("*.rs"))
-        }
-        return cls(texts, **options)  # type: ignore[arg-type]
-
-    def with_line(self, file: str, line: str) -> Crate:
-        """Returns the crate with one more line of code at the end of a file: a seeded violation."""
-        texts = {**self.texts, file: f"{self.texts.get(file, '')}\n{line}\n"}
-        return replace(self, texts=texts)
-
-    @cached_property
-    def layers(self) -> list[list[str]]:
-        """The rooms as the crate's root lists them, lowest line first."""
-        block = re.search(
-            r"^//! layers:\n(.*?)^//! end of layers$", self.texts["lib.rs"], re.DOTALL | re.MULTILINE
-        )
-        assert block, "lib.rs lists its layers"
-        return [line.removeprefix("//!").split() for line in block[1].splitlines()]
-
-    @cached_property
-    def levels(self) -> dict[str, int]:
-        """The number of the line that a room stands in."""
-        return {room: level for level, line in enumerate(self.layers) for room in line}
-
-    @staticmethod
-    def room_of(file: str) -> str:
-        """Returns the room that a file is in."""
-        return file.split("/", maxsplit=1)[0].removesuffix(".rs")
-
-    @cached_property
-    def rooms(self) -> set[str]:
-        """The rooms that there are."""
-        return {self.room_of(file) for file in self.texts if file != "lib.rs"}
-
     @cached_property
     def code(self) -> dict[str, str]:
         """The code of each file that is not a test."""
@@ -174,10 +127,6 @@ class Crate:
             file for file in self.texts if file != "lib.rs" and not self.test_only & set(file.split("/"))
         )
         return {file: tested_code_of(self.texts[file]) for file in files}
-
-    def is_upward(self, room: str, called: str) -> bool:
-        """Says whether one room may not call another."""
-        return called != room and self.levels[called] >= self.levels[room]
 
     # Paths.
 

@@ -8,47 +8,37 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers.places import ROOT
+from helpers.pages import run_blocks
+from helpers.places import DOCS, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COOKBOOK = ROOT / "docs/cookbook.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def recipes() -> list[tuple[str, list[str]]]:
-    """Returns each recipe that has code: its heading, and its blocks."""
-    parts = re.split(r"^## (.*)\n", COOKBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return [(heading, re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)) for heading, text in pairs]
+def test_every_recipe_has_code_and_blocks_run_in_the_order_of_the_page() -> None:
+    page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
+    recipes = re.split("^## ", page, flags=re.MULTILINE)[1:]
+    assert len(recipes) >= 10
+    assert [recipe for recipe in recipes if "```python\n" not in recipe] == []
+    run_blocks(DOCS / "cookbook.md", {})
 
 
-def test_every_recipe_has_code() -> None:
-    assert len(recipes()) >= 10
-    assert [heading for heading, blocks in recipes() if not blocks] == []
-
-
-def test_blocks_run_in_the_order_of_the_page() -> None:
-    names: dict[str, object] = {}
-    for heading, blocks in recipes():
-        for block in blocks:
-            # The name of the recipe is in the traceback of a block that fails.
-            exec(compile(block, f"docs/cookbook.md, {heading}", "exec"), names)
+def output_of(path: Path) -> list[str]:
+    """Runs an example and returns the lines that it prints."""
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_runs(path: Path) -> None:
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert output_of(path)
 
 
 def test_limit_swap_by_age_bounds_the_hoard_and_leaves_the_cache_alone() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples/limit_swap_by_age.py"], capture_output=True, text=True, check=True
-    )
-    cache, hoard = done.stdout.splitlines()
+    cache, hoard = output_of(ROOT / "examples/limit_swap_by_age.py")
     assert re.match(r"cache: 50000 accesses, \d+ pages of swap at the peak, \d+ refused, 0 killed", cache)
     figures = r"(\d+) accesses, (\d+) pages of swap at the peak, (\d+) refused, 1 killed"
     found = re.match(f"hoard: {figures}", hoard)

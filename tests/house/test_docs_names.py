@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from helpers.pages import prose
+from helpers.places import DOCS, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 BASES = [ROOT / base for base in ("", "docs", "rust/core/src", "rust/core", "rust/py/src", "python/swapcore")]
 
 FILE = re.compile(r"(?<![\w/.*-])([\w-][\w./-]*\.(?:rs|pyi|py|md|toml|png))\b")
 
 # Files that readers make when they follow CONTRIBUTING.md or docs/strategy.md.
 MADE_BY_READERS = {"storage/xor.rs", "workload/strategy/next_fit.rs", "first_fit.py"}
-
-
-def prose(page: Path) -> str:
-    """Returns a page without its blocks of code."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def exists(name: str) -> bool:
@@ -43,7 +42,7 @@ def test_names_of_the_kernel_map_occur_in_the_code() -> None:
         if path.suffix in {".rs", ".py", ".pyi"}
     )
     words = set(re.findall(r"\w+", code))
-    table = prose(ROOT / "docs/kernel-map.md").partition("## ")[0]
+    table = prose(DOCS / "kernel-map.md").partition("## ")[0]
     rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][1:]
     names = {name for row in rows for name in re.findall(r"`([^`]+)`", row) if not name.endswith(".rs")}
     assert len(names) > 100
@@ -62,7 +61,7 @@ def test_the_reader_of_names_sees_what_is_missing() -> None:
 
 @pytest.mark.parametrize("name", ["first-allocation.md", "swap-out-and-in.md"])
 def test_functions_of_the_walks_are_in_the_files_named(name: str) -> None:
-    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    text = (DOCS / name).read_text(encoding="utf-8")
     pairs = re.findall(r"`([\w/]+\.rs)`, `(?:\w+::)?(\w+)`", text)
     assert len(pairs) >= 8
     paths = {file: next(base / file for base in BASES if (base / file).exists()) for file, _ in pairs}

@@ -17,7 +17,9 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.pages import prose
+from helpers.places import DOCS, ROOT
+
 THIS_FILE = Path(__file__).resolve()
 
 LABEL = r"[A-Z]{1,6}-?\d{1,2}[a-z]?"
@@ -42,7 +44,7 @@ RIDDLES = re.compile(
 
 def docs() -> list[Path]:
     """Returns the pages that may define labels."""
-    return sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+    return sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 
 
 def definitions() -> Counter[str]:
@@ -90,7 +92,7 @@ def words_of(path: Path) -> str:
         return rust_comments(text)
     if path.suffix in {".py", ".pyi"}:
         return python_words(text)
-    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return prose(path)
 
 
 def cited_in(words: str) -> set[str]:

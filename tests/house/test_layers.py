@@ -46,16 +46,24 @@ SHARED_NAMES = {
 # fmt: on
 
 
-@pytest.mark.parametrize("crate", [CORE, BINDING], ids=["core", "binding"])
-def test_every_room_has_its_layer(crate: Crate) -> None:
-    stated = [room for line in crate.layers for room in line]
-    assert len(stated) == len(set(stated)), "a room is stated once"
-    assert set(stated) == crate.rooms
+each_sources = pytest.mark.parametrize(
+    "sources", [CORE, BINDING, PACKAGE], ids=["core", "binding", "package"]
+)
+
+
+@each_sources
+def test_every_room_has_its_layer(sources: Crate | Package) -> None:
+    assert sources.levels.keys() == sources.rooms
 
 
 @pytest.mark.parametrize("crate", [CORE, BINDING], ids=["core", "binding"])
-def test_no_path_and_no_method_call_goes_upward(crate: Crate) -> None:
-    assert not crate.upward(), "\n".join(map(str, crate.upward()))
+def test_a_room_of_a_crate_is_stated_once(crate: Crate) -> None:
+    assert sum(map(len, crate.layers)) == len(crate.rooms)
+
+
+@each_sources
+def test_no_path_no_method_call_and_no_import_goes_upward(sources: Crate | Package) -> None:
+    assert not sources.upward(), "\n".join(map(str, sources.upward()))
 
 
 def test_the_core_has_folders_only() -> None:
@@ -72,14 +80,6 @@ def test_types_in_several_rooms_are_known() -> None:
 
 def test_method_names_are_unique_among_rooms() -> None:
     assert CORE.shared_names == SHARED_NAMES
-
-
-def test_every_python_module_has_its_layer() -> None:
-    assert PACKAGE.stated == PACKAGE.modules
-
-
-def test_no_python_import_goes_upward() -> None:
-    assert not PACKAGE.upward(), "\n".join(map(str, PACKAGE.upward()))
 
 
 # The test of the test: each sort of upward call, seeded into the real sources, is found.

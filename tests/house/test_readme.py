@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import re
 
-from helpers.places import ROOT
+from helpers.pages import run_blocks
+from helpers.places import DOCS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_python_block_runs_as_it_stands() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-
-
-def test_recipes_of_the_folio_page_run_as_they_stand() -> None:
-    text = (ROOT / "docs/folios.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block, "docs/folios.md", "exec"), {})
-
-
-def test_recipes_of_the_page_on_virtual_swap_run_as_they_stand() -> None:
-    text = (ROOT / "docs/virtual.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    names: dict[str, object] = {}
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block, "docs/virtual.md", "exec"), names)
+def test_python_blocks_of_a_page_run_as_they_stand() -> None:
+    assert run_blocks(ROOT / "README.md")
+    assert len(run_blocks(DOCS / "folios.md")) == 2
+    assert len(run_blocks(DOCS / "virtual.md", {})) == 2
 
 
 def test_linked_files_exist() -> None:

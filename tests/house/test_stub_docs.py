@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -15,19 +16,19 @@ from swapcore import _core
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STUBS = sorted(
-    file.name
-    for file in files("swapcore").iterdir()
-    if file.name.startswith("_core") and file.name.endswith(".pyi")
-)
+STUBS = sorted(file.name for file in files("swapcore").iterdir() if file.name.endswith(".pyi"))
 
 # Sphinx and IDEs show no docs of a class attribute that is a plain value.
 VALUES = {"Strategy.names"}
 
 
+def text_of(stub: str) -> str:
+    return files("swapcore").joinpath(stub).read_text(encoding="utf-8")
+
+
 @cache
 def tree(stub: str) -> ast.Module:
-    return ast.parse(files("swapcore").joinpath(stub).read_text(encoding="utf-8"))
+    return ast.parse(text_of(stub))
 
 
 def classes() -> dict[str, ast.ClassDef]:
@@ -35,10 +36,8 @@ def classes() -> dict[str, ast.ClassDef]:
 
 
 def is_dict(name: str) -> bool:
-    bases = (
-        [base.id for base in classes()[name].bases if isinstance(base, ast.Name)] if name in classes() else []
-    )
-    return any(base == "TypedDict" or is_dict(base) for base in bases)
+    bases = classes()[name].bases if name in classes() else []
+    return any(base == "TypedDict" or is_dict(base) for base in names_in(ast.Tuple(bases)))
 
 
 def names_in(annotation: ast.expr | None) -> list[str]:
@@ -72,21 +71,21 @@ def key_docs(annotation: ast.expr | None, title: str = "Keys") -> str:
     return docs
 
 
+def is_setter(member: ast.FunctionDef) -> bool:
+    return any(isinstance(decorator, ast.Attribute) for decorator in member.decorator_list)
+
+
 def documented() -> Iterator[tuple[str, str]]:
     """Yields the public classes, methods, properties and functions of the stubs with their docs."""
-    for stub in STUBS:
-        for node in tree(stub).body:
-            if isinstance(node, ast.FunctionDef):
-                yield node.name, (ast.get_docstring(node) or "") + key_docs(node.returns)
-            if isinstance(node, ast.ClassDef) and node.name in sc.__all__:
-                yield node.name, ast.get_docstring(node) or ""
-                for member in node.body:
-                    is_setter = isinstance(member, ast.FunctionDef) and any(
-                        isinstance(decorator, ast.Attribute) for decorator in member.decorator_list
-                    )
-                    if isinstance(member, ast.FunctionDef) and member.name[0] != "_" and not is_setter:
-                        docs = (ast.get_docstring(member) or "") + key_docs(member.returns)
-                        yield f"{node.name}.{member.name}", docs
+    for node in itertools.chain.from_iterable(tree(stub).body for stub in STUBS):
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, (ast.get_docstring(node) or "") + key_docs(node.returns)
+        if isinstance(node, ast.ClassDef) and node.name in sc.__all__:
+            yield node.name, ast.get_docstring(node) or ""
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef) and member.name[0] != "_" and not is_setter(member):
+                    docs = (ast.get_docstring(member) or "") + key_docs(member.returns)
+                    yield f"{node.name}.{member.name}", docs
 
 
 DOCUMENTED = dict(documented())
@@ -137,9 +136,7 @@ def test_docs_begin_with_one_sentence() -> None:
 
 def test_stubs_are_short_files() -> None:
     assert STUBS[0] == "_core.pyi"
-    lengths = {
-        stub: len(files("swapcore").joinpath(stub).read_text(encoding="utf-8").splitlines()) for stub in STUBS
-    }
+    lengths = {stub: text_of(stub).count("\n") for stub in STUBS}
     assert {stub: lines for stub, lines in lengths.items() if lines > 550} == {}
 
 

@@ -18,18 +18,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-STUBS = [
-    file.name
-    for file in files("swapcore").iterdir()
-    if file.name.startswith("_core") and file.name.endswith(".pyi")
-]
-
-
-def run_module(*arguments: str, cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
+def run_python(*arguments: str, cwd: Path) -> str:
+    """Runs the interpreter in a folder and returns what it prints."""
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 STUBTEST = """
@@ -57,15 +51,14 @@ def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
     # Before 3.12 the buffer protocol has no method that could be looked up.
     hidden = [] if sys.version_info >= (3, 12) else ["memory.Folio", "entries.SwapBatch"]
     allowlist.write_text("\n".join(f"swapcore._core_{name}.__buffer__" for name in hidden))
-    command = [sys.executable, "-c", STUBTEST, "--allowlist", str(allowlist)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(STUBS)} modules" in done.stdout, "every part is compared"
+    printed = run_python("-c", STUBTEST, "--allowlist", str(allowlist), cwd=tmp_path)
+    nr_stubs = len([file for file in files("swapcore").iterdir() if file.name.endswith(".pyi")])
+    assert f"{nr_stubs} modules" in printed, "every part is compared"
 
 
 def test_package_is_strictly_typed(tmp_path: Path) -> None:
     # From another folder, so that mypy checks the installed package without our configuration.
-    run_module("mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "swapcore", cwd=tmp_path)
+    run_python("-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "swapcore", cwd=tmp_path)
 
 
 def test_package_tells_type_checkers_that_it_is_typed() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers.places import ROOT
+from helpers.rust_layers import TOKENS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +43,8 @@ def rust_files() -> list[Path]:
 
 
 def blank(text: str) -> str:
-    """Replaces comments and string literals by spaces, so that only code is left, at the same places."""
-    pattern = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"', re.DOTALL)
-    return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    """Replaces comments and literals by spaces, so that only code is left, at the same places."""
+    return TOKENS.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
 def pieces(text: str) -> list[tuple[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,10 @@ from helpers.places import RECORDINGS, ROOT
 from swapcore.running.oracle import expand, replay, replay_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from swapcore.results.oracle import CaseResult
 
 Lines = list[dict[str, Any]]
+Replayed = Callable[[Lines], "CaseResult"]
 
 CASES = ROOT.parent / "shared" / "oracle" / "cases"
 SHARED_FILES = expand([CASES]) if CASES.is_dir() else []
@@ -72,6 +72,12 @@ def write(path: Path, lines: Lines) -> Path:
     return path
 
 
+@pytest.fixture
+def replayed(tmp_path: Path) -> Replayed:
+    """Returns a function that writes lines to a file and replays the file."""
+    return lambda lines: replay_case(write(tmp_path / "hand.jsonl", lines))
+
+
 def first_divergence(result: CaseResult) -> tuple[int, str]:
     assert result.divergence is not None
     return result.divergence.line, result.divergence.op
@@ -101,8 +107,8 @@ def test_recorded_case_agrees_on_every_slot_and_state(path: Path) -> None:
     assert result.allocations > 0
 
 
-def test_every_operation_agrees_on_the_hand_written_case(tmp_path: Path) -> None:
-    result = replay_case(write(tmp_path / "hand.jsonl", CASE))
+def test_every_operation_agrees_on_the_hand_written_case(replayed: Replayed) -> None:
+    result = replayed(CASE)
     assert result.divergence is None, str(result.divergence)
     assert (result.case, result.family, result.profile) == ("hand", "hand", "v618")
     assert (result.allocations, result.slots, result.slots_agreed, result.frees) == (13, 552, 552, 8)
@@ -116,6 +122,7 @@ def test_every_operation_agrees_on_the_hand_written_case(tmp_path: Path) -> None
         (2, {"prio": 9}),
         (2, {"inuse": {"0": 1}}),
         (4, {"slots": [[0, 1, 7], [0, 9, 1]]}),
+        (4, {"slots": [[7, 1, 8]]}),
         (4, {"inuse": {"0": 7}}),
         (5, {"slots": [[0, 512, 32]]}),
         (5, {"cpu": 0, "order": 0, "n": 32}),
@@ -136,31 +143,31 @@ def test_every_operation_agrees_on_the_hand_written_case(tmp_path: Path) -> None
     ],
     ids=str,
 )
-def test_tampered_line_is_found(tmp_path: Path, line: int, changes: dict[str, Any]) -> None:
-    result = replay_case(write(tmp_path / "hand.jsonl", tampered(line, **changes)))
+def test_tampered_line_is_found(replayed: Replayed, line: int, changes: dict[str, Any]) -> None:
+    result = replayed(tampered(line, **changes))
     assert not result.ok
     assert first_divergence(result) == (line, CASE[line - 1]["op"])
 
 
-def test_slots_taken_back_that_were_never_cached_are_found_at_the_next_allocation(tmp_path: Path) -> None:
-    reclaim = {"op": "free", "cpu": 0, "why": "reclaim", "slots": [[0, 1, 1]], "inuse": {"0": 31}}
-    result = replay_case(write(tmp_path / "hand.jsonl", [*CASE[:12], reclaim, *CASE[12:]]))
-    assert first_divergence(result) == (14, "alloc")
+RECLAIM = {"op": "free", "cpu": 0, "why": "reclaim", "slots": [[0, 1, 1]], "inuse": {"0": 31}}
 
 
-def test_slots_taken_back_without_an_allocation_after_them_are_found_at_the_end(tmp_path: Path) -> None:
-    reclaim = {"op": "free", "cpu": 0, "why": "reclaim", "slots": [[0, 1, 1]], "inuse": {"0": 31}}
-    result = replay_case(write(tmp_path / "hand.jsonl", [*CASE[:15], reclaim, CASE[16]]))
-    assert first_divergence(result) == (17, "end")
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        pytest.param([*CASE[:12], RECLAIM, *CASE[12:]], (14, "alloc"), id="never cached"),
+        pytest.param([*CASE[:15], RECLAIM, CASE[16]], (17, "end"), id="never cached, no allocation after"),
+        pytest.param([*CASE[:4], {"op": "end", "cpu": 0, "inuse": {"0": 7}}], (5, "end"), id="left in use"),
+    ],
+)
+def test_slots_that_were_not_cached_or_stay_in_use_are_found_later(
+    replayed: Replayed, lines: Lines, found: tuple[int, str]
+) -> None:
+    assert first_divergence(replayed(lines)) == found
 
 
-def test_slot_left_in_use_is_found_at_the_end(tmp_path: Path) -> None:
-    lines = [*CASE[:4], {"op": "end", "cpu": 0, "inuse": {"0": 7}}]
-    assert first_divergence(replay_case(write(tmp_path / "hand.jsonl", lines))) == (5, "end")
-
-
-def test_divergence_tells_both_sides_and_the_lists(tmp_path: Path) -> None:
-    result = replay_case(write(tmp_path / "hand.jsonl", tampered(4, slots=[[0, 1, 7], [0, 9, 1]])))
+def test_divergence_tells_both_sides_and_the_lists(replayed: Replayed) -> None:
+    result = replayed(tampered(4, slots=[[0, 1, 7], [0, 9, 1]]))
     assert result.divergence is not None
     assert "swp(0:0x9)" in result.divergence.expected
     assert "swp(0:0x8)" in result.divergence.got
@@ -172,12 +179,12 @@ def test_divergence_tells_both_sides_and_the_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED_FILES, reason="no recorded cases in ../shared/oracle/cases")
-def test_recorded_case_with_one_slot_changed_is_caught_at_its_line(tmp_path: Path) -> None:
+def test_recorded_case_with_one_slot_changed_is_caught_at_its_line(replayed: Replayed) -> None:
     lines = [json.loads(line) for line in (CASES / "steal-a.jsonl").read_text().splitlines()]
     number = [index for index, line in enumerate(lines) if line["op"] == "alloc" and line["slots"]][-1]
     kind, offset, nr = lines[number]["slots"][-1]
     lines[number]["slots"][-1] = [kind, offset + nr, nr]
-    assert first_divergence(replay_case(write(tmp_path / "case.jsonl", lines))) == (number + 1, "alloc")
+    assert first_divergence(replayed(lines)) == (number + 1, "alloc")
 
 
 def test_directory_and_compressed_cases_are_replayed_by_name(tmp_path: Path) -> None:
@@ -198,41 +205,31 @@ def test_other_profile_differs_where_the_kernels_do(tmp_path: Path) -> None:
     assert first_divergence(replay_case(path, profile="newest")) == (2, "swapon")
 
 
-def spoil_header(lines: Lines) -> Lines:
-    return lines[1:]
-
-
-def spoil_cluster(lines: Lines) -> Lines:
-    return [{**lines[0], "cluster": 256}, *lines[1:]]
-
-
-def spoil_end(lines: Lines) -> Lines:
-    return lines[:-1]
-
-
-def spoil_type(lines: Lines) -> Lines:
-    return [*lines[:3], {**lines[3], "slots": [[7, 1, 8]]}, *lines[4:]]
-
-
-def spoil_ncpu(lines: Lines) -> Lines:
-    return [{key: value for key, value in lines[0].items() if key != "ncpu"}, *lines[1:]]
-
-
-@pytest.mark.parametrize("spoil", [spoil_header, spoil_cluster, spoil_end, spoil_ncpu])
-def test_file_that_is_no_whole_case_is_refused(tmp_path: Path, spoil: Callable[[Lines], Lines]) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        CASE[1:],
+        CASE[:-1],
+        [{**HEADER, "cluster": 256}, *CASE[1:]],
+        [{key: value for key, value in HEADER.items() if key != "ncpu"}, *CASE[1:]],
+    ],
+    ids=["header", "end", "cluster", "ncpu"],
+)
+def test_file_that_is_no_whole_case_is_refused(replayed: Replayed, lines: Lines) -> None:
     with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl"):
-        replay_case(write(tmp_path / "hand.jsonl", spoil(CASE)))
+        replayed(lines)
 
 
-def test_line_that_is_no_json_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"), [('"swapoff"', '"swapoff', 16), ('0, "inuse": {}}', '0, "inuse": {}}\n3', 18)]
+)
+def test_line_that_is_no_json_or_no_object_is_named(
+    tmp_path: Path, right: str, wrong: str, line: int
+) -> None:
     path = write(tmp_path / "hand.jsonl", CASE)
-    path.write_text(path.read_text().replace('"swapoff"', '"swapoff', 1))
-    with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl, line 16"):
+    path.write_text(path.read_text().replace(right, wrong, 1))
+    with pytest.raises(sc.InvalidArgumentError, match=rf"hand\.jsonl, line {line}"):
         replay_case(path)
-
-
-def test_slot_of_a_device_that_is_not_on_diverges(tmp_path: Path) -> None:
-    assert first_divergence(replay_case(write(tmp_path / "hand.jsonl", spoil_type(CASE)))) == (4, "alloc")
 
 
 @pytest.mark.parametrize(
@@ -249,22 +246,15 @@ def test_slot_of_a_device_that_is_not_on_diverges(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_malformed_line_is_refused_with_its_number(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_malformed_line_is_refused_with_its_number(replayed: Replayed, change: dict[str, Any]) -> None:
     with pytest.raises(sc.InvalidArgumentError, match="line 4"):
-        replay_case(write(tmp_path / "hand.jsonl", tampered(4, **change)))
+        replayed(tampered(4, **change))
 
 
-def test_line_that_is_no_object_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "hand.jsonl", CASE)
-    path.write_text(path.read_text() + "3\n")
-    with pytest.raises(sc.InvalidArgumentError, match=r"hand\.jsonl, line 18"):
-        replay_case(path)
-
-
-def test_missing_field_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_missing_field_is_refused_with_its_line(replayed: Replayed) -> None:
     lines = [*CASE[:5], {key: value for key, value in CASE[5].items() if key != "slots"}, *CASE[6:]]
     with pytest.raises(sc.InvalidArgumentError, match="line 6"):
-        replay_case(write(tmp_path / "hand.jsonl", lines))
+        replayed(lines)
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])

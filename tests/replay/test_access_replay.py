@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import swapcore as sc
+from helpers.command import assert_refused, json_of
 from swapcore import workloads
 from swapcore.cli import main
 from swapcore.plot import plot_limits
@@ -42,15 +43,6 @@ def accesses_path(tmp_path: Path) -> str:
     page = np.arange(600, dtype="u4") % 200 * 3
     np.savez(path, page=page, write=(page % 2).astype("u1"))
     return str(path)
-
-
-@pytest.fixture
-def operations_path(tmp_path: Path) -> str:
-    from swapcore import trace
-
-    columns: dict[str, Any] = trace.mthp_mix(2_000, size_pages=4096)
-    np.savez(tmp_path / "operations.npz", **columns)
-    return str(tmp_path / "operations.npz")
 
 
 # Without limits
@@ -235,14 +227,12 @@ def test_command_takes_a_name_or_a_path(accesses_path: str, capsys: Capture) -> 
     assert main(["replay", "scan"]) == 0
     assert "65536" in capsys.readouterr().out
     for arguments in ([accesses_path], ["--trace", accesses_path]):
-        assert main(["replay", *arguments, "--json"]) == 0
-        [run] = json.loads(capsys.readouterr().out)["runs"]
+        [run] = json_of(capsys, "replay", *arguments)["runs"]
         assert (run["workload"], run["accesses"], run["first_touches"]) == (accesses_path, 600, 200)
 
 
-def test_command_still_replays_swap_operations(operations_path: str, capsys: Capture) -> None:
-    assert main(["replay", operations_path, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ops"] == 2000
+def test_command_still_replays_swap_operations(small_path: str, capsys: Capture) -> None:
+    assert json_of(capsys, "replay", small_path)["ops"] == 5000
 
 
 def test_command_prints_a_column_for_each_limit(capsys: Capture, tmp_path: Path) -> None:
@@ -263,8 +253,7 @@ def test_command_prints_a_column_for_each_limit(capsys: Capture, tmp_path: Path)
 
 def test_json_has_every_run(capsys: Capture) -> None:
     limits = ["--memory-max", "4M,8M", "--switch", "owner_store=array"]
-    assert main(["replay", "build-like", *limits, "--json"]) == 0
-    runs = json.loads(capsys.readouterr().out)["runs"]
+    runs = json_of(capsys, "replay", "build-like", *limits)["runs"]
     assert [run["memory_max"] for run in runs] == [4 * MIB, 8 * MIB]
     assert {run["switches"]["owner_store"] for run in runs} == {"array"}
     assert tuple(runs[0]["memory_events"]) == access_replay.MEMORY_EVENTS
@@ -273,13 +262,10 @@ def test_json_has_every_run(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("option", ["memory-max", "memory-high", "swap-max", "swappiness", "memcg"])
-def test_limits_of_swap_operations_are_refused(option: str, operations_path: str, capsys: Capture) -> None:
-    assert main(["replay", operations_path, f"--{option}", "1"]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"swapcore: --{option} is for page accesses: ")
-    assert "lists swap operations, which say what was swapped and not who touched what" in err
-    assert err.count("\n") == 1
+def test_limits_of_swap_operations_are_refused(option: str, small_path: str, capsys: Capture) -> None:
+    words = f"{small_path} lists swap operations, which say what was swapped and not who touched what"
+    arguments = ["replay", small_path, f"--{option}", "1"]
+    assert_refused(capsys, arguments, f"swapcore: --{option} is for page accesses: {words}")
 
 
 @pytest.mark.parametrize(
@@ -296,12 +282,7 @@ def test_limits_of_swap_operations_are_refused(option: str, operations_path: str
     ids=str,
 )
 def test_misuse_is_one_line_and_exit_1(arguments: list[str], words: str, capsys: Capture) -> None:
-    assert main(["replay", *arguments]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("swapcore: ")
-    assert err.count("\n") == 1
-    assert words in err
+    assert_refused(capsys, ["replay", *arguments], words)
 
 
 def test_plot_of_one_run_without_a_limit_is_drawn(accesses_path: str, tmp_path: Path) -> None:
@@ -327,8 +308,7 @@ def test_show_prints_the_tree_with_limits(capsys: Capture) -> None:
 
 
 def test_show_json_has_what_the_tree_shows(capsys: Capture) -> None:
-    assert main(["show", "--memcg", "--json", "--trace", "zipf"]) == 0
-    data = json.loads(capsys.readouterr().out)
+    data = json_of(capsys, "show", "--memcg", "--trace", "zipf")
     root = data["memcg"]
     [build] = root["children"]
     first, second = build["children"]

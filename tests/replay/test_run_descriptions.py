@@ -12,6 +12,7 @@ from swapcore.running.accesses import AccessRun, replay_accesses, replay_over_li
 from swapcore.running.rerun import rerun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from swapcore import MemCgroup
@@ -66,18 +67,19 @@ def test_a_replay_of_accesses_runs_again_from_its_json(tmp_path: Path) -> None:
     assert_repeatable(result, tmp_path)
 
 
-def test_a_sweep_over_limits_runs_again_from_its_json(tmp_path: Path) -> None:
-    assert_repeatable(replay_over_limits("scan", ["8M", None], seed=3), tmp_path)
+GHOST = sc.Ghost("1G", virtual_table=True)
+RUNS: dict[str, Callable[[], object]] = {
+    "sweep over limits": lambda: replay_over_limits("scan", ["8M", None], seed=3),
+    "replay with folios": lambda: sc.replay(
+        "order0-churn", ghost=GHOST, zswap="lz4", read_percent=50.0, zero_percent=20.0, seed=5
+    ),
+    "comparison": lambda: sc.compare("order0-churn", ["swap_table", "bitmap_ff"], rounds=2, seed=4),
+}
 
 
-def test_a_replay_with_folios_runs_again_from_its_json(tmp_path: Path) -> None:
-    ghost = sc.Ghost("1G", virtual_table=True)
-    result = sc.replay("order0-churn", ghost=ghost, zswap="lz4", read_percent=50.0, zero_percent=20.0, seed=5)
-    assert_repeatable(result, tmp_path)
-
-
-def test_a_comparison_runs_again_from_its_json(tmp_path: Path) -> None:
-    assert_repeatable(sc.compare("order0-churn", ["swap_table", "bitmap_ff"], rounds=2, seed=4), tmp_path)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_result_runs_again_from_its_json(name: str, tmp_path: Path) -> None:
+    assert_repeatable(RUNS[name](), tmp_path)
 
 
 def test_a_description_is_a_value() -> None:

@@ -165,12 +165,7 @@ def test_bad_column_is_named(tmp_path: Path, changes: dict[str, Any], words: str
     "changes",
     [
         {"nr": [3, 3]},
-        {"nr": [1024, 1]},
-        {"op": [0, 2]},
-        {"op": [1, 0]},
-        {"folio": [0, 1]},
         {"folio": [5, 5]},
-        {"first": [0, 2]},
         {"op": [0, 0]},
         {"nr": [4, 0]},
         {"op": [0]},

@@ -9,20 +9,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
+from swapcore.storage import PAGES_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("kind", [sc.Ram, sc.Zram])
-def test_size_and_pages_mean_the_same(kind: type[sc.Ram | sc.Zram]) -> None:
+@pytest.mark.parametrize("kind", [sc.Null, sc.Ram, sc.Zram])
+def test_size_and_pages_mean_the_same(kind: type[sc.Null | sc.Ram | sc.Zram]) -> None:
     assert kind("1M").pages == kind(1 << 20).pages == kind(pages=256).pages == 256
 
 
-@pytest.mark.parametrize("kind", [sc.Ram, sc.Zram])
-@pytest.mark.parametrize("arguments", [{}, {"size": "1M", "pages": 2}, {"pages": 1}, {"size": "3K"}])
-def test_bad_size_is_refused(kind: type[sc.Ram | sc.Zram], arguments: dict[str, str | int]) -> None:
-    with pytest.raises(sc.InvalidArgumentError):
+@pytest.mark.parametrize("kind", [sc.Null, sc.Ram, sc.Zram])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "either size or pages"),
+        ({"size": "1M", "pages": 2}, "either size or pages"),
+        ({"size": "3K"}, "4096"),
+        *(({"pages": pages}, f"{pages}.*{PAGES_MAX}") for pages in (0, 1, -5, PAGES_MAX + 1)),
+    ],
+    ids=str,
+)
+def test_bad_size_is_refused(
+    kind: type[sc.Null | sc.Ram | sc.Zram], arguments: dict[str, str | int], words: str
+) -> None:
+    with pytest.raises(sc.InvalidArgumentError, match=words):
         kind(**arguments)  # type: ignore[arg-type]
 
 
@@ -36,8 +48,7 @@ def test_representation_says_how_to_make_it(tmp_path: Path) -> None:
     assert repr(file) == f"File({str(path)!r}, is_rotational=True)"
 
 
-def test_swapon_reads_what_the_storage_says() -> None:
-    swap = sc.Swap()
+def test_swapon_reads_what_the_storage_says(swap: sc.Swap) -> None:
     device = swap.swapon(sc.Zram("64M"), priority=3)
     assert (device.max_pages, device.prio) == (16_384, 3)
     assert "SWP_SYNCHRONOUS_IO" in device.flags
@@ -119,14 +130,14 @@ def test_file_without_header_or_too_short_is_refused(tmp_path: Path) -> None:
 
 def test_second_user_of_a_file_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     file = sc.File.create(tmp_path / "swap", "1M")
-    with pytest.raises(OSError, match="swap"):
+    with pytest.raises(sc.SwapBusyError, match=r"swap.* is a device already"):
         sc.File(tmp_path / "swap")
+    assert file.storage.pages == 256
     del file
     assert sc.File(tmp_path / "swap").pages == 256
 
 
-def test_pages_stay_in_the_file_where_their_slots_are(tmp_path: Path) -> None:
-    swap = sc.Swap()
+def test_pages_stay_in_the_file_where_their_slots_are(swap: sc.Swap, tmp_path: Path) -> None:
     swap.swapon(sc.File.create(tmp_path / "swap", "1M"))
     entry = swap.swap_out(swap.folio(data=b"here it is"))
     at = entry.offset * sc.PAGE_SIZE
@@ -140,16 +151,17 @@ def test_pages_stay_in_the_file_where_their_slots_are(tmp_path: Path) -> None:
         ({"write_error_probability": 1.5}, r"1\.5 is not in 0\.\.=1"),
         ({"read_error_probability": float("nan")}, "NaN"),
         ({"errno": 0}, "errno 0"),
+        ({"errno": 99999}, "99999"),
         ({"tear_write_pages": -1}, "-1"),
     ],
     ids=str,
 )
-def test_plan_that_cannot_be_is_refused_and_the_old_one_stays(faults: dict[str, float], words: str) -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("1M"))
-    swap.swapon(storage)
-    storage.set_faults(fail_write_in=1)
+def test_plan_that_cannot_be_is_refused_and_the_old_one_stays(
+    swap: sc.Swap, faulty: sc.Faulty, faults: dict[str, float], words: str
+) -> None:
+    faulty.set_faults(fail_write_in=1)
     with pytest.raises(sc.InvalidArgumentError, match=words):
-        storage.set_faults(**faults)  # type: ignore[arg-type]
+        faulty.set_faults(**faults)  # type: ignore[arg-type]
     with pytest.raises(sc.SwapIOError):
         swap.swap_out(swap.folio(data=b"x"))
 
@@ -171,12 +183,10 @@ def test_faults_may_be_put_over_faults() -> None:
     assert inner.stats()["injected_write_errors"] == 1
 
 
-def test_delays_are_counted() -> None:
-    swap, storage = sc.Swap(), sc.Faulty(sc.Ram("1M"))
-    swap.swapon(storage)
-    storage.set_faults(delay_ns=1000)
+def test_delays_are_counted(swap: sc.Swap, faulty: sc.Faulty) -> None:
+    faulty.set_faults(delay_ns=1000)
     swap.swap_in(swap.swap_out(swap.folio(data=b"x")))
-    assert storage.stats()["delayed_calls"] == 2
+    assert faulty.stats()["delayed_calls"] == 2
 
 
 def test_faults_need_a_storage_with_data() -> None:
@@ -184,24 +194,10 @@ def test_faults_need_a_storage_with_data() -> None:
         sc.Faulty(sc.Null("1M"))  # type: ignore[arg-type]
 
 
-def test_zram_limit_of_zero_is_no_limit() -> None:
-    swap = sc.Swap()
+def test_zram_limit_of_zero_is_no_limit(swap: sc.Swap) -> None:
     swap.swapon(sc.Zram("1M", mem_limit=0))
     entry = swap.swap_out(swap.folio(0, b"x"))
     assert swap.swap_in(entry).read(0, 1) == b"x"
-
-
-def test_faults_have_an_errno_that_exists() -> None:
-    with pytest.raises(sc.InvalidArgumentError, match="99999"):
-        sc.Faulty(sc.Ram("1M")).set_faults(errno=99999)
-
-
-def test_file_is_open_once(tmp_path: Path) -> None:
-    path = tmp_path / "swap"
-    storage = sc.File.create(path, "1M")
-    with pytest.raises(sc.SwapBusyError, match="is a device already"):
-        sc.File(path)
-    assert storage.storage.pages == 256
 
 
 def test_freed_clusters_of_a_file_are_punched_when_asked(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import swapcore as sc
 from swapcore import trace
-from swapcore.plot import plot_comparison
+from swapcore.plot import plot_comparison, plot_device
 from swapcore.running.compare import DEFAULT_STRATEGIES, default_size_pages
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from swapcore.results.comparison import Comparison
 
 NR_OPS = 20_000
+PLACEMENT = ("allocations", "failures", "fallback_percent", "fragmentation")
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,7 @@ def test_floor_is_under_every_strategy(comparison: Comparison) -> None:
 
 def test_p3_places_as_swap_table_and_holds_two_bytes_a_slot_more(comparison: Comparison) -> None:
     own, p3, _ = comparison.results
-    for field in (
-        "allocations",
-        "failures",
-        "fallback_percent",
-        "dropped_pages",
-        "used_slots_peak",
-        "fragmentation",
-    ):
+    for field in (*PLACEMENT, "dropped_pages", "used_slots_peak"):
         assert getattr(own, field) == getattr(p3, field), field
     # 2 bytes of owner and 1 bit of zero mark a slot.
     assert p3.static_bytes - own.static_bytes == pytest.approx(comparison.size_pages * (2 + 1 / 8), rel=0.01)
@@ -78,14 +72,7 @@ def test_p3_places_as_swap_table_and_holds_two_bytes_a_slot_more(comparison: Com
 def test_placement_repeats_whatever_the_seed(comparison: Comparison, workload: sc.Trace) -> None:
     again = sc.compare(workload, rounds=1, size_pages=8192, seed=6)
     for before, after in zip(comparison.results, again.results, strict=True):
-        for field in (
-            "allocations",
-            "failures",
-            "fallback_percent",
-            "static_bytes",
-            "bytes_at_peak",
-            "fragmentation",
-        ):
+        for field in (*PLACEMENT, "static_bytes", "bytes_at_peak"):
             assert getattr(before, field) == getattr(after, field), field
 
 
@@ -135,23 +122,16 @@ def test_table_off_a_terminal_has_one_line_a_strategy_and_units(comparison: Comp
     assert "seed 5" in rows[-1] or "seed 5" in rows[-2]
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_plot_writes_a_picture(comparison: Comparison, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_plot_writes_a_picture(comparison: Comparison, tmp_path: Path, suffix: str, magic: bytes) -> None:
     pytest.importorskip("matplotlib")
-    path = tmp_path / f"comparison.{suffix}"
-    plot_comparison(comparison, path)
-    assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
-
-
-def test_device_map_is_plotted(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from swapcore.plot import plot_device
-
     swap = sc.Swap()
     device = swap.swapon(sc.Null(pages=1000, bad_pages=[5]))
     swap.alloc_batch(700)
-    plot_device(device, tmp_path / "map.png")
-    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    path = tmp_path / f"picture.{suffix}"
+    for plot, result in ((plot_comparison, comparison), (plot_device, device)):
+        plot(result, path)
+        assert path.read_bytes().startswith(magic)
 
 
 def test_plot_without_matplotlib_names_the_extra(

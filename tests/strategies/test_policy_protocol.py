@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 import swapcore as sc
 from swapcore import policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOOKS = {
     "on_swap_charge": ["group", "nr_pages"],
@@ -18,38 +21,31 @@ HOOKS = {
 }
 
 
+def recorded(name: str) -> Callable[..., Any]:
+    """Returns a hook that writes a call down and answers as planned."""
+
+    def hook(self: Recorder, *arguments: object) -> Any:  # noqa: ANN401 - as the test plans
+        self.calls.append((name, *arguments))
+        answer = self.answers.get(name)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(*arguments) if callable(answer) else answer
+
+    return hook
+
+
 class Recorder:
-    """Has every hook, writes down each call and answers as planned."""
+    """Has every hook. ``answers`` are values, errors to raise, and functions to call."""
 
     def __init__(self, **answers: object) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.answers = answers
 
-    def _answer(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - as the test plans
-        self.calls.append((name, *arguments))
-        answer = self.answers.get(name)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def on_swap_charge(self, group: sc.MemCgroup, nr_pages: int, /) -> bool | None:
-        return self._answer("on_swap_charge", group, nr_pages)
-
-    def on_dead_owner(
-        self, owner: sc.MemCgroup, faulting: sc.MemCgroup, nr_pages: int, /
-    ) -> policy.DeadOwner | None:
-        return self._answer("on_dead_owner", owner, faulting, nr_pages)
-
-    def on_limit(self, group: sc.MemCgroup, limit: policy.Limit, nr_pages: int, /) -> None:
-        self._answer("on_limit", group, limit, nr_pages)
-
-    def on_refault(
-        self, group: sc.MemCgroup, nr_pages: int, distance_pages: int, is_activated: bool, /
-    ) -> bool | None:
-        return self._answer("on_refault", group, nr_pages, distance_pages, is_activated)
-
-    def choose_device(self, group: sc.MemCgroup, order: int, devices: list[int], /) -> int | None:
-        return self._answer("choose_device", group, order, devices)
+    on_swap_charge = recorded("on_swap_charge")
+    on_dead_owner = recorded("on_dead_owner")
+    on_limit = recorded("on_limit")
+    on_refault = recorded("on_refault")
+    choose_device = recorded("choose_device")
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         return [call[1:] for call in self.calls if call[0] == name]
@@ -59,6 +55,13 @@ def machine(storage: str = "16M", **switches: str) -> tuple[sc.Swap, sc.MemCgrou
     swap = sc.Swap(switches={"memcg_stock": "off", **switches})
     swap.swapon(sc.Ram(storage))
     return swap, swap.memcg.create("group")
+
+
+def recording(swap: sc.Swap, **answers: object) -> Recorder:
+    """Sets a recorder as the policy of a subsystem."""
+    recorder = Recorder(**answers)
+    swap.set_memcg_policy(recorder)
+    return recorder
 
 
 # The types
@@ -91,8 +94,7 @@ def test_words_are_those_of_the_files() -> None:
 
 def test_swap_charge_is_asked_before_slots_are_taken() -> None:
     swap, group = machine()
-    recorder = Recorder(on_swap_charge=False)
-    swap.set_memcg_policy(recorder)
+    recorder = recording(swap, on_swap_charge=False)
     free_pages = swap.nr_swap_pages
     folio = swap.folio(2, data=b"stays", memcg=group)
     with pytest.raises(MemoryError):
@@ -114,8 +116,7 @@ def test_dead_owner_says_who_pays() -> None:
         heir = swap.memcg.create("heir")
         entry = swap.swap_out(swap.folio(data=b"left", memcg=group))
         group.remove()
-        recorder = Recorder(on_dead_owner=answer)
-        swap.set_memcg_policy(recorder)
+        recorder = recording(swap, on_dead_owner=answer)
         folio = swap.swap_in(entry, memcg=heir)
         [(owner, faulting, nr_pages)] = recorder.named("on_dead_owner")
         assert (owner, faulting, nr_pages) == (group, heir, 1)
@@ -131,7 +132,7 @@ def test_fault_mm_where_the_store_cannot_keep_it_is_refused() -> None:
     heir = swap.memcg.create("heir")
     entry = swap.swap_out(swap.folio(data=b"left", memcg=group))
     group.remove()
-    swap.set_memcg_policy(Recorder(on_dead_owner="fault_mm"))
+    recording(swap, on_dead_owner="fault_mm")
     with pytest.raises(sc.InvalidArgumentError, match="fault_mm"):
         swap.swap_in(entry, memcg=heir)
     swap.check()
@@ -140,23 +141,17 @@ def test_fault_mm_where_the_store_cannot_keep_it_is_refused() -> None:
 def test_limit_is_told_after_the_operation_and_may_change_the_limit() -> None:
     swap, group = machine()
     group.write("memory.swap.max", 4096)
-    held: list[bool] = []
 
-    class Grows(Recorder):
-        def on_limit(self, group: sc.MemCgroup, limit: policy.Limit, nr_pages: int, /) -> None:
-            super().on_limit(group, limit, nr_pages)
-            # No lock of the core is held: everything may be called.
-            swap.check()
-            group.write("memory.swap.max", "max")
-            held.append(True)
+    def grow(group: sc.MemCgroup, _limit: policy.Limit, _nr_pages: int) -> None:
+        # No lock of the core is held: everything may be called.
+        swap.check()
+        group.write("memory.swap.max", "max")
 
-    recorder = Grows()
-    swap.set_memcg_policy(recorder)
+    recorder = recording(swap, on_limit=grow)
     folio = swap.folio(3, data=b"more", memcg=group)
     with pytest.raises(MemoryError):
         swap.swap_out(folio)
     assert recorder.named("on_limit") == [(group, "swap", 8)]
-    assert held == [True]
     swap.swap_out(folio)
     assert group.counters()["swap_pages"] == 8
 
@@ -164,8 +159,7 @@ def test_limit_is_told_after_the_operation_and_may_change_the_limit() -> None:
 def test_memory_limit_is_told_with_its_name() -> None:
     swap, group = machine()
     group.write("memory.max", 0)
-    recorder = Recorder()
-    swap.set_memcg_policy(recorder)
+    recorder = recording(swap)
     with pytest.raises(MemoryError):
         swap.folio(memcg=group)
     assert (group, "memory", 1) in recorder.named("on_limit")
@@ -174,8 +168,7 @@ def test_memory_limit_is_told_with_its_name() -> None:
 @pytest.mark.parametrize("answer", [True, False, None])
 def test_refault_decides_about_the_active_list(answer: bool | None) -> None:
     swap, group = machine()
-    recorder = Recorder(on_refault=answer)
-    swap.set_memcg_policy(recorder)
+    recorder = recording(swap, on_refault=answer)
     entries = [swap.swap_out(swap.folio(data=bytes([n + 1]), memcg=group)) for n in range(4)]
     folio = swap.swap_in(entries[0], memcg=group)
     [(judged, nr_pages, distance_pages, is_activated)] = recorder.named("on_refault")
@@ -184,12 +177,10 @@ def test_refault_decides_about_the_active_list(answer: bool | None) -> None:
     assert folio.active == (is_activated if answer is None else answer)
 
 
-def test_device_is_chosen_from_those_there_are() -> None:
-    swap = sc.Swap()
+def test_device_is_chosen_from_those_there_are(swap: sc.Swap) -> None:
     slow, fast = swap.swapon(sc.Ram("16M"), priority=1), swap.swapon(sc.Ram("16M"), priority=9)
     group = swap.memcg.create("group")
-    recorder = Recorder(choose_device=slow.type)
-    swap.set_memcg_policy(recorder)
+    recorder = recording(swap, choose_device=slow.type)
     assert swap.swap_out(swap.folio(1, data=b"x", memcg=group)).type == slow.type
     assert recorder.named("choose_device") == [(group, 1, [fast.type, slow.type])]
     recorder.answers["choose_device"] = None
@@ -202,7 +193,7 @@ def test_device_is_chosen_from_those_there_are() -> None:
 @pytest.mark.parametrize("hook", ["on_swap_charge", "choose_device"])
 def test_what_a_hook_raises_is_raised_when_the_call_is_done(hook: str) -> None:
     swap, group = machine()
-    swap.set_memcg_policy(Recorder(**{hook: RuntimeError("mine")}))
+    recording(swap, **{hook: RuntimeError("mine")})
     folio = swap.folio(data=b"gone", memcg=group)
     with pytest.raises(RuntimeError, match="mine"):
         swap.swap_out(folio)
@@ -214,8 +205,7 @@ def test_what_a_hook_raises_is_raised_when_the_call_is_done(hook: str) -> None:
 
 def test_object_without_a_hook_is_refused_and_none_takes_the_policy_away() -> None:
     swap, group = machine()
-    recorder = Recorder(on_swap_charge=False)
-    swap.set_memcg_policy(recorder)
+    recorder = recording(swap, on_swap_charge=False)
     swap.set_memcg_policy(None)
     swap.swap_out(swap.folio(data=b"x", memcg=group))
     assert recorder.calls == []
@@ -226,8 +216,7 @@ def test_object_without_a_hook_is_refused_and_none_takes_the_policy_away() -> No
 # The table
 
 
-def test_table_says_the_same_without_python() -> None:
-    swap = sc.Swap()
+def test_table_says_the_same_without_python(swap: sc.Swap) -> None:
     slow, _fast = swap.swapon(sc.Ram("16M"), priority=1), swap.swapon(sc.Ram("16M"), priority=9)
     group = swap.memcg.create("group")
     group.set_policy(devices=[slow.type])
@@ -240,7 +229,6 @@ def test_table_says_the_same_without_python() -> None:
     # Made before the change.
     swap.swap_out(swap.folio(data=b"x", memcg=below))
     assert group.counters()["swap_events_fail"] == 1
-    swap.check()
 
 
 @pytest.mark.parametrize(

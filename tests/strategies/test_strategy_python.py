@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import swapcore as sc
+from helpers.pages import run_blocks
 from helpers.places import DOCS
 from swapcore import trace
 from swapcore.strategy import AllocatorStrategy, name_of, resolve
@@ -17,7 +18,6 @@ from swapcore.strategy import AllocatorStrategy, name_of, resolve
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PAGE = DOCS / "strategy.md"
 SIZE_PAGES = 8192
 
 
@@ -141,10 +141,8 @@ def test_batched_forms_are_called_where_they_exist() -> None:
 
 
 def test_strategy_without_memory_reports_none() -> None:
-    assert wrap(FirstFit(size_pages=16, nr_cpus=1)).memory() == {
-        "static_bytes": 0,
-        "dynamic_bytes": 0,
-    }
+    memory = wrap(FirstFit(size_pages=16, nr_cpus=1)).memory()
+    assert memory == {"static_bytes": 0, "dynamic_bytes": 0}
 
 
 def test_exception_of_a_strategy_reaches_the_caller(workload: sc.Trace) -> None:
@@ -165,23 +163,6 @@ def test_class_name_and_import_path_resolve_to_the_same_strategy() -> None:
     assert (by_class.max_order, by_path.alloc(4)) == (9, 16)
 
 
-@pytest.mark.parametrize("name", sorted(sc.Strategy.names))
-def test_every_builtin_strategy_hands_out_aligned_runs_and_takes_parts_back(name: str) -> None:
-    strategy = resolve(name)(4096, 2)
-    assert strategy.name == name
-    order = min(4, strategy.max_order)
-    slot = strategy.alloc(order)
-    assert slot > 0
-    assert slot % (1 << order) == 0
-    strategy.free(slot, 1)
-    strategy.free(slot + 1, (1 << order) - 1)
-    batch = strategy.alloc_batch(5000, 0)
-    assert sorted(np.asarray(batch).tolist()) == list(range(1, 4096))
-    assert strategy.alloc(0) == -1
-    strategy.free_batch(batch)
-    assert strategy.alloc(0) > 0
-
-
 def test_python_strategy_takes_part_in_a_comparison(workload: sc.Trace) -> None:
     comparison = sc.compare(workload, ["swap_table", FirstFit], rounds=1)
     assert [result.strategy for result in comparison.results] == ["swap_table", "first_fit"]
@@ -194,11 +175,8 @@ def test_protocol_accepts_the_example() -> None:
 
 
 def test_documented_example_runs_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = run_blocks(DOCS / "strategy.md", {"__name__": "example"})
     assert len(blocks) >= 2
-    namespace: dict[str, object] = {"__name__": "example"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), namespace)
     assert "first_fit" in capsys.readouterr().out
     example = re.search(r"^class .*?(?=\n\n\n|\Z)", blocks[0], re.DOTALL | re.MULTILINE)
     assert example is not None

@@ -1,0 +1,28 @@
+"""The command line as a test calls it: what a command prints as JSON, and how it refuses bad arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from swapcore.cli import main
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def json_of(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:  # noqa: ANN401
+    """Runs a command with ``--json``, expects an exit code, and returns what the command prints."""
+    assert main([*arguments, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    """Expects exit code 1, nothing on stdout, and one line of error that contains ``words``."""
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("swapcore: ")
+    assert err.count("\n") == 1
+    assert "[Errno" not in err
+    assert words in err

@@ -1,0 +1,19 @@
+"""The errno of each class of errors."""
+
+from __future__ import annotations
+
+import errno
+
+import swapcore as sc
+
+ERRNOS: dict[type[OSError], int] = {
+    sc.SwapFullError: errno.ENOSPC,
+    sc.InvalidArgumentError: errno.EINVAL,
+    sc.EntryGoneError: errno.ENOENT,
+    sc.AlreadyCachedError: errno.EEXIST,
+    sc.SwapBusyError: errno.EBUSY,
+    sc.TooManySwapfilesError: errno.EPERM,
+    sc.RefOverflowError: errno.EOVERFLOW,
+    sc.SwapIOError: errno.EIO,
+}
+"""A storage that fails gives `SwapIOError` the errno of its own failure."""
