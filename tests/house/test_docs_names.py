@@ -67,3 +67,9 @@ def test_functions_of_the_walks_are_in_the_files_named(name: str) -> None:
     paths = {file: next(base / file for base in BASES if (base / file).exists()) for file, _ in pairs}
     source = {file: path.read_text(encoding="utf-8") for file, path in paths.items()}
     assert [(file, function) for file, function in pairs if f"fn {function}" not in source[file]] == []
+
+
+def test_the_rows_of_a_walk_stand_in_at_most_eighteen_files() -> None:
+    walks = (DOCS / "swap-out-and-in.md").read_text(encoding="utf-8").split("## Swap-in")
+    files = [set(re.findall(r"^\| \d+ \| `([\w/]+\.rs)`", walk, re.MULTILINE)) for walk in walks]
+    assert [len(names) for names in files] == [17, 16], "the page states these numbers"

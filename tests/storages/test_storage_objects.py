@@ -46,6 +46,9 @@ def test_representation_says_how_to_make_it(tmp_path: Path) -> None:
     assert repr(sc.Faulty(ram, seed=3)) == "Faulty(Ram(pages=256), seed=3)"
     file = sc.File.create(path, "1M", is_rotational=True)
     assert repr(file) == f"File({str(path)!r}, is_rotational=True)"
+    del file
+    assert repr(sc.File(path, is_rotational=False)) == f"File({str(path)!r}, is_rotational=False)"
+    assert repr(sc.File(path)) == f"File({str(path)!r})"
 
 
 def test_swapon_reads_what_the_storage_says(swap: sc.Swap) -> None:

@@ -355,5 +355,5 @@ class Ghost(_WithStorage):
         self.virtual_table = storage.has_virtual_table
         self.visibility = visibility
         shown = None if visibility == "visible" else visibility
-        table = self.virtual_table
+        table = self.virtual_table or None
         _WithStorage.__init__(self, storage, pages=storage.pages, virtual_table=table, visibility=shown)
