@@ -76,37 +76,33 @@ V1_STAT = split(
 
 
 def test_files_of_v2(v2: Scene) -> None:
-    a = v2.group("A")
-    assert set(a.files) >= V2_FILES
-    assert not set(a.files) & (V1_FILES - V2_FILES)
+    assert set(v2.a.files) >= V2_FILES
+    assert not set(v2.a.files) & (V1_FILES - V2_FILES)
     assert {"memory.reclaim", "memory.stat"} <= set(v2.root.files)
     assert not set(v2.root.files) & (V2_FILES - {"memory.reclaim", "memory.stat", "memory.zswap.writeback"})
 
 
 def test_files_of_v1(v1: Scene) -> None:
-    a = v1.group("A")
-    assert set(a.files) >= V1_FILES
-    assert not set(a.files) & (V2_FILES - V1_FILES)
+    assert set(v1.a.files) >= V1_FILES
+    assert not set(v1.a.files) & (V2_FILES - V1_FILES)
 
 
 def test_fresh_group_of_v2(v2: Scene) -> None:
-    a = v2.group("A")
-    assert {file: a.read(file) for file in V2_LIMITS} == dict.fromkeys(V2_LIMITS, "max\n")
+    assert {file: v2.a.read(file) for file in V2_LIMITS} == dict.fromkeys(V2_LIMITS, "max\n")
     for file in ("memory.current", "memory.peak", "memory.swap.current", "memory.swap.peak"):
-        assert a.read(file) == "0\n"
-    assert a.read("memory.swap.events") == "high 0\nmax 0\nfail 0\n"
+        assert v2.a.read(file) == "0\n"
+    assert v2.a.read("memory.swap.events") == "high 0\nmax 0\nfail 0\n"
 
 
 def test_fresh_group_of_v1(v1: Scene) -> None:
-    a = v1.group("A")
     for file in V1_LIMITS:
-        assert a.read(file) == f"{V1_UNLIMITED}\n"
+        assert v1.a.read(file) == f"{V1_UNLIMITED}\n"
     for file in sorted(V1_FILES - {*V1_LIMITS, "memory.stat", "memory.oom_control", "memory.swappiness"}):
         if file != "memory.force_empty":
-            assert a.read(file) == "0\n", file
-    assert keys(a.read("memory.oom_control")) == ["oom_kill_disable", "under_oom", "oom_kill"]
-    assert set(values(a.read("memory.oom_control")).values()) == {0}
-    assert a.read("memory.swappiness") == "60\n"
+            assert v1.a.read(file) == "0\n", file
+    assert keys(v1.a.read("memory.oom_control")) == ["oom_kill_disable", "under_oom", "oom_kill"]
+    assert set(values(v1.a.read("memory.oom_control")).values()) == {0}
+    assert v1.a.read("memory.swappiness") == "60\n"
 
 
 @pytest.mark.parametrize(
@@ -128,11 +124,10 @@ def test_fresh_group_of_v1(v1: Scene) -> None:
     ],
 )
 def test_limits_are_bytes_in_whole_pages(v2: Scene, file: str, text: str | int, shown: int) -> None:
-    a = v2.group("A")
-    a.write(file, text)
-    assert a.read(file) == f"{shown}\n"
-    a.write(file, "max")
-    assert a.read(file) == "max\n"
+    v2.a.write(file, text)
+    assert v2.a.read(file) == f"{shown}\n"
+    v2.a.write(file, "max")
+    assert v2.a.read(file) == "max\n"
 
 
 @pytest.mark.parametrize("file", V1_LIMITS[:1])
@@ -140,9 +135,8 @@ def test_limits_are_bytes_in_whole_pages(v2: Scene, file: str, text: str | int, 
     ("text", "shown"), [("5000", 4096), ("1M", 1 << 20), ("-1", V1_UNLIMITED), (-1, V1_UNLIMITED)]
 )
 def test_limits_of_v1(v1: Scene, file: str, text: str | int, shown: int) -> None:
-    a = v1.group("A")
-    a.write(file, text)
-    assert a.read(file) == f"{shown}\n"
+    v1.a.write(file, text)
+    assert v1.a.read(file) == f"{shown}\n"
 
 
 @pytest.mark.parametrize(
@@ -186,26 +180,24 @@ def test_usage_is_that_of_the_subtree(v2: Scene) -> None:
 
 @pytest.mark.parametrize("text", ["reset", "0"])
 def test_peak_is_kept_until_it_is_written(v2: Scene, text: str) -> None:
-    a = v2.group("A")
-    v2.fresh_out(2, a)
-    v2.fault_in("f", 0, a)
-    assert (a.read("memory.peak"), a.read("memory.swap.peak")) == (f"{4 * PAGE}\n", f"{4 * PAGE}\n")
-    a.write("memory.peak", text)
-    assert (a.read("memory.peak"), a.read("memory.swap.peak")) == (f"{PAGE}\n", f"{4 * PAGE}\n")
-    a.write("memory.swap.peak", text)
-    v2.fault_in("g", 3, a)
+    v2.fresh_out(2, v2.a)
+    v2.fault_in("f", 0, v2.a)
+    assert (v2.a.read("memory.peak"), v2.a.read("memory.swap.peak")) == (f"{4 * PAGE}\n", f"{4 * PAGE}\n")
+    v2.a.write("memory.peak", text)
+    assert (v2.a.read("memory.peak"), v2.a.read("memory.swap.peak")) == (f"{PAGE}\n", f"{4 * PAGE}\n")
+    v2.a.write("memory.swap.peak", text)
+    v2.fault_in("g", 3, v2.a)
     v2.drop("g")
-    assert (a.read("memory.peak"), a.read("memory.swap.peak")) == (f"{9 * PAGE}\n", f"{4 * PAGE}\n")
+    assert (v2.a.read("memory.peak"), v2.a.read("memory.swap.peak")) == (f"{9 * PAGE}\n", f"{4 * PAGE}\n")
 
 
 def test_peak_of_v1_is_reset_by_writing(v1: Scene) -> None:
-    a = v1.group("A")
-    v1.fault_in("f", 2, a)
+    v1.fault_in("f", 2, v1.a)
     v1.drop("f")
     for file in ("memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes"):
-        assert a.read(file) == f"{4 * PAGE}\n"
-        a.write(file, "0")
-        assert a.read(file) == "0\n"
+        assert v1.a.read(file) == f"{4 * PAGE}\n"
+        v1.a.write(file, "0")
+        assert v1.a.read(file) == "0\n"
 
 
 def test_stat_of_v2_has_every_key_in_its_unit(v2: Scene) -> None:
@@ -260,30 +252,27 @@ def test_swappiness(v1: Scene, v2: Scene) -> None:
     assert v1.swap.swappiness == 60
     v1.swap.swappiness = 10
     assert v1.root.read("memory.swappiness") == "10\n"
-    a = v1.group("A")
-    a.write("memory.swappiness", "200")
-    b = v1.group("B", a)
+    v1.a.write("memory.swappiness", "200")
+    b = v1.group("B", v1.a)
     v1.root.write("memory.swappiness", 30)
-    assert [group.read("memory.swappiness") for group in (v1.root, a, b)] == ["30\n", "200\n", "200\n"]
+    assert [group.read("memory.swappiness") for group in (v1.root, v1.a, b)] == ["30\n", "200\n", "200\n"]
     assert v1.swap.swappiness == 30
-    assert errno_of(lambda: a.write("memory.swappiness", "201")) == errno.EINVAL
+    assert errno_of(lambda: v1.a.write("memory.swappiness", "201")) == errno.EINVAL
 
 
 @pytest.mark.parametrize("suffix", ["", " swappiness=max"])
 def test_reclaim_puts_pages_out(v2: Scene, suffix: str) -> None:
-    a = v2.group("A")
-    mm = v2.swap.mm(a)
+    mm = v2.swap.mm(v2.a)
     first = mm.mmap(32)
     mm.write(first * PAGE, b"x" * (32 * PAGE))
-    a.write("memory.reclaim", f"{32 * PAGE}{suffix}")
-    assert v2.row(a) == "0/32/32/33"
+    v2.a.write("memory.reclaim", f"{32 * PAGE}{suffix}")
+    assert v2.row(v2.a) == "0/32/32/33"
     assert (mm.resident_pages, mm.swapped_pages) == (0, 32)
 
 
 def test_force_empty_puts_pages_out(v1: Scene) -> None:
-    a = v1.group("A")
-    mm = v1.swap.mm(a)
+    mm = v1.swap.mm(v1.a)
     first = mm.mmap(8)
     mm.write(first * PAGE, b"x" * (8 * PAGE))
-    a.write("memory.force_empty", "0")
-    assert v1.row(a) == "0/8/8/9"
+    v1.a.write("memory.force_empty", "0")
+    assert v1.row(v1.a) == "0/8/8/9"

@@ -48,8 +48,7 @@ def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0, group: sc.MemCgr
     return Tasks(mm, first, data)
 
 
-def test_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
-    machine = Machine()
+def test_no_page_table_entry_is_visited_when_all_users_are_virtual(machine: Machine) -> None:
     tasks = swapped_out(machine.swap, 700)
     entries = [tasks.mm.swap_entry(tasks.first + page) for page in range(700)]
     assert machine.physical_pages == 700
@@ -60,9 +59,6 @@ def test_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
     assert {row_of(machine.swap, int(entry)) for entry in entries} == {"folio folio"}
     machine.swap.check()
     tasks.expect()
-    del tasks
-    machine.physical = None
-    machine.end()
 
 
 def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
@@ -78,15 +74,13 @@ def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     swap.check()
 
 
-def test_uncached_cached_and_held_folios() -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    entries = [machine.out(text(number), a) for number in range(6)]
-    large = machine.out(text(50, 4), a)
+def test_uncached_cached_and_held_folios(machine: Machine) -> None:
+    entries = [machine.out(text(number), machine.a) for number in range(6)]
+    large = machine.out(text(50, 4), machine.a)
     machine.swap.dup(entries[0], 1)
-    cached = machine.swap.swap_in(entries[0], memcg=a)
-    clean_with_refs = machine.swap.swap_in(entries[1], memcg=a)
-    whole = machine.swap.swap_in(large, 4, orders=1 << 2, memcg=a)
+    cached = machine.swap.swap_in(entries[0], memcg=machine.a)
+    clean_with_refs = machine.swap.swap_in(entries[1], memcg=machine.a)
+    whole = machine.swap.swap_in(large, 4, orders=1 << 2, memcg=machine.a)
     machine.keep(cached, clean_with_refs, whole)
     machine.world.verify()
     machine.swap.swapoff(machine.physical)
@@ -95,7 +89,7 @@ def test_uncached_cached_and_held_folios() -> None:
     assert whole.dirty
     rows = [row_of(machine.swap, entry) for entry in entries]
     assert rows == ["folio folio"] * 6
-    assert a.counters()["swap_pages"] == 0
+    assert machine.a.counters()["swap_pages"] == 0
     machine.world.verify()
     assert cached.read() == text(0)
     assert whole.read() == text(50, 4)
@@ -103,12 +97,9 @@ def test_uncached_cached_and_held_folios() -> None:
     del cached, clean_with_refs, whole
     for number in (0, 2, 3, 4, 5):
         assert data_at(machine.swap, entries[number]) == text(number)
-    machine.physical = None
-    machine.end()
 
 
-def test_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
-    machine = Machine()
+def test_dirty_folio_over_its_slot_keeps_what_was_written(machine: Machine) -> None:
     entry = machine.out(text(1))
     folio = machine.swap.swap_in(entry)
     folio.write(text(2))
@@ -117,11 +108,9 @@ def test_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
     machine.swap.swapon(file_storage(C))
     entry = machine.swap.swap_out(folio)
     assert machine.swap.swap_in(entry).read() == text(2)
-    machine.end()
 
 
-def test_waits_for_a_write_that_is_under_way() -> None:
-    machine = Machine()
+def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
     folio = machine.swap.folio(0, text(1))
     machine.storage.set_faults(delay_ns=300_000_000)
     codes: list[int] = []
@@ -145,14 +134,11 @@ def test_waits_for_a_write_that_is_under_way() -> None:
         assert codes == [0]
         assert row_of(machine.swap, int(folio.entry)) == "folio folio"
         assert data_at(machine.swap, int(folio.entry)) == text(1)
-    del folio, write
-    machine.end()
 
 
 @pytest.mark.parametrize("trait", ["locked", "writeback"])
-def test_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
+def test_a_folio_that_a_handle_holds_keeps_the_device_on(machine: Machine, trait: str) -> None:
     """Swapoff gives up after a while, because the caller itself may hold the lock of the folio."""
-    machine = Machine()
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
     folio = machine.swap.swap_in(entry)
@@ -167,14 +153,9 @@ def test_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
     assert row_of(machine.swap, entry) == "folio folio"
     assert walked(machine.swap) == (1, 0)
     assert folio.read() == text(1)
-    machine.world.folios.clear()
-    del folio
-    machine.physical = None
-    machine.end()
 
 
-def test_slots_freed_meanwhile_are_no_matter() -> None:
-    machine = Machine()
+def test_slots_freed_meanwhile_are_no_matter(machine: Machine) -> None:
     entries = [machine.out(text(number)) for number in range(1500)]
     machine.storage.set_faults(delay_ns=100_000)
     off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
@@ -190,11 +171,9 @@ def test_slots_freed_meanwhile_are_no_matter() -> None:
     machine.physical = None
     machine.world.verify()
     assert all(data_at(machine.swap, entry) == text(n) for n, entry in enumerate(entries[:500]))
-    machine.end()
 
 
-def test_slots_read_meanwhile_are_no_matter() -> None:
-    machine = Machine()
+def test_slots_read_meanwhile_are_no_matter(machine: Machine) -> None:
     tasks = swapped_out(machine.swap, 800)
     machine.storage.set_faults(delay_ns=50_000)
     off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
@@ -205,9 +184,6 @@ def test_slots_read_meanwhile_are_no_matter() -> None:
     assert walked(machine.swap)[1] == 0
     tasks.expect()
     machine.swap.check()
-    del tasks
-    machine.physical = None
-    machine.end()
 
 
 def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
@@ -228,8 +204,7 @@ def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
     virtual.expect()
 
 
-def test_a_direct_user_that_stays_turns_the_device_on_again() -> None:
-    machine = Machine()
+def test_a_direct_user_that_stays_turns_the_device_on_again(machine: Machine) -> None:
     bare = machine.swap.alloc(0)
     entry = machine.out(text(1))
     assert errno_of(machine.swap.swapoff, machine.physical, lambda _entry, _count: None) == EBUSY
@@ -239,12 +214,9 @@ def test_a_direct_user_that_stays_turns_the_device_on_again() -> None:
     machine.swap.check()
     assert machine.swap.swap_in(entry).read() == text(1)
     machine.swap.swapoff(machine.physical)
-    machine.physical = None
-    machine.end()
 
 
-def test_read_error_turns_the_device_on_again_with_all_its_data() -> None:
-    machine = Machine()
+def test_read_error_turns_the_device_on_again_with_all_its_data(machine: Machine) -> None:
     entries = [machine.out(text(number)) for number in range(50)]
     machine.storage.set_faults(read_error_probability=0.9)
     assert errno_of(machine.swap.swapoff, machine.physical) == EIO
@@ -254,23 +226,20 @@ def test_read_error_turns_the_device_on_again_with_all_its_data() -> None:
     machine.out(text(99))
     machine.swap.swapoff(machine.physical)
     assert [data_at(machine.swap, entry) for entry in entries] == [text(n) for n in range(50)]
-    machine.physical = None
-    machine.end()
 
 
-def test_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
-    machine = Machine(memory_pages=512, physical_pages=4 * C)
+def test_no_memory_turns_the_device_on_again_with_all_its_data(machines: Machines) -> None:
+    machine = machines(memory_pages=512, physical_pages=4 * C)
     entries = [machine.out(text(number)) for number in range(600)]
     assert errno_of(machine.swap.swapoff, machine.physical) == ENOMEM
     assert machine.physical.is_on
     machine.swap.check()
     assert all(data_at(machine.swap, entry) == text(n) for n, entry in enumerate(entries))
-    machine.end()
 
 
 @pytest.mark.parametrize("way_out", ["zswap", "other device"])
-def test_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
-    machine = Machine(memory_pages=512)
+def test_dirty_folios_go_elsewhere_when_memory_is_short(machines: Machines, way_out: str) -> None:
+    machine = machines(memory_pages=512)
     tasks = swapped_out(machine.swap, 400)
     more = swapped_out(machine.swap, 400, seed=400)
     if way_out == "zswap":
@@ -286,12 +255,10 @@ def test_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
     more.expect()
     del tasks, more
     gc.collect()
-    machine.physical = None
-    machine.end()
 
 
-def test_zswap_and_zero_slots_are_left_alone() -> None:
-    machine = Machine(zswap="lz4")
+def test_zswap_and_zero_slots_are_left_alone(machines: Machines) -> None:
+    machine = machines(zswap="lz4")
     stored, zero = machine.out(text(1)), machine.out(zeros())
     machine.swap.zswap.enabled = False
     on_file = machine.out(text(2))
@@ -300,13 +267,11 @@ def test_zswap_and_zero_slots_are_left_alone() -> None:
     assert rows == ["zswap shadow", "zero shadow zero", "folio folio"]
     assert walked(machine.swap) == (1, 0)
     assert machine.swap.swap_in(on_file).read() == text(2)
-    machine.physical = None
-    machine.end()
 
 
-def test_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
+def test_the_space_is_given_back_and_the_data_can_go_out_again(machines: Machines) -> None:
     # Each order allocates from a cluster of its own.
-    machine = Machine(physical_pages=16 * C)
+    machine = machines(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
     storage = machine.storage
     machine.swap.swapoff(machine.physical)
@@ -316,5 +281,3 @@ def test_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
     assert tasks.mm.pageout(tasks.first, 300)["reclaimed_pages"] == 300
     assert machine.physical_pages == 300
     tasks.expect()
-    del tasks
-    machine.end()

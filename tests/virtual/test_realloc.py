@@ -208,50 +208,40 @@ def test_writeback_step_5_torn_write_is_an_error_too() -> None:
 # `folio_realloc_swap`.
 
 
-def test_realloc_gives_a_contiguous_run_and_pointers() -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+def test_realloc_gives_a_contiguous_run_and_pointers(machine: Machine) -> None:
+    folio = machine.swap.folio(2, text(1, 4), memcg=machine.a)
     entry = int(machine.swap.folio_alloc_swap(folio))
     first = machine.swap.folio_realloc_swap(folio)
     machine.keep(folio)
     assert (first.type, first.offset % 4, first.order) == (machine.physical.type, 0, 2)
     found = machine.swap.backing(entry, 4)
     assert (found["type"], int(found["entry"]), found["nr_pages"]) == ("swapfile", int(first), 4)
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (4, 4)
+    assert (machine.physical_pages, machine.a.counters()["swap_pages"]) == (4, 4)
     machine.world.verify()
     assert machine.swap.folio_realloc_swap(folio) == first, "it has one: unchanged"
     assert machine.physical_pages == 4
-    del folio
-    machine.end()
 
 
-def test_realloc_of_a_folio_that_is_not_cached_is_refused() -> None:
-    machine = Machine()
+def test_realloc_of_a_folio_that_is_not_cached_is_refused(machine: Machine) -> None:
     assert errno_of(machine.swap.folio_realloc_swap, machine.swap.folio(0)) == EINVAL
     assert machine.physical_pages == 0
-    machine.end()
 
 
 @pytest.mark.parametrize("limit_pages", [0, 3])
-def test_realloc_is_refused_over_swap_max_and_changes_nothing(limit_pages: int) -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.swap.max", limit_pages * PAGE)
-    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+def test_realloc_is_refused_over_swap_max_and_changes_nothing(machine: Machine, limit_pages: int) -> None:
+    machine.a.write("memory.swap.max", limit_pages * PAGE)
+    folio = machine.swap.folio(2, text(1, 4), memcg=machine.a)
     entry = int(machine.swap.folio_alloc_swap(folio))
     assert errno_of(machine.swap.folio_realloc_swap, folio) in (ENOMEM, ENOSPC)
     machine.keep(folio)
     assert machine.row(entry + 3) == "folio folio"
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
-    a.write("memory.swap.max", 4 * PAGE)
+    assert (machine.physical_pages, machine.a.counters()["swap_pages"]) == (0, 0)
+    machine.a.write("memory.swap.max", 4 * PAGE)
     machine.swap.folio_realloc_swap(folio)
-    del folio
-    machine.end()
 
 
-def test_realloc_wants_a_run_of_its_order_and_no_split() -> None:
-    machine = Machine(physical_pages=64)
+def test_realloc_wants_a_run_of_its_order_and_no_split(machines: Machines) -> None:
+    machine = machines(physical_pages=64)
     runs = fill_physical(machine)
     let_go(machine, [run for run in runs if run.offset % 2])
     folio = machine.swap.folio(1, text(1, 2))
@@ -271,7 +261,6 @@ def test_realloc_wants_a_run_of_its_order_and_no_split() -> None:
     machine.world.folios.clear()
     del folio, parts
     let_go(machine, [run for run in runs if not run.offset % 2])
-    machine.end()
 
 
 def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot() -> None:

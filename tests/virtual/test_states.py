@@ -31,28 +31,23 @@ def raw(machine: Machine, entry: int) -> int:
 # Every row of the state table.
 
 
-def test_state_free() -> None:
-    machine = Machine()
+def test_state_free(machine: Machine) -> None:
     assert machine.row(5) == "free"
     assert machine.swap.backing(5) == {"type": "none", "entry": None, "nr_pages": 1}
-    machine.end()
 
 
-def test_state_cached_with_nothing_behind_it_is_dirty() -> None:
-    machine = Machine()
+def test_state_cached_with_nothing_behind_it_is_dirty(machine: Machine) -> None:
     folio = machine.swap.folio(0, text(1))
     entry = int(machine.swap.folio_alloc_swap(folio))
     machine.keep(folio)
     assert machine.row(entry) == "folio folio"
     assert folio.dirty
     assert machine.physical_pages == 0, "a virtual slot takes no physical one"
-    del folio
-    machine.end()
 
 
 @pytest.mark.parametrize("zswap", [ZSWAP_OFF, "lz4"])
-def test_state_zero_with_and_without_folio(zswap: str | None) -> None:
-    machine = Machine(zswap=zswap)
+def test_state_zero_with_and_without_folio(machines: Machines, zswap: str | None) -> None:
+    machine = machines(zswap=zswap)
     entry = machine.out(zeros())
     assert machine.row(entry) == "zero shadow zero"
     folio = machine.swap.swap_in(entry)
@@ -60,12 +55,10 @@ def test_state_zero_with_and_without_folio(zswap: str | None) -> None:
     assert machine.row(entry) == "zero folio zero", "zero wins over the folio"
     assert (machine.stat("stored_pages"), machine.physical_pages) == (0, 0)
     assert folio.read() == zeros()
-    del folio
-    machine.end()
 
 
-def test_state_zswap_with_and_without_folio() -> None:
-    machine = Machine(zswap="lz4")
+def test_state_zswap_with_and_without_folio(machines: Machines) -> None:
+    machine = machines(zswap="lz4")
     entry = machine.out(text(1))
     assert machine.row(entry) == "zswap shadow"
     folio = machine.swap.folio(0, text(1))
@@ -75,12 +68,9 @@ def test_state_zswap_with_and_without_folio() -> None:
     folio.dirty = False
     machine.swap.swap_cache_del_folio(folio)
     assert row_of(machine.swap, entry) == "zswap shadow"
-    del folio
-    machine.end()
 
 
-def test_state_swapfile_with_and_without_folio() -> None:
-    machine = Machine()
+def test_state_swapfile_with_and_without_folio(machine: Machine) -> None:
     entry = machine.out(text(1))
     assert machine.row(entry) == "swapfile shadow"
     slot = machine.backing_slot(entry)
@@ -90,32 +80,25 @@ def test_state_swapfile_with_and_without_folio() -> None:
     assert machine.row(entry) == "swapfile folio"
     assert not folio.dirty
     assert machine.backing_slot(entry) == slot, "the slot is kept for reuse"
-    del folio
-    machine.end()
 
 
 # Every edge between two rows.
 
 
-def test_edge_allocate_charges_the_id_alone() -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+def test_edge_allocate_charges_the_id_alone(machine: Machine) -> None:
+    folio = machine.swap.folio(2, text(1, 4), memcg=machine.a)
     entry = int(machine.swap.folio_alloc_swap(folio))
     machine.keep(folio)
     for page in range(4):
         assert machine.row(entry + page) == "folio folio"
         assert machine.swap.swap_count(entry + page) == 0
-    assert a.counters()["swap_pages"] == 0
+    assert machine.a.counters()["swap_pages"] == 0
     machine.swap.folio_dup_swap(folio)
     assert [machine.swap.swap_count(entry + page) for page in range(4)] == [1] * 4
     machine.swap.folio_put_swap(folio)
-    del folio
-    machine.end()
 
 
-def test_edge_zero_swap_out_releases_what_was_behind() -> None:
-    machine = Machine()
+def test_edge_zero_swap_out_releases_what_was_behind(machine: Machine) -> None:
     entry = machine.out(text(1))
     assert machine.physical_pages == 1
     folio = machine.swap.swap_in(entry)
@@ -124,11 +107,9 @@ def test_edge_zero_swap_out_releases_what_was_behind() -> None:
     assert machine.row(entry) == "zero shadow zero"
     assert machine.physical_pages == 0, "no store, no slot"
     assert machine.stat("swpout_zero") == 1
-    machine.end()
 
 
-def test_edge_zswap_store_releases_the_physical_slot() -> None:
-    machine = Machine()
+def test_edge_zswap_store_releases_the_physical_slot(machine: Machine) -> None:
     entry = machine.out(text(1))
     machine.swap.zswap.enabled = True
     folio = machine.swap.swap_in(entry)
@@ -137,32 +118,27 @@ def test_edge_zswap_store_releases_the_physical_slot() -> None:
     assert machine.row(entry) == "zswap shadow"
     assert machine.physical_pages == 0
     assert machine.swap.swap_in(entry).read() == text(2)
-    machine.end()
 
 
-def test_edge_zswap_store_clears_a_stale_zero_mark() -> None:
-    machine = Machine(zswap="lz4")
+def test_edge_zswap_store_clears_a_stale_zero_mark(machines: Machines) -> None:
+    machine = machines(zswap="lz4")
     entry = machine.out(zeros())
     folio = machine.swap.swap_in(entry)
     folio.write(text(1))
     assert int(machine.swap.swap_out(folio)) == entry
     assert machine.row(entry) == "zswap shadow"
-    machine.end()
 
 
-def test_edge_physical_swap_out_clears_a_stale_zero_mark() -> None:
-    machine = Machine()
+def test_edge_physical_swap_out_clears_a_stale_zero_mark(machine: Machine) -> None:
     entry = machine.out(zeros())
     folio = machine.swap.swap_in(entry)
     folio.write(text(1))
     assert int(machine.swap.swap_out(folio)) == entry
     assert machine.row(entry) == "swapfile shadow"
     assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
 
 
-def test_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
-    machine = Machine()
+def test_edge_physical_swap_out_overwrites_its_run_in_place(machine: Machine) -> None:
     entry = machine.out(text(1, 4))
     slots = [machine.backing_slot(entry + page) for page in range(4)]
     assert slots == list(range(slots[0], slots[0] + 4))
@@ -174,29 +150,24 @@ def test_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
     assert [machine.backing_slot(entry + page) for page in range(4)] == slots
     assert machine.physical_pages == 4
     assert machine.stat("pswpout") == 8
-    machine.end()
 
 
-def test_edge_reclaim_of_a_clean_folio_writes_nothing() -> None:
-    machine = Machine()
+def test_edge_reclaim_of_a_clean_folio_writes_nothing(machine: Machine) -> None:
     entry = machine.out(text(1))
     folio = machine.swap.swap_in(entry)
     assert int(machine.swap.swap_out(folio)) == entry
     assert machine.row(entry) == "swapfile shadow"
     assert machine.stat("pswpout") == 1, "it was clean"
-    machine.end()
 
 
-def test_edge_reclaim_leaves_a_zero_slot_as_it_is() -> None:
-    machine = Machine()
+def test_edge_reclaim_leaves_a_zero_slot_as_it_is(machine: Machine) -> None:
     entry = machine.out(zeros())
     machine.swap.swap_out(machine.swap.swap_in(entry))
     assert machine.row(entry) == "zero shadow zero"
-    machine.end()
 
 
-def test_edge_swap_in_of_zswap_is_exclusive() -> None:
-    machine = Machine(zswap="lz4")
+def test_edge_swap_in_of_zswap_is_exclusive(machines: Machines) -> None:
+    machine = machines(zswap="lz4")
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
     folio = machine.swap.swap_in(entry)
@@ -209,31 +180,23 @@ def test_edge_swap_in_of_zswap_is_exclusive() -> None:
     assert machine.row(entry) == "folio folio", "the slot has a reference, so the folio stays"
     machine.swap.shrink_swap_cache()
     assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
 
 
-def test_edge_swap_in_physical_leaves_a_clean_folio() -> None:
-    machine = Machine()
+def test_edge_swap_in_physical_leaves_a_clean_folio(machine: Machine) -> None:
     entry = machine.out(noise(1))
     folio = machine.swap.swap_in(entry)
     assert (folio.dirty, folio.read()) == (False, noise(1))
     assert machine.physical_pages == 1
-    del folio
-    machine.end()
 
 
-def test_edge_swap_in_zero_keeps_the_mark() -> None:
-    machine = Machine()
+def test_edge_swap_in_zero_keeps_the_mark(machine: Machine) -> None:
     entry = machine.out(zeros())
     folio = machine.swap.swap_in(entry)
     assert word_at(machine.swap, entry).is_zero
     assert machine.swap.zero_batch(entry, 1) == (True, 1)
-    del folio
-    machine.end()
 
 
-def test_edge_dup_and_put_move_the_cache_only_bit() -> None:
-    machine = Machine()
+def test_edge_dup_and_put_move_the_cache_only_bit(machine: Machine) -> None:
     entry = machine.out(text(1))
     slot = machine.backing_slot(entry)
     folio = machine.swap.swap_in(entry)
@@ -251,12 +214,9 @@ def test_edge_dup_and_put_move_the_cache_only_bit() -> None:
     machine.swap.folio_dup_swap(folio)
     machine.swap.put(entry, 1)
     assert machine.swap.lookup(entry)["kind"] == "folio", "it is mapped"
-    del folio
-    machine.end()
 
 
-def test_edge_dup_beyond_what_a_word_holds() -> None:
-    machine = Machine()
+def test_edge_dup_beyond_what_a_word_holds(machine: Machine) -> None:
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
     for _ in range(20):
@@ -266,25 +226,21 @@ def test_edge_dup_beyond_what_a_word_holds() -> None:
     for _ in range(21):
         machine.swap.put(entry, 1)
     assert machine.row(entry) == "swapfile shadow"
-    machine.end()
 
 
 @pytest.mark.parametrize("zswap", [ZSWAP_OFF, "lz4"])
 @pytest.mark.parametrize("make", [lambda: zeros(4), lambda: text(1, 4), lambda: noise(1, 4)])
-def test_edge_free_releases_everything(zswap: str | None, make: object) -> None:
-    machine = Machine(zswap=zswap)
-    a = machine.world.add(machine.swap.memcg, "A")
-    entry = machine.out(make(), a)  # type: ignore[operator]
-    assert a.counters()["id_refs"] == 5
+def test_edge_free_releases_everything(machines: Machines, zswap: str | None, make: object) -> None:
+    machine = machines(zswap=zswap)
+    entry = machine.out(make(), machine.a)  # type: ignore[operator]
+    assert machine.a.counters()["id_refs"] == 5
     machine.swap.free(entry, 4)
     assert [machine.row(entry + page) for page in range(4)] == ["free"] * 4
     assert (machine.physical_pages, machine.stat("stored_pages"), machine.ghost.inuse_pages) == (0, 0, 0)
-    assert a.counters()["id_refs"] == 1, "the id is let go with the virtual slot"
-    machine.end()
+    assert machine.a.counters()["id_refs"] == 1, "the id is let go with the virtual slot"
 
 
-def test_edge_the_last_slot_of_a_cluster_frees_the_cluster() -> None:
-    machine = Machine()
+def test_edge_the_last_slot_of_a_cluster_frees_the_cluster(machine: Machine) -> None:
     before = machine.ghost.memory()
     entries = [machine.out(zeros()) for _ in range(511 + 3)]
     assert {entry // 512 for entry in entries} == {0, 1}
@@ -293,42 +249,38 @@ def test_edge_the_last_slot_of_a_cluster_frees_the_cluster() -> None:
     after = machine.ghost.memory()
     assert after["virtual_table_bytes"] == before["virtual_table_bytes"] == PAGE
     assert after["table_bytes"] == before["table_bytes"] == PAGE
-    machine.end()
 
 
 # Calls that a physical slot behind a virtual slot refuses.
 
 
-def test_pointers_have_no_count() -> None:
-    machine = Machine()
+def test_pointers_have_no_count(machine: Machine) -> None:
     entry = machine.out(text(1))
     slot = machine.backing_slot(entry)
     for call in (machine.swap.swap_in, machine.swap.free, machine.swap.dup):
         assert errno_of(call, slot, 1) != 0
     assert machine.row(entry) == "swapfile shadow"
     assert machine.physical.slots()[slot & 0xFFFF_FFFF] == 4
-    machine.end()
 
 
 # Charges of groups.
 
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
-def test_two_step_charging_of_every_backing(hierarchy: str) -> None:
-    machine = Machine(memcg=hierarchy)
-    a = machine.world.add(machine.swap.memcg, "A")
+def test_two_step_charging_of_every_backing(machines: Machines, hierarchy: str) -> None:
+    machine = machines(memcg=hierarchy)
     usage = "swap_pages" if hierarchy == "v2" else "memsw_pages"
 
     def paid() -> int:
         machine.world.verify()
-        return a.counters()[usage]
+        return machine.a.counters()[usage]
 
-    entries = {"zero": machine.out(zeros(), a)}
+    entries = {"zero": machine.out(zeros(), machine.a)}
     assert paid() == (0 if hierarchy == "v2" else 1)
-    entries["file"] = machine.out(text(1), a)
+    entries["file"] = machine.out(text(1), machine.a)
     assert paid() == (1 if hierarchy == "v2" else 2)
     machine.swap.zswap.enabled = True
-    entries["zswap"] = machine.out(text(2), a)
+    entries["zswap"] = machine.out(text(2), machine.a)
     machine.world.verify()
     if hierarchy == "v2":
         assert paid() == 1, "zswap and zero pages do not eat memory.swap.max"
@@ -336,25 +288,21 @@ def test_two_step_charging_of_every_backing(hierarchy: str) -> None:
         assert paid() == 2, "charged when a physical slot is attached"
         machine.swap.free(entries["file"], 1)
         assert paid() == 1, "uncharged when it is detached"
-        assert a.counters()["id_refs"] == 3
-    machine.end()
+        assert machine.a.counters()["id_refs"] == 3
 
 
-def test_swap_max_of_zero_still_leaves_zswap_and_zeros() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.swap.max", 0)
-    assert machine.row(machine.out(text(1), a)) == "zswap shadow"
-    assert machine.row(machine.out(zeros(), a)) == "zero shadow zero"
+def test_swap_max_of_zero_still_leaves_zswap_and_zeros(machines: Machines) -> None:
+    machine = machines(zswap="lz4")
+    machine.a.write("memory.swap.max", 0)
+    assert machine.row(machine.out(text(1), machine.a)) == "zswap shadow"
+    assert machine.row(machine.out(zeros(), machine.a)) == "zero shadow zero"
     machine.swap.zswap.enabled = False
-    folio = machine.swap.folio(0, text(2), memcg=a)
+    folio = machine.swap.folio(0, text(2), memcg=machine.a)
     assert errno_of(machine.swap.swap_out, folio) != 0
     assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(2))
     assert machine.physical_pages == 0
     machine.keep(folio)
     machine.world.verify()
-    del folio
-    machine.end()
 
 
 # Several virtual devices, and the order between virtual and physical.
@@ -369,27 +317,24 @@ def test_virtual_devices_are_tried_first_whatever_their_priority() -> None:
     assert int(swap.alloc(0)) >> 58 != machine.ghost.type, "bare slots are of ordinary devices"
 
 
-def test_pointers_name_the_right_one_of_several_virtual_devices() -> None:
-    machine = Machine()
+def test_pointers_name_the_right_one_of_several_virtual_devices(machine: Machine) -> None:
     second = machine.swap.swapon(sc.Ghost(4096, virtual_table=True))
     entries = [machine.out(text(n)) for n in range(1200)]
     assert {entry >> 58 for entry in entries} == {machine.ghost.type, second.type}
     assert Reader(machine.swap).errors() == []
     assert all(machine.swap.swap_in(entry).read() == text(n) for n, entry in enumerate(entries))
-    machine.end()
 
 
-def test_a_folio_that_finds_no_virtual_room_goes_to_an_ordinary_device() -> None:
-    machine = Machine(ghost_pages=512)
+def test_a_folio_that_finds_no_virtual_room_goes_to_an_ordinary_device(machines: Machines) -> None:
+    machine = machines(ghost_pages=512)
     entries = [machine.out(text(n)) for n in range(520)]
     assert [entry >> 58 == machine.ghost.type for entry in entries] == [True] * 511 + [False] * 9
     machine.world.verify()
     assert all(machine.swap.swap_in(entry).read() == text(n) for n, entry in enumerate(entries))
-    machine.end()
 
 
-def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does() -> None:
-    machine = Machine(ghost_pages=512)
+def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does(machines: Machines) -> None:
+    machine = machines(ghost_pages=512)
     entry = machine.out(text(1, 8))
     assert machine.swap.backing(entry, 8) == {
         "type": "swapfile",
@@ -402,8 +347,6 @@ def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does() -> None:
     assert machine.swap.backing(entry, 8)["nr_pages"] == 2
     assert machine.swap.backing(entry + 2, 6) == {"type": "zero", "entry": None, "nr_pages": 1}
     assert machine.swap.backing(entry + 3, 5)["nr_pages"] == 5, "cached or not is no matter"
-    del folios
-    machine.end()
 
 
 # Random programs.

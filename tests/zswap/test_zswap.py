@@ -115,22 +115,20 @@ def test_hysteresis_between_100_and_90_percent(has_table: bool) -> None:
     swap.check()
 
 
-def test_a_pool_of_nothing_takes_nothing() -> None:
-    machine = Machine(zswap=sc.Zswap(max_pool_percent=0))
+def test_a_pool_of_nothing_takes_nothing(machines: Machines) -> None:
+    machine = machines(zswap=sc.Zswap(max_pool_percent=0))
     assert row_of(machine.swap, machine.out(text(1))) == "swapfile shadow"
     assert machine.stat("pool_limit_hit") == 1
-    machine.end()
 
 
-def test_a_full_pool_makes_room_when_there_is_a_real_device() -> None:
-    machine = Machine(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
+def test_a_full_pool_makes_room_when_there_is_a_real_device(machines: Machines) -> None:
+    machine = machines(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
     entries = [machine.out(noise(number)) for number in range(300)]
     machine.swap.run_workers()
     assert machine.stat("written_back_pages") > 0
     assert machine.stat("pool_total_size") <= 4096 * 2 // 100 * PAGE
     machine.world.verify()
     assert all(machine.swap.swap_in(entry).read() == noise(n) for n, entry in enumerate(entries))
-    machine.end()
 
 
 # Stores and the outcomes of compression.
@@ -159,19 +157,16 @@ def test_a_store_that_fails_is_counted_and_goes_on_to_the_device(
 
 
 @pytest.mark.parametrize("is_failure", [False, True])
-def test_incompressible_page_is_stored_raw_where_writeback_is_allowed(is_failure: bool) -> None:
-    machine = Machine(zswap="lz4")
+def test_incompressible_page_is_stored_raw_where_writeback_is_allowed(machine: Machine, is_failure: bool) -> None:
     machine.swap.zswap.set_faults(compress=1.0 if is_failure else 0.0)
     data = text(1) if is_failure else noise(1)
-    a = machine.world.add(machine.swap.memcg, "A")
-    entry = machine.out(data, a)
+    entry = machine.out(data, machine.a)
     assert machine.row(entry) == "zswap shadow"
     assert (machine.stat("stored_pages"), machine.stat("stored_incompressible_pages")) == (1, 1)
     assert (machine.stat("reject_compress_poor"), machine.stat("reject_compress_fail")) == (0, 0)
-    assert int(a.read("memory.zswap.current")) == machine.stat("pool_total_size") == PAGE
+    assert int(machine.a.read("memory.zswap.current")) == machine.stat("pool_total_size") == PAGE
     assert machine.swap.swap_in(entry).read() == data
     assert machine.stat("stored_incompressible_pages") == 0
-    machine.end()
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -199,40 +194,32 @@ def test_incompressible_page_stays_where_writeback_is_not(
     swap.check()
 
 
-def test_reclaim_of_pages_that_nobody_takes_ends() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.zswap.writeback", 0)
-    a.write("memory.max", 64 * PAGE)
-    mm = machine.swap.mm(a)
+def test_reclaim_of_pages_that_nobody_takes_ends(machine: Machine) -> None:
+    machine.a.write("memory.zswap.writeback", 0)
+    machine.a.write("memory.max", 64 * PAGE)
+    mm = machine.swap.mm(machine.a)
     first = mm.mmap(256)
     with pytest.raises(MemoryError):
         mm.write(first * PAGE, noise(1, 256))
     assert 0 < machine.stat("reject_compress_poor") < 64 * 256, "no livelock"
     assert machine.physical_pages == 0
-    del mm
-    machine.end()
 
 
-def test_raw_pages_keep_their_place_in_the_lru() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
+def test_raw_pages_keep_their_place_in_the_lru(machine: Machine) -> None:
     data = [noise(number) if number % 5 == 2 else text(number) for number in range(SCAN + 8)]
-    entries = [machine.out(page, a) for page in data]
+    entries = [machine.out(page, machine.a) for page in data]
     assert machine.stat("stored_incompressible_pages") == 8
-    assert shrunk_pages(machine.swap, a) == 0, "all 32 that it saw had a second chance"
+    assert shrunk_pages(machine.swap, machine.a) == 0, "all 32 that it saw had a second chance"
     # The last 8 use their second chance now; then the oldest 24 go by age, raw pages like others.
-    assert shrunk_pages(machine.swap, a) == SCAN - 8
+    assert shrunk_pages(machine.swap, machine.a) == SCAN - 8
     rows = [row_of(machine.swap, entry) for entry in entries]
     assert rows == ["swapfile shadow"] * (SCAN - 8) + ["zswap shadow"] * 16
     machine.world.verify()
     assert [machine.swap.swap_in(entry).read() for entry in entries] == data
-    machine.end()
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_a_large_folio_is_stored_page_by_page(order: int) -> None:
-    machine = Machine(zswap="lz4")
+def test_a_large_folio_is_stored_page_by_page(machine: Machine, order: int) -> None:
     nr_pages = 1 << order
     entry = machine.out(text(1, nr_pages))
     assert [row_of(machine.swap, entry + page) for page in range(nr_pages)] == ["zswap shadow"] * nr_pages
@@ -244,8 +231,6 @@ def test_a_large_folio_is_stored_page_by_page(order: int) -> None:
     assert [folio.order for folio in folios] == [0] * nr_pages, "large loads are not"
     assert b"".join(folio.read() for folio in folios) == text(1, nr_pages)
     assert machine.stat("zswpin") == nr_pages
-    del folios
-    machine.end()
 
 
 @pytest.mark.parametrize("fault", ["entry_alloc", "pool_alloc"])
@@ -299,8 +284,7 @@ def test_a_refused_store_drops_the_older_copy(why: str, has_table: bool) -> None
     swap.check()
 
 
-def test_a_store_replaces_the_older_copy() -> None:
-    machine = Machine(zswap="lz4")
+def test_a_store_replaces_the_older_copy(machine: Machine) -> None:
     entry = machine.out(noise(1))
     folio = machine.swap.folio(0, text(2))
     machine.swap.swap_cache_add_folio(folio, entry)
@@ -308,7 +292,6 @@ def test_a_store_replaces_the_older_copy() -> None:
     machine.swap.swap_out(folio)
     assert (machine.stat("stored_pages"), machine.stat("stored_incompressible_pages")) == (1, 0)
     assert machine.swap.swap_in(entry).read() == text(2)
-    machine.end()
 
 
 # Loads.
@@ -348,53 +331,43 @@ def test_a_load_that_does_not_decompress_is_an_io_error_and_can_be_tried_again(h
 # Order of writeback.
 
 
-def test_first_scan_writes_nothing_and_the_second_all() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    entries = [machine.out(text(number), a) for number in range(SCAN)]
+def test_first_scan_writes_nothing_and_the_second_all(machine: Machine) -> None:
+    entries = [machine.out(text(number), machine.a) for number in range(SCAN)]
     pool = machine.stat("pool_total_size")
-    assert shrunk_pages(machine.swap, a) == 0
+    assert shrunk_pages(machine.swap, machine.a) == 0
     assert (machine.stat("written_back_pages"), machine.stat("pool_total_size")) == (0, pool)
-    assert shrunk_pages(machine.swap, a) == SCAN
+    assert shrunk_pages(machine.swap, machine.a) == SCAN
     assert (machine.stat("written_back_pages"), machine.stat("stored_pages")) == (SCAN, 0)
     assert (machine.stat("zswpwb"), machine.physical_pages) == (SCAN, SCAN)
     assert {row_of(machine.swap, entry) for entry in entries} == {"swapfile shadow"}
     machine.world.verify()
     assert [machine.swap.swap_in(entry).read() for entry in entries] == [text(n) for n in range(SCAN)]
-    machine.end()
 
 
-def test_an_entry_that_fails_does_not_hold_the_others_up() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    entries = [machine.out(text(number), a) for number in range(8)]
-    assert shrunk_pages(machine.swap, a) == 0
-    in_use = machine.swap.folio(0, text(0), memcg=a)
+def test_an_entry_that_fails_does_not_hold_the_others_up(machine: Machine) -> None:
+    entries = [machine.out(text(number), machine.a) for number in range(8)]
+    assert shrunk_pages(machine.swap, machine.a) == 0
+    in_use = machine.swap.folio(0, text(0), memcg=machine.a)
     machine.swap.swap_cache_add_folio(in_use, entries[0])
-    assert shrunk_pages(machine.swap, a) == 7
+    assert shrunk_pages(machine.swap, machine.a) == 7
     assert machine.stat("reject_reclaim_fail") >= 1
     assert row_of(machine.swap, entries[0]) == "zswap folio"
     in_use.dirty = False
     machine.swap.swap_cache_del_folio(in_use)
-    del in_use
-    machine.end()
 
 
-def test_shrinking_says_why_it_cannot() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    assert errno_of(machine.swap.zswap.shrink, a) == ENOENT, "empty"
-    machine.out(text(1), a)
-    a.write("memory.zswap.writeback", 0)
-    assert errno_of(machine.swap.zswap.shrink, a) == ENOENT, "off"
-    a.write("memory.zswap.writeback", 1)
-    assert shrunk_pages(machine.swap, a) == 0
-    assert shrunk_pages(machine.swap, a) == 1
-    machine.end()
+def test_shrinking_says_why_it_cannot(machine: Machine) -> None:
+    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "empty"
+    machine.out(text(1), machine.a)
+    machine.a.write("memory.zswap.writeback", 0)
+    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "off"
+    machine.a.write("memory.zswap.writeback", 1)
+    assert shrunk_pages(machine.swap, machine.a) == 0
+    assert shrunk_pages(machine.swap, machine.a) == 1
 
 
-def test_the_worker_shrinks_down_to_the_threshold() -> None:
-    machine = Machine(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=5))
+def test_the_worker_shrinks_down_to_the_threshold(machines: Machines) -> None:
+    machine = machines(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=5))
     groups = [machine.world.add(machine.swap.memcg, name) for name in "AB"]
     for number in range(200):
         machine.out(noise(number), groups[number % 2])
@@ -405,7 +378,6 @@ def test_the_worker_shrinks_down_to_the_threshold() -> None:
     assert accept_pages - 2 * SCAN <= machine.stat("stored_pages") <= accept_pages
     assert all(int(group.read("memory.zswap.current")) < 100 * PAGE for group in groups), "in turn"
     machine.world.verify()
-    machine.end()
 
 
 def test_the_dynamic_shrinker_works_only_when_it_is_on() -> None:
@@ -430,8 +402,7 @@ def test_the_dynamic_shrinker_works_only_when_it_is_on() -> None:
 # Pools and counters.
 
 
-def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty() -> None:
-    machine = Machine(zswap="lz4")
+def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty(machine: Machine) -> None:
     old = [machine.out(text(number)) for number in range(5)]
     machine.swap.zswap.compressor = "zstd"
     new = [machine.out(text(10 + number)) for number in range(3)]
@@ -445,28 +416,23 @@ def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty() ->
     assert machine.swap.swap_in(old[4]).read() == text(4), "by the compressor it was made with"
     assert [pool["compressor"] for pool in machine.swap.zswap.pools()] == ["zstd"]
     assert [machine.swap.swap_in(entry).read() for entry in new] == [text(10 + n) for n in range(3)]
-    machine.end()
 
 
 @pytest.mark.parametrize(("nr_bytes", "class_bytes"), [(3570, 3632), (3900, 4096)])
-def test_nothing_above_3624_bytes_saves_memory(nr_bytes: int, class_bytes: int) -> None:
+def test_nothing_above_3624_bytes_saves_memory(machine: Machine, nr_bytes: int, class_bytes: int) -> None:
     """The largest size class below a page is 3632 bytes; its objects lie in chained pages."""
-    machine = Machine(zswap="lz4")
     nr_stored = 256
     for number in range(nr_stored):
         machine.out(noise(number)[:nr_bytes] + bytes(PAGE - nr_bytes))
     wanted = nr_stored * class_bytes
     assert wanted <= machine.stat("pool_total_size") <= wanted * 1.08
-    machine.end()
 
 
-def test_zeros_never_reach_zswap() -> None:
-    machine = Machine(zswap="lz4")
+def test_zeros_never_reach_zswap(machine: Machine) -> None:
     machine.out(zeros(4))
     assert (machine.stat("stored_pages"), machine.stat("zswpout")) == (0, 0)
     machine.out(b"\1" * PAGE)
     assert machine.stat("stored_pages") == 1, "other patterns are data"
-    machine.end()
 
 
 def test_swapoff_of_an_ordinary_device_drops_its_entries() -> None:

@@ -15,17 +15,14 @@ def current_bytes(group: sc.MemCgroup) -> int:
     return int(group.read("memory.zswap.current"))
 
 
-def test_the_files_are_there_below_the_root() -> None:
-    machine = Machine(zswap="lz4")
+def test_the_files_are_there_below_the_root(machine: Machine) -> None:
     names = {"memory.zswap.current", "memory.zswap.max", "memory.zswap.writeback"}
-    a = machine.world.add(machine.swap.memcg, "A")
-    assert names <= set(a.files)
-    assert a.read("memory.zswap.max").strip() == "max"
-    assert a.read("memory.zswap.writeback").strip() == "1"
-    assert a.read("memory.zswap.current").strip() == "0"
-    assert errno_of(a.write, "memory.zswap.current", 0) != 0
+    assert names <= set(machine.a.files)
+    assert machine.a.read("memory.zswap.max").strip() == "max"
+    assert machine.a.read("memory.zswap.writeback").strip() == "1"
+    assert machine.a.read("memory.zswap.current").strip() == "0"
+    assert errno_of(machine.a.write, "memory.zswap.current", 0) != 0
     assert not names & set(Machine(memcg="v1").swap.memcg.create("A").files)
-    machine.end()
 
 
 @pytest.mark.parametrize("value", ["2", "-1", "yes", ""])
@@ -44,8 +41,7 @@ def test_max_is_of_bytes_in_whole_pages() -> None:
     assert errno_of(a.write, "memory.zswap.max", "x") == EINVAL
 
 
-def test_current_is_of_a_group_and_all_below_it() -> None:
-    machine = Machine(zswap="lz4")
+def test_current_is_of_a_group_and_all_below_it(machine: Machine) -> None:
     p = machine.world.add(machine.swap.memcg, "P")
     c = machine.world.add(p, "C")
     in_c = [machine.out(noise(number), c) for number in range(3)]
@@ -56,37 +52,29 @@ def test_current_is_of_a_group_and_all_below_it() -> None:
     machine.swap.swap_in(in_c.pop())
     assert (current_bytes(c), current_bytes(p)) == (PAGE, 2 * PAGE)
     machine.world.verify()
-    machine.end()
 
 
-def test_compressed_bytes_are_charged_to_memory_in_whole_pages() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
+def test_compressed_bytes_are_charged_to_memory_in_whole_pages(machine: Machine) -> None:
     entries = []
     for number in range(300):
-        entries.append(machine.out(text(number), a))
-        pages = -(-current_bytes(a) // PAGE)
-        assert a.counters()["memory_pages"] == pages
-    assert 0 < current_bytes(a) < 300 * 200
+        entries.append(machine.out(text(number), machine.a))
+        pages = -(-current_bytes(machine.a) // PAGE)
+        assert machine.a.counters()["memory_pages"] == pages
+    assert 0 < current_bytes(machine.a) < 300 * 200
     for entry in entries:
         machine.swap.free(entry, 1)
-    assert (current_bytes(a), a.counters()["memory_pages"]) == (0, 0)
-    machine.end()
+    assert (current_bytes(machine.a), machine.a.counters()["memory_pages"]) == (0, 0)
 
 
-def test_the_charge_for_compressed_pages_is_never_refused() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    folios = [machine.swap.folio(0, noise(number), memcg=a) for number in range(8)]
-    a.write("memory.max", 8 * PAGE)
+def test_the_charge_for_compressed_pages_is_never_refused(machine: Machine) -> None:
+    folios = [machine.swap.folio(0, noise(number), memcg=machine.a) for number in range(8)]
+    machine.a.write("memory.max", 8 * PAGE)
     for folio in folios:
         assert row_of(machine.swap, int(machine.swap.swap_out(folio))) == "zswap shadow"
-    assert current_bytes(a) == 8 * PAGE
-    machine.end()
+    assert current_bytes(machine.a) == 8 * PAGE
 
 
-def test_statistics_have_their_kernel_names() -> None:
-    machine = Machine(zswap="lz4")
+def test_statistics_have_their_kernel_names(machine: Machine) -> None:
     p = machine.world.add(machine.swap.memcg, "P")
     a = machine.world.add(p, "A")
     entries = [machine.out(text(number), a) for number in range(5)]
@@ -98,11 +86,9 @@ def test_statistics_have_their_kernel_names() -> None:
         assert stat["zswap"] == current_bytes(a)
     totals = machine.swap.stats()
     assert (totals["zswpout"], totals["zswpin"], totals["zswpwb"]) == (5, 1, 1)
-    machine.end()
 
 
-def test_a_limit_of_0_is_never() -> None:
-    machine = Machine(zswap="lz4")
+def test_a_limit_of_0_is_never(machine: Machine) -> None:
     p = machine.world.add(machine.swap.memcg, "P")
     c = machine.world.add(p, "C")
     p.write("memory.zswap.max", 0)
@@ -110,12 +96,10 @@ def test_a_limit_of_0_is_never() -> None:
         assert row_of(machine.swap, machine.out(text(1), group)) == "swapfile shadow"
     assert row_of(machine.swap, machine.out(text(1))) == "zswap shadow", "others may"
     assert current_bytes(p) == 0
-    machine.end()
 
 
 @pytest.mark.parametrize("is_of_parent", [False, True])
-def test_over_its_limit_a_group_is_shrunk_once_and_else_refused(is_of_parent: bool) -> None:
-    machine = Machine(zswap="lz4")
+def test_over_its_limit_a_group_is_shrunk_once_and_else_refused(machine: Machine, is_of_parent: bool) -> None:
     p = machine.world.add(machine.swap.memcg, "P")
     c = machine.world.add(p, "C")
     (p if is_of_parent else c).write("memory.zswap.max", 2 * PAGE)
@@ -129,30 +113,24 @@ def test_over_its_limit_a_group_is_shrunk_once_and_else_refused(is_of_parent: bo
     assert rows == ["swapfile shadow"] * 3 + ["zswap shadow"], "the next one made room"
     assert current_bytes(c) == PAGE
     machine.world.verify()
-    machine.end()
 
 
-def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.zswap.max", PAGE)
-    a.write("memory.zswap.writeback", 0)
-    entries = [machine.out(text(number), a) for number in range(20)]
+def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit(machine: Machine) -> None:
+    machine.a.write("memory.zswap.max", PAGE)
+    machine.a.write("memory.zswap.writeback", 0)
+    entries = [machine.out(text(number), machine.a) for number in range(20)]
     filler = 0
-    while current_bytes(a) < PAGE:
+    while current_bytes(machine.a) < PAGE:
         filler += 1
-        entries.append(machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), a))
-    folio = machine.swap.folio(0, text(99), memcg=a)
+        entries.append(machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), machine.a))
+    folio = machine.swap.folio(0, text(99), memcg=machine.a)
     assert errno_of(machine.swap.swap_out, folio) != 0
     assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
     assert (machine.physical_pages, machine.stat("written_back_pages")) == (0, 0)
     folio.write(bytes(PAGE))
-    del folio
-    machine.end()
 
 
-def test_writeback_is_allowed_where_all_ancestors_allow_it() -> None:
-    machine = Machine(zswap="lz4")
+def test_writeback_is_allowed_where_all_ancestors_allow_it(machine: Machine) -> None:
     p = machine.world.add(machine.swap.memcg, "P")
     c = machine.world.add(p, "C")
     g = machine.world.add(c, "G")
@@ -164,45 +142,37 @@ def test_writeback_is_allowed_where_all_ancestors_allow_it() -> None:
         assert row_of(machine.swap, int(machine.swap.swap_out(folio))) == "zswap shadow"
     p.write("memory.zswap.writeback", 0)
     assert g.read("memory.zswap.writeback").strip() == "1", "the file shows its own"
-    machine.end()
 
 
-def test_writeback_off_keeps_entries_where_they_are() -> None:
-    machine = Machine(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
-    a = machine.world.add(machine.swap.memcg, "A")
+def test_writeback_off_keeps_entries_where_they_are(machines: Machines) -> None:
+    machine = machines(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
     b = machine.world.add(machine.swap.memcg, "B")
-    kept = [machine.out(text(number), a) for number in range(40)]
-    a.write("memory.zswap.writeback", 0)
+    kept = [machine.out(text(number), machine.a) for number in range(40)]
+    machine.a.write("memory.zswap.writeback", 0)
     for number in range(200):
         machine.out(noise(number), b)
     machine.swap.zswap.shrink_worker()
     assert {row_of(machine.swap, entry) for entry in kept} == {"zswap shadow"}
     assert machine.stat("written_back_pages") > 0
-    assert a.memory_stat["zswpwb"] == 0
+    assert machine.a.memory_stat["zswpwb"] == 0
     machine.world.verify()
-    machine.end()
 
 
-def test_proactive_reclaim_of_zswap_alone() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    folios = [machine.swap.folio(0, text(100 + number), memcg=a) for number in range(4)]
+def test_proactive_reclaim_of_zswap_alone(machine: Machine) -> None:
+    folios = [machine.swap.folio(0, text(100 + number), memcg=machine.a) for number in range(4)]
     for number in range(64):
-        machine.out(noise(number), a)
+        machine.out(noise(number), machine.a)
     for _ in range(4):
-        code = refusal(lambda: a.write("memory.reclaim", f"{8 * PAGE} source=zswap"))
+        code = refusal(lambda: machine.a.write("memory.reclaim", f"{8 * PAGE} source=zswap"))
         assert code in (0, EAGAIN)
-    assert 8 <= machine.stat("written_back_pages") == a.memory_stat["zswpwb"] <= 64
+    assert 8 <= machine.stat("written_back_pages") == machine.a.memory_stat["zswpwb"] <= 64
     assert all(folio.is_resident for folio in folios)
-    assert errno_of(a.write, "memory.reclaim", f"{PAGE} source=disk") == EINVAL
+    assert errno_of(machine.a.write, "memory.reclaim", f"{PAGE} source=disk") == EINVAL
     machine.keep(*folios)
     machine.world.verify()
-    folios.clear()
-    machine.end()
 
 
-def test_a_removed_group_takes_its_entries_along() -> None:
-    machine = Machine(zswap="lz4")
+def test_a_removed_group_takes_its_entries_along(machine: Machine) -> None:
     p = machine.world.add(machine.swap.memcg, "P")
     c = machine.world.add(p, "C")
     entry = machine.out(noise(1), c)
@@ -213,8 +183,6 @@ def test_a_removed_group_takes_its_entries_along() -> None:
     assert folio.read() == noise(1)
     assert current_bytes(p) == 0
     assert folio.memcg == p
-    del folio
-    machine.end()
 
 
 # J12: a writeback that is aborted.
