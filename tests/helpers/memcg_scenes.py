@@ -24,14 +24,8 @@ Row = str | tuple[str, str]
 """One row for all, or that of CANON and that of MAIN and PRE."""
 
 
-def keys(text: str) -> list[str]:
-    """Returns the keys of a file of ``key value`` lines."""
-    assert text.endswith("\n")
-    return [line.split()[0] for line in text.splitlines()]
-
-
 def values(text: str) -> dict[str, int]:
-    """Returns such a file as a dict."""
+    """Returns a file of ``key value`` lines as a dict."""
     return {key: int(value) for key, value in (line.split() for line in text.splitlines())}
 
 
@@ -91,6 +85,12 @@ class Scene(Stage):
         """Swaps slots in as a task of a group."""
         return self.keep(name, self.swap.swap_in(int(entry), nr, orders=orders, memcg=memcg))
 
+    def read_ahead(self, entry: int) -> sc.Folio:
+        """Brings a slot into the cache, unmapped; the folio is kept under the name "read ahead"."""
+        folio = self.swap.swap_cluster_readahead(entry)
+        assert folio is not None
+        return self.keep("read ahead", folio)
+
     def row(self, group: sc.MemCgroup) -> str:
         """Returns the columns of the tables."""
         facts = group.counters()
@@ -133,3 +133,12 @@ class Scene(Stage):
         """Drops all folios and slots, and expects nothing to be left anywhere."""
         self.folios.clear()
         super().end()
+
+
+def family(
+    scene: Scene, grandparent: sc.MemCgroup | None = None
+) -> tuple[sc.MemCgroup, sc.MemCgroup, sc.MemCgroup, int]:
+    """Makes groups P and B, and C below P; returns the three and the first of four slots that C owns."""
+    p, b = scene.group("P", grandparent), scene.group("B")
+    c = scene.group("C", p)
+    return p, b, c, scene.fresh_out(2, c)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.memcg_scenes import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -17,19 +17,27 @@ def mode() -> str:
     return "canon"
 
 
-def ended(scene: Scene) -> Iterator[Scene]:
-    """Lends a scene to a test and ends it."""
-    yield scene
-    scene.end()
+@pytest.fixture
+def scenes() -> Iterator[Callable[..., Scene]]:
+    """Returns a function that makes scenes."""
+    made: list[Scene] = []
+
+    def make(*of: str, **options: Any) -> Scene:
+        made.append(Scene(*of, **options))
+        return made[-1]
+
+    yield make
+    for scene in made:
+        scene.end()
 
 
 @pytest.fixture
-def v1(mode: str) -> Iterator[Scene]:
+def v1(scenes: Callable[..., Scene], mode: str) -> Scene:
     """Returns a scene of the older hierarchy."""
-    yield from ended(Scene(mode, "v1"))
+    return scenes(mode, "v1")
 
 
 @pytest.fixture
-def v2(mode: str) -> Iterator[Scene]:
+def v2(scenes: Callable[..., Scene], mode: str) -> Scene:
     """Returns a scene of the unified hierarchy."""
-    yield from ended(Scene(mode))
+    return scenes(mode)

@@ -5,12 +5,11 @@ Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import word_at
-from helpers.memcg_scenes import MODES, Scene
+from helpers.load import together
+from helpers.memcg_facts import Word, word_at
+from helpers.memcg_scenes import MODES, Scene, family
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
 
@@ -43,16 +42,14 @@ def test_j1_single_pages_come_in_one_by_one(v2: Scene) -> None:
 
 
 def test_j1_by_an_address_space_whose_first_write_fails(v2: Scene) -> None:
-    mm = v2.swap.mm(v2.a)
-    first = mm.mmap(8, orders=1 << 3, anon_order=3)
-    mm.write(first * sc.PAGE_SIZE, b"data")
+    task = v2.task(v2.a, 8, b"data", orders=1 << 3, anon_order=3)
     assert v2.row(v2.a) == "8/0/0/1"
     v2.storage.set_faults(fail_write_in=1)
-    assert mm.pageout(first, 8)["kept_pages"] == 8
-    entry = mm.swap_entry(first)
+    assert task.pageout(8)["kept_pages"] == 8
+    entry = task.mm.swap_entry(task.first)
     assert entry is not None
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
-    assert mm.pageout(first, 8)["reclaimed_pages"] == 8
+    assert task.pageout(8)["reclaimed_pages"] == 8
     v2.expect({v2.a: "0/8/8/9"})
 
 
@@ -95,9 +92,7 @@ def test_j2_clean_folio_is_dropped_without_reclaim(v1: Scene) -> None:
 
 
 def test_j3_owner_is_dead_in_v2(v2: Scene) -> None:
-    p, b = v2.group("P"), v2.group("B")
-    c = v2.group("C", p)
-    entry = v2.fresh_out(2, c)
+    p, b, c, entry = family(v2)
     v2.expect({p: "0/4/0/1", c: "0/4/4/5", b: "0/0"})
     c.remove()
     v2.expect({p: "0/4/0/1", c: "0/4/4/4", b: "0/0"})
@@ -112,9 +107,7 @@ def test_j3_owner_is_dead_in_v2(v2: Scene) -> None:
 
 
 def test_j3_owner_is_dead_in_v1(v1: Scene) -> None:
-    p, b = v1.group("P"), v1.group("B")
-    c = v1.group("C", p)
-    entry = v1.fresh_out(2, c)
+    p, b, c, entry = family(v1)
     v1.expect({p: "0/4", c: "0/4/4/5", b: "0/0"})
     c.remove()
     v1.expect({p: "0/4", c: "0/4/4/4", b: "0/0"})
@@ -123,9 +116,7 @@ def test_j3_owner_is_dead_in_v1(v1: Scene) -> None:
 
 
 def test_j3_limit_of_the_new_owner_applies(v2: Scene) -> None:
-    p, b = v2.group("P"), v2.group("B")
-    c = v2.group("C", p)
-    entry = v2.fresh_out(2, c)
+    p, b, c, entry = family(v2)
     c.remove()
     p.write("memory.max", 0)
     if v2.mode == "canon":
@@ -164,35 +155,39 @@ def test_j4_order_0_follows_though_nobody_asked(v2: Scene) -> None:
     assert v2.stat("swpin_fallback", 3) == 1
 
 
-def test_j5_charge_fails_and_a_page_comes_in(v2: Scene) -> None:
-    entry = v2.fresh_out(4, v2.a)
+def crowded(scene: Scene, limit_pages: int) -> tuple[int, list[Word]]:
+    """Gives A a limit, 12 resident pages and 16 slots; returns the first slot and the words."""
+    entry = scene.fresh_out(4, scene.a)
     for number in range(12):
-        v2.fault_in(f"in the way {number}", 0, v2.a)
-    v2.a.write("memory.max", 20 * sc.PAGE_SIZE)
-    v2.expect({v2.a: "12/16/16/17"})
-    before = [word_at(v2.swap, entry + slot) for slot in range(16)]
-    used_pages = v2.swap.nr_used_pages
+        scene.fault_in(f"in the way {number}", 0, scene.a)
+    scene.a.write("memory.max", limit_pages * sc.PAGE_SIZE)
+    scene.expect({scene.a: "12/16/16/17"})
+    return entry, raw_words(scene, entry)
+
+
+def raw_words(scene: Scene, entry: int) -> list[Word]:
+    """Returns the words of 16 slots."""
+    return [word_at(scene.swap, entry + slot) for slot in range(16)]
+
+
+def test_j5_charge_fails_and_a_page_comes_in(v2: Scene) -> None:
+    entry, before = crowded(v2, 20)
     assert v2.bring_in("f", entry + 3, orders=1 << 4, memcg=v2.a).nr_pages == 1
     v2.expect({v2.a: ("13/16/16/16", "13/16/16/17")})
     assert [v2.stat(name, 4) for name in ("swpin_fallback_charge", "swpin_fallback")] == [1, 1]
     assert v2.a.counters()["events_max"] == 0, "a large charge does not block"
-    assert v2.swap.nr_used_pages == used_pages + 1
-    after = [word_at(v2.swap, entry + slot) for slot in range(16)]
+    assert v2.swap.nr_used_pages == 12 + 1
+    after = raw_words(v2, entry)
     assert after[:3] + after[4:] == before[:3] + before[4:]
 
 
 def test_j5_no_charge_works_and_nothing_changed(v2: Scene) -> None:
-    entry = v2.fresh_out(4, v2.a)
-    for number in range(12):
-        v2.fault_in(f"in the way {number}", 0, v2.a)
-    v2.a.write("memory.max", 12 * sc.PAGE_SIZE)
-    before = [word_at(v2.swap, entry + slot) for slot in range(16)]
-    used_pages = v2.swap.nr_used_pages
+    entry, before = crowded(v2, 12)
     with pytest.raises(MemoryError):
         v2.bring_in("f", entry, 16, orders=1 << 4, memcg=v2.a)
     v2.expect({v2.a: "12/16/16/17"})
-    assert [word_at(v2.swap, entry + slot) for slot in range(16)] == before
-    assert v2.swap.nr_used_pages == used_pages
+    assert raw_words(v2, entry) == before
+    assert v2.swap.nr_used_pages == 12
     assert v2.a.counters()["events_max"] >= 1
     assert v2.stat("swpin_fallback_charge", 4) == 1
     # That slots are zapped while the folio is inserted, and go when its charge fails, takes threads.
@@ -203,23 +198,10 @@ def test_j6_raced_swap_in_charges_and_reads_once(v2: Scene, limit: str) -> None:
     a = v2.group("A", memory_max=limit)
     entry = v2.fresh_out(0, a)
     v2.swap.dup(entry)
-    start = threading.Barrier(2)
-    found: list[sc.Folio] = []
-
-    def fault(cpu: int) -> None:
-        start.wait()
-        found.append(v2.swap.swap_in(entry, cpu=cpu, memcg=a))
-
     v2.storage.set_faults(delay_ns=20_000_000)
-    threads = [threading.Thread(target=fault, args=(cpu,)) for cpu in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 2
-    assert found[0] == found[1]
-    v2.keep("first", found.pop())
-    v2.keep("second", found.pop())
+    faults = [lambda cpu=cpu: v2.swap.swap_in(entry, cpu=cpu, memcg=a) for cpu in range(2)]
+    first, second = together(*faults)
+    assert v2.keep("first", first) == v2.keep("second", second)
     v2.expect({a: ("1/1/1/1", "1/1/1/2")}, entry, ["F|0"])
     assert (v2.stat("pswpin"), v2.folios["first"].mapcount) == (1, 2)
     assert v2.stat("pgmajfault") in (1, 2)
@@ -233,71 +215,53 @@ def three_owners(scene: Scene) -> tuple[list[sc.MemCgroup], int]:
     return list(groups.values()), entries[0]
 
 
-def test_j7_batch_free_over_three_owners(v2: Scene) -> None:
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_j7_batch_free_over_three_owners(v2: Scene, is_cached: bool) -> None:
     (a, b, c), first = three_owners(v2)
     v2.expect({a: "0/4/4/5", b: "0/4/4/5", c: "0/2/2/3"})
+    if is_cached:
+        v2.read_ahead(first + 4)
+        v2.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5"), c: "0/2/2/3"}, first + 4, ["F|1"])
+        v2.drop("read ahead")
     v2.swap.free(first, 10)
     # One call a run of equal owners cannot be seen from outside; its effect can.
-    v2.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
-
-
-def test_j7_one_of_the_slots_is_cached_by_a_clean_folio(v2: Scene) -> None:
-    (a, b, c), first = three_owners(v2)
-    folio = v2.swap.swap_cluster_readahead(first + 4)
-    assert folio is not None
-    del folio
-    v2.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5"), c: "0/2/2/3"}, first + 4, ["F|1"])
-    v2.swap.free(first, 10)
     v2.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
     assert v2.swap.nr_used_pages == 0
 
 
 def test_j8_owner_dies_twice(v2: Scene) -> None:
-    g, b = v2.group("G"), v2.group("B")
-    p = v2.group("P", g)
-    c = v2.group("C", p)
-    entry = v2.fresh_out(2, c)
+    g = v2.group("G")
+    p, b, c, entry = family(v2, g)
     v2.expect({g: "0/4/0/1", p: "0/4/0/1", c: "0/4/4/5"})
     c.remove()
     v2.expect({g: "0/4/0/1", p: "0/4/0/1", c: "0/4/4/4"})
     v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-    v2.expect(
-        {
-            g: ("4/4/0/1", "0/4/0/1"),
-            p: ("4/4/4/1", "0/4/0/1"),
-            c: ("0/0/0/0", "0/4/4/4"),
-            b: ("0/0", "4/0"),
-        }
-    )
+    v2.expect({g: ("4/4/0/1", "0/4/0/1"), p: ("4/4/4/1", "0/4/0/1")})
+    v2.expect({c: ("0/0/0/0", "0/4/4/4"), b: ("0/0", "4/0")})
     p.remove()
     v2.expect({p: ("4/4/4/0", "0/4/0/0"), g: ("4/4/0/1", "0/4/0/1")})
     v2.out("f")
-    v2.expect(
-        {g: ("0/4/4/5", "0/4/0/1"), p: ("0/0/0/0", "0/4/0/0"), c: ("0/0/0/0", "0/4/4/4"), b: "0/0/0/1"}
-    )
+    v2.expect({g: ("0/4/4/5", "0/4/0/1"), p: ("0/0/0/0", "0/4/0/0")})
+    v2.expect({c: ("0/0/0/0", "0/4/4/4"), b: "0/0/0/1"})
     assert v2.words(entry, 4) == ["S(G)|1" if v2.mode == "canon" else "S(C)|1"] * 4
     v2.swap.free(entry, 4)
     v2.expect({g: "0/0/0/1", p: "0/0/0/0", c: "0/0/0/0"})
 
 
-def test_j8_dead_parent_with_a_slot_of_its_own_owns_on(mode: str) -> None:
-    if mode != "canon":
+def test_j8_dead_parent_with_a_slot_of_its_own_owns_on(v2: Scene) -> None:
+    if v2.mode != "canon":
         pytest.skip("with a side table the slots are C's from beginning to end, as above")
-    scene = Scene(mode)
-    g, b = scene.group("G"), scene.group("B")
-    p = scene.group("P", g)
-    c = scene.group("C", p)
-    entry = scene.fresh_out(2, c)
-    scene.fresh_out(0, p)
+    g = v2.group("G")
+    p, b, c, entry = family(v2, g)
+    v2.fresh_out(0, p)
     c.remove()
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
     p.remove()
-    scene.expect({p: "4/5/5/1", g: "4/5/0/1"})
-    scene.out("f")
-    scene.expect({p: "0/5/5/5", g: "0/5/0/1"}, entry, ["S(P)|1"] * 4)
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-    scene.expect({p: "0/1/1/1", g: "4/5/4/1"})
-    scene.end()
+    v2.expect({p: "4/5/5/1", g: "4/5/0/1"})
+    v2.out("f")
+    v2.expect({p: "0/5/5/5", g: "0/5/0/1"}, entry, ["S(P)|1"] * 4)
+    v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v2.expect({p: "0/1/1/1", g: "4/5/4/1"})
 
 
 def test_j9_zeros(v2: Scene) -> None:
