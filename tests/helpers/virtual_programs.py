@@ -15,20 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import swapcore as sc
 
-from helpers.memcg_facts import PAGE, file_storage
-from helpers.virtual_facts import (
-    C,
-    Part,
-    Reader,
-    VirtualWorld,
-    data_at,
-    hard,
-    noise,
-    parts_of,
-    refusal,
-    text,
-    zeros,
-)
+from helpers.memcg_facts import PAGE, file_storage, refusal
+from helpers.virtual_facts import C, Part, Reader, VirtualWorld, data_at, hard, noise, parts_of, text, zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable

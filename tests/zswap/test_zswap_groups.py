@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from errno import EAGAIN, EINVAL, EIO
+from typing import TYPE_CHECKING
+
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import PAGE, file_storage, word_at
-from helpers.virtual_facts import Machine, VirtualWorld, errno_of, noise, refusal, row_of, text
+from helpers.memcg_facts import PAGE, Word, errno_of, file_storage, refusal, word_at
+from helpers.virtual_facts import VirtualWorld, noise, row_of, text
 
-EINVAL, EIO, EAGAIN, ENOSPC = 22, 5, 11, 28
+if TYPE_CHECKING:
+    from helpers.virtual_facts import Machine, Machines
 
 
 def current_bytes(group: sc.MemCgroup) -> int:
@@ -15,19 +19,10 @@ def current_bytes(group: sc.MemCgroup) -> int:
     return int(group.read("memory.zswap.current"))
 
 
-def test_the_files_are_there_below_the_root(machine: Machine) -> None:
-    names = {"memory.zswap.current", "memory.zswap.max", "memory.zswap.writeback"}
-    assert names <= set(machine.a.files)
-    assert machine.a.read("memory.zswap.max").strip() == "max"
-    assert machine.a.read("memory.zswap.writeback").strip() == "1"
-    assert machine.a.read("memory.zswap.current").strip() == "0"
-    assert errno_of(machine.a.write, "memory.zswap.current", 0) != 0
-    assert not names & set(Machine(memcg="v1").swap.memcg.create("A").files)
-
-
 @pytest.mark.parametrize("value", ["2", "-1", "yes", ""])
 def test_writeback_takes_0_and_1(value: str) -> None:
     a = sc.Swap().memcg.create("A")
+    assert a.read("memory.zswap.writeback") == "1\n"
     assert errno_of(a.write, "memory.zswap.writeback", value) == EINVAL
     a.write("memory.zswap.writeback", "0")
     assert a.read("memory.zswap.writeback") == "0\n"
@@ -42,9 +37,9 @@ def test_max_is_of_bytes_in_whole_pages() -> None:
 
 
 def test_current_is_of_a_group_and_all_below_it(machine: Machine) -> None:
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
-    in_c = [machine.out(noise(number), c) for number in range(3)]
+    p = machine.group("P")
+    c = machine.group("C", p)
+    in_c = machine.out_each([noise(number) for number in range(3)], c)
     machine.out(noise(9), p)
     assert (current_bytes(c), current_bytes(p)) == (3 * PAGE, 4 * PAGE)
     machine.swap.free(in_c.pop(), 1)
@@ -75,9 +70,9 @@ def test_the_charge_for_compressed_pages_is_never_refused(machine: Machine) -> N
 
 
 def test_statistics_have_their_kernel_names(machine: Machine) -> None:
-    p = machine.world.add(machine.swap.memcg, "P")
-    a = machine.world.add(p, "A")
-    entries = [machine.out(text(number), a) for number in range(5)]
+    p = machine.group("P")
+    a = machine.group("A", p)
+    entries = machine.out_each([text(number) for number in range(5)], a)
     machine.swap.swap_in(entries.pop())
     machine.swap.zswap.writeback(entries.pop())
     for group in (a, p, machine.swap.memcg):
@@ -89,40 +84,21 @@ def test_statistics_have_their_kernel_names(machine: Machine) -> None:
 
 
 def test_a_limit_of_0_is_never(machine: Machine) -> None:
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
+    p = machine.group("P")
+    c = machine.group("C", p)
     p.write("memory.zswap.max", 0)
-    for group in (p, c):
-        assert row_of(machine.swap, machine.out(text(1), group)) == "swapfile shadow"
-    assert row_of(machine.swap, machine.out(text(1))) == "zswap shadow", "others may"
+    entries = [machine.out(text(1), group) for group in (p, c, None)]
+    assert machine.rows(*entries) == ["swapfile shadow"] * 2 + ["zswap shadow"], "others may"
     assert current_bytes(p) == 0
-
-
-@pytest.mark.parametrize("is_of_parent", [False, True])
-def test_over_its_limit_a_group_is_shrunk_once_and_else_refused(machine: Machine, is_of_parent: bool) -> None:
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
-    (p if is_of_parent else c).write("memory.zswap.max", 2 * PAGE)
-    entries = [machine.out(noise(number), c) for number in range(2)]
-    assert [row_of(machine.swap, entry) for entry in entries] == ["zswap shadow"] * 2
-    entries.append(machine.out(noise(2), c))
-    rows = [row_of(machine.swap, entry) for entry in entries]
-    assert rows == ["zswap shadow"] * 2 + ["swapfile shadow"], "the scan wrote nothing: a second chance"
-    entries.append(machine.out(noise(3), c))
-    rows = [row_of(machine.swap, entry) for entry in entries]
-    assert rows == ["swapfile shadow"] * 3 + ["zswap shadow"], "the next one made room"
-    assert current_bytes(c) == PAGE
-    machine.world.verify()
 
 
 def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit(machine: Machine) -> None:
     machine.a.write("memory.zswap.max", PAGE)
     machine.a.write("memory.zswap.writeback", 0)
-    entries = [machine.out(text(number), machine.a) for number in range(20)]
     filler = 0
     while current_bytes(machine.a) < PAGE:
         filler += 1
-        entries.append(machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), machine.a))
+        machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), machine.a)
     folio = machine.swap.folio(0, text(99), memcg=machine.a)
     assert errno_of(machine.swap.swap_out, folio) != 0
     assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
@@ -131,13 +107,13 @@ def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit(machine: M
 
 
 def test_writeback_is_allowed_where_all_ancestors_allow_it(machine: Machine) -> None:
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
-    g = machine.world.add(c, "G")
+    p = machine.group("P")
+    c = machine.group("C", p)
+    g = machine.group("G", c)
     for forbidding in (p, c, g):
         forbidding.write("memory.zswap.writeback", 0)
         folio = machine.swap.folio(0, noise(1), memcg=g)
-        assert refusal(lambda folio=folio: machine.swap.swap_out(folio)) != 0
+        assert refusal(machine.swap.swap_out, folio) != 0
         forbidding.write("memory.zswap.writeback", 1)
         assert row_of(machine.swap, int(machine.swap.swap_out(folio))) == "zswap shadow"
     p.write("memory.zswap.writeback", 0)
@@ -146,13 +122,12 @@ def test_writeback_is_allowed_where_all_ancestors_allow_it(machine: Machine) -> 
 
 def test_writeback_off_keeps_entries_where_they_are(machines: Machines) -> None:
     machine = machines(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
-    b = machine.world.add(machine.swap.memcg, "B")
-    kept = [machine.out(text(number), machine.a) for number in range(40)]
+    b = machine.group("B")
+    kept = machine.out_each([text(number) for number in range(40)], machine.a)
     machine.a.write("memory.zswap.writeback", 0)
-    for number in range(200):
-        machine.out(noise(number), b)
+    machine.out_each([noise(number) for number in range(200)], b)
     machine.swap.zswap.shrink_worker()
-    assert {row_of(machine.swap, entry) for entry in kept} == {"zswap shadow"}
+    assert set(machine.rows(*kept)) == {"zswap shadow"}
     assert machine.stat("written_back_pages") > 0
     assert machine.a.memory_stat["zswpwb"] == 0
     machine.world.verify()
@@ -160,11 +135,9 @@ def test_writeback_off_keeps_entries_where_they_are(machines: Machines) -> None:
 
 def test_proactive_reclaim_of_zswap_alone(machine: Machine) -> None:
     folios = [machine.swap.folio(0, text(100 + number), memcg=machine.a) for number in range(4)]
-    for number in range(64):
-        machine.out(noise(number), machine.a)
+    machine.out_each([noise(number) for number in range(64)], machine.a)
     for _ in range(4):
-        code = refusal(lambda: machine.a.write("memory.reclaim", f"{8 * PAGE} source=zswap"))
-        assert code in (0, EAGAIN)
+        assert refusal(machine.a.write, "memory.reclaim", f"{8 * PAGE} source=zswap") in (0, EAGAIN)
     assert 8 <= machine.stat("written_back_pages") == machine.a.memory_stat["zswpwb"] <= 64
     assert all(folio.is_resident for folio in folios)
     assert errno_of(machine.a.write, "memory.reclaim", f"{PAGE} source=disk") == EINVAL
@@ -173,8 +146,8 @@ def test_proactive_reclaim_of_zswap_alone(machine: Machine) -> None:
 
 
 def test_a_removed_group_takes_its_entries_along(machine: Machine) -> None:
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
+    p = machine.group("P")
+    c = machine.group("C", p)
     entry = machine.out(noise(1), c)
     c.remove()
     assert current_bytes(p) == PAGE
@@ -195,17 +168,13 @@ def test_j12_writeback_abort_leaves_an_id_only_shadow(idonly_refault: str, nr_re
     world = VirtualWorld(swap)
     a = world.add(swap.memcg, "A")
     entry = int(swap.swap_out(swap.folio(0, text(1), memcg=a)))
-    zswap_pages = 1
-    facts = a.counters()
-    assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (zswap_pages, 1, 2)
     swap.zswap.set_faults(decompress=1.0)
     assert errno_of(swap.zswap.writeback, entry) == EIO
     swap.zswap.set_faults()
     facts = a.counters()
-    assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (zswap_pages, 1, 2)
-    word = word_at(swap, entry)
-    assert (word.kind, word.count, word.memcg_id) == ("shadow", 1, facts["id"])
-    assert (word.eviction, word.node, word.is_workingset) == (0, 0, False)
+    # The page in memory is that of the compressed data.
+    assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (1, 1, 2)
+    assert word_at(swap, entry) == Word("shadow", count=1, memcg_id=facts["id"])
     world.verify()
     before = a.stat_local()["workingset_refault_anon"]
     folio = swap.swap_in(entry, memcg=a)
