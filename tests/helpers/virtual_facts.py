@@ -283,10 +283,10 @@ Machines = Callable[..., Machine]
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    """Returns a function that makes machines; each is ended after the test, when the test's folios are gone."""
+    """Returns a function that makes machines. Each is ended after the test, when its folios are gone."""
     made: list[Machine] = []
 
-    def make(**options: Any) -> Machine:
+    def make(**options: Any) -> Machine:  # noqa: ANN401 - those of `Machine`
         made.append(Machine(**options))
         return made[-1]
 

@@ -22,7 +22,7 @@ def scenes() -> Iterator[Callable[..., Scene]]:
     """Returns a function that makes scenes."""
     made: list[Scene] = []
 
-    def make(*of: str, **options: Any) -> Scene:
+    def make(*of: str, **options: Any) -> Scene:  # noqa: ANN401 - those of `Scene`
         made.append(Scene(*of, **options))
         return made[-1]
 

@@ -45,7 +45,9 @@ def test_fresh_group_of_v1(v1: Scene) -> None:
     assert {file: v1.a.read(file) for file in V1_FRESH} == V1_FRESH
 
 
-@pytest.mark.parametrize(("hierarchy", "write_only"), [("v1", "memory.force_empty"), ("v2", "memory.reclaim")])
+@pytest.mark.parametrize(
+    ("hierarchy", "write_only"), [("v1", "memory.force_empty"), ("v2", "memory.reclaim")]
+)
 def test_files_that_are_only_read_or_only_written_or_not_there(
     scenes: Callable[..., Scene], hierarchy: str, write_only: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import PAGE, Word, errno_of, word_at
+from helpers.memcg_facts import Word, errno_of, word_at
 from helpers.virtual_facts import LEGAL_ROWS, Machine, Machines, Reader, noise, row_of, text, zeros
 from helpers.virtual_programs import Program, Size
 
