@@ -10,7 +10,9 @@ import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +25,18 @@ LIMIT_SECONDS = 120.0
 def new_seed() -> int:
     """Returns a seed that differs from run to run, because each run shall try other interleavings."""
     return random.SystemRandom().randrange(1 << 32)
+
+
+def together(*works: Callable[[], object]) -> list[Any]:
+    """Calls each function in a thread of its own, all at one moment, and returns their results in order."""
+    start = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], object]) -> object:
+        start.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(begin, works, timeout=LIMIT_SECONDS))
 
 
 class Load:
@@ -67,6 +81,10 @@ class Load:
             self.raised[0].add_note(f"seed {self.seed}")
             raise self.raised[0]
         assert self.is_enough(), f"seed {self.seed}: the threads did too little in {LIMIT_SECONDS / 2:.0f} s"
+
+    def run_each(self, nr_threads: int, work: Callable[[int], object], *others: Callable[[], object]) -> None:
+        """Runs a function in so many threads, each with its number, and other functions in threads beside."""
+        self.run([*(partial(work, thread) for thread in range(nr_threads)), *others])
 
     def _guarded(self, work: Callable[[], object]) -> None:
         """Runs one function and keeps its error for `run`."""

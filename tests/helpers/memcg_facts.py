@@ -20,6 +20,8 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from errno import ENOMEM
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ import numpy as np
 import swapcore as sc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PAGE = sc.PAGE_SIZE
 TYPE_SHIFT = 58
@@ -36,6 +38,10 @@ ID_SHIFT = 2 + NODES_SHIFT
 EVICTION_SHIFT = ID_SHIFT + 16
 FLAGS_SHIFT = 59
 BAD = 0xFFFF_FFFF_FFFF_FFF8
+POINTER_TAG = 0b100
+OWNER_SHIFT = 3
+OWNER_OFFSET_BITS = 40
+CACHE_ONLY_SHIFT = 63
 UNLIMITED = 1 << 62
 TOKEN = 0x746F_6B65 << 32  # the first eight bytes of a page that a `Space` wrote: this plus a number
 CELLS = ("array", "cluster_table", "trampoline")  # stores that keep owners beside the words
@@ -53,9 +59,30 @@ def file_storage(pages: int) -> sc.Faulty:
         )
 
 
+def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> int:
+    """Makes a call and returns the errno of its refusal, 0 for none; a MemoryError is ENOMEM."""
+    try:
+        call(*args, **kwargs)
+    except MemoryError:
+        return ENOMEM
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def errno_of(call: Callable[..., object], *args: object, **kwargs: object) -> int:
+    """Makes a call that must fail and returns its errno."""
+    code = refusal(call, *args, **kwargs)
+    assert code != 0, f"{call} with {args} and {kwargs} was not refused"
+    return code
+
+
 @dataclass(frozen=True)
 class Word:
-    """One table word, taken apart. Counts over 14 read 15: the rest is in the extend table."""
+    """One table word, taken apart. Counts over 14 read 15: the rest is in the extend table.
+
+    A ``pointer`` is the word of a physical slot that backs a virtual slot, its ``owner``.
+    """
 
     kind: str
     count: int = 0
@@ -65,6 +92,8 @@ class Word:
     memcg_id: int = 0
     node: int = 0
     is_workingset: bool = False
+    owner: int = 0
+    is_cache_only: bool = False
 
 
 def unpack(word: int) -> Word:
@@ -87,7 +116,11 @@ def unpack(word: int) -> Word:
             node=payload >> 2 & ((1 << NODES_SHIFT) - 1),
             is_workingset=bool(payload >> 1 & 1),
         )
-    return Word("pointer")
+    if word & 0b111 != POINTER_TAG:
+        return Word("unknown")
+    kind, offset = divmod(payload >> OWNER_SHIFT, 1 << OWNER_OFFSET_BITS)
+    owner = (kind & 0xFF) << TYPE_SHIFT | offset
+    return Word("pointer", owner=owner, is_cache_only=bool(word >> CACHE_ONLY_SHIFT))
 
 
 def word_at(swap: sc.Swap, entry: int) -> Word:
@@ -95,15 +128,17 @@ def word_at(swap: sc.Swap, entry: int) -> Word:
     return unpack(int(np.frombuffer(swap.lookup_many(np.array([entry], np.uint64)), np.uint64)[0]))
 
 
+def words_of(swap: sc.Swap, device: sc.SwapDevice) -> dict[int, Word]:
+    """Reads the words of a device's slots that are neither free nor bad, by entry."""
+    entries = np.arange(device.max_pages, dtype=np.uint64) + np.uint64(device.type << TYPE_SHIFT)
+    words = np.frombuffer(swap.lookup_many(entries), np.uint64)
+    in_use = np.flatnonzero((words != 0) & (words != BAD))
+    return {int(entries[slot]): unpack(int(words[slot])) for slot in in_use}
+
+
 def slots_in_use(swap: sc.Swap) -> dict[int, Word]:
-    """Reads the words of all slots of all devices that are neither free nor bad, by entry."""
-    used = {}
-    for device in swap.devices:
-        entries = np.arange(device.max_pages, dtype=np.uint64) + np.uint64(device.type << TYPE_SHIFT)
-        words = np.frombuffer(swap.lookup_many(entries), np.uint64)
-        for slot in np.flatnonzero((words != 0) & (words != BAD)):
-            used[int(entries[slot])] = unpack(int(words[slot]))
-    return used
+    """Reads the words of all devices' slots that are neither free nor bad, by entry."""
+    return {entry: word for device in swap.devices for entry, word in words_of(swap, device).items()}
 
 
 def limit_pages(group: sc.MemCgroup, file: str) -> int:
@@ -184,6 +219,28 @@ class World:
         """Drops the handles of removed groups; a removed group lives as long as a handle exists."""
         self.groups = [group for group in self.groups if group.is_online]
         self._swap_pages = Counter({group: self._swap_pages[group] for group in self.groups})
+
+    def give_up_slots(self) -> None:
+        """Frees every slot with a reference, and expects no folio and no slot to be left."""
+        self.folios.clear()
+        self.spaces.clear()
+        self.swap.shrink_swap_cache()
+        for entry, word in slots_in_use(self.swap).items():
+            for _ in range(self.swap.swap_count(entry) if word.kind in ("shadow", "folio") else 0):
+                self.swap.free(entry, 1)
+        self.swap.shrink_swap_cache()
+        assert [device.inuse_pages for device in self.swap.devices] == [0] * len(self.swap.devices)
+
+    def expect_nothing(self) -> None:
+        """Expects no page in memory or in zswap, no charge, and no reference to an id but a group's own."""
+        stats = self.swap.zswap.stats()
+        assert (self.swap.nr_used_pages, stats["stored_pages"], stats["pool_total_size"]) == (0, 0, 0)
+        names = ["memory_pages", "memsw_pages" if self.is_v1 else "swap_pages", "memcg_swap_pages"]
+        names += ["swapcached_pages", "memory_underflow_pages", "swap_underflow_pages", "id_refs"]
+        for group in self.groups:
+            if group.is_online or not self.lru_reparent:
+                facts = group.counters()
+                assert [facts[name] for name in names] == [0] * 6 + [int(group.is_online)], group.path
 
     def verify(self) -> None:
         """Proves the core's own invariants, the balances, and the statistics."""
@@ -274,7 +331,7 @@ class World:
 
     def _check_words(self, cached: dict[int, sc.Folio], before: Iterable[int]) -> None:
         for entry, word in self.used.items():
-            if word.kind == "pointer" or (word.kind == "shadow" and word.count == 0):
+            if word.kind in ("pointer", "unknown") or (word.kind == "shadow" and word.count == 0):
                 self.reasons.append(f"6: slot {entry:#x} is {word}")
         for first, folio in cached.items():
             words = [self.used.get(first + page) for page in range(folio.nr_pages)]
@@ -368,3 +425,60 @@ class World:
             if (found := group.counters()["swapcached_pages"]) != cached[group]
             and (group.is_online or not self.lru_reparent)
         ]
+
+
+@dataclass
+class Task:
+    """An address space with one area."""
+
+    mm: sc.Mm
+    first: int
+
+    def write(self, data: bytes, page: int = 0, **options: int) -> None:
+        """Writes bytes from the start of a page of the area."""
+        self.mm.write((self.first + page) * PAGE, data, **options)
+
+    def read(self, page: int = 0, nr_bytes: int = PAGE, **options: int) -> bytes:
+        """Reads bytes from the start of a page of the area."""
+        return self.mm.read((self.first + page) * PAGE, nr_bytes, **options)
+
+    def pageout(self, nr_pages: int, page: int = 0, **options: int) -> dict[str, int]:
+        """Reclaims pages of the area and returns the counts of `Mm.pageout`."""
+        return self.mm.pageout(self.first + page, nr_pages, **options)
+
+
+def task_of(swap: sc.Swap, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
+    """Starts a task of a group with an area of so many pages, and writes the data to its start."""
+    mm = swap.mm(memcg)
+    task = Task(mm, mm.mmap(nr_pages, **area))
+    task.write(data)
+    return task
+
+
+class Stage:
+    """A subsystem on which a test makes groups and tasks."""
+
+    def __init__(self, swap: sc.Swap, world: World) -> None:
+        """Takes a subsystem, and the `World` that compares its counters."""
+        self.swap = swap
+        self.swap.page_cluster = 0
+        self.world = world
+
+    def group(self, name: str, parent: sc.MemCgroup | None = None, **files: str | int) -> sc.MemCgroup:
+        """Makes a group below another, or below root."""
+        return self.world.add(parent or self.swap.memcg, name, **files)
+
+    @cached_property
+    def a(self) -> sc.MemCgroup:
+        """The group A below root, which the first use makes."""
+        return self.group("A")
+
+    def task(self, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
+        """Starts a task, see `task_of`."""
+        return task_of(self.swap, memcg, nr_pages, data, **area)
+
+    def end(self) -> None:
+        """Frees all slots, and expects nothing to be left anywhere. The test holds no folio."""
+        self.world.give_up_slots()
+        self.world.expect_nothing()
+        self.world.verify()

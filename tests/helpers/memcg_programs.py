@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import swapcore as sc
 
-from helpers.memcg_facts import PAGE, Space, World, file_storage, word_at
+from helpers.memcg_facts import PAGE, Space, World, file_storage, refusal, word_at
+from helpers.programs import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -68,16 +69,7 @@ def pick(items: Sequence[T], number: int) -> T:
     return items[number % len(items)]
 
 
-def refusal(call: Callable[[], object]) -> int:
-    """Calls, and returns the errno of the refusal, 0 for none."""
-    try:
-        call()
-    except OSError as error:
-        return error.errno or -1
-    return 0
-
-
-class Program:
+class Program(Steps):
     """A subsystem and the steps of a program on it."""
 
     def __init__(self, config: Config, variant: int = 0) -> None:
@@ -91,7 +83,7 @@ class Program:
             "lru_reparent": config.lru_reparent,
             "memcg_stock": "off",
         }
-        self.swap = sc.Swap(
+        swap = sc.Swap(
             nr_cpus=2,
             memcg=config.hierarchy,
             switches=switches,
@@ -100,16 +92,10 @@ class Program:
         )
         self.faulty = file_storage(DEVICE_PAGES)
         storages = (self.faulty, sc.Zram(pages=DEVICE_PAGES), self.faulty, sc.Ram(pages=DEVICE_PAGES))
-        self.device = self.swap.swapon(pick(storages, variant))
-        self.world = World(self.swap)
+        super().__init__(swap, World(swap), f"{config}, variant {variant}")
+        self.device = swap.swapon(pick(storages, variant))
         self.hibernation: list[int] = []
         self.tokens = 0
-        self.log: list[str] = [f"# {config}, variant {variant}"]
-
-    def step(self, name: str, a: int, b: int, c: int) -> None:
-        """Does one step."""
-        self.log.append(f"program.step({name!r}, {a}, {b}, {c})")
-        getattr(self, name)(a, b, c)
 
     def online(self) -> list[sc.MemCgroup]:
         """Returns the groups that are online, root first."""
@@ -182,7 +168,7 @@ class Program:
         pages = max(0, used + pick((0, 1, 4, 4, 9, 20, -2), b))
         unlimited = -1 if self.is_v1 else "max"
         limit = unlimited if b % 3 == 0 else pages * PAGE
-        number = refusal(lambda: group.write(v1 if self.is_v1 else v2, limit))
+        number = refusal(group.write, v1 if self.is_v1 else v2, limit)
         # v1 refuses a limit below the usage, and a memory limit above the memsw limit.
         assert number in ((0, errno.EBUSY, errno.EINVAL) if self.is_v1 else (0,))
 
@@ -190,8 +176,7 @@ class Program:
         """Asks a group for memory."""
         group = pick(self.online(), a)
         if not self.is_v1:
-            number = refusal(lambda: group.write("memory.reclaim", (1 + b % 8) * PAGE))
-            assert number in (0, errno.EAGAIN)
+            assert refusal(group.write, "memory.reclaim", (1 + b % 8) * PAGE) in (0, errno.EAGAIN)
 
     # Folios.
 
@@ -430,7 +415,7 @@ class Program:
         self.faulty.set_faults(**plan)
 
     def end(self) -> None:
-        """Gives everything up and expects nothing to be charged to anybody."""
+        """Gives everything up and expects nothing to be charged to any group."""
         self.log.append("program.end()")
         self.faulty.set_faults()
         self.world.spaces.clear()
@@ -439,21 +424,11 @@ class Program:
         for entry in self.hibernation:
             self.swap.free_hibernation(entry)
         self.hibernation.clear()
-        self.world.broken()
-        for entry in self.shared_slots():
-            for _ in range(self.swap.swap_count(entry)):
-                self.swap.free(entry, 1)
-        self.swap.shrink_swap_cache()
-        assert self.device.inuse_pages == 0
-        if self.config.is_literal:
-            return
-        self.world.verify()
-        assert self.swap.nr_used_pages == 0
-        for group in self.world.groups if self.config.lru_reparent == "off" else self.online():
-            facts = group.counters()
-            swap_pages = facts["memsw_pages" if self.is_v1 else "swap_pages"]
-            found = (facts["memory_pages"], swap_pages, facts["memcg_swap_pages"], facts["id_refs"])
-            assert found == (0, 0, 0, int(group.is_online)), group.path
+        with self.explained("at the end"):
+            self.world.give_up_slots()
+            if not self.config.is_literal:
+                self.world.verify()
+                self.world.expect_nothing()
 
 
 STEPS: dict[str, int] = {

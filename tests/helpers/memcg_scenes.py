@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 import swapcore as sc
 
-from helpers.memcg_facts import PAGE, World, file_storage, word_at
+from helpers.memcg_facts import PAGE, Stage, World, file_storage, word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
 STORES = {"canon": "shadow", "main": "cluster_table", "pre": "array"}
 MODES = tuple(STORES)
@@ -25,25 +24,12 @@ Row = str | tuple[str, str]
 """One row for all, or that of CANON and that of MAIN and PRE."""
 
 
-def errno_of(call: Callable[[], object]) -> int | None:
-    """Makes a call that must fail and returns its errno."""
-    with pytest.raises(OSError) as caught:  # noqa: PT011
-        call()
-    return caught.value.errno
-
-
-def keys(text: str) -> list[str]:
-    """Returns the keys of a file of ``key value`` lines."""
-    assert text.endswith("\n")
-    return [line.split()[0] for line in text.splitlines()]
-
-
 def values(text: str) -> dict[str, int]:
-    """Returns such a file as a dict."""
+    """Returns a file of ``key value`` lines as a dict."""
     return {key: int(value) for key, value in (line.split() for line in text.splitlines())}
 
 
-class Scene:
+class Scene(Stage):
     """A subsystem on a storage that is not synchronous, so that a folio keeps its slots after a read."""
 
     def __init__(
@@ -52,22 +38,17 @@ class Scene:
         """Makes the subsystem; ``switches`` come on top of the mode's."""
         self.mode = mode
         self.storage = file_storage(pages)
-        self.swap = sc.Swap(
+        swap = sc.Swap(
             memcg=hierarchy,
             switches={"owner_store": STORES[mode], "memcg_stock": "off", **switches},
             nr_cpus=2,
             memory_pages=8192,
         )
-        self.device = self.swap.swapon(self.storage)
-        self.swap.page_cluster = 0
-        self.world = World(self.swap)
-        self.root = self.swap.memcg
+        super().__init__(swap, World(swap))
+        self.device = swap.swapon(self.storage)
+        self.root = swap.memcg
         self.is_literal = switches.get("rfc_literal") == "on"
         self.folios: dict[str, sc.Folio] = {}
-
-    def group(self, name: str, parent: sc.MemCgroup | None = None, **files: str | int) -> sc.MemCgroup:
-        """Makes a group."""
-        return self.world.add(parent or self.root, name, **files)
 
     def keep(self, name: str, folio: sc.Folio) -> sc.Folio:
         """Keeps a folio under a name."""
@@ -104,18 +85,27 @@ class Scene:
         """Swaps slots in as a task of a group."""
         return self.keep(name, self.swap.swap_in(int(entry), nr, orders=orders, memcg=memcg))
 
+    def read_ahead(self, entry: int) -> sc.Folio:
+        """Brings a slot into the cache, unmapped; the folio is kept under the name "read ahead"."""
+        folio = self.swap.swap_cluster_readahead(entry)
+        assert folio is not None
+        return self.keep("read ahead", folio)
+
     def row(self, group: sc.MemCgroup) -> str:
         """Returns the columns of the tables."""
         facts = group.counters()
         swap_pages = facts["memsw_pages"] if self.world.is_v1 else facts["swap_pages"]
         return f"{facts['memory_pages']}/{swap_pages}/{facts['memcg_swap_pages']}/{facts['id_refs']}"
 
-    def expect(self, rows: Mapping[sc.MemCgroup, Row]) -> None:
-        """Compares rows, and proves every invariant on the way."""
+    def expect(
+        self, rows: Mapping[sc.MemCgroup, Row], entry: int = 0, words: Sequence[str] = ()
+    ) -> None:
+        """Compares rows and the words of slots, and proves every invariant on the way."""
         for group, row in rows.items():
             wanted = row if isinstance(row, str) else row[self.mode != "canon"]
             found = "/".join(self.row(group).split("/")[: wanted.count("/") + 1])
             assert found == wanted, f"{group.path} in {self.mode}"
+        assert self.words(entry, len(words)) == list(words)
         if not self.is_literal:
             self.world.verify()
 
@@ -140,12 +130,15 @@ class Scene:
         return self.swap.stats()[prefix + name]
 
     def end(self) -> None:
-        """Drops all folios and slots, and expects every group to be as it was made."""
-        self.drop(*list(self.folios))
-        for entry, word in self.world.used.items():
-            if word.kind in ("shadow", "folio"):
-                for _ in range(self.swap.swap_count(entry)):
-                    self.swap.free(entry, 1)
-        self.swap.shrink_swap_cache()
-        assert (self.swap.nr_used_pages, self.device.inuse_pages) == (0, 0)
-        self.expect({group: f"0/0/0/{int(group.is_online)}" for group in self.world.groups})
+        """Drops all folios and slots, and expects nothing to be left anywhere."""
+        self.folios.clear()
+        super().end()
+
+
+def family(
+    scene: Scene, grandparent: sc.MemCgroup | None = None
+) -> tuple[sc.MemCgroup, sc.MemCgroup, sc.MemCgroup, int]:
+    """Makes groups P and B, and C below P; returns the three and the first of four slots that C owns."""
+    p, b = scene.group("P", grandparent), scene.group("B")
+    c = scene.group("C", p)
+    return p, b, c, scene.fresh_out(2, c)

@@ -1,16 +1,65 @@
-"""The number of random programs that a test runs.
+"""Random programs: a subsystem, one method a step, and a log that repeats a failed program.
 
-`SWAPCORE_PROGRAMS` multiplies the usual number, which is enough for a change that breaks a common case;
-``SWAPCORE_PROGRAMS=20 make test-python`` searches for rare ones.
+`SWAPCORE_PROGRAMS` multiplies the usual number of programs, which is enough for a change that breaks a common
+case; ``SWAPCORE_PROGRAMS=20 make test-python`` searches for rare ones.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Iterator
+
+    import swapcore as sc
+
+    from helpers.memcg_facts import World
 
 FACTOR = max(1, int(os.environ.get("SWAPCORE_PROGRAMS", "1")))
+NUMBER_LIMIT = 1 << 16
+"""The numbers of a step are below it."""
 
 
 def nr_programs(usual: int) -> int:
     """Returns the number of programs in place of the usual one."""
     return usual * FACTOR
+
+
+class Steps:
+    """A subsystem and the steps of a program on it. A step takes three numbers."""
+
+    def __init__(self, swap: sc.Swap, world: World, title: str) -> None:
+        """Takes a subsystem, the `World` that compares its counters, and the first line of the log."""
+        self.swap = swap
+        self.world = world
+        self.log = [f"# {title}"]
+
+    @contextmanager
+    def explained(self, what: str) -> Iterator[None]:
+        """Adds the steps so far to an error."""
+        try:
+            yield
+        except BaseException as error:
+            error.add_note("\n".join([what, *self.log]))
+            raise
+
+    def step(self, name: str, a: int, b: int, c: int) -> None:
+        """Makes one step."""
+        self.log.append(f"program.step({name!r}, {a}, {b}, {c})")
+        with self.explained("the step raised"):
+            getattr(self, name)(a, b, c)
+
+    def run(self, names: Iterable[str], rng: random.Random, *, verify_every: int = 1) -> None:
+        """Makes steps with random numbers and proves everything between them."""
+        for number, name in enumerate(names):
+            self.step(name, *(rng.randrange(NUMBER_LIMIT) for _ in range(3)))
+            if number % verify_every == 0:
+                self.verify()
+
+    def verify(self) -> None:
+        """Proves all invariants."""
+        with self.explained("after these steps"):
+            self.world.verify()

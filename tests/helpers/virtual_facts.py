@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+import pytest
 import swapcore as sc
 
-from helpers.memcg_facts import BAD, PAGE, TYPE_SHIFT, Word, World, file_storage, slots_in_use, unpack
+from helpers.memcg_facts import PAGE, TYPE_SHIFT, Stage, Word, World, file_storage, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
 C = sc.SWAPFILE_CLUSTER
-CACHE_ONLY_SHIFT = 63
-OWNER_TYPE_SHIFT = 43
-OWNER_TYPE_MASK = 0xFF
-OWNER_OFFSET_MASK = (1 << 40) - 1
-POINTER_TAG = 0b100
 
 LEGAL_ROWS = {
     "folio folio",  # cached, without backing
@@ -60,24 +56,6 @@ def hard(seed: int, nr_pages: int = 1) -> bytes:
     return b"".join(rng.randbytes(nr_bytes) + bytes(PAGE - nr_bytes) for _ in range(nr_pages))
 
 
-def errno_of(call: Callable[..., object], *args: object) -> int:
-    """Makes a call that must fail and returns its errno; MemoryError is ENOMEM."""
-    code = refusal(lambda: call(*args))
-    assert code != 0, "it was not refused"
-    return code
-
-
-def refusal(call: Callable[[], object]) -> int:
-    """Makes a call and returns the errno of its refusal, 0 for none."""
-    try:
-        call()
-    except MemoryError:
-        return 12
-    except OSError as error:
-        return error.errno or -1
-    return 0
-
-
 class Part(NamedTuple):
     """Pages of a folio: all pages, or the pages that a handle maps."""
 
@@ -109,27 +87,6 @@ def data_at(swap: sc.Swap, entry: int, nr_pages: int = 1) -> bytes:
     )
 
 
-class Pointer(NamedTuple):
-    """A physical slot's word, taken apart."""
-
-    owner: int
-    is_cache_only: bool
-
-
-def pointer_of(word: int) -> Pointer:
-    """Takes the word of a slot that backs another apart."""
-    assert word & 0b111 == POINTER_TAG, hex(word)
-    kind = word >> OWNER_TYPE_SHIFT & OWNER_TYPE_MASK
-    return Pointer(kind << TYPE_SHIFT | (word >> 3 & OWNER_OFFSET_MASK), bool(word >> CACHE_ONLY_SHIFT))
-
-
-def raw_words(swap: sc.Swap, device: sc.SwapDevice) -> dict[int, int]:
-    """Returns the words of a device's slots that are neither free nor bad, by entry."""
-    entries = np.arange(device.max_pages, dtype=np.uint64) + np.uint64(device.type << TYPE_SHIFT)
-    words = np.frombuffer(swap.lookup_many(entries), np.uint64)
-    return {int(entries[slot]): int(words[slot]) for slot in np.flatnonzero((words != 0) & (words != BAD))}
-
-
 def row_of(swap: sc.Swap, entry: int) -> str:
     """Returns the state of a virtual slot as in `LEGAL_ROWS`, or ``free``."""
     found, backing = swap.lookup(entry), swap.backing(entry)
@@ -144,7 +101,7 @@ class Reader:
     def __init__(self, swap: sc.Swap) -> None:
         """Reads every word, and the backing of each used virtual slot."""
         self.swap = swap
-        self.words = {device.type: raw_words(swap, device) for device in swap.devices}
+        self.words = {device.type: words_of(swap, device) for device in swap.devices}
         self.virtual = {device.type for device in swap.devices if device.is_virtual}
         self.physical = {device.type for device in swap.devices if device.kind != "ghost"}
         self.rows: Counter[str] = Counter()
@@ -153,7 +110,7 @@ class Reader:
         self.reasons: list[str] = []
         for kind in self.virtual:
             for entry, word in self.words[kind].items():
-                self._read(entry, unpack(word))
+                self._read(entry, word)
 
     def _read(self, entry: int, word: Word) -> None:
         answer = self.swap.backing(entry)
@@ -182,33 +139,29 @@ class Reader:
     @property
     def is_all_virtual(self) -> bool:
         """No device that is not virtual has a slot of its own in use."""
-        pointers = sum(
-            word & 0b111 == POINTER_TAG for kind in self.physical for word in self.words[kind].values()
-        )
+        pointers = sum(word.kind == "pointer" for kind in self.physical for word in self.words[kind].values())
         others = sum(len(words) for kind, words in self.words.items() if kind not in self.virtual)
         return pointers == others
 
     def _check_reverse_map(self) -> None:
-        named = Counter(self.backing.values())
         for entry, slot in self.backing.items():
-            word = self.words.get(slot >> TYPE_SHIFT, {}).get(slot, 0)
-            if slot >> TYPE_SHIFT not in self.physical or word & 0b111 != POINTER_TAG:
-                self.reasons.append(f"virtual slot {entry:#x} is on {slot:#x}, whose word is {word:#x}")
-                continue
-            own = unpack(self.words[entry >> TYPE_SHIFT][entry])
+            own = self.words[entry >> TYPE_SHIFT][entry]
             is_cache_only = own.kind == "folio" and own.count == 0
-            if pointer_of(word) != Pointer(entry, is_cache_only):
-                self.reasons.append(f"slot {slot:#x} names {pointer_of(word)}, it is of {entry:#x}, {own}")
-            if named[slot] != 1:
-                self.reasons.append(f"slot {slot:#x} is of {named[slot]} virtual slots")
+            wanted = Word("pointer", owner=entry, is_cache_only=is_cache_only)
+            found = self.words.get(slot >> TYPE_SHIFT, {}).get(slot)
+            if slot >> TYPE_SHIFT not in self.physical or found != wanted:
+                self.reasons.append(f"virtual slot {entry:#x}, {own}, is on {slot:#x}, whose word is {found}")
+        for slot, times in Counter(self.backing.values()).items():
+            if times != 1:
+                self.reasons.append(f"slot {slot:#x} is of {times} virtual slots")
         for kind, words in self.words.items():
             for slot, word in words.items():
-                if word & 0b111 != POINTER_TAG:
+                if word.kind != "pointer":
                     continue
-                if kind not in self.physical or self.backing.get(pointer_of(word).owner) != slot:
-                    self.reasons.append(f"slot {slot:#x} names {pointer_of(word)}, which is elsewhere")
+                if kind not in self.physical or self.backing.get(word.owner) != slot:
+                    self.reasons.append(f"slot {slot:#x} names {word}, which is elsewhere")
                 found = self.swap.lookup(slot)
-                if (int(found["owner"]), found["cache_only"]) != pointer_of(word):
+                if (int(found["owner"]), found["cache_only"]) != (word.owner, word.is_cache_only):
                     self.reasons.append(f"lookup of {slot:#x} says {found}")
 
 
@@ -253,7 +206,7 @@ class VirtualWorld(World):
         assert reader.errors() == [], reader.reasons
 
 
-class Machine:
+class Machine(Stage):
     """A virtual device over a file that can fail and is not synchronous: folios keep slots after a read."""
 
     def __init__(
@@ -264,32 +217,41 @@ class Machine:
         memory_pages: int = 8192,
         zswap: str | sc.Zswap | None = None,
         memcg: str = "v2",
-        nr_cpus: int = 2,
-        **switches: str,
     ) -> None:
         """Turns a virtual device on, and a physical one unless it has no pages."""
-        self.swap = sc.Swap(
-            nr_cpus=nr_cpus,
+        swap = sc.Swap(
+            nr_cpus=2,
             memory_pages=memory_pages,
             memcg=memcg,
             zswap=zswap,
-            switches={"memcg_stock": "off", **switches},
+            switches={"memcg_stock": "off"},
         )
-        self.swap.page_cluster = 0
-        self.ghost = self.swap.swapon(sc.Ghost(ghost_pages, virtual_table=True))
+        super().__init__(swap, VirtualWorld(swap))
+        self.ghost = swap.swapon(sc.Ghost(ghost_pages, virtual_table=True))
         self.storage = file_storage(max(physical_pages, 2))
-        self.physical = self.swap.swapon(self.storage) if physical_pages else None
-        self.world = VirtualWorld(self.swap)
+        self.physical = swap.swapon(self.storage) if physical_pages else None
 
     def out(self, data: bytes, memcg: sc.MemCgroup | None = None) -> int:
         """Swaps a new folio with this data out; returns its first slot."""
         order = (len(data) // PAGE - 1).bit_length()
         return int(self.swap.swap_out(self.swap.folio(order, data, memcg=memcg)))
 
+    def out_each(self, pages: Iterable[bytes], memcg: sc.MemCgroup | None = None) -> list[int]:
+        """Swaps a new folio out for each page; returns the slots."""
+        return [self.out(page, memcg) for page in pages]
+
+    def read(self, *entries: int) -> list[bytes]:
+        """Swaps each slot in and returns the bytes of its folio."""
+        return [self.swap.swap_in(entry).read() for entry in entries]
+
     def row(self, entry: int) -> str:
         """Returns the row of a virtual slot, and proves everything on the way."""
         self.world.verify()
         return row_of(self.swap, entry)
+
+    def rows(self, *entries: int) -> list[str]:
+        """Returns the row of each virtual slot, without a proof."""
+        return [row_of(self.swap, entry) for entry in entries]
 
     def keep(self, *folios: sc.Folio) -> None:
         """Says which folios the test holds, for the books."""
@@ -305,25 +267,41 @@ class Machine:
         """Returns a counter of zswap or of the subsystem."""
         return {**self.swap.stats(), **self.swap.zswap.stats()}[name]
 
+    def stats(self, *names: str) -> list[int]:
+        """Returns several counters."""
+        return [self.stat(name) for name in names]
+
     @property
     def physical_pages(self) -> int:
         """Slots in use on the physical device."""
         assert self.physical is not None
         return self.physical.inuse_pages
 
-    def end(self) -> None:
-        """Gives up every slot and expects nothing to be left anywhere. The test holds no folio."""
-        self.world.folios.clear()
-        self.swap.shrink_swap_cache()
-        for entry, word in slots_in_use(self.swap).items():
-            if word.kind in ("shadow", "folio"):
-                for _ in range(self.swap.swap_count(entry)):
-                    self.swap.free(entry, 1)
-        self.swap.shrink_swap_cache()
-        assert [device.inuse_pages for device in self.swap.devices] == [0] * len(self.swap.devices)
-        assert (self.swap.nr_used_pages, self.swap.zswap.stats()["stored_pages"]) == (0, 0)
-        assert self.swap.zswap.stats()["pool_total_size"] == 0
-        for group in self.world.groups:
-            facts = group.counters()
-            assert (facts["memory_pages"], facts["id_refs"]) == (0, int(group.is_online)), group.path
-        self.world.verify()
+
+Machines = Callable[..., Machine]
+
+
+@pytest.fixture
+def machines() -> Iterator[Machines]:
+    """Returns a function that makes machines. Each is ended after the test, when its folios are gone."""
+    made: list[Machine] = []
+
+    def make(**options: Any) -> Machine:  # noqa: ANN401 - those of `Machine`
+        made.append(Machine(**options))
+        return made[-1]
+
+    yield make
+    for machine in made:
+        machine.end()
+
+
+@pytest.fixture
+def machine(machines: Machines) -> Machine:
+    """Returns a machine without zswap."""
+    return machines()
+
+
+@pytest.fixture
+def lz4(machines: Machines) -> Machine:
+    """Returns a machine with zswap."""
+    return machines(zswap="lz4")

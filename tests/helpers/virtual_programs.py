@@ -10,32 +10,17 @@ import gc
 import random
 from collections import Counter
 from dataclasses import dataclass
-from errno import EBUSY, EEXIST, EIO, ENOENT, ENOMEM, ENOSPC
-from typing import TYPE_CHECKING, NamedTuple
+from errno import EAGAIN, EBUSY, EEXIST, EIO, ENOENT, ENOMEM, ENOSPC
+from typing import ClassVar, NamedTuple
 
 import swapcore as sc
 
-from helpers.memcg_facts import PAGE, file_storage
-from helpers.virtual_facts import (
-    C,
-    Part,
-    Reader,
-    VirtualWorld,
-    data_at,
-    hard,
-    noise,
-    parts_of,
-    refusal,
-    text,
-    zeros,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from helpers.memcg_facts import PAGE, file_storage, refusal
+from helpers.programs import Steps
+from helpers.virtual_facts import C, Part, Reader, VirtualWorld, data_at, hard, noise, parts_of, text, zeros
 
 ORDERS = (0, 0, 0, 1, 2, 3)
 MAX_REFS = 18  # more than a word holds
-EAGAIN = 11
 
 
 @dataclass
@@ -88,7 +73,7 @@ class Size:
     max_held: int = 24
 
 
-class Program:
+class Program(Steps):
     """Two virtual devices, two physical ones that can fail, zswap, two groups; and a dict of bytes."""
 
     def __init__(
@@ -103,20 +88,20 @@ class Program:
         """Turns everything on."""
         self.size = size
         self.has_faults = has_faults
-        self.swap = sc.Swap(
+        swap = sc.Swap(
             nr_cpus=2,
             memory_pages=size.memory_pages,
             memcg=hierarchy,
             switches={"memcg_stock": "off", "owner_store": store},
             zswap=sc.Zswap(max_pool_percent=size.zswap_percent),
         )
-        self.swap.page_cluster = 0
+        super().__init__(swap, VirtualWorld(swap), f"{size}, {hierarchy}, {store}, {seed=}")
+        swap.page_cluster = 0
         self.ghosts = [
             self.swap.swapon(sc.Ghost(size.ghost_pages, virtual_table=True), priority=1) for _ in range(2)
         ]
         self.storages = [file_storage(size.physical_pages) for _ in range(2)]
         self.devices: list[sc.SwapDevice | None] = [self.swap.swapon(storage) for storage in self.storages]
-        self.world = VirtualWorld(self.swap)
         self.groups = [self.world.add(self.swap.memcg, name) for name in ("A", "B")]
         if size.swap_max_pages is not None and hierarchy == "v2":
             self.groups[0].write("memory.swap.max", size.swap_max_pages * PAGE)
@@ -124,7 +109,6 @@ class Program:
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
         """States that slots had after a step, and outcomes of steps."""
-        self.log = [f"{size}, {hierarchy}, {store}, {seed=}"]
         self.rng = random.Random(seed)
 
     # Steps
@@ -186,7 +170,7 @@ class Program:
         at = 0
         for part in parts_of(folios, run.entry, run.nr_pages):
             data = run.data[at : at + part.nr_pages * PAGE]
-            assert part.read() == data, self.explain("a folio came back different")
+            assert part.read() == data, "a folio came back different"
             self.held.append(Held(part, data))
             at += len(data)
         if run.refs > 1:
@@ -249,7 +233,7 @@ class Program:
         made: list[sc.Folio] = []
         refusal(lambda: made.append(self.swap.folio(0, run.data, memcg=groups[0])))
         if made:
-            code = refusal(lambda: self.swap.swap_cache_add_folio(made[0], run.entry))
+            code = refusal(self.swap.swap_cache_add_folio, made[0], run.entry)
             assert code in (0, EEXIST), code
             self.observe()
             if b % 2 and not code:
@@ -261,16 +245,16 @@ class Program:
         if self.runs:
             run = self.runs[a % len(self.runs)]
             entry = run.entry + c % run.nr_pages
-            code = refusal(lambda: self.swap.zswap.writeback(entry, cpu=c % 2))
+            code = refusal(self.swap.zswap.writeback, entry, cpu=c % 2)
             assert code in (0, EEXIST, ENOENT, ENOMEM, EIO), code
             self.seen[f"writeback {code}"] += 1
 
     def shrink(self, a: int, _b: int, c: int) -> None:
         """Shrinks a group, or lets the worker run."""
         if a % 2:
-            code = refusal(lambda: self.swap.zswap.shrink(self.groups[c % 2], cpu=c % 2))
+            code = refusal(self.swap.zswap.shrink, self.groups[c % 2], cpu=c % 2)
         else:
-            code = refusal(lambda: self.swap.zswap.shrink_worker(cpu=c % 2))
+            code = refusal(self.swap.zswap.shrink_worker, cpu=c % 2)
         assert code in (0, EAGAIN, ENOENT, ENOMEM, EIO), code
 
     def move(self, a: int, b: int, c: int) -> None:
@@ -295,7 +279,7 @@ class Program:
         if device is None:
             self.devices[index] = self.swap.swapon(self.storages[index])
             return
-        code = refusal(lambda: self.swap.swapoff(device))
+        code = refusal(self.swap.swapoff, device)
         assert code in (0, EBUSY, EIO, ENOMEM), code
         self.seen[f"swapoff {code}"] += 1
         if not code:
@@ -330,47 +314,31 @@ class Program:
         name = ("entry_alloc", "pool_alloc", "compress", "decompress")[c % 4]
         self.swap.zswap.set_faults(**{name: (0.0, 0.3, 1.0)[a % 3]}, seed=b)
 
-    STEPS: tuple[tuple[str, int], ...] = (
-        ("make", 8),
-        ("swap_out", 5),
-        ("swap_in", 8),
-        ("write", 3),
-        ("drop", 3),
-        ("give_up", 3),
-        ("dup", 2),
-        ("peek", 3),
-        ("writeback", 4),
-        ("shrink", 2),
-        ("move", 3),
-        ("swapoff", 1),
-        ("reclaim", 1),
-        ("set_zswap", 2),
-        ("set_faults", 3),
-    )
+    STEPS: ClassVar[dict[str, int]] = {
+        "make": 8,
+        "swap_out": 5,
+        "swap_in": 8,
+        "write": 3,
+        "drop": 3,
+        "give_up": 3,
+        "dup": 2,
+        "peek": 3,
+        "writeback": 4,
+        "shrink": 2,
+        "move": 3,
+        "swapoff": 1,
+        "reclaim": 1,
+        "set_zswap": 2,
+        "set_faults": 3,
+    }
+    """Names of the steps, each with how often it comes."""
 
     # Running
 
-    def run(self, nr_steps: int, *, verify_every: int = 1) -> None:
+    def run_any(self, nr_steps: int, *, verify_every: int = 1) -> None:
         """Makes random steps and proves everything between them."""
-        names = [name for name, weight in self.STEPS for _ in range(weight)]
-        for number in range(nr_steps):
-            self.step(self.rng.choice(names), *(self.rng.randrange(1 << 16) for _ in range(3)))
-            if number % verify_every == 0:
-                self.verify()
-
-    def step(self, name: str, a: int, b: int, c: int) -> None:
-        """Makes one step."""
-        self.log.append(f"{name}({a}, {b}, {c})")
-        method: Callable[[int, int, int], None] = getattr(self, name)
-        try:
-            method(a, b, c)
-        except Exception as error:
-            error.add_note(self.explain("the step raised"))
-            raise
-
-    def explain(self, what: str) -> str:
-        """Describes a failure with the steps that led to it."""
-        return "\n".join([what, *self.log])
+        names = self.rng.choices(list(self.STEPS), list(self.STEPS.values()), k=nr_steps)
+        self.run(names, self.rng, verify_every=verify_every)
 
     def observe(self) -> None:
         """Notes the rows that slots are in."""
@@ -379,24 +347,21 @@ class Program:
     def verify(self) -> None:
         """Proves all invariants, and that folios in memory hold their bytes."""
         self.world.folios = [held.folio for held in self.held]
-        try:
-            self.world.verify()
+        super().verify()
+        with self.explained("after these steps"):
             self.observe()
             for held in self.held[-3:]:
                 assert held.part.read() == held.data
-        except AssertionError as error:
-            error.add_note(self.explain("after these steps"))
-            raise
 
     def finish(self) -> None:
         """Reads everything back and expects nothing to be left anywhere."""
         for storage in self.storages:
             storage.set_faults()
         self.swap.zswap.set_faults()
-        try:
+        with self.explained("at the end"):
             assert all(held.part.read() == held.data for held in self.held)
-            self.world.folios.clear()
             self.held.clear()
+            self.world.folios.clear()
             gc.collect()
             for run in self.runs:
                 for _ in range(run.refs):
@@ -404,16 +369,6 @@ class Program:
             self.runs.clear()
             gc.collect()
             self.swap.shrink_swap_cache()
-            left = {device.type: device.inuse_pages for device in self.swap.devices}
-            assert not any(left.values()), left
-            assert self.swap.nr_used_pages == 0
-            stats = self.swap.zswap.stats()
-            assert (stats["stored_pages"], stats["pool_total_size"]) == (0, 0)
+            assert not any(device.inuse_pages for device in self.swap.devices)
+            self.world.expect_nothing()
             self.world.verify()
-            for group in self.groups:
-                facts = group.counters()
-                swap_pages = facts["memsw_pages" if self.world.is_v1 else "swap_pages"]
-                assert (facts["memory_pages"], swap_pages, facts["id_refs"]) == (0, 0, 1), group.path
-        except Exception as error:
-            error.add_note(self.explain("at the end"))
-            raise

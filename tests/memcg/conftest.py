@@ -1,18 +1,43 @@
-"""The scenes of both hierarchies."""
+"""The scenes of both hierarchies; each is ended after its test, when the test's folios are gone."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers.memcg_scenes import Scene
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 @pytest.fixture
-def v1() -> Scene:
+def mode() -> str:
+    """Returns the mode of the scenes; a test with a parameter of this name has other modes too."""
+    return "canon"
+
+
+@pytest.fixture
+def scenes() -> Iterator[Callable[..., Scene]]:
+    """Returns a function that makes scenes."""
+    made: list[Scene] = []
+
+    def make(*of: str, **options: Any) -> Scene:  # noqa: ANN401 - those of `Scene`
+        made.append(Scene(*of, **options))
+        return made[-1]
+
+    yield make
+    for scene in made:
+        scene.end()
+
+
+@pytest.fixture
+def v1(scenes: Callable[..., Scene], mode: str) -> Scene:
     """Returns a scene of the older hierarchy."""
-    return Scene(hierarchy="v1")
+    return scenes(mode, "v1")
 
 
 @pytest.fixture
-def v2() -> Scene:
+def v2(scenes: Callable[..., Scene], mode: str) -> Scene:
     """Returns a scene of the unified hierarchy."""
-    return Scene()
+    return scenes(mode)

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
-from typing import TYPE_CHECKING
+from functools import partialmethod
 
 import numpy as np
 import pytest
 import swapcore as sc
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from helpers.load import together
+from helpers.memcg_facts import errno_of, task_of
 
 
 def machine(**switches: str) -> sc.Swap:
     swap = sc.Swap(switches=switches)
     swap.swapon(sc.Ram("16M"))
     return swap
-
-
-def errno_of(call: Callable[..., object], *args: object, **kwargs: object) -> int | None:
-    with pytest.raises((sc.SwapError, MemoryError)) as raised:
-        call(*args, **kwargs)
-    return getattr(raised.value, "errno", None)
 
 
 def test_files_are_attributes() -> None:
@@ -72,7 +64,8 @@ def test_groups_are_equal_by_what_they_are() -> None:
     assert swap.memcg != machine().memcg
     assert group != "a"
     child = group.create("b")
-    assert (child.path, child.name, child.is_online) == ("/a/b", "b", True)
+    assert (child.path, child.name, child.parent, child.is_online) == ("/a/b", "b", group, True)
+    assert (swap.memcg.path, swap.memcg.name) == ("/", "")
     assert errno_of(group.remove) == 16
     child.remove()
     assert (child.is_online, group.children, child.read("memory.current")) == (False, [], "0\n")
@@ -85,7 +78,7 @@ def test_who_is_charged() -> None:
     group = swap.memcg.create("a")
     folio = swap.folio(2, b"x", memcg=group)
     assert folio.memcg == group
-    assert swap.folio().memcg == swap.memcg
+    assert swap.folio().memcg == swap.mm().memcg == swap.memcg
     entry = swap.swap_out(folio)
     counters = group.counters()
     assert (counters["memory_pages"], counters["swap_pages"], counters["memcg_swap_pages"]) == (0, 4, 4)
@@ -122,6 +115,7 @@ def test_memcg_can_be_disabled_or_of_v1() -> None:
         assert errno_of(getattr, swap, name) == 22
     assert errno_of(lambda: swap.mm().memcg) == 22
     assert swap.folio().memcg is None
+    assert errno_of(swap.folio, memcg=machine().memcg) == 22
     assert errno_of(sc.Swap, memcg="v3") == 22
     v1 = sc.Swap(memcg="v1")
     v1.swappiness = 10
@@ -154,7 +148,7 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
     group.remove()
 
 
-class Recorder:
+class Policy:
     """A policy that gives planned answers and keeps the arguments of each call."""
 
     def __init__(self, **answers: object) -> None:
@@ -168,69 +162,9 @@ class Recorder:
             raise answer
         return answer
 
-
-class Policy(Recorder):
-    def on_swap_charge(self, group: sc.MemCgroup, nr_pages: int) -> object:
-        return self.answer("on_swap_charge", group, nr_pages)
-
-    def on_dead_owner(self, owner: sc.MemCgroup, faulting: sc.MemCgroup, nr_pages: int) -> object:
-        return self.answer("on_dead_owner", owner, faulting, nr_pages)
-
-    def on_limit(self, group: sc.MemCgroup, limit: str, nr_pages: int) -> None:
-        self.answer("on_limit", group, limit, nr_pages)
-
-    def on_refault(
-        self, group: sc.MemCgroup, nr_pages: int, distance_pages: int, is_activated: bool
-    ) -> object:
-        return self.answer("on_refault", group, nr_pages, distance_pages, is_activated)
-
-    def choose_device(self, group: sc.MemCgroup, order: int, devices: list[int]) -> object:
-        return self.answer("choose_device", group, order, devices)
-
-
-def test_hooks_are_asked_and_obeyed() -> None:
-    swap = machine(owner_store="cluster_table", memcg_stock="off")
-    swap.swapon(sc.Ram("16M"))
-    group, other = swap.memcg.create("a"), swap.memcg.create("b")
-    policy = Policy(choose_device=1, on_refault=True, on_dead_owner="reparent")
-    swap.set_memcg_policy(policy)
-    # Shadows of the first page out say nothing: its age is 0.
-    first = swap.swap_out(swap.folio(0, b"x", memcg=group))
-    entry = swap.swap_out(swap.folio(0, b"x", memcg=group))
-    assert (first.type, entry.type) == (1, 1)
-    assert policy.asked[:2] == [("on_swap_charge", group, 1), ("choose_device", group, 0, [0, 1])]
-    group.remove()
-    folio = swap.swap_in(entry, memcg=other)
-    assert ("on_dead_owner", group, other, 1) in policy.asked
-    assert folio.memcg == swap.memcg
-    assert folio.active
-    asked = [asked for asked in policy.asked if asked[0] == "on_refault"]
-    assert [(owner, nr) for _, owner, nr, _, _ in asked] == [(swap.memcg, 1)]
-    policy.answers["on_swap_charge"] = False
-    other.memory_max = "4K"
-    kept = swap.folio(memcg=other)
-    assert errno_of(swap.swap_out, kept) is None
-    assert other.counters()["swap_events_max"] == 1
-    with pytest.raises(MemoryError):
-        swap.folio(memcg=other)
-    assert ("on_limit", other, "memory", 1) in policy.asked
-    swap.set_memcg_policy(None)
-    nr_asked = len(policy.asked)
-    swap.swap_out(kept)
-    assert len(policy.asked) == nr_asked
-
-
-@pytest.mark.parametrize("hook", ["on_swap_charge", "choose_device"])
-def test_what_a_hook_raises_the_swap_out_raises_once_it_is_done(hook: str) -> None:
-    swap = machine()
-    swap.set_memcg_policy(Policy(**{hook: ZeroDivisionError(hook)}))
-    folio = swap.folio()
-    with pytest.raises(ZeroDivisionError, match=hook):
-        swap.swap_out(folio)
-    assert folio.entry is not None
-    assert not folio.is_resident
-    swap.set_memcg_policy(None)
-    swap.swap_in(folio.entry)
+    on_swap_charge = partialmethod(answer, "on_swap_charge")
+    on_refault = partialmethod(answer, "on_refault")
+    choose_device = partialmethod(answer, "choose_device")
 
 
 def test_what_a_hook_raises_at_a_swap_in_comes_with_the_folio() -> None:
@@ -279,32 +213,24 @@ def test_a_hook_may_call_back_and_other_threads_do_not_see_what_it_raises() -> N
     with pytest.raises(KeyError, match="inner"):
         swap.swap_out(swap.folio())
 
-    done: list[sc.SwpEntry] = []
-    threads = [threading.Thread(target=lambda: done.append(swap.swap_out(swap.folio(2)))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(done) == 4
+    together(*[lambda: swap.swap_out(swap.folio(2))] * 4)
 
 
 def test_an_address_space_asks_for_its_group() -> None:
     swap = machine(memcg_stock="off")
     group = swap.memcg.create("a")
-    mm = swap.mm(group)
-    first = mm.mmap(2)
-    mm.touch_pages(first, np.arange(2, dtype=np.uint64), b"\1\1")
+    task = task_of(swap, group, 2, b"x" * (2 * sc.PAGE_SIZE))
     policy = Policy(on_swap_charge=False)
     swap.set_memcg_policy(policy)
-    assert mm.pageout(first, 2)["kept_pages"] == 2
+    assert task.pageout(2)["kept_pages"] == 2
     assert policy.asked == [("on_swap_charge", group, 1)] * 2
     policy.answers = {"on_swap_charge": ValueError("why"), "on_refault": ValueError("back")}
     with pytest.raises(ValueError, match="why"):
-        mm.pageout(first, 2)
-    assert (mm.resident_pages, mm.swapped_pages) == (0, 2)
+        task.pageout(2)
+    assert (task.mm.resident_pages, task.mm.swapped_pages) == (0, 2)
     with pytest.raises(ValueError, match="back"):
-        mm.read(first * sc.PAGE_SIZE, 2 * sc.PAGE_SIZE)
-    assert mm.resident_pages == 2
+        task.read(0, 2 * sc.PAGE_SIZE)
+    assert task.mm.resident_pages == 2
 
 
 def test_hooks_do_not_keep_the_subsystem() -> None:
@@ -319,21 +245,15 @@ def test_hooks_do_not_keep_the_subsystem() -> None:
     assert gone() is None
 
 
-def test_tables_decide_without_python() -> None:
+def test_table_activates_refaults_without_python_and_refuses_what_it_cannot_keep() -> None:
     swap = machine()
-    swap.swapon(sc.Ram("16M"))
     parent = swap.memcg.create("p")
-    parent.set_policy(devices=[1], refault="activate")
+    parent.set_policy(refault="activate")
     child = parent.create("c")
-    assert swap.swap_out(swap.folio(memcg=child)).type == 1
     entry = swap.swap_out(swap.folio(0, b"x", memcg=child))
     assert swap.swap_in(entry).active
-    child.set_policy(allow_swap=False)
-    with pytest.raises(MemoryError):
-        swap.swap_out(swap.folio(memcg=child))
-    for bad in ({"devices": [24]}, {"devices": [-1]}, {"refault": "maybe"}, {"dead_owner": "nobody"}):
+    for bad in ({"devices": [24]}, {"devices": [-1]}, {"dead_owner": "fault_mm"}):
         assert errno_of(child.set_policy, **bad) == 22
-    assert errno_of(child.set_policy, dead_owner="fault_mm") == 22
     child.remove()
     assert errno_of(child.set_policy) == 19
 

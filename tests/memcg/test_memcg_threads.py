@@ -7,13 +7,13 @@ import gc
 import random
 import threading
 from collections import deque
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 import swapcore as sc
-from helpers.load import Load, new_seed
-from helpers.memcg_facts import PAGE, Space, World, file_storage
-from helpers.memcg_programs import refusal
+from helpers.load import Load, new_seed, together
+from helpers.memcg_facts import PAGE, Space, World, file_storage, refusal
 
 THREADS = 8
 DEVICE_PAGES = 4096
@@ -21,12 +21,6 @@ MEMORY_PAGES = 8192
 MAX_GROUPS_EVER = 300
 MAX_HELD = 40
 SPACE_PAGES = 32
-STORES = [
-    ("shadow", "default"),
-    ("cluster_table", "default"),
-    ("array", "default"),
-    ("trampoline", "default"),
-]
 
 
 class Run(NamedTuple):
@@ -48,15 +42,15 @@ class Held(NamedTuple):
 class Hammer:
     """Threads on one subsystem, with the folios, slots and address spaces of each."""
 
-    def __init__(self, hierarchy: str, store: str, dead_swapin: str, stock: str, seed: int) -> None:
+    def __init__(self, hierarchy: str, store: str = "shadow", stock: str = "off") -> None:
         """Makes the subsystem with two devices and a tree of a few groups."""
         self.is_v1 = hierarchy == "v1"
-        self.seed = seed
+        self.seed = new_seed()
         self.swap = sc.Swap(
             nr_cpus=THREADS,
             memcg=hierarchy,
             memory_pages=MEMORY_PAGES,
-            switches={"owner_store": store, "dead_swapin": dead_swapin, "memcg_stock": stock},
+            switches={"owner_store": store, "memcg_stock": stock},
         )
         self.devices = [
             self.swap.swapon(file_storage(DEVICE_PAGES), priority=1),
@@ -75,7 +69,7 @@ class Hammer:
         self.done = [0] * THREADS
         self.nr_refused = [0] * THREADS
         self.start = threading.Barrier(THREADS)
-        self.load = Load(seed, share=0.5, is_enough=lambda: min(self.done) > 100)
+        self.load = Load(self.seed, share=0.5, is_enough=lambda: min(self.done) > 100)
 
     def group(self, rng: random.Random) -> sc.MemCgroup:
         """Chooses a group, that may die in this moment."""
@@ -93,9 +87,7 @@ class Hammer:
         usage = parent.counters()["memory_pages"]
         limit = rng.choice([-1 if self.is_v1 else "max", (usage + rng.randint(0, 40)) * PAGE])
         file = "memory.limit_in_bytes" if self.is_v1 else rng.choice(["memory.max", "memory.swap.max"])
-        number = refusal(
-            lambda: parent.write(file, limit) if self.is_v1 else parent.write(file, limit, nonblock=True)
-        )
+        number = refusal(parent.write, file, limit, **({} if self.is_v1 else {"nonblock": True}))
         assert number in (0, errno.EBUSY, errno.EINVAL), number
 
     def make(self, thread: int, rng: random.Random) -> None:
@@ -194,7 +186,7 @@ class Hammer:
 
     def run(self) -> None:
         """Runs all threads to their end."""
-        self.load.run([lambda thread=thread: self.work(thread) for thread in range(THREADS)])
+        self.load.run_each(THREADS, self.work)
 
     def balance(self) -> None:
         """Compares the counters with the folios and slots in use. Stocks have to be off."""
@@ -215,39 +207,23 @@ class Hammer:
         assert [device.inuse_pages for device in self.devices] == [0, 0], f"seed {self.seed}"
         assert self.swap.nr_used_pages == 0, f"seed {self.seed}"
 
-    def expect_nothing(self) -> None:
-        """Expects no charge and no pin anywhere."""
-        swap_pages = "memsw_pages" if self.is_v1 else "swap_pages"
-        for group in self.world.groups:
-            facts = group.counters()
-            found = (
-                facts["memory_pages"],
-                facts[swap_pages],
-                facts["memcg_swap_pages"],
-                facts["swapcached_pages"],
-            )
-            assert found == (0, 0, 0, 0), f"seed {self.seed}: {group.path}"
-            assert facts["id_refs"] == int(group.is_online), f"seed {self.seed}: {group.path}"
-            assert (facts["memory_underflow_pages"], facts["swap_underflow_pages"]) == (0, 0)
-
-
-def kill_all(hammer: Hammer) -> None:
-    """Removes the remaining groups that come and go."""
-    for group in hammer.mortal:
-        if group.is_online:
-            group.remove()
+    def kill_all(self) -> None:
+        """Removes the remaining groups that come and go."""
+        for group in self.mortal:
+            if group.is_online:
+                group.remove()
 
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
-@pytest.mark.parametrize(("store", "dead_swapin"), STORES, ids=[store for store, _ in STORES])
-def test_books_balance_after_eight_threads(hierarchy: str, store: str, dead_swapin: str) -> None:
-    hammer = Hammer(hierarchy, store, dead_swapin, "off", new_seed())
+@pytest.mark.parametrize("store", ["shadow", "cluster_table", "array", "trampoline"])
+def test_books_balance_after_eight_threads(hierarchy: str, store: str) -> None:
+    hammer = Hammer(hierarchy, store)
     hammer.run()
     hammer.balance()
     hammer.give_everything_back()
-    hammer.expect_nothing()
-    kill_all(hammer)
-    hammer.expect_nothing()
+    hammer.world.expect_nothing()
+    hammer.kill_all()
+    hammer.world.expect_nothing()
     assert sum(not group.is_online for group in hammer.world.groups) > 0
     hammer.world.forget_removed()
     hammer.mortal.clear()
@@ -259,84 +235,62 @@ def test_books_balance_after_eight_threads(hierarchy: str, store: str, dead_swap
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
 def test_stocks_are_given_back(hierarchy: str) -> None:
-    hammer = Hammer(hierarchy, "shadow", "default", "on", new_seed())
+    hammer = Hammer(hierarchy, stock="on")
     hammer.run()
     hammer.give_everything_back()
     for group in hammer.stay + hammer.of_tasks:
         assert 0 <= group.counters()["memory_pages"] <= 64 * THREADS * len(hammer.world.groups)
-    kill_all(hammer)
+    hammer.kill_all()
     for group in reversed(hammer.stay + hammer.of_tasks):
         group.remove()
-    hammer.expect_nothing()
+    hammer.world.expect_nothing()
     hammer.swap.check()
 
 
-def test_slots_zapped_while_their_charge_fails() -> None:
-    """J5 with two of sixteen slots zapped meanwhile: the last user frees both, and no group pays for them."""
+@pytest.fixture
+def world() -> World:
+    """Returns a subsystem with a device for two threads."""
     swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
-    device = swap.swapon(file_storage(2048))
-    world = World(swap)
+    swap.swapon(file_storage(2048))
+    return World(swap)
+
+
+def test_slots_zapped_while_their_charge_fails(world: World) -> None:
+    """J5 with two of sixteen slots zapped meanwhile: the last user frees both, and no group pays for them."""
+    swap = world.swap
     a = world.add(swap.memcg, "A")
-    in_the_way = [swap.folio(0, b"x", memcg=a) for _ in range(12)]
-    nr_rounds = 0
-    while nr_rounds < 100:
+    world.folios = [swap.folio(0, b"x", memcg=a) for _ in range(12)]
+    for _ in range(100):
         a.write("memory.max", "max")
         entry = int(swap.swap_out(swap.folio(4, b"x", memcg=a)))
         a.write("memory.max", 12 * PAGE)
-        start = threading.Barrier(2)
-
-        def zap(entry: int = entry, start: threading.Barrier = start) -> None:
-            start.wait()
-            swap.free(entry + 3, 2, cpu=1)
-
-        zapper = threading.Thread(target=zap)
-        zapper.start()
-        start.wait()
-        with pytest.raises(MemoryError):
-            swap.swap_in(entry, 1, orders=1 << 4, memcg=a, cpu=0)
-        zapper.join()
-        world.folios = in_the_way
+        swap_in = partial(swap.swap_in, entry, 1, orders=1 << 4, memcg=a, cpu=0)
+        code, _ = together(partial(refusal, swap_in), partial(swap.free, entry + 3, 2, cpu=1))
+        assert code == errno.ENOMEM
         world.verify()
         facts = a.counters()
         assert (facts["swap_pages"], facts["memcg_swap_pages"], facts["id_refs"]) == (14, 14, 15)
         swap.free(entry, 3)
         swap.free(entry + 5, 11)
-        nr_rounds += 1
-    assert device.inuse_pages == 0
-    assert swap.nr_used_pages == 12
+    assert (swap.devices[0].inuse_pages, swap.nr_used_pages) == (0, 12)
 
 
-def test_faults_race_with_the_death_of_the_owner() -> None:
+def test_faults_race_with_the_death_of_the_owner(world: World) -> None:
     """The pages are charged once, and to a living group, whether the fault or the removal comes first."""
-    swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
-    swap.swapon(file_storage(2048))
-    world = World(swap)
+    swap = world.swap
     p, b = world.add(swap.memcg, "P"), world.add(swap.memcg, "B")
     outcomes = set()
     while len(world.groups) < 150:
         c = world.add(p, f"c{len(world.groups)}")
         entry = swap.swap_out(swap.folio(2, b"x", memcg=c))
-        start = threading.Barrier(2)
-
-        def kill(c: sc.MemCgroup = c, start: threading.Barrier = start) -> None:
-            start.wait()
-            c.remove()
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        start.wait()
-        folio = swap.swap_in(entry, orders=1 << 2, memcg=b)
-        killer.join()
+        folio, _ = together(partial(swap.swap_in, entry, orders=1 << 2, memcg=b), c.remove)
+        world.folios = [folio]
         assert folio.memcg in (p, c)
         outcomes.add(folio.memcg == p)
-        world.folios = [folio]
         world.verify()
         assert p.counters()["memory_pages"] == p.counters()["swap_pages"] == 4
         world.folios = []
         del folio
-        assert (p.counters()["memory_pages"], p.counters()["swap_pages"], c.counters()["id_refs"]) == (
-            0,
-            0,
-            0,
-        )
+        assert (p.counters()["memory_pages"], p.counters()["swap_pages"]) == (0, 0)
+        assert c.counters()["id_refs"] == 0
     assert outcomes

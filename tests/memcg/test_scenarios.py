@@ -5,171 +5,127 @@ Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import word_at
-from helpers.memcg_scenes import MODES, Scene
+from helpers.load import together
+from helpers.memcg_facts import Word, word_at
+from helpers.memcg_scenes import MODES, Scene, family
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
 
 
-def test_j1_round_trip_in_v2(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    scene.fault_in("f", 3, a)
-    scene.expect({a: "8/0/0/1"})
-    entry = scene.swap.folio_alloc_swap(scene.folios["f"])
-    scene.expect({a: ("8/8/8/1", "8/8/8/9")})
-    assert scene.words(entry, 8) == ["F|0"] * 8
+def test_j1_round_trip_in_v2(v2: Scene) -> None:
+    v2.fault_in("f", 3, v2.a)
+    v2.expect({v2.a: "8/0/0/1"})
+    entry = v2.swap.folio_alloc_swap(v2.folios["f"])
+    v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|0"] * 8)
     # An unmap adds a reference to each slot; swap-out unmaps the pages of the handle.
-    scene.swap.folio_dup_swap(scene.folios["f"])
-    scene.expect({a: ("8/8/8/1", "8/8/8/9")})
-    assert scene.words(entry, 8) == ["F|1"] * 8
-    scene.swap.folio_put_swap(scene.folios["f"])
-    assert scene.out("f") == entry
-    scene.expect({a: "0/8/8/9"})
-    assert scene.words(entry, 8) == ["S(A)|1"] * 8
+    v2.swap.folio_dup_swap(v2.folios["f"])
+    v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
+    v2.swap.folio_put_swap(v2.folios["f"])
+    assert v2.out("f") == entry
+    v2.expect({v2.a: "0/8/8/9"}, entry, ["S(A)|1"] * 8)
     # That a folio is in and not mapped yet is over when the call returns; a second reference shows the state.
-    scene.swap.dup(entry, 8)
-    scene.bring_in("f", entry, 8, orders=1 << 3, memcg=a)
-    scene.expect({a: ("8/8/8/1", "8/8/8/9")})
-    assert scene.words(entry, 8) == ["F|1"] * 8
-    scene.swap.folio_put_swap(scene.folios["f"])
-    scene.expect({a: ("8/8/8/1", "8/8/8/9")})
-    assert scene.words(entry, 8) == ["F|0"] * 8
-    assert scene.swap.folio_free_swap(scene.folios["f"])
-    scene.expect({a: "8/0/0/1"})
-    assert scene.words(entry, 8) == ["0"] * 8
-    scene.end()
+    v2.swap.dup(entry, 8)
+    v2.bring_in("f", entry, 8, orders=1 << 3, memcg=v2.a)
+    v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
+    v2.swap.folio_put_swap(v2.folios["f"])
+    v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|0"] * 8)
+    assert v2.swap.folio_free_swap(v2.folios["f"])
+    v2.expect({v2.a: "8/0/0/1"}, entry, ["0"] * 8)
 
 
-def test_j1_single_pages_come_in_one_by_one(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    entry = scene.fresh_out(3, a)
-    scene.bring_in("f", entry + 2, memcg=a)
-    scene.expect({a: ("1/8/8/8", "1/8/8/9")})
-    assert scene.words(entry, 4) == ["S(A)|1", "S(A)|1", "F|0", "S(A)|1"]
-    scene.end()
+def test_j1_single_pages_come_in_one_by_one(v2: Scene) -> None:
+    entry = v2.fresh_out(3, v2.a)
+    v2.bring_in("f", entry + 2, memcg=v2.a)
+    v2.expect({v2.a: ("1/8/8/8", "1/8/8/9")}, entry, ["S(A)|1", "S(A)|1", "F|0", "S(A)|1"])
 
 
-def test_j1_by_an_address_space_whose_first_write_fails(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    mm = scene.swap.mm(a)
-    first = mm.mmap(8, orders=1 << 3, anon_order=3)
-    mm.write(first * sc.PAGE_SIZE, b"data")
-    assert scene.row(a) == "8/0/0/1"
-    scene.storage.set_faults(fail_write_in=1)
-    assert mm.pageout(first, 8)["kept_pages"] == 8
-    entry = mm.swap_entry(first)
+def test_j1_by_an_address_space_whose_first_write_fails(v2: Scene) -> None:
+    task = v2.task(v2.a, 8, b"data", orders=1 << 3, anon_order=3)
+    assert v2.row(v2.a) == "8/0/0/1"
+    v2.storage.set_faults(fail_write_in=1)
+    assert task.pageout(8)["kept_pages"] == 8
+    entry = task.mm.swap_entry(task.first)
     assert entry is not None
-    scene.expect({a: ("8/8/8/1", "8/8/8/9")})
-    assert scene.words(entry, 8) == ["F|1"] * 8
-    assert mm.pageout(first, 8)["reclaimed_pages"] == 8
-    scene.expect({a: "0/8/8/9"})
-    del mm
-    scene.end()
+    v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
+    assert task.pageout(8)["reclaimed_pages"] == 8
+    v2.expect({v2.a: "0/8/8/9"})
 
 
-def test_j2_round_trip_in_v1(mode: str) -> None:
-    scene = Scene(mode, "v1")
-    a = scene.group("A")
-    scene.fault_in("f", 3, a)
-    scene.expect({a: "8/8/0/1"})
-    entry = scene.swap.folio_alloc_swap(scene.folios["f"])
-    scene.expect({a: "8/8/0/1"})
-    scene.out("f")
-    scene.expect({a: "0/8/8/9"})
-    scene.bring_in("f", entry, 8, orders=1 << 3, memcg=a)
-    scene.expect({a: "8/8/0/1"})
-    assert scene.words(entry, 8) == ["F|0"] * 8
-    assert scene.swap.folio_free_swap(scene.folios["f"])
-    scene.expect({a: "8/8/0/1"})
-    scene.drop("f")
-    scene.expect({a: "0/0/0/1"})
-    scene.end()
+def test_j2_round_trip_in_v1(v1: Scene) -> None:
+    v1.fault_in("f", 3, v1.a)
+    v1.expect({v1.a: "8/8/0/1"})
+    entry = v1.swap.folio_alloc_swap(v1.folios["f"])
+    v1.expect({v1.a: "8/8/0/1"})
+    v1.out("f")
+    v1.expect({v1.a: "0/8/8/9"})
+    v1.bring_in("f", entry, 8, orders=1 << 3, memcg=v1.a)
+    v1.expect({v1.a: "8/8/0/1"}, entry, ["F|0"] * 8)
+    assert v1.swap.folio_free_swap(v1.folios["f"])
+    v1.expect({v1.a: "8/8/0/1"})
+    v1.drop("f")
+    v1.expect({v1.a: "0/0/0/1"})
 
 
-def test_j2_clean_folio_is_reclaimed_again(mode: str) -> None:
-    scene = Scene(mode, "v1")
-    a = scene.group("A")
-    entry = scene.fresh_out(3, a)
-    scene.bring_in("f", entry, 8, orders=1 << 3, memcg=a)
-    scene.out("f")
-    scene.expect({a: "0/8/8/9"})
-    assert scene.stat("pswpout") == 8, "it was clean"
-    scene.end()
+def test_j2_clean_folio_is_reclaimed_again(v1: Scene) -> None:
+    entry = v1.fresh_out(3, v1.a)
+    v1.bring_in("f", entry, 8, orders=1 << 3, memcg=v1.a)
+    v1.out("f")
+    v1.expect({v1.a: "0/8/8/9"})
+    assert v1.stat("pswpout") == 8, "it was clean"
 
 
-def test_j2_clean_folio_is_dropped_without_reclaim(mode: str) -> None:
-    scene = Scene(mode, "v1")
-    a = scene.group("A")
-    entry = scene.fresh_out(3, a)
-    scene.swap.dup(entry, 8)
-    scene.bring_in("f", entry, 8, orders=1 << 3, memcg=a)
-    scene.expect({a: "8/8/0/1"})
-    scene.swap.swap_cache_del_folio(scene.folios["f"])
-    if mode != "canon":
-        scene.world.ownerless.update(range(entry, entry + 8))
-    scene.expect({a: ("8/16/8/9", "8/8/0/1")})
-    scene.drop("f")
-    scene.expect({a: ("0/8/8/9", "0/0/0/1")})
-    assert scene.words(entry, 8) == [("S(A)|1" if mode == "canon" else "S()|1")] * 8
-    scene.bring_in("f", entry, 8, orders=1 << 3, memcg=a)
-    scene.expect({a: "8/8/0/1"})
-    scene.end()
+def test_j2_clean_folio_is_dropped_without_reclaim(v1: Scene) -> None:
+    entry = v1.fresh_out(3, v1.a)
+    v1.swap.dup(entry, 8)
+    v1.bring_in("f", entry, 8, orders=1 << 3, memcg=v1.a)
+    v1.expect({v1.a: "8/8/0/1"})
+    v1.swap.swap_cache_del_folio(v1.folios["f"])
+    if v1.mode != "canon":
+        v1.world.ownerless.update(range(entry, entry + 8))
+    v1.expect({v1.a: ("8/16/8/9", "8/8/0/1")})
+    v1.drop("f")
+    v1.expect({v1.a: ("0/8/8/9", "0/0/0/1")}, entry, [("S(A)|1" if v1.mode == "canon" else "S()|1")] * 8)
+    v1.bring_in("f", entry, 8, orders=1 << 3, memcg=v1.a)
+    v1.expect({v1.a: "8/8/0/1"})
 
 
-def test_j3_owner_is_dead_in_v2(mode: str) -> None:
-    scene = Scene(mode)
-    p, b = scene.group("P"), scene.group("B")
-    c = scene.group("C", p)
-    entry = scene.fresh_out(2, c)
-    scene.expect({p: "0/4/0/1", c: "0/4/4/5", b: "0/0"})
+def test_j3_owner_is_dead_in_v2(v2: Scene) -> None:
+    p, b, c, entry = family(v2)
+    v2.expect({p: "0/4/0/1", c: "0/4/4/5", b: "0/0"})
     c.remove()
-    scene.expect({p: "0/4/0/1", c: "0/4/4/4", b: "0/0"})
+    v2.expect({p: "0/4/0/1", c: "0/4/4/4", b: "0/0"})
     assert not c.is_online
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-    scene.expect({p: ("4/4/4/1", "0/4/0/1"), c: ("0/0/0/0", "0/4/4/4"), b: ("0/0", "4/0")})
-    assert scene.folios["f"].memcg == (p if mode == "canon" else b)
-    if mode == "canon":
+    v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v2.expect({p: ("4/4/4/1", "0/4/0/1"), c: ("0/0/0/0", "0/4/4/4"), b: ("0/0", "4/0")})
+    assert v2.folios["f"].memcg == (p if v2.mode == "canon" else b)
+    if v2.mode == "canon":
         assert c.counters()["id"] == 0, "given back, and anybody's"
-    assert scene.swap.folio_free_swap(scene.folios["f"])
-    scene.expect({p: ("4/0/0/1", "0/0/0/1"), c: "0/0/0/0", b: ("0/0", "4/0")})
-    scene.end()
+    assert v2.swap.folio_free_swap(v2.folios["f"])
+    v2.expect({p: ("4/0/0/1", "0/0/0/1"), c: "0/0/0/0", b: ("0/0", "4/0")})
 
 
-def test_j3_owner_is_dead_in_v1(mode: str) -> None:
-    scene = Scene(mode, "v1")
-    p, b = scene.group("P"), scene.group("B")
-    c = scene.group("C", p)
-    entry = scene.fresh_out(2, c)
-    scene.expect({p: "0/4", c: "0/4/4/5", b: "0/0"})
+def test_j3_owner_is_dead_in_v1(v1: Scene) -> None:
+    p, b, c, entry = family(v1)
+    v1.expect({p: "0/4", c: "0/4/4/5", b: "0/0"})
     c.remove()
-    scene.expect({p: "0/4", c: "0/4/4/4", b: "0/0"})
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-    scene.expect({p: ("4/4/0/1", "0/0/0/1"), c: "0/0/0/0", b: ("0/0", "4/4")})
-    scene.end()
+    v1.expect({p: "0/4", c: "0/4/4/4", b: "0/0"})
+    v1.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v1.expect({p: ("4/4/0/1", "0/0/0/1"), c: "0/0/0/0", b: ("0/0", "4/4")})
 
 
-def test_j3_limit_of_the_new_owner_applies(mode: str) -> None:
-    scene = Scene(mode)
-    p, b = scene.group("P"), scene.group("B")
-    c = scene.group("C", p)
-    entry = scene.fresh_out(2, c)
+def test_j3_limit_of_the_new_owner_applies(v2: Scene) -> None:
+    p, b, c, entry = family(v2)
     c.remove()
     p.write("memory.max", 0)
-    if mode == "canon":
+    if v2.mode == "canon":
         with pytest.raises(MemoryError):
-            scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-        scene.expect({p: "0/4/0/1", c: "0/4/4/4", b: "0/0"})
+            v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+        v2.expect({p: "0/4/0/1", c: "0/4/4/4", b: "0/0"})
     else:
-        scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-        scene.expect({b: "4/0"})
-    scene.end()
+        v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+        v2.expect({b: "4/0"})
 
 
 def two_owners(scene: Scene) -> tuple[sc.MemCgroup, sc.MemCgroup, int]:
@@ -182,95 +138,73 @@ def two_owners(scene: Scene) -> tuple[sc.MemCgroup, sc.MemCgroup, int]:
     return a, b, first
 
 
-def test_j4_large_folio_over_two_owners(mode: str) -> None:
-    scene = Scene(mode)
-    a, b, first = two_owners(scene)
-    scene.expect({a: "0/4/4/5", b: "0/4/4/5"})
-    assert scene.bring_in("f", first + 5, orders=0b1100, memcg=b).nr_pages == 4
-    scene.expect({a: "0/4/4/5", b: ("4/4/4/1", "4/4/4/5")})
-    assert [scene.stat("swpin_fallback", order) for order in (3, 2)] == [1, 0]
-    assert scene.stat("swpin", 2) == 1
-    assert scene.words(first, 8) == ["S(A)|1"] * 4 + ["F|1", "F|0", "F|1", "F|1"]
-    scene.end()
+def test_j4_large_folio_over_two_owners(v2: Scene) -> None:
+    a, b, first = two_owners(v2)
+    v2.expect({a: "0/4/4/5", b: "0/4/4/5"})
+    assert v2.bring_in("f", first + 5, orders=0b1100, memcg=b).nr_pages == 4
+    v2.expect({a: "0/4/4/5", b: ("4/4/4/1", "4/4/4/5")})
+    assert [v2.stat("swpin_fallback", order) for order in (3, 2)] == [1, 0]
+    assert v2.stat("swpin", 2) == 1
+    assert v2.words(first, 8) == ["S(A)|1"] * 4 + ["F|1", "F|0", "F|1", "F|1"]
 
 
-def test_j4_order_0_follows_though_nobody_asked(mode: str) -> None:
-    scene = Scene(mode)
-    a, b, first = two_owners(scene)
-    assert scene.bring_in("f", first + 5, orders=0b1000, memcg=b).nr_pages == 1
-    scene.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5")})
-    assert scene.stat("swpin_fallback", 3) == 1
-    scene.end()
+def test_j4_order_0_follows_though_nobody_asked(v2: Scene) -> None:
+    a, b, first = two_owners(v2)
+    assert v2.bring_in("f", first + 5, orders=0b1000, memcg=b).nr_pages == 1
+    v2.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5")})
+    assert v2.stat("swpin_fallback", 3) == 1
 
 
-def test_j5_charge_fails_and_a_page_comes_in(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    entry = scene.fresh_out(4, a)
+def crowded(scene: Scene, limit_pages: int) -> tuple[int, list[Word]]:
+    """Gives A a limit, 12 resident pages and 16 slots; returns the first slot and the words."""
+    entry = scene.fresh_out(4, scene.a)
     for number in range(12):
-        scene.fault_in(f"in the way {number}", 0, a)
-    a.write("memory.max", 20 * sc.PAGE_SIZE)
-    scene.expect({a: "12/16/16/17"})
-    before = [word_at(scene.swap, entry + slot) for slot in range(16)]
-    used_pages = scene.swap.nr_used_pages
-    assert scene.bring_in("f", entry + 3, orders=1 << 4, memcg=a).nr_pages == 1
-    scene.expect({a: ("13/16/16/16", "13/16/16/17")})
-    assert [scene.stat(name, 4) for name in ("swpin_fallback_charge", "swpin_fallback")] == [1, 1]
-    assert a.counters()["events_max"] == 0, "a large charge does not block"
-    assert scene.swap.nr_used_pages == used_pages + 1
-    after = [word_at(scene.swap, entry + slot) for slot in range(16)]
+        scene.fault_in(f"in the way {number}", 0, scene.a)
+    scene.a.write("memory.max", limit_pages * sc.PAGE_SIZE)
+    scene.expect({scene.a: "12/16/16/17"})
+    return entry, raw_words(scene, entry)
+
+
+def raw_words(scene: Scene, entry: int) -> list[Word]:
+    """Returns the words of 16 slots."""
+    return [word_at(scene.swap, entry + slot) for slot in range(16)]
+
+
+def test_j5_charge_fails_and_a_page_comes_in(v2: Scene) -> None:
+    entry, before = crowded(v2, 20)
+    assert v2.bring_in("f", entry + 3, orders=1 << 4, memcg=v2.a).nr_pages == 1
+    v2.expect({v2.a: ("13/16/16/16", "13/16/16/17")})
+    assert [v2.stat(name, 4) for name in ("swpin_fallback_charge", "swpin_fallback")] == [1, 1]
+    assert v2.a.counters()["events_max"] == 0, "a large charge does not block"
+    assert v2.swap.nr_used_pages == 12 + 1
+    after = raw_words(v2, entry)
     assert after[:3] + after[4:] == before[:3] + before[4:]
-    scene.end()
 
 
-def test_j5_no_charge_works_and_nothing_changed(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    entry = scene.fresh_out(4, a)
-    for number in range(12):
-        scene.fault_in(f"in the way {number}", 0, a)
-    a.write("memory.max", 12 * sc.PAGE_SIZE)
-    before = [word_at(scene.swap, entry + slot) for slot in range(16)]
-    used_pages = scene.swap.nr_used_pages
+def test_j5_no_charge_works_and_nothing_changed(v2: Scene) -> None:
+    entry, before = crowded(v2, 12)
     with pytest.raises(MemoryError):
-        scene.bring_in("f", entry, 16, orders=1 << 4, memcg=a)
-    scene.expect({a: "12/16/16/17"})
-    assert [word_at(scene.swap, entry + slot) for slot in range(16)] == before
-    assert scene.swap.nr_used_pages == used_pages
-    assert a.counters()["events_max"] >= 1
-    assert scene.stat("swpin_fallback_charge", 4) == 1
+        v2.bring_in("f", entry, 16, orders=1 << 4, memcg=v2.a)
+    v2.expect({v2.a: "12/16/16/17"})
+    assert raw_words(v2, entry) == before
+    assert v2.swap.nr_used_pages == 12
+    assert v2.a.counters()["events_max"] >= 1
+    assert v2.stat("swpin_fallback_charge", 4) == 1
     # That slots are zapped while the folio is inserted, and go when its charge fails, takes threads.
-    scene.end()
 
 
 @pytest.mark.parametrize("limit", ["max", str(sc.PAGE_SIZE)])
-def test_j6_raced_swap_in_charges_and_reads_once(mode: str, limit: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A", memory_max=limit)
-    entry = scene.fresh_out(0, a)
-    scene.swap.dup(entry)
-    start = threading.Barrier(2)
-    found: list[sc.Folio] = []
-
-    def fault(cpu: int) -> None:
-        start.wait()
-        found.append(scene.swap.swap_in(entry, cpu=cpu, memcg=a))
-
-    scene.storage.set_faults(delay_ns=20_000_000)
-    threads = [threading.Thread(target=fault, args=(cpu,)) for cpu in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 2
-    assert found[0] == found[1]
-    scene.keep("first", found.pop())
-    scene.keep("second", found.pop())
-    scene.expect({a: ("1/1/1/1", "1/1/1/2")})
-    assert scene.words(entry) == ["F|0"]
-    assert (scene.stat("pswpin"), scene.folios["first"].mapcount) == (1, 2)
-    assert scene.stat("pgmajfault") in (1, 2)
-    scene.end()
+def test_j6_raced_swap_in_charges_and_reads_once(v2: Scene, limit: str) -> None:
+    a = v2.group("A", memory_max=limit)
+    entry = v2.fresh_out(0, a)
+    v2.swap.dup(entry)
+    v2.storage.set_faults(delay_ns=20_000_000)
+    faults = [lambda cpu=cpu: v2.swap.swap_in(entry, cpu=cpu, memcg=a) for cpu in range(2)]
+    first, second = together(*faults)
+    assert v2.keep("first", first) == v2.keep("second", second)
+    v2.expect({a: ("1/1/1/1", "1/1/1/2")}, entry, ["F|0"])
+    assert (v2.stat("pswpin"), v2.folios["first"].mapcount) == (1, 2)
+    assert v2.stat("pgmajfault") in (1, 2)
 
 
 def three_owners(scene: Scene) -> tuple[list[sc.MemCgroup], int]:
@@ -281,114 +215,81 @@ def three_owners(scene: Scene) -> tuple[list[sc.MemCgroup], int]:
     return list(groups.values()), entries[0]
 
 
-def test_j7_batch_free_over_three_owners(mode: str) -> None:
-    scene = Scene(mode)
-    (a, b, c), first = three_owners(scene)
-    scene.expect({a: "0/4/4/5", b: "0/4/4/5", c: "0/2/2/3"})
-    scene.swap.free(first, 10)
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_j7_batch_free_over_three_owners(v2: Scene, is_cached: bool) -> None:
+    (a, b, c), first = three_owners(v2)
+    v2.expect({a: "0/4/4/5", b: "0/4/4/5", c: "0/2/2/3"})
+    if is_cached:
+        v2.read_ahead(first + 4)
+        v2.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5"), c: "0/2/2/3"}, first + 4, ["F|1"])
+        v2.drop("read ahead")
+    v2.swap.free(first, 10)
     # One call a run of equal owners cannot be seen from outside; its effect can.
-    scene.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
-    scene.end()
+    v2.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
+    assert v2.swap.nr_used_pages == 0
 
 
-def test_j7_one_of_the_slots_is_cached_by_a_clean_folio(mode: str) -> None:
-    scene = Scene(mode)
-    (a, b, c), first = three_owners(scene)
-    folio = scene.swap.swap_cluster_readahead(first + 4)
-    assert folio is not None
-    del folio
-    scene.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5"), c: "0/2/2/3"})
-    assert scene.words(first + 4) == ["F|1"]
-    scene.swap.free(first, 10)
-    scene.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
-    assert scene.swap.nr_used_pages == 0
-    scene.end()
-
-
-def test_j8_owner_dies_twice(mode: str) -> None:
-    scene = Scene(mode)
-    g, b = scene.group("G"), scene.group("B")
-    p = scene.group("P", g)
-    c = scene.group("C", p)
-    entry = scene.fresh_out(2, c)
-    scene.expect({g: "0/4/0/1", p: "0/4/0/1", c: "0/4/4/5"})
+def test_j8_owner_dies_twice(v2: Scene) -> None:
+    g = v2.group("G")
+    p, b, c, entry = family(v2, g)
+    v2.expect({g: "0/4/0/1", p: "0/4/0/1", c: "0/4/4/5"})
     c.remove()
-    scene.expect({g: "0/4/0/1", p: "0/4/0/1", c: "0/4/4/4"})
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-    scene.expect(
-        {
-            g: ("4/4/0/1", "0/4/0/1"),
-            p: ("4/4/4/1", "0/4/0/1"),
-            c: ("0/0/0/0", "0/4/4/4"),
-            b: ("0/0", "4/0"),
-        }
-    )
+    v2.expect({g: "0/4/0/1", p: "0/4/0/1", c: "0/4/4/4"})
+    v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v2.expect({g: ("4/4/0/1", "0/4/0/1"), p: ("4/4/4/1", "0/4/0/1")})
+    v2.expect({c: ("0/0/0/0", "0/4/4/4"), b: ("0/0", "4/0")})
     p.remove()
-    scene.expect({p: ("4/4/4/0", "0/4/0/0"), g: ("4/4/0/1", "0/4/0/1")})
-    scene.out("f")
-    scene.expect(
-        {g: ("0/4/4/5", "0/4/0/1"), p: ("0/0/0/0", "0/4/0/0"), c: ("0/0/0/0", "0/4/4/4"), b: "0/0/0/1"}
-    )
-    assert scene.words(entry, 4) == ["S(G)|1" if mode == "canon" else "S(C)|1"] * 4
-    scene.swap.free(entry, 4)
-    scene.expect({g: "0/0/0/1", p: "0/0/0/0", c: "0/0/0/0"})
-    scene.end()
+    v2.expect({p: ("4/4/4/0", "0/4/0/0"), g: ("4/4/0/1", "0/4/0/1")})
+    v2.out("f")
+    v2.expect({g: ("0/4/4/5", "0/4/0/1"), p: ("0/0/0/0", "0/4/0/0")})
+    v2.expect({c: ("0/0/0/0", "0/4/4/4"), b: "0/0/0/1"})
+    assert v2.words(entry, 4) == ["S(G)|1" if v2.mode == "canon" else "S(C)|1"] * 4
+    v2.swap.free(entry, 4)
+    v2.expect({g: "0/0/0/1", p: "0/0/0/0", c: "0/0/0/0"})
 
 
-def test_j8_dead_parent_with_a_slot_of_its_own_owns_on(mode: str) -> None:
-    if mode != "canon":
+def test_j8_dead_parent_with_a_slot_of_its_own_owns_on(v2: Scene) -> None:
+    if v2.mode != "canon":
         pytest.skip("with a side table the slots are C's from beginning to end, as above")
-    scene = Scene(mode)
-    g, b = scene.group("G"), scene.group("B")
-    p = scene.group("P", g)
-    c = scene.group("C", p)
-    entry = scene.fresh_out(2, c)
-    scene.fresh_out(0, p)
+    g = v2.group("G")
+    p, b, c, entry = family(v2, g)
+    v2.fresh_out(0, p)
     c.remove()
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
     p.remove()
-    scene.expect({p: "4/5/5/1", g: "4/5/0/1"})
-    scene.out("f")
-    scene.expect({p: "0/5/5/5", g: "0/5/0/1"})
-    assert scene.words(entry, 4) == ["S(P)|1"] * 4
-    scene.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
-    scene.expect({p: "0/1/1/1", g: "4/5/4/1"})
-    scene.end()
+    v2.expect({p: "4/5/5/1", g: "4/5/0/1"})
+    v2.out("f")
+    v2.expect({p: "0/5/5/5", g: "0/5/0/1"}, entry, ["S(P)|1"] * 4)
+    v2.bring_in("f", entry, 4, orders=1 << 2, memcg=b)
+    v2.expect({p: "0/1/1/1", g: "4/5/4/1"})
 
 
-def test_j9_zeros(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    scene.fault_in("f", 2, a, None)
-    scene.swap.folio_alloc_swap(scene.folios["f"])
-    scene.expect({a: ("4/4/4/1", "4/4/4/5")})
-    entry = scene.out("f")
-    scene.expect({a: "0/4/4/5"})
-    assert (scene.stat("swpout_zero"), scene.stat("pswpout")) == (4, 0)
-    assert scene.words(entry, 4) == ["S(A)|1,Z"] * 4
-    folio = scene.bring_in("f", entry, 4, orders=1 << 2, memcg=a)
-    scene.expect({a: ("4/4/4/1", "4/4/4/5")})
-    assert [scene.stat("swpin_zero"), scene.stat("pswpin"), scene.stat("swpin", 2)] == [4, 0, 0]
+def test_j9_zeros(v2: Scene) -> None:
+    v2.fault_in("f", 2, v2.a, None)
+    v2.swap.folio_alloc_swap(v2.folios["f"])
+    v2.expect({v2.a: ("4/4/4/1", "4/4/4/5")})
+    entry = v2.out("f")
+    v2.expect({v2.a: "0/4/4/5"})
+    assert (v2.stat("swpout_zero"), v2.stat("pswpout")) == (4, 0)
+    assert v2.words(entry, 4) == ["S(A)|1,Z"] * 4
+    folio = v2.bring_in("f", entry, 4, orders=1 << 2, memcg=v2.a)
+    v2.expect({v2.a: ("4/4/4/1", "4/4/4/5")})
+    assert [v2.stat("swpin_zero"), v2.stat("pswpin"), v2.stat("swpin", 2)] == [4, 0, 0]
     folio.write(b"not zeros")
     del folio
-    assert scene.out("f") == entry, "it kept its slots"
-    scene.expect({a: "0/4/4/5"})
-    assert scene.words(entry, 4) == ["S(A)|1"] * 4
-    assert (scene.stat("swpout_zero"), scene.stat("pswpout")) == (4, 4)
-    local = a.stat_local()
+    assert v2.out("f") == entry, "it kept its slots"
+    v2.expect({v2.a: "0/4/4/5"}, entry, ["S(A)|1"] * 4)
+    assert (v2.stat("swpout_zero"), v2.stat("pswpout")) == (4, 4)
+    local = v2.a.stat_local()
     names = ("swpout_zero", "swpin_zero", "pswpout", "pswpin")
     assert [local[name] for name in names] == [4, 4, 4, 0]
-    scene.end()
 
 
-def test_j9_range_that_is_half_zeros(mode: str) -> None:
-    scene = Scene(mode)
-    a = scene.group("A")
-    while (scene.fresh_out(0) & 3) != 3:
+def test_j9_range_that_is_half_zeros(v2: Scene) -> None:
+    while (v2.fresh_out(0) & 3) != 3:
         pass
-    entries = [scene.fresh_out(0, a, data) for data in (None, None, b"x", b"y")]
+    entries = [v2.fresh_out(0, v2.a, data) for data in (None, None, b"x", b"y")]
     assert entries == list(range(entries[0], entries[0] + 4))
-    assert scene.bring_in("f", entries[0], orders=1 << 2, memcg=a).nr_pages == 1
-    scene.expect({a: ("1/4/4/4", "1/4/4/5")})
-    assert (scene.stat("swpin_fallback", 2), scene.stat("swpin_zero")) == (1, 1)
-    scene.end()
+    assert v2.bring_in("f", entries[0], orders=1 << 2, memcg=v2.a).nr_pages == 1
+    v2.expect({v2.a: ("1/4/4/4", "1/4/4/5")})
+    assert (v2.stat("swpin_fallback", 2), v2.stat("swpin_zero")) == (1, 1)

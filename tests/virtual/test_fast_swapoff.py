@@ -5,17 +5,21 @@ Cached, uncached, held, under writeback, freed meanwhile, direct users; and the 
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EBUSY, EIO, ENOMEM
+from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import PAGE, file_storage
-from helpers.virtual_facts import C, Machine, data_at, errno_of, noise, refusal, row_of, text, zeros
+from helpers.memcg_facts import Task, errno_of, file_storage, refusal, task_of
+from helpers.virtual_facts import C, Machine, Machines, data_at, noise, text, zeros
 
-EBUSY, EIO, ENOMEM = 16, 5, 12
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def walked(swap: sc.Swap) -> tuple[int, int]:
@@ -24,45 +28,53 @@ def walked(swap: sc.Swap) -> tuple[int, int]:
     return stats["swapoff_rmap_slots"], stats["swapoff_ptes_visited"]
 
 
-class Tasks(NamedTuple):
-    """An address space whose pages are swapped out, and their bytes."""
+@dataclass
+class Pages(Task):
+    """A task whose pages are swapped out, and their bytes."""
 
-    mm: sc.Mm
-    first: int
     data: list[bytes]
 
     def expect(self) -> None:
         """Expects every page to hold its bytes."""
-        for page, data in enumerate(self.data):
-            assert self.mm.read((self.first + page) * PAGE, PAGE) == data
+        assert [self.read(page) for page in range(len(self.data))] == self.data
+
+    def entries(self) -> list[int]:
+        """Returns the slots of the pages."""
+        return [int(self.mm.swap_entry(self.first + page)) for page in range(len(self.data))]
 
 
-def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0, group: sc.MemCgroup | None = None) -> Tasks:
-    """Makes an address space and puts all its pages out."""
-    mm = swap.mm(group)
-    first = mm.mmap(nr_pages)
+def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0) -> Pages:
+    """Starts a task and puts all its pages out."""
     data = [noise(seed + page) for page in range(nr_pages)]
-    mm.write(first * PAGE, b"".join(data))
-    assert mm.pageout(first, nr_pages)["reclaimed_pages"] == nr_pages
-    assert mm.swapped_pages == nr_pages
-    return Tasks(mm, first, data)
+    task = task_of(swap, None, nr_pages, b"".join(data))
+    assert task.pageout(nr_pages)["reclaimed_pages"] == task.mm.swapped_pages == nr_pages
+    return Pages(task.mm, task.first, data)
 
 
-def test_no_page_table_entry_is_visited_when_all_users_are_virtual() -> None:
-    machine = Machine()
+@contextmanager
+def going_off(machine: Machine, *, delay_ns: int) -> Iterator[None]:
+    """Turns the physical device off in a thread, beside the statements of the block."""
+    machine.storage.set_faults(delay_ns=delay_ns)
+    off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
+    off.start()
+    yield
+    off.join(60)
+    assert not off.is_alive()
+    assert not machine.physical.is_on
+    assert walked(machine.swap)[1] == 0
+
+
+def test_no_page_table_entry_is_visited_when_all_users_are_virtual(machine: Machine) -> None:
     tasks = swapped_out(machine.swap, 700)
-    entries = [tasks.mm.swap_entry(tasks.first + page) for page in range(700)]
+    entries = tasks.entries()
     assert machine.physical_pages == 700
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap) == (700, 0)
     assert not machine.physical.is_on
-    assert [tasks.mm.swap_entry(tasks.first + page) for page in range(700)] == entries, "as they were"
-    assert {row_of(machine.swap, int(entry)) for entry in entries} == {"folio folio"}
+    assert tasks.entries() == entries, "as they were"
+    assert set(machine.rows(*entries)) == {"folio folio"}
     machine.swap.check()
     tasks.expect()
-    del tasks
-    machine.physical = None
-    machine.end()
 
 
 def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
@@ -78,24 +90,20 @@ def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     swap.check()
 
 
-def test_uncached_cached_and_held_folios() -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    entries = [machine.out(text(number), a) for number in range(6)]
-    large = machine.out(text(50, 4), a)
+def test_uncached_cached_and_held_folios(machine: Machine) -> None:
+    entries = machine.out_each([text(number) for number in range(6)], machine.a)
+    large = machine.out(text(50, 4), machine.a)
     machine.swap.dup(entries[0], 1)
-    cached = machine.swap.swap_in(entries[0], memcg=a)
-    clean_with_refs = machine.swap.swap_in(entries[1], memcg=a)
-    whole = machine.swap.swap_in(large, 4, orders=1 << 2, memcg=a)
+    cached = machine.swap.swap_in(entries[0], memcg=machine.a)
+    clean_with_refs = machine.swap.swap_in(entries[1], memcg=machine.a)
+    whole = machine.swap.swap_in(large, 4, orders=1 << 2, memcg=machine.a)
     machine.keep(cached, clean_with_refs, whole)
     machine.world.verify()
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap) == (10, 0)
-    assert cached.dirty, "a folio without backing must stay dirty"
-    assert whole.dirty
-    rows = [row_of(machine.swap, entry) for entry in entries]
-    assert rows == ["folio folio"] * 6
-    assert a.counters()["swap_pages"] == 0
+    assert (cached.dirty, whole.dirty) == (True, True), "a folio without backing must stay dirty"
+    assert machine.rows(*entries) == ["folio folio"] * 6
+    assert machine.a.counters()["swap_pages"] == 0
     machine.world.verify()
     assert cached.read() == text(0)
     assert whole.read() == text(50, 4)
@@ -103,12 +111,9 @@ def test_uncached_cached_and_held_folios() -> None:
     del cached, clean_with_refs, whole
     for number in (0, 2, 3, 4, 5):
         assert data_at(machine.swap, entries[number]) == text(number)
-    machine.physical = None
-    machine.end()
 
 
-def test_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
-    machine = Machine()
+def test_dirty_folio_over_its_slot_keeps_what_was_written(machine: Machine) -> None:
     entry = machine.out(text(1))
     folio = machine.swap.swap_in(entry)
     folio.write(text(2))
@@ -116,98 +121,63 @@ def test_dirty_folio_over_its_slot_keeps_what_was_written() -> None:
     assert folio.read() == text(2)
     machine.swap.swapon(file_storage(C))
     entry = machine.swap.swap_out(folio)
-    assert machine.swap.swap_in(entry).read() == text(2)
-    machine.end()
+    assert machine.read(entry) == [text(2)]
 
 
-def test_waits_for_a_write_that_is_under_way() -> None:
-    machine = Machine()
+def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
     folio = machine.swap.folio(0, text(1))
     machine.storage.set_faults(delay_ns=300_000_000)
-    codes: list[int] = []
-
-    def write(folio: sc.Folio) -> None:
-        codes.append(refusal(lambda: machine.swap.swap_out(folio)))
-
-    writer = threading.Thread(target=write, args=(folio,))
-    writer.start()
-    while machine.physical_pages == 0:
-        time.sleep(0.001)
-    machine.swap.swapoff(machine.physical, None)
-    writer.join(60)
+    with ThreadPoolExecutor(1) as pool:
+        write = pool.submit(refusal, machine.swap.swap_out, folio)
+        while machine.physical_pages == 0:
+            time.sleep(0.001)
+        machine.swap.swapoff(machine.physical, None)
+        code = write.result(60)
     assert walked(machine.swap)[1] == 0
     assert not machine.physical.is_on
-    machine.physical = None
     # Swapoff found the folio in memory before or after the writer had finished.
-    if codes == [EBUSY]:
+    if code == EBUSY:
         assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
     else:
-        assert codes == [0]
-        assert row_of(machine.swap, int(folio.entry)) == "folio folio"
+        assert code == 0
+        assert machine.rows(folio.entry) == ["folio folio"]
         assert data_at(machine.swap, int(folio.entry)) == text(1)
-    del folio, write
-    machine.end()
 
 
 @pytest.mark.parametrize("trait", ["locked", "writeback"])
-def test_a_folio_that_a_handle_holds_keeps_the_device_on(trait: str) -> None:
+def test_a_folio_that_a_handle_holds_keeps_the_device_on(machine: Machine, trait: str) -> None:
     """Swapoff gives up after a while, because the caller itself may hold the lock of the folio."""
-    machine = Machine()
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
     folio = machine.swap.swap_in(entry)
     setattr(folio, trait, True)
     assert errno_of(machine.swap.swapoff, machine.physical) == EBUSY
     assert machine.physical.is_on
-    assert row_of(machine.swap, entry) == "swapfile folio"
+    assert machine.rows(entry) == ["swapfile folio"]
     setattr(folio, trait, False)
     machine.keep(folio)
     machine.world.verify()
     machine.swap.swapoff(machine.physical)
-    assert row_of(machine.swap, entry) == "folio folio"
+    assert machine.rows(entry) == ["folio folio"]
     assert walked(machine.swap) == (1, 0)
     assert folio.read() == text(1)
-    machine.world.folios.clear()
-    del folio
-    machine.physical = None
-    machine.end()
 
 
-def test_slots_freed_meanwhile_are_no_matter() -> None:
-    machine = Machine()
-    entries = [machine.out(text(number)) for number in range(1500)]
-    machine.storage.set_faults(delay_ns=100_000)
-    off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
-    off.start()
-    for entry in reversed(entries[500:]):
-        machine.swap.free(entry, 1, cpu=1)
-    off.join(60)
-    assert not off.is_alive()
-    assert not machine.physical.is_on
-    freed, visited = walked(machine.swap)
-    assert 0 < freed <= 1500
-    assert visited == 0
-    machine.physical = None
+def test_slots_freed_meanwhile_are_no_matter(machine: Machine) -> None:
+    entries = machine.out_each(text(number) for number in range(1500))
+    with going_off(machine, delay_ns=100_000):
+        for entry in reversed(entries[500:]):
+            machine.swap.free(entry, 1, cpu=1)
+    assert 0 < walked(machine.swap)[0] <= 1500
     machine.world.verify()
     assert all(data_at(machine.swap, entry) == text(n) for n, entry in enumerate(entries[:500]))
-    machine.end()
 
 
-def test_slots_read_meanwhile_are_no_matter() -> None:
-    machine = Machine()
+def test_slots_read_meanwhile_are_no_matter(machine: Machine) -> None:
     tasks = swapped_out(machine.swap, 800)
-    machine.storage.set_faults(delay_ns=50_000)
-    off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
-    off.start()
+    with going_off(machine, delay_ns=50_000):
+        tasks.expect()
     tasks.expect()
-    off.join(60)
-    assert not off.is_alive()
-    assert walked(machine.swap)[1] == 0
-    tasks.expect()
-    machine.swap.check()
-    del tasks
-    machine.physical = None
-    machine.end()
 
 
 def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
@@ -228,8 +198,7 @@ def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
     virtual.expect()
 
 
-def test_a_direct_user_that_stays_turns_the_device_on_again() -> None:
-    machine = Machine()
+def test_a_direct_user_that_stays_turns_the_device_on_again(machine: Machine) -> None:
     bare = machine.swap.alloc(0)
     entry = machine.out(text(1))
     assert errno_of(machine.swap.swapoff, machine.physical, lambda _entry, _count: None) == EBUSY
@@ -237,15 +206,12 @@ def test_a_direct_user_that_stays_turns_the_device_on_again() -> None:
     assert machine.swap.swap_count(bare) == 1
     machine.swap.free(bare)
     machine.swap.check()
-    assert machine.swap.swap_in(entry).read() == text(1)
+    assert machine.read(entry) == [text(1)]
     machine.swap.swapoff(machine.physical)
-    machine.physical = None
-    machine.end()
 
 
-def test_read_error_turns_the_device_on_again_with_all_its_data() -> None:
-    machine = Machine()
-    entries = [machine.out(text(number)) for number in range(50)]
+def test_read_error_turns_the_device_on_again_with_all_its_data(machine: Machine) -> None:
+    entries = machine.out_each(text(number) for number in range(50))
     machine.storage.set_faults(read_error_probability=0.9)
     assert errno_of(machine.swap.swapoff, machine.physical) == EIO
     assert machine.physical.is_on
@@ -254,23 +220,20 @@ def test_read_error_turns_the_device_on_again_with_all_its_data() -> None:
     machine.out(text(99))
     machine.swap.swapoff(machine.physical)
     assert [data_at(machine.swap, entry) for entry in entries] == [text(n) for n in range(50)]
-    machine.physical = None
-    machine.end()
 
 
-def test_no_memory_turns_the_device_on_again_with_all_its_data() -> None:
-    machine = Machine(memory_pages=512, physical_pages=4 * C)
-    entries = [machine.out(text(number)) for number in range(600)]
+def test_no_memory_turns_the_device_on_again_with_all_its_data(machines: Machines) -> None:
+    machine = machines(memory_pages=512, physical_pages=4 * C)
+    entries = machine.out_each(text(number) for number in range(600))
     assert errno_of(machine.swap.swapoff, machine.physical) == ENOMEM
     assert machine.physical.is_on
     machine.swap.check()
     assert all(data_at(machine.swap, entry) == text(n) for n, entry in enumerate(entries))
-    machine.end()
 
 
 @pytest.mark.parametrize("way_out", ["zswap", "other device"])
-def test_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
-    machine = Machine(memory_pages=512)
+def test_dirty_folios_go_elsewhere_when_memory_is_short(machines: Machines, way_out: str) -> None:
+    machine = machines(memory_pages=512)
     tasks = swapped_out(machine.swap, 400)
     more = swapped_out(machine.swap, 400, seed=400)
     if way_out == "zswap":
@@ -284,37 +247,26 @@ def test_dirty_folios_go_elsewhere_when_memory_is_short(way_out: str) -> None:
     machine.swap.check()
     tasks.expect()
     more.expect()
-    del tasks, more
-    gc.collect()
-    machine.physical = None
-    machine.end()
 
 
-def test_zswap_and_zero_slots_are_left_alone() -> None:
-    machine = Machine(zswap="lz4")
-    stored, zero = machine.out(text(1)), machine.out(zeros())
-    machine.swap.zswap.enabled = False
-    on_file = machine.out(text(2))
-    machine.swap.swapoff(machine.physical)
-    rows = [row_of(machine.swap, entry) for entry in (stored, zero, on_file)]
-    assert rows == ["zswap shadow", "zero shadow zero", "folio folio"]
-    assert walked(machine.swap) == (1, 0)
-    assert machine.swap.swap_in(on_file).read() == text(2)
-    machine.physical = None
-    machine.end()
+def test_zswap_and_zero_slots_are_left_alone(lz4: Machine) -> None:
+    stored, zero = lz4.out(text(1)), lz4.out(zeros())
+    lz4.swap.zswap.enabled = False
+    on_file = lz4.out(text(2))
+    lz4.swap.swapoff(lz4.physical)
+    assert lz4.rows(stored, zero, on_file) == ["zswap shadow", "zero shadow zero", "folio folio"]
+    assert walked(lz4.swap) == (1, 0)
+    assert lz4.read(on_file) == [text(2)]
 
 
-def test_the_space_is_given_back_and_the_data_can_go_out_again() -> None:
+def test_the_space_is_given_back_and_the_data_can_go_out_again(machines: Machines) -> None:
     # Each order allocates from a cluster of its own.
-    machine = Machine(physical_pages=16 * C)
+    machine = machines(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
-    storage = machine.storage
     machine.swap.swapoff(machine.physical)
-    machine.physical = machine.swap.swapon(storage)
+    machine.physical = machine.swap.swapon(machine.storage)
     assert machine.physical_pages == 0
     tasks.expect()
-    assert tasks.mm.pageout(tasks.first, 300)["reclaimed_pages"] == 300
+    assert tasks.pageout(300)["reclaimed_pages"] == 300
     assert machine.physical_pages == 300
     tasks.expect()
-    del tasks
-    machine.end()

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import threading
 import time
+from errno import EEXIST, EINVAL, EIO, ENOENT, ENOMEM, ENOSPC
 from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import PAGE, file_storage, word_at
+from helpers.memcg_facts import PAGE, errno_of, file_storage, refusal, word_at
 from helpers.programs import nr_programs
-from helpers.virtual_facts import C, Machine, errno_of, refusal, row_of, text
+from helpers.virtual_facts import C, Machine, Machines, text
 from helpers.virtual_programs import Program, Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EEXIST, ENOENT, ENOMEM, EIO, EINVAL, ENOSPC = 17, 2, 12, 5, 22, 28
 PROGRAMS = nr_programs(40)
-
-
-def fill_memory(machine: Machine) -> list[sc.Folio]:
-    """Takes all free memory."""
-    return [machine.swap.folio(0) for _ in range(machine.swap.memory_pages - machine.swap.nr_used_pages)]
 
 
 def fill_physical(machine: Machine) -> list[sc.SwpEntry]:
@@ -40,218 +35,171 @@ def let_go(machine: Machine, runs: list[sc.SwpEntry]) -> None:
     """Gives such slots back."""
     for run in runs:
         machine.swap.free_hibernation(run)
-    runs.clear()
 
 
-def stored(**options: object) -> tuple[Machine, sc.MemCgroup, int]:
-    """Makes a machine with one page of a group in zswap."""
-    machine = Machine(zswap="lz4", **options)  # type: ignore[arg-type]
-    a = machine.world.add(machine.swap.memcg, "A")
-    return machine, a, machine.out(text(1), a)
-
-
-def on_file(order: int = 0, **options: object) -> tuple[Machine, sc.MemCgroup, int]:
-    """Makes a machine with one folio of a group on the physical device."""
-    machine = Machine(**options)  # type: ignore[arg-type]
-    a = machine.world.add(machine.swap.memcg, "A")
-    return machine, a, machine.out(text(1, 1 << order), a)
+def expect_refused(machine: Machine, entry: int, code: int) -> None:
+    """Expects the writeback of a page of A to fail, and the page to stay in zswap alone."""
+    physical_pages = machine.physical_pages if machine.physical else 0
+    assert errno_of(machine.swap.zswap.writeback, entry) == code
+    assert machine.rows(entry) == ["zswap shadow"]
+    assert machine.stats("stored_pages", "written_back_pages") == [1, 0]
+    assert machine.a.counters()["swap_pages"] == 0
+    if machine.physical:
+        assert machine.physical_pages == physical_pages
 
 
 # Writeback of one zswap entry, step by step.
 
 
-def test_writeback_moves_one_entry() -> None:
-    machine, a, entry = stored()
-    machine.swap.zswap.writeback(entry)
-    assert machine.row(entry) in ("swapfile shadow", "swapfile folio")
-    assert (machine.stat("written_back_pages"), machine.stat("zswpwb"), machine.stat("stored_pages")) == (
-        1,
-        1,
-        0,
-    )
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (1, 1)
-    assert machine.stat("zswpin") == 0
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
+def test_writeback_moves_one_entry_and_drops_its_folio(lz4: Machine) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    lz4.swap.zswap.writeback(entry)
+    assert lz4.row(entry) in ("swapfile shadow", "swapfile folio")
+    assert lz4.stats("written_back_pages", "zswpwb", "stored_pages", "zswpin") == [1, 1, 0, 0]
+    assert (lz4.physical_pages, lz4.a.counters()["swap_pages"]) == (1, 1)
+    lz4.swap.shrink_swap_cache()
+    assert lz4.row(entry) == "swapfile shadow"
+    assert lz4.swap.nr_used_pages == 0
+    assert lz4.read(entry) == [text(1)]
 
 
-def test_writeback_drops_its_folio_after_the_write() -> None:
-    machine, _, entry = stored()
-    machine.swap.zswap.writeback(entry)
-    machine.swap.shrink_swap_cache()
-    assert machine.row(entry) == "swapfile shadow"
-    assert machine.swap.nr_used_pages == 0
-    machine.end()
-
-
-def test_writeback_step_1_somebody_loads_it_eexist() -> None:
-    machine, a, entry = stored()
-    folio = machine.swap.folio(0, text(1), memcg=a)
-    machine.swap.swap_cache_add_folio(folio, entry)
-    assert errno_of(machine.swap.zswap.writeback, entry) == EEXIST
-    assert row_of(machine.swap, entry) == "zswap folio"
-    assert (machine.physical_pages, machine.stat("written_back_pages")) == (0, 0)
+def test_writeback_step_1_somebody_loads_it_eexist(lz4: Machine) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    folio = lz4.swap.folio(0, text(1), memcg=lz4.a)
+    lz4.swap.swap_cache_add_folio(folio, entry)
+    assert errno_of(lz4.swap.zswap.writeback, entry) == EEXIST
+    assert lz4.rows(entry) == ["zswap folio"]
+    assert (lz4.physical_pages, lz4.stat("written_back_pages")) == (0, 0)
     folio.dirty = False
-    machine.swap.swap_cache_del_folio(folio)
-    del folio
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
+    lz4.swap.swap_cache_del_folio(folio)
+    assert lz4.read(entry) == [text(1)]
 
 
-def test_writeback_step_1_it_was_freed_enoent() -> None:
-    machine, _, entry = stored()
-    machine.swap.free(entry, 1)
-    assert errno_of(machine.swap.zswap.writeback, entry) == ENOENT
-    assert (machine.physical_pages, machine.ghost.inuse_pages) == (0, 0)
-    machine.end()
+def test_writeback_step_1_it_was_freed_enoent(lz4: Machine) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    lz4.swap.free(entry, 1)
+    assert errno_of(lz4.swap.zswap.writeback, entry) == ENOENT
+    assert (lz4.physical_pages, lz4.ghost.inuse_pages) == (0, 0)
 
 
-def test_writeback_step_1_no_memory_enomem() -> None:
-    machine, _, entry = stored(memory_pages=512)
-    hold = fill_memory(machine)
-    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
-    assert (row_of(machine.swap, entry), machine.physical_pages) == ("zswap shadow", 0)
+def test_writeback_step_1_no_memory_enomem(machines: Machines) -> None:
+    machine = machines(zswap="lz4", memory_pages=512)
+    entry = machine.out(text(1), machine.a)
+    nr_free = machine.swap.memory_pages - machine.swap.nr_used_pages
+    hold = [machine.swap.folio(0) for _ in range(nr_free)]
+    expect_refused(machine, entry, ENOMEM)
     hold.clear()
     assert machine.row(entry) == "zswap shadow"
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
+    assert machine.read(entry) == [text(1)]
 
 
 @pytest.mark.parametrize("how", ["zero", "swapfile"])
-def test_writeback_step_2_there_is_no_entry_any_more(how: str) -> None:
-    machine, a, entry = stored()
-    folio = machine.swap.swap_in(entry, memcg=a)
+def test_writeback_step_2_there_is_no_entry_any_more(lz4: Machine, how: str) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    folio = lz4.swap.swap_in(entry, memcg=lz4.a)
     if how == "zero":
         folio.write(bytes(PAGE))
     else:
-        machine.swap.zswap.enabled = False
-    machine.swap.swap_out(folio)
-    before = machine.row(entry)
-    assert errno_of(machine.swap.zswap.writeback, entry) in (ENOENT, ENOMEM)
-    assert machine.row(entry) == before
-    assert machine.stat("written_back_pages") == 0
-    machine.end()
+        lz4.swap.zswap.enabled = False
+    lz4.swap.swap_out(folio)
+    before = lz4.row(entry)
+    assert errno_of(lz4.swap.zswap.writeback, entry) in (ENOENT, ENOMEM)
+    assert lz4.row(entry) == before
+    assert lz4.stat("written_back_pages") == 0
 
 
-def test_writeback_step_3_no_physical_slot_enomem_before_decompression() -> None:
-    machine, a, entry = stored(physical_pages=64)
+def test_writeback_step_3_no_physical_slot_enomem_before_decompression(machines: Machines) -> None:
+    machine = machines(zswap="lz4", physical_pages=64)
+    entry = machine.out(text(1), machine.a)
     runs = fill_physical(machine)
     machine.swap.zswap.set_faults(decompress=1.0)
-    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
+    expect_refused(machine, entry, ENOMEM)
     assert machine.stat("decompress_fail") == 0
     machine.swap.zswap.set_faults()
-    assert machine.row(entry) == "zswap shadow"
-    assert (machine.stat("stored_pages"), machine.stat("written_back_pages")) == (1, 0)
     word = word_at(machine.swap, entry)
-    assert (word.memcg_id, word.eviction) == (a.counters()["id"], 0), "owner and no age (J12)"
+    assert (word.memcg_id, word.eviction) == (machine.a.counters()["id"], 0), "owner and no age (J12)"
     let_go(machine, runs)
     machine.swap.zswap.writeback(entry)
     assert machine.swap.backing(entry)["type"] == "swapfile"
-    machine.end()
 
 
-def test_writeback_step_3_swap_max_of_the_group_refuses() -> None:
-    machine, a, entry = stored()
-    a.write("memory.swap.max", 0)
-    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
-    assert machine.row(entry) == "zswap shadow"
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
-
-
-def test_writeback_step_3_no_device_at_all() -> None:
-    machine, _, entry = stored(physical_pages=0)
-    assert errno_of(machine.swap.zswap.writeback, entry) == ENOMEM
-    assert machine.row(entry) == "zswap shadow"
-    machine.end()
-
-
-def test_writeback_step_4_decompression_fails_eio_and_the_slot_is_given_back() -> None:
-    machine, a, entry = stored()
-    machine.swap.zswap.set_faults(decompress=1.0)
-    assert errno_of(machine.swap.zswap.writeback, entry) == EIO
-    assert machine.row(entry) == "zswap shadow"
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
-    assert (machine.stat("decompress_fail"), machine.stat("written_back_pages")) == (1, 0)
-    assert machine.swap.nr_used_pages == 0
-    machine.swap.zswap.set_faults()
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
-
-
-def test_writeback_step_5_write_error_leaves_the_data_in_a_dirty_folio() -> None:
-    machine, _, entry = stored()
-    machine.storage.set_faults(fail_write_in=1)
-    refusal(lambda: machine.swap.zswap.writeback(entry))
-    assert machine.stat("write_errors") == 1
-    folio = machine.swap.folio_at(entry)
-    assert folio is not None
-    assert folio.dirty
-    assert folio.read() == text(1)
-    del folio
-    machine.swap.shrink_swap_cache()
+@pytest.mark.parametrize("physical_pages", [0, 4 * C])
+def test_writeback_step_3_no_device_or_swap_max_of_the_group(
+    machines: Machines, physical_pages: int
+) -> None:
+    machine = machines(zswap="lz4", physical_pages=physical_pages)
+    entry = machine.out(text(1), machine.a)
+    if physical_pages:
+        machine.a.write("memory.swap.max", 0)
+    expect_refused(machine, entry, ENOMEM)
     machine.world.verify()
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
+    assert machine.read(entry) == [text(1)]
 
 
-def test_writeback_step_5_torn_write_is_an_error_too() -> None:
-    machine, _, entry = stored()
-    machine.storage.set_faults(tear_write_pages=0)
-    refusal(lambda: machine.swap.zswap.writeback(entry))
-    machine.swap.shrink_swap_cache()
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
+def test_writeback_step_4_decompression_fails_eio_and_the_slot_is_given_back(lz4: Machine) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    lz4.swap.zswap.set_faults(decompress=1.0)
+    expect_refused(lz4, entry, EIO)
+    lz4.world.verify()
+    assert (lz4.physical_pages, lz4.stat("decompress_fail"), lz4.swap.nr_used_pages) == (0, 1, 0)
+    lz4.swap.zswap.set_faults()
+    assert lz4.read(entry) == [text(1)]
+
+
+@pytest.mark.parametrize("fault", [{"fail_write_in": 1}, {"tear_write_pages": 0}], ids=str)
+def test_writeback_step_5_write_error_leaves_the_data_in_a_dirty_folio(
+    lz4: Machine, fault: dict[str, int]
+) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    lz4.storage.set_faults(**fault)
+    refusal(lz4.swap.zswap.writeback, entry)
+    assert lz4.stat("write_errors") == 1
+    folio = lz4.swap.folio_at(entry)
+    assert folio is not None
+    assert (folio.dirty, folio.read()) == (True, text(1))
+    del folio
+    lz4.swap.shrink_swap_cache()
+    lz4.world.verify()
+    assert lz4.read(entry) == [text(1)]
 
 
 # `folio_realloc_swap`.
 
 
-def test_realloc_gives_a_contiguous_run_and_pointers() -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+def test_realloc_gives_a_contiguous_run_and_pointers(machine: Machine) -> None:
+    folio = machine.swap.folio(2, text(1, 4), memcg=machine.a)
     entry = int(machine.swap.folio_alloc_swap(folio))
     first = machine.swap.folio_realloc_swap(folio)
     machine.keep(folio)
     assert (first.type, first.offset % 4, first.order) == (machine.physical.type, 0, 2)
     found = machine.swap.backing(entry, 4)
     assert (found["type"], int(found["entry"]), found["nr_pages"]) == ("swapfile", int(first), 4)
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (4, 4)
+    assert (machine.physical_pages, machine.a.counters()["swap_pages"]) == (4, 4)
     machine.world.verify()
     assert machine.swap.folio_realloc_swap(folio) == first, "it has one: unchanged"
     assert machine.physical_pages == 4
-    del folio
-    machine.end()
 
 
-def test_realloc_of_a_folio_that_is_not_cached_is_refused() -> None:
-    machine = Machine()
+def test_realloc_of_a_folio_that_is_not_cached_is_refused(machine: Machine) -> None:
     assert errno_of(machine.swap.folio_realloc_swap, machine.swap.folio(0)) == EINVAL
     assert machine.physical_pages == 0
-    machine.end()
 
 
 @pytest.mark.parametrize("limit_pages", [0, 3])
-def test_realloc_is_refused_over_swap_max_and_changes_nothing(limit_pages: int) -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.swap.max", limit_pages * PAGE)
-    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+def test_realloc_is_refused_over_swap_max_and_changes_nothing(machine: Machine, limit_pages: int) -> None:
+    machine.a.write("memory.swap.max", limit_pages * PAGE)
+    folio = machine.swap.folio(2, text(1, 4), memcg=machine.a)
     entry = int(machine.swap.folio_alloc_swap(folio))
     assert errno_of(machine.swap.folio_realloc_swap, folio) in (ENOMEM, ENOSPC)
     machine.keep(folio)
     assert machine.row(entry + 3) == "folio folio"
-    assert (machine.physical_pages, a.counters()["swap_pages"]) == (0, 0)
-    a.write("memory.swap.max", 4 * PAGE)
+    assert (machine.physical_pages, machine.a.counters()["swap_pages"]) == (0, 0)
+    machine.a.write("memory.swap.max", 4 * PAGE)
     machine.swap.folio_realloc_swap(folio)
-    del folio
-    machine.end()
 
 
-def test_realloc_wants_a_run_of_its_order_and_no_split() -> None:
-    machine = Machine(physical_pages=64)
+def test_realloc_wants_a_run_of_its_order_and_no_split(machines: Machines) -> None:
+    machine = machines(physical_pages=64)
     runs = fill_physical(machine)
     let_go(machine, [run for run in runs if run.offset % 2])
     folio = machine.swap.folio(1, text(1, 2))
@@ -264,22 +212,17 @@ def test_realloc_wants_a_run_of_its_order_and_no_split() -> None:
     assert (machine.physical_pages, folio.read()) == (used, text(1, 2))
     parts = machine.swap.folio_split(folio)
     entries = machine.swap.swap_out_batch(parts)
-    assert [machine.swap.swap_in(entry).read() for entry in entries] == [
-        text(1, 2)[:PAGE],
-        text(1, 2)[PAGE:],
-    ]
-    machine.world.folios.clear()
-    del folio, parts
+    assert b"".join(machine.read(*entries)) == text(1, 2)
     let_go(machine, [run for run in runs if not run.offset % 2])
-    machine.end()
 
 
-def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot() -> None:
+def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot(machine: Machine) -> None:
     """The folio then has empty and physical backing; all old slots are freed before it gets new ones."""
     mixes = 0
     for seed in range(20):
-        machine, a, entry = on_file(order=3)
-        folio = machine.swap.swap_in(entry, 8, orders=1 << 3, memcg=a)
+        machine.swap.zswap.enabled = False
+        entry = machine.out(text(1, 8), machine.a)
+        folio = machine.swap.swap_in(entry, 8, orders=1 << 3, memcg=machine.a)
         assert (folio.order, machine.physical_pages) == (3, 8)
         folio.write(text(seed, 8))
         machine.swap.zswap.enabled = True
@@ -292,15 +235,15 @@ def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot() -> None:
         machine.swap.zswap.set_faults()
         folios = machine.swap.swap_in_batch([sc.SwpEntry(entry, 3)])
         assert b"".join(folio.read() for folio in folios) == text(seed, 8)
-        del folios
-        machine.end()
+        del folio, folios
+        machine.swap.shrink_swap_cache()
     assert mixes > 5
 
 
-def test_physical_slots_are_let_go_only_once_the_store_has_succeeded() -> None:
-    machine, a, entry = on_file()
+def test_physical_slots_are_let_go_only_once_the_store_has_succeeded(machine: Machine) -> None:
+    entry = machine.out(text(1), machine.a)
     slot = machine.backing_slot(entry)
-    folio = machine.swap.swap_in(entry, memcg=a)
+    folio = machine.swap.swap_in(entry, memcg=machine.a)
     folio.write(text(2))
     machine.swap.zswap.enabled = True
     machine.swap.zswap.set_faults(entry_alloc=1.0)
@@ -312,58 +255,55 @@ def test_physical_slots_are_let_go_only_once_the_store_has_succeeded() -> None:
     machine.swap.swap_out(folio)
     assert machine.backing_slot(entry) == slot, "overwritten in place"
     machine.swap.zswap.set_faults()
-    folio = machine.swap.swap_in(entry, memcg=a)
+    folio = machine.swap.swap_in(entry, memcg=machine.a)
     folio.write(text(3))
     machine.swap.swap_out(folio)
     assert machine.physical_pages == 0
-    assert machine.swap.swap_in(entry).read() == text(3)
-    machine.world.folios.clear()
-    del folio
-    machine.end()
+    assert machine.read(entry) == [text(3)]
 
 
 # Relocation from one physical slot to another.
 
 
 class Pair:
-    """A page on one file, and a second file."""
+    """A page of group A on one file, and a second file."""
 
-    def __init__(self, *, second_pages: int = C) -> None:
+    def __init__(self, machine: Machine, *, second_pages: int = C) -> None:
         """Makes both."""
-        self.machine, self.group, self.entry = on_file()
+        self.machine = machine
+        self.entry = machine.out(text(1), machine.a)
         self.storage = file_storage(second_pages)
-        self.second = self.machine.swap.swapon(self.storage, priority=0)
-        self.old_slot = self.machine.backing_slot(self.entry)
+        self.second = machine.swap.swapon(self.storage, priority=0)
+        self.old_slot = machine.backing_slot(self.entry)
 
     def move(self) -> str:
         """Moves the page to the second file."""
         return self.machine.swap.move_backing(self.entry, self.second)
 
+    def read(self) -> sc.Folio:
+        """Swaps the page in."""
+        return self.machine.swap.swap_in(self.entry, memcg=self.machine.a)
+
     def expect_old(self) -> None:
         """Expects the page where it was, and nothing on the second file."""
         assert self.machine.backing_slot(self.entry) == self.old_slot
         assert (self.machine.physical_pages, self.second.inuse_pages) == (1, 0)
-        assert self.group.counters()["swap_pages"] == 1
+        assert self.machine.a.counters()["swap_pages"] == 1
         self.machine.world.verify()
-
-    def end(self) -> None:
-        """Reads the page."""
-        assert self.machine.swap.swap_in(self.entry).read() == text(1)
-        self.machine.end()
 
 
 @pytest.fixture
-def pair() -> Iterator[Pair]:
-    made = Pair()
+def pair(machine: Machine) -> Iterator[Pair]:
+    made = Pair(machine)
     yield made
-    made.end()
+    assert made.read().read() == text(1)
 
 
 def test_relocation_keeps_the_content(pair: Pair) -> None:
     assert pair.move() == "done"
     assert pair.machine.backing_slot(pair.entry) >> 58 == pair.second.type
     assert (pair.machine.physical_pages, pair.second.inuse_pages) == (0, 1)
-    assert pair.group.counters()["swap_pages"] == 1
+    assert pair.machine.a.counters()["swap_pages"] == 1
     pair.machine.world.verify()
 
 
@@ -382,19 +322,17 @@ def test_relocation_read_error_keeps_the_old_slot(pair: Pair) -> None:
     pair.expect_old()
 
 
-def test_relocation_no_room_keeps_the_old_slot() -> None:
-    pair = Pair(second_pages=64)
-    hold = [pair.machine.swap.alloc_hibernation(pair.second) for _ in range(63)]
+def test_relocation_no_room_keeps_the_old_slot(machine: Machine) -> None:
+    pair = Pair(machine, second_pages=64)
+    hold = [machine.swap.alloc_hibernation(pair.second) for _ in range(63)]
     assert pair.move() == "no_room"
-    assert pair.machine.backing_slot(pair.entry) == pair.old_slot
-    assert (pair.machine.physical_pages, pair.second.inuse_pages) == (1, 63)
-    for entry in hold:
-        pair.machine.swap.free_hibernation(entry)
-    pair.end()
+    let_go(machine, hold)
+    pair.expect_old()
+    assert pair.read().read() == text(1)
 
 
 def test_relocation_busy_folio_is_skipped(pair: Pair) -> None:
-    folio = pair.machine.swap.swap_in(pair.entry, memcg=pair.group)
+    folio = pair.read()
     folio.locked = True
     assert pair.move() == "skipped"
     folio.locked = False
@@ -404,17 +342,16 @@ def test_relocation_busy_folio_is_skipped(pair: Pair) -> None:
     pair.machine.world.folios.clear()
 
 
-def test_relocation_slot_that_was_freed_counts_as_moved() -> None:
-    pair = Pair()
-    pair.machine.swap.free(pair.entry, 1)
+def test_relocation_slot_that_was_freed_counts_as_moved(machine: Machine) -> None:
+    pair = Pair(machine)
+    machine.swap.free(pair.entry, 1)
     assert pair.move() == "freed"
-    assert (pair.machine.physical_pages, pair.second.inuse_pages) == (0, 0)
-    pair.machine.end()
+    assert (machine.physical_pages, pair.second.inuse_pages) == (0, 0)
 
 
 def test_relocation_cached_page_is_not_read_again(pair: Pair) -> None:
     pair.machine.swap.dup(pair.entry, 1)
-    folio = pair.machine.swap.swap_in(pair.entry, memcg=pair.group)
+    folio = pair.read()
     pair.machine.storage.set_faults(fail_read_in=1)
     assert pair.move() == "done"
     pair.machine.storage.set_faults()
@@ -425,16 +362,14 @@ def test_relocation_cached_page_is_not_read_again(pair: Pair) -> None:
     assert pair.machine.backing_slot(pair.entry) >> 58 == pair.second.type
 
 
-def test_relocation_what_is_not_on_a_physical_slot_is_skipped() -> None:
-    machine, _, entry = stored()
-    assert machine.swap.move_backing(entry, machine.physical) == "skipped"
-    assert machine.row(entry) == "zswap shadow"
-    machine.end()
+def test_relocation_what_is_not_on_a_physical_slot_is_skipped(lz4: Machine) -> None:
+    entry = lz4.out(text(1), lz4.a)
+    assert lz4.swap.move_backing(entry, lz4.physical) == "skipped"
+    assert lz4.row(entry) == "zswap shadow"
 
 
-def test_relocation_old_slot_is_valid_until_the_write_is_complete() -> None:
+def test_relocation_old_slot_is_valid_until_the_write_is_complete(pair: Pair) -> None:
     """A look at any moment of a slow write finds the page behind one slot or the other, and readable."""
-    pair = Pair()
     pair.storage.set_faults(delay_ns=50_000_000)
     mover = threading.Thread(target=pair.move)
     mover.start()
@@ -446,7 +381,6 @@ def test_relocation_old_slot_is_valid_until_the_write_is_complete() -> None:
     seen.add(pair.machine.backing_slot(pair.entry) >> 58)
     assert seen == {pair.machine.physical.type, pair.second.type}
     pair.storage.set_faults()
-    pair.end()
 
 
 # Everything at random.
@@ -464,7 +398,7 @@ def test_random_programs_with_faults_lose_nothing() -> None:
             zswap_percent=(20, 2, 1)[seed % 3],
         )
         program = Program(size, hierarchy="v1" if seed % 5 == 4 else "v2", seed=seed)
-        program.run(60, verify_every=12)
+        program.run_any(60, verify_every=12)
         program.finish()
         seen |= program.seen.keys()
     failures = {"swap_out 5", "swap_out 28", "swap_in 5", "writeback 5", "writeback 12", "move 5"}

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import word_at
-from helpers.virtual_facts import (
-    LEGAL_ROWS,
-    PAGE,
-    Machine,
-    Reader,
-    errno_of,
-    noise,
-    pointer_of,
-    row_of,
-    text,
-    zeros,
-)
+from helpers.memcg_facts import Word, errno_of, word_at
+from helpers.virtual_facts import LEGAL_ROWS, Machine, Machines, Reader, noise, row_of, text, zeros
 from helpers.virtual_programs import Program, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ZSWAP_OFF = None
 
 
-def raw(machine: Machine, entry: int) -> int:
-    """Returns the raw word of a slot."""
-    return int.from_bytes(machine.swap.lookup_many(np.array([entry], np.uint64)), "little")
+def pointer(owner: int, *, is_cache_only: bool = False) -> Word:
+    """Returns the word of a physical slot that backs a virtual one."""
+    return Word("pointer", owner=owner, is_cache_only=is_cache_only)
 
 
 # Every row of the state table.
 
 
-def test_state_free() -> None:
-    machine = Machine()
+def test_state_free(machine: Machine) -> None:
     assert machine.row(5) == "free"
     assert machine.swap.backing(5) == {"type": "none", "entry": None, "nr_pages": 1}
-    machine.end()
 
 
-def test_state_cached_with_nothing_behind_it_is_dirty() -> None:
-    machine = Machine()
+def test_state_cached_with_nothing_behind_it_is_dirty(machine: Machine) -> None:
     folio = machine.swap.folio(0, text(1))
     entry = int(machine.swap.folio_alloc_swap(folio))
     machine.keep(folio)
     assert machine.row(entry) == "folio folio"
     assert folio.dirty
     assert machine.physical_pages == 0, "a virtual slot takes no physical one"
-    del folio
-    machine.end()
 
 
 @pytest.mark.parametrize("zswap", [ZSWAP_OFF, "lz4"])
-def test_state_zero_with_and_without_folio(zswap: str | None) -> None:
-    machine = Machine(zswap=zswap)
+def test_state_zero_with_and_without_folio(machines: Machines, zswap: str | None) -> None:
+    machine = machines(zswap=zswap)
     entry = machine.out(zeros())
     assert machine.row(entry) == "zero shadow zero"
     folio = machine.swap.swap_in(entry)
@@ -60,109 +48,81 @@ def test_state_zero_with_and_without_folio(zswap: str | None) -> None:
     assert machine.row(entry) == "zero folio zero", "zero wins over the folio"
     assert (machine.stat("stored_pages"), machine.physical_pages) == (0, 0)
     assert folio.read() == zeros()
-    del folio
-    machine.end()
+    assert machine.swap.zero_batch(entry, 1) == (True, 1)
 
 
-def test_state_zswap_with_and_without_folio() -> None:
-    machine = Machine(zswap="lz4")
-    entry = machine.out(text(1))
-    assert machine.row(entry) == "zswap shadow"
-    folio = machine.swap.folio(0, text(1))
-    machine.swap.swap_cache_add_folio(folio, entry)
-    assert row_of(machine.swap, entry) == "zswap folio"
-    assert machine.stat("stored_pages") == 1
+def test_state_zswap_with_and_without_folio(lz4: Machine) -> None:
+    entry = lz4.out(text(1))
+    assert lz4.row(entry) == "zswap shadow"
+    folio = lz4.swap.folio(0, text(1))
+    lz4.swap.swap_cache_add_folio(folio, entry)
+    assert row_of(lz4.swap, entry) == "zswap folio"
+    assert lz4.stat("stored_pages") == 1
     folio.dirty = False
-    machine.swap.swap_cache_del_folio(folio)
-    assert row_of(machine.swap, entry) == "zswap shadow"
-    del folio
-    machine.end()
+    lz4.swap.swap_cache_del_folio(folio)
+    assert row_of(lz4.swap, entry) == "zswap shadow"
 
 
-def test_state_swapfile_with_and_without_folio() -> None:
-    machine = Machine()
+def test_state_swapfile_with_and_without_folio(machine: Machine) -> None:
     entry = machine.out(text(1))
     assert machine.row(entry) == "swapfile shadow"
     slot = machine.backing_slot(entry)
-    assert pointer_of(raw(machine, slot)) == (entry, False)
+    assert word_at(machine.swap, slot) == pointer(entry)
     folio = machine.swap.swap_in(entry)
     machine.keep(folio)
     assert machine.row(entry) == "swapfile folio"
-    assert not folio.dirty
+    assert (folio.dirty, folio.read()) == (False, text(1))
     assert machine.backing_slot(entry) == slot, "the slot is kept for reuse"
-    del folio
-    machine.end()
 
 
 # Every edge between two rows.
 
 
-def test_edge_allocate_charges_the_id_alone() -> None:
-    machine = Machine()
-    a = machine.world.add(machine.swap.memcg, "A")
-    folio = machine.swap.folio(2, text(1, 4), memcg=a)
+def test_edge_allocate_charges_the_id_alone(machine: Machine) -> None:
+    folio = machine.swap.folio(2, text(1, 4), memcg=machine.a)
     entry = int(machine.swap.folio_alloc_swap(folio))
     machine.keep(folio)
     for page in range(4):
         assert machine.row(entry + page) == "folio folio"
         assert machine.swap.swap_count(entry + page) == 0
-    assert a.counters()["swap_pages"] == 0
+    assert machine.a.counters()["swap_pages"] == 0
     machine.swap.folio_dup_swap(folio)
     assert [machine.swap.swap_count(entry + page) for page in range(4)] == [1] * 4
     machine.swap.folio_put_swap(folio)
-    del folio
-    machine.end()
 
 
-def test_edge_zero_swap_out_releases_what_was_behind() -> None:
-    machine = Machine()
-    entry = machine.out(text(1))
-    assert machine.physical_pages == 1
+@pytest.mark.parametrize(
+    ("first", "second", "zswap", "row"),
+    [
+        pytest.param(text(1), zeros(), ZSWAP_OFF, "zero shadow zero", id="zeros release the slot"),
+        pytest.param(text(1), text(2), "lz4", "zswap shadow", id="zswap releases the slot"),
+        pytest.param(zeros(), text(2), "lz4", "zswap shadow", id="zswap clears a stale zero mark"),
+        pytest.param(zeros(), text(2), ZSWAP_OFF, "swapfile shadow", id="a device clears a stale zero mark"),
+        pytest.param(text(1), None, ZSWAP_OFF, "swapfile shadow", id="reclaim of a clean folio"),
+        pytest.param(zeros(), None, ZSWAP_OFF, "zero shadow zero", id="reclaim of a folio of zeros"),
+    ],
+)
+def test_edge_swap_out_again(
+    machine: Machine, first: bytes, second: bytes | None, zswap: str | None, row: str
+) -> None:
+    entry = machine.out(first)
+    is_on_device = first != zeros()
+    assert machine.physical_pages == is_on_device
+    machine.swap.zswap.enabled = zswap is not None
     folio = machine.swap.swap_in(entry)
-    folio.write(zeros())
-    machine.swap.swap_out(folio)
-    assert machine.row(entry) == "zero shadow zero"
-    assert machine.physical_pages == 0, "no store, no slot"
-    assert machine.stat("swpout_zero") == 1
-    machine.end()
-
-
-def test_edge_zswap_store_releases_the_physical_slot() -> None:
-    machine = Machine()
-    entry = machine.out(text(1))
-    machine.swap.zswap.enabled = True
-    folio = machine.swap.swap_in(entry)
-    folio.write(text(2))
+    if second is not None:
+        folio.write(second)
     assert int(machine.swap.swap_out(folio)) == entry
-    assert machine.row(entry) == "zswap shadow"
-    assert machine.physical_pages == 0
-    assert machine.swap.swap_in(entry).read() == text(2)
-    machine.end()
+    assert machine.row(entry) == row
+    assert machine.physical_pages == (row == "swapfile shadow")
+    # A clean folio is not written.
+    nr_written = is_on_device + (row == "swapfile shadow" and second is not None)
+    nr_zeros = (not is_on_device) + (second == zeros())
+    assert machine.stats("pswpout", "swpout_zero") == [nr_written, nr_zeros]
+    assert machine.read(entry) == [first if second is None else second]
 
 
-def test_edge_zswap_store_clears_a_stale_zero_mark() -> None:
-    machine = Machine(zswap="lz4")
-    entry = machine.out(zeros())
-    folio = machine.swap.swap_in(entry)
-    folio.write(text(1))
-    assert int(machine.swap.swap_out(folio)) == entry
-    assert machine.row(entry) == "zswap shadow"
-    machine.end()
-
-
-def test_edge_physical_swap_out_clears_a_stale_zero_mark() -> None:
-    machine = Machine()
-    entry = machine.out(zeros())
-    folio = machine.swap.swap_in(entry)
-    folio.write(text(1))
-    assert int(machine.swap.swap_out(folio)) == entry
-    assert machine.row(entry) == "swapfile shadow"
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
-
-
-def test_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
-    machine = Machine()
+def test_edge_physical_swap_out_overwrites_its_run_in_place(machine: Machine) -> None:
     entry = machine.out(text(1, 4))
     slots = [machine.backing_slot(entry + page) for page in range(4)]
     assert slots == list(range(slots[0], slots[0] + 4))
@@ -174,222 +134,142 @@ def test_edge_physical_swap_out_overwrites_its_run_in_place() -> None:
     assert [machine.backing_slot(entry + page) for page in range(4)] == slots
     assert machine.physical_pages == 4
     assert machine.stat("pswpout") == 8
-    machine.end()
 
 
-def test_edge_reclaim_of_a_clean_folio_writes_nothing() -> None:
-    machine = Machine()
-    entry = machine.out(text(1))
-    folio = machine.swap.swap_in(entry)
-    assert int(machine.swap.swap_out(folio)) == entry
-    assert machine.row(entry) == "swapfile shadow"
-    assert machine.stat("pswpout") == 1, "it was clean"
-    machine.end()
-
-
-def test_edge_reclaim_leaves_a_zero_slot_as_it_is() -> None:
-    machine = Machine()
-    entry = machine.out(zeros())
-    machine.swap.swap_out(machine.swap.swap_in(entry))
-    assert machine.row(entry) == "zero shadow zero"
-    machine.end()
-
-
-def test_edge_swap_in_of_zswap_is_exclusive() -> None:
-    machine = Machine(zswap="lz4")
-    entry = machine.out(text(1))
-    machine.swap.dup(entry, 1)
-    folio = machine.swap.swap_in(entry)
-    machine.keep(folio)
-    assert machine.row(entry) == "folio folio", "one copy only"
+def test_edge_swap_in_of_zswap_is_exclusive(lz4: Machine) -> None:
+    entry = lz4.out(text(1))
+    lz4.swap.dup(entry, 1)
+    folio = lz4.swap.swap_in(entry)
+    lz4.keep(folio)
+    assert lz4.row(entry) == "folio folio", "one copy only"
     assert folio.dirty
-    assert machine.stat("stored_pages") == 0
-    machine.world.folios.clear()
+    assert lz4.stat("stored_pages") == 0
+    lz4.world.folios.clear()
     del folio
-    assert machine.row(entry) == "folio folio", "the slot has a reference, so the folio stays"
-    machine.swap.shrink_swap_cache()
-    assert machine.swap.swap_in(entry).read() == text(1)
-    machine.end()
+    assert lz4.row(entry) == "folio folio", "the slot has a reference, so the folio stays"
+    lz4.swap.shrink_swap_cache()
+    assert lz4.read(entry) == [text(1)]
 
 
-def test_edge_swap_in_physical_leaves_a_clean_folio() -> None:
-    machine = Machine()
-    entry = machine.out(noise(1))
-    folio = machine.swap.swap_in(entry)
-    assert (folio.dirty, folio.read()) == (False, noise(1))
-    assert machine.physical_pages == 1
-    del folio
-    machine.end()
-
-
-def test_edge_swap_in_zero_keeps_the_mark() -> None:
-    machine = Machine()
-    entry = machine.out(zeros())
-    folio = machine.swap.swap_in(entry)
-    assert word_at(machine.swap, entry).is_zero
-    assert machine.swap.zero_batch(entry, 1) == (True, 1)
-    del folio
-    machine.end()
-
-
-def test_edge_dup_and_put_move_the_cache_only_bit() -> None:
-    machine = Machine()
+def test_edge_dup_and_put_move_the_cache_only_bit(machine: Machine) -> None:
     entry = machine.out(text(1))
     slot = machine.backing_slot(entry)
     folio = machine.swap.swap_in(entry)
-    assert pointer_of(raw(machine, slot)) == (entry, True), "count 0, still cached"
+    assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "count 0, still cached"
     found = machine.swap.lookup(slot)
     assert (found["kind"], found["owner"], found["cache_only"]) == ("pointer", entry, True)
     machine.swap.folio_dup_swap(folio)
-    assert pointer_of(raw(machine, slot)) == (entry, False), "0 to 1 clears it"
+    assert word_at(machine.swap, slot) == pointer(entry), "0 to 1 clears it"
     machine.swap.folio_dup_swap(folio)
-    assert pointer_of(raw(machine, slot)) == (entry, False)
+    assert word_at(machine.swap, slot) == pointer(entry)
     machine.swap.folio_put_swap(folio)
-    assert pointer_of(raw(machine, slot)) == (entry, False), "2 to 1 says nothing"
+    assert word_at(machine.swap, slot) == pointer(entry), "2 to 1 says nothing"
     machine.swap.folio_put_swap(folio)
-    assert pointer_of(raw(machine, slot)) == (entry, True), "1 to 0 while cached sets it"
+    assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "1 to 0 while cached sets it"
     machine.swap.folio_dup_swap(folio)
     machine.swap.put(entry, 1)
     assert machine.swap.lookup(entry)["kind"] == "folio", "it is mapped"
-    del folio
-    machine.end()
 
 
-def test_edge_dup_beyond_what_a_word_holds() -> None:
-    machine = Machine()
+def test_edge_dup_beyond_what_a_word_holds(machine: Machine) -> None:
     entry = machine.out(text(1))
-    machine.swap.dup(entry, 1)
-    for _ in range(20):
+    for _ in range(21):
         machine.swap.dup(entry, 1)
     assert machine.swap.swap_count(entry) == 22
     machine.world.verify()
     for _ in range(21):
         machine.swap.put(entry, 1)
     assert machine.row(entry) == "swapfile shadow"
-    machine.end()
 
 
 @pytest.mark.parametrize("zswap", [ZSWAP_OFF, "lz4"])
 @pytest.mark.parametrize("make", [lambda: zeros(4), lambda: text(1, 4), lambda: noise(1, 4)])
-def test_edge_free_releases_everything(zswap: str | None, make: object) -> None:
-    machine = Machine(zswap=zswap)
-    a = machine.world.add(machine.swap.memcg, "A")
-    entry = machine.out(make(), a)  # type: ignore[operator]
-    assert a.counters()["id_refs"] == 5
+def test_edge_free_releases_everything(
+    machines: Machines, zswap: str | None, make: Callable[[], bytes]
+) -> None:
+    machine = machines(zswap=zswap)
+    entry = machine.out(make(), machine.a)
+    assert machine.a.counters()["id_refs"] == 5
     machine.swap.free(entry, 4)
     assert [machine.row(entry + page) for page in range(4)] == ["free"] * 4
     assert (machine.physical_pages, machine.stat("stored_pages"), machine.ghost.inuse_pages) == (0, 0, 0)
-    assert a.counters()["id_refs"] == 1, "the id is let go with the virtual slot"
-    machine.end()
-
-
-def test_edge_the_last_slot_of_a_cluster_frees_the_cluster() -> None:
-    machine = Machine()
-    before = machine.ghost.memory()
-    entries = [machine.out(zeros()) for _ in range(511 + 3)]
-    assert {entry // 512 for entry in entries} == {0, 1}
-    for entry in entries[511:]:
-        machine.swap.free(entry, 1)
-    after = machine.ghost.memory()
-    assert after["virtual_table_bytes"] == before["virtual_table_bytes"] == PAGE
-    assert after["table_bytes"] == before["table_bytes"] == PAGE
-    machine.end()
+    assert machine.a.counters()["id_refs"] == 1, "the id is let go with the virtual slot"
 
 
 # Calls that a physical slot behind a virtual slot refuses.
 
 
-def test_pointers_have_no_count() -> None:
-    machine = Machine()
+def test_pointers_have_no_count(machine: Machine) -> None:
     entry = machine.out(text(1))
     slot = machine.backing_slot(entry)
     for call in (machine.swap.swap_in, machine.swap.free, machine.swap.dup):
         assert errno_of(call, slot, 1) != 0
     assert machine.row(entry) == "swapfile shadow"
     assert machine.physical.slots()[slot & 0xFFFF_FFFF] == 4
-    machine.end()
 
 
 # Charges of groups.
 
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
-def test_two_step_charging_of_every_backing(hierarchy: str) -> None:
-    machine = Machine(memcg=hierarchy)
-    a = machine.world.add(machine.swap.memcg, "A")
+def test_two_step_charging_of_every_backing(machines: Machines, hierarchy: str) -> None:
+    machine = machines(memcg=hierarchy)
     usage = "swap_pages" if hierarchy == "v2" else "memsw_pages"
 
     def paid() -> int:
         machine.world.verify()
-        return a.counters()[usage]
+        return machine.a.counters()[usage]
 
-    entries = {"zero": machine.out(zeros(), a)}
+    machine.out(zeros(), machine.a)
     assert paid() == (0 if hierarchy == "v2" else 1)
-    entries["file"] = machine.out(text(1), a)
+    on_file = machine.out(text(1), machine.a)
     assert paid() == (1 if hierarchy == "v2" else 2)
     machine.swap.zswap.enabled = True
-    entries["zswap"] = machine.out(text(2), a)
+    in_zswap = machine.out(text(2), machine.a)
     machine.world.verify()
     if hierarchy == "v2":
         assert paid() == 1, "zswap and zero pages do not eat memory.swap.max"
-        machine.swap.zswap.writeback(entries["zswap"])
+        machine.swap.zswap.writeback(in_zswap)
         assert paid() == 2, "charged when a physical slot is attached"
-        machine.swap.free(entries["file"], 1)
+        machine.swap.free(on_file, 1)
         assert paid() == 1, "uncharged when it is detached"
-        assert a.counters()["id_refs"] == 3
-    machine.end()
+        assert machine.a.counters()["id_refs"] == 3
 
 
-def test_swap_max_of_zero_still_leaves_zswap_and_zeros() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.swap.max", 0)
-    assert machine.row(machine.out(text(1), a)) == "zswap shadow"
-    assert machine.row(machine.out(zeros(), a)) == "zero shadow zero"
-    machine.swap.zswap.enabled = False
-    folio = machine.swap.folio(0, text(2), memcg=a)
-    assert errno_of(machine.swap.swap_out, folio) != 0
+def test_swap_max_of_zero_still_leaves_zswap_and_zeros(lz4: Machine) -> None:
+    lz4.a.write("memory.swap.max", 0)
+    assert lz4.row(lz4.out(text(1), lz4.a)) == "zswap shadow"
+    assert lz4.row(lz4.out(zeros(), lz4.a)) == "zero shadow zero"
+    lz4.swap.zswap.enabled = False
+    folio = lz4.swap.folio(0, text(2), memcg=lz4.a)
+    assert errno_of(lz4.swap.swap_out, folio) != 0
     assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(2))
-    assert machine.physical_pages == 0
-    machine.keep(folio)
-    machine.world.verify()
-    del folio
-    machine.end()
+    assert lz4.physical_pages == 0
+    lz4.keep(folio)
+    lz4.world.verify()
 
 
 # Several virtual devices, and the order between virtual and physical.
 
 
-def test_virtual_devices_are_tried_first_whatever_their_priority() -> None:
-    machine = Machine(physical_pages=0)
-    swap = machine.swap
-    swap.swapon(sc.Ram(pages=1024), priority=100)
-    entry = machine.out(text(1))
-    assert entry >> 58 == machine.ghost.type
-    assert int(swap.alloc(0)) >> 58 != machine.ghost.type, "bare slots are of ordinary devices"
-
-
-def test_pointers_name_the_right_one_of_several_virtual_devices() -> None:
-    machine = Machine()
+def test_pointers_name_the_right_one_of_several_virtual_devices(machine: Machine) -> None:
     second = machine.swap.swapon(sc.Ghost(4096, virtual_table=True))
-    entries = [machine.out(text(n)) for n in range(1200)]
+    entries = machine.out_each(text(n) for n in range(1200))
     assert {entry >> 58 for entry in entries} == {machine.ghost.type, second.type}
     assert Reader(machine.swap).errors() == []
-    assert all(machine.swap.swap_in(entry).read() == text(n) for n, entry in enumerate(entries))
-    machine.end()
+    assert machine.read(*entries) == [text(n) for n in range(len(entries))]
 
 
-def test_a_folio_that_finds_no_virtual_room_goes_to_an_ordinary_device() -> None:
-    machine = Machine(ghost_pages=512)
-    entries = [machine.out(text(n)) for n in range(520)]
+def test_a_folio_that_finds_no_virtual_room_goes_to_an_ordinary_device(machines: Machines) -> None:
+    machine = machines(ghost_pages=512)
+    entries = machine.out_each(text(n) for n in range(520))
     assert [entry >> 58 == machine.ghost.type for entry in entries] == [True] * 511 + [False] * 9
     machine.world.verify()
-    assert all(machine.swap.swap_in(entry).read() == text(n) for n, entry in enumerate(entries))
-    machine.end()
+    assert machine.read(*entries) == [text(n) for n in range(len(entries))]
 
 
-def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does() -> None:
-    machine = Machine(ghost_pages=512)
+def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does(machines: Machines) -> None:
+    machine = machines(ghost_pages=512)
     entry = machine.out(text(1, 8))
     assert machine.swap.backing(entry, 8) == {
         "type": "swapfile",
@@ -402,8 +282,6 @@ def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does() -> None:
     assert machine.swap.backing(entry, 8)["nr_pages"] == 2
     assert machine.swap.backing(entry + 2, 6) == {"type": "zero", "entry": None, "nr_pages": 1}
     assert machine.swap.backing(entry + 3, 5)["nr_pages"] == 5, "cached or not is no matter"
-    del folios
-    machine.end()
 
 
 # Random programs.
@@ -413,7 +291,7 @@ def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int) -> None:
     program = Program(Size(), hierarchy=hierarchy, seed=seed)
-    program.run(500)
+    program.run_any(500)
     reached = {row for row in program.seen if row in LEGAL_ROWS}
     # On v1 no operation caches a folio over a zswap entry without reading the entry.
     assert reached == LEGAL_ROWS - ({"zswap folio"} if hierarchy == "v1" else set())
@@ -429,5 +307,5 @@ def test_books_of_groups_are_right_wherever_owners_are_kept(store: str, hierarch
     size = Size(memory_pages=512, physical_pages=64, zswap_percent=2)
     for seed in range(3):
         program = Program(size, hierarchy=hierarchy, store=store, seed=seed)
-        program.run(120, verify_every=3)
+        program.run_any(120, verify_every=3)
         program.finish()

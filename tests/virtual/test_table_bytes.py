@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import swapcore as sc
 from helpers.memcg_facts import PAGE, file_storage
-from helpers.virtual_facts import C, VirtualWorld, text, zeros
+from helpers.virtual_facts import C, text, zeros
 
 CLUSTERS = 8
 SLOTS = CLUSTERS * C
 WORD_BYTES = 8
 OWNER_BYTES = 2
-PERCENT = [0, 25, 50, 75, 100]
+TABLES = ("table_bytes", "virtual_table_bytes", "owner_bytes")
 
 
 def slots_of(percent: int) -> int:
@@ -39,54 +39,52 @@ def fill(swap: sc.Swap, nr_slots: int, how: str, memcg: sc.MemCgroup) -> list[sc
     ]
 
 
-@pytest.mark.parametrize("store", ["shadow", "cluster_table"])
-@pytest.mark.parametrize("percent", PERCENT)
+every_fill = pytest.mark.parametrize("percent", [0, 25, 50, 75, 100])
+every_store = pytest.mark.parametrize("store", ["shadow", "cluster_table"])
+
+
+def expect_tables(device: sc.SwapDevice, percent: int, store: str, *, is_virtual: bool) -> None:
+    """Compares the tables of a device whose slots are in use up to a percentage, and counts those slots."""
+    memory = device.memory()
+    tables = clusters_of(percent) * C * WORD_BYTES
+    assert device.inuse_pages == slots_of(percent)
+    assert memory["table_bytes"] == tables
+    assert memory["virtual_table_bytes"] == (tables if is_virtual else 0)
+    assert memory["owner_bytes"] in owners_of(percent, store)
+
+
+@every_store
+@every_fill
 def test_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
     device = swap.swapon(sc.Zram(pages=SLOTS))
     fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
-    memory = device.memory()
-    assert device.inuse_pages == slots_of(percent)
-    assert memory["table_bytes"] == clusters_of(percent) * C * WORD_BYTES
-    assert memory["owner_bytes"] in owners_of(percent, store)
-    assert memory["virtual_table_bytes"] == 0
+    expect_tables(device, percent, store, is_virtual=False)
 
 
-@pytest.mark.parametrize("store", ["shadow", "cluster_table"])
+@every_store
 @pytest.mark.parametrize("how", ["zero", "zswap"])
-@pytest.mark.parametrize("percent", PERCENT)
-def test_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(
-    percent: int, how: str, store: str
-) -> None:
+@every_fill
+def test_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(percent: int, how: str, store: str) -> None:
     swap = sc.Swap(memory_pages=512, zswap=sc.Zswap(max_pool_percent=100), switches={"owner_store": store})
     device = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
     fill(swap, slots_of(percent), how, swap.memcg.create("A"))
-    memory = device.memory()
-    assert device.inuse_pages == slots_of(percent)
-    assert memory["table_bytes"] == clusters_of(percent) * C * WORD_BYTES
-    assert memory["virtual_table_bytes"] == clusters_of(percent) * C * WORD_BYTES
-    assert memory["owner_bytes"] in owners_of(percent, store)
+    expect_tables(device, percent, store, is_virtual=True)
 
 
-@pytest.mark.parametrize("store", ["shadow", "cluster_table"])
-@pytest.mark.parametrize("percent", PERCENT)
+@every_store
+@every_fill
 def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
     ghost = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
     device = swap.swapon(sc.Zram(pages=SLOTS))
-    a = swap.memcg.create("A")
-    fill(swap, slots_of(percent), "data", a)
-    virtual, physical = ghost.memory(), device.memory()
-    assert ghost.inuse_pages == device.inuse_pages == slots_of(percent)
-    tables = clusters_of(percent) * C * WORD_BYTES
-    assert virtual["table_bytes"] == virtual["virtual_table_bytes"] == physical["table_bytes"] == tables
-    assert physical["virtual_table_bytes"] == 0
-    assert virtual["owner_bytes"] in owners_of(percent, store)
-    assert physical["owner_bytes"] == 0, "physical clusters that only back others have no owners"
-    per_slot = 24 if store == "shadow" else 26
+    fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
+    expect_tables(ghost, percent, store, is_virtual=True)
+    # Physical clusters that only back virtual slots have no owners, so their store is as good as none.
+    expect_tables(device, percent, "shadow", is_virtual=False)
     if percent:
-        total = virtual["table_bytes"] + virtual["virtual_table_bytes"] + virtual["owner_bytes"]
-        assert total + physical["table_bytes"] == per_slot * (slots_of(percent) + 1)
+        used = [device.memory()[name] for device in (ghost, device) for name in TABLES]
+        assert sum(used) == (24 if store == "shadow" else 26) * (slots_of(percent) + 1)
 
 
 def test_a_physical_cluster_has_owners_from_its_first_direct_use_on() -> None:
@@ -106,19 +104,16 @@ def test_the_whole_cluster_is_there_for_one_slot_and_goes_with_it() -> None:
     swap = sc.Swap()
     device = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
     entries = fill(swap, C, "zero", swap.memcg)
-    memory = device.memory()
-    assert (memory["table_bytes"], memory["virtual_table_bytes"]) == (2 * PAGE, 2 * PAGE)
+    assert [device.memory()[name] for name in TABLES] == [2 * PAGE, 2 * PAGE, 0]
     swap.free(entries.pop())
-    memory = device.memory()
-    assert (memory["table_bytes"], memory["virtual_table_bytes"]) == (PAGE, PAGE)
+    assert [device.memory()[name] for name in TABLES] == [PAGE, PAGE, 0]
 
 
 def test_a_ghost_without_virtual_table_has_no_second_word() -> None:
     swap = sc.Swap(zswap=sc.Zswap(max_pool_percent=100))
     device = swap.swapon(sc.Ghost(SLOTS))
     fill(swap, SLOTS // 2 - 1, "zero", swap.memcg)
-    memory = device.memory()
-    assert (memory["table_bytes"], memory["virtual_table_bytes"]) == (SLOTS // 2 * WORD_BYTES, 0)
+    assert [device.memory()[name] for name in TABLES] == [SLOTS // 2 * WORD_BYTES, 0, 0]
 
 
 def test_totals_are_sums_of_their_parts() -> None:
@@ -128,11 +123,10 @@ def test_totals_are_sums_of_their_parts() -> None:
     fill(swap, 1500, "data", swap.memcg.create("A"))
     swap.zswap.enabled = False
     fill(swap, 1500, "data", swap.memcg.create("B"))
-    parts = ["static_bytes", "table_bytes", "extend_bytes", "pool_bytes", "owner_bytes"]
-    parts += ["index_bytes", "virtual_table_bytes"]
+    parts = (*TABLES, "static_bytes", "extend_bytes", "pool_bytes", "index_bytes")
     for device in swap.devices:
         memory = device.memory()
         assert memory["total_bytes"] == sum(memory[part] for part in parts), memory
     for part in parts:
         assert swap.memory()[part] == sum(device.memory()[part] for device in swap.devices), part
-    VirtualWorld(swap).swap.check()
+    swap.check()

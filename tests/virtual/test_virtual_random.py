@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
+from helpers.programs import NUMBER_LIMIT
 from helpers.virtual_facts import C
 from helpers.virtual_programs import Program, Size
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-numbers = st.integers(0, (1 << 16) - 1)
-steps = st.sampled_from([name for name, weight in Program.STEPS for _ in range(weight)])
+numbers = st.integers(0, NUMBER_LIMIT - 1)
+steps = st.sampled_from([name for name, weight in Program.STEPS.items() for _ in range(weight)])
 
 
 class VirtualMachine(RuleBasedStateMachine):
     """Two virtual devices, two files that fail, zswap, groups; all of it small."""
 
     @initialize(
-        ghost_clusters=st.integers(1, 4),
-        physical_pages=st.sampled_from([16, 64, C]),
-        swap_max_pages=st.sampled_from([None, 0, 8]),
-        zswap_percent=st.sampled_from([0, 1, 2, 20]),
+        size=st.builds(
+            Size,
+            ghost_pages=st.integers(1, 4).map(C.__mul__),
+            physical_pages=st.sampled_from([16, 64, C]),
+            memory_pages=st.just(512),
+            swap_max_pages=st.sampled_from([None, 0, 8]),
+            zswap_percent=st.sampled_from([0, 1, 2, 20]),
+        ),
         hierarchy=st.sampled_from(["v2", "v2", "v1"]),
     )
-    def start(
-        self,
-        ghost_clusters: int,
-        physical_pages: int,
-        swap_max_pages: int | None,
-        zswap_percent: int,
-        hierarchy: str,
-    ) -> None:
+    def start(self, size: Size, hierarchy: str) -> None:
         """Turns everything on."""
-        size = Size(
-            ghost_pages=ghost_clusters * C,
-            physical_pages=physical_pages,
-            memory_pages=512,
-            swap_max_pages=swap_max_pages,
-            zswap_percent=zswap_percent,
-        )
         self.program = Program(size, hierarchy=hierarchy)
 
     @rule(name=steps, a=numbers, b=numbers, c=numbers)

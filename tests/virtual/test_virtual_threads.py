@@ -7,43 +7,38 @@ import gc
 import random
 import time
 from collections import deque
-from errno import EBUSY, EEXIST, ENOENT, ENOMEM, ENOSPC
-from typing import TYPE_CHECKING
+from errno import EAGAIN, EBUSY, EEXIST, ENOENT, ENOMEM, ENOSPC
+from functools import partial
 
 import numpy as np
 import pytest
 import swapcore as sc
 from helpers.load import Load, new_seed
-from helpers.memcg_facts import BAD, PAGE, file_storage, unpack
-from helpers.virtual_facts import (
-    C,
-    Reader,
-    VirtualWorld,
-    data_at,
-    noise,
-    parts_of,
-    pointer_of,
-    refusal,
-    text,
-    zeros,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from helpers.memcg_facts import BAD, PAGE, TYPE_SHIFT, Task, file_storage, refusal, task_of, unpack
+from helpers.virtual_facts import C, Reader, VirtualWorld, data_at, noise, parts_of, text, zeros
 
 THREADS = 4
 MAX_HELD = 64
 MAX_RUNS = 900
-EAGAIN = 11
 
 
-def on_again(swap: sc.Swap, storage: sc.Faulty) -> sc.SwapDevice:
-    """Turns a device on again; a thread that looks at the old device keeps the storage busy for a moment."""
-    made: list[sc.SwapDevice] = []
-    deadline = time.monotonic() + 10
-    while refusal(lambda: made.append(swap.swapon(storage, priority=5))):
-        assert time.monotonic() < deadline, "the storage stays busy"
-    return made[0]
+def toggle(swap: sc.Swap, storage: sc.Faulty, load: Load, outcomes: set[str]) -> None:
+    """Turns a device on and off until the load ends, and notes what swapoff answers."""
+    device: list[sc.SwapDevice] = []
+    while load.goes_on():
+        if not device:
+            # A thread that looks at the old device keeps the storage busy for a moment.
+            deadline = time.monotonic() + 10
+            while refusal(lambda: device.append(swap.swapon(storage, priority=5))):
+                assert time.monotonic() < deadline, "the storage stays busy"
+            time.sleep(0.01)
+            continue
+        code = refusal(swap.swapoff, device[0])
+        outcomes.add(f"swapoff {code}")
+        # A folio without a virtual slot may be on the device, and the hook gives no reference back.
+        assert code in (0, EBUSY, ENOMEM), code
+        if not code:
+            device.clear()
 
 
 def data_of(number: int) -> bytes:
@@ -57,13 +52,12 @@ class Hammer:
     """Four threads on one subsystem; runs are anybody's."""
 
     def __init__(self, seed: int, zswap: sc.Zswap | None) -> None:
-        """Turns a virtual device and two files on; the first goes off and on."""
+        """Turns a virtual device and a file on; the other file is for `toggle`."""
         self.seed = seed
         self.swap = sc.Swap(nr_cpus=THREADS, memory_pages=8192, zswap=zswap, switches={"memcg_stock": "off"})
         self.ghost = self.swap.swapon(sc.Ghost(64 * C, virtual_table=True))
-        self.storage, self.other_storage = file_storage(8 * C), file_storage(8 * C)
-        self.device: sc.SwapDevice | None = self.swap.swapon(self.storage, priority=5)
-        self.other = self.swap.swapon(self.other_storage, priority=1)
+        self.storage = file_storage(8 * C)
+        self.other = self.swap.swapon(file_storage(8 * C), priority=1)
         self.world = VirtualWorld(self.swap)
         self.groups = [self.world.add(self.swap.memcg, name) for name in "AB"]
         self.runs: deque[tuple[int, int]] = deque()
@@ -89,14 +83,19 @@ class Hammer:
             )
         except MemoryError:
             return
+        self.put_out(folio, 0, number, thread, "out")
+
+    def put_out(self, folio: sc.Folio, page: int, number: int, thread: int, name: str) -> None:
+        """Swaps a folio out, whose pages from one on are a run; a refusal leaves the pages as they are."""
         slots: list[int] = []
         code = refusal(lambda: slots.append(int(self.swap.swap_out(folio, cpu=thread))))
         assert code in (0, ENOSPC, ENOMEM, EBUSY), code
         if slots:
-            self.runs.append((slots[0], number))
+            self.runs.append((slots[0] + page, number))
         else:
-            assert folio.read() == data
-        self.outcomes.add(f"out {code}")
+            data = data_of(number)
+            assert folio.read(page * PAGE, len(data)) == data
+        self.outcomes.add(f"{name} {code}")
 
     def bring_in(self, thread: int, rng: random.Random) -> None:
         """Swaps a run in, compares it, and swaps it out again or drops it."""
@@ -110,14 +109,7 @@ class Hammer:
         if len(folios) == 1 and rng.random() < 0.6:
             folio, page, _ = parts.pop()
             folios.clear()
-            slots: list[int] = []
-            code = refusal(lambda: slots.append(int(self.swap.swap_out(folio, cpu=thread))))
-            assert code in (0, ENOSPC, ENOMEM, EBUSY), code
-            if slots:
-                self.runs.append((slots[0] + page, number))
-            else:
-                assert folio.read(page * PAGE, len(data)) == data
-            self.outcomes.add(f"again {code}")
+            self.put_out(folio, page, number, thread, "again")
 
     def give_up(self, thread: int, _rng: random.Random) -> None:
         """Frees a run unread."""
@@ -132,16 +124,16 @@ class Hammer:
         entry, _ = rng.choice(runs)
         kind = rng.randrange(5)
         if kind == 0:
-            code = refusal(lambda: self.swap.zswap.writeback(entry, cpu=thread))
+            code = refusal(self.swap.zswap.writeback, entry, cpu=thread)
             assert code in (0, EEXIST, ENOENT, ENOMEM), code
         elif kind == 1:
-            code = refusal(lambda: self.swap.zswap.shrink(rng.choice(self.groups), cpu=thread))
+            code = refusal(self.swap.zswap.shrink, rng.choice(self.groups), cpu=thread)
             assert code in (0, EAGAIN, ENOENT), code
         elif kind == 2:
-            code = refusal(lambda: self.swap.move_backing(entry, self.other, cpu=thread))
+            code = refusal(self.swap.move_backing, entry, self.other, cpu=thread)
             assert code in (0, ENOMEM), code
         elif kind == 3:
-            code = refusal(lambda: self.swap.backing(entry, 4))
+            code = refusal(self.swap.backing, entry, 4)
             assert code == 0
         else:
             self.swap.shrink_swap_cache(16)
@@ -164,20 +156,6 @@ class Hammer:
                 else:
                     self.disturb(thread, rng)
 
-    def toggle(self) -> None:
-        """Turns the first file off and on."""
-        while self.load.goes_on():
-            if self.device is None:
-                self.device = on_again(self.swap, self.storage)
-                time.sleep(0.01)
-            else:
-                code = refusal(lambda: self.swap.swapoff(self.device))
-                self.outcomes.add(f"swapoff {code}")
-                # A folio without a virtual slot may be on the device, and the hook gives no reference back.
-                assert code in (0, EBUSY, ENOMEM), code
-                if not code:
-                    self.device = None
-
     def finish(self) -> None:
         """Proves that nothing is lost and that nothing is left."""
         gc.collect()
@@ -187,35 +165,31 @@ class Hammer:
             assert data_at(self.swap, entry, len(data) // PAGE) == data, f"seed {self.seed}: run {number}"
         gc.collect()
         self.swap.shrink_swap_cache()
-        assert [device.inuse_pages for device in self.swap.devices] == [0] * len(self.swap.devices)
-        stats = self.swap.zswap.stats()
-        assert (self.swap.nr_used_pages, stats["stored_pages"], stats["pool_total_size"]) == (0, 0, 0)
-        for group in self.groups:
-            facts = group.counters()
-            assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (0, 0, 1)
+        assert not any(device.inuse_pages for device in self.swap.devices)
+        self.world.expect_nothing()
         self.world.verify()
 
 
 @pytest.mark.parametrize("has_zswap", [False, True])
 def test_data_survives_four_threads_and_a_device_that_goes_off_and_on(has_zswap: bool) -> None:
     hammer = Hammer(new_seed(), sc.Zswap(max_pool_percent=2) if has_zswap else None)
-    works: list[Callable[[], None]] = [lambda thread=thread: hammer.work(thread) for thread in range(THREADS)]
-    hammer.load.run([*works, hammer.toggle])
+    switching = partial(toggle, hammer.swap, hammer.storage, hammer.load, hammer.outcomes)
+    hammer.load.run_each(THREADS, hammer.work, switching)
     assert hammer.swap.stats()["swapoff_ptes_visited"] == 0
     hammer.finish()
 
 
-class Task:
-    """An address space whose pages follow from numbers that it knows."""
+class Worker:
+    """A task whose pages follow from numbers that it knows."""
 
     NR_PAGES = 1024
 
     def __init__(self, swap: sc.Swap, thread: int, seed: int) -> None:
-        """Maps it."""
-        self.thread = thread
+        """Starts the task."""
         self.rng = random.Random(seed + thread)
-        self.mm = swap.mm()
-        self.first = self.mm.mmap(self.NR_PAGES, orders=0b111, anon_order=self.rng.choice([0, 2]))
+        self.cpu = thread
+        order = self.rng.choice([0, 2])
+        self.task: Task | None = task_of(swap, None, self.NR_PAGES, orders=0b111, anon_order=order)
         self.numbers: dict[int, int] = {}
         self.nr_done = 0
 
@@ -223,35 +197,34 @@ class Task:
         """Returns the expected bytes of a page."""
         return (text, noise)[page % 2](self.numbers[page]) if page in self.numbers else zeros()
 
-    def expect(self, mm: sc.Mm, page: int) -> None:
+    def expect(self, task: Task, page: int) -> None:
         """Reads a page."""
-        found = mm.read((self.first + page) * PAGE, PAGE, cpu=self.thread)
-        assert found == self.data(page), f"page {page} of thread {self.thread}"
+        assert task.read(page, cpu=self.cpu) == self.data(page), f"page {page} of thread {self.cpu}"
 
-    def step(self) -> None:
+    def step(self, task: Task) -> None:
         """Does one thing."""
         self.nr_done += 1
         page, kind = self.rng.randrange(self.NR_PAGES), self.rng.random()
         if kind < 0.5:
             self.numbers[page] = self.rng.randrange(1 << 30)
-            self.mm.write((self.first + page) * PAGE, self.data(page), cpu=self.thread)
+            task.write(self.data(page), page, cpu=self.cpu)
         elif kind < 0.9:
-            self.expect(self.mm, page)
+            self.expect(task, page)
         elif kind < 0.96:
-            self.mm.pageout(self.first + page, min(16, self.NR_PAGES - page), cpu=self.thread)
+            task.pageout(min(16, self.NR_PAGES - page), page, cpu=self.cpu)
         elif kind < 0.98:
-            self.mm.zap(self.first + page, 1)
+            task.mm.zap(task.first + page, 1)
             self.numbers.pop(page, None)
         else:
-            self.expect(self.mm.fork(cpu=self.thread), page)
+            self.expect(Task(task.mm.fork(cpu=self.cpu), task.first), page)
 
     def work(self, load: Load) -> None:
-        """Makes steps until the load ends, then reads all pages."""
+        """Makes steps until the load ends, then reads all pages and exits."""
+        task, self.task = self.task, None
         while load.goes_on():
-            self.step()
+            self.step(task)
         for page in range(self.NR_PAGES):
-            self.expect(self.mm, page)
-        del self.mm
+            self.expect(task, page)
 
 
 def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
@@ -261,28 +234,18 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
     swap.swapon(sc.Ghost(64 * C, virtual_table=True))
     storage = file_storage(16 * C)
     swap.swapon(file_storage(16 * C), priority=1)
-    tasks = [Task(swap, thread, seed) for thread in range(THREADS)]
-    outcomes: set[int] = set()
-    load = Load(seed, is_enough=lambda: 0 in outcomes and min(task.nr_done for task in tasks) > 50)
-
-    def toggle() -> None:
-        device = None
-        while load.goes_on():
-            if device is None:
-                device = on_again(swap, storage)
-                time.sleep(0.02)
-            else:
-                code = refusal(lambda device=device: swap.swapoff(device))
-                assert code in (0, EBUSY, ENOMEM), code
-                outcomes.add(code)
-                device = device if code else None
-
-    load.run([*(lambda task=task: task.work(load) for task in tasks), toggle])
-    tasks.clear()
+    workers = [Worker(swap, thread, seed) for thread in range(THREADS)]
+    outcomes: set[str] = set()
+    load = Load(
+        seed, is_enough=lambda: "swapoff 0" in outcomes and min(worker.nr_done for worker in workers) > 50
+    )
+    switching = partial(toggle, swap, storage, load, outcomes)
+    load.run_each(THREADS, lambda thread: workers[thread].work(load), switching)
+    workers.clear()
     gc.collect()
     swap.shrink_swap_cache()
     swap.check()
-    assert [device.inuse_pages for device in swap.devices] == [0] * len(swap.devices)
+    assert not any(device.inuse_pages for device in swap.devices)
     assert swap.nr_used_pages == 0
 
 
@@ -319,7 +282,7 @@ def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
                 swap.free(entry, cpu=3)
                 assert swap.lookup(entry)["kind"] == "null", "stale, whether its cluster is there or not"
 
-    load.run([lambda: read(0), lambda: read(1), create_and_destroy])
+    load.run_each(2, read, create_and_destroy)
     assert seen[0] | seen[1] == {"null", "shadow"}, "no other word was ever seen"
     assert not np.frombuffer(swap.lookup_many(entries), np.uint64).any()
     assert device.memory()["table_bytes"] == PAGE, "cluster 0 alone is there"
@@ -331,19 +294,18 @@ def test_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
     swap = sc.Swap(nr_cpus=THREADS)
     ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))
     device = swap.swapon(file_storage(C))
-    slots = np.arange(C, dtype=np.uint64) + np.uint64(device.type << 58)
+    slots = np.arange(C, dtype=np.uint64) + np.uint64(device.type << TYPE_SHIFT)
     seen: set[str] = set()
     load = Load(0, share=0.5, is_enough=lambda: {"null", "pointer"} <= seen)
 
     def read() -> None:
         while load.goes_on():
             for word in np.frombuffer(swap.lookup_many(slots), np.uint64):
-                kind = unpack(int(word)).kind
-                seen.add(kind)
-                if kind == "pointer":
-                    owner = pointer_of(int(word)).owner
-                    assert owner >> 58 == ghost.type
-                    assert 0 < owner & 0xFFFF_FFFF < ghost.max_pages
+                found = unpack(int(word))
+                seen.add(found.kind)
+                if found.kind == "pointer":
+                    assert found.owner >> TYPE_SHIFT == ghost.type
+                    assert 0 < found.owner & 0xFFFF_FFFF < ghost.max_pages
 
     def churn() -> None:
         number = 0

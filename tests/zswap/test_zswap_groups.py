@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from errno import EAGAIN, EINVAL, EIO
+from typing import TYPE_CHECKING
+
 import pytest
 import swapcore as sc
-from helpers.memcg_facts import PAGE, file_storage, word_at
-from helpers.virtual_facts import Machine, VirtualWorld, errno_of, noise, refusal, row_of, text
+from helpers.memcg_facts import PAGE, Word, errno_of, file_storage, refusal, word_at
+from helpers.virtual_facts import VirtualWorld, noise, row_of, text
 
-EINVAL, EIO, EAGAIN, ENOSPC = 22, 5, 11, 28
+if TYPE_CHECKING:
+    from helpers.virtual_facts import Machine, Machines
 
 
 def current_bytes(group: sc.MemCgroup) -> int:
@@ -15,22 +19,10 @@ def current_bytes(group: sc.MemCgroup) -> int:
     return int(group.read("memory.zswap.current"))
 
 
-def test_the_files_are_there_below_the_root() -> None:
-    machine = Machine(zswap="lz4")
-    names = {"memory.zswap.current", "memory.zswap.max", "memory.zswap.writeback"}
-    a = machine.world.add(machine.swap.memcg, "A")
-    assert names <= set(a.files)
-    assert a.read("memory.zswap.max").strip() == "max"
-    assert a.read("memory.zswap.writeback").strip() == "1"
-    assert a.read("memory.zswap.current").strip() == "0"
-    assert errno_of(a.write, "memory.zswap.current", 0) != 0
-    assert not names & set(Machine(memcg="v1").swap.memcg.create("A").files)
-    machine.end()
-
-
 @pytest.mark.parametrize("value", ["2", "-1", "yes", ""])
 def test_writeback_takes_0_and_1(value: str) -> None:
     a = sc.Swap().memcg.create("A")
+    assert a.read("memory.zswap.writeback") == "1\n"
     assert errno_of(a.write, "memory.zswap.writeback", value) == EINVAL
     a.write("memory.zswap.writeback", "0")
     assert a.read("memory.zswap.writeback") == "0\n"
@@ -44,11 +36,10 @@ def test_max_is_of_bytes_in_whole_pages() -> None:
     assert errno_of(a.write, "memory.zswap.max", "x") == EINVAL
 
 
-def test_current_is_of_a_group_and_all_below_it() -> None:
-    machine = Machine(zswap="lz4")
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
-    in_c = [machine.out(noise(number), c) for number in range(3)]
+def test_current_is_of_a_group_and_all_below_it(machine: Machine) -> None:
+    p = machine.group("P")
+    c = machine.group("C", p)
+    in_c = machine.out_each([noise(number) for number in range(3)], c)
     machine.out(noise(9), p)
     assert (current_bytes(c), current_bytes(p)) == (3 * PAGE, 4 * PAGE)
     machine.swap.free(in_c.pop(), 1)
@@ -56,40 +47,32 @@ def test_current_is_of_a_group_and_all_below_it() -> None:
     machine.swap.swap_in(in_c.pop())
     assert (current_bytes(c), current_bytes(p)) == (PAGE, 2 * PAGE)
     machine.world.verify()
-    machine.end()
 
 
-def test_compressed_bytes_are_charged_to_memory_in_whole_pages() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
+def test_compressed_bytes_are_charged_to_memory_in_whole_pages(machine: Machine) -> None:
     entries = []
     for number in range(300):
-        entries.append(machine.out(text(number), a))
-        pages = -(-current_bytes(a) // PAGE)
-        assert a.counters()["memory_pages"] == pages
-    assert 0 < current_bytes(a) < 300 * 200
+        entries.append(machine.out(text(number), machine.a))
+        pages = -(-current_bytes(machine.a) // PAGE)
+        assert machine.a.counters()["memory_pages"] == pages
+    assert 0 < current_bytes(machine.a) < 300 * 200
     for entry in entries:
         machine.swap.free(entry, 1)
-    assert (current_bytes(a), a.counters()["memory_pages"]) == (0, 0)
-    machine.end()
+    assert (current_bytes(machine.a), machine.a.counters()["memory_pages"]) == (0, 0)
 
 
-def test_the_charge_for_compressed_pages_is_never_refused() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    folios = [machine.swap.folio(0, noise(number), memcg=a) for number in range(8)]
-    a.write("memory.max", 8 * PAGE)
+def test_the_charge_for_compressed_pages_is_never_refused(machine: Machine) -> None:
+    folios = [machine.swap.folio(0, noise(number), memcg=machine.a) for number in range(8)]
+    machine.a.write("memory.max", 8 * PAGE)
     for folio in folios:
         assert row_of(machine.swap, int(machine.swap.swap_out(folio))) == "zswap shadow"
-    assert current_bytes(a) == 8 * PAGE
-    machine.end()
+    assert current_bytes(machine.a) == 8 * PAGE
 
 
-def test_statistics_have_their_kernel_names() -> None:
-    machine = Machine(zswap="lz4")
-    p = machine.world.add(machine.swap.memcg, "P")
-    a = machine.world.add(p, "A")
-    entries = [machine.out(text(number), a) for number in range(5)]
+def test_statistics_have_their_kernel_names(machine: Machine) -> None:
+    p = machine.group("P")
+    a = machine.group("A", p)
+    entries = machine.out_each([text(number) for number in range(5)], a)
     machine.swap.swap_in(entries.pop())
     machine.swap.zswap.writeback(entries.pop())
     for group in (a, p, machine.swap.memcg):
@@ -98,113 +81,73 @@ def test_statistics_have_their_kernel_names() -> None:
         assert stat["zswap"] == current_bytes(a)
     totals = machine.swap.stats()
     assert (totals["zswpout"], totals["zswpin"], totals["zswpwb"]) == (5, 1, 1)
-    machine.end()
 
 
-def test_a_limit_of_0_is_never() -> None:
-    machine = Machine(zswap="lz4")
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
+def test_a_limit_of_0_is_never(machine: Machine) -> None:
+    p = machine.group("P")
+    c = machine.group("C", p)
     p.write("memory.zswap.max", 0)
-    for group in (p, c):
-        assert row_of(machine.swap, machine.out(text(1), group)) == "swapfile shadow"
-    assert row_of(machine.swap, machine.out(text(1))) == "zswap shadow", "others may"
+    entries = [machine.out(text(1), group) for group in (p, c, None)]
+    assert machine.rows(*entries) == ["swapfile shadow"] * 2 + ["zswap shadow"], "others may"
     assert current_bytes(p) == 0
-    machine.end()
 
 
-@pytest.mark.parametrize("is_of_parent", [False, True])
-def test_over_its_limit_a_group_is_shrunk_once_and_else_refused(is_of_parent: bool) -> None:
-    machine = Machine(zswap="lz4")
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
-    (p if is_of_parent else c).write("memory.zswap.max", 2 * PAGE)
-    entries = [machine.out(noise(number), c) for number in range(2)]
-    assert [row_of(machine.swap, entry) for entry in entries] == ["zswap shadow"] * 2
-    entries.append(machine.out(noise(2), c))
-    rows = [row_of(machine.swap, entry) for entry in entries]
-    assert rows == ["zswap shadow"] * 2 + ["swapfile shadow"], "the scan wrote nothing: a second chance"
-    entries.append(machine.out(noise(3), c))
-    rows = [row_of(machine.swap, entry) for entry in entries]
-    assert rows == ["swapfile shadow"] * 3 + ["zswap shadow"], "the next one made room"
-    assert current_bytes(c) == PAGE
-    machine.world.verify()
-    machine.end()
-
-
-def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    a.write("memory.zswap.max", PAGE)
-    a.write("memory.zswap.writeback", 0)
-    entries = [machine.out(text(number), a) for number in range(20)]
+def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit(machine: Machine) -> None:
+    machine.a.write("memory.zswap.max", PAGE)
+    machine.a.write("memory.zswap.writeback", 0)
     filler = 0
-    while current_bytes(a) < PAGE:
+    while current_bytes(machine.a) < PAGE:
         filler += 1
-        entries.append(machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), a))
-    folio = machine.swap.folio(0, text(99), memcg=a)
+        machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), machine.a)
+    folio = machine.swap.folio(0, text(99), memcg=machine.a)
     assert errno_of(machine.swap.swap_out, folio) != 0
     assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
     assert (machine.physical_pages, machine.stat("written_back_pages")) == (0, 0)
     folio.write(bytes(PAGE))
-    del folio
-    machine.end()
 
 
-def test_writeback_is_allowed_where_all_ancestors_allow_it() -> None:
-    machine = Machine(zswap="lz4")
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
-    g = machine.world.add(c, "G")
+def test_writeback_is_allowed_where_all_ancestors_allow_it(machine: Machine) -> None:
+    p = machine.group("P")
+    c = machine.group("C", p)
+    g = machine.group("G", c)
     for forbidding in (p, c, g):
         forbidding.write("memory.zswap.writeback", 0)
         folio = machine.swap.folio(0, noise(1), memcg=g)
-        assert refusal(lambda folio=folio: machine.swap.swap_out(folio)) != 0
+        assert refusal(machine.swap.swap_out, folio) != 0
         forbidding.write("memory.zswap.writeback", 1)
         assert row_of(machine.swap, int(machine.swap.swap_out(folio))) == "zswap shadow"
     p.write("memory.zswap.writeback", 0)
     assert g.read("memory.zswap.writeback").strip() == "1", "the file shows its own"
-    machine.end()
 
 
-def test_writeback_off_keeps_entries_where_they_are() -> None:
-    machine = Machine(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
-    a = machine.world.add(machine.swap.memcg, "A")
-    b = machine.world.add(machine.swap.memcg, "B")
-    kept = [machine.out(text(number), a) for number in range(40)]
-    a.write("memory.zswap.writeback", 0)
-    for number in range(200):
-        machine.out(noise(number), b)
+def test_writeback_off_keeps_entries_where_they_are(machines: Machines) -> None:
+    machine = machines(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2))
+    b = machine.group("B")
+    kept = machine.out_each([text(number) for number in range(40)], machine.a)
+    machine.a.write("memory.zswap.writeback", 0)
+    machine.out_each([noise(number) for number in range(200)], b)
     machine.swap.zswap.shrink_worker()
-    assert {row_of(machine.swap, entry) for entry in kept} == {"zswap shadow"}
+    assert set(machine.rows(*kept)) == {"zswap shadow"}
     assert machine.stat("written_back_pages") > 0
-    assert a.memory_stat["zswpwb"] == 0
+    assert machine.a.memory_stat["zswpwb"] == 0
     machine.world.verify()
-    machine.end()
 
 
-def test_proactive_reclaim_of_zswap_alone() -> None:
-    machine = Machine(zswap="lz4")
-    a = machine.world.add(machine.swap.memcg, "A")
-    folios = [machine.swap.folio(0, text(100 + number), memcg=a) for number in range(4)]
-    for number in range(64):
-        machine.out(noise(number), a)
+def test_proactive_reclaim_of_zswap_alone(machine: Machine) -> None:
+    folios = [machine.swap.folio(0, text(100 + number), memcg=machine.a) for number in range(4)]
+    machine.out_each([noise(number) for number in range(64)], machine.a)
     for _ in range(4):
-        code = refusal(lambda: a.write("memory.reclaim", f"{8 * PAGE} source=zswap"))
-        assert code in (0, EAGAIN)
-    assert 8 <= machine.stat("written_back_pages") == a.memory_stat["zswpwb"] <= 64
+        assert refusal(machine.a.write, "memory.reclaim", f"{8 * PAGE} source=zswap") in (0, EAGAIN)
+    assert 8 <= machine.stat("written_back_pages") == machine.a.memory_stat["zswpwb"] <= 64
     assert all(folio.is_resident for folio in folios)
-    assert errno_of(a.write, "memory.reclaim", f"{PAGE} source=disk") == EINVAL
+    assert errno_of(machine.a.write, "memory.reclaim", f"{PAGE} source=disk") == EINVAL
     machine.keep(*folios)
     machine.world.verify()
-    folios.clear()
-    machine.end()
 
 
-def test_a_removed_group_takes_its_entries_along() -> None:
-    machine = Machine(zswap="lz4")
-    p = machine.world.add(machine.swap.memcg, "P")
-    c = machine.world.add(p, "C")
+def test_a_removed_group_takes_its_entries_along(machine: Machine) -> None:
+    p = machine.group("P")
+    c = machine.group("C", p)
     entry = machine.out(noise(1), c)
     c.remove()
     assert current_bytes(p) == PAGE
@@ -213,8 +156,6 @@ def test_a_removed_group_takes_its_entries_along() -> None:
     assert folio.read() == noise(1)
     assert current_bytes(p) == 0
     assert folio.memcg == p
-    del folio
-    machine.end()
 
 
 # J12: a writeback that is aborted.
@@ -227,17 +168,13 @@ def test_j12_writeback_abort_leaves_an_id_only_shadow(idonly_refault: str, nr_re
     world = VirtualWorld(swap)
     a = world.add(swap.memcg, "A")
     entry = int(swap.swap_out(swap.folio(0, text(1), memcg=a)))
-    zswap_pages = 1
-    facts = a.counters()
-    assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (zswap_pages, 1, 2)
     swap.zswap.set_faults(decompress=1.0)
     assert errno_of(swap.zswap.writeback, entry) == EIO
     swap.zswap.set_faults()
     facts = a.counters()
-    assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (zswap_pages, 1, 2)
-    word = word_at(swap, entry)
-    assert (word.kind, word.count, word.memcg_id) == ("shadow", 1, facts["id"])
-    assert (word.eviction, word.node, word.is_workingset) == (0, 0, False)
+    # The page in memory is that of the compressed data.
+    assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (1, 1, 2)
+    assert word_at(swap, entry) == Word("shadow", count=1, memcg_id=facts["id"])
     world.verify()
     before = a.stat_local()["workingset_refault_anon"]
     folio = swap.swap_in(entry, memcg=a)

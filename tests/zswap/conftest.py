@@ -1,0 +1,14 @@
+"""The machines of the tests of zswap."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.virtual_facts import Machine, Machines, machines
+
+__all__ = ["machines"]
+
+
+@pytest.fixture
+def machine(machines: Machines) -> Machine:
+    """Returns a machine with zswap."""
+    return machines(zswap="lz4")
