@@ -159,7 +159,7 @@ class Reader:
                 if word.kind != "pointer":
                     continue
                 if kind not in self.physical or self.backing.get(word.owner) != slot:
-                    self.reasons.append(f"slot {slot:#x} names {word}, which is elsewhere")
+                    self.reasons.append(f"slot {slot:#x} names {word}, which is not on this slot")
                 found = self.swap.lookup(slot)
                 if (int(found["owner"]), found["cache_only"]) != (word.owner, word.is_cache_only):
                     self.reasons.append(f"lookup of {slot:#x} says {found}")
@@ -283,7 +283,7 @@ Machines = Callable[..., Machine]
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    """Returns a function that makes machines. `Machine.end` runs after the test, without its folios."""
+    """Returns a function that makes machines; `Machine.end` runs after the test."""
     made: list[Machine] = []
 
     def make(**options: Any) -> Machine:  # noqa: ANN401 - the options of `Machine`

@@ -1,4 +1,4 @@
-"""Fixtures: scenes of both hierarchies. `Scene.end` runs after the test, whose folios are gone then."""
+"""Fixtures: scenes of both hierarchies. `Scene.end` runs after the test, when its local folios are gone."""
 
 from __future__ import annotations
 

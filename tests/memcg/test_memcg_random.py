@@ -1,7 +1,8 @@
 """Random programs over memory control in every combination of switches: all balances hold after each step.
 
 Hypothesis and seeds drive `Program`. Hypothesis shrinks a program that fails; seeded programs are cheap
-enough to run by the thousand. A failure prints the program; `run_program(config, seed)` repeats a seeded program.
+enough to run by the thousand. A failure prints the program; `run_program(config, seed)` repeats a seeded
+program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Threads charge, swap, fork and remove groups. All counters are right then, and no group stays pinned."""
+"""Threads charge, swap, fork and remove groups: in the end all counters are right and no group is pinned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPACE_PAGES = 32
 
 
 class Run(NamedTuple):
-    """Slots for any thread, with one reference each; ``is_whole`` for all slots of a folio, unshared."""
+    """Slots, and one reference of each. ``is_whole``: all slots of one folio, which no other run has."""
 
     entry: int
     nr_pages: int

@@ -148,10 +148,11 @@ def test_j14_every_state_of_one_slot(v2: Scene) -> None:
 
 
 @every_mode
-def test_refault_counts_for_who_is_charged(v2: Scene) -> None:
+def test_refault_counts_for_the_group_that_is_charged(v2: Scene) -> None:
     """A refault counts for the group that is charged, not for its parent.
 
-    `pageout` reclaims without a limit, so the age of a page is compared at root. Rust tests cover limits.
+    `pageout` reclaims without a limit, so a refault is measured against the working set of root.
+    Rust tests cover limits.
     """
     w = v2.group("W")
     a, b = v2.group("A", w), v2.group("B", w)

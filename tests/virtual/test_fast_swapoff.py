@@ -261,7 +261,7 @@ def test_zswap_and_zero_slots_are_left_alone(lz4: Machine) -> None:
 
 
 def test_the_space_is_given_back_and_the_data_can_go_out_again(machines: Machines) -> None:
-    # Orders do not share a cluster, so the device needs many clusters.
+    # Orders do not share clusters, so the device needs a free cluster for each order.
     machine = machines(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
     machine.swap.swapoff(machine.physical)

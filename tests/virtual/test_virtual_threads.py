@@ -280,7 +280,7 @@ def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
             rng.shuffle(mine)
             for entry in mine:
                 swap.free(entry, cpu=3)
-                assert swap.lookup(entry)["kind"] == "null", "a destroyed cluster reads as free"
+                assert swap.lookup(entry)["kind"] == "null", "a freed slot reads as free"
 
     load.run_each(2, read, create_and_destroy)
     assert seen[0] | seen[1] == {"null", "shadow"}, "readers saw no other word"

@@ -300,7 +300,7 @@ def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty(mach
 
 @pytest.mark.parametrize(("nr_bytes", "class_bytes"), [(3570, 3632), (3900, 4096)])
 def test_nothing_above_3624_bytes_saves_memory(machine: Machine, nr_bytes: int, class_bytes: int) -> None:
-    """The largest size class below a page is 3632 bytes; its objects lie in chained pages."""
+    """The largest size class below a page has 3632 bytes; its objects span chained pages."""
     nr_stored = 256
     for number in range(nr_stored):
         machine.out(noise(number)[:nr_bytes] + bytes(PAGE - nr_bytes))
@@ -312,7 +312,7 @@ def test_zeros_never_reach_zswap(machine: Machine) -> None:
     machine.out(zeros(4))
     assert machine.stats("stored_pages", "zswpout", "swpout_zero") == [0, 0, 4]
     machine.out(b"\1" * PAGE)
-    assert machine.stat("stored_pages") == 1, "other patterns are data"
+    assert machine.stat("stored_pages") == 1, "a page of equal bytes is data"
 
 
 def test_swapoff_of_an_ordinary_device_drops_its_entries() -> None:
