@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SECONDS = float(os.environ.get("SWAPCORE_STRESS_SECONDS", "1"))
 LIMIT_SECONDS = 120.0
-"""A load that has not done enough goes on for at most half of this time. A thread that runs longer counts as hung."""
+"""A load that has not done enough goes on for half of this time; a thread that runs longer hangs."""
 
 
 def new_seed() -> int:
