@@ -1,4 +1,4 @@
-"""Threads of a test that run for a time: `Load` starts them, tells each when to end, and raises their errors.
+"""Threads of a test: `together` runs calls once at one moment, `Load` runs threads for a time.
 
 `SWAPCORE_STRESS_SECONDS` is the time of one load. One second is enough for each race here; more makes a rare
 interleaving likelier.
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 SECONDS = float(os.environ.get("SWAPCORE_STRESS_SECONDS", "1"))
 LIMIT_SECONDS = 120.0
-"""On a busy machine a load goes on for so long until it has done enough; a thread that runs longer hangs."""
+"""A load that has not done enough goes on for half of this time; a thread that runs longer hangs."""
 
 
 def new_seed() -> int:
-    """Returns a seed that differs from run to run, because each run shall try other interleavings."""
+    """Returns a seed that differs from run to run, so that each run tries other interleavings."""
     return random.SystemRandom().randrange(1 << 32)
 
 
 def together(*works: Callable[[], object]) -> list[Any]:
-    """Calls each function in a thread of its own, all at one moment, and returns their results in order."""
+    """Starts each function in a thread of its own, all at one moment, and returns the results in order."""
     start = threading.Barrier(len(works))
 
     def begin(work: Callable[[], object]) -> object:
@@ -47,8 +47,8 @@ class Load:
     ) -> None:
         """Prepares a load of ``share`` times `SECONDS`.
 
-        ``is_enough`` tells whether the test can judge what was done. The load ends only then, because a
-        thread of a busy machine may get no CPU time for seconds.
+        ``is_enough`` tells whether the threads did enough for the test to judge. The load ends only when it
+        returns true, because a thread of a busy machine may get no CPU time for seconds.
         """
         self.seed = seed
         self.seconds = share * SECONDS
@@ -64,7 +64,7 @@ class Load:
         return now < self.end or not self.is_enough()
 
     def start_clock(self) -> None:
-        """Starts the time of the load."""
+        """Sets the end of the load and its latest end."""
         self.end = time.monotonic() + self.seconds
         self.limit = self.end + LIMIT_SECONDS / 2
 
@@ -83,11 +83,11 @@ class Load:
         assert self.is_enough(), f"seed {self.seed}: the threads did too little in {LIMIT_SECONDS / 2:.0f} s"
 
     def run_each(self, nr_threads: int, work: Callable[[int], object], *others: Callable[[], object]) -> None:
-        """Runs a function in so many threads, each with its number, and other functions in threads beside."""
+        """Runs ``work(number)`` in ``nr_threads`` threads, and each of ``others`` in one more thread."""
         self.run([*(partial(work, thread) for thread in range(nr_threads)), *others])
 
     def _guarded(self, work: Callable[[], object]) -> None:
-        """Runs one function and keeps its error for `run`."""
+        """Runs one function and keeps its error, which `run` raises."""
         try:
             work()
         except BaseException as error:  # noqa: BLE001

@@ -1,8 +1,8 @@
 """Reads a subsystem with memory control from outside and recomputes its counters.
 
-Written from a description of the kernel and not from the Rust code: the words of every slot, the folios that
-the test and the table know, and sums over the tree. `World.broken` numbers the balances that must hold while
-no operation runs:
+This module is written from a description of the kernel and not from the Rust code. It reads the table word
+of every slot and the folios that the test and the table have, and adds up the tree of groups. `World.broken`
+numbers the balances that must hold while no operation runs; they are R1 to R9 of docs/steps.md:
 
 1. v2: the swap usage of a group is the number of slots that the group and its descendants own.
 2. v1: the memsw usage of a group is those slots plus the resident pages charged below the group.
@@ -43,14 +43,16 @@ OWNER_SHIFT = 3
 OWNER_OFFSET_BITS = 40
 CACHE_ONLY_SHIFT = 63
 UNLIMITED = 1 << 62
-TOKEN = 0x746F_6B65 << 32  # the first eight bytes of a page that a `Space` wrote: this plus a number
-CELLS = ("array", "cluster_table", "trampoline")  # stores that keep owners beside the words
+TOKEN = 0x746F_6B65 << 32  # the first eight bytes of a page that a `Space` wrote are this plus a number
+CELLS = ("array", "cluster_table", "trampoline")
+"""The owner stores that keep the owner of a slot beside its table word."""
 
 
 def file_storage(pages: int) -> sc.Faulty:
-    """Returns a storage that takes large folios, can fail, and is not synchronous: slots stay with folios.
+    """Returns a file that takes large folios and can be made to fail.
 
-    It is a file without a name by then; nothing is left of it when it is dropped.
+    The storage is not synchronous, so a folio keeps its slots after a swap-in. The file has no name any more
+    when this function returns, so it vanishes with the storage.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "swap"
@@ -60,7 +62,7 @@ def file_storage(pages: int) -> sc.Faulty:
 
 
 def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> int:
-    """Makes a call and returns the errno of its refusal, 0 for none; a MemoryError is ENOMEM."""
+    """Makes a call and returns the errno of its error, 0 for no error; a MemoryError is ENOMEM."""
     try:
         call(*args, **kwargs)
     except MemoryError:
@@ -73,15 +75,16 @@ def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> int
 def errno_of(call: Callable[..., object], *args: object, **kwargs: object) -> int:
     """Makes a call that must fail and returns its errno."""
     code = refusal(call, *args, **kwargs)
-    assert code != 0, f"{call} with {args} and {kwargs} was not refused"
+    assert code != 0, f"{call} with {args} and {kwargs} raised no error"
     return code
 
 
 @dataclass(frozen=True)
 class Word:
-    """One table word, taken apart. Counts over 14 read 15: the rest is in the extend table.
+    """The fields of one table word.
 
-    A ``pointer`` is the word of a physical slot that backs a virtual slot, its ``owner``.
+    A count over 14 reads as 15, because the extend table has the whole count. The word of kind ``pointer`` is
+    that of a physical slot that backs a virtual slot; ``owner`` is the entry of the virtual slot.
     """
 
     kind: str
@@ -97,7 +100,7 @@ class Word:
 
 
 def unpack(word: int) -> Word:
-    """Takes a table word apart."""
+    """Returns the fields of a table word."""
     if word == 0:
         return Word("null")
     if word == BAD:
@@ -149,7 +152,7 @@ def limit_pages(group: sc.MemCgroup, file: str) -> int:
 
 @dataclass
 class Space:
-    """An address space whose pages a test writes, each with a token of its own: copies can be told apart."""
+    """An address space whose pages a test writes, each with a number of its own that tells copies apart."""
 
     mm: sc.Mm
     group: sc.MemCgroup
@@ -157,16 +160,16 @@ class Space:
     pages: dict[int, int] = field(default_factory=dict)
 
     def write(self, page: int, token: int) -> None:
-        """Writes a page; a failure leaves it as it was."""
+        """Writes a page; after an error the page has its old content."""
         self.mm.write((self.first + page) * PAGE, (TOKEN + token).to_bytes(8, "little"))
         self.pages[page] = token
 
     def fork(self) -> Space:
-        """Forks."""
+        """Returns a fork of the address space."""
         return Space(self.mm.fork(), self.group, self.first, dict(self.pages))
 
     def zap(self, page: int, nr_pages: int) -> None:
-        """Forgets pages."""
+        """Unmaps pages and gives up their content."""
         self.mm.zap(self.first + page, nr_pages)
         for gone in range(page, page + nr_pages):
             self.pages.pop(gone, None)
@@ -177,9 +180,9 @@ class Space:
         return {page: int(entry) for page, entry in found if entry is not None}
 
     def present(self) -> set[int]:
-        """Returns the tokens of the pages that are mapped."""
+        """Returns the numbers in the pages that are mapped."""
         if self.mm.resident_pages + self.mm.swapped_pages == 0:
-            self.pages.clear()  # the OOM killer was here
+            self.pages.clear()  # the OOM killer took all pages
         swapped = self.entries()
         return {token for page, token in self.pages.items() if page not in swapped}
 
@@ -188,7 +191,7 @@ class World:
     """A subsystem with the groups, folios and address spaces of a test."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Takes a subsystem with the root group alone; `add` and the lists take later groups and folios."""
+        """Takes a subsystem that has the root group only. `add` makes further groups."""
         self.swap = swap
         switches = swap.switches
         self.store = switches["owner_store"]
@@ -199,7 +202,11 @@ class World:
         self.folios: list[sc.Folio] = []
         self.spaces: list[Space] = []
         self.ownerless: set[int] = set()
-        """Slots charged to no group: of `Swap.alloc`, of hibernation, and (v1, cells) of clean drops."""
+        """Slots that no group owns.
+
+        These are slots of `Swap.alloc` and of hibernation. On v1 with a store of `CELLS` they are also slots
+        whose clean folio left the cache without reclaim.
+        """
         self.used: dict[int, Word] = {}
         self.reasons: list[str] = []
         self._swap_pages: Counter[sc.MemCgroup] = Counter()
@@ -210,7 +217,7 @@ class World:
         return self.groups[0]
 
     def add(self, parent: sc.MemCgroup, name: str, **files: str | int) -> sc.MemCgroup:
-        """Makes a group that stays in the sums after its removal."""
+        """Makes a group. Its counters are compared after its removal too."""
         group = parent.create(name, **files)
         self.groups.append(group)
         return group
@@ -221,7 +228,7 @@ class World:
         self._swap_pages = Counter({group: self._swap_pages[group] for group in self.groups})
 
     def give_up_slots(self) -> None:
-        """Frees every slot with a reference, and expects no folio and no slot to be left."""
+        """Frees every slot that has a reference, and expects no slot to be left."""
         self.folios.clear()
         self.spaces.clear()
         self.swap.shrink_swap_cache()
@@ -232,7 +239,7 @@ class World:
         assert [device.inuse_pages for device in self.swap.devices] == [0] * len(self.swap.devices)
 
     def expect_nothing(self) -> None:
-        """Expects no page in memory or in zswap, no charge, and no reference to an id but a group's own."""
+        """Expects no page in memory or zswap, no charge, and one id reference for each online group."""
         stats = self.swap.zswap.stats()
         assert (self.swap.nr_used_pages, stats["stored_pages"], stats["pool_total_size"]) == (0, 0, 0)
         names = ["memory_pages", "memsw_pages" if self.is_v1 else "swap_pages", "memcg_swap_pages"]
@@ -243,7 +250,7 @@ class World:
                 assert [facts[name] for name in names] == [0] * 6 + [int(group.is_online)], group.path
 
     def verify(self) -> None:
-        """Proves the core's own invariants, the balances, and the statistics."""
+        """Proves the invariants of `Swap.check`, the balances, and the statistics."""
         self.swap.check()
         assert self.broken() == [], self.reasons
         assert self.swapcached_errors() == []
@@ -271,14 +278,14 @@ class World:
         return sorted({int(reason.split(":")[0]) for reason in self.reasons})
 
     def cached_folios(self) -> dict[int, sc.Folio]:
-        """Returns the folios of the table, by the entry of their first slot."""
+        """Returns the folios that the swap table names, by the entry of their first slot."""
         folios: dict[int, sc.Folio] = {}
         covered: set[int] = set()
         for entry, word in self.used.items():
             if word.kind == "folio" and entry not in covered:
                 folio = self.swap.folio_at(entry)
                 if folio is None or folio.entry is None or folio.pfn != word.pfn:
-                    self.reasons.append(f"6: slot {entry:#x} names a folio that is not cached")
+                    self.reasons.append(f"6: slot {entry:#x} names a folio that has other slots or none")
                     continue
                 folios[int(folio.entry)] = folio
                 covered.update(range(int(folio.entry), int(folio.entry) + folio.nr_pages))
@@ -287,7 +294,7 @@ class World:
     def owners(
         self, ids: dict[int, sc.MemCgroup], cached: dict[int, sc.Folio]
     ) -> tuple[Counter[sc.MemCgroup], Counter[sc.MemCgroup]]:
-        """Returns the slots that each group owns, and its id references from slots."""
+        """Returns the number of slots that each group owns, and of slots that record its id."""
         own: Counter[sc.MemCgroup] = Counter()
         pins: Counter[sc.MemCgroup] = Counter()
         self.ownerless &= self.used.keys()
@@ -305,7 +312,7 @@ class World:
                 if word.kind == "shadow":
                     self.ownerless.discard(entry)
             if self.is_v1 and word.kind == "folio":
-                continue  # the resident pages are charged, not the slots
+                continue  # v1 charges the resident pages of a cached folio and not its slots
             owner = recorded or self._owner_of_cached(entry, word, bound)
             if owner is not None:
                 own[owner] += 1
@@ -314,7 +321,7 @@ class World:
         return own, pins
 
     def _recorded_id(self, entry: int, word: Word) -> int:
-        """Returns the id that a slot records, in its word or beside it; 0 for none."""
+        """Returns the group id in the word of a slot or beside the word, 0 for none."""
         if word.kind == "shadow" and self.store in ("shadow", "trampoline"):
             return word.memcg_id
         return self.swap.slot_owner(entry) if self.store in CELLS else 0
@@ -322,7 +329,7 @@ class World:
     def _owner_of_cached(
         self, entry: int, word: Word, bound: dict[int, sc.MemCgroup | None]
     ) -> sc.MemCgroup | None:
-        """Returns the owner of a cached folio, for stores where its slots have the same owner."""
+        """Returns the owner of the cached folio of a slot, for stores that keep no owner of a cached slot."""
         if word.kind != "folio" or self.store not in ("shadow", "trampoline") or entry in self.ownerless:
             return None
         if bound.get(entry) is None:
@@ -345,7 +352,7 @@ class World:
                     self.reasons.append(f"5: slot {entry:#x} is free and has an owner")
 
     def known_folios(self, cached: dict[int, sc.Folio]) -> set[sc.Folio]:
-        """Returns every resident folio that the test or the table has, once."""
+        """Returns the resident folios that the test or the swap table has."""
         return {folio for folio in self.folios if folio.is_resident} | set(cached.values())
 
     def resident(self, cached: dict[int, sc.Folio]) -> Counter[sc.MemCgroup]:
@@ -361,7 +368,7 @@ class World:
         return resident
 
     def cached_tokens(self, cached: dict[int, sc.Folio]) -> Iterator[int]:
-        """Returns the tokens in the pages of cached folios."""
+        """Returns the numbers that a `Space` wrote into pages of cached folios."""
         for folio in cached.values():
             for page in range(folio.nr_pages):
                 start = int.from_bytes(folio.read(page * PAGE, 8), "little")
@@ -401,7 +408,10 @@ class World:
             self.reasons.append(f"{number}: {what} of {group.path} is {is_}, should be {should}")
 
     def hierarchical_swap_errors(self) -> list[str]:
-        """Compares the sums of MEMCG_SWAP with the slots owned: ``rfc_literal`` promises no more in v2."""
+        """Compares the sums of MEMCG_SWAP over the tree with the slots owned.
+
+        With ``rfc_literal`` these sums alone are right on v2, because the defect K5 breaks the local parts.
+        """
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
         self.used = slots_in_use(self.swap)
@@ -414,7 +424,7 @@ class World:
         ]
 
     def swapcached_errors(self) -> list[str]:
-        """Compares the statistic of cached pages with the table (the defect K4 breaks it)."""
+        """Compares ``swapcached_pages`` of each group with the cached folios; the defect K4 breaks it."""
         self.used = slots_in_use(self.swap)
         cached: Counter[sc.MemCgroup | None] = Counter()
         for folio in self.cached_folios().values():
@@ -429,7 +439,7 @@ class World:
 
 @dataclass
 class Task:
-    """An address space with one area."""
+    """An address space with one mapped area."""
 
     mm: sc.Mm
     first: int
@@ -448,7 +458,7 @@ class Task:
 
 
 def task_of(swap: sc.Swap, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
-    """Starts a task of a group with an area of so many pages, and writes the data to its start."""
+    """Makes an address space of a group, maps ``nr_pages`` and writes data to the first of them."""
     mm = swap.mm(memcg)
     task = Task(mm, mm.mmap(nr_pages, **area))
     task.write(data)
@@ -459,26 +469,26 @@ class Stage:
     """A subsystem on which a test makes groups and tasks."""
 
     def __init__(self, swap: sc.Swap, world: World) -> None:
-        """Takes a subsystem, and the `World` that compares its counters."""
+        """Takes a subsystem and the `World` that compares its counters."""
         self.swap = swap
         self.swap.page_cluster = 0
         self.world = world
 
     def group(self, name: str, parent: sc.MemCgroup | None = None, **files: str | int) -> sc.MemCgroup:
-        """Makes a group below another, or below root."""
+        """Makes a group below a parent, which is root by default."""
         return self.world.add(parent or self.swap.memcg, name, **files)
 
     @cached_property
     def a(self) -> sc.MemCgroup:
-        """The group A below root, which the first use makes."""
+        """The group A below root. The first access makes it."""
         return self.group("A")
 
     def task(self, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
-        """Starts a task, see `task_of`."""
+        """Makes an address space, see `task_of`."""
         return task_of(self.swap, memcg, nr_pages, data, **area)
 
     def end(self) -> None:
-        """Frees all slots, and expects nothing to be left anywhere. The test holds no folio."""
+        """Frees all slots and expects no page, slot or charge to be left. The caller holds no folio."""
         self.world.give_up_slots()
         self.world.expect_nothing()
         self.world.verify()

@@ -1,7 +1,7 @@
 """Random programs over memory control, with one method a step, drawn by hypothesis or by a seed.
 
-A step takes three numbers and makes of them whatever there is to choose from. That the subsystem refuses one
-is fine as long as the refusal is one that it may give; whether the books are right is for `World` to say.
+A step takes three numbers and chooses a group, folio, slot or limit with each. A step may be refused, with an
+error that the step expects. `World` proves the counters after each step.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MAX_GROUPS_EVER = 14
 MAX_DEPTH = 4
 MAX_SPACES = 3
 SPACE_PAGES = 24
-MAX_COUNT = 18  # more than a word holds
+MAX_COUNT = 18  # a table word holds counts up to 14
 MAX_FOLIO_PAGES = 240
 
 
 class Config(NamedTuple):
-    """A combination of switches."""
+    """The switches of a program and its hierarchy."""
 
     store: str
     hierarchy: str
@@ -65,7 +65,7 @@ LITERAL_CONFIGS = {
 
 
 def pick(items: Sequence[T], number: int) -> T:
-    """Chooses one of some things."""
+    """Chooses an item by a number of any size."""
     return items[number % len(items)]
 
 
@@ -73,7 +73,7 @@ class Program(Steps):
     """A subsystem and the steps of a program on it."""
 
     def __init__(self, config: Config, variant: int = 0) -> None:
-        """Makes the subsystem; ``variant`` chooses the storage and how the working set is kept."""
+        """Makes the subsystem; ``variant`` chooses the storage and the working set, classic or MGLRU."""
         self.config = config
         self.is_v1 = config.hierarchy == "v1"
         switches = {
@@ -107,7 +107,7 @@ class Program(Steps):
         return pick(self.world.folios, number) if self.world.folios else None
 
     def shared_slots(self) -> list[int]:
-        """Returns the slots with references that a program may give away: no address space's, no image's."""
+        """Returns the slots with references that belong to no address space and to no hibernation image."""
         taken = {entry for space in self.world.spaces for entry in space.entries().values()}
         taken.update(self.hibernation)
         return [
@@ -117,7 +117,7 @@ class Program(Steps):
         ]
 
     def shared_run(self, a: int, b: int) -> tuple[int, int] | None:
-        """Chooses up to 24 such slots that follow each other."""
+        """Chooses up to 24 consecutive slots of `shared_slots`."""
         slots = self.shared_slots()
         if not slots:
             return None
@@ -130,7 +130,7 @@ class Program(Steps):
     # Groups.
 
     def create_group(self, a: int, _b: int, _c: int) -> None:
-        """Makes a group below any other."""
+        """Makes a group below any group that is online."""
         online = self.online()
         parent = pick(online, a)
         if (
@@ -151,11 +151,11 @@ class Program(Steps):
         assert group.is_online == is_busy
 
     def set_memory_max(self, a: int, b: int, _c: int) -> None:
-        """Sets a limit of memory near to the usage, or removes the limit."""
+        """Sets the limit of memory near to the usage, or removes the limit."""
         self._set_limit(a, b, "memory.max", "memory.limit_in_bytes", "memory_pages")
 
     def set_swap_max(self, a: int, b: int, _c: int) -> None:
-        """Sets a limit of swap, or of both together."""
+        """Sets the limit of swap, on v1 that of memory and swap together."""
         self._set_limit(a, b, "memory.swap.max", "memory.memsw.limit_in_bytes", "swap_pages")
 
     def _set_limit(self, a: int, b: int, v2: str, v1: str, usage: str) -> None:
@@ -164,7 +164,7 @@ class Program(Steps):
             return
         group = pick(online, a)
         used = group.counters()["memsw_pages" if self.is_v1 and usage == "swap_pages" else usage]
-        # Rarely below the usage, because such a limit ends in the OOM killer.
+        # The limit is rarely below the usage, because such a limit ends in the OOM killer.
         pages = max(0, used + pick((0, 1, 4, 4, 9, 20, -2), b))
         unlimited = -1 if self.is_v1 else "max"
         limit = unlimited if b % 3 == 0 else pages * PAGE
@@ -173,7 +173,7 @@ class Program(Steps):
         assert number in ((0, errno.EBUSY, errno.EINVAL) if self.is_v1 else (0,))
 
     def reclaim(self, a: int, b: int, _c: int) -> None:
-        """Asks a group for memory."""
+        """Reclaims a few pages of a group."""
         group = pick(self.online(), a)
         if not self.is_v1:
             assert refusal(group.write, "memory.reclaim", (1 + b % 8) * PAGE) in (0, errno.EAGAIN)
@@ -189,7 +189,7 @@ class Program(Steps):
         try:
             folio = self.swap.folio(order, pick((None, b"text" * 1000), c), memcg=group)
         except MemoryError:
-            # Less may be used now: the charge reclaimed and still had not enough.
+            # The usage may be lower now, because the charge reclaimed before it failed.
             assert group.counters()["memory_pages"] <= before
             return
         assert folio.memcg == group
@@ -219,7 +219,7 @@ class Program(Steps):
             assert folio.is_resident
 
     def swap_in(self, a: int, b: int, c: int) -> None:
-        """Swaps a few slots in as the task of any group; slots whose charge fails are as they were."""
+        """Swaps a few slots in as the task of any group; after a failed charge the slots are unchanged."""
         run = self.shared_run(a, pick((0, 0, 1, 3, 7, 15), c))
         if run is None or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
             return
@@ -243,7 +243,7 @@ class Program(Steps):
         self.world.folios.append(folio)
 
     def orders_beside_spaces(self, entry: int, orders: int) -> int:
-        """Takes the orders away that would bring pages of address spaces in, in folios with others."""
+        """Removes the orders whose folio would cover slots of address spaces too."""
         taken = {slot for space in self.world.spaces for slot in space.entries().values()}
         for order in range(1, 5):
             base = entry & -(1 << order)
@@ -258,7 +258,7 @@ class Program(Steps):
             self.swap.folio_free_swap(folio)
 
     def drop_clean(self, a: int, _b: int, c: int) -> None:
-        """Takes a folio out of the cache without reclaiming it."""
+        """Removes a folio from the swap cache without reclaim."""
         folio = self.folio(a)
         if folio is None or folio.entry is None:
             return
@@ -294,7 +294,7 @@ class Program(Steps):
             assert folio.is_resident
 
     def drop_handle(self, a: int, b: int, _c: int) -> None:
-        """Lets go of folios."""
+        """Drops the handles of up to three folios."""
         for number in range(1 + b % 3):
             folio = self.folio(a + number)
             if folio is not None:
@@ -309,7 +309,7 @@ class Program(Steps):
     # Slots.
 
     def dup(self, a: int, b: int, _c: int) -> None:
-        """Adds references, as forks do."""
+        """Adds a reference to each slot of a run, as a fork does."""
         run = self.shared_run(a, b)
         if run is not None and all(
             self.swap.swap_count(entry) < MAX_COUNT for entry in range(run[0], run[0] + run[1])
@@ -317,7 +317,7 @@ class Program(Steps):
             self.swap.dup(*run)
 
     def free(self, a: int, b: int, _c: int) -> None:
-        """Takes references from slots of any owners."""
+        """Frees one reference of each slot of a run; the slots may have different owners."""
         run = self.shared_run(a, b)
         if run is not None:
             self.swap.free(*run)
@@ -327,11 +327,11 @@ class Program(Steps):
         try:
             entry = self.swap.alloc(b % 3)
         except sc.SwapFullError:
-            return  # every cluster has runs of another order
+            return  # every cluster serves another order
         self.world.ownerless.update(range(int(entry), int(entry) + entry.nr_pages))
 
     def hibernate(self, a: int, _b: int, c: int) -> None:
-        """Takes a slot for an image, or gives one back."""
+        """Allocates a hibernation slot, or frees one."""
         if c % 2 and self.hibernation:
             self.swap.free_hibernation(self.hibernation.pop(a % len(self.hibernation)))
         elif len(self.hibernation) < 3:
@@ -339,7 +339,7 @@ class Program(Steps):
             self.world.ownerless.add(self.hibernation[-1])
 
     def readahead(self, a: int, b: int, c: int) -> None:
-        """Reads the slots around one into the cache, without mapping any."""
+        """Reads a slot and its neighbours into the swap cache, unmapped."""
         slots = self.shared_slots()
         if not slots or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
             return
@@ -352,7 +352,7 @@ class Program(Steps):
             self.world.folios.append(folio)
 
     def shrink(self, _a: int, b: int, _c: int) -> None:
-        """Drops folios that only the cache holds."""
+        """Frees cached folios that nothing but the swap cache holds."""
         self.swap.shrink_swap_cache(pick((None, 1, 4), b))
 
     # Address spaces.
@@ -388,14 +388,14 @@ class Program(Steps):
             self.world.spaces.append(space.fork())
 
     def pageout(self, a: int, b: int, c: int) -> None:
-        """Puts pages of a task out."""
+        """Reclaims pages of a task."""
         space = self.space(a)
         if space is not None:
             first = b % SPACE_PAGES
             space.mm.pageout(space.first + first, min(SPACE_PAGES - first, 1 + c % 12))
 
     def zap(self, a: int, b: int, c: int) -> None:
-        """Forgets pages of a task."""
+        """Unmaps pages of a task."""
         space = self.space(a)
         if space is not None:
             first = b % SPACE_PAGES
@@ -407,20 +407,20 @@ class Program(Steps):
             self.world.spaces.pop(a % len(self.world.spaces))
 
     def set_faults(self, _a: int, b: int, _c: int) -> None:
-        """Plans the next failures, where the storage can fail."""
+        """Plans the next failure of the storage, or none."""
         plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
-            # A folio that could not be read leaves the cache, and v1 keeps no owner for its slots.
+            # A folio whose read fails leaves the cache, and on v1 these stores lose the owner of its slots.
             plan.pop("fail_read_in", None)
         self.faulty.set_faults(**plan)
 
     def end(self) -> None:
-        """Gives everything up and expects nothing to be charged to any group."""
+        """Drops all folios, tasks and slots, and expects no charge to be left."""
         self.log.append("program.end()")
         self.faulty.set_faults()
         self.world.spaces.clear()
         self.world.folios.clear()
-        gc.collect()  # an error that was caught has its folios until its frames are gone
+        gc.collect()  # the frames of a caught error hold folios
         for entry in self.hibernation:
             self.swap.free_hibernation(entry)
         self.hibernation.clear()
@@ -461,4 +461,4 @@ STEPS: dict[str, int] = {
     "exit": 1,
     "set_faults": 3,
 }
-"""Names of the steps, each with how often it comes."""
+"""The weight of each step in a random choice."""

@@ -1,7 +1,7 @@
-"""A stage for small deterministic programs over memory control: groups, named folios, and rows to compare.
+"""`Scene`: a subsystem with groups and named folios, whose counters a test compares with rows.
 
-A row has the counters of a group as text, with as many columns as the scenario states:
-``memory/swap/MEMCG_SWAP/id references`` (v1: memsw for swap).
+A row is the counters of one group as text: ``memory/swap/MEMCG_SWAP/id references``. On v1 the second column
+is memsw. A test may leave out the last columns. docs/steps.md defines the modes CANON, MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LITERAL = {"rfc_literal": "on", "dead_swapin": "reparent"}
 DATA = b"data"
 
 Row = str | tuple[str, str]
-"""One row for all, or that of CANON and that of MAIN and PRE."""
+"""The row of all modes, or the row of CANON and the row of MAIN and PRE."""
 
 
 def values(text: str) -> dict[str, int]:
@@ -30,12 +30,12 @@ def values(text: str) -> dict[str, int]:
 
 
 class Scene(Stage):
-    """A subsystem on a storage that is not synchronous, so that a folio keeps its slots after a read."""
+    """A subsystem on `file_storage`, where a folio keeps its slots after a swap-in."""
 
     def __init__(
         self, mode: str = "canon", hierarchy: str = "v2", *, pages: int = 16_384, **switches: str
     ) -> None:
-        """Makes the subsystem; ``switches`` come on top of the mode's."""
+        """Makes the subsystem. ``switches`` override the switches of the mode."""
         self.mode = mode
         self.storage = file_storage(pages)
         swap = sc.Swap(
@@ -51,13 +51,13 @@ class Scene(Stage):
         self.folios: dict[str, sc.Folio] = {}
 
     def keep(self, name: str, folio: sc.Folio) -> sc.Folio:
-        """Keeps a folio under a name."""
+        """Keeps the handle of a folio under a name."""
         self.folios[name] = folio
         self.world.folios = list(self.folios.values())
         return folio
 
     def drop(self, *names: str) -> None:
-        """Drops the only handles of folios."""
+        """Drops the handles of named folios."""
         for name in names:
             del self.folios[name]
         self.world.folios = list(self.folios.values())
@@ -65,11 +65,11 @@ class Scene(Stage):
     def fault_in(
         self, name: str, order: int, memcg: sc.MemCgroup | None = None, data: bytes | None = DATA
     ) -> None:
-        """Makes a folio with data, or zeros, mapped by its handle."""
+        """Makes a folio of data, or of zeros for None, and maps it."""
         self.keep(name, self.swap.folio(order, data, memcg=memcg)).mapped = True
 
     def out(self, name: str) -> sc.SwpEntry:
-        """Swaps a folio out."""
+        """Swaps a named folio out, drops its handle and returns its entry."""
         entry = self.swap.swap_out(self.folios[name])
         self.drop(name)
         return entry
@@ -82,25 +82,23 @@ class Scene(Stage):
     def bring_in(
         self, name: str, entry: int, nr: int = 1, *, orders: int = 1, memcg: sc.MemCgroup | None = None
     ) -> sc.Folio:
-        """Swaps slots in as a task of a group."""
+        """Swaps slots in as a task of a group and keeps the folio under a name."""
         return self.keep(name, self.swap.swap_in(int(entry), nr, orders=orders, memcg=memcg))
 
     def read_ahead(self, entry: int) -> sc.Folio:
-        """Brings a slot into the cache, unmapped; the folio is kept under the name "read ahead"."""
+        """Reads a slot into the swap cache, unmapped, and keeps the folio under the name "read ahead"."""
         folio = self.swap.swap_cluster_readahead(entry)
         assert folio is not None
         return self.keep("read ahead", folio)
 
     def row(self, group: sc.MemCgroup) -> str:
-        """Returns the columns of the tables."""
+        """Returns the row of a group, see the start of this file."""
         facts = group.counters()
         swap_pages = facts["memsw_pages"] if self.world.is_v1 else facts["swap_pages"]
         return f"{facts['memory_pages']}/{swap_pages}/{facts['memcg_swap_pages']}/{facts['id_refs']}"
 
-    def expect(
-        self, rows: Mapping[sc.MemCgroup, Row], entry: int = 0, words: Sequence[str] = ()
-    ) -> None:
-        """Compares rows and the words of slots, and proves every invariant on the way."""
+    def expect(self, rows: Mapping[sc.MemCgroup, Row], entry: int = 0, words: Sequence[str] = ()) -> None:
+        """Compares the rows of groups and the words of slots, and proves all balances of `World`."""
         for group, row in rows.items():
             wanted = row if isinstance(row, str) else row[self.mode != "canon"]
             found = "/".join(self.row(group).split("/")[: wanted.count("/") + 1])
@@ -110,7 +108,11 @@ class Scene(Stage):
             self.world.verify()
 
     def words(self, entry: int, nr: int = 1) -> list[str]:
-        """Returns the words of slots in short notation: ``S(A)|1,Z``, ``F|0``, ``0``."""
+        """Returns the table words of slots as short texts.
+
+        ``F|0`` is a cached folio with count 0, ``S(A)|1,Z`` a shadow of group A with count 1 and a zero mark,
+        and ``0`` a free slot.
+        """
         return [self._word(int(entry) + slot) for slot in range(nr)]
 
     def _word(self, entry: int) -> str:
@@ -125,12 +127,12 @@ class Scene(Stage):
         return f"S({''.join(names)}){flags}"
 
     def stat(self, name: str, order: int | None = None) -> int:
-        """Returns a counter of the subsystem, of an order if it is counted by order."""
+        """Returns a counter of the subsystem, or its part of one order."""
         prefix = "" if order is None else f"hugepages-{(PAGE << order) // 1024}kB."
         return self.swap.stats()[prefix + name]
 
     def end(self) -> None:
-        """Drops all folios and slots, and expects nothing to be left anywhere."""
+        """Drops all folios, frees all slots, and expects no page, slot or charge to be left."""
         self.folios.clear()
         super().end()
 

@@ -1,11 +1,11 @@
-"""Paths of the repository, independent of the folder of a test and of the current folder."""
+"""Paths of the repository, which do not depend on the current folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = next(path for path in Path(__file__).resolve().parents if (path / "pyproject.toml").is_file())
-"""The folder of a checkout or of an unpacked sdist."""
+"""The root folder of a checkout or of an unpacked sdist."""
 
 DOCS = ROOT / "docs"
 RECORDINGS = ROOT / "tests" / "recordings"

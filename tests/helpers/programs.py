@@ -1,4 +1,4 @@
-"""Random programs: a subsystem, one method a step, and a log that repeats a failed program.
+"""Random programs: `Steps` runs methods of a subclass with random numbers and logs each call.
 
 `SWAPCORE_PROGRAMS` multiplies the usual number of programs, which is enough for a change that breaks a common
 case; ``SWAPCORE_PROGRAMS=20 make test-python`` searches for rare ones.
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 FACTOR = max(1, int(os.environ.get("SWAPCORE_PROGRAMS", "1")))
 NUMBER_LIMIT = 1 << 16
-"""The numbers of a step are below it."""
+"""Each number of a step is below this."""
 
 
 def nr_programs(usual: int) -> int:
-    """Returns the number of programs in place of the usual one."""
+    """Returns the usual number of programs times `FACTOR`."""
     return usual * FACTOR
 
 
 class Steps:
-    """A subsystem and the steps of a program on it. A step takes three numbers."""
+    """A random program on a subsystem. Each step is a method that takes three numbers."""
 
     def __init__(self, swap: sc.Swap, world: World, title: str) -> None:
-        """Takes a subsystem, the `World` that compares its counters, and the first line of the log."""
+        """Takes a subsystem, the `World` that compares its counters, and a title for the log."""
         self.swap = swap
         self.world = world
         self.log = [f"# {title}"]
 
     @contextmanager
     def explained(self, what: str) -> Iterator[None]:
-        """Adds the steps so far to an error."""
+        """Adds ``what`` and the log of steps to an error of the block, as a note."""
         try:
             yield
         except BaseException as error:
@@ -47,19 +47,19 @@ class Steps:
             raise
 
     def step(self, name: str, a: int, b: int, c: int) -> None:
-        """Makes one step."""
+        """Calls the method of this name."""
         self.log.append(f"program.step({name!r}, {a}, {b}, {c})")
         with self.explained("the step raised"):
             getattr(self, name)(a, b, c)
 
     def run(self, names: Iterable[str], rng: random.Random, *, verify_every: int = 1) -> None:
-        """Makes steps with random numbers and proves everything between them."""
+        """Makes steps with random numbers, and calls `verify` after each step or after some."""
         for number, name in enumerate(names):
             self.step(name, *(rng.randrange(NUMBER_LIMIT) for _ in range(3)))
             if number % verify_every == 0:
                 self.verify()
 
     def verify(self) -> None:
-        """Proves all invariants."""
+        """Proves the invariants of `World.verify`."""
         with self.explained("after these steps"):
             self.world.verify()

@@ -1,7 +1,7 @@
 """Reads virtual devices and their backing from outside, and recomputes the values that must hold.
 
-Written from a description of the kernel and not from the Rust code: raw words of the tables, the type of each
-slot, and the counters of groups, which `World` compares.
+This module is written from a description of the kernel and not from the Rust code. It reads the table words
+of all slots, the backing of each virtual slot, and the counters of groups, which `World` compares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 C = sc.SWAPFILE_CLUSTER
 
 LEGAL_ROWS = {
-    "folio folio",  # cached, without backing
+    "folio folio",  # cached, and neither in zswap nor on a physical device
     "zero folio zero",
     "zero shadow zero",
     "zswap folio",
@@ -30,7 +30,7 @@ LEGAL_ROWS = {
     "swapfile folio",
     "swapfile shadow",
 }
-"""The states of a used virtual slot at rest: type of backing, kind of word, zero mark."""
+"""The states of a used virtual slot at rest: type of backing, kind of table word, zero mark."""
 
 
 def zeros(nr_pages: int = 1) -> bytes:
@@ -39,7 +39,7 @@ def zeros(nr_pages: int = 1) -> bytes:
 
 
 def text(seed: int, nr_pages: int = 1) -> bytes:
-    """Returns pages that compress well, each different."""
+    """Returns different pages that compress well."""
     rng = random.Random(seed)
     return b"".join(rng.randbytes(8) * (PAGE // 8) for _ in range(nr_pages))
 
@@ -50,26 +50,26 @@ def noise(seed: int, nr_pages: int = 1) -> bytes:
 
 
 def hard(seed: int, nr_pages: int = 1) -> bytes:
-    """Returns pages that compress to a little less than they are."""
+    """Returns pages that compress to a little less than a page."""
     rng = random.Random(seed)
     nr_bytes = rng.choice([3570, 3600, 3900, 4040])
     return b"".join(rng.randbytes(nr_bytes) + bytes(PAGE - nr_bytes) for _ in range(nr_pages))
 
 
 class Part(NamedTuple):
-    """Pages of a folio: all pages, or the pages that a handle maps."""
+    """Consecutive pages of a folio."""
 
     folio: sc.Folio
     page: int
     nr_pages: int
 
     def read(self) -> bytes:
-        """Returns their bytes."""
+        """Returns the bytes of the pages."""
         return self.folio.read(self.page * PAGE, self.nr_pages * PAGE)
 
 
 def parts_of(folios: list[sc.Folio], entry: int, nr_pages: int) -> list[Part]:
-    """Returns the parts over a run of slots of folios that were swapped in one after the other."""
+    """Returns the parts of folios that cover a run of slots; the folios are in the order of the slots."""
     parts: list[Part] = []
     at = 0
     for folio in folios:
@@ -80,7 +80,7 @@ def parts_of(folios: list[sc.Folio], entry: int, nr_pages: int) -> list[Part]:
 
 
 def data_at(swap: sc.Swap, entry: int, nr_pages: int = 1) -> bytes:
-    """Swaps slots in and returns their bytes. The folio may be larger where it was cached."""
+    """Swaps slots in and returns their bytes. A folio that was cached may cover more slots."""
     folios = swap.swap_in_batch([sc.SwpEntry(entry + page) for page in range(nr_pages)])
     return b"".join(
         part.read() for page, folio in enumerate(folios) for part in parts_of([folio], entry + page, 1)
@@ -96,7 +96,7 @@ def row_of(swap: sc.Swap, entry: int) -> str:
 
 
 class Reader:
-    """One look at all devices of a subsystem, at rest."""
+    """The words and the backing of all slots of a subsystem, read while no operation runs."""
 
     def __init__(self, swap: sc.Swap) -> None:
         """Reads every word, and the backing of each used virtual slot."""
@@ -106,7 +106,7 @@ class Reader:
         self.physical = {device.type for device in swap.devices if device.kind != "ghost"}
         self.rows: Counter[str] = Counter()
         self.backing: dict[int, int] = {}
-        """The physical slot of each virtual one that has one."""
+        """The physical slot behind a virtual slot, by the entry of the virtual slot."""
         self.reasons: list[str] = []
         for kind in self.virtual:
             for entry, word in self.words[kind].items():
@@ -124,7 +124,7 @@ class Reader:
             self.backing[entry] = int(answer["entry"])
 
     def errors(self) -> list[str]:
-        """Returns everything that does not agree."""
+        """Returns one sentence for each contradiction between words, backing, reverse map and counters."""
         self._check_reverse_map()
         for device in self.swap.devices:
             used = len(self.words[device.type])
@@ -138,7 +138,7 @@ class Reader:
 
     @property
     def is_all_virtual(self) -> bool:
-        """No device that is not virtual has a slot of its own in use."""
+        """Whether each used slot of a device without virtual table backs a virtual slot."""
         pointers = sum(word.kind == "pointer" for kind in self.physical for word in self.words[kind].values())
         others = sum(len(words) for kind, words in self.words.items() if kind not in self.virtual)
         return pointers == others
@@ -159,19 +159,19 @@ class Reader:
                 if word.kind != "pointer":
                     continue
                 if kind not in self.physical or self.backing.get(word.owner) != slot:
-                    self.reasons.append(f"slot {slot:#x} names {word}, which is elsewhere")
+                    self.reasons.append(f"slot {slot:#x} names {word}, which is not on this slot")
                 found = self.swap.lookup(slot)
                 if (int(found["owner"]), found["cache_only"]) != (word.owner, word.is_cache_only):
                     self.reasons.append(f"lookup of {slot:#x} says {found}")
 
 
 class VirtualWorld(World):
-    """A subsystem with virtual devices: a group pays for physical slots only, and for its part of zswap."""
+    """A `World` with virtual devices: groups are charged for physical slots and for bytes in zswap."""
 
     def owners(
         self, ids: dict[int, sc.MemCgroup], cached: dict[int, sc.Folio]
     ) -> tuple[Counter[sc.MemCgroup], Counter[sc.MemCgroup]]:
-        """Returns the slots that each group is charged for (3.5), and its id references from slots."""
+        """Returns the number of slots that each group is charged for, and of slots that record its id."""
         everything = {entry: word for entry, word in self.used.items() if word.kind != "pointer"}
         virtual = {device.type for device in self.swap.devices if device.is_virtual}
         self.used = everything
@@ -187,12 +187,12 @@ class VirtualWorld(World):
         return own, pins
 
     def _check_words(self, cached: dict[int, sc.Folio], before: Iterable[int]) -> None:
-        """Leaves out slots of a device that is off, because no call answers for such a slot."""
+        """Leaves out slots of a device that is off, because `slot_owner` refuses such a slot."""
         types = {device.type for device in self.swap.devices}
         super()._check_words(cached, {entry for entry in before if entry >> TYPE_SHIFT in types})
 
     def resident(self, cached: dict[int, sc.Folio]) -> Counter[sc.MemCgroup]:
-        """Returns the pages in memory that each group is charged for, those of zswap included, rounded up."""
+        """Returns the pages that each group is charged for; its bytes in zswap count as whole pages."""
         resident = super().resident(cached)
         if not self.is_v1:
             for group in self.groups:
@@ -200,14 +200,14 @@ class VirtualWorld(World):
         return resident
 
     def verify(self) -> None:
-        """Proves the core's own invariants, the balances of groups, and the invariants of virtual slots."""
+        """Proves what `World.verify` does, and what `Reader` reads about virtual slots."""
         super().verify()
         reader = Reader(self.swap)
         assert reader.errors() == [], reader.reasons
 
 
 class Machine(Stage):
-    """A virtual device over a file that can fail and is not synchronous: folios keep slots after a read."""
+    """A virtual device over a `file_storage`, where a folio keeps its slots after a swap-in."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ class Machine(Stage):
         zswap: str | sc.Zswap | None = None,
         memcg: str = "v2",
     ) -> None:
-        """Turns a virtual device on, and a physical one unless it has no pages."""
+        """Turns a virtual device on, and a physical device unless ``physical_pages`` is 0."""
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=memory_pages,
@@ -232,12 +232,12 @@ class Machine(Stage):
         self.physical = swap.swapon(self.storage) if physical_pages else None
 
     def out(self, data: bytes, memcg: sc.MemCgroup | None = None) -> int:
-        """Swaps a new folio with this data out; returns its first slot."""
+        """Swaps a new folio with this data out and returns the entry of its first slot."""
         order = (len(data) // PAGE - 1).bit_length()
         return int(self.swap.swap_out(self.swap.folio(order, data, memcg=memcg)))
 
     def out_each(self, pages: Iterable[bytes], memcg: sc.MemCgroup | None = None) -> list[int]:
-        """Swaps a new folio out for each page; returns the slots."""
+        """Swaps a new folio out for each page and returns the entries."""
         return [self.out(page, memcg) for page in pages]
 
     def read(self, *entries: int) -> list[bytes]:
@@ -245,20 +245,20 @@ class Machine(Stage):
         return [self.swap.swap_in(entry).read() for entry in entries]
 
     def row(self, entry: int) -> str:
-        """Returns the row of a virtual slot, and proves everything on the way."""
+        """Proves the `VirtualWorld` and returns the state of a virtual slot as in `LEGAL_ROWS`."""
         self.world.verify()
         return row_of(self.swap, entry)
 
     def rows(self, *entries: int) -> list[str]:
-        """Returns the row of each virtual slot, without a proof."""
+        """Returns the state of each virtual slot as in `LEGAL_ROWS`."""
         return [row_of(self.swap, entry) for entry in entries]
 
     def keep(self, *folios: sc.Folio) -> None:
-        """Says which folios the test holds, for the books."""
+        """Says which folios the test holds, because `World` counts resident folios that are not cached."""
         self.world.folios = list(folios)
 
     def backing_slot(self, entry: int) -> int:
-        """Returns the physical slot of a virtual one."""
+        """Returns the physical slot behind a virtual slot."""
         found = self.swap.backing(entry)
         assert found["type"] == "swapfile", found
         return int(found["entry"])
@@ -268,12 +268,12 @@ class Machine(Stage):
         return {**self.swap.stats(), **self.swap.zswap.stats()}[name]
 
     def stats(self, *names: str) -> list[int]:
-        """Returns several counters."""
+        """Returns counters of zswap or of the subsystem."""
         return [self.stat(name) for name in names]
 
     @property
     def physical_pages(self) -> int:
-        """Slots in use on the physical device."""
+        """The number of slots in use on the physical device."""
         assert self.physical is not None
         return self.physical.inuse_pages
 
@@ -283,10 +283,10 @@ Machines = Callable[..., Machine]
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    """Returns a function that makes machines. Each is ended after the test, when its folios are gone."""
+    """Returns a function that makes machines; `Machine.end` runs after the test."""
     made: list[Machine] = []
 
-    def make(**options: Any) -> Machine:  # noqa: ANN401 - those of `Machine`
+    def make(**options: Any) -> Machine:  # noqa: ANN401 - the options of `Machine`
         made.append(Machine(**options))
         return made[-1]
 

@@ -1,7 +1,8 @@
 """Random programs over virtual slots, with one method a step, drawn by hypothesis or by a seed.
 
-A step takes three numbers and makes of them whatever there is to choose from. A refusal must be one that the
-step may give, and leaves data where it was; what a slot may be, and who pays, is for `VirtualWorld` to say.
+A step takes three numbers and chooses a folio, run of slots, device or setting with each. A step may be
+refused, with an error that the step expects, and then the data is unchanged. `VirtualWorld` proves the states
+of slots and the charges of groups.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from helpers.programs import Steps
 from helpers.virtual_facts import C, Part, Reader, VirtualWorld, data_at, hard, noise, parts_of, text, zeros
 
 ORDERS = (0, 0, 0, 1, 2, 3)
-MAX_REFS = 18  # more than a word holds
+MAX_REFS = 18  # a table word holds counts up to 14
 
 
 @dataclass
 class Run:
-    """Slots of the program and their content; only single slots have more than one reference."""
+    """Slots in use, their bytes and the references of each. A run of several slots has one reference."""
 
     entry: int
     data: bytes
@@ -33,7 +34,7 @@ class Run:
 
     @property
     def nr_pages(self) -> int:
-        """Slots."""
+        """The number of slots."""
         return len(self.data) // PAGE
 
 
@@ -45,17 +46,17 @@ class Held(NamedTuple):
 
     @property
     def folio(self) -> sc.Folio:
-        """The folio they are in."""
+        """The folio of the pages."""
         return self.part.folio
 
     def overlaps(self, other: Held) -> bool:
-        """Says if another handle maps one of them too; their slots may be gone by then."""
+        """Tells whether both have a page in common."""
         ends = (self.part.page + self.part.nr_pages, other.part.page + other.part.nr_pages)
         return self.folio == other.folio and self.part.page < ends[1] and other.part.page < ends[0]
 
     @property
     def slots(self) -> range:
-        """Their slots, none if they have none."""
+        """The slots of the pages, empty when the folio has none."""
         first = self.folio.entry
         start = 0 if first is None else int(first) + self.part.page
         return range(start, start + self.part.nr_pages * (first is not None))
@@ -63,7 +64,7 @@ class Held(NamedTuple):
 
 @dataclass
 class Size:
-    """How much there is of everything: a little makes more of it go wrong."""
+    """Sizes of devices, memory and limits. Small sizes make more steps fail."""
 
     ghost_pages: int = 8 * C
     physical_pages: int = 2 * C
@@ -74,7 +75,7 @@ class Size:
 
 
 class Program(Steps):
-    """Two virtual devices, two physical ones that can fail, zswap, two groups; and a dict of bytes."""
+    """Two virtual devices, two files that can fail, zswap, two groups, and the bytes of all pages."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Program(Steps):
         seed: int = 0,
         has_faults: bool = True,
     ) -> None:
-        """Turns everything on."""
+        """Makes the subsystem and turns all devices on."""
         self.size = size
         self.has_faults = has_faults
         swap = sc.Swap(
@@ -108,7 +109,7 @@ class Program(Steps):
         self.runs: list[Run] = []
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
-        """States that slots had after a step, and outcomes of steps."""
+        """The number of slots seen in each state, and of steps by their outcome."""
         self.rng = random.Random(seed)
 
     # Steps
@@ -155,7 +156,7 @@ class Program(Steps):
         self.runs.append(Run(entry, held.data))
 
     def swap_in(self, a: int, b: int, c: int) -> None:
-        """Swaps a run in; after a failure the slots still have their data."""
+        """Swaps a run in; slots that a failure leaves out keep their data."""
         if not self.runs or len(self.held) >= self.size.max_held:
             return
         run = self.runs.pop(a % len(self.runs))
@@ -170,7 +171,7 @@ class Program(Steps):
         at = 0
         for part in parts_of(folios, run.entry, run.nr_pages):
             data = run.data[at : at + part.nr_pages * PAGE]
-            assert part.read() == data, "a folio came back different"
+            assert part.read() == data, "the folio has other bytes than the run"
             self.held.append(Held(part, data))
             at += len(data)
         if run.refs > 1:
@@ -184,7 +185,7 @@ class Program(Steps):
             self.runs.append(Run(run.entry + page, run.data[page * PAGE : (page + 1) * PAGE]))
 
     def write(self, a: int, b: int, _c: int) -> None:
-        """Changes a folio that no other handle has."""
+        """Writes a page of a folio that neither another `Held` nor a `Run` refers to."""
         if not self.held:
             return
         index = a % len(self.held)
@@ -200,12 +201,12 @@ class Program(Steps):
         self.held[index] = Held(held.part, held.data[:at] + patch + held.data[at + PAGE :])
 
     def drop(self, a: int, _b: int, _c: int) -> None:
-        """Forgets a folio."""
+        """Drops a folio."""
         if self.held:
             del self.held[a % len(self.held)]
 
     def give_up(self, a: int, _b: int, c: int) -> None:
-        """Frees a run unread, one reference of it."""
+        """Frees one reference of each slot of a run."""
         if self.runs:
             run = self.runs[a % len(self.runs)]
             self.swap.free(run.entry, run.nr_pages, cpu=c % 2)
@@ -214,7 +215,7 @@ class Program(Steps):
                 self.runs.remove(run)
 
     def dup(self, a: int, _b: int, _c: int) -> None:
-        """Shares a single slot, as a fork does."""
+        """Adds a reference to a single slot, as a fork does."""
         singles = [run for run in self.runs if run.nr_pages == 1 and run.refs < MAX_REFS]
         if singles:
             run = singles[a % len(singles)]
@@ -222,7 +223,7 @@ class Program(Steps):
             run.refs += 1
 
     def peek(self, a: int, b: int, _c: int) -> None:
-        """Caches a clean folio over slots without a read, and may remove it again."""
+        """Adds a folio with the data of a slot to the swap cache without a read, and may remove it again."""
         if not self.runs or len(self.held) >= self.size.max_held:
             return
         run = self.runs[a % len(self.runs)]
@@ -250,7 +251,7 @@ class Program(Steps):
             self.seen[f"writeback {code}"] += 1
 
     def shrink(self, a: int, _b: int, c: int) -> None:
-        """Shrinks a group, or lets the worker run."""
+        """Shrinks the entries of a group, or runs the shrink worker."""
         if a % 2:
             code = refusal(self.swap.zswap.shrink, self.groups[c % 2], cpu=c % 2)
         else:
@@ -273,7 +274,7 @@ class Program(Steps):
         self.seen[f"move {answers or code}"] += 1
 
     def swapoff(self, a: int, _b: int, _c: int) -> None:
-        """Turns a physical device off if it is on and can be, else on."""
+        """Turns a physical device on if it is off; otherwise tries to turn it off."""
         index = a % len(self.devices)
         device = self.devices[index]
         if device is None:
@@ -288,7 +289,7 @@ class Program(Steps):
             assert device.is_on
 
     def reclaim(self, _a: int, _b: int, _c: int) -> None:
-        """Drops folios that only the swap cache has."""
+        """Frees cached folios that nothing but the swap cache holds."""
         self.swap.shrink_swap_cache()
 
     def set_zswap(self, a: int, b: int, _c: int) -> None:
@@ -299,7 +300,7 @@ class Program(Steps):
             self.swap.zswap.compressor = ("lz4", "zstd")[b % 2]
 
     def set_faults(self, a: int, b: int, c: int) -> None:
-        """Plans the next failures."""
+        """Plans the next failures of a storage and of zswap."""
         if not self.has_faults:
             return
         plans: list[dict[str, float]] = [
@@ -331,21 +332,21 @@ class Program(Steps):
         "set_zswap": 2,
         "set_faults": 3,
     }
-    """Names of the steps, each with how often it comes."""
+    """The weight of each step in a random choice."""
 
     # Running
 
     def run_any(self, nr_steps: int, *, verify_every: int = 1) -> None:
-        """Makes random steps and proves everything between them."""
+        """Makes random steps, and calls `verify` after each step or after some."""
         names = self.rng.choices(list(self.STEPS), list(self.STEPS.values()), k=nr_steps)
         self.run(names, self.rng, verify_every=verify_every)
 
     def observe(self) -> None:
-        """Notes the rows that slots are in."""
+        """Adds the states of all virtual slots to `seen`."""
         self.seen.update(Reader(self.swap).rows)
 
     def verify(self) -> None:
-        """Proves all invariants, and that folios in memory hold their bytes."""
+        """Proves `VirtualWorld`, and compares the bytes of the last three folios held."""
         self.world.folios = [held.folio for held in self.held]
         super().verify()
         with self.explained("after these steps"):
@@ -354,7 +355,7 @@ class Program(Steps):
                 assert held.part.read() == held.data
 
     def finish(self) -> None:
-        """Reads everything back and expects nothing to be left anywhere."""
+        """Compares all pages with their bytes, frees them, and expects no page, slot or charge to be left."""
         for storage in self.storages:
             storage.set_faults()
         self.swap.zswap.set_faults()

@@ -1,4 +1,4 @@
-"""The scenes of both hierarchies; each is ended after its test, when the test's folios are gone."""
+"""Fixtures: scenes of both hierarchies. `Scene.end` runs after the test, when its local folios are gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def mode() -> str:
-    """Returns the mode of the scenes; a test with a parameter of this name has other modes too."""
+    """Returns the mode of the scenes. A test that is parametrised by ``mode`` replaces this fixture."""
     return "canon"
 
 
@@ -22,7 +22,7 @@ def scenes() -> Iterator[Callable[..., Scene]]:
     """Returns a function that makes scenes."""
     made: list[Scene] = []
 
-    def make(*of: str, **options: Any) -> Scene:  # noqa: ANN401 - those of `Scene`
+    def make(*of: str, **options: Any) -> Scene:  # noqa: ANN401 - the options of `Scene`
         made.append(Scene(*of, **options))
         return made[-1]
 
@@ -33,11 +33,11 @@ def scenes() -> Iterator[Callable[..., Scene]]:
 
 @pytest.fixture
 def v1(scenes: Callable[..., Scene], mode: str) -> Scene:
-    """Returns a scene of the older hierarchy."""
+    """Returns a scene of cgroup v1."""
     return scenes(mode, "v1")
 
 
 @pytest.fixture
 def v2(scenes: Callable[..., Scene], mode: str) -> Scene:
-    """Returns a scene of the unified hierarchy."""
+    """Returns a scene of cgroup v2."""
     return scenes(mode)

@@ -86,7 +86,7 @@ def test_who_is_charged() -> None:
     assert len(np.frombuffer(swap.swap_ages(group), np.uint64)) in (0, 4)
     other = swap.memcg.create("b")
     back = swap.swap_in(entry, memcg=other)
-    assert (back.memcg, other.counters()["memory_pages"]) == (group, 0), "an online owner pays"
+    assert (back.memcg, other.counters()["memory_pages"]) == (group, 0), "the online owner is charged"
     assert other.memory_stat["pgmajfault"] == 1
     group.memory_max = "16K"
     with pytest.raises(MemoryError, match=r"memory\.max of"):
@@ -139,17 +139,17 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
     assert (mm.resident_pages, group.counters()["memory_pages"]) == (3, 3)
     assert errno_of(mm.touch_pages, first, np.array([0], np.uint32), b"") == 22
     assert errno_of(mm.touch_pages, first, np.array([5, 1 << 20], np.uint32)) == 14
-    assert mm.resident_pages == 4, "those before are there"
+    assert mm.resident_pages == 4, "the pages before the bad one are touched"
     with pytest.raises(TypeError, match="uint32 or uint64"):
         mm.touch_pages(first, np.array([0], np.int8))
     del mm
-    # The exceptions above have it too.
+    # The frames of the errors above hold the address space.
     gc.collect()
     group.remove()
 
 
 class Policy:
-    """A policy that gives planned answers and keeps the arguments of each call."""
+    """A policy that gives planned answers and notes the arguments of each call."""
 
     def __init__(self, **answers: object) -> None:
         self.answers = answers
@@ -176,7 +176,7 @@ def test_what_a_hook_raises_at_a_swap_in_comes_with_the_folio() -> None:
     assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\2"]  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="no") as raised:
         swap.swap_in_batch([entries[0], entries[2]])
-    # The second one is not begun.
+    # The swap-in of the second entry did not begin.
     assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\1"]  # type: ignore[attr-defined]
     assert swap.swap_count(entries[2]) == 1
 

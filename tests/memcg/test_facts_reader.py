@@ -1,4 +1,4 @@
-"""The reader of memcg facts itself: it reads words of slots, and sees each of R1 to R9 break."""
+"""`World` on a fake subsystem: it reads table words, and finds each of the rules R1 to R9 broken."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EMPTY = {
 
 @dataclass(eq=False)
 class Group:
-    """A group whose counters a test says."""
+    """A fake group whose counters a test sets."""
 
     path: str
     parent: Group | None
@@ -48,7 +48,7 @@ class Group:
 
 @dataclass(eq=False)
 class Folio:
-    """A cached folio."""
+    """A fake folio in the swap cache."""
 
     pfn: int
     entry: int
@@ -59,7 +59,7 @@ class Folio:
 
 @dataclass
 class Fake:
-    """Eight slots, of which a shadow of C is in 1, and a folio of P over 4 and 5."""
+    """A fake subsystem of eight slots: slot 1 is a shadow of C, slots 4 and 5 are a folio of P."""
 
     store: str = "shadow"
     is_v1: bool = False
@@ -95,7 +95,7 @@ class Fake:
         return self.cells[entry]
 
     def check(self) -> None:
-        """Finds nothing."""
+        """Stands for `Swap.check`, which raises nothing."""
 
     def world(self) -> World:
         world = World(cast("sc.Swap", self))
@@ -136,12 +136,12 @@ def test_sound_books_are_passed(store: str, is_v1: bool) -> None:
 
 
 def poke(what: str, key: str, value: int) -> Callable[[Fake], None]:
-    """Returns a change of a counter."""
+    """Returns a function that sets a counter of a group."""
     return lambda fake: getattr(fake, what).facts.update({key: value})
 
 
 def word(slot: int, value: int) -> Callable[[Fake], None]:
-    """Returns a change of a word."""
+    """Returns a function that sets the table word of a slot."""
     return lambda fake: fake.words.__setitem__(slot, value)
 
 

@@ -1,4 +1,4 @@
-"""The files of a group in Python. Rust tests (`rust/core/tests/it/memcg/files.rs`) cover every file of v2."""
+"""Files of groups from Python. Rust tests (`rust/core/tests/it/memcg/files.rs`) cover every file of v2."""
 
 from __future__ import annotations
 

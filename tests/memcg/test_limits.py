@@ -38,7 +38,7 @@ def test_charge_of_a_page_tries_eighteen_times(v2: Scene, by: str) -> None:
     assert (facts["events_max"], facts["events_oom"], facts["events_oom_kill"]) == (18, 1, 0)
     events = values(v2.a.read("memory.events"))
     assert (events["max"], events["oom"], events["oom_kill"]) == (18, 1, 0)
-    assert facts["memory_failcnt"] == 0, "v1 alone counts it"
+    assert facts["memory_failcnt"] == 0, "v1 alone counts failed charges here"
     assert v2.swap.nr_used_pages == 1
     v2.expect({v2.a: "1/1/1/2"})
 
@@ -146,7 +146,7 @@ def test_memory_max_below_usage_puts_pages_out(v2: Scene) -> None:
 
 
 def test_memory_max_below_usage_kills_nobody_where_there_is_no_swap(v2: Scene) -> None:
-    """The kernel would kill a task. No data is given up here: usage stays, and the event says so."""
+    """The kernel kills a task here. swapcore keeps the pages and counts an oom event without a kill."""
     a = v2.group("A", swap_max=0)
     task = v2.task(a, 8, b"x" * (8 * PAGE))
     a.write("memory.max", 0)
@@ -178,7 +178,7 @@ def test_stocks_are_pages_charged_ahead() -> None:
     assert 1 <= scene.a.counters()["memory_pages"] <= 64 * scene.swap.nr_cpus
     scene.a.write("memory.max", 2 * PAGE)
     scene.fault_in("g", 0, scene.a)
-    assert scene.a.counters()["memory_pages"] == 2, "stocks were drained for it"
+    assert scene.a.counters()["memory_pages"] == 2, "the lower limit drains the stocks"
     scene.drop("f", "g")
     scene.a.remove()
     assert scene.a.counters()["memory_pages"] == 0

@@ -1,7 +1,8 @@
-"""Random programs over memory control in every combination of switches: each step leaves all balances right.
+"""Random programs over memory control in every combination of switches: all balances hold after each step.
 
-Two drivers share `Program`: hypothesis, which shrinks what it finds, and seeded programs, which are cheap
-enough to run by the thousand. A failure prints the program; `run_program(config, seed)` repeats a seeded one.
+Hypothesis and seeds drive `Program`. Hypothesis shrinks a program that fails; seeded programs are cheap
+enough to run by the thousand. A failure prints the program; `run_program(config, seed)` repeats a seeded
+program.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def run_program(config: Config, seed: int) -> Program:
     """Runs one seeded program to its end."""
     rng = random.Random(seed)
     program = Program(config, rng.randrange(12))
-    # Each program leans on a few steps.
+    # The weights differ from program to program, so that each program has a few frequent steps.
     weights = [weight * rng.choice([0, 1, 1, 3]) for weight in STEPS.values()]
     names = ["create_group"] * 3 + rng.choices(list(STEPS), [weight + 1 for weight in weights], k=NR_STEPS)
     with program.explained(f"seed {seed}"):
@@ -43,7 +44,7 @@ def test_books_balance_after_every_step(config: Config) -> None:
 
 
 def test_programs_do_what_they_are_for() -> None:
-    """The programs swap out and in, fail, remove groups and use large folios; else they prove nothing."""
+    """The programs swap out and in, fail, remove groups and use large folios."""
     totals = dict.fromkeys(("pswpin", "pswpout", "swpout_zero", "write_errors"), 0)
     nr_dead, nr_refused, nr_large = 0, 0, 0
     for seed in range(150):
@@ -82,47 +83,47 @@ def literal_faults(hierarchy: str) -> set[int]:
 
 @pytest.mark.parametrize(("hierarchy", "broken"), [("v2", {3, 4}), ("v1", {2, 4})])
 def test_literal_text_breaks_the_local_statistic_and_memsw(hierarchy: str, broken: set[int]) -> None:
-    # 3 is broken by the defect K1: a folio whose charge failed stays charged for ever, without a handle.
+    # K1 breaks balance 3: a folio whose charge failed stays charged for ever, and no handle has it.
     assert literal_faults(hierarchy) == broken
 
 
 class MemcgMachine(RuleBasedStateMachine):
-    """A program that hypothesis draws, and makes short when it fails."""
+    """A program that hypothesis draws and shrinks."""
 
     program: Program | None = None
 
     @initialize(config=st.sampled_from(CONFIGS), variant=st.integers(0, 11))
     def start(self, config: Config, variant: int) -> None:
-        """Makes the subsystem with two groups to begin with."""
+        """Makes the subsystem and two groups."""
         self.program = Program(config, variant)
         self.do("create_group", 0, 0, 0)
         self.do("create_group", 1, 0, 0)
 
     def do(self, name: str, a: int, b: int, c: int) -> None:
-        """Does a step and proves everything."""
+        """Makes a step and proves all balances."""
         assert self.program is not None
         self.program.step(name, a, b, c)
         self.program.verify()
 
     @rule(a=numbers, b=numbers, c=numbers, name=st.sampled_from(sorted(STEPS)))
     def any_step(self, name: str, a: int, b: int, c: int) -> None:
-        """Does any step."""
+        """Makes any step."""
         self.do(name, a, b, c)
 
     @rule(a=numbers, b=numbers)
     def out(self, a: int, b: int) -> None:
-        """Makes a folio and swaps it out, or another."""
+        """Makes a folio and swaps any folio out."""
         self.do("make_folio", a, b, 1)
         self.do("swap_out", b, 0, 0)
 
     @rule(a=numbers, b=numbers)
     def back_into_another_group(self, a: int, b: int) -> None:
-        """Removes a group and brings slots back, which may have been its own."""
+        """Removes a group and swaps slots in, which may be those of the removed group."""
         self.do("remove_group", a, 0, 0)
         self.do("swap_in", b, a, 0)
 
     def teardown(self) -> None:
-        """Expects nothing to be left."""
+        """Ends the program."""
         if self.program is not None:
             self.program.end()
 

@@ -1,4 +1,4 @@
-"""Threads that charge, swap, fork and remove groups: all counters are right, and no group stays pinned."""
+"""Threads charge, swap, fork and remove groups: in the end all counters are right and no group is pinned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPACE_PAGES = 32
 
 
 class Run(NamedTuple):
-    """Slots with one reference each for any thread; whole if they are the unshared slots of one folio."""
+    """Slots, and one reference of each. ``is_whole``: all slots of one folio, which no other run has."""
 
     entry: int
     nr_pages: int
@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A folio with the pages of it that its handle maps."""
+    """A folio, and the pages of it that a thread has mapped."""
 
     folio: sc.Folio
     page: int
@@ -59,7 +59,7 @@ class Hammer:
         self.world = World(self.swap)
         self.stay = [self.world.add(self.swap.memcg, name) for name in ("A", "B")]
         self.stay.append(self.world.add(self.stay[0], "C"))
-        # Tasks have groups of their own: so no large folio has pages of a task and others.
+        # Tasks have groups of their own, so that no large folio has pages of tasks and other pages.
         self.of_tasks = [self.world.add(self.swap.memcg, name) for name in ("S", "T")]
         self.css_base = [group.counters()["css_refs"] for group in self.stay]
         self.mortal: list[sc.MemCgroup] = []
@@ -72,12 +72,12 @@ class Hammer:
         self.load = Load(self.seed, share=0.5, is_enough=lambda: min(self.done) > 100)
 
     def group(self, rng: random.Random) -> sc.MemCgroup:
-        """Chooses a group, that may die in this moment."""
+        """Chooses a group, which another thread may remove at any time."""
         mortal = self.mortal
         return rng.choice([self.swap.memcg, *self.stay, *mortal[-4:]])
 
     def rule(self, rng: random.Random) -> None:
-        """Makes groups, removes groups, and moves limits; one thread does this beside its other steps."""
+        """Makes a group, removes a group, and sets a limit. Only thread 0 calls this."""
         parent = rng.choice(self.stay)
         if len(self.mortal) < MAX_GROUPS_EVER and rng.random() < 0.5:
             self.mortal.append(self.world.add(parent, f"m{len(self.mortal)}"))
@@ -98,7 +98,7 @@ class Hammer:
         self.held[thread].append(Held(folio, 0, 1 << order))
 
     def out(self, thread: int, rng: random.Random) -> None:
-        """Swaps a folio out and leaves its slots to any thread."""
+        """Swaps a folio out and adds its slots to `runs`, where any thread takes them."""
         index = rng.randrange(len(self.held[thread]))
         folio, page, nr_pages = self.held[thread][index]
         entry = int(self.swap.swap_out(folio, cpu=thread)) + page
@@ -120,26 +120,26 @@ class Hammer:
         except BaseException:
             self.runs.append(run)
             raise
-        # It may be larger than asked for, or smaller; it lies over an aligned range.
+        # The folio covers an aligned range, which may be larger or smaller than the slots asked for.
         nr_mapped = min(nr_asked, folio.nr_pages)
         if nr_mapped < run.nr_pages:
             self.runs.append(Run(entry + nr_mapped, run.nr_pages - nr_mapped, is_whole=False))
         self.held[thread].append(Held(folio, entry & (folio.nr_pages - 1), nr_mapped))
 
     def give_up(self, thread: int, _rng: random.Random) -> None:
-        """Frees a run unread."""
+        """Frees a run without reading it."""
         run = self.runs.pop()
         self.swap.free(run.entry, run.nr_pages, cpu=thread)
 
     def drop(self, thread: int, rng: random.Random) -> None:
-        """Lets a folio go, with or without its slots."""
+        """Drops a folio, and frees its slots or leaves them."""
         held = self.held[thread]
         folio = held.pop(rng.randrange(len(held))).folio
         if rng.random() < 0.5:
             self.swap.folio_free_swap(folio, cpu=thread)
 
     def task(self, thread: int, rng: random.Random) -> None:
-        """Works as a task: writes, puts pages out, forks, exits."""
+        """Makes one step of a task: write, reclaim, unmap, fork or exit."""
         spaces = self.spaces[thread]
         if not spaces or (len(spaces) < 3 and rng.random() < 0.1):
             group = rng.choice(self.of_tasks)
@@ -161,7 +161,7 @@ class Hammer:
             space.write(page, self.done[thread] * THREADS + thread)
 
     def work(self, thread: int) -> None:
-        """Is one thread."""
+        """Makes random steps until the load ends."""
         rng = random.Random(self.seed * THREADS + thread)
         self.start.wait()
         while self.load.goes_on():
@@ -179,24 +179,24 @@ class Hammer:
             except (MemoryError, IndexError, sc.SwapFullError, sc.SwapBusyError):
                 self.nr_refused[thread] += 1
             except OSError as error:
-                # The group died between the choice and the call.
+                # Thread 0 removed the group after this thread had chosen it.
                 if error.errno != errno.ENODEV:
                     raise
                 self.nr_refused[thread] += 1
 
     def run(self) -> None:
-        """Runs all threads to their end."""
+        """Runs all threads until the load ends."""
         self.load.run_each(THREADS, self.work)
 
     def balance(self) -> None:
-        """Compares the counters with the folios and slots in use. Stocks have to be off."""
+        """Proves the balances of `World`. Stocks must be off, because a stock is charged ahead of its use."""
         gc.collect()
         self.world.folios = [held.folio for all_held in self.held for held in all_held]
         self.world.spaces = [space for spaces in self.spaces for space in spaces]
         self.world.verify()
 
     def give_everything_back(self) -> None:
-        """Drops all handles and tasks and frees all slots."""
+        """Drops all folios and tasks, and frees all slots."""
         self.world.folios, self.world.spaces = [], []
         for held in (*self.held, *self.spaces):
             held.clear()
@@ -208,7 +208,7 @@ class Hammer:
         assert self.swap.nr_used_pages == 0, f"seed {self.seed}"
 
     def kill_all(self) -> None:
-        """Removes the remaining groups that come and go."""
+        """Removes the groups of `rule` that are still online."""
         for group in self.mortal:
             if group.is_online:
                 group.remove()
@@ -249,14 +249,14 @@ def test_stocks_are_given_back(hierarchy: str) -> None:
 
 @pytest.fixture
 def world() -> World:
-    """Returns a subsystem with a device for two threads."""
+    """Returns a `World` with one device and two CPUs."""
     swap = sc.Swap(nr_cpus=2, memory_pages=MEMORY_PAGES, switches={"memcg_stock": "off"})
     swap.swapon(file_storage(2048))
     return World(swap)
 
 
 def test_slots_zapped_while_their_charge_fails(world: World) -> None:
-    """J5 with two of sixteen slots zapped meanwhile: the last user frees both, and no group pays for them."""
+    """J5, and two of the sixteen slots are freed meanwhile: both go, and no group stays charged for them."""
     swap = world.swap
     a = world.add(swap.memcg, "A")
     world.folios = [swap.folio(0, b"x", memcg=a) for _ in range(12)]
@@ -276,7 +276,7 @@ def test_slots_zapped_while_their_charge_fails(world: World) -> None:
 
 
 def test_faults_race_with_the_death_of_the_owner(world: World) -> None:
-    """The pages are charged once, and to a living group, whether the fault or the removal comes first."""
+    """A fault races with the removal of the owner: the pages are charged once, to the owner or its parent."""
     swap = world.swap
     p, b = world.add(swap.memcg, "P"), world.add(swap.memcg, "B")
     outcomes = set()

@@ -1,4 +1,4 @@
-"""The memory that each owner store costs, by calculation and in the output of the command."""
+"""The memory that each owner store costs: `owner_memory` and ``swapcore show --owner-stores``."""
 
 from __future__ import annotations
 

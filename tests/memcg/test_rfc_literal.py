@@ -1,6 +1,6 @@
-"""The defects K1 to K8 of the posted series: `rfc_literal` has each of them, the default has none.
+"""The defects K1 to K8 of docs/memcg.md: the switch `rfc_literal` has each of them, the default has none.
 
-K7 (the memory policy of an allocation) cannot be seen from Python; tests of the core cover it.
+K7 cannot be seen from Python; tests of the core cover it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from helpers.memcg_scenes import LITERAL, Scene, family
 
 @pytest.fixture
 def hierarchy() -> str:
-    """Returns the hierarchy of a scene; a test with a parameter of this name has others."""
+    """Returns the hierarchy of `scene`. A test parametrised by ``hierarchy`` replaces this fixture."""
     return "v2"
 
 
 @pytest.fixture(params=[False, True], ids=["canon", "literal"])
 def is_literal(request: pytest.FixtureRequest) -> bool:
-    """Tells whether a scene has ``rfc_literal``."""
+    """Tells whether ``rfc_literal`` is on in `scene`; each test runs with both."""
     return bool(request.param)
 
 
 @pytest.fixture
 def scene(hierarchy: str, is_literal: bool) -> Scene:
-    """Returns a scene."""
+    """Returns a scene. `Scene.end` is not called, because the defects leave pages behind."""
     return Scene("canon", hierarchy, **(LITERAL if is_literal else {}))
 
 
@@ -78,7 +78,7 @@ def test_k3_resident_folio_loses_its_memsw(scene: Scene, is_literal: bool) -> No
 
 def test_k4_statistic_of_cached_pages(scene: Scene, is_literal: bool) -> None:
     entry = scene.fresh_out(2, scene.a)
-    assert scene.a.counters()["swapcached_pages"] == 0, "charged before it was cached"
+    assert scene.a.counters()["swapcached_pages"] == 0, "the folio was charged before it was cached"
     scene.bring_in("f", entry, 4, orders=1 << 2, memcg=scene.a)
     assert scene.a.counters()["swapcached_pages"] == (0 if is_literal else 4)
     assert scene.swap.folio_free_swap(scene.folios["f"])
@@ -114,7 +114,7 @@ def test_k6_refault_of_a_folio_that_was_not_reclaimed(scene: Scene, is_literal: 
 
 
 def test_k8_retries_are_counted(scene: Scene) -> None:
-    """A retry needs a slot that is freed and used again during an allocation, which takes two threads."""
+    """One thread sees no retry, because a retry needs a slot that is freed and reused meanwhile."""
     scene.bring_in("f", scene.fresh_out(3, scene.a), 8, orders=1 << 3, memcg=scene.a)
     assert scene.swap.stats()["shadow_retries"] == 0
 

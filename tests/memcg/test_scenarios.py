@@ -1,6 +1,7 @@
-"""The scenarios J1 to J9, with every counter that is visible after each step.
+"""The scenarios J1 to J9 of docs/steps.md, with every counter that is visible after each step.
 
-Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
+Each test runs in the modes CANON, MAIN and PRE. Where the modes differ, the first row is that of CANON, and
+the second row is that of MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ def test_j1_round_trip_in_v2(v2: Scene) -> None:
     v2.expect({v2.a: "8/0/0/1"})
     entry = v2.swap.folio_alloc_swap(v2.folios["f"])
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|0"] * 8)
-    # An unmap adds a reference to each slot; swap-out unmaps the pages of the handle.
+    # An unmap adds a reference to each slot. `swap_out` unmaps the folio itself, so the reference goes again.
     v2.swap.folio_dup_swap(v2.folios["f"])
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
     v2.swap.folio_put_swap(v2.folios["f"])
     assert v2.out("f") == entry
     v2.expect({v2.a: "0/8/8/9"}, entry, ["S(A)|1"] * 8)
-    # That a folio is in and not mapped yet is over when the call returns; a second reference shows the state.
+    # `swap_in` maps the folio before it returns. A second reference shows the counters before the map.
     v2.swap.dup(entry, 8)
     v2.bring_in("f", entry, 8, orders=1 << 3, memcg=v2.a)
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
@@ -73,7 +74,7 @@ def test_j2_clean_folio_is_reclaimed_again(v1: Scene) -> None:
     v1.bring_in("f", entry, 8, orders=1 << 3, memcg=v1.a)
     v1.out("f")
     v1.expect({v1.a: "0/8/8/9"})
-    assert v1.stat("pswpout") == 8, "it was clean"
+    assert v1.stat("pswpout") == 8, "the folio was clean, so the second swap-out writes nothing"
 
 
 def test_j2_clean_folio_is_dropped_without_reclaim(v1: Scene) -> None:
@@ -101,7 +102,7 @@ def test_j3_owner_is_dead_in_v2(v2: Scene) -> None:
     v2.expect({p: ("4/4/4/1", "0/4/0/1"), c: ("0/0/0/0", "0/4/4/4"), b: ("0/0", "4/0")})
     assert v2.folios["f"].memcg == (p if v2.mode == "canon" else b)
     if v2.mode == "canon":
-        assert c.counters()["id"] == 0, "given back, and anybody's"
+        assert c.counters()["id"] == 0, "the id is free"
     assert v2.swap.folio_free_swap(v2.folios["f"])
     v2.expect({p: ("4/0/0/1", "0/0/0/1"), c: "0/0/0/0", b: ("0/0", "4/0")})
 
@@ -156,7 +157,7 @@ def test_j4_order_0_follows_though_nobody_asked(v2: Scene) -> None:
 
 
 def crowded(scene: Scene, limit_pages: int) -> tuple[int, list[Word]]:
-    """Gives A a limit, 12 resident pages and 16 slots; returns the first slot and the words."""
+    """Gives A 12 resident pages, 16 slots and a limit; returns the first slot and the words of the slots."""
     entry = scene.fresh_out(4, scene.a)
     for number in range(12):
         scene.fault_in(f"in the way {number}", 0, scene.a)
@@ -166,7 +167,7 @@ def crowded(scene: Scene, limit_pages: int) -> tuple[int, list[Word]]:
 
 
 def raw_words(scene: Scene, entry: int) -> list[Word]:
-    """Returns the words of 16 slots."""
+    """Returns the table words of 16 slots."""
     return [word_at(scene.swap, entry + slot) for slot in range(16)]
 
 
@@ -175,7 +176,7 @@ def test_j5_charge_fails_and_a_page_comes_in(v2: Scene) -> None:
     assert v2.bring_in("f", entry + 3, orders=1 << 4, memcg=v2.a).nr_pages == 1
     v2.expect({v2.a: ("13/16/16/16", "13/16/16/17")})
     assert [v2.stat(name, 4) for name in ("swpin_fallback_charge", "swpin_fallback")] == [1, 1]
-    assert v2.a.counters()["events_max"] == 0, "a large charge does not block"
+    assert v2.a.counters()["events_max"] == 0, "a large charge fails without an event"
     assert v2.swap.nr_used_pages == 12 + 1
     after = raw_words(v2, entry)
     assert after[:3] + after[4:] == before[:3] + before[4:]
@@ -190,7 +191,7 @@ def test_j5_no_charge_works_and_nothing_changed(v2: Scene) -> None:
     assert v2.swap.nr_used_pages == 12
     assert v2.a.counters()["events_max"] >= 1
     assert v2.stat("swpin_fallback_charge", 4) == 1
-    # That slots are zapped while the folio is inserted, and go when its charge fails, takes threads.
+    # test_memcg_threads.py frees slots while the charge fails.
 
 
 @pytest.mark.parametrize("limit", ["max", str(sc.PAGE_SIZE)])
@@ -224,7 +225,7 @@ def test_j7_batch_free_over_three_owners(v2: Scene, is_cached: bool) -> None:
         v2.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5"), c: "0/2/2/3"}, first + 4, ["F|1"])
         v2.drop("read ahead")
     v2.swap.free(first, 10)
-    # One call a run of equal owners cannot be seen from outside; its effect can.
+    # The core makes one uncharge for each run of equal owners, which only its effect shows here.
     v2.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
     assert v2.swap.nr_used_pages == 0
 
@@ -250,7 +251,7 @@ def test_j8_owner_dies_twice(v2: Scene) -> None:
 
 def test_j8_dead_parent_with_a_slot_of_its_own_owns_on(v2: Scene) -> None:
     if v2.mode != "canon":
-        pytest.skip("with a side table the slots are C's from beginning to end, as above")
+        pytest.skip("only CANON moves slots from C to P; MAIN and PRE keep the owner C")
     g = v2.group("G")
     p, b, c, entry = family(v2, g)
     v2.fresh_out(0, p)
@@ -277,7 +278,7 @@ def test_j9_zeros(v2: Scene) -> None:
     assert [v2.stat("swpin_zero"), v2.stat("pswpin"), v2.stat("swpin", 2)] == [4, 0, 0]
     folio.write(b"not zeros")
     del folio
-    assert v2.out("f") == entry, "it kept its slots"
+    assert v2.out("f") == entry, "the folio kept its slots"
     v2.expect({v2.a: "0/4/4/5"}, entry, ["S(A)|1"] * 4)
     assert (v2.stat("swpout_zero"), v2.stat("pswpout")) == (4, 4)
     local = v2.a.stat_local()

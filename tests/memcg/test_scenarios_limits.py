@@ -1,6 +1,6 @@
-"""The scenarios J10 to J14, and the group at which a refault is judged.
+"""The scenarios J10 to J14 of docs/steps.md, and the group whose statistics count a refault.
 
-Two columns where they differ: CANON (the shadow store) and MAIN, which PRE (the array) equals in all.
+Where the modes differ, the first row is that of CANON, and the second row is that of MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_j11_limit_of_an_ancestor(v2: Scene) -> None:
     assert local == [(1, 1), (0, 0)]
     assert b.counters()["swap_watermark_pages"] == 4
     assert b.read("memory.swap.peak") == p.read("memory.swap.peak") == f"{4 * PAGE}\n"
-    # Two pages fit below the limit, four do not.
+    # Two more pages fit below the limit of P.
     v2.swap.swap_out_batch([v2.swap.folio(0, b"x", memcg=b) for _ in range(2)])
     v2.expect({b: "4/2/2/3", p: "4/6/0/1"})
 
@@ -81,13 +81,13 @@ def test_j12_clean_folio_is_dropped_without_reclaim(v2: Scene) -> None:
     v2.swap.swap_cache_del_folio(v2.folios["read ahead"])
     v2.expect({v2.a: "1/1/1/2"})
     word = word_at(v2.swap, entry)
-    # The shadow has an id and no age; MAIN keeps the id beside the word.
+    # The shadow has no age. CANON keeps the id of the owner in the shadow, MAIN and PRE beside the word.
     assert (word.kind, word.count, word.eviction, word.node, word.is_workingset) == ("shadow", 1, 0, 0, False)
     assert word.memcg_id == (v2.a.counters()["id"] if v2.mode == "canon" else 0)
     v2.drop("read ahead")
     v2.expect({v2.a: "0/1/1/2"})
     v2.bring_in("f", entry, memcg=v2.a)
-    assert v2.a.stat_local()["workingset_refault_anon"] == 1, "the read-ahead alone"
+    assert v2.a.stat_local()["workingset_refault_anon"] == 1, "the read-ahead counts, the swap-in does not"
 
 
 def test_j12_refault_of_an_id_alone_may_count(scenes: Callable[..., Scene]) -> None:
@@ -148,8 +148,12 @@ def test_j14_every_state_of_one_slot(v2: Scene) -> None:
 
 
 @every_mode
-def test_refault_counts_for_who_is_charged(v2: Scene) -> None:
-    """`pageout` reclaims without a limit, so refaults are judged at root; tests of the core cover limits."""
+def test_refault_counts_for_the_group_that_is_charged(v2: Scene) -> None:
+    """A refault counts for the group that is charged, not for its parent.
+
+    `pageout` reclaims without a limit, so a refault is measured against the working set of root.
+    Rust tests cover limits.
+    """
     w = v2.group("W")
     a, b = v2.group("A", w), v2.group("B", w)
     of_a, of_b = v2.task(a, 11, b"x" * (11 * PAGE)), v2.task(b, 70, b"x" * (70 * PAGE))

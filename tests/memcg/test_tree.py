@@ -1,4 +1,4 @@
-"""The tree of groups: names, ids, life and death, and which switches go together."""
+"""The tree of groups: names, ids, removal, and the combinations of switches."""
 
 from __future__ import annotations
 

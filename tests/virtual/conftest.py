@@ -1,4 +1,4 @@
-"""The machines of the tests of virtual devices."""
+"""Fixtures: machines with a virtual device, with zswap (`lz4`) and without."""
 
 from helpers.virtual_facts import lz4, machine, machines
 

@@ -1,6 +1,7 @@
-"""Swapoff of a physical device behind virtual slots: the reverse map is walked, and no page table is.
+"""Swapoff of a physical device behind virtual slots: swapoff walks the reverse map and no page table.
 
-Cached, uncached, held, under writeback, freed meanwhile, direct users; and the classic walk on the same data.
+The folios are cached, uncached, held, under writeback, or freed meanwhile. A direct user has a slot of the
+physical device without a virtual slot; for such slots swapoff walks page tables, the classic walk.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Pages(Task):
     data: list[bytes]
 
     def expect(self) -> None:
-        """Expects every page to hold its bytes."""
+        """Compares every page with its bytes."""
         assert [self.read(page) for page in range(len(self.data))] == self.data
 
     def entries(self) -> list[int]:
@@ -44,7 +45,7 @@ class Pages(Task):
 
 
 def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0) -> Pages:
-    """Starts a task and puts all its pages out."""
+    """Makes a task with pages of noise and swaps all of them out."""
     data = [noise(seed + page) for page in range(nr_pages)]
     task = task_of(swap, None, nr_pages, b"".join(data))
     assert task.pageout(nr_pages)["reclaimed_pages"] == task.mm.swapped_pages == nr_pages
@@ -53,7 +54,7 @@ def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0) -> Pages:
 
 @contextmanager
 def going_off(machine: Machine, *, delay_ns: int) -> Iterator[None]:
-    """Turns the physical device off in a thread, beside the statements of the block."""
+    """Turns the physical device off in a thread while the block runs."""
     machine.storage.set_faults(delay_ns=delay_ns)
     off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
     off.start()
@@ -71,7 +72,7 @@ def test_no_page_table_entry_is_visited_when_all_users_are_virtual(machine: Mach
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap) == (700, 0)
     assert not machine.physical.is_on
-    assert tasks.entries() == entries, "as they were"
+    assert tasks.entries() == entries, "the page tables are unchanged"
     assert set(machine.rows(*entries)) == {"folio folio"}
     machine.swap.check()
     tasks.expect()
@@ -85,7 +86,7 @@ def test_the_classic_walk_on_the_same_data_visits_them_all() -> None:
     freed, visited = walked(swap)
     assert freed == 0
     assert visited >= 700
-    assert tasks.mm.swapped_pages == 0, "and brings them in"
+    assert tasks.mm.swapped_pages == 0, "the classic walk swaps all pages in"
     tasks.expect()
     swap.check()
 
@@ -135,7 +136,7 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
         code = write.result(60)
     assert walked(machine.swap)[1] == 0
     assert not machine.physical.is_on
-    # Swapoff found the folio in memory before or after the writer had finished.
+    # EBUSY: swapoff took the backing away before the write had ended. 0: the write had ended before.
     if code == EBUSY:
         assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
     else:
@@ -260,7 +261,7 @@ def test_zswap_and_zero_slots_are_left_alone(lz4: Machine) -> None:
 
 
 def test_the_space_is_given_back_and_the_data_can_go_out_again(machines: Machines) -> None:
-    # Each order allocates from a cluster of its own.
+    # Orders do not share clusters, so the device needs a free cluster for each order.
     machine = machines(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
     machine.swap.swapoff(machine.physical)

@@ -16,7 +16,7 @@ from helpers.virtual_facts import C, noise, text, zeros
 
 
 def ghost_swap(**options: object) -> tuple[sc.Swap, sc.SwapDevice]:
-    """Makes a subsystem with one ghost that has no virtual table."""
+    """Makes a subsystem with one ghost device without virtual table."""
     swap = sc.Swap(nr_cpus=2, memory_pages=4096, **options)  # type: ignore[arg-type]
     return swap, swap.swapon(sc.Ghost(8 * C))
 
@@ -28,7 +28,7 @@ def ghost_swap(**options: object) -> tuple[sc.Swap, sc.SwapDevice]:
         ("4K", 512 * 8),
         ("2M", 512 * 8),
         ("2052K", 1024 * 8),
-        ("1465M", 375_296 * 8),  # the thread's machine: 11.5 G
+        ("1465M", 375_296 * 8),  # 11.5 G of slots, a machine of the mailing list
         ("32G", 8_388_608 * 8),
     ],
 )
@@ -67,7 +67,7 @@ def test_writeback_of_an_entry_is_refused_before_a_folio_is_made() -> None:
     entry = swap.swap_out(swap.folio(0, text(1)))
     cached, used = swap.nr_swapcache_pages, swap.nr_used_pages
     hold = [swap.folio(0) for _ in range(swap.memory_pages - used)]
-    assert errno_of(swap.zswap.writeback, entry) == EINVAL, "not ENOMEM: no folio was asked for"
+    assert errno_of(swap.zswap.writeback, entry) == EINVAL, "not ENOMEM, as no folio is allocated"
     assert (swap.nr_swapcache_pages, swap.nr_used_pages) == (cached, swap.memory_pages)
     assert swap.zswap.stats()["stored_pages"] == 1
     hold.clear()
@@ -78,7 +78,7 @@ def test_writeback_of_an_entry_is_refused_before_a_folio_is_made() -> None:
 
 
 def fill_pool(swap: sc.Swap) -> list[sc.SwpEntry]:
-    """Stores pages that do not compress until one is refused."""
+    """Stores pages that do not compress until the pool is full and refuses one."""
     entries: list[sc.SwpEntry] = []
     for number in range(swap.memory_pages):
         folio = swap.folio(0, noise(number))
@@ -112,7 +112,7 @@ def test_worker_is_not_queued_while_the_real_device_is_full() -> None:
     refusal(swap.swap_out, folio)
     swap.run_workers()
     refused = swap.zswap.stats()["reject_reclaim_fail"]
-    assert 0 < refused <= 16 * 32, "entries of ghost slots are refused, and the worker gives up"
+    assert 0 < refused <= 16 * 32, "the writeback of a ghost slot is refused, and the worker gives up"
     assert swap.zswap.stats()["written_back_pages"] == 0
     assert [swap.swap_in(entry).read() for entry in entries] == [noise(n) for n in range(len(entries))]
 
@@ -137,7 +137,7 @@ def test_visibility_decides_what_is_counted(visibility: str, is_counted: bool, h
     assert swap.nr_swap_pages == 1000 + counted - (is_counted or entry.type != device.type)
     runs = [swap.alloc(0) for _ in range(600)]
     on_null = sum(run.type != device.type for run in runs) + (entry.type != device.type)
-    # A virtual device can always grow, so its free slots say nothing about swap being nearly full.
+    # `vm_swap_full` leaves out the slots of a virtual device, because such a device can always grow.
     assert swap.vm_swap_full == ((has_table or not is_counted) and on_null > 500)
     swap.check()
     swap.free(entry)
@@ -168,7 +168,7 @@ def test_swapoff_of_a_ghost_brings_its_pages_back(has_table: bool) -> None:
 
 
 def alloc_and_free(swap: sc.Swap, thread: int, load: Load, done: list[int]) -> None:
-    """Allocates and frees slots at random; frees most of its slots when the device is full."""
+    """Allocates and frees slots at random; frees all but ten slots when the device is full."""
     rng = random.Random(thread)
     mine: list[sc.SwpEntry] = []
     while load.goes_on():
@@ -188,7 +188,7 @@ def alloc_and_free(swap: sc.Swap, thread: int, load: Load, done: list[int]) -> N
 
 @pytest.mark.parametrize("has_table", [False, True])
 def test_resize_under_load(has_table: bool) -> None:
-    """While the size changes, the slots in use fit the device and equal the sum over its clusters."""
+    """The size changes while four threads allocate and free: the slots in use always fit the device."""
     swap = sc.Swap(nr_cpus=4)
     device = swap.swapon(sc.Ghost(64 * C, virtual_table=has_table))
     done = [0] * 4

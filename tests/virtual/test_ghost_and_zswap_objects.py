@@ -1,4 +1,4 @@
-"""Facts about ghosts and zswap as Python objects: options, listings, the command line, the memory report."""
+"""Ghosts and zswap as Python objects: options, listings, the command line, the memory report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
-
 
 
 def run_json(capsys: Capture, *arguments: str) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def test_header_in_a_file_of_one_page_says_the_size(tmp_path: Path) -> None:
     with pytest.raises(sc.SwapIOError):
         sc.Ghost.open(tmp_path / "nothing")
     path.write_bytes(sc.build_swap_header((1 << 32) - 1))
-    assert sc.Ghost.open(path).pages == (1 << 32) - 1, "a header may promise more than a device can have"
+    assert sc.Ghost.open(path).pages == (1 << 32) - 1, "a header may have more pages than a device"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_device_says_what_it_is(tmp_path: Path) -> None:
     memory = virtual.memory()
     assert memory["virtual_table_bytes"] > 0
     assert memory["index_bytes"] > 0
-    assert memory["total_bytes"] < 64 * 1024, "an empty device costs nearly nothing"
+    assert memory["total_bytes"] < 64 * 1024, "an empty device has few tables"
 
 
 def test_resize_takes_units_and_slots_and_says_what_is_left() -> None:

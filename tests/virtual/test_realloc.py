@@ -1,6 +1,7 @@
-"""Moving the backing of a virtual slot: writeback from zswap and relocation, with a failure at each step.
+"""The backing of a virtual slot moves: writeback from zswap and relocation, each step of which may fail.
 
-Whatever fails: the data is equal, no physical slot is lost, and the counters say what happened.
+After each failure the data is equal, no physical slot is lost, and the counters name the failure. Steps 1 to
+5 of a writeback are WB1 to WB5 of docs/steps.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PROGRAMS = nr_programs(40)
 
 
 def fill_physical(machine: Machine) -> list[sc.SwpEntry]:
-    """Takes all slots of the physical device."""
+    """Allocates all slots of the physical device for hibernation and returns them."""
     assert machine.physical is not None
     runs = [machine.swap.alloc_hibernation(machine.physical) for _ in range(machine.physical.pages)]
     machine.world.ownerless.update(map(int, runs))
@@ -32,13 +33,13 @@ def fill_physical(machine: Machine) -> list[sc.SwpEntry]:
 
 
 def let_go(machine: Machine, runs: list[sc.SwpEntry]) -> None:
-    """Gives such slots back."""
+    """Frees slots of `fill_physical`."""
     for run in runs:
         machine.swap.free_hibernation(run)
 
 
 def expect_refused(machine: Machine, entry: int, code: int) -> None:
-    """Expects the writeback of a page of A to fail, and the page to stay in zswap alone."""
+    """Expects the writeback of a page of group A to fail and the page to stay in zswap."""
     physical_pages = machine.physical_pages if machine.physical else 0
     assert errno_of(machine.swap.zswap.writeback, entry) == code
     assert machine.rows(entry) == ["zswap shadow"]
@@ -117,16 +118,15 @@ def test_writeback_step_3_no_physical_slot_enomem_before_decompression(machines:
     assert machine.stat("decompress_fail") == 0
     machine.swap.zswap.set_faults()
     word = word_at(machine.swap, entry)
-    assert (word.memcg_id, word.eviction) == (machine.a.counters()["id"], 0), "owner and no age (J12)"
+    # J12: the shadow keeps the owner and has no age.
+    assert (word.memcg_id, word.eviction) == (machine.a.counters()["id"], 0)
     let_go(machine, runs)
     machine.swap.zswap.writeback(entry)
     assert machine.swap.backing(entry)["type"] == "swapfile"
 
 
 @pytest.mark.parametrize("physical_pages", [0, 4 * C])
-def test_writeback_step_3_no_device_or_swap_max_of_the_group(
-    machines: Machines, physical_pages: int
-) -> None:
+def test_writeback_step_3_no_device_or_swap_max_of_the_group(machines: Machines, physical_pages: int) -> None:
     machine = machines(zswap="lz4", physical_pages=physical_pages)
     entry = machine.out(text(1), machine.a)
     if physical_pages:
@@ -176,7 +176,7 @@ def test_realloc_gives_a_contiguous_run_and_pointers(machine: Machine) -> None:
     assert (found["type"], int(found["entry"]), found["nr_pages"]) == ("swapfile", int(first), 4)
     assert (machine.physical_pages, machine.a.counters()["swap_pages"]) == (4, 4)
     machine.world.verify()
-    assert machine.swap.folio_realloc_swap(folio) == first, "it has one: unchanged"
+    assert machine.swap.folio_realloc_swap(folio) == first, "a folio that has a run keeps it"
     assert machine.physical_pages == 4
 
 
@@ -217,7 +217,7 @@ def test_realloc_wants_a_run_of_its_order_and_no_split(machines: Machines) -> No
 
 
 def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot(machine: Machine) -> None:
-    """The folio then has empty and physical backing; all old slots are freed before it gets new ones."""
+    """A store that fails half way leaves the folio with mixed backing; its old slots are all freed."""
     mixes = 0
     for seed in range(20):
         machine.swap.zswap.enabled = False
@@ -253,7 +253,7 @@ def test_physical_slots_are_let_go_only_once_the_store_has_succeeded(machine: Ma
     machine.keep(folio)
     assert machine.row(entry) == "swapfile folio"
     machine.swap.swap_out(folio)
-    assert machine.backing_slot(entry) == slot, "overwritten in place"
+    assert machine.backing_slot(entry) == slot, "the write goes to the same slot"
     machine.swap.zswap.set_faults()
     folio = machine.swap.swap_in(entry, memcg=machine.a)
     folio.write(text(3))
@@ -269,7 +269,7 @@ class Pair:
     """A page of group A on one file, and a second file."""
 
     def __init__(self, machine: Machine, *, second_pages: int = C) -> None:
-        """Makes both."""
+        """Swaps the page out to the first file and turns the second file on."""
         self.machine = machine
         self.entry = machine.out(text(1), machine.a)
         self.storage = file_storage(second_pages)
@@ -285,7 +285,7 @@ class Pair:
         return self.machine.swap.swap_in(self.entry, memcg=self.machine.a)
 
     def expect_old(self) -> None:
-        """Expects the page where it was, and nothing on the second file."""
+        """Expects the page in its old slot, and no slot in use on the second file."""
         assert self.machine.backing_slot(self.entry) == self.old_slot
         assert (self.machine.physical_pages, self.second.inuse_pages) == (1, 0)
         assert self.machine.a.counters()["swap_pages"] == 1
@@ -369,7 +369,7 @@ def test_relocation_what_is_not_on_a_physical_slot_is_skipped(lz4: Machine) -> N
 
 
 def test_relocation_old_slot_is_valid_until_the_write_is_complete(pair: Pair) -> None:
-    """A look at any moment of a slow write finds the page behind one slot or the other, and readable."""
+    """During a slow write the virtual slot is always on the old slot or on the new slot."""
     pair.storage.set_faults(delay_ns=50_000_000)
     mover = threading.Thread(target=pair.move)
     mover.start()
@@ -387,7 +387,7 @@ def test_relocation_old_slot_is_valid_until_the_write_is_complete(pair: Pair) ->
 
 
 def test_random_programs_with_faults_lose_nothing() -> None:
-    """Programs with full devices, little memory, limits, failing storages and failing zswap."""
+    """The programs have full devices, little memory, limits, failing storages and failing zswap."""
     seen: set[str] = set()
     for seed in range(PROGRAMS):
         size = Size(

@@ -1,4 +1,7 @@
-"""Every state of a virtual slot, every edge between two states, and no other state in any random program."""
+"""The states of a virtual slot and the edges between them, see docs/steps.md.
+
+Random programs reach every state and no other.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ZSWAP_OFF = None
 
 
 def pointer(owner: int, *, is_cache_only: bool = False) -> Word:
-    """Returns the word of a physical slot that backs a virtual one."""
+    """Returns the word of a physical slot that backs the virtual slot ``owner``."""
     return Word("pointer", owner=owner, is_cache_only=is_cache_only)
 
 
@@ -45,7 +48,7 @@ def test_state_zero_with_and_without_folio(machines: Machines, zswap: str | None
     assert machine.row(entry) == "zero shadow zero"
     folio = machine.swap.swap_in(entry)
     machine.keep(folio)
-    assert machine.row(entry) == "zero folio zero", "zero wins over the folio"
+    assert machine.row(entry) == "zero folio zero", "the backing is zero, also while a folio is cached"
     assert (machine.stat("stored_pages"), machine.physical_pages) == (0, 0)
     assert folio.read() == zeros()
     assert machine.swap.zero_batch(entry, 1) == (True, 1)
@@ -72,7 +75,7 @@ def test_state_swapfile_with_and_without_folio(machine: Machine) -> None:
     machine.keep(folio)
     assert machine.row(entry) == "swapfile folio"
     assert (folio.dirty, folio.read()) == (False, text(1))
-    assert machine.backing_slot(entry) == slot, "the slot is kept for reuse"
+    assert machine.backing_slot(entry) == slot, "the physical slot stays for the next swap-out"
 
 
 # Every edge between two rows.
@@ -141,7 +144,7 @@ def test_edge_swap_in_of_zswap_is_exclusive(lz4: Machine) -> None:
     lz4.swap.dup(entry, 1)
     folio = lz4.swap.swap_in(entry)
     lz4.keep(folio)
-    assert lz4.row(entry) == "folio folio", "one copy only"
+    assert lz4.row(entry) == "folio folio", "zswap keeps no copy"
     assert folio.dirty
     assert lz4.stat("stored_pages") == 0
     lz4.world.folios.clear()
@@ -155,20 +158,20 @@ def test_edge_dup_and_put_move_the_cache_only_bit(machine: Machine) -> None:
     entry = machine.out(text(1))
     slot = machine.backing_slot(entry)
     folio = machine.swap.swap_in(entry)
-    assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "count 0, still cached"
+    assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "count 0 and cached"
     found = machine.swap.lookup(slot)
     assert (found["kind"], found["owner"], found["cache_only"]) == ("pointer", entry, True)
     machine.swap.folio_dup_swap(folio)
-    assert word_at(machine.swap, slot) == pointer(entry), "0 to 1 clears it"
+    assert word_at(machine.swap, slot) == pointer(entry), "0 to 1 clears the cache-only bit"
     machine.swap.folio_dup_swap(folio)
     assert word_at(machine.swap, slot) == pointer(entry)
     machine.swap.folio_put_swap(folio)
-    assert word_at(machine.swap, slot) == pointer(entry), "2 to 1 says nothing"
+    assert word_at(machine.swap, slot) == pointer(entry), "2 to 1 leaves the bit"
     machine.swap.folio_put_swap(folio)
-    assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "1 to 0 while cached sets it"
+    assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "cached, 1 to 0 sets it"
     machine.swap.folio_dup_swap(folio)
     machine.swap.put(entry, 1)
-    assert machine.swap.lookup(entry)["kind"] == "folio", "it is mapped"
+    assert machine.swap.lookup(entry)["kind"] == "folio", "the mapped folio keeps the slot"
 
 
 def test_edge_dup_beyond_what_a_word_holds(machine: Machine) -> None:
@@ -193,7 +196,7 @@ def test_edge_free_releases_everything(
     machine.swap.free(entry, 4)
     assert [machine.row(entry + page) for page in range(4)] == ["free"] * 4
     assert (machine.physical_pages, machine.stat("stored_pages"), machine.ghost.inuse_pages) == (0, 0, 0)
-    assert machine.a.counters()["id_refs"] == 1, "the id is let go with the virtual slot"
+    assert machine.a.counters()["id_refs"] == 1, "freeing the virtual slots gives their id references back"
 
 
 # Calls that a physical slot behind a virtual slot refuses.
@@ -228,7 +231,7 @@ def test_two_step_charging_of_every_backing(machines: Machines, hierarchy: str) 
     in_zswap = machine.out(text(2), machine.a)
     machine.world.verify()
     if hierarchy == "v2":
-        assert paid() == 1, "zswap and zero pages do not eat memory.swap.max"
+        assert paid() == 1, "pages in zswap and pages of zeros are not charged to swap"
         machine.swap.zswap.writeback(in_zswap)
         assert paid() == 2, "charged when a physical slot is attached"
         machine.swap.free(on_file, 1)
@@ -281,7 +284,7 @@ def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does(machines: Ma
     machine.swap.swap_out(folios.pop(0))
     assert machine.swap.backing(entry, 8)["nr_pages"] == 2
     assert machine.swap.backing(entry + 2, 6) == {"type": "zero", "entry": None, "nr_pages": 1}
-    assert machine.swap.backing(entry + 3, 5)["nr_pages"] == 5, "cached or not is no matter"
+    assert machine.swap.backing(entry + 3, 5)["nr_pages"] == 5, "a cached folio does not end it"
 
 
 # Random programs.
@@ -298,7 +301,7 @@ def test_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int)
     program.finish()
 
 
-# On v1, stores that keep owners beside the words lose the owner when a clean folio is dropped; see `World`.
+# On v1 `cluster_table` and `array` lose the owner of a dropped clean folio, see `World.ownerless`.
 @pytest.mark.parametrize(
     ("store", "hierarchy"),
     [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],

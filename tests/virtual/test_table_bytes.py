@@ -15,24 +15,24 @@ TABLES = ("table_bytes", "virtual_table_bytes", "owner_bytes")
 
 
 def slots_of(percent: int) -> int:
-    """Returns the slots in use when clusters are full: slot 0 is bad, and cluster 0 always exists."""
+    """Returns the number of slots that fill so many clusters; slot 0 is bad."""
     clusters = CLUSTERS * percent // 100
     return clusters * C - 1 if clusters else 0
 
 
 def clusters_of(percent: int) -> int:
-    """Returns the number of clusters that exist."""
+    """Returns the number of clusters that exist; cluster 0 always exists."""
     return max(1, CLUSTERS * percent // 100)
 
 
 def owners_of(percent: int, store: str) -> set[int]:
-    """Returns the possible bytes of owners: the cluster without users may have an array of owners or none."""
+    """Returns the possible bytes of owners; an empty cluster 0 may have a table of owners or none."""
     owners = clusters_of(percent) * C * OWNER_BYTES
     return {0} if store == "shadow" else {owners} if percent else {0, owners}
 
 
 def fill(swap: sc.Swap, nr_slots: int, how: str, memcg: sc.MemCgroup) -> list[sc.SwpEntry]:
-    """Swaps folios out to the device of the highest priority."""
+    """Swaps ``nr_slots`` folios of zeros or of text out."""
     return [
         swap.swap_out(swap.folio(0, zeros() if how == "zero" else text(number), memcg=memcg))
         for number in range(nr_slots)
@@ -44,7 +44,7 @@ every_store = pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 
 
 def expect_tables(device: sc.SwapDevice, percent: int, store: str, *, is_virtual: bool) -> None:
-    """Compares the tables of a device whose slots are in use up to a percentage, and counts those slots."""
+    """Compares the table bytes of a device of which ``percent`` is in use."""
     memory = device.memory()
     tables = clusters_of(percent) * C * WORD_BYTES
     assert device.inuse_pages == slots_of(percent)
@@ -80,7 +80,7 @@ def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store
     device = swap.swapon(sc.Zram(pages=SLOTS))
     fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
     expect_tables(ghost, percent, store, is_virtual=True)
-    # Physical clusters that only back virtual slots have no owners, so their store is as good as none.
+    # A physical cluster whose slots all back virtual slots has no table of owners, as with the shadow store.
     expect_tables(device, percent, "shadow", is_virtual=False)
     if percent:
         used = [device.memory()[name] for device in (ghost, device) for name in TABLES]

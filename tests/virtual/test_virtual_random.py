@@ -1,4 +1,4 @@
-"""Random programs over virtual slots, drawn and made small by hypothesis."""
+"""Random programs over virtual slots, which hypothesis draws and shrinks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ steps = st.sampled_from([name for name, weight in Program.STEPS.items() for _ in
 
 
 class VirtualMachine(RuleBasedStateMachine):
-    """Two virtual devices, two files that fail, zswap, groups; all of it small."""
+    """Programs on small devices with little memory."""
 
     @initialize(
         size=st.builds(
@@ -28,7 +28,7 @@ class VirtualMachine(RuleBasedStateMachine):
         hierarchy=st.sampled_from(["v2", "v2", "v1"]),
     )
     def start(self, size: Size, hierarchy: str) -> None:
-        """Turns everything on."""
+        """Makes the subsystem."""
         self.program = Program(size, hierarchy=hierarchy)
 
     @rule(name=steps, a=numbers, b=numbers, c=numbers)
@@ -38,17 +38,17 @@ class VirtualMachine(RuleBasedStateMachine):
 
     @rule(a=numbers, b=numbers, c=numbers)
     def make(self, a: int, b: int, c: int) -> None:
-        """Makes a folio: without one there is little to do."""
+        """Makes a folio, because most steps need one."""
         self.program.step("make", a, b, c)
 
     @invariant()
     def holds(self) -> None:
-        """Proves everything."""
+        """Proves all invariants."""
         if hasattr(self, "program"):
             self.program.verify()
 
     def teardown(self) -> None:
-        """Reads everything back."""
+        """Compares all pages and ends the program."""
         if hasattr(self, "program"):
             self.program.finish()
 

@@ -1,4 +1,4 @@
-"""Threads over virtual slots while the device behind goes off and on; readers of clusters that are gone."""
+"""Threads use virtual slots while a physical device goes off and on, and read clusters that are destroyed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MAX_RUNS = 900
 
 
 def toggle(swap: sc.Swap, storage: sc.Faulty, load: Load, outcomes: set[str]) -> None:
-    """Turns a device on and off until the load ends, and notes what swapoff answers."""
+    """Turns a device on and off until the load ends, and adds each result of swapoff to ``outcomes``."""
     device: list[sc.SwapDevice] = []
     while load.goes_on():
         if not device:
-            # A thread that looks at the old device keeps the storage busy for a moment.
+            # The storage is busy while another thread still reads the device that was turned off.
             deadline = time.monotonic() + 10
             while refusal(lambda: device.append(swap.swapon(storage, priority=5))):
                 assert time.monotonic() < deadline, "the storage stays busy"
@@ -35,24 +35,24 @@ def toggle(swap: sc.Swap, storage: sc.Faulty, load: Load, outcomes: set[str]) ->
             continue
         code = refusal(swap.swapoff, device[0])
         outcomes.add(f"swapoff {code}")
-        # A folio without a virtual slot may be on the device, and the hook gives no reference back.
+        # EBUSY: a folio has a slot of the device but no virtual slot, and swapoff has no hook.
         assert code in (0, EBUSY, ENOMEM), code
         if not code:
             device.clear()
 
 
 def data_of(number: int) -> bytes:
-    """Returns the bytes of a run, which follow from its number: zeros, text or noise, of 1 to 4 pages."""
+    """Returns the bytes of the run of this number: zeros, text or noise, 1 to 4 pages."""
     order = (0, 0, 0, 1, 2)[number % 5]
     kind = number // 5 % 8
     return zeros(1 << order) if kind == 0 else (noise if kind < 3 else text)(number, 1 << order)
 
 
 class Hammer:
-    """Four threads on one subsystem; runs are anybody's."""
+    """Four threads on one subsystem, which share the swapped-out runs."""
 
     def __init__(self, seed: int, zswap: sc.Zswap | None) -> None:
-        """Turns a virtual device and a file on; the other file is for `toggle`."""
+        """Turns a virtual device and one file on; `toggle` turns the other file on and off."""
         self.seed = seed
         self.swap = sc.Swap(nr_cpus=THREADS, memory_pages=8192, zswap=zswap, switches={"memcg_stock": "off"})
         self.ghost = self.swap.swapon(sc.Ghost(64 * C, virtual_table=True))
@@ -61,14 +61,14 @@ class Hammer:
         self.world = VirtualWorld(self.swap)
         self.groups = [self.world.add(self.swap.memcg, name) for name in "AB"]
         self.runs: deque[tuple[int, int]] = deque()
-        """First slot and number; the thread that takes an element has the references of its slots."""
+        """First slot and number of each run. A thread that takes a run has the references of its slots."""
         self.numbers = iter(range(1 << 62))
         self.done = [0] * THREADS
         self.outcomes: set[str] = set()
         self.load = Load(seed, share=2.0, is_enough=self.is_enough)
 
     def is_enough(self) -> bool:
-        """Tells whether each thread did something and the device went off while it was in use."""
+        """Tells whether each thread made 100 steps and swapoff succeeded on a device in use."""
         wanted = {"swapoff 0", "out 0", "again 0"}
         is_done = min(self.done) > 100 and wanted <= self.outcomes
         return is_done and self.swap.stats()["swapoff_rmap_slots"] > 0
@@ -86,7 +86,7 @@ class Hammer:
         self.put_out(folio, 0, number, thread, "out")
 
     def put_out(self, folio: sc.Folio, page: int, number: int, thread: int, name: str) -> None:
-        """Swaps a folio out, whose pages from one on are a run; a refusal leaves the pages as they are."""
+        """Swaps a folio out whose pages from ``page`` on are a run; a refusal leaves its bytes unchanged."""
         slots: list[int] = []
         code = refusal(lambda: slots.append(int(self.swap.swap_out(folio, cpu=thread))))
         assert code in (0, ENOSPC, ENOMEM, EBUSY), code
@@ -112,12 +112,12 @@ class Hammer:
             self.put_out(folio, page, number, thread, "again")
 
     def give_up(self, thread: int, _rng: random.Random) -> None:
-        """Frees a run unread."""
+        """Frees a run without reading it."""
         entry, number = self.runs.pop()
         self.swap.free(entry, len(data_of(number)) // PAGE, cpu=thread)
 
     def disturb(self, thread: int, rng: random.Random) -> None:
-        """Tries to move the backing of a run without holding the run."""
+        """Moves or reads the backing of a run that another thread may free meanwhile."""
         runs = list(self.runs)
         if not runs:
             return
@@ -145,7 +145,7 @@ class Hammer:
         rng = random.Random(self.seed + thread)
         while self.load.goes_on():
             self.done[thread] += 1
-            # There may be no run at the moment, or the list of them changes under a copy of it.
+            # IndexError: there is no run. RuntimeError: another thread changes `runs` during a copy.
             with contextlib.suppress(IndexError, RuntimeError):
                 if len(self.runs) < MAX_RUNS and rng.random() < 0.45:
                     self.out(thread, rng)
@@ -157,7 +157,7 @@ class Hammer:
                     self.disturb(thread, rng)
 
     def finish(self) -> None:
-        """Proves that nothing is lost and that nothing is left."""
+        """Compares the bytes of all runs, and expects no page, slot or charge to be left."""
         gc.collect()
         self.world.verify()
         for entry, number in self.runs:
@@ -180,12 +180,12 @@ def test_data_survives_four_threads_and_a_device_that_goes_off_and_on(has_zswap:
 
 
 class Worker:
-    """A task whose pages follow from numbers that it knows."""
+    """A thread with an address space; ``numbers`` says which bytes each page must have."""
 
     NR_PAGES = 1024
 
     def __init__(self, swap: sc.Swap, thread: int, seed: int) -> None:
-        """Starts the task."""
+        """Makes the address space."""
         self.rng = random.Random(seed + thread)
         self.cpu = thread
         order = self.rng.choice([0, 2])
@@ -198,11 +198,11 @@ class Worker:
         return (text, noise)[page % 2](self.numbers[page]) if page in self.numbers else zeros()
 
     def expect(self, task: Task, page: int) -> None:
-        """Reads a page."""
+        """Compares a page with its expected bytes."""
         assert task.read(page, cpu=self.cpu) == self.data(page), f"page {page} of thread {self.cpu}"
 
     def step(self, task: Task) -> None:
-        """Does one thing."""
+        """Writes, reads, reclaims, unmaps or forks."""
         self.nr_done += 1
         page, kind = self.rng.randrange(self.NR_PAGES), self.rng.random()
         if kind < 0.5:
@@ -219,7 +219,7 @@ class Worker:
             self.expect(Task(task.mm.fork(cpu=self.cpu), task.first), page)
 
     def work(self, load: Load) -> None:
-        """Makes steps until the load ends, then reads all pages and exits."""
+        """Makes steps until the load ends, then compares all pages and exits."""
         task, self.task = self.task, None
         while load.goes_on():
             self.step(task)
@@ -251,7 +251,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
 
 @pytest.mark.parametrize("has_table", [False, True])
 def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
-    """The last slot of a cluster goes while others look: they see it used or free, and in the end free."""
+    """While clusters come and go, readers see a slot in use or free, and nothing else."""
     swap = sc.Swap(nr_cpus=THREADS)
     device = swap.swapon(sc.Ghost(8 * C, virtual_table=has_table))
     hold = [swap.alloc(0) for _ in range(C - 1)]
@@ -280,17 +280,17 @@ def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
             rng.shuffle(mine)
             for entry in mine:
                 swap.free(entry, cpu=3)
-                assert swap.lookup(entry)["kind"] == "null", "stale, whether its cluster is there or not"
+                assert swap.lookup(entry)["kind"] == "null", "a freed slot reads as free"
 
     load.run_each(2, read, create_and_destroy)
-    assert seen[0] | seen[1] == {"null", "shadow"}, "no other word was ever seen"
+    assert seen[0] | seen[1] == {"null", "shadow"}, "readers saw no other word"
     assert not np.frombuffer(swap.lookup_many(entries), np.uint64).any()
-    assert device.memory()["table_bytes"] == PAGE, "cluster 0 alone is there"
+    assert device.memory()["table_bytes"] == PAGE, "only cluster 0 exists"
     swap.check()
 
 
 def test_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
-    """A reader of the word of a physical slot sees the owner of the slot or an empty word."""
+    """A reader of a physical slot sees a pointer to a virtual slot, or a free or bad slot."""
     swap = sc.Swap(nr_cpus=THREADS)
     ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))
     device = swap.swapon(file_storage(C))

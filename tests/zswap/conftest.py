@@ -1,4 +1,4 @@
-"""The machines of the tests of zswap."""
+"""Fixtures: a machine with zswap, and a function that makes machines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""zswap from outside: parameters, limit, outcomes of compression, loads, order of writeback, pools.
+"""zswap: parameters, outcomes of a store, loads, order of writeback, pools.
 
-Writeback of one entry is in virtual/test_realloc.py; files and limits of groups are in test_zswap_groups.py.
+virtual/test_realloc.py tests the writeback of one entry, test_zswap_groups.py the files and limits of groups.
+Rust tests (`rust/core/tests/it/data/zswap.rs`) cover the limit of the pools and the shrink worker.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ KERNEL_NAMES = {
     "stored_pages",
     "stored_incompressible_pages",
 }
-SCAN = 32  # entries that one shrink of a group looks at
+SCAN = 32  # the number of entries that one shrink of a group scans
 
 
 def shrunk_pages(machine: Machine) -> int:
-    """Shrinks group A once and returns the pages written back."""
+    """Shrinks group A once and returns the number of pages written back."""
     written: list[int] = []
     assert refusal(lambda: written.append(machine.swap.zswap.shrink(machine.a))) in (0, EAGAIN)
     return sum(written)
@@ -47,7 +48,7 @@ NAMES = ("compressor", "enabled", "max_pool_percent", "accept_threshold_percent"
 
 
 def parameters_of(zswap: object) -> list[object]:
-    """Returns the parameters that a description, or the running zswap, has."""
+    """Returns the parameters of an `sc.Zswap`, or of the zswap of a subsystem."""
     return [getattr(zswap, name) for name in NAMES]
 
 
@@ -154,7 +155,7 @@ def test_incompressible_page_stays_where_writeback_is_not(
     for tries in range(1, 4):
         assert refusal(swap.swap_out, folio) != 0
         assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
-        assert swap.zswap.stats()[counter] == tries, "one try a call"
+        assert swap.zswap.stats()[counter] == tries, "each swap-out compresses once"
     assert swap.stats()["pswpout"] == 0
     assert device.inuse_pages == (0 if has_table else 1)
     assert swap.zswap.stats()["stored_pages"] == 0
@@ -166,7 +167,7 @@ def test_reclaim_of_pages_that_nobody_takes_ends(machine: Machine) -> None:
     task = machine.task(machine.a, 256)
     with pytest.raises(MemoryError):
         task.write(noise(1, 256))
-    assert 0 < machine.stat("reject_compress_poor") < 64 * 256, "no livelock"
+    assert 0 < machine.stat("reject_compress_poor") < 64 * 256, "reclaim gives up"
     assert machine.physical_pages == 0
 
 
@@ -175,9 +176,9 @@ def test_raw_pages_keep_their_place_in_the_lru(machine: Machine) -> None:
     entries = machine.out_each(data, machine.a)
     pool = machine.stat("pool_total_size")
     assert machine.stat("stored_incompressible_pages") == 8
-    assert shrunk_pages(machine) == 0, "all 32 that it saw had a second chance"
+    assert shrunk_pages(machine) == 0, "the first scan gives 32 entries a second chance and writes none"
     assert machine.stats("written_back_pages", "pool_total_size") == [0, pool]
-    # The last 8 use their second chance now; then the oldest 24 go by age, raw pages like others.
+    # The second scan gives the last 8 entries their chance and writes the oldest 24, raw pages like others.
     assert shrunk_pages(machine) == SCAN - 8
     assert machine.rows(*entries) == ["swapfile shadow"] * (SCAN - 8) + ["zswap shadow"] * 16
     assert machine.stats("zswpwb", "stored_pages") == [machine.physical_pages, 16] == [SCAN - 8, 16]
@@ -270,12 +271,12 @@ def test_an_entry_that_fails_does_not_hold_the_others_up(machine: Machine) -> No
 
 
 def test_shrinking_says_why_it_cannot(machine: Machine) -> None:
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "empty"
+    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "the group has no entry"
     machine.out(text(1), machine.a)
     machine.a.write("memory.zswap.writeback", 0)
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "off"
+    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "writeback is off"
     machine.a.write("memory.zswap.writeback", 1)
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == EAGAIN, "second chance"
+    assert errno_of(machine.swap.zswap.shrink, machine.a) == EAGAIN, "the entry has its second chance first"
     assert shrunk_pages(machine) == 1
 
 
@@ -292,14 +293,14 @@ def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty(mach
     for entry in old[:4]:
         machine.swap.free(entry, 1)
     assert len(machine.swap.zswap.pools()) == 2
-    assert machine.read(old[4]) == [text(4)], "by the compressor it was made with"
+    assert machine.read(old[4]) == [text(4)], "the page is decompressed by the compressor of its pool"
     assert [pool["compressor"] for pool in machine.swap.zswap.pools()] == ["zstd"]
     assert machine.read(*new) == [text(10 + number) for number in range(3)]
 
 
 @pytest.mark.parametrize(("nr_bytes", "class_bytes"), [(3570, 3632), (3900, 4096)])
 def test_nothing_above_3624_bytes_saves_memory(machine: Machine, nr_bytes: int, class_bytes: int) -> None:
-    """The largest size class below a page is 3632 bytes; its objects lie in chained pages."""
+    """The largest size class below a page has 3632 bytes; its objects span chained pages."""
     nr_stored = 256
     for number in range(nr_stored):
         machine.out(noise(number)[:nr_bytes] + bytes(PAGE - nr_bytes))
@@ -311,7 +312,7 @@ def test_zeros_never_reach_zswap(machine: Machine) -> None:
     machine.out(zeros(4))
     assert machine.stats("stored_pages", "zswpout", "swpout_zero") == [0, 0, 4]
     machine.out(b"\1" * PAGE)
-    assert machine.stat("stored_pages") == 1, "other patterns are data"
+    assert machine.stat("stored_pages") == 1, "a page of equal bytes is data"
 
 
 def test_swapoff_of_an_ordinary_device_drops_its_entries() -> None:

@@ -1,4 +1,4 @@
-"""zswap and groups: three files, statistics, `memory.reclaim`, and the aborted writeback of J12."""
+"""zswap and groups: the files `memory.zswap.*`, statistics, `memory.reclaim`, and J12 of docs/steps.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def current_bytes(group: sc.MemCgroup) -> int:
-    """Returns the usage of a group in zswap."""
+    """Returns the bytes of a group in zswap."""
     return int(group.read("memory.zswap.current"))
 
 
@@ -88,7 +88,7 @@ def test_a_limit_of_0_is_never(machine: Machine) -> None:
     c = machine.group("C", p)
     p.write("memory.zswap.max", 0)
     entries = [machine.out(text(1), group) for group in (p, c, None)]
-    assert machine.rows(*entries) == ["swapfile shadow"] * 2 + ["zswap shadow"], "others may"
+    assert machine.rows(*entries) == ["swapfile shadow"] * 2 + ["zswap shadow"], "root has no limit"
     assert current_bytes(p) == 0
 
 
@@ -117,7 +117,7 @@ def test_writeback_is_allowed_where_all_ancestors_allow_it(machine: Machine) -> 
         forbidding.write("memory.zswap.writeback", 1)
         assert row_of(machine.swap, int(machine.swap.swap_out(folio))) == "zswap shadow"
     p.write("memory.zswap.writeback", 0)
-    assert g.read("memory.zswap.writeback").strip() == "1", "the file shows its own"
+    assert g.read("memory.zswap.writeback").strip() == "1", "the file shows the setting of its own group"
 
 
 def test_writeback_off_keeps_entries_where_they_are(machines: Machines) -> None:
@@ -158,7 +158,7 @@ def test_a_removed_group_takes_its_entries_along(machine: Machine) -> None:
     assert folio.memcg == p
 
 
-# J12: a writeback that is aborted.
+# J12: a writeback that fails half way.
 
 
 @pytest.mark.parametrize(("idonly_refault", "nr_refaults"), [("skip", 0), ("count", 1)])
@@ -172,7 +172,7 @@ def test_j12_writeback_abort_leaves_an_id_only_shadow(idonly_refault: str, nr_re
     assert errno_of(swap.zswap.writeback, entry) == EIO
     swap.zswap.set_faults()
     facts = a.counters()
-    # The page in memory is that of the compressed data.
+    # The compressed bytes are charged as one page of memory.
     assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (1, 1, 2)
     assert word_at(swap, entry) == Word("shadow", count=1, memcg_id=facts["id"])
     world.verify()
