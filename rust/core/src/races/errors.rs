@@ -34,7 +34,8 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
     for spoil in ["cached", "free", "owner", "zero"] {
         let m = machine();
         let groups = m.swap.memcg().expect("enabled");
-        let owner = if spoil == "owner" { groups.create(CssId::ROOT, "other").expect("a group") } else { groups.root() };
+        let owner =
+            if spoil == "owner" { groups.create(CssId::ROOT, "other").expect("a group") } else { groups.root() };
         let byte = if spoil == "zero" { 0 } else { 7 };
         // The range is the slots 4 to 7, of which slot 7 differs.
         let first = m.out(order(0), 7);

@@ -151,7 +151,11 @@ fn an_entry_that_the_reverse_map_does_not_know_keeps_the_folio_whole() {
     let folio = m.map(0, 2);
     folio.add_mappings(1);
     let (stat, _) = m.shrink(folio);
-    assert_eq!((stat.nr_reclaimed, stat.nr_activate, folio.mapcount()), (0, 4, 1), "the four known entries are unmapped");
+    assert_eq!(
+        (stat.nr_reclaimed, stat.nr_activate, folio.mapcount()),
+        (0, 4, 1),
+        "the four known entries are unmapped"
+    );
     assert!(m.swap.split_folio(&folio.lock(), CPU).is_err());
     folio.remove_mappings(1);
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 4);
