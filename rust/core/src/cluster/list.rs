@@ -255,12 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn fresh_clusters_come_out_ascending() {
+    fn fresh_clusters_come_out_ascending_or_column_by_column() {
         assert_eq!(free_order(5, FreeOrder::Ascending), [0, 1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn columns_come_out_column_by_column() {
         let order = free_order(70, FreeOrder::Columns);
         assert_eq!(order[..9], [0, 32, 64, 1, 33, 65, 2, 34, 66]);
         assert_eq!(order.len(), 70);

@@ -445,14 +445,8 @@ mod tests {
     #[test]
     fn zero_memory_is_a_free_cluster() {
         assert_eq!(ClusterFlag::from_stored(0), ClusterFlag::Free);
-        for flag in [
-            ClusterFlag::None,
-            ClusterFlag::Free,
-            ClusterFlag::Frag,
-            ClusterFlag::Full,
-            ClusterFlag::Discard,
-            ClusterFlag::Dead,
-        ] {
+        use ClusterFlag::{Dead, Discard, Frag, Free, Full, Nonfull};
+        for flag in [ClusterFlag::None, Free, Nonfull, Frag, Full, Discard, Dead] {
             assert_eq!(ClusterFlag::from_stored(flag.stored()), flag);
         }
     }

@@ -11,6 +11,10 @@ fn groups() -> MemCgroups {
     MemCgroups::new(options(Hierarchy::V2), 2).expect("memory")
 }
 
+fn make<'g>(groups: &'g MemCgroups, parent: &MemCgroup, name: &str) -> &'g MemCgroup {
+    groups.create(parent.css(), name).expect("a group")
+}
+
 fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
     result.expect_err("refused").errno()
 }
@@ -18,31 +22,27 @@ fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
 #[test]
 fn a_charge_reaches_every_level_or_none() {
     let groups = groups();
-    let parent = groups.create(CssId::ROOT, "p").expect("a group");
-    let (a, b) =
-        (groups.create(parent.css(), "a").expect("a group"), groups.create(parent.css(), "b").expect("a group"));
+    let parent = make(&groups, groups.root(), "p");
+    let (a, b) = (make(&groups, parent, "a"), make(&groups, parent, "b"));
     parent.swap.set_max(6);
     assert!(groups.try_charge(a, CounterKind::Swap, 4).is_ok());
     let refused = groups.try_charge(b, CounterKind::Swap, 4).expect_err("6 are allowed");
     assert_eq!(refused.css(), parent.css());
-    // The level below was charged before the refusal: its watermark remembers.
-    assert_eq!((a.swap.usage_pages(), b.swap.usage_pages(), parent.swap.usage_pages()), (4, 0, 4));
-    assert_eq!(
-        (b.swap.watermark_pages(), parent.swap.watermark_pages(), parent.swap.failcnt()),
-        (4, 4, 0),
-        "v1 counts refusals"
-    );
+    assert_eq!([a, b, parent].map(|group| group.swap.usage_pages()), [4, 0, 4]);
+    // The level below was charged before the refusal, so its watermark shows the charge.
+    assert_eq!([b, parent].map(|group| group.swap.watermark_pages()), [4, 4]);
+    assert_eq!(parent.swap.failcnt(), 0, "only v1 counts refusals");
     groups.raise(b, MemcgEvent::SwapMax);
     let seen = |group: &MemCgroup| (group.events(MemcgEvent::SwapMax), group.events_local(MemcgEvent::SwapMax));
-    assert_eq!((seen(a), seen(b), seen(parent), seen(groups.root())), ((0, 0), (1, 1), (1, 0), (0, 0)));
+    assert_eq!([a, b, parent, groups.root()].map(seen), [(0, 0), (1, 1), (1, 0), (0, 0)]);
     groups.uncharge(a, CounterKind::Swap, 4);
-    assert_eq!((a.swap.usage_pages(), parent.swap.usage_pages()), (0, 0));
+    assert_eq!([a, parent].map(|group| group.swap.usage_pages()), [0, 0]);
 }
 
 #[test]
 fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     let groups = groups();
-    let group = groups.create(CssId::ROOT, "a").expect("a group");
+    let group = make(&groups, groups.root(), "a");
     assert_eq!((group.id(), groups.root().id()), (MemcgId(2), MemcgId(1)));
     groups.css_get(group, 1);
     let pinned = groups.id_get_online(group, 3);
@@ -62,7 +62,7 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     groups.css_put(group, 1);
     assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "what it counted stays with its parent");
     assert_eq!(groups.root().stat_local(MemcgStat::PswpIn), 0);
-    let again = groups.create(CssId::ROOT, "b").expect("a group");
+    let again = make(&groups, groups.root(), "b");
     assert_eq!((again.css(), again.stat_local(MemcgStat::PswpIn)), (group.css(), 0));
 }
 
@@ -72,7 +72,7 @@ fn what_cannot_be_made_or_removed_says_why() {
     for name in ["", ".", "..", "a/b", "a\nb"] {
         assert_eq!(errno(groups.create(CssId::ROOT, name)), 22, "{name:?}");
     }
-    let group = groups.create(CssId::ROOT, "a").expect("a group");
+    let group = make(&groups, groups.root(), "a");
     assert_eq!(errno(groups.create(CssId::ROOT, "a")), 17);
     let child = groups.create(group.css(), "a").expect("below another parent");
     assert_eq!(groups.path(child.css()), "/a/a");
@@ -82,18 +82,7 @@ fn what_cannot_be_made_or_removed_says_why() {
     assert_eq!(errno(groups.remove(child.css())), 16);
     groups.leave(child.css());
     groups.remove(child.css()).expect("empty");
-    assert_eq!(
-        (
-            errno(
-                groups
-                    .create(group.css(), "b")
-                    .and_then(|b| groups.remove(b.css()).map(|()| b))
-                    .and_then(|b| groups.create(b.css(), "c"))
-            ),
-            errno(groups.enter(child.css()))
-        ),
-        (19, 19)
-    );
+    assert_eq!((errno(groups.create(child.css(), "c")), errno(groups.enter(child.css()))), (19, 19));
     let mut deep = CssId::ROOT;
     for _ in 0..MEMCG_DEPTH_MAX {
         deep = groups.create(deep, "d").expect("not too deep").css();
@@ -117,7 +106,7 @@ fn there_are_65535_ids() {
 #[test]
 fn stocks_serve_small_charges_and_are_drained() {
     let groups = groups();
-    let group = groups.create(CssId::ROOT, "a").expect("a group");
+    let group = make(&groups, groups.root(), "a");
     let cpu = CpuId(0);
     assert!(!groups.consume_stock(group, 1, cpu));
     groups.charge(group, CounterKind::Memory, 64);
@@ -135,8 +124,8 @@ fn stocks_serve_small_charges_and_are_drained() {
 #[test]
 fn swap_left_is_the_least_of_any_level() {
     let groups = groups();
-    let parent = groups.create(CssId::ROOT, "p").expect("a group");
-    let child = groups.create(parent.css(), "c").expect("a group");
+    let parent = make(&groups, groups.root(), "p");
+    let child = make(&groups, parent, "c");
     assert_eq!(groups.nr_swap_pages(child, 100), 100);
     parent.swap.set_max(10);
     groups.charge(child, CounterKind::Swap, 12);
@@ -147,23 +136,19 @@ fn swap_left_is_the_least_of_any_level() {
 
 #[test]
 fn choices_that_exclude_each_other_are_refused() {
-    let refused = |change: fn(&mut MemcgSwitches)| {
-        let mut wish = MemcgSwitches::CANON;
-        change(&mut wish);
-        errno(wish.resolve(Hierarchy::V2))
-    };
-    assert_eq!(refused(|wish| wish.dead_swapin = Some(DeadSwapin::FaultMm)), 22);
-    assert_eq!(refused(|wish| wish.refault_level = Some(RefaultJudge::ReclaimRoot)), 22);
-    assert_eq!(
-        refused(
-            |wish| (wish.owner_store, wish.refault_level) = (OwnerStore::Trampoline, Some(RefaultJudge::ReclaimRoot))
-        ),
-        22
-    );
-    assert_eq!(refused(|wish| (wish.owner_store, wish.rfc_literal) = (OwnerStore::Array, true)), 22);
-    assert_eq!(refused(|wish| (wish.dead_swapin, wish.rfc_literal) = (Some(DeadSwapin::ReparentIfShared), true)), 22);
-    let main = MemcgSwitches { owner_store: OwnerStore::ClusterTable, ..MemcgSwitches::CANON }
-        .resolve(Hierarchy::V2)
-        .expect("fine");
-    assert_eq!((main.dead_swapin, main.refault_level), (DeadSwapin::FaultMm, RefaultJudge::ReclaimRoot));
+    const CANON: MemcgSwitches = MemcgSwitches::CANON;
+    let (fault_mm, reparent) = (Some(DeadSwapin::FaultMm), Some(DeadSwapin::ReparentIfShared));
+    let refault_level = Some(RefaultJudge::ReclaimRoot);
+    for wish in [
+        MemcgSwitches { dead_swapin: fault_mm, ..CANON },
+        MemcgSwitches { refault_level, ..CANON },
+        MemcgSwitches { owner_store: OwnerStore::Trampoline, refault_level, ..CANON },
+        MemcgSwitches { owner_store: OwnerStore::Array, rfc_literal: true, ..CANON },
+        MemcgSwitches { dead_swapin: reparent, rfc_literal: true, ..CANON },
+    ] {
+        assert_eq!(errno(wish.resolve(Hierarchy::V2)), 22, "{wish:?}");
+    }
+    let table = MemcgSwitches { owner_store: OwnerStore::ClusterTable, ..CANON }.resolve(Hierarchy::V2);
+    let choices = table.map(|options| (options.dead_swapin, options.refault_level));
+    assert_eq!(choices, Ok((DeadSwapin::FaultMm, RefaultJudge::ReclaimRoot)));
 }

@@ -48,9 +48,7 @@ fn owner_level_activates_where_reclaim_root_does_not() {
     let [w, a, b] = tree();
     let shadow = CLASSIC.evict(PAGE, &a, RefaultLevel::Owner);
     assert_eq!(shadow, Shadow { memcg: MemcgId(11), ..Shadow::default() });
-    for _ in 0..50 {
-        CLASSIC.evict(PAGE, &b, RefaultLevel::Owner);
-    }
+    (0..50).for_each(|_| _ = CLASSIC.evict(PAGE, &b, RefaultLevel::Owner));
     assert_eq!([&w, &a, &b].map(|lruvec| lruvec.nonresident_age()), [51, 1, 50]);
     let verdict = CLASSIC.refault(refault(shadow, &a, &a));
     assert!(verdict.is_counted && verdict.is_recent && verdict.is_activated && !verdict.is_restored);
@@ -60,9 +58,7 @@ fn owner_level_activates_where_reclaim_root_does_not() {
     let [w, a, b] = tree();
     let shadow = CLASSIC.evict(PAGE, &a, RefaultLevel::ReclaimRoot(&w));
     assert_eq!(shadow, Shadow { memcg: MemcgId(10), ..Shadow::default() });
-    for _ in 0..50 {
-        CLASSIC.evict(PAGE, &b, RefaultLevel::ReclaimRoot(&w));
-    }
+    (0..50).for_each(|_| _ = CLASSIC.evict(PAGE, &b, RefaultLevel::ReclaimRoot(&w)));
     assert_eq!([&w, &a, &b].map(|lruvec| lruvec.nonresident_age()), [51, 0, 0]);
     assert_eq!(w.lru_pages(LruList::ActiveAnon), 30);
     let verdict = CLASSIC.refault(refault(shadow, &a, &w));
@@ -94,9 +90,7 @@ fn age_wraps_at_the_bits_of_the_shadow() {
     let lruvec = Lruvec::new(MemcgId(1), 0, None);
     lruvec.add_lru_pages(LruList::ActiveAnon, 7);
     let almost = (1u64 << EVICTION_BITS) - 3;
-    for _ in 0..almost >> 31 {
-        lruvec.age_nonresident(1 << 31);
-    }
+    (0..almost >> 31).for_each(|_| _ = lruvec.age_nonresident(1 << 31));
     lruvec.age_nonresident((almost & ((1 << 31) - 1)) as u32);
     let shadow = CLASSIC.evict(PAGE, &lruvec, RefaultLevel::Owner);
     assert_eq!(shadow.eviction, almost);
