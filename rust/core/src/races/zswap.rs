@@ -17,7 +17,7 @@ fn a_fault_while_a_page_is_written_back_has_it_and_finds_nothing_read_ahead() {
     let faulting = mm.clone();
     m.script.on_write.set(move || assert_eq!(byte_at(&faulting, vpn, OTHER), Ok(5)));
     m.swap.zswap_writeback_entry(entry, CPU).expect("written");
-    let folio = m.lookup(entry, CPU).expect("it is mapped, so it stays");
+    let folio = m.lookup(entry, CPU).expect("the mapped folio stays in the cache");
     assert!(folio.is_mapped() && !folio.has(FolioFlags::RECLAIM) && !folio.has(FolioFlags::DIRTY));
     drop(folio);
     assert_eq!((m.reads(), m.stat("swap_ra_hit"), m.stat("zswpwb"), m.stat("zswpin")), (0, 0, 1, 0));

@@ -3,17 +3,12 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::base::error::SwapError;
-use crate::base::types::{MemcgId, Order, SwpEntry, SwpType};
-use crate::folio::Folio;
-use crate::machine::Config;
-use crate::machine::profile::Profile;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
-use crate::storage::spec::{Discard, GhostSpec, Visibility};
 use crate::storage::{Ghost, Ram, SwapStorage};
 use crate::workingset::RefaultLevel;
 use crate::zswap::ZswapOptions;
+use crate::{Config, Discard, Folio, GhostSpec, MemcgId, Order, Profile, SwapError, SwpEntry, SwpType, Visibility};
 
 const CPU: CpuId = CpuId(0);
 const FIRST: Vpn = Vpn(512);
@@ -141,7 +136,7 @@ fn a_reference_of_somebody_else_keeps_a_page_as_it_is() {
     folio.hold_writeback(true);
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 0, "a folio under writeback stays");
     folio.hold_writeback(false);
-    assert!(!folio.has(FolioFlags::RECLAIM), "no write ends that would clear the flag");
+    assert!(!folio.has(FolioFlags::RECLAIM), "no write is under way whose end would clear the flag");
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
 }
 
@@ -177,7 +172,7 @@ fn what_nobody_maps_of_a_large_folio_is_not_written() {
 fn a_split_folio_goes_head_first_and_then_from_its_end() {
     let m = ram_machine(1024);
     let folio = m.map(4, 2);
-    // Only single pages have room.
+    // Every second slot is free, so only single pages have room.
     let all: Vec<_> = std::iter::from_fn(|| m.swap.on_cpu(CPU).expect("a CPU").alloc(Order::ZERO).ok()).collect();
     for entry in all.iter().filter(|entry| entry.offset().0 % 2 == 0) {
         m.swap.put(*entry, 1, CPU).expect("allocated");
@@ -271,7 +266,7 @@ fn active_pages_age_when_inactive_ones_are_few() {
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
-    // One batch is enough, because no page was inactive before.
+    // All pages start active, so reclaim must deactivate a batch before it can free pages.
     assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
     assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled}");

@@ -1,4 +1,4 @@
-//! Files: the accepted ones, the refused ones, and failures of I/O.
+//! Tests of swap files: accepted files, refused files, and failures of I/O.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -49,10 +49,10 @@ fn a_made_file_opens_once_and_says_what_it_is() {
     drop(file);
     open(&path).expect("free again");
     let again = SwapHeader { last_page: 9, bad_pages: vec![], uuid: [0; 16], label: String::new() };
-    assert_eq!(File::create(&path, &again, true).expect_err("there is one").errno(), 17);
+    assert_eq!(File::create(&path, &again, true).expect_err("the path exists").errno(), 17);
     let full = dir.0.join("full");
     File::create(&full, &again, false).expect("room");
-    assert!(fs::metadata(&full).expect("there").blocks() * 512 >= 10 * 4096, "its space is taken");
+    assert!(fs::metadata(&full).expect("there").blocks() * 512 >= 10 * 4096, "the file has its disk space");
 }
 
 #[test]
@@ -68,9 +68,8 @@ fn what_is_no_swap_area_is_refused() {
     assert_eq!(open(&path).expect_err("zeros"), SwapError::BadHeader("no SWAPSPACE2 signature"));
     let path = dir.swap_file(9, vec![]);
     fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(10 * 4096 - 1).expect("ours");
-    let SwapError::AreaTooShort { has_pages: 9, needs_pages: 10, .. } = open(&path).expect_err("short") else {
-        panic!()
-    };
+    let error = open(&path).expect_err("short");
+    assert!(matches!(error, SwapError::AreaTooShort { has_pages: 9, needs_pages: 10, .. }), "{error}");
 }
 
 #[test]
@@ -96,7 +95,7 @@ fn a_file_cut_short_under_us_is_an_error_of_the_read() {
     assert!(error.errno() == 5 && error.to_string().contains("truncated"), "{error}");
     fs::remove_file(&path).expect("ours");
     file.write(SwpOffset(50), &pages(1, 9)).expect("a deleted file lives while it is open");
-    file.read(SwpOffset(50), &mut back[..PAGE_SIZE]).expect("as above");
+    file.read(SwpOffset(50), &mut back[..PAGE_SIZE]).expect("a deleted file lives while it is open");
     assert_eq!(back[..PAGE_SIZE], pages(1, 9));
 }
 
@@ -131,7 +130,7 @@ fn a_discarded_range_reads_as_zeros_and_takes_no_space() {
     let mut back = pages(500, 9);
     file.read(SwpOffset(1), &mut back).expect("there");
     assert!(back[..400 * PAGE_SIZE].iter().all(|&byte| byte == 0));
-    assert_eq!(file.spec().max_pages, 1000, "the size stays");
+    assert_eq!(file.spec().max_pages, 1000, "a discard keeps the size");
 }
 
 #[test]
