@@ -386,18 +386,14 @@ mod tests {
         assert_eq!(nr_pages(&memory), [3, 2]);
         old[0].set(FolioFlags::REFERENCED);
         assert!(memory.inc_max_seq(memory.lruvec(), 4));
-        assert!(!memory.inc_max_seq(memory.lruvec(), 4), "another thread was faster");
+        assert!(!memory.inc_max_seq(memory.lruvec(), 4), "the youngest generation is 5 already");
         assert_eq!(pages_of(&memory, 2), pfns([&old[0], &old[1], &next]), "the order of both generations stays");
         assert!(!old[0].has(FolioFlags::REFERENCED), "the new generation counts uses from 0");
         assert_eq!((seq_of(&new), seq_of(&youngest)), (3, 4));
         assert_eq!(nr_pages(&memory), [4, 1], "only the two youngest generations are active");
         let lrugen = &memory.lruvec().lrugen;
         assert_eq!((lrugen.min_seq(LruType::Anon), lrugen.max_seq()), (2, 5));
-        assert_eq!(
-            lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total,
-            1,
-            "half of the two pages that moved from generation 1 to 2"
-        );
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the two pages moved");
         old.iter().chain([&next]).for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
     }
 
@@ -408,11 +404,7 @@ mod tests {
         evict_all(&memory, 3);
         let lruvec = memory.lruvec();
         let none = memory.scan_folios(lruvec, LruType::Anon, 2);
-        assert_eq!(
-            (none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)),
-            (0, 2),
-            "the two youngest generations are not scanned"
-        );
+        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "two generations stay");
         assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
         assert!(memory.inc_max_seq(lruvec, 4));
         let two = memory.scan_folios(lruvec, LruType::Anon, 2);
@@ -470,11 +462,8 @@ mod tests {
         let folio = listed(&memory, FolioFlags::SWAPCACHE);
         let seqs = || LruType::ALL.map(|ty| lruvec.lrugen.min_seq(ty));
         assert!(memory.try_to_inc_min_seq(lruvec, BOTH));
-        assert_eq!(
-            seqs(),
-            [1, 2],
-            "the file type has no folios, and keeps one generation less than the anonymous type"
-        );
+        // The file type has no folios, and keeps one generation less than the anonymous type.
+        assert_eq!(seqs(), [1, 2]);
         assert!(memory.try_to_inc_min_seq(lruvec, 0) && seqs() == [1, 3], "anonymous folios cannot be evicted");
         folio.clear(FolioFlags::SWAPCACHE);
         drop(folio);

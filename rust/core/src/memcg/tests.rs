@@ -3,7 +3,7 @@
 use super::*;
 
 fn options(hierarchy: Hierarchy) -> MemcgOptions {
-    MemcgSwitches::CANON.resolve(hierarchy).expect("the default goes together")
+    MemcgSwitches::CANON.resolve(hierarchy).expect("the default choices go together")
 }
 
 fn groups() -> MemCgroups {
@@ -73,7 +73,7 @@ fn what_cannot_be_made_or_removed_says_why() {
     }
     let group = make(&groups, groups.root(), "a");
     assert_eq!(errno(groups.create(CssId::ROOT, "a")), 17);
-    let child = groups.create(group.css(), "a").expect("below another parent");
+    let child = groups.create(group.css(), "a").expect("the name is free below another parent");
     assert_eq!(groups.path(child.css()), "/a/a");
     assert_eq!(errno(groups.remove(group.css())), 16);
     assert_eq!(errno(groups.remove(CssId::ROOT)), 22);

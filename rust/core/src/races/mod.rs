@@ -265,11 +265,7 @@ impl Drop for Machine {
         let used: u64 = self.swap.devices().iter().map(|device| self.swap.inuse_pages(device.ty())).sum();
         let groups = self.swap.memcg().expect("enabled");
         groups.drain_stocks();
-        assert_eq!(
-            (self.owned_pages(), groups.root().id_refs()),
-            (0, 1),
-            "pages of swap of root, and references on its id"
-        );
+        assert_eq!((self.owned_pages(), groups.root().id_refs()), (0, 1), "swap pages and id references of root");
         assert_eq!((used, self.swap.memory_of_folios().nr_used_pages()), (0, 0), "slots and pages in use");
     }
 }

@@ -11,11 +11,7 @@ fn of_two_swapins_of_one_slot_one_charges_and_reads() {
     let mine = m.alloc_while(entry, order(0), || {
         *theirs.lock().expect("one thread") = Some(m.fault(entry, order(0), OTHER).expect("swapped out"));
     });
-    assert_eq!(
-        mine.map(|_| ()),
-        Err(SwapError::AlreadyCached(entry)),
-        "the second look at the table sees the other folio"
-    );
+    assert_eq!(mine.map(|_| ()), Err(SwapError::AlreadyCached(entry)), "the second look sees the other folio");
     let folio = m.fault(entry, order(0), CPU).expect("cached");
     let other = theirs.into_inner().expect("one thread").expect("the other fault ran");
     assert_eq!((folio.pfn(), m.reads(), m.charges()), (other.pfn(), 1, 1));

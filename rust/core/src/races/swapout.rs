@@ -70,26 +70,25 @@ fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
     let (folio, entry) = m.cached(order(0), 3, 1);
     let locked = folio.folio().lock();
     locked.clear(FolioFlags::DIRTY);
-    let (is_looking, has_looked) = (AtomicBool::new(false), AtomicBool::new(false));
+    let is_looking = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let looker = || {
+        let look = || {
             is_looking.store(true, Ordering::Relaxed);
-            let found = m.lookup(entry, OTHER);
-            has_looked.store(true, Ordering::Relaxed);
-            found.is_none()
+            m.lookup(entry, OTHER).is_none()
         };
-        let handle = std::cell::RefCell::new(None);
+        let looker = std::cell::OnceCell::new();
         let is_gone = m.on(CPU).remove_mapping(&locked, 1, &|_| {
-            *handle.borrow_mut() = Some(scope.spawn(looker));
+            let looker = looker.get_or_init(|| scope.spawn(look));
             while !is_looking.load(Ordering::Relaxed) {
                 std::thread::yield_now();
             }
             std::thread::sleep(Duration::from_millis(20));
-            assert!(!has_looked.load(Ordering::Relaxed), "the lookup spins while the folio is frozen");
+            assert!(!looker.is_finished(), "the lookup spins while the folio is frozen");
             Shadow { eviction: 77, ..Shadow::default() }
         });
         assert!(is_gone);
-        assert!(handle.take().expect("started").join().expect("no panic"), "the lookup finds no folio");
+        let looker = looker.into_inner().expect("the shadow was asked for");
+        assert!(looker.join().expect("no panic"), "the lookup finds no folio");
     });
     assert_eq!(m.word(entry).shadow().map(|shadow| shadow.eviction), Some(77));
     locked.keep();

@@ -58,7 +58,7 @@ fn a_writeback_that_finds_another_entry_leaves_the_slot_its_owner_and_no_age() {
     assert_eq!(m.word(entry).shadow(), Some(ageless));
     m.swap.check().expect("every invariant");
     for (entry, byte) in [(entry, 7), (other, 8)] {
-        let mapped = m.try_in(entry, order(0), CPU).expect("as before");
+        let mapped = m.try_in(entry, order(0), CPU).expect("the page is still swapped out");
         assert!(is_all(mapped.folio(), byte));
         m.swap.folio_unmap(mapped, CPU).expect("a CPU");
     }

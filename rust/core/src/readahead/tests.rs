@@ -1,4 +1,4 @@
-//! Test vectors derived by hand, and a slow second implementation of the rules of a window.
+//! Tests of the windows: vectors derived by hand, and a slow second implementation of the rules.
 
 use proptest::prelude::*;
 

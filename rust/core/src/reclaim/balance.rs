@@ -142,11 +142,7 @@ mod tests {
         assert_eq!(get_scan_count(&Balance { is_global: false, swappiness: 0, ..PLAIN }), FILE);
         let last = Balance { priority: 0, ..tiny };
         assert_eq!(get_scan_count(&last), PLAIN.list_pages);
-        assert_eq!(
-            get_scan_count(&Balance { swappiness: 0, ..last })[0],
-            4096,
-            "the test for tiny file lists comes next"
-        );
+        assert_eq!(get_scan_count(&Balance { swappiness: 0, ..last })[0], 4096, "tiny file lists decide next");
         assert_eq!(get_scan_count(&Balance { is_cache_trim: true, ..PLAIN }), FILE);
     }
 

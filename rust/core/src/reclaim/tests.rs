@@ -90,15 +90,9 @@ impl Machine {
 
 /// The group of a list in its usual state. Root's lists have no id here, so 7 stands for root.
 fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
-    ReclaimGroup {
-        css: CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() }),
-        lruvec: lruvec.clone(),
-        swappiness: SWAPPINESS_DEFAULT,
-        nr_swap_pages: 1000,
-        is_online: true,
-        is_below_min: false,
-        is_below_low: false,
-    }
+    let css = CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() });
+    let (lruvec, swappiness, nr_swap_pages, is_online) = (lruvec.clone(), SWAPPINESS_DEFAULT, 1000, true);
+    ReclaimGroup { css, lruvec, swappiness, nr_swap_pages, is_online, is_below_min: false, is_below_low: false }
 }
 
 #[test]
@@ -146,11 +140,7 @@ fn an_entry_that_the_reverse_map_does_not_know_keeps_the_folio_whole() {
     let folio = m.map(0, 2);
     folio.add_mappings(1);
     let (stat, _) = m.shrink(folio);
-    assert_eq!(
-        (stat.nr_reclaimed, stat.nr_activate, folio.mapcount()),
-        (0, 4, 1),
-        "the four known entries are unmapped"
-    );
+    assert_eq!((stat.nr_reclaimed, stat.nr_activate, folio.mapcount()), (0, 4, 1), "four entries are unmapped");
     assert!(m.swap.split_folio(&folio.lock(), CPU).is_err());
     folio.remove_mappings(1);
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 4);
@@ -269,7 +259,7 @@ fn active_pages_age_when_inactive_ones_are_few() {
     // All pages start active, so reclaim must deactivate a batch before it can free pages.
     assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
-    assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled}");
+    assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled} pages");
     assert!(root.cost().anon_pages > 0, "a pageout has a cost");
     m.swap.check().expect("every invariant");
 }

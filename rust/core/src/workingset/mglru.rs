@@ -339,11 +339,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|seq| state.is_active(seq)), [false, false, true, true]);
         state.inc_max_seq();
         assert_eq!((state.nr_gens(Anon), state.min_seq(Anon)), (3, 2));
-        assert_eq!(
-            (state.nr_gens(File), state.min_seq(File)),
-            (4, 1),
-            "the fifth generation of the file type retires its first"
-        );
+        assert_eq!((state.nr_gens(File), state.min_seq(File)), (4, 1), "a fifth generation retires the first");
         assert_eq!([1, 201].map(|swappiness| state.evictable_min_seq(swappiness)), [1, 2]);
         assert_eq!(state.evictable_min_seq(0), 1);
         assert_eq!([0, 1, 2, 3].map(|at| state.seq_at(at)), [4, 5, 2, 3]);

@@ -76,11 +76,9 @@ fn distance_is_compared_with_the_pages_that_could_make_room() {
     lruvec.add_lru_pages(LruList::ActiveAnon, 6);
     lruvec.add_lru_pages(LruList::InactiveAnon, 1000);
     let folio = Refault { nr_pages: 16, ..refault(shadow, &lruvec, &lruvec) };
-    assert!(
-        !CLASSIC.refault(Refault { nr_swap_pages: 0, ..folio }).is_recent,
-        "without swap the distance 16 is over the 10 file pages"
-    );
-    assert!(CLASSIC.refault(folio).is_recent, "the distance 16 is at most the 10 file and 6 active anonymous pages");
+    // Without swap only the 10 file pages are compared with the distance.
+    assert!(!CLASSIC.refault(Refault { nr_swap_pages: 0, ..folio }).is_recent, "16 > 10");
+    assert!(CLASSIC.refault(folio).is_recent, "the distance 16 is at most 10 file and 6 anonymous pages");
     assert_eq!((shadow.node, lruvec.nonresident_age()), (3, 32));
     assert!(!CLASSIC.refault(folio).is_recent, "the activation of 16 pages made the distance 32");
     assert_eq!(stats(&lruvec), [48, 16, 0]);
@@ -127,11 +125,8 @@ fn page_of_the_working_set_is_restored_and_its_cost_noted() {
     assert_eq!((a.cost().anon_pages, w.cost().anon_pages), (2, 2));
     a.note_cost(LruType::File, 2);
     let (own, above) = (a.cost(), w.cost());
-    assert_eq!(
-        (own.anon_pages, own.file_pages),
-        (1, 1),
-        "the cost 4 is over a quarter of 10 pages, so both costs are halved"
-    );
+    // The cost 4 is over a quarter of 10 pages, so both costs are halved.
+    assert_eq!((own.anon_pages, own.file_pages), (1, 1));
     assert_eq!((above.anon_pages, above.file_pages), (2, 2), "the cost 4 is at most a quarter of 130 pages");
 }
 

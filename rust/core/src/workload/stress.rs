@@ -339,15 +339,8 @@ mod tests {
     use super::*;
 
     fn spec() -> StressSpec {
-        StressSpec {
-            threads: 4,
-            duration: Duration::from_millis(300),
-            seed: 7,
-            pages: 16_384,
-            devices: 3,
-            nr_cpus: 2,
-            profile: Profile::Newest,
-        }
+        let (duration, profile) = (Duration::from_millis(300), Profile::Newest);
+        StressSpec { threads: 4, duration, seed: 7, pages: 16_384, devices: 3, nr_cpus: 2, profile }
     }
 
     #[test]

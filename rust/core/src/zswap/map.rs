@@ -103,11 +103,7 @@ mod tests {
         assert_eq!(full - map.bytes(), size_of::<Leaf>() as u64);
         assert_eq!(map.replace(at(63), id(4)), None);
         let (taken, nr) = map.take_run(at(6), 58);
-        assert_eq!(
-            (taken[57], nr, map.get(at(5)), map.len()),
-            (id(4), 1, id(2), 1),
-            "only the entries of the run are taken"
-        );
+        assert_eq!((taken[57], nr, map.get(at(5)), map.len()), (id(4), 1, id(2), 1), "slot 5 is outside the run");
         assert_eq!((map.take_run(at(5), 1).1, map.take_run(at(5), 1).1, map.leaves.len()), (1, 0, 0));
     }
 }

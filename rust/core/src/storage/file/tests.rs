@@ -33,6 +33,11 @@ fn open(path: &std::path::Path) -> Result<File> {
     File::open(path, &FileOptions::default())
 }
 
+fn cut(path: &std::path::Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path);
+    file.and_then(|file| file.set_len(bytes)).expect("a file of the test");
+}
+
 fn pages(nr_pages: usize, byte: u8) -> Vec<u8> {
     (0..nr_pages * PAGE_SIZE).map(|at| byte ^ (at / 61) as u8).collect()
 }
@@ -67,7 +72,7 @@ fn what_is_no_swap_area_is_refused() {
     fs::write(&path, [0; 8192]).expect("room");
     assert_eq!(open(&path).expect_err("zeros"), SwapError::BadHeader("no SWAPSPACE2 signature"));
     let path = dir.swap_file(9, vec![]);
-    fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(10 * 4096 - 1).expect("ours");
+    cut(&path, 10 * 4096 - 1);
     let error = open(&path).expect_err("short");
     assert!(matches!(error, SwapError::AreaTooShort { has_pages: 9, needs_pages: 10, .. }), "{error}");
 }
@@ -88,12 +93,12 @@ fn a_file_cut_short_under_us_is_an_error_of_the_read() {
     let path = dir.swap_file(99, vec![]);
     let file = open(&path).expect("a swap file");
     file.write(SwpOffset(1), &pages(98, 1)).expect("room");
-    fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(5 * 4096 + 100).expect("ours");
+    cut(&path, 5 * 4096 + 100);
     let mut back = pages(4, 0);
     file.read(SwpOffset(1), &mut back).expect("still there");
     let error = file.read(SwpOffset(4), &mut back).expect_err("cut");
     assert!(error.errno() == 5 && error.to_string().contains("truncated"), "{error}");
-    fs::remove_file(&path).expect("ours");
+    fs::remove_file(&path).expect("a file of the test");
     file.write(SwpOffset(50), &pages(1, 9)).expect("a deleted file lives while it is open");
     file.read(SwpOffset(50), &mut back[..PAGE_SIZE]).expect("a deleted file lives while it is open");
     assert_eq!(back[..PAGE_SIZE], pages(1, 9));
@@ -105,7 +110,7 @@ fn the_errno_of_the_system_comes_through() {
     let path = dir.swap_file(99, vec![]);
     let good = open(&path).expect("a swap file");
     let (header, spec) = (good.header.clone(), DeviceSpec { can_discard: true, ..good.spec() });
-    let readonly = File { file: fs::File::open(&path).expect("ours"), path: good.path.clone(), header, spec };
+    let readonly = File { file: fs::File::open(&path).expect("there"), path: good.path.clone(), header, spec };
     let data = pages(2, 1);
     let error = readonly.write(SwpOffset(3), &data).expect_err("not open for writing");
     let SwapError::Io { op: "write", first: 3, nr_pages: 2, errno: Errno::BADF, what, .. } = &error else {

@@ -77,8 +77,8 @@ fn each_kind_of_page_comes_back_and_is_counted() {
 fn a_write_over_the_limit_leaves_nothing() {
     let zram = device(Some(5 * 4096 - 1));
     assert_eq!(figure(&zram, "mem_limit"), 5 * 4096);
-    zram.write(FIRST, &noise(4)).expect("4 pages of 5");
-    let error = zram.write(SwpOffset(10), &noise(2)).expect_err("6 pages of 5");
+    zram.write(FIRST, &noise(4)).expect("4 pages are within the limit of 5");
+    let error = zram.write(SwpOffset(10), &noise(2)).expect_err("2 more pages are over the limit of 5");
     assert_eq!(error.errno(), 12);
     let SwapError::Io { op: "write", first: 10, nr_pages: 2, .. } = error else { panic!("{error}") };
     assert_eq!((figure(&zram, "mem_used_total"), figure(&zram, "failed_writes")), (4 * 4096, 1));

@@ -359,10 +359,8 @@ mod tests {
         };
         assert_eq!(caught(0), "", "for a page that stays in memory the replay compares the stamp only");
         page_out(&mm, first);
-        assert!(
-            caught(0).contains("page 0 is not what was written when access 4"),
-            "a page that was swapped out is compared whole"
-        );
+        // A page that was swapped out is compared whole.
+        assert!(caught(0).contains("page 0 is not what was written when access 4"));
         assert!(caught(PAGE_SIZE - 1).contains("page 0"), "the stamp is compared at every access");
         let trusting = AccessReplay { is_verified: false, ..how(first, 4..8) };
         assert!(list.replay(&mm, &trusting, |_| Ok(())).is_ok());
