@@ -142,18 +142,31 @@ impl WaitTable {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
+
+    /// Checks that two threads never hold a lock at the same time: no increment under the lock is lost.
+    pub(crate) fn assert_excludes<G>(lock: impl Fn() -> G + Sync) {
+        let total = AtomicU32::new(0);
+        let add_one = || {
+            let guard = lock();
+            let seen = total.load(Ordering::Relaxed);
+            std::thread::yield_now();
+            total.store(seen + 1, Ordering::Relaxed);
+            drop(guard);
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| _ = scope.spawn(|| (0..500).for_each(|_| add_one())));
+        });
+        assert_eq!(total.into_inner(), 2000);
+    }
 
     #[test]
     fn two_threads_never_hold_one_lock() {
-        let total = SpinMutex::new(0u64);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..20_000).for_each(|_| *total.lock() += 1));
-            }
-        });
-        assert_eq!(*total.lock(), 80_000);
+        let lock = SpinMutex::new(());
+        assert_excludes(|| lock.lock());
     }
 
     #[test]

@@ -117,13 +117,13 @@ mod tests {
     use super::*;
 
     words! {
-        /// Two of three.
+        /// An enum with a default.
         #[derive(Default)]
         pub(crate) enum Side: "side" {
             /// One.
             #[default]
             Left = "left",
-            /// The other.
+            /// Two.
             Right = "right",
         }
     }

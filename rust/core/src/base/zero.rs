@@ -52,41 +52,34 @@ fn or(words: &[u64]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Returns a page-aligned part of `buffer`; `buffer` is one page longer than the part.
-    fn aligned(buffer: &mut [u8]) -> &mut [u8] {
-        let skip = buffer.as_ptr().align_offset(PAGE_SIZE);
-        let len = buffer.len() - PAGE_SIZE;
-        &mut buffer[skip..skip + len]
-    }
+    #[repr(align(4096))]
+    struct Pages<const BYTES: usize>([u8; BYTES]);
 
     #[test]
     fn zeros_are_zero_filled() {
-        for pages in [0, 1, 2, 16] {
-            assert!(is_zero_filled(aligned(&mut vec![0; (pages + 1) * PAGE_SIZE])));
-        }
+        let zeros = Pages([0; 16 * PAGE_SIZE]);
+        assert!([0, 1, 2, 16].iter().all(|nr_pages| is_zero_filled(&zeros.0[..nr_pages * PAGE_SIZE])));
     }
 
     #[test]
     fn any_one_bit_of_any_byte_is_seen() {
-        let mut buffer = vec![0; 4 * PAGE_SIZE];
-        let data = aligned(&mut buffer);
+        let data = &mut Pages([0; 3 * PAGE_SIZE]).0;
         for at in 0..data.len() {
             data[at] = 1 << (at % 8);
-            assert!(!is_zero_filled(data), "byte {at}");
+            assert!(!is_zero_filled(&data[..]), "byte {at}");
             data[at] = 0;
         }
-        assert!(is_zero_filled(data));
+        assert!(is_zero_filled(&data[..]));
     }
 
     #[test]
     fn slices_that_are_no_pages_are_answered_too() {
-        let mut buffer = vec![0; 3 * PAGE_SIZE];
-        let data = aligned(&mut buffer);
+        let data = &mut Pages([0; 2 * PAGE_SIZE]).0;
         for (skip, len) in [(1, 1), (3, 7), (1, 4096), (7, 4097), (8, 1023), (5, 8000)] {
             assert!(is_zero_filled(&data[skip..skip + len]));
             for at in [0, len / 2, len - 1] {
                 data[skip + at] = 0x80;
-                assert!(!is_zero_filled(&data[skip..skip + len]), "{skip} {len} {at}");
+                assert!(!is_zero_filled(&data[skip..skip + len]), "byte {at} of {len} from {skip} on");
                 data[skip + at] = 0;
             }
             // The result must not depend on the bytes around the slice.

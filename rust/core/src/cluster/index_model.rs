@@ -2,8 +2,6 @@
 //! clusters.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -41,7 +39,7 @@ fn run(capacity: u32, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     let mut prepared = None;
                     let stored = index.store_lowest(start..end, 7, |idx| prepared = Some(idx));
                     prop_assert_eq!(stored.map(|idx| idx.0), lowest);
-                    prop_assert_eq!(prepared, stored, "prepared exactly when stored");
+                    prop_assert_eq!(prepared, stored, "`prepare` runs exactly when a number is stored");
                     model.extend(lowest);
                 }
             }
@@ -60,7 +58,7 @@ fn run(capacity: u32, steps: Vec<Step>) -> Result<(), TestCaseError> {
         prop_assert_eq!(index.len() as usize, model.len());
     }
     let members = std::iter::successors(index.next(0), |idx| index.next(idx.0 + 1)).map(|idx| idx.0);
-    prop_assert!(members.eq(model), "the members in order");
+    prop_assert!(members.eq(model), "the members differ");
     Ok(())
 }
 
@@ -89,7 +87,7 @@ fn a_full_index_of_every_level_finds_what_is_given_back() {
         index.erase(ClusterIdx(gone));
     }
     assert_eq!(index.store_lowest(4096..5000, 1, |_| ()), Some(ClusterIdx(4096)));
-    assert_eq!(index.store_lowest(65..4095, 1, |_| ()), None, "none is free in that range");
+    assert_eq!(index.store_lowest(65..4095, 1, |_| ()), None, "every number of the range is in use");
     let again: Vec<_> = std::iter::from_fn(store).collect();
     assert_eq!(again, [0, 63, 64, 4095, 64 * 64 * 64 - 1, 64 * 64 * 64, capacity - 1]);
 }
@@ -100,25 +98,25 @@ fn bytes_are_those_of_the_pages_touched() {
     assert_eq!(index.touched_bytes(), 0);
     let store = || index.store_lowest(0..1 << 23, 1, |_| ()).expect("room");
     store();
-    assert_eq!(index.touched_bytes(), 4 * 4096, "words and three levels");
+    assert_eq!(index.touched_bytes(), 4 * 4096, "one page of words and one page of each of three levels");
     (1..513).for_each(|_| _ = store());
     assert_eq!(index.touched_bytes(), 5 * 4096);
     index.erase(ClusterIdx(512));
-    assert_eq!(index.touched_bytes(), 5 * 4096, "words count how often they were used, for ever");
+    assert_eq!(index.touched_bytes(), 5 * 4096, "an erased number keeps its word, because the word counts the uses");
 }
 
 /// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop.
-fn come_and_go(clusters: &Clusters, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
+fn come_and_go(clusters: &Clusters) {
+    for _ in 0..10_000 {
         let mut ci = clusters.create().expect("more numbers than threads");
-        let (idx, slot) = (ci.idx(), ci.table().expect("made with one"));
+        let (idx, slot) = (ci.idx(), ci.table().expect("a new cluster has a table"));
         let shadow = Shadow { memcg: MemcgId(idx.0 as u16 + 1), ..Shadow::default() };
         assert!(slot.get(0).is_null(), "a new cluster is empty");
         slot.set(0, SwapTableEntry::swapped_out(shadow, 1));
         ci.add_count(1);
         drop(ci);
         std::thread::yield_now();
-        let mut ci = clusters.lock(idx).expect("a counted slot keeps it");
+        let mut ci = clusters.lock(idx).expect("a slot with a count keeps the cluster");
         ci.table().expect("in use").set(0, SwapTableEntry::NULL);
         ci.sub_count(1);
         ci.destroy();
@@ -128,12 +126,11 @@ fn come_and_go(clusters: &Clusters, stop: &AtomicBool) {
 #[test]
 fn a_lock_by_number_is_that_clusters_or_there_is_none() {
     let clusters = Clusters::dynamic(64, OwnerForm::Entry, false).expect("memory");
-    let (stop, mut nr_found, mut nr_none) = (AtomicBool::new(false), 0u32, 0u32);
+    let (mut nr_found, mut nr_none) = (0u32, 0u32);
     std::thread::scope(|scope| {
-        (0..2).for_each(|_| _ = scope.spawn(|| come_and_go(&clusters, &stop)));
-        let end = Instant::now() + Duration::from_millis(500);
+        let makers = [(); 2].map(|()| scope.spawn(|| come_and_go(&clusters)));
         let mut idx = ClusterIdx(0);
-        while Instant::now() < end {
+        while makers.iter().any(|maker| !maker.is_finished()) {
             idx.0 = (idx.0 + 1) % 3;
             let Some(ci) = clusters.lock(idx) else {
                 nr_none += 1;
@@ -142,15 +139,10 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
             nr_found += 1;
             let word = ci.table().map(|table| table.get(0));
             let owner = word.and_then(|word| word.shadow()).map(|shadow| shadow.memcg);
-            // A failed assertion here would leave the other threads running, so the flag is set before the panic.
-            if (owner, ci.flag()) != (Some(MemcgId(idx.0 as u16 + 1)), ClusterFlag::None) {
-                stop.store(true, Ordering::Relaxed);
-                panic!("{idx} is {word:?}, {:?}", ci.flag());
-            }
+            assert_eq!((owner, ci.flag()), (Some(MemcgId(idx.0 as u16 + 1)), ClusterFlag::None), "{idx} is {word:?}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
-    assert!(nr_found > 1000 && nr_none > 1000, "{nr_found} found and {nr_none} not prove little");
+    assert!(nr_found > 1000 && nr_none > 1000, "too few lookups: {nr_found} found a cluster, {nr_none} found none");
     assert_eq!((clusters.nr_live(), clusters.nr_tables().0), (0, 0));
 }
 
@@ -163,11 +155,11 @@ fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
     first.destroy();
     second.destroy();
     drop((first, second));
-    assert!(clusters.lock_record(stale, old).is_none(), "dead");
+    assert!(clusters.lock_record(stale, old).is_none(), "the record is dead");
     // The new cluster gets the lowest number and the record that was released last.
     let again = clusters.create().expect("room");
     assert_eq!((again.record, again.idx()), (stale, ClusterIdx(0)));
     drop(again);
-    assert!(clusters.lock_record(stale, old).is_none(), "cluster 0's by now");
+    assert!(clusters.lock_record(stale, old).is_none(), "the record is cluster 0's");
     assert!(clusters.lock_record(stale, ClusterIdx(0)).is_some_and(|ci| ci.count() == 0));
 }

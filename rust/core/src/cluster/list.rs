@@ -274,15 +274,4 @@ mod tests {
         assert_eq!(left, [2, 3, 0, 1]);
         assert!(clusters.is_untouched(ClusterIdx(3)) && !clusters.is_untouched(ClusterIdx(0)));
     }
-
-    #[test]
-    fn unlinking_the_middle_keeps_both_neighbours() {
-        let clusters = Clusters::new(3, FreeOrder::Ascending, OwnerForm::Entry).expect("memory");
-        let mut guards: Vec<_> = (0..3).map(|_| clusters.isolate(ListId::Free).expect("free")).collect();
-        guards.iter_mut().for_each(|ci| ci.move_to(ListId::Full));
-        guards[1].move_to(ListId::Frag(Order::ZERO));
-        assert_eq!(clusters.list(ListId::Full), [ClusterIdx(0), ClusterIdx(2)]);
-        guards[1].move_to(ListId::Full);
-        assert_eq!(clusters.list(ListId::Full), [ClusterIdx(0), ClusterIdx(2), ClusterIdx(1)]);
-    }
 }

@@ -458,7 +458,7 @@ mod tests {
         assert_eq!((ci.idx(), ci.flag(), ci.table().is_some()), (ClusterIdx(0), ClusterFlag::None, true));
         assert_eq!(clusters.isolate(ListId::Free).map(|ci| ci.idx()), Some(ClusterIdx(1)));
         ci.move_to(ListId::Frag(Order::ZERO));
-        assert!(clusters.isolate(ListId::Frag(Order::ZERO)).is_none(), "a locked cluster is passed over");
+        assert!(clusters.isolate(ListId::Frag(Order::ZERO)).is_none(), "isolate passes over a locked cluster");
         drop(ci);
         assert!(clusters.isolate(ListId::Frag(Order::ZERO)).is_some());
     }

@@ -327,17 +327,16 @@ mod tests {
         let flags = [FolioFlags::empty(), FolioFlags::ACTIVE, FolioFlags::ACTIVE | ws, came_back, came_back | ws];
         let folios = flags.map(|flags| listed(&memory, flags));
         assert_eq!(folios.each_ref().map(seq_of), [3, 3, 4, 1, 2], "the youngest generation is 4");
-        assert!(folios.iter().all(|folio| !folio.has(FolioFlags::ACTIVE)), "the generation says it");
-        assert_eq!(folios.each_ref().map(|folio| folio.is_active()), [true, true, true, false, false]);
         assert_eq!(folios.each_ref().map(|folio| folio.lru_gen_age()), [1, 1, 0, 3, 2].map(Some));
         assert_eq!(nr_pages(&memory), [2, 3]);
         for (folio, is_active) in folios.iter().zip([true, true, true, false, false]) {
+            assert_eq!((folio.is_active(), folio.has(FolioFlags::ACTIVE)), (is_active, false));
             assert!(folio.lru_del());
             assert_eq!((folio.has(FolioFlags::ACTIVE), folio.lru_gen()), (is_active, None));
             folio.clear(came_back);
         }
         folios[1].lru_gen_set_age(9);
-        assert_eq!(folios[1].lru_gen(), None, "it is on no list");
+        assert_eq!(folios[1].lru_gen(), None, "a folio on no list has no generation");
         for (folio, age) in folios.iter().zip([2, 9]) {
             folio.lru_add();
             folio.lru_gen_set_age(age);
@@ -361,7 +360,7 @@ mod tests {
         use_all(&memory, &[&hot]);
         assert!(hot.has(FolioFlags::WORKINGSET) && !hot.has(FolioFlags::REFERENCED));
         assert_eq!((seq_of(&hot), seq_of(&idle)), (5, 3));
-        // An isolated folio and one of other lists are not touched.
+        // The call skips an isolated folio and a folio of other lists.
         idle.lru_del();
         use_all(&memory, &[&idle]);
         assert!(!idle.has(FolioFlags::REFERENCED));
@@ -382,14 +381,14 @@ mod tests {
         assert_eq!(nr_pages(&memory), [3, 2]);
         old[0].set(FolioFlags::REFERENCED);
         assert!(memory.inc_max_seq(memory.lruvec(), 4));
-        assert!(!memory.inc_max_seq(memory.lruvec(), 4), "another thread was faster");
-        assert_eq!(pages_of(&memory, 2), pfns([&old[0], &old[1], &next]), "their order stays");
-        assert!(!old[0].has(FolioFlags::REFERENCED), "uses are counted anew");
+        assert!(!memory.inc_max_seq(memory.lruvec(), 4), "the youngest generation is 5 already");
+        assert_eq!(pages_of(&memory, 2), pfns([&old[0], &old[1], &next]), "the order of both generations stays");
+        assert!(!old[0].has(FolioFlags::REFERENCED), "the new generation counts uses from 0");
         assert_eq!((seq_of(&new), seq_of(&youngest)), (3, 4));
-        assert_eq!(nr_pages(&memory), [4, 1], "the second youngest before is not active any more");
+        assert_eq!(nr_pages(&memory), [4, 1], "only the two youngest generations are active");
         let lrugen = &memory.lruvec().lrugen;
         assert_eq!((lrugen.min_seq(LruType::Anon), lrugen.max_seq()), (2, 5));
-        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the two that were not evicted");
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the two pages moved");
         old.iter().chain([&next]).for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
     }
 
@@ -400,17 +399,17 @@ mod tests {
         evict_all(&memory, 3);
         let lruvec = memory.lruvec();
         let none = memory.scan_folios(lruvec, LruType::Anon, 2);
-        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "the two youngest stay");
+        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "two generations stay");
         assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
         assert!(memory.inc_max_seq(lruvec, 4));
         let two = memory.scan_folios(lruvec, LruType::Anon, 2);
         let nr_pages = [two.nr_scanned_pages, two.nr_taken_pages, two.nr_sorted_pages, memory.nr_isolated_pages()];
         assert_eq!(nr_pages, [2, 2, 0, 2]);
         assert!(two.folios.iter().map(|folio| folio.pfn().0).eq(pfns([&folios[0], &folios[1]])));
-        assert!(!two.folios[0].has(FolioFlags::ACTIVE | FolioFlags::LRU), "reclaim has it");
+        assert!(!two.folios[0].has(FolioFlags::ACTIVE | FolioFlags::LRU), "reclaim isolated the folio");
         assert_eq!(memory.scan_folios(lruvec, LruType::File, 2).nr_scanned_pages, 0, "there are no file folios");
         memory.try_to_inc_min_seq(lruvec, BOTH);
-        assert_eq!(lruvec.lrugen.min_seq(LruType::Anon), 3, "one folio is left");
+        assert_eq!(lruvec.lrugen.min_seq(LruType::Anon), 3, "one folio is left in generation 3");
         assert_eq!(pages_of(&memory, 3), pfns([&folios[2]]));
     }
 
@@ -423,12 +422,12 @@ mod tests {
         let token = lrugen.evict(LruType::Anon, 0, true, 100);
         lrugen.evict(LruType::Anon, 0, false, 1000);
         lrugen.refault(LruType::Anon, token, true, 64);
-        assert_eq!(lrugen.tier_to_evict(LruType::Anon), 2, "tier 3 comes back at 64 %, tier 0 never");
+        assert_eq!(lrugen.tier_to_evict(LruType::Anon), 2, "64 % of tier 3 came back, and nothing of tier 0");
         let isolated = memory.scan_folios(memory.lruvec(), LruType::Anon, 10);
         assert_eq!((isolated.nr_taken_pages, isolated.nr_sorted_pages), (1, 1));
         assert_eq!((isolated.folios[0].pfn(), seq_of(&kept)), (plain.pfn(), 2));
         assert!(kept.has(FolioFlags::WORKINGSET));
-        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 3..4, 1).total, 101, "counted as protected");
+        assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 3..4, 1).total, 101, "100 evicted pages and the protected page");
         [&plain, &kept].into_iter().for_each(|folio| _ = folio.clear(FolioFlags::SWAPCACHE));
     }
 
@@ -446,7 +445,7 @@ mod tests {
         assert!(memory.try_to_inc_min_seq(memory.lruvec(), BOTH));
         assert_eq!(pages_of(&memory, 2).len(), 3);
         written.lru_move_tail();
-        assert_eq!(pages_of(&memory, 2)[0], written.pfn().0, "written by now: the next to go");
+        assert_eq!(pages_of(&memory, 2)[0], written.pfn().0, "a folio whose write ended is scanned next");
         let flags = FolioFlags::SWAPCACHE | FolioFlags::WRITEBACK;
         [&frozen, &written].into_iter().for_each(|folio| _ = folio.clear(flags));
     }
@@ -458,7 +457,8 @@ mod tests {
         let folio = listed(&memory, FolioFlags::SWAPCACHE);
         let seqs = || LruType::ALL.map(|ty| lruvec.lrugen.min_seq(ty));
         assert!(memory.try_to_inc_min_seq(lruvec, BOTH));
-        assert_eq!(seqs(), [1, 2], "file has no folios, and three generations while anonymous folios have four");
+        // The file type has no folios, and keeps one generation less than the anonymous type.
+        assert_eq!(seqs(), [1, 2]);
         assert!(memory.try_to_inc_min_seq(lruvec, 0) && seqs() == [1, 3], "anonymous folios cannot be evicted");
         folio.clear(FolioFlags::SWAPCACHE);
         drop(folio);

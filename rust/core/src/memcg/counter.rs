@@ -239,9 +239,4 @@ mod tests {
         counter.charge(2);
         assert_eq!(counter.usage_pages(), 2);
     }
-
-    #[test]
-    fn unlimited_is_what_v1_shows_in_bytes() {
-        assert_eq!(PAGE_COUNTER_MAX * PAGE_SIZE as u64, 9_223_372_036_854_771_712);
-    }
 }

@@ -1,10 +1,10 @@
-//! The tree, the ids, the charges: every number of the scenarios J8, J11 and J13 that needs no folio.
+//! Tests of the tree, the ids and the charges: every number of the scenarios J8, J11 and J13 that needs no folio.
 
 use super::*;
 use crate::base::types::CpuId;
 
 fn options(hierarchy: Hierarchy) -> MemcgOptions {
-    MemcgSwitches::CANON.resolve(hierarchy).expect("the default goes together")
+    MemcgSwitches::CANON.resolve(hierarchy).expect("the default choices go together")
 }
 
 fn groups() -> MemCgroups {
@@ -26,7 +26,7 @@ fn a_charge_reaches_every_level_or_none() {
     let (a, b) = (make(&groups, parent, "a"), make(&groups, parent, "b"));
     parent.swap.set_max(6);
     assert!(groups.try_charge(a, CounterKind::Swap, 4).is_ok());
-    let refused = groups.try_charge(b, CounterKind::Swap, 4).expect_err("6 are allowed");
+    let refused = groups.try_charge(b, CounterKind::Swap, 4).expect_err("8 pages are over the limit of 6");
     assert_eq!(refused.css(), parent.css());
     assert_eq!([a, b, parent].map(|group| group.swap.usage_pages()), [4, 0, 4]);
     // The level below was charged before the refusal, so its watermark shows the charge.
@@ -47,9 +47,9 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     groups.css_get(group, 1);
     let pinned = groups.id_get_online(group, 3);
     assert_eq!((pinned.css(), group.id_refs()), (group.css(), 4));
-    groups.remove(group.css()).expect("nothing in it");
+    groups.remove(group.css()).expect("no task or group is in the group");
     assert_eq!((group.is_online(), group.id_refs(), group.id()), (false, 3, MemcgId(2)));
-    // Offline, but pinned: its life is prolonged.
+    // The group is offline, and a reference on its id still succeeds, because the id has references.
     assert_eq!(groups.id_get_online(group, 1).css(), group.css());
     assert_eq!(groups.nearest_online(group).css(), CssId::ROOT);
     groups.id_put(group, 4);
@@ -60,7 +60,7 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     assert_eq!((other.id(), other.css() == group.css()), (MemcgId(2), false));
     group.count(MemcgStat::PswpIn, 7);
     groups.css_put(group, 1);
-    assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "what it counted stays with its parent");
+    assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "the parent keeps the counts of a freed group");
     assert_eq!(groups.root().stat_local(MemcgStat::PswpIn), 0);
     let again = make(&groups, groups.root(), "b");
     assert_eq!((again.css(), again.stat_local(MemcgStat::PswpIn)), (group.css(), 0));
@@ -74,7 +74,7 @@ fn what_cannot_be_made_or_removed_says_why() {
     }
     let group = make(&groups, groups.root(), "a");
     assert_eq!(errno(groups.create(CssId::ROOT, "a")), 17);
-    let child = groups.create(group.css(), "a").expect("below another parent");
+    let child = groups.create(group.css(), "a").expect("the name is free below another parent");
     assert_eq!(groups.path(child.css()), "/a/a");
     assert_eq!(errno(groups.remove(group.css())), 16);
     assert_eq!(errno(groups.remove(CssId::ROOT)), 22);
@@ -93,7 +93,7 @@ fn what_cannot_be_made_or_removed_says_why() {
 #[test]
 fn there_are_65535_ids() {
     let groups = groups();
-    // Root has one.
+    // Root has one of the ids.
     let made: Vec<_> = (1..65535).map(|n| groups.create(CssId::ROOT, &n.to_string())).collect();
     assert!(made.iter().all(std::result::Result::is_ok));
     assert_eq!(errno(groups.create(CssId::ROOT, "more")), 28);

@@ -1,7 +1,6 @@
-//! Forces every error of a swap-in under its exact condition.
+//! Forces each error of a swap-in under the one condition that causes the error.
 
 use super::*;
-use crate::base::types::SwpType;
 use crate::datapath::Content;
 
 #[test]
@@ -37,7 +36,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
         let owner =
             if spoil == "owner" { groups.create(CssId::ROOT, "other").expect("a group") } else { groups.root() };
         let byte = if spoil == "zero" { 0 } else { 7 };
-        // The range is the slots 4 to 7, of which slot 7 differs.
+        // The large swap-in covers the slots 4 to 7, and only slot 7 differs from the others.
         let first = m.out(order(0), 7);
         (2..7).for_each(|_| _ = m.out(order(0), 7));
         let (entry, other) = (first.plus(3), m.out_of(owner.css(), order(0), byte));

@@ -12,27 +12,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
-use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset};
-use crate::folio::{FolioFlags, FolioRef};
-use crate::machine::profile::{Profile, SwapinCheck, Switches};
-use crate::machine::{Config, OnCpu, Swap};
+use crate::base::types::CssId;
+use crate::machine::profile::SwapinCheck;
 use crate::memcg::{Hierarchy, MemcgStat, SwapinProbe};
-use crate::mm::{Mm, VmaOptions};
+use crate::mm::VmaOptions;
 use crate::readahead::Vpn;
-use crate::storage::spec::{DeviceSpec, Discard};
 use crate::storage::{FaultPlan, Faulty, Ram, StorageTraits, SwapStorage};
-use crate::swapping::swapin::{Orders, Swapin};
-use crate::swapping::swapout::MappedFolio;
 use crate::table::{EntryKind, Shadow, SwapTableEntry};
+use crate::{
+    Config, CpuId, DeviceSpec, Discard, FolioFlags, FolioRef, MappedFolio, Mm, OnCpu, Order, Orders, Profile, Result,
+    Swap, SwapError, Swapin, Switches, SwpEntry, SwpOffset, SwpType,
+};
 
 /// The CPU of the first user.
 const CPU: CpuId = CpuId(0);
 /// The CPU of the second user.
 const OTHER: CpuId = CpuId(1);
 
-/// A function that runs inside a step, once.
+/// A function that runs once, inside the next transfer or charge.
 #[derive(Default)]
 struct Hook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -55,7 +53,7 @@ impl Hook {
     }
 }
 
-/// The hooks of transfers and of swap-in charges, and the number of each.
+/// The hooks of transfers and of swap-in charges, and the numbers of transfers and of charges.
 #[derive(Debug, Default)]
 struct Script {
     on_read: Hook,
@@ -154,21 +152,19 @@ impl Machine {
         self.swap.on_cpu(cpu).expect("a CPU")
     }
 
-    /// Makes every transfer fail, or no transfer.
-    fn fail_transfers(&self, fails: bool) {
-        let probability = if fails { 1.0 } else { 0.0 };
-        let (write_error_probability, read_error_probability) = (probability, probability);
-        let plan = FaultPlan { write_error_probability, read_error_probability, ..FaultPlan::default() };
-        self.storage.set_plan(plan).expect("probabilities");
+    /// Makes the next write and the next read fail.
+    fn fail_next_transfers(&self) {
+        let plan = FaultPlan { fail_write_in: Some(1), fail_read_in: Some(1), ..FaultPlan::default() };
+        self.storage.set_plan(plan).expect("a good plan");
     }
 
-    /// Makes a folio of one byte that a group is charged for.
+    /// Makes a folio that is full of one byte and charged to a group.
     fn folio(&self, css: CssId, order: Order, byte: u8) -> FolioRef<'_> {
         let data = vec![byte; order.nr_pages() as usize * PAGE_SIZE];
         self.swap.folio_with_in(order, &data, css, CPU).expect("memory")
     }
 
-    /// Swaps out a folio of root; returns its entry.
+    /// Swaps out a folio of the root group; returns its entry.
     fn out(&self, order: Order, byte: u8) -> SwpEntry {
         self.out_of(CssId::ROOT, order, byte)
     }
@@ -193,7 +189,7 @@ impl Machine {
         self.swap.swap_cache_get_folio(entry, cpu).expect("a slot")
     }
 
-    /// Swaps in or finds the folio of an entry, as a fault that maps nothing.
+    /// Finds the folio of an entry in the swap cache, or swaps the folio in, as a fault does. The folio is not mapped.
     fn fault(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
         self.swap.swapin_entry(entry, &Swapin::new(cpu, Orders::one(order)))
     }
@@ -202,7 +198,8 @@ impl Machine {
         self.swap.swap_in(entry, order.nr_pages(), &Swapin::new(cpu, Orders::one(order)))
     }
 
-    /// Allocates as a swap-in does and reads. `meanwhile` runs when memory is requested for the first time.
+    /// Allocates a folio in the swap cache and reads it, as a swap-in does. `meanwhile` runs inside the first request for
+    /// memory, which is between the two looks at the table.
     fn alloc_while(&self, entry: SwpEntry, at: Order, meanwhile: impl Fn() + Sync) -> Result<FolioRef<'_>> {
         let is_first = AtomicBool::new(true);
         let allocate = |order: Order, _gfp| {
@@ -249,7 +246,7 @@ impl Machine {
         self.script.charges.load(Ordering::Relaxed)
     }
 
-    /// Returns the pages of swap that root owns. The tasks of the tests are in root.
+    /// Returns the pages of swap that the root group owns.
     fn owned_pages(&self) -> i64 {
         self.swap.memcg().expect("enabled").root().stat_local(MemcgStat::Swap)
     }
@@ -268,7 +265,7 @@ impl Drop for Machine {
         let used: u64 = self.swap.devices().iter().map(|device| self.swap.inuse_pages(device.ty())).sum();
         let groups = self.swap.memcg().expect("enabled");
         groups.drain_stocks();
-        assert_eq!((self.owned_pages(), groups.root().id_refs()), (0, 1), "swap of root");
+        assert_eq!((self.owned_pages(), groups.root().id_refs()), (0, 1), "swap pages and id references of root");
         assert_eq!((used, self.swap.memory_of_folios().nr_used_pages()), (0, 0), "slots and pages in use");
     }
 }

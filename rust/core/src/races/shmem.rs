@@ -1,4 +1,4 @@
-//! Swaps files in memory in: the order of the swap-out, slots freed at once, entries split and changed.
+//! Swap-ins of shmem files: they take the order of the swap-out and free the slots, and their entries are split.
 
 use super::*;
 use crate::mm::{Shmem, ShmemEntry};
@@ -86,10 +86,9 @@ fn a_failed_write_or_read_loses_nothing() {
     let m = machine();
     let file = file(&m);
     assert_eq!(byte_of(&file, 5), Ok(6));
-    m.fail_transfers(true);
+    m.fail_next_transfers();
     assert!(matches!(file.writeout(5, CPU), Err(SwapError::Io { .. })));
     assert!(matches!(byte_of(&file, 9), Err(SwapError::Io { .. })));
-    m.fail_transfers(false);
     assert_whole(&file);
     m.swap.check().expect("every invariant");
 }
@@ -131,7 +130,7 @@ fn threads_write_read_and_page_out_one_file() {
 fn a_range_that_lost_a_page_while_its_folio_was_dirty_comes_back_page_by_page() {
     let m = machine();
     let file = resident_file(&m);
-    m.fail_transfers(true);
+    m.fail_next_transfers();
     assert!(file.writeout(4, CPU).is_err());
     file.truncate(5..6, CPU).expect("in the file");
     let bytes: Vec<_> = (4..8).map(|index| byte_of(&file, index)).collect();

@@ -23,7 +23,7 @@ fn a_fault_while_the_page_is_written_maps_it_and_reclaim_lets_go() {
     let mm = Arc::new(mm);
     let (theirs, swap) = (mm.clone(), m.swap.clone());
     m.script.on_write.set(move || {
-        // The page table has the entry already.
+        // The page table has the swap entry before the write starts.
         let entry = entry_of(&theirs, vpn);
         let folio = swap.swap_cache_get_folio(entry, OTHER).expect("a slot").expect("cached");
         assert!(folio.has(FolioFlags::WRITEBACK) && !folio.is_locked());
@@ -70,26 +70,25 @@ fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
     let (folio, entry) = m.cached(order(0), 3, 1);
     let locked = folio.folio().lock();
     locked.clear(FolioFlags::DIRTY);
-    let (is_looking, has_looked) = (AtomicBool::new(false), AtomicBool::new(false));
+    let is_looking = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let looker = || {
+        let look = || {
             is_looking.store(true, Ordering::Relaxed);
-            let found = m.lookup(entry, OTHER);
-            has_looked.store(true, Ordering::Relaxed);
-            found.is_none()
+            m.lookup(entry, OTHER).is_none()
         };
-        let handle = std::cell::RefCell::new(None);
+        let looker = std::cell::OnceCell::new();
         let is_gone = m.on(CPU).remove_mapping(&locked, 1, &|_| {
-            *handle.borrow_mut() = Some(scope.spawn(looker));
+            let looker = looker.get_or_init(|| scope.spawn(look));
             while !is_looking.load(Ordering::Relaxed) {
                 std::thread::yield_now();
             }
             std::thread::sleep(Duration::from_millis(20));
-            assert!(!has_looked.load(Ordering::Relaxed), "the lookup spins while the folio is frozen");
+            assert!(!looker.is_finished(), "the lookup spins while the folio is frozen");
             Shadow { eviction: 77, ..Shadow::default() }
         });
         assert!(is_gone);
-        assert!(handle.take().expect("started").join().expect("no panic"), "the lookup finds no folio");
+        let looker = looker.into_inner().expect("the shadow was asked for");
+        assert!(looker.join().expect("no panic"), "the lookup finds no folio");
     });
     assert_eq!(m.word(entry).shadow().map(|shadow| shadow.eviction), Some(77));
     locked.keep();
@@ -115,8 +114,7 @@ fn a_lookup_that_comes_first_keeps_the_folio() {
 fn who_waited_for_the_lock_of_a_folio_that_is_split_finds_the_part_with_its_slot() {
     let m = machine();
     let (folio, entry) = m.cached(order(2), 7, 4);
-    // The lookup runs before the split. Its reference is dropped for the lock and taken again, as the retry of a
-    // fault does.
+    // The lookup runs before the split. A fault that waits for the folio lock drops the reference and looks up again.
     let found = m.lookup(entry.plus(3), OTHER);
     let old = found.as_ref().expect("cached").folio();
     let mapped = MappedFolio::from_parts(folio, 0..0);
@@ -124,7 +122,7 @@ fn who_waited_for_the_lock_of_a_folio_that_is_split_finds_the_part_with_its_slot
     assert!(matches!(error, SwapError::FolioPinned { refs: 6, expected: 5 }), "{error}");
     drop(found);
     let parts = m.swap.folio_split(mapped, order(0), CPU).map_err(|(_, error)| error).expect("no other reference");
-    assert!(!old.lock().covers(entry.plus(3)), "the folio of the lookup has this slot no more");
+    assert!(!old.lock().covers(entry.plus(3)), "the folio of the lookup is now the first part only");
     for (page, part) in (0..4).zip(&parts) {
         assert_eq!(m.lookup(entry.plus(page), OTHER).expect("cached").pfn(), part.folio().pfn());
         assert_eq!((m.count(entry.plus(page)), part.folio().order()), (1, order(0)));
@@ -197,7 +195,7 @@ fn a_writer_that_moves_a_page_to_its_device_yields_to_a_fault_or_serves_it() {
     let entry = m.out(order(0), 6);
     let fault = m.fault(entry, order(0), OTHER).expect("swapped out");
     let late = m.swap.swap_cache_alloc_folio(entry, &how).map(|_| ());
-    assert_eq!(late, Err(SwapError::AlreadyCached(entry)), "the fault was first");
+    assert_eq!(late, Err(SwapError::AlreadyCached(entry)), "the fault inserted its folio first");
     m.forget(fault, entry);
     let gone = m.swap.swap_cache_alloc_folio(entry, &how).map(|_| ());
     assert_eq!(gone, Err(SwapError::NotInUse(entry)), "the slot is free");

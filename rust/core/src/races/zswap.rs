@@ -17,7 +17,7 @@ fn a_fault_while_a_page_is_written_back_has_it_and_finds_nothing_read_ahead() {
     let faulting = mm.clone();
     m.script.on_write.set(move || assert_eq!(byte_at(&faulting, vpn, OTHER), Ok(5)));
     m.swap.zswap_writeback_entry(entry, CPU).expect("written");
-    let folio = m.lookup(entry, CPU).expect("it is mapped, so it stays");
+    let folio = m.lookup(entry, CPU).expect("the mapped folio stays in the cache");
     assert!(folio.is_mapped() && !folio.has(FolioFlags::RECLAIM) && !folio.has(FolioFlags::DIRTY));
     drop(folio);
     assert_eq!((m.reads(), m.stat("swap_ra_hit"), m.stat("zswpwb"), m.stat("zswpin")), (0, 0, 1, 0));
@@ -58,7 +58,7 @@ fn a_writeback_that_finds_another_entry_leaves_the_slot_its_owner_and_no_age() {
     assert_eq!(m.word(entry).shadow(), Some(ageless));
     m.swap.check().expect("every invariant");
     for (entry, byte) in [(entry, 7), (other, 8)] {
-        let mapped = m.try_in(entry, order(0), CPU).expect("as before");
+        let mapped = m.try_in(entry, order(0), CPU).expect("the page is still swapped out");
         assert!(is_all(mapped.folio(), byte));
         m.swap.folio_unmap(mapped, CPU).expect("a CPU");
     }

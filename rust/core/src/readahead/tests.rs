@@ -1,4 +1,4 @@
-//! Test vectors derived by hand, and a slow second implementation of the rules of a window.
+//! Tests of the windows: vectors derived by hand, and a slow second implementation of the rules.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const MAX_PAGES: u32 = 1 << 20;
 
-/// The rules of a window, one step at a time.
+/// Computes the size of a window by the rules, one step at a time.
 fn naive_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
     let mut pages = u64::from(hits) + 2;
     if pages == 2 {
@@ -41,20 +41,9 @@ fn faults(state: &ClusterReadahead, steps: &[(u32, u32, u32, u32)]) {
 fn cluster_windows_follow_the_reference_vectors() {
     let state = ClusterReadahead::default();
     assert_eq!(state.hits.load(Ordering::Relaxed), 4);
-    faults(
-        &state,
-        &[
-            (1000, 4, 1000, 1007),
-            (2000, 0, 2000, 2003),
-            (3000, 0, 3000, 3001),
-            (4000, 0, 4000, 4000),
-            (5000, 0, 5000, 5000),
-            (5001, 0, 5000, 5001),
-            (5002, 0, 5002, 5003),
-            (5003, 3, 5000, 5007),
-            (5004, 7, 5000, 5007),
-        ],
-    );
+    faults(&state, &[(1000, 4, 1000, 1007), (2000, 0, 2000, 2003), (3000, 0, 3000, 3001), (4000, 0, 4000, 4000)]);
+    faults(&state, &[(5000, 0, 5000, 5000), (5001, 0, 5000, 5001), (5002, 0, 5002, 5003)]);
+    faults(&state, &[(5003, 3, 5000, 5007), (5004, 7, 5000, 5007)]);
 }
 
 #[test]
@@ -71,9 +60,9 @@ fn hits_are_taken_by_the_next_window() {
     assert_eq!(state.window(SwpOffset(64), MAX_PAGES).nr_pages(), 8);
     state.hit();
     state.hit();
-    assert_eq!(state.window(SwpOffset(64), MAX_PAGES).nr_pages(), 4, "2 hits and 2 are 4");
+    assert_eq!(state.window(SwpOffset(64), MAX_PAGES).nr_pages(), 4, "2 hits + 2 = 4 pages");
     (0..3).for_each(|_| state.hit());
-    assert_eq!(state.window(SwpOffset(64), MAX_PAGES).nr_pages(), 8, "3 hits and 2 round up to 8");
+    assert_eq!(state.window(SwpOffset(64), MAX_PAGES).nr_pages(), 8, "3 hits + 2 = 5 pages, rounded up to 8");
     assert_eq!(state.hits.load(Ordering::Relaxed), 0);
 }
 
@@ -129,34 +118,37 @@ fn vma_word_packs_address_window_and_hits() {
     assert_eq!((word.fault(), word.window_pages(), word.hits()), (Vpn(0x7_f123_4567), 8, 5));
     let untouched = VmaRaWord::default();
     assert_eq!((untouched.fault(), untouched.window_pages(), untouched.hits()), (Vpn(0), 0, 4));
-    assert_eq!(VmaRaWord(0x1000).hits(), 0, "only the whole word 0 reads as 4 hits");
+    assert_eq!(VmaRaWord(0x1000).hits(), 0, "a word that is not 0 has the hits of its hit bits");
 }
 
 #[test]
 fn vma_window_lies_in_the_direction_of_the_last_step() {
     let state = VmaReadahead::default();
-    // 4 hits: 6 rounds up to 8. The fault is no neighbour, so the window has 3 pages before the fault and 4 behind.
-    assert_eq!(state.window(Vpn(1000), vma(0, 1 << 20), 3), vma(997, 1005));
-    assert_eq!(state.word(), VmaRaWord::new(Vpn(1000), 8, 0));
-    // A step forward halves the window: 4 pages from the fault on.
-    assert_eq!(state.window(Vpn(1001), vma(0, 1 << 20), 3), vma(1001, 1005));
-    // A step backward: 2 pages, the fault last.
-    assert_eq!(state.window(Vpn(1000), vma(0, 1 << 20), 3), vma(999, 1001));
-    // A jump gives 1 page, and another jump gives 1 page.
-    assert_eq!(state.window(Vpn(700), vma(0, 1 << 20), 3), vma(700, 701));
-    assert_eq!(state.word(), VmaRaWord::new(Vpn(700), 1, 0));
-    // A step to the page before: 2 pages, the fault last.
-    assert_eq!(state.window(Vpn(699), vma(0, 1 << 20), 3), vma(698, 700));
+    for (fault, window_pages, window) in [
+        // 4 hits: 6 rounds up to 8. The fault is no neighbour, so the window has 3 pages before the fault and 4 behind.
+        (1000, 8, vma(997, 1005)),
+        // A step forward halves the window: 4 pages from the fault on.
+        (1001, 4, vma(1001, 1005)),
+        // A step backward: 2 pages, the fault last.
+        (1000, 2, vma(999, 1001)),
+        // A jump: 1 page.
+        (700, 1, vma(700, 701)),
+        // A step to the page before: 2 pages, the fault last.
+        (699, 2, vma(698, 700)),
+    ] {
+        assert_eq!(state.window(Vpn(fault), vma(0, 1 << 20), 3), window);
+        assert_eq!(state.word(), VmaRaWord::new(Vpn(fault), window_pages, 0));
+    }
 }
 
 #[test]
 fn vma_window_is_cut_at_the_vma_and_at_its_page_table() {
     let at = |word, fault, area| VmaRaWord(word).after_fault(Vpn(fault), area, 3).0;
     assert_eq!(at(0, 1000, vma(999, 1002)), vma(999, 1002));
-    assert_eq!(at(0, 1024, vma(0, 1 << 20)), vma(1024, 1029), "page 1024 starts a table");
-    assert_eq!(at(0, 1023, vma(0, 1 << 20)), vma(1020, 1024), "page 1023 ends one");
+    assert_eq!(at(0, 1024, vma(0, 1 << 20)), vma(1024, 1029), "page 1024 is the first of its page table");
+    assert_eq!(at(0, 1023, vma(0, 1 << 20)), vma(1020, 1024), "page 1023 is the last of its page table");
     assert_eq!(at(0, 2, vma(0, 1 << 20)), vma(0, 7), "nothing lies before page 0");
-    assert_eq!(at(0, 1, vma(0, 1 << 20)), vma(1, 9), "word 0 remembers page 0: a step forward");
+    assert_eq!(at(0, 1, vma(0, 1 << 20)), vma(1, 9), "the last fault of word 0 is page 0, so page 1 is a step forward");
     // A step backward across a page table: only the page of the fault is left.
     let word = VmaRaWord::new(Vpn(1537), 8, 6).0;
     assert_eq!(at(word, 1536, vma(0, 1 << 20)), vma(1536, 1537));
@@ -211,8 +203,7 @@ proptest! {
             let fault = Vpn(start + at % len);
             let (pages, after) = word.after_fault(fault, area.clone(), page_cluster);
             prop_assert!(pages.contains(&fault) && pages.start >= area.start && pages.end <= area.end);
-            prop_assert_eq!(pages.start.0 / 512, (pages.end.0 - 1) / 512);
-            // The pages inside the window by its direction, one page at a time.
+            // The direction of the step decides for each page of the area whether the window has the page.
             let win = i128::from(after.window_pages());
             for page in i128::from(start)..i128::from(start + len) {
                 let distance = page - i128::from(fault.0);

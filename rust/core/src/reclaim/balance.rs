@@ -126,21 +126,20 @@ mod tests {
         assert_eq!(get_scan_count(&Balance { is_global: false, swappiness: 0, ..PLAIN }), FILE);
         let last = Balance { priority: 0, ..tiny };
         assert_eq!(get_scan_count(&last), PLAIN.list_pages);
-        assert_eq!(get_scan_count(&Balance { swappiness: 0, ..last })[0], 4096, "tiny comes next");
+        assert_eq!(get_scan_count(&Balance { swappiness: 0, ..last })[0], 4096, "tiny file lists decide next");
         assert_eq!(get_scan_count(&Balance { is_cache_trim: true, ..PLAIN }), FILE);
     }
 
     #[test]
     fn swappiness_and_costs_weigh_the_types() {
-        // No costs: 60 to 140 of 200.
+        // Without costs anonymous pages weigh 60 of 200, and file pages 140 of 200.
         assert_eq!(get_scan_count(&PLAIN), [307, 614, 7168, 14336]);
-        // Costs 300 and 100: T'a 700, T'f 500, T 1200; ap 60 * 1201 / 701 = 102, fp 140 * 1201 / 501 = 335, sum 437.
+        // The costs 300 and 100 become 300 + 400 = 700 and 100 + 400 = 500, in total 1200. The weights are
+        // 60 * 1201 / 701 = 102 and 140 * 1201 / 501 = 335, in total 437.
         let cost = LruCost { anon_pages: 300, file_pages: 100 };
-        assert_eq!(
-            get_scan_count(&Balance { cost, ..PLAIN }),
-            [1024 * 102 / 437, 2048 * 102 / 437, 10240 * 335 / 437, 20480 * 335 / 437]
-        );
-        // Global reclaim without swappiness: file pages only, by weight.
+        let expected = [1024 * 102, 2048 * 102, 10240 * 335, 20480 * 335].map(|weighed| weighed / 437);
+        assert_eq!(get_scan_count(&Balance { cost, ..PLAIN }), expected);
+        // With swappiness 0 the weight of anonymous pages is 0.
         assert_eq!(get_scan_count(&Balance { swappiness: 0, ..PLAIN }), FILE);
     }
 
@@ -156,12 +155,10 @@ mod tests {
     #[test]
     fn the_inactive_share_falls_with_the_size() {
         assert!(!inactive_is_low(10, 10) && inactive_is_low(9, 10));
-        // 1 GiB: a quarter is enough. 10 GiB: an eleventh.
+        // A quarter of 1 GiB must be inactive, and an eleventh of 10 GiB.
         let gib = 1 << 18;
         assert!(!inactive_is_low(gib / 4, gib * 3 / 4) && inactive_is_low(gib / 4 - 1, gib * 3 / 4 + 1));
-        let eleventh = 10 * gib / 11 + 1;
-        assert!(
-            !inactive_is_low(eleventh, 10 * gib - eleventh) && inactive_is_low(eleventh - 2, 10 * gib - eleventh + 2)
-        );
+        let (part, rest) = (10 * gib / 11 + 1, 100 * gib / 11);
+        assert!(!inactive_is_low(part, rest) && inactive_is_low(part - 2, rest + 2));
     }
 }

@@ -296,6 +296,6 @@ mod tests {
         let mib = |mib: u64| mib << 8;
         let ms = |usage: u64| high_delay(mib(usage), mib(100), 64).min(HIGH_DELAY_MAX).as_millis();
         assert_eq!([101, 102, 110, 120].map(ms), [6, 25, 639, 2000]);
-        assert_eq!(high_delay(5, 0, 64).min(HIGH_DELAY_MAX), HIGH_DELAY_MAX, "a limit of nothing");
+        assert_eq!(high_delay(5, 0, 64).min(HIGH_DELAY_MAX), HIGH_DELAY_MAX, "the limit is 0");
     }
 }

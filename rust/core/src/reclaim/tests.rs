@@ -3,17 +3,12 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::base::error::SwapError;
-use crate::base::types::{MemcgId, Order, SwpEntry, SwpType};
-use crate::folio::Folio;
-use crate::machine::Config;
-use crate::machine::profile::Profile;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
-use crate::storage::spec::{Discard, GhostSpec, Visibility};
 use crate::storage::{Ghost, Ram, SwapStorage};
 use crate::workingset::RefaultLevel;
 use crate::zswap::ZswapOptions;
+use crate::{Config, Discard, Folio, GhostSpec, MemcgId, Order, Profile, SwapError, SwpEntry, SwpType, Visibility};
 
 const CPU: CpuId = CpuId(0);
 const FIRST: Vpn = Vpn(512);
@@ -95,15 +90,9 @@ impl Machine {
 
 /// The group of a list in its usual state. Root's lists have no id here, so 7 stands for root.
 fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
-    ReclaimGroup {
-        css: CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() }),
-        lruvec: lruvec.clone(),
-        swappiness: SWAPPINESS_DEFAULT,
-        nr_swap_pages: 1000,
-        is_online: true,
-        is_below_min: false,
-        is_below_low: false,
-    }
+    let css = CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() });
+    let (lruvec, swappiness, nr_swap_pages, is_online) = (lruvec.clone(), SWAPPINESS_DEFAULT, 1000, true);
+    ReclaimGroup { css, lruvec, swappiness, nr_swap_pages, is_online, is_below_min: false, is_below_low: false }
 }
 
 #[test]
@@ -141,7 +130,7 @@ fn a_reference_of_somebody_else_keeps_a_page_as_it_is() {
     folio.hold_writeback(true);
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 0, "a folio under writeback stays");
     folio.hold_writeback(false);
-    assert!(!folio.has(FolioFlags::RECLAIM), "no write ends that would clear the flag");
+    assert!(!folio.has(FolioFlags::RECLAIM), "no write is under way whose end would clear the flag");
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
 }
 
@@ -151,11 +140,7 @@ fn an_entry_that_the_reverse_map_does_not_know_keeps_the_folio_whole() {
     let folio = m.map(0, 2);
     folio.add_mappings(1);
     let (stat, _) = m.shrink(folio);
-    assert_eq!(
-        (stat.nr_reclaimed, stat.nr_activate, folio.mapcount()),
-        (0, 4, 1),
-        "the four known entries are unmapped"
-    );
+    assert_eq!((stat.nr_reclaimed, stat.nr_activate, folio.mapcount()), (0, 4, 1), "four entries are unmapped");
     assert!(m.swap.split_folio(&folio.lock(), CPU).is_err());
     folio.remove_mappings(1);
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 4);
@@ -177,7 +162,7 @@ fn what_nobody_maps_of_a_large_folio_is_not_written() {
 fn a_split_folio_goes_head_first_and_then_from_its_end() {
     let m = ram_machine(1024);
     let folio = m.map(4, 2);
-    // Only single pages have room.
+    // Every second slot is free, so only single pages have room.
     let all: Vec<_> = std::iter::from_fn(|| m.swap.on_cpu(CPU).expect("a CPU").alloc(Order::ZERO).ok()).collect();
     for entry in all.iter().filter(|entry| entry.offset().0 % 2 == 0) {
         m.swap.put(*entry, 1, CPU).expect("allocated");
@@ -271,10 +256,10 @@ fn active_pages_age_when_inactive_ones_are_few() {
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
-    // One batch is enough, because no page was inactive before.
+    // All pages start active, so reclaim must deactivate a batch before it can free pages.
     assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
-    assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled}");
+    assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled} pages");
     assert!(root.cost().anon_pages > 0, "a pageout has a cost");
     m.swap.check().expect("every invariant");
 }

@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(walk(), 8);
         let pages = home.with_all_entries(folio.folio(), |all| all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
         assert_eq!(pages, Some(vec![0, 1, 2, 3, 0, 1, 2, 3]));
-        // One more mapping than there are entries: the entries found are not all entries.
+        // The folio has one mapping more than page table entries, so the walk cannot find all entries.
         folio.add_mappings(1);
         assert_eq!(home.with_all_entries(folio.folio(), |_| ()), None);
         folio.remove_mappings(1);
@@ -385,7 +385,7 @@ mod tests {
         unmap(&child, folio.folio(), Vpn(1024));
         drop(child);
         assert_eq!(walk(), 0);
-        // The number is free again and gives the next mapping, which does not map the folio.
+        // The next anon_vma gets the freed number, and the walk of the folio finds no entry in its mapping.
         let other = vma_of(&home);
         assert_eq!((other.anon_vma.number, walk()), (1, 0));
     }

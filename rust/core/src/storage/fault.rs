@@ -244,7 +244,7 @@ mod tests {
         assert!(faulty.read(AT, &mut back).is_err() && faulty.read(AT, &mut back).is_ok());
         assert_eq!(faulty.plan(), FaultPlan { errno: 28, ..FaultPlan::default() });
         assert_eq!((figure(&faulty, "injected_write_errors"), figure(&faulty, "injected_read_errors")), (1, 1));
-        assert_eq!(figure(&faulty, "orig_data_size"), 2 * 4096, "the figures below are there too");
+        assert_eq!(figure(&faulty, "orig_data_size"), 2 * 4096, "the stats include the figures of the storage below");
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
         let mut back = vec![1; 4 * PAGE_SIZE];
         faulty.read(AT, &mut back).expect("memory");
         assert!(back[..2 * PAGE_SIZE] == PAGE.repeat(2) && back[2 * PAGE_SIZE..] == [0; 2 * PAGE_SIZE]);
-        faulty.write(AT, &PAGE.repeat(4)).expect("only once");
+        faulty.write(AT, &PAGE.repeat(4)).expect("a write is torn once");
     }
 
     #[test]

@@ -87,7 +87,7 @@ mod tests {
         let size = |ram| Ghost::for_ram(ram, GhostSpec::default()).map(|ghost| ghost.spec().max_pages);
         assert_eq!((size(1), size(512), size(513)), (Ok(4096), Ok(4096), Ok(8192)));
         assert_eq!(size(0), Err(SwapError::DeviceTooSmall(0)));
-        assert_eq!(size(u64::MAX / 2), Ok(u32::MAX - 511), "the last whole cluster that slots have numbers for");
+        assert_eq!(size(u64::MAX / 2), Ok(u32::MAX - 511), "whole clusters, up to the largest slot number");
     }
 
     #[test]

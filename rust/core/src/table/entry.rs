@@ -379,22 +379,16 @@ mod tests {
         let mut entry = SwapTableEntry::cached(Pfn(3));
         for count in 0..14 {
             assert_eq!(entry.count(), Some(count));
-            entry = match entry.dup() {
-                Some(DupStep::Inline(more)) => more,
-                step => panic!("{count}: {step:?}"),
-            };
+            let Some(DupStep::Inline(more)) = entry.dup() else { panic!("dup at {count}: {:?}", entry.dup()) };
+            entry = more;
         }
         let Some(DupStep::Overflow(full)) = entry.dup() else { panic!("14 overflows") };
-        assert_eq!(
-            (full.count(), full.dup(), full.put()),
-            (Some(15), Some(DupStep::Extended), Some(PutStep::Extended))
-        );
+        assert_eq!((full.count(), full.dup()), (Some(15), Some(DupStep::Extended)));
+        assert_eq!(full.put(), Some(PutStep::Extended));
         assert_eq!(full.back_inline(), entry);
         for count in (0..14).rev() {
-            entry = match entry.put() {
-                Some(PutStep::Inline(less)) => less,
-                step => panic!("{count}: {step:?}"),
-            };
+            let Some(PutStep::Inline(less)) = entry.put() else { panic!("put to {count}: {:?}", entry.put()) };
+            entry = less;
             assert_eq!(entry.count(), Some(count));
         }
         assert_eq!(entry.put(), None);

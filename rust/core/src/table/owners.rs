@@ -154,6 +154,6 @@ mod tests {
         sparse.fill(at(0), 1, MemcgId(2));
         assert_eq!(sparse.bytes(7), (0, 1024));
         sparse.fill(at(0), 1, MemcgId(0));
-        assert_eq!(sparse.bytes(7), (0, 0), "gone with its last id");
+        assert_eq!(sparse.bytes(7), (0, 0), "the cells are freed with their last id");
     }
 }

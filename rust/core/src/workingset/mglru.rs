@@ -326,7 +326,7 @@ mod tests {
         let state = Mglru::default();
         assert_eq!((state.nr_gens(Anon), state.max_seq()), (4, 3));
         assert!(state.try_to_inc_min_seq(Anon, 1) && state.try_to_inc_min_seq(Anon, 2));
-        assert!(!state.try_to_inc_min_seq(Anon, 3), "two have to stay");
+        assert!(!state.try_to_inc_min_seq(Anon, 3), "two generations stay");
         assert_eq!([0, 1, 2, 3].map(|seq| state.is_active(seq)), [false, false, true, true]);
         state.inc_max_seq();
         assert_eq!((state.nr_gens(Anon), state.min_seq(Anon)), (3, 2));
@@ -345,7 +345,7 @@ mod tests {
         state.inc_max_seq();
         assert!(!state.is_recent(3), "generation 0 of 4");
         assert!(state.is_recent(1 << 2));
-        // Numbers wrap at the bits of the shadow: an old token of the other end is not recent, of this end it is.
+        // Generation numbers wrap at the bits of a shadow. A number after the wrap is recent, a number before it is not.
         state.max_seq.store(1 << SEQ_BITS, Ordering::Relaxed);
         assert!(state.is_recent(0) && state.is_recent(3 << 2));
         assert!(!state.is_recent(((1 << SEQ_BITS) - 1) << 2));
@@ -381,13 +381,13 @@ mod tests {
     fn type_follows_swappiness_and_refaults() {
         let state = Mglru::default();
         assert_eq!([0, 1, 200, 201].map(|s| state.type_to_evict(s)), [File, File, Anon, Anon]);
-        assert_eq!(state.type_to_evict(60), File, "no refaults, no reason to swap");
-        // File: 100 of 1000 came back; anon: none of 1000. 100 * 1064 * 60 > 1 * 1000 * 140.
+        assert_eq!(state.type_to_evict(60), File, "without refaults file pages are evicted");
+        // 100 of 1000 file pages came back, and no anonymous page of 1000. 100 * 1064 * 60 > 1 * 1000 * 140.
         state.evict(Anon, 0, false, 1000);
         let token = state.evict(File, 0, false, 1000);
         state.refault(File, token, false, 100);
         assert_eq!(state.type_to_evict(60), Anon);
-        // Anon comes back as often: 100 * 1064 * 60 <= 101 * 1000 * 140, but 100 * 1064 * 150 > 101 * 1000 * 50.
+        // Anonymous pages come back as often as file pages: 100 * 1064 * 60 <= 101 * 1000 * 140, but 100 * 1064 * 150 > 101 * 1000 * 50.
         state.refault(Anon, 0, false, 100);
         assert_eq!([60, 150].map(|s| state.type_to_evict(s)), [File, Anon]);
     }
@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn tiers_are_protected_from_the_first_that_refaults_more() {
         let state = Mglru::default();
-        assert_eq!(state.tier_to_evict(Anon), 3, "nothing came back: evict all");
+        assert_eq!(state.tier_to_evict(Anon), 3, "no page came back, so every tier may be evicted");
         state.evict(Anon, 0, false, 936);
         state.refault(Anon, 0, false, 99);
         // Tier 2 comes back at 16 %, against 10 % of tier 0: 160 * 1000 * 2 > 100 * 1000 * 3.

@@ -1,4 +1,4 @@
-//! Widths, the worked example of the two levels, and each way a refault can end.
+//! Tests of the widths of an age, of the worked example of the two levels, and of each result of a refault.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use LruvecStat::{ActivateAnon, RefaultAnon, RestoreAnon};
 const CLASSIC: Workingset = Workingset::Classic { bucket_order: 0 };
 const PAGE: FolioFacts = FolioFacts { nr_pages: 1, is_workingset: false, is_referenced: false, lru_refs: 0 };
 
-/// W > A, B; 10 active anonymous pages in A, 20 in B.
+/// Makes the lists of a group W and of its children A and B. A has 10 active anonymous pages, B has 20.
 fn tree() -> [Arc<Lruvec>; 3] {
     let w = Lruvec::new(MemcgId(10), 0, None);
     let a = Lruvec::new(MemcgId(11), 0, Some(w.clone()));
@@ -53,7 +53,7 @@ fn owner_level_activates_where_reclaim_root_does_not() {
     let verdict = CLASSIC.refault(refault(shadow, &a, &a));
     assert!(verdict.is_counted && verdict.is_recent && verdict.is_activated && !verdict.is_restored);
     assert_eq!((stats(&a), stats(&w), stats(&b)), ([1, 1, 0], [1, 1, 0], [0; 3]));
-    assert_eq!([w.nonresident_age(), a.nonresident_age()], [52, 2], "an activation ages too");
+    assert_eq!([w.nonresident_age(), a.nonresident_age()], [52, 2], "an eviction and an activation age the lists");
 
     let [w, a, b] = tree();
     let shadow = CLASSIC.evict(PAGE, &a, RefaultLevel::ReclaimRoot(&w));
@@ -76,10 +76,11 @@ fn distance_is_compared_with_the_pages_that_could_make_room() {
     lruvec.add_lru_pages(LruList::ActiveAnon, 6);
     lruvec.add_lru_pages(LruList::InactiveAnon, 1000);
     let folio = Refault { nr_pages: 16, ..refault(shadow, &lruvec, &lruvec) };
-    assert!(!CLASSIC.refault(Refault { nr_swap_pages: 0, ..folio }).is_recent, "16 > 10 without swap");
-    assert!(CLASSIC.refault(folio).is_recent, "16 <= 16");
+    // Without swap only the 10 file pages are compared with the distance.
+    assert!(!CLASSIC.refault(Refault { nr_swap_pages: 0, ..folio }).is_recent, "16 > 10");
+    assert!(CLASSIC.refault(folio).is_recent, "the distance 16 is at most 10 file and 6 anonymous pages");
     assert_eq!((shadow.node, lruvec.nonresident_age()), (3, 32));
-    assert!(!CLASSIC.refault(folio).is_recent, "the activation made it 32");
+    assert!(!CLASSIC.refault(folio).is_recent, "the activation of 16 pages made the distance 32");
     assert_eq!(stats(&lruvec), [48, 16, 0]);
     lruvec.add_lru_pages(LruList::InactiveFile, -5);
     assert_eq!(lruvec.lru_pages(LruList::InactiveFile), 0);
@@ -96,9 +97,9 @@ fn age_wraps_at_the_bits_of_the_shadow() {
     assert_eq!(shadow.eviction, almost);
     lruvec.age_nonresident(6);
     assert_eq!(lruvec.nonresident_age(), (1 << EVICTION_BITS) + 4);
-    assert!(CLASSIC.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "7 on, over the end");
-    assert!(!CLASSIC.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "8 on");
-    assert_eq!(CLASSIC.evict(PAGE, &lruvec, RefaultLevel::Owner).eviction, 5, "masked, not saturated");
+    assert!(CLASSIC.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "the distance is 7, over the wrap");
+    assert!(!CLASSIC.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "the distance is 8");
+    assert_eq!(CLASSIC.evict(PAGE, &lruvec, RefaultLevel::Owner).eviction, 5, "the age is masked, not saturated");
 }
 
 #[test]
@@ -109,8 +110,8 @@ fn buckets_round_the_eviction_down() {
     lruvec.age_nonresident(7);
     let shadow = coarse.evict(PAGE, &lruvec, RefaultLevel::Owner);
     assert_eq!(shadow.eviction, 1);
-    assert!(coarse.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "8 - 4 <= 4");
-    assert!(!coarse.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "9 - 4 > 4");
+    assert!(coarse.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "the distance 8 - 4 is at most 4");
+    assert!(!coarse.refault(refault(shadow, &lruvec, &lruvec)).is_recent, "the distance 9 - 4 is over 4");
 }
 
 #[test]
@@ -124,17 +125,22 @@ fn page_of_the_working_set_is_restored_and_its_cost_noted() {
     assert_eq!((a.cost().anon_pages, w.cost().anon_pages), (2, 2));
     a.note_cost(LruType::File, 2);
     let (own, above) = (a.cost(), w.cost());
-    assert_eq!((own.anon_pages, own.file_pages), (1, 1), "4 > 10 / 4 halves");
-    assert_eq!((above.anon_pages, above.file_pages), (2, 2), "4 <= 130 / 4 does not");
+    // The cost 4 is over a quarter of 10 pages, so both costs are halved.
+    assert_eq!((own.anon_pages, own.file_pages), (1, 1));
+    assert_eq!((above.anon_pages, above.file_pages), (2, 2), "the cost 4 is at most a quarter of 130 pages");
 }
 
 #[test]
-fn refault_of_a_memcg_that_is_gone_is_counted_and_never_recent() {
-    let lruvec = Lruvec::new(MemcgId(1), 0, None);
-    let folio = Refault { evicted_from: None, ..refault(Shadow::default(), &lruvec, &lruvec) };
-    assert_eq!(CLASSIC.refault(folio), RefaultVerdict { is_counted: true, ..RefaultVerdict::default() });
-    assert_eq!(Workingset::Mglru.refault(folio), RefaultVerdict::default());
+fn refault_of_a_memcg_that_is_gone_or_after_four_generations_is_never_recent() {
+    let lruvec = Lruvec::new(MemcgId(7), 1, None);
+    let counted = RefaultVerdict { is_counted: true, ..RefaultVerdict::default() };
+    let shadow = Workingset::Mglru.evict(PAGE, &lruvec, RefaultLevel::Owner);
+    let folio = refault(shadow, &lruvec, &lruvec);
+    let gone = Refault { evicted_from: None, ..folio };
+    assert_eq!((CLASSIC.refault(gone), Workingset::Mglru.refault(gone)), (counted, RefaultVerdict::default()));
     assert_eq!(stats(&lruvec), [1, 0, 0]);
+    lruvec.lrugen.inc_max_seq();
+    assert_eq!(Workingset::Mglru.refault(folio), counted);
 }
 
 #[test]
@@ -155,16 +161,7 @@ fn mglru_refault_restores_references_or_the_working_set() {
     assert!(verdict.is_restored && !verdict.is_activated && verdict.lru_refs.is_none());
     assert!(Workingset::Mglru.refault(folio).is_activated);
     assert_eq!(stats(&lruvec), [6, 1, 2]);
-    assert_eq!(lruvec.nonresident_age(), 0, "generations are another clock");
-}
-
-#[test]
-fn mglru_refault_is_counted_but_not_recent_after_four_generations() {
-    let lruvec = Lruvec::new(MemcgId(7), 1, None);
-    let shadow = Workingset::Mglru.evict(PAGE, &lruvec, RefaultLevel::Owner);
-    lruvec.lrugen.inc_max_seq();
-    let verdict = Workingset::Mglru.refault(refault(shadow, &lruvec, &lruvec));
-    assert_eq!(verdict, RefaultVerdict { is_counted: true, ..RefaultVerdict::default() });
+    assert_eq!(lruvec.nonresident_age(), 0, "a refault under MGLRU leaves the age of the classic lists");
 }
 
 #[test]

@@ -241,7 +241,7 @@ mod tests {
         entries.remove(ids[1]);
         assert_eq!((entries.totals().0, entries.len(None)), (2, 2));
         let again = entries.add(entry(4)).expect("memory");
-        assert_eq!(again, ids[1], "its number");
+        assert_eq!(again, ids[1], "the new entry gets the freed number");
         entries.list(again);
         // Every entry loses its reference mark before the first entry is returned.
         assert!((0..3).all(|_| entries.scan_oldest(None) == Some(None)));

@@ -95,17 +95,15 @@ mod tests {
         let id = |number| NonZeroU32::new(number).map(ZswapId);
         let mut map = Map::default();
         assert_eq!((map.replace(at(5), None), map.bytes()), (None, 0));
-        assert_eq!(
-            (map.replace(at(5), id(1)), map.replace(at(5), id(2)), map.replace(at(64), id(3))),
-            (None, id(1), None)
-        );
+        let old = [(5, 1), (5, 2), (64, 3)].map(|(offset, number)| map.replace(at(offset), id(number)));
+        assert_eq!(old, [None, id(1), None]);
         assert_eq!((map.get(at(5)), map.get(at(6)), map.get(at(64)), map.len()), (id(2), None, id(3), 2));
         let full = map.bytes();
         assert_eq!((map.replace(at(64), None), map.get(at(64)), map.len()), (id(3), None, 1));
         assert_eq!(full - map.bytes(), size_of::<Leaf>() as u64);
         assert_eq!(map.replace(at(63), id(4)), None);
         let (taken, nr) = map.take_run(at(6), 58);
-        assert_eq!((taken[57], nr, map.get(at(5)), map.len()), (id(4), 1, id(2), 1), "only those of the run");
+        assert_eq!((taken[57], nr, map.get(at(5)), map.len()), (id(4), 1, id(2), 1), "slot 5 is outside the run");
         assert_eq!((map.take_run(at(5), 1).1, map.take_run(at(5), 1).1, map.leaves.len()), (1, 0, 0));
     }
 }

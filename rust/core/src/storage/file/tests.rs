@@ -1,4 +1,4 @@
-//! Files: the accepted ones, the refused ones, and failures of I/O.
+//! Tests of swap files: accepted files, refused files, and failures of I/O.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -33,6 +33,11 @@ fn open(path: &std::path::Path) -> Result<File> {
     File::open(path, &FileOptions::default())
 }
 
+fn cut(path: &std::path::Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path);
+    file.and_then(|file| file.set_len(bytes)).expect("a file of the test");
+}
+
 fn pages(nr_pages: usize, byte: u8) -> Vec<u8> {
     (0..nr_pages * PAGE_SIZE).map(|at| byte ^ (at / 61) as u8).collect()
 }
@@ -49,10 +54,10 @@ fn a_made_file_opens_once_and_says_what_it_is() {
     drop(file);
     open(&path).expect("free again");
     let again = SwapHeader { last_page: 9, bad_pages: vec![], uuid: [0; 16], label: String::new() };
-    assert_eq!(File::create(&path, &again, true).expect_err("there is one").errno(), 17);
+    assert_eq!(File::create(&path, &again, true).expect_err("the path exists").errno(), 17);
     let full = dir.0.join("full");
     File::create(&full, &again, false).expect("room");
-    assert!(fs::metadata(&full).expect("there").blocks() * 512 >= 10 * 4096, "its space is taken");
+    assert!(fs::metadata(&full).expect("there").blocks() * 512 >= 10 * 4096, "the file has its disk space");
 }
 
 #[test]
@@ -67,10 +72,9 @@ fn what_is_no_swap_area_is_refused() {
     fs::write(&path, [0; 8192]).expect("room");
     assert_eq!(open(&path).expect_err("zeros"), SwapError::BadHeader("no SWAPSPACE2 signature"));
     let path = dir.swap_file(9, vec![]);
-    fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(10 * 4096 - 1).expect("ours");
-    let SwapError::AreaTooShort { has_pages: 9, needs_pages: 10, .. } = open(&path).expect_err("short") else {
-        panic!()
-    };
+    cut(&path, 10 * 4096 - 1);
+    let error = open(&path).expect_err("short");
+    assert!(matches!(error, SwapError::AreaTooShort { has_pages: 9, needs_pages: 10, .. }), "{error}");
 }
 
 #[test]
@@ -89,14 +93,14 @@ fn a_file_cut_short_under_us_is_an_error_of_the_read() {
     let path = dir.swap_file(99, vec![]);
     let file = open(&path).expect("a swap file");
     file.write(SwpOffset(1), &pages(98, 1)).expect("room");
-    fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(5 * 4096 + 100).expect("ours");
+    cut(&path, 5 * 4096 + 100);
     let mut back = pages(4, 0);
     file.read(SwpOffset(1), &mut back).expect("still there");
     let error = file.read(SwpOffset(4), &mut back).expect_err("cut");
     assert!(error.errno() == 5 && error.to_string().contains("truncated"), "{error}");
-    fs::remove_file(&path).expect("ours");
+    fs::remove_file(&path).expect("a file of the test");
     file.write(SwpOffset(50), &pages(1, 9)).expect("a deleted file lives while it is open");
-    file.read(SwpOffset(50), &mut back[..PAGE_SIZE]).expect("as above");
+    file.read(SwpOffset(50), &mut back[..PAGE_SIZE]).expect("a deleted file lives while it is open");
     assert_eq!(back[..PAGE_SIZE], pages(1, 9));
 }
 
@@ -106,7 +110,7 @@ fn the_errno_of_the_system_comes_through() {
     let path = dir.swap_file(99, vec![]);
     let good = open(&path).expect("a swap file");
     let (header, spec) = (good.header.clone(), DeviceSpec { can_discard: true, ..good.spec() });
-    let readonly = File { file: fs::File::open(&path).expect("ours"), path: good.path.clone(), header, spec };
+    let readonly = File { file: fs::File::open(&path).expect("there"), path: good.path.clone(), header, spec };
     let data = pages(2, 1);
     let error = readonly.write(SwpOffset(3), &data).expect_err("not open for writing");
     let SwapError::Io { op: "write", first: 3, nr_pages: 2, errno: Errno::BADF, what, .. } = &error else {
@@ -131,7 +135,7 @@ fn a_discarded_range_reads_as_zeros_and_takes_no_space() {
     let mut back = pages(500, 9);
     file.read(SwpOffset(1), &mut back).expect("there");
     assert!(back[..400 * PAGE_SIZE].iter().all(|&byte| byte == 0));
-    assert_eq!(file.spec().max_pages, 1000, "the size stays");
+    assert_eq!(file.spec().max_pages, 1000, "a discard keeps the size");
 }
 
 #[test]

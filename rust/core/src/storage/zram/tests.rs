@@ -1,4 +1,4 @@
-//! zram devices: data, figures and refusals.
+//! Tests of zram devices: data, figures and refusals.
 
 use super::*;
 use crate::base::error::SwapError;
@@ -33,7 +33,7 @@ fn a_state_packs_and_unpacks() {
     for state in [State::Empty, State::Same, State::Stored(handle, 1), State::Stored(Handle::from_bits(0), PAGE_SIZE)] {
         assert_eq!(State::unpack(state.pack()), state);
     }
-    assert_eq!(State::Empty.pack(), 0, "zero memory is empty slots");
+    assert_eq!(State::Empty.pack(), 0, "zeroed memory is empty slots");
 }
 
 #[test]
@@ -74,30 +74,17 @@ fn each_kind_of_page_comes_back_and_is_counted() {
 }
 
 #[test]
-fn a_slot_written_again_holds_the_new_page_only() {
-    let zram = device(None);
-    for page in [noise(1), text(), vec![3; PAGE_SIZE], text(), noise(1), vec![0; PAGE_SIZE]] {
-        zram.write(FIRST, &page).expect("room");
-        let mut back = vec![1; PAGE_SIZE];
-        zram.read(FIRST, &mut back).expect("whole");
-        assert_eq!(back, page);
-        assert_eq!(figure(&zram, "orig_data_size"), 4096);
-    }
-    assert_eq!(figure(&zram, "mem_used_total"), 0);
-}
-
-#[test]
 fn a_write_over_the_limit_leaves_nothing() {
     let zram = device(Some(5 * 4096 - 1));
     assert_eq!(figure(&zram, "mem_limit"), 5 * 4096);
-    zram.write(FIRST, &noise(4)).expect("4 pages of 5");
-    let error = zram.write(SwpOffset(10), &noise(2)).expect_err("6 pages of 5");
+    zram.write(FIRST, &noise(4)).expect("4 pages are within the limit of 5");
+    let error = zram.write(SwpOffset(10), &noise(2)).expect_err("2 more pages are over the limit of 5");
     assert_eq!(error.errno(), 12);
     let SwapError::Io { op: "write", first: 10, nr_pages: 2, .. } = error else { panic!("{error}") };
     assert_eq!((figure(&zram, "mem_used_total"), figure(&zram, "failed_writes")), (4 * 4096, 1));
-    zram.write(SwpOffset(10), &[7; 2 * PAGE_SIZE]).expect("same-filled pages take none");
+    zram.write(SwpOffset(10), &[7; 2 * PAGE_SIZE]).expect("same-filled pages take no memory");
     zram.slot_free_notify(FIRST, 4);
-    zram.write(SwpOffset(20), &noise(5)).expect("room again");
+    zram.write(SwpOffset(20), &noise(5)).expect("4 pages were freed");
 }
 
 #[test]

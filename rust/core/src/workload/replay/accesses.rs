@@ -260,14 +260,11 @@ fn stamp_of(page_bytes: &[u8]) -> u64 {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::tests::{ram, swap};
     use super::*;
-    use crate::machine::Swap;
-    use crate::machine::profile::Profile;
     use crate::mm::VmaOptions;
-    use crate::storage::Ram;
-    use crate::storage::spec::Discard;
 
-    /// Pages 0, 2 and 5 of a span of six, touched, written and read.
+    /// The pages of eight accesses: pages 0, 2 and 5 of a span of six pages.
     const PAGES: [u32; 8] = [0, 2, 0, 5, 0, 2, 5, 0];
     const WRITES: [u8; 8] = [1, 0, 1, 0, 1, 1, 0, 0];
 
@@ -276,9 +273,7 @@ mod tests {
     }
 
     fn mapped(nr_pages: u64) -> (Mm, Vpn) {
-        let swap = Arc::new(Swap::new(1, Profile::Newest).expect("one CPU"));
-        swap.swapon_storage(Arc::new(Ram::new(4096).expect("a size")), None, Discard::None).expect("a device");
-        let mm = Mm::new(swap);
+        let mm = Mm::new(Arc::new(swap(ram(4096))));
         let first = mm.mmap(nr_pages, VmaOptions::default()).expect("room").pages().start;
         (mm, first)
     }
@@ -290,7 +285,7 @@ mod tests {
 
     fn page_out(mm: &Mm, first: Vpn) {
         let report = mm.pageout(first..Vpn(first.0 + 6), CpuId(0)).expect("mapped");
-        assert_eq!(report.errno, 0, "all that may go goes");
+        assert_eq!(report.errno, 0, "no page fails to go");
     }
 
     #[test]
@@ -315,7 +310,7 @@ mod tests {
             verified_pages += list.replay(&mm, &how(first, at..at + 1), |_| Ok(())).expect("as written").verified_pages;
             page_out(&mm, first);
         }
-        assert_eq!(verified_pages, 5, "each access but the three first touches");
+        assert_eq!(verified_pages, 5, "each access except the three first touches is compared");
         let child = mm.fork(CpuId(0)).expect("no counts overflow");
         let more = Accesses::new([&PAGES[..], &[5, 0]].concat(), [&WRITES[..], &[1, 1]].concat()).expect("good");
         assert_eq!(more.replay(&child, &how(first, 8..10), |_| Ok(())).expect("as written").verified_pages, 2);
@@ -333,10 +328,11 @@ mod tests {
             let seen = list.replay(&mm, &how(first, 4..5), |_| Ok(()));
             seen.err().map(|error| error.to_string()).unwrap_or_default()
         };
-        assert_eq!(caught(0), "", "a page that stays in memory is only looked at by its stamp");
+        assert_eq!(caught(0), "", "for a page that stays in memory the replay compares the stamp only");
         page_out(&mm, first);
-        assert!(caught(0).contains("page 0 is not what was written when access 4"), "the whole page once it was out");
-        assert!(caught(PAGE_SIZE - 1).contains("page 0"), "the stamp at any time");
+        // A page that was swapped out is compared whole.
+        assert!(caught(0).contains("page 0 is not what was written when access 4"));
+        assert!(caught(PAGE_SIZE - 1).contains("page 0"), "the stamp is compared at every access");
         let trusting = AccessReplay { is_verified: false, ..how(first, 4..8) };
         assert!(list.replay(&mm, &trusting, |_| Ok(())).is_ok());
     }
@@ -352,10 +348,8 @@ mod tests {
         let (list, (mm, first)) = (list(), mapped(5));
         let errno = |how: &AccessReplay| list.replay(&mm, how, |_| Ok(())).map_err(|error| error.errno()).err();
         assert_eq!(errno(&how(first, 0..9)), Some(22));
-        #[expect(clippy::reversed_empty_ranges, reason = "what is refused")]
-        let backwards = 5..4;
-        assert_eq!(errno(&how(first, backwards)), Some(22));
+        assert_eq!(errno(&how(first, Range { start: 5, end: 4 })), Some(22));
         assert_eq!(errno(&AccessReplay { zero_percent: 100.5, ..how(first, 0..1) }), Some(22));
-        assert_eq!(errno(&how(first, 0..8)), Some(14), "page 5 of five");
+        assert_eq!(errno(&how(first, 0..8)), Some(14), "page 5 is behind the mapping of five pages");
     }
 }

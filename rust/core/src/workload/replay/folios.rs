@@ -275,26 +275,14 @@ impl<'a> Run<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::tests::columns;
+    use super::super::tests::{columns, ram, swap};
     use super::*;
-    use crate::base::types::SwpOffset;
-    use crate::machine::profile::Profile;
-    use crate::storage::spec::{DeviceSpec, Discard};
     use crate::storage::{Ram, StorageTraits, SwapStorage};
-
-    fn swap(storage: Arc<dyn SwapStorage>) -> Swap {
-        let swap = Swap::new(1, Profile::Newest).expect("one CPU");
-        swap.swapon_storage(storage, None, Discard::None).expect("a device");
-        swap
-    }
-
-    fn ram(pages: u32) -> Arc<Ram> {
-        Arc::new(Ram::new(pages).expect("a size"))
-    }
+    use crate::{DeviceSpec, SwpOffset};
 
     #[test]
     fn every_page_is_swapped_out_and_in() {
-        // The whole folio, two parts of it, and a part that stays until the end.
+        // Folio 0 is freed whole, folio 1 in two parts, and of folio 1 two pages and folio 2 stay until the end.
         let ops = [(0, 0, 0, 16), (0, 1, 0, 16), (0, 2, 0, 4), (1, 0, 0, 16), (1, 1, 5, 9), (1, 1, 0, 5)];
         let trace = columns(&ops).expect("a good trace");
         let swap = swap(ram(4096));
@@ -313,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_folio_without_a_run_is_split_and_a_page_without_a_slot_dropped() {
-        // The only cluster has 511 slots, because slot 0 is the header, and so no order-4 run after 15 single slots.
+        // The device has 15 slots, because slot 0 is the header, and so no aligned run of 16 slots.
         let trace = columns(&[(0, 0, 0, 16), (0, 1, 0, 1), (1, 0, 0, 16)]).expect("a good trace");
         let swap = swap(ram(16));
         let how = FolioReplay { read_percent: 0.0, ..FolioReplay::default() };
@@ -359,7 +347,7 @@ mod tests {
         let how = FolioReplay { zero_percent: 0.0, ..FolioReplay::default() };
         let error = trace.replay_folios(&swap, &how, |_| Ok(())).expect_err("caught");
         assert!(matches!(&error, SwapError::Invariant(what) if what.contains("page 0 of folio 1")), "{error}");
-        assert_eq!(swap.memory_of_folios().nr_used_pages(), 0, "nothing stays mapped");
+        assert_eq!(swap.memory_of_folios().nr_used_pages(), 0, "no page stays mapped");
         let unverified = FolioReplay { is_verified: false, ..how };
         assert!(trace.replay_folios(&swap, &unverified, |_| Ok(())).is_ok());
     }

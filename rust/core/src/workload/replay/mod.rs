@@ -199,7 +199,22 @@ fn split_order(nr_pages: u32) -> impl Iterator<Item = u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::storage::{Ram, SwapStorage};
+    use crate::{Discard, Profile, Swap};
+
+    /// Makes a subsystem with one device.
+    pub(super) fn swap(storage: Arc<dyn SwapStorage>) -> Swap {
+        let swap = Swap::new(1, Profile::Newest).expect("one CPU");
+        swap.swapon_storage(storage, None, Discard::None).expect("a device");
+        swap
+    }
+
+    pub(super) fn ram(pages: u32) -> Arc<Ram> {
+        Arc::new(Ram::new(pages).expect("a size"))
+    }
 
     /// Makes a trace from (op, folio, first, nr) on CPU 0.
     pub(super) fn columns(ops: &[(u8, u32, u16, u16)]) -> Result<Trace> {
@@ -217,10 +232,8 @@ mod tests {
         assert!(bad(&[(0, 0, 0, 3)]).contains("power of two"));
         assert!(bad(&[(0, 0, 0, 1024)]).contains("over 512"));
         assert!(bad(&[(0, 0, 0, 4), (1, 0, 2, 4)]).contains("beyond"));
-        assert!(
-            bad(&[(0, 0, 0, 4), (1, 0, 1, 2), (1, 0, 2, 1)])
-                .contains("operation 2 of the trace: a page is freed twice")
-        );
+        let twice = bad(&[(0, 0, 0, 4), (1, 0, 1, 2), (1, 0, 2, 1)]);
+        assert!(twice.contains("operation 2 of the trace: a page is freed twice"));
         assert!(bad(&[(2, 0, 0, 1)]).contains("op must be"));
         assert!(bad(&[(1, 7, 0, 1)]).contains("before it is allocated"));
     }
