@@ -83,7 +83,6 @@ impl Operation<'_> {
     }
 
     /// Tries a cluster from its first slot on, if there is a cluster.
-    #[inline]
     fn scan_whole(&mut self, device: &SwapDevice, ci: Option<ClusterGuard<'_>>, request: &mut Request<'_>) -> bool {
         let Some(ci) = ci else { return false };
         let base = ci.idx().base();
