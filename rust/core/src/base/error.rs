@@ -178,11 +178,11 @@ pub enum SwapError {
     /// The name is not a known name (EINVAL).
     #[error("{what} {name:?} is not one of {known}")]
     UnknownName {
-        /// Kind of the name.
+        /// Kind of name, for example `profile`.
         what: &'static str,
-        /// Name of the call.
+        /// The unknown name.
         name: String,
-        /// The names there are, with commas between them.
+        /// The known names, separated by commas.
         known: String,
     },
     /// A recorded operation does not fit the operations before it (EINVAL).
@@ -315,7 +315,7 @@ pub enum SwapError {
     #[error("nothing to write back from zswap: the group has no pages there, is gone, or memory.zswap.writeback is 0")]
     NothingToShrink,
     /// zswap entries of the group were scanned, and none of these entries was written back (EAGAIN).
-    #[error("no page was written back from zswap: those looked at had a second chance left, or no place to go")]
+    #[error("no page was written back from zswap: each examined entry had a second chance left or no place to go")]
     NoneWritten,
     /// A ghost device has no storage for pages (ENOSPC).
     #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
@@ -402,7 +402,8 @@ impl SwapError {
     }
 }
 
-/// Checks a probability (`high` is 1) or a percentage (`high` is 100). Errors: `BadShare` (EINVAL) out of 0..=`high`, or no number.
+/// Checks a probability (`high` is 1) or a percentage (`high` is 100). Errors: `BadShare` (EINVAL) for a value
+/// outside 0..=`high`, and for a value that is not a number.
 pub(crate) fn check_share(what: &'static str, value: f64, high: u32) -> Result<()> {
     if (0.0..=f64::from(high)).contains(&value) {
         return Ok(());

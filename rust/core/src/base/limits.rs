@@ -26,7 +26,7 @@ pub const MAX_CPUS: usize = 1024;
 pub const SWP_TB_COUNT_BITS: u32 = 4;
 /// The inline count that means "the true count is in the extend table". Kernel: `SWP_TB_COUNT_MAX`.
 pub const SWP_TB_COUNT_MAX: u8 = (1 << SWP_TB_COUNT_BITS) - 1;
-/// Count bits and the zero mark together. Kernel: `SWP_TB_FLAGS_BITS`.
+/// Number of count bits plus one bit for the zero mark. Kernel: `SWP_TB_FLAGS_BITS`.
 pub const SWP_TB_FLAGS_BITS: u32 = SWP_TB_COUNT_BITS + 1;
 /// Bits of a page frame number in an entry (52-bit physical addresses, 4 KiB pages).
 pub const PFN_BITS: u32 = 40;

@@ -37,7 +37,8 @@ impl SpinWord {
     #[cold]
     fn lock_contended(&self) {
         let mut round = 0;
-        // The read in `is_locked` only spares a write to the cache line during the wait; the compare-exchange decides.
+        // The read in `is_locked` only spares a write to the cache line during the wait; the compare-exchange
+        // decides.
         while self.is_locked() || !self.try_lock() {
             round += 1;
             relax(round);

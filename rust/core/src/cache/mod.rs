@@ -20,8 +20,8 @@ fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
 }
 
 impl Swap {
-    /// [`OnCpu::swap_cache_get_folio`] that holds the local lock only while it reads the entry. In the head of an `if
-    /// let` a guard would be held to the end of the block.
+    /// [`OnCpu::swap_cache_get_folio`] with the local lock held only during the call. A guard of [`Swap::on_cpu`] in
+    /// the head of an `if let` would hold the lock to the end of the block.
     pub(crate) fn swap_cache_get_folio(&self, entry: SwpEntry, cpu: CpuId) -> Result<Option<FolioRef<'_>>> {
         self.on_cpu(cpu)?.swap_cache_get_folio(entry)
     }
@@ -60,8 +60,8 @@ impl<'a> Operation<'a> {
         self.counters.add_cached(nr_pages.into());
     }
 
-    /// Locks the aligned range of an order around a slot. Returns the range, and the number of the slot in its cluster.
-    /// Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT).
+    /// Locks the aligned range of an order around a slot. Returns the range, and the number of the slot in its
+    /// cluster. Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT).
     #[inline(always)]
     fn lock_aligned(&self, targ: SwpEntry, order: Order) -> Result<(FolioSlots<'a>, usize)> {
         let (device, offset) = self.resolve(targ, 1)?;
@@ -89,8 +89,8 @@ impl<'a> OnCpu<'a> {
         self.alloc_for_folio(&locked, None)
     }
 
-    /// Gives a locked folio its slots and charges them: on the first device with room among `types`, or on any device.
-    /// Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
+    /// Gives a locked folio its slots and charges them: on the first device with room among `types`, or on any
+    /// device. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
     pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
         let folio = locked.folio();
         check_home(folio, self.swap().memory_of_folios())?;
@@ -189,9 +189,9 @@ impl<'a> OnCpu<'a> {
     /// Inserts an uncached folio over swapped-out slots, as a swap-in does. The folio's bytes are not the data of the
     /// slots.
     ///
-    /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when it is free;
-    /// `NotUniform` (EBUSY) when another slot is unsuitable; `BadRange` (EINVAL) when the range is misaligned or
-    /// beyond the device; `BadSlot` (EINVAL) when the first slot is bad; `FolioCached` (EINVAL) when the folio has
+    /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when the first slot is
+    /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `BadRange` (EINVAL) when the range is misaligned
+    /// or beyond the device; `BadSlot` (EINVAL) when the first slot is bad; `FolioCached` (EINVAL) when the folio has
     /// slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
     pub fn swap_cache_add_folio(&mut self, folio: Folio<'_>, entry: SwpEntry) -> Result<()> {
         let mut op = self.operation();
@@ -218,8 +218,8 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// Takes a folio out of the cache. The slots record the group that is charged for them, or `shadow` when no group
-    /// is. Slots without references are freed.
+    /// Takes a folio out of the cache. The slots record the group that is charged for the slots, or `shadow` when no
+    /// group is charged. Slots without references are freed.
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked or under writeback; `DirtyFolio`
     /// (EBUSY) when the folio is the only copy of its data and a slot has references. Kernel: `swap_cache_del_folio`;
@@ -333,9 +333,9 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
 impl Operation<'_> {
     /// Checks a range, which contains the slot `targ`, and returns the state of the range.
     ///
-    /// Errors: `NotInUse` (ENOENT) when the target is free or bad; `AlreadyCached` (EEXIST) when the target is cached;
-    /// `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ. With
-    /// [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
+    /// Errors: `NotInUse` (ENOENT) when the target is free or bad; `AlreadyCached` (EEXIST) when the target is
+    /// cached; `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ.
+    /// With [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
     /// `swap_cache_check_batch`.
     fn check_batch(&self, at: &FolioSlots<'_>, targ: usize) -> Result<SeenSlots> {
         let (ci, table, slots) = (&at.ci, at.table, at.slots.clone());
@@ -363,8 +363,9 @@ impl Operation<'_> {
         Ok(SeenSlots { shadow, owner, is_shared })
     }
 
-    /// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies elsewhere,
-    /// or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap beside it.
+    /// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies
+    /// elsewhere, or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap
+    /// beside it.
     fn mixed_backing(&self, at: &FolioSlots<'_>) -> Option<usize> {
         let mut slots = at.slots.clone();
         if slots.len() == 1 {

@@ -15,8 +15,8 @@ fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
 }
 
 /// Replaces a frozen folio by `new` in the slots from `first` on, as many slots as `new` has pages. `new` is another
-/// folio, or a part of the old one after a split. Counts and zero marks stay. `table` has the slots, and its cluster is
-/// locked. Kernel: `__swap_cache_replace_folio`.
+/// folio, or a part of the old one after a split. Counts and zero marks stay. `table` has the slots, and its cluster
+/// is locked. Kernel: `__swap_cache_replace_folio`.
 fn swap_cache_replace_folio(table: &SwapTable, old: Folio<'_>, new: Folio<'_>, first: SwpEntry) {
     let slot = first.offset().in_cluster();
     for slot in slot..slot + new.nr_pages() as usize {
@@ -32,9 +32,9 @@ impl<'a> OnCpu<'a> {
     /// Splits a locked folio into folios of `order`, each with one reference for the caller. The first folio stays
     /// locked.
     ///
-    /// `nr_mapped` is the number of mappings of the folio's pages. The caller owns all of them. Errors: `FolioPinned`
-    /// (EBUSY) when another user holds a reference; `FolioBusy` (EBUSY) when the folio is under writeback. Kernel:
-    /// `__folio_split`; differs: mappings stay in place.
+    /// `nr_mapped` is the number of mappings of the folio's pages. The caller owns all these mappings. Errors:
+    /// `FolioPinned` (EBUSY) when another user holds a reference; `FolioBusy` (EBUSY) when the folio is under
+    /// writeback. Kernel: `__folio_split`; differs: mappings stay in place.
     pub(crate) fn split_locked(
         &mut self,
         locked: &LockedFolio<'a>,

@@ -114,7 +114,7 @@ impl Index {
     }
 
     fn taken(&self) -> &SpinMutex<Taken> {
-        self.taken.as_ref().expect("only a dynamic index knows who is there")
+        self.taken.as_ref().expect("only a dynamic index has a set of taken numbers")
     }
 
     /// Returns the word of a cluster's table, which lookups read.

@@ -176,7 +176,8 @@ impl Lists {
     pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
         if list == ListId::Free {
             while let Some(idx) = self.next_untouched(all) {
-                // Only a device that is not dynamic has untouched clusters, and its records have the numbers of clusters.
+                // Only a device that is not dynamic has untouched clusters, and its records have the numbers of
+                // clusters.
                 let record = RecordId(idx.0);
                 match all.try_lock(record) {
                     Some(ci) => return Some(ci),

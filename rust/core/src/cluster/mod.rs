@@ -31,8 +31,8 @@ use list::Lists;
 pub use list::{FreeOrder, ListId};
 
 words! {
-    /// The list of a cluster, or the reason why the cluster is on no list. Kernel: `enum swap_cluster_flags`; the order
-    /// of values matters.
+    /// The list of a cluster, or the reason why the cluster is on no list. Kernel: `enum swap_cluster_flags`; the
+    /// order of values matters.
     #[derive(PartialOrd, Ord)]
     #[repr(u8)]
     pub enum ClusterFlag: "cluster flag" {
@@ -337,8 +337,9 @@ impl Clusters {
         word.flatten().unwrap_or(VirtualWord::NONE)
     }
 
-    /// Says in a Pointer what holds its owner. Called with the lock of the owner's cluster, which
-    /// keeps the slot in use. Kernel: the atomic or / and-not on the reverse map.
+    /// Records in a Pointer whether references or only the swap cache hold the virtual slot that the Pointer names.
+    /// The caller holds the lock of the virtual slot's cluster, which keeps the slot of the Pointer in use. Kernel:
+    /// the atomic or / and-not on the reverse map.
     pub(crate) fn mark_holder(&self, offset: SwpOffset, holder: Holder) {
         let marked = self.with_table(offset, |id, slot| self.tables.table(id).mark_holder(slot, holder));
         marked.expect("a slot in use has a table");

@@ -1,24 +1,25 @@
 //! A doubly linked list whose links are numbers and stand inside the elements. Kernel: `struct list_head`.
 
-/// The number that names no element; it is beyond every storage of elements.
+/// The number that stands for no element, because no array of elements is long enough to have this index.
 pub(crate) const NIL: u32 = u32::MAX;
 
 /// The links of elements that can be on a list. Elements are named by number.
 pub(crate) trait Links {
-    /// Returns the neighbours of an element that is on a list, first the one before it; [`NIL`] at an end.
+    /// Returns the element before and the element behind an element that is on a list; [`NIL`] at an end of the list.
     fn links(&self, at: u32) -> (u32, u32);
 
     /// Sets both neighbours of an element.
     fn set_links(&mut self, at: u32, prev: u32, next: u32);
 
-    /// Sets the element before `at`; says whether there is an element `at`, as there is none for [`NIL`].
+    /// Sets the element before `at`. Returns whether there is an element `at`; for [`NIL`] there is none.
     fn set_prev(&mut self, at: u32, prev: u32) -> bool;
 
-    /// Sets the element behind `at`; says whether there is an element `at`, as there is none for [`NIL`].
+    /// Sets the element behind `at`. Returns whether there is an element `at`; for [`NIL`] there is none.
     fn set_next(&mut self, at: u32, next: u32) -> bool;
 }
 
-/// The two ends of a list. Each method is given the links of all elements, under the lock of the list.
+/// The two ends of a list. Each method gets the links of all elements as an argument. The caller holds the lock of
+/// the list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexList {
     first: u32,
@@ -44,7 +45,7 @@ impl IndexList {
         self.last
     }
 
-    /// Puts an element that is on no list before all others. Kernel: `list_add`.
+    /// Puts an element that is on no list at the head of this list. Kernel: `list_add`.
     #[inline]
     pub(crate) fn push_first(&mut self, mut links: impl Links, at: u32) {
         links.set_links(at, NIL, self.first);
@@ -54,7 +55,7 @@ impl IndexList {
         self.first = at;
     }
 
-    /// Puts an element that is on no list behind all others. Kernel: `list_add_tail`.
+    /// Puts an element that is on no list at the tail of this list. Kernel: `list_add_tail`.
     #[inline]
     pub(crate) fn push_last(&mut self, mut links: impl Links, at: u32) {
         links.set_links(at, self.last, NIL);
@@ -64,7 +65,7 @@ impl IndexList {
         self.last = at;
     }
 
-    /// Puts an element that is on no list right behind one that is on this one. Kernel: `list_add`.
+    /// Puts an element that is on no list right behind `prev`, an element of this list. Kernel: `list_add`.
     #[inline]
     pub(crate) fn insert_behind(&mut self, mut links: impl Links, at: u32, prev: u32) {
         let (_, next) = links.links(prev);
@@ -87,7 +88,7 @@ impl IndexList {
         }
     }
 
-    /// Returns the elements, the first one first.
+    /// Returns the elements from head to tail.
     pub(crate) fn iter(self, links: impl Links) -> impl Iterator<Item = u32> {
         let mut at = self.first;
         std::iter::from_fn(move || {

@@ -80,14 +80,14 @@ impl Swap {
             return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
         }
         if store == ZswapStore::Refused {
-            // Releases the pages that a store stored before it failed.
+            // Releases the pages that zswap stored before zswap refused a page of the folio.
             self.on_cpu(cpu)?.begin_writeout(locked, Content::Bytes)?;
         }
         Ok(None)
     }
 
-    /// Writes a locked cached folio to the real slots behind it, or to real slots that it gets now. Errors, with the
-    /// folio dirty: those of [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
+    /// Writes a locked cached folio to the real slots behind it, or to real slots that this call allocates. Errors,
+    /// with the folio dirty: those of [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
     fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
         match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
@@ -103,13 +103,13 @@ impl Swap {
         }
     }
 
-    /// Writes a locked cached folio to the real slots from `real` on, which are its own or behind it, and unlocks it.
-    /// The folio is clean after success and dirty after an error. Waits for no folio lock. Errors: `Io`; `DataInUse`
-    /// (EBUSY).
+    /// Writes a locked cached folio to the real slots from `real` on, which are the folio's own slots or back the
+    /// folio's virtual slots. Unlocks the folio. The folio is clean after success and dirty after an error. Waits for
+    /// no folio lock. Errors: `Io`; `DataInUse` (EBUSY).
     pub(crate) fn write_and_unlock(&self, locked: LockedFolio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let folio = locked.folio();
         folio.set(FolioFlags::WRITEBACK);
-        // The cache's references keep the folio alive, and writeback keeps it in the cache.
+        // The cache's references keep the folio alive, and writeback keeps the folio in the cache.
         drop(locked);
         let result = self.transfer_out(folio, real, cpu);
         if result.is_err() {
@@ -117,7 +117,8 @@ impl Swap {
             // between.
             folio.set(FolioFlags::DIRTY);
         }
-        // The flag is read before writeback ends, because after it the same bit means that the folio was read ahead.
+        // The flag is read before writeback ends, because after the end of writeback the same bit means that the
+        // folio was read ahead.
         let is_wanted = folio.clear(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM) && result.is_ok();
         folio.end_writeback();
         if is_wanted {
@@ -153,7 +154,7 @@ impl Swap {
         result
     }
 
-    /// Fills a locked folio that was just inserted over its slots, and unlocks it in any case. Step IN4.
+    /// Fills a locked folio that was just inserted over its slots, and unlocks the folio in any case. Step IN4.
     ///
     /// Errors, with the folio not up to date: `Io`; `NotUniform` (EBUSY) when zero marks differ. Kernel:
     /// `swap_read_folio`; differs: the transfer is complete on return.
@@ -240,7 +241,7 @@ impl OnCpu<'_> {
             match ci.virtual_word(slot).backing(word) {
                 _ if !device.is_virtual() && op.zswap_id(device, offset).is_some() => Backing::Zswap,
                 // A slot without a virtual word has its data in the folio alone while the folio is dirty. The entry
-                // does not tell, so the slot itself is returned.
+                // does not show whether the folio is dirty, so the result is the slot itself.
                 Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
                 backing => backing,
             }

@@ -34,8 +34,8 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Replaces the zswap entries of the slots of a locked cached folio's pages, as `Operation::zswap_replace`. Errors:
-    /// `NotCached` (EINVAL).
+    /// Replaces the zswap entries of the slots of a locked cached folio's pages, as `Operation::zswap_replace`.
+    /// Errors: `NotCached` (EINVAL).
     fn zswap_replace_pages(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>, new: Option<ZswapId>) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -51,7 +51,7 @@ impl OnCpu<'_> {
         let (device, offset) = self.operation().folio_slots(folio.folio())?;
         if !device.is_virtual() {
             let old = swap.zswap().map_replace(device.entry_at(offset), None);
-            debug_assert_eq!(old, Some(id), "who has the folio locked owns the entry");
+            debug_assert_eq!(old, Some(id), "the holder of the folio lock owns the entry");
         }
         swap.zswap_free(id);
         Ok(())
@@ -82,7 +82,7 @@ pub(crate) enum ZswapStore {
 }
 
 impl Swap {
-    /// Returns whether a group and all groups above it may store more compressed pages. Kernel:
+    /// Returns whether a group and all groups above the group may store more compressed pages. Kernel:
     /// `obj_cgroup_may_zswap`.
     pub(crate) fn may_zswap(&self, group: &MemCgroup) -> bool {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return true };
@@ -92,8 +92,8 @@ impl Swap {
         })
     }
 
-    /// Returns whether pages of a group may be written back from zswap to a device: the group and all groups above it
-    /// must allow it. Kernel: `mem_cgroup_zswap_writeback_enabled`.
+    /// Returns whether pages of a group may be written back from zswap to a device: the group and all groups above
+    /// the group must allow writeback. Kernel: `mem_cgroup_zswap_writeback_enabled`.
     pub(crate) fn is_zswap_writeback_enabled(&self, group: Option<&MemCgroup>) -> bool {
         let (Some(groups), Some(group)) = (self.memcg(), group) else { return true };
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
@@ -148,7 +148,7 @@ impl Swap {
         Ok(true)
     }
 
-    /// Charges a zswap entry to its group, and records its id for the slot of one page of a locked folio.
+    /// Charges a zswap entry to its group, and records the entry's id for the slot of one page of a locked folio.
     fn record_stored(&self, locked: &LockedFolio<'_>, page: u32, id: ZswapId, cpu: CpuId) -> Result<()> {
         let entry = self.zswap.entry(id);
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
@@ -177,7 +177,7 @@ impl Swap {
     }
 
     /// Fills a locked folio of one page, just inserted, from zswap, and frees the zswap entry. The folio is dirty
-    /// then, because it is the only copy. Returns whether zswap had the page.
+    /// then, because the folio is the only copy. Returns whether zswap had the page.
     ///
     /// Errors: `Io` (EIO) when the compressed data is damaged; the entry stays. Kernel: `zswap_load`.
     pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {

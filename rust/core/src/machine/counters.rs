@@ -50,11 +50,12 @@ pub(crate) enum Event {
     SwapoffRmap,
     /// Page table entries that a swapoff visited.
     SwapoffPtes,
-    /// Pages that have slots but no place for their data: zswap refused them, and no device stands behind the slots.
+    /// Pages that have slots but no place for their data: zswap refused the pages, and no device stands behind the
+    /// slots.
     SwpOutRefused,
-    /// Kernel: `THP_SWPOUT`.
+    /// Folios of the largest order that were written to a storage. Kernel: `THP_SWPOUT`.
     ThpSwpOut,
-    /// Kernel: `THP_SWPOUT_FALLBACK`.
+    /// Folios of the largest order that got no run of slots. Kernel: `THP_SWPOUT_FALLBACK`.
     ThpSwpOutFallback,
 }
 
@@ -64,24 +65,25 @@ const NR_EVENTS: usize = Event::ThpSwpOutFallback as usize + 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum OrderEvent {
-    /// Kernel: `MTHP_STAT_SWPIN`.
+    /// Folios read from a storage. Kernel: `MTHP_STAT_SWPIN`.
     In,
-    /// Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
+    /// Swap-ins that gave up the order. Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
     InFallback,
-    /// Kernel: `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
+    /// Swap-ins whose charge of the order failed. Kernel: `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
     InFallbackCharge,
-    /// Kernel: `MTHP_STAT_SWPOUT`.
+    /// Folios written to a storage. Kernel: `MTHP_STAT_SWPOUT`.
     Out,
-    /// Kernel: `MTHP_STAT_SWPOUT_FALLBACK`.
+    /// Folios that got no run of slots. Kernel: `MTHP_STAT_SWPOUT_FALLBACK`.
     OutFallback,
-    /// Kernel: `MTHP_STAT_ZSWPOUT`.
+    /// Folios stored in zswap. Kernel: `MTHP_STAT_ZSWPOUT`.
     ZswpOut,
 }
 
 const NR_ORDER_EVENTS: usize = OrderEvent::ZswpOut as usize + 1;
 
-/// Counters of one CPU. Plain stores under the CPU's local lock write them, and any thread reads them. So a sum over
-/// CPUs is exact while no operation is in flight, and off by at most one operation per CPU otherwise.
+/// Counters of one CPU. Plain stores under the CPU's local lock write the counters, and any thread reads the
+/// counters. So a sum over CPUs is exact while no operation is in flight, and off by at most one operation per CPU
+/// otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct CpuCounters {
     pub(super) inuse: [AtomicI64; MAX_SWAPFILES],

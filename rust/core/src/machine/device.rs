@@ -32,7 +32,8 @@ bitflags::bitflags! {
         const AREA_DISCARD = 1 << 9;
         /// Each cluster is discarded when it empties.
         const PAGE_DISCARD = 1 << 10;
-        /// A page must not change while it is written. The core only shows the flag: see [`StorageTraits::STABLE_WRITES`].
+        /// A page must not change while it is written. The core only shows the flag: see
+        /// [`StorageTraits::STABLE_WRITES`].
         const STABLE_WRITES = 1 << 11;
         /// The storage is as fast as memory: no readahead, and a page that was swapped in gives its slot up.
         const SYNCHRONOUS_IO = 1 << 12;
@@ -81,7 +82,7 @@ pub struct DeviceMemory {
     /// Released tables that the pool keeps for reuse.
     pub pool_bytes: u64,
     /// Owner array of all slots, allocated at swapon when owners are stored beside the entries. `static_bytes`
-    /// contains it.
+    /// contains these bytes too.
     pub owner_static_bytes: u64,
     /// Owner cells of clusters in use.
     pub owner_bytes: u64,
@@ -128,7 +129,7 @@ pub struct SwapDevice {
 #[derive(Debug, Default)]
 pub(crate) struct HibernationSlots {
     slots: SpinMutex<BTreeSet<u32>>,
-    /// Number of listed slots. Every free reads it.
+    /// Number of listed slots. Every free of a slot reads this number.
     nr: AtomicU32,
 }
 
@@ -282,7 +283,7 @@ impl SwapDevice {
         self.visibility().is_none_or(|visibility| visibility == Visibility::Visible)
     }
 
-    /// Creates a cluster of a dynamic device and returns it locked; see [`Clusters::create`].
+    /// Creates a cluster of a dynamic device and returns the cluster locked; see [`Clusters::create`].
     pub(crate) fn new_cluster(&self) -> Option<ClusterGuard<'_>> {
         let mut ci = self.clusters.create()?;
         mark_tail(&mut ci, self.max_pages());
@@ -330,8 +331,8 @@ impl SwapDevice {
     /// Returns a snapshot of the flags.
     #[inline]
     pub fn flags(&self) -> SwpFlags {
-        // Relaxed: WRITEOK is the only flag that changes. After swapoff clears WRITEOK it takes every CPU's lock
-        // once, and these locks order the change.
+        // Relaxed: WRITEOK is the only flag that changes. After swapoff clears WRITEOK, swapoff takes every CPU's
+        // lock once, and these locks order the change.
         SwpFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
@@ -350,7 +351,8 @@ impl SwapDevice {
         }
     }
 
-    /// Returns the word for the kind of the device: `partition`, `file` or `ghost`. Kernel: the type in `/proc/swaps`.
+    /// Returns the word for the kind of the device: `partition`, `file` or `ghost`. Kernel: the type in
+    /// `/proc/swaps`.
     pub fn kind(&self) -> &'static str {
         match self.has(SwpFlags::BLKDEV) {
             _ if self.is_ghost() => "ghost",

@@ -41,12 +41,13 @@ pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
 
-/// The one call upward: writeback of zswap pages as the folders below `swapping` call it. Writeback allocates a folio,
-/// charges it and may reclaim, so its code stands above `datapath` and `reclaim`, which ask for room in zswap. This
-/// trait cuts the circle: `Swap` holds an implementation that `lifecycle` names when it makes a `Swap`. Kernel: the shrinker that zswap registers, and
-/// `shrink_memcg`.
+/// The one call upward: writeback of zswap pages as the folders below `swapping` call it. Writeback allocates a
+/// folio, charges the folio and may reclaim, so the code of writeback stands above `datapath` and `reclaim`, which
+/// ask for room in zswap. This trait cuts the circle: `Swap` holds an implementation, and `lifecycle` names the
+/// implementation when `lifecycle` makes a `Swap`. Kernel: the shrinker that zswap registers, and `shrink_memcg`.
 pub(crate) trait ZswapShrinker: Debug + Send + Sync {
-    /// Writes back a batch of the oldest pages of one group; returns how many. Errors: those of [`Swap::shrink_memcg`].
+    /// Writes back a batch of the oldest pages of one group; returns how many. Errors: those of
+    /// [`Swap::shrink_memcg`].
     fn make_room(&self, swap: &Swap, css: CssId, cpu: CpuId) -> Result<u64>;
 
     /// Writes back the share of a group's pages that reclaim at a priority wants; returns how many. `css` is `None`
@@ -86,7 +87,8 @@ pub struct Swap {
     pub(crate) policies: Policies,
     /// The rule that decides whether a refaulted page belongs to the working set.
     pub(crate) workingset: Workingset,
-    /// State of the readahead of neighbouring slots. Kernel: `swapin_readahead_hits` and the variables beside it.
+    /// State of the readahead of neighbouring slots. Kernel: `swapin_readahead_hits` and the variables beside
+    /// `swapin_readahead_hits`.
     pub(crate) readahead: ClusterReadahead,
     /// The page tables that may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
@@ -153,8 +155,8 @@ impl Swap {
         device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))
     }
 
-    /// Returns the devices that are on: first the devices with room, in the order that allocation tries them, then
-    /// the others by type.
+    /// Returns the devices that are on: first the devices with room, in the order in which allocation tries devices,
+    /// then the other devices by type.
     pub fn devices(&self) -> Vec<Arc<SwapDevice>> {
         let active = self.active();
         let mut types = self.avail.lock().in_order();
@@ -186,7 +188,7 @@ impl Swap {
         &self.readahead
     }
 
-    /// Returns where the owners of slots are stored: in the entries, or beside them.
+    /// Returns where the owners of slots are stored: in the entries, or beside the entries.
     pub(crate) fn owner_form(&self) -> OwnerForm {
         match self.memory.memcg().map(|groups| groups.options().owner_store) {
             None | Some(OwnerStore::Shadow) => OwnerForm::Entry,

@@ -13,9 +13,9 @@ use crate::base::sync::SpinGuard;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::folio::{Folio, check_home};
 
-/// The devices that are on, by type, as one CPU sees them.
+/// One CPU's table of the devices that are on, by type.
 pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
-/// The next slot to try, by order, on whichever device it lies. Offset 0 means no hint. Kernel:
+/// The next slot to try for each order; the slot may lie on any device. Offset 0 means no hint. Kernel:
 /// `percpu_swap_cluster`.
 pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 
@@ -86,7 +86,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Takes the records of all CPUs, sorted by time, and the number of records that newer ones pushed out. Locks:
+    /// Takes the records of all CPUs, sorted by time, and the number of records that newer records replaced. Locks:
     /// each CPU's local lock in turn.
     pub fn take_events(&self) -> (Vec<EventRecord>, u64) {
         let (mut records, mut nr_lost) = (Vec::new(), 0);
@@ -215,7 +215,8 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// [`Operation::resolve`] for readers: slot 0, the header, has an entry too.
+    /// [`Operation::resolve`] of one slot for readers. Slot 0, the header, is allowed, because slot 0 has an entry
+    /// too.
     #[inline]
     pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
         match self.locate(entry) {
@@ -224,8 +225,8 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Splits an entry into its device and its slot, or returns `None` when the device is off. The slot may lie
-    /// beyond the device.
+    /// Splits an entry into its device and its slot. Returns `None` when the device is off. The slot may lie beyond
+    /// the device.
     #[inline]
     pub(crate) fn locate(&self, entry: SwpEntry) -> Option<(&'a SwapDevice, SwpOffset)> {
         let (ty, offset) = entry.parts()?;
@@ -244,7 +245,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Returns the device of a type, or `None` when it is off.
+    /// Returns the device of a type, or `None` when the device is off.
     #[inline]
     pub(crate) fn device(&self, ty: SwpType) -> Option<&'a SwapDevice> {
         self.devices.get(ty.index())?.as_deref()

@@ -60,7 +60,8 @@ words! {
     pub enum DefaultPriority: "default_priority" {
         /// Every such device gets -1, so these devices are equal and alternate. From 6.19 on.
         MinusOne = "minus_one",
-        /// The devices get -2, -3, ... in turn, and a swapoff raises the priorities below it. Up to 6.18.
+        /// The devices get -2, -3, ... in turn, and a swapoff raises the priorities below the priority of its device.
+        /// Up to 6.18.
         Descending = "descending",
     }
 }
@@ -106,8 +107,8 @@ words! {
 }
 
 words! {
-    /// First check of a large swap-in. It decides between EBUSY and EEXIST when zero marks differ and the target is
-    /// cached.
+    /// First check of a large swap-in. The switch decides between EBUSY and EEXIST when zero marks differ and the
+    /// target is cached.
     pub enum SwapinCheck: "swapin_check" {
         /// The zero marks of the range, then the target. As posted.
         ZeroFirst = "zero_first",
@@ -131,7 +132,7 @@ words! {
     pub enum GhostLargeOrders: "ghost_large_orders" {
         /// Allowed, as on a block device. As merged.
         Allowed = "allowed",
-        /// Refused, as on a regular file. As posted. A device with a virtual table allows them in any case.
+        /// Refused, as on a regular file. As posted. A device with a virtual table allows large folios in any case.
         Refused = "refused",
     }
 }
@@ -155,7 +156,7 @@ pub struct Config {
     pub nr_cpus: usize,
     /// The kernel version whose behaviour is the default of each switch.
     pub profile: Profile,
-    /// The value of each switch. A profile sets them; each may be changed.
+    /// The value of each switch. A profile sets the switches, and the caller may change each switch.
     pub switches: Switches,
     /// When queued work runs.
     pub workers: Workers,
@@ -165,7 +166,7 @@ pub struct Config {
     pub memcg: Option<Hierarchy>,
     /// The lists of reclaim and the rule of refaults: `classic` (active and inactive) or `mglru` (generations).
     pub workingset: String,
-    /// Options of zswap, which is on from the start. With `None` zswap is off until it is turned on.
+    /// Options of zswap, which is on from the start. With `None` zswap is off until a call turns zswap on.
     pub zswap: Option<ZswapOptions>,
 }
 

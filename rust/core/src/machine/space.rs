@@ -1,5 +1,5 @@
-//! The devices that allocation tries, in their order, and the size of the swap space and its free part. Each total over
-//! devices is updated on its own, so two totals read together can disagree.
+//! The devices that allocation tries, in their order, and the size of the swap space and its free part. Each total
+//! over devices is updated on its own, so two totals read together can disagree.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -47,7 +47,7 @@ impl Swap {
         }
     }
 
-    /// Returns the slots in use on the devices of a mask.
+    /// Returns the number of slots in use on the devices whose bits are set in `types`.
     #[cold]
     fn inuse_of(&self, types: u32) -> i64 {
         let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
@@ -71,7 +71,7 @@ impl Swap {
 
     /// Adds the slots of an enabled or resized device to the totals. [`Swap::uncount_pages`] is the inverse.
     pub(crate) fn count_pages(&self, device: &SwapDevice) {
-        // Relaxed: the readers are `vm_swap_full` and its like, and a momentary value is good enough for them.
+        // Relaxed: a momentary value is good enough for the readers, for example `vm_swap_full`.
         self.total_of(device).fetch_add(device.pages().into(), Ordering::Relaxed);
         if device.is_counted() && device.is_virtual() {
             self.space.virtual_pages.fetch_add(device.pages().into(), Ordering::Relaxed);
@@ -139,14 +139,15 @@ impl Swap {
 /// The order of devices. Protected by `swap_avail_lock`.
 #[derive(Debug, Default)]
 pub(crate) struct Avail {
-    /// Devices with room, in the order that allocation tries them. Kernel: `swap_avail_head`.
+    /// Devices with room, in the order in which allocation tries devices. Kernel: `swap_avail_head`.
     pub(crate) list: Plist,
-    /// Virtual devices with room. Folios try them before all other devices. Kernel: the one `vswap` device.
+    /// Virtual devices with room. A request for a folio tries virtual devices before all other devices. Kernel: the
+    /// one `vswap` device.
     pub(crate) virtuals: Plist,
     /// Number of devices in `list` that have storage. Kernel: `nr_real_swapfiles`.
     pub(crate) nr_real: u64,
-    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects it,
-    /// because a thread that holds a local lock may take the avail lock.
+    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects the
+    /// list, because a thread that holds a local lock may take the avail lock.
     pub(crate) active: Plist,
     /// One bit a type, set while the device is off the list because it is full or going away. Kernel:
     /// `SWAP_USAGE_OFFLIST_BIT`.
@@ -170,7 +171,7 @@ impl Avail {
         self.nr_real += u64::from(!device.is_ghost());
     }
 
-    /// Takes a device off the list, unless it is off already.
+    /// Takes a device off the list, unless the device is off the list already.
     pub(crate) fn remove(&mut self, device: &SwapDevice) {
         self.offlist |= 1 << device.ty().0;
         if self.list_of(device).remove(device.ty()) {

@@ -1,4 +1,4 @@
-//! The backing of virtual slots: reading it, releasing it, and the cache-only bit of the reverse map.
+//! The backing of virtual slots: reads and releases of the backing, and the cache-only bit of the reverse map.
 //!
 //! The backing of a slot changes in two places only: a thread that holds the lock of the folio over the slot, or a
 //! free of a slot that no folio covers. The lock of the virtual cluster makes each change atomic. Lock order: the
@@ -28,8 +28,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Releases the backing of slots of a virtual device: frees real slots and, on v2, uncharges them; frees zswap
-    /// entries; sets the words to NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel:
+    /// Releases the backing of slots of a virtual device: frees the real slots and, on v2, uncharges the owner; frees
+    /// zswap entries; sets the words to NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel:
     /// `vswap_release_backing`.
     #[inline(never)]
     pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
@@ -69,8 +69,8 @@ impl Operation<'_> {
         self.clear_entries(device, &mut ci, table, offset.in_cluster(), nr_pages);
     }
 
-    /// Stores a run of real slots as the backing of a locked folio's virtual slots. The old backing is the caller's: the
-    /// caller releases it first, or keeps it as the source of the data.
+    /// Stores a run of real slots as the backing of a locked folio's virtual slots. The caller releases the old
+    /// backing first, or keeps the old backing as the source of the data.
     pub(crate) fn set_swapfile(&self, at: &mut FolioSlots<'_>, first: SwpEntry) {
         for (slot, i) in at.slots.clone().zip(0..) {
             let entry = first.plus(i);
@@ -82,7 +82,7 @@ impl Operation<'_> {
     }
 
     /// Sets or clears the cache-only bit in the reverse map of a cached slot of a virtual device, when the slot lost
-    /// its last reference or got its first. `ci` is the locked cluster.
+    /// its last reference or got its first reference. `ci` is the locked cluster.
     #[inline]
     pub(crate) fn mark_backing(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, holder: Holder) {
         if device.is_virtual()
@@ -98,8 +98,8 @@ impl Operation<'_> {
         device.clusters.mark_holder(entry.offset(), holder);
     }
 
-    /// Returns whether the virtual slot `owner` has the real slot `entry` as its backing. Kernel: the check that a real
-    /// slot's link back to its virtual slot still holds.
+    /// Returns whether the virtual slot `owner` has the real slot `entry` as its backing. Kernel: the check that a
+    /// real slot's link back to its virtual slot still holds.
     pub(crate) fn is_backed_by(&self, owner: SwpEntry, entry: SwpEntry) -> bool {
         let Some((device, offset)) = self.locate(owner) else { return false };
         let ci = device.clusters.lock(offset.cluster());
@@ -114,7 +114,7 @@ impl Swap {
         self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
     }
 
-    /// Frees a zswap entry that no slot names any more, and uncharges it. Locks: spin locks only.
+    /// Frees a zswap entry that no slot names any more, and uncharges the group of the entry. Locks: spin locks only.
     pub(crate) fn zswap_free(&self, id: ZswapId) {
         let entry = self.zswap.remove(id);
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
@@ -124,7 +124,7 @@ impl Swap {
         }
     }
 
-    /// Charges a group for compressed bytes, or uncharges it for negative `bytes`. Memory is charged in whole pages,
+    /// Charges a group for compressed bytes; negative `bytes` uncharge the group. Memory is charged in whole pages,
     /// and no limit refuses the charge. On v1 nothing is charged. Kernel: `obj_cgroup_charge_zswap`.
     pub(crate) fn charge_zswap(&self, group: &MemCgroup, bytes: i64) {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return };

@@ -85,7 +85,7 @@ impl Operation<'_> {
         self.put_pieces(device, first, nr_pages)
     }
 
-    /// Puts a range that crosses cluster borders, or none of it.
+    /// Puts all slots of a range that crosses cluster borders, or none of the slots.
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
         check_pieces(device, first, nr_pages)?;
@@ -179,8 +179,8 @@ impl Operation<'_> {
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in cluster_pieces(first, nr_done) {
             let ci = device.clusters.lock_used(piece.first.cluster());
-            // A plain decrement would be wrong, because the other references may be gone by now. Then this put is the
-            // last one and frees the slots.
+            // A plain decrement would be wrong, because other threads may have put the other references meanwhile.
+            // This put is then the last one and frees the slots.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
     }
@@ -211,7 +211,8 @@ impl Operation<'_> {
         (nr_done, Ok(()))
     }
 
-    /// Frees runs while they lie in the first run's cluster and are of the common kind; returns how many.
+    /// Frees runs as long as each run lies in the first run's cluster and is of the common kind. Returns the number
+    /// of freed runs.
     ///
     /// The cluster is counted and moved once, at the end. The result equals that of one move a run, because the
     /// cluster lock hides the states between.
@@ -286,7 +287,7 @@ impl OnCpu<'_> {
     ///
     /// Errors, with nothing changed: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW). Kernel:
     /// `swap_dup_entry_direct`; differs: takes a range, and allocates an extend table itself, where the kernel's
-    /// caller allocates it.
+    /// caller allocates the table.
     pub fn dup(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         self.operation().dup_entries(entry, nr_pages)
     }

@@ -1,5 +1,5 @@
-//! Freeing of slots: backing, owners, entries and the usage count; then the list that the cluster belongs to after its
-//! slots changed, and whether allocation still tries its device.
+//! Freeing of slots: backing, owners, entries and the usage count; then the list that the cluster belongs to after
+//! its slots changed, and whether allocation still tries its device.
 
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::Order;
@@ -11,8 +11,7 @@ use crate::table::{SwapTable, SwapTableEntry};
 impl Operation<'_> {
     /// Frees slots whose last reference is gone and moves their cluster. Kernel: `swap_entries_free`.
     ///
-    /// `ci` is the locked cluster and has `table`. The slots lie in it and are in use with at most one reference
-    /// each.
+    /// `ci` is the locked cluster of the slots and has `table`. The slots are in use with at most one reference each.
     #[inline]
     pub(crate) fn free_entries(
         &mut self,

@@ -41,8 +41,10 @@ impl FolioSlots<'_> {
 }
 
 impl<'a> Operation<'a> {
-    /// Locks the cluster of a cached folio's slots. The folio is locked. Errors: `NotCached`, `ForeignFolio` (EINVAL).
-    // Always inlined, as its two relatives in `cache`, because the result would go through memory.
+    /// Locks the cluster of a cached folio's slots. The folio is locked. Errors: `NotCached`, `ForeignFolio`
+    /// (EINVAL).
+    // Always inlined, as `lock_pages` and `lock_aligned` of `cache`, because a call would return the result through
+    // memory.
     #[inline(always)]
     pub(crate) fn lock_folio_slots(&self, folio: Folio<'_>) -> Result<FolioSlots<'a>> {
         let (device, offset) = self.folio_slots(folio)?;
@@ -85,9 +87,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Removes a folio from the cache if the folio is not under writeback and none of its slots has a reference, marks
-    /// the folio dirty, and drops the cache's references to it. Returns whether the folio was removed. The caller holds
-    /// a reference of its own to the folio. `at` holds all slots of the folio.
+    /// Removes a folio from the cache if the folio is not under writeback and none of its slots has a reference,
+    /// marks the folio dirty, and drops the cache's references to it. Returns whether the folio was removed. The
+    /// caller holds a reference of its own to the folio. `at` holds all slots of the folio.
     pub(crate) fn del_unreferenced(&mut self, at: FolioSlots<'_>, folio: &LockedFolio<'_>) -> bool {
         if folio.has(FolioFlags::WRITEBACK) || at.first_referenced().is_some() {
             return false;
@@ -99,8 +101,8 @@ impl<'a> Operation<'a> {
         true
     }
 
-    /// Adds one reference to each slot of a range, or to none. `ci` is the locked cluster, and the entries are of a kind
-    /// with a count. Errors: `CountOverflow` (EOVERFLOW).
+    /// Adds one reference to each slot of a range, or to none. `ci` is the locked cluster, and the entries are of a
+    /// kind with a count. Errors: `CountOverflow` (EOVERFLOW).
     pub(crate) fn dup_slots(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slots: Range<usize>) -> Result<()> {
         for slot in slots.clone() {
             if let Err(error) = self.dup_slot(device, ci, slot) {

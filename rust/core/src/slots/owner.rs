@@ -1,8 +1,8 @@
 //! Owners of slots: the effect of each step of swap-out, swap-in, removal and free on the counters of groups.
 //!
-//! The functions here add, subtract and pin. They never sleep and never reclaim, so they may run under a cluster
-//! lock. The charge of memory may reclaim and stands in `reclaim/charge.rs`. The options of the memory controller
-//! choose the rule; `docs/memcg.md` compares the rules.
+//! The functions here add, subtract and pin. The functions never sleep and never reclaim, so the functions may run
+//! under a cluster lock. The charge of memory may reclaim and stands in `reclaim/charge.rs`. The options of the
+//! memory controller choose the rule; `docs/memcg.md` compares the rules.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::types::MemcgId;
@@ -14,7 +14,7 @@ use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, M
 use crate::slots::FolioSlots;
 use crate::table::{Shadow, SwapTable};
 
-/// The state of a range of slots as a swap-in read it, before it inserts a folio.
+/// The state of a range of slots that a swap-in read before the swap-in inserts a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SeenSlots {
     /// The shadow of the target slot.
@@ -33,7 +33,8 @@ pub(crate) type Evict<'l> = &'l dyn Fn(Option<&MemCgroup>) -> Shadow;
 pub(crate) enum CacheExit<'l> {
     /// Reclaimed: the slots record the eviction at the given group, and the group that is charged for the slots.
     Reclaimed(Evict<'l>),
-    /// Not reclaimed: the slots record the group that is charged for them, or the given shadow when no group is.
+    /// Not reclaimed: the slots record the group that is charged for the slots, or the given shadow when no group is
+    /// charged.
     Dropped(Shadow),
     /// The charge of the folio failed: the slots get the given shadow back unchanged.
     Uncharged(Shadow),
@@ -61,7 +62,7 @@ impl MemCgroups {
         self.uncharge(from, CounterKind::Swap, nr_pages);
     }
 
-    /// Moves a charge of swap, and the statistic of it, to another group.
+    /// Moves a charge of swap, and the statistic of the charge, to another group.
     fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
         self.move_swap_charge(from, to, nr_pages);
         to.count(MemcgStat::Swap, nr_pages as i64);
@@ -82,8 +83,8 @@ impl MemCgroups {
         group.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Charges slots to a group. Returns the level whose limit refused, after it raised the group's events. Kernel:
-    /// `mem_cgroup_try_charge_swap`.
+    /// Charges slots to a group. When a limit refuses, raises the events of the group and returns the group that has
+    /// the limit. Kernel: `mem_cgroup_try_charge_swap`.
     fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
         self.try_charge(group, CounterKind::Swap, nr_pages).inspect_err(|_| {
             self.raise(group, MemcgEvent::SwapMax);
@@ -108,11 +109,11 @@ impl MemCgroups {
     }
 }
 
-/// The group that pays for a folio that comes back.
+/// The group that is charged for the memory of a folio that is swapped in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer<'s> {
     pub(crate) group: &'s MemCgroup,
-    /// The slots of a dead group stay that group's although another group pays for the memory.
+    /// The slots keep a dead group as owner although another group is charged for the memory.
     pub(crate) keeps_owner: bool,
 }
 
@@ -164,8 +165,8 @@ impl<'a> Operation<'a> {
         self.swap.over_limit(level, CounterKind::Swap, nr_pages)
     }
 
-    /// Returns the number of a folio's slots that their owner is charged for. Of virtual slots these are
-    /// the slots with a real slot behind them. On v1 all slots count, because memory and swap are one charge there.
+    /// Returns the number of a folio's slots that are charged to the owner of the slots. A virtual slot is charged if
+    /// a real slot is behind the virtual slot. On v1 all slots count, because memory and swap are one charge there.
     fn nr_charged(&self, at: &FolioSlots<'_>) -> u64 {
         if !at.device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
             return at.slots.len() as u64;

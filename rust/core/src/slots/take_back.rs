@@ -43,8 +43,8 @@ pub(crate) enum Budget {
 
 /// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
 ///
-/// The loop waits for a frozen folio, because the thread that froze it holds the local lock of another CPU and is
-/// about to change the entry.
+/// The loop waits for a frozen folio, because the thread that froze the folio holds the local lock of another CPU and
+/// is about to change the entry.
 #[inline]
 pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
     let mut round = 0;
@@ -62,7 +62,8 @@ pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffs
 }
 
 impl<'a> Operation<'a> {
-    /// Takes the folio of a cached slot out of the cache if that frees its slots. Kernel: `__try_to_reclaim_swap`.
+    /// Takes the folio of a cached slot out of the cache if the removal frees the folio's slots. Kernel:
+    /// `__try_to_reclaim_swap`.
     ///
     /// No cluster lock is held. The folio lock is only tried.
     pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
@@ -91,9 +92,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Takes the folio over a virtual slot out of the cache if that frees the slot, which frees the real slot `entry`
-    /// behind it. Counts that one real slot only, because the rest of its run may back other folios. Kernel: the
-    /// scanner's way through the reverse map.
+    /// Takes the folio over a virtual slot out of the cache if the removal frees the virtual slot and thereby the
+    /// real slot `entry` behind the virtual slot. The result counts the real slot `entry` only, because the other
+    /// slots of its run may back other folios. Kernel: the scanner's way through the reverse map.
     fn try_to_reclaim_owner(&mut self, owner: SwpEntry, entry: SwpEntry) -> Reclaimed {
         let Some((device, offset)) = self.locate(owner) else { return Reclaimed::Kept(1) };
         let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Kept(1) };
@@ -148,7 +149,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Discards the clusters that wait for a discard, and frees them; returns how many. Kernel:
+    /// Discards and frees the clusters that wait for a discard. Returns the number of these clusters. Kernel:
     /// `swap_do_scheduled_discard`.
     pub(crate) fn discard_clusters(&mut self, device: &SwapDevice) -> u64 {
         let mut nr = 0;
@@ -165,8 +166,8 @@ impl<'a> Operation<'a> {
         nr
     }
 
-    /// Discards clusters of the first device, in priority order, that has clusters waiting. Returns whether there was
-    /// one.
+    /// Discards clusters of the first device, in priority order, that has clusters waiting. Returns whether a cluster
+    /// was discarded.
     ///
     /// Kernel: `swap_sync_discard`.
     pub(crate) fn sync_discard(&mut self) -> bool {

@@ -23,7 +23,7 @@ impl Swap {
     }
 
     /// Does the work that locks forbid: calls the hooks for limits that refused charges, and runs the zswap worker if
-    /// it is queued. Each public operation calls this function at its end, with no lock held.
+    /// the worker is queued. Each public operation calls this function at its end, with no lock held.
     #[inline]
     pub(crate) fn end_operation(&self) {
         if let Some(policy) = self.policies.get() {
@@ -36,7 +36,7 @@ impl Swap {
         }
     }
 
-    /// Runs the zswap worker if it is queued, and returns the number of pages written back. No lock is held.
+    /// Runs the zswap worker if the worker is queued, and returns the number of pages written back. No lock is held.
     #[cold]
     pub(crate) fn run_zswap_worker(&self) -> u64 {
         if self.zswap().take_shrink() { self.zswap_shrink_worker(CpuId(0)).unwrap_or(0) } else { 0 }

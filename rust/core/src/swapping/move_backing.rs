@@ -16,8 +16,8 @@ words! {
         Done = "done",
         /// The virtual slot was freed, so there is no data to move.
         Freed = "freed",
-        /// Nothing moved, because the folio is locked or under writeback, or because its data is not on one run of real
-        /// slots.
+        /// Nothing moved, because the folio is locked or under writeback, or because its data is not on one run of
+        /// real slots.
         Skipped = "skipped",
         /// The target device has no run of the folio's size.
         NoRoom = "no_room",

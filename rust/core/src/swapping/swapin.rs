@@ -27,9 +27,9 @@ pub struct Swapin<'r> {
     pub cpu: CpuId,
     /// Orders to try, the highest first.
     pub orders: Orders,
-    /// The mask of an order-0 allocation. Larger allocations may do no more than it allows.
+    /// The mask of an order-0 allocation. Larger allocations may do no more than this mask allows.
     pub gfp: Gfp,
-    /// The mask that a larger allocation would have on its own. Kernel: `vma_thp_gfp_mask`.
+    /// The mask that a larger allocation would have without the limit of `gfp`. Kernel: `vma_thp_gfp_mask`.
     pub huge_gfp: Gfp,
     /// The allocator. `None` stands for the subsystem's own memory.
     pub allocate: Option<Allocate<'r>>,
@@ -53,7 +53,8 @@ impl Swapin<'_> {
     }
 }
 
-/// A folio that was just inserted: locked and not up to date. Its creator must read it.
+/// A folio that was just inserted: locked and not up to date. The thread that inserted the folio must read the
+/// folio's data.
 #[derive(Debug)]
 pub(crate) struct NewFolio<'r> {
     pub(crate) folio: FolioRef<'r>,
@@ -72,7 +73,7 @@ pub(crate) enum ReadReason {
 }
 
 impl Swap {
-    /// Allocates a folio of one order, inserts it and charges it. Steps IN2 and IN3. Kernel: `__swap_cache_alloc`.
+    /// Allocates, inserts and charges a folio of one order. Steps IN2 and IN3. Kernel: `__swap_cache_alloc`.
     fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         let is_unlimited = how.context == RefaultContext::Other
@@ -109,7 +110,8 @@ impl Swap {
     /// Kernel: `workingset_refault`.
     fn refault(&self, folio: &LockedFolio<'_>, seen: SeenSlots, context: RefaultContext) -> Option<RefaultNotice> {
         let shadow = seen.shadow;
-        // Generations take what a fault brings for young. Kernel: `folio_add_lru` inside `lru_gen_enter_fault`.
+        // The rule of generations treats a page that a fault brings in as young. Kernel: `folio_add_lru` inside
+        // `lru_gen_enter_fault`.
         let is_young = self.workingset == Workingset::Mglru && context == RefaultContext::Fault;
         if is_young {
             folio.set(FolioFlags::ACTIVE);
@@ -189,9 +191,9 @@ impl Swap {
     /// Returns the folio of a slot. If the slot is not cached, a folio is allocated and read once, for any number of
     /// concurrent callers. Errors: those of [`Swap::swapin_folio`] except EEXIST.
     ///
-    /// The folio is unlocked. The caller locks it and then checks that the folio is up to date and still covers the
-    /// slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed read to the
-    /// caller that read.
+    /// The folio is unlocked. The caller locks the folio and then checks that the folio is up to date and still
+    /// covers the slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed read
+    /// to the caller that read.
     pub fn swapin_entry<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<FolioRef<'r>> {
         self.swapin_folio(entry, how).map(|(folio, _)| folio)
     }
@@ -243,11 +245,11 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the folio of a slot, or reads the slot as a single page. Readahead and asynchronous faults use it.
-    /// Returns `None` when the slot is free or memory has run out. Errors: `NoDevice` (ENOENT), `BadRange` (EINVAL),
-    /// `Io`.
+    /// Returns the folio of a slot, or reads the slot as a single page. Readahead and asynchronous faults use this
+    /// function. Returns `None` when the slot is free or memory has run out. Errors: `NoDevice` (ENOENT), `BadRange`
+    /// (EINVAL), `Io`.
     ///
-    /// With `is_readahead` a folio that is read gets the readahead mark and is counted. Kernel:
+    /// With [`ReadReason::Readahead`] a folio that is read gets the readahead mark and is counted. Kernel:
     /// `swap_cache_read_folio`.
     pub(crate) fn swap_cache_read_folio<'r>(
         &'r self,
@@ -270,9 +272,9 @@ impl Swap {
     }
 
     /// Reads the slots of a window, and then the target slot, which usually is cached by then. The window yields each
-    /// slot with whether it is the target's.
+    /// slot, and whether the slot is the target.
     ///
-    /// Errors: those of the target. An error of a neighbour is ignored, because a later fault meets it again.
+    /// Errors: those of the target. An error of a neighbour is ignored, because a later fault meets the error again.
     pub(crate) fn read_window<'r>(
         &'r self,
         targ: SwpEntry,
@@ -292,7 +294,7 @@ impl Swap {
     /// Reads the aligned block of slots around a target, and the target. Kernel: `swap_cluster_readahead`.
     ///
     /// Returns `None` when the slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`] of the
-    /// target. An error of a neighbour is ignored, because a later fault meets it again.
+    /// target. An error of a neighbour is ignored, because a later fault meets the error again.
     pub fn swap_cluster_readahead<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;
         let window = self.readahead.window(targ.offset(), device.max_pages());

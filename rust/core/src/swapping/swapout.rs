@@ -1,5 +1,5 @@
-//! Swap-out of a folio that its holder maps, and its swap-in: steps OUT0 to OUT8 and IN0 to IN7 for callers without page
-//! tables.
+//! Swap-out of a folio that its holder maps, and its swap-in: steps OUT0 to OUT8 and IN0 to IN7 for callers without
+//! page tables.
 
 use std::ops::Range;
 
@@ -13,7 +13,8 @@ use crate::memcg::MemcgStat;
 use crate::reclaim::pageout::set_active;
 use crate::swapping::swapin::{Orders, Swapin};
 
-/// A folio whose swap-out failed. It is mapped and resident, no byte is lost, and it may have slots already.
+/// A folio whose swap-out failed. The folio is mapped and resident, no byte is lost, and the folio may have slots
+/// already.
 #[derive(Debug)]
 pub struct KeptFolio<'a> {
     /// The folio.
@@ -29,15 +30,15 @@ impl Swap {
         self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
     }
 
-    /// Allocates a folio of zeros and charges it to a group. Errors: `NoMemory`, `OverLimit` (ENOMEM).
+    /// Allocates a folio of zeros and charges the folio to a group. Errors: `NoMemory`, `OverLimit` (ENOMEM).
     pub fn folio_zeroed_in(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = self.folio_charged(order, css, gfp, cpu)?;
         self.zero_anon(&folio)?;
         Ok(folio)
     }
 
-    /// Allocates a folio without clearing its bytes and charges it to a group. Kernel: `alloc_anon_folio`; differs: a
-    /// large folio whose mask forbids reclaim takes free memory only.
+    /// Allocates a folio without clearing its bytes and charges the folio to a group. Kernel: `alloc_anon_folio`;
+    /// differs: a large folio whose mask forbids reclaim takes free memory only.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
             true => self.folio_alloc_shrinking(order, cpu)?,
@@ -48,7 +49,8 @@ impl Swap {
         charged.map(|()| folio)
     }
 
-    /// Fills a new folio with zeros and puts it on its LRU list. Errors: those of [`crate::folio::Folio::bytes_mut`].
+    /// Fills a new folio with zeros and puts the folio on its LRU list. Errors: those of
+    /// [`crate::folio::Folio::bytes_mut`].
     pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
         folio.bytes_mut()?.fill(0);
         self.make_anon(folio);
@@ -83,12 +85,12 @@ impl Swap {
         folio.lru_add();
     }
 
-    /// Gives a folio slots, if policies allow it, charges them and marks the folio dirty: the steps of a swap-out
-    /// before the unmap.
+    /// Gives a folio slots, if policies allow it, charges the slots and marks the folio dirty: the steps of a
+    /// swap-out before the unmap.
     ///
     /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge or a policy refused; `AlreadyCached`
-    /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`; differs:
-    /// takes the folio lock itself.
+    /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`;
+    /// differs: takes the folio lock itself.
     pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
@@ -106,11 +108,11 @@ impl Swap {
     /// Swaps out a folio that only its holder maps: allocates slots, unmaps, writes, and frees the memory.
     ///
     /// The caller gets one reference to the slot of each mapped page. The returned entry is that of the folio's first
-    /// page. Errors, with the folio given back mapped and resident, with the slots it got: `NoSpace` (ENOSPC) when
-    /// there is no run of the order; `NoMemory` (ENOMEM) when the charge was refused; `FolioPinned`, `DataInUse`
-    /// (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the write failed; `CountOverflow`
-    /// (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel: `shrink_folio_list` of one folio;
-    /// differs: does not split the folio when there is no room.
+    /// page. Errors, with the folio given back mapped and resident, with the slots that the folio got: `NoSpace`
+    /// (ENOSPC) when there is no run of the order; `NoMemory` (ENOMEM) when the charge was refused; `FolioPinned`,
+    /// `DataInUse` (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the write failed;
+    /// `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel: `shrink_folio_list`
+    /// of one folio; differs: does not split the folio when there is no room.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
@@ -162,7 +164,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a major fault of a task of the group `css`: the fault allocated or read a folio. Kernel: `count_memcg_event_mm`.
+    /// Counts a major fault of a task of the group `css`: the fault allocated or read a folio. Kernel:
+    /// `count_memcg_event_mm`.
     pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
         if let Some(group) = self.group(css) {
@@ -174,11 +177,11 @@ impl Swap {
     /// Swaps in the data of `nr_pages` slots from `entry`, takes one reference from each slot, and maps the pages for
     /// the caller.
     ///
-    /// The folio may be smaller than `nr_pages` when the orders do not work out, and larger when it was cached. Its
-    /// mapped pages tell which slots lost a reference, from `entry` on. Errors: `NotInUse`, `NoDevice` (ENOENT) when
-    /// a slot has no reference; `NoMemory` (ENOMEM); `Io` when the read failed, and the caller may try again;
-    /// `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a reference count takes the place of
-    /// a page table.
+    /// The folio may be smaller than `nr_pages` when no large order succeeds, and larger when the slot was cached
+    /// already. Its mapped pages tell which slots lost a reference, from `entry` on. Errors: `NotInUse`, `NoDevice`
+    /// (ENOENT) when a slot has no reference; `NoMemory` (ENOMEM); `Io` when the read failed, and the caller may try
+    /// again; `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a reference count takes the
+    /// place of a page table.
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
         loop {
             let found = self.swapin_folio(entry, how);

@@ -62,9 +62,9 @@ impl Swap {
         };
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // The folio was read only to write it back, so it leaves the cache unless another thread has its lock or a
-        // reference by now. The lock is only tried, because a store without room may have called this function with
-        // its own folio locked. Kernel: dropbehind.
+        // The folio was read only to write it back, so it leaves the cache unless another thread has the folio's lock
+        // or a reference by now. The lock is only tried, because a store without room may have called this function
+        // with its own folio locked. Kernel: dropbehind.
         if let Some(locked) = folio.folio().try_lock() {
             locked.clear(FolioFlags::RECLAIM);
             if self.drop_clean(&locked, self.refault_level(None), cpu)? {
@@ -75,8 +75,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Runs steps WB2 to WB5 on a locked folio. After them the folio holds the page, and the entry is gone. Returns the
-    /// real slot to write to.
+    /// Runs steps WB2 to WB5 on a locked folio. After these steps the folio holds the page, and the entry is gone.
+    /// Returns the real slot to write to.
     fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let op = on_cpu.operation();
@@ -106,9 +106,9 @@ impl Swap {
         Ok(real)
     }
 
-    /// Examines up to `nr` of the oldest entries of a group, each at most once, and writes those back that already used
-    /// their second chance. Returns the number that was written back. An entry that gets its second chance keeps it
-    /// until the next call.
+    /// Examines up to `nr` of the oldest entries of a group, each at most once, and writes those back that already
+    /// used their second chance. Returns the number that was written back. An entry that gets its second chance keeps
+    /// the second chance until the next call.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         let mut nr_written = 0;
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
@@ -129,8 +129,8 @@ impl Swap {
 
     /// Writes back up to 32 of the oldest pages of a group; returns how many.
     ///
-    /// Errors: `NothingToShrink` (ENOENT) when writeback is off for the group, the group is removed, or it has no
-    /// pages; `NoneWritten` (EAGAIN) when it has pages and none was written. Kernel: `shrink_memcg`.
+    /// Errors: `NothingToShrink` (ENOENT) when writeback is off for the group, the group is removed, or the group has
+    /// no pages; `NoneWritten` (EAGAIN) when the group has pages and none was written. Kernel: `shrink_memcg`.
     pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let is_dead = self.memcg().is_some_and(|groups| !groups.get(css).is_online());
         if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
@@ -149,8 +149,8 @@ impl Swap {
         }
     }
 
-    /// Writes back up to `nr_pages` pages of a group and of all groups below it, a batch of each group in turn.
-    /// Returns how many; 0 is no error. Kernel: `memory.reclaim` with `source=zswap`.
+    /// Writes back up to `nr_pages` pages of a group and of all groups below the group, a batch of each group in
+    /// turn. Returns the number of written pages; 0 is no error. Kernel: `memory.reclaim` with `source=zswap`.
     pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
@@ -189,7 +189,8 @@ impl Swap {
                     Err(_) => nr_failures += 1,
                 }
             }
-            // No group has pages on its list: the rest cannot be written back, or is being stored right now.
+            // No group has a page on its list. The remaining pages cannot be written back, or other threads are
+            // storing the remaining pages right now.
             nr_failures += u32::from(!has_pages);
         }
         Ok(nr_written)

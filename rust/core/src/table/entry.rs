@@ -221,32 +221,35 @@ impl SwapTableEntry {
         self.0 != BAD && self.0 & ZERO_MARK != 0
     }
 
-    /// Returns the folio of a cached entry.
+    /// Returns the folio of a cached entry, `None` for other kinds.
     pub const fn pfn(self) -> Option<Pfn> {
         if self.is_cached() { Some(Pfn((self.0 & !FLAGS_MASK) >> PFN_SHIFT)) } else { None }
     }
 
-    /// Returns the shadow of a swapped-out entry.
+    /// Returns the shadow of a swapped-out entry, `None` for other kinds.
     pub fn shadow(self) -> Option<Shadow> {
         (self.kind() == EntryKind::Shadow).then(|| Shadow::unpack(self.0))
     }
 
-    /// Shadow -> PFN; keeps count and zero mark. Returns `None` when the slot is not swapped out.
+    /// Returns the entry of the slot after the folio `pfn` cached the slot (Shadow -> PFN), with the same count and
+    /// zero mark; `None` when the slot is not swapped out.
     pub fn to_cached(self, pfn: Pfn) -> Option<Self> {
         (self.kind() == EntryKind::Shadow).then(|| Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK))
     }
 
-    /// PFN -> Shadow; keeps count and zero mark. Returns `None` when the slot is not cached.
+    /// Returns the entry of the slot after its folio left the cache (PFN -> Shadow), with the same count and zero
+    /// mark; `None` when the slot is not cached.
     pub fn to_swapped_out(self, shadow: Shadow) -> Option<Self> {
         self.is_cached().then(|| Self(shadow.pack() | self.0 & FLAGS_MASK))
     }
 
-    /// PFN -> another PFN; keeps count and zero mark. Returns `None` when the slot is not cached.
+    /// Returns the entry of the slot after the folio `pfn` replaced its folio (PFN -> PFN), with the same count and
+    /// zero mark; `None` when the slot is not cached.
     pub fn with_pfn(self, pfn: Pfn) -> Option<Self> {
         self.is_cached().then(|| Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK))
     }
 
-    /// Sets or clears the zero mark of a cached entry. Returns `None` when the slot is not cached.
+    /// Returns a cached entry with the zero mark set or cleared; `None` when the slot is not cached.
     pub fn with_zero(self, is_zero: bool) -> Option<Self> {
         self.is_cached().then_some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
     }

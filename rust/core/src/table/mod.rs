@@ -80,7 +80,8 @@ impl SwapTable {
         }
     }
 
-    /// Says in a Pointer what holds its owner; the owner's cluster lock is held, not this one's.
+    /// Records in a Pointer whether references or only the swap cache hold the virtual slot that the Pointer names.
+    /// The caller holds the lock of the virtual slot's cluster and need not hold the lock of this table's cluster.
     pub(crate) fn mark_holder(&self, index: usize, holder: Holder) {
         // Relaxed: other threads only read the bit, and an action on the bit is checked again under the owner's
         // locks.

@@ -49,8 +49,8 @@ impl TablePool {
     /// Makes a pool of `nr` tables, with second words if `is_virtual`. The pool takes no memory before a table is
     /// touched. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32, is_virtual: bool) -> Result<Self> {
-        // The arrays have one more element, never touched, because a table's number is its index, which shortens
-        // every lookup.
+        // A table's number is its index in the arrays, which shortens every lookup. Numbers start at 1, so the arrays
+        // have one more element, number 0, which is never touched.
         let len = nr as usize + 1;
         let virtuals = is_virtual.then(|| MappedSlice::zeroed(len)).transpose()?;
         Ok(Self { tables: MappedSlice::zeroed(len)?, virtuals, free: SpinMutex::default() })

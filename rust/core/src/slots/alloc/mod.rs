@@ -20,8 +20,8 @@ pub(crate) struct Request<'r> {
     word: SwapTableEntry,
     /// The folio that will own the run. A request with a folio wants one run.
     folio: Option<Folio<'r>>,
-    /// The run will back slots of a virtual device, so it must lie on a device with storage. `word` is the Pointer
-    /// entry of the first virtual slot.
+    /// The run will back slots of a virtual device, so the run must lie on a device with storage. `word` is the
+    /// Pointer entry of the first virtual slot.
     is_backing: bool,
     out: &'r mut [SwpEntry],
     taken: usize,
@@ -51,8 +51,8 @@ const VIRTUAL: bool = true;
 const ORDINARY: bool = false;
 
 impl Operation<'_> {
-    /// Serves at least one run of a request, or returns false when no device has room. Kernel: `folio_alloc_swap`, from
-    /// its local lock to its synchronous discard.
+    /// Serves at least one run of a request, or returns false when no device has room. Kernel: `folio_alloc_swap`,
+    /// from its local lock to its synchronous discard.
     fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
         // Relaxed: see `swapon`.
         if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
@@ -78,7 +78,7 @@ impl Operation<'_> {
         }
         let word = request.word;
         if !has_folio {
-            // No folio will be written to these slots, so the data behind them is zeros.
+            // No folio will be written to these slots, so the data of the slots is zeros.
             request.word = word.never_written();
         }
         let is_served = self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request);
@@ -131,7 +131,7 @@ impl Operation<'_> {
     /// is that of [`Operation::scan`], or no run. Most requests end here, because this path searches nothing and
     /// usually touches no list.
     ///
-    /// `take` receives each run and returns whether it wants another.
+    /// `take` receives each run and returns whether another run is wanted.
     #[inline(always)]
     fn take_at_hint<const IS_VIRTUAL: bool>(
         &mut self,
@@ -214,7 +214,7 @@ impl Operation<'_> {
         false
     }
 
-    /// Returns the first device that was not visited yet, and moves it behind the devices of equal priority.
+    /// Returns the first device that was not visited yet, and moves the device behind the devices of equal priority.
     fn next_device(&self, is_virtual: bool, visited: u32) -> Option<SwpType> {
         let avail = &mut *self.swap.avail.lock();
         let list = if is_virtual { &mut avail.virtuals } else { &mut avail.list };
@@ -253,8 +253,8 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Serves a request from any device, or from the first device with room among `types`. The kernel has no such
-    /// list: a tier is one priority there.
+    /// Serves a request from any device, or from the first device with room among `types`. Kernel: none, because the
+    /// devices of a tier have one priority there.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
         let Some(types) = types else { return self.alloc_run(request) };
         types.iter().any(|&ty| {
@@ -291,7 +291,8 @@ impl OnCpu<'_> {
         }
     }
 
-    /// Hands out up to `out.len()` runs, the same runs that as many calls of `alloc` would give; returns how many.
+    /// Hands out up to `out.len()` runs, the same runs that `out.len()` calls of `alloc` would give. Returns the
+    /// number of runs.
     ///
     /// The entries hold `word`, a swapped-out entry with one reference. The batch ends at the first failure.
     #[inline]

@@ -82,8 +82,8 @@ impl Operation<'_> {
             })
     }
 
-    /// Tries a cluster from its first slot on, if there is a cluster.
-    #[inline]
+    /// Tries a cluster from its first slot on. Returns whether a run was taken; without a cluster the result is
+    /// false.
     fn scan_whole(&mut self, device: &SwapDevice, ci: Option<ClusterGuard<'_>>, request: &mut Request<'_>) -> bool {
         let Some(ci) = ci else { return false };
         let base = ci.idx().base();
