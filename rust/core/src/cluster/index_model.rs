@@ -2,6 +2,7 @@
 //! clusters.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -105,9 +106,9 @@ fn bytes_are_those_of_the_pages_touched() {
     assert_eq!(index.touched_bytes(), 5 * 4096, "an erased number keeps its word, because the word counts the uses");
 }
 
-/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop.
-fn come_and_go(clusters: &Clusters) {
-    for _ in 0..10_000 {
+/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop until `end`.
+fn come_and_go(clusters: &Clusters, end: Instant) {
+    while Instant::now() < end {
         let mut ci = clusters.create().expect("more numbers than threads");
         let (idx, slot) = (ci.idx(), ci.table().expect("a new cluster has a table"));
         let shadow = Shadow { memcg: MemcgId(idx.0 as u16 + 1), ..Shadow::default() };
@@ -127,10 +128,11 @@ fn come_and_go(clusters: &Clusters) {
 fn a_lock_by_number_is_that_clusters_or_there_is_none() {
     let clusters = Clusters::dynamic(64, OwnerForm::Entry, false).expect("memory");
     let (mut nr_found, mut nr_none) = (0u32, 0u32);
+    let end = Instant::now() + Duration::from_millis(500);
     std::thread::scope(|scope| {
-        let makers = [(); 2].map(|()| scope.spawn(|| come_and_go(&clusters)));
+        (0..2).for_each(|_| _ = scope.spawn(|| come_and_go(&clusters, end)));
         let mut idx = ClusterIdx(0);
-        while makers.iter().any(|maker| !maker.is_finished()) {
+        while Instant::now() < end {
             idx.0 = (idx.0 + 1) % 3;
             let Some(ci) = clusters.lock(idx) else {
                 nr_none += 1;
