@@ -251,7 +251,7 @@ impl SwapTableEntry {
 
     /// Returns a cached entry with the zero mark set or cleared; `None` when the slot is not cached.
     pub fn with_zero(self, is_zero: bool) -> Option<Self> {
-        self.is_cached().then(|| Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
+        self.is_cached().then_some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
     }
 
     /// Sets the zero mark of a swapped-out entry whose slot was never written, because no storage holds data of that
