@@ -338,7 +338,7 @@ class Model:
         return 0
 
     def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
-        """Yields each cluster list and the number of clusters to try, lazily, because a scan changes lists."""
+        """Yields each cluster list and the number of clusters to try, lazily because a scan changes lists."""
         one, every = 1, len(dev.count)
         free_first = dev.disk.can_discard or self.switches["first_search"] == "free"
         if free_first:
@@ -357,7 +357,7 @@ class Model:
                 yield dev.nonfull[other], every
 
     def scan(self, dev: Device, off: int, req: Request) -> int:
-        """Allocates an aligned run from `off` to its cluster's end and sets the hint; returns the slot or 0."""
+        """Allocates an aligned run from `off` on in its cluster; sets the hint; returns the slot or 0."""
         c, nr = off // C, req.nr
         end = (c + 1) * C
         found = hint = 0

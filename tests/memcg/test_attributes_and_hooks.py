@@ -149,7 +149,7 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
 
 
 class Policy:
-    """A policy that gives planned answers and notes the arguments of each call."""
+    """A policy that returns the answers of the test and records the arguments of each call."""
 
     def __init__(self, **answers: object) -> None:
         self.answers = answers
