@@ -1,4 +1,4 @@
-"""What does a slot cost when one call handles many?"""
+"""The cost of a slot when one call allocates or frees many slots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = (64, 4096)
 
 @pytest.fixture
 def swap() -> sc.Swap:
-    """Returns a subsystem with one slot in use, so that no batch attaches the first table."""
+    """Returns a subsystem with one slot in use, so that no batch allocates the table of the first cluster."""
     made = sc.Swap()
     made.swapon(sc.Null("256M"))
     made.alloc()
@@ -30,7 +30,7 @@ def swap() -> sc.Swap:
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_batch(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap, size: int) -> None:
-    """Costs `alloc_batch` and `free_batch` of the batch object."""
+    """Measures `alloc_batch`, and `free_batch` of the returned batch object."""
     benchmark.group = f"batch-{size}"
     alloc_batch, free_batch = swap.alloc_batch, swap.free_batch
 
@@ -44,7 +44,7 @@ def bench_batch(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap, size: in
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_batch_through_numpy(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap, size: int) -> None:
-    """Costs the same with the entries looked at as an array in between."""
+    """Measures `alloc_batch` and `free_batch` with the entries as a NumPy array."""
     benchmark.group = f"batch-{size}"
 
     def pair() -> None:
@@ -58,7 +58,7 @@ def bench_batch_through_numpy(benchmark: BenchmarkFixture, note: Note, swap: sc.
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_list_slice(benchmark: BenchmarkFixture, note: Note, size: int) -> None:
-    """Costs what taking and giving back a slice of a list of ints costs."""
+    """Measures the removal and the return of a slice of a Python list, for comparison."""
     benchmark.group = f"batch-{size}"
     slots = list(range(65_536))
 
@@ -73,7 +73,7 @@ def bench_list_slice(benchmark: BenchmarkFixture, note: Note, size: int) -> None
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_strategy_batch(benchmark: BenchmarkFixture, note: Note, strategy: str, size: int) -> None:
-    """Costs the batched form of the trait that comparisons use."""
+    """Measures the batched methods of the `Strategy` trait, which comparisons use."""
     benchmark.group = f"batch-{size}"
     allocator = resolve(strategy)(65_536, 1)
     assert allocator.alloc() > 0

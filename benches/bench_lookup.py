@@ -1,4 +1,4 @@
-"""What does reading a table entry cost?"""
+"""The cost of reading a table entry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.benchmark(group="lookup")
 
 @pytest.fixture
 def swap() -> sc.Swap:
-    """Returns a subsystem with twice the entries that are looked up."""
+    """Returns a subsystem with twice as many used slots as `NR_ENTRIES`."""
     made = sc.Swap()
     made.swapon(sc.Null("256M"))
     made.alloc_batch(2 * NR_ENTRIES)
@@ -30,19 +30,19 @@ def swap() -> sc.Swap:
 
 
 def bench_lookup(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) -> None:
-    """Costs everything about one entry, as a dict."""
+    """Measures `lookup` of one entry, which returns a dict of all fields."""
     assert benchmark(swap.lookup, 1000)["count"] == 1
     note("ns_per_entry", 1)
 
 
 def bench_swap_count(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) -> None:
-    """Costs the reference count of one entry."""
+    """Measures `swap_count` of one entry."""
     assert benchmark(swap.swap_count, 1000) == 1
     note("ns_per_entry", 1)
 
 
 def bench_lookup_many(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) -> None:
-    """Costs the raw words of many entries in random order."""
+    """Measures `lookup_many`, which returns the raw table entries, for many entries in random order."""
     rng = np.random.Generator(np.random.PCG64(1))
     entries = rng.integers(1, 2 * NR_ENTRIES, size=NR_ENTRIES, dtype=np.uint64)
     words = benchmark(swap.lookup_many, entries.data)
@@ -51,7 +51,7 @@ def bench_lookup_many(benchmark: BenchmarkFixture, note: Note, swap: sc.Swap) ->
 
 
 def bench_dict_get(benchmark: BenchmarkFixture, note: Note) -> None:
-    """Costs a dict of the same entries in a list comprehension."""
+    """Measures a list comprehension that reads the same entries from a Python dict, for comparison."""
     rng = np.random.Generator(np.random.PCG64(1))
     words = dict.fromkeys(range(2 * NR_ENTRIES), 1)
     entries = rng.integers(1, 2 * NR_ENTRIES, size=NR_ENTRIES).tolist()

@@ -1,4 +1,4 @@
-"""What do one allocation and one release cost from Python, by order, and what does a call alone?"""
+"""The cost of one allocation and one free from Python, by order, and of a call alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ORDERS = (0, 2, 4, 6, 9)
 
 @pytest.mark.benchmark(group="baseline")
 def bench_noop_method(benchmark: BenchmarkFixture) -> None:
-    """Costs a call into the extension that does nothing but read a field."""
+    """Measures a call into the extension that only reads a field."""
     entry = sc.SwpEntry(1)
     benchmark(entry.__int__)
 
 
 @pytest.mark.benchmark(group="baseline")
 def bench_deque_pair(benchmark: BenchmarkFixture) -> None:
-    """Costs what a free list of Python ints costs."""
+    """Measures a free list of Python ints, for comparison."""
     slots = deque(range(4096))
     popleft, append = slots.popleft, slots.append
 
@@ -36,7 +36,7 @@ def bench_deque_pair(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def bench_pair(benchmark: BenchmarkFixture, order: int) -> None:
-    """Costs `Swap.alloc` and `Swap.free` of one run."""
+    """Measures `Swap.alloc` and `Swap.free` of one run."""
     benchmark.group = f"pair-o{order}"
     swap = sc.Swap()
     swap.swapon(sc.Null("256M"))
@@ -54,7 +54,7 @@ def bench_pair(benchmark: BenchmarkFixture, order: int) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def bench_strategy_pair(benchmark: BenchmarkFixture, strategy: str, order: int) -> None:
-    """Costs the same through the trait that comparisons use."""
+    """Measures an allocation and a free through the `Strategy` trait, which comparisons use."""
     from swapcore.strategy import resolve
 
     benchmark.group = f"pair-o{order}"

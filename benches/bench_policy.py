@@ -1,4 +1,4 @@
-"""What does a policy cost: none, the table form, a Python hook for every event?"""
+"""The cost of a policy: no policy, the table form, and a Python hook for every event."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ MEMORY_MAX = "16M"
 
 
 class Hooks:
-    """Is called at every event and answers None, which leaves the decision to the kernel's rule."""
+    """A policy with every hook. Each hook returns None, which leaves the decision to the kernel's rule."""
 
     def answer(self, *_: object) -> None:
-        """Answers each hook."""
+        """Returns None, the answer of each hook."""
 
     on_swap_charge = on_limit = on_refault = choose_device = answer
 
 
 def no_policy(_swap: sc.Swap, _group: sc.MemCgroup) -> None:
-    """Leaves everything as it is."""
+    """Sets no policy."""
 
 
 def table(swap: sc.Swap, group: sc.MemCgroup) -> None:
-    """Says in the table what the kernel would do."""
+    """Sets a table policy with the same decisions as the kernel's rules."""
     group.set_policy(allow_swap=True, devices=[device.type for device in swap.devices])
 
 
 def hooks(swap: sc.Swap, _group: sc.MemCgroup) -> None:
-    """Asks Python."""
+    """Sets a policy of Python hooks."""
     swap.set_memcg_policy(Hooks())
 
 
@@ -52,7 +52,7 @@ POLICIES: dict[str, Callable[[sc.Swap, sc.MemCgroup], None]] = {
 
 
 def replay(set_policy: Callable[[sc.Swap, sc.MemCgroup], None]) -> tuple[int, int]:
-    """Returns CPU ns of a replay and its events: swap charges, refaults, limits that refused."""
+    """Returns the CPU time of a replay in ns, and the sum of pages swapped out, refaults and limit events."""
     swap = sc.Swap()
     swap.swapon(sc.Zram(pages=default_size_pages(WORK)))
     group = swap.memcg.create("workload", memory_max=MEMORY_MAX)
@@ -65,7 +65,7 @@ def replay(set_policy: Callable[[sc.Swap, sc.MemCgroup], None]) -> tuple[int, in
 
 
 def bench_policy(benchmark: BenchmarkFixture) -> None:
-    """Costs each policy, in ns an event, by rounds of all three in a shuffled order."""
+    """Measures each policy in ns per event, in rounds that run all three policies in random order."""
     benchmark.group = "policy"
     rng = random.Random(SEED)
     times_ns: dict[str, list[float]] = {name: [] for name in POLICIES}
@@ -80,7 +80,7 @@ def bench_policy(benchmark: BenchmarkFixture) -> None:
             nr_events.add(events)
 
     benchmark.pedantic(one_round, rounds=ROUNDS, warmup_rounds=1)  # type: ignore[no-untyped-call]
-    # The same decisions, whoever makes them.
+    # All three policies lead to the same decisions.
     assert len(nr_events) == 1
     bare = times_ns["none"]
     for name, times in times_ns.items():

@@ -1,6 +1,6 @@
-"""Measures the cost of layers in front of a device: none, a ghost with a table, zswap, both.
+"""Measures the cost of layers in front of a device: no layer, a ghost with a table, zswap, or both.
 
-Each round runs the same workload through every stack in a shuffled order. Ratios compare with the bare
+Each round runs the same workload on every setup of `SETUPS` in random order. Ratios are relative to the bare
 device.
 """
 
@@ -25,13 +25,13 @@ NR_OPS = 10_000
 TRACE = as_trace(mthp_mix(NR_OPS, size_pages=SIZE_PAGES))
 NR_FREED = 16_384
 SETUPS = {"plain": (False, None), "virtual": (True, None), "zswap": (False, "lz4"), "both": (True, "lz4")}
-"""Whether there is a ghost with a table, and the compressor of zswap."""
+"""For each setup, whether it has a ghost with a table, and the compressor of zswap or None."""
 
 FIGURES = ("out_ns_per_page", "in_ns_per_page", "free_ns_per_page")
 
 
 def subsystem(name: str) -> sc.Swap:
-    """Makes one with memory as its device, as fast as a device can be."""
+    """Makes a subsystem of a setup on a `Ram` device, the fastest kind of device."""
     has_ghost, compressor = SETUPS[name]
     swap = sc.Swap(nr_cpus=TRACE.nr_cpus, zswap=compressor)
     if has_ghost:
@@ -41,7 +41,7 @@ def subsystem(name: str) -> sc.Swap:
 
 
 def free_ns(name: str) -> float:
-    """Returns CPU ns a page to free slots that are swapped out, single pages, in the order they were had."""
+    """Returns the CPU ns per page to free swapped-out single pages in the order of their swap-outs."""
     swap = subsystem(name)
     entries = [swap.swap_out(swap.folio(data=b"page %d" % page), cpu=0) for page in range(NR_FREED)]
     batch = array("Q", map(int, entries))
@@ -53,17 +53,17 @@ def free_ns(name: str) -> float:
 
 
 def measure(name: str) -> tuple[float, float, float]:
-    """Returns the figures of one round."""
+    """Returns the `FIGURES` of a setup in one round."""
     swap = subsystem(name)
     done = TRACE.replay_folios(swap, is_verified=False, seed=SEED)
-    # Nothing was refused: every setup does the same work.
+    # No swap-out was refused, so every setup does the same work.
     assert done["dropped_pages"] == done["refused_pages"] == 0
     out_ns = done["swap_out_ns"] / done["swapped_out_pages"]
     return out_ns, done["swap_in_ns"] / done["swapped_in_pages"], free_ns(name)
 
 
 def bench_virtual(benchmark: BenchmarkFixture) -> None:
-    """Costs each setup, in ns a page swapped out, swapped in and freed; and as ratios to the bare device."""
+    """Measures each setup in ns per page swapped out, swapped in and freed, and relative to the bare device."""
     benchmark.group = "virtual"
     rng = random.Random(SEED)
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in SETUPS}

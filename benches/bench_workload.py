@@ -1,4 +1,4 @@
-"""What does a strategy need for a whole workload?"""
+"""The time that a strategy needs for a whole workload."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROUNDS = 5
 
 @cache
 def workload(name: str) -> sc.Trace:
-    """Returns a workload, made once for all strategies."""
+    """Returns a workload, which is made once for all strategies."""
     return load(name)
 
 
 @pytest.mark.parametrize("trace", WORKLOADS)
 def bench_workload(benchmark: BenchmarkFixture, strategy: str, trace: str) -> None:
-    """Costs one replay on a device that the workload fills to 90 %; building it is not timed."""
+    """Measures a replay on a device that the workload fills to 90 %, but not the setup of the strategy."""
     benchmark.group = f"workload-{trace}"
     loaded = workload(trace)
     make = resolve(strategy)

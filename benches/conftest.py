@@ -1,4 +1,4 @@
-"""Options and fixtures of the benchmarks: which strategies run, and on which machine a number was taken."""
+"""Options and fixtures of the benchmarks: the strategies to run, and the machine of a saved result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds ``--strategy``."""
+    """Adds the option ``--strategy``."""
     parser.addoption(
         "--strategy",
         action="append",
@@ -29,15 +29,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes pytest collect ``bench_*`` here and leaves them alone in a run of the tests."""
+    """Makes pytest collect ``bench_*`` files and functions in this folder, but not in a run of the tests."""
     config.addinivalue_line("python_files", "bench_*.py")
     config.addinivalue_line("python_functions", "bench_")
-    # A class beside the user is found as with `python -m pytest`.
+    # Python finds a class in the current folder, as with `python -m pytest`.
     sys.path.insert(0, str(config.invocation_params.dir))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs a benchmark that takes ``strategy`` once for each default one and each given."""
+    """Runs a benchmark with the argument ``strategy`` for each default strategy and each ``--strategy``."""
     if "strategy" in metafunc.fixturenames:
         specs = [*DEFAULT_STRATEGIES, *metafunc.config.getoption("strategy")]
         try:
@@ -48,20 +48,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips everything in a debug build: its numbers would be believed by somebody."""
+    """Skips all benchmarks in a debug build, because times of a debug build mean nothing."""
     if sc.is_debug_build:
         for item in items:
             item.add_marker(pytest.mark.skip("swapcore is built with debug assertions; timings mean nothing"))
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> None:
-    """Adds package version and kind of build to saved results."""
+    """Adds the package version and the kind of build to saved results."""
     machine_info["swapcore"] = report.machine()
 
 
 @pytest.fixture
 def note(benchmark: BenchmarkFixture) -> Callable[[str, int], None]:
-    """Returns a function that adds the median per item to the result; there is none when timing is off."""
+    """Returns a function that adds the median ns per item to the result, but nothing when timing is off."""
 
     def add(name: str, nr_items: int) -> None:
         if benchmark.stats is not None:

@@ -1,4 +1,4 @@
-"""For all tests: an environment that does not depend on the shell, small workloads, hypothesis profiles."""
+"""Fixtures for all tests: an environment independent of the shell, small workloads, hypothesis profiles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SMALL_PAGES = 8192
 
-# The terminal of the shell, its colours and its width change what the command line prints.
+# Variables for the terminal, its colours and its width, which change the output of the command line.
 TERMINAL_VARIABLES = (
     "CLICOLOR_FORCE",
     "COLUMNS",
@@ -30,21 +30,21 @@ TERMINAL_VARIABLES = (
 
 search = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("search", search)
-# The same examples in every run, so that a failure repeats. `--hypothesis-profile=search` draws others.
+# Every run draws the same examples, so that a failure repeats. `--hypothesis-profile=search` draws others.
 settings.register_profile("repeatable", search, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes the variables by which the starting shell describes its terminal."""
+    """Removes the environment variables with which the shell describes its terminal."""
     for name in TERMINAL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of one CPU without a device; proves its invariants after the test."""
+    """Returns a subsystem of one CPU without a device; `check` runs after the test."""
     made = sc.Swap()
     yield made
     made.check()
@@ -52,7 +52,7 @@ def swap() -> Iterator[sc.Swap]:
 
 @pytest.fixture
 def faulty(swap: sc.Swap) -> sc.Faulty:
-    """Returns a storage of 16 MiB that fails when it is told to, turned on in `swap`."""
+    """Returns a storage of 16 MiB, turned on in `swap`, that can inject failures."""
     storage = sc.Faulty(sc.Ram("16M"))
     swap.swapon(storage)
     return storage
@@ -66,7 +66,7 @@ def small() -> sc.Trace:
 
 @pytest.fixture
 def small_path(tmp_path: Path) -> str:
-    """Returns the path of a file with the same workload."""
+    """Returns the path of a trace file with the same workload as `small`."""
     path = tmp_path / "small.npz"
     np.savez(path, **trace.mthp_mix(5_000, size_pages=SMALL_PAGES))
     return str(path)

@@ -1,7 +1,7 @@
-"""Scripted programs on allocator and model for corners that random programs reach seldom.
+"""Fixed programs on the allocator and the model for cases that random programs reach rarely.
 
-`Lockstep` compares every answer, counter, list and hint after each operation; what a test asserts besides is
-the fact that it is about.
+`Lockstep` compares every answer, counter, list and hint after each operation. A test asserts only the fact of
+its name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def side_with(profile: str) -> Iterator[SideWith]:
-    """Returns a function that starts both sides with devices; empties the sides after the test."""
+    """Returns a function that starts a `Lockstep` with devices. Each `Lockstep` is drained after the test."""
     sides = []
 
     def start(*disks: Disk, nr_cpus: int = 1, workers: str = "inline", **switches: str) -> Lockstep:
@@ -62,7 +62,7 @@ PROFILE_SWITCHES = {
     "series": {**NEW_KERNEL, "rule_u": "relocate"},
     "newest": {**NEW_KERNEL, "rule_u": "leave"},
 }
-"""The switches that each profile fixes. `p3` leaves open which discards run synchronously."""
+"""The switches that each profile sets. Profile `p3` does not set `sync_discard`."""
 
 
 @pytest.mark.parametrize(("profile", "fixed"), PROFILE_SWITCHES.items())

@@ -1,4 +1,4 @@
-"""Facts that the docs of `Swap`, `SwapDevice` and `MemCgroup` state: the code does what they say."""
+"""Tests of statements in the docs of `Swap`, `SwapDevice` and `MemCgroup`."""
 
 from __future__ import annotations
 

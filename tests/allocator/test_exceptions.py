@@ -1,4 +1,7 @@
-"""Facts about the classes of errors: the built-in class of each, pickling. `test_misuse.py` raises each."""
+"""Facts about the error classes: their built-in base classes and pickling.
+
+`test_misuse.py` raises each class.
+"""
 
 from __future__ import annotations
 

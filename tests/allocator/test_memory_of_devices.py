@@ -1,4 +1,4 @@
-"""The memory of a device: the byte counters of the package, and the resident set of the process."""
+"""The memory of a device: the byte counters of the package and the resident set of the process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import swapcore as sc
 
 TIB_PAGES = 1 << 28
 
-# Prints the growth of the resident set and the counted bytes of one step in a fresh process, so that
-# nothing that other tests have left behind counts.
+# Prints the growth of the resident set and of the counted bytes in each step. A fresh process runs this code,
+# because memory of other tests must not count.
 PROBE = """
 import swapcore as sc
 
@@ -40,7 +40,7 @@ swap.check()
 
 
 def probe(*, pages: int, fill: bool) -> list[list[int]]:
-    """Runs the probe; returns rows of resident bytes, counted bytes, usable slots."""
+    """Runs `PROBE`; returns a row of resident bytes, counted bytes and usable slots for each step."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("no /proc to read the resident set from")
     source = PROBE.format(pages=pages, fill=fill)
@@ -57,7 +57,7 @@ def test_empty_terabyte_counts_and_takes_at_most_32_mib() -> None:
 def test_full_device_takes_at_most_8_2_bytes_a_slot_and_gives_them_back() -> None:
     [[resident, counted, pages], [resident_after, counted_after, _]] = probe(pages=1 << 22, fill=True)
     assert 8.0 < counted / pages <= 8.2
-    # Page faults bring whole pages, and the allocator of the interpreter has its own: a megabyte for both.
+    # One megabyte allows for whole pages that page faults add and for memory of the interpreter's allocator.
     assert resident <= 8.2 * pages + (1 << 20)
     assert counted_after / pages < 0.2
     assert resident_after <= 0.2 * pages + (1 << 20)

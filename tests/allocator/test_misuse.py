@@ -1,4 +1,4 @@
-"""Misuse gets the documented error with its errno, and changes nothing."""
+"""Each misuse raises the documented error with its errno, and leaves the subsystem unchanged."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ ABSENT_TYPE = 5
 
 
 def at(offset: int, kind: int = 0, order: int = 0) -> SwpEntry:
-    """Names a slot."""
+    """Returns the entry of a slot."""
     return SwpEntry(kind << TYPE_SHIFT | offset, order)
 
 
 @pytest.fixture
 def swap() -> Iterator[Swap]:
-    """A subsystem in mid-life: order-0 slots 1..100 less 60, an order-4 run at 1024, a second device."""
+    """A subsystem with used slots 1..100 except 60, an order-4 run at 1024, and an empty second device."""
     swap = Swap(nr_cpus=2, workers="manual")
     swap.swapon(Null(pages=PAGES, bad_pages=[BAD_PAGE]), priority=5)
     swap.swapon(Null(pages=600), priority=1)
@@ -54,7 +54,7 @@ def swap() -> Iterator[Swap]:
 
 
 def state(swap: Swap) -> dict[str, Any]:
-    """Returns everything that a refused call could have changed."""
+    """Returns all state that a refused call must not change."""
     return {
         "dump": swap.dump(),
         "free": swap.nr_swap_pages,
@@ -70,7 +70,7 @@ def state(swap: Swap) -> dict[str, Any]:
 
 @contextmanager
 def refused(swap: Swap, error: type[OSError], message: str = ".") -> Iterator[None]:
-    """Expects an error of a class and its errno from the body, and an unchanged subsystem after it."""
+    """Expects that the body raises the error with the errno of its class and changes no state."""
     before = state(swap)
     with pytest.raises(error) as caught:
         yield
@@ -194,7 +194,7 @@ def test_failing_allocation_takes_no_slot(swap: Swap) -> None:
 
 
 def storage(pages: int, *bad_pages: int, is_block_device: bool = True) -> Null:
-    """Describes a device."""
+    """Returns the storage of a device with these properties."""
     return Null(pages=pages, bad_pages=bad_pages, is_block_device=is_block_device)
 
 

@@ -1,7 +1,8 @@
 """Random programs on the real allocator and on a naive model: every slot, counter, list and hint must agree.
 
-Two drivers share `Lockstep`: hypothesis, which shrinks what it finds, and seeded programs, which are cheap
-enough to run by the thousand. A failure prints the program; `Program(seed).run()` repeats a seeded one.
+Two drivers share `Lockstep`: hypothesis, which shrinks a failing program, and seeded programs, of which a run
+makes thousands because they are fast. A failure prints the program; `Program(seed).run()` repeats a seeded
+program.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FOLIO_METHODS = (*PAGE_METHODS, "swap_cache_del_folio", "folio_free_swap")
 
 
 def random_disk(rng: random.Random) -> Disk:
-    """Draws a device: a few clusters, often with a short last one, sometimes with bad pages."""
+    """Draws a device of a few clusters, often with a short last cluster, sometimes with bad pages."""
     pages = rng.choice([rng.randint(4, 600), rng.randint(513, 3 * C), C * rng.randint(1, 5)])
     is_block_device = rng.random() < 0.9
     bad: set[int] = set()
@@ -52,7 +53,7 @@ class Program:
     """One seeded random program."""
 
     def __init__(self, seed: int) -> None:
-        """Draws the machine and its devices."""
+        """Draws the options of the `Lockstep`, and turns devices on."""
         self.rng = rng = random.Random(seed)
         self.nr_cpus = rng.randint(1, 3)
         switches = {}
@@ -70,11 +71,11 @@ class Program:
         self.side.log.insert(0, f"# seed {seed}")
         for _ in range(rng.randint(1, MAX_DEVICES)):
             self.side.swapon(random_disk(rng))
-        # Each program leans on a few operations, so that some fill devices and some shred them.
+        # Each program prefers a few operations, so some programs fill devices and others fragment them.
         self.weights = [rng.choice([1, 1, 2, 6]) for _ in self.operations()]
 
     def operations(self) -> list[Callable[[], None]]:
-        """Returns the steps to draw from."""
+        """Returns the steps from which `run` draws."""
         return [
             self.alloc,
             self.alloc_batch,
@@ -91,7 +92,7 @@ class Program:
         ]
 
     def run(self) -> None:
-        """Runs the program to its end."""
+        """Runs all steps of the program and drains both sides."""
         operations = self.operations()
         for _ in range(STEPS):
             self.rng.choices(operations, self.weights)[0]()
@@ -102,11 +103,11 @@ class Program:
         return self.rng.randrange(self.nr_cpus)
 
     def order(self) -> int:
-        """Draws an order; order 0 is as frequent as all others together."""
+        """Draws an order; order 0 is a little more frequent than all other orders together."""
         return self.rng.choice([0, self.rng.randint(0, MAX_ORDER)])
 
     def a_run(self) -> tuple[int, int, int] | None:
-        """Draws a run that was handed out, or a part of it, of which something is still in use."""
+        """Draws an allocated run with a used slot, or a part of such a run; None if there is no such run."""
         if not self.side.runs or not self.side.is_in_use(run := self.rng.choice(self.side.runs)):
             self.side.prune_runs()
             if not self.side.runs:
@@ -129,19 +130,19 @@ class Program:
         self.side.alloc_batch(self.rng.randint(1, max(2, 700 >> order)), order, self.cpu())
 
     def fill(self) -> None:
-        """Allocates until the devices are full; rarely, because later steps then have little variety."""
+        """Sometimes fills the devices. Full devices are rare, because they make later steps less varied."""
         if self.rng.random() < 0.3:
             self.side.alloc_batch(20_000, 0, self.cpu())
 
     def put_part(self) -> None:
-        """Drops references of the remaining part of a run."""
+        """Drops a reference of each slot of a run that still has references."""
         for _ in range(self.rng.randint(1, 6)):
             if run := self.a_run():
                 for piece, nr in self.side.referenced_pieces(*run):
                     self.side.put(run[0], piece, nr)
 
     def free_batch(self) -> None:
-        """Takes references from many single slots in random order."""
+        """Drops a reference of many single slots in random order."""
         slots = [
             (kind, slot)
             for kind, device in self.side.model.devices.items()
@@ -152,14 +153,14 @@ class Program:
             self.side.free_batch(self.rng.sample(slots, self.rng.randint(1, min(len(slots), 400))), 0)
 
     def dup(self) -> None:
-        """Adds references, sometimes more than an entry can hold inline."""
+        """Adds references, sometimes more than the table entry can count without the extend table."""
         if run := self.a_run():
             for _ in range(self.rng.choice([1, 1, 2, 15, 17])):
                 for piece, nr in self.side.referenced_pieces(*run):
                     self.side.dup(run[0], piece, nr)
 
     def add_folio(self) -> None:
-        """Reads slots back into the swap cache; drops references so that some are held by it alone."""
+        """Adds folios to the swap cache at used slots. Often drops a reference of each slot."""
         for _ in range(self.rng.randint(1, 8)):
             if run := self.a_run():
                 kind, first, nr = run
@@ -185,13 +186,13 @@ class Program:
                     self.side.on_folio("folio_dup_swap", known)
 
     def random_traits(self, index: int) -> None:
-        """Makes some folios hard to reclaim."""
+        """Locks, maps or puts under writeback half of the folios, which makes them hard to reclaim."""
         trait = self.rng.choice(["locked", "writeback", "mapped", "mapped", None, None, None, None])
         if trait:
             self.side.set_traits(index, **{trait: True})
 
     def use_folio(self) -> None:
-        """Does something with a cached folio."""
+        """Makes a few random calls on cached folios."""
         rng, side = self.rng, self.side
         for _ in range(rng.randint(1, 4)):
             if not (cached := side.cached_folios()):
@@ -207,7 +208,10 @@ class Program:
                 side.on_folio(action, index, *([page] if action in PAGE_METHODS else []))
 
     def hibernate(self) -> None:
-        """Takes or gives back hibernation slots; readahead sometimes caches one."""
+        """Allocates or frees hibernation slots.
+
+        Sometimes a folio is cached at a freed slot, as after readahead.
+        """
         rng, side = self.rng, self.side
         for _ in range(rng.randint(1, 3)):
             if side.hibernation and rng.random() < 0.6:
@@ -219,7 +223,7 @@ class Program:
                 side.alloc_hibernation(rng.choice(sorted(side.devices)), self.cpu())
 
     def switch_device(self) -> None:
-        """Turns a device on or off, sometimes with a hook, sometimes one that keeps slots in use."""
+        """Turns a device on or off. An unuse hook, used in half of the swapoffs, may keep slots in use."""
         rng, side = self.rng, self.side
         if len(side.devices) < MAX_DEVICES and rng.random() < 0.5:
             side.swapon(random_disk(rng))
@@ -251,13 +255,16 @@ indexes = st.integers(0, 1 << 16)
 
 
 class LockstepMachine(RuleBasedStateMachine):
-    """Hypothesis' view of `Lockstep`: it chooses the operations and shrinks a failing program."""
+    """The operations of `Lockstep` as hypothesis rules.
+
+    Hypothesis chooses operations and shrinks a failure.
+    """
 
     side: Lockstep
 
     @initialize(profile=st.sampled_from(PROFILES), workers=st.sampled_from(WORKERS), disk=disks)
     def start(self, profile: str, workers: str, disk: Disk) -> None:
-        """Starts with one device."""
+        """Starts both sides with one device."""
         self.side = Lockstep(nr_cpus=2, profile=profile, workers=workers)
         self.side.swapon(disk)
 
@@ -266,12 +273,12 @@ class LockstepMachine(RuleBasedStateMachine):
         return self.side.runs[index % len(self.side.runs)]
 
     def has_runs(self) -> bool:
-        """Says if a run is in use."""
+        """Says whether a run has a used slot."""
         self.side.prune_runs()
         return bool(self.side.runs)
 
     def has_cached(self) -> bool:
-        """Says if a folio is cached."""
+        """Says whether a folio is cached."""
         return bool(self.side.cached_folios())
 
     def pick_folio(self, index: int) -> int:
@@ -287,7 +294,7 @@ class LockstepMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.side.devices)
     @rule(index=indexes, hook=st.booleans())
     def swapoff(self, index: int, hook: bool) -> None:
-        """Turns a device off, by a hook or not."""
+        """Turns a device off, with or without an unuse hook."""
         self.side.unlock_folios()
         kinds = sorted(self.side.devices)
         self.side.swapoff(kinds[index % len(kinds)], hook=hook)
@@ -305,7 +312,7 @@ class LockstepMachine(RuleBasedStateMachine):
     @precondition(has_runs)
     @rule(index=indexes, skip=indexes, nr=indexes)
     def put(self, index: int, skip: int, nr: int) -> None:
-        """Takes references from a part of a run."""
+        """Drops a reference of each slot of a part of a run."""
         kind, first, size = self.pick_run(index)
         skip %= size
         for piece, length in self.side.referenced_pieces(kind, first + skip, nr % (size - skip) + 1):
@@ -323,7 +330,7 @@ class LockstepMachine(RuleBasedStateMachine):
     @precondition(has_runs)
     @rule(index=indexes, order=orders, forget=st.booleans())
     def swap_cache_add_folio(self, index: int, order: int, forget: bool) -> None:
-        """Reads slots back, and maybe leaves them to the cache alone."""
+        """Adds a folio to the cache at used slots, and with ``forget`` drops a reference of each slot."""
         kind, first, size = self.pick_run(index)
         order = min(order, size.bit_length() - 1)
         added = self.side.swap_cache_add_folio(kind, first, order) is None
@@ -350,24 +357,24 @@ class LockstepMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.side.devices)
     @rule(index=indexes, cpu=cpus)
     def alloc_hibernation(self, index: int, cpu: int) -> None:
-        """Takes a hibernation slot."""
+        """Allocates a hibernation slot."""
         kinds = sorted(self.side.devices)
         self.side.alloc_hibernation(kinds[index % len(kinds)], cpu)
 
     @precondition(lambda self: self.side.hibernation)
     @rule(index=indexes)
     def free_hibernation(self, index: int) -> None:
-        """Gives a hibernation slot back."""
+        """Frees a hibernation slot."""
         self.side.free_hibernation(index % len(self.side.hibernation))
 
     @rule()
     def run_workers(self) -> None:
-        """Runs queued work."""
+        """Runs the queued work of the workers."""
         self.side.run_workers()
 
     @invariant()
     def is_consistent(self) -> None:
-        """Compares counters after every step."""
+        """Compares the counters of both sides after every step."""
         if hasattr(self, "side"):
             self.side.compare()
 

@@ -1,4 +1,4 @@
-"""Facts about the stress from Python threads: every slot is accounted for, a faulty allocator noticed."""
+"""Facts about `stress` from Python threads: it accounts for every slot and detects a faulty allocator."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_faulty_allocator_is_noticed(
     calls = count(1)
 
     class Spoiled:
-        """A `Swap` with one method that does something wrong on its 200th call."""
+        """A `Swap` with one method whose 200th call returns or does something wrong."""
 
         def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as `Swap`
             self.swap = sc.Swap(**options)

@@ -1,4 +1,4 @@
-"""Threads on one subsystem: together they get every slot once, and a signal ends a batch that runs long."""
+"""Threads on one subsystem: allocations return every slot once, and a signal ends a long batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_threads_fill_a_device_to_the_last_slot() -> None:
             taken[thread] += batch
 
     Load(seed=0).run(partial(take, thread) for thread in range(THREADS))
-    # Clusters that another CPU holds are skipped, so the threads may leave a few slots; one alone finds them.
+    # The threads may leave slots free, because an allocation skips clusters that another CPU holds.
     taken[0] += list(swap.alloc_batch(20_000, cpu=0))
     slots = sorted(entry.offset for entries in taken for entry in entries)
     assert slots == list(range(1, 20_000))

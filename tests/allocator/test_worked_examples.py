@@ -1,7 +1,7 @@
-"""The worked examples E1 to E13 of docs/steps.md: every slot, list and hint that they state.
+"""The worked examples E1 to E13 of docs/steps.md: every slot, list and hint that an example states.
 
-The test names carry the example's number. Workers run only where an example says so, because a run of
-reclaim_work that frees nothing still rotates the list of full clusters.
+A test has the number of its example in its name. Workers run only where an example says so, because a run of
+reclaim_work that frees no slot still rotates the list of full clusters.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def machine(profile: str) -> Iterator[Machine]:
-    """Returns a maker of subsystems whose workers wait for `run_workers`; checks each after the test."""
+    """Returns a function that makes subsystems with manual workers; `check` runs on each after the test."""
     made = []
 
     def make(
@@ -52,7 +52,7 @@ def take(swap: Swap, n: int, order: int = 0, cpu: int = 0) -> list[int]:
 
 
 def fill(swap: Swap) -> list[int]:
-    """Allocates single slots until there is none."""
+    """Allocates single slots until the subsystem is full, and returns their entries."""
     slots: list[int] = []
     while True:
         try:
@@ -74,7 +74,7 @@ def free(swap: Swap, slots: Iterable[int]) -> None:
 
 
 def slots_from(*ranges: tuple[int, int]) -> list[int]:
-    """Lists the slots of inclusive ranges."""
+    """Returns the slots of ranges (first, last), both inclusive."""
     return [slot for first, last in ranges for slot in range(first, last + 1)]
 
 
@@ -89,19 +89,19 @@ def lists(swap: Swap, kind: int = A) -> dict[str, Any]:
 
 
 def assert_lists(swap: Swap, **expected: list[int] | dict[int, list[int]]) -> None:
-    """Asserts named lists of device A, e.g. ``free=[1, 2]``, ``nonfull={0: [0]}``."""
+    """Compares named lists of device A, for example ``free=[1, 2]``, ``nonfull={0: [0]}``."""
     row = lists(swap)
     assert {name: row[name] for name in expected} == expected
 
 
 def hint(swap: Swap, order: int = 0, cpu: int = 0) -> tuple[int, int] | None:
-    """Returns (type, slot) of a CPU's hint, None without one."""
+    """Returns (type, slot) of the hint of a CPU and an order, None without a hint."""
     found: tuple[int, int] | None = swap.dump()["hints"][cpu].get(order)
     return found
 
 
 def cache_idle(swap: Swap, slot: int, order: int = 0) -> Folio:
-    """Reads swapped-out slots back and drops their references, so that only the swap cache holds them."""
+    """Caches a folio at swapped-out slots and drops their references. Only the swap cache holds the slots."""
     folio = swap.folio(order)
     swap.swap_cache_add_folio(folio, slot)
     swap.folio_put_swap(folio)
@@ -309,7 +309,7 @@ def test_e8_order_9_needs_a_wholly_free_cluster(machine: Machine) -> None:
 
 
 def idle_slots_cached(swap: Swap) -> list[Folio]:
-    """Fills device A, frees slot 100 and leaves slots 50, 51 and 56..59 to the swap cache alone."""
+    """Fills device A and frees slot 100. Only the swap cache holds slots 50, 51 and 56..59."""
     assert take(swap, 2047) == slots_from((1, 2047))
     free(swap, [100])
     return [cache_idle(swap, 50), cache_idle(swap, 51), cache_idle(swap, 56, order=2)]
@@ -352,7 +352,7 @@ def test_e10_reclaim_work_empties_full_clusters_of_cached_slots(machine: Machine
 
 
 def discarding(machine: Machine) -> Swap:
-    """Makes a subsystem with one device of five clusters that discards emptied clusters."""
+    """Makes a subsystem with one device of five clusters, which discards each cluster that becomes empty."""
     return machine(Null(pages=2560, can_discard=True), discard="pages")
 
 
@@ -377,7 +377,7 @@ def test_e11_discarded_cluster_returns_to_the_tail_of_free(machine: Machine) -> 
 
 
 def stale_order_4_hint(machine: Machine, switches: dict[str, str] | None, pages: int = 2048) -> Swap:
-    """Leaves CPU 0 an order-4 hint into cluster 1, which CPU 1 then fills with single slots up to 611."""
+    """Makes an order-4 hint of CPU 0 into cluster 1, which CPU 1 fills with single slots up to 611."""
     swap = machine(Null(pages=pages), nr_cpus=3, switches=switches)
     assert take(swap, 1, 4, cpu=0) == [512]
     assert hint(swap, 4) == (A, 528)

@@ -203,7 +203,7 @@ def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_path: str
     data = json_of(capsys, "show", "--trace", small_path, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
     assert data["operations"] == 100
     assert data["swapdevices"] == [{"inuse-pages": used_pages, "used": used_pages * sc.PAGE_SIZE, "prio": -1}]
-    # Slot 0 counts as used in its cluster and as no page in use.
+    # Slot 0 is a used slot of its cluster but not a used page of the device.
     assert sum(data["used_slots_by_cluster"]["null0"]) == used_pages + 1
 
 
@@ -234,7 +234,8 @@ def test_table_on_a_terminal_keeps_odd_names_as_they_are(
         report.print_table(["NAME", "ns/op"], [["[bold]x", "1.5"]], file=terminal)
         terminal.flush()
         text = ""
-        # A busy machine hands it over in pieces; a read with nothing to come would hang, and be seen.
+        # On a busy machine the text arrives in pieces. If a piece is missing, the read hangs and so fails the
+        # test.
         while "1.5" not in text:
             text += os.read(parent, 4096).decode()
     os.close(parent)
@@ -256,7 +257,7 @@ def test_map_shows_free_and_full_only_where_they_are_exact() -> None:
 
 
 def progress_text(monkeypatch: pytest.MonkeyPatch, *, quiet_seconds: float, is_timed: bool) -> str:
-    """Returns the terminal output of 0.7 s of work, of which half is done."""
+    """Returns the terminal output of a progress bar during 0.7 s of work that is half done."""
     parent, child = os.openpty()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(report, "QUIET_SECONDS", quiet_seconds)
@@ -303,7 +304,8 @@ def test_a_command_plots(
     assert word in capsys.readouterr().out
 
 
-# A shell ignores SIGINT in commands that it starts in the background, and children inherit that.
+# The child sets the handler of SIGINT, because a shell ignores SIGINT in background commands and their
+# children inherit this.
 INTERRUPTIBLE = """
 import signal
 import sys

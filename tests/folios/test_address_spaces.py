@@ -1,4 +1,4 @@
-"""Address spaces: a read returns the bytes written last, wherever the page is."""
+"""Address spaces: a read returns the bytes written last, whether the page is resident or swapped out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = sc.PAGE_SIZE
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """A subsystem with compressed memory; checked at the end."""
+    """Returns a subsystem with a zram device; `check` runs after the test."""
     swap = sc.Swap(nr_cpus=4)
     swap.swapon(sc.Zram("64M"), priority=1)
     yield swap
@@ -33,7 +33,7 @@ def pattern(page: int, generation: int = 0) -> bytes:
 
 
 def mapped(swap: sc.Swap, nr_pages: int, **options: int) -> tuple[sc.Mm, int]:
-    """Maps pages and writes each one's pattern; returns the address space and the first page."""
+    """Maps pages and writes the pattern of each page; returns the address space and the first page."""
     mm = swap.mm()
     first = mm.mmap(nr_pages, **options)
     for page in range(nr_pages):
@@ -195,7 +195,7 @@ def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
                 mm.write(address, pattern(page, step % 900), cpu=thread)
                 generations[page] = step % 900
             elif kind == 1:
-                # Anybody's pages.
+                # The pages of any thread.
                 at = rng.randrange(nr_threads * nr_pages - 20)
                 mm.pageout(first + at, 20, cpu=thread)
             else:
@@ -246,7 +246,7 @@ def test_pages_read_ahead_make_room_when_memory_runs_out(tmp_path: Path) -> None
     for page in range(1500):
         entry = mm.swap_entry(first + page)
         assert entry is not None
-        # More pages than memory has, and no task accesses them.
+        # Readahead reads more pages than memory has, and no task accesses these pages.
         assert swap.swap_cluster_readahead(entry) is not None
     assert swap.stats()["pswpin"] >= 1500
     assert is_whole(mm, first, range(0, 1500, 7))

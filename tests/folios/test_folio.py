@@ -1,4 +1,4 @@
-"""Facts about `Folio`: data, views without a copy, references, split, migration, memory that runs out."""
+"""Facts about `Folio`: data, views without a copy, references, split, migration, and lack of memory."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_references_are_cache_mappings_handles_and_views(swap: sc.Swap) -> None:
     with memoryview(folio):
         assert again.refs == 11
     del again
-    # The last mapping goes, and with it the slots that only the cache still has.
+    # Unmapping the folio frees its slots, because only the swap cache holds them.
     folio.mapped = False
     assert (folio.refs, folio.mapcount, folio.entry) == (1, 0, None)
 
@@ -341,7 +341,7 @@ def test_swap_in_without_memory_changes_nothing() -> None:
 def test_swap_in_of_a_part_leaves_its_neighbours_alone(swap: sc.Swap) -> None:
     entry = swap.swap_out(swap.folio(order=4, data=b"".join(bytes([page]) * PAGE for page in range(1, 17))))
     folios = swap.swap_in_batch([sc.SwpEntry(int(entry) + 2, 2)], orders=0b11111)
-    # Two aligned pairs: a folio of four would begin before the slots asked for, or end behind them.
+    # The folios are two aligned pairs, because an aligned folio of four pages would cover other slots too.
     assert [(folio.nr_pages, folio.read(0, 1)[0]) for folio in folios] == [(2, 3), (2, 5)]
     assert swap.nr_swapcache_pages == 0
     assert [swap.swap_count(int(entry) + page) for page in (1, 2, 5, 6)] == [1, 0, 0, 1]

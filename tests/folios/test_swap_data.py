@@ -24,23 +24,23 @@ PAGE = sc.PAGE_SIZE
 NR_FOLIOS = 3_000
 NR_THREADS = 4
 ALIVE = 200
-"""Folios a thread has swapped out at one time."""
+"""The number of folios that a thread keeps swapped out at a time."""
 SIZE = "512M"
 
 ORDERS = range(10)
 ORDER_WEIGHTS = [40, 20, 12, 9, 7, 5, 3, 2, 1, 1]
-"""About 17 pages a folio, 200 MiB in all."""
+"""The weights make folios of about 17 pages, so the folios have 200 MiB in all."""
 
 
 def page_hashes(data: bytes) -> list[bytes]:
-    """Returns one hash a page."""
+    """Returns the hash of each page."""
     return [
         blake2b(data[start : start + PAGE], digest_size=16).digest() for start in range(0, len(data), PAGE)
     ]
 
 
 def make_data(rng: random.Random, order: int) -> tuple[str, bytes]:
-    """Returns the kind of a folio's data, each a third of the folios, and the data."""
+    """Returns a kind of data, drawn from three kinds, and the data of a folio."""
     kind = rng.choice(["zero", "compressible", "random"])
     nr_pages = 1 << order
     if kind == "zero":
@@ -53,7 +53,7 @@ def make_data(rng: random.Random, order: int) -> tuple[str, bytes]:
 
 @dataclass
 class Worker:
-    """One thread's folios: swaps out, swaps in at random, compares every page."""
+    """The folios of one thread, which swaps them out and in at random and compares every page."""
 
     swap: sc.Swap
     seed: int
@@ -77,7 +77,7 @@ class Worker:
             self.swap_in(entry, hashes, mask=1 << entry.order)
 
     def swap_out(self, folio: sc.Folio, data: bytes) -> list[tuple[sc.SwpEntry, list[bytes]]]:
-        """Swaps out until it works; splits a folio that gets no run."""
+        """Swaps a folio out, again after each write error. Splits a folio for which no run is free."""
         while True:
             try:
                 return [(self.swap.swap_out(folio), page_hashes(data))]
@@ -95,7 +95,7 @@ class Worker:
         return out
 
     def swap_in(self, entry: sc.SwpEntry, hashes: Sequence[bytes], mask: int) -> None:
-        """Swaps in until it works and compares."""
+        """Swaps a run in, again after each read error, and compares every page."""
         nr_done = 0
         while nr_done < entry.nr_pages:
             left = entry.nr_pages - nr_done
@@ -110,7 +110,7 @@ class Worker:
 
 
 def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
-    """Returns the orders of a mask whose aligned range begins where the rest of a run does and ends in it."""
+    """Returns the orders of ``mask`` for which an aligned folio fits at the start of the rest of a run."""
     at, left = entry.offset + nr_done, entry.nr_pages - nr_done
     return sum(
         1 << order for order in ORDERS if mask >> order & 1 and at % (1 << order) == 0 and 1 << order <= left
@@ -118,7 +118,7 @@ def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
 
 
 def run_workers(swap: sc.Swap, nr_folios: int, seed: int) -> list[Worker]:
-    """Runs the folios in threads, then proves that nothing is left and nothing broken."""
+    """Runs a `Worker` in each thread; then no slot or page may be left and `check` must pass."""
     workers = [Worker(swap, seed + number, nr_folios // NR_THREADS) for number in range(NR_THREADS)]
     Load(seed).run(worker.work for worker in workers)
     swap.check()
@@ -157,7 +157,7 @@ def test_thousands_of_folios_from_four_threads_come_back_as_they_went(kind: str,
     workers = run_workers(swap, NR_FOLIOS, seed=1)
     stats = swap.stats()
     assert (stats["pswpout"], stats["swpout_zero"]) == (total(workers, "stored"), total(workers, "zero"))
-    # A folio that is read in parts reads each part once.
+    # A swap-in in several folios reads each page once.
     assert (stats["pswpin"], stats["swpin_zero"]) == (total(workers, "stored"), total(workers, "zero"))
     assert (stats["read_errors"], stats["write_errors"]) == (0, 0)
     if kind in ("ram", "zram"):
@@ -327,7 +327,7 @@ def test_swapoff_with_a_hook_that_swaps_in_keeps_all_data(swap: sc.Swap, tmp_pat
         assert b"".join(folio[0].read() for folio in folios) == data[order]
         assert {len(folio) for folio in folios} == {2 if order == 3 else 1}
     swap.check()
-    # The folios outlive the device and go to the next one.
+    # The folios stay in memory after swapoff and are swapped out to the next device.
     swap.swapon(sc.Zram("4M"))
     again = swap.swap_out(found[int(entries[0])][0])
     assert swap.swap_in(again).read() == data[0]

@@ -24,7 +24,10 @@ orders = st.sampled_from([0, 0, 0, 1, 2, 4, 9])
 
 
 def content(seed: int, order: int) -> bytes:
-    """Returns zeros, text or noise, some folios all of one kind and some mixed page by page."""
+    """Returns zeros, text or noise.
+
+    Some folios have one kind in all pages, others draw a kind for each page.
+    """
     rng = random.Random(seed)
     makers: list[Callable[[], bytes]] = [
         lambda: bytes(PAGE),
@@ -44,7 +47,7 @@ class Run:
 
 
 class SwapDataMachine(RuleBasedStateMachine):
-    """Folios in memory and runs in swap; the model knows the bytes of both."""
+    """Folios in memory and runs in swap, each with the bytes that it must contain."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +60,7 @@ class SwapDataMachine(RuleBasedStateMachine):
 
     @rule(order=orders, seed=seeds)
     def make(self, order: int, seed: int) -> None:
-        """Makes a folio while there is memory."""
+        """Makes a folio, if there is memory."""
         data = content(seed, order)
         try:
             self.folios.append((self.swap.folio(order, data), data))
@@ -67,7 +70,7 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.folios)
     @rule(index=indexes, seed=seeds)
     def write(self, index: int, seed: int) -> None:
-        """Changes some bytes, through a view or by a call."""
+        """Changes some bytes of a folio through a memoryview or with `Folio.write`."""
         index %= len(self.folios)
         folio, data = self.folios[index]
         patch = random.Random(seed).randbytes(100)
@@ -82,7 +85,7 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.folios)
     @rule(index=indexes, cpu=st.integers(0, 1))
     def swap_out(self, index: int, cpu: int) -> None:
-        """Swaps a folio out; one that stays must be as it was."""
+        """Swaps a folio out. A failed swap-out must leave the folio unchanged."""
         folio, data = self.folios.pop(index % len(self.folios))
         try:
             entry = self.swap.swap_out(folio, cpu=cpu)
@@ -94,7 +97,7 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(index=indexes, mask=st.integers(0, 1023), cpu=st.integers(0, 1))
     def swap_in(self, index: int, mask: int, cpu: int) -> None:
-        """Swaps a run in; after a failure the slots still have their data."""
+        """Swaps a run in. After a failure, the slots that were not swapped in must keep their data."""
         run = self.runs.pop(index % len(self.runs))
         nr_pages = len(run.data) // PAGE
         try:
@@ -126,7 +129,7 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(index=indexes)
     def give_up(self, index: int) -> None:
-        """Frees a run unread."""
+        """Frees a run without a swap-in."""
         run = self.runs.pop(index % len(self.runs))
         self.swap.free(run.entry, len(run.data) // PAGE)
 
@@ -146,7 +149,7 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.folios)
     @rule(index=indexes)
     def migrate(self, index: int) -> None:
-        """Moves a folio."""
+        """Migrates a folio."""
         folio, data = self.folios.pop(index % len(self.folios))
         try:
             folio = self.swap.folio_migrate(folio)
@@ -157,12 +160,12 @@ class SwapDataMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.folios)
     @rule(index=indexes)
     def drop(self, index: int) -> None:
-        """Forgets a folio."""
+        """Drops the handle of a folio."""
         del self.folios[index % len(self.folios)]
 
     @rule(plan=st.sampled_from(["none", "write", "read", "torn", "dice"]))
     def set_faults(self, plan: str) -> None:
-        """Plans the next failures of the second device."""
+        """Sets the failures that the second device will inject."""
         plans: dict[str, dict[str, float]] = {
             "none": {},
             "write": {"fail_write_in": 1},
@@ -174,13 +177,13 @@ class SwapDataMachine(RuleBasedStateMachine):
 
     @invariant()
     def is_consistent(self) -> None:
-        """Proves the invariants and that every folio in memory holds its bytes."""
+        """Checks the invariants, and compares the bytes of the last three folios in memory."""
         self.swap.check()
         for folio, data in self.folios[-3:]:
             assert folio.read() == data
 
     def teardown(self) -> None:
-        """Reads everything back and expects nothing to be left."""
+        """Compares the bytes of all folios and runs, frees them, and expects no page or slot to be left."""
         self.faulty.set_faults()
         assert all(folio.read() == data for folio, data in self.folios)
         self.folios.clear()
@@ -191,7 +194,7 @@ class SwapDataMachine(RuleBasedStateMachine):
             assert b"".join(folio.read() for folio in folios) == run.data
             del folios
         assert [device.inuse_pages for device in self.swap.devices] == [0, 0]
-        # An error that was caught has its folios until its frames are gone.
+        # The frames of a caught error hold folios until they are collected.
         gc.collect()
         assert self.swap.nr_used_pages == 0
         self.swap.check()

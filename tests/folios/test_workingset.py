@@ -1,4 +1,4 @@
-"""The rules of ``Swap(workingset=...)`` under a limit: the same accesses, other pages swapped, and why."""
+"""Compares the rules of ``Swap(workingset=...)`` under a memory limit: the same accesses swap other pages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 RULES = ("classic", "mglru")
 LIMIT = "4M"
-"""Holds 1,024 pages."""
+"""A memory limit of 1,024 pages."""
 
 
 def counters(rule: str, pages: Iterable[int]) -> dict[str, int]:
-    """Writes each page once in the order given, in a group of `LIMIT`, and returns what was counted."""
+    """Writes the pages in order, in a group with `LIMIT`, and returns the counters of the subsystem."""
     page = array("I", pages)
     work = workloads.recorded(sc.Accesses(page, bytes([1] * len(page))))
     swap = sc.Swap(nr_cpus=work.nr_cpus, workingset=rule)
@@ -36,7 +36,10 @@ def counters(rule: str, pages: Iterable[int]) -> dict[str, int]:
 
 
 def moving_sets() -> list[int]:
-    """Makes 10,000 accesses to each of four sets of 600 pages in turn, every tenth to a stream of pages."""
+    """Makes 120,000 accesses to four sets of 600 pages, 10,000 to a set in turn.
+
+    Every tenth goes to a stream.
+    """
     random = Random(1)
     count = 120_000
     return [
@@ -46,7 +49,7 @@ def moving_sets() -> list[int]:
 
 
 def stream_over_an_idle_set() -> list[int]:
-    """Makes 400 pages a working set, lets 4,000 other pages pass while it is idle, and uses it again."""
+    """Makes accesses that use a set of 400 pages often, then 4,000 other pages once, then the set again."""
     hot = list(range(400))
     in_use = [page for start in range(400, 8400, 50) for page in [*hot, *range(start, start + 50)]]
     return [*in_use, *range(8400, 12_400), *hot]
@@ -54,19 +57,19 @@ def stream_over_an_idle_set() -> list[int]:
 
 def test_generations_give_an_old_working_set_up_sooner() -> None:
     classic, mglru = (counters(rule, moving_sets()) for rule in RULES)
-    # Active pages of the last set stay until inactive ones are fewer than they are; a generation ages as
-    # a whole.
+    # The classic rule keeps active pages of the last set until fewer pages are inactive than active. MGLRU
+    # ages a whole generation at once.
     assert mglru["pswpin"] < 0.9 * classic["pswpin"]
-    # Aging forgets first touches for all pages at once; the classic tail gives each page another round
-    # for its own.
+    # MGLRU forgets the first access of all pages at once when it ages. The classic rule scans each page at
+    # the tail of the list and rotates it separately.
     assert mglru["pgscan"] < 0.5 * classic["pgscan"]
 
 
 def test_the_active_list_keeps_an_idle_working_set_and_generations_do_not() -> None:
     classic, mglru = (counters(rule, stream_over_an_idle_set()) for rule in RULES)
-    # Every page of the set leaves when memory is short first. While the stream passes alone, the classic
-    # rule looks at the active list only if the inactive one is shorter, and generations get old whether
-    # or not their pages were active.
+    # Every page of the set is swapped out once, at the first shortage of memory. During the stream, the
+    # classic rule scans the active list only if the inactive list is shorter, but MGLRU ages every
+    # generation, active or not.
     assert 400 <= classic["pswpin"] < 500
     assert mglru["pswpin"] >= classic["pswpin"] + 350
     assert mglru["workingset_refault_anon"] == mglru["pswpin"]

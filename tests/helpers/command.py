@@ -1,4 +1,4 @@
-"""The command line as a test calls it: what a command prints as JSON, and how it refuses bad arguments."""
+"""Calls of the command line: the JSON that a command prints, and the error line of a refused command."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def json_of(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:  # noqa: ANN401
-    """Runs a command with ``--json``, expects an exit code, and returns what the command prints."""
+    """Runs a command with ``--json``, expects the exit code ``code``, and returns the JSON of stdout."""
     assert main([*arguments, "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
 
 def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    """Expects exit code 1, nothing on stdout, and one line of error that contains ``words``."""
+    """Expects exit code 1, nothing on stdout, and one line on stderr that contains ``words``."""
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""The errno of each class of errors."""
+"""The errno of each error class of the package."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ ERRNOS: dict[type[OSError], int] = {
     sc.RefOverflowError: errno.EOVERFLOW,
     sc.SwapIOError: errno.EIO,
 }
-"""A storage that fails gives `SwapIOError` the errno of its own failure."""
+"""The errno of each error class. A failed storage may put another errno than EIO into `SwapIOError`."""

@@ -1,4 +1,4 @@
-"""A signal that ends a long call of the test's own thread."""
+"""A SIGALRM whose handler raises an error and so ends a long call in the thread of the test."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class AlarmError(Exception):
-    """Raised by the handler of the signal."""
+    """The error that the handler of SIGALRM raises."""
 
 
 def ring(_number: int, _frame: object) -> None:
-    """Ends the call that runs."""
+    """Raises `AlarmError` in the running call; the handler of SIGALRM."""
     raise AlarmError
 
 
 @contextmanager
 def alarm_after(seconds: float) -> Iterator[None]:
-    """Raises `AlarmError` in the body after a time."""
+    """Raises `AlarmError` in the body of the ``with`` statement after ``seconds``."""
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:

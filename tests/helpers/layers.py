@@ -1,7 +1,8 @@
-"""Sources whose root file states the order of their rooms, lowest first: what Rust and Python have in common.
+"""The check of the layers of a source folder, which the Rust and the Python check share.
 
-A room is a folder or file directly below the folder of the sources. The root file lists the rooms between
-`layers:` and `end of layers`. A room may call only the rooms of the lines below its own.
+A room is a folder or file directly below the source folder. The root file lists the rooms, lowest layer
+first, between `layers:` and `end of layers`. A room may call only rooms that an earlier line of this list
+names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class Upward:
-    """One call from a room to a room that is not below it."""
+    """One forbidden call: from a room to a room of the same or a higher layer."""
 
     file: str
     room: str
@@ -30,7 +31,7 @@ class Upward:
 
 @dataclass
 class Sources:
-    """Sources by path relative to their folder."""
+    """The source files of a folder; `texts` maps the relative path of each file to its text."""
 
     texts: dict[str, str]
 
@@ -53,7 +54,7 @@ class Sources:
 
     @cached_property
     def layers(self) -> list[list[str]]:
-        """The rooms as the root file lists them, lowest line first."""
+        """The rooms of each line of the list in the root file, lowest layer first."""
         stated = re.compile(r"^\W*layers:\n(.*?)^\W*end of layers$", re.DOTALL | re.MULTILINE)
         block = stated.search(self.texts[self.root])
         assert block, f"{self.root} lists the layers"
@@ -62,7 +63,7 @@ class Sources:
 
     @cached_property
     def levels(self) -> dict[str, int]:
-        """The number of the line that a room stands in."""
+        """The index of the layer of each room; 0 is the lowest layer."""
         return {room: level for level, line in enumerate(self.layers) for room in line}
 
     @classmethod
@@ -72,9 +73,9 @@ class Sources:
 
     @cached_property
     def rooms(self) -> set[str]:
-        """The rooms that there are."""
+        """The names of all rooms of the sources, without the files of `above_all`."""
         return {self.room_of(file) for file in self.texts.keys() - self.above_all}
 
     def is_upward(self, room: str, called: str) -> bool:
-        """Says whether one room may not call another."""
+        """Says whether a call from ``room`` to ``called`` breaks the order of the layers."""
         return called != room and self.levels[called] >= self.levels[room]

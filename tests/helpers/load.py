@@ -1,7 +1,7 @@
 """Threads of a test: `together` runs calls once at one moment, `Load` runs threads for a time.
 
-`SWAPCORE_STRESS_SECONDS` is the time of one load. One second is enough for each race here; more makes a rare
-interleaving likelier.
+`SWAPCORE_STRESS_SECONDS` is the duration of one load in seconds. One second reaches each race of these tests;
+a longer load makes a rare interleaving more likely.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 SECONDS = float(os.environ.get("SWAPCORE_STRESS_SECONDS", "1"))
 LIMIT_SECONDS = 120.0
-"""A load that has not done enough goes on for half of this time; a thread that runs longer hangs."""
+"""The time limit of a load. `Load.run` fails if a thread runs this long after the load should have ended.
+
+A load that has not done enough continues for half of this time.
+"""
 
 
 def new_seed() -> int:
@@ -28,7 +31,7 @@ def new_seed() -> int:
 
 
 def together(*works: Callable[[], object]) -> list[Any]:
-    """Starts each function in a thread of its own, all at one moment, and returns the results in order."""
+    """Calls each function in a new thread, all at the same moment, and returns their results in order."""
     start = threading.Barrier(len(works))
 
     def begin(work: Callable[[], object]) -> object:
@@ -40,15 +43,15 @@ def together(*works: Callable[[], object]) -> list[Any]:
 
 
 class Load:
-    """Threads that run until the time is over and enough is done."""
+    """Threads that run until the time of the load is over and `is_enough` returns true."""
 
     def __init__(
         self, seed: int, *, share: float = 1.0, is_enough: Callable[[], bool] = lambda: True
     ) -> None:
         """Prepares a load of ``share`` times `SECONDS`.
 
-        ``is_enough`` tells whether the threads did enough for the test to judge. The load ends only when it
-        returns true, because a thread of a busy machine may get no CPU time for seconds.
+        ``is_enough`` tells whether the threads made enough steps for the test to judge. The load runs longer
+        while ``is_enough`` returns false, because a thread of a busy machine may get no CPU time for seconds.
         """
         self.seed = seed
         self.seconds = share * SECONDS
@@ -64,12 +67,12 @@ class Load:
         return now < self.end or not self.is_enough()
 
     def start_clock(self) -> None:
-        """Sets the end of the load and its latest end."""
+        """Sets the end of the load, and the latest end, which is `LIMIT_SECONDS` / 2 after it."""
         self.end = time.monotonic() + self.seconds
         self.limit = self.end + LIMIT_SECONDS / 2
 
     def run(self, works: Iterable[Callable[[], object]]) -> None:
-        """Runs each function in a thread of its own and raises the first error, with the seed as a note."""
+        """Runs each function in a new thread, and raises the first error with the seed as a note."""
         self.start_clock()
         threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
         for thread in threads:

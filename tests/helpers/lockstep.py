@@ -1,8 +1,8 @@
 """Drives the real allocator and the naive model through the same operations and compares the results.
 
-Every method of `Lockstep` that is an `operation` calls the same method of `swapcore.Swap` and of `Model`. It
-raises AssertionError with a replayable list of the operations so far when the two disagree, and calls
-`Swap.check` after each.
+Every method of `Lockstep` with the decorator `operation` calls the same method of `swapcore.Swap` and of
+`Model`, and then `Swap.check`. When the answers differ, the method raises AssertionError with a replayable
+list of the operations so far.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FREE, SWAPPED_OUT, CACHED, BAD = range(4)  # bytes of `SwapDevice.slots`
 
 @dataclass(eq=False)
 class Pair:
-    """One folio on both sides; the real handle may have been dropped while the folio is cached."""
+    """A real folio and its model. `real` is None when the test dropped the handle of a cached folio."""
 
     real: Folio | None
     model: ModelFolio
@@ -55,7 +55,7 @@ class Lockstep:
         switches: dict[str, str] | None = None,
         dump_every: int = 1,
     ) -> None:
-        """Starts both without a device. The whole dump is compared on every `dump_every`-th step."""
+        """Starts both sides without a device. Every `dump_every`-th step compares the whole dump."""
         self.log = [f"side = Lockstep({nr_cpus=}, {profile=}, {workers=}, {switches=})"]
         self.swap = Swap(nr_cpus=nr_cpus, profile=profile, workers=workers, switches=switches)
         self.model = Model(nr_cpus, workers, self.swap.switches)
@@ -66,7 +66,7 @@ class Lockstep:
         self.dump_every = dump_every
 
     def both(self, call: Callable[[Any], Any]) -> tuple[Any, int | None]:
-        """Makes a call on both sides and compares answer or errno; returns those of the model."""
+        """Makes a call on both sides, compares the answers and errnos, and returns those of the model."""
         answers: list[tuple[Any, int | None]] = []
         for side in (self.swap, self.model):
             try:
@@ -82,19 +82,19 @@ class Lockstep:
         return answers[1]
 
     def device(self, side: Swap | Model, kind: int) -> SwapDevice | Device:
-        """Returns a device as one side knows it."""
+        """Returns the device of a type, as the object that this side uses."""
         return self.devices[kind] if side is self.swap else self.model.devices[kind]
 
     def folio(self, side: Swap | Model, pair: Pair) -> Folio | ModelFolio:
-        """Returns a folio as one side knows it."""
+        """Returns the folio of a pair, as the object that this side uses."""
         return self.real(pair) if side is self.swap else pair.model
 
     def report(self, what: str) -> str:
-        """Describes a disagreement with the operations that led to it."""
+        """Returns ``what``, the log of operations, and the dumps of both sides."""
         return "\n".join([what, *self.log, f"model {self.model.dump()}", f"real  {self.swap.dump()}"])
 
     def compare(self) -> None:
-        """Compares the counters and proves the real side's invariants."""
+        """Compares the counters of both sides and checks the invariants of the real side."""
         real = {device.type: device.inuse_pages for device in self.swap.devices}
         want = {kind: device.inuse for kind, device in self.model.devices.items()}
         assert real == want, self.report(f"inuse: real {real}, model {want}")
@@ -103,7 +103,7 @@ class Lockstep:
         self.swap.check()
 
     def compare_all(self) -> None:
-        """Compares lists, hints, device order and every folio's place."""
+        """Compares cluster lists, hints, device order, and the entry of every folio."""
         assert self.swap.dump() == self.model.dump(), self.report("dump")
         for pair in self.folios:
             if pair.real is not None:
@@ -143,7 +143,10 @@ class Lockstep:
 
     @operation
     def swapoff(self, kind: int, keep_every: int | None = None, *, hook: bool = False) -> None:
-        """Turns a device off, with a hook that gives every reference back but those of each n-th slot."""
+        """Turns a device off.
+
+        With ``hook``, an unuse hook frees all references but those of each n-th slot.
+        """
         calls: list[list[tuple[int, int]]] = []
 
         def turn_off(side: Any) -> None:  # noqa: ANN401 - either side
@@ -159,7 +162,8 @@ class Lockstep:
             side.swapoff(self.device(side, kind), unuse if hook else None)
 
         _, code = self.both(turn_off)
-        # The real side comes back to slots that the hook left in use.
+        # The real side calls the hook again for slots that the hook left in use; the model calls it once a
+        # slot.
         assert list(dict.fromkeys(calls[0])) == calls[1], self.report("unuse was called for other slots")
         if code is None:
             del self.devices[kind]
@@ -174,7 +178,7 @@ class Lockstep:
         self.hand_out(order, lambda side: side.alloc(order, cpu=cpu))
 
     def hand_out(self, order: int, call: Callable[[Any], SwpEntry | int]) -> bool:
-        """Allocates one run by a call and notes it; says if there was room."""
+        """Allocates a run with ``call``, adds it to `runs`, and says whether the allocation succeeded."""
         found, code = self.both(call)
         if code is None:
             self.runs.append((*place_of(found), 1 << order))
@@ -182,7 +186,7 @@ class Lockstep:
 
     @operation
     def alloc_batch(self, n: int, order: int, cpu: int) -> None:
-        """Allocates runs until one fails or `n` are there."""
+        """Allocates up to `n` runs in one call; a failed allocation ends the batch."""
         found, _ = self.both(lambda side: [int(entry) for entry in side.alloc_batch(n, order, cpu=cpu)])
         self.runs += [(*place_of(value), 1 << order) for value in found]
 
@@ -195,7 +199,7 @@ class Lockstep:
 
     @operation
     def free_hibernation(self, index: int) -> None:
-        """Gives a hibernation slot back."""
+        """Frees a hibernation slot."""
         value = value_of(*self.hibernation.pop(index))
         self.both(lambda side: side.free_hibernation(value, cpu=0))
 
@@ -203,7 +207,7 @@ class Lockstep:
 
     @operation
     def put(self, kind: int, offset: int, nr: int) -> None:
-        """Takes one reference from each slot of a range."""
+        """Drops one reference of each slot of a range."""
         self.both(lambda side: side.put(value_of(kind, offset), nr, cpu=0))
 
     @operation
@@ -218,33 +222,33 @@ class Lockstep:
         self.both(lambda side: side.free_batch(values, order=order, cpu=0))
 
     def referenced_pieces(self, kind: int, offset: int, nr: int) -> list[tuple[int, int]]:
-        """Returns the sub-ranges (first, slots) of a range in which every slot has a reference of ours."""
+        """Returns the sub-ranges (first, slots) of a range whose slots all have a reference of the test."""
         device = self.model.devices[kind]
         slots = (slot for slot in range(offset, offset + nr) if slot in device.slots)
         return contiguous(s for s in slots if device.slots[s].count and s not in device.hibernation)
 
     def is_in_use(self, run: tuple[int, int, int]) -> bool:
-        """Says if some slot of a run is still in use."""
+        """Says whether a slot of a run is still in use."""
         kind, first, nr = run
         slots = self.model.devices[kind].slots
         return any(slot in slots for slot in range(first, first + nr))
 
     def prune_runs(self) -> None:
-        """Forgets the runs of which nothing is in use any more."""
+        """Removes the runs without a used slot from `runs`."""
         self.runs = [run for run in self.runs if self.is_in_use(run)]
 
     # Folios
 
     @operation
     def folio_alloc_swap(self, order: int, cpu: int) -> None:
-        """Makes a folio and gives it slots."""
+        """Makes a folio and allocates its slots."""
         pair = Pair(self.swap.folio(order), ModelFolio(order))
         if self.hand_out(order, lambda side: side.folio_alloc_swap(self.folio(side, pair), cpu=cpu)):
             self.folios.append(pair)
 
     @operation
     def swap_cache_add_folio(self, kind: int, offset: int, order: int) -> int | None:
-        """Makes a folio and puts it over swapped-out slots; returns the errno."""
+        """Adds a new folio to the swap cache at swapped-out slots, and returns the errno."""
         pair = Pair(self.swap.folio(order), ModelFolio(order))
         value = value_of(kind, offset)
         _, code = self.both(lambda side: side.swap_cache_add_folio(self.folio(side, pair), value))
@@ -253,7 +257,10 @@ class Lockstep:
         return code
 
     def real(self, pair: Pair) -> Folio:
-        """Returns the real handle of a folio, looked up by its slot if it was dropped."""
+        """Returns the real handle of a folio.
+
+        If the test dropped the handle, looks the folio up by its slot.
+        """
         if pair.real is None:
             assert pair.model.value is not None
             pair.real = self.swap.folio_at(pair.model.value)
@@ -262,14 +269,17 @@ class Lockstep:
 
     @operation
     def drop_handle(self, index: int) -> None:
-        """Drops the real handle of a cached folio: the cache keeps the folio, a lock goes with its holder."""
+        """Drops the real handle of a cached folio.
+
+        The cache keeps the folio, and the lock of the handle ends.
+        """
         pair = self.folios[index]
         pair.real = None
         pair.model.locked = False
         self.model.unmap(pair.model)
 
     def cached_folios(self) -> list[int]:
-        """Returns the indexes of folios in the cache, and forgets the others."""
+        """Returns the indexes of the cached folios, and removes all other folios from `folios`."""
         cached = [pair for pair in self.folios if pair.model.entry]
         if len(cached) < len(self.folios):
             self.log.append("side.cached_folios()")
@@ -289,7 +299,7 @@ class Lockstep:
                 setattr(pair.model, name, trait)
 
     def unlock_folios(self) -> None:
-        """Makes every cached folio ready to leave, because swapoff waits for a folio that is not ready."""
+        """Ends lock and writeback of every cached folio, because swapoff waits for the ends of both."""
         for index in self.cached_folios():
             model = self.folios[index].model
             if model.locked or model.writeback:
@@ -297,7 +307,7 @@ class Lockstep:
 
     @operation
     def on_folio(self, method: str, index: int, *args: int | None) -> None:
-        """Calls a method that both sides have, with a folio."""
+        """Calls a method of both sides with the folio at an index."""
         pair = self.folios[index]
         self.both(lambda side: getattr(side, method)(self.folio(side, pair), *args))
 
@@ -305,7 +315,7 @@ class Lockstep:
 
     @operation
     def run_workers(self) -> None:
-        """Runs queued work."""
+        """Runs the queued work of the workers on both sides."""
 
         def run(side: Swap | Model) -> None:
             side.run_workers()
@@ -313,13 +323,14 @@ class Lockstep:
         self.both(run)
 
     def drain(self) -> None:
-        """Compares everything, gives everything back and expects an empty subsystem."""
+        """Compares all state, frees all folios and slots, and expects that no slot is in use."""
         self.compare_all()
         self.compare_slots()
         while self.hibernation:
             self.free_hibernation(0)
         for index in self.cached_folios():
-            # A dirty folio with a reference stays; its content does not matter here.
+            # The cache keeps a dirty folio whose slots have references, so every folio is made clean. The
+            # test ignores the content of folios.
             self.set_traits(index, locked=False, writeback=False, dirty=False)
         for index in self.cached_folios():
             if self.folios[index].model.entry:
@@ -335,7 +346,7 @@ class Lockstep:
 
 
 def states_of(device: Device) -> bytes:
-    """Returns the expected bytes of `SwapDevice.slots`, one a slot."""
+    """Returns the bytes that `SwapDevice.slots` must return, one for each slot."""
     states = bytearray([FREE]) * device.max
     for slot, state in device.slots.items():
         if slot < device.max:
@@ -344,7 +355,7 @@ def states_of(device: Device) -> bytes:
 
 
 def difference(real: bytes, want: bytes) -> list[tuple[int, int, int]]:
-    """Lists the first slots whose states differ: (slot, real, wanted)."""
+    """Lists the first eight slots whose states differ: (slot, real state, expected state)."""
     if len(real) != len(want):
         return [(min(len(real), len(want)), len(real), len(want))]
     return [
@@ -353,7 +364,7 @@ def difference(real: bytes, want: bytes) -> list[tuple[int, int, int]]:
 
 
 def contiguous(slots: Iterable[int]) -> list[tuple[int, int]]:
-    """Groups slots into ranges (first, slots)."""
+    """Groups slots into ranges (first slot, number of slots)."""
     ranges: list[tuple[int, int]] = []
     for slot in sorted(slots):
         if ranges and sum(ranges[-1]) == slot:

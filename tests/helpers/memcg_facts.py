@@ -1,8 +1,9 @@
 """Reads a subsystem with memory control from outside and recomputes its counters.
 
-This module is written from a description of the kernel and not from the Rust code. It reads the table word
-of every slot and the folios that the test and the table have, and adds up the tree of groups. `World.broken`
-numbers the balances that must hold while no operation runs; they are R1 to R9 of docs/steps.md:
+This module is written from a description of the kernel and not from the Rust code. It reads the table entry
+of every slot and all folios of the test and of the swap table, and adds up their pages over the tree of
+groups. `World.broken` checks these balances, R1 to R9 of docs/steps.md, which must hold while no operation
+runs:
 
 1. v2: the swap usage of a group is the number of slots that the group and its descendants own.
 2. v1: the memsw usage of a group is those slots plus the resident pages charged below the group.
@@ -45,14 +46,14 @@ CACHE_ONLY_SHIFT = 63
 UNLIMITED = 1 << 62
 TOKEN = 0x746F_6B65 << 32  # the first eight bytes of a page that a `Space` wrote are this plus a number
 CELLS = ("array", "cluster_table", "trampoline")
-"""The owner stores that keep the owner of a slot beside its table word."""
+"""The owner stores that keep the owner of a slot beside the table entry of the slot."""
 
 
 def file_storage(pages: int) -> sc.Faulty:
     """Returns a file that takes large folios and can be made to fail.
 
-    The storage is not synchronous, so a folio keeps its slots after a swap-in. The file has no name any more
-    when this function returns, so it vanishes with the storage.
+    The storage is not synchronous, so a folio keeps its slots after a swap-in. This function removes the name
+    of the file, so the kernel frees the file with the storage.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "swap"
@@ -81,10 +82,10 @@ def errno_of(call: Callable[..., object], *args: object, **kwargs: object) -> in
 
 @dataclass(frozen=True)
 class Word:
-    """The fields of one table word.
+    """The fields of one table entry.
 
-    A count over 14 reads as 15, because the extend table has the whole count. The word of kind ``pointer`` is
-    that of a physical slot that backs a virtual slot; ``owner`` is the entry of the virtual slot.
+    A count above 14 reads as 15, because the extend table holds the whole count. An entry of kind ``pointer``
+    belongs to a physical slot that backs a virtual slot; ``owner`` is the swap entry of the virtual slot.
     """
 
     kind: str
@@ -100,7 +101,7 @@ class Word:
 
 
 def unpack(word: int) -> Word:
-    """Returns the fields of a table word."""
+    """Returns the fields of a table entry."""
     if word == 0:
         return Word("null")
     if word == BAD:
@@ -127,12 +128,12 @@ def unpack(word: int) -> Word:
 
 
 def word_at(swap: sc.Swap, entry: int) -> Word:
-    """Reads one slot's word."""
+    """Reads the table entry of a slot."""
     return unpack(int(np.frombuffer(swap.lookup_many(np.array([entry], np.uint64)), np.uint64)[0]))
 
 
 def words_of(swap: sc.Swap, device: sc.SwapDevice) -> dict[int, Word]:
-    """Reads the words of a device's slots that are neither free nor bad, by entry."""
+    """Reads the table entries of a device's slots that are neither free nor bad, by swap entry."""
     entries = np.arange(device.max_pages, dtype=np.uint64) + np.uint64(device.type << TYPE_SHIFT)
     words = np.frombuffer(swap.lookup_many(entries), np.uint64)
     in_use = np.flatnonzero((words != 0) & (words != BAD))
@@ -140,7 +141,7 @@ def words_of(swap: sc.Swap, device: sc.SwapDevice) -> dict[int, Word]:
 
 
 def slots_in_use(swap: sc.Swap) -> dict[int, Word]:
-    """Reads the words of all devices' slots that are neither free nor bad, by entry."""
+    """Reads the table entries of all devices' slots that are neither free nor bad, by swap entry."""
     return {entry: word for device in swap.devices for entry, word in words_of(swap, device).items()}
 
 
@@ -152,7 +153,7 @@ def limit_pages(group: sc.MemCgroup, file: str) -> int:
 
 @dataclass
 class Space:
-    """An address space whose pages a test writes, each with a number of its own that tells copies apart."""
+    """An address space whose pages a test writes. Each write has a unique number, which identifies copies."""
 
     mm: sc.Mm
     group: sc.MemCgroup
@@ -169,18 +170,18 @@ class Space:
         return Space(self.mm.fork(), self.group, self.first, dict(self.pages))
 
     def zap(self, page: int, nr_pages: int) -> None:
-        """Unmaps pages and gives up their content."""
+        """Unmaps pages and forgets their numbers."""
         self.mm.zap(self.first + page, nr_pages)
         for gone in range(page, page + nr_pages):
             self.pages.pop(gone, None)
 
     def entries(self) -> dict[int, int]:
-        """Returns the slots of the pages that are swapped out."""
+        """Returns the swap entry of each page that is swapped out."""
         found = ((page, self.mm.swap_entry(self.first + page)) for page in self.pages)
         return {page: int(entry) for page, entry in found if entry is not None}
 
     def present(self) -> set[int]:
-        """Returns the numbers in the pages that are mapped."""
+        """Returns the numbers that the resident pages hold."""
         if self.mm.resident_pages + self.mm.swapped_pages == 0:
             self.pages.clear()  # the OOM killer took all pages
         swapped = self.entries()
@@ -217,13 +218,13 @@ class World:
         return self.groups[0]
 
     def add(self, parent: sc.MemCgroup, name: str, **files: str | int) -> sc.MemCgroup:
-        """Makes a group. Its counters are compared after its removal too."""
+        """Makes a group and adds it to `groups`. `broken` reads its counters after its removal too."""
         group = parent.create(name, **files)
         self.groups.append(group)
         return group
 
     def forget_removed(self) -> None:
-        """Drops the handles of removed groups; a removed group lives as long as a handle exists."""
+        """Drops the handles of removed groups, because a handle keeps a removed group alive."""
         self.groups = [group for group in self.groups if group.is_online]
         self._swap_pages = Counter({group: self._swap_pages[group] for group in self.groups})
 
@@ -250,13 +251,13 @@ class World:
                 assert [facts[name] for name in names] == [0] * 6 + [int(group.is_online)], group.path
 
     def verify(self) -> None:
-        """Proves the invariants of `Swap.check`, the balances, and the statistics."""
+        """Checks the invariants of `Swap.check`, the balances, and the statistics."""
         self.swap.check()
         assert self.broken() == [], self.reasons
         assert self.swapcached_errors() == []
 
     def broken(self) -> list[int]:
-        """Returns the numbers of the balances that do not hold; `reasons` has one sentence for each."""
+        """Returns the numbers of the balances that do not hold; `reasons` gets a sentence for each."""
         self.reasons = []
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
@@ -294,7 +295,7 @@ class World:
     def owners(
         self, ids: dict[int, sc.MemCgroup], cached: dict[int, sc.Folio]
     ) -> tuple[Counter[sc.MemCgroup], Counter[sc.MemCgroup]]:
-        """Returns the number of slots that each group owns, and of slots that record its id."""
+        """Returns two counts for each group: slots that the group owns, and slots that record its id."""
         own: Counter[sc.MemCgroup] = Counter()
         pins: Counter[sc.MemCgroup] = Counter()
         self.ownerless &= self.used.keys()
@@ -321,7 +322,7 @@ class World:
         return own, pins
 
     def _recorded_id(self, entry: int, word: Word) -> int:
-        """Returns the group id in the word of a slot or beside the word, 0 for none."""
+        """Returns the group id in the table entry of a slot or beside the entry, 0 for none."""
         if word.kind == "shadow" and self.store in ("shadow", "trampoline"):
             return word.memcg_id
         return self.swap.slot_owner(entry) if self.store in CELLS else 0
@@ -329,7 +330,7 @@ class World:
     def _owner_of_cached(
         self, entry: int, word: Word, bound: dict[int, sc.MemCgroup | None]
     ) -> sc.MemCgroup | None:
-        """Returns the owner of the cached folio of a slot, for stores that keep no owner of a cached slot."""
+        """Returns the owner of the folio cached at a slot if the store records no owner of a cached slot."""
         if word.kind != "folio" or self.store not in ("shadow", "trampoline") or entry in self.ownerless:
             return None
         if bound.get(entry) is None:
@@ -352,11 +353,11 @@ class World:
                     self.reasons.append(f"5: slot {entry:#x} is free and has an owner")
 
     def known_folios(self, cached: dict[int, sc.Folio]) -> set[sc.Folio]:
-        """Returns the resident folios that the test or the swap table has."""
+        """Returns the resident folios of the test and the folios of the swap table."""
         return {folio for folio in self.folios if folio.is_resident} | set(cached.values())
 
     def resident(self, cached: dict[int, sc.Folio]) -> Counter[sc.MemCgroup]:
-        """Returns the pages in memory that each group is charged for."""
+        """Returns the number of resident pages that each group is charged for."""
         resident: Counter[sc.MemCgroup] = Counter()
         for folio in self.known_folios(cached):
             if folio.memcg is not None:
@@ -408,9 +409,10 @@ class World:
             self.reasons.append(f"{number}: {what} of {group.path} is {is_}, should be {should}")
 
     def hierarchical_swap_errors(self) -> list[str]:
-        """Compares the sums of MEMCG_SWAP over the tree with the slots owned.
+        """Compares the sum of MEMCG_SWAP below each group with the slots that the group and descendants own.
 
-        With ``rfc_literal`` these sums alone are right on v2, because the defect K5 breaks the local parts.
+        With ``rfc_literal`` only these sums are right on v2, because the defect K5 breaks the local
+        statistics.
         """
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
@@ -424,7 +426,10 @@ class World:
         ]
 
     def swapcached_errors(self) -> list[str]:
-        """Compares ``swapcached_pages`` of each group with the cached folios; the defect K4 breaks it."""
+        """Compares ``swapcached_pages`` of each group with the cached folios.
+
+        The defect K4 breaks this equality.
+        """
         self.used = slots_in_use(self.swap)
         cached: Counter[sc.MemCgroup | None] = Counter()
         for folio in self.cached_folios().values():
@@ -484,11 +489,11 @@ class Stage:
         return self.group("A")
 
     def task(self, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
-        """Makes an address space, see `task_of`."""
+        """Makes an address space of a group with `task_of`."""
         return task_of(self.swap, memcg, nr_pages, data, **area)
 
     def end(self) -> None:
-        """Frees all slots and expects no page, slot or charge to be left. The caller holds no folio."""
+        """Frees all slots and expects no page, slot or charge to be left. The caller must hold no folio."""
         self.world.give_up_slots()
         self.world.expect_nothing()
         self.world.verify()

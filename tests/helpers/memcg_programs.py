@@ -1,7 +1,7 @@
-"""Random programs over memory control, with one method a step, drawn by hypothesis or by a seed.
+"""Random programs over memory control. Hypothesis or a seed draws the steps; each step is a method.
 
-A step takes three numbers and chooses a group, folio, slot or limit with each. A step may be refused, with an
-error that the step expects. `World` proves the counters after each step.
+A step takes three numbers, and each number chooses a group, folio, slot or limit. A step may fail with an
+error that the step expects. `World` checks the counters after each step.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Config(NamedTuple):
     lru_reparent: str = "off"
 
     def __str__(self) -> str:
-        """Returns a short name."""
+        """Returns the switches that are not off, joined by hyphens."""
         return "-".join(str(word) for word in self if word not in (False, "off"))
 
 
@@ -107,7 +107,7 @@ class Program(Steps):
         return pick(self.world.folios, number) if self.world.folios else None
 
     def shared_slots(self) -> list[int]:
-        """Returns the slots with references that belong to no address space and to no hibernation image."""
+        """Returns the slots with references that neither an address space nor a hibernation image holds."""
         taken = {entry for space in self.world.spaces for entry in space.entries().values()}
         taken.update(self.hibernation)
         return [
@@ -151,11 +151,11 @@ class Program(Steps):
         assert group.is_online == is_busy
 
     def set_memory_max(self, a: int, b: int, _c: int) -> None:
-        """Sets the limit of memory near to the usage, or removes the limit."""
+        """Sets the memory limit of a group to about the usage, or removes the limit."""
         self._set_limit(a, b, "memory.max", "memory.limit_in_bytes", "memory_pages")
 
     def set_swap_max(self, a: int, b: int, _c: int) -> None:
-        """Sets the limit of swap, on v1 that of memory and swap together."""
+        """Sets the swap limit of a group; v1 limits the sum of memory and swap."""
         self._set_limit(a, b, "memory.swap.max", "memory.memsw.limit_in_bytes", "swap_pages")
 
     def _set_limit(self, a: int, b: int, v2: str, v1: str, usage: str) -> None:
@@ -164,7 +164,7 @@ class Program(Steps):
             return
         group = pick(online, a)
         used = group.counters()["memsw_pages" if self.is_v1 and usage == "swap_pages" else usage]
-        # The limit is rarely below the usage, because such a limit ends in the OOM killer.
+        # The limit is rarely below the usage, because the OOM killer runs at such a limit.
         pages = max(0, used + pick((0, 1, 4, 4, 9, 20, -2), b))
         unlimited = -1 if self.is_v1 else "max"
         limit = unlimited if b % 3 == 0 else pages * PAGE
@@ -189,7 +189,7 @@ class Program(Steps):
         try:
             folio = self.swap.folio(order, pick((None, b"text" * 1000), c), memcg=group)
         except MemoryError:
-            # The usage may be lower now, because the charge reclaimed before it failed.
+            # The usage may be lower now, because the failed charge reclaimed pages first.
             assert group.counters()["memory_pages"] <= before
             return
         assert folio.memcg == group
@@ -197,7 +197,7 @@ class Program(Steps):
         self.world.folios.append(folio)
 
     def folio_alloc_swap(self, a: int, _b: int, _c: int) -> None:
-        """Gives a folio its slots."""
+        """Allocates the slots of a folio."""
         folio = self.folio(a)
         if folio is None or folio.entry is not None:
             return
@@ -219,7 +219,7 @@ class Program(Steps):
             assert folio.is_resident
 
     def swap_in(self, a: int, b: int, c: int) -> None:
-        """Swaps a few slots in as the task of any group; after a failed charge the slots are unchanged."""
+        """Swaps a few slots in as a task of any group. After a failed charge the slots are unchanged."""
         run = self.shared_run(a, pick((0, 0, 1, 3, 7, 15), c))
         if run is None or self.swap.nr_used_pages > MAX_FOLIO_PAGES:
             return
@@ -243,7 +243,7 @@ class Program(Steps):
         self.world.folios.append(folio)
 
     def orders_beside_spaces(self, entry: int, orders: int) -> int:
-        """Removes the orders whose folio would cover slots of address spaces too."""
+        """Returns ``orders`` without the orders whose folio would cover a slot of an address space."""
         taken = {slot for space in self.world.spaces for slot in space.entries().values()}
         for order in range(1, 5):
             base = entry & -(1 << order)
@@ -352,7 +352,7 @@ class Program(Steps):
             self.world.folios.append(folio)
 
     def shrink(self, _a: int, b: int, _c: int) -> None:
-        """Frees cached folios that nothing but the swap cache holds."""
+        """Frees cached folios that only the swap cache holds."""
         self.swap.shrink_swap_cache(pick((None, 1, 4), b))
 
     # Address spaces.
@@ -407,10 +407,11 @@ class Program(Steps):
             self.world.spaces.pop(a % len(self.world.spaces))
 
     def set_faults(self, _a: int, b: int, _c: int) -> None:
-        """Plans the next failure of the storage, or none."""
+        """Makes the next write or read of the storage fail, or no I/O."""
         plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
-            # A folio whose read fails leaves the cache, and on v1 these stores lose the owner of its slots.
+            # A failed read removes the folio from the cache, and on v1 stores other than "shadow" then lose
+            # the owner of its slots.
             plan.pop("fail_read_in", None)
         self.faulty.set_faults(**plan)
 

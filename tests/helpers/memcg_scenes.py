@@ -1,7 +1,7 @@
-"""`Scene`: a subsystem with groups and named folios, whose counters a test compares with rows.
+"""`Scene`: a subsystem with groups and named folios, whose counters a test compares with rows of text.
 
-A row is the counters of one group as text: ``memory/swap/MEMCG_SWAP/id references``. On v1 the second column
-is memsw. A test may leave out the last columns. docs/steps.md defines the modes CANON, MAIN and PRE.
+A row has the counters of one group: ``memory/swap/MEMCG_SWAP/id references``. On v1 the second column is
+memsw. A test may leave out the last columns. docs/steps.md defines the modes CANON, MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LITERAL = {"rfc_literal": "on", "dead_swapin": "reparent"}
 DATA = b"data"
 
 Row = str | tuple[str, str]
-"""The row of all modes, or the row of CANON and the row of MAIN and PRE."""
+"""One row for all modes, or two rows: the row of CANON, and the row of MAIN and PRE."""
 
 
 def values(text: str) -> dict[str, int]:
@@ -65,7 +65,7 @@ class Scene(Stage):
     def fault_in(
         self, name: str, order: int, memcg: sc.MemCgroup | None = None, data: bytes | None = DATA
     ) -> None:
-        """Makes a folio of data, or of zeros for None, and maps it."""
+        """Makes a mapped folio with the data, or with zeros if ``data`` is None."""
         self.keep(name, self.swap.folio(order, data, memcg=memcg)).mapped = True
 
     def out(self, name: str) -> sc.SwpEntry:
@@ -75,7 +75,7 @@ class Scene(Stage):
         return entry
 
     def fresh_out(self, order: int, memcg: sc.MemCgroup | None = None, data: bytes | None = DATA) -> int:
-        """Makes a folio, swaps it out, and returns its slot."""
+        """Makes a folio, swaps it out, and returns the entry of its first slot."""
         self.fault_in("fresh", order, memcg, data)
         return int(self.out("fresh"))
 
@@ -92,13 +92,13 @@ class Scene(Stage):
         return self.keep("read ahead", folio)
 
     def row(self, group: sc.MemCgroup) -> str:
-        """Returns the row of a group, see the start of this file."""
+        """Returns the row of a group, in the format that the start of this file defines."""
         facts = group.counters()
         swap_pages = facts["memsw_pages"] if self.world.is_v1 else facts["swap_pages"]
         return f"{facts['memory_pages']}/{swap_pages}/{facts['memcg_swap_pages']}/{facts['id_refs']}"
 
     def expect(self, rows: Mapping[sc.MemCgroup, Row], entry: int = 0, words: Sequence[str] = ()) -> None:
-        """Compares the rows of groups and the words of slots, and proves all balances of `World`."""
+        """Compares the rows of groups and the table entries of slots, and checks all balances of `World`."""
         for group, row in rows.items():
             wanted = row if isinstance(row, str) else row[self.mode != "canon"]
             found = "/".join(self.row(group).split("/")[: wanted.count("/") + 1])
@@ -108,10 +108,10 @@ class Scene(Stage):
             self.world.verify()
 
     def words(self, entry: int, nr: int = 1) -> list[str]:
-        """Returns the table words of slots as short texts.
+        """Returns the table entries of slots as short texts.
 
-        ``F|0`` is a cached folio with count 0, ``S(A)|1,Z`` a shadow of group A with count 1 and a zero mark,
-        and ``0`` a free slot.
+        ``F|0`` is a cached folio with count 0, ``S(A)|1,Z`` is a shadow of group A with count 1 and a zero
+        mark, and ``0`` is a free slot.
         """
         return [self._word(int(entry) + slot) for slot in range(nr)]
 
@@ -127,7 +127,7 @@ class Scene(Stage):
         return f"S({''.join(names)}){flags}"
 
     def stat(self, name: str, order: int | None = None) -> int:
-        """Returns a counter of the subsystem, or its part of one order."""
+        """Returns a counter of the subsystem, or the counter of one folio order."""
         prefix = "" if order is None else f"hugepages-{(PAGE << order) // 1024}kB."
         return self.swap.stats()[prefix + name]
 
@@ -140,7 +140,7 @@ class Scene(Stage):
 def family(
     scene: Scene, grandparent: sc.MemCgroup | None = None
 ) -> tuple[sc.MemCgroup, sc.MemCgroup, sc.MemCgroup, int]:
-    """Makes groups P and B, and C below P; returns the three and the first of four slots that C owns."""
+    """Makes groups P and B, and C below P; returns P, B, C, and the first of four slots that C owns."""
     p, b = scene.group("P", grandparent), scene.group("B")
     c = scene.group("C", p)
     return p, b, c, scene.fresh_out(2, c)

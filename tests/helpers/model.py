@@ -1,7 +1,8 @@
-"""A naive model of the kernel's swap slot allocator, for tests to compare the real one with.
+"""A naive model of the kernel's swap slot allocator, with which tests compare the real allocator.
 
-Written from a description of the kernel and not from the Rust code: plain lists, one dict of slots for each
-device, no bit packing, no locks. Each operation is done in the slow and obvious way.
+This module is written from a description of the kernel and not from the Rust code. It has plain lists and one
+dict of slots for each device, without bit packing and locks. Each operation uses the slow and obvious
+algorithm.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ TYPE_SHIFT = 58  # where the swap type begins in the value of an entry
 
 @dataclass(frozen=True)
 class Disk:
-    """A device to turn on, in the words of `swapcore.Null`; no `priority` takes the default rule."""
+    """A device to turn on, with the options of `swapcore.Null`.
+
+    Without `priority`, the default rule holds.
+    """
 
     pages: int
     bad_pages: frozenset[int] = frozenset()
@@ -53,7 +57,10 @@ class Folio:
 
 @dataclass(eq=False)
 class Slot:
-    """A slot that is not free. `count` excludes the swap cache; `folio` is set while the slot is cached."""
+    """A slot that is not free.
+
+    `count` excludes the swap cache; `folio` is None while the slot is not cached.
+    """
 
     count: int
     folio: Folio | None = None
@@ -62,7 +69,10 @@ class Slot:
 
 @dataclass(eq=False)
 class Device:
-    """A device that is on. A slot absent from `slots` is free; lists hold cluster indexes, head first."""
+    """A device that is on.
+
+    A slot absent from `slots` is free; each list holds cluster indexes, head first.
+    """
 
     type: int
     disk: Disk
@@ -73,7 +83,7 @@ class Device:
     hibernation: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Marks bad slots; lays out no list yet."""
+        """Marks the bad slots. `Model.swapon` puts the clusters on lists."""
         self.max = self.disk.pages
         self.pages = self.max - 1 - len(self.disk.bad_pages)
         nr_clusters = -(-self.max // C)
@@ -89,7 +99,7 @@ class Device:
         self.next = [0] * (MAX_ORDER + 1)
 
     def move(self, c: int, to: list[int], flag: int) -> None:
-        """Unlinks a cluster from wherever it is and appends it to a list."""
+        """Moves a cluster from its list, if it is on a list, to the tail of the list ``to``."""
         for where in (self.free, self.full, self.discard, *self.nonfull, *self.frag):
             if c in where:
                 where.remove(c)
@@ -97,7 +107,7 @@ class Device:
         self.flag[c] = flag
 
     def isolate(self, where: list[int]) -> int | None:
-        """Takes the head of a list."""
+        """Removes and returns the first cluster of a list, None if the list is empty."""
         if not where:
             return None
         c = where.pop(0)
@@ -105,14 +115,17 @@ class Device:
         return c
 
     def usable(self, c: int, order: int) -> bool:
-        """Says if an allocation of this order may use the cluster; a free one has no table."""
+        """Says whether an allocation of this order may use the cluster.
+
+        A cluster on the free list has no table.
+        """
         in_use = self.flag[c] in (NONE, NONFULL, FRAG)
         return in_use and (order == 0 or self.count[c] == 0 or self.order[c] == order)
 
 
 @dataclass(frozen=True)
 class Request:
-    """The parameters of an allocation; `make` makes the content of each slot."""
+    """The parameters of an allocation; `make` returns a new `Slot` for each slot of the run."""
 
     order: int
     cpu: int
@@ -120,12 +133,12 @@ class Request:
 
     @property
     def nr(self) -> int:
-        """Slots of the run."""
+        """The number of slots of the run."""
         return 1 << self.order
 
 
 def value_of(kind: int, off: int) -> int:
-    """Returns the value of the entry of a slot."""
+    """Returns the swap entry of a slot as an integer."""
     return kind << TYPE_SHIFT | off
 
 
@@ -135,7 +148,7 @@ def place_of(value: int) -> tuple[int, int]:
 
 
 def entry_of(found: tuple[Device, int] | None) -> int:
-    """Returns the entry of a run that an allocation found; ENOSPC when it found none."""
+    """Returns the entry of the run that an allocation found; fails with ENOSPC when there is no run."""
     dev, off = found or fail(errno.ENOSPC)
     return value_of(dev.type, off)
 
@@ -146,18 +159,18 @@ def fail(code: int) -> NoReturn:
 
 
 def not_locked(folio: Folio) -> None:
-    """Refuses a locked folio with EBUSY."""
+    """Raises EBUSY if the folio is locked."""
     if folio.locked:
         fail(errno.EBUSY)
 
 
 def placed(folio: Folio) -> tuple[Device, int]:
-    """Returns where a folio is cached; EINVAL when it is not."""
+    """Returns device and first slot of a cached folio; fails with EINVAL if the folio is not cached."""
     return folio.entry or fail(errno.EINVAL)
 
 
 class Model:
-    """One machine's swap subsystem, with the methods of `swapcore.Swap`. Entries are values."""
+    """One machine's swap subsystem, with the methods of `swapcore.Swap`. Swap entries are integers."""
 
     def __init__(self, nr_cpus: int, workers: str, switches: dict[str, str]) -> None:
         """Starts without a device."""
@@ -174,12 +187,12 @@ class Model:
 
     @property
     def nr_swap_pages(self) -> int:
-        """Free slots of all enabled devices, less the used slots of devices that are being turned off."""
+        """The free slots of all enabled devices, minus the used slots of devices that swapoff empties."""
         return sum((d.pages if d.writeok else 0) - d.inuse for d in self.devices.values())
 
     @property
     def full_swap(self) -> bool:
-        """The kernel's vm_swap_full."""
+        """Whether less than half of all slots is free, as in the kernel's `vm_swap_full`."""
         return self.nr_swap_pages * 2 < sum(d.pages for d in self.devices.values() if d.writeok)
 
     def swapon(self, disk: Disk) -> Device:
@@ -203,11 +216,11 @@ class Model:
 
     @staticmethod
     def plist_add(plist: list[Device], dev: Device) -> None:
-        """Adds a device behind all of its priority."""
+        """Inserts a device behind all devices of the same or a higher priority."""
         plist.insert(sum(d.prio >= dev.prio for d in plist), dev)
 
     def swapoff(self, dev: Device, unuse: Callable[[int, int], None] | None = None) -> None:
-        """Turns a device off; `unuse(entry, count)` gives references back, None drops them all."""
+        """Turns a device off. `unuse(entry, count)` frees references of a slot; None frees all references."""
         if dev.hibernation:
             fail(errno.EBUSY)
         dev.writeok = False
@@ -230,7 +243,7 @@ class Model:
             self.least_priority += 1
 
     def unuse_all(self, dev: Device, unuse: Callable[[int, int], None]) -> None:
-        """Lets the owners drop their references, then drops the slots that only the swap cache holds."""
+        """Calls `unuse` for each slot with references, and frees the slots that only the swap cache holds."""
 
         def drop_cached(off: int) -> None:
             slot = dev.slots.get(off)
@@ -246,13 +259,13 @@ class Model:
     # Allocation
 
     def alloc(self, order: int, *, cpu: int) -> int:
-        """Hands out a run that is swapped out at once."""
+        """Allocates a run; each slot of the run is swapped out with count 1."""
         found = self.allocate(Request(order, cpu))
         self.settle()
         return entry_of(found)
 
     def alloc_batch(self, n: int, order: int, *, cpu: int) -> list[int]:
-        """Hands out runs until one fails or `n` are there."""
+        """Allocates up to `n` runs; a failed allocation ends the batch."""
         found: list[int] = []
         with suppress(OSError):
             while len(found) < n:
@@ -260,7 +273,7 @@ class Model:
         return found
 
     def folio_alloc_swap(self, folio: Folio, *, cpu: int) -> int:
-        """Gives a folio its slots, cached, count 0."""
+        """Allocates the slots of a folio. The slots are cached and have count 0."""
         if folio.entry:
             fail(errno.EEXIST)
         not_locked(folio)
@@ -271,14 +284,14 @@ class Model:
         return entry_of(found)
 
     def allocate(self, req: Request) -> tuple[Device, int] | None:
-        """Tries the hint, then the devices; a single slot again after pending discards."""
+        """Tries the hint, then all devices. An allocation of one slot tries again after pending discards."""
         while True:
             found = self.fast_path(req) or self.slow_path(req)
             if found or req.order > 0 or not self.sync_discard():
                 return found
 
     def fast_path(self, req: Request) -> tuple[Device, int] | None:
-        """Goes on after this CPU's last slot of the order."""
+        """Searches the cluster of the CPU's hint from the slot after its last allocation of the order."""
         hints = self.hints[req.cpu]
         if req.order not in hints:
             return None
@@ -292,7 +305,7 @@ class Model:
         return (dev, found) if found else None
 
     def slow_path(self, req: Request) -> tuple[Device, int] | None:
-        """Tries every available device once; a large order only one."""
+        """Tries every available device once. An order above 0 tries only the first device."""
         tried: list[Device] = []
         while dev := next((d for d in self.avail if d not in tried), None):
             tried.append(dev)
@@ -305,7 +318,7 @@ class Model:
         return None
 
     def cluster_alloc(self, dev: Device, req: Request) -> int:
-        """Searches one device; returns a slot or 0."""
+        """Allocates from one device; returns the first slot of the run, 0 if there is no room."""
         if req.order > 0 and not dev.disk.is_block_device:
             return 0
         if dev.disk.is_rotational and (off := dev.next[req.order]):
@@ -325,7 +338,7 @@ class Model:
         return 0
 
     def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
-        """Yields lists and the number of clusters to try; lazily, because a scan changes the lists."""
+        """Yields each cluster list and the number of clusters to try, lazily because a scan changes lists."""
         one, every = 1, len(dev.count)
         free_first = dev.disk.can_discard or self.switches["first_search"] == "free"
         if free_first:
@@ -344,7 +357,7 @@ class Model:
                 yield dev.nonfull[other], every
 
     def scan(self, dev: Device, off: int, req: Request) -> int:
-        """Looks for an aligned run from `off` to its cluster's end; sets the hint; returns the slot or 0."""
+        """Allocates an aligned run from `off` on in its cluster; sets the hint; returns the slot or 0."""
         c, nr = off // C, req.nr
         end = (c + 1) * C
         found = hint = 0
@@ -371,11 +384,11 @@ class Model:
         return found
 
     def is_idle_cached(self, slot: Slot) -> bool:
-        """Says if a scan may try to take a cached slot back."""
+        """Says whether a scan may try to reclaim a cached slot."""
         return slot.folio is not None and slot.count == 0 and self.full_swap
 
     def reclaim_range(self, dev: Device, off: int, req: Request) -> bool:
-        """Takes cached slots back; says if the cluster is still usable."""
+        """Reclaims the cached slots of a run, and says whether the cluster is still usable."""
         for s in range(off, off + req.nr):
             slot = dev.slots.get(s)
             if slot and (slot.count or self.try_to_reclaim(dev, s) < 0):
@@ -392,13 +405,13 @@ class Model:
         dev.count[c] += req.nr
         if dev.inuse + req.nr == dev.pages:
             self.avail.remove(dev)
-            # The kernel tests this before it takes the new slots off nr_swap_pages.
+            # The kernel tests vm_swap_full before it subtracts the new slots from nr_swap_pages.
             if self.full_swap:
                 self.reclaim_queue.add(dev)
         dev.inuse += req.nr
 
     def relocate(self, dev: Device, c: int) -> None:
-        """Puts a cluster on the list its fill asks for after an allocation attempt."""
+        """Moves a cluster, after an allocation attempt, to the list that its count of used slots requires."""
         if dev.flag[c] == DISCARD:
             return
         if dev.count[c] == 0:
@@ -413,7 +426,7 @@ class Model:
     # Freeing
 
     def free_cluster(self, dev: Device, c: int) -> None:
-        """Takes an empty cluster back, through the discard list if the device asks for it."""
+        """Moves an empty cluster to the free list, or to the discard list if the device takes discards."""
         if dev.writeok and dev.disk.can_discard:
             dev.move(c, dev.discard, DISCARD)
         else:
@@ -436,14 +449,17 @@ class Model:
             dev.move(c, dev.nonfull[dev.order[c]], NONFULL)
 
     def put_one(self, dev: Device, off: int) -> None:
-        """Takes one reference; frees the slot when nothing holds it."""
+        """Drops one reference of a slot. Frees a slot without references that is not cached."""
         slot = dev.slots[off]
         slot.count -= 1
         if slot.count == 0 and slot.folio is None:
             self.free_slots(dev, off, 1)
 
     def referenced(self, value: int, nr: int) -> tuple[Device, int]:
-        """Returns where a range begins in which every slot has a reference; ENOENT or EINVAL otherwise."""
+        """Returns device and first slot of a range if every slot has a reference.
+
+        Raises ENOENT or EINVAL otherwise.
+        """
         kind, off = place_of(value)
         dev = self.devices.get(kind) or fail(errno.ENOENT)
         if nr < 1 or off + nr > dev.max:
@@ -455,7 +471,7 @@ class Model:
         return dev, off
 
     def put(self, value: int, nr: int = 1, *, cpu: int = 0) -> None:
-        """Takes one reference from each slot, as a page table that goes away does."""
+        """Drops one reference of each slot, as the kernel does when it frees a page table."""
         del cpu
         dev, off = self.referenced(value, nr)
         end = off + nr
@@ -473,12 +489,12 @@ class Model:
         self.settle()
 
     def put_all(self, value: int, count: int) -> None:
-        """Takes all references from a slot."""
+        """Drops ``count`` references of a slot."""
         for _ in range(count):
             self.put(value)
 
     def free_batch(self, values: Sequence[int], *, order: int, cpu: int) -> None:
-        """Takes one reference from each slot of runs of one order."""
+        """Drops one reference of each slot of several runs of one order."""
         for value in values:
             self.put(value, 1 << order, cpu=cpu)
 
@@ -492,7 +508,10 @@ class Model:
     # The swap cache
 
     def try_to_reclaim(self, dev: Device, off: int, *, anyway: bool = True) -> int:
-        """Returns the pages of the folio over a slot, 0: none; negative if its slots could not be freed."""
+        """Tries to reclaim the folio that is cached at a slot.
+
+        Returns the number of pages of the folio, negative if its slots were not freed, and 0 without a folio.
+        """
         folio = dev.slots[off].folio if off in dev.slots else None
         if folio is None:
             return 0
@@ -503,7 +522,7 @@ class Model:
         return nr
 
     def drop_idle(self, folio: Folio) -> bool:
-        """Takes a folio out of the cache if no slot of it has a reference."""
+        """Removes a folio from the cache if it is not under writeback and no slot of it has a reference."""
         if folio.writeback or any(slot.count for slot in self.slots_of(folio)):
             return False
         self.remove_folio(folio)
@@ -516,7 +535,7 @@ class Model:
         return [dev.slots[s] for s in range(first, first + (1 << folio.order))]
 
     def remove_folio(self, folio: Folio) -> None:
-        """Takes a folio out of the cache and frees the slots without a reference."""
+        """Removes a folio from the cache and frees its slots without a reference."""
         dev, first = placed(folio)
         nr = 1 << folio.order
         idle = [s for s in range(first, first + nr) if dev.slots[s].count == 0]
@@ -527,7 +546,7 @@ class Model:
             self.free_slots(dev, s, 1)
 
     def swap_cache_add_folio(self, folio: Folio, value: int) -> None:
-        """Puts a folio over swapped-out slots."""
+        """Adds a folio to the swap cache at swapped-out slots."""
         not_locked(folio)
         kind, off = place_of(value)
         nr = 1 << folio.order
@@ -547,7 +566,7 @@ class Model:
             slot.folio = folio
 
     def swap_cache_del_folio(self, folio: Folio) -> None:
-        """Takes a folio out of the cache."""
+        """Removes a folio from the cache; fails with EBUSY if its content would be lost."""
         not_locked(folio)
         placed(folio)
         if folio.writeback or (folio.dirty and any(slot.count for slot in self.slots_of(folio))):
@@ -563,20 +582,20 @@ class Model:
         return freed
 
     def unmap(self, folio: Folio) -> None:
-        """Ends the mapping of a folio; slots that only the cache still has go too unless it is locked."""
+        """Unmaps a folio. Frees its slots if only the swap cache holds them and the folio is not locked."""
         was_mapped, folio.mapped = folio.mapped, False
         if was_mapped and folio.entry and not folio.locked:
             self.folio_free_swap(folio)
 
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Adds a reference to the slots of a cached folio; the only way from 0 to 1."""
+        """Adds a reference to the slots of a cached folio. Only this method raises a count from 0 to 1."""
         not_locked(folio)
         slots = self.slots_of(folio)
         for slot in slots if page is None else [slots[page]]:
             slot.count += 1
 
     def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Takes a reference from the slots of a cached folio; frees nothing."""
+        """Drops a reference of the slots of a cached folio. The slots stay in use."""
         not_locked(folio)
         slots = self.slots_of(folio)
         if page is not None:
@@ -589,7 +608,7 @@ class Model:
     # Hibernation
 
     def alloc_hibernation(self, dev: Device, *, cpu: int) -> int:
-        """Hands out one slot of one device for a hibernation image."""
+        """Allocates a slot of ``dev`` for a hibernation image."""
         req = Request(0, cpu)
         found = None
         hinted = self.hints[cpu].get(0)
@@ -602,7 +621,7 @@ class Model:
         return entry_of((dev, off) if off else None)
 
     def free_hibernation(self, value: int, *, cpu: int) -> None:
-        """Gives a hibernation slot back."""
+        """Frees a hibernation slot."""
         kind, off = place_of(value)
         if off not in self.devices[kind].hibernation:
             fail(errno.ENOENT)
@@ -611,12 +630,12 @@ class Model:
     # Workers
 
     def settle(self) -> None:
-        """Runs the workers if they run right after the operation that queued them."""
+        """Runs the workers if the subsystem has inline workers, which run at the end of each operation."""
         if self.inline:
             self.run_workers()
 
     def run_workers(self) -> None:
-        """Runs queued work device by device; reclaim first, since it may queue discards."""
+        """Runs the queued work of each device: first reclaim, because reclaim may queue discards."""
         for _, dev in sorted(self.devices.items()):
             if dev in self.reclaim_queue:
                 self.reclaim_queue.remove(dev)
@@ -624,7 +643,7 @@ class Model:
             self.do_discard(dev)
 
     def reclaim_full(self, dev: Device, budget: int) -> None:
-        """Takes cached slots of full clusters back; looks at one cluster at least."""
+        """Reclaims cached slots of up to ``budget`` full clusters, but of at least one full cluster."""
         while (c := dev.isolate(dev.full)) is not None:
             budget -= 1
             off = c * C
@@ -638,7 +657,7 @@ class Model:
                 break
 
     def do_discard(self, dev: Device) -> bool:
-        """Moves discarded clusters to the free list; says if there were any."""
+        """Moves all clusters of the discard list to the free list, and says whether the list had clusters."""
         clusters = dev.discard[:]
         for c in clusters:
             dev.move(c, dev.free, FREE)
@@ -646,7 +665,7 @@ class Model:
         return bool(clusters)
 
     def sync_discard(self) -> bool:
-        """Discards on the first device that has something to discard."""
+        """Discards the clusters of the first device that has clusters to discard."""
         devices = self.avail if self.switches["sync_discard"] == "avail" else self.active
         return any(self.do_discard(dev) for dev in list(devices))
 

@@ -1,4 +1,4 @@
-"""Pages of the documentation: their prose, and the Python code in them."""
+"""Reads the prose and the Python code blocks of documentation pages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def prose(page: Path) -> str:
 
 
 def run_blocks(page: Path, names: dict[str, object] | None = None) -> list[str]:
-    """Runs and returns the blocks of Python code of a page: each alone, or all with the same names."""
+    """Runs and returns the Python blocks of a page, each with new globals or all with ``names``."""
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for number, block in enumerate(blocks, 1):
-        # A traceback has the page and the number of the block.
+        # The file name puts the page and the number of the block into a traceback.
         exec(compile(block, f"{page}, block {number}", "exec"), {} if names is None else names)
     return blocks

@@ -1,4 +1,4 @@
-"""Paths of the repository, which do not depend on the current folder."""
+"""Absolute paths of the repository's folders."""
 
 from __future__ import annotations
 

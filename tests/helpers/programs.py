@@ -1,7 +1,7 @@
 """Random programs: `Steps` runs methods of a subclass with random numbers and logs each call.
 
-`SWAPCORE_PROGRAMS` multiplies the usual number of programs, which is enough for a change that breaks a common
-case; ``SWAPCORE_PROGRAMS=20 make test-python`` searches for rare ones.
+`SWAPCORE_PROGRAMS` multiplies the usual number of programs. The usual number finds a change that breaks a
+common case; ``SWAPCORE_PROGRAMS=20 make test-python`` searches for changes that break a rare case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FACTOR = max(1, int(os.environ.get("SWAPCORE_PROGRAMS", "1")))
 NUMBER_LIMIT = 1 << 16
-"""Each number of a step is below this."""
+"""Each random number that `run` passes to a step is below this limit."""
 
 
 def nr_programs(usual: int) -> int:
@@ -47,19 +47,19 @@ class Steps:
             raise
 
     def step(self, name: str, a: int, b: int, c: int) -> None:
-        """Calls the method of this name."""
+        """Logs and calls the step method with this name."""
         self.log.append(f"program.step({name!r}, {a}, {b}, {c})")
         with self.explained("the step raised"):
             getattr(self, name)(a, b, c)
 
     def run(self, names: Iterable[str], rng: random.Random, *, verify_every: int = 1) -> None:
-        """Makes steps with random numbers, and calls `verify` after each step or after some."""
+        """Makes steps with random numbers, and calls `verify` after every ``verify_every``-th step."""
         for number, name in enumerate(names):
             self.step(name, *(rng.randrange(NUMBER_LIMIT) for _ in range(3)))
             if number % verify_every == 0:
                 self.verify()
 
     def verify(self) -> None:
-        """Proves the invariants of `World.verify`."""
+        """Calls `World.verify`, and adds the log of steps to its error."""
         with self.explained("after these steps"):
             self.world.verify()

@@ -1,4 +1,4 @@
-"""The imports of the Python package: those of modules, of functions and for type checkers."""
+"""The imports of the Python package, at the top of modules, inside functions, and for type checkers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Package(Sources):
     above_all = {"__init__.py", "__main__.py"}  # noqa: RUF012 - as the base class says
 
     def imported(self, file: str) -> set[str]:
-        """Returns the rooms of the package that a file imports, wherever in it."""
+        """Returns the rooms of the package that any line of a file imports."""
         folder = [PACKAGE, *Path(file).parent.parts]
         names: set[str] = set()
         for node in ast.walk(ast.parse(self.texts[file])):
@@ -35,7 +35,7 @@ class Package(Sources):
         return {part[1] for part in parts if part[0] == PACKAGE and len(part) > 1} & self.levels.keys()
 
     def upward(self) -> list[Upward]:
-        """Returns the imports of rooms that are not below."""
+        """Returns the imports of rooms of the same or a higher layer."""
         return sorted(
             Upward(file, self.room_of(file), called, f"import {PACKAGE}.{called}")
             for file in self.texts

@@ -1,8 +1,8 @@
-"""The calls of a Rust crate from room to room: paths, `use` groups and method calls, resolved from the text.
+"""Finds the calls from room to room of a Rust crate in its text: paths, `use` groups and method calls.
 
-Types whose methods stand in more than one room carry calls that no path shows, so each call of such a
-method is resolved by the method's name. A name that occurs in several rooms is resolved by the receiver,
-as far as the receiver's name tells its type.
+A method call names no path. For a type with methods in more than one room, the name of the method tells the
+room that it calls. If several rooms define a method of this name, the name of the receiver tells the type, as
+far as `Crate.receivers` knows it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def block_end(code: str, opening: int) -> int:
 
 
 def without_tests(code: str) -> str:
-    """Removes the items that only exist under `cfg(test)`: tests may call anything."""
+    """Returns the code without the items under `cfg(test)`, because tests may call every room."""
     while match := TEST_ITEM.search(code):
         end = match.end() if match["end"] == ";" else block_end(code, match.end() - 1) + 1
         code = code[: match.start()] + code[end:]
@@ -68,12 +68,12 @@ def without_tests(code: str) -> str:
 
 @cache
 def tested_code_of(text: str) -> str:
-    """Returns the code of a file without its tests. Cached, because seeded crates differ in one file only."""
+    """Returns the code of a file without its tests. Cached, because a seeded crate changes only one file."""
     return without_tests(code_of(text))
 
 
 def use_paths(tree: str, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Returns the paths that a `use` tree names: groups are taken apart."""
+    """Returns the full path of each name in a `use` tree, with the groups in braces expanded."""
     tree = tree.strip()
     if tree.startswith("{"):
         parts, depth, part = [], 0, ""
@@ -105,13 +105,13 @@ class Impl:
 
 @dataclass
 class Crate(Sources):
-    """The sources of a crate by path relative to `src`, with `lib.rs`; tests inside are left out."""
+    """The sources of a crate by path relative to `src`, with `lib.rs` and without unit tests."""
 
     suffix = ".rs"
     root = "lib.rs"
     above_all = {"lib.rs"}  # noqa: RUF012 - as the base class says
 
-    # Rooms and files that only tests have.
+    # Names of folders and files that contain only tests.
     test_only: frozenset[str] = frozenset({"tests.rs"})
     # Variables and functions whose type their name tells.
     receivers: dict[str, str] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Crate(Sources):
     # Paths.
 
     def absolute(self, file: str, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Returns a path that begins with `crate`, `super` or `self` from the crate's root on, or nothing."""
+        """Returns a `crate`, `super` or `self` path relative to the crate's root, and () for other paths."""
         module = list(Path(file).with_suffix("").parts)
         if module[-1] == "mod":
             module.pop()
@@ -146,14 +146,14 @@ class Crate(Sources):
         return (*module, *names)
 
     def paths_of(self, file: str) -> set[tuple[str, ...]]:
-        """Returns every path in a file that begins at the crate's root or at a neighbour."""
+        """Returns every `crate`, `super` or `self` path in a file, relative to the crate's root."""
         code = self.code[file]
         trees = [path for match in USE.finditer(code) for path in use_paths(match["tree"])]
         plain = [tuple(match["path"].split("::")) for match in PATH.finditer(USE.sub("", code))]
         return {path for path in (self.absolute(file, path) for path in trees + plain) if path}
 
     def upward_paths(self, files: Iterable[str] | None = None) -> list[Upward]:
-        """Returns the paths to rooms that are not below. Names that the root re-exports count too."""
+        """Returns the paths to rooms of the same or a higher layer, also through re-exports of the root."""
         found = []
         for file in files or self.code:
             room = self.room_of(file)
@@ -174,7 +174,7 @@ class Crate(Sources):
 
     @cached_property
     def spread_types(self) -> set[str]:
-        """The types whose own methods stand in more than one room, and those to follow anyway."""
+        """The types whose inherent methods stand in more than one room, and the types of `followed`."""
         rooms = defaultdict(set)
         for impl in self.impls:
             if impl.of_trait is None:
@@ -183,7 +183,7 @@ class Crate(Sources):
 
     @cached_property
     def definitions(self) -> dict[str, dict[str, set[str]]]:
-        """The rooms that define a function, by its name and by the type that it belongs to."""
+        """The rooms that define each function, by function name and by the type of its `impl` block."""
         found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for impl in self.impls:
             for name in impl.functions:
@@ -192,7 +192,7 @@ class Crate(Sources):
 
     @cached_property
     def shared_names(self) -> set[str]:
-        """The method names of spread types that occur in more than one room: the name alone tells no room."""
+        """The method names of `spread_types` that more than one room defines."""
         return {
             name
             for name, types in self.definitions.items()
@@ -200,12 +200,12 @@ class Crate(Sources):
         }
 
     def enclosing_type(self, file: str, at: int) -> str | None:
-        """Returns the type whose block a place in a file lies in."""
+        """Returns the type of the innermost `impl` or `trait` block around an index of a file."""
         inside = [impl for impl in impls_of(file, self.code[file]) if impl.start < at < impl.end]
         return max(inside, key=lambda impl: impl.start).ty if inside else None
 
     def upward_calls(self, files: Iterable[str] | None = None) -> list[Upward]:
-        """Returns the calls of methods that stand in rooms that are not below."""
+        """Returns the calls of methods that a room of the same or a higher layer defines."""
         found = set()
         for file in files or self.code:
             room, code = self.room_of(file), self.code[file]
@@ -220,7 +220,7 @@ class Crate(Sources):
         return sorted(found)
 
     def types_called(self, file: str, code: str, match: re.Match[str]) -> set[str]:
-        """Returns the types that a call may mean: one if the receiver tells, all if the name has one room."""
+        """Returns the types that a call may mean: the receiver's type, or all types that define the name."""
         name = match["name"]
         if match["ty"]:
             enclosing = self.enclosing_type(file, match.start()) if match["ty"] == "Self" else match["ty"]
@@ -245,7 +245,7 @@ class Crate(Sources):
         }
 
     def upward(self, *files: str) -> list[Upward]:
-        """Returns everything that goes to a room that is not below, from some files or from all."""
+        """Returns the paths and calls to rooms of the same or a higher layer, in ``files`` or all files."""
         return self.upward_paths(files) + self.upward_calls(files)
 
 
@@ -273,7 +273,7 @@ def type_name(text: str) -> str:
 
 
 def functions_of(block: str) -> list[str]:
-    """Returns the functions directly inside a block that begins and ends with its braces."""
+    """Returns the names of the functions directly inside a block. ``block`` includes its outer braces."""
     names, depth = [], 0
     for match in BRACE_OR_FN.finditer(block):
         if match[0] == "{":

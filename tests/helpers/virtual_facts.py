@@ -1,7 +1,7 @@
 """Reads virtual devices and their backing from outside, and recomputes the values that must hold.
 
-This module is written from a description of the kernel and not from the Rust code. It reads the table words
-of all slots, the backing of each virtual slot, and the counters of groups, which `World` compares.
+This module is written from a description of the kernel and not from the Rust code. It reads the table entry
+of every slot and the backing of each virtual slot. `World` compares the counters of groups.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEGAL_ROWS = {
     "swapfile folio",
     "swapfile shadow",
 }
-"""The states of a used virtual slot at rest: type of backing, kind of table word, zero mark."""
+"""The states of a used virtual slot at rest: type of backing, kind of table entry, zero mark."""
 
 
 def zeros(nr_pages: int = 1) -> bytes:
@@ -39,7 +39,7 @@ def zeros(nr_pages: int = 1) -> bytes:
 
 
 def text(seed: int, nr_pages: int = 1) -> bytes:
-    """Returns different pages that compress well."""
+    """Returns pages with different data that compress well."""
     rng = random.Random(seed)
     return b"".join(rng.randbytes(8) * (PAGE // 8) for _ in range(nr_pages))
 
@@ -69,7 +69,10 @@ class Part(NamedTuple):
 
 
 def parts_of(folios: list[sc.Folio], entry: int, nr_pages: int) -> list[Part]:
-    """Returns the parts of folios that cover a run of slots; the folios are in the order of the slots."""
+    """Returns the part of each folio that covers a run of slots.
+
+    ``folios`` must be in the order of the slots.
+    """
     parts: list[Part] = []
     at = 0
     for folio in folios:
@@ -96,17 +99,17 @@ def row_of(swap: sc.Swap, entry: int) -> str:
 
 
 class Reader:
-    """The words and the backing of all slots of a subsystem, read while no operation runs."""
+    """The table entries of all slots and the backing of all virtual slots, read while no operation runs."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Reads every word, and the backing of each used virtual slot."""
+        """Reads the table entry of every slot and the backing of each used virtual slot."""
         self.swap = swap
         self.words = {device.type: words_of(swap, device) for device in swap.devices}
         self.virtual = {device.type for device in swap.devices if device.is_virtual}
         self.physical = {device.type for device in swap.devices if device.kind != "ghost"}
         self.rows: Counter[str] = Counter()
         self.backing: dict[int, int] = {}
-        """The physical slot behind a virtual slot, by the entry of the virtual slot."""
+        """The entry of the physical slot that backs a virtual slot, by the entry of the virtual slot."""
         self.reasons: list[str] = []
         for kind in self.virtual:
             for entry, word in self.words[kind].items():
@@ -124,7 +127,7 @@ class Reader:
             self.backing[entry] = int(answer["entry"])
 
     def errors(self) -> list[str]:
-        """Returns one sentence for each contradiction between words, backing, reverse map and counters."""
+        """Returns a sentence for each contradiction of table entries, backing, reverse map and counters."""
         self._check_reverse_map()
         for device in self.swap.devices:
             used = len(self.words[device.type])
@@ -138,7 +141,7 @@ class Reader:
 
     @property
     def is_all_virtual(self) -> bool:
-        """Whether each used slot of a device without virtual table backs a virtual slot."""
+        """Whether every used slot of the devices without a virtual table backs a virtual slot."""
         pointers = sum(word.kind == "pointer" for kind in self.physical for word in self.words[kind].values())
         others = sum(len(words) for kind, words in self.words.items() if kind not in self.virtual)
         return pointers == others
@@ -171,7 +174,7 @@ class VirtualWorld(World):
     def owners(
         self, ids: dict[int, sc.MemCgroup], cached: dict[int, sc.Folio]
     ) -> tuple[Counter[sc.MemCgroup], Counter[sc.MemCgroup]]:
-        """Returns the number of slots that each group is charged for, and of slots that record its id."""
+        """Returns two counts for each group: slots charged to the group, and slots that record its id."""
         everything = {entry: word for entry, word in self.used.items() if word.kind != "pointer"}
         virtual = {device.type for device in self.swap.devices if device.is_virtual}
         self.used = everything
@@ -187,12 +190,15 @@ class VirtualWorld(World):
         return own, pins
 
     def _check_words(self, cached: dict[int, sc.Folio], before: Iterable[int]) -> None:
-        """Leaves out slots of a device that is off, because `slot_owner` refuses such a slot."""
+        """Excludes slots of devices that are off from ``before``, because `slot_owner` refuses them."""
         types = {device.type for device in self.swap.devices}
         super()._check_words(cached, {entry for entry in before if entry >> TYPE_SHIFT in types})
 
     def resident(self, cached: dict[int, sc.Folio]) -> Counter[sc.MemCgroup]:
-        """Returns the pages that each group is charged for; its bytes in zswap count as whole pages."""
+        """Returns the pages that each group is charged for.
+
+        The zswap bytes of a group are rounded up to pages.
+        """
         resident = super().resident(cached)
         if not self.is_v1:
             for group in self.groups:
@@ -200,7 +206,7 @@ class VirtualWorld(World):
         return resident
 
     def verify(self) -> None:
-        """Proves what `World.verify` does, and what `Reader` reads about virtual slots."""
+        """Checks all that `World.verify` checks, and the virtual slots with `Reader`."""
         super().verify()
         reader = Reader(self.swap)
         assert reader.errors() == [], reader.reasons
@@ -218,7 +224,7 @@ class Machine(Stage):
         zswap: str | sc.Zswap | None = None,
         memcg: str = "v2",
     ) -> None:
-        """Turns a virtual device on, and a physical device unless ``physical_pages`` is 0."""
+        """Turns on a virtual device and, unless ``physical_pages`` is 0, a physical device."""
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=memory_pages,
@@ -245,7 +251,7 @@ class Machine(Stage):
         return [self.swap.swap_in(entry).read() for entry in entries]
 
     def row(self, entry: int) -> str:
-        """Proves the `VirtualWorld` and returns the state of a virtual slot as in `LEGAL_ROWS`."""
+        """Verifies the `VirtualWorld` and returns the state of a virtual slot as in `LEGAL_ROWS`."""
         self.world.verify()
         return row_of(self.swap, entry)
 
@@ -254,21 +260,21 @@ class Machine(Stage):
         return [row_of(self.swap, entry) for entry in entries]
 
     def keep(self, *folios: sc.Folio) -> None:
-        """Says which folios the test holds, because `World` counts resident folios that are not cached."""
+        """Sets the folios that the test holds, because `World` finds only cached folios on its own."""
         self.world.folios = list(folios)
 
     def backing_slot(self, entry: int) -> int:
-        """Returns the physical slot behind a virtual slot."""
+        """Returns the physical slot that backs a virtual slot."""
         found = self.swap.backing(entry)
         assert found["type"] == "swapfile", found
         return int(found["entry"])
 
     def stat(self, name: str) -> int:
-        """Returns a counter of zswap or of the subsystem."""
+        """Returns the counter of zswap or of the subsystem with this name."""
         return {**self.swap.stats(), **self.swap.zswap.stats()}[name]
 
     def stats(self, *names: str) -> list[int]:
-        """Returns counters of zswap or of the subsystem."""
+        """Returns the counters of zswap or of the subsystem with these names."""
         return [self.stat(name) for name in names]
 
     @property
@@ -283,7 +289,7 @@ Machines = Callable[..., Machine]
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    """Returns a function that makes machines; `Machine.end` runs after the test."""
+    """Returns a function that makes machines. `Machine.end` runs for each machine after the test."""
     made: list[Machine] = []
 
     def make(**options: Any) -> Machine:  # noqa: ANN401 - the options of `Machine`

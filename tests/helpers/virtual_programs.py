@@ -1,8 +1,8 @@
-"""Random programs over virtual slots, with one method a step, drawn by hypothesis or by a seed.
+"""Random programs over virtual slots. Hypothesis or a seed draws the steps; each step is a method.
 
-A step takes three numbers and chooses a folio, run of slots, device or setting with each. A step may be
-refused, with an error that the step expects, and then the data is unchanged. `VirtualWorld` proves the states
-of slots and the charges of groups.
+A step takes three numbers, and each number chooses a folio, run of slots, device or setting. A step may fail
+with an error that the step expects, and then the data is unchanged. `VirtualWorld` checks the states of slots
+and the charges of groups.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ MAX_REFS = 18  # a table word holds counts up to 14
 
 @dataclass
 class Run:
-    """Slots in use, their bytes and the references of each. A run of several slots has one reference."""
+    """Used slots, their bytes, and the references of each slot.
+
+    Each slot of a longer run has one reference.
+    """
 
     entry: int
     data: bytes
@@ -39,7 +42,7 @@ class Run:
 
 
 class Held(NamedTuple):
-    """Pages in memory that a handle maps, and their bytes."""
+    """Resident pages of a folio whose handle the test holds, and the bytes that they must have."""
 
     part: Part
     data: bytes
@@ -50,13 +53,13 @@ class Held(NamedTuple):
         return self.part.folio
 
     def overlaps(self, other: Held) -> bool:
-        """Tells whether both have a page in common."""
+        """Tells whether both parts contain a common page."""
         ends = (self.part.page + self.part.nr_pages, other.part.page + other.part.nr_pages)
         return self.folio == other.folio and self.part.page < ends[1] and other.part.page < ends[0]
 
     @property
     def slots(self) -> range:
-        """The slots of the pages, empty when the folio has none."""
+        """The slots of the pages, empty when the folio has no slots."""
         first = self.folio.entry
         start = 0 if first is None else int(first) + self.part.page
         return range(start, start + self.part.nr_pages * (first is not None))
@@ -64,7 +67,7 @@ class Held(NamedTuple):
 
 @dataclass
 class Size:
-    """Sizes of devices, memory and limits. Small sizes make more steps fail."""
+    """The sizes of devices and memory, and the limits of a program. Small sizes make more steps fail."""
 
     ghost_pages: int = 8 * C
     physical_pages: int = 2 * C
@@ -75,7 +78,7 @@ class Size:
 
 
 class Program(Steps):
-    """Two virtual devices, two files that can fail, zswap, two groups, and the bytes of all pages."""
+    """A program on two virtual devices, two files that can fail, zswap and two groups, with page bytes."""
 
     def __init__(
         self,
@@ -109,13 +112,13 @@ class Program(Steps):
         self.runs: list[Run] = []
         self.held: list[Held] = []
         self.seen: Counter[str] = Counter()
-        """The number of slots seen in each state, and of steps by their outcome."""
+        """The number of slots that `observe` saw in each state, and the number of steps by their outcome."""
         self.rng = random.Random(seed)
 
     # Steps
 
     def make(self, a: int, b: int, c: int) -> None:
-        """Makes a folio and swaps it out, or keeps it."""
+        """Makes a folio, and swaps it out or keeps it in memory."""
         order = ORDERS[a % len(ORDERS)]
         if len(self.held) >= self.size.max_held:
             return
@@ -156,7 +159,7 @@ class Program(Steps):
         self.runs.append(Run(entry, held.data))
 
     def swap_in(self, a: int, b: int, c: int) -> None:
-        """Swaps a run in; slots that a failure leaves out keep their data."""
+        """Swaps a run in. Slots that a failed call did not swap in must keep their data."""
         if not self.runs or len(self.held) >= self.size.max_held:
             return
         run = self.runs.pop(a % len(self.runs))
@@ -185,7 +188,7 @@ class Program(Steps):
             self.runs.append(Run(run.entry + page, run.data[page * PAGE : (page + 1) * PAGE]))
 
     def write(self, a: int, b: int, _c: int) -> None:
-        """Writes a page of a folio that neither another `Held` nor a `Run` refers to."""
+        """Writes a page of a `Held` whose pages and slots belong to no other `Held` and to no `Run`."""
         if not self.held:
             return
         index = a % len(self.held)
@@ -201,7 +204,7 @@ class Program(Steps):
         self.held[index] = Held(held.part, held.data[:at] + patch + held.data[at + PAGE :])
 
     def drop(self, a: int, _b: int, _c: int) -> None:
-        """Drops a folio."""
+        """Drops the handle of a folio."""
         if self.held:
             del self.held[a % len(self.held)]
 
@@ -223,7 +226,10 @@ class Program(Steps):
             run.refs += 1
 
     def peek(self, a: int, b: int, _c: int) -> None:
-        """Adds a folio with the data of a slot to the swap cache without a read, and may remove it again."""
+        """Adds a folio with the data of a slot to the swap cache without a read.
+
+        May remove the folio again.
+        """
         if not self.runs or len(self.held) >= self.size.max_held:
             return
         run = self.runs[a % len(self.runs)]
@@ -251,7 +257,7 @@ class Program(Steps):
             self.seen[f"writeback {code}"] += 1
 
     def shrink(self, a: int, _b: int, c: int) -> None:
-        """Shrinks the entries of a group, or runs the shrink worker."""
+        """Writes zswap entries of a group back, or runs the shrink worker of zswap."""
         if a % 2:
             code = refusal(self.swap.zswap.shrink, self.groups[c % 2], cpu=c % 2)
         else:
@@ -289,7 +295,7 @@ class Program(Steps):
             assert device.is_on
 
     def reclaim(self, _a: int, _b: int, _c: int) -> None:
-        """Frees cached folios that nothing but the swap cache holds."""
+        """Frees cached folios that only the swap cache holds."""
         self.swap.shrink_swap_cache()
 
     def set_zswap(self, a: int, b: int, _c: int) -> None:
@@ -300,7 +306,7 @@ class Program(Steps):
             self.swap.zswap.compressor = ("lz4", "zstd")[b % 2]
 
     def set_faults(self, a: int, b: int, c: int) -> None:
-        """Plans the next failures of a storage and of zswap."""
+        """Sets the failures that a storage and zswap will inject."""
         if not self.has_faults:
             return
         plans: list[dict[str, float]] = [
@@ -337,7 +343,7 @@ class Program(Steps):
     # Running
 
     def run_any(self, nr_steps: int, *, verify_every: int = 1) -> None:
-        """Makes random steps, and calls `verify` after each step or after some."""
+        """Makes random steps, and calls `verify` after every ``verify_every``-th step."""
         names = self.rng.choices(list(self.STEPS), list(self.STEPS.values()), k=nr_steps)
         self.run(names, self.rng, verify_every=verify_every)
 
@@ -346,7 +352,7 @@ class Program(Steps):
         self.seen.update(Reader(self.swap).rows)
 
     def verify(self) -> None:
-        """Proves `VirtualWorld`, and compares the bytes of the last three folios held."""
+        """Verifies the `VirtualWorld`, and compares the bytes of the last three folios in `held`."""
         self.world.folios = [held.folio for held in self.held]
         super().verify()
         with self.explained("after these steps"):
@@ -355,7 +361,7 @@ class Program(Steps):
                 assert held.part.read() == held.data
 
     def finish(self) -> None:
-        """Compares all pages with their bytes, frees them, and expects no page, slot or charge to be left."""
+        """Compares the bytes of all pages and frees all pages. No page, slot or charge may be left."""
         for storage in self.storages:
             storage.set_faults()
         self.swap.zswap.set_faults()

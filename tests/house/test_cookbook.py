@@ -1,4 +1,4 @@
-"""The cookbook and the examples: every block runs as it stands."""
+"""Every code block of the cookbook and every example runs unchanged."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def test_limit_swap_by_age_bounds_the_hoard_and_leaves_the_cache_alone() -> None
     assert found is not None, hoard
     accesses, peak_pages, refused_pages = map(int, found.groups())
     assert accesses < 8192
-    # Pages old, pages young, and those between two looks at the ages.
+    # At most 2,048 young pages, the budget of 512 old pages, and the 64 charges between two looks at the
+    # ages.
     assert peak_pages <= 2048 + 512 + 64
     assert refused_pages > 0

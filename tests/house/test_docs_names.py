@@ -1,4 +1,4 @@
-"""Names in docs/ are names of the repository: files exist, and functions and the kernel map's names do."""
+"""Every file, function and kernel-map name that docs/ mentions exists in the repository."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BASES = [ROOT / base for base in ("", "docs", "rust/core/src", "rust/core", "rus
 
 FILE = re.compile(r"(?<![\w/.*-])([\w-][\w./-]*\.(?:rs|pyi|py|md|toml|png))\b")
 
-# Files that readers make when they follow CONTRIBUTING.md or docs/strategy.md.
+# Files that do not exist because readers make them when they follow CONTRIBUTING.md or docs/strategy.md.
 MADE_BY_READERS = {"storage/xor.rs", "workload/strategy/next_fit.rs", "first_fit.py"}
 
 
 def exists(name: str) -> bool:
-    """Says whether a page may mean a file: by its path from a known folder, or a test by its bare name."""
+    """Says whether a file exists, by its path from a known folder or, for a test, by its bare name."""
     if any((base / name).exists() for base in BASES):
         return True
     return "/" not in name and any(path.name == name for path in (ROOT / "tests").rglob(name))

@@ -1,4 +1,4 @@
-"""Facts about importing: it is quick, and pulls in nothing heavy."""
+"""Facts about ``import swapcore``: it is fast and loads no heavy module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAVY = ("numpy", "rich", "matplotlib", "importlib.metadata")
 
 
 def seconds_of(code: str) -> float:
-    """Returns CPU time: a busy machine must not fail the test, and importing waits for nothing."""
+    """Returns the CPU time of ``code``, because a busy machine stretches only the elapsed time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.check_output([sys.executable, "-c", code])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -30,8 +30,8 @@ def loaded_after(code: str) -> set[str]:
 def test_import_takes_under_50_ms_more_than_a_bare_interpreter() -> None:
     bare = ours = float("inf")
     for nr_done in range(1, MAX_ROUNDS + 1):
-        # In turn, so that a slow moment of the machine hits both. Other processes only add time, so the
-        # least of many rounds is the cost without other load.
+        # Both commands run in turn, so that a slow moment of the machine affects both. Other processes only
+        # add time, so the minimum of many rounds is the cost without other load.
         bare, ours = min(bare, seconds_of("pass")), min(ours, seconds_of("import swapcore"))
         if nr_done >= MIN_ROUNDS and ours - bare < BUDGET_SECONDS:
             break
@@ -54,7 +54,7 @@ def test_heavy_modules_are_loaded_when_they_are_needed() -> None:
 
 
 def test_every_public_name_exists_and_the_list_is_sorted() -> None:
-    # As ruff sorts it: constants, then classes, then the rest.
+    # Each name is there once. Ruff checks the order: constants, then classes, then functions.
     assert sorted(set(sc.__all__)) == sorted(sc.__all__)
     for name in sc.__all__:
         assert getattr(sc, name) is not None

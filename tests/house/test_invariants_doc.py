@@ -1,4 +1,4 @@
-"""The invariants that docs/invariants.md explains are those that check() proves."""
+"""The invariants in docs/invariants.md are exactly the invariants that check() tests."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def code() -> str:
 
 
 def listed_in_code() -> list[str]:
-    """Returns the numbers of the `INVARIANTS` table, in its order."""
+    """Returns the numbers of the `INVARIANTS` table, in table order."""
     table = re.search(r"const INVARIANTS\b.*?=\s*\[(.*?)^\];", code(), re.DOTALL | re.MULTILINE)
     assert table, "check.rs has a table named INVARIANTS"
     return re.findall(rf'\(\s*"({NUMBER})"', table[1])
 
 
 def explained_in_doc() -> list[str]:
-    """Returns the numbers that begin list items of the document, in its order."""
+    """Returns the numbers at the start of list items of docs/invariants.md, in document order."""
     doc = (ROOT / "docs/invariants.md").read_text(encoding="utf-8")
     return re.findall(rf"^(?:[-*+]|\d+\.)\s+[*_`]*({NUMBER})\b", doc, re.MULTILINE)
 

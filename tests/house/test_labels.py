@@ -1,10 +1,10 @@
-"""Every label that code, tests or docs cite has one definition in docs/, and every definition is cited.
+"""Each label that code, tests or docs cite has one definition in docs/, and each definition is cited.
 
 A label is capital letters, perhaps a dash, and one or two digits, perhaps with a small letter: ``OUT3``,
 ``E1b``, ``M-2``; or ``rule U``. A definition is a row of a table whose first cell is the label alone, a list
 item that begins with the label and a colon, or a sentence that begins with ``Rule U is``. A citation is a
-label in a comment, a docstring, a message or a name of a test; ``J1 to J9`` cites all nine. A new token of
-that form must be defined, or named in ``ORDINARY``.
+label in a comment, a docstring, a message or a name of a test; ``J1 to J9`` cites nine labels. A new word of
+the form of a label must be defined, or be in ``ORDINARY``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ TOKEN = re.compile(rf"(?<![\w.$/])(?:{LABEL}|[Rr]ule [A-Z]\b)(?!\w|\.\w)")
 RANGE = re.compile(r"\b([A-Z]{1,6}-?)(\d{1,2}) to ([A-Z]{1,6}-?)(\d{1,2})\b")
 NAME = re.compile(r"\bfn ([a-z]{1,6}\d{1,2}[a-z]?)_|\bdef test_([a-z]{1,6}\d{1,2}[a-z]?)_")
 
-# Words of this form that are no labels: caches, encodings, a compressor, a generator of random numbers.
+# Words of the form of a label that are caches, encodings, a compressor, and a generator of random numbers.
 ORDINARY = {"L1", "L2", "UTF-8", "LZ4", "PCG64"}
 
-# Ways to cite a list that the repository does not have.
+# Patterns of citations of a list or document that the repository does not have.
 RIDDLES = re.compile(
     r"\b[A-L]\.\d\b"  # a section with a letter
     r"|\b[Ss]ections? (?:\d|[A-Z]\b)"
@@ -57,12 +57,12 @@ def definitions() -> Counter[str]:
 
 
 def rust_comments(text: str) -> str:
-    """Returns the comments of Rust code, a line each."""
+    """Returns the comments of Rust code, one in each line."""
     return "\n".join(re.findall(r"//[/!]?(.*)", text))
 
 
 def python_words(text: str) -> str:
-    """Returns the comments, docstrings and messages of asserts of Python code, a line each."""
+    """Returns the comments, docstrings and assertion messages of Python code, one in each line."""
     words = [token.string.lstrip("# ") for token in tokenize.generate_tokens(io.StringIO(text).readline)
              if token.type == tokenize.COMMENT]  # fmt: skip
     for node in ast.walk(ast.parse(text)):
@@ -74,7 +74,7 @@ def python_words(text: str) -> str:
 
 
 def sources() -> list[Path]:
-    """Returns all files whose words are looked at."""
+    """Returns all files in which the test looks for labels."""
     code = [
         path
         for folder in ("rust", "python", "tests", "benches", "examples")
@@ -86,7 +86,7 @@ def sources() -> list[Path]:
 
 @cache
 def words_of(path: Path) -> str:
-    """Returns the prose of a file: comments of code, the text of a page without its blocks of code."""
+    """Returns the prose of a file: the comments of code, or the text of a page without code blocks."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".rs":
         return rust_comments(text)
@@ -96,7 +96,7 @@ def words_of(path: Path) -> str:
 
 
 def cited_in(words: str) -> set[str]:
-    """Returns the labels in prose, those of ranges too."""
+    """Returns the labels in prose, with every label of a range."""
     found = {token.replace("Rule", "rule") for token in TOKEN.findall(words)}
     for kind, first, same, last in RANGE.findall(words):
         if kind == same:

@@ -1,4 +1,7 @@
-"""A room of the core, the binding or the package calls only rooms below it, in the order that each states."""
+"""A room of the core, the binding or the package calls only rooms of lower layers.
+
+A room is a folder or file directly below the source folder. The root file of the sources lists the layers.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ CORE = Crate.read(
 BINDING = Crate.read(ROOT / "rust/py/src")
 PACKAGE = Package.read(ROOT / "python/swapcore")
 
-# The one call upward: a full zswap and reclaim have pages written back by a room above them.
+# The only upward call: a full zswap, and reclaim, ask a room of a higher layer to write pages back.
 TRAITS_FILLED_ABOVE = {"ZswapShrinker"}
 
-# Methods of `Swap`, `OnCpu`, `Operation`, `Mm` and other types in several rooms that share a name with a
-# method of another room. The receiver resolves calls of them. A new name here weakens the test: a new method
-# takes a name of its own.
+# Names that methods of several rooms share, of `Swap`, `OnCpu`, `Operation`, `Mm` and other types with
+# methods in several rooms. The test resolves calls of these methods by the receiver. A new method must have a
+# unique name, because each name in this list weakens the test.
 # fmt: off
 SHARED_NAMES = {
     "alloc", "alloc_batch", "backing", "bytes", "check", "children", "create", "css", "drop", "dup",
@@ -82,7 +85,7 @@ def test_method_names_are_unique_among_rooms() -> None:
     assert CORE.shared_names == SHARED_NAMES
 
 
-# The test of the test: each sort of upward call, seeded into the real sources, is found.
+# Tests of the check itself: it must find each sort of upward call that a test adds to the real sources.
 
 SEEDED_IN_CORE = {
     "path in code": ("base/types.rs", "fn f() { crate::reclaim::hooks::go(); }"),

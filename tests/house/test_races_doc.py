@@ -1,4 +1,4 @@
-"""docs/races.md names tests that there are, and every race test is in it."""
+"""Every test that docs/races.md names exists, and docs/races.md names every race test."""
 
 from __future__ import annotations
 

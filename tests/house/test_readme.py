@@ -1,4 +1,4 @@
-"""The README's promises that can be checked."""
+"""Tests of the statements in README.md that a test can check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about the docs of the API: they live in the stubs, and the extension says the same."""
+"""Facts about the docs of the API: the stubs contain the docs, and the extension has the same docs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def names_in(annotation: ast.expr | None) -> list[str]:
 
 
 def keys_of(name: str) -> Iterator[tuple[str, str, ast.expr]]:
-    """Yields each key of a TypedDict with its docs and its type."""
+    """Yields the name, the docs and the type of each key of a TypedDict."""
     for base in names_in(ast.Tuple(classes()[name].bases)):
         if is_dict(base):
             yield from keys_of(base)
@@ -62,7 +62,7 @@ def keys_of(name: str) -> Iterator[tuple[str, str, ast.expr]]:
 
 
 def key_docs(annotation: ast.expr | None, title: str = "Keys") -> str:
-    """Returns the docs that follow those of a method: the keys of the dict that it returns."""
+    """Returns the docs of the keys of the dict that a method returns, which end the docs of the method."""
     docs = ""
     for name in filter(is_dict, names_in(annotation)):
         keys = list(keys_of(name))
@@ -99,7 +99,7 @@ def at_run_time(name: str) -> object:
 
 
 def public_members() -> set[str]:
-    """Returns what a program can reach in the extension."""
+    """Returns the names of all public classes, functions and members of the extension."""
     found = {name for name in vars(_core) if callable(getattr(_core, name)) and name[0] != "_"}
     for name in sorted(found):
         if isinstance(getattr(_core, name), type):
@@ -141,7 +141,7 @@ def test_stubs_are_short_files() -> None:
 
 
 def test_docs_tell_of_errors_and_the_kernel() -> None:
-    # A call that fails names the errno, and the counterpart of a kernel function names the function.
+    # The docs name the errno of each error, and the kernel function of which a method is the counterpart.
     docs = DOCUMENTED["Swap.alloc"]
     assert "ENOSPC" in docs
     assert "`folio_alloc_swap`" in docs

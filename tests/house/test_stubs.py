@@ -1,4 +1,4 @@
-"""Facts about the types: the stub agrees with the Rust core, and the package is strictly typed."""
+"""Facts about the types: the stubs agree with the extension, and the package passes mypy --strict."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from importlib.resources import files
 from mypy.stubtest import main
 from swapcore import _core
 
-# Each part of the stub becomes a module with its names of the extension, because stubtest compares a name
-# that a stub imports only in the module that defines the name.
+# Each stub file becomes a module with the names that it takes from the extension, because stubtest compares
+# an imported name only in the module that defines the name.
 package = [file.name for file in files("swapcore").iterdir()]
 stubs = sorted(name[:-4] for name in package if name.startswith("_core") and name.endswith(".pyi"))
 for stub in stubs[1:]:
@@ -48,7 +48,8 @@ sys.exit(main())
 
 def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
     allowlist = tmp_path / "allowlist"
-    # Before 3.12 the buffer protocol has no method that could be looked up.
+    # Before Python 3.12, an object with the buffer protocol has no method `__buffer__` that stubtest could
+    # find.
     hidden = [] if sys.version_info >= (3, 12) else ["memory.Folio", "entries.SwapBatch"]
     allowlist.write_text("\n".join(f"swapcore._core_{name}.__buffer__" for name in hidden))
     printed = run_python("-c", STUBTEST, "--allowlist", str(allowlist), cwd=tmp_path)
@@ -57,7 +58,8 @@ def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
 
 
 def test_package_is_strictly_typed(tmp_path: Path) -> None:
-    # From another folder, so that mypy checks the installed package without our configuration.
+    # The command runs in another folder, so that mypy checks the installed package without this repository's
+    # settings.
     run_python("-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "swapcore", cwd=tmp_path)
 
 

@@ -1,4 +1,7 @@
-"""Unsafe code lives only where a table says, each piece with its reason: more means editing the table."""
+"""Only the files of a table contain unsafe code, and each piece has a SAFETY comment.
+
+New unsafe code requires an edit of the table.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ UNSAFE_PIECES = {
     "rust/py/src/slots/batch.rs": {"block": 1, "fn": 1},
     "rust/py/src/folio.rs": {"block": 3, "fn": 2},
 }
-"""Blocks, impls and functions by file. docs/safety.md says why each is sound."""
+"""The number of unsafe blocks, impls and functions by file. docs/safety.md says why each piece is sound."""
 
 REASON_LINES_MAX = 8
-"""A reason stands at most this many lines above its piece: an attribute and a long comment fit."""
+"""The maximum distance in lines from the start of a SAFETY comment to its piece of unsafe code."""
 
 KINDS = {"{": "block", "impl": "impl", "fn": "fn", "extern": "fn"}
 PIECE = re.compile(r"\bunsafe\s+(impl|fn|extern)\b|\bunsafe\s*(\{)")
@@ -43,7 +46,7 @@ def rust_files() -> list[Path]:
 
 
 def blank(text: str) -> str:
-    """Replaces comments and literals by spaces, so that only code is left, at the same places."""
+    """Replaces comments and literals by spaces, so that the code keeps its positions."""
     return TOKENS.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
@@ -56,7 +59,7 @@ def pieces(text: str) -> list[tuple[str, int]]:
 
 
 def without_reason(text: str) -> list[tuple[str, int]]:
-    """Returns the pieces that no SAFETY comment stands above."""
+    """Returns the unsafe pieces without a SAFETY comment above them."""
     lines = text.splitlines()
     return [
         (kind, line)

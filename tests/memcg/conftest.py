@@ -1,4 +1,4 @@
-"""Fixtures: scenes of both hierarchies. `Scene.end` runs after the test, when its local folios are gone."""
+"""Fixtures: a `Scene` of each hierarchy. `Scene.end` runs after the test, when no variable holds folios."""
 
 from __future__ import annotations
 

@@ -143,13 +143,13 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
     with pytest.raises(TypeError, match="uint32 or uint64"):
         mm.touch_pages(first, np.array([0], np.int8))
     del mm
-    # The frames of the errors above hold the address space.
+    # The frames of the caught errors hold the address space until they are collected.
     gc.collect()
     group.remove()
 
 
 class Policy:
-    """A policy that gives planned answers and notes the arguments of each call."""
+    """A policy that returns the answers of the test and records the arguments of each call."""
 
     def __init__(self, **answers: object) -> None:
         self.answers = answers
@@ -176,7 +176,7 @@ def test_what_a_hook_raises_at_a_swap_in_comes_with_the_folio() -> None:
     assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\2"]  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="no") as raised:
         swap.swap_in_batch([entries[0], entries[2]])
-    # The swap-in of the second entry did not begin.
+    # The batch stopped after the first entry, so the second entry keeps its reference.
     assert [folio.read(0, 1) for folio in raised.value.folios] == [b"\1"]  # type: ignore[attr-defined]
     assert swap.swap_count(entries[2]) == 1
 

@@ -1,4 +1,4 @@
-"""`World` on a fake subsystem: it reads table words, and finds each of the rules R1 to R9 broken."""
+"""`World` on a fake subsystem: `World` reads table entries, and detects a violation of each rule R1 to R9."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Folio:
 
 @dataclass
 class Fake:
-    """A fake subsystem of eight slots: slot 1 is a shadow of C, slots 4 and 5 are a folio of P."""
+    """A fake subsystem of eight slots. Slot 1 is a shadow of C; slots 4 and 5 are a cached folio of P."""
 
     store: str = "shadow"
     is_v1: bool = False
@@ -95,7 +95,7 @@ class Fake:
         return self.cells[entry]
 
     def check(self) -> None:
-        """Stands for `Swap.check`, which raises nothing."""
+        """Replaces `Swap.check` and never fails."""
 
     def world(self) -> World:
         world = World(cast("sc.Swap", self))
@@ -141,7 +141,7 @@ def poke(what: str, key: str, value: int) -> Callable[[Fake], None]:
 
 
 def word(slot: int, value: int) -> Callable[[Fake], None]:
-    """Returns a function that sets the table word of a slot."""
+    """Returns a function that sets the table entry of a slot."""
     return lambda fake: fake.words.__setitem__(slot, value)
 
 

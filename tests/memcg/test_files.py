@@ -1,4 +1,4 @@
-"""Files of groups from Python. Rust tests (`rust/core/tests/it/memcg/files.rs`) cover every file of v2."""
+"""The files of groups from Python. Rust tests (`rust/core/tests/it/memcg/files.rs`) cover every v2 file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits: the charge loop and its events, limits that are lowered, and the rules of v1."""
+"""Limits of groups: the charge loop and its events, lowered limits, and the rules of v1."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_memory_max_below_usage_puts_pages_out(v2: Scene) -> None:
 
 
 def test_memory_max_below_usage_kills_nobody_where_there_is_no_swap(v2: Scene) -> None:
-    """The kernel kills a task here. swapcore keeps the pages and counts an oom event without a kill."""
+    """A memory.max below the usage counts an oom event and keeps the pages. The kernel would kill a task."""
     a = v2.group("A", swap_max=0)
     task = v2.task(a, 8, b"x" * (8 * PAGE))
     a.write("memory.max", 0)

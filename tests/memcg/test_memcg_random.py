@@ -1,8 +1,7 @@
 """Random programs over memory control in every combination of switches: all balances hold after each step.
 
-Hypothesis and seeds drive `Program`. Hypothesis shrinks a program that fails; seeded programs are cheap
-enough to run by the thousand. A failure prints the program; `run_program(config, seed)` repeats a seeded
-program.
+Hypothesis and seeds drive `Program`. Hypothesis shrinks a failing program. Seeded programs are fast, so a run
+makes thousands of them. A failure prints the program; `run_program(config, seed)` repeats a seeded program.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def run_program(config: Config, seed: int) -> Program:
     """Runs one seeded program to its end."""
     rng = random.Random(seed)
     program = Program(config, rng.randrange(12))
-    # The weights differ from program to program, so that each program has a few frequent steps.
+    # Each program draws its own weights, so that each program has a few frequent steps.
     weights = [weight * rng.choice([0, 1, 1, 3]) for weight in STEPS.values()]
     names = ["create_group"] * 3 + rng.choices(list(STEPS), [weight + 1 for weight in weights], k=NR_STEPS)
     with program.explained(f"seed {seed}"):
@@ -44,7 +43,7 @@ def test_books_balance_after_every_step(config: Config) -> None:
 
 
 def test_programs_do_what_they_are_for() -> None:
-    """The programs swap out and in, fail, remove groups and use large folios."""
+    """The programs contain swap-outs, swap-ins, write errors, removed groups, limit events and large folios."""
     totals = dict.fromkeys(("pswpin", "pswpout", "swpout_zero", "write_errors"), 0)
     nr_dead, nr_refused, nr_large = 0, 0, 0
     for seed in range(150):
@@ -64,7 +63,7 @@ LITERAL_STEPS = {name: weight for name, weight in STEPS.items() if name not in (
 
 
 def literal_faults(hierarchy: str) -> set[int]:
-    """Runs programs with ``rfc_literal`` and returns the numbers of the balances that broke in any."""
+    """Runs programs with ``rfc_literal`` and returns the numbers of the balances that a program broke."""
     broken: set[int] = set()
     for seed in range(LITERAL_PROGRAMS):
         rng = random.Random(seed)
@@ -83,7 +82,8 @@ def literal_faults(hierarchy: str) -> set[int]:
 
 @pytest.mark.parametrize(("hierarchy", "broken"), [("v2", {3, 4}), ("v1", {2, 4})])
 def test_literal_text_breaks_the_local_statistic_and_memsw(hierarchy: str, broken: set[int]) -> None:
-    # K1 breaks balance 3: a folio whose charge failed stays charged for ever, and no handle has it.
+    # The defect K1 breaks balance 3, because a folio whose charge failed stays charged forever and no handle
+    # refers to this folio.
     assert literal_faults(hierarchy) == broken
 
 
@@ -100,7 +100,7 @@ class MemcgMachine(RuleBasedStateMachine):
         self.do("create_group", 1, 0, 0)
 
     def do(self, name: str, a: int, b: int, c: int) -> None:
-        """Makes a step and proves all balances."""
+        """Makes a step and checks all balances."""
         assert self.program is not None
         self.program.step(name, a, b, c)
         self.program.verify()
@@ -118,12 +118,12 @@ class MemcgMachine(RuleBasedStateMachine):
 
     @rule(a=numbers, b=numbers)
     def back_into_another_group(self, a: int, b: int) -> None:
-        """Removes a group and swaps slots in, which may be those of the removed group."""
+        """Removes a group, and swaps slots in that may belong to the removed group."""
         self.do("remove_group", a, 0, 0)
         self.do("swap_in", b, a, 0)
 
     def teardown(self) -> None:
-        """Ends the program."""
+        """Ends the program with `Program.end`."""
         if self.program is not None:
             self.program.end()
 

@@ -1,4 +1,4 @@
-"""Threads charge, swap, fork and remove groups: in the end all counters are right and no group is pinned."""
+"""Threads charge, swap, fork and remove groups. At the end all counters are right and no group is pinned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ SPACE_PAGES = 32
 
 
 class Run(NamedTuple):
-    """Slots, and one reference of each. ``is_whole``: all slots of one folio, which no other run has."""
+    """Swapped-out slots; the owner of a `Run` has one reference of each slot.
+
+    ``is_whole`` means that the slots are all slots of one folio and that no other `Run` has these slots.
+    """
 
     entry: int
     nr_pages: int
@@ -59,7 +62,7 @@ class Hammer:
         self.world = World(self.swap)
         self.stay = [self.world.add(self.swap.memcg, name) for name in ("A", "B")]
         self.stay.append(self.world.add(self.stay[0], "C"))
-        # Tasks have groups of their own, so that no large folio has pages of tasks and other pages.
+        # Only tasks use the groups S and T, so that no large folio has both pages of tasks and other pages.
         self.of_tasks = [self.world.add(self.swap.memcg, name) for name in ("S", "T")]
         self.css_base = [group.counters()["css_refs"] for group in self.stay]
         self.mortal: list[sc.MemCgroup] = []
@@ -77,7 +80,7 @@ class Hammer:
         return rng.choice([self.swap.memcg, *self.stay, *mortal[-4:]])
 
     def rule(self, rng: random.Random) -> None:
-        """Makes a group, removes a group, and sets a limit. Only thread 0 calls this."""
+        """Makes or removes a group and sets a limit. Only thread 0 calls this method."""
         parent = rng.choice(self.stay)
         if len(self.mortal) < MAX_GROUPS_EVER and rng.random() < 0.5:
             self.mortal.append(self.world.add(parent, f"m{len(self.mortal)}"))
@@ -98,7 +101,7 @@ class Hammer:
         self.held[thread].append(Held(folio, 0, 1 << order))
 
     def out(self, thread: int, rng: random.Random) -> None:
-        """Swaps a folio out and adds its slots to `runs`, where any thread takes them."""
+        """Swaps a folio out and adds its slots to `runs`, from which any thread may take the slots."""
         index = rng.randrange(len(self.held[thread]))
         folio, page, nr_pages = self.held[thread][index]
         entry = int(self.swap.swap_out(folio, cpu=thread)) + page
@@ -120,7 +123,7 @@ class Hammer:
         except BaseException:
             self.runs.append(run)
             raise
-        # The folio covers an aligned range, which may be larger or smaller than the slots asked for.
+        # The folio covers an aligned range, which may be larger or smaller than the requested slots.
         nr_mapped = min(nr_asked, folio.nr_pages)
         if nr_mapped < run.nr_pages:
             self.runs.append(Run(entry + nr_mapped, run.nr_pages - nr_mapped, is_whole=False))
@@ -132,7 +135,7 @@ class Hammer:
         self.swap.free(run.entry, run.nr_pages, cpu=thread)
 
     def drop(self, thread: int, rng: random.Random) -> None:
-        """Drops a folio, and frees its slots or leaves them."""
+        """Drops a folio, and may free its slots."""
         held = self.held[thread]
         folio = held.pop(rng.randrange(len(held))).folio
         if rng.random() < 0.5:
@@ -189,7 +192,10 @@ class Hammer:
         self.load.run_each(THREADS, self.work)
 
     def balance(self) -> None:
-        """Proves the balances of `World`. Stocks must be off, because a stock is charged ahead of its use."""
+        """Checks the balances of `World`.
+
+        Stocks must be off, because a stock charges pages ahead of their use.
+        """
         gc.collect()
         self.world.folios = [held.folio for all_held in self.held for held in all_held]
         self.world.spaces = [space for spaces in self.spaces for space in spaces]
@@ -256,7 +262,7 @@ def world() -> World:
 
 
 def test_slots_zapped_while_their_charge_fails(world: World) -> None:
-    """J5, and two of the sixteen slots are freed meanwhile: both go, and no group stays charged for them."""
+    """J5 while another thread frees two of the sixteen slots: both are freed, and no group stays charged."""
     swap = world.swap
     a = world.add(swap.memcg, "A")
     world.folios = [swap.folio(0, b"x", memcg=a) for _ in range(12)]
@@ -276,7 +282,7 @@ def test_slots_zapped_while_their_charge_fails(world: World) -> None:
 
 
 def test_faults_race_with_the_death_of_the_owner(world: World) -> None:
-    """A fault races with the removal of the owner: the pages are charged once, to the owner or its parent."""
+    """A swap-in races with the removal of the owner: pages are charged once, to the owner or its parent."""
     swap = world.swap
     p, b = world.add(swap.memcg, "P"), world.add(swap.memcg, "B")
     outcomes = set()

@@ -1,4 +1,4 @@
-"""The memory that each owner store costs: `owner_memory` and ``swapcore show --owner-stores``."""
+"""The memory of each owner store: `owner_memory` and ``swapcore show --owner-stores``."""
 
 from __future__ import annotations
 

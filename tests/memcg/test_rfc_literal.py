@@ -1,6 +1,6 @@
-"""The defects K1 to K8 of docs/memcg.md: the switch `rfc_literal` has each of them, the default has none.
+"""The defects K1 to K8 of docs/memcg.md: each defect occurs with the switch `rfc_literal`, none by default.
 
-K7 cannot be seen from Python; tests of the core cover it.
+Rust tests cover the defect K7, which Python cannot observe.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ def hierarchy() -> str:
 
 @pytest.fixture(params=[False, True], ids=["canon", "literal"])
 def is_literal(request: pytest.FixtureRequest) -> bool:
-    """Tells whether ``rfc_literal`` is on in `scene`; each test runs with both."""
+    """Tells whether ``rfc_literal`` is on in `scene`. Each test runs with the switch on and off."""
     return bool(request.param)
 
 
 @pytest.fixture
 def scene(hierarchy: str, is_literal: bool) -> Scene:
-    """Returns a scene. `Scene.end` is not called, because the defects leave pages behind."""
+    """Returns a scene without a call of `Scene.end`, because the defects leave charged pages behind."""
     return Scene("canon", hierarchy, **(LITERAL if is_literal else {}))
 
 
@@ -114,7 +114,7 @@ def test_k6_refault_of_a_folio_that_was_not_reclaimed(scene: Scene, is_literal: 
 
 
 def test_k8_retries_are_counted(scene: Scene) -> None:
-    """One thread sees no retry, because a retry needs a slot that is freed and reused meanwhile."""
+    """A single thread causes no retry, because a retry needs a thread that frees and reuses the slot."""
     scene.bring_in("f", scene.fresh_out(3, scene.a), 8, orders=1 << 3, memcg=scene.a)
     assert scene.swap.stats()["shadow_retries"] == 0
 

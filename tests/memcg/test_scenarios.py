@@ -1,7 +1,7 @@
-"""The scenarios J1 to J9 of docs/steps.md, with every counter that is visible after each step.
+"""The scenarios J1 to J9 of docs/steps.md, with every visible counter after each step.
 
-Each test runs in the modes CANON, MAIN and PRE. Where the modes differ, the first row is that of CANON, and
-the second row is that of MAIN and PRE.
+Each test runs in the modes CANON, MAIN and PRE. Where the modes differ, the first row is for CANON, and the
+second row is for MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ def test_j1_round_trip_in_v2(v2: Scene) -> None:
     v2.expect({v2.a: "8/0/0/1"})
     entry = v2.swap.folio_alloc_swap(v2.folios["f"])
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|0"] * 8)
-    # An unmap adds a reference to each slot. `swap_out` unmaps the folio itself, so the reference goes again.
+    # An unmap adds a reference to each slot. The test drops this reference, because `swap_out` adds its own.
     v2.swap.folio_dup_swap(v2.folios["f"])
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
     v2.swap.folio_put_swap(v2.folios["f"])
     assert v2.out("f") == entry
     v2.expect({v2.a: "0/8/8/9"}, entry, ["S(A)|1"] * 8)
-    # `swap_in` maps the folio before it returns. A second reference shows the counters before the map.
+    # `swap_in` maps the folio, which drops a reference. With a second reference, the test sees the state
+    # before.
     v2.swap.dup(entry, 8)
     v2.bring_in("f", entry, 8, orders=1 << 3, memcg=v2.a)
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
@@ -130,7 +131,7 @@ def test_j3_limit_of_the_new_owner_applies(v2: Scene) -> None:
 
 
 def two_owners(scene: Scene) -> tuple[sc.MemCgroup, sc.MemCgroup, int]:
-    """Returns A and B, the owners of slots 0-3 and 4-7 of an aligned run, and the first slot of the run."""
+    """Returns A and B, which own slots 0-3 and 4-7 of an aligned run, and the first slot of the run."""
     while (scene.fresh_out(2) & 7) != 4:
         pass
     a, b = scene.group("A"), scene.group("B")
@@ -157,7 +158,7 @@ def test_j4_order_0_follows_though_nobody_asked(v2: Scene) -> None:
 
 
 def crowded(scene: Scene, limit_pages: int) -> tuple[int, list[Word]]:
-    """Gives A 12 resident pages, 16 slots and a limit; returns the first slot and the words of the slots."""
+    """Gives A 12 resident pages, 16 slots and a limit; returns the first slot and all table entries."""
     entry = scene.fresh_out(4, scene.a)
     for number in range(12):
         scene.fault_in(f"in the way {number}", 0, scene.a)
@@ -167,7 +168,7 @@ def crowded(scene: Scene, limit_pages: int) -> tuple[int, list[Word]]:
 
 
 def raw_words(scene: Scene, entry: int) -> list[Word]:
-    """Returns the table words of 16 slots."""
+    """Returns the table entries of 16 slots."""
     return [word_at(scene.swap, entry + slot) for slot in range(16)]
 
 
@@ -191,7 +192,7 @@ def test_j5_no_charge_works_and_nothing_changed(v2: Scene) -> None:
     assert v2.swap.nr_used_pages == 12
     assert v2.a.counters()["events_max"] >= 1
     assert v2.stat("swpin_fallback_charge", 4) == 1
-    # test_memcg_threads.py frees slots while the charge fails.
+    # test_memcg_threads.py tests the same with slots that are freed while the charge fails.
 
 
 @pytest.mark.parametrize("limit", ["max", str(sc.PAGE_SIZE)])
@@ -209,7 +210,7 @@ def test_j6_raced_swap_in_charges_and_reads_once(v2: Scene, limit: str) -> None:
 
 
 def three_owners(scene: Scene) -> tuple[list[sc.MemCgroup], int]:
-    """Returns A, B and C, the owners of ten slots in a row, and the first slot."""
+    """Returns the groups A, B and C, which own ten consecutive slots, and the first slot."""
     groups = {name: scene.group(name) for name in "ABC"}
     entries = [scene.fresh_out(0, groups[name]) for name in "AAABBBBACC"]
     assert entries == list(range(entries[0], entries[0] + 10))
@@ -225,7 +226,7 @@ def test_j7_batch_free_over_three_owners(v2: Scene, is_cached: bool) -> None:
         v2.expect({a: "0/4/4/5", b: ("1/4/4/4", "1/4/4/5"), c: "0/2/2/3"}, first + 4, ["F|1"])
         v2.drop("read ahead")
     v2.swap.free(first, 10)
-    # The core makes one uncharge for each run of equal owners, which only its effect shows here.
+    # The core makes one uncharge for each run of equal owners. The counters show only the sum.
     v2.expect({a: "0/0/0/1", b: "0/0/0/1", c: "0/0/0/1"})
     assert v2.swap.nr_used_pages == 0
 

@@ -1,6 +1,6 @@
 """The scenarios J10 to J14 of docs/steps.md, and the group whose statistics count a refault.
 
-Where the modes differ, the first row is that of CANON, and the second row is that of MAIN and PRE.
+Where the modes differ, the first row is for CANON, and the second row is for MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_j12_clean_folio_is_dropped_without_reclaim(v2: Scene) -> None:
     v2.swap.swap_cache_del_folio(v2.folios["read ahead"])
     v2.expect({v2.a: "1/1/1/2"})
     word = word_at(v2.swap, entry)
-    # The shadow has no age. CANON keeps the id of the owner in the shadow, MAIN and PRE beside the word.
+    # The shadow has no age. CANON keeps the owner's id in the shadow, MAIN and PRE beside the table entry.
     assert (word.kind, word.count, word.eviction, word.node, word.is_workingset) == ("shadow", 1, 0, 0, False)
     assert word.memcg_id == (v2.a.counters()["id"] if v2.mode == "canon" else 0)
     v2.drop("read ahead")
@@ -149,10 +149,10 @@ def test_j14_every_state_of_one_slot(v2: Scene) -> None:
 
 @every_mode
 def test_refault_counts_for_the_group_that_is_charged(v2: Scene) -> None:
-    """A refault counts for the group that is charged, not for its parent.
+    """A refault counts for the group that is charged for the page, not for the parent of the group.
 
-    `pageout` reclaims without a limit, so a refault is measured against the working set of root.
-    Rust tests cover limits.
+    `pageout` reclaims without a limit, so a refault distance is compared with the working set of root.
+    Rust tests cover reclaim for a limit.
     """
     w = v2.group("W")
     a, b = v2.group("A", w), v2.group("B", w)

@@ -1,4 +1,4 @@
-"""Facts about the oracle: every recorded kernel case agrees, and a case that was tampered with does not."""
+"""Facts about the oracle: every recorded kernel case agrees with swapcore, and a changed case does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Replayed = Callable[[Lines], "CaseResult"]
 
 CASES = ROOT.parent / "shared" / "oracle" / "cases"
 SHARED_FILES = expand([CASES]) if CASES.is_dir() else []
-# Recorded for this project: every family with other parameters, each recording the same three times.
+# Recordings made for this project: every family with other parameters. Three recordings gave equal files.
 OWN_FILES = expand([RECORDINGS])
 
 HEADER = {"op": "header", "case": "hand", "family": "hand", "cluster": 512, "page_size": 4096, "ncpu": 2}
@@ -55,11 +55,11 @@ CASE: Lines = [
     {"op": "swapoff", "type": 0, "slots": [[0, 1024, 32], [0, 1536, 512]], "inuse": {}},
     {"op": "end", "cpu": 0, "inuse": {}},
 ]
-"""Every operation once, on one device with a bad page."""
+"""A case with each operation once, on one device with a bad page."""
 
 
 def tampered(line: int, **changes: object) -> Lines:
-    """Returns the case with one line (from 1) changed."""
+    """Returns `CASE` with changes in one line; lines count from 1."""
     return [{**old, **changes} if number == line else old for number, old in enumerate(CASE, 1)]
 
 

@@ -1,4 +1,4 @@
-"""Facts about `replay_accesses` and its command: figures add up, limits hold, misuse is one line."""
+"""Facts about `replay_accesses` and its command: sums are right, limits hold, misuse prints one line."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
     out_pages = counters["pswpout"] + counters["swpout_zero"]
     in_pages = counters["pswpin"] + counters["swpin_zero"]
     assert out_pages >= in_pages > 0
-    # Every page that came in was touched, because a storage in memory has no readahead.
+    # Every page that was swapped in was accessed, because a storage in memory has no readahead.
     assert result.verified_pages == in_pages
     assert result.memory_peak_bytes == 4 * MIB
     assert result.oom_kills == 0
@@ -133,7 +133,8 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
 
 def test_a_scan_gains_little_from_memory_and_popular_pages_much() -> None:
     counters = replay_accesses(sweeps(), memory_max="4M").counters
-    # Half of the pages fit: whichever they are, the others come in during each sweep after the first.
+    # Half of the pages fit into the limit, so each sweep after the first swaps at least the other half in,
+    # whichever pages are resident.
     assert counters["pswpin"] + counters["swpin_zero"] > 0.45 * 2 * PAGES
     kept = replay_accesses(popular(), memory_max="4M").counters
     assert kept["pswpin"] + kept["swpin_zero"] < 0.3 * 20_000
@@ -166,12 +167,12 @@ def test_equal_seeds_do_the_same() -> None:
 
 
 def test_swap_max_refuses_and_the_task_is_killed() -> None:
-    # One page more than reclaim's batches fill: the last batch meets the limit.
+    # The limit is one page more than whole batches of reclaim fill, so the last batch reaches the limit.
     result = replay_accesses(sweeps(), memory_max="2M", swap_max=MIB + sc.PAGE_SIZE)
     assert result.oom_kills == 1
     assert result.accesses < PAGES
     assert result.swap_peak_bytes is not None
-    # A charge that is refused raises the mark for a moment.
+    # A refused charge briefly raises the usage, and so the peak, above the limit.
     assert result.swap_peak_bytes - MIB in (sc.PAGE_SIZE, 2 * sc.PAGE_SIZE)
     assert result.swap_events["max"] == result.swap_events["fail"] > 0
     assert result.memory_events["oom"] >= 1
@@ -298,7 +299,7 @@ def test_show_prints_the_tree_with_limits(capsys: Capture) -> None:
     assert main(["show", "--memcg"]) == 0
     heading, root, build, first, second, *_rest, last = capsys.readouterr().out.splitlines()
     assert heading.split()[:2] == ["NAME", "STATE"]
-    # Nothing is charged to the root.
+    # The root has no limits and no usage, because no page is charged to the root.
     assert root.split()[1:6] == ["online", "-", "/", "-", "-"]
     assert build.startswith("  build")
     assert (first[:8], second[:8]) == ("    job0", "    job1")
@@ -315,7 +316,7 @@ def test_show_json_has_what_the_tree_shows(capsys: Capture) -> None:
     assert root["memory_bytes"] is root["memory_max"] is None
     assert (root["path"], build["path"], first["path"]) == ("/", "/build", "/build/job0")
     assert (build["memory_max"], first["swap_max"], second["swap_max"]) == (8 * MIB, "max", MIB)
-    # One process, in the first of the two.
+    # The workload has one process, which runs in the first of the two groups.
     assert 0 < first["memory_bytes"] <= 3 * MIB
     assert first["swap_bytes"] > 20 * MIB
     assert second["memory_bytes"] == second["swap_bytes"] == 0

@@ -1,4 +1,4 @@
-"""Facts about `replay` and ``swapcore replay``: every page is proven, figures add up, misuse is one line."""
+"""Facts about `replay` and ``swapcore replay``: pages are verified, sums are right, misuse is one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAKERS: dict[str, Callable[[Path], stacks.Storage]] = {
 
 
 def nr_pages(workload: sc.Trace) -> int:
-    """Returns the pages of all allocations of a workload."""
+    """Returns the number of pages of all allocations of a workload."""
     return sum(count << order for order, count in workload.allocations_by_order.items())
 
 
@@ -48,7 +48,7 @@ def test_every_page_is_swapped_out_and_in(kind: str, small: sc.Trace, tmp_path: 
     assert result.ns_per_page_out > 0
     assert result.ns_per_page_in > 0
     assert (result.memory_bytes_at_peak is None) == (kind == "null")
-    # A regular file takes single pages only.
+    # Large folios fall back to single pages on a regular file, which takes only folios of order 0.
     assert (result.fallback_pages > nr_pages(small) / 4) == (kind == "file")
 
 

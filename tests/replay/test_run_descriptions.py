@@ -1,4 +1,4 @@
-"""A result's JSON describes its run completely: running it again gives equal counters."""
+"""The JSON of a result describes its run completely: a run with these options gives equal counters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from swapcore import MemCgroup
 
-# Figures of time and of this process, which a second run measures anew.
+# Times, and facts about the process and machine, which differ in a second run.
 TIMES = {"ns_per_access", "ns_per_page_in", "ns_per_page_out", "floor_ns_per_op", "machine"}
 TIMES_OF_STRATEGIES = {"ns_per_op", "ns_per_op_quartiles", "ratio", "ratio_quartiles", "rounds_ns_per_op"}
 

@@ -1,4 +1,4 @@
-"""Facts about workloads: the bundled one, the made-up ones, and refused files."""
+"""Facts about workloads: the bundled workload, the generated workloads, and refused files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MADE_UP = [name for name, workload in trace.WORKLOADS.items() if not workload.is
 
 
 def used_pages(columns: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Returns the pages in use after each operation."""
+    """Returns the number of pages in use after each operation."""
     nr = columns["nr"].astype(np.int64)
     return np.cumsum(np.where(columns["op"] == 0, nr, -nr))
 
 
 def write(path: Path, **changes: object) -> Path:
-    """Writes a trace of one allocation and its release, with changed columns; None leaves one out."""
+    """Writes a trace of an allocation and its release with changed columns. None leaves a column out."""
     columns: dict[str, Any] = {
         "op": [0, 1],
         "cpu": [0, 0],
@@ -81,7 +81,7 @@ def test_mthp_mix_stays_between_80_and_95_percent_with_five_orders() -> None:
     columns = trace.mthp_mix(100_000, size_pages=16_384)
     used = used_pages(columns)
     start = int(np.argmax(used >= 16_384 * 80 // 100))
-    # One folio of order 9 may go below the low mark.
+    # The free of a folio of order 9 may take the usage below the low mark.
     assert used[start:].min() > 16_384 * 80 // 100 - 512
     assert used.max() <= 16_384 * 95 // 100
     assert used.max() > 16_384 * 94 // 100

@@ -1,4 +1,4 @@
-"""Facts about made-up page accesses: deterministic, in range, and of the shape their names promise."""
+"""Facts about generated page accesses: they are deterministic, in range, and of the shape of their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def small(name: str, seed: int = 1) -> Workload:
 
 
 def shape(work: Workload) -> list[tuple[object, ...]]:
-    """Returns the steps as values: lists of accesses by their counts."""
+    """Returns the steps of a workload as tuples, with the counts of each list of accesses."""
     return [
         (step.process, step.start, step.stop, step.cpu, step.accesses.nr_writes, step.accesses.nr_pages)
         if isinstance(step, Touch)
@@ -95,7 +95,7 @@ def test_a_run_touches_all_it_says_holds_no_more_pages_and_leaves_nothing(name: 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[int]]]:
-    """Collects the columns of every list of accesses that is made."""
+    """Returns a list that receives the columns of every `Accesses` made by `workloads`."""
     seen: list[tuple[list[int], list[int]]] = []
 
     def spy(page: array[int], write: bytes) -> sc.Accesses:
@@ -110,11 +110,11 @@ def test_zipf_touches_few_pages_often(made: list[tuple[list[int], list[int]]]) -
     small("zipf")
     [(pages, writes)] = made
     popular = Counter(pages).most_common()
-    # The most popular of 256 pages has 1 / H(256) of the accesses, about a sixth.
+    # The most popular of 256 pages gets 1 / H(256), about a sixth, of the accesses; H is the harmonic number.
     assert 0.12 < popular[0][1] / len(pages) < 0.21
     assert sum(count for _, count in popular[:26]) > 0.5 * len(pages)
     assert 0.27 < sum(writes) / len(writes) < 0.34
-    # Neighbours are no more alike than others.
+    # The popular pages are scattered, so the most popular pages are not pages 0 to 7.
     assert [page for page, _ in popular[:8]] != list(range(8))
 
 

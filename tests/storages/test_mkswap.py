@@ -1,4 +1,4 @@
-"""Bad pages in a header of the real `mkswap -c`: pages that mkswap could not read are never allocated."""
+"""Bad pages in a header of the real `mkswap -c`: the pages that mkswap cannot read are never allocated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ needs_tools = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a library that makes a file look like a block device with pages that cannot be read."""
+    """Returns a preload library that makes a file look like a block device with unreadable pages."""
     library = tmp_path_factory.mktemp("shim") / "shim.so"
     built = subprocess.run(
         ["gcc", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"], capture_output=True, text=True, check=False
@@ -35,7 +35,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_and_make(shim: Path, path: Path, bad_pages: list[int]) -> Path:
-    """Lets mkswap check an image for bad pages and write its header; skips where mkswap is not deceived."""
+    """Runs `mkswap -c` on an image under the shim. Skips the test if mkswap does not see the bad pages."""
     path.write_bytes(bytes(PAGES * 4096))
     path.chmod(0o600)
     env = {

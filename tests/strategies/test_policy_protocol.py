@@ -22,7 +22,7 @@ HOOKS = {
 
 
 def recorded(name: str) -> Callable[..., Any]:
-    """Returns a hook that writes a call down and answers as planned."""
+    """Returns a hook that records the call and gives the answer of the `Recorder` for this hook."""
 
     def hook(self: Recorder, *arguments: object) -> Any:  # noqa: ANN401 - as the test plans
         self.calls.append((name, *arguments))
@@ -35,7 +35,7 @@ def recorded(name: str) -> Callable[..., Any]:
 
 
 class Recorder:
-    """Has every hook. ``answers`` are values, errors to raise, and functions to call."""
+    """A policy with every hook. An answer is a value to return, an error to raise, or a function to call."""
 
     def __init__(self, **answers: object) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -58,13 +58,13 @@ def machine(storage: str = "16M", **switches: str) -> tuple[sc.Swap, sc.MemCgrou
 
 
 def recording(swap: sc.Swap, **answers: object) -> Recorder:
-    """Sets a recorder as the policy of a subsystem."""
+    """Sets a new `Recorder` as the policy of a subsystem and returns the recorder."""
     recorder = Recorder(**answers)
     swap.set_memcg_policy(recorder)
     return recorder
 
 
-# The types
+# The arguments of hooks
 
 
 def test_every_hook_has_its_arguments_by_position() -> None:
@@ -143,7 +143,7 @@ def test_limit_is_told_after_the_operation_and_may_change_the_limit() -> None:
     group.write("memory.swap.max", 4096)
 
     def grow(group: sc.MemCgroup, _limit: policy.Limit, _nr_pages: int) -> None:
-        # No lock of the core is held: everything may be called.
+        # The core holds no lock during the hook, so the hook may call every method.
         swap.check()
         group.write("memory.swap.max", "max")
 
@@ -197,7 +197,7 @@ def test_what_a_hook_raises_is_raised_when_the_call_is_done(hook: str) -> None:
     folio = swap.folio(data=b"gone", memcg=group)
     with pytest.raises(RuntimeError, match="mine"):
         swap.swap_out(folio)
-    # As if it had returned None.
+    # The result is that of a hook that returns None: the folio is swapped out.
     assert not folio.is_resident
     assert group.counters()["swap_pages"] == 1
     swap.check()
@@ -213,7 +213,7 @@ def test_object_without_a_hook_is_refused_and_none_takes_the_policy_away() -> No
         swap.set_memcg_policy(object())
 
 
-# The table
+# The table form of a policy
 
 
 def test_table_says_the_same_without_python(swap: sc.Swap) -> None:
@@ -226,7 +226,7 @@ def test_table_says_the_same_without_python(swap: sc.Swap) -> None:
     group.set_policy(allow_swap=False)
     with pytest.raises(MemoryError):
         swap.swap_out(swap.folio(data=b"x", memcg=group))
-    # Made before the change.
+    # The change does not affect the group `below`, because `below` was made earlier.
     swap.swap_out(swap.folio(data=b"x", memcg=below))
     assert group.counters()["swap_events_fail"] == 1
 

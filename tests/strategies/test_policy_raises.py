@@ -1,4 +1,4 @@
-"""An error of a hook is raised by the call that led to the hook, and finished work is kept."""
+"""The call that leads to a hook raises the error of the hook, and keeps finished work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = sc.PAGE_SIZE
 
 
 class Raises:
-    """Raises in every hook."""
+    """A policy whose hooks all raise an error."""
 
     nr_calls = 0
 
@@ -61,7 +61,7 @@ def test_a_long_write_stops_when_a_hook_raised(swap: sc.Swap) -> None:
     with pytest.raises(RuntimeError, match="charge"):
         mm.write(first * PAGE, b"x" * (2048 * PAGE))
     assert time.monotonic() - start < 60
-    # Of 2048 pages 256 fit; pieces are of 64.
+    # The write has 2,048 pages, of which 256 fit into the limit. A write makes pieces of 64 pages.
     assert 0 < policy.nr_calls < 512
     swap.set_memcg_policy(None)
 

@@ -22,7 +22,7 @@ SIZE_PAGES = 8192
 
 
 class FirstFit:
-    """Takes the lowest free run, and fails loudly when it is used against its rules."""
+    """A strategy that takes the lowest free run. Assertions fail when a caller breaks the protocol."""
 
     name = "first_fit"
     max_order = 9
@@ -50,7 +50,7 @@ class FirstFit:
 
 
 class BatchedFirstFit(FirstFit):
-    """Counts which form was called."""
+    """A `FirstFit` with batched methods, which records each call of a batched method."""
 
     name = "batched_first_fit"
 
@@ -101,7 +101,7 @@ def test_python_strategy_replays_the_whole_workload(
     assert outcome["allocations"] == workload.nr_allocations
     assert outcome["dropped_pages"] == outcome["fallback_pages"] == 0
     assert outcome["used_slots_peak"] == workload.peak_pages
-    # One slot is the header, which no operation owns.
+    # One used slot is slot 0, the header, which no operation allocated.
     assert own.used.count(1) == outcome["used_slots_end"] + 1
 
 
@@ -200,6 +200,6 @@ def test_other_threads_run_while_rust_replays() -> None:
     end = time.perf_counter()
     is_done.set()
     ticker.join()
-    # With the interpreter held, not one tick could have been written between the two times.
+    # If the replay held the interpreter lock, the other thread could add no tick between the two times.
     assert end - start > 0.005
     assert len([moment for moment in ticks if start < moment < end]) >= 3

@@ -1,7 +1,7 @@
-"""Swapoff of a physical device behind virtual slots: swapoff walks the reverse map and no page table.
+"""Swapoff of a physical device that backs virtual slots: swapoff walks the reverse map and no page table.
 
-The folios are cached, uncached, held, under writeback, or freed meanwhile. A direct user has a slot of the
-physical device without a virtual slot; for such slots swapoff walks page tables, the classic walk.
+The folios are cached, uncached, held, under writeback, or freed during swapoff. A direct user has a slot of
+the physical device without a virtual slot; for such slots swapoff walks page tables, as in the classic walk.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 def walked(swap: sc.Swap) -> tuple[int, int]:
-    """Returns the number of slots freed through the reverse map and of page table entries visited."""
+    """Returns the number of slots freed through the reverse map, and of page table entries visited."""
     stats = swap.stats()
     return stats["swapoff_rmap_slots"], stats["swapoff_ptes_visited"]
 
 
 @dataclass
 class Pages(Task):
-    """A task whose pages are swapped out, and their bytes."""
+    """A task whose pages are swapped out, and the expected bytes of these pages."""
 
     data: list[bytes]
 
     def expect(self) -> None:
-        """Compares every page with its bytes."""
+        """Compares every page with its expected bytes."""
         assert [self.read(page) for page in range(len(self.data))] == self.data
 
     def entries(self) -> list[int]:
-        """Returns the slots of the pages."""
+        """Returns the swap entries of the pages."""
         return [int(self.mm.swap_entry(self.first + page)) for page in range(len(self.data))]
 
 
@@ -54,7 +54,7 @@ def swapped_out(swap: sc.Swap, nr_pages: int, *, seed: int = 0) -> Pages:
 
 @contextmanager
 def going_off(machine: Machine, *, delay_ns: int) -> Iterator[None]:
-    """Turns the physical device off in a thread while the block runs."""
+    """Turns the physical device off in another thread while the ``with`` block runs."""
     machine.storage.set_faults(delay_ns=delay_ns)
     off = threading.Thread(target=machine.swap.swapoff, args=(machine.physical,))
     off.start()
@@ -136,7 +136,7 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
         code = write.result(60)
     assert walked(machine.swap)[1] == 0
     assert not machine.physical.is_on
-    # EBUSY: swapoff took the backing away before the write had ended. 0: the write had ended before.
+    # EBUSY: swapoff removed the backing before the write ended. 0: the write ended before swapoff.
     if code == EBUSY:
         assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
     else:
@@ -147,7 +147,7 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
 
 @pytest.mark.parametrize("trait", ["locked", "writeback"])
 def test_a_folio_that_a_handle_holds_keeps_the_device_on(machine: Machine, trait: str) -> None:
-    """Swapoff gives up after a while, because the caller itself may hold the lock of the folio."""
+    """Swapoff stops waiting for a held folio after a while, because the caller may hold the folio's lock."""
     entry = machine.out(text(1))
     machine.swap.dup(entry, 1)
     folio = machine.swap.swap_in(entry)

@@ -1,4 +1,4 @@
-"""Ghost devices: size, order of swap-out, refused writeback, visibility, swapoff, and resizing under load.
+"""Ghost devices: size, steps of a swap-out, refused writeback, visibility, swapoff, and resizing under load.
 
 Rust tests (`rust/core/tests/it/ghost`) cover clusters, worked example E12 and resizing step by step.
 """
@@ -78,7 +78,7 @@ def test_writeback_of_an_entry_is_refused_before_a_folio_is_made() -> None:
 
 
 def fill_pool(swap: sc.Swap) -> list[sc.SwpEntry]:
-    """Stores pages that do not compress until the pool is full and refuses one."""
+    """Swaps out pages that do not compress until the zswap pool is full and refuses a page."""
     entries: list[sc.SwpEntry] = []
     for number in range(swap.memory_pages):
         folio = swap.folio(0, noise(number))
@@ -188,7 +188,10 @@ def alloc_and_free(swap: sc.Swap, thread: int, load: Load, done: list[int]) -> N
 
 @pytest.mark.parametrize("has_table", [False, True])
 def test_resize_under_load(has_table: bool) -> None:
-    """The size changes while four threads allocate and free: the slots in use always fit the device."""
+    """The size changes while four threads allocate and free slots.
+
+    All used slots are always below the size.
+    """
     swap = sc.Swap(nr_cpus=4)
     device = swap.swapon(sc.Ghost(64 * C, virtual_table=has_table))
     done = [0] * 4

@@ -129,7 +129,7 @@ def test_bad_parameters_name_the_value(zswap: str | sc.Zswap, words: str) -> Non
         sc.Swap(zswap=zswap)
 
 
-# Listings
+# Listings of devices
 
 
 def test_swaps_are_shown_as_they_say() -> None:

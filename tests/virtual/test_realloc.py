@@ -1,7 +1,7 @@
-"""The backing of a virtual slot moves: writeback from zswap and relocation, each step of which may fail.
+"""Moves of the backing of a virtual slot: writeback from zswap and relocation, with a failure at each step.
 
-After each failure the data is equal, no physical slot is lost, and the counters name the failure. Steps 1 to
-5 of a writeback are WB1 to WB5 of docs/steps.md.
+After each failure the data is unchanged, no physical slot is lost, and a counter shows the failure. Steps 1
+to 5 of a writeback are WB1 to WB5 of docs/steps.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROGRAMS = nr_programs(40)
 
 
 def fill_physical(machine: Machine) -> list[sc.SwpEntry]:
-    """Allocates all slots of the physical device for hibernation and returns them."""
+    """Allocates all slots of the physical device for hibernation and returns their entries."""
     assert machine.physical is not None
     runs = [machine.swap.alloc_hibernation(machine.physical) for _ in range(machine.physical.pages)]
     machine.world.ownerless.update(map(int, runs))
@@ -39,7 +39,7 @@ def let_go(machine: Machine, runs: list[sc.SwpEntry]) -> None:
 
 
 def expect_refused(machine: Machine, entry: int, code: int) -> None:
-    """Expects the writeback of a page of group A to fail and the page to stay in zswap."""
+    """Expects that the writeback of a page of group A fails with ``code`` and the page stays in zswap."""
     physical_pages = machine.physical_pages if machine.physical else 0
     assert errno_of(machine.swap.zswap.writeback, entry) == code
     assert machine.rows(entry) == ["zswap shadow"]
@@ -118,7 +118,7 @@ def test_writeback_step_3_no_physical_slot_enomem_before_decompression(machines:
     assert machine.stat("decompress_fail") == 0
     machine.swap.zswap.set_faults()
     word = word_at(machine.swap, entry)
-    # J12: the shadow keeps the owner and has no age.
+    # As in J12, the shadow keeps the owner and has no age.
     assert (word.memcg_id, word.eviction) == (machine.a.counters()["id"], 0)
     let_go(machine, runs)
     machine.swap.zswap.writeback(entry)
@@ -217,7 +217,7 @@ def test_realloc_wants_a_run_of_its_order_and_no_split(machines: Machines) -> No
 
 
 def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot(machine: Machine) -> None:
-    """A store that fails half way leaves the folio with mixed backing; its old slots are all freed."""
+    """A zswap store of a folio that fails after some pages: the old slots are neither leaked nor kept."""
     mixes = 0
     for seed in range(20):
         machine.swap.zswap.enabled = False
@@ -266,7 +266,7 @@ def test_physical_slots_are_let_go_only_once_the_store_has_succeeded(machine: Ma
 
 
 class Pair:
-    """A page of group A on one file, and a second file."""
+    """A page of group A that is swapped out to one file, and a second file."""
 
     def __init__(self, machine: Machine, *, second_pages: int = C) -> None:
         """Swaps the page out to the first file and turns the second file on."""
@@ -277,7 +277,7 @@ class Pair:
         self.old_slot = machine.backing_slot(self.entry)
 
     def move(self) -> str:
-        """Moves the page to the second file."""
+        """Moves the backing of the page to the second file."""
         return self.machine.swap.move_backing(self.entry, self.second)
 
     def read(self) -> sc.Folio:
@@ -285,7 +285,7 @@ class Pair:
         return self.machine.swap.swap_in(self.entry, memcg=self.machine.a)
 
     def expect_old(self) -> None:
-        """Expects the page in its old slot, and no slot in use on the second file."""
+        """Expects that the old slot backs the page and that no slot of the second file is in use."""
         assert self.machine.backing_slot(self.entry) == self.old_slot
         assert (self.machine.physical_pages, self.second.inuse_pages) == (1, 0)
         assert self.machine.a.counters()["swap_pages"] == 1
@@ -369,7 +369,7 @@ def test_relocation_what_is_not_on_a_physical_slot_is_skipped(lz4: Machine) -> N
 
 
 def test_relocation_old_slot_is_valid_until_the_write_is_complete(pair: Pair) -> None:
-    """During a slow write the virtual slot is always on the old slot or on the new slot."""
+    """During a slow write, the backing of the virtual slot is always the old slot or the new slot."""
     pair.storage.set_faults(delay_ns=50_000_000)
     mover = threading.Thread(target=pair.move)
     mover.start()
@@ -383,11 +383,11 @@ def test_relocation_old_slot_is_valid_until_the_write_is_complete(pair: Pair) ->
     pair.storage.set_faults()
 
 
-# Everything at random.
+# Random programs.
 
 
 def test_random_programs_with_faults_lose_nothing() -> None:
-    """The programs have full devices, little memory, limits, failing storages and failing zswap."""
+    """Programs with full devices, little memory, limits, and failures of storages and zswap lose no data."""
     seen: set[str] = set()
     for seed in range(PROGRAMS):
         size = Size(

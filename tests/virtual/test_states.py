@@ -1,6 +1,6 @@
-"""The states of a virtual slot and the edges between them, see docs/steps.md.
+"""The states of a virtual slot and the transitions between states, as docs/steps.md defines them.
 
-Random programs reach every state and no other.
+Random programs reach every state of the table and no other state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ZSWAP_OFF = None
 
 
 def pointer(owner: int, *, is_cache_only: bool = False) -> Word:
-    """Returns the word of a physical slot that backs the virtual slot ``owner``."""
+    """Returns the table entry of a physical slot that backs the virtual slot ``owner``."""
     return Word("pointer", owner=owner, is_cache_only=is_cache_only)
 
 
@@ -78,7 +78,7 @@ def test_state_swapfile_with_and_without_folio(machine: Machine) -> None:
     assert machine.backing_slot(entry) == slot, "the physical slot stays for the next swap-out"
 
 
-# Every edge between two rows.
+# Every transition between two rows.
 
 
 def test_edge_allocate_charges_the_id_alone(machine: Machine) -> None:
@@ -118,7 +118,7 @@ def test_edge_swap_out_again(
     assert int(machine.swap.swap_out(folio)) == entry
     assert machine.row(entry) == row
     assert machine.physical_pages == (row == "swapfile shadow")
-    # A clean folio is not written.
+    # A swap-out does not write a clean folio again.
     nr_written = is_on_device + (row == "swapfile shadow" and second is not None)
     nr_zeros = (not is_on_device) + (second == zeros())
     assert machine.stats("pswpout", "swpout_zero") == [nr_written, nr_zeros]
@@ -252,7 +252,7 @@ def test_swap_max_of_zero_still_leaves_zswap_and_zeros(lz4: Machine) -> None:
     lz4.world.verify()
 
 
-# Several virtual devices, and the order between virtual and physical.
+# Several virtual devices, and the order of virtual and physical devices.
 
 
 def test_pointers_name_the_right_one_of_several_virtual_devices(machine: Machine) -> None:
@@ -301,7 +301,7 @@ def test_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int)
     program.finish()
 
 
-# On v1 `cluster_table` and `array` lose the owner of a dropped clean folio, see `World.ownerless`.
+# There is no v1 case with `cluster_table` or `array`, which lose the owner of a dropped clean folio on v1.
 @pytest.mark.parametrize(
     ("store", "hierarchy"),
     [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],

@@ -1,4 +1,4 @@
-"""The bytes of every table, to the byte, at 0, 25, 50, 75 and 100 % of a small device."""
+"""The exact size of every table in bytes, with 0, 25, 50, 75 and 100 % of a small device in use."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ TABLES = ("table_bytes", "virtual_table_bytes", "owner_bytes")
 
 
 def slots_of(percent: int) -> int:
-    """Returns the number of slots that fill so many clusters; slot 0 is bad."""
+    """Returns the number of slots that fill ``percent`` of the clusters, without the bad slot 0."""
     clusters = CLUSTERS * percent // 100
     return clusters * C - 1 if clusters else 0
 
 
 def clusters_of(percent: int) -> int:
-    """Returns the number of clusters that exist; cluster 0 always exists."""
+    """Returns the number of clusters with a table at ``percent``; cluster 0 always has a table."""
     return max(1, CLUSTERS * percent // 100)
 
 
 def owners_of(percent: int, store: str) -> set[int]:
-    """Returns the possible bytes of owners; an empty cluster 0 may have a table of owners or none."""
+    """Returns the possible sizes of the owner tables. An empty cluster 0 may have an owner table or none."""
     owners = clusters_of(percent) * C * OWNER_BYTES
     return {0} if store == "shadow" else {owners} if percent else {0, owners}
 
 
 def fill(swap: sc.Swap, nr_slots: int, how: str, memcg: sc.MemCgroup) -> list[sc.SwpEntry]:
-    """Swaps ``nr_slots`` folios of zeros or of text out."""
+    """Swaps out ``nr_slots`` folios of zeros or of text, and returns their entries."""
     return [
         swap.swap_out(swap.folio(0, zeros() if how == "zero" else text(number), memcg=memcg))
         for number in range(nr_slots)
@@ -44,7 +44,7 @@ every_store = pytest.mark.parametrize("store", ["shadow", "cluster_table"])
 
 
 def expect_tables(device: sc.SwapDevice, percent: int, store: str, *, is_virtual: bool) -> None:
-    """Compares the table bytes of a device of which ``percent`` is in use."""
+    """Compares the table sizes of a device with ``percent`` of its clusters in use."""
     memory = device.memory()
     tables = clusters_of(percent) * C * WORD_BYTES
     assert device.inuse_pages == slots_of(percent)
@@ -80,7 +80,7 @@ def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store
     device = swap.swapon(sc.Zram(pages=SLOTS))
     fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
     expect_tables(ghost, percent, store, is_virtual=True)
-    # A physical cluster whose slots all back virtual slots has no table of owners, as with the shadow store.
+    # A physical cluster whose slots all back virtual slots has no owner table in any store.
     expect_tables(device, percent, "shadow", is_virtual=False)
     if percent:
         used = [device.memory()[name] for device in (ghost, device) for name in TABLES]

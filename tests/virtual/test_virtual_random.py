@@ -14,7 +14,7 @@ steps = st.sampled_from([name for name, weight in Program.STEPS.items() for _ in
 
 
 class VirtualMachine(RuleBasedStateMachine):
-    """Programs on small devices with little memory."""
+    """The steps of `Program` as hypothesis rules, on small devices with little memory."""
 
     @initialize(
         size=st.builds(
@@ -38,12 +38,12 @@ class VirtualMachine(RuleBasedStateMachine):
 
     @rule(a=numbers, b=numbers, c=numbers)
     def make(self, a: int, b: int, c: int) -> None:
-        """Makes a folio, because most steps need one."""
+        """Makes a folio, because most steps need a folio."""
         self.program.step("make", a, b, c)
 
     @invariant()
     def holds(self) -> None:
-        """Proves all invariants."""
+        """Verifies the program: invariants, balances, states and bytes."""
         if hasattr(self, "program"):
             self.program.verify()
 

@@ -1,4 +1,4 @@
-"""Threads use virtual slots while a physical device goes off and on, and read clusters that are destroyed."""
+"""Threads use virtual slots while a physical device is turned off and on, and read clusters being freed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def toggle(swap: sc.Swap, storage: sc.Faulty, load: Load, outcomes: set[str]) ->
     device: list[sc.SwapDevice] = []
     while load.goes_on():
         if not device:
-            # The storage is busy while another thread still reads the device that was turned off.
+            # The storage stays busy after swapoff while another thread still reads the device.
             deadline = time.monotonic() + 10
             while refusal(lambda: device.append(swap.swapon(storage, priority=5))):
                 assert time.monotonic() < deadline, "the storage stays busy"
@@ -35,24 +35,25 @@ def toggle(swap: sc.Swap, storage: sc.Faulty, load: Load, outcomes: set[str]) ->
             continue
         code = refusal(swap.swapoff, device[0])
         outcomes.add(f"swapoff {code}")
-        # EBUSY: a folio has a slot of the device but no virtual slot, and swapoff has no hook.
+        # EBUSY: a slot of the device backs no virtual slot, and swapoff has no unuse hook that would free the
+        # slot.
         assert code in (0, EBUSY, ENOMEM), code
         if not code:
             device.clear()
 
 
 def data_of(number: int) -> bytes:
-    """Returns the bytes of the run of this number: zeros, text or noise, 1 to 4 pages."""
+    """Returns the bytes of the run with this number: 1 to 4 pages of zeros, text or noise."""
     order = (0, 0, 0, 1, 2)[number % 5]
     kind = number // 5 % 8
     return zeros(1 << order) if kind == 0 else (noise if kind < 3 else text)(number, 1 << order)
 
 
 class Hammer:
-    """Four threads on one subsystem, which share the swapped-out runs."""
+    """Four threads on one subsystem that share all swapped-out runs."""
 
     def __init__(self, seed: int, zswap: sc.Zswap | None) -> None:
-        """Turns a virtual device and one file on; `toggle` turns the other file on and off."""
+        """Turns on a virtual device and a file. `toggle` turns a second file on and off."""
         self.seed = seed
         self.swap = sc.Swap(nr_cpus=THREADS, memory_pages=8192, zswap=zswap, switches={"memcg_stock": "off"})
         self.ghost = self.swap.swapon(sc.Ghost(64 * C, virtual_table=True))
@@ -61,7 +62,10 @@ class Hammer:
         self.world = VirtualWorld(self.swap)
         self.groups = [self.world.add(self.swap.memcg, name) for name in "AB"]
         self.runs: deque[tuple[int, int]] = deque()
-        """First slot and number of each run. A thread that takes a run has the references of its slots."""
+        """The first slot and the number of each run.
+
+        A thread that takes a run has the references of its slots.
+        """
         self.numbers = iter(range(1 << 62))
         self.done = [0] * THREADS
         self.outcomes: set[str] = set()
@@ -86,7 +90,7 @@ class Hammer:
         self.put_out(folio, 0, number, thread, "out")
 
     def put_out(self, folio: sc.Folio, page: int, number: int, thread: int, name: str) -> None:
-        """Swaps a folio out whose pages from ``page`` on are a run; a refusal leaves its bytes unchanged."""
+        """Swaps out a folio whose pages from ``page`` on are a run. A failure must not change the bytes."""
         slots: list[int] = []
         code = refusal(lambda: slots.append(int(self.swap.swap_out(folio, cpu=thread))))
         assert code in (0, ENOSPC, ENOMEM, EBUSY), code
@@ -98,7 +102,7 @@ class Hammer:
         self.outcomes.add(f"{name} {code}")
 
     def bring_in(self, thread: int, rng: random.Random) -> None:
-        """Swaps a run in, compares it, and swaps it out again or drops it."""
+        """Swaps a run in, compares its bytes, and swaps the folio out again or drops the folio."""
         entry, number = self.runs.popleft()
         data = data_of(number)
         order = (len(data) // PAGE).bit_length() - 1
@@ -117,7 +121,7 @@ class Hammer:
         self.swap.free(entry, len(data_of(number)) // PAGE, cpu=thread)
 
     def disturb(self, thread: int, rng: random.Random) -> None:
-        """Moves or reads the backing of a run that another thread may free meanwhile."""
+        """Moves or reads the backing of a run that another thread may free at the same time."""
         runs = list(self.runs)
         if not runs:
             return
@@ -145,7 +149,7 @@ class Hammer:
         rng = random.Random(self.seed + thread)
         while self.load.goes_on():
             self.done[thread] += 1
-            # IndexError: there is no run. RuntimeError: another thread changes `runs` during a copy.
+            # IndexError: `runs` is empty. RuntimeError: another thread changes `runs` during a copy.
             with contextlib.suppress(IndexError, RuntimeError):
                 if len(self.runs) < MAX_RUNS and rng.random() < 0.45:
                     self.out(thread, rng)
@@ -180,7 +184,10 @@ def test_data_survives_four_threads_and_a_device_that_goes_off_and_on(has_zswap:
 
 
 class Worker:
-    """A thread with an address space; ``numbers`` says which bytes each page must have."""
+    """A thread with an address space.
+
+    `data` makes the bytes of a page from the page's entry in ``numbers``.
+    """
 
     NR_PAGES = 1024
 
@@ -202,7 +209,7 @@ class Worker:
         assert task.read(page, cpu=self.cpu) == self.data(page), f"page {page} of thread {self.cpu}"
 
     def step(self, task: Task) -> None:
-        """Writes, reads, reclaims, unmaps or forks."""
+        """Writes, reads, reclaims or unmaps a page, or forks the task."""
         self.nr_done += 1
         page, kind = self.rng.randrange(self.NR_PAGES), self.rng.random()
         if kind < 0.5:
@@ -228,7 +235,7 @@ class Worker:
 
 
 def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
-    """Faults of tasks, forks and exits race with reclaim, zswap and swapoff."""
+    """Faults, forks and exits of tasks race with reclaim, zswap and swapoff. Every page keeps its bytes."""
     seed = new_seed()
     swap = sc.Swap(nr_cpus=THREADS, memory_pages=2048, zswap=sc.Zswap(max_pool_percent=5))
     swap.swapon(sc.Ghost(64 * C, virtual_table=True))
@@ -251,7 +258,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
 
 @pytest.mark.parametrize("has_table", [False, True])
 def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
-    """While clusters come and go, readers see a slot in use or free, and nothing else."""
+    """While cluster tables are allocated and freed, a reader sees each slot as used or free, never as bad."""
     swap = sc.Swap(nr_cpus=THREADS)
     device = swap.swapon(sc.Ghost(8 * C, virtual_table=has_table))
     hold = [swap.alloc(0) for _ in range(C - 1)]
@@ -290,7 +297,7 @@ def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
 
 
 def test_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
-    """A reader of a physical slot sees a pointer to a virtual slot, or a free or bad slot."""
+    """While slots are allocated and freed, a physical slot reads as a valid pointer, as free or as bad."""
     swap = sc.Swap(nr_cpus=THREADS)
     ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))
     device = swap.swapon(file_storage(C))

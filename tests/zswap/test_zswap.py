@@ -1,7 +1,7 @@
-"""zswap: parameters, outcomes of a store, loads, order of writeback, pools.
+"""zswap: parameters, results of a store, loads, order of writeback, pools.
 
-virtual/test_realloc.py tests the writeback of one entry, test_zswap_groups.py the files and limits of groups.
-Rust tests (`rust/core/tests/it/data/zswap.rs`) cover the limit of the pools and the shrink worker.
+virtual/test_realloc.py tests the writeback of one entry. test_zswap_groups.py tests files and limits of
+groups. Rust tests (`rust/core/tests/it/data/zswap.rs`) cover the limit of the pools and the shrink worker.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NAMES = ("compressor", "enabled", "max_pool_percent", "accept_threshold_percent"
 
 
 def parameters_of(zswap: object) -> list[object]:
-    """Returns the parameters of an `sc.Zswap`, or of the zswap of a subsystem."""
+    """Returns the parameters of an `sc.Zswap` or of `Swap.zswap`."""
     return [getattr(zswap, name) for name in NAMES]
 
 
@@ -96,7 +96,7 @@ def test_zswap_can_be_turned_on_later_and_off_again(has_table: bool) -> None:
 
 @pytest.fixture(params=[False, True], ids=["direct", "virtual"])
 def has_table(request: pytest.FixtureRequest) -> bool:
-    """Tells whether a virtual device stands in front of the physical one."""
+    """Tells whether the subsystem has a virtual device, which a physical device backs."""
     return bool(request.param)
 
 
@@ -178,7 +178,8 @@ def test_raw_pages_keep_their_place_in_the_lru(machine: Machine) -> None:
     assert machine.stat("stored_incompressible_pages") == 8
     assert shrunk_pages(machine) == 0, "the first scan gives 32 entries a second chance and writes none"
     assert machine.stats("written_back_pages", "pool_total_size") == [0, pool]
-    # The second scan gives the last 8 entries their chance and writes the oldest 24, raw pages like others.
+    # The second scan gives the last 8 entries their second chance and writes the oldest 24 entries, also raw
+    # pages.
     assert shrunk_pages(machine) == SCAN - 8
     assert machine.rows(*entries) == ["swapfile shadow"] * (SCAN - 8) + ["zswap shadow"] * 16
     assert machine.stats("zswpwb", "stored_pages") == [machine.physical_pages, 16] == [SCAN - 8, 16]
@@ -213,7 +214,7 @@ def test_a_large_folio_is_stored_whole_or_not_at_all(
 def test_a_store_replaces_the_older_copy_and_a_refused_one_drops_it(
     stack: tuple[sc.Swap, sc.SwapDevice], why: str
 ) -> None:
-    """A read after the second write never returns the first data."""
+    """After a second write of a slot, a read never returns the data of the first write."""
     swap, _ = stack
     a = swap.memcg.create("A")
     entry = swap.swap_out(swap.folio(0, noise(1), memcg=a))
@@ -300,7 +301,7 @@ def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty(mach
 
 @pytest.mark.parametrize(("nr_bytes", "class_bytes"), [(3570, 3632), (3900, 4096)])
 def test_nothing_above_3624_bytes_saves_memory(machine: Machine, nr_bytes: int, class_bytes: int) -> None:
-    """The largest size class below a page has 3632 bytes; its objects span chained pages."""
+    """The largest size class below a page has 3,632 bytes; an object of this class may span two pages."""
     nr_stored = 256
     for number in range(nr_stored):
         machine.out(noise(number)[:nr_bytes] + bytes(PAGE - nr_bytes))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def current_bytes(group: sc.MemCgroup) -> int:
-    """Returns the bytes of a group in zswap."""
+    """Returns the number of bytes in zswap that a group is charged for."""
     return int(group.read("memory.zswap.current"))
 
 
@@ -172,7 +172,7 @@ def test_j12_writeback_abort_leaves_an_id_only_shadow(idonly_refault: str, nr_re
     assert errno_of(swap.zswap.writeback, entry) == EIO
     swap.zswap.set_faults()
     facts = a.counters()
-    # The compressed bytes are charged as one page of memory.
+    # The group is charged one page of memory for the compressed bytes.
     assert (facts["memory_pages"], facts["swap_pages"], facts["id_refs"]) == (1, 1, 2)
     assert word_at(swap, entry) == Word("shadow", count=1, memcg_id=facts["id"])
     world.verify()
