@@ -1,4 +1,4 @@
-//! The only error enum of the core. Each variant has an errno.
+//! Defines [`SwapError`], the only error enum of the core. Every variant except `Invariant` has an errno.
 
 use rustix::io::Errno;
 
@@ -12,40 +12,40 @@ pub type Result<T> = std::result::Result<T, SwapError>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwapError {
-    /// No device has a free run of the order (ENOSPC; the kernel returns ENOMEM).
+    /// No device has a free run of the requested number of slots (ENOSPC; the kernel returns ENOMEM).
     #[error("{}", no_space(*.nr_pages))]
     NoSpace {
-        /// Pages of the request.
+        /// Number of pages that the request asks for.
         nr_pages: u32,
     },
-    /// The order is over the largest order (EINVAL).
+    /// The requested order is over [`MAX_ORDER`] (EINVAL).
     #[error("order {0} is over the largest order {MAX_ORDER}")]
     OrderTooLarge(u64),
     /// The CPU number is not below the number of CPUs (EINVAL).
     #[error("cpu {cpu} is not below nr_cpus {nr_cpus}")]
     BadCpu {
-        /// CPU number of the call.
+        /// CPU number that the call received.
         cpu: usize,
-        /// CPUs of the subsystem.
+        /// Number of CPUs of the subsystem.
         nr_cpus: usize,
     },
     /// The number of CPUs is 0 or too large (EINVAL).
     #[error("nr_cpus {0} is not in 1..={MAX_CPUS}")]
     BadNrCpus(usize),
-    /// The range reaches beyond its device, or the entry names no slot (EINVAL).
+    /// The range of slots reaches beyond its device, or the entry names no slot (EINVAL).
     #[error("{entry} with {nr_pages} slots does not lie in 1..{max_pages} of its device")]
     BadRange {
         /// First slot of the range.
         entry: SwpEntry,
-        /// Slots of the range.
+        /// Number of slots in the range.
         nr_pages: u32,
-        /// Slots of the device, header included; 0 when the word names no device.
+        /// Number of slots of the device, header included; 0 when the entry names no device.
         max_pages: u32,
     },
-    /// The number does not fit a 64-bit word (EINVAL).
+    /// The number given as a swap entry does not fit 64 bits (EINVAL).
     #[error("entry {0} is not in 0..=18446744073709551615")]
     NotAWord(String),
-    /// No device of this type is on (ENOENT).
+    /// No device with the swap type of the entry is on (ENOENT).
     #[error("{0} names a swap type that is not on")]
     NoDevice(SwpEntry),
     /// The device was turned off (ENOENT).
@@ -60,16 +60,16 @@ pub enum SwapError {
     /// The slot is the header, a bad page or beyond the end of the device (EINVAL).
     #[error("{0} is a bad slot")]
     BadSlot(SwpEntry),
-    /// The count would exceed 32 bits (EOVERFLOW).
+    /// The reference count of the slot would exceed 32 bits (EOVERFLOW).
     #[error("{0} has 4294967295 references, the most there can be")]
     CountOverflow(SwpEntry),
-    /// The slot already has a folio, or the folio already has slots (EEXIST).
+    /// The slot is already in the swap cache, or the folio that asks for slots already has slots (EEXIST).
     #[error("{0} is already in the swap cache")]
     AlreadyCached(SwpEntry),
-    /// The folio already has slots (EINVAL).
+    /// The folio that should enter the swap cache already has slots there (EINVAL).
     #[error("the folio already owns {0} in the swap cache")]
     FolioCached(SwpEntry),
-    /// Another slot of a large range cannot be cached in one folio with the first slot (EBUSY).
+    /// A slot of a large range cannot be cached in the same folio as the first slot of the range (EBUSY).
     #[error("{0} cannot join a large folio: cached, unused or of another kind than the first slot")]
     NotUniform(SwpEntry),
     /// The folio is not in the swap cache (EINVAL).
@@ -78,12 +78,12 @@ pub enum SwapError {
     /// The folio is in the swap cache of another subsystem (EINVAL).
     #[error("{} is of another subsystem", folio_at(*.0))]
     ForeignFolio(SwpEntry),
-    /// The folio has no page of that number (EINVAL).
+    /// The page number is not below the folio's number of pages (EINVAL).
     #[error("page {page} is not below the folio's {nr_pages} pages")]
     BadPage {
-        /// Page number of the call.
+        /// Page number that the call received.
         page: u32,
-        /// Pages of the folio.
+        /// Number of pages of the folio.
         nr_pages: u32,
     },
     /// The folio is locked or under writeback (EBUSY).
@@ -96,19 +96,20 @@ pub enum SwapError {
     /// (EBUSY).
     #[error("{0} is referenced and its folio is dirty: written first, then dropped")]
     DirtyFolio(SwpEntry),
-    /// The folio has references beside those of the swap cache and the caller, so the folio stays in memory (EBUSY).
+    /// The folio has more references than those of the swap cache and the caller, so the folio stays in memory
+    /// (EBUSY).
     #[error("the folio stays in memory: {refs} references where {expected} are expected")]
     FolioPinned {
-        /// References of the folio.
+        /// Number of references of the folio.
         refs: u32,
-        /// References of the swap cache and the caller.
+        /// Number of references that the swap cache and the caller hold.
         expected: u32,
     },
     /// The handle has no folio, because a call through the handle swapped out, split, moved or dropped the folio
     /// (ENOENT).
     #[error("{}", gone(*.0))]
     FolioGone(SwpEntry),
-    /// Views that the caller received use the bytes of the folio (EBUSY).
+    /// Callers hold views of the folio's bytes, so the core must not access the bytes (EBUSY).
     #[error("{0} views of the folio's bytes are in use")]
     DataInUse(u32),
     /// The slot is not a hibernation slot (ENOENT).
@@ -134,7 +135,7 @@ pub enum SwapError {
     /// The list has more bad pages than a header can hold (EINVAL).
     #[error("{0} bad pages are over the header's {MAX_SWAP_BADPAGES}")]
     TooManyBadPages(usize),
-    /// A swap file may not have bad pages (EINVAL).
+    /// The list names bad pages of a regular file, which must not have bad pages (EINVAL).
     #[error("a regular file may not have bad pages, this one lists {0}")]
     BadPagesOnFile(usize),
     /// The priority is out of range (EINVAL).
@@ -146,7 +147,7 @@ pub enum SwapError {
     /// No mapping contains the page (EFAULT).
     #[error("page {0:#x} is not mapped")]
     NotMapped(u64),
-    /// The storage is already a device (EBUSY).
+    /// The storage already belongs to a device (EBUSY).
     #[error("{0} is a device already")]
     StorageInUse(String),
     /// The header page is not the header of a swap device (EINVAL).
@@ -157,19 +158,20 @@ pub enum SwapError {
     AreaTooShort {
         /// Path of the file or device.
         path: String,
-        /// Whole pages of the file or device.
+        /// Number of whole pages of the file or device.
         has_pages: u64,
-        /// Pages that the header names, the header page included.
+        /// Number of pages that the header names, the header page included.
         needs_pages: u64,
     },
-    /// Slots stayed in use, or hibernation pins the device (EBUSY).
+    /// Slots of the device stayed in use, a hibernation image pins the device, or another swapoff of the device is
+    /// under way (EBUSY).
     #[error("swapoff of type {ty}: {inuse_pages} slots stay in use{why}")]
     StillInUse {
         /// The swap type.
         ty: u8,
-        /// Slots in use.
+        /// Number of slots in use.
         inuse_pages: u64,
-        /// Further text on the reason.
+        /// Text on the reason at the end of the error message; may be empty.
         why: &'static str,
     },
     /// The unuse hook of swapoff failed; the binding stores the reason (EINTR).
@@ -180,9 +182,9 @@ pub enum SwapError {
     UnknownName {
         /// Kind of name, for example `profile`.
         what: &'static str,
-        /// The unknown name.
+        /// Name that the call received.
         name: String,
-        /// The known names, separated by commas.
+        /// All known names, separated by commas.
         known: String,
     },
     /// A recorded operation does not fit the operations before it (EINVAL).
@@ -193,10 +195,10 @@ pub enum SwapError {
         /// Description of the defect.
         what: &'static str,
     },
-    /// A run of a batch failed; the runs before the failed run are done (errno of the failure).
+    /// A run of a batch failed; the runs of the batch before the failed run succeeded (errno of the failure).
     #[error("run {nr_done} of the batch: {error}; the {nr_done} before it are done")]
     InBatch {
-        /// Number of runs that are done.
+        /// Number of runs that succeeded.
         nr_done: usize,
         /// Error of the run that failed.
         error: Box<SwapError>,
@@ -204,7 +206,7 @@ pub enum SwapError {
     /// The duration is negative, not a number or too long (EINVAL).
     #[error("seconds {0} is not a duration from 0 up")]
     BadSeconds(String),
-    /// An argument without its own variant is out of range (EINVAL).
+    /// An argument for which no other variant exists is out of range (EINVAL).
     #[error("{what} {value} is not in {low}..={high}")]
     OutOfRange {
         /// Name of the argument.
@@ -226,11 +228,11 @@ pub enum SwapError {
         /// Greatest value allowed.
         high: u64,
     },
-    /// Options that exclude each other (EINVAL).
+    /// Two options exclude each other (EINVAL).
     #[error("{0}")]
     Conflict(&'static str),
-    /// A memory cgroup or a file of a memory cgroup refused an operation (the errno of the kernel's own file or
-    /// directory).
+    /// A memory cgroup or a file of a memory cgroup refused an operation (the errno that the kernel returns for the
+    /// same operation on the file or directory).
     #[error("{what}")]
     Cgroup {
         /// Errno of the refusal.
@@ -248,25 +250,25 @@ pub enum SwapError {
         limit: &'static str,
         /// Path of the group that has the limit.
         group: String,
-        /// Pages of the charge.
+        /// Number of pages of the charge.
         nr_pages: u64,
-        /// Pages charged to the group.
+        /// Number of pages charged to the group.
         usage_pages: u64,
         /// The limit, in pages.
         max_pages: u64,
     },
-    /// The policy of a group or a hook refused to swap out a folio (ENOMEM).
+    /// The policy table of a group, or a hook, refused the swap-out of a folio (ENOMEM).
     #[error("the policy of {group:?} refuses to swap {nr_pages} pages")]
     PolicyRefused {
         /// Path of the group.
         group: String,
-        /// Pages of the folio.
+        /// Number of pages of the folio.
         nr_pages: u64,
     },
     /// The system has no memory for this number of bytes (ENOMEM).
     #[error("no memory for {0} bytes")]
     NoMemory(u64),
-    /// A call of a storage failed (the errno of the system, EIO when the system gives no errno).
+    /// A call to a storage failed (the errno of the system, EIO when the system gives no errno).
     #[error("{op} of {nr_pages} slots at {first} on {storage}: {what} (errno {})", errno.raw_os_error())]
     Io {
         /// `read`, `write`, `discard`, `open` or `create`.
@@ -275,26 +277,27 @@ pub enum SwapError {
         storage: String,
         /// First slot of the call.
         first: u32,
-        /// Slots of the call.
+        /// Number of slots of the call.
         nr_pages: u32,
         /// Errno of the system.
         errno: Errno,
         /// Error text of the system, or a text of the core when the system gave no text.
         what: String,
     },
-    /// No device has free real slots to put behind virtual slots, and zswap did not take the pages (ENOSPC).
+    /// No device with storage has a free run of slots to back virtual slots, and zswap did not take the pages
+    /// (ENOSPC).
     #[error(
         "no real device has a run of {nr_pages} slots to put behind the virtual ones, and zswap is off or refused the pages"
     )]
     NoBacking {
-        /// Slots of the run.
+        /// Number of slots of the run.
         nr_pages: u32,
     },
-    /// A page cannot leave zswap: zswap holds another page of the slot by now, no real slot is free, or a charge was
-    /// refused (ENOMEM).
+    /// The page of a slot cannot be written back from zswap: zswap now holds another page of the slot, no real slot
+    /// is free, or a charge was refused (ENOMEM).
     #[error("the page of {0} cannot leave zswap: no slot on a real device, memory.swap.max, or it changed meanwhile")]
     NoWayOut(SwpEntry),
-    /// A ghost cannot be behind virtual slots (EINVAL).
+    /// A ghost device cannot back virtual slots, because a ghost device has no storage (EINVAL).
     #[error("device type {0} is a ghost: only a device with storage can be behind virtual slots")]
     GhostBacking(u8),
     /// zswap has no page of the slot (ENOENT).
@@ -308,7 +311,7 @@ pub enum SwapError {
     WritebackForbidden {
         /// Path of the group.
         group: String,
-        /// Pages of the folio.
+        /// Number of pages of the folio.
         nr_pages: u32,
     },
     /// The group has no zswap entry that may be written back (ENOENT).
@@ -322,10 +325,10 @@ pub enum SwapError {
     GhostWrite {
         /// First slot of the call.
         first: u32,
-        /// Slots of the call.
+        /// Number of slots of the call.
         nr_pages: u32,
     },
-    /// The new size is not a positive multiple of the slots of a cluster (EINVAL).
+    /// The new size is not a positive multiple of the number of slots in a cluster (EINVAL).
     #[error("size {0} is not a positive multiple of the {SWAPFILE_CLUSTER} slots of a cluster")]
     BadSize(u32),
     /// The size of the device cannot change, because all clusters of the device were made at swapon (EINVAL).
@@ -360,12 +363,13 @@ impl SwapError {
         )
     }
 
-    /// Returns the errno of the kernel's own call, or the nearest errno. A broken invariant has 0.
+    /// Returns the number of the errno that the kernel returns in this case, or of the nearest errno; 0 for a broken
+    /// invariant.
     pub fn errno(&self) -> i32 {
         self.named_errno().map_or(0, Errno::raw_os_error)
     }
 
-    /// Returns the errno that [`SwapError::errno`] gives the number of; `None` for a broken invariant.
+    /// Returns the errno whose number [`SwapError::errno`] returns; `None` for a broken invariant.
     pub fn named_errno(&self) -> Option<Errno> {
         Some(match self {
             Self::NoSpace { .. }
@@ -402,8 +406,8 @@ impl SwapError {
     }
 }
 
-/// Checks a probability (`high` is 1) or a percentage (`high` is 100). Errors: `BadShare` (EINVAL) for a value
-/// outside 0..=`high`, and for a value that is not a number.
+/// Checks a probability (`high` is 1) or a percentage (`high` is 100). Errors: `BadShare` (EINVAL) when the value is
+/// not in 0..=`high` or is no number.
 pub(crate) fn check_share(what: &'static str, value: f64, high: u32) -> Result<()> {
     if (0.0..=f64::from(high)).contains(&value) {
         return Ok(());

@@ -9,14 +9,14 @@ use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::base::words::words;
 
 words! {
-    /// Kind of an event. The number of a kind is its place in `NAMES`.
+    /// Kind of an event. The number of a kind is its index in `NAMES`.
     #[repr(u8)]
     pub enum EventKind: "event" {
         /// A folio was written and is clean.
         SwapOut = "swap_out",
         /// A folio was all zeros, and its slots were marked instead of written.
         SwapOutZero = "swap_out_zero",
-        /// A large folio got no run of slots.
+        /// A large folio got no run of slots, so the folio was not swapped out as a whole.
         SwapOutFallback = "swap_out_fallback",
         /// A write failed.
         WriteError = "write_error",
@@ -24,13 +24,13 @@ words! {
         SwapIn = "swap_in",
         /// A folio was filled with zeros.
         SwapInZero = "swap_in_zero",
-        /// A swap-in gave up a large order.
+        /// A swap-in fell back from a large order to a smaller order.
         SwapInFallback = "swap_in_fallback",
         /// A read failed.
         ReadError = "read_error",
         /// A fault used a folio that readahead had read.
         ReadaheadHit = "readahead_hit",
-        /// A folio left the swap cache while its slots stay in use; the memory of the folio is free.
+        /// A folio was removed from the swap cache and its memory was freed, while its slots stay in use.
         Evict = "evict",
     }
 }
@@ -52,7 +52,7 @@ pub struct EventRecord {
     pub errno: i32,
 }
 
-/// The last records of one CPU. The local lock of that CPU protects the ring.
+/// The most recent event records of one CPU. The local lock of that CPU protects the ring.
 #[derive(Debug, Default)]
 pub(crate) struct EventRing {
     records: VecDeque<EventRecord>,

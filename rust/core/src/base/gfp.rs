@@ -13,13 +13,13 @@ bitflags::bitflags! {
         const HIGHMEM = 1 << 1;
         /// Memory below 4 GiB. Kernel: `__GFP_DMA32`.
         const DMA32 = 1 << 2;
-        /// The page can be migrated. Kernel: `__GFP_MOVABLE`, also a zone bit.
+        /// The page can be migrated; the flag also selects a zone. Kernel: `__GFP_MOVABLE`.
         const MOVABLE = 1 << 3;
         /// Starting device transfers is allowed. Kernel: `__GFP_IO`.
         const IO = 1 << 4;
         /// Calling into file systems is allowed. Kernel: `__GFP_FS`.
         const FS = 1 << 5;
-        /// The caller itself may reclaim. Kernel: `__GFP_DIRECT_RECLAIM`.
+        /// The allocation itself may reclaim pages. Kernel: `__GFP_DIRECT_RECLAIM`.
         const DIRECT_RECLAIM = 1 << 6;
         /// kswapd may be woken. Kernel: `__GFP_KSWAPD_RECLAIM`.
         const KSWAPD_RECLAIM = 1 << 7;
@@ -36,19 +36,19 @@ bitflags::bitflags! {
 
         /// The zone bits. Kernel: `GFP_ZONEMASK`.
         const ZONEMASK = Self::DMA.bits() | Self::HIGHMEM.bits() | Self::DMA32.bits() | Self::MOVABLE.bits();
-        /// Both ways to reclaim. Kernel: `__GFP_RECLAIM`.
+        /// Reclaim by the caller and by kswapd. Kernel: `__GFP_RECLAIM`.
         const RECLAIM = Self::DIRECT_RECLAIM.bits() | Self::KSWAPD_RECLAIM.bits();
         /// Flags that a large folio gets only if both the mask and the limit have the flag.
         const PERMISSIONS = Self::IO.bits() | Self::FS.bits() | Self::RECLAIM.bits();
         /// Flags that a large folio gets if the mask or the limit has the flag.
         const RESTRICTIONS = Self::NOWARN.bits() | Self::NORETRY.bits();
-        /// Mask of most faults: an ordinary, movable page of a user. Kernel: `GFP_HIGHUSER_MOVABLE`.
+        /// Mask of most faults: a movable page for user space. Kernel: `GFP_HIGHUSER_MOVABLE`.
         const HIGHUSER_MOVABLE = Self::RECLAIM.bits() | Self::IO.bits() | Self::FS.bits() | Self::HARDWALL.bits()
             | Self::HIGHMEM.bits() | Self::MOVABLE.bits();
-        /// A large folio that is allocated without reclaim. Kernel: `GFP_TRANSHUGE_LIGHT`.
+        /// Mask of a large folio that is allocated without reclaim. Kernel: `GFP_TRANSHUGE_LIGHT`.
         const TRANSHUGE_LIGHT = Self::HIGHUSER_MOVABLE.bits() & !Self::RECLAIM.bits()
             | Self::COMP.bits() | Self::NOMEMALLOC.bits() | Self::NOWARN.bits();
-        /// A large folio for which direct reclaim is allowed. Kernel: `GFP_TRANSHUGE`.
+        /// Mask of a large folio for which direct reclaim is allowed. Kernel: `GFP_TRANSHUGE`.
         const TRANSHUGE = Self::TRANSHUGE_LIGHT.bits() | Self::DIRECT_RECLAIM.bits();
     }
 }
@@ -84,17 +84,24 @@ mod tests {
         for huge in [Gfp::TRANSHUGE, Gfp::TRANSHUGE_LIGHT, Gfp::TRANSHUGE_LIGHT | Gfp::KSWAPD_RECLAIM] {
             assert_eq!(thp_limit_gfp_mask(huge, Gfp::HIGHUSER_MOVABLE), huge);
         }
+        // The loop covers every mask that has the zone bits of `HIGHUSER_MOVABLE`.
+        let zones = Gfp::HIGHUSER_MOVABLE & Gfp::ZONEMASK;
+        for bits in 0..=Gfp::all().bits() {
+            let huge = (Gfp::from_bits_truncate(bits) - Gfp::ZONEMASK) | zones;
+            assert_eq!(thp_limit_gfp_mask(huge, Gfp::HIGHUSER_MOVABLE), huge);
+        }
     }
 
-    /// Covers every pair of masks.
+    /// Checks every pair of masks over all zone, permission and restriction bits and one bit of no class. Each bit
+    /// must follow the rule of its class.
     #[test]
     fn each_bit_follows_its_class_for_every_pair_of_masks() {
         let nr_bits = Gfp::all().bits().trailing_ones();
         for pair in 0..1u32 << (2 * nr_bits) {
             let (huge, limit) = (pair >> nr_bits, pair & Gfp::all().bits());
             let limited = thp_limit_gfp_mask(Gfp::from_bits_truncate(huge), Gfp::from_bits_truncate(limit));
-            // Bits 0..4 are zones, 4..8 permissions, 8..10 restrictions, 10..13 the rest.
-            let expected = (limit & 0xf) | (huge & limit & 0xf0) | ((huge | limit) & 0x300) | (huge & 0x1c00);
+            // Bits 0..4 are zones, 4..8 are permissions, 8..10 are restrictions, and 10 is a bit of no class.
+            let expected = (limit & 0xf) | (huge & limit & 0xf0) | ((huge | limit) & 0x300) | (huge & 0x400);
             assert_eq!(limited.bits(), expected, "huge {huge:#x} limit {limit:#x}");
         }
     }

@@ -1,4 +1,4 @@
-//! The lowest layer: limits, index newtypes, words of enums, events, the only error type, and locks.
+//! The lowest layer: limits, index newtypes, enums with names, events, the only error type, and locks.
 
 pub mod error;
 pub mod event;

@@ -1,27 +1,28 @@
-//! The kernels that the core can imitate, and the macro that declares switches with the choice of each kernel.
+//! The kernel versions that the core can imitate, and the macro that declares switches with a value for each version.
 
 use super::words::words;
 
 words! {
-    /// A kernel whose choices the switches follow. `Newest` is the default.
+    /// A kernel version that gives each switch its value. `Newest` is the default.
     #[derive(Default)]
     pub enum Profile: "profile" {
-        /// 6.18 stable.
+        /// Linux 6.18 stable.
         V618 = "v618",
-        /// Swap table phase III.
+        /// Phase III of the swap table series.
         P3 = "p3",
-        /// The phase IV series as posted on its base.
+        /// Phase IV of the swap table series as posted, on the kernel that the series was made for.
         Series = "series",
-        /// The series with the later repairs.
+        /// Phase IV of the swap table series with the later repairs.
         #[default]
         Newest = "newest",
     }
 }
 
-/// Declares a struct of switches. A switch has a comment, a name, a type, a value, and the values of the profiles
-/// that differ. Groups of switches, which other structs declare, follow after `with`.
+/// Declares a struct of switches. A switch has a comment, a name, a type, a default value, and the values of the
+/// profiles that differ from the default. The structs of further switches follow after `with`.
 ///
-/// The type of a switch is a [`Word`](super::words::Word). The struct has `of`, `names`, `set_if_known` and `words`.
+/// The type of a switch is a [`Word`](super::words::Word). The struct has the methods `of`, `names`, `set_if_known`
+/// and `words`.
 macro_rules! switches {
     (
         $(#[$attribute:meta])*
@@ -38,7 +39,7 @@ macro_rules! switches {
         }
 
         impl $kind {
-            /// Returns the choices of a profile.
+            /// Returns the switches with the values of a profile.
             $visible const fn of(profile: $crate::base::profile::Profile) -> Self {
                 Self {
                     $($name: match profile {
@@ -55,7 +56,7 @@ macro_rules! switches {
             }
 
             /// Sets a switch by its name. Returns whether the name is known. Errors: `UnknownName`, `OutOfRange`
-            /// (EINVAL) for the word.
+            /// (EINVAL) for an unknown word.
             pub(crate) fn set_if_known(&mut self, name: &str, word: &str) -> $crate::base::error::Result<bool> {
                 $(if name == stringify!($name) {
                     self.$name = $crate::base::words::Word::parse(stringify!($name), word)?;
@@ -64,7 +65,7 @@ macro_rules! switches {
                 Ok(false $($(|| self.$group.set_if_known(name, word)?)+)?)
             }
 
-            /// Returns every switch with its word, in the order of the declaration.
+            /// Returns the name and the word of every switch, in the order of the declaration.
             $visible fn words(&self) -> Vec<(&'static str, String)> {
                 use $crate::base::words::Word;
                 [vec![$((stringify!($name), self.$name.word())),+] $($(, self.$group.words())+)?].concat()

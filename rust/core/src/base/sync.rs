@@ -1,8 +1,8 @@
 //! Locks: a one-byte spin lock that is released with a plain store, and the guard types built on the spin lock.
 //!
-//! Taking a lock costs one compare-exchange and releasing a lock costs one release store, half of the cost of a
-//! parking lock. Sections under a lock take tens of nanoseconds, so a waiter spins a little and then yields its CPU.
-//! The `unsafe` code that a lock needs is allowed in this file only.
+//! A lock and an unlock cost one compare-exchange and one release store, together half of the cost of a parking lock.
+//! Sections under a lock take tens of nanoseconds, so a waiter spins for a short time and then yields its CPU. The
+//! `unsafe` code that a lock needs is allowed in this file only.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::limits::LOCK_SPINS;
 
-/// The atomics of the protocols that `tests/loom.rs` checks under a memory model; `tests/loom.rs` compiles the
-/// protocols with other atomics.
+/// The atomics of the protocols that `tests/loom.rs` checks under a memory model. `tests/loom.rs` compiles the same
+/// protocols with the atomics of loom.
 pub(crate) mod atomics {
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
@@ -24,7 +24,7 @@ pub(crate) mod atomics {
 pub(crate) struct SpinWord(AtomicBool);
 
 impl SpinWord {
-    /// Takes the lock; waits while the lock is taken.
+    /// Takes the lock. Waits while another thread holds the lock.
     #[inline]
     pub(crate) fn lock(&self) {
         // Acquire pairs with the Release in `unlock`: this thread sees all writes that the previous holder made under
@@ -37,8 +37,8 @@ impl SpinWord {
     #[cold]
     fn lock_contended(&self) {
         let mut round = 0;
-        // The read in `is_locked` only spares a write to the cache line during the wait; the compare-exchange
-        // decides.
+        // The read in `is_locked` avoids writes to the cache line during the wait. The compare-exchange in `try_lock`
+        // takes the lock.
         while self.is_locked() || !self.try_lock() {
             round += 1;
             relax(round);
@@ -96,19 +96,19 @@ pub(crate) type SpinMutex<T> = lock_api::Mutex<SpinWord, T>;
 pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, SpinWord, T>;
 
 /// Waits a moment for a short action of another thread: spins in the first `LOCK_SPINS` rounds and yields the CPU in
-/// later rounds. `round` counts the waits.
+/// later rounds. `round` is the number of the present wait.
 pub(crate) fn relax(round: u32) {
     if round < LOCK_SPINS { spin_loop() } else { yield_now() }
 }
 
 const NR_WAIT_BUCKETS: usize = 64;
 
-/// Wait queues, chosen by a number, in which threads sleep until a condition holds. Kernel: the hashed folio wait
+/// Wait queues, selected by a key, in which threads sleep until a condition holds. Kernel: the hashed folio wait
 /// queues.
 #[derive(Debug)]
 pub(crate) struct WaitTable(Box<[CachePadded<Bucket>]>);
 
-/// The wait queue of all keys with the same remainder.
+/// The wait queue of all keys that have the same remainder modulo `NR_WAIT_BUCKETS`.
 type Bucket = (Mutex<()>, Condvar);
 
 impl Default for WaitTable {

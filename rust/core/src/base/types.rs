@@ -1,4 +1,5 @@
-//! Newtypes for every index, so that mixed units do not compile. Each newtype has a short display form for logs.
+//! Newtypes for every index, so that code that mixes units does not compile. Each newtype has a short display form
+//! for logs.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use crate::base::limits::{MAX_ORDER, SWAPFILE_CLUSTER, SWP_TYPE_SHIFT};
 pub struct SwpEntry(u64);
 
 impl SwpEntry {
-    /// The word that names no slot, because slot 0 of type 0 is a header and never handed out.
+    /// The entry with value 0. This entry names no slot, because slot 0 of type 0 is a header and is never handed
+    /// out.
     pub const NONE: Self = Self(0);
 
     /// Packs a type and an offset.
@@ -18,12 +20,12 @@ impl SwpEntry {
         Self(((ty.0 as u64) << SWP_TYPE_SHIFT) | offset.0 as u64)
     }
 
-    /// Takes a word without a check; [`SwpEntry::parts`] checks whether the word can name a slot.
+    /// Makes an entry from its value without a check; [`SwpEntry::parts`] checks whether the entry can name a slot.
     pub const fn from_value(value: u64) -> Self {
         Self(value)
     }
 
-    /// Returns the whole word.
+    /// Returns the value, which contains type and offset.
     pub const fn value(self) -> u64 {
         self.0
     }
@@ -33,14 +35,14 @@ impl SwpEntry {
         SwpType((self.0 >> SWP_TYPE_SHIFT) as u8)
     }
 
-    /// Returns the slot number. The number is wrong for a word with more than 32 offset bits; [`SwpEntry::parts`]
-    /// returns `None` for such a word.
+    /// Returns the slot number. The number is wrong for an entry with more than 32 offset bits; [`SwpEntry::parts`]
+    /// returns `None` for such an entry.
     pub const fn offset(self) -> SwpOffset {
         SwpOffset(self.0 as u32)
     }
 
-    /// Splits the word into type and offset. Returns `None` when the word cannot name a slot (bit 63 set, offset over
-    /// 32 bits).
+    /// Splits the entry into type and offset. Returns `None` when the entry cannot name a slot (bit 63 set, offset
+    /// over 32 bits).
     pub const fn parts(self) -> Option<(SwpType, SwpOffset)> {
         if self.0 >> 63 != 0 || (self.0 << (64 - SWP_TYPE_SHIFT)) >> (64 - SWP_TYPE_SHIFT) > u32::MAX as u64 {
             return None;
@@ -144,7 +146,7 @@ impl Order {
         if order > MAX_ORDER { None } else { Some(Self(order)) }
     }
 
-    /// Makes an order from a number that was read from an order before.
+    /// Makes an order from a number that [`Order::get`] returned before.
     #[inline]
     pub(crate) const fn stored(order: u8) -> Self {
         debug_assert!(order <= MAX_ORDER);
@@ -156,7 +158,7 @@ impl Order {
         (0..=MAX_ORDER).map(Self)
     }
 
-    /// Returns log2 of the pages.
+    /// Returns log2 of the number of pages.
     pub const fn get(self) -> u8 {
         self.0
     }
@@ -178,7 +180,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// Number of the CPU that a call runs on. The number selects the hints, the counters and the local lock.
+/// Number of the CPU that a call runs on. The number selects the CPU's hints, counters and local lock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct CpuId(pub u16);
@@ -195,10 +197,10 @@ impl CpuId {
 #[repr(transparent)]
 pub struct MemcgId(pub u16);
 
-/// The number of a memory cgroup, counted from 1; 0 means none. Kernel: a pointer to `struct mem_cgroup`.
+/// The number of a memory cgroup, counted from 1; 0 means no group. Kernel: a pointer to `struct mem_cgroup`.
 ///
-/// A group also has a [`MemcgId`]. The `MemcgId` is released earlier than the `CssId` and then given to another
-/// group.
+/// A group also has a [`MemcgId`]. The `MemcgId` is released earlier than the `CssId`, and another group can get the
+/// `MemcgId` from then on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(transparent)]
 pub struct CssId(pub u32);
@@ -213,7 +215,7 @@ impl CssId {
     }
 }
 
-/// A page frame number, which is the number of a folio in the subsystem's `Memory`.
+/// A page frame number. The frame number of a folio's first page names the folio in the subsystem's `Memory`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct Pfn(pub u64);

@@ -1,4 +1,5 @@
-//! Enums whose variants have words. The word of a variant stands once, where the variant is declared.
+//! Enums whose variants have names for users, called words. The declaration of a variant is the only place of its
+//! word.
 
 use crate::base::error::{Result, SwapError};
 
@@ -7,7 +8,7 @@ pub(crate) fn unknown_name(what: &'static str, name: &str, known: &[&str]) -> Sw
     SwapError::UnknownName { what, name: name.into(), known: known.join(", ") }
 }
 
-/// A value that has a word: an enum declared by [`words`], or the type of a switch.
+/// A value that has a word: an enum that [`words`] declares, or the type of a switch.
 pub(crate) trait Word: Sized {
     /// Parses a word. `what` names the value in an error. Errors: `UnknownName`, `OutOfRange` (EINVAL).
     fn parse(what: &'static str, word: &str) -> Result<Self>;
@@ -30,8 +31,8 @@ impl Word for bool {
     }
 }
 
-/// Parses a word that may also be `none`, which gives `None`. Errors: as `T::parse`; the list of known words contains
-/// `none`.
+/// Parses a word of `T`, or the word in `none`, for which the result is `None`. Errors: as `T::parse`; the list of
+/// known words in the error also contains the word in `none`.
 pub(crate) fn parse_optional<T: Word>(what: &'static str, none: &str, word: &str) -> Result<Option<T>> {
     if word == none {
         return Ok(None);
@@ -44,7 +45,7 @@ pub(crate) fn parse_optional<T: Word>(what: &'static str, none: &str, word: &str
     })
 }
 
-/// The word of a switch whose value another switch decides.
+/// The word of a switch without a value of its own. Another switch then decides the behaviour.
 const DEFAULT: &str = "default";
 
 impl<T: Word> Word for Option<T> {
@@ -60,8 +61,8 @@ impl<T: Word> Word for Option<T> {
 /// Declares an enum with a word for each variant: `words! { pub enum Workers: "workers" { Inline = "inline", ... }
 /// }`.
 ///
-/// The text after the colon names the value in an error. The enum is `Copy` and `Eq` and has `NAMES`, `from_name` and
-/// `name`.
+/// The text after the colon names the enum in an error. The enum is `Copy` and `Eq` and has `NAMES`, `ALL`,
+/// `from_name` and `name`.
 macro_rules! words {
     (
         $(#[$attribute:meta])*
@@ -76,18 +77,18 @@ macro_rules! words {
         }
 
         impl $kind {
-            /// The name of every variant, in the order of the variants.
+            /// The word of every variant, in the order of the declaration.
             $visible const NAMES: &'static [&'static str] = &[$($word),+];
 
             /// Every variant, in the order of [`Self::NAMES`].
             $visible const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Returns the variant of a name. Errors: `UnknownName` (EINVAL), which lists the names.
+            /// Returns the variant whose word is `name`. Errors: `UnknownName` (EINVAL), which lists the known words.
             $visible fn from_name(name: &str) -> $crate::base::error::Result<Self> {
                 <Self as $crate::base::words::Word>::parse($what, name)
             }
 
-            /// Returns the name.
+            /// Returns the word of the variant.
             $visible const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -117,13 +118,13 @@ mod tests {
     use super::*;
 
     words! {
-        /// An enum with a default.
+        /// An enum with two words, for the tests of this file.
         #[derive(Default)]
         pub(crate) enum Side: "side" {
-            /// One.
+            /// The left side.
             #[default]
             Left = "left",
-            /// Two.
+            /// The right side.
             Right = "right",
         }
     }

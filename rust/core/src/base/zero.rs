@@ -1,8 +1,9 @@
-//! Fast detection of pages that are all zeros. Such pages are marked in their slots and never written.
+//! Fast detection of pages that are all zeros. The slot of such a page gets a zero mark, and the page is never
+//! written.
 //!
 //! The scan ORs 256 bytes and then tests the result; the compiler turns this loop into vector code. The scan is
-//! compiled once per vector width, and the first call in a process chooses the widest vectors of the CPU. Code for
-//! the oldest x86-64 has 16-byte loads and reaches half of the speed of a search by `memchr`.
+//! compiled once for each vector width, and the first call in a process selects the widest vectors of the CPU. A scan
+//! compiled for the oldest x86-64 CPUs has 16-byte loads and reaches half of the speed of a search by `memchr`.
 
 use std::sync::LazyLock;
 
@@ -10,9 +11,9 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::base::limits::PAGE_SIZE;
 
-/// Words ORed together between two tests. The number is small because the loads of a chunk must stay near each other:
-/// in longer chunks the compiler orders the loads in a way that the CPU's prefetch does not follow, at half the speed
-/// from L2.
+/// Number of 64-bit words ORed between two tests. The number is small because the loads of a chunk must be close to
+/// each other. In longer chunks the compiler orders the loads in a way that the CPU's prefetch does not follow, which
+/// halves the speed from L2.
 const CHUNK_WORDS: usize = 32;
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
@@ -23,7 +24,8 @@ static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 /// `is_folio_zero_filled` (mm/page_io.c); differs: only the last word of the first page is tested in advance, because
 /// the scan leaves a page with data as quickly as a test of its last word.
 pub fn is_zero_filled(data: &[u8]) -> bool {
-    // The last word is tested first, because a page in use that starts with zeros often has data at its end.
+    // The last word of the first page is tested first, because a page in use that starts with zeros often has data at
+    // its end.
     let last_word = data.get(PAGE_SIZE - size_of::<u64>()..PAGE_SIZE).unwrap_or_default();
     last_word.iter().all(|&byte| byte == 0) && ARCH.dispatch(Scan(data))
 }
@@ -34,7 +36,7 @@ struct Scan<'a>(&'a [u8]);
 impl WithSimd for Scan<'_> {
     type Output = bool;
 
-    // Inlined, because the body would otherwise be compiled for the oldest CPU.
+    // The function is inlined, because the body would otherwise be compiled for the oldest CPU only.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _width: S) -> bool {
         let (head, words, tail) = bytemuck::pod_align_to::<u8, u64>(self.0);

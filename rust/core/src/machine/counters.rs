@@ -1,4 +1,4 @@
-//! Counters of each CPU: slots in use, events, cached pages.
+//! Counters of each CPU: slots in use, runs, failures, events, cached slots.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -9,13 +9,13 @@ use crate::base::types::{Order, SwpType};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum Event {
-    /// Searches that took the slow path.
+    /// Searches for slots that took the slow path.
     SlowPath,
-    /// Cached slots that a scan, a pass over full clusters, or a put took back.
+    /// Cached slots that were freed by a scan, by a pass over full clusters, or by a put.
     ReclaimedPages,
     /// Clusters that were discarded.
     DiscardedClusters,
-    /// Discards that a storage refused.
+    /// Discards that failed in a storage.
     DiscardErrors,
     /// Pages read from a storage. Kernel: `PSWPIN`.
     PswpIn,
@@ -29,16 +29,16 @@ pub(crate) enum Event {
     ReadErrors,
     /// Failed writes to a storage.
     WriteErrors,
-    /// Faults that allocated a folio or read one. Kernel: `PGMAJFAULT`.
+    /// Page faults that allocated or read a folio. Kernel: `PGMAJFAULT`.
     MajorFaults,
     /// Pages read ahead. Kernel: `SWAP_RA`.
     SwapRa,
     /// Pages read ahead that a fault used later. Kernel: `SWAP_RA_HIT`.
     SwapRaHit,
-    /// Insertions into the swap cache that started over, because the slot's shadow changed after the first check.
+    /// Insertions into the swap cache that were repeated because the slot's shadow changed after the first check.
     ShadowRetries,
-    /// Swap-ins of slots without an owner. The series as posted drops a reference of a group that does not exist
-    /// there.
+    /// Swap-ins of slots without an owner, counted only with the switch `rfc_literal`. The series as posted drops a
+    /// reference of a null group in such a swap-in.
     RfcNullMemcg,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,
@@ -50,10 +50,9 @@ pub(crate) enum Event {
     SwapoffRmap,
     /// Page table entries that a swapoff visited.
     SwapoffPtes,
-    /// Pages that have slots but no place for their data: zswap refused the pages, and no device stands behind the
-    /// slots.
+    /// Pages that have slots but no storage for their data: zswap refused the pages, and no device backs the slots.
     SwpOutRefused,
-    /// Folios of the largest order that were written to a storage. Kernel: `THP_SWPOUT`.
+    /// Folios of the largest order written to a storage as a whole. Kernel: `THP_SWPOUT`.
     ThpSwpOut,
     /// Folios of the largest order that got no run of slots. Kernel: `THP_SWPOUT_FALLBACK`.
     ThpSwpOutFallback,
@@ -61,17 +60,18 @@ pub(crate) enum Event {
 
 const NR_EVENTS: usize = Event::ThpSwpOutFallback as usize + 1;
 
-/// Events of large folios that each CPU counts by order. Kernel: `enum mthp_stat_item`.
+/// Events of folios that each CPU counts by order. Kernel: `enum mthp_stat_item`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(crate) enum OrderEvent {
     /// Folios read from a storage. Kernel: `MTHP_STAT_SWPIN`.
     In,
-    /// Swap-ins that gave up the order. Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
+    /// Swap-ins that fell back to a smaller order. Kernel: `MTHP_STAT_SWPIN_FALLBACK`.
     InFallback,
-    /// Swap-ins whose charge of the order failed. Kernel: `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
+    /// Swap-ins that fell back to a smaller order because a charge was refused. Kernel:
+    /// `MTHP_STAT_SWPIN_FALLBACK_CHARGE`.
     InFallbackCharge,
-    /// Folios written to a storage. Kernel: `MTHP_STAT_SWPOUT`.
+    /// Folios written to a storage as a whole. Kernel: `MTHP_STAT_SWPOUT`.
     Out,
     /// Folios that got no run of slots. Kernel: `MTHP_STAT_SWPOUT_FALLBACK`.
     OutFallback,
@@ -81,9 +81,9 @@ pub(crate) enum OrderEvent {
 
 const NR_ORDER_EVENTS: usize = OrderEvent::ZswpOut as usize + 1;
 
-/// Counters of one CPU. Plain stores under the CPU's local lock write the counters, and any thread reads the
-/// counters. So a sum over CPUs is exact while no operation is in flight, and off by at most one operation per CPU
-/// otherwise.
+/// Counters of one CPU. The holder of the CPU's local lock changes the counters with plain stores, and any thread may
+/// read the counters. So a sum over CPUs is exact while no operation is in progress, else wrong by at most one
+/// operation per CPU.
 #[derive(Debug, Default)]
 pub(crate) struct CpuCounters {
     pub(super) inuse: [AtomicI64; MAX_SWAPFILES],
@@ -96,7 +96,7 @@ pub(crate) struct CpuCounters {
 }
 
 // Relaxed load and store: the local lock allows one writer at a time, and a reader draws no conclusion from the
-// number.
+// number about other data.
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
@@ -125,7 +125,8 @@ impl CpuCounters {
         bump(&self.order_events[event as usize][order.index()], 1);
     }
 
-    /// Adds slots that a folio took, or subtracts slots that a folio left.
+    /// Adds `nr` to the number of slots whose entry holds a folio. `nr` is negative when a folio is removed from the
+    /// swap cache.
     pub(crate) fn add_cached(&self, nr: i64) {
         // Relaxed: as in `bump`.
         self.cached.store(self.cached.load(Ordering::Relaxed) + nr, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One swap device: its size, flags and clusters. `lifecycle` turns it on and off.
+//! One swap device: its size, flags and clusters. `lifecycle` turns devices on and off.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ bitflags::bitflags! {
     /// State and kind of a device. Kernel: the `SWP_*` flags, same values.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct SwpFlags: u32 {
-        /// The device structure is in use. Every device has the flag.
+        /// The device structure is in use. Every device has this flag.
         const USED = 1 << 0;
         /// Allocation may hand slots out.
         const WRITEOK = 1 << 1;
         /// The device was turned on with a form of discard, and its storage can discard.
         const DISCARDABLE = 1 << 2;
-        /// The device is not rotational, so each CPU has its own hint.
+        /// The device is not rotational, so each CPU has its own allocation hint.
         const SOLIDSTATE = 1 << 4;
         /// The device is a whole block device, so large orders are allowed.
         const BLKDEV = 1 << 6;
@@ -32,14 +32,15 @@ bitflags::bitflags! {
         const AREA_DISCARD = 1 << 9;
         /// Each cluster is discarded when it empties.
         const PAGE_DISCARD = 1 << 10;
-        /// A page must not change while it is written. The core only shows the flag: see
+        /// A page must not change while the page is written. The core only shows the flag: see
         /// [`StorageTraits::STABLE_WRITES`].
         const STABLE_WRITES = 1 << 11;
-        /// The storage is as fast as memory: no readahead, and a page that was swapped in gives its slot up.
+        /// The storage is as fast as memory, so there is no readahead, and the slot of a page that was swapped in is
+        /// freed.
         const SYNCHRONOUS_IO = 1 << 12;
         /// The device has no storage, and its clusters exist only while they are used.
         const GHOST = 1 << 13;
-        /// The device is a ghost whose slots record where the data of their pages is. The kernel has no such flag.
+        /// The device is a ghost whose slots record where the data of their pages is. Kernel: none.
         const VIRTUAL = 1 << 14;
     }
 }
@@ -68,25 +69,25 @@ fn mark_tail(ci: &mut ClusterGuard<'_>, max_pages: u32) {
     }
 }
 
-/// Exact number of bytes that a device takes, by purpose.
+/// Number of bytes that a device takes, by purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeviceMemory {
-    /// Allocated at swapon: the device and its cluster array.
+    /// Bytes allocated at swapon: the device, its cluster array, and the owner array.
     pub static_bytes: u64,
-    /// Tables of clusters in use.
+    /// Bytes of the swap tables of clusters in use.
     pub table_bytes: u64,
-    /// Second words of clusters in use, on a virtual device.
+    /// Bytes of the second word of each table entry, for clusters in use on a virtual device.
     pub virtual_table_bytes: u64,
-    /// Extend tables, which hold reference counts over 14.
+    /// Bytes of the extend tables, which contain reference counts over 14.
     pub extend_bytes: u64,
-    /// Released tables that the pool keeps for reuse.
+    /// Bytes of released swap tables that the pool keeps for reuse.
     pub pool_bytes: u64,
-    /// Owner array of all slots, allocated at swapon when owners are stored beside the entries. `static_bytes`
-    /// contains these bytes too.
+    /// Bytes of the owner array of all slots, which is allocated at swapon when owners are stored in an array.
+    /// `static_bytes` contains these bytes.
     pub owner_static_bytes: u64,
-    /// Owner cells of clusters in use.
+    /// Bytes of the owner ids of clusters in use, when owners are stored beside the table entries of a cluster.
     pub owner_bytes: u64,
-    /// Index and cluster records of a dynamic device: the pages that were ever written.
+    /// Bytes of the index and the cluster records of a dynamic device: the pages that were ever written.
     pub index_bytes: u64,
 }
 
@@ -98,12 +99,13 @@ impl DeviceMemory {
     }
 }
 
-/// A device that is on. Kernel: `struct swap_info_struct`; differs: `Swap` counts usage per CPU, and "full" is a
-/// count of full clusters, so that taking a slot touches no shared atomic.
+/// A device that is on. Kernel: `struct swap_info_struct`; differs: `Swap` counts usage per CPU, and a count of full
+/// clusters shows whether the device is full, so that the allocation of a slot touches no shared atomic.
 #[derive(Debug)]
 pub struct SwapDevice {
     ty: SwpType,
-    /// Size in slots. The size of a ghost changes, while every CPU is stopped.
+    /// Size in slots. The size of a ghost device can change, but only while the changing thread holds every CPU's
+    /// local lock.
     max_pages: AtomicU32,
     /// Number of slots that are neither the header nor bad pages.
     pages: AtomicU32,
@@ -112,20 +114,20 @@ pub struct SwapDevice {
     prio: AtomicI32,
     pub(crate) clusters: Clusters,
     storage: Arc<dyn SwapStorage>,
-    /// Exclusive claim on the storage, held until the device is off. Kernel: the opened block device.
+    /// Exclusive claim on the storage, held until the device is turned off. Kernel: the opened block device.
     claim: SpinMutex<Option<Claim>>,
-    /// The storage is told of every slot that is freed.
+    /// The storage wants a notice of every slot that is freed.
     pub(crate) wants_free_notify: bool,
-    /// Next slot of a rotational device by order, 0 for none. Kernel: `global_cluster` under its lock.
+    /// Next slot to try on a rotational device, for each order; 0 for none. Kernel: `global_cluster` under its lock.
     pub(crate) next: SpinMutex<[u32; SWAP_NR_ORDERS]>,
-    /// reclaim_work is queued for this device. Kernel: `reclaim_work`.
+    /// The work reclaim_work is queued for this device. Kernel: `reclaim_work`.
     pub(crate) is_reclaim_queued: AtomicBool,
-    /// Slots of hibernation images. A device with such slots cannot be turned off.
+    /// Slots that contain hibernation images. A device with such slots cannot be turned off.
     pub(crate) hibernation: HibernationSlots,
 }
 
-/// The slots of one device that hold a hibernation image. Their entries look like the entries of other slots, so the
-/// slots are listed here by number. The list is empty except around a suspend.
+/// The slots of one device that contain a hibernation image. The table entries of such slots look like the entries of
+/// other slots, so a list of slot numbers is needed. The list is empty except around a suspend.
 #[derive(Debug, Default)]
 pub(crate) struct HibernationSlots {
     slots: SpinMutex<BTreeSet<u32>>,
@@ -137,7 +139,7 @@ impl HibernationSlots {
     pub(crate) fn add(&self, offset: SwpOffset) {
         let mut slots = self.slots.lock();
         slots.insert(offset.0);
-        // Relaxed: a listed slot is freed by a thread that received the slot from this CPU, after this store.
+        // Relaxed: a thread that frees a listed slot received the slot from this thread, after this store.
         self.nr.store(slots.len() as u32, Ordering::Relaxed);
     }
 
@@ -163,7 +165,7 @@ impl HibernationSlots {
     }
 }
 
-/// The choices of a subsystem for all of its devices.
+/// The choices of a subsystem that apply to all of its devices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeviceRules<'s> {
     pub(crate) switches: &'s Switches,
@@ -172,7 +174,8 @@ pub(crate) struct DeviceRules<'s> {
 }
 
 impl SwapDevice {
-    /// Builds a device that is on no list yet. Errors: EINVAL kinds of a bad spec; `NoMemory` (ENOMEM).
+    /// Builds a device that is in no device list yet. Errors: EINVAL when the spec is not valid; `StorageInUse`
+    /// (EBUSY); `NoMemory` (ENOMEM).
     pub(crate) fn new(
         ty: SwpType,
         spec: &DeviceSpec,
@@ -188,7 +191,8 @@ impl SwapDevice {
             None => Clusters::new(nr_clusters, switches.free_order, owners)?,
             Some(ghost) => Clusters::dynamic(nr_clusters, owners, ghost.has_virtual_table)?,
         };
-        // The first cluster of a dynamic device exists from swapon to swapoff, because it contains the header.
+        // The first cluster of a dynamic device exists from swapon to swapoff, because the first cluster contains the
+        // header.
         drop(clusters.is_dynamic().then(|| clusters.create()));
         let mut with_bad = BTreeSet::new();
         let mut mark = |offset: u32| {
@@ -202,7 +206,8 @@ impl SwapDevice {
                 return Err(SwapError::BadPageTwice(page));
             }
         }
-        // The last cluster of a dynamic device is created on its first use, unless it is the first cluster too.
+        // The last cluster of a dynamic device is created on its first use, unless the last cluster is also the first
+        // cluster.
         let last = SwpOffset(spec.max_pages - 1).cluster();
         if let Some(mut ci) = clusters.lock(last).filter(|_| !spec.max_pages.is_multiple_of(SWAPFILE_CLUSTER)) {
             mark_tail(&mut ci, spec.max_pages);
@@ -237,21 +242,22 @@ impl SwapDevice {
         self.ty
     }
 
-    /// Returns the size in slots, header included. The size of a ghost is a snapshot.
+    /// Returns the size in slots, header included. For a ghost device, the size is a snapshot.
     #[inline]
     pub fn max_pages(&self) -> u32 {
-        // Relaxed: the size changes only while every CPU is stopped, and the local locks order the change.
+        // Relaxed: the size changes only while the changing thread holds every CPU's local lock, and these locks
+        // order the change.
         self.max_pages.load(Ordering::Relaxed)
     }
 
-    /// Changes the size of a ghost. Every CPU is stopped.
+    /// Changes the size of a ghost device. The caller holds every CPU's local lock.
     pub(crate) fn set_max_pages(&self, max_pages: u32) {
         self.clusters.set_len(max_pages.div_ceil(SWAPFILE_CLUSTER));
         self.max_pages.store(max_pages, Ordering::Relaxed);
         self.pages.store(max_pages - 1, Ordering::Relaxed);
     }
 
-    /// Returns the first slot number that is not handed out: the size, or less while the device shrinks.
+    /// Returns the first slot number that is not handed out: the size, or a smaller number while the device shrinks.
     pub fn limit_pages(&self) -> u32 {
         self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
     }
@@ -273,7 +279,8 @@ impl SwapDevice {
         self.has(SwpFlags::VIRTUAL)
     }
 
-    /// Returns which totals count a ghost's slots, or `None` for a device with storage.
+    /// Returns the setting that decides which totals count the slots of a ghost device; `None` for a device with
+    /// storage.
     pub fn visibility(&self) -> Option<Visibility> {
         self.ghost.map(|ghost| ghost.visibility)
     }
@@ -290,25 +297,25 @@ impl SwapDevice {
         Some(ci)
     }
 
-    /// Creates and destroys one cluster of a ghost, as a search and the last free do, and returns whether there was
-    /// room. For measurements.
+    /// Creates and destroys one cluster of a ghost device, as a search and the last free of a slot do. Returns
+    /// whether a cluster could be created. The function is for measurements.
     pub fn probe_cluster(&self) -> bool {
         let ci = if self.clusters.is_dynamic() { self.clusters.create() } else { None };
         ci.map(|mut ci| ci.destroy()).is_some()
     }
 
-    /// Limits a ghost to `nr` clusters from now on. Tests use the limit in place of memory that runs out.
+    /// Limits a ghost device to `nr` clusters from now on. Tests use the limit to simulate exhausted memory.
     pub fn limit_clusters(&self, nr: u32) {
         self.clusters.set_max_live(nr);
     }
 
-    /// Ends the claim, so that another device may use the storage.
+    /// Releases the claim on the storage, so that another device may use the storage.
     pub(crate) fn release_claim(&self) {
         let claim = self.claim.lock().take();
         drop(claim);
     }
 
-    /// Returns the storage that keeps the pages.
+    /// Returns the storage that contains the pages.
     pub fn storage(&self) -> &Arc<dyn SwapStorage> {
         &self.storage
     }
@@ -319,8 +326,8 @@ impl SwapDevice {
         self.pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of slots marked bad: the header, bad pages, and the tail of the last cluster. On a dynamic
-    /// device the tail counts while its cluster exists.
+    /// Returns the number of slots marked bad: the header, the bad pages, and the tail of the last cluster. On a
+    /// dynamic device the tail counts only while the last cluster exists.
     pub fn nr_bad(&self) -> u32 {
         let (max_pages, pages) = (self.max_pages(), self.pages());
         let nr_tail = max_pages.wrapping_neg() % SWAPFILE_CLUSTER;
@@ -368,7 +375,8 @@ impl SwapDevice {
 
     /// Returns the priority.
     pub fn prio(&self) -> i32 {
-        // Relaxed: the priority changes only under `swap_lock`, and other readers display it.
+        // Relaxed: the priority changes only under `swap_lock`, and readers without `swap_lock` only display the
+        // priority.
         self.prio.load(Ordering::Relaxed)
     }
 
@@ -381,27 +389,28 @@ impl SwapDevice {
         SwpEntry::new(self.ty, offset)
     }
 
-    /// Reads one table entry without a lock. The entry is a snapshot, and NULL when the cluster has no table.
+    /// Returns the table entry of a slot, read without a lock. The entry is a snapshot; the entry is NULL when the
+    /// cluster has no table.
     #[inline]
     pub fn get(&self, offset: SwpOffset) -> crate::table::SwapTableEntry {
         self.clusters.entry(offset)
     }
 
-    /// Returns the slots whose entry is not NULL, ascending, without locks. Clusters that were never used or do not
-    /// exist are skipped.
+    /// Returns the slots whose table entry is neither NULL nor bad, in ascending order, without locks. Clusters that
+    /// were never used or do not exist are skipped.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = SwpOffset> {
         let slots = |idx: ClusterIdx| (idx.base().0..=idx.base().0 + (SWAPFILE_CLUSTER - 1)).map(SwpOffset);
         let slots = self.clusters.live().flat_map(slots);
         slots.filter(|&offset| !matches!(self.get(offset).kind(), EntryKind::Null | EntryKind::Bad))
     }
 
-    /// Returns whether a range lies in 1..max_pages.
+    /// Returns whether a range of slots lies in 1..`max_pages`.
     #[inline]
     pub(crate) fn has_range(&self, offset: SwpOffset, nr_pages: u32) -> bool {
         offset.0 != 0 && nr_pages != 0 && offset.0 as u64 + nr_pages as u64 <= self.max_pages() as u64
     }
 
-    /// Returns the exact number of bytes that the device takes.
+    /// Returns the number of bytes that the device takes, by purpose.
     pub fn memory(&self) -> DeviceMemory {
         let (attached, hot) = self.clusters.nr_tables();
         let page = crate::base::limits::PAGE_SIZE as u64;
@@ -419,7 +428,7 @@ impl SwapDevice {
         }
     }
 
-    /// Returns whether clusters wait for a discard.
+    /// Returns whether any cluster waits for a discard.
     pub(crate) fn has_discards(&self) -> bool {
         self.has(SwpFlags::PAGE_DISCARD) && self.clusters.has(ListId::Discard)
     }

@@ -1,5 +1,5 @@
-//! The memory controller of a subsystem: the group that is charged for a folio, and the error of a limit that
-//! refused.
+//! The memory controller of a subsystem: the group that is charged for a folio, and the error for a charge that a
+//! limit refused.
 
 use super::Swap;
 use rustix::io::Errno;
@@ -16,21 +16,21 @@ impl Swap {
         self.memory_of_folios().memcg()
     }
 
-    /// Returns the group that is charged for a folio.
+    /// Returns the group that is charged for a folio, or `None` when no group is charged.
     pub fn group_of(&self, folio: Folio<'_>) -> Option<&MemCgroup> {
         let css = folio.css()?;
         Some(self.memcg()?.get(css))
     }
 
-    /// Adds to a statistic of the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
+    /// Adds `nr` to a statistic of the group that is charged for a folio. Kernel: `count_memcg_folio_events`.
     pub(crate) fn count_memcg(&self, folio: Folio<'_>, stat: MemcgStat, nr: u32) {
         if let Some(group) = self.group_of(folio) {
             group.count(stat, nr.into());
         }
     }
 
-    /// Returns the error of a charge that met a limit: `OverLimit` (ENOMEM), with the group's path, its usage and its
-    /// limit.
+    /// Returns the error for a charge that the limit of `level` refused: `OverLimit` (ENOMEM), with the path, usage
+    /// and limit of the group.
     pub(crate) fn over_limit(&self, level: &MemCgroup, which: CounterKind, nr_pages: u64) -> SwapError {
         let groups = self.memcg().expect("a charge was tried");
         let counter = level.counter(which);
@@ -54,14 +54,14 @@ impl Swap {
         self.memcg().ok_or_else(|| SwapError::cgroup(Errno::INVAL, "memcg is disabled".into()))
     }
 
-    /// Returns whether swap is so full that a folio in memory should give its slots up. Kernel:
+    /// Returns whether swap is so full that the slots of a folio in memory should be freed. Kernel:
     /// `mem_cgroup_swap_full`.
     pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
         let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
         self.vm_swap_full() || is_full().unwrap_or(false)
     }
 
-    /// Returns the group of a number, or `None` while memcg is disabled.
+    /// Returns the group with a given number, or `None` while memcg is disabled.
     pub(crate) fn group(&self, css: CssId) -> Option<&MemCgroup> {
         self.memcg().map(|groups| groups.get(css))
     }

@@ -1,10 +1,10 @@
-//! The state of one machine's swap: the devices and their order, the hints and counters of each CPU, the memory of
-//! folios.
+//! The state of one machine's swap: the devices and their order, the hints and counters of each CPU, and the memory
+//! of folios.
 //!
 //! Each operation runs through an [`OnCpu`], which holds the local lock of one CPU. The local lock serialises
-//! allocation on its CPU, as the kernel's local lock does, so hints and counters are plain words. The local lock is
-//! also the read side that swapon and swapoff wait for: each CPU has its own table of devices, which changes only
-//! under that CPU's lock, so a device found in the table stays on for the whole operation.
+//! allocation on its CPU, as the kernel's local lock does, so hints and counters are plain words. Swapon and swapoff
+//! wait for the holders of local locks: each CPU has its own table of devices, and the table changes only under that
+//! CPU's lock. So a device found in the table stays on for the whole operation.
 
 mod counters;
 pub mod device;
@@ -41,29 +41,30 @@ pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
 
-/// The one call upward: writeback of zswap pages as the folders below `swapping` call it. Writeback allocates a
-/// folio, charges the folio and may reclaim, so the code of writeback stands above `datapath` and `reclaim`, which
-/// ask for room in zswap. This trait cuts the circle: `Swap` holds an implementation, and `lifecycle` names the
-/// implementation when `lifecycle` makes a `Swap`. Kernel: the shrinker that zswap registers, and `shrink_memcg`.
+/// Writeback of zswap pages, for callers in folders below `swapping`. This trait is the only call to a higher folder.
+/// Writeback allocates a folio, charges the folio and may reclaim, so its code stands above `datapath` and `reclaim`,
+/// although these folders request writeback. The trait breaks this dependency cycle: `lifecycle` passes an
+/// implementation when it makes a `Swap`, and the `Swap` stores the implementation. Kernel: the shrinker that zswap
+/// registers, and `shrink_memcg`.
 pub(crate) trait ZswapShrinker: Debug + Send + Sync {
-    /// Writes back a batch of the oldest pages of one group; returns how many. Errors: those of
-    /// [`Swap::shrink_memcg`].
+    /// Writes back a batch of the oldest zswap pages of one group. Returns the number of pages that were written
+    /// back. Errors: as [`Swap::shrink_memcg`].
     fn make_room(&self, swap: &Swap, css: CssId, cpu: CpuId) -> Result<u64>;
 
-    /// Writes back the share of a group's pages that reclaim at a priority wants; returns how many. `css` is `None`
-    /// while memcg is disabled.
+    /// Writes back as many zswap pages of a group as reclaim at a priority asks for. Returns the number of pages that
+    /// were written back. `css` is `None` while memcg is disabled.
     fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64;
 }
 
-/// The devices that are on, and the counter for automatic priorities. Protected by `swap_lock`.
+/// The devices that are on, and the last automatic priority. Protected by `swap_lock`.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveDevices {
     pub(crate) devices: DeviceTable,
-    /// The last automatic priority that a device got. Kernel: `least_priority`.
+    /// The last automatic priority that a device received. Kernel: `least_priority`.
     pub(crate) least_priority: i32,
 }
 
-/// One machine's swap subsystem.
+/// The swap subsystem of one machine.
 #[derive(Debug)]
 pub struct Swap {
     pub(crate) switches: Switches,
@@ -76,13 +77,13 @@ pub struct Swap {
     space: SpaceTotals,
     /// Number of virtual devices that are on.
     pub(crate) nr_virtual: AtomicUsize,
-    /// One more than the highest type ever used. Sums over types stop here.
+    /// One more than the highest swap type ever used. Sums over types end before this type.
     pub(crate) nr_types: AtomicUsize,
     /// Number of rotational devices that are on. Kernel: `nr_rotate_swap`.
     pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
     pub(crate) zswap: Zswap,
-    /// Writeback of zswap pages. The implementation stands in `swapping`, above this folder.
+    /// Writeback of zswap pages. The implementation is in `swapping`, a folder above this folder.
     pub(crate) zswap_shrinker: &'static dyn ZswapShrinker,
     pub(crate) policies: Policies,
     /// The rule that decides whether a refaulted page belongs to the working set.
@@ -90,12 +91,13 @@ pub struct Swap {
     /// State of the readahead of neighbouring slots. Kernel: `swapin_readahead_hits` and the variables beside
     /// `swapin_readahead_hits`.
     pub(crate) readahead: ClusterReadahead,
-    /// The page tables that may map a folio.
+    /// The mappings whose page tables may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
 }
 
 impl Swap {
-    /// Builds a subsystem from its configuration and the writeback of zswap. Errors: those of [`Swap::with_config`].
+    /// Builds a subsystem from its configuration and an implementation of the writeback of zswap pages. Errors: as
+    /// [`Swap::with_config`].
     pub(crate) fn assemble(config: Config, zswap_shrinker: &'static dyn ZswapShrinker) -> Result<Self> {
         let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap } = config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
@@ -122,7 +124,7 @@ impl Swap {
         })
     }
 
-    /// Returns the compressed cache in front of the devices.
+    /// Returns zswap, the compressed cache in front of the devices.
     pub fn zswap(&self) -> &Zswap {
         &self.zswap
     }
@@ -142,9 +144,10 @@ impl Swap {
         &self.switches
     }
 
-    /// Locks the list of devices. Lock order: `swap_lock` comes before every other lock. Kernel: `swap_lock`.
+    /// Locks the list of devices. `swap_lock` is taken before every other lock. Kernel: `swap_lock`.
     pub(crate) fn active(&self) -> MutexGuard<'_, ActiveDevices> {
-        // A panic under the lock leaves the list whole, because each change is one assignment or one list operation.
+        // A panic under the lock leaves the list consistent, because each change is one assignment or one list
+        // operation.
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,8 +158,8 @@ impl Swap {
         device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))
     }
 
-    /// Returns the devices that are on: first the devices with room, in the order in which allocation tries devices,
-    /// then the other devices by type.
+    /// Returns the devices that are on: first the devices with free slots, in the order in which allocation tries
+    /// devices, then all other devices, by type.
     pub fn devices(&self) -> Vec<Arc<SwapDevice>> {
         let active = self.active();
         let mut types = self.avail.lock().in_order();
@@ -179,7 +182,7 @@ impl Swap {
 
     /// Returns whether a rotational device is on. Kernel: `nr_rotate_swap`.
     pub(crate) fn has_rotational(&self) -> bool {
-        // Relaxed: the answer chooses a way to read ahead, and both ways are correct.
+        // Relaxed: the result selects the kind of readahead, and either kind gives correct results.
         self.nr_rotational.load(Ordering::Relaxed) > 0
     }
 
@@ -188,7 +191,7 @@ impl Swap {
         &self.readahead
     }
 
-    /// Returns where the owners of slots are stored: in the entries, or beside the entries.
+    /// Returns the form in which the owners of slots are stored: in the table entries, or beside the table entries.
     pub(crate) fn owner_form(&self) -> OwnerForm {
         match self.memory.memcg().map(|groups| groups.options().owner_store) {
             None | Some(OwnerStore::Shadow) => OwnerForm::Entry,
@@ -213,7 +216,7 @@ impl Swap {
         self.sum_of_cpus(|cpu| &cpu.runs[order.index()])
     }
 
-    /// Returns the number of requests of an order that found no room.
+    /// Returns the number of requests of an order that failed.
     pub fn failures(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.failures[order.index()])
     }
@@ -226,7 +229,7 @@ impl Swap {
         self.sum_of_cpus(|cpu| &cpu.order_events[event as usize][order.index()])
     }
 
-    /// Returns the bytes that hints, device tables and counters of all CPUs take.
+    /// Returns the number of bytes that the hints, device tables and counters of all CPUs take.
     pub fn percpu_bytes(&self) -> u64 {
         let local = size_of::<CachePadded<SpinMutex<CpuLocal>>>() + size_of::<CachePadded<CpuCounters>>();
         (local * self.nr_cpus()) as u64

@@ -1,5 +1,5 @@
-//! One operation on one CPU: the local lock, and the hints, device table, counters and event records that the lock
-//! protects.
+//! One operation on one CPU: the local lock of the CPU, and the hints, device table, counters and event records that
+//! the lock protects.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::base::sync::SpinGuard;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::folio::{Folio, check_home};
 
-/// One CPU's table of the devices that are on, by type.
+/// The devices that are on, by type. Each CPU has its own table.
 pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
-/// The next slot to try for each order; the slot may lie on any device. Offset 0 means no hint. Kernel:
-/// `percpu_swap_cluster`.
+/// The next slot to try for each order, as an entry, so a hint may name any device. An entry with offset 0 means no
+/// hint. Kernel: `percpu_swap_cluster`.
 pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 
-/// The data that the local lock of a CPU protects.
+/// The data that the local lock of one CPU protects.
 #[derive(Debug)]
 pub(crate) struct CpuLocal {
     pub(crate) hints: Hints,
     /// Hints into virtual devices.
     pub(crate) virtual_hints: Hints,
     pub(crate) devices: DeviceTable,
-    /// The operation that holds the lock queued work.
+    /// The operation that holds the lock has queued work.
     pub(crate) is_work_queued: bool,
-    /// Records of events on this CPU. Empty unless recording is on.
+    /// Records of events on this CPU. The ring is empty unless recording is on.
     events: EventRing,
 }
 
@@ -43,7 +43,7 @@ impl CpuLocal {
         }
     }
 
-    /// Clears the hints that match a predicate.
+    /// Clears the hints for which `is_meant` returns true.
     pub(crate) fn flush_hints(&mut self, is_meant: impl Fn(SwpEntry) -> bool) {
         let hints = self.hints.iter_mut().chain(&mut self.virtual_hints);
         hints.filter(|hint| is_meant(**hint)).for_each(|hint| *hint = SwpEntry::NONE);
@@ -55,8 +55,8 @@ impl Swap {
     /// (EINVAL).
     ///
     /// The thread that holds the lock must not call a function that takes local locks, because the call would wait
-    /// for ever: `on_cpu`, `check`, `swapon`, `swapoff`, `run_workers`, and every method of `Swap` with a `cpu`
-    /// argument.
+    /// for ever. Such functions are `on_cpu`, `check`, `swapon`, `swapoff`, `run_workers`, and every method of `Swap`
+    /// with a `cpu` argument.
     ///
     /// Kernel: `local_lock(&percpu_swap_cluster.lock)`.
     #[inline]
@@ -73,10 +73,10 @@ impl Swap {
         })
     }
 
-    /// Drops all event records and keeps the last `capacity` records of each CPU from now on. A capacity of 0 turns
+    /// Removes all event records. From then on, each CPU keeps its last `capacity` records; a capacity of 0 turns
     /// recording off.
     ///
-    /// Errors: `OutOfRange` (EINVAL) over [`EVENT_RECORDS_MAX`]. Locks: each CPU's local lock in turn.
+    /// Errors: `OutOfRange` (EINVAL) for a capacity over [`EVENT_RECORDS_MAX`]. Locks: each CPU's local lock in turn.
     pub fn record_events(&self, capacity: usize) -> Result<()> {
         if capacity > EVENT_RECORDS_MAX {
             let (value, high) = (capacity as i128, EVENT_RECORDS_MAX as u64);
@@ -86,8 +86,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Takes the records of all CPUs, sorted by time, and the number of records that newer records replaced. Locks:
-    /// each CPU's local lock in turn.
+    /// Removes the records of all CPUs. Returns the records, sorted by time, and the number of records that newer
+    /// records replaced. Locks: each CPU's local lock in turn.
     pub fn take_events(&self) -> (Vec<EventRecord>, u64) {
         let (mut records, mut nr_lost) = (Vec::new(), 0);
         self.locals.for_each(|local| {
@@ -100,7 +100,7 @@ impl Swap {
     }
 }
 
-/// The local lock of one CPU, held until this value is dropped, and the operations that run under the lock.
+/// The local lock of one CPU, held until this value is dropped. The methods are operations under the lock.
 #[derive(Debug)]
 pub struct OnCpu<'a> {
     local: SpinGuard<'a, CpuLocal>,
@@ -114,8 +114,8 @@ pub struct OnCpu<'a> {
 #[cfg(debug_assertions)]
 thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
-/// A mark that this thread holds a local lock. A second local lock would deadlock: the thread would wait for itself,
-/// or for a thread that waits for the first lock.
+/// A mark that this thread holds a local lock. A second local lock would deadlock, because the thread would wait for
+/// itself, or for a thread that waits for the first lock.
 #[cfg(debug_assertions)]
 #[derive(Debug)]
 struct LocalLockHeld;
@@ -142,8 +142,8 @@ impl<'a> OnCpu<'a> {
         self.swap
     }
 
-    /// Returns the device of a slot with a reference that outlives this guard. Errors: `BadRange` (EINVAL),
-    /// `NoDevice` (ENOENT).
+    /// Returns the device of a slot, with a reference to the device that stays valid after this guard is dropped.
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     ///
     /// Kernel: `get_swap_device`.
     pub(crate) fn device_of(&mut self, entry: SwpEntry) -> Result<Arc<SwapDevice>> {
@@ -165,7 +165,7 @@ impl<'a> OnCpu<'a> {
         self.counters
     }
 
-    /// Borrows the parts of the guard that the steps of an operation work with.
+    /// Borrows the parts of the guard that the steps of an operation use.
     #[inline]
     pub(crate) fn operation(&mut self) -> Operation<'_> {
         let local = &mut *self.local;
@@ -206,7 +206,8 @@ impl<'a> Operation<'a> {
         self.resolve(entry, folio.nr_pages())
     }
 
-    /// Returns the device of an entry and the slot on it. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    /// Returns the device and the slot of an entry whose `nr_pages` slots lie on the device. Errors: `BadRange`
+    /// (EINVAL), `NoDevice` (ENOENT).
     #[inline]
     pub(crate) fn resolve(&self, entry: SwpEntry, nr_pages: u32) -> Result<(&'a SwapDevice, SwpOffset)> {
         match self.locate(entry) {
@@ -215,8 +216,8 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// [`Operation::resolve`] of one slot for readers. Slot 0, the header, is allowed, because slot 0 has an entry
-    /// too.
+    /// Returns the device and the slot of an entry, for functions that only read. Slot 0, the header, is allowed too,
+    /// because it has a table entry. Errors: as [`Operation::resolve`].
     #[inline]
     pub(crate) fn resolve_any(&self, entry: SwpEntry) -> Result<(&'a SwapDevice, SwpOffset)> {
         match self.locate(entry) {
@@ -225,15 +226,15 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Splits an entry into its device and its slot. Returns `None` when the device is off. The slot may lie beyond
-    /// the device.
+    /// Splits an entry into its device and its slot, or returns `None` when the device is off. The slot may lie
+    /// beyond the end of the device.
     #[inline]
     pub(crate) fn locate(&self, entry: SwpEntry) -> Option<(&'a SwapDevice, SwpOffset)> {
         let (ty, offset) = entry.parts()?;
         Some((self.device(ty)?, offset))
     }
 
-    /// Returns the error for an entry that names no slots.
+    /// Returns the error for an entry that [`Operation::resolve`] refuses.
     #[cold]
     pub(crate) fn unresolved(&self, entry: SwpEntry, nr_pages: u32) -> SwapError {
         let Some((ty, _)) = entry.parts() else {
@@ -245,7 +246,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Returns the device of a type, or `None` when the device is off.
+    /// Returns the device of a type, or `None` when no device of the type is on.
     #[inline]
     pub(crate) fn device(&self, ty: SwpType) -> Option<&'a SwapDevice> {
         self.devices.get(ty.index())?.as_deref()

@@ -1,4 +1,5 @@
-//! The choices that a subsystem is made with: switches between kernels, and the profiles that set them.
+//! The configuration of a subsystem: switches between the behaviours of kernel versions, and the profiles that give
+//! the switches their values.
 
 use crate::base::error::Result;
 use crate::base::limits::MEMORY_PAGES_DEFAULT;
@@ -9,34 +10,34 @@ use crate::cluster::FreeOrder;
 use crate::memcg::{Hierarchy, MemcgSwitches};
 use crate::zswap::ZswapOptions;
 
-// A new switch with two words is an enum below, an entry here, and the code that reads `switches.name`. Its words,
-// `set`, the error texts and the round trip test follow from these two. A switch of "on" and "off" is a `bool` and
-// needs no enum. The switch also needs a row in docs/kernel-map.md (`Switches`), a line in CHANGELOG.md, and its
-// words in the docs of `Swap.switches` of the Python package.
+// A new switch with two words needs an enum below, an entry here, and code that reads `switches.name`. The words of
+// the switch, `set`, the error texts and the round trip test follow from the enum and the entry. A switch with the
+// words "on" and "off" is a `bool` and needs no enum. A new switch also needs a row in docs/kernel-map.md
+// (`Switches`), a line in CHANGELOG.md, and its words in the docs of `Swap.switches` of the Python package.
 switches! {
-    /// The choices of behaviour with an effect that a caller can observe. A profile gives the defaults.
+    /// The switches, each with an effect that a caller can observe. A profile gives the default of each switch.
     pub struct Switches {
-        /// Priorities of devices that are turned on without one.
+        /// Priorities of devices that are turned on without a priority.
         default_priority: DefaultPriority = DefaultPriority::MinusOne, V618 => DefaultPriority::Descending;
-        /// Handling of a hint whose cluster cannot serve the request.
+        /// Treatment of a hint whose cluster cannot serve the request.
         rule_u: RuleU = RuleU::Leave, Series => RuleU::Relocate;
-        /// Devices whose pending discards a failing request runs.
+        /// Devices whose pending discards an order-0 request runs before the request fails.
         sync_discard: SyncDiscard = SyncDiscard::Active, V618 | P3 => SyncDiscard::Avail;
-        /// Order of a fresh device's free list.
+        /// Order of the free list of a new device.
         free_order: FreeOrder = FreeOrder::Ascending;
-        /// List that a request tries first.
+        /// List of clusters that a request tries first.
         first_search: FirstSearch = FirstSearch::Nonfull;
-        /// Search for a hibernation slot.
+        /// Method of the search for a hibernation slot.
         hibernation: Hibernation = Hibernation::Hint, V618 | P3 => Hibernation::Search;
         /// First check of a large swap-in.
         swapin_check: SwapinCheck = SwapinCheck::ZeroFirst;
-        /// Use of a ghost's first cluster.
+        /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
-        /// Large folios on ghosts.
+        /// Permission of large folios on ghost devices.
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
     }
     with {
-        /// Owners of slots, and the rules that depend on them.
+        /// Switches for the owners of slots, and for the rules that depend on the owners.
         memcg: MemcgSwitches
     }
 }
@@ -49,37 +50,38 @@ impl Switches {
 }
 
 impl Profile {
-    /// Returns the switches of the profile.
+    /// Returns the switches with the values of the profile.
     pub const fn switches(self) -> Switches {
         Switches::of(self)
     }
 }
 
 words! {
-    /// Priorities of devices that are turned on without one.
+    /// Priorities of devices that are turned on without a priority.
     pub enum DefaultPriority: "default_priority" {
-        /// Every such device gets -1, so these devices are equal and alternate. From 6.19 on.
+        /// Every such device gets -1, so such devices have equal priority and alternate. Kernel: 6.19 and later.
         MinusOne = "minus_one",
-        /// The devices get -2, -3, ... in turn, and a swapoff raises the priorities below the priority of its device.
-        /// Up to 6.18.
+        /// Such devices get -2, -3, ... in turn, and a swapoff raises the automatic priorities below that of the
+        /// removed device by 1. Kernel: up to 6.18.
         Descending = "descending",
     }
 }
 
 words! {
-    /// Handling of a hint whose cluster cannot serve the request.
+    /// Treatment of a hint whose cluster cannot serve the request.
     pub enum RuleU: "rule_u" {
-        /// Hint and cluster stay as they are.
+        /// The hint and the cluster stay as they are.
         Leave = "leave",
-        /// The hint is cleared, and the cluster moves to the list where an unsuccessful scan would put it.
+        /// The hint is cleared, and the cluster moves to the list on which an unsuccessful scan would put the
+        /// cluster.
         Relocate = "relocate",
     }
 }
 
 words! {
-    /// Devices whose pending discards a failing order-0 request runs.
+    /// Devices whose pending discards an order-0 request runs before the request fails.
     pub enum SyncDiscard: "sync_discard" {
-        /// Devices with room.
+        /// Devices with free slots.
         Avail = "avail",
         /// All devices that are on.
         Active = "active",
@@ -87,61 +89,64 @@ words! {
 }
 
 words! {
-    /// List that a request tries first.
+    /// List of clusters that a request tries first.
     pub enum FirstSearch: "first_search" {
-        /// Clusters with freed slots. From 6.18 on.
+        /// The list of clusters with freed slots. Kernel: 6.18 and later.
         Nonfull = "nonfull",
-        /// Empty clusters. Up to 6.17, and with per-cluster discard.
+        /// The list of empty clusters. Kernel: up to 6.17, and later for a device with discard of clusters.
         Free = "free",
     }
 }
 
 words! {
-    /// Search for a hibernation slot.
+    /// Method of the search for a hibernation slot.
     pub enum Hibernation: "hibernation" {
-        /// This CPU's order-0 hint is tried first.
+        /// The order-0 hint of this CPU is tried first.
         Hint = "hint",
-        /// The lists are searched each time.
+        /// The lists of clusters are searched each time.
         Search = "search",
     }
 }
 
 words! {
-    /// First check of a large swap-in. The switch decides between EBUSY and EEXIST when zero marks differ and the
-    /// target is cached.
+    /// First check of a large swap-in. The first check decides between EBUSY and EEXIST when the zero marks of the
+    /// range differ and the target slot is cached.
     pub enum SwapinCheck: "swapin_check" {
-        /// The zero marks of the range, then the target. As posted.
+        /// The zero marks of the range are checked first, then the target slot. Kernel: the series as posted.
         ZeroFirst = "zero_first",
-        /// The target, then each slot. As merged.
+        /// The target slot is checked first, then each slot of the range. Kernel: the series as merged.
         TargetFirst = "target_first",
     }
 }
 
 words! {
-    /// Use of a ghost's first cluster.
+    /// Use of the first cluster of a ghost device.
     pub enum GhostCluster0: "ghost_cluster0" {
-        /// The cluster starts on the list of partly used clusters, as on any device. As merged.
+        /// The cluster starts on the list of partly used clusters, as on any other device. Kernel: the series as
+        /// merged.
         Listed = "listed",
-        /// The cluster is on no list, so its slots are counted and never handed out. As posted.
+        /// The cluster is on no list, so its slots count as slots of the device but are never handed out. Kernel: the
+        /// series as posted.
         Unlisted = "unlisted",
     }
 }
 
 words! {
-    /// Large folios on ghosts.
+    /// Permission of large folios on ghost devices.
     pub enum GhostLargeOrders: "ghost_large_orders" {
-        /// Allowed, as on a block device. As merged.
+        /// Large folios are allowed, as on a block device. Kernel: the series as merged.
         Allowed = "allowed",
-        /// Refused, as on a regular file. As posted. A device with a virtual table allows large folios in any case.
+        /// Large folios are refused, as on a regular file. A device with a virtual table allows large folios in any
+        /// case. Kernel: the series as posted.
         Refused = "refused",
     }
 }
 
 words! {
-    /// When queued work (reclaim_work, discard_work) runs.
+    /// Time at which queued work (reclaim_work, discard_work) runs.
     #[derive(Default)]
     pub enum Workers: "workers" {
-        /// On the same thread, right after the operation that queued the work.
+        /// On the thread of the operation that queued the work, right after the operation.
         #[default]
         Inline = "inline",
         /// In [`Swap::run_workers`] only.
@@ -149,29 +154,31 @@ words! {
     }
 }
 
-/// All choices that a subsystem is made with. `Default` is one CPU and the newest profile.
+/// The configuration of a subsystem. `Default` has one CPU and the newest profile.
 #[derive(Debug)]
 pub struct Config {
     /// Number of CPUs, 1..=[`crate::base::limits::MAX_CPUS`].
     pub nr_cpus: usize,
     /// The kernel version whose behaviour is the default of each switch.
     pub profile: Profile,
-    /// The value of each switch. A profile sets the switches, and the caller may change each switch.
+    /// The value of each switch. `Config::new` sets the values of the profile, and a caller may change each value.
     pub switches: Switches,
-    /// When queued work runs.
+    /// Time at which queued work runs.
     pub workers: Workers,
-    /// Pages of memory that all folios share.
+    /// Number of pages in the memory that all folios share.
     pub memory_pages: u64,
     /// The hierarchy of the memory controller. `None` disables memcg.
     pub memcg: Option<Hierarchy>,
-    /// The lists of reclaim and the rule of refaults: `classic` (active and inactive) or `mglru` (generations).
+    /// Name of the lists of reclaim and of the rule for refaults: `classic` (active and inactive lists) or `mglru`
+    /// (generations).
     pub workingset: String,
-    /// Options of zswap, which is on from the start. With `None` zswap is off until a call turns zswap on.
+    /// Options of zswap. With `Some`, zswap is on from the start; with `None`, zswap is off until a caller turns
+    /// zswap on.
     pub zswap: Option<ZswapOptions>,
 }
 
 impl Config {
-    /// Returns the choices of a profile.
+    /// Returns the configuration with `nr_cpus` CPUs and the switches of a profile.
     pub fn new(nr_cpus: usize, profile: Profile) -> Self {
         let (switches, workers) = (profile.switches(), Workers::default());
         Self {

@@ -11,7 +11,7 @@ use crate::containers::plist::Plist;
 use crate::machine::device::SwapDevice;
 use crossbeam_utils::CachePadded;
 
-/// Totals over enabled devices, and masks of the types of each kind, one bit a type.
+/// Totals over enabled devices, and two masks of device types with one bit for each type.
 #[derive(Debug, Default)]
 pub(super) struct SpaceTotals {
     /// Usable slots of devices that count as swap space.
@@ -30,12 +30,14 @@ impl Swap {
         self.counters.iter().map(|cpu| cpu.inuse[ty.index()].load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
-    /// Returns the free slots of all enabled devices that count as swap space. Kernel: `nr_swap_pages`.
+    /// Returns the number of free slots of all enabled devices that count as swap space. Kernel: `nr_swap_pages`.
     ///
-    /// The slots in use of a device that swapoff empties count negative, as in the kernel.
+    /// While swapoff empties a device, the total does not contain the size of the device, but the slots in use on the
+    /// device are still subtracted, as in the kernel.
     #[inline]
     pub fn nr_swap_pages(&self) -> i64 {
-        // Relaxed throughout: the sum is exact on one thread, and a momentary value on many, as the kernel's is.
+        // Relaxed throughout: without other threads the sum is exact, else the sum is a momentary value, as in the
+        // kernel.
         let types = self.nr_types.load(Ordering::Relaxed);
         let used = |cpu: &CachePadded<CpuCounters>| -> i64 {
             cpu.inuse[..types].iter().map(|inuse| inuse.load(Ordering::Relaxed)).sum()
@@ -47,18 +49,18 @@ impl Swap {
         }
     }
 
-    /// Returns the number of slots in use on the devices whose bits are set in `types`.
+    /// Returns the number of slots in use on the devices of a mask.
     #[cold]
     fn inuse_of(&self, types: u32) -> i64 {
         let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
         types.map(|ty| self.inuse_pages(SwpType(ty)) as i64).sum()
     }
 
-    /// Returns the number of pages that swap can still take: the free slots that count as swap space and, when
-    /// uncounted devices are on, the pages that zswap has room for at its present ratio of compression.
+    /// Returns the number of pages that can still be swapped out: the free slots that count as swap space and, when
+    /// uncounted devices are on, the number of pages that zswap can still store at its present ratio of compression.
     ///
-    /// Kernel: the headroom in `mem_cgroup_get_nr_swap_pages` under vswap; differs: the kernel's headroom has no
-    /// bound there.
+    /// Kernel: the headroom in `mem_cgroup_get_nr_swap_pages` under vswap; differs: the headroom in the kernel has no
+    /// bound.
     pub(crate) fn nr_swappable_pages(&self) -> i64 {
         // Relaxed: as in `nr_swap_pages`.
         let uncounted = self.space.uncounted.load(Ordering::Relaxed);
@@ -71,14 +73,14 @@ impl Swap {
 
     /// Adds the slots of an enabled or resized device to the totals. [`Swap::uncount_pages`] is the inverse.
     pub(crate) fn count_pages(&self, device: &SwapDevice) {
-        // Relaxed: a momentary value is good enough for the readers, for example `vm_swap_full`.
+        // Relaxed: for the readers, such as `vm_swap_full`, a momentary value is sufficient.
         self.total_of(device).fetch_add(device.pages().into(), Ordering::Relaxed);
         if device.is_counted() && device.is_virtual() {
             self.space.virtual_pages.fetch_add(device.pages().into(), Ordering::Relaxed);
         }
     }
 
-    /// Subtracts the slots of a device from the totals.
+    /// Subtracts the slots of a device from the totals. [`Swap::count_pages`] is the inverse.
     pub(crate) fn uncount_pages(&self, device: &SwapDevice) {
         // Relaxed: as in `count_pages`.
         self.total_of(device).fetch_sub(device.pages().into(), Ordering::Relaxed);
@@ -91,10 +93,10 @@ impl Swap {
         if device.is_counted() { &self.space.total_swap_pages } else { &self.space.uncounted_pages }
     }
 
-    /// Records the kind of a device before it is enabled.
+    /// Records the kind of a device in the masks, before the device is enabled.
     pub(crate) fn note_kind(&self, device: &SwapDevice) {
         let bit = 1 << device.ty().0;
-        // Relaxed: no slot of the type is in use yet, so a thread that reads the old mask adds 0.
+        // Relaxed: no slot of the type is in use yet, so a thread that reads the old mask adds 0 for the type.
         let note = |mask: &AtomicU32, is_set| match is_set {
             true => mask.fetch_or(bit, Ordering::Relaxed),
             false => mask.fetch_and(!bit, Ordering::Relaxed),
@@ -111,14 +113,15 @@ impl Swap {
         self.avail.lock().nr_real
     }
 
-    /// Returns the usable slots of all enabled devices. Kernel: `total_swap_pages`.
+    /// Returns the number of usable slots of all enabled devices that count as swap space. Kernel:
+    /// `total_swap_pages`.
     #[inline]
     pub fn total_swap_pages(&self) -> u64 {
         self.space.total_swap_pages.load(Ordering::Relaxed)
     }
 
-    /// Returns whether fewer than half of all slots are free. Slots of virtual devices do not count, because their
-    /// number is arbitrary. Kernel: `vm_swap_full`.
+    /// Returns whether fewer than half of all slots are free. Slots of virtual devices do not count, because the size
+    /// of a virtual device is arbitrary. Kernel: `vm_swap_full`.
     #[inline]
     pub fn vm_swap_full(&self) -> bool {
         // Relaxed: as in `nr_swap_pages`.
@@ -136,21 +139,22 @@ impl Swap {
     }
 }
 
-/// The order of devices. Protected by `swap_avail_lock`.
+/// The order in which allocation tries the devices. Protected by the avail lock. Kernel: `swap_avail_lock`.
 #[derive(Debug, Default)]
 pub(crate) struct Avail {
-    /// Devices with room, in the order in which allocation tries devices. Kernel: `swap_avail_head`.
+    /// Devices that have free slots and are not virtual, in the order in which allocation tries devices. Kernel:
+    /// `swap_avail_head`.
     pub(crate) list: Plist,
-    /// Virtual devices with room. A request for a folio tries virtual devices before all other devices. Kernel: the
-    /// one `vswap` device.
+    /// Virtual devices with free slots. Allocation for a folio tries virtual devices before all other devices.
+    /// Kernel: the only `vswap` device.
     pub(crate) virtuals: Plist,
     /// Number of devices in `list` that have storage. Kernel: `nr_real_swapfiles`.
     pub(crate) nr_real: u64,
     /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects the
     /// list, because a thread that holds a local lock may take the avail lock.
     pub(crate) active: Plist,
-    /// One bit a type, set while the device is off the list because it is full or going away. Kernel:
-    /// `SWAP_USAGE_OFFLIST_BIT`.
+    /// One bit for each type, set while the device is not in `list` or `virtuals` because the device is full or being
+    /// turned off. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
     pub(crate) offlist: u32,
 }
 
@@ -159,19 +163,19 @@ impl Avail {
         if device.is_virtual() { &mut self.virtuals } else { &mut self.list }
     }
 
-    /// Returns the devices with room, virtual ones first.
+    /// Returns the types of the devices with free slots, virtual devices first.
     pub(crate) fn in_order(&self) -> Vec<SwpType> {
         self.virtuals.iter().chain(self.list.iter()).collect()
     }
 
-    /// Puts a device on the list, behind the devices of equal priority.
+    /// Adds a device to its list, behind the devices of equal priority.
     pub(crate) fn add(&mut self, device: &SwapDevice) {
         self.offlist &= !(1 << device.ty().0);
         self.list_of(device).add(device.prio(), device.ty());
         self.nr_real += u64::from(!device.is_ghost());
     }
 
-    /// Takes a device off the list, unless the device is off the list already.
+    /// Removes a device from its list, unless the device is not on the list.
     pub(crate) fn remove(&mut self, device: &SwapDevice) {
         self.offlist |= 1 << device.ty().0;
         if self.list_of(device).remove(device.ty()) {

@@ -1,5 +1,5 @@
-//! One level of a resource counter: the usage, the limits, and the number of refused charges. Also the stocks: each
-//! CPU charges one batch of pages in advance, so that most charges write no shared counter.
+//! The counter of one group: the usage, the limits, and the number of refused charges. Also the stocks: each CPU
+//! charges one batch of pages in advance, so that most charges write no shared counter.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -10,8 +10,8 @@ use crate::base::types::{CpuId, CssId};
 /// The value for "no limit": the largest number of pages whose bytes fit a signed word. Kernel: `PAGE_COUNTER_MAX`.
 pub const PAGE_COUNTER_MAX: u64 = i64::MAX as u64 / PAGE_SIZE as u64;
 
-/// Pages charged at one level. Kernel: `struct page_counter`; differs: a level does not know its ancestors, and the
-/// tree walks them; the group stores the protection (min, low).
+/// Pages charged to one group. Kernel: `struct page_counter`; differs: a counter has no link to the counters of
+/// ancestors, because [`MemCgroups`] visits the ancestors; the group stores the protection (min, low).
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct PageCounter {
@@ -36,8 +36,8 @@ impl Default for PageCounter {
     }
 }
 
-// Relaxed throughout: each field stands alone. One atomic addition and its result decide whether usage would pass the
-// limit.
+// Relaxed throughout, because no thread draws a conclusion from one field about another field. One atomic addition
+// and its result decide whether usage would exceed the limit.
 impl PageCounter {
     /// Returns the number of charged pages.
     pub fn usage_pages(&self) -> u64 {
@@ -49,15 +49,16 @@ impl PageCounter {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit, even below usage.
+    /// Sets the limit, even if usage is above the new limit.
     pub fn set_max(&self, pages: u64) {
         self.max.store(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
     }
 
-    /// Sets the limit unless usage is above it; returns whether the limit was set. Kernel: `page_counter_set_max`.
+    /// Sets the limit unless usage is above the new limit; returns whether the limit was set. Kernel:
+    /// `page_counter_set_max`.
     pub fn try_set_max(&self, pages: u64) -> bool {
         let old = self.max.swap(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
-        // From here on charges read the new limit, so only the present usage can be above it.
+        // Later charges read the new limit, so usage above the new limit can only come from earlier charges.
         let fits = self.usage_pages() <= pages;
         if !fits {
             self.max.store(old, Ordering::Relaxed);
@@ -75,17 +76,17 @@ impl PageCounter {
         self.high.store(pages.min(PAGE_COUNTER_MAX), Ordering::Relaxed);
     }
 
-    /// Returns the largest usage so far. Charges that a level above refused count too.
+    /// Returns the largest usage so far. A charge that an ancestor refused afterwards counts too.
     pub fn watermark_pages(&self) -> u64 {
         self.watermark.load(Ordering::Relaxed)
     }
 
-    /// Sets the watermark to the present usage.
+    /// Sets the watermark (the largest usage so far) to the present usage.
     pub fn reset_watermark(&self) {
         self.watermark.store(self.usage_pages(), Ordering::Relaxed);
     }
 
-    /// Returns how often this level refused a charge.
+    /// Returns how often this counter refused a charge.
     pub fn failcnt(&self) -> u64 {
         self.failcnt.load(Ordering::Relaxed)
     }
@@ -95,24 +96,25 @@ impl PageCounter {
         self.failcnt.store(0, Ordering::Relaxed);
     }
 
-    /// Returns the number of pages that were uncharged without a charge. The kernel prints a warning each time.
+    /// Returns the number of pages that were uncharged without a charge. The kernel prints a warning on each such
+    /// uncharge.
     pub fn underflow_pages(&self) -> u64 {
         self.underflow.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages below the limit, negative when usage is above it.
+    /// Returns the number of pages between usage and the limit; negative when usage is above the limit.
     pub fn margin_pages(&self) -> i64 {
         self.max_pages() as i64 - self.usage_pages() as i64
     }
 
-    /// Charges this level regardless of its limit. Kernel: one step of `page_counter_charge`.
+    /// Charges this counter regardless of its limit. Kernel: one step of `page_counter_charge`.
     pub(super) fn charge(&self, nr_pages: u64) {
         let usage = self.usage.fetch_add(nr_pages as i64, Ordering::Relaxed) + nr_pages as i64;
         self.raise_watermark(usage);
     }
 
-    /// Charges this level if its limit allows. With `tracks_failcnt` a refusal is counted. Kernel: one step of
-    /// `page_counter_try_charge`.
+    /// Charges this counter if its limit allows the charge; returns whether the counter was charged. With
+    /// `tracks_failcnt` a refusal is counted. Kernel: one step of `page_counter_try_charge`.
     pub(super) fn try_charge(&self, nr_pages: u64, tracks_failcnt: bool) -> bool {
         let usage = self.usage.fetch_add(nr_pages as i64, Ordering::Relaxed) + nr_pages as i64;
         if usage > self.max_pages() as i64 {
@@ -124,10 +126,10 @@ impl PageCounter {
         true
     }
 
-    /// Uncharges this level. Kernel: `page_counter_cancel`.
+    /// Uncharges this counter. Kernel: `page_counter_cancel`.
     ///
-    /// Usage stays at 0 when more is uncharged than was charged, and the difference is counted, because it is a
-    /// defect of the caller.
+    /// When more pages are uncharged than were charged, usage stays at 0 and the difference is counted, because such
+    /// an uncharge is a defect of the caller.
     pub(super) fn uncharge(&self, nr_pages: u64) {
         let usage = self.usage.fetch_sub(nr_pages as i64, Ordering::Relaxed) - nr_pages as i64;
         if usage < 0 {
@@ -137,13 +139,13 @@ impl PageCounter {
     }
 
     fn raise_watermark(&self, usage: i64) {
-        // The value is read first, because most charges do not raise it and then write nothing.
+        // The watermark is read first, because most charges do not raise the watermark and then write nothing.
         if usage > self.watermark.load(Ordering::Relaxed) as i64 {
             self.watermark.fetch_max(usage as u64, Ordering::Relaxed);
         }
     }
 
-    /// Resets the counter for the next group in this place.
+    /// Resets the counter for the next group that uses the structure.
     pub(super) fn reset(&self) {
         self.usage.store(0, Ordering::Relaxed);
         [&self.max, &self.high].into_iter().for_each(|limit| limit.store(PAGE_COUNTER_MAX, Ordering::Relaxed));
@@ -152,21 +154,21 @@ impl PageCounter {
     }
 }
 
-/// The pages that one CPU holds in advance for one group. Kernel: `struct memcg_stock_pcp`, with one group instead of
-/// several.
+/// The pages that one CPU has charged in advance for one group. Kernel: `struct memcg_stock_pcp`; differs: one group
+/// instead of several.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stock {
     css: CssId,
     nr_pages: u64,
 }
 
-// The stocks of all CPUs. A stock holds one reference to its group.
+// The functions for the stocks of all CPUs. A stock holds one reference to its group.
 impl MemCgroups {
-    /// Takes pages of memory for a group from this CPU's stock; returns whether the stock had enough. Kernel:
-    /// `consume_stock`.
+    /// Takes `nr_pages` of memory for a group from this CPU's stock; returns whether the stock had enough pages for
+    /// the group. Kernel: `consume_stock`.
     #[inline]
     pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
-        // A stock is the rest of a batch, so it never holds a whole batch.
+        // A stock is the rest of a batch, so a stock never contains a whole batch.
         self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.take_from_stock(group.css(), nr_pages, cpu)
     }
 
@@ -179,8 +181,9 @@ impl MemCgroups {
         true
     }
 
-    /// Stores charged pages in this CPU's stock for its next charges. Pages of another group, and pages over the
-    /// limit of a stock, are uncharged. Kernel: `refill_stock`.
+    /// Stores charged pages of a group in this CPU's stock for later charges. If the stock belongs to another group,
+    /// or would reach a whole batch, the new pages replace the stock and the pages of the old stock are uncharged.
+    /// Kernel: `refill_stock`.
     pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
         self.css_get(group, 1);
         let css = group.css();
@@ -202,7 +205,7 @@ impl MemCgroups {
         taken.into_iter().for_each(|stock| self.return_stock(stock));
     }
 
-    /// Uncharges pages of a stock and drops the stock's reference to the group.
+    /// Uncharges the pages of a stock and drops the stock's reference to its group.
     fn return_stock(&self, stock: Stock) {
         let group = self.get(stock.css);
         if stock.nr_pages > 0 {

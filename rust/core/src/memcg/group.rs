@@ -1,4 +1,4 @@
-//! One memory cgroup: its counters, its pins, its statistics.
+//! One memory cgroup: its counters, references, statistics and events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -12,55 +12,57 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, MemcgId};
 use crate::workingset::Lruvec;
 
-/// Statistics in pages or events that a group counts for itself. Sums over descendants are computed on request.
+/// Statistics in pages or events that a group counts for itself. The sum over descendants is computed on request.
 ///
 /// Kernel: the `memcg_stat_item`s and `vm_event_item`s of swap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgStat {
-    /// Swap pages that the group owns. Kernel: `MEMCG_SWAP`.
+    /// Number of swap pages that the group owns. Kernel: `MEMCG_SWAP`.
     Swap,
-    /// Charged pages that are in the swap cache. Kernel: `NR_SWAPCACHE`.
+    /// Number of charged pages that are in the swap cache. Kernel: `NR_SWAPCACHE`.
     Swapcached,
-    /// Charged pages of anonymous folios, mapped or not. Kernel: `NR_ANON_MAPPED`, which counts mapped pages only.
+    /// Number of charged pages of anonymous folios, mapped or not. Kernel: `NR_ANON_MAPPED`, which counts mapped
+    /// pages only.
     Anon,
-    /// The part of `Anon` in folios of the size of a page table. Kernel: `NR_ANON_THPS`.
+    /// The part of `Anon` in folios of [`Order::MAX`](crate::base::types::Order::MAX). Kernel: `NR_ANON_THPS`.
     AnonThp,
-    /// Kernel: `PSWPIN`.
+    /// Pages read from a storage. Kernel: `PSWPIN`.
     PswpIn,
-    /// Kernel: `PSWPOUT`.
+    /// Pages written to a storage. Kernel: `PSWPOUT`.
     PswpOut,
-    /// Kernel: `SWPIN_ZERO`.
+    /// Pages filled with zeros instead of read. Kernel: `SWPIN_ZERO`.
     SwpInZero,
-    /// Kernel: `SWPOUT_ZERO`.
+    /// Pages marked as zeros instead of written. Kernel: `SWPOUT_ZERO`.
     SwpOutZero,
-    /// Kernel: `PGFAULT`.
+    /// Page faults of the group's tasks. Kernel: `PGFAULT`.
     PgFault,
-    /// Kernel: `PGMAJFAULT`.
+    /// Page faults of the group's tasks that allocated or read a folio. Kernel: `PGMAJFAULT`.
     PgMajFault,
-    /// Kernel: `THP_SWPOUT`.
+    /// Folios of the largest order written to a storage as a whole. Kernel: `THP_SWPOUT`.
     ThpSwpOut,
-    /// Kernel: `THP_SWPOUT_FALLBACK`.
+    /// Folios of the largest order that got no run of slots. Kernel: `THP_SWPOUT_FALLBACK`.
     ThpSwpOutFallback,
-    /// Bytes of compressed pages. Kernel: `MEMCG_ZSWAP_B`.
+    /// Number of bytes of compressed pages. Kernel: `MEMCG_ZSWAP_B`.
     ZswapB,
-    /// Pages before compression. Kernel: `MEMCG_ZSWAPPED`.
+    /// Number of pages that zswap stores for the group. Kernel: `MEMCG_ZSWAPPED`.
     Zswapped,
-    /// Kernel: `ZSWPIN`.
+    /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,
-    /// Kernel: `ZSWPOUT`.
+    /// Pages stored in zswap. Kernel: `ZSWPOUT`.
     ZswpOut,
-    /// Kernel: `ZSWPWB`.
+    /// Pages written back from zswap to a device. Kernel: `ZSWPWB`.
     ZswpWb,
-    /// Folios charged, on v1. Kernel: `PGPGIN` of a memcg.
+    /// Folios charged; files show the number on v1 only. Kernel: `PGPGIN` of a memcg.
     PgPgIn,
-    /// Folios uncharged, on v1. Kernel: `PGPGOUT` of a memcg.
+    /// Folios uncharged; files show the number on v1 only. Kernel: `PGPGOUT` of a memcg.
     PgPgOut,
 }
 
 pub(super) const NR_STATS: usize = MemcgStat::PgPgOut as usize + 1;
 
-/// Events of a group. On v2 an event is raised at every ancestor except root too. Kernel: `enum memcg_memory_event`.
+/// Events of a group. On v2 an event of a group is also raised at every ancestor except root. Kernel: `enum
+/// memcg_memory_event`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgEvent {
@@ -68,51 +70,53 @@ pub enum MemcgEvent {
     Low,
     /// Usage was over `memory.high`.
     High,
-    /// A charge met `memory.max`.
+    /// A charge would have exceeded `memory.max`.
     Max,
     /// No page could be reclaimed for a charge.
     Oom,
-    /// A task was killed because no memory was left. Never raised here, because the charge fails and its caller
-    /// decides. The kernel's files have a line for the event.
+    /// A task was killed because no memory was left. The core never raises this event, because the charge fails and
+    /// the caller decides on the consequence. The event exists because the kernel's files have a line for the event.
     OomKill,
-    /// All tasks of a group were killed together. Never raised, as [`MemcgEvent::OomKill`].
+    /// All tasks of a group were killed together. The core never raises this event, as with [`MemcgEvent::OomKill`].
     OomGroupKill,
     /// Usage was over `memory.swap.high`.
     SwapHigh,
-    /// A swap charge met `memory.swap.max`.
+    /// A swap charge would have exceeded `memory.swap.max`.
     SwapMax,
-    /// A folio got no slot or no swap charge.
+    /// A folio got no slots, or its swap charge was refused.
     SwapFail,
 }
 
 pub(super) const NR_EVENTS: usize = MemcgEvent::SwapFail as usize + 1;
 
-/// One memory cgroup. Kernel: `struct mem_cgroup`; differs: a group is never deallocated. When nothing refers to it
-/// any more, the next group made in the same place of the tree reuses it, so a reference to it is always valid.
+/// One memory cgroup. Kernel: `struct mem_cgroup`; differs: the core never deallocates a group, so a reference to a
+/// group is always valid. When nothing refers to a group any more, the next group that is created below the same
+/// parent reuses the structure.
 #[derive(Debug, Default)]
 pub struct MemCgroup {
     css: CssId,
     parent: Option<CssId>,
     depth: u32,
-    /// Created and not removed. Kernel: `CSS_ONLINE`.
+    /// The group was created and is not removed. Kernel: `CSS_ONLINE`.
     pub(super) is_online: AtomicBool,
-    /// Private id, 0 after it is released.
+    /// Private id; 0 after the id is released.
     pub(super) id: AtomicU32,
-    /// Pins: one while online, one for each slot that records the id. Kernel: `id.ref`.
+    /// Number of pins of the private id: one while the group is online, and one for each slot that records the id.
+    /// Kernel: `id.ref`.
     pub(super) id_refs: AtomicU64,
-    /// References: one while online, one for the id, one for each charged folio, child and handle. Kernel: the css
-    /// reference count.
+    /// Number of references to the group: one while the group is online, one for the private id, and one for each
+    /// charged folio, zswap entry, child, task, stock and handle. Kernel: the css reference count.
     pub(super) css_refs: AtomicU64,
-    /// Number of address spaces of tasks in the group.
+    /// Number of address spaces whose tasks are in the group.
     pub(super) nr_tasks: AtomicU64,
-    /// Kernel: `memory`.
+    /// Charged memory. Kernel: `memory`.
     pub memory: PageCounter,
-    /// v2: swap. v1: memory and swap. Kernel: the union of `swap` and `memsw`.
+    /// Charged swap on v2; memory and swap together on v1. Kernel: the union of `swap` and `memsw`.
     pub swap: PageCounter,
     stats: [AtomicI64; NR_STATS],
     /// Statistics of freed descendants.
     gone: [AtomicI64; NR_STATS],
-    /// Events of this group and its descendants.
+    /// Events of this group and its descendants together.
     pub(super) events: [AtomicU64; NR_EVENTS],
     /// Events of this group alone.
     pub(super) events_local: [AtomicU64; NR_EVENTS],
@@ -121,7 +125,7 @@ pub struct MemCgroup {
     pub(super) swappiness: AtomicU8,
     pub(super) min_pages: AtomicU64,
     pub(super) low_pages: AtomicU64,
-    /// Limit in pages on the memory of compressed pages, of the group and its descendants together. Kernel:
+    /// Limit on the memory of the compressed pages of the group and its descendants together, in pages. Kernel:
     /// `zswap_max`.
     zswap_max_pages: AtomicU64,
     /// Pages of the group may be written back from zswap to a device. Kernel: `zswap_writeback`.
@@ -129,13 +133,14 @@ pub struct MemCgroup {
     /// The OOM killer is off for the group, on v1. The value is only stored and shown.
     pub(super) is_oom_kill_disabled: AtomicBool,
     pub(super) policy: SpinMutex<GroupPolicy>,
-    /// Time that the group's tasks would have slept because of a high limit.
+    /// Time that the tasks of the group would have slept because usage was over a high limit.
     throttled_ms: AtomicU64,
 }
 
-// Relaxed throughout, except for the pins: each statistic and each limit stands alone.
+// Relaxed throughout, because no thread draws a conclusion from one of these fields about another field. The
+// orderings of `css_refs` are explained in `memcg/mod.rs`.
 impl MemCgroup {
-    /// Makes a group that is not online. [`MemCgroup::renew`] sets its limits and settings.
+    /// Makes a group that is not online. [`MemCgroup::renew`] sets the limits and settings of the group.
     pub(super) fn new(css: CssId, parent: Option<&Self>) -> Self {
         Self {
             css,
@@ -146,17 +151,17 @@ impl MemCgroup {
         }
     }
 
-    /// Returns the group's number. No other group has it while this one lives.
+    /// Returns the group's number. No other group has the number until this group is freed.
     pub fn css(&self) -> CssId {
         self.css
     }
 
-    /// Returns the number of the parent, or `None` for root.
+    /// Returns the number of the parent group, or `None` for root.
     pub fn parent(&self) -> Option<CssId> {
         self.parent
     }
 
-    /// Returns whether this is root, which is never charged.
+    /// Returns whether the group is root, which is never charged.
     #[inline]
     pub fn is_root(&self) -> bool {
         self.parent.is_none()
@@ -172,18 +177,18 @@ impl MemCgroup {
         self.is_online.load(Ordering::Relaxed)
     }
 
-    /// Returns the limit in pages on the memory of compressed pages, of the group and its descendants together.
+    /// Returns the limit on the memory of the compressed pages of the group and its descendants together, in pages.
     /// [`super::PAGE_COUNTER_MAX`] means no limit. Kernel: `memory.zswap.max`.
     pub fn zswap_max_pages(&self) -> u64 {
         self.zswap_max_pages.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit that [`MemCgroup::zswap_max_pages`] returns. Compressed pages over it stay.
+    /// Sets the limit that [`MemCgroup::zswap_max_pages`] returns. Compressed pages over a new limit stay in zswap.
     pub fn set_zswap_max_pages(&self, pages: u64) {
         self.zswap_max_pages.store(pages, Ordering::Relaxed);
     }
 
-    /// Returns whether the group's own setting allows writeback of its pages from zswap. Kernel:
+    /// Returns whether the setting of the group, without those of its ancestors, allows writeback from zswap. Kernel:
     /// `memory.zswap.writeback`.
     pub fn may_zswap_writeback(&self) -> bool {
         self.may_zswap_writeback.load(Ordering::Relaxed)
@@ -194,20 +199,21 @@ impl MemCgroup {
         self.may_zswap_writeback.store(may_writeback, Ordering::Relaxed);
     }
 
-    /// Adds to the bytes of the group's compressed pages. Returns the change of their size in whole pages, which may
-    /// be negative.
+    /// Adds `bytes` to the group's `ZswapB`. Returns the change of `ZswapB` in whole pages, rounded up before and
+    /// after; the change may be negative.
     pub(crate) fn add_zswap_bytes(&self, bytes: i64) -> i64 {
         let before = self.stats[MemcgStat::ZswapB as usize].fetch_add(bytes, Ordering::Relaxed);
         let pages = |bytes: i64| (bytes + PAGE_SIZE as i64 - 1) / PAGE_SIZE as i64;
         pages(before + bytes) - pages(before)
     }
 
-    /// Returns the private id that slots record, 0 after it is released.
+    /// Returns the private id that slots record; 0 after the id is released.
     pub fn id(&self) -> MemcgId {
         MemcgId(self.id.load(Ordering::Relaxed) as u16)
     }
 
-    /// Returns the number of pins of the private id: one while online, one for each slot that records the id.
+    /// Returns the number of pins of the private id: one while the group is online, one for each slot that records
+    /// the id.
     pub fn id_refs(&self) -> u64 {
         self.id_refs.load(Ordering::Relaxed)
     }
@@ -217,7 +223,7 @@ impl MemCgroup {
         self.css_refs.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of address spaces of tasks in the group.
+    /// Returns the number of address spaces whose tasks are in the group.
     pub fn nr_tasks(&self) -> u64 {
         self.nr_tasks.load(Ordering::Relaxed)
     }
@@ -232,12 +238,13 @@ impl MemCgroup {
         self.swappiness.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that reclaim never takes. Kernel: `memory.min`.
+    /// Returns the number of pages that reclaim never takes from the group. Kernel: `memory.min`.
     pub fn min_pages(&self) -> u64 {
         self.min_pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that reclaim takes only when no unprotected pages are left. Kernel: `memory.low`.
+    /// Returns the number of pages that reclaim takes from the group only when no unprotected pages are left. Kernel:
+    /// `memory.low`.
     pub fn low_pages(&self) -> u64 {
         self.low_pages.load(Ordering::Relaxed)
     }
@@ -254,7 +261,7 @@ impl MemCgroup {
         self.low_pages.store(pages, Ordering::Relaxed);
     }
 
-    /// Returns whether the OOM killer is off for the group, as v1 allows.
+    /// Returns whether the OOM killer is off for the group; only v1 can turn the OOM killer off.
     pub fn is_oom_kill_disabled(&self) -> bool {
         self.is_oom_kill_disabled.load(Ordering::Relaxed)
     }
@@ -268,7 +275,7 @@ impl MemCgroup {
         self.policy.lock().clone()
     }
 
-    /// Returns one of the two counters.
+    /// Returns the counter of the kind `which`.
     #[inline]
     pub fn counter(&self, which: CounterKind) -> &PageCounter {
         match which {
@@ -277,23 +284,23 @@ impl MemCgroup {
         }
     }
 
-    /// Calls a function with the policy table, under the table's lock.
+    /// Calls `look` with the policy table, under the table's lock.
     pub(crate) fn with_policy<T>(&self, look: impl FnOnce(&GroupPolicy) -> T) -> T {
         look(&self.policy.lock())
     }
 
-    /// Sets the policy table. Groups that are made below this one copy it.
+    /// Sets the policy table. A group that is created below this group afterwards starts with a copy of the table.
     pub fn set_policy(&self, policy: GroupPolicy) {
         *self.policy.lock() = policy;
     }
 
-    /// Adds to a statistic of this group. Kernel: `mod_memcg_state`, `count_memcg_events`.
+    /// Adds `delta` to a statistic of this group. Kernel: `mod_memcg_state`, `count_memcg_events`.
     #[inline]
     pub(crate) fn count(&self, stat: MemcgStat, delta: i64) {
         self.stats[stat as usize].fetch_add(delta, Ordering::Relaxed);
     }
 
-    /// Returns the group's own part of a statistic. [`super::MemCgroups::stat`] adds the descendants.
+    /// Returns a statistic of the group without its descendants. [`super::MemCgroups::stat`] adds the descendants.
     pub fn stat_local(&self, stat: MemcgStat) -> i64 {
         self.stats[stat as usize].load(Ordering::Relaxed)
     }
@@ -302,18 +309,18 @@ impl MemCgroup {
         self.gone[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how often an event was raised at this group or below.
+    /// Returns how often an event was raised at this group or, on v2, at one of its descendants.
     pub fn events(&self, event: MemcgEvent) -> u64 {
         self.events[event as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how often an event was raised at this group itself.
+    /// Returns how often an event was raised at this group, without its descendants.
     pub fn events_local(&self, event: MemcgEvent) -> u64 {
         self.events_local[event as usize].load(Ordering::Relaxed)
     }
 
-    /// Adds a delay because of a high limit. Kernel: the task sleeps; differs: the time is only counted, and the
-    /// caller of a simulation lets it pass.
+    /// Adds `delay` to the delays of tasks whose group is over a high limit. Kernel: the task sleeps; differs: the
+    /// core only counts the delay, and a simulation lets the time pass.
     pub(crate) fn throttle(&self, delay: Duration) {
         self.throttled_ms.fetch_add(delay.as_millis() as u64, Ordering::Relaxed);
     }
@@ -323,7 +330,7 @@ impl MemCgroup {
         self.throttled_ms.load(Ordering::Relaxed)
     }
 
-    /// Adds the statistics of this group to its parent, when this group is freed.
+    /// Adds the statistics of this group to `gone` of its parent, when this group is freed.
     pub(super) fn hand_over(&self, parent: &Self) {
         for (index, gone) in parent.gone.iter().enumerate() {
             let left = self.stats[index].swap(0, Ordering::Relaxed) + self.gone[index].swap(0, Ordering::Relaxed);
@@ -331,7 +338,7 @@ impl MemCgroup {
         }
     }
 
-    /// Resets a freed group for its next life below the same parent.
+    /// Resets a new or freed group, so that the structure can serve a group that is created below the same parent.
     pub(super) fn renew(&self, parent: Option<&Self>) {
         self.memory.reset();
         self.swap.reset();
@@ -348,5 +355,5 @@ impl MemCgroup {
     }
 }
 
-/// Kernel: `vm.swappiness` at boot.
+/// Swappiness of root at the start. Kernel: `vm.swappiness` at boot.
 pub const SWAPPINESS_DEFAULT: u8 = 60;

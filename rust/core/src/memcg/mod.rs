@@ -1,12 +1,13 @@
-//! Memory cgroups: usage and limits of memory and swap, by group. This folder knows neither folios nor slots; the
-//! charges for them stand in `slots/owner.rs` and above.
+//! Memory cgroups: usage and limits of memory and swap, by group. This folder has no code for folios or slots;
+//! `slots/owner.rs` and higher folders charge groups for folios and slots.
 //!
-//! Groups live in an arena, and [`CssId`] finds a group without a lock. A freed group stays in its place of the tree,
-//! and the next group made there reuses it. So a reference to a group is always valid, and the group's LRU lists keep
-//! their parent.
+//! Groups are stored in an arena, and [`CssId`] finds a group without a lock. A freed group keeps its place below its
+//! parent, and the next group that is created below the same parent reuses the place. So a reference to a group is
+//! always valid, and the parent of a group's LRU lists never changes.
 //!
-//! Locks: the tree > { the ids, a group's policy }. Each CPU's stock, the registered hooks and the notices for them
-//! have locks of their own. All other fields are atomic.
+//! Locks: the tree lock is taken before the id lock (`lowest_free`) and before the policy lock of a group. The stock
+//! of each CPU, the registered hooks, and the queue of notices for the hooks have locks of their own. All other
+//! fields are atomic.
 
 mod counter;
 mod group;
@@ -42,9 +43,10 @@ use crate::containers::zeroed::MappedSlice;
 
 /// Largest number of ancestors of a group. The depth of root is 0.
 pub const MEMCG_DEPTH_MAX: u32 = 64;
-/// Private ids, 1..=65,535. Kernel: `MEM_CGROUP_ID_MAX`.
+/// Size of the map of private ids. The ids are 1..=65,535; 0 is no id. Kernel: `MEM_CGROUP_ID_MAX`.
 const NR_IDS: usize = 1 << 16;
-/// Groups in the first segment of the arena. Each further segment has twice as many.
+/// Number of groups in the first segment of the arena. Each further segment has twice as many groups as the segment
+/// before.
 const SEGMENT_GROUPS: usize = 64;
 const NR_SEGMENTS: usize = 20;
 
@@ -57,17 +59,17 @@ pub enum CounterKind {
     Swap,
 }
 
-/// One place in the tree. The charged numbers are in the group.
+/// The place of one group in the tree. The counters of the group are in [`MemCgroup`].
 #[derive(Debug, Default)]
 struct Node {
     name: String,
-    /// Creation number among the children of the same parent.
+    /// Creation number of the group among the children of its parent.
     serial: u64,
-    /// Children that are not freed, by creation number.
+    /// Numbers of the children that are not freed, by creation number.
     children: BTreeMap<u64, CssId>,
-    /// Online children, by name.
+    /// Numbers of the online children, by name.
     names: HashMap<String, CssId>,
-    /// Freed children, to be reused.
+    /// Numbers of the freed children, whose places new children reuse.
     spare: Vec<CssId>,
 }
 
@@ -76,15 +78,15 @@ struct Node {
 pub struct MemCgroups {
     options: MemcgOptions,
     segments: [OnceLock<Box<[OnceLock<MemCgroup>]>>; NR_SEGMENTS],
-    /// Nodes by place. The place of root is 0.
+    /// Nodes by the array index of the group number. The index of root is 0.
     tree: SpinMutex<Vec<Node>>,
-    /// Group number by private id, 0 for none.
+    /// Group number by private id; 0 for an id that is not in use.
     ids: MappedSlice<AtomicU32>,
-    /// Every lower id is in use.
+    /// Every id below this id is in use.
     lowest_free: SpinMutex<u32>,
-    /// Pages of memory that each CPU charged in advance.
+    /// Pages of memory that each CPU has charged in advance.
     stocks: PerCpu<Option<Stock>>,
-    /// Some group had a high limit at some time. Only then does a charge check high limits.
+    /// A high limit was set for some group at some time. Before that, charges do not check high limits.
     has_high: AtomicBool,
 }
 
@@ -128,7 +130,7 @@ impl MemCgroups {
         self.get(CssId::ROOT)
     }
 
-    /// Returns a group by number. Panics when no group ever had the number.
+    /// Returns a group by its number. Panics when no group ever had the number.
     #[inline]
     pub fn get(&self, css: CssId) -> &MemCgroup {
         let (segment, index) = place(css);
@@ -138,7 +140,7 @@ impl MemCgroups {
 
     /// Returns a group and its ancestors, without root, which is never charged.
     ///
-    /// Kernel: a charge reaches the counters of root too, but no file shows them.
+    /// Kernel: a charge also reaches the counters of root, but no file shows the counters of root.
     pub fn charged_levels<'a>(&'a self, group: &'a MemCgroup) -> impl Iterator<Item = &'a MemCgroup> {
         let not_root = |level: &MemCgroup| level.parent().filter(|&parent| parent != CssId::ROOT);
         let first = Some(group).filter(|group| !group.is_root());
@@ -160,8 +162,8 @@ impl MemCgroups {
         self.charged_levels(group).for_each(|level| level.counter(which).uncharge(nr_pages));
     }
 
-    /// Charges a group and all its ancestors, or none of them. The error is the level that refused. Kernel:
-    /// `page_counter_try_charge`.
+    /// Charges a group and all its ancestors, or none of these groups. The error is the group whose counter refused
+    /// the charge. Kernel: `page_counter_try_charge`.
     pub fn try_charge<'a>(
         &'a self,
         group: &'a MemCgroup,
@@ -180,14 +182,14 @@ impl MemCgroups {
 
     /// Raises an event at a group and, on v2, at all its ancestors except root. Kernel: `memcg_memory_event`.
     pub(crate) fn raise(&self, group: &MemCgroup, event: MemcgEvent) {
-        // Relaxed: each count stands alone.
+        // Relaxed: no thread draws a conclusion from one count about other data.
         group.events_local[event as usize].fetch_add(1, Ordering::Relaxed);
         let raise = |level: &MemCgroup| _ = level.events[event as usize].fetch_add(1, Ordering::Relaxed);
         if self.do_memsw_account() { raise(group) } else { self.charged_levels(group).for_each(raise) }
     }
 
-    /// Returns a statistic of a group and all its descendants, including removed and freed ones. Kernel:
-    /// `memcg_page_state`.
+    /// Returns a statistic, summed over a group and all its descendants, including removed and freed descendants.
+    /// Kernel: `memcg_page_state`.
     pub fn stat(&self, group: &MemCgroup, stat: MemcgStat) -> i64 {
         let own = |group: &MemCgroup| group.stat_local(stat) + group.stat_gone(stat);
         self.subtree(group.css()).into_iter().map(|css| own(self.get(css))).sum()
@@ -206,7 +208,7 @@ impl MemCgroups {
         found
     }
 
-    /// Returns the children of a group that are not freed.
+    /// Returns the numbers of the children of a group that are not freed.
     pub fn children(&self, css: CssId) -> Vec<CssId> {
         self.tree.lock()[css.index()].children.values().copied().collect()
     }
@@ -216,14 +218,15 @@ impl MemCgroups {
         self.tree.lock()[css.index()].name.clone()
     }
 
-    /// Returns the path of a group from root.
+    /// Returns the path of a group from root, with slashes between the names.
     pub fn path(&self, css: CssId) -> String {
         let mut names: Vec<_> = self.levels(self.get(css)).map(|level| self.name(level.css())).collect();
         names.reverse();
         if names.len() == 1 { "/".into() } else { names.join("/") }
     }
 
-    /// Takes a place below a parent: a freed group's place if there is one, else a new place.
+    /// Returns a group below `parent` that is not online: a freed child if there is one, else a new group. Errors:
+    /// `NoMemory` (ENOMEM).
     fn place_group(&self, parent: Option<&MemCgroup>, tree: &mut Vec<Node>) -> Result<&MemCgroup> {
         if let Some(spare) = parent.and_then(|parent| tree[parent.css().index()].spare.pop()) {
             return Ok(self.get(spare));
@@ -236,15 +239,16 @@ impl MemCgroups {
         Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent)))
     }
 
-    /// Gives a group an id and its first references. Errors: `Cgroup` (ENOSPC) when every id is in use.
+    /// Gives a group a private id and its first references. Errors: `Cgroup` (ENOSPC) when every id is in use.
     fn bring_online(&self, group: &MemCgroup) -> Result<()> {
         let id = self.alloc_id(group.css())?;
         group.renew(group.parent().map(|parent| self.get(parent)));
         group.lruvec().set_memcg(id);
-        // Relaxed: no other thread knows the group before it is in the tree, whose lock publishes it.
+        // Relaxed: no other thread finds the group before `create` inserts the group into the tree, and the tree lock
+        // publishes the insertion.
         group.id.store(id.0.into(), Ordering::Relaxed);
         group.id_refs.store(1, Ordering::Relaxed);
-        // One reference for the online state, one for the id. Release pairs with the Acquire in `css_tryget`.
+        // One reference for the online state, one for the private id. Release pairs with the Acquire in `css_tryget`.
         group.css_refs.store(2, Ordering::Release);
         group.is_online.store(true, Ordering::Relaxed);
         Ok(())
@@ -252,9 +256,9 @@ impl MemCgroups {
 
     /// Creates a group below another group. Kernel: `mkdir`.
     ///
-    /// Errors, all `Cgroup`: EINVAL when the name is no name of a directory; ENODEV when the parent is removed;
-    /// EEXIST when the name is in use; EAGAIN when the group would be deeper than [`MEMCG_DEPTH_MAX`]; ENOSPC when
-    /// every private id is in use. Locks: the tree's.
+    /// Errors, all `Cgroup`: EINVAL when the name cannot be the name of a directory; ENODEV when the parent is
+    /// removed; EEXIST when the name is in use; EAGAIN when the group would be deeper than [`MEMCG_DEPTH_MAX`];
+    /// ENOSPC when every private id is in use. Locks: the tree lock.
     pub fn create(&self, parent: CssId, name: &str) -> Result<&MemCgroup> {
         let parent = self.get(parent);
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\n', '\0']) || name.len() > 255 {
@@ -297,11 +301,11 @@ impl MemCgroups {
         group.is_online().then_some(()).ok_or_else(removed)
     }
 
-    /// Takes a group offline. No task may enter it any more, and the group is freed when no charge refers to it.
-    /// Kernel: `rmdir`, `mem_cgroup_css_offline`.
+    /// Takes a group offline. No task can enter the group afterwards, and the group is freed when nothing refers to
+    /// it any more. Kernel: `rmdir`, `mem_cgroup_css_offline`.
     ///
-    /// Errors, all `Cgroup`: EINVAL for root; ENODEV when the group is removed already; EBUSY when it has child
-    /// groups or tasks. Locks: the tree's.
+    /// Errors, all `Cgroup`: EINVAL for root; ENODEV when the group is already removed; EBUSY when the group has
+    /// children or tasks. Locks: the tree lock.
     pub fn remove(&self, css: CssId) -> Result<()> {
         let group = self.get(css);
         if group.is_root() {
@@ -330,7 +334,7 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Adds a task to a group. Errors: `Cgroup` (ENODEV) when the group is removed. Locks: the tree's.
+    /// Adds a task to a group. Errors: `Cgroup` (ENODEV) when the group is removed. Locks: the tree lock.
     pub fn enter(&self, css: CssId) -> Result<()> {
         let tree = self.tree.lock();
         let group = self.get(css);
@@ -347,26 +351,28 @@ impl MemCgroups {
         self.css_put(group, 1);
     }
 
-    /// Takes references to a group, beside one that the caller holds. Kernel: `css_get_many`.
+    /// Takes `nr` references to a group to which the caller already holds a reference. Kernel: `css_get_many`.
     #[inline]
     pub(crate) fn css_get(&self, group: &MemCgroup, nr: u64) {
         // Relaxed: the caller holds a reference, or keeps the group alive in another way.
         group.css_refs.fetch_add(nr, Ordering::Relaxed);
     }
 
-    /// Takes a reference to a group unless it is freed; returns whether a reference was taken. Kernel: `css_tryget`.
+    /// Takes a reference to a group unless the group is freed; returns whether a reference was taken. Kernel:
+    /// `css_tryget`.
     pub(crate) fn css_tryget(&self, group: &MemCgroup) -> bool {
         let more = |refs: u64| (refs > 0).then_some(refs + 1);
-        // Acquire pairs with the Release in `bring_online`: the fields of a reused group are those of its new life.
+        // Acquire pairs with the Release in `bring_online`: the thread reads the fields that `bring_online` set, also
+        // for a reused group.
         group.css_refs.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Drops references. The last one frees the group. Kernel: `css_put_many`.
+    /// Drops `nr` references. The drop of the last reference frees the group. Kernel: `css_put_many`.
     #[inline]
     pub(crate) fn css_put(&self, group: &MemCgroup, nr: u64) {
-        // AcqRel: the accesses of other threads to the group come before the reuse of its place.
+        // AcqRel: every access to the group under a reference happens before the reuse of the group.
         let old = group.css_refs.fetch_sub(nr, Ordering::AcqRel);
-        debug_assert!(old >= nr, "{nr} references put, {old} are there");
+        debug_assert!(old >= nr, "{nr} references dropped, but only {old} exist");
         if old == nr {
             self.free(group);
         }
@@ -386,10 +392,10 @@ impl MemCgroups {
         self.css_put(parent, 1);
     }
 
-    /// Gives a group the lowest free id. Errors: `Cgroup` (ENOSPC).
+    /// Gives a group the lowest free private id. Errors: `Cgroup` (ENOSPC).
     fn alloc_id(&self, css: CssId) -> Result<MemcgId> {
         let mut lowest = self.lowest_free.lock();
-        // Relaxed: the lock protects changes of ids, and lookups check the group that they find.
+        // Relaxed: the lock protects every change of `ids`; `lookup` explains its reads without the lock.
         let free = (*lowest..NR_IDS as u32).find(|&id| self.ids[id as usize].load(Ordering::Relaxed) == 0);
         let what = || format!("all {} private ids are in use", NR_IDS - 1);
         let id = free.ok_or_else(|| SwapError::cgroup(Errno::NOSPC, what()))?;
@@ -402,15 +408,16 @@ impl MemCgroups {
     /// `mem_cgroup_from_private_id`.
     #[inline]
     pub fn lookup(&self, id: MemcgId) -> Option<&MemCgroup> {
-        // Relaxed: the caller has pinned the id through a slot, or takes the group for a hint.
+        // Relaxed: the caller has pinned the id through a slot, or uses the group only as a hint.
         match self.ids[usize::from(id.0)].load(Ordering::Relaxed) {
             0 => None,
             css => Some(self.get(CssId(css))),
         }
     }
 
-    /// Pins the id of a group `nr` times, or the id of its nearest ancestor whose id is not released. Returns that
-    /// group. Kernel: `mem_cgroup_private_id_get_online`, which checks the pins and not the online state.
+    /// Pins the private id of a group `nr` times. If the id is released, pins the id of the nearest ancestor whose id
+    /// is not released. Returns the group whose id was pinned. Kernel: `mem_cgroup_private_id_get_online`, which also
+    /// checks the pins and not the online state.
     pub(crate) fn id_get_online<'a>(&'a self, group: &'a MemCgroup, nr: u64) -> &'a MemCgroup {
         let pin = |level: &&MemCgroup| {
             let more = |refs: u64| (refs > 0).then_some(refs + nr);
@@ -420,11 +427,11 @@ impl MemCgroups {
         self.levels(group).find(pin).expect("root's id is never released")
     }
 
-    /// Drops pins of an id. The last one releases the id, which another group may get at once. Kernel:
-    /// `mem_cgroup_private_id_put`.
+    /// Drops `nr` pins of the private id of a group. The drop of the last pin releases the id, and another group may
+    /// get the id at once. Kernel: `mem_cgroup_private_id_put`.
     pub(crate) fn id_put(&self, group: &MemCgroup, nr: u64) {
         let old = group.id_refs.fetch_sub(nr, Ordering::Relaxed);
-        debug_assert!(old >= nr, "{nr} pins put, {old} are there");
+        debug_assert!(old >= nr, "{nr} pins dropped, but only {old} exist");
         if old == nr {
             let mut lowest = self.lowest_free.lock();
             let id = group.id.swap(0, Ordering::Relaxed);
@@ -436,8 +443,8 @@ impl MemCgroups {
         }
     }
 
-    /// Returns the group if it is online, or its nearest online ancestor. Kernel: `mem_cgroup_tryget_online`,
-    /// repeated upwards.
+    /// Returns the group if the group is online, else its nearest online ancestor. Kernel:
+    /// `mem_cgroup_tryget_online`, repeated for each ancestor.
     pub(crate) fn nearest_online<'a>(&'a self, group: &'a MemCgroup) -> &'a MemCgroup {
         self.levels(group).find(|level| level.is_online()).expect("root is online")
     }
@@ -452,7 +459,7 @@ impl MemCgroups {
 
     /// Sets the usage above which the tasks of a group are throttled.
     pub fn set_high(&self, group: &MemCgroup, which: CounterKind, pages: u64) {
-        // Relaxed: a charge that reads the old value counts as an earlier charge.
+        // Relaxed: a charge that still reads the old value counts as an earlier charge.
         self.has_high.store(true, Ordering::Relaxed);
         group.counter(which).set_high(pages);
     }
@@ -463,8 +470,8 @@ impl MemCgroups {
         self.has_high.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of swap pages that a group may still use: the minimum over the group and its ancestors. May
-    /// be negative. Kernel: `mem_cgroup_get_nr_swap_pages`.
+    /// Returns the number of swap pages that a group may still use: the minimum over the group and its ancestors. The
+    /// number may be negative. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub fn nr_swap_pages(&self, group: &MemCgroup, nr_free_pages: i64) -> i64 {
         if self.do_memsw_account() {
             return nr_free_pages;
@@ -472,8 +479,8 @@ impl MemCgroups {
         self.charged_levels(group).map(|level| level.swap.margin_pages()).fold(nr_free_pages, i64::min)
     }
 
-    /// Returns whether a group or an ancestor uses more than half of its swap limit. Kernel: the memcg part of
-    /// `mem_cgroup_swap_full`.
+    /// Returns whether a group or an ancestor uses at least half of its swap limit or of its high limit of swap.
+    /// Kernel: the memcg part of `mem_cgroup_swap_full`.
     pub fn is_swap_full(&self, group: &MemCgroup) -> bool {
         !self.do_memsw_account()
             && self.charged_levels(group).any(|level| {
@@ -482,7 +489,7 @@ impl MemCgroups {
             })
     }
 
-    /// Returns the bytes of all groups ever made, and of the used part of the map of ids.
+    /// Returns the number of bytes of all groups ever made, and of the used part of the map of private ids.
     pub fn bytes(&self) -> u64 {
         let nr_groups = self.tree.lock().len();
         let group = size_of::<MemCgroup>() + size_of::<crate::workingset::Lruvec>() + size_of::<Node>();

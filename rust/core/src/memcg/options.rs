@@ -1,5 +1,5 @@
-//! Options of memory cgroups: the hierarchy, the place where a slot's owner is stored, and the payer for a removed
-//! owner.
+//! Options of memory cgroups: the hierarchy, the place where the owner of a slot is stored, and the group that is
+//! charged for the slots of a removed owner.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWP_TB_COUNT_MAX;
@@ -26,55 +26,56 @@ impl Hierarchy {
 words! {
     /// The place where the id of a slot's owner is stored.
     pub enum OwnerStore: "owner_store" {
-        /// In the shadow in the entry, which costs no byte. While a folio caches the slot, the folio's group is the
-        /// owner.
+        /// In the shadow in the slot's table entry, which takes no additional memory. While a folio caches the slot,
+        /// the group of the folio is the owner.
         Shadow = "shadow",
-        /// In an array of 2 bytes a slot that exists from swapon on. Kernel: `swap_cgroup`.
+        /// In an array with 2 bytes for each slot, allocated at swapon. Kernel: `swap_cgroup`.
         Array = "array",
         /// In 1,024 bytes beside the table of each cluster in use. Kernel: `swap_memcg_table`.
         ClusterTable = "cluster_table",
-        /// In the shadow, and beside it only for cached slots of a removed owner that another group's fault swapped
-        /// in.
+        /// In the shadow. Only for a cached slot of a removed owner that a task of another group swapped in, the
+        /// owner is stored beside the table entry.
         Trampoline = "trampoline",
     }
 }
 
 impl OwnerStore {
-    /// Returns whether the owner is stored beside the entry for as long as the slot is charged.
+    /// Returns whether the owner is stored beside the table entry for as long as the slot is charged.
     pub const fn is_record(self) -> bool {
         matches!(self, Self::Array | Self::ClusterTable)
     }
 }
 
 words! {
-    /// The group that is charged for a page whose slot's owner was removed.
+    /// The group that is charged for the page at the swap-in of a slot whose owner was removed.
     pub enum DeadSwapin: "dead_swapin" {
         /// The nearest online ancestor of the owner.
         Reparent = "reparent",
         /// The group of the faulting task.
         FaultMm = "fault_mm",
-        /// The group of the faulting task if no other reference to the slots exists, else the owner's nearest online
-        /// ancestor.
+        /// The group of the faulting task if no slot of the swap-in counts as shared (see [`MemcgOptions::shared_count`]),
+        /// else the owner's nearest online ancestor.
         ReparentIfShared = "reparent_if_shared",
     }
 }
 
 words! {
-    /// The group at which refaults are judged. Kernel: fixed by the version.
+    /// The group whose counts decide whether a refaulted page belongs to the working set. Kernel: fixed by the kernel
+    /// version.
     pub enum RefaultJudge: "refault_level" {
         /// The owner of the slot.
         Owner = "owner",
-        /// The group whose limit caused the reclaim.
+        /// The group whose limit caused the reclaim of the page.
         ReclaimRoot = "reclaim_root",
     }
 }
 
 words! {
-    /// The meaning of a shadow with an id and no time of eviction, at a refault.
+    /// The treatment of a shadow that has an owner id but no time of eviction, at a refault.
     pub enum IdOnlyRefault: "idonly_refault" {
-        /// No refault, because the folio was not evicted.
+        /// Not a refault, because the folio was not evicted.
         Skip = "skip",
-        /// A refault of age 0.
+        /// A refault with distance 0.
         Count = "count",
     }
 }
@@ -88,22 +89,22 @@ pub struct MemcgOptions {
     pub owner_store: OwnerStore,
     /// See [`DeadSwapin`].
     pub dead_swapin: DeadSwapin,
-    /// Number of references from which on a slot counts as shared, for `ReparentIfShared`.
+    /// Least number of references with which a slot counts as shared, for `ReparentIfShared`.
     pub shared_count: u32,
     /// See [`RefaultJudge`].
     pub refault_level: RefaultJudge,
     /// See [`IdOnlyRefault`].
     pub idonly_refault: IdOnlyRefault,
-    /// See [`MemcgSwitches::rfc_literal`]; `memcg/rfc_literal.rs` answers for it.
+    /// See [`MemcgSwitches::rfc_literal`]. The functions of `memcg/rfc_literal.rs` read this field.
     pub(super) is_rfc_literal: bool,
-    /// Folios of a group that goes offline move to its parent.
+    /// The folios of a group that goes offline move to the parent of the group.
     pub has_lru_reparent: bool,
     /// Each CPU takes charges of memory from the counters in batches.
     pub has_stock: bool,
 }
 
 impl MemcgOptions {
-    /// Checks that the owner store can implement a rule for removed owners. Errors: `Conflict` (EINVAL).
+    /// Checks that the owner store supports a rule for removed owners. Errors: `Conflict` (EINVAL).
     pub fn check_dead_owner(&self, rule: DeadSwapin) -> Result<()> {
         if rule == DeadSwapin::FaultMm && self.owner_store == OwnerStore::Shadow {
             return Err(SwapError::Conflict(FAULT_MM_NEEDS_A_RECORD));
@@ -118,7 +119,7 @@ const FAULT_MM_NEEDS_A_RECORD: &str = "fault_mm (dead_swapin) for slots of dead 
     folio is cached its slots have no owner but the folio's, so they cannot stay the dead group's under a folio of the \
     faulting one";
 
-/// Number of references from which on a slot counts as shared, at least 2.
+/// Least number of references with which a slot counts as shared, at least 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SharedCount(pub u32);
 
@@ -138,21 +139,21 @@ impl Word for SharedCount {
 }
 
 switches! {
-    /// The options as requested. `None` selects the default of the owner store.
+    /// The options as requested. `None` selects the value that is the default for the owner store.
     pub struct MemcgSwitches {
         /// The place where the id of a slot's owner is stored.
         owner_store: OwnerStore = OwnerStore::Shadow;
-        /// The group that is charged for a page whose slot's owner was removed.
+        /// The group that is charged for the page at the swap-in of a slot whose owner was removed.
         dead_swapin: Option<DeadSwapin> = None;
-        /// Number of references from which on a slot counts as shared, for `ReparentIfShared`.
+        /// Least number of references with which a slot counts as shared, for `ReparentIfShared`.
         shared_count: SharedCount = SharedCount(2);
-        /// The group at which refaults are judged.
+        /// The group whose counts decide whether a refaulted page belongs to the working set.
         refault_level: Option<RefaultJudge> = None;
-        /// The meaning of a shadow with an id and no time of eviction, at a refault.
+        /// The treatment of a shadow that has an owner id but no time of eviction, at a refault.
         idonly_refault: IdOnlyRefault = IdOnlyRefault::Skip;
         /// The behaviour of the series as posted, with its defects.
         rfc_literal: bool = false;
-        /// Folios of a group that goes offline go to its parent.
+        /// The folios of a group that goes offline move to the parent of the group.
         lru_reparent: bool = false;
         /// Each CPU takes charges of memory from the counters in batches.
         memcg_stock: bool = true;
@@ -160,7 +161,7 @@ switches! {
 }
 
 impl MemcgSwitches {
-    /// The options of the series with its defects repaired.
+    /// The options of the phase IV series with its defects repaired.
     pub const CANON: Self = Self::of(Profile::Newest);
 
     /// Fills in the defaults of the owner store and checks that the options are compatible. Errors: `Conflict`

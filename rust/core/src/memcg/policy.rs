@@ -1,5 +1,5 @@
-//! Policies of groups: tables that the core looks up, and hooks that the core calls. Notices for hooks wait until no
-//! lock is held.
+//! Policies of groups: tables that the core reads, and hooks that the core calls. Notices for hooks are queued until
+//! the thread holds no lock.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,17 +20,18 @@ words! {
     }
 }
 
-/// The policy table of one group. A group made below it starts with a copy.
+/// The policy table of one group. A new group starts with a copy of the table of its parent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPolicy {
     /// Folios of the group may be swapped out.
     pub may_swap: bool,
-    /// The payer for the group's slots after its removal. `None` selects the subsystem's rule.
+    /// The rule for the group that is charged for the slots of this group after its removal. `None` selects the
+    /// subsystem's rule.
     pub dead_owner: Option<DeadSwapin>,
-    /// Devices that folios of the group may be swapped out to, the best first. `None` allows all devices, by
-    /// priority.
+    /// Types of the devices that folios of the group may be swapped out to, in order of preference. `None` allows all
+    /// devices, in order of priority.
     pub devices: Option<Vec<SwpType>>,
-    /// The meaning of a refault. `None` selects the working-set rule.
+    /// The rule for refaults of the group's pages. `None` selects the working-set rule.
     pub refault: Option<RefaultRule>,
 }
 
@@ -52,35 +53,35 @@ words! {
     }
 }
 
-/// A refault, as the hook receives it.
+/// The description of a refault that the hook receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RefaultNotice {
-    /// Pages of the folio.
+    /// Number of pages of the folio.
     pub nr_pages: u32,
-    /// Number of evictions and activations since the page's eviction, at the group that judges.
+    /// Number of evictions and activations since the page's eviction, counted by the group whose counts decide.
     pub distance_pages: u64,
-    /// The working-set rule activates the folio.
+    /// The working-set rule would activate the folio.
     pub is_activated: bool,
 }
 
-/// Decisions that the core asks for while it works. The core holds no lock during a call, so a hook may call back.
-/// `None` leaves the decision to the policy table and the rules.
+/// Hooks that decide for the core. The core holds no lock during a call, so a hook may call functions of the core.
+/// The result `None` leaves the decision to the policy table and the rules.
 ///
 /// Kernel: none.
 pub trait MemcgPolicy: Send + Sync + Debug {
-    /// Decides whether `nr_pages` of a group may be swapped out. Called before slots are allocated, when the group's
-    /// table allows the swap-out. `Some(false)` acts as a refusal by `memory.swap.max`.
+    /// Decides whether `nr_pages` of a group may be swapped out. Called before slots are allocated, if the policy
+    /// table of the group allows the swap-out. `Some(false)` has the effect of a refusal by `memory.swap.max`.
     fn on_swap_charge(&self, _group: CssId, _nr_pages: u32) -> Option<bool> {
         None
     }
 
-    /// Chooses the payer for `nr_pages` of a removed group that a task of `faulting` swaps in. Called before memory
-    /// is allocated.
+    /// Chooses the rule for the group that is charged when a task of the group `faulting` swaps in `nr_pages` of the
+    /// removed group `owner`. Called before memory is allocated.
     fn on_dead_owner(&self, _owner: CssId, _faulting: CssId, _nr_pages: u32) -> Option<DeadSwapin> {
         None
     }
 
-    /// Reports that a limit of a group refused `nr_pages`. Called after the operation.
+    /// Reports that a limit of a group refused a charge of `nr_pages`. Called after the operation.
     fn on_limit(&self, _group: CssId, _limit: LimitKind, _nr_pages: u64) {}
 
     /// Decides whether a refaulted folio becomes active. Called after the folio was read.
@@ -88,13 +89,13 @@ pub trait MemcgPolicy: Send + Sync + Debug {
         None
     }
 
-    /// Chooses the device for a folio among `devices`, which are in the order of allocation. `None` keeps that order.
+    /// Chooses the device for a folio among `devices`, which are in the order of allocation. `None` keeps the order.
     fn choose_device(&self, _group: CssId, _order: Order, _devices: &[SwpType]) -> Option<SwpType> {
         None
     }
 }
 
-/// A limit that refused a charge, queued for the hooks.
+/// A notice that a limit refused a charge, queued for the hooks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LimitNotice {
     pub(crate) group: CssId,
@@ -102,35 +103,36 @@ pub(crate) struct LimitNotice {
     pub(crate) nr_pages: u64,
 }
 
-/// The registered hooks and their queue.
+/// The registered hooks and the queue of notices for the hooks.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    /// Read before anything else, because most subsystems have no hooks.
+    /// Hooks are registered. The flag is read before `policy`, because most subsystems have no hooks.
     is_set: AtomicBool,
     policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
     notices: SpinMutex<Vec<LimitNotice>>,
-    /// Where `races` enters a swap-in between the insertion into the swap cache and the charge.
+    /// A step of the tests in `races`, between the insertion of a folio into the swap cache and the charge of a
+    /// swap-in.
     #[cfg(test)]
     pub(crate) swapin_probe: std::sync::OnceLock<Arc<dyn SwapinProbe>>,
 }
 
-/// A step of the tests inside a swap-in. An error of the step takes the place of the charge's answer.
+/// A step that a test inserts into a swap-in. An error of the step replaces the result of the charge.
 #[cfg(test)]
 pub(crate) trait SwapinProbe: Send + Sync + std::fmt::Debug {
-    /// Runs once a charge of a swap-in, before the charge. No lock is held but the folio's.
+    /// Runs before each charge of a swap-in. The thread holds no lock except the folio lock.
     fn before_charge(&self) -> crate::base::error::Result<()>;
 }
 
 impl Policies {
-    /// Replaces the hooks.
+    /// Replaces the hooks and discards the queued notices.
     pub(crate) fn set(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
         let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        // Relaxed: a thread that reads the old value acts as if it had run a moment earlier.
+        // Relaxed: a thread that reads the old value acts as if the thread had run before this call.
         self.is_set.store(policy.is_some(), Ordering::Relaxed);
         let old = std::mem::replace(&mut *place, policy);
         drop(place);
         // The old hooks are dropped after the lock is released, because their destructor may call back into this
-        // type. Notices still queued for them are discarded.
+        // type. Notices that are still queued for the old hooks are discarded.
         drop(old);
         self.take_notices();
     }
@@ -142,7 +144,7 @@ impl Policies {
         self.is_set.load(Ordering::Relaxed)
     }
 
-    /// Returns the hooks.
+    /// Returns the hooks, or `None` when no hooks are registered.
     pub(crate) fn get(&self) -> Option<Arc<dyn MemcgPolicy>> {
         if !self.is_set() {
             return None;
@@ -150,14 +152,14 @@ impl Policies {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Queues a notice.
+    /// Queues a notice, if hooks are registered.
     pub(crate) fn note(&self, notice: LimitNotice) {
         if self.is_set() {
             self.notices.lock().push(notice);
         }
     }
 
-    /// Takes the queued notices.
+    /// Removes the queued notices and returns the notices.
     pub(crate) fn take_notices(&self) -> Vec<LimitNotice> {
         std::mem::take(&mut *self.notices.lock())
     }

@@ -1,9 +1,10 @@
-//! The switch `rfc_literal`: the defects of the posted series, which the core repairs otherwise.
+//! The switch `rfc_literal`. With the switch on, the core has the defects of the posted series; else the defects are
+//! repaired.
 //!
-//! Each function returns whether one defect is in force, under the label K1 to K7 that `docs/memcg.md` gives the
-//! defect. The caller branches on the result. The field is private to this folder, so that no other code reads the
-//! switch. K8 has no function, because both states of the switch retry alike. `check()` makes no exception for the
-//! switch, and fails where a defect breaks an invariant.
+//! Each function returns whether one defect is in force. Its comment starts with the label of the defect in
+//! `docs/memcg.md`, K1 to K7. The caller branches on the result. The field is private to this folder, so that no
+//! other code reads the switch. The defect K8 has no function, because the core retries in the same manner with the
+//! switch on and off. `check()` makes no exception for the switch, and fails where a defect breaks an invariant.
 
 use super::options::{DeadSwapin, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore};
 use crate::base::error::{Result, SwapError};
@@ -16,15 +17,15 @@ impl MemcgOptions {
         self.is_rfc_literal
     }
 
-    /// K2: returns whether a swap-in of slots without an owner puts the pins of no group. The kernel would
-    /// dereference null there. The core counts the event.
+    /// K2: returns whether a swap-in of slots without an owner drops pins although there is no group. The kernel
+    /// would dereference a null pointer. The core only counts the event.
     #[inline]
     pub(crate) const fn puts_pins_of_no_group(&self) -> bool {
         self.is_rfc_literal
     }
 
     /// K3, v1 only: returns whether a folio that leaves the cache without reclaim records an owner for all of its
-    /// slots and charges none. Without the switch, the slots that live on are charged.
+    /// slots and charges no slot. Without the defect, the owner is charged for the slots that stay in use.
     #[inline]
     pub(crate) const fn records_uncharged_owner(&self) -> bool {
         self.is_rfc_literal
@@ -37,7 +38,8 @@ impl MemcgOptions {
         self.is_rfc_literal
     }
 
-    /// K5: returns whether `MEMCG_SWAP` stays at the dead owner of a cached folio when the charge of its slots moves.
+    /// K5: returns whether the statistic `MEMCG_SWAP` stays with the removed owner of a cached folio's slots when the
+    /// charge of the slots moves to another group.
     #[inline]
     pub(crate) const fn leaves_swap_stat_behind(&self) -> bool {
         self.is_rfc_literal
@@ -49,7 +51,7 @@ impl MemcgOptions {
         self.is_rfc_literal
     }
 
-    /// Checks that the other options are those of the posted series, if the switch is on. Errors: `Conflict`
+    /// Checks that, if the switch is on, the other options are those of the posted series. Errors: `Conflict`
     /// (EINVAL).
     pub(super) fn check_rfc_literal(&self) -> Result<()> {
         if self.is_rfc_literal && self.owner_store != OwnerStore::Shadow {
@@ -63,8 +65,8 @@ impl MemcgOptions {
 }
 
 impl MemcgSwitches {
-    /// K6: returns the meaning of an id without a time of eviction. In the posted series the id counts as a refault,
-    /// so the switch `idonly_refault` has no effect.
+    /// K6: returns the treatment of a shadow that has an owner id but no time of eviction. In the posted series a
+    /// refault of such a shadow counts, so with the defect the switch `idonly_refault` has no effect.
     pub(super) const fn idonly_refault_in_force(&self) -> IdOnlyRefault {
         if self.rfc_literal { IdOnlyRefault::Count } else { self.idonly_refault }
     }
