@@ -13,7 +13,7 @@ use super::{ClusterFlag, Clusters};
 use crate::base::types::{ClusterIdx, MemcgId};
 use crate::table::{OwnerForm, Shadow, SwapTableEntry};
 
-/// Takes the lowest free number of a range from the index and from the model.
+/// Takes the lowest free number of a range from the index and from the model. Both must take the same number.
 fn store(index: &Index, model: &mut BTreeSet<u32>, range: Range<u32>) -> Result<(), TestCaseError> {
     let lowest = range.clone().find(|number| !model.contains(number));
     let mut prepared = None;
@@ -43,9 +43,9 @@ fn members(index: &Index) -> Vec<u32> {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Takes up to `nr` free numbers of a range: `nr`, start, end.
+    /// Takes up to `nr` free numbers of a range. Fields: `nr`, start and end of the range.
     Store(u32, u32, u32),
-    /// Erases `nr` members: `nr`, rank of each member.
+    /// Erases up to `nr` members of the set. Fields: `nr`, rank of the member to erase each time.
     Erase(u32, usize),
     Find(u32),
     Next(u32),
@@ -174,7 +174,8 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
     assert_eq!((clusters.nr_live(), clusters.nr_tables().0), (0, 0));
 }
 
-/// Covers a lookup that read the index just before its cluster was destroyed.
+/// A lookup reads the index, and then the lookup's cluster is destroyed. The lookup must not take the record of that
+/// cluster, neither while the record is dead nor when the record belongs to a new cluster.
 #[test]
 fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
     let clusters = Clusters::dynamic(2, OwnerForm::Entry, false).expect("memory");
@@ -184,7 +185,7 @@ fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
     second.destroy();
     drop((first, second));
     assert!(clusters.lock_record(stale, old).is_none(), "dead");
-    // The new cluster gets the lowest number and the record that was released last.
+    // The new cluster gets the lowest free number and the record that was released last.
     let again = clusters.create().expect("room");
     assert_eq!((again.record, again.idx()), (stale, ClusterIdx(0)));
     drop(again);
