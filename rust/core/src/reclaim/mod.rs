@@ -298,7 +298,7 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Kernel: `shrink_list`.
+    /// Pages out folios of an inactive list, or deactivates folios of an active list. Kernel: `shrink_list`.
     fn shrink_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         if !list.is_active() {
             self.shrink_inactive_list(lruvec, list, nr_to_scan_pages);
@@ -309,7 +309,8 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Pages out folios from the tail. Folios that stay go to the head of their list. Kernel: `shrink_inactive_list`.
+    /// Pages out folios from the tail of an inactive list. Folios that stay in memory are put at the head of their
+    /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
@@ -318,7 +319,8 @@ impl<'s> Reclaim<'s, '_> {
         lruvec.note_cost(list.ty(), cost as u32);
     }
 
-    /// Pages out isolated folios and puts the folios that stay back on their lists, each after a call of `prepare`.
+    /// Pages out isolated folios. A folio that stays in memory is put back on its list after a call of `prepare` with
+    /// this folio.
     fn shrink_isolated(&mut self, lruvec: &Lruvec, isolated: Isolated<'s>, prepare: impl Fn(Folio<'s>)) -> ReclaimStat {
         let mut stat = ReclaimStat::default();
         let level = self.swap.refault_level(Some(&self.target));
@@ -334,8 +336,8 @@ impl<'s> Reclaim<'s, '_> {
         stat
     }
 
-    /// Moves folios from the tail of an active list to the inactive list, and marks them as part of the working set.
-    /// Kernel: `shrink_active_list`.
+    /// Moves folios from the tail of an active list to the inactive list, and marks these folios as part of the
+    /// working set. Kernel: `shrink_active_list`.
     fn shrink_active_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_scanned_pages as u32);
@@ -349,12 +351,14 @@ impl<'s> Reclaim<'s, '_> {
     }
 }
 
-/// Returns the index of the group after the one where a partial walk ended, or 0 when that group is gone.
+/// Returns the index of the group behind the group at which a partial walk ended, or 0 when `groups` does not contain
+/// that group.
 fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
     groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
 }
 
-/// Returns whether a lruvec has few inactive anonymous pages of its own.
+/// Returns whether the inactive anonymous list of a lruvec is short in relation to its active anonymous list, without
+/// the lists of descendants.
 fn is_anon_low(lruvec: &Lruvec) -> bool {
     let pages = lruvec.own_pages();
     inactive_is_low(pages[LruList::InactiveAnon as usize], pages[LruList::ActiveAnon as usize])

@@ -1,4 +1,4 @@
-//! Taking cached slots back: from one folio, from full clusters, and by the workers.
+//! The freeing of cached slots without references: for one folio, for full clusters, and by the workers.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use crate::machine::profile::SyncDiscard;
 use crate::machine::{Event, OnCpu, Operation, Swap, Workers};
 use crate::table::SwapTableEntry;
 
-/// The condition for taking a cached slot back. Kernel: the `TTRS_*` flags.
+/// The condition under which a cached slot without references is freed. Kernel: the `TTRS_*` flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReclaimWhen {
     /// No condition.
@@ -21,37 +21,37 @@ pub(crate) enum ReclaimWhen {
     UnmappedOrFull,
 }
 
-/// The pages that `try_to_reclaim` found, and their fate.
+/// The folio that `try_to_reclaim` found, and whether its slots were freed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reclaimed {
     /// No folio caches the slot.
     Nothing,
-    /// A folio of this many pages caches the slot and keeps its slots.
+    /// A folio of this many pages caches the slot, and its slots were not freed.
     Kept(u32),
-    /// A folio of this many pages cached the slot. Its slots are free now.
+    /// A folio of this many pages cached the slot, and its slots were freed.
     Freed(u32),
 }
 
-/// Number of full clusters that one pass visits.
+/// The number of full clusters that one pass visits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Budget {
-    /// One cluster. A search for room uses this.
+    /// One cluster. A search for free slots uses this budget.
     One,
-    /// As many clusters as the slots in use would fill. reclaim_work uses this.
+    /// As many clusters as the slots in use would fill. `reclaim_work` uses this budget.
     Force,
 }
 
 /// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
 ///
-/// The loop waits for a frozen folio, because the thread that froze it holds the local lock of another CPU and is
-/// about to change the entry.
+/// The loop waits for a frozen folio, because the thread that froze the folio holds the local lock of another CPU and
+/// will soon change the table entry.
 #[inline]
 pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
     let mut round = 0;
     loop {
         let pfn = device.get(offset).pfn()?;
         if let Some(folio) = swap.memory_of_folios().folio(pfn).try_get()
-            // The page may have been freed and reused between the two reads of the entry.
+            // The folio's page may have been freed and reused between the two reads of the table entry.
             && device.get(offset).pfn() == Some(pfn)
         {
             return Some(folio);
