@@ -30,8 +30,8 @@
 //! Locks are taken in this order: folio locks; page table locks; `swap_lock`, which protects the list of devices in
 //! [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's positions; one cluster lock; and at last
 //! one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free pages, of the
-//! LRU lists, of the reverse map, or a lock of a storage. A thread sleeps for a folio lock, but under a local lock the
-//! thread only tries to take a folio lock.
+//! LRU lists, of the reverse map, or a lock of a storage. A thread sleeps for a folio lock, but under a local lock
+//! the thread only tries to take a folio lock.
 //!
 //! # One swap-out
 //! ```

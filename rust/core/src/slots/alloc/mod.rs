@@ -258,8 +258,8 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Allocates runs of a request from any device, or from the first device of `types` that has a free run. The kernel
-    /// has no such list: there, the devices of a tier have one priority.
+    /// Allocates runs of a request from any device, or from the first device of `types` that has a free run. The
+    /// kernel has no such list: there, the devices of a tier have one priority.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
         let Some(types) = types else { return self.alloc_run(request) };
         types.iter().any(|&ty| {
