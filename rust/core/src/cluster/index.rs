@@ -160,7 +160,8 @@ impl Index {
         loop {
             let table = ShownTable(self.words.get(idx.index())?).table()?;
             // `lock` returns `None` when the record belongs to another cluster by now. The index word changed before
-            // the record got that cluster. `lock` held the record's lock, so the next load of the word sees the change.
+            // the record got that cluster. `lock` held the record's lock, so the next load of the index word sees the
+            // change.
             if let Some(guard) = lock(table) {
                 return Some(guard);
             }

@@ -116,7 +116,7 @@ impl TablePool {
         self.free.lock().attached
     }
 
-    /// Returns the number of tables that were ever taken, which is also the highest table number in use.
+    /// Returns the number of tables that were ever taken. This is also the highest table number ever in use.
     pub(crate) fn ever_used(&self) -> u32 {
         self.free.lock().next_fresh
     }
