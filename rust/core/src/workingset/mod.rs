@@ -131,9 +131,9 @@ pub struct RefaultVerdict {
     pub is_counted: bool,
     /// Whether the refault followed soon after the eviction, which means that the working set does not fit in memory.
     pub is_recent: bool,
-    /// Whether the folio becomes active. The caller sets the active flag.
+    /// Whether the refault was counted as an activation. If so, the caller sets the active flag.
     pub is_activated: bool,
-    /// Whether the folio becomes part of the working set again. The caller sets the workingset flag.
+    /// Whether the refault was counted as a restore. If so, the caller sets the workingset flag.
     pub is_restored: bool,
     /// The number of references, 0..=3, that the caller stores in the folio; `None` stores nothing.
     pub lru_refs: Option<u8>,
