@@ -118,7 +118,7 @@ impl<'a> OnCpu<'a> {
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
         if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
-            // The virtual slots have no backing yet, so the folio is the only copy of its data.
+            // The virtual slots have no backing yet, so the folio has the only copy of their data.
             folio.set(FolioFlags::DIRTY);
         }
         op.counters.add_cached(nr_pages.into());
@@ -312,7 +312,7 @@ impl<'a> OnCpu<'a> {
         Ok(get_folio(swap, device, offset))
     }
 
-    /// Returns the number of the folio that caches a slot, without a reference. The answer is a snapshot.
+    /// Returns the PFN of the folio that caches a slot, without a reference to the folio. The result is a snapshot.
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no lock. Kernel: `swap_cache_has_folio`.
     #[inline]

@@ -9,7 +9,7 @@ use crate::table::{
     Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, VirtualTable, VirtualWord,
 };
 
-/// A cluster whose lock is held; dropping the guard releases the lock.
+/// A cluster whose lock is held. The lock is released when the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct ClusterGuard<'a> {
     pub(super) all: &'a Clusters,
@@ -215,7 +215,8 @@ impl<'a> ClusterGuard<'a> {
         self.set_flag(list.flag());
     }
 
-    /// Puts a cluster that a worker removed from the discard list back into use, at the tail of the free list.
+    /// Puts a cluster back into use, at the tail of the free list. A worker has removed this cluster from the discard
+    /// list.
     pub(crate) fn finish_discard(&mut self) {
         debug_assert_eq!(self.flag(), ClusterFlag::Discard);
         self.set_flag(ClusterFlag::None);
@@ -232,7 +233,7 @@ impl<'a> ClusterGuard<'a> {
         }
     }
 
-    /// Returns the extend tables, which hold counts over 14.
+    /// Returns the extend tables, which hold reference counts over 14.
     pub(crate) fn extend(&self) -> &'a ExtendTables {
         &self.all.extend
     }

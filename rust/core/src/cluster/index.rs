@@ -28,7 +28,7 @@ struct Taken {
     end: u32,
 }
 
-// Relaxed throughout, because the lock orders all accesses.
+// Relaxed throughout, because the lock around the set orders all accesses.
 impl Taken {
     fn new(capacity: u32) -> Result<Self> {
         let mut nr_bits = capacity;
@@ -84,7 +84,7 @@ impl Taken {
         self.len -= 1;
     }
 
-    /// Returns the first member from `from` on.
+    /// Returns the first member of the set from number `from` on.
     fn next(&self, from: u32) -> Option<u32> {
         let mut mask = u64::MAX << (from % WORD_BITS);
         (from / WORD_BITS..self.end.div_ceil(WORD_BITS)).find_map(|at| {
@@ -109,7 +109,7 @@ impl Index {
         Ok(Self { words: MappedSlice::zeroed(nr as usize)?, taken: None })
     }
 
-    /// Makes an index without clusters, with room for numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
+    /// Makes an index without clusters for cluster numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(capacity: u32) -> Result<Self> {
         let words = MappedSlice::zeroed(capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })

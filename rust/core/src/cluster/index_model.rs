@@ -1,4 +1,4 @@
-//! Compares the index with an ordered set, and finds clusters by number while other threads create and destroy
+//! Compares the index with an ordered set. Other tests find clusters by number while other threads create and destroy
 //! clusters.
 
 use std::collections::BTreeSet;
@@ -162,7 +162,7 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
             nr_found += 1;
             let word = ci.table().map(|table| table.get(0));
             let owner = word.and_then(|word| word.shadow()).map(|shadow| shadow.memcg);
-            // A failed assertion here would leave the other threads running, so the flag is set before the panic.
+            // The flag is set before the panic, because otherwise the other threads would run forever.
             if (owner, ci.flag()) != (Some(MemcgId(idx.0 as u16 + 1)), ClusterFlag::None) {
                 stop.store(true, Ordering::Relaxed);
                 panic!("{idx} is {word:?}, {:?}", ci.flag());

@@ -81,7 +81,7 @@ words! {
     }
 }
 
-/// The clusters that were never used: all clusters from `next` on, in free order.
+/// The clusters that were never used: all clusters from `next` on, in the order of `order`.
 #[derive(Debug)]
 struct Untouched {
     next: Option<ClusterIdx>,

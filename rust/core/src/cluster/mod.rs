@@ -129,7 +129,7 @@ pub(crate) struct Clusters {
     tables: TablePool,
     extend: ExtendTables,
     owners: Owners,
-    /// Kernel: the lists of `swap_info_struct`, under `si->lock`.
+    /// The lists of the device. Kernel: the lists of `swap_info_struct`, under `si->lock`.
     lists: SpinMutex<Lists>,
     /// Number of clusters without a free slot; the device is full when all clusters are full.
     nr_full: AtomicU32,
@@ -162,12 +162,12 @@ impl Clusters {
         })
     }
 
-    /// Makes an empty device of up to `nr` clusters, which are created and destroyed on demand. The device has
-    /// address space for the largest possible number of clusters and no memory. With `is_virtual` the tables have
-    /// second words. Errors: `NoMemory` (ENOMEM).
+    /// Makes an empty device of up to `nr` clusters, which are created and destroyed on demand. The device reserves
+    /// address space for `nr` clusters but takes no memory yet. With `is_virtual` each table entry has a second word.
+    /// Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(nr: u32, owners: OwnerForm, is_virtual: bool) -> Result<Self> {
         let owners = match owners {
-            // A dynamic device must not allocate a cell for every slot in advance.
+            // A dynamic device must not allocate owner cells for all slots in advance.
             OwnerForm::Array => OwnerForm::Table,
             form => form,
         };
@@ -319,15 +319,15 @@ impl Clusters {
         ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
-    /// Calls `look` with the table of a slot's cluster and the index of the slot, without a lock. Returns `None` when
-    /// the cluster has no table.
+    /// Calls `look`, without a lock, with the table of a slot's cluster and the index of the slot in its cluster.
+    /// Returns `None` when the cluster has no table.
     #[inline]
     fn with_table<T>(&self, offset: SwpOffset, look: impl Fn(TableId, usize) -> T) -> Option<T> {
         let table = |id| TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
         self.index.shown(offset.cluster()).read(|id| look(table(id), offset.in_cluster()))
     }
 
-    /// Reads one entry without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
+    /// Reads the table entry of a slot without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
     #[inline]
     pub(crate) fn entry(&self, offset: SwpOffset) -> SwapTableEntry {
         let entry = self.with_table(offset, |id, slot| self.tables.table(id).get(slot));
@@ -356,8 +356,8 @@ impl Clusters {
         self.nr_full.load(Ordering::SeqCst) == self.len()
     }
 
-    /// Removes the first lockable cluster from a list. The cluster is locked and has a table. Kernel:
-    /// `isolate_lock_cluster`.
+    /// Removes the first cluster whose lock is free from a list. The returned cluster is locked and has a table.
+    /// Kernel: `isolate_lock_cluster`.
     ///
     /// Returns `None` when the list is empty or every cluster on the list is locked.
     pub(crate) fn isolate(&self, list: ListId) -> Option<ClusterGuard<'_>> {
@@ -426,7 +426,7 @@ impl Clusters {
         if self.is_dynamic() { self.index.len() } else { self.len() }
     }
 
-    /// Returns the number of attached tables and the number of tables kept for reuse.
+    /// Returns the number of attached tables, and the number of released tables that are kept for reuse.
     pub(crate) fn nr_tables(&self) -> (u32, u32) {
         (self.tables.attached(), self.tables.hot())
     }
@@ -438,7 +438,7 @@ impl Clusters {
         self.owners.bytes(self.nr_direct.load(Ordering::Relaxed))
     }
 
-    /// Returns the bytes of extend tables.
+    /// Returns the bytes of all extend tables.
     pub(crate) fn extend_bytes(&self) -> u64 {
         self.extend.bytes()
     }

@@ -9,7 +9,7 @@ use crate::base::types::Order;
 pub struct Orders(u16);
 
 impl Orders {
-    /// Order 0 alone.
+    /// The set with order 0 alone: its mask is 0.
     pub const ZERO: Self = Self(0);
 
     /// Returns the set that contains one order. A swap-in may still fall back to order 0.

@@ -96,7 +96,7 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Moves the charge of a folio to its slots. v1 only. Kernel: `memcg1_swapout`.
+    /// Moves the charge of a folio to its slots, on v1 only. Kernel: `memcg1_swapout`.
     fn memcg1_swapout(&self, folio: Folio<'_>, owner: &MemCgroup, payer: &MemCgroup) {
         let nr_pages = u64::from(folio.nr_pages());
         payer.count(MemcgStat::Swap, nr_pages as i64);
@@ -120,7 +120,8 @@ pub(crate) struct Payer<'s> {
 }
 
 impl<'a> Operation<'a> {
-    /// Returns the group that is charged for a swapped-out slot, or 0. `ci` is the locked cluster.
+    /// Returns the private id of the group that is charged for a swapped-out slot, or 0. `ci` is the locked cluster
+    /// of the slot.
     #[inline]
     pub(crate) fn slot_owner(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> MemcgId {
         let recorded = ci.owner(slot);

@@ -15,7 +15,7 @@ words! {
     pub enum Moved: "result" {
         /// The data is on the target device, and the old real slots are free.
         Done = "done",
-        /// The virtual slot was freed, so there is no data to move.
+        /// The virtual slot was freed, so no data has to be moved.
         Freed = "freed",
         /// Nothing was moved, because the folio is locked or under writeback, or because the folio's data is not in
         /// one run of real slots.

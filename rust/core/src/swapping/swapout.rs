@@ -29,7 +29,7 @@ impl Swap {
         self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
     }
 
-    /// Allocates a folio of zeros and charges it to a group. Errors: `NoMemory`, `OverLimit` (ENOMEM).
+    /// Allocates a folio of zeros and charges the folio to a group. Errors: `NoMemory`, `OverLimit` (ENOMEM).
     pub fn folio_zeroed_in(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = self.folio_charged(order, css, gfp, cpu)?;
         self.zero_anon(&folio)?;
@@ -119,7 +119,7 @@ impl Swap {
         self.end_operation();
         match result {
             Ok(entry) => {
-                // `pageout` consumed the holder's reference together with the folio.
+                // `pageout` dropped the holder's reference when it freed the folio.
                 folio.into_raw();
                 Ok(entry)
             }

@@ -100,7 +100,7 @@ impl Swap {
             on_cpu.put_back_in_zswap(locked, id)?;
             return Err(loaded.err().unwrap_or_else(|| damaged(swp, 1)));
         }
-        // WB5: the entry is freed, because the folio holds the page.
+        // WB5: the zswap entry is freed, because the folio holds the page.
         on_cpu.forget_in_zswap(locked, id)?;
         on_cpu.counters().count(Event::ZswpWb, 1);
         drop(on_cpu);

@@ -53,12 +53,12 @@ impl ExtendTables {
         self.0.lock().get(&cluster).map_or(0, |cells| cells[slot])
     }
 
-    /// Returns whether a cluster has a table.
+    /// Returns whether a cluster has an extend table.
     pub(crate) fn has(&self, cluster: ClusterIdx) -> bool {
         self.0.lock().contains_key(&cluster)
     }
 
-    /// Returns the bytes of all tables.
+    /// Returns the bytes of all extend tables.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.lock().len() as u64 * size_of::<Cells>() as u64
     }

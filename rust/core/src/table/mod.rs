@@ -1,7 +1,8 @@
-//! Swap tables: 512 atomic entries for one cluster, pooled per device, with counts over 14 in separate extend tables.
+//! Swap tables: each table has 512 atomic entries for the slots of one cluster. The tables of a device come from a
+//! pool. Counts over 14 are in separate extend tables.
 //!
-//! A table is attached to a cluster while the cluster is in use. The table returns to the pool, all NULL, when the
-//! cluster is empty.
+//! A table is attached to a cluster while the cluster is in use. When the cluster is empty, the table is returned to
+//! the pool with all entries NULL.
 
 mod entry;
 mod extend;

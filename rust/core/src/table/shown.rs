@@ -26,7 +26,7 @@ impl ShownTable<'_> {
         self.0.store(attached | u64::from(id), Ordering::Release);
     }
 
-    /// Removes the table number from the word. The entries of the table are all NULL.
+    /// Removes the table number from the word. The entries of the table must all be NULL.
     pub(crate) fn detach(self) {
         // Relaxed: the pool lock orders this store before the next use of the table; see the fence in `attach`.
         self.0.store(self.0.load(Ordering::Relaxed) & !ID_MASK, Ordering::Relaxed);

@@ -182,7 +182,7 @@ impl Lruvec {
         self.lrugen.renew();
     }
 
-    /// Returns the number of the node.
+    /// Returns the number of the NUMA node.
     pub fn node(&self) -> u16 {
         self.node
     }

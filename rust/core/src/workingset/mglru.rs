@@ -213,8 +213,7 @@ impl Mglru {
         is_more
     }
 
-    /// Moves the counters of the oldest generation into the averages and ends the generation. Kernel:
-    /// `reset_ctrl_pos`.
+    /// Adds the counters of the oldest generation to the averages and ends the generation. Kernel: `reset_ctrl_pos`.
     fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
         for (tier, average) in averages.iter_mut().enumerate() {
             // The counter is read and set to 0 by one atomic swap, so that a page that another thread counts
