@@ -1,8 +1,9 @@
 //! Linux's swap slot allocator in user space: the same structures, the same decisions, slot for slot.
 //!
 //! # Map
-//! Each folder has one duty. The order of the folders is the order of a call: a folder calls only those above it in this list.
-//! Folders of one line are independent of each other. `tests/house` checks the list against paths and method calls.
+//! Each folder has one duty. The list has the lowest folders first: a folder calls only folders on the lines above
+//! its own line. Folders on one line do not call each other. `tests/house` checks the list against paths and method
+//! calls.
 //!
 //! layers:
 //! base
@@ -26,9 +27,11 @@
 //! end of layers
 //!
 //! # Locks, outer to inner
-//! `swap_lock` ([`machine::Swap`]'s list of devices) > a CPU's local lock > a rotational device's positions > one cluster
-//! lock > one of { list lock, avail lock, pool, extend, free pages, LRU lists, reverse map, a storage's own }. Folio locks
-//! come before all of these and are slept for; under a local lock one is only tried. Page table locks are between.
+//! Locks are taken in this order: folio locks; page table locks; `swap_lock`, which protects the list of devices in
+//! [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's positions; one cluster lock; and at last
+//! one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free pages, of the
+//! LRU lists, of the reverse map, or a lock of a storage. A thread sleeps for a folio lock, but under a local lock
+//! the thread only tries to take a folio lock.
 //!
 //! # One swap-out
 //! ```

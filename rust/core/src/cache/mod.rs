@@ -1,4 +1,5 @@
-//! The swap cache: the folio over each slot. Every call here is short and holds one CPU's local lock.
+//! The swap cache: it records the folio that caches each slot. Every function of this module is short and runs under
+//! the local lock of one CPU.
 
 mod replace;
 
@@ -20,20 +21,22 @@ fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
 }
 
 impl Swap {
-    /// [`OnCpu::swap_cache_get_folio`] with the local lock held only during the call. A guard of [`Swap::on_cpu`] in
-    /// the head of an `if let` would hold the lock to the end of the block.
+    /// Calls [`OnCpu::swap_cache_get_folio`] and holds the local lock only during that call. In the head of an `if
+    /// let`, Rust would keep the guard of the local lock until the end of the block.
     pub(crate) fn swap_cache_get_folio(&self, entry: SwpEntry, cpu: CpuId) -> Result<Option<FolioRef<'_>>> {
         self.on_cpu(cpu)?.swap_cache_get_folio(entry)
     }
 }
 
-/// Returns the range of one page of a folio, or of all its pages.
+/// Returns the page numbers of a folio to work on: the number `page` alone, or the numbers of all pages when `page`
+/// is `None`.
 fn page_range(folio: Folio<'_>, page: Option<u32>) -> Range<u32> {
     page.map_or(0..folio.nr_pages(), |page| page..page.saturating_add(1))
 }
 
 impl<'a> Operation<'a> {
-    /// Locks the slots of a range of a folio's pages. The folio is locked. Errors: `NotCached`, `BadPage` (EINVAL).
+    /// Locks the cluster of a locked folio's slots and returns the slots of the pages `pages`. Errors: `NotCached`,
+    /// `BadPage` (EINVAL).
     #[inline(always)]
     fn lock_pages(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
         let at = self.lock_folio_slots(folio)?;
@@ -45,11 +48,13 @@ impl<'a> Operation<'a> {
         Ok(FolioSlots { slots: first + pages.start as usize..first + pages.end as usize, ..at })
     }
 
-    /// Writes a locked folio into the entries of a checked range, and takes the cache's references.
+    /// Writes a locked folio into the table entries of a checked range of slots, and takes one reference to the folio
+    /// per page for the cache.
     fn insert(&mut self, at: &FolioSlots<'_>, folio: &LockedFolio<'_>) {
         let nr_pages = folio.nr_pages();
         folio.add_refs(nr_pages);
-        // The folio's bytes are not the data of the slots until the folio is read.
+        // The flag UPTODATE is cleared, because the folio's bytes are not the data of the slots until a read fills
+        // the folio.
         folio.clear(FolioFlags::UPTODATE | FolioFlags::DIRTY);
         folio.set(FolioFlags::SWAPBACKED | FolioFlags::SWAPCACHE);
         let table = at.table;
@@ -60,23 +65,24 @@ impl<'a> Operation<'a> {
         self.counters.add_cached(nr_pages.into());
     }
 
-    /// Locks the aligned range of an order around a slot. Returns the range, and the number of the slot in its
-    /// cluster. Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT).
+    /// Locks the cluster of the aligned range of `order` that contains the slot `targ`. Returns the range, and the
+    /// index of the slot `targ` in its cluster. Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the
+    /// cluster has no table (ENOENT).
     #[inline(always)]
     fn lock_aligned(&self, targ: SwpEntry, order: Order) -> Result<(FolioSlots<'a>, usize)> {
         let (device, offset) = self.resolve(targ, 1)?;
         let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(targ))?;
         let table = ci.table().ok_or(SwapError::NotInUse(targ))?;
         let (slot, nr) = (offset.in_cluster(), order.nr_pages() as usize);
-        // The header and slots beyond the end are bad slots of the same cluster, so the check of the range finds
-        // them.
+        // The range may contain the header of the device or slots beyond the end of the device. These slots are bad
+        // slots of the same cluster, so the check of the range rejects them.
         let first = slot - slot % nr;
         Ok((FolioSlots { device, ci, table, slots: first..first + nr }, slot))
     }
 }
 
 impl<'a> OnCpu<'a> {
-    /// Gives a folio its slots. The entries hold the folio, with count 0.
+    /// Allocates the slots of a folio. The table entries of the slots then name the folio, with count 0.
     ///
     /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the swap charge was refused; `AlreadyCached` (EEXIST);
     /// `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: takes the folio lock
@@ -89,8 +95,9 @@ impl<'a> OnCpu<'a> {
         self.alloc_for_folio(&locked, None)
     }
 
-    /// Gives a locked folio its slots and charges them: on the first device with room among `types`, or on any
-    /// device. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and OUT2.
+    /// Allocates and charges the slots of a locked folio. The slots are on the first device of `types` with enough
+    /// free slots, or on any device when `types` is `None`. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and
+    /// OUT2.
     pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
         let folio = locked.folio();
         check_home(folio, self.swap().memory_of_folios())?;
@@ -98,7 +105,7 @@ impl<'a> OnCpu<'a> {
             return Err(SwapError::AlreadyCached(entry));
         }
         let nr_pages = folio.nr_pages();
-        // The cache takes its references before any thread can find the folio there.
+        // The cache takes its references before any thread can find the folio in the cache.
         folio.add_refs(nr_pages);
         let mut op = self.operation();
         let run = op.alloc_cached(folio, types);
@@ -111,7 +118,7 @@ impl<'a> OnCpu<'a> {
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
         if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
-            // The virtual slots have no backing yet, so the folio is the only copy of its data.
+            // The virtual slots have no backing yet, so the folio has the only copy of their data.
             folio.set(FolioFlags::DIRTY);
         }
         op.counters.add_cached(nr_pages.into());
@@ -126,28 +133,28 @@ impl<'a> OnCpu<'a> {
     /// Adds one reference to every slot of a cached folio, or to the slot of one page.
     ///
     /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `CountOverflow`
-    /// (EOVERFLOW). Kernel: `folio_dup_swap`; differs: takes the folio lock itself. No other function may raise a
+    /// (EOVERFLOW). Kernel: `folio_dup_swap`; differs: takes the folio lock itself. Only this function may raise a
     /// count from 0 to 1.
     pub fn folio_dup_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
         self.dup_locked(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// [`OnCpu::folio_dup_swap`] for a locked folio. Step OUT4.
+    /// Works as [`OnCpu::folio_dup_swap`] on the pages `pages` of a locked folio. Step OUT4.
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let FolioSlots { device, ci, slots, .. } = op.lock_pages(folio.folio(), pages)?;
         op.dup_slots(device, &ci, slots)
     }
 
-    /// Takes one reference from every slot of a cached folio, or from the slot of one page, and frees nothing.
+    /// Takes one reference from every slot of a cached folio, or from the slot of one page. No slot is freed.
     ///
-    /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) when a
-    /// count is 0. Kernel: `folio_put_swap`; differs: takes the folio lock itself.
+    /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) when
+    /// the count of a slot is 0. Kernel: `folio_put_swap`; differs: takes the folio lock itself.
     pub fn folio_put_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
         self.put_locked_folio(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// [`OnCpu::folio_put_swap`] for a locked folio. Step IN6.
+    /// Works as [`OnCpu::folio_put_swap`] on the pages `pages` of a locked folio. Step IN6.
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let at = op.lock_pages(folio.folio(), pages)?;
@@ -158,13 +165,13 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Returns whether any slot of a cached folio has references. The folio is locked. Kernel: `folio_maybe_swapped`.
+    /// Returns whether any slot of a locked cached folio has references. Kernel: `folio_maybe_swapped`.
     pub(crate) fn is_maybe_swapped(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
         Ok(self.operation().lock_folio_slots(folio.folio())?.first_referenced().is_some())
     }
 
-    /// Checks whether one folio can cache the aligned range of an order around a slot, and returns the state of the
-    /// range. Step IN2.
+    /// Checks whether one folio can cache the aligned range of `order` that contains the slot `targ`, and returns the
+    /// state of the range. Step IN2.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
@@ -173,8 +180,9 @@ impl<'a> OnCpu<'a> {
         op.check_batch(&at, slot)
     }
 
-    /// Checks the range a second time and inserts a locked folio. Errors: as [`OnCpu::swap_cache_check_batch`], and
-    /// `ShadowChanged` (EAGAIN) when the target was swapped in and out since the first check.
+    /// Checks the range of a locked folio a second time and inserts the folio into the cache. Errors: as
+    /// [`OnCpu::swap_cache_check_batch`], and `ShadowChanged` (EAGAIN) when the slot `targ` was swapped in and out
+    /// since the first check.
     pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {
         let mut op = self.operation();
         let (at, slot) = op.lock_aligned(targ, folio.order())?;
@@ -186,8 +194,8 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Inserts an uncached folio over swapped-out slots, as a swap-in does. The folio's bytes are not the data of the
-    /// slots.
+    /// Inserts an uncached folio into the cache for swapped-out slots, as a swap-in does. The folio's bytes are not
+    /// the data of the slots.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when the first slot is
     /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `BadRange` (EINVAL) when the range is misaligned
@@ -218,8 +226,8 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// Takes a folio out of the cache. The slots record the group that is charged for the slots, or `shadow` when no
-    /// group is charged. Slots without references are freed.
+    /// Removes a folio from the cache. Each entry then records the group that is charged for its slot, or `shadow`
+    /// when no group is charged. Slots without references are freed.
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked or under writeback; `DirtyFolio`
     /// (EBUSY) when the folio is the only copy of its data and a slot has references. Kernel: `swap_cache_del_folio`;
@@ -228,7 +236,7 @@ impl<'a> OnCpu<'a> {
         self.del_locked(&try_lock(folio)?, CacheExit::Dropped(shadow))
     }
 
-    /// [`OnCpu::swap_cache_del_folio`] for a locked folio. The caller holds a reference of its own to the folio.
+    /// Works as [`OnCpu::swap_cache_del_folio`] on a locked folio. The caller holds a reference to the folio.
     pub(crate) fn del_locked(&mut self, folio: &LockedFolio<'_>, leave: CacheExit<'_>) -> Result<()> {
         let mut op = self.operation();
         let at = op.lock_folio_slots(folio.folio())?;
@@ -250,12 +258,13 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Takes a clean folio out of the cache for good if the cache and `nr_refs` other users hold its only references.
-    /// Returns whether the folio was taken out; the folio is then frozen. Kernel: `__remove_mapping`. Step OUT8.
+    /// Freezes a clean folio and removes the folio from the cache, if only the cache and `nr_refs` other users hold
+    /// references to the folio. Returns whether the folio was removed; the removed folio stays frozen. Kernel:
+    /// `__remove_mapping`. Step OUT8.
     ///
-    /// `evict` returns the shadow and runs after the freeze, because making a shadow ages the LRU. The freeze lies
-    /// within one hold of the local lock, so a thread that meets the frozen folio under the lock of another CPU never
-    /// waits for a sleeping thread.
+    /// `evict` returns the shadow. `evict` runs after the freeze, because making a shadow ages the LRU. The freeze
+    /// and the removal happen under one hold of the local lock, so a thread that meets the frozen folio under the
+    /// lock of another CPU never waits for a sleeping thread.
     pub(crate) fn remove_mapping(&mut self, folio: &LockedFolio<'_>, nr_refs: u32, evict: Evict<'_>) -> bool {
         let mut op = self.operation();
         let Ok(at) = op.lock_folio_slots(folio.folio()) else { return false };
@@ -263,7 +272,7 @@ impl<'a> OnCpu<'a> {
         if folio.has(FolioFlags::WRITEBACK) || !folio.freeze(nr_expected) {
             return false;
         }
-        // The flag is read after the freeze, because a thread needs a reference to dirty the folio.
+        // The DIRTY flag is read after the freeze, because only a holder of a reference can make the folio dirty.
         if folio.has(FolioFlags::DIRTY) {
             folio.unfreeze(nr_expected);
             return false;
@@ -282,7 +291,7 @@ impl<'a> OnCpu<'a> {
         self.free_swap_locked(&try_lock(folio)?)
     }
 
-    /// [`OnCpu::folio_free_swap`] for a locked folio. The caller holds a reference of its own to the folio.
+    /// Works as [`OnCpu::folio_free_swap`] on a locked folio. The caller holds a reference to the folio.
     pub(crate) fn free_swap_locked(&mut self, folio: &LockedFolio<'_>) -> Result<bool> {
         let mut op = self.operation();
         let is_freed = match op.lock_folio_slots(folio.folio()) {
@@ -303,7 +312,7 @@ impl<'a> OnCpu<'a> {
         Ok(get_folio(swap, device, offset))
     }
 
-    /// Returns the number of the folio that caches a slot, without a reference. The answer is a snapshot.
+    /// Returns the PFN of the folio that caches a slot, without a reference to the folio. The result is a snapshot.
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no lock. Kernel: `swap_cache_has_folio`.
     #[inline]
@@ -311,8 +320,8 @@ impl<'a> OnCpu<'a> {
         Ok(self.lookup(entry)?.pfn())
     }
 
-    /// Returns the zero mark of a slot, and the number of slots from it on, at most `nr_max` within the cluster, that
-    /// have the same mark.
+    /// Returns the zero mark of a slot, and the number of consecutive slots from this slot on that have the same
+    /// mark. The number is at most `nr_max`, and the slots are in one cluster.
     ///
     /// Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT). Kernel:
     /// `swap_zeromap_batch`.
@@ -331,12 +340,12 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
 }
 
 impl Operation<'_> {
-    /// Checks a range, which contains the slot `targ`, and returns the state of the range.
+    /// Checks the range `at`, which contains the slot `targ`, and returns the state of the range.
     ///
-    /// Errors: `NotInUse` (ENOENT) when the target is free or bad; `AlreadyCached` (EEXIST) when the target is
-    /// cached; `NotUniform` (EBUSY) when another slot is cached, free or of another owner, or when zero marks differ.
-    /// With [`SwapinCheck::ZeroFirst`] the zero marks are compared before the target is checked. Kernel:
-    /// `swap_cache_check_batch`.
+    /// Errors: `NotInUse` (ENOENT) when the slot `targ` is free or bad; `AlreadyCached` (EEXIST) when the slot `targ`
+    /// is cached; `NotUniform` (EBUSY) when another slot is cached, is free or has another owner than the slot
+    /// `targ`, when zero marks differ, or when the data is in different places. With [`SwapinCheck::ZeroFirst`] the
+    /// zero marks are compared before the slot `targ` is checked. Kernel: `swap_cache_check_batch`.
     fn check_batch(&self, at: &FolioSlots<'_>, targ: usize) -> Result<SeenSlots> {
         let (ci, table, slots) = (&at.ci, at.table, at.slots.clone());
         let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at.entry_of(slot))));
@@ -363,9 +372,9 @@ impl Operation<'_> {
         Ok(SeenSlots { shadow, owner, is_shared })
     }
 
-    /// Returns the first slot whose data one read cannot reach together with the first slot's: the data lies
-    /// elsewhere, or in zswap, which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap
-    /// beside it.
+    /// Returns the first slot of the range whose data cannot be read in one request together with the data of the
+    /// range's first slot: the data is elsewhere or in zswap, which loads single pages. Kernel:
+    /// `vswap_can_swapin_thp`, and the check of zswap beside it.
     fn mixed_backing(&self, at: &FolioSlots<'_>) -> Option<usize> {
         let mut slots = at.slots.clone();
         if slots.len() == 1 {
@@ -382,14 +391,14 @@ impl Operation<'_> {
     }
 }
 
-/// Returns the first slot whose zero mark differs from the first slot's.
+/// Returns the first slot of a range whose zero mark differs from the zero mark of the range's first slot.
 fn mixed_zero(table: &SwapTable, mut slots: Range<usize>) -> Option<usize> {
     let first = table.get(slots.start).is_zero();
     slots.find(|&slot| table.get(slot).is_zero() != first)
 }
 
-/// Returns the zero mark of a slot, and the number of slots from it on, at most `nr_max`, that have the same mark.
-/// Kernel: `swap_zeromap_batch`.
+/// Returns the zero mark of a slot, and the number of consecutive slots from this slot on, at most `nr_max`, that
+/// have the same mark. Kernel: `swap_zeromap_batch`.
 fn zero_batch(table: &SwapTable, slot: usize, nr_max: u32) -> (bool, u32) {
     let is_zero = table.get(slot).is_zero();
     let end = slot + nr_max as usize;

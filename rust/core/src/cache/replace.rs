@@ -1,4 +1,5 @@
-//! Replacement of one cached folio by others: split and migration. Counts, zero marks and owners of the slots stay.
+//! Replacement of one cached folio by other folios: split and migration. The counts, zero marks and owners of the
+//! slots do not change.
 
 use std::ops::Range;
 
@@ -8,15 +9,16 @@ use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
 use crate::machine::{OnCpu, Swap};
 use crate::table::SwapTable;
 
-/// Returns the number of references to a folio that has `nr_mapped` mappings and one other known user.
+/// Returns the number of references to a folio when only its `nr_mapped` mappings, the cache and one other known user
+/// hold references.
 fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     1 + nr_mapped + nr_cached
 }
 
-/// Replaces a frozen folio by `new` in the slots from `first` on, as many slots as `new` has pages. `new` is another
-/// folio, or a part of the old one after a split. Counts and zero marks stay. `table` has the slots, and its cluster
-/// is locked. Kernel: `__swap_cache_replace_folio`.
+/// Replaces the frozen folio `old` by `new` in the table entries of the slots from `first` on, one slot per page of
+/// `new`. `new` is another folio, or a part of the old folio after a split. Counts and zero marks do not change.
+/// `table` is the table of these slots, and the lock of their cluster is held. Kernel: `__swap_cache_replace_folio`.
 fn swap_cache_replace_folio(table: &SwapTable, old: Folio<'_>, new: Folio<'_>, first: SwpEntry) {
     let slot = first.offset().in_cluster();
     for slot in slot..slot + new.nr_pages() as usize {
@@ -29,12 +31,12 @@ fn swap_cache_replace_folio(table: &SwapTable, old: Folio<'_>, new: Folio<'_>, f
 }
 
 impl<'a> OnCpu<'a> {
-    /// Splits a locked folio into folios of `order`, each with one reference for the caller. The first folio stays
-    /// locked.
+    /// Splits a locked folio into folios of `order` and gives the caller one reference to each of these folios. The
+    /// first of these folios stays locked.
     ///
-    /// `nr_mapped` is the number of mappings of the folio's pages. The caller owns all these mappings. Errors:
-    /// `FolioPinned` (EBUSY) when another user holds a reference; `FolioBusy` (EBUSY) when the folio is under
-    /// writeback. Kernel: `__folio_split`; differs: mappings stay in place.
+    /// `nr_mapped` returns the number of mappings of a range of the folio's pages. The caller owns all these
+    /// mappings. Errors: `FolioPinned` (EBUSY) when another user holds a reference; `FolioBusy` (EBUSY) when the
+    /// folio is under writeback. Kernel: `__folio_split`; differs: mappings stay in place.
     pub(crate) fn split_locked(
         &mut self,
         locked: &LockedFolio<'a>,
@@ -56,8 +58,8 @@ impl<'a> OnCpu<'a> {
         }
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
-        // The parts are split off from the end, because lookups find the folio by the number of its head until the
-        // head is the last part.
+        // The parts are split off from the last part to the first part, because a lookup finds the folio by the
+        // number of its head page, and the head page belongs to the first part.
         for page in starts.clone().rev() {
             let part = folio.at(page);
             let mapcount = nr_mapped(page..page + nr_part);
@@ -82,7 +84,7 @@ impl<'a> OnCpu<'a> {
 }
 
 impl Swap {
-    /// Splits a folio that its holder maps into folios of a smaller order. The parts stay mapped and cached.
+    /// Splits a mapped folio into folios of the smaller order `order`. The new folios stay mapped and cached.
     ///
     /// Errors, with the folio given back: `OutOfRange` (EINVAL) when the order is not smaller; `FolioPinned`,
     /// `FolioBusy` (EBUSY). Kernel: `split_folio_to_order`.
@@ -95,7 +97,7 @@ impl Swap {
         let (folio, pages) = mapped.into_parts();
         match self.split_parts(&folio, pages.clone(), order, cpu) {
             Ok(parts) => {
-                // The reference of the folio now belongs to the first part.
+                // The first part now owns the reference that `folio` held.
                 folio.into_raw();
                 let nr_part = order.nr_pages();
                 let part_of = |(i, part)| {
@@ -127,8 +129,7 @@ impl Swap {
         self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped)
     }
 
-    /// Moves the content of a folio that its holder maps to other memory. The new folio is mapped and cached as the
-    /// old one was.
+    /// Moves the content of a mapped folio to a new folio. The new folio is mapped and cached as the old folio was.
     ///
     /// Errors, with the folio given back: `NoMemory` (ENOMEM); `FolioPinned`, `FolioBusy`, `DataInUse` (EBUSY).
     /// Kernel: `migrate_folio`, `folio_migrate_mapping`.
@@ -162,7 +163,8 @@ impl Swap {
 }
 
 impl OnCpu<'_> {
-    /// Puts a new locked folio in the place of a locked folio. The old folio stays frozen.
+    /// Replaces the locked folio `old` by the new locked folio `new` in the cache and in the count of mappings. The
+    /// old folio stays frozen.
     fn migrate_locked(&mut self, old: &LockedFolio<'_>, new: &LockedFolio<'_>, mapped: Range<u32>) -> Result<()> {
         let op = self.operation();
         let expected = expected_refs(old.folio(), mapped.len() as u32);

@@ -1,4 +1,4 @@
-//! A cluster whose lock is held. Only the functions of this guard change a cluster.
+//! The guard of a held cluster lock. Only the functions of this guard change a cluster.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use crate::table::{
     Cell, ExtendTables, Owners, ShownTable, SwapTable, SwapTableEntry, TableId, VirtualTable, VirtualWord,
 };
 
-/// A cluster whose lock is held; dropping the guard releases the lock.
+/// A cluster whose lock is held. The lock is released when the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct ClusterGuard<'a> {
     pub(super) all: &'a Clusters,
@@ -31,8 +31,8 @@ impl<'a> ClusterGuard<'a> {
     }
 
     /// Runs `work` with the lock dropped, then takes the cluster's lock again. Other threads may have changed the
-    /// cluster meanwhile; the result is `None` when the cluster is gone. Kernel: the lookup after every drop of
-    /// `ci->lock`.
+    /// cluster meanwhile. The result is `None` when the cluster was destroyed meanwhile. Kernel: the lookup after
+    /// every drop of `ci->lock`.
     pub(crate) fn unlocked(self, work: impl FnOnce()) -> Option<Self> {
         let (all, idx) = (self.all, self.idx);
         drop(self);
@@ -69,13 +69,13 @@ impl<'a> ClusterGuard<'a> {
         self.ci.order.store(order.get(), Ordering::Relaxed);
     }
 
-    /// Returns the cluster's table, `None` without a table.
+    /// Returns the cluster's table, or `None` when the cluster has no table.
     #[inline]
     pub(crate) fn table(&self) -> Option<&'a SwapTable> {
         self.ci.table_id().map(|id| self.all.tables.table(id))
     }
 
-    /// Returns whether a request of the order may take slots of this cluster. Kernel: `cluster_is_usable`.
+    /// Returns whether a request of `order` may take slots of this cluster. Kernel: `cluster_is_usable`.
     #[inline]
     pub(crate) fn is_usable(&self, order: Order) -> bool {
         self.flag() <= ClusterFlag::Frag
@@ -83,14 +83,16 @@ impl<'a> ClusterGuard<'a> {
             && (order == Order::ZERO || self.count() == 0 || self.ci.order.load(Ordering::Relaxed) == order.get())
     }
 
-    /// Returns whether the cluster handed out slots that do not back virtual slots since the cluster was last empty.
+    /// Returns the mark of direct use: whether the cluster handed out a slot that does not back a virtual slot, since
+    /// the cluster was last empty.
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         // Relaxed: the cluster lock orders the access.
         self.ci.is_direct.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets the mark of direct use: true when slots are handed out directly, false when the cluster is empty.
+    /// Sets the mark of direct use. The caller passes true when the cluster hands out a slot that does not back a
+    /// virtual slot, and false when the cluster is empty.
     #[inline]
     pub(crate) fn set_direct(&mut self, is_direct: bool) {
         if is_direct == self.is_direct() {
@@ -119,7 +121,7 @@ impl<'a> ClusterGuard<'a> {
         let count = self.count();
         debug_assert!(nr <= count);
         self.ci.count.store((count - nr) as u16, Ordering::Relaxed);
-        // SeqCst: see `Clusters::are_all_full`.
+        // Attaches a table from the pool. Every entry of the table is NULL.
         count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_sub(1, Ordering::SeqCst) == self.all.len()
     }
 
@@ -150,9 +152,9 @@ impl<'a> ClusterGuard<'a> {
         self.all.tables.release(id);
     }
 
-    /// Destroys an empty cluster of a dynamic device. No lookup finds the cluster from here on; another cluster
-    /// reuses its record and table. Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the index's, the
-    /// pool's, one after the other.
+    /// Destroys an empty cluster of a dynamic device. From here on, no lookup finds the cluster, and a new cluster
+    /// may get its record and table. Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the lock of the index
+    /// and the lock of the pool, one after the other.
     pub(crate) fn destroy(&mut self) {
         let id = self.take_table().expect("a cluster that comes and goes has a table meanwhile");
         if let Some(list) = ListId::of(self.flag(), self.order()) {
@@ -161,7 +163,8 @@ impl<'a> ClusterGuard<'a> {
         self.all.index.erase(self.idx);
         self.set_flag(ClusterFlag::Dead);
         self.set_order(Order::ZERO);
-        // The release comes last: the next owner of the record waits for this lock and then sees all changes above.
+        // The table is released last, because the cluster that gets the record next waits for this cluster's lock and
+        // then sees every change above.
         self.all.tables.release(id);
     }
 
@@ -170,7 +173,8 @@ impl<'a> ClusterGuard<'a> {
         self.idx.0 >= self.all.nr_open()
     }
 
-    /// Makes bad slots of a tail free, because the device grew over these slots. The cluster may be empty afterwards.
+    /// Makes bad slots at the end of the device free, because the device grew over these slots. The cluster may be
+    /// empty afterwards.
     pub(crate) fn clear_bad(&mut self, slots: std::ops::Range<usize>) {
         let table = self.table().expect("bad slots have a table");
         let nr = slots.len() as u32;
@@ -192,7 +196,8 @@ impl<'a> ClusterGuard<'a> {
         true
     }
 
-    /// Returns whether a scan would leave the cluster on its list: partly used and on its frag list.
+    /// Returns whether a scan need not move the cluster to another list: the cluster is partly used and on its frag
+    /// list.
     #[inline]
     pub(crate) fn is_settled(&self) -> bool {
         self.flag() == ClusterFlag::Frag && matches!(self.count(), 1..SWAPFILE_CLUSTER)
@@ -210,7 +215,8 @@ impl<'a> ClusterGuard<'a> {
         self.set_flag(list.flag());
     }
 
-    /// Puts a cluster that a worker removed from the discard list back into use, at the tail of the free list.
+    /// Puts a cluster back into use, at the tail of the free list. A worker has removed this cluster from the discard
+    /// list.
     pub(crate) fn finish_discard(&mut self) {
         debug_assert_eq!(self.flag(), ClusterFlag::Discard);
         self.set_flag(ClusterFlag::None);
@@ -219,7 +225,7 @@ impl<'a> ClusterGuard<'a> {
         self.move_to(ListId::Free);
     }
 
-    /// Returns the true reference count of a slot; `entry` was just read from that slot.
+    /// Returns the full reference count of a slot. The caller has just read `entry` from this slot.
     pub(crate) fn full_count(&self, slot: usize, entry: SwapTableEntry) -> u32 {
         match entry.count() {
             Some(crate::base::limits::SWP_TB_COUNT_MAX) => self.extend().count(self.idx, slot),
@@ -227,24 +233,26 @@ impl<'a> ClusterGuard<'a> {
         }
     }
 
-    /// Returns the extend tables, which hold counts over 14.
+    /// Returns the extend tables, which hold reference counts over 14.
     pub(crate) fn extend(&self) -> &'a ExtendTables {
         &self.all.extend
     }
 
-    /// Returns the second words of the cluster, `None` when the device is not virtual or the cluster has no table.
+    /// Returns the second words of the cluster's table entries, or `None` when the device is not virtual or the
+    /// cluster has no table.
     #[inline]
     pub(crate) fn virtual_table(&self) -> Option<&'a VirtualTable> {
         self.all.tables.virtual_table(self.ci.table_id()?)
     }
 
-    /// Returns the second word of a slot, NONE when the cluster has no second words.
+    /// Returns the second word of a slot's table entry, or NONE when the table entries of the cluster have no second
+    /// words.
     #[inline]
     pub(crate) fn virtual_word(&self, slot: usize) -> VirtualWord {
         self.virtual_table().map_or(VirtualWord::NONE, |table| table.get(slot))
     }
 
-    /// Writes the second word of a slot in use; the device is virtual.
+    /// Writes the second word of the table entry of a slot in use. The device is virtual.
     #[inline]
     pub(crate) fn set_virtual_word(&mut self, slot: usize, word: VirtualWord) {
         self.virtual_table().expect("a slot in use of a virtual device has two words").set(slot, word);
@@ -254,7 +262,7 @@ impl<'a> ClusterGuard<'a> {
         Some(Cell { cluster: self.idx, table: self.ci.table_id()?, slot })
     }
 
-    /// Returns the owner that is recorded outside the entry of a slot, 0 for none.
+    /// Returns the owner that is recorded outside the table entry of a slot, or 0 when no owner is recorded there.
     #[inline]
     pub(crate) fn owner(&self, slot: usize) -> MemcgId {
         match &self.all.owners {
@@ -269,7 +277,7 @@ impl<'a> ClusterGuard<'a> {
         self.all.owners.fill(cell, nr, id);
     }
 
-    /// Returns the attached table's number, for the check that no two clusters share a table.
+    /// Returns the number of the attached table, for the check that no two clusters share a table.
     pub(crate) fn table_number(&self) -> Option<u32> {
         self.ci.table_id().map(|id| id.0.get())
     }

@@ -1,9 +1,9 @@
 //! The index of a device's clusters: the table of each cluster number and, on a dynamic device, the set of existing
 //! cluster numbers. `tests/loom.rs` and `tests/shuttle.rs` check the index.
 //!
-//! The words are one flat array that takes memory when touched: the page tables of the machine serve as the radix
-//! tree. Three levels of bits beside the array find the lowest free number. Kernel: an allocating xarray; the newest
-//! patches use such a sparse array instead.
+//! The words of the index are one flat array in a mapping. A page of the array takes memory only after the page was
+//! touched, so the page tables of the machine serve as the radix tree. Three levels of bits beside the array find the
+//! lowest free number. Kernel: an allocating xarray; the newest patches use such a sparse array instead.
 
 use std::ops::Range;
 
@@ -17,9 +17,9 @@ use crate::table::ShownTable;
 const WORD_BITS: u32 = u64::BITS;
 const NR_LEVELS: usize = 3;
 
-/// The set of taken numbers. Level 0 has a bit for each number. A bit of a higher level is set when a whole word of
-/// the level below is taken. Zero memory is a set without members. Only the holder of the surrounding lock uses the
-/// set.
+/// The set of taken numbers. Level 0 has a bit for each number. A bit of a higher level is set when every bit of one
+/// word of the level below is set. Zeroed memory is the empty set. Only the holder of the lock around the set uses
+/// the set.
 #[derive(Debug)]
 struct Taken {
     levels: [MappedSlice<AtomicU64>; NR_LEVELS],
@@ -28,7 +28,7 @@ struct Taken {
     end: u32,
 }
 
-// Relaxed throughout, because the lock orders all accesses.
+// Relaxed throughout, because the lock around the set orders all accesses.
 impl Taken {
     fn new(capacity: u32) -> Result<Self> {
         let mut nr_bits = capacity;
@@ -58,7 +58,8 @@ impl Taken {
         Some(at * WORD_BITS + (!self.word(level, at)?).trailing_zeros())
     }
 
-    /// Sets or clears the bit of a number, and the bits of higher levels while the word below is taken with this bit.
+    /// Sets or clears the bit of a number. The bit of the next higher level is changed too if all other bits of the
+    /// changed word are set.
     fn mark(&mut self, number: u32, is_taken: bool) {
         let mut at = number;
         for level in &self.levels {
@@ -83,7 +84,7 @@ impl Taken {
         self.len -= 1;
     }
 
-    /// Returns the first member from `from` on.
+    /// Returns the first member of the set from number `from` on.
     fn next(&self, from: u32) -> Option<u32> {
         let mut mask = u64::MAX << (from % WORD_BITS);
         (from / WORD_BITS..self.end.div_ceil(WORD_BITS)).find_map(|at| {
@@ -93,11 +94,12 @@ impl Taken {
     }
 }
 
-/// The table words that lookups read, and on a dynamic device the numbers in use.
+/// The table words that lookups read and, on a dynamic device, the set of cluster numbers in use.
 #[derive(Debug)]
 pub(crate) struct Index {
     words: MappedSlice<AtomicU64>,
-    /// `None` when all clusters exist from swapon on. Kernel: the lock of the xarray.
+    /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the lock of the
+    /// xarray.
     taken: Option<SpinMutex<Taken>>,
 }
 
@@ -107,7 +109,7 @@ impl Index {
         Ok(Self { words: MappedSlice::zeroed(nr as usize)?, taken: None })
     }
 
-    /// Makes an index without clusters, with room for numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
+    /// Makes an index without clusters for cluster numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(capacity: u32) -> Result<Self> {
         let words = MappedSlice::zeroed(capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
@@ -117,7 +119,7 @@ impl Index {
         self.taken.as_ref().expect("only a dynamic index has a set of taken numbers")
     }
 
-    /// Returns the word of a cluster's table, which lookups read.
+    /// Returns the index word that holds the number of a cluster's table. Lookups read this word.
     #[inline]
     pub(crate) fn shown(&self, idx: ClusterIdx) -> ShownTable<'_> {
         ShownTable(&self.words[idx.index()])
@@ -127,7 +129,7 @@ impl Index {
     /// has no free number.
     ///
     /// The caller holds the lock of the record with the table's number, so that a lookup that finds the table waits
-    /// for that lock. Locks: the index's. Kernel: `xa_alloc` with limits.
+    /// for that lock. Locks: the lock of the index. Kernel: `xa_alloc` with limits.
     pub(crate) fn store_lowest(
         &self,
         range: Range<u32>,
@@ -142,8 +144,8 @@ impl Index {
         Some(idx)
     }
 
-    /// Frees a number. The lock of the number's cluster is held, and the entries of its table are all NULL. Locks:
-    /// the index's. Kernel: `xa_erase`.
+    /// Frees a cluster number. The caller holds the cluster's lock, and the entries of the cluster's table are all
+    /// NULL. Locks: the lock of the index. Kernel: `xa_erase`.
     pub(crate) fn erase(&self, idx: ClusterIdx) {
         let mut taken = self.taken().lock();
         self.shown(idx).detach();
@@ -157,25 +159,28 @@ impl Index {
     pub(crate) fn find<G>(&self, idx: ClusterIdx, lock: impl Fn(u32) -> Option<G>) -> Option<G> {
         loop {
             let table = ShownTable(self.words.get(idx.index())?).table()?;
-            // The word changes before the record is given away. `lock` held the record's lock, so the next load of
-            // the word sees the change.
+            // `lock` returns `None` when the record belongs to another cluster by now. The index word changed before
+            // the record got that cluster. `lock` held the record's lock, so the next load of the index word sees the
+            // change.
             if let Some(guard) = lock(table) {
                 return Some(guard);
             }
         }
     }
 
-    /// Returns the first existing cluster from `from` on, as of one moment. Locks: the index's.
+    /// Returns the first existing cluster from number `from` on. The result is a snapshot. Locks: the lock of the
+    /// index.
     pub(crate) fn next(&self, from: u32) -> Option<ClusterIdx> {
         self.taken().lock().next(from).map(ClusterIdx)
     }
 
-    /// Returns the number of existing clusters. Locks: the index's.
+    /// Returns the number of existing clusters. Locks: the lock of the index.
     pub(crate) fn len(&self) -> u32 {
         self.taken().lock().len
     }
 
-    /// Returns the bytes of words and bits, in whole pages, that all numbers ever in use have touched.
+    /// Returns the bytes of the index, in whole pages, that all cluster numbers ever in use have touched: table words
+    /// and bits of the set.
     pub(crate) fn touched_bytes(&self) -> u64 {
         let end = self.taken().lock().end;
         let mut nr_words = end;
@@ -187,7 +192,7 @@ impl Index {
         words.map(|nr| crate::containers::zeroed::page_bytes::<AtomicU64>(nr as usize)).sum()
     }
 
-    /// Returns the bytes of the words; every cluster of the index exists.
+    /// Returns the bytes of the table words of an index whose clusters all exist.
     pub(crate) fn fixed_bytes(&self) -> u64 {
         size_of_val(&*self.words) as u64
     }

@@ -1,9 +1,9 @@
-//! The lists of a device: free, nonfull and frag by order, full, discard. Clusters enter at the tail and leave at the
-//! head; unlinking is O(1).
+//! The lists of a device: free, nonfull and frag by order, full, discard. Clusters are added at the tail and taken
+//! from the head. Unlinking is O(1).
 //!
-//! Clusters that were never used since swapon are on the free list without links: a cursor represents all these
-//! clusters, in front of the clusters that were freed later. Turning on a device of 1 TiB therefore touches no
-//! cluster.
+//! Clusters that were never used since swapon are on the free list without links. A cursor represents all these
+//! clusters, and they stand in front of the clusters that were freed later. Turning on a device of 1 TiB therefore
+//! touches no cluster.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,14 +13,14 @@ use crate::base::types::{ClusterIdx, Order};
 use crate::base::words::words;
 use crate::containers::index_list::{IndexList, Links, NIL};
 
-/// Name of one list of a device.
+/// The name of one list of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListId {
     /// Empty clusters.
     Free,
     /// Clusters with a slot that was freed after the last allocation from the cluster.
     Nonfull(Order),
-    /// Clusters without a free after the last allocation from the cluster.
+    /// Clusters without a slot that was freed after the last allocation from the cluster.
     Frag(Order),
     /// Clusters without a free slot.
     Full,
@@ -52,7 +52,7 @@ impl ListId {
         }
     }
 
-    /// Returns the list of a cluster with this flag and order, `None` for a cluster on no list.
+    /// Returns the list of a cluster with this flag and order, or `None` when such a cluster is on no list.
     pub const fn of(flag: ClusterFlag, order: Order) -> Option<Self> {
         match flag {
             ClusterFlag::None | ClusterFlag::Dead => None,
@@ -72,16 +72,16 @@ impl ListId {
 }
 
 words! {
-    /// The order in which clusters leave the free list of a fresh device.
+    /// The order in which clusters are taken from the free list of a fresh device.
     pub enum FreeOrder: "free_order" {
-        /// By number; kernel 6.18 and later.
+        /// In the order of cluster numbers, as in kernel 6.18 and later.
         Ascending = "ascending",
-        /// Column by column of a 32-column table; kernels up to 6.17.
+        /// Column by column of a table of cluster numbers with 32 columns, as in kernels up to 6.17.
         Columns = "columns",
     }
 }
 
-/// The clusters that were never used: all clusters from `next` on, in free order.
+/// The clusters that were never used: all clusters from `next` on, in the order of `order`.
 #[derive(Debug)]
 struct Untouched {
     next: Option<ClusterIdx>,
@@ -113,7 +113,7 @@ impl Untouched {
     }
 }
 
-// Relaxed throughout: the links belong to the list lock.
+// Relaxed throughout, because the list lock orders all accesses to the links.
 impl Links for &[SwapCluster] {
     #[inline]
     fn links(&self, at: u32) -> (u32, u32) {
@@ -172,17 +172,17 @@ impl Lists {
         head.len -= 1;
     }
 
-    /// Unlinks the first cluster whose lock is free and returns that cluster locked.
+    /// Unlinks the first cluster whose lock is free, and returns that cluster with its lock held.
     pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
         if list == ListId::Free {
             while let Some(idx) = self.next_untouched(all) {
-                // Only a device that is not dynamic has untouched clusters, and its records have the numbers of
-                // clusters.
+                // Only a device that is not dynamic has untouched clusters. On such a device a record has the number
+                // of its cluster.
                 let record = RecordId(idx.0);
                 match all.try_lock(record) {
                     Some(ci) => return Some(ci),
-                    // Another thread holds the lock: the scan skips this cluster, which becomes an ordinary free
-                    // cluster.
+                    // Another thread holds the lock of this cluster. The scan skips the cluster, which becomes an
+                    // ordinary free cluster.
                     None => self.link_tail(all, ListId::Free, record),
                 }
             }
@@ -208,7 +208,8 @@ impl Lists {
         Some(RecordId(first))
     }
 
-    /// Takes the cluster at the cursor. The cursor skips partly bad clusters, because these clusters were never free.
+    /// Returns the cluster at the cursor and advances the cursor. The cursor skips partly bad clusters, because these
+    /// clusters were never free.
     fn next_untouched(&mut self, all: &Clusters) -> Option<ClusterIdx> {
         while let Some(idx) = self.untouched.next {
             self.untouched.next = self.untouched.after(idx);

@@ -1,11 +1,12 @@
-//! Clusters: 512 slots under one lock, with the lists of a device that hold the clusters.
+//! Clusters: each cluster has 512 slots under one lock. The clusters of a device are on the device's lists.
 //!
 //! `SwapCluster` consists of plain atomics, because half a million clusters must start as untouched zero pages. The
 //! lock of a cluster makes its atomics consistent, and only `ClusterGuard` changes a cluster.
 //!
-//! On a dynamic device clusters are created and destroyed, and the index holds the existing numbers. A record then
-//! has the number of its table, because both come from one pool, and the record stays mapped as long as the device. A
-//! late lookup therefore finds a dead record or the record of another cluster.
+//! On a dynamic device clusters are created and destroyed, and the index holds the numbers of the existing clusters.
+//! There a record has the number of its table, because records and tables come from one pool. The record stays mapped
+//! as long as the device exists. A lookup that comes too late therefore finds a dead record or the record of another
+//! cluster.
 
 mod guard;
 mod index;
@@ -36,7 +37,7 @@ words! {
     #[derive(PartialOrd, Ord)]
     #[repr(u8)]
     pub enum ClusterFlag: "cluster flag" {
-        /// Off-list: a CPU has isolated the cluster.
+        /// Off-list: a CPU isolated the cluster.
         None = "none",
         /// On the free list, without a table.
         Free = "free",
@@ -46,9 +47,9 @@ words! {
         Frag = "frag",
         /// On the full list: the cluster has no free slot.
         Full = "full",
-        /// Empty and waiting for a discard.
+        /// Empty: the cluster waits for a discard.
         Discard = "discard",
-        /// Destroyed, on a dynamic device: all other fields of the record are meaningless.
+        /// Destroyed, which happens on a dynamic device only: all other fields of the record are meaningless.
         Dead = "dead",
     }
 }
@@ -72,8 +73,8 @@ impl ClusterFlag {
     }
 }
 
-/// The number of a cluster's record: the cluster's number on a fixed device, the number of the cluster's table on a
-/// dynamic device. List links are record numbers.
+/// The number of a cluster's record: the cluster's number on a fixed device, or the number of the cluster's table on
+/// a dynamic device. List links are record numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct RecordId(u32);
 
@@ -91,10 +92,10 @@ pub(crate) struct SwapCluster {
     count: AtomicU16,
     prev: AtomicU32,
     next: AtomicU32,
-    /// Table number, 0 for none.
+    /// Number of the attached table, 0 when no table is attached.
     table: AtomicU32,
-    /// 1 after the cluster handed out slots that do not back virtual slots, until the cluster is empty; such slots
-    /// may have owners.
+    /// The mark of direct use: 1 after the cluster handed out a slot that does not back a virtual slot, until the
+    /// cluster is empty. Such a slot may have an owner.
     is_direct: AtomicU8,
     /// The cluster's number, on a dynamic device. Kernel: `struct swap_cluster_info_dynamic`.
     index: AtomicU32,
@@ -108,7 +109,7 @@ const _: () =
 unsafe impl Zeroable for SwapCluster {}
 
 impl SwapCluster {
-    /// Returns the number of the table, `None` without a table; the cluster is locked.
+    /// Returns the number of the attached table, or `None` when no table is attached. The cluster is locked.
     #[inline]
     fn table_id(&self) -> Option<TableId> {
         // Relaxed: the field changes only under the lock.
@@ -116,23 +117,23 @@ impl SwapCluster {
     }
 }
 
-/// The clusters of one device with their tables and lists.
+/// The clusters of one device, with their tables and lists.
 #[derive(Debug)]
 pub(crate) struct Clusters {
-    /// Clusters are created and destroyed.
+    /// Whether clusters are created and destroyed on demand.
     is_dynamic: bool,
     array: MappedSlice<SwapCluster>,
-    /// The table numbers again, for lookups without a lock. A lookup needs no other field of a cluster, and a cache
-    /// line here holds four times as many clusters as in `array`.
+    /// A second copy of the table numbers, for lookups without a lock. A lookup needs no other field of a cluster,
+    /// and a cache line of this copy serves four times as many clusters as a cache line of `array`.
     index: Index,
     tables: TablePool,
     extend: ExtendTables,
     owners: Owners,
-    /// Kernel: the lists of `swap_info_struct`, under `si->lock`.
+    /// The lists of the device. Kernel: the lists of `swap_info_struct`, under `si->lock`.
     lists: SpinMutex<Lists>,
     /// Number of clusters without a free slot; the device is full when all clusters are full.
     nr_full: AtomicU32,
-    /// Clusters have numbers below this value.
+    /// Every cluster number is below this value.
     nr: AtomicU32,
     /// Only clusters below this number may be allocated from; the value is below `nr` while a device shrinks.
     nr_open: AtomicU32,
@@ -161,12 +162,12 @@ impl Clusters {
         })
     }
 
-    /// Makes an empty device of up to `nr` clusters, which are created and destroyed on demand. The device has
-    /// address space for the largest possible number of clusters and no memory. With `is_virtual` the tables have
-    /// second words. Errors: `NoMemory` (ENOMEM).
+    /// Makes an empty device of up to `nr` clusters, which are created and destroyed on demand. The device reserves
+    /// address space for `nr` clusters but takes no memory yet. With `is_virtual` each table entry has a second word.
+    /// Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(nr: u32, owners: OwnerForm, is_virtual: bool) -> Result<Self> {
         let owners = match owners {
-            // A dynamic device must not allocate a cell for every slot in advance.
+            // A dynamic device must not allocate owner cells for all slots in advance.
             OwnerForm::Array => OwnerForm::Table,
             form => form,
         };
@@ -187,7 +188,7 @@ impl Clusters {
         self.is_dynamic
     }
 
-    /// Returns the number of clusters; of a dynamic device, the number of clusters that the device may have.
+    /// Returns the number of clusters, or on a dynamic device the number of clusters that the device may have.
     pub(crate) fn len(&self) -> u32 {
         // Relaxed: the value changes only while every CPU is stopped.
         self.nr.load(Ordering::Relaxed)
@@ -198,7 +199,7 @@ impl Clusters {
         self.nr.store(nr, Ordering::Relaxed);
     }
 
-    /// Returns the number below which clusters may be allocated from.
+    /// Returns the limit of cluster numbers for allocation: only clusters with a lower number may be allocated from.
     pub(crate) fn nr_open(&self) -> u32 {
         // Relaxed: as in `len`.
         self.nr_open.load(Ordering::Relaxed)
@@ -218,7 +219,8 @@ impl Clusters {
         }
     }
 
-    /// Limits the number of existing clusters to `nr`; creating more clusters fails as for lack of memory.
+    /// Limits the number of existing clusters to `nr`. The creation of more clusters then fails as if memory had run
+    /// out.
     pub(crate) fn set_max_live(&self, nr: u32) {
         // Relaxed: the value is independent of other memory.
         self.max_live.store(nr, Ordering::Relaxed);
@@ -228,12 +230,13 @@ impl Clusters {
     /// `None` when every number is taken or memory ran out. Kernel: `alloc_swap_scan_dynamic` up to its scan;
     /// differs: the cluster is locked before the index publishes the cluster.
     ///
-    /// The caller holds no cluster lock. Locks: the new cluster's, the pool's and the index's.
+    /// The caller holds no cluster lock. Locks: the lock of the new cluster, the lock of the pool and the lock of the
+    /// index.
     pub(crate) fn create(&self) -> Option<ClusterGuard<'_>> {
         // Relaxed: the value is independent of other memory.
         let id = self.tables.take_below(self.max_live.load(Ordering::Relaxed))?;
         let (record, ci) = (RecordId(id.0.get()), &self.array[id.0.get() as usize]);
-        // A late lookup of the record's last cluster may hold this lock for a moment.
+        // A late lookup of the cluster that had this record before may still hold the record's lock for a moment.
         ci.lock.lock();
         let prepare = |idx: ClusterIdx| {
             ci.index.store(idx.0, Ordering::Relaxed);
@@ -248,8 +251,8 @@ impl Clusters {
         Some(ClusterGuard { all: self, ci, idx, record })
     }
 
-    /// Takes a cluster's lock; waits while the lock is taken. Returns `None` when the cluster does not exist. Kernel:
-    /// `swap_cluster_lock`.
+    /// Takes a cluster's lock, and waits while another thread holds the lock. Returns `None` when the cluster does
+    /// not exist. Kernel: `swap_cluster_lock`.
     #[inline]
     pub(crate) fn lock(&self, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
         if self.is_dynamic() {
@@ -276,15 +279,16 @@ impl Clusters {
         (guard.flag() != ClusterFlag::Dead && ci.index.load(Ordering::Relaxed) == idx.0).then_some(guard)
     }
 
-    /// Takes the lock of a cluster that cannot be destroyed, because the caller holds a counted slot of the cluster
-    /// or the lock of a folio that is cached there. Panics: when the cluster does not exist.
+    /// Takes the lock of a cluster that cannot be destroyed, because the caller holds a reference to a slot of the
+    /// cluster or the lock of a folio that a slot of the cluster caches. Panics: when the cluster does not exist.
     #[inline]
     pub(crate) fn lock_used(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
         self.lock(idx).expect("a cluster with slots in use stays")
     }
 
-    /// Returns the clusters that were ever used, on a dynamic device the existing clusters, in ascending order. Other
-    /// clusters may be created or destroyed meanwhile. Locks: the list lock or the index's, for each cluster.
+    /// Returns the clusters that were ever used or, on a dynamic device, the clusters that exist, in ascending order.
+    /// Other threads may create and destroy clusters meanwhile. Locks: the list lock or the lock of the index, for
+    /// each cluster.
     pub(crate) fn live(&self) -> impl Iterator<Item = ClusterIdx> {
         self.live_from(0)
     }
@@ -302,44 +306,44 @@ impl Clusters {
         })
     }
 
-    /// Returns the number of the cluster whose record is on a list; the list lock is held.
+    /// Returns the number of the cluster whose record is on a list. The caller holds the list lock.
     fn idx_of(&self, record: RecordId) -> ClusterIdx {
-        // Relaxed: a cluster leaves its list before another cluster gets the record.
+        // Relaxed: a cluster is taken off its list before another cluster gets the record.
         let dynamic = || self.array[record.0 as usize].index.load(Ordering::Relaxed);
         ClusterIdx(if self.is_dynamic() { dynamic() } else { record.0 })
     }
 
-    /// Takes the lock of a cluster on a list if the lock is free. The list lock is held.
+    /// Takes the lock of a cluster on a list if no thread holds the lock. The caller holds the list lock.
     fn try_lock(&self, record: RecordId) -> Option<ClusterGuard<'_>> {
         let ci = &self.array[record.0 as usize];
         ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
-    /// Calls `look` with the table of a slot's cluster and the index of the slot, without a lock. Returns `None` when
-    /// the cluster has no table.
+    /// Calls `look`, without a lock, with the table of a slot's cluster and the index of the slot in its cluster.
+    /// Returns `None` when the cluster has no table.
     #[inline]
     fn with_table<T>(&self, offset: SwpOffset, look: impl Fn(TableId, usize) -> T) -> Option<T> {
         let table = |id| TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
         self.index.shown(offset.cluster()).read(|id| look(table(id), offset.in_cluster()))
     }
 
-    /// Reads one entry without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
+    /// Reads the table entry of a slot without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
     #[inline]
     pub(crate) fn entry(&self, offset: SwpOffset) -> SwapTableEntry {
         let entry = self.with_table(offset, |id, slot| self.tables.table(id).get(slot));
         entry.unwrap_or(SwapTableEntry::NULL)
     }
 
-    /// Reads the second word of a slot without a lock; the word is a hint. Returns NONE when the cluster has no table
-    /// or the device has no second words.
+    /// Reads the second word of a slot's table entry without a lock; the word is a hint. Returns NONE when the
+    /// cluster has no table or the device has no second words.
     pub(crate) fn virtual_word(&self, offset: SwpOffset) -> VirtualWord {
         let word = self.with_table(offset, |id, slot| Some(self.tables.virtual_table(id)?.get(slot)));
         word.flatten().unwrap_or(VirtualWord::NONE)
     }
 
-    /// Records in a Pointer whether references or only the swap cache hold the virtual slot that the Pointer names.
-    /// The caller holds the lock of the virtual slot's cluster, which keeps the slot of the Pointer in use. Kernel:
-    /// the atomic or / and-not on the reverse map.
+    /// Records in the Pointer of a real slot whether the virtual slot that the Pointer names has references. The
+    /// caller holds the lock of the virtual slot's cluster, which keeps the real slot in use. Kernel: the atomic or /
+    /// and-not on the reverse map.
     pub(crate) fn mark_holder(&self, offset: SwpOffset, holder: Holder) {
         let marked = self.with_table(offset, |id, slot| self.tables.table(id).mark_holder(slot, holder));
         marked.expect("a slot in use has a table");
@@ -347,12 +351,13 @@ impl Clusters {
 
     /// Returns whether every cluster is full.
     pub(crate) fn are_all_full(&self) -> bool {
-        // SeqCst, as all accesses to the counter: of "became full" and "no longer full", at least one sees the other.
+        // SeqCst, as all accesses to the counter: if one thread makes the device full and another thread frees a slot
+        // at the same time, at least one of these threads sees the counter that the other thread wrote.
         self.nr_full.load(Ordering::SeqCst) == self.len()
     }
 
-    /// Removes the first lockable cluster from a list. The cluster is locked and has a table. Kernel:
-    /// `isolate_lock_cluster`.
+    /// Removes the first cluster whose lock is free from a list. The returned cluster is locked and has a table.
+    /// Kernel: `isolate_lock_cluster`.
     ///
     /// Returns `None` when the list is empty or every cluster on the list is locked.
     pub(crate) fn isolate(&self, list: ListId) -> Option<ClusterGuard<'_>> {
@@ -364,8 +369,8 @@ impl Clusters {
         Some(ci)
     }
 
-    /// Removes the head of the discard list. The flag of the cluster stays `Discard`, so that hints at the cluster
-    /// are refused.
+    /// Removes the head of the discard list. The flag of the cluster stays `Discard`, so that no CPU allocates from
+    /// the cluster because of a hint.
     pub(crate) fn take_discard(&self) -> Option<ClusterIdx> {
         self.lists.lock().pop_first(self, ListId::Discard).map(|record| self.idx_of(record))
     }
@@ -375,7 +380,7 @@ impl Clusters {
         self.lists.lock().len(list) > 0
     }
 
-    /// Returns the clusters of a list, from head to tail.
+    /// Returns the clusters of a list, in the order from head to tail.
     pub(crate) fn list(&self, list: ListId) -> Vec<ClusterIdx> {
         self.lists.lock().iter(self, list)
     }
@@ -410,30 +415,30 @@ impl Clusters {
     /// other devices.
     pub(crate) fn index_bytes(&self) -> u64 {
         match self.is_dynamic() {
-            // One more than the tables, because record 0 stands in front of the records that have a table.
+            // The number of records is one more than the number of tables, because record 0 has no table.
             true => self.index.touched_bytes() + page_bytes::<SwapCluster>(self.tables.ever_used() as usize + 1),
             false => 0,
         }
     }
 
-    /// Returns the number of existing clusters. Locks: the index's.
+    /// Returns the number of existing clusters. Locks: the lock of the index.
     pub(crate) fn nr_live(&self) -> u32 {
         if self.is_dynamic() { self.index.len() } else { self.len() }
     }
 
-    /// Returns the number of attached tables and the number of tables kept for reuse.
+    /// Returns the number of attached tables, and the number of released tables that are kept for reuse.
     pub(crate) fn nr_tables(&self) -> (u32, u32) {
         (self.tables.attached(), self.tables.hot())
     }
 
-    /// Returns the bytes of owners outside the entries: the bytes that exist from swapon on, and the bytes of
-    /// clusters in use.
+    /// Returns the bytes of owners outside the table entries: first the bytes that exist from swapon on, then the
+    /// bytes of clusters in use.
     pub(crate) fn owner_bytes(&self) -> (u64, u64) {
         // Relaxed: the value is only displayed.
         self.owners.bytes(self.nr_direct.load(Ordering::Relaxed))
     }
 
-    /// Returns the bytes of extend tables.
+    /// Returns the bytes of all extend tables.
     pub(crate) fn extend_bytes(&self) -> u64 {
         self.extend.bytes()
     }

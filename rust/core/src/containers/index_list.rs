@@ -1,25 +1,27 @@
-//! A doubly linked list whose links are numbers and stand inside the elements. Kernel: `struct list_head`.
+//! A doubly linked list whose links are element numbers and are stored inside the elements. Kernel: `struct
+//! list_head`.
 
-/// The number that stands for no element, because no array of elements is long enough to have this index.
+/// The number of no element: every storage of elements is shorter.
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// The links of elements that can be on a list. Elements are named by number.
+/// The links of elements that can be on a list. Each element has a number.
 pub(crate) trait Links {
-    /// Returns the element before and the element behind an element that is on a list; [`NIL`] at an end of the list.
+    /// Returns the neighbours of an element that is on a list: the previous element, then the next element. A
+    /// neighbour is [`NIL`] at an end of the list.
     fn links(&self, at: u32) -> (u32, u32);
 
-    /// Sets both neighbours of an element.
+    /// Sets the previous and the next neighbour of an element.
     fn set_links(&mut self, at: u32, prev: u32, next: u32);
 
-    /// Sets the element before `at`. Returns whether there is an element `at`; for [`NIL`] there is none.
+    /// Sets the previous neighbour of the element `at`. Returns whether the element exists; it does not for [`NIL`].
     fn set_prev(&mut self, at: u32, prev: u32) -> bool;
 
-    /// Sets the element behind `at`. Returns whether there is an element `at`; for [`NIL`] there is none.
+    /// Sets the next neighbour of the element `at`. Returns whether the element exists; it does not for [`NIL`].
     fn set_next(&mut self, at: u32, next: u32) -> bool;
 }
 
-/// The two ends of a list. Each method gets the links of all elements as an argument. The caller holds the lock of
-/// the list.
+/// The first and the last element of a list. The caller of each method passes the links of all elements and holds the
+/// lock of the list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexList {
     first: u32,
@@ -33,13 +35,13 @@ impl Default for IndexList {
 }
 
 impl IndexList {
-    /// Returns the first element, [`NIL`] of an empty list.
+    /// Returns the first element, or [`NIL`] when the list is empty.
     #[inline]
     pub(crate) fn first(&self) -> u32 {
         self.first
     }
 
-    /// Returns the last element, [`NIL`] of an empty list.
+    /// Returns the last element, or [`NIL`] when the list is empty.
     #[inline]
     pub(crate) fn last(&self) -> u32 {
         self.last
@@ -65,7 +67,8 @@ impl IndexList {
         self.last = at;
     }
 
-    /// Puts an element that is on no list right behind `prev`, an element of this list. Kernel: `list_add`.
+    /// Puts the element `at`, which is on no list, directly behind the element `prev`, which is on this list. Kernel:
+    /// `list_add`.
     #[inline]
     pub(crate) fn insert_behind(&mut self, mut links: impl Links, at: u32, prev: u32) {
         let (_, next) = links.links(prev);
@@ -76,7 +79,7 @@ impl IndexList {
         }
     }
 
-    /// Takes an element off this list. Kernel: `list_del`.
+    /// Removes an element from this list. Kernel: `list_del`.
     #[inline]
     pub(crate) fn unlink(&mut self, mut links: impl Links, at: u32) {
         let (prev, next) = links.links(at);
@@ -88,7 +91,7 @@ impl IndexList {
         }
     }
 
-    /// Returns the elements from head to tail.
+    /// Returns the elements, from the first element to the last.
     pub(crate) fn iter(self, links: impl Links) -> impl Iterator<Item = u32> {
         let mut at = self.first;
         std::iter::from_fn(move || {

@@ -9,16 +9,16 @@ use crate::base::types::Order;
 pub struct Orders(u16);
 
 impl Orders {
-    /// Order 0 alone.
+    /// The set with order 0 alone: its mask is 0.
     pub const ZERO: Self = Self(0);
 
-    /// Returns the set of one order; order 0 is the fallback.
+    /// Returns the set that contains one order. A swap-in may still fall back to order 0.
     pub const fn one(order: Order) -> Self {
         Self(1 << order.get())
     }
 
-    /// Makes a set from a mask, in which bit k stands for order k. Errors: `OutOfRange` (EINVAL) when a bit is over
-    /// the largest order.
+    /// Makes a set from a mask, in which bit k stands for order k. Errors: `OutOfRange` (EINVAL) when a bit above the
+    /// largest order is set.
     pub fn from_bits(bits: u16) -> Result<Self> {
         let high = (1 << crate::base::limits::SWAP_NR_ORDERS) - 1;
         if u64::from(bits) > high {

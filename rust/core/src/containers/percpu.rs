@@ -13,7 +13,7 @@ use crate::base::types::CpuId;
 pub(crate) struct PerCpu<T>(Box<[CachePadded<SpinMutex<T>>]>);
 
 impl<T> PerCpu<T> {
-    /// Makes a value for each CPU. Errors: `BadNrCpus` (EINVAL) when `nr_cpus` is 0 or over [`MAX_CPUS`].
+    /// Makes a value for each CPU. Errors: `BadNrCpus` (EINVAL) when `nr_cpus` is 0 or greater than [`MAX_CPUS`].
     pub(crate) fn new(nr_cpus: usize, mut init: impl FnMut(CpuId) -> T) -> Result<Self> {
         if nr_cpus == 0 || nr_cpus > MAX_CPUS {
             return Err(SwapError::BadNrCpus(nr_cpus));
@@ -35,14 +35,14 @@ impl<T> PerCpu<T> {
         }
     }
 
-    /// Takes the locks of all CPUs in ascending order and returns all guards, so that no operation runs while the
-    /// guards live.
+    /// Takes the locks of all CPUs in ascending order and returns all guards. No operation runs while the guards
+    /// exist.
     pub(crate) fn lock_all(&self) -> Vec<SpinGuard<'_, T>> {
         self.0.iter().map(|slot| slot.lock()).collect()
     }
 
-    /// Visits the value of every CPU in ascending order under that CPU's lock, one lock at a time. With a visitor
-    /// that does nothing, the call is a grace period.
+    /// Visits the value of every CPU in ascending order under that CPU's lock, one lock at a time. A call whose
+    /// visitor does nothing waits until every operation that ran at the start of the call has ended (a grace period).
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&mut T)) {
         self.0.iter().for_each(|slot| visit(&mut slot.lock()));
     }

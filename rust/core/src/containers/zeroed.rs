@@ -1,7 +1,8 @@
-//! A zeroed array that costs no memory until its elements are touched.
+//! A zeroed array whose elements take memory only after they were touched.
 //!
-//! A terabyte device has half a million clusters, and most of these clusters are never used. The page tables of the
-//! machine are the cheapest lazy index. Only this file depends on the fact that the memory is a mapping.
+//! A device of one terabyte has half a million clusters, and most of these clusters are never used. The array is a
+//! mapping, because the page tables of the machine find the touched elements at no cost. Only this file depends on
+//! the fact that the array is a mapping.
 
 use std::marker::PhantomData;
 use std::mem::{needs_drop, size_of};
@@ -13,7 +14,7 @@ use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 
-/// A fixed-size array of `T` that starts as all zero bytes, page aligned.
+/// A page-aligned array of `T` with a fixed size, in which every byte is zero at first.
 #[derive(Debug)]
 pub(crate) struct MappedSlice<T> {
     map: MmapRaw,
@@ -29,23 +30,23 @@ impl<T: Zeroable + Send + Sync> MappedSlice<T> {
         let () = Self::PLAIN;
         let no_memory = || SwapError::NoMemory((len as u64).saturating_mul(size_of::<T>() as u64));
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(no_memory)?.max(1);
-        // The memory is not reserved, because most of a large device is never touched and a system that counts
-        // commitments would refuse the mapping.
+        // The mapping reserves no swap space, because most elements of a large device are never touched, and a system
+        // with strict overcommit accounting would refuse to reserve space for all elements.
         let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|_| no_memory())?;
         Ok(Self { map: map.into(), len, _elements: PhantomData })
     }
 
-    /// Returns the memory of a range of elements to the system. The elements read as zero bytes afterwards.
+    /// Gives the memory of a range of elements back to the system. The elements read as zero bytes afterwards.
     ///
-    /// The caller owns the elements, and no other code expects a value other than zero in the elements from this call
-    /// on.
+    /// The caller owns the elements. From this call on, no other code expects a value other than zero in the
+    /// elements.
     pub(crate) fn release(&self, elements: Range<usize>) {
         assert!(elements.start <= elements.end && elements.end <= self.len, "release beyond the array");
         let (offset, bytes) = (elements.start * size_of::<T>(), elements.len() * size_of::<T>());
         debug_assert!(offset % PAGE_SIZE == 0 && bytes % PAGE_SIZE == 0, "only whole pages can be given back");
-        // SAFETY: 1. the range lies in the mapping, asserted above. 2. the mapping is private and anonymous, so its
-        // pages come back as zeros, and all zero bytes are a valid `T` (Zeroable); no reference sees uninitialised
-        // memory. If the system refuses the call, the elements keep the zeros that are there.
+        // SAFETY: 1. the range lies in the mapping, asserted above. 2. the mapping is private and anonymous, so the
+        // released pages read as zeros, and all zero bytes are a valid `T` (Zeroable); no reference sees
+        // uninitialised memory. If the system refuses the call, the elements keep their bytes, which are zeros too.
         #[expect(unsafe_code, reason = "giving memory back is a raw system call on the mapping")]
         let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) };
     }

@@ -1,7 +1,8 @@
-//! Page data on its way between a folio and the place behind its slots: zero marks, zswap, real slots of a storage.
+//! The transfer of page data between a folio and the place that backs the folio's slots: zero marks, zswap, or real
+//! slots on a storage.
 //!
-//! A transfer holds no lock but the folio's. The folio lock also owns the backing of the folio's virtual slots: the
-//! place of their data, and the real slots that a writeout will write. `docs/virtual.md` has recipes.
+//! A transfer holds only the folio lock. The holder of the folio lock also owns the backing of the folio's virtual
+//! slots: the place of their data, and the real slots that a writeout will write. `docs/virtual.md` has recipes.
 
 pub(crate) mod zswap_store;
 
@@ -21,9 +22,9 @@ use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
 /// The result of a writeout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Writeout {
-    /// No slot had a reference. The slots are free, and the folio is dirty and uncached.
+    /// No slot had a reference. The slots were freed, and the folio is dirty and uncached.
     Freed,
-    /// The folio is all zeros. The slots are marked, nothing was written, and the folio is clean.
+    /// The folio is all zeros. The zero marks of the slots were set, nothing was written, and the folio is clean.
     Zero,
     /// zswap stored the folio. The folio is clean.
     Zswap,
@@ -35,9 +36,9 @@ impl Swap {
     /// Writes a dirty cached folio out, unless no write is needed. Steps OUT6 and OUT7.
     ///
     /// The folio lock is dropped during the transfer to a storage, while the folio is under writeback, and is taken
-    /// again afterwards. Errors, with the folio dirty: `Io`; `DataInUse` (EBUSY) when a user got a view of the folio;
-    /// `GhostWrite`, `WritebackForbidden`, `NoBacking` (ENOSPC) and `OverLimit` (ENOMEM) when no place takes the
-    /// folio. Kernel: `swap_writeout`; differs: the transfer is complete on return.
+    /// again afterwards. Errors, with the folio dirty: `Io`; `DataInUse` (EBUSY) when a user has a view of the
+    /// folio's bytes; `GhostWrite`, `WritebackForbidden`, `NoBacking` (ENOSPC) and `OverLimit` (ENOMEM) when no place
+    /// takes the folio. Kernel: `swap_writeout`; differs: the transfer is complete on return.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let (locked, result) = match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),
@@ -55,7 +56,8 @@ impl Swap {
         (locked, result)
     }
 
-    /// Handles the cases in which no write to a device is needed. Kernel: `swap_writeout` up to `__swap_writepage`.
+    /// Handles the cases in which no write to a device is needed, and returns `None` when a write is needed. Kernel:
+    /// `swap_writeout` up to `__swap_writepage`.
     fn prepare_writeout(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<Writeout>> {
         if self.on_cpu(cpu)?.free_swap_locked(locked)? {
             return Ok(Some(Writeout::Freed));
@@ -80,14 +82,15 @@ impl Swap {
             return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
         }
         if store == ZswapStore::Refused {
-            // Releases the pages that zswap stored before zswap refused a page of the folio.
+            // Releases the zswap entries that the store made before zswap refused a page.
             self.on_cpu(cpu)?.begin_writeout(locked, Content::Bytes)?;
         }
         Ok(None)
     }
 
-    /// Writes a locked cached folio to the real slots behind it, or to real slots that this call allocates. Errors,
-    /// with the folio dirty: those of [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
+    /// Writes a locked cached folio to the real slots that back the folio's slots. If there are none, real slots are
+    /// allocated first. Errors, with the folio dirty: those of [`Swap::swap_writeout`] and of
+    /// [`crate::machine::OnCpu::realloc_locked`].
     fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
         match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
@@ -103,32 +106,33 @@ impl Swap {
         }
     }
 
-    /// Writes a locked cached folio to the real slots from `real` on, which are the folio's own slots or back the
-    /// folio's virtual slots. Unlocks the folio. The folio is clean after success and dirty after an error. Waits for
-    /// no folio lock. Errors: `Io`; `DataInUse` (EBUSY).
+    /// Writes a locked cached folio to the real slots from `real` on and unlocks the folio. The real slots are the
+    /// folio's slots or the backing of the folio's slots. The folio is clean after success and dirty after an error.
+    /// Waits for no folio lock. Errors: `Io`; `DataInUse` (EBUSY).
     pub(crate) fn write_and_unlock(&self, locked: LockedFolio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let folio = locked.folio();
         folio.set(FolioFlags::WRITEBACK);
-        // The cache's references keep the folio alive, and writeback keeps the folio in the cache.
+        // The references of the cache keep the folio alive, and the cache keeps a folio under writeback.
         drop(locked);
         let result = self.transfer_out(folio, real, cpu);
         if result.is_err() {
-            // The flag is set before writeback ends, because another thread would take the folio for clean in
-            // between.
+            // The DIRTY flag is set before writeback ends, because otherwise another thread could find the folio
+            // clean in the meantime.
             folio.set(FolioFlags::DIRTY);
         }
-        // The flag is read before writeback ends, because after the end of writeback the same bit means that the
-        // folio was read ahead.
+        // The RECLAIM flag is read before writeback ends, because after writeback the same bit means that the folio
+        // was read ahead.
         let is_wanted = folio.clear(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM) && result.is_ok();
         folio.end_writeback();
         if is_wanted {
-            // The folio is clean, so reclaim takes it next. Kernel: `folio_rotate_reclaimable`.
+            // The folio is clean, so the folio moves to the tail of its list, where reclaim takes the next folio.
+            // Kernel: `folio_rotate_reclaimable`.
             folio.lru_move_tail();
         }
         result
     }
 
-    /// Writes a folio to the real slots from `real` on. Every write of a page to a device runs through this function.
+    /// Writes a folio to the real slots from `real` on. Every write of a page to a device is done by this function.
     fn transfer_out(&self, folio: Folio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
         let device = self.on_cpu(cpu)?.device_of(real)?;
@@ -154,7 +158,8 @@ impl Swap {
         result
     }
 
-    /// Fills a locked folio that was just inserted over its slots, and unlocks the folio in any case. Step IN4.
+    /// Fills a locked folio that was just inserted into the cache, and unlocks the folio after success and after an
+    /// error. Step IN4.
     ///
     /// Errors, with the folio not up to date: `Io`; `NotUniform` (EBUSY) when zero marks differ. Kernel:
     /// `swap_read_folio`; differs: the transfer is complete on return.
@@ -164,7 +169,7 @@ impl Swap {
         let nr_pages = folio.nr_pages();
         let (is_zero, nr_alike) = self.on_cpu(cpu)?.zero_batch(entry, nr_pages)?;
         if nr_alike != nr_pages {
-            // The check before the insertion excludes this case.
+            // This case does not happen after the check of the zero marks that precedes the insertion of the folio.
             return Err(SwapError::NotUniform(entry.plus(nr_alike)));
         }
         let (event, stat) = if is_zero {
@@ -197,7 +202,7 @@ impl Swap {
     /// Reads a folio from the real slots that hold its data.
     fn transfer_in(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
-        // No real slot holds the data. The read goes to the slot's own device, which returns the error.
+        // When no real slot holds the data, the read uses the slot's own device, which returns the error.
         let real = on_cpu.real_run(folio)?.unwrap_or(entry);
         let device = on_cpu.device_of(real)?;
         drop(on_cpu);
@@ -205,7 +210,8 @@ impl Swap {
     }
 }
 
-/// Returns the run of real slots behind a whole range of virtual slots, or `None`.
+/// Returns the first slot of the run of real slots that backs a range of virtual slots, or `None` when no single run
+/// backs the whole range.
 fn run_behind(at: &FolioSlots<'_>) -> Option<SwpEntry> {
     let slot = at.slots.start;
     let Stored::Swapfile(first) = at.ci.virtual_word(slot).stored() else { return None };
@@ -216,18 +222,20 @@ fn run_behind(at: &FolioSlots<'_>) -> Option<SwpEntry> {
 /// Content of the pages of a folio that is written out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
-    /// Nothing but zeros: the slots are marked, and nothing is written.
+    /// All bytes are zero: the zero marks of the slots are set, and nothing is written.
     Zeros,
-    /// Bytes that need a place.
+    /// A byte is not zero: the content must be stored in zswap or on a device.
     Bytes,
 }
 
 impl OnCpu<'_> {
-    /// Returns the place of a slot's data, and the number of slots from it on, at most `nr_max` in its cluster, whose
-    /// data is in the same place: on a device, in one run. A slot of a device that is not virtual is its own place.
+    /// Returns the place of a slot's data, and the number of consecutive slots from this slot on whose data is in the
+    /// same place. Data on a device is in the same place when its real slots are one run. The number is at most
+    /// `nr_max`, and the slots are in one cluster. A slot of a device that is not virtual is the place of its own
+    /// data.
     ///
-    /// Without the lock of the folio over the slot the answer is a hint. Errors: `BadRange` (EINVAL), `NoDevice`
-    /// (ENOENT). Locks: the cluster lock. Kernel: `vswap_check_backing`.
+    /// The answer is a hint if the caller does not hold the lock of the folio that the slot caches. Errors:
+    /// `BadRange` (EINVAL), `NoDevice` (ENOENT). Locks: the cluster lock. Kernel: `vswap_check_backing`.
     pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
         let op = self.operation();
         let (device, offset) = op.resolve_any(entry)?;
@@ -240,8 +248,8 @@ impl OnCpu<'_> {
             let own = || Backing::Swapfile(device.entry_at(offset));
             match ci.virtual_word(slot).backing(word) {
                 _ if !device.is_virtual() && op.zswap_id(device, offset).is_some() => Backing::Zswap,
-                // A slot without a virtual word has its data in the folio alone while the folio is dirty. The entry
-                // does not show whether the folio is dirty, so the result is the slot itself.
+                // While the folio of a slot without a second word is dirty, only the folio has the slot's data. The
+                // table entry does not record this state, so the slot itself is returned.
                 Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
                 backing => backing,
             }
@@ -251,9 +259,9 @@ impl OnCpu<'_> {
         Ok((backing, 1 + nr as u32))
     }
 
-    /// Returns the run of real slots that holds a locked cached folio's data or will hold it: the folio's own slots,
-    /// or the run behind all its virtual slots. Returns `None` when there is no such run. Errors: `NotCached`
-    /// (EINVAL).
+    /// Returns the run of real slots that holds the data of a locked cached folio or that a writeout will use: the
+    /// folio's own slots, or the run that backs all its virtual slots. Returns `None` when there is no such run.
+    /// Errors: `NotCached` (EINVAL).
     pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
         let op = self.operation();
         let (device, offset) = op.folio_slots(folio)?;
@@ -263,8 +271,9 @@ impl OnCpu<'_> {
         Ok(run_behind(&op.lock_folio_slots(folio)?))
     }
 
-    /// Returns whether the device with a slot's data is as fast as memory. Data in zswap, zeros and missing data give
-    /// false. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel: `swap_synchronous_io` of the backing.
+    /// Returns whether the device that holds a slot's data is as fast as memory. The result is false for data in
+    /// zswap, for zeros and for missing data. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel:
+    /// `swap_synchronous_io` of the backing.
     pub(crate) fn is_synchronous(&mut self, entry: SwpEntry) -> Result<bool> {
         let device = match self.device_of(entry)? {
             device if !device.is_virtual() => device,
@@ -277,8 +286,8 @@ impl OnCpu<'_> {
     }
 
     /// Releases the backing that a writeout of a locked cached folio makes stale, and sets or clears the zero marks
-    /// of its slots. On a virtual device all backing is released, except one run of real slots that the writeout
-    /// overwrites. Errors: `NotCached` (EINVAL).
+    /// of the folio's slots. On a virtual device all backing is released. The exception is a single run of real slots
+    /// that the writeout overwrites. Errors: `NotCached` (EINVAL).
     pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, content: Content) -> Result<()> {
         let is_zero = content == Content::Zeros;
         let mut op = self.operation();
@@ -297,8 +306,8 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Releases all backing of a locked cached folio's virtual slots. The folio is the only copy of its data then.
-    /// Errors: `NotCached` (EINVAL).
+    /// Releases all backing of the virtual slots of a locked cached folio. The folio is then the only copy of its
+    /// data. Errors: `NotCached` (EINVAL).
     pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         let mut op = self.operation();
         let mut at = op.lock_folio_slots(folio.folio())?;
@@ -308,14 +317,14 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Puts a run of real slots behind the virtual slots of a locked cached folio and returns the run. An existing
-    /// run stays, and a folio without virtual slots has its own slots. The caller releases other backing of the
-    /// slots.
+    /// Allocates a run of real slots as the backing of the virtual slots of a locked cached folio and returns the
+    /// run. If one run backs the virtual slots already, that run is returned. For a folio without virtual slots the
+    /// folio's own slots are returned. The caller releases any other backing of the slots.
     ///
-    /// Errors, with nothing changed: `NoBacking` (ENOSPC) when there is no run; `OverLimit` (ENOMEM) when the swap
+    /// Errors, with nothing changed: `NoBacking` (ENOSPC) when no run is free; `OverLimit` (ENOMEM) when the swap
     /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost without virtual table. Locks: the
-    /// real device's, then the virtual cluster's. Kernel: `folio_realloc_swap`; differs: the words are written after
-    /// the run is taken, which the folio lock allows.
+    /// lock of the real cluster, then the lock of the virtual cluster. Kernel: `folio_realloc_swap`; differs: the
+    /// second words are written after the run is allocated, which the folio lock allows.
     pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
         if let Some(first) = self.real_run(folio.folio())? {
             return Ok(first);
@@ -337,8 +346,8 @@ impl OnCpu<'_> {
         Ok(first)
     }
 
-    /// Puts another run behind the virtual slots of a locked cached folio and frees the old run. No charge changes,
-    /// because the number of slots stays. Errors: `NotCached` (EINVAL).
+    /// Replaces the run of real slots that backs the virtual slots of a locked cached folio, and frees the old run.
+    /// No charge changes, because the number of real slots does not change. Errors: `NotCached` (EINVAL).
     pub(crate) fn replace_run(&mut self, folio: &LockedFolio<'_>, old: SwpEntry, new: SwpEntry) -> Result<()> {
         let mut op = self.operation();
         let mut at = op.lock_folio_slots(folio.folio())?;

@@ -1,4 +1,5 @@
-//! Stores of folios into zswap and loads from it: the limits, the place of an entry's id, and the charge.
+//! Stores of folios into zswap and loads from zswap: the limits, the place where the id of a zswap entry is kept, and
+//! the charge.
 
 use std::ops::Range;
 
@@ -13,8 +14,9 @@ use crate::table::{Stored, VirtualWord};
 use crate::zswap::{PoorPage, damaged};
 
 impl Operation<'_> {
-    /// Replaces the zswap entry of a slot by another entry or by none, and frees the old entry. Of a virtual slot any
-    /// backing is replaced. The folio over the slot is locked. Locks: the cluster's.
+    /// Replaces the zswap entry of a slot by another entry or by none, and frees the old entry. If the slot is
+    /// virtual, a new entry replaces any kind of backing. The caller holds the lock of the folio that the slot
+    /// caches. Locks: the cluster lock.
     fn zswap_replace(&mut self, device: &SwapDevice, offset: SwpOffset, new: Option<ZswapId>) {
         if !device.is_virtual() {
             if let Some(old) = self.swap.zswap().map_replace(device.entry_at(offset), new) {
@@ -25,7 +27,8 @@ impl Operation<'_> {
         let slot = offset.in_cluster();
         let mut ci = device.clusters.lock_used(offset.cluster());
         let is_stored = matches!(ci.virtual_word(slot).stored(), Stored::Zswap(_));
-        // Without a new entry the real slots behind a virtual slot stay, because zswap does not own them.
+        // Without a new entry, real slots that back the virtual slot stay, because the data in them is not stored by
+        // zswap.
         if new.is_some() || is_stored {
             self.release_backing(device, &mut ci, slot..slot + 1);
             ci.set_virtual_word(slot, new.map_or(VirtualWord::NONE, VirtualWord::zswap));
@@ -34,8 +37,8 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Replaces the zswap entries of the slots of a locked cached folio's pages, as `Operation::zswap_replace`.
-    /// Errors: `NotCached` (EINVAL).
+    /// Replaces the zswap entry of the slot of each page in `pages` of a locked cached folio; see
+    /// `Operation::zswap_replace`. Errors: `NotCached` (EINVAL).
     fn zswap_replace_pages(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>, new: Option<ZswapId>) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -44,8 +47,8 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Removes the zswap entry of a slot whose page the locked folio over the slot now holds, and frees the entry. A
-    /// virtual slot already has a real slot as its backing. Errors: `NotCached` (EINVAL).
+    /// Removes the zswap entry of a slot and frees the entry, because the locked folio that the slot caches now holds
+    /// the page. A virtual slot already has a real slot as its backing. Errors: `NotCached` (EINVAL).
     pub(crate) fn forget_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let swap = self.swap();
         let (device, offset) = self.operation().folio_slots(folio.folio())?;
@@ -57,8 +60,8 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Restores the zswap entry of a slot after a failed writeback. A real slot that was put behind a virtual slot
-    /// meanwhile is freed. Errors: `NotCached` (EINVAL).
+    /// Restores the zswap entry of a slot after a failed writeback. If the slot is virtual and a real slot became its
+    /// backing meanwhile, the real slot is freed. Errors: `NotCached` (EINVAL).
     pub(crate) fn put_back_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -70,7 +73,7 @@ impl OnCpu<'_> {
     }
 }
 
-/// The answer of zswap to a store.
+/// The answer of zswap to the request to store a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ZswapStore {
     /// zswap is off and holds no entries. Nothing changed.
@@ -92,15 +95,16 @@ impl Swap {
         })
     }
 
-    /// Returns whether pages of a group may be written back from zswap to a device: the group and all groups above
-    /// the group must allow writeback. Kernel: `mem_cgroup_zswap_writeback_enabled`.
+    /// Returns whether pages of a group may be written back from zswap to a device: the group and all groups above it
+    /// must allow the writeback. Kernel: `mem_cgroup_zswap_writeback_enabled`.
     pub(crate) fn is_zswap_writeback_enabled(&self, group: Option<&MemCgroup>) -> bool {
         let (Some(groups), Some(group)) = (self.memcg(), group) else { return true };
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
     }
 
-    /// Stores a locked cached folio, either all pages or none. Older zswap entries of its slots are freed in either
-    /// case. Locks: the folio's is held; no other lock is held while a page is compressed. Kernel: `zswap_store`.
+    /// Stores all pages of a locked cached folio in zswap, or no page. Older zswap entries of the folio's slots are
+    /// freed in either case. Locks: the caller holds the folio lock; no other lock is held while a page is
+    /// compressed. Kernel: `zswap_store`.
     pub(crate) fn zswap_store(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<ZswapStore> {
         let is_enabled = self.zswap.is_enabled();
         if !is_enabled && !self.zswap.has_entries() {
@@ -122,8 +126,8 @@ impl Swap {
         Ok(ZswapStore::Refused)
     }
 
-    /// Returns whether the limits allow a store: the limit of the group, with one attempt to write pages of the group
-    /// back, and then the limit of the pools.
+    /// Returns whether the limits allow a store. The limit of the group is checked first; if it is reached, one
+    /// attempt is made to write pages of the group back. The limit of the pools is checked second.
     fn has_zswap_room(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> bool {
         let has_room = |group: &MemCgroup| {
             self.may_zswap(group) || self.zswap_shrinker.make_room(self, group.css(), cpu).is_ok_and(|nr| nr > 0)
@@ -131,7 +135,8 @@ impl Swap {
         self.group_of(locked.folio()).is_none_or(has_room) && !self.zswap.check_limits()
     }
 
-    /// Stores page after page, and stops at the first refusal.
+    /// Stores the pages of a locked folio one after the other, and stops at the first page that zswap refuses.
+    /// Returns whether every page was stored.
     fn zswap_store_pages(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let group = self.group_of(locked.folio());
         let poor = if self.is_zswap_writeback_enabled(group) { PoorPage::Keep } else { PoorPage::Reject };
@@ -158,13 +163,14 @@ impl Swap {
         }
         self.zswap.count_stored(&entry);
         self.on_cpu(cpu)?.zswap_replace_pages(locked, page..page + 1, Some(id))?;
-        // The entry is listed last, because from here on a thread that inserts a folio over the slot can write the
-        // entry back.
+        // The entry is added to the LRU list last, because from then on a thread that inserts a folio into the cache
+        // for the slot can write the entry back.
         self.zswap.list(id);
         Ok(())
     }
 
-    /// Returns the first zswap entry among the slots of a locked cached folio, with the folio's first slot.
+    /// Returns the first zswap entry among the entries of a locked cached folio's slots, and the first slot of the
+    /// folio.
     fn find_in_zswap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<(ZswapId, SwpEntry)>> {
         if !self.zswap.has_entries() {
             return Ok(None);
@@ -176,8 +182,9 @@ impl Swap {
         Ok(found.map(|id| (id, device.entry_at(offset))))
     }
 
-    /// Fills a locked folio of one page, just inserted, from zswap, and frees the zswap entry. The folio is dirty
-    /// then, because the folio is the only copy. Returns whether zswap had the page.
+    /// Fills a locked folio of one page, which was just inserted into the cache, from zswap and frees the zswap
+    /// entry. The folio is dirty afterwards, because it is the only copy of its data. Returns whether zswap had the
+    /// page.
     ///
     /// Errors: `Io` (EIO) when the compressed data is damaged; the entry stays. Kernel: `zswap_load`.
     pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
@@ -187,7 +194,7 @@ impl Swap {
             }
             return Ok(false);
         };
-        // The check before the insertion excludes large folios.
+        // The check before the insertion excludes large folios with a page in zswap.
         let is_one = locked.order() == Order::ZERO;
         if !is_one || !self.zswap.load_page(id, &mut locked.bytes_mut()?) {
             return Err(damaged(swp, locked.nr_pages()));

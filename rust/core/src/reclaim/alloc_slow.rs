@@ -1,4 +1,5 @@
-//! Allocation when memory has run out: reclaim, and cached folios that are unmapped and whose data is in their slots.
+//! Allocation of a folio when memory has run out: reclaim of folios, and removal of unmapped folios from the swap
+//! cache.
 
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
@@ -9,8 +10,8 @@ use crate::reclaim::ScanControl;
 use crate::slots::take_back::get_folio;
 
 impl Swap {
-    /// Allocates a folio, and reclaims other folios when memory has run out: for a single page as long as reclaim
-    /// makes progress, for a larger folio once. Errors: `NoMemory` (ENOMEM).
+    /// Allocates a folio, and reclaims other folios when memory has run out. For a single page reclaim is repeated
+    /// while it makes progress; for a larger folio reclaim runs once. Errors: `NoMemory` (ENOMEM).
     ///
     /// The caller holds no lock. Kernel: `__alloc_pages_slowpath`; differs: no compaction, and no task is killed.
     pub(crate) fn folio_alloc_shrinking(&self, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
@@ -24,10 +25,11 @@ impl Swap {
             }
             let nr_isolated = self.memory_of_folios().nr_isolated_pages();
             let nr_reclaimed = self.try_to_free_pages(&|| self.all_groups(), &sc)?;
-            // Such folios were inserted by hand and are on no LRU list.
+            // A folio that a caller inserted into the swap cache directly is on no LRU list, so only
+            // `shrink_swap_cache` finds this folio.
             if nr_reclaimed == 0 && self.shrink_swap_cache(sc.nr_to_reclaim_pages, cpu)? == 0 {
                 if nr_isolated == 0 {
-                    // No other thread reclaims, so one more attempt is enough.
+                    // No other thread holds isolated folios, so one more attempt is enough.
                     retries = 1;
                 }
                 std::thread::yield_now();
@@ -36,12 +38,12 @@ impl Swap {
         }
     }
 
-    /// Drops folios that only the swap cache holds, until `nr_pages` pages are free or every cached slot was visited.
-    /// Returns the number of freed pages. A clean folio leaves a shadow. A folio whose slots have no references frees
-    /// them. A dirty folio stays.
+    /// Frees folios to which only the swap cache holds references, until `nr_pages` pages are free or every cached
+    /// slot was visited. Returns the number of freed pages. The entries of a clean folio get a shadow. If the slots
+    /// of a folio have no references, the slots are freed too. A dirty folio whose slots have references stays.
     ///
-    /// Locks: folio locks are tried. Kernel: `shrink_folio_list` over the swap cache; differs: visits by slot, not by
-    /// age.
+    /// Locks: folio locks are tried. Kernel: `shrink_folio_list` over the swap cache; differs: folios are visited by
+    /// slot, not by age.
     pub fn shrink_swap_cache(&self, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         let mut nr_freed = 0;
         for device in self.devices() {
@@ -53,7 +55,7 @@ impl Swap {
                         return Ok(nr_freed);
                     }
                     let found = {
-                        // The local lock keeps the device on while its table is read.
+                        // The device stays turned on while the local lock is held, so its table can be read.
                         let _on_cpu = self.on_cpu(cpu)?;
                         get_folio(self, &device, offset)
                     };
@@ -68,7 +70,8 @@ impl Swap {
         Ok(nr_freed)
     }
 
-    /// Drops one cached folio if the cache holds its only other references; returns the number of freed pages.
+    /// Frees one cached folio if only the cache and the caller hold references to the folio. Returns the number of
+    /// freed pages.
     fn shrink_folio(&self, folio: FolioRef<'_>, cpu: CpuId) -> Result<u64> {
         let Some(locked) = folio.folio().try_lock() else { return Ok(0) };
         let flags = folio.flags();
@@ -80,7 +83,8 @@ impl Swap {
             return Ok(0);
         }
         if self.on_cpu(cpu)?.free_swap_locked(&locked)? {
-            // The caller's reference was the last one beside the cache's.
+            // Only the cache and the caller held references to the folio, so the folio is freed with the caller's
+            // reference.
             return Ok(nr_pages.into());
         }
         if !self.drop_clean(&locked, self.refault_level(None), cpu)? {

@@ -1,33 +1,36 @@
-//! The number of pages that a pass scans on each list, computed from numbers alone.
+//! The number of pages that one scan of reclaim takes from each LRU list. The functions depend only on their numeric
+//! arguments.
 
 use crate::base::limits::{MAX_SWAPPINESS, SWAP_CLUSTER_MAX, SWAPPINESS_ANON_ONLY};
 use crate::workingset::{LruCost, LruList, LruType};
 
-/// The inputs of the balance between the lists of one lruvec.
+/// The inputs that decide how the scan is divided between the lists of one lruvec.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Balance {
-    /// Pages of the four lists, in the order of [`LruList::EVICTABLE`].
+    /// The pages of each of the four lists, in the order of [`LruList::EVICTABLE`].
     pub(crate) list_pages: [u64; 4],
-    /// 0..=200, or [`SWAPPINESS_ANON_ONLY`].
+    /// The swappiness: 0..=200, or [`SWAPPINESS_ANON_ONLY`].
     pub(crate) swappiness: u8,
     pub(crate) may_swap: bool,
-    /// Pages that the memcg may still swap out.
+    /// The number of pages that the memcg may still swap out.
     pub(crate) nr_swap_pages: i64,
-    /// Memory ran out; otherwise a memcg met its limit.
+    /// Whether reclaim runs because the machine ran out of memory. If false, reclaim runs because a memcg met its
+    /// limit.
     pub(crate) is_global: bool,
-    /// Lists are scanned in portions of their size shifted right by this number.
+    /// The size of a list is shifted right by this number to get the number of pages to scan.
     pub(crate) priority: u8,
-    /// Almost no file pages exist. Kernel: `file_is_tiny`.
+    /// Whether almost no file pages exist. Kernel: `file_is_tiny`.
     pub(crate) is_file_tiny: bool,
-    /// Enough inactive file pages exist, and active ones need no deactivation. Kernel: `cache_trim_mode`.
+    /// Whether enough inactive file pages exist, so that active file pages need no deactivation. Kernel:
+    /// `cache_trim_mode`.
     pub(crate) is_cache_trim: bool,
-    /// Recent costs of both types at the lruvec under pressure.
+    /// The recent costs of both types at the lruvec for which reclaim runs.
     pub(crate) cost: LruCost,
-    /// The memcg is not removed.
+    /// Whether the memcg is not removed.
     pub(crate) is_online: bool,
 }
 
-/// The shares of both types, as numerators over `whole`.
+/// The shares of anonymous and of file pages in the scan. Each share is a fraction with the denominator `whole`.
 struct Shares {
     anon: u128,
     file: u128,
@@ -57,7 +60,7 @@ impl Balance {
             return all(0, 1);
         }
         let total = u128::from(self.cost.anon_pages) + u128::from(self.cost.file_pages);
-        // Half of each cost counts for the other type too, so that no weight falls below a third.
+        // The total is added to the cost of each type, so that the weight of a type never falls below one third.
         let (anon_cost, file_cost) =
             (total + u128::from(self.cost.anon_pages), total + u128::from(self.cost.file_pages));
         let both = anon_cost + file_cost;
@@ -75,15 +78,15 @@ pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
     LruList::EVICTABLE.map(|list| {
         let size = balance.list_pages[list as usize];
         let shifted = size >> balance.priority;
-        // A removed memcg is scanned in at least one batch, so that its last pages go soon.
+        // At least one batch of a removed memcg is scanned, so that the last pages of the memcg are reclaimed soon.
         let scan = if balance.is_online { shifted } else { shifted.max(size.min(SWAP_CLUSTER_MAX)) };
         let share = if list.ty() == LruType::Anon { shares.anon } else { shares.file };
         (u128::from(scan) * share / shares.whole) as u64
     })
 }
 
-/// Returns whether the inactive list is so short that active pages are deactivated. The more memory, the smaller the
-/// required share.
+/// Returns whether the inactive list is so short that active pages must be deactivated. The required share of
+/// inactive pages falls with the size of memory.
 ///
 /// Kernel: `inactive_is_low`.
 pub(crate) fn inactive_is_low(inactive_pages: u64, active_pages: u64) -> bool {
@@ -121,7 +124,7 @@ mod tests {
         assert_eq!(get_scan_count(&Balance { may_swap: false, ..tiny }), FILE);
         assert_eq!(get_scan_count(&Balance { nr_swap_pages: -3, ..tiny }), FILE);
         assert_eq!(get_scan_count(&tiny), ANON);
-        // Tiny file lists matter to global reclaim only.
+        // A tiny file list changes the result of global reclaim only.
         assert_eq!(get_scan_count(&Balance { is_global: false, ..tiny }), FILE);
         assert_eq!(get_scan_count(&Balance { is_global: false, swappiness: 0, ..PLAIN }), FILE);
         let last = Balance { priority: 0, ..tiny };
@@ -132,14 +135,17 @@ mod tests {
 
     #[test]
     fn swappiness_and_costs_weigh_the_types() {
-        // Without costs anonymous pages weigh 60 of 200, and file pages 140 of 200.
+        // Without costs, anonymous pages get 60 of 200 and file pages get 140 of 200.
         assert_eq!(get_scan_count(&PLAIN), [307, 614, 7168, 14336]);
-        // The costs 300 and 100 become 300 + 400 = 700 and 100 + 400 = 500, in total 1200. The weights are
-        // 60 * 1201 / 701 = 102 and 140 * 1201 / 501 = 335, in total 437.
+        // The costs are 300 and 100. With the total of 400 added they are 700 and 500, and their sum is 1200. The
+        // weight of anon is 60 * 1201 / 701 = 102, the weight of file is 140 * 1201 / 501 = 335, and both weights
+        // together are 437.
         let cost = LruCost { anon_pages: 300, file_pages: 100 };
-        let expected = [1024 * 102, 2048 * 102, 10240 * 335, 20480 * 335].map(|weighed| weighed / 437);
-        assert_eq!(get_scan_count(&Balance { cost, ..PLAIN }), expected);
-        // With swappiness 0 the weight of anonymous pages is 0.
+        assert_eq!(
+            get_scan_count(&Balance { cost, ..PLAIN }),
+            [1024 * 102 / 437, 2048 * 102 / 437, 10240 * 335 / 437, 20480 * 335 / 437]
+        );
+        // Global reclaim with swappiness 0 scans file pages only, because anonymous pages have weight 0.
         assert_eq!(get_scan_count(&Balance { swappiness: 0, ..PLAIN }), FILE);
     }
 
@@ -155,7 +161,7 @@ mod tests {
     #[test]
     fn the_inactive_share_falls_with_the_size() {
         assert!(!inactive_is_low(10, 10) && inactive_is_low(9, 10));
-        // A quarter of 1 GiB must be inactive, and an eleventh of 10 GiB.
+        // With 1 GiB of memory, an inactive share of one quarter is enough; with 10 GiB, a share of one eleventh.
         let gib = 1 << 18;
         assert!(!inactive_is_low(gib / 4, gib * 3 / 4) && inactive_is_low(gib / 4 - 1, gib * 3 / 4 + 1));
         let (part, rest) = (10 * gib / 11 + 1, 100 * gib / 11);

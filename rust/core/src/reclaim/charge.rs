@@ -1,4 +1,5 @@
-//! The charge of memory: from the CPU's stock, from the counters, and after reclaim where a limit refuses.
+//! The charge of memory. A charge uses the pages that the CPU has charged in advance (its stock), then the counters.
+//! When a limit refuses the charge, pages are reclaimed.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,29 +15,30 @@ use crate::reclaim::ScanControl;
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
-    /// This thread reclaims. Limits do not refuse its charges, because the thread would wait for its own reclaim.
+    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because the thread
+    /// would wait for its own reclaim.
     static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether reclaim for a limit may put pages out to swap. Kernel: `MEMCG_RECLAIM_MAY_SWAP`.
+/// Whether reclaim because of a limit may swap pages out. Kernel: `MEMCG_RECLAIM_MAY_SWAP`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum MaySwap {
     Yes,
-    /// A page that goes to swap stays charged to the limit.
+    /// Swap-out does not help, because a swapped-out page stays charged to the limited counter.
     No,
 }
 
 impl MaySwap {
-    /// Returns whether swapping helps against the limit of a counter. The sum of memory and swap does not shrink by
-    /// swapping.
+    /// Returns whether swap-out lowers the usage of a counter. Swap-out does not lower the sum of memory and swap.
     pub(crate) fn over(which: CounterKind) -> Self {
         if which == CounterKind::Memory { Self::Yes } else { Self::No }
     }
 }
 
 impl Swap {
-    /// Charges a new folio's memory to a group and binds the folio. Errors: `OverLimit` (ENOMEM); `Cgroup` (ENODEV)
-    /// when the group is removed. Locks: the caller holds at most the folio's. Kernel: `mem_cgroup_charge`.
+    /// Charges a new folio's memory to a group and binds the folio to the group. Errors: `OverLimit` (ENOMEM);
+    /// `Cgroup` (ENODEV) when the group is removed. Locks: the caller holds at most the folio lock. Kernel:
+    /// `mem_cgroup_charge`.
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         let group = groups.get(css);
@@ -48,8 +50,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the payer for slots that a task of `faulting` swaps in. The caller holds no lock. Kernel: the first
-    /// lines of `mem_cgroup_swapin_charge_folio`.
+    /// Returns the group that pays for slots that a task of the group `faulting` swaps in. The caller holds no lock.
+    /// Kernel: the first lines of `mem_cgroup_swapin_charge_folio`.
     pub(crate) fn payer(&self, seen: SeenSlots, faulting: CssId, nr_pages: u32) -> Option<Payer<'_>> {
         let groups = self.memcg()?;
         let faulting = groups.nearest_online(groups.get(faulting));
@@ -60,7 +62,8 @@ impl Swap {
             return Some(Payer { group: owner, keeps_owner: false });
         }
         let options = groups.options();
-        // The first rule that the owner store can implement: of the hook, of the owner's policy table, of the switch.
+        // The rule comes from the hook, otherwise from the owner's policy table, otherwise from the switch. A rule
+        // that the owner store cannot implement is skipped.
         let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
         let rule = self
             .policies
@@ -79,10 +82,10 @@ impl Swap {
         Some(Payer { group, keeps_owner })
     }
 
-    /// Charges the memory of a folio that was just inserted over slots, and settles the charge of the slots. Step
-    /// IN3.
+    /// Charges the memory of a folio that was just inserted into the cache, and settles the charge of the folio's
+    /// slots. Step IN3.
     ///
-    /// Errors, with nothing charged: `OverLimit` (ENOMEM). Locks: the caller holds the folio's only. Kernel:
+    /// Errors, with nothing charged: `OverLimit` (ENOMEM). Locks: the caller holds only the folio lock. Kernel:
     /// `mem_cgroup_swapin_charge_folio`.
     pub(crate) fn charge_swapin(
         &self,
@@ -97,17 +100,17 @@ impl Swap {
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
         }
-        // The payer may have been removed since it was chosen. Its nearest online ancestor pays then.
+        // If the paying group was removed after it was chosen, its nearest online ancestor pays.
         let group = groups.nearest_online(payer.group);
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);
         self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
     }
 
-    /// Charges pages of memory to a group, from this CPU's stock or from the counters, and reclaims where a limit
-    /// refuses.
+    /// Charges pages of memory to a group, from this CPU's stock or from the counters. When a limit refuses the
+    /// charge, pages are reclaimed.
     ///
-    /// Errors: `OverLimit` (ENOMEM). Locks: the caller holds at most the lock of a folio that reclaim cannot meet.
+    /// Errors: `OverLimit` (ENOMEM). Locks: the caller holds at most the lock of a folio that reclaim cannot find.
     /// Kernel: `try_charge_memcg`; differs: no task is killed when reclaim finds nothing; the charge fails, and the
     /// caller decides.
     pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
@@ -169,20 +172,21 @@ impl Swap {
         }
     }
 
-    /// Returns the number of pages that may still be charged at a level. Kernel: `mem_cgroup_margin`.
+    /// Returns the number of pages that may still be charged at the group `level` of the hierarchy. Kernel:
+    /// `mem_cgroup_margin`.
     fn mem_cgroup_margin(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
         let memory = level.memory.margin_pages();
         if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
     }
 
-    /// Reclaims because of a level's limit; returns the number of freed pages.
+    /// Reclaims pages because of a limit of the group `level`; returns the number of freed pages.
     pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: MaySwap, cpu: CpuId) -> Result<u64> {
         self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
     }
 
     /// Reclaims pages of a group and its descendants; returns the number of freed pages. `swappiness` applies to this
-    /// call only; 201 selects anonymous pages alone. Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: the
-    /// function of this name.
+    /// call only; 201 selects anonymous pages only. Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: the
+    /// function of the same name.
     pub(crate) fn try_to_free_mem_cgroup_pages(
         &self,
         level: &MemCgroup,
@@ -206,8 +210,8 @@ impl Swap {
         result
     }
 
-    /// Reclaims and adds a delay where a charge took a level over its high limit. Kernel:
-    /// `mem_cgroup_handle_over_high`.
+    /// Reclaims pages and adds a delay when a charge raised the usage of a group above the group's high limit.
+    /// Kernel: `mem_cgroup_handle_over_high`.
     fn check_high(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
         if !groups.has_high() || groups.do_memsw_account() || IS_RECLAIMING.get() {
@@ -235,14 +239,14 @@ impl Swap {
     }
 }
 
-/// Longest delay of a task at once because of a high limit. Kernel: `MEMCG_MAX_HIGH_DELAY_JIFFIES`.
+/// The longest delay of a task for one charge above a high limit. Kernel: `MEMCG_MAX_HIGH_DELAY_JIFFIES`.
 const HIGH_DELAY_MAX: Duration = Duration::from_secs(2);
-/// Shorter delays are dropped.
+/// A delay up to this value is not applied.
 const HIGH_DELAY_IGNORED: Duration = Duration::from_millis(10);
-/// Ticks a second in which delays are computed. Kernel: `HZ`.
+/// Clock ticks per second. Delays are computed in ticks. Kernel: `HZ`.
 const HZ: u64 = 1000;
 
-/// Returns the delay of a task that charged `nr_pages` at a level over its high limit. Kernel:
+/// Returns the delay of a task that charged `nr_pages` to a group whose usage is above its high limit. Kernel:
 /// `calculate_high_delay`.
 fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     let overage = u128::from(usage_pages.saturating_sub(high_pages) << 20) / u128::from(high_pages.max(1));
@@ -251,8 +255,8 @@ fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
 }
 
-/// Charges memory. On v1 memory and swap together (memsw) are charged first. The error is the level and the counter
-/// that refused.
+/// Charges memory to the counters. On v1 the sum of memory and swap (memsw) is charged first. The error names the
+/// group and the counter that refused the charge.
 fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,
@@ -270,7 +274,7 @@ fn try_charge_counters<'g>(
     })
 }
 
-/// Charges memory regardless of limits.
+/// Charges memory to the counters even if a limit is exceeded.
 fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
     groups.charge(group, CounterKind::Memory, nr_pages);
     if groups.do_memsw_account() {
@@ -278,7 +282,7 @@ fn force_charge(groups: &MemCgroups, group: &MemCgroup, nr_pages: u64) {
     }
 }
 
-/// Returns the limit of a counter.
+/// Returns the kind of limit that applies to a counter.
 fn limit_kind(which: CounterKind, groups: &MemCgroups) -> LimitKind {
     match (which, groups.do_memsw_account()) {
         (CounterKind::Memory, _) => LimitKind::Memory,

@@ -7,27 +7,27 @@ use crate::machine::Swap;
 use crate::reclaim::pageout::SwapOutDecision;
 use crate::workingset::{LruvecStat, RefaultLevel};
 
-/// The results of a scan, in pages except for the splits. Kernel: `struct reclaim_stat`.
+/// The results of a scan, in pages except for the number of splits. Kernel: `struct reclaim_stat`.
 #[derive(Debug, Default)]
 pub(crate) struct ReclaimStat {
-    /// Pages whose memory is free now.
+    /// Pages whose memory was freed.
     pub(crate) nr_reclaimed: u64,
-    /// Pages that were written, or marked as zeros.
+    /// Pages that were written, or whose zero marks were set.
     pub(crate) nr_pageout: u64,
     /// Pages that became active.
     pub(crate) nr_activate: u64,
-    /// Large folios that were split into single pages because no run of slots was free.
+    /// Large folios that were split into single pages because no run of slots was free for the folio.
     pub(crate) nr_split_folios: u64,
     /// The last failure that kept a folio in memory.
     pub(crate) error: Option<SwapError>,
 }
 
-/// Whether recent use keeps a folio in memory. Kernel: `ignore_references`.
+/// Whether recent use of a folio keeps the folio in memory. Kernel: `ignore_references`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum References {
-    /// A folio that was used recently stays for another round.
+    /// A recently used folio stays in memory until the next scan.
     Checked,
-    /// Recent use does not matter, because a user asked for the pageout.
+    /// Recent use is ignored, because a user requested the pageout.
     Ignored,
 }
 
@@ -35,31 +35,31 @@ pub(crate) enum References {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shrink<'l> {
     pub(crate) references: References,
-    /// The group at which evictions are recorded.
+    /// The group for which evictions are recorded.
     pub(crate) level: RefaultLevel<'l>,
     /// The CPU that the pageout runs on, below `nr_cpus`.
     pub(crate) cpu: CpuId,
 }
 
 impl<'l> Shrink<'l> {
-    /// Returns the parameters of a user's request, which no memcg's limit causes.
+    /// Returns the parameters of a pageout that a user requested and that no limit of a memcg caused.
     pub(crate) fn by_user(level: RefaultLevel<'l>, cpu: CpuId) -> Self {
         Self { references: References::Ignored, level, cpu }
     }
 }
 
-/// The result of one folio's scan.
+/// The result of the scan of one folio.
 #[derive(PartialEq, Eq)]
 enum Fate {
-    /// The folio's memory is free.
+    /// The folio's memory was freed.
     Gone,
-    /// The folio stays, and its lock is still held.
+    /// The folio stays in memory, and its lock is still held.
     Keep,
-    /// The folio stays and becomes active.
+    /// The folio stays in memory and becomes active.
     Activate,
 }
 
-/// The result of a step, or an error and the fate of the folio.
+/// The result of a step, or an error together with the result of the folio's scan.
 type Step<T> = std::result::Result<T, (SwapError, Fate)>;
 
 /// The state of a scan over isolated folios.
@@ -67,16 +67,17 @@ struct FolioListScan<'s, 'l> {
     swap: &'s Swap,
     how: Shrink<'l>,
     stat: &'l mut ReclaimStat,
-    /// Folios still to be scanned, the next one last.
+    /// The folios that are still to be scanned. The last element is scanned next.
     work: &'l mut Vec<FolioRef<'s>>,
 }
 
 impl Swap {
-    /// Pages out isolated folios in the given order. Returns the folios that stay, for the caller to put back.
+    /// Pages out isolated folios in the given order. Returns the folios that stay in memory, which the caller puts
+    /// back on their lists.
     ///
-    /// A large folio without a run of slots is split. Its first page is scanned at once, the others next, from the
-    /// last page on. Locks: folio locks are tried. Kernel: `shrink_folio_list`; differs: a write is complete when the
-    /// call returns.
+    /// A large folio is split if no run of slots is free for it. Its first page is scanned at once. Its other pages
+    /// are scanned next, from the last page to the second. Locks: folio locks are tried. Kernel: `shrink_folio_list`;
+    /// differs: a write is complete when the call returns.
     pub(crate) fn shrink_folio_list<'s>(
         &'s self,
         mut folios: Vec<FolioRef<'s>>,
@@ -88,7 +89,7 @@ impl Swap {
         while let Some(folio) = folios.pop() {
             let mut look = FolioListScan { swap: self, how, stat, work: &mut folios };
             if look.at(&folio) == Fate::Gone {
-                // The reference is gone together with the folio.
+                // The scan already dropped the reference to the freed folio.
                 folio.into_raw();
             } else {
                 kept.push(folio);
@@ -99,7 +100,7 @@ impl Swap {
 }
 
 impl<'s> FolioListScan<'s, '_> {
-    /// Scans one folio.
+    /// Scans one folio and applies the result to the folio.
     fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
         let Some(locked) = folio.folio().try_lock() else {
             self.stat.error = Some(folio.busy());
@@ -113,14 +114,16 @@ impl<'s> FolioListScan<'s, '_> {
         let Some(locked) = rest else { return fate };
         let nr_pages = locked.nr_pages();
         let is_activated = fate == Fate::Activate;
-        // Slots without references are useless to a folio that stays, and needed when slots are short.
+        // Slots without references are freed, because the folio that stays in memory does not need them and other
+        // folios need slots when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            // A thread may just have zapped the last page table entry and found the folio locked.
+            // Another thread may have zapped the last page table entry while this scan held the folio lock, so that
+            // thread could not free the slots.
             false => !locked.is_mapped() && locked.anon_vma() != 0,
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
-            // Slots that still have references stay.
+            // Slots that still have references are not freed.
             let _ = on_cpu.free_swap_locked(&locked);
         }
         if is_activated {
@@ -130,7 +133,7 @@ impl<'s> FolioListScan<'s, '_> {
             lruvec.count(LruvecStat::Pgactivate, nr_pages);
             self.stat.nr_activate += u64::from(nr_pages);
         } else if !locked.is_mapped() && !locked.has(FolioFlags::SWAPCACHE) && locked.refs() == 1 {
-            // This thread holds the last reference, so the memory is free when the reference is dropped.
+            // This thread holds the last reference to the folio, so dropping the reference frees the memory.
             self.stat.nr_reclaimed += u64::from(nr_pages);
             drop(locked);
             folio.put_refs(1);
@@ -139,7 +142,8 @@ impl<'s> FolioListScan<'s, '_> {
         fate
     }
 
-    /// Takes the folio through all steps of its pageout. Takes the lock out of `locked` when the folio is gone.
+    /// Runs all steps of the folio's pageout. On return `rest` holds the folio lock, or `None` when the folio was
+    /// freed.
     fn shrink(&mut self, rest: &mut Option<LockedFolio<'s>>, folio: &FolioRef<'s>) -> Step<Fate> {
         let locked = rest.as_ref().expect("locked by the caller");
         if locked.has(FolioFlags::MLOCKED) {
@@ -147,7 +151,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
         if locked.has(FolioFlags::WRITEBACK) {
             if !locked.has(FolioFlags::HELD) {
-                // With RECLAIM set, the end of writeback moves the folio to the tail, where it is scanned next.
+                // At the end of writeback, a folio with the RECLAIM flag moves to the tail of its list, where the
+                // folio is scanned next.
                 locked.set(FolioFlags::RECLAIM);
             }
             return Err((locked.busy(), Fate::Keep));
@@ -183,7 +188,7 @@ impl<'s> FolioListScan<'s, '_> {
                 self.stat.nr_reclaimed += nr_pages;
                 Ok(Fate::Gone)
             }
-            // No place takes the folio, so it becomes active and is not scanned again soon. Kernel:
+            // No place accepts the folio's data, so the folio becomes active and is not scanned again soon. Kernel:
             // `AOP_WRITEPAGE_ACTIVATE`.
             (Some(_), Err(error)) if error.is_write_refused() => Err((error, Fate::Activate)),
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
@@ -191,8 +196,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Asks policies about the folio's swap-out. The folio's lock is dropped meanwhile, because hooks run with no
-    /// lock held.
+    /// Asks the policies about the folio's swap-out. The folio lock is dropped during the question, because hooks run
+    /// with no lock held.
     fn ask(&self, rest: &mut Option<LockedFolio<'s>>, folio: &FolioRef<'s>) -> Step<SwapOutDecision> {
         if !self.swap.policies.is_set() {
             return Ok(self.swap.ask_swap_policy(folio));
@@ -211,8 +216,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Keeps a recently used folio for another round, and activates a folio with frequent or shared use. Kernel:
-    /// `folio_check_references`.
+    /// Keeps a recently used folio in memory until the next scan, and activates a folio that is used often or by
+    /// several mappings. Kernel: `folio_check_references`.
     fn check_references(&mut self, locked: &LockedFolio<'s>) -> Option<Fate> {
         let nr_vmas = self.swap.folio_referenced(locked);
         if locked.has(FolioFlags::MLOCKED) {
@@ -244,14 +249,14 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Runs steps OUT1 to OUT3. A folio without a free run is split and goes on as its first page. An unmapped folio
-    /// gets no slots. Returns whether the folio has slots.
+    /// Runs steps OUT1 to OUT3. If no run of slots is free for a large folio, the folio is split, and the steps run
+    /// for its first page. An unmapped folio gets no slots. Returns whether the folio has slots.
     fn get_slots(&mut self, locked: &LockedFolio<'s>, wish: &SwapOutDecision) -> Step<bool> {
         if !locked.has(FolioFlags::SWAPBACKED) {
             return Err((locked.busy(), Fate::Keep));
         }
         let order = locked.order();
-        // A part of the folio is unmapped, and writing that part would be useless.
+        // At least one page of the folio is unmapped, and writing that page would be useless.
         let is_partly_mapped = locked.mapcount() < locked.nr_pages();
         if order != Order::ZERO && is_partly_mapped {
             self.split(locked)?;
@@ -265,16 +270,17 @@ impl<'s> FolioListScan<'s, '_> {
         }
         self.split(locked)?;
         self.stat.nr_split_folios += 1;
-        // The CPU exists, so the count cannot fail.
+        // The CPU exists, so `count_fallback` cannot fail.
         let _ = self.swap.count_fallback(locked.folio(), order, self.how.cpu);
         self.swap.add_to_swap_as(locked, wish, self.how.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
     }
 
-    /// Splits a folio into single pages. All pages but the first are scanned next, from the last one on.
+    /// Splits a folio into single pages. `locked` becomes the first page. The other pages are scanned next, from the
+    /// last page to the second.
     fn split(&mut self, locked: &LockedFolio<'s>) -> Step<()> {
         let parts = self.swap.split_folio(locked, self.how.cpu).map_err(|error| (error, Fate::Activate))?;
         let mut parts = parts.into_iter();
-        // The caller already holds the reference of the first page.
+        // The caller already holds a reference to the first page.
         parts.next().expect("a folio has a page").into_raw();
         self.work.extend(parts);
         Ok(())

@@ -1,9 +1,9 @@
 //! Reclaim by generations: aging, and eviction from the oldest generation. Kernel: the MGLRU half of `mm/vmscan.c`.
 //!
-//! Aging reads the accessed bits of all page tables and starts a generation. Eviction takes folios of the oldest
-//! generation, moves protected folios to the next one, and ends the oldest generation when it is empty. Differs: no
-//! filter chooses page tables, eviction does not read the entries of neighbours, and global reclaim visits the groups
-//! in the same order as reclaim for a limit.
+//! Aging reads the accessed bits of all page tables and starts a generation. Eviction takes folios from the oldest
+//! generation, moves protected folios to the second oldest generation, and ends the oldest generation when it is
+//! empty. Differs: aging walks every page table without a filter, eviction does not read the neighbours of a page
+//! table entry, and global reclaim visits the groups in the same order as reclaim because of a limit.
 
 use super::{Reclaim, ReclaimGroup};
 use crate::base::limits::DEF_PRIORITY;
@@ -14,18 +14,20 @@ use crate::workingset::mglru::{MIN_NR_GENS, Swapping, is_evictable, mglru_swappi
 use crate::workingset::{LruType, Lruvec, LruvecStat};
 
 impl Reclaim<'_, '_> {
-    /// Ages one group and evicts from its oldest generation. Kernel: `lru_gen_shrink_lruvec`, `try_to_shrink_lruvec`.
+    /// Ages one group and evicts folios from the group's oldest generation. Kernel: `lru_gen_shrink_lruvec`,
+    /// `try_to_shrink_lruvec`.
     #[inline(never)]
     pub(super) fn lru_gen_shrink_lruvec(&mut self, group: &ReclaimGroup) {
         let swapping = if self.sc.may_swap { Swapping::Allowed } else { Swapping::Forbidden };
         let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
-            // This subsystem has anonymous folios only.
+            // Anonymous folios cannot be evicted, and this subsystem has no other folios.
             return;
         }
         let mut nr_scanned_pages = 0;
-        // Reclaim for a limit does not stop early, so that every group below the limit loses its share.
+        // Reclaim because of a limit does not stop early, so that every group below the limited group gives up its
+        // share.
         let may_stop = self.sc.target_lruvec.is_none();
         loop {
             let nr_to_scan_pages = self.get_nr_to_scan(group, swappiness);
@@ -42,14 +44,14 @@ impl Reclaim<'_, '_> {
 
     /// Returns the number of pages of a group to scan: a share of the group's pages, or all pages of a removed group.
     ///
-    /// When eviction would leave fewer than three generations, the group is aged instead and the result is 0. The
-    /// group's turn comes again after the other groups. At the first priority of a reclaim, no group is aged. Kernel:
+    /// If eviction would leave fewer than three generations, the group is aged and the result is 0. Reclaim then
+    /// visits the group again after the other groups. At the first priority of a reclaim, no group is aged. Kernel:
     /// `get_nr_to_scan`, `should_run_aging`.
     fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> u64 {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
         let nr_younger = seq.saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
-        // With two generations, no page can be evicted before a new generation starts.
+        // While only two generations exist, no page can be evicted before a new generation starts.
         let nr_pages = if nr_younger < MIN_NR_GENS { 0 } else { lruvec.own_generation_pages().iter().sum() };
         if nr_pages > 0 && !group.is_online {
             return nr_pages;
@@ -61,11 +63,11 @@ impl Reclaim<'_, '_> {
         0
     }
 
-    /// Notes the folios of a lruvec that were used since generation `seq` started, and starts the next generation,
-    /// unless another thread started it.
+    /// Records which folios of a lruvec were used since generation `seq` started, and starts the next generation if
+    /// no other thread started it.
     ///
-    /// Locks: each page table, and the LRU lock under it. Kernel: `try_to_inc_max_seq`, `walk_mm`; differs: every
-    /// address space is walked, and not only those of the group.
+    /// Locks: the lock of each page table, and the LRU lock under it. Kernel: `try_to_inc_max_seq`, `walk_mm`;
+    /// differs: every address space is walked, not only the address spaces of the group.
     fn try_to_inc_max_seq(&self, lruvec: &Lruvec, seq: u64) {
         let memory = self.memory();
         let mut used: Vec<Pfn> = Vec::new();
@@ -78,7 +80,7 @@ impl Reclaim<'_, '_> {
                     && (used.last() == Some(&pfn) || memory.is_in_generation_of(pfn, lruvec))
                 {
                     pte.test_and_clear_young();
-                    // Adjacent entries of one folio count as one use.
+                    // Adjacent page table entries of one folio count as one use of the folio.
                     if used.last() != Some(&pfn) {
                         used.push(pfn);
                     }
@@ -91,8 +93,8 @@ impl Reclaim<'_, '_> {
         memory.inc_max_seq(lruvec, seq);
     }
 
-    /// Evicts one batch. Returns the number of scanned pages, plus one if an empty generation ended. Kernel:
-    /// `evict_folios`.
+    /// Evicts one batch of folios. Returns the number of scanned pages, plus one if an empty generation ended.
+    /// Kernel: `evict_folios`.
     fn evict_folios(&mut self, lruvec: &Lruvec, nr_to_scan_pages: u64, swappiness: u8) -> u64 {
         let chosen = lruvec.lrugen.type_to_evict(swappiness);
         let other = if chosen == LruType::Anon { LruType::File } else { LruType::Anon };
@@ -109,7 +111,8 @@ impl Reclaim<'_, '_> {
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_sorted_pages as u32);
         let lrugen = &lruvec.lrugen;
         self.shrink_isolated(lruvec, isolated, |folio| {
-            // A folio that could not be evicted does not go back to the oldest generation.
+            // A folio that could not be evicted is made active, so that it is not put back into the oldest
+            // generation.
             if folio.lru_gen_folio_seq(lrugen) == lrugen.min_seq(LruType::Anon) {
                 folio.forget_refs();
                 folio.set(FolioFlags::ACTIVE);

@@ -1,9 +1,9 @@
-//! Reclaim: the choice of folios that leave memory when memory is short, and their pageout. Kernel: `mm/vmscan.c`.
+//! Reclaim: the choice of folios to page out when memory is short, and their pageout. Kernel: `mm/vmscan.c`.
 //!
-//! From the lowest file up: `pageout` has the steps of one folio, `folio_list` the whole pageout of isolated
-//! folios, `balance` the number of pages of each list, `generations` the lists of MGLRU, and this file
-//! the classic lists and the loop over groups. The order of the lists decides everything, so equal inputs give equal
-//! results.
+//! The files, from the lowest to the highest: `pageout` has the steps of one folio, `folio_list` has the whole
+//! pageout of isolated folios, `balance` computes the number of pages to scan on each list, and `generations` has the
+//! lists of MGLRU. This file has the classic lists and the loop over groups. Only the order of the lists decides
+//! which folio is reclaimed, so equal inputs give equal results.
 
 pub(crate) mod alloc_slow;
 mod balance;
@@ -27,19 +27,20 @@ use crate::machine::Swap;
 use crate::memcg::SWAPPINESS_DEFAULT;
 use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
 
-/// One memcg as reclaim reads it.
+/// A copy of the values of one memcg that reclaim needs.
 #[derive(Clone, Debug)]
 pub(crate) struct ReclaimGroup {
     pub(crate) css: CssId,
     pub(crate) lruvec: Arc<Lruvec>,
-    /// 0..=200.
+    /// The swappiness of the memcg, 0..=200.
     pub(crate) swappiness: u8,
-    /// Pages that the memcg may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
+    /// The number of pages that the memcg may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub(crate) nr_swap_pages: i64,
     pub(crate) is_online: bool,
-    /// `memory.min` protects the memcg under all circumstances. Kernel: `mem_cgroup_below_min`.
+    /// Whether `memory.min` protects the memcg, which holds in every reclaim. Kernel: `mem_cgroup_below_min`.
     pub(crate) is_below_min: bool,
-    /// `memory.low` protects the memcg while other groups have unprotected pages. Kernel: `mem_cgroup_below_low`.
+    /// Whether `memory.low` protects the memcg, which holds while other groups have unprotected pages. Kernel:
+    /// `mem_cgroup_below_low`.
     pub(crate) is_below_low: bool,
 }
 
@@ -49,36 +50,36 @@ pub(crate) struct ScanControl<'c> {
     /// The lruvec of the memcg whose limit caused the reclaim; `None` when memory ran out.
     pub(crate) target_lruvec: Option<Arc<Lruvec>>,
     pub(crate) may_swap: bool,
-    /// Swappiness for all groups; 201 selects anonymous pages only.
+    /// The swappiness that replaces the swappiness of every group; 201 selects anonymous pages only.
     pub(crate) swappiness_override: Option<u8>,
     pub(crate) nr_to_reclaim_pages: u64,
     pub(crate) cpu: CpuId,
-    /// Called for each group from which reclaim takes pages in spite of `memory.low`.
+    /// Called for each group from which reclaim takes pages although `memory.low` protects the group.
     pub(crate) on_low: Option<&'c dyn Fn(&ReclaimGroup)>,
 }
 
 impl ScanControl<'_> {
-    /// Returns the parameters of a reclaim because memory ran out.
+    /// Returns the parameters of a reclaim that runs because the machine ran out of memory.
     pub(crate) fn global(nr_to_reclaim_pages: u64, cpu: CpuId) -> Self {
         Self { target_lruvec: None, may_swap: true, swappiness_override: None, nr_to_reclaim_pages, cpu, on_low: None }
     }
 }
 
-/// The effort of one reclaim, and its result so far. Kernel: the rest of `struct scan_control`.
+/// The present effort of one reclaim, and the results so far. Kernel: the rest of `struct scan_control`.
 #[derive(Debug, Default)]
 struct Progress {
     nr_to_reclaim: u64,
     nr_reclaimed: u64,
     priority: u8,
-    /// Every group is scanned, from the first on. Kernel: `memcg_full_walk`.
+    /// Whether each walk scans every group, from the first group on. Kernel: `memcg_full_walk`.
     is_full_walk: bool,
     is_deactivation_forced: bool,
-    /// Kernel: `memcg_low_reclaim`.
+    /// Whether `memory.low` protects no group. Kernel: `memcg_low_reclaim`.
     is_low_ignored: bool,
     was_deactivation_skipped: bool,
-    /// Kernel: `memcg_low_skipped`.
+    /// Whether a group was skipped because `memory.low` protects the group. Kernel: `memcg_low_skipped`.
     was_low_skipped: bool,
-    /// By [`LruType`].
+    /// Whether active folios of a type may be deactivated; the index is the [`LruType`].
     may_deactivate: [bool; 2],
     is_file_tiny: bool,
     is_cache_trim: bool,
@@ -88,14 +89,14 @@ struct Progress {
 struct Reclaim<'s, 'c> {
     swap: &'s Swap,
     sc: &'c ScanControl<'c>,
-    /// The lruvec under pressure.
+    /// The lruvec of the memcg whose limit caused the reclaim, or the root's lruvec when memory ran out.
     target: Arc<Lruvec>,
     now: Progress,
 }
 
 impl Swap {
-    /// Frees memory of a tree of groups, in preorder, until enough pages are free or nothing helps. Returns the
-    /// number of freed pages. `groups` is called again before each walk over the tree.
+    /// Frees memory of a tree of groups, which is walked in preorder, until enough pages are free or no further
+    /// measure exists. Returns the number of freed pages. `groups` is called before each walk over the tree.
     ///
     /// Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: `do_try_to_free_pages`.
     pub(crate) fn try_to_free_pages(
@@ -103,7 +104,7 @@ impl Swap {
         groups: &dyn Fn() -> Vec<ReclaimGroup>,
         sc: &ScanControl<'_>,
     ) -> Result<u64> {
-        // An unknown CPU fails here, before any folio leaves its list.
+        // An unknown CPU fails here, before any folio is isolated from its list.
         drop(self.on_cpu(sc.cpu)?);
         let root = || self.memory_of_folios().lruvec().clone();
         let target = sc.target_lruvec.clone().unwrap_or_else(root);
@@ -119,7 +120,8 @@ impl Swap {
         }
     }
 
-    /// Returns the groups of a reclaim that starts at one group: the group and its descendants, removed ones too.
+    /// Returns the groups of a reclaim that starts at the group `top`: this group and all its descendants, including
+    /// removed groups.
     pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
         let Some(groups) = self.memcg() else { return self.lists_of_all() };
         let free_pages = self.nr_swappable_pages();
@@ -145,7 +147,7 @@ impl Swap {
         self.reclaim_groups(CssId::ROOT)
     }
 
-    /// Returns the one set of lists that holds all folios while memcg is disabled.
+    /// Returns the single set of lists that holds all folios while memcg is disabled.
     fn lists_of_all(&self) -> Vec<ReclaimGroup> {
         vec![ReclaimGroup {
             css: CssId::ROOT,
@@ -160,7 +162,7 @@ impl Swap {
 }
 
 impl Progress {
-    /// Chooses the next measure after nothing was reclaimed; returns whether there is one.
+    /// Chooses the next measure after a walk reclaimed nothing. Returns whether there is a next measure.
     fn try_harder(&mut self) -> bool {
         if !self.is_full_walk {
             self.is_full_walk = true;
@@ -187,7 +189,7 @@ impl<'s> Reclaim<'s, '_> {
         self.swap.memory_of_folios()
     }
 
-    /// Scans the tree with decreasing priority, which means larger portions of each list.
+    /// Scans the tree with decreasing priority. A lower priority means that a larger part of each list is scanned.
     fn drop_priority(&mut self, groups: &dyn Fn() -> Vec<ReclaimGroup>) {
         for priority in (0..=DEF_PRIORITY).rev() {
             self.now.priority = priority;
@@ -208,13 +210,13 @@ impl<'s> Reclaim<'s, '_> {
             is_low(LruList::InactiveFile, LruList::ActiveFile),
         ];
         let inactive_file = pages(LruList::InactiveFile);
-        // Tiny: less than one batch.
+        // File lists are tiny when they have fewer pages than one batch.
         self.now.is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
         let may_deactivate_file = self.now.may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
         self.now.is_cache_trim = inactive_file >> self.now.priority > 0 && !may_deactivate_file;
     }
 
-    /// Scans each group. A partial walk starts after the group where the walk before it ended. Kernel:
+    /// Scans each group. A partial walk starts behind the group at which the previous walk ended. Kernel:
     /// `shrink_node_memcgs`.
     fn shrink_node(&mut self, groups: &[ReclaimGroup]) {
         let cursor = if self.now.is_full_walk { CssId::default() } else { self.target.reclaim_cursor() };
@@ -233,8 +235,8 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Writes back zswap pages of a group, which frees the memory that they take. Kernel: `shrink_slab` with zswap's
-    /// shrinker.
+    /// Writes zswap pages of a group back to devices, which frees the memory of the compressed pages. Kernel:
+    /// `shrink_slab` with zswap's shrinker.
     fn shrink_zswap(&mut self, group: &ReclaimGroup) {
         let css = self.swap.memcg().map(|_| group.css);
         let before = self.swap.zswap().total_pages();
@@ -288,14 +290,15 @@ impl<'s> Reclaim<'s, '_> {
                 }
             }
         }
-        // Anonymous pages age even while none of them is wanted, so that candidates exist when one is.
+        // Active anonymous pages are aged even when this scan takes no anonymous pages, so that inactive pages exist
+        // when a later scan takes them.
         let may_age = self.sc.may_swap && group.nr_swap_pages > 0;
         if may_age && is_anon_low(lruvec) {
             self.shrink_active_list(lruvec, LruList::ActiveAnon, SWAP_CLUSTER_MAX);
         }
     }
 
-    /// Kernel: `shrink_list`.
+    /// Pages out folios of an inactive list, or deactivates folios of an active list. Kernel: `shrink_list`.
     fn shrink_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         if !list.is_active() {
             self.shrink_inactive_list(lruvec, list, nr_to_scan_pages);
@@ -306,7 +309,8 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Pages out folios from the tail. Folios that stay go to the head of their list. Kernel: `shrink_inactive_list`.
+    /// Pages out folios from the tail of an inactive list. Folios that stay in memory are put at the head of their
+    /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
@@ -315,7 +319,8 @@ impl<'s> Reclaim<'s, '_> {
         lruvec.note_cost(list.ty(), cost as u32);
     }
 
-    /// Pages out isolated folios and puts the folios that stay back on their lists, each after a call of `prepare`.
+    /// Pages out isolated folios. A folio that stays in memory is put back on its list after a call of `prepare` with
+    /// this folio.
     fn shrink_isolated(&mut self, lruvec: &Lruvec, isolated: Isolated<'s>, prepare: impl Fn(Folio<'s>)) -> ReclaimStat {
         let mut stat = ReclaimStat::default();
         let level = self.swap.refault_level(Some(&self.target));
@@ -331,8 +336,8 @@ impl<'s> Reclaim<'s, '_> {
         stat
     }
 
-    /// Moves folios from the tail of an active list to the inactive list, and marks them as part of the working set.
-    /// Kernel: `shrink_active_list`.
+    /// Moves folios from the tail of an active list to the inactive list, and marks these folios as part of the
+    /// working set. Kernel: `shrink_active_list`.
     fn shrink_active_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_scanned_pages as u32);
@@ -346,12 +351,14 @@ impl<'s> Reclaim<'s, '_> {
     }
 }
 
-/// Returns the index of the group after the one where a partial walk ended, or 0 when that group is gone.
+/// Returns the index of the group behind the group at which a partial walk ended, or 0 when `groups` does not contain
+/// that group.
 fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
     groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
 }
 
-/// Returns whether a lruvec has few inactive anonymous pages of its own.
+/// Returns whether the inactive anonymous list of a lruvec is short in relation to its active anonymous list, without
+/// the lists of descendants.
 fn is_anon_low(lruvec: &Lruvec) -> bool {
     let pages = lruvec.own_pages();
     inactive_is_low(pages[LruList::InactiveAnon as usize], pages[LruList::ActiveAnon as usize])

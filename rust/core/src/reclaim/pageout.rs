@@ -1,5 +1,5 @@
-//! The steps of one folio's pageout: the question to policies, slots, page table entries, write, removal from memory.
-//! No lock is held during a call of a hook.
+//! The steps of one folio's pageout: the question to the policies, the allocation of slots, the change of the page
+//! table entries, the write and the removal from memory. No lock is held during a call of a hook.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -19,14 +19,14 @@ use crate::workingset::{Lruvec, RefaultLevel};
 #[derive(Debug, Default)]
 pub(crate) struct SwapOutDecision {
     is_refused: bool,
-    /// Devices that the folio may go to, the best first; `None` allows all.
+    /// The devices on which the folio may get slots, the best device first; `None` allows all devices.
     devices: Option<Vec<SwpType>>,
 }
 
 /// Moves a locked folio to the active list of its group, or to the inactive list. Kernel: `folio_activate`,
 /// `folio_deactivate`.
 pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
-    // The folio leaves its list before the flag changes, because the flag selects the list.
+    // The folio is removed from its list before the flag changes, because the flag selects the list.
     let was_listed = locked.lru_del();
     locked.assign(FolioFlags::ACTIVE, is_active);
     if was_listed {
@@ -35,14 +35,14 @@ pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
 }
 
 impl Swap {
-    /// Registers hooks in place of the present ones; `None` removes them. Operations under way may still call the old
-    /// hooks.
+    /// Replaces the registered hooks by `policy`; `None` registers no hooks. Operations under way may still call the
+    /// old hooks.
     pub fn set_policy(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
         self.policies.set(policy);
     }
 
-    /// Returns whether a folio may be swapped out, and to which devices. A folio that already has slots is allowed
-    /// without a call of the hooks.
+    /// Returns whether a folio may be swapped out, and on which devices it may get slots. A folio that already has
+    /// slots is allowed without a call of the hooks.
     pub(crate) fn ask_swap_policy(&self, folio: &FolioRef<'_>) -> SwapOutDecision {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
         let Some(group) = group else { return SwapOutDecision::default() };
@@ -58,8 +58,8 @@ impl Swap {
         SwapOutDecision { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
     }
 
-    /// Gives a locked folio slots as a policy decided. Errors: as [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM),
-    /// which on v2 raises the events of a refusal by `memory.swap.max`.
+    /// Allocates the slots of a locked folio according to the decision `wish`. Errors: as [`Swap::add_to_swap`];
+    /// `PolicyRefused` (ENOMEM), which on v2 raises the same events as a refusal by `memory.swap.max`.
     pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapOutDecision, cpu: CpuId) -> Result<()> {
         if wish.is_refused
             && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
@@ -74,7 +74,7 @@ impl Swap {
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }
 
-    /// Lets the hook decide whether a refaulted folio is active. The folio was read already.
+    /// Calls the hook that decides whether a refaulted folio becomes active. The folio was read before the call.
     pub(crate) fn ask_refault_policy(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
         let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
         let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
@@ -83,16 +83,16 @@ impl Swap {
         }
     }
 
-    /// Gives a locked folio slots, charges them and marks the folio dirty. Steps OUT1 to OUT3. With `types`, only
-    /// devices of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge was
-    /// refused.
+    /// Allocates and charges the slots of a locked folio, and marks the folio dirty. Steps OUT1 to OUT3. With
+    /// `types`, only devices of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the
+    /// charge was refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.alloc_for_folio(locked, types)?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }
 
-    /// Counts a large folio that found no run of slots.
+    /// Counts a large folio for which no run of slots was free.
     pub(crate) fn count_fallback(&self, folio: Folio<'_>, order: Order, cpu: CpuId) -> Result<()> {
         if order != Order::ZERO {
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -104,9 +104,9 @@ impl Swap {
         Ok(())
     }
 
-    /// Writes a locked, cached, unmapped folio out if that is necessary, and removes it from memory. The caller holds
-    /// the only reference beside the cache's. `level` is the group at which the eviction is recorded. Steps OUT5 to
-    /// OUT8. Returns the lock if the folio stays.
+    /// Writes a locked, cached, unmapped folio out if the folio is dirty, and removes the folio from memory. Only the
+    /// cache and the caller hold references to the folio. `level` is the group for which the eviction is recorded.
+    /// Steps OUT5 to OUT8. Returns the held folio lock if the folio stays in memory.
     ///
     /// Errors: `Io`, with the folio dirty, cached and resident; `DataInUse` (EBUSY).
     pub(crate) fn pageout<'f>(
@@ -148,8 +148,8 @@ impl Swap {
         (Some(locked), result)
     }
 
-    /// Returns the group at which evictions are recorded when the limit of `target`'s group causes them, or no limit
-    /// does.
+    /// Returns the group for which evictions are recorded. `target` is the lruvec of the group whose limit causes the
+    /// evictions, or `None` when no limit causes them.
     pub(crate) fn refault_level<'l>(&'l self, target: Option<&'l Lruvec>) -> RefaultLevel<'l> {
         match self.memcg().map(|groups| groups.options().refault_level) {
             Some(RefaultJudge::ReclaimRoot) => {
@@ -159,7 +159,7 @@ impl Swap {
         }
     }
 
-    /// Removes a locked clean folio from the cache and from memory; returns whether the folio is gone. Step OUT8.
+    /// Removes a locked clean folio from the cache and from memory. Returns whether the folio was removed. Step OUT8.
     pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, level: RefaultLevel<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
         let evict = |owner: Option<&MemCgroup>| {
@@ -177,8 +177,9 @@ impl Swap {
         Ok(true)
     }
 
-    /// Returns the number of mappings that touched a locked folio since the last call, and clears their accessed
-    /// bits. An mlocked mapping marks the folio. Kernel: `folio_referenced`.
+    /// Returns the number of mappings through which a locked folio was accessed since the last call, and clears the
+    /// accessed bits of these mappings. If a mapping is mlocked, the folio gets the flag MLOCKED. Kernel:
+    /// `folio_referenced`.
     pub(super) fn folio_referenced(&self, locked: &LockedFolio<'_>) -> u32 {
         let mut nr_vmas = 0;
         let walked: std::result::Result<(), Infallible> =
@@ -199,11 +200,11 @@ impl Swap {
         nr_vmas
     }
 
-    /// Replaces every page table entry that maps a locked cached folio by its slot, with one reference each. Entries
-    /// of mlocked mappings stay. Step OUT4. Kernel: `try_to_unmap`.
+    /// Replaces every page table entry that maps a locked cached folio by a swap entry, which holds one reference to
+    /// the slot. Entries of mlocked mappings stay. Step OUT4. Kernel: `try_to_unmap`.
     ///
-    /// Errors: `CountOverflow` (EOVERFLOW), with the remaining entries, and so the folio, still mapped. The folio's
-    /// mapcount tells whether all entries are gone, because the reverse map may not know an entry.
+    /// Errors: `CountOverflow` (EOVERFLOW); the folio is then still mapped by the remaining entries. The caller reads
+    /// the folio's mapcount to find out whether an entry remains, because the reverse map may not know an entry.
     pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
         self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
             if vma.options().is_locked { Ok(()) } else { self.unmap_entries(locked, entries, first, cpu) }
@@ -221,7 +222,7 @@ impl Swap {
                 continue;
             }
             let pages: Range<u32> = first + at as u32..first + end as u32;
-            // The call fails as a whole, and then no entry of the run has changed.
+            // If `dup_locked` fails, no count of the run has changed, so no page table entry of the run may change.
             self.on_cpu(cpu)?.dup_locked(locked, pages.clone())?;
             for (page, pte) in pages.clone().zip(&mut entries[at..end]) {
                 let is_exclusive = matches!(pte, Pte::Present { is_exclusive: true, .. });
@@ -233,11 +234,12 @@ impl Swap {
         Ok(())
     }
 
-    /// Splits a locked folio into single pages that stay mapped, each with one reference for the caller, which holds
-    /// one now. The first page stays locked. Kernel: `split_folio`.
+    /// Splits a locked folio into single pages that stay mapped. The caller, who holds one reference to the folio,
+    /// gets one reference to each page. The first page stays locked. Kernel: `split_folio`.
     ///
-    /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user has a reference, or an
-    /// entry that the reverse map does not know. Locks: all page tables of the folio, then the local lock.
+    /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user holds a reference, or when
+    /// the reverse map does not know an entry that maps the folio. Locks: all page tables of the folio, then the
+    /// local lock.
     pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
         let folio = locked.folio();
         let split = self.anon_vmas.with_all_entries(folio, |entries| {

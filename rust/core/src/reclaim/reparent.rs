@@ -1,4 +1,4 @@
-//! The removal of a group. With `lru_reparent` its folios move to the parent.
+//! The removal of a group. With `lru_reparent` the group's folios move to the parent.
 
 use crate::base::error::Result;
 use crate::base::types::{CpuId, CssId};
@@ -7,13 +7,13 @@ use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemcgStat};
 
 impl Swap {
-    /// Removes a group. No task may enter it any more, and the group is freed when no charge refers to it.
+    /// Removes a group. From now on no task can enter the group. The group is freed when no charge refers to it.
     ///
-    /// With `lru_reparent` its resident folios belong to the parent from now on and are on the parent's lists. The
-    /// removed group's own counters keep the charge of these folios; the counters of its ancestors are right. Errors,
-    /// with nothing changed: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy` (EBUSY) while
-    /// the user of a handle holds the lock of a folio of the group, because the wait for it might never end. Sleeps
-    /// for other folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
+    /// With `lru_reparent` the resident folios of the group belong to the parent from now on and are on the parent's
+    /// lists. The counters of the removed group keep the charge of these folios; the counters of its ancestors are
+    /// right. Errors, with nothing changed: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy`
+    /// (EBUSY) while the user of a handle holds the lock of a folio of the group, because a wait for that lock might
+    /// never end. Sleeps for other folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
@@ -30,7 +30,7 @@ impl Swap {
         let result = groups.remove(css);
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
-                // A folio that a user locked after the check above stays with the removed group.
+                // A folio that a user locked after the check above keeps the removed group as its group.
                 if let Ok(locked) = folio.folio().lock_for_fault()
                     && locked.css() == Some(css)
                 {
@@ -59,7 +59,7 @@ impl Swap {
             move_stat(MemcgStat::Swapcached, nr_pages);
             move_stat(MemcgStat::Swap, self.on_cpu(cpu)?.operation().nr_owned_slots(locked) as i64);
         }
-        // The folio leaves its list first, because its group selects the list.
+        // The folio is removed from its list before its group changes, because the group selects the list.
         let age = locked.lru_gen_age();
         let was_listed = locked.lru_del();
         locked.rebind(groups, group, parent);

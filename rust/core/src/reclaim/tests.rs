@@ -1,4 +1,4 @@
-//! Tests of the loop over groups, and of single folios in states that address spaces reach only by races.
+//! Tests of the loop over groups. Other tests make states of single folios that address spaces reach only by races.
 
 use std::cell::RefCell;
 
@@ -38,7 +38,8 @@ fn ghost_machine(visibility: Visibility) -> Machine {
 }
 
 impl Machine {
-    /// Maps a new folio of ones at a page. Its entries are old, because no access touches the page.
+    /// Maps a new folio at a page; the first bytes of the folio are 1. The page table entries are not young, because
+    /// no access touches the page.
     fn map(&self, page: u64, order: u8) -> Folio<'_> {
         let order = Order::new(order).expect("an order");
         let folio = self.swap.folio_with(order, &[1; 64]).expect("memory");
@@ -53,7 +54,7 @@ impl Machine {
         folio.folio()
     }
 
-    /// Marks the entry of page 0 as used.
+    /// Sets the accessed bit in the page table entry of page 0.
     fn touch(&self) {
         if let Pte::Present { is_young, .. } = &mut self.vma.table(FIRST)[index(FIRST)] {
             *is_young = true;
@@ -76,7 +77,8 @@ impl Machine {
         self.swap.memory_of_folios().lruvec()
     }
 
-    /// Isolates a folio and shrinks a list of it alone; returns the number of folios that stay too.
+    /// Isolates a folio and pages out a list that contains only this folio. Returns the results and the number of
+    /// folios that stay in memory.
     fn shrink(&self, folio: Folio<'_>) -> (ReclaimStat, usize) {
         let mut stat = ReclaimStat::default();
         assert!(folio.lru_del(), "the folio is on a list");
@@ -88,7 +90,8 @@ impl Machine {
     }
 }
 
-/// The group of a list in its usual state. Root's lists have no id here, so 7 stands for root.
+/// Makes the group of a lruvec with default values. The lruvec of root has no memcg id here, so the id 7 stands for
+/// root.
 fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
     let css = CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() });
     let (lruvec, swappiness, nr_swap_pages, is_online) = (lruvec.clone(), SWAPPINESS_DEFAULT, 1000, true);
@@ -108,7 +111,7 @@ fn a_page_used_once_waits_and_one_used_often_becomes_active() {
     assert!(folio.has(FolioFlags::ACTIVE));
     assert_eq!(m.lruvec().nonresident_age(), age + 1, "an activation ages the lists");
     assert_eq!(m.lruvec().lru_pages(LruList::ActiveAnon), 1);
-    // The page was not touched since, and its flags alone do not keep it.
+    // The page was not touched since the last scan, and the flags of the folio alone do not keep it in memory.
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
     assert!(matches!(m.pte(0), Pte::Swap { is_exclusive: true, .. }));
     assert_eq!(m.swap.memory_of_folios().nr_used_pages(), 0);
@@ -162,7 +165,7 @@ fn what_nobody_maps_of_a_large_folio_is_not_written() {
 fn a_split_folio_goes_head_first_and_then_from_its_end() {
     let m = ram_machine(1024);
     let folio = m.map(4, 2);
-    // Every second slot is free, so only single pages have room.
+    // Every second slot is free, so only single pages find slots.
     let all: Vec<_> = std::iter::from_fn(|| m.swap.on_cpu(CPU).expect("a CPU").alloc(Order::ZERO).ok()).collect();
     for entry in all.iter().filter(|entry| entry.offset().0 % 2 == 0) {
         m.swap.put(*entry, 1, CPU).expect("allocated");
@@ -191,7 +194,8 @@ fn a_page_that_a_ghost_refuses_becomes_active_and_comes_back_without_a_read() {
 fn devices_that_are_in_no_total_are_room_for_reclaim_all_the_same() {
     for visibility in [Visibility::Visible, Visibility::Listed, Visibility::Hidden] {
         let m = ghost_machine(visibility);
-        // Without zswap a device that is in no total gives no room, because zswap's room bounds its space.
+        // Without zswap a device that is not part of the totals gives reclaim no free slots, because its space is
+        // bounded by the space of zswap.
         let is_counted = visibility == Visibility::Visible;
         assert_eq!(m.swap.nr_swappable_pages() > 0, is_counted, "{visibility:?}");
         m.swap.zswap().set_options(ZswapOptions::default()).expect("percentages");
@@ -240,7 +244,7 @@ fn a_partial_walk_goes_on_where_the_last_one_ended() {
     three.set_reclaim_cursor(CssId(3));
     assert!(m.swap.try_to_free_pages(&groups, &sc).expect("a CPU") >= 32);
     assert_eq!(three.reclaim_cursor(), CssId(7), "the walk ended at root, because its lists had enough");
-    // A walk that reclaims nothing reaches every group and ends where it started.
+    // A walk that reclaims nothing visits every group and ends at the group where it started.
     let no_swap = ScanControl { may_swap: false, ..sc };
     assert_eq!(m.swap.try_to_free_pages(&groups, &no_swap), Ok(0));
     assert_eq!(three.reclaim_cursor(), CssId(7));
@@ -256,7 +260,7 @@ fn active_pages_age_when_inactive_ones_are_few() {
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
-    // All pages start active, so reclaim must deactivate a batch before it can free pages.
+    // One batch is enough to free pages, because no page was inactive before.
     assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
     assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled} pages");

@@ -1,8 +1,8 @@
-//! The backing of virtual slots: reads and releases of the backing, and the cache-only bit of the reverse map.
+//! The backing of virtual slots: functions that read it and release it, and the cache-only bit of the reverse map.
 //!
-//! The backing of a slot changes in two places only: a thread that holds the lock of the folio over the slot, or a
-//! free of a slot that no folio covers. The lock of the virtual cluster makes each change atomic. Lock order: the
-//! virtual cluster, then the real cluster.
+//! Only two kinds of code change the backing of a slot: a thread that holds the lock of the folio that the slot
+//! caches, and the code that frees a slot without a folio. The lock of the virtual cluster makes each change atomic.
+//! Lock order: the virtual cluster, then the real cluster.
 
 use std::ops::Range;
 
@@ -16,8 +16,8 @@ use crate::slots::FolioSlots;
 use crate::table::{Holder, Stored, VirtualWord};
 
 impl Operation<'_> {
-    /// Returns the id of a slot's zswap entry. Without the lock of the folio over the slot the id is a hint. Kernel:
-    /// `xa_load` of the slot's tree, or the virtual word.
+    /// Returns the id of a slot's zswap entry. The id is a hint if the caller does not hold the lock of the folio
+    /// that the slot caches. Kernel: `xa_load` of the slot's tree, or the virtual word.
     pub(crate) fn zswap_id(&self, device: &SwapDevice, offset: SwpOffset) -> Option<ZswapId> {
         if !device.is_virtual() {
             return self.swap.zswap().map_get(device.entry_at(offset));
@@ -28,8 +28,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Releases the backing of slots of a virtual device: frees the real slots and, on v2, uncharges the owner; frees
-    /// zswap entries; sets the words to NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel:
+    /// Releases the backing of slots of a virtual device. Real slots are freed and, on v2, uncharged; zswap entries
+    /// are freed; the second words become NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel:
     /// `vswap_release_backing`.
     #[inline(never)]
     pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
@@ -59,8 +59,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Frees a run of real slots that lies in one cluster and that no virtual word names. Charges of the run are the
-    /// caller's duty.
+    /// Frees a run of real slots inside one cluster that no second word of a virtual slot names. The caller has to
+    /// uncharge the run.
     pub(crate) fn free_unnamed_run(&mut self, first: SwpEntry, nr_pages: u32) {
         let device = self.device(first.ty()).expect("a device stays on while it backs a slot");
         let offset = first.offset();
@@ -81,8 +81,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Sets or clears the cache-only bit in the reverse map of a cached slot of a virtual device, when the slot lost
-    /// its last reference or got its first reference. `ci` is the locked cluster.
+    /// Sets or clears the cache-only bit in the reverse map for a cached slot of a virtual device. The slot has just
+    /// lost its last reference or got its first reference. `ci` is the locked cluster of the slot.
     #[inline]
     pub(crate) fn mark_backing(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize, holder: Holder) {
         if device.is_virtual()
@@ -98,8 +98,8 @@ impl Operation<'_> {
         device.clusters.mark_holder(entry.offset(), holder);
     }
 
-    /// Returns whether the virtual slot `owner` has the real slot `entry` as its backing. Kernel: the check that a
-    /// real slot's link back to its virtual slot still holds.
+    /// Returns whether the real slot `entry` is the backing of the virtual slot `owner`. Kernel: the check that the
+    /// link from a real slot to its virtual slot is still valid.
     pub(crate) fn is_backed_by(&self, owner: SwpEntry, entry: SwpEntry) -> bool {
         let Some((device, offset)) = self.locate(owner) else { return false };
         let ci = device.clusters.lock(offset.cluster());
@@ -114,7 +114,7 @@ impl Swap {
         self.zswap.map_take_run(device.entry_at(first), nr, |old| self.zswap_free(old));
     }
 
-    /// Frees a zswap entry that no slot names any more, and uncharges the group of the entry. Locks: spin locks only.
+    /// Frees and uncharges a zswap entry that no slot names any more. Locks: spin locks only.
     pub(crate) fn zswap_free(&self, id: ZswapId) {
         let entry = self.zswap.remove(id);
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
@@ -124,8 +124,8 @@ impl Swap {
         }
     }
 
-    /// Charges a group for compressed bytes; negative `bytes` uncharge the group. Memory is charged in whole pages,
-    /// and no limit refuses the charge. On v1 nothing is charged. Kernel: `obj_cgroup_charge_zswap`.
+    /// Charges compressed bytes to a group, or uncharges them when `bytes` is negative. Memory is charged in whole
+    /// pages, and no limit refuses the charge. On v1 nothing is charged. Kernel: `obj_cgroup_charge_zswap`.
     pub(crate) fn charge_zswap(&self, group: &MemCgroup, bytes: i64) {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return };
         group.count(MemcgStat::Zswapped, bytes.signum());

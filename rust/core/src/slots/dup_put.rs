@@ -1,4 +1,5 @@
-//! References to slots: adding, giving back, reading. The last reference that is given back frees its slot.
+//! References to slots: functions that add, drop and read references. A slot is freed when its last reference is
+//! dropped.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAPFILE_CLUSTER;
@@ -31,14 +32,15 @@ fn cluster_pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece
         .map(|piece| Piece { first: SwpOffset(piece.start as u32), nr_pages: (piece.end - piece.start) as u32 })
 }
 
-/// Locks the cluster of a piece. Errors: `NotInUse` (ENOENT) when the cluster does not exist.
+/// Locks the cluster of a piece of a range. Errors: `NotInUse` (ENOENT) when the cluster does not exist.
 #[inline]
 fn lock_piece(device: &SwapDevice, piece: Piece) -> Result<ClusterGuard<'_>> {
     let gone = || SwapError::NotInUse(device.entry_at(piece.first));
     device.clusters.lock(piece.first.cluster()).ok_or_else(gone)
 }
 
-/// Checks that every slot of a locked piece has a reference. Errors: `BadSlot` (EINVAL), `NotInUse` (ENOENT).
+/// Checks that every slot of a piece has a reference. The cluster `ci` of the piece is locked. Errors: `BadSlot`
+/// (EINVAL), `NotInUse` (ENOENT).
 fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) -> Result<()> {
     let table = ci.table();
     for slot in piece.slots() {
@@ -59,8 +61,8 @@ fn check_pieces(device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<
 }
 
 impl Operation<'_> {
-    /// Frees slots that are swapped out with one reference each, in a cluster that stays partly used: the common case
-    /// of [`Operation::put_entries`]. Returns false, with nothing changed, in every other case.
+    /// Frees swapped-out slots that have one reference each, in a cluster that stays partly used. This is the common
+    /// case of [`Operation::put_entries`]. In every other case nothing is changed, and the result is false.
     #[inline(always)]
     fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
         let Some((device, first)) = self.locate(entry) else { return false };
@@ -73,7 +75,7 @@ impl Operation<'_> {
             && self.put_uncached(device, &mut ci, Piece { first, nr_pages })
     }
 
-    /// Takes one reference from each slot and frees the slots whose count is then 0. Kernel:
+    /// Takes one reference from each slot of a range and frees the slots whose count becomes 0. Kernel:
     /// `swap_put_entries_direct`.
     fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
@@ -85,15 +87,16 @@ impl Operation<'_> {
         self.put_pieces(device, first, nr_pages)
     }
 
-    /// Puts all slots of a range that crosses cluster borders, or none of the slots.
+    /// Takes one reference from each slot of a range that crosses cluster borders. If one slot has no reference, no
+    /// slot is changed.
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
         check_pieces(device, first, nr_pages)?;
         cluster_pieces(first, nr_pages).try_for_each(|piece| self.put_locked(device, lock_piece(device, piece)?, piece))
     }
 
-    /// Puts one piece of a range. `ci` is the locked cluster of the piece, and is unlocked before reclaim looks at
-    /// cached slots.
+    /// Takes one reference from each slot of a piece of a range. `ci` is the locked cluster of the piece; it is
+    /// unlocked before cached slots without references are freed.
     fn put_locked(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
         if self.put_uncached(device, &mut ci, piece) {
             return Ok(());
@@ -101,8 +104,8 @@ impl Operation<'_> {
         self.put_mixed(device, ci, piece)
     }
 
-    /// Frees a piece whose slots are all swapped out with one reference each, and returns whether the piece was of
-    /// this common kind.
+    /// Frees the slots of a piece if all of them are swapped out with one reference each. Returns whether the slots
+    /// were freed.
     #[inline]
     fn put_uncached(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, piece: Piece) -> bool {
         let (slot, nr_pages) = (piece.first.in_cluster(), piece.nr_pages);
@@ -119,7 +122,8 @@ impl Operation<'_> {
         check_referenced(device, &ci, piece)?;
         let table = ci.table().expect("slots with references have a table");
         let mut need_reclaim = false;
-        // First slot of the run that loses its last reference here. Such a run is freed by one call.
+        // The first slot of the present run of slots that lose their last reference here. The whole run is freed by
+        // one call.
         let mut batch = piece.slots().start;
         for slot in piece.slots() {
             let entry = table.get(slot);
@@ -143,7 +147,7 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Calls `try_to_reclaim` for each folio over the slots of a piece.
+    /// Calls `try_to_reclaim` for each folio that a slot of the piece caches.
     fn reclaim_unreferenced(&mut self, device: &SwapDevice, piece: Piece) {
         let end = piece.first.0 + piece.nr_pages;
         let mut at = piece.first.0;
@@ -155,7 +159,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Adds one reference to each slot of a range, or to none. Kernel: `swap_dup_entry_direct`, for many.
+    /// Adds one reference to each slot of a range, or to no slot. Kernel: `swap_dup_entry_direct`, here for many
+    /// slots.
     fn dup_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
         check_pieces(device, first, nr_pages)?;
@@ -168,10 +173,10 @@ impl Operation<'_> {
         Ok(())
     }
 
-    /// Adds one reference to each slot of a piece, or to none.
+    /// Adds one reference to each slot of a piece, or to no slot.
     fn dup_piece(&self, device: &SwapDevice, piece: Piece) -> Result<()> {
         let ci = lock_piece(device, piece)?;
-        // Another CPU may have freed a slot, or the cluster, after the caller's check.
+        // Another CPU may have freed a slot or destroyed the cluster after the caller's check.
         check_referenced(device, &ci, piece)?;
         self.dup_slots(device, &ci, piece.slots())
     }
@@ -179,14 +184,14 @@ impl Operation<'_> {
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in cluster_pieces(first, nr_done) {
             let ci = device.clusters.lock_used(piece.first.cluster());
-            // A plain decrement would be wrong, because other threads may have put the other references meanwhile.
-            // This put is then the last one and frees the slots.
+            // A plain decrement of the counts would be wrong, because other users may have dropped the other
+            // references meanwhile. In that case this call drops the last references and frees the slots.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
     }
 
-    /// Puts many runs of one order. Runs in one cluster share one hold of its lock. Returns at the first run that
-    /// fails.
+    /// Takes one reference from each slot of many runs of one order. The cluster lock is taken once for adjacent runs
+    /// in one cluster. Returns at the first run that fails.
     fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
         let nr_pages = order.nr_pages();
         let mut nr_done = 0;
@@ -195,7 +200,8 @@ impl Operation<'_> {
                 Ok((device, first)) if first.in_cluster() + nr_pages as usize <= SWAPFILE_CLUSTER as usize => {
                     nr_done += self.put_while_in_cluster(device, first, nr_pages, &entries[nr_done..]);
                     match entries.get(nr_done) {
-                        // This run lies in another cluster, or is not of the common kind: the general way handles it.
+                        // This run is in another cluster, or its slots are not all swapped out with one reference.
+                        // `put_entries` handles the run.
                         Some(&entry) => self.put_entries(entry, nr_pages),
                         None => return (nr_done, Ok(())),
                     }
@@ -211,12 +217,12 @@ impl Operation<'_> {
         (nr_done, Ok(()))
     }
 
-    /// Frees runs as long as each run lies in the first run's cluster and is of the common kind. Returns the number
-    /// of freed runs.
+    /// Frees runs from `entries` while the runs are in the cluster of the first run and their slots are swapped out
+    /// with one reference each. Returns the number of freed runs.
     ///
-    /// The cluster is counted and moved once, at the end. The result equals that of one move a run, because the
-    /// cluster lock hides the states between.
-    // Out of line, so that the registers of the loop do not depend on the caller.
+    /// The counts of the cluster and its list are updated once, at the end. The result is the same as with one update
+    /// for each run, because the cluster lock hides the states between.
+    // The function is not inlined, so that the registers of its loop do not depend on the caller.
     #[inline(never)]
     fn put_while_in_cluster(
         &mut self,
@@ -253,7 +259,7 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Takes one reference from each of `nr_pages` slots and frees the slots whose count is then 0.
+    /// Takes one reference from each of `nr_pages` slots and frees the slots whose count becomes 0.
     ///
     /// Errors, with nothing changed: `BadRange`, `BadSlot` (EINVAL); `NoDevice`, `NotInUse` (ENOENT). Kernel:
     /// `swap_put_entries_direct`.
@@ -269,15 +275,15 @@ impl OnCpu<'_> {
         result
     }
 
-    /// Puts many runs. Returns the number of runs that were put, and the error of the run after them. Errors: as
-    /// [`OnCpu::put`].
+    /// Takes one reference from each slot of many runs. Returns the number of runs that were handled, and the error
+    /// of the next run. Errors: as [`OnCpu::put`].
     pub fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
         let result = self.operation().put_batch(order, entries);
         self.finish();
         result
     }
 
-    /// Checks that every run lies on a device that is on. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    /// Checks that every run is on a device that is turned on. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     fn check_ranges(&mut self, order: Order, entries: &[SwpEntry]) -> Result<()> {
         let op = self.operation();
         entries.iter().try_for_each(|&entry| op.resolve(entry, order.nr_pages()).map(|_| ()))
@@ -286,13 +292,13 @@ impl OnCpu<'_> {
     /// Adds one reference to each of `nr_pages` slots.
     ///
     /// Errors, with nothing changed: as [`OnCpu::put`], and `CountOverflow` (EOVERFLOW). Kernel:
-    /// `swap_dup_entry_direct`; differs: takes a range, and allocates an extend table itself, where the kernel's
+    /// `swap_dup_entry_direct`; differs: takes a range, and allocates the extend table itself; in the kernel the
     /// caller allocates the table.
     pub fn dup(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         self.operation().dup_entries(entry, nr_pages)
     }
 
-    /// Reads one slot's table word. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no cluster lock.
+    /// Reads the table entry of one slot. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no cluster lock.
     ///
     /// Kernel: `swap_table_get`.
     #[inline]
@@ -301,7 +307,7 @@ impl OnCpu<'_> {
         Ok(device.get(offset))
     }
 
-    /// Returns the true reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
+    /// Returns the full reference count of one slot. Errors: as [`OnCpu::lookup`]. Kernel: `swap_swapcount`.
     pub fn swap_count(&mut self, entry: SwpEntry) -> Result<u32> {
         let (device, offset) = self.operation().resolve_any(entry)?;
         let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(0) };
@@ -309,8 +315,8 @@ impl OnCpu<'_> {
         Ok(ci.table().map_or(0, |table| ci.full_count(slot, table.get(slot))))
     }
 
-    /// Frees a hibernation slot. A folio that readahead cached over the slot keeps the slot until the folio leaves
-    /// the cache.
+    /// Frees a hibernation slot. If readahead cached a folio in the slot, the slot is freed when that folio is
+    /// removed from the cache.
     ///
     /// Errors: `NotHibernation` (ENOENT); as [`OnCpu::put`]. Kernel: `swap_free_hibernation_slot`.
     pub fn free_hibernation(&mut self, entry: SwpEntry) -> Result<()> {
@@ -334,10 +340,10 @@ impl Swap {
         self.on_cpu(cpu)?.dup(entry, nr_pages)
     }
 
-    /// Puts many runs. See [`OnCpu::put_batch`].
+    /// Takes one reference from each slot of many runs. See [`OnCpu::put_batch`].
     ///
-    /// Errors: with nothing changed, `BadRange` (EINVAL) or `NoDevice` (ENOENT) of any run; else the error of the
-    /// first run that fails, wrapped in `InBatch`, and the runs before it are put.
+    /// Errors: `BadRange` (EINVAL) or `NoDevice` (ENOENT) of any run, with nothing changed; otherwise the error of
+    /// the first run that fails, wrapped in `InBatch`, with all runs before that run handled.
     pub fn put_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         on_cpu.check_ranges(order, entries)?;
@@ -345,8 +351,8 @@ impl Swap {
         result.map_err(|error| SwapError::InBatch { nr_done, error: Box::new(error) })
     }
 
-    /// Adds one reference to every slot of many runs. Errors: as [`Swap::put_batch`]; the runs before the failing one
-    /// keep their references.
+    /// Adds one reference to every slot of many runs. Errors: as [`Swap::put_batch`]; the runs before the failed run
+    /// keep their new references.
     pub fn dup_batch(&self, order: Order, entries: &[SwpEntry], cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         on_cpu.check_ranges(order, entries)?;

@@ -1,5 +1,5 @@
-//! Freeing of slots: backing, owners, entries and the usage count; then the list that the cluster belongs to after
-//! its slots changed, and whether allocation still tries its device.
+//! Freeing of slots: the backing, the owners, the table entries and the usage count. After a change of slots,
+//! functions of this file move the cluster to its list and decide whether the device stays on the avail list.
 
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::Order;
@@ -9,9 +9,10 @@ use crate::machine::device::{SwapDevice, SwpFlags};
 use crate::table::{SwapTable, SwapTableEntry};
 
 impl Operation<'_> {
-    /// Frees slots whose last reference is gone and moves their cluster. Kernel: `swap_entries_free`.
+    /// Frees slots and moves their cluster to the list where it belongs. Kernel: `swap_entries_free`.
     ///
-    /// `ci` is the locked cluster of the slots and has `table`. The slots are in use with at most one reference each.
+    /// `ci` is the locked cluster of the slots and has `table`. The slots are in use, and each slot has at most one
+    /// reference, which is dropped.
     #[inline]
     pub(crate) fn free_entries(
         &mut self,
@@ -30,8 +31,8 @@ impl Operation<'_> {
         self.clear_entries(device, ci, table, slot, nr);
     }
 
-    /// Releases what the slots have outside their entries. The code is out of line, because most devices have nothing
-    /// there.
+    /// Releases the data of the slots that is stored outside their table entries. The code is not inlined, because
+    /// most devices store nothing there.
     #[cold]
     #[inline(never)]
     fn release_stored(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
@@ -42,7 +43,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Makes slots NULL that are already uncharged.
+    /// Sets the table entries of slots to NULL. The slots are already uncharged.
     #[inline]
     pub(super) fn clear_entries(
         &mut self,
@@ -62,7 +63,7 @@ impl Operation<'_> {
         self.count_freed(device, ci, nr);
     }
 
-    /// Updates the usage counts for slots that were just made NULL, and moves their cluster.
+    /// Updates the usage counts for slots whose entries were just set to NULL, and moves their cluster.
     #[inline]
     pub(crate) fn count_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, nr: u32) {
         let was_full = ci.sub_count(nr);
@@ -72,7 +73,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Moves a cluster in which slots were freed, and puts a device that was full back on the avail list.
+    /// Moves a cluster in which slots were freed to the list where it belongs. If the device was full, the device is
+    /// put back on the avail list.
     #[inline(never)]
     pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool) {
         if was_full {
@@ -103,7 +105,7 @@ impl Operation<'_> {
         ci.set_order(Order::ZERO);
     }
 
-    /// Moves a cluster to the list where it belongs after a scan. Kernel: `relocate_cluster`.
+    /// Moves a cluster to the list where it belongs after a scan of the cluster. Kernel: `relocate_cluster`.
     #[inline]
     pub(crate) fn relocate(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>) {
         if !ci.is_settled() {
@@ -132,16 +134,17 @@ impl Operation<'_> {
     fn add_to_avail(&mut self, device: &SwapDevice) {
         let mut avail = self.swap.avail.lock();
         let bit = 1 << device.ty().0;
-        // Checked under the avail lock, because meanwhile the device may be going away, may be listed again, or may
-        // be full again.
+        // The conditions are checked under the avail lock, because meanwhile another thread may turn the device off,
+        // may put it on the list, or may fill it again.
         if device.has(SwpFlags::WRITEOK) && avail.offlist & bit != 0 && !device.clusters.are_all_full() {
             avail.add(device);
         }
     }
 
-    /// Takes a device without free slots off the avail list. Kernel: `del_from_avail_list`.
+    /// Removes a device without free slots from the avail list. Kernel: `del_from_avail_list`.
     ///
-    /// Runs before the slots that filled the device are counted, because `vm_swap_full` is evaluated at that moment.
+    /// The call precedes the count of the slots that filled the device, because `vm_swap_full` must be evaluated at
+    /// that moment.
     pub(crate) fn remove_full(&mut self, device: &SwapDevice) {
         {
             let mut avail = self.swap.avail.lock();

@@ -1,4 +1,4 @@
-//! Slots: reference counts of single slots, and the removal of a folio from its slots.
+//! Slots: reference counts of single slots, and the removal of a folio from the slots that cache it.
 
 pub(crate) mod alloc;
 mod behind;
@@ -18,33 +18,32 @@ use crate::machine::device::SwapDevice;
 use crate::slots::owner::CacheExit;
 use crate::table::{DupStep, Holder, PutStep, Shadow, SwapTable};
 
-/// The slots of a folio, or of some of its pages, and the lock of their cluster.
+/// The slots of a folio or of some of its pages, together with the lock of their cluster.
 #[derive(Debug)]
 pub(crate) struct FolioSlots<'a> {
     pub(crate) device: &'a SwapDevice,
     pub(crate) ci: ClusterGuard<'a>,
     pub(crate) table: &'a SwapTable,
-    /// The numbers of the slots in the cluster.
+    /// The indexes of the slots in the cluster.
     pub(crate) slots: Range<usize>,
 }
 
 impl FolioSlots<'_> {
-    /// Returns the entry of a slot of the cluster.
+    /// Returns the swap entry of a slot of the cluster.
     pub(crate) fn entry_of(&self, slot: usize) -> SwpEntry {
         self.device.entry_at(self.ci.idx().base().plus(slot as u32))
     }
 
-    /// Returns the first slot with a reference; all slots are cached.
+    /// Returns the first slot with a reference. All slots cache the folio.
     pub(crate) fn first_referenced(&self) -> Option<usize> {
         self.slots.clone().find(|&slot| !self.table.get(slot).is_cache_only())
     }
 }
 
 impl<'a> Operation<'a> {
-    /// Locks the cluster of a cached folio's slots. The folio is locked. Errors: `NotCached`, `ForeignFolio`
-    /// (EINVAL).
-    // Always inlined, as `lock_pages` and `lock_aligned` of `cache`, because a call would return the result through
-    // memory.
+    /// Locks the cluster of a locked cached folio's slots. Errors: `NotCached`, `ForeignFolio` (EINVAL).
+    // The function is always inlined, as are `lock_pages` and `lock_aligned` in `cache`, because otherwise the result
+    // would be passed through memory.
     #[inline(always)]
     pub(crate) fn lock_folio_slots(&self, folio: Folio<'_>) -> Result<FolioSlots<'a>> {
         let (device, offset) = self.folio_slots(folio)?;
@@ -54,11 +53,11 @@ impl<'a> Operation<'a> {
         Ok(FolioSlots { device, ci, table, slots: first..first + folio.nr_pages() as usize })
     }
 
-    /// Takes a folio out of the cache and frees its slots without references. The caller keeps the cache's references
-    /// to the folio. Kernel: `__swap_cache_del_folio`.
+    /// Removes a folio from the cache and frees its slots without references. The references that the cache held now
+    /// belong to the caller. Kernel: `__swap_cache_del_folio`.
     ///
-    /// `at` holds all slots of the folio. When all counts are 0 the slots are freed by one call, otherwise one
-    /// by one in ascending order.
+    /// `at` has all slots of the folio. If no slot has references, all slots are freed by one call. Otherwise the
+    /// slots without references are freed one by one in ascending order.
     pub(crate) fn del_folio(&mut self, mut at: FolioSlots<'_>, folio: &LockedFolio<'_>, leave: CacheExit<'_>) {
         debug_assert!(!folio.has(FolioFlags::WRITEBACK), "a folio under writeback stays cached");
         let records = self.removal_shadows(&mut at, folio, leave);
@@ -87,9 +86,9 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Removes a folio from the cache if the folio is not under writeback and none of its slots has a reference,
-    /// marks the folio dirty, and drops the cache's references to it. Returns whether the folio was removed. The
-    /// caller holds a reference of its own to the folio. `at` holds all slots of the folio.
+    /// Removes a folio from the cache if the folio is not under writeback and none of its slots has a reference. The
+    /// removed folio is marked dirty, and the cache's references to it are dropped. Returns whether the folio was
+    /// removed. The caller holds a reference to the folio. `at` has all slots of the folio.
     pub(crate) fn del_unreferenced(&mut self, at: FolioSlots<'_>, folio: &LockedFolio<'_>) -> bool {
         if folio.has(FolioFlags::WRITEBACK) || at.first_referenced().is_some() {
             return false;
@@ -101,8 +100,8 @@ impl<'a> Operation<'a> {
         true
     }
 
-    /// Adds one reference to each slot of a range, or to none. `ci` is the locked cluster, and the entries are of a
-    /// kind with a count. Errors: `CountOverflow` (EOVERFLOW).
+    /// Adds one reference to each slot of a range, or to no slot. `ci` is the locked cluster, and each table entry
+    /// has a count. Errors: `CountOverflow` (EOVERFLOW).
     pub(crate) fn dup_slots(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slots: Range<usize>) -> Result<()> {
         for slot in slots.clone() {
             if let Err(error) = self.dup_slot(device, ci, slot) {
@@ -113,7 +112,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Adds one reference to a slot. `ci` is the locked cluster, and the entry is of a kind with a count. Errors:
+    /// Adds one reference to a slot. `ci` is the locked cluster, and the table entry has a count. Errors:
     /// `CountOverflow` (EOVERFLOW).
     fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
         let table = ci.table().expect("a slot in use has a table");
@@ -134,7 +133,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Takes one reference from a slot whose count is not 0, and frees nothing. `ci` is the locked cluster.
+    /// Takes one reference from a slot whose count is above 0. The slot is not freed. `ci` is the locked cluster.
     pub(crate) fn put_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) {
         let table = ci.table().expect("a slot in use has a table");
         let entry = table.get(slot);

@@ -1,8 +1,8 @@
 //! Owners of slots: the effect of each step of swap-out, swap-in, removal and free on the counters of groups.
 //!
-//! The functions here add, subtract and pin. The functions never sleep and never reclaim, so the functions may run
-//! under a cluster lock. The charge of memory may reclaim and stands in `reclaim/charge.rs`. The options of the
-//! memory controller choose the rule; `docs/memcg.md` compares the rules.
+//! The functions of this file add to counters, subtract from counters, and pin and unpin groups. The functions never
+//! sleep and never reclaim, so they may run under a cluster lock. The charge of memory may reclaim and is therefore
+//! in `reclaim/charge.rs`. The options of the memory controller choose the rule; `docs/memcg.md` compares the rules.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::types::MemcgId;
@@ -14,34 +14,35 @@ use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, M
 use crate::slots::FolioSlots;
 use crate::table::{Shadow, SwapTable};
 
-/// The state of a range of slots that a swap-in read before the swap-in inserts a folio.
+/// The state of a range of slots that a swap-in read before it inserts a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SeenSlots {
     /// The shadow of the target slot.
     pub(crate) shadow: Shadow,
-    /// Private id of the group that is charged for the slots, or 0.
+    /// The private id of the group that is charged for the slots, or 0.
     pub(crate) owner: MemcgId,
-    /// Some slot of the range has enough references to count as shared.
+    /// Whether a slot of the range has so many references that it counts as shared.
     pub(crate) is_shared: bool,
 }
 
-/// Makes the shadow of an eviction at a group.
+/// A function that makes the shadow of an eviction; its argument is the group of the evicted folio.
 pub(crate) type Evict<'l> = &'l dyn Fn(Option<&MemCgroup>) -> Shadow;
 
-/// The way in which a folio leaves the swap cache. The way decides what the slots record.
+/// The reason why a folio is removed from the swap cache. The reason decides which shadows the slots record.
 #[derive(Clone, Copy)]
 pub(crate) enum CacheExit<'l> {
-    /// Reclaimed: the slots record the eviction at the given group, and the group that is charged for the slots.
+    /// Reclaim removes the folio: the slots record the eviction for the given group, and the group that is charged
+    /// for the slots.
     Reclaimed(Evict<'l>),
-    /// Not reclaimed: the slots record the group that is charged for the slots, or the given shadow when no group is
-    /// charged.
+    /// Other code than reclaim removes the folio: the slots record the group that is charged for them, or the given
+    /// shadow when no group is charged.
     Dropped(Shadow),
-    /// The charge of the folio failed: the slots get the given shadow back unchanged.
+    /// The charge of the folio failed: the slots record the given shadow again, unchanged.
     Uncharged(Shadow),
 }
 
-/// The shadows that slots record when their folio leaves: one for slots with references, one for slots that are freed
-/// at once.
+/// The shadows that slots record when their folio is removed from the cache: one shadow for slots with references,
+/// and one shadow for slots that are freed at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotShadows {
     pub(crate) referenced: Shadow,
@@ -62,14 +63,15 @@ impl MemCgroups {
         self.uncharge(from, CounterKind::Swap, nr_pages);
     }
 
-    /// Moves a charge of swap, and the statistic of the charge, to another group.
+    /// Moves a charge of swap and the statistic of swapped pages to another group.
     fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
         self.move_swap_charge(from, to, nr_pages);
         to.count(MemcgStat::Swap, nr_pages as i64);
         from.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Uncharges slots of one recorded owner and drops the owner's pins. Kernel: `mem_cgroup_uncharge_swap`.
+    /// Uncharges slots with one recorded owner and drops the slots' pins of the owner. Kernel:
+    /// `mem_cgroup_uncharge_swap`.
     pub(crate) fn uncharge_swap(&self, owner: MemcgId, nr_pages: u64) {
         if let Some(group) = self.lookup(owner) {
             self.uncharge_slots_of(group, nr_pages);
@@ -77,14 +79,14 @@ impl MemCgroups {
         }
     }
 
-    /// Uncharges slots of a group and keeps the group recorded as their owner.
+    /// Uncharges slots of a group. The group stays recorded as the owner of the slots.
     fn uncharge_slots_of(&self, group: &MemCgroup, nr_pages: u64) {
         self.uncharge(group, CounterKind::Swap, nr_pages);
         group.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Charges slots to a group. When a limit refuses, raises the events of the group and returns the group that has
-    /// the limit. Kernel: `mem_cgroup_try_charge_swap`.
+    /// Charges slots to a group. If a limit refuses the charge, the events of the group are raised, and the error is
+    /// the group that has this limit. Kernel: `mem_cgroup_try_charge_swap`.
     fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
         self.try_charge(group, CounterKind::Swap, nr_pages).inspect_err(|_| {
             self.raise(group, MemcgEvent::SwapMax);
@@ -94,11 +96,11 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Moves the charge of a folio to its slots. v1 only. Kernel: `memcg1_swapout`.
+    /// Moves the charge of a folio to its slots, on v1 only. Kernel: `memcg1_swapout`.
     fn memcg1_swapout(&self, folio: Folio<'_>, owner: &MemCgroup, payer: &MemCgroup) {
         let nr_pages = u64::from(folio.nr_pages());
         payer.count(MemcgStat::Swap, nr_pages as i64);
-        // The folio leaves its LRU list first, because the list is found through the group.
+        // The folio is removed from its LRU list before its group changes, because the group selects the list.
         folio.lru_del();
         folio.unbind(self);
         self.uncharge(owner, CounterKind::Memory, nr_pages);
@@ -109,16 +111,17 @@ impl MemCgroups {
     }
 }
 
-/// The group that is charged for the memory of a folio that is swapped in.
+/// The group that pays for a folio that is swapped in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer<'s> {
     pub(crate) group: &'s MemCgroup,
-    /// The slots keep a dead group as owner although another group is charged for the memory.
+    /// Whether a dead group stays the owner of the slots although another group pays for the memory.
     pub(crate) keeps_owner: bool,
 }
 
 impl<'a> Operation<'a> {
-    /// Returns the group that is charged for a swapped-out slot, or 0. `ci` is the locked cluster.
+    /// Returns the private id of the group that is charged for a swapped-out slot, or 0. `ci` is the locked cluster
+    /// of the slot.
     #[inline]
     pub(crate) fn slot_owner(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> MemcgId {
         let recorded = ci.owner(slot);
@@ -142,7 +145,7 @@ impl<'a> Operation<'a> {
         if !groups.do_memsw_account() {
             let is_record = groups.options().owner_store.is_record();
             let payer = if is_record { groups.id_get_online(own, nr_pages) } else { own };
-            // The owner of virtual slots is charged later, when real slots are put behind them.
+            // Virtual slots are charged to their owner later, when they get real slots as their backing.
             let is_virtual = self.folio_slots(folio.folio())?.0.is_virtual();
             if !is_virtual && let Err(level) = groups.try_charge_slots(payer, nr_pages) {
                 let error = self.refused_swap(level, nr_pages);
@@ -165,8 +168,9 @@ impl<'a> Operation<'a> {
         self.swap.over_limit(level, CounterKind::Swap, nr_pages)
     }
 
-    /// Returns the number of a folio's slots that are charged to the owner of the slots. A virtual slot is charged if
-    /// a real slot is behind the virtual slot. On v1 all slots count, because memory and swap are one charge there.
+    /// Returns the number of a folio's slots for which their owner is charged. Of virtual slots, only the slots with
+    /// a real slot as their backing are charged. On v1 all slots are charged, because memory and swap have one
+    /// counter there.
     fn nr_charged(&self, at: &FolioSlots<'_>) -> u64 {
         if !at.device.is_virtual() || self.swap.memcg().is_none_or(|groups| groups.do_memsw_account()) {
             return at.slots.len() as u64;
@@ -174,8 +178,8 @@ impl<'a> Operation<'a> {
         at.slots.clone().filter(|&slot| at.ci.virtual_word(slot).is_swapfile()).count() as u64
     }
 
-    /// Returns the group to charge when a real slot is put behind a virtual slot, and to uncharge when the real slot
-    /// is freed. On v1 there is none. `ci` is the locked cluster of the virtual slot.
+    /// Returns the group that is charged when a virtual slot gets a real slot as its backing, and that is uncharged
+    /// when the real slot is freed. On v1 the result is `None`. `ci` is the locked cluster of the virtual slot.
     fn backing_payer(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg().filter(|groups| !groups.do_memsw_account())?;
         match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
@@ -187,7 +191,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Charges the owner of a locked cached folio's virtual slots for the real slots that will be put behind them.
+    /// Charges the owner of a locked cached folio's virtual slots for the real slots that will become their backing.
     /// Errors: `OverLimit` (ENOMEM), with nothing changed; `NotCached` (EINVAL). Kernel: the second step of vswap's
     /// charging.
     pub(crate) fn try_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
@@ -210,25 +214,26 @@ impl<'a> Operation<'a> {
         Ok(self.backing_payer(&ci, table, slots.start))
     }
 
-    /// Uncharges the owner of a virtual slot whose real slot is freed. `ci` is the locked cluster.
+    /// Uncharges the owner of a virtual slot whose real slot is freed. `ci` is the locked cluster of the virtual
+    /// slot.
     pub(crate) fn uncharge_backing(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) {
         if let (Some(payer), Some(groups)) = (self.backing_payer(ci, table, slot), self.swap.memcg()) {
             groups.uncharge_slots_of(payer, 1);
         }
     }
 
-    /// Binds a folio without a group to root, which is never charged, and returns the folio's group. Every cached
-    /// folio has a group.
+    /// Binds a folio without a group to root, which is never charged. Returns the group of the folio. With this call,
+    /// every cached folio has a group.
     pub(crate) fn bind_to_root(&self, folio: Folio<'_>) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg()?;
         if folio.css().is_none() {
-            // The lists of root also hold folios without a group, so the folio keeps its place.
+            // Folios without a group are on the lists of root too, so the folio stays where it is on its list.
             folio.bind(groups, groups.root());
         }
         self.swap.group_of(folio)
     }
 
-    /// Raises the event of a folio that found no slot. Kernel: the other half of `mem_cgroup_try_charge_swap`.
+    /// Raises the event for a folio that got no slots. Kernel: the other half of `mem_cgroup_try_charge_swap`.
     pub(crate) fn fail_swap(&self, folio: Folio<'_>) {
         if let (Some(groups), Some(group)) = (self.swap.memcg(), self.swap.group_of(folio))
             && !groups.do_memsw_account()
@@ -253,15 +258,15 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Records the owner of a locked cached folio's slots beside their entries.
+    /// Records the owner of a locked cached folio's slots outside their table entries.
     fn record_owner(&mut self, folio: Folio<'_>, id: MemcgId) -> Result<()> {
         let FolioSlots { mut ci, slots, .. } = self.lock_folio_slots(folio)?;
         ci.set_owner(slots.start, slots.len(), id);
         Ok(())
     }
 
-    /// Settles the charge of a folio's slots, after the folio's memory was charged to `payer` and the folio was
-    /// bound.
+    /// Settles the charge of a folio's slots. Before the call, the folio's memory was charged to `payer` and the
+    /// folio was bound to its group.
     ///
     /// With `keeps_owner` the slots keep a dead group as their owner although `payer` is charged for the memory.
     /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step IN3. Errors:
@@ -288,13 +293,15 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Makes the folio the place where the owner is recorded. Before, the shadow recorded the owner.
+    /// Settles slots whose owner was recorded in their shadow before the swap-in. From now on the folio that the
+    /// slots cache records their owner.
     fn settle_shadow(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
         let nr_pages = u64::from(folio.nr_pages());
         match (keeps_owner, groups.do_memsw_account()) {
-            // The slots keep the dead group as owner, with its pins, under a folio of another group.
+            // The slots keep the dead group as their owner and keep its pins, although their folio belongs to another
+            // group.
             (true, false) => self.record_owner(folio.folio(), owner.id())?,
             (true, true) => groups.uncharge_swap(owner.id(), nr_pages),
             (false, is_v1) => {
@@ -311,7 +318,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Settles slots whose owner is recorded beside the entries. On v2 the owner stays recorded there.
+    /// Settles slots whose owner is recorded outside their table entries. On v2 the record stays there.
     fn settle_record(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
@@ -329,8 +336,9 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Returns the shadows for the slots of a locked folio that leaves the cache, and moves charges and pins
-    /// accordingly. `at` holds all slots of the folio. Kernel: the owner step of `__swap_cache_del_folio`.
+    /// Returns the shadows for the slots of a locked folio that is being removed from the cache, and moves charges
+    /// and pins to match the shadows. `at` has all slots of the folio. Kernel: the owner step of
+    /// `__swap_cache_del_folio`.
     pub(crate) fn removal_shadows(
         &mut self,
         at: &mut FolioSlots<'_>,
@@ -365,7 +373,8 @@ impl<'a> Operation<'a> {
         }
         let kept = at.ci.owner(at.slots.start);
         if kept.0 != 0 {
-            // The pins and the charge exist since the swap-in. From here on the shadow records their owner.
+            // The slots have held the pins and the charge since the swap-in. From here on the shadow records their
+            // owner.
             at.ci.set_owner(at.slots.start, at.slots.len(), MemcgId(0));
             return recorded(groups.lookup(kept).expect("pinned by the slots"));
         }
@@ -390,7 +399,8 @@ impl<'a> Operation<'a> {
         records
     }
 
-    /// v1, not reclaimed: the folio keeps its charge, so slots that still have references need a charge of their own.
+    /// Returns the shadows on v1 when other code than reclaim removes the folio. The folio keeps its charge, so slots
+    /// with references get a separate charge.
     fn removal_v1(&self, at: &FolioSlots<'_>, own: &MemCgroup) -> SlotShadows {
         let groups = self.swap.memcg().expect("the folio has a group");
         let nr_referenced = at.slots.clone().filter(|&slot| !at.table.get(slot).is_cache_only()).count() as u64;
@@ -404,8 +414,8 @@ impl<'a> Operation<'a> {
         SlotShadows { referenced: Shadow { memcg: payer.id(), ..Shadow::default() }, unreferenced }
     }
 
-    /// Uncharges slots that will be made NULL, with one call for each run of equal owner. Virtual slots have no
-    /// backing any more. Kernel: in `swap_entries_free`.
+    /// Uncharges slots whose entries will be set to NULL, with one call for each run of slots with the same owner.
+    /// Virtual slots have no backing any more. Kernel: in `swap_entries_free`.
     #[inline(never)]
     pub(crate) fn uncharge_slots(
         &self,

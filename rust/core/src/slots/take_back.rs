@@ -1,4 +1,4 @@
-//! Taking cached slots back: from one folio, from full clusters, and by the workers.
+//! The freeing of cached slots without references: for one folio, for full clusters, and by the workers.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use crate::machine::profile::SyncDiscard;
 use crate::machine::{Event, OnCpu, Operation, Swap, Workers};
 use crate::table::SwapTableEntry;
 
-/// The condition for taking a cached slot back. Kernel: the `TTRS_*` flags.
+/// The condition under which a cached slot without references is freed. Kernel: the `TTRS_*` flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReclaimWhen {
     /// No condition.
@@ -21,37 +21,37 @@ pub(crate) enum ReclaimWhen {
     UnmappedOrFull,
 }
 
-/// The pages that `try_to_reclaim` found, and their fate.
+/// The folio that `try_to_reclaim` found, and whether its slots were freed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reclaimed {
     /// No folio caches the slot.
     Nothing,
-    /// A folio of this many pages caches the slot and keeps its slots.
+    /// A folio of this many pages caches the slot, and its slots were not freed.
     Kept(u32),
-    /// A folio of this many pages cached the slot. Its slots are free now.
+    /// A folio of this many pages cached the slot, and its slots were freed.
     Freed(u32),
 }
 
-/// Number of full clusters that one pass visits.
+/// The number of full clusters that one pass visits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Budget {
-    /// One cluster. A search for room uses this.
+    /// One cluster. A search for free slots uses this budget.
     One,
-    /// As many clusters as the slots in use would fill. reclaim_work uses this.
+    /// As many clusters as the slots in use would fill. `reclaim_work` uses this budget.
     Force,
 }
 
 /// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
 ///
 /// The loop waits for a frozen folio, because the thread that froze the folio holds the local lock of another CPU and
-/// is about to change the entry.
+/// will soon change the table entry.
 #[inline]
 pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
     let mut round = 0;
     loop {
         let pfn = device.get(offset).pfn()?;
         if let Some(folio) = swap.memory_of_folios().folio(pfn).try_get()
-            // The page may have been freed and reused between the two reads of the entry.
+            // The folio's page may have been freed and reused between the two reads of the table entry.
             && device.get(offset).pfn() == Some(pfn)
         {
             return Some(folio);
@@ -62,10 +62,10 @@ pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffs
 }
 
 impl<'a> Operation<'a> {
-    /// Takes the folio of a cached slot out of the cache if the removal frees the folio's slots. Kernel:
-    /// `__try_to_reclaim_swap`.
+    /// Removes the folio of a cached slot from the cache if its slots have no references, and frees these slots.
+    /// Kernel: `__try_to_reclaim_swap`.
     ///
-    /// No cluster lock is held. The folio lock is only tried.
+    /// The caller holds no cluster lock. The folio lock is only tried.
     pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
         let entry = device.entry_at(offset);
         if let Some(owner) = device.get(offset).owner() {
@@ -77,8 +77,9 @@ impl<'a> Operation<'a> {
             let Some(locked) = folio.try_lock() else { return Reclaimed::Kept(nr_pages) };
             let covers = folio.covers(entry);
             let is_wanted = when == ReclaimWhen::Anyway || !folio.is_mapped() || self.swap.vm_swap_full();
-            // The folio may have been split or replaced after the lookup. Then `covers` is false, or the number of
-            // pages is that of the folio found now.
+            // The folio may have been split or replaced after the lookup. In that case either `covers` is false, or
+            // the folio covers the slot with another number of pages, so the number is read again under the folio
+            // lock.
             let nr_pages = folio.nr_pages();
             let is_freed = covers && is_wanted && self.del_if_unreferenced(&locked);
             drop(locked);
@@ -92,9 +93,10 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Takes the folio over a virtual slot out of the cache if the removal frees the virtual slot and thereby the
-    /// real slot `entry` behind the virtual slot. The result counts the real slot `entry` only, because the other
-    /// slots of its run may back other folios. Kernel: the scanner's way through the reverse map.
+    /// Removes the folio that the virtual slot `owner` caches from the cache if its slots have no references. This
+    /// frees the virtual slots and the real slot `entry`, which backs `owner`. The result counts only the real slot
+    /// `entry`, because the other real slots of the run may back other folios. Kernel: the path of the scanner
+    /// through the reverse map.
     fn try_to_reclaim_owner(&mut self, owner: SwpEntry, entry: SwpEntry) -> Reclaimed {
         let Some((device, offset)) = self.locate(owner) else { return Reclaimed::Kept(1) };
         let Some(folio) = get_folio(self.swap, device, offset) else { return Reclaimed::Kept(1) };
@@ -113,7 +115,7 @@ impl<'a> Operation<'a> {
         self.lock_folio_slots(folio.folio()).is_ok_and(|at| self.del_unreferenced(at, folio))
     }
 
-    /// Takes back the cached slots of full clusters. Kernel: `swap_reclaim_full_clusters`.
+    /// Frees the cached slots without references in full clusters. Kernel: `swap_reclaim_full_clusters`.
     pub(crate) fn reclaim_full(&mut self, device: &SwapDevice, budget: Budget) {
         let mut budget = match budget {
             Budget::One => 1,
@@ -149,14 +151,14 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Discards and frees the clusters that wait for a discard. Returns the number of these clusters. Kernel:
-    /// `swap_do_scheduled_discard`.
+    /// Discards the clusters that wait for a discard, and moves them to the free list. Returns the number of these
+    /// clusters. Kernel: `swap_do_scheduled_discard`.
     pub(crate) fn discard_clusters(&mut self, device: &SwapDevice) -> u64 {
         let mut nr = 0;
         while let Some(idx) = device.clusters.take_discard() {
             let end = (idx.base().0 as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
             if device.storage().discard(idx.base(), end - idx.base().0).is_err() {
-                // A refused discard still frees the slots; only the space on the storage stays allocated.
+                // After a refused discard the slots are freed too; only the space on the storage stays allocated.
                 self.counters.count(Event::DiscardErrors, 1);
             }
             device.clusters.lock_used(idx).finish_discard();
@@ -166,8 +168,8 @@ impl<'a> Operation<'a> {
         nr
     }
 
-    /// Discards clusters of the first device, in priority order, that has clusters waiting. Returns whether a cluster
-    /// was discarded.
+    /// Discards the clusters of one device: the first device, in the order of priority, with clusters that wait for a
+    /// discard. Returns whether clusters were discarded.
     ///
     /// Kernel: `swap_sync_discard`.
     pub(crate) fn sync_discard(&mut self) -> bool {
@@ -179,7 +181,8 @@ impl<'a> Operation<'a> {
         device.is_some_and(|device| self.discard_clusters(device) > 0)
     }
 
-    /// Runs the queued work of every device; returns the number of slots and clusters that were freed.
+    /// Runs the queued work of every device. Returns the number of slots that were freed plus the number of clusters
+    /// that were discarded.
     pub(crate) fn work(&mut self) -> u64 {
         *self.is_work_queued = false;
         let mut nr = 0;
@@ -199,7 +202,7 @@ impl<'a> Operation<'a> {
 }
 
 impl OnCpu<'_> {
-    /// Runs the work that the last operation queued, when workers run inline.
+    /// Runs the work that the last operation queued, if workers run inline.
     #[inline]
     pub(crate) fn finish(&mut self) {
         if self.has_queued_work() && self.swap().workers == Workers::Inline {

@@ -1,7 +1,8 @@
-//! The whole way of one folio: out of memory, back into it, from zswap to a device, and from one device to another.
+//! The whole path of one folio: swap-out, swap-in, writeback from zswap to a device, and the move from one device to
+//! another.
 //!
-//! This file has the work at the end of an operation, when no lock is held: notices to hooks, and the queues of the
-//! workers.
+//! This file has the work at the end of an operation, when no lock is held: it sends notices to hooks and runs the
+//! queues of the workers.
 
 pub(crate) mod move_backing;
 pub mod swapin;
@@ -22,8 +23,8 @@ impl Swap {
         nr_done + self.run_zswap_worker()
     }
 
-    /// Does the work that locks forbid: calls the hooks for limits that refused charges, and runs the zswap worker if
-    /// the worker is queued. Each public operation calls this function at its end, with no lock held.
+    /// Does the work that is forbidden under locks: calls the hooks for limits that refused charges, and runs the
+    /// zswap worker if the worker is queued. Each public operation calls this function at its end, with no lock held.
     #[inline]
     pub(crate) fn end_operation(&self) {
         if let Some(policy) = self.policies.get() {
@@ -36,7 +37,8 @@ impl Swap {
         }
     }
 
-    /// Runs the zswap worker if the worker is queued, and returns the number of pages written back. No lock is held.
+    /// Runs the zswap worker if the worker is queued, and returns the number of pages written back. The caller holds
+    /// no lock.
     #[cold]
     pub(crate) fn run_zswap_worker(&self) -> u64 {
         if self.zswap().take_shrink() { self.zswap_shrink_worker(CpuId(0)).unwrap_or(0) } else { 0 }

@@ -1,4 +1,5 @@
-//! Real slots behind virtual slots, on request: a run for a folio, or the move of a page's data to another device.
+//! Changes of the real slots that back virtual slots, on request: a run of real slots is allocated for a folio, or
+//! the data of a page is moved to another device.
 
 use super::swapin::{Orders, Swapin};
 use crate::base::error::{Result, SwapError};
@@ -10,29 +11,30 @@ use crate::machine::Swap;
 use crate::table::Backing;
 
 words! {
-    /// The result of a move.
+    /// The result of a move of data to another device.
     pub enum Moved: "result" {
-        /// The data is on the target device, and the old slots are free.
+        /// The data is on the target device, and the old real slots are free.
         Done = "done",
-        /// The virtual slot was freed, so there is no data to move.
+        /// The virtual slot was freed, so no data has to be moved.
         Freed = "freed",
-        /// Nothing moved, because the folio is locked or under writeback, or because its data is not on one run of
-        /// real slots.
+        /// Nothing was moved, because the folio is locked or under writeback, or because the folio's data is not in
+        /// one run of real slots.
         Skipped = "skipped",
-        /// The target device has no run of the folio's size.
+        /// The target device has no free run of the folio's size.
         NoRoom = "no_room",
     }
 }
 
 impl Swap {
-    /// Puts a run of real slots behind the virtual slots of a cached folio and returns the run. The folio is dirty
-    /// then, because nothing is written yet. If a run exists already, run and folio stay as they are.
+    /// Allocates a run of real slots as the backing of a cached folio's virtual slots and returns the run. The folio
+    /// is dirty afterwards, because nothing was written to the run. If one run backs the virtual slots already, the
+    /// run is returned and nothing is changed.
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked, under writeback or not read yet;
-    /// `NoBacking` (ENOSPC) when there is no run of the folio's order; `OverLimit` (ENOMEM) when the swap charge was
-    /// refused; `GhostWrite` (ENOSPC) for a ghost without virtual table. After a failure the folio is as before,
-    /// except that a mix of backings is released. Kernel: `folio_realloc_swap`; differs: takes the folio lock itself,
-    /// and releases the old backing.
+    /// `NoBacking` (ENOSPC) when no run of the folio's order is free; `OverLimit` (ENOMEM) when the swap charge was
+    /// refused; `GhostWrite` (ENOSPC) for a ghost without virtual table. After a failure nothing is changed, with one
+    /// exception: if the virtual slots had different kinds of backing, the backing is released and the folio is
+    /// dirty. Kernel: `folio_realloc_swap`; differs: takes the folio lock itself, and releases the old backing.
     pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
         let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
@@ -43,18 +45,19 @@ impl Swap {
         if let Some(first) = on_cpu.real_run(locked.folio())? {
             return Ok(first);
         }
-        // From here on the folio is the only copy of its data, whether or not the rest succeeds.
+        // From here on the folio is the only copy of its data, even if `realloc_locked` fails.
         locked.set(FolioFlags::DIRTY);
         on_cpu.begin_writeout(&locked, Content::Bytes)?;
         on_cpu.realloc_locked(&locked)
     }
 
-    /// Moves the data of a virtual slot, together with the whole folio over the slot, to another real device.
+    /// Moves the data of a virtual slot to another real device, together with the data of all slots of the folio that
+    /// the slot caches.
     ///
-    /// The old slots stay until the data is on the new slots, so a failure changes nothing. Errors: `Io` of the read
-    /// or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice` (ENOENT) when the target
-    /// device is off; `GhostBacking` (EINVAL) when the target is a ghost; `NoMemory` (ENOMEM). The folio lock is
-    /// tried. Kernel: none.
+    /// The old real slots stay the backing until the data is on the new real slots, so a failure changes nothing.
+    /// Errors: `Io` of the read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice`
+    /// (ENOENT) when the target device is turned off; `GhostBacking` (EINVAL) when the target is a ghost; `NoMemory`
+    /// (ENOMEM). The folio lock is tried. Kernel: none.
     pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
         let target = self.device(to)?;
         if target.is_ghost() {

@@ -1,5 +1,5 @@
-//! Swap-in. A folio is inserted over its slots first, and charged and read afterwards, so that one of any number of
-//! concurrent faults does the read.
+//! Swap-in. A folio is inserted into the cache first, and charged and read afterwards, so that only one of any number
+//! of concurrent faults reads the data.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
@@ -13,11 +13,11 @@ use crate::slots::owner::{CacheExit, SeenSlots};
 use crate::table::Shadow;
 use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 
-/// The allocator of a swap-in: takes an order and an allocation mask, returns a folio. Kernel: allocation by the VMA
-/// or the mempolicy.
+/// The allocator of a swap-in: the function takes an order and an allocation mask, and returns a folio. Kernel:
+/// allocation by the VMA or the mempolicy.
 pub type Allocate<'r> = &'r (dyn Fn(Order, Gfp) -> Result<FolioRef<'r>> + Sync);
 
-/// The folio of a slot, and whether the call read it. `None` when the slot is free or memory has run out.
+/// The folio of a slot, and whether this call read the folio; `None` when the slot is free or memory has run out.
 pub type Found<'r> = Option<(FolioRef<'r>, bool)>;
 
 /// The parameters of a swap-in.
@@ -25,15 +25,15 @@ pub type Found<'r> = Option<(FolioRef<'r>, bool)>;
 pub struct Swapin<'r> {
     /// The CPU that the swap-in runs on.
     pub cpu: CpuId,
-    /// Orders to try, the highest first.
+    /// The orders to try, from the highest to the lowest.
     pub orders: Orders,
-    /// The mask of an order-0 allocation. Larger allocations may do no more than this mask allows.
+    /// The mask of an allocation of order 0. An allocation of a higher order may do only what this mask allows.
     pub gfp: Gfp,
-    /// The mask that a larger allocation would have without the limit of `gfp`. Kernel: `vma_thp_gfp_mask`.
+    /// The mask of an allocation of a higher order, before `gfp` restricts it. Kernel: `vma_thp_gfp_mask`.
     pub huge_gfp: Gfp,
-    /// The allocator. `None` stands for the subsystem's own memory.
+    /// The allocator; `None` selects the allocator of the subsystem.
     pub allocate: Option<Allocate<'r>>,
-    /// Whether a fault or another caller swaps in.
+    /// Whether a fault or another caller runs the swap-in.
     pub context: RefaultContext,
     /// The group of the faulting task. The group is charged when the slots have no owner.
     pub faulting: CssId,
@@ -46,34 +46,34 @@ impl std::fmt::Debug for Swapin<'_> {
 }
 
 impl Swapin<'_> {
-    /// Returns the parameters of an ordinary fault on a CPU.
+    /// Returns the parameters of an ordinary fault that runs on `cpu`.
     pub fn new(cpu: CpuId, orders: Orders) -> Self {
         let (gfp, huge_gfp) = (Gfp::HIGHUSER_MOVABLE, Gfp::TRANSHUGE_LIGHT);
         Self { cpu, orders, gfp, huge_gfp, allocate: None, context: RefaultContext::Fault, faulting: CssId::ROOT }
     }
 }
 
-/// A folio that was just inserted: locked and not up to date. The thread that inserted the folio must read the
-/// folio's data.
+/// A folio that was just inserted into the cache: it is locked and not up to date. Its creator must read it.
 #[derive(Debug)]
 pub(crate) struct NewFolio<'r> {
     pub(crate) folio: FolioRef<'r>,
     pub(crate) locked: LockedFolio<'r>,
-    /// The notice for the refault policy, sent after the folio is read.
+    /// The notice for the refault policy, which is sent after the folio was read.
     pub(crate) notice: Option<RefaultNotice>,
 }
 
-/// Why a slot is read alone.
+/// The reason why a slot is read as a single page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReadReason {
-    /// A fault wants the page.
+    /// A fault needs the page.
     Fault,
-    /// The page may be wanted soon: its folio is marked and counted as read ahead.
+    /// A fault may need the page soon: the folio gets the readahead mark and is counted as read ahead.
     Readahead,
 }
 
 impl Swap {
-    /// Allocates, inserts and charges a folio of one order. Steps IN2 and IN3. Kernel: `__swap_cache_alloc`.
+    /// Allocates a folio of one order, inserts the folio into the cache and charges the folio. Steps IN2 and IN3.
+    /// Kernel: `__swap_cache_alloc`.
     fn alloc_and_insert<'r>(&'r self, targ: SwpEntry, order: Order, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let seen = self.on_cpu(how.cpu)?.swap_cache_check_batch(targ, order)?;
         let is_unlimited = how.context == RefaultContext::Other
@@ -87,7 +87,8 @@ impl Swap {
         // No lock is held here, because the allocation may sleep and reclaim. The insertion checks the range again.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
-            // Only order 0 may shrink the cache for memory, because a large order is not worth cached folios.
+            // Only an allocation of order 0 may free cached folios, because a large folio is not worth the loss of
+            // cached folios.
             None if order == Order::ZERO => self.folio_alloc_shrinking(order, how.cpu)?,
             None => self.folio_alloc(order)?,
         };
@@ -106,11 +107,11 @@ impl Swap {
         Ok(NewFolio { folio, locked, notice })
     }
 
-    /// Judges the refault of a folio by the shadow in its slots. Returns the notice for the policy, if there is one.
-    /// Kernel: `workingset_refault`.
+    /// Decides from the shadow of a folio's slots whether the folio becomes active at its refault. Returns the notice
+    /// for the refault policy, or `None` when no notice is due. Kernel: `workingset_refault`.
     fn refault(&self, folio: &LockedFolio<'_>, seen: SeenSlots, context: RefaultContext) -> Option<RefaultNotice> {
         let shadow = seen.shadow;
-        // The rule of generations treats a page that a fault brings in as young. Kernel: `folio_add_lru` inside
+        // Under MGLRU a folio that a fault swaps in counts as young. Kernel: `folio_add_lru` inside
         // `lru_gen_enter_fault`.
         let is_young = self.workingset == Workingset::Mglru && context == RefaultContext::Fault;
         if is_young {
@@ -135,7 +136,7 @@ impl Swap {
             }
             None => (Some(root), self.nr_swappable_pages()),
         };
-        // The rule of generations uses root in place of a released group.
+        // MGLRU uses the lruvec of root in place of the lruvec of a released group.
         let evicted_from = evicted_from.or((self.workingset == Workingset::Mglru).then_some(root));
         let age = evicted_from.map_or(0, |lruvec| lruvec.nonresident_age());
         let refault = Refault {
@@ -158,11 +159,12 @@ impl Swap {
         self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
-    /// Allocates and inserts the folio of a swapped-out slot, of the largest allowed order that works.
+    /// Allocates the folio of a swapped-out slot and inserts the folio into the cache. The folio has the largest
+    /// allowed order for which allocation and insertion succeed.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when the slot is cached, and the caller uses the cached folio; `NotInUse`,
-    /// `NoDevice` (ENOENT) when the slot is free; `NoMemory` (ENOMEM) when memory or the charge is refused at order 0
-    /// too. EBUSY and EAGAIN are handled here. Kernel: `swap_cache_alloc_folio`.
+    /// `NoDevice` (ENOENT) when the slot is free; `NoMemory` (ENOMEM) when the memory or the charge is refused at
+    /// order 0 too. EBUSY and EAGAIN are handled here. Kernel: `swap_cache_alloc_folio`.
     pub(crate) fn swap_cache_alloc_folio<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let mut orders = if how.orders.is_empty() { how.orders } else { how.orders.with_zero() };
         let mut order = orders.highest();
@@ -188,17 +190,17 @@ impl Swap {
         }
     }
 
-    /// Returns the folio of a slot. If the slot is not cached, a folio is allocated and read once, for any number of
-    /// concurrent callers. Errors: those of [`Swap::swapin_folio`] except EEXIST.
+    /// Returns the folio of a slot. If the slot is not cached, one of any number of concurrent callers allocates and
+    /// reads a folio. Errors: those of [`Swap::swapin_folio`] except EEXIST.
     ///
-    /// The folio is unlocked. The caller locks the folio and then checks that the folio is up to date and still
+    /// The returned folio is unlocked. The caller locks the folio and then checks that it is up to date and still
     /// covers the slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed read
-    /// to the caller that read.
+    /// to the caller that read the folio.
     pub fn swapin_entry<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<FolioRef<'r>> {
         self.swapin_folio(entry, how).map(|(folio, _)| folio)
     }
 
-    /// [`Swap::swapin_entry`] that also returns whether the folio is new.
+    /// Works as [`Swap::swapin_entry`] and also returns whether the folio is new.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `NoMemory` (ENOMEM); `BadRange` (EINVAL); `Io` of the read.
     pub(crate) fn swapin_folio<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<(FolioRef<'r>, bool)> {
@@ -223,7 +225,7 @@ impl Swap {
         }
     }
 
-    /// [`Swap::swapin_folio`] that returns `None` for a free slot and for memory that has run out.
+    /// Works as [`Swap::swapin_folio`], but returns `None` when the slot is free or memory has run out.
     pub(crate) fn swapin_folio_or_none<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         match self.swapin_folio(entry, how) {
             Ok(found) => Ok(Some(found)),
@@ -233,9 +235,9 @@ impl Swap {
         }
     }
 
-    /// Takes a folio whose read failed out of the cache, so that the next fault reads again.
+    /// Removes a folio whose read failed from the cache, so that the next fault reads the slot again.
     ///
-    /// Kernel: the folio stays until reclaim drops it, and each fault gets a bus error meanwhile.
+    /// Kernel: the folio stays until reclaim frees it, and until then each fault gets a bus error.
     pub(crate) fn drop_unread(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         let locked = folio.folio().lock();
         let flags = folio.flags();
@@ -245,9 +247,9 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the folio of a slot, or reads the slot as a single page. Readahead and asynchronous faults use this
-    /// function. Returns `None` when the slot is free or memory has run out. Errors: `NoDevice` (ENOENT), `BadRange`
-    /// (EINVAL), `Io`.
+    /// Returns the cached folio of a slot, or reads the slot as a single page. Readahead and asynchronous faults call
+    /// this function. Returns `None` when the slot is free or memory has run out. Errors: `NoDevice` (ENOENT),
+    /// `BadRange` (EINVAL), `Io`.
     ///
     /// With [`ReadReason::Readahead`] a folio that is read gets the readahead mark and is counted. Kernel:
     /// `swap_cache_read_folio`.
@@ -258,7 +260,7 @@ impl Swap {
         reason: ReadReason,
     ) -> Result<Found<'r>> {
         if self.on_cpu(how.cpu)?.swap_count(entry)? == 0 {
-            // A slot without references may still have a folio in the cache.
+            // A slot without references may still be cached.
             return Ok(self.swap_cache_get_folio(entry, how.cpu)?.map(|folio| (folio, false)));
         }
         let found = self.swapin_folio_or_none(entry, &Swapin { orders: Orders::ZERO, ..*how })?;
@@ -271,10 +273,11 @@ impl Swap {
         Ok(found)
     }
 
-    /// Reads the slots of a window, and then the target slot, which usually is cached by then. The window yields each
-    /// slot, and whether the slot is the target.
+    /// Reads the slots of a window, and then the target slot, which usually is cached after the window was read. The
+    /// iterator `window` yields each slot, and whether it is the target slot.
     ///
-    /// Errors: those of the target. An error of a neighbour is ignored, because a later fault meets the error again.
+    /// Errors: those of the target slot. An error of another slot is ignored, because a later fault on that slot gets
+    /// the error again.
     pub(crate) fn read_window<'r>(
         &'r self,
         targ: SwpEntry,
@@ -291,10 +294,12 @@ impl Swap {
         Ok(found.map(|(folio, is_new)| (folio, is_new || was_read)))
     }
 
-    /// Reads the aligned block of slots around a target, and the target. Kernel: `swap_cluster_readahead`.
+    /// Reads the slots of the aligned block that contains a target slot, and the target slot. Kernel:
+    /// `swap_cluster_readahead`.
     ///
-    /// Returns `None` when the slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`] of the
-    /// target. An error of a neighbour is ignored, because a later fault meets the error again.
+    /// Returns `None` when the target slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`]
+    /// of the target slot. An error of another slot is ignored, because a later fault on that slot gets the error
+    /// again.
     pub fn swap_cluster_readahead<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;
         let window = self.readahead.window(targ.offset(), device.max_pages());

@@ -1,5 +1,4 @@
-//! Swap-out of a folio that its holder maps, and its swap-in: steps OUT0 to OUT8 and IN0 to IN7 for callers without
-//! page tables.
+//! Swap-out and swap-in of a folio that its holder maps without page tables: steps OUT0 to OUT8 and IN0 to IN7.
 
 use std::ops::Range;
 
@@ -24,7 +23,7 @@ pub struct KeptFolio<'a> {
 }
 
 impl Swap {
-    /// Allocates a folio of zeros, dirty, for the caller to map. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
+    /// Allocates a dirty folio of zeros that the caller maps. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
     /// fault.
     pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
         self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
@@ -37,8 +36,8 @@ impl Swap {
         Ok(folio)
     }
 
-    /// Allocates a folio without clearing its bytes and charges the folio to a group. Kernel: `alloc_anon_folio`;
-    /// differs: a large folio whose mask forbids reclaim takes free memory only.
+    /// Allocates a folio, without clearing its bytes, and charges the folio to a group. Kernel: `alloc_anon_folio`;
+    /// differs: a large folio whose mask forbids reclaim uses free memory only.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
             true => self.folio_alloc_shrinking(order, cpu)?,
@@ -49,7 +48,7 @@ impl Swap {
         charged.map(|()| folio)
     }
 
-    /// Fills a new folio with zeros and puts the folio on its LRU list. Errors: those of
+    /// Fills a new folio with zeros and adds the folio to its LRU list. Errors: those of
     /// [`crate::folio::Folio::bytes_mut`].
     pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
         folio.bytes_mut()?.fill(0);
@@ -57,13 +56,13 @@ impl Swap {
         Ok(())
     }
 
-    /// Allocates a folio with the given bytes, and zeros after them. Errors: `NoMemory` (ENOMEM); `OutOfRange`
-    /// (EINVAL).
+    /// Allocates a folio that contains `data`, followed by zeros. Errors: `NoMemory` (ENOMEM); `OutOfRange` (EINVAL).
     pub fn folio_with(&self, order: Order, data: &[u8]) -> Result<FolioRef<'_>> {
         self.folio_with_in(order, data, CssId::ROOT, CpuId(0))
     }
 
-    /// [`Swap::folio_with`], charged to a group. Errors: as there, and `OverLimit` (ENOMEM).
+    /// Works as [`Swap::folio_with`] and charges the folio to a group. Errors: those of [`Swap::folio_with`], and
+    /// `OverLimit` (ENOMEM).
     pub fn folio_with_in(&self, order: Order, data: &[u8], css: CssId, cpu: CpuId) -> Result<FolioRef<'_>> {
         let high = order.nr_pages() as u64 * crate::base::limits::PAGE_SIZE as u64;
         if data.len() as u64 > high {
@@ -85,8 +84,8 @@ impl Swap {
         folio.lru_add();
     }
 
-    /// Gives a folio slots, if policies allow it, charges the slots and marks the folio dirty: the steps of a
-    /// swap-out before the unmap.
+    /// Allocates and charges the slots of a folio, if the policies allow it, and marks the folio dirty. These are the
+    /// steps of a swap-out before the unmap.
     ///
     /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge or a policy refused; `AlreadyCached`
     /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`;
@@ -105,21 +104,22 @@ impl Swap {
         result.map(|()| entry.expect("it was given slots"))
     }
 
-    /// Swaps out a folio that only its holder maps: allocates slots, unmaps, writes, and frees the memory.
+    /// Swaps out a folio that only its holder maps: allocates slots, unmaps the folio, writes it, and frees its
+    /// memory.
     ///
-    /// The caller gets one reference to the slot of each mapped page. The returned entry is that of the folio's first
-    /// page. Errors, with the folio given back mapped and resident, with the slots that the folio got: `NoSpace`
-    /// (ENOSPC) when there is no run of the order; `NoMemory` (ENOMEM) when the charge was refused; `FolioPinned`,
-    /// `DataInUse` (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the write failed;
-    /// `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel: `shrink_folio_list`
-    /// of one folio; differs: does not split the folio when there is no room.
+    /// The caller gets one reference to the slot of each mapped page. The returned entry belongs to the folio's first
+    /// page. After an error the folio is given back, mapped and resident, and keeps slots that it got. Errors:
+    /// `NoSpace` (ENOSPC) when no run of the order is free; `NoMemory` (ENOMEM) when the charge was refused;
+    /// `FolioPinned`, `DataInUse` (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the
+    /// write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel:
+    /// `shrink_folio_list` of one folio; differs: does not split the folio when no run is free.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
         self.end_operation();
         match result {
             Ok(entry) => {
-                // `pageout` consumed the holder's reference together with the folio.
+                // `pageout` dropped the holder's reference when it freed the folio.
                 folio.into_raw();
                 Ok(entry)
             }
@@ -154,7 +154,7 @@ impl Swap {
         }
     }
 
-    /// Turns references to the slots of a locked folio back into mappings. Step IN6.
+    /// Turns references to the slots of a locked folio into mappings again. Step IN6.
     fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
         let nr = pages.len() as u32;
         if locked.has(FolioFlags::SWAPCACHE) {
@@ -174,14 +174,14 @@ impl Swap {
         Ok(())
     }
 
-    /// Swaps in the data of `nr_pages` slots from `entry`, takes one reference from each slot, and maps the pages for
-    /// the caller.
+    /// Swaps in the data of `nr_pages` slots from `entry` on, takes one reference from each slot, and maps the pages
+    /// for the caller.
     ///
-    /// The folio may be smaller than `nr_pages` when no large order succeeds, and larger when the slot was cached
-    /// already. Its mapped pages tell which slots lost a reference, from `entry` on. Errors: `NotInUse`, `NoDevice`
-    /// (ENOENT) when a slot has no reference; `NoMemory` (ENOMEM); `Io` when the read failed, and the caller may try
-    /// again; `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a reference count takes the
-    /// place of a page table.
+    /// The folio may be smaller than `nr_pages` when no allowed order fits, and larger when it was cached before.
+    /// Each mapped page of the folio took one reference from its slot, from `entry` on. Errors: `NotInUse`,
+    /// `NoDevice` (ENOENT) when a slot has no reference; `NoMemory` (ENOMEM); `Io` when the read failed, and the
+    /// caller may try again; `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a count of
+    /// mappings replaces the page table.
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
         loop {
             let found = self.swapin_folio(entry, how);
@@ -195,8 +195,8 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // The thread that read the folio got the error of the read and takes the folio out of the cache. This
-                // thread reads again.
+                // The read of the folio failed, and the thread that read it got the error. That thread removes the
+                // folio from the cache, as does this thread, and this thread then reads the slot again.
                 drop(locked);
                 self.drop_unread(&folio, how.cpu)?;
                 continue;
@@ -226,8 +226,8 @@ impl Swap {
         let mut nr_done = 0;
         while nr_done < nr_pages {
             let (at, left) = (entry.plus(nr_done), nr_pages - nr_done);
-            // A folio covers an aligned range. A larger folio would also cache slots before or after the requested
-            // ones.
+            // A folio covers an aligned range of slots. A folio of a higher order would also cache slots outside the
+            // requested range.
             let fits = at.offset().0.trailing_zeros().min(left.ilog2()).min(Order::MAX.get().into());
             let orders = Orders::from_bits(how.orders.bits() & ((2 << fits) - 1))?;
             let mapped = self.swap_in(at, left, &Swapin { orders, ..*how })?;
@@ -237,15 +237,15 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns whether a slot is freed once its page is mapped. Step IN7. Kernel: `should_try_to_free_swap`; differs:
-    /// without page tables there is no mlock and no write fault to consider.
+    /// Returns whether a slot is freed after its page was mapped. Step IN7. Kernel: `should_try_to_free_swap`;
+    /// differs: without page tables no mlock and no write fault has to be considered.
     pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
         let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 
-    /// Unmaps a folio. Its memory is freed when no other user holds it, and its slots are freed when only the cache
-    /// holds them.
+    /// Unmaps a folio. The folio's memory is freed if no other user holds a reference to the folio, and its slots are
+    /// freed if they have no references.
     ///
     /// Kernel: `zap_pte_range` with `free_swap_cache`.
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
@@ -254,7 +254,7 @@ impl Swap {
         self.free_folio_and_swap_cache(&folio, cpu)
     }
 
-    /// Frees the slots of an unmapped folio that only the cache holds. Kernel: `free_folio_and_swap_cache`.
+    /// Frees the slots of an unmapped folio if the slots have no references. Kernel: `free_folio_and_swap_cache`.
     pub(crate) fn free_folio_and_swap_cache(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         if !folio.is_mapped()
             && folio.has(FolioFlags::SWAPCACHE)

@@ -1,4 +1,4 @@
-//! Writeback of zswap pages to a device, the oldest first: of one entry, of one group, by the worker, and for
+//! Writeback of zswap pages to a device, the oldest page first: of one entry, of one group, by the worker, and for
 //! reclaim.
 
 use crate::base::error::{Result, SwapError};
@@ -13,25 +13,25 @@ use crate::table::Shadow;
 use crate::workingset::RefaultContext;
 use crate::zswap::{ZswapStat, damaged};
 
-/// Reaction of a pass over entries to a page that a fault has brought into the swap cache already.
+/// What a scan of zswap entries does after an entry whose page another thread is swapping in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AtFault {
-    /// The pass goes on with the next entry.
+    /// The scan goes on with the next entry.
     GoOn,
-    /// The pass ends, because the pages that follow are likely to be wanted, too.
+    /// The scan ends, because faults are likely to need the next pages too.
     Stop,
 }
 
 impl Swap {
-    /// Writes the page of one slot back from zswap to a device: to the slot itself, or to a real slot that is put
-    /// behind the virtual slot.
+    /// Writes the page of one slot back from zswap to a device. The page is written to the slot itself or, if the
+    /// slot is virtual, to a real slot that becomes its backing.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when another thread loads the page; `NotInUse` (ENOENT) when the slot was
-    /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when there is no folio;
-    /// `NoWayOut` (ENOMEM) when there is no real slot or no charge for it, or when the slot has another entry by now;
-    /// `NoWriteback` (EINVAL) for a ghost without virtual table; `Io` (EIO) when the compressed data is damaged, and
-    /// the entry stays, or when the write failed, and the page is in memory, dirty. Waits for no folio lock. The
-    /// caller holds no other lock. Kernel: `zswap_writeback_entry`.
+    /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when no folio is free;
+    /// `NoWayOut` (ENOMEM) when no real slot is free, when the charge of the real slot is refused, or when the slot
+    /// has another zswap entry by now; `NoWriteback` (EINVAL) for a ghost without virtual table. `Io` (EIO) when the
+    /// compressed data is damaged, and the zswap entry stays; `Io` also when the write failed, and the page then is
+    /// in a dirty folio. Waits for no folio lock. The caller holds no other lock. Kernel: `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;
@@ -40,14 +40,15 @@ impl Swap {
         self.writeback(id, entry, cpu)
     }
 
-    /// Runs the steps of a writeback, in an order that loses no data at any failure.
+    /// Runs the steps of a writeback, in an order in which no failure loses data.
     pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
-            // Checked before a folio is allocated: a ghost without virtual table has no place to write to.
+            // This check precedes the allocation of a folio. A ghost without virtual table has no place to which a
+            // page could be written.
             return Err(SwapError::NoWriteback(entry));
         }
-        // WB1: the thread whose folio is over the slot owns the zswap entry.
+        // WB1: the thread that inserts a folio into the cache for the slot owns the zswap entry.
         let allocate = |order, _| self.folio_alloc(order);
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
@@ -55,16 +56,17 @@ impl Swap {
         let real = match self.take_out(&locked, id, cpu) {
             Ok(real) => real,
             Err(error) => {
-                // The folio is clean and was not read, so the slot gets its old state back.
+                // The folio is clean and was not read, so it is removed from the cache, and the slot has its old
+                // state again.
                 self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 return Err(error);
             }
         };
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // The folio was read only to write it back, so it leaves the cache unless another thread has the folio's lock
-        // or a reference by now. The lock is only tried, because a store without room may have called this function
-        // with its own folio locked. Kernel: dropbehind.
+        // The folio was read only for the writeback, so it is removed from the cache. The folio stays if another
+        // thread holds its lock or a reference to it. The lock is only tried, because a store that found zswap full
+        // may have called this function with its own folio locked. Kernel: dropbehind.
         if let Some(locked) = folio.folio().try_lock() {
             locked.clear(FolioFlags::RECLAIM);
             if self.drop_clean(&locked, self.refault_level(None), cpu)? {
@@ -75,19 +77,20 @@ impl Swap {
         Ok(())
     }
 
-    /// Runs steps WB2 to WB5 on a locked folio. After these steps the folio holds the page, and the entry is gone.
-    /// Returns the real slot to write to.
+    /// Runs steps WB2 to WB5 on a locked folio. After these steps the folio holds the page, and the zswap entry is
+    /// freed. Returns the real slot to which the page must be written.
     fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let op = on_cpu.operation();
         let (device, offset) = op.folio_slots(locked.folio())?;
         let swp = device.entry_at(offset);
         let no_way_out = SwapError::NoWayOut(swp);
-        // WB2: the slot may have been freed and stored again, and the entry would be another page's data.
+        // WB2: the slot may have been freed and stored again meanwhile. Its zswap entry would then have the data of
+        // another page.
         if op.zswap_id(device, offset) != Some(id) {
             return Err(no_way_out);
         }
-        // WB3: a page without a real slot stays in zswap.
+        // WB3: if no real slot can be allocated for the page, the page stays in zswap.
         let real = on_cpu.realloc_locked(locked).map_err(|_| no_way_out)?;
         drop(on_cpu);
         // WB4: the page is read from zswap.
@@ -97,7 +100,7 @@ impl Swap {
             on_cpu.put_back_in_zswap(locked, id)?;
             return Err(loaded.err().unwrap_or_else(|| damaged(swp, 1)));
         }
-        // WB5: the entry is freed, because the folio holds the page.
+        // WB5: the zswap entry is freed, because the folio holds the page.
         on_cpu.forget_in_zswap(locked, id)?;
         on_cpu.counters().count(Event::ZswpWb, 1);
         drop(on_cpu);
@@ -106,9 +109,9 @@ impl Swap {
         Ok(real)
     }
 
-    /// Examines up to `nr` of the oldest entries of a group, each at most once, and writes those back that already
-    /// used their second chance. Returns the number that was written back. An entry that gets its second chance keeps
-    /// the second chance until the next call.
+    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry that has already used
+    /// its second chance is written back. An entry that gets its second chance keeps it until the next call. Returns
+    /// the number of entries that were written back.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         let mut nr_written = 0;
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
@@ -119,7 +122,7 @@ impl Swap {
                 Ok(()) => nr_written += 1,
                 Err(_) => self.zswap().count(ZswapStat::RejectReclaimFail),
             }
-            // The page is cached because another thread is swapping it in.
+            // `AlreadyCached` means that another thread is swapping the page in.
             if at_fault == AtFault::Stop && matches!(written, Err(SwapError::AlreadyCached(_))) {
                 break;
             }
@@ -127,16 +130,17 @@ impl Swap {
         nr_written
     }
 
-    /// Writes back up to 32 of the oldest pages of a group; returns how many.
+    /// Writes back up to 32 of the oldest pages of a group, and returns the number of these pages.
     ///
-    /// Errors: `NothingToShrink` (ENOENT) when writeback is off for the group, the group is removed, or the group has
-    /// no pages; `NoneWritten` (EAGAIN) when the group has pages and none was written. Kernel: `shrink_memcg`.
+    /// Errors: `NothingToShrink` (ENOENT) when writeback is disabled for the group, the group is removed, or the
+    /// group has no pages in zswap; `NoneWritten` (EAGAIN) when the group has pages and no page was written. Kernel:
+    /// `shrink_memcg`.
     pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let is_dead = self.memcg().is_some_and(|groups| !groups.get(css).is_online());
         if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
     }
 
-    /// [`Swap::shrink_memcg`] for a group that may be removed.
+    /// Works as [`Swap::shrink_memcg`], also for a removed group.
     fn shrink_batch(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let group = self.memcg().map(|groups| groups.get(css));
         let key = group.map(MemCgroup::css);
@@ -149,8 +153,8 @@ impl Swap {
         }
     }
 
-    /// Writes back up to `nr_pages` pages of a group and of all groups below the group, a batch of each group in
-    /// turn. Returns the number of written pages; 0 is no error. Kernel: `memory.reclaim` with `source=zswap`.
+    /// Writes back up to `nr_pages` pages of a group and of all its descendants, one batch from each group in turn.
+    /// Returns the number of these pages; 0 is no error. Kernel: `memory.reclaim` with `source=zswap`.
     pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
@@ -165,11 +169,12 @@ impl Swap {
         Ok(nr_written)
     }
 
-    /// Writes pages back, a batch of each group in turn, until the pools are down to the threshold or 16 attempts
-    /// failed. Returns how many. The next call continues after the group where this one ended.
+    /// Writes pages back, one batch from each group in turn, until the pools are no larger than the accept threshold
+    /// or 16 attempts failed. Returns the number of these pages. The next call starts behind the group at which this
+    /// call ended.
     ///
-    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: pages of removed groups have turns of their own,
-    /// where the kernel moves them to the parent group.
+    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: each removed group is a group in this order; the
+    /// kernel moves the pages of a removed group to its parent.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let is_over = || self.zswap().total_pages() > self.zswap().accept_pages();
@@ -189,14 +194,14 @@ impl Swap {
                     Err(_) => nr_failures += 1,
                 }
             }
-            // No group has a page on its list. The remaining pages cannot be written back, or other threads are
-            // storing the remaining pages right now.
+            // No group has pages on its list: the remaining pages cannot be written back, or they are being stored at
+            // this moment.
             nr_failures += u32::from(!has_pages);
         }
         Ok(nr_written)
     }
 
-    /// Returns all groups, removed ones too, starting after the cursor.
+    /// Returns all groups, including removed groups, starting with the group behind the cursor.
     fn groups_to_shrink(&self) -> Vec<CssId> {
         let Some(groups) = self.memcg() else { return vec![CssId::ROOT] };
         let mut all = groups.subtree(CssId::ROOT);
@@ -206,8 +211,8 @@ impl Swap {
         all
     }
 
-    /// Estimates how many pages of a group reclaim should write back. The better the pages are compressed, the fewer.
-    /// Kernel: `zswap_shrinker_count`.
+    /// Estimates the number of pages of a group that reclaim should write back. The number is smaller when the pages
+    /// are compressed better. Kernel: `zswap_shrinker_count`.
     fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
         let zswap = self.zswap();
         let group = css.and_then(|css| self.memcg().map(|groups| groups.get(css)));
@@ -229,11 +234,11 @@ impl Swap {
     }
 }
 
-/// The writeback that the folders below call through [`ZswapShrinker`].
+/// The implementation of [`ZswapShrinker`], through which lower folders call this writeback.
 #[derive(Debug)]
 pub(crate) struct ZswapWriteback;
 
-/// The writeback that every [`Swap`] is made with.
+/// The implementation of [`ZswapShrinker`] that every [`Swap`] gets.
 pub(crate) static ZSWAP_WRITEBACK: ZswapWriteback = ZswapWriteback;
 
 impl ZswapShrinker for ZswapWriteback {
@@ -241,7 +246,7 @@ impl ZswapShrinker for ZswapWriteback {
         swap.shrink_memcg(css, cpu)
     }
 
-    /// Kernel: `zswap_shrinker_scan`.
+    /// Writes back the estimated number of pages, shifted right by the priority. Kernel: `zswap_shrinker_scan`.
     fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64 {
         swap.shrink_entries(css, swap.zswap_shrinker_count(css) >> priority, AtFault::Stop, cpu)
     }

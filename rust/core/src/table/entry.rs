@@ -1,15 +1,15 @@
-//! The 64-bit swap table entry: its kinds and the pure transitions between them.
+//! The 64-bit swap table entry: its kinds and the pure transitions between the kinds.
 //!
 //! ```text
 //! bit   63..60      59   58 ..............................  2  1  0
 //! NULL  0                                                            free slot
 //! Shadow count(4)    Z   shadow value, 58 bits (1..58)            1  in use, swapped out
-//! PFN    count(4)    Z   unused | PFN from bit 2 (40 bits)    1   0  in use, a folio owns it
-//! Pointer cache-only(63)  8 bits 43..51: type | 40 bits 3..43: slot  1 0 0  backs that slot of a virtual device
+//! PFN    count(4)    Z   unused | PFN from bit 2 (40 bits)    1   0  in use, cached by this folio
+//! Pointer cache-only(63)  8 bits 43..51: type | 40 bits 3..43: slot  1 0 0  real slot, backs this virtual slot
 //! Bad    all ones, shifted left by 3                               header, bad page, tail
 //! ```
 //!
-//! Transitions take the entry by value; `SwapTable` and the cluster lock apply them.
+//! Z is the zero mark. Transitions take the entry by value; `SwapTable` applies them under the cluster lock.
 
 use crate::base::limits::{
     EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, PFN_BITS, SWP_TB_COUNT_BITS, SWP_TB_COUNT_MAX, SWP_TB_FLAGS_BITS,
@@ -21,7 +21,8 @@ const COUNT_SHIFT: u32 = 64 - SWP_TB_COUNT_BITS;
 const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
 const FLAGS_SHIFT: u32 = 64 - SWP_TB_FLAGS_BITS;
 const FLAGS_MASK: u64 = !0 << FLAGS_SHIFT;
-/// Set when the content is all zeros and was never written. Kernel: the zero flag of phase IV.
+/// The zero mark: set when the content of the slot is all zeros and was never written to a storage. Kernel: the zero
+/// flag of phase IV.
 const ZERO_MARK: u64 = 1 << FLAGS_SHIFT;
 const SHADOW_MARK: u64 = 1;
 const PFN_MARK: u64 = 2;
@@ -31,7 +32,7 @@ const POINTER_MASK: u64 = 0b111;
 const OWNER_SHIFT: u32 = 3;
 const OWNER_OFFSET_BITS: u32 = 40;
 const OWNER_TYPE_SHIFT: u32 = OWNER_SHIFT + OWNER_OFFSET_BITS;
-/// Set while only the swap cache holds the virtual slot that a Pointer backs.
+/// Set while the virtual slot that the Pointer names is cached and has no references.
 const POINTER_CACHE_ONLY: u64 = 1 << 63;
 const BAD: u64 = !0 << 3;
 
@@ -47,17 +48,17 @@ const _: () = assert!(EVICTION_SHIFT + EVICTION_BITS == FLAGS_SHIFT, "a shadow f
 const _: () = assert!(BAD & 0b111 == 0 && BAD & 0b1000 != 0, "Bad is told from Shadow, PFN and Pointer by low bits");
 
 words! {
-    /// Kind of a table entry, which is the state of its slot.
+    /// The kind of a table entry, which is the state of its slot.
     pub enum EntryKind: "kind of entry" {
-        /// Free.
+        /// The slot is free.
         Null = "null",
-        /// In use and not cached.
+        /// The slot is in use and not cached.
         Shadow = "shadow",
-        /// In use and cached by a folio.
+        /// The slot is in use and cached by a folio.
         Pfn = "folio",
-        /// Never usable.
+        /// The slot is never usable.
         Bad = "bad",
-        /// The backing of a virtual slot.
+        /// The slot backs a virtual slot.
         Pointer = "pointer",
     }
 }
@@ -69,50 +70,52 @@ impl EntryKind {
     }
 }
 
-/// Workingset data of a page that left memory, with the owner that was charged for it.
+/// Workingset data of a page that was evicted, with the group that is charged for the slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shadow {
-    /// Eviction age; a larger age is masked to [`EVICTION_BITS`] bits, not saturated.
+    /// The eviction age. A larger age is masked to [`EVICTION_BITS`] bits, not saturated.
     pub eviction: u64,
-    /// Private id of the memcg charged; 0 for none.
+    /// The private id of the charged memcg; 0 when no memcg is charged.
     pub memcg: MemcgId,
-    /// NUMA node.
+    /// The NUMA node of the page.
     pub node: u16,
-    /// The page was part of the working set.
+    /// Whether the page was part of the working set.
     pub is_workingset: bool,
 }
 
-/// Result of releasing a reference of an entry.
+/// The result of dropping one reference of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutStep {
     /// The entry with one reference less.
     Inline(SwapTableEntry),
-    /// The extend table holds the count: subtract the reference there. A count of 14 moves back into the entry.
+    /// The extend table has the count, so the reference must be subtracted there. When the count falls to 14, the
+    /// count is moved back into the entry.
     Extended,
 }
 
-/// Result of taking a reference of an entry.
+/// The result of adding one reference to an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DupStep {
     /// The entry with one reference more.
     Inline(SwapTableEntry),
-    /// The entry with the overflow mark; the count in the extend table starts at 15.
+    /// The entry with the overflow mark. The count in the extend table starts at 15.
     Overflow(SwapTableEntry),
-    /// The extend table holds the count: add the reference there.
+    /// The extend table has the count, so the reference must be added there.
     Extended,
 }
 
-/// One word of a swap table. Kernel: the value behind `swp_tb_*`.
+/// One entry of a swap table, a 64-bit word. Kernel: the value behind `swp_tb_*`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct SwapTableEntry(u64);
 
 impl SwapTableEntry {
-    /// A free slot.
+    /// The entry of a free slot.
     pub const NULL: Self = Self(0);
-    /// A slot that is never handed out.
+    /// The entry of a slot that is never handed out.
     pub const BAD: Self = Self(BAD);
-    /// Swapped out, one reference, no workingset data: a fresh slot of `alloc` and of hibernation.
+    /// A swapped-out entry with one reference and no workingset data: the entry of a slot that `alloc` or hibernation
+    /// just got.
     pub const SWAPPED_OUT: Self = Self(SHADOW_MARK | COUNT_ONE);
 
     /// Makes an entry from a raw word.
@@ -130,31 +133,33 @@ impl SwapTableEntry {
         Self((pfn.0 & ((1 << PFN_BITS) - 1)) << PFN_SHIFT | PFN_MARK)
     }
 
-    /// Builds the entry of a slot that backs the virtual slot `owner`. Kernel: the reverse map; differs: the entry
-    /// also names the device.
+    /// Builds the entry of a real slot that backs the virtual slot `owner`. Kernel: the reverse map; differs: the
+    /// entry also names the device.
     pub const fn pointer(owner: SwpEntry) -> Self {
         let (ty, offset) = (owner.ty().0 as u64, owner.offset().0 as u64);
         Self(ty << OWNER_TYPE_SHIFT | offset << OWNER_SHIFT | POINTER_MARK)
     }
 
-    /// The difference between the Pointers of two neighbouring slots of a run.
+    /// The difference between the raw Pointers of two neighbouring slots of a run.
     pub(crate) const POINTER_STEP: u64 = 1 << OWNER_SHIFT;
 
-    /// The bit of a Pointer that is set while only the swap cache holds the owner.
+    /// The bit of a Pointer that is set while the virtual slot that the Pointer names is cached and has no
+    /// references.
     pub(crate) const CACHE_ONLY_BIT: u64 = POINTER_CACHE_ONLY;
 
-    /// Returns the virtual slot that a Pointer backs.
+    /// Returns the virtual slot that a Pointer names.
     pub fn owner(self) -> Option<SwpEntry> {
         let (ty, offset) = (SwpType((self.0 >> OWNER_TYPE_SHIFT) as u8), SwpOffset((self.0 >> OWNER_SHIFT) as u32));
         (self.kind() == EntryKind::Pointer).then(|| SwpEntry::new(ty, offset))
     }
 
-    /// Returns whether the entry is a Pointer whose owner only the swap cache holds; such a slot can be freed.
+    /// Returns whether the entry is a Pointer to a virtual slot that is cached and has no references. The real slot
+    /// of such a Pointer can be freed.
     pub const fn is_cache_only_pointer(self) -> bool {
         self.0 & POINTER_MASK == POINTER_MARK && self.0 & POINTER_CACHE_ONLY != 0
     }
 
-    /// Builds a swapped-out entry with `count` inline references (0..=14).
+    /// Builds a swapped-out entry with the inline reference count `count` (0..=14).
     pub const fn swapped_out(shadow: Shadow, count: u8) -> Self {
         debug_assert!(count < SWP_TB_COUNT_MAX);
         Self(shadow.pack() | (count as u64) << COUNT_SHIFT)
@@ -180,13 +185,13 @@ impl SwapTableEntry {
         self.0 == 0
     }
 
-    /// Returns whether a folio owns the slot.
+    /// Returns whether a folio caches the slot.
     pub const fn is_cached(self) -> bool {
         self.0 & 0b11 == PFN_MARK
     }
 
-    /// Returns whether the slot is swapped out, not cached, with exactly one reference. Freeing such a slot is one
-    /// store.
+    /// Returns whether the slot is swapped out, is not cached and has exactly one reference. Such a slot is freed by
+    /// a single store.
     pub const fn is_last_swapped_out(self) -> bool {
         self.differs_from_last() == 0
     }
@@ -202,8 +207,8 @@ impl SwapTableEntry {
         (self.0 ^ (COUNT_ONE | SHADOW_MARK)) & (COUNT_MASK | SHADOW_MARK | MEMCG_MASK)
     }
 
-    /// Returns the inline count of a countable kind, `None` for Bad and Pointer. Count 15 means that the extend table
-    /// has the count.
+    /// Returns the inline count, or `None` for Bad and Pointer, which have no count. Count 15 means that the extend
+    /// table has the count.
     pub const fn count(self) -> Option<u8> {
         match self.kind() {
             EntryKind::Null | EntryKind::Shadow | EntryKind::Pfn => Some((self.0 >> COUNT_SHIFT) as u8),
@@ -211,17 +216,17 @@ impl SwapTableEntry {
         }
     }
 
-    /// Returns whether only the swap cache holds the slot.
+    /// Returns whether the slot is cached and has no references.
     pub const fn is_cache_only(self) -> bool {
         self.is_cached() && self.0 >> COUNT_SHIFT == 0
     }
 
-    /// Returns whether the content is marked as all zeros.
+    /// Returns whether the entry has the zero mark.
     pub const fn is_zero(self) -> bool {
         self.0 != BAD && self.0 & ZERO_MARK != 0
     }
 
-    /// Returns the folio of a cached entry, `None` for other kinds.
+    /// Returns the PFN of a cached entry.
     pub const fn pfn(self) -> Option<Pfn> {
         if self.is_cached() { Some(Pfn((self.0 & !FLAGS_MASK) >> PFN_SHIFT)) } else { None }
     }
@@ -231,20 +236,20 @@ impl SwapTableEntry {
         (self.kind() == EntryKind::Shadow).then(|| Shadow::unpack(self.0))
     }
 
-    /// Returns the entry of the slot after the folio `pfn` cached the slot (Shadow -> PFN), with the same count and
-    /// zero mark; `None` when the slot is not swapped out.
+    /// Turns a swapped-out entry into a cached entry with the same count and zero mark. Returns `None` when the slot
+    /// is not swapped out.
     pub fn to_cached(self, pfn: Pfn) -> Option<Self> {
         (self.kind() == EntryKind::Shadow).then(|| Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK))
     }
 
-    /// Returns the entry of the slot after its folio left the cache (PFN -> Shadow), with the same count and zero
-    /// mark; `None` when the slot is not cached.
+    /// Turns a cached entry into a swapped-out entry with the same count and zero mark. Returns `None` when the slot
+    /// is not cached.
     pub fn to_swapped_out(self, shadow: Shadow) -> Option<Self> {
         self.is_cached().then(|| Self(shadow.pack() | self.0 & FLAGS_MASK))
     }
 
-    /// Returns the entry of the slot after the folio `pfn` replaced its folio (PFN -> PFN), with the same count and
-    /// zero mark; `None` when the slot is not cached.
+    /// Replaces the PFN of a cached entry. The count and the zero mark do not change. Returns `None` when the slot is
+    /// not cached.
     pub fn with_pfn(self, pfn: Pfn) -> Option<Self> {
         self.is_cached().then(|| Self(Self::cached(pfn).0 | self.0 & FLAGS_MASK))
     }
@@ -254,14 +259,14 @@ impl SwapTableEntry {
         self.is_cached().then_some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
     }
 
-    /// Sets the zero mark of a swapped-out entry whose slot was never written, because no storage holds data of that
-    /// slot.
+    /// Sets the zero mark of a swapped-out entry whose slot was never written. No storage has data of that slot.
     pub(crate) const fn never_written(self) -> Self {
         debug_assert!(matches!(self.kind(), EntryKind::Shadow));
         Self(self.0 | ZERO_MARK)
     }
 
-    /// Adds one reference. Returns `None` for a kind without a count. The caller decides whether 0 may become 1.
+    /// Adds one reference. Returns `None` for a kind without a count. The caller decides whether a count of 0 may
+    /// become 1.
     pub const fn dup(self) -> Option<DupStep> {
         match self.count() {
             None => None,
@@ -273,7 +278,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// Removes one reference. Returns `None` when the entry has no reference.
+    /// Drops one reference. Returns `None` when the entry has no reference.
     pub const fn put(self) -> Option<PutStep> {
         match self.count() {
             None | Some(0) => None,
@@ -282,7 +287,7 @@ impl SwapTableEntry {
         }
     }
 
-    /// Moves the count back into the entry when the extend table's count is down to 14.
+    /// Returns the entry with the inline count 14, after the count in the extend table fell to 14.
     pub const fn back_inline(self) -> Self {
         debug_assert!(self.0 >> COUNT_SHIFT == SWP_TB_COUNT_MAX as u64);
         Self(self.0 - COUNT_ONE)
@@ -290,7 +295,7 @@ impl SwapTableEntry {
 }
 
 impl Shadow {
-    /// Packs the shadow into bits 0..58, marker included.
+    /// Packs the shadow and the Shadow mark into bits 0..58.
     pub const fn pack(self) -> u64 {
         SHADOW_MARK
             | (self.is_workingset as u64) << WORKINGSET_SHIFT

@@ -1,4 +1,4 @@
-//! Counts of 15 and more: one 32-bit cell per slot, only for clusters that have such a slot.
+//! Counts of 15 and more: one 32-bit cell per slot, only in clusters that have a slot with such a count.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,14 @@ use crate::base::types::ClusterIdx;
 
 type Cells = [u32; SWAPFILE_CLUSTER as usize];
 
-/// The extend tables of one device. Kernel: `ci->extend_table`; differs: a table is found by cluster number, so that
-/// a cluster without a table does not carry a pointer. The caller of each function holds the lock of that cluster.
+/// The extend tables of one device. The caller of each function holds the lock of the cluster. Kernel:
+/// `ci->extend_table`; differs: a table is found by cluster number, so that a cluster without a table needs no
+/// pointer.
 #[derive(Debug, Default)]
 pub(crate) struct ExtendTables(SpinMutex<HashMap<ClusterIdx, Box<Cells>>>);
 
 impl ExtendTables {
-    /// Starts the cell of a slot at 15, because the slot's inline count has just reached the overflow mark.
+    /// Starts the cell of a slot at 15, because the inline count of the slot has just reached the overflow mark.
     pub(crate) fn start(&self, cluster: ClusterIdx, slot: usize) {
         let mut tables = self.0.lock();
         let cells = tables.entry(cluster).or_insert_with(|| Box::new([0; SWAPFILE_CLUSTER as usize]));
@@ -31,8 +32,8 @@ impl ExtendTables {
         more.is_some()
     }
 
-    /// Removes one reference. Returns `true` when the count is 14, which the entry then holds inline. The table is
-    /// freed when all its cells are 0.
+    /// Drops one reference. Returns `true` when the count falls to 14, which the table entry then holds inline. The
+    /// table is freed when all its cells are 0.
     pub(crate) fn sub(&self, cluster: ClusterIdx, slot: usize) -> bool {
         let mut tables = self.0.lock();
         let cells = tables.get_mut(&cluster).expect("an overflowed slot has a table");
@@ -52,12 +53,12 @@ impl ExtendTables {
         self.0.lock().get(&cluster).map_or(0, |cells| cells[slot])
     }
 
-    /// Returns whether a cluster has a table.
+    /// Returns whether a cluster has an extend table.
     pub(crate) fn has(&self, cluster: ClusterIdx) -> bool {
         self.0.lock().contains_key(&cluster)
     }
 
-    /// Returns the bytes of all tables.
+    /// Returns the bytes of all extend tables.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.lock().len() as u64 * size_of::<Cells>() as u64
     }

@@ -1,7 +1,8 @@
-//! Swap tables: 512 atomic entries for one cluster, pooled per device, with counts over 14 in separate extend tables.
+//! Swap tables: each table has 512 atomic entries for the slots of one cluster. The tables of a device come from a
+//! pool. Counts over 14 are in separate extend tables.
 //!
-//! A table is attached to a cluster while the cluster is in use. The table returns to the pool, all NULL, when the
-//! cluster is empty.
+//! A table is attached to a cluster while the cluster is in use. When the cluster is empty, the table is returned to
+//! the pool with all entries NULL.
 
 mod entry;
 mod extend;
@@ -24,7 +25,7 @@ pub(crate) use shown::ShownTable;
 pub use virtual_word::Backing;
 pub(crate) use virtual_word::{Stored, VirtualTable, VirtualWord};
 
-/// The entries of one cluster. Kernel: `struct swap_table`.
+/// The table entries of one cluster. Kernel: `struct swap_table`.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct SwapTable([AtomicU64; SWAPFILE_CLUSTER as usize]);
@@ -35,12 +36,12 @@ const _: () = assert!(size_of::<SwapTable>() == PAGE_SIZE, "a table is one page"
 #[expect(unsafe_code, reason = "tables live in zeroed mappings")]
 unsafe impl Zeroable for SwapTable {}
 
-/// The holder of the virtual slot that a Pointer names.
+/// The state of the virtual slot that a Pointer names: whether it has references.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Holder {
-    /// The swap cache, and no reference.
+    /// The virtual slot is cached and has no references.
     CacheOnly,
-    /// A reference, cached or not.
+    /// The virtual slot has references. It may be cached too.
     References,
 }
 
@@ -48,15 +49,15 @@ impl SwapTable {
     /// Reads an entry. Without the cluster lock the entry is a snapshot.
     #[inline]
     pub fn get(&self, index: usize) -> SwapTableEntry {
-        // Relaxed: the entry is one self-contained word; a caller that needs more takes the cluster lock, which
-        // orders the access.
+        // Relaxed: the entry is one self-contained word. A caller that reads other fields too takes the cluster lock,
+        // which orders the access.
         SwapTableEntry::from_raw(self.0[index].load(Ordering::Relaxed))
     }
 
     /// Writes an entry; the cluster lock is held.
     #[inline]
     pub(crate) fn set(&self, index: usize, entry: SwapTableEntry) {
-        // Relaxed: the cluster lock orders writers and locked readers.
+        // Relaxed: the cluster lock orders all writers, and the readers that hold the lock.
         self.0[index].store(entry.raw(), Ordering::Relaxed);
     }
 
@@ -71,8 +72,8 @@ impl SwapTable {
         }
     }
 
-    /// Writes the Pointers of a run that backs consecutive virtual slots; `first` is the Pointer of the first slot.
-    /// The cluster lock is held.
+    /// Writes the Pointers of a run that backs consecutive virtual slots. `first` is the Pointer to the first virtual
+    /// slot. The cluster lock is held.
     #[inline(never)]
     pub(crate) fn fill_pointers(&self, index: usize, nr: usize, first: SwapTableEntry) {
         for (i, word) in self.0[index..index + nr].iter().enumerate() {
@@ -80,11 +81,11 @@ impl SwapTable {
         }
     }
 
-    /// Records in a Pointer whether references or only the swap cache hold the virtual slot that the Pointer names.
-    /// The caller holds the lock of the virtual slot's cluster and need not hold the lock of this table's cluster.
+    /// Records in a Pointer whether the virtual slot that the Pointer names has references. The caller holds the lock
+    /// of the virtual slot's cluster, not the lock of this table's cluster.
     pub(crate) fn mark_holder(&self, index: usize, holder: Holder) {
-        // Relaxed: other threads only read the bit, and an action on the bit is checked again under the owner's
-        // locks.
+        // Relaxed: other threads only read the bit, and before they act on the bit, they check the state of the
+        // virtual slot again under its locks.
         match holder {
             Holder::CacheOnly => self.0[index].fetch_or(SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
             Holder::References => self.0[index].fetch_and(!SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
@@ -100,8 +101,8 @@ impl SwapTable {
         self.0[index..index + nr].iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
-    /// Returns whether `differs` is 0 for every entry of a run; the cluster lock is held. The loop reads all entries,
-    /// because a branch per entry costs more.
+    /// Returns whether `differs` is 0 for every entry of a run. The cluster lock is held. The loop reads all entries,
+    /// because a branch for each entry costs more time.
     #[inline(always)]
     pub(crate) fn is_run_of(&self, index: usize, nr: usize, differs: impl Fn(SwapTableEntry) -> u64) -> bool {
         if nr == 1 {

@@ -1,4 +1,4 @@
-//! Owners of slots when the entry of a slot does not hold the owner: one private memcg id per slot, 0 for no owner.
+//! Owners of slots that are recorded outside the table entries: one private memcg id per slot, 0 for no owner.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,7 +12,7 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::{ClusterIdx, MemcgId};
 use crate::containers::zeroed::MappedSlice;
 
-/// The ids of one cluster. Kernel: `struct swap_memcg_table`.
+/// The owner ids of the slots of one cluster. Kernel: `struct swap_memcg_table`.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct OwnerCells([AtomicU16; SWAPFILE_CLUSTER as usize]);
@@ -23,35 +23,35 @@ const _: () = assert!(size_of::<OwnerCells>() == 1024, "2 bytes a slot");
 #[expect(unsafe_code, reason = "cells live in zeroed mappings")]
 unsafe impl Zeroable for OwnerCells {}
 
-/// Place of the owner ids of a device's slots.
+/// The place where the owner ids of a device's slots are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OwnerForm {
-    /// In the entries; [`Owners`] then holds nothing.
+    /// In the table entries; [`Owners`] then stores nothing.
     Entry,
-    /// In an array for all slots, made at swapon.
+    /// In an array with a cell for every slot, made at swapon.
     Array,
     /// In a block for each cluster that has a table.
     Table,
-    /// In a block for a single cluster while one of the cluster's slots has an id.
+    /// In a block for each cluster in which a slot has an owner id.
     Sparse,
 }
 
-/// The owner ids of one device's slots, outside the entries. The caller of each function holds the lock of the slots'
-/// cluster.
+/// The owner ids of one device's slots, stored outside the table entries. The caller of each function holds the lock
+/// of the slots' cluster.
 #[derive(Debug)]
 pub(crate) enum Owners {
     /// See [`OwnerForm::Entry`].
     Entry,
     /// One cell per slot of the device. Kernel: `swap_cgroup_ctrl`.
     Array(MappedSlice<AtomicU16>),
-    /// One block per table number. A block is zeroed when its table is released, and the next table with that number
-    /// reuses the block.
+    /// One block per table number. A block is zeroed when its table is released. The next table with the same number
+    /// uses the same block.
     Table(MappedSlice<OwnerCells>),
-    /// One block per cluster number.
+    /// One block per cluster number, only for clusters in which a slot has an owner id.
     Sparse(SpinMutex<HashMap<ClusterIdx, Box<[u16; SWAPFILE_CLUSTER as usize]>>>),
 }
 
-/// Position of a slot, with the cluster number, the table number and the index in the cluster.
+/// The position of a slot: the cluster number, the table number and the slot's index in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     pub(crate) cluster: ClusterIdx,
@@ -66,7 +66,7 @@ impl Cell {
 }
 
 impl Owners {
-    /// Makes room for the ids of `nr_clusters` clusters. Errors: `NoMemory` (ENOMEM).
+    /// Allocates the storage for the owner ids of `nr_clusters` clusters. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(form: OwnerForm, nr_clusters: u32) -> Result<Self> {
         Ok(match form {
             OwnerForm::Entry => Self::Entry,
@@ -76,10 +76,10 @@ impl Owners {
         })
     }
 
-    /// Returns the id of a slot, 0 for none. Kernel: `lookup_swap_cgroup_id`.
+    /// Returns the owner id of a slot, 0 for no owner. Kernel: `lookup_swap_cgroup_id`.
     #[inline]
     pub(crate) fn get(&self, at: Cell) -> MemcgId {
-        // Relaxed: the cluster lock orders.
+        // Relaxed: the cluster lock orders all accesses.
         MemcgId(match self {
             Self::Entry => 0,
             Self::Array(ids) => ids[at.offset()].load(Ordering::Relaxed),
@@ -88,7 +88,7 @@ impl Owners {
         })
     }
 
-    /// Writes the id of `nr` slots, from `at` on. Kernel: `swap_cgroup_record`.
+    /// Writes the owner id of `nr` slots, from `at` on. Kernel: `swap_cgroup_record`.
     pub(crate) fn fill(&self, at: Cell, nr: usize, id: MemcgId) {
         let store = |cells: &[AtomicU16]| cells.iter().for_each(|cell| cell.store(id.0, Ordering::Relaxed));
         match self {
@@ -109,8 +109,8 @@ impl Owners {
         }
     }
 
-    /// Returns the bytes that are there from swapon on and the bytes of clusters in use; `nr_tables` clusters have a
-    /// table.
+    /// Returns the bytes that exist from swapon on, and the bytes of clusters in use. `nr_tables` is the number of
+    /// clusters with a table.
     pub(crate) fn bytes(&self, nr_tables: u32) -> (u64, u64) {
         match self {
             Self::Entry => (0, 0),
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn bytes_are_those_of_the_reference() {
         let of = |form| Owners::new(form, 1 << 19).expect("memory").bytes(7);
-        // A terabyte has half a million clusters.
+        // A device of one terabyte has half a million clusters.
         assert_eq!((of(OwnerForm::Entry), of(OwnerForm::Array)), ((0, 0), (512 << 20, 0)));
         assert_eq!((of(OwnerForm::Table), of(OwnerForm::Sparse)), ((0, 7 << 10), (0, 0)));
         let sparse = Owners::new(OwnerForm::Sparse, 8).expect("memory");

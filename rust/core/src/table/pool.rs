@@ -1,9 +1,9 @@
-//! Tables of one device. The pool hands tables out by number and reuses the table that was released last. The memory
-//! of a table exists after the table is touched.
+//! The tables of one device. The pool hands tables out by number and reuses the table that was released last. A table
+//! takes memory only after the table was touched.
 //!
-//! The memory of a table stays mapped as long as its device. A lockless reader may therefore always read a table; the
-//! reader sees entries of some cluster or NULL and then checks that the cluster still has the same table. Kernel:
-//! tables are freed by RCU or come from a type-safe slab; this pool corresponds to the type-safe slab.
+//! The memory of a table stays mapped as long as its device exists. A reader without a lock may therefore always read
+//! a table. The reader sees the entries of any cluster or NULL, and then checks that its cluster still has the same
+//! table. Kernel: tables are freed by RCU or come from a type-safe slab; this pool corresponds to the type-safe slab.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -29,9 +29,9 @@ impl TableId {
 struct Free {
     /// Number of tables that were ever used; the tables above this number are unused.
     next_fresh: u32,
-    /// Released tables with memory, oldest in front.
+    /// Released tables that still have memory, the oldest table first.
     hot: VecDeque<TableId>,
-    /// Released tables whose memory returned to the system.
+    /// Released tables whose memory was returned to the system.
     cold: Vec<TableId>,
     attached: u32,
 }
@@ -40,28 +40,28 @@ struct Free {
 #[derive(Debug)]
 pub(crate) struct TablePool {
     tables: MappedSlice<SwapTable>,
-    /// Second words of the tables of a virtual device, indexed by table number.
+    /// The second words of the table entries of a virtual device, indexed by table number.
     virtuals: Option<MappedSlice<VirtualTable>>,
     free: SpinMutex<Free>,
 }
 
 impl TablePool {
-    /// Makes a pool of `nr` tables, with second words if `is_virtual`. The pool takes no memory before a table is
-    /// touched. Errors: `NoMemory` (ENOMEM).
+    /// Makes a pool of `nr` tables. If `is_virtual`, each table entry has a second word. The pool takes no memory
+    /// before a table is touched. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32, is_virtual: bool) -> Result<Self> {
-        // A table's number is its index in the arrays, which shortens every lookup. Numbers start at 1, so the arrays
-        // have one more element, number 0, which is never touched.
+        // The number of a table is its index in the arrays, which makes every lookup shorter. The arrays therefore
+        // have one more element, at index 0, which is never touched.
         let len = nr as usize + 1;
         let virtuals = is_virtual.then(|| MappedSlice::zeroed(len)).transpose()?;
         Ok(Self { tables: MappedSlice::zeroed(len)?, virtuals, free: SpinMutex::default() })
     }
 
-    /// Takes a table whose entries are all NULL. Locks: the pool's. Panics: when all tables of the pool are taken.
+    /// Takes a table whose entries are all NULL. Locks: the pool lock. Panics: when all tables of the pool are taken.
     pub(crate) fn take(&self) -> TableId {
         self.take_below(u32::MAX).expect("one table a cluster at the most")
     }
 
-    /// Takes a table. Returns `None` when `max` tables or all tables of the pool are taken. Locks: the pool's.
+    /// Takes a table. Returns `None` when `max` tables or all tables of the pool are taken. Locks: the pool lock.
     pub(crate) fn take_below(&self, max: u32) -> Option<TableId> {
         let mut free = self.free.lock();
         if free.attached >= max {
@@ -80,7 +80,7 @@ impl TablePool {
         Some(id)
     }
 
-    /// Returns a table whose entries are all NULL to the pool. Locks: the pool's.
+    /// Returns a table whose entries are all NULL to the pool. Locks: the pool lock.
     pub(crate) fn release(&self, id: TableId) {
         debug_assert!(self.table(id).iter().all(|entry| entry.is_null()), "a released table holds entries");
         debug_assert!(self.virtual_table(id).is_none_or(VirtualTable::is_empty), "a released table has backings");
@@ -90,8 +90,8 @@ impl TablePool {
             free.hot.push_back(id);
             if free.hot.len() > POOL_TABLES_HOT_MAX { free.hot.pop_front() } else { None }
         };
-        // Between the two holds of the lock the cooled table belongs to this call alone, so the memory of the table
-        // can go.
+        // Between the two holds of the pool lock, only this call knows the cooled table, so the memory of the table
+        // can be released.
         if let Some(id) = cooled {
             self.tables.release(id.index()..id.index() + 1);
             self.virtuals.iter().for_each(|virtuals| virtuals.release(id.index()..id.index() + 1));
@@ -105,7 +105,7 @@ impl TablePool {
         &self.tables[id.index()]
     }
 
-    /// Returns the second words of a table, `None` when the device is not virtual.
+    /// Returns the second words of a table's entries, or `None` when the device is not virtual.
     #[inline]
     pub(crate) fn virtual_table(&self, id: TableId) -> Option<&VirtualTable> {
         self.virtuals.as_ref().map(|virtuals| &virtuals[id.index()])
@@ -116,7 +116,7 @@ impl TablePool {
         self.free.lock().attached
     }
 
-    /// Returns the number of tables that were ever taken, which is also the highest table number in use.
+    /// Returns the number of tables that were ever taken. This is also the highest table number ever in use.
     pub(crate) fn ever_used(&self) -> u32 {
         self.free.lock().next_fresh
     }

@@ -1,15 +1,15 @@
-//! The second word of a virtual slot, which names the place of the slot's data: the encodings, and their meaning
-//! together with the table entry.
+//! The second word of a virtual slot, which names the place of the slot's data: the encodings of the word, and the
+//! meaning of the word together with the table entry.
 //!
 //! ```text
 //! bit       63..59   58 .......................  3   2  1  0
-//! NONE      0                                                  no backing of its own
+//! NONE      0                                                  no zswap entry and no real slot
 //! ZSWAP              number of the zswap entry       0  0  1
 //! SWAPFILE  type(5)  slot of a real device (56)      0  1  0
 //! ```
 //!
-//! The second word does not store that a slot is zero-backed or that only a folio has the slot's data; the table
-//! entry holds both facts.
+//! The second word does not store that the data is all zeros or that only a folio has the data; the table entry holds
+//! both facts.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,23 +29,23 @@ const TYPE_SHIFT: u32 = 64 - TYPE_BITS;
 
 const _: () = assert!(crate::base::limits::MAX_SWAPFILES <= 1 << TYPE_BITS, "a device type fits");
 
-/// Place of the data of a virtual slot. Kernel: the effective type of a vswap entry.
+/// The place of a virtual slot's data. Kernel: the effective type of a vswap entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backing {
-    /// No place: the slot is free.
+    /// No place, because the slot is free.
     None,
-    /// The data is all zeros, and no storage holds the data.
+    /// The data is all zeros, and no storage has the data.
     Zero,
-    /// Compressed in zswap.
+    /// The data is compressed in zswap.
     Zswap,
-    /// On this slot of a real device.
+    /// The data is on this slot of a real device.
     Swapfile(SwpEntry),
-    /// Only in the folio that caches the slot.
+    /// The data is only in the folio that caches the slot.
     Folio,
 }
 
 impl Backing {
-    /// Returns the kernel's word in lower case.
+    /// Returns the kernel's name of the place, in lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -56,8 +56,8 @@ impl Backing {
         }
     }
 
-    /// Returns whether a slot with backing `next`, `nr` slots behind the slot of `self`, continues one run with the
-    /// slot of `self`.
+    /// Returns whether `next`, the backing of the slot `nr` slots behind the slot of `self`, belongs to the same run
+    /// as `self`.
     pub fn continues(self, nr: u32, next: Self) -> bool {
         match (self, next) {
             (Self::Swapfile(first), Self::Swapfile(at)) => at.value() == first.value() + nr as u64,
@@ -66,7 +66,7 @@ impl Backing {
     }
 }
 
-/// Decoded second word of a slot.
+/// The decoded second word of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stored {
     None,
@@ -80,10 +80,10 @@ pub(crate) enum Stored {
 pub(crate) struct VirtualWord(u64);
 
 impl VirtualWord {
-    /// No backing of its own.
+    /// The word of a slot without a zswap entry and without a real slot.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Makes the word for data in zswap under the number `id`.
+    /// Makes the word for data in the zswap entry `id`.
     pub(crate) const fn zswap(id: ZswapId) -> Self {
         Self((id.0.get() as u64) << TAG_BITS | ZSWAP)
     }
@@ -93,7 +93,7 @@ impl VirtualWord {
         Self(u64::from(entry.ty().0) << TYPE_SHIFT | u64::from(entry.offset().0) << TAG_BITS | SWAPFILE)
     }
 
-    /// Decodes the word. Panics: on an unknown tag.
+    /// Decodes the word. Panics when the tag is unknown.
     pub(crate) fn stored(self) -> Stored {
         let payload = self.0 >> TAG_BITS;
         match self.0 & TAG_MASK {
@@ -111,8 +111,8 @@ impl VirtualWord {
         self.0 & TAG_MASK == SWAPFILE
     }
 
-    /// Returns the place of the data, from this word and the table entry. Kernel: `vswap_type` of a slot; zero wins
-    /// over folio.
+    /// Returns the place of the data, from this word and the table entry `entry`. If this word is NONE and the entry is
+    /// cached with the zero mark, the result is [`Backing::Zero`]. Kernel: `vswap_type` of a slot.
     pub(crate) fn backing(self, entry: SwapTableEntry) -> Backing {
         match self.stored() {
             Stored::Zswap(_) => Backing::Zswap,
@@ -124,7 +124,7 @@ impl VirtualWord {
     }
 }
 
-/// The second words of one cluster.
+/// The second words of the slots of one cluster.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct VirtualTable([AtomicU64; SWAPFILE_CLUSTER as usize]);
@@ -136,22 +136,23 @@ const _: () = assert!(size_of::<VirtualTable>() == PAGE_SIZE, "a virtual table i
 unsafe impl Zeroable for VirtualTable {}
 
 impl VirtualTable {
-    /// Reads a word. Without the cluster lock the word is a hint.
+    /// Reads the second word of a slot. The word is a hint if the caller does not hold the cluster lock.
     #[inline]
     pub(crate) fn get(&self, slot: usize) -> VirtualWord {
-        // Relaxed: the word is self-contained; a caller that acts on the word holds the folio lock and the cluster
+        // Relaxed: the word is self-contained. A caller that acts on the word holds the folio lock and the cluster
         // lock, which order the access.
         VirtualWord(self.0[slot].load(Ordering::Relaxed))
     }
 
-    /// Writes a word. Locks: the caller holds the cluster lock and, if the slot has a folio, the folio lock.
+    /// Writes the second word of a slot. Locks: the caller holds the cluster lock and, if the slot has a folio, the
+    /// folio lock.
     #[inline]
     pub(crate) fn set(&self, slot: usize, word: VirtualWord) {
         // Relaxed: see `get`.
         self.0[slot].store(word.0, Ordering::Relaxed);
     }
 
-    /// Returns whether no slot has a backing of its own.
+    /// Returns whether the second word of every slot is NONE.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
@@ -181,7 +182,8 @@ mod tests {
         assert_eq!(VirtualWord::swapfile(at(31, 5)).0, 31 << 59 | 5 << 3 | 2);
     }
 
-    /// Every legal row of the state table, with the table entry and the second word of that row.
+    /// For every legal row of the state table, the table entry and the second word of the row must give the backing
+    /// of the row.
     #[test]
     fn rows_of_the_state_table() {
         let (cached, swapped_out) = (SwapTableEntry::cached(Pfn(9)), SwapTableEntry::SWAPPED_OUT);

@@ -11,24 +11,24 @@ use crate::base::types::{CssId, MemcgId};
 use crate::base::words::words;
 use crate::containers::index_list::IndexList;
 
-/// A list of a lruvec. Kernel: `enum lru_list`.
+/// One of the LRU lists of a lruvec. Kernel: `enum lru_list`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum LruList {
-    /// Anonymous pages next to be evicted.
+    /// Inactive anonymous pages, which reclaim evicts.
     InactiveAnon,
-    /// Anonymous pages in use.
+    /// Active anonymous pages, which reclaim first makes inactive.
     ActiveAnon,
-    /// File pages next to be evicted.
+    /// Inactive file pages, which reclaim evicts.
     InactiveFile,
-    /// File pages in use.
+    /// Active file pages, which reclaim first makes inactive.
     ActiveFile,
-    /// Pages that may not leave memory.
+    /// Pages that must not be evicted.
     Unevictable,
 }
 
 impl LruList {
-    /// Every list.
+    /// All LRU lists.
     pub const ALL: [Self; 5] =
         [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile, Self::Unevictable];
     /// The lists that reclaim scans, in scan order. Kernel: `for_each_evictable_lru`.
@@ -40,7 +40,7 @@ impl LruList {
     }
 
     /// Returns the type of the pages on the list. All unevictable pages are anonymous, because this subsystem has no
-    /// others.
+    /// unevictable file pages.
     pub const fn ty(self) -> LruType {
         match self {
             Self::InactiveFile | Self::ActiveFile => LruType::File,
@@ -49,51 +49,54 @@ impl LruList {
     }
 }
 
-/// One list and the pages on it. Links are in the folios.
+/// One list and the number of pages on it. The links are in the folios.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LruHead {
-    /// Folios by the number of their first page. The newest is first, and reclaim takes the last one next.
+    /// The folios, by the number of their first page. The newest folio is first, and reclaim takes the last folio
+    /// next.
     pub(crate) list: IndexList,
-    /// Pages on the list, without those of descendants.
+    /// The number of pages on this list, without the lists of descendants.
     pub(crate) nr_pages: u64,
 }
 
 /// The lists of one lruvec. Evictable folios are either on `lists` (classic) or on `generations` (MGLRU).
 #[derive(Debug, Default)]
 pub(crate) struct LruHeads {
-    /// By [`LruList`]. Kernel: `lists` of `struct lruvec`.
+    /// The classic lists, indexed by [`LruList`]. Kernel: `lists` of `struct lruvec`.
     pub(crate) lists: [LruHead; LruList::ALL.len()],
-    /// Anonymous folios by [`super::mglru::gen_of`] of their generation. Kernel: `folios` of `struct lru_gen_folio`.
+    /// The generations of anonymous folios, indexed by [`super::mglru::gen_of`]. Kernel: `folios` of `struct
+    /// lru_gen_folio`.
     pub(crate) generations: [LruHead; MAX_NR_GENS as usize],
 }
 
-/// The two kinds of pages that compete for memory. Kernel: `LRU_GEN_ANON`, `LRU_GEN_FILE`.
+/// The two types of pages that compete for memory. Kernel: `LRU_GEN_ANON`, `LRU_GEN_FILE`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum LruType {
-    /// Backed by swap.
+    /// Anonymous pages, which are backed by swap.
     Anon,
-    /// Backed by files.
+    /// File pages, which are backed by files.
     File,
 }
 
 impl LruType {
-    /// Both types.
+    /// Both types of pages.
     pub const ALL: [Self; 2] = [Self::Anon, Self::File];
 }
 
 words! {
-    /// Counters of a lruvec, in pages. The words are the kernel's names of the counters.
+    /// The counters of a lruvec, in pages. The strings are the kernel's names of the counters.
     ///
-    /// Kernel: the items of these names in `enum node_stat_item` and `enum vm_event_item`.
+    /// Kernel: the items with these names in `enum node_stat_item` and `enum vm_event_item`.
     #[derive(Hash)]
     #[repr(u8)]
     pub enum LruvecStat: "lruvec counter" {
         /// Refaulted pages. Kernel: `WORKINGSET_REFAULT_ANON`.
         RefaultAnon = "workingset_refault_anon",
-        /// Refaulted pages that became active, because they came back soon. Kernel: `WORKINGSET_ACTIVATE_ANON`.
+        /// Refaulted pages that became active, because the refault followed soon after the eviction. Kernel:
+        /// `WORKINGSET_ACTIVATE_ANON`.
         ActivateAnon = "workingset_activate_anon",
-        /// Refaulted pages that were in the working set before. Kernel: `WORKINGSET_RESTORE_ANON`.
+        /// Refaulted pages that were part of the working set at their eviction. Kernel: `WORKINGSET_RESTORE_ANON`.
         RestoreAnon = "workingset_restore_anon",
         /// Pages that reclaim scanned. Kernel: `PGSCAN`.
         Pgscan = "pgscan",
@@ -108,21 +111,22 @@ words! {
     }
 }
 
-/// Recent cost of reclaim of each type, in pages. Both costs halve when their sum is over a quarter of the lists.
+/// The recent costs of reclaim for each type, in pages. Both costs are halved when their sum is greater than a
+/// quarter of the pages on the evictable lists.
 ///
 /// Kernel: `anon_cost` and `file_cost` of `struct lruvec`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LruCost {
-    /// Cost of anonymous pages.
+    /// The cost of anonymous pages.
     pub anon_pages: u64,
-    /// Cost of file pages.
+    /// The cost of file pages.
     pub file_pages: u64,
 }
 
-/// The LRU lists of one memcg on one node. Sizes and counters of a lruvec include those of its descendants.
+/// The LRU lists of one memcg on one node. The sizes and counters of a lruvec include those of its descendants.
 ///
-/// Kernel: `struct lruvec`. Differs: links are page numbers; a change of a size or counter reaches all parents at
-/// once.
+/// Kernel: `struct lruvec`. Differs: links are page numbers; a change of a size or counter is added to all ancestors
+/// at once.
 #[derive(Debug, Default)]
 pub struct Lruvec {
     memcg: AtomicU32,
@@ -130,27 +134,25 @@ pub struct Lruvec {
     parent: Option<Arc<Lruvec>>,
     nonresident_age: AtomicU64,
     lru_pages: [AtomicU64; LruList::ALL.len()],
-    /// The lock is a leaf lock. Kernel: `lists`, under `lru_lock`.
+    /// The lists. Their lock is a leaf lock. Kernel: `lists`, under `lru_lock`.
     heads: SpinMutex<LruHeads>,
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
-    // A lock, because the two costs halve together.
+    // The costs have a lock, because both costs are halved together.
     cost: SpinMutex<LruCost>,
     /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
     refaults: AtomicU64,
-    /// The memcg of the tree below this one that a partial reclaim visited last. Kernel: `struct
-    /// mem_cgroup_reclaim_iter`.
+    /// The memcg that a partial reclaim of this memcg's tree visited last. Kernel: `struct mem_cgroup_reclaim_iter`.
     reclaim_cursor: AtomicU32,
-    /// Generations and tiers, which MGLRU uses. Sequence numbers change under the LRU lock.
+    /// The generations and tiers of MGLRU. Their sequence numbers change under the LRU lock.
     pub lrugen: Mglru,
 }
 
-// Every atomic is Relaxed, because each is a statistic by itself and two concurrent changes have no order.
+// Every atomic access is Relaxed, because each value is a separate statistic, and concurrent changes need no order.
 impl Lruvec {
     /// Makes the empty lruvec of a memcg on a node. `parent` is the lruvec of the memcg's parent on the same node.
     ///
-    /// # Panics
-    /// When the node is not below 1 << [`NODES_SHIFT`], or differs from the parent's node.
+    /// # Panics When `node` is 1 << [`NODES_SHIFT`] or greater, or differs from the parent's node.
     pub fn new(memcg: MemcgId, node: u16, parent: Option<Arc<Self>>) -> Arc<Self> {
         assert!(u32::from(node) < 1 << NODES_SHIFT, "node {node} does not fit {NODES_SHIFT} bits");
         assert!(parent.as_ref().is_none_or(|parent| parent.node == node), "the parent's lruvec is of another node");
@@ -162,15 +164,15 @@ impl Lruvec {
         MemcgId(self.memcg.load(Ordering::Relaxed) as u16)
     }
 
-    /// Sets the private id of the memcg, 0 once the memcg is released.
+    /// Sets the private id of the memcg. The id is 0 after the memcg was released.
     pub(crate) fn set_memcg(&self, memcg: MemcgId) {
         self.memcg.store(memcg.0.into(), Ordering::Relaxed);
     }
 
-    /// Resets the empty lists for another memcg with the same parent.
+    /// Resets the lruvec, whose lists are empty, for another memcg with the same parent.
     ///
-    /// The age begins at 1, so that each eviction leaves a shadow with a bit set. The rules read differences of ages
-    /// only.
+    /// The age starts at 1, so that the shadow of each eviction has a bit set. The rules use only differences of
+    /// ages.
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));
@@ -180,19 +182,19 @@ impl Lruvec {
         self.lrugen.renew();
     }
 
-    /// Returns the number of the node.
+    /// Returns the number of the NUMA node.
     pub fn node(&self) -> u16 {
         self.node
     }
 
-    /// Returns the number of pages that were evicted or became active so far, with those of descendants. Kernel:
+    /// Returns the number of pages that were evicted or became active so far, including pages of descendants. Kernel:
     /// `nonresident_age`.
     pub fn nonresident_age(&self) -> u64 {
         self.nonresident_age.load(Ordering::Relaxed)
     }
 
-    /// Ages this lruvec and all above it by pages that were evicted or became active. Returns this lruvec's age
-    /// before.
+    /// Adds pages that were evicted or became active to the age of this lruvec and of all its ancestors. Returns the
+    /// age of this lruvec before the call.
     ///
     /// Kernel: `workingset_age_nonresident` (mm/workingset.c).
     pub fn age_nonresident(&self, nr_pages: u32) -> u64 {
@@ -202,7 +204,7 @@ impl Lruvec {
         own
     }
 
-    /// Adds to a list's size in pages, here and in every lruvec above. `delta_pages` may be negative.
+    /// Adds pages to the size of a list of this lruvec and of all its ancestors. `delta_pages` may be negative.
     pub fn add_lru_pages(&self, list: LruList, delta_pages: i64) {
         for lruvec in self.chain() {
             let before = lruvec.lru_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
@@ -210,7 +212,7 @@ impl Lruvec {
         }
     }
 
-    /// Returns the number of pages on a list, with those of descendants.
+    /// Returns the number of pages on a list, including the lists of descendants.
     pub fn lru_pages(&self, list: LruList) -> u64 {
         self.lru_pages[list as usize].load(Ordering::Relaxed)
     }
@@ -220,28 +222,31 @@ impl Lruvec {
         self.heads.lock()
     }
 
-    /// Returns the pages of this lruvec's own lists, by [`LruList`]. Generations do not count.
+    /// Returns the number of pages on each classic list of this lruvec, indexed by [`LruList`], without descendants.
+    /// Pages in generations are not counted.
     pub(crate) fn own_pages(&self) -> [u64; LruList::ALL.len()] {
         self.lists().lists.map(|head| head.nr_pages)
     }
 
-    /// Returns the pages of this lruvec's own generations, by place, see [`super::mglru::gen_of`].
+    /// Returns the number of pages in each generation of this lruvec, indexed by [`super::mglru::gen_of`], without
+    /// descendants.
     pub(crate) fn own_generation_pages(&self) -> [u64; MAX_NR_GENS as usize] {
         self.lists().generations.map(|head| head.nr_pages)
     }
 
-    /// Returns whether refaults made anonymous pages active since [`Lruvec::snapshot_refaults`]. File pages
-    /// are never refaulted here.
+    /// Returns whether refaults made anonymous pages active since the last call of [`Lruvec::snapshot_refaults`].
+    /// This subsystem has no refaults of file pages.
     pub(crate) fn has_new_refaults(&self) -> bool {
         self.stat(LruvecStat::ActivateAnon) != self.refaults.load(Ordering::Relaxed)
     }
 
-    /// Stores how many pages refaults made active so far. Kernel: `snapshot_refaults`.
+    /// Stores the number of pages that refaults made active so far. Kernel: `snapshot_refaults`.
     pub(crate) fn snapshot_refaults(&self) {
         self.refaults.store(self.stat(LruvecStat::ActivateAnon), Ordering::Relaxed);
     }
 
-    /// Returns the memcg after which the next partial walk of the tree begins, 0 for its start.
+    /// Returns the memcg behind which the next partial walk of the tree starts, or 0 when the walk starts at the
+    /// first memcg.
     pub(crate) fn reclaim_cursor(&self) -> CssId {
         CssId(self.reclaim_cursor.load(Ordering::Relaxed))
     }
@@ -251,7 +256,7 @@ impl Lruvec {
         self.reclaim_cursor.store(memcg.0, Ordering::Relaxed);
     }
 
-    /// Adds pages to a counter, here and in every lruvec above.
+    /// Adds pages to a counter of this lruvec and of all its ancestors.
     pub(crate) fn count(&self, stat: LruvecStat, nr_pages: u32) {
         self.stats_local[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
         self.chain().for_each(|lruvec| {
@@ -259,17 +264,18 @@ impl Lruvec {
         });
     }
 
-    /// Returns a counter in pages, with the part of descendants.
+    /// Returns a counter in pages, including the pages of descendants.
     pub fn stat(&self, stat: LruvecStat) -> u64 {
         self.stats[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns this lruvec's own part of a counter, in pages.
+    /// Returns a counter in pages, without the pages of descendants.
     pub fn stat_local(&self, stat: LruvecStat) -> u64 {
         self.stats_local[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Adds the cost of a reclaim of one type, here and in every lruvec above. Kernel: `lru_note_cost` (mm/swap.c).
+    /// Adds the cost of a reclaim of one type to this lruvec and all its ancestors. Kernel: `lru_note_cost`
+    /// (mm/swap.c).
     pub fn note_cost(&self, ty: LruType, nr_pages: u32) {
         for lruvec in self.chain() {
             let all_pages = LruList::EVICTABLE.map(|list| lruvec.lru_pages(list)).iter().sum::<u64>();
@@ -285,12 +291,12 @@ impl Lruvec {
         }
     }
 
-    /// Returns the recent costs of reclaim.
+    /// Returns the recent costs of reclaim for both types.
     pub fn cost(&self) -> LruCost {
         *self.cost.lock()
     }
 
-    /// Returns this lruvec and all lruvecs above it.
+    /// Returns this lruvec and all its ancestors.
     fn chain(&self) -> impl Iterator<Item = &Self> {
         successors(Some(self), |lruvec| lruvec.parent.as_deref())
     }

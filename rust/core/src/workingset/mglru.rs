@@ -1,9 +1,9 @@
-//! Generations and tiers of one lruvec. Both choose the type and the folios to evict by the refaults after earlier
-//! evictions.
+//! The generations and tiers of one lruvec. MGLRU chooses the type and the folios to evict from the refaults after
+//! earlier evictions.
 //!
-//! This file stores the numbers of the live generations and counts evicted, protected and refaulted pages by tier.
-//! The decisions follow from these counts. The lists of folios are in [`super::lruvec`], the moves between the lists
-//! in `folio/lru_gen.rs`.
+//! This file stores the numbers of the live generations, and counts evicted, protected and refaulted pages by tier.
+//! The choices follow from these counts. The lists of folios are in [`super::lruvec`]. The code that moves folios
+//! between the lists is in `folio/lru_gen.rs`.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,19 +16,19 @@ use crate::base::sync::SpinMutex;
 pub const MIN_NR_GENS: u64 = 2;
 /// The largest number of live generations. Kernel: `MAX_NR_GENS`.
 pub const MAX_NR_GENS: u64 = 4;
-/// Number of tiers of a generation. The tier of a folio grows with the number of its uses. Kernel: `MAX_NR_TIERS`.
+/// The number of tiers of a generation. A folio with more uses is in a higher tier. Kernel: `MAX_NR_TIERS`.
 pub const MAX_NR_TIERS: usize = 4;
-/// Bits of a folio's stored references. Kernel: `LRU_REFS_WIDTH`.
+/// The number of bits for the references that are stored in a folio. Kernel: `LRU_REFS_WIDTH`.
 pub const LRU_REFS_WIDTH: u32 = 2;
-/// A tier with fewer refaulted pages is not judged. The same number of pages damps the rate of refaults, and ends a
-/// batch that isolates folios. Kernel: `MIN_LRU_BATCH`.
+/// The number of refaulted pages below which the refaults of a tier decide nothing. The same number of pages damps
+/// the rate of refaults, and ends a batch that isolates folios. Kernel: `MIN_LRU_BATCH`.
 pub const MIN_LRU_BATCH: u64 = 64;
-/// Largest number of pages that one batch of eviction scans. Kernel: `MAX_LRU_BATCH`.
+/// The largest number of pages that one batch of eviction scans. Kernel: `MAX_LRU_BATCH`.
 pub const MAX_LRU_BATCH: u64 = 64 * MIN_LRU_BATCH;
-/// Bits of a generation number in a shadow.
+/// The number of bits of a generation number in a shadow.
 const SEQ_BITS: u32 = EVICTION_BITS - LRU_REFS_WIDTH;
 
-/// Returns the tier of a folio that was used `refs` times, 0..=4. A folio of the working set is in the last tier.
+/// Returns the tier of a folio with `refs` uses, 0..=4. A folio of the working set is in the last tier.
 ///
 /// Kernel: `lru_tier_from_refs`.
 pub const fn tier_of(refs: u32, is_workingset: bool) -> usize {
@@ -36,7 +36,7 @@ pub const fn tier_of(refs: u32, is_workingset: bool) -> usize {
     if is_workingset { MAX_NR_TIERS - 1 } else { refs.next_power_of_two().trailing_zeros() as usize }
 }
 
-/// Returns the place, 0..=3, of a generation among the lists of generations. Kernel: `lru_gen_from_seq`.
+/// Returns the index, 0..=3, of a generation in the array of generation lists. Kernel: `lru_gen_from_seq`.
 pub const fn gen_of(seq: u64) -> usize {
     (seq % MAX_NR_GENS) as usize
 }
@@ -49,8 +49,8 @@ pub const fn is_evictable(ty: LruType, swappiness: u8) -> bool {
     }
 }
 
-/// Returns the swappiness, 0..=201, that chooses the type to evict: 0 when the reclaim may not swap, or when the
-/// memcg may swap fewer than 64 pages.
+/// Returns the swappiness, 0..=201, that chooses the type to evict. The result is 0 when swapping is forbidden or
+/// when the memcg may swap fewer than 64 pages.
 ///
 /// Kernel: `get_swappiness` of MGLRU. Differs: the permission to swap is an argument.
 pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages: i64) -> u8 {
@@ -60,28 +60,28 @@ pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages:
     }
 }
 
-/// Permission of a reclaim to swap.
+/// Whether a reclaim may swap pages out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Swapping {
-    /// The reclaim may swap.
+    /// The reclaim may swap pages out.
     Allowed,
-    /// The reclaim may not swap.
+    /// The reclaim must not swap pages out.
     Forbidden,
 }
 
-/// The refaults of some tiers, in pages, and their weight in a comparison. Kernel: `struct ctrl_pos`.
+/// The refaults of one or more tiers, in pages, and their weight in a comparison. Kernel: `struct ctrl_pos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CtrlPos {
-    /// Refaulted pages.
+    /// The number of refaulted pages.
     pub refaulted: u64,
-    /// Pages that were evicted or protected.
+    /// The number of pages that were evicted or protected.
     pub total: u64,
-    /// The weight, by which a comparison divides the rate `refaulted` / `total`.
+    /// The weight: a comparison divides the rate `refaulted` / `total` by this number.
     pub gain: u64,
 }
 
-/// Returns whether `pv` may be evicted, because `pv` has no higher weighted rate of refaults than `sp`, or too few
-/// refaults to judge.
+/// Returns whether the pages of `pv` may be evicted: their weighted rate of refaults is not higher than the weighted
+/// rate of `sp`, or they have too few refaults for a comparison.
 ///
 /// Kernel: `positive_ctrl_err` (mm/vmscan.c). Differs: nothing overflows.
 pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
@@ -90,32 +90,35 @@ pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
         || product(pv.refaulted, sp.total + MIN_LRU_BATCH, sp.gain) <= product(sp.refaulted + 1, pv.total, pv.gain)
 }
 
-/// Counters in pages, by type and tier. All generations share them, as in a kernel where `NR_HIST_GENS` is 1.
+/// Counters in pages, indexed by type and tier. All generations share the counters, as in a kernel where
+/// `NR_HIST_GENS` is 1.
 type Counters = [[AtomicU64; MAX_NR_TIERS]; LruType::ALL.len()];
 
-/// The moving average of a tier over ended generations, in pages. Each ended generation halves the older part.
+/// The moving average of a tier over the ended generations, in pages. When a generation ends, its count is added to
+/// the average and the sum is halved.
 #[derive(Clone, Copy, Debug, Default)]
 struct Average {
     refaulted: u64,
     total: u64,
 }
 
-/// The generations of one lruvec. The generations `min_seq`..=`max_seq` of each type are live, 2..=4 of them.
+/// The generations of one lruvec. For each type, the generations `min_seq`..=`max_seq` are live, which are 2 to 4
+/// generations.
 ///
-/// Kernel: `struct lru_gen_folio`. Differs: the lists of folios are those of the lruvec.
+/// Kernel: `struct lru_gen_folio`. Differs: the lists of folios are in the lruvec.
 #[derive(Debug)]
 pub struct Mglru {
     max_seq: AtomicU64,
     min_seq: [AtomicU64; LruType::ALL.len()],
     refaulted: Counters,
-    /// Pages that were evicted or protected. Kernel: the sum of `evicted` and `protected`.
+    /// The number of pages that were evicted or protected. Kernel: the sum of `evicted` and `protected`.
     total: Counters,
     // The lock is also held while a sequence number changes, so that each generation is averaged once.
     averages: SpinMutex<[[Average; MAX_NR_TIERS]; LruType::ALL.len()]>,
 }
 
 impl Default for Mglru {
-    /// Returns generations 0 to 3, all live and without pages.
+    /// Makes the generations 0 to 3, which are all live and have no pages.
     fn default() -> Self {
         Self {
             max_seq: AtomicU64::new(MAX_NR_GENS - 1),
@@ -127,10 +130,10 @@ impl Default for Mglru {
     }
 }
 
-// Every atomic is Relaxed. Sequence numbers change under the LRU lock and the lock of the averages; a reader without
-// a lock takes them for hints. Each counter is a statistic by itself.
+// Every atomic access is Relaxed. Sequence numbers change under the LRU lock and the lock of the averages, and are
+// hints for a reader without a lock. Each counter is a separate statistic.
 impl Mglru {
-    /// Resets the generations. The oldest generation is 1, so that an eviction always leaves a shadow with a bit set.
+    /// Resets the generations. The oldest generation is 1, so that the shadow of each eviction has a bit set.
     pub(super) fn renew(&self) {
         let mut averages = self.averages.lock();
         *averages = Default::default();
@@ -140,24 +143,25 @@ impl Mglru {
         counters.for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 
-    /// Returns whether a generation is active, which the two youngest generations are. Kernel: `lru_gen_is_active`.
+    /// Returns whether a generation is active. The two youngest generations are active. Kernel: `lru_gen_is_active`.
     pub fn is_active(&self, seq: u64) -> bool {
         seq + MIN_NR_GENS > self.max_seq()
     }
 
-    /// Returns the generation of anonymous folios at a place of [`gen_of`]. At a place without a live generation, the
-    /// result is the next generation that takes the place.
+    /// Returns the number of the generation of anonymous folios at an index of [`gen_of`]. If no live generation has
+    /// this index, the result is the number of the next generation that will have this index.
     pub(crate) fn seq_at(&self, at: usize) -> u64 {
         let min_seq = self.min_seq(LruType::Anon);
         min_seq + (at as u64 + MAX_NR_GENS - min_seq % MAX_NR_GENS) % MAX_NR_GENS
     }
 
-    /// Returns the list whose size includes the generation at a place of [`gen_of`].
+    /// Returns the list whose size includes the pages of the generation at an index of [`gen_of`].
     pub(crate) fn list_of(&self, at: usize) -> LruList {
         if self.is_active(self.seq_at(at)) { LruList::ActiveAnon } else { LruList::InactiveAnon }
     }
 
-    /// Returns the number of the oldest generation of all types that may be evicted. Kernel: `evictable_min_seq`.
+    /// Returns the smallest generation number among the oldest generations of the types that may be evicted. Kernel:
+    /// `evictable_min_seq`.
     pub fn evictable_min_seq(&self, swappiness: u8) -> u64 {
         let evictable = LruType::ALL.into_iter().filter(|&ty| is_evictable(ty, swappiness));
         evictable.map(|ty| self.min_seq(ty)).min().expect("a type is evictable")
@@ -168,22 +172,22 @@ impl Mglru {
         self.max_seq.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of a type's oldest generation.
+    /// Returns the number of the oldest generation of a type.
     pub fn min_seq(&self, ty: LruType) -> u64 {
         self.min_seq[ty as usize].load(Ordering::Relaxed)
     }
 
     /// Returns the number of live generations of a type, 2..=4.
     pub fn nr_gens(&self, ty: LruType) -> u64 {
-        // The lock keeps the numbers from changing between the two reads.
+        // While the lock is held, the numbers do not change between the two reads.
         let _averages = self.averages.lock();
         self.max_seq() - self.min_seq(ty) + 1
     }
 
-    /// Starts a generation. A type with four generations ends its oldest one, whose folios belong to the next
-    /// generation now.
+    /// Starts a generation. If a type has four generations, its oldest generation ends, and the folios of that
+    /// generation then belong to the next generation.
     ///
-    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller has moved the folios already.
+    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller has already moved the folios.
     pub fn inc_max_seq(&self) {
         let mut averages = self.averages.lock();
         for ty in LruType::ALL {
@@ -194,8 +198,8 @@ impl Mglru {
         self.max_seq.store(self.max_seq() + 1, Ordering::Relaxed);
     }
 
-    /// Ends the generations of a type before `seq`, which have no folios, but not the two youngest generations.
-    /// Returns whether a generation ended.
+    /// Ends the generations of a type that are older than `seq`. These generations have no folios. The two youngest
+    /// generations never end. Returns whether a generation ended.
     ///
     /// Kernel: the step of `try_to_inc_min_seq` (mm/vmscan.c) for one type. Differs: the caller finds the empty
     /// generations.
@@ -209,11 +213,11 @@ impl Mglru {
         is_more
     }
 
-    /// Moves the counters of the oldest generation into the averages and ends the generation. Kernel:
-    /// `reset_ctrl_pos`.
+    /// Adds the counters of the oldest generation to the averages and ends the generation. Kernel: `reset_ctrl_pos`.
     fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
         for (tier, average) in averages.iter_mut().enumerate() {
-            // A swap, because a page that another thread counts meanwhile must not be lost.
+            // The counter is read and set to 0 by one atomic swap, so that a page that another thread counts
+            // meanwhile is not lost.
             let take = |counters: &Counters| counters[ty as usize][tier].swap(0, Ordering::Relaxed);
             average.refaulted = (average.refaulted + take(&self.refaulted)) / 2;
             average.total = (average.total + take(&self.total)) / 2;
@@ -221,7 +225,8 @@ impl Mglru {
         self.min_seq[ty as usize].store(seq, Ordering::Relaxed);
     }
 
-    /// Counts an eviction from the oldest generation and returns the token for the shadow. `refs` is 0..=4.
+    /// Counts an eviction from the oldest generation and returns the token for the shadow. `refs` is the number of
+    /// uses, 0..=4.
     ///
     /// Kernel: `lru_gen_eviction` (mm/workingset.c).
     pub fn evict(&self, ty: LruType, refs: u32, is_workingset: bool, nr_pages: u32) -> u64 {
@@ -230,26 +235,26 @@ impl Mglru {
         (seq << LRU_REFS_WIDTH | u64::from(refs.saturating_sub(1))) & ((1 << EVICTION_BITS) - 1)
     }
 
-    /// Returns whether fewer than four generations lie between a token's generation and the youngest one. Kernel:
-    /// `lru_gen_test_recent` (mm/workingset.c).
+    /// Returns whether the generation of a token is fewer than four generations older than the youngest generation.
+    /// Kernel: `lru_gen_test_recent` (mm/workingset.c).
     pub fn is_recent(&self, token: u64) -> bool {
         let max_seq = self.max_seq() & ((1 << SEQ_BITS) - 1);
         max_seq.abs_diff(token >> LRU_REFS_WIDTH) < MAX_NR_GENS
     }
 
-    /// Counts a recent refault. The token has the stored references, which select the tier.
+    /// Counts a recent refault. The references that the token stores select the tier.
     pub fn refault(&self, ty: LruType, token: u64, is_workingset: bool, nr_pages: u32) {
         let refs = stored_refs(token) + 1;
         add(&self.refaulted, ty, tier_of(refs.into(), is_workingset), nr_pages);
     }
 
-    /// Counts pages that moved to the next generation instead of being evicted. Kernel: `sort_folio`.
+    /// Counts pages that were moved to the next generation and were not evicted. Kernel: `sort_folio`.
     pub fn protect(&self, ty: LruType, tier: usize, nr_pages: u32) {
         add(&self.total, ty, tier, nr_pages);
     }
 
-    /// Returns the sums of some tiers of a type, with the averages of ended generations. Kernel: `read_ctrl_pos`
-    /// (mm/vmscan.c).
+    /// Returns the sums over the tiers `tiers` of a type, including the averages of ended generations. Kernel:
+    /// `read_ctrl_pos` (mm/vmscan.c).
     pub fn read_ctrl_pos(&self, ty: LruType, tiers: Range<usize>, gain: u64) -> CtrlPos {
         let averages = self.averages.lock();
         tiers.fold(CtrlPos { refaulted: 0, total: 0, gain }, |sum, tier| {
@@ -275,17 +280,18 @@ impl Mglru {
         if positive_ctrl_err(sp, pv) { LruType::File } else { LruType::Anon }
     }
 
-    /// Returns the last tier to evict. Folios of higher tiers are protected. Kernel: `get_tier_idx` (mm/vmscan.c).
+    /// Returns the highest tier whose folios are evicted. Folios of higher tiers are protected. Kernel:
+    /// `get_tier_idx` (mm/vmscan.c).
     pub fn tier_to_evict(&self, ty: LruType) -> usize {
-        // A tier is protected when its rate is over 3 / 2 of the rate of tier 0. The margin keeps the decision from
-        // changing often.
+        // A tier is protected when its rate of refaults is more than 3 / 2 of the rate of tier 0. Because of this
+        // margin the decision does not change often.
         let sp = self.read_ctrl_pos(ty, 0..1, 2);
         let is_evicted = |&tier: &usize| positive_ctrl_err(sp, self.read_ctrl_pos(ty, tier..tier + 1, 3));
         (1..MAX_NR_TIERS).take_while(is_evicted).last().unwrap_or(0)
     }
 }
 
-/// Returns the stored references of a token, 0..=3.
+/// Returns the number of references that a token stores, 0..=3.
 pub(super) fn stored_refs(token: u64) -> u8 {
     (token & ((1 << LRU_REFS_WIDTH) - 1)) as u8
 }
@@ -345,7 +351,8 @@ mod tests {
         state.inc_max_seq();
         assert!(!state.is_recent(3), "generation 0 of 4");
         assert!(state.is_recent(1 << 2));
-        // Generation numbers wrap at the bits of a shadow. A number after the wrap is recent, a number before it is not.
+        // Generation numbers wrap at `SEQ_BITS` bits. After the wrap, tokens of the generations 0 and 3 are recent,
+        // and a token of the last generation before the wrap is not recent.
         state.max_seq.store(1 << SEQ_BITS, Ordering::Relaxed);
         assert!(state.is_recent(0) && state.is_recent(3 << 2));
         assert!(!state.is_recent(((1 << SEQ_BITS) - 1) << 2));
@@ -381,13 +388,16 @@ mod tests {
     fn type_follows_swappiness_and_refaults() {
         let state = Mglru::default();
         assert_eq!([0, 1, 200, 201].map(|s| state.type_to_evict(s)), [File, File, Anon, Anon]);
-        assert_eq!(state.type_to_evict(60), File, "without refaults file pages are evicted");
-        // 100 of 1000 file pages came back, and no anonymous page of 1000. 100 * 1064 * 60 > 1 * 1000 * 140.
+        assert_eq!(state.type_to_evict(60), File, "no refaults, no reason to swap");
+        // Of 1000 file pages 100 were refaulted, of 1000 anonymous pages none: 100 * 1064 * 60 > 1 * 1000 * 140, so
+        // anonymous pages are evicted.
         state.evict(Anon, 0, false, 1000);
         let token = state.evict(File, 0, false, 1000);
         state.refault(File, token, false, 100);
         assert_eq!(state.type_to_evict(60), Anon);
-        // Anonymous pages come back as often as file pages: 100 * 1064 * 60 <= 101 * 1000 * 140, but 100 * 1064 * 150 > 101 * 1000 * 50.
+        // Now 100 of 1000 anonymous pages were refaulted too. File pages are evicted at swappiness 60, because 100 *
+        // 1064 * 60 <= 101 * 1000 * 140. Anonymous pages are evicted at swappiness 150, because 100 * 1064 * 150 >
+        // 101 * 1000 * 50.
         state.refault(Anon, 0, false, 100);
         assert_eq!([60, 150].map(|s| state.type_to_evict(s)), [File, Anon]);
     }
@@ -398,7 +408,8 @@ mod tests {
         assert_eq!(state.tier_to_evict(Anon), 3, "no page came back, so every tier may be evicted");
         state.evict(Anon, 0, false, 936);
         state.refault(Anon, 0, false, 99);
-        // Tier 2 comes back at 16 %, against 10 % of tier 0: 160 * 1000 * 2 > 100 * 1000 * 3.
+        // Tier 0 has a refault rate of 10 %. Tier 2 is protected only when its rate reaches 16 %: 160 * 1000 * 2 >
+        // 100 * 1000 * 3.
         state.evict(Anon, 4, false, 1000);
         state.refault(Anon, 3, false, 150);
         assert_eq!(state.tier_to_evict(Anon), 3, "150 * 1000 * 2 <= 100 * 1000 * 3");

@@ -1,10 +1,10 @@
-//! Working-set detection: the shadow that an evicted folio leaves in its slots, and the verdict when the folio comes
-//! back.
+//! Working-set detection: the shadow that the slots of an evicted folio record, and the decision at the refault of
+//! the folio.
 //!
 //! [`Lruvec`] has the state of one memcg on one node. [`Workingset`] is the rule in force: the classic rule measures
-//! the distance of a refault in evictions and activations, [`mglru`] counts generations. Both rules handle
-//! swap-backed folios only. The caller finds the lruvec that the id in a shadow names, and whether its memcg still
-//! lives.
+//! the distance of a refault in evictions and activations, and [`mglru`] counts generations. Both rules handle only
+//! swap-backed folios. The caller finds the lruvec for the memcg id in a shadow, and checks whether that memcg still
+//! exists.
 
 mod lruvec;
 pub mod mglru;
@@ -23,22 +23,24 @@ const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;
 
 const _: () = assert!(anon_eviction_bits(NODES_SHIFT, SWP_TB_FLAGS_BITS) == EVICTION_BITS, "one width, two sums");
 
-/// Returns the bits of an age in the shadow of a file folio: 64 without the mark, workingset bit, node and memcg id.
+/// Returns the number of bits for an age in the shadow of a file folio: 64 bits without the bits for mark, workingset
+/// flag, node and memcg id.
 ///
 /// Kernel: 64 - `EVICTION_SHIFT` (mm/workingset.c).
 pub const fn file_eviction_bits(nodes_shift: u32) -> u32 {
     64 - (1 + 1 + nodes_shift + MEM_CGROUP_ID_SHIFT)
 }
 
-/// Returns the bits of an age in the shadow of a swap-backed folio. The slot's own flags take `flags_bits` of the
-/// word.
+/// Returns the number of bits for an age in the shadow of a swap-backed folio. The flags of the slot take
+/// `flags_bits` bits of the table entry.
 ///
 /// Kernel: the width of `EVICTION_MASK_ANON` (mm/workingset.c).
 pub const fn anon_eviction_bits(nodes_shift: u32, flags_bits: u32) -> u32 {
     file_eviction_bits(nodes_shift) - flags_bits
 }
 
-/// Returns by how many bits ages are shifted right so that `eviction_bits` bits can count all pages of memory.
+/// Returns the number of bits by which ages are shifted right, so that `eviction_bits` bits can count all pages of
+/// memory.
 ///
 /// Kernel: `bucket_order` (mm/workingset.c).
 pub const fn bucket_order(total_pages: u64, eviction_bits: u32) -> u32 {
@@ -46,29 +48,32 @@ pub const fn bucket_order(total_pages: u64, eviction_bits: u32) -> u32 {
     order.saturating_sub(eviction_bits)
 }
 
-/// Returns whether a shadow may come from an eviction. An empty shadow and one with an owner's id alone do not.
+/// Returns whether a shadow may come from an eviction. The result is false for an empty shadow and for a shadow that
+/// has only the id of an owner.
 ///
-/// An eviction at age 0 on node 0 of a folio outside the working set leaves the same bits as an owner's id alone, and
-/// the result is false for it.
+/// The result is also false for an eviction at age 0 on node 0 of a folio outside the working set, because its shadow
+/// has only the id of an owner too.
 pub const fn is_from_eviction(shadow: Shadow) -> bool {
     shadow.eviction != 0 || shadow.node != 0 || shadow.is_workingset
 }
 
-/// The facts about an evicted folio that the rules read.
+/// The properties of an evicted folio that the rules read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FolioFacts {
-    /// Pages of the folio.
+    /// The number of pages of the folio.
     pub nr_pages: u32,
-    /// The folio is part of the working set. Kernel: the workingset flag.
+    /// Whether the folio is part of the working set. Kernel: the workingset flag.
     pub is_workingset: bool,
-    /// The folio was used since it was allocated or read. MGLRU only. Kernel: the referenced flag.
+    /// Whether the folio was used since it was allocated or read. Only MGLRU reads this field. Kernel: the referenced
+    /// flag.
     pub is_referenced: bool,
-    /// Number of uses after the first, 0..=3. MGLRU only. Kernel: `LRU_REFS_MASK` of the flags.
+    /// The number of uses after the first use, 0..=3. Only MGLRU reads this field. Kernel: `LRU_REFS_MASK` of the
+    /// flags.
     pub lru_refs: u8,
 }
 
 impl FolioFacts {
-    /// Returns how often the folio was used, 0..=4. Kernel: `folio_lru_refs`.
+    /// Returns the number of uses of the folio, 0..=4. Kernel: `folio_lru_refs`.
     pub const fn refs(self) -> u32 {
         if self.is_referenced { self.lru_refs as u32 + 1 } else { 0 }
     }
@@ -79,73 +84,75 @@ impl FolioFacts {
     }
 }
 
-/// The memcg whose lruvec ages at an eviction and judges the refault. MGLRU always uses the owner's.
+/// The memcg whose lruvec ages at an eviction and decides at the refault. MGLRU always uses the memcg that owns the
+/// slot.
 ///
 /// Kernel: fixed by version.
 #[derive(Clone, Copy, Debug)]
 pub enum RefaultLevel<'a> {
-    /// The slot's owner, even if another memcg's limit caused the eviction.
+    /// The memcg that owns the slot, even if the limit of another memcg caused the eviction.
     Owner,
-    /// The memcg whose limit caused the reclaim, or root for global reclaim. The lruvec is on the folio's node.
+    /// The memcg whose limit caused the reclaim, or root for global reclaim. The lruvec must be on the node of the
+    /// folio.
     ReclaimRoot(&'a Lruvec),
 }
 
-/// The place where a refault happens.
+/// The context in which a refault happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefaultContext {
-    /// In a page fault. Kernel: `lru_gen_in_fault`.
+    /// A page fault. Kernel: `lru_gen_in_fault`.
     Fault,
-    /// Outside of a page fault: in readahead without a fault, swapoff, or a system call.
+    /// Code outside a page fault: readahead without a fault, swapoff, or a system call.
     Other,
 }
 
-/// A folio that comes back.
+/// The refault of a folio: the inputs of the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Refault<'a> {
-    /// Pages of the folio.
+    /// The number of pages of the folio.
     pub nr_pages: u32,
-    /// The shadow in its slot.
+    /// The shadow in the slot of the folio.
     pub shadow: Shadow,
     /// The lruvec of the memcg that is charged for the folio now, on the folio's node.
     pub lruvec: &'a Lruvec,
-    /// The lruvec of the shadow's memcg id and node, or `None` when the memcg is freed. For MGLRU the caller passes
-    /// root's lruvec then, as the kernel does.
+    /// The lruvec for the memcg id and the node in the shadow, or `None` when the memcg was freed. If the memcg was
+    /// freed, the caller passes root's lruvec for MGLRU, as the kernel does.
     pub evicted_from: Option<&'a Lruvec>,
-    /// Pages that the shadow's memcg may still swap. Kernel: `mem_cgroup_get_nr_swap_pages`.
+    /// The number of pages that the memcg of the shadow may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub nr_swap_pages: i64,
-    /// The place of the refault.
+    /// The context of the refault.
     pub context: RefaultContext,
 }
 
-/// The effect of a refault on the folio. The lruvecs counted the refault already.
+/// The decision at a refault of a folio. The counters of the lruvecs already include the refault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RefaultVerdict {
-    /// The refault was counted.
+    /// Whether the refault was counted.
     pub is_counted: bool,
-    /// The folio came back soon, so the working set does not fit in memory.
+    /// Whether the refault followed soon after the eviction, which means that the working set does not fit in memory.
     pub is_recent: bool,
-    /// The refault was counted as an activation. The caller sets the active flag.
+    /// Whether the refault was counted as an activation. If so, the caller sets the active flag.
     pub is_activated: bool,
-    /// The refault was counted as a restore. The caller sets the workingset flag.
+    /// Whether the refault was counted as a restore. If so, the caller sets the workingset flag.
     pub is_restored: bool,
-    /// The stored references that the caller sets in the folio, 0..=3.
+    /// The number of references, 0..=3, that the caller stores in the folio; `None` stores nothing.
     pub lru_refs: Option<u8>,
 }
 
-/// The rule of working-set detection in force.
+/// The rule of working-set detection that is in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workingset {
-    /// Active and inactive lists. Ages are shifted right by `bucket_order` bits.
+    /// The rule with active and inactive lists. Ages are shifted right by `bucket_order` bits.
     Classic {
         /// See [`bucket_order`].
         bucket_order: u32,
     },
-    /// Generations and tiers, which also replace the lists of reclaim.
+    /// The rule with generations and tiers. These also replace the lists that reclaim scans.
     Mglru,
 }
 
 impl Workingset {
-    /// Returns the rule of a name, for a machine with `total_pages` of memory.
+    /// Returns the rule with the name `name`, for a machine with `total_pages` pages of memory.
     ///
     /// Errors: `UnknownName` (EINVAL).
     pub fn from_name(name: &str, total_pages: u64) -> Result<Self> {
@@ -164,8 +171,8 @@ impl Workingset {
         }
     }
 
-    /// Returns the number of pages that were evicted or became active between the eviction of a shadow and an age of
-    /// the same lruvec. For MGLRU the result is 0, because a generation has no such distance.
+    /// Returns the number of pages that were evicted or became active between the eviction of `shadow` and the age
+    /// `age` of the same lruvec. The result is 0 for MGLRU, because generations measure no such distance.
     pub fn distance_pages(self, age: u64, shadow: Shadow) -> u64 {
         match self {
             Self::Classic { bucket_order } => age.wrapping_sub(shadow.eviction << bucket_order) & EVICTION_MASK_ANON,
@@ -175,8 +182,8 @@ impl Workingset {
 
     /// Counts an eviction and returns the shadow for the folio's slots.
     ///
-    /// `owner` is the lruvec of the folio's memcg, or of the nearest ancestor whose id is not released, on the
-    /// folio's node. Kernel: `workingset_eviction` (mm/workingset.c). Differs: the level is an argument.
+    /// `owner` is the lruvec, on the folio's node, of the folio's memcg or of the memcg's nearest ancestor whose id
+    /// is not released. Kernel: `workingset_eviction` (mm/workingset.c). Differs: the level is an argument.
     pub fn evict(self, folio: FolioFacts, owner: &Lruvec, level: RefaultLevel<'_>) -> Shadow {
         let lruvec = match (self, level) {
             (Self::Classic { .. }, RefaultLevel::ReclaimRoot(target)) => target,
@@ -192,7 +199,7 @@ impl Workingset {
         Shadow { eviction, memcg: lruvec.memcg(), node: lruvec.node(), is_workingset: folio.is_workingset }
     }
 
-    /// Judges a folio that came back and counts it.
+    /// Counts the refault of a folio and decides whether the folio becomes active and part of the working set.
     ///
     /// Kernel: `workingset_refault` (mm/workingset.c). Differs: the caller sets the folio's flags.
     pub fn refault(self, refault: Refault<'_>) -> RefaultVerdict {
@@ -223,11 +230,11 @@ impl Refault<'_> {
         RefaultVerdict { is_recent: true, is_activated: true, is_restored: shadow.is_workingset, ..counted }
     }
 
-    /// Returns the size of the working set in pages, against which the refault distance is compared. Kernel:
+    /// Returns the size of the working set in pages, with which the refault distance is compared. Kernel:
     /// `workingset_size`.
     fn workingset_pages(&self, evicted_from: &Lruvec) -> u64 {
         let file_pages = evicted_from.lru_pages(LruList::ActiveFile) + evicted_from.lru_pages(LruList::InactiveFile);
-        // Without swap the active anonymous pages cannot make room.
+        // When no page can be swapped out, active anonymous pages cannot be evicted to make memory free.
         let anon_pages = if self.nr_swap_pages > 0 { evicted_from.lru_pages(LruList::ActiveAnon) } else { 0 };
         file_pages + anon_pages
     }

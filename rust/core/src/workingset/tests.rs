@@ -1,4 +1,5 @@
-//! Tests of the widths of an age, of the worked example of the two levels, and of each result of a refault.
+//! Tests of the bit widths, of the worked example of the two refault levels, and of each possible result of a
+//! refault.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use LruvecStat::{ActivateAnon, RefaultAnon, RestoreAnon};
 const CLASSIC: Workingset = Workingset::Classic { bucket_order: 0 };
 const PAGE: FolioFacts = FolioFacts { nr_pages: 1, is_workingset: false, is_referenced: false, lru_refs: 0 };
 
-/// Makes the lists of a group W and of its children A and B. A has 10 active anonymous pages, B has 20.
+/// Makes a lruvec W with two children A and B. A has 10 active anonymous pages, and B has 20.
 fn tree() -> [Arc<Lruvec>; 3] {
     let w = Lruvec::new(MemcgId(10), 0, None);
     let a = Lruvec::new(MemcgId(11), 0, Some(w.clone()));

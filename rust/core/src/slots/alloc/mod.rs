@@ -1,4 +1,5 @@
-//! Allocation of slots: the fast path at this CPU's hint, the slow path over the devices, and the public calls.
+//! Allocation of slots: the fast path, which uses this CPU's hint; the slow path, which tries the devices; and the
+//! public calls.
 
 mod scan;
 
@@ -13,19 +14,20 @@ use crate::machine::profile::{Hibernation, RuleU};
 use crate::machine::{Event, Hints, OnCpu, Operation, Swap};
 use crate::table::SwapTableEntry;
 
-/// One request for runs of one order, with the entries to write and the buffer for the answers.
+/// One request for runs of one order, with the table entry to write and the buffer for the allocated runs.
 #[derive(Debug)]
 pub(crate) struct Request<'r> {
     order: Order,
     word: SwapTableEntry,
-    /// The folio that will own the run. A request with a folio wants one run.
+    /// The folio that will be cached in the run. A request with a folio asks for one run.
     folio: Option<Folio<'r>>,
-    /// The run will back slots of a virtual device, so the run must lie on a device with storage. `word` is the
-    /// Pointer entry of the first virtual slot.
+    /// Whether the run will back slots of a virtual device. Such a run must be on a device with storage, and `word`
+    /// is the Pointer entry of the first virtual slot.
     is_backing: bool,
     out: &'r mut [SwpEntry],
     taken: usize,
-    /// Offset at which the last scan of a rotational device ended, or 0.
+    /// The offset from which the next scan of a rotational device starts, stored by the last scan; 0 means that the
+    /// next scan has no start offset.
     position: Option<SwpOffset>,
 }
 
@@ -34,7 +36,7 @@ impl<'r> Request<'r> {
         Self { order, word, folio: None, out, taken: 0, is_backing: false, position: None }
     }
 
-    /// Returns the number of runs still wanted.
+    /// Returns the number of runs that are still to be allocated.
     fn wanted(&self) -> usize {
         self.out.len() - self.taken
     }
@@ -45,14 +47,14 @@ impl<'r> Request<'r> {
     }
 }
 
-/// Selects the list and the hints of virtual devices.
+/// The value of `is_virtual` for the list and the hints of virtual devices.
 const VIRTUAL: bool = true;
-/// Selects the list and the hints of all other devices.
+/// The value of `is_virtual` for the list and the hints of all other devices.
 const ORDINARY: bool = false;
 
 impl Operation<'_> {
-    /// Serves at least one run of a request, or returns false when no device has room. Kernel: `folio_alloc_swap`,
-    /// from its local lock to its synchronous discard.
+    /// Allocates at least one run of a request, or returns false when no device has a free run. Kernel:
+    /// `folio_alloc_swap`, from its local lock to its synchronous discard.
     fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
         // Relaxed: see `swapon`.
         if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
@@ -69,7 +71,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Tries virtual devices: for a folio, and for any other request when no ordinary device has room.
+    /// Tries virtual devices for a request with a folio, and for any other request when no ordinary device has free
+    /// slots.
     #[inline(never)]
     fn alloc_virtual(&mut self, request: &mut Request<'_>) -> bool {
         let has_folio = request.folio.is_some();
@@ -78,7 +81,7 @@ impl Operation<'_> {
         }
         let word = request.word;
         if !has_folio {
-            // No folio will be written to these slots, so the data of the slots is zeros.
+            // No folio will be written to these virtual slots, so their data is zeros.
             request.word = word.never_written();
         }
         let is_served = self.alloc_fast::<VIRTUAL>(request) || self.alloc_slow(VIRTUAL, request);
@@ -92,14 +95,15 @@ impl Operation<'_> {
         if is_virtual { self.virtual_hints } else { self.hints }
     }
 
-    /// Serves a request from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
+    /// Allocates runs of a request from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
     fn alloc_fast<const IS_VIRTUAL: bool>(&mut self, request: &mut Request<'_>) -> bool {
         let (order, word) = (request.order, request.word);
         if request.is_backing && self.device(self.hints[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
         let nr_taken = match request.folio {
-            // A backing request may get scattered slots, so it skips the path that writes one word to a whole run.
+            // The slots of a backing request need not be contiguous, so the request skips the path that writes one
+            // word to a whole run.
             _ if request.is_backing => 0,
             Some(folio) => self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
                 folio.set_entry(entry);
@@ -127,11 +131,11 @@ impl Operation<'_> {
         self.alloc_at(device, hint.offset(), request)
     }
 
-    /// Takes runs from the hint's cluster while the next run is free and the cluster does not become full. The result
-    /// is that of [`Operation::scan`], or no run. Most requests end here, because this path searches nothing and
-    /// usually touches no list.
+    /// Takes runs from the cluster of this CPU's hint while the next run is free and the cluster does not become
+    /// full. The result is either the result of [`Operation::scan`] or no run. Most requests end here, because this
+    /// path searches nothing and usually touches no list.
     ///
-    /// `take` receives each run and returns whether another run is wanted.
+    /// `take` receives each run and returns whether the request needs another run.
     #[inline(always)]
     fn take_at_hint<const IS_VIRTUAL: bool>(
         &mut self,
@@ -143,14 +147,14 @@ impl Operation<'_> {
         let Some(device) = self.device(hint.ty()) else { return 0 };
         let nr_pages = order.nr_pages();
         let mut slot = hint.offset().in_cluster() as u32;
-        // A slot of 0 within the cluster means that there is no hint, because the slot after a taken run is never the
-        // first of a cluster.
+        // If the hint's slot index in its cluster is 0, there is no hint, because the slot behind an allocated run is
+        // never the first slot of a cluster.
         if slot == 0 {
             return 0;
         }
         let Some(mut ci) = device.clusters.lock(hint.offset().cluster()) else { return 0 };
         let count = ci.count();
-        // The run that fills the cluster may fill the device, which `scan` handles.
+        // The last run of the cluster is left to `scan`, because that run may fill the device.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
         if count == 0 || !ci.is_direct() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
             return 0;
@@ -178,8 +182,8 @@ impl Operation<'_> {
         nr_taken
     }
 
-    /// Serves a request from the cluster of an offset, from that offset upwards. Fails when the cluster cannot serve
-    /// the order.
+    /// Allocates runs of a request from the cluster of an offset, from that offset upwards. Returns false when the
+    /// cluster has no run of the order.
     #[inline(never)]
     fn alloc_at(&mut self, device: &SwapDevice, offset: SwpOffset, request: &mut Request<'_>) -> bool {
         let Some(mut ci) = device.clusters.lock(offset.cluster()) else { return false };
@@ -193,7 +197,7 @@ impl Operation<'_> {
         self.scan(device, ci, offset, request)
     }
 
-    /// Tries the devices in their order, each at most once. Kernel: `swap_alloc_slow`.
+    /// Tries the devices in the order of the list, each device at most once. Kernel: `swap_alloc_slow`.
     #[inline(never)]
     fn alloc_slow(&mut self, is_virtual: bool, request: &mut Request<'_>) -> bool {
         self.counters.count(Event::SlowPath, 1);
@@ -223,14 +227,15 @@ impl Operation<'_> {
         Some(ty)
     }
 
-    /// Serves a request from one device: with `uses_hint` at this CPU's hint first, if the hint lies on the device.
+    /// Allocates runs of a request from one device. With `uses_hint`, this CPU's hint is tried first if the hint is
+    /// on the device.
     fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
         let hint = self.hints_at(device.is_virtual())[request.order.index()];
         let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
 
-    /// Takes one run of real slots whose entries point to the slots of a virtual device from `owner` on. With
+    /// Allocates one run of real slots whose Pointer entries name the slots of a virtual device from `owner` on. With
     /// `types`, only devices of these types are tried. Kernel: the allocation in `folio_realloc_swap`.
     pub(crate) fn alloc_backing(
         &mut self,
@@ -244,8 +249,8 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Takes one run whose entries hold a folio, and stores the run's entry in the folio. With `types`, only devices
-    /// of these types are tried.
+    /// Allocates one run whose table entries hold a folio, and stores the swap entry of the run in the folio. With
+    /// `types`, only devices of these types are tried.
     pub(crate) fn alloc_cached(&mut self, folio: Folio<'_>, types: Option<&[SwpType]>) -> Option<SwpEntry> {
         let mut entry = [SwpEntry::NONE];
         let mut request = Request::new(folio.order(), SwapTableEntry::cached(folio.pfn()), &mut entry);
@@ -253,8 +258,8 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Serves a request from any device, or from the first device with room among `types`. Kernel: none, because the
-    /// devices of a tier have one priority there.
+    /// Allocates runs of a request from any device, or from the first device of `types` that has a free run. The
+    /// kernel has no such list: there, the devices of a tier have one priority.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
         let Some(types) = types else { return self.alloc_run(request) };
         types.iter().any(|&ty| {
@@ -265,7 +270,7 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Hands out one aligned run whose entries say "swapped out, one reference".
+    /// Hands out one aligned run whose table entries are "swapped out, one reference".
     ///
     /// Errors: `NoSpace` (ENOSPC). Locks: one cluster lock at a time; list locks; the avail lock. Kernel:
     /// `folio_alloc_swap`, then unmapping and removal from the swap cache.
@@ -291,17 +296,18 @@ impl OnCpu<'_> {
         }
     }
 
-    /// Hands out up to `out.len()` runs, the same runs that `out.len()` calls of `alloc` would give. Returns the
-    /// number of runs.
+    /// Hands out up to `out.len()` runs and returns their number. The runs are the same as from separate calls of
+    /// `alloc`.
     ///
-    /// The entries hold `word`, a swapped-out entry with one reference. The batch ends at the first failure.
+    /// The table entries hold `word`, a swapped-out entry with one reference. The batch ends at the first failure.
     #[inline]
     pub fn alloc_batch(&mut self, order: Order, word: SwapTableEntry, out: &mut [SwpEntry]) -> usize {
         debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");
         let mut request = Request::new(order, word, out);
         while request.wanted() > 0 {
             let is_served = self.operation().alloc_run(&mut request);
-            // A failed search may have emptied clusters, and so queued work too.
+            // A failed search may have emptied clusters and queued work for them, so `finish` is called after a
+            // failure too.
             self.finish();
             if !is_served {
                 break;
@@ -310,9 +316,9 @@ impl OnCpu<'_> {
         request.taken
     }
 
-    /// Hands out one slot of a device for a hibernation image. The entry has an empty shadow and one reference.
+    /// Hands out one slot of a device for a hibernation image. The table entry has an empty shadow and one reference.
     ///
-    /// Errors: `NoDevice` (ENOENT) when the device is off or virtual; `NoSpace` (ENOSPC). Kernel:
+    /// Errors: `NoDevice` (ENOENT) when the device is turned off or virtual; `NoSpace` (ENOSPC). Kernel:
     /// `swap_alloc_hibernation_slot`.
     pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
         let mut op = self.operation();
@@ -331,13 +337,15 @@ impl OnCpu<'_> {
 }
 
 impl Swap {
-    /// Hands out one run on a CPU. Errors: `NoSpace` (ENOSPC), `BadCpu` (EINVAL). See [`OnCpu::alloc`].
+    /// Hands out one run in an operation on `cpu`. Errors: `NoSpace` (ENOSPC), `BadCpu` (EINVAL). See
+    /// [`OnCpu::alloc`].
     #[inline]
     pub fn alloc(&self, order: Order, cpu: CpuId) -> Result<SwpEntry> {
         self.on_cpu(cpu)?.alloc(order)
     }
 
-    /// Hands out runs on a CPU; returns how many. Errors: `BadCpu` (EINVAL). See [`OnCpu::alloc_batch`].
+    /// Hands out runs in an operation on `cpu` and returns their number. Errors: `BadCpu` (EINVAL). See
+    /// [`OnCpu::alloc_batch`].
     pub fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpEntry]) -> Result<usize> {
         Ok(self.on_cpu(cpu)?.alloc_batch(order, SwapTableEntry::SWAPPED_OUT, out))
     }

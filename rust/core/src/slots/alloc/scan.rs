@@ -11,18 +11,18 @@ use crate::machine::profile::{FirstSearch, GhostLargeOrders};
 use crate::slots::take_back::{Budget, ReclaimWhen, Reclaimed};
 use crate::table::{EntryKind, SwapTable};
 
-/// The state of one range of slots.
+/// The state of one range of slots in a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Range {
     Free,
-    /// The range has free slots and cached slots without references, and swap is full enough to take the cached slots
-    /// back.
+    /// The range has cached slots without references, and swap is so full that the scan may free these slots. The
+    /// other slots of the range are free.
     NeedsReclaim,
     InUse,
 }
 
 impl Operation<'_> {
-    /// Serves a request from one device. Kernel: `cluster_alloc_swap_entry`.
+    /// Allocates runs of a request from one device. Kernel: `cluster_alloc_swap_entry`.
     pub(super) fn cluster_alloc(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
         if request.order != Order::ZERO && !self.takes_large_orders(device) {
             return false;
@@ -30,7 +30,8 @@ impl Operation<'_> {
         if device.has(SwpFlags::SOLIDSTATE) {
             return self.search(device, request);
         }
-        // SEARCH2. Kernel: `global_cluster_lock`, which is held over the whole search.
+        // SEARCH2: the search on a rotational device starts at the stored position. Kernel: `global_cluster_lock`,
+        // which is held during the whole search.
         let mut positions = device.next.lock();
         let position = &mut positions[request.order.index()];
         let at_position = *position != 0 && self.alloc_at(device, SwpOffset(*position), request);
@@ -41,7 +42,7 @@ impl Operation<'_> {
         is_served
     }
 
-    /// Returns whether the device takes requests of large orders. Step SEARCH1.
+    /// Returns whether the device accepts requests of orders above 0. Step SEARCH1.
     fn takes_large_orders(&self, device: &SwapDevice) -> bool {
         let is_refused = self.swap.switches.ghost_large_orders == GhostLargeOrders::Refused;
         device.has(SwpFlags::BLKDEV) || device.is_virtual() || (device.is_ghost() && !is_refused)
@@ -71,27 +72,27 @@ impl Operation<'_> {
         if self.takes_back(device) {
             self.reclaim_full(device, Budget::One);
         }
-        // SEARCH8: the first fragmented cluster of the order.
+        // SEARCH8: the first cluster of the order's frag list.
         if order < Order::MAX && self.scan_whole(device, device.clusters.isolate(ListId::Frag(order)), request) {
             return true;
         }
-        // SEARCH9 and SEARCH10: a single page may go into a partly used or fragmented cluster of any order.
+        // SEARCH9 and SEARCH10: a single page may use a cluster of any order on the frag and nonfull lists.
         order == Order::ZERO
             && Order::all().skip(1).any(|o| {
                 self.alloc_all(device, ListId::Frag(o), request) || self.alloc_all(device, ListId::Nonfull(o), request)
             })
     }
 
-    /// Tries a cluster from its first slot on. Returns whether a run was taken; without a cluster the result is
-    /// false.
+    /// Scans the cluster `ci` from its first slot on, or returns false when `ci` is `None`.
+    #[inline]
     fn scan_whole(&mut self, device: &SwapDevice, ci: Option<ClusterGuard<'_>>, request: &mut Request<'_>) -> bool {
         let Some(ci) = ci else { return false };
         let base = ci.idx().base();
         self.scan(device, ci, base, request)
     }
 
-    /// Tries the clusters of a list one after the other. Stops early when the device is being turned off, because
-    /// every scan would fail.
+    /// Scans the clusters of a list one after the other. Stops early when the device is being turned off, because
+    /// every further scan would fail.
     fn alloc_all(&mut self, device: &SwapDevice, list: ListId, request: &mut Request<'_>) -> bool {
         while device.has(SwpFlags::WRITEOK) {
             let Some(ci) = device.clusters.isolate(list) else { return false };
@@ -123,7 +124,8 @@ impl Operation<'_> {
         found.is_some()
     }
 
-    /// Relocates a cluster and stores where the next request of this order starts.
+    /// Moves a cluster to the list where it belongs, and stores the offset from which the next request of this order
+    /// starts.
     pub(super) fn leave_cluster(
         &mut self,
         device: &SwapDevice,
@@ -135,7 +137,7 @@ impl Operation<'_> {
         self.leave_position(device, request, next);
     }
 
-    /// Stores where the next request of this order starts.
+    /// Stores the offset from which the next request of this order starts.
     fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
@@ -145,8 +147,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Finds the first run at or above `start` that is free or can be freed. The search may drop the cluster lock for
-    /// a while: the cluster comes back locked, or `None` when it is gone.
+    /// Finds the first run at or above `start` that is free or can be made free. The search may drop the cluster lock
+    /// for some time. The returned cluster is locked again, or `None` when the cluster was destroyed meanwhile.
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
@@ -168,7 +170,7 @@ impl Operation<'_> {
                 Range::Free => return (Some(ci), Some((table, base.plus(at)))),
                 Range::InUse => {}
                 Range::NeedsReclaim => {
-                    // The state of the cluster that was read before is void after the lock was dropped.
+                    // The cluster may have changed while its lock was dropped, so its state is read again.
                     let again = ci.unlocked(|| self.reclaim_range(device, base.plus(at), nr_pages));
                     match again {
                         Some(again) if again.is_usable(order) => ci = again,
@@ -205,14 +207,14 @@ impl Operation<'_> {
         range
     }
 
-    /// Returns whether a scan takes cached slots without references back to make room: when swap is full. On a
-    /// virtual device a scan never does, because the number of virtual slots is arbitrary.
+    /// Returns whether a scan may free cached slots without references: only when swap is full. On a virtual device a
+    /// scan never frees such slots, because the number of virtual slots is arbitrary.
     pub(super) fn takes_back(&self, device: &SwapDevice) -> bool {
         !device.is_virtual() && self.swap.vm_swap_full()
     }
 
-    /// Takes the cached slots of a range back, and stops at the first slot that cannot be taken back. Kernel:
-    /// `cluster_reclaim_range`.
+    /// Frees the cached slots without references in a range, and stops at the first slot that cannot be freed.
+    /// Kernel: `cluster_reclaim_range`.
     ///
     /// No cluster lock is held.
     fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
@@ -229,8 +231,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Writes the entries of a run and counts the run. Returns where the next request of the order starts, or `None`
-    /// at the cluster's end. Kernel: `__swap_cluster_alloc_entries`.
+    /// Writes the table entries of a run and adds the run to the usage counts. Returns the offset from which the next
+    /// request of the order starts, or `None` at the end of the cluster. Kernel: `__swap_cluster_alloc_entries`.
     #[inline]
     fn take_run(
         &mut self,
