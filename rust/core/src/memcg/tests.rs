@@ -1,11 +1,10 @@
-//! Tests of the tree, the private ids and the charges. The tests check every number of the scenarios J8, J11 and J13
-//! of `docs/steps.md` that needs no folio.
+//! Tests of the tree, the ids and the charges: every number of the scenarios J8, J11 and J13 that needs no folio.
 
 use super::*;
 use crate::base::types::CpuId;
 
 fn options(hierarchy: Hierarchy) -> MemcgOptions {
-    MemcgSwitches::CANON.resolve(hierarchy).expect("the default options are compatible")
+    MemcgSwitches::CANON.resolve(hierarchy).expect("the default choices go together")
 }
 
 fn groups() -> MemCgroups {
@@ -29,13 +28,10 @@ fn a_charge_reaches_every_level_or_none() {
     assert!(groups.try_charge(a, CounterKind::Swap, 4).is_ok());
     let refused = groups.try_charge(b, CounterKind::Swap, 4).expect_err("8 pages are over the limit of 6");
     assert_eq!(refused.css(), parent.css());
-    // The group `b` was charged before the parent refused, so the watermark of `b` contains the refused charge.
-    assert_eq!((a.swap.usage_pages(), b.swap.usage_pages(), parent.swap.usage_pages()), (4, 0, 4));
-    assert_eq!(
-        (b.swap.watermark_pages(), parent.swap.watermark_pages(), parent.swap.failcnt()),
-        (4, 4, 0),
-        "only v1 counts refusals"
-    );
+    assert_eq!([a, b, parent].map(|group| group.swap.usage_pages()), [4, 0, 4]);
+    // The level below was charged before the refusal, so its watermark shows the charge.
+    assert_eq!([b, parent].map(|group| group.swap.watermark_pages()), [4, 4]);
+    assert_eq!(parent.swap.failcnt(), 0, "only v1 counts refusals");
     groups.raise(b, MemcgEvent::SwapMax);
     let seen = |group: &MemCgroup| (group.events(MemcgEvent::SwapMax), group.events_local(MemcgEvent::SwapMax));
     assert_eq!([a, b, parent, groups.root()].map(seen), [(0, 0), (1, 1), (1, 0), (0, 0)]);
@@ -53,7 +49,7 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     assert_eq!((pinned.css(), group.id_refs()), (group.css(), 4));
     groups.remove(group.css()).expect("no task or group is in the group");
     assert_eq!((group.is_online(), group.id_refs(), group.id()), (false, 3, MemcgId(2)));
-    // The group is offline, but its id has pins, so a further pin succeeds.
+    // The group is offline, and a reference on its id still succeeds, because the id has references.
     assert_eq!(groups.id_get_online(group, 1).css(), group.css());
     assert_eq!(groups.nearest_online(group).css(), CssId::ROOT);
     groups.id_put(group, 4);
@@ -64,7 +60,7 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     assert_eq!((other.id(), other.css() == group.css()), (MemcgId(2), false));
     group.count(MemcgStat::PswpIn, 7);
     groups.css_put(group, 1);
-    assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "the parent keeps the statistics of the freed group");
+    assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "the parent keeps the counts of a freed group");
     assert_eq!(groups.root().stat_local(MemcgStat::PswpIn), 0);
     let again = make(&groups, groups.root(), "b");
     assert_eq!((again.css(), again.stat_local(MemcgStat::PswpIn)), (group.css(), 0));
@@ -97,7 +93,7 @@ fn what_cannot_be_made_or_removed_says_why() {
 #[test]
 fn there_are_65535_ids() {
     let groups = groups();
-    // Root has one of the 65,535 ids.
+    // Root has one of the ids.
     let made: Vec<_> = (1..65535).map(|n| groups.create(CssId::ROOT, &n.to_string())).collect();
     assert!(made.iter().all(std::result::Result::is_ok));
     assert_eq!(errno(groups.create(CssId::ROOT, "more")), 28);

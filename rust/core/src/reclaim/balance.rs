@@ -135,17 +135,14 @@ mod tests {
 
     #[test]
     fn swappiness_and_costs_weigh_the_types() {
-        // Without costs, anonymous pages get 60 of 200 and file pages get 140 of 200.
+        // Without costs anonymous pages weigh 60 of 200, and file pages 140 of 200.
         assert_eq!(get_scan_count(&PLAIN), [307, 614, 7168, 14336]);
-        // The costs are 300 and 100. With the total of 400 added they are 700 and 500, and their sum is 1200. The
-        // weight of anon is 60 * 1201 / 701 = 102, the weight of file is 140 * 1201 / 501 = 335, and both weights
-        // together are 437.
+        // The costs 300 and 100 become 300 + 400 = 700 and 100 + 400 = 500, in total 1200. The weights are
+        // 60 * 1201 / 701 = 102 and 140 * 1201 / 501 = 335, in total 437.
         let cost = LruCost { anon_pages: 300, file_pages: 100 };
-        assert_eq!(
-            get_scan_count(&Balance { cost, ..PLAIN }),
-            [1024 * 102 / 437, 2048 * 102 / 437, 10240 * 335 / 437, 20480 * 335 / 437]
-        );
-        // Global reclaim with swappiness 0 scans file pages only, because anonymous pages have weight 0.
+        let expected = [1024 * 102, 2048 * 102, 10240 * 335, 20480 * 335].map(|weighed| weighed / 437);
+        assert_eq!(get_scan_count(&Balance { cost, ..PLAIN }), expected);
+        // With swappiness 0 the weight of anonymous pages is 0.
         assert_eq!(get_scan_count(&Balance { swappiness: 0, ..PLAIN }), FILE);
     }
 
@@ -161,7 +158,7 @@ mod tests {
     #[test]
     fn the_inactive_share_falls_with_the_size() {
         assert!(!inactive_is_low(10, 10) && inactive_is_low(9, 10));
-        // With 1 GiB of memory, an inactive share of one quarter is enough; with 10 GiB, a share of one eleventh.
+        // A quarter of 1 GiB must be inactive, and an eleventh of 10 GiB.
         let gib = 1 << 18;
         assert!(!inactive_is_low(gib / 4, gib * 3 / 4) && inactive_is_low(gib / 4 - 1, gib * 3 / 4 + 1));
         let (part, rest) = (10 * gib / 11 + 1, 100 * gib / 11);

@@ -351,8 +351,7 @@ mod tests {
         state.inc_max_seq();
         assert!(!state.is_recent(3), "generation 0 of 4");
         assert!(state.is_recent(1 << 2));
-        // Generation numbers wrap at `SEQ_BITS` bits. After the wrap, tokens of the generations 0 and 3 are recent,
-        // and a token of the last generation before the wrap is not recent.
+        // Generation numbers wrap at the bits of a shadow. A number after the wrap is recent, a number before it is not.
         state.max_seq.store(1 << SEQ_BITS, Ordering::Relaxed);
         assert!(state.is_recent(0) && state.is_recent(3 << 2));
         assert!(!state.is_recent(((1 << SEQ_BITS) - 1) << 2));
@@ -388,16 +387,13 @@ mod tests {
     fn type_follows_swappiness_and_refaults() {
         let state = Mglru::default();
         assert_eq!([0, 1, 200, 201].map(|s| state.type_to_evict(s)), [File, File, Anon, Anon]);
-        assert_eq!(state.type_to_evict(60), File, "no refaults, no reason to swap");
-        // Of 1000 file pages 100 were refaulted, of 1000 anonymous pages none: 100 * 1064 * 60 > 1 * 1000 * 140, so
-        // anonymous pages are evicted.
+        assert_eq!(state.type_to_evict(60), File, "without refaults file pages are evicted");
+        // 100 of 1000 file pages came back, and no anonymous page of 1000. 100 * 1064 * 60 > 1 * 1000 * 140.
         state.evict(Anon, 0, false, 1000);
         let token = state.evict(File, 0, false, 1000);
         state.refault(File, token, false, 100);
         assert_eq!(state.type_to_evict(60), Anon);
-        // Now 100 of 1000 anonymous pages were refaulted too. File pages are evicted at swappiness 60, because 100 *
-        // 1064 * 60 <= 101 * 1000 * 140. Anonymous pages are evicted at swappiness 150, because 100 * 1064 * 150 >
-        // 101 * 1000 * 50.
+        // Anonymous pages come back as often as file pages: 100 * 1064 * 60 <= 101 * 1000 * 140, but 100 * 1064 * 150 > 101 * 1000 * 50.
         state.refault(Anon, 0, false, 100);
         assert_eq!([60, 150].map(|s| state.type_to_evict(s)), [File, Anon]);
     }

@@ -83,8 +83,8 @@ impl Operation<'_> {
             })
     }
 
-    /// Scans the cluster `ci` from its first slot on, or returns false when `ci` is `None`.
-    #[inline]
+    /// Tries a cluster from its first slot on. Returns whether a run was taken; without a cluster the result is
+    /// false.
     fn scan_whole(&mut self, device: &SwapDevice, ci: Option<ClusterGuard<'_>>, request: &mut Request<'_>) -> bool {
         let Some(ci) = ci else { return false };
         let base = ci.idx().base();
