@@ -199,6 +199,7 @@ class Hammer:
         gc.collect()
         self.world.folios = [held.folio for all_held in self.held for held in all_held]
         self.world.spaces = [space for spaces in self.spaces for space in spaces]
+        self.world.accept_swap_usage()
         self.world.verify()
 
     def give_everything_back(self) -> None:
