@@ -152,7 +152,7 @@ impl Swap {
                 on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
                 on_cpu.counters().count(Event::WriteErrors, 1);
             }
-            // The error came from the folio, so no device failed.
+            // The error came from the folio and not from the device, so no device error is counted.
             Err(_) => {}
         }
         result

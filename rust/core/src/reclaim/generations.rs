@@ -98,7 +98,7 @@ impl Reclaim<'_, '_> {
     fn evict_folios(&mut self, lruvec: &Lruvec, nr_to_scan_pages: u64, swappiness: u8) -> u64 {
         let chosen = lruvec.lrugen.type_to_evict(swappiness);
         let other = if chosen == LruType::Anon { LruType::File } else { LruType::Anon };
-        // Kernel: `isolate_folios`.
+        // The other type is tried if no folio of the chosen type was scanned. Kernel: `isolate_folios`.
         let isolated = [chosen, other]
             .into_iter()
             .filter(|&ty| is_evictable(ty, swappiness))

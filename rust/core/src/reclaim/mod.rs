@@ -85,7 +85,7 @@ struct Progress {
     is_cache_trim: bool,
 }
 
-/// One call of reclaim.
+/// One call of reclaim: its parameters and its progress.
 struct Reclaim<'s, 'c> {
     swap: &'s Swap,
     sc: &'c ScanControl<'c>,
@@ -201,7 +201,7 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Computes the conditions that apply to every group of this walk. Kernel: `prepare_scan_control`.
+    /// Computes the conditions that apply to every group of one walk over the groups. Kernel: `prepare_scan_control`.
     fn prepare_scan_control(&mut self) {
         let pages = |list| self.target.lru_pages(list);
         let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));

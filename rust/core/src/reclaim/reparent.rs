@@ -17,7 +17,7 @@ impl Swap {
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
-        // The parent is read before the group may be freed.
+        // The parent is read before the removal, because the removal may free the group.
         let parent = group.parent().map(|parent| groups.get(parent));
         let parent = parent.filter(|_| groups.options().has_lru_reparent);
         let own_folios = || self.memory_of_folios().charged_folios().filter(|folio| folio.css() == Some(css));

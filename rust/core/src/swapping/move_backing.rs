@@ -32,9 +32,9 @@ impl Swap {
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked, under writeback or not read yet;
     /// `NoBacking` (ENOSPC) when no run of the folio's order is free; `OverLimit` (ENOMEM) when the swap charge was
-    /// refused; `GhostWrite` (ENOSPC) for a ghost without virtual table. After a failure nothing is changed, with one
-    /// exception: if the virtual slots had different kinds of backing, the backing is released and the folio is
-    /// dirty. Kernel: `folio_realloc_swap`; differs: takes the folio lock itself, and releases the old backing.
+    /// refused; `GhostWrite` (ENOSPC) for a ghost without virtual table. After the last three errors the folio is
+    /// dirty, and its virtual slots have no backing; after the other errors nothing is changed. Kernel:
+    /// `folio_realloc_swap`; differs: takes the folio lock itself, and releases the old backing.
     pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
         check_home(folio.folio(), self.memory_of_folios())?;
         let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;

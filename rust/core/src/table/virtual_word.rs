@@ -111,8 +111,9 @@ impl VirtualWord {
         self.0 & TAG_MASK == SWAPFILE
     }
 
-    /// Returns the place of the data, from this word and the table entry `entry`. If this word is NONE and the entry is
-    /// cached with the zero mark, the result is [`Backing::Zero`]. Kernel: `vswap_type` of a slot.
+    /// Returns the place of the data, from this word and the table entry `entry`. If this word is NONE and the entry
+    /// has the zero mark, the result is [`Backing::Zero`], even if the slot is cached. Kernel: `vswap_type` of a
+    /// slot.
     pub(crate) fn backing(self, entry: SwapTableEntry) -> Backing {
         match self.stored() {
             Stored::Zswap(_) => Backing::Zswap,

@@ -89,7 +89,7 @@ impl Operation<'_> {
         is_served
     }
 
-    /// Returns this CPU's hints into virtual devices, or into all other devices.
+    /// Returns this CPU's hints for virtual devices, or this CPU's hints for all other devices.
     #[inline(always)]
     fn hints_at(&mut self, is_virtual: bool) -> &mut Hints {
         if is_virtual { self.virtual_hints } else { self.hints }

@@ -1,5 +1,5 @@
-//! The search for a cluster on one device: the lists, in the order that decides placement, and the scan of one locked
-//! cluster for a free run.
+//! The search for a free run on one device. The lists of the device are tried in the order that decides placement,
+//! and one locked cluster at a time is scanned for a free run.
 
 use super::Request;
 use crate::base::limits::SWAPFILE_CLUSTER;
