@@ -43,7 +43,7 @@ def test_books_balance_after_every_step(config: Config) -> None:
 
 
 def test_programs_do_what_they_are_for() -> None:
-    """The programs contain swap-outs, swap-ins, write errors, removed groups, limit events and large folios."""
+    """The programs have swap-outs, swap-ins, write errors, removed groups, limit events and large folios."""
     totals = dict.fromkeys(("pswpin", "pswpout", "swpout_zero", "write_errors"), 0)
     nr_dead, nr_refused, nr_large = 0, 0, 0
     for seed in range(150):

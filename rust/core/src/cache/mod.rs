@@ -173,7 +173,7 @@ impl<'a> OnCpu<'a> {
     /// Checks whether one folio can cache the aligned range of `order` that contains the slot `targ`, and returns the
     /// state of the range. Step IN2.
     ///
-    /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY).
+    /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY); `BadRange` (EINVAL).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
         let op = self.operation();
         let (at, slot) = op.lock_aligned(targ, order)?;

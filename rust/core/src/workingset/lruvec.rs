@@ -102,7 +102,7 @@ words! {
         Pgscan = "pgscan",
         /// Pages that reclaim freed. Kernel: `PGSTEAL`.
         Pgsteal = "pgsteal",
-        /// Active pages that reclaim scanned. Kernel: `PGREFILL`.
+        /// Active pages that reclaim scanned, and pages that a scan of generations moved to another one. Kernel: `PGREFILL`.
         Pgrefill = "pgrefill",
         /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
         Pgactivate = "pgactivate",
