@@ -53,7 +53,7 @@ words! {
         Reparent = "reparent",
         /// The group of the faulting task.
         FaultMm = "fault_mm",
-        /// The group of the faulting task if no slot of the swap-in counts as shared (see [`MemcgOptions::shared_count`]),
+        /// The group of the faulting task if none of the slots counts as shared (see [`MemcgOptions::shared_count`]),
         /// else the owner's nearest online ancestor.
         ReparentIfShared = "reparent_if_shared",
     }
