@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(pages_of(&memory, 2), pfns([&old[0], &old[1], &next]), "the order of the folios stays");
         assert!(!old[0].has(FolioFlags::REFERENCED), "the count of uses is reset");
         assert_eq!((seq_of(&new), seq_of(&youngest)), (3, 4));
-        assert_eq!(nr_pages(&memory), [4, 1], "the folios of the earlier second youngest generation are not active any more");
+        assert_eq!(nr_pages(&memory), [4, 1], "one more generation is inactive");
         let lrugen = &memory.lruvec().lrugen;
         assert_eq!((lrugen.min_seq(LruType::Anon), lrugen.max_seq()), (2, 5));
         assert_eq!(lrugen.read_ctrl_pos(LruType::Anon, 0..4, 1).total, 1, "half of the 2 protected pages");
@@ -403,7 +403,7 @@ mod tests {
         evict_all(&memory, 3);
         let lruvec = memory.lruvec();
         let none = memory.scan_folios(lruvec, LruType::Anon, 2);
-        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "the two youngest generations are not scanned");
+        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "the 2 youngest are not scanned");
         assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
         assert!(memory.inc_max_seq(lruvec, 4));
         let two = memory.scan_folios(lruvec, LruType::Anon, 2);

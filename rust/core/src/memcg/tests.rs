@@ -61,7 +61,7 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     assert_eq!((other.id(), other.css() == group.css()), (MemcgId(2), false));
     group.count(MemcgStat::PswpIn, 7);
     groups.css_put(group, 1);
-    assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "the parent keeps the statistics of the freed group");
+    assert_eq!(groups.stat(groups.root(), MemcgStat::PswpIn), 7, "the parent keeps statistics of freed groups");
     assert_eq!(groups.root().stat_local(MemcgStat::PswpIn), 0);
     let again = groups.create(CssId::ROOT, "b").expect("a group");
     assert_eq!((again.css(), again.stat_local(MemcgStat::PswpIn)), (group.css(), 0));
