@@ -68,7 +68,7 @@ impl<'a> Folio<'a> {
 
     /// Links the folio at an end of a list. Adds the folio's pages to the size of the list head, and to the size
     /// `list` of the lruvec and of each of its ancestors.
-    // Inlined, because both kinds of lists call it for each folio.
+    // Inlined, because both kinds of lists call this function for each folio.
     #[inline(always)]
     pub(super) fn lru_link(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList, end: ListEnd) {
         match end {
@@ -144,7 +144,7 @@ impl<'a> Folio<'a> {
 
     /// Returns whether a user holds the folio through a handle or a file. No page table maps such a folio, so reclaim
     /// cannot take the folio, and a reference that reclaim holds would make calls of the user fail.
-    // Inlined, because both kinds of lists call it for each folio that they isolate.
+    // Inlined, because both kinds of lists call this function for each folio that is isolated.
     #[inline(always)]
     pub(super) fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))

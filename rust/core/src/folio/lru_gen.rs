@@ -137,8 +137,8 @@ impl Folio<'_> {
         self.set_lru_refs(0);
     }
 
-    /// Moves a folio of the oldest generation to the second oldest generation if the folio is protected, under
-    /// writeback or held by a user. Returns whether the folio moved.
+    /// Moves a folio of the oldest generation to the second oldest generation if the tier of the folio is protected,
+    /// or if the folio is under writeback or held by a user. Returns whether the folio moved.
     ///
     /// Kernel: `sort_folio`; differs: a folio that a user holds moves too, because otherwise the generation of the
     /// folio might never become empty.
@@ -403,7 +403,7 @@ mod tests {
         evict_all(&memory, 3);
         let lruvec = memory.lruvec();
         let none = memory.scan_folios(lruvec, LruType::Anon, 2);
-        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "the 2 youngest are not scanned");
+        assert_eq!((none.nr_scanned_pages, lruvec.lrugen.nr_gens(LruType::Anon)), (0, 2), "two generations remain");
         assert!(!memory.try_to_inc_min_seq(lruvec, BOTH));
         assert!(memory.inc_max_seq(lruvec, 4));
         let two = memory.scan_folios(lruvec, LruType::Anon, 2);

@@ -70,7 +70,7 @@ struct FreePages {
     /// Freed runs by order, the last freed run on top. The bytes of such a run are probably in the CPU cache, and the
     /// run needs no split.
     hot: [Vec<u32>; SWAP_NR_ORDERS],
-    /// First frame that was never part of a folio.
+    /// First frame that was never added to the buddy lists.
     next: usize,
     end: usize,
     nr_used: u64,

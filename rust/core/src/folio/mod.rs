@@ -39,8 +39,7 @@ bitflags::bitflags! {
         const SWAPCACHE = 1 << 5;
         /// The folio is being written to its storage.
         const WRITEBACK = 1 << 6;
-        /// Reclaim takes the folio as soon as writeback of the folio ends. `READAHEAD` is the same bit, as in the
-        /// kernel.
+        /// Reclaim is to free the folio as soon as its writeback ends. `READAHEAD` is the same bit, as in the kernel.
         const RECLAIM = 1 << 7;
         /// The folio was used since reclaim examined it.
         const REFERENCED = 1 << 8;

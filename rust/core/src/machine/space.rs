@@ -150,8 +150,8 @@ pub(crate) struct Avail {
     pub(crate) virtuals: Plist,
     /// Number of devices in `list` that have storage. Kernel: `nr_real_swapfiles`.
     pub(crate) nr_real: u64,
-    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects it,
-    /// because a thread that holds a local lock may take the avail lock.
+    /// Every enabled device. Kernel: `swap_active_head`, under `swap_lock`; differs: here the avail lock protects the
+    /// list, because a thread that holds a local lock may take the avail lock.
     pub(crate) active: Plist,
     /// One bit for each type, set while the device is not in `list` or `virtuals` because the device is full or being
     /// turned off. Kernel: `SWAP_USAGE_OFFLIST_BIT`.
