@@ -243,7 +243,7 @@ pub enum SwapError {
     /// The memory cgroup belongs to another subsystem (EINVAL).
     #[error("the group {0:?} belongs to another subsystem")]
     ForeignGroup(String),
-    /// A charge would exceed a limit, and reclaim did not free enough (ENOMEM).
+    /// A charge would exceed a limit, and reclaim did not free enough pages (ENOMEM).
     #[error("{nr_pages} pages more are over {limit} of {group:?}, {max_pages} pages, of which {usage_pages} are used")]
     OverLimit {
         /// Name of the file that sets the limit.

@@ -2,7 +2,7 @@
 
 /// Bytes in one page. A swap slot has the same size.
 pub const PAGE_SIZE: usize = 4096;
-/// Slots in a cluster. Kernel: `SWAPFILE_CLUSTER` with `THP_SWAP` on x86-64.
+/// Number of slots in a cluster. Kernel: `SWAPFILE_CLUSTER` with `THP_SWAP` on x86-64.
 pub const SWAPFILE_CLUSTER: u32 = 512;
 /// The largest order of a request. One run of this order fills a cluster.
 pub const MAX_ORDER: u8 = 9;
@@ -81,10 +81,10 @@ pub const MAX_SWAP_BADPAGES: usize = (PAGE_SIZE - 10 - 1536) / 4;
 const _: () = assert!(1 << MAX_ORDER == SWAPFILE_CLUSTER, "the largest order fills one cluster exactly");
 const _: () = assert!(SWAPFILE_CLUSTER <= u16::MAX as u32, "a cluster's count is 16 bits wide");
 const _: () = assert!(MAX_SWAPFILES <= 1 << (63 - SWP_TYPE_SHIFT), "5 bits hold every type");
-const _: () = assert!(PFN_BITS + 2 + SWP_TB_FLAGS_BITS <= 64, "a table entry with a page frame number fits 64 bits");
+const _: () = assert!(PFN_BITS + 2 + SWP_TB_FLAGS_BITS <= 64, "a table entry with a frame number fits 64 bits");
 const _: () = assert!(EVICTION_BITS == 41 - NODES_SHIFT, "anon eviction bits are 41 - NODES_SHIFT");
 const _: () = assert!(MAX_SWAP_BADPAGES == 637, "the header page holds up to 637 bad pages");
-const _: () = assert!(MAX_DEVICE_PAGES as u64 <= (1 << SWP_TYPE_SHIFT), "a slot offset fits its bits of a swap entry");
+const _: () = assert!(MAX_DEVICE_PAGES as u64 <= (1 << SWP_TYPE_SHIFT), "a slot offset fits a swap entry");
 /// Number of slots in one tree of zswap entries: 64 MiB of pages. Kernel: `ZSWAP_ADDRESS_SPACE_PAGES`.
 pub const ZSWAP_TREE_PAGES: u64 = 1 << 14;
 /// Number of maps that hold zswap entries. All entries of one tree are in the same map.

@@ -1,9 +1,9 @@
-//! Access to the bytes of a folio. No other file turns page numbers into slices.
+//! Access to the bytes of a folio. No other file makes slices from page numbers.
 //!
-//! Inside the core readers share and a writer excludes all others. The holder of a view (NumPy) may read and write at
-//! any time, so the core touches no bytes while a view exists. Reader, writer and view each hold a reference. Pages
-//! with a reference belong to one folio, so the bytes of two folios never overlap, and a folio in use never leaves
-//! memory.
+//! Inside the core, readers share the bytes, and a writer excludes all other users. The holder of a view (NumPy) may
+//! read and write at any time, so the core does not access the bytes while a view exists. A reader, a writer and a
+//! view each hold a reference to the folio. A page belongs to at most one folio with references, so the bytes of two
+//! such folios never overlap. The pages of a folio with references are never freed.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ const FREE: i32 = 0;
 const WRITER: i32 = -1;
 const FIRST_READER: i32 = -2;
 
-/// Access to the bytes of a folio from inside the core: exclusive for a writer, else shared.
+/// Access to the bytes of a folio from inside the core: exclusive for a writer, shared for a reader.
 #[derive(Debug)]
 pub struct FolioAccess<'a, const IS_WRITER: bool>(FolioRef<'a>);
 
@@ -27,18 +27,19 @@ pub type FolioBytes<'a> = FolioAccess<'a, false>;
 /// Exclusive access to the bytes of a folio.
 pub type FolioBytesMut<'a> = FolioAccess<'a, true>;
 
-/// A view for a user outside the core. The user may read and write the bytes at any time. The view holds a reference.
+/// A view of the bytes for a user outside the core. The user may read and write the bytes at any time. The view holds
+/// a reference to the folio.
 #[derive(Debug)]
 pub struct FolioView<'a>(FolioRef<'a>);
 
 impl<'a> Folio<'a> {
     /// Changes the user count to the result of `next`. While `next` returns `None` for a negative count, the call
-    /// waits.
+    /// waits. Errors: `DataInUse` (EBUSY) when `next` returns `None` for a positive count.
     fn take_data(self, next: impl Fn(i32) -> Option<i32>) -> Result<()> {
         let users = &self.memory.header(self.pfn).users;
         for round in 0.. {
-            // Acquire pairs with the Release in `release_data`: the bytes are as the last user left them. Relaxed:
-            // the exchange detects a stale value.
+            // Acquire pairs with the Release in `release_data`: the bytes are as the last user left them. Relaxed for
+            // a failure: the next exchange detects a stale value.
             match users.fetch_update(Ordering::Acquire, Ordering::Relaxed, &next) {
                 Ok(_) => break,
                 Err(seen) if seen > FREE => return Err(SwapError::DataInUse(seen as u32)),
@@ -55,8 +56,8 @@ impl<'a> Folio<'a> {
         let _ = users.fetch_update(Ordering::Release, Ordering::Relaxed, step);
     }
 
-    /// Returns shared access to the bytes. Waits for a writer inside the core. Errors: `DataInUse` while views exist,
-    /// `FolioBusy` when the folio is frozen (EBUSY).
+    /// Returns shared access to the bytes. Waits for a writer inside the core. Errors: `DataInUse` (EBUSY) while
+    /// views exist, `FolioBusy` (EBUSY) when the folio is frozen.
     pub fn bytes(self) -> Result<FolioBytes<'a>> {
         let folio = self.try_get().ok_or_else(|| self.busy())?;
         self.take_data(|seen| match seen {
@@ -67,15 +68,15 @@ impl<'a> Folio<'a> {
         Ok(FolioAccess(folio))
     }
 
-    /// Returns exclusive access to the bytes; the caller marks the folio dirty. Waits for users inside the core.
-    /// Errors: as [`Folio::bytes`].
+    /// Returns exclusive access to the bytes; the caller marks the folio dirty. Waits for readers and writers inside
+    /// the core. Errors: as [`Folio::bytes`].
     pub fn bytes_mut(self) -> Result<FolioBytesMut<'a>> {
         let folio = self.try_get().ok_or_else(|| self.busy())?;
         self.take_data(|seen| (seen == FREE).then_some(WRITER))?;
         Ok(FolioAccess(folio))
     }
 
-    /// Returns the number of views.
+    /// Returns the number of views of the folio's bytes.
     pub fn nr_views(self) -> u32 {
         // Relaxed: the number is a snapshot.
         self.memory.header(self.pfn).users.load(Ordering::Relaxed).max(0) as u32
@@ -87,7 +88,7 @@ impl<'a> Folio<'a> {
 }
 
 impl<'a> FolioRef<'a> {
-    /// Returns a view of the bytes. Waits for users inside the core.
+    /// Returns a view of the bytes. Waits for readers and writers inside the core.
     pub fn view(&self) -> FolioView<'a> {
         let taken = self.take_data(|seen| (seen >= FREE).then_some(seen + 1));
         debug_assert!(taken.is_ok(), "views do not exclude each other");
@@ -96,7 +97,7 @@ impl<'a> FolioRef<'a> {
 }
 
 impl<'a> FolioView<'a> {
-    /// Takes over a view that was kept without its handle.
+    /// Makes a `FolioView` for a view that already counts as a user and whose reference the caller holds.
     pub(crate) fn adopt(folio: FolioRef<'a>) -> Self {
         Self(folio)
     }
@@ -112,10 +113,10 @@ impl<const IS_WRITER: bool> Deref for FolioAccess<'_, IS_WRITER> {
 
     fn deref(&self) -> &[u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: 1. the pages lie in the mapping, asserted by `address`, and every byte pattern is a valid u8. 2.
+        // SAFETY: 1. the pages lie in the mapping, which `address` asserts, and every byte pattern is a valid u8. 2.
         // the pages belong to this folio alone and the folio keeps its size, because this value holds a reference. 3.
-        // no other thread writes the pages until this value is dropped, because the user count means "readers", which
-        // excludes writers inside and views outside, or "writer", and this value is the writer. 4. the mapping lives
+        // no other thread writes the pages until this value is dropped. A user count that means "readers" excludes
+        // writers inside the core and views; a user count that means "writer" means this value. 4. the mapping lives
         // as long as the memory, which outlives the handle.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
@@ -127,8 +128,8 @@ impl<const IS_WRITER: bool> Deref for FolioAccess<'_, IS_WRITER> {
 impl DerefMut for FolioBytesMut<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
-        // SAFETY: as in `deref`; no other thread reads or writes, because the user count means "writer"
-        // and this value is the writer; `&mut self` separates its own borrows.
+        // SAFETY: as in `deref`. No other thread reads or writes the pages, because the user count means "writer" and
+        // this value is the writer. `&mut self` excludes other borrows of this value.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts_mut(start, self.0.len_bytes())

@@ -1,7 +1,8 @@
-//! The LRU lists: folios linked through their headers by page number, under the lock of their lruvec.
+//! The LRU lists: folios linked through their headers by frame number, under the lock of their lruvec.
 //!
-//! The LRU flag, the links and the sizes change together, under that lock. ACTIVE changes only while a folio is new
-//! or isolated, and so on no list. The lock is a leaf: no function frees a folio or takes another lock under it.
+//! The LRU flag, the links and the sizes change together under this lock. ACTIVE changes only while a folio is new or
+//! isolated, and therefore on no list. The lock is a leaf: a thread that holds the lock frees no folio and takes no
+//! other lock.
 
 use std::sync::atomic::Ordering;
 
@@ -11,15 +12,15 @@ use crate::base::types::Pfn;
 use crate::containers::index_list::{Links, NIL};
 use crate::workingset::{LruHead, LruList, LruType, Lruvec};
 
-/// Folios taken off the tail of a list, each with a reference, in the order of the list.
+/// Folios removed from the tail of a list, each with a reference, in the order of removal.
 #[derive(Debug, Default)]
 pub(crate) struct Isolated<'m> {
     pub(crate) folios: Vec<FolioRef<'m>>,
-    /// Pages examined, including folios that stay on the list.
+    /// Number of examined pages, including pages of folios that stay on the list.
     pub(crate) nr_scanned_pages: u64,
-    /// Pages taken off the list.
+    /// Number of pages removed from the list.
     pub(crate) nr_taken_pages: u64,
-    /// Pages that went to another generation instead; 0 without generations.
+    /// Number of pages that were moved to another generation instead; 0 on the classic lists.
     pub(crate) nr_sorted_pages: u64,
 }
 
@@ -35,20 +36,20 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Returns the place of the folio's generation, or `None` when the folio is on no list of generations.
+    /// Returns the place of the generation that lists the folio, or `None` when no generation lists the folio.
     pub(super) fn lru_gen(self) -> Option<usize> {
-        // Acquire pairs with the Release in `set_lru_gen`: this thread then reads the group that the folio had when
-        // it was listed.
+        // Acquire pairs with the Release in `set_lru_gen`: the thread then reads the group that the folio had when
+        // the folio was added to the list.
         self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
     }
 
-    /// Returns the number by which lists and links name the folio.
+    /// Returns the frame number, by which lists and links name the folio.
     pub(super) fn number(self) -> u32 {
         self.pfn.0 as u32
     }
 
-    /// Puts the folio at the head of the list that its flags select; an mlocked folio goes to the unevictable list.
-    /// The folio is on no list. Kernel: `lruvec_add_folio`.
+    /// Adds the folio at the head of the list that its flags select; an mlocked folio is added to the unevictable
+    /// list. The folio is on no list before. Kernel: `lruvec_add_folio`.
     pub(crate) fn lru_add(self) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -65,9 +66,9 @@ impl<'a> Folio<'a> {
         self.lru_link(lruvec, &mut heads.lists[list as usize], list, ListEnd::Head);
     }
 
-    /// Links the folio at an end of a list. Adds its pages to the list's own size, and to the size `list` of the
-    /// lruvec and of every lruvec above.
-    // Inlined, because both kinds of lists call it for each folio.
+    /// Links the folio at an end of a list. Adds the folio's pages to the size of the list head, and to the size
+    /// `list` of the lruvec and of each of its ancestors.
+    // Inlined, because both kinds of lists call this function for each folio.
     #[inline(always)]
     pub(super) fn lru_link(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList, end: ListEnd) {
         match end {
@@ -78,7 +79,7 @@ impl<'a> Folio<'a> {
         lruvec.add_lru_pages(list, self.nr_pages().into());
     }
 
-    /// Undoes [`Folio::lru_link`].
+    /// Unlinks the folio from a list and subtracts its pages from the sizes; the inverse of [`Folio::lru_link`].
     #[inline(always)]
     pub(super) fn lru_unlink(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList) {
         head.list.unlink(self.memory, self.number());
@@ -86,10 +87,10 @@ impl<'a> Folio<'a> {
         lruvec.add_lru_pages(list, -i64::from(self.nr_pages()));
     }
 
-    /// Takes the folio off its list; returns whether it was on one. Kernel: `lruvec_del_folio`.
+    /// Removes the folio from its list. Returns whether the folio was on a list. Kernel: `lruvec_del_folio`.
     pub(crate) fn lru_del(self) -> bool {
-        // The common case is the last user of a folio on no list. Only the thread that cleared the flag may set it
-        // again.
+        // The most frequent caller drops the last reference to a folio that is on no list. Only the thread that
+        // cleared the flag may set the flag again.
         if !self.has(FolioFlags::LRU) {
             return false;
         }
@@ -108,8 +109,9 @@ impl<'a> Folio<'a> {
         true
     }
 
-    /// Moves the folio to the tail of its list, where reclaim examines it next, unless the folio is on a list of
-    /// active folios or isolated. Kernel: `lru_move_tail`.
+    /// Moves the folio to the tail of its list, where reclaim examines the folio next; with generations, to the tail
+    /// of the oldest generation. A folio on the classic active list and an isolated folio do not move. Kernel:
+    /// `lru_move_tail`.
     pub(crate) fn lru_move_tail(self) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -123,8 +125,8 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Links the parts of a split folio behind it, if it is on a list. All parts are frozen and have the folio's
-    /// flags, and the list's size in pages stays. Kernel: `lru_add_split_folio`.
+    /// Links the parts of a split folio behind the folio, if the folio is on a list. All parts are frozen and have
+    /// the folio's flags. The size of the list in pages does not change. Kernel: `lru_add_split_folio`.
     pub(crate) fn lru_add_parts(self, parts: impl Iterator<Item = Folio<'a>>) {
         let mut heads = self.memory.lruvec_of(self).lists();
         if self.has(FolioFlags::LRU) {
@@ -141,15 +143,15 @@ impl<'a> Folio<'a> {
     }
 
     /// Returns whether a user holds the folio through a handle or a file. No page table maps such a folio, so reclaim
-    /// cannot take it, and a reference of reclaim would make the user's calls fail.
-    // Inlined, because both kinds of lists call it for each folio that they isolate.
+    /// cannot take the folio, and a reference that reclaim holds would make calls of the user fail.
+    // Inlined, because both kinds of lists call this function for each folio that is isolated.
     #[inline(always)]
     pub(super) fn is_held_by_user(self) -> bool {
         self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }
 }
 
-// Relaxed throughout: the links of a folio change only under the lock of its lists.
+// Relaxed throughout: the links of a folio change only under the lock of the lruvec.
 impl Links for &Memory {
     fn links(&self, at: u32) -> (u32, u32) {
         let header = self.header(Pfn(at.into()));
@@ -178,8 +180,8 @@ impl Memory {
         self.lru_gen_enabled
     }
 
-    /// Takes folios off the tail of a list until `nr_to_scan_pages` pages were examined. Folios that are being freed,
-    /// or that a user holds, move to the head. Kernel: `isolate_lru_folios`.
+    /// Removes folios from the tail of a list until `nr_to_scan_pages` pages were examined. A folio that is being
+    /// freed, or that a user holds, moves to the head of the list. Kernel: `isolate_lru_folios`.
     pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {
         let folios = Vec::with_capacity(nr_to_scan_pages as usize);
         let mut isolated = Isolated { folios, ..Isolated::default() };
@@ -206,18 +208,19 @@ impl Memory {
         isolated
     }
 
-    /// Adds to the number of pages that reclaim holds off the lists. Kernel: `NR_ISOLATED_ANON`.
+    /// Adds `delta_pages` to the number of pages that reclaim has isolated from the lists. Kernel:
+    /// `NR_ISOLATED_ANON`.
     pub(crate) fn add_isolated(&self, delta_pages: i64) {
-        // Relaxed: the number stands alone.
+        // Relaxed: no thread draws a conclusion from this number about other data.
         self.nr_isolated.fetch_add(delta_pages as u64, Ordering::Relaxed);
     }
 
-    /// Returns the number of pages that reclaim holds off the lists.
+    /// Returns the number of pages that reclaim has isolated from the lists.
     pub(crate) fn nr_isolated_pages(&self) -> u64 {
         self.nr_isolated.load(Ordering::Relaxed)
     }
 
-    /// Checks the lists of a lruvec. The error describes the first broken folio.
+    /// Checks the lists of a lruvec. The error describes the first defect.
     pub(crate) fn check_lru(&self, lruvec: &Lruvec) -> Result<(), String> {
         let heads = lruvec.lists();
         let (lrugen, mut sums) = (&lruvec.lrugen, [0; LruList::ALL.len()]);
@@ -248,7 +251,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Checks one list. Returns its pages, or a description of the first broken folio.
+    /// Checks one list. Returns the number of its pages, or a description of the first defect.
     fn check_list(&self, head: &LruHead, name: &str, is_on: impl Fn(Folio<'_>) -> bool) -> Result<u64, String> {
         let (mut before, mut nr_pages) = (NIL, 0);
         for at in head.list.iter(self) {

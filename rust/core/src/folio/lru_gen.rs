@@ -1,8 +1,8 @@
-//! The lists of generations. Each holds the folios that were last used in one generation. Kernel: MGLRU.
+//! The lists of generations. Each list contains the folios that were last used in one generation. Kernel: MGLRU.
 //!
-//! The header of a folio on such a list has the place of the generation, and ACTIVE is clear. A folio that leaves one
-//! of the two youngest generations gets ACTIVE, unless reclaim takes the folio. Generations and lists change under
-//! the LRU lock.
+//! While a generation lists a folio, the header of the folio has the place of the generation, and ACTIVE is clear. A
+//! folio that is removed from one of the two youngest generations gets ACTIVE, unless reclaim takes the folio.
+//! Generations and lists change under the LRU lock.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ pub(super) enum ListEnd {
     Tail,
 }
 
-/// Whether a folio leaves its generation because reclaim takes the folio.
+/// Whether reclaim is the reason to remove a folio from its generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reclaiming {
     Yes,
@@ -28,32 +28,33 @@ pub(super) enum Reclaiming {
     No,
 }
 
-// The classic lists call the functions marked `inline(never)`. Out of line, each costs the classic lists only a
-// branch.
+// The functions for the classic lists call the functions marked `inline(never)`. Because the latter are not inlined,
+// each such call costs the classic lists only a branch.
 impl Folio<'_> {
-    /// Stores the place of the generation that lists the folio; `None` for none.
+    /// Stores the place of the generation that lists the folio, or `None` when no generation lists the folio.
     fn set_lru_gen(self, at: Option<usize>) {
         // Release pairs with the Acquire in `lru_gen`.
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
     }
 
-    /// Returns whether the folio is active: on an active list, in one of the two youngest generations, or, while the
-    /// folio is on no list, marked with ACTIVE.
+    /// Returns whether the folio is active. An active folio is on an active list or in one of the two youngest
+    /// generations, or is on no list and has ACTIVE.
     pub fn is_active(self) -> bool {
         let of_gen = |at| self.memory.lruvec_of(self).lrugen.list_of(at) == LruList::ActiveAnon;
         self.lru_gen().map_or_else(|| self.has(FolioFlags::ACTIVE), of_gen)
     }
 
-    /// Returns the number of generations that are younger than the folio's, or `None` when no generation lists the
-    /// folio.
+    /// Returns the number of generations that are younger than the folio's generation, or `None` when no generation
+    /// lists the folio.
     pub(crate) fn lru_gen_age(self) -> Option<u64> {
         let lrugen = &self.memory.lruvec_of(self).lrugen;
         self.lru_gen().map(|at| lrugen.max_seq().saturating_sub(lrugen.seq_at(at)))
     }
 
-    /// Returns the generation in which the folio starts. For an active folio of the working set, that is the youngest
-    /// generation. For any other active folio and for a new page, it is the second youngest. For an inactive folio of
-    /// the swap cache, it is the third youngest if the folio is of the working set, else the fourth youngest.
+    /// Returns the generation in which the folio starts. An active folio of the working set starts in the youngest
+    /// generation. Any other active folio, and a new page, starts in the second youngest generation. An inactive
+    /// folio of the swap cache starts in the third youngest generation if the folio is part of the working set, else
+    /// in the fourth youngest generation.
     ///
     /// Kernel: `lru_gen_folio_seq`.
     pub(crate) fn lru_gen_folio_seq(self, lrugen: &Mglru) -> u64 {
@@ -69,14 +70,14 @@ impl Folio<'_> {
         lrugen.max_seq().saturating_sub(age).max(lrugen.min_seq(LruType::Anon))
     }
 
-    /// Puts the folio at the head of the generation in which it starts. Kernel: `lru_gen_add_folio`.
+    /// Adds the folio at the head of the generation in which the folio starts. Kernel: `lru_gen_add_folio`.
     #[inline(never)]
     pub(super) fn lru_gen_add_folio(self, lruvec: &Lruvec, heads: &mut LruHeads) {
         self.lru_gen_put(lruvec, heads, self.lru_gen_folio_seq(&lruvec.lrugen), ListEnd::Head);
     }
 
-    /// Moves the folio to the generation that has `age` younger generations, or to the oldest one if there are fewer.
-    /// A folio that no generation lists stays.
+    /// Moves the folio to the generation than which `age` generations are younger, or to the oldest generation if
+    /// fewer generations are younger. A folio that no generation lists stays on its list.
     pub(crate) fn lru_gen_set_age(self, age: u64) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -86,7 +87,7 @@ impl Folio<'_> {
         }
     }
 
-    /// Puts the folio at an end of the list of generation `seq`.
+    /// Adds the folio at an end of the list of generation `seq`.
     fn lru_gen_put(self, lruvec: &Lruvec, heads: &mut LruHeads, seq: u64, end: ListEnd) {
         let at = gen_of(seq);
         self.clear(FolioFlags::ACTIVE);
@@ -94,7 +95,7 @@ impl Folio<'_> {
         self.lru_link(lruvec, &mut heads.generations[at], lruvec.lrugen.list_of(at), end);
     }
 
-    /// Takes the folio off the list of its generation, which has the place `at`. Kernel: `lru_gen_del_folio`.
+    /// Removes the folio from the list of its generation, which has the place `at`. Kernel: `lru_gen_del_folio`.
     #[inline(never)]
     pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, reclaiming: Reclaiming) {
         let list = lruvec.lrugen.list_of(at);
@@ -105,23 +106,23 @@ impl Folio<'_> {
         }
     }
 
-    /// Moves the folio from the generation at the place `at` to an end of generation `seq`.
+    /// Moves the folio from the generation with the place `at` to an end of the list of generation `seq`.
     #[inline(never)]
     pub(super) fn lru_gen_move(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, seq: u64, end: ListEnd) {
         self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
         self.lru_gen_put(lruvec, heads, seq, end);
     }
 
-    /// Moves the folio from the oldest generation to an end of the next one, and resets the count of uses. Kernel:
-    /// `folio_inc_gen`.
+    /// Moves the folio from the oldest generation to an end of the second oldest generation, and resets the count of
+    /// uses. Kernel: `folio_inc_gen`.
     fn folio_inc_gen(self, lruvec: &Lruvec, heads: &mut LruHeads, end: ListEnd) {
         let seq = lruvec.lrugen.min_seq(LruType::Anon);
         self.forget_refs();
         self.lru_gen_move(lruvec, heads, gen_of(seq), seq + 1, end);
     }
 
-    /// Notes a use of the folio that a page table entry shows. The first use sets REFERENCED, a further use sets
-    /// WORKINGSET. Returns whether this is a further use. Kernel: `lru_gen_set_refs`.
+    /// Records a use of the folio that a page table entry shows. The first use sets REFERENCED, a further use sets
+    /// WORKINGSET. Returns whether this use is a further use. Kernel: `lru_gen_set_refs`.
     #[inline(never)]
     pub(crate) fn lru_gen_set_refs(self) -> bool {
         let is_next = self.flags().intersects(FolioFlags::REFERENCED | FolioFlags::WORKINGSET);
@@ -130,17 +131,17 @@ impl Folio<'_> {
         is_next
     }
 
-    /// Resets the count of uses, and leaves WORKINGSET as it is. Kernel: `LRU_REFS_FLAGS`.
+    /// Resets the count of uses, and does not change WORKINGSET. Kernel: `LRU_REFS_FLAGS`.
     pub(crate) fn forget_refs(self) {
         self.clear(FolioFlags::REFERENCED);
         self.set_lru_refs(0);
     }
 
-    /// Moves a folio of the oldest generation to the next one if the folio is protected, under writeback or held by a
-    /// user. Returns whether the folio moved.
+    /// Moves a folio of the oldest generation to the second oldest generation if the tier of the folio is protected,
+    /// or if the folio is under writeback or held by a user. Returns whether the folio moved.
     ///
-    /// Kernel: `sort_folio`; differs: a folio that a user holds moves too, because such a folio would keep its
-    /// generation from ever becoming empty.
+    /// Kernel: `sort_folio`; differs: a folio that a user holds moves too, because otherwise the generation of the
+    /// folio might never become empty.
     fn sort_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, tier_to_evict: usize) -> bool {
         let tier = self.facts().tier();
         let is_protected = tier > tier_to_evict;
@@ -154,7 +155,8 @@ impl Folio<'_> {
         is_sorted
     }
 
-    /// Takes a folio off the oldest generation, at the place `at`, for its eviction. Kernel: `isolate_folio`.
+    /// Removes a folio from the oldest generation, which has the place `at`, for the eviction of the folio. Kernel:
+    /// `isolate_folio`.
     fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
         if !self.has(FolioFlags::REFERENCED) {
             self.set_lru_refs(0);
@@ -165,17 +167,17 @@ impl Folio<'_> {
 }
 
 impl Memory {
-    /// Notes a use of each folio of a lruvec, all under one hold of the LRU lock. A folio that was used before moves
-    /// to the youngest generation. Folios of other lruvecs are skipped.
+    /// Records a use of each folio of a lruvec, under one hold of the LRU lock. A folio that was used before moves to
+    /// the youngest generation. Folios of other lruvecs are skipped.
     ///
-    /// Locks: the caller holds the page table entries that name the folios locked, so that no folio is freed. Kernel:
-    /// `folio_update_gen`; differs: the folio moves at once, and not when eviction reaches the folio.
+    /// Locks: the caller holds the locks of the page tables whose entries name the folios, so that no folio is freed.
+    /// Kernel: `folio_update_gen`; differs: the folio moves at once, and not when eviction scans the folio.
     pub(crate) fn folios_update_gen(&self, lruvec: &Lruvec, folios: impl Iterator<Item = Pfn>) {
         let mut heads = lruvec.lists();
         let youngest = lruvec.lrugen.max_seq();
         for folio in folios.map(|pfn| self.folio(pfn)) {
-            // The generation is read first, because this read makes the group visible that the folio had when it was
-            // listed.
+            // The generation is read first, because this read ensures that the thread sees the group of the folio at
+            // the time when the folio was added to the list.
             let Some(at) = folio.lru_gen().filter(|_| std::ptr::eq(&**self.lruvec_of(folio), lruvec)) else { continue };
             if folio.lru_gen_set_refs() && at != gen_of(youngest) {
                 folio.lru_gen_move(lruvec, &mut heads, at, youngest, ListEnd::Head);
@@ -183,15 +185,16 @@ impl Memory {
         }
     }
 
-    /// Returns whether a generation of the lruvec lists the folio. Aging skips the page table entries of other
-    /// folios.
+    /// Returns whether a generation of the lruvec lists the folio. Aging skips page table entries that name any other
+    /// folio.
     pub(crate) fn is_in_generation_of(&self, pfn: Pfn, lruvec: &Lruvec) -> bool {
         let folio = self.folio(pfn);
         folio.lru_gen().is_some() && std::ptr::eq(&**self.lruvec_of(folio), lruvec)
     }
 
-    /// Starts the generation after `seq`, unless `seq` is not the youngest generation any more. Returns whether the
-    /// generation started. With four generations, the folios of the oldest one become the tail of the next one.
+    /// Starts the generation after `seq`, unless `seq` is no longer the youngest generation. Returns whether the
+    /// generation started. If there are already four generations, the folios of the oldest generation become the tail
+    /// of the second oldest generation.
     ///
     /// Kernel: `inc_max_seq`, `inc_min_seq`.
     pub(crate) fn inc_max_seq(&self, lruvec: &Lruvec, seq: u64) -> bool {
@@ -216,8 +219,8 @@ impl Memory {
         true
     }
 
-    /// Ends the oldest generations that are empty, down to two generations. Returns whether a generation ended. If
-    /// both types are evictable, neither type comes down to two generations while the other one has four.
+    /// Ends the oldest generations that are empty, as long as two generations remain. Returns whether a generation
+    /// ended. If both types are evictable, a type keeps three generations while the other type has four generations.
     ///
     /// Kernel: `try_to_inc_min_seq`.
     pub(crate) fn try_to_inc_min_seq(&self, lruvec: &Lruvec, swappiness: u8) -> bool {
@@ -235,15 +238,15 @@ impl Memory {
         if is_both && anon.max(file) > middle && anon.min(file) < middle {
             (anon, file) = (anon.min(middle), file.min(middle));
         }
-        // `|` and not `||`, because both types are tried.
+        // `|` and not `||`, because the call for the second type is needed even if the first call returns true.
         lrugen.try_to_inc_min_seq(LruType::Anon, anon) | lrugen.try_to_inc_min_seq(LruType::File, file)
     }
 
-    /// Takes folios off the tail of a type's oldest generation, until `nr_to_scan_pages` pages were scanned or a
-    /// batch is isolated. A folio moves to the next generation instead if it is protected, under writeback, being
-    /// freed, or held by a user.
+    /// Removes folios from the tail of a type's oldest generation, until `nr_to_scan_pages` pages were scanned or a
+    /// batch is isolated. A folio that is protected, under writeback, being freed, or held by a user is not isolated
+    /// but moves to the second oldest generation.
     ///
-    /// With two generations left, no folio is scanned. Kernel: `scan_folios`.
+    /// When only two generations are left, no folio is scanned. Kernel: `scan_folios`.
     pub(crate) fn scan_folios(&self, lruvec: &Lruvec, ty: LruType, nr_to_scan_pages: u64) -> Isolated<'_> {
         let mut isolated = Isolated::default();
         let (lrugen, mut heads) = (&lruvec.lrugen, lruvec.lists());
@@ -303,7 +306,7 @@ mod tests {
         pages(memory, head)
     }
 
-    /// Returns the numbers of inactive and of active pages.
+    /// Returns the number of inactive pages and the number of active pages.
     fn nr_pages(memory: &Memory) -> [u64; 2] {
         [LruList::InactiveAnon, LruList::ActiveAnon].map(|list| memory.lruvec().lru_pages(list))
     }

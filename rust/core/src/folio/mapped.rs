@@ -1,10 +1,10 @@
-//! A folio that a holder without page tables maps.
+//! A folio that is mapped by a holder without page tables.
 
 use std::ops::Range;
 
 use super::FolioRef;
 
-/// A folio and the pages of it that its holder maps, as one page table would map them.
+/// A folio, and the pages of the folio that the holder maps, as if one page table mapped these pages.
 #[derive(Debug)]
 pub struct MappedFolio<'a> {
     folio: FolioRef<'a>,
@@ -12,7 +12,7 @@ pub struct MappedFolio<'a> {
 }
 
 impl<'a> MappedFolio<'a> {
-    /// Maps a whole folio.
+    /// Maps all pages of a folio.
     pub fn map(folio: FolioRef<'a>) -> Self {
         folio.add_mappings(folio.nr_pages());
         Self { pages: 0..folio.nr_pages(), folio }
@@ -23,7 +23,7 @@ impl<'a> MappedFolio<'a> {
         &self.folio
     }
 
-    /// Returns the pages mapped.
+    /// Returns the range of mapped pages in the folio.
     pub fn pages(&self) -> Range<u32> {
         self.pages.clone()
     }

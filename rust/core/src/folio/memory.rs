@@ -17,44 +17,48 @@ use crate::workingset::{Lruvec, Workingset};
 use buddy_system_allocator::FrameAllocator;
 use bytemuck::Zeroable;
 
-/// Pages taken from the unused rest at a time. Frame numbers start at one such block, so that 0 is no frame.
+/// Number of never-used pages that are added to the buddy lists at once. The frame numbers start at this number, so
+/// that 0 is never the number of a frame.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
-/// Pages of each order that stay outside the buddy lists, for the next request of that order.
+/// Number of pages of each order that are kept outside the buddy lists, for the next request of that order.
 const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 
-/// The header of a folio, stored at the number of its first page. Kernel: `struct folio`, in the page's place.
+/// The header of a folio, stored at the frame number of the folio's first page. Kernel: `struct folio`, which takes
+/// the place of `struct page`.
 ///
-/// All zero bytes are a free page. The methods of [`Folio`] name the lock of each field.
+/// A header of zero bytes describes a free page. The methods of [`Folio`] name the lock of each field.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct FolioHeader {
-    /// References: the swap cache holds one a page, a page table one a mapping, each user one. 0 means frozen or
-    /// free.
+    /// Number of references: the swap cache holds one for each page, page tables one for each mapping, and each user
+    /// one. 0 means frozen or free.
     pub(super) refs: FolioRefs,
     pub(super) flags: AtomicU32,
-    /// Page table entries that map pages of the folio.
+    /// Number of page table entries that map pages of the folio.
     pub(super) mapcount: AtomicU32,
-    /// Users of the bytes: 0 none, n > 0 views, -1 one writer inside, -(n+1) n readers inside.
+    /// Users of the bytes: 0 for no user, n > 0 for n views, -1 for one writer inside the core, -(n+1) for n readers
+    /// inside the core.
     pub(super) users: AtomicI32,
-    /// First slot of the folio, 0 when it is not in the swap cache.
+    /// First slot of the folio; 0 when the folio is not in the swap cache.
     pub(super) swap: AtomicU64,
     pub(super) order: AtomicU8,
-    /// Number of uses after the first, 0..=3.
+    /// Number of uses of the folio after the first use, 0..=3.
     pub(super) lru_refs: AtomicU8,
-    /// Place of the generation that lists the folio, from 1; 0 for none.
+    /// 1 plus the place (0..=3) of the generation that lists the folio; 0 when no generation lists the folio.
     pub(super) lru_gen: AtomicU8,
-    /// Number of the group that is charged, 0 for none.
+    /// Number of the group that is charged for the folio; 0 for no group.
     pub(super) css: AtomicU32,
-    /// Neighbours on the LRU list, towards its head and its tail, 0 at the ends.
+    /// Frame numbers of the neighbours on the LRU list, towards its head and towards its tail; `NIL` at the ends.
     pub(super) lru_prev: AtomicU32,
     pub(super) lru_next: AtomicU32,
-    /// Number of the mappings whose page tables may map the folio, 0 for none.
+    /// Number that identifies the folio's `AnonVma`, which lists the mappings that may map the folio; 0 for no
+    /// `AnonVma`.
     pub(super) anon_vma: AtomicU32,
-    /// Page index of the folio's first page in these mappings.
+    /// Page index of the folio's first page in the mappings of the `AnonVma`.
     pub(super) index: AtomicU32,
 }
 
-// SAFETY: zero is a valid value of every atomic, and an all-zero header is a free page.
+// SAFETY: zero is a valid value of every atomic, and a header of zero bytes describes a free page.
 #[expect(unsafe_code, reason = "headers live in a zeroed mapping")]
 unsafe impl Zeroable for FolioHeader {}
 
@@ -63,9 +67,10 @@ const _: () = assert!(size_of::<FolioHeader>() == 64, "one header a cache line")
 /// Free page frames.
 struct FreePages {
     buddy: FrameAllocator<SWAP_NR_ORDERS>,
-    /// Freed runs by order, the last freed on top. Their memory is warm in the cache and needs no split.
+    /// Freed runs by order, the last freed run on top. The bytes of such a run are probably in the CPU cache, and the
+    /// run needs no split.
     hot: [Vec<u32>; SWAP_NR_ORDERS],
-    /// First frame that was never used.
+    /// First frame that was never added to the buddy lists.
     next: usize,
     end: usize,
     nr_used: u64,
@@ -89,7 +94,7 @@ impl FreePages {
         self.buddy.alloc(nr_pages).map(|pfn| pfn as u32)
     }
 
-    /// Moves the hot runs to the buddy lists, where they merge with their neighbours.
+    /// Moves the hot runs to the buddy lists, where the runs merge with neighbouring runs.
     fn drain(&mut self) {
         for order in Order::all() {
             for pfn in self.hot[order.index()].drain(..) {
@@ -98,7 +103,8 @@ impl FreePages {
         }
     }
 
-    /// Keeps a freed run for the next request of its order, if there is room; returns whether it was kept.
+    /// Keeps a freed run for the next request of its order, if fewer than `HOT_PAGES` pages of the order are kept.
+    /// Returns whether the run was kept.
     fn keep_hot(&mut self, pfn: u32, order: Order) -> bool {
         let hot = &mut self.hot[order.index()];
         let has_room = hot.len() << order.get() < HOT_PAGES;
@@ -109,7 +115,7 @@ impl FreePages {
     }
 }
 
-/// The bytes of one page. They are atomics, because their owner writes them through a shared reference.
+/// The bytes of one page. The bytes are atomics, because the holder of the page writes through a shared reference.
 type PageBytes = [AtomicU8; PAGE_SIZE];
 
 struct Arena {
@@ -118,17 +124,18 @@ struct Arena {
     free: SpinMutex<FreePages>,
 }
 
-/// The memory of one machine. The first folio reserves the address space, and writes to pages take memory.
+/// The memory of one machine. The first allocation of a folio reserves the address space. The system provides memory
+/// for a page at the first write to the page.
 pub struct Memory {
     nr_pages: u32,
-    /// The LRU lists of root, which also hold folios without a group.
+    /// The LRU lists of root, which also contain the folios without a group.
     lruvec: Arc<Lruvec>,
     memcg: Option<MemCgroups>,
     arena: OnceLock<Arena>,
     pub(super) waiters: WaitTable,
-    /// Pages that reclaim holds off the lists.
+    /// Number of pages that reclaim has isolated from the lists.
     pub(super) nr_isolated: AtomicU64,
-    /// Evictable folios are on lists of generations.
+    /// Evictable folios are on the lists of generations.
     pub(super) lru_gen_enabled: bool,
 }
 
@@ -142,7 +149,7 @@ impl fmt::Debug for Memory {
 }
 
 impl Memory {
-    /// Makes a memory of `nr_pages` pages without mapping it. Errors: `OutOfRange` (EINVAL).
+    /// Makes a memory of `nr_pages` pages and reserves no address space yet. Errors: `OutOfRange` (EINVAL).
     pub(crate) fn new(nr_pages: u64, memcg: Option<MemCgroups>) -> Result<Self> {
         let (low, high) = (BLOCK_PAGES as u64, 1 << 31);
         if !(low..=high).contains(&nr_pages) {
@@ -164,7 +171,8 @@ impl Memory {
         })
     }
 
-    /// Chooses the lists for evictable folios by the rule in force. No folio is there yet.
+    /// Selects the kind of lists for evictable folios by the rule for refaults. The caller has allocated no folio
+    /// yet.
     pub(crate) fn with_lists_of(mut self, workingset: Workingset) -> Self {
         self.lru_gen_enabled = workingset == Workingset::Mglru;
         self
@@ -200,12 +208,12 @@ impl Memory {
         pages.as_ptr().cast::<u8>().cast_mut()
     }
 
-    /// Returns the LRU lists of root, which are above all others.
+    /// Returns the LRU lists of root. The sizes of these lists include those of all groups.
     pub fn lruvec(&self) -> &Arc<Lruvec> {
         &self.lruvec
     }
 
-    /// Returns the LRU lists that count a folio. Kernel: `folio_lruvec`.
+    /// Returns the LRU lists of the group that is charged for a folio. Kernel: `folio_lruvec`.
     #[inline]
     pub(crate) fn lruvec_of(&self, folio: Folio<'_>) -> &Arc<Lruvec> {
         match (&self.memcg, folio.css()) {
@@ -220,8 +228,8 @@ impl Memory {
         self.memcg.as_ref()
     }
 
-    /// Returns every folio that is charged to a group, by frame number. Folios that are allocated or freed meanwhile
-    /// may be missed.
+    /// Returns every folio that is charged to a group, in order of frame numbers. The result may lack folios that are
+    /// allocated or freed during the walk.
     pub(crate) fn charged_folios(&self) -> impl Iterator<Item = Folio<'_>> {
         let end = self.arena.get().map_or(BLOCK_PAGES, |arena| arena.free.lock().next);
         (BLOCK_PAGES..end).map(|pfn| self.folio(Pfn(pfn as u64))).filter(|folio| folio.css().is_some())
@@ -232,19 +240,19 @@ impl Memory {
         self.nr_pages.into()
     }
 
-    /// Returns the number of pages in folios.
+    /// Returns the number of pages that belong to folios.
     pub fn nr_used_pages(&self) -> u64 {
         self.arena.get().map_or(0, |arena| arena.free.lock().nr_used)
     }
 
-    /// Returns the bytes of the headers of all pages that were ever used.
+    /// Returns the number of bytes of the headers of all pages that were ever used.
     pub fn header_bytes(&self) -> u64 {
         let used = self.arena.get().map_or(0, |arena| arena.free.lock().next - BLOCK_PAGES);
         (used * size_of::<FolioHeader>()) as u64
     }
 
-    /// Allocates a folio with one reference and no flags, uncached, with old bytes in its pages. Errors: `NoMemory`
-    /// (ENOMEM).
+    /// Allocates a folio with one reference and no flags. The folio is not in the swap cache, and its bytes are not
+    /// cleared. Errors: `NoMemory` (ENOMEM).
     ///
     /// Kernel: `folio_alloc`; differs: no zones, no reclaim.
     pub fn alloc(&self, order: Order) -> Result<FolioRef<'_>> {
@@ -257,26 +265,26 @@ impl Memory {
         };
         let pfn = Pfn(pfn.ok_or(SwapError::NoMemory(order.nr_pages() as u64 * PAGE_SIZE as u64))?.into());
         let header = self.header(pfn);
-        // Relaxed: no other thread knows the page yet, and an entry or a lock publishes it.
+        // Relaxed: no other thread knows the page yet, and a table entry or a lock publishes the page.
         header.order.store(order.get(), Ordering::Relaxed);
         header.flags.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.mapcount.load(Ordering::Relaxed), 0, "a free page is mapped");
-        debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "a free page's data is in use");
+        debug_assert_eq!(header.users.load(Ordering::Relaxed), 0, "the bytes of a free page have a user");
         header.lru_refs.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.css.load(Ordering::Relaxed), 0, "a free page is charged");
         header.anon_vma.store(0, Ordering::Relaxed);
-        // A thread that takes a reference to a reused page sees its new fields.
+        // A thread that takes a reference to a reused page sees the new fields of the page.
         header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))
     }
 
-    /// Returns a folio by number, without a reference. The caller ensures that a reference exists.
+    /// Returns the folio with a given frame number, without a reference. The caller ensures that a reference exists.
     #[inline]
     pub(crate) fn folio(&self, pfn: Pfn) -> Folio<'_> {
         Folio { memory: self, pfn }
     }
 
-    /// Frees the pages of a folio whose references are gone or frozen.
+    /// Frees the pages of a folio that has no references, or is frozen.
     pub(super) fn free(&self, folio: Folio<'_>) {
         debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
@@ -293,7 +301,8 @@ impl Memory {
                 return;
             }
         }
-        // Between the two locks no other thread has the pages, and their memory goes back to the system.
+        // Between the two sections under the lock, no list contains the pages, so no thread uses the pages while
+        // their memory returns to the system.
         let (first, nr_pages) = (pfn as usize, order.nr_pages() as usize);
         arena.pages.release(first..first + nr_pages);
         arena.free.lock().buddy.dealloc(first, nr_pages);
@@ -323,7 +332,7 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a folio to the group that its pages are charged to. The binding holds a reference to the group. Kernel:
+    /// Binds a folio to the group to which its pages are charged. The binding holds a reference to the group. Kernel:
     /// `commit_charge`.
     pub(crate) fn bind(self, groups: &MemCgroups, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
@@ -333,7 +342,7 @@ impl Folio<'_> {
         group.count(MemcgStat::PgPgIn, 1);
     }
 
-    /// Removes the binding. The charge and the reference to the group pass to the caller.
+    /// Removes the binding of the folio to its group. The charge and the reference to the group pass to the caller.
     pub(crate) fn unbind(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
@@ -343,8 +352,8 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a locked folio to the parent of its group, and leaves charges alone. Kernel: `memcg_reparent_objcgs` of
-    /// one folio.
+    /// Binds a locked folio to the parent of its group, and does not change charges. Kernel: `memcg_reparent_objcgs`
+    /// for one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
         self.count_anon(from, -1);
         groups.css_get(to, 1);
@@ -363,13 +372,13 @@ impl Folio<'_> {
         }
     }
 
-    /// Takes the charge of a frozen folio that this folio replaces. Kernel: `mem_cgroup_migrate`.
+    /// Takes over the charge of a frozen folio that this folio replaces. Kernel: `mem_cgroup_migrate`.
     pub(super) fn take_charge(self, old: Self) {
         self.set_css(old.css().unwrap_or_default());
         old.set_css(CssId::default());
     }
 
-    /// Adds the references to the group that the parts of a split folio need. Kernel: `split_page_memcg`.
+    /// Takes the further references to the group that the parts of a split folio need. Kernel: `split_page_memcg`.
     pub(crate) fn split_charge(self, groups: &MemCgroups, nr_parts: u32) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
@@ -396,7 +405,7 @@ mod tests {
         assert_eq!(memory.nr_used_pages(), 1024);
         drop(large);
         drop(singles);
-        // Single pages merge again when a large folio needs their block.
+        // Freed single pages merge when a large folio needs their block.
         drop([(); 2].map(|()| memory.alloc(Order::MAX).expect("merged")));
         assert_eq!(memory.nr_used_pages(), 0);
     }

@@ -1,4 +1,4 @@
-//! Folios: runs of pages with data, flags, a lock and counted references.
+//! Folios: runs of pages with data, flags, a lock and a count of references.
 
 mod data;
 mod lru;
@@ -22,7 +22,7 @@ use crate::base::types::{Order, Pfn, SwpEntry};
 use crate::workingset::FolioFacts;
 
 bitflags::bitflags! {
-    /// State of a folio. Kernel: the `PG_*` flags of these names.
+    /// State of a folio. Kernel: the `PG_*` flags of the same names.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct FolioFlags: u32 {
         /// The folio lock is taken.
@@ -35,44 +35,45 @@ bitflags::bitflags! {
         const DIRTY = 1 << 3;
         /// The folio may get slots.
         const SWAPBACKED = 1 << 4;
-        /// The folio is in the swap cache: the entries of its slots hold it.
+        /// The folio is in the swap cache: the table entries of its slots name the folio.
         const SWAPCACHE = 1 << 5;
         /// The folio is being written to its storage.
         const WRITEBACK = 1 << 6;
-        /// Reclaim wants the folio as soon as it is written. The same bit as `READAHEAD`, as in the kernel.
+        /// Reclaim is to free the folio as soon as its writeback ends. `READAHEAD` is the same bit, as in the kernel.
         const RECLAIM = 1 << 7;
         /// The folio was used since reclaim examined it.
         const REFERENCED = 1 << 8;
-        /// The folio is on the active list, or will be put there. Clear while a generation lists the folio: see
-        /// [`Folio::is_active`].
+        /// The folio is on the active list, or is added to the active list next. The flag is clear while a generation
+        /// lists the folio: see [`Folio::is_active`].
         const ACTIVE = 1 << 9;
         /// The folio is part of the working set.
         const WORKINGSET = 1 << 10;
         /// The folio is on an LRU list.
         const LRU = 1 << 11;
-        /// The folio may not leave memory.
+        /// The folio must not be swapped out.
         const MLOCKED = 1 << 12;
         /// The user of a handle holds the lock, or set the writeback state, for an unlimited time. Swapoff does not
         /// wait for such a folio. Kernel: none.
         const HELD = 1 << 13;
         /// The folio is on the unevictable list.
         const UNEVICTABLE = 1 << 14;
-        /// No group is charged for the folio's slots, because they were handed out without a folio. Kernel: none.
+        /// No group is charged for the folio's slots, because the slots were handed out without a folio. Kernel:
+        /// none.
         const SWAP_UNCHARGED = 1 << 15;
-        /// The folio was read ahead and not used yet.
+        /// The folio was read ahead and has not been used yet. `RECLAIM` is the same bit.
         const READAHEAD = 1 << 7;
     }
 }
 
-/// The fields that a part of a split folio does not copy from the whole.
+/// The fields that differ between a part of a split folio and the whole folio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) order: Order,
     pub(crate) mapcount: u32,
 }
 
-/// A folio by number, without a reference of its own. The value is valid while another reference exists. Kernel:
-/// `struct folio *`.
+/// A folio, identified by its page frame number, without a reference. The value is valid while some other holder has
+/// a reference. Kernel: `struct folio *`.
 #[derive(Clone, Copy)]
 pub struct Folio<'a> {
     memory: &'a Memory,
@@ -92,15 +93,15 @@ impl fmt::Debug for Folio<'_> {
 }
 
 impl<'a> Folio<'a> {
-    /// Returns the number of the first page, which table entries hold.
+    /// Returns the frame number of the first page. Table entries contain this number.
     pub fn pfn(self) -> Pfn {
         self.pfn
     }
 
-    /// Returns the order. The order changes only while the references are frozen.
+    /// Returns the order. The order changes only while the folio is frozen.
     #[inline]
     pub fn order(self) -> Order {
-        // Relaxed: the order is written before the folio is published, or while its references are frozen.
+        // Relaxed: the order is written before the folio is published, or while the folio is frozen.
         Order::stored(self.memory.header(self.pfn).order.load(Ordering::Relaxed))
     }
 
@@ -110,7 +111,7 @@ impl<'a> Folio<'a> {
         self.order().nr_pages()
     }
 
-    /// Returns the folio that starts at `page`, after this folio was split there.
+    /// Returns the folio that starts at page `page` of this folio, after a split at that page.
     pub(crate) fn at(self, page: u32) -> Self {
         Self { memory: self.memory, pfn: Pfn(self.pfn.0 + page as u64) }
     }
@@ -118,20 +119,20 @@ impl<'a> Folio<'a> {
     /// Returns a snapshot of the flags.
     #[inline]
     pub fn flags(self) -> FolioFlags {
-        // Acquire pairs with the Release in `set` and `clear`: a thread that reads a flag also reads the writes
-        // before it (UPTODATE: the bytes; WRITEBACK cleared: the outcome).
+        // Acquire pairs with the Release in `set` and `clear`: a thread that reads a flag also sees the writes before
+        // the change of the flag (UPTODATE: the bytes; WRITEBACK cleared: the result of the write).
         FolioFlags::from_bits_retain(self.memory.header(self.pfn).flags.load(Ordering::Acquire))
     }
 
-    /// Returns whether all of some flags are set.
+    /// Returns whether every flag of `flags` is set.
     #[inline]
     pub fn has(self, flags: FolioFlags) -> bool {
         self.flags().contains(flags)
     }
 
-    /// Sets flags and returns the old flags. All flags but REFERENCED, READAHEAD and WAITERS need the folio lock.
+    /// Sets flags and returns the old flags. All flags except REFERENCED, READAHEAD and WAITERS need the folio lock.
     /// Only the LRU lists change LRU and UNEVICTABLE. Only the thread that isolated the folio changes ACTIVE and
-    /// WORKINGSET; those of a folio in a generation change under the LRU lock.
+    /// WORKINGSET; while a generation lists the folio, the holder of the LRU lock changes ACTIVE and WORKINGSET.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of the last change of the
         // flags.
@@ -146,7 +147,7 @@ impl<'a> Folio<'a> {
         FolioFlags::from_bits_retain(old)
     }
 
-    /// Sets or clears flags.
+    /// Sets `flags` if `is_set` is true, else clears `flags`.
     pub fn assign(self, flags: FolioFlags, is_set: bool) {
         if is_set {
             self.set(flags)
@@ -158,7 +159,7 @@ impl<'a> Folio<'a> {
     /// Returns the folio's first slot, or `None` when the folio is not in the swap cache. Kernel: `folio->swap`.
     #[inline]
     pub fn entry(self) -> Option<SwpEntry> {
-        // Acquire pairs with the Release in `set_entry`: the entry names slots that already hold the folio.
+        // Acquire pairs with the Release in `set_entry`: the table entries of these slots already name the folio.
         let value = self.memory.header(self.pfn).swap.load(Ordering::Acquire);
         (value != 0).then_some(SwpEntry::from_value(value))
     }
@@ -169,15 +170,15 @@ impl<'a> Folio<'a> {
         self.memory.header(self.pfn).swap.store(entry.value(), Ordering::Release);
     }
 
-    /// Returns whether a slot is one of the folio's slots.
+    /// Returns whether `slot` is one of the folio's slots.
     #[inline]
     pub(crate) fn covers(self, slot: SwpEntry) -> bool {
         self.entry()
             .is_some_and(|first| (first.value()..first.value() + self.nr_pages() as u64).contains(&slot.value()))
     }
 
-    /// Returns the number of references: the swap cache holds one a page, page tables one a mapping, each user one. 0
-    /// means frozen or free.
+    /// Returns the number of references: the swap cache holds one for each page, page tables one for each mapping,
+    /// and each user one. 0 means frozen or free.
     pub fn refs(self) -> u32 {
         self.memory.header(self.pfn).refs.get()
     }
@@ -188,25 +189,25 @@ impl<'a> Folio<'a> {
         self.memory.header(self.pfn).refs.try_get().then(|| FolioRef::adopt(self))
     }
 
-    /// Takes references, beside one that the caller holds. Kernel: `folio_ref_add`.
+    /// Takes `nr` references; the caller already holds a reference. Kernel: `folio_ref_add`.
     pub(crate) fn add_refs(self, nr: u32) {
         self.memory.header(self.pfn).refs.add(nr);
     }
 
-    /// Drops references. The last one frees the pages. Kernel: `folio_put_refs`.
+    /// Drops `nr` references. The drop of the last reference frees the pages. Kernel: `folio_put_refs`.
     pub(crate) fn put_refs(self, nr: u32) {
         if self.memory.header(self.pfn).refs.put(nr) {
             self.memory.free(self);
         }
     }
 
-    /// Replaces exactly `nr` references by 0, so that no thread can take a reference. Returns false when the number
-    /// differs. Kernel: `folio_ref_freeze`.
+    /// Replaces a count of exactly `nr` references by 0, so that no thread can take a reference. Returns false when
+    /// the count is not `nr`. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(self, nr: u32) -> bool {
         self.memory.header(self.pfn).refs.freeze(nr)
     }
 
-    /// Ends a freeze with `nr` references. Kernel: `folio_ref_unfreeze`.
+    /// Sets the reference count to `nr`, which ends a freeze. Kernel: `folio_ref_unfreeze`.
     pub(crate) fn unfreeze(self, nr: u32) {
         self.memory.header(self.pfn).refs.publish(nr);
     }
@@ -219,7 +220,7 @@ impl<'a> Folio<'a> {
 
     /// Returns the number of page table entries that map pages of the folio. Kernel: `folio_mapcount`.
     pub fn mapcount(self) -> u32 {
-        // Relaxed: the count changes under page table locks, and the reader wants a snapshot.
+        // Relaxed: the count changes under page table locks, and the caller wants a snapshot.
         self.memory.header(self.pfn).mapcount.load(Ordering::Relaxed)
     }
 
@@ -228,36 +229,38 @@ impl<'a> Folio<'a> {
         self.mapcount() > 0
     }
 
-    /// Adds mappings, each with a reference. Kernel: `folio_add_anon_rmap_*`.
+    /// Adds `nr` mappings, each with a reference. Kernel: `folio_add_anon_rmap_*`.
     pub(crate) fn add_mappings(self, nr: u32) {
         self.add_refs(nr);
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.fetch_add(nr, Ordering::Relaxed);
     }
 
-    /// Removes mappings and drops their references. The caller holds another reference.
+    /// Removes `nr` mappings and drops their references. The caller holds a further reference.
     pub(crate) fn remove_mappings(self, nr: u32) {
         // Relaxed: see `mapcount`.
         let old = self.memory.header(self.pfn).mapcount.fetch_sub(nr, Ordering::Relaxed);
-        debug_assert!(old >= nr, "{nr} mappings removed, {old} are there");
+        debug_assert!(old >= nr, "{nr} mappings removed, but only {old} exist");
         self.put_refs(nr);
     }
 
-    /// Returns the number of the mappings whose page tables may map the folio, 0 for none. Kernel: `folio_anon_vma`.
+    /// Returns the number that identifies the `AnonVma` of the folio, which lists the mappings that may map the
+    /// folio; 0 for no `AnonVma`. Kernel: `folio_anon_vma`.
     pub(crate) fn anon_vma(self) -> u32 {
         // Relaxed: the field is written before a page table entry maps the folio, and the page table lock publishes
         // that entry.
         self.memory.header(self.pfn).anon_vma.load(Ordering::Relaxed)
     }
 
-    /// Returns the page index of the folio's first page in these mappings. Kernel: `folio->index`.
+    /// Returns the page index of the folio's first page in the mappings of [`Folio::anon_vma`]. Kernel:
+    /// `folio->index`.
     pub(crate) fn page_index(self) -> u32 {
         // Relaxed: as in `anon_vma`.
         self.memory.header(self.pfn).index.load(Ordering::Relaxed)
     }
 
-    /// Sets the mappings whose page tables may map the folio, and its page index there. The folio is not mapped yet.
-    /// Kernel: `__folio_set_anon`.
+    /// Stores the number of the folio's `AnonVma`, and the page index of the folio in the mappings of the `AnonVma`.
+    /// The folio is not mapped yet. Kernel: `__folio_set_anon`.
     pub(crate) fn set_anon_rmap(self, anon_vma: u32, index: u32) {
         let header = self.memory.header(self.pfn);
         // Relaxed: as in `anon_vma`.
@@ -265,7 +268,8 @@ impl<'a> Folio<'a> {
         header.index.store(index, Ordering::Relaxed);
     }
 
-    /// Makes pages of this frozen folio a folio of their own: frozen, unlocked, with this folio's flags and group.
+    /// Makes `part`, pages of this frozen folio, a separate folio: frozen, unlocked, with the flags and group of this
+    /// folio.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));
         let flags = self.flags() - FolioFlags::LOCKED - FolioFlags::WAITERS;
@@ -279,7 +283,7 @@ impl<'a> Folio<'a> {
         part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
-    /// Shrinks this frozen folio to the first of its parts.
+    /// Shrinks this frozen folio to its first part.
     pub(crate) fn shrink(self, as_part: Part) {
         let header = self.memory.header(self.pfn);
         // Relaxed: as in `make_part`.
@@ -287,10 +291,11 @@ impl<'a> Folio<'a> {
         header.mapcount.store(as_part.mapcount, Ordering::Relaxed);
     }
 
-    /// Copies flags and group of a folio that this folio replaces. Kernel: `folio_migrate_flags`.
+    /// Copies the flags, reverse map and charge of a folio that this folio replaces. Kernel: `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
-        // The old folio leaves its list first, because its group selects the list. A young generation becomes ACTIVE.
+        // The old folio is removed from its list first, because its group selects the list. `lru_del` sets ACTIVE if
+        // one of the two youngest generations listed the folio.
         let was_listed = old.lru_del();
         self.set(old.flags() - mine);
         self.set_anon_rmap(old.anon_vma(), old.page_index());
@@ -301,20 +306,20 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Clears the slots of a frozen folio after another folio took its place in the cache.
+    /// Clears the entry of a frozen folio after another folio replaced the folio in the swap cache.
     pub(crate) fn leave_cache(self) {
         self.set_entry(SwpEntry::NONE);
         self.clear(FolioFlags::SWAPCACHE);
     }
 
-    /// Clears the mappings of a frozen folio after another folio took them.
+    /// Clears the mappings of a frozen folio after another folio took over the mappings.
     pub(crate) fn forget_mappings(self) {
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.store(0, Ordering::Relaxed);
     }
 
     /// Returns the facts of the folio that working-set detection needs.
-    // Inlined, because evictions, the aging of lists and tests of tiers call it, and each needs a part of it.
+    // Inlined, because each caller (evictions, the aging of lists, tests of tiers) uses only some of the facts.
     #[inline(always)]
     pub(crate) fn facts(self) -> FolioFacts {
         let flags = self.flags();
@@ -336,7 +341,7 @@ impl<'a> Folio<'a> {
         (!self.set(FolioFlags::LOCKED).contains(FolioFlags::LOCKED)).then(|| LockedFolio(self))
     }
 
-    /// Locks the folio, and sleeps while another thread holds the lock. The caller holds no other lock. Kernel:
+    /// Locks the folio. Sleeps while another thread holds the lock. The caller holds no other lock. Kernel:
     /// `folio_lock`.
     pub fn lock(self) -> LockedFolio<'a> {
         self.wait_for(FolioFlags::LOCKED, || self.try_lock())
@@ -347,14 +352,14 @@ impl<'a> Folio<'a> {
         self.has(FolioFlags::HELD | FolioFlags::LOCKED)
     }
 
-    /// Locks the folio for a fault, which writeback does not delay. Errors: `FolioBusy` (EBUSY) while the user of a
-    /// handle holds the lock.
+    /// Locks the folio for a fault. Writeback of the folio does not delay the call. Errors: `FolioBusy` (EBUSY) while
+    /// the user of a handle holds the lock.
     pub(crate) fn lock_for_fault(self) -> Result<LockedFolio<'a>> {
         if self.is_locked_by_user() { Err(self.busy()) } else { Ok(self.lock()) }
     }
 
-    /// Locks the folio as [`Folio::lock`] does. Errors: `FolioBusy` (EBUSY) while the user of a handle holds the lock
-    /// or set the writeback state, because the wait might never end.
+    /// Locks the folio and waits for the end of its writeback. Errors: `FolioBusy` (EBUSY) while the user of a handle
+    /// holds the lock or has set the writeback state, because the wait might never end.
     pub(crate) fn lock_for_io(self) -> Result<LockedFolio<'a>> {
         if self.has(FolioFlags::HELD) {
             return Err(self.busy());
@@ -381,8 +386,7 @@ impl<'a> Folio<'a> {
         }
         let mut done = None;
         self.memory.waiters.wait(self.pfn.0, || {
-            // WAITERS is set first, so the thread that clears the flag afterwards reads WAITERS and wakes this
-            // thread.
+            // WAITERS is set first, so the thread that later clears `flag` reads WAITERS and wakes this thread.
             if !self.set(FolioFlags::WAITERS).contains(flag) {
                 done = attempt();
             }
@@ -391,7 +395,7 @@ impl<'a> Folio<'a> {
         done.expect("wait returns when the attempt succeeded")
     }
 
-    /// Clears a flag that other threads may sleep for, and wakes them.
+    /// Clears a flag for whose end other threads may sleep, and wakes these threads.
     fn clear_and_wake(self, flag: FolioFlags) {
         let old = self.clear(flag);
         debug_assert!(old.contains(flag), "{flag:?} was not set");
@@ -406,7 +410,7 @@ impl<'a> Folio<'a> {
         self.has(FolioFlags::LOCKED)
     }
 
-    /// Sets or clears the writeback state for the user of a handle.
+    /// Sets or clears the writeback state of the folio for the user of a handle.
     pub(crate) fn hold_writeback(self, is_held: bool) {
         if is_held {
             self.set(FolioFlags::WRITEBACK | FolioFlags::HELD);
@@ -421,7 +425,7 @@ impl<'a> Folio<'a> {
         self.clear_and_wake(FolioFlags::WRITEBACK);
     }
 
-    /// Releases a lock that was kept by [`LockedFolio::keep`].
+    /// Releases the lock after [`LockedFolio::keep`].
     pub fn unlock(self) {
         self.clear_and_wake(FolioFlags::LOCKED);
     }
@@ -437,7 +441,7 @@ impl<'a> Folio<'a> {
 pub struct FolioRef<'a>(Folio<'a>);
 
 impl<'a> FolioRef<'a> {
-    /// Takes over a reference that the caller holds.
+    /// Makes a `FolioRef` for a reference that the caller holds.
     pub(crate) fn adopt(folio: Folio<'a>) -> Self {
         Self(folio)
     }
@@ -447,7 +451,7 @@ impl<'a> FolioRef<'a> {
         self.0
     }
 
-    /// Keeps the reference without this value; [`FolioRef::adopt`] is the inverse.
+    /// Returns the page frame number and keeps the reference without this value; [`FolioRef::adopt`] is the inverse.
     pub(crate) fn into_raw(self) -> Pfn {
         let pfn = self.0.pfn;
         std::mem::forget(self);
@@ -486,7 +490,7 @@ impl<'a> LockedFolio<'a> {
         self.0
     }
 
-    /// Keeps the lock without this value; [`Folio::unlock`] releases it.
+    /// Keeps the lock without this value; [`Folio::unlock`] releases the lock.
     pub fn keep(self) {
         std::mem::forget(self);
     }
@@ -506,7 +510,7 @@ impl Drop for LockedFolio<'_> {
     }
 }
 
-/// Checks that a folio belongs to a memory. Errors: `ForeignFolio` (EINVAL).
+/// Checks that a folio was allocated from `memory`. Errors: `ForeignFolio` (EINVAL).
 pub(crate) fn check_home(folio: Folio<'_>, memory: &Memory) -> Result<()> {
     let is_home = std::ptr::eq(folio.memory, memory);
     is_home.then_some(()).ok_or_else(|| SwapError::ForeignFolio(folio.entry().unwrap_or(SwpEntry::NONE)))
@@ -527,7 +531,8 @@ mod tests {
         Order::new(order).expect("an order")
     }
 
-    /// Makes a folio that page tables name, so that reclaim may take it, and puts it on the list of its flags.
+    /// Makes a folio that has an `AnonVma`, so that reclaim may take the folio, and adds the folio to the list that
+    /// its flags select.
     pub(super) fn listed(memory: &Memory, order: Order, flags: FolioFlags) -> FolioRef<'_> {
         let folio = memory.alloc(order).expect("room");
         folio.set_anon_rmap(1, 0);
@@ -536,7 +541,7 @@ mod tests {
         folio
     }
 
-    /// Returns the page numbers of a list, the next page to be scanned first. Every list is checked.
+    /// Returns the page numbers of a list, from the tail, which is scanned first. Also checks all lists of root.
     pub(super) fn pages(memory: &Memory, head: LruHead) -> Vec<u64> {
         memory.check_lru(memory.lruvec()).expect("whole lists");
         let mut pages: Vec<u64> = head.list.iter(memory).map(u64::from).collect();

@@ -1,5 +1,5 @@
-//! The reference count of a folio, and the freeze that excludes lookups. `rust/core/tests` checks both under a memory
-//! model.
+//! The reference count of a folio, and the freeze that excludes lookups. `rust/core/tests/loom.rs` checks both under
+//! a memory model.
 
 use crate::base::sync::atomics::{AtomicU32, Ordering, fence};
 
@@ -11,19 +11,19 @@ pub(crate) struct FolioRefs(pub(crate) AtomicU32);
 impl FolioRefs {
     /// Returns a snapshot of the count.
     pub(crate) fn get(&self) -> u32 {
-        // Relaxed: a caller that acts on the count freezes it.
+        // Relaxed: a caller that must rely on the count freezes the count.
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes a reference unless the folio is frozen or free; returns whether a reference was taken. Kernel:
+    /// Takes a reference unless the folio is frozen or free. Returns whether a reference was taken. Kernel:
     /// `folio_try_get`.
     #[inline]
     pub(crate) fn try_get(&self) -> bool {
         // Relaxed: the compare-exchange below detects a stale value.
         let mut seen = self.0.load(Ordering::Relaxed);
         while seen != 0 {
-            // Acquire pairs with the Release in `publish`: the fields are those of this use of the page, and every
-            // write before the page was freed is visible too.
+            // Acquire pairs with the Release in `publish`: the thread reads the fields of the folio that now has the
+            // page, and sees every write that came before the page was freed.
             match self.0.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -32,21 +32,21 @@ impl FolioRefs {
         false
     }
 
-    /// Takes references, beside one that the caller holds. Kernel: `folio_ref_add`.
+    /// Takes `nr` references; the caller already holds a reference. Kernel: `folio_ref_add`.
     pub(crate) fn add(&self, nr: u32) {
         // Relaxed: the caller already holds a reference.
         let old = self.0.fetch_add(nr, Ordering::Relaxed);
         debug_assert!(old > 0, "a reference to a free folio");
     }
 
-    /// Drops references; returns whether they were the last. The caller frees the pages then. Kernel:
-    /// `folio_put_refs`.
+    /// Drops `nr` references. Returns whether these were the last references; the caller then frees the pages.
+    /// Kernel: `folio_put_refs`.
     #[must_use]
     pub(crate) fn put(&self, nr: u32) -> bool {
-        // Release pairs with the Acquire below: the accesses of other threads to the folio come before the reuse of
-        // its pages.
+        // Release pairs with the Acquire below: every access of another thread to the folio happens before the reuse
+        // of its pages.
         let old = self.0.fetch_sub(nr, Ordering::Release);
-        debug_assert!(old >= nr, "{nr} references put, {old} are there");
+        debug_assert!(old >= nr, "{nr} references dropped, but only {old} exist");
         let is_last = old == nr;
         if is_last {
             fence(Ordering::Acquire);
@@ -54,14 +54,14 @@ impl FolioRefs {
         is_last
     }
 
-    /// Replaces exactly `nr` references by 0, so that no thread can take a reference. Returns false when the number
-    /// differs. Kernel: `folio_ref_freeze`.
+    /// Replaces a count of exactly `nr` by 0, so that no thread can take a reference. Returns false when the count is
+    /// not `nr`. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(&self, nr: u32) -> bool {
-        // Acquire pairs with the Release in `put`: no other thread accesses the folio any more.
+        // Acquire pairs with the Release in `put`: every access under a dropped reference happens before the freeze.
         self.0.compare_exchange(nr, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Ends a freeze, or publishes a new folio, with `nr` references. Kernel: `folio_ref_unfreeze`,
+    /// Sets the count to `nr`, which ends a freeze or publishes a new folio. Kernel: `folio_ref_unfreeze`,
     /// `set_page_refcounted`.
     pub(crate) fn publish(&self, nr: u32) {
         // Release pairs with the Acquire in `try_get`.

@@ -358,7 +358,7 @@ impl SwapDevice {
         }
     }
 
-    /// Returns the word for the kind of the device: `partition`, `file` or `ghost`. Kernel: the type in
+    /// Returns the word for the kind of the device: `partition`, `file` or `ghost`. Kernel: the type column of
     /// `/proc/swaps`.
     pub fn kind(&self) -> &'static str {
         match self.has(SwpFlags::BLKDEV) {

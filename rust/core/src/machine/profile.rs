@@ -93,7 +93,7 @@ words! {
     pub enum FirstSearch: "first_search" {
         /// The list of clusters with freed slots. Kernel: 6.18 and later.
         Nonfull = "nonfull",
-        /// The list of empty clusters. Kernel: up to 6.17, and later for a device with discard of clusters.
+        /// The list of empty clusters. Kernel: up to 6.17, and for a device with per-cluster discard.
         Free = "free",
     }
 }

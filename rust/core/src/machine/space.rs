@@ -1,5 +1,5 @@
-//! The devices that allocation tries, in their order, and the size of the swap space and its free part. Each total
-//! over devices is updated on its own, so two totals read together can disagree.
+//! The devices that allocation tries, in their order, and the size of the swap space and of its free part. Each total
+//! over devices is updated separately, so two totals that are read together may not match.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

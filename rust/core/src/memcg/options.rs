@@ -53,15 +53,15 @@ words! {
         Reparent = "reparent",
         /// The group of the faulting task.
         FaultMm = "fault_mm",
-        /// The group of the faulting task if no slot of the swap-in counts as shared (see [`MemcgOptions::shared_count`]),
+        /// The group of the faulting task if none of the slots counts as shared (see [`MemcgOptions::shared_count`]),
         /// else the owner's nearest online ancestor.
         ReparentIfShared = "reparent_if_shared",
     }
 }
 
 words! {
-    /// The group whose counts decide whether a refaulted page belongs to the working set. Kernel: fixed by the kernel
-    /// version.
+    /// The group whose LRU lists age at an eviction and decide whether the refaulted page belongs to the working set.
+    /// Kernel: fixed by the kernel version.
     pub enum RefaultJudge: "refault_level" {
         /// The owner of the slot.
         Owner = "owner",
@@ -147,7 +147,7 @@ switches! {
         dead_swapin: Option<DeadSwapin> = None;
         /// Least number of references with which a slot counts as shared, for `ReparentIfShared`.
         shared_count: SharedCount = SharedCount(2);
-        /// The group whose counts decide whether a refaulted page belongs to the working set.
+        /// The group whose LRU lists decide whether a refaulted page belongs to the working set.
         refault_level: Option<RefaultJudge> = None;
         /// The treatment of a shadow that has an owner id but no time of eviction, at a refault.
         idonly_refault: IdOnlyRefault = IdOnlyRefault::Skip;

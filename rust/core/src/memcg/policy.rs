@@ -58,7 +58,8 @@ words! {
 pub struct RefaultNotice {
     /// Number of pages of the folio.
     pub nr_pages: u32,
-    /// Number of evictions and activations since the page's eviction, counted by the group whose counts decide.
+    /// Number of evictions and activations since the page's eviction, counted on the LRU lists of the group that
+    /// [`super::RefaultJudge`] selects.
     pub distance_pages: u64,
     /// The working-set rule would activate the folio.
     pub is_activated: bool,
