@@ -1,19 +1,18 @@
 //! Folios: runs of pages with data, flags, a lock and a count of references.
 
 mod data;
+mod held;
 mod lru;
 mod lru_gen;
-mod mapped;
 mod memory;
 mod refs;
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::atomic::Ordering;
 
 pub use data::{FolioAccess, FolioBytes, FolioBytesMut, FolioView};
+pub use held::{FolioRef, LockedFolio, MappedFolio};
 pub(crate) use lru::Isolated;
-pub use mapped::MappedFolio;
 pub use memory::Memory;
 
 use crate::base::error::{Result, SwapError};
@@ -433,80 +432,6 @@ impl<'a> Folio<'a> {
     /// Returns the error for a folio that is locked or under writeback.
     pub(crate) fn busy(self) -> SwapError {
         SwapError::FolioBusy(self.entry().unwrap_or(SwpEntry::NONE))
-    }
-}
-
-/// A folio with one reference, which is dropped with this value.
-#[derive(Debug)]
-pub struct FolioRef<'a>(Folio<'a>);
-
-impl<'a> FolioRef<'a> {
-    /// Makes a `FolioRef` for a reference that the caller holds.
-    pub(crate) fn adopt(folio: Folio<'a>) -> Self {
-        Self(folio)
-    }
-
-    /// Returns the folio.
-    pub fn folio(&self) -> Folio<'a> {
-        self.0
-    }
-
-    /// Returns the page frame number and keeps the reference without this value; [`FolioRef::adopt`] is the inverse.
-    pub(crate) fn into_raw(self) -> Pfn {
-        let pfn = self.0.pfn;
-        std::mem::forget(self);
-        pfn
-    }
-}
-
-impl Clone for FolioRef<'_> {
-    fn clone(&self) -> Self {
-        self.0.add_refs(1);
-        Self(self.0)
-    }
-}
-
-impl<'a> Deref for FolioRef<'a> {
-    type Target = Folio<'a>;
-
-    fn deref(&self) -> &Folio<'a> {
-        &self.0
-    }
-}
-
-impl Drop for FolioRef<'_> {
-    fn drop(&mut self) {
-        self.0.put_refs(1);
-    }
-}
-
-/// A folio whose lock is held until this value is dropped.
-#[derive(Debug)]
-pub struct LockedFolio<'a>(Folio<'a>);
-
-impl<'a> LockedFolio<'a> {
-    /// Returns the folio.
-    pub fn folio(&self) -> Folio<'a> {
-        self.0
-    }
-
-    /// Keeps the lock without this value; [`Folio::unlock`] releases the lock.
-    pub fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl<'a> Deref for LockedFolio<'a> {
-    type Target = Folio<'a>;
-
-    fn deref(&self) -> &Folio<'a> {
-        &self.0
-    }
-}
-
-impl Drop for LockedFolio<'_> {
-    fn drop(&mut self) {
-        self.0.unlock();
     }
 }
 

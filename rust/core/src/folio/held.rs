@@ -1,0 +1,114 @@
+//! The ways to hold a folio: a reference, the folio lock, and a mapping by a holder without page tables.
+
+use std::ops::{Deref, Range};
+
+use super::Folio;
+use crate::base::types::Pfn;
+
+/// A folio with one reference, which is dropped with this value.
+#[derive(Debug)]
+pub struct FolioRef<'a>(Folio<'a>);
+
+impl<'a> FolioRef<'a> {
+    /// Makes a `FolioRef` for a reference that the caller holds.
+    pub(crate) fn adopt(folio: Folio<'a>) -> Self {
+        Self(folio)
+    }
+
+    /// Returns the folio.
+    pub fn folio(&self) -> Folio<'a> {
+        self.0
+    }
+
+    /// Returns the page frame number and keeps the reference without this value; [`FolioRef::adopt`] is the inverse.
+    pub(crate) fn into_raw(self) -> Pfn {
+        let pfn = self.0.pfn;
+        std::mem::forget(self);
+        pfn
+    }
+}
+
+impl Clone for FolioRef<'_> {
+    fn clone(&self) -> Self {
+        self.0.add_refs(1);
+        Self(self.0)
+    }
+}
+
+impl<'a> Deref for FolioRef<'a> {
+    type Target = Folio<'a>;
+
+    fn deref(&self) -> &Folio<'a> {
+        &self.0
+    }
+}
+
+impl Drop for FolioRef<'_> {
+    fn drop(&mut self) {
+        self.0.put_refs(1);
+    }
+}
+
+/// A folio whose lock is held until this value is dropped.
+#[derive(Debug)]
+pub struct LockedFolio<'a>(pub(super) Folio<'a>);
+
+impl<'a> LockedFolio<'a> {
+    /// Returns the folio.
+    pub fn folio(&self) -> Folio<'a> {
+        self.0
+    }
+
+    /// Keeps the lock without this value; [`Folio::unlock`] releases the lock.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<'a> Deref for LockedFolio<'a> {
+    type Target = Folio<'a>;
+
+    fn deref(&self) -> &Folio<'a> {
+        &self.0
+    }
+}
+
+impl Drop for LockedFolio<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+/// A folio, and the pages of the folio that the holder maps, as if one page table mapped these pages.
+#[derive(Debug)]
+pub struct MappedFolio<'a> {
+    folio: FolioRef<'a>,
+    pages: Range<u32>,
+}
+
+impl<'a> MappedFolio<'a> {
+    /// Maps all pages of a folio.
+    pub fn map(folio: FolioRef<'a>) -> Self {
+        folio.add_mappings(folio.nr_pages());
+        Self { pages: 0..folio.nr_pages(), folio }
+    }
+
+    /// Returns the folio.
+    pub fn folio(&self) -> &FolioRef<'a> {
+        &self.folio
+    }
+
+    /// Returns the range of mapped pages in the folio.
+    pub fn pages(&self) -> Range<u32> {
+        self.pages.clone()
+    }
+
+    /// Returns the folio and its mapped pages. [`MappedFolio::from_parts`] is the inverse.
+    pub(crate) fn into_parts(self) -> (FolioRef<'a>, Range<u32>) {
+        (self.folio, self.pages)
+    }
+
+    pub(crate) fn from_parts(folio: FolioRef<'a>, pages: Range<u32>) -> Self {
+        Self { folio, pages }
+    }
+}
