@@ -63,7 +63,7 @@ def measure(name: str) -> tuple[float, float, float]:
 
 
 def bench_virtual(benchmark: BenchmarkFixture) -> None:
-    """Measures ns per page swapped out, swapped in and freed in each setup, relative to the bare device too."""
+    """Measures each setup in ns per page out, in and freed, and each time relative to the bare device."""
     benchmark.group = "virtual"
     rng = random.Random(SEED)
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in SETUPS}
