@@ -205,10 +205,11 @@ class MemCgroup:
 
         Each call sets all four arguments, so an argument that is left out gets its default. ``allow_swap``
         says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
-        ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types that the group's
-        folios may use, the best first; None allows all devices, by priority. ``refault`` is ``activate``
-        (each page that comes back becomes active) or ``never`` (no page becomes active); None takes the rule
-        of the working set.
+        ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
+        devices that may hold data of the group, the best first; None allows all devices, by priority. If a
+        virtual device is among them, only the real devices among them back its slots, and without a real
+        device the data stays in zswap. ``refault`` is ``activate`` (each page that comes back becomes active)
+        or ``never`` (no page becomes active); None takes the rule of the working set.
 
         Errors: EINVAL, unknown word, a rule that the owner store cannot keep, no device, or a device that is
         not on; ENODEV, the group is removed."""

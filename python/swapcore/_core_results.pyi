@@ -170,6 +170,9 @@ class DeviceDump(TypedDict):
     """Clusters on each frag list by order, head first; empty lists are left out."""
     next: dict[int, int]
     """The next slot of a rotational device by order; orders without a position are left out."""
+    named_hints: list[dict[int, tuple[int, int]]]
+    """For each CPU the hint by order of requests that name this device, in the form of ``SwapDump.hints``. Such
+    requests come from a group whose policy names devices, and from `Swap.move_backing`."""
 
 @type_check_only
 class SwapDump(TypedDict):

@@ -113,7 +113,10 @@ class OnRefault(Protocol):
 
 
 class ChooseDevice(Protocol):
-    """Chooses the device of a folio."""
+    """Chooses the device whose slots a folio gets.
+
+    The devices of the group's policy table, and not this hook, restrict the device behind a virtual slot.
+    """
 
     def choose_device(self, group: MemCgroup, order: int, devices: Sequence[int], /) -> int | None:
         """Returns the swap type to use.
@@ -121,7 +124,7 @@ class ChooseDevice(Protocol):
         Args:
             group: The group that is charged for the folio.
             order: log2 of the folio's pages.
-            devices: Swap types in the order in which the core tries them.
+            devices: Swap types in the order in which the core tries them, virtual devices first.
 
         Returns:
             One of ``devices``. None takes the kernel's order.

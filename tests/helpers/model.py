@@ -683,6 +683,7 @@ class Model:
                     "full": list(d.full),
                     "discard": list(d.discard),
                     "next": {o: off for o, off in enumerate(d.next) if off},
+                    "named_hints": [{} for _ in self.hints],
                 }
                 for _, d in sorted(self.devices.items())
             ],

@@ -100,6 +100,9 @@ def _state(dump: dict[str, Any]) -> list[str]:
         lines.append(
             f"type {device['type']}: inuse_pages={device['inuse_pages']} {' '.join(lists)}{rotating}"
         )
+        for cpu, hints in enumerate(device["named_hints"]):
+            if hints:
+                lines.append(f"cpu {cpu} hints of requests for type {device['type']}: {_hints(hints)}")
     for cpu, hints in enumerate(dump["hints"]):
         lines.append(f"cpu {cpu} hints: {_hints(hints) or 'none'}")
     for cpu, hints in enumerate(dump["virtual_hints"]):

@@ -319,16 +319,18 @@ impl OnCpu<'_> {
 
     /// Allocates a run of real slots as the backing of the virtual slots of a locked cached folio and returns the
     /// run. If one run backs the virtual slots already, that run is returned. For a folio without virtual slots the
-    /// folio's own slots are returned. The caller releases any other backing of the slots.
+    /// folio's own slots are returned. The caller releases any other backing of the slots. If the policy of the
+    /// folio's group names devices, the run is on one of these devices.
     ///
     /// Errors, with nothing changed: `NoBacking` (ENOSPC) when no run is free; `OverLimit` (ENOMEM) when the swap
     /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost without virtual table. Locks: the
-    /// lock of the real cluster, then the lock of the virtual cluster. Kernel: `folio_realloc_swap`; differs: the
+    /// lock of the group's policy; the lock of the real cluster, then the lock of the virtual cluster. Kernel: `folio_realloc_swap`; differs: the
     /// second words are written after the run is allocated, which the folio lock allows.
     pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
         if let Some(first) = self.real_run(folio.folio())? {
             return Ok(first);
         }
+        let types = self.swap().allowed_devices(folio.folio());
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
         let nr_pages = folio.nr_pages();
@@ -336,7 +338,7 @@ impl OnCpu<'_> {
             return Err(SwapError::GhostWrite { first: offset.0, nr_pages });
         }
         op.try_charge_backing(folio)?;
-        let Some(first) = op.alloc_backing(device.entry_at(offset), folio.order(), None) else {
+        let Some(first) = op.alloc_backing(device.entry_at(offset), folio.order(), types.as_deref()) else {
             op.cancel_charge_backing(folio)?;
             self.finish();
             return Err(SwapError::NoBacking { nr_pages });

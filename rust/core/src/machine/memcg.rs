@@ -5,7 +5,7 @@ use super::Swap;
 use rustix::io::Errno;
 
 use crate::base::error::{Result, SwapError};
-use crate::base::types::CssId;
+use crate::base::types::{CssId, SwpType};
 use crate::folio::Folio;
 use crate::memcg::{CounterKind, MemCgroup, MemCgroups, MemcgStat};
 
@@ -20,6 +20,12 @@ impl Swap {
     pub fn group_of(&self, folio: Folio<'_>) -> Option<&MemCgroup> {
         let css = folio.css()?;
         Some(self.memcg()?.get(css))
+    }
+
+    /// Returns the types of the devices on which the policy of a folio's group allows the folio's data, the best
+    /// device first. `None` allows all devices. Locks: the lock of the group's policy.
+    pub(crate) fn allowed_devices(&self, folio: Folio<'_>) -> Option<Vec<SwpType>> {
+        self.group_of(folio)?.with_policy(|policy| policy.devices.clone())
     }
 
     /// Adds `nr` to a statistic of the group that is charged for a folio. Kernel: `count_memcg_folio_events`.

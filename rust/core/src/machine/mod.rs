@@ -229,9 +229,12 @@ impl Swap {
         self.sum_of_cpus(|cpu| &cpu.order_events[event as usize][order.index()])
     }
 
-    /// Returns the number of bytes that the hints, device tables and counters of all CPUs take.
+    /// Returns the number of bytes that the hints, device tables and counters of all CPUs take. Locks: each CPU's
+    /// local lock in turn.
     pub fn percpu_bytes(&self) -> u64 {
         let local = size_of::<CachePadded<SpinMutex<CpuLocal>>>() + size_of::<CachePadded<CpuCounters>>();
-        (local * self.nr_cpus()) as u64
+        let mut bytes = local * self.nr_cpus();
+        self.locals.for_each(|local| bytes += size_of_val(local.hints.named()));
+        bytes as u64
     }
 }

@@ -19,12 +19,40 @@ pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
 /// hint. Kernel: `percpu_swap_cluster`.
 pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 
+/// The hints of one CPU. A request that names its device has hints of its own, because a hint that such a request
+/// stored would send the requests of all other users to that device.
+#[derive(Debug)]
+pub(crate) struct CpuHints {
+    /// Hints of requests that any ordinary device may serve.
+    pub(crate) ordinary: Hints,
+    /// Hints of requests that any virtual device may serve.
+    pub(crate) virtuals: Hints,
+    /// Hints of requests that name their device, by type. Without such a request the box is `None`.
+    named: Option<Box<[Hints; MAX_SWAPFILES]>>,
+}
+
+impl CpuHints {
+    fn new() -> Self {
+        Self { ordinary: [SwpEntry::NONE; SWAP_NR_ORDERS], virtuals: [SwpEntry::NONE; SWAP_NR_ORDERS], named: None }
+    }
+
+    /// Returns the hints of requests that name the device of a type.
+    pub(crate) fn of_named(&mut self, ty: SwpType) -> &mut Hints {
+        let named = self.named.get_or_insert_with(|| Box::new([[SwpEntry::NONE; SWAP_NR_ORDERS]; MAX_SWAPFILES]));
+        &mut named[ty.index()]
+    }
+
+    /// Returns the hints of all requests that name their device, by type. The slice is empty before the first such
+    /// request.
+    pub(crate) fn named(&self) -> &[Hints] {
+        self.named.as_ref().map_or(&[], |named| &named[..])
+    }
+}
+
 /// The data that the local lock of one CPU protects.
 #[derive(Debug)]
 pub(crate) struct CpuLocal {
-    pub(crate) hints: Hints,
-    /// Hints into virtual devices.
-    pub(crate) virtual_hints: Hints,
+    pub(crate) hints: CpuHints,
     pub(crate) devices: DeviceTable,
     /// The operation that holds the lock has queued work.
     pub(crate) is_work_queued: bool,
@@ -35,8 +63,7 @@ pub(crate) struct CpuLocal {
 impl CpuLocal {
     pub(super) fn new() -> Self {
         Self {
-            hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
-            virtual_hints: [SwpEntry::NONE; SWAP_NR_ORDERS],
+            hints: CpuHints::new(),
             devices: Default::default(),
             is_work_queued: false,
             events: EventRing::default(),
@@ -45,7 +72,9 @@ impl CpuLocal {
 
     /// Clears the hints for which `is_meant` returns true.
     pub(crate) fn flush_hints(&mut self, is_meant: impl Fn(SwpEntry) -> bool) {
-        let hints = self.hints.iter_mut().chain(&mut self.virtual_hints);
+        let CpuHints { ordinary, virtuals, named } = &mut self.hints;
+        let named = named.iter_mut().flat_map(|named| named.iter_mut().flatten());
+        let hints = ordinary.iter_mut().chain(virtuals).chain(named);
         hints.filter(|hint| is_meant(**hint)).for_each(|hint| *hint = SwpEntry::NONE);
     }
 }
@@ -173,7 +202,6 @@ impl<'a> OnCpu<'a> {
             swap: self.swap,
             devices: &local.devices,
             hints: &mut local.hints,
-            virtual_hints: &mut local.virtual_hints,
             is_work_queued: &mut local.is_work_queued,
             counters: self.counters,
         }
@@ -191,8 +219,7 @@ impl<'a> OnCpu<'a> {
 pub(crate) struct Operation<'a> {
     pub(crate) swap: &'a Swap,
     pub(crate) devices: &'a DeviceTable,
-    pub(crate) hints: &'a mut Hints,
-    pub(crate) virtual_hints: &'a mut Hints,
+    pub(crate) hints: &'a mut CpuHints,
     pub(crate) is_work_queued: &'a mut bool,
     pub(crate) counters: &'a CpuCounters,
 }

@@ -28,8 +28,9 @@ pub struct GroupPolicy {
     /// The rule for the group that is charged for the slots of this group after its removal. `None` selects the
     /// subsystem's rule.
     pub dead_owner: Option<DeadSwapin>,
-    /// Types of the devices that folios of the group may be swapped out to, in order of preference. `None` allows all
-    /// devices, in order of priority.
+    /// Types of the devices that may hold data of the group, in order of preference. `None` allows all devices, in
+    /// order of priority. If a virtual device is in the list, only the real devices of the list may back its slots;
+    /// without a real device in the list, the data stays in zswap.
     pub devices: Option<Vec<SwpType>>,
     /// The rule for refaults of the group's pages. `None` selects the working-set rule.
     pub refault: Option<RefaultRule>,
@@ -90,7 +91,9 @@ pub trait MemcgPolicy: Send + Sync + Debug {
         None
     }
 
-    /// Chooses the device for a folio among `devices`, which are in the order of allocation. `None` keeps the order.
+    /// Chooses the device for the slots of a folio among `devices`, which are in the order of allocation, virtual
+    /// devices first. `None` keeps the order. The policy table, and not this hook, selects the device behind a
+    /// virtual slot, because that device is chosen under the folio lock.
     fn choose_device(&self, _group: CssId, _order: Order, _devices: &[SwpType]) -> Option<SwpType> {
         None
     }

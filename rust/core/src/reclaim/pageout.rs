@@ -53,7 +53,7 @@ impl Swap {
         if hook.on_swap_charge(group.css(), folio.nr_pages()) == Some(false) {
             return SwapOutDecision { is_refused: true, devices: None };
         }
-        let types: Vec<_> = self.avail.lock().list.iter().collect();
+        let types: Vec<_> = self.avail.lock().in_order();
         let chosen = hook.choose_device(group.css(), folio.order(), &types);
         SwapOutDecision { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
     }

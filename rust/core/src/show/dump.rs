@@ -22,6 +22,9 @@ pub struct DeviceDump {
     pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
     /// Slot that a search on a rotational device starts at, by order; 0 for none.
     pub next: [u32; SWAP_NR_ORDERS],
+    /// The hints of every CPU for requests that name this device, by order; `SwpEntry::NONE` means no hint. Such
+    /// requests come from a group whose policy names devices, and from a move of data to this device.
+    pub named_hints: Vec<[SwpEntry; SWAP_NR_ORDERS]>,
 }
 
 /// The state of one cluster.
@@ -49,6 +52,7 @@ impl Swap {
                 .filter(|(_, list)| !list.is_empty())
                 .collect(),
             next: *device.next.lock(),
+            named_hints: self.dump_named_hints(device.ty()),
         };
         self.active().devices.iter().flatten().map(dump).collect()
     }
@@ -56,14 +60,21 @@ impl Swap {
     /// Returns the hints of every CPU into devices that are not virtual, by order. `SwpEntry::NONE` means no hint.
     pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
-        self.locals.for_each(|local| hints.push(local.hints));
+        self.locals.for_each(|local| hints.push(local.hints.ordinary));
         hints
     }
 
     /// Returns the hints of every CPU into virtual devices, by order. `SwpEntry::NONE` means no hint.
     pub fn dump_virtual_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
-        self.locals.for_each(|local| hints.push(local.virtual_hints));
+        self.locals.for_each(|local| hints.push(local.hints.virtuals));
+        hints
+    }
+
+    fn dump_named_hints(&self, ty: SwpType) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
+        let mut hints = Vec::with_capacity(self.nr_cpus());
+        let none = [SwpEntry::NONE; SWAP_NR_ORDERS];
+        self.locals.for_each(|local| hints.push(local.hints.named().get(ty.index()).copied().unwrap_or(none)));
         hints
     }
 

@@ -177,7 +177,13 @@ impl<'a> Operation<'a> {
             SyncDiscard::Avail => self.swap.avail.lock().list.iter().collect(),
             SyncDiscard::Active => self.swap.avail.lock().active.iter().collect(),
         };
-        let device = types.into_iter().filter_map(|ty| self.device(ty)).find(|device| device.has_discards());
+        self.discard_first(&types)
+    }
+
+    /// Discards the clusters of the first device of `types` with clusters that wait for a discard. Returns whether
+    /// clusters were discarded.
+    pub(crate) fn discard_first(&mut self, types: &[SwpType]) -> bool {
+        let device = types.iter().filter_map(|&ty| self.device(ty)).find(|device| device.has_discards());
         device.is_some_and(|device| self.discard_clusters(device) > 0)
     }
 

@@ -9,6 +9,7 @@ mod programs;
 
 mod allocator {
     mod model;
+    mod named_devices;
     mod onoff;
     mod random;
     pub(crate) mod readers;

@@ -28,6 +28,14 @@ fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<B
     Ok(slot)
 }
 
+/// Returns the hints of every CPU as a list of dicts by order.
+fn hints_list<'py, const N: usize>(
+    py: Python<'py>,
+    hints: &[[swapcore::SwpEntry; N]],
+) -> Result<Vec<Bound<'py, PyDict>>> {
+    hints.iter().map(|hints| hints_dict(py, hints)).collect()
+}
+
 fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("type", device.ty.0)?;
@@ -50,6 +58,7 @@ fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, P
     dict.set_item("frag", frag)?;
     let next = device.next.iter().enumerate().filter(|&(_, &at)| at != 0);
     dict.set_item("next", next.into_py_dict(py)?)?;
+    dict.set_item("named_hints", hints_list(py, &device.named_hints)?)?;
     Ok(dict)
 }
 
@@ -147,8 +156,7 @@ impl Swap {
         let devices: Result<Vec<_>> = self.swap.dump_devices().iter().map(|device| device_dict(py, device)).collect();
         dump.set_item("devices", devices?)?;
         for (name, hints) in [("hints", self.swap.dump_hints()), ("virtual_hints", self.swap.dump_virtual_hints())] {
-            let hints: Result<Vec<_>> = hints.iter().map(|hints| hints_dict(py, hints)).collect();
-            dump.set_item(name, hints?)?;
+            dump.set_item(name, hints_list(py, &hints)?)?;
         }
         dump.set_item("avail", self.swap.dump_avail().iter().map(|ty| ty.0 as u32).collect::<Vec<_>>())?;
         Ok(dump)

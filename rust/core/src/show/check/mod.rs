@@ -79,8 +79,11 @@ impl Swap {
         })?;
         self.check_lists()?;
         for (cpu, local) in locals.iter().enumerate() {
-            check_hints(cpu, local, &local.hints, false)?;
-            check_hints(cpu, local, &local.virtual_hints, true)?;
+            check_hints(cpu, local, &local.hints.ordinary, |device| !device.is_virtual())?;
+            check_hints(cpu, local, &local.hints.virtuals, SwapDevice::is_virtual)?;
+            for (ty, hints) in local.hints.named().iter().enumerate() {
+                check_hints(cpu, local, hints, |device| device.ty().index() == ty)?;
+            }
         }
         self.check_zswap(&active.devices)?;
         self.check_memcg(&devices)?;
@@ -216,14 +219,20 @@ fn check_list(device: &SwapDevice, list: ListId, members: &HashSet<ClusterIdx>) 
     })
 }
 
-fn check_hints(cpu: usize, local: &SpinGuard<'_, CpuLocal>, hints: &Hints, is_virtual: bool) -> Result<()> {
+/// Checks the hints of one kind of request. `may_serve` returns whether a device may serve such a request.
+fn check_hints(
+    cpu: usize,
+    local: &SpinGuard<'_, CpuLocal>,
+    hints: &Hints,
+    may_serve: impl Fn(&SwapDevice) -> bool,
+) -> Result<()> {
     for (order, hint) in Order::all().zip(hints) {
         let slot = hint.offset().in_cluster() as u32;
         if hint.offset().0 == 0 {
             continue;
         }
         let fits = slot.is_multiple_of(order.nr_pages()) && slot + order.nr_pages() <= SWAPFILE_CLUSTER;
-        let mut device = local.devices[hint.ty().index()].iter().filter(|device| device.is_virtual() == is_virtual);
+        let mut device = local.devices[hint.ty().index()].iter().filter(|device| may_serve(device));
         let is_on = device.any(|device| hint.offset().cluster().0 < device.clusters.len());
         ensure(fits && is_on, "I7", || format!("cpu {cpu} {order}: hint {hint}"))?;
     }

@@ -24,6 +24,8 @@ pub(crate) struct Request<'r> {
     /// Whether the run will back slots of a virtual device. Such a run must be on a device with storage, and `word`
     /// is the Pointer entry of the first virtual slot.
     is_backing: bool,
+    /// Whether the request names its device. Such a request reads and writes the CPU's hints for that device.
+    is_named: bool,
     out: &'r mut [SwpEntry],
     taken: usize,
     /// The offset from which the next scan of a rotational device starts, stored by the last scan; 0 means that the
@@ -33,7 +35,7 @@ pub(crate) struct Request<'r> {
 
 impl<'r> Request<'r> {
     fn new(order: Order, word: SwapTableEntry, out: &'r mut [SwpEntry]) -> Self {
-        Self { order, word, folio: None, out, taken: 0, is_backing: false, position: None }
+        Self { order, word, folio: None, out, taken: 0, is_backing: false, is_named: false, position: None }
     }
 
     /// Returns the number of runs that are still to be allocated.
@@ -92,13 +94,21 @@ impl Operation<'_> {
     /// Returns this CPU's hints for virtual devices, or this CPU's hints for all other devices.
     #[inline(always)]
     fn hints_at(&mut self, is_virtual: bool) -> &mut Hints {
-        if is_virtual { self.virtual_hints } else { self.hints }
+        if is_virtual { &mut self.hints.virtuals } else { &mut self.hints.ordinary }
+    }
+
+    /// Returns the hints of this CPU that a request reads and writes on a device.
+    fn hints_of(&mut self, device: &SwapDevice, request: &Request<'_>) -> &mut Hints {
+        match request.is_named {
+            true => self.hints.of_named(device.ty()),
+            false => self.hints_at(device.is_virtual()),
+        }
     }
 
     /// Allocates runs of a request from the cluster of this CPU's hint. Kernel: `swap_alloc_fast`.
     fn alloc_fast<const IS_VIRTUAL: bool>(&mut self, request: &mut Request<'_>) -> bool {
         let (order, word) = (request.order, request.word);
-        if request.is_backing && self.device(self.hints[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
+        if request.is_backing && self.device(self.hints.ordinary[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
         let nr_taken = match request.folio {
@@ -230,7 +240,7 @@ impl Operation<'_> {
     /// Allocates runs of a request from one device. With `uses_hint`, this CPU's hint is tried first if the hint is
     /// on the device.
     fn alloc_on(&mut self, device: &SwapDevice, uses_hint: bool, request: &mut Request<'_>) -> bool {
-        let hint = self.hints_at(device.is_virtual())[request.order.index()];
+        let hint = self.hints_of(device, request)[request.order.index()];
         let at_hint = uses_hint && hint.offset().0 != 0 && hint.ty() == device.ty();
         (at_hint && self.alloc_at(device, hint.offset(), request)) || self.cluster_alloc(device, request)
     }
@@ -262,10 +272,19 @@ impl Operation<'_> {
     /// kernel has no such list: there, the devices of a tier have one priority.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
         let Some(types) = types else { return self.alloc_run(request) };
-        types.iter().any(|&ty| {
-            let device = self.device(ty).filter(|device| device.has(SwpFlags::WRITEOK));
-            device.is_some_and(|device| self.alloc_on(device, true, request))
-        })
+        request.is_named = true;
+        loop {
+            let is_served = types.iter().any(|&ty| {
+                let is_suitable =
+                    |device: &&SwapDevice| device.has(SwpFlags::WRITEOK) && !(request.is_backing && device.is_ghost());
+                let device = self.device(ty).filter(is_suitable);
+                device.is_some_and(|device| self.alloc_on(device, true, request))
+            });
+            // As in `alloc_run`, free slots that wait for a discard serve a request of order 0.
+            if is_served || request.order != Order::ZERO || !self.discard_first(types) {
+                return is_served;
+            }
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Operation<'_> {
     fn leave_position(&mut self, device: &SwapDevice, request: &mut Request<'_>, next: Option<SwpOffset>) {
         let next = next.unwrap_or(SwpOffset(0));
         if device.has(SwpFlags::SOLIDSTATE) {
-            self.hints_at(device.is_virtual())[request.order.index()] = device.entry_at(next);
+            self.hints_of(device, request)[request.order.index()] = device.entry_at(next);
         } else {
             request.position = Some(next);
         }
