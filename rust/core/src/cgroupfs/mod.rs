@@ -70,7 +70,7 @@ enum Write {
     SetNumber(u8, fn(&MemCgroup, u8)),
     /// The text is ignored. The function resets a value of the group.
     Reset(fn(&MemCgroup)),
-    /// The function parses the text and has the effect.
+    /// The function parses the text and applies the write.
     Call(fn(FileWrite<'_>) -> Result<()>),
 }
 

@@ -271,7 +271,8 @@ impl Mm {
     }
 
     /// Maps a swapped-in folio. The function maps all pages of the folio if the page table entries of all pages still
-    /// name the slots of the folio. Otherwise the function maps only the faulting page. Steps IN5 to IN7.
+    /// name the slots of the folio. Otherwise the function maps only the faulting page, but returns `Step::Retry` for
+    /// a large folio that this fault has read. Steps IN5 to IN7.
     fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;

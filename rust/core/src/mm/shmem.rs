@@ -118,8 +118,8 @@ impl Shmem {
         let Some((folio, _)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
-            // Another thread has changed the entry. If no slot of the folio has references, the slots are freed here.
-            // Kernel: reclaim frees such slots later.
+            // Another thread has changed the entry or the slots of the folio. If no slot of the folio has references,
+            // the slots are freed here. Kernel: reclaim frees such slots later.
             self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
             return Ok(());
         }

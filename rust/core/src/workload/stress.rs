@@ -255,7 +255,7 @@ impl Hammer<'_> {
     }
 }
 
-/// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot was lost or
+/// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot is lost or is
 /// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) for bad parameters.
 ///
 /// `keep_going` is called every 20 ms with no lock held. When `keep_going` returns false, the threads stop and the
