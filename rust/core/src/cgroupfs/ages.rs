@@ -1,4 +1,4 @@
-//! Owners of single slots, and the ages of a group's evicted slots: the working set as the slots record it.
+//! The owner of a single slot, and the ages of the evictions that the slots of a group record.
 
 use super::TargetGroup;
 use crate::base::error::Result;
@@ -8,8 +8,8 @@ use crate::table::Shadow;
 use crate::workingset::is_from_eviction;
 
 impl Swap {
-    /// Returns the private id of the group that is charged for a slot, or 0. A cached slot has an id of its own only
-    /// if the owner store keeps owners beside the slots; otherwise the folio's group is the owner.
+    /// Returns the private id of the group that is charged for a slot, or 0. The result for a cached slot is 0 unless
+    /// the owner store keeps an owner beside the slot, because the group of the folio is otherwise the owner.
     ///
     /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Locks: CPU 0's local lock, the slot's cluster.
     pub fn slot_owner_id(&self, entry: SwpEntry) -> Result<MemcgId> {
@@ -21,8 +21,8 @@ impl Swap {
     }
 
     /// Returns the age of each swapped-out slot of a group that records an eviction. The age is the number of pages
-    /// that were evicted or activated since that eviction. The order is arbitrary. With `mglru`, which measures no
-    /// such distance, every age is 0.
+    /// that were evicted or activated since that eviction. The order of the ages is arbitrary. With `mglru` every age
+    /// is 0, because generations measure no such number of pages.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled. Locks: CPU 0's local lock once a cluster, then the cluster.
     /// Kernel: the distance that `workingset_refault` would find.
@@ -31,7 +31,7 @@ impl Swap {
         let id = target.group.id();
         let mut ages = Vec::new();
         if id.0 == 0 {
-            // A released id is recorded in no slot.
+            // The id of the group is released, and no slot records a released id.
             return Ok(ages);
         }
         for device in self.devices() {

@@ -1,14 +1,15 @@
-//! Amounts of memory as text. The text is in bytes, the value in pages.
+//! Conversion of amounts of memory between texts in bytes and numbers of pages.
 
 use super::FileWrite;
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::memcg::{Hierarchy, PAGE_COUNTER_MAX};
 
-/// Suffixes of a number, in capitals or small letters. Each one is 1024 times the one before.
+/// Suffixes of a number, as capital letters or small letters. `K` means 1024, and each other suffix means 1024 times
+/// the previous suffix.
 const SUFFIXES: &str = "KMGTPE";
 
-/// Returns the bytes that a text names, at most the largest number, or `None` when the text is no amount.
+/// Returns the number of bytes that a text names, at most `u64::MAX`. Returns `None` when the text is no amount.
 ///
 /// Kernel: `memparse`; differs: reads decimal numbers only, rejects an empty text, and does not wrap around.
 fn parse_bytes(text: &str) -> Option<u64> {
@@ -21,14 +22,14 @@ fn parse_bytes(text: &str) -> Option<u64> {
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    // The text has digits only, so a failure means that the number is too large.
+    // `digits` has only digits, so a failure of `parse` means that the number is too large.
     let number: u128 = digits.parse().unwrap_or(u128::MAX);
     let bytes = number.saturating_mul(1 << shift);
     Some(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
-/// Returns the pages that a text names, rounded down, or the hierarchy's value for "no limit". Returns `None` when
-/// the text is no amount.
+/// Returns the number of pages that a text in bytes names, rounded down. Returns `PAGE_COUNTER_MAX` for the
+/// hierarchy's text that means "no limit". Returns `None` when the text is no amount.
 ///
 /// Kernel: `page_counter_memparse`.
 pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
@@ -38,7 +39,7 @@ pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
     Some((parse_bytes(text)? / PAGE_SIZE as u64).min(PAGE_COUNTER_MAX))
 }
 
-/// Returns the word or number that means "no limit".
+/// Returns the word or number that means "no limit" in a file of the hierarchy.
 const fn unlimited(hierarchy: Hierarchy) -> &'static str {
     match hierarchy {
         Hierarchy::V1 => "-1",
@@ -47,26 +48,27 @@ const fn unlimited(hierarchy: Hierarchy) -> &'static str {
 }
 
 impl FileWrite<'_> {
-    /// Parses a limit. Errors: EINVAL.
+    /// Parses the written text as a limit and returns the limit in pages. Errors: EINVAL.
     pub(super) fn limit_pages(&self) -> Result<u64> {
         let hierarchy = self.target.groups.options().hierarchy;
         let expected = || self.bad(&format!("bytes, with K, M, G, T, P or E behind them, or {}", unlimited(hierarchy)));
         parse_pages(self.text, hierarchy).ok_or_else(expected)
     }
 
-    /// Parses an amount, which must be finite. Errors: EINVAL.
+    /// Parses an amount in bytes and returns the amount in pages. The text that means "no limit" is no amount.
+    /// Errors: EINVAL.
     pub(super) fn amount_pages(&self, text: &str) -> Result<u64> {
         let bytes = parse_bytes(text).ok_or_else(|| self.bad("bytes, with K, M, G, T, P or E behind them,"))?;
         Ok(bytes / PAGE_SIZE as u64)
     }
 }
 
-/// Returns a line with pages shown in bytes.
+/// Returns a line that shows a number of pages in bytes.
 pub(super) fn bytes_line(pages: u64) -> String {
     format!("{}\n", pages * PAGE_SIZE as u64)
 }
 
-/// Returns a line with a limit of v2.
+/// Returns a line that shows a limit of v2: the limit in bytes, or `max` without a limit.
 pub(super) fn limit_line(pages: u64) -> String {
     if pages == PAGE_COUNTER_MAX { "max\n".into() } else { bytes_line(pages) }
 }

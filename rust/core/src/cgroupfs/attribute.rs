@@ -1,22 +1,23 @@
-//! Files of groups as attributes: names without dots, and texts as values.
+//! Files of groups as attributes of a program. The name of an attribute has underscores instead of dots, and the
+//! value of an attribute is a parsed text.
 
 use crate::base::error::Result;
 use crate::base::types::CssId;
 use crate::machine::Swap;
 
-/// The value that the text of a file states.
+/// The value that the text of a file contains.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FileValue {
     /// The text is a number.
     Number(u64),
-    /// The text is lines of a key and a value each.
+    /// Each line of the text has a key and a value.
     Lines(Vec<(String, Self)>),
-    /// The text is anything else, without the newline at its end.
+    /// The text is neither a number nor lines of keys and values. The newline at the end of the text is left out.
     Text(String),
 }
 
 impl FileValue {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     pub fn of(text: &str) -> Self {
         let text = text.trim_end();
         if let Ok(number) = text.parse() {
@@ -31,14 +32,14 @@ impl FileValue {
 }
 
 impl Swap {
-    /// Returns the file of a group whose name has dots where an attribute has underscores. Errors: `Cgroup` (EINVAL)
-    /// when memcg is disabled.
+    /// Returns the name of the group's file that equals `attribute` when underscores replace the dots of the name.
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_file_of(&self, css: CssId, attribute: &str) -> Result<Option<&'static str>> {
         Ok(self.memcg_files(css)?.into_iter().find(|file| file.replace('.', "_") == attribute))
     }
 
-    /// Returns the file that a keyword means: an attribute, with or without `memory_` in front. Errors: as
-    /// [`Swap::memcg_file_of`].
+    /// Returns the name of the file that a keyword means. A keyword is the name of an attribute, with or without
+    /// `memory_` in front. Errors: as [`Swap::memcg_file_of`].
     pub fn memcg_file_of_keyword(&self, css: CssId, keyword: &str) -> Result<Option<&'static str>> {
         match self.memcg_file_of(css, keyword)? {
             None => self.memcg_file_of(css, &format!("memory_{keyword}")),

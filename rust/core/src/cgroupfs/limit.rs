@@ -1,4 +1,4 @@
-//! Effects of a new limit: memory over the limit is reclaimed, or the limit is refused.
+//! Effects of writes that reclaim memory. A new limit reclaims the memory over the limit, or is refused.
 
 use rustix::io::Errno;
 
@@ -9,8 +9,8 @@ use crate::memcg::{CounterKind, MemcgEvent};
 use crate::reclaim::charge::MaySwap;
 
 impl FileWrite<'_> {
-    /// Reclaims until the group's memory fits a limit, at most `most_pages` pages a round. Returns false after
-    /// [`MAX_RECLAIM_RETRIES`] rounds that freed no page.
+    /// Reclaims until the group's memory fits a limit. Each round requests at most `most_pages` pages from reclaim.
+    /// Returns false after [`MAX_RECLAIM_RETRIES`] rounds that freed no page.
     fn reclaim_to(&self, limit_pages: u64, most_pages: u64) -> Result<bool> {
         let TargetGroup { swap, groups, group } = self.target;
         let over_pages = || group.memory.usage_pages().saturating_sub(limit_pages);
@@ -28,7 +28,7 @@ impl FileWrite<'_> {
     }
 
     /// Sets `memory.max` and reclaims the memory over the limit. Kernel: `memory_max_write`; differs: no task is
-    /// killed when reclaim is not enough; the event is raised and usage stays above the limit.
+    /// killed when reclaim frees too little. The event `Oom` is raised instead, and usage stays above the limit.
     pub(super) fn set_memory_max(self) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
@@ -38,8 +38,8 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets `memory.high` and reclaims the memory over the limit, as far as reclaim succeeds; or sets
-    /// `memory.swap.high`, which reclaims nothing. Kernel: `memory_high_write`, `swap_high_write`.
+    /// Sets `memory.high` or `memory.swap.high`. A new `memory.high` reclaims the memory over the limit, as far as
+    /// reclaim succeeds. A new `memory.swap.high` reclaims nothing. Kernel: `memory_high_write`, `swap_high_write`.
     pub(super) fn write_high(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.groups.set_high(self.target.group, which, pages);
@@ -49,8 +49,8 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets a limit of v1, which usage never exceeds. The memory over the limit is reclaimed first; for memsw (memory
-    /// and swap together) without swapping, because a swap-out frees none of memsw.
+    /// Sets a limit of v1. Usage never exceeds a limit of v1, so the memory over the limit is reclaimed first.
+    /// Reclaim for memsw (memory and swap together) does not swap, because a swap-out does not lower memsw.
     ///
     /// Errors: EINVAL for root, or when the limit of memory would exceed the limit of memory and swap; EBUSY when
     /// usage stays above the limit. Kernel: `mem_cgroup_resize_max`.
@@ -86,7 +86,8 @@ impl FileWrite<'_> {
         }
     }
 
-    /// Reclaims a given amount. Errors: EINVAL; EAGAIN when less was reclaimed. Kernel: `memory.reclaim`.
+    /// Reclaims the amount of memory that a write to `memory.reclaim` requests. Errors: EINVAL; EAGAIN when reclaim
+    /// frees less than the amount. Kernel: `memory.reclaim`.
     pub(super) fn reclaim(self) -> Result<()> {
         let mut words = self.text.split_ascii_whitespace();
         let target_pages = self.amount_pages(words.next().unwrap_or(""))?;
@@ -117,7 +118,7 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Parses an option of `memory.reclaim`. Errors: EINVAL.
+    /// Parses the option `swappiness=` of `memory.reclaim`. Errors: EINVAL.
     fn swappiness_of(&self, word: &str) -> Result<u8> {
         let value = match word.strip_prefix("swappiness=") {
             Some("max") => Some(SWAPPINESS_ANON_ONLY),
@@ -127,7 +128,7 @@ impl FileWrite<'_> {
         value.ok_or_else(|| self.bad("bytes and then nothing, source=zswap, or swappiness=, 0..=200 or max,"))
     }
 
-    /// Reclaims as much as possible. Kernel: `memory.force_empty`.
+    /// Reclaims as much memory of the group as possible. Kernel: `memory.force_empty`.
     pub(super) fn force_empty(self) -> Result<()> {
         if self.target.group.is_root() {
             return Err(self.refused(Errno::INVAL, "root cannot be emptied"));

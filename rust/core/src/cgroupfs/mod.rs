@@ -1,9 +1,10 @@
-//! The files of a group, under their names in the cgroup file system: reading and writing their text.
+//! The files of a memory cgroup, with the names that the files have in the cgroup file system. This folder reads and
+//! writes the texts of the files.
 //!
-//! A file is one line of a table: its name, whether root has the file, the kind of its text, and the effect of a
-//! write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and
-//! `v1` and `v2` hold the tables. `attribute` gives files the names and values of attributes of a program. No
-//! function here calls reclaim with a lock held.
+//! A table has one line for each file. The line has the name of the file, whether root has the file, the kind of
+//! text, and the effect of a write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long
+//! file of statistics, and `v1` and `v2` hold the tables. `attribute` gives files the names and values of attributes
+//! of a program. No function here calls reclaim with a lock held.
 
 mod ages;
 mod amount;
@@ -23,7 +24,7 @@ use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
 use amount::{bytes_line, limit_line};
 
-/// The group whose file is read or written, with its controller and subsystem.
+/// The group whose file is read or written, with all groups and the subsystem.
 #[derive(Clone, Copy, Debug)]
 struct TargetGroup<'a> {
     swap: &'a Swap,
@@ -36,25 +37,25 @@ struct TargetGroup<'a> {
 struct FileWrite<'a> {
     target: TargetGroup<'a>,
     file: &'static str,
-    /// The text without the white space around it.
+    /// The written text, without the white space at both ends.
     text: &'a str,
-    /// The file is open with `O_NONBLOCK`, so a new limit reclaims nothing.
+    /// Whether the file is open with `O_NONBLOCK`. A new limit then reclaims nothing.
     nonblock: bool,
     cpu: CpuId,
 }
 
-/// The text of a file.
+/// The source of the text of a file.
 #[derive(Clone, Copy, Debug)]
 enum Read {
     /// The file can only be written.
     WriteOnly,
-    /// A number of pages, shown in bytes.
+    /// The text is a number of pages, shown in bytes.
     Bytes(fn(&MemCgroup) -> u64),
-    /// A limit of v2 in pages, shown in bytes or as `max`.
+    /// The text is a limit of v2 in pages, shown in bytes or as `max`.
     Limit(fn(&MemCgroup) -> u64),
-    /// A number, shown as it is.
+    /// The text is the number that the function returns.
     Number(fn(&MemCgroup) -> u64),
-    /// Any other text.
+    /// The function makes the text.
     Text(fn(TargetGroup<'_>) -> String),
 }
 
@@ -65,15 +66,15 @@ enum Write {
     ReadOnly,
     /// The text is a limit. The function gets the limit in pages.
     SetLimit(fn(&MemCgroup, u64)),
-    /// The text is a number of 0 up to the number here. The function gets the number of the text.
+    /// The text is a number from 0 to the number in the first field. The function gets the number from the text.
     SetNumber(u8, fn(&MemCgroup, u8)),
-    /// The text is ignored.
+    /// The text is ignored. The function resets a value of the group.
     Reset(fn(&MemCgroup)),
-    /// Any other effect.
+    /// The function parses the text and applies the write.
     Call(fn(FileWrite<'_>) -> Result<()>),
 }
 
-/// One file of a group.
+/// One file of a group: a line of a table.
 #[derive(Clone, Copy, Debug)]
 struct CgroupFile {
     name: &'static str,
@@ -91,13 +92,13 @@ enum Presence {
     NonRoot,
 }
 
-/// Makes a line of a table.
+/// Makes a line of a table of files.
 const fn file(name: &'static str, on: Presence, read: Read, write: Write) -> CgroupFile {
     CgroupFile { name, on, read, write }
 }
 
 impl TargetGroup<'_> {
-    /// Returns the error for a file that can only be read, or only written.
+    /// Returns the error for a file that can only be read or that can only be written. `only` is "read" or "written".
     fn lacks(self, errno: Errno, file: &str, only: &str) -> SwapError {
         let path = self.groups.path(self.group.css());
         SwapError::cgroup(errno, format!("{file} of {path:?} can only be {only}"))
@@ -105,7 +106,7 @@ impl TargetGroup<'_> {
 }
 
 impl FileWrite<'_> {
-    /// Applies the effect of the file. Errors: as [`Swap::memcg_write`].
+    /// Applies the effect of a write to the file. Errors: as [`Swap::memcg_write`].
     fn apply(self, effect: Write) -> Result<()> {
         let group = self.target.group;
         match effect {
@@ -137,7 +138,8 @@ impl FileWrite<'_> {
 }
 
 impl Swap {
-    /// Returns the swappiness that applies to every group on v2, and to root on v1. Kernel: `vm.swappiness`.
+    /// Returns the swappiness of root. On v2 this swappiness applies to every group, and on v1 only to root. Kernel:
+    /// `vm.swappiness`.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn swappiness(&self) -> Result<u8> {

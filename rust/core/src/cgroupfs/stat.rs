@@ -1,4 +1,4 @@
-//! `memory.stat`: its keys in their order, and the source of each number.
+//! The file `memory.stat`: the keys of the file in order, and the source of the number of each key.
 
 use super::TargetGroup;
 use super::amount::bytes_line;
@@ -14,20 +14,20 @@ use crate::workingset::{LruList, LruvecStat};
 pub(super) enum Part {
     /// The group alone.
     Local,
-    /// The group and all groups below it.
+    /// The group and all groups below the group.
     Sum,
 }
 
-/// The source of a number.
+/// The source of a number in `memory.stat`.
 #[derive(Clone, Copy)]
 enum Source {
     /// A statistic in pages, shown in bytes.
     Bytes(MemcgStat),
-    /// A statistic, shown as it is.
+    /// A statistic, shown without a conversion.
     Count(MemcgStat),
-    /// Pages on an LRU list, shown in bytes.
+    /// The number of pages on an LRU list, shown in bytes.
     List(LruList),
-    /// A statistic of the lists, in pages.
+    /// A statistic of the LRU lists, shown in pages.
     Lists(LruvecStat),
     /// Always 0, because every folio here is anonymous.
     Zero,
@@ -35,7 +35,7 @@ enum Source {
 
 use Source::{Bytes, Count, List, Lists, Zero};
 
-/// The keys of v2.
+/// The keys of `memory.stat` on v2, in the order of the file.
 const V2: &[(&str, Source)] = &[
     ("anon", Bytes(MemcgStat::Anon)),
     ("file", Zero),
@@ -81,7 +81,8 @@ const V2: &[(&str, Source)] = &[
     ("thp_swpout_fallback", Count(MemcgStat::ThpSwpOutFallback)),
 ];
 
-/// The keys of v1. The file lists the keys a second time with the prefix `total_`.
+/// The keys of `memory.stat` on v1, in the order of the file. The file lists the keys a second time with the prefix
+/// `total_`.
 const V1: &[(&str, Source)] = &[
     ("cache", Zero),
     ("rss", Bytes(MemcgStat::Anon)),
@@ -106,8 +107,8 @@ const V1: &[(&str, Source)] = &[
 ];
 
 impl TargetGroup<'_> {
-    /// Returns a number as the file shows it. With the defects of the posted series (docs/memcg.md), the part of the
-    /// group alone can be negative.
+    /// Returns a number in the unit of `memory.stat`. The number of a group alone can be negative with the defects of
+    /// the posted patch series (docs/memcg.md).
     fn number(self, source: Source, part: Part) -> i64 {
         let page_bytes = PAGE_SIZE as i64;
         match source {
@@ -122,7 +123,7 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the compressed bytes of the group and of all groups below it.
+    /// Returns the number of compressed bytes in zswap of the group and of all groups below the group.
     pub(super) fn zswap_bytes(self) -> i64 {
         self.count(MemcgStat::ZswapB, Part::Sum).max(0)
     }
@@ -134,7 +135,8 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the pages on a list. The group's own part is its total minus the totals of the groups directly below.
+    /// Returns the number of pages on an LRU list. The number of the group alone is the total of the group minus the
+    /// totals of the groups directly below the group.
     fn list_pages(self, list: LruList, part: Part) -> i64 {
         let pages = |group: &MemCgroup| group.lruvec().lru_pages(list);
         let all_pages = pages(self.group);
@@ -154,7 +156,7 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the keys as lines. Negative numbers are shown as 0.
+    /// Returns a line for each key, with the number of the key. Negative numbers are shown as 0.
     fn lines(self, prefix: &str, part: Part) -> String {
         let line = |(key, source): &(&str, Source)| format!("{prefix}{key} {}\n", self.number(*source, part).max(0));
         self.keys().iter().map(line).collect()
@@ -166,7 +168,8 @@ pub(super) fn text_v2(target: TargetGroup<'_>) -> String {
     target.lines("", Part::Sum)
 }
 
-/// Returns the text of `memory.stat` on v1: the group's own part, the limits in force, and the sums.
+/// Returns the text of `memory.stat` on v1: the numbers of the group alone, the limits in force, and the numbers with
+/// all groups below the group.
 pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
     let least = |pages: fn(&MemCgroup) -> u64| {
         bytes_line(target.groups.levels(target.group).map(pages).min().expect("a group is a level"))
@@ -178,7 +181,8 @@ pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
 }
 
 impl Swap {
-    /// Returns the keys of `memory.stat` with the part of the group itself, which the file of v2 does not show.
+    /// Returns each key of `memory.stat` with the number of the group alone. The file of v2 does not show the numbers
+    /// of the group alone.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_stat_local(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {

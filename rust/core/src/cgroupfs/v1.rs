@@ -1,4 +1,4 @@
-//! The files of v1.
+//! The files of a memory cgroup on v1.
 
 use rustix::io::Errno;
 
@@ -12,7 +12,7 @@ use crate::base::limits::MAX_SWAPPINESS;
 use crate::memcg::CounterKind::{self, Memory, Swap};
 use crate::memcg::{MemCgroup, MemcgEvent, MemcgStat};
 
-/// All files, in the order of their listing. `g` is the group.
+/// All files, in the order in which a listing shows the files. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.usage_in_bytes", Text(|target| usage(target, Memory)), ReadOnly),
     file("memory.limit_in_bytes", Bytes(|g| g.memory.max_pages()), Call(|write| write.set_v1_limit(Memory))),
@@ -33,7 +33,8 @@ const fn file(name: &'static str, read: Read, write: Write) -> CgroupFile {
     super::file(name, Presence::All, read, write)
 }
 
-/// Returns the usage of a counter. Root is never charged, so root returns the pages in use on the whole machine.
+/// Returns the usage of a counter in bytes, as text. The usage of root is the usage of the whole machine, because
+/// root is never charged.
 fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     let stat_pages = |stat| target.groups.stat(target.group, stat).max(0) as u64;
     bytes_line(match which {
@@ -43,7 +44,8 @@ fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     })
 }
 
-/// Returns the text of `memory.oom_control`. `under_oom` is always 0, because a charge without memory fails instead.
+/// Returns the text of `memory.oom_control`. `under_oom` is always 0, because a charge that finds no memory fails and
+/// does not wait.
 fn oom_control(target: TargetGroup<'_>) -> String {
     let is_disabled = u8::from(target.group.is_oom_kill_disabled());
     format!("oom_kill_disable {is_disabled}\nunder_oom 0\noom_kill {}\n", target.group.events(MemcgEvent::OomKill))

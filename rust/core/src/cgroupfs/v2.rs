@@ -1,4 +1,4 @@
-//! The files of v2.
+//! The files of a memory cgroup on v2.
 
 use super::Presence::{All, NonRoot};
 use super::Read::{Bytes, Limit, Number, Text, WriteOnly};
@@ -8,7 +8,7 @@ use super::{CgroupFile, TargetGroup, file};
 use crate::memcg::CounterKind::{Memory, Swap};
 use crate::memcg::{MemCgroup, MemcgEvent};
 
-/// All files, in the order of their listing. `g` is the group.
+/// All files, in the order in which a listing shows the files. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.current", NonRoot, Bytes(|g| g.memory.usage_pages()), ReadOnly),
     file("memory.peak", NonRoot, Bytes(|g| g.memory.watermark_pages()), Reset(|g| g.memory.reset_watermark())),
@@ -36,7 +36,8 @@ pub(super) const FILES: &[CgroupFile] = &[
     ),
 ];
 
-/// Returns the text of `memory.events`. Sockets are never throttled here.
+/// Returns the text of `memory.events` or of `memory.events.local`. `sock_throttled` is always 0, because the crate
+/// never throttles sockets.
 fn events(target: TargetGroup<'_>, count: fn(&MemCgroup, MemcgEvent) -> u64) -> String {
     use MemcgEvent::{High, Low, Max, Oom, OomGroupKill, OomKill};
     let limits = [("low", Low), ("high", High), ("max", Max)];

@@ -1,4 +1,4 @@
-//! Compression of single pages, with scratch memory per thread.
+//! Compression and decompression of single pages. Each thread has its own scratch memory.
 
 pub(crate) mod zsmalloc;
 
@@ -15,7 +15,7 @@ const KNOWN: &[&str] = &["lz4", "zstd"];
 #[cfg(not(feature = "zstd"))]
 const KNOWN: &[&str] = &["lz4 (zstd needs a build with the feature zstd)"];
 
-/// The level of zstd when the caller gives no level.
+/// The compression level of zstd when the caller gives no level.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL_DEFAULT: i32 = 3;
 #[cfg(feature = "zstd")]
@@ -25,19 +25,19 @@ const ZSTD_LEVEL_MAX: i32 = 22;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// LZ4 blocks, in safe Rust; no level.
+    /// LZ4 blocks, implemented in safe Rust. LZ4 has no levels.
     #[default]
     Lz4,
-    /// Zstandard, by its C library.
+    /// Zstandard, implemented by the C library of Zstandard.
     #[cfg(feature = "zstd")]
     Zstd {
-        /// Level, 1..=22; a higher level gives smaller data and is slower.
+        /// Compression level, 1..=22. A higher level gives smaller data and is slower.
         level: i32,
     },
 }
 
 impl Algorithm {
-    /// Finds an algorithm by its kernel name; `level` applies to algorithms with levels. Errors: `UnknownName`
+    /// Finds an algorithm by the kernel's name. `level` applies only to algorithms with levels. Errors: `UnknownName`
     /// (EINVAL) when the build does not have the algorithm; `OutOfRange` (EINVAL) when the algorithm does not have
     /// the level.
     pub fn from_name(name: &str, level: Option<i32>) -> Result<Self> {
@@ -53,7 +53,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the kernel's name.
+    /// Returns the kernel's name of the algorithm.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lz4 => "lz4",
@@ -74,7 +74,8 @@ impl Algorithm {
     }
 }
 
-/// Memory that a thread keeps between pages, so that compression allocates nothing and takes no lock.
+/// Memory that a thread keeps from one page to the next page, so that compression allocates no memory and takes no
+/// lock.
 pub(crate) struct Scratch {
     table: CompressTable,
     out: Box<[u8]>,
@@ -121,8 +122,8 @@ pub(crate) fn with_scratch<R>(body: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(body)
 }
 
-/// Decompresses data into a page, or copies the data of a whole page, which is not compressed. Returns whether the
-/// result is one whole page.
+/// Decompresses data into a page. Data with the size of a whole page is copied, because such data is not compressed.
+/// Returns whether the result is one whole page.
 #[inline]
 pub(crate) fn decompress(algorithm: Algorithm, data: &[u8], page: &mut [u8]) -> bool {
     let bytes = match algorithm {

@@ -1,4 +1,4 @@
-//! Faults: the first touch, the swap-in, and the copy on write.
+//! Page faults of three kinds: the first touch of a page, the swap-in, and the copy on write.
 
 use std::ops::Range;
 
@@ -18,9 +18,10 @@ use crate::table::Shadow;
 
 /// The result of an attempt to map a folio for a fault.
 enum Step {
-    /// The page is mapped, or another thread handled the fault. The caller reads the entry again.
+    /// The page is mapped.
     Done,
-    /// The entry changed, or the folio does not cover the slot any more. The caller starts over.
+    /// The page is not mapped, because the page table entry has changed, or because a new large folio does not match
+    /// the entries of the folio's range any more. The fault starts again.
     Retry,
 }
 
@@ -34,29 +35,29 @@ pub enum Access {
 }
 
 impl Access {
-    /// Returns the access of a flag.
+    /// Returns `Write` when `is_write` is true, and otherwise `Read`.
     pub const fn of(is_write: bool) -> Self {
         if is_write { Self::Write } else { Self::Read }
     }
 }
 
-/// A fault of a page that was swapped out. Kernel: `struct vm_fault`.
+/// A fault on a swapped-out page. Kernel: `struct vm_fault`.
 #[derive(Clone, Copy, Debug)]
 struct SwapFault<'m> {
     vma: &'m Vma,
     vpn: Vpn,
-    /// The entry that was seen in the page table.
+    /// The slot that the page table entry names at the start of the fault.
     entry: SwpEntry,
     access: Access,
     cpu: CpuId,
 }
 
 impl Mm {
-    /// Makes a page present, and writable for a write access. Returns the page's folio with a reference, and the
-    /// page's index in it.
+    /// Makes a page present, and writable for a write access. Returns the folio of the page with a reference, and the
+    /// index of the page in the folio.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the page stays
-    /// swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, in which case the page
+    /// stays swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
     pub fn touch(&self, vpn: Vpn, access: Access, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         let vma = self.vma_of(vpn)?;
         loop {
@@ -86,8 +87,8 @@ impl Mm {
         }
     }
 
-    /// Maps zeros at a page: in a folio of the mapping's order, or of a smaller order when the larger folio does not
-    /// fit the mapping or memory.
+    /// Maps a folio of zeros at a page. The folio has the order of the mapping, or a smaller order when a larger
+    /// folio does not fit the mapping or memory.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
@@ -127,7 +128,8 @@ impl Mm {
                 return Ok(());
             }
             let old = folio_of(&self.swap, pfn);
-            // A folio in the cache may have other references to its slots, so only an uncached folio is reused.
+            // Only a folio outside the swap cache is reused, because the slots of a cached folio may have other
+            // references.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
                 table[index(vpn)] = Pte::exclusive(pfn, page);
                 return Ok(());
@@ -160,21 +162,22 @@ impl Mm {
             return Ok(());
         }
         if !locked.has(FolioFlags::UPTODATE) {
-            // Kernel: a bus error; differs: the thread that read the folio reports the error, and the next fault
-            // reads again.
+            // Kernel: the fault causes a bus error; differs: the thread that read the folio reports the error, and
+            // the next fault reads the slot again.
             drop(locked);
             return self.swap.drop_unread(&folio, cpu);
         }
         match self.map_swapped(fault, &locked, is_new)? {
             Step::Done => Ok(()),
             Step::Retry => {
-                // The folio was read for a range that changed since, so the folio is useless.
+                // The page table entries have changed since the lookup of the folio, so the fault cannot map the
+                // folio.
                 let mut on_cpu = self.swap.on_cpu(cpu)?;
                 if is_new && !folio.is_mapped() && !folio.has(FolioFlags::DIRTY) {
                     on_cpu.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 } else {
-                    // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim frees
-                    // these slots later.
+                    // If no slot of the folio has references, the slots are freed here. Kernel: reclaim frees such
+                    // slots later.
                     on_cpu.free_swap_locked(&locked)?;
                 }
                 Ok(())
@@ -183,7 +186,7 @@ impl Mm {
     }
 
     /// Returns the folio of a slot, and whether the folio was read for this fault. The kind of the device decides how
-    /// a missing folio is read.
+    /// a folio that is not cached is read.
     ///
     /// Returns `None` when the slot is free or memory has run out.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
@@ -208,7 +211,8 @@ impl Mm {
         if folio.order() != Order::ZERO {
             return Ok(());
         }
-        // During writeback the bit of the readahead mark means that reclaim wants the folio.
+        // The flags `READAHEAD` and `RECLAIM` share one bit. During writeback the bit means `RECLAIM`, so the code
+        // neither reads nor clears the bit.
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
@@ -227,9 +231,9 @@ impl Mm {
         Ok(())
     }
 
-    /// Returns the orders that a swap-in may have: the orders of the mapping up to the highest order whose aligned
-    /// window lies in the mapping, whose slots are aligned as the pages are, and whose entries are consecutive.
-    /// Kernel: `alloc_swap_folio`, up to the allocation.
+    /// Returns the orders that a swap-in may use: the orders of the mapping up to the highest order that fits. An
+    /// order fits if the aligned window of pages lies in the mapping, the slots have the same alignment as the pages,
+    /// and the entries of the window name consecutive slots. Kernel: `alloc_swap_folio`, up to the allocation.
     pub(crate) fn alloc_swap_folio_orders(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry) -> Orders {
         let options = vma.options();
         if options.is_uffd_armed {
@@ -266,8 +270,9 @@ impl Mm {
         }
     }
 
-    /// Maps a folio that was swapped in: all pages of the folio if their entries still name the slots of the folio,
-    /// otherwise the faulting page. Steps IN5 to IN7.
+    /// Maps a swapped-in folio. The function maps all pages of the folio if the page table entries of all pages still
+    /// name the slots of the folio. Otherwise the function maps only the faulting page, but returns `Step::Retry` for
+    /// a large folio that this fault has read. Steps IN5 to IN7.
     fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
@@ -295,7 +300,7 @@ impl Mm {
         on_cpu.put_locked_folio(locked, pages.clone())?;
         vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
         locked.add_mappings(nr);
-        // The page stays exclusive only if its slot has no other reference.
+        // The pages stay exclusive only if no slot of the folio has a reference.
         let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
@@ -308,7 +313,7 @@ impl Mm {
         Ok(Step::Done)
     }
 
-    /// Returns whether the slots of a mapped folio are freed now. Step IN7. Kernel: `should_try_to_free_swap`.
+    /// Returns whether the fault frees the slots of a mapped folio. Step IN7. Kernel: `should_try_to_free_swap`.
     fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
         Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
             || fault.vma.options().is_locked
@@ -317,7 +322,7 @@ impl Mm {
     }
 }
 
-/// Returns whether entries name consecutive slots and are equal otherwise. Kernel: `swap_pte_batch`.
+/// Returns whether all entries name consecutive slots and have equal `is_exclusive` flags. Kernel: `swap_pte_batch`.
 fn is_swap_run(entries: &[Pte]) -> bool {
     let Some(&Pte::Swap { entry: first, is_exclusive }) = entries.first() else { return false };
     entries.iter().enumerate().all(|(i, pte)| *pte == Pte::Swap { entry: first.plus(i as u32), is_exclusive })

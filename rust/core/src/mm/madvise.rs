@@ -12,13 +12,15 @@ use crate::reclaim::{ReclaimStat, Shrink};
 /// The results of a pageout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PageoutReport {
-    /// Pages that left memory.
+    /// Number of pages that left memory.
     pub reclaimed_pages: u64,
-    /// Pages that stay in memory: shared, in use, without a slot, or not written.
+    /// Number of pages that stay in memory because the page is shared, is in use, got no slot, or could not be
+    /// written.
     pub kept_pages: u64,
-    /// Large folios that were split because no run was free, or because the range ends inside the folio.
+    /// Number of large folios that were split because no run of slots was free, or because the range ends inside the
+    /// folio.
     pub split_folios: u64,
-    /// errno of the last failure that kept pages in memory, 0 for none.
+    /// The errno of the last failure that kept pages in memory, or 0 without a failure.
     pub errno: i32,
 }
 
@@ -41,12 +43,14 @@ struct Mapped<'m> {
 }
 
 impl Mm {
-    /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay. Errors:
-    /// `NotMapped` (EFAULT).
+    /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay in memory.
+    /// Errors: `NotMapped` (EFAULT).
     ///
-    /// A large folio inside the range is swapped out whole, or split when no run is free. Kernel: `madvise_pageout`.
+    /// A large folio inside the range is swapped out as a whole, or is split when no run of slots is free. Kernel:
+    /// `madvise_pageout`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
-        // An unknown CPU fails here, before any folio leaves its list.
+        // The CPU number is checked here, because an unknown CPU must cause an error before any folio leaves the
+        // folio's list.
         drop(self.swap.on_cpu(cpu)?);
         let mut report = PageoutReport::default();
         let mut vpn = pages.start;
@@ -71,7 +75,7 @@ impl Mm {
     /// Continues the pageout of an unmapped page that is still in the swap cache, because the write of the page
     /// failed or the page was read ahead.
     ///
-    /// Kernel: the page is on an inactive list, and reclaim continues its pageout.
+    /// Kernel: the page is on an inactive list, and reclaim continues the pageout of the page.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
         let Some(entry) = vma.pte(vpn).slot() else { return Ok(()) };
         let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
@@ -82,8 +86,8 @@ impl Mm {
         Ok(())
     }
 
-    /// Takes a folio off its list and pages it out, page by page when no run is free. Kernel: `reclaim_pages` of one
-    /// folio.
+    /// Takes a folio off the folio's list and pages the folio out. The folio is paged out page by page when no run of
+    /// slots is free. Kernel: `reclaim_pages` of one folio.
     fn reclaim_folio<'m>(&'m self, folio: FolioRef<'m>, report: &mut PageoutReport, cpu: CpuId) {
         let memory = self.swap.memory_of_folios();
         let nr_pages = u64::from(folio.nr_pages());
@@ -99,7 +103,7 @@ impl Mm {
             memory.add_isolated(-(nr_pages as i64));
             kept.iter().for_each(|folio| folio.lru_add());
         } else {
-            // The reclaim of another thread holds the folio.
+            // Reclaim in another thread has taken the folio off the folio's list.
             stat.error = Some(folio.busy());
         }
         report.reclaimed_pages += stat.nr_reclaimed;
@@ -108,7 +112,7 @@ impl Mm {
         report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
-    /// Returns the folio of a page, and the pages of the folio that the page table maps.
+    /// Returns the folio of a page, and the consecutive pages of the folio that the page table of the page maps.
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
@@ -123,7 +127,8 @@ impl Mm {
         Some(Mapped { folio, first: Vpn(vpn.0 - before), nr_pages: (before + 1 + after) as u32 })
     }
 
-    /// Pages out one folio, page by page when no run is free; returns the page after the folio.
+    /// Pages out one folio, or splits a large folio that lies partly outside the range. Returns the page at which the
+    /// pageout continues.
     fn pageout_folio(
         &self,
         vma: &Vma,
@@ -135,7 +140,7 @@ impl Mm {
         let Mapped { folio, first, nr_pages } = mapped;
         let end = Vpn(first.0 + u64::from(nr_pages));
         let is_inside = first >= pages.start && end <= pages.end;
-        // False when another address space maps the folio, or when some of its pages were zapped.
+        // `is_whole` is false when another address space maps the folio, or when some pages of the folio are zapped.
         let is_whole = folio.mapcount() == folio.nr_pages() && nr_pages == folio.nr_pages();
         if !is_whole {
             let error = SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 };
@@ -153,8 +158,8 @@ impl Mm {
         let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
         match split {
             Ok(_parts) => {
-                // The first part takes over the reference of `folio`, so dropping `folio` would drop the reference
-                // twice.
+                // `into_raw` forgets `folio` without dropping the reference, because the first part has taken over
+                // the reference.
                 folio.into_raw();
                 report.split_folios += 1;
                 Ok(Vpn(first.0.max(pages.start.0)))

@@ -1,8 +1,9 @@
 //! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
-//! writes. `fault` has faults, `madvise` has the pageout of a range, and `shmem` has files in memory.
+//! writes. `fault` has page faults, `madvise` has the pageout of a range, and `shmem` has files in memory.
 //!
-//! Locks: folio lock > page table lock > a CPU's local lock. A thread takes a reference to a mapped folio under the
-//! page table lock, which keeps the folio alive because a page table entry is a reference.
+//! A thread takes locks in the order folio lock, page table lock, local lock of a CPU. A thread takes a reference to
+//! a mapped folio under the page table lock. The lock keeps the folio alive, because the page table entry holds a
+//! reference and does not change under the lock.
 
 mod fault;
 mod madvise;
@@ -26,8 +27,8 @@ use crate::readahead::Vpn;
 use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
 
-/// Largest number of pages of one mapping: 1 TiB. Page tables are allocated on use, and the locks of all page tables
-/// exist from the start.
+/// Largest number of pages of one mapping: 1 TiB. A page table is allocated at the first use of the table, but the
+/// locks of all page tables of a mapping exist from the start.
 pub const MMAP_PAGES_MAX: u64 = 1 << 28;
 
 /// One address space. Kernel: `struct mm_struct`.
@@ -66,7 +67,8 @@ impl Mm {
     }
 
     fn vmas(&self) -> RwLockReadGuard<'_, Vec<Arc<Vma>>> {
-        // A panic under the lock leaves whole mappings, because each change is one push.
+        // A poisoned lock is used like any other lock. The list is valid after a panic, because each change of the
+        // list is one push.
         self.vmas.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,12 +112,13 @@ impl Mm {
         Ok(())
     }
 
-    /// Copies bytes out of the address space, faulting pages in. Errors: `NotMapped` (EFAULT); those of a fault.
+    /// Copies bytes out of the address space, and faults pages in. Errors: `NotMapped` (EFAULT); the errors of
+    /// [`Mm::touch`].
     pub fn read(&self, address: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
         read_pages(address, to, |page| self.touch(Vpn(page), Access::Read, cpu))
     }
 
-    /// Copies bytes into the address space, faulting pages in and copying shared ones. Errors: as [`Mm::read`].
+    /// Copies bytes into the address space, faults pages in, and copies shared pages first. Errors: as [`Mm::read`].
     pub fn write(&self, address: u64, from: &[u8], cpu: CpuId) -> Result<()> {
         write_pages(address, from, |page| self.touch(Vpn(page), Access::Write, cpu))
     }
@@ -153,7 +156,7 @@ impl Mm {
             }
         }
         *to = *from;
-        // The child has not touched the page.
+        // The child's entry is not young, because the child has not touched the page.
         to.test_and_clear_young();
         Ok(())
     }
@@ -192,7 +195,8 @@ impl Mm {
         Ok(())
     }
 
-    /// Swaps in every page on a device, for swapoff. Errors: those of a fault. Kernel: `unuse_mm`.
+    /// Swaps in every page whose slot is on the device `ty`, for swapoff. Errors: as [`Mm::touch`]. Kernel:
+    /// `unuse_mm`.
     pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
         let vmas = self.vmas().clone();
         for vma in vmas {
@@ -226,7 +230,7 @@ impl Drop for Mm {
         for vma in vmas {
             for table in vma.tables() {
                 let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                // A device that is off has no slots, so the error of a missing device is ignored.
+                // The error of a missing device is ignored, because a device that is off has no slots to free.
                 let _ = self.drop_entries(&taken, CpuId(0));
             }
         }
@@ -236,14 +240,15 @@ impl Drop for Mm {
     }
 }
 
-/// Returns whether the only mapper of a page may write the page in place: no other mapping, slot or user refers to
-/// the folio.
+/// Returns whether a task may write to a page in place, because no other mapping, slot or user refers to the folio.
+/// `nr_own_refs` is the number of references that the caller holds.
 pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     folio.refs() == folio.mapcount() + nr_cached + nr_own_refs && folio.mapcount() <= folio.nr_pages()
 }
 
-/// Returns the folio of an entry, with one more reference. The entry is locked, or was taken out of its page table.
+/// Returns the folio that a page table entry or file entry names, with one more reference. The caller holds the lock
+/// of the entry or has taken the entry out of the table, so the reference of the entry keeps the folio alive.
 fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
     swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference")
 }
@@ -253,14 +258,15 @@ fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
 fn page_pieces(start: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
     const PAGE: u64 = PAGE_SIZE as u64;
     let in_caller = move |at: u64| (at - start) as usize;
-    // The end saturates. A range beyond every address starts beyond every mapping and file, so the first piece
-    // already fails.
+    // The end of the range saturates. A range whose end overflows starts beyond every mapping and every file, so the
+    // first piece fails.
     pieces::<PAGE>(start..start.saturating_add(len as u64)).map(move |piece| {
         (piece.start / PAGE, (piece.start % PAGE) as usize, in_caller(piece.start)..in_caller(piece.end))
     })
 }
 
-/// Copies bytes out of pages. `folio_at` returns the folio of a page with a reference, and the page's index in it.
+/// Copies bytes out of pages. `folio_at` returns the folio of a page with a reference, and the index of the page in
+/// the folio.
 fn read_pages<'f>(start: u64, to: &mut [u8], folio_at: impl Fn(u64) -> Result<(FolioRef<'f>, u16)>) -> Result<()> {
     for (page, at, range) in page_pieces(start, to.len()) {
         let (folio, index) = folio_at(page)?;
@@ -270,7 +276,8 @@ fn read_pages<'f>(start: u64, to: &mut [u8], folio_at: impl Fn(u64) -> Result<(F
     Ok(())
 }
 
-/// Copies bytes into pages. `folio_at` is as for [`read_pages`], and makes the page writable.
+/// Copies bytes into pages. `folio_at` returns the folio of a page as in [`read_pages`], and also makes the page
+/// writable.
 fn write_pages<'f>(start: u64, from: &[u8], folio_at: impl Fn(u64) -> Result<(FolioRef<'f>, u16)>) -> Result<()> {
     for (page, at, range) in page_pieces(start, from.len()) {
         let (folio, index) = folio_at(page)?;
@@ -282,17 +289,18 @@ fn write_pages<'f>(start: u64, from: &[u8], folio_at: impl Fn(u64) -> Result<(Fo
 /// Writes bytes to a page of a folio that was made writable, at `at` bytes from the start of the page.
 pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8]) -> Result<()> {
     folio.bytes_mut()?[usize::from(page) * PAGE_SIZE + at..][..bytes.len()].copy_from_slice(bytes);
-    // The flags are set while the reference is held. A reclaim that wrote the folio before this copy then finds the
-    // reference or the flag, and keeps the folio.
+    // The flags are set while the caller holds a reference to the folio. If reclaim wrote the folio to a device
+    // before this copy, reclaim finds the reference or the flag `DIRTY`, and keeps the folio.
     folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
     Ok(())
 }
 
-/// The folio of a slot, and whether the folio was read just now.
+/// The folio of a slot, and whether the current call read the folio from the slot.
 type Found<'s> = (FolioRef<'s>, bool);
 
-/// Completes the lookup or the read of a slot for a task of a group. A folio that was read counts as a major fault.
-/// Returns `None` when the entry of the slot changed, because another thread handled the fault.
+/// Completes the lookup or the read of a slot. A folio that was read counts as a major fault of the group `css`.
+/// Returns `None` when `found` has no folio and the entry of the page has changed, because another thread has then
+/// handled the fault.
 ///
 /// Errors: `NoMemory` (ENOMEM) when `found` has no folio and the entry is unchanged; the error in `found`.
 fn found_folio<'s>(

@@ -1,5 +1,6 @@
-//! A file in memory: pages by index, resident or swapped out, without page tables. A swap-in of a file uses the order
-//! of the swap-out, and frees the slots at once; a swap-in of anonymous memory does not.
+//! A file in memory. The file has no page tables, but an entry for each page index, which names a page in memory or a
+//! slot. A swap-in of a file uses the order of the swap-out and frees the slots at once. A swap-in of anonymous
+//! memory does neither.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub enum ShmemEntry {
     Swap {
         /// The slot of this page.
         entry: SwpEntry,
-        /// Order of the range that was swapped out together.
+        /// Order of the aligned range that was swapped out together.
         order: Order,
     },
 }
@@ -41,9 +42,11 @@ pub enum ShmemEntry {
 #[derive(Debug)]
 pub struct Shmem {
     swap: Arc<Swap>,
-    /// Entries by index. Lock order: folio lock > this lock > a CPU's local lock. Kernel: `i_pages`.
+    /// The entry of each page index. A thread takes locks in the order folio lock, lock of `entries`, local lock of a
+    /// CPU. Kernel: `i_pages`.
     entries: SpinMutex<Box<[ShmemEntry]>>,
-    /// Order of the folios that a first touch allocates, where they fit.
+    /// Order of the folio that the first touch of a page allocates. The order is smaller where such a folio does not
+    /// fit.
     order: Order,
 }
 
@@ -63,11 +66,11 @@ impl Shmem {
         self.entries.lock().get(index as usize).copied().ok_or(SwapError::NotMapped(index))
     }
 
-    /// Returns the folio at an index with a reference, and the page's index in it. The folio is swapped in or
-    /// allocated if necessary.
+    /// Returns the folio at an index with a reference, and the index of the page in the folio. The folio is swapped
+    /// in or allocated if necessary.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, and the data stays
-    /// swapped out. Kernel: `shmem_get_folio_gfp`.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, in which case the data
+    /// stays swapped out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
             let swapped = {
@@ -115,8 +118,8 @@ impl Shmem {
         let Some((folio, _)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) || !is_unchanged() {
-            // Slots that lost their references meanwhile are freed with the folio. Kernel: reclaim frees these slots
-            // later.
+            // Another thread has changed the entry or the slots of the folio. If no slot of the folio has references,
+            // the slots are freed here. Kernel: reclaim frees such slots later.
             self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
             return Ok(());
         }
@@ -140,9 +143,9 @@ impl Shmem {
         }
     }
 
-    /// Stores a locked folio in place of its slots, which are freed. If the folio is smaller than the swapped-out
-    /// range, the rest of the range stays swapped out, as entries of the folio's order. Kernel:
-    /// `shmem_add_to_page_cache`, `shmem_split_large_entry`.
+    /// Replaces the swap entries of a locked folio by the pages of the folio, and frees the slots. If the folio is
+    /// smaller than the swapped-out range, the rest of the range stays swapped out, and the entries of the rest get
+    /// the folio's order. Kernel: `shmem_add_to_page_cache`, `shmem_split_large_entry`.
     fn add_to_mapping<'s>(&'s self, index: u64, entry: SwpEntry, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let first_slot = locked.entry().expect("covers the slot");
         let page = entry.offset().0 - first_slot.offset().0;
@@ -156,11 +159,11 @@ impl Shmem {
         };
         let Some(range) = range.filter(|range| (0..).zip(&entries[range.clone()]).all(is_at)) else {
             drop(entries);
-            // The folio was read for a range that changed since, so the folio is useless.
+            // The entries of the range have changed since the read of the folio, so the file cannot use the folio.
             let removed = self.swap.on_cpu(cpu)?.del_locked(locked, CacheExit::Dropped(Shadow::default()));
             return match removed {
-                // The folio was never written, so the folio is the only copy of its data. After the split the file
-                // takes the pages one by one.
+                // A dirty folio is the only copy of the folio's data, so the folio cannot be dropped. After the split
+                // the file takes the pages one by one.
                 Err(SwapError::DirtyFolio(_)) => self.split_cached(locked, cpu),
                 removed => removed,
             };
@@ -170,23 +173,25 @@ impl Shmem {
         drop(entries);
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, 0..nr_pages)?;
-        // No slot has a reference, so the cache may drop the folio even when it is dirty.
+        // The cache may drop even a dirty folio here, because no slot of the folio has a reference.
         on_cpu.del_locked(locked, CacheExit::Dropped(Shadow::default()))?;
         locked.set(FolioFlags::DIRTY);
         Ok(())
     }
 
-    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. A reference of
-    /// another user makes the split fail; the caller then retries.
+    /// Splits a locked cached folio that is not mapped, so that the next lookup finds a single page. The split fails
+    /// while another user holds a reference to the folio, and the caller then retries.
     fn split_cached<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<()> {
         let Ok(parts) = self.swap.split_folio(locked, cpu) else {
             std::thread::yield_now();
             return Ok(());
         };
         let mut parts = parts.into_iter();
-        // The caller already holds the reference of the first part.
+        // `into_raw` forgets the first part without dropping the part's reference, because the caller already owns
+        // this reference.
         parts.next().expect("a folio has a page").into_raw();
-        // The file freed the slots of these parts.
+        // The slots of these parts are freed if the slots have no references, because the file no longer names the
+        // slots.
         parts.try_for_each(|part| self.swap.free_folio_and_swap_cache(&part, cpu))?;
         self.swap.on_cpu(cpu)?.free_swap_locked(locked).map(|_| ())
     }
@@ -201,7 +206,7 @@ impl Shmem {
         write_pages(offset_bytes, from, |index| self.get_folio(index, cpu))
     }
 
-    /// Swaps out the whole folio of an index. Errors, with the data kept: `NotMapped` (EFAULT); those of
+    /// Swaps out the whole folio of an index. Errors, with the data kept: `NotMapped` (EFAULT); the errors of
     /// [`Swap::swap_out`].
     ///
     /// A page that is not resident is skipped. Kernel: `shmem_writeout`.
@@ -268,12 +273,12 @@ impl Shmem {
 impl Drop for Shmem {
     fn drop(&mut self) {
         let end = self.entries.lock().len() as u64;
-        // A device that is off has no slots, so the error of a missing device is ignored.
+        // The error of a missing device is ignored, because a device that is off has no slots to free.
         let _ = self.truncate(0..end, CpuId(0));
     }
 }
 
-/// Stores the pages of a folio, each with a reference.
+/// Stores the pages of a folio in a range of entries. Each entry gets one reference to the folio.
 fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
     folio.add_mappings(range.len() as u32);
     for (page, entry) in range.iter_mut().enumerate() {

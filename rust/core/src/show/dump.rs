@@ -1,4 +1,4 @@
-//! The state that decides placement: lists, hints, positions, tables.
+//! Reports of the state that decides where the allocator places a run: cluster lists, hints, positions and tables.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::machine::Swap;
 use crate::machine::device::SwapDevice;
 use crate::table::EntryKind;
 
-/// The lists and positions of one device.
+/// The cluster lists and the search positions of one device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceDump {
-    /// The device number.
+    /// The number of the device.
     pub ty: SwpType,
-    /// The priority.
+    /// The priority of the device.
     pub prio: i32,
-    /// Slots in use.
+    /// Number of slots in use.
     pub inuse_pages: u64,
-    /// Every list that is not empty, from its head.
+    /// Every cluster list that is not empty, with the clusters of the list from head to tail.
     pub lists: Vec<(ListId, Vec<ClusterIdx>)>,
-    /// Slot that a search on a rotational device starts at, by order; 0 for none.
+    /// Slot at which a search on a rotational device starts, by order. The number 0 means no slot.
     pub next: [u32; SWAP_NR_ORDERS],
     /// The hints of every CPU for requests that name this device, by order; `SwpEntry::NONE` means no hint. Such
     /// requests come from a group whose policy names devices, and from a move of data to this device.
@@ -32,7 +32,7 @@ pub struct DeviceDump {
 pub struct ClusterInfo {
     /// The cluster's number.
     pub idx: ClusterIdx,
-    /// Slots in use, bad slots included.
+    /// Number of slots in use, bad slots included.
     pub count: u32,
     /// The list that the cluster is on.
     pub flag: ClusterFlag,
@@ -41,7 +41,7 @@ pub struct ClusterInfo {
 }
 
 impl Swap {
-    /// Returns the lists of every device that is on.
+    /// Returns the lists and positions of every device that is on.
     pub fn dump_devices(&self) -> Vec<DeviceDump> {
         let dump = |device: &Arc<SwapDevice>| DeviceDump {
             ty: device.ty(),
@@ -78,14 +78,16 @@ impl Swap {
         hints
     }
 
-    /// Returns the types in the order in which a folio tries them: virtual devices first.
+    /// Returns the types of the available devices, in the order in which an allocation for a folio tries the devices.
+    /// Virtual devices come first.
     pub fn dump_avail(&self) -> Vec<SwpType> {
         self.avail.lock().in_order()
     }
 }
 
 impl SwapDevice {
-    /// Returns the clusters of the device in ascending order. A dynamic device has the clusters that exist now.
+    /// Returns the clusters of the device in ascending order. For a dynamic device, the function returns only the
+    /// clusters that exist at the time of the call.
     pub fn cluster_infos(&self) -> impl Iterator<Item = ClusterInfo> {
         let nr_fixed = if self.clusters.is_dynamic() { 0 } else { self.clusters.len() };
         let fixed = (0..nr_fixed).map(ClusterIdx);
@@ -99,8 +101,8 @@ impl SwapDevice {
         })
     }
 
-    /// Returns every slot that is not free, bad slots included, with its kind, in ascending order. The result is a
-    /// snapshot without locks. The cost grows with the number of clusters that exist, not with the size of the
+    /// Returns every slot that is not free, bad slots included, with its kind, in ascending order. The function reads
+    /// the slots without locks. The cost grows with the number of clusters that exist, not with the size of the
     /// device.
     pub fn slot_kinds(&self) -> impl Iterator<Item = (SwpOffset, EntryKind)> {
         let max_pages = self.max_pages();

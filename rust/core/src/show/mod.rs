@@ -1,4 +1,4 @@
-//! Reports of the state: counters, dumps, and the invariants that hold at any time.
+//! Reports of the state of a subsystem: counters, dumps, and checks of the invariants that hold at any time.
 
 pub mod check;
 pub mod dump;

@@ -1,4 +1,4 @@
-//! Counters by their kernel names, and the exact byte counts of a subsystem.
+//! The counters of a subsystem by their kernel names, and the number of bytes that the devices take.
 
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
@@ -46,8 +46,8 @@ impl Swap {
             ("swpout_refused", Event::SwpOutRefused),
         ];
         stats.extend(events.map(|(name, event)| (name.into(), self.events(event))));
-        // `Zswap` and `Zswapped` of `/proc/meminfo`: the pools' memory, and the memory of the pages in the pools
-        // before compression.
+        // `Zswap` and `Zswapped` have the names of lines in `/proc/meminfo`. `Zswap` is the memory of the pools, and
+        // `Zswapped` is the size of the pages in the pools before compression.
         let zswap = self.zswap();
         stats.push(("Zswap".into(), zswap.total_pages() * PAGE_SIZE as u64));
         stats.push(("Zswapped".into(), zswap.stat(ZswapStat::StoredPages) * PAGE_SIZE as u64));
@@ -71,8 +71,8 @@ impl Swap {
         stats
     }
 
-    /// Returns the exact counters of a group by name, also of a removed group. The end of a name is its unit. The
-    /// second counter is `swap_pages` on v2, and `memsw_pages` (memory and swap) on v1.
+    /// Returns the exact counters of a group by name. The group may be removed. The name of a counter in pages ends
+    /// with `_pages`. The second counter is `swap_pages` on v2, and `memsw_pages` (memory and swap) on v1.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_counters(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {
@@ -111,7 +111,8 @@ impl Swap {
         Ok(counters)
     }
 
-    /// Returns the bytes that all devices take together. [`Swap::percpu_bytes`] returns the bytes of the CPUs.
+    /// Returns the bytes of memory that all devices take together. [`Swap::percpu_bytes`] returns the bytes of the
+    /// per-CPU data.
     pub fn memory(&self) -> DeviceMemory {
         self.devices().iter().map(|device| device.memory()).fold(DeviceMemory::default(), |sum, one| DeviceMemory {
             static_bytes: sum.static_bytes + one.static_bytes,

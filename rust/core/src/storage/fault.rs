@@ -1,4 +1,4 @@
-//! A wrapper that makes the calls of another storage fail, late or torn, as planned.
+//! A wrapper around another storage. The wrapper fails calls, delays calls and tears writes, as a plan says.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,28 +14,30 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// Shortest delay that sleeps. A shorter delay spins, because a sleep takes at least this long.
+/// Shortest delay for which a thread sleeps. The thread spins for a shorter delay, because a sleep takes at least
+/// this time.
 const SLEEP_NS_MIN: u64 = 100_000;
 
-/// The faults to inject. The default injects none.
+/// The faults to inject. The default plan injects no fault.
 ///
 /// A call is checked for three faults in this order: the failure by number, the torn write, the failure by
 /// probability.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FaultPlan {
-    /// Number of the write that fails, once. 1 is the next write.
+    /// Number of the write that fails, where 1 is the next write. The failure happens once.
     pub fail_write_in: Option<u64>,
-    /// Number of the read that fails, once. 1 is the next read.
+    /// Number of the read that fails, where 1 is the next read. The failure happens once.
     pub fail_read_in: Option<u64>,
     /// Probability that a write fails, 0.0..=1.0.
     pub write_error_probability: f64,
     /// Probability that a read fails, 0.0..=1.0.
     pub read_error_probability: f64,
-    /// errno of a failure by number or by probability. A torn write fails with EIO.
+    /// The errno of a failure by number or by probability. A torn write fails with EIO instead.
     pub errno: i32,
-    /// Number of pages of the next write that reach the storage below before the write fails with EIO, once.
+    /// Number of pages of the next write that reach the wrapped storage before the write fails with EIO. The torn
+    /// write happens once.
     pub tear_write_pages: Option<u32>,
-    /// Delay of each write, read and discard.
+    /// Delay of each write, read and discard, in ns.
     pub delay_ns: u64,
 }
 
@@ -77,7 +79,7 @@ enum Fate {
     Tears(u32),
 }
 
-/// Counts down; returns whether the count reached 0, so that this call fails.
+/// Lowers the count by 1. Returns whether the count becomes 0, which means that the current call fails.
 fn is_due(count: &mut Option<u64>) -> bool {
     *count = count.map(|n| n.saturating_sub(1));
     count.take_if(|n| *n == 0).is_some()
@@ -115,7 +117,7 @@ fn wait(delay_ns: u64) {
 }
 
 impl Faulty {
-    /// Makes a wrapper without faults. Equal seeds give equal draws.
+    /// Makes a wrapper with a plan without faults. Equal seeds give equal random failures.
     pub fn new(inner: Arc<dyn SwapStorage>, seed: u64) -> Self {
         let (plan, rng) = (FaultPlan::default(), ChaCha8Rng::seed_from_u64(seed));
         let state =
@@ -123,8 +125,8 @@ impl Faulty {
         Self { inner, state: SpinMutex::new(state) }
     }
 
-    /// Replaces the plan for calls that begin later. Errors, with the old plan kept: `BadShare`, `OutOfRange`
-    /// (EINVAL).
+    /// Replaces the plan. The new plan applies to calls that begin after this call. Errors, with the old plan kept:
+    /// `BadShare`, `OutOfRange` (EINVAL).
     pub fn set_plan(&self, plan: FaultPlan) -> Result<()> {
         let out_of_range = |what, value, low, high| Err(SwapError::OutOfRange { what, value, low, high });
         for p in [plan.write_error_probability, plan.read_error_probability] {
@@ -140,7 +142,7 @@ impl Faulty {
         Ok(())
     }
 
-    /// Decides the fate of a call and waits for the planned delay, with no lock held.
+    /// Decides the fate of a call under the lock, and then waits for the planned delay with no lock held.
     fn delayed<T>(&self, decide: impl FnOnce(&mut State) -> T) -> T {
         let (delay_ns, fate) = {
             let mut state = self.state.lock();
@@ -151,7 +153,8 @@ impl Faulty {
         fate
     }
 
-    /// Returns the rest of the plan: each call lowers the counts, and a fault that happened is removed.
+    /// Returns the plan in its current state. Each call lowers the counts of the plan, and a one-time fault leaves
+    /// the plan when the fault happens.
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }
@@ -202,7 +205,7 @@ impl SwapStorage for Faulty {
         self.inner.discard(first, nr_pages)
     }
 
-    /// Returns the counters of the storage below, then this wrapper's counts of calls.
+    /// Returns the counters of the wrapped storage, followed by the counters of this wrapper.
     fn stats(&self) -> StorageStats {
         let mut stats = self.inner.stats();
         let state = self.state.lock();

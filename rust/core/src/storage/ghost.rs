@@ -1,4 +1,5 @@
-//! A device without a place for pages. The data of its slots is in zswap, in zero marks, or behind its virtual words.
+//! The storage of a ghost, which is a device without a place for pages. The data of a ghost's slot is in zswap, is a
+//! zero mark, or is in the place that the virtual word of the slot names.
 
 use std::fs;
 use std::io::Read;
@@ -13,7 +14,7 @@ use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::{DeviceSpec, GhostSpec};
 
-/// Slots of a ghost for each page of the machine's memory.
+/// Number of slots that a ghost has for each page of the machine's memory.
 const RAM_FACTOR: u64 = 8;
 
 /// The storage of a ghost device. Kernel: a swap file of one page, or `/dev/ghostswap`.
@@ -30,8 +31,8 @@ impl Ghost {
         Ok(Self { spec })
     }
 
-    /// Makes a ghost for a machine with `ram_pages` pages of memory: eight slots a page, in whole clusters, up to the
-    /// largest slot number. Errors: `DeviceTooSmall` (EINVAL). Kernel: `setup_ghost_swap`.
+    /// Makes a ghost for a machine with `ram_pages` pages of memory. The ghost has eight slots for each page, in
+    /// whole clusters, up to the largest slot number. Errors: `DeviceTooSmall` (EINVAL). Kernel: `setup_ghost_swap`.
     pub fn for_ram(ram_pages: u64, spec: GhostSpec) -> Result<Self> {
         let cluster = u64::from(SWAPFILE_CLUSTER);
         let wanted = ram_pages.div_ceil(cluster).saturating_mul(cluster * RAM_FACTOR);
@@ -39,7 +40,7 @@ impl Ghost {
         Self::new(wanted.min(most) as u32, spec)
     }
 
-    /// Makes a ghost of the size in a swap header. The file consists of the header page only.
+    /// Makes a ghost of the size that the swap header of a file states. The file consists of only the header page.
     ///
     /// Errors: `Io`; `BadHeader`, `TooManyBadPages`, `BadPagesOnFile` (EINVAL).
     pub fn open(path: &Path, spec: GhostSpec) -> Result<Self> {
@@ -72,7 +73,8 @@ impl SwapStorage for Ghost {
         Err(SwapError::GhostWrite { first: first.0, nr_pages: (data.len() / PAGE_SIZE) as u32 })
     }
 
-    /// Fails, because the device has no page to read: the page of the slot is lost. Errors: `Io` (EIO).
+    /// Fails, because a ghost keeps no pages. A caller that must read from the ghost's storage has lost the page of
+    /// the slot. Errors: `Io` (EIO).
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
         Err(Call::new("read", self.kind(), first, data.len()).failed(Errno::IO, "a ghost keeps no pages"))
     }

@@ -16,9 +16,9 @@ const VERSION: u32 = 1;
 /// The content of a swap header. Kernel: `union swap_header`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SwapHeader {
-    /// Number of the last page. The device has one page more.
+    /// Number of the last page. The device has `last_page + 1` pages, because page numbers begin at 0.
     pub last_page: u32,
-    /// Pages that are never used, ascending.
+    /// Numbers of the pages that are never used, in ascending order.
     pub bad_pages: Vec<u32>,
     /// UUID of the volume.
     pub uuid: [u8; 16],
@@ -27,7 +27,8 @@ pub struct SwapHeader {
 }
 
 impl SwapHeader {
-    /// Parses a header page of either byte order. Errors: `BadHeader`, `TooManyBadPages` (EINVAL).
+    /// Parses a header page in little-endian or big-endian byte order. Errors: `BadHeader`, `TooManyBadPages`
+    /// (EINVAL).
     ///
     /// Kernel: `read_swap_header`.
     pub fn parse(page: &[u8]) -> Result<Self> {
@@ -60,7 +61,8 @@ impl SwapHeader {
         })
     }
 
-    /// Builds the header page, little endian. Errors: `BadHeader`, `TooManyBadPages`, `BadPageOutOfRange` (EINVAL).
+    /// Builds the header page in little-endian byte order. Errors: `BadHeader`, `TooManyBadPages`,
+    /// `BadPageOutOfRange` (EINVAL).
     pub fn build(&self) -> Result<Vec<u8>> {
         if self.last_page == 0 {
             return Err(SwapError::BadHeader("last page 0, an empty device"));

@@ -1,4 +1,4 @@
-//! Storages: the trait for a place of page data, and its implementations.
+//! The trait [`SwapStorage`] for a place of page data, and the implementations of the trait.
 
 mod fault;
 mod file;
@@ -29,48 +29,51 @@ use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
 bitflags::bitflags! {
-    /// Properties of a storage that its callers must respect.
+    /// Properties of a storage that the callers of the storage must respect.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct StorageTraits: u32 {
-        /// A call is as fast as memory, so there is no readahead, and a swap-in frees the slot. Kernel:
-        /// `SWP_SYNCHRONOUS_IO`.
+        /// A call of the storage is as fast as memory. A swap-in therefore reads no other pages ahead, and frees the
+        /// slot. Kernel: `SWP_SYNCHRONOUS_IO`.
         const SYNCHRONOUS_IO = 1 << 0;
-        /// A page must not change while it is written. The core only shows the flag. A write of any storage holds the
-        /// bytes of its folio shared, so a writer of the bytes waits. Kernel: `SWP_STABLE_WRITES`.
+        /// A page must not change while the storage writes the page. The core only displays this flag, because each
+        /// write to a storage holds a shared lock on the bytes of the folio. A thread that changes the bytes waits
+        /// for this lock. Kernel: `SWP_STABLE_WRITES`.
         const STABLE_WRITES = 1 << 1;
-        /// The storage wants [`SwapStorage::slot_free_notify`]. Kernel: `swap_slot_free_notify` of the block device.
+        /// The storage wants a call of [`SwapStorage::slot_free_notify`] for each freed slot. Kernel:
+        /// `swap_slot_free_notify` of the block device.
         const FREE_NOTIFY = 1 << 2;
     }
 }
 
-/// Counters of a storage: pairs of a name and a value. The name is the kernel's name where the kernel has the
-/// counter; other names contain their unit.
+/// Counters of a storage: pairs of a name and a value. A counter that the kernel also has gets the kernel's name. The
+/// name of any other counter contains the unit of the counter.
 pub type StorageStats = Vec<(&'static str, u64)>;
 
 /// A place for page data. Kernel: the block device or file behind a `swap_info_struct`.
 ///
-/// `data` is always a positive number of whole pages and starts page aligned. The range lies on the device without
-/// slot 0. Many threads call at once. A write to a slot never runs at the same time as another call on that slot,
-/// because the lock of the folio over the slot excludes that. A call may sleep, except
-/// [`SwapStorage::slot_free_notify`].
+/// `data` of a call is one or more whole pages and starts at a page-aligned address. All slots of a call lie on the
+/// device, and slot 0 is never among the slots. Many threads call the storage at the same time. A write to a slot
+/// never runs at the same time as another call for the slot, because the lock of the slot's folio excludes other
+/// calls. Every function except [`SwapStorage::slot_free_notify`] may sleep.
 ///
-/// Errors are `Io` with an errno. After a failed write the content of the slots is undefined, and the caller keeps
-/// the data. After a failed read the content of `data` is undefined, and the caller drops the data.
+/// Errors of a call are `Io` with an errno. After a failed write the content of the slots is undefined, and the
+/// caller keeps the data. After a failed read the content of `data` is undefined, and the caller drops the data.
 pub trait SwapStorage: Send + Sync + Debug {
-    /// Returns the name of the kind: `null`, `ram`, `zram`, `file`, `ghost`, `faulty`.
+    /// Returns the name of the kind of storage: `null`, `ram`, `zram`, `file`, `ghost` or `faulty`.
     fn kind(&self) -> &'static str;
 
     /// Returns the description of the device: size, bad pages, properties. The caller of swapon chooses discard
     /// policy and priority.
     fn spec(&self) -> DeviceSpec;
 
-    /// Returns whether written pages can be read back. A storage without data has slots only.
+    /// Returns whether a read returns the pages that were written. The result is false for a storage whose device has
+    /// slots but keeps no data.
     fn keeps_data(&self) -> bool {
         self.wrapped().is_none_or(|inner| inner.keeps_data())
     }
 
-    /// Returns the properties that callers must respect. The answer is constant. By default a storage has no
-    /// property, and a wrapper has the properties of the storage below.
+    /// Returns the properties that callers must respect. The result is constant. By default a storage has no
+    /// property, and a wrapper has the properties of the wrapped storage.
     fn traits(&self) -> StorageTraits {
         self.wrapped().map_or(StorageTraits::empty(), |inner| inner.traits())
     }
@@ -83,16 +86,16 @@ pub trait SwapStorage: Send + Sync + Debug {
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()>;
 
     /// Drops the data of slots that were freed. The caller holds the cluster lock, so the function must not sleep,
-    /// call back or take long.
+    /// must not call the subsystem, and must return quickly.
     fn slot_free_notify(&self, _first: SwpOffset, _nr_pages: u32) {}
 
-    /// Frees the space of slots, which then read as zeros or as before. Errors: `Io`.
+    /// Frees the space of slots. A later read of the slots returns zeros or the old data. Errors: `Io`.
     fn discard(&self, _first: SwpOffset, _nr_pages: u32) -> Result<()> {
         Ok(())
     }
 
-    /// Returns the storage that this storage wraps, if it is a wrapper. A device claims the innermost storage of a
-    /// chain of wrappers.
+    /// Returns the storage that this storage wraps, or `None` when this storage is not a wrapper. A device claims the
+    /// innermost storage of a chain of wrappers.
     fn wrapped(&self) -> Option<&Arc<dyn SwapStorage>> {
         None
     }
@@ -103,7 +106,7 @@ pub trait SwapStorage: Send + Sync + Debug {
     }
 }
 
-/// One call on a storage, with the facts for its error message.
+/// One call of a storage, with the data for the error message of the call.
 #[derive(Clone, Copy, Debug)]
 struct Call<'a> {
     op: &'static str,
@@ -118,7 +121,7 @@ impl<'a> Call<'a> {
         Self { op, storage, first, nr_pages: (bytes / PAGE_SIZE) as u32 }
     }
 
-    /// Makes the error of a call that the system refused. EIO stands for an error without errno.
+    /// Makes the error of a call from an error of the system. An error without an errno becomes EIO.
     #[cold]
     fn refused(self, error: &io::Error) -> SwapError {
         let (errno, words) = cause(error);
@@ -132,7 +135,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Returns the errno of an error and its text. EIO stands for an error without errno.
+/// Returns the errno and the text of an error. The errno is EIO when the error has no errno.
 #[cold]
 fn cause(error: &io::Error) -> (Errno, String) {
     let words = error.to_string();
@@ -140,11 +143,11 @@ fn cause(error: &io::Error) -> (Errno, String) {
     (Errno::from_io_error(error).unwrap_or(Errno::IO), words)
 }
 
-/// Addresses of the storages that are devices of any subsystem of this process.
+/// Addresses of all storages that are devices, over all subsystems of this process.
 static CLAIMED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
-/// The exclusive right to use a storage as a device, because two devices would write the same slots. Kernel: the
-/// claim of `bdev_open`.
+/// The exclusive right to use a storage as a device. Two devices cannot share a storage, because both devices write
+/// the same slots. Kernel: the claim of `bdev_open`.
 #[derive(Debug)]
 pub(crate) struct Claim(usize);
 
@@ -156,7 +159,8 @@ impl Claim {
             innermost = wrapped;
         }
         let address = Arc::as_ptr(innermost).addr();
-        // A panic under the lock leaves a whole set, because each change is one insertion or removal.
+        // A poisoned lock is used like any other lock. The set is valid after a panic, because each change of the set
+        // is one insertion or one removal.
         let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
         if is_new {
             Ok(Self(address))

@@ -1,18 +1,18 @@
-//! A device that keeps metadata only.
+//! The storage of a device that keeps no page data.
 
 use super::SwapStorage;
 use crate::base::error::Result;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// A storage that drops all page data and reads zeros, for work on slots alone. Kernel: like `null_blk`.
+/// A storage that drops all written data and reads zeros, for callers that use only slots. Kernel: like `null_blk`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Null {
     spec: DeviceSpec,
 }
 
 impl Null {
-    /// Makes a device as described.
+    /// Makes a storage for a device with the description `spec`.
     pub fn new(spec: DeviceSpec) -> Self {
         Self { spec }
     }

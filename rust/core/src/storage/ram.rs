@@ -15,12 +15,12 @@ use crate::storage::spec::DeviceSpec;
 const SLOTS: usize = SWAPFILE_CLUSTER as usize;
 
 type Page = Box<[u8; PAGE_SIZE]>;
-/// The pages of one cluster's slots.
+/// The pages of the slots of one cluster. A slot without data has `None`.
 type Chunk = Box<[SpinMutex<Option<Page>>]>;
 
-/// A RAM disk. A write to a slot takes memory, and a free or discard of the slot returns it.
+/// A RAM disk. A write to a slot allocates memory for the page, and a free or discard of the slot frees the memory.
 ///
-/// Kernel: `brd`; differs: asks for free notifications, so that a freed slot takes no memory.
+/// Kernel: `brd`; differs: the storage asks for free notifications, so that a freed slot takes no memory.
 #[derive(Debug)]
 pub struct Ram {
     max_pages: u32,
@@ -29,7 +29,7 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// Makes an empty device of a size in slots, header included. Errors: `DeviceTooSmall` (EINVAL), `NoMemory`
+    /// Makes an empty device of `max_pages` slots, header included. Errors: `DeviceTooSmall` (EINVAL), `NoMemory`
     /// (ENOMEM).
     pub fn new(max_pages: u32) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
@@ -44,7 +44,7 @@ impl Ram {
     fn forget(&self, slot: SwpOffset) {
         let page = self.chunks[slot.cluster().index()].get().and_then(|chunk| chunk[slot.in_cluster()].lock().take());
         if page.is_some() {
-            // Relaxed: the number stands alone and is only displayed.
+            // Relaxed is enough, because the counter guards no other data and is only displayed.
             self.nr_stored_pages.fetch_sub(1, Relaxed);
         }
     }
@@ -93,7 +93,7 @@ impl SwapStorage for Ram {
                 return Err(call.failed(Errno::NOMEM, "no memory for a page"));
             };
             if chunk[slot.in_cluster()].lock().replace(page).is_none() {
-                // Relaxed: the number stands alone and is only displayed.
+                // Relaxed is enough, because the counter guards no other data and is only displayed.
                 self.nr_stored_pages.fetch_add(1, Relaxed);
             }
         }
@@ -121,10 +121,10 @@ impl SwapStorage for Ram {
         Ok(())
     }
 
-    /// Returns `orig_data_size` and `mem_used_total` in bytes, named as zram names them. `brd` itself has no
-    /// counters.
+    /// Returns the counters `orig_data_size` and `mem_used_total` in bytes. The counters have zram's names, because
+    /// `brd` has no counters.
     fn stats(&self) -> StorageStats {
-        // Relaxed: the number stands alone and is only displayed.
+        // Relaxed is enough, because the counter guards no other data and is only displayed.
         let bytes = self.nr_stored_pages.load(Relaxed) * PAGE_SIZE as u64;
         vec![("orig_data_size", bytes), ("mem_used_total", bytes)]
     }

@@ -1,4 +1,5 @@
-//! The description of a device: size, bad pages, and the properties that decide placement.
+//! The description of a device: the size, the bad pages, and the properties that decide where the allocator places
+//! runs.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_PRIORITY;
@@ -8,14 +9,14 @@ words! {
     /// Kinds of discards that swapon requests on a device that can discard. Kernel: the `SWAP_FLAG_DISCARD*` flags.
     #[derive(Default)]
     pub enum Discard: "discard" {
-        /// No discards.
+        /// swapon requests no discards.
         #[default]
         None = "none",
-        /// The whole device at swapon.
+        /// swapon discards the whole device.
         Once = "once",
-        /// Each cluster that empties.
+        /// Each cluster is discarded when the cluster becomes empty.
         Pages = "pages",
-        /// The whole device at swapon, and each cluster that empties.
+        /// swapon discards the whole device, and each cluster is discarded when the cluster becomes empty.
         Both = "both",
     }
 }
@@ -24,44 +25,46 @@ words! {
     /// Whether totals and listings include a ghost's slots.
     #[derive(Default)]
     pub enum Visibility: "visibility" {
-        /// The slots are listed, and counted in every total. Kernel: the series as posted.
+        /// The slots are listed, and counted in every total. Kernel: the patch series as posted.
         #[default]
         Visible = "visible",
         /// The slots are listed without a size, and counted in no total.
         Listed = "listed",
-        /// The slots are neither listed nor counted. Kernel: the series as merged.
+        /// The slots are neither listed nor counted. Kernel: the patch series as merged.
         Hidden = "hidden",
     }
 }
 
-/// The description of a device without storage.
+/// The properties of a ghost, which is a device without a place for pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GhostSpec {
-    /// Each slot has a virtual word, which records where the data of the slot is. Such a device is virtual, and
-    /// folios try virtual devices first.
+    /// Whether each slot has a virtual word. A virtual word records the place of the slot's data. A device with
+    /// virtual words is a virtual device, and the allocator tries virtual devices first for a folio.
     pub has_virtual_table: bool,
-    /// Whether totals and listings include the slots.
+    /// Whether totals and listings include the slots of the ghost.
     pub visibility: Visibility,
 }
 
-/// The description of a device, as swapon takes it.
+/// The description of a device, which is an argument of swapon.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceSpec {
     /// Size in slots, header included.
     pub max_pages: u32,
-    /// Slots that are never used.
+    /// Numbers of the slots that are never used.
     pub bad_pages: Vec<u32>,
-    /// The device seeks, so all CPUs share one position.
+    /// Whether the device is rotational. All CPUs share one allocation position on a rotational device, because such
+    /// a device seeks.
     pub is_rotational: bool,
-    /// The device is a whole block device, not a regular file.
+    /// Whether the device is a whole block device. `false` means a regular file.
     pub is_block_device: bool,
-    /// The device supports discards.
+    /// Whether the device supports discards.
     pub can_discard: bool,
-    /// Discards to use.
+    /// The discards that swapon requests.
     pub discard: Discard,
     /// Priority, 0..=32767. `None` selects the profile's rule for automatic priorities.
     pub priority: Option<i16>,
-    /// A device without storage, whose clusters exist only while they are used.
+    /// The properties of a ghost, or `None` for a device with a place for pages. A cluster of a ghost exists only
+    /// while the cluster is in use.
     pub ghost: Option<GhostSpec>,
 }
 

@@ -1,4 +1,5 @@
-//! Workloads: strategies compared on recorded traces, replays with data, stress.
+//! Workloads that exercise the allocator. `strategy` has the allocators that comparisons run, `replay` replays
+//! recorded workloads, and `stress` runs many threads.
 
 use crate::base::error::{Result, SwapError};
 

@@ -1,4 +1,4 @@
-//! Stress: many threads on one subsystem, then the proof that no slot was lost.
+//! A stress run: many threads allocate and free slots of one `Swap`, and then [`stress`] checks that no slot is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
@@ -23,36 +23,37 @@ pub struct StressSpec {
     pub threads: usize,
     /// Duration of the run.
     pub duration: Duration,
-    /// Seed. Each thread draws from its own stream.
+    /// Seed of the random numbers. Each thread draws from its own stream of random numbers.
     pub seed: u64,
-    /// Slots of all devices together.
+    /// Number of slots of all devices together.
     pub pages: u32,
     /// Number of devices, 1..=8. The first two have equal priority, the others a lower priority.
     pub devices: u32,
     /// Number of CPUs of the subsystem.
     pub nr_cpus: usize,
-    /// The profile.
+    /// The profile, which gives each switch of the subsystem a value.
     pub profile: Profile,
 }
 
 /// The result of a stress run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StressReport {
-    /// Operations of all threads.
+    /// Number of operations of all threads.
     pub ops: u64,
-    /// Runs handed out.
+    /// Number of runs of slots that the threads allocated.
     pub allocated_runs: u64,
-    /// Slots given back.
+    /// Number of slots that the threads freed.
     pub freed_slots: u64,
-    /// Requests that found no room.
+    /// Number of requests that got fewer runs than the request asked for, because the devices had no free run.
     pub failures: u64,
-    /// References added.
+    /// Number of references that the threads added to slots.
     pub dups: u64,
-    /// Folios that were left to the swap cache.
+    /// Number of folios that the threads put into the swap cache.
     pub cached_folios: u64,
-    /// Slots in use after the drain. The run failed unless this is 0.
+    /// Number of slots in use after the drain. [`stress`] returns an error unless this number is 0.
     pub inuse_pages_end: u64,
-    /// Slots that were handed out while in use. The run failed unless this is 0.
+    /// Number of slots that the allocator handed out while a thread owned the slot. [`stress`] returns an error
+    /// unless this number is 0.
     pub double_handouts: u64,
 }
 
@@ -67,13 +68,14 @@ impl StressReport {
     }
 }
 
-/// Runs that a thread holds. Threads exchange some runs, so that runs are also freed on another CPU.
+/// The runs that a thread holds, each with its first slot and its number of slots. Threads exchange some runs, so
+/// that one CPU allocates a run and another CPU frees the run.
 type Held = Vec<(SwpEntry, u32)>;
 
-/// The state that threads share.
+/// The state that all threads of a stress run share.
 struct Shared<'a> {
     swap: &'a Swap,
-    /// One byte per slot, by device: 1 while a thread owns the slot.
+    /// One byte for each slot of each device. The byte is 1 while a thread owns the slot.
     owned: Vec<Vec<AtomicU8>>,
     double_handouts: AtomicU64,
     exchange: Mutex<Held>,
@@ -81,12 +83,13 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Sets or clears the marks of a run. An unexpected mark means that a slot has two owners.
+    /// Stores `now` as the mark of each slot of a run. A mark that already equals `now` means that a slot has two
+    /// owners, so the function counts a double hand-out.
     fn mark(&self, entry: SwpEntry, nr_pages: u32, now: u8) {
         for i in 0..nr_pages {
             let mark = &self.owned[entry.ty().index()][(entry.offset().0 + i) as usize];
-            // Relaxed: the locks of the allocator order a free before the next hand-out of the slot, so the mark
-            // needs no order of its own.
+            // Relaxed is enough, because the locks of the allocator order a free of a slot before the next allocation
+            // of the slot.
             if mark.swap(now, Ordering::Relaxed) == now {
                 self.double_handouts.fetch_add(1, Ordering::Relaxed);
             }
@@ -109,7 +112,8 @@ impl Hammer<'_> {
     fn step(&mut self, most_pages: usize) -> Result<()> {
         self.report.ops += 1;
         if self.rng.random_ratio(1, 512) {
-            // `most_pages` lets all threads together want more slots than exist for about a quarter of the time.
+            // `most_pages` is 4/3 of a thread's share of the slots. All threads together therefore want more slots
+            // than the devices have for about a quarter of the time.
             self.target_pages = self.rng.random_range(0..most_pages);
         }
         match self.rng.random_range(0..16) {
@@ -152,8 +156,8 @@ impl Hammer<'_> {
             self.keep(entry, order.nr_pages());
         }
         if nr < wanted {
-            // No room is left. Each thread that fails lowers its target, because otherwise all threads would only
-            // fail from now on.
+            // The devices have no free run left. The thread halves its target, because requests of all threads fail
+            // until some threads free slots.
             self.target_pages /= 2;
         }
         Ok(())
@@ -196,7 +200,8 @@ impl Hammer<'_> {
         Ok(())
     }
 
-    /// Leaves a folio to the swap cache, from where scans and full reclaim take it back at any time.
+    /// Puts a folio into the swap cache. Scans of clusters and full reclaim may free the slots of the folio at any
+    /// time.
     fn cache_folio(&mut self) -> Result<()> {
         let folio = self.shared.swap.folio_alloc(self.order())?;
         let mut on_cpu = self.shared.swap.on_cpu(self.cpu)?;
@@ -210,8 +215,8 @@ impl Hammer<'_> {
         }
         self.report.cached_folios += 1;
         if self.rng.random_ratio(1, 4) {
-            // The removal may fail: a thread on another CPU may have locked the folio, or may have taken the folio
-            // out of the cache.
+            // The removal fails when a thread on another CPU holds the folio lock, or has removed the folio from the
+            // cache.
             match on_cpu.swap_cache_del_folio(folio.folio(), Shadow::default()) {
                 Ok(()) | Err(SwapError::NotCached | SwapError::FolioBusy(_)) => {}
                 Err(error) => return Err(error),
@@ -237,7 +242,7 @@ impl Hammer<'_> {
     }
 
     fn run(&mut self, most_pages: usize) -> Result<()> {
-        // Relaxed: the flag only ends the loop.
+        // Relaxed is enough, because the flag `stop` only ends the loop and guards no other data.
         while !self.shared.stop.load(Ordering::Relaxed) {
             (0..64).try_for_each(|_| self.step(most_pages))?;
         }
@@ -250,8 +255,8 @@ impl Hammer<'_> {
     }
 }
 
-/// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot was lost or
-/// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) of bad parameters.
+/// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot is lost or is
+/// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) for bad parameters.
 ///
 /// `keep_going` is called every 20 ms with no lock held. When `keep_going` returns false, the threads stop and the
 /// drain begins.
@@ -262,7 +267,8 @@ pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<Str
     let swap = Swap::new(spec.nr_cpus, spec.profile)?;
     let mut owned = Vec::new();
     for i in 0..spec.devices {
-        // The sizes are no multiples of a cluster, so that clusters with bad slots at the end take part.
+        // `37 * i` makes most sizes differ from a multiple of the cluster size, because the run must also use
+        // clusters with bad slots at the end.
         let pages = spec.pages / spec.devices - 37 * i;
         swap.swapon(&DeviceSpec::new(pages).priority(if i < 2 { 5 } else { 1 }))?;
         owned.push((0..pages).map(|_| AtomicU8::new(0)).collect());
@@ -303,7 +309,7 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
         let threads: Vec<_> = (0..spec.threads).map(|thread| scope.spawn(move || hammer(thread))).collect();
         barrier.wait();
         let start = Instant::now();
-        // The wait is in small steps, so that a failed thread ends the run early.
+        // This thread sleeps in short steps, so that a failed thread or `keep_going` can end the run early.
         while start.elapsed() < spec.duration && keep_going() && !threads.iter().any(|thread| thread.is_finished()) {
             std::thread::sleep(Duration::from_millis(20).min(spec.duration));
         }
@@ -316,7 +322,8 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
     })
 }
 
-/// Frees the slots that only the swap cache holds. The runs in the exchange are freed already.
+/// Frees the slots that only the swap cache holds. The threads have already freed all runs, and also the runs in
+/// `Shared::exchange`.
 fn drain_cache(swap: &Swap, spec: &StressSpec) -> Result<()> {
     let mut on_cpu = swap.on_cpu(CpuId((spec.seed % spec.nr_cpus as u64) as u16))?;
     for device in swap.devices() {
@@ -349,7 +356,7 @@ mod tests {
     #[test]
     fn a_run_that_is_told_to_stops_early_and_proves() {
         let start = Instant::now();
-        // The second duration is so long that its end is later than any `Instant`.
+        // The end of a run of `Duration::MAX` is later than any `Instant`.
         for duration in [Duration::from_secs(60), Duration::MAX] {
             let report = stress(&StressSpec { duration, ..spec() }, || false);
             assert_eq!(report.expect("nothing lost").inuse_pages_end, 0);

@@ -1,4 +1,4 @@
-//! The entries of zswap: a number for each entry, and for each group a list of its entries by age.
+//! The entries of zswap. Each entry has a number, and each memory cgroup has a list of the cgroup's entries by age.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use crate::compress::zsmalloc::Handle;
 use crate::containers::index_list::{IndexList, Links, NIL};
 
 const CHUNK: usize = 1024;
-/// End of the list of free numbers. Numbers begin at 1.
+/// The number 0, which marks the end of the list of free numbers. Numbers of entries begin at 1.
 const NO_NUMBER: u32 = 0;
 
 /// One page in zswap. Kernel: `struct zswap_entry`.
@@ -16,19 +16,19 @@ const NO_NUMBER: u32 = 0;
 pub(crate) struct Entry {
     /// The slot of the page.
     pub(crate) swp: SwpEntry,
-    /// Place of the page's data in the pool.
+    /// The object in the pool that has the page's data.
     pub(super) handle: Handle,
-    /// Group charged for the entry; `None` without memcg.
+    /// Memory cgroup that is charged for the entry, or `None` when memory cgroups are disabled.
     pub(crate) css: Option<CssId>,
-    /// Bytes of data; data of a whole page is not compressed.
+    /// Size of the data in bytes. Data with the size of a whole page is not compressed.
     pub(crate) bytes: u16,
     /// Number of the pool that has the page's data.
     pub(super) pool: u8,
     is_referenced: bool,
-    /// The entry is on its group's list, so the entry is published.
+    /// Whether the entry is on the list of the entry's group. Only a published entry is on a list.
     pub(crate) is_listed: bool,
-    /// Numbers of the next older and the next younger entry on the list. In a free number, `younger` is the next free
-    /// number.
+    /// Numbers of the next older and the next younger entry on the list. In the record of a free number, `younger` is
+    /// the next free number.
     older: u32,
     younger: u32,
 }
@@ -43,7 +43,7 @@ impl Entry {
 
 const _: () = assert!(size_of::<Entry>() <= 40, "forty bytes a page in zswap");
 
-/// Every entry, by number.
+/// The records of all entries. The record of number `n` has the index `n - 1`, in chunks of `CHUNK` records.
 #[derive(Debug, Default)]
 struct Chunks(Vec<Box<[Entry]>>);
 
@@ -82,15 +82,15 @@ impl Links for &mut Chunks {
 /// The entries of one group by age. Kernel: a `list_lru_one`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lru {
-    /// The entries by number, the oldest first.
+    /// The numbers of the entries in the order of age, the oldest entry first.
     by_age: IndexList,
     len: u64,
-    /// Swap-ins of the group that read from a device, less the swap-ins that `consume_disk_swapins` took. Kernel:
-    /// `nr_disk_swapins`.
+    /// Number of the group's swap-ins that read from a device, minus the numbers that `consume_disk_swapins` has
+    /// subtracted. Kernel: `nr_disk_swapins`.
     nr_disk_swapins: u64,
 }
 
-/// All entries. The caller of each function holds the lock around the entries.
+/// All entries and all lists. The caller of each function holds the lock of `Zswap::entries`.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     chunks: Chunks,
@@ -101,13 +101,14 @@ pub(super) struct Entries {
     lrus: HashMap<Option<CssId>, Lru>,
 }
 
-/// Makes the content of a free number: a link to the next free number, and no slot.
+/// Makes the record of a free number. The record links to the next free number and has no slot.
 fn free_link(next: u32) -> Entry {
     Entry { younger: next, ..Entry::new(SwpEntry::NONE, Handle::from_bits(0), 0, 0, None) }
 }
 
 impl Entries {
-    /// Gives an entry a number. Returns `None` when there is no free number or no memory.
+    /// Stores an entry under a free number and returns the number. Returns `None` when no number is free or memory
+    /// has run out.
     pub(super) fn add(&mut self, entry: Entry) -> Option<ZswapId> {
         let number = match self.first_free {
             NO_NUMBER => {
@@ -176,10 +177,10 @@ impl Entries {
         }
     }
 
-    /// Scans the oldest entry of a group and moves the entry to the young end of the list. A referenced entry only
-    /// loses its mark, which is its second chance; the result is then `Some(None)`. An entry without the mark is
-    /// returned. An entry that is returned moves too, because the next scan after a failed writeback must return
-    /// another entry. Returns `None` when the list is empty.
+    /// Scans the oldest entry of a group and moves the entry to the young end of the list. If the entry has the
+    /// reference mark, the function clears the mark and returns `Some(None)`, which gives the entry a second chance.
+    /// If the entry has no mark, the function returns the entry. The returned entry also moves, because the next scan
+    /// after a failed writeback must return a different entry. Returns `None` when the list is empty.
     pub(super) fn scan_oldest(&mut self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
         let number = self.lrus.get(&css)?.by_age.first();
         let id = ZswapId(NonZeroU32::new(number).filter(|_| number != NIL)?);
@@ -200,8 +201,8 @@ impl Entries {
         self.lrus.entry(css).or_default().nr_disk_swapins += 1;
     }
 
-    /// Subtracts noted swap-ins of a group, at most as many as the group's list has entries, and returns the number
-    /// subtracted. The remaining swap-ins stay for the next call.
+    /// Lowers the count of a group's noted swap-ins and returns the difference. The difference is at most the number
+    /// of entries on the group's list. The remaining count stays for the next call.
     pub(super) fn consume_disk_swapins(&mut self, css: Option<CssId>) -> u64 {
         let Some(lru) = self.lrus.get_mut(&css) else { return 0 };
         let taken = lru.nr_disk_swapins.min(lru.len);
@@ -214,7 +215,7 @@ impl Entries {
         (self.nr_used, (self.chunks.0.len() * CHUNK * size_of::<Entry>()) as u64)
     }
 
-    /// Calls `body` for every entry in use; for `check()`.
+    /// Calls `body` for every entry in use. `Swap::check` needs this function.
     pub(super) fn for_each(&self, mut body: impl FnMut(ZswapId, &Entry)) {
         let numbered = self.chunks.0.iter().flat_map(|chunk| chunk.iter()).zip(1..=self.nr_numbers);
         for (entry, number) in numbered {
@@ -243,7 +244,8 @@ mod tests {
         let again = entries.add(entry(4)).expect("memory");
         assert_eq!(again, ids[1], "the new entry gets the freed number");
         entries.list(again);
-        // Every entry loses its reference mark before the first entry is returned.
+        // The first three scans return no entry, because each of these scans only clears the reference mark of one
+        // entry.
         assert!((0..3).all(|_| entries.scan_oldest(None) == Some(None)));
         let taken: Vec<u64> =
             (0..3).filter_map(|_| entries.scan_oldest(None).flatten()).map(|(_, swp)| swp.value()).collect();

@@ -1,11 +1,11 @@
-//! The zswap entries of slots without a virtual word: leaves of 64 slots. A leaf exists while one of its slots has an
-//! entry.
+//! A map from slots to zswap entries, for slots without a virtual word. The map has leaves of 64 slots. A leaf exists
+//! while one of the leaf's slots has an entry.
 
 use std::collections::HashMap;
 
 use crate::base::types::{SwpEntry, ZswapId};
 
-/// Slots of a leaf. Kernel: the slots of one xarray node.
+/// Number of slots of a leaf. Kernel: the number of slots of one xarray node.
 pub(super) const LEAF_SLOTS: usize = 64;
 
 #[derive(Debug)]
@@ -16,7 +16,8 @@ struct Leaf {
 
 const _: () = assert!(size_of::<Option<ZswapId>>() == 4, "a slot without an entry costs no word more");
 
-/// Entries by slot. Kernel: `zswap_trees`; differs: one map holds the leaves of several trees.
+/// A map from slots to numbers of zswap entries. Kernel: `zswap_trees`; differs: one map holds the leaves of several
+/// trees.
 #[derive(Debug, Default)]
 pub(super) struct Map {
     leaves: HashMap<u64, Box<Leaf>>,
@@ -28,7 +29,7 @@ fn place(swp: SwpEntry) -> (u64, usize) {
 }
 
 impl Map {
-    /// Returns the entry of a slot, `None` without an entry.
+    /// Returns the entry of a slot, or `None` when the slot has no entry.
     pub(super) fn get(&self, swp: SwpEntry) -> Option<ZswapId> {
         let (number, slot) = place(swp);
         self.leaves.get(&number)?.ids[slot]
@@ -51,7 +52,8 @@ impl Map {
         old
     }
 
-    /// Removes the entries of a run of slots that lies in one leaf. Returns the entries and their number.
+    /// Removes the entries of a run of slots inside one leaf. Returns the removed entries and the number of removed
+    /// entries.
     pub(super) fn take_run(&mut self, first: SwpEntry, nr: usize) -> ([Option<ZswapId>; LEAF_SLOTS], usize) {
         let (number, slot) = place(first);
         let mut taken = [None; LEAF_SLOTS];
@@ -73,7 +75,7 @@ impl Map {
 
     /// Returns the bytes of the leaves and of the hash table that finds the leaves.
     pub(super) fn bytes(&self) -> u64 {
-        // The hash table has buckets, at most 7 of 8 in use, and one more byte per bucket.
+        // The hash table uses at most 7 of 8 buckets, and has one extra byte for each bucket.
         let buckets = match self.leaves.capacity() {
             0 => 0,
             capacity => (capacity * 8).div_ceil(7).next_power_of_two(),

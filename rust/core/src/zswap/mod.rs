@@ -1,6 +1,6 @@
-//! zswap: compressed pages in memory, in front of every device. This folder contains the pages, their pools and their
-//! ages. `datapath/zswap_store` decides whether a page may be stored, and `swapping/zswap_writeback` writes pages
-//! back to devices.
+//! zswap keeps compressed pages in memory, before the pages are written to a device. This folder contains the entries
+//! of the pages, the pools with the compressed data, and the lists of entries by age. `datapath/zswap_store` decides
+//! whether a page may be stored, and `swapping/zswap_writeback` writes pages back to devices.
 
 mod entries;
 mod map;
@@ -28,16 +28,16 @@ use map::{LEAF_SLOTS, Map};
 /// Options of zswap. Kernel: the parameters of the module `zswap`, with the same defaults except for `is_enabled`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ZswapOptions {
-    /// zswap stores new pages. Kernel: `enabled`.
+    /// Whether zswap stores new pages. Kernel: `enabled`.
     pub is_enabled: bool,
     /// Algorithm that compresses new pages. Kernel: `compressor`.
     pub compressor: Algorithm,
     /// Largest memory of all pools together, in percent of RAM, 0..=100. Kernel: `max_pool_percent`.
     pub max_pool_percent: u32,
-    /// Size to which full pools must shrink before zswap stores pages again, in percent of the largest memory,
-    /// 0..=100. Kernel: `accept_threshold_percent`.
+    /// Size to which full pools must shrink before zswap stores pages again, in percent of the largest memory of all
+    /// pools, 0..=100. Kernel: `accept_threshold_percent`.
     pub accept_threshold_percent: u32,
-    /// Reclaim writes cold pages back to devices. Kernel: `shrinker_enabled`.
+    /// Whether reclaim writes cold pages from zswap back to devices. Kernel: `shrinker_enabled`.
     pub is_shrinker_enabled: bool,
 }
 
@@ -65,7 +65,7 @@ impl ZswapOptions {
     }
 }
 
-/// Probabilities of injected failures, each 0.0..=1.0; the default is no failure.
+/// Probabilities of injected failures, each 0.0..=1.0. The default probabilities are 0.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct ZswapFaults {
     /// Probability that the allocation of an entry fails.
@@ -108,11 +108,11 @@ pub struct ZpoolStats {
     pub pool_bytes: u64,
     /// Bytes of data in the pool.
     pub compressed_bytes: u64,
-    /// zswap stores new pages in this pool.
+    /// Whether zswap stores new pages in this pool.
     pub is_current: bool,
 }
 
-/// Memory for pages of one compressor. Kernel: `struct zswap_pool`.
+/// Memory for the pages that one compressor has compressed. Kernel: `struct zswap_pool`.
 #[derive(Debug)]
 struct Zpool {
     number: u8,
@@ -127,16 +127,16 @@ pub(crate) fn damaged(swp: SwpEntry, nr_pages: u32) -> SwapError {
     SwapError::Io { op, storage, first: swp.offset().0, nr_pages, errno: Errno::IO, what }
 }
 
-/// Fate of a page that does not compress.
+/// The treatment of a page that does not compress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PoorPage {
-    /// The page is kept as it is.
+    /// zswap stores the page uncompressed.
     Keep,
-    /// The page is not stored.
+    /// zswap does not store the page.
     Reject,
 }
 
-/// Error of a page that was not stored; a [`ZswapStat`] counts the reason.
+/// The error for a page that zswap does not store. The counter of one [`ZswapStat`] counts the reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rejected;
 
@@ -146,7 +146,8 @@ struct Dice {
     rng: ChaCha8Rng,
 }
 
-/// Entry numbers by slot, for devices that are not virtual: one map for several trees of 2^14 slots.
+/// A part of the map from slots to entry numbers, for devices that are not virtual. One shard holds several trees of
+/// 2^14 slots.
 type Shard = SpinMutex<Map>;
 
 /// The compressed cache of one subsystem. Kernel: the globals of `mm/zswap.c`.
@@ -154,28 +155,30 @@ type Shard = SpinMutex<Map>;
 pub struct Zswap {
     ram_pages: u64,
     options: SpinMutex<ZswapOptions>,
-    /// Copy of the option `is_enabled`, because every swap-out reads the option.
+    /// Copy of the option `is_enabled` outside the lock of `options`, because every swap-out reads the option.
     is_enabled: AtomicBool,
-    /// The pools reached the limit and have not shrunk to the threshold since. Kernel: `zswap_pool_reached_full`.
+    /// Whether the pools are full: the pools have reached the limit and have not yet shrunk to the threshold. Kernel:
+    /// `zswap_pool_reached_full`.
     is_full: AtomicBool,
-    /// The shrink worker is queued.
+    /// Whether the shrink worker is queued.
     is_shrink_queued: AtomicBool,
-    /// The group that the worker scanned last, 0 for none. Kernel: `zswap_next_shrink`.
+    /// The group that the shrink worker scanned last, or 0 for no group. Kernel: `zswap_next_shrink`.
     shrink_cursor: AtomicU32,
-    /// The pools, current pool first. Kernel: `zswap_pools`.
+    /// The pools. The current pool is the first pool. Kernel: `zswap_pools`.
     pools: SpinMutex<Vec<Arc<Zpool>>>,
     entries: SpinMutex<Entries>,
     map: Box<[Shard]>,
     stats: [AtomicU64; NR_STATS],
-    /// Stores of a page that began and that ended; during a store an entry can exist that no slot names yet.
+    /// Numbers of page stores that have begun (`nr_begun`) and that have ended (`nr_ended`). The numbers differ
+    /// during a store, because an entry can then exist that no slot names.
     nr_begun: AtomicU64,
     nr_ended: AtomicU64,
     has_faults: AtomicBool,
     dice: SpinMutex<Option<Dice>>,
 }
 
-// Relaxed throughout, because flags and counters are independent numbers. The lock of the folio over an entry's slot,
-// or the cluster lock under which the slot is freed, orders the data of the entry.
+// All flags and counters are Relaxed, because flags and counters guard no other data. A lock orders the data of an
+// entry: the lock of the folio over the entry's slot, or the cluster lock under which the slot is freed.
 impl Zswap {
     /// Makes zswap for `ram_pages` pages of RAM. Errors: `OutOfRange` (EINVAL) when a percentage is over 100.
     pub(crate) fn new(ram_pages: u64, options: Option<ZswapOptions>) -> Result<Self> {
@@ -203,8 +206,9 @@ impl Zswap {
         *self.options.lock()
     }
 
-    /// Replaces the options. A new compressor gets a new pool. The old pool is removed once it is empty. Disabled
-    /// zswap stores no new page and keeps stored pages. Errors, with nothing changed: `OutOfRange` (EINVAL).
+    /// Replaces the options. A new compressor gets a new pool. The old pool is removed when the old pool is empty.
+    /// Disabled zswap keeps stored pages, but stores no new page. Errors, with nothing changed: `OutOfRange`
+    /// (EINVAL).
     pub fn set_options(&self, options: ZswapOptions) -> Result<()> {
         let options = options.check()?;
         *self.options.lock() = options;
@@ -235,9 +239,9 @@ impl Zswap {
         self.is_enabled.load(Relaxed)
     }
 
-    /// Returns whether any slot has an entry. The answer is reliable for a slot whose folio or cluster the caller has
-    /// locked. Under one of these locks, an entry is counted before the slot names the entry, and uncounted after the
-    /// slot dropped the entry.
+    /// Returns whether any slot has an entry. The result is reliable for a slot while the caller holds the lock of
+    /// the slot's folio or of the slot's cluster. Under one of these locks, an entry is counted before the slot names
+    /// the entry, and is uncounted after the slot has dropped the entry.
     #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.stat(ZswapStat::StoredPages) > 0
@@ -251,7 +255,7 @@ impl Zswap {
         self.stats[stat as usize].load(Relaxed)
     }
 
-    /// Returns the pages of memory of all pools. Kernel: `zswap_total_pages`.
+    /// Returns the number of pages of memory that all pools have. Kernel: `zswap_total_pages`.
     pub fn total_pages(&self) -> u64 {
         self.pools.lock().iter().map(|pool| pool.memory.nr_pages()).sum()
     }
@@ -266,7 +270,8 @@ impl Zswap {
         self.max_pages() * u64::from(self.options().accept_threshold_percent) / 100
     }
 
-    /// Returns how many further pages fit if these pages compress like the stored pages; 0 when zswap is off.
+    /// Returns the number of further pages that fit into the pools, if the pages compress like the stored pages. The
+    /// result is 0 when zswap is disabled.
     pub(crate) fn room_pages(&self) -> u64 {
         if !self.is_enabled() {
             return 0;
@@ -276,8 +281,8 @@ impl Zswap {
         if total == 0 { left } else { (left as f64 * stored as f64 / total as f64) as u64 }
     }
 
-    /// Updates and returns whether the pools are full. Pools become full at the limit, and stay full until they have
-    /// shrunk to the threshold. Kernel: `zswap_check_limits`.
+    /// Updates the flag `is_full` and returns the flag. Pools become full at `max_pages`, and stay full until the
+    /// pools have shrunk to `accept_pages`. Kernel: `zswap_check_limits`.
     pub(crate) fn check_limits(&self) -> bool {
         let total = self.total_pages();
         if total >= self.max_pages() {
@@ -289,7 +294,7 @@ impl Zswap {
         self.is_full()
     }
 
-    /// Returns whether the pools were full at the last check.
+    /// Returns whether the last call of `Zswap::check_limits` found that the pools are full.
     pub fn is_full(&self) -> bool {
         self.is_full.load(Relaxed)
     }
@@ -304,7 +309,7 @@ impl Zswap {
         self.is_shrink_queued.load(Relaxed)
     }
 
-    /// Returns the group that the worker scanned last; the group may be deleted.
+    /// Returns the group that the shrink worker scanned last. The group may be deleted.
     pub(crate) fn shrink_cursor(&self) -> CssId {
         CssId(self.shrink_cursor.load(Relaxed))
     }
@@ -313,13 +318,13 @@ impl Zswap {
         self.shrink_cursor.store(css.0, Relaxed);
     }
 
-    /// Removes the worker from the queue. Returns whether the worker was queued.
+    /// Removes the shrink worker from the queue. Returns whether the worker was queued.
     pub(crate) fn take_shrink(&self) -> bool {
         self.is_shrink_queued.swap(false, Relaxed)
     }
 
-    /// Returns the pool for new pages, a new pool if the compressor changed; `None` when no pool number is free.
-    /// Kernel: `zswap_pool_current_get`.
+    /// Returns the pool for new pages. Makes a new pool if no pool has the current compressor. Returns `None` when no
+    /// pool number is free. Kernel: `zswap_pool_current_get`.
     fn current_pool(&self) -> Option<Arc<Zpool>> {
         let compressor = self.options().compressor;
         if let Some(pool) = self.pools.lock().first().filter(|pool| pool.compressor == compressor) {
@@ -330,7 +335,8 @@ impl Zswap {
         if let Some(at) = pools.iter().position(|pool| pool.compressor == compressor) {
             pools[..=at].rotate_right(1);
         } else {
-            // Only an empty pool may be removed, because entries name pools by number.
+            // A pool with pages stays, because entries name pools by number. A pool that another thread uses stays,
+            // because the thread may add an entry.
             pools.retain(|pool| pool.nr_stored.load(Relaxed) > 0 || Arc::strong_count(pool) > 1);
             let number = (0..ZSWAP_POOLS_MAX as u8).find(|&number| pools.iter().all(|pool| pool.number != number))?;
             pools.insert(0, Arc::new(Zpool { number, compressor, memory, nr_stored: AtomicU64::new(0) }));
@@ -343,8 +349,8 @@ impl Zswap {
         pools.iter().find(|pool| pool.number == number).expect("a pool stays while it has entries").clone()
     }
 
-    /// Compresses a page and stores it in a new entry that no slot names yet. `poor` decides whether a page that does
-    /// not compress is stored as it is. Kernel: `zswap_store_page`, up to the publication of the entry.
+    /// Compresses a page and stores the page in a new entry that no slot names yet. `poor` decides whether a page
+    /// that does not compress is stored uncompressed. Kernel: `zswap_store_page`, up to the publication of the entry.
     pub(crate) fn store_page(
         &self,
         page: &[u8],
@@ -376,7 +382,8 @@ impl Zswap {
             let handle = pool.memory.store(swp.offset().0, data).map_err(|_| no_memory(()))?;
             Ok((handle, data.len()))
         })?;
-        // The page is counted before its entry exists, because a pool with entries must never appear empty.
+        // `nr_stored` counts the page before the page's entry exists, because a pool with entries must never appear
+        // empty.
         pool.nr_stored.fetch_add(1, Relaxed);
         let added = self.entries.lock().add(Entry::new(swp, handle, bytes, pool.number, css));
         added.ok_or_else(|| {
@@ -388,11 +395,12 @@ impl Zswap {
 
     /// Counts the start of a store of a page.
     pub(crate) fn begin_store(&self) {
-        // SeqCst, as in `end_store` and `stores`: a thread that sees a store's change sees that the store began.
+        // SeqCst is also used in `end_store` and `stores`, because a thread that sees a change by a store must also
+        // see that the store has begun.
         self.nr_begun.fetch_add(1, SeqCst);
     }
 
-    /// Counts the end of a store of a page: the entry is listed, or no entry exists.
+    /// Counts the end of a store of a page. At this time the page's entry is on a list, or the page has no entry.
     pub(crate) fn end_store(&self) {
         self.nr_ended.fetch_add(1, SeqCst);
     }
@@ -402,7 +410,7 @@ impl Zswap {
         (self.nr_begun.load(SeqCst), self.nr_ended.load(SeqCst))
     }
 
-    /// Counts an entry. The entry is published after this call.
+    /// Counts an entry. The caller publishes the entry after this call.
     pub(crate) fn count_stored(&self, entry: &Entry) {
         self.count(ZswapStat::StoredPages);
         if usize::from(entry.bytes) == PAGE_SIZE {
@@ -410,13 +418,14 @@ impl Zswap {
         }
     }
 
-    /// Puts a published entry on its group's list. From now on the entry may be written back.
+    /// Puts a published entry on the list of the entry's group. After this call the entry may be written back.
     pub(crate) fn list(&self, id: ZswapId) {
         self.entries.lock().list(id);
     }
 
-    /// Frees a counted entry that no slot names any more, with its data, and returns the content of the entry. Takes
-    /// spin locks only, one after the other.
+    /// Frees an entry that no slot names any more, and the data of the entry. Returns the content of the entry.
+    /// `count_stored` must have counted the entry, because this function lowers the counters. The function takes only
+    /// spin locks, one at a time.
     pub(crate) fn remove(&self, id: ZswapId) -> Entry {
         let entry = self.entries.lock().remove(id);
         let pool = self.pool(entry.pool);
@@ -429,12 +438,13 @@ impl Zswap {
         entry
     }
 
-    /// Returns a copy of an entry. The caller holds a lock that keeps the entry.
+    /// Returns a copy of an entry. The caller holds a lock that prevents a removal of the entry.
     pub(crate) fn entry(&self, id: ZswapId) -> Entry {
         self.entries.lock().get(id)
     }
 
-    /// Decompresses the page of an entry that the caller's lock keeps. Returns whether the data was whole.
+    /// Decompresses the page of an entry. The caller holds a lock that prevents a removal of the entry. Returns
+    /// whether the data gives a whole page.
     pub(crate) fn load_page(&self, id: ZswapId, page: &mut [u8]) -> bool {
         let entry = self.entry(id);
         let pool = self.pool(entry.pool);
@@ -452,12 +462,12 @@ impl Zswap {
         &self.map[(swp.value() / ZSWAP_TREE_PAGES) as usize % ZSWAP_MAP_SHARDS]
     }
 
-    /// Returns the entry of a slot; the device is not virtual.
+    /// Returns the entry of a slot on a device that is not virtual.
     pub(crate) fn map_get(&self, swp: SwpEntry) -> Option<ZswapId> {
         self.shard(swp).lock().get(swp)
     }
 
-    /// Replaces the entry of a slot by `new` and returns the old entry; the device is not virtual.
+    /// Replaces the entry of a slot by `new` and returns the old entry. The device of the slot is not virtual.
     pub(crate) fn map_replace(&self, swp: SwpEntry, new: Option<ZswapId>) -> Option<ZswapId> {
         self.shard(swp).lock().replace(swp, new)
     }
@@ -491,7 +501,7 @@ impl Zswap {
         self.entries.lock().totals().1
     }
 
-    /// Scans the oldest entry of a group; see [`Entries::scan_oldest`].
+    /// Scans the oldest entry of a group, as [`Entries::scan_oldest`] describes.
     pub(crate) fn scan_oldest(&self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
         self.entries.lock().scan_oldest(css)
     }
@@ -509,12 +519,12 @@ impl Zswap {
         self.entries.lock().consume_disk_swapins(css)
     }
 
-    /// Calls `body` for every entry; the lock of the entries is held during all calls.
+    /// Calls `body` for every entry, and holds the lock of the entries during all calls.
     pub(crate) fn for_each(&self, body: impl FnMut(ZswapId, &Entry)) {
         self.entries.lock().for_each(body);
     }
 
-    /// Returns the counters of each pool, the current pool first. Empty old pools are left out.
+    /// Returns the counters of each pool. The current pool is the first pool. Empty old pools are left out.
     pub fn pools(&self) -> Vec<ZpoolStats> {
         let compressor = self.options().compressor;
         let stats = |pool: &Arc<Zpool>| ZpoolStats {

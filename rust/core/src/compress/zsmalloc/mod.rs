@@ -1,9 +1,10 @@
-//! Memory of compressed pages: objects of fixed sizes in zspages. A zspage is some pages that hold objects of one
-//! size. A size class has the size of its objects, and the number of pages of its zspages.
+//! Memory for compressed pages, as objects of fixed sizes in zspages. A zspage is a group of pages that hold objects
+//! of one size. A size class defines the size of the objects in the class, and the number of pages of each zspage in
+//! the class.
 //!
 //! A spin lock per class protects the free objects, and a shared lock per zspage protects the stored data. No thread
-//! waits for one of these locks while the thread holds the other: [`Pool::compact`] holds a class lock and only tries
-//! the locks of two zspages.
+//! waits for a lock of one kind while the thread holds a lock of the other kind. [`Pool::compact`] holds a class lock
+//! and only tries the locks of two zspages.
 
 mod zspage;
 
@@ -18,7 +19,8 @@ use crossbeam_utils::CachePadded;
 pub(crate) use zspage::Full;
 use zspage::{Class, Memory, Spare};
 
-/// Name of an object: class, zspage and place in the zspage; 47 bits. Kernel: the handle that `zs_malloc` returns.
+/// The name of an object in 47 bits: the number of the class, the number of the zspage, and the index of the object
+/// in the zspage. Kernel: the handle that `zs_malloc` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Handle(u64);
 
@@ -54,25 +56,25 @@ impl Handle {
     }
 }
 
-/// Totals of a pool.
+/// Totals of a pool, over all size classes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct PoolTotals {
     /// Number of objects.
     pub(crate) nr_objects: u64,
-    /// Number of objects of a whole page.
+    /// Number of objects that have the size of a whole page.
     pub(crate) nr_huge: u64,
-    /// Bytes of data in objects, without rounding.
+    /// Bytes of data in all objects, without the unused bytes of the objects.
     pub(crate) data_bytes: u64,
-    /// Pages of zspages.
+    /// Number of pages of all zspages.
     pub(crate) nr_pages: u64,
     /// Largest number of pages that the pool ever had.
     pub(crate) nr_pages_max: u64,
-    /// Pages that compaction freed.
+    /// Number of pages that compaction has freed.
     pub(crate) nr_compacted_pages: u64,
 }
 
-/// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that an object
-/// can be read without copying its parts together.
+/// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that a read of
+/// an object needs no copy of several parts.
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Classes,
@@ -84,9 +86,10 @@ pub(crate) struct Pool {
     nr_compacted_pages: AtomicU64,
 }
 
-// Every counter is Relaxed, because the counters are independent numbers; the class locks order the counted memory.
+// Every counter is Relaxed, because the counters guard no other data. The class locks order the memory that the
+// counters count.
 impl Pool {
-    /// Makes an empty pool; the pool never has more than `limit_pages` pages.
+    /// Makes an empty pool that never has more than `limit_pages` pages.
     pub(crate) fn new(limit_pages: u64) -> Self {
         let sizes = Classes::new(CHAIN_PAGES_MAX);
         let classes =
@@ -106,7 +109,7 @@ impl Pool {
         self.sizes.data_bytes_max()
     }
 
-    /// Stores data of a slot; `owner` is the slot. Kernel: `zs_malloc` and `zs_obj_write`. Errors: [`Full`].
+    /// Stores the data of the slot `owner` in a new object. Kernel: `zs_malloc` and `zs_obj_write`. Errors: [`Full`].
     #[inline]
     pub(crate) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
         let class = self.sizes.for_bytes(data.len());
@@ -130,7 +133,7 @@ impl Pool {
         held.data_bytes += data.len() as u64;
         drop(held);
         let start = object * geometry.size_bytes;
-        // A poisoned lock is used like any other lock, because bytes stay valid after a panic of another thread.
+        // A poisoned lock is used like any other lock, because a panic of another thread leaves valid bytes.
         let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
         let (handle, rest) = memory[start..start + geometry.size_bytes].split_at_mut(geometry.handle_bytes());
         handle.copy_from_slice(&u64::from(owner).to_ne_bytes()[..geometry.handle_bytes()]);
@@ -138,9 +141,9 @@ impl Pool {
         Ok(Handle::new(class, zspage, object))
     }
 
-    /// Calls `body` with the `bytes` bytes of an object, in place. `still_there` is called when the object can no
-    /// longer be moved or overwritten. Returns `None` without a read when `still_there` returns false or the zspage
-    /// was freed. Kernel: `zs_obj_read_begin`.
+    /// Calls `body` with the `bytes` bytes of an object, in place. `still_there` is called first, under the lock that
+    /// prevents a move or an overwrite of the object. Returns `None` without a call of `body` when `still_there`
+    /// returns false or the zspage is freed. Kernel: `zs_obj_read_begin`.
     #[inline]
     pub(crate) fn read<R>(
         &self,
@@ -156,7 +159,8 @@ impl Pool {
         still_there().then(|| body(&memory[start..start + bytes]))
     }
 
-    /// Frees an object with `bytes` bytes of data. The call never waits for a copy of data. Kernel: `zs_free`.
+    /// Frees an object with `bytes` bytes of data. The call never waits for the lock of a zspage, which a thread
+    /// holds while the thread copies data. Kernel: `zs_free`.
     pub(crate) fn free(&self, handle: Handle, bytes: usize) {
         let mut held = self.classes[handle.class()].lock();
         held.nr_objects -= 1;
@@ -168,8 +172,8 @@ impl Pool {
         }
     }
 
-    /// Moves objects from the emptiest zspages to the fullest zspages and frees zspages that become empty; returns
-    /// the number of freed pages.
+    /// Moves objects from the emptiest zspages to the fullest zspages and frees the zspages that become empty.
+    /// Returns the number of freed pages.
     ///
     /// `moved` receives the owner, the old handle and the new handle, and returns whether the owner now names the new
     /// handle. Kernel: `zs_compact`.
@@ -186,8 +190,8 @@ impl Pool {
             let mut held = class.lock();
             let Some((from, to)) = held.ends().filter(|_| held.can_compact()) else { return pages };
             let Some(from_memory) = held.memory_of(from) else { return pages };
-            // The locks of both zspages are only tried: a zspage that another thread uses stays as it is until a
-            // later compaction.
+            // The locks of both zspages are only tried, because the current thread holds a class lock and must not
+            // wait. A zspage that another thread uses stays unchanged until a later compaction.
             let Ok(from_bytes) = from_memory.try_write() else { return pages };
             let mut nr_moved = 0;
             for object in 0..nr_objects {
@@ -223,7 +227,7 @@ impl Pool {
         }
     }
 
-    /// Returns the totals of the pool; the totals are exact when no other thread uses the pool.
+    /// Returns the totals of the pool. The totals are exact when no other thread uses the pool.
     pub(crate) fn totals(&self) -> PoolTotals {
         let mut totals = PoolTotals {
             nr_pages: self.nr_pages.load(Relaxed),
@@ -256,23 +260,24 @@ impl Pool {
         Ok(Arc::new(RwLock::new(bytes.into())))
     }
 
-    /// Takes back the memory of a freed zspage. A late reader may still hold a reference to the memory; the
-    /// `still_there` of that reader then returns false.
+    /// Keeps the memory of a freed zspage for reuse, or frees the memory. A late reader may still hold a reference to
+    /// the memory. The `still_there` of such a reader returns false.
     fn give_back(&self, nr_pages: usize, memory: Memory) {
         self.nr_pages.fetch_sub(nr_pages as u64, Relaxed);
-        // Memory over the limit of the spare memory returns to the system after the lock is released.
+        // `keep` returns the memory when the spare memory is at the limit. The memory is then freed after the lock of
+        // `spare` is released.
         let too_much = self.spare.lock().keep(nr_pages, memory);
         drop(too_much);
     }
 }
 
-/// Bytes of an object in front of its data; these bytes hold the object's owner. Kernel: `ZS_HANDLE_SIZE`.
+/// Number of bytes in front of the data of an object. These bytes hold the object's owner. Kernel: `ZS_HANDLE_SIZE`.
 pub(super) const HANDLE_SIZE: usize = 8;
 /// Largest number of pages of a zspage. Kernel: `CONFIG_ZSMALLOC_CHAIN_SIZE`.
 pub(super) const CHAIN_PAGES_MAX: usize = 8;
-/// Size classes before merging. Kernel: `ZS_SIZE_CLASSES`.
+/// Number of object sizes before sizes are merged into classes. Kernel: `ZS_SIZE_CLASSES`.
 pub(super) const NR_SIZES: usize = 255;
-/// Largest number of objects of a zspage; a test checks every class.
+/// Largest number of objects of a zspage. A test checks this limit for every class.
 pub(super) const OBJECTS_MAX: usize = 256;
 
 const SIZE_MIN: usize = 32;
@@ -281,25 +286,26 @@ const SIZE_STEP: usize = 16;
 /// Layout of a zspage of a class. Kernel: `struct size_class`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
-    /// Bytes of an object.
+    /// Size of an object in bytes.
     pub(super) size_bytes: usize,
-    /// Pages of a zspage.
+    /// Number of pages of a zspage.
     pub(super) nr_pages: usize,
-    /// Objects of a zspage.
+    /// Number of objects of a zspage.
     pub(super) nr_objects: usize,
 }
 
 impl Geometry {
-    /// Chooses the chain with the least waste in whole percent, and the shortest chain of equal waste. This rule
-    /// gives the class counts that the kernel's documentation lists for each chain; a rule on waste in bytes gives
-    /// other counts.
+    /// Chooses the number of pages of a zspage (the chain) with the least waste in whole percent, and the shortest
+    /// chain among chains of equal waste. The waste is compared in percent, because this rule gives the numbers of
+    /// classes that the kernel's documentation lists for each chain. A comparison of the waste in bytes gives other
+    /// numbers.
     fn of(size_bytes: usize, chain_pages_max: usize) -> Self {
         let used_percent = |pages: usize| pages * PAGE_SIZE / size_bytes * size_bytes * 100 / (pages * PAGE_SIZE);
         let nr_pages = (1..=chain_pages_max).min_by_key(|&pages| Reverse(used_percent(pages))).unwrap_or(1);
         Self { size_bytes, nr_pages, nr_objects: nr_pages * PAGE_SIZE / size_bytes }
     }
 
-    /// Returns whether an object is a whole page; such an object has no handle in front of its data.
+    /// Returns whether an object is a whole page. Such an object has no owner in front of the data.
     pub(super) fn is_huge(self) -> bool {
         self.nr_objects == 1
     }
@@ -309,7 +315,7 @@ impl Geometry {
     }
 }
 
-/// The distinct classes, largest first, and the class of each size.
+/// The distinct classes in the order of object size, largest size first, and the class of each size.
 #[derive(Debug)]
 pub(super) struct Classes {
     pub(super) distinct: Vec<Geometry>,
@@ -317,8 +323,8 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// Makes the classes; sizes with equal chain and object count share the class of the largest size. Kernel:
-    /// `zs_create_pool`.
+    /// Makes the classes. Sizes with equal numbers of pages and of objects in a zspage share the class of the largest
+    /// of these sizes. Kernel: `zs_create_pool`.
     pub(super) fn new(chain_pages_max: usize) -> Self {
         let (mut distinct, mut of_size) = (Vec::<Geometry>::new(), [0; NR_SIZES]);
         for (i, class) in of_size.iter_mut().enumerate().rev() {
@@ -332,7 +338,8 @@ impl Classes {
         Self { distinct, of_size }
     }
 
-    /// Returns the class for data of `bytes` bytes; the class of the largest size holds whole pages without a handle.
+    /// Returns the class for data of `bytes` bytes. The class of the largest size holds whole pages without an owner
+    /// in front of the data.
     #[inline]
     pub(super) fn for_bytes(&self, bytes: usize) -> usize {
         let index = (bytes + HANDLE_SIZE).saturating_sub(SIZE_MIN).div_ceil(SIZE_STEP);

@@ -1,4 +1,5 @@
-//! Zspages of one class: the lists by fullness and the free objects of each zspage; and the memory of freed zspages.
+//! The zspages of one class, with lists of zspages by fullness and with the free objects of each zspage. This file
+//! also keeps the memory of freed zspages.
 
 use std::sync::{Arc, RwLock};
 
@@ -7,31 +8,32 @@ use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
 use crate::containers::index_list::{IndexList, Links, NIL};
 
 const WORDS: usize = OBJECTS_MAX / 64;
-/// Number of fullness groups of 10 % each; a full zspage is in no group. Kernel: `enum fullness_group`.
+/// Number of fullness groups of 10 % each. A full zspage is in no group. Kernel: `enum fullness_group`.
 const NR_GROUPS: usize = 10;
 
-/// Reason why data could not be stored.
+/// The reason why data cannot be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Full {
-    /// The pool would exceed its limit.
+    /// The pool has no room for more pages under the pool's limit.
     Limit,
     /// The system has no memory.
     System,
 }
 
-/// The bytes of a zspage, all pages in one piece, under a lock of their own. Readers share the lock, because a reader
-/// holds the lock while a page is decompressed. The lock may sleep, so a thread that holds a spin lock only tries the
-/// lock.
+/// The bytes of a zspage, with all pages in one piece, under a lock. Readers share the lock, because a reader holds
+/// the lock during the decompression of a page. A thread that waits for the lock may sleep, so a thread that holds a
+/// spin lock only tries the lock.
 pub(super) type Memory = Arc<RwLock<Box<[u8]>>>;
 
-/// One zspage: its memory, its free objects and its place on a list. Kernel: `struct zspage`; differs: bits mark the
-/// free objects, where the kernel has links in the memory itself, so that taking and freeing an object touch no data.
+/// One zspage: the memory, the bits of the objects, and the place on a list. Kernel: `struct zspage`; differs: the
+/// kernel links the free objects in the memory of the zspage, and here the bits of `used` mark the objects in use.
+/// With bits, taking or freeing an object does not touch the data.
 #[derive(Debug)]
 struct Zspage {
     memory: Option<Memory>,
     used: [u64; WORDS],
     inuse: u16,
-    /// The list of the zspage: a fullness group, or `NR_GROUPS` for no list.
+    /// The fullness group whose list has the zspage, or `NR_GROUPS` when no list has the zspage.
     group: u8,
     prev: u32,
     next: u32,
@@ -62,14 +64,14 @@ impl Links for &mut [Zspage] {
 pub(super) struct Class {
     pub(super) geometry: Geometry,
     zspages: Vec<Zspage>,
-    /// First zspage number without memory; further such numbers are linked by `next`.
+    /// First zspage number without memory. The field `next` of a zspage links to the next number without memory.
     vacant: u32,
     groups: [IndexList; NR_GROUPS],
     /// Number of zspages with memory.
     nr_zspages: u64,
-    /// Number of objects in use, counted by the pool.
+    /// Number of objects in use. The pool updates this number.
     pub(super) nr_objects: u64,
-    /// Bytes of data in objects, counted by the pool.
+    /// Bytes of data in all objects. The pool updates this number.
     pub(super) data_bytes: u64,
 }
 
@@ -81,7 +83,7 @@ impl Class {
         Self { geometry, zspages, vacant, groups, nr_zspages: 0, nr_objects: 0, data_bytes: 0 }
     }
 
-    /// Returns the memory of a zspage, `None` when the zspage was freed.
+    /// Returns the memory of a zspage, or `None` when the zspage is freed.
     pub(super) fn memory_of(&self, zspage: u32) -> Option<Memory> {
         self.zspages[zspage as usize].memory.clone()
     }
@@ -149,7 +151,8 @@ impl Class {
         Ok(())
     }
 
-    /// Takes a free object of a zspage; the zspage has a free object.
+    /// Takes a free object of a zspage that has a free object. Returns the index of the object and the memory of the
+    /// zspage.
     pub(super) fn take_of(&mut self, zspage: u32) -> (usize, Memory) {
         let here = self.at(zspage);
         let word = here.used.iter().position(|&word| word != u64::MAX).expect("a listed zspage has a free object");
@@ -162,14 +165,15 @@ impl Class {
         (object, memory)
     }
 
-    /// Takes a free object of the fullest zspage with a free object.
+    /// Takes a free object of the fullest zspage that has a free object. Returns the zspage, the index of the object
+    /// and the memory.
     pub(super) fn take(&mut self) -> Option<(u32, usize, Memory)> {
         let zspage = self.groups.iter().rev().map(IndexList::first).find(|&first| first != NIL)?;
         let (object, memory) = self.take_of(zspage);
         Some((zspage, object, memory))
     }
 
-    /// Frees an object. Returns the memory of the zspage when the zspage became empty.
+    /// Frees an object. Returns the memory of the zspage when the zspage becomes empty.
     pub(super) fn give(&mut self, zspage: u32, object: usize) -> Option<Memory> {
         debug_assert!(self.is_used(zspage, object), "free of a free object");
         let here = self.at(zspage);
@@ -187,14 +191,14 @@ impl Class {
         here.memory.take()
     }
 
-    /// Returns whether moving objects together would empty a zspage. Kernel: `zs_can_compact`.
+    /// Returns whether a compaction of the class empties at least one zspage. Kernel: `zs_can_compact`.
     pub(super) fn can_compact(&self) -> bool {
         let objects_each = self.geometry.nr_objects as u64;
         self.nr_zspages * objects_each - self.nr_objects >= objects_each
     }
 
-    /// Returns the emptiest and the fullest zspage with a free object, `None` when fewer than two zspages have a free
-    /// object.
+    /// Returns the emptiest and the fullest of the zspages that have a free object. Returns `None` when fewer than
+    /// two zspages have a free object.
     pub(super) fn ends(&self) -> Option<(u32, u32)> {
         let mut heads = self.groups.iter().map(IndexList::first).filter(|&first| first != NIL);
         let emptiest = heads.next()?;
@@ -203,9 +207,9 @@ impl Class {
     }
 }
 
-/// Memory of freed zspages, by number of pages, for reuse. A free therefore makes no call to the system's allocator
-/// as long as there is room. The pool's counters leave spare memory out. Kernel: the per-CPU page lists under the
-/// page allocator.
+/// Memory of freed zspages, which is kept for reuse in one list for each number of pages. A free of a zspage
+/// therefore does not call the system's allocator while the spare memory is below its limit. The counters of the pool
+/// do not count spare memory. Kernel: the per-CPU page lists under the page allocator.
 #[derive(Debug)]
 pub(super) struct Spare {
     by_pages: [Vec<Memory>; CHAIN_PAGES_MAX],
@@ -215,12 +219,12 @@ pub(super) struct Spare {
 impl Spare {
     /// Makes an empty list for each number of pages.
     pub(super) fn new() -> Self {
-        // The lists get their full capacity now, because a free must not grow a list.
+        // The lists get their full capacity here, because a free must not grow a list.
         let list = |pages: usize| Vec::with_capacity(ZRAM_SPARE_PAGES_MAX / pages);
         Self { by_pages: std::array::from_fn(|i| list(i + 1)), nr_pages: 0 }
     }
 
-    /// Takes memory of `nr_pages` pages; the memory still has its old content.
+    /// Takes memory of `nr_pages` pages. The memory still has the old content.
     pub(super) fn take(&mut self, nr_pages: usize) -> Option<Memory> {
         let memory = self.by_pages[nr_pages - 1].pop()?;
         self.nr_pages -= nr_pages;

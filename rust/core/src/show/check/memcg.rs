@@ -1,4 +1,5 @@
-//! The invariants of memory cgroups: the counters agree with tables and folios. No operation may be in flight.
+//! The invariants of memory cgroups: the counters of each group agree with the swap tables and the folios. No
+//! operation may run during the check.
 
 use std::collections::HashMap;
 
@@ -15,18 +16,18 @@ use crate::table::EntryKind;
 /// The sums that a walk over tables and folios finds for one group, in pages.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
-    /// Slots that are charged to the group.
+    /// Number of slots that are charged to the group.
     owned: u64,
-    /// Slots that pin the group's id.
+    /// Number of slots that hold a pin on the group's private id.
     pins: u64,
-    /// Pages of folios that are charged to the group.
+    /// Number of pages of the folios that are charged to the group.
     resident: u64,
-    /// The part of `resident` that the swap cache holds.
+    /// Number of the pages in `resident` that the swap cache holds.
     cached: u64,
 }
 
 impl Swap {
-    /// Compares the counters of every group with tables and folios. Every CPU is stopped.
+    /// Compares the counters of every group with the swap tables and the folios. The caller has stopped every CPU.
     pub(super) fn check_memcg(&self, devices: &[&SwapDevice]) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         groups.drain_stocks();
@@ -48,7 +49,7 @@ impl Swap {
         for idx in device.clusters.live() {
             let ci = device.clusters.lock_used(idx);
             let Some(table) = ci.table() else { continue };
-            // On v2 a virtual slot is charged while it has a real slot as its backing.
+            // On v2 a virtual slot is charged only while a real slot backs the virtual slot.
             let is_two_step = device.is_virtual() && !groups.do_memsw_account();
             let charged = |slot| u64::from(!is_two_step || ci.virtual_word(slot).is_swapfile());
             for (slot, entry) in table.iter().enumerate() {
@@ -62,13 +63,13 @@ impl Swap {
                 })?;
                 if recorded.0 != 0 {
                     let group = groups.lookup(recorded);
-                    ensure(group.is_some(), "I18", || format!("{swp} names id {}, which nobody has", recorded.0))?;
+                    ensure(group.is_some(), "I18", || format!("{swp} names id {} of no group", recorded.0))?;
                     let found = found.entry(group.expect("checked").css()).or_default();
                     found.owned += charged(slot);
                     found.pins += 1;
                 } else if let Some(pfn) = entry.pfn() {
                     let folio = self.memory_of_folios().folio(pfn);
-                    ensure(folio.css().is_some(), "I20", || format!("{swp}: {folio:?} is cached and nobody's"))?;
+                    ensure(folio.css().is_some(), "I20", || format!("{swp}: {folio:?} is cached without a group"))?;
                     let is_charged = !groups.do_memsw_account() && !folio.has(FolioFlags::SWAP_UNCHARGED);
                     if let (Some(css), true, false) = (folio.css(), is_charged, keeps_records) {
                         found.entry(css).or_default().owned += charged(slot);
@@ -87,8 +88,8 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &HashMap<CssId, Fo
     let sum = |of: fn(&Found) -> u64| below.iter().filter_map(|css| found.get(css)).map(of).sum::<u64>();
     let (owned, resident) = (sum(|found| found.owned), sum(|found| found.resident));
     let at = || groups.path(css);
-    // The check of usage skips a removed group, because its counters still contain the folios that moved to its
-    // parent.
+    // With `lru_reparent`, the check of usage skips a removed group, because the counters of the group still contain
+    // the folios that moved to the parent group.
     let is_left_behind = groups.options().has_lru_reparent && !group.is_online();
     if !group.is_root() && !is_left_behind {
         let usage = |number: &str, counter: &PageCounter, expected: u64, what: &str| {
@@ -99,7 +100,7 @@ fn check_group(groups: &MemCgroups, group: &MemCgroup, found: &HashMap<CssId, Fo
         };
         let swap = if groups.do_memsw_account() { owned + resident } else { owned };
         usage("I16", &group.swap, swap, if groups.do_memsw_account() { "memsw" } else { "swap" })?;
-        // The pages of a group in zswap are charged in whole pages.
+        // The zswap bytes of each group are rounded up, because compressed data is charged in whole pages.
         let bytes = below.iter().map(|&css| groups.get(css).stat_local(MemcgStat::ZswapB).max(0) as u64);
         let zswap: u64 = bytes.map(|bytes| bytes.div_ceil(PAGE_SIZE as u64)).sum();
         usage("I17", &group.memory, resident + zswap, "memory")?;

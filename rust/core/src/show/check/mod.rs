@@ -1,4 +1,4 @@
-//! `check()` proves every numbered invariant, at any time. `docs/invariants.md` explains each invariant.
+//! [`Swap::check`] checks every numbered invariant, at any time. `docs/invariants.md` explains each invariant.
 
 mod memcg;
 mod virtuals;
@@ -22,26 +22,26 @@ pub const INVARIANTS: [(&str, &str); 23] = [
     ("I1", "a cluster is on exactly the list its flag and order name, and on none when isolated"),
     ("I2", "a cluster's count is the number of its entries that are not NULL, bad ones included"),
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
-    ("I4", "an empty cluster has order 0, and one with bad slots keeps it for ever"),
-    ("I5", "slots in use by the counters are those by the tables"),
-    ("I6", "nr_swap_pages is what the enabled devices have free"),
-    ("I7", "a hint is no hint or an aligned place inside its cluster with room for its order"),
+    ("I4", "an empty cluster has order 0, and a cluster with bad slots always has order 0"),
+    ("I5", "the counters and the tables of a device give the same number of slots in use"),
+    ("I6", "nr_swap_pages is the number of free slots of all enabled devices"),
+    ("I7", "a hint is empty, or an aligned place inside a cluster with room for a run of the hint's order"),
     ("I8", "a slot without references is free or cached"),
-    ("I9", "counts over 14, and only those, have a cell in an extend table"),
+    ("I9", "a count has a cell in an extend table exactly when the count is over 14"),
     ("I10", "a cached entry names a folio that owns the slot, and a cached folio owns each of its slots"),
     ("I11", "a device is tried exactly when it is enabled and not full"),
     ("I12", "no two clusters share a table, attached tables are counted, and an index names live clusters only"),
     ("I13", "a folio is marked as cached exactly while its slots hold it"),
     ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
     ("I15", "an LRU list links the pages that it counts, of folios whose flags name that list"),
-    ("I16", "swap usage of a group, on v1 memsw, is what it and those below it own, and never went below nothing"),
-    ("I17", "memory usage of a group is the pages of folios charged to it and to those below it"),
-    ("I18", "MEMCG_SWAP of a group is the slots that are its own, and every owner is a group"),
-    ("I19", "the id of a group is pinned once while it is online and once a slot that records it"),
+    ("I16", "swap usage of a group (memsw on v1) is what the group and all groups below own, and never fell below 0"),
+    ("I17", "memory usage of a group is the pages that are charged to the group and to all groups below"),
+    ("I18", "MEMCG_SWAP of a group is the number of slots that the group itself owns, and every owner is a group"),
+    ("I19", "the id of a group is pinned once while the group is online, and once by each slot that records the id"),
     ("I20", "a cached folio has a group, and swapcached of a group is its cached pages"),
-    ("I21", "each entry of zswap is named by the slot that it names, and entries, groups and pools agree on the bytes"),
-    ("I22", "the second word of a virtual slot is one that its entry allows, and no data is nowhere"),
-    ("I23", "a real slot that backs a virtual one is the one that it names, and says whether only the cache has it"),
+    ("I21", "the slot of each zswap entry names the entry, and entries, groups and pools agree on the bytes"),
+    ("I22", "the virtual word of a slot agrees with the slot's entry, and the data of a swapped-out slot has a place"),
+    ("I23", "a real slot and the virtual slot on it name each other, and agree on whether only the cache has the page"),
 ];
 
 fn broken(number: &str, what: String) -> SwapError {
@@ -53,7 +53,8 @@ fn ensure(holds: bool, number: &str, what: impl FnOnce() -> String) -> Result<()
 }
 
 impl Swap {
-    /// Checks every invariant while every CPU is stopped. Errors: `Invariant`, which names the first broken one.
+    /// Checks every invariant while every CPU is stopped. Errors: `Invariant`, which names the first broken
+    /// invariant.
     ///
     /// Locks: `swap_lock`, every CPU's local lock, then cluster, list and LRU locks one at a time.
     pub fn check(&self) -> Result<()> {
@@ -68,8 +69,8 @@ impl Swap {
             format!("{cached_pages} entries are cached, {} are counted", self.nr_swapcache_pages())
         })?;
         let free_pages = |device: &&SwapDevice| {
-            // A device that swapoff empties has no free slots, and its slots in use count negative, as in
-            // `Swap::nr_swap_pages`.
+            // A device that swapoff empties has no free slots. The slots in use of such a device count as negative,
+            // as in `Swap::nr_swap_pages`.
             let pages = if device.has(SwpFlags::WRITEOK) { device.pages() } else { 0 };
             i64::from(pages) - self.inuse_pages(device.ty()) as i64
         };
@@ -99,7 +100,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Checks the LRU lists of every group in turn. Locks: each group's lists.
+    /// Checks the LRU lists of every group in turn. Locks: the LRU list lock of one group at a time.
     fn check_lists(&self) -> Result<()> {
         let check = |lruvec: &Lruvec| self.memory_of_folios().check_lru(lruvec).map_err(|what| broken("I15", what));
         match self.memcg() {
@@ -108,13 +109,13 @@ impl Swap {
         }
     }
 
-    /// Checks one device; returns the number of its cached entries.
+    /// Checks one device. Returns the number of cached entries of the device.
     fn check_device(&self, device: &SwapDevice, devices: &DeviceTable) -> Result<u64> {
         let (mut nr_used, mut nr_cached, mut nr_full) = (0u64, 0, 0);
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
-        // Only clusters that exist and were used are checked, because other clusters have no entries, and reading
-        // half a million records would load all records into memory.
+        // The loop visits only clusters that exist and were used, because other clusters have no entries. A loop over
+        // half a million records also loads all these records into memory.
         for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
             ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {
@@ -152,12 +153,12 @@ impl Swap {
         Ok(nr_cached)
     }
 
-    /// Checks the entries of one cluster; returns the number of cached entries.
+    /// Checks the entries of one cluster. Returns the number of cached entries of the cluster.
     fn check_cluster(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, devices: &DeviceTable) -> Result<u64> {
         let at = || format!("{} of type {}", ci.idx(), device.ty().0);
         let (flag, count) = (ci.flag(), ci.count());
         let may_be_unlisted = device.clusters.is_dynamic() && ci.idx() == ClusterIdx(0);
-        ensure(flag != ClusterFlag::None || may_be_unlisted, "I1", || format!("{} is isolated by nobody", at()))?;
+        ensure(flag != ClusterFlag::None || may_be_unlisted, "I1", || format!("{} is on no list", at()))?;
         let Some(table) = ci.table() else {
             ensure(flag == ClusterFlag::Free, "I3", || format!("{} is {} without a table", at(), flag.name()))?;
             return ensure(count == 0, "I2", || format!("{} counts {count} without a table", at())).map(|()| 0);

@@ -1,5 +1,5 @@
-//! The invariants of virtual devices: the backing of a slot agrees with the slot's entry and with the real slot's
-//! entry.
+//! The invariants of virtual devices. The backing of a virtual slot is the place of the slot's data, such as a real
+//! slot. The backing agrees with the entry of the virtual slot and with the entry of the real slot.
 
 use super::ensure;
 use crate::base::error::Result;
@@ -7,7 +7,7 @@ use crate::base::types::SwpEntry;
 use crate::machine::DeviceTable;
 use crate::table::{Backing, EntryKind, Stored, SwapTableEntry, VirtualWord};
 
-/// Checks the virtual word of a slot of a virtual device against the slot's entry.
+/// Checks that the virtual word of a slot of a virtual device agrees with the entry of the slot.
 pub(super) fn check_backing(
     swp: SwpEntry,
     entry: SwapTableEntry,
@@ -35,7 +35,8 @@ pub(super) fn check_backing(
     Ok(())
 }
 
-/// Checks that the virtual slot that a Pointer entry names has the real slot as its backing.
+/// Checks a Pointer entry of the real slot `real`. The virtual slot that the Pointer names must have `real` as the
+/// backing. Any other kind of entry is correct.
 pub(super) fn check_pointer(real: SwpEntry, entry: SwapTableEntry, devices: &DeviceTable) -> Result<()> {
     let Some(owner) = entry.owner() else { return Ok(()) };
     let device = devices.get(owner.ty().index()).and_then(Option::as_ref);

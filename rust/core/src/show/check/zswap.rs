@@ -1,4 +1,5 @@
-//! The invariants of zswap: its entries, the slots that name the entries, and the charges.
+//! The invariants of zswap: the entries agree with the slots that name the entries, with the counters, and with the
+//! charges of groups.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,9 @@ use crate::table::Stored;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Compares the entries of zswap with slots and groups. Every CPU is stopped. A difference of the numbers is
-    /// ignored while a store is under way, because the store adds its entry before a slot names the entry.
+    /// Compares the entries of zswap with slots and groups. The caller has stopped every CPU. A difference of the
+    /// numbers is ignored while a store of a page runs, because the store adds an entry before a slot names the
+    /// entry.
     pub(super) fn check_zswap(&self, devices: &DeviceTable) -> Result<()> {
         self.check_zswap_names(devices)?;
         let (nr_begun, nr_ended) = self.zswap().stores();
@@ -24,7 +26,7 @@ impl Swap {
         }
     }
 
-    /// Compares each entry with the slot that names the entry.
+    /// Checks that the slot of each listed entry is in use and names the entry.
     fn check_zswap_names(&self, devices: &DeviceTable) -> Result<()> {
         let mut found: Vec<(ZswapId, SwpEntry)> = Vec::new();
         self.zswap().for_each(|id, entry| found.extend(entry.is_listed.then_some((id, entry.swp))));
@@ -44,7 +46,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Compares the counters with the entries.
+    /// Compares the counters of zswap, pools and groups with the sums over all entries.
     fn check_zswap_numbers(&self, devices: &DeviceTable) -> Result<()> {
         let mut bytes: HashMap<Option<CssId>, (i64, i64)> = HashMap::new();
         let (mut nr, mut nr_raw) = (0, 0);

@@ -17,12 +17,13 @@ use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::DeviceSpec;
 
-/// A swap file or block device with a SWAPSPACE2 header, locked against other users while it is open.
+/// A swap file or block device with a SWAPSPACE2 header, which is locked against other users while the [`File`]
+/// exists.
 ///
-/// Each run is one positioned read or write, so calls of many threads run in parallel. Writes go to the page cache
-/// unless the file is opened `direct`. Data is never flushed, because swap does not outlive its user. Kernel: the
-/// file behind a `swap_info_struct`; differs: I/O goes through the file system, so holes are no error and extents are
-/// not mapped.
+/// Each call is one positioned read or write, so calls of many threads run in parallel. Writes go to the page cache
+/// unless [`FileOptions::direct`] is set. The storage never flushes data, because swapped-out data is useless after
+/// the end of the process. Kernel: the file behind a `swap_info_struct`; differs: I/O goes through the file system,
+/// so holes in the file are permitted, and extents are not mapped.
 #[derive(Debug)]
 pub struct File {
     file: fs::File,
@@ -36,7 +37,7 @@ fn at_byte(slot: SwpOffset) -> u64 {
 }
 
 impl File {
-    /// Returns the parsed header.
+    /// Returns the parsed swap header of the file.
     pub fn header(&self) -> &SwapHeader {
         &self.header
     }
@@ -71,8 +72,8 @@ impl SwapStorage for File {
         read.map_err(|error| self.failed("read", first, data.len(), &error))
     }
 
-    /// Punches a hole, which a block device treats as a discard. Errors: `Io`, with EOPNOTSUPP when `can_discard` is
-    /// false, because the file system has no holes or the device has no discards.
+    /// Punches a hole in the file. A block device treats the hole as a discard. Errors: `Io`, with EOPNOTSUPP when
+    /// `can_discard` is false because the file system has no holes or the device has no discards.
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         let bytes = nr_pages as usize * PAGE_SIZE;
         if !self.spec.can_discard {

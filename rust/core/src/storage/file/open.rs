@@ -1,4 +1,4 @@
-//! Creating and opening swap files: header, lock, size, and the properties of the device.
+//! Functions that create and open swap files, and that find out the properties of the device.
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
@@ -16,20 +16,21 @@ use crate::storage::header::SwapHeader;
 use crate::storage::spec::DeviceSpec;
 use crate::storage::{Call, cause};
 
-/// Options for opening a [`File`]. The default takes every property from the system.
+/// Options for opening a [`File`]. The default options take every property from the system.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FileOptions {
-    /// The file is opened with `O_DIRECT`, which bypasses the page cache and needs data that is page aligned in
-    /// memory.
+    /// Whether the file is opened with `O_DIRECT`. `O_DIRECT` bypasses the page cache and needs data that is page
+    /// aligned in memory.
     pub direct: bool,
-    /// Whether the file counts as a block device. A regular file may be the image of a block device, and then it may
-    /// have bad pages and large runs. `None` asks the system.
+    /// Whether swapon treats the file as a block device. A regular file that is the image of a block device can then
+    /// have bad pages and runs of several slots. `None` asks the system.
     pub is_block_device: Option<bool>,
-    /// Whether the device seeks. `None` asks the system for a block device; a regular file does not rotate.
+    /// Whether the device is rotational. `None` asks the system about a block device, and means `false` for a regular
+    /// file.
     pub is_rotational: Option<bool>,
 }
 
-/// A page with the alignment that direct I/O needs.
+/// A buffer of one page, with the alignment in memory that direct I/O needs.
 #[repr(C, align(4096))]
 struct HeaderPage([u8; PAGE_SIZE]);
 
@@ -42,7 +43,7 @@ fn os_failed(op: &'static str, path: &Path, error: &io::Error) -> SwapError {
     failed(op, path, errno, words)
 }
 
-/// Reads a queue attribute of a block device, or of the device that it is a partition of.
+/// Reads a queue attribute of a block device. For a partition, reads the attribute of the whole device.
 fn queue_number(device: u64, name: &str) -> Option<u64> {
     let base = format!("/sys/dev/block/{}:{}", major(device), minor(device));
     let read = |dir: &str| fs::read_to_string(format!("{base}/{dir}/{name}")).ok();
@@ -50,13 +51,14 @@ fn queue_number(device: u64, name: &str) -> Option<u64> {
 }
 
 impl File {
-    /// Opens a swap file or block device with a SWAPSPACE2 header, and locks it until the value is dropped.
+    /// Opens a swap file or block device with a SWAPSPACE2 header, and locks the file until the returned value is
+    /// dropped.
     ///
     /// Errors: `StorageInUse` (EBUSY) when another user has the file open as swap; `Io` with the errno of the system
     /// (EINVAL when the path is neither a regular file nor a block device, or when `O_DIRECT` is not supported);
     /// `BadHeader`, `TooManyBadPages`, `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange`
-    /// (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular file does not
-    /// inherit whether its disk rotates.
+    /// (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular file does not become
+    /// rotational on a rotational disk.
     pub fn open(path: &Path, options: &FileOptions) -> Result<Self> {
         let mut how = fs::OpenOptions::new();
         let flags = if options.direct { OFlags::DIRECT } else { OFlags::empty() };
@@ -100,14 +102,15 @@ impl File {
         options: &FileOptions,
     ) -> DeviceSpec {
         let shown = |name| device.and_then(|device| queue_number(device, name)).unwrap_or(0) != 0;
-        // The hole lies past the end of the file, so it changes no data, and a file system without holes refuses the
-        // call.
+        // `punch` tests whether the file system supports holes, because a file system without holes refuses the call.
+        // The hole lies beyond the end of the file, so the hole changes no data.
         let past_end = size_bytes.next_multiple_of(PAGE_SIZE as u64);
         let can_discard = match device {
             Some(_) => shown("discard_max_bytes"),
             None => punch(file, past_end, PAGE_SIZE as u64).is_ok(),
         };
-        // A last page of u32::MAX has no successor that fits the size, so that page is left out.
+        // The size is the number of the last page plus 1. A last page `u32::MAX` is left out, because the size does
+        // not fit a `u32` otherwise.
         DeviceSpec {
             bad_pages: header.bad_pages.clone(),
             is_rotational: options.is_rotational.unwrap_or_else(|| shown("rotational")),
@@ -117,12 +120,12 @@ impl File {
         }
     }
 
-    /// Creates a swap file with mode 0600, allocates its space, or only sets its size with `sparse`, and writes the
-    /// header.
+    /// Creates a swap file with mode 0600 and writes the header. The function allocates the disk space of the file,
+    /// or only sets the size of the file when `sparse` is true.
     ///
     /// Errors, with no file left behind: `Io` with the errno of the system (EEXIST when the file exists; EOPNOTSUPP
     /// when the file system cannot allocate space ahead); `BadHeader`, `TooManyBadPages`, `BadPageOutOfRange`
-    /// (EINVAL). Kernel: none; `mkswap --file` of util-linux.
+    /// (EINVAL). Kernel: none; the program `mkswap --file` of util-linux does the same.
     pub fn create(path: &Path, header: &SwapHeader, sparse: bool) -> Result<()> {
         let page = header.build()?;
         let mut how = fs::OpenOptions::new();
@@ -143,8 +146,8 @@ impl File {
             file.sync_all()
         };
         fill().map_err(|error| {
-            // This call created the file, and the file is useless. The error of the removal is ignored, because the
-            // first error is reported.
+            // This call created the file, and the file is incomplete, so this call removes the file. The error of the
+            // removal is ignored, because the first error is reported.
             let _ = fs::remove_file(path);
             let (errno, words) = cause(&error);
             let hint = if errno == Errno::OPNOTSUPP { "; a sparse file would do" } else { "" };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// A temporary directory that is removed with the test.
+/// A temporary directory that is removed at the end of the test.
 struct Dir(PathBuf);
 
 impl Dir {

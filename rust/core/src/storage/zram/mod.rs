@@ -1,4 +1,5 @@
-//! A storage in compressed memory. Each page is compressed on its own, into a pool of size classes.
+//! A storage in compressed memory. Each page is compressed separately, and a pool with size classes stores the
+//! compressed data.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,13 +25,14 @@ pub struct ZramOptions {
     pub mem_limit_bytes: Option<u64>,
 }
 
-/// The content of a slot, packed into one word; 0 stands for an empty slot.
+/// The content of a slot. `State::pack` packs a state into one word, and the word 0 means an empty slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Empty,
     /// The page repeats one word. The word is stored in the second word of the [`Slot`]. Kernel: `ZRAM_SAME`.
     Same,
-    /// An object in the pool and its size in bytes. The size of a whole page means raw data. Kernel: `ZRAM_HUGE`.
+    /// The page is an object in the pool, with the given size in bytes. The size of a whole page means that the data
+    /// is not compressed. Kernel: `ZRAM_HUGE`.
     Stored(Handle, usize),
 }
 
@@ -61,15 +63,16 @@ impl State {
     }
 }
 
-/// The state of a slot, and the word of a same-filled page. Kernel: `struct zram_table_entry`, also 16 bytes.
+/// Two words of a slot: the packed [`State`], and the repeated word of a [`State::Same`] page. Kernel: `struct
+/// zram_table_entry`, which also has 16 bytes.
 type Slot = [AtomicU64; 2];
 
 /// A compressed RAM disk. Kernel: `zram` and the `zsmalloc` below it; differs: no backing device, no second
-/// algorithm, and the writing thread compresses with scratch memory of the thread instead of the CPU.
+/// algorithm, and the scratch memory of the compressor belongs to a thread instead of a CPU.
 ///
-/// A page that repeats one word takes only its slot's 16 bytes. A page that does not shrink to 3624 bytes is stored
-/// raw. Two threads contend for a lock only when they allocate or free objects of one class, or access data of one
-/// zspage.
+/// A page that repeats one word takes only the 16 bytes of the slot. A page whose compressed data is over 3624 bytes
+/// is stored uncompressed. Two threads contend for a lock only when they allocate or free objects of one class, or
+/// access data of one zspage.
 #[derive(Debug)]
 pub struct Zram {
     max_pages: u32,
@@ -91,7 +94,7 @@ struct Counts {
 }
 
 fn bump(counter: &AtomicU64) {
-    // Relaxed: the number stands alone and is only displayed.
+    // Relaxed is enough, because the counter guards no other data and is only displayed.
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -99,14 +102,14 @@ fn bump(counter: &AtomicU64) {
 #[inline]
 fn same_filled(page: &[u8]) -> Option<u64> {
     // The first and the last word are compared first, because the two words seldom match in a page of data. A page
-    // equal to itself shifted by one word repeats that word.
+    // repeats its first word when the page without the first word equals the page without the last word.
     let word = &page[..8];
     (word == &page[PAGE_SIZE - 8..] && page[8..] == page[..PAGE_SIZE - 8])
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
 }
 
 impl Zram {
-    /// Makes an empty device of a size in slots, header included. Errors: `DeviceTooSmall`, `OutOfRange` (EINVAL),
+    /// Makes an empty device of `max_pages` slots, header included. Errors: `DeviceTooSmall`, `OutOfRange` (EINVAL),
     /// `NoMemory` (ENOMEM).
     pub fn new(max_pages: u32, options: &ZramOptions) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
@@ -121,31 +124,32 @@ impl Zram {
         })
     }
 
-    /// Moves objects together and returns the number of freed pages. Objects in use are skipped. Kernel: a write to
-    /// `compact`.
+    /// Moves objects of the pool together, so that pages become free, and returns the number of freed pages. Objects
+    /// that another thread uses are skipped. Kernel: a write to `compact`.
     pub fn compact(&self) -> u64 {
         self.pool.compact(|slot, old, new| {
             let state = &self.slots[slot as usize][0];
-            // Acquire pairs with the Release of `put`, so this thread sees the data of the object that the state
-            // names.
+            // Acquire pairs with the Release of `put`, so the current thread sees the data of the object that the
+            // state names.
             let word = state.load(Ordering::Acquire);
             let State::Stored(handle, bytes) = State::unpack(word) else { return false };
             let moved = State::Stored(new, bytes).pack();
-            // Release pairs with the Acquire in `read_page`: the copy is complete before its place is published.
-            // Relaxed: a failure ends the attempt.
+            // Release pairs with the Acquire in `read_page`, because the copy must be complete before other threads
+            // see the new handle. Relaxed is enough for a failed exchange, because the failure ends the move.
             handle == old && state.compare_exchange(word, moved, Ordering::Release, Ordering::Relaxed).is_ok()
         })
     }
 
-    /// Stores a new state in a slot and frees the old object; returns whether the slot held anything.
+    /// Stores a new state in a slot and frees the object of the old state. Returns whether the slot had a page.
     fn put(&self, slot: SwpOffset, new: State) -> bool {
-        // Acquire and Release pair with each other across threads: the thread that removes an object reads it whole.
-        // The Release also pairs with the Acquire in `read_page`, which reads the object of the state. The exchange
-        // frees each object exactly once.
+        // The Acquire pairs with the Release of an earlier `put`, so the thread that removes an object sees the
+        // complete object. The Release also pairs with the Acquire in `read_page`, because `read_page` reads the
+        // object that the state names. The exchange gives each old state to exactly one thread, so each object is
+        // freed once.
         let word = self.slots[slot.0 as usize][0].swap(new.pack(), Ordering::AcqRel);
         match State::unpack(word) {
             State::Empty => return false,
-            // Relaxed: the number stands alone and is only displayed.
+            // Relaxed is enough, because the counter guards no other data and is only displayed.
             State::Same => drop(self.counts.same.fetch_sub(1, Ordering::Relaxed)),
             State::Stored(handle, bytes) => self.pool.free(handle, bytes),
         }
@@ -158,7 +162,8 @@ impl Zram {
 
     fn write_page(&self, slot: SwpOffset, page: &[u8], scratch: &mut Scratch) -> std::result::Result<(), Full> {
         if let Some(word) = same_filled(page) {
-            // Relaxed: the Release of the state, stored next, orders this store.
+            // Relaxed is enough, because the call of `put` below stores the state with Release, which orders this
+            // store.
             self.slots[slot.0 as usize][1].store(word, Ordering::Relaxed);
             bump(&self.counts.same);
             self.put(slot, State::Same);
@@ -174,7 +179,7 @@ impl Zram {
         Ok(())
     }
 
-    /// Reads a page; returns whether its data was intact.
+    /// Reads the page of a slot. Returns whether the data of the page is intact.
     fn read_page(&self, slot: SwpOffset, page: &mut [u8]) -> bool {
         let [state, fill] = &self.slots[slot.0 as usize];
         loop {
@@ -182,13 +187,14 @@ impl Zram {
             let word = state.load(Ordering::Acquire);
             match State::unpack(word) {
                 State::Empty => page.fill(0),
-                // Relaxed: the Acquire of the state orders this load.
+                // Relaxed is enough, because the Acquire load of the state orders this load.
                 State::Same => match fill.load(Ordering::Relaxed) {
                     0 => page.fill(0),
                     word => page.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&word.to_ne_bytes())),
                 },
                 State::Stored(handle, bytes) => {
-                    // Relaxed: a thread that moves or overwrites the object needs the lock that this thread holds.
+                    // Relaxed is enough, because the current thread holds the lock of the zspage. Another thread
+                    // needs this lock to move or overwrite the object.
                     let still_there = || state.load(Ordering::Relaxed) == word;
                     let load = |data: &[u8]| decompress(self.algorithm, data, page);
                     match self.pool.read(handle, bytes, still_there, load) {
@@ -244,7 +250,7 @@ impl SwapStorage for Zram {
     }
 
     fn slot_free_notify(&self, first: SwpOffset, nr_pages: u32) {
-        // Relaxed: the number stands alone and is only displayed.
+        // Relaxed is enough, because the counter guards no other data and is only displayed.
         self.counts.notify_free.fetch_add(self.forget_range(first, nr_pages), Ordering::Relaxed);
     }
 
@@ -253,12 +259,12 @@ impl SwapStorage for Zram {
         Ok(())
     }
 
-    /// Returns the fields of `mm_stat` and `io_stat`: sizes and limits in bytes, the others in pages or calls. The
-    /// counters are exact while no call is under way. `notify_free` counts slots that held a page; `failed_writes`
+    /// Returns the fields of `mm_stat` and `io_stat`. Sizes and limits are in bytes, and other fields are in pages or
+    /// calls. The counters are exact while no call runs. `notify_free` counts slots that held a page; `failed_writes`
     /// and `failed_reads` count calls.
     fn stats(&self) -> StorageStats {
         let totals = self.pool.totals();
-        // Relaxed: each number stands alone and is only displayed.
+        // Relaxed is enough, because each counter guards no other data and is only displayed.
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let page = PAGE_SIZE as u64;
         vec![
@@ -273,7 +279,7 @@ impl SwapStorage for Zram {
             ("huge_pages_since", of(&self.counts.huge_since)),
             ("failed_reads", of(&self.counts.failed_reads)),
             ("failed_writes", of(&self.counts.failed_writes)),
-            // The count is always 0, because the callers check ranges before a call.
+            // `invalid_io` is always 0, because callers check the range of slots before a call.
             ("invalid_io", 0),
             ("notify_free", of(&self.counts.notify_free)),
         ]

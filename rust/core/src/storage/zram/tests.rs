@@ -1,4 +1,4 @@
-//! Tests of zram devices: data, figures and refusals.
+//! Tests of zram devices: page data, counters and refused calls.
 
 use super::*;
 use crate::base::error::SwapError;

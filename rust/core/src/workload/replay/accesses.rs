@@ -1,9 +1,9 @@
-//! Replay of page accesses in an address space: the pages that a program touches, in order, with contents that prove
-//! each page.
+//! Replay of a list of page accesses in an address space. The list names the pages that a program touches, in order.
+//! The replay compares the content of each page with the expected content.
 //!
 //! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and page
-//! number, and each write adds to the last word of the page. A replay can therefore stop anywhere and continue in
-//! another call, also in a copy after a fork.
+//! number, and each write adds a constant to the last word of the page. A replay can therefore stop after any access
+//! and continue in another call. The other call may also continue in a copy of the address space that a fork made.
 
 use std::ops::Range;
 
@@ -16,11 +16,11 @@ use crate::mm::{Access, MMAP_PAGES_MAX, Mm, write_page};
 use crate::readahead::Vpn;
 use crate::workload::check_range;
 
-/// Accesses between two calls of the caller's function.
+/// Number of accesses between two calls of `tick`, a function of the caller.
 const TICK_ACCESSES: usize = 1024;
-/// Offset of the last word of a page, the stamp, which writes change.
+/// Offset of the stamp in a page, in bytes. The stamp is the last word of the page, and each write changes the stamp.
 const STAMP_AT: usize = PAGE_SIZE - size_of::<u64>();
-/// Number that a write adds to the stamp. The number is odd, so no possible number of writes returns to an old stamp.
+/// Number that a write adds to the stamp. The number is odd, so a stamp repeats only after 2^64 writes.
 const STAMP_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A checked list of page accesses, ready to replay.
@@ -36,42 +36,46 @@ pub struct Accesses {
 /// The parameters of a replay of page accesses.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AccessReplay {
-    /// Page of the address space at which page 0 of the list lies.
+    /// The page of the address space that page number 0 of the list means.
     pub first: Vpn,
-    /// Accesses to replay. Earlier accesses were replayed in the same address space, or in its parent before a fork.
+    /// Index range of the accesses to replay. The caller has already replayed all earlier accesses, in the same
+    /// address space or in the parent of the address space before a fork.
     pub range: Range<usize>,
-    /// CPU whose hints and local lock are used.
+    /// CPU whose hints and local lock the replay uses.
     pub cpu: CpuId,
-    /// Percentage of pages that are zeros until they are written.
+    /// Percentage of pages whose first content is all zeros.
     pub zero_percent: f64,
-    /// Percentage of pages that do not compress. lz4 compresses the others about 3:1.
+    /// Percentage of pages whose first content does not compress. lz4 compresses the remaining pages that are not all
+    /// zeros about 3:1.
     pub random_percent: f64,
-    /// Compare the stamp at each access, and the whole page at each access that swaps it in.
+    /// Whether the replay compares the stamp at each access, and the whole page at each access that swaps the page
+    /// in.
     pub is_verified: bool,
-    /// Seed of the contents.
+    /// Seed of the page contents.
     pub seed: u64,
 }
 
 /// The result of a replay of page accesses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AccessReport {
-    /// Accesses replayed.
+    /// Number of replayed accesses.
     pub accesses: u64,
-    /// Accesses that wrote.
+    /// Number of replayed accesses that write.
     pub writes: u64,
-    /// Accesses that were the first to their page.
+    /// Number of replayed accesses that are the first access to a page.
     pub first_touches: u64,
-    /// Pages that were compared as a whole after a swap-in. 0 unless `is_verified`.
+    /// Number of whole pages that the replay compared after a swap-in. 0 unless `is_verified` is set.
     pub verified_pages: u64,
-    /// CPU time of this thread, without the time for making contents and comparing whole pages.
+    /// CPU time of the replaying thread in ns, without the time for making contents and for comparing whole pages.
     pub cpu_ns: u64,
-    /// The replay ended early, because the next access found no memory or the charge of the access was refused.
+    /// Whether the replay ended early, because the next access found no free memory or because the charge of the
+    /// access was refused.
     pub is_oom: bool,
 }
 
 impl Accesses {
-    /// Checks the columns and takes the columns over: page numbers, and 1 for an access that writes, 0 for an access
-    /// that reads.
+    /// Makes a list of accesses from two columns, after a check of the columns. `pages` has the page number of each
+    /// access. `writes` has 1 for an access that writes, and 0 for an access that reads.
     ///
     /// Errors: `BadTrace` (EINVAL), which names the access.
     pub fn new(pages: Vec<u32>, writes: Vec<u8>) -> Result<Self> {
@@ -115,10 +119,10 @@ impl Accesses {
 
     /// Replays the accesses of `how.range` in an address space, in order.
     ///
-    /// `tick` is called every 1,024 accesses with the number of accesses done. An error of `tick` ends the replay.
-    /// Running out of memory ends the replay too, and sets `is_oom` in the report; the kernel would kill the task.
-    /// Errors: `OutOfRange` (EINVAL) for a range beyond the list; `BadShare` (EINVAL); `NotMapped` (EFAULT);
-    /// `Invariant` when a page has the wrong content; `Io`; `BadCpu`.
+    /// `tick` is called at the start and after every 1,024 accesses, with the number of accesses done. An error of
+    /// `tick` ends the replay. When memory runs out, the replay ends and sets `is_oom` in the report. The kernel
+    /// kills the task in this case. Errors: `OutOfRange` (EINVAL) for a range beyond the list; `BadShare` (EINVAL);
+    /// `NotMapped` (EFAULT); `Invariant` when a page has the wrong content; `Io`; `BadCpu`.
     pub fn replay(
         &self,
         mm: &Mm,
@@ -152,23 +156,23 @@ impl Accesses {
     }
 }
 
-/// The state of one replay: the content of each page.
+/// The state of one replay, with the expected content of each page.
 struct Run<'a> {
     list: &'a Accesses,
     mm: &'a Mm,
     how: &'a AccessReplay,
     contents: Contents,
     clock: Clock,
-    /// Stamp by page; `None` before the first touch.
+    /// Expected stamp of each page. The stamp is `None` before the first access to the page.
     stamps: Vec<Option<u64>>,
     page_bytes: Vec<u8>,
-    /// CPU time that belongs to no access.
+    /// CPU time in ns that does not count as access time.
     aside_ns: u64,
     report: AccessReport,
 }
 
 impl Run<'_> {
-    /// Records an access of an earlier call.
+    /// Updates the expected stamp of a page for an access that an earlier call replayed.
     fn replayed(&mut self, page: u32, is_write: bool) {
         match &mut self.stamps[page as usize] {
             Some(stamp) => *stamp = stamp.wrapping_add(if is_write { STAMP_STEP } else { 0 }),
@@ -214,7 +218,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Fills a page with its first content, as a program would compute it or read it from a file.
+    /// Fills a page with its first content. The access is a write, because a program computes its data or reads its
+    /// data from a file before the first use.
     fn first_touch(&mut self, vpn: Vpn, page: u32) -> Result<()> {
         let (folio, at) = self.mm.touch(vpn, Access::Write, self.how.cpu)?;
         self.aside(|run| {
@@ -226,7 +231,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares the stamp, or the whole page after a swap-in, with the expected content.
+    /// Compares the stamp of a page with the expected stamp. After a swap-in, also compares the other bytes of the
+    /// page.
     fn check(&mut self, page: u32, stamp: u64, bytes: &[u8], was_out: bool) -> Result<()> {
         let is_same = stamp_of(bytes) == stamp
             && (!was_out
@@ -246,7 +252,8 @@ impl Run<'_> {
     fn aside<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         let start_ns = cpu_ns();
         let result = call(self);
-        // The difference leaves out one reading of the clock, which does not count as access time either.
+        // `look_ns` is the cost of one reading of the clock. The cost is added, because the difference of the two
+        // readings contains only one of the two costs, and neither cost is access time.
         self.aside_ns += cpu_ns() - start_ns + self.clock.look_ns;
         result
     }
@@ -314,7 +321,7 @@ mod tests {
         let child = mm.fork(CpuId(0)).expect("no counts overflow");
         let more = Accesses::new([&PAGES[..], &[5, 0]].concat(), [&WRITES[..], &[1, 1]].concat()).expect("good");
         assert_eq!(more.replay(&child, &how(first, 8..10), |_| Ok(())).expect("as written").verified_pages, 2);
-        // The child's writes are not in the parent.
+        // The writes of `child` do not change the pages of the parent `mm`.
         assert_eq!(list.replay(&mm, &how(first, 7..8), |_| Ok(())).expect("as written").verified_pages, 1);
         mm.swap().check().expect("nothing lost");
     }
@@ -330,7 +337,7 @@ mod tests {
         };
         assert_eq!(caught(0), "", "for a page that stays in memory the replay compares the stamp only");
         page_out(&mm, first);
-        // A page that was swapped out is compared whole.
+        // The replay compares the whole page after a swap-in.
         assert!(caught(0).contains("page 0 is not what was written when access 4"));
         assert!(caught(PAGE_SIZE - 1).contains("page 0"), "the stamp is compared at every access");
         let trusting = AccessReplay { is_verified: false, ..how(first, 4..8) };

@@ -1,5 +1,5 @@
-//! The contents of the pages of a replay: a function of seed and page, so that contents need not be stored to be
-//! checked.
+//! The contents of the pages of a replay. Each content is computed from the seed and the page number, so a replay can
+//! check a page without a stored copy.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,12 +7,13 @@ use rand_chacha::ChaCha8Rng;
 use crate::base::error::{Result, check_share};
 use crate::base::limits::PAGE_SIZE;
 
-/// The first bytes of each block of a compressible page are random and the rest repeats one word. lz4 compresses such
-/// a page about 3:1.
+/// Bytes of a block of a compressible page. The first [`RANDOM_BYTES`] bytes of each block are random, and the other
+/// bytes of the block repeat one word. lz4 compresses such a page about 3:1.
 const BLOCK_BYTES: usize = 128;
 const RANDOM_BYTES: usize = 36;
 
-/// Contents by page number, and random choices by number. Each page and each choice draws from a stream of its own.
+/// A generator of page contents and of random choices. Each page number and each choice number has its own stream of
+/// random numbers.
 #[derive(Debug)]
 pub(super) struct Contents {
     rng: ChaCha8Rng,
@@ -56,9 +57,11 @@ impl Contents {
         }
     }
 
-    /// Returns true for `percent` percent of all choices. The seed decides which choices.
+    /// Returns whether choice number `choice` is chosen. `percent` percent of all choices are chosen, and the seed
+    /// decides which choices.
     pub(super) fn is_chosen(&self, choice: u64, percent: f64) -> bool {
-        // Choices use streams from the upper end, which no page uses.
+        // The stream numbers of choices count down from `u64::MAX`, because pages use the stream numbers from 0
+        // upwards.
         self.stream(u64::MAX - choice).random_bool(percent / 100.0)
     }
 }

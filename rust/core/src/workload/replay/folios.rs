@@ -1,4 +1,5 @@
-//! Replay of a trace with folios that have data: every allocation is a swap-out, every release a swap-in.
+//! Replay of a trace with folios that have data. Each allocation of the trace is a swap-out. Each free of the trace
+//! is a swap-in, or frees the slots without a read.
 
 use super::contents::Contents;
 use super::{Clock, Op, Trace, split_order};
@@ -11,21 +12,23 @@ use crate::swapping::swapin::{Orders, Swapin};
 use crate::swapping::swapout::{KeptFolio, MappedFolio};
 use crate::workload::check_range;
 
-/// Operations between two calls of the caller's function.
+/// Number of operations between two calls of `tick`, a function of the caller.
 const TICK_OPS: usize = 256;
 
 /// The parameters of a replay with folios.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FolioReplay {
-    /// Percentage of pages that are zeros.
+    /// Percentage of pages whose content is all zeros.
     pub zero_percent: f64,
-    /// Percentage of pages that do not compress. lz4 compresses the others about 3:1.
+    /// Percentage of pages whose content does not compress. lz4 compresses the remaining pages that are not all zeros
+    /// about 3:1.
     pub random_percent: f64,
-    /// Percentage of releases that read their pages first. The other releases free their pages unread.
+    /// Percentage of the trace's frees that swap the pages in. The other frees of the trace free the slots without a
+    /// read.
     pub read_percent: f64,
-    /// Compare each page that is read with its written content.
+    /// Whether the replay compares each page that is read with the written content of the page.
     pub is_verified: bool,
-    /// Seed of the contents and of the releases that read.
+    /// Seed of the page contents, and of the choice of the frees that read.
     pub seed: u64,
 }
 
@@ -39,37 +42,38 @@ impl Default for FolioReplay {
 /// `unread_pages`, `dropped_pages` and `refused_pages`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct FolioReport {
-    /// Operations replayed.
+    /// Number of replayed operations.
     pub ops: usize,
-    /// Pages that got a slot.
+    /// Number of pages that got a slot.
     pub swapped_out_pages: u64,
-    /// Pages that were read back, including the pages left at the end of the trace.
+    /// Number of pages that were read back, including the pages that are still in use at the end of the trace.
     pub swapped_in_pages: u64,
-    /// Pages that got no slot.
+    /// Number of pages that got no slot.
     pub dropped_pages: u64,
-    /// Pages that got a slot on a ghost device and no place for their data.
+    /// Number of pages that got a slot on a ghost device, but no place for the data of the page.
     pub refused_pages: u64,
-    /// Pages that were freed unread.
+    /// Number of pages whose slots were freed without a read.
     pub unread_pages: u64,
-    /// Pages of large folios that were split.
+    /// Number of pages of the large folios that were split because no run of slots was free.
     pub fallback_pages: u64,
-    /// Folios that the swapped-in pages arrived in.
+    /// Number of folios that contained the swapped-in pages.
     pub swap_in_folios: u64,
-    /// CPU time of this thread in swap-outs, splits included, in ns.
+    /// CPU time of the replaying thread in swap-outs and in splits of folios, in ns.
     pub swap_out_ns: u64,
-    /// CPU time of this thread in swap-ins, in ns.
+    /// CPU time of the replaying thread in swap-ins, in ns.
     pub swap_in_ns: u64,
     /// Largest number of slots in use.
     pub peak_pages: u64,
-    /// Slots in use at the end of the trace, before the rest is released.
+    /// Number of slots in use after the last operation of the trace, before the replay releases the remaining pages.
     pub end_pages: u64,
-    /// Counters of the storage of the first device with a place for pages, at the peak of the trace.
+    /// Counters of one storage at the peak of the trace. The storage is the storage of the first device that is not a
+    /// ghost.
     pub peak_stats: StorageStats,
     /// Counters of zswap at the peak of the trace.
     pub peak_zswap: StorageStats,
 }
 
-/// The state of one replay: the slots of the pages.
+/// The state of one replay, with the slot of each page.
 struct Run<'a> {
     trace: &'a Trace,
     swap: &'a Swap,
@@ -77,7 +81,7 @@ struct Run<'a> {
     read_percent: f64,
     contents: Contents,
     clock: Clock,
-    /// Slot of each page of the trace, or `NONE`.
+    /// Slot of each page of the trace, or `SwpEntry::NONE` for a page without a slot.
     entries: Vec<SwpEntry>,
     used_pages: u64,
     folio_bytes: Vec<u8>,
@@ -86,7 +90,7 @@ struct Run<'a> {
 }
 
 impl Trace {
-    /// Replays a trace with folios that have data, and releases the pages that are in use at its end.
+    /// Replays a trace with folios that have data, and then releases the pages that are still in use.
     ///
     /// `tick` is called every 256 operations with the number of operations done. An error of `tick` ends the replay.
     /// Errors: `OutOfRange` (EINVAL) when the subsystem has fewer CPUs than the trace; `BadShare` (EINVAL);
@@ -159,7 +163,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Swaps out a large folio that got no run, page by page.
+    /// Splits a large folio that got no run of slots, and swaps out each page of the folio.
     #[cold]
     fn swap_out_split(&mut self, mapped: MappedFolio<'a>, first: u32, cpu: CpuId) -> Result<()> {
         let (swap, nr_pages) = (self.swap, mapped.folio().nr_pages());
@@ -182,7 +186,7 @@ impl<'a> Run<'a> {
         result
     }
 
-    /// Ends a swap-out: records the slots of the pages from `first` on, or drops the folio that got no slots.
+    /// Records the slots of the swapped-out pages, from page `first` on. Drops the folio when the swap-out failed.
     fn record_out(
         &mut self,
         swapped: std::result::Result<SwpEntry, KeptFolio<'a>>,
@@ -201,7 +205,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Drops a folio whose swap-out failed. A missing slot or place is counted; any other error ends the replay.
+    /// Drops a folio whose swap-out failed. `dropped_pages` counts pages without a slot, and `refused_pages` counts
+    /// pages with a slot whose write was refused. Any other error ends the replay.
     fn drop_kept(&mut self, KeptFolio { folio, error }: KeptFolio<'a>, cpu: CpuId) -> Result<()> {
         let (nr_pages, has_slots) = (u64::from(folio.folio().nr_pages()), folio.folio().entry().is_some());
         self.swap.folio_unmap(folio, cpu)?;
@@ -213,7 +218,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Releases pages. Consecutive slots are released together, as a fault or an unmap of their range would.
+    /// Releases pages: swaps the pages in, or frees the slots without a read. Consecutive slots are released
+    /// together, as in a fault or in an unmap of the whole range.
     fn release(&mut self, number: u64, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
         let pages = first as usize..(first + nr_pages) as usize;
         let entries = self.entries[pages.clone()].to_vec();
@@ -237,7 +243,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Swaps in a run, compares its pages with their contents if wanted, and drops the folios.
+    /// Swaps in a run of slots and drops the folios. Compares the pages with the written contents if `is_verified` is
+    /// set.
     fn swap_in(&mut self, entry: SwpEntry, nr_pages: u32, mut page: u32, cpu: CpuId) -> Result<()> {
         let (swap, mut done) = (self.swap, Vec::new());
         let how = Swapin::new(cpu, Orders::from_bits((1 << SWAP_NR_ORDERS) - 1)?);
@@ -255,7 +262,7 @@ impl<'a> Run<'a> {
         result
     }
 
-    /// Compares the mapped pages of a folio with their written content.
+    /// Compares the mapped pages of a folio with the written contents.
     fn verify(&mut self, mapped: &MappedFolio<'_>, first: u32) -> Result<()> {
         let bytes = mapped.folio().bytes()?;
         for (at, page) in mapped.pages().zip(first..) {
@@ -282,7 +289,8 @@ mod tests {
 
     #[test]
     fn every_page_is_swapped_out_and_in() {
-        // Folio 0 is freed whole, folio 1 in two parts, and of folio 1 two pages and folio 2 stay until the end.
+        // The trace frees all pages of folio 0, and 14 pages of folio 1 in two parts. Two pages of folio 1 and all
+        // pages of folio 2 stay until the end of the trace.
         let ops = [(0, 0, 0, 16), (0, 1, 0, 16), (0, 2, 0, 4), (1, 0, 0, 16), (1, 1, 5, 9), (1, 1, 0, 5)];
         let trace = columns(&ops).expect("a good trace");
         let swap = swap(ram(4096));
@@ -301,7 +309,8 @@ mod tests {
 
     #[test]
     fn a_folio_without_a_run_is_split_and_a_page_without_a_slot_dropped() {
-        // The device has 15 slots, because slot 0 is the header, and so no aligned run of 16 slots.
+        // The device has 15 usable slots, because slot 0 is the header. The device therefore has no aligned run of 16
+        // slots.
         let trace = columns(&[(0, 0, 0, 16), (0, 1, 0, 1), (1, 0, 0, 16)]).expect("a good trace");
         let swap = swap(ram(16));
         let how = FolioReplay { read_percent: 0.0, ..FolioReplay::default() };

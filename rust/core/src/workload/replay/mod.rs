@@ -1,8 +1,10 @@
-//! Two kinds of replay. A trace, a recorded list of allocations and frees, is replayed through a strategy, or with
-//! folios that have data. A list of page accesses is replayed in an address space.
+//! Replays of recorded workloads. A trace is a recorded list of allocations and frees. `strategies` replays a trace
+//! through a strategy, and `folios` replays a trace with folios that have data. `accesses` replays a list of page
+//! accesses in an address space.
 //!
-//! A trace does not record the slot of an allocation, because the replayed allocator chooses it. A failed large
-//! request is split as the kernel splits a folio: the head page first, then from the last page down to the second.
+//! A trace does not record the slot of an allocation, because the replayed allocator chooses it. When a large request
+//! fails, the replay requests a slot for each page, in the order in which the kernel splits a folio. The head page is
+//! first, and then come the pages from the last page down to the second page.
 
 mod accesses;
 mod contents;
@@ -18,7 +20,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order};
 
-/// Number of clock readings that measure the cost of a reading.
+/// Number of clock readings that measure the cost of one reading.
 const CLOCK_LOOKS: usize = 64;
 
 /// One recorded operation.
@@ -34,12 +36,12 @@ enum Op {
 #[derive(Debug)]
 pub struct Trace {
     ops: Vec<Op>,
-    /// First page of each folio in the array of all pages.
+    /// Number of the first page of each folio. The pages of all folios are numbered in the order of allocation.
     page_base: Vec<u32>,
     nr_pages: u32,
     nr_cpus: usize,
     peak_pages: u64,
-    /// Index of the operation after which most pages are in use.
+    /// Index of the operation after which the largest number of pages is in use.
     peak_at: usize,
     by_order: [u64; SWAP_NR_ORDERS],
 }
@@ -47,19 +49,21 @@ pub struct Trace {
 /// The columns of a trace, with one entry per operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
-    /// 0 for an allocation, 1 for a free.
+    /// Kind of the operation: 0 for an allocation, 1 for a free.
     pub op: &'a [u8],
     /// CPU of the operation.
     pub cpu: &'a [u8],
-    /// Number of the folio. Allocations are numbered from 0 in order.
+    /// Number of the folio that the operation allocates or frees. Folios are numbered from 0 in the order of their
+    /// allocations.
     pub folio: &'a [u32],
-    /// First page that is freed.
+    /// Index in the folio of the first page that a free frees.
     pub first: &'a [u16],
-    /// Number of pages.
+    /// Number of pages that the operation allocates or frees.
     pub nr: &'a [u16],
 }
 
-/// A checker of operations that keeps the pages in use.
+/// A trace under construction, with the pages in use. `Builder` checks each operation before the operation joins the
+/// trace.
 struct Builder {
     trace: Trace,
     is_used: Vec<bool>,
@@ -164,7 +168,7 @@ impl Trace {
     }
 }
 
-/// The CPU clock of this thread, corrected for the cost of reading it.
+/// The CPU clock of the current thread, corrected for the cost of reading the clock.
 struct Clock {
     look_ns: u64,
 }
@@ -178,7 +182,7 @@ impl Clock {
         Self { look_ns: looks.min().unwrap_or(0) }
     }
 
-    /// Runs a function and adds its CPU time to `total_ns`.
+    /// Runs a function and adds the CPU time of the function to `total_ns`.
     fn time<T>(&self, total_ns: &mut u64, call: impl FnOnce() -> T) -> T {
         let start = cpu_ns();
         let result = call();

@@ -1,4 +1,4 @@
-//! Replay of a trace through a strategy: time, failures, memory, fragmentation.
+//! Replay of a trace through a strategy. The replay measures time, failures, memory and fragmentation.
 
 use super::{Op, Trace, cpu_ns, split_order};
 use crate::base::error::{Result, SwapError};
@@ -6,13 +6,13 @@ use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::workload::strategy::{Strategy, StrategyMemory};
 
-/// Pages of the aligned runs that define fragmentation: the size of a 64 kB folio.
+/// Number of pages of the aligned runs that define fragmentation. A folio of 64 kB has this number of pages.
 const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {
-    /// Replays the whole trace once. Errors: `OutOfRange` (EINVAL) when the strategy hands out a slot beyond its
-    /// device; `Invariant` when the strategy hands a slot out twice or its own check fails. Invariants are checked
-    /// only with `samples` > 0.
+    /// Replays the whole trace once. Errors: `OutOfRange` (EINVAL) when the strategy hands out a slot beyond the
+    /// strategy's device; `Invariant` when the strategy hands a slot out twice or when [`Strategy::check`] fails. The
+    /// replay checks for these errors only when `samples` is over 0.
     pub fn replay(&self, strategy: &dyn Strategy, samples: usize) -> Result<Report> {
         let mut run = Run::new(self, strategy, samples > 0);
         let mut not_timed_ns = 0;
@@ -37,13 +37,14 @@ impl Trace {
         Ok(run.finish(samples))
     }
 
-    /// Returns the CPU time of the replay itself in ns, with an empty strategy behind the same virtual call.
+    /// Returns the CPU time in ns that the replay itself takes. The function measures a replay through `Floor`,
+    /// because the calls of a strategy that does no work have the same cost as other virtual calls.
     pub fn floor(&self) -> Result<u64> {
         Ok(self.replay(&Floor, 0)?.cpu_ns)
     }
 }
 
-/// A strategy that always hands out the same slot.
+/// A strategy that does no work and always hands out the same slot.
 struct Floor;
 
 impl Strategy for Floor {
@@ -71,40 +72,40 @@ impl Strategy for Floor {
 /// The result of one replay.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Report {
-    /// Operations replayed.
+    /// Number of replayed operations.
     pub ops: usize,
-    /// Allocations among the operations.
+    /// Number of allocations among the operations.
     pub allocations: u64,
-    /// CPU time of this thread in ns, without sampling.
+    /// CPU time of the replaying thread in ns, without the time for taking samples.
     pub cpu_ns: u64,
-    /// Failed requests by order. Order 0 includes the pages of split folios.
+    /// Number of failed requests by order. Order 0 includes the failed requests for single pages of split folios.
     pub failures: [u64; SWAP_NR_ORDERS],
-    /// Pages of large folios that were split.
+    /// Number of pages of the large folios that were split because the strategy had no run.
     pub fallback_pages: u64,
-    /// Pages for which the strategy had no slot.
+    /// Number of pages for which the strategy had no slot.
     pub dropped_pages: u64,
-    /// Pages requested in large folios.
+    /// Number of pages of all large folios in the trace.
     pub large_pages: u64,
-    /// Slots in use at the peak of the trace.
+    /// Number of slots in use at the peak of the trace. Measured only with samples.
     pub used_slots_peak: u64,
-    /// Slots in use at the end of the trace.
+    /// Number of slots in use at the end of the trace.
     pub used_slots_end: u64,
-    /// Bytes that the strategy takes at the peak. Measured only with samples.
+    /// Bytes of memory that the strategy takes at the peak of the trace. Measured only with samples.
     pub memory_at_peak: StrategyMemory,
-    /// Share of free slots outside aligned free runs of 16, as a mean over the samples.
+    /// Share of the free slots that lie outside aligned runs of 16 free slots, as a mean over the samples.
     pub fragmentation: f64,
 }
 
-/// The state of one replay: the slots of the folios.
+/// The state of one replay, with the slots of each folio.
 struct Run<'a> {
     trace: &'a Trace,
     strategy: &'a dyn Strategy,
     max_order: Order,
-    /// First slot of a folio that got a whole run, 0 for a split folio.
+    /// First slot of each folio that got a whole run. The number is 0 for a split folio.
     first_slot: Vec<u32>,
-    /// Slot of each page of a split folio, 0 for a page without a slot.
+    /// Slot of each page of each split folio. The number is 0 for a page without a slot.
     page_slot: Vec<u32>,
-    /// One bit per slot, set while the slot is in use. `None` unless the replay takes samples.
+    /// One bit for each slot, which is set while the slot is in use. `None` unless the replay takes samples.
     used: Option<Vec<u64>>,
     used_slots: u64,
     fragmentation_sum: f64,
@@ -113,7 +114,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(trace: &'a Trace, strategy: &'a dyn Strategy, is_sampling: bool) -> Self {
-        // The arrays are written once before the clock starts, so that first touches of memory are not measured.
+        // The arrays are filled before the clock starts, because the first write to memory is slow and must not be
+        // measured.
         let touched = |len: usize| {
             let mut slots = vec![u32::MAX; len];
             slots.fill(0);
@@ -148,7 +150,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Allocates single slots for a folio that got no run, in the kernel's order.
+    /// Allocates a single slot for each page of a large folio that got no run, in the order of [`split_order`]. A
+    /// folio of one page is dropped.
     #[cold]
     fn split(&mut self, order: Order, cpu: CpuId, folio: u32) -> Result<()> {
         self.report.failures[order.index()] += 1;
@@ -185,7 +188,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Frees pages of a split folio. Consecutive slots are freed by one call, as at an unmap.
+    /// Frees pages of a split folio. One call of [`Strategy::free`] frees consecutive slots, as an unmap of the pages
+    /// does.
     #[cold]
     fn free_split(&mut self, folio: u32, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
         let from = (self.trace.page_base[folio as usize] + first) as usize;
@@ -197,7 +201,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Counts slots. While sampling, also checks that no slot is handed out twice.
+    /// Updates the number of slots in use. A replay with samples also checks that the strategy hands out no slot
+    /// twice.
     #[inline]
     fn mark(&mut self, first: u32, nr_pages: u32, is_used: bool) -> Result<()> {
         let nr = u64::from(nr_pages);
@@ -258,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_split_folio_is_freed_page_by_page() {
-        // 512 slots are cluster 0 alone, which serves no large folio because of the header.
+        // A device of 512 slots has only cluster 0. Cluster 0 serves no large folio, because slot 0 holds the header.
         let trace = columns(&[(0, 0, 0, 4), (0, 1, 0, 1), (1, 0, 1, 2), (1, 0, 0, 1)]).expect("a good trace");
         let strategy = strategy::create("swap_table", 512, 1).expect("a strategy");
         let report = trace.replay(&*strategy, 4).expect("replays");

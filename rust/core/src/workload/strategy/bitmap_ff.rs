@@ -1,4 +1,5 @@
-//! The simplest allocator: one bitmap, one lock, first fit.
+//! The strategy `bitmap_ff`, the simplest allocator. One lock protects one bitmap of all slots, and a request takes
+//! the first free run.
 
 use std::ops::Range;
 
@@ -12,14 +13,14 @@ const BITS: u32 = u64::BITS;
 
 #[derive(Debug)]
 struct Bitmap {
-    /// A set bit is a slot in use.
+    /// One bit for each slot. A set bit means that the slot is in use or not usable.
     words: Box<[u64]>,
     /// Index of the first word that may have a free bit.
     first_free: usize,
     nr_used: u32,
 }
 
-/// First-fit bitmap under a global lock.
+/// The strategy `bitmap_ff`: a first-fit bitmap under one lock for all CPUs.
 struct BitmapStrategy {
     nr_slots: u32,
     map: SpinMutex<Bitmap>,
@@ -36,13 +37,14 @@ pub(super) fn make(nr_slots: u32, _nr_cpus: usize) -> Result<Box<dyn Strategy>> 
 }
 
 impl Bitmap {
-    /// Returns the first aligned free run inside one word. The start bits of runs are computed without a loop.
+    /// Returns the first bit of the first aligned free run inside one word. Each step of the loop computes the start
+    /// bits of all free runs of the next order at once.
     fn find_in_word(used: u64, order: Order) -> Option<u32> {
         let mut free = !used;
         for step in 0..order.get() {
             free &= free >> (1 << step);
         }
-        // `aligned` has ones at the multiples of the run's length.
+        // `aligned` has a set bit at each multiple of the run's length.
         let aligned = !0u64 / ((1u128 << order.nr_pages()) - 1) as u64;
         let starts = free & aligned;
         (starts != 0).then(|| starts.trailing_zeros())
@@ -61,7 +63,7 @@ impl Bitmap {
         runs.filter(|(_, run)| run.iter().all(|&word| word == 0)).map(|(at, _)| at as u32 * nr_pages).next()
     }
 
-    /// Returns each word that a run lies in, with the bits of the run in that word.
+    /// Returns the index of each word that contains bits of a run, and the bits of the run in the word.
     fn bits(first: u32, nr_pages: u32) -> impl Iterator<Item = (usize, u64)> {
         pieces::<{ BITS as u64 }>(first.into()..u64::from(first) + u64::from(nr_pages)).map(|Range { start, end }| {
             let (word, bit) = (start / u64::from(BITS), start % u64::from(BITS));
@@ -69,7 +71,7 @@ impl Bitmap {
         })
     }
 
-    /// Sets or clears the bits of a run.
+    /// Inverts the bits of a run, because all bits of the run are clear before an allocation and set before a free.
     fn mark(&mut self, first: u32, nr_pages: u32, is_used: bool) {
         Self::bits(first, nr_pages).for_each(|(word, bits)| self.words[word] ^= bits);
         let word = (first / BITS) as usize;

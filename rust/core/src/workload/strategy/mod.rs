@@ -1,4 +1,4 @@
-//! Strategies: one trait for all allocators that replays, comparisons and benchmarks drive.
+//! The trait [`Strategy`] of all allocators that replays, comparisons and benchmarks use.
 
 mod bitmap_ff;
 mod p3;
@@ -10,20 +10,21 @@ use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::base::words::unknown_name;
 use crate::workload::check_range;
 
-/// Bytes that a strategy takes.
+/// Bytes of memory that a strategy takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StrategyMemory {
     /// Bytes that exist from the start, independent of the slots in use.
     pub static_bytes: u64,
-    /// Bytes for the slots in use now.
+    /// Bytes that the strategy has allocated for the slots that are in use.
     pub dynamic_bytes: u64,
 }
 
 /// An allocator of slots 1..`nr_slots` on one device. Slot 0 is the header.
 ///
-/// Many threads may call every method. Every strategy is called through the same trait object.
+/// Many threads may call every method at the same time. All callers use a trait object, so that a call of each
+/// strategy has the cost of one virtual call.
 pub trait Strategy: Send + Sync {
-    /// Returns the name that tables show.
+    /// Returns the name of the strategy, which tables of results show.
     fn name(&self) -> &str;
 
     /// Returns the number of slots of the device, header included.
@@ -40,13 +41,13 @@ pub trait Strategy: Send + Sync {
     /// Frees all slots of one run, or a part of them. Errors, with nothing changed: `NotInUse` (ENOENT).
     fn free(&self, first: SwpOffset, nr_pages: u32, cpu: CpuId) -> Result<()>;
 
-    /// Hands out up to `out.len()` runs and stops at the first failure; returns how many.
+    /// Hands out up to `out.len()` runs, stops at the first failure, and returns the number of runs.
     fn alloc_batch(&self, order: Order, cpu: CpuId, out: &mut [SwpOffset]) -> usize {
         out.iter_mut().map_while(|slot| self.alloc(order, cpu).map(|first| *slot = first)).count()
     }
 
-    /// Frees `nr_pages` slots from each first slot on. Errors: as `free`, of the first run that fails; the runs
-    /// before that run are freed.
+    /// Frees `nr_pages` slots from each slot of `firsts` on. Errors: as [`Strategy::free`], for the first run that
+    /// fails. The runs before the failed run are freed.
     fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> Result<()> {
         firsts.iter().try_for_each(|&first| self.free(first, nr_pages, cpu))
     }
@@ -60,7 +61,7 @@ pub trait Strategy: Send + Sync {
     }
 }
 
-/// Makes a built-in strategy over one fresh device.
+/// A function that makes a built-in strategy with one new device.
 type Make = fn(nr_slots: u32, nr_cpus: usize) -> Result<Box<dyn Strategy>>;
 
 const BUILT_IN: [(&str, &str, Make); 3] = [
@@ -69,7 +70,7 @@ const BUILT_IN: [(&str, &str, Make); 3] = [
     ("bitmap_ff", "one bitmap under one lock, first fit", bitmap_ff::make),
 ];
 
-/// Returns every built-in strategy: name and description in one line.
+/// Returns the name and the one-line description of every built-in strategy.
 pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     BUILT_IN.iter().map(|&(name, about, _)| (name, about))
 }

@@ -1,4 +1,5 @@
-//! The design before owners moved into the table: the swap table allocator with two static arrays beside it.
+//! The strategy `p3`: the swap table allocator with two static arrays, one for owners and one for zero marks. This is
+//! the design before the table entries contain the owners.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -9,8 +10,9 @@ use crate::base::types::{CpuId, MemcgId, Order, SwpEntry, SwpOffset};
 use crate::containers::zeroed::MappedSlice;
 use crate::machine::profile::Profile;
 
-/// The swap table with a static array of owners, 16 bits a slot, and a static bitmap of zero marks. Two owners share
-/// a word, so a compare-exchange stores an owner. A free clears a slot's zero mark by one atomic operation.
+/// The swap table allocator with a static array of owners, 16 bits for each slot, and a static bitmap of zero marks.
+/// Two owners share a 32-bit word, so a compare-exchange stores an owner. One atomic operation clears the zero mark
+/// of a freed slot.
 struct P3Strategy {
     inner: SwapTableStrategy,
     owners: MappedSlice<AtomicU32>,
@@ -26,12 +28,13 @@ pub(super) fn make(nr_slots: u32, nr_cpus: usize) -> Result<Box<dyn Strategy>> {
 }
 
 impl P3Strategy {
-    /// Stores an owner and returns the one before. Kernel: the step of the loop in `swap_cgroup_record` and
-    /// `swap_cgroup_clear`.
+    /// Stores the owner of a slot and returns the previous owner of the slot. Kernel: one iteration of the loop in
+    /// `swap_cgroup_record` and in `swap_cgroup_clear`.
     fn swap_owner(&self, slot: u32, owner: MemcgId) -> MemcgId {
         let (word, shift) = (&self.owners[slot as usize / 2], slot % 2 * 16);
         let replaced = |old: u32| Some(old & !(0xffff << shift) | (owner.0 as u32) << shift);
-        // Relaxed: the slot belongs to the caller, and the other owner in the word stays as it is.
+        // Relaxed is enough, because only the caller changes the owner of this slot, and `replaced` keeps the second
+        // owner in the word.
         let old = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, replaced).unwrap_or_else(|old| old);
         MemcgId((old >> shift) as u16)
     }
@@ -46,10 +49,11 @@ impl P3Strategy {
     /// (ENOENT).
     fn forget(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         for slot in first.0..first.0 + nr_pages {
-            // Relaxed: as in `swap_owner`.
+            // Relaxed is enough, because only the caller changes the zero mark of this slot.
             self.zero_marks[slot as usize / 64].fetch_and(!(1 << (slot % 64)), Ordering::Relaxed);
             if self.swap_owner(slot, MemcgId(0)) == MemcgId(0) {
-                // This slot has no owner, so it is not in use. The slots before this slot get their owner back.
+                // A slot without an owner is not in use. The earlier slots of the run get their owner back, because
+                // an error must leave the slots unchanged.
                 self.set_owner(first, slot - first.0, OWNER);
                 return Err(SwapError::NotInUse(SwpEntry::from_value(slot.into())));
             }

@@ -1,4 +1,4 @@
-//! The swap table allocator of this crate, as a strategy.
+//! The strategy `swap_table`: the swap table allocator of this crate.
 
 use super::{Strategy, StrategyMemory};
 use crate::base::error::Result;
@@ -8,10 +8,12 @@ use crate::machine::profile::Profile;
 use crate::storage::spec::DeviceSpec;
 use crate::table::{Shadow, SwapTableEntry};
 
-/// The owner of recorded slots, because traces do not record the cgroup of an operation.
+/// The owner of every slot that a replay allocates. All slots have one owner, because traces do not record the cgroup
+/// of an operation.
 pub(super) const OWNER: MemcgId = MemcgId(1);
 
-/// The swap table allocator over one device. The owner is stored in the entry.
+/// The swap table allocator with one device. `word` is the table entry of each allocated slot, and contains the owner
+/// of the slot.
 pub(super) struct SwapTableStrategy {
     swap: Swap,
     nr_slots: u32,
