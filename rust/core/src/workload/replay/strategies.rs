@@ -24,9 +24,15 @@ impl Trace {
                 Op::Free { folio, first, nr_pages, cpu } => run.free(folio, first.into(), nr_pages.into(), cpu)?,
             }
             let is_peak = samples > 0 && index == self.peak_at;
-            if is_peak || index % every == every - 1 {
+            let is_due = index % every == every - 1;
+            if is_peak || is_due {
                 let paused = cpu_ns();
-                run.sample(is_peak);
+                if is_peak {
+                    run.measure_peak();
+                }
+                if is_due {
+                    run.sample_fragmentation();
+                }
                 not_timed_ns += cpu_ns() - paused;
             }
         }
@@ -34,7 +40,7 @@ impl Trace {
         if samples > 0 {
             strategy.check()?;
         }
-        Ok(run.finish(samples))
+        Ok(run.finish())
     }
 
     /// Returns the CPU time in ns that the replay itself takes. The function measures a replay through `Floor`,
@@ -109,6 +115,7 @@ struct Run<'a> {
     used: Option<Vec<u64>>,
     used_slots: u64,
     fragmentation_sum: f64,
+    nr_samples: u32,
     report: Report,
 }
 
@@ -131,6 +138,7 @@ impl<'a> Run<'a> {
             used: is_sampling.then(|| vec![0; strategy.nr_slots().div_ceil(64) as usize]),
             used_slots: 0,
             fragmentation_sum: 0.0,
+            nr_samples: 0,
             report,
         }
     }
@@ -230,12 +238,13 @@ impl<'a> Run<'a> {
     }
 
     #[cold]
-    fn sample(&mut self, is_peak: bool) {
-        if is_peak {
-            self.report.memory_at_peak = self.strategy.memory();
-            self.report.used_slots_peak = self.used_slots;
-            return;
-        }
+    fn measure_peak(&mut self) {
+        self.report.memory_at_peak = self.strategy.memory();
+        self.report.used_slots_peak = self.used_slots;
+    }
+
+    #[cold]
+    fn sample_fragmentation(&mut self) {
         let Some(used) = &self.used else { return };
         let (mut free, mut in_runs) = (0u64, 0u64);
         let nr_runs = self.strategy.nr_slots() / FRAGMENTATION_RUN_PAGES;
@@ -247,11 +256,12 @@ impl<'a> Run<'a> {
             in_runs += if nr_free == FRAGMENTATION_RUN_PAGES as u64 { nr_free } else { 0 };
         }
         self.fragmentation_sum += if free > 0 { 1.0 - in_runs as f64 / free as f64 } else { 0.0 };
+        self.nr_samples += 1;
     }
 
-    fn finish(self, samples: usize) -> Report {
-        let taken = samples.min(self.trace.ops.len()).max(1);
-        Report { used_slots_end: self.used_slots, fragmentation: self.fragmentation_sum / taken as f64, ..self.report }
+    fn finish(self) -> Report {
+        let fragmentation = self.fragmentation_sum / f64::from(self.nr_samples.max(1));
+        Report { used_slots_end: self.used_slots, fragmentation, ..self.report }
     }
 }
 
@@ -270,6 +280,20 @@ mod tests {
         assert_eq!((report.failures[2], report.fallback_pages, report.dropped_pages), (1, 4, 0));
         assert_eq!((report.used_slots_peak, report.used_slots_end), (5, 2));
         assert_eq!(report.large_pages, 4);
+    }
+
+    #[test]
+    fn fragmentation_is_the_mean_over_the_samples_that_were_taken() {
+        // The last operation is the peak and is due for a sample. Three samples are due in ten operations.
+        for (nr_ops, samples, sampled) in [(4, 4, &[1, 2, 3, 4][..]), (10, 4, &[3, 6, 9])] {
+            let trace = columns(&(0..nr_ops).map(|folio| (0, folio, 0, 1)).collect::<Vec<_>>()).expect("a good trace");
+            let strategy = strategy::create("swap_table", 512, 1).expect("a strategy");
+            let report = trace.replay(&*strategy, samples).expect("replays");
+            // Slots 1 to `used` are in use, so one run of 16 slots is partly free.
+            let share = |&used: &u32| f64::from(16 - used) / f64::from(512 - used);
+            let mean = sampled.iter().map(share).sum::<f64>() / sampled.len() as f64;
+            assert!((report.fragmentation - mean).abs() < 1e-9, "{} is not {mean}", report.fragmentation);
+        }
     }
 
     #[test]

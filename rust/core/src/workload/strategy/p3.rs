@@ -45,7 +45,7 @@ impl P3Strategy {
         });
     }
 
-    /// Clears the zero marks and owners of slots that will be freed. Errors, with nothing changed: `NotInUse`
+    /// Clears the zero marks and owners of slots that will be freed. Errors, with the owners unchanged: `NotInUse`
     /// (ENOENT).
     fn forget(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         for slot in first.0..first.0 + nr_pages {
