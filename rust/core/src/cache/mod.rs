@@ -6,7 +6,9 @@ mod replace;
 use std::ops::Range;
 
 use crate::base::error::{Result, SwapError};
+use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpType};
+use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::SwapinCheck;
@@ -323,15 +325,16 @@ impl<'a> OnCpu<'a> {
     /// Returns the zero mark of a slot, and the number of consecutive slots from this slot on that have the same
     /// mark. The number is at most `nr_max`, and the slots are in one cluster.
     ///
-    /// Errors: `BadRange` (EINVAL); `NoDevice`, and `NotInUse` when the cluster has no table (ENOENT). Kernel:
+    /// Slots of a cluster without a table have no mark. Errors: `BadRange` (EINVAL); `NoDevice` (ENOENT). Kernel:
     /// `swap_zeromap_batch`.
     pub fn zero_batch(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(bool, u32)> {
         let op = self.operation();
         let (device, offset) = op.resolve(entry, 1)?;
-        let ci = device.clusters.lock(offset.cluster()).ok_or(SwapError::NotInUse(entry))?;
-        let table = ci.table().ok_or(SwapError::NotInUse(entry))?;
-        let room = crate::base::limits::SWAPFILE_CLUSTER - offset.in_cluster() as u32;
-        Ok(zero_batch(table, offset.in_cluster(), nr_max.clamp(1, room)))
+        let room = SWAPFILE_CLUSTER - offset.in_cluster() as u32;
+        let nr_max = nr_max.clamp(1, room);
+        let ci = device.clusters.lock(offset.cluster());
+        let table = ci.as_ref().and_then(ClusterGuard::table);
+        Ok(table.map_or((false, nr_max), |table| zero_batch(table, offset.in_cluster(), nr_max)))
     }
 }
 

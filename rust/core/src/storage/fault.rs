@@ -205,6 +205,10 @@ impl SwapStorage for Faulty {
         self.inner.discard(first, nr_pages)
     }
 
+    fn plan_faults(&self, plan: FaultPlan) -> Result<()> {
+        self.set_plan(plan)
+    }
+
     /// Returns the counters of the wrapped storage, followed by the counters of this wrapper.
     fn stats(&self) -> StorageStats {
         let mut stats = self.inner.stats();

@@ -100,6 +100,20 @@ pub trait SwapStorage: Send + Sync + Debug {
         None
     }
 
+    /// Replaces the plan of faults of the first [`Faulty`] in the chain of wrappers that starts at this storage.
+    /// Errors, with the old plan kept: `UnknownName` (EINVAL) when no storage of the chain is a `Faulty`; those of
+    /// [`Faulty::set_plan`].
+    fn plan_faults(&self, plan: FaultPlan) -> Result<()> {
+        match self.wrapped() {
+            Some(inner) => inner.plan_faults(plan),
+            None => Err(SwapError::UnknownName {
+                what: "storage with faults",
+                name: self.kind().into(),
+                known: "faulty".into(),
+            }),
+        }
+    }
+
     /// Returns the counters of the storage.
     fn stats(&self) -> StorageStats {
         Vec::new()

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
-use swapcore::SwapError;
 use swapcore::storage::header::SwapHeader;
 use swapcore::storage::spec::{GhostSpec, Visibility};
 use swapcore::storage::{
@@ -23,19 +22,17 @@ use crate::border::number::{self, FailingCall, NrBytes, RamPages, SizePages, Tor
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) storage: Arc<dyn SwapStorage>,
-    /// The same storage if it is a `Faulty`, which has methods of its own.
-    faulty: Option<Arc<Faulty>>,
 }
 
 impl Storage {
     pub(crate) fn new(storage: Arc<dyn SwapStorage>) -> Self {
-        Self { storage, faulty: None }
+        Self { storage }
     }
 }
 
 getters! {
     Storage(this):
-    kind: &'static str = if this.faulty.is_some() { "faulty" } else { this.storage.kind() };
+    kind: &'static str = this.storage.kind();
     pages: u32 = this.storage.spec().max_pages;
     bad_pages: Vec<u32> = this.storage.spec().bad_pages;
     is_rotational: bool = this.storage.spec().is_rotational;
@@ -90,8 +87,7 @@ impl Storage {
     #[staticmethod]
     #[pyo3(signature = (inner, *, seed = 0))]
     fn faulty(inner: &Bound<'_, Self>, #[pyo3(from_py_with = number::seed)] seed: u64) -> Self {
-        let faulty = Arc::new(Faulty::new(inner.get().storage.clone(), seed));
-        Self { storage: faulty.clone(), faulty: Some(faulty) }
+        Self::new(Arc::new(Faulty::new(inner.get().storage.clone(), seed)))
     }
 
     #[doc = stub!(Storage.ghost)]
@@ -129,13 +125,7 @@ impl Storage {
         tear_write_pages: Option<TornPages>,
         #[pyo3(from_py_with = number::delay_ns)] delay_ns: u64,
     ) -> Result<()> {
-        let unplanned = || SwapError::UnknownName {
-            what: "storage with faults",
-            name: self.storage.kind().into(),
-            known: "faulty".into(),
-        };
-        let faulty = self.faulty.as_ref().ok_or_else(unplanned)?;
-        Ok(faulty.set_plan(FaultPlan {
+        Ok(self.storage.plan_faults(FaultPlan {
             fail_write_in: fail_write_in.map(|call| call.0),
             fail_read_in: fail_read_in.map(|call| call.0),
             write_error_probability,
