@@ -43,8 +43,7 @@ impl Swap {
         }
         if !device.has(SwpFlags::WRITEOK) {
             let (ty, inuse_pages) = (device.ty(), self.inuse_pages(device.ty()));
-            let why = ": a swapoff of the device is under way";
-            return Err(SwapError::StillInUse { ty: ty.0, inuse_pages, why });
+            return Err(SwapError::StillInUse { ty: ty.0, inuse_pages, why: ": a swapoff of the device runs" });
         }
         if max_pages >= device.max_pages() {
             let _locals = self.locals.lock_all();
