@@ -170,7 +170,8 @@ impl Device {
 pub(crate) struct Rules {
     /// If true, devices without a priority get the priorities -2, -3 and so on. If false, all these devices get -1.
     pub(crate) descending: bool,
-    /// If true, the cluster of a hint that cannot be used moves to another list (E13), as in profile `series`.
+    /// If true, a hint that cannot be used is cleared, and the cluster of the hint moves to another list (E13), as in
+    /// profile `series`.
     pub(crate) relocate: bool,
     /// If true, a worker runs at the end of the operation that queued the worker.
     pub(crate) inline: bool,
