@@ -1,4 +1,4 @@
-//! `Storage`: the place that keeps the page data of a device.
+//! `Storage`: the Python class for a storage, which keeps the page data of a device.
 
 pub(crate) mod argument;
 pub(crate) mod header;
@@ -23,7 +23,8 @@ use crate::border::number::{self, FailingCall, NrBytes, RamPages, SizePages, Tor
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) storage: Arc<dyn SwapStorage>,
-    /// The same storage if it is a `Faulty`, which has methods of its own.
+    /// The same storage with its concrete type, if the storage is a `Faulty`, because `Faulty` has more methods than
+    /// other storages.
     faulty: Option<Arc<Faulty>>,
 }
 
