@@ -28,7 +28,7 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use refs::FolioRefs;
 use shim::device::Device;
-// The files of the core use these modules as `crate::base` and so on.
+// The files of the core name these modules as `crate::base`, `crate::containers` and `crate::table`.
 use shim::{base, containers, table};
 use shown::ShownTable;
 

@@ -21,7 +21,7 @@ mod index;
 mod shown;
 
 use shim::device::Device;
-// The files of the core use these modules as `crate::base` and so on.
+// The files of the core name these modules as `crate::base`, `crate::containers` and `crate::table`.
 use shim::{base, containers, table};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;

@@ -96,8 +96,8 @@ pub enum SwapError {
     /// (EBUSY).
     #[error("{0} has references and its folio is dirty: write the folio before you drop it from the swap cache")]
     DirtyFolio(SwpEntry),
-    /// The folio has more references than those of the swap cache and the caller, so the folio stays in memory
-    /// (EBUSY).
+    /// The folio has more references than the references of the swap cache and of the caller, so the folio stays in
+    /// memory (EBUSY).
     #[error("the folio has {refs} references, but the operation allows only {expected}")]
     FolioPinned {
         /// Number of references of the folio.

@@ -36,8 +36,8 @@ impl HandleState {
 /// The result of a call that consumes a folio. The error case gives the folio back to the caller.
 type Outcome<'a, T> = std::result::Result<T, (MappedFolio<'a>, SwapError)>;
 
-/// A reference-counted handle to a folio. The handle may map the folio, as a page table would; dropping the handle
-/// unmaps the folio.
+/// A reference-counted handle to a folio. The handle may map the folio, as a page table does. When the handle is
+/// dropped, the folio is unmapped.
 pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,

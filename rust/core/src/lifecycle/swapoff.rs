@@ -139,7 +139,7 @@ impl Swap {
             if folio.has(FolioFlags::HELD) {
                 return Ok(());
             }
-            // The lock waits for reads and writes under way, which hold it until they end.
+            // The lock waits for a read under way, and `wait_writeback` waits for a write under way.
             let locked = folio.folio().lock();
             folio.wait_writeback();
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -182,7 +182,7 @@ impl Swap {
         let folio = on_cpu.swap_cache_get_folio(entry)?;
         drop(on_cpu);
         if let Some(folio) = folio.filter(|folio| !folio.has(FolioFlags::HELD)) {
-            // The lock waits for reads and writes under way, which hold it until they end.
+            // The lock waits for a read under way, and `wait_writeback` waits for a write under way.
             let locked = folio.lock();
             folio.wait_writeback();
             if folio.covers(entry) {

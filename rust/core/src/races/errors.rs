@@ -37,7 +37,8 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
         let owner =
             if spoil == "owner" { groups.create(CssId::ROOT, "other").expect("a group") } else { groups.root() };
         let byte = if spoil == "zero" { 0 } else { 7 };
-        // The large swap-in covers the slots 4 to 7. Only slot 7 is cached, free, of another group or zero.
+        // The large swap-in covers the slots 4 to 7. Only slot 7 differs: it is cached, free, owned by another group,
+        // or a slot of zeros.
         let first = m.out(order(0), 7);
         (2..7).for_each(|_| _ = m.out(order(0), 7));
         let (entry, other) = (first.plus(3), m.out_of(owner.css(), order(0), byte));

@@ -101,7 +101,8 @@ impl Swap {
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
         }
-        // If another thread removed the paying group after `payer` chose it, its nearest online ancestor pays.
+        // If another thread removed the paying group after `payer` chose this group, the nearest online ancestor
+        // pays.
         let group = groups.nearest_online(payer.group);
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);

@@ -119,8 +119,8 @@ impl<'s> FolioListScan<'s, '_> {
         // slots when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            // The folio is not mapped, although the reverse map knows it. Another thread may have zapped the last
-            // page table entry while this scan held the folio lock, so that the thread could not free the slots.
+            // A mapping existed, because the number of the `AnonVma` is not 0. If another thread zapped the last page
+            // table entry while this scan held the folio lock, that thread could not free the slots.
             false => !locked.is_mapped() && locked.anon_vma() != 0,
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {

@@ -54,8 +54,8 @@ impl Swapin<'_> {
     }
 }
 
-/// A folio that a swap-in inserted into the cache. The folio is locked and not up to date, and the swap-in must read
-/// it.
+/// A folio that a swap-in inserted into the cache. The folio is locked and not up to date. The swap-in must read the
+/// folio.
 #[derive(Debug)]
 pub(crate) struct NewFolio<'r> {
     pub(crate) folio: FolioRef<'r>,

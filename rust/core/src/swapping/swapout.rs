@@ -216,7 +216,7 @@ impl Swap {
     /// Swaps in the data of `nr_pages` slots that start at `entry`, in as few folios as the orders allow.
     ///
     /// Errors: as [`Swap::swap_in`]. The folios that were mapped before the error stay mapped and are in `done`,
-    /// because unmapping them could lose the only copy of their data.
+    /// because an unmap could lose the only copy of their data.
     pub fn swap_in_all<'s>(
         &'s self,
         entry: SwpEntry,

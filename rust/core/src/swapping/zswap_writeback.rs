@@ -28,10 +28,11 @@ impl Swap {
     ///
     /// Errors: `AlreadyCached` (EEXIST) when another thread loads the page; `NotInUse` (ENOENT) when the slot was
     /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when no folio is free;
-    /// `NoWayOut` (ENOMEM) when no real slot is free, when the charge of the real slot is refused, or when the slot
-    /// has another zswap entry by now; `NoWriteback` (EINVAL) for a ghost without virtual table. `Io` (EIO) when the
-    /// compressed data is damaged, and the zswap entry stays; `Io` also when the write failed, and the page then is
-    /// in a dirty folio. Waits for no folio lock. The caller holds no other lock. Kernel: `zswap_writeback_entry`.
+    /// `NoWayOut` (ENOMEM) when no real slot is free, when the charge of the real slot is refused, or when another
+    /// zswap entry replaced the entry of the slot; `NoWriteback` (EINVAL) for a ghost without virtual table; `Io`
+    /// (EIO) when the compressed data is damaged, and the zswap entry stays; `Io` when the write failed, and the page
+    /// is then in a dirty folio. Waits for no folio lock. The caller holds no other lock. Kernel:
+    /// `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;

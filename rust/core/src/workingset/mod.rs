@@ -87,7 +87,7 @@ impl FolioFacts {
 /// The memcg whose lruvec counts an eviction and decides at the refault. MGLRU always uses the memcg that owns the
 /// slot.
 ///
-/// Kernel: fixed by version.
+/// Kernel: each version has one fixed choice.
 #[derive(Clone, Copy, Debug)]
 pub enum RefaultLevel<'a> {
     /// The memcg that owns the slot, even if the limit of another memcg caused the eviction.

@@ -122,7 +122,7 @@ pub(crate) mod device {
             }
         }
 
-        /// Does what `Clusters::create` of the core does.
+        /// Works as `Clusters::create` of the core.
         pub(crate) fn create(&self, range: std::ops::Range<u32>) -> Option<Guard<'_>> {
             let table = self.pool.lock().pop()?;
             let mut record = self.records[table as usize].lock();
@@ -135,7 +135,7 @@ pub(crate) mod device {
             Some(Guard { record, device: self, table })
         }
 
-        /// Does what `Clusters::lock` of the core does.
+        /// Works as `Clusters::lock` of the core.
         pub(crate) fn lock(&self, idx: u32) -> Option<Guard<'_>> {
             self.index.find(ClusterIdx(idx), |table| {
                 let record = self.records[table as usize].lock();
@@ -143,7 +143,7 @@ pub(crate) mod device {
             })
         }
 
-        /// Does what `Clusters::entry` of the core does.
+        /// Works as `Clusters::entry` of the core.
         pub(crate) fn entry(&self, idx: u32) -> u64 {
             let look = |table| self.entries[table as usize].load(Ordering::Relaxed);
             self.index.shown(ClusterIdx(idx)).read(look).unwrap_or(0)
@@ -163,7 +163,7 @@ pub(crate) mod device {
             self.device.entries[self.table as usize].store(entry, Ordering::Relaxed);
         }
 
-        /// Does what `ClusterGuard::destroy` of the core does when the last slot is freed.
+        /// Works as `ClusterGuard::destroy` of the core when the last slot of the cluster is freed.
         pub(crate) fn destroy(mut self) {
             self.set(0);
             self.device.index.erase(ClusterIdx(self.record.index));

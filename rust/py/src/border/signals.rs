@@ -80,7 +80,7 @@ impl Progress {
         })
     }
 
-    /// Returns the result of a call of [`watched`]. Errors: the exception of a hook, of a signal handler or of the
+    /// Returns the result of a call of `watched`. Errors: the exception of a hook, of a signal handler or of the
     /// progress function.
     pub(crate) fn result<T>(self, (result, raised): (swapcore::Result<T>, Option<PyErr>)) -> Result<T> {
         raised.or(self.raised).map_or(Ok(()), |error| Err(Error::Python(error)))?;

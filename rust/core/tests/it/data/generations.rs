@@ -78,8 +78,8 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
         process.end();
         scanned
     });
-    // The classic rule scans a page that was touched once twice, because the first scan moves the page back to the
-    // head of the list. `mglru` scans the page once, because aging clears the accessed bit before the scan.
+    // A page with one touch is scanned twice under the classic rule, because the first scan moves the page back to
+    // the head of the list. `mglru` scans such a page once, because aging clears the accessed bit before the scan.
     assert!(scanned[1] * 2 < scanned[0], "{scanned:?} pages scanned");
 }
 
