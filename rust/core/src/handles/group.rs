@@ -83,7 +83,7 @@ impl GroupHandle {
         }
         if let Some(types) = &policy.devices {
             if types.is_empty() {
-                return Err(SwapError::cgroup(Errno::INVAL, "devices= names none: allow_swap=False says so".into()));
+                return Err(SwapError::cgroup(Errno::INVAL, "devices= is empty: set allow_swap=False instead".into()));
             }
             if let Some(ty) = types.iter().find(|&&ty| self.swap.device(ty).is_err()) {
                 return Err(SwapError::cgroup(Errno::INVAL, format!("devices= names type {}, which is not on", ty.0)));

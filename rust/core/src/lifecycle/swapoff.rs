@@ -58,7 +58,7 @@ impl Swap {
         self.swapoff(device, |entry, count| {
             if device.storage().keeps_data() {
                 // The call fails, because only the holder of the references can read the data back.
-                let (ty, why) = (device.ty(), ": swap them in, or give unuse= a function that does");
+                let (ty, why) = (device.ty(), ": swap them in, or pass a function unuse= that swaps them in");
                 return Err(SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why });
             }
             (0..count).try_for_each(|_| self.put(entry, 1, CpuId(0)))
