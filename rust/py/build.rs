@@ -1,8 +1,9 @@
-//! Reads the docs of the stubs and writes the macro `stub!`, so that the docs of the Python API live in the stubs
-//! only.
+//! Reads the docstrings of the Python stubs and generates the macro `stub!`. The macro inserts a docstring into the
+//! extension, so that the docs of the Python API are written only in the stubs.
 //!
-//! `stub!(Swap.alloc)` is the docstring of a method, `stub!(Swap)` of a class, `stub!(_core)` of the module. A method
-//! that returns a `TypedDict` has the keys of the dict below its own docs.
+//! `stub!(Swap.alloc)` is the docstring of a method. `stub!(Swap)` is the docstring of a class. `stub!(_core)` is the
+//! docstring of the module. If a method returns a `TypedDict`, its docstring ends with the docs of the keys of the
+//! dict.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,7 +21,7 @@ fn main() {
     let mut code = String::from("macro_rules! stub {\n");
     for (name, item) in &stubs.items {
         let doc = item.doc.clone() + &stubs.keys(&item.annotation, "Keys");
-        // `type` is a keyword of Rust, so a property of that name is `r#type`.
+        // `type` is a keyword of Rust, so the Rust name of a property `type` is `r#type`.
         let name = name.replace(".type", ".r#type");
         writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a write to a String cannot fail");
     }
@@ -29,7 +30,7 @@ fn main() {
     fs::write(Path::new(&folder).join("stub.rs"), code).expect("the folder of the build is writable");
 }
 
-/// Returns the stubs of the extension: `_core.pyi` and its parts.
+/// Returns the paths of the stubs of the extension: `_core.pyi` and its parts `_core_*.pyi`.
 fn paths(package: &Path) -> Vec<PathBuf> {
     let files =
         fs::read_dir(package).expect("the package is beside the crates").map(|file| file.expect("a file").path());
@@ -42,25 +43,26 @@ fn paths(package: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A documented module, class, method, function, or key of a `TypedDict`.
+/// A module, class, method or function with a docstring, or a key of a `TypedDict`.
 #[derive(Default)]
 struct Item {
     doc: String,
-    /// The annotation: the type of the result, or of the key.
+    /// The type annotation: the type of the result of a function, or the type of a key.
     annotation: String,
 }
 
 #[derive(Default)]
 struct Stubs {
     items: BTreeMap<String, Item>,
-    /// The text behind the name of each class, which has the bases in parentheses.
+    /// For each class, the text after the class name, which has the base classes in parentheses.
     bases: BTreeMap<String, String>,
-    /// The keys of each class in the order of the stub.
+    /// The keys of each `TypedDict`, in the order of the stub.
     keys: BTreeMap<String, Vec<(String, Item)>>,
 }
 
 impl Stubs {
-    /// Reads a stub. A docstring is the first string after a `class`, `def` or key, and ends in `"""`.
+    /// Reads the text of a stub and stores its items. A docstring is the first string after a `class`, a `def` or a
+    /// key, and ends with `"""`.
     fn read(&mut self, module: &str, text: &str) {
         let mut class = String::new();
         let mut documented = Some(module.to_owned());
@@ -101,14 +103,14 @@ impl Stubs {
         }
     }
 
-    /// Returns whether a class is a `TypedDict`: a base is `TypedDict`, or a base is such a class.
+    /// Returns whether a class is a `TypedDict`, directly or through a base class.
     fn is_dict(&self, class: &str) -> bool {
         let bases = self.bases.get(class).map_or("", String::as_str);
         words(bases).any(|base| base == "TypedDict" || self.is_dict(base))
     }
 
-    /// Returns the docs of the keys of each `TypedDict` in an annotation. A key whose value is a `TypedDict` is
-    /// followed by the keys of that one.
+    /// Returns the docs of the keys of each `TypedDict` that an annotation names. If the value of a key is a
+    /// `TypedDict`, the docs of the keys of this second `TypedDict` follow.
     fn keys(&self, annotation: &str, title: &str) -> String {
         let mut docs = String::new();
         for class in words(annotation).filter(|word| self.is_dict(word)) {
@@ -124,7 +126,7 @@ impl Stubs {
         docs
     }
 
-    /// Returns the keys of a `TypedDict`. The keys of its bases come first.
+    /// Returns the keys of a `TypedDict`. The keys of the base classes come first.
     fn all_keys(&self, class: &str) -> Vec<&(String, Item)> {
         let bases = self.bases.get(class).map_or("", String::as_str);
         let inherited = words(bases).flat_map(|base| self.all_keys(base));
@@ -140,7 +142,8 @@ fn identifier(code: &str) -> String {
     words(code).next().expect("a name follows the keyword").to_owned()
 }
 
-/// Reads a docstring. `start` is the rest of its first line. Removes the indentation as `inspect.cleandoc` does.
+/// Reads a docstring. `start` is the text of the first line after the opening quotes. The function removes the
+/// indentation as `inspect.cleandoc` does.
 fn docstring<'a>(start: &'a str, lines: &mut impl Iterator<Item = &'a str>) -> String {
     if let Some(doc) = start.strip_suffix("\"\"\"") {
         return doc.trim().to_owned();

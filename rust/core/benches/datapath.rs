@@ -1,9 +1,9 @@
-//! The data path against its unavoidable work. A swap-out and swap-in is compared with the compressor or the system
-//! calls alone, and a lookup in the swap cache with an access to an array.
+//! Compares the data path with its unavoidable work. A swap-out and swap-in is compared with the compressor or the
+//! system calls alone. A lookup in the swap cache is compared with an access to an array.
 //!
-//! Run `cargo bench -p swapcore --bench datapath`. Both sides run in turns in one process, and the order changes each
-//! round. A ratio is that of two runs one after the other. The figures are the median of all ratios and the
-//! quartiles.
+//! Run `cargo bench -p swapcore --bench datapath`. Each round measures both sides in one process, and the order of
+//! the sides changes each round. A ratio is the time of the core divided by the time of the plain side in the same
+//! round. The figures are the median and the quartiles of all ratios.
 
 mod common;
 
@@ -33,12 +33,12 @@ fn order() -> Order {
     Order::new(RUN_PAGES.ilog2() as u8).expect("an order")
 }
 
-/// Swaps every folio out, then every one in.
+/// Swaps every folio out, and then swaps every folio in.
 fn out_and_in<'s>(swap: &'s Swap, folios: &mut Vec<MappedFolio<'s>>) {
     let entries: Vec<SwpEntry> = folios
         .drain(..)
         .map(|folio| {
-            // A page that was written to is dirty in its page table.
+            // The dirty flag stands for a page that a program wrote to since the last swap-in.
             folio.folio().set(swapcore::FolioFlags::DIRTY);
             swap.swap_out(folio, CPU).map_err(|kept| kept.error).expect("room")
         })
@@ -92,7 +92,7 @@ fn file(rng: &mut ChaCha8Rng) {
     let last_page = (2 * NR_RUNS * RUN_PAGES) as u32;
     let header = SwapHeader { last_page, bad_pages: Vec::new(), uuid: [7; 16], label: "bench".into() };
     paths.iter().for_each(|path| File::create(path, &header, false).expect("room"));
-    // The file counts as a block device, because a regular file gets no large runs.
+    // The file is declared a block device, because the core allocates no large runs on a regular file.
     let options = FileOptions { is_block_device: Some(true), ..FileOptions::default() };
     let swap = machine(Arc::new(File::open(&paths[0], &options).expect("just made")));
     let plain_file = fs::OpenOptions::new().read(true).write(true).open(&paths[1]).expect("just made");
@@ -111,7 +111,8 @@ fn file(rng: &mut ChaCha8Rng) {
     paths.iter().for_each(|path| fs::remove_file(path).expect("just made"));
 }
 
-/// Fills half of a device with cached folios of an order. The core would take back more than half.
+/// Fills half of a device with cached folios of an order. The device must not be more than half full, because the
+/// core then frees slots of cached folios.
 fn fill(swap: &Swap, pages: u32, order: Order) {
     for _ in 0..pages >> order.get() {
         let folio = swap.folio_alloc(order).expect("memory");
@@ -123,13 +124,13 @@ fn fill(swap: &Swap, pages: u32, order: Order) {
 const NR_LOOKUPS: usize = 1 << 14;
 
 /// Visits slots `1024..1024 + nr` in an order that a CPU cannot predict. `look` returns a word whose top bit is
-/// clear. With `IS_CHAINED` the next slot depends on that word, so that lookups do not overlap and their latency is
-/// measured.
+/// clear. With `IS_CHAINED` the next slot depends on the word of the last lookup, so that lookups do not overlap and
+/// the bench measures their latency.
 fn visit<const IS_CHAINED: bool>(nr: u64, mut look: impl FnMut(u64) -> u64) {
     let mut at = 0u64;
     for _ in 0..NR_LOOKUPS {
         let word = look(1024 + at);
-        // The result is 0, which the compiler cannot know.
+        // `top` is always 0, but the compiler cannot know this because of `black_box`.
         let top = black_box(word) >> 63;
         let link = if IS_CHAINED { top } else { 0 };
         at = (at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f + link)) & (nr - 1);
@@ -144,7 +145,7 @@ fn lookup(_rng: &mut ChaCha8Rng) {
         let swap = Swap::with_config(config).expect("a good config");
         let device: Arc<SwapDevice> = swap.swapon(&DeviceSpec::new(pages)).expect("a good device");
         fill(&swap, nr + 2048, Order::new(folio_order).expect("an order"));
-        // The array has the same entries.
+        // The array of the plain side has one cached entry for each slot.
         let array: Vec<AtomicU64> =
             (0..pages).map(|slot| AtomicU64::new(SwapTableEntry::cached(Pfn(slot.into())).raw())).collect();
         let counts: Vec<AtomicU64> = (0..pages).map(|_| AtomicU64::new(1)).collect();
@@ -192,7 +193,7 @@ fn lookup(_rng: &mut ChaCha8Rng) {
     }
 }
 
-/// A part of the bench.
+/// A part of the bench, as a function.
 type Part = fn(&mut ChaCha8Rng);
 
 fn main() {

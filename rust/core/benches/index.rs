@@ -1,10 +1,10 @@
-//! The index of clusters against other indexes: lookups, and the creation and destruction of a cluster.
+//! Compares the core's index of clusters with other indexes: lookups, and the creation and destruction of a cluster.
 //!
 //! Run `cargo bench -p swapcore --bench index`. The figures are medians of ratios over interleaved rounds. Lookups
-//! read random entries of tables that are all in use. In a chained lookup the slot depends on the lookup before.
-//! Independent lookups overlap as far as the CPU allows. The other indexes map a cluster to the number of a table in
-//! one flat array, so that only the index differs. With the argument `large` there is a part with a million clusters,
-//! which takes 9 GiB.
+//! read random entries of tables that are all in use. In a chained lookup the slot depends on the result of the last
+//! lookup. Independent lookups overlap as far as the CPU allows. The other indexes map a cluster to the number of a
+//! table in one flat array, so that only the index differs. With the argument `large` the bench has one more part
+//! with a million clusters, which takes 9 GiB.
 
 #[path = "common/pairs.rs"]
 mod common;
@@ -22,8 +22,8 @@ const CPU: CpuId = CpuId(0);
 const C: usize = 512;
 const LOOKUPS: usize = 20_000;
 
-/// One word for every slot in an array whose memory is mapped at the first use, so that the page tables of the
-/// machine are the index.
+/// A flat array with one word for every slot. The system maps the memory of the array at its first use, so that the
+/// page tables of the machine are the index.
 struct Flat(MmapMut);
 
 impl Flat {
@@ -43,7 +43,7 @@ impl Flat {
 /// Returns a device with `nr_clusters` clusters in use.
 fn full(nr_clusters: usize) -> (Swap, Arc<SwapDevice>) {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
-    // There is room for one more cluster.
+    // The device has room for one cluster more than the clusters in use.
     let ghost = Ghost::new(((nr_clusters + 1) * C) as u32, GhostSpec::default()).expect("a size");
     let device = swap.swapon_storage(Arc::new(ghost), Some(1), Discard::None).expect("a good device");
     (1..nr_clusters).for_each(|_| _ = swap.alloc(Order::MAX, CPU).expect("room"));
@@ -51,13 +51,14 @@ fn full(nr_clusters: usize) -> (Swap, Arc<SwapDevice>) {
     (swap, device)
 }
 
-/// Returns the next slot of a scrambled order. The entry that was read is an operand without effect on the result.
+/// Returns the next slot in a scrambled order. `read` is the entry of the last lookup. The CPU must wait for `read`,
+/// although its value does not change the result.
 #[inline(always)]
 fn scramble(at: usize, read: u64) -> usize {
     at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407 + (read as usize & 2))
 }
 
-/// The slots that are looked up.
+/// The slots that a lookup bench reads.
 #[derive(Clone, Copy)]
 enum Slots {
     /// All slots.
@@ -73,8 +74,8 @@ impl Slots {
             Self::All => (at >> 20) % (nr_clusters * C),
             Self::OneLine => {
                 let cluster = (at >> 20) % nr_clusters;
-                // Each table has another line, because the same line of all tables would fall into a few sets of the
-                // cache.
+                // The line is different in each table, because the same line of all tables would be in only a few
+                // sets of the cache.
                 cluster * C + cluster * 8 % C
             }
         }
@@ -107,7 +108,7 @@ fn compare(name: &str, nr_clusters: usize, ours: impl Fn(usize) -> u64, peer: im
     }
 }
 
-/// Measures lookups.
+/// Compares lookups of the core's index with lookups of four other indexes.
 fn lookups(nr_clusters: usize) {
     let (_swap, device) = full(nr_clusters);
     let nr_slots = nr_clusters * C;
@@ -144,14 +145,14 @@ fn lookups(nr_clusters: usize) {
     compare(&title("RwLock<BTreeMap>"), nr_clusters, ours, by_lock);
 }
 
-/// The simple index that the core is compared with.
+/// The simple index with which the creation and destruction of clusters is compared.
 struct Plain {
     tables: BTreeMap<u32, Box<[u64; C]>>,
     free: BTreeSet<u32>,
 }
 
-/// Measures the creation and destruction of a cluster, and a whole allocation that creates one and the put that
-/// destroys it.
+/// Measures the creation and destruction of a cluster. Also measures an allocation that creates a cluster together
+/// with the put that destroys the cluster.
 fn create_and_destroy(nr_clusters: usize) {
     let (swap, device) = full(nr_clusters);
     let used = 0..nr_clusters as u32;

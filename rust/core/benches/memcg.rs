@@ -1,9 +1,9 @@
-//! The cost of charging the pages of a folio to a group that several CPUs use. The core charges a folio at once,
-//! mostly from the stock of the CPU. The plain side charges a shared counter page by page.
+//! Measures the charge of a folio's pages to a group that several CPUs use. The core charges all pages of a folio at
+//! once, mostly from the stock of the CPU. The plain side charges a shared counter page by page.
 //!
-//! Run `cargo bench -p swapcore --bench memcg -- 1 2 4`, where the numbers are threads. Folios have order 6, and the
-//! group is below root. The figures are medians of paired ratios over interleaved rounds. The plain side has one
-//! atomic counter with a limit and a watermark.
+//! Run `cargo bench -p swapcore --bench memcg -- 1 2 4`, where each argument is a number of threads. Folios have
+//! order 6, and the group is below root. The plain side has one atomic counter with a limit and a watermark. Each
+//! round measures both sides, and the figures are medians of the ratios of all rounds.
 
 #[path = "common/median.rs"]
 mod median;
@@ -22,7 +22,7 @@ const ROUNDS: usize = 61;
 const PAIRS: usize = 10_000;
 const NR_PAGES: u64 = 64;
 
-/// Runs a body on several threads. Returns the ns that a call takes on each thread.
+/// Runs `body` many times on several threads. Returns the mean time of one call in ns.
 fn round(threads: usize, body: impl Fn(CpuId) + Sync) -> f64 {
     let barrier = Barrier::new(threads);
     let work = |thread: usize| {
@@ -37,7 +37,7 @@ fn round(threads: usize, body: impl Fn(CpuId) + Sync) -> f64 {
     })
 }
 
-/// A counter that is charged page by page.
+/// The counter of the plain side, which is charged page by page.
 #[derive(Default)]
 #[repr(align(128))]
 struct Plain {

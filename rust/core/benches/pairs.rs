@@ -1,5 +1,5 @@
-//! The cost of operations on one thread, without the cost of a Python call: alloc and free by order, batches,
-//! lookups, swapon.
+//! Measures operations of the core on one thread, without the cost of a Python call: alloc and free by order,
+//! batches, lookups, swapon.
 //!
 //! Run `cargo bench -p swapcore --bench pairs`. The figures are medians over interleaved rounds, in ns.
 
@@ -16,7 +16,7 @@ use swapcore::{CpuId, DeviceSpec, Order, Profile, Swap, SwpEntry};
 const ROUNDS: usize = 41;
 const CPU: CpuId = CpuId(0);
 
-/// Runs `nr` steps. Returns the ns that a step takes.
+/// Runs `step` `nr` times. Returns the mean time of one step in ns.
 fn time(nr: usize, mut step: impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..nr).for_each(|_| step());
@@ -29,7 +29,8 @@ fn fresh(pages: u32) -> Swap {
     swap
 }
 
-/// Returns a device of which the lower half of each cluster is in use, so that no cluster becomes empty or full.
+/// Returns a subsystem whose device has the lower half of each cluster in use, so that no cluster becomes empty or
+/// full in the measurement. With the largest order the device is empty.
 fn half_used(order: Order) -> Swap {
     let swap = fresh(1 << 16);
     let runs: Vec<_> = std::iter::from_fn(|| swap.alloc(order, CPU).ok()).collect();

@@ -1,8 +1,9 @@
-//! Storages against their unavoidable work: zram against its compressor, a file against its system calls.
+//! Compares storages with their unavoidable work. zram is compared with its compressor, and a file with its system
+//! calls.
 //!
-//! Run `cargo bench -p swapcore --bench storage`. Both sides run in turns in one process, and the order changes each
-//! round. A ratio is that of two runs one after the other. The figures are the median of all ratios and the
-//! quartiles.
+//! Run `cargo bench -p swapcore --bench storage`. Each round measures both sides in one process, and the order of the
+//! sides changes each round. A ratio is the time of the storage divided by the time of the plain side in the same
+//! round. The figures are the median and the quartiles of all ratios.
 
 mod common;
 
@@ -26,7 +27,7 @@ fn first(run: usize) -> SwpOffset {
     SwpOffset(1 + (run * RUN_PAGES) as u32)
 }
 
-/// The unavoidable work of a compressed device: it compresses, copies the bytes, and decompresses.
+/// The unavoidable work of a compressed device: to compress, to copy the compressed bytes, and to decompress.
 struct Plain {
     out: Vec<u8>,
     kept: Vec<Vec<u8>>,
@@ -58,7 +59,8 @@ impl Plain {
     }
 }
 
-/// Writes all runs and reads them. Frees them if it is told to.
+/// Writes all runs to a storage and reads all runs back. If `frees` is true, the slots of the runs are freed at the
+/// end.
 fn write_and_read(storage: &dyn SwapStorage, runs: &[Vec<u8>], back: &mut [u8], base: usize, frees: bool) {
     for (run, i) in runs.iter().zip(base..) {
         storage.write(first(i), black_box(run)).expect("room");

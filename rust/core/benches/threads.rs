@@ -1,8 +1,9 @@
-//! The scaling of allocations: several threads, each with a CPU of its own, share a device.
+//! Measures how allocations scale with the number of threads. Each thread has its own CPU number, and all threads
+//! share one device.
 //!
-//! Run `cargo bench -p swapcore --bench threads -- 1 2 4 8 16`, where the numbers are threads. The figures are
-//! medians over interleaved rounds. Each thread allocates 16,384 single slots and frees them. With `remote` a thread
-//! frees the slots of its neighbour.
+//! Run `cargo bench -p swapcore --bench threads -- 1 2 4 8 16`, where each argument is a number of threads. The
+//! figures are medians over interleaved rounds. Each thread allocates 16,384 single slots and then frees 16,384
+//! slots. In the results with `remote`, a thread frees the slots of another thread.
 
 #[path = "common/median.rs"]
 mod median;
@@ -17,7 +18,7 @@ const ROUNDS: usize = 15;
 const SLOTS_PER_THREAD: usize = 1 << 14;
 const REPEATS: usize = 8;
 
-/// Runs one round. Returns the ns that an operation takes on each thread.
+/// Runs one round. Returns the mean time of one operation in ns.
 fn round(threads: usize, is_remote: bool) -> f64 {
     let swap = Swap::new(threads, Profile::Newest).expect("cpus");
     let pages = (2 * threads * SLOTS_PER_THREAD) as u32 + 512;

@@ -1,8 +1,8 @@
-//! The cost of virtual slots, and the gain of a fast swapoff.
+//! Measures the cost of virtual slots, and the time that a swapoff through the reverse map saves.
 //!
-//! Run `cargo bench -p swapcore --bench virtual`. `plain` is a device that serves folios itself, `on` is the same
-//! device behind a virtual device, and `off` is a subsystem where no virtual device is on. The sides run in turns in
-//! one process.
+//! Run `cargo bench -p swapcore --bench virtual`. In the output, `plain` is a device that serves folios itself. `on`
+//! is the same device behind a virtual device. `off` is a subsystem in which no virtual device is on. Each round
+//! measures all sides in one process.
 
 mod common;
 
@@ -22,7 +22,7 @@ use swapcore::{Config, CpuId, Discard, MappedFolio, Order, Orders, Profile, Swap
 
 const CPU: CpuId = CpuId(0);
 
-/// The layer in front of the real device.
+/// The device in front of the real device: no device, or a virtual device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Front {
     Nothing,
@@ -68,11 +68,11 @@ fn back<'s>(swap: &'s Swap, entries: &[SwpEntry], order: Order) -> Vec<MappedFol
         .collect()
 }
 
-/// Measures swap-outs and swap-ins, and the freeing of slots that were not read back.
+/// Compares both sides in two measurements: swap-outs with swap-ins, and swap-outs with the free of the slots.
 fn compare(name: &str, sides: [&Arc<Swap>; 2], runs: &[Vec<u8>], order: Order) {
     let [ours, plain] = sides;
     let cycle = |swap: &Arc<Swap>| {
-        // The folios are new in each round, because a folio may be swapped in as smaller folios.
+        // Each round makes new folios, because a folio may be swapped in as several smaller folios.
         let mut folios = resident(swap, runs, order);
         let entries = out(swap, &mut folios);
         for folio in back(swap, &entries, order) {
@@ -135,13 +135,13 @@ fn layers(rng: &mut ChaCha8Rng) {
 /// The number of slots in a GiB.
 const GIB_PAGES: f64 = (1 << 18) as f64;
 
-/// Measures the swapoff of a device with one GiB of folios of one address space: through the reverse map, and by a
-/// walk of the page tables.
+/// Measures the swapoff of a device that has one GiB of folios of one address space. A device behind virtual slots
+/// finds the folios through the reverse map. A plain device finds the folios by a walk of the page tables.
 fn swapoff(rng: &mut ChaCha8Rng) {
     const NR_PAGES: u64 = 1 << 18;
     let data = runs(rng, 4);
     let ways = [(Front::Virtual, "fast, through the reverse map"), (Front::Nothing, "classic walk")];
-    // The first round is not shown, because it pays for the first touch of each page of memory.
+    // The first round is not shown, because it includes the time of the first touch of each page of memory.
     for (round, (front, what)) in (0..3).flat_map(|round| ways.map(|way| (round, way))) {
         let swap = machine(front, false, Arc::new(Ram::new(NR_PAGES as u32 + 4096).expect("a size")));
         let mm = Mm::new(swap.clone());

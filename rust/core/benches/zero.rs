@@ -1,7 +1,8 @@
-//! The speed at which pages of zeros are recognised, against a byte search by memchr and a comparison with zeros.
+//! Measures the speed of the core's test for pages of zeros. The test is compared with a byte search by memchr and
+//! with a comparison with a page of zeros.
 //!
 //! Run `cargo bench -p swapcore --bench zero`. Each round runs all three ways in random order over the same memory. A
-//! ratio is that of two ways in one round, and the figures are medians over all rounds.
+//! ratio compares the core's way with another way in the same round. The figures are medians over all rounds.
 
 #[path = "common/median.rs"]
 mod median;
@@ -33,13 +34,13 @@ fn by_comparison(data: &[u8]) -> bool {
     data.as_chunks::<PAGE_SIZE>().0.iter().all(|page| page[..] == ZERO_PAGE[..])
 }
 
-/// A function that tells whether a folio is zeros.
+/// A name, and a function that returns whether a folio has only zeros.
 type Way = (&'static str, fn(&[u8]) -> bool);
 
-/// All ways by name. The way of the core is the first.
+/// The three ways that the bench compares. The first is the way of the core.
 const WAYS: [Way; 3] = [("is_zero_filled", is_zero_filled), ("memchr", by_memchr), ("memcmp", by_comparison)];
 
-/// Scans the memory folio by folio, again and again. Returns the speed in GB a second.
+/// Scans `memory` folio by folio until `SAMPLE_BYTES` bytes are scanned. Returns the speed in GB a second.
 fn bandwidth(memory: &[u8], folio_bytes: usize, is_zero: fn(&[u8]) -> bool) -> f64 {
     let repeats = SAMPLE_BYTES / memory.len();
     let start = Instant::now();
@@ -59,8 +60,8 @@ fn main() {
         ("64 kB folios, 512 kB in L2", 512 << 10, FOLIO_BYTES),
         ("64 kB folios, 64 MiB", 64 << 20, FOLIO_BYTES),
     ] {
-        // The memory is written before it is zeroed, because all pages of fresh memory are one zero page of the
-        // system.
+        // The bench writes ones to the memory before it writes zeros, because the system maps all pages of fresh
+        // memory to one page of zeros.
         let mut buffer = black_box(vec![1u8; memory_bytes + PAGE_SIZE]);
         buffer.fill(0);
         let skip = buffer.as_ptr().align_offset(PAGE_SIZE);

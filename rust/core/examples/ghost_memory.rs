@@ -1,5 +1,6 @@
-//! The memory of a ghost of 15 TiB, without and with a virtual table: after swapon, with one slot in a hundred in
-//! use, and empty again. The words of a virtual table that were never written are counted, but not resident.
+//! Prints the memory of a ghost device of 15 TiB, without and with a virtual table. The program measures after
+//! swapon, with one slot in a hundred in use, and with all slots freed. The counted bytes include the words of a
+//! virtual table that were never written. The resident bytes do not include these words.
 //!
 //! Run `cargo run --release -p swapcore --example ghost_memory`.
 
@@ -13,7 +14,8 @@ const CPU: CpuId = CpuId(0);
 /// The number of slots in 15 TiB.
 const MAX_PAGES: u32 = 15 << 28;
 
-/// Returns the resident bytes of this process. Bytes of files do not count, because code is loaded as it runs.
+/// Returns the anonymous resident bytes of this process. Bytes of files do not count, because the system loads the
+/// code page by page while the program runs.
 fn rss_bytes() -> i64 {
     let status = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("Anonymous:")).expect("a line");

@@ -1,4 +1,5 @@
-//! Repeats one hot path, so that a tool can count its instructions. The count does not depend on other load.
+//! Repeats one hot path of the core, so that a tool can count the instructions of the path. Other load on the machine
+//! does not change the count.
 //!
 //! The difference between two runs of different length is the cost of the path without the start of the process:
 //!
@@ -9,8 +10,12 @@
 //! done
 //! ```
 //!
-//! Paths: `pair` allocates and frees one slot, `bulk` allocates all slots and then frees all, `batch` allocates 4,096
-//! slots by one call and frees them by another and counts by slot, `out-in` swaps a 64 kB folio out to RAM and in.
+//! The paths are:
+//!
+//! * `pair` allocates one slot and frees the slot.
+//! * `bulk` allocates 4,096 slots by one call each and then frees the slots by one call each.
+//! * `batch` allocates 4,096 slots by one call and frees the slots by another call. The number `nr` counts slots.
+//! * `out-in` swaps a 64 kB folio out to RAM and in again.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -29,7 +34,8 @@ fn fresh() -> Swap {
     swap
 }
 
-/// Allocates one slot and frees it. Half of each cluster is in use, so that no cluster becomes empty.
+/// Allocates one slot and frees the slot, `nr` times. Half of each cluster is in use, so that no cluster becomes
+/// empty.
 fn pair(nr: usize) {
     let swap = fresh();
     let slots: Vec<_> = std::iter::from_fn(|| swap.alloc(Order::ZERO, CPU).ok()).collect();
@@ -42,7 +48,7 @@ fn pair(nr: usize) {
     }
 }
 
-/// Allocates all slots one by one and then frees them, until `nr` slots are done.
+/// Allocates 4,096 slots one by one and then frees the slots one by one. Repeats this until `nr` slots are done.
 fn bulk(nr: usize) {
     let swap = fresh();
     let mut slots = Vec::with_capacity(4096);
@@ -52,7 +58,7 @@ fn bulk(nr: usize) {
     }
 }
 
-/// Allocates and frees slots in batches.
+/// Allocates and frees `BATCH` slots at a time, until `nr` slots are done.
 fn batch(nr: usize) {
     let swap = fresh();
     let mut out = vec![SwpEntry::NONE; BATCH];

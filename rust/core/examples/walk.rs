@@ -1,4 +1,5 @@
-//! Five operations, each in a function of its own. A profiler lists the files and functions that an operation enters.
+//! Runs five operations of the core. Each operation has a function of its own, so that a profiler can list the files
+//! and functions that the operation enters.
 //!
 //! The lists and the command are in `docs/swap-out-and-in.md`.
 

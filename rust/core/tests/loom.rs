@@ -1,7 +1,7 @@
-//! Lockless protocols of the core under a model that tries every interleaving and every stale read of the memory
-//! model.
+//! Tests of the lockless protocols of the core. The `loom` model tries every interleaving, and every stale read that
+//! the memory model allows.
 //!
-//! The files of the core are compiled here again with locks and atomics that the model controls.
+//! This binary compiles files of the core again with locks and atomics that the model controls.
 
 mod shim;
 
@@ -28,17 +28,17 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 use refs::FolioRefs;
 use shim::device::Device;
-// The files of the core use these modules as `crate::base` and so on.
+// The files of the core name these modules as `crate::base`, `crate::containers` and `crate::table`.
 use shim::{base, containers, table};
 use shown::ShownTable;
 
-/// A table of one entry moves from cluster 0 to cluster 1 while a reader looks up the entries of both clusters.
+/// A table with one entry moves from cluster 0 to cluster 1 while a reader looks up the entries of both clusters.
 #[test]
 fn a_lookup_never_sees_another_clusters_entry() {
     loom::model(|| {
         let words = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
         let entry = Arc::new(AtomicU64::new(0));
-        // The lock of the table pool, which is taken when a table is released and when it is allocated.
+        // `pool` is the lock of the table pool. A thread takes this lock to release and to allocate a table.
         let pool = Arc::new(Mutex::new(()));
         ShownTable(&words[0]).attach(1);
         entry.store(100, Ordering::Relaxed);
@@ -61,7 +61,8 @@ fn a_lookup_never_sees_another_clusters_entry() {
     });
 }
 
-/// A folio is frozen, leaves slot 0, is freed and becomes the folio of slot 1, while a reader looks slot 0 up.
+/// One thread freezes a folio, removes the folio from slot 0, frees the folio and uses it again as the folio of slot
+/// 1. At the same time a reader looks slot 0 up.
 #[test]
 fn a_lookup_with_a_reference_has_the_slots_folio() {
     loom::model(|| {
@@ -76,7 +77,8 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
                     return;
                 }
                 slots[0].store(0, Ordering::Relaxed);
-                // The page is free. Its next user writes the field and publishes the folio in slot 1.
+                // The folio is free here. The next user of the folio writes `owner` and publishes the folio in slot
+                // 1.
                 owner.store(1, Ordering::Relaxed);
                 refs.publish(1);
                 slots[1].store(7, Ordering::Relaxed);
@@ -84,7 +86,7 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
         };
         let found = slots[0].load(Ordering::Relaxed) == 7 && refs.try_get();
         if found {
-            // The slot is read again, because the folio may be the folio of slot 1 by now.
+            // The reader reads slot 0 again, because the folio may already be the folio of slot 1.
             if slots[0].load(Ordering::Relaxed) == 7 {
                 assert_eq!(owner.load(Ordering::Relaxed), 0, "the lookup of slot 0 returned the folio of slot 1");
             }
@@ -95,7 +97,8 @@ fn a_lookup_with_a_reference_has_the_slots_folio() {
     });
 }
 
-/// Two users drop their references. Only the last one frees the folio, and it sees the writes of the other.
+/// Two users drop their references to a folio. Only the last user frees the folio, and the last user sees the writes
+/// of the first user.
 #[test]
 fn the_last_reference_frees_once_and_sees_everything() {
     loom::model(|| {
@@ -119,8 +122,8 @@ fn the_last_reference_frees_once_and_sees_everything() {
     });
 }
 
-/// A cluster is destroyed and its record becomes the record of another cluster, while a reader looks both up with the
-/// lock and without.
+/// A cluster is destroyed, and its record becomes the record of another cluster. At the same time a reader looks both
+/// clusters up, with the lock and without the lock.
 #[test]
 fn a_cluster_that_is_found_is_the_one_looked_for() {
     loom::model(|| {
@@ -147,7 +150,7 @@ fn a_cluster_that_is_found_is_the_one_looked_for() {
     });
 }
 
-/// A cluster is destroyed and created again with the same number and record, while a reader looks it up.
+/// A cluster is destroyed and created again with the same number and record, while a reader looks the cluster up.
 #[test]
 fn a_cluster_made_again_is_whole() {
     loom::model(|| {
@@ -169,8 +172,8 @@ fn a_cluster_made_again_is_whole() {
     });
 }
 
-/// Two threads create clusters at the same time and get the two lowest numbers. A number that is given back is the
-/// next.
+/// Two threads create clusters at the same time and get the two lowest numbers. After a cluster is destroyed, its
+/// number is the next that is handed out.
 #[test]
 fn two_makers_get_the_lowest_numbers() {
     loom::model(|| {

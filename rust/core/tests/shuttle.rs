@@ -1,7 +1,7 @@
-//! The index of clusters under random schedules. These have more threads and steps than a test of every interleaving
-//! can have.
+//! Tests of the index of clusters under random schedules. Random schedules allow more threads and steps than a test
+//! of every interleaving.
 //!
-//! The files of the core are compiled here again with locks and atomics that the scheduler controls.
+//! This binary compiles files of the core again with locks and atomics that the scheduler controls.
 
 mod shim;
 
@@ -21,7 +21,7 @@ mod index;
 mod shown;
 
 use shim::device::Device;
-// The files of the core use these modules as `crate::base` and so on.
+// The files of the core name these modules as `crate::base`, `crate::containers` and `crate::table`.
 use shim::{base, containers, table};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Arc;
@@ -32,7 +32,7 @@ const NR_RECORDS: u32 = 6;
 const CAPACITY: u32 = 8;
 const STEPS: u32 = 40;
 
-/// Returns an entry that has the number of its cluster plus 1 in the low byte, and a stamp above it.
+/// Returns an entry of a cluster. The low byte is the number of the cluster plus 1, and the higher bits are `stamp`.
 fn entry_of(idx: u32, stamp: u64) -> u64 {
     u64::from(idx) + 1 + (stamp << 8)
 }
@@ -41,7 +41,7 @@ fn assert_own(idx: u32, entry: u64) {
     assert!(entry == 0 || entry & 0xff == u64::from(idx) + 1, "cluster {idx} shows {entry:#x}");
 }
 
-/// Creates, destroys and looks up clusters. A cluster that is found by its number has an entry of its own.
+/// Creates, destroys and looks up clusters. The entry of a cluster that a lookup finds must name this cluster.
 fn wander(device: &Device, me: u64) {
     let mut rng = thread_rng();
     for step in 0..STEPS {
@@ -83,7 +83,7 @@ fn lookups_find_their_own_cluster_or_none() {
                 })
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
-            // The clusters that can be locked are those that the index lists.
+            // The index must list exactly the clusters that can be locked.
             let left: Vec<u32> = (0..CAPACITY).filter(|&idx| device.lock(idx).is_some()).collect();
             let mut from = 0;
             let listed: Vec<u32> = std::iter::from_fn(|| {
@@ -98,7 +98,8 @@ fn lookups_find_their_own_cluster_or_none() {
     );
 }
 
-/// The lowest free number is handed out first: when all are in use, the number given back is the next one.
+/// The index hands out the lowest free number first. When all numbers are in use, a freed number is the next number
+/// that the index hands out.
 #[test]
 fn the_number_given_back_is_the_next_one() {
     shuttle::check_random(

@@ -1,4 +1,5 @@
-//! `SwapDevice`: a handle on a device. The handle outlives a swapoff.
+//! `SwapDevice`: a Python handle on a device. The handle stays valid as a Python object after a swapoff of the
+//! device.
 
 use std::sync::{Arc, Weak};
 
@@ -15,7 +16,7 @@ use crate::storage::Storage;
 #[derive(Debug)]
 pub(crate) struct SwapDevice {
     pub(crate) swap: Arc<swapcore::Swap>,
-    /// Weak, because a swapoff frees the memory of the device even while Python has a handle.
+    /// The reference is weak, so that a swapoff frees the memory of the device even while Python has a handle.
     device: Weak<swapcore::SwapDevice>,
     ty: swapcore::SwpType,
 }
@@ -25,13 +26,13 @@ impl SwapDevice {
         Self { swap, device: Arc::downgrade(device), ty: device.ty() }
     }
 
-    /// Returns the device. Errors: `DeviceOff`, the device was turned off.
+    /// Returns the device. Errors: `DeviceOff` (ENOENT) when the device was turned off.
     pub(crate) fn live(&self) -> Result<Arc<swapcore::SwapDevice>> {
         Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
     }
 }
 
-/// Returns the bytes of each part of a device's memory, and their sum.
+/// Returns a dict with the bytes of each part of a device's memory, and the sum of these bytes.
 fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::machine::device::DeviceMemory) -> Result<Bound<'py, PyDict>> {
     let counts = PyDict::new(py);
     set_fields!(counts, memory: static_bytes table_bytes extend_bytes pool_bytes index_bytes virtual_table_bytes);
@@ -40,7 +41,8 @@ fn memory_dict<'py>(py: Python<'py>, memory: &swapcore::machine::device::DeviceM
     Ok(counts)
 }
 
-/// Returns the bytes of all devices together, the bytes of the subsystem's other parts, and the sum of both.
+/// Returns a dict with the bytes of all devices together, the bytes of the subsystem's other parts, and the sum of
+/// all bytes.
 pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Result<Bound<'py, PyDict>> {
     let memory = swap.memory();
     let counts = memory_dict(py, &memory)?;
@@ -102,8 +104,8 @@ impl SwapDevice {
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
-        // The bytes start as zeros, and 0 is a free slot. Only slots in use are written, so that the rest takes no
-        // memory.
+        // The bytes start as zeros, and 0 stands for a free slot. Only the bytes of slots in use are written, so that
+        // the pages of the other bytes take no memory.
         Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())

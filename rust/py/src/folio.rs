@@ -1,4 +1,4 @@
-//! `Folio`: a handle on pages with data.
+//! `Folio`: a Python handle on a folio, which is one page or several adjacent pages with data.
 
 use std::ffi::{c_int, c_void};
 
@@ -21,7 +21,7 @@ pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
-/// The folio view and the shape that a Python buffer view points to until it is released.
+/// The folio view and the shape of a Python buffer view. The buffer view points to both until it is released.
 struct Export {
     view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
@@ -47,7 +47,7 @@ impl Folio {
         self.folio.order().nr_pages() as usize * swapcore::base::limits::PAGE_SIZE
     }
 
-    /// Returns a range of the folio's bytes. Errors: EINVAL, the range ends after the folio.
+    /// Returns a range of the folio's bytes. Errors: EINVAL when the range ends after the folio.
     fn range(&self, offset_bytes: u64, nr_bytes: u64) -> Result<std::ops::Range<usize>> {
         let high = self.len_bytes() as u64;
         let end = offset_bytes.saturating_add(nr_bytes);
@@ -72,7 +72,7 @@ getters! {
         Ok(entry.map(|entry| SwpEntry { entry, order: this.folio.order() }))
     };
     is_resident: bool = this.folio.is_resident();
-    // `with` holds a reference during the call, which does not count.
+    // 1 is subtracted, because `with` itself holds a reference during the call.
     refs: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.refs() - 1))?);
     mapcount: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.mapcount()))?);
     locked: Result<bool> = this.flag(FolioFlags::LOCKED);
@@ -155,9 +155,10 @@ impl Folio {
         let export = Box::new(Export { view: shared, shape: [len_bytes as ffi::Py_ssize_t, 1] });
         let filled = view_of(slf.clone().into_any(), address.cast(), &export.shape, c"B", flags);
         let filled = ffi::Py_buffer { internal: Box::into_raw(export).cast::<c_void>(), ..filled };
-        // SAFETY: 1. `view` is not null and is for us to fill in. 2. the export lives until `__releasebuffer__`. As
-        // long as it lives, the bytes stay in place, the core does not use them, and shape and strides stay, because
-        // the export has them. `obj` is a reference to the folio object until then.
+        // SAFETY: 1. `view` is not null, and CPython passes `view` to this function to fill in. 2. The export lives
+        // until `__releasebuffer__`. Until then the bytes stay in place and the core does not use the bytes, because
+        // the export has the folio view. Shape and strides stay in place, because the export has the shape. `obj` is
+        // a reference to the folio object until then.
         unsafe { view.write(filled) };
         Ok(())
     }
@@ -166,7 +167,7 @@ impl Folio {
     // CPython passes it once.
     #[expect(unsafe_code, reason = "the buffer protocol hands our pointer back")]
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: CPython passes a view that `__getbuffer__` filled in, so it is valid.
+        // SAFETY: CPython passes a view that `__getbuffer__` filled in, so `view` is valid.
         let internal = unsafe { (*view).internal };
         // SAFETY: `internal` came from `Box::into_raw` of an `Export`, and CPython releases a view once.
         drop(unsafe { Box::from_raw(internal.cast::<Export>()) }.view);

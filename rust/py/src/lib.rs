@@ -1,8 +1,8 @@
-//! The Python binding of swapcore. It converts values, detaches from the interpreter and maps errors, nothing else.
+//! The Python binding of swapcore. The binding only converts values, detaches from the interpreter and maps errors.
 //!
-//! # Map
-//! A room is a file or folder of this crate. A class has a room of its own, or a file in one. A room uses only rooms
-//! that stand above it in this list. Rooms in one line do not use each other. `tests/house` checks the list.
+//! # Map A room is a file or a folder of this crate. Each Python class has its own room, or a file in a room. A room
+//! uses only rooms on the lines above its own line in this list. Rooms on one line do not use each other. A test in
+//! `tests/house` checks the list.
 //!
 //! layers:
 //! border
@@ -13,8 +13,8 @@
 //! workload
 //! end of layers
 
-/// `stub!(Swap.alloc)` is the docstring of that method. `build.rs` reads it from the stubs, which are
-/// `python/swapcore/_core*.pyi`.
+/// The macro `stub!`. For example, `stub!(Swap.alloc)` is the docstring of the Python method `Swap.alloc`. `build.rs`
+/// reads the docstrings from the stubs `python/swapcore/_core*.pyi`.
 #[macro_use]
 mod stub {
     include!(concat!(env!("OUT_DIR"), "/stub.rs"));

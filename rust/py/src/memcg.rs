@@ -24,17 +24,17 @@ pub(crate) struct MemCgroup {
 }
 
 impl MemCgroup {
-    /// Returns the Python object of a group. None if memcg is disabled or the group is freed.
+    /// Returns the Python object of a group, or `None` when memcg is disabled or the group is freed.
     pub(crate) fn of(swap: &Arc<swapcore::Swap>, css: CssId) -> Option<Self> {
         Some(Self { handle: GroupHandle::get(swap, css)? })
     }
 
-    /// Returns the Python object of the root group. Errors: EINVAL, memcg is disabled.
+    /// Returns the Python object of the root group. Errors: EINVAL when memcg is disabled.
     pub(crate) fn root(swap: &Arc<swapcore::Swap>) -> Result<Self> {
         Ok(Self { handle: GroupHandle::root(swap)? })
     }
 
-    /// Returns the number of the group in an argument. Without an argument the group is root. Errors: EINVAL, the
+    /// Returns the number of the group in an argument. Without an argument the group is root. Errors: EINVAL when the
     /// group belongs to another subsystem.
     pub(crate) fn css_of(memcg: Option<&Bound<'_, Self>>, swap: &Arc<swapcore::Swap>) -> Result<CssId> {
         let Some(memcg) = memcg else { return Ok(CssId::ROOT) };
@@ -45,14 +45,15 @@ impl MemCgroup {
         Ok(handle.css())
     }
 
-    /// Returns the name of the file for an attribute: `memory_max` is `memory.max`. Errors: the exception that
-    /// `missing` returns, the group has no such file.
+    /// Returns the name of the file for a Python attribute. For example, the file of `memory_max` is `memory.max`.
+    /// Errors: the exception that `missing` returns, when the group has no such file.
     fn file_of(&self, attribute: &str, missing: impl FnOnce() -> PyErr) -> Result<&'static str> {
         let file = self.handle.swap().memcg_file_of(self.handle.css(), attribute)?;
         Ok(file.ok_or_else(missing)?)
     }
 
-    /// Reads the file for an attribute and returns its value. Errors: AttributeError, the group has no such file.
+    /// Reads the file for a Python attribute and returns the value of the file. Errors: AttributeError when the group
+    /// has no such file.
     fn attribute<'py>(&self, py: Python<'py>, attribute: &str) -> Result<Bound<'py, PyAny>> {
         let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {attribute:?}"));
         let file = self.file_of(attribute, missing)?;
@@ -66,7 +67,8 @@ impl MemCgroup {
     }
 }
 
-/// Returns the text to write into a file: a str as it is, an int in decimal digits.
+/// Returns the text that is written into a file for a Python value. A str is written unchanged. An int is written in
+/// decimal digits.
 fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if value.is_instance_of::<PyString>() {
         return value.extract();
@@ -78,7 +80,8 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
 }
 
-/// Converts the value of a file: a number to an int, lines of a key and a value to a dict, any other text to a str.
+/// Converts the value of a file to a Python value. A number becomes an int. Lines with a key and a value become a
+/// dict. Any other text becomes a str.
 fn python_value(py: Python<'_>, value: FileValue) -> PyResult<Bound<'_, PyAny>> {
     match value {
         FileValue::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
@@ -126,8 +129,8 @@ impl MemCgroup {
 
     #[doc = stub!(MemCgroup.remove)]
     fn remove(&self, py: Python<'_>) -> Result<()> {
-        // Detached, because the removal may sleep for the lock of a folio, and the thread that holds the lock may
-        // need the interpreter.
+        // The removal runs detached from the interpreter, because the removal may sleep for the lock of a folio, and
+        // the thread that holds the lock may need the interpreter.
         detached(py, || self.handle.remove())
     }
 
@@ -201,8 +204,8 @@ impl MemCgroup {
     }
 }
 
-/// Defines a read-only property for each file that can be read. `__setattr__` writes files, because its error for a
-/// file that the group lacks differs from the error of a read.
+/// Defines a read-only property for each file that can be read. `__setattr__` writes files, because a write to a file
+/// that the group lacks must raise another error than a read.
 macro_rules! file_properties {
     ($($name:ident)+) => {
         #[pymethods]

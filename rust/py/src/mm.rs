@@ -81,7 +81,7 @@ impl Mm {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
         bytes.resize(nr_bytes, 0);
-        // Even a read of one byte detaches, because a page fault may read a device.
+        // Even a read of one byte runs detached from the interpreter, because a page fault may read a device.
         let pieces = (address..).step_by(PIECE_BYTES).zip(bytes.chunks_mut(PIECE_BYTES));
         for_each(py, pieces, |(at, piece)| Ok(self.mm.read(at, piece, cpu)?))?;
         Ok(PyBytes::new(py, &bytes))
@@ -146,7 +146,8 @@ impl Mm {
             let mut at = first_page.0;
             while at < end {
                 signals.check()?;
-                // A step ends at the end of a page table, because no folio crosses that border and would be split.
+                // A step ends at the end of a page table. No folio crosses the end of a page table, so no step splits
+                // a folio.
                 let next = (at + 1).next_multiple_of(PTRS_PER_PTE).min(end);
                 report.add(self.mm.pageout(Vpn(at)..Vpn(next), cpu)?);
                 at = next;

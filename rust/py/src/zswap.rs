@@ -1,4 +1,4 @@
-//! `ZswapHandle`: the zswap of a subsystem, and the argument `zswap` of `Swap`.
+//! `ZswapHandle`: the Python class for the zswap of a subsystem, and the argument `zswap` of the Python class `Swap`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,8 +49,8 @@ pub(crate) struct ZswapHandle {
     swap: Arc<swapcore::Swap>,
 }
 
-/// Held while one parameter changes. Without it two threads that set different parameters could undo each other,
-/// because a change reads and writes all parameters.
+/// The lock that a thread holds while it changes one parameter. A change reads and writes all parameters, so without
+/// the lock two threads that set different parameters could undo each other's change.
 static SETTING: Mutex<()> = Mutex::new(());
 
 impl ZswapHandle {
@@ -63,7 +63,7 @@ impl ZswapHandle {
     }
 
     fn set(&self, change: impl FnOnce(&mut ZswapOptions)) -> Result<()> {
-        // A poisoned lock is used all the same, because the lock has no data that a panic could leave half changed.
+        // A poisoned lock is used too, because the lock has no data that a panic can leave half changed.
         let _one = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = self.options();
         change(&mut options);

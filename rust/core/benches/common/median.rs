@@ -1,4 +1,4 @@
-//! The median of samples.
+//! The median of a set of samples.
 
 /// Returns the median of the samples.
 pub(crate) fn median(mut samples: Vec<f64>) -> f64 {

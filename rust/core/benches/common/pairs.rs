@@ -1,4 +1,4 @@
-//! Comparisons of two sides in interleaved rounds.
+//! Comparisons of two functions, called the two sides, in interleaved rounds.
 
 use std::time::Instant;
 
@@ -7,8 +7,8 @@ pub(crate) const NR_RUNS: usize = 64;
 /// The number of rounds of a comparison.
 pub(crate) const ROUNDS: usize = 401;
 
-/// Prints the median of the ratios and the quartiles, and the median time of each side in us for a run, or for a 64th
-/// of a round.
+/// Prints the median and the quartiles of the ratio of both sides, and the median time of each side in us. The time
+/// is for a 64th of a round, which is the time of one run when a round has 64 runs.
 fn report(name: &str, ours: &[f64], plain: &[f64]) {
     let sorted = |mut samples: Vec<f64>| {
         samples.sort_by(f64::total_cmp);
@@ -27,7 +27,7 @@ fn report(name: &str, ours: &[f64], plain: &[f64]) {
     );
 }
 
-/// Runs both sides in turns, round by round.
+/// Measures both sides in each round and prints the comparison. The order of the two sides changes each round.
 pub(crate) fn pairs(name: &str, mut ours: impl FnMut(), mut plain: impl FnMut()) {
     let time = |body: &mut dyn FnMut()| {
         let start = Instant::now();

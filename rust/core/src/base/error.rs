@@ -46,10 +46,10 @@ pub enum SwapError {
     #[error("entry {0} is not in 0..=18446744073709551615")]
     NotAWord(String),
     /// No device with the swap type of the entry is on (ENOENT).
-    #[error("{0} names a swap type that is not on")]
+    #[error("no device with the swap type of {0} is on")]
     NoDevice(SwpEntry),
     /// The device was turned off (ENOENT).
-    #[error("the device that was type {0} is off")]
+    #[error("the device that had swap type {0} is turned off")]
     DeviceOff(u8),
     /// The device belongs to another subsystem (ENOENT).
     #[error("the device of type {0} belongs to another subsystem")]
@@ -61,7 +61,7 @@ pub enum SwapError {
     #[error("{0} is a bad slot")]
     BadSlot(SwpEntry),
     /// The reference count of the slot would exceed 32 bits (EOVERFLOW).
-    #[error("{0} has 4294967295 references, the most there can be")]
+    #[error("{0} has 4294967295 references, which is the largest count")]
     CountOverflow(SwpEntry),
     /// The slot is already in the swap cache, or the folio that asks for slots already has slots (EEXIST).
     #[error("{0} is already in the swap cache")]
@@ -76,7 +76,7 @@ pub enum SwapError {
     #[error("the folio is not in the swap cache")]
     NotCached,
     /// The folio is in the swap cache of another subsystem (EINVAL).
-    #[error("{} is of another subsystem", folio_at(*.0))]
+    #[error("{} belongs to another subsystem", folio_at(*.0))]
     ForeignFolio(SwpEntry),
     /// The page number is not below the folio's number of pages (EINVAL).
     #[error("page {page} is not below the folio's {nr_pages} pages")]
@@ -90,15 +90,15 @@ pub enum SwapError {
     #[error("{} is locked or under writeback", folio_at(*.0))]
     FolioBusy(SwpEntry),
     /// The slot was swapped in and out again while memory for a folio was allocated (EAGAIN).
-    #[error("{0} has another shadow than before")]
+    #[error("the shadow of {0} changed while memory for a folio was allocated")]
     ShadowChanged(SwpEntry),
     /// The folio is dirty, so the folio has the only copy of its content, and slots of the folio have references
     /// (EBUSY).
-    #[error("{0} is referenced and its folio is dirty: written first, then dropped")]
+    #[error("{0} has references and its folio is dirty: write the folio before you drop it from the swap cache")]
     DirtyFolio(SwpEntry),
-    /// The folio has more references than those of the swap cache and the caller, so the folio stays in memory
-    /// (EBUSY).
-    #[error("the folio stays in memory: {refs} references where {expected} are expected")]
+    /// The folio has more references than the references of the swap cache and of the caller, so the folio stays in
+    /// memory (EBUSY).
+    #[error("the folio has {refs} references, but the operation allows only {expected}")]
     FolioPinned {
         /// Number of references of the folio.
         refs: u32,
@@ -116,7 +116,7 @@ pub enum SwapError {
     #[error("{0} is not a hibernation slot")]
     NotHibernation(SwpEntry),
     /// The device has fewer than 2 pages (EINVAL).
-    #[error("{0} pages are too few for a swap device: the header takes one, 2 is the least")]
+    #[error("a swap device of {0} pages is too small: the header takes one page, so the least size is 2 pages")]
     DeviceTooSmall(u32),
     /// Every page of the device is the header or bad (EINVAL).
     #[error("all {0} pages of the device are bad")]
@@ -136,7 +136,7 @@ pub enum SwapError {
     #[error("{0} bad pages are over the header's {MAX_SWAP_BADPAGES}")]
     TooManyBadPages(usize),
     /// The list names bad pages of a regular file, which must not have bad pages (EINVAL).
-    #[error("a regular file may not have bad pages, this one lists {0}")]
+    #[error("a regular file must not have bad pages, but the list names {0}")]
     BadPagesOnFile(usize),
     /// The priority is out of range (EINVAL).
     #[error("priority {0} is not in 0..={MAX_PRIORITY}")]
@@ -154,7 +154,7 @@ pub enum SwapError {
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
     /// The header names more pages than the file or device has (EINVAL).
-    #[error("{path} has {has_pages} pages, its swap header asks for {needs_pages}")]
+    #[error("{path} has {has_pages} pages, but its swap header names {needs_pages} pages")]
     AreaTooShort {
         /// Path of the file or device.
         path: String,
@@ -163,7 +163,7 @@ pub enum SwapError {
         /// Number of pages that the header names, the header page included.
         needs_pages: u64,
     },
-    /// Slots of the device stayed in use, a hibernation image pins the device, or another swapoff of the device is
+    /// Slots of the device stay in use, a hibernation image pins the device, or another swapoff of the device is
     /// under way (EBUSY).
     #[error("swapoff of type {ty}: {inuse_pages} slots stay in use{why}")]
     StillInUse {
@@ -171,7 +171,7 @@ pub enum SwapError {
         ty: u8,
         /// Number of slots in use.
         inuse_pages: u64,
-        /// Text on the reason at the end of the error message; may be empty.
+        /// Text at the end of the error message that states the reason. The text may be empty.
         why: &'static str,
     },
     /// The unuse hook of swapoff failed; the binding stores the reason (EINTR).
@@ -196,7 +196,7 @@ pub enum SwapError {
         what: &'static str,
     },
     /// A run of a batch failed; the runs of the batch before the failed run succeeded (errno of the failure).
-    #[error("run {nr_done} of the batch: {error}; the {nr_done} before it are done")]
+    #[error("run {nr_done} of the batch failed: {error}; the {nr_done} runs before the failed run succeeded")]
     InBatch {
         /// Number of runs that succeeded.
         nr_done: usize,
@@ -204,7 +204,7 @@ pub enum SwapError {
         error: Box<SwapError>,
     },
     /// The duration is negative, not a number or too long (EINVAL).
-    #[error("seconds {0} is not a duration from 0 up")]
+    #[error("seconds {0} is not a duration of 0 or more seconds")]
     BadSeconds(String),
     /// An argument for which no other variant exists is out of range (EINVAL).
     #[error("{what} {value} is not in {low}..={high}")]
@@ -244,7 +244,7 @@ pub enum SwapError {
     #[error("the group {0:?} belongs to another subsystem")]
     ForeignGroup(String),
     /// A charge would exceed a limit, and reclaim did not free enough pages (ENOMEM).
-    #[error("{nr_pages} pages more are over {limit} of {group:?}, {max_pages} pages, of which {usage_pages} are used")]
+    #[error("{nr_pages} more pages exceed {limit} of {group:?}: {usage_pages} of {max_pages} pages are charged")]
     OverLimit {
         /// Name of the file that sets the limit.
         limit: &'static str,
@@ -286,19 +286,17 @@ pub enum SwapError {
     },
     /// No device with storage has a free run of slots to back virtual slots, and zswap did not take the pages
     /// (ENOSPC).
-    #[error(
-        "no real device has a run of {nr_pages} slots to put behind the virtual ones, and zswap is off or refused the pages"
-    )]
+    #[error("no device with storage has a free run of {nr_pages} slots, and zswap is off or refused the pages")]
     NoBacking {
         /// Number of slots of the run.
         nr_pages: u32,
     },
     /// The page of a slot cannot be written back from zswap: zswap now holds another page of the slot, no real slot
     /// is free, or a charge was refused (ENOMEM).
-    #[error("the page of {0} cannot leave zswap: no slot on a real device, memory.swap.max, or it changed meanwhile")]
+    #[error("the page of {0} stays in zswap: no real slot is free, memory.swap.max is reached, or the page changed")]
     NoWayOut(SwpEntry),
     /// A ghost device cannot back virtual slots, because a ghost device has no storage (EINVAL).
-    #[error("device type {0} is a ghost: only a device with storage can be behind virtual slots")]
+    #[error("the device of type {0} is a ghost, which has no storage, so the device cannot back virtual slots")]
     GhostBacking(u8),
     /// zswap has no page of the slot (ENOENT).
     #[error("{0} has no page in zswap")]
@@ -315,10 +313,10 @@ pub enum SwapError {
         nr_pages: u32,
     },
     /// The group has no zswap entry that may be written back (ENOENT).
-    #[error("nothing to write back from zswap: the group has no pages there, is gone, or memory.zswap.writeback is 0")]
+    #[error("no page to write back: the group has no pages in zswap, is removed, or has memory.zswap.writeback 0")]
     NothingToShrink,
     /// zswap entries of the group were scanned, and none of these entries was written back (EAGAIN).
-    #[error("no page was written back from zswap: each examined entry had a second chance left or no place to go")]
+    #[error("no page was written back from zswap: each entry had a second chance left or could not be written")]
     NoneWritten,
     /// A ghost device has no storage for pages (ENOSPC).
     #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
@@ -331,8 +329,8 @@ pub enum SwapError {
     /// The new size is not a positive multiple of the number of slots in a cluster (EINVAL).
     #[error("size {0} is not a positive multiple of the {SWAPFILE_CLUSTER} slots of a cluster")]
     BadSize(u32),
-    /// The size of the device cannot change, because all clusters of the device were made at swapon (EINVAL).
-    #[error("the device of type {0} cannot change its size: its clusters are all there from the start")]
+    /// The size of the device cannot change, because swapon made all clusters of the device (EINVAL).
+    #[error("the device of type {0} cannot change its size, because swapon made all its clusters")]
     FixedSize(u8),
     /// An invariant does not hold (errno 0, because the defect is in the core itself).
     #[error("invariant {0}")]
@@ -421,8 +419,8 @@ fn folio_at(entry: SwpEntry) -> String {
 
 fn gone(entry: SwpEntry) -> String {
     match entry {
-        SwpEntry::NONE => "the handle has no folio any more: it was split, moved or dropped".into(),
-        _ => format!("the folio is not in memory: it went to {entry}"),
+        SwpEntry::NONE => "the handle has no folio, because the folio was split, moved or dropped".into(),
+        _ => format!("the folio is not in memory, because the folio was swapped out to {entry}"),
     }
 }
 
@@ -430,7 +428,7 @@ fn no_space(nr_pages: u32) -> String {
     match nr_pages {
         1 => "no free slot on any device".into(),
         _ => format!(
-            "no free run of {nr_pages} slots: a large request tries one device, the next in turn, and no regular file"
+            "no free run of {nr_pages} slots: a large request tries only the next device in turn, and no regular file"
         ),
     }
 }

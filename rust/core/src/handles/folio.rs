@@ -1,4 +1,4 @@
-//! Folio handles that keep their subsystem alive, for a binding, which cannot hold borrows.
+//! Folio handles. A handle keeps its subsystem alive, because a language binding cannot hold Rust borrows.
 
 use std::fmt;
 use std::mem;
@@ -33,11 +33,11 @@ impl HandleState {
     }
 }
 
-/// The result of a call that consumes a folio, or gives the folio back with an error.
+/// The result of a call that consumes a folio. The error case gives the folio back to the caller.
 type Outcome<'a, T> = std::result::Result<T, (MappedFolio<'a>, SwapError)>;
 
-/// A reference-counted handle to a folio. The handle may map the folio, as a page table would; dropping the handle
-/// unmaps the folio.
+/// A reference-counted handle to a folio. The handle may map the folio, as a page table does. When the handle is
+/// dropped, the folio is unmapped.
 pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
@@ -66,7 +66,7 @@ impl FolioHandle {
     }
 
     fn state(&self) -> MutexGuard<'_, HandleState> {
-        // A panic under the lock leaves a whole state, because each change is one assignment.
+        // A poisoned lock is used too. The state is consistent after a panic, because each change is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,17 +75,18 @@ impl FolioHandle {
         &self.swap
     }
 
-    /// Returns the order of the folio. The answer stays after the folio is gone.
+    /// Returns the order of the folio. The order is also known after the folio left the handle.
     pub fn order(&self) -> Order {
         self.order
     }
 
-    /// Returns the number of the folio's first page. After the folio is gone the number may belong to another folio.
+    /// Returns the number of the folio's first page. When the handle has no folio any more, the number may belong to
+    /// another folio.
     pub fn pfn(&self) -> Pfn {
         self.pfn
     }
 
-    /// Returns whether two handles stand for the same folio in memory.
+    /// Returns whether this handle and the handle `other` have the same folio in memory.
     pub fn is_same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
             || (Arc::ptr_eq(&self.swap, &other.swap)
@@ -99,7 +100,7 @@ impl FolioHandle {
         matches!(*self.state(), HandleState::Here { .. })
     }
 
-    /// Returns the first slot of the folio, if it was swapped out through this handle.
+    /// Returns the first slot of the folio if this handle swapped the folio out, else `None`.
     pub fn gone_to(&self) -> Option<SwpEntry> {
         match *self.state() {
             HandleState::Gone { entry } => entry,
@@ -141,7 +142,7 @@ impl FolioHandle {
         })
     }
 
-    /// Maps the whole folio through this handle, or unmaps it. Errors: as `with`.
+    /// Maps the whole folio through this handle if `is_mapped` is true, else unmaps the folio. Errors: as `with`.
     pub fn set_mapped(&self, is_mapped: bool, cpu: CpuId) -> Result<()> {
         let mut state = self.state();
         let HandleState::Here { mapped, .. } = &mut *state else { return Err(state.absent()) };
@@ -190,8 +191,8 @@ impl FolioHandle {
         })
     }
 
-    /// Takes the folio out of the handle for a call that may consume it. Errors: as `with`; `FolioBusy` (EBUSY) while
-    /// this handle holds the lock.
+    /// Takes the folio out of the handle for a call that may consume the folio. Errors: as `with`; `FolioBusy`
+    /// (EBUSY) while this handle holds the folio lock.
     fn take(&self) -> Result<MappedFolio<'_>> {
         let mut state = self.state();
         match &*state {
@@ -205,8 +206,8 @@ impl FolioHandle {
         }
     }
 
-    /// Ends a call that consumes the folio: empties the handle after success, and takes the folio back after an
-    /// error.
+    /// Ends a call that consumes the folio. After success the handle is empty. After an error the handle has the
+    /// folio again.
     fn settle<T>(&self, result: Outcome<'_, T>, entry: Option<SwpEntry>) -> Result<T> {
         result.inspect(|_| *self.state() = HandleState::Gone { entry }).map_err(|(folio, error)| {
             let (folio, mapped) = folio.into_parts();
@@ -216,10 +217,11 @@ impl FolioHandle {
         })
     }
 
-    /// Swaps the folio out and empties the handle. A folio that is not mapped counts as mapped once, by the handle.
+    /// Swaps the folio out and empties the handle. If no page of the folio is mapped, the handle maps the folio
+    /// first.
     ///
-    /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident, mapped by the handle, and
-    /// keeps slots it got.
+    /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident and mapped by the handle. The
+    /// folio keeps slots that the call allocated.
     pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
         let mut taken = self.take()?;
         if taken.pages().is_empty() && !taken.folio().is_mapped() {
@@ -230,14 +232,15 @@ impl FolioHandle {
         self.settle(result, entry)
     }
 
-    /// Splits the folio and empties this handle. Errors: as [`Swap::folio_split`] and `with`; the folio is unchanged
-    /// then.
+    /// Splits the folio and empties this handle. Errors: as [`Swap::folio_split`] and `with`. After an error the
+    /// folio is unchanged.
     pub fn split(&self, order: Order, cpu: CpuId) -> Result<Vec<Self>> {
         let parts = self.settle(self.swap.folio_split(self.take()?, order, cpu), None)?;
         parts.into_iter().map(|part| Self::mapped(&self.swap, part)).collect()
     }
 
-    /// Moves the content to other memory and empties this handle. Errors: as [`Swap::folio_migrate`] and `with`.
+    /// Moves the folio's content to other memory and empties this handle. Errors: as [`Swap::folio_migrate`] and
+    /// `with`.
     pub fn migrate(&self, cpu: CpuId) -> Result<Self> {
         Self::mapped(&self.swap, self.settle(self.swap.folio_migrate(self.take()?, cpu), None)?)
     }
@@ -252,8 +255,8 @@ impl Drop for FolioHandle {
             }
             let folio = FolioRef::adopt(self.folio());
             if !mapped.is_empty() {
-                // CPU 0 always exists. The result is ignored, because reclaim later frees the slots that cannot be
-                // freed now.
+                // CPU 0 always exists. The result is ignored, because reclaim frees any slots that this call
+                // cannot free.
                 let _ = self.swap.folio_unmap(MappedFolio::from_parts(folio, mapped), CpuId(0));
             }
         }

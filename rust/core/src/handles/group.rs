@@ -1,4 +1,4 @@
-//! A reference-counted handle to a group, for a binding, which cannot hold borrows.
+//! A reference-counted handle to a group. A language binding uses handles, because it cannot hold Rust borrows.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
 use crate::memcg::{GroupPolicy, MemCgroup, MemCgroups};
 
-/// A handle that keeps a group and its subsystem alive. The group may be removed meanwhile. Kernel: a css reference.
+/// A handle that keeps a group and its subsystem alive. Another caller may remove the group while the handle exists.
+/// Kernel: a css reference.
 #[derive(Debug)]
 pub struct GroupHandle {
     swap: Arc<Swap>,
@@ -54,13 +55,13 @@ impl GroupHandle {
         Self::get(&self.swap, self.group().parent()?)
     }
 
-    /// Returns the online groups directly below, in the order of their creation.
+    /// Returns the online child groups of this group, in the order of their creation.
     pub fn children(&self) -> Vec<Self> {
         let handles = self.groups().children(self.css).into_iter().filter_map(|css| Self::get(&self.swap, css));
         handles.filter(|handle| handle.group().is_online()).collect()
     }
 
-    /// Creates a group below this one. Errors: as [`MemCgroups::create`].
+    /// Creates a child group of this group. Errors: as [`MemCgroups::create`].
     pub fn create(&self, name: &str) -> Result<Self> {
         let css = self.groups().create(self.css, name)?.css();
         // The new group is online unless another thread removed it already.
@@ -72,17 +73,17 @@ impl GroupHandle {
         self.swap.remove_group(self.css, CpuId(0))
     }
 
-    /// Sets the group's policy table, which new groups below it copy from now on.
+    /// Sets the group's policy table. Groups that are created below this group after the call copy the table.
     ///
     /// Errors: ENODEV when the group is removed; EINVAL when the owner store cannot keep the rule for dead owners,
-    /// when the device list is empty, or when a device in it is off.
+    /// when the device list is empty, or when a device in the list is off.
     pub fn set_policy(&self, policy: GroupPolicy) -> Result<()> {
         if let Some(rule) = policy.dead_owner {
             self.groups().options().check_dead_owner(rule)?;
         }
         if let Some(types) = &policy.devices {
             if types.is_empty() {
-                return Err(SwapError::cgroup(Errno::INVAL, "devices= names none: allow_swap=False says so".into()));
+                return Err(SwapError::cgroup(Errno::INVAL, "devices= is empty: set allow_swap=False instead".into()));
             }
             if let Some(ty) = types.iter().find(|&&ty| self.swap.device(ty).is_err()) {
                 return Err(SwapError::cgroup(Errno::INVAL, format!("devices= names type {}, which is not on", ty.0)));

@@ -1,4 +1,5 @@
-//! The life of a subsystem and its devices: making a subsystem, turning devices on and off, resizing them.
+//! The life of a subsystem and its devices: this folder makes a subsystem, turns devices on and off, and resizes
+//! devices.
 
 pub(crate) mod resize;
 pub(crate) mod swapoff;

@@ -1,4 +1,4 @@
-//! A new size for a dynamic device that is on and in use.
+//! The resize of a ghost device while the device is on and in use.
 
 use std::sync::Arc;
 
@@ -15,18 +15,19 @@ use crate::slots::take_back::ReclaimWhen;
 pub struct Resize {
     /// Size in slots after the call, header included.
     pub max_pages: u32,
-    /// First slot number that is not handed out. The number is less than the size while slots in use keep the device
-    /// from shrinking.
+    /// First slot number that the allocator does not hand out. The number is less than the size while slots in use
+    /// keep the device from shrinking.
     pub limit_pages: u32,
 }
 
 impl Swap {
-    /// Gives a ghost another size, a whole number of clusters. The kernel has no such call; the resizing of `xswap`
-    /// is the nearest.
+    /// Gives a ghost another size, which is a whole number of clusters. The kernel has no such call. The resizing of
+    /// `xswap` is the nearest call.
     ///
-    /// Growing takes effect at once. Shrinking first stops handing out slots beyond the new size, and frees those
-    /// slots that only the swap cache holds. If no slot beyond the new size is left in use, the new size takes
-    /// effect. Otherwise the size stays, the result states the limit of allocation, and a later call continues.
+    /// A larger size takes effect at once. For a smaller size the allocator first stops to hand out slots beyond the
+    /// new size. The call then frees the slots beyond the new size that only the swap cache holds. If no slot beyond
+    /// the new size is left in use, the new size takes effect. Otherwise the size stays, the result states the limit
+    /// of allocation, and a later call of `resize` continues.
     /// Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice` (ENOENT); `StillInUse` (EBUSY) while a swapoff of the
     /// device runs. Locks: `swap_lock`, then every CPU's local lock at once.
     pub fn resize(&self, device: &Arc<SwapDevice>, max_pages: u32) -> Result<Resize> {
@@ -42,7 +43,7 @@ impl Swap {
         }
         if !device.has(SwpFlags::WRITEOK) {
             let (ty, inuse_pages) = (device.ty(), self.inuse_pages(device.ty()));
-            return Err(SwapError::StillInUse { ty: ty.0, inuse_pages, why: ": a swapoff of it is under way" });
+            return Err(SwapError::StillInUse { ty: ty.0, inuse_pages, why: ": a swapoff of the device runs" });
         }
         if max_pages >= device.max_pages() {
             let _locals = self.locals.lock_all();
@@ -58,7 +59,7 @@ impl Swap {
         Ok(Resize { max_pages: device.max_pages(), limit_pages: device.limit_pages() })
     }
 
-    /// Stops handing out slots beyond a size.
+    /// Closes the clusters beyond a size, so that the allocator hands out no slot of these clusters.
     fn close_above(&self, device: &SwapDevice, max_pages: u32) {
         let mut locals = self.locals.lock_all();
         device.clusters.set_open(max_pages / SWAPFILE_CLUSTER);
@@ -66,7 +67,7 @@ impl Swap {
         locals.iter_mut().for_each(|local| local.flush_hints(is_beyond));
     }
 
-    /// Frees the slots of closed clusters that only the swap cache holds.
+    /// Frees the slots of closed clusters if only the swap cache holds these slots.
     fn drain_closed(&self, device: &SwapDevice) -> Result<()> {
         for idx in closed(device) {
             let mut on_cpu = self.on_cpu(CpuId(0))?;
@@ -80,8 +81,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Sets the size and the totals that depend on the size. No slot beyond the size is in use, and every CPU is
-    /// stopped.
+    /// Sets the size and the totals that depend on the size. No slot beyond the size is in use. The caller holds the
+    /// local lock of every CPU.
     fn set_size(&self, device: &SwapDevice, max_pages: u32) {
         let tail = SwpOffset(device.max_pages() - 1).cluster();
         let first_bad = device.max_pages() % SWAPFILE_CLUSTER;
@@ -107,12 +108,13 @@ impl Swap {
     }
 }
 
-/// Returns the clusters that are closed to allocation.
+/// Returns the live clusters of a device that are closed to allocation.
 fn closed(device: &SwapDevice) -> impl Iterator<Item = ClusterIdx> {
     device.clusters.live_from(device.clusters.nr_open())
 }
 
-/// Returns whether a cluster has no slots in use, apart from bad slots at its end. Every CPU is stopped.
+/// Returns whether a cluster has no slots in use, apart from bad slots at its end. The caller holds the local lock of
+/// every CPU.
 fn is_unused(device: &SwapDevice, idx: ClusterIdx) -> bool {
     let end = idx.base().0 as u64 + u64::from(SWAPFILE_CLUSTER);
     let nr_bad = end.saturating_sub(device.max_pages().into());

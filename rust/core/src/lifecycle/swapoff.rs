@@ -1,4 +1,4 @@
-//! Turning a device off: allocation ends, every page is read back, and the device is removed from all CPUs.
+//! The swapoff of a device: allocation ends, every page is read back, and the device is removed from all CPUs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,10 +17,10 @@ use crate::table::EntryKind;
 impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
     ///
-    /// `unuse` is called with no lock held for every slot with references, with the number of references. `unuse`
-    /// gives the references back with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse` (EBUSY) when slots
-    /// stay in use or hibernation slots exist; any error of `unuse`. After an error the device is on again, behind
-    /// the devices of equal priority.
+    /// `swapoff` calls `unuse` for every slot with references and passes the number of references. No lock is held
+    /// during the call. `unuse` drops the references with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse`
+    /// (EBUSY) when slots stay in use or hibernation slots exist; any error of `unuse`. After an error the device is
+    /// on again, and the allocator tries it after the devices of equal priority.
     ///
     /// Differs: the hook takes the place of the walk over page tables. Taking every CPU's local lock once takes the
     /// place of waiting for allocators.
@@ -34,7 +34,7 @@ impl Swap {
         }
         let mut active = self.active();
         active.devices[ty.index()] = None;
-        // After this step, no CPU has the device or a hint into the device.
+        // After this loop, no CPU has the device or a hint that names a slot of the device.
         self.locals.for_each(|local| {
             local.devices[ty.index()] = None;
             local.flush_hints(|hint| hint.ty() == ty);
@@ -43,33 +43,34 @@ impl Swap {
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
         self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
-        // No transfer is under way, because each transfer needs a slot in use. A caller that still has the device has
-        // no claim on its storage.
+        // No read or write of the storage is under way, because each transfer needs a slot in use. From this line on
+        // another device may use the storage, even if a caller still has an `Arc` of this device.
         device.release_claim();
         Ok(())
     }
 
-    /// Turns a device off without a hook. On a device that keeps no data, the references are dropped. On a device
-    /// that keeps data, the references keep the device on.
+    /// Turns a device off without a hook. If the device keeps no data, the references to its slots are dropped. If
+    /// the device keeps data, a slot with references keeps the device on.
     ///
     /// Errors: as [`Swap::swapoff`]; `StillInUse` (EBUSY), with the device still on, when a slot with data has
     /// references.
     pub fn swapoff_without_hook(&self, device: &Arc<SwapDevice>) -> Result<()> {
         self.swapoff(device, |entry, count| {
             if device.storage().keeps_data() {
-                // Only the holder of the references can read the data back.
-                let (ty, why) = (device.ty(), ": swap them in, or give unuse= a function that does");
+                // The call fails, because only the holder of the references can read the data back.
+                let (ty, why) = (device.ty(), ": swap them in, or pass a function unuse= that swaps them in");
                 return Err(SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why });
             }
             (0..count).try_for_each(|_| self.put(entry, 1, CpuId(0)))
         })
     }
 
-    /// Stops allocation and waits for allocations under way. Kernel: `del_from_avail_list`, `wait_for_allocation`.
+    /// Stops allocation on a device, and waits for allocations that are under way. Kernel: `del_from_avail_list`,
+    /// `wait_for_allocation`.
     fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {
         let active = self.active();
         let ty = device.ty();
-        // Another device may have the type by now.
+        // The device may already be off, and another device may have its swap type.
         if !active.devices[ty.index()].as_ref().is_some_and(|on| Arc::ptr_eq(on, device)) {
             return Err(SwapError::NoDevice(device.entry_at(SwpOffset(0))));
         }
@@ -80,20 +81,21 @@ impl Swap {
         {
             let mut avail = self.avail.lock();
             if !avail.active.remove(ty) {
-                return Err(busy(": another swapoff of it is under way"));
+                return Err(busy(": another swapoff of the device is under way"));
             }
             device.set_writeok(false);
             avail.remove(device);
         }
         self.uncount_pages(device);
         drop(active);
-        // Taking every CPU's lock once is a grace period, because an allocator that read WRITEOK as set holds the
-        // lock of its CPU until its slots are counted.
+        // This thread takes the lock of every CPU once and so waits for all allocators. An allocator that read
+        // WRITEOK as set holds the lock of its CPU until its slots are counted.
         self.locals.for_each(|_| {});
         Ok(())
     }
 
-    /// Reads every page back. Kernel: `try_to_unuse`; differs: gives up when a pass frees no slot.
+    /// Reads every page back, in at most `UNUSE_PASSES_MAX` passes over the slots in use. Kernel: `try_to_unuse`;
+    /// differs: the number of passes is limited.
     fn try_to_unuse(&self, device: &SwapDevice, unuse: &mut impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
         for _ in 0..UNUSE_PASSES_MAX {
             if self.inuse_pages(device.ty()) == 0 {
@@ -120,14 +122,14 @@ impl Swap {
         }
     }
 
-    /// Reads the data of a real slot that backs a virtual slot back into memory, together with the other pages of the
-    /// folio, and frees the real slots of the folio. Page tables keep naming the virtual slot, so no page table is
-    /// walked. Kernel: the fast half of `try_to_unuse` under vswap.
+    /// Reads the data of a real slot that backs a virtual slot into memory, together with the other pages of the
+    /// folio, and frees the real slots of the folio. No page table is walked, because page tables name the virtual
+    /// slot and do not change. Kernel: the fast half of `try_to_unuse` under vswap.
     fn unuse_backing(&self, device: &SwapDevice, offset: SwpOffset) -> Result<()> {
         let cpu = CpuId(0);
         let real = device.entry_at(offset);
-        // The slot may be freed, moved or given to another owner meanwhile. The next pass handles the slot if the
-        // slot is still in use.
+        // Another thread may free or move the slot, or give the slot to another owner, while this loop runs. The next
+        // pass of `try_to_unuse` handles a slot that is still in use.
         while let Some(owner) = device.get(offset).owner() {
             let folio = match self.swapin_entry(owner, &Swapin::new(cpu, self.orders_of_run(device, offset))) {
                 Ok(folio) => folio,
@@ -137,7 +139,7 @@ impl Swap {
             if folio.has(FolioFlags::HELD) {
                 return Ok(());
             }
-            // The lock waits for reads and writes under way, which hold it until they end.
+            // The lock waits for a read under way, and `wait_writeback` waits for a write under way.
             let locked = folio.folio().lock();
             folio.wait_writeback();
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -145,12 +147,12 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // The read of the folio failed. The thread that read the folio reports the error.
+                // The read of the folio failed. The thread that read the folio reports the error to its caller.
                 drop((on_cpu, locked));
                 self.drop_unread(&folio, cpu)?;
                 continue;
             }
-            // From here on the folio is the only copy of its data.
+            // The folio is marked dirty, because the next line frees the copy of its data on the device.
             locked.set(FolioFlags::DIRTY);
             on_cpu.release_folio_backing(&locked)?;
             on_cpu.counters().count(Event::SwapoffRmap, locked.nr_pages().into());
@@ -160,9 +162,9 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the orders of the folio that reads a real slot back. The order is at most the order of the slot's
-    /// cluster. The aligned virtual slots of the folio have their data in one run of real slots that starts with this
-    /// slot.
+    /// Returns the order of the folio with which `unuse_backing` reads a real slot back, as a set of one order. The
+    /// order is at most the order of the slot's cluster. The virtual slots of the folio are aligned, and their data
+    /// is in one run of real slots that starts at `offset`.
     fn orders_of_run(&self, device: &SwapDevice, offset: SwpOffset) -> Orders {
         let Some(owner) = device.get(offset).owner() else { return Orders::ZERO };
         let went_out = device.clusters.lock(offset.cluster()).map_or(Order::ZERO, |ci| ci.order());
@@ -173,14 +175,14 @@ impl Swap {
         Order::new(fits.min(Order::MAX.get().into()) as u8).map_or(Orders::ZERO, Orders::one)
     }
 
-    /// Takes the folio of a slot out of the cache if the slots have no references. A folio that a user holds is left
-    /// for the next pass.
+    /// Removes the folio of a slot from the swap cache if the slots of the folio have no references. A folio whose
+    /// flag HELD is set stays in the cache until the next pass of `try_to_unuse`.
     fn free_cached(&self, entry: SwpEntry) -> Result<()> {
         let mut on_cpu = self.on_cpu(CpuId(0))?;
         let folio = on_cpu.swap_cache_get_folio(entry)?;
         drop(on_cpu);
         if let Some(folio) = folio.filter(|folio| !folio.has(FolioFlags::HELD)) {
-            // The lock waits for reads and writes under way, which hold it until they end.
+            // The lock waits for a read under way, and `wait_writeback` waits for a write under way.
             let locked = folio.lock();
             folio.wait_writeback();
             if folio.covers(entry) {
@@ -199,8 +201,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Raises the automatic priorities below `prio`, the priority of the device that is gone, so that the automatic
-    /// priorities have no gap.
+    /// Adds 1 to each automatic priority below `prio`, so that the automatic priorities have no gap. `prio` is the
+    /// priority of the device that was turned off.
     fn raise_automatic(&self, active: &mut ActiveDevices, prio: i32) {
         if self.switches.default_priority != DefaultPriority::Descending || prio >= 0 {
             return;

@@ -1,4 +1,4 @@
-//! Making a subsystem, and turning a device on.
+//! The creation of a subsystem, and the swapon of a device.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,8 +19,8 @@ impl Swap {
         Self::with_config(Config::new(nr_cpus, profile))
     }
 
-    /// Makes a subsystem as configured. Errors: `BadNrCpus`, `UnknownName`, `OutOfRange` for the pages of memory
-    /// (EINVAL).
+    /// Makes a subsystem from a configuration. Errors: `BadNrCpus`, `UnknownName`, `OutOfRange` for the pages of
+    /// memory (EINVAL).
     pub fn with_config(config: Config) -> Result<Self> {
         Self::assemble(config, &ZSWAP_WRITEBACK)
     }
@@ -73,7 +73,7 @@ impl Swap {
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
         // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_add(usize::from(spec.is_rotational), Ordering::Relaxed);
-        // Relaxed: a request that reads the old number uses another device.
+        // Relaxed: a request that reads the old number does not see the new virtual device and uses another device.
         self.nr_virtual.fetch_add(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.enable(&device);
         Ok(device)
@@ -94,7 +94,8 @@ impl Swap {
         let mut avail = self.avail.lock();
         avail.active.add(prio, ty);
         device.set_writeok(true);
-        // A device that a failed swapoff turns on again may be full; a full device stays off the list.
+        // A device that a failed swapoff turns on again may be full. A full device is not on the list of available
+        // devices.
         if device.clusters.are_all_full() {
             avail.remove(device);
         } else {

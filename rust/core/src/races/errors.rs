@@ -1,4 +1,4 @@
-//! Forces each error of a swap-in under the one condition that causes the error.
+//! Tests of the errors of a swap-in. Each test creates the one condition that causes the error.
 
 use super::*;
 use crate::datapath::Content;
@@ -21,7 +21,8 @@ fn a_free_target_is_enoent_with_and_without_a_table() {
     for free in [entry.plus(1), far] {
         assert_eq!(m.alloc_while(free, order(0), || {}).map(|_| ()), Err(SwapError::NotInUse(free)));
     }
-    // The slot of the header is bad, and a bad slot in the range counts as a free slot.
+    // The range of order 9 contains slot 0, which is the header slot. The check treats this bad slot like a free
+    // slot.
     let checked = m.on(CPU).swap_cache_check_batch(entry, order(9));
     assert_eq!(checked, Err(SwapError::NotUniform(header)));
     assert_eq!(m.charges(), 0);
@@ -36,7 +37,8 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
         let owner =
             if spoil == "owner" { groups.create(CssId::ROOT, "other").expect("a group") } else { groups.root() };
         let byte = if spoil == "zero" { 0 } else { 7 };
-        // The large swap-in covers the slots 4 to 7, and only slot 7 differs from the others.
+        // The large swap-in covers the slots 4 to 7. Only slot 7 differs: it is cached, free, owned by another group,
+        // or a slot of zeros.
         let first = m.out(order(0), 7);
         (2..7).for_each(|_| _ = m.out(order(0), 7));
         let (entry, other) = (first.plus(3), m.out_of(owner.css(), order(0), byte));
@@ -56,7 +58,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
 }
 
 #[test]
-fn mixed_zero_marks_over_a_cached_target_are_ebusy_or_eexist_as_the_switch_says() {
+fn the_switch_decides_whether_mixed_zero_marks_over_a_cached_target_are_ebusy_or_eexist() {
     let errors = [SwapError::NotUniform, SwapError::AlreadyCached];
     for (check, error) in [SwapinCheck::ZeroFirst, SwapinCheck::TargetFirst].into_iter().zip(errors) {
         let m = machine_with(true, check);
@@ -74,8 +76,8 @@ fn mixed_zero_marks_over_a_cached_target_are_ebusy_or_eexist_as_the_switch_says(
 
 #[test]
 fn a_shadow_that_changed_meanwhile_is_eagain_and_tried_again_at_the_same_order() {
-    // On a device that is not synchronous a swapped-in page keeps its slots, so the page is swapped out to the same
-    // slots.
+    // The device is not synchronous, so a swapped-in page keeps its slots. The next swap-out of the page uses the
+    // same slots.
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     let first = m.out(order(2), 1);
     m.put(first, 4, CPU);

@@ -1,5 +1,6 @@
-//! Forces every race and every error of the swap cache. The second user of the cache runs inside a step of the first
-//! user, on the same thread where possible. The storage and the charge probe of these tests call the second user.
+//! Tests of every race and every error of the swap cache. In a race test, the second user of the cache runs inside a
+//! step of the first user, on the same thread where possible. The storage and the charge probe of the tests call the
+//! second user through a `Hook`.
 
 mod errors;
 mod shmem;
@@ -30,7 +31,7 @@ const CPU: CpuId = CpuId(0);
 /// The CPU of the second user.
 const OTHER: CpuId = CpuId(1);
 
-/// A function that runs once, inside the next transfer or charge.
+/// A function of a test. The function runs once, inside the next read, write or charge.
 #[derive(Default)]
 struct Hook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -53,7 +54,7 @@ impl Hook {
     }
 }
 
-/// The hooks of transfers and of swap-in charges, and the numbers of transfers and of charges.
+/// The hooks for reads, writes and swap-in charges, and the numbers of reads, writes and charges so far.
 #[derive(Debug, Default)]
 struct Script {
     on_read: Hook,
@@ -66,7 +67,7 @@ struct Script {
 }
 
 impl SwapinProbe for Script {
-    /// Counts the charges that pass.
+    /// Runs the hook of the test, and then counts the charge or refuses it.
     fn before_charge(&self) -> Result<()> {
         self.on_charge.fire();
         if self.refuses_charges.load(Ordering::Relaxed) {
@@ -77,7 +78,7 @@ impl SwapinProbe for Script {
     }
 }
 
-/// Memory that counts each read or write and runs its hook first.
+/// A storage in memory. Each read or write runs its hook first and is counted.
 #[derive(Debug)]
 struct Scripted {
     ram: Ram,
@@ -138,7 +139,8 @@ fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
     Machine { swap, storage, script }
 }
 
-/// A machine whose device is synchronous, so a swap-in takes the order of the swap-out and gives the slots up.
+/// Makes a machine whose device is synchronous, so that a swap-in takes the order of the swap-out and frees the
+/// slots.
 fn machine() -> Machine {
     machine_with(true, SwapinCheck::ZeroFirst)
 }
@@ -164,7 +166,7 @@ impl Machine {
         self.swap.folio_with_in(order, &data, css, CPU).expect("memory")
     }
 
-    /// Swaps out a folio of the root group; returns its entry.
+    /// Swaps out a folio of the root group. Returns the entry of the folio's first page.
     fn out(&self, order: Order, byte: u8) -> SwpEntry {
         self.out_of(CssId::ROOT, order, byte)
     }
@@ -174,7 +176,8 @@ impl Machine {
         self.swap.swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
     }
 
-    /// Makes a dirty cached folio whose first `nr_dups` slots have one reference each; returns it with its entry.
+    /// Makes a dirty cached folio whose first `nr_dups` slots have one reference each. Returns the folio and its
+    /// entry.
     fn cached(&self, order: Order, byte: u8, nr_dups: u32) -> (FolioRef<'_>, SwpEntry) {
         let folio = self.folio(CssId::ROOT, order, byte);
         let locked = folio.folio().lock();
@@ -189,7 +192,8 @@ impl Machine {
         self.swap.swap_cache_get_folio(entry, cpu).expect("a slot")
     }
 
-    /// Finds the folio of an entry in the swap cache, or swaps the folio in, as a fault does. The folio is not mapped.
+    /// Finds the folio of an entry in the swap cache, or swaps the folio in, as a fault does. The folio is not
+    /// mapped.
     fn fault(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
         self.swap.swapin_entry(entry, &Swapin::new(cpu, Orders::one(order)))
     }
@@ -198,8 +202,8 @@ impl Machine {
         self.swap.swap_in(entry, order.nr_pages(), &Swapin::new(cpu, Orders::one(order)))
     }
 
-    /// Allocates a folio in the swap cache and reads it, as a swap-in does. `meanwhile` runs inside the first request for
-    /// memory, which is between the two looks at the table.
+    /// Allocates a folio in the swap cache and reads the folio, as a swap-in does. `meanwhile` runs inside the first
+    /// request for memory. The swap-in checks the table once before this request and once after it.
     fn alloc_while(&self, entry: SwpEntry, at: Order, meanwhile: impl Fn() + Sync) -> Result<FolioRef<'_>> {
         let is_first = AtomicBool::new(true);
         let allocate = |order: Order, _gfp| {
@@ -219,7 +223,7 @@ impl Machine {
         self.swap.put(entry, nr_pages, cpu).expect("one reference a slot");
     }
 
-    /// Drops the folio of `alloc_while`, as a user without mappings does.
+    /// Drops a folio that is not mapped, and drops one reference to each of its slots.
     fn forget(&self, folio: FolioRef<'_>, entry: SwpEntry) {
         let nr_pages = folio.nr_pages();
         drop(folio);
@@ -270,7 +274,7 @@ impl Drop for Machine {
     }
 }
 
-/// Waits up to ten seconds for the end of a thread that a hook started, and passes its panic on.
+/// Waits up to ten seconds for the end of a thread that a hook started. Panics if the thread panicked.
 fn join(thread: JoinHandle<()>) {
     let until = Instant::now() + Duration::from_secs(10);
     while !thread.is_finished() {
@@ -284,7 +288,7 @@ fn is_all(folio: &FolioRef<'_>, byte: u8) -> bool {
     folio.bytes().expect("no views").iter().all(|&other| other == byte)
 }
 
-/// Makes an address space with a mapping whose pages are full of one byte; returns the first page too.
+/// Makes an address space with a mapping whose pages are full of one byte. Returns the space and the first page.
 fn space(m: &Machine, nr_pages: u64, byte: u8) -> (Mm, Vpn) {
     let mm = Mm::new(m.swap.clone());
     let vpn = mm.mmap(nr_pages, VmaOptions::default()).expect("a mapping").pages().start;
@@ -293,7 +297,7 @@ fn space(m: &Machine, nr_pages: u64, byte: u8) -> (Mm, Vpn) {
     (mm, vpn)
 }
 
-/// As `space`, with every page swapped out; returns the entry of the first page too.
+/// Makes an address space like `space` and swaps out every page. Also returns the swap entry of the first page.
 fn swapped_space(m: &Machine, nr_pages: u64, byte: u8) -> (Mm, Vpn, SwpEntry) {
     let (mm, vpn) = space(m, nr_pages, byte);
     assert_eq!(pageout(&mm, vpn, nr_pages), nr_pages);

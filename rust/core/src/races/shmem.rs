@@ -1,4 +1,5 @@
-//! Swap-ins of shmem files: they take the order of the swap-out and free the slots, and their entries are split.
+//! Tests of swap-ins of shmem files. A swap-in takes the order of the swap-out, frees the slots, and splits the entry
+//! of the file when the folio is smaller than the entry.
 
 use super::*;
 use crate::mm::{Shmem, ShmemEntry};
@@ -12,7 +13,7 @@ fn resident_file(m: &Machine) -> Shmem {
     file
 }
 
-/// As `resident_file`, with all pages swapped out.
+/// Makes a file like `resident_file` and swaps out all its pages.
 fn file(m: &Machine) -> Shmem {
     let file = resident_file(m);
     (0..16).step_by(4).for_each(|index| file.writeout(index, CPU).expect("room"));
@@ -36,7 +37,7 @@ fn slot_of(file: &Shmem, index: u64) -> Option<(SwpEntry, Order)> {
 }
 
 #[test]
-fn pages_come_back_in_the_order_they_went_and_give_their_slots_up() {
+fn a_swapin_of_a_file_takes_the_order_of_the_swapout_and_frees_the_slots() {
     let m = machine();
     let file = file(&m);
     let (entry, large) = slot_of(&file, 6).expect("swapped out");
@@ -50,7 +51,7 @@ fn pages_come_back_in_the_order_they_went_and_give_their_slots_up() {
 
 #[test]
 fn a_smaller_folio_leaves_the_rest_of_its_range_swapped_out() {
-    // On a device with readahead every page is swapped in alone.
+    // The device is not synchronous, so every page is swapped in as a single page.
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     m.swap.readahead().set_page_cluster(0).expect("in range");
     let file = file(&m);
@@ -105,7 +106,7 @@ fn threads_write_read_and_page_out_one_file() {
                 let mut last = [0u8; 256];
                 for step in 0..20_000u64 {
                     state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-                    // Neighbouring pages belong to different threads, so every folio has pages of both.
+                    // Neighbouring pages belong to different threads, so every folio has pages of both threads.
                     let index = (state >> 40) % 128 * 2 + thread;
                     match (state >> 33) % 4 {
                         0 => {
@@ -127,7 +128,7 @@ fn threads_write_read_and_page_out_one_file() {
 }
 
 #[test]
-fn a_range_that_lost_a_page_while_its_folio_was_dirty_comes_back_page_by_page() {
+fn a_dirty_folio_with_a_truncated_page_is_read_page_by_page() {
     let m = machine();
     let file = resident_file(&m);
     m.fail_next_transfers();

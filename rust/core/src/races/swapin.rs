@@ -1,12 +1,12 @@
-//! Swap-in against swap-in, against free, and against the reuse of a slot.
+//! Tests of a swap-in that races with another swap-in, with the free of a slot, or with the reuse of a slot.
 
 use super::*;
 
 #[test]
-fn of_two_swapins_of_one_slot_one_charges_and_reads() {
+fn two_swapins_of_one_slot_charge_and_read_once() {
     let m = machine();
     let entry = m.out(order(0), 5);
-    // The other fault runs completely while the first fault waits for memory.
+    // The fault of the CPU `OTHER` runs completely inside the first fault's request for memory.
     let theirs = Mutex::new(None);
     let mine = m.alloc_while(entry, order(0), || {
         *theirs.lock().expect("one thread") = Some(m.fault(entry, order(0), OTHER).expect("swapped out"));
@@ -45,7 +45,8 @@ fn the_loser_of_a_swapin_race_waits_for_the_read_on_the_folio_lock() {
 
 #[test]
 fn a_large_swapin_loses_against_a_small_one_inside_its_range() {
-    // A small folio elsewhere in the range: the large swap-in takes a lower order. At the target: it gets EEXIST.
+    // If slot 3 of the range has a small folio, the large swap-in takes order 0. If the target slot 0 has a small
+    // folio, the large swap-in gets EEXIST.
     for (at, nr_charges) in [(3, 2), (0, 1)] {
         let m = machine();
         let entry = m.out(order(2), 6);
@@ -76,7 +77,7 @@ fn a_small_swapin_loses_against_a_large_one_and_uses_its_folio() {
 }
 
 #[test]
-fn a_zap_before_the_first_look_is_a_silent_retry() {
+fn a_fault_after_a_zap_gets_a_fresh_page() {
     let m = machine();
     let (mm, vpn, entry) = swapped_space(&m, 1, 9);
     mm.zap(vpn..Vpn(vpn.0 + 1), OTHER).expect("mapped");
@@ -86,7 +87,7 @@ fn a_zap_before_the_first_look_is_a_silent_retry() {
 }
 
 #[test]
-fn a_free_between_the_looks_is_enoent_or_ebusy_and_charges_nobody() {
+fn a_free_between_the_two_checks_is_enoent_or_lowers_the_order() {
     let m = machine();
     let entry = m.out(order(2), 6);
     let gone = m.alloc_while(entry, order(0), || m.put(entry, 1, OTHER));
@@ -99,7 +100,7 @@ fn a_free_between_the_looks_is_enoent_or_ebusy_and_charges_nobody() {
 }
 
 #[test]
-fn a_free_after_insertion_keeps_the_slot_until_the_folio_goes() {
+fn a_free_after_insertion_keeps_the_slot_until_the_folio_is_removed() {
     let m = machine();
     let entry = m.out(order(0), 6);
     let swap = m.swap.clone();
@@ -124,12 +125,12 @@ fn a_free_during_a_charge_that_fails_frees_and_uncharges_the_slot() {
 }
 
 #[test]
-fn a_slot_that_is_reused_meanwhile_is_found_foreign_by_the_page_table() {
+fn a_fault_does_not_map_the_new_folio_of_a_reused_slot() {
     let m = machine();
     let (mm, vpn, entry) = swapped_space(&m, 1, 9);
     let foreign = m.alloc_while(entry, order(0), || {
         mm.zap(vpn..Vpn(vpn.0 + 1), OTHER).expect("mapped");
-        // The freed slot goes to another folio, which is not written yet.
+        // The freed slot is allocated for another folio, which stays dirty in memory.
         let folio = m.swap.folio_with(order(0), &[4]).expect("memory");
         let mut on_cpu = m.on(OTHER);
         while on_cpu.folio_alloc_swap(folio.folio()).expect("room") != entry {
@@ -143,12 +144,12 @@ fn a_slot_that_is_reused_meanwhile_is_found_foreign_by_the_page_table() {
 }
 
 #[test]
-fn a_slot_reused_and_swapped_out_again_is_read_after_insertion_whatever_its_shadow() {
+fn a_swapin_reads_the_new_data_of_a_reused_slot() {
     let m = machine();
     let entry = m.out(order(0), 1);
     let reuse = || {
         m.put(entry, 1, OTHER);
-        // Takes other slots until the allocator comes back to this slot.
+        // Swaps pages out until the allocator hands out this slot again, then frees the other slots.
         let others: Vec<_> =
             std::iter::repeat_with(|| m.out(order(0), 2)).take_while(|&taken| taken != entry).collect();
         others.into_iter().for_each(|other| m.put(other, 1, OTHER));

@@ -1,4 +1,4 @@
-//! Swap-out, split, migration, fork and swapoff against faults and lookups.
+//! Tests of swap-out, split, migration, fork and swapoff that race with faults and lookups.
 
 use super::*;
 use crate::datapath::Content;
@@ -6,7 +6,7 @@ use crate::memcg::MemCgroup;
 use crate::mm::{Access, Pte};
 
 #[test]
-fn before_it_is_unmapped_a_page_on_its_way_out_does_not_fault() {
+fn a_page_with_slots_that_is_still_mapped_does_not_fault() {
     let m = machine();
     let (mm, vpn) = space(&m, 1, 3);
     let (folio, _) = mm.touch(vpn, Access::Read, CPU).expect("present");
@@ -17,7 +17,7 @@ fn before_it_is_unmapped_a_page_on_its_way_out_does_not_fault() {
 }
 
 #[test]
-fn a_fault_while_the_page_is_written_maps_it_and_reclaim_lets_go() {
+fn a_fault_during_the_write_maps_the_page_and_reclaim_keeps_the_page() {
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     let (mm, vpn) = space(&m, 1, 3);
     let mm = Arc::new(mm);
@@ -27,27 +27,28 @@ fn a_fault_while_the_page_is_written_maps_it_and_reclaim_lets_go() {
         let entry = entry_of(&theirs, vpn);
         let folio = swap.swap_cache_get_folio(entry, OTHER).expect("a slot").expect("cached");
         assert!(folio.has(FolioFlags::WRITEBACK) && !folio.is_locked());
-        // The fault waits for the folio lock, not for the write.
+        // The fault needs only the folio lock, which is free. It does not wait for the end of the write.
         assert_eq!(byte_at(&theirs, vpn, OTHER), Ok(3));
     });
     assert_eq!(pageout(&mm, vpn, 1), 0, "the fault mapped the page, so the page stays");
     assert_eq!((m.writes(), m.reads()), (1, 0));
     assert!(matches!(mm.vma_of(vpn).expect("mapped").pte(vpn), Pte::Present { .. }));
-    // The next swap-out must write the byte that is written now, because the copy on the device is older.
+    // The page gets a new byte, so the next swap-out must write the page again.
     mm.write(vpn.0 * PAGE_SIZE as u64, &[8], CPU).expect("present");
     assert_eq!(pageout(&mm, vpn, 1), 1);
     assert_eq!((byte_at(&mm, vpn, CPU), m.writes()), (Ok(8), 2));
 }
 
 #[test]
-fn a_write_to_the_page_while_it_is_written_out_is_not_lost() {
+fn a_write_to_a_page_during_its_pageout_is_not_lost() {
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     let (mm, vpn) = space(&m, 1, 3);
     let mm = Arc::new(mm);
     let theirs = mm.clone();
     let (sender, writers) = std::sync::mpsc::channel();
     m.script.on_write.set(move || {
-        // The write has a thread of its own, because it waits until the transfer has read the bytes of the page.
+        // The write of the byte runs on its own thread, because the write waits until the transfer has read the bytes
+        // of the page.
         let (started, starts) = std::sync::mpsc::channel();
         let writer = std::thread::spawn(move || {
             started.send(()).expect("the hook listens");
@@ -58,14 +59,14 @@ fn a_write_to_the_page_while_it_is_written_out_is_not_lost() {
     });
     pageout(&mm, vpn, 1);
     join(writers.try_recv().expect("the hook ran"));
-    // The page may be mapped or swapped out by now, and holds the written byte in both cases.
+    // The page is either mapped or swapped out here. It holds the written byte in both cases.
     assert_eq!(byte_at(&mm, vpn, CPU), Ok(8));
     pageout(&mm, vpn, 1);
     assert_eq!(byte_at(&mm, vpn, CPU), Ok(8));
 }
 
 #[test]
-fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
+fn a_lookup_of_a_frozen_folio_waits_and_sees_the_shadow() {
     let m = machine();
     let (folio, entry) = m.cached(order(0), 3, 1);
     let locked = folio.folio().lock();
@@ -97,7 +98,7 @@ fn a_lookup_that_meets_a_frozen_folio_waits_and_sees_the_shadow() {
 }
 
 #[test]
-fn a_lookup_that_comes_first_keeps_the_folio() {
+fn a_lookup_before_the_removal_keeps_the_folio_cached() {
     let m = machine();
     let (folio, entry) = m.cached(order(2), 3, 4);
     let locked = folio.folio().lock();
@@ -111,10 +112,11 @@ fn a_lookup_that_comes_first_keeps_the_folio() {
 }
 
 #[test]
-fn who_waited_for_the_lock_of_a_folio_that_is_split_finds_the_part_with_its_slot() {
+fn a_lookup_after_a_split_finds_the_part_with_the_slot() {
     let m = machine();
     let (folio, entry) = m.cached(order(2), 7, 4);
-    // The lookup runs before the split. A fault that waits for the folio lock drops the reference and looks up again.
+    // The lookup runs before the split, and its reference makes the first split fail. A fault that waits for the
+    // folio lock also drops its reference and looks up again.
     let found = m.lookup(entry.plus(3), OTHER);
     let old = found.as_ref().expect("cached").folio();
     let mapped = MappedFolio::from_parts(folio, 0..0);
@@ -134,7 +136,7 @@ fn who_waited_for_the_lock_of_a_folio_that_is_split_finds_the_part_with_its_slot
 }
 
 #[test]
-fn a_folio_that_moves_keeps_counts_marks_flags_and_bytes() {
+fn a_migration_keeps_counts_marks_flags_and_bytes() {
     let m = machine();
     let (folio, entry) = m.cached(order(1), 7, 1);
     m.on(CPU).begin_writeout(&folio.folio().lock(), Content::Zeros).expect("cached");
@@ -154,11 +156,11 @@ fn a_fork_and_the_freeing_of_a_slot_exclude_each_other() {
     let m = machine_with(false, SwapinCheck::ZeroFirst);
     let (mm, vpn, entry) = swapped_space(&m, 1, 3);
     let folio = m.fault(entry, order(0), CPU).expect("swapped out");
-    // The fork comes first: a reference exists, so no slot is freed.
+    // The fork runs before the free. Each page table has a reference to the slot, so the slot is not freed.
     let child = mm.fork(OTHER).expect("room");
     assert_eq!((m.count(entry), m.on(CPU).folio_free_swap(folio.folio())), (2, Ok(false)));
     assert_eq!((byte_at(&mm, vpn, CPU), byte_at(&child, vpn, OTHER)), (Ok(3), Ok(3)));
-    // Both spaces map the page: the free comes first, and no entry is left to copy.
+    // Now both spaces map the page, so the slot has no reference. The free succeeds, and a later `dup` finds no slot.
     assert_eq!(m.on(CPU).folio_free_swap(folio.folio()), Ok(true));
     assert_eq!(m.swap.dup(entry, 1, OTHER), Err(SwapError::NotInUse(entry)));
     child.write(vpn.0 * PAGE_SIZE as u64, &[4], OTHER).expect("a copy");
@@ -188,8 +190,8 @@ fn swapoff_waits_for_a_read_under_way_and_refuses_new_ones() {
 }
 
 #[test]
-fn a_writer_that_moves_a_page_to_its_device_yields_to_a_fault_or_serves_it() {
-    // The writer has an order-0 folio of its own over the slot, as zswap writeback does.
+fn a_writeback_folio_yields_to_an_earlier_fault_and_serves_a_later_fault() {
+    // The test plays the part of zswap writeback, which inserts its own folio of order 0 for the slot.
     let m = machine();
     let how = Swapin::new(CPU, Orders::ZERO);
     let entry = m.out(order(0), 6);

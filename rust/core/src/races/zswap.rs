@@ -1,4 +1,4 @@
-//! Writeback from zswap against faults on the page and against users of its folio.
+//! Tests of writeback from zswap that races with faults on the page and with users of the folio.
 
 use super::*;
 use crate::zswap::ZswapOptions;
@@ -10,7 +10,7 @@ fn zswap_machine() -> Machine {
 }
 
 #[test]
-fn a_fault_while_a_page_is_written_back_has_it_and_finds_nothing_read_ahead() {
+fn a_fault_during_writeback_maps_the_page_and_counts_no_readahead_hit() {
     let m = zswap_machine();
     let (mm, vpn, entry) = swapped_space(&m, 1, 5);
     let mm = Arc::new(mm);
@@ -26,7 +26,7 @@ fn a_fault_while_a_page_is_written_back_has_it_and_finds_nothing_read_ahead() {
 }
 
 #[test]
-fn a_writeback_waits_for_nobody_who_has_its_folio_locked() {
+fn a_writeback_does_not_wait_for_a_user_that_locks_the_folio() {
     let m = zswap_machine();
     let entry = m.out(order(0), 6);
     let swap = m.swap.clone();
@@ -45,7 +45,7 @@ fn a_writeback_waits_for_nobody_who_has_its_folio_locked() {
 }
 
 #[test]
-fn a_writeback_that_finds_another_entry_leaves_the_slot_its_owner_and_no_age() {
+fn a_writeback_with_the_id_of_another_slot_fails_and_keeps_the_owner() {
     let m = zswap_machine();
     let (entry, other) = (m.out(order(0), 7), m.out(order(0), 8));
     let id_of = |entry| m.swap.zswap().map_get(entry).expect("stored");

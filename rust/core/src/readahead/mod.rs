@@ -1,9 +1,8 @@
-//! Size of readahead: the number of neighbours that a swap fault reads with its page, by slot number on the device or
-//! by page number in the VMA.
+//! The readahead window: the set of pages that a swap fault reads together with its page. Cluster readahead takes
+//! neighbours by slot number on the device. VMA readahead takes neighbours by page number in the VMA.
 //!
-//! Both kinds use [`swap_ra_window`] and differ in the place of their state: cluster readahead has one state for the
-//! whole system, VMA readahead has one word per VMA. The state is only advice: a race between threads can lose a hit
-//! and has no other effect.
+//! Both kinds use [`swap_ra_window`]. Cluster readahead has one state for the whole system. VMA readahead has one
+//! word per VMA. The state is only advice, because a race between threads can lose a hit and has no other effect.
 
 use std::cmp::{max, min};
 use std::ops::Range;
@@ -21,24 +20,26 @@ pub const PAGE_CLUSTER_DEFAULT: u32 = 3;
 pub const PAGE_CLUSTER_MAX: u32 = 31;
 /// The largest log2 of the pages of a VMA window. Kernel: `SWAP_RA_ORDER_CEILING`.
 pub const SWAP_RA_ORDER_CEILING: u32 = 5;
-/// Hits at the start of readahead; the value makes the first window a full window.
+/// Number of hits at the start of readahead. With this number the first window has the full 8 pages.
 const HITS_AT_START: u32 = 4;
-/// Pages that one page table maps. Kernel: `PTRS_PER_PTE`. One page table maps all pages of a large folio.
+/// Number of pages that one page table maps. A large folio fits in one page table. Kernel: `PTRS_PER_PTE`.
 pub const PTRS_PER_PTE: u64 = 512;
 
-/// Bits of the hits, and bits of the window, in the word of a VMA. Kernel: `SWAP_RA_WIN_SHIFT`, half of `PAGE_SHIFT`.
+/// Width in bits of the hits field, and of the window field, in a [`VmaRaWord`]. Kernel: `SWAP_RA_WIN_SHIFT`, half of
+/// `PAGE_SHIFT`.
 const SWAP_RA_WIN_SHIFT: u32 = PAGE_SIZE.ilog2() / 2;
 const SWAP_RA_HITS_MAX: u64 = (1 << SWAP_RA_WIN_SHIFT) - 1;
 
 const _: () = assert!(1 << SWAP_RA_ORDER_CEILING <= SWAP_RA_HITS_MAX, "the largest window fits its field");
 const _: () = assert!(2 * SWAP_RA_WIN_SHIFT == PAGE_SIZE.ilog2(), "window and hits fill the page offset");
 
-/// Returns the pages of the next window, a power of two when `max_pages` and `prev_window_pages` are powers of two.
+/// Returns the number of pages of the next window. The number is a power of two when `max_pages` and
+/// `prev_window_pages` are powers of two.
 ///
-/// `prev` and `offset` are slot or page numbers; `hits` is the number of pages read ahead and used since the last
-/// window. Without a hit and without a step to a neighbour the window is 1 page. A window is at least half of the
-/// previous window, even when that half is over `max_pages`. Kernel: `__swapin_nr_pages` (mm/swap_state.c); differs:
-/// no computation overflows.
+/// `prev` is the slot or page number of the last fault, and `offset` is the number of this fault. `hits` is the
+/// number of pages that were read ahead and used since the last window. If `hits` is 0 and `offset` is no neighbour
+/// of `prev`, the wanted window is 1 page. A window is at least half of the previous window, even when that half is
+/// over `max_pages`. Kernel: `__swapin_nr_pages` (mm/swap_state.c); differs: no computation overflows.
 pub fn swap_ra_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
     let wanted = match hits {
         0 if offset == prev.wrapping_add(1) || offset == prev.wrapping_sub(1) => 2,
@@ -65,7 +66,7 @@ impl ClusterWindow {
         self.last.0 - self.first.0 + 1
     }
 
-    /// Returns the slots in the order of the reads.
+    /// Returns the slots of the window in the order in which the caller reads them.
     pub fn slots(self) -> impl Iterator<Item = SwpOffset> {
         (self.first.0..=self.last.0).map(SwpOffset)
     }
@@ -95,10 +96,10 @@ impl Default for ClusterReadahead {
     }
 }
 
-// Every access is Relaxed, because each word is independent advice and guards no other data. Kernel: also plain or
-// relaxed.
+// Every access is Relaxed, because each word is independent advice and guards no other data. The kernel also uses
+// plain or relaxed accesses.
 impl ClusterReadahead {
-    /// Returns log2 of the largest window. Kernel: `page_cluster`.
+    /// Returns log2 of the largest window in slots. Kernel: `page_cluster`.
     pub fn page_cluster(&self) -> u32 {
         self.page_cluster.load(Ordering::Relaxed)
     }
@@ -120,9 +121,9 @@ impl ClusterReadahead {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the slots that a fault on `target` reads, and stores the window. The window is the aligned block
-    /// around the target, without the header slot and cut at `max_pages`, the slots of the device. `target` is in
-    /// 1..`max_pages`.
+    /// Returns the slots that a fault on `target` reads, and stores the size of the window. The window is the aligned
+    /// block that contains the target, without the header slot and without slots after the end of the device.
+    /// `max_pages` is the number of slots of the device. `target` is in 1..`max_pages`.
     ///
     /// Kernel: `swap_cluster_readahead` before its first read.
     pub fn window(&self, target: SwpOffset, max_pages: u32) -> ClusterWindow {
@@ -143,8 +144,8 @@ impl ClusterReadahead {
         let prev = self.prev_offset.load(Ordering::Relaxed);
         let last_pages = self.last_window_pages.load(Ordering::Relaxed);
         let window_pages = swap_ra_window(prev.into(), target.0.into(), hits, max_pages, last_pages);
-        // `swap_ra_window` ignores the previous target when there are hits, so the previous target is stored only
-        // without hits.
+        // With hits, the previous target stays as it was, because `swap_ra_window` uses the previous target only when
+        // there are no hits.
         if hits == 0 {
             self.prev_offset.store(target.0, Ordering::Relaxed);
         }
@@ -165,8 +166,8 @@ impl Vpn {
     }
 }
 
-/// The readahead flag of a folio that was found in the swap cache: the folio was read ahead and not used since.
-/// Kernel: the readahead flag.
+/// The readahead flag of a folio that a fault finds in the swap cache. A set flag means that the folio was read ahead
+/// and was not used before this fault. Kernel: the readahead flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadaheadFlag {
     /// The flag was set: the fault is a hit of readahead.
@@ -175,8 +176,9 @@ pub enum ReadaheadFlag {
     Clear,
 }
 
-/// Readahead state of one VMA: page of the last fault, pages of the last window, hits since that window. Word 0
-/// stands for a VMA without a fault and reads as page 0, a window of 0 pages and 4 hits.
+/// Readahead state of one VMA in one word: the page of the last fault, the number of pages of the last window, and
+/// the number of hits since the last window. The word 0 stands for a VMA without a fault. The word 0 reads as page 0,
+/// a window of 0 pages and 4 hits.
 ///
 /// Kernel: the value of `vma->swap_readahead_info`, `SWAP_RA_VAL` (mm/swap_state.c).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -184,7 +186,8 @@ pub enum ReadaheadFlag {
 pub struct VmaRaWord(u64);
 
 impl VmaRaWord {
-    /// Packs the page of a fault, the window of that fault (0..=63 pages) and the hits since (0..=63).
+    /// Makes a word from the page of a fault, the number of pages of that fault's window (0..=63) and the number of
+    /// hits since that fault (0..=63).
     pub const fn new(fault: Vpn, window_pages: u32, hits: u32) -> Self {
         debug_assert!(window_pages as u64 <= SWAP_RA_HITS_MAX && hits as u64 <= SWAP_RA_HITS_MAX);
         Self((fault.0 * PAGE_SIZE as u64) | ((window_pages as u64) << SWAP_RA_WIN_SHIFT) | hits as u64)
@@ -195,18 +198,18 @@ impl VmaRaWord {
         Vpn::of_address(self.0)
     }
 
-    /// Returns the pages of the last window.
+    /// Returns the number of pages of the last window.
     pub const fn window_pages(self) -> u32 {
         (self.0 >> SWAP_RA_WIN_SHIFT & SWAP_RA_HITS_MAX) as u32
     }
 
-    /// Returns the pages read ahead and used since the last window.
+    /// Returns the number of hits: pages that were read ahead and used since the last window.
     pub const fn hits(self) -> u32 {
         if self.0 == 0 { HITS_AT_START } else { (self.0 & SWAP_RA_HITS_MAX) as u32 }
     }
 
-    /// Returns the word after a folio of order 0 was found in the swap cache at `page`. The address changes to
-    /// `page`. A page that was read ahead adds one hit, up to 63 hits.
+    /// Returns the word after a fault at `page` found a folio of order 0 in the swap cache. The page of the last
+    /// fault becomes `page`. A page that was read ahead adds one hit, up to 63 hits.
     ///
     /// Kernel: the VMA half of `swap_update_readahead` (mm/swap_state.c); differs: the caller tests the flag.
     pub const fn after_hit(self, page: Vpn, flag: ReadaheadFlag) -> Self {
@@ -245,17 +248,18 @@ impl VmaRaWord {
 #[derive(Debug, Default)]
 pub struct VmaReadahead(AtomicU64);
 
-// Relaxed: the word is self-contained. Reading and writing the word are two steps, as in the kernel: when two faults
-// race, the hits of one fault are lost, which only makes a window smaller.
+// Every access is Relaxed, because the word guards no other data. The read and the write of the word are two steps,
+// as in the kernel. When two faults race, the hits of one fault are lost, which only makes a window smaller.
 impl VmaReadahead {
     /// Returns the current word.
     pub fn word(&self) -> VmaRaWord {
         VmaRaWord(self.0.load(Ordering::Relaxed))
     }
 
-    /// Returns the pages that a fault reads, and stores the word after the fault. The pages lie in the direction of
-    /// the last step, within the VMA and within the page table (512 pages) of the fault. `vma` contains `fault`;
-    /// `page_cluster` is log2 of pages, and a value over 5 counts as 5.
+    /// Returns the pages that a fault reads, and stores the word after the fault. After a step to the next page, the
+    /// window starts at `fault`. After a step to the previous page, the window ends at `fault`. Otherwise `fault` is
+    /// in the middle of the window. The window is cut at the ends of the VMA and of the page table (512 pages) of
+    /// `fault`. `vma` contains `fault`. `page_cluster` is log2 of the largest window, and a value over 5 counts as 5.
     pub fn window(&self, fault: Vpn, vma: Range<Vpn>, page_cluster: u32) -> Range<Vpn> {
         debug_assert!(vma.contains(&fault), "{fault:?} is not in {vma:?}");
         let (pages, word) = self.word().after_fault(fault, vma, page_cluster);
@@ -263,7 +267,7 @@ impl VmaReadahead {
         pages
     }
 
-    /// Stores that a folio of order 0 was found in the swap cache. Kernel: `swap_update_readahead`.
+    /// Stores that a fault at `page` found a folio of order 0 in the swap cache. Kernel: `swap_update_readahead`.
     pub fn hit(&self, page: Vpn, flag: ReadaheadFlag) {
         self.0.store(self.word().after_hit(page, flag).0, Ordering::Relaxed);
     }

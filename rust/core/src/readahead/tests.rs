@@ -1,4 +1,5 @@
-//! Tests of the windows: vectors derived by hand, and a slow second implementation of the rules.
+//! Tests of the readahead windows. The expected values come from hand calculations and from a slow second
+//! implementation of the rules.
 
 use proptest::prelude::*;
 
@@ -6,7 +7,7 @@ use super::*;
 
 const MAX_PAGES: u32 = 1 << 20;
 
-/// Computes the size of a window by the rules, one step at a time.
+/// Computes the size of a window as `swap_ra_window` does, one step at a time.
 fn naive_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
     let mut pages = u64::from(hits) + 2;
     if pages == 2 {
@@ -49,8 +50,8 @@ fn cluster_windows_follow_the_reference_vectors() {
 #[test]
 fn previous_slot_moves_only_without_hits() {
     let state = ClusterReadahead::default();
-    // The state remembers slot 9 and not slot 500, because 500 had hits. Slots 10 and 8 are the neighbours of 9 after
-    // the window has shrunk.
+    // The fault on slot 500 has a hit, so slot 9 stays the previous target. Slot 899 is the neighbour of slot 900, so
+    // the last window has 2 slots.
     faults(&state, &[(9, 0, 9, 9), (500, 1, 500, 503), (10, 0, 10, 11), (900, 0, 900, 900), (899, 0, 898, 899)]);
 }
 
@@ -125,15 +126,16 @@ fn vma_word_packs_address_window_and_hits() {
 fn vma_window_lies_in_the_direction_of_the_last_step() {
     let state = VmaReadahead::default();
     for (fault, window_pages, window) in [
-        // 4 hits: 6 rounds up to 8. The fault is no neighbour, so the window has 3 pages before the fault and 4 behind.
+        // 4 hits give a window of 8 pages, because 4 + 2 rounds up to 8. The fault is no neighbour of the last
+        // fault, so the window has 3 pages before the fault and 4 pages after it.
         (1000, 8, vma(997, 1005)),
-        // A step forward halves the window: 4 pages from the fault on.
+        // A step forward without hits gives half of the last window: 4 pages that start at the fault.
         (1001, 4, vma(1001, 1005)),
-        // A step backward: 2 pages, the fault last.
+        // A step backward gives 2 pages that end at the fault.
         (1000, 2, vma(999, 1001)),
-        // A jump: 1 page.
+        // A jump gives 1 page.
         (700, 1, vma(700, 701)),
-        // A step to the page before: 2 pages, the fault last.
+        // A step backward after the jump gives 2 pages that end at the fault.
         (699, 2, vma(698, 700)),
     ] {
         assert_eq!(state.window(Vpn(fault), vma(0, 1 << 20), 3), window);
@@ -149,7 +151,7 @@ fn vma_window_is_cut_at_the_vma_and_at_its_page_table() {
     assert_eq!(at(0, 1023, vma(0, 1 << 20)), vma(1020, 1024), "page 1023 is the last of its page table");
     assert_eq!(at(0, 2, vma(0, 1 << 20)), vma(0, 7), "nothing lies before page 0");
     assert_eq!(at(0, 1, vma(0, 1 << 20)), vma(1, 9), "the last fault of word 0 is page 0, so page 1 is a step forward");
-    // A step backward across a page table: only the page of the fault is left.
+    // Page 1536 is the first page of its page table, so the window of a step backward has only this page.
     let word = VmaRaWord::new(Vpn(1537), 8, 6).0;
     assert_eq!(at(word, 1536, vma(0, 1 << 20)), vma(1536, 1537));
 }
@@ -203,7 +205,8 @@ proptest! {
             let fault = Vpn(start + at % len);
             let (pages, after) = word.after_fault(fault, area.clone(), page_cluster);
             prop_assert!(pages.contains(&fault) && pages.start >= area.start && pages.end <= area.end);
-            // The direction of the step decides for each page of the area whether the window has the page.
+            // For each page of the area the test computes from the direction of the step whether the window has the
+            // page.
             let win = i128::from(after.window_pages());
             for page in i128::from(start)..i128::from(start + len) {
                 let distance = page - i128::from(fault.0);

@@ -1,5 +1,5 @@
-//! Allocation of a folio when memory has run out: reclaim of folios, and removal of unmapped folios from the swap
-//! cache.
+//! Allocation of a folio when memory has run out. The allocation reclaims folios, and removes unmapped folios from
+//! the swap cache.
 
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
@@ -10,8 +10,8 @@ use crate::reclaim::ScanControl;
 use crate::slots::take_back::get_folio;
 
 impl Swap {
-    /// Allocates a folio, and reclaims other folios when memory has run out. For a single page reclaim is repeated
-    /// while it makes progress; for a larger folio reclaim runs once. Errors: `NoMemory` (ENOMEM).
+    /// Allocates a folio, and reclaims other folios when memory has run out. For a folio of order 0, reclaim runs up
+    /// to `MAX_RECLAIM_RETRIES` times. For a larger folio, reclaim runs once. Errors: `NoMemory` (ENOMEM).
     ///
     /// The caller holds no lock. Kernel: `__alloc_pages_slowpath`; differs: no compaction, and no task is killed.
     pub(crate) fn folio_alloc_shrinking(&self, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
@@ -29,7 +29,7 @@ impl Swap {
             // `shrink_swap_cache` finds this folio.
             if nr_reclaimed == 0 && self.shrink_swap_cache(sc.nr_to_reclaim_pages, cpu)? == 0 {
                 if nr_isolated == 0 {
-                    // No other thread holds isolated folios, so one more attempt is enough.
+                    // No other thread holds isolated folios, so this function tries the allocation only once more.
                     retries = 1;
                 }
                 std::thread::yield_now();
@@ -38,12 +38,13 @@ impl Swap {
         }
     }
 
-    /// Frees folios to which only the swap cache holds references, until `nr_pages` pages are free or every cached
-    /// slot was visited. Returns the number of freed pages. The entries of a clean folio get a shadow. If the slots
-    /// of a folio have no references, the slots are freed too. A dirty folio whose slots have references stays.
+    /// Frees folios to which only the swap cache holds references. The call ends when `nr_pages` pages are freed or
+    /// every cached slot was visited. Returns the number of freed pages. The table entries of a freed clean folio get
+    /// a shadow. If the slots of a folio have no references, the slots are freed too. A dirty folio whose slots have
+    /// references stays in the cache.
     ///
-    /// Locks: folio locks are tried. Kernel: `shrink_folio_list` over the swap cache; differs: folios are visited by
-    /// slot, not by age.
+    /// Locks: each folio lock is tried, and a locked folio is skipped. Kernel: `shrink_folio_list` over the swap
+    /// cache; differs: folios are visited in the order of their slots, not by age.
     pub fn shrink_swap_cache(&self, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         let mut nr_freed = 0;
         for device in self.devices() {
@@ -83,8 +84,7 @@ impl Swap {
             return Ok(0);
         }
         if self.on_cpu(cpu)?.free_swap_locked(&locked)? {
-            // Only the cache and the caller held references to the folio, so the folio is freed with the caller's
-            // reference.
+            // The cache dropped its references, so the folio is freed when the caller's reference is dropped.
             return Ok(nr_pages.into());
         }
         if !self.drop_clean(&locked, self.refault_level(None), cpu)? {

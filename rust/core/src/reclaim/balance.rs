@@ -1,4 +1,4 @@
-//! The number of pages that one scan of reclaim takes from each LRU list. The functions depend only on their numeric
+//! Computes the number of pages that one scan of reclaim takes from each LRU list. The functions depend only on their
 //! arguments.
 
 use crate::base::limits::{MAX_SWAPPINESS, SWAP_CLUSTER_MAX, SWAPPINESS_ANON_ONLY};
@@ -17,16 +17,16 @@ pub(crate) struct Balance {
     /// Whether reclaim runs because the machine ran out of memory. If false, reclaim runs because a memcg met its
     /// limit.
     pub(crate) is_global: bool,
-    /// The size of a list is shifted right by this number to get the number of pages to scan.
+    /// The priority of the scan. The number of pages to scan is the size of a list shifted right by this number.
     pub(crate) priority: u8,
     /// Whether almost no file pages exist. Kernel: `file_is_tiny`.
     pub(crate) is_file_tiny: bool,
     /// Whether enough inactive file pages exist, so that active file pages need no deactivation. Kernel:
     /// `cache_trim_mode`.
     pub(crate) is_cache_trim: bool,
-    /// The recent costs of both types at the lruvec for which reclaim runs.
+    /// The recent reclaim costs of anonymous and of file pages in the lruvec for which reclaim runs.
     pub(crate) cost: LruCost,
-    /// Whether the memcg is not removed.
+    /// Whether the memcg is online. The value is false for a removed memcg.
     pub(crate) is_online: bool,
 }
 
@@ -60,7 +60,8 @@ impl Balance {
             return all(0, 1);
         }
         let total = u128::from(self.cost.anon_pages) + u128::from(self.cost.file_pages);
-        // The total is added to the cost of each type, so that the weight of a type never falls below one third.
+        // The total is added to the cost of each type, so that each type gets at least one third of the scan at
+        // swappiness 100.
         let (anon_cost, file_cost) =
             (total + u128::from(self.cost.anon_pages), total + u128::from(self.cost.file_pages));
         let both = anon_cost + file_cost;
@@ -78,7 +79,7 @@ pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
     LruList::EVICTABLE.map(|list| {
         let size = balance.list_pages[list as usize];
         let shifted = size >> balance.priority;
-        // At least one batch of a removed memcg is scanned, so that the last pages of the memcg are reclaimed soon.
+        // For a removed memcg at least one batch is scanned, so that the last pages of the memcg are reclaimed soon.
         let scan = if balance.is_online { shifted } else { shifted.max(size.min(SWAP_CLUSTER_MAX)) };
         let share = if list.ty() == LruType::Anon { shares.anon } else { shares.file };
         (u128::from(scan) * share / shares.whole) as u64
@@ -86,7 +87,7 @@ pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
 }
 
 /// Returns whether the inactive list is so short that active pages must be deactivated. The required share of
-/// inactive pages falls with the size of memory.
+/// inactive pages is smaller when both lists together have more pages.
 ///
 /// Kernel: `inactive_is_low`.
 pub(crate) fn inactive_is_low(inactive_pages: u64, active_pages: u64) -> bool {
@@ -124,7 +125,8 @@ mod tests {
         assert_eq!(get_scan_count(&Balance { may_swap: false, ..tiny }), FILE);
         assert_eq!(get_scan_count(&Balance { nr_swap_pages: -3, ..tiny }), FILE);
         assert_eq!(get_scan_count(&tiny), ANON);
-        // A tiny file list changes the result of global reclaim only.
+        // Tiny file lists matter only in global reclaim. Reclaim because of a limit uses `is_cache_trim` and scans
+        // files.
         assert_eq!(get_scan_count(&Balance { is_global: false, ..tiny }), FILE);
         assert_eq!(get_scan_count(&Balance { is_global: false, swappiness: 0, ..PLAIN }), FILE);
         let last = Balance { priority: 0, ..tiny };
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn swappiness_and_costs_weigh_the_types() {
-        // Without costs anonymous pages weigh 60 of 200, and file pages 140 of 200.
+        // Without costs anonymous pages get 60 / 200 of the scan, and file pages get 140 / 200.
         assert_eq!(get_scan_count(&PLAIN), [307, 614, 7168, 14336]);
         // The costs 300 and 100 become 300 + 400 = 700 and 100 + 400 = 500, in total 1200. The weights are
         // 60 * 1201 / 701 = 102 and 140 * 1201 / 501 = 335, in total 437.
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn the_inactive_share_falls_with_the_size() {
         assert!(!inactive_is_low(10, 10) && inactive_is_low(9, 10));
-        // A quarter of 1 GiB must be inactive, and an eleventh of 10 GiB.
+        // Of 1 GiB a quarter must be inactive. Of 10 GiB an eleventh must be inactive.
         let gib = 1 << 18;
         assert!(!inactive_is_low(gib / 4, gib * 3 / 4) && inactive_is_low(gib / 4 - 1, gib * 3 / 4 + 1));
         let (part, rest) = (10 * gib / 11 + 1, 100 * gib / 11);

@@ -1,5 +1,5 @@
-//! The charge of memory. A charge uses the pages that the CPU has charged in advance (its stock), then the counters.
-//! When a limit refuses the charge, pages are reclaimed.
+//! The charge of memory to a group. A charge first uses the stock of the CPU, which is pages that were charged in
+//! advance, and then the counters. When a limit refuses the charge, pages are reclaimed.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::reclaim::ScanControl;
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
-    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because the thread
-    /// would wait for its own reclaim.
+    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because such a
+    /// charge would start a reclaim inside the reclaim.
     static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -24,12 +24,13 @@ thread_local! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum MaySwap {
     Yes,
-    /// Swap-out does not help, because a swapped-out page stays charged to the limited counter.
+    /// Reclaim must not swap out, because a swapped-out page stays charged to the counter that refused the charge.
     No,
 }
 
 impl MaySwap {
-    /// Returns whether swap-out lowers the usage of a counter. Swap-out does not lower the sum of memory and swap.
+    /// Returns `Yes` if swap-out lowers the usage of a counter. On v1, swap-out does not lower the sum of memory and
+    /// swap.
     pub(crate) fn over(which: CounterKind) -> Self {
         if which == CounterKind::Memory { Self::Yes } else { Self::No }
     }
@@ -50,8 +51,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the group that pays for slots that a task of the group `faulting` swaps in. The caller holds no lock.
-    /// Kernel: the first lines of `mem_cgroup_swapin_charge_folio`.
+    /// Returns the group that pays for the folio when a task of the group `faulting` swaps slots in. The caller holds
+    /// no lock. Kernel: the first lines of `mem_cgroup_swapin_charge_folio`.
     pub(crate) fn payer(&self, seen: SeenSlots, faulting: CssId, nr_pages: u32) -> Option<Payer<'_>> {
         let groups = self.memcg()?;
         let faulting = groups.nearest_online(groups.get(faulting));
@@ -62,8 +63,8 @@ impl Swap {
             return Some(Payer { group: owner, keeps_owner: false });
         }
         let options = groups.options();
-        // The rule comes from the hook, otherwise from the owner's policy table, otherwise from the switch. A rule
-        // that the owner store cannot implement is skipped.
+        // The owner is removed, so a rule chooses the payer. The hook's rule comes first, then the rule in the
+        // owner's policy table, then the switch. A rule that the owner store cannot implement is skipped.
         let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
         let rule = self
             .policies
@@ -100,7 +101,8 @@ impl Swap {
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
         }
-        // If the paying group was removed after it was chosen, its nearest online ancestor pays.
+        // If another thread removed the paying group after `payer` chose this group, the nearest online ancestor
+        // pays.
         let group = groups.nearest_online(payer.group);
         self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
         folio.bind(groups, group);
@@ -111,8 +113,7 @@ impl Swap {
     /// charge, pages are reclaimed.
     ///
     /// Errors: `OverLimit` (ENOMEM). Locks: the caller holds at most the lock of a folio that reclaim cannot find.
-    /// Kernel: `try_charge_memcg`; differs: no task is killed when reclaim finds nothing; the charge fails, and the
-    /// caller decides.
+    /// Kernel: `try_charge_memcg`; differs: when reclaim frees too few pages, the charge fails and no task is killed.
     pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
         if group.is_root() {
@@ -172,21 +173,21 @@ impl Swap {
         }
     }
 
-    /// Returns the number of pages that may still be charged at the group `level` of the hierarchy. Kernel:
+    /// Returns the number of pages that can be charged before the group `level` reaches a limit of its own. Kernel:
     /// `mem_cgroup_margin`.
     fn mem_cgroup_margin(&self, groups: &MemCgroups, level: &MemCgroup) -> i64 {
         let memory = level.memory.margin_pages();
         if groups.do_memsw_account() { memory.min(level.swap.margin_pages()) } else { memory }
     }
 
-    /// Reclaims pages because of a limit of the group `level`; returns the number of freed pages.
+    /// Reclaims pages because of a limit of the group `level`. Returns the number of freed pages.
     pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: MaySwap, cpu: CpuId) -> Result<u64> {
         self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
     }
 
-    /// Reclaims pages of a group and its descendants; returns the number of freed pages. `swappiness` applies to this
-    /// call only; 201 selects anonymous pages only. Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: the
-    /// function of the same name.
+    /// Reclaims pages of a group and its descendants. Returns the number of freed pages. `swappiness` applies to this
+    /// call only. The swappiness 201 selects anonymous pages only. Errors: `BadCpu` (EINVAL). The caller holds no
+    /// lock. Kernel: the function of the same name.
     pub(crate) fn try_to_free_mem_cgroup_pages(
         &self,
         level: &MemCgroup,
@@ -210,7 +211,7 @@ impl Swap {
         result
     }
 
-    /// Reclaims pages and adds a delay when a charge raised the usage of a group above the group's high limit.
+    /// Reclaims pages and delays the task when a charge raised the usage of a group above the group's `memory.high`.
     /// Kernel: `mem_cgroup_handle_over_high`.
     fn check_high(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> Result<()> {
         let groups = self.memcg().expect("a group has a controller");
@@ -243,7 +244,7 @@ impl Swap {
 const HIGH_DELAY_MAX: Duration = Duration::from_secs(2);
 /// A delay up to this value is not applied.
 const HIGH_DELAY_IGNORED: Duration = Duration::from_millis(10);
-/// Clock ticks per second. Delays are computed in ticks. Kernel: `HZ`.
+/// Number of clock ticks per second. `high_delay` computes delays in ticks, as the kernel does. Kernel: `HZ`.
 const HZ: u64 = 1000;
 
 /// Returns the delay of a task that charged `nr_pages` to a group whose usage is above its high limit. Kernel:

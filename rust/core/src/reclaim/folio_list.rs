@@ -1,4 +1,4 @@
-//! Pageout of isolated folios, one after the other. Kernel: `shrink_folio_list`.
+//! Pageout of a list of isolated folios, one folio at a time. Kernel: `shrink_folio_list`.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order};
@@ -59,7 +59,7 @@ enum Fate {
     Activate,
 }
 
-/// The result of a step, or an error together with the result of the folio's scan.
+/// The result of a step of a pageout. An error comes with the [`Fate`] of the folio.
 type Step<T> = std::result::Result<T, (SwapError, Fate)>;
 
 /// The state of a scan over isolated folios.
@@ -75,9 +75,10 @@ impl Swap {
     /// Pages out isolated folios in the given order. Returns the folios that stay in memory, which the caller puts
     /// back on their lists.
     ///
-    /// A large folio is split if no run of slots is free for it. Its first page is scanned at once. Its other pages
-    /// are scanned next, from the last page to the second. Locks: folio locks are tried. Kernel: `shrink_folio_list`;
-    /// differs: a write is complete when the call returns.
+    /// A large folio is split into single pages if no run of slots is free for the folio. The first page is scanned
+    /// at once. The other pages are scanned next, from the last page to the second. Locks: each folio lock is tried,
+    /// and a locked folio stays in memory. Kernel: `shrink_folio_list`; differs: a write is complete when the call
+    /// returns.
     pub(crate) fn shrink_folio_list<'s>(
         &'s self,
         mut folios: Vec<FolioRef<'s>>,
@@ -114,16 +115,16 @@ impl<'s> FolioListScan<'s, '_> {
         let Some(locked) = rest else { return fate };
         let nr_pages = locked.nr_pages();
         let is_activated = fate == Fate::Activate;
-        // Slots without references are freed, because the folio that stays in memory does not need them and other
-        // folios need slots when slots are short.
+        // The slots are freed if they have no references, because the folio stays in memory and other folios need
+        // slots when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            // Another thread may have zapped the last page table entry while this scan held the folio lock, so that
-            // thread could not free the slots.
+            // A mapping existed, because the number of the `AnonVma` is not 0. If another thread zapped the last page
+            // table entry while this scan held the folio lock, that thread could not free the slots.
             false => !locked.is_mapped() && locked.anon_vma() != 0,
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
-            // Slots that still have references are not freed.
+            // The result is ignored, because slots that still have references are not freed.
             let _ = on_cpu.free_swap_locked(&locked);
         }
         if is_activated {
@@ -151,8 +152,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
         if locked.has(FolioFlags::WRITEBACK) {
             if !locked.has(FolioFlags::HELD) {
-                // At the end of writeback, a folio with the RECLAIM flag moves to the tail of its list, where the
-                // folio is scanned next.
+                // At the end of writeback, a folio with the RECLAIM flag moves to the tail of its list. Reclaim
+                // scans the tail of the list first.
                 locked.set(FolioFlags::RECLAIM);
             }
             return Err((locked.busy(), Fate::Keep));
@@ -188,16 +189,16 @@ impl<'s> FolioListScan<'s, '_> {
                 self.stat.nr_reclaimed += nr_pages;
                 Ok(Fate::Gone)
             }
-            // No place accepts the folio's data, so the folio becomes active and is not scanned again soon. Kernel:
-            // `AOP_WRITEPAGE_ACTIVATE`.
+            // No storage takes the folio's data, so the folio becomes active, and reclaim does not scan it again
+            // soon. Kernel: `AOP_WRITEPAGE_ACTIVATE`.
             (Some(_), Err(error)) if error.is_write_refused() => Err((error, Fate::Activate)),
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
             (Some(_), _) => Ok(Fate::Keep),
         }
     }
 
-    /// Asks the policies about the folio's swap-out. The folio lock is dropped during the question, because hooks run
-    /// with no lock held.
+    /// Asks the policy tables and hooks whether the folio may be swapped out. The folio lock is dropped during the
+    /// calls, because hooks run with no lock held.
     fn ask(&self, rest: &mut Option<LockedFolio<'s>>, folio: &FolioRef<'s>) -> Step<SwapOutDecision> {
         if !self.swap.policies.is_set() {
             return Ok(self.swap.ask_swap_policy(folio));
@@ -216,8 +217,9 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Keeps a recently used folio in memory until the next scan, and activates a folio that is used often or by
-    /// several mappings. Kernel: `folio_check_references`.
+    /// Decides from the recent uses of a folio. A recently used folio stays in memory until the next scan. A folio
+    /// that is used often or through several mappings becomes active. Returns `None` for a folio to page out. Kernel:
+    /// `folio_check_references`.
     fn check_references(&mut self, locked: &LockedFolio<'s>) -> Option<Fate> {
         let nr_vmas = self.swap.folio_referenced(locked);
         if locked.has(FolioFlags::MLOCKED) {
@@ -236,8 +238,8 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Checks that only page tables, the cache and this scan hold references to the folio. Errors: `DataInUse`,
-    /// `FolioPinned` (EBUSY).
+    /// Checks that only page tables, the cache and this scan hold references to the folio, and that no view of the
+    /// folio's bytes exists. Errors: `DataInUse`, `FolioPinned` (EBUSY).
     fn check_pins(&self, locked: &LockedFolio<'s>) -> Result<()> {
         let nr_cached = if locked.has(FolioFlags::SWAPCACHE) { locked.nr_pages() } else { 0 };
         let (refs, expected) = (locked.refs(), locked.mapcount() + nr_cached + 1);
@@ -249,14 +251,15 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Runs steps OUT1 to OUT3. If no run of slots is free for a large folio, the folio is split, and the steps run
-    /// for its first page. An unmapped folio gets no slots. Returns whether the folio has slots.
+    /// Runs steps OUT1 to OUT3, which allocate slots. If no run of slots is free for a large folio, the folio is
+    /// split, and the steps run for its first page. An unmapped folio gets no slots. Returns whether the folio has
+    /// slots.
     fn get_slots(&mut self, locked: &LockedFolio<'s>, wish: &SwapOutDecision) -> Step<bool> {
         if !locked.has(FolioFlags::SWAPBACKED) {
             return Err((locked.busy(), Fate::Keep));
         }
         let order = locked.order();
-        // At least one page of the folio is unmapped, and writing that page would be useless.
+        // A large folio with an unmapped page is split, because a write of the unmapped page would be useless.
         let is_partly_mapped = locked.mapcount() < locked.nr_pages();
         if order != Order::ZERO && is_partly_mapped {
             self.split(locked)?;
@@ -270,13 +273,13 @@ impl<'s> FolioListScan<'s, '_> {
         }
         self.split(locked)?;
         self.stat.nr_split_folios += 1;
-        // The CPU exists, so `count_fallback` cannot fail.
+        // The result is ignored, because `count_fallback` fails only for an unknown CPU and this CPU exists.
         let _ = self.swap.count_fallback(locked.folio(), order, self.how.cpu);
         self.swap.add_to_swap_as(locked, wish, self.how.cpu).map(|()| true).map_err(|error| (error, Fate::Activate))
     }
 
-    /// Splits a folio into single pages. `locked` becomes the first page. The other pages are scanned next, from the
-    /// last page to the second.
+    /// Splits a folio into single pages. `locked` is then the first page. The scan handles the other pages next, from
+    /// the last page to the second.
     fn split(&mut self, locked: &LockedFolio<'s>) -> Step<()> {
         let parts = self.swap.split_folio(locked, self.how.cpu).map_err(|error| (error, Fate::Activate))?;
         let mut parts = parts.into_iter();

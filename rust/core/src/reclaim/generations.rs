@@ -1,9 +1,10 @@
 //! Reclaim by generations: aging, and eviction from the oldest generation. Kernel: the MGLRU half of `mm/vmscan.c`.
 //!
 //! Aging reads the accessed bits of all page tables and starts a generation. Eviction takes folios from the oldest
-//! generation, moves protected folios to the second oldest generation, and ends the oldest generation when it is
-//! empty. Differs: aging walks every page table without a filter, eviction does not read the neighbours of a page
-//! table entry, and global reclaim visits the groups in the same order as reclaim because of a limit.
+//! generation, moves protected folios to the second oldest generation, and ends the oldest generation when no folio
+//! is left in it. The code differs from the kernel in three points. Aging walks every page table without a filter.
+//! Eviction does not read the neighbours of a page table entry. Global reclaim visits the groups in the same order as
+//! reclaim because of a limit.
 
 use super::{Reclaim, ReclaimGroup};
 use crate::base::limits::DEF_PRIORITY;
@@ -22,12 +23,13 @@ impl Reclaim<'_, '_> {
         let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
-            // Anonymous folios cannot be evicted, and this subsystem has no other folios.
+            // There is nothing to do, because anonymous folios cannot be evicted and this subsystem has no other
+            // folios.
             return;
         }
         let mut nr_scanned_pages = 0;
-        // Reclaim because of a limit does not stop early, so that every group below the limited group gives up its
-        // share.
+        // Only global reclaim may stop early. Reclaim because of a limit does not stop early, so that every group
+        // below the limited group gives up its share.
         let may_stop = self.sc.target_lruvec.is_none();
         loop {
             let nr_to_scan_pages = self.get_nr_to_scan(group, swappiness);
@@ -44,14 +46,14 @@ impl Reclaim<'_, '_> {
 
     /// Returns the number of pages of a group to scan: a share of the group's pages, or all pages of a removed group.
     ///
-    /// If eviction would leave fewer than three generations, the group is aged and the result is 0. Reclaim then
-    /// visits the group again after the other groups. At the first priority of a reclaim, no group is aged. Kernel:
-    /// `get_nr_to_scan`, `should_run_aging`.
+    /// If eviction would leave fewer than three generations, this function ages the group and returns 0. Reclaim then
+    /// visits the group again after the other groups. At the first priority of a reclaim (`DEF_PRIORITY`), no group
+    /// is aged. Kernel: `get_nr_to_scan`, `should_run_aging`.
     fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> u64 {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
         let nr_younger = seq.saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
-        // While only two generations exist, no page can be evicted before a new generation starts.
+        // While only two generations exist, no page can be evicted, because the two youngest generations are kept.
         let nr_pages = if nr_younger < MIN_NR_GENS { 0 } else { lruvec.own_generation_pages().iter().sum() };
         if nr_pages > 0 && !group.is_online {
             return nr_pages;
@@ -66,8 +68,9 @@ impl Reclaim<'_, '_> {
     /// Records which folios of a lruvec were used since generation `seq` started, and starts the next generation if
     /// no other thread started it.
     ///
-    /// Locks: the lock of each page table, and the LRU lock under it. Kernel: `try_to_inc_max_seq`, `walk_mm`;
-    /// differs: every address space is walked, not only the address spaces of the group.
+    /// Locks: the lock of each page table in turn, and the LRU lock while the page table lock is held. Kernel:
+    /// `try_to_inc_max_seq`, `walk_mm`; differs: every address space is walked, not only the address spaces of the
+    /// group.
     fn try_to_inc_max_seq(&self, lruvec: &Lruvec, seq: u64) {
         let memory = self.memory();
         let mut used: Vec<Pfn> = Vec::new();
@@ -80,7 +83,8 @@ impl Reclaim<'_, '_> {
                     && (used.last() == Some(&pfn) || memory.is_in_generation_of(pfn, lruvec))
                 {
                     pte.test_and_clear_young();
-                    // Adjacent page table entries of one folio count as one use of the folio.
+                    // Adjacent page table entries of one folio count as one use of the folio, so the folio is stored
+                    // once.
                     if used.last() != Some(&pfn) {
                         used.push(pfn);
                     }
@@ -98,7 +102,7 @@ impl Reclaim<'_, '_> {
     fn evict_folios(&mut self, lruvec: &Lruvec, nr_to_scan_pages: u64, swappiness: u8) -> u64 {
         let chosen = lruvec.lrugen.type_to_evict(swappiness);
         let other = if chosen == LruType::Anon { LruType::File } else { LruType::Anon };
-        // The other type is tried if no folio of the chosen type was scanned. Kernel: `isolate_folios`.
+        // The type `other` is scanned only if no folio of the type `chosen` was scanned. Kernel: `isolate_folios`.
         let isolated = [chosen, other]
             .into_iter()
             .filter(|&ty| is_evictable(ty, swappiness))
@@ -111,7 +115,7 @@ impl Reclaim<'_, '_> {
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_sorted_pages as u32);
         let lrugen = &lruvec.lrugen;
         self.shrink_isolated(lruvec, isolated, |folio| {
-            // A folio that could not be evicted is made active, so that it is not put back into the oldest
+            // A folio that was not evicted becomes active, so that the folio is not put back into the oldest
             // generation.
             if folio.lru_gen_folio_seq(lrugen) == lrugen.min_seq(LruType::Anon) {
                 folio.forget_refs();

@@ -1,9 +1,9 @@
-//! Reclaim: the choice of folios to page out when memory is short, and their pageout. Kernel: `mm/vmscan.c`.
+//! Reclaim chooses folios when memory is short, and pages these folios out. Kernel: `mm/vmscan.c`.
 //!
-//! The files, from the lowest to the highest: `pageout` has the steps of one folio, `folio_list` has the whole
-//! pageout of isolated folios, `balance` computes the number of pages to scan on each list, and `generations` has the
-//! lists of MGLRU. This file has the classic lists and the loop over groups. Only the order of the lists decides
-//! which folio is reclaimed, so equal inputs give equal results.
+//! The files, from the lowest to the highest: `pageout` has the steps of one folio's pageout. `folio_list` pages out
+//! a list of isolated folios. `balance` computes the number of pages to scan on each list. `generations` scans the
+//! lists of MGLRU. This file scans the classic lists and has the loop over groups. Equal inputs give equal results,
+//! because only the order of the lists decides which folio is reclaimed.
 
 pub(crate) mod alloc_slow;
 mod balance;
@@ -37,10 +37,11 @@ pub(crate) struct ReclaimGroup {
     /// The number of pages that the memcg may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub(crate) nr_swap_pages: i64,
     pub(crate) is_online: bool,
-    /// Whether `memory.min` protects the memcg, which holds in every reclaim. Kernel: `mem_cgroup_below_min`.
+    /// Whether `memory.min` protects the memcg. No reclaim takes pages of such a memcg. Kernel:
+    /// `mem_cgroup_below_min`.
     pub(crate) is_below_min: bool,
-    /// Whether `memory.low` protects the memcg, which holds while other groups have unprotected pages. Kernel:
-    /// `mem_cgroup_below_low`.
+    /// Whether `memory.low` protects the memcg. The protection ends for a reclaim when the unprotected groups have no
+    /// more pages to reclaim. Kernel: `mem_cgroup_below_low`.
     pub(crate) is_below_low: bool,
 }
 
@@ -65,16 +66,17 @@ impl ScanControl<'_> {
     }
 }
 
-/// The present effort of one reclaim, and the results so far. Kernel: the rest of `struct scan_control`.
+/// The changing state of one reclaim: the measures in force, and the results so far. Kernel: the other fields of
+/// `struct scan_control`.
 #[derive(Debug, Default)]
 struct Progress {
     nr_to_reclaim: u64,
     nr_reclaimed: u64,
     priority: u8,
-    /// Whether each walk scans every group, from the first group on. Kernel: `memcg_full_walk`.
+    /// Whether each walk over the groups starts at the first group and scans every group. Kernel: `memcg_full_walk`.
     is_full_walk: bool,
     is_deactivation_forced: bool,
-    /// Whether `memory.low` protects no group. Kernel: `memcg_low_reclaim`.
+    /// Whether this reclaim ignores `memory.low`. Kernel: `memcg_low_reclaim`.
     is_low_ignored: bool,
     was_deactivation_skipped: bool,
     /// Whether a group was skipped because `memory.low` protects the group. Kernel: `memcg_low_skipped`.
@@ -95,8 +97,9 @@ struct Reclaim<'s, 'c> {
 }
 
 impl Swap {
-    /// Frees memory of a tree of groups, which is walked in preorder, until enough pages are free or no further
-    /// measure exists. Returns the number of freed pages. `groups` is called before each walk over the tree.
+    /// Frees memory of a tree of groups until enough pages are free, or until [`Progress::try_harder`] has no further
+    /// measure. Returns the number of freed pages. `groups` is called before each walk over the tree, and returns the
+    /// groups in preorder.
     ///
     /// Errors: `BadCpu` (EINVAL). The caller holds no lock. Kernel: `do_try_to_free_pages`.
     pub(crate) fn try_to_free_pages(
@@ -120,8 +123,8 @@ impl Swap {
         }
     }
 
-    /// Returns the groups of a reclaim that starts at the group `top`: this group and all its descendants, including
-    /// removed groups.
+    /// Returns the groups of a reclaim at the group `top`: the group `top` and all its descendants, including removed
+    /// groups.
     pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
         let Some(groups) = self.memcg() else { return self.lists_of_all() };
         let free_pages = self.nr_swappable_pages();
@@ -162,7 +165,8 @@ impl Swap {
 }
 
 impl Progress {
-    /// Chooses the next measure after a walk reclaimed nothing. Returns whether there is a next measure.
+    /// Turns on the next stronger measure after a reclaim at all priorities freed nothing. Returns false when all
+    /// measures are on.
     fn try_harder(&mut self) -> bool {
         if !self.is_full_walk {
             self.is_full_walk = true;
@@ -201,7 +205,7 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Computes the conditions that apply to every group of one walk over the groups. Kernel: `prepare_scan_control`.
+    /// Computes the conditions that hold for all groups of one walk. Kernel: `prepare_scan_control`.
     fn prepare_scan_control(&mut self) {
         let pages = |list| self.target.lru_pages(list);
         let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));
@@ -210,14 +214,14 @@ impl<'s> Reclaim<'s, '_> {
             is_low(LruList::InactiveFile, LruList::ActiveFile),
         ];
         let inactive_file = pages(LruList::InactiveFile);
-        // File lists are tiny when they have fewer pages than one batch.
+        // The file lists are tiny when both together have fewer pages than one batch.
         self.now.is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
         let may_deactivate_file = self.now.may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
         self.now.is_cache_trim = inactive_file >> self.now.priority > 0 && !may_deactivate_file;
     }
 
-    /// Scans each group. A partial walk starts behind the group at which the previous walk ended. Kernel:
-    /// `shrink_node_memcgs`.
+    /// Scans each group of one walk. A partial walk starts with the group after the group at which the previous
+    /// partial walk ended. Kernel: `shrink_node_memcgs`.
     fn shrink_node(&mut self, groups: &[ReclaimGroup]) {
         let cursor = if self.now.is_full_walk { CssId::default() } else { self.target.reclaim_cursor() };
         let first = first_turn(groups, cursor);
@@ -290,8 +294,8 @@ impl<'s> Reclaim<'s, '_> {
                 }
             }
         }
-        // Active anonymous pages are aged even when this scan takes no anonymous pages, so that inactive pages exist
-        // when a later scan takes them.
+        // Active anonymous pages are aged even when this scan takes no anonymous pages, so that a later scan finds
+        // inactive anonymous pages.
         let may_age = self.sc.may_swap && group.nr_swap_pages > 0;
         if may_age && is_anon_low(lruvec) {
             self.shrink_active_list(lruvec, LruList::ActiveAnon, SWAP_CLUSTER_MAX);
@@ -309,7 +313,7 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Pages out folios from the tail of an inactive list. Folios that stay in memory are put at the head of their
+    /// Pages out folios from the tail of an inactive list. A folio that stays in memory is put at the head of its
     /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
@@ -319,8 +323,8 @@ impl<'s> Reclaim<'s, '_> {
         lruvec.note_cost(list.ty(), cost as u32);
     }
 
-    /// Pages out isolated folios. A folio that stays in memory is put back on its list after a call of `prepare` with
-    /// this folio.
+    /// Pages out isolated folios. For each folio that stays in memory, `prepare` is called, and then the folio is put
+    /// back on its list.
     fn shrink_isolated(&mut self, lruvec: &Lruvec, isolated: Isolated<'s>, prepare: impl Fn(Folio<'s>)) -> ReclaimStat {
         let mut stat = ReclaimStat::default();
         let level = self.swap.refault_level(Some(&self.target));
@@ -351,14 +355,14 @@ impl<'s> Reclaim<'s, '_> {
     }
 }
 
-/// Returns the index of the group behind the group at which a partial walk ended, or 0 when `groups` does not contain
-/// that group.
+/// Returns the index of the group that follows the group `cursor`, or 0 when `groups` does not contain `cursor`. The
+/// cursor is the group at which the last partial walk ended.
 fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
     groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
 }
 
-/// Returns whether the inactive anonymous list of a lruvec is short in relation to its active anonymous list, without
-/// the lists of descendants.
+/// Returns whether the inactive anonymous list of a lruvec is short in relation to its active anonymous list. The
+/// lists of descendants are not counted.
 fn is_anon_low(lruvec: &Lruvec) -> bool {
     let pages = lruvec.own_pages();
     inactive_is_low(pages[LruList::InactiveAnon as usize], pages[LruList::ActiveAnon as usize])

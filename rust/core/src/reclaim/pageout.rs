@@ -1,5 +1,5 @@
-//! The steps of one folio's pageout: the question to the policies, the allocation of slots, the change of the page
-//! table entries, the write and the removal from memory. No lock is held during a call of a hook.
+//! The steps of one folio's pageout. The steps ask the policies, allocate slots, change the page table entries, write
+//! the folio and remove the folio from memory. No lock is held during a call of a hook.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -23,8 +23,8 @@ pub(crate) struct SwapOutDecision {
     devices: Option<Vec<SwpType>>,
 }
 
-/// Moves a locked folio to the active list of its group, or to the inactive list. Kernel: `folio_activate`,
-/// `folio_deactivate`.
+/// Moves a locked folio to the active list of its group, or to the inactive list if `is_active` is false. Kernel:
+/// `folio_activate`, `folio_deactivate`.
 pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
     // The folio is removed from its list before the flag changes, because the flag selects the list.
     let was_listed = locked.lru_del();
@@ -35,14 +35,14 @@ pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
 }
 
 impl Swap {
-    /// Replaces the registered hooks by `policy`; `None` registers no hooks. Operations under way may still call the
-    /// old hooks.
+    /// Replaces the registered hooks by `policy`. With `None` no hooks are registered. An operation that started
+    /// before the call may still call the old hooks.
     pub fn set_policy(&self, policy: Option<Arc<dyn MemcgPolicy>>) {
         self.policies.set(policy);
     }
 
-    /// Returns whether a folio may be swapped out, and on which devices it may get slots. A folio that already has
-    /// slots is allowed without a call of the hooks.
+    /// Returns whether a folio may be swapped out, and on which devices the folio may get slots. The swap-out of a
+    /// folio that already has slots is allowed without a call of the hooks.
     pub(crate) fn ask_swap_policy(&self, folio: &FolioRef<'_>) -> SwapOutDecision {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
         let Some(group) = group else { return SwapOutDecision::default() };
@@ -74,7 +74,8 @@ impl Swap {
         self.add_to_swap(locked, wish.devices.as_deref(), cpu)
     }
 
-    /// Calls the hook that decides whether a refaulted folio becomes active. The folio was read before the call.
+    /// Calls the hook that decides whether a refaulted folio becomes active. The caller calls this function after the
+    /// folio was read.
     pub(crate) fn ask_refault_policy(&self, folio: &FolioRef<'_>, notice: RefaultNotice) {
         let (Some(group), Some(policy)) = (self.group_of(folio.folio()), self.policies.get()) else { return };
         let Some(is_active) = policy.on_refault(group.css(), notice) else { return };
@@ -92,7 +93,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a large folio for which no run of slots was free.
+    /// Counts the fallback of a large folio for which no run of slots was free.
     pub(crate) fn count_fallback(&self, folio: Folio<'_>, order: Order, cpu: CpuId) -> Result<()> {
         if order != Order::ZERO {
             let mut on_cpu = self.on_cpu(cpu)?;
@@ -108,7 +109,7 @@ impl Swap {
     /// cache and the caller hold references to the folio. `level` is the group for which the eviction is recorded.
     /// Steps OUT5 to OUT8. Returns the held folio lock if the folio stays in memory.
     ///
-    /// Errors: `Io`, with the folio dirty, cached and resident; `DataInUse` (EBUSY).
+    /// Errors: `Io`; `DataInUse` (EBUSY). After an `Io` error the folio is dirty, cached and resident.
     pub(crate) fn pageout<'f>(
         &self,
         mut locked: LockedFolio<'f>,
@@ -149,7 +150,7 @@ impl Swap {
     }
 
     /// Returns the group for which evictions are recorded. `target` is the lruvec of the group whose limit causes the
-    /// evictions, or `None` when no limit causes them.
+    /// evictions, or `None` when no limit causes the evictions.
     pub(crate) fn refault_level<'l>(&'l self, target: Option<&'l Lruvec>) -> RefaultLevel<'l> {
         match self.memcg().map(|groups| groups.options().refault_level) {
             Some(RefaultJudge::ReclaimRoot) => {
@@ -203,8 +204,9 @@ impl Swap {
     /// Replaces every page table entry that maps a locked cached folio by a swap entry, which holds one reference to
     /// the slot. Entries of mlocked mappings stay. Step OUT4. Kernel: `try_to_unmap`.
     ///
-    /// Errors: `CountOverflow` (EOVERFLOW); the folio is then still mapped by the remaining entries. The caller reads
-    /// the folio's mapcount to find out whether an entry remains, because the reverse map may not know an entry.
+    /// Errors: `CountOverflow` (EOVERFLOW). After the error the remaining entries still map the folio. After a
+    /// success the caller must read the folio's mapcount, because an entry that the reverse map does not know may
+    /// still map the folio.
     pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
         self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
             if vma.options().is_locked { Ok(()) } else { self.unmap_entries(locked, entries, first, cpu) }
@@ -237,9 +239,9 @@ impl Swap {
     /// Splits a locked folio into single pages that stay mapped. The caller, who holds one reference to the folio,
     /// gets one reference to each page. The first page stays locked. Kernel: `split_folio`.
     ///
-    /// Errors, with nothing changed: `FolioPinned`, `FolioBusy` (EBUSY) when another user holds a reference, or when
-    /// the reverse map does not know an entry that maps the folio. Locks: all page tables of the folio, then the
-    /// local lock.
+    /// Errors: `FolioPinned`, `FolioBusy` (EBUSY) when another user holds a reference, or when the reverse map does
+    /// not know an entry that maps the folio. After an error nothing is changed. Locks: all page tables of the folio,
+    /// then the local lock.
     pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
         let folio = locked.folio();
         let split = self.anon_vmas.with_all_entries(folio, |entries| {

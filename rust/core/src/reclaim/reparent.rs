@@ -1,4 +1,4 @@
-//! The removal of a group. With `lru_reparent` the group's folios move to the parent.
+//! The removal of a group. With the switch `lru_reparent` the group's folios move to the parent group.
 
 use crate::base::error::Result;
 use crate::base::types::{CpuId, CssId};
@@ -7,13 +7,14 @@ use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemcgStat};
 
 impl Swap {
-    /// Removes a group. From now on no task can enter the group. The group is freed when no charge refers to it.
+    /// Removes a group. No task can enter a removed group. The group is freed when no charge refers to the group.
     ///
-    /// With `lru_reparent` the resident folios of the group belong to the parent from now on and are on the parent's
-    /// lists. The counters of the removed group keep the charge of these folios; the counters of its ancestors are
-    /// right. Errors, with nothing changed: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy`
-    /// (EBUSY) while the user of a handle holds the lock of a folio of the group, because a wait for that lock might
-    /// never end. Sleeps for other folio locks. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
+    /// With `lru_reparent` the call moves the resident folios of the group to the parent group and to the parent's
+    /// lists. The counters of the removed group keep the charge of these folios, so that the counters of its
+    /// ancestors are right. Errors: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy` (EBUSY)
+    /// while the user of a handle holds the lock of a folio of the group, because a wait for the user's lock might
+    /// never end. After an error nothing is changed. Sleeps for other folio locks. Kernel: `mem_cgroup_css_offline`,
+    /// `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
@@ -30,7 +31,8 @@ impl Swap {
         let result = groups.remove(css);
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
-                // A folio that a user locked after the check above keeps the removed group as its group.
+                // If a user locked the folio after the check above, `lock_for_fault` fails, and the folio stays in
+                // the removed group.
                 if let Ok(locked) = folio.folio().lock_for_fault()
                     && locked.css() == Some(css)
                 {

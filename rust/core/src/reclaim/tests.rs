@@ -1,4 +1,4 @@
-//! Tests of the loop over groups. Other tests make states of single folios that address spaces reach only by races.
+//! Tests of the loop over groups, and tests of single folios in states that address spaces reach only through races.
 
 use std::cell::RefCell;
 
@@ -90,8 +90,8 @@ impl Machine {
     }
 }
 
-/// Makes the group of a lruvec with default values. The lruvec of root has no memcg id here, so the id 7 stands for
-/// root.
+/// Makes a `ReclaimGroup` with default values for a lruvec. The lruvec of root has no memcg id in these tests, so the
+/// id 7 stands for root.
 fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
     let css = CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() });
     let (lruvec, swappiness, nr_swap_pages, is_online) = (lruvec.clone(), SWAPPINESS_DEFAULT, 1000, true);
@@ -111,7 +111,7 @@ fn a_page_used_once_waits_and_one_used_often_becomes_active() {
     assert!(folio.has(FolioFlags::ACTIVE));
     assert_eq!(m.lruvec().nonresident_age(), age + 1, "an activation ages the lists");
     assert_eq!(m.lruvec().lru_pages(LruList::ActiveAnon), 1);
-    // The page was not touched since the last scan, and the flags of the folio alone do not keep it in memory.
+    // The page was not touched since the last scan, and the flags of the folio alone do not keep the folio in memory.
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
     assert!(matches!(m.pte(0), Pte::Swap { is_exclusive: true, .. }));
     assert_eq!(m.swap.memory_of_folios().nr_used_pages(), 0);
@@ -194,8 +194,8 @@ fn a_page_that_a_ghost_refuses_becomes_active_and_comes_back_without_a_read() {
 fn devices_that_are_in_no_total_are_room_for_reclaim_all_the_same() {
     for visibility in [Visibility::Visible, Visibility::Listed, Visibility::Hidden] {
         let m = ghost_machine(visibility);
-        // Without zswap a device that is not part of the totals gives reclaim no free slots, because its space is
-        // bounded by the space of zswap.
+        // Without zswap, reclaim counts no free slots on a device that is not part of the totals, because zswap
+        // bounds the space of such a device.
         let is_counted = visibility == Visibility::Visible;
         assert_eq!(m.swap.nr_swappable_pages() > 0, is_counted, "{visibility:?}");
         m.swap.zswap().set_options(ZswapOptions::default()).expect("percentages");
@@ -260,7 +260,7 @@ fn active_pages_age_when_inactive_ones_are_few() {
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
-    // One batch is enough to free pages, because no page was inactive before.
+    // The scan deactivates one batch first, because no page was inactive before. This batch is enough to free pages.
     assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
     assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled} pages");

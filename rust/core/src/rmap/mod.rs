@@ -1,14 +1,14 @@
-//! The reverse map: from a folio to the page table entries that name the folio. Page table entries, page tables and
-//! mappings are defined here, because reclaim changes page table entries and may not call the fault code, a higher
-//! layer.
+//! The reverse map finds the page table entries that name a folio. This file also defines page table entries, page
+//! tables and mappings, because reclaim changes page table entries and must not depend on the fault code, which is in
+//! a higher layer.
 //!
 //! A mapping and all its copies by forks have the same addresses and share an `AnonVma`. A folio stores the number of
-//! its `AnonVma` and its page index in the mapping. A walk locks each page table that can map the folio and checks
-//! which entries name the folio. A caller that needs all entries compares the number of the entries found with the
+//! its `AnonVma` and the folio's page index in the mapping. A walk locks each page table that can map the folio and
+//! checks which entries name the folio. A caller that needs all entries compares the number of found entries with the
 //! folio's count of mappings.
 //!
-//! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The locks of the lists in this
-//! file are leaves.
+//! Locks: a thread takes the folio lock first, then page table locks with the parent of a fork before the child, then
+//! a CPU's local lock. A thread that holds the lock of a list in this file takes no further lock.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -24,7 +24,7 @@ use crate::readahead::{VmaReadahead, Vpn};
 /// One page table entry. Kernel: `pte_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Pte {
-    /// No page: the first touch makes a page of zeros.
+    /// No page is mapped. The first touch makes a page of zeros.
     #[default]
     None,
     /// A page of a folio in memory.
@@ -33,27 +33,29 @@ pub enum Pte {
         pfn: Pfn,
         /// Index of the page in the folio.
         page: u16,
-        /// No other entry maps or swaps the page, so a write needs no copy. Kernel: writable and exclusive together.
+        /// Whether no other page table entry names the page, so that a write needs no copy. Kernel: writable and
+        /// exclusive together.
         is_exclusive: bool,
-        /// The page was touched since the last scan by reclaim. Kernel: the accessed bit.
+        /// Whether the page was touched since the last scan by reclaim. Kernel: the accessed bit.
         is_young: bool,
     },
     /// A page that was swapped out. The page table entry holds one reference to the slot.
     Swap {
         /// The slot.
         entry: SwpEntry,
-        /// The page was exclusive at swap-out.
+        /// Whether no other page table entry named the page at the swap-out.
         is_exclusive: bool,
     },
 }
 
 impl Pte {
-    /// Makes the entry of a page. The entry is young, because the fault that maps the page touches the page.
+    /// Makes the entry of a page. The field `is_young` is true, because the fault that maps the page touches the
+    /// page.
     pub(crate) fn present(pfn: Pfn, page: u16, is_exclusive: bool) -> Self {
         Self::Present { pfn, page, is_exclusive, is_young: true }
     }
 
-    /// Makes the young entry of a page that no other entry maps.
+    /// Makes the entry of a page that no other entry maps. The field `is_young` is true.
     pub(crate) fn exclusive(pfn: Pfn, page: u16) -> Self {
         Self::present(pfn, page, true)
     }
@@ -71,7 +73,7 @@ impl Pte {
         matches!(*self, Self::Present { pfn, page: own, .. } if pfn == folio.pfn() && u32::from(own) == page)
     }
 
-    /// Clears the young mark. Returns whether the page was touched since the last call. Kernel:
+    /// Clears `is_young`. Returns whether the page was touched since the last call. Kernel:
     /// `ptep_test_and_clear_young`.
     pub(crate) fn test_and_clear_young(&mut self) -> bool {
         match self {
@@ -81,7 +83,7 @@ impl Pte {
     }
 }
 
-/// The entries of one page table: empty until the first use of the table, then all entries.
+/// The entries of one page table. The vector is empty until the first use of the table, and then has all 512 entries.
 pub(crate) type PageTable = Vec<Pte>;
 
 /// Options of a mapping.
@@ -89,11 +91,11 @@ pub(crate) type PageTable = Vec<Pte>;
 pub struct VmaOptions {
     /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
     pub orders: Orders,
-    /// Order of the folio that a first touch makes when such a folio fits.
+    /// Order of the folio that the first touch of a page makes, if a folio of this order fits.
     pub anon_order: u8,
-    /// Pages must stay in memory. Kernel: `VM_LOCKED`.
+    /// Whether the pages must stay in memory. Kernel: `VM_LOCKED`.
     pub is_locked: bool,
-    /// A user handles faults page by page, so faults use no large folios. Kernel: `userfaultfd_armed`.
+    /// Whether a user handles faults page by page, so that faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,
 }
 
@@ -119,7 +121,7 @@ impl Vma {
         vma
     }
 
-    /// Makes the child's mapping of a fork, without pages yet. Kernel: `anon_vma_fork`.
+    /// Makes the mapping of the child at a fork. The new mapping has no pages. Kernel: `anon_vma_fork`.
     pub(crate) fn fork(&self) -> Arc<Self> {
         Self::new(self.pages(), self.options, &self.anon_vma)
     }
@@ -143,7 +145,8 @@ impl Vma {
         self.tables[(vpn.0 / PTRS_PER_PTE - self.pages.start.0 / PTRS_PER_PTE) as usize].lock()
     }
 
-    /// Locks the page table of a page and returns the table. The entry of the page is at [`index`].
+    /// Locks the page table of a page and returns the table. The function [`index`] gives the position of the page's
+    /// entry in the table.
     pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
         let mut table = self.locked_table(vpn);
         if table.is_empty() {
@@ -152,7 +155,8 @@ impl Vma {
         table
     }
 
-    /// Returns the aligned range of `nr_pages` pages around a page, `None` when the range is not inside the mapping.
+    /// Returns the aligned range of `nr_pages` pages that contains a page, or `None` when the mapping does not
+    /// contain the whole range.
     pub(crate) fn window(&self, vpn: Vpn, nr_pages: u32) -> Option<Range<Vpn>> {
         let first = vpn.0 - vpn.0 % u64::from(nr_pages);
         let window = Vpn(first)..Vpn(first + u64::from(nr_pages));
@@ -165,13 +169,13 @@ impl Vma {
         first.max(self.pages.start.0)..(first + PTRS_PER_PTE).min(self.pages.end.0)
     }
 
-    /// Returns the entry of a page; the entry is a snapshot.
+    /// Returns a copy of the page table entry of a page. Another thread may change the entry after the call.
     pub fn pte(&self, vpn: Vpn) -> Pte {
         self.table(vpn)[index(vpn)]
     }
 
-    /// Stores the number of this mapping's `AnonVma` and the page index in a folio that the mapping is about to map.
-    /// `first` is the address of the folio's first page, `None` if that page has no address.
+    /// Stores the number of this mapping's `AnonVma` and the page index in a folio before the mapping maps the folio.
+    /// `first` is the address of the folio's first page, or `None` if the first page has no address.
     ///
     /// The caller holds the folio lock, or no other thread has a reference to the folio. A folio that is already
     /// mapped keeps its earlier values. Kernel: `folio_add_new_anon_rmap`, `__folio_set_anon`.
@@ -186,22 +190,23 @@ impl Vma {
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.
     fn range_of(&self, folio: Folio<'_>) -> Range<u64> {
-        // A folio without mappings may store the page index of a page in another, longer mapping.
+        // The range is cut at the end of the mapping, because a folio without mappings may store a page index in
+        // another mapping that is longer.
         let page = |index: u32| (self.pages.start.0 + u64::from(index)).min(self.pages.end.0);
         page(folio.page_index())..page(folio.page_index() + folio.nr_pages())
     }
 }
 
-/// Returns the index of a page in its page table.
+/// Returns the position of a page's entry in its page table.
 pub(crate) fn index(vpn: Vpn) -> usize {
     (vpn.0 % PTRS_PER_PTE) as usize
 }
 
-/// A mapping and all its copies by forks. Kernel: `struct anon_vma`; differs: one `AnonVma` for a whole tree of
-/// forks.
+/// A mapping and all its copies by forks. Kernel: `struct anon_vma`; differs: a whole tree of forks has one
+/// `AnonVma`.
 #[derive(Debug)]
 pub(crate) struct AnonVma {
-    /// The number that folios store, from 1.
+    /// The number that folios store. The least number is 1.
     number: u32,
     home: Arc<AnonVmas>,
     /// The mappings, parents before children.
@@ -225,8 +230,8 @@ impl Drop for AnonVma {
     }
 }
 
-/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now; the
-/// mappings of that `AnonVma` do not name the folio.
+/// All live [`AnonVma`]s, by number. When an `AnonVma` is dropped, a new `AnonVma` may get its number. A folio
+/// without mappings may therefore store the number of an `AnonVma` whose mappings do not name the folio.
 #[derive(Debug, Default)]
 pub(crate) struct AnonVmas {
     slots: SpinMutex<Slots>,
@@ -257,9 +262,9 @@ impl AnonVmas {
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
 
-    /// Calls `call` for each page table that can map pages of a folio. `call` receives the mapping, the entries at
-    /// which the folio's pages can be, and the page index of the first entry; the page table is locked during the
-    /// call. The walk stops at the first error. The caller holds the folio lock.
+    /// Calls `call` for each page table that can map pages of a folio. `call` receives the mapping, the entries that
+    /// can map the folio's pages, and the page index of the first entry. The page table is locked during the call.
+    /// The walk stops at the first error. The caller holds the folio lock.
     ///
     /// Kernel: `rmap_walk`.
     pub(crate) fn rmap_walk<E>(
@@ -281,8 +286,8 @@ impl AnonVmas {
     }
 
     /// Calls `call` with each page table that has entries, and with the mapping of the table. The table is locked
-    /// during the call. The order is that of the numbers of the `AnonVma`s. Kernel: `walk_page_range` over the
-    /// address spaces of `lru_gen_mm_walk`.
+    /// during the call. The tables are visited in the order of the numbers of their `AnonVma`s. Kernel:
+    /// `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
         let nr_numbers = self.slots.lock().by_number.len() as u32;
         for number in 1..=nr_numbers {
@@ -297,11 +302,13 @@ impl AnonVmas {
         }
     }
 
-    /// Calls `call` once with every entry that names a folio, each entry with its page index; all page tables are
-    /// locked. Returns `None` without a call when the number of entries found differs from the folio's count of
-    /// mappings, or when the folio lies in more than one page table of a mapping. The caller holds the folio lock.
+    /// Calls `call` once with a list of all entries that name a folio, each entry with its page index. All page
+    /// tables of these entries are locked during the call. Returns `None` without a call when the number of found
+    /// entries differs from the folio's count of mappings, or when the folio is in more than one page table of a
+    /// mapping. The caller holds the folio lock.
     ///
-    /// Kernel: `unmap_folio` and `remap_page` of `__folio_split`, with `call` as the work between both.
+    /// Kernel: `unmap_folio` and `remap_page` of `__folio_split`. `call` is the work between `unmap_folio` and
+    /// `remap_page`.
     pub(crate) fn with_all_entries<R>(
         &self,
         folio: Folio<'_>,
@@ -375,7 +382,7 @@ mod tests {
         assert_eq!(walk(), 8);
         let pages = home.with_all_entries(folio.folio(), |all| all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
         assert_eq!(pages, Some(vec![0, 1, 2, 3, 0, 1, 2, 3]));
-        // The folio has one mapping more than page table entries, so the walk cannot find all entries.
+        // The folio's count of mappings is one more than its page table entries, so the walk cannot find all entries.
         folio.add_mappings(1);
         assert_eq!(home.with_all_entries(folio.folio(), |_| ()), None);
         folio.remove_mappings(1);
@@ -385,7 +392,8 @@ mod tests {
         unmap(&child, folio.folio(), Vpn(1024));
         drop(child);
         assert_eq!(walk(), 0);
-        // The next anon_vma gets the freed number, and the walk of the folio finds no entry in its mapping.
+        // The next `AnonVma` gets the freed number 1. The walk of the folio finds no entry in the mapping of this
+        // `AnonVma`.
         let other = vma_of(&home);
         assert_eq!((other.anon_vma.number, walk()), (1, 0));
     }

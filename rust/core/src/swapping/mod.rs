@@ -1,8 +1,8 @@
 //! The whole path of one folio: swap-out, swap-in, writeback from zswap to a device, and the move from one device to
-//! another.
+//! another device.
 //!
-//! This file has the work at the end of an operation, when no lock is held: it sends notices to hooks and runs the
-//! queues of the workers.
+//! The functions in this file run at the end of an operation, when no lock is held. They send notices to hooks and
+//! run the queued work of the workers.
 
 pub(crate) mod move_backing;
 pub mod swapin;
@@ -14,8 +14,8 @@ use crate::machine::{Swap, Workers};
 pub(crate) use zswap_writeback::ZSWAP_WRITEBACK;
 
 impl Swap {
-    /// Runs the queued reclaim_work and discard_work of all devices and the zswap worker. Returns the number of
-    /// slots, clusters and zswap pages that were released.
+    /// Runs the queued work of all devices (`reclaim_work` and `discard_work`) and the zswap worker. Returns the
+    /// number of slots, clusters and zswap pages that were released.
     pub fn run_workers(&self) -> u64 {
         let mut on_cpu = self.on_cpu(CpuId(0)).expect("there is a CPU 0");
         let nr_done = on_cpu.operation().work();
@@ -23,8 +23,8 @@ impl Swap {
         nr_done + self.run_zswap_worker()
     }
 
-    /// Does the work that is forbidden under locks: calls the hooks for limits that refused charges, and runs the
-    /// zswap worker if the worker is queued. Each public operation calls this function at its end, with no lock held.
+    /// Calls the hooks for limits that refused charges, and runs the zswap worker if the worker is queued. Each
+    /// public operation calls this function at its end with no lock held, because this work is forbidden under locks.
     #[inline]
     pub(crate) fn end_operation(&self) {
         if let Some(policy) = self.policies.get() {

@@ -1,5 +1,5 @@
-//! Changes of the real slots that back virtual slots, on request: a run of real slots is allocated for a folio, or
-//! the data of a page is moved to another device.
+//! Requests of a caller that change the real slots behind virtual slots. [`Swap::folio_realloc_swap`] allocates a run
+//! of real slots for a folio. [`Swap::move_backing`] moves the data of a virtual slot to another device.
 
 use super::swapin::{Orders, Swapin};
 use crate::base::error::{Result, SwapError};
@@ -26,9 +26,9 @@ words! {
 }
 
 impl Swap {
-    /// Allocates a run of real slots as the backing of a cached folio's virtual slots and returns the run. The folio
-    /// is dirty afterwards, because nothing was written to the run. If one run backs the virtual slots already, the
-    /// run is returned and nothing is changed.
+    /// Allocates a run of real slots as the backing of a cached folio's virtual slots, and returns the run. The call
+    /// marks the folio dirty, because no data is written to the run. If one run backs the virtual slots already, the
+    /// call returns this run and changes nothing.
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked, under writeback or not read yet;
     /// `NoBacking` (ENOSPC) when no run of the folio's order is free; `OverLimit` (ENOMEM) when the swap charge was
@@ -45,19 +45,20 @@ impl Swap {
         if let Some(first) = on_cpu.real_run(locked.folio())? {
             return Ok(first);
         }
-        // From here on the folio is the only copy of its data, even if `realloc_locked` fails.
+        // The folio is marked dirty, because the next lines release the copy of its data even if `realloc_locked`
+        // fails.
         locked.set(FolioFlags::DIRTY);
         on_cpu.begin_writeout(&locked, Content::Bytes)?;
         on_cpu.realloc_locked(&locked)
     }
 
-    /// Moves the data of a virtual slot to another real device, together with the data of all slots of the folio that
-    /// the slot caches.
+    /// Moves the data of a virtual slot to another real device, together with the data of all slots of the folio in
+    /// which the slot is cached.
     ///
-    /// The old real slots stay the backing until the data is on the new real slots, so a failure changes nothing.
-    /// Errors: `Io` of the read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry; `NoDevice`
-    /// (ENOENT) when the target device is turned off; `GhostBacking` (EINVAL) when the target is a ghost; `NoMemory`
-    /// (ENOMEM). The folio lock is tried. Kernel: none.
+    /// A failure changes nothing, because the old real slots stay the backing until the data is on the new real
+    /// slots. Errors: `Io` of the read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry;
+    /// `NoDevice` (ENOENT) when the target device is turned off; `GhostBacking` (EINVAL) when the target is a ghost;
+    /// `NoMemory` (ENOMEM). The folio lock is tried. Kernel: none.
     pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
         let target = self.device(to)?;
         if target.is_ghost() {

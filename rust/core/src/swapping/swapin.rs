@@ -1,5 +1,5 @@
-//! Swap-in. A folio is inserted into the cache first, and charged and read afterwards, so that only one of any number
-//! of concurrent faults reads the data.
+//! Swap-in. A swap-in inserts a folio into the cache before it charges and reads the folio, so that only one of
+//! several concurrent faults reads the data.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
@@ -17,7 +17,8 @@ use crate::workingset::{Refault, RefaultContext, Workingset, is_from_eviction};
 /// allocation by the VMA or the mempolicy.
 pub type Allocate<'r> = &'r (dyn Fn(Order, Gfp) -> Result<FolioRef<'r>> + Sync);
 
-/// The folio of a slot, and whether this call read the folio; `None` when the slot is free or memory has run out.
+/// The folio of a slot, and whether this call read the folio. `None` means that the slot is free or memory has run
+/// out.
 pub type Found<'r> = Option<(FolioRef<'r>, bool)>;
 
 /// The parameters of a swap-in.
@@ -27,15 +28,15 @@ pub struct Swapin<'r> {
     pub cpu: CpuId,
     /// The orders to try, from the highest to the lowest.
     pub orders: Orders,
-    /// The mask of an allocation of order 0. An allocation of a higher order may do only what this mask allows.
+    /// The allocation mask for order 0. An allocation of a higher order may do only what this mask also allows.
     pub gfp: Gfp,
-    /// The mask of an allocation of a higher order, before `gfp` restricts it. Kernel: `vma_thp_gfp_mask`.
+    /// The allocation mask for higher orders. `gfp` restricts this mask further. Kernel: `vma_thp_gfp_mask`.
     pub huge_gfp: Gfp,
     /// The allocator; `None` selects the allocator of the subsystem.
     pub allocate: Option<Allocate<'r>>,
     /// Whether a fault or another caller runs the swap-in.
     pub context: RefaultContext,
-    /// The group of the faulting task. The group is charged when the slots have no owner.
+    /// The group of the faulting task. This group is charged when the slots have no owner.
     pub faulting: CssId,
 }
 
@@ -53,12 +54,13 @@ impl Swapin<'_> {
     }
 }
 
-/// A folio that was just inserted into the cache: it is locked and not up to date. Its creator must read it.
+/// A folio that a swap-in inserted into the cache. The folio is locked and not up to date. The swap-in must read the
+/// folio.
 #[derive(Debug)]
 pub(crate) struct NewFolio<'r> {
     pub(crate) folio: FolioRef<'r>,
     pub(crate) locked: LockedFolio<'r>,
-    /// The notice for the refault policy, which is sent after the folio was read.
+    /// The notice for the refault policy. The swap-in sends the notice after it read the folio.
     pub(crate) notice: Option<RefaultNotice>,
 }
 
@@ -67,7 +69,7 @@ pub(crate) struct NewFolio<'r> {
 pub(crate) enum ReadReason {
     /// A fault needs the page.
     Fault,
-    /// A fault may need the page soon: the folio gets the readahead mark and is counted as read ahead.
+    /// A fault may need the page soon. The folio gets the readahead mark and is counted as read ahead.
     Readahead,
 }
 
@@ -84,10 +86,11 @@ impl Swap {
             _ => thp_limit_gfp_mask(how.huge_gfp, how.gfp),
         };
         let payer = self.payer(seen, how.faulting, order.nr_pages());
-        // No lock is held here, because the allocation may sleep and reclaim. The insertion checks the range again.
+        // No lock is held here, because the allocation may sleep and reclaim. Another thread may change the slots
+        // meanwhile, so the insertion checks the range again.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
-            // Only an allocation of order 0 may free cached folios, because a large folio is not worth the loss of
+            // Only an allocation of order 0 reclaims other folios, because a large folio is not worth the loss of
             // cached folios.
             None if order == Order::ZERO => self.folio_alloc_shrinking(order, how.cpu)?,
             None => self.folio_alloc(order)?,
@@ -111,7 +114,7 @@ impl Swap {
     /// for the refault policy, or `None` when no notice is due. Kernel: `workingset_refault`.
     fn refault(&self, folio: &LockedFolio<'_>, seen: SeenSlots, context: RefaultContext) -> Option<RefaultNotice> {
         let shadow = seen.shadow;
-        // Under MGLRU a folio that a fault swaps in counts as young. Kernel: `folio_add_lru` inside
+        // Under MGLRU a folio that a fault swaps in starts as active. Kernel: `folio_add_lru` inside
         // `lru_gen_enter_fault`.
         let is_young = self.workingset == Workingset::Mglru && context == RefaultContext::Fault;
         if is_young {
@@ -136,7 +139,7 @@ impl Swap {
             }
             None => (Some(root), self.nr_swappable_pages()),
         };
-        // MGLRU uses the lruvec of root in place of the lruvec of a released group.
+        // If the group of the shadow is released, MGLRU uses the lruvec of root.
         let evicted_from = evicted_from.or((self.workingset == Workingset::Mglru).then_some(root));
         let age = evicted_from.map_or(0, |lruvec| lruvec.nonresident_age());
         let refault = Refault {
@@ -162,9 +165,9 @@ impl Swap {
     /// Allocates the folio of a swapped-out slot and inserts the folio into the cache. The folio has the largest
     /// allowed order for which allocation and insertion succeed.
     ///
-    /// Errors: `AlreadyCached` (EEXIST) when the slot is cached, and the caller uses the cached folio; `NotInUse`,
-    /// `NoDevice` (ENOENT) when the slot is free; `NoMemory` (ENOMEM) when the memory or the charge is refused at
-    /// order 0 too. EBUSY and EAGAIN are handled here. Kernel: `swap_cache_alloc_folio`.
+    /// Errors: `AlreadyCached` (EEXIST) when the slot is cached, so that the caller must use the cached folio;
+    /// `NotInUse`, `NoDevice` (ENOENT) when the slot is free; `NoMemory` (ENOMEM) when the memory or the charge is
+    /// refused also at order 0. The function handles EBUSY and EAGAIN itself. Kernel: `swap_cache_alloc_folio`.
     pub(crate) fn swap_cache_alloc_folio<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<NewFolio<'r>> {
         let mut orders = if how.orders.is_empty() { how.orders } else { how.orders.with_zero() };
         let mut order = orders.highest();
@@ -190,17 +193,17 @@ impl Swap {
         }
     }
 
-    /// Returns the folio of a slot. If the slot is not cached, one of any number of concurrent callers allocates and
-    /// reads a folio. Errors: those of [`Swap::swapin_folio`] except EEXIST.
+    /// Returns the folio of a slot. If the slot is not cached, exactly one of several concurrent callers allocates
+    /// and reads a folio. Errors: as [`Swap::swapin_folio`].
     ///
-    /// The returned folio is unlocked. The caller locks the folio and then checks that it is up to date and still
-    /// covers the slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed read
-    /// to the caller that read the folio.
+    /// The returned folio is unlocked. The caller locks the folio and then checks that the folio is up to date and
+    /// still covers the slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed
+    /// read to the caller that read the folio.
     pub fn swapin_entry<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<FolioRef<'r>> {
         self.swapin_folio(entry, how).map(|(folio, _)| folio)
     }
 
-    /// Works as [`Swap::swapin_entry`] and also returns whether the folio is new.
+    /// Works as [`Swap::swapin_entry`], and also returns whether this call allocated and read the folio.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `NoMemory` (ENOMEM); `BadRange` (EINVAL); `Io` of the read.
     pub(crate) fn swapin_folio<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<(FolioRef<'r>, bool)> {
@@ -237,7 +240,7 @@ impl Swap {
 
     /// Removes a folio whose read failed from the cache, so that the next fault reads the slot again.
     ///
-    /// Kernel: the folio stays until reclaim frees it, and until then each fault gets a bus error.
+    /// Differs from the kernel, where the folio stays until reclaim frees the folio and each fault gets a bus error.
     pub(crate) fn drop_unread(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
         let locked = folio.folio().lock();
         let flags = folio.flags();
@@ -247,9 +250,9 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the cached folio of a slot, or reads the slot as a single page. Readahead and asynchronous faults call
-    /// this function. Returns `None` when the slot is free or memory has run out. Errors: `NoDevice` (ENOENT),
-    /// `BadRange` (EINVAL), `Io`.
+    /// Returns the cached folio of a slot. If the slot is not cached, reads the slot as a single page. Readahead and
+    /// asynchronous faults call this function. Returns `None` when the slot is free or memory has run out. Errors:
+    /// `NoDevice` (ENOENT), `BadRange` (EINVAL), `Io`.
     ///
     /// With [`ReadReason::Readahead`] a folio that is read gets the readahead mark and is counted. Kernel:
     /// `swap_cache_read_folio`.
@@ -273,11 +276,11 @@ impl Swap {
         Ok(found)
     }
 
-    /// Reads the slots of a window, and then the target slot, which usually is cached after the window was read. The
-    /// iterator `window` yields each slot, and whether it is the target slot.
+    /// Reads the slots of a window, and then returns the folio of the target slot, which usually is in the cache
+    /// after the reads. The iterator `window` yields each slot, and whether the slot is the target slot.
     ///
-    /// Errors: those of the target slot. An error of another slot is ignored, because a later fault on that slot gets
-    /// the error again.
+    /// Errors: the errors of the target slot. An error of another slot is ignored, because a later fault on this slot
+    /// gets the error again.
     pub(crate) fn read_window<'r>(
         &'r self,
         targ: SwpEntry,
@@ -298,7 +301,7 @@ impl Swap {
     /// `swap_cluster_readahead`.
     ///
     /// Returns `None` when the target slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`]
-    /// of the target slot. An error of another slot is ignored, because a later fault on that slot gets the error
+    /// of the target slot. An error of another slot is ignored, because a later fault on this slot gets the error
     /// again.
     pub fn swap_cluster_readahead<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;

@@ -1,4 +1,5 @@
-//! Swap-out and swap-in of a folio that its holder maps without page tables: steps OUT0 to OUT8 and IN0 to IN7.
+//! Swap-out and swap-in of a folio that a caller maps without page tables. These are the steps OUT0 to OUT8 and IN0
+//! to IN7.
 
 use std::ops::Range;
 
@@ -12,8 +13,7 @@ use crate::memcg::MemcgStat;
 use crate::reclaim::pageout::set_active;
 use crate::swapping::swapin::{Orders, Swapin};
 
-/// A folio whose swap-out failed. The folio is mapped and resident, no byte is lost, and the folio may have slots
-/// already.
+/// A folio whose swap-out failed. The folio is mapped and resident, and no byte is lost. The folio may have slots.
 #[derive(Debug)]
 pub struct KeptFolio<'a> {
     /// The folio.
@@ -23,7 +23,7 @@ pub struct KeptFolio<'a> {
 }
 
 impl Swap {
-    /// Allocates a dirty folio of zeros that the caller maps. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
+    /// Allocates a dirty folio of zeros, which the caller can map. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
     /// fault.
     pub fn folio_zeroed(&self, order: Order) -> Result<FolioRef<'_>> {
         self.folio_zeroed_in(order, CssId::ROOT, Gfp::HIGHUSER_MOVABLE, CpuId(0))
@@ -36,8 +36,8 @@ impl Swap {
         Ok(folio)
     }
 
-    /// Allocates a folio, without clearing its bytes, and charges the folio to a group. Kernel: `alloc_anon_folio`;
-    /// differs: a large folio whose mask forbids reclaim uses free memory only.
+    /// Allocates a folio and charges the folio to a group. The bytes of the folio are not cleared. Kernel:
+    /// `alloc_anon_folio`; differs: if the mask forbids reclaim, a large folio uses free memory only.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
             true => self.folio_alloc_shrinking(order, cpu)?,
@@ -48,7 +48,7 @@ impl Swap {
         charged.map(|()| folio)
     }
 
-    /// Fills a new folio with zeros and adds the folio to its LRU list. Errors: those of
+    /// Fills a new folio with zeros and adds the folio to its LRU list. Errors: as
     /// [`crate::folio::Folio::bytes_mut`].
     pub(crate) fn zero_anon(&self, folio: &FolioRef<'_>) -> Result<()> {
         folio.bytes_mut()?.fill(0);
@@ -61,7 +61,7 @@ impl Swap {
         self.folio_with_in(order, data, CssId::ROOT, CpuId(0))
     }
 
-    /// Works as [`Swap::folio_with`] and charges the folio to a group. Errors: those of [`Swap::folio_with`], and
+    /// Works as [`Swap::folio_with`], and charges the folio to the group `css`. Errors: as [`Swap::folio_with`];
     /// `OverLimit` (ENOMEM).
     pub fn folio_with_in(&self, order: Order, data: &[u8], css: CssId, cpu: CpuId) -> Result<FolioRef<'_>> {
         let high = order.nr_pages() as u64 * crate::base::limits::PAGE_SIZE as u64;
@@ -84,8 +84,8 @@ impl Swap {
         folio.lru_add();
     }
 
-    /// Allocates and charges the slots of a folio, if the policies allow it, and marks the folio dirty. These are the
-    /// steps of a swap-out before the unmap.
+    /// Allocates and charges the slots of a folio if the policies allow the swap-out, and marks the folio dirty.
+    /// These are the steps of a swap-out that come before the unmap.
     ///
     /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the charge or a policy refused; `AlreadyCached`
     /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`;
@@ -104,11 +104,11 @@ impl Swap {
         result.map(|()| entry.expect("it was given slots"))
     }
 
-    /// Swaps out a folio that only its holder maps: allocates slots, unmaps the folio, writes it, and frees its
-    /// memory.
+    /// Swaps out a folio that only the caller maps: allocates slots, unmaps the folio, writes the folio, and frees
+    /// the folio's memory.
     ///
     /// The caller gets one reference to the slot of each mapped page. The returned entry belongs to the folio's first
-    /// page. After an error the folio is given back, mapped and resident, and keeps slots that it got. Errors:
+    /// page. An error gives the folio back, mapped and resident. The folio then keeps slots that it got. Errors:
     /// `NoSpace` (ENOSPC) when no run of the order is free; `NoMemory` (ENOMEM) when the charge was refused;
     /// `FolioPinned`, `DataInUse` (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the
     /// write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel:
@@ -119,7 +119,8 @@ impl Swap {
         self.end_operation();
         match result {
             Ok(entry) => {
-                // `pageout` dropped the holder's reference when it freed the folio.
+                // `into_raw` drops no reference, because `pageout` dropped the caller's reference when it freed the
+                // folio.
                 folio.into_raw();
                 Ok(entry)
             }
@@ -139,7 +140,7 @@ impl Swap {
             return Err(error);
         }
         let entry = locked.entry().expect("cached");
-        // OUT4: the mappings become references to the slots.
+        // OUT4: each mapping of a page is replaced by a reference to the slot of the page.
         self.on_cpu(cpu)?.dup_locked(&locked, pages.clone())?;
         locked.remove_mappings(pages.len() as u32);
         match self.pageout(locked, self.refault_level(None), cpu) {
@@ -154,7 +155,7 @@ impl Swap {
         }
     }
 
-    /// Turns references to the slots of a locked folio into mappings again. Step IN6.
+    /// Replaces references to the slots of a locked folio by mappings of its pages. Step IN6.
     fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
         let nr = pages.len() as u32;
         if locked.has(FolioFlags::SWAPCACHE) {
@@ -164,8 +165,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts a major fault of a task of the group `css`: the fault allocated or read a folio. Kernel:
-    /// `count_memcg_event_mm`.
+    /// Counts a major fault of a task of the group `css`. A major fault is a fault that allocated or read a folio.
+    /// Kernel: `count_memcg_event_mm`.
     pub(crate) fn count_major_fault(&self, css: CssId, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.counters().count(Event::MajorFaults, 1);
         if let Some(group) = self.group(css) {
@@ -174,11 +175,11 @@ impl Swap {
         Ok(())
     }
 
-    /// Swaps in the data of `nr_pages` slots from `entry` on, takes one reference from each slot, and maps the pages
-    /// for the caller.
+    /// Swaps in the data of `nr_pages` slots that start at `entry`, takes one reference from each slot, and maps the
+    /// pages for the caller.
     ///
-    /// The folio may be smaller than `nr_pages` when no allowed order fits, and larger when it was cached before.
-    /// Each mapped page of the folio took one reference from its slot, from `entry` on. Errors: `NotInUse`,
+    /// The folio may be smaller than `nr_pages` when no allowed order fits, and larger when the folio was in the
+    /// cache before the call. One reference is taken from the slot of each mapped page. Errors: `NotInUse`,
     /// `NoDevice` (ENOENT) when a slot has no reference; `NoMemory` (ENOMEM); `Io` when the read failed, and the
     /// caller may try again; `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a count of
     /// mappings replaces the page table.
@@ -195,8 +196,8 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // The read of the folio failed, and the thread that read it got the error. That thread removes the
-                // folio from the cache, as does this thread, and this thread then reads the slot again.
+                // The read of the folio failed, and the thread that read the folio got the error. This thread removes
+                // the folio from the cache, if the reading thread did not remove the folio, and reads the slot again.
                 drop(locked);
                 self.drop_unread(&folio, how.cpu)?;
                 continue;
@@ -212,10 +213,10 @@ impl Swap {
         }
     }
 
-    /// Swaps in the data of `nr_pages` slots from `entry`, in as few folios as the orders allow.
+    /// Swaps in the data of `nr_pages` slots that start at `entry`, in as few folios as the orders allow.
     ///
     /// Errors: as [`Swap::swap_in`]. The folios that were mapped before the error stay mapped and are in `done`,
-    /// because unmapping them could lose the only copy of their data.
+    /// because an unmap could lose the only copy of their data.
     pub fn swap_in_all<'s>(
         &'s self,
         entry: SwpEntry,
@@ -226,8 +227,8 @@ impl Swap {
         let mut nr_done = 0;
         while nr_done < nr_pages {
             let (at, left) = (entry.plus(nr_done), nr_pages - nr_done);
-            // A folio covers an aligned range of slots. A folio of a higher order would also cache slots outside the
-            // requested range.
+            // A folio covers an aligned range of slots. Orders above `fits` are removed from the mask, because a
+            // folio of such an order would also cache slots outside the requested range.
             let fits = at.offset().0.trailing_zeros().min(left.ilog2()).min(Order::MAX.get().into());
             let orders = Orders::from_bits(how.orders.bits() & ((2 << fits) - 1))?;
             let mapped = self.swap_in(at, left, &Swapin { orders, ..*how })?;
@@ -237,15 +238,15 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns whether a slot is freed after its page was mapped. Step IN7. Kernel: `should_try_to_free_swap`;
-    /// differs: without page tables no mlock and no write fault has to be considered.
+    /// Returns whether a swap-in frees the slot after it mapped the page. Step IN7. Kernel:
+    /// `should_try_to_free_swap`; differs: mlock and write faults do not matter, because there are no page tables.
     pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
         let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 
-    /// Unmaps a folio. The folio's memory is freed if no other user holds a reference to the folio, and its slots are
-    /// freed if they have no references.
+    /// Unmaps a folio. The folio's memory is freed if no other user holds a reference to the folio. The folio's slots
+    /// are freed if they have no references.
     ///
     /// Kernel: `zap_pte_range` with `free_swap_cache`.
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {

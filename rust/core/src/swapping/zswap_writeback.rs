@@ -1,5 +1,5 @@
-//! Writeback of zswap pages to a device, the oldest page first: of one entry, of one group, by the worker, and for
-//! reclaim.
+//! Writeback of zswap pages to a device. The functions write back one entry, or the oldest pages of a group, for the
+//! zswap worker and for reclaim.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
@@ -13,7 +13,7 @@ use crate::table::Shadow;
 use crate::workingset::RefaultContext;
 use crate::zswap::{ZswapStat, damaged};
 
-/// What a scan of zswap entries does after an entry whose page another thread is swapping in.
+/// The action of a scan of zswap entries after an entry whose page another thread is swapping in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AtFault {
     /// The scan goes on with the next entry.
@@ -24,14 +24,15 @@ enum AtFault {
 
 impl Swap {
     /// Writes the page of one slot back from zswap to a device. The page is written to the slot itself or, if the
-    /// slot is virtual, to a real slot that becomes its backing.
+    /// slot is virtual, to a real slot that becomes the backing of the virtual slot.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when another thread loads the page; `NotInUse` (ENOENT) when the slot was
     /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when no folio is free;
-    /// `NoWayOut` (ENOMEM) when no real slot is free, when the charge of the real slot is refused, or when the slot
-    /// has another zswap entry by now; `NoWriteback` (EINVAL) for a ghost without virtual table. `Io` (EIO) when the
-    /// compressed data is damaged, and the zswap entry stays; `Io` also when the write failed, and the page then is
-    /// in a dirty folio. Waits for no folio lock. The caller holds no other lock. Kernel: `zswap_writeback_entry`.
+    /// `NoWayOut` (ENOMEM) when no real slot is free, when the charge of the real slot is refused, or when another
+    /// zswap entry replaced the entry of the slot; `NoWriteback` (EINVAL) for a ghost without virtual table; `Io`
+    /// (EIO) when the compressed data is damaged, and the zswap entry stays; `Io` when the write failed, and the page
+    /// is then in a dirty folio. Waits for no folio lock. The caller holds no other lock. Kernel:
+    /// `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;
@@ -40,15 +41,16 @@ impl Swap {
         self.writeback(id, entry, cpu)
     }
 
-    /// Runs the steps of a writeback, in an order in which no failure loses data.
+    /// Runs all steps of a writeback. The order of the steps ensures that no failure loses data.
     pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
-            // This check precedes the allocation of a folio. A ghost without virtual table has no place to which a
-            // page could be written.
+            // A ghost without virtual table has no storage and no real slots, so its pages cannot be written. This
+            // check comes first, so that no folio is allocated for nothing.
             return Err(SwapError::NoWriteback(entry));
         }
-        // WB1: the thread that inserts a folio into the cache for the slot owns the zswap entry.
+        // WB1: this thread inserts a folio into the cache for the slot, so that only this thread handles the zswap
+        // entry.
         let allocate = |order, _| self.folio_alloc(order);
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
@@ -56,7 +58,7 @@ impl Swap {
         let real = match self.take_out(&locked, id, cpu) {
             Ok(real) => real,
             Err(error) => {
-                // The folio is clean and was not read, so it is removed from the cache, and the slot has its old
+                // The folio is removed from the cache, because it is clean and has no data. The slot then has its old
                 // state again.
                 self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 return Err(error);
@@ -64,9 +66,9 @@ impl Swap {
         };
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // The folio was read only for the writeback, so it is removed from the cache. The folio stays if another
-        // thread holds its lock or a reference to it. The lock is only tried, because a store that found zswap full
-        // may have called this function with its own folio locked. Kernel: dropbehind.
+        // The folio is removed from the cache, because only the writeback needed it. If another thread holds the
+        // folio lock or a reference, the folio stays in the cache. The lock is only tried, because the caller may
+        // hold the lock of another folio when it stores that folio into a full zswap. Kernel: dropbehind.
         if let Some(locked) = folio.folio().try_lock() {
             locked.clear(FolioFlags::RECLAIM);
             if self.drop_clean(&locked, self.refault_level(None), cpu)? {
@@ -77,16 +79,16 @@ impl Swap {
         Ok(())
     }
 
-    /// Runs steps WB2 to WB5 on a locked folio. After these steps the folio holds the page, and the zswap entry is
-    /// freed. Returns the real slot to which the page must be written.
+    /// Runs steps WB2 to WB5 on a locked folio. These steps load the page into the folio and free the zswap entry.
+    /// Returns the real slot to which the caller must write the page.
     fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let op = on_cpu.operation();
         let (device, offset) = op.folio_slots(locked.folio())?;
         let swp = device.entry_at(offset);
         let no_way_out = SwapError::NoWayOut(swp);
-        // WB2: the slot may have been freed and stored again meanwhile. Its zswap entry would then have the data of
-        // another page.
+        // WB2: the function stops if the slot has another zswap entry, because another thread may have freed the slot
+        // and stored another page for it.
         if op.zswap_id(device, offset) != Some(id) {
             return Err(no_way_out);
         }
@@ -109,9 +111,9 @@ impl Swap {
         Ok(real)
     }
 
-    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry that has already used
-    /// its second chance is written back. An entry that gets its second chance keeps it until the next call. Returns
-    /// the number of entries that were written back.
+    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry without a second
+    /// chance is written back. An entry with a second chance loses the chance and stays in zswap until a later call.
+    /// Returns the number of entries that were written back.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         let mut nr_written = 0;
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
@@ -140,7 +142,7 @@ impl Swap {
         if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
     }
 
-    /// Works as [`Swap::shrink_memcg`], also for a removed group.
+    /// Works as [`Swap::shrink_memcg`], but also writes back pages of a removed group.
     fn shrink_batch(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let group = self.memcg().map(|groups| groups.get(css));
         let key = group.map(MemCgroup::css);
@@ -154,7 +156,8 @@ impl Swap {
     }
 
     /// Writes back up to `nr_pages` pages of a group and of all its descendants, one batch from each group in turn.
-    /// Returns the number of these pages; 0 is no error. Kernel: `memory.reclaim` with `source=zswap`.
+    /// Returns the number of pages that were written back. The result 0 is no error. Kernel: `memory.reclaim` with
+    /// `source=zswap`.
     pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
@@ -169,12 +172,12 @@ impl Swap {
         Ok(nr_written)
     }
 
-    /// Writes pages back, one batch from each group in turn, until the pools are no larger than the accept threshold
-    /// or 16 attempts failed. Returns the number of these pages. The next call starts behind the group at which this
-    /// call ended.
+    /// Writes pages back, one batch from each group in turn, until the zswap pools are no larger than the accept
+    /// threshold or 16 attempts failed. Returns the number of pages that were written back. The next call starts with
+    /// the group after the group at which this call ended.
     ///
-    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: each removed group is a group in this order; the
-    /// kernel moves the pages of a removed group to its parent.
+    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: a removed group keeps its pages and its turn,
+    /// where the kernel moves the pages of a removed group to its parent.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
         drop(self.on_cpu(cpu)?);
         let is_over = || self.zswap().total_pages() > self.zswap().accept_pages();
@@ -194,14 +197,14 @@ impl Swap {
                     Err(_) => nr_failures += 1,
                 }
             }
-            // No group has pages on its list: the remaining pages cannot be written back, or they are being stored at
-            // this moment.
+            // A round in which no group has pages on its list counts as a failed attempt. The pages that are left
+            // cannot be written back, or another thread is storing them at this moment.
             nr_failures += u32::from(!has_pages);
         }
         Ok(nr_written)
     }
 
-    /// Returns all groups, including removed groups, starting with the group behind the cursor.
+    /// Returns all groups, including removed groups. The first group is the group after the cursor.
     fn groups_to_shrink(&self) -> Vec<CssId> {
         let Some(groups) = self.memcg() else { return vec![CssId::ROOT] };
         let mut all = groups.subtree(CssId::ROOT);
@@ -211,8 +214,8 @@ impl Swap {
         all
     }
 
-    /// Estimates the number of pages of a group that reclaim should write back. The number is smaller when the pages
-    /// are compressed better. Kernel: `zswap_shrinker_count`.
+    /// Estimates the number of zswap pages of a group that reclaim should write back. The better the pages are
+    /// compressed, the smaller is the number. Kernel: `zswap_shrinker_count`.
     fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
         let zswap = self.zswap();
         let group = css.and_then(|css| self.memcg().map(|groups| groups.get(css)));
@@ -234,11 +237,11 @@ impl Swap {
     }
 }
 
-/// The implementation of [`ZswapShrinker`], through which lower folders call this writeback.
+/// The implementation of [`ZswapShrinker`]. Code in lower folders calls the writeback of this file through the trait.
 #[derive(Debug)]
 pub(crate) struct ZswapWriteback;
 
-/// The implementation of [`ZswapShrinker`] that every [`Swap`] gets.
+/// The object of [`ZswapWriteback`] that every [`Swap`] gets.
 pub(crate) static ZSWAP_WRITEBACK: ZswapWriteback = ZswapWriteback;
 
 impl ZswapShrinker for ZswapWriteback {

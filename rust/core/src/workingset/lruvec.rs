@@ -49,11 +49,11 @@ impl LruList {
     }
 }
 
-/// One list and the number of pages on it. The links are in the folios.
+/// One LRU list and the number of pages on the list. The folios store the links of the list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LruHead {
-    /// The folios, by the number of their first page. The newest folio is first, and reclaim takes the last folio
-    /// next.
+    /// The folios of the list. Each folio is named by the number of its first page. The newest folio is at the head
+    /// of the list, and reclaim takes folios from the tail.
     pub(crate) list: IndexList,
     /// The number of pages on this list, without the lists of descendants.
     pub(crate) nr_pages: u64,
@@ -102,7 +102,8 @@ words! {
         Pgscan = "pgscan",
         /// Pages that reclaim freed. Kernel: `PGSTEAL`.
         Pgsteal = "pgsteal",
-        /// Active pages that reclaim scanned, and pages that a scan of generations moved to another one. Kernel: `PGREFILL`.
+        /// Active pages that reclaim scanned, and pages that a scan of generations moved to another generation.
+        /// Kernel: `PGREFILL`.
         Pgrefill = "pgrefill",
         /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
         Pgactivate = "pgactivate",
@@ -123,9 +124,9 @@ pub struct LruCost {
     pub file_pages: u64,
 }
 
-/// The LRU lists of one memcg on one node. The sizes and counters of a lruvec include those of its descendants.
+/// The LRU lists of one memcg on one node. The sizes and counters of a lruvec include the pages of its descendants.
 ///
-/// Kernel: `struct lruvec`. Differs: links are page numbers; a change of a size or counter is added to all ancestors
+/// Kernel: `struct lruvec`. Differs: links are page numbers. A change of a size or counter is added to all ancestors
 /// at once.
 #[derive(Debug, Default)]
 pub struct Lruvec {
@@ -138,13 +139,14 @@ pub struct Lruvec {
     heads: SpinMutex<LruHeads>,
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
-    // The costs have a lock, because both costs are halved together.
+    // The costs are behind a lock, because both costs must be halved together.
     cost: SpinMutex<LruCost>,
     /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
     refaults: AtomicU64,
-    /// The memcg that a partial reclaim of this memcg's tree visited last. Kernel: `struct mem_cgroup_reclaim_iter`.
+    /// The memcg at which the last partial walk over this memcg's tree ended. Kernel: `struct
+    /// mem_cgroup_reclaim_iter`.
     reclaim_cursor: AtomicU32,
-    /// The generations and tiers of MGLRU. Their sequence numbers change under the LRU lock.
+    /// The generations and tiers of MGLRU. The numbers of the generations change under the LRU lock.
     pub lrugen: Mglru,
 }
 
@@ -169,10 +171,10 @@ impl Lruvec {
         self.memcg.store(memcg.0.into(), Ordering::Relaxed);
     }
 
-    /// Resets the lruvec, whose lists are empty, for another memcg with the same parent.
+    /// Resets the lruvec for another memcg with the same parent. The lists must be empty.
     ///
-    /// The age starts at 1, so that the shadow of each eviction has a bit set. The rules use only differences of
-    /// ages.
+    /// The age starts at 1, so that the shadow of each eviction has a bit set. The start value has no other effect,
+    /// because the rules use only differences of ages.
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));
@@ -240,13 +242,13 @@ impl Lruvec {
         self.stat(LruvecStat::ActivateAnon) != self.refaults.load(Ordering::Relaxed)
     }
 
-    /// Stores the number of pages that refaults made active so far. Kernel: `snapshot_refaults`.
+    /// Stores the present value of [`LruvecStat::ActivateAnon`]. Kernel: `snapshot_refaults`.
     pub(crate) fn snapshot_refaults(&self) {
         self.refaults.store(self.stat(LruvecStat::ActivateAnon), Ordering::Relaxed);
     }
 
-    /// Returns the memcg behind which the next partial walk of the tree starts, or 0 when the walk starts at the
-    /// first memcg.
+    /// Returns the memcg at which the last partial walk over the tree ended, or 0. The next partial walk starts with
+    /// the memcg after this one. With 0 the walk starts at the first memcg.
     pub(crate) fn reclaim_cursor(&self) -> CssId {
         CssId(self.reclaim_cursor.load(Ordering::Relaxed))
     }

@@ -1,9 +1,9 @@
-//! The generations and tiers of one lruvec. MGLRU chooses the type and the folios to evict from the refaults after
-//! earlier evictions.
+//! The generations and tiers of one lruvec. MGLRU uses the refaults after earlier evictions to choose the type and
+//! the tiers of the folios to evict.
 //!
 //! This file stores the numbers of the live generations, and counts evicted, protected and refaulted pages by tier.
-//! The choices follow from these counts. The lists of folios are in [`super::lruvec`]. The code that moves folios
-//! between the lists is in `folio/lru_gen.rs`.
+//! The choices depend only on these counts and on the swappiness. The lists of folios are in [`super::lruvec`]. The
+//! code that moves folios between the lists is in `folio/lru_gen.rs`.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +20,9 @@ pub const MAX_NR_GENS: u64 = 4;
 pub const MAX_NR_TIERS: usize = 4;
 /// The number of bits for the references that are stored in a folio. Kernel: `LRU_REFS_WIDTH`.
 pub const LRU_REFS_WIDTH: u32 = 2;
-/// The number of refaulted pages below which the refaults of a tier decide nothing. The same number of pages damps
-/// the rate of refaults, and ends a batch that isolates folios. Kernel: `MIN_LRU_BATCH`.
+/// The least number of refaulted pages at which a comparison of tiers uses the refaults of a tier. The comparison
+/// also adds this number to the total of the other tiers. A batch that isolates folios ends at this number of pages.
+/// Kernel: `MIN_LRU_BATCH`.
 pub const MIN_LRU_BATCH: u64 = 64;
 /// The largest number of pages that one batch of eviction scans. Kernel: `MAX_LRU_BATCH`.
 pub const MAX_LRU_BATCH: u64 = 64 * MIN_LRU_BATCH;
@@ -49,8 +50,8 @@ pub const fn is_evictable(ty: LruType, swappiness: u8) -> bool {
     }
 }
 
-/// Returns the swappiness, 0..=201, that chooses the type to evict. The result is 0 when swapping is forbidden or
-/// when the memcg may swap fewer than 64 pages.
+/// Returns the swappiness, 0..=201, with which [`Mglru::type_to_evict`] chooses a type. The result is 0 when swapping
+/// is forbidden or when the memcg may swap fewer than 64 pages.
 ///
 /// Kernel: `get_swappiness` of MGLRU. Differs: the permission to swap is an argument.
 pub const fn mglru_swappiness(swappiness: u8, swapping: Swapping, nr_swap_pages: i64) -> u8 {
@@ -69,7 +70,8 @@ pub enum Swapping {
     Forbidden,
 }
 
-/// The refaults of one or more tiers, in pages, and their weight in a comparison. Kernel: `struct ctrl_pos`.
+/// The refaults of one or more tiers, in pages, and the weight of these refaults in a comparison. Kernel: `struct
+/// ctrl_pos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CtrlPos {
     /// The number of refaulted pages.
@@ -80,8 +82,8 @@ pub struct CtrlPos {
     pub gain: u64,
 }
 
-/// Returns whether the pages of `pv` may be evicted: their weighted rate of refaults is not higher than the weighted
-/// rate of `sp`, or they have too few refaults for a comparison.
+/// Returns whether the pages of `pv` may be evicted. The result is true if the weighted rate of refaults of `pv` is
+/// not higher than the weighted rate of `sp`, or if `pv` has too few refaults for a comparison.
 ///
 /// Kernel: `positive_ctrl_err` (mm/vmscan.c). Differs: nothing overflows.
 pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
@@ -90,8 +92,8 @@ pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
         || product(pv.refaulted, sp.total + MIN_LRU_BATCH, sp.gain) <= product(sp.refaulted + 1, pv.total, pv.gain)
 }
 
-/// Counters in pages, indexed by type and tier. All generations share the counters, as in a kernel where
-/// `NR_HIST_GENS` is 1.
+/// Counters in pages, indexed by type and tier. All generations share the counters. A kernel with `NR_HIST_GENS` 1
+/// does the same.
 type Counters = [[AtomicU64; MAX_NR_TIERS]; LruType::ALL.len()];
 
 /// The moving average of a tier over the ended generations, in pages. When a generation ends, its count is added to
@@ -102,8 +104,8 @@ struct Average {
     total: u64,
 }
 
-/// The generations of one lruvec. For each type, the generations `min_seq`..=`max_seq` are live, which are 2 to 4
-/// generations.
+/// The generations of one lruvec. For each type, the live generations are `min_seq`..=`max_seq`. A type has 2 to 4
+/// live generations.
 ///
 /// Kernel: `struct lru_gen_folio`. Differs: the lists of folios are in the lruvec.
 #[derive(Debug)]
@@ -113,7 +115,7 @@ pub struct Mglru {
     refaulted: Counters,
     /// The number of pages that were evicted or protected. Kernel: the sum of `evicted` and `protected`.
     total: Counters,
-    // The lock is also held while a sequence number changes, so that each generation is averaged once.
+    // The lock is also held while a sequence number changes, so that each generation enters the averages once.
     averages: SpinMutex<[[Average; MAX_NR_TIERS]; LruType::ALL.len()]>,
 }
 
@@ -130,8 +132,9 @@ impl Default for Mglru {
     }
 }
 
-// Every atomic access is Relaxed. Sequence numbers change under the LRU lock and the lock of the averages, and are
-// hints for a reader without a lock. Each counter is a separate statistic.
+// Every atomic access is Relaxed, because the sequence numbers change only under the LRU lock and the lock of the
+// averages, and because each counter is a separate statistic. A reader without a lock uses a sequence number as a
+// hint.
 impl Mglru {
     /// Resets the generations. The oldest generation is 1, so that the shadow of each eviction has a bit set.
     pub(super) fn renew(&self) {
@@ -148,14 +151,15 @@ impl Mglru {
         seq + MIN_NR_GENS > self.max_seq()
     }
 
-    /// Returns the number of the generation of anonymous folios at an index of [`gen_of`]. If no live generation has
-    /// this index, the result is the number of the next generation that will have this index.
+    /// Returns the number of the generation of anonymous folios at the index `at`, which is a result of [`gen_of`].
+    /// If no live generation has this index, the result is the next number that [`gen_of`] maps to this index.
     pub(crate) fn seq_at(&self, at: usize) -> u64 {
         let min_seq = self.min_seq(LruType::Anon);
         min_seq + (at as u64 + MAX_NR_GENS - min_seq % MAX_NR_GENS) % MAX_NR_GENS
     }
 
-    /// Returns the list whose size includes the pages of the generation at an index of [`gen_of`].
+    /// Returns the list whose size includes the pages of the generation at the index `at`, which is a result of
+    /// [`gen_of`].
     pub(crate) fn list_of(&self, at: usize) -> LruList {
         if self.is_active(self.seq_at(at)) { LruList::ActiveAnon } else { LruList::InactiveAnon }
     }
@@ -179,15 +183,15 @@ impl Mglru {
 
     /// Returns the number of live generations of a type, 2..=4.
     pub fn nr_gens(&self, ty: LruType) -> u64 {
-        // While the lock is held, the numbers do not change between the two reads.
+        // The lock is held, so that the numbers do not change between the two reads.
         let _averages = self.averages.lock();
         self.max_seq() - self.min_seq(ty) + 1
     }
 
-    /// Starts a generation. If a type has four generations, its oldest generation ends, and the folios of that
-    /// generation then belong to the next generation.
+    /// Starts a generation. If a type has four generations, the oldest generation of the type ends. The caller moves
+    /// the folios of this generation to the next generation before the call.
     ///
-    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller has already moved the folios.
+    /// Kernel: `inc_max_seq` (mm/vmscan.c). Differs: the caller moves the folios.
     pub fn inc_max_seq(&self) {
         let mut averages = self.averages.lock();
         for ty in LruType::ALL {
@@ -198,8 +202,8 @@ impl Mglru {
         self.max_seq.store(self.max_seq() + 1, Ordering::Relaxed);
     }
 
-    /// Ends the generations of a type that are older than `seq`. These generations have no folios. The two youngest
-    /// generations never end. Returns whether a generation ended.
+    /// Ends the generations of a type that are older than `seq`. The caller passes a `seq` before which all
+    /// generations are empty. The two youngest generations never end. Returns whether a generation ended.
     ///
     /// Kernel: the step of `try_to_inc_min_seq` (mm/vmscan.c) for one type. Differs: the caller finds the empty
     /// generations.
@@ -216,8 +220,8 @@ impl Mglru {
     /// Adds the counters of the oldest generation to the averages and ends the generation. Kernel: `reset_ctrl_pos`.
     fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
         for (tier, average) in averages.iter_mut().enumerate() {
-            // The counter is read and set to 0 by one atomic swap, so that a page that another thread counts
-            // meanwhile is not lost.
+            // One atomic swap reads the counter and sets it to 0, so that no page is lost that another thread counts
+            // at the same time.
             let take = |counters: &Counters| counters[ty as usize][tier].swap(0, Ordering::Relaxed);
             average.refaulted = (average.refaulted + take(&self.refaulted)) / 2;
             average.total = (average.total + take(&self.total)) / 2;
@@ -225,8 +229,8 @@ impl Mglru {
         self.min_seq[ty as usize].store(seq, Ordering::Relaxed);
     }
 
-    /// Counts an eviction from the oldest generation and returns the token for the shadow. `refs` is the number of
-    /// uses, 0..=4.
+    /// Counts an eviction from the oldest generation and returns the token, which is the age that the shadow stores.
+    /// `refs` is the number of uses of the folio, 0..=4.
     ///
     /// Kernel: `lru_gen_eviction` (mm/workingset.c).
     pub fn evict(&self, ty: LruType, refs: u32, is_workingset: bool, nr_pages: u32) -> u64 {
@@ -242,13 +246,14 @@ impl Mglru {
         max_seq.abs_diff(token >> LRU_REFS_WIDTH) < MAX_NR_GENS
     }
 
-    /// Counts a recent refault. The references that the token stores select the tier.
+    /// Counts a recent refault. The number of references in the token selects the tier.
     pub fn refault(&self, ty: LruType, token: u64, is_workingset: bool, nr_pages: u32) {
         let refs = stored_refs(token) + 1;
         add(&self.refaulted, ty, tier_of(refs.into(), is_workingset), nr_pages);
     }
 
-    /// Counts pages that were moved to the next generation and were not evicted. Kernel: `sort_folio`.
+    /// Counts protected pages: pages that were moved to the next generation in place of an eviction. Kernel:
+    /// `sort_folio`.
     pub fn protect(&self, ty: LruType, tier: usize, nr_pages: u32) {
         add(&self.total, ty, tier, nr_pages);
     }
@@ -283,8 +288,8 @@ impl Mglru {
     /// Returns the highest tier whose folios are evicted. Folios of higher tiers are protected. Kernel:
     /// `get_tier_idx` (mm/vmscan.c).
     pub fn tier_to_evict(&self, ty: LruType) -> usize {
-        // A tier is protected when its rate of refaults is more than 3 / 2 of the rate of tier 0. Because of this
-        // margin the decision does not change often.
+        // A tier is protected when its rate of refaults is more than 3 / 2 of the rate of tier 0. The margin is there
+        // so that the decision does not change often.
         let sp = self.read_ctrl_pos(ty, 0..1, 2);
         let is_evicted = |&tier: &usize| positive_ctrl_err(sp, self.read_ctrl_pos(ty, tier..tier + 1, 3));
         (1..MAX_NR_TIERS).take_while(is_evicted).last().unwrap_or(0)
@@ -351,7 +356,8 @@ mod tests {
         state.inc_max_seq();
         assert!(!state.is_recent(3), "generation 0 of 4");
         assert!(state.is_recent(1 << 2));
-        // Generation numbers wrap at the bits of a shadow. A number after the wrap is recent, a number before it is not.
+        // Generation numbers wrap after `SEQ_BITS` bits. A number after the wrap is recent. A number before the wrap
+        // is not recent.
         state.max_seq.store(1 << SEQ_BITS, Ordering::Relaxed);
         assert!(state.is_recent(0) && state.is_recent(3 << 2));
         assert!(!state.is_recent(((1 << SEQ_BITS) - 1) << 2));
@@ -388,12 +394,15 @@ mod tests {
         let state = Mglru::default();
         assert_eq!([0, 1, 200, 201].map(|s| state.type_to_evict(s)), [File, File, Anon, Anon]);
         assert_eq!(state.type_to_evict(60), File, "without refaults file pages are evicted");
-        // 100 of 1000 file pages came back, and no anonymous page of 1000. 100 * 1064 * 60 > 1 * 1000 * 140.
+        // 100 of 1000 file pages are refaulted, and no anonymous page of 1000. 100 * 1064 * 60 > 1 * 1000 * 140, so
+        // anonymous pages are evicted.
         state.evict(Anon, 0, false, 1000);
         let token = state.evict(File, 0, false, 1000);
         state.refault(File, token, false, 100);
         assert_eq!(state.type_to_evict(60), Anon);
-        // Anonymous pages come back as often as file pages: 100 * 1064 * 60 <= 101 * 1000 * 140, but 100 * 1064 * 150 > 101 * 1000 * 50.
+        // 100 anonymous pages are refaulted, as many as file pages. At swappiness 60, file pages are evicted, because
+        // 100 * 1064 * 60 <= 101 * 1000 * 140. At swappiness 150, anonymous pages are evicted, because
+        // 100 * 1064 * 150 > 101 * 1000 * 50.
         state.refault(Anon, 0, false, 100);
         assert_eq!([60, 150].map(|s| state.type_to_evict(s)), [File, Anon]);
     }
@@ -404,8 +413,7 @@ mod tests {
         assert_eq!(state.tier_to_evict(Anon), 3, "no page came back, so every tier may be evicted");
         state.evict(Anon, 0, false, 936);
         state.refault(Anon, 0, false, 99);
-        // Tier 0 has a refault rate of 10 %. Tier 2 is protected only when its rate reaches 16 %: 160 * 1000 * 2 >
-        // 100 * 1000 * 3.
+        // Tier 0 has a refault rate of 10 %. Tier 2 is protected only when its rate is more than 15 %.
         state.evict(Anon, 4, false, 1000);
         state.refault(Anon, 3, false, 150);
         assert_eq!(state.tier_to_evict(Anon), 3, "150 * 1000 * 2 <= 100 * 1000 * 3");

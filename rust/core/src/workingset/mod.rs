@@ -1,10 +1,10 @@
-//! Working-set detection: the shadow that the slots of an evicted folio record, and the decision at the refault of
-//! the folio.
+//! Working-set detection. At the eviction of a folio, the slots of the folio record a shadow. At the refault of the
+//! folio, the shadow decides whether the folio becomes active.
 //!
-//! [`Lruvec`] has the state of one memcg on one node. [`Workingset`] is the rule in force: the classic rule measures
-//! the distance of a refault in evictions and activations, and [`mglru`] counts generations. Both rules handle only
-//! swap-backed folios. The caller finds the lruvec for the memcg id in a shadow, and checks whether that memcg still
-//! exists.
+//! [`Lruvec`] has the state of one memcg on one node. [`Workingset`] is the rule in force. The classic rule measures
+//! the distance of a refault in evictions and activations. The rule of [`mglru`] counts generations. Both rules
+//! handle only swap-backed folios. The caller finds the lruvec for the memcg id in a shadow, and checks whether this
+//! memcg still exists.
 
 mod lruvec;
 pub mod mglru;
@@ -23,16 +23,16 @@ const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;
 
 const _: () = assert!(anon_eviction_bits(NODES_SHIFT, SWP_TB_FLAGS_BITS) == EVICTION_BITS, "one width, two sums");
 
-/// Returns the number of bits for an age in the shadow of a file folio: 64 bits without the bits for mark, workingset
-/// flag, node and memcg id.
+/// Returns the number of bits for an age in the shadow of a file folio. The result is 64 without the bits for the
+/// mark, the workingset flag, the node and the memcg id.
 ///
 /// Kernel: 64 - `EVICTION_SHIFT` (mm/workingset.c).
 pub const fn file_eviction_bits(nodes_shift: u32) -> u32 {
     64 - (1 + 1 + nodes_shift + MEM_CGROUP_ID_SHIFT)
 }
 
-/// Returns the number of bits for an age in the shadow of a swap-backed folio. The flags of the slot take
-/// `flags_bits` bits of the table entry.
+/// Returns the number of bits for an age in the shadow of a swap-backed folio. Such a shadow has `flags_bits` bits
+/// less for the age, because the flags of the slot are in the same table entry.
 ///
 /// Kernel: the width of `EVICTION_MASK_ANON` (mm/workingset.c).
 pub const fn anon_eviction_bits(nodes_shift: u32, flags_bits: u32) -> u32 {
@@ -51,13 +51,13 @@ pub const fn bucket_order(total_pages: u64, eviction_bits: u32) -> u32 {
 /// Returns whether a shadow may come from an eviction. The result is false for an empty shadow and for a shadow that
 /// has only the id of an owner.
 ///
-/// The result is also false for an eviction at age 0 on node 0 of a folio outside the working set, because its shadow
-/// has only the id of an owner too.
+/// The result is also false for an eviction at age 0 on node 0 of a folio outside the working set, because the shadow
+/// of such an eviction also has only the id of an owner.
 pub const fn is_from_eviction(shadow: Shadow) -> bool {
     shadow.eviction != 0 || shadow.node != 0 || shadow.is_workingset
 }
 
-/// The properties of an evicted folio that the rules read.
+/// The properties of an evicted folio that the two rules read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FolioFacts {
     /// The number of pages of the folio.
@@ -84,10 +84,10 @@ impl FolioFacts {
     }
 }
 
-/// The memcg whose lruvec ages at an eviction and decides at the refault. MGLRU always uses the memcg that owns the
+/// The memcg whose lruvec counts an eviction and decides at the refault. MGLRU always uses the memcg that owns the
 /// slot.
 ///
-/// Kernel: fixed by version.
+/// Kernel: each version has one fixed choice.
 #[derive(Clone, Copy, Debug)]
 pub enum RefaultLevel<'a> {
     /// The memcg that owns the slot, even if the limit of another memcg caused the eviction.
@@ -106,7 +106,7 @@ pub enum RefaultContext {
     Other,
 }
 
-/// The refault of a folio: the inputs of the decision.
+/// The inputs of the decision at the refault of a folio.
 #[derive(Clone, Copy, Debug)]
 pub struct Refault<'a> {
     /// The number of pages of the folio.
@@ -115,8 +115,8 @@ pub struct Refault<'a> {
     pub shadow: Shadow,
     /// The lruvec of the memcg that is charged for the folio now, on the folio's node.
     pub lruvec: &'a Lruvec,
-    /// The lruvec for the memcg id and the node in the shadow, or `None` when the memcg was freed. If the memcg was
-    /// freed, the caller passes root's lruvec for MGLRU, as the kernel does.
+    /// The lruvec for the memcg id and the node in the shadow. If the memcg was freed, the caller passes `None` for
+    /// the classic rule and root's lruvec for MGLRU, as the kernel does.
     pub evicted_from: Option<&'a Lruvec>,
     /// The number of pages that the memcg of the shadow may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub nr_swap_pages: i64,
@@ -124,7 +124,8 @@ pub struct Refault<'a> {
     pub context: RefaultContext,
 }
 
-/// The decision at a refault of a folio. The counters of the lruvecs already include the refault.
+/// The decision at the refault of a folio. The function that makes the decision also counts the refault in the
+/// lruvecs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RefaultVerdict {
     /// Whether the refault was counted.
@@ -147,12 +148,12 @@ pub enum Workingset {
         /// See [`bucket_order`].
         bucket_order: u32,
     },
-    /// The rule with generations and tiers. These also replace the lists that reclaim scans.
+    /// The rule with generations and tiers. Reclaim then scans the lists of generations and not the classic lists.
     Mglru,
 }
 
 impl Workingset {
-    /// Returns the rule with the name `name`, for a machine with `total_pages` pages of memory.
+    /// Returns the rule that has the name `name`, for a machine with `total_pages` pages of memory.
     ///
     /// Errors: `UnknownName` (EINVAL).
     pub fn from_name(name: &str, total_pages: u64) -> Result<Self> {
@@ -171,8 +172,8 @@ impl Workingset {
         }
     }
 
-    /// Returns the number of pages that were evicted or became active between the eviction of `shadow` and the age
-    /// `age` of the same lruvec. The result is 0 for MGLRU, because generations measure no such distance.
+    /// Returns the number of pages that were evicted or became active between the eviction that made `shadow` and the
+    /// age `age` of the same lruvec. The result is 0 for MGLRU, because generations measure no such distance.
     pub fn distance_pages(self, age: u64, shadow: Shadow) -> u64 {
         match self {
             Self::Classic { bucket_order } => age.wrapping_sub(shadow.eviction << bucket_order) & EVICTION_MASK_ANON,
@@ -230,11 +231,11 @@ impl Refault<'_> {
         RefaultVerdict { is_recent: true, is_activated: true, is_restored: shadow.is_workingset, ..counted }
     }
 
-    /// Returns the size of the working set in pages, with which the refault distance is compared. Kernel:
-    /// `workingset_size`.
+    /// Returns the size of the working set in pages. The classic rule compares the refault distance with this size.
+    /// Kernel: `workingset_size`.
     fn workingset_pages(&self, evicted_from: &Lruvec) -> u64 {
         let file_pages = evicted_from.lru_pages(LruList::ActiveFile) + evicted_from.lru_pages(LruList::InactiveFile);
-        // When no page can be swapped out, active anonymous pages cannot be evicted to make memory free.
+        // If no page can be swapped out, active anonymous pages do not count, because they cannot be evicted.
         let anon_pages = if self.nr_swap_pages > 0 { evicted_from.lru_pages(LruList::ActiveAnon) } else { 0 };
         file_pages + anon_pages
     }

@@ -1,5 +1,4 @@
-//! Tests of the bit widths, of the worked example of the two refault levels, and of each possible result of a
-//! refault.
+//! Tests of the bit widths, of an example with both refault levels, and of each possible result of a refault.
 
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use LruvecStat::{ActivateAnon, RefaultAnon, RestoreAnon};
 const CLASSIC: Workingset = Workingset::Classic { bucket_order: 0 };
 const PAGE: FolioFacts = FolioFacts { nr_pages: 1, is_workingset: false, is_referenced: false, lru_refs: 0 };
 
-/// Makes a lruvec W with two children A and B. A has 10 active anonymous pages, and B has 20.
+/// Makes a lruvec W with two children A and B. A has 10 active anonymous pages, and B has 20 active anonymous pages.
 fn tree() -> [Arc<Lruvec>; 3] {
     let w = Lruvec::new(MemcgId(10), 0, None);
     let a = Lruvec::new(MemcgId(11), 0, Some(w.clone()));
@@ -77,7 +76,7 @@ fn distance_is_compared_with_the_pages_that_could_make_room() {
     lruvec.add_lru_pages(LruList::ActiveAnon, 6);
     lruvec.add_lru_pages(LruList::InactiveAnon, 1000);
     let folio = Refault { nr_pages: 16, ..refault(shadow, &lruvec, &lruvec) };
-    // Without swap only the 10 file pages are compared with the distance.
+    // If no page can be swapped out, the distance 16 is compared with the 10 file pages only.
     assert!(!CLASSIC.refault(Refault { nr_swap_pages: 0, ..folio }).is_recent, "16 > 10");
     assert!(CLASSIC.refault(folio).is_recent, "the distance 16 is at most 10 file and 6 anonymous pages");
     assert_eq!((shadow.node, lruvec.nonresident_age()), (3, 32));
@@ -126,7 +125,7 @@ fn page_of_the_working_set_is_restored_and_its_cost_noted() {
     assert_eq!((a.cost().anon_pages, w.cost().anon_pages), (2, 2));
     a.note_cost(LruType::File, 2);
     let (own, above) = (a.cost(), w.cost());
-    // The cost 4 is over a quarter of 10 pages, so both costs are halved.
+    // In lruvec A the cost 4 is over a quarter of 10 pages, so both costs are halved.
     assert_eq!((own.anon_pages, own.file_pages), (1, 1));
     assert_eq!((above.anon_pages, above.file_pages), (2, 2), "the cost 4 is at most a quarter of 130 pages");
 }

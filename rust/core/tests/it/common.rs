@@ -1,4 +1,4 @@
-//! Code for tests of several subjects: subsystems, page contents, counters, address spaces and loads.
+//! Helpers that the tests of several subjects share: subsystems, page contents, counters, address spaces and loads.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub(crate) fn used_slots(swap: &Swap) -> u64 {
     swap.devices().iter().map(|device| swap.inuse_pages(device.ty())).sum()
 }
 
-/// Proves the invariants 50 times in a quarter of a second, while other threads work.
+/// Checks the invariants 50 times in a quarter of a second, while other threads work.
 pub(crate) fn check_now_and_then(swap: &Swap) {
     for _ in 0..50 {
         swap.check().expect("every invariant at any time");
@@ -44,19 +44,19 @@ pub(crate) fn check_now_and_then(swap: &Swap) {
     }
 }
 
-/// Returns the duration of a load: `SWAPCORE_STRESS_SECONDS`, or one second.
+/// Returns the duration of a load: the value of `SWAPCORE_STRESS_SECONDS` in seconds, or one second.
 pub(crate) fn stress_time() -> Duration {
     let given = std::env::var("SWAPCORE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs_f64(given.unwrap_or(1.0))
 }
 
-/// Returns the number of random programs of a test: the usual number times `SWAPCORE_PROGRAMS`.
+/// Returns the number of random programs of a test: `usual` times the value of `SWAPCORE_PROGRAMS`.
 pub(crate) fn nr_programs(usual: u64) -> u64 {
     let factor = std::env::var("SWAPCORE_PROGRAMS").ok().and_then(|text| text.parse().ok());
     usual * factor.unwrap_or(1)
 }
 
-/// Returns a storage in memory with so many slots.
+/// Returns a storage in memory with `pages` slots.
 pub(crate) fn ram(pages: u32) -> Arc<Ram> {
     Arc::new(Ram::new(pages).expect("memory"))
 }
@@ -73,7 +73,7 @@ pub(crate) fn swap_on(config: Config, storage: Arc<dyn SwapStorage>) -> Arc<Swap
     swap
 }
 
-/// Shrinks the swap cache, then proves the invariants and that no slot, page or list entry is in use.
+/// Shrinks the swap cache, and then checks the invariants and that no slot, page or list entry is in use.
 pub(crate) fn assert_empty(swap: &Swap) {
     swap.shrink_swap_cache(u64::MAX, CPU).expect("a CPU");
     swap.check().expect("every invariant");
@@ -100,24 +100,25 @@ pub(crate) fn virtual_spec(visibility: Visibility) -> GhostSpec {
     GhostSpec { has_virtual_table: true, visibility }
 }
 
-/// Returns an owner that names the cluster of a slot.
+/// Returns a memcg id that is derived from the cluster of a slot, so that the id identifies the cluster.
 pub(crate) fn owner_of(offset: SwpOffset) -> MemcgId {
     MemcgId(offset.cluster().0 as u16 + 1)
 }
 
-/// Returns a page that compresses.
+/// Returns a page of data that compresses well. The content depends on `tag`.
 pub(crate) fn text(tag: u64) -> Vec<u8> {
     (0..PAGE_SIZE as u64 / 8).flat_map(|i| (tag << 8 | (i / 64 + 1)).to_ne_bytes()).collect()
 }
 
-/// Returns a page that does not compress.
+/// Returns a page of random data that does not compress. The content depends on `tag`.
 pub(crate) fn noise(tag: u64) -> Vec<u8> {
     let mut page = vec![0; PAGE_SIZE];
     ChaCha8Rng::seed_from_u64(tag).fill_bytes(&mut page);
     page
 }
 
-/// Returns the page of a tag. A multiple of 4 is zeros, of the other tags two in three compress.
+/// Returns the page content for a tag. If `tag` is a multiple of 4, the page is zeros. Two thirds of the other tags
+/// give pages that compress.
 pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     match tag % 4 {
         0 => vec![0; PAGE_SIZE],
@@ -126,8 +127,9 @@ pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     }
 }
 
-/// Returns a function that tells threads whether to go on: for the time of a load, and then for up to a minute until
-/// enough is done, because a thread of a busy machine may get no CPU time for seconds.
+/// Returns a function that returns whether the threads of a load must go on. The load runs for [`stress_time`]. If
+/// `is_enough` is false then, the load runs up to a minute more, because a thread on a busy machine may get no CPU
+/// time for seconds.
 pub(crate) fn load(is_enough: impl Fn() -> bool) -> impl Fn() -> bool {
     let start = Instant::now();
     let time = stress_time();
@@ -169,14 +171,14 @@ impl Space {
     }
 }
 
-/// The load of one thread: writes, reads, pages out, forks and zaps a mapping of its own. Every page read is compared
-/// with the last write.
+/// The load of one thread. The thread writes, reads, pages out, forks and zaps its own mapping. Every page that the
+/// thread reads is compared with the last write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) css: CssId,
     pub(crate) cpu: CpuId,
     pub(crate) nr_pages: u64,
-    /// Reads and writes of the device may fail.
+    /// Whether reads and writes of the device may fail.
     pub(crate) may_fail: bool,
 }
 
@@ -185,7 +187,7 @@ impl Load {
         Self { css: CssId::ROOT, cpu: CpuId(cpu), nr_pages, may_fail: false }
     }
 
-    /// Does steps as long as `goes_on` returns true. Returns the number of steps.
+    /// Runs random steps while `goes_on` returns true. Returns the number of steps.
     pub(crate) fn run(self, swap: &Arc<Swap>, mut goes_on: impl FnMut() -> bool) -> u64 {
         let mut rng = ChaCha8Rng::seed_from_u64(self.cpu.0.into());
         let space = Space::new(swap, self.css, self.nr_pages, options_of(self.cpu));
@@ -222,7 +224,7 @@ impl Load {
     }
 
     fn write(&self, space: &Space, tags: &mut [u64], at: u64, tag: u64) {
-        // A write fails if the page has to be swapped in first and cannot be read.
+        // A write fails if the page must be swapped in first and the read of the device fails.
         match space.mm.write(space.address(at), &page_of(tag), self.cpu) {
             Ok(()) => tags[at as usize] = tag,
             Err(error) => assert!(self.may_fail, "{error}"),
@@ -240,14 +242,14 @@ impl Load {
     }
 }
 
-/// Returns the options of a mapping: large folios on even CPUs, single pages on odd CPUs.
+/// Returns the options of a mapping. On even CPUs the mapping has large folios, and on odd CPUs single pages.
 pub(crate) fn options_of(cpu: CpuId) -> VmaOptions {
     let is_large = cpu.0.is_multiple_of(2);
     let orders = Orders::from_bits(if is_large { 0b1_0001_0100 } else { 0 }).expect("a mask");
     VmaOptions { orders, anon_order: if is_large { 4 } else { 0 }, ..VmaOptions::default() }
 }
 
-/// A temporary folder. It is removed when the value is dropped.
+/// A temporary folder, which is removed when the value is dropped.
 pub(crate) struct Dir(PathBuf);
 
 impl Dir {

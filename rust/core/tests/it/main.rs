@@ -1,8 +1,8 @@
-//! Tests of the core through its public items, in one binary so that the crate is linked once.
+//! Tests of the public items of the core. All tests are in one binary, so that the crate is linked once.
 //!
-//! A module has the tests of one subject. `loom` and `shuttle` are binaries of their own, because each compiles files
-//! of the core with atomics of its own. `SWAPCORE_STRESS_SECONDS` is the duration of each load by threads, and
-//! `SWAPCORE_PROGRAMS` multiplies the number of random programs.
+//! Each module has the tests of one subject. `loom` and `shuttle` are separate binaries, because each of them
+//! compiles files of the core with its own atomics. The environment variable `SWAPCORE_STRESS_SECONDS` is the
+//! duration of each load by threads. `SWAPCORE_PROGRAMS` multiplies the number of random programs.
 
 mod common;
 mod programs;

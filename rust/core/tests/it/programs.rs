@@ -1,5 +1,5 @@
-//! Random programs over groups, folios and slots: after every step the invariants hold, and at the end every page
-//! comes back with its content.
+//! Random programs over groups, folios and slots. After every step the invariants hold. At the end every page can be
+//! swapped in and has its content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,27 +20,28 @@ use crate::common::{CPU, assert_empty, ghost_on, order, page_of, ram, storage_on
 
 const STEPS: u32 = 60;
 
-/// The number of steps that failed, by the kind of step.
+/// The number of failed steps for each kind of step.
 pub(crate) type Failures = BTreeMap<&'static str, u64>;
 
-/// The subsystem of a program.
+/// The configuration of the subsystem in which a program runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Ground {
     pub(crate) hierarchy: Hierarchy,
     pub(crate) memcg: MemcgSwitches,
-    /// The zswap behind a virtual device. Without zswap there is no virtual device.
+    /// The options of the zswap behind a virtual device. With `None` the subsystem has no virtual device.
     pub(crate) zswap: Option<ZswapOptions>,
-    /// zswap and two devices with storage fail now and then, and the devices are turned off and on. Needs `zswap`.
+    /// If true, zswap and two devices with storage sometimes fail, and the devices are turned off and on. The value
+    /// true requires `zswap`.
     pub(crate) has_failures: bool,
 }
 
-/// A device with storage that can be turned off and on, and made to fail.
+/// A device with storage. The program turns the device off and on, and makes its reads and writes fail.
 struct Real {
     faulty: Arc<Faulty>,
     ty: Option<SwpType>,
 }
 
-/// The tag that names a page's content, see `page_of`. None if the content is unknown.
+/// The tag of a page. [`page_of`] returns the content for a tag. The tag is `None` if the content is unknown.
 type Tag = Option<u64>;
 
 /// The state of a program: references to slots, and mapped folios with the tag of each page.
@@ -48,11 +49,11 @@ struct Machine<'s> {
     swap: &'s Swap,
     groups: &'s MemCgroups,
     rng: ChaCha8Rng,
-    /// Groups that are online, root first.
+    /// The groups that are online. The first group is root.
     css: Vec<CssId>,
     reals: Vec<Real>,
     folios: Vec<(MappedFolio<'s>, Vec<Tag>)>,
-    /// An element is one reference to a slot, so a slot can occur several times.
+    /// The references to slots. Each element is one reference, so a slot can occur several times.
     slots: Vec<(SwpEntry, Tag)>,
     next_tag: u64,
     has_failures: bool,
@@ -81,7 +82,7 @@ impl<'s> Machine<'s> {
 
     fn new_folio(&mut self) {
         let log2 = [0, 0, 0, 1, 2, 4][self.rng.random_range(0..6)];
-        // One folio in five has only tags that are multiples of 4, which are pages of zeros.
+        // One folio in five has only tags that are multiples of 4, so that all its pages are zeros.
         let kinds = if self.rng.random_ratio(1, 5) { 1 } else { 4 };
         let mut tag = || {
             self.next_tag += 4;
@@ -124,7 +125,7 @@ impl<'s> Machine<'s> {
         let Some(at) = self.pick(self.folios.len()) else { return };
         let (folio, tags) = &mut self.folios[at];
         let (page, nr_mapped) = (folio.pages().start as usize, folio.pages().len() as u32);
-        // A folio with slots or with other users is left alone, because a write to it would need a copy.
+        // The step skips a folio with slots or with other users, because a write to such a folio needs a copy.
         if folio.folio().entry().is_some() || folio.folio().mapcount() != nr_mapped || nr_mapped == 0 {
             return;
         }
@@ -156,7 +157,8 @@ impl<'s> Machine<'s> {
         self.folios.push((folio, tags));
     }
 
-    /// Allocates slots for a folio, frees its slots, or takes it out of the cache. The core may refuse each of them.
+    /// Allocates slots for a folio, frees the folio's slots, or removes the folio from the cache. The core may refuse
+    /// each of these operations.
     fn change_cache(&mut self) {
         let Some(at) = self.pick(self.folios.len()) else { return };
         let folio = self.folios[at].0.folio().folio();
@@ -186,7 +188,7 @@ impl<'s> Machine<'s> {
         self.slots.push(slot);
     }
 
-    /// Allocates slots without a folio, so that nothing is written to them.
+    /// Allocates slots without a folio. No data is written to these slots.
     fn alloc_bare(&mut self) {
         let order = order(self.rng.random_range(0..3));
         if let Ok(entry) = self.swap.alloc(order, CPU) {
@@ -216,7 +218,8 @@ impl<'s> Machine<'s> {
         group.memory.set_max(most());
     }
 
-    /// Moves the data of a slot: from zswap to a device, from one device to another, or to a new slot of a device.
+    /// Moves the data of a slot from zswap to a device, from one device to another device, or to a new slot of a
+    /// device.
     fn move_about(&mut self) {
         let Some(at) = self.pick(self.slots.len()) else { return };
         let (entry, _) = self.slots[at];
@@ -302,7 +305,7 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// Swaps a slot in, and drops folios while memory is short.
+    /// Swaps a slot in. While memory is short, the function drops folios and tries again.
     fn take_back(&mut self, entry: SwpEntry) -> MappedFolio<'s> {
         loop {
             match self.swap.swap_in(entry, 1, &Swapin::new(CPU, Orders::ZERO)) {
@@ -313,7 +316,8 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// Swaps every slot in and compares its content, then frees everything and proves that nothing is left.
+    /// Swaps every slot in and compares its content. Then frees all folios and slots, and checks that no slot and no
+    /// page stays in use.
     fn finish(mut self) -> Failures {
         self.no_faults();
         (0..self.reals.len()).for_each(|at| {
@@ -349,8 +353,8 @@ impl<'s> Machine<'s> {
     }
 }
 
-/// Returns the tags of a folio that was swapped in for one page. The content of its other pages is unknown, because
-/// their slots may have no reference any more.
+/// Returns the tags of a folio that was swapped in for one page. The tags of the other pages are `None`, because the
+/// slots of these pages may have no reference and then their content is unknown.
 fn tags_of(folio: &MappedFolio<'_>, tag: Tag) -> Vec<Tag> {
     let mut tags = vec![None; folio.folio().nr_pages() as usize];
     tags[folio.pages().start as usize] = tag;
@@ -365,7 +369,7 @@ fn check_pages(folio: &MappedFolio<'_>, tags: &[Tag]) {
     }
 }
 
-/// Runs one program and returns how many steps of each kind failed. A step that fails must lose no data.
+/// Runs one program and returns the number of failed steps of each kind. A step that fails must lose no data.
 pub(crate) fn run(seed: u64, ground: &Ground) -> Failures {
     let Ground { hierarchy, memcg, zswap, has_failures } = ground.clone();
     let plain = Config::new(1, Profile::Newest);

@@ -1,17 +1,17 @@
-//! Replacements for core modules that the core files under test use. The tests compile these files with the locks and
-//! atomics of a model, which are in `crate::model`.
+//! Replacements for modules of the core. The tests compile some files of the core with these replacements, so that
+//! the files use the locks and atomics of a model. The locks and atomics are in `crate::model`.
 
-/// Stands in for the core's `base`.
+/// The replacement for the core's module `base`.
 pub(crate) mod base {
     pub(crate) use super::{error, sync, types};
 }
 
-/// Stands in for the core's `containers`.
+/// The replacement for the core's module `containers`.
 pub(crate) mod containers {
     pub(crate) use super::zeroed;
 }
 
-/// Stands in for the core's `table`.
+/// The replacement for the core's module `table`.
 pub(crate) mod table {
     pub(crate) use crate::shown::ShownTable;
 }
@@ -23,7 +23,7 @@ pub(crate) mod sync {
         pub(crate) use crate::model::atomics::*;
     }
 
-    /// Replaces the spin lock of the core.
+    /// The replacement for the core's spin lock, which uses the mutex of the model.
     #[derive(Debug)]
     pub(crate) struct SpinMutex<T>(Mutex<T>);
 
@@ -46,7 +46,7 @@ pub(crate) mod zeroed {
     use super::error::Result;
     use crate::model::atomics::AtomicU64;
 
-    /// Replaces the core's array whose memory is mapped at the first use.
+    /// The replacement for the core's `MappedSlice`, an array whose memory is mapped at the first use.
     #[derive(Debug)]
     pub(crate) struct MappedSlice<T>(Vec<T>);
 
@@ -80,8 +80,8 @@ pub(crate) mod types {
     }
 }
 
-/// A device whose clusters are created and destroyed, as in `cluster/mod.rs`. A cluster has a record and a table of
-/// one entry, and the core's index finds them by the number of the cluster.
+/// A device whose clusters are created and destroyed, as in `cluster/mod.rs`. A cluster has a record and a table with
+/// one entry. The core's index finds the record and the table by the number of the cluster.
 pub(crate) mod device {
     use super::sync::SpinMutex;
     use super::types::ClusterIdx;
@@ -89,14 +89,14 @@ pub(crate) mod device {
     use crate::model::MutexGuard;
     use crate::model::atomics::{AtomicU64, Ordering};
 
-    /// The fields of a record, which its lock protects.
+    /// The fields of a cluster's record. The lock of the record protects these fields.
     #[derive(Debug)]
     pub(crate) struct Record {
         pub(crate) index: u32,
         pub(crate) is_dead: bool,
     }
 
-    /// Record `n` and entry `n` belong to table `n`, and tables are numbered from 1.
+    /// The device of the tests. `records[n]` and `entries[n]` belong to table `n`. The first table has the number 1.
     #[derive(Debug)]
     pub(crate) struct Device {
         pub(crate) index: Index,
@@ -122,7 +122,7 @@ pub(crate) mod device {
             }
         }
 
-        /// Does what `Clusters::create` of the core does.
+        /// Works as `Clusters::create` of the core.
         pub(crate) fn create(&self, range: std::ops::Range<u32>) -> Option<Guard<'_>> {
             let table = self.pool.lock().pop()?;
             let mut record = self.records[table as usize].lock();
@@ -135,7 +135,7 @@ pub(crate) mod device {
             Some(Guard { record, device: self, table })
         }
 
-        /// Does what `Clusters::lock` of the core does.
+        /// Works as `Clusters::lock` of the core.
         pub(crate) fn lock(&self, idx: u32) -> Option<Guard<'_>> {
             self.index.find(ClusterIdx(idx), |table| {
                 let record = self.records[table as usize].lock();
@@ -143,7 +143,7 @@ pub(crate) mod device {
             })
         }
 
-        /// Does what `Clusters::entry` of the core does.
+        /// Works as `Clusters::entry` of the core.
         pub(crate) fn entry(&self, idx: u32) -> u64 {
             let look = |table| self.entries[table as usize].load(Ordering::Relaxed);
             self.index.shown(ClusterIdx(idx)).read(look).unwrap_or(0)
@@ -163,7 +163,7 @@ pub(crate) mod device {
             self.device.entries[self.table as usize].store(entry, Ordering::Relaxed);
         }
 
-        /// Does what `ClusterGuard::destroy` of the core does when the last slot is freed.
+        /// Works as `ClusterGuard::destroy` of the core when the last slot of the cluster is freed.
         pub(crate) fn destroy(mut self) {
             self.set(0);
             self.device.index.erase(ClusterIdx(self.record.index));

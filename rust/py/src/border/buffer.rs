@@ -1,5 +1,5 @@
-//! Buffers: reads bytes and numbers from buffers of the Python caller, and gives the caller words and views of
-//! memory.
+//! Python buffers. The functions read bytes and numbers from buffers of the Python caller, and give the caller bytes
+//! and views of memory.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -11,7 +11,8 @@ use pyo3::types::PyBytes;
 
 use super::errors::Result;
 
-/// Refuses a buffer of the other byte order. PyO3 does not check it, because the type code is the same.
+/// Returns an error if a buffer has the other byte order than the machine. PyO3 does not check the byte order,
+/// because the type code of the items is the same in both byte orders.
 pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult<&PyBuffer<T>> {
     let foreign = if cfg!(target_endian = "little") { b">!".as_slice() } else { b"<".as_slice() };
     match buffer.format().to_bytes().first() {
@@ -22,7 +23,7 @@ pub(crate) fn native<T: pyo3::buffer::Element>(buffer: &PyBuffer<T>) -> PyResult
     }
 }
 
-/// Copies page numbers from a C-contiguous buffer of uint32 or uint64. Errors: TypeError, the items have another
+/// Copies page numbers from a C-contiguous buffer of uint32 or uint64. Errors: TypeError when the items have another
 /// type.
 pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     if let Ok(buffer) = PyBuffer::<u64>::get(ob) {
@@ -35,17 +36,17 @@ pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     Ok(native(&buffer)?.to_vec(ob.py())?.into_iter().map(u64::from).collect())
 }
 
-/// Copies the bytes of any buffer.
+/// Copies the bytes of a buffer. The items of the buffer can have any type.
 pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(buffer) = PyBuffer::<u8>::get(data) {
         return buffer.to_vec(py);
     }
-    // The items have another type, so the bytes are copied as they lie in memory.
+    // The items are not bytes, so a `memoryview` casts the buffer to bytes in the order of memory.
     let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
     PyBuffer::<u8>::get(&bytes)?.to_vec(py)
 }
 
-/// Returns words as bytes in native byte order.
+/// Returns the bytes of 64-bit words in native byte order.
 pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyBytes>> {
     Ok(PyBytes::new_with(py, size_of_val(words), |bytes| {
         bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
@@ -53,9 +54,9 @@ pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Boun
     })?)
 }
 
-/// Returns a writable view of one dimension. `shape` is the number of items and the bytes of an item. `flags` tell
-/// which fields the consumer asks for. The view has a reference to `owner`, and the caller keeps `shape` in place as
-/// long.
+/// Returns a writable buffer view with one dimension. `shape` has the number of items and the number of bytes of an
+/// item. `flags` are the fields that the consumer requests. The view has a reference to `owner`. The caller must keep
+/// `shape` in place while the view exists, because the view points to `shape`.
 pub(crate) fn view_of(
     owner: Bound<'_, PyAny>,
     address: *mut c_void,

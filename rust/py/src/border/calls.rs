@@ -1,5 +1,5 @@
-//! Calls of the core that may run hooks written in Python. An exception that a hook raises is kept here until the
-//! call of the core returns, and then the call of the binding raises it.
+//! Calls of the core that may run hooks written in Python. This file keeps the exception of a hook until the call of
+//! the core returns. The method of the binding then raises the exception.
 
 use std::cell::RefCell;
 
@@ -8,12 +8,13 @@ use pyo3::prelude::*;
 use super::errors::{Error, Result};
 
 thread_local! {
-    /// One element for each call of the binding that runs on this thread, the innermost call last: the exception of a
-    /// hook, if a hook raised one. A hook runs on the thread of the call that caused it.
+    /// One element for each call of the binding that runs on this thread. The last element belongs to the innermost
+    /// call. An element has the exception that a hook raised during the call. A hook runs on the thread of the call
+    /// that caused the hook.
     static CALLS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A call of the binding that may run hooks: it has an element in `CALLS` until it is dropped.
+/// A call of the binding that may run hooks. A `Call` has an element in `CALLS` until the `Call` is dropped.
 struct Call;
 
 impl Call {
@@ -33,12 +34,14 @@ impl Drop for Call {
     }
 }
 
-/// Returns whether a hook raised during the innermost call on this thread. A long call then ends early.
+/// Returns whether a hook raised an exception during the innermost call on this thread. A long call checks this
+/// function and ends early.
 pub(crate) fn has_raised() -> bool {
     CALLS.with_borrow(|calls| calls.last().is_some_and(Option::is_some))
 }
 
-/// Keeps the first exception of a call. Later exceptions are dropped, because most repeat the first.
+/// Stores the first exception of the innermost call. Later exceptions are dropped, because most of them repeat the
+/// first exception.
 pub(crate) fn keep(py: Python<'_>, error: PyErr) {
     let left = CALLS.with_borrow_mut(|calls| match calls.last_mut() {
         Some(raised) => {
@@ -47,20 +50,22 @@ pub(crate) fn keep(py: Python<'_>, error: PyErr) {
         }
         None => Some(error),
     });
-    // The hook ran because a handle was dropped, so there is no call that could raise the exception.
+    // No call of the binding runs on this thread, because the drop of a handle ran the hook. The exception is
+    // therefore printed as unraisable.
     if let Some(error) = left {
         error.write_unraisable(py, None);
     }
 }
 
-/// Runs a call of the core. Returns the result, and the exception that a hook raised meanwhile.
+/// Runs a call of the core. Returns the result, and the exception that a hook raised during the call.
 pub(crate) fn watched<T>(work: impl FnOnce() -> T) -> (T, Option<PyErr>) {
     let call = Call::enter();
     let result = work();
     (result, call.raised())
 }
 
-/// Runs [`watched`] while other Python threads run. An exception of a hook is returned in place of the result.
+/// Runs [`watched`] detached from the interpreter, so that other Python threads can run. If a hook raised an
+/// exception, the function returns the exception in place of the result.
 pub(crate) fn detached<T: Send, E: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> std::result::Result<T, E> + Send,

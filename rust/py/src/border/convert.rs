@@ -1,4 +1,4 @@
-//! Converts words and numbers of the Python caller to types of the core.
+//! Converts strings and numbers of the Python caller to types of the core.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -9,31 +9,31 @@ use swapcore::{CpuId, Discard, Order, SwapError};
 use super::errors::{Error, Result};
 use super::number::Cpu;
 
-/// Returns the compressor of a name, at its default level.
+/// Returns the compressor with the name `name`, at the default level of the compressor.
 pub(crate) fn compressor(name: &str) -> Result<Algorithm> {
     Ok(Algorithm::from_name(name, None)?)
 }
 
-/// Returns the discard policy of a word.
+/// Returns the discard policy with the name `word`. Without a name the policy is no discard.
 pub(crate) fn discard(word: Option<&str>) -> Result<Discard> {
     Ok(word.map_or(Ok(Discard::None), Discard::from_name)?)
 }
 
-/// Converts a number to an order. Errors: EINVAL, the number is over the largest order.
+/// Converts a number to an order. Errors: EINVAL when the number is over the largest order.
 pub(crate) fn order(order: u64) -> Result<Order> {
     let checked = u8::try_from(order).ok().and_then(Order::new);
     Ok(checked.ok_or(SwapError::OrderTooLarge(order))?)
 }
 
-/// Returns the CPU of an argument. Without an argument it is the number of this thread, which is handed out in turn
-/// at the first call. Errors: EINVAL, the subsystem has fewer CPUs.
+/// Returns the CPU for an argument. Without an argument the CPU depends on the thread: at its first call each thread
+/// gets the next number in turn. Errors: EINVAL when the subsystem has no CPU with the number of the argument.
 pub(crate) fn cpu(cpu: Option<Cpu>, nr_cpus: usize) -> Result<CpuId> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     thread_local!(static STICKY: Cell<u16> = const { Cell::new(u16::MAX) });
     let Some(Cpu(cpu)) = cpu else {
         let sticky = STICKY.with(|sticky| {
             if sticky.get() == u16::MAX {
-                // Relaxed: no other memory depends on the number.
+                // Relaxed, because no other memory depends on the number.
                 sticky.set(NEXT.fetch_add(1, Ordering::Relaxed) % swapcore::base::limits::MAX_CPUS as u16);
             }
             sticky.get()

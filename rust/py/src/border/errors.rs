@@ -1,4 +1,5 @@
-//! Core errors as Python exceptions: OSError subclasses with errno, defined in `swapcore.exceptions`.
+//! Converts errors of the core to Python exceptions. The exceptions are subclasses of OSError with an errno, and are
+//! defined in `swapcore.exceptions`.
 
 use pyo3::PyErr;
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ mod py {
     pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
 }
 
-/// The error of the fallible functions of the binding. PyO3 turns it into a Python exception.
+/// The error type of the binding's functions. PyO3 converts this error to a Python exception.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// An error that the core returned.

@@ -1,7 +1,7 @@
 //! Macros for properties of classes and for dicts of struct fields.
 
-/// Defines properties of a class. A line is the name of a property, its type, and an expression for its value.
-/// `$this` is the object in these expressions. The docs of a property are the docstring of the stub.
+/// Defines properties of a Python class. Each line has the name of a property, its type, and an expression for its
+/// value. In the expressions `$this` is the object. The docs of a property are the docstring in the stub.
 macro_rules! getters {
     ($class:ident($this:ident): $($name:ident: $kind:ty = $value:expr;)+) => {
         #[pymethods]
@@ -18,7 +18,7 @@ macro_rules! getters {
     };
 }
 
-/// Adds fields of a struct to a dict. The key of a field is its name.
+/// Adds fields of a struct to a dict. The key of each field is the name of the field.
 macro_rules! set_fields {
     ($dict:ident, $from:ident: $($field:ident)+) => {
         $($dict.set_item(stringify!($field), &$from.$field)?;)+

@@ -1,4 +1,4 @@
-//! The border between Python and Rust: numbers, words, buffers, errors, exceptions of hooks, signals.
+//! The conversions between Python and Rust: numbers, strings, buffers, errors, exceptions of hooks, signals.
 
 #[macro_use]
 mod macros;

@@ -1,6 +1,6 @@
-//! Integer arguments. A Python int of any size is accepted as input. An int that the Rust type cannot hold, or that
-//! is below the least value, is EINVAL with its name, value and limits. The core refuses values above the greatest
-//! value.
+//! Integer arguments. The caller can pass a Python int of any size. If the Rust type cannot hold the int, or the int
+//! is below the least value, the error is EINVAL with the name, value and limits of the argument. The core refuses
+//! values above the greatest value.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -9,12 +9,12 @@ use swapcore::SwapError;
 
 use super::errors::Error;
 
-/// Converts an int to a number of type `T`. Errors: EINVAL, `T` cannot hold the int or the int is below `low`;
-/// TypeError, the object is no int. `what` is the name of the argument in the message.
+/// Converts an int to a number of type `T`. `what` is the name of the argument in the error message. Errors: EINVAL
+/// when `T` cannot hold the int or the int is below `low`; TypeError when the object is not an int.
 fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64, high: u64) -> PyResult<T> {
     let value = match ob.extract::<i64>() {
         Ok(value) => value.into(),
-        // The object is an int wider than 64 bits, or no int.
+        // The object is an int that does not fit 64 bits, or it is not an int.
         Err(_) => match ob.extract::<i128>() {
             Ok(value) => value,
             Err(_) if !ob.is_instance_of::<PyInt>() => {
@@ -29,9 +29,11 @@ fn number<T: TryFrom<i128>>(ob: &Bound<'_, PyAny>, what: &'static str, low: u64,
     T::try_from(value).ok().filter(|_| value >= low.into()).ok_or_else(bad)
 }
 
-/// Defines an integer argument with its name in messages and its limits. `Name(type)` defines a type for a parameter
-/// that has no default, or the default None. `name: type` defines a function for `from_py_with`, because a parameter
-/// with a number as default must have a number type: PyO3 shows the default in the signature only if it is a literal.
+/// Defines an integer argument with its limits and its name in error messages.
+///
+/// The form `Name(type)` defines a type for a parameter that has no default, or the default None. The form `name:
+/// type` defines a function for `from_py_with`, for a parameter with a number as default. Such a parameter must have
+/// a number type, because PyO3 shows the default in the signature only if the default is a literal.
 macro_rules! argument {
     ($name:ident($kind:ty) = $what:literal in $low:expr, $high:expr) => {
         #[derive(Clone, Copy, Debug)]
@@ -97,16 +99,18 @@ argument!(samples: usize = "samples" in 0, MOST);
 argument!(seed: u64 = "seed" in 0, MOST);
 argument!(start: usize = "start" in 0, MOST);
 
-/// Converts the size of a device that stores no data: a str with a unit, or an int, which is the number of slots.
+/// Converts the size of a device that stores no data. The argument is a str with a unit, or an int, which is the
+/// number of slots.
 pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<SizePages> {
     if !ob.is_instance_of::<PyString>() {
         return ob.extract();
     }
-    // `swapcore.size` reads units, because the storages of the Python package take the same texts.
+    // The Python module `swapcore.size` parses the str, because the storages of the Python package accept the same
+    // strings.
     ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?.extract()
 }
 
-/// Converts a list of bad pages.
+/// Converts a Python iterable of bad pages.
 pub(crate) fn bad_pages(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     ob.try_iter()?.map(|page| number(&page?, "bad page", 0, MOST_U32)).collect()
 }

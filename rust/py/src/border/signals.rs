@@ -1,4 +1,5 @@
-//! Long calls that run detached from the interpreter: checks for signals on the way, and the progress function.
+//! Signals and progress of long calls that run detached from the interpreter. Such a call checks for signals, and may
+//! call the progress function of the Python caller.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ use swapcore::SwapError;
 use super::calls::{detached, has_raised};
 use super::errors::{Error, Result};
 
-/// Checks for signals during a long call that runs detached. The caller holds no lock of the core, because a signal
-/// handler may call the core.
+/// Checks for signals during a long call that runs detached from the interpreter. The caller must hold no lock of the
+/// core, because a signal handler may call the core.
 #[derive(Debug)]
 pub(crate) struct Signals {
     looked: Instant,
@@ -23,10 +24,10 @@ impl Default for Signals {
 
 impl Signals {
     /// Runs signal handlers if 20 ms have passed since the last check. Errors: the exception of a handler;
-    /// `Interrupted`, a hook raised.
+    /// `Interrupted` when a hook raised an exception.
     pub(crate) fn check(&mut self) -> Result<()> {
         if has_raised() {
-            // The exception stays in `CALLS`, and the call of the binding raises it.
+            // The exception of the hook stays in `CALLS`, and the method of the binding raises this exception.
             return Err(SwapError::Interrupted.into());
         }
         if self.looked.elapsed() < Duration::from_millis(20) {
@@ -37,7 +38,7 @@ impl Signals {
     }
 }
 
-/// Runs a step for each item while other Python threads run. Signals are checked before each step.
+/// Runs a step for each item, detached from the interpreter, and checks for signals before each step.
 pub(crate) fn for_each<T>(
     py: Python<'_>,
     items: impl IntoIterator<Item = T> + Send,
@@ -53,7 +54,8 @@ pub(crate) fn for_each<T>(
     })
 }
 
-/// The `tick` of a replay: calls the progress function of the Python caller, if there is one, and checks for signals.
+/// The progress state of a replay. The method `tick` checks for signals and calls the progress function of the Python
+/// caller, if the caller passed one.
 #[derive(Debug)]
 pub(crate) struct Progress {
     told: Option<Py<PyAny>>,
@@ -65,7 +67,8 @@ impl Progress {
         Self { told, raised: None }
     }
 
-    /// Errors: `Interrupted`, a signal handler or the progress function raised. `result` returns the exception.
+    /// Checks for signals and calls the progress function. Errors: `Interrupted` when a signal handler or the
+    /// progress function raised an exception. The method `result` returns this exception.
     pub(crate) fn tick(&mut self, nr_done: usize) -> swapcore::Result<()> {
         let told = Python::attach(|py| {
             py.check_signals()?;
@@ -77,8 +80,8 @@ impl Progress {
         })
     }
 
-    /// Returns the result of a watched call. Errors: the exception of a hook, a signal handler or the progress
-    /// function.
+    /// Returns the result of a call of `watched`. Errors: the exception of a hook, of a signal handler or of the
+    /// progress function.
     pub(crate) fn result<T>(self, (result, raised): (swapcore::Result<T>, Option<PyErr>)) -> Result<T> {
         raised.or(self.raised).map_or(Ok(()), |error| Err(Error::Python(error)))?;
         Ok(result?)

@@ -13,7 +13,7 @@ use crate::border::convert;
 use crate::border::errors::{Error, Result};
 use crate::border::number::NrSlots;
 
-/// An entry argument: an `SwpEntry`, or an int.
+/// An argument that is one entry: an `SwpEntry`, or an int.
 pub(crate) enum EntryArg<'py> {
     /// An `SwpEntry`, which has its order.
     Entry(Bound<'py, SwpEntry>),
@@ -47,7 +47,7 @@ impl EntryArg<'_> {
         }
     }
 
-    /// Returns the number of slots: `nr` if it is given, else the length of the entry's run.
+    /// Returns the number of slots: `nr` if the caller passed `nr`, else the number of slots of the entry's run.
     pub(crate) fn nr_pages(&self, nr: Option<NrSlots>) -> u32 {
         match (nr, self) {
             (Some(NrSlots(nr)), _) => nr,
@@ -59,10 +59,10 @@ impl EntryArg<'_> {
 
 /// An argument of many entries: a `SwapBatch`, or a C-contiguous buffer of uint64.
 pub(crate) enum EntriesArg<'py> {
-    /// A `SwapBatch`. Its entries are not copied, because a batch never changes.
+    /// A `SwapBatch`. The entries of the batch are not copied, because a batch never changes.
     Batch(Bound<'py, SwapBatch>),
-    /// The copied entries of a buffer. They are copied, because the owner of the buffer may change it during the
-    /// call.
+    /// A copy of the entries of a buffer. The entries are copied, because the owner of the buffer may change the
+    /// buffer during the call.
     Copied(Vec<swapcore::SwpEntry>),
 }
 
@@ -74,7 +74,7 @@ impl EntriesArg<'_> {
         }
     }
 
-    /// Returns the order of the runs: a batch has an order, and for a buffer it is the argument `order`.
+    /// Returns the order of the runs. A batch stores its order. For a buffer the order is the argument `order`.
     pub(crate) fn order(&self, order: u64) -> Result<Order> {
         match self {
             Self::Batch(batch) => Ok(batch.get().order),

@@ -1,4 +1,5 @@
-//! `SwapBatch`: the entries of one `Swap.alloc_batch`, which Python reads as a buffer of uint64.
+//! `SwapBatch`: the entries that one call of `Swap.alloc_batch` allocated. Python reads the entries as a buffer of
+//! uint64.
 
 use std::ffi::c_int;
 
@@ -16,7 +17,8 @@ use crate::border::buffer::view_of;
 pub(crate) struct SwapBatch {
     pub(crate) entries: Box<[swapcore::SwpEntry]>,
     pub(crate) order: Order,
-    /// The number of entries and the bytes of an entry. Buffer views point to them as their shape and strides.
+    /// The number of entries, and the number of bytes of an entry. Buffer views point to this field as their shape
+    /// and strides.
     shape: [ffi::Py_ssize_t; 2],
 }
 
@@ -68,9 +70,9 @@ impl SwapBatch {
         let address = this.entries.as_ptr().cast_mut().cast();
         let filled = view_of(slf.clone().into_any(), address, &this.shape, c"Q", flags);
         let filled = ffi::Py_buffer { readonly: 1, ..filled };
-        // SAFETY: 1. `view` is not null and is for us to fill in. 2. entries, shape and format stay in place while
-        // the batch lives, because the class is frozen, and `obj` is a reference to the batch until the view is
-        // released.
+        // SAFETY: 1. `view` is not null, and CPython passes `view` to this function to fill in. 2. Entries, shape and
+        // format stay in place while the batch lives, because the class is frozen. The batch lives until the view is
+        // released, because `obj` is a reference to the batch.
         unsafe { view.write(filled) };
         Ok(())
     }
@@ -92,8 +94,8 @@ impl BatchIter {
 
     fn __next__(&self) -> Option<SwpEntry> {
         let batch = self.batch.get();
-        // Relaxed: the addition is atomic, so threads that share an iterator get different entries. Their order is
-        // undefined.
+        // Relaxed is enough, because the addition is atomic, so threads that share an iterator get different entries.
+        // The order in which the threads get the entries is undefined.
         let at = self.at.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         batch.entries.get(at).map(|&entry| SwpEntry { entry, order: batch.order })
     }

@@ -1,4 +1,4 @@
-//! `SwpEntry`: one slot, or the first slot of a run, as an int-like immutable value.
+//! `SwpEntry`: an immutable Python value, similar to an int, that names one slot or the first slot of a run.
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
@@ -57,7 +57,7 @@ impl SwpEntry {
         let py = other.py();
         let value = match other.cast::<Self>() {
             Ok(other) => Some(other.get().entry.value()),
-            // An entry equals the int of its value. An entry and an int have no order.
+            // An entry equals the int of its value. `<` and `>` between an entry and an int are not supported.
             Err(_) if matches!(op, CompareOp::Eq | CompareOp::Ne) && other.is_instance_of::<PyInt>() => {
                 other.extract().ok()
             }

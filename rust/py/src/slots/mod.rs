@@ -1,4 +1,4 @@
-//! Entries of slots and runs, batches of entries, and arguments that are entries.
+//! Python classes for entries of slots and runs and for batches of entries, and arguments that are entries.
 
 pub(crate) mod args;
 pub(crate) mod batch;

@@ -1,4 +1,4 @@
-//! `Storage`: the place that keeps the page data of a device.
+//! `Storage`: the Python class for a storage, which keeps the page data of a device.
 
 pub(crate) mod argument;
 pub(crate) mod header;

@@ -1,4 +1,4 @@
-//! Methods of `Swap` that allocate, share and free slots, one run or many.
+//! Methods of `Swap` that allocate, share and free slots, for one run or for many runs.
 
 use pyo3::prelude::*;
 use swapcore::{CpuId, Order};
@@ -12,15 +12,16 @@ use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::batch::SwapBatch;
 use crate::slots::entry::SwpEntry;
 
-/// A batch of at least so many slots detaches from the interpreter, because it takes about 50 us or more.
+/// The number of slots from which a batch runs detached from the interpreter. Such a batch takes about 50 us or more.
 pub(crate) const DETACH_SLOTS: usize = 16_384;
 
-/// A long allocation checks for signals after so many slots, which take a few milliseconds.
+/// The number of slots after which a long allocation checks for signals. This number of slots takes a few
+/// milliseconds.
 const SIGNAL_SLOTS: usize = 1 << 20;
 
 impl Swap {
-    /// Allocates runs in pieces and returns how many it got. Between two pieces no lock is held and signals are
-    /// checked. All runs are freed if a signal handler raises.
+    /// Allocates runs in pieces and returns the number of allocated runs. Between two pieces no lock is held and
+    /// signals are checked. If a signal handler raises an exception, all runs are freed.
     fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
         let mut taken = 0;
         for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
@@ -37,7 +38,8 @@ impl Swap {
         Ok(taken)
     }
 
-    /// Runs a call of the core on the runs of a batch. Other Python threads run meanwhile if the batch is large.
+    /// Runs a call of the core on the runs of a batch. If the batch is large, the call runs detached from the
+    /// interpreter.
     fn on_batch(
         &self,
         py: Python<'_>,
@@ -76,8 +78,8 @@ impl Swap {
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = self.cpu(cpu)?;
-        // There are at most as many runs as fit in all slots. One more is asked for, so that the last request still
-        // fails.
+        // `n` is limited to the number of runs that fit in all slots, plus one. The extra run makes a too large
+        // request fail as without the limit.
         let n = n.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let mut entries = vec![swapcore::SwpEntry::NONE; n];
         let nr = if n << order.get() < DETACH_SLOTS {

@@ -1,4 +1,4 @@
-//! Methods of `Swap` that tell where the page of a virtual slot is, and move the page to another place.
+//! Methods of `Swap` that return the place of a virtual slot's page, and methods that move the page to another place.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

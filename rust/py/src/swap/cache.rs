@@ -1,4 +1,4 @@
-//! Methods of `Swap` for the swap cache, which has the folios of slots.
+//! Methods of `Swap` for the swap cache. The swap cache maps slots to their folios in memory.
 
 use pyo3::prelude::*;
 use swapcore::FolioHandle;

@@ -21,16 +21,16 @@ fn folios_of<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Folio>>> {
     ob.try_iter()?.map(|folio| Ok(folio?.cast_into::<Folio>()?)).collect()
 }
 
-/// Raises an exception. Its attribute `folios` has the folios that the call has swapped in, because a call that
-/// raises returns nothing.
+/// Raises an exception. The attribute `folios` of the exception has the folios that the call swapped in, because a
+/// call that raises an exception returns no value.
 fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> {
     error.value(py).setattr("folios", folios)?;
     Err(error.into())
 }
 
 impl Swap {
-    /// Returns the parameters of a swap-in. Without a mask of orders, the largest folio that `nr_pages` slots fill is
-    /// tried.
+    /// Returns the parameters of a swap-in. Without a mask of orders, the swap-in tries the largest folio that has at
+    /// most `nr_pages` pages.
     fn swapin(
         &self,
         nr_pages: u32,
@@ -85,7 +85,8 @@ impl Swap {
         let (result, raised) = py.detach(|| watched(|| folio.swap_out(cpu)));
         let entry = result.map(|entry| SwpEntry { entry, order: folio.order() });
         let Some(error) = raised else { return Ok(entry?) };
-        // The folio is swapped out although a hook raised, so the exception has its entry.
+        // The folio is swapped out although a hook raised an exception, so the attribute `entry` of the exception has
+        // the folio's entry.
         if let Ok(entry) = entry {
             error.value(py).setattr("entry", entry)?;
         }

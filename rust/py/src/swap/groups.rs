@@ -1,4 +1,5 @@
-//! Methods of `Swap` for memory cgroups: the root, the hooks, the owner of a slot, and the ages of a group's slots.
+//! Methods of `Swap` for memory cgroups: the root group, the hooks, the owner of a slot, and the ages of a group's
+//! slots.
 
 use std::sync::Arc;
 

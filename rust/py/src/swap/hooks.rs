@@ -1,4 +1,4 @@
-//! Hooks written in Python. They implement the core's trait `MemcgPolicy`.
+//! Hooks written in Python. The type `Hooks` implements the core's trait `MemcgPolicy` by calls of these hooks.
 
 use std::sync::{Arc, Weak};
 
@@ -12,10 +12,10 @@ use crate::border::calls::keep;
 use crate::border::errors::Result;
 use crate::memcg::MemCgroup;
 
-/// The bound methods of a Python object that are hooks. A hook that the object lacks is None.
+/// The hooks of a Python object, as bound methods. The field of a hook is `None` if the object lacks the hook.
 #[derive(Debug)]
 pub(crate) struct Hooks {
-    /// Weak, because the subsystem owns the hooks.
+    /// The reference is weak, because the subsystem owns the hooks and a strong reference would keep it alive.
     swap: Weak<swapcore::Swap>,
     on_swap_charge: Option<Py<PyAny>>,
     on_dead_owner: Option<Py<PyAny>>,
@@ -25,7 +25,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// Finds the hooks of an object. Errors: TypeError, the object has no hook.
+    /// Finds the hooks of an object. Errors: TypeError when the object has no hook.
     pub(crate) fn new(swap: &Arc<swapcore::Swap>, object: &Bound<'_, PyAny>) -> Result<Self> {
         let hook = |name: &str| {
             let found = object.getattr_opt(name)?.filter(|hook| !hook.is_none());
@@ -52,8 +52,8 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// Calls a hook with a group. Returns None, as if the hook had no answer, if there is no hook, if the group is
-    /// freed, or if the hook raises. The exception is kept for the call of the binding.
+    /// Calls a hook with a group. Returns `None`, which means no answer, if there is no hook, if the group is freed,
+    /// or if the hook raises an exception. The exception is stored, and the call of the binding raises it later.
     fn ask<T>(
         &self,
         hook: Option<&Py<PyAny>>,

@@ -33,7 +33,7 @@ pub(crate) struct Swap {
 }
 
 impl Swap {
-    /// Takes the local lock of the CPU of an argument.
+    /// Takes the local lock of the CPU that an argument selects.
     #[inline]
     fn on_cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
@@ -55,7 +55,8 @@ impl Swap {
         Ok(live)
     }
 
-    /// Returns the Python object of a folio. Errors: `ForeignFolio` (EINVAL), the folio belongs to another subsystem.
+    /// Returns the Rust value of a Python `Folio`. Errors: `ForeignFolio` (EINVAL) when the folio belongs to another
+    /// subsystem.
     fn own_folio<'f>(&self, folio: &'f Bound<'_, Folio>) -> Result<&'f Folio> {
         let folio = folio.get();
         if !Arc::ptr_eq(folio.folio.swap(), &self.swap) {

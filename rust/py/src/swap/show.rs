@@ -1,4 +1,5 @@
-//! Methods of `Swap` that show its state: slots, event records, counters, memory and the lists of clusters.
+//! Methods of `Swap` that show the state of the subsystem: slots, event records, counters, memory and the lists of
+//! clusters.
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict};
@@ -17,7 +18,7 @@ use crate::device::all_memory_dict;
 use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::entry::SwpEntry;
 
-/// Returns a dict that describes a slot: the fields of its word, and its count.
+/// Returns a dict that describes a slot: the fields of the slot's table entry, and the reference count of the slot.
 fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<Bound<'py, PyDict>> {
     let slot = PyDict::new(py);
     slot.set_item("kind", word.kind().name())?;
@@ -67,7 +68,7 @@ fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Boun
     Ok(hints.map(|(order, hint)| (order, (hint.ty().0, hint.offset().0))).into_py_dict(py)?)
 }
 
-/// Returns event records as columns of bytes in native byte order.
+/// Returns a dict with one column for each field of the event records. A column is bytes in native byte order.
 fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let column = |name: &str, bytes: Vec<u8>| dict.set_item(name, PyBytes::new(py, &bytes));
@@ -89,7 +90,7 @@ impl Swap {
         let entry = entry.entry();
         let mut on_cpu = self.on_cpu(None)?;
         let word = on_cpu.lookup(entry)?;
-        // A slot that is the backing of a virtual slot has no count.
+        // A real slot that backs a virtual slot has no reference count, so its count is shown as 0.
         let count = if word.kind() == EntryKind::Pointer { 0 } else { on_cpu.swap_count(entry)? };
         let backing = on_cpu.backing(entry, 1)?;
         drop(on_cpu);

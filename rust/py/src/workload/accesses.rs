@@ -1,4 +1,5 @@
-//! `Accesses`: the pages that a program touches, in their order. It is replayed in an address space.
+//! `Accesses`: a record of the pages that a program touches, in the order of the touches. A replay repeats the
+//! touches in an address space.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;

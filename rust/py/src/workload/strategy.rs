@@ -1,4 +1,5 @@
-//! `Strategy`: an allocator of the core or one written in Python, behind the core's trait `Strategy`.
+//! `Strategy`: an allocator that replays a workload. The allocator is part of the core or is written in Python, and
+//! has the core's trait `Strategy`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use crate::border::number::{self, Cpu, NrRuns, SizePages, Slot};
 use crate::slots::args::EntriesArg;
 use crate::slots::batch::SwapBatch;
 
-/// A strategy written in Python. It implements the core's trait `Strategy` by calls of the Python object.
+/// A strategy written in Python. `Wrapped` implements the core's trait `Strategy` by calls of the Python object.
 struct Wrapped {
     name: String,
     nr_slots: u32,
@@ -23,7 +24,8 @@ struct Wrapped {
     has_alloc_batch: bool,
     has_free_batch: bool,
     has_memory: bool,
-    /// The first exception that a method raised. It is kept here, because the methods of the trait cannot return it.
+    /// The first exception that a Python method raised. This field keeps the exception, because the methods of the
+    /// trait cannot return a Python exception.
     raised: Mutex<Option<PyErr>>,
 }
 
@@ -42,8 +44,8 @@ impl Wrapped {
         })
     }
 
-    /// Calls the Python object and keeps an exception. Once there is an exception, every call returns `failed` at
-    /// once.
+    /// Calls the Python object and stores its exception. After the first exception, every call returns `failed`
+    /// without a call of the Python object.
     fn call<T>(&self, failed: T, call: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
         let result = match raised {
@@ -146,8 +148,8 @@ impl Strategy {
         }
     }
 
-    /// Runs a call with the allocator. A built-in allocator runs detached from the interpreter. A Python strategy
-    /// does not, because it would attach again for each call of a method.
+    /// Runs a call with the allocator. An allocator of the core runs detached from the interpreter. A Python strategy
+    /// stays attached, because otherwise each call of a Python method would have to attach again.
     pub(crate) fn drive<T: Send>(
         &self,
         py: Python<'_>,
@@ -161,7 +163,7 @@ impl Strategy {
         Ok(result?)
     }
 
-    /// Returns `result`, unless a Python strategy raised an exception before.
+    /// Returns `result`, or the stored exception if a Python strategy raised an exception.
     fn or_raised<T>(&self, result: T) -> Result<T> {
         match &self.0 {
             Kind::Python(wrapped) => wrapped.take_raised().map_or(Ok(result), |error| Err(Error::Python(error))),

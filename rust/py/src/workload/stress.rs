@@ -1,4 +1,4 @@
-//! The stress run of the core. It runs detached from the interpreter, and attaches only to check for signals.
+//! The stress run of the core. The run is detached from the interpreter, and attaches only to check for signals.
 
 use std::time::Duration;
 

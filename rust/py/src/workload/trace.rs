@@ -1,4 +1,4 @@
-//! `Trace`: a recorded workload. It is replayed through a strategy, or with folios that have data.
+//! `Trace`: a recorded workload. A replay runs the trace through a strategy, or with folios that have data.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -91,7 +91,7 @@ impl Trace {
     }
 }
 
-/// Returns counts by order as a dict. Orders with a count of 0 are left out.
+/// Returns a dict from order to count. Orders with a count of 0 are left out.
 fn by_order<'py>(py: Python<'py>, counts: &[u64]) -> Result<Bound<'py, PyDict>> {
     Ok(counts.iter().enumerate().filter(|&(_, &count)| count > 0).into_py_dict(py)?)
 }

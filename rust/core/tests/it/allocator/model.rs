@@ -1,18 +1,20 @@
-//! A naive model of the slot allocator with vectors for lists and a map of slots, without bit operations and locks.
+//! A naive model of the slot allocator. The model has vectors for lists and a map of slots, and no bit operations and
+//! no locks.
 //!
-//! The model is written from a description of the kernel's behaviour, not from the crate. It has solid-state block
-//! devices without discard, and no swap cache. Without cached slots, reclaim only rotates the list of full clusters.
+//! The model is written from a description of the kernel's behaviour, not from the crate. The devices of the model
+//! are solid-state block devices without discard. The model has no swap cache, so reclaim finds no cached slots and
+//! only rotates the list of full clusters.
 
 use std::collections::BTreeMap;
 
-/// Slots in a cluster.
+/// The number of slots in a cluster.
 pub(crate) const C: u32 = 512;
-/// The number of orders, which are 0 to 9.
+/// The number of orders. The orders are 0 to 9.
 pub(crate) const NR_ORDERS: usize = 10;
 
 const BAD: u32 = u32::MAX;
 
-/// The list that a cluster is on. `Off` is no list, because the cluster is taken off its list for a scan.
+/// The list that a cluster is on. `Off` means no list, because a scan takes a cluster off its list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Place {
     Off,
@@ -68,7 +70,7 @@ impl Device {
         self.inuse == self.pages
     }
 
-    /// Moves a cluster to the end of another list. A cluster that is on the list already stays in its place.
+    /// Moves a cluster to the end of the list `place`. If the cluster is on this list already, it keeps its position.
     fn place(&mut self, c: u32, place: Place) {
         let from = self.clusters[c as usize].place;
         if from == place {
@@ -93,7 +95,7 @@ impl Device {
             && (order == 0 || cluster.count == 0 || cluster.order == order)
     }
 
-    /// Puts a cluster on the list on which an attempt to allocate leaves it.
+    /// Puts a cluster on the list for its number of slots in use, as the allocator does after a scan of the cluster.
     fn relocate(&mut self, c: u32) {
         let Cluster { count, order, .. } = self.clusters[c as usize];
         match count {
@@ -108,8 +110,8 @@ impl Device {
         self.clusters[c as usize].order = 0;
     }
 
-    /// Allocates the first free aligned run between `from` and the end of its cluster. Returns its first slot, and
-    /// the slot at which the next scan starts, if there is room.
+    /// Allocates the first free aligned run between `from` and the end of the cluster of `from`. Returns the first
+    /// slot of the run, and the slot at which the next scan starts. Returns `None` if no run is free.
     fn scan(&mut self, from: u32, order: usize) -> Option<(u32, Option<u32>)> {
         let (c, nr) = (from / C, 1 << order);
         let end = (c + 1) * C;
@@ -142,8 +144,8 @@ impl Device {
         }
     }
 
-    /// Looks at full clusters for cached slots to reclaim. The model has none, so a cluster only moves to the end of
-    /// the list.
+    /// Does the reclaim of cached slots in full clusters. The model has no cached slots, so a cluster only moves to
+    /// the end of its list.
     fn reclaim_full(&mut self, budget: u32) {
         for _ in 0..budget.max(1) {
             match self.isolate(Place::Full) {
@@ -153,7 +155,7 @@ impl Device {
         }
     }
 
-    /// Returns every list that is not empty.
+    /// Returns the clusters of every list that is not empty.
     pub(crate) fn lists(&self) -> Vec<(Place, Vec<u32>)> {
         self.lists
             .iter()
@@ -163,14 +165,15 @@ impl Device {
     }
 }
 
-/// The rules in which the profiles differ.
+/// The rules of the allocator that differ between the profiles.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// Devices without a priority get -2, -3 and so on. Else all get -1.
+    /// If true, devices without a priority get the priorities -2, -3 and so on. If false, all these devices get -1.
     pub(crate) descending: bool,
-    /// A hint that cannot be used is cleared and its cluster moves to another list (E13), as in profile `series`.
+    /// If true, a hint that cannot be used is cleared, and the cluster of the hint moves to another list (E13), as in
+    /// profile `series`.
     pub(crate) relocate: bool,
-    /// A worker runs at the end of the operation that queued it.
+    /// If true, a worker runs at the end of the operation that queued the worker.
     pub(crate) inline: bool,
 }
 
@@ -181,7 +184,7 @@ pub(crate) struct Model {
     pub(crate) devices: BTreeMap<u8, Device>,
     /// The types of the devices in the order in which an allocation tries them.
     pub(crate) avail: Vec<u8>,
-    /// The type and slot of the hint of each CPU and order.
+    /// The hint of each CPU and order: a swap type and a slot.
     pub(crate) hints: Vec<[Option<(u8, u32)>; NR_ORDERS]>,
     work: Vec<u8>,
     least_priority: i32,
@@ -237,7 +240,7 @@ impl Model {
         }
     }
 
-    /// Applies a swapoff that failed: the device is available again, behind the devices of its priority.
+    /// Applies a swapoff that failed. The device is available again, behind the devices with the same priority.
     pub(crate) fn fail_swapoff(&mut self, ty: u8) {
         let before = self.avail.len();
         self.avail.retain(|&other| other != ty);
@@ -315,7 +318,7 @@ impl Model {
         self.hints[cpu][order] = found.and_then(|(_, next)| next).map(|next| (ty, next));
         if found.is_some() && device.is_full() {
             self.avail.retain(|&other| other != ty);
-            // Whether swap was half full counts from before this allocation.
+            // The condition uses the state before this allocation, so `was_half_full` is read above.
             if was_half_full && !self.work.contains(&ty) {
                 self.work.push(ty);
             }

@@ -1,4 +1,5 @@
-//! Devices are turned off and on while threads allocate and free: no slot is lost, and none is handed out twice.
+//! Tests that turn devices off and on while threads allocate and free slots. No slot is lost, and no slot is handed
+//! out twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,8 @@ use crate::common::{order, ram, storage_on, stress_time};
 
 const THREADS: u16 = 4;
 
-/// The length of each run in use, by its first entry. The thread that takes a run out of the map drops its reference.
+/// The length of each run in use, by the first entry of the run. The thread that takes a run out of the map also
+/// drops the references of the run.
 type Owned = Mutex<BTreeMap<SwpEntry, u32>>;
 
 fn take_covering(owned: &Owned, slot: SwpEntry) -> Option<(SwpEntry, u32)> {
@@ -52,14 +54,14 @@ fn a_device_goes_and_comes_back_under_load() {
                 scope.spawn(move || hammer(swap, owned, cpu, stop));
             }
             let end = Instant::now() + stress_time() / Profile::NAMES.len() as u32;
-            // A slow machine does at least four rounds, too.
+            // The minimum of four rounds is for slow machines.
             while Instant::now() < end || nr_off < 4 {
                 let device = swap.swapon(&spec).expect("a free type");
                 std::thread::sleep(Duration::from_millis(5));
                 let unuse = |entry: SwpEntry, _| match take_covering(&owned, entry) {
                     Some((first, nr_pages)) => swap.put(first, nr_pages, CpuId(0)),
-                    // A thread has allocated the slot and not inserted it yet, or is about to free it. A later pass
-                    // of the swapoff comes back to it.
+                    // The slot is not in the map, because a thread has just allocated the slot or is about to free
+                    // it. A later pass of the swapoff finds the slot again if the slot stays in use.
                     None => Ok(()),
                 };
                 while let Err(error) = swap.swapoff(&device, unuse) {

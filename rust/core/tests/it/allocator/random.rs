@@ -1,5 +1,5 @@
-//! Random programs run on the allocator and on a naive model: both agree on every slot, count, list, hint and
-//! priority.
+//! Random programs that run on the allocator and on a naive model. The allocator and the model agree on every slot,
+//! count, list, hint and priority.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A run that was handed out. Some of its slots may be free again by now, or belong to another run.
+/// A run that was handed out earlier. Some of its slots may be free or belong to another run.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     ty: u8,
@@ -146,7 +146,7 @@ impl Pair {
         (!types.is_empty()).then(|| types[device.index(types.len())])
     }
 
-    /// Allocates a run on both sides. Returns whether there was room.
+    /// Allocates a run in the allocator and in the model. Returns whether a run was free.
     fn alloc(&mut self, order: u8, cpu: u16) -> bool {
         let got = self.swap.alloc(Order::new(order).expect("an order"), CpuId(cpu));
         let want = self.model.alloc(order.into(), cpu.into());
@@ -159,7 +159,8 @@ impl Pair {
         true
     }
 
-    /// Drops one reference of each slot of a run. If a slot has none, the allocator refuses and changes nothing.
+    /// Drops one reference of each slot of a run. If a slot has no reference, the allocator returns an error and
+    /// changes nothing.
     fn put(&mut self, run: Run) {
         let got = self.swap.put(entry(run.ty, run.first), run.nr, CpuId(0));
         if self.model.is_referenced(run.ty, run.first, run.nr) {
@@ -211,7 +212,8 @@ impl Pair {
             let in_use: Vec<_> = device.slots.iter().filter(|(_, count)| **count != u32::MAX).collect();
             assert!(unused.iter().map(|(slot, count)| (slot, count)).eq(in_use), "type {ty}: other slots were unused");
         } else if self.model.devices[&ty].inuse > 0 {
-            // The hook frees nothing, so the device stays on, behind the devices of its priority.
+            // The hook frees nothing, so the swapoff fails. The device is then behind the devices with the same
+            // priority.
             let got = swap.swapoff(&device, |_, _| Ok(()));
             assert!(matches!(got, Err(SwapError::StillInUse { .. })), "{got:?}");
             self.model.fail_swapoff(ty);
@@ -242,8 +244,8 @@ impl Pair {
         }
         for (cpu, (real, model)) in self.swap.dump_hints().iter().zip(&self.model.hints).enumerate() {
             let model = model.map(|hint| hint.map_or(SwpEntry::NONE, |(ty, slot)| entry(ty, slot)));
-            // A hint without a slot still names a device, as in the kernel. The device has no effect, so it is not
-            // compared.
+            // A hint with slot 0 still names a device, as in the kernel. The device of such a hint has no effect, so
+            // the test does not compare the device.
             let real = real.map(|hint| if hint.offset().0 == 0 { SwpEntry::NONE } else { hint });
             assert_eq!(real, model, "cpu {cpu}");
         }

@@ -1,5 +1,5 @@
-//! Threads read entries without a lock while tables move from cluster to cluster: a slot never shows the entry of
-//! another cluster.
+//! Tests in which threads read entries without a lock while tables move from cluster to cluster. A slot never shows
+//! the entry of another cluster.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,11 @@ use crate::common::{C, owner_of, stress_time};
 
 const WRITERS: u16 = 2;
 const READERS: u16 = 2;
-/// The number of threads of `watch_clusters`, which each have a CPU of their own.
+/// The number of threads of `watch_clusters`. Each thread has its own CPU number.
 pub(crate) const NR_CPUS: usize = (WRITERS + READERS) as usize;
 
-/// Allocates a whole cluster, writes entries whose owner names the cluster, and frees it, again and again.
+/// Allocates a whole cluster, writes entries whose owner names the cluster, and frees the cluster. Repeats this until
+/// `stop` is set.
 fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let folio = swap.folio_alloc(Order::MAX).expect("memory");
@@ -30,7 +31,8 @@ fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     }
 }
 
-/// Looks slots up without a lock, and some with a lock. Returns how many showed an entry of `write`.
+/// Looks slots up without a lock, and also looks some slots up with a lock. Returns the number of lookups that found
+/// an entry of `write`.
 fn read(swap: &Swap, device: &SwapDevice, cpu: CpuId, slots: Range<u32>, stop: &AtomicBool) -> u64 {
     let (mut seen, mut slot) = (0, slots.start);
     while !stop.load(Ordering::Relaxed) {
@@ -40,7 +42,7 @@ fn read(swap: &Swap, device: &SwapDevice, cpu: CpuId, slots: Range<u32>, stop: &
             assert_eq!(shadow.memcg, owner_of(SwpOffset(slot)), "slot {slot} shows another cluster's entry");
             seen += 1;
         }
-        // Cluster 0 is passed over, because it has the bad slot 0.
+        // The checks below leave cluster 0 out, because cluster 0 has the bad slot 0.
         if slot < C {
             continue;
         }

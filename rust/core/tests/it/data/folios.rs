@@ -1,4 +1,4 @@
-//! Folios and address spaces under threads, on real storages: no page is read twice, and none is lost.
+//! Tests in which threads use folios and address spaces on real storages. No page is read twice, and no page is lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
@@ -54,7 +54,7 @@ fn eight_faults_on_one_large_entry_read_it_once() {
     assert_eq!(swap.memory_of_folios().nr_used_pages(), 0);
 }
 
-/// Four threads work on address spaces of their own and share the device.
+/// Runs four threads. Each thread works on its own address space, and all threads share the device.
 fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
     const THREADS: u16 = 4;
     let swap = swap_on(Config::new(THREADS.into(), Profile::Newest), storage);
@@ -65,7 +65,7 @@ fn hammer_spaces(storage: Arc<dyn SwapStorage>, may_fail: bool) {
         }
     });
     swap.check().expect("every invariant");
-    // Readahead may leave slots that only the cache holds. The swapoff frees them.
+    // Readahead may leave slots that only the cache holds. The swapoff frees these slots.
     for device in swap.devices() {
         swap.swapoff(&device, |_, _| unreachable!("no slot has a reference")).expect("nothing is in use");
     }
@@ -117,7 +117,7 @@ fn a_failed_write_leaves_the_folio_mapped_dirty_and_as_it_was() {
 
 #[test]
 fn readahead_reads_neighbours_and_counts_those_that_were_wanted() {
-    // A device without data reads as zeros and is not synchronous, so swap-ins read ahead.
+    // The device stores no data and is not synchronous, so swap-ins read ahead and get zeros.
     let swap = Arc::new(Swap::new(1, Profile::Newest).expect("cpus"));
     swap.swapon(&DeviceSpec::new(4096)).expect("a good device");
     let space = Space::new(&swap, CssId::ROOT, 64, VmaOptions::default());

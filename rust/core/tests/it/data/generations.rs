@@ -1,4 +1,5 @@
-//! Reclaim by generations end to end: the same accesses under the rules `classic` and `mglru`, and their differences.
+//! End-to-end tests of reclaim by generations. The tests run the same accesses under the rules `classic` and `mglru`
+//! and compare the results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ fn machine(rule: &str, nr_cpus: usize, memcg: Option<MemcgSwitches>) -> Arc<Swap
     swap_on(config, ram(16384))
 }
 
-/// One address space with one mapping, on a machine of its own.
+/// One address space with one mapping. Each process has its own subsystem.
 struct Process {
     swap: Arc<Swap>,
     space: Space,
@@ -51,7 +52,7 @@ impl Process {
         self.swap.memory_of_folios().lruvec().lrugen.max_seq()
     }
 
-    /// Ends the process and proves that nothing is left of it.
+    /// Ends the process and checks that no slot and no page stays in use.
     fn end(self) {
         self.swap.check().expect("every invariant");
         drop(self.space);
@@ -70,14 +71,15 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
             process.touch(0..HOT);
         }
         assert_eq!(process.space.nr_present(0..HOT), HOT, "{rule}: hot pages in memory");
-        // Every hot page was new when memory ran out for the first time, and went out once.
+        // Each hot page is swapped out exactly once, because all hot pages are new when memory runs out for the first
+        // time.
         assert_eq!(process.major_faults(), HOT, "{rule}");
         let scanned = stat(&process.swap, "pgscan");
         process.end();
         scanned
     });
-    // At the tail of the classic list, a page that was touched once gets another round, so it is scanned twice. Under
-    // `mglru`, aging has cleared the mark of that touch before the scan.
+    // A page with one touch is scanned twice under the classic rule, because the first scan moves the page back to
+    // the head of the list. `mglru` scans such a page once, because aging clears the accessed bit before the scan.
     assert!(scanned[1] * 2 < scanned[0], "{scanned:?} pages scanned");
 }
 
@@ -86,8 +88,8 @@ fn a_working_set_that_is_over_goes_sooner_by_generations() {
     let faults = RULES.map(|rule| {
         let process = Process::new(rule, 10_000);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        // 90 % of the touches go to a set of pages that fits in memory. Every 10,000 touches another set takes its
-        // place.
+        // 90 % of the touches go to a working set of 600 pages, which fits in memory. After every 10,000 touches the
+        // working set is replaced by another set.
         for i in 0..120_000 {
             let set = i / 10_000 % 4 * 600;
             process.touch([if i % 10 == 0 { 2400 + i / 10 % 7000 } else { set + rng.random_range(0..600) }]);
@@ -96,8 +98,8 @@ fn a_working_set_that_is_over_goes_sooner_by_generations() {
         process.end();
         faults
     });
-    // Under the classic rule, active pages of an old set become inactive in batches, when inactive pages get few. A
-    // generation ages as a whole.
+    // `mglru` has fewer faults, because a generation of an old set ages as a whole. Under the classic rule, active
+    // pages of an old set become inactive only in batches, when few inactive pages are left.
     assert!(faults[1] * 10 < faults[0] * 9, "{faults:?} major faults");
 }
 
@@ -110,14 +112,14 @@ fn a_stream_longer_than_memory_takes_idle_pages_of_old_generations() {
             process.touch(0..HOT);
             process.touch(HOT + start..HOT + start + 50);
         }
-        // From here on only pages of the stream are touched.
+        // The second part touches only pages of the stream, and no hot pages.
         process.touch(HOT + 8000..HOT + 12_000);
         let nr_present = process.space.nr_present(0..HOT);
         process.end();
         nr_present
     });
-    // The classic rule takes active pages only while the inactive list is shorter. Every generation becomes the
-    // oldest one.
+    // The classic rule takes active pages only while the inactive list is short, so the hot pages stay. Under `mglru`
+    // every generation becomes the oldest generation, so the hot pages are evicted.
     assert_eq!(nr_present, [HOT, 0], "hot pages in memory, by rule");
 }
 
@@ -142,8 +144,8 @@ fn the_verdict_on_a_refault_is_a_matter_of_generations() {
         assert_eq!(stat(&process.swap, "workingset_refault_anon"), refaults + 10, "every refault counts");
         let nr_restored = if is_recent { 10 } else { 0 };
         assert_eq!(restored(), before.map(|pages| pages + nr_restored), "{} generations on", process.max_seq() - seq);
-        // There were four generations at the eviction. The shadow has the number of the oldest, so one more
-        // generation makes the refault old.
+        // At the eviction there are four generations, and the shadow stores the number of the oldest generation. One
+        // more generation therefore makes the refault old.
         assert_eq!((process.max_seq() == seq, nr_gens), (is_recent, 4));
         process.end();
     }
@@ -157,7 +159,8 @@ fn without_swap_space_nothing_ages() {
     swap.memcg_write(group, "memory.max", "1M", false, CPU).expect("a limit");
     swap.memcg_write(group, "memory.swap.max", "100K", false, CPU).expect("a limit");
     let space = Space::new(&swap, group, 1000, VmaOptions::default());
-    // 256 pages fit in the group, and it may swap fewer than 64 pages, the least number that is worth a scan.
+    // 256 pages fit in the group. The group may swap only 25 pages, and reclaim scans a group only if the group may
+    // swap at least 64 pages.
     let touch = |&page: &u64| space.mm.touch(space.page(page), Access::Write, CPU).is_ok();
     let touched = (0..1000).take_while(touch).count();
     assert_eq!(touched, 256);
@@ -180,7 +183,7 @@ fn migration_and_split_keep_folios_among_the_active() {
     let parts = swap.folio_split(moved, Order::ZERO, CPU).expect("the folio has no other user");
     assert!(parts.iter().all(|part| part.folio().is_active()) && lists() == [0, 4]);
     swap.check().expect("every invariant");
-    // A folio that a fault swaps in is active. A folio that is swapped in otherwise is not.
+    // A folio that a fault swaps in is active. A folio that is swapped in with `RefaultContext::Other` is not active.
     for (context, is_active) in [(RefaultContext::Other, false), (RefaultContext::Fault, true)] {
         let entry = swap.swap_out(MappedFolio::map(swap.folio_with(order, b"out").expect("room")), CPU).expect("room");
         let how = Swapin { context, ..Swapin::new(CPU, Orders::from_bits(0b100).expect("a mask")) };
@@ -212,7 +215,7 @@ fn the_same_accesses_end_the_same() {
     }
 }
 
-/// Address spaces in several groups, and the word that each of their pages has.
+/// Address spaces in several groups, and the expected word of each page.
 struct World {
     swap: Arc<Swap>,
     groups: Vec<CssId>,
@@ -236,7 +239,7 @@ impl World {
         self.spaces.push((Space::new(&self.swap, css, SPAN, options), HashMap::new()));
     }
 
-    /// Reads or writes neighbouring pages. A charge may be refused, and then the page keeps its content.
+    /// Reads or writes neighbouring pages. If a charge is refused, the page keeps its content.
     fn sweep(&mut self) {
         let (at, tag) = (self.space(), self.rng.random_range(1..1_u64 << 40));
         let (start, len) = (self.rng.random_range(0..SPAN), self.rng.random_range(1..200));
@@ -269,7 +272,8 @@ impl World {
         let text = (self.rng.random_range(100..800) * PAGE_SIZE).to_string();
         let file = ["memory.max", "memory.high", "memory.low", "memory.reclaim"][self.rng.random_range(0..4)];
         let text = if self.rng.random_ratio(1, 4) && file != "memory.reclaim" { "max" } else { &text };
-        // The write fails for root, which has no limits, and when reclaim finds too few pages.
+        // The result is ignored, because the write fails for root, which has no limits, and when reclaim frees too
+        // few pages.
         let _ = self.swap.memcg_write(group, file, text, false, CPU);
     }
 
@@ -302,7 +306,7 @@ impl World {
             84..90 => self.create(),
             90..94 if self.groups.len() > 1 => {
                 let group = self.groups.remove(self.rng.random_range(1..self.groups.len()));
-                // A group that has children or tasks cannot be removed.
+                // The removal fails if the group has children or tasks.
                 if self.swap.remove_group(group, CPU).is_err() {
                     self.groups.push(group);
                 }
@@ -326,7 +330,7 @@ fn random_programs_keep_every_invariant_after_each_step() {
         }
         let root = swap.memory_of_folios().lruvec();
         assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
-        // One address space stays, and without limits all its pages can be swapped in.
+        // Only one address space is kept and the limits are removed, so that all its pages can be swapped in.
         world.spaces.truncate(1);
         for &group in &world.groups[1..] {
             swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");

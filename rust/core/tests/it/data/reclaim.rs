@@ -1,4 +1,4 @@
-//! Reclaim end to end: address spaces that are larger than memory, on a device that has room for them.
+//! End-to-end tests of reclaim. The address spaces are larger than memory, and the device has room for their pages.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn space_of(swap: &Arc<Swap>, nr_pages: u64, options: VmaOptions) -> Space {
 }
 
 fn write(space: &Space, page: u64, tag: u64) {
-    // Both ends of the page are written, so that a page that comes back in part is noticed.
+    // The test writes both ends of the page, so that it notices a page that is only partly restored.
     space.mm.write(space.address(page), &tag.to_ne_bytes(), CPU).expect("reclaim makes room");
     space.mm.write(space.address(page + 1) - 8, &(!tag).to_ne_bytes(), CPU).expect("reclaim makes room");
 }
@@ -39,7 +39,7 @@ fn read(space: &Space, page: u64) -> u64 {
     tag
 }
 
-/// Takes every second slot of the device, so that no two free slots are neighbours. Returns the slots.
+/// Allocates every second slot of the device, so that no two free slots are neighbours. Returns the allocated slots.
 fn take_every_second_slot(swap: &Swap) -> Vec<SwpEntry> {
     let mut on_cpu = swap.on_cpu(CPU).expect("a CPU");
     let all: Vec<_> = std::iter::from_fn(|| on_cpu.alloc(Order::ZERO).ok()).collect();
@@ -82,7 +82,7 @@ fn without_slots_memory_runs_out_and_nothing_is_lost() {
     while space.mm.write(space.address(nr_written), &nr_written.to_ne_bytes(), CPU).is_ok() {
         nr_written += 1;
     }
-    // Every page of memory and every slot but slot 0 is in use.
+    // Every page of memory is in use, and so is every slot except the header slot 0.
     assert_eq!(nr_written, MEMORY_PAGES + 511);
     assert_eq!(space.mm.nr_pages(), (MEMORY_PAGES, 511));
     assert!(stat(&swap, "pgactivate") > 0, "pages that get no slot become active");
@@ -124,7 +124,8 @@ fn pages_that_forks_share_leave_all_of_them() {
     (0..400).for_each(|page| write(&parent, page, page + 1));
     let child = parent.fork(CPU);
     let grandchild = child.fork(CPU);
-    // The child gets its own copy of page 0, so it no longer maps that page of the shared folio.
+    // The write gives the child its own copy of page 0, so the child does not map page 0 of the shared folio any
+    // more.
     write(&child, 0, 7000);
     let other = space_of(&swap, 3000, VmaOptions::default());
     (0..3000).for_each(|page| write(&other, page, page));
@@ -187,8 +188,8 @@ fn pages_in_use_stay_while_others_pass_by() {
             touch_hot();
         }
         if page == 2000 {
-            // When memory ran out for the first time, every page had been touched. The hot pages were the oldest and
-            // went.
+            // The faults so far come from the first shortage of memory. All pages were touched then, and reclaim
+            // paged out the hot pages, because the hot pages were the oldest.
             nr_early_faults = stat(&swap, "pgmajfault");
         }
     }
@@ -196,7 +197,8 @@ fn pages_in_use_stay_while_others_pass_by() {
     assert!(nr_early_faults <= HOT, "{nr_early_faults} faults: each hot page went out at most once");
     assert_eq!(stat(&swap, "pgmajfault"), nr_early_faults, "no hot page went out since");
     assert!(stat(&swap, "pgactivate") >= HOT);
-    // From here on the hot pages are idle. They are more than half of memory, so some become inactive and go.
+    // The loop touches no hot page. The hot pages are more than half of memory, so reclaim makes some hot pages
+    // inactive and pages these pages out.
     for page in 0..8000 {
         read(&cold, page);
     }
@@ -246,7 +248,7 @@ fn threads_fault_while_memory_is_short_and_large_folios_are_split() {
     assert_empty(&swap);
 }
 
-/// Four threads read and write address spaces that together have more pages than memory.
+/// Runs four threads that read and write address spaces. The address spaces together have more pages than memory.
 fn hammer(swap: &Arc<Swap>) {
     std::thread::scope(|scope| {
         for cpu in 0..4 {

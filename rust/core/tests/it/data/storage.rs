@@ -1,5 +1,5 @@
-//! Storages under threads keep every written page, files that shrink are errors, and real swap tools accept our
-//! headers.
+//! Tests of storages. Storages keep every page that threads write. Files that shrink cause errors. Real swap tools
+//! accept the headers that the crate writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn swap_file(dir: &Dir) -> PathBuf {
     path
 }
 
-/// Returns a page of one of four kinds: zeros, one word repeated, bytes that compress, noise.
+/// Returns a page of one of four kinds: zeros, one repeated word, bytes that compress, or random bytes.
 fn page(rng: &mut ChaCha8Rng) -> Vec<u8> {
     match rng.random_range(0..4) {
         0 => vec![0; PAGE_SIZE],
@@ -44,7 +44,7 @@ fn page(rng: &mut ChaCha8Rng) -> Vec<u8> {
     }
 }
 
-/// The slots of one thread and their content. The content is None if a read may return anything.
+/// The slots of one thread and the content of each slot. The content is `None` if a read may return any bytes.
 struct Owner<'a> {
     storage: &'a dyn SwapStorage,
     rng: ChaCha8Rng,
@@ -106,7 +106,8 @@ impl Owner<'_> {
     }
 }
 
-/// Four threads write, read, free and discard slots of their own. At the end everything is read and freed.
+/// Runs four threads. Each thread writes, reads, frees and discards its own slots. At the end each thread reads and
+/// frees all its slots.
 fn hammer(storage: &dyn SwapStorage, seed: u64) {
     println!("{}: seed {seed}", storage.kind());
     std::thread::scope(|scope| {
@@ -257,7 +258,7 @@ fn a_file_that_shrinks_while_threads_read_is_an_error_and_no_panic() {
     assert_eq!(errors, [5; THREADS as usize]);
 }
 
-/// Runs a program. Returns None and prints a line if the program is not installed.
+/// Runs a program. If the program is not installed, prints a line and returns `None`.
 fn tool(program: &str, args: &[&str]) -> Option<Output> {
     match Command::new(program).args(args).env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output() {
         Ok(output) => Some(output),
@@ -305,7 +306,7 @@ fn what_mkswap_makes_opens_with_its_size_label_and_uuid() {
     assert!(output.status.success(), "{output:?}");
     let file = File::open(&path, &FileOptions::default()).expect("a swap file");
     assert_eq!(file.spec().max_pages, 1000);
-    // mkswap cuts a label to 15 letters, because the 16 bytes end with a zero.
+    // `mkswap` cuts a label to 15 letters, because the last of the 16 bytes of a label is zero.
     assert_eq!(file.header().label, "sixteen-letters");
     assert_eq!(file.header().uuid, *b"\xaa\xbb\xcc\xdd\0\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb");
     hammer_few(&file);

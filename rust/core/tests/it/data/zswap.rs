@@ -1,4 +1,5 @@
-//! zswap in front of a device with storage. The device has no virtual table, so entries are found by slot number.
+//! Tests of zswap in front of a device with storage. The device has no virtual table, so zswap finds entries by slot
+//! number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,11 +38,12 @@ fn machine_with(config: Config) -> Machine {
     Machine { swap, device, storage }
 }
 
-/// Returns a machine with so many pages of memory. Compressed pages may take `max_pool_percent` of it.
+/// Returns a machine with `memory_pages` pages of memory. Compressed pages may take `max_pool_percent` percent of the
+/// memory.
 fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
-    // No stock, so that the usage of a group is the number of charged pages.
+    // The stock is off, so that the usage of a group is exactly the number of charged pages.
     let memcg = MemcgSwitches { memcg_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
@@ -86,7 +88,7 @@ impl Machine {
         self.swap.swap_in(entry, 1 << log2, &Swapin::new(CPU, Orders::one(order(log2))))
     }
 
-    /// Swaps one page in, compares it, and frees the page and its slot.
+    /// Swaps one page in, compares the content with `data`, and frees the page and its slot.
     fn take_back(&self, entry: SwpEntry, data: &[u8]) {
         let folio = self.swap_in(entry, 0).expect("readable");
         assert!(*folio.folio().bytes().expect("no views") == *data, "{entry} is not what was written");
@@ -107,7 +109,7 @@ impl Machine {
         self.swap.zswap().set_options(options).expect("percentages");
     }
 
-    /// Returns a counter of zswap, or else of the subsystem.
+    /// Returns the counter `name` of zswap. If zswap has no such counter, returns the counter of the subsystem.
     fn stat(&self, name: &str) -> u64 {
         let zswap = self.swap.zswap().stats();
         let found = zswap.iter().find(|(known, _)| *known == name).map(|&(_, value)| value);
@@ -122,13 +124,13 @@ impl Machine {
         self.swap.check().expect("every invariant");
     }
 
-    /// Takes pages back, and proves that nothing is left.
+    /// Swaps the pages `rest` in, and checks that zswap, the device and memory are empty.
     fn end(&self, rest: impl IntoIterator<Item = (SwpEntry, u64)>, page: fn(u64) -> Vec<u8>) {
         rest.into_iter().for_each(|(entry, tag)| self.take_back(entry, &page(tag)));
         self.assert_empty();
     }
 
-    /// Proves that zswap, the device and memory are empty.
+    /// Checks that zswap, the device and memory are empty.
     fn assert_empty(&self) {
         self.check();
         assert_eq!(self.stats(["stored_pages", "stored_incompressible_pages", "pool_total_size"]), [0; 3]);
@@ -186,14 +188,15 @@ fn a_large_folio_is_stored_whole_or_not_at_all_and_comes_back_page_by_page() {
     let data: Vec<u8> = (0..16).flat_map(text).collect();
     let entry = m.out(&data, CssId::ROOT);
     assert_eq!(m.stats(["stored_pages", "zswpout", "hugepages-64kB.zswpout", "pswpout"]), [16, 16, 1, 0]);
-    // A range with a page in zswap cannot be swapped in as one folio.
+    // A range of slots with a page in zswap is not swapped in as one folio, so this swap-in has order 0.
     let folio = m.swap_in(entry, 4).expect("readable");
     assert_eq!((folio.folio().order(), m.stat("hugepages-64kB.swpin_fallback")), (Order::ZERO, 1));
     assert_eq!(m.stats(["stored_pages", "zswpin"]), [15, 1]);
     m.swap.folio_unmap(folio, CPU).expect("a cpu");
     (1..16).for_each(|i| m.take_back(entry.plus(i), &text(i.into())));
     m.assert_empty();
-    // Half of the pages fail in zswap, so zswap keeps none and the device gets the whole folio in one write.
+    // Half of the stores of pages fail. zswap then keeps no page of the folio, and the device gets the whole folio in
+    // one write.
     for (faults, counter) in [
         (ZswapFaults { entry_alloc: 0.5, ..ZswapFaults::default() }, "reject_kmemcache_fail"),
         (ZswapFaults { pool_alloc: 0.5, ..ZswapFaults::default() }, "reject_alloc_fail"),
@@ -265,8 +268,8 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     let entries: Vec<_> = (0..40).map(|tag| m.out(&text(tag), a)).collect();
     assert_eq!(shrink(), Err(AGAIN), "32 entries had their second chance");
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0]);
-    // The first pass gave 32 of the 40 pages a second chance. This pass of 32 gives it to the other 8, then writes
-    // the oldest 24.
+    // The first call used the second chance of 32 of the 40 pages. This call examines 32 pages: it uses the second
+    // chance of the other 8 pages, and then writes the oldest 24 pages.
     assert_eq!(shrink(), Ok(24));
     assert_eq!(m.stats(["written_back_pages", "zswpwb", "pswpout", "stored_pages"]), [24, 24, 24, 16]);
     m.options(|options| options.is_enabled = false);
@@ -286,24 +289,24 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let a = m.group(CssId::ROOT, "a");
     let entry = m.out(&text(1), a);
     let used = || m.swap.memory_of_folios().nr_used_pages();
-    // WB1 fails: the page is in the swap cache.
+    // WB1 fails, because the page is in the swap cache.
     let folio = m.swap.folio_with_in(Order::ZERO, &text(1), a, CPU).expect("memory");
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
     assert_eq!(m.writeback(entry), Err(EXIST));
     let shadow = Default::default();
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_del_folio(folio.folio(), shadow).expect("clean");
     drop(folio);
-    // WB1 fails: there is no memory for a folio.
+    // WB1 fails, because there is no memory for a folio.
     let hold: Vec<_> = std::iter::from_fn(|| m.swap.folio_alloc(Order::ZERO).ok()).collect();
     assert_eq!((m.writeback(entry), used()), (Err(NOMEM), 512));
     drop(hold);
-    // WB4 fails: the compressed data is damaged.
+    // WB4 fails, because the compressed data is damaged.
     m.faults(ZswapFaults { decompress: 1.0, ..ZswapFaults::default() });
     assert_eq!((m.writeback(entry), used()), (Err(IO), 0));
     m.faults(ZswapFaults::default());
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "decompress_fail"]), [1, 0, 0, 1]);
     m.check();
-    // WB5 fails: the write fails, so the page stays in memory, dirty.
+    // WB5 fails, because the write of the device fails. The page stays in memory and is dirty.
     m.storage.set_plan(FaultPlan { fail_write_in: Some(1), ..FaultPlan::default() }).expect("a plan");
     assert_eq!((m.writeback(entry), used()), (Err(IO), 1));
     assert_eq!(m.stats(["stored_pages", "zswpwb", "written_back_pages", "write_errors"]), [0, 1, 0, 1]);
@@ -319,7 +322,7 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     assert_eq!(m.read(a, "memory.current"), 0);
     m.take_back(entry, &text(2));
     assert_eq!(m.stats(["pswpin", "zswpin"]), [1, 0]);
-    // WB1 fails: the slot is free.
+    // WB1 fails, because the slot is free.
     let entry = m.out(&text(3), a);
     m.swap.put(entry, 1, CPU).expect("one reference");
     assert_eq!(m.writeback(entry), Err(NOENT));
@@ -347,11 +350,12 @@ fn limits_of_a_group_hold_for_all_below_it() {
     let mut stored: Vec<_> = (0..2).map(|tag| (m.out(&noise(tag), a), tag)).collect();
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.zswap.current")), [8192, 0, 8192]);
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "zswap charges whole pages");
-    // The limit of p refuses the page of b. Group b has no page in zswap to write back, and pages of a are not
-    // touched.
+    // The limit of p refuses the page of b, so the page is written to the device. Group b has no page in zswap to
+    // write back, and zswap does not write back pages of a for b.
     let disk = m.out(&noise(2), b);
     assert_eq!(m.stats(["stored_pages", "pswpout", "written_back_pages", "pool_limit_hit"]), [2, 1, 0, 0]);
-    // The first store of a over the limit gives its pages their second chance, and the second store writes them back.
+    // The first store of a over the limit uses the second chance of a's pages. The second store writes these pages
+    // back.
     stored.push((m.out(&noise(3), a), 3));
     assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [2, 0]);
     stored.push((m.out(&noise(4), a), 4));
@@ -377,7 +381,7 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let stored = || groups.map(|css| m.read(css, "memory.zswap.current") / PAGE_SIZE as u64);
     assert_eq!(stored(), [66; 3]);
     let limit = |percent: u32| m.options(|options| options.accept_threshold_percent = percent);
-    // The worker gives each group 32 second chances in turn, then it writes pages.
+    // The worker first uses the second chance of 32 pages of each group in turn, and then writes pages.
     limit(95);
     assert_eq!(m.swap.zswap_shrink_worker(CPU), Ok(30));
     let first = stored();
@@ -399,7 +403,7 @@ fn what_a_dead_group_left_does_not_keep_the_pools_full() {
     assert_eq!(m.stats(["stored_pages", "pool_limit_hit"]), [64, 1]);
     m.swap.remove_group(a, CPU).expect("no tasks");
     assert_eq!(m.swap.shrink_memcg(a, CPU), Err(SwapError::NothingToShrink), "a removed group is not shrunk by name");
-    // The store that was refused has queued the worker.
+    // The store that zswap refused above queued the worker.
     assert!(m.swap.run_workers() > 0);
     assert!(m.stat("stored_pages") <= 57, "the worker stops at the accept threshold");
     let again = m.out(&noise(65), CssId::ROOT);
@@ -438,7 +442,8 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     let a = m.group(CssId::ROOT, "a");
     let entries: Vec<_> = (0..64).map(|tag| m.out(&noise(tag), a)).collect();
     let ask = |text: &str| m.swap.memcg_write(a, "memory.reclaim", text, false, CPU).map_err(|error| error.errno());
-    // Reclaim scans at falling priorities down to 0, so each page has its second chance and is then written back.
+    // Reclaim scans at falling priorities down to 0, so a page loses its second chance in one scan and is written
+    // back in a later scan.
     ask("64K").expect_or_again();
     let written = m.stat("written_back_pages");
     assert!(written > 0, "reclaim writes pages of zswap back");
@@ -450,7 +455,7 @@ fn reclaim_writes_back_a_share_when_the_shrinker_is_on() {
     m.end(entries.into_iter().zip(0..), noise);
 }
 
-/// The result of a write to `memory.reclaim`, which is EAGAIN when fewer pages than asked for were reclaimed.
+/// The result of a write to `memory.reclaim`. The result is EAGAIN when reclaim freed fewer pages than requested.
 trait OrAgain {
     fn expect_or_again(self);
 }
@@ -542,7 +547,7 @@ fn four_threads_keep_every_byte_while_pages_are_written_back_under_them() {
     let is_enough = || m.stat("zswpin") > 0 && m.stat("pool_limit_hit") > 0 && written.load(Ordering::Relaxed) > 0;
     let goes_on = load(is_enough);
     let groups: Vec<CssId> = (0..THREADS).map(|cpu| m.group(CssId::ROOT, &format!("cpu {cpu}"))).collect();
-    // One group has a limit on its memory, and another one on its pages in zswap.
+    // Group 0 has a limit on its memory, and group 1 has a limit on its pages in zswap.
     m.write(groups[0], "memory.max", "2M");
     m.write(groups[1], "memory.zswap.max", "256K");
     let steps: u64 = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Ghost devices: clusters that are created and destroyed, the choice of slots, sizes, and writes that are refused.
+//! Tests of ghost devices: the creation and destruction of clusters, the choice of slots, sizes, and refused writes.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ fn ranges(slots: &[u32]) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// Scenario E12 as posted: cluster 0 is on no list, and large orders are refused.
+/// Scenario E12 in profile `Series`. Cluster 0 is on no list, and the ghost refuses large orders.
 #[test]
 fn e12_series() {
     let (swap, device) = with_ghost(2, Profile::Series, 3072);
@@ -58,7 +58,7 @@ fn e12_series() {
     swap.check().expect("every invariant");
 }
 
-/// Scenario E12 as merged: cluster 0 is used, and large orders are served.
+/// Scenario E12 in profile `Newest`. Cluster 0 is used, and the ghost serves large orders.
 #[test]
 fn e12_newest() {
     let (swap, device) = with_ghost(2, Profile::Newest, 3072);
@@ -112,7 +112,8 @@ fn the_lowest_free_index_is_the_next_one_used() {
     swap.check().expect("every invariant");
 }
 
-/// A cluster that cannot be created is ENOSPC, and the existing clusters still serve requests.
+/// A request gets ENOSPC if it needs a new cluster and no cluster can be created. The existing clusters still serve
+/// requests.
 #[test]
 fn a_cluster_that_cannot_be_made_is_no_room() {
     let (swap, device) = with_ghost(2, Profile::Newest, 64 * C);
@@ -144,7 +145,7 @@ fn a_write_is_refused_and_the_folio_stays() {
     swap.check().expect("every invariant");
 }
 
-/// A slot whose page was never written cannot be read, and can be freed.
+/// A slot whose page was never written cannot be read, but the slot can be freed.
 #[test]
 fn a_read_of_nothing_is_an_error() {
     let (swap, device) = with_ghost(2, Profile::Newest, 8 * C);
@@ -192,7 +193,7 @@ fn ghosts_that_are_not_visible_are_in_no_total() {
     }
 }
 
-/// Folios go to virtual devices first, whatever their priority. Slots without a folio go to other devices.
+/// Slots for folios come from virtual devices first, at any priority. Slots without a folio come from other devices.
 #[test]
 fn virtual_devices_come_first_for_folios() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
@@ -231,7 +232,8 @@ fn slots_alone_go_to_virtual_devices_when_there_are_no_others() {
     swap.check().expect("every invariant");
 }
 
-/// Two ghosts and a device with storage, of two priorities, are filled and turned off while in use.
+/// Two ghosts and a device with storage have two priorities. The test fills all three devices and turns them off
+/// while they are in use.
 #[test]
 fn ghosts_and_others_together() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
@@ -280,7 +282,8 @@ fn a_ghost_is_opened_by_its_header_page() {
     assert_eq!(Ghost::open(&dir.path().join("none"), GhostSpec::default()).map_err(|error| error.errno()), Err(2));
 }
 
-/// An empty ghost takes at most 64 KiB. A ghost with half a percent in use takes at most 8.5 bytes a slot in use.
+/// An empty ghost takes at most 64 KiB. A ghost with half a percent of its slots in use takes at most 8.5 bytes for
+/// each slot in use.
 #[test]
 fn memory_follows_what_is_in_use() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
@@ -289,7 +292,7 @@ fn memory_follows_what_is_in_use() {
     let empty = device.memory();
     assert!(empty.total_bytes() <= 64 << 10, "{empty:?}");
     assert_eq!((empty.table_bytes, empty.extend_bytes, swap.percpu_bytes()), (4096, 0, before));
-    // Half a percent of the clusters are filled: 39 thousand of 7.8 million.
+    // The loop fills half a percent of the clusters, which is 39 thousand of 7.8 million clusters.
     let nr_clusters = (15 << 28) / C / 200;
     for _ in 0..nr_clusters {
         swap.alloc(Order::MAX, CPU).expect("room");

@@ -1,4 +1,5 @@
-//! Clusters that are destroyed while other threads read them, swapoff under load, and sizes that change under load.
+//! Tests of ghost devices under threads: clusters that are destroyed while other threads read their slots, swapoff
+//! under load, and sizes that change under load.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,8 +14,8 @@ const SEED: u64 = 20_261_126;
 const ROUNDS: u64 = 1500;
 const STEPS_A_ROUND: u64 = 100;
 
-/// A cluster is destroyed, because its last slot is freed, while a reader has its number. Readers look at the lowest
-/// numbers, because a ghost hands these out first.
+/// A writer frees the last slot of a cluster, which destroys the cluster, while a reader reads slots of the cluster.
+/// Readers read the slots with the lowest numbers, because a ghost hands out these slots first.
 #[test]
 fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
     let (swap, device) = with_ghost(NR_CPUS, Profile::Newest, 6 * C);
@@ -22,7 +23,7 @@ fn a_stale_number_reads_as_null_or_as_its_own_cluster() {
     assert_eq!(device.nr_live_clusters(), 1);
 }
 
-/// Allocates and frees at random until `stop` is set, and then frees the rest.
+/// Allocates and frees slots at random until `stop` is set, and then frees all slots that are left.
 fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
     let mut rng = ChaCha8Rng::seed_from_u64(SEED + u64::from(cpu.0));
     let mut held = Vec::new();
@@ -42,8 +43,8 @@ fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
     held.into_iter().for_each(|(entry, order)| swap.put(entry, order.nr_pages(), cpu).expect("taken above"));
 }
 
-/// Calls `change` again and again while two threads allocate and free. Each call waits until the threads have done
-/// some steps, because calls without a pause would keep the locks from the threads.
+/// Calls `change` `nr_rounds` times while two threads allocate and free slots. Before each call the function waits
+/// until the threads have done some steps, because calls without a pause would keep the threads from the locks.
 fn under_load(swap: &Swap, nr_rounds: u64, mut change: impl FnMut()) {
     let (stop, nr_steps) = (&AtomicBool::new(false), &AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -60,8 +61,8 @@ fn under_load(swap: &Swap, nr_rounds: u64, mut change: impl FnMut()) {
     });
 }
 
-/// One of two ghosts is turned off again and again. A swapoff fails while a slot of the ghost is in use, and then the
-/// ghost is on again.
+/// The test turns one of two ghosts off many times. A swapoff fails while a slot of the ghost is in use, and the
+/// ghost is then on again.
 #[test]
 fn a_ghost_is_turned_off_and_on_under_load() {
     let (swap, mut ghost) = with_ghost(2, Profile::Newest, 64 * C);
@@ -83,7 +84,7 @@ fn a_ghost_is_turned_off_and_on_under_load() {
     swap.check().expect("every invariant");
 }
 
-/// A size that the slots in use do not fit is not applied, and the invariants hold after every resize.
+/// A smaller size takes no effect while slots beyond it are in use. The invariants hold after every resize.
 #[test]
 fn sizes_change_under_load() {
     let (swap, device) = with_ghost(2, Profile::Newest, 40 * C);

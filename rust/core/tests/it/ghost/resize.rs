@@ -1,4 +1,4 @@
-//! Ghost devices whose size changes while they are on.
+//! Tests of ghost devices whose size changes while the devices are on.
 
 use swapcore::table::Shadow;
 use swapcore::{DeviceSpec, FolioFlags, Order, Profile, Resize, Swap, SwapError, SwpEntry, SwpOffset};
@@ -34,7 +34,7 @@ fn a_tail_becomes_usable_when_the_device_grows_over_it() {
     assert_eq!((device.nr_bad(), device.pages()), (1, 2 * C - 1));
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap).first().map(|slot| slot.offset()), Some(SwpOffset(C + 100)));
-    // The cluster of the tail has no slot in use, so it is destroyed.
+    // The cluster of the tail has no slot in use, so the resize destroys this cluster.
     let (swap, device) = with_ghost(1, Profile::Newest, C + 100);
     fill(&swap).into_iter().for_each(|slot| swap.put(slot, 1, CPU).expect("in use"));
     assert_eq!((device.nr_live_clusters(), swap.resize(&device, 4 * C)), (2, sizes(4 * C, 4 * C)));
@@ -76,7 +76,7 @@ fn a_limit_is_lifted_by_growing_again() {
     assert_eq!(fill(&swap), [slots[3 * C as usize]]);
 }
 
-/// Slots without references, which only the swap cache holds, are freed when the device shrinks.
+/// A resize to a smaller size frees slots that have no references and that only the swap cache holds.
 #[test]
 fn cached_slots_without_references_do_not_keep_a_device_large() {
     let (swap, device) = with_ghost(1, Profile::Newest, 4 * C);

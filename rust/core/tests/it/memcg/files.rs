@@ -1,4 +1,5 @@
-//! The files of groups, such as `memory.max`: the text that they have after charges, and the texts that they accept.
+//! Tests of the files of groups, such as `memory.max`. The tests check the text of the files after charges, and the
+//! texts that the files accept.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ fn machine(hierarchy: Hierarchy) -> Arc<Swap> {
     machine_with(hierarchy, &[])
 }
 
-/// Returns a subsystem with one device of `pages` slots that is as fast as memory.
+/// Returns a subsystem with one device of `pages` slots in memory.
 fn machine_on(hierarchy: Hierarchy, pages: u32) -> Arc<Swap> {
     let swap = machine(hierarchy);
     storage_on(&swap, ram(pages), 1);
@@ -66,7 +67,7 @@ fn swap_out(group: &GroupHandle, folio: FolioRef<'_>) -> SwpEntry {
     group.swap().swap_out(MappedFolio::map(folio), CPU).map_err(|kept| kept.error).expect("room")
 }
 
-/// Reads a file whose lines are a key and a number. Returns the number of a key.
+/// Reads a file whose lines have a key and a number. Returns the number on the line of `key`.
 fn value(group: &GroupHandle, file: &str, key: &str) -> i64 {
     let text = read(group, file);
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -196,7 +197,7 @@ fn events_come_in_the_kernels_order_and_local_ones_stay() {
 
 #[test]
 fn a_limit_below_usage_reclaims_what_it_can_and_ends_with_an_event() {
-    // There is no device, so nothing can be reclaimed.
+    // The subsystem has no device, so reclaim cannot free pages.
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
     let resident = folio(&group, 2);
@@ -499,7 +500,8 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         assert_eq!(swap.slot_owner_id(foreign).expect("a slot"), b.group().id(), "{store}");
         let mut ages = swap.swap_ages(a.css()).expect("enabled");
         ages.sort_unstable();
-        // A store that records owners counts the age at root, so the page of group b is younger than the pages of a.
+        // A store that records owners measures the ages at root. The eviction of group b's page then makes the pages
+        // of group a one step older.
         assert_eq!(ages, if is_recorded { [2, 3, 4, 5] } else { [1, 2, 3, 4] }, "{store}");
         assert_eq!(swap.swap_ages(b.css()).expect("enabled"), [1], "{store}");
         let resident = folio(&a, 0);

@@ -1,4 +1,5 @@
-//! Random programs over groups with every owner store, and threads that charge, swap and remove groups.
+//! Tests with random programs over groups, for every owner store, and tests with threads that charge, swap and remove
+//! groups.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -26,8 +27,8 @@ fn wishes() -> Vec<MemcgSwitches> {
         .collect()
 }
 
-/// Runs programs. With `max_pool_percent` there are virtual slots with zswap, which may take so many percent of
-/// memory.
+/// Runs random programs. With `max_pool_percent` the subsystem has virtual slots with zswap, and zswap may take this
+/// percentage of memory.
 fn run_programs(hierarchy: Hierarchy, max_pool_percent: Option<u32>) {
     let zswap = max_pool_percent.map(|max_pool_percent| ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     for memcg in wishes() {
@@ -56,8 +57,8 @@ fn counters_of_v1_with_virtual_slots_are_what_tables_and_folios_say() {
     run_programs(Hierarchy::V1, Some(1));
 }
 
-/// The load of one thread: creates, fills, empties and removes groups, and swaps folios of these groups out. The
-/// slots are shared with the other threads, which swap them in or free them.
+/// Runs the load of one thread. The thread creates, fills, empties and removes groups, and swaps out folios of these
+/// groups. All threads share the list `slots`, and any thread swaps the slots in or frees the slots.
 fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Instant) -> u64 {
     let groups = swap.memcg().expect("enabled");
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(cpu.0));
@@ -72,7 +73,7 @@ fn hammer(swap: &Arc<Swap>, cpu: CpuId, slots: &Mutex<Vec<SwpEntry>>, until: Ins
         for _ in 0..300 {
             steps += 1;
             let page = Vpn(vma.pages().start.0 + rng.random_range(0..256));
-            // A write is refused when neither memory nor swap has room, and then changes nothing.
+            // The result is ignored. A write fails when neither memory nor swap has room, and then changes nothing.
             let _ = mm.write(page.0 * PAGE_SIZE as u64, &[cpu.0 as u8 + 1], cpu);
         }
         for _ in 0..30 {

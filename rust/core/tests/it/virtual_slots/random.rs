@@ -1,5 +1,5 @@
-//! Random programs over a virtual device with zswap and two real devices that fail, go off and come back: no data is
-//! lost, nothing leaks, and every invariant holds.
+//! Tests with random programs over a virtual device with zswap and two real devices. The real devices fail, and are
+//! turned off and on. No data is lost, no slot or page leaks, and every invariant holds.
 
 use swapcore::memcg::{Hierarchy, MemcgSwitches};
 use swapcore::zswap::ZswapOptions;

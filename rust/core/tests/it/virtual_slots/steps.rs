@@ -1,4 +1,4 @@
-//! Virtual slots step by step: the backing of a slot, charges, and the reverse map.
+//! Tests of single operations on virtual slots: the backing of a slot, charges, and the reverse map.
 
 use std::sync::Arc;
 
@@ -137,14 +137,14 @@ fn the_reverse_map_says_when_only_the_cache_has_a_slot() {
     assert_eq!(machine.inuse(), (0, 0));
 }
 
-/// A real device that is nearly full takes back real slots whose virtual slots only the cache holds.
+/// A real device that is nearly full frees real slots if only the cache holds their virtual slots.
 #[test]
 fn a_real_device_takes_cache_only_slots_back_through_the_reverse_map() {
     let machine = machine(1025);
     let entries: Vec<SwpEntry> = (0..1000).map(|_| machine.out(0, 5)).collect();
     assert_eq!(machine.inuse(), (1000, 1000));
-    // Each of the 64 slots is in the cache and has one reference. Its reference is dropped, so that only the cache
-    // holds it.
+    // The test inserts 64 slots into the cache and then drops the reference of each slot, so that only the cache
+    // holds these slots.
     let folios: Vec<_> = entries[..64]
         .iter()
         .map(|&entry| machine.swap.swapin_entry(entry, &Swapin::new(CPU, Orders::ZERO)).expect("readable"))
@@ -204,7 +204,7 @@ fn data_moves_from_one_real_device_to_another() {
 
 #[test]
 fn a_real_device_goes_off_without_a_look_at_who_refers_to_the_slots() {
-    // The device has room for a cluster for each order.
+    // The device has one cluster or more for each order.
     let machine = machine(8192);
     let entries: Vec<SwpEntry> = (0..9).map(|log2| machine.out(log2, log2 + 1)).collect();
     machine.swap.swapoff(&machine.real, |entry, _| panic!("{entry} has a reference")).expect("memory");

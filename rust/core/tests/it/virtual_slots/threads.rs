@@ -1,4 +1,5 @@
-//! Threads use a virtual device with zswap while the real device behind it is turned off and on: no byte is lost.
+//! Tests in which threads use a virtual device with zswap while the real device behind the virtual device is turned
+//! off and on. No byte is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +47,7 @@ fn four_threads_keep_every_byte_while_the_real_device_goes_off_and_on() {
                 loop {
                     match swap.swapoff(&real, |entry, _| panic!("{entry} has a reference")) {
                         Ok(()) => break,
-                        // A slot stayed in use, so the device is on again.
+                        // EBUSY: a slot stayed in use, so the swapoff failed and the device is on again.
                         Err(error) => assert_eq!(error.errno(), 16, "{error}"),
                     }
                 }
