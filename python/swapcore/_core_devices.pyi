@@ -102,8 +102,9 @@ class Storage:
         The ``fail_write_in``-th write and the ``fail_read_in``-th read from now fail once (1 is the next).
         Each write and each read fails with the given probability, 0.0 to 1.0. ``errno`` is the errno of these
         failures. The next write stores only ``tear_write_pages`` pages and fails with EIO. Each write, read
-        and discard takes ``delay_ns`` ns longer. Errors: EINVAL, the storage is not `faulty`, or a value is
-        out of range."""
+        and discard takes ``delay_ns`` ns longer. ``SwapDevice.storage`` of a device on a `faulty` storage
+        takes a plan, too. Errors: EINVAL, neither the storage nor a storage that it wraps is `faulty`, or a
+        value is out of range."""
     @staticmethod
     def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Makes a ghost: ``pages`` slots, header included, without a place for pages.

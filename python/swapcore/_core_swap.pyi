@@ -116,7 +116,7 @@ class Swap:
         """Hands out one slot of one device for a hibernation image; the slot's table entry is an empty shadow
         with count 1.
 
-        Errors: `SwapFullError` (ENOSPC); ENOENT, the device is virtual. Kernel:
+        Errors: `SwapFullError` (ENOSPC); EINVAL, the device is a ghost, which keeps no pages; ENOENT. Kernel:
         `swap_alloc_hibernation_slot`."""
     def free_hibernation(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Gives a hibernation slot back; if a folio caches the slot, the slot stays in use until the folio
@@ -187,7 +187,8 @@ class Swap:
         """Returns the zero mark of a slot, and the number of slots with the same mark, from this slot on, at
         most ``nr_max`` and only in its cluster.
 
-        Errors: ENOENT, no such device, or the cluster has no table; EINVAL. Kernel: `swap_zeromap_batch`."""
+        The slots of a cluster that was never used have no mark. Errors: ENOENT, no such device; EINVAL.
+        Kernel: `swap_zeromap_batch`."""
     def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
         """Returns the place of the page of a slot, and the number of slots whose pages are in the same kind
         of place, from this slot on, at most ``nr`` and only in its cluster.

@@ -19,11 +19,12 @@ __all__ = [
     "memory_pages",
     "parse_size",
     "size_in_pages",
+    "usable_pages",
     "uuid_bytes",
 ]
 
 _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)\s*", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT]))\s*", re.ASCII | re.IGNORECASE)
 
 PAGES_MIN = 2
 """Least size of a device: the header page and one slot."""
@@ -34,9 +35,10 @@ DEFAULT_MEMORY_PAGES = 1 << 22
 
 
 def parse_size(size: str | int) -> int:
-    """Converts a size such as ``"16G"``, ``"512M"``, ``"8192"`` or an int into bytes.
+    """Converts a size such as ``"16G"``, ``"11.5G"``, ``"8192"`` or an int into bytes.
 
-    Units are binary: K, M, G, T are 2**10, 2**20, 2**30, 2**40 bytes; a bare number is bytes.
+    Units are binary: K, M, G, T are 2**10, 2**20, 2**30, 2**40 bytes; a bare number is bytes. A number with a
+    fraction needs a unit, and its size is rounded down to whole pages, because listings print rounded sizes.
 
     Args:
         size: The size, a multiple of the page size.
@@ -51,7 +53,12 @@ def parse_size(size: str | int) -> int:
         match = _SIZE.fullmatch(size)
         if match is None:
             raise invalid(f"size {size!r} is not a number with an optional unit K, M, G or T")
-        size_bytes = int(match[1]) << _UNIT_SHIFT[match[2].upper()]
+        number, fraction, unit = match.groups()
+        shift = _UNIT_SHIFT[(unit or "").upper()]
+        size_bytes = int(number) << shift
+        if fraction:
+            fraction_bytes = (int(fraction[1:]) << shift) // 10 ** len(fraction[1:])
+            size_bytes += fraction_bytes - (size_bytes + fraction_bytes) % _core.PAGE_SIZE
     else:
         size_bytes = operator.index(size)
     if size_bytes < 0 or size_bytes % _core.PAGE_SIZE:
@@ -93,6 +100,19 @@ def memory_pages(memory: str | int) -> int:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
     """
     return parse_size(memory) // _core.PAGE_SIZE if isinstance(memory, str) else operator.index(memory)
+
+
+def usable_pages(pages: int) -> int:
+    """Returns the size that the kernel gives a device of ``pages`` pages.
+
+    Args:
+        pages: Size in pages, header included.
+
+    Returns:
+        `PAGES_MAX` for 2**32 pages, because an unsigned 32-bit count holds no more, and the last page stays
+        unused. Any other size is returned as it is.
+    """
+    return PAGES_MAX if pages == PAGES_MAX + 1 else pages
 
 
 def uuid_bytes(uuid: UUID | None) -> bytes:

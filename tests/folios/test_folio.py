@@ -349,7 +349,7 @@ def test_swap_in_of_a_part_leaves_its_neighbours_alone(swap: sc.Swap) -> None:
 
 def test_swap_out_batch_stops_at_the_first_failure(swap: sc.Swap) -> None:
     folios = [swap.folio(data=bytes([number])) for number in range(4)]
-    with memoryview(folios[2]), pytest.raises(sc.SwapBusyError, match=r"run 2.*2 before it"):
+    with memoryview(folios[2]), pytest.raises(sc.SwapBusyError, match=r"run 2.*the 2 runs before"):
         swap.swap_out_batch(folios)
     assert [folio.is_resident for folio in folios] == [False, False, True, True]
     assert [entry and swap.swap_in(entry).read(0, 1)[0] for entry in (folios[0].entry, folios[1].entry)] == [

@@ -270,6 +270,10 @@ def test_zero_pages_cost_no_io_and_are_counted_exactly(swap: sc.Swap, faulty: sc
     entries = [swap.swap_out(swap.folio(order)) for order in (0, 2, 9)]
     assert [swap.zero_batch(entry, 512) for entry in entries[1:]] == [(True, 4), (True, 512)]
     assert all(swap.lookup(entry)["zero"] for entry in entries)
+    device = swap.devices[0]
+    never_used = device.type << 58 | device.max_pages - 10
+    assert swap.zero_batch(never_used, 4) == (False, 4)
+    assert swap.zero_batch(never_used, 512) == (False, 10)
     for entry in entries:
         folio = swap.swap_in(entry)
         assert folio.read() == bytes(len(folio))

@@ -30,6 +30,8 @@ VOLUME_ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
         ("1T", 1 << 40),
         ("8192", 8192),
         (" 2 m ", 2 << 20),
+        ("11.5G", 23 << 29),
+        ("0.3M", 76 * 4096),
         (4096, 4096),
         (0, 0),
     ],
@@ -38,7 +40,7 @@ def test_size_is_read_with_binary_units(text: str | int, size_bytes: int) -> Non
     assert parse_size(text) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["", "G", "1.5G", "-4K", "4KB", "0x1000", "4 4K", "٤K"])
+@pytest.mark.parametrize("text", ["", "G", "1.5", ".5G", "1.G", "-4K", "4KB", "0x1000", "4 4K", "٤K"])
 def test_text_that_is_no_size_is_named_in_the_error(text: str) -> None:
     with pytest.raises(sc.InvalidArgumentError) as caught:
         parse_size(text)

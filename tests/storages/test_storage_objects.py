@@ -186,6 +186,22 @@ def test_faults_may_be_put_over_faults() -> None:
     assert inner.stats()["injected_write_errors"] == 1
 
 
+def test_storage_of_the_device_takes_a_plan_too(swap: sc.Swap) -> None:
+    device = swap.swapon(sc.Faulty(sc.Ram("1M")))
+    assert device.storage is not None
+    assert device.storage.kind == "faulty"
+    device.storage.set_faults(fail_write_in=1)
+    folio = swap.folio(data=b"kept")
+    with pytest.raises(sc.SwapIOError):
+        swap.swap_out(folio)
+    assert folio.read(0, 4) == b"kept"
+    plain = swap.swapon(sc.Ram("1M")).storage
+    assert plain is not None
+    with pytest.raises(sc.InvalidArgumentError, match="ram"):
+        plain.set_faults()
+    swap.check()
+
+
 def test_delays_are_counted(swap: sc.Swap, faulty: sc.Faulty) -> None:
     faulty.set_faults(delay_ns=1000)
     swap.swap_in(swap.swap_out(swap.folio(data=b"x")))

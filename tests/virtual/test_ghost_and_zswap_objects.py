@@ -55,6 +55,41 @@ def test_header_in_a_file_of_one_page_says_the_size(tmp_path: Path) -> None:
     assert sc.Ghost.open(path).pages == (1 << 32) - 1, "a header may have more pages than a device"
 
 
+def test_size_of_2_to_the_32_pages_is_one_slot_less() -> None:
+    assert sc.Ghost("16T").pages == sc.Ghost(1 << 32).pages == (1 << 32) - 1
+    device = sc.Swap().swapon(sc.Ghost("16T"))
+    assert (device.max_pages, device.pages) == ((1 << 32) - 1, (1 << 32) - 2)
+
+
+def test_header_file_is_on_once(tmp_path: Path) -> None:
+    path = tmp_path / "ghost"
+    sc.Null(pages=100_000).write_header(path)
+    swap = sc.Swap()
+    device = swap.swapon(sc.Ghost.open(path))
+    with pytest.raises(sc.SwapBusyError, match="ghost"):
+        sc.Swap().swapon(sc.Ghost.open(path))
+    swap.swapoff(device)
+    swap.swapon(sc.Ghost.open(path))
+    swap.check()
+
+
+def test_file_that_is_only_a_header_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "ghost"
+    sc.Null(pages=100_000).write_header(path)
+    with pytest.raises(sc.InvalidArgumentError, match=r"has 1 pages.*100000 pages; Ghost\.open"):
+        sc.File(path)
+
+
+@pytest.mark.parametrize("virtual_table", [False, True])
+def test_ghost_has_no_hibernation_slots(virtual_table: bool) -> None:
+    swap = sc.Swap()
+    device = swap.swapon(sc.Ghost("1M", virtual_table=virtual_table))
+    with pytest.raises(sc.InvalidArgumentError, match="type 0 is a ghost.*hibernation"):
+        swap.alloc_hibernation(device)
+    assert device.inuse_pages == 0
+    swap.check()
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -13,7 +13,15 @@ import os
 from typing import TYPE_CHECKING, TypedDict
 
 from swapcore import _core
-from swapcore.size import PAGES_MAX, PAGES_MIN, memory_pages, parse_size, size_in_pages, uuid_bytes
+from swapcore.size import (
+    PAGES_MAX,
+    PAGES_MIN,
+    memory_pages,
+    parse_size,
+    size_in_pages,
+    usable_pages,
+    uuid_bytes,
+)
 from swapcore.storage.null import Null
 
 if TYPE_CHECKING:
@@ -291,7 +299,8 @@ class Ghost(_WithStorage):
 
         Args:
             size: Size as text with a unit, such as ``"15T"``, or as a number of slots, header included. A
-                number is slots because a ghost has no bytes.
+                number is slots because a ghost has no bytes. ``"16T"`` makes 2**32 - 1 slots, as many as a
+                device can have.
             virtual_table: Allow other devices behind the ghost, see `docs/virtual.md`.
             visibility: ``visible`` is listed and counted in the totals, ``listed`` is listed without a size,
                 ``hidden`` is not listed and not counted.
@@ -299,7 +308,7 @@ class Ghost(_WithStorage):
         Raises:
             InvalidArgumentError: EINVAL; a size out of range or an unknown word.
         """
-        slots = size_in_pages(None, memory_pages(size))
+        slots = size_in_pages(None, usable_pages(memory_pages(size)))
         self._make(_core.Storage.ghost(slots, virtual_table=virtual_table, visibility=visibility), visibility)
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swapcore import _core
-from swapcore.size import size_in_pages, uuid_bytes
+from swapcore.size import size_in_pages, usable_pages, uuid_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,7 +98,7 @@ class Null:
         with open(path, "rb") as file:  # noqa: PTH123
             header = _core.parse_swap_header(file.read(_core.PAGE_SIZE))
         return cls(
-            pages=header["last_page"] + 1,
+            pages=usable_pages(header["last_page"] + 1),
             bad_pages=header["bad_pages"],
             is_rotational=is_rotational,
             is_block_device=is_block_device,

@@ -154,7 +154,7 @@ pub enum SwapError {
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
     /// The header names more pages than the file or device has (EINVAL).
-    #[error("{path} has {has_pages} pages, but its swap header names {needs_pages} pages")]
+    #[error("{path} has {has_pages} pages, but its swap header names {needs_pages} pages{}", header_only(*.has_pages))]
     AreaTooShort {
         /// Path of the file or device.
         path: String,
@@ -298,6 +298,9 @@ pub enum SwapError {
     /// A ghost device cannot back virtual slots, because a ghost device has no storage (EINVAL).
     #[error("the device of type {0} is a ghost, which has no storage, so the device cannot back virtual slots")]
     GhostBacking(u8),
+    /// A ghost device cannot keep a hibernation image, because a ghost device has no storage (EINVAL).
+    #[error("device type {0} is a ghost, which has no storage for a hibernation image")]
+    GhostHibernation(u8),
     /// zswap has no page of the slot (ENOENT).
     #[error("{0} has no page in zswap")]
     NotInZswap(SwpEntry),
@@ -422,6 +425,10 @@ fn gone(entry: SwpEntry) -> String {
         SwpEntry::NONE => "the handle has no folio, because the folio was split, moved or dropped".into(),
         _ => format!("the folio is not in memory, because the folio was swapped out to {entry}"),
     }
+}
+
+fn header_only(has_pages: u64) -> &'static str {
+    if has_pages == 1 { "; Ghost.open takes a file that is only a header" } else { "" }
 }
 
 fn no_space(nr_pages: u32) -> String {

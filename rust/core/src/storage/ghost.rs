@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::{Call, SwapStorage};
+use super::{Call, FileIdentity, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
 use crate::base::types::SwpOffset;
@@ -21,6 +22,8 @@ const RAM_FACTOR: u64 = 8;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ghost {
     spec: DeviceSpec,
+    /// The file that [`Ghost::open`] read, or `None` for a ghost whose size is an argument.
+    header_file: Option<FileIdentity>,
 }
 
 impl Ghost {
@@ -28,7 +31,7 @@ impl Ghost {
     pub fn new(max_pages: u32, spec: GhostSpec) -> Result<Self> {
         let spec = DeviceSpec { is_block_device: false, ghost: Some(spec), ..DeviceSpec::new(max_pages) };
         spec.check()?;
-        Ok(Self { spec })
+        Ok(Self { spec, header_file: None })
     }
 
     /// Makes a ghost for a machine with `ram_pages` pages of memory. The ghost has eight slots for each page, in
@@ -41,13 +44,18 @@ impl Ghost {
     }
 
     /// Makes a ghost of the size that the swap header of a file states. The file consists of only the header page.
+    /// Only one device at a time can be on such a file.
     ///
     /// Errors: `Io`; `BadHeader`, `TooManyBadPages`, `BadPagesOnFile` (EINVAL).
     pub fn open(path: &Path, spec: GhostSpec) -> Result<Self> {
         let name = path.display().to_string();
         let mut page = Vec::with_capacity(PAGE_SIZE + 1);
-        let read = fs::File::open(path).and_then(|file| file.take(PAGE_SIZE as u64 + 1).read_to_end(&mut page));
-        read.map_err(|error| Call::new("open", &name, SwpOffset(0), PAGE_SIZE).refused(&error))?;
+        let read = fs::File::open(path).and_then(|file| {
+            let meta = file.metadata()?;
+            file.take(PAGE_SIZE as u64 + 1).read_to_end(&mut page)?;
+            Ok(FileIdentity { file_system: meta.dev(), file: meta.ino() })
+        });
+        let identity = read.map_err(|error| Call::new("open", &name, SwpOffset(0), PAGE_SIZE).refused(&error))?;
         if page.len() != PAGE_SIZE {
             return Err(SwapError::BadHeader("a ghost's file is one page, its header"));
         }
@@ -55,7 +63,7 @@ impl Ghost {
         if !header.bad_pages.is_empty() {
             return Err(SwapError::BadPagesOnFile(header.bad_pages.len()));
         }
-        Self::new(header.last_page.saturating_add(1), spec)
+        Ok(Self { header_file: Some(identity), ..Self::new(header.last_page.saturating_add(1), spec)? })
     }
 }
 
@@ -66,6 +74,10 @@ impl SwapStorage for Ghost {
 
     fn spec(&self) -> DeviceSpec {
         self.spec.clone()
+    }
+
+    fn header_file(&self) -> Option<FileIdentity> {
+        self.header_file
     }
 
     /// Refuses every write to the device. Errors: `GhostWrite` (ENOSPC).

@@ -94,6 +94,12 @@ pub trait SwapStorage: Send + Sync + Debug {
         Ok(())
     }
 
+    /// Returns the file that describes the storage, if two storages of one file must not both be devices and no lock
+    /// of the file prevents this.
+    fn header_file(&self) -> Option<FileIdentity> {
+        None
+    }
+
     /// Returns the storage that this storage wraps, or `None` when this storage is not a wrapper. A device claims the
     /// innermost storage of a chain of wrappers.
     fn wrapped(&self) -> Option<&Arc<dyn SwapStorage>> {
@@ -157,13 +163,31 @@ fn cause(error: &io::Error) -> (Errno, String) {
     (Errno::from_io_error(error).unwrap_or(Errno::IO), words)
 }
 
-/// Addresses of all storages that are devices, over all subsystems of this process.
-static CLAIMED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+/// The file whose size and header describe a storage, by the numbers of its file system and of the file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FileIdentity {
+    /// Number of the file system, `st_dev`.
+    pub file_system: u64,
+    /// Number of the file in its file system, `st_ino`.
+    pub file: u64,
+}
+
+/// The part of a storage that only one device can use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum ClaimKey {
+    /// The storage with this address.
+    Storage(usize),
+    /// The file that describes the storage.
+    File(FileIdentity),
+}
+
+/// The claims of all storages that are devices, over all subsystems of this process.
+static CLAIMED: Mutex<BTreeSet<ClaimKey>> = Mutex::new(BTreeSet::new());
 
 /// The exclusive right to use a storage as a device. Two devices cannot share a storage, because both devices write
 /// the same slots. Kernel: the claim of `bdev_open`.
 #[derive(Debug)]
-pub(crate) struct Claim(usize);
+pub(crate) struct Claim(ClaimKey);
 
 impl Claim {
     /// Claims a storage. Errors: `StorageInUse` (EBUSY).
@@ -172,15 +196,11 @@ impl Claim {
         while let Some(wrapped) = innermost.wrapped() {
             innermost = wrapped;
         }
-        let address = Arc::as_ptr(innermost).addr();
+        let key = innermost.header_file().map_or(ClaimKey::Storage(Arc::as_ptr(innermost).addr()), ClaimKey::File);
         // A poisoned lock is used like any other lock. The set is valid after a panic, because each change of the set
         // is one insertion or one removal.
-        let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
-        if is_new {
-            Ok(Self(address))
-        } else {
-            Err(SwapError::StorageInUse(format!("the {} storage", innermost.kind())))
-        }
+        let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        if is_new { Ok(Self(key)) } else { Err(SwapError::StorageInUse(format!("the {} storage", innermost.kind()))) }
     }
 }
 

@@ -337,12 +337,14 @@ impl OnCpu<'_> {
 
     /// Hands out one slot of a device for a hibernation image. The table entry has an empty shadow and one reference.
     ///
-    /// Errors: `NoDevice` (ENOENT) when the device is turned off or virtual; `NoSpace` (ENOSPC). Kernel:
-    /// `swap_alloc_hibernation_slot`.
+    /// Errors: `NoDevice` (ENOENT) when the device is turned off; `GhostHibernation` (EINVAL) for a ghost; `NoSpace`
+    /// (ENOSPC). Kernel: `swap_alloc_hibernation_slot`.
     pub fn alloc_hibernation(&mut self, ty: SwpType) -> Result<SwpEntry> {
         let mut op = self.operation();
-        let device = op.device(ty).filter(|device| !device.is_virtual());
-        let device = device.ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
+        let device = op.device(ty).ok_or(SwapError::NoDevice(SwpEntry::new(ty, SwpOffset(0))))?;
+        if device.is_ghost() {
+            return Err(SwapError::GhostHibernation(ty.0));
+        }
         let mut entry = [SwpEntry::NONE];
         let uses_hint = op.swap.switches.hibernation == Hibernation::Hint;
         let mut request = Request::new(Order::ZERO, SwapTableEntry::SWAPPED_OUT, &mut entry);
