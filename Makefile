@@ -7,7 +7,7 @@ BUILT := $(VENV)/.built
 # The extension's docstrings come from the stubs.
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock $(wildcard python/swapcore/_core*.pyi)
 
-.PHONY: demo test test-rust test-python lint bench stress dist clean help
+.PHONY: demo test test-rust test-rust-build test-python lint bench stress dist clean help
 
 help:
 	@echo 'make demo    build, install into .venv, compare strategies on the bundled kernel build'
@@ -32,6 +32,11 @@ test: test-rust test-python
 
 test-rust:
 	cargo test --locked --workspace --exclude swapcore-py
+
+# Builds the Rust tests and runs none. `.ci/run` builds them beside the extension, because the link of the extension
+# uses one core only.
+test-rust-build:
+	cargo test --locked --workspace --exclude swapcore-py --no-run
 
 test-python: $(BUILT)
 	$(BIN)/python -m pytest -n auto --dist worksteal
