@@ -52,7 +52,9 @@ def parse_size(size: str | int) -> int:
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
         if match is None:
-            raise invalid(f"size {size!r} is not a number with an optional unit K, M, G or T")
+            raise invalid(
+                f"size {size!r} is not a number with an optional unit K, M, G or T; a fraction needs a unit"
+            )
         number, fraction, unit = match.groups()
         shift = _UNIT_SHIFT[(unit or "").upper()]
         size_bytes = int(number) << shift
@@ -61,7 +63,9 @@ def parse_size(size: str | int) -> int:
             size_bytes += fraction_bytes - (size_bytes + fraction_bytes) % _core.PAGE_SIZE
     else:
         size_bytes = operator.index(size)
-    if size_bytes < 0 or size_bytes % _core.PAGE_SIZE:
+    if size_bytes < 0:
+        raise invalid(f"size {size!r} is under the least, 0")
+    if size_bytes % _core.PAGE_SIZE:
         raise invalid(f"size {size!r} is not a multiple of the page size, {_core.PAGE_SIZE} bytes")
     return size_bytes
 

@@ -293,6 +293,18 @@ def test_progress_off_a_terminal_is_silent(capsys: Capture, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
+    ("picture", "words"),
+    [("x.xyz", ".png, .svg, .pdf"), ("png", ".png"), ("no/such/x.png", "does not exist")],
+)
+def test_picture_that_cannot_be_written_is_refused_before_the_run(
+    picture: str, words: str, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "--trace", "no such trace", "--plot", picture])
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("command", "word"), [(["compare", "--rounds", "1"], "swap_table"), (["show"], "null0")], ids=str
 )
 def test_a_command_plots(

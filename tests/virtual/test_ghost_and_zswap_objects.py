@@ -84,7 +84,7 @@ def test_file_that_is_only_a_header_is_refused_with_the_way_out(tmp_path: Path) 
 def test_ghost_has_no_hibernation_slots(virtual_table: bool) -> None:
     swap = sc.Swap()
     device = swap.swapon(sc.Ghost("1M", virtual_table=virtual_table))
-    with pytest.raises(sc.InvalidArgumentError, match="type 0 is a ghost.*hibernation"):
+    with pytest.raises(sc.InvalidArgumentError, match=r"type 0 is a ghost.*hibernation"):
         swap.alloc_hibernation(device)
     assert device.inuse_pages == 0
     swap.check()

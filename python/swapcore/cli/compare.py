@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from swapcore import report
 from swapcore._core import Strategy
 
-from .options import add_flags, add_size_pages, add_value, given, print_result
+from .options import add_flags, add_plot, add_size_pages, add_value, given, print_result
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_size_pages(parser)
     add_value(parser, "--seed", "X", "seed of the order in a round (default: 1)", type=int)
     add_flags(parser, json="print everything as JSON")
-    add_value(parser, "--plot", "FILE", "draw a picture too (png, svg, pdf; needs matplotlib)")
+    add_plot(parser, "draw a picture too")
     add_flags(parser, list="print the names of workloads and strategies, and leave")
 
 

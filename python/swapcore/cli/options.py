@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -49,6 +51,27 @@ def add_size_pages(parser: Parser) -> None:
     """Adds the size of the device that a trace of swap operations fills."""
     about = "slots of the device (default: the workload fills it to 90 %%)"
     add_value(parser, "--size-pages", "N", about, type=int)
+
+
+PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def add_plot(parser: Parser, about: str) -> None:
+    """Adds the option for a picture. A file that cannot be written is refused before the run.
+
+    Args:
+        parser: The parser, or a group of its options.
+        about: The help text, without the formats.
+    """
+    add_value(parser, "--plot", "FILE", f"{about} (png, svg, pdf; needs matplotlib)", type=_picture_path)
+
+
+def _picture_path(path: str) -> str:
+    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122 - as below
+        raise ArgumentTypeError(f"{path!r} does not end in one of {', '.join(PICTURE_SUFFIXES)}")
+    if not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120 - an import of pathlib slows every start
+        raise ArgumentTypeError(f"the folder of {path!r} does not exist")
+    return path
 
 
 def option(name: str) -> str:

@@ -11,7 +11,7 @@ from swapcore.exceptions import invalid
 from swapcore.size import size_in_pages
 from swapcore.storage import Ghost
 
-from .options import add_flags, add_value, given, option, print_result
+from .options import add_flags, add_plot, add_value, given, option, print_result
 
 if TYPE_CHECKING:
     import argparse
@@ -77,7 +77,7 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
     add_value(accesses, "--memcg", "V", "hierarchy: v2, v1 or disabled (default: v2)")
     about = "a choice of the subsystem, may be repeated"
     add_value(accesses, "--switch", "NAME=WORD", about, action="append")
-    add_value(accesses, "--plot", "FILE", "draw traffic over the limit (png, svg, pdf; needs matplotlib)")
+    add_plot(accesses, "draw traffic over the limit")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from swapcore.storage import Null
 from swapcore.swaps import cluster_lists
 
 from . import scenes
-from .options import add_flags, add_size_pages, add_value
+from .options import add_flags, add_plot, add_size_pages, add_value
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--trace", "NAME|PATH", f"workload, or .npz file ({default})")
     add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
     add_size_pages(parser)
-    add_value(parser, "--plot", "FILE", "draw a picture of the listing (needs matplotlib)")
+    add_plot(parser, "draw a picture of the listing")
     add_flags(
         parser,
         bytes="print sizes in bytes",
