@@ -38,6 +38,7 @@ from ._core import (
 from .exceptions import (
     AlreadyCachedError,
     EntryGoneError,
+    GroupExistsError,
     InvalidArgumentError,
     InvariantError,
     RefOverflowError,
@@ -45,6 +46,7 @@ from .exceptions import (
     SwapError,
     SwapFullError,
     SwapIOError,
+    SwapMemoryError,
     TooManySwapfilesError,
 )
 from .storage import Faulty, File, Ghost, Null, Ram, Zram
@@ -68,6 +70,7 @@ __all__ = [
     "File",
     "Folio",
     "Ghost",
+    "GroupExistsError",
     "InvalidArgumentError",
     "InvariantError",
     "MemCgroup",
@@ -84,6 +87,7 @@ __all__ = [
     "SwapError",
     "SwapFullError",
     "SwapIOError",
+    "SwapMemoryError",
     "SwpEntry",
     "TooManySwapfilesError",
     "Trace",

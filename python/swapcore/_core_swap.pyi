@@ -343,10 +343,11 @@ class Swap:
         Errors: those of `lookup`. Kernel: `swap_cache_get_folio`."""
     def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Reads the aligned block of slots around a slot into the swap cache and returns an unmapped handle
-        of the slot's folio; None if the slot is free or memory is full.
+        of the slot's folio; None if the slot is free.
 
-        Errors: `SwapIOError`, the slot itself cannot be read; those of `lookup`. Detaches. Kernel:
-        `swap_cluster_readahead`."""
+        Errors: `SwapIOError`, the slot itself cannot be read; `SwapMemoryError` (ENOMEM), no memory for the
+        slot itself; those of `lookup`. Detaches. Kernel: `swap_cluster_readahead`; differs: an error instead
+        of NULL."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
         """Drops folios that only the swap cache holds, until it has freed ``nr_pages`` pages (None: all such
         folios); returns the number of freed pages.

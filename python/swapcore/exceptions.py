@@ -11,6 +11,7 @@ import errno
 __all__ = [
     "AlreadyCachedError",
     "EntryGoneError",
+    "GroupExistsError",
     "InvalidArgumentError",
     "InvariantError",
     "RefOverflowError",
@@ -18,6 +19,7 @@ __all__ = [
     "SwapError",
     "SwapFullError",
     "SwapIOError",
+    "SwapMemoryError",
     "TooManySwapfilesError",
 ]
 
@@ -44,6 +46,14 @@ class EntryGoneError(SwapError, FileNotFoundError):
 
 class AlreadyCachedError(SwapError, FileExistsError):
     """Says that a slot or folio is in the swap cache already (EEXIST)."""
+
+
+class GroupExistsError(SwapError, FileExistsError):
+    """Says that a memory cgroup has a group of that name already (EEXIST). Kernel: EEXIST of `mkdir`."""
+
+
+class SwapMemoryError(SwapError, OSError, MemoryError):
+    """Says that memory has run out, or that a limit or policy of a group refused a charge (ENOMEM)."""
 
 
 class SwapBusyError(SwapError, OSError):

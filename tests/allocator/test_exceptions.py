@@ -16,6 +16,8 @@ BUILTIN = {
     sc.InvalidArgumentError: ValueError,
     sc.EntryGoneError: FileNotFoundError,
     sc.AlreadyCachedError: FileExistsError,
+    sc.GroupExistsError: FileExistsError,
+    sc.SwapMemoryError: MemoryError,
     sc.TooManySwapfilesError: PermissionError,
 }
 

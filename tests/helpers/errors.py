@@ -11,6 +11,8 @@ ERRNOS: dict[type[OSError], int] = {
     sc.InvalidArgumentError: errno.EINVAL,
     sc.EntryGoneError: errno.ENOENT,
     sc.AlreadyCachedError: errno.EEXIST,
+    sc.GroupExistsError: errno.EEXIST,
+    sc.SwapMemoryError: errno.ENOMEM,
     sc.SwapBusyError: errno.EBUSY,
     sc.TooManySwapfilesError: errno.EPERM,
     sc.RefOverflowError: errno.EOVERFLOW,

@@ -21,7 +21,6 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from errno import ENOMEM
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,11 +62,9 @@ def file_storage(pages: int) -> sc.Faulty:
 
 
 def refusal(call: Callable[..., object], *args: object, **kwargs: object) -> int:
-    """Makes a call and returns the errno of its error, 0 for no error; a MemoryError is ENOMEM."""
+    """Makes a call and returns the errno of its error, 0 for no error."""
     try:
         call(*args, **kwargs)
-    except MemoryError:
-        return ENOMEM
     except OSError as error:
         return error.errno or -1
     return 0

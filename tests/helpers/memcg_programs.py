@@ -346,7 +346,7 @@ class Program(Steps):
         self.swap.page_cluster = b % 4
         try:
             folio = self.swap.swap_cluster_readahead(pick(slots, a))
-        except sc.SwapIOError:
+        except (sc.SwapIOError, MemoryError):
             return
         if folio is not None and c % 2:
             self.world.folios.append(folio)

@@ -31,9 +31,10 @@ def test_charge_of_a_page_tries_eighteen_times(v2: Scene, by: str) -> None:
         "task": partial(task.write, b"x"),
         "swap-in": partial(v2.swap.swap_in, entry, memcg=v2.a),
     }[by]
-    with pytest.raises(MemoryError) as caught:
+    with pytest.raises(MemoryError, match=r"memory\.max of \"/A\"") as caught:
         charge()
-    assert not isinstance(caught.value, sc.SwapError)
+    assert isinstance(caught.value, sc.SwapMemoryError)
+    assert caught.value.errno == errno.ENOMEM
     facts = v2.a.counters()
     assert (facts["events_max"], facts["events_oom"], facts["events_oom_kill"]) == (18, 1, 0)
     events = values(v2.a.read("memory.events"))

@@ -188,7 +188,7 @@ impl Mm {
     /// Returns the folio of a slot, and whether the folio was read for this fault. The kind of the device decides how
     /// a folio that is not cached is read.
     ///
-    /// Returns `None` when the slot is free or memory has run out.
+    /// Returns `None` when the slot is free.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             self.update_readahead(vma, vpn, &folio, cpu)?;

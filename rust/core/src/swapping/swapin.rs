@@ -228,12 +228,11 @@ impl Swap {
         }
     }
 
-    /// Works as [`Swap::swapin_folio`], but returns `None` when the slot is free or memory has run out.
+    /// Works as [`Swap::swapin_folio`], but returns `None` when the slot is free.
     pub(crate) fn swapin_folio_or_none<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
         match self.swapin_folio(entry, how) {
             Ok(found) => Ok(Some(found)),
             Err(SwapError::NotInUse(_)) => Ok(None),
-            Err(error) if error.is_no_memory() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -251,8 +250,8 @@ impl Swap {
     }
 
     /// Returns the cached folio of a slot. If the slot is not cached, reads the slot as a single page. Readahead and
-    /// asynchronous faults call this function. Returns `None` when the slot is free or memory has run out. Errors:
-    /// `NoDevice` (ENOENT), `BadRange` (EINVAL), `Io`.
+    /// asynchronous faults call this function. Returns `None` when the slot is free. Errors: `NoDevice` (ENOENT),
+    /// `BadRange` (EINVAL), `Io`, `NoMemory`, `OverLimit` (ENOMEM).
     ///
     /// With [`ReadReason::Readahead`] a folio that is read gets the readahead mark and is counted. Kernel:
     /// `swap_cache_read_folio`.
@@ -300,7 +299,7 @@ impl Swap {
     /// Reads the slots of the aligned block that contains a target slot, and the target slot. Kernel:
     /// `swap_cluster_readahead`.
     ///
-    /// Returns `None` when the target slot is free or memory has run out. Errors: as [`Swap::swap_cache_read_folio`]
+    /// Returns `None` when the target slot is free. Errors: as [`Swap::swap_cache_read_folio`]
     /// of the target slot. An error of another slot is ignored, because a later fault on this slot gets the error
     /// again.
     pub fn swap_cluster_readahead<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {

@@ -9,12 +9,14 @@ mod py {
     #![allow(missing_docs, reason = "the classes are documented where they are defined")]
     pyo3::import_exception!(swapcore.exceptions, AlreadyCachedError);
     pyo3::import_exception!(swapcore.exceptions, EntryGoneError);
+    pyo3::import_exception!(swapcore.exceptions, GroupExistsError);
     pyo3::import_exception!(swapcore.exceptions, InvalidArgumentError);
     pyo3::import_exception!(swapcore.exceptions, InvariantError);
     pyo3::import_exception!(swapcore.exceptions, RefOverflowError);
     pyo3::import_exception!(swapcore.exceptions, SwapBusyError);
     pyo3::import_exception!(swapcore.exceptions, SwapFullError);
     pyo3::import_exception!(swapcore.exceptions, SwapIOError);
+    pyo3::import_exception!(swapcore.exceptions, SwapMemoryError);
     pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
 }
 
@@ -56,9 +58,10 @@ impl From<Error> for PyErr {
         match (root, errno) {
             (SwapError::Invariant(what), _) => py::InvariantError::new_err(what.clone()),
             (SwapError::NoMemory(_) | SwapError::OverLimit { .. } | SwapError::PolicyRefused { .. }, _) => {
-                pyo3::exceptions::PyMemoryError::new_err(args.1)
+                py::SwapMemoryError::new_err(args)
             }
             (SwapError::Io { .. }, _) => py::SwapIOError::new_err(args),
+            (SwapError::Cgroup { .. }, Some(Errno::EXIST)) => py::GroupExistsError::new_err(args),
             (_, Some(Errno::NOSPC)) => py::SwapFullError::new_err(args),
             (_, Some(Errno::NOENT)) => py::EntryGoneError::new_err(args),
             (_, Some(Errno::EXIST)) => py::AlreadyCachedError::new_err(args),
