@@ -101,6 +101,13 @@ impl SwapTable {
         self.0[index..index + nr].iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
+    /// Returns the number of consecutive free slots from `index` on, at most `nr_max`. The cluster lock is held.
+    #[inline]
+    pub(crate) fn nr_null_from(&self, index: usize, nr_max: usize) -> usize {
+        let words = self.0[index..index + nr_max].iter();
+        words.take_while(|word| word.load(Ordering::Relaxed) == 0).count()
+    }
+
     /// Returns whether `differs` is 0 for every entry of a run. The cluster lock is held. The loop reads all entries,
     /// because a branch for each entry costs more time.
     #[inline(always)]

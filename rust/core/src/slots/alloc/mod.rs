@@ -111,26 +111,17 @@ impl Operation<'_> {
         if request.is_backing && self.device(self.hints.ordinary[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
-        let nr_taken = match request.folio {
-            // The slots of a backing request need not be contiguous, so the request skips the path that writes one
-            // word to a whole run.
-            _ if request.is_backing => 0,
-            Some(folio) => self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
-                folio.set_entry(entry);
-                request.push(entry);
-                false
-            }),
-            None => {
-                let mut out = request.out[request.taken..].iter_mut();
-                let nr_taken = self.take_at_hint::<IS_VIRTUAL>(order, word, |entry| {
-                    out.next().into_iter().for_each(|slot| *slot = entry);
-                    out.len() > 0
-                });
-                request.taken += nr_taken as usize;
-                nr_taken
+        // The entries of a backing request name different virtual slots, so the request skips the path that writes one
+        // word to all slots.
+        if !request.is_backing
+            && let Some((first, nr_runs)) =
+                self.take_at_hint::<IS_VIRTUAL>(order, word, request.folio, request.wanted())
+        {
+            let out = &mut request.out[request.taken..][..nr_runs as usize];
+            for (i, entry) in (0..).zip(out) {
+                *entry = first.plus(i << order.get());
             }
-        };
-        if nr_taken > 0 {
+            request.taken += nr_runs as usize;
             return true;
         }
         let hint = self.hints_at(IS_VIRTUAL)[order.index()];
@@ -141,55 +132,61 @@ impl Operation<'_> {
         self.alloc_at(device, hint.offset(), request)
     }
 
-    /// Takes runs from the cluster of this CPU's hint while the next run is free and the cluster does not become
-    /// full. The result is either the result of [`Operation::scan`] or no run. Most requests end here, because this
-    /// path searches nothing and usually touches no list.
+    /// Takes up to `nr_wanted` runs from the cluster of this CPU's hint. The runs start at the hint and lie one after
+    /// the other. Returns the entry of the first run and the number of runs, or `None` without a free run at the hint.
     ///
-    /// `take` receives each run and returns whether the request needs another run.
+    /// The runs are those that [`Operation::scan`] would take one by one, up to the run that would fill the cluster.
+    /// Most requests end here, because this path searches nothing and usually touches no list. The loops are apart,
+    /// because the compiler vectorises or unrolls a loop that does one thing.
     #[inline(always)]
     fn take_at_hint<const IS_VIRTUAL: bool>(
         &mut self,
         order: Order,
         word: SwapTableEntry,
-        mut take: impl FnMut(SwpEntry) -> bool,
-    ) -> u32 {
+        folio: Option<Folio<'_>>,
+        nr_wanted: usize,
+    ) -> Option<(SwpEntry, u32)> {
         let hint = self.hints_at(IS_VIRTUAL)[order.index()];
-        let Some(device) = self.device(hint.ty()) else { return 0 };
+        let device = self.device(hint.ty())?;
         let nr_pages = order.nr_pages();
-        let mut slot = hint.offset().in_cluster() as u32;
+        let slot = hint.offset().in_cluster() as u32;
         // If the hint's slot index in its cluster is 0, there is no hint, because the slot behind an allocated run is
         // never the first slot of a cluster.
         if slot == 0 {
-            return 0;
+            return None;
         }
-        let Some(mut ci) = device.clusters.lock(hint.offset().cluster()) else { return 0 };
+        let mut ci = device.clusters.lock(hint.offset().cluster())?;
         let count = ci.count();
         // The last run of the cluster is left to `scan`, because that run may fill the device.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
         if count == 0 || !ci.is_direct() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
-            return 0;
+            return None;
         }
-        let Some(table) = ci.table() else { return 0 };
+        let table = ci.table()?;
         let base = device.entry_at(ci.idx().base());
-        let first = slot;
-        let end = SWAPFILE_CLUSTER.min(slot + room);
-        let mut wants_more = true;
-        while wants_more && slot + nr_pages <= end && table.is_null_run(slot as usize, nr_pages as usize) {
-            table.fill(slot as usize, nr_pages as usize, word);
-            wants_more = take(base.plus(slot));
-            slot += nr_pages;
+        let room = room.min(SWAPFILE_CLUSTER - slot);
+        let nr_runs = if nr_wanted == 1 {
+            u32::from(nr_pages <= room && table.is_null_run(slot as usize, nr_pages as usize))
+        } else {
+            let nr_max = (room as usize).min(nr_wanted << order.get());
+            table.nr_null_from(slot as usize, nr_max) as u32 >> order.get()
+        };
+        if nr_runs == 0 {
+            return None;
         }
-        if slot == first {
-            return 0;
+        let nr_taken = nr_runs << order.get();
+        if let Some(folio) = folio {
+            folio.set_entry(base.plus(slot));
         }
-        let nr_taken = (slot - first) >> order.get();
-        ci.add_count(slot - first);
-        self.counters.add_inuse(device.ty(), (slot - first).into());
-        self.counters.count_runs(order, nr_taken as usize);
+        table.fill(slot as usize, nr_taken as usize, word);
+        ci.add_count(nr_taken);
+        self.counters.add_inuse(device.ty(), nr_taken.into());
+        self.counters.count_runs(order, nr_runs as usize);
         self.relocate(device, &mut ci);
-        let next = if slot + nr_pages <= SWAPFILE_CLUSTER { base.plus(slot) } else { device.entry_at(SwpOffset(0)) };
+        let end = slot + nr_taken;
+        let next = if end + nr_pages <= SWAPFILE_CLUSTER { base.plus(end) } else { device.entry_at(SwpOffset(0)) };
         self.hints_at(IS_VIRTUAL)[order.index()] = next;
-        nr_taken
+        Some((base.plus(slot), nr_runs))
     }
 
     /// Allocates runs of a request from the cluster of an offset, from that offset upwards. Returns false when the
@@ -295,14 +292,9 @@ impl OnCpu<'_> {
     /// `folio_alloc_swap`, then unmapping and removal from the swap cache.
     #[inline]
     pub fn alloc(&mut self, order: Order) -> Result<SwpEntry> {
-        let mut taken = SwpEntry::NONE;
-        let take = |entry| {
-            taken = entry;
-            false
-        };
-        match self.operation().take_at_hint::<ORDINARY>(order, SwapTableEntry::SWAPPED_OUT, take) {
-            0 => self.alloc_searching(order),
-            _ => Ok(taken),
+        match self.operation().take_at_hint::<ORDINARY>(order, SwapTableEntry::SWAPPED_OUT, None, 1) {
+            Some((entry, _)) => Ok(entry),
+            None => self.alloc_searching(order),
         }
     }
 
