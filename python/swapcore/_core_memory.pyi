@@ -80,7 +80,8 @@ class Folio:
     def dirty(self) -> bool:
         """True while the folio's data may differ from the data in its slots; settable. Kernel: `PG_dirty`.
 
-        A set to False states that the slots have the same data. If the slots have other data, a swap-out
+        A set to True also makes the folio up to date, because its bytes are then the newest data. A set to
+        False states that the slots have the same data. If the slots have other data, a swap-out
         loses the folio's data."""
     @dirty.setter
     def dirty(self, dirty: bool) -> None: ...

@@ -36,13 +36,6 @@ impl Folio {
         Ok(self.folio.with(|folio| Ok(folio.has(flag)))?)
     }
 
-    fn assign(&self, flag: FolioFlags, is_set: bool) -> Result<()> {
-        Ok(self.folio.with(|folio| {
-            folio.assign(flag, is_set);
-            Ok(())
-        })?)
-    }
-
     fn len_bytes(&self) -> usize {
         self.folio.order().nr_pages() as usize * swapcore::base::limits::PAGE_SIZE
     }
@@ -107,7 +100,7 @@ impl Folio {
 
     #[setter]
     fn set_dirty(&self, dirty: bool) -> Result<()> {
-        self.assign(FolioFlags::DIRTY, dirty)
+        Ok(self.folio.set_dirty(dirty)?)
     }
 
     #[doc = stub!(Folio.read)]
@@ -135,7 +128,7 @@ impl Folio {
         let range = self.range(offset_bytes, data.len() as u64)?;
         Ok(self.folio.with(|folio| {
             folio.bytes_mut()?[range].copy_from_slice(&data);
-            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+            folio.folio_mark_dirty();
             Ok(())
         })?)
     }

@@ -123,7 +123,7 @@ impl Mm {
             let is_write = write != 0;
             let (folio, _) = self.mm.touch(Vpn(first_page.0.saturating_add(page)), Access::of(is_write), cpu)?;
             if is_write {
-                folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+                folio.folio_mark_dirty();
             }
             Ok(())
         })

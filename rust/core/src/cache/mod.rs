@@ -121,7 +121,7 @@ impl<'a> OnCpu<'a> {
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
         if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
             // The virtual slots have no backing yet, so the folio has the only copy of their data.
-            folio.set(FolioFlags::DIRTY);
+            folio.folio_mark_dirty();
         }
         op.counters.add_cached(nr_pages.into());
         if let Err(error) = op.try_charge_swap(locked) {

@@ -199,7 +199,7 @@ impl Swap {
         if !is_one || !self.zswap.load_page(id, &mut locked.bytes_mut()?) {
             return Err(damaged(swp, locked.nr_pages()));
         }
-        locked.set(FolioFlags::DIRTY);
+        locked.folio_mark_dirty();
         self.on_cpu(cpu)?.zswap_replace_pages(locked, 0..1, None)?;
         Ok(true)
     }

@@ -139,6 +139,13 @@ impl<'a> Folio<'a> {
         FolioFlags::from_bits_retain(old)
     }
 
+    /// Marks the folio dirty and up to date, because the bytes of the folio are the newest data. A cached folio that
+    /// is dirty is always up to date: otherwise a fault could neither map the folio nor drop it and read the slot
+    /// again. Kernel: `folio_mark_dirty`; differs: in the kernel the caller has made the folio up to date.
+    pub fn folio_mark_dirty(self) {
+        self.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+    }
+
     /// Clears flags and returns the old flags. Needs the same locks as [`Folio::set`].
     pub fn clear(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: as in `set`.

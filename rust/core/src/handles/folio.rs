@@ -130,7 +130,7 @@ impl FolioHandle {
     pub fn view(&self) -> Result<FolioViewHandle> {
         self.with(|folio| {
             let view = folio.view();
-            folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+            folio.folio_mark_dirty();
             let (address, len_bytes) = view.as_raw();
             mem::forget(view);
             Ok(FolioViewHandle {
@@ -181,6 +181,18 @@ impl FolioHandle {
     fn let_go(&self) {
         self.folio().clear(FolioFlags::HELD);
         self.folio().unlock();
+    }
+
+    /// Marks the folio dirty and up to date, or clears the mark that the folio is dirty. Errors: as `with`.
+    pub fn set_dirty(&self, is_dirty: bool) -> Result<()> {
+        self.with(|folio| {
+            if is_dirty {
+                folio.folio_mark_dirty();
+            } else {
+                folio.clear(FolioFlags::DIRTY);
+            }
+            Ok(())
+        })
     }
 
     /// Sets or clears the writeback state of the folio. Errors: as `with`.

@@ -291,7 +291,7 @@ pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8
     folio.bytes_mut()?[usize::from(page) * PAGE_SIZE + at..][..bytes.len()].copy_from_slice(bytes);
     // The flags are set while the caller holds a reference to the folio. If reclaim wrote the folio to a device
     // before this copy, reclaim finds the reference or the flag `DIRTY`, and keeps the folio.
-    folio.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
+    folio.folio_mark_dirty();
     Ok(())
 }
 

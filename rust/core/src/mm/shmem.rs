@@ -116,7 +116,7 @@ impl Shmem {
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
         let found = found_folio(&self.swap, found, is_unchanged, CssId::ROOT, cpu)?;
         let Some((folio, _)) = found else { return Ok(()) };
-        let locked = folio.folio().lock_for_fault()?;
+        let locked = folio.folio().lock_for_io()?;
         if !folio.covers(entry) || !is_unchanged() {
             // Another thread has changed the entry or the slots of the folio. If no slot of the folio has references,
             // the slots are freed here. Kernel: reclaim frees such slots later.
@@ -127,7 +127,6 @@ impl Shmem {
             drop(locked);
             return self.swap.drop_unread(&folio, cpu);
         }
-        folio.wait_writeback();
         self.add_to_mapping(index, entry, &locked, cpu)
     }
 

@@ -89,7 +89,7 @@ impl Swap {
     /// charge was refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.alloc_for_folio(locked, types)?;
-        locked.set(FolioFlags::DIRTY);
+        locked.folio_mark_dirty();
         Ok(())
     }
 

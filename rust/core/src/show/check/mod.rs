@@ -31,7 +31,7 @@ pub const INVARIANTS: [(&str, &str); 23] = [
     ("I10", "a cached entry names a folio that owns the slot, and a cached folio owns each of its slots"),
     ("I11", "a device is tried exactly when it is enabled and not full"),
     ("I12", "no two clusters share a table, attached tables are counted, and an index names live clusters only"),
-    ("I13", "a folio is marked as cached exactly while its slots hold it"),
+    ("I13", "a folio is marked as cached exactly while its slots hold it, and is up to date when it is dirty"),
     ("I14", "a cached folio has a reference for each of its pages and each of its mappings"),
     ("I15", "an LRU list links the pages that it counts, of folios whose flags name that list"),
     ("I16", "swap usage of a group (memsw on v1) is what the group and all groups below own, and never fell below 0"),
@@ -203,7 +203,12 @@ impl Swap {
         if let Some(pfn) = entry.pfn() {
             let folio = self.memory_of_folios().folio(pfn);
             ensure(folio.covers(swp), "I10", || format!("{swp} names a foreign folio"))?;
-            ensure(folio.has(FolioFlags::SWAPCACHE), "I13", || format!("{swp}: {folio:?} is not marked as cached"))?;
+            let flags = folio.flags();
+            ensure(flags.contains(FolioFlags::SWAPCACHE), "I13", || {
+                format!("{swp}: {folio:?} is not marked as cached")
+            })?;
+            let is_sound = !flags.contains(FolioFlags::DIRTY) || flags.contains(FolioFlags::UPTODATE);
+            ensure(is_sound, "I13", || format!("{swp}: {folio:?} is dirty and not up to date"))?;
             ensure(folio.refs() >= folio.nr_pages() + folio.mapcount(), "I14", || {
                 format!("{swp}: {folio:?} lacks references for {} mappings", folio.mapcount())
             })?;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
@@ -113,6 +114,45 @@ fn a_failed_write_leaves_the_folio_mapped_dirty_and_as_it_was() {
         swap.folio_unmap(back, CPU).expect("a cpu");
     }
     assert_eq!((stat(&swap, "write_errors"), swap.memory_of_folios().nr_used_pages()), (2, 0));
+}
+
+/// Swaps a slot in, in a thread of its own, and returns the first byte of the page. The test fails when the swap-in
+/// takes 20 s.
+fn first_byte_in_time(swap: &Arc<Swap>, entry: SwpEntry) -> u8 {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let swap = Arc::clone(swap);
+    std::thread::spawn(move || {
+        let mapped = swap.swap_in(entry, 1, &Swapin::new(CPU, Orders::ZERO)).expect("in memory");
+        let byte = mapped.folio().bytes().expect("no views")[0];
+        swap.folio_unmap(mapped, CPU).expect("a cpu");
+        // The receiver is gone when the test has failed already.
+        let _ = sender.send(byte);
+    });
+    receiver.recv_timeout(Duration::from_secs(20)).expect("the swap-in ends")
+}
+
+#[test]
+fn a_dirty_folio_in_the_cache_has_the_data_of_its_slots() {
+    let swap = swap_on(Config::new(1, Profile::Newest), ram(4096));
+    let out = |byte: u8| {
+        let folio = MappedFolio::map(swap.folio_with(order(0), &[byte]).expect("memory"));
+        swap.swap_out(folio, CPU).map_err(|kept| kept.error).expect("room")
+    };
+    // The holder of a folio that was inserted without a read declares its bytes to be the newest data.
+    let entry = out(1);
+    let folio = swap.folio_with(order(0), b"b").expect("memory");
+    swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
+    folio.folio_mark_dirty();
+    assert_eq!(first_byte_in_time(&swap, entry), b'b');
+    drop(folio);
+    // The bytes of a folio that was allocated and never written are the data of the slots that the folio gets.
+    let folio = swap.folio_alloc(order(0)).expect("memory");
+    folio.bytes_mut().expect("no views").fill(7);
+    let entry = swap.folio_alloc_swap(&folio, CPU).expect("room");
+    swap.on_cpu(CPU).expect("a cpu").folio_dup_swap(folio.folio(), None).expect("cached");
+    assert_eq!(first_byte_in_time(&swap, entry), 7);
+    drop(folio);
+    swap.check().expect("every invariant");
 }
 
 #[test]
