@@ -396,8 +396,12 @@ class Swap:
     # The state as numbers.
 
     def check(self) -> None:
-        """Proves every invariant with all CPUs stopped. Errors: `InvariantError`, which names the first
-        broken invariant. Detaches."""
+        """Proves every invariant while no operation runs and all CPUs are stopped. Any thread may call it at
+        any time.
+
+        The call waits for the operations that run, and new operations wait for the call. Errors:
+        `InvariantError`, which names the first broken invariant; `SwapBusyError` (EBUSY), inside an operation
+        of the same thread, such as a hook. Detaches."""
     def stats(self) -> dict[str, int]:
         """Returns every counter by name; a counter that the kernel has keeps the kernel's name.
 

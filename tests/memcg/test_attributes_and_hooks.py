@@ -216,6 +216,20 @@ def test_a_hook_may_call_back_and_other_threads_do_not_see_what_it_raises() -> N
     together(*[lambda: swap.swap_out(swap.folio(2))] * 4)
 
 
+def test_a_hook_cannot_check_because_its_own_operation_runs() -> None:
+    swap = machine()
+
+    class Checks:
+        def on_swap_charge(self, _group: sc.MemCgroup, _nr_pages: int) -> None:
+            swap.check()
+
+    swap.set_memcg_policy(Checks())
+    with pytest.raises(sc.SwapBusyError, match="inside an operation"):
+        swap.swap_out(swap.folio())
+    swap.set_memcg_policy(None)
+    swap.check()
+
+
 def test_an_address_space_asks_for_its_group() -> None:
     swap = machine(memcg_stock="off")
     group = swap.memcg.create("a")

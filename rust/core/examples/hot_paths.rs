@@ -15,7 +15,6 @@
 //! * `pair` allocates one slot and frees the slot.
 //! * `bulk` allocates 4,096 slots by one call each and then frees the slots by one call each.
 //! * `batch` allocates 4,096 slots by one call and frees the slots by another call. The number `nr` counts slots.
-//! * `empty` allocates one run of order 2 of an empty device and frees the run.
 //! * `out-in` swaps a 64 kB folio out to RAM and in again.
 
 use std::hint::black_box;
@@ -70,17 +69,6 @@ fn batch(nr: usize) {
     }
 }
 
-/// Allocates one run of order 2 of an empty device and frees the run, `nr` times. The cluster of the run becomes empty
-/// each time.
-fn empty(nr: usize) {
-    let swap = fresh();
-    let order = Order::new(2).expect("an order");
-    for _ in 0..nr {
-        let entry = swap.alloc(order, CPU).expect("room");
-        swap.put(black_box(entry), 4, CPU).expect("in use");
-    }
-}
-
 /// Swaps a 64 kB folio out to RAM and in again.
 fn out_in(nr: usize) {
     let swap = Swap::new(1, Profile::Newest).expect("one CPU");
@@ -100,14 +88,13 @@ fn main() {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let (path, nr) = match args.as_slice() {
         [path, nr] => (path.as_str(), nr.parse().expect("a number of repetitions")),
-        _ => panic!("usage: hot_paths pair|bulk|batch|empty|out-in REPETITIONS"),
+        _ => panic!("usage: hot_paths pair|bulk|batch|out-in REPETITIONS"),
     };
     match path {
         "pair" => pair(nr),
         "bulk" => bulk(nr),
         "batch" => batch(nr),
-        "empty" => empty(nr),
         "out-in" => out_in(nr),
-        _ => panic!("no path {path}; there are pair, bulk, batch, empty, out-in"),
+        _ => panic!("no path {path}; there are pair, bulk, batch, out-in"),
     }
 }

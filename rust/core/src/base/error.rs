@@ -174,6 +174,9 @@ pub enum SwapError {
         /// Text at the end of the error message that states the reason. The text may be empty.
         why: &'static str,
     },
+    /// The check of the invariants was called inside an operation of the same thread, for example in a hook (EBUSY).
+    #[error("check() was called inside an operation of this thread, and would wait for that operation")]
+    CheckInOperation,
     /// The unuse hook of swapoff failed; the binding stores the reason (EINTR).
     #[error("swapoff was interrupted by its unuse hook")]
     Interrupted,
@@ -388,6 +391,7 @@ impl SwapError {
             Self::AlreadyCached(_) => Errno::EXIST,
             Self::NotUniform(_)
             | Self::FolioBusy(_)
+            | Self::CheckInOperation
             | Self::StorageInUse(_)
             | Self::DataInUse(_)
             | Self::DirtyFolio(_)

@@ -94,6 +94,7 @@ impl Swap {
         order: Order,
         cpu: CpuId,
     ) -> std::result::Result<Vec<MappedFolio<'s>>, (MappedFolio<'s>, SwapError)> {
+        let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
         match self.split_parts(&folio, pages.clone(), order, cpu) {
             Ok(parts) => {
@@ -149,6 +150,7 @@ impl Swap {
     }
 
     fn migrate_parts<'s>(&'s self, old: &FolioRef<'s>, pages: Range<u32>, cpu: CpuId) -> Result<FolioRef<'s>> {
+        let _active = self.begin_activity();
         crate::folio::check_home(old.folio(), self.memory_of_folios())?;
         let locked = old.folio().lock_for_io()?;
         let new = self.folio_alloc(old.order())?;

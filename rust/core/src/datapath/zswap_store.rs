@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
-use crate::folio::{FolioFlags, LockedFolio};
+use crate::folio::LockedFolio;
 use crate::machine::device::SwapDevice;
 use crate::machine::{Event, OnCpu, Operation, OrderEvent, Swap};
 use crate::memcg::{MemCgroup, MemcgStat, PAGE_COUNTER_MAX};
@@ -143,12 +143,9 @@ impl Swap {
         let first = locked.entry().ok_or(SwapError::NotCached)?;
         let bytes = locked.bytes()?;
         for (page, i) in bytes.chunks_exact(PAGE_SIZE).zip(0..) {
-            self.zswap.begin_store();
             let stored = self.zswap.store_page(page, first.plus(i), group.map(MemCgroup::css), poor);
-            let recorded = stored.map(|id| self.record_stored(locked, i, id, cpu));
-            self.zswap.end_store();
-            let Ok(recorded) = recorded else { return Ok(false) };
-            recorded?;
+            let Ok(id) = stored else { return Ok(false) };
+            self.record_stored(locked, i, id, cpu)?;
         }
         Ok(true)
     }

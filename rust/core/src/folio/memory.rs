@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::activity::ActivityGate;
 use super::refs::FolioRefs;
 use super::{Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
@@ -137,6 +138,8 @@ pub struct Memory {
     pub(super) nr_isolated: AtomicU64,
     /// Evictable folios are on the lists of generations.
     pub(super) lru_gen_enabled: bool,
+    /// The gate between operations and the check of the invariants.
+    activity: ActivityGate,
 }
 
 impl fmt::Debug for Memory {
@@ -168,6 +171,7 @@ impl Memory {
             waiters: WaitTable::default(),
             nr_isolated: AtomicU64::new(0),
             lru_gen_enabled: false,
+            activity: ActivityGate::default(),
         })
     }
 
@@ -235,6 +239,11 @@ impl Memory {
         (BLOCK_PAGES..end).map(|pfn| self.folio(Pfn(pfn as u64))).filter(|folio| folio.css().is_some())
     }
 
+    /// Returns the gate between operations and the check of the invariants.
+    pub(crate) fn activity(&self) -> &ActivityGate {
+        &self.activity
+    }
+
     /// Returns the size of the memory in pages.
     pub fn nr_pages(&self) -> u64 {
         self.nr_pages.into()
@@ -288,10 +297,12 @@ impl Memory {
     pub(super) fn free(&self, folio: Folio<'_>) {
         debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
+        let freeing = self.activity.begin_free();
         folio.lru_del();
         if let Some(groups) = &self.memcg {
             folio.uncharge(groups);
         }
+        drop(freeing);
         let (order, pfn) = (folio.order(), folio.pfn.0 as u32);
         let arena = self.arena.get().expect("the folio came from it");
         {

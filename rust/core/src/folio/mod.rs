@@ -1,5 +1,6 @@
 //! Folios: runs of pages with data, flags, a lock and a count of references.
 
+mod activity;
 mod data;
 mod held;
 mod lru;
@@ -10,6 +11,7 @@ mod refs;
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+pub(crate) use activity::Active;
 pub use data::{FolioAccess, FolioBytes, FolioBytesMut, FolioView};
 pub use held::{FolioRef, LockedFolio, MappedFolio};
 pub(crate) use lru::Isolated;

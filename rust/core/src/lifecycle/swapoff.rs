@@ -126,6 +126,7 @@ impl Swap {
     /// folio, and frees the real slots of the folio. No page table is walked, because page tables name the virtual
     /// slot and do not change. Kernel: the fast half of `try_to_unuse` under vswap.
     fn unuse_backing(&self, device: &SwapDevice, offset: SwpOffset) -> Result<()> {
+        let _active = self.begin_activity();
         let cpu = CpuId(0);
         let real = device.entry_at(offset);
         // Another thread may free or move the slot, or give the slot to another owner, while this loop runs. The next
@@ -178,6 +179,7 @@ impl Swap {
     /// Removes the folio of a slot from the swap cache if the slots of the folio have no references. A folio whose
     /// flag HELD is set stays in the cache until the next pass of `try_to_unuse`.
     fn free_cached(&self, entry: SwpEntry) -> Result<()> {
+        let _active = self.begin_activity();
         let mut on_cpu = self.on_cpu(CpuId(0))?;
         let folio = on_cpu.swap_cache_get_folio(entry)?;
         drop(on_cpu);

@@ -23,7 +23,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::containers::percpu::PerCpu;
-use crate::folio::{FolioRef, Memory};
+use crate::folio::{Active, FolioRef, Memory};
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::{Profile, Switches};
 use crate::machine::space::Avail;
@@ -173,6 +173,14 @@ impl Swap {
     pub fn nr_swapcache_pages(&self) -> u64 {
         // Relaxed: as in `inuse_pages`.
         self.counters.iter().map(|cpu| cpu.cached.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    }
+
+    /// Begins an operation that changes state in several steps, which [`Swap::check`] waits for. The operation ends
+    /// when the returned guard is dropped. Waits while a check runs, unless this thread runs an operation already.
+    /// The caller holds no lock except folio locks.
+    #[inline]
+    pub(crate) fn begin_activity(&self) -> Active<'_> {
+        self.memory.activity().enter()
     }
 
     /// Returns the memory that folios are allocated from.

@@ -72,6 +72,7 @@ impl Mm {
                 }
                 *pte
             };
+            let _active = self.swap.begin_activity();
             if let Some(group) = self.swap.group(self.css()) {
                 group.count(MemcgStat::PgFault, 1);
             }

@@ -127,6 +127,7 @@ impl Mm {
     ///
     /// Errors, with no copy made: `CountOverflow` (EOVERFLOW). Kernel: `copy_page_range`.
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
+        let _active = self.swap.begin_activity();
         let child = Self::in_group(self.swap.clone(), self.css)?;
         for vma in self.vmas().iter() {
             let copy = vma.fork();
@@ -165,6 +166,7 @@ impl Mm {
     ///
     /// Consecutive slots are freed by one call. Kernel: `zap_pte_range`.
     pub fn zap(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<()> {
+        let _active = self.swap.begin_activity();
         let mut vpn = pages.start;
         while vpn < pages.end {
             let vma = self.vma_of(vpn)?;
@@ -198,6 +200,7 @@ impl Mm {
     /// Swaps in every page whose slot is on the device `ty`, for swapoff. Errors: as [`Mm::touch`]. Kernel:
     /// `unuse_mm`.
     pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
+        let _active = self.swap.begin_activity();
         let vmas = self.vmas().clone();
         for vma in vmas {
             let nr_ptes = vma.pages().end.0 - vma.pages().start.0;
@@ -226,6 +229,7 @@ impl Mm {
 
 impl Drop for Mm {
     fn drop(&mut self) {
+        let _active = self.swap.begin_activity();
         let vmas = std::mem::take(&mut *self.vmas_mut());
         for vma in vmas {
             for table in vma.tables() {

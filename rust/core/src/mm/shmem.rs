@@ -72,6 +72,7 @@ impl Shmem {
     /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, in which case the data
     /// stays swapped out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
+        let _active = self.swap.begin_activity();
         loop {
             let swapped = {
                 let entries = self.entries.lock();
@@ -210,6 +211,7 @@ impl Shmem {
     ///
     /// A page that is not resident is skipped. Kernel: `shmem_writeout`.
     pub fn writeout(&self, index: u64, cpu: CpuId) -> Result<()> {
+        let _active = self.swap.begin_activity();
         let ShmemEntry::Page { .. } = self.entry(index)? else { return Ok(()) };
         let (folio, page) = self.get_folio(index, cpu)?;
         let first = index as usize - page as usize;
@@ -248,6 +250,7 @@ impl Shmem {
     /// Turns the pages of a range into holes. Errors: `NotMapped` (EFAULT). Kernel: `shmem_undo_range`; differs: a
     /// large entry or folio that lies partly in the range is split.
     pub fn truncate(&self, range: Range<u64>, cpu: CpuId) -> Result<()> {
+        let _active = self.swap.begin_activity();
         let taken: Vec<ShmemEntry> = {
             let mut entries = self.entries.lock();
             let end = entries.len() as u64;

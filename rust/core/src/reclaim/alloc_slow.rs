@@ -46,6 +46,7 @@ impl Swap {
     /// Locks: each folio lock is tried, and a locked folio is skipped. Kernel: `shrink_folio_list` over the swap
     /// cache; differs: folios are visited in the order of their slots, not by age.
     pub fn shrink_swap_cache(&self, nr_pages: u64, cpu: CpuId) -> Result<u64> {
+        let _active = self.begin_activity();
         let mut nr_freed = 0;
         for device in self.devices() {
             for idx in device.clusters.live() {

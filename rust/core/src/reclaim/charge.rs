@@ -115,6 +115,7 @@ impl Swap {
     /// Errors: `OverLimit` (ENOMEM). Locks: the caller holds at most the lock of a folio that reclaim cannot find.
     /// Kernel: `try_charge_memcg`; differs: when reclaim frees too few pages, the charge fails and no task is killed.
     pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
+        let _active = self.begin_activity();
         let groups = self.memcg().expect("a group has a controller");
         if group.is_root() {
             return Ok(());

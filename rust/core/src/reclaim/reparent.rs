@@ -16,6 +16,7 @@ impl Swap {
     /// never end. After an error nothing is changed. Sleeps for other folio locks. Kernel: `mem_cgroup_css_offline`,
     /// `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
+        let _active = self.begin_activity();
         let groups = self.memcg_enabled()?;
         let group = groups.get(css);
         // The parent is read before the removal, because the removal may free the group.

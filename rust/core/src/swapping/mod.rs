@@ -17,6 +17,7 @@ impl Swap {
     /// Runs the queued work of all devices (`reclaim_work` and `discard_work`) and the zswap worker. Returns the
     /// number of slots, clusters and zswap pages that were released.
     pub fn run_workers(&self) -> u64 {
+        let _active = self.begin_activity();
         let mut on_cpu = self.on_cpu(CpuId(0)).expect("there is a CPU 0");
         let nr_done = on_cpu.operation().work();
         drop(on_cpu);

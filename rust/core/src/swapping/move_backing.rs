@@ -36,6 +36,7 @@ impl Swap {
     /// dirty, and its virtual slots have no backing; after the other errors nothing is changed. Kernel:
     /// `folio_realloc_swap`; differs: takes the folio lock itself, and releases the old backing.
     pub fn folio_realloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
+        let _active = self.begin_activity();
         check_home(folio.folio(), self.memory_of_folios())?;
         let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
         if !locked.has(FolioFlags::UPTODATE) || locked.has(FolioFlags::WRITEBACK) {
@@ -60,6 +61,7 @@ impl Swap {
     /// `NoDevice` (ENOENT) when the target device is turned off; `GhostBacking` (EINVAL) when the target is a ghost;
     /// `NoMemory` (ENOMEM). The folio lock is tried. Kernel: none.
     pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
+        let _active = self.begin_activity();
         let target = self.device(to)?;
         if target.is_ghost() {
             return Err(SwapError::GhostBacking(to.0));

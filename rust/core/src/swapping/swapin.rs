@@ -200,6 +200,7 @@ impl Swap {
     /// still covers the slot. Kernel: `swapin_entry`; differs: returns an error instead of NULL, and reports a failed
     /// read to the caller that read the folio.
     pub fn swapin_entry<'r>(&'r self, entry: SwpEntry, how: &Swapin<'r>) -> Result<FolioRef<'r>> {
+        let _active = self.begin_activity();
         self.swapin_folio(entry, how).map(|(folio, _)| folio)
     }
 
@@ -303,6 +304,7 @@ impl Swap {
     /// of the target slot. An error of another slot is ignored, because a later fault on this slot gets the error
     /// again.
     pub fn swap_cluster_readahead<'r>(&'r self, targ: SwpEntry, how: &Swapin<'r>) -> Result<Found<'r>> {
+        let _active = self.begin_activity();
         let device = self.on_cpu(how.cpu)?.device_of(targ)?;
         let window = self.readahead.window(targ.offset(), device.max_pages());
         if window.nr_pages() <= 1 {

@@ -39,6 +39,7 @@ impl Swap {
     /// Allocates a folio and charges the folio to a group. The bytes of the folio are not cleared. Kernel:
     /// `alloc_anon_folio`; differs: if the mask forbids reclaim, a large folio uses free memory only.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let _active = self.begin_activity();
         let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
             true => self.folio_alloc_shrinking(order, cpu)?,
             false => self.folio_alloc(order)?,
@@ -91,6 +92,7 @@ impl Swap {
     /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`;
     /// differs: takes the folio lock itself.
     pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
+        let _active = self.begin_activity();
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
         }
@@ -114,6 +116,7 @@ impl Swap {
     /// write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel:
     /// `shrink_folio_list` of one folio; differs: does not split the folio when no run is free.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
+        let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
         self.end_operation();
@@ -184,6 +187,7 @@ impl Swap {
     /// caller may try again; `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a count of
     /// mappings replaces the page table.
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
+        let _active = self.begin_activity();
         loop {
             let found = self.swapin_folio(entry, how);
             self.end_operation();
@@ -250,6 +254,7 @@ impl Swap {
     ///
     /// Kernel: `zap_pte_range` with `free_swap_cache`.
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
+        let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
         folio.remove_mappings(pages.len() as u32);
         self.free_folio_and_swap_cache(&folio, cpu)

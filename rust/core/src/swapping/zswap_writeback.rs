@@ -34,6 +34,7 @@ impl Swap {
     /// is then in a dirty folio. Waits for no folio lock. The caller holds no other lock. Kernel:
     /// `zswap_writeback_entry`.
     pub fn zswap_writeback_entry(&self, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+        let _active = self.begin_activity();
         let mut on_cpu = self.on_cpu(cpu)?;
         let device = on_cpu.device_of(entry)?;
         let id = on_cpu.operation().zswap_id(&device, entry.offset()).ok_or(SwapError::NotInZswap(entry))?;
@@ -138,6 +139,7 @@ impl Swap {
     /// group has no pages in zswap; `NoneWritten` (EAGAIN) when the group has pages and no page was written. Kernel:
     /// `shrink_memcg`.
     pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
+        let _active = self.begin_activity();
         let is_dead = self.memcg().is_some_and(|groups| !groups.get(css).is_online());
         if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
     }
@@ -159,6 +161,7 @@ impl Swap {
     /// Returns the number of pages that were written back. The result 0 is no error. Kernel: `memory.reclaim` with
     /// `source=zswap`.
     pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
+        let _active = self.begin_activity();
         drop(self.on_cpu(cpu)?);
         let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
         let mut nr_written = 0;
@@ -179,6 +182,7 @@ impl Swap {
     /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: a removed group keeps its pages and its turn,
     /// where the kernel moves the pages of a removed group to its parent.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
+        let _active = self.begin_activity();
         drop(self.on_cpu(cpu)?);
         let is_over = || self.zswap().total_pages() > self.zswap().accept_pages();
         let (mut nr_written, mut nr_failures) = (0, 0);

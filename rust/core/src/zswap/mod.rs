@@ -6,7 +6,7 @@ mod entries;
 mod map;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use rand::{RngExt, SeedableRng};
@@ -169,10 +169,6 @@ pub struct Zswap {
     entries: SpinMutex<Entries>,
     map: Box<[Shard]>,
     stats: [AtomicU64; NR_STATS],
-    /// Numbers of page stores that have begun (`nr_begun`) and that have ended (`nr_ended`). The numbers differ
-    /// during a store, because an entry can then exist that no slot names.
-    nr_begun: AtomicU64,
-    nr_ended: AtomicU64,
     has_faults: AtomicBool,
     dice: SpinMutex<Option<Dice>>,
 }
@@ -194,8 +190,6 @@ impl Zswap {
             entries: SpinMutex::default(),
             map: (0..ZSWAP_MAP_SHARDS).map(|_| Shard::default()).collect(),
             stats: Default::default(),
-            nr_begun: AtomicU64::new(0),
-            nr_ended: AtomicU64::new(0),
             has_faults: AtomicBool::new(false),
             dice: SpinMutex::default(),
         })
@@ -391,23 +385,6 @@ impl Zswap {
             pool.nr_stored.fetch_sub(1, Relaxed);
             reject(ZswapStat::RejectKmemcacheFail)
         })
-    }
-
-    /// Counts the start of a store of a page.
-    pub(crate) fn begin_store(&self) {
-        // SeqCst is also used in `end_store` and `stores`, because a thread that sees a change by a store must also
-        // see that the store has begun.
-        self.nr_begun.fetch_add(1, SeqCst);
-    }
-
-    /// Counts the end of a store of a page. At this time the page's entry is on a list, or the page has no entry.
-    pub(crate) fn end_store(&self) {
-        self.nr_ended.fetch_add(1, SeqCst);
-    }
-
-    /// Returns the number of stores that began and the number of stores that ended.
-    pub(crate) fn stores(&self) -> (u64, u64) {
-        (self.nr_begun.load(SeqCst), self.nr_ended.load(SeqCst))
     }
 
     /// Counts an entry. The caller publishes the entry after this call.

@@ -16,6 +16,7 @@ mod allocator {
 }
 
 mod data {
+    mod checks;
     mod folios;
     mod generations;
     mod reclaim;

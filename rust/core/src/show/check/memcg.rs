@@ -36,7 +36,9 @@ impl Swap {
             self.find_owners(groups, device, &mut found)?;
         }
         for folio in self.memory_of_folios().charged_folios() {
-            let found = found.entry(folio.css().expect("charged")).or_default();
+            // A thread may free the folio meanwhile; `check` then walks again.
+            let Some(css) = folio.css() else { continue };
+            let found = found.entry(css).or_default();
             let nr_pages = u64::from(folio.nr_pages());
             found.resident += nr_pages;
             found.cached += if folio.has(FolioFlags::SWAPCACHE) { nr_pages } else { 0 };

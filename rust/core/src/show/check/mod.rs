@@ -53,11 +53,27 @@ fn ensure(holds: bool, number: &str, what: impl FnOnce() -> String) -> Result<()
 }
 
 impl Swap {
-    /// Checks every invariant while every CPU is stopped. Errors: `Invariant`, which names the first broken
-    /// invariant.
+    /// Checks every invariant while no operation runs and every CPU is stopped. Waits for the operations that run.
     ///
-    /// Locks: `swap_lock`, every CPU's local lock, then cluster, list and LRU locks one at a time.
+    /// Errors: `Invariant`, which names the first broken invariant; `CheckInOperation` (EBUSY) inside an operation of
+    /// this thread. Locks: the caller holds no lock; `swap_lock`, every CPU's local lock, then cluster, list and LRU
+    /// locks one at a time.
     pub fn check(&self) -> Result<()> {
+        let gate = self.memory_of_folios().activity();
+        let _paused = gate.pause().ok_or(SwapError::CheckInOperation)?;
+        loop {
+            let nr_frees = gate.frees();
+            let result = self.check_paused();
+            // A thread that drops the last reference to a folio outside an operation changes charges and LRU lists
+            // during the walk, so an error of such a walk says nothing.
+            if result.is_ok() || (nr_frees.is_some() && gate.frees() == nr_frees) {
+                return result;
+            }
+        }
+    }
+
+    /// Checks every invariant. No operation runs.
+    fn check_paused(&self) -> Result<()> {
         let active = self.active();
         let locals = self.locals.lock_all();
         let devices: Vec<&SwapDevice> = active.devices.iter().flatten().map(|device| &**device).collect();

@@ -14,16 +14,10 @@ use crate::table::Stored;
 use crate::zswap::ZswapStat;
 
 impl Swap {
-    /// Compares the entries of zswap with slots and groups. The caller has stopped every CPU. A difference of the
-    /// numbers is ignored while a store of a page runs, because the store adds an entry before a slot names the
-    /// entry.
+    /// Compares the entries of zswap with slots and groups. No operation runs.
     pub(super) fn check_zswap(&self, devices: &DeviceTable) -> Result<()> {
         self.check_zswap_names(devices)?;
-        let (nr_begun, nr_ended) = self.zswap().stores();
-        match self.check_zswap_numbers(devices) {
-            Err(_) if nr_begun != nr_ended || self.zswap().stores() != (nr_begun, nr_ended) => Ok(()),
-            result => result,
-        }
+        self.check_zswap_numbers(devices)
     }
 
     /// Checks that the slot of each listed entry is in use and names the entry.
