@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::base::types::CssId;
 use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
-use swapcore::{CpuId, FolioFlags, Orders, SwapError};
+use swapcore::{CpuId, Orders, SwapError};
 
 use crate::border::buffer::{bytes_of, page_numbers};
 use crate::border::calls::detached;
