@@ -272,7 +272,7 @@ class ZswapHandle:
             pool_total_size: bytes of all pools.
             stored_pages: pages in all pools now.
             stored_incompressible_pages: pages among ``stored_pages`` that are kept uncompressed.
-            entry_bytes: bytes of entries now."""
+            entry_bytes: bytes of the memory for entries now: 64 entries share a piece of memory."""
     def pools(self) -> list[ZswapPool]:
         """Returns the figures of each pool, the one that takes new pages first."""
     def set_faults(
