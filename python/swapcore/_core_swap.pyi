@@ -63,7 +63,7 @@ class Swap:
         devices by type."""
     @property
     def nr_swap_pages(self) -> int:
-        """Free slots of all enabled devices. Kernel: `nr_swap_pages`."""
+        """Free slots of all enabled devices, below `SwapDevice.limit_pages`. Kernel: `nr_swap_pages`."""
     @property
     def total_swap_pages(self) -> int:
         """Usable slots of all enabled devices. Kernel: `total_swap_pages`."""
@@ -205,12 +205,12 @@ class Swap:
         is not cached. Detaches. Kernel: `folio_realloc_swap`."""
     def move_backing(
         self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None
-    ) -> Literal["done", "freed", "skipped", "no_room"]:
+    ) -> Literal["done", "in_place", "freed", "skipped", "no_room"]:
         """Moves the page of a virtual slot, with the other pages of its folio, to another real device.
 
-        Returns ``done``; ``freed``, the virtual slot is free; ``skipped``, the folio is locked or under
-        writeback, or the page is on no real device; or ``no_room``, ``device`` has no run. Except after
-        ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost or of another
+        Returns ``done``; ``in_place``, the page is on ``device`` already; ``freed``, the virtual slot is
+        free; ``skipped``, the folio is locked or under writeback, or the page is on no real device; or
+        ``no_room``, ``device`` has no run. Except after ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost or of another
         subsystem, or the slot is beyond its device; ENOENT, ``device`` is off, or the entry names no device;
         `SwapIOError`, read or write failed; `MemoryError`. Detaches. Kernel: none."""
 

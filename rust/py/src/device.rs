@@ -69,6 +69,7 @@ getters! {
     prio: Result<i32> = Ok(device.live()?.prio());
     pages: Result<u32> = Ok(device.live()?.pages());
     max_pages: Result<u32> = Ok(device.live()?.max_pages());
+    limit_pages: Result<u32> = Ok(device.live()?.limit_pages());
     inuse_pages: Result<u64> = Ok(device.swap.inuse_pages(device.live()?.ty()));
     flags: Result<Vec<String>> = Ok(device.live()?.flag_names());
     storage: Result<Option<Storage>> = {

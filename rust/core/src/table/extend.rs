@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::containers::shrink::remove_and_shrink;
 use crate::base::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
 use crate::base::sync::SpinMutex;
 use crate::base::types::ClusterIdx;
+use crate::containers::shrink::remove_and_shrink;
 
 type Cells = [u32; SWAPFILE_CLUSTER as usize];
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use bytemuck::Zeroable;
 
 use super::TableId;
-use crate::containers::shrink::remove_and_shrink;
 use crate::base::error::Result;
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{ClusterIdx, MemcgId};
+use crate::containers::shrink::remove_and_shrink;
 use crate::containers::zeroed::MappedSlice;
 
 /// The owner ids of the slots of one cluster. Kernel: `struct swap_memcg_table`.

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::containers::shrink::remove_and_shrink;
 use crate::base::types::{SwpEntry, ZswapId};
+use crate::containers::shrink::remove_and_shrink;
 
 /// Number of slots of a leaf. Kernel: the number of slots of one xarray node.
 pub(super) const LEAF_SLOTS: usize = 64;
