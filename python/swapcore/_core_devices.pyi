@@ -131,10 +131,6 @@ class Storage:
     def pages(self) -> int:
         """Size in slots, header included."""
     @property
-    def limit_pages(self) -> int:
-        """First slot that is not handed out: ``max_pages``, or less while slots in use keep a ghost from
-        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from here on."""
-    @property
     def bad_pages(self) -> list[int]:
         """Slots that are never handed out."""
     @property
@@ -201,6 +197,10 @@ class SwapDevice:
     @property
     def max_pages(self) -> int:
         """Size in slots, header included."""
+    @property
+    def limit_pages(self) -> int:
+        """First slot that is not handed out: ``max_pages``, or less while slots in use keep a ghost from
+        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from here on."""
     @property
     def inuse_pages(self) -> int:
         """Slots in use."""

@@ -22,6 +22,9 @@ class Swap:
     together; a page takes memory when it is written. ``workingset`` is ``classic`` (active and inactive
     lists) or ``mglru`` (generations). ``memcg`` is ``v2``, ``v1`` or ``disabled``. ``zswap`` is the name of a
     compressor, a `swapcore.Zswap`, or None; with None, zswap is off until `ZswapHandle.enabled` is set.
+    ``virtual`` turns on a hidden ghost with a virtual table, in front of all devices that come later; the
+    value is its size, a text with a unit or a number of slots, or True for 2**32 - 1 slots, as many as a
+    device can have.
 
     ``cpu`` arguments name the CPU whose hints and local lock a call uses; None means the calling thread's
     number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a value is out of range, an unknown word, or
@@ -30,7 +33,7 @@ class Swap:
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        memcg: str = "v2", zswap: str | ZswapOptions | None = None
+        memcg: str = "v2", zswap: str | ZswapOptions | None = None, virtual: bool | str | int | None = None
     ) -> Swap: ...
     @property
     def nr_cpus(self) -> int:
