@@ -149,8 +149,8 @@ class MemoryReport(report.Record):
         report.print_table(headings, rows, file=file)
         print(
             f"\n{report.format_size(self.size_bytes)} of slots, owner store {self.owner_store}, counted by "
-            "the package; per slot at 100 %. Words are the part that each slot in use has of its own. The entries "
-            "of zswap (at 100 %) and the compressed pages are in no other column.\n",
+            "the package; per slot at 100 %. Words are the part that each slot in use has of its own. The "
+            "entries of zswap (at 100 %) and the compressed pages are in no other column.\n",
             file=file,
         )
         rows = []
