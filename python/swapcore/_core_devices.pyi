@@ -198,6 +198,10 @@ class SwapDevice:
     def max_pages(self) -> int:
         """Size in slots, header included."""
     @property
+    def limit_pages(self) -> int:
+        """First slot that is not handed out: ``max_pages``, or less while slots in use keep a ghost from
+        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from here on."""
+    @property
     def inuse_pages(self) -> int:
         """Slots in use."""
     @property
@@ -272,7 +276,7 @@ class ZswapHandle:
             pool_total_size: bytes of all pools.
             stored_pages: pages in all pools now.
             stored_incompressible_pages: pages among ``stored_pages`` that are kept uncompressed.
-            entry_bytes: bytes of entries now."""
+            entry_bytes: bytes of the memory for entries now: 64 entries share a piece of memory."""
     def pools(self) -> list[ZswapPool]:
         """Returns the figures of each pool, the one that takes new pages first."""
     def set_faults(

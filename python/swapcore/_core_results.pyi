@@ -108,7 +108,10 @@ class SwapMemory(DeviceMemory):
     zswap_map_bytes: int
     """The map that finds the zswap entries of slots that have no virtual word."""
     zswap_entry_bytes: int
-    """Entries of zswap, without the compressed data, which counts as memory of folios."""
+    """Entries of zswap, without the compressed data, which ``Swap.zswap.stats()["pool_total_size"]`` counts."""
+    zswap_kept_bytes: int
+    """Records of the zspages of zswap, and memory of freed zspages that a pool keeps for reuse (at most 4 MiB
+    a pool, until the next swapoff)."""
 
 @type_check_only
 class ClusterColumns(TypedDict):

@@ -22,6 +22,9 @@ class Swap:
     together; a page takes memory when it is written. ``workingset`` is ``classic`` (active and inactive
     lists) or ``mglru`` (generations). ``memcg`` is ``v2``, ``v1`` or ``disabled``. ``zswap`` is the name of a
     compressor, a `swapcore.Zswap`, or None; with None, zswap is off until `ZswapHandle.enabled` is set.
+    ``virtual`` turns on a hidden ghost with a virtual table, in front of all devices that come later; the
+    value is its size, a text with a unit or a number of slots, or True for 2**32 - 1 slots, as many as a
+    device can have.
 
     ``cpu`` arguments name the CPU whose hints and local lock a call uses; None means the calling thread's
     number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a value is out of range, an unknown word, or
@@ -30,7 +33,7 @@ class Swap:
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        memcg: str = "v2", zswap: str | ZswapOptions | None = None
+        memcg: str = "v2", zswap: str | ZswapOptions | None = None, virtual: bool | str | int | None = None
     ) -> Swap: ...
     @property
     def nr_cpus(self) -> int:
@@ -63,7 +66,7 @@ class Swap:
         devices by type."""
     @property
     def nr_swap_pages(self) -> int:
-        """Free slots of all enabled devices. Kernel: `nr_swap_pages`."""
+        """Free slots of all enabled devices, below `SwapDevice.limit_pages`. Kernel: `nr_swap_pages`."""
     @property
     def total_swap_pages(self) -> int:
         """Usable slots of all enabled devices. Kernel: `total_swap_pages`."""
@@ -205,12 +208,12 @@ class Swap:
         is not cached. Detaches. Kernel: `folio_realloc_swap`."""
     def move_backing(
         self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None
-    ) -> Literal["done", "freed", "skipped", "no_room"]:
+    ) -> Literal["done", "in_place", "freed", "skipped", "no_room"]:
         """Moves the page of a virtual slot, with the other pages of its folio, to another real device.
 
-        Returns ``done``; ``freed``, the virtual slot is free; ``skipped``, the folio is locked or under
-        writeback, or the page is on no real device; or ``no_room``, ``device`` has no run. Except after
-        ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost or of another
+        Returns ``done``; ``in_place``, the page is on ``device`` already; ``freed``, the virtual slot is
+        free; ``skipped``, the folio is locked or under writeback, or the page is on no real device; or
+        ``no_room``, ``device`` has no run. Except after ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost or of another
         subsystem, or the slot is beyond its device; ENOENT, ``device`` is off, or the entry names no device;
         `SwapIOError`, read or write failed; `MemoryError`. Detaches. Kernel: none."""
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import inspect
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_swapoff_without_unuse_drops_references_of_null(swap: sc.Swap) -> None:
@@ -83,3 +87,33 @@ def test_the_doc_of_switches_names_every_switch_and_its_word(profile: str) -> No
         words = doc.split(f"``{name}``")[1].split(")")[0]
         assert word in words or name == "shared_count" or word in {"on", "off"}
     swap.check()
+
+
+def test_error_texts_name_the_thing_that_is_wrong() -> None:
+    swap = sc.Swap(zswap="lz4")
+    ghost = swap.swapon(sc.Ghost("64M", virtual_table=True))
+    disk = swap.swapon(sc.Ram("16M"))
+
+    def text_of(call: Callable[[], object], errno_wanted: int) -> str:
+        with pytest.raises(OSError, match=r"\w") as raised:
+            call()
+        assert raised.value.errno == errno_wanted
+        return str(raised.value)
+
+    beyond = (ghost.type << 58) + (1 << 40)
+    assert "1..0" not in text_of(lambda: swap.put(beyond, 1), errno.EINVAL)
+    assert "the offset is over 4294967295" in text_of(lambda: swap.put(beyond, 1), errno.EINVAL)
+    last = (disk.type << 58) + 4096
+    assert "is not in 1..4096" in text_of(lambda: swap.put(last, 1), errno.EINVAL)
+    swap.zswap.enabled = False
+    entry = swap.swap_out(swap.folio(data=b"x"))
+    behind = swap.backing(entry)["entry"]
+    assert "backs a virtual slot" in text_of(lambda: swap.put(behind, 1), errno.EINVAL)
+    assert swap.move_backing(entry, disk) == "in_place"
+    swap.check()
+    plain = sc.Swap(zswap="lz4")
+    plain.swapon(sc.Ghost("64M"))
+    plain.zswap.enabled = False
+    folio = plain.folio(data=b"x")
+    assert "zswap is off or refused the pages" in text_of(lambda: plain.swap_out(folio), errno.ENOSPC)
+    plain.check()

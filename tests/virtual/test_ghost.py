@@ -213,3 +213,56 @@ def test_resize_under_load(has_table: bool) -> None:
     assert swap.resize(device, 3 * C) == {"max_pages": 3 * C, "limit_pages": 3 * C}
     assert (swap.total_swap_pages, swap.nr_swap_pages) == (3 * C - 1, 3 * C - 1)
     swap.check()
+
+
+# The ghost that is on from the start.
+
+
+@pytest.mark.parametrize(("given", "pages"), [(True, 2**32 - 1), ("1G", 1 << 18), (5000, 5000)])
+def test_virtual_is_a_hidden_ghost_in_front_of_all_devices(given: bool | str | int, pages: int) -> None:
+    swap = sc.Swap(virtual=given, profile="v618")
+    (ghost,) = swap.devices
+    assert (ghost.max_pages, ghost.is_virtual, ghost.visibility) == (pages, True, "hidden")
+    assert (swap.total_swap_pages, swap.nr_swap_pages) == (0, 0)
+    disk = swap.swapon(sc.Ram("16M"))
+    assert disk.prio == -2, "the ghost takes no automatic priority"
+    entry = swap.swap_out(swap.folio(data=b"page"))
+    assert entry.type == ghost.type
+    assert swap.backing(entry)["type"] == "swapfile"
+    assert disk.inuse_pages == 1
+    assert swap.swap_in(entry).read(0, 4) == b"page"
+    swap.check()
+
+
+def test_virtual_is_off_by_default_and_its_size_is_checked() -> None:
+    assert sc.Swap().devices == sc.Swap(virtual=False).devices == []
+    for bad in (1, 2**32):
+        with pytest.raises(sc.InvalidArgumentError, match=str(bad)):
+            sc.Swap(virtual=bad)
+    with pytest.raises(TypeError):
+        sc.Swap(virtual=1.5)  # type: ignore[arg-type]
+
+
+# The limit of a device that shrinks.
+
+
+def test_free_slots_beyond_the_limit_are_not_counted() -> None:
+    swap = sc.Swap(zswap="lz4")
+    ghost = swap.swapon(sc.Ghost(4 * C))
+    entries = [swap.alloc() for _ in range(4 * C - 1)]
+    swap.free(entries[3 * C])
+    assert ghost.limit_pages == ghost.max_pages == 4 * C
+    assert swap.resize(ghost, 2 * C) == {"max_pages": 4 * C, "limit_pages": 2 * C}
+    assert (ghost.limit_pages, ghost.max_pages, swap.nr_swap_pages) == (2 * C, 4 * C, 0)
+    for entry in entries[2 * C : 2 * C + 400]:
+        swap.free(entry)
+    assert swap.nr_swap_pages == 0
+    swap.check()
+    with pytest.raises(sc.SwapFullError):
+        swap.alloc()
+    swap.free(entries[7])
+    assert swap.nr_swap_pages == 1
+    swap.check()
+    swap.resize(ghost, 4 * C)
+    assert swap.nr_swap_pages == 402
+    swap.check()

@@ -243,6 +243,11 @@ def test_report_has_the_published_figures_with_their_source(capsys: Capture) -> 
     out = capsys.readouterr().out
     assert "MiB AT 25 %" in out
     assert "64.5" in out
+    assert "ZSWAP ENTRIES, MiB" in out
+    by_name = {use["configuration"]: use["zswap_entry_bytes"] for use in data["uses"]}
+    assert by_name["plain"] == by_name["virtual-zero"] == [0] * 5
+    # 2,048 slots, 40 bytes an entry; the list of the pieces of memory has 32 bytes for 64 entries.
+    assert 2048 * 40 <= by_name["virtual-zswap"][-1] <= 2048 * 42
     assert out.count("published, ") == len(memory_report.PUBLISHED)
 
 

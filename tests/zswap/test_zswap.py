@@ -326,3 +326,24 @@ def test_swapoff_of_an_ordinary_device_drops_its_entries() -> None:
     assert swap.zswap.stats()["stored_pages"] == 0
     assert task.read(0, 8 * PAGE) == text(1, 8)
     swap.check()
+
+
+def test_entries_are_given_back_with_their_pages() -> None:
+    swap = sc.Swap(zswap="lz4")
+    device = swap.swapon(sc.Ghost("1G", virtual_table=True))
+    assert swap.memory()["zswap_entry_bytes"] == 0
+    entries = [swap.swap_out(swap.folio(sc.MAX_ORDER, data=b"text ")) for _ in range(200)]
+    full = swap.memory()["zswap_entry_bytes"]
+    assert 200 * 512 * 40 <= full <= 200 * 512 * 42
+    # Half of the pages, in runs of whole pieces of 64 entries.
+    for entry in entries[:100]:
+        swap.put(entry, 512)
+    assert swap.memory()["zswap_entry_bytes"] <= full * 0.55
+    for entry in entries[100:]:
+        swap.put(entry, 512)
+    assert swap.memory()["zswap_entry_bytes"] <= 64 * 40 + 256
+    assert swap.memory()["zswap_kept_bytes"] > 0
+    swap.swapoff(device)
+    # The lists of kept zspages keep their capacity of 22 KiB.
+    assert swap.memory()["zswap_kept_bytes"] < 64 * 1024
+    swap.check()

@@ -97,6 +97,7 @@ class MemoryUse:
         total_bytes: Sum of the parts at each step: the bytes that record where pages are. The pages
             themselves, compressed or not, are no part of the sum. The entries of zswap are no part of it
             either, because a kernel has them in every configuration.
+        zswap_entry_bytes: Bytes of the entries of zswap at each step, which ``total_bytes`` leaves out.
         bytes_per_slot: ``total_bytes`` divided by the slots in use; None at 0 slots.
         table_bytes_per_slot: Bytes of the words of a slot (entry, virtual word, and the entry of the slot
             behind it), added since the empty device and divided by the slots in use; None at 0 slots.
@@ -107,6 +108,7 @@ class MemoryUse:
     used_slots: tuple[int, ...]
     parts: tuple[dict[str, int], ...]
     total_bytes: tuple[int, ...]
+    zswap_entry_bytes: tuple[int, ...]
     bytes_per_slot: tuple[float | None, ...]
     table_bytes_per_slot: tuple[float | None, ...]
 
@@ -140,13 +142,15 @@ class MemoryReport(report.Record):
         for use in self.uses:
             totals = [f"{total / 2**20:.2f}" for total in use.total_bytes]
             full = [f"{use.table_bytes_per_slot[-1]:.2f}", f"{use.bytes_per_slot[-1]:.3f}"]
-            rows.append([use.configuration, *totals, *full, use.about])
-        per_slot = ["WORDS, B/SLOT", "ALL, B/SLOT", ""]
+            entries = f"{use.zswap_entry_bytes[-1] / 2**20:.2f}"
+            rows.append([use.configuration, *totals, *full, entries, use.about])
+        per_slot = ["WORDS, B/SLOT", "ALL, B/SLOT", "ZSWAP ENTRIES, MiB", ""]
         headings = ["CONFIGURATION", *(f"MiB AT {step}" for step in steps), *per_slot]
         report.print_table(headings, rows, file=file)
         print(
             f"\n{report.format_size(self.size_bytes)} of slots, owner store {self.owner_store}, counted by "
-            "the package; per slot at 100 %. Words are the part that each slot in use has of its own.\n",
+            "the package; per slot at 100 %. Words are the part that each slot in use has of its own. The "
+            "entries of zswap (at 100 %) and the compressed pages are in no other column.\n",
             file=file,
         )
         rows = []

@@ -84,7 +84,7 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
     # Without a device and zswap no place takes pages, so the folios are zeros, which a ghost marks.
     data = b"x" if configuration.has_device or configuration.has_zswap else None
     group = swap.memcg.create("group")
-    used_slots, parts, nr_out = [], [], 0
+    used_slots, parts, entries, nr_out = [], [], [], 0
     for percent in USED_PERCENT:
         while nr_out * SWAPFILE_CLUSTER * 100 < size_pages * percent:
             swap.swap_out(swap.folio(MAX_ORDER, data=data, memcg=group))
@@ -92,6 +92,7 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
             tell(nr_out)
         used_slots.append(nr_out * SWAPFILE_CLUSTER)
         parts.append(_parts(swap, devices))
+        entries.append(swap.memory()["zswap_entry_bytes"])
     totals = tuple(sum(step.values()) for step in parts)
     words = [_words(step) for step in parts]
 
@@ -104,6 +105,7 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
         used_slots=tuple(used_slots),
         parts=tuple(parts),
         total_bytes=totals,
+        zswap_entry_bytes=tuple(entries),
         bytes_per_slot=per_slot(totals),
         table_bytes_per_slot=per_slot(word - words[0] for word in words),
     )

@@ -52,6 +52,7 @@ pub(crate) fn all_memory_dict<'py>(py: Python<'py>, swap: &swapcore::Swap) -> Re
         ("memcg_bytes", swap.memcg().map_or(0, swapcore::memcg::MemCgroups::bytes)),
         ("zswap_map_bytes", swap.zswap().map_bytes()),
         ("zswap_entry_bytes", swap.zswap().entry_bytes()),
+        ("zswap_kept_bytes", swap.zswap().kept_bytes()),
     ];
     others.iter().try_for_each(|(name, bytes)| counts.set_item(name, bytes))?;
     let total_bytes = memory.total_bytes() + others.iter().map(|(_, bytes)| bytes).sum::<u64>();
@@ -68,6 +69,7 @@ getters! {
     prio: Result<i32> = Ok(device.live()?.prio());
     pages: Result<u32> = Ok(device.live()?.pages());
     max_pages: Result<u32> = Ok(device.live()?.max_pages());
+    limit_pages: Result<u32> = Ok(device.live()?.limit_pages());
     inuse_pages: Result<u64> = Ok(device.swap.inuse_pages(device.live()?.ty()));
     flags: Result<Vec<String>> = Ok(device.live()?.flag_names());
     storage: Result<Option<Storage>> = {

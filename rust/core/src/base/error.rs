@@ -2,7 +2,9 @@
 
 use rustix::io::Errno;
 
-use crate::base::limits::{MAX_CPUS, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER};
+use crate::base::limits::{
+    MAX_CPUS, MAX_DEVICE_PAGES, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER,
+};
 use crate::base::types::SwpEntry;
 
 /// Result of every call of the core that can fail.
@@ -33,14 +35,22 @@ pub enum SwapError {
     #[error("nr_cpus {0} is not in 1..={MAX_CPUS}")]
     BadNrCpus(usize),
     /// The range of slots reaches beyond its device, or the entry names no slot (EINVAL).
-    #[error("{entry} with {nr_pages} slots does not lie in 1..{max_pages} of its device")]
+    #[error("{}", out_of_device(*.entry, *.nr_pages, *.max_pages))]
     BadRange {
         /// First slot of the range.
         entry: SwpEntry,
         /// Number of slots in the range.
         nr_pages: u32,
-        /// Number of slots of the device, header included; 0 when the entry names no device.
+        /// Number of slots of the device, header included; 0 when the entry can name no slot of any device.
         max_pages: u32,
+    },
+    /// The first slot of a large range is not a multiple of the number of slots in the range (EINVAL).
+    #[error("{entry} is not a multiple of the folio's {nr_pages} slots")]
+    Unaligned {
+        /// First slot of the range.
+        entry: SwpEntry,
+        /// Number of slots in the range.
+        nr_pages: u32,
     },
     /// The number given as a swap entry does not fit 64 bits (EINVAL).
     #[error("entry {0} is not in 0..=18446744073709551615")]
@@ -57,9 +67,12 @@ pub enum SwapError {
     /// The slot has no reference that the call could take, copy or release (ENOENT).
     #[error("{0} is not in use")]
     NotInUse(SwpEntry),
-    /// The slot is the header, a bad page or beyond the end of the device (EINVAL).
+    /// The slot is the header or a bad page (EINVAL).
     #[error("{0} is a bad slot")]
     BadSlot(SwpEntry),
+    /// The slot backs a virtual slot, and only the virtual slot has references (EINVAL).
+    #[error("{0} backs a virtual slot: it has no references of its own, and is freed with the virtual slot")]
+    BacksVirtual(SwpEntry),
     /// The reference count of the slot would exceed 32 bits (EOVERFLOW).
     #[error("{0} has 4294967295 references, which is the largest count")]
     CountOverflow(SwpEntry),
@@ -177,6 +190,9 @@ pub enum SwapError {
     /// The check of the invariants was called inside an operation of the same thread, for example in a hook (EBUSY).
     #[error("check() was called inside an operation of this thread, and would wait for that operation")]
     CheckInOperation,
+    /// A swapoff of the device is under way (EBUSY).
+    #[error("a swapoff of the device of type {0} is under way")]
+    SwapoffRuns(u8),
     /// The unuse hook of swapoff failed; the binding stores the reason (EINTR).
     #[error("swapoff was interrupted by its unuse hook")]
     Interrupted,
@@ -325,7 +341,9 @@ pub enum SwapError {
     #[error("no page was written back from zswap: each entry had a second chance left or could not be written")]
     NoneWritten,
     /// A ghost device has no storage for pages (ENOSPC).
-    #[error("write of {nr_pages} slots at {first}: a ghost device has no storage")]
+    #[error(
+        "write of {nr_pages} slots at {first}: a ghost device has no storage, and zswap is off or refused the pages"
+    )]
     GhostWrite {
         /// First slot of the call.
         first: u32,
@@ -396,6 +414,7 @@ impl SwapError {
             | Self::DataInUse(_)
             | Self::DirtyFolio(_)
             | Self::FolioPinned { .. }
+            | Self::SwapoffRuns(_)
             | Self::StillInUse { .. } => Errno::BUSY,
             Self::ShadowChanged(_) | Self::NoneWritten => Errno::AGAIN,
             Self::NoMemory(_) | Self::NoWayOut(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. } => Errno::NOMEM,
@@ -435,9 +454,18 @@ fn header_only(has_pages: u64) -> &'static str {
     if has_pages == 1 { "; Ghost.open takes a file that is only a header" } else { "" }
 }
 
+fn out_of_device(entry: SwpEntry, nr_pages: u32, max_pages: u32) -> String {
+    match (nr_pages, max_pages) {
+        (_, 0) => format!("{entry} can name no slot: bit 63 is set, or the offset is over {MAX_DEVICE_PAGES}"),
+        (0, _) => format!("{entry} with 0 slots: a range has at least 1 slot"),
+        (1, _) => format!("{entry} is not in 1..{max_pages}, the usable slots of its device"),
+        _ => format!("{entry} with {nr_pages} slots does not lie in 1..{max_pages} of its device"),
+    }
+}
+
 fn no_space(nr_pages: u32) -> String {
     match nr_pages {
-        1 => "no free slot on any device".into(),
+        1 => "no free slot on any device that the request may use".into(),
         _ => format!(
             "no free run of {nr_pages} slots: a large request tries only the next device in turn, and no regular file"
         ),

@@ -200,24 +200,26 @@ impl<'a> OnCpu<'a> {
     /// the data of the slots.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when the first slot is
-    /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `BadRange` (EINVAL) when the range is misaligned
-    /// or beyond the device; `BadSlot` (EINVAL) when the first slot is bad; `FolioCached` (EINVAL) when the folio has
+    /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `Unaligned`, `BadRange` (EINVAL) when the range
+    /// is misaligned or beyond the device; `BadSlot` (EINVAL) when the first slot is bad; `FolioCached` (EINVAL) when the folio has
     /// slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
     pub fn swap_cache_add_folio(&mut self, folio: Folio<'_>, entry: SwpEntry) -> Result<()> {
         let mut op = self.operation();
         check_home(folio, op.swap.memory_of_folios())?;
         let nr_pages = folio.nr_pages();
-        let (device, offset) = op.resolve(entry, nr_pages)?;
+        let (_, offset) = op.resolve(entry, nr_pages)?;
         if offset.0 % nr_pages != 0 {
-            return Err(SwapError::BadRange { entry, nr_pages, max_pages: device.max_pages() });
+            return Err(SwapError::Unaligned { entry, nr_pages });
         }
         let locked = try_lock(folio)?;
         if let Some(owned) = folio.entry() {
             return Err(SwapError::FolioCached(owned));
         }
         let (at, slot) = op.lock_aligned(entry, folio.order())?;
-        if at.table.get(slot).kind() == EntryKind::Bad {
-            return Err(SwapError::BadSlot(entry));
+        match at.table.get(slot).kind() {
+            EntryKind::Bad => return Err(SwapError::BadSlot(entry)),
+            EntryKind::Pointer => return Err(SwapError::BacksVirtual(entry)),
+            _ => {}
         }
         let seen = op.check_batch(&at, slot)?;
         op.insert(&at, &locked);

@@ -5,4 +5,6 @@ pub(crate) mod orders;
 pub(crate) mod percpu;
 pub(crate) mod pieces;
 pub(crate) mod plist;
+pub(crate) mod shrink;
+pub(crate) mod slab;
 pub(crate) mod zeroed;

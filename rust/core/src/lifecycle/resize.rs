@@ -28,7 +28,7 @@ impl Swap {
     /// new size. The call then frees the slots beyond the new size that only the swap cache holds. If no slot beyond
     /// the new size is left in use, the new size takes effect. Otherwise the size stays, the result states the limit
     /// of allocation, and a later call of `resize` continues.
-    /// Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice` (ENOENT); `StillInUse` (EBUSY) while a swapoff of the
+    /// Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice` (ENOENT); `SwapoffRuns` (EBUSY) while a swapoff of the
     /// device runs. Locks: `swap_lock`, then every CPU's local lock at once.
     pub fn resize(&self, device: &Arc<SwapDevice>, max_pages: u32) -> Result<Resize> {
         if !device.clusters.is_dynamic() {
@@ -42,8 +42,7 @@ impl Swap {
             return Err(SwapError::NoDevice(device.entry_at(SwpOffset(0))));
         }
         if !device.has(SwpFlags::WRITEOK) {
-            let (ty, inuse_pages) = (device.ty(), self.inuse_pages(device.ty()));
-            return Err(SwapError::StillInUse { ty: ty.0, inuse_pages, why: ": a swapoff of the device runs" });
+            return Err(SwapError::SwapoffRuns(device.ty().0));
         }
         if max_pages >= device.max_pages() {
             let _locals = self.locals.lock_all();
@@ -62,7 +61,10 @@ impl Swap {
     /// Closes the clusters beyond a size, so that the allocator hands out no slot of these clusters.
     fn close_above(&self, device: &SwapDevice, max_pages: u32) {
         let mut locals = self.locals.lock_all();
+        self.uncount_pages(device);
         device.clusters.set_open(max_pages / SWAPFILE_CLUSTER);
+        self.recount_closed(device);
+        self.count_pages(device);
         let is_beyond = |hint: SwpEntry| hint.ty() == device.ty() && hint.offset().0 >= max_pages;
         locals.iter_mut().for_each(|local| local.flush_hints(is_beyond));
     }
@@ -97,6 +99,7 @@ impl Swap {
         self.uncount_pages(device);
         device.set_max_pages(max_pages);
         device.clusters.set_open(device.clusters.len());
+        self.recount_closed(device);
         self.count_pages(device);
         let mut avail = self.avail.lock();
         let is_off = avail.offlist & (1 << device.ty().0) != 0;

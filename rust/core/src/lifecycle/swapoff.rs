@@ -46,6 +46,7 @@ impl Swap {
         // No read or write of the storage is under way, because each transfer needs a slot in use. From this line on
         // another device may use the storage, even if a caller still has an `Arc` of this device.
         device.release_claim();
+        self.zswap.release_spare();
         Ok(())
     }
 

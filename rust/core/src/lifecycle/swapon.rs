@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::MAX_SWAPFILES;
+use crate::base::limits::{MAX_PRIORITY, MAX_SWAPFILES};
 use crate::base::types::{SwpOffset, SwpType};
 use crate::machine::device::{DeviceRules, SwapDevice, SwpFlags};
 use crate::machine::profile::{DefaultPriority, Profile};
 use crate::machine::{ActiveDevices, Config, Swap};
-use crate::storage::spec::{DeviceSpec, Discard};
+use crate::storage::spec::{DeviceSpec, Discard, GhostSpec, Visibility};
 use crate::storage::{Ghost, Null, SwapStorage};
 use crate::swapping::ZSWAP_WRITEBACK;
 
@@ -20,9 +20,16 @@ impl Swap {
     }
 
     /// Makes a subsystem from a configuration. Errors: `BadNrCpus`, `UnknownName`, `OutOfRange` for the pages of
-    /// memory (EINVAL).
+    /// memory, `DeviceTooSmall` for `virtual_pages` below 2 (EINVAL); `NoMemory` (ENOMEM).
     pub fn with_config(config: Config) -> Result<Self> {
-        Self::assemble(config, &ZSWAP_WRITEBACK)
+        let virtual_pages = config.virtual_pages;
+        let swap = Self::assemble(config, &ZSWAP_WRITEBACK)?;
+        if let Some(max_pages) = virtual_pages {
+            let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Hidden };
+            // The priority is not automatic, because an automatic priority would lower those of the later devices.
+            swap.swapon_storage(Arc::new(Ghost::new(max_pages, spec)?), Some(MAX_PRIORITY), Discard::None)?;
+        }
+        Ok(swap)
     }
 
     /// Turns on a device that keeps no data; see [`Swap::swapon_storage`].

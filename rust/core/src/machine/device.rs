@@ -262,6 +262,21 @@ impl SwapDevice {
         self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
     }
 
+    /// Returns the number of free slots from [`SwapDevice::limit_pages`] on, which the allocator does not hand out. The
+    /// caller holds every CPU's local lock. Locks: the lock of each cluster from the limit on, in turn.
+    pub(crate) fn closed_free_pages(&self) -> i64 {
+        let (limit_pages, max_pages) = (self.limit_pages(), self.max_pages());
+        if limit_pages == max_pages {
+            return 0;
+        }
+        let used = |idx: ClusterIdx| {
+            let nr_tail = (u64::from(idx.base().0) + u64::from(SWAPFILE_CLUSTER)).saturating_sub(max_pages.into());
+            self.clusters.lock(idx).map_or(0, |ci| i64::from(ci.count()) - nr_tail as i64)
+        };
+        let nr_used: i64 = self.clusters.live_from(limit_pages / SWAPFILE_CLUSTER).map(used).sum();
+        i64::from(max_pages - limit_pages) - nr_used
+    }
+
     /// Returns the number of clusters that exist. On a device with storage all clusters exist.
     pub fn nr_live_clusters(&self) -> u32 {
         self.clusters.nr_live()

@@ -99,7 +99,8 @@ impl Swap {
     /// Builds a subsystem from its configuration and an implementation of the writeback of zswap pages. Errors: as
     /// [`Swap::with_config`].
     pub(crate) fn assemble(config: Config, zswap_shrinker: &'static dyn ZswapShrinker) -> Result<Self> {
-        let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap } = config;
+        let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap, virtual_pages: _ } =
+            config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
         let workingset = Workingset::from_name(&workingset, memory_pages)?;
         Ok(Self {

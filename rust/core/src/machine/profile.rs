@@ -175,6 +175,9 @@ pub struct Config {
     /// Options of zswap. With `Some`, zswap is on from the start; with `None`, zswap is off until a caller turns
     /// zswap on.
     pub zswap: Option<ZswapOptions>,
+    /// Size in slots of a hidden ghost with a virtual table, which is on from the start, in front of all other
+    /// devices; `None` for no such ghost. Kernel: the only `vswap` device, which is always there.
+    pub virtual_pages: Option<u32>,
 }
 
 impl Config {
@@ -190,6 +193,7 @@ impl Config {
             memcg: None,
             workingset: "classic".into(),
             zswap: None,
+            virtual_pages: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The devices that allocation tries, in their order, and the size of the swap space and of its free part. Each total
 //! over devices is updated separately, so two totals that are read together may not match.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use super::Swap;
 use super::counters::CpuCounters;
@@ -22,6 +22,10 @@ pub(super) struct SpaceTotals {
     /// Usable slots of virtual devices that count as swap space.
     virtual_pages: AtomicU64,
     counted_virtual: AtomicU32,
+    /// Types of the enabled devices that a shrink has closed in part.
+    closing: AtomicU32,
+    /// Free slots of each type that the allocator does not hand out, because they lie beyond the limit of a shrink.
+    closed: [AtomicI64; MAX_SWAPFILES],
 }
 
 impl Swap {
@@ -30,7 +34,8 @@ impl Swap {
         self.counters.iter().map(|cpu| cpu.inuse[ty.index()].load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
     }
 
-    /// Returns the number of free slots of all enabled devices that count as swap space. Kernel: `nr_swap_pages`.
+    /// Returns the number of free slots of all enabled devices that count as swap space, without the slots beyond the
+    /// limit of a shrink, which the allocator does not hand out. Kernel: `nr_swap_pages`.
     ///
     /// While swapoff empties a device, the total does not contain the size of the device, but the slots in use on the
     /// device are still subtracted, as in the kernel.
@@ -43,10 +48,32 @@ impl Swap {
             cpu.inuse[..types].iter().map(|inuse| inuse.load(Ordering::Relaxed)).sum()
         };
         let free = self.total_swap_pages() as i64 - self.counters.iter().map(used).sum::<i64>();
-        match self.space.uncounted.load(Ordering::Relaxed) {
-            0 => free,
-            types => free + self.inuse_of(types),
+        let uncounted = self.space.uncounted.load(Ordering::Relaxed);
+        match (uncounted, self.space.closing.load(Ordering::Relaxed)) {
+            (0, 0) => free,
+            (_, closing) => free + self.inuse_of(uncounted) - self.closed_of(closing & !uncounted),
         }
+    }
+
+    /// Returns the number of free slots beyond the limits of shrinks, on the devices of a mask.
+    #[cold]
+    fn closed_of(&self, types: u32) -> i64 {
+        // Relaxed: as in `nr_swap_pages`.
+        let types = (0..MAX_SWAPFILES).filter(|ty| types & (1 << ty) != 0);
+        types.map(|ty| self.space.closed[ty].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Counts slots that were freed beyond the limit of a shrink.
+    #[cold]
+    pub(crate) fn add_closed(&self, ty: SwpType, nr: u32) {
+        // Relaxed: as in `nr_swap_pages`.
+        self.space.closed[ty.index()].fetch_add(nr.into(), Ordering::Relaxed);
+    }
+
+    /// Counts anew the free slots of a device beyond its limit. [`Swap::count_pages`] makes the count take effect. The
+    /// caller holds the local lock of every CPU.
+    pub(crate) fn recount_closed(&self, device: &SwapDevice) {
+        self.space.closed[device.ty().index()].store(device.closed_free_pages(), Ordering::Relaxed);
     }
 
     /// Returns the number of slots in use on the devices of a mask.
@@ -67,13 +94,17 @@ impl Swap {
         if uncounted == 0 {
             return self.nr_swap_pages();
         }
-        let others = self.space.uncounted_pages.load(Ordering::Relaxed) as i64 - self.inuse_of(uncounted);
+        let closed = self.closed_of(self.space.closing.load(Ordering::Relaxed) & uncounted);
+        let others = self.space.uncounted_pages.load(Ordering::Relaxed) as i64 - self.inuse_of(uncounted) - closed;
         self.nr_swap_pages() + others.min(self.zswap.room_pages() as i64)
     }
 
     /// Adds the slots of an enabled or resized device to the totals. [`Swap::uncount_pages`] is the inverse.
     pub(crate) fn count_pages(&self, device: &SwapDevice) {
         // Relaxed: for the readers, such as `vm_swap_full`, a momentary value is sufficient.
+        if device.limit_pages() < device.max_pages() {
+            self.space.closing.fetch_or(1 << device.ty().0, Ordering::Relaxed);
+        }
         self.total_of(device).fetch_add(device.pages().into(), Ordering::Relaxed);
         if device.is_counted() && device.is_virtual() {
             self.space.virtual_pages.fetch_add(device.pages().into(), Ordering::Relaxed);
@@ -83,6 +114,7 @@ impl Swap {
     /// Subtracts the slots of a device from the totals. [`Swap::count_pages`] is the inverse.
     pub(crate) fn uncount_pages(&self, device: &SwapDevice) {
         // Relaxed: as in `count_pages`.
+        self.space.closing.fetch_and(!(1 << device.ty().0), Ordering::Relaxed);
         self.total_of(device).fetch_sub(device.pages().into(), Ordering::Relaxed);
         if device.is_counted() && device.is_virtual() {
             self.space.virtual_pages.fetch_sub(device.pages().into(), Ordering::Relaxed);
@@ -96,6 +128,7 @@ impl Swap {
     /// Records the kind of a device in the masks, before the device is enabled.
     pub(crate) fn note_kind(&self, device: &SwapDevice) {
         let bit = 1 << device.ty().0;
+        self.recount_closed(device);
         // Relaxed: no slot of the type is in use yet, so a thread that reads the old mask adds 0 for the type.
         let note = |mask: &AtomicU32, is_set| match is_set {
             true => mask.fetch_or(bit, Ordering::Relaxed),
@@ -134,7 +167,8 @@ impl Swap {
     #[cold]
     fn is_rest_full(&self, virtual_types: u32) -> bool {
         let virtual_pages = self.space.virtual_pages.load(Ordering::Relaxed) as i64;
-        let free = self.nr_swap_pages() - (virtual_pages - self.inuse_of(virtual_types));
+        let closed = self.closed_of(self.space.closing.load(Ordering::Relaxed) & virtual_types);
+        let free = self.nr_swap_pages() - (virtual_pages - self.inuse_of(virtual_types) - closed);
         free * 2 < self.total_swap_pages() as i64 - virtual_pages
     }
 }

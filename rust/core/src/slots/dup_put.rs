@@ -39,15 +39,16 @@ fn lock_piece(device: &SwapDevice, piece: Piece) -> Result<ClusterGuard<'_>> {
     device.clusters.lock(piece.first.cluster()).ok_or_else(gone)
 }
 
-/// Checks that every slot of a piece has a reference. The cluster `ci` of the piece is locked. Errors: `BadSlot`
-/// (EINVAL), `NotInUse` (ENOENT).
+/// Checks that every slot of a piece has a reference. The cluster `ci` of the piece is locked. Errors: `BadSlot`,
+/// `BacksVirtual` (EINVAL), `NotInUse` (ENOENT).
 fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) -> Result<()> {
     let table = ci.table();
     for slot in piece.slots() {
         let entry = table.map_or(SwapTableEntry::NULL, |table| table.get(slot));
         let at = || device.entry_at(SwpOffset(ci.idx().base().0 + slot as u32));
         match (entry.kind(), entry.count()) {
-            (EntryKind::Bad | EntryKind::Pointer, _) => return Err(SwapError::BadSlot(at())),
+            (EntryKind::Bad, _) => return Err(SwapError::BadSlot(at())),
+            (EntryKind::Pointer, _) => return Err(SwapError::BacksVirtual(at())),
             (EntryKind::Null, _) | (_, Some(0)) => return Err(SwapError::NotInUse(at())),
             _ => {}
         }
@@ -55,7 +56,7 @@ fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) ->
     Ok(())
 }
 
-/// Checks that every slot of a range has a reference. Errors: `BadSlot` (EINVAL), `NotInUse` (ENOENT).
+/// Checks that every slot of a range has a reference. Errors: `BadSlot`, `BacksVirtual` (EINVAL), `NotInUse` (ENOENT).
 fn check_pieces(device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
     cluster_pieces(first, nr_pages).try_for_each(|piece| check_referenced(device, &lock_piece(device, piece)?, piece))
 }

@@ -69,14 +69,18 @@ impl Operation<'_> {
         let was_full = ci.sub_count(nr);
         self.counters.add_inuse(device.ty(), -(nr as i64));
         if ci.flag() != ClusterFlag::Nonfull || ci.count() == 0 {
-            self.move_freed(device, ci, was_full);
+            self.move_freed(device, ci, was_full, nr);
         }
     }
 
-    /// Moves a cluster in which slots were freed to the list where it belongs. If the device was full, the device is
-    /// put back on the avail list.
+    /// Moves a cluster in which `nr` slots were freed to the list where it belongs. If the device was full, the device
+    /// is put back on the avail list.
     #[inline(never)]
-    pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool) {
+    pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool, nr: u32) {
+        // A cluster that is closed to allocation is never on a nonfull list, so each free in such a cluster comes here.
+        if ci.is_closed() {
+            self.swap.add_closed(device.ty(), nr);
+        }
         if was_full {
             self.add_to_avail(device);
         }

@@ -15,6 +15,8 @@ words! {
     pub enum Moved: "result" {
         /// The data is on the target device, and the old real slots are free.
         Done = "done",
+        /// The data is on the target device already, so nothing was moved.
+        InPlace = "in_place",
         /// The virtual slot was freed, so no data has to be moved.
         Freed = "freed",
         /// Nothing was moved, because the folio is locked or under writeback, or because the folio's data is not in
@@ -85,7 +87,7 @@ impl Swap {
             }
             let Some(old) = self.on_cpu(cpu)?.real_run(locked.folio())? else { return Ok(Moved::Skipped) };
             if old.ty() == to {
-                return Ok(Moved::Done);
+                return Ok(Moved::InPlace);
             }
             let owner = locked.entry().ok_or(SwapError::NotCached)?;
             let mut on_cpu = self.on_cpu(cpu)?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::base::limits::{SWAPFILE_CLUSTER, SWP_TB_COUNT_MAX};
 use crate::base::sync::SpinMutex;
 use crate::base::types::ClusterIdx;
+use crate::containers::shrink::remove_and_shrink;
 
 type Cells = [u32; SWAPFILE_CLUSTER as usize];
 
@@ -43,7 +44,7 @@ impl ExtendTables {
         }
         cells[slot] = 0;
         if cells.iter().all(|&cell| cell == 0) {
-            tables.remove(&cluster);
+            remove_and_shrink(&mut tables, &cluster);
         }
         true
     }

@@ -10,6 +10,7 @@ use crate::base::error::Result;
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{ClusterIdx, MemcgId};
+use crate::containers::shrink::remove_and_shrink;
 use crate::containers::zeroed::MappedSlice;
 
 /// The owner ids of the slots of one cluster. Kernel: `struct swap_memcg_table`.
@@ -103,7 +104,7 @@ impl Owners {
                 let ids = clusters.entry(at.cluster).or_insert_with(|| Box::new([0; SWAPFILE_CLUSTER as usize]));
                 ids[at.slot..at.slot + nr].fill(id.0);
                 if ids.iter().all(|&id| id == 0) {
-                    clusters.remove(&at.cluster);
+                    remove_and_shrink(&mut clusters, &at.cluster);
                 }
             }
         }

@@ -6,10 +6,8 @@ use std::num::NonZeroU32;
 use crate::base::types::{CssId, SwpEntry, ZswapId};
 use crate::compress::zsmalloc::Handle;
 use crate::containers::index_list::{IndexList, Links, NIL};
-
-const CHUNK: usize = 1024;
-/// The number 0, which marks the end of the list of free numbers. Numbers of entries begin at 1.
-const NO_NUMBER: u32 = 0;
+use crate::containers::shrink::remove_and_shrink;
+use crate::containers::slab::Slab;
 
 /// One page in zswap. Kernel: `struct zswap_entry`.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +25,7 @@ pub(crate) struct Entry {
     is_referenced: bool,
     /// Whether the entry is on the list of the entry's group. Only a published entry is on a list.
     pub(crate) is_listed: bool,
-    /// Numbers of the next older and the next younger entry on the list. In the record of a free number, `younger` is
-    /// the next free number.
+    /// Numbers of the next older and the next younger entry on the list.
     older: u32,
     younger: u32,
 }
@@ -43,23 +40,14 @@ impl Entry {
 
 const _: () = assert!(size_of::<Entry>() <= 40, "forty bytes a page in zswap");
 
-/// The records of all entries. The record of number `n` has the index `n - 1`, in chunks of `CHUNK` records.
-#[derive(Debug, Default)]
-struct Chunks(Vec<Box<[Entry]>>);
-
-impl Chunks {
-    fn get(&self, number: u32) -> &Entry {
-        let at = number as usize - 1;
-        &self.0[at / CHUNK][at % CHUNK]
-    }
-
-    fn get_mut(&mut self, number: u32) -> &mut Entry {
-        let at = number as usize - 1;
-        &mut self.0[at / CHUNK][at % CHUNK]
+impl Default for Entry {
+    /// Makes the record of a free number.
+    fn default() -> Self {
+        Self::new(SwpEntry::NONE, Handle::from_bits(0), 0, 0, None)
     }
 }
 
-impl Links for &mut Chunks {
+impl Links for &mut Slab<Entry> {
     fn links(&self, at: u32) -> (u32, u32) {
         let entry = self.get(at);
         (entry.older, entry.younger)
@@ -91,89 +79,67 @@ struct Lru {
 }
 
 /// All entries and all lists. The caller of each function holds the lock of `Zswap::entries`.
+///
+/// The number of an entry on a list is one less than the entry's [`ZswapId`], because a slot names no entry by 0.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    chunks: Chunks,
-    first_free: u32,
-    /// The largest number that was ever used.
-    nr_numbers: u32,
-    nr_used: u64,
+    records: Slab<Entry>,
     lrus: HashMap<Option<CssId>, Lru>,
 }
 
-/// Makes the record of a free number. The record links to the next free number and has no slot.
-fn free_link(next: u32) -> Entry {
-    Entry { younger: next, ..Entry::new(SwpEntry::NONE, Handle::from_bits(0), 0, 0, None) }
+fn number(id: ZswapId) -> u32 {
+    id.0.get() - 1
+}
+
+fn id(number: u32) -> Option<ZswapId> {
+    NonZeroU32::new(number.wrapping_add(1)).map(ZswapId)
 }
 
 impl Entries {
     /// Stores an entry under a free number and returns the number. Returns `None` when no number is free or memory
     /// has run out.
     pub(super) fn add(&mut self, entry: Entry) -> Option<ZswapId> {
-        let number = match self.first_free {
-            NO_NUMBER => {
-                let number = Some(self.nr_numbers + 1).filter(|&number| number != NIL)?;
-                if number as usize > self.chunks.0.len() * CHUNK {
-                    let mut chunk = Vec::new();
-                    chunk.try_reserve_exact(CHUNK).ok()?;
-                    chunk.resize(CHUNK, free_link(NO_NUMBER));
-                    self.chunks.0.push(chunk.into());
-                }
-                self.nr_numbers = number;
-                number
-            }
-            number => {
-                self.first_free = self.chunks.get_mut(number).younger;
-                number
-            }
-        };
-        *self.chunks.get_mut(number) = entry;
-        self.nr_used += 1;
-        NonZeroU32::new(number).map(ZswapId)
+        id(self.records.insert(entry)?)
     }
 
-    /// Removes an entry from its list and frees the number of the entry.
+    /// Removes an entry from its list and frees the number of the entry. The memory of 64 entries is given back with
+    /// the last of these entries.
     pub(super) fn remove(&mut self, id: ZswapId) -> Entry {
-        let number = id.0.get();
-        self.unlink(number);
-        let entry = *self.chunks.get_mut(number);
-        *self.chunks.get_mut(number) = free_link(self.first_free);
-        self.first_free = number;
-        self.nr_used -= 1;
-        entry
+        self.unlink(number(id));
+        self.records.remove(number(id))
     }
 
     /// Returns a copy of an entry.
     pub(super) fn get(&self, id: ZswapId) -> Entry {
-        *self.chunks.get(id.0.get())
+        *self.records.get(number(id))
     }
 
     /// Puts an entry on the young end of its group's list and marks the entry as referenced, so that the entry
     /// survives its first scan.
     pub(super) fn list(&mut self, id: ZswapId) {
-        self.chunks.get_mut(id.0.get()).is_referenced = true;
-        self.link_young(id.0.get());
+        self.records.get_mut(number(id)).is_referenced = true;
+        self.link_young(number(id));
     }
 
     fn link_young(&mut self, number: u32) {
-        let entry = self.chunks.get_mut(number);
+        let entry = self.records.get_mut(number);
         entry.is_listed = true;
         let lru = self.lrus.entry(entry.css).or_default();
-        lru.by_age.push_last(&mut self.chunks, number);
+        lru.by_age.push_last(&mut self.records, number);
         lru.len += 1;
     }
 
     fn unlink(&mut self, number: u32) {
-        let entry = self.chunks.get_mut(number);
+        let entry = self.records.get_mut(number);
         if !std::mem::replace(&mut entry.is_listed, false) {
             return;
         }
         let css = entry.css;
         let lru = self.lrus.get_mut(&css).expect("a listed entry is on its group's list");
-        lru.by_age.unlink(&mut self.chunks, number);
+        lru.by_age.unlink(&mut self.records, number);
         lru.len -= 1;
         if (lru.len, lru.nr_disk_swapins) == (0, 0) {
-            self.lrus.remove(&css);
+            remove_and_shrink(&mut self.lrus, &css);
         }
     }
 
@@ -183,8 +149,8 @@ impl Entries {
     /// after a failed writeback must return a different entry. Returns `None` when the list is empty.
     pub(super) fn scan_oldest(&mut self, css: Option<CssId>) -> Option<Option<(ZswapId, SwpEntry)>> {
         let number = self.lrus.get(&css)?.by_age.first();
-        let id = ZswapId(NonZeroU32::new(number).filter(|_| number != NIL)?);
-        let entry = self.chunks.get_mut(number);
+        let id = id(number)?;
+        let entry = self.records.get_mut(number);
         let (swp, had_chance) = (entry.swp, !std::mem::replace(&mut entry.is_referenced, false));
         self.unlink(number);
         self.link_young(number);
@@ -210,19 +176,14 @@ impl Entries {
         taken
     }
 
-    /// Returns the number of entries in use, and the bytes of the memory for all entries, used and free.
+    /// Returns the number of entries in use, and the bytes of the memory for entries.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.nr_used, (self.chunks.0.len() * CHUNK * size_of::<Entry>()) as u64)
+        (self.records.len(), self.records.bytes())
     }
 
     /// Calls `body` for every entry in use. `Swap::check` needs this function.
     pub(super) fn for_each(&self, mut body: impl FnMut(ZswapId, &Entry)) {
-        let numbered = self.chunks.0.iter().flat_map(|chunk| chunk.iter()).zip(1..=self.nr_numbers);
-        for (entry, number) in numbered {
-            if let Some(number) = NonZeroU32::new(number).filter(|_| entry.swp != SwpEntry::NONE) {
-                body(ZswapId(number), entry);
-            }
-        }
+        self.records.iter().for_each(|(number, entry)| body(id(number).expect("a number in use"), entry));
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::base::types::{SwpEntry, ZswapId};
+use crate::containers::shrink::remove_and_shrink;
 
 /// Number of slots of a leaf. Kernel: the number of slots of one xarray node.
 pub(super) const LEAF_SLOTS: usize = 64;
@@ -47,7 +48,7 @@ impl Map {
         leaf.nr = leaf.nr + more - less;
         self.nr = self.nr + more as u64 - less as u64;
         if leaf.nr == 0 {
-            self.leaves.remove(&number);
+            remove_and_shrink(&mut self.leaves, &number);
         }
         old
     }
@@ -63,7 +64,7 @@ impl Map {
         leaf.nr -= nr_taken;
         self.nr -= nr_taken as u64;
         if leaf.nr == 0 {
-            self.leaves.remove(&number);
+            remove_and_shrink(&mut self.leaves, &number);
         }
         (taken, nr_taken)
     }

@@ -473,7 +473,19 @@ impl Zswap {
         self.map.iter().map(|shard| shard.lock().bytes()).sum()
     }
 
-    /// Returns the bytes of the memory for entries, free entries included.
+    /// Returns the bytes that the pools take beside the pages that [`Zswap::total_pages`] counts: records of zspages,
+    /// and memory that a pool keeps for reuse.
+    pub fn kept_bytes(&self) -> u64 {
+        self.pools.lock().iter().map(|pool| pool.memory.kept_bytes()).sum()
+    }
+
+    /// Frees the memory that the pools keep for reuse.
+    pub(crate) fn release_spare(&self) {
+        self.pools.lock().iter().for_each(|pool| pool.memory.release_spare());
+    }
+
+    /// Returns the bytes of the memory for entries. 64 entries share a piece of memory, which exists while one of
+    /// the entries is in use; one piece more is kept.
     pub fn entry_bytes(&self) -> u64 {
         self.entries.lock().totals().1
     }

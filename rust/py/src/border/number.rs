@@ -4,7 +4,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString};
+use pyo3::types::{PyBool, PyInt, PyString};
 use swapcore::SwapError;
 
 use super::errors::Error;
@@ -108,6 +108,21 @@ pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<SizePages> {
     // The Python module `swapcore.size` parses the str, because the storages of the Python package accept the same
     // strings.
     ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?.extract()
+}
+
+/// Size of the ghost that is on from the start, in slots; `None` for no such ghost.
+pub(crate) struct VirtualPages(pub(crate) Option<u32>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for VirtualPages {
+    type Error = PyErr;
+
+    /// Converts True (the largest size), False, a str with a unit or a number of slots.
+    fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(is_on) = ob.cast::<PyBool>() {
+            return Ok(Self(is_on.is_true().then_some(u32::MAX)));
+        }
+        Ok(Self(Some(slots_or_size(&ob)?.0)))
+    }
 }
 
 /// Converts a Python iterable of bad pages.

@@ -18,7 +18,7 @@ use swapcore::{Config, Profile, SwapError, Workers};
 
 use crate::border::convert;
 use crate::border::errors::Result;
-use crate::border::number::{self, Cpu};
+use crate::border::number::{self, Cpu, VirtualPages};
 use crate::device::SwapDevice;
 use crate::folio::Folio;
 use crate::memcg::MemCgroup;
@@ -82,7 +82,7 @@ getters! {
 impl Swap {
     #[new]
     #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
-        workingset = "classic", memcg = "v2", zswap = None))]
+        workingset = "classic", memcg = "v2", zswap = None, r#virtual = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
@@ -93,6 +93,7 @@ impl Swap {
         workingset: &str,
         memcg: &str,
         zswap: Option<ZswapArg>,
+        r#virtual: Option<VirtualPages>,
     ) -> Result<Self> {
         let profile = Profile::from_name(profile)?;
         let workers = Workers::from_name(workers)?;
@@ -109,6 +110,7 @@ impl Swap {
             memcg: Hierarchy::unless_disabled(memcg)?,
             workingset: workingset.into(),
             zswap: zswap.map(|zswap| zswap.0),
+            virtual_pages: r#virtual.and_then(|pages| pages.0),
         };
         Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
     }

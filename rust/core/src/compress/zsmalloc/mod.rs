@@ -172,13 +172,14 @@ impl Pool {
         }
     }
 
-    /// Moves objects from the emptiest zspages to the fullest zspages and frees the zspages that become empty.
-    /// Returns the number of freed pages.
+    /// Moves objects from the emptiest zspages to the fullest zspages and frees the zspages that become empty and the
+    /// spare memory. Returns the number of freed pages, without the pages of the spare memory.
     ///
     /// `moved` receives the owner, the old handle and the new handle, and returns whether the owner now names the new
     /// handle. Kernel: `zs_compact`.
     pub(crate) fn compact(&self, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
         let pages = self.classes.iter().enumerate().map(|(i, class)| self.compact_class(i, class, &moved)).sum();
+        self.release_spare();
         self.nr_compacted_pages.fetch_add(pages, Relaxed);
         pages
     }
@@ -225,6 +226,19 @@ impl Pool {
                 return pages;
             }
         }
+    }
+
+    /// Frees the memory that the pool keeps for reuse.
+    pub(crate) fn release_spare(&self) {
+        let spare = self.spare.lock().take_all();
+        drop(spare);
+    }
+
+    /// Returns the bytes that the pool takes beside the pages of its zspages: the records of the zspages, and the
+    /// memory that the pool keeps for reuse.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        let records: u64 = self.classes.iter().map(|class| class.lock().record_bytes()).sum();
+        records + self.spare.lock().bytes()
     }
 
     /// Returns the totals of the pool. The totals are exact when no other thread uses the pool.

@@ -4,8 +4,9 @@
 use std::sync::{Arc, RwLock};
 
 use super::{CHAIN_PAGES_MAX, Geometry, OBJECTS_MAX};
-use crate::base::limits::ZRAM_SPARE_PAGES_MAX;
+use crate::base::limits::{PAGE_SIZE, ZRAM_SPARE_PAGES_MAX};
 use crate::containers::index_list::{IndexList, Links, NIL};
+use crate::containers::slab::Slab;
 
 const WORDS: usize = OBJECTS_MAX / 64;
 /// Number of fullness groups of 10 % each. A full zspage is in no group. Kernel: `enum fullness_group`.
@@ -39,23 +40,30 @@ struct Zspage {
     next: u32,
 }
 
-impl Links for &mut [Zspage] {
+impl Default for Zspage {
+    /// Makes an empty zspage without memory, which is on no list.
+    fn default() -> Self {
+        Self { memory: None, used: [0; WORDS], inuse: 0, group: NR_GROUPS as u8, prev: NIL, next: NIL }
+    }
+}
+
+impl Links for &mut Slab<Zspage> {
     fn links(&self, at: u32) -> (u32, u32) {
-        let Zspage { prev, next, .. } = self[at as usize];
+        let Zspage { prev, next, .. } = *self.get(at);
         (prev, next)
     }
 
     fn set_links(&mut self, at: u32, prev: u32, next: u32) {
-        let zspage = &mut self[at as usize];
+        let zspage = self.get_mut(at);
         (zspage.prev, zspage.next) = (prev, next);
     }
 
     fn set_prev(&mut self, at: u32, prev: u32) -> bool {
-        self.get_mut(at as usize).map(|zspage| zspage.prev = prev).is_some()
+        (at != NIL).then(|| self.get_mut(at).prev = prev).is_some()
     }
 
     fn set_next(&mut self, at: u32, next: u32) -> bool {
-        self.get_mut(at as usize).map(|zspage| zspage.next = next).is_some()
+        (at != NIL).then(|| self.get_mut(at).next = next).is_some()
     }
 }
 
@@ -63,12 +71,9 @@ impl Links for &mut [Zspage] {
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) geometry: Geometry,
-    zspages: Vec<Zspage>,
-    /// First zspage number without memory. The field `next` of a zspage links to the next number without memory.
-    vacant: u32,
+    /// The zspages with memory. The record of a zspage is freed with the memory of the zspage.
+    zspages: Slab<Zspage>,
     groups: [IndexList; NR_GROUPS],
-    /// Number of zspages with memory.
-    nr_zspages: u64,
     /// Number of objects in use. The pool updates this number.
     pub(super) nr_objects: u64,
     /// Bytes of data in all objects. The pool updates this number.
@@ -79,27 +84,26 @@ impl Class {
     /// Makes a class without zspages.
     pub(super) fn new(geometry: Geometry) -> Self {
         let groups = [IndexList::default(); NR_GROUPS];
-        let (zspages, vacant) = (Vec::new(), NIL);
-        Self { geometry, zspages, vacant, groups, nr_zspages: 0, nr_objects: 0, data_bytes: 0 }
+        Self { geometry, zspages: Slab::default(), groups, nr_objects: 0, data_bytes: 0 }
     }
 
     /// Returns the memory of a zspage, or `None` when the zspage is freed.
     pub(super) fn memory_of(&self, zspage: u32) -> Option<Memory> {
-        self.zspages[zspage as usize].memory.clone()
+        self.zspages.find(zspage)?.memory.clone()
     }
 
     /// Returns whether an object is in use.
     pub(super) fn is_used(&self, zspage: u32, object: usize) -> bool {
-        self.zspages[zspage as usize].used[object / 64] >> (object % 64) & 1 == 1
+        self.zspages.get(zspage).used[object / 64] >> (object % 64) & 1 == 1
     }
 
     /// Returns whether a zspage has no free object.
     pub(super) fn is_full(&self, zspage: u32) -> bool {
-        usize::from(self.zspages[zspage as usize].inuse) == self.geometry.nr_objects
+        usize::from(self.zspages.get(zspage).inuse) == self.geometry.nr_objects
     }
 
     fn at(&mut self, zspage: u32) -> &mut Zspage {
-        &mut self.zspages[zspage as usize]
+        self.zspages.get_mut(zspage)
     }
 
     fn unlink(&mut self, zspage: u32) {
@@ -107,7 +111,7 @@ impl Class {
         if group == NR_GROUPS {
             return;
         }
-        self.groups[group].unlink(&mut self.zspages[..], zspage);
+        self.groups[group].unlink(&mut self.zspages, zspage);
         self.at(zspage).group = NR_GROUPS as u8;
     }
 
@@ -119,34 +123,15 @@ impl Class {
         }
         self.unlink(zspage);
         if wanted < NR_GROUPS {
-            self.groups[wanted].push_first(&mut self.zspages[..], zspage);
+            self.groups[wanted].push_first(&mut self.zspages, zspage);
             self.at(zspage).group = wanted as u8;
         }
     }
 
     /// Adds an empty zspage. Errors: `System` when a new zspage number or the memory for its record is not available.
     pub(super) fn add(&mut self, memory: Memory) -> Result<(), Full> {
-        let zspage = match self.vacant {
-            NIL => {
-                let new = u32::try_from(self.zspages.len()).ok().filter(|&new| new != NIL).ok_or(Full::System)?;
-                self.zspages.try_reserve(1).map_err(|_| Full::System)?;
-                self.zspages.push(Zspage {
-                    memory: None,
-                    used: [0; WORDS],
-                    inuse: 0,
-                    group: NR_GROUPS as u8,
-                    prev: NIL,
-                    next: NIL,
-                });
-                new
-            }
-            vacant => {
-                self.vacant = self.at(vacant).next;
-                vacant
-            }
-        };
-        self.at(zspage).memory = Some(memory);
-        self.nr_zspages += 1;
+        let zspage = Zspage { memory: Some(memory), ..Zspage::default() };
+        let zspage = self.zspages.insert(zspage).ok_or(Full::System)?;
         self.regroup(zspage);
         Ok(())
     }
@@ -184,17 +169,18 @@ impl Class {
             return None;
         }
         self.unlink(zspage);
-        self.nr_zspages -= 1;
-        let vacant = std::mem::replace(&mut self.vacant, zspage);
-        let here = self.at(zspage);
-        here.next = vacant;
-        here.memory.take()
+        self.zspages.remove(zspage).memory
+    }
+
+    /// Returns the bytes of the records of the zspages.
+    pub(super) fn record_bytes(&self) -> u64 {
+        self.zspages.bytes()
     }
 
     /// Returns whether a compaction of the class empties at least one zspage. Kernel: `zs_can_compact`.
     pub(super) fn can_compact(&self) -> bool {
         let objects_each = self.geometry.nr_objects as u64;
-        self.nr_zspages * objects_each - self.nr_objects >= objects_each
+        self.zspages.len() * objects_each - self.nr_objects >= objects_each
     }
 
     /// Returns the emptiest and the fullest of the zspages that have a free object. Returns `None` when fewer than
@@ -202,14 +188,14 @@ impl Class {
     pub(super) fn ends(&self) -> Option<(u32, u32)> {
         let mut heads = self.groups.iter().map(IndexList::first).filter(|&first| first != NIL);
         let emptiest = heads.next()?;
-        let fullest = heads.next_back().unwrap_or(self.zspages[emptiest as usize].next);
+        let fullest = heads.next_back().unwrap_or(self.zspages.get(emptiest).next);
         (fullest != NIL).then_some((emptiest, fullest))
     }
 }
 
 /// Memory of freed zspages, which is kept for reuse in one list for each number of pages. A free of a zspage
 /// therefore does not call the system's allocator while the spare memory is below its limit. The counters of the pool
-/// do not count spare memory. Kernel: the per-CPU page lists under the page allocator.
+/// do not count spare memory; [`super::Pool::kept_bytes`] does. Kernel: the per-CPU page lists under the page allocator.
 #[derive(Debug)]
 pub(super) struct Spare {
     by_pages: [Vec<Memory>; CHAIN_PAGES_MAX],
@@ -239,5 +225,17 @@ impl Spare {
         self.nr_pages += nr_pages;
         self.by_pages[nr_pages - 1].push(memory);
         None
+    }
+
+    /// Takes all spare memory. The lists keep their capacity.
+    pub(super) fn take_all(&mut self) -> Vec<Memory> {
+        self.nr_pages = 0;
+        self.by_pages.iter_mut().flat_map(|list| list.drain(..)).collect()
+    }
+
+    /// Returns the bytes of the spare memory and of the lists.
+    pub(super) fn bytes(&self) -> u64 {
+        let nr_listed: usize = self.by_pages.iter().map(Vec::capacity).sum();
+        (self.nr_pages * PAGE_SIZE + nr_listed * size_of::<Memory>()) as u64
     }
 }

@@ -24,7 +24,7 @@ pub const INVARIANTS: [(&str, &str); 23] = [
     ("I3", "a cluster has a table exactly when it is not free; a waiting discard keeps an all-NULL table"),
     ("I4", "an empty cluster has order 0, and a cluster with bad slots always has order 0"),
     ("I5", "the counters and the tables of a device give the same number of slots in use"),
-    ("I6", "nr_swap_pages is the number of free slots of all enabled devices"),
+    ("I6", "nr_swap_pages is the number of free slots of all enabled devices below their limits"),
     ("I7", "a hint is empty, or an aligned place inside a cluster with room for a run of the hint's order"),
     ("I8", "a slot without references is free or cached"),
     ("I9", "a count has a cell in an extend table exactly when the count is over 14"),
@@ -88,7 +88,8 @@ impl Swap {
             // A device that swapoff empties has no free slots. The slots in use of such a device count as negative,
             // as in `Swap::nr_swap_pages`.
             let pages = if device.has(SwpFlags::WRITEOK) { device.pages() } else { 0 };
-            i64::from(pages) - self.inuse_pages(device.ty()) as i64
+            let closed = if device.has(SwpFlags::WRITEOK) { device.closed_free_pages() } else { 0 };
+            i64::from(pages) - closed - self.inuse_pages(device.ty()) as i64
         };
         let free: i64 = devices.iter().filter(|device| device.is_counted()).map(free_pages).sum();
         ensure(self.nr_swap_pages() == free, "I6", || {

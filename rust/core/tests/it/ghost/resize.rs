@@ -54,6 +54,7 @@ fn slots_in_use_keep_a_device_from_shrinking() {
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap).iter().map(|slot| slot.offset().0).collect::<Vec<_>>(), [5], "no new slot beyond the limit");
     (2 * C..4 * C - 1).for_each(put);
+    assert_eq!(swap.nr_swap_pages(), 0, "free slots beyond the limit are not counted");
     assert!(fill(&swap).is_empty(), "slots beyond the limit are not handed out again");
     swap.check().expect("every invariant");
     assert_eq!(swap.resize(&device, 2 * C), sizes(2 * C, 2 * C));
@@ -70,8 +71,16 @@ fn a_limit_is_lifted_by_growing_again() {
     let slots = fill(&swap);
     swap.put(slots[3 * C as usize], 1, CPU).expect("in use");
     assert_eq!(swap.resize(&device, C), sizes(4 * C, C));
+    assert_eq!(swap.nr_swap_pages(), 0);
+    swap.check().expect("every invariant");
     assert!(fill(&swap).is_empty());
+    assert_eq!(swap.resize(&device, 2 * C), sizes(4 * C, 2 * C));
+    assert_eq!(swap.nr_swap_pages(), 0);
+    swap.swapoff(&device, |_, _| Err(SwapError::Interrupted)).expect_err("slots are in use");
+    assert_eq!(swap.nr_swap_pages(), 0, "a failed swapoff keeps the limit");
+    swap.check().expect("every invariant");
     assert_eq!(swap.resize(&device, 4 * C), sizes(4 * C, 4 * C));
+    assert_eq!(swap.nr_swap_pages(), 1);
     swap.check().expect("every invariant");
     assert_eq!(fill(&swap), [slots[3 * C as usize]]);
 }

@@ -194,6 +194,8 @@ fn data_moves_from_one_real_device_to_another() {
     let new = machine.real_of(entry);
     assert_eq!((old.ty(), new.ty()), (machine.real.ty(), other.ty()));
     assert_eq!(machine.swap.inuse_pages(machine.real.ty()), 0);
+    assert_eq!(machine.swap.move_backing(entry, other.ty(), CPU), Ok(Moved::InPlace));
+    assert_eq!(machine.real_of(entry), new);
     machine.swap.shrink_swap_cache(u64::MAX, CPU).expect("a cpu");
     let folio = machine.swap_in(entry, 0);
     assert!(folio.folio().bytes().expect("no views").iter().all(|&byte| byte == 7));
