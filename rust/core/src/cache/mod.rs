@@ -200,9 +200,10 @@ impl<'a> OnCpu<'a> {
     /// the data of the slots.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when the first slot is
-    /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `Unaligned`, `BadRange` (EINVAL) when the range
-    /// is misaligned or beyond the device; `BadSlot` (EINVAL) when the first slot is bad; `FolioCached` (EINVAL) when the folio has
-    /// slots already; `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
+    /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `Unaligned`, `BadRange` (EINVAL) when the range is
+    /// misaligned or beyond the device; `BadSlot`, `BacksVirtual` (EINVAL) when the first slot is bad or backs a
+    /// virtual slot; `FolioCached` (EINVAL) when the folio has slots already; `FolioBusy` (EBUSY). Kernel:
+    /// `swap_cache_add_folio`.
     pub fn swap_cache_add_folio(&mut self, folio: Folio<'_>, entry: SwpEntry) -> Result<()> {
         let mut op = self.operation();
         check_home(folio, op.swap.memory_of_folios())?;

@@ -77,16 +77,17 @@ impl Operation<'_> {
     /// is put back on the avail list.
     #[inline(never)]
     pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool, nr: u32) {
-        // A cluster that is closed to allocation is never on a nonfull list, so each free in such a cluster comes here.
-        if ci.is_closed() {
-            self.swap.add_closed(device.ty(), nr);
-        }
         if was_full {
             self.add_to_avail(device);
         }
+        // A cluster that is closed to allocation is never on a nonfull list, so each free in such a cluster comes here.
+        let is_closed = ci.is_closed();
+        if is_closed {
+            self.swap.add_closed(device.ty(), nr);
+        }
         if ci.count() == 0 {
             self.free_cluster(device, ci);
-        } else if !ci.is_closed() {
+        } else if !is_closed {
             ci.move_to(ListId::Nonfull(ci.order()));
         } else if ci.flag() != ClusterFlag::Full {
             ci.move_to(ListId::Full);
