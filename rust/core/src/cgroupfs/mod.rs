@@ -198,7 +198,7 @@ impl Swap {
     /// EBUSY when usage would stay above a v1 limit; EAGAIN when `memory.reclaim` freed too little. Locks: the caller
     /// holds none. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
-        let _active = self.begin_activity();
+        let active = self.begin_activity();
         let (target, file) = self.find_file(css, file)?;
         if matches!(file.write, Write::ReadOnly) {
             return Err(target.lacks(Errno::ACCESS, file.name, "read"));
@@ -207,7 +207,7 @@ impl Swap {
             return Err(MemCgroups::removed(&target.groups.name(css)));
         }
         let result = FileWrite { target, file: file.name, text: text.trim(), nonblock, cpu }.apply(file.write);
-        self.end_operation();
+        self.end_operation(active);
         result
     }
 }

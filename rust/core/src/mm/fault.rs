@@ -72,7 +72,7 @@ impl Mm {
                 }
                 *pte
             };
-            let _active = self.swap.begin_activity();
+            let active = self.swap.begin_activity();
             if let Some(group) = self.swap.group(self.css()) {
                 group.count(MemcgStat::PgFault, 1);
             }
@@ -81,7 +81,7 @@ impl Mm {
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => {
                     let result = self.do_swap_page(&SwapFault { vma: &vma, vpn, entry, access, cpu });
-                    self.swap.end_operation();
+                    self.swap.end_operation(active);
                     result?;
                 }
             }

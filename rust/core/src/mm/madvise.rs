@@ -49,7 +49,7 @@ impl Mm {
     /// A large folio inside the range is swapped out as a whole, or is split when no run of slots is free. Kernel:
     /// `madvise_pageout`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
-        let _active = self.swap.begin_activity();
+        let active = self.swap.begin_activity();
         // The CPU number is checked here, because an unknown CPU must cause an error before any folio leaves the
         // folio's list.
         drop(self.swap.on_cpu(cpu)?);
@@ -69,7 +69,7 @@ impl Mm {
                 }
             }
         }
-        self.swap.end_operation();
+        self.swap.end_operation(active);
         Ok(report)
     }
 

@@ -10,6 +10,7 @@ pub mod swapout;
 mod zswap_writeback;
 
 use crate::base::types::CpuId;
+use crate::folio::Active;
 use crate::machine::{Swap, Workers};
 pub(crate) use zswap_writeback::ZSWAP_WRITEBACK;
 
@@ -24,10 +25,12 @@ impl Swap {
         nr_done + self.run_zswap_worker()
     }
 
-    /// Calls the hooks for limits that refused charges, and runs the zswap worker if the worker is queued. Each
-    /// public operation calls this function at its end with no lock held, because this work is forbidden under locks.
+    /// Ends an operation. Then calls the hooks for limits that refused charges, and runs the zswap worker if the worker
+    /// is queued. Each public operation calls this function at its end with no lock held, because this work is
+    /// forbidden under locks.
     #[inline]
-    pub(crate) fn end_operation(&self) {
+    pub(crate) fn end_operation(&self, active: Active<'_>) {
+        drop(active);
         if let Some(policy) = self.policies.get() {
             for notice in self.policies.take_notices() {
                 policy.on_limit(notice.group, notice.limit, notice.nr_pages);

@@ -39,13 +39,13 @@ impl Swap {
     /// Allocates a folio and charges the folio to a group. The bytes of the folio are not cleared. Kernel:
     /// `alloc_anon_folio`; differs: if the mask forbids reclaim, a large folio uses free memory only.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
-        let _active = self.begin_activity();
+        let active = self.begin_activity();
         let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
             true => self.folio_alloc_shrinking(order, cpu)?,
             false => self.folio_alloc(order)?,
         };
         let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
-        self.end_operation();
+        self.end_operation(active);
         charged.map(|()| folio)
     }
 
@@ -92,7 +92,7 @@ impl Swap {
     /// (EEXIST); `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Steps OUT1 to OUT3. Kernel: `folio_alloc_swap`;
     /// differs: takes the folio lock itself.
     pub fn folio_alloc_swap(&self, folio: &FolioRef<'_>, cpu: CpuId) -> Result<SwpEntry> {
-        let _active = self.begin_activity();
+        let active = self.begin_activity();
         if let Some(entry) = folio.entry() {
             return Err(SwapError::AlreadyCached(entry));
         }
@@ -102,7 +102,7 @@ impl Swap {
         let result = self.add_to_swap_as(&locked, &wish, cpu);
         let entry = locked.entry();
         drop(locked);
-        self.end_operation();
+        self.end_operation(active);
         result.map(|()| entry.expect("it was given slots"))
     }
 
@@ -116,10 +116,10 @@ impl Swap {
     /// write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel:
     /// `shrink_folio_list` of one folio; differs: does not split the folio when no run is free.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
-        let _active = self.begin_activity();
+        let active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
-        self.end_operation();
+        self.end_operation(active);
         match result {
             Ok(entry) => {
                 // `into_raw` drops no reference, because `pageout` dropped the caller's reference when it freed the
@@ -187,10 +187,11 @@ impl Swap {
     /// caller may try again; `BadRange` (EINVAL). Kernel: `do_swap_page` over `swapin_entry`; differs: a count of
     /// mappings replaces the page table.
     pub fn swap_in<'s>(&'s self, entry: SwpEntry, nr_pages: u32, how: &Swapin<'s>) -> Result<MappedFolio<'s>> {
-        let _active = self.begin_activity();
+        let mut active = self.begin_activity();
         loop {
             let found = self.swapin_folio(entry, how);
-            self.end_operation();
+            self.end_operation(active);
+            active = self.begin_activity();
             let (folio, is_new) = found?;
             if is_new {
                 self.count_major_fault(how.faulting, how.cpu)?;
