@@ -109,8 +109,31 @@ def test_shared_and_locked_pages_stay(swap: sc.Swap) -> None:
     mm.write(locked * PAGE, b"x")
     child = mm.fork()
     assert mm.pageout(first, 1)["kept_pages"] == 1
-    assert mm.pageout(locked, 1)["kept_pages"] == 1
+    for refused in (mm.pageout, mm.zap):
+        with pytest.raises(sc.InvalidArgumentError, match="locked"):
+            refused(locked, 1)
+    assert mm.read(locked * PAGE, 1) == b"x"
     assert child.read(first * PAGE, 1) == b"x"
+    assert child.pageout(locked, 1)["kept_pages"] == 1
+
+
+def test_a_child_inherits_no_lock(swap: sc.Swap) -> None:
+    mm, first = mapped(swap, 64, is_locked=True)
+    assert swap.memcg is not None
+    assert swap.memcg.memory_stat["unevictable"] == 64 * PAGE
+    child = mm.fork()
+    del mm
+    assert swap.memcg.memory_stat["unevictable"] == 0
+    assert child.pageout(first, 64)["reclaimed_pages"] == 64
+    assert is_whole(child, first, range(64))
+
+
+def test_pageout_takes_what_a_zap_left_of_a_large_folio(swap: sc.Swap) -> None:
+    mm, first = mapped(swap, 16, anon_order=4)
+    mm.zap(first + 7, 1)
+    assert mm.pageout(first, 16) == {"reclaimed_pages": 15, "kept_pages": 0, "split_folios": 1, "errno": 0}
+    assert (mm.resident_pages, mm.swapped_pages) == (0, 15)
+    assert is_whole(mm, first, (page for page in range(16) if page != 7))
 
 
 def test_zap_and_drop_give_everything_back(swap: sc.Swap) -> None:

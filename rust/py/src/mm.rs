@@ -43,7 +43,12 @@ getters! {
     Mm(this):
     memcg: Result<MemCgroup> = {
         this.mm.swap().memcg_enabled()?;
-        Ok(MemCgroup::of(this.mm.swap(), this.mm.css()).expect("the task keeps its group"))
+        loop {
+            // A group without an object was freed after the task moved to another group.
+            if let Some(group) = MemCgroup::of(this.mm.swap(), this.mm.css()) {
+                break Ok(group);
+            }
+        }
     };
     resident_pages: u64 = this.mm.nr_pages().0;
     swapped_pages: u64 = this.mm.nr_pages().1;
@@ -171,6 +176,13 @@ impl Mm {
     fn fork(&self, py: Python<'_>, cpu: Option<Cpu>) -> Result<Self> {
         let cpu = self.cpu(cpu)?;
         Ok(Self { mm: py.detach(|| self.mm.fork(cpu))? })
+    }
+
+    #[doc = stub!(Mm.move_to)]
+    fn move_to(&self, memcg: &Bound<'_, MemCgroup>) -> Result<()> {
+        let swap = self.mm.swap();
+        swap.memcg_enabled()?;
+        Ok(self.mm.move_to(MemCgroup::css_of(Some(memcg), swap)?)?)
     }
 
     #[doc = stub!(Mm.swap_entry)]

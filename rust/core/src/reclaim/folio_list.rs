@@ -126,7 +126,7 @@ impl<'s> FolioListScan<'s, '_> {
             // Slots that still have references are not freed.
             let _ = on_cpu.free_swap_locked(&locked);
         }
-        if is_activated {
+        if is_activated && !locked.has(FolioFlags::MLOCKED) {
             let lruvec = self.swap.memory_of_folios().lruvec_of(locked.folio());
             locked.set(FolioFlags::ACTIVE);
             lruvec.age_nonresident(nr_pages);

@@ -207,7 +207,14 @@ impl Swap {
     /// the folio's mapcount to find out whether an entry remains, because the reverse map may not know an entry.
     pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
         self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
-            if vma.options().is_locked { Ok(()) } else { self.unmap_entries(locked, entries, first, cpu) }
+            if !vma.options().is_locked {
+                return self.unmap_entries(locked, entries, first, cpu);
+            }
+            if (first..).zip(entries).any(|(page, pte)| pte.names(locked.folio(), page)) {
+                // The fault that mapped the folio, or an unmap of a part of the folio, missed the mlock.
+                locked.set(FolioFlags::MLOCKED);
+            }
+            Ok(())
         })
     }
 

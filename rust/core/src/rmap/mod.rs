@@ -17,7 +17,7 @@ use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
 use crate::containers::orders::Orders;
 use crate::containers::pieces::pieces;
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags};
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
 
@@ -91,7 +91,7 @@ pub struct VmaOptions {
     pub orders: Orders,
     /// Order of the folio that a first touch makes when such a folio fits.
     pub anon_order: u8,
-    /// Pages must stay in memory. Kernel: `VM_LOCKED`.
+    /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets it.
     pub is_locked: bool,
     /// A user handles faults page by page, so faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,
@@ -119,9 +119,10 @@ impl Vma {
         vma
     }
 
-    /// Makes the child's mapping of a fork, without pages yet. Kernel: `anon_vma_fork`.
+    /// Makes the child's mapping of a fork, without pages yet. The child does not inherit the lock. Kernel:
+    /// `dup_mmap`, `anon_vma_fork`.
     pub(crate) fn fork(&self) -> Arc<Self> {
-        Self::new(self.pages(), self.options, &self.anon_vma)
+        Self::new(self.pages(), VmaOptions { is_locked: false, ..self.options }, &self.anon_vma)
     }
 
     /// Returns the pages of the mapping.
@@ -182,6 +183,22 @@ impl Vma {
         {
             folio.set_anon_rmap(self.anon_vma.number, index as u32);
         }
+    }
+
+    /// Marks a new folio as mlocked if the mapping is locked. The folio is on no list yet. Kernel:
+    /// `mlock_new_folio`.
+    pub(crate) fn mlock_new_folio(&self, folio: Folio<'_>) {
+        folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
+    }
+
+    /// Removes one page of the mapping from a folio's count. A locked mapping takes the mlock of the folio back;
+    /// reclaim restores the mlock if the mapping still maps other pages of the folio. The caller holds a reference.
+    /// Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
+    pub(crate) fn remove_rmap(&self, folio: Folio<'_>) {
+        if self.options.is_locked {
+            folio.munlock();
+        }
+        folio.remove_mappings(1);
     }
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use swapcore::base::types::CssId;
+use swapcore::memcg::Hierarchy;
 use swapcore::mm::VmaOptions;
 use swapcore::storage::{FaultPlan, Faulty, SwapStorage};
 use swapcore::workingset::LruList;
-use swapcore::{Config, Order, Orders, Profile, Swap, SwpEntry};
+use swapcore::{Config, Order, Orders, Profile, Swap, SwapError, SwpEntry};
 
 use crate::common::{CPU, Load, Space, assert_empty, check_now_and_then, order, ram, stat, swap_on};
 
@@ -225,6 +226,116 @@ fn a_locked_mapping_and_a_handle_stay_in_memory() {
     swap.check().expect("every invariant");
     swap.folio_unmap(handle, CPU).expect("mapped");
     drop((locked, other));
+    assert_empty(&swap);
+}
+
+fn unevictable(swap: &Swap) -> u64 {
+    swap.memory_of_folios().lruvec().lru_pages(LruList::Unevictable)
+}
+
+#[test]
+fn locked_pages_are_unevictable_from_their_fault_until_the_mapping_ends() {
+    for anon_order in [0, 4] {
+        let swap = swap_with(1, 8192);
+        let options = VmaOptions { is_locked: true, anon_order, ..VmaOptions::default() };
+        let locked = space_of(&swap, 64, options);
+        assert_eq!(unevictable(&swap), 0, "no page was touched");
+        (0..64).for_each(|page| write(&locked, page, page));
+        assert_eq!(unevictable(&swap), 64);
+        let all = locked.pages(0..64);
+        for error in [locked.mm.pageout(all.clone(), CPU).map(drop), locked.mm.zap(all.clone(), CPU)] {
+            assert_eq!(error, Err(SwapError::MappingLocked(locked.page(0).0)));
+        }
+        // The child does not inherit the lock, but its pages stay while the parent locks them.
+        let child = locked.fork(CPU);
+        assert!(!child.is_locked() && locked.is_locked());
+        assert_eq!(child.mm.pageout(all.clone(), CPU).expect("mapped").reclaimed_pages, 0);
+        // The parent's copy of a page is locked. The page of the child is not locked any more.
+        write(&locked, 0, 500);
+        let nr_unlocked = if anon_order == 0 { 1 } else { 16 };
+        assert_eq!(unevictable(&swap), 64 + 1 - nr_unlocked);
+        drop(locked);
+        assert_eq!(unevictable(&swap), 0);
+        assert_eq!(child.mm.pageout(all, CPU).expect("mapped").reclaimed_pages, 64);
+        (0..64).for_each(|page| assert_eq!(read(&child, page), page));
+        swap.check().expect("every invariant");
+        drop(child);
+        assert_empty(&swap);
+    }
+}
+
+#[test]
+fn reclaim_makes_no_locked_page_active() {
+    let config = Config { memcg: Some(Hierarchy::V2), memory_pages: MEMORY_PAGES, ..Config::new(1, Profile::Newest) };
+    let swap = swap_on(config, ram(8192));
+    let locked = space_of(&swap, 16, VmaOptions { is_locked: true, anon_order: 4, ..VmaOptions::default() });
+    (0..16).for_each(|page| write(&locked, page, page));
+    let child = locked.fork(CPU);
+    // The write makes the large folio evictable although the parent still maps 15 of its pages.
+    write(&locked, 0, 500);
+    assert_eq!(unevictable(&swap), 1);
+    let error = swap.memcg_write(CssId::ROOT, "memory.reclaim", "64K", false, CPU).expect_err("only locked pages");
+    assert_eq!(error.errno(), 11, "EAGAIN");
+    assert_eq!((unevictable(&swap), stat(&swap, "pgactivate")), (17, 0), "reclaim restored the lock");
+    drop((locked, child));
+    assert_empty(&swap);
+}
+
+#[test]
+fn pageout_takes_large_folios_of_which_a_part_is_mapped() {
+    let large = VmaOptions { anon_order: 4, orders: Orders::one(order(4)), ..VmaOptions::default() };
+    let filled = |swap: &Arc<Swap>| {
+        let space = space_of(swap, 16, large);
+        (0..16).for_each(|page| write(&space, page, page + 1));
+        space
+    };
+    type Scene = fn(&Arc<Swap>, &Space);
+    let scenes: [(&str, u64, Scene); 4] = [
+        ("a page was zapped", 15, |_, space| space.mm.zap(space.pages(3..4), CPU).expect("mapped")),
+        ("the ends were zapped", 14, |_, space| {
+            [0, 15].map(|page| space.mm.zap(space.pages(page..page + 1), CPU).expect("mapped"));
+        }),
+        ("a child wrote and ended", 16, |_, space| {
+            let child = space.fork(CPU);
+            write(&child, 2, 70);
+            write(space, 5, 6);
+        }),
+        ("the folio was swapped in", 15, |_, space| {
+            assert_eq!(space.mm.pageout(space.pages(0..16), CPU).expect("mapped").reclaimed_pages, 16);
+            assert_eq!(read(space, 7), 8);
+            assert_eq!(space.nr_present(0..16), 16, "swapped in whole");
+            space.mm.zap(space.pages(15..16), CPU).expect("mapped");
+        }),
+    ];
+    for (name, nr_left, scene) in scenes {
+        let swap = swap_with(1, 8192);
+        let space = filled(&swap);
+        scene(&swap, &space);
+        assert_eq!(space.mm.nr_pages(), (nr_left, 0), "{name}");
+        let report = space.mm.pageout(space.pages(0..16), CPU).expect("mapped");
+        assert_eq!((report.reclaimed_pages, report.kept_pages, report.errno), (nr_left, 0, 0), "{name}");
+        assert_eq!(report.split_folios, 1, "{name}");
+        assert_eq!(space.mm.nr_pages(), (0, nr_left), "{name}");
+        (0..16).for_each(|page| assert!([0, page + 1].contains(&read(&space, page)), "{name}: page {page}"));
+        drop(space);
+        assert_empty(&swap);
+    }
+}
+
+#[test]
+fn pageout_keeps_a_large_folio_that_another_address_space_maps_in_part() {
+    let swap = swap_with(1, 8192);
+    let space = space_of(&swap, 16, VmaOptions { anon_order: 4, ..VmaOptions::default() });
+    (0..16).for_each(|page| write(&space, page, page));
+    let child = space.fork(CPU);
+    child.mm.zap(child.pages(1..16), CPU).expect("mapped");
+    space.mm.zap(space.pages(8..16), CPU).expect("mapped");
+    let report = space.mm.pageout(space.pages(0..16), CPU).expect("mapped");
+    assert_eq!((report.reclaimed_pages, report.kept_pages, report.split_folios), (0, 8, 0));
+    assert_eq!(report.errno, 16, "EBUSY");
+    drop(child);
+    assert_eq!(space.mm.pageout(space.pages(0..16), CPU).expect("mapped").reclaimed_pages, 8);
+    drop(space);
     assert_empty(&swap);
 }
 
