@@ -182,7 +182,7 @@ impl Mm {
     fn move_to(&self, memcg: &Bound<'_, MemCgroup>) -> Result<()> {
         let swap = self.mm.swap();
         swap.memcg_enabled()?;
-        Ok(self.mm.move_to(MemCgroup::css_of(Some(memcg), swap)?)?)
+        Ok(self.mm.enter_group(MemCgroup::css_of(Some(memcg), swap)?)?)
     }
 
     #[doc = stub!(Mm.swap_entry)]

@@ -332,11 +332,10 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a folio to the group to which its pages are charged. The binding holds a reference to the group. Kernel:
-    /// `commit_charge`.
-    pub(crate) fn bind(self, groups: &MemCgroups, group: &MemCgroup) {
+    /// Binds a folio to the group to which its pages are charged. The binding takes over a reference to the group.
+    /// Kernel: `commit_charge`.
+    pub(crate) fn bind(self, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
-        groups.css_get(group, 1);
         self.set_css(group.css());
         self.count_anon(group, 1);
         group.count(MemcgStat::PgPgIn, 1);

@@ -93,7 +93,7 @@ impl Mm {
         loop {
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
             let window = vma.window(vpn, order.nr_pages());
-            match window.map(|window| (window.start, self.folio_charged(order, gfp, cpu))) {
+            match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
                 Some((first, Ok(folio))) => {
                     vma.mlock_new_folio(folio.folio());
                     self.swap.zero_anon(&folio)?;
@@ -135,7 +135,7 @@ impl Mm {
             }
             old
         };
-        let new = self.folio_charged(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
+        let new = self.folio_for_task(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
         let from = page as usize * PAGE_SIZE;
         new.bytes_mut()?.copy_from_slice(&old.bytes()?[from..from + PAGE_SIZE]);
         vma.mlock_new_folio(new.folio());

@@ -140,14 +140,7 @@ impl Mm {
 
     /// Pages out the folio of page `vpn`, or splits the folio when the batch does not have all its pages. Returns the
     /// number of pages that are done: 0 after a split, because the pages of the folio are paged out next.
-    fn pageout_folio(
-        &self,
-        vma: &Vma,
-        vpn: Vpn,
-        mapped: Mapped<'_>,
-        report: &mut PageoutReport,
-        cpu: CpuId,
-    ) -> u32 {
+    fn pageout_folio(&self, vma: &Vma, vpn: Vpn, mapped: Mapped<'_>, report: &mut PageoutReport, cpu: CpuId) -> u32 {
         let nr_batch = mapped.nr_batch_pages;
         let is_shared = mapped.is_shared();
         let folio = mapped.folio;

@@ -69,7 +69,7 @@ impl Mm {
     ///
     /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed. Locks: the tree lock.
     /// Kernel: a write of `cgroup.procs`, on v1 without `memory.move_charge_at_immigrate`.
-    pub fn move_to(&self, css: CssId) -> Result<()> {
+    pub fn enter_group(&self, css: CssId) -> Result<()> {
         if let Some(groups) = self.swap.memcg() {
             groups.enter(css)?;
             let old = self.css.swap(css.0, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl Mm {
     }
 
     /// Allocates a folio and charges the folio to the group of the task. Errors: as [`Swap::folio_charged`].
-    fn folio_charged(&self, order: Order, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+    fn folio_for_task(&self, order: Order, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         self.with_group(|css| self.swap.folio_charged(order, css, gfp, cpu))
     }
 
