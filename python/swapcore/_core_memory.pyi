@@ -152,6 +152,14 @@ class Mm:
         that an earlier call unmapped and could not write are tried again. Errors, with the pages before the
         error swapped out: EFAULT, a page is not mapped; EINVAL, a mapping is locked. Kernel:
         ``MADV_PAGEOUT``, `madvise_pageout`."""
+    def willneed(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> int:
+        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that were
+        read.
+
+        Each page is read as a single page and is not mapped; the next fault finds it. The owner of the slot is
+        charged. A page that cannot be read is skipped. Errors, with the pages before the error read: EFAULT, a
+        page is not mapped. Kernel: ``MADV_WILLNEED``, `read_swap_cache_async`, whose reads go on after the
+        call."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
         """Drops the pages of a range, which read as zeros afterwards.
 

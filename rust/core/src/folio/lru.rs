@@ -159,12 +159,12 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Returns whether a user holds the folio through a handle or a file. No page table maps such a folio, so reclaim
+    /// Returns whether a user holds the folio through a handle. No page table maps such a folio, so reclaim
     /// cannot take the folio, and a reference that reclaim holds would make calls of the user fail.
     // Inlined, because both kinds of lists call this function for each folio that is isolated.
     #[inline(always)]
     pub(super) fn is_held_by_user(self) -> bool {
-        self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
+        !self.has_rmap() && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }
 }
 

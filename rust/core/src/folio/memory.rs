@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::refs::FolioRefs;
-use super::{Folio, FolioFlags, FolioRef};
+use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::base::sync::{SpinMutex, WaitTable};
@@ -324,8 +324,21 @@ impl Folio<'_> {
         self.memory.header(self.pfn).css.store(css.0, Ordering::Relaxed);
     }
 
-    fn count_anon(self, group: &MemCgroup, sign: i64) {
+    /// Stores the number of the folio's file, and the index of the folio's first page in the file. The folio is not
+    /// mapped. Its pages count as shared memory from now on. Kernel: `shmem_add_to_page_cache`.
+    pub(crate) fn set_file_rmap(self, mapping: u32, index: u32) {
+        let group = self.css().zip(self.memory.memcg.as_ref()).map(|(css, groups)| groups.get(css));
+        group.inspect(|group| self.count_pages(group, -1));
+        self.set_anon_rmap(mapping | FILE_RMAP, index);
+        group.inspect(|group| self.count_pages(group, 1));
+    }
+
+    fn count_pages(self, group: &MemCgroup, sign: i64) {
         let nr_pages = sign * i64::from(self.nr_pages());
+        if self.file_mapping() != 0 {
+            group.count(MemcgStat::Shmem, nr_pages);
+            return;
+        }
         group.count(MemcgStat::Anon, nr_pages);
         if self.order() == Order::MAX {
             group.count(MemcgStat::AnonThp, nr_pages);
@@ -337,7 +350,7 @@ impl Folio<'_> {
     pub(crate) fn bind(self, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
         self.set_css(group.css());
-        self.count_anon(group, 1);
+        self.count_pages(group, 1);
         group.count(MemcgStat::PgPgIn, 1);
     }
 
@@ -345,7 +358,7 @@ impl Folio<'_> {
     pub(crate) fn unbind(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
-            self.count_anon(group, -1);
+            self.count_pages(group, -1);
             group.count(MemcgStat::PgPgOut, 1);
             self.set_css(CssId::default());
         }
@@ -354,10 +367,10 @@ impl Folio<'_> {
     /// Binds a locked folio to the parent of its group, and does not change charges. Kernel: `memcg_reparent_objcgs`
     /// for one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
-        self.count_anon(from, -1);
+        self.count_pages(from, -1);
         groups.css_get(to, 1);
         self.set_css(to.css());
-        self.count_anon(to, 1);
+        self.count_pages(to, 1);
         groups.css_put(from, 1);
     }
 
@@ -382,7 +395,7 @@ impl Folio<'_> {
         if let Some(css) = self.css() {
             let group = groups.get(css);
             groups.css_get(group, u64::from(nr_parts) - 1);
-            if self.order() == Order::MAX {
+            if self.order() == Order::MAX && self.file_mapping() == 0 {
                 group.count(MemcgStat::AnonThp, -i64::from(self.nr_pages()));
             }
         }

@@ -1,4 +1,5 @@
-//! Pageout of a range of pages on a user's request. Kernel: `MADV_PAGEOUT`.
+//! Pageout of a range of pages, and the read of a range into the swap cache, on a user's request. Kernel:
+//! `MADV_PAGEOUT`, `MADV_WILLNEED`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -169,6 +170,24 @@ impl Mm {
         report.kept_pages += u64::from(nr_batch);
         report.errno = kept.errno();
         nr_batch
+    }
+
+    /// Reads the swapped-out pages of a range into the swap cache, as single pages, and maps none of them. Returns the
+    /// number of pages that were read. A page that cannot be read is skipped.
+    ///
+    /// Errors: `NotMapped` (EFAULT), with the pages before the error read; `BadCpu` (EINVAL). Kernel: `madvise_willneed`
+    /// of anonymous memory; differs: the reads are over when the call returns.
+    pub fn willneed(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<u64> {
+        // An unknown CPU is no failed read.
+        drop(self.swap.on_cpu(cpu)?);
+        let mut nr_read_pages = 0;
+        for vpn in (pages.start.0..pages.end.0).map(Vpn) {
+            if let Some(entry) = self.vma_of(vpn)?.pte(vpn).slot() {
+                nr_read_pages += self.swap.read_swap_cache_async(entry, self.css(), cpu);
+            }
+        }
+        self.swap.end_operation();
+        Ok(nr_read_pages)
     }
 
     /// Returns the slot of a swapped-out page. Errors: `NotMapped` (EFAULT).

@@ -120,7 +120,7 @@ impl<'s> FolioListScan<'s, '_> {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
             // Another thread may have zapped the last page table entry while this scan held the folio lock, so that
             // thread could not free the slots.
-            false => !locked.is_mapped() && locked.anon_vma() != 0,
+            false => !locked.is_mapped() && locked.has_rmap(),
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
             // Slots that still have references are not freed.
@@ -241,7 +241,7 @@ impl<'s> FolioListScan<'s, '_> {
     fn check_pins(&self, locked: &LockedFolio<'s>) -> Result<()> {
         let nr_cached = if locked.has(FolioFlags::SWAPCACHE) { locked.nr_pages() } else { 0 };
         let (refs, expected) = (locked.refs(), locked.mapcount() + nr_cached + 1);
-        let has_rmap = !locked.is_mapped() || locked.anon_vma() != 0;
+        let has_rmap = !locked.is_mapped() || locked.has_rmap();
         match locked.nr_views() {
             0 if refs == expected && has_rmap => Ok(()),
             0 => Err(SwapError::FolioPinned { refs, expected: nr_cached + 1 }),

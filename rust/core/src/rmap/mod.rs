@@ -7,11 +7,18 @@
 //! which entries name the folio. A caller that needs all entries compares the number of the entries found with the
 //! folio's count of mappings.
 //!
-//! Locks: folio lock > page table locks, in the order of forks > a CPU's local lock. The locks of the lists in this
+//! A file in memory has no page tables. `file` has its entries by index, which take the part of page table entries.
+//!
+//! Locks: folio lock > page table locks, in the order of forks, or the lock of a file > a CPU's local lock. The locks of the lists in this
 //! file are leaves.
+
+mod file;
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+
+pub use file::ShmemEntry;
+pub(crate) use file::{FileMapping, FileMappings};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
@@ -236,41 +243,64 @@ impl AnonVma {
 
 impl Drop for AnonVma {
     fn drop(&mut self) {
-        let mut slots = self.home.slots.lock();
-        slots.by_number[self.number as usize - 1] = Weak::new();
-        slots.free.push(self.number);
+        self.home.numbers.lock().release(self.number);
     }
 }
 
-/// Every [`AnonVma`] by number. The number in a folio without mappings may belong to another `AnonVma` by now; the
-/// mappings of that `AnonVma` do not name the folio.
-#[derive(Debug, Default)]
-pub(crate) struct AnonVmas {
-    slots: SpinMutex<Slots>,
+/// Values by number, from 1. The number of a dropped value is used again. A number that a folio without mappings
+/// stores may belong to another value by now; that value does not name the folio.
+#[derive(Debug)]
+struct Numbers<T> {
+    by_number: Vec<Weak<T>>,
+    free: Vec<u32>,
 }
 
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { by_number: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Numbers<T> {
+    /// Makes a value that knows its number.
+    fn alloc(&mut self, make: impl FnOnce(u32) -> T) -> Arc<T> {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.by_number.push(Weak::new());
+            self.by_number.len() as u32
+        });
+        let value = Arc::new(make(number));
+        self.by_number[number as usize - 1] = Arc::downgrade(&value);
+        value
+    }
+
+    /// Returns the value of a number. Number 0 has no value.
+    fn value_of(&self, number: u32) -> Option<Arc<T>> {
+        number.checked_sub(1).and_then(|at| self.by_number[at as usize].upgrade())
+    }
+
+    /// Makes a number free, when its value is dropped.
+    fn release(&mut self, number: u32) {
+        self.by_number[number as usize - 1] = Weak::new();
+        self.free.push(number);
+    }
+}
+
+/// Every [`AnonVma`] by number.
 #[derive(Debug, Default)]
-struct Slots {
-    by_number: Vec<Weak<AnonVma>>,
-    free: Vec<u32>,
+pub(crate) struct AnonVmas {
+    numbers: SpinMutex<Numbers<AnonVma>>,
 }
 
 impl AnonVmas {
     /// Makes an `AnonVma` without mappings. Kernel: `anon_vma_alloc`.
     pub(crate) fn alloc(self: &Arc<Self>) -> Arc<AnonVma> {
-        let mut slots = self.slots.lock();
-        let number = slots.free.pop().unwrap_or_else(|| {
-            slots.by_number.push(Weak::new());
-            slots.by_number.len() as u32
-        });
-        let anon_vma = Arc::new(AnonVma { number, home: self.clone(), vmas: SpinMutex::default() });
-        slots.by_number[number as usize - 1] = Arc::downgrade(&anon_vma);
-        anon_vma
+        let make = |number| AnonVma { number, home: self.clone(), vmas: SpinMutex::default() };
+        self.numbers.lock().alloc(make)
     }
 
     /// Returns the mappings of an `AnonVma`, parents before children. Number 0 has no mappings.
     fn vmas_of(&self, number: u32) -> Vec<Arc<Vma>> {
-        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at as usize].upgrade());
+        let anon_vma = self.numbers.lock().value_of(number);
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
 
@@ -301,7 +331,7 @@ impl AnonVmas {
     /// during the call. The order is that of the numbers of the `AnonVma`s. Kernel: `walk_page_range` over the
     /// address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
-        let nr_numbers = self.slots.lock().by_number.len() as u32;
+        let nr_numbers = self.numbers.lock().by_number.len() as u32;
         for number in 1..=nr_numbers {
             for vma in self.vmas_of(number) {
                 for table in vma.tables() {

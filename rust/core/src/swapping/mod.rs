@@ -4,6 +4,7 @@
 //! This file has the work at the end of an operation, when no lock is held: it sends notices to hooks and runs the
 //! queues of the workers.
 
+mod migrate;
 pub(crate) mod move_backing;
 pub mod swapin;
 pub mod swapout;

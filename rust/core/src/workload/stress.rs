@@ -198,7 +198,7 @@ impl Hammer<'_> {
 
     /// Leaves a folio to the swap cache, from where scans and full reclaim take it back at any time.
     fn cache_folio(&mut self) -> Result<()> {
-        let folio = self.shared.swap.folio_alloc(self.order())?;
+        let folio = self.shared.swap.memory_of_folios().alloc(self.order())?;
         let mut on_cpu = self.shared.swap.on_cpu(self.cpu)?;
         match on_cpu.folio_alloc_swap(folio.folio()) {
             Ok(_) => {}

@@ -31,6 +31,7 @@ mod ghost {
 mod memcg {
     mod files;
     mod random;
+    mod shmem;
 }
 
 mod virtual_slots {
