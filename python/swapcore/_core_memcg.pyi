@@ -146,8 +146,8 @@ class MemCgroup:
 
         Keys:
             anon: bytes of anonymous pages charged.
-            file: always 0, because every page is anonymous here.
-            shmem: always 0, because every page is anonymous here.
+            file: bytes of pages of files in memory, because there are no other files here.
+            shmem: bytes of pages of files in memory.
             zswap: bytes of compressed pages in zswap.
             zswapped: bytes of pages in zswap before compression.
             swapcached: bytes of pages in the swap cache.
@@ -187,7 +187,7 @@ class MemCgroup:
             zswpwb: pages that zswap wrote back to a device.
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
-            cache: v1: always 0, because every page is anonymous here.
+            cache: v1: bytes of pages of files in memory, because there are no other files here.
             rss: v1: bytes of anonymous pages charged.
             rss_huge: v1: bytes of anonymous pages in large folios.
             mapped_file: v1: always 0, because every page is anonymous here.

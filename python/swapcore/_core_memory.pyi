@@ -121,7 +121,8 @@ class Mm:
 
         ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
         pages only. ``anon_order`` is the order of the folio that a first touch makes where such a folio fits.
-        ``is_locked`` keeps the pages in memory, as `mlock` does. ``is_uffd_armed`` limits swap-ins to single
+        ``is_locked`` keeps the pages in memory once they are touched, as ``mlock2`` with ``MLOCK_ONFAULT``
+        does; ``unevictable`` in ``memory.stat`` counts the pages. ``is_uffd_armed`` limits swap-ins to single
         pages, as an armed userfaultfd does.
 
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
@@ -148,16 +149,34 @@ class Mm:
         """Swaps the pages of a range out in ascending order, and returns the counts of the outcomes.
 
         Pages that another address space maps stay in memory. A large folio is swapped out whole, or split if
-        there is no run of its order. Pages that an earlier call unmapped and could not write are tried again.
-        Errors: EFAULT, a page is not mapped. Kernel: ``MADV_PAGEOUT``, `madvise_pageout`."""
+        there is no run of its order. A large folio of which the range maps only a part is split first. Pages
+        that an earlier call unmapped and could not write are tried again. Errors, with the pages before the
+        error swapped out: EFAULT, a page is not mapped; EINVAL, a mapping is locked. Kernel:
+        ``MADV_PAGEOUT``, `madvise_pageout`."""
+    def willneed(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> int:
+        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that were
+        read.
+
+        Each page is read as a single page and is not mapped; the next fault finds it. The owner of the slot is
+        charged. A page that cannot be read is skipped. Errors, with the pages before the error read: EFAULT, a
+        page is not mapped. Kernel: ``MADV_WILLNEED``, `read_swap_cache_async`, whose reads go on after the
+        call."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
         """Drops the pages of a range, which read as zeros afterwards.
 
-        Errors: EFAULT, a page is not mapped. Kernel: ``MADV_DONTNEED``, `zap_pte_range`."""
+        Errors, with the pages before the error dropped: EFAULT, a page is not mapped; EINVAL, a mapping is
+        locked. Kernel: ``MADV_DONTNEED``, `zap_pte_range`."""
     def fork(self, *, cpu: int | None = None) -> Mm:
-        """Returns a copy that shares every page until one of the two address spaces writes the page.
+        """Returns a copy that shares every page until one of the two address spaces writes the page. The copy
+        inherits no lock.
 
         Errors: `RefOverflowError` (EOVERFLOW), a slot has too many references. Kernel: `copy_page_range`."""
+    def move_to(self, memcg: MemCgroup) -> None:
+        """Moves the task to the group ``memcg``, which is charged for the next pages of the task.
+
+        The charges of pages and slots that the task has stay with the old group, which can be removed when no
+        task is left in it. Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem.
+        Kernel: a write of ``cgroup.procs``, on v1 without ``memory.move_charge_at_immigrate``."""
     def swap_entry(self, page: int) -> SwpEntry | None:
         """Returns the slot of a page that is swapped out; None for a page in memory.
 

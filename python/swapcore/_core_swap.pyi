@@ -288,7 +288,8 @@ class Swap:
         """Moves the content of a folio to other memory and returns the new handle; the old handle becomes
         empty.
 
-        Errors: `MemoryError`; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio.
+        The allocation of the new folio may reclaim. If a hook raises, the attribute ``folios`` of the
+        exception has the new handle. Errors: `MemoryError`; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio.
         Kernel: `migrate_folio`."""
 
     # The swap cache, step by step.

@@ -109,8 +109,77 @@ def test_shared_and_locked_pages_stay(swap: sc.Swap) -> None:
     mm.write(locked * PAGE, b"x")
     child = mm.fork()
     assert mm.pageout(first, 1)["kept_pages"] == 1
-    assert mm.pageout(locked, 1)["kept_pages"] == 1
+    for refused in (mm.pageout, mm.zap):
+        with pytest.raises(sc.InvalidArgumentError, match="locked"):
+            refused(locked, 1)
+    assert mm.read(locked * PAGE, 1) == b"x"
     assert child.read(first * PAGE, 1) == b"x"
+    assert child.pageout(locked, 1)["kept_pages"] == 1
+
+
+def test_a_child_inherits_no_lock(swap: sc.Swap) -> None:
+    mm, first = mapped(swap, 64, is_locked=True)
+    assert swap.memcg is not None
+    assert swap.memcg.memory_stat["unevictable"] == 64 * PAGE
+    child = mm.fork()
+    del mm
+    assert swap.memcg.memory_stat["unevictable"] == 0
+    assert child.pageout(first, 64)["reclaimed_pages"] == 64
+    assert is_whole(child, first, range(64))
+
+
+def test_pageout_takes_what_a_zap_left_of_a_large_folio(swap: sc.Swap) -> None:
+    mm, first = mapped(swap, 16, anon_order=4)
+    mm.zap(first + 7, 1)
+    assert mm.pageout(first, 16) == {"reclaimed_pages": 15, "kept_pages": 0, "split_folios": 1, "errno": 0}
+    assert (mm.resident_pages, mm.swapped_pages) == (0, 15)
+    assert is_whole(mm, first, (page for page in range(16) if page != 7))
+
+
+@pytest.mark.parametrize("is_synchronous", [True, False])
+def test_willneed_reads_pages_into_the_swap_cache(is_synchronous: bool, tmp_path: Path) -> None:
+    swap = sc.Swap(switches={"memcg_stock": "off"})
+    file = sc.File.create(tmp_path / "swap", pages=1024, is_block_device=True, is_rotational=False)
+    device = swap.swapon(sc.Ram("16M") if is_synchronous else file)
+    group = swap.memcg.create("A")
+    mm = swap.mm(group)
+    first = mm.mmap(32, orders=1 << 4, anon_order=4)
+    for page in range(32):
+        mm.write((first + page) * PAGE, pattern(page))
+    mm.pageout(first, 32)
+    before = swap.stats()
+    assert mm.willneed(first, 20) == 20
+    assert (mm.resident_pages, mm.swapped_pages) == (0, 32), "no page is mapped"
+    assert (swap.nr_swapcache_pages, device.inuse_pages) == (20, 32)
+    facts = group.counters()
+    assert (facts["memory_pages"], facts["swap_pages"], facts["swapcached_pages"]) == (20, 32, 20)
+    after = swap.stats()
+    grown = {name: after[name] - before[name] for name in ("pswpin", "pgmajfault", "swap_ra", "swap_ra_hit")}
+    assert grown == {"pswpin": 20, "pgmajfault": 0, "swap_ra": 0, "swap_ra_hit": 0}
+    assert after["hugepages-64kB.swpin"] == 0, "each page is read alone"
+    assert mm.willneed(first, 20) == 0, "the pages are cached already"
+    assert is_whole(mm, first, range(20))
+    assert swap.stats()["pgmajfault"] == before["pgmajfault"], "the faults found the pages"
+    with pytest.raises(OSError, match="mapped"):
+        mm.willneed(first, 33)
+    assert swap.nr_swapcache_pages >= 12
+    mm.zap(first, 32)
+    facts = group.counters()
+    assert (facts["memory_pages"], facts["swap_pages"], facts["swapcached_pages"]) == (0, 0, 0)
+    swap.check()
+
+
+def test_willneed_skips_what_cannot_be_read() -> None:
+    swap = sc.Swap()
+    storage = sc.Faulty(sc.Ram("16M"))
+    swap.swapon(storage)
+    mm, first = mapped(swap, 8)
+    mm.pageout(first, 8)
+    storage.set_faults(fail_read_in=3)
+    assert mm.willneed(first, 8) == 7
+    assert (swap.nr_swapcache_pages, swap.stats()["read_errors"]) == (7, 1)
+    assert is_whole(mm, first, range(8)), "the fault reads the page again"
+    swap.check()
 
 
 def test_zap_and_drop_give_everything_back(swap: sc.Swap) -> None:

@@ -115,7 +115,7 @@ fn file(rng: &mut ChaCha8Rng) {
 /// core then frees slots of cached folios.
 fn fill(swap: &Swap, pages: u32, order: Order) {
     for _ in 0..pages >> order.get() {
-        let folio = swap.folio_alloc(order).expect("memory");
+        let folio = swap.memory_of_folios().alloc(order).expect("memory");
         swap.on_cpu(CPU).expect("a cpu").folio_alloc_swap(folio.folio()).expect("room");
     }
 }

@@ -1,5 +1,6 @@
 //! `Mm`: the address space of a task.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -12,9 +13,9 @@ use swapcore::{CpuId, Orders, SwapError};
 use crate::border::buffer::{bytes_of, page_numbers};
 use crate::border::calls::detached;
 use crate::border::convert;
-use crate::border::errors::{Error, Result};
+use crate::border::errors::Result;
 use crate::border::number::{self, AddressBytes, CopyBytes, Cpu, NrVmaPages, OrdersMask, PageNumber};
-use crate::border::signals::{Signals, for_each};
+use crate::border::signals::for_each;
 use crate::device::SwapDevice;
 use crate::memcg::MemCgroup;
 use crate::slots::entry::SwpEntry;
@@ -27,6 +28,18 @@ const PIECE_BYTES: usize = 1 << 18;
 #[derive(Debug)]
 pub(crate) struct Mm {
     pub(crate) mm: swapcore::Mm,
+}
+
+/// Cuts a range of pages at the ends of page tables.
+fn table_pieces(first_page: PageNumber, nr_pages: NrVmaPages) -> impl Iterator<Item = Range<Vpn>> + Send {
+    let end = first_page.0.saturating_add(nr_pages.0);
+    let mut at = first_page.0;
+    std::iter::from_fn(move || {
+        let next = at.saturating_add(1).next_multiple_of(PTRS_PER_PTE).min(end);
+        let piece = Vpn(at)..Vpn(next);
+        at = next;
+        (piece.start < piece.end).then_some(piece)
+    })
 }
 
 impl Mm {
@@ -43,7 +56,12 @@ getters! {
     Mm(this):
     memcg: Result<MemCgroup> = {
         this.mm.swap().memcg_enabled()?;
-        Ok(MemCgroup::of(this.mm.swap(), this.mm.css()).expect("the task keeps its group"))
+        loop {
+            // A group without an object was freed after the task moved to another group.
+            if let Some(group) = MemCgroup::of(this.mm.swap(), this.mm.css()) {
+                break Ok(group);
+            }
+        }
     };
     resident_pages: u64 = this.mm.nr_pages().0;
     swapped_pages: u64 = this.mm.nr_pages().1;
@@ -140,23 +158,26 @@ impl Mm {
     ) -> Result<Bound<'py, PyDict>> {
         let cpu = self.cpu(cpu)?;
         let mut report = PageoutReport::default();
-        let mut signals = Signals::default();
-        detached(py, || {
-            let end = first_page.0.saturating_add(nr_pages.0);
-            let mut at = first_page.0;
-            while at < end {
-                signals.check()?;
-                // A step ends at the end of a page table. No folio crosses the end of a page table, so no step splits
-                // a folio.
-                let next = (at + 1).next_multiple_of(PTRS_PER_PTE).min(end);
-                report.add(self.mm.pageout(Vpn(at)..Vpn(next), cpu)?);
-                at = next;
-            }
-            Ok::<(), Error>(())
+        // A piece ends at the end of a page table, because no folio crosses that border and would be split.
+        for_each(py, table_pieces(first_page, nr_pages), |pages| {
+            report.add(self.mm.pageout(pages, cpu)?);
+            Ok(())
         })?;
         let dict = PyDict::new(py);
         set_fields!(dict, report: reclaimed_pages kept_pages split_folios errno);
         Ok(dict)
+    }
+
+    #[doc = stub!(Mm.willneed)]
+    #[pyo3(signature = (first_page, nr_pages, *, cpu = None))]
+    fn willneed(&self, py: Python<'_>, first_page: PageNumber, nr_pages: NrVmaPages, cpu: Option<Cpu>) -> Result<u64> {
+        let cpu = self.cpu(cpu)?;
+        let mut nr_read_pages = 0;
+        for_each(py, table_pieces(first_page, nr_pages), |pages| {
+            nr_read_pages += self.mm.willneed(pages, cpu)?;
+            Ok(())
+        })?;
+        Ok(nr_read_pages)
     }
 
     #[doc = stub!(Mm.zap)]
@@ -172,6 +193,13 @@ impl Mm {
     fn fork(&self, py: Python<'_>, cpu: Option<Cpu>) -> Result<Self> {
         let cpu = self.cpu(cpu)?;
         Ok(Self { mm: py.detach(|| self.mm.fork(cpu))? })
+    }
+
+    #[doc = stub!(Mm.move_to)]
+    fn move_to(&self, memcg: &Bound<'_, MemCgroup>) -> Result<()> {
+        let swap = self.mm.swap();
+        swap.memcg_enabled()?;
+        Ok(self.mm.enter_group(MemCgroup::css_of(Some(memcg), swap)?)?)
     }
 
     #[doc = stub!(Mm.swap_entry)]

@@ -160,6 +160,9 @@ pub enum SwapError {
     /// No mapping contains the page (EFAULT).
     #[error("page {0:#x} is not mapped")]
     NotMapped(u64),
+    /// The mapping of the page is locked, so its pages must stay in memory (EINVAL).
+    #[error("page {0:#x} is in a locked mapping, whose pages must stay in memory")]
+    MappingLocked(u64),
     /// The storage already belongs to a device (EBUSY).
     #[error("{0} is a device already")]
     StorageInUse(String),

@@ -45,6 +45,8 @@ bitflags::bitflags! {
         /// Mask of most faults: a movable page for user space. Kernel: `GFP_HIGHUSER_MOVABLE`.
         const HIGHUSER_MOVABLE = Self::RECLAIM.bits() | Self::IO.bits() | Self::FS.bits() | Self::HARDWALL.bits()
             | Self::HIGHMEM.bits() | Self::MOVABLE.bits();
+        /// Mask of an allocation that uses free memory only. Kernel: `GFP_NOWAIT`.
+        const NOWAIT = Self::KSWAPD_RECLAIM.bits() | Self::NOWARN.bits();
         /// Mask of a large folio that is allocated without reclaim. Kernel: `GFP_TRANSHUGE_LIGHT`.
         const TRANSHUGE_LIGHT = Self::HIGHUSER_MOVABLE.bits() & !Self::RECLAIM.bits()
             | Self::COMP.bits() | Self::NOMEMALLOC.bits() | Self::NOWARN.bits();

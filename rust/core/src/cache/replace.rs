@@ -129,45 +129,17 @@ impl Swap {
             |part: Range<u32>| pages.end.clamp(part.start, part.end) - pages.start.clamp(part.start, part.end);
         self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped)
     }
-
-    /// Moves the content of a mapped folio to a new folio. The new folio is mapped and cached as the old folio was.
-    ///
-    /// Errors, with the folio given back: `NoMemory` (ENOMEM); `FolioPinned`, `FolioBusy`, `DataInUse` (EBUSY).
-    /// Kernel: `migrate_folio`, `folio_migrate_mapping`.
-    pub fn folio_migrate<'s>(
-        &'s self,
-        mapped: MappedFolio<'s>,
-        cpu: CpuId,
-    ) -> std::result::Result<MappedFolio<'s>, (MappedFolio<'s>, SwapError)> {
-        let (old, pages) = mapped.into_parts();
-        match self.migrate_parts(&old, pages.clone(), cpu) {
-            Ok(new) => {
-                old.into_raw();
-                Ok(MappedFolio::from_parts(new, pages))
-            }
-            Err(error) => Err((MappedFolio::from_parts(old, pages), error)),
-        }
-    }
-
-    fn migrate_parts<'s>(&'s self, old: &FolioRef<'s>, pages: Range<u32>, cpu: CpuId) -> Result<FolioRef<'s>> {
-        let _active = self.begin_activity();
-        crate::folio::check_home(old.folio(), self.memory_of_folios())?;
-        let locked = old.folio().lock_for_io()?;
-        let new = self.folio_alloc(old.order())?;
-        new.bytes_mut()?.copy_from_slice(&old.bytes()?);
-        let new_locked = new.folio().lock();
-        self.on_cpu(cpu)?.migrate_locked(&locked, &new_locked, pages)?;
-        drop(new_locked);
-        locked.keep();
-        old.folio().free_frozen();
-        Ok(new)
-    }
 }
 
 impl OnCpu<'_> {
     /// Replaces the locked folio `old` by the new locked folio `new` in the cache and in the count of mappings. The
     /// old folio stays frozen.
-    fn migrate_locked(&mut self, old: &LockedFolio<'_>, new: &LockedFolio<'_>, mapped: Range<u32>) -> Result<()> {
+    pub(crate) fn migrate_locked(
+        &mut self,
+        old: &LockedFolio<'_>,
+        new: &LockedFolio<'_>,
+        mapped: Range<u32>,
+    ) -> Result<()> {
         let op = self.operation();
         let expected = expected_refs(old.folio(), mapped.len() as u32);
         let at = old.entry().map(|_| op.lock_folio_slots(old.folio())).transpose()?;

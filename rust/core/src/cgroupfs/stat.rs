@@ -29,7 +29,7 @@ enum Source {
     List(LruList),
     /// A statistic of the LRU lists, shown in pages.
     Lists(LruvecStat),
-    /// Always 0, because every folio here is anonymous.
+    /// Always 0, because every folio here is swap-backed and no page table maps a file.
     Zero,
 }
 
@@ -38,8 +38,8 @@ use Source::{Bytes, Count, List, Lists, Zero};
 /// The keys of `memory.stat` on v2, in the order of the file.
 const V2: &[(&str, Source)] = &[
     ("anon", Bytes(MemcgStat::Anon)),
-    ("file", Zero),
-    ("shmem", Zero),
+    ("file", Bytes(MemcgStat::Shmem)),
+    ("shmem", Bytes(MemcgStat::Shmem)),
     ("zswap", Count(MemcgStat::ZswapB)),
     ("zswapped", Bytes(MemcgStat::Zswapped)),
     ("swapcached", Bytes(MemcgStat::Swapcached)),
@@ -84,10 +84,10 @@ const V2: &[(&str, Source)] = &[
 /// The keys of `memory.stat` on v1, in the order of the file. The file lists the keys a second time with the prefix
 /// `total_`.
 const V1: &[(&str, Source)] = &[
-    ("cache", Zero),
+    ("cache", Bytes(MemcgStat::Shmem)),
     ("rss", Bytes(MemcgStat::Anon)),
     ("rss_huge", Bytes(MemcgStat::AnonThp)),
-    ("shmem", Zero),
+    ("shmem", Bytes(MemcgStat::Shmem)),
     ("mapped_file", Zero),
     ("dirty", Zero),
     ("writeback", Zero),

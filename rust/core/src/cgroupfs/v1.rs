@@ -39,8 +39,8 @@ fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     let stat_pages = |stat| target.groups.stat(target.group, stat).max(0) as u64;
     bytes_line(match which {
         _ if !target.group.is_root() => target.group.counter(which).usage_pages(),
-        Memory => stat_pages(MemcgStat::Anon),
-        Swap => stat_pages(MemcgStat::Anon) + stat_pages(MemcgStat::Swap),
+        Memory => stat_pages(MemcgStat::Anon) + stat_pages(MemcgStat::Shmem),
+        Swap => stat_pages(MemcgStat::Anon) + stat_pages(MemcgStat::Shmem) + stat_pages(MemcgStat::Swap),
     })
 }
 

@@ -109,6 +109,23 @@ impl<'a> Folio<'a> {
         true
     }
 
+    /// Marks the folio as mlocked and moves the folio to the unevictable list. An isolated folio is added to that list
+    /// when it is put back. Kernel: `mlock_folio`.
+    pub(crate) fn mlock(self) {
+        if !self.set(FolioFlags::MLOCKED).contains(FolioFlags::MLOCKED) && self.lru_del() {
+            self.clear(FolioFlags::ACTIVE);
+            self.lru_add();
+        }
+    }
+
+    /// Clears the mlock of the folio and moves the folio to an evictable list. Kernel: `munlock_folio`; differs: the
+    /// mlocks of a folio are not counted, because one mapping at most locks a folio.
+    pub(crate) fn munlock(self) {
+        if self.clear(FolioFlags::MLOCKED).contains(FolioFlags::MLOCKED) && self.lru_del() {
+            self.lru_add();
+        }
+    }
+
     /// Moves the folio to the tail of its list, where reclaim examines the folio next; with generations, to the tail
     /// of the oldest generation. A folio on the classic active list and an isolated folio do not move. Kernel:
     /// `lru_move_tail`.
@@ -142,12 +159,12 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Returns whether a user holds the folio through a handle or a file. No page table maps such a folio, so reclaim
+    /// Returns whether a user holds the folio through a handle. No page table maps such a folio, so reclaim
     /// cannot take the folio, and a reference that reclaim holds would make calls of the user fail.
     // Inlined, because both kinds of lists call this function for each folio that is isolated.
     #[inline(always)]
     pub(super) fn is_held_by_user(self) -> bool {
-        self.anon_vma() == 0 && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
+        !self.has_rmap() && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
     }
 }
 

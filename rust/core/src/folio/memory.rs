@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::activity::ActivityGate;
 use super::refs::FolioRefs;
-use super::{Folio, FolioFlags, FolioRef};
+use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::base::sync::{SpinMutex, WaitTable};
@@ -335,21 +335,33 @@ impl Folio<'_> {
         self.memory.header(self.pfn).css.store(css.0, Ordering::Relaxed);
     }
 
-    fn count_anon(self, group: &MemCgroup, sign: i64) {
+    /// Stores the number of the folio's file, and the index of the folio's first page in the file. The folio is not
+    /// mapped. Its pages count as shared memory from now on. Kernel: `shmem_add_to_page_cache`.
+    pub(crate) fn set_file_rmap(self, mapping: u32, index: u32) {
+        let group = self.css().zip(self.memory.memcg.as_ref()).map(|(css, groups)| groups.get(css));
+        group.inspect(|group| self.count_pages(group, -1));
+        self.set_anon_rmap(mapping | FILE_RMAP, index);
+        group.inspect(|group| self.count_pages(group, 1));
+    }
+
+    fn count_pages(self, group: &MemCgroup, sign: i64) {
         let nr_pages = sign * i64::from(self.nr_pages());
+        if self.file_mapping() != 0 {
+            group.count(MemcgStat::Shmem, nr_pages);
+            return;
+        }
         group.count(MemcgStat::Anon, nr_pages);
         if self.order() == Order::MAX {
             group.count(MemcgStat::AnonThp, nr_pages);
         }
     }
 
-    /// Binds a folio to the group to which its pages are charged. The binding holds a reference to the group. Kernel:
-    /// `commit_charge`.
-    pub(crate) fn bind(self, groups: &MemCgroups, group: &MemCgroup) {
+    /// Binds a folio to the group to which its pages are charged. The binding takes over a reference to the group.
+    /// Kernel: `commit_charge`.
+    pub(crate) fn bind(self, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
-        groups.css_get(group, 1);
         self.set_css(group.css());
-        self.count_anon(group, 1);
+        self.count_pages(group, 1);
         group.count(MemcgStat::PgPgIn, 1);
     }
 
@@ -357,7 +369,7 @@ impl Folio<'_> {
     pub(crate) fn unbind(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
-            self.count_anon(group, -1);
+            self.count_pages(group, -1);
             group.count(MemcgStat::PgPgOut, 1);
             self.set_css(CssId::default());
         }
@@ -366,10 +378,10 @@ impl Folio<'_> {
     /// Binds a locked folio to the parent of its group, and does not change charges. Kernel: `memcg_reparent_objcgs`
     /// for one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
-        self.count_anon(from, -1);
+        self.count_pages(from, -1);
         groups.css_get(to, 1);
         self.set_css(to.css());
-        self.count_anon(to, 1);
+        self.count_pages(to, 1);
         groups.css_put(from, 1);
     }
 
@@ -394,7 +406,7 @@ impl Folio<'_> {
         if let Some(css) = self.css() {
             let group = groups.get(css);
             groups.css_get(group, u64::from(nr_parts) - 1);
-            if self.order() == Order::MAX {
+            if self.order() == Order::MAX && self.file_mapping() == 0 {
                 group.count(MemcgStat::AnonThp, -i64::from(self.nr_pages()));
             }
         }

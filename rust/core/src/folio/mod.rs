@@ -66,6 +66,10 @@ bitflags::bitflags! {
     }
 }
 
+/// The bit that distinguishes the number of a file from the number of an `AnonVma`. Kernel: `FOLIO_MAPPING_ANON`, with
+/// the opposite meaning.
+const FILE_RMAP: u32 = 1 << 31;
+
 /// The fields that differ between a part of a split folio and the whole folio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
@@ -252,18 +256,37 @@ impl<'a> Folio<'a> {
         self.put_refs(nr);
     }
 
-    /// Returns the number that identifies the `AnonVma` of the folio, which lists the mappings that may map the
-    /// folio; 0 for no `AnonVma`. Kernel: `folio_anon_vma`.
-    pub(crate) fn anon_vma(self) -> u32 {
-        // Relaxed: the field is written before a page table entry maps the folio, and the page table lock publishes
-        // that entry.
+    /// Returns the number of the folio's `AnonVma`, or of its file with [`FILE_RMAP`]. Kernel: `folio->mapping`.
+    #[inline(always)]
+    fn rmap(self) -> u32 {
+        // Relaxed: the field is written before a page table entry or an entry of a file names the folio, and the lock
+        // of these entries publishes them.
         self.memory.header(self.pfn).anon_vma.load(Ordering::Relaxed)
     }
 
-    /// Returns the page index of the folio's first page in the mappings of [`Folio::anon_vma`]. Kernel:
-    /// `folio->index`.
+    /// Returns the number that identifies the `AnonVma` of the folio, which lists the mappings that may map the
+    /// folio; 0 for no `AnonVma`. Kernel: `folio_anon_vma`.
+    pub(crate) fn anon_vma(self) -> u32 {
+        let number = self.rmap();
+        if number & FILE_RMAP == 0 { number } else { 0 }
+    }
+
+    /// Returns the number that identifies the file of the folio; 0 for an anonymous folio.
+    pub(crate) fn file_mapping(self) -> u32 {
+        let number = self.rmap();
+        if number & FILE_RMAP == 0 { 0 } else { number & !FILE_RMAP }
+    }
+
+    /// Returns whether the reverse map may find the entries that name the folio.
+    #[inline(always)]
+    pub(crate) fn has_rmap(self) -> bool {
+        self.rmap() != 0
+    }
+
+    /// Returns the page index of the folio's first page in the mappings of [`Folio::anon_vma`], or in the file of
+    /// [`Folio::file_mapping`]. Kernel: `folio->index`.
     pub(crate) fn page_index(self) -> u32 {
-        // Relaxed: as in `anon_vma`.
+        // Relaxed: as in `rmap`.
         self.memory.header(self.pfn).index.load(Ordering::Relaxed)
     }
 
@@ -271,7 +294,7 @@ impl<'a> Folio<'a> {
     /// The folio is not mapped yet. Kernel: `__folio_set_anon`.
     pub(crate) fn set_anon_rmap(self, anon_vma: u32, index: u32) {
         let header = self.memory.header(self.pfn);
-        // Relaxed: as in `anon_vma`.
+        // Relaxed: as in `rmap`.
         header.anon_vma.store(anon_vma, Ordering::Relaxed);
         header.index.store(index, Ordering::Relaxed);
     }
@@ -288,7 +311,7 @@ impl<'a> Folio<'a> {
         to.css.store(from.css.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_gen.store(from.lru_gen.load(Ordering::Relaxed), Ordering::Relaxed);
-        part.set_anon_rmap(self.anon_vma(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
+        part.set_anon_rmap(self.rmap(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
     /// Shrinks this frozen folio to its first part.
@@ -306,7 +329,7 @@ impl<'a> Folio<'a> {
         // one of the two youngest generations listed the folio.
         let was_listed = old.lru_del();
         self.set(old.flags() - mine);
-        self.set_anon_rmap(old.anon_vma(), old.page_index());
+        self.set_anon_rmap(old.rmap(), old.page_index());
         self.set_lru_refs(old.facts().lru_refs);
         self.take_charge(old);
         if was_listed {

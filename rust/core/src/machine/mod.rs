@@ -23,13 +23,13 @@ use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset, SwpType};
 use crate::containers::percpu::PerCpu;
-use crate::folio::{Active, FolioRef, Memory};
+use crate::folio::{Active, Memory};
 use crate::machine::device::SwapDevice;
 use crate::machine::profile::{Profile, Switches};
 use crate::machine::space::Avail;
 use crate::memcg::{MemCgroups, OwnerStore, Policies};
 use crate::readahead::ClusterReadahead;
-use crate::rmap::AnonVmas;
+use crate::rmap::{AnonVmas, FileMappings};
 use crate::table::OwnerForm;
 use crate::workingset::Workingset;
 use crate::zswap::Zswap;
@@ -93,6 +93,8 @@ pub struct Swap {
     pub(crate) readahead: ClusterReadahead,
     /// The mappings whose page tables may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
+    /// The files in memory.
+    pub(crate) file_mappings: Arc<FileMappings>,
 }
 
 impl Swap {
@@ -122,6 +124,7 @@ impl Swap {
             workingset,
             readahead: ClusterReadahead::default(),
             anon_vmas: Arc::default(),
+            file_mappings: Arc::default(),
         })
     }
 
@@ -208,11 +211,6 @@ impl Swap {
             Some(OwnerStore::ClusterTable) => OwnerForm::Table,
             Some(OwnerStore::Trampoline) => OwnerForm::Sparse,
         }
-    }
-
-    /// Allocates a folio without clearing its bytes. Errors: `NoMemory` (ENOMEM). Kernel: `folio_alloc`.
-    pub fn folio_alloc(&self, order: Order) -> Result<FolioRef<'_>> {
-        self.memory.alloc(order)
     }
 
     /// Sums one counter over all CPUs.

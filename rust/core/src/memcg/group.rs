@@ -25,6 +25,9 @@ pub enum MemcgStat {
     /// Number of charged pages of anonymous folios, mapped or not. Kernel: `NR_ANON_MAPPED`, which counts mapped
     /// pages only.
     Anon,
+    /// Number of charged pages of files in memory. Kernel: `NR_SHMEM`, and `NR_FILE_PAGES` because there are no other
+    /// files.
+    Shmem,
     /// The part of `Anon` in folios of [`Order::MAX`](crate::base::types::Order::MAX). Kernel: `NR_ANON_THPS`.
     AnonThp,
     /// Pages read from a storage. Kernel: `PSWPIN`.

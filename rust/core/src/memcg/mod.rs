@@ -443,10 +443,20 @@ impl MemCgroups {
         }
     }
 
-    /// Returns the group if the group is online, else its nearest online ancestor. Kernel:
-    /// `mem_cgroup_tryget_online`, repeated for each ancestor.
+    /// Returns the group if the group is online, else its nearest online ancestor, without a reference.
     pub(crate) fn nearest_online<'a>(&'a self, group: &'a MemCgroup) -> &'a MemCgroup {
         self.levels(group).find(|level| level.is_online()).expect("root is online")
+    }
+
+    /// Returns the group if the group is online, else its nearest online ancestor, with a reference. Kernel:
+    /// `mem_cgroup_tryget_online`, repeated for each ancestor.
+    pub(crate) fn get_nearest_online<'a>(&'a self, group: &'a MemCgroup) -> &'a MemCgroup {
+        loop {
+            let online = self.nearest_online(group);
+            if self.css_tryget(online) {
+                return online;
+            }
+        }
     }
 
     /// Uncharges memory, and on v1 memsw too. Kernel: `memcg_uncharge`.

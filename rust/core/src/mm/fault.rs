@@ -95,8 +95,9 @@ impl Mm {
         loop {
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
             let window = vma.window(vpn, order.nr_pages());
-            match window.map(|window| (window.start, self.swap.folio_charged(order, self.css(), gfp, cpu))) {
+            match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
                 Some((first, Ok(folio))) => {
+                    vma.mlock_new_folio(folio.folio());
                     self.swap.zero_anon(&folio)?;
                     let mut table = vma.table(vpn);
                     let entries = &mut table[index(first)..][..order.nr_pages() as usize];
@@ -137,16 +138,17 @@ impl Mm {
             }
             old
         };
-        let new = self.swap.folio_charged(Order::ZERO, self.css(), Gfp::HIGHUSER_MOVABLE, cpu)?;
+        let new = self.folio_for_task(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
         let from = page as usize * PAGE_SIZE;
         new.bytes_mut()?.copy_from_slice(&old.bytes()?[from..from + PAGE_SIZE]);
+        vma.mlock_new_folio(new.folio());
         self.swap.make_anon(&new);
         let mut table = vma.table(vpn);
         if table[index(vpn)] == seen {
             vma.set_anon_rmap(new.folio(), Some(vpn));
             new.add_mappings(1);
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
-            old.remove_mappings(1);
+            vma.remove_rmap(old.folio());
         }
         Ok(())
     }
@@ -301,7 +303,11 @@ impl Mm {
         on_cpu.put_locked_folio(locked, pages.clone())?;
         vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
         locked.add_mappings(nr);
-        // The pages stay exclusive only if no slot of the folio has a reference.
+        if vma.options().is_locked && locked.order() == Order::ZERO {
+            // Reclaim locks a large folio when reclaim meets the folio.
+            locked.mlock();
+        }
+        // The page stays exclusive only if its slot has no other reference.
         let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {

@@ -1,6 +1,8 @@
-//! Pageout of a range of pages on a user's request. Kernel: `MADV_PAGEOUT`.
+//! Pageout of a range of pages, and the read of a range into the swap cache, on a user's request. Kernel:
+//! `MADV_PAGEOUT`, `MADV_WILLNEED`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{Mm, Pte, Vma, folio_of, index};
 use crate::base::error::{Result, SwapError};
@@ -14,11 +16,10 @@ use crate::reclaim::{ReclaimStat, Shrink};
 pub struct PageoutReport {
     /// Number of pages that left memory.
     pub reclaimed_pages: u64,
-    /// Number of pages that stay in memory because the page is shared, is in use, got no slot, or could not be
-    /// written.
+    /// Pages of the range that stay in memory: shared, in use, without a slot, or not written.
     pub kept_pages: u64,
-    /// Number of large folios that were split because no run of slots was free, or because the range ends inside the
-    /// folio.
+    /// Large folios that were split because no run was free, because the range ends inside the folio, or because the
+    /// address space does not map all pages of the folio.
     pub split_folios: u64,
     /// The errno of the last failure that kept pages in memory, or 0 without a failure.
     pub errno: i32,
@@ -34,20 +35,30 @@ impl PageoutReport {
     }
 }
 
-/// Consecutive pages of one folio that one page table maps.
+/// The pages of one folio that one page table maps.
 #[derive(Debug)]
 struct Mapped<'m> {
     folio: FolioRef<'m>,
-    first: Vpn,
-    nr_pages: u32,
+    /// Number of consecutive pages of the folio that are mapped from the given page to the end of the range.
+    nr_batch_pages: u32,
+    /// Number of all page table entries of the page table that map the folio.
+    nr_mapped_pages: u32,
+}
+
+impl Mapped<'_> {
+    /// Returns whether another address space maps the folio too. Kernel: `folio_maybe_mapped_shared`.
+    fn is_shared(&self) -> bool {
+        self.folio.mapcount() > self.nr_mapped_pages
+    }
 }
 
 impl Mm {
-    /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay in memory.
-    /// Errors: `NotMapped` (EFAULT).
+    /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay.
     ///
-    /// A large folio inside the range is swapped out as a whole, or is split when no run of slots is free. Kernel:
-    /// `madvise_pageout`.
+    /// A large folio that the range maps completely is swapped out whole, or split when no run is free. A large folio
+    /// of which the range maps only a part is split first, and its pages are swapped out one by one. Errors:
+    /// `NotMapped` (EFAULT); `MappingLocked` (EINVAL). The pages before the error are swapped out. Kernel:
+    /// `madvise_pageout`, `madvise_cold_or_pageout_pte_range`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
         let active = self.swap.begin_activity();
         // The CPU number is checked here, because an unknown CPU must cause an error before any folio leaves the
@@ -56,13 +67,9 @@ impl Mm {
         let mut report = PageoutReport::default();
         let mut vpn = pages.start;
         while vpn < pages.end {
-            let vma = self.vma_of(vpn)?;
-            match self.mapped_at(&vma, vpn) {
-                Some(mapped) if vma.options().is_locked => {
-                    report.kept_pages += u64::from(mapped.nr_pages);
-                    vpn = Vpn(mapped.first.0 + u64::from(mapped.nr_pages));
-                }
-                Some(mapped) => vpn = self.pageout_folio(&vma, mapped, &pages, &mut report, cpu)?,
+            let vma = self.unlocked_vma_of(vpn)?;
+            match self.mapped_at(&vma, vpn, pages.end) {
+                Some(mapped) => vpn.0 += u64::from(self.pageout_folio(&vma, vpn, mapped, &mut report, cpu)),
                 None => {
                     self.pageout_cached(&vma, vpn, &mut report, cpu)?;
                     vpn.0 += 1;
@@ -71,6 +78,13 @@ impl Mm {
         }
         self.swap.end_operation(active);
         Ok(report)
+    }
+
+    /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT); `MappingLocked` (EINVAL). Kernel:
+    /// `can_madv_lru_vma`, and `madvise_dontneed_free_valid_vma` for `MADV_DONTNEED`.
+    pub(super) fn unlocked_vma_of(&self, vpn: Vpn) -> Result<Arc<Vma>> {
+        let vma = self.vma_of(vpn)?;
+        if vma.options().is_locked { Err(SwapError::MappingLocked(vpn.0)) } else { Ok(vma) }
     }
 
     /// Continues the pageout of an unmapped page that is still in the swap cache, because the write of the page
@@ -113,70 +127,74 @@ impl Mm {
         report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
-    /// Returns the folio of a page, and the consecutive pages of the folio that the page table of the page maps.
-    fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn) -> Option<Mapped<'m>> {
+    /// Returns the folio of a page, and the pages of the folio that the page table maps. A batch ends before the page
+    /// `end`. Kernel: `madvise_folio_pte_batch`.
+    fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn, end: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
         let folio = folio_of(&self.swap, pfn);
-        let here = vma.same_table(vpn);
-        let is_same = |at: u64, page: u64| table[index(Vpn(at))].names(folio.folio(), page as u32);
-        let page = u64::from(page);
-        let before = (1..=page).take_while(|&i| vpn.0 - i >= here.start && is_same(vpn.0 - i, page - i)).count() as u64;
-        let after = (1..u64::from(folio.nr_pages()) - page)
-            .take_while(|&i| vpn.0 + i < here.end && is_same(vpn.0 + i, page + i))
-            .count() as u64;
-        Some(Mapped { folio, first: Vpn(vpn.0 - before), nr_pages: (before + 1 + after) as u32 })
+        let (here, nr_pages, page) = (vma.same_table(vpn), u64::from(folio.nr_pages()), u64::from(page));
+        let names = |at: &u64| table[index(Vpn(*at))].names(folio.folio(), (at + page - vpn.0) as u32);
+        let last = (vpn.0 + nr_pages - page).min(here.end);
+        let nr_batch = (vpn.0..last.min(end.0)).take_while(names).count();
+        let nr_mapped = (vpn.0.saturating_sub(page).max(here.start)..last).filter(names).count();
+        Some(Mapped { folio, nr_batch_pages: nr_batch as u32, nr_mapped_pages: nr_mapped as u32 })
     }
 
-    /// Pages out one folio, or splits a large folio that lies partly outside the range. Returns the page at which the
-    /// pageout continues.
-    fn pageout_folio(
-        &self,
-        vma: &Vma,
-        mapped: Mapped<'_>,
-        pages: &Range<Vpn>,
-        report: &mut PageoutReport,
-        cpu: CpuId,
-    ) -> Result<Vpn> {
-        let Mapped { folio, first, nr_pages } = mapped;
-        let end = Vpn(first.0 + u64::from(nr_pages));
-        let is_inside = first >= pages.start && end <= pages.end;
-        // `is_whole` is false when another address space maps the folio, or when some pages of the folio are zapped.
-        let is_whole = folio.mapcount() == folio.nr_pages() && nr_pages == folio.nr_pages();
-        if !is_whole {
-            let error = SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 };
-            return Ok(keep(report, &error, nr_pages, end));
-        }
-        if is_inside {
-            let mut table = vma.table(first);
-            table[index(first)..][..nr_pages as usize].iter_mut().for_each(|pte| {
+    /// Pages out the folio of page `vpn`, or splits the folio when the batch does not have all its pages. Returns the
+    /// number of pages that are done: 0 after a split, because the pages of the folio are paged out next.
+    fn pageout_folio(&self, vma: &Vma, vpn: Vpn, mapped: Mapped<'_>, report: &mut PageoutReport, cpu: CpuId) -> u32 {
+        let nr_batch = mapped.nr_batch_pages;
+        let is_shared = mapped.is_shared();
+        let folio = mapped.folio;
+        let kept = if is_shared {
+            SwapError::FolioPinned { refs: folio.refs(), expected: folio.nr_pages() + 1 }
+        } else if nr_batch == folio.nr_pages() {
+            let mut table = vma.table(vpn);
+            table[index(vpn)..][..nr_batch as usize].iter_mut().for_each(|pte| {
                 pte.test_and_clear_young();
             });
             drop(table);
             self.reclaim_folio(folio, report, cpu);
-            return Ok(end);
-        }
-        let split = folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu));
-        match split {
-            Ok(_parts) => {
-                // `into_raw` forgets `folio` without dropping the reference, because the first part has taken over
-                // the reference.
-                folio.into_raw();
-                report.split_folios += 1;
-                Ok(Vpn(first.0.max(pages.start.0)))
+            return nr_batch;
+        } else {
+            match folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu)) {
+                Ok(_parts) => {
+                    // The first part takes over the reference of `folio`, so dropping `folio` would drop the reference
+                    // twice.
+                    folio.into_raw();
+                    report.split_folios += 1;
+                    return 0;
+                }
+                Err(error) => error,
             }
-            Err(error) => Ok(keep(report, &error, nr_pages, end)),
+        };
+        report.kept_pages += u64::from(nr_batch);
+        report.errno = kept.errno();
+        nr_batch
+    }
+
+    /// Reads the swapped-out pages of a range into the swap cache, as single pages, and maps none of them. Returns the
+    /// number of pages that were read. A page that cannot be read is skipped.
+    ///
+    /// Errors: `NotMapped` (EFAULT), with the pages before the error read; `BadCpu` (EINVAL). Kernel: `madvise_willneed`
+    /// of anonymous memory; differs: the reads are over when the call returns.
+    pub fn willneed(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<u64> {
+        let active = self.swap.begin_activity();
+        // An unknown CPU is no failed read.
+        drop(self.swap.on_cpu(cpu)?);
+        let mut nr_read_pages = 0;
+        for vpn in (pages.start.0..pages.end.0).map(Vpn) {
+            if let Some(entry) = self.vma_of(vpn)?.pte(vpn).slot() {
+                nr_read_pages += self.swap.read_swap_cache_async(entry, self.css(), cpu);
+            }
         }
+        self.swap.end_operation(active);
+        Ok(nr_read_pages)
     }
 
     /// Returns the slot of a swapped-out page. Errors: `NotMapped` (EFAULT).
     pub fn swap_entry(&self, vpn: Vpn) -> Result<Option<SwpEntry>> {
         Ok(self.vma_of(vpn)?.pte(vpn).slot())
     }
-}
-
-fn keep(report: &mut PageoutReport, error: &SwapError, nr_pages: u32, end: Vpn) -> Vpn {
-    report.kept_pages += u64::from(nr_pages);
-    report.errno = error.errno();
-    end
 }

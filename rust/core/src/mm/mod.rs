@@ -10,6 +10,7 @@ mod madvise;
 mod shmem;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use fault::Access;
@@ -17,6 +18,7 @@ pub use madvise::PageoutReport;
 pub use shmem::{Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
+use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
@@ -36,7 +38,8 @@ pub const MMAP_PAGES_MAX: u64 = 1 << 28;
 pub struct Mm {
     swap: Arc<Swap>,
     vmas: RwLock<Vec<Arc<Vma>>>,
-    css: CssId,
+    /// The number of the task's group, a [`CssId`].
+    css: AtomicU32,
 }
 
 impl Mm {
@@ -53,12 +56,44 @@ impl Mm {
         if let Some(groups) = swap.memcg() {
             groups.enter(css)?;
         }
-        Ok(Self { swap, vmas: RwLock::default(), css })
+        Ok(Self { swap, vmas: RwLock::default(), css: AtomicU32::new(css.0) })
     }
 
     /// Returns the group of the task.
     pub fn css(&self) -> CssId {
-        self.css
+        // Relaxed: the number alone decides, and the places of groups are valid for ever.
+        CssId(self.css.load(Ordering::Relaxed))
+    }
+
+    /// Moves the task to another group. The task's next pages are charged to the new group. The charges of pages and
+    /// slots that the task already has stay with the old group.
+    ///
+    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed. Locks: the tree lock.
+    /// Kernel: a write of `cgroup.procs`, on v1 without `memory.move_charge_at_immigrate`.
+    pub fn enter_group(&self, css: CssId) -> Result<()> {
+        if let Some(groups) = self.swap.memcg() {
+            groups.enter(css)?;
+            let old = self.css.swap(css.0, Ordering::Relaxed);
+            groups.leave(CssId(old));
+        }
+        Ok(())
+    }
+
+    /// Calls `call` with the group of the task. If the group was removed because the task moved to another group, the
+    /// call is repeated for the new group. Kernel: the loop of `get_mem_cgroup_from_mm`.
+    fn with_group<T>(&self, call: impl Fn(CssId) -> Result<T>) -> Result<T> {
+        loop {
+            let css = self.css();
+            match call(css) {
+                Err(SwapError::Cgroup { .. }) if self.css() != css => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Allocates a folio and charges the folio to the group of the task. Errors: as [`Swap::folio_charged`].
+    fn folio_for_task(&self, order: Order, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        self.with_group(|css| self.swap.folio_charged(order, css, gfp, cpu))
     }
 
     /// Returns the subsystem.
@@ -128,7 +163,7 @@ impl Mm {
     /// Errors, with no copy made: `CountOverflow` (EOVERFLOW). Kernel: `copy_page_range`.
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
         let _active = self.swap.begin_activity();
-        let child = Self::in_group(self.swap.clone(), self.css)?;
+        let child = self.with_group(|css| Self::in_group(self.swap.clone(), css))?;
         for vma in self.vmas().iter() {
             let copy = vma.fork();
             child.vmas_mut().push(copy.clone());
@@ -162,33 +197,35 @@ impl Mm {
         Ok(())
     }
 
-    /// Removes the pages of a range. Memory and slots without another user are freed. Errors: `NotMapped` (EFAULT).
+    /// Removes the pages of a range. Memory and slots without another user are freed. Errors: `NotMapped` (EFAULT);
+    /// `MappingLocked` (EINVAL). The pages before the error are removed.
     ///
-    /// Consecutive slots are freed by one call. Kernel: `zap_pte_range`.
+    /// Consecutive slots are freed by one call. Kernel: `madvise_dontneed_free`, `zap_pte_range`.
     pub fn zap(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<()> {
         let _active = self.swap.begin_activity();
         let mut vpn = pages.start;
         while vpn < pages.end {
-            let vma = self.vma_of(vpn)?;
+            let vma = self.unlocked_vma_of(vpn)?;
             let run = vma.same_table(vpn);
             let end = run.end.min(pages.end.0);
             let taken: Vec<Pte> = {
                 let mut table = vma.table(vpn);
                 (vpn.0..end).map(|vpn| std::mem::take(&mut table[index(Vpn(vpn))])).collect()
             };
-            self.drop_entries(&taken, cpu)?;
+            self.drop_entries(&vma, &taken, cpu)?;
             vpn = Vpn(end);
         }
         Ok(())
     }
 
-    fn drop_entries(&self, taken: &[Pte], cpu: CpuId) -> Result<()> {
+    /// Drops entries that were taken out of the page tables of a mapping.
+    fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
         for run in taken.chunk_by(|a, b| a.slot().is_some_and(|a| b.slot() == Some(a.plus(1)))) {
             match run[0] {
                 Pte::None => {}
                 Pte::Present { pfn, .. } => {
                     let folio = folio_of(&self.swap, pfn);
-                    folio.remove_mappings(1);
+                    vma.remove_rmap(folio.folio());
                     self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
                 Pte::Swap { entry, .. } => self.swap.put(entry, run.len() as u32, cpu)?,
@@ -234,12 +271,12 @@ impl Drop for Mm {
         for vma in vmas {
             for table in vma.tables() {
                 let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                // The error of a missing device is ignored, because a device that is off has no slots to free.
-                let _ = self.drop_entries(&taken, CpuId(0));
+                // A device that is off has no slots, so the error of a missing device is ignored.
+                let _ = self.drop_entries(&vma, &taken, CpuId(0));
             }
         }
         if let Some(groups) = self.swap.memcg() {
-            groups.leave(self.css);
+            groups.leave(self.css());
         }
     }
 }

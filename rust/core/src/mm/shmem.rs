@@ -7,46 +7,25 @@ use std::sync::Arc;
 
 use super::{Found, folio_of, found_folio, read_pages, write_pages};
 use crate::base::error::{Result, SwapError};
-use crate::base::sync::SpinMutex;
-use crate::base::types::{CpuId, CssId, Order, Pfn, SwpEntry};
+use crate::base::gfp::{Gfp, thp_limit_gfp_mask};
+use crate::base::sync::SpinGuard;
+use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
+use crate::rmap::FileMapping;
+pub use crate::rmap::ShmemEntry;
 use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
 
-/// The content of the file at an index. Kernel: a value of the mapping's XArray; differs: a large entry is stored at
-/// each of its indices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ShmemEntry {
-    /// A hole, which reads as zeros.
-    #[default]
-    None,
-    /// A page of a folio in memory.
-    Page {
-        /// The folio's first page.
-        pfn: Pfn,
-        /// Index of the page in the folio.
-        page: u16,
-    },
-    /// A page that was swapped out with the other pages of an aligned range.
-    Swap {
-        /// The slot of this page.
-        entry: SwpEntry,
-        /// Order of the aligned range that was swapped out together.
-        order: Order,
-    },
-}
-
 /// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: a file has a fixed size and one lock.
+///
+/// The group of the task that touches a page first is charged for the page. Reclaim swaps the pages of the file out.
 #[derive(Debug)]
 pub struct Shmem {
     swap: Arc<Swap>,
-    /// The entry of each page index. A thread takes locks in the order folio lock, lock of `entries`, local lock of a
-    /// CPU. Kernel: `i_pages`.
-    entries: SpinMutex<Box<[ShmemEntry]>>,
-    /// Order of the folio that the first touch of a page allocates. The order is smaller where such a folio does not
-    /// fit.
+    mapping: Arc<FileMapping>,
+    /// Order of the folios that a first touch allocates, where they fit.
     order: Order,
 }
 
@@ -57,65 +36,82 @@ impl Shmem {
         if nr_pages == 0 || nr_pages > high {
             return Err(SwapError::OutOfRange { what: "pages of a file", value: nr_pages.into(), low: 1, high });
         }
-        let entries = vec![ShmemEntry::None; nr_pages as usize].into_boxed_slice();
-        Ok(Self { swap, entries: SpinMutex::new(entries), order })
+        let mapping = swap.file_mappings.add_file(nr_pages as usize);
+        Ok(Self { swap, mapping, order })
+    }
+
+    /// Locks the entries and returns them.
+    fn entries(&self) -> SpinGuard<'_, Box<[ShmemEntry]>> {
+        self.mapping.entries.lock()
     }
 
     /// Returns a snapshot of the entry at an index. Errors: `NotMapped` (EFAULT) beyond the end.
     pub fn entry(&self, index: u64) -> Result<ShmemEntry> {
-        self.entries.lock().get(index as usize).copied().ok_or(SwapError::NotMapped(index))
+        self.entries().get(index as usize).copied().ok_or(SwapError::NotMapped(index))
     }
 
     /// Returns the folio at an index with a reference, and the index of the page in the folio. The folio is swapped
     /// in or allocated if necessary.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, in which case the data
-    /// stays swapped out. Kernel: `shmem_get_folio_gfp`.
-    pub fn get_folio(&self, index: u64, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
-        let _active = self.swap.begin_activity();
+    /// `faulting` is the group of the task that touches the page. The group is charged for a new page, and for a page
+    /// whose slot has no owner; the owner of a slot is charged for a page that is swapped in. Errors: `NotMapped`
+    /// (EFAULT); `NoMemory`, `OverLimit` (ENOMEM); `Cgroup` (ENODEV) when the group `faulting` is removed; `Io` when
+    /// the data cannot be read, and the data stays swapped out. Kernel: `shmem_get_folio_gfp`.
+    pub fn get_folio(&self, index: u64, faulting: CssId, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
             let swapped = {
-                let entries = self.entries.lock();
+                let entries = self.entries();
                 match *entries.get(index as usize).ok_or(SwapError::NotMapped(index))? {
                     ShmemEntry::Page { pfn, page } => return Ok((folio_of(&self.swap, pfn), page)),
                     ShmemEntry::Swap { entry, order } => Some((entry, order)),
                     ShmemEntry::None => None,
                 }
             };
-            match swapped {
-                Some((entry, order)) => self.swapin(index, entry, order, cpu)?,
-                None => self.add_zeros(index)?,
-            }
+            let active = self.swap.begin_activity();
+            let added = match swapped {
+                Some(swapped) => self.swapin(index, swapped, faulting, cpu),
+                None => self.add_zeros(index, faulting, cpu),
+            };
+            self.swap.end_operation(active);
+            added?;
         }
     }
 
-    fn add_zeros(&self, index: u64) -> Result<()> {
+    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit the file or
+    /// memory. A refused charge of a large folio is followed by a single page. Kernel: `shmem_alloc_and_add_folio`.
+    fn add_zeros(&self, index: u64, faulting: CssId, cpu: CpuId) -> Result<()> {
         let mut order = self.order;
         loop {
+            let gfp = match order {
+                Order::ZERO => Gfp::HIGHUSER_MOVABLE,
+                _ => thp_limit_gfp_mask(Gfp::TRANSHUGE_LIGHT, Gfp::HIGHUSER_MOVABLE),
+            };
             let nr_pages = order.nr_pages() as usize;
             let first = index as usize - index as usize % nr_pages;
-            let folio = self.swap.folio_zeroed(order);
-            let mut entries = self.entries.lock();
+            let folio = self.swap.folio_zeroed_in(order, faulting, gfp, cpu);
+            let mut entries = self.entries();
             if entries[index as usize] != ShmemEntry::None {
                 return Ok(());
             }
-            let range = entries.get_mut(first..first + nr_pages);
-            match (folio, range.filter(|range| range.iter().all(|e| *e == ShmemEntry::None))) {
-                (Ok(folio), Some(range)) => {
-                    fill(range, &folio);
+            let is_free =
+                entries.get(first..first + nr_pages).is_some_and(|range| range.iter().all(|e| *e == ShmemEntry::None));
+            order = match folio {
+                Ok(folio) if is_free => {
+                    self.mapping.fill(&mut entries, first, folio.folio());
                     return Ok(());
                 }
-                (Err(error), _) if order == Order::ZERO => return Err(error),
-                _ => order = Order::new(order.get().saturating_sub(1)).expect("smaller"),
-            }
+                Err(error) if order == Order::ZERO => return Err(error),
+                Err(error) if !matches!(error, SwapError::NoMemory(_)) => Order::ZERO,
+                _ => Order::new(order.get().saturating_sub(1)).expect("smaller"),
+            };
         }
     }
 
     /// Swaps in the folio of an index. Kernel: `shmem_swapin_folio`.
-    fn swapin(&self, index: u64, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<()> {
-        let found = self.find_or_read(entry, order, cpu);
+    fn swapin(&self, index: u64, (entry, order): (SwpEntry, Order), faulting: CssId, cpu: CpuId) -> Result<()> {
+        let found = self.find_or_read(entry, order, faulting, cpu);
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
-        let found = found_folio(&self.swap, found, is_unchanged, CssId::ROOT, cpu)?;
+        let found = found_folio(&self.swap, found, is_unchanged, faulting, cpu)?;
         let Some((folio, _)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_io()?;
         if !folio.covers(entry) || !is_unchanged() {
@@ -131,11 +127,11 @@ impl Shmem {
         self.add_to_mapping(index, entry, &locked, cpu)
     }
 
-    fn find_or_read(&self, entry: SwpEntry, order: Order, cpu: CpuId) -> Result<Option<Found<'_>>> {
+    fn find_or_read(&self, entry: SwpEntry, order: Order, faulting: CssId, cpu: CpuId) -> Result<Option<Found<'_>>> {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             return Ok(Some((folio, false)));
         }
-        let how = Swapin::new(cpu, Orders::one(order));
+        let how = Swapin { faulting, ..Swapin::new(cpu, Orders::one(order)) };
         let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
         match is_synchronous {
             true => self.swap.swapin_folio_or_none(entry, &how),
@@ -150,7 +146,7 @@ impl Shmem {
         let first_slot = locked.entry().expect("covers the slot");
         let page = entry.offset().0 - first_slot.offset().0;
         let nr_pages = locked.nr_pages();
-        let mut entries = self.entries.lock();
+        let mut entries = self.entries();
         let start = (index as usize).checked_sub(page as usize);
         let range = start.map(|start| start..start + nr_pages as usize).filter(|range| range.end <= entries.len());
         let is_at = |(i, e): (u32, &ShmemEntry)| match *e {
@@ -169,7 +165,7 @@ impl Shmem {
             };
         };
         split_entries(&mut entries, range.clone(), locked.order());
-        fill(&mut entries[range], locked);
+        self.mapping.fill(&mut entries, range.start, locked.folio());
         drop(entries);
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, 0..nr_pages)?;
@@ -197,13 +193,13 @@ impl Shmem {
     }
 
     /// Copies bytes out of the file. Errors: as [`Shmem::get_folio`].
-    pub fn read(&self, offset_bytes: u64, to: &mut [u8], cpu: CpuId) -> Result<()> {
-        read_pages(offset_bytes, to, |index| self.get_folio(index, cpu))
+    pub fn read(&self, offset_bytes: u64, to: &mut [u8], faulting: CssId, cpu: CpuId) -> Result<()> {
+        read_pages(offset_bytes, to, |index| self.get_folio(index, faulting, cpu))
     }
 
     /// Copies bytes into the file. Errors: as [`Shmem::get_folio`].
-    pub fn write(&self, offset_bytes: u64, from: &[u8], cpu: CpuId) -> Result<()> {
-        write_pages(offset_bytes, from, |index| self.get_folio(index, cpu))
+    pub fn write(&self, offset_bytes: u64, from: &[u8], faulting: CssId, cpu: CpuId) -> Result<()> {
+        write_pages(offset_bytes, from, |index| self.get_folio(index, faulting, cpu))
     }
 
     /// Swaps out the whole folio of an index. Errors, with the data kept: `NotMapped` (EFAULT); the errors of
@@ -212,9 +208,13 @@ impl Shmem {
     /// A page that is not resident is skipped. Kernel: `shmem_writeout`.
     pub fn writeout(&self, index: u64, cpu: CpuId) -> Result<()> {
         let _active = self.swap.begin_activity();
-        let ShmemEntry::Page { .. } = self.entry(index)? else { return Ok(()) };
-        let (folio, page) = self.get_folio(index, cpu)?;
-        let first = index as usize - page as usize;
+        let folio = {
+            let entries = self.entries();
+            match *entries.get(index as usize).ok_or(SwapError::NotMapped(index))? {
+                ShmemEntry::Page { pfn, .. } => folio_of(&self.swap, pfn),
+                _ => return Ok(()),
+            }
+        };
         let locked = folio.folio().try_lock().ok_or_else(|| folio.busy())?;
         if folio.has(FolioFlags::WRITEBACK) {
             return Err(folio.busy());
@@ -222,20 +222,9 @@ impl Shmem {
         if !locked.has(FolioFlags::SWAPCACHE) {
             self.swap.add_to_swap(&locked, None, cpu)?;
         }
-        let entry = locked.entry().expect("cached");
-        let nr_pages = locked.nr_pages();
-        {
-            let mut entries = self.entries.lock();
-            let range = &mut entries[first..first + nr_pages as usize];
-            let is_here = |e: &ShmemEntry| matches!(*e, ShmemEntry::Page { pfn, .. } if pfn == locked.pfn());
-            if !range.iter().all(is_here) {
-                return Err(folio.busy());
-            }
-            self.swap.on_cpu(cpu)?.dup_locked(&locked, 0..nr_pages)?;
-            for (i, e) in range.iter_mut().enumerate() {
-                *e = ShmemEntry::Swap { entry: entry.plus(i as u32), order: locked.order() };
-            }
-            locked.remove_mappings(nr_pages);
+        self.swap.try_to_unmap(&locked, cpu)?;
+        if locked.is_mapped() {
+            return Err(folio.busy());
         }
         match self.swap.pageout(locked, self.swap.refault_level(None), cpu) {
             (None, _) => {
@@ -247,12 +236,31 @@ impl Shmem {
         }
     }
 
+    /// Reads the swapped-out pages of a range into the swap cache, as single pages, for a task of the group `faulting`.
+    /// Returns the number of pages that were read. A page that cannot be read is skipped.
+    ///
+    /// Errors: `NotMapped` (EFAULT), with the pages before the error read; `BadCpu` (EINVAL). Kernel:
+    /// `force_shm_swapin_readahead`; differs: the reads are over when the call returns.
+    pub fn willneed(&self, range: Range<u64>, faulting: CssId, cpu: CpuId) -> Result<u64> {
+        let active = self.swap.begin_activity();
+        // An unknown CPU is no failed read.
+        drop(self.swap.on_cpu(cpu)?);
+        let mut nr_read_pages = 0;
+        for index in range {
+            if let Some((entry, _)) = self.entry(index)?.swapped() {
+                nr_read_pages += self.swap.read_swap_cache_async(entry, faulting, cpu);
+            }
+        }
+        self.swap.end_operation(active);
+        Ok(nr_read_pages)
+    }
+
     /// Turns the pages of a range into holes. Errors: `NotMapped` (EFAULT). Kernel: `shmem_undo_range`; differs: a
     /// large entry or folio that lies partly in the range is split.
     pub fn truncate(&self, range: Range<u64>, cpu: CpuId) -> Result<()> {
         let _active = self.swap.begin_activity();
         let taken: Vec<ShmemEntry> = {
-            let mut entries = self.entries.lock();
+            let mut entries = self.entries();
             let end = entries.len() as u64;
             if range.start > range.end || range.end > end {
                 return Err(SwapError::NotMapped(range.end));
@@ -264,7 +272,11 @@ impl Shmem {
         for taken in taken {
             match taken {
                 ShmemEntry::None => {}
-                ShmemEntry::Page { pfn, .. } => folio_of(&self.swap, pfn).remove_mappings(1),
+                ShmemEntry::Page { pfn, .. } => {
+                    let folio = folio_of(&self.swap, pfn);
+                    folio.remove_mappings(1);
+                    self.swap.free_folio_and_swap_cache(&folio, cpu)?;
+                }
                 ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,
             }
         }
@@ -274,17 +286,9 @@ impl Shmem {
 
 impl Drop for Shmem {
     fn drop(&mut self) {
-        let end = self.entries.lock().len() as u64;
-        // The error of a missing device is ignored, because a device that is off has no slots to free.
+        let end = self.entries().len() as u64;
+        // A device that is off has no slots, so the error of a missing device is ignored.
         let _ = self.truncate(0..end, CpuId(0));
-    }
-}
-
-/// Stores the pages of a folio in a range of entries. Each entry gets one reference to the folio.
-fn fill(range: &mut [ShmemEntry], folio: &crate::folio::Folio<'_>) {
-    folio.add_mappings(range.len() as u32);
-    for (page, entry) in range.iter_mut().enumerate() {
-        *entry = ShmemEntry::Page { pfn: folio.pfn(), page: page as u16 };
     }
 }
 

@@ -210,7 +210,7 @@ impl Machine {
             if is_first.swap(false, Ordering::Relaxed) {
                 meanwhile();
             }
-            self.swap.folio_alloc(order)
+            self.swap.memory_of_folios().alloc(order)
         };
         let how = Swapin { allocate: Some(&allocate), ..Swapin::new(CPU, Orders::one(at)) };
         let new = self.swap.swap_cache_alloc_folio(entry, &how)?;

@@ -8,7 +8,7 @@ use crate::mm::{Shmem, ShmemEntry};
 fn resident_file(m: &Machine) -> Shmem {
     let file = Shmem::new(m.swap.clone(), 16, order(2)).expect("a size");
     for page in 0..16u64 {
-        file.write(page * PAGE_SIZE as u64, &[page as u8 + 1; PAGE_SIZE], CPU).expect("memory");
+        file.write(page * PAGE_SIZE as u64, &[page as u8 + 1; PAGE_SIZE], CssId::ROOT, CPU).expect("memory");
     }
     file
 }
@@ -22,7 +22,7 @@ fn file(m: &Machine) -> Shmem {
 
 fn byte_of(file: &Shmem, index: u64) -> Result<u8> {
     let mut byte = [0];
-    file.read(index * PAGE_SIZE as u64, &mut byte, CPU).map(|()| byte[0])
+    file.read(index * PAGE_SIZE as u64, &mut byte, CssId::ROOT, CPU).map(|()| byte[0])
 }
 
 fn assert_whole(file: &Shmem) {
@@ -111,12 +111,12 @@ fn threads_write_read_and_page_out_one_file() {
                     match (state >> 33) % 4 {
                         0 => {
                             last[index as usize] = step as u8;
-                            file.write(index * PAGE_SIZE as u64, &[step as u8; 64], cpu).expect("memory");
+                            file.write(index * PAGE_SIZE as u64, &[step as u8; 64], CssId::ROOT, cpu).expect("memory");
                         }
                         1 => drop(file.writeout(index, cpu)),
                         _ => {
                             let mut bytes = [0; 64];
-                            file.read(index * PAGE_SIZE as u64, &mut bytes, cpu).expect("readable");
+                            file.read(index * PAGE_SIZE as u64, &mut bytes, CssId::ROOT, cpu).expect("readable");
                             assert_eq!(bytes, [last[index as usize]; 64], "page {index} at step {step}");
                         }
                     }

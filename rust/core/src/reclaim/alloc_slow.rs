@@ -1,7 +1,8 @@
-//! Allocation of a folio when memory has run out. The allocation reclaims folios, and removes unmapped folios from
-//! the swap cache.
+//! Allocation of a folio. When memory has run out and the mask allows it: reclaim of folios, and removal of unmapped
+//! folios from the swap cache.
 
 use crate::base::error::Result;
+use crate::base::gfp::Gfp;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::folio::{FolioFlags, FolioRef};
@@ -10,20 +11,27 @@ use crate::reclaim::ScanControl;
 use crate::slots::take_back::get_folio;
 
 impl Swap {
-    /// Allocates a folio, and reclaims other folios when memory has run out. For a folio of order 0, reclaim runs up
-    /// to `MAX_RECLAIM_RETRIES` times. For a larger folio, reclaim runs once. Errors: `NoMemory` (ENOMEM).
+    /// Allocates a folio without clearing its bytes. If memory has run out and the mask has `DIRECT_RECLAIM`, other
+    /// folios are reclaimed. For a single page reclaim is repeated while it makes progress; for a larger folio, or if
+    /// the mask has `NORETRY`, reclaim runs once. Errors: `NoMemory` (ENOMEM); `BadCpu` (EINVAL).
     ///
-    /// The caller holds no lock. Kernel: `__alloc_pages_slowpath`; differs: no compaction, and no task is killed.
-    pub(crate) fn folio_alloc_shrinking(&self, order: Order, cpu: CpuId) -> Result<FolioRef<'_>> {
+    /// With `DIRECT_RECLAIM` the caller holds no lock. Kernel: `folio_alloc`, `__alloc_pages_slowpath`; differs: no
+    /// compaction, and no task is killed.
+    pub fn folio_alloc(&self, order: Order, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
+        let memory = self.memory_of_folios();
+        if !gfp.contains(Gfp::DIRECT_RECLAIM) {
+            return memory.alloc(order);
+        }
         let sc = ScanControl::global(order.nr_pages().into(), cpu);
-        let mut retries = if order == Order::ZERO { MAX_RECLAIM_RETRIES } else { 1 };
+        let is_repeated = order == Order::ZERO && !gfp.contains(Gfp::NORETRY);
+        let mut retries = if is_repeated { MAX_RECLAIM_RETRIES } else { 1 };
         loop {
-            match self.folio_alloc(order) {
+            match memory.alloc(order) {
                 Ok(folio) => return Ok(folio),
                 Err(error) if retries == 0 => return Err(error),
                 Err(_) => {}
             }
-            let nr_isolated = self.memory_of_folios().nr_isolated_pages();
+            let nr_isolated = memory.nr_isolated_pages();
             let nr_reclaimed = self.try_to_free_pages(&|| self.all_groups(), &sc)?;
             // A folio that a caller inserted into the swap cache directly is on no LRU list, so only
             // `shrink_swap_cache` finds this folio.

@@ -8,7 +8,7 @@ use crate::base::error::Result;
 use crate::base::gfp::Gfp;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_COSTLY_ORDER};
 use crate::base::types::{CpuId, CssId};
-use crate::folio::{FolioRef, LockedFolio};
+use crate::folio::{Folio, FolioRef, LockedFolio};
 use crate::machine::Swap;
 use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
 use crate::reclaim::ScanControl;
@@ -43,12 +43,12 @@ impl Swap {
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         let group = groups.get(css);
-        if !group.is_online() {
+        // The reference keeps the group until the folio is bound, because the task may move away and the group may be
+        // removed meanwhile.
+        if !group.is_online() || !groups.css_tryget(group) {
             return Err(MemCgroups::removed(&groups.name(css)));
         }
-        self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
-        folio.bind(groups, group);
-        Ok(())
+        self.charge_and_bind(folio.folio(), groups, group, gfp, cpu)
     }
 
     /// Returns the group that pays for the folio when a task of the group `faulting` swaps slots in. The caller holds
@@ -101,12 +101,28 @@ impl Swap {
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
         }
-        // If another thread removed the paying group after `payer` chose this group, the nearest online ancestor
-        // pays.
-        let group = groups.nearest_online(payer.group);
-        self.try_charge(group, folio.nr_pages().into(), gfp, cpu)?;
-        folio.bind(groups, group);
+        // If the paying group was removed after it was chosen, its nearest online ancestor pays.
+        let group = groups.get_nearest_online(payer.group);
+        self.charge_and_bind(folio.folio(), groups, group, gfp, cpu)?;
         self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
+    }
+
+    /// Charges the pages of a folio to a group and binds the folio to the group. The folio takes over the reference to
+    /// the group that the caller holds; after an error the reference is dropped. Errors: as [`Swap::try_charge`].
+    fn charge_and_bind(
+        &self,
+        folio: Folio<'_>,
+        groups: &MemCgroups,
+        group: &MemCgroup,
+        gfp: Gfp,
+        cpu: CpuId,
+    ) -> Result<()> {
+        let charged = self.try_charge(group, folio.nr_pages().into(), gfp, cpu);
+        match charged {
+            Ok(()) => folio.bind(group),
+            Err(_) => groups.css_put(group, 1),
+        }
+        charged
     }
 
     /// Charges pages of memory to a group, from this CPU's stock or from the counters. When a limit refuses the

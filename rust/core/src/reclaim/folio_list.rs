@@ -119,15 +119,15 @@ impl<'s> FolioListScan<'s, '_> {
         // slots when slots are short.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            // A mapping existed, because the number of the `AnonVma` is not 0. If another thread zapped the last page
-            // table entry while this scan held the folio lock, that thread could not free the slots.
-            false => !locked.is_mapped() && locked.anon_vma() != 0,
+            // Another thread may have zapped the last page table entry while this scan held the folio lock, so that
+            // thread could not free the slots.
+            false => !locked.is_mapped() && locked.has_rmap(),
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
             // The result is ignored, because slots that still have references are not freed.
             let _ = on_cpu.free_swap_locked(&locked);
         }
-        if is_activated {
+        if is_activated && !locked.has(FolioFlags::MLOCKED) {
             let lruvec = self.swap.memory_of_folios().lruvec_of(locked.folio());
             locked.set(FolioFlags::ACTIVE);
             lruvec.age_nonresident(nr_pages);
@@ -243,7 +243,7 @@ impl<'s> FolioListScan<'s, '_> {
     fn check_pins(&self, locked: &LockedFolio<'s>) -> Result<()> {
         let nr_cached = if locked.has(FolioFlags::SWAPCACHE) { locked.nr_pages() } else { 0 };
         let (refs, expected) = (locked.refs(), locked.mapcount() + nr_cached + 1);
-        let has_rmap = !locked.is_mapped() || locked.anon_vma() != 0;
+        let has_rmap = !locked.is_mapped() || locked.has_rmap();
         match locked.nr_views() {
             0 if refs == expected && has_rmap => Ok(()),
             0 => Err(SwapError::FolioPinned { refs, expected: nr_cached + 1 }),

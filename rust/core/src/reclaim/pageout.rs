@@ -12,7 +12,7 @@ use crate::datapath::Writeout;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::{MemCgroup, MemcgEvent, MemcgPolicy, MemcgStat, RefaultJudge, RefaultNotice};
-use crate::rmap::Pte;
+use crate::rmap::{FileMapping, Pte, ShmemEntry};
 use crate::workingset::{Lruvec, RefaultLevel};
 
 /// The decision of policy tables and hooks about one folio's swap-out.
@@ -208,9 +208,43 @@ impl Swap {
     /// success the caller must read the folio's mapcount, because an entry that the reverse map does not know may
     /// still map the folio.
     pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
+        if let Some(mapping) = self.file_mappings.mapping_of(locked.folio()) {
+            return self.unmap_file_entries(locked, &mapping, cpu);
+        }
         self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
-            if vma.options().is_locked { Ok(()) } else { self.unmap_entries(locked, entries, first, cpu) }
+            if !vma.options().is_locked {
+                return self.unmap_entries(locked, entries, first, cpu);
+            }
+            if (first..).zip(entries).any(|(page, pte)| pte.names(locked.folio(), page)) {
+                // The fault that mapped the folio, or an unmap of a part of the folio, missed the mlock.
+                locked.set(FolioFlags::MLOCKED);
+            }
+            Ok(())
         })
+    }
+
+    /// Replaces every entry of a file that names a locked cached folio by the folio's slot. If some pages of the folio
+    /// are not in the file any more, the other pages become entries of order 0. Kernel: `shmem_delete_from_page_cache`
+    /// in `shmem_writeout`.
+    fn unmap_file_entries(&self, locked: &LockedFolio<'_>, mapping: &FileMapping, cpu: CpuId) -> Result<()> {
+        let first = locked.entry().ok_or(SwapError::NotCached)?;
+        let mut entries = mapping.entries.lock();
+        let entries = FileMapping::entries_of(&mut entries, locked.folio());
+        let is_page = |(page, e): (u32, &ShmemEntry)| e.is_page_of(locked.folio(), page);
+        let is_whole = entries.len() == locked.nr_pages() as usize && (0..).zip(entries.iter()).all(is_page);
+        let order = if is_whole { locked.order() } else { Order::ZERO };
+        let nr_run = order.nr_pages();
+        for (run, entries) in (0..).step_by(nr_run as usize).zip(entries.chunks_mut(nr_run as usize)) {
+            if !entries[0].is_page_of(locked.folio(), run) {
+                continue;
+            }
+            self.on_cpu(cpu)?.dup_locked(locked, run..run + nr_run)?;
+            for (page, e) in (run..).zip(entries) {
+                *e = ShmemEntry::Swap { entry: first.plus(page), order };
+            }
+            locked.remove_mappings(nr_run);
+        }
+        Ok(())
     }
 
     fn unmap_entries(&self, locked: &LockedFolio<'_>, entries: &mut [Pte], first: u32, cpu: CpuId) -> Result<()> {
@@ -244,6 +278,9 @@ impl Swap {
     /// then the local lock.
     pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
         let folio = locked.folio();
+        if let Some(mapping) = self.file_mappings.mapping_of(folio) {
+            return self.split_file_folio(locked, &mapping, cpu);
+        }
         let split = self.anon_vmas.with_all_entries(folio, |entries| {
             let mut nr_mapped = vec![0; folio.nr_pages() as usize];
             entries.iter().for_each(|(page, _)| nr_mapped[*page as usize] += 1);
@@ -257,5 +294,30 @@ impl Swap {
             Ok(parts)
         });
         split.unwrap_or_else(|| Err(folio.busy()))
+    }
+
+    /// Splits a locked folio of a file, as [`Swap::split_folio`] does. Locks: the lock of the file's entries.
+    fn split_file_folio<'s>(
+        &'s self,
+        locked: &LockedFolio<'s>,
+        mapping: &FileMapping,
+        cpu: CpuId,
+    ) -> Result<Vec<FolioRef<'s>>> {
+        let folio = locked.folio();
+        let mut entries = mapping.entries.lock();
+        let entries = FileMapping::entries_of(&mut entries, folio);
+        let in_file: Vec<bool> = (0..).zip(entries.iter()).map(|(page, e)| e.is_page_of(folio, page)).collect();
+        let count = |pages: Range<u32>| {
+            let end = in_file.len().min(pages.end as usize);
+            in_file[end.min(pages.start as usize)..end].iter().filter(|&&is_in_file| is_in_file).count() as u32
+        };
+        if count(0..folio.nr_pages()) != folio.mapcount() {
+            return Err(folio.busy());
+        }
+        let parts = self.on_cpu(cpu)?.split_locked(locked, Order::ZERO, count)?;
+        for ((e, part), _) in entries.iter_mut().zip(&parts).zip(&in_file).filter(|(_, is_in_file)| **is_in_file) {
+            *e = ShmemEntry::Page { pfn: part.pfn(), page: 0 };
+        }
+        Ok(parts)
     }
 }

@@ -7,17 +7,24 @@
 //! checks which entries name the folio. A caller that needs all entries compares the number of found entries with the
 //! folio's count of mappings.
 //!
-//! Locks: a thread takes the folio lock first, then page table locks with the parent of a fork before the child, then
-//! a CPU's local lock. A thread that holds the lock of a list in this file takes no further lock.
+//! A file in memory has no page tables. `file` has its entries by index, which take the part of page table entries.
+//!
+//! Locks: folio lock > page table locks, in the order of forks, or the lock of a file > a CPU's local lock. The locks of the lists in this
+//! file are leaves.
+
+mod file;
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+
+pub use file::ShmemEntry;
+pub(crate) use file::{FileMapping, FileMappings};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
 use crate::containers::orders::Orders;
 use crate::containers::pieces::pieces;
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioFlags};
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
 
@@ -93,7 +100,7 @@ pub struct VmaOptions {
     pub orders: Orders,
     /// Order of the folio that the first touch of a page makes, if a folio of this order fits.
     pub anon_order: u8,
-    /// Whether the pages must stay in memory. Kernel: `VM_LOCKED`.
+    /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets it.
     pub is_locked: bool,
     /// Whether a user handles faults page by page, so that faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,
@@ -121,9 +128,10 @@ impl Vma {
         vma
     }
 
-    /// Makes the mapping of the child at a fork. The new mapping has no pages. Kernel: `anon_vma_fork`.
+    /// Makes the child's mapping of a fork, without pages yet. The child does not inherit the lock. Kernel:
+    /// `dup_mmap`, `anon_vma_fork`.
     pub(crate) fn fork(&self) -> Arc<Self> {
-        Self::new(self.pages(), self.options, &self.anon_vma)
+        Self::new(self.pages(), VmaOptions { is_locked: false, ..self.options }, &self.anon_vma)
     }
 
     /// Returns the pages of the mapping.
@@ -188,6 +196,22 @@ impl Vma {
         }
     }
 
+    /// Marks a new folio as mlocked if the mapping is locked. The folio is on no list yet. Kernel:
+    /// `mlock_new_folio`.
+    pub(crate) fn mlock_new_folio(&self, folio: Folio<'_>) {
+        folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
+    }
+
+    /// Removes one page of the mapping from a folio's count. A locked mapping takes the mlock of the folio back;
+    /// reclaim restores the mlock if the mapping still maps other pages of the folio. The caller holds a reference.
+    /// Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
+    pub(crate) fn remove_rmap(&self, folio: Folio<'_>) {
+        if self.options.is_locked {
+            folio.munlock();
+        }
+        folio.remove_mappings(1);
+    }
+
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.
     fn range_of(&self, folio: Folio<'_>) -> Range<u64> {
         // The range is cut at the end of the mapping, because a folio without mappings may store a page index in
@@ -224,41 +248,64 @@ impl AnonVma {
 
 impl Drop for AnonVma {
     fn drop(&mut self) {
-        let mut slots = self.home.slots.lock();
-        slots.by_number[self.number as usize - 1] = Weak::new();
-        slots.free.push(self.number);
+        self.home.numbers.lock().release(self.number);
     }
 }
 
-/// All live [`AnonVma`]s, by number. When an `AnonVma` is dropped, a new `AnonVma` may get its number. A folio
-/// without mappings may therefore store the number of an `AnonVma` whose mappings do not name the folio.
-#[derive(Debug, Default)]
-pub(crate) struct AnonVmas {
-    slots: SpinMutex<Slots>,
+/// Values by number, from 1. The number of a dropped value is used again. A number that a folio without mappings
+/// stores may belong to another value by now; that value does not name the folio.
+#[derive(Debug)]
+struct Numbers<T> {
+    by_number: Vec<Weak<T>>,
+    free: Vec<u32>,
 }
 
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { by_number: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Numbers<T> {
+    /// Makes a value that knows its number.
+    fn alloc(&mut self, make: impl FnOnce(u32) -> T) -> Arc<T> {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.by_number.push(Weak::new());
+            self.by_number.len() as u32
+        });
+        let value = Arc::new(make(number));
+        self.by_number[number as usize - 1] = Arc::downgrade(&value);
+        value
+    }
+
+    /// Returns the value of a number. Number 0 has no value.
+    fn value_of(&self, number: u32) -> Option<Arc<T>> {
+        number.checked_sub(1).and_then(|at| self.by_number[at as usize].upgrade())
+    }
+
+    /// Makes a number free, when its value is dropped.
+    fn release(&mut self, number: u32) {
+        self.by_number[number as usize - 1] = Weak::new();
+        self.free.push(number);
+    }
+}
+
+/// Every [`AnonVma`] by number.
 #[derive(Debug, Default)]
-struct Slots {
-    by_number: Vec<Weak<AnonVma>>,
-    free: Vec<u32>,
+pub(crate) struct AnonVmas {
+    numbers: SpinMutex<Numbers<AnonVma>>,
 }
 
 impl AnonVmas {
     /// Makes an `AnonVma` without mappings. Kernel: `anon_vma_alloc`.
     pub(crate) fn alloc(self: &Arc<Self>) -> Arc<AnonVma> {
-        let mut slots = self.slots.lock();
-        let number = slots.free.pop().unwrap_or_else(|| {
-            slots.by_number.push(Weak::new());
-            slots.by_number.len() as u32
-        });
-        let anon_vma = Arc::new(AnonVma { number, home: self.clone(), vmas: SpinMutex::default() });
-        slots.by_number[number as usize - 1] = Arc::downgrade(&anon_vma);
-        anon_vma
+        let make = |number| AnonVma { number, home: self.clone(), vmas: SpinMutex::default() };
+        self.numbers.lock().alloc(make)
     }
 
     /// Returns the mappings of an `AnonVma`, parents before children. Number 0 has no mappings.
     fn vmas_of(&self, number: u32) -> Vec<Arc<Vma>> {
-        let anon_vma = number.checked_sub(1).and_then(|at| self.slots.lock().by_number[at as usize].upgrade());
+        let anon_vma = self.numbers.lock().value_of(number);
         anon_vma.map_or(Vec::new(), |anon_vma| anon_vma.vmas())
     }
 
@@ -289,7 +336,7 @@ impl AnonVmas {
     /// during the call. The tables are visited in the order of the numbers of their `AnonVma`s. Kernel:
     /// `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
     pub(crate) fn for_each_table(&self, mut call: impl FnMut(&Vma, &mut [Pte])) {
-        let nr_numbers = self.slots.lock().by_number.len() as u32;
+        let nr_numbers = self.numbers.lock().by_number.len() as u32;
         for number in 1..=nr_numbers {
             for vma in self.vmas_of(number) {
                 for table in vma.tables() {

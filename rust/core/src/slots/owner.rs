@@ -228,7 +228,8 @@ impl<'a> Operation<'a> {
         let groups = self.swap.memcg()?;
         if folio.css().is_none() {
             // Folios without a group are on the lists of root too, so the folio stays where it is on its list.
-            folio.bind(groups, groups.root());
+            groups.css_get(groups.root(), 1);
+            folio.bind(groups.root());
         }
         self.swap.group_of(folio)
     }

@@ -4,6 +4,7 @@
 //! The functions in this file run at the end of an operation, when no lock is held. They send notices to hooks and
 //! run the queued work of the workers.
 
+mod migrate;
 pub(crate) mod move_backing;
 pub mod swapin;
 pub mod swapout;

@@ -90,10 +90,7 @@ impl Swap {
         // meanwhile, so the insertion checks the range again.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
-            // Only an allocation of order 0 reclaims other folios, because a large folio is not worth the loss of
-            // cached folios.
-            None if order == Order::ZERO => self.folio_alloc_shrinking(order, how.cpu)?,
-            None => self.folio_alloc(order)?,
+            None => self.folio_alloc(order, gfp, how.cpu)?,
         };
         let locked = folio.folio().lock();
         self.on_cpu(how.cpu)?.swap_cache_insert(&locked, targ, seen)?;
@@ -276,8 +273,18 @@ impl Swap {
         Ok(found)
     }
 
-    /// Reads the slots of a window, and then returns the folio of the target slot, which usually is in the cache
-    /// after the reads. The iterator `window` yields each slot, and whether the slot is the target slot.
+    /// Reads a slot into the swap cache as a single page, without the readahead mark. Returns the number of pages that
+    /// were read: 0 for a slot that is cached or free, and for a failed read, which a later fault repeats.
+    ///
+    /// Kernel: `read_swap_cache_async`; differs: the read is over when the call returns.
+    pub(crate) fn read_swap_cache_async(&self, entry: SwpEntry, faulting: CssId, cpu: CpuId) -> u64 {
+        let how = Swapin { faulting, context: RefaultContext::Other, ..Swapin::new(cpu, Orders::ZERO) };
+        let found = self.swap_cache_read_folio(entry, &how, ReadReason::Fault);
+        u64::from(matches!(found, Ok(Some((_, true)))))
+    }
+
+    /// Reads the slots of a window, and then the target slot, which usually is cached after the window was read. The
+    /// iterator `window` yields each slot, and whether it is the target slot.
     ///
     /// Errors: the errors of the target slot. An error of another slot is ignored, because a later fault on this slot
     /// gets the error again.

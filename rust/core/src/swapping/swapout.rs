@@ -36,14 +36,11 @@ impl Swap {
         Ok(folio)
     }
 
-    /// Allocates a folio and charges the folio to a group. The bytes of the folio are not cleared. Kernel:
-    /// `alloc_anon_folio`; differs: if the mask forbids reclaim, a large folio uses free memory only.
+    /// Allocates a folio, without clearing its bytes, and charges the folio to a group. Errors: `NoMemory`,
+    /// `OverLimit` (ENOMEM); `Cgroup` (ENODEV) when the group is removed. Kernel: `alloc_anon_folio`.
     pub(crate) fn folio_charged(&self, order: Order, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<FolioRef<'_>> {
         let active = self.begin_activity();
-        let folio = match gfp.contains(Gfp::DIRECT_RECLAIM) {
-            true => self.folio_alloc_shrinking(order, cpu)?,
-            false => self.folio_alloc(order)?,
-        };
+        let folio = self.folio_alloc(order, gfp, cpu)?;
         let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
         self.end_operation(active);
         charged.map(|()| folio)

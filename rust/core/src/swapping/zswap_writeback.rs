@@ -2,6 +2,7 @@
 //! zswap worker and for reclaim.
 
 use crate::base::error::{Result, SwapError};
+use crate::base::gfp::Gfp;
 use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
@@ -50,9 +51,9 @@ impl Swap {
             // check comes first, so that no folio is allocated for nothing.
             return Err(SwapError::NoWriteback(entry));
         }
-        // WB1: this thread inserts a folio into the cache for the slot, so that only this thread handles the zswap
-        // entry.
-        let allocate = |order, _| self.folio_alloc(order);
+        // WB1: the thread that inserts a folio into the cache for the slot owns the zswap entry.
+        // The writeback may run inside a reclaim, so the allocation does not reclaim. Kernel: `PF_MEMALLOC`.
+        let allocate = |order, _| self.folio_alloc(order, Gfp::NOWAIT, cpu);
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
         let NewFolio { folio, locked, .. } = self.swap_cache_alloc_folio(entry, &how)?;

@@ -203,7 +203,7 @@ impl Hammer<'_> {
     /// Puts a folio into the swap cache. Scans of clusters and full reclaim may free the slots of the folio at any
     /// time.
     fn cache_folio(&mut self) -> Result<()> {
-        let folio = self.shared.swap.folio_alloc(self.order())?;
+        let folio = self.shared.swap.memory_of_folios().alloc(self.order())?;
         let mut on_cpu = self.shared.swap.on_cpu(self.cpu)?;
         match on_cpu.folio_alloc_swap(folio.folio()) {
             Ok(_) => {}

@@ -161,6 +161,10 @@ impl Space {
         self.page(at).0 * PAGE_SIZE as u64
     }
 
+    pub(crate) fn is_locked(&self) -> bool {
+        self.mm.vma_of(self.first).expect("mapped").options().is_locked
+    }
+
     pub(crate) fn nr_present(&self, pages: impl IntoIterator<Item = u64>) -> u64 {
         let is_present = |vpn| matches!(self.mm.vma_of(vpn).expect("mapped").pte(vpn), Pte::Present { .. });
         pages.into_iter().filter(|&page| is_present(self.page(page))).count() as u64

@@ -33,6 +33,7 @@ mod ghost {
 mod memcg {
     mod files;
     mod random;
+    mod shmem;
 }
 
 mod virtual_slots {

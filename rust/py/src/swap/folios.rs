@@ -178,9 +178,14 @@ impl Swap {
 
     #[doc = stub!(Swap.folio_migrate)]
     #[pyo3(signature = (folio, *, cpu = None))]
-    fn folio_migrate(&self, folio: &Bound<'_, Folio>, cpu: Option<Cpu>) -> Result<Folio> {
+    fn folio_migrate(&self, py: Python<'_>, folio: &Bound<'_, Folio>, cpu: Option<Cpu>) -> Result<Folio> {
         let cpu = self.cpu(cpu)?;
-        Ok(Folio::new(self.own_folio(folio)?.folio.migrate(cpu)?))
+        let folio = &self.own_folio(folio)?.folio;
+        let (result, raised) = py.detach(|| watched(|| folio.migrate(cpu)));
+        match raised {
+            None => Ok(Folio::new(result?)),
+            Some(error) => raise_with(py, error, result.into_iter().map(Folio::new).collect()),
+        }
     }
 
     #[setter]

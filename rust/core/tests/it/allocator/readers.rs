@@ -19,7 +19,7 @@ pub(crate) const NR_CPUS: usize = (WRITERS + READERS) as usize;
 /// `stop` is set.
 fn write(swap: &Swap, cpu: CpuId, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        let folio = swap.folio_alloc(Order::MAX).expect("memory");
+        let folio = swap.memory_of_folios().alloc(Order::MAX).expect("memory");
         let mut on_cpu = swap.on_cpu(cpu).expect("a cpu");
         let entry = on_cpu.folio_alloc_swap(folio.folio()).expect("there are more clusters than writers");
         on_cpu.folio_dup_swap(folio.folio(), None).expect("no other handle has the folio");

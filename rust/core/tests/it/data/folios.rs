@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use swapcore::base::gfp::Gfp;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::mm::VmaOptions;
@@ -146,7 +147,7 @@ fn a_dirty_folio_in_the_cache_has_the_data_of_its_slots() {
     assert_eq!(first_byte_in_time(&swap, entry), b'b');
     drop(folio);
     // The bytes of a folio that was allocated and never written are the data of the slots that the folio gets.
-    let folio = swap.folio_alloc(order(0)).expect("memory");
+    let folio = swap.folio_alloc(order(0), Gfp::HIGHUSER_MOVABLE, CPU).expect("memory");
     folio.bytes_mut().expect("no views").fill(7);
     let entry = swap.folio_alloc_swap(&folio, CPU).expect("room");
     swap.on_cpu(CPU).expect("a cpu").folio_dup_swap(folio.folio(), None).expect("cached");

@@ -294,14 +294,16 @@ impl World {
             72..80 => {
                 let (at, start) = (self.space(), self.rng.random_range(0..SPAN));
                 let (space, _) = &self.spaces[at];
-                space.mm.pageout(space.pages(start..(start + 100).min(SPAN)), CPU).expect("mapped");
+                let result = space.mm.pageout(space.pages(start..(start + 100).min(SPAN)), CPU);
+                assert_eq!(result.is_err(), space.is_locked(), "{result:?}");
             }
             80..84 => {
                 let (at, start) = (self.space(), self.rng.random_range(0..SPAN));
                 let (space, tags) = &mut self.spaces[at];
                 let pages = start..(start + 100).min(SPAN);
-                space.mm.zap(space.pages(pages.clone()), CPU).expect("mapped");
-                pages.for_each(|page| _ = tags.remove(&page));
+                let result = space.mm.zap(space.pages(pages.clone()), CPU);
+                assert_eq!(result.is_err(), space.is_locked(), "{result:?}");
+                pages.filter(|_| result.is_ok()).for_each(|page| _ = tags.remove(&page));
             }
             84..90 => self.create(),
             90..94 if self.groups.len() > 1 => {

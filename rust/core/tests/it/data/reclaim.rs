@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use swapcore::base::gfp::Gfp;
 use swapcore::base::types::CssId;
-use swapcore::mm::VmaOptions;
+use swapcore::memcg::Hierarchy;
+use swapcore::mm::{Shmem, ShmemEntry, VmaOptions};
 use swapcore::storage::{FaultPlan, Faulty, SwapStorage};
 use swapcore::workingset::LruList;
-use swapcore::{Config, Order, Orders, Profile, Swap, SwpEntry};
+use swapcore::{Config, MappedFolio, Order, Orders, Profile, Swap, SwapError, Swapin, SwpEntry};
 
 use crate::common::{CPU, Load, Space, assert_empty, check_now_and_then, order, ram, stat, swap_on};
 
@@ -227,6 +229,192 @@ fn a_locked_mapping_and_a_handle_stay_in_memory() {
     swap.check().expect("every invariant");
     swap.folio_unmap(handle, CPU).expect("mapped");
     drop((locked, other));
+    assert_empty(&swap);
+}
+
+fn unevictable(swap: &Swap) -> u64 {
+    swap.memory_of_folios().lruvec().lru_pages(LruList::Unevictable)
+}
+
+#[test]
+fn locked_pages_are_unevictable_from_their_fault_until_the_mapping_ends() {
+    for anon_order in [0, 4] {
+        let swap = swap_with(1, 8192);
+        let options = VmaOptions { is_locked: true, anon_order, ..VmaOptions::default() };
+        let locked = space_of(&swap, 64, options);
+        assert_eq!(unevictable(&swap), 0, "no page was touched");
+        (0..64).for_each(|page| write(&locked, page, page));
+        assert_eq!(unevictable(&swap), 64);
+        let all = locked.pages(0..64);
+        for error in [locked.mm.pageout(all.clone(), CPU).map(drop), locked.mm.zap(all.clone(), CPU)] {
+            assert_eq!(error, Err(SwapError::MappingLocked(locked.page(0).0)));
+        }
+        // The child does not inherit the lock, but its pages stay while the parent locks them.
+        let child = locked.fork(CPU);
+        assert!(!child.is_locked() && locked.is_locked());
+        assert_eq!(child.mm.pageout(all.clone(), CPU).expect("mapped").reclaimed_pages, 0);
+        // The parent's copy of a page is locked. The page of the child is not locked any more.
+        write(&locked, 0, 500);
+        let nr_unlocked = if anon_order == 0 { 1 } else { 16 };
+        assert_eq!(unevictable(&swap), 64 + 1 - nr_unlocked);
+        drop(locked);
+        assert_eq!(unevictable(&swap), 0);
+        assert_eq!(child.mm.pageout(all, CPU).expect("mapped").reclaimed_pages, 64);
+        (0..64).for_each(|page| assert_eq!(read(&child, page), page));
+        swap.check().expect("every invariant");
+        drop(child);
+        assert_empty(&swap);
+    }
+}
+
+#[test]
+fn reclaim_makes_no_locked_page_active() {
+    let config = Config { memcg: Some(Hierarchy::V2), memory_pages: MEMORY_PAGES, ..Config::new(1, Profile::Newest) };
+    let swap = swap_on(config, ram(8192));
+    let locked = space_of(&swap, 16, VmaOptions { is_locked: true, anon_order: 4, ..VmaOptions::default() });
+    (0..16).for_each(|page| write(&locked, page, page));
+    let child = locked.fork(CPU);
+    // The write makes the large folio evictable although the parent still maps 15 of its pages.
+    write(&locked, 0, 500);
+    assert_eq!(unevictable(&swap), 1);
+    let error = swap.memcg_write(CssId::ROOT, "memory.reclaim", "64K", false, CPU).expect_err("only locked pages");
+    assert_eq!(error.errno(), 11, "EAGAIN");
+    assert_eq!((unevictable(&swap), stat(&swap, "pgactivate")), (17, 0), "reclaim restored the lock");
+    drop((locked, child));
+    assert_empty(&swap);
+}
+
+#[test]
+fn pageout_takes_large_folios_of_which_a_part_is_mapped() {
+    let large = VmaOptions { anon_order: 4, orders: Orders::one(order(4)), ..VmaOptions::default() };
+    let filled = |swap: &Arc<Swap>| {
+        let space = space_of(swap, 16, large);
+        (0..16).for_each(|page| write(&space, page, page + 1));
+        space
+    };
+    type Scene = fn(&Arc<Swap>, &Space);
+    let scenes: [(&str, u64, Scene); 4] = [
+        ("a page was zapped", 15, |_, space| space.mm.zap(space.pages(3..4), CPU).expect("mapped")),
+        ("the ends were zapped", 14, |_, space| {
+            let _ = [0, 15].map(|page| space.mm.zap(space.pages(page..page + 1), CPU).expect("mapped"));
+        }),
+        ("a child wrote and ended", 16, |_, space| {
+            let child = space.fork(CPU);
+            write(&child, 2, 70);
+            write(space, 5, 6);
+        }),
+        ("the folio was swapped in", 15, |_, space| {
+            assert_eq!(space.mm.pageout(space.pages(0..16), CPU).expect("mapped").reclaimed_pages, 16);
+            assert_eq!(read(space, 7), 8);
+            assert_eq!(space.nr_present(0..16), 16, "swapped in whole");
+            space.mm.zap(space.pages(15..16), CPU).expect("mapped");
+        }),
+    ];
+    for (name, nr_left, scene) in scenes {
+        let swap = swap_with(1, 8192);
+        let space = filled(&swap);
+        scene(&swap, &space);
+        assert_eq!(space.mm.nr_pages(), (nr_left, 0), "{name}");
+        let report = space.mm.pageout(space.pages(0..16), CPU).expect("mapped");
+        assert_eq!((report.reclaimed_pages, report.kept_pages, report.errno), (nr_left, 0, 0), "{name}");
+        assert_eq!(report.split_folios, 1, "{name}");
+        assert_eq!(space.mm.nr_pages(), (0, nr_left), "{name}");
+        (0..16).for_each(|page| assert!([0, page + 1].contains(&read(&space, page)), "{name}: page {page}"));
+        drop(space);
+        assert_empty(&swap);
+    }
+}
+
+#[test]
+fn pageout_keeps_a_large_folio_that_another_address_space_maps_in_part() {
+    let swap = swap_with(1, 8192);
+    let space = space_of(&swap, 16, VmaOptions { anon_order: 4, ..VmaOptions::default() });
+    (0..16).for_each(|page| write(&space, page, page));
+    let child = space.fork(CPU);
+    child.mm.zap(child.pages(1..16), CPU).expect("mapped");
+    space.mm.zap(space.pages(8..16), CPU).expect("mapped");
+    let report = space.mm.pageout(space.pages(0..16), CPU).expect("mapped");
+    assert_eq!((report.reclaimed_pages, report.kept_pages, report.split_folios), (0, 8, 0));
+    assert_eq!(report.errno, 16, "EBUSY");
+    drop(child);
+    assert_eq!(space.mm.pageout(space.pages(0..16), CPU).expect("mapped").reclaimed_pages, 8);
+    drop(space);
+    assert_empty(&swap);
+}
+
+/// Returns a subsystem whose memory is full of pages that reclaim can take, and 16 swapped-out pages.
+fn full_of_cold_pages() -> (Arc<Swap>, Space, SwpEntry) {
+    let swap = swap_with(1, 8192);
+    let folio = MappedFolio::map(swap.folio_with(order(4), b"large").expect("room"));
+    let entry = swap.swap_out(folio, CPU).map_err(|kept| kept.error).expect("room");
+    let space = space_of(&swap, MEMORY_PAGES, VmaOptions::default());
+    (0..MEMORY_PAGES).for_each(|page| write(&space, page, page));
+    assert_eq!((swap.memory_of_folios().nr_used_pages(), stat(&swap, "pgscan")), (MEMORY_PAGES, 0));
+    (swap, space, entry)
+}
+
+#[test]
+fn the_mask_of_an_allocation_decides_whether_it_reclaims() {
+    let (swap, space, entry) = full_of_cold_pages();
+    for (log2, gfp) in [(0, Gfp::NOWAIT), (4, Gfp::NOWAIT), (4, Gfp::TRANSHUGE_LIGHT)] {
+        assert!(matches!(swap.folio_alloc(order(log2), gfp, CPU), Err(SwapError::NoMemory(_))));
+    }
+    assert_eq!(stat(&swap, "pgscan"), 0);
+    for (log2, gfp) in [(0, Gfp::HIGHUSER_MOVABLE), (4, Gfp::TRANSHUGE), (0, Gfp::HIGHUSER_MOVABLE | Gfp::NORETRY)] {
+        let folio = swap.folio_alloc(order(log2), gfp, CPU).expect("reclaim makes room");
+        assert_eq!(folio.order(), order(log2));
+    }
+    assert!(stat(&swap, "pgsteal") > 0);
+    swap.put(entry, 16, CPU).expect("one reference");
+    drop(space);
+    assert_empty(&swap);
+}
+
+#[test]
+fn the_huge_mask_of_a_swap_in_is_limited_by_the_mask_of_its_caller() {
+    let few = Gfp::HIGHUSER_MOVABLE - Gfp::DIRECT_RECLAIM;
+    let (user, light, huge) = (Gfp::HIGHUSER_MOVABLE, Gfp::TRANSHUGE_LIGHT, Gfp::TRANSHUGE);
+    // Each case has the caller's mask, the huge mask, and the pages that the swap-in maps; 0 for no memory.
+    for (gfp, huge_gfp, nr_pages) in [(user, light, 1), (user, huge, 16), (few, light, 0), (few, huge, 0)] {
+        let (swap, space, entry) = full_of_cold_pages();
+        let how = Swapin { gfp, huge_gfp, ..Swapin::new(CPU, Orders::one(order(4))) };
+        let mapped = swap.swap_in(entry, 16, &how);
+        assert_eq!(mapped.as_ref().map_or(0, |mapped| mapped.pages().len()), nr_pages);
+        assert_eq!(stat(&swap, "hugepages-64kB.swpin_fallback"), u64::from(nr_pages != 16));
+        assert_eq!(stat(&swap, "pgscan") > 0, nr_pages > 0);
+        let nr_left = 16 - nr_pages as u32;
+        mapped.into_iter().for_each(|mapped| swap.folio_unmap(mapped, CPU).expect("mapped"));
+        if nr_left > 0 {
+            swap.put(entry.plus(16 - nr_left), nr_left, CPU).expect("one reference");
+        }
+        drop(space);
+        assert_empty(&swap);
+    }
+}
+
+#[test]
+fn the_first_touch_of_a_large_page_of_a_file_does_not_reclaim_for_the_large_folio() {
+    let (swap, space, entry) = full_of_cold_pages();
+    let file = Shmem::new(swap.clone(), 16, order(4)).expect("a size");
+    file.write(0, b"x", CssId::ROOT, CPU).expect("a single page reclaims");
+    assert!(matches!(file.entry(0), Ok(ShmemEntry::Page { .. })));
+    assert_eq!(file.entry(1), Ok(ShmemEntry::None), "no large folio");
+    swap.put(entry, 16, CPU).expect("one reference");
+    drop((space, file));
+    assert_empty(&swap);
+}
+
+#[test]
+fn a_migration_reclaims_for_the_new_folio() {
+    let swap = swap_with(1, 8192);
+    let folio = MappedFolio::map(swap.folio_with(order(4), b"large").expect("room"));
+    let space = space_of(&swap, MEMORY_PAGES - 16, VmaOptions::default());
+    (0..MEMORY_PAGES - 16).for_each(|page| write(&space, page, page));
+    assert_eq!(swap.memory_of_folios().nr_used_pages(), MEMORY_PAGES);
+    let moved = swap.folio_migrate(folio, CPU).map_err(|(_, error)| error).expect("reclaim makes room");
+    assert_eq!(&moved.folio().bytes().expect("no views")[..5], b"large");
+    swap.folio_unmap(moved, CPU).expect("mapped");
+    drop(space);
     assert_empty(&swap);
 }
 

@@ -296,8 +296,8 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let shadow = Default::default();
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_del_folio(folio.folio(), shadow).expect("clean");
     drop(folio);
-    // WB1 fails, because there is no memory for a folio.
-    let hold: Vec<_> = std::iter::from_fn(|| m.swap.folio_alloc(Order::ZERO).ok()).collect();
+    // WB1 fails: there is no memory for a folio.
+    let hold: Vec<_> = std::iter::from_fn(|| m.swap.memory_of_folios().alloc(Order::ZERO).ok()).collect();
     assert_eq!((m.writeback(entry), used()), (Err(NOMEM), 512));
     drop(hold);
     // WB4 fails, because the compressed data is damaged.

@@ -147,3 +147,45 @@ fn eight_threads_charge_swap_and_remove_groups() {
         }
     }
 }
+
+#[test]
+fn a_task_moves_between_groups_that_are_removed_while_it_faults() {
+    for wish in wishes() {
+        let switches = Switches { memcg: wish, ..Profile::Newest.switches() };
+        let config =
+            Config { memcg: Some(Hierarchy::V2), memory_pages: 4096, switches, ..Config::new(2, Profile::Newest) };
+        let swap = swap_on(config, ram(1 << 14));
+        let groups = swap.memcg().expect("enabled");
+        let mm = Mm::in_group(swap.clone(), CssId::ROOT).expect("online");
+        let vma = mm.mmap(512, VmaOptions { anon_order: 2, ..VmaOptions::default() }).expect("a mapping");
+        let start = vma.pages().start;
+        std::thread::scope(|scope| {
+            let mover = scope.spawn(|| {
+                for step in 0..2000 {
+                    let css = groups.create(CssId::ROOT, &format!("g{step}")).expect("a new name").css();
+                    let old = mm.css();
+                    mm.enter_group(css).expect("online");
+                    // A child of the task may still be in the group.
+                    while old != CssId::ROOT && swap.remove_group(old, CpuId(1)).is_err() {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for step in 0_u64.. {
+                let page = step * 7 % 512;
+                let address = (start.0 + page) * PAGE_SIZE as u64;
+                mm.write(address, &step.to_ne_bytes(), CPU).expect("a removed group refuses no fault");
+                if step % 64 == 0 {
+                    mm.pageout(Vpn(start.0 + page)..Vpn(start.0 + 512), CPU).expect("mapped");
+                    drop(mm.fork(CPU).expect("a removed group refuses no fork"));
+                }
+                if mover.is_finished() {
+                    break;
+                }
+            }
+        });
+        swap.check().expect("counters are what tables and folios say");
+        drop((vma, mm));
+        assert_empty(&swap);
+    }
+}

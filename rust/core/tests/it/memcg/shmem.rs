@@ -1,0 +1,217 @@
+//! Files in memory with groups: the first toucher pays, reclaim swaps the pages out, and the owner of a slot pays again.
+//!
+//! A row is `memory/swap/MEMCG_SWAP/id references` of a group; the second column is memsw on v1.
+
+use std::sync::Arc;
+
+use swapcore::base::limits::PAGE_SIZE;
+use swapcore::base::types::CssId;
+use swapcore::memcg::{Hierarchy, MemcgStat};
+use swapcore::mm::{Shmem, ShmemEntry};
+use swapcore::{Config, GroupHandle, Order, Profile, Result, Swap, SwapError};
+
+use crate::common::{CPU, assert_empty, order, ram, stat, swap_on};
+
+const STORES: [&str; 4] = ["shadow", "array", "cluster_table", "trampoline"];
+const PAGE: u64 = PAGE_SIZE as u64;
+
+fn machine(hierarchy: Hierarchy, store: &str) -> Arc<Swap> {
+    let mut config = Config { memcg: Some(hierarchy), memory_pages: 4096, ..Config::new(2, Profile::Newest) };
+    for (name, word) in [("owner_store", store), ("memcg_stock", "off")] {
+        config.switches.set(name, word).expect("a switch");
+    }
+    swap_on(config, ram(8192))
+}
+
+/// Calls `call` for each hierarchy and each owner store.
+fn on_all(call: impl Fn(Arc<Swap>, Hierarchy, &str)) {
+    for hierarchy in [Hierarchy::V2, Hierarchy::V1] {
+        STORES.into_iter().for_each(|store| call(machine(hierarchy, store), hierarchy, store));
+    }
+}
+
+fn row(group: &GroupHandle) -> String {
+    let group = group.group();
+    let (memory, swap) = (group.memory.usage_pages(), group.swap.usage_pages());
+    format!("{memory}/{swap}/{}/{}", group.stat_local(MemcgStat::Swap), group.id_refs())
+}
+
+/// Returns the group's own pages of files, anonymous pages, pages in the swap cache, and major faults.
+fn own(group: &GroupHandle) -> [i64; 4] {
+    [MemcgStat::Shmem, MemcgStat::Anon, MemcgStat::Swapcached, MemcgStat::PgMajFault]
+        .map(|stat| group.group().stat_local(stat))
+}
+
+fn file_of(swap: &Arc<Swap>, nr_pages: u64, order: Order) -> Shmem {
+    Shmem::new(swap.clone(), nr_pages, order).expect("a size")
+}
+
+fn write(file: &Shmem, page: u64, css: CssId) -> Result<()> {
+    file.write(page * PAGE, &(page + 1).to_ne_bytes(), css, CPU)
+}
+
+fn read(file: &Shmem, page: u64, css: CssId) -> Result<u64> {
+    let mut bytes = [0; 8];
+    file.read(page * PAGE, &mut bytes, css, CPU).map(|()| u64::from_ne_bytes(bytes))
+}
+
+fn nr_swapped(file: &Shmem, nr_pages: u64) -> u64 {
+    (0..nr_pages).filter(|&page| file.entry(page).expect("in the file").swapped().is_some()).count() as u64
+}
+
+#[test]
+fn a_page_that_a_task_of_another_group_swaps_in_is_charged_to_its_owner() {
+    on_all(|swap, hierarchy, store| {
+        let is_v2 = hierarchy == Hierarchy::V2;
+        let root = GroupHandle::root(&swap).expect("enabled");
+        let p = root.create("P").expect("a group");
+        let (a, b) = (p.create("A").expect("a group"), root.create("B").expect("a group"));
+        let expect = |step: &str, rows: [&str; 3]| {
+            assert_eq!([&p, &a, &b].map(row), rows, "{hierarchy:?} {store}: {step}");
+            swap.check().expect("every invariant");
+        };
+        let file = file_of(&swap, 16, order(2));
+        write(&file, 0, a.css()).expect("memory");
+        (1..4).for_each(|page| write(&file, page, b.css()).expect("present"));
+        let resident = if is_v2 { "4/0/0/1" } else { "4/4/0/1" };
+        expect("A touched first", [resident, resident, "0/0/0/1"]);
+        assert_eq!((own(&a), own(&b)), ([4, 0, 0, 0], [0; 4]));
+        write(&file, 4, b.css()).expect("memory");
+        expect("B touched other pages", [resident, resident, resident]);
+        file.writeout(1, CPU).expect("room");
+        expect("swapped out", ["0/4/0/1", "0/4/4/5", resident]);
+        assert_eq!((own(&a), stat(&swap, "pswpout")), ([0; 4], 4));
+        assert_eq!(read(&file, 2, b.css()), Ok(3));
+        expect("B swapped in, and the owner A pays", [resident, resident, resident]);
+        assert_eq!((own(&a), own(&b)), ([4, 0, 0, 0], [4, 0, 0, 1]));
+        file.writeout(0, CPU).expect("room");
+        a.remove().expect("no task is in it");
+        expect("the owner is dead", ["0/4/0/1", "0/4/4/4", resident]);
+        assert_eq!(read(&file, 3, b.css()), Ok(4));
+        let both = if is_v2 { "8/0/0/1" } else { "8/8/0/1" };
+        match store {
+            "shadow" => expect("the parent pays", [resident, "0/0/0/0", resident]),
+            _ => expect("the group of the task pays", ["0/0/0/1", "0/0/0/0", both]),
+        }
+        for group in [&p, &a, &b].into_iter().filter(|_| is_v2) {
+            for file in ["memory.events", "memory.swap.events"] {
+                let text = swap.memcg_read(group.css(), file).expect("a file");
+                assert!(text.lines().all(|line| line.ends_with(" 0")), "{file}: {text}");
+            }
+        }
+        drop(file);
+        expect("the file is gone", ["0/0/0/1", "0/0/0/0", "0/0/0/1"]);
+        assert_empty(&swap);
+    });
+}
+
+#[test]
+fn willneed_charges_the_owner_and_reads_each_page_alone() {
+    on_all(|swap, hierarchy, store| {
+        let root = GroupHandle::root(&swap).expect("enabled");
+        let (a, b) = (root.create("A").expect("a group"), root.create("B").expect("a group"));
+        let file = file_of(&swap, 8, order(2));
+        (0..8).for_each(|page| write(&file, page, a.css()).expect("memory"));
+        [0, 4].into_iter().for_each(|page| file.writeout(page, CPU).expect("room"));
+        assert_eq!(row(&a), "0/8/8/9", "{hierarchy:?} {store}");
+        assert_eq!(file.willneed(0..6, b.css(), CPU), Ok(6));
+        // On v1 the memory of a cached page has the charge of its slot. A record keeps the pins of v2.
+        let cached = match (hierarchy, store) {
+            (Hierarchy::V1, _) => "6/8/2/3",
+            (_, "shadow" | "trampoline") => "6/8/8/3",
+            _ => "6/8/8/9",
+        };
+        assert_eq!((row(&a), row(&b)), (cached.into(), "0/0/0/1".into()), "{hierarchy:?} {store}");
+        assert_eq!((own(&a)[2], own(&b)[3], stat(&swap, "pgmajfault"), stat(&swap, "pswpin")), (6, 0, 0, 6));
+        assert_eq!((nr_swapped(&file, 8), file.willneed(0..6, b.css(), CPU)), (8, Ok(0)));
+        (0..8).for_each(|page| assert_eq!(read(&file, page, b.css()), Ok(page + 1)));
+        assert_eq!(own(&b)[3], 2, "the pages 6 and 7 were not read ahead");
+        assert_eq!(row(&a), if hierarchy == Hierarchy::V2 { "8/0/0/1" } else { "8/8/0/1" });
+        drop(file);
+        assert_empty(&swap);
+    });
+}
+
+#[test]
+fn the_limit_of_a_group_swaps_the_pages_of_its_files_out() {
+    on_all(|swap, hierarchy, store| {
+        for log2 in [0, 2] {
+            let a = GroupHandle::root(&swap).and_then(|root| root.create("A")).expect("a group");
+            a.group().memory.set_max(64);
+            let file = file_of(&swap, 256, order(log2));
+            (0..256).for_each(|page| write(&file, page, a.css()).expect("reclaim makes room"));
+            let memory = a.group().memory.usage_pages();
+            assert!(memory <= 64 && nr_swapped(&file, 256) == 256 - memory, "{hierarchy:?} {store}: {}", row(&a));
+            let swap_pages = a.group().stat_local(MemcgStat::Swap);
+            assert_eq!(swap_pages as u64, 256 - memory);
+            assert_eq!(own(&a)[..3], [memory as i64, 0, 0]);
+            swap.check().expect("every invariant");
+            for round in 0..2 {
+                (0..256).for_each(|page| assert_eq!(read(&file, page, CssId::ROOT), Ok(page + 1), "round {round}"));
+            }
+            assert!(a.group().memory.usage_pages() <= 64, "the owner pays, within its limit");
+            swap.check().expect("every invariant");
+            drop(file);
+            assert_eq!(row(&a), "0/0/0/1");
+            a.remove().expect("no task is in it");
+            assert_empty(&swap);
+        }
+    });
+}
+
+#[test]
+fn a_charge_that_no_reclaim_can_satisfy_is_refused() {
+    let swap = machine(Hierarchy::V2, "shadow");
+    let a = GroupHandle::root(&swap).and_then(|root| root.create("A")).expect("a group");
+    a.group().memory.set_max(2);
+    a.group().swap.set_max(0);
+    let file = file_of(&swap, 8, order(2));
+    (0..2).for_each(|page| write(&file, page, a.css()).expect("a large folio is refused, single pages are not"));
+    assert!(matches!(write(&file, 2, a.css()), Err(SwapError::OverLimit { .. })));
+    assert_eq!(file.entry(2), Ok(ShmemEntry::None));
+    write(&file, 2, CssId::ROOT).expect("root has no limit");
+    assert_eq!((row(&a), own(&a)[0]), ("2/0/0/1".into(), 2));
+    drop(file);
+    assert_empty(&swap);
+}
+
+#[test]
+fn reclaim_splits_a_large_folio_that_the_file_lost_a_page_of() {
+    let swap = machine(Hierarchy::V2, "shadow");
+    let a = GroupHandle::root(&swap).and_then(|root| root.create("A")).expect("a group");
+    let file = file_of(&swap, 16, order(4));
+    (0..16).for_each(|page| write(&file, page, a.css()).expect("memory"));
+    file.truncate(5..6, CPU).expect("in the file");
+    swap.memcg_write(a.css(), "memory.reclaim", "64K", false, CPU).expect("the pages have room in swap");
+    assert_eq!((row(&a), nr_swapped(&file, 16)), ("0/15/15/16".into(), 15));
+    let orders = (0..16).filter_map(|page| file.entry(page).expect("in the file").swapped()).map(|slot| slot.1);
+    assert!(orders.into_iter().all(|order| order == Order::ZERO));
+    (0..16).for_each(|page| assert_eq!(read(&file, page, a.css()), Ok(if page == 5 { 0 } else { page + 1 })));
+    drop(file);
+    assert_empty(&swap);
+}
+
+#[test]
+fn files_larger_than_memory_keep_their_content() {
+    let swap = machine(Hierarchy::V1, "cluster_table");
+    std::thread::scope(|scope| {
+        for cpu in 0..2 {
+            let swap = &swap;
+            scope.spawn(move || {
+                let cpu = swapcore::CpuId(cpu);
+                let file = file_of(swap, 5000, order(2));
+                for round in 0..2 {
+                    for page in 0..5000_u64 {
+                        let mut bytes = [0; 8];
+                        file.read(page * PAGE, &mut bytes, CssId::ROOT, cpu).expect("reclaim makes room");
+                        assert_eq!(u64::from_ne_bytes(bytes), if round == 0 { 0 } else { page + 1 });
+                        file.write(page * PAGE, &(page + 1).to_ne_bytes(), CssId::ROOT, cpu).expect("room");
+                    }
+                }
+                file.truncate(1..4999, cpu).expect("in the file");
+            });
+        }
+    });
+    assert!(stat(&swap, "pgsteal") > 0);
+    assert_empty(&swap);
+}
