@@ -174,7 +174,7 @@ class Crate(Sources):
 
     @cached_property
     def spread_types(self) -> set[str]:
-        """The types whose inherent methods stand in more than one room, and the types of `followed`."""
+        """Returns the types with inherent methods in more than one room, and the types in `followed`."""
         rooms = defaultdict(set)
         for impl in self.impls:
             if impl.of_trait is None:

@@ -17,7 +17,7 @@ enum Step {
     Store(u32, u32, u32),
     /// Erases up to `nr` members of the set. Fields: `nr`, rank of the member to erase each time.
     Erase(u32, usize),
-    /// Looks a number up, and the next member from there on.
+    /// Asks whether a number is a member, and for the first member from that number on.
     Look(u32),
 }
 

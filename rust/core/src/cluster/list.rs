@@ -76,7 +76,8 @@ words! {
     pub enum FreeOrder: "free_order" {
         /// In the order of cluster numbers, as in kernel 6.18 and later.
         Ascending = "ascending",
-        /// Column by column of a table of cluster numbers with 32 columns, as in kernels up to 6.17.
+        /// The order of kernels up to 6.17: the cluster numbers stand in a table with 32 columns, and the order goes
+        /// down each column in turn.
         Columns = "columns",
     }
 }

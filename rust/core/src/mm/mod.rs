@@ -61,7 +61,7 @@ impl Mm {
 
     /// Returns the group of the task.
     pub fn css(&self) -> CssId {
-        // Relaxed: the number alone decides, and the places of groups are valid for ever.
+        // Relaxed: the number guards no other data, and a group stays at its number as long as the subsystem exists.
         CssId(self.css.load(Ordering::Relaxed))
     }
 

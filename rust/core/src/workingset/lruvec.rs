@@ -154,7 +154,9 @@ pub struct Lruvec {
 impl Lruvec {
     /// Makes the empty lruvec of a memcg on a node. `parent` is the lruvec of the memcg's parent on the same node.
     ///
-    /// # Panics When `node` is 1 << [`NODES_SHIFT`] or greater, or differs from the parent's node.
+    /// # Panics
+    ///
+    /// When `node` is 1 << [`NODES_SHIFT`] or greater, or differs from the parent's node.
     pub fn new(memcg: MemcgId, node: u16, parent: Option<Arc<Self>>) -> Arc<Self> {
         assert!(u32::from(node) < 1 << NODES_SHIFT, "node {node} does not fit {NODES_SHIFT} bits");
         assert!(parent.as_ref().is_none_or(|parent| parent.node == node), "the parent's lruvec is of another node");
