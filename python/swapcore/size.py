@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SIZE = re.compile(r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT]))\s*", re.ASCII | re.IGNORECASE)
+_SIZE = r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT]))\s*"
 
 PAGES_MIN = 2
 """Least size of a device: the header page and one slot."""
@@ -50,7 +50,8 @@ def parse_size(size: str | int) -> int:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
     """
     if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
+        # The pattern is compiled here, because `import swapcore` has no time for it. `re` keeps the result.
+        match = re.fullmatch(_SIZE, size, re.ASCII | re.IGNORECASE)
         if match is None:
             raise invalid(
                 f"size {size!r} is not a number with an optional unit K, M, G or T; a fraction needs a unit"
