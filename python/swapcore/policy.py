@@ -95,7 +95,7 @@ class OnLimit(Protocol):
 
 
 class OnRefault(Protocol):
-    """Decides which list a folio starts on when the folio is swapped in after reclaim swapped it out."""
+    """Decides which list a folio that reclaim swapped out starts on when the folio is swapped in."""
 
     def on_refault(
         self, group: MemCgroup, nr_pages: int, distance_pages: int, is_activated: bool, /

@@ -88,7 +88,7 @@ def memory_pages(memory: str | int) -> int:
         memory: The amount, as text with a unit, see `parse_size`, or as a number of pages.
 
     Returns:
-        The amount in pages. The function does not check the range of the amount.
+        The amount in pages. The code that uses the amount checks the range.
 
     Raises:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.

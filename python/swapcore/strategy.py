@@ -58,8 +58,7 @@ class BatchedStrategy(AllocatorStrategy, Protocol):
         """Takes back ``nr`` consecutive slots for each first slot in ``slots``."""
 
     def memory(self) -> dict[str, int]:
-        """Returns ``static_bytes``, the memory of an empty device, and ``dynamic_bytes`` for slots in use
-        now."""
+        """Returns ``static_bytes``, the memory of an empty device, and ``dynamic_bytes``, for used slots."""
 
 
 def resolve(spec: Spec) -> Factory:
