@@ -150,8 +150,7 @@ def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float]
 
 
 def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
-    """Allocates the pages of a folio one by one: the first page, then the last to the second; 0 is no
-    room."""
+    """Allocates the pages of a folio one by one: page 0, then the last to page 1; 0 stands for no room."""
     values = [0] * nr
     # A folio of one page is not split, because the allocation of the page has failed already.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:
