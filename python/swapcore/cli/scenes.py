@@ -125,7 +125,7 @@ def _memcg(args: argparse.Namespace) -> int:
 
 
 def _virtual(args: argparse.Namespace) -> int:
-    """Prints devices or zswap after `SHOWN_PART` of a workload on a ghost with a table and a device."""
+    """Prints devices or zswap after most of a workload on a ghost with a table, zswap and a device."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
     work = workload_of(args.trace or VIRTUAL_ACCESSES)
