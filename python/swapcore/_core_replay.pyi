@@ -35,7 +35,7 @@ class ReplayReport(TypedDict):
     """Requests that failed, by order. Order 0 includes pages of split folios; an order without a failure has
     no key."""
     fallback_pages: int
-    """Pages of large folios that were split."""
+    """Pages of large folios that were split because there was no run."""
     dropped_pages: int
     """Pages that got no slot."""
     large_pages: int
@@ -49,7 +49,7 @@ class ReplayReport(TypedDict):
     static_bytes: int
     """Part of ``bytes_at_peak`` that does not depend on the slots in use."""
     fragmentation: float
-    """Mean over the samples of 1 - free slots in aligned free runs of 16 / free slots."""
+    """Mean over the samples of 1 - (free slots in aligned free runs of 16 slots) / (free slots)."""
 
 @type_check_only
 class FolioReplayReport(TypedDict):

@@ -29,7 +29,7 @@ class _SlotInfo(TypedDict):
     """``null``: the slot is free; ``shadow``: in use and not cached; ``folio``: in use and cached; ``bad``:
     never handed out; ``pointer``: the slot keeps the page of a virtual slot."""
     count: int
-    """References to the slot; 0 for a ``pointer``, because the references are those of the virtual slot."""
+    """Number of references to the slot; 0 for a ``pointer``, because the virtual slot has the references."""
     zero: bool
     """True if the slot is marked as a page of zeros."""
     word: int
@@ -132,7 +132,7 @@ class EventColumns(TypedDict):
     time_ns: bytes
     """uint64: time of the event on the monotonic clock, in ns."""
     entry: bytes
-    """uint64: the first slot of the event; 0 for none."""
+    """uint64: the entry of the first slot of the event; 0 for an event without a slot."""
     kind: bytes
     """uint8: index of the event's kind in ``kinds``."""
     order: bytes

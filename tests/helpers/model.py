@@ -1,7 +1,7 @@
 """A naive model of the kernel's swap slot allocator, with which tests compare the real allocator.
 
-This module is written from a description of the kernel and not from the Rust code. It has plain lists and one
-dict of slots for each device, without bit packing and locks. Each operation uses the slow and obvious
+This module is written from a description of the kernel and not from the Rust code. `Model` has plain lists
+and one dict of slots for each device, without bit packing and locks. Each operation uses the slow and obvious
 algorithm.
 """
 

@@ -1,7 +1,7 @@
 """Reads virtual devices and their backing through the public API, and recomputes the values that must hold.
 
-This module is written from a description of the kernel and not from the Rust code. It reads the table entry
-of every slot and the backing of each virtual slot. `World` compares the counters of groups.
+This module is written from a description of the kernel and not from the Rust code. `Reader` reads the table
+entry of every slot and the backing of each virtual slot. `World` compares the counters of groups.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class StrategyResult:
         bytes_at_peak: Bytes of metadata, static and dynamic, when the workload is at its peak.
         used_slots_peak: Slots in use when the workload is at its peak.
         bytes_per_used_slot: ``bytes_at_peak / used_slots_peak``.
-        fragmentation: Mean over the run of 1 - free slots in aligned free runs of 16 / free slots.
+        fragmentation: Mean over the run of 1 - (free slots in aligned free runs of 16 slots) / (free slots).
         rounds_ns_per_op: CPU time per operation in ns, one element for each round, in the order of the
             rounds.
     """

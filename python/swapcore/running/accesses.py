@@ -225,7 +225,7 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
         progress: Called with accesses done and accesses in all.
 
     Returns:
-        The result. Errors are those of `replay_accesses`.
+        The result. The function raises the errors of `replay_accesses`.
     """
     work = workload_of(how.workload, how.seed)
     files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)

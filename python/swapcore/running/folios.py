@@ -95,7 +95,7 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
         progress: Called with operations done and operations in all.
 
     Returns:
-        The result. Errors are those of `replay`.
+        The result. The function raises the errors of `replay`.
     """
     loaded = how.trace if isinstance(how.trace, Trace) else load(how.trace)
     how = how.with_storage(default_size_pages(loaded))

@@ -184,7 +184,7 @@ class _Worker:
                     self.counts["ops"] += 1
                 self._receive()
                 # The first burst of a thread is in one of its first loops, so that a short run has bursts
-                # too. Each thread has another loop number for its bursts, so that the threads take turns.
+                # too. The loop number of the bursts differs by thread, so that the threads take turns.
                 if loop % BURST_LOOPS == self.number % BURST_LOOPS:
                     self._burst()
         except BaseException as error:  # noqa: BLE001 - `_Hammer.run` raises the error in the calling thread
