@@ -377,8 +377,7 @@ class _Replay:
                     raise _Diverged(f"{name} to be taken back from the swap cache", "still cached")
 
     def _work_lines(self) -> Iterator[Line]:
-        """Yields the lines of `reclaim_work` that stand between the current line and the next other
-        operation."""
+        """Yields the lines of `reclaim_work` between the current line and the next other operation."""
         for line in itertools.islice(self.lines, self.index + 1, None):
             if line.get("why") == "work":
                 yield line
